@@ -1,0 +1,307 @@
+"""What crosses the boundary between an adapter and the gateway.
+
+The law: an adapter is pure. It is given a call and replies, it gives requests and an answer;
+it opens no socket, reads no clock and keeps no state. A conversation with a provider is a
+generator, a *flow*: `reply = yield request`, until it returns an `Answer` or raises an
+`adapters.errors.ImageError`.
+
+    class Acme(Adapter):
+        id, name, base_url = "acme", "Acme Pictures", "https://api.acme.test/v1"
+
+        def table(self, model: str) -> Table:
+            return _TABLE
+
+        def request(self, call: ImageCall) -> ProviderRequest:
+            return ProviderRequest("/pictures", json={"model": call.model, **call.fields})
+
+        def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+            return Answer(tuple(Image(url=u) for u in items_at(reply.json(), "urls")))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from urllib.parse import unquote_to_bytes
+
+import orjson
+
+from adapters import errors
+from adapters.params import Table
+
+_ERROR_STATUS = 400
+_UNREAD = object()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """A provider's key and its own options, by their documented config names.
+
+    `options` holds what `Adapter.options` declares and nothing else, aliases resolved,
+    patterns checked. It has no repr: it holds secrets.
+    """
+
+    api_key: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> str:
+        """Give the option `name`, "" when it is not set."""
+        return self.options.get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One provider option: config key `name`, header `x-portkey-` + name with dashes.
+
+    `pattern` must match the whole value; it keeps a value from leaving its place in a URL or a
+    header. `secret` values are never shown. `headers` are further request headers that carry it.
+    """
+
+    name: str
+    about: str
+    aliases: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    pattern: str = r"[!-~][ -~]{0,511}"
+    secret: bool = False
+
+    @property
+    def header(self) -> str:
+        """The request header that carries this option.
+
+        >>> Option("azure_api_version", "which API").header
+        'x-portkey-azure-api-version'
+        """
+        return "x-portkey-" + self.name.replace("_", "-")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ImageCall:
+    """The client's image request, parsed, for one conversation with one provider.
+
+    `params` is the client's body with the target's default, override and drop applied;
+    `fields` is what the adapter's table made of it (for a provider that speaks OpenAI's shape:
+    the params themselves). `body` holds the client's own bytes while they still say exactly
+    `fields`, else None. `n` is how many pictures this conversation shall make.
+    """
+
+    params: Mapping[str, Any]
+    fields: Mapping[str, Any]
+    credentials: Credentials = field(default_factory=Credentials)
+    body: bytes | None = None
+    n: int = 1
+
+    @property
+    def model(self) -> str:
+        """The model the client named, "" when it named none."""
+        return self.params.get("model") or ""
+
+    @property
+    def stream(self) -> bool:
+        """Whether the client asked for events."""
+        return self.params.get("stream") is True
+
+    @property
+    def response_format(self) -> str:
+        """`url`, `b64_json`, or "" when the client left it to the provider."""
+        return self.params.get("response_format") or ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ProviderRequest:
+    """One request to a provider.
+
+    `path` is appended to the base URL and is already percent-encoded. `url` is used instead when
+    a provider's reply named an absolute address: it gets the credential only on the provider's
+    own hosts. At most one of `json`, `form` (multipart text fields) and `content` is the body.
+    `wait` seconds pass before it is sent. `signed=False` keeps the credential off it. `verbatim`
+    says: a success is already what the client is to see, relay it unread.
+    """
+
+    path: str = ""
+    url: str = ""
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    form: Mapping[str, str] | None = None
+    content: bytes | None = None
+    wait: float = 0.0
+    signed: bool = True
+    verbatim: bool = False
+
+
+class ProviderReply:
+    """One reply of a provider: status, lower-cased headers, the whole body."""
+
+    __slots__ = ("_tree", "body", "headers", "status")
+
+    def __init__(
+        self, status: int = 200, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> None:
+        self.status = status
+        self.headers: Mapping[str, str] = headers or {}
+        self.body = body
+        self._tree: Any = _UNREAD
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status says success."""
+        return self.status < _ERROR_STATUS
+
+    @property
+    def media_type(self) -> str:
+        """The content type without its parameters, lower case."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def json(self) -> Any:
+        """Parse the body, once; None when it is not JSON."""
+        if self._tree is _UNREAD:
+            try:
+                self._tree = orjson.loads(self.body)
+            except orjson.JSONDecodeError:
+                self._tree = None
+        return self._tree
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Image:
+    """One picture: exactly one of `url`, `b64` (base64 text) or `data` (raw bytes).
+
+    `extra` is added to the client's entry (`revised_prompt`, `seed`).
+    """
+
+    url: str = ""
+    b64: str = ""
+    data: bytes = b""
+    media_type: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, place: str, **extra: Any) -> Image:
+        """Read a URL as providers give it: an http(s) one is kept, a `data:` one is opened.
+
+        >>> Image.at("data:image/png;base64,iVBO").b64
+        'iVBO'
+        """
+        if not place.startswith("data:"):
+            return cls(url=place, extra=extra)
+        head, _, content = place[len("data:") :].partition(",")
+        media_type, *parameters = head.split(";")
+        if "base64" in parameters:
+            return cls(b64=content, media_type=media_type, extra=extra)
+        return cls(data=unquote_to_bytes(content), media_type=media_type, extra=extra)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """What a conversation came to.
+
+    `usage` is the OpenAI usage object if the provider counted; `extra` is added to the top of
+    the client's body. `body` is the provider's own body when it already is the client's shape.
+    """
+
+    images: tuple[Image, ...]
+    usage: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Grant:
+    """What a token endpoint gave: option values good for `seconds`."""
+
+    options: Mapping[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Outgoing:
+    """A request as it will be on the wire, for signing. `time` is seconds since the epoch."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    time: float
+
+
+Flow = Generator[ProviderRequest, ProviderReply, Answer]
+GrantFlow = Generator[ProviderRequest, ProviderReply, Grant]
+
+
+class Adapter:
+    """A pure translator for one provider. One subclass a file, one instance, `ADAPTER`."""
+
+    id: ClassVar[str]
+    name: ClassVar[str]
+    base_url: ClassVar[str]
+    """Up to and including the version segment, no slash at the end. "" when it depends on the
+    options (then `base` gives it), `IN_PROCESS` when the gateway serves the provider itself."""
+    docs: ClassVar[str] = ""
+    models: ClassVar[tuple[str, ...]] = ()
+    """Models known today, the recommended one first; others are never refused on their name."""
+    options: ClassVar[tuple[Option, ...]] = ()
+    domains: ClassVar[tuple[str, ...]] = ()
+    """Hosts (and all below them) that may get the credential beside the base URL's own origin."""
+    url_lifetime: ClassVar[int] = 0
+    """Seconds that a picture's URL stays good; 0 when the provider gives none."""
+    openai_shaped: ClassVar[bool] = False
+    """Speaks the client's shape: every parameter goes through as sent, answers come verbatim."""
+    keyless: ClassVar[bool] = False
+    """Needs no credential."""
+    unconfirmed: ClassVar[str] = ""
+    """What of this adapter has not been seen against the live service, for the docs."""
+
+    def base(self, credentials: Credentials) -> str:
+        """Give the base URL for these credentials."""
+        del credentials
+        return self.base_url
+
+    def table(self, model: str) -> Table:
+        """Give the parameter table of the family that `model` belongs to."""
+        raise NotImplementedError
+
+    def lacks(self, credentials: Credentials) -> str:
+        """Name what is missing for a request to be possible; "" when nothing is."""
+        return "" if self.keyless or credentials.api_key else "an API key"
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Give the headers that carry the credential. Default: `Authorization: Bearer`."""
+        del outgoing
+        return {"authorization": f"Bearer {credentials.api_key}"} if credentials.api_key else {}
+
+    def grant(self, credentials: Credentials) -> GrantFlow | None:
+        """Give the flow that buys a short-lived token for these credentials, if one is needed.
+
+        Its requests name absolute URLs and are sent as they are (nothing signs them). The granted
+        options are added to the credentials, and kept until shortly before they run out.
+        """
+        del credentials
+        return None
+
+    def flow(self, call: ImageCall) -> Flow:
+        """Converse with the provider. Default: one request, one reply."""
+        reply = yield self.request(call)
+        return self.answer(call, self.checked(reply))
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Give the request of a one-shot conversation."""
+        raise NotImplementedError
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the reply of a one-shot conversation; its status is below 400."""
+        raise NotImplementedError
+
+    def checked(self, reply: ProviderReply) -> ProviderReply:
+        """Give the reply back, or raise what its error status means."""
+        if reply.ok:
+            return reply
+        raise self.error(reply)
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Say what an error reply means. Default: by status and the usual places of a message."""
+        return errors.failure(reply)
+
+
+IN_PROCESS = "in-process:"
+"""The base URL of a provider that the gateway serves itself, on a loopback socket."""

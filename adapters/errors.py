@@ -1,0 +1,187 @@
+"""What can go wrong with a picture, in the words the client will read.
+
+    ImageError                 status, type, code, param, message: the OpenAI error object
+    ├── BadParam               400: the client asked for something that cannot be asked
+    └── ProviderError          the provider answered, and the answer was no
+        └── Refusal            400: the provider's safety system said no
+
+Messages never hold a credential, a prompt or picture bytes of ours. What a provider wrote
+is passed on, cut to `MESSAGE_LIMIT` characters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from adapters.reading import pick, text_at
+
+if TYPE_CHECKING:
+    from adapters.contract import ProviderReply
+
+MESSAGE_LIMIT = 600
+
+
+class ImageError(Exception):
+    """A failure that can be told to the client; see the module for the tree."""
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+    param: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        type: str | None = None,  # noqa: A002 - the field's name in the OpenAI error object
+        code: str | None = None,
+        param: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message[:MESSAGE_LIMIT]
+        self.status = status or self.status
+        self.type = type or self.type
+        self.code = code or self.code
+        self.param = param or self.param
+
+    def as_object(self) -> dict[str, Any]:
+        """Give the OpenAI error object: `{"message", "type", "param", "code"}`."""
+        return {
+            "message": self.message,
+            "type": self.type,
+            "param": self.param,
+            "code": self.code,
+        }
+
+
+class BadParam(ImageError):
+    """The client's parameter `param` cannot be sent as it is; the message says what to change."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
+
+    def __init__(self, param: str, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, param=param, code=code)
+
+
+class ProviderError(ImageError):
+    """The provider answered with a failure.
+
+    `provider_status` is the status on the provider's wire (a 200 can carry a failure).
+    `body` holds the provider's own bytes when they already are an OpenAI error and are to be
+    relayed unchanged; else None.
+    """
+
+    status = 502
+
+    def __init__(
+        self, message: str, *, provider_status: int = 200, body: bytes | None = None, **fields: Any
+    ) -> None:
+        super().__init__(message, **fields)
+        self.provider_status = provider_status
+        self.body = body
+
+
+class Refusal(ProviderError):
+    """The provider's safety system refused the prompt or held back the picture."""
+
+    status = 400
+    type = "image_generation_user_error"
+    code = "moderation_blocked"
+
+
+# Provider status -> (our status, type, code). What is not here and below 500 is a 400; what is
+# not here and 500 or above is a 502.
+_BY_STATUS: dict[int, tuple[int, str, str | None]] = {
+    401: (401, "authentication_error", "invalid_api_key"),
+    402: (429, "insufficient_quota", "insufficient_quota"),
+    403: (403, "permission_error", None),
+    404: (404, "invalid_request_error", "model_not_found"),
+    408: (504, "server_error", "timeout"),
+    413: (413, "invalid_request_error", "request_too_large"),
+    424: (502, "server_error", None),
+    429: (429, "rate_limit_error", "rate_limit_exceeded"),
+    503: (503, "server_error", "overloaded"),
+    504: (504, "server_error", "timeout"),
+    529: (503, "server_error", "overloaded"),
+}
+_BAD_REQUEST: tuple[int, str, str | None] = (400, "invalid_request_error", None)
+_BAD_GATEWAY: tuple[int, str, str | None] = (502, "server_error", None)
+_SERVER_ERROR = 500
+
+# Where providers put the sentence that says what went wrong, best first.
+_MESSAGES: tuple[tuple[str | int, ...], ...] = (
+    ("error", "message"),
+    ("error",),
+    ("detail", 0, "msg"),
+    ("detail",),
+    ("errors", 0, "message"),
+    ("errors", 0),
+    ("message",),
+    ("fault", "faultstring"),
+    ("title",),
+)
+
+
+def told(reply: ProviderReply) -> str:
+    """Find the sentence in which a provider says what went wrong; "" when there is none.
+
+    >>> from adapters.contract import ProviderReply
+    >>> told(ProviderReply(422, body=b'{"detail": [{"loc": ["width"], "msg": "too wide"}]}'))
+    'too wide'
+    """
+    tree = reply.json()
+    for path in _MESSAGES:
+        if found := text_at(tree, *path):
+            return found
+    return ""
+
+
+def failure(
+    reply: ProviderReply,
+    *,
+    message: str = "",
+    code: str | None = None,
+    param: str | None = None,
+) -> ProviderError:
+    """Describe a reply with an error status as the error the client will get.
+
+    Bounds of a provider's status: 4xx keep their meaning (402 is 429 `insufficient_quota`,
+    422 is 400), 503 stays, any other 5xx becomes 502.
+    """
+    default = _BAD_GATEWAY if reply.status >= _SERVER_ERROR else _BAD_REQUEST
+    status, kind, usual_code = _BY_STATUS.get(reply.status, default)
+    said = message or told(reply) or f"no reason given (status {reply.status})"
+    return ProviderError(
+        f"The provider answered: {said}",
+        provider_status=reply.status,
+        status=status,
+        type=kind,
+        code=code or usual_code,
+        param=param or _named_param(reply),
+    )
+
+
+def _named_param(reply: ProviderReply) -> str | None:
+    """Name the parameter that a FastAPI-style `detail` list complains of."""
+    place = pick(reply.json(), "detail", 0, "loc", kind=list)
+    return str(place[-1]) if place else None
+
+
+def refusal(message: str, *, provider_status: int = 200) -> Refusal:
+    """Say that the provider's safety system refused; `message` is the provider's reason."""
+    return Refusal(
+        f"The provider's safety system refused this request: {message}",
+        provider_status=provider_status,
+    )
+
+
+def no_picture(provider_status: int = 200) -> ProviderError:
+    """Say that a reply which should have held a picture held none."""
+    return ProviderError(
+        "The provider answered without a picture.",
+        provider_status=provider_status,
+        code="no_picture",
+    )

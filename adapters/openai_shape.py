@@ -1,0 +1,91 @@
+"""The base of adapters whose providers speak OpenAI's Images API.
+
+Every parameter goes through as the client sent it, known or unknown, and a success comes back
+verbatim. What is withheld, and why, is each adapter's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import orjson
+
+from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
+from adapters.errors import ProviderError, failure, no_picture, refusal
+from adapters.params import Table
+from adapters.reading import at, items_at, text_at
+
+MODERATION_CODES = frozenset(
+    {"moderation_blocked", "content_policy_violation", "contentfilter", "content_filter"}
+)
+_READ_HERE = frozenset({"b64_json", "url"})
+
+
+class OpenAIShape(Adapter):
+    """A provider that speaks the client's shape."""
+
+    openai_shaped: ClassVar[bool] = True
+
+    def table(self, model: str) -> Table:
+        """Give no rows: nothing is translated."""
+        del model
+        return Table(())
+
+    def path(self, call: ImageCall) -> str:
+        """Give the path below the base URL."""
+        del call
+        return "/images/generations"
+
+    def withheld(self, call: ImageCall) -> frozenset[str]:
+        """Name the parameters that this provider would refuse and the gateway honours itself."""
+        del call
+        return frozenset()
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Send what the client sent; its very bytes where nothing had to change."""
+        withheld = self.withheld(call) & call.fields.keys()
+        # Where the gateway has to turn one form of picture into the other, it must read the reply.
+        verbatim = "response_format" not in withheld or call.response_format == "b64_json"
+        fields = {name: value for name, value in call.fields.items() if name not in withheld}
+        content = orjson.dumps(fields) if withheld or call.body is None else call.body
+        headers = {"content-type": "application/json"}
+        return ProviderRequest(
+            self.path(call), content=content, headers=headers, verbatim=verbatim or call.stream
+        )
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read a reply in OpenAI's shape and keep its bytes."""
+        del call
+        tree = reply.json()
+        if at(tree, "error") is not None:
+            raise self.error(reply)
+        images = tuple(_image(entry) for entry in items_at(tree, "data") if _holds_picture(entry))
+        if not images:
+            raise no_picture(reply.status)
+        extra = {k: v for k, v in tree.items() if k not in ("data", "usage", "created")}
+        return Answer(images, usage=at(tree, "usage"), extra=extra, body=reply.body)
+
+    def error(self, reply: ProviderReply) -> ProviderError:
+        """Keep an error that is in OpenAI's shape, bytes and status; make one of any other."""
+        tree = reply.json()
+        told = at(tree, "error")
+        code = text_at(told, "code") or text_at(told, "innererror", "code")
+        if code.lower() in MODERATION_CODES:
+            error: ProviderError = refusal(text_at(told, "message"), provider_status=reply.status)
+        else:
+            error = failure(reply, code=code or None, param=text_at(told, "param") or None)
+        if not reply.ok and text_at(told, "message") and text_at(told, "type"):
+            error.status = reply.status
+            error.body = reply.body
+        return error
+
+
+def _holds_picture(entry: Any) -> bool:
+    return bool(text_at(entry, "b64_json") or text_at(entry, "url"))
+
+
+def _image(entry: Any) -> Image:
+    extra = {k: v for k, v in entry.items() if k not in _READ_HERE and v is not None}
+    if b64 := text_at(entry, "b64_json"):
+        return Image(b64=b64, extra=extra)
+    return Image.at(text_at(entry, "url"), **extra)

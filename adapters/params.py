@@ -1,0 +1,324 @@
+"""Parameter tables, and their only interpreter, which also writes the receipt.
+
+A table says how one model family of one provider spells each parameter. A value that is legal in
+OpenAI's contract becomes the nearest that the provider can do; what it cannot express is left
+out; a wrong type or a value out of range is a `BadParam`. Whatever happened is in the receipt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from adapters.errors import BadParam
+
+Fields = Mapping[str, Any]
+Conversion = Mapping[Any, Any] | Callable[[Any], Fields]
+
+
+class Policy(Enum):
+    """What becomes of a value that the provider cannot express."""
+
+    ADAPT = "adapt"
+    """Leave it out, and say so."""
+    STRICT = "strict"
+    """Answer 400, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One row of a table: a client's parameter and how the provider spells it.
+
+    `field` is the provider's name, dotted for nested objects; by default the same name. For one of
+    OpenAI's parameters type and range are the contract's; `low`, `high` and `choices` say how much
+    of it this provider can do. For a provider's own parameter they are its documented type
+    (`kind`) and range, lengths for strings.
+    `to` converts: a mapping from value to value (what it lacks is left out), or a function from a
+    value to fields (`{}` leaves it out). `default` is sent when the client says nothing.
+    """
+
+    name: str
+    field: str = ""
+    kind: type = str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Any, ...] = ()
+    pattern: str = ""
+    to: Conversion | None = None
+    default: Any = None
+    about: str = ""
+
+    @property
+    def target(self) -> str:
+        """The provider's name for it."""
+        return self.field or self.name
+
+
+CONTRACT: dict[str, Param] = {
+    row.name: row
+    for row in (
+        Param("prompt", low=1, high=32_000),
+        Param("model", low=1, high=512),
+        Param("n", kind=int, low=1, high=10),
+        Param("size", pattern=r"auto|[1-9]\d{1,4}x[1-9]\d{1,4}"),
+        Param(
+            "quality",
+            choices=("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"),
+        ),
+        Param("response_format", choices=("url", "b64_json")),
+        Param("style", choices=("vivid", "natural")),
+        Param("background", choices=("auto", "transparent", "opaque")),
+        Param("moderation", choices=("auto", "low")),
+        Param("output_format", choices=("png", "jpeg", "webp", "gif", "svg")),
+        Param("output_compression", kind=int, low=0, high=100),
+        Param("stream", kind=bool),
+        Param("partial_images", kind=int, low=0, high=3),
+        Param("user"),
+        Param("safety_identifier"),
+        Param("complexity", choices=("low", "medium", "high")),
+    )
+}
+"""OpenAI's parameters of `POST /v1/images/generations`, with the values that are legal there."""
+
+OURS = frozenset({"model", "n", "response_format", "stream", "user", "safety_identifier"})
+"""What the gateway itself honours or may leave out under every policy."""
+
+_NEUTRAL = ("auto", 0, False)
+"""Values that ask for nothing: leaving them out loses nothing."""
+
+_TYPE_NAMES = {
+    str: "a string",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows of one model family. `constant` fields are always sent.
+
+    >>> table = Table((Param("prompt", "text"), Param("seed", kind=int, low=0, high=9)))
+    >>> made = table.translate({"prompt": "a cube", "seed": 7, "style": "vivid"})
+    >>> made.fields, str(made.receipt)
+    ({'text': 'a cube', 'seed': 7}, 'renamed prompt>text, dropped style=vivid')
+    """
+
+    rows: tuple[Param, ...]
+    constant: Fields = field(default_factory=dict)
+
+    @property
+    def pictures_per_call(self) -> int:
+        """How many pictures one conversation can make: the bound of the row `n`, else 1."""
+        return next((int(row.high or 10) for row in self.rows if row.name == "n"), 1)
+
+    def row(self, name: str) -> Param | None:
+        """Give the row of a client's parameter."""
+        return next((row for row in self.rows if row.name == name), None)
+
+    def translate(
+        self, params: Mapping[str, Any], policy: Policy = Policy.ADAPT, *, n: int = 1
+    ) -> Translation:
+        """Turn a client's parameters into the provider's fields, and say what became of each.
+
+        `n` is the number of pictures for this one call. Raises `BadParam`.
+        """
+        fields: dict[str, Any] = {}
+        lines: list[Line] = []
+        for default in self.rows:
+            if default.default is not None and params.get(default.name) is None:
+                _put(fields, {default.target: default.default})
+        for name, value in params.items():
+            if value is None:
+                continue
+            checked(name, value)
+            row = self.row(name)
+            made = _fields(row, value, n) if row else {}
+            _put(fields, made)
+            if line := _line(name, value, made, row):
+                if policy is Policy.STRICT and line.verb == "dropped":
+                    _refuse(line, row)
+                lines.append(line)
+        _put(fields, self.constant)
+        return Translation(fields, Receipt(tuple(lines)))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Translation:
+    """What a table made of a client's parameters."""
+
+    fields: dict[str, Any]
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What became of one parameter. `outcome` is empty for what was dropped."""
+
+    verb: str
+    name: str
+    value: str = ""
+    outcome: str = ""
+
+    def __str__(self) -> str:
+        """Write it as it stands in the header: `converted n=3>calls=3`."""
+        asked = f"{self.name}={self.value}" if self.value else self.name
+        return f"{self.verb} {asked}>{self.outcome}" if self.outcome else f"{self.verb} {asked}"
+
+
+RECEIPT_LIMIT = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of the parameters of one call, in the order the client sent them."""
+
+    lines: tuple[Line, ...] = ()
+
+    def plus(self, *lines: Line) -> Receipt:
+        """Give a receipt with further lines."""
+        return replace(self, lines=self.lines + lines)
+
+    def __str__(self) -> str:
+        """Write the lines with commas between, at most `RECEIPT_LIMIT` bytes of ASCII."""
+        written = ""
+        for count, line in enumerate(map(str, self.lines)):
+            if len(written) + len(line) > RECEIPT_LIMIT - 20:
+                return f"{written}, {len(self.lines) - count} more"
+            written = f"{written}, {line}" if written else line
+        return written
+
+
+def checked(name: str, value: Any, row: Param | None = None) -> None:
+    """Hold a value against OpenAI's contract, or against `row`; raises `BadParam`.
+
+    >>> checked("size", "huge")
+    Traceback (most recent call last):
+    adapters.errors.BadParam: 'size' must be "auto" or WIDTHxHEIGHT in pixels, such as 1024x1024.
+    """
+    rule = row or CONTRACT.get(name)
+    if rule is None:
+        return
+    if not _is_a(rule.kind, value):
+        raise BadParam(name, f"'{name}' must be {_TYPE_NAMES[rule.kind]}.", code="invalid_type")
+    if rule.pattern and not re.fullmatch(rule.pattern, value):
+        hint = ' "auto" or WIDTHxHEIGHT in pixels, such as 1024x1024' if name == "size" else ""
+        raise BadParam(name, f"'{name}' must be{hint or ' of the form ' + rule.pattern}.")
+    if rule.choices and value not in rule.choices:
+        raise BadParam(name, f"'{name}' must be one of {', '.join(map(str, rule.choices))}.")
+    size = len(value) if isinstance(value, str | list | dict) else value
+    unit = " characters long" if isinstance(value, str) else ""
+    if rule.low is not None and size < rule.low:
+        raise BadParam(name, f"'{name}' must be at least {rule.low}{unit}.")
+    if rule.high is not None and size > rule.high:
+        raise BadParam(name, f"'{name}' must be at most {rule.high}{unit}.")
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    """Tell whether a JSON value is of a kind; a bool is no number, a whole number is a number."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _fields(row: Param, value: Any, n: int) -> Fields:
+    """Give the provider's fields for a value that is legal in the contract."""
+    if row.name == "n":
+        return {row.target: n}
+    if row.name in CONTRACT:
+        value = _nearest(row, value)
+    else:
+        checked(row.name, value, row)
+    if value is None:
+        return {}
+    if row.to is None:
+        return {row.target: value}
+    if callable(row.to):
+        return row.to(value)
+    return {row.target: row.to[value]} if value in row.to else {}
+
+
+def _nearest(row: Param, value: Any) -> Any:
+    """Bring a legal value into what this provider can do; None when it cannot be said at all.
+
+    A text is never cut: too long a prompt is the client's to shorten.
+    """
+    if isinstance(value, str):
+        if row.to is None and row.choices and value not in row.choices:
+            return None
+        if row.low is not None or row.high is not None:
+            checked(row.name, value, row)
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        floor = value if row.low is None else max(value, int(row.low))
+        return floor if row.high is None else min(floor, int(row.high))
+    return value
+
+
+def _line(name: str, value: Any, made: Fields, row: Param | None) -> Line | None:
+    """Write what became of a parameter; None when it went through as it was."""
+    shown = _shown(name, value, row)
+    if not made:
+        return (
+            None if name in ("model", "n", "response_format", "stream") else _dropped(name, shown)
+        )
+    if name == "n" or made == {name: value}:
+        return None
+    if len(made) == 1 and next(iter(made.values())) == value:
+        return Line("renamed", name, "", next(iter(made)))
+    # A prompt may be wrapped in a larger structure: its words never stand in a receipt.
+    if not shown:
+        return Line("renamed", name, "", ";".join(made))
+    return Line("converted", name, shown, ";".join(f"{k}={_plain(v)}" for k, v in made.items()))
+
+
+def _dropped(name: str, shown: str) -> Line:
+    return Line("dropped", _plain(name), shown)
+
+
+def _shown(name: str, value: Any, row: Param | None) -> str:
+    """Show a value in a receipt if it is a number or one of a list; free text is never shown."""
+    rule = CONTRACT.get(name) or row
+    listed = rule is not None and bool(rule.choices or rule.pattern)
+    if isinstance(value, bool | int | float) or (listed and isinstance(value, str)):
+        return _plain(value)
+    return ""
+
+
+def _plain(value: Any) -> str:
+    """Keep a word to what may stand in a header line: printable ASCII without separators."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return re.sub(r"[^A-Za-z0-9_.:*/-]", "?", text)[:64]
+
+
+def _refuse(line: Line, row: Param | None) -> None:
+    """Raise for a parameter that would be left out, unless nothing is lost by it."""
+    if line.name in OURS or line.value in map(str, _NEUTRAL) or line.value == "false":
+        return
+    nearest = ""
+    if row and isinstance(row.to, Mapping):
+        nearest = f" It can do {', '.join(map(str, row.to))}."
+    elif row and row.choices:
+        nearest = f" It can do {', '.join(map(str, row.choices))}."
+    what = f"'{line.name}' = {line.value}" if line.value else f"'{line.name}'"
+    raise BadParam(
+        line.name,
+        f"This provider has nothing for {what}.{nearest} "
+        "Leave it out, or send x-easel-unsupported: adapt.",
+        code="unsupported_parameter",
+    )
+
+
+def _put(fields: dict[str, Any], made: Fields) -> None:
+    """Set fields by their dotted names, making the objects on the way."""
+    for target, content in made.items():
+        *parents, last = target.split(".")
+        place = fields
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = content

@@ -1,0 +1,30 @@
+"""Putting a name into a URL so that it cannot leave its place there."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from adapters.errors import BadParam
+
+_MODEL = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@._:/+-]{0,511}")
+
+
+def model_path(model: str, *, safe: str = "", example: str = "") -> str:
+    """Percent-encode a model's name for a path; characters in `safe` stay as they are.
+
+    >>> model_path("amazon.nova-canvas-v1:0")
+    'amazon.nova-canvas-v1%3A0'
+    >>> model_path("../../other")
+    Traceback (most recent call last):
+    adapters.errors.BadParam: 'model' is not a name that can stand in this provider's URL.
+    """
+    hint = f" Name one, such as {example}." if example else ""
+    if not model:
+        raise BadParam("model", f"'model' is required by this provider.{hint}", code="model_needed")
+    steps = model.split("/")
+    if not _MODEL.fullmatch(model) or any(step in ("", ".", "..") for step in steps):
+        raise BadParam(
+            "model", f"'model' is not a name that can stand in this provider's URL.{hint}"
+        )
+    return quote(model, safe=safe)
