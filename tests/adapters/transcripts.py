@@ -1,0 +1,356 @@
+"""The evidence for each adapter: recorded-style conversations, and a driver that plays them.
+
+A transcript is `tests/transcripts/<provider-id>/<name>.json`, written from the provider's
+documentation. `play` runs an adapter's flow against one without any HTTP: every request must be
+the one written down, in order, and the flow gets the replies written down.
+
+    for transcript in transcripts_of("openai"):
+        answer = play(transcript)      # an Answer, None for a relayed stream, or an ImageError
+
+Signatures depend on the time, so patterns in a transcript's headers leave the date open.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+import orjson
+
+from adapters import adapter
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Credentials,
+    Image,
+    ImageCall,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.errors import ImageError
+from adapters.params import Policy
+
+FOLDER = Path(__file__).parent.parent / "transcripts"
+SIGNING_TIME = datetime(2026, 11, 22, tzinfo=UTC).timestamp()
+
+T = TypeVar("T")
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A value read from a transcript; a key it does not know is an error."""
+
+
+class Request(_Strict, frozen=True):
+    """What the adapter has to ask. Headers are a subset, their values fnmatch patterns."""
+
+    method: str
+    url: str
+    wait: float = 0.0
+    headers: dict[str, str] = {}
+    json: Any = None
+    form: dict[str, str] | None = None
+    text: str | None = None
+
+    @property
+    def body(self) -> tuple[Any, ...]:
+        """What is compared of the body: JSON, form fields, text."""
+        return self.json, self.form, self.text
+
+
+class Reply(_Strict, frozen=True):
+    """What the provider replies; at most one of the four bodies."""
+
+    status: int = 200
+    headers: dict[str, str] = {}
+    json: Any = msgspec.UNSET
+    base64: str | None = None
+    text: str | None = None
+    sse: str | None = None
+
+    def __post_init__(self) -> None:
+        bodies = [self.json is not msgspec.UNSET, *(self.base64, self.text, self.sse)]
+        if sum(body not in (None, False) for body in bodies) > 1:
+            raise ValueError("a reply has one body")
+
+    @property
+    def body(self) -> bytes:
+        """The body's bytes."""
+        if self.json is not msgspec.UNSET:
+            return orjson.dumps(self.json)
+        if self.base64 is not None:
+            return b64decode(self.base64, validate=True)
+        return (self.text or self.sse or "").encode()
+
+    @property
+    def wire_headers(self) -> dict[str, str]:
+        """The headers, names in lower case, the content type filled in where it is obvious."""
+        usual = {}
+        if self.json is not msgspec.UNSET:
+            usual = {"content-type": "application/json"}
+        if self.sse is not None:
+            usual = {"content-type": "text/event-stream"}
+        return usual | {name.lower(): value for name, value in self.headers.items()}
+
+    def received(self) -> ProviderReply:
+        """Give the reply as an adapter gets it."""
+        return ProviderReply(self.status, self.wire_headers, self.body)
+
+
+class Exchange(_Strict, frozen=True):
+    """One request and its reply."""
+
+    request: Request
+    reply: Reply
+
+
+class Failure(_Strict, frozen=True):
+    """The error that the client gets."""
+
+    status: int
+    type: str
+    code: str | None = None
+    param: str | None = None
+
+    @classmethod
+    def of(cls, error: ImageError) -> Failure:
+        """Describe an adapter's error."""
+        return cls(error.status, error.type, error.code, error.param)
+
+
+class Transcript(_Strict, frozen=True, rename={"credentials_": "credentials"}):
+    """One conversation: the client's call, the exchanges with the provider, and the outcome."""
+
+    about: str
+    source: str
+    read: str
+    kind: Literal["success", "refusal", "error"]
+    call: dict[str, Any]
+    exchanges: list[Exchange]
+    credentials_: dict[str, str] = {}
+    downloads: dict[str, str] = {}
+    answer: dict[str, Any] | None = None
+    error: Failure | None = None
+    receipt: str = ""
+    place: str = ""
+    """Where it stands, `provider-id/name`; set by `load`, never in the file."""
+
+    def __post_init__(self) -> None:
+        if (self.kind == "success") is (self.error is not None):
+            raise ValueError("a refusal or an error has `error`, a success has none")
+        if (self.answer is not None) is not (self.kind == "success" and not self.is_relayed):
+            raise ValueError("a success has `answer`, except for a relayed stream")
+
+    @property
+    def provider(self) -> str:
+        """The provider's id."""
+        return self.place.partition("/")[0]
+
+    @property
+    def is_relayed(self) -> bool:
+        """Whether it ends in a stream of events, which is relayed unread."""
+        return bool(self.exchanges) and self.exchanges[-1].reply.sse is not None
+
+    @property
+    def n(self) -> int:
+        """How many pictures the client asks for."""
+        return self.call.get("n") or 1
+
+    @property
+    def credentials(self) -> Credentials:
+        """The key and the provider's options."""
+        options = {k: v for k, v in self.credentials_.items() if k != "api_key"}
+        return Credentials(self.credentials_.get("api_key", ""), options)
+
+
+def load(path: Path) -> Transcript:
+    """Read a transcript; an unknown key or a wrong type is an error that names its place."""
+    place = f"{path.parent.name}/{path.stem}"
+    tree = orjson.loads(path.read_bytes())
+    try:
+        return msgspec.convert({**tree, "place": place}, Transcript)
+    except msgspec.ValidationError as broken:
+        raise ValueError(f"{place}: {broken}") from broken
+
+
+def transcripts() -> list[Transcript]:
+    """Read all transcripts."""
+    return [load(path) for path in sorted(FOLDER.glob("*/*.json"))]
+
+
+def transcripts_of(provider: str) -> list[Transcript]:
+    """Read the transcripts of one provider."""
+    return [load(path) for path in sorted(FOLDER.glob(f"{provider}/*.json"))]
+
+
+def play(transcript: Transcript) -> Answer | None:
+    """Run the adapter's flow against a transcript; None when the end is a relayed stream.
+
+    Raises the adapter's ImageError, or AssertionError where the adapter asks for something else.
+    """
+    return finished(playing(transcript))
+
+
+def playing(transcript: Transcript) -> Generator[None, None, Answer | None]:
+    """Play a transcript one exchange at a time."""
+    provider = adapter(transcript.provider)
+    exchanges = iter(transcript.exchanges)
+    credentials = yield from _granted(provider, transcript.credentials, exchanges)
+    call, _ = call_of(transcript, provider, credentials)
+    flow = _until_relayed(provider.flow(call))
+    answer = yield from _exchanged(flow, exchanges, Wire(provider, credentials))
+    assert next(exchanges, None) is None, f"{transcript.place}: replies left that nobody asked for"
+    return answer
+
+
+def finished(stepped: Generator[None, None, T]) -> T:
+    """Run a stepwise conversation to its end and give what it returns."""
+    while True:
+        try:
+            next(stepped)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+
+def call_of(
+    transcript: Transcript, provider: Adapter, credentials: Credentials
+) -> tuple[ImageCall, str]:
+    """Make the call as the gateway does, and give the receipt with it."""
+    params = transcript.call
+    if provider.openai_shaped:
+        return ImageCall(params, params, credentials, orjson.dumps(params), transcript.n), ""
+    table = provider.table(params.get("model") or "")
+    assert transcript.n <= table.pictures_per_call, f"{transcript.place}: `n` needs a fan-out"
+    made = table.translate(params, Policy.ADAPT, n=transcript.n)
+    call = ImageCall(params, made.fields, credentials, orjson.dumps(params), transcript.n)
+    return call, str(made.receipt)
+
+
+def receipt_of(transcript: Transcript) -> str:
+    """Write the receipt of a transcript's call."""
+    return call_of(transcript, adapter(transcript.provider), transcript.credentials)[1]
+
+
+def shown(answer: Answer) -> dict[str, Any]:
+    """Show an answer as the client sees it, without `created`."""
+    body: dict[str, Any] = {"data": [_entry(image) for image in answer.images], **answer.extra}
+    return body if answer.usage is None else {**body, "usage": answer.usage}
+
+
+def _entry(image: Image) -> dict[str, Any]:
+    if image.url:
+        return {"url": image.url, **image.extra}
+    return {"b64_json": image.b64 or b64encode(image.data).decode(), **image.extra}
+
+
+def _granted(
+    provider: Adapter, credentials: Credentials, exchanges: Iterator[Exchange]
+) -> Generator[None, None, Credentials]:
+    """Let the adapter buy its token, if it needs one, and add it to the credentials."""
+    flow = provider.grant(credentials)
+    if flow is None:
+        return credentials
+    grant = yield from _exchanged(flow, exchanges, Wire(provider, credentials, signs=False))
+    return Credentials(credentials.api_key, {**credentials.options, **grant.options})
+
+
+def _until_relayed(
+    flow: Generator[ProviderRequest, ProviderReply, Answer],
+) -> Generator[ProviderRequest, ProviderReply, Answer | None]:
+    """End the flow, with no answer, where the gateway relays events unread."""
+    request = next(flow)
+    while True:
+        reply = yield request
+        if request.verbatim and reply.ok and reply.media_type == "text/event-stream":
+            return None
+        try:
+            request = flow.send(reply)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
+
+
+def _exchanged(
+    flow: Generator[ProviderRequest, ProviderReply, T], exchanges: Iterator[Exchange], wire: Wire
+) -> Generator[None, None, T]:
+    """Hold each request of a flow against the transcript, and send the reply written there."""
+    try:
+        request = next(flow)
+        while True:
+            exchange = next(exchanges, None)
+            assert exchange, f"one more request than written down: {wire.line(request)}"
+            _compare(exchange.request, request, wire)
+            yield
+            request = flow.send(exchange.reply.received())
+    except StopIteration as end:
+        value: T = end.value
+        return value
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How an adapter's requests go out; a grant's requests are not signed."""
+
+    provider: Adapter
+    credentials: Credentials
+    signs: bool = True
+
+    def line(self, request: ProviderRequest) -> str:
+        """Give method and full URL."""
+        url = request.url or self.provider.base(self.credentials) + request.path
+        return f"{request.method} {url}"
+
+    def body(self, request: ProviderRequest) -> tuple[Any, ...]:
+        """Give the body as JSON, form fields, text; one of them at most."""
+        bodies = (request.json, request.form, request.content)
+        assert sum(body is not None for body in bodies) <= 1, "a request has one body"
+        if request.content is None:
+            return request.json, request.form and dict(request.form), None
+        if _lower(request.headers).get("content-type", "").startswith("application/json"):
+            return orjson.loads(request.content), None, None
+        return None, None, request.content.decode()
+
+    def headers(self, request: ProviderRequest) -> tuple[dict[str, str], dict[str, str]]:
+        """Give the headers of a request, and those that signing adds."""
+        own, content = _lower(request.headers), request.content or b""
+        if request.json is not None:
+            own, content = {"content-type": "application/json"} | own, orjson.dumps(request.json)
+        if not (self.signs and request.signed and self._is_ours(request.url)):
+            return own, {}
+        method, _, url = self.line(request).partition(" ")
+        outgoing = Outgoing(method, url, own, content, SIGNING_TIME)
+        return own, _lower(self.provider.sign(outgoing, self.credentials))
+
+    def _is_ours(self, url: str) -> bool:
+        """Tell whether a URL leads to the provider's own hosts, which may get the credential."""
+        base, target = urlsplit(self.provider.base(self.credentials)), urlsplit(url)
+        if not url or (base.scheme, base.netloc) == (target.scheme, target.netloc):
+            return True
+        below = tuple(f".{domain}" for domain in self.provider.domains)
+        return target.scheme == "https" and f".{target.hostname}".endswith(below)
+
+
+def _compare(expected: Request, request: ProviderRequest, wire: Wire) -> None:
+    """Assert that a request is the one written down."""
+    line = wire.line(request)
+    assert line == f"{expected.method} {expected.url}"
+    assert request.wait == expected.wait, f"{line}: waits {request.wait} seconds"
+    assert wire.body(request) == expected.body
+    own, added = wire.headers(request)
+    for name, pattern in expected.headers.items():
+        value = {**own, **added}.get(name.lower(), "(not sent)")
+        assert fnmatchcase(value, pattern), f"{line}: header {name} is {value}, not {pattern}"
+    written = _lower(expected.headers).keys()
+    assert not added or written & added.keys(), f"{line}: shows none of {sorted(added)}"
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}

@@ -1,0 +1,5 @@
+"""Lets the assertions in the tests' own vocabulary explain themselves."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.adapters.transcripts", "tests.scripted")
