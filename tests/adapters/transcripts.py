@@ -202,9 +202,10 @@ def playing(transcript: Transcript) -> Generator[None, None, Answer | None]:
     """Play a transcript one exchange at a time."""
     provider = adapter(transcript.provider)
     exchanges = iter(transcript.exchanges)
-    credentials = yield from _granted(provider, transcript.credentials, exchanges)
-    call, _ = call_of(transcript, provider, credentials)
-    flow = _until_relayed(provider.flow(call))
+    unsigned = Wire(provider, transcript.credentials, signs=False)
+    granting = _granted(provider, transcript.credentials)
+    credentials = yield from _exchanged(granting, exchanges, unsigned)
+    flow = _until_relayed(provider.flow(call_of(transcript, credentials)[0]))
     answer = yield from _exchanged(flow, exchanges, Wire(provider, credentials))
     assert next(exchanges, None) is None, f"{transcript.place}: replies left that nobody asked for"
     return answer
@@ -220,23 +221,33 @@ def finished(stepped: Generator[None, None, T]) -> T:
             return value
 
 
+def conversation(
+    transcript: Transcript,
+) -> Generator[ProviderRequest, ProviderReply, Answer | None]:
+    """Start the conversation of a transcript, token and all, whatever the provider will reply."""
+    provider = adapter(transcript.provider)
+    credentials = yield from _granted(provider, transcript.credentials)
+    call, _ = call_of(transcript, credentials)
+    return (yield from _until_relayed(provider.flow(call)))
+
+
 def call_of(
-    transcript: Transcript, provider: Adapter, credentials: Credentials
+    transcript: Transcript, credentials: Credentials | None = None
 ) -> tuple[ImageCall, str]:
     """Make the call as the gateway does, and give the receipt with it."""
-    params = transcript.call
+    provider, params = adapter(transcript.provider), transcript.call
+    credentials, body = credentials or transcript.credentials, orjson.dumps(params)
     if provider.openai_shaped:
-        return ImageCall(params, params, credentials, orjson.dumps(params), transcript.n), ""
+        return ImageCall(params, params, credentials, body, transcript.n), ""
     table = provider.table(params.get("model") or "")
     assert transcript.n <= table.pictures_per_call, f"{transcript.place}: `n` needs a fan-out"
     made = table.translate(params, Policy.ADAPT, n=transcript.n)
-    call = ImageCall(params, made.fields, credentials, orjson.dumps(params), transcript.n)
-    return call, str(made.receipt)
+    return ImageCall(params, made.fields, credentials, body, transcript.n), str(made.receipt)
 
 
 def receipt_of(transcript: Transcript) -> str:
     """Write the receipt of a transcript's call."""
-    return call_of(transcript, adapter(transcript.provider), transcript.credentials)[1]
+    return call_of(transcript)[1]
 
 
 def shown(answer: Answer) -> dict[str, Any]:
@@ -252,13 +263,13 @@ def _entry(image: Image) -> dict[str, Any]:
 
 
 def _granted(
-    provider: Adapter, credentials: Credentials, exchanges: Iterator[Exchange]
-) -> Generator[None, None, Credentials]:
+    provider: Adapter, credentials: Credentials
+) -> Generator[ProviderRequest, ProviderReply, Credentials]:
     """Let the adapter buy its token, if it needs one, and add it to the credentials."""
     flow = provider.grant(credentials)
     if flow is None:
         return credentials
-    grant = yield from _exchanged(flow, exchanges, Wire(provider, credentials, signs=False))
+    grant = yield from flow
     return Credentials(credentials.api_key, {**credentials.options, **grant.options})
 
 

@@ -1,0 +1,91 @@
+"""Replies as no documentation shows them: keys gone, values of another type, no JSON at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import orjson
+
+from adapters.contract import ProviderReply
+from tests.adapters.transcripts import Transcript
+
+Place = tuple[str | int, ...]
+Damaged = tuple[str, list[ProviderReply]]
+"""What was done, and the replies to it."""
+
+_OTHERS: tuple[Any, ...] = (None, 0, -1.5, "odd", "", [], ["odd"], {}, {"odd": "odd"}, False)
+_NO_PICTURE = (b"", b"<html>Bad gateway</html>", b"\xff\xfe", b"[]", b"null", b'{"data": [')
+_STATUSES = (200, 204, 302, 400, 401, 402, 403, 404, 409, 418, 422, 429, 500, 502, 503, 504, 529)
+
+_GONE = object()
+
+
+def replies(transcript: Transcript) -> list[ProviderReply]:
+    """Give the replies as they are written down."""
+    return [exchange.reply.received() for exchange in transcript.exchanges]
+
+
+def with_a_key_gone(transcript: Transcript) -> Iterator[Damaged]:
+    """Take away one key or list entry of one reply at a time; say which."""
+    for which, place, tree in _places(transcript):
+        if place:
+            yield f"{which}: without {place}", _with(transcript, which, _changed(tree, place))
+
+
+def with_another_value(transcript: Transcript) -> Iterator[Damaged]:
+    """Put something else in the place of one value of one reply at a time; say what."""
+    for which, place, tree in _places(transcript):
+        for other in _OTHERS:
+            damaged = _changed(tree, place, other)
+            yield f"{which}: {place} = {other}", _with(transcript, which, damaged)
+
+
+def with_no_picture(transcript: Transcript) -> Iterator[Damaged]:
+    """Break off with a web page, an empty body or a cut one, under every status."""
+    written = replies(transcript)
+    for which in range(len(written)):
+        for status in _STATUSES:
+            for body in _NO_PICTURE:
+                broken = ProviderReply(status, {"content-type": "text/html"}, body)
+                yield f"{which}: {status} {body!r}", [*written[:which], broken]
+
+
+def _places(transcript: Transcript) -> Iterator[tuple[int, Place, Any]]:
+    """Name every place in every JSON reply."""
+    for which, exchange in enumerate(transcript.exchanges):
+        tree = exchange.reply.json
+        if tree is not msgspec.UNSET:
+            yield from ((which, place, tree) for place in _below(tree))
+
+
+def _below(tree: Any) -> Iterator[Place]:
+    """Name the place itself and all below it."""
+    yield ()
+    branches: Any = ()
+    if isinstance(tree, dict | list):
+        branches = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for step, branch in branches:
+        yield from ((step, *place) for place in _below(branch))
+
+
+def _changed(tree: Any, place: Place, value: Any = _GONE) -> Any:
+    """Copy a tree with another value in one place, or without that place."""
+    if not place:
+        return value
+    step, *rest = place
+    copy: Any = dict(tree) if isinstance(tree, dict) else list(tree)
+    if not rest and value is _GONE:
+        del copy[step]
+    else:
+        copy[step] = _changed(tree[step], tuple(rest), value)
+    return copy
+
+
+def _with(transcript: Transcript, which: int, tree: Any) -> list[ProviderReply]:
+    """Give the replies with another JSON body in one of them."""
+    changed = replies(transcript)
+    one = changed[which]
+    changed[which] = ProviderReply(one.status, one.headers, orjson.dumps(tree))
+    return changed

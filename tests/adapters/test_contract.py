@@ -1,0 +1,311 @@
+"""What is promised for every adapter, asserted for every adapter, transcript and table row."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
+from datetime import date
+from functools import cache
+from io import BytesIO
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as Picture
+
+import adapters
+from adapters import ALIASES, PROVIDERS, adapter
+from adapters.contract import IN_PROCESS, Answer, Image, ProviderReply, ProviderRequest
+from adapters.errors import BadParam, ImageError, Refusal
+from adapters.params import CONTRACT, Table
+from tests.adapters import damage, values
+from tests.adapters.transcripts import (
+    FOLDER,
+    Failure,
+    Transcript,
+    call_of,
+    conversation,
+    finished,
+    load,
+    playing,
+    receipt_of,
+    shown,
+    transcripts_of,
+)
+
+SHARED = {
+    *("contract", "errors", "openai_shape", "params", "paths", "polling", "reading"),
+    *("signing", "sizes"),
+}
+"""Modules of `adapters` that are no provider."""
+
+PATIENCE = 5_000
+"""Steps after which a conversation counts as endless."""
+
+FILES = {path.stem for path in Path(adapters.__file__).parent.glob("*.py")} - {"__init__", *SHARED}
+WRITTEN = [name for name in PROVIDERS if name.replace("-", "_") in FILES]
+PLACES = [path for name in WRITTEN for path in sorted(FOLDER.glob(f"{name}/*.json"))]
+
+every_provider = pytest.mark.parametrize("provider", WRITTEN)
+
+
+@pytest.fixture(params=PLACES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def transcript(request: pytest.FixtureRequest) -> Transcript:
+    return load(request.param)
+
+
+# Listed, written, proved
+
+
+def test_every_listed_provider_is_a_file_and_every_file_is_listed() -> None:
+    assert sorted(FILES) == sorted(name.replace("-", "_") for name in PROVIDERS)
+
+
+def test_every_listed_provider_has_transcripts_and_every_folder_is_listed() -> None:
+    assert sorted(path.name for path in FOLDER.iterdir() if path.is_dir()) == sorted(PROVIDERS)
+
+
+def test_the_list_is_alphabetical_and_its_aliases_lead_into_it() -> None:
+    assert list(PROVIDERS) == sorted(PROVIDERS)
+    assert set(ALIASES.values()) <= set(PROVIDERS)
+    assert not ALIASES.keys() & set(PROVIDERS)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_every_provider_shows_a_success_a_refusal_and_an_error(provider: str) -> None:
+    kinds = {load(path).kind for path in (FOLDER / provider).glob("*.json")}
+    assert kinds == {"success", "refusal", "error"}
+
+
+@every_provider
+def test_an_adapter_says_who_it_is(provider: str) -> None:
+    found = adapter(provider)
+    assert found.id == provider
+    assert found.name
+    assert found.models
+    assert found.docs.startswith("https://")
+    assert not found.base_url.endswith("/")
+    assert found.base_url.startswith(("https://", IN_PROCESS)) or found.options
+
+
+@every_provider
+def test_no_two_options_share_a_name_an_alias_or_a_header(provider: str) -> None:
+    options = adapter(provider).options
+    names = [name for option in options for name in (option.name, *option.aliases)]
+    headers = [name for option in options for name in (option.header, *option.headers)]
+    assert len(set(names)) == len(names)
+    assert len(set(headers)) == len(headers)
+    assert all(name == name.lower() for name in headers)
+
+
+# Transcripts
+
+
+def test_a_transcript_says_where_it_is_from(transcript: Transcript) -> None:
+    assert transcript.about
+    assert transcript.source.startswith("https://")
+    assert date.fromisoformat(transcript.read)
+
+
+def test_a_transcripts_options_are_declared_and_of_their_form(transcript: Transcript) -> None:
+    options = {option.name: option for option in adapter(transcript.provider).options}
+    for name, value in transcript.credentials.options.items():
+        assert re.fullmatch(options[name].pattern, value)
+
+
+def test_the_pictures_of_a_transcript_are_real(transcript: Transcript) -> None:
+    entries = (transcript.answer or {}).get("data", [])
+    assert {entry["url"] for entry in entries if "url" in entry} == transcript.downloads.keys()
+    inline = [entry["b64_json"] for entry in entries if "b64_json" in entry]
+    for text in (*inline, *transcript.downloads.values()):
+        Picture.open(BytesIO(b64decode(text, validate=True))).verify()
+
+
+def test_a_conversation_comes_to_what_is_written_down(transcript: Transcript) -> None:
+    assert finished(_outcome(transcript)) == (transcript.answer or transcript.error)
+
+
+def test_a_call_leaves_the_receipt_written_down(transcript: Transcript) -> None:
+    never_made = not transcript.exchanges
+    assert never_made or receipt_of(transcript) == transcript.receipt
+
+
+def test_a_refusal_is_a_refusal_and_nothing_else_is(transcript: Transcript) -> None:
+    outcome = _ended(transcript, damage.replies(transcript))
+    assert isinstance(outcome, Refusal) is (transcript.kind == "refusal")
+
+
+def test_secrets_are_not_shown(transcript: Transcript) -> None:
+    requests = _requests(transcript)
+    call = call_of(transcript) if requests else ()
+    told = repr([transcript.credentials, *call, *requests])
+    assert not [secret for secret in _secrets(transcript) if secret in told]
+
+
+def test_two_conversations_of_one_adapter_do_not_meet(transcript: Transcript) -> None:
+    alone = finished(_outcome(transcript))
+    for other in transcripts_of(transcript.provider):
+        together = _in_turns(_outcome(transcript), _outcome(other))
+        assert together == [alone, finished(_outcome(other))]
+
+
+# Replies as nobody wrote them down
+
+
+def test_a_reply_that_never_changes_comes_to_an_end(transcript: Transcript) -> None:
+    replies = damage.replies(transcript)
+    for count in range(1, len(replies) + 1):
+        _ended(transcript, replies[:count], "with its last reply repeated")
+
+
+@pytest.mark.parametrize("damaged", [damage.with_a_key_gone, damage.with_another_value])
+def test_a_damaged_reply_is_an_answer_or_an_error_for_the_client(
+    transcript: Transcript, damaged: Callable[[Transcript], Iterator[damage.Damaged]]
+) -> None:
+    for what, replies in damaged(transcript):
+        outcome = _ended(transcript, replies, what)
+        assert outcome is None or _is_whole(outcome), what
+
+
+def test_a_web_page_or_a_cut_body_is_never_a_picture(transcript: Transcript) -> None:
+    for what, replies in damage.with_no_picture(transcript):
+        assert isinstance(_ended(transcript, replies, what), ImageError), what
+
+
+# Tables
+
+
+@every_provider
+def test_a_table_has_one_row_for_a_parameter(provider: str) -> None:
+    for table in _tables(provider):
+        names = [row.name for row in table.rows]
+        assert len(set(names)) == len(names)
+        assert "prompt" in names
+
+
+@every_provider
+def test_what_is_inside_of_a_range_is_accepted(provider: str) -> None:
+    for table, name in _ruled(provider):
+        for value in values.inside(values.rule(table, name)):
+            assert orjson.dumps(table.translate({name: value}).fields)
+
+
+@every_provider
+def test_what_is_outside_of_a_range_is_refused_by_name(provider: str) -> None:
+    for table, name in _ruled(provider):
+        for value in values.outside(values.rule(table, name)):
+            with pytest.raises(BadParam) as caught:
+                table.translate({name: value})
+            assert caught.value.param == name, value
+
+
+@every_provider
+@given(size=st.from_regex(CONTRACT["size"].pattern, fullmatch=True))
+def test_every_size_of_the_contract_is_accepted(provider: str, size: str) -> None:
+    for table in _tables(provider):
+        assert orjson.dumps(table.translate({"size": size}).fields)
+
+
+# The words above
+
+
+@cache
+def _tables(provider: str) -> list[Table]:
+    """Give the tables of all model families; none for who speaks the client's own shape."""
+    found = adapter(provider)
+    used = [one.call.get("model", "") for one in transcripts_of(provider)]
+    models = dict.fromkeys([*found.models, *used, "", "never-heard-of-it"])
+    tables = [found.table(model) for model in models]
+    distinct = [table for at, table in enumerate(tables) if table not in tables[:at]]
+    return [] if found.openai_shaped else distinct
+
+
+def _ruled(provider: str) -> Iterator[tuple[Table, str]]:
+    """Name every parameter that a table has a rule for: its own rows, and the contract's."""
+    for table in _tables(provider):
+        yield from ((table, name) for name in {*CONTRACT, *(row.name for row in table.rows)})
+
+
+def _ended(
+    transcript: Transcript, replies: list[ProviderReply], what: str = ""
+) -> Answer | ImageError | None:
+    """Run a conversation on replies, the last of them for ever, and say how it ended."""
+    flow = conversation(transcript)
+    try:
+        next(flow)
+        for reply in chain(replies, repeat(replies[-1], PATIENCE)):
+            flow.send(reply)
+    except StopIteration as end:
+        answer: Answer | None = end.value
+        return answer
+    except ImageError as failure:
+        return _discreet(failure, transcript)
+    raise AssertionError(f"{transcript.place} goes on for ever: {what}")
+
+
+def _discreet(error: ImageError, transcript: Transcript) -> ImageError:
+    """Give the error back if none of the secrets is in its message."""
+    assert not [secret for secret in _secrets(transcript) if secret in error.message]
+    return error
+
+
+def _outcome(transcript: Transcript) -> Generator[None, None, Any]:
+    """Play a transcript step by step and give what the client would see."""
+    try:
+        answer = yield from playing(transcript)
+    except ImageError as error:
+        return Failure.of(error)
+    return answer and shown(answer)
+
+
+def _in_turns(*stepped: Generator[None, None, Any]) -> list[Any]:
+    """Take one step of each in turn, to the end of the last, and give what they return."""
+    ends: dict[int, Any] = {}
+    while len(ends) < len(stepped):
+        for which, one in enumerate(stepped):
+            try:
+                next(one)
+            except StopIteration as end:
+                ends.setdefault(which, end.value)
+    return [ends[which] for which in range(len(stepped))]
+
+
+def _requests(transcript: Transcript) -> list[ProviderRequest]:
+    """Collect the requests of a conversation."""
+    flow, asked = conversation(transcript), []
+    with suppress(StopIteration, ImageError):
+        asked.append(next(flow))
+        for reply in damage.replies(transcript):
+            asked.append(flow.send(reply))  # noqa: PERF401 - keeps what came before the end
+    return asked
+
+
+def _secrets(transcript: Transcript) -> list[str]:
+    """Name the values that nobody may see."""
+    found = transcript.credentials
+    options = adapter(transcript.provider).options
+    secrets = [found.api_key, *(found[option.name] for option in options if option.secret)]
+    return [secret for secret in secrets if secret]
+
+
+def _is_whole(outcome: Answer | ImageError) -> bool:
+    """Tell whether an outcome can be put into JSON as the contract describes it."""
+    if isinstance(outcome, ImageError):
+        words = (outcome.message, outcome.type, outcome.code or "", outcome.param or "")
+        return 400 <= outcome.status < 600 and all(isinstance(word, str) for word in words)
+    rest = (outcome.usage or {}, outcome.extra, *(image.extra for image in outcome.images))
+    assert all(isinstance(one, Mapping) and orjson.dumps(one) for one in rest)
+    return bool(outcome.images) and all(map(_is_picture, outcome.images))
+
+
+def _is_picture(image: Image) -> bool:
+    """Tell whether an image is exactly one of a URL, base64 text or bytes."""
+    held = [it for it in (image.url, image.b64, image.data) if it]
+    kinds = (isinstance(image.url, str), isinstance(image.b64, str), isinstance(image.data, bytes))
+    return len(held) == 1 and all(kinds)
