@@ -6,11 +6,12 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 from adapters.contract import Outgoing
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
+_DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
 def sigv4(  # noqa: PLR0913 - what AWS needs to sign a request
@@ -34,7 +35,7 @@ def sigv4(  # noqa: PLR0913 - what AWS needs to sign a request
     if session_token:
         added["x-amz-security-token"] = session_token
     signed = {name.lower(): " ".join(value.split()) for name, value in outgoing.headers.items()}
-    signed |= {"host": parts.netloc} | added
+    signed |= {"host": _host(parts)} | added
     names = ";".join(sorted(signed))
     canonical = "\n".join(
         (
@@ -58,6 +59,12 @@ def sigv4(  # noqa: PLR0913 - what AWS needs to sign a request
         "authorization": f"{_ALGORITHM} Credential={access_key_id}/{scope}, "
         f"SignedHeaders={names}, Signature={signature}"
     }
+
+
+def _host(parts: SplitResult) -> str:
+    """Give the host as a client writes it into the Host header: no default port, lower case."""
+    host = parts.netloc.rpartition("@")[2].lower()
+    return host.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ""))
 
 
 def _canonical_query(query: str) -> str:
