@@ -7,7 +7,7 @@ OpenAI's contract (`auto` or `WxH`) and gives the provider's fields; `{}` says: 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from math import gcd, log, sqrt
+from math import floor, gcd, log, sqrt
 from typing import Any
 
 Converter = Callable[[Any], Mapping[str, Any]]
@@ -93,7 +93,11 @@ def pixels(  # noqa: PLR0913 - these are the ways in which providers bound a siz
         scale = min(1.0, high / max(w, h), sqrt(most / (w * h)) if most else 1.0)
         if min(w, h) * scale < low:
             scale = low / min(w, h)
-        return {width: _fit(w * scale, low, high, step), height: _fit(h * scale, low, high, step)}
+        w, h = _fit(w * scale, low, high, step), _fit(h * scale, low, high, step)
+        if most and w * h > most:  # by rounding up, or because one side had to grow to `low`
+            side = _fit(most // min(w, h), low, high, step, rounded=floor)
+            w, h = min(w, side), min(h, side)
+        return {width: w, height: h}
 
     return convert
 
@@ -151,8 +155,10 @@ def _quotient(width: int, height: int) -> float:
     return log(width / height)
 
 
-def _fit(side: float, low: int, high: int, step: int) -> int:
-    """Round a side to a multiple of `step` within bounds."""
-    floor = -(-low // step) * step
+def _fit(
+    side: float, low: int, high: int, step: int, *, rounded: Callable[[float], int] = round
+) -> int:
+    """Bring a side to a multiple of `step` within bounds."""
+    least = -(-low // step) * step
     ceiling = high // step * step
-    return max(floor, min(ceiling, round(side / step) * step))
+    return max(least, min(ceiling, rounded(side / step) * step))
