@@ -32,6 +32,9 @@ ALIASES: dict[str, str] = {
 }
 """Other names for them."""
 
+DEMO = "sandbox"
+"""The provider that works offline and without a key: what a first picture is asked of."""
+
 NAMES: frozenset[str] = frozenset(PROVIDERS) | frozenset(ALIASES)
 """Every name a client may use."""
 

@@ -11,6 +11,7 @@ is passed on, cut to `MESSAGE_LIMIT` characters.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adapters.reading import pick, text_at
@@ -28,6 +29,8 @@ class ImageError(Exception):
     type = "server_error"
     code: str | None = None
     param: str | None = None
+    headers: Mapping[str, str] = {}
+    """Further headers for the client, such as a provider's `retry-after`."""
 
     def __init__(
         self,

@@ -1,0 +1,57 @@
+"""The line of each request, gathered and written in one go; no prompt, no key, no picture."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TextIO
+
+import orjson
+
+_FLUSH_AFTER = 0.1
+_FLUSH_AT = 500
+
+
+class AccessLog:
+    """Gathers lines and writes them every tenth of a second, or every 500 lines."""
+
+    def __init__(self, stream: TextIO, style: str) -> None:
+        self._stream = stream
+        self._style = style
+        self._lines: list[dict[str, Any]] = []
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Take a line; must be called from a running event loop."""
+        if self._style == "none":
+            return
+        self._lines.append(line)
+        if len(self._lines) >= _FLUSH_AT:
+            self.flush()
+        elif self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(_FLUSH_AFTER, self.flush)
+
+    def flush(self) -> None:
+        """Write out what has been gathered."""
+        if self._alarm:
+            self._alarm.cancel()
+            self._alarm = None
+        lines, self._lines = self._lines, []
+        written = map(_as_json if self._style == "json" else _as_text, lines)
+        self._stream.write("".join(written))
+        self._stream.flush()
+
+
+def _as_json(line: dict[str, Any]) -> str:
+    return orjson.dumps(line).decode() + "\n"
+
+
+def _as_text(line: dict[str, Any]) -> str:
+    r"""Write a line for people: what was asked, what it came to, how long it took.
+
+    >>> _as_text({"status": 200, "method": "GET", "path": "/healthz", "ms": 0.4, "trace": "t"})
+    '200 GET /healthz 0.4ms trace=t\n'
+    """
+    head = "{status} {method} {path} {ms}ms".format_map(line)
+    shown = ("status", "method", "path", "ms", "time")
+    rest = [f"{name}={value}" for name, value in line.items() if name not in shown and value != ""]
+    return " ".join([head, *rest]) + "\n"

@@ -1,0 +1,52 @@
+"""Puts it together: state, chain, routes, lifetime. The one place where the order is visible."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TextIO
+
+from aiohttp import web
+
+from proxy import endpoints
+from proxy.access_log import AccessLog
+from proxy.cache.simple import SimpleCache
+from proxy.images.converse import converse
+from proxy.images.generate import generator
+from proxy.keys import CACHE, DRAINING, LOG, RUNNING, SETTINGS, UPSTREAM
+from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, linked
+from proxy.middlewares.observing import stamp
+from proxy.settings import Settings
+from proxy.upstream.conversation import Upstream
+
+
+def make_app(
+    settings: Settings,
+    *,
+    log_to: TextIO = sys.stdout,
+    sleep: Callable[[float], Awaitable[None]] | None = None,
+) -> web.Application:
+    """Make the gateway. `sleep` is what waits between two polls of a provider."""
+    app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
+    app[SETTINGS] = settings
+    app[CACHE] = SimpleCache(settings.cache.memory_bytes)
+    app[LOG] = AccessLog(log_to, settings.log.format)
+    app[DRAINING] = []
+    app[RUNNING] = set()
+
+    async def upstream(app: web.Application) -> AsyncIterator[None]:
+        made = Upstream(settings, sleep) if sleep else Upstream(settings)
+        async with made as app[UPSTREAM]:
+            yield
+        app[LOG].flush()
+
+    app.cleanup_ctx.append(upstream)
+    app.on_response_prepare.append(stamp)
+    generate = linked(IMAGES, generator(linked(ATTEMPT, converse)))
+    for prefix in ("/v1", ""):
+        app.router.add_post(f"{prefix}/images/generations", generate)
+        app.router.add_get(f"{prefix}/models", endpoints.models)
+    app.router.add_get("/", endpoints.root)
+    app.router.add_get("/healthz", endpoints.healthz)
+    app.router.add_get("/readyz", endpoints.readyz)
+    return app

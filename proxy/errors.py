@@ -1,0 +1,72 @@
+"""What the gateway itself has to say no to, and how every failure is written for a client.
+
+adapters.errors.ImageError
+└── GatewayError           made by the gateway; `legacy` is Portkey's sentence, where it has one
+    ├── BadRequest         400: a header, a config, the body
+    ├── Unauthorized       401: no gateway key, or a wrong one
+    ├── TimedOut           408: the request's own `request_timeout` ran out
+    └── UpstreamFailed     502, 504: the provider could not be reached, or broke off
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from adapters.errors import ImageError, ProviderError
+
+
+class GatewayError(ImageError):
+    """A failure that the gateway found; see the module for the tree."""
+
+    legacy = ""
+
+    def __init__(self, message: str, *, legacy: str = "", **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.legacy = legacy or self.legacy
+
+
+class BadRequest(GatewayError):
+    """The request cannot be understood or may not be done; the message says what to change."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class Unauthorized(GatewayError):
+    """No gateway key, or one that is not known."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class TimedOut(GatewayError):
+    """The provider took longer than the request allowed."""
+
+    status = 408
+    type = "timeout_error"
+    code = None
+
+
+class UpstreamFailed(GatewayError):
+    """The provider could not be reached, or broke off, or answered what cannot be read."""
+
+    status = 502
+    type = "server_error"
+    code = "provider_unreachable"
+
+
+def body_of(error: ImageError) -> bytes:
+    """Write an error for the client: the OpenAI object, with Portkey's fields beside it.
+
+    >>> body_of(BadRequest("Say more.", legacy="Invalid config passed"))  # doctest: +ELLIPSIS
+    b'{"status":"failure","message":"Invalid config passed","error":{"message":"Say more.",...
+    """
+    if isinstance(error, ProviderError) and error.body is not None:
+        return error.body
+    legacy = getattr(error, "legacy", "")
+    portkey = {"status": "failure", "message": legacy} if legacy else {}
+    return orjson.dumps({**portkey, "error": error.as_object()})

@@ -1,0 +1,1 @@
+"""Image requests: walk the plan's targets, converse, deliver."""

@@ -1,0 +1,93 @@
+"""What a client sent, parsed once: the body, and headers that hold more than a word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from adapters.params import Policy
+from proxy.errors import BadRequest
+
+_TRUE, _FALSE = ("true",), ("false", "")
+_TRACE_LIMIT = 512
+
+
+async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
+    """Read the JSON object of an image request: its bytes and what they say."""
+    media_type = request.content_type.lower()
+    if "content-type" in request.headers and media_type != "application/json":
+        raise BadRequest(
+            f"Send the body as JSON with content-type: application/json, not {media_type}.",
+            status=415,
+            code="unsupported_content_type",
+            legacy="Invalid content type passed",
+        )
+    raw = await request.read()
+    try:
+        params = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise BadRequest(f"The body is not valid JSON ({place}).", code="invalid_json") from None
+    if not isinstance(params, dict):
+        raise BadRequest("The body must be a JSON object.", code="invalid_json")
+    return raw, params
+
+
+def read_metadata(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Read `x-portkey-metadata`: a JSON object."""
+    text = headers.get("x-portkey-metadata", "")
+    if not text:
+        return {}
+    try:
+        metadata = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise BadRequest(
+            'x-portkey-metadata must be a JSON object, such as {"_user": "u1"}.',
+            code="invalid_header",
+            param="x-portkey-metadata",
+        )
+    return metadata
+
+
+def read_flag(headers: Mapping[str, str], name: str) -> bool:
+    """Read a header that is `true` or `false`, in any case."""
+    text = headers.get(name, "").strip().lower()
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    raise BadRequest(f"{name} must be true or false.", code="invalid_header", param=name)
+
+
+def read_policy(headers: Mapping[str, str]) -> Policy:
+    """Read `x-easel-unsupported`: what becomes of a parameter that a provider cannot express."""
+    text = headers.get("x-easel-unsupported", "adapt").strip().lower()
+    if text in ("adapt", "strict"):
+        return Policy(text)
+    raise BadRequest(
+        "x-easel-unsupported must be adapt or strict.",
+        code="invalid_header",
+        param="x-easel-unsupported",
+    )
+
+
+def read_milliseconds(headers: Mapping[str, str], name: str, most: int) -> float | None:
+    """Read a header that holds a whole number of milliseconds, as seconds."""
+    text = headers.get(name, "").strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdecimal() and 1 <= int(text[:12]) <= most:
+        return int(text) / 1000
+    raise BadRequest(
+        f"{name} must be a whole number of milliseconds, 1 to {most}.",
+        code="invalid_header",
+        param=name,
+    )
+
+
+def usable_trace(text: str) -> bool:
+    """Tell whether a trace id can be echoed: printable ASCII of a bounded length."""
+    return 0 < len(text) <= _TRACE_LIMIT and text.isascii() and text.isprintable()

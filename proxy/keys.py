@@ -1,0 +1,43 @@
+"""Every typed key of the application and of a request: who sets it, who reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from proxy.plan import Attempt, Caller, Plan
+from proxy.settings import Settings
+
+if TYPE_CHECKING:
+    from proxy.access_log import AccessLog
+    from proxy.cache.simple import SimpleCache
+    from proxy.upstream.conversation import Upstream
+
+SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
+"""app sets; everybody reads."""
+UPSTREAM: web.AppKey[Upstream] = web.AppKey("upstream")
+"""app sets for the time it runs; images.converse reads."""
+CACHE: web.AppKey[SimpleCache] = web.AppKey("cache")
+"""app sets; middlewares.caching reads."""
+LOG: web.AppKey[AccessLog] = web.AppKey("log")
+"""app sets; middlewares.observing writes to it."""
+DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")
+"""app sets to an empty list, __main__ appends when it stops; /readyz reads."""
+RUNNING: web.AppKey[set[int]] = web.AppKey("running")
+"""middlewares.observing adds a request while it runs; __main__ waits until it is empty."""
+
+TRACE: web.RequestKey[str] = web.RequestKey("trace", str)
+"""observing sets: never empty."""
+CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
+"""auth sets; routing, caching and observing read."""
+PLAN: web.RequestKey[Plan] = web.RequestKey("plan", Plan)
+"""routing sets; images.generate and the ATTEMPT links read."""
+RAW: web.RequestKey[bytes] = web.RequestKey("raw", bytes)
+"""routing sets: the body as it came; images.generate reads."""
+ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
+"""images.generate sets, anew for each target; the ATTEMPT links and observing read and write."""
+COMMITTED: web.RequestKey[bool] = web.RequestKey("committed", bool)
+"""observing sets when the first byte is about to go; explaining reads."""
+FAILURE: web.RequestKey[str] = web.RequestKey("failure", str)
+"""explaining sets: the error's code for the access line; observing reads."""

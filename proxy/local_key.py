@@ -1,0 +1,35 @@
+"""The gateway key that is made for a gateway on this machine only, where settings name none."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+_NAME = "key"
+PREFIX = "easel-"
+
+
+def new_key() -> str:
+    """Make a gateway key with 192 bits of chance in it."""
+    return PREFIX + secrets.token_urlsafe(24)
+
+
+def local_key(state_dir: str) -> tuple[str, Path]:
+    """Give the key that is kept in the state folder, making both when they are not there.
+
+    The file is readable by its owner only; one that others may read is not trusted but replaced.
+    """
+    folder = Path(state_dir)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / _NAME
+    if path.exists() and not path.stat().st_mode & 0o077:
+        kept = path.read_text(encoding="ascii").strip()
+        if kept.startswith(PREFIX):
+            return kept, path
+    path.unlink(missing_ok=True)
+    key = new_key()
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(key + "\n")
+    return key, path

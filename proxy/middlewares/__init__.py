@@ -1,0 +1,42 @@
+"""The chain, in two halves of links that all have one form: `async def link(request, handler)`.
+
+| link | needs | leaves | may answer with |
+| --- | --- | --- | --- |
+| **CHAIN, every request** | | | |
+| observing | | TRACE, COMMITTED, x-portkey-* headers, the access line | |
+| explaining | TRACE | FAILURE | any failure, as an OpenAI error |
+| auth | | CALLER | 401 |
+| **IMAGES, every image request** | | | |
+| routing | CALLER | PLAN, RAW | 400, 401, 413, 415 |
+| **ATTEMPT, every target** | | | |
+| caching | PLAN, ATTEMPT | attempt.cache_status, attempt.recording | a kept answer |
+| transform | PLAN, ATTEMPT | attempt.calls, attempt.receipt | 400 |
+
+After the last link of IMAGES comes `images.generate`, after the last of ATTEMPT
+`images.converse`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from aiohttp.typedefs import Handler, Middleware
+
+from proxy.middlewares.auth import auth
+from proxy.middlewares.caching import caching
+from proxy.middlewares.explaining import explaining
+from proxy.middlewares.observing import observing
+from proxy.middlewares.routing import routing
+from proxy.middlewares.transform import transform
+
+CHAIN: tuple[Middleware, ...] = (observing, explaining, auth)
+IMAGES: tuple[Middleware, ...] = (routing,)
+ATTEMPT: tuple[Middleware, ...] = (caching, transform)
+
+
+def linked(links: Sequence[Middleware], handler: Handler) -> Handler:
+    """Put links before a handler, the first one outermost."""
+    for link in reversed(links):
+        handler = partial(link, handler=handler)
+    return handler

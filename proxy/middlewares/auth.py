@@ -1,0 +1,51 @@
+"""Who calls: a gateway key in `x-portkey-api-key`, or as `Authorization: Bearer`."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from proxy.errors import Unauthorized
+from proxy.keys import CALLER, SETTINGS
+from proxy.plan import Caller
+from proxy.settings import digest
+
+PUBLIC = frozenset({"/", "/healthz", "/readyz"})
+"""Resources that need no key. The routed resource decides, never the URL as it was written."""
+
+
+async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a request pass if it needs no key or has a good one."""
+    resource = request.match_info.route.resource
+    if resource is not None and resource.canonical not in PUBLIC:
+        request[CALLER] = identified(request.headers, request.app[SETTINGS].api_keys)
+    return await handler(request)
+
+
+def identified(headers: Mapping[str, str], api_keys: Mapping[bytes, str]) -> Caller:
+    """Tell who calls; raises `Unauthorized`.
+
+    `Authorization` is looked at only where `x-portkey-api-key` is absent: otherwise it belongs to
+    the provider.
+    """
+    key = headers.get("x-portkey-api-key", "")
+    by_bearer = not key
+    if by_bearer:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        key = token.strip() if scheme.lower() == "bearer" else ""
+    if not key:
+        raise Unauthorized("Send your gateway key in the header x-portkey-api-key.")
+    name = _holder(digest(key), api_keys)
+    if name is None:
+        raise Unauthorized("The gateway key in this request is not known here. Check its spelling.")
+    return Caller(name, by_bearer=by_bearer)
+
+
+def _holder(asked: bytes, api_keys: Mapping[bytes, str]) -> str | None:
+    """Find a key by its digest; the comparison itself takes the same time for any input."""
+    name = api_keys.get(asked)
+    known = asked if name is not None else bytes(len(asked))
+    return name if hmac.compare_digest(known, asked) else None

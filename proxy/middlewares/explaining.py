@@ -1,0 +1,72 @@
+"""Failures become answers in the OpenAI error shape, while the first byte has not gone."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from adapters.errors import ImageError
+from proxy.errors import GatewayError, body_of
+from proxy.keys import ATTEMPT, COMMITTED, FAILURE, TRACE
+
+_LOG = logging.getLogger("easel")
+
+# What aiohttp itself refuses: status -> (code, what to do).
+_HTTP: dict[int, tuple[str, str]] = {
+    404: ("unknown_route", "There is nothing here. Pictures are made at /v1/images/generations."),
+    405: ("method_not_allowed", "This method is not allowed here."),
+    413: ("request_too_large", "The body is larger than this gateway accepts."),
+}
+
+
+async def explaining(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer with what went wrong; an answer that has begun is left to whoever began it."""
+    try:
+        return await handler(request)
+    except ImageError as error:
+        if request.get(COMMITTED):
+            raise
+        return _answer(request, error)
+    except web.HTTPException as error:
+        return _answer(request, _of_aiohttp(error))
+    except (
+        Exception
+    ) as error:  # the one place where anything at all is caught: nobody else would explain it
+        if request.get(COMMITTED):
+            raise
+        _LOG.error("trace %s: %s", request[TRACE], _place_of(error))  # noqa: TRY400 - see _place_of
+        return _answer(request, GatewayError("The gateway failed; its log has the details."))
+
+
+def _answer(request: web.Request, error: ImageError) -> web.Response:
+    request[FAILURE] = error.code or error.type
+    headers = dict(error.headers)
+    if isinstance(error, GatewayError) and ATTEMPT in request:
+        headers["x-portkey-gateway-exception"] = "true"
+    return web.Response(
+        status=error.status,
+        body=body_of(error),
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+def _of_aiohttp(error: web.HTTPException) -> GatewayError:
+    code, message = _HTTP.get(error.status, ("invalid_request", error.reason))
+    headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+    if "Allow" in headers:
+        message += f" Allowed: {headers['Allow']}."
+    refused = GatewayError(message, status=error.status, type="invalid_request_error", code=code)
+    refused.headers = headers
+    return refused
+
+
+def _place_of(error: BaseException) -> str:
+    """Give an exception's type and where it came from; its message could hold a prompt."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " <- ".join(
+        [type(error).__name__, *(f"{it.filename}:{it.lineno} {it.name}" for it in frames[::-1])]
+    )

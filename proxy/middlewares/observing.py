@@ -1,0 +1,68 @@
+"""The outermost link: a trace id for every request, the answer's headers, the access line."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from proxy.incoming import usable_trace
+from proxy.keys import ATTEMPT, CALLER, COMMITTED, FAILURE, LOG, RUNNING, TRACE
+
+_PREFIX = os.urandom(8).hex()
+_COUNTER = itertools.count(1)
+
+
+async def observing(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Name the request, count it while it runs, and write its line."""
+    started = time.perf_counter()
+    given = request.headers.get("x-portkey-trace-id", "")
+    request[TRACE] = given if usable_trace(given) else f"{_PREFIX}-{next(_COUNTER):08x}"
+    running = request.app[RUNNING]
+    running.add(id(request))
+    status = 0
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    finally:
+        running.discard(id(request))
+        request.app[LOG].write(_line(request, status, time.perf_counter() - started))
+
+
+async def stamp(request: web.Request, response: web.StreamResponse) -> None:
+    """Set the gateway's own headers on an answer that is about to go (a prepare signal)."""
+    request[COMMITTED] = True
+    headers = response.headers
+    headers["x-portkey-trace-id"] = request.get(TRACE, "")
+    attempt = request.get(ATTEMPT)
+    if attempt is None:
+        return
+    headers["x-portkey-provider"] = attempt.target.adapter.id
+    headers["x-portkey-last-used-option-index"] = attempt.target.index
+    headers["x-portkey-retry-attempt-count"] = str(attempt.retries)
+    headers["x-portkey-cache-status"] = attempt.cache_status
+    if receipt := str(attempt.receipt):
+        headers["x-easel-receipt"] = receipt
+
+
+def _line(request: web.Request, status: int, seconds: float) -> dict[str, object]:
+    """Say what became of a request. Never a prompt, a key, a query or a header of the client's."""
+    attempt, caller = request.get(ATTEMPT), request.get(CALLER)
+    resource = request.match_info.route.resource
+    return {
+        "time": round(time.time(), 3),
+        "status": status,
+        "method": request.method,
+        # The route's own path: what a stranger wrote into a URL stays out of the log.
+        "path": resource.canonical if resource else "(no route)",
+        "ms": round(seconds * 1000, 1),
+        "caller": caller.name if caller else "",
+        "provider": attempt.target.adapter.id if attempt else "",
+        "cache": attempt.cache_status if attempt else "",
+        "error": request.get(FAILURE, ""),
+        "trace": request[TRACE],
+    }

@@ -1,0 +1,26 @@
+"""Reads the request, and resolves headers, config and model into the plan."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from proxy.errors import BadRequest
+from proxy.incoming import read_body, usable_trace
+from proxy.keys import CALLER, PLAN, RAW, SETTINGS
+from proxy.routing.resolve import resolve
+
+
+async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Leave the plan of this request."""
+    raw, params = await read_body(request)
+    trace = request.headers.get("x-portkey-trace-id", "")
+    if trace and not usable_trace(trace):
+        raise BadRequest(
+            "x-portkey-trace-id must be printable ASCII, at most 512 characters.",
+            code="invalid_header",
+            param="x-portkey-trace-id",
+        )
+    request[RAW] = raw
+    request[PLAN] = resolve(request.app[SETTINGS], request.headers, request[CALLER], params)
+    return await handler(request)

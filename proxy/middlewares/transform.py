@@ -1,0 +1,82 @@
+"""Turns the client's parameters into the calls of one target, with a receipt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from adapters.contract import Adapter, ImageCall
+from adapters.errors import BadParam
+from adapters.params import Line, Policy, Receipt, checked
+from proxy.keys import ATTEMPT, PLAN
+from proxy.plan import Attempt
+
+_READ_BY_US = ("prompt", "model", "response_format", "stream")
+
+
+async def transform(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Leave the attempt's calls and its receipt."""
+    attempt = request[ATTEMPT]
+    check_ours(attempt.params)
+    adapter = attempt.target.adapter
+    if adapter.openai_shaped:
+        attempt.calls = (ImageCall(attempt.params, attempt.params, body=attempt.raw),)
+    else:
+        attempt.calls, attempt.receipt = translated(adapter, attempt, request[PLAN].policy)
+    return await handler(request)
+
+
+def check_ours(params: dict[str, Any]) -> None:
+    """Check what the gateway itself reads, whoever the provider is; the rest is the table's."""
+    if params.get("prompt") is None:
+        raise BadParam("prompt", "'prompt' is required: say what to draw.", code="missing_prompt")
+    for name in _READ_BY_US:
+        if params.get(name) is not None:
+            checked(name, params[name])
+
+
+def translated(
+    adapter: Adapter, attempt: Attempt, policy: Policy
+) -> tuple[tuple[ImageCall, ...], Receipt]:
+    """Translate for a provider with a shape of its own; more pictures than it makes at once
+    become several calls, each with a seed of its own.
+    """  # noqa: D205 - one sentence
+    params = attempt.params
+    table = adapter.table(params.get("model") or "")
+    n = params.get("n")
+    if n is not None:
+        checked("n", n)
+    counts = shares(n or 1, table.pictures_per_call)
+    calls: list[ImageCall] = []
+    receipt = Receipt()
+    for i, count in enumerate(counts):
+        own = seeded(params, sum(counts[:i]))
+        made = table.translate(own, policy, n=count)
+        calls.append(ImageCall(own, made.fields, n=count))
+        receipt = receipt if calls[1:] else made.receipt
+    if calls[1:]:
+        receipt = receipt.plus(Line("converted", "n", str(n), f"calls={len(calls)}"))
+    return tuple(calls), receipt
+
+
+def shares(n: int, most: int) -> list[int]:
+    """Divide `n` pictures into calls of at most `most`.
+
+    >>> shares(5, 4), shares(1, 1)
+    ([4, 1], [1])
+    """
+    return [min(most, n - done) for done in range(0, n, most)]
+
+
+def seeded(params: dict[str, Any], offset: int) -> dict[str, Any]:
+    """Give a later call a seed of its own: the same one would make the same picture again.
+
+    >>> seeded({"seed": 7}, 2)
+    {'seed': 9}
+    """
+    seed = params.get("seed")
+    if not offset or not isinstance(seed, int) or isinstance(seed, bool):
+        return params
+    return {**params, "seed": seed + offset}

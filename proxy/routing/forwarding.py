@@ -1,0 +1,61 @@
+"""`forward_headers`: which of the client's headers may go on to the provider."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from proxy.errors import BadRequest
+
+_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_REFUSED = frozenset(
+    {
+        # They belong to one connection, or frame the message: RFC 9110, 7.6.1.
+        *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("proxy-authorization", "proxy-connection", "proxy-authenticate"),
+        *("host", "content-length", "content-encoding", "content-type", "expect"),
+        *("accept-encoding", "cookie"),
+        # They open cloud metadata services.
+        *("metadata", "metadata-flavor", "x-google-metadata-request"),
+        *("x-aws-ec2-metadata-token", "x-aws-ec2-metadata-token-ttl-seconds"),
+    }
+)
+
+
+def forwarded(
+    names: Iterable[str], headers: Mapping[str, str], *, bearer_is_ours: bool
+) -> dict[str, str]:
+    """Pick the named headers of a request; raises `BadRequest` for what may not go on.
+
+    `bearer_is_ours`: the Authorization header holds a gateway key, which never leaves.
+    """
+    picked: dict[str, str] = {}
+    for name in (name.strip().lower() for name in names):
+        if not name:
+            continue
+        if refused(name) or (name == "authorization" and bearer_is_ours):
+            shown = name if _NAME.fullmatch(name) else "a name that is no header's"
+            raise BadRequest(
+                f"The header {shown} may not be forwarded to a provider.",
+                code="invalid_forward_header",
+                param="x-portkey-forward-headers",
+                legacy=_legacy(name),
+            )
+        if name in headers:
+            picked[name] = headers[name]
+    return picked
+
+
+def refused(name: str) -> bool:
+    """Tell whether a header may never be forwarded.
+
+    >>> refused("x-portkey-api-key"), refused("x-tenant")
+    (True, False)
+    """
+    return name in _REFUSED or name.startswith("x-portkey-") or not _NAME.fullmatch(name)
+
+
+def _legacy(name: str) -> str:
+    if name != "x-portkey-forward-headers":
+        return ""
+    return "forward_headers must not contain the 'x-portkey-forward-headers' header"

@@ -1,0 +1,72 @@
+"""Which hosts a caller may name. What an address may be is the dialer's to check."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set as AbstractSet
+
+from yarl import URL
+
+from proxy.errors import BadRequest
+
+_NAME = re.compile(r"[a-z0-9.-]+")
+_MAX_LABELS = 10
+_MAX_LENGTH = 2048
+_NEVER = frozenset(
+    {"metadata", "metadata.google.internal", "metadata.azure.com", "instance-data", "0.0.0.0"}  # noqa: S104 - a name that is refused, nothing is bound
+)
+"""Names of cloud metadata services: no setting makes them reachable."""
+_LOCAL_DOMAINS = (
+    *(".local", ".localdomain", ".internal", ".intranet", ".lan", ".home", ".corp"),
+    *(".test", ".invalid", ".onion", ".localhost"),
+)
+
+
+def custom_host(text: str, trusted: AbstractSet[str]) -> URL:
+    """Read a caller's `x-portkey-custom-host`; raises `BadRequest`.
+
+    It must be an absolute http(s) URL without credentials, query or fragment, on a public name
+    or one that the operator trusts.
+    """
+    try:
+        url = URL(text) if len(text) <= _MAX_LENGTH and text.isprintable() else URL()
+        port = url.port
+    except ValueError:
+        raise _bad("is not a URL") from None
+    if url.scheme not in ("http", "https") or not url.host or not port:
+        raise _bad("must be an absolute http or https URL, such as https://images.example.com/v1")
+    if "@" in text or "\\" in text or url.query_string or url.fragment:
+        raise _bad("must not hold credentials, a query, a fragment or a backslash")
+    host = url.host.lower()
+    if host in _NEVER or not (":" in host or _NAME.fullmatch(host)) or host.endswith("."):
+        raise _bad("names a host that cannot be used")
+    if is_trusted(host, trusted):
+        return url
+    if host.count(".") >= _MAX_LABELS or host == "localhost" or host.endswith(_LOCAL_DOMAINS):
+        raise _bad("names a private host; the operator can add it to trusted_custom_hosts")
+    return url
+
+
+def is_trusted(host: str, trusted: AbstractSet[str]) -> bool:
+    """Tell whether a host is on the operator's list, by name or by `*.domain`.
+
+    >>> is_trusted("gpu1.svc.cluster.local", {"*.svc.cluster.local"})
+    True
+    >>> is_trusted("api.localhost", {"localhost"}), is_trusted("example.com", set())
+    (True, False)
+    """
+    if host in trusted:
+        return True
+    if host.endswith(".localhost") and "localhost" in trusted:
+        return True
+    labels = host.split(".")
+    return any("*." + ".".join(labels[start:]) in trusted for start in range(1, len(labels)))
+
+
+def _bad(why: str) -> BadRequest:
+    return BadRequest(
+        f"The custom host {why}.",
+        code="invalid_custom_host",
+        param="x-portkey-custom-host",
+        legacy="Invalid custom host",
+    )

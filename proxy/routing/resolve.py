@@ -1,0 +1,287 @@
+"""Turns a request's headers, its config and its model's name into the plan.
+
+The law: a stored credential never meets an origin that the caller chose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+import adapters
+from adapters.contract import Adapter, Credentials
+from adapters.errors import ImageError
+from proxy import configs
+from proxy.configs import MAX_TIMEOUT_MS, Config, ConfigError, nearest
+from proxy.errors import BadRequest
+from proxy.incoming import read_flag, read_metadata, read_milliseconds, read_policy
+from proxy.plan import Caller, Plan, Target
+from proxy.routing import hosts
+from proxy.routing.forwarding import forwarded
+from proxy.settings import Settings, VirtualKey, credentials_for
+
+CONFIG_LIMIT = 32 * 1024
+
+_NEEDS_PROVIDER = "Either x-portkey-config or x-portkey-provider header is required"
+_NEEDS_PROVIDER_IN_CONFIG = (
+    "Either x-portkey-provider needs to be passed. Or the x-portkey-config header should have "
+    "a valid config with provider details in it."
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Chosen:
+    """A provider and a credential. `stored`: the credential is the operator's, not the caller's."""
+
+    adapter: Adapter
+    credentials: Credentials
+    stored: bool
+    custom_host: str = ""
+
+
+def resolve(
+    settings: Settings, headers: Mapping[str, str], caller: Caller, params: dict[str, Any]
+) -> Plan:
+    """Make the plan of one image request; raises `BadRequest`.
+
+    `headers` must be case-insensitive. `params` is the client's body.
+    """
+    config, saved = _config(settings, headers)
+    config = _completed(config, headers, caller)
+    config = _by_model(config, params)
+    chosen = _chosen(settings, config, saved=saved)
+    overrides = _without_slug(config, config.override_params)
+    config = replace(config, override_params=overrides)
+    return Plan(
+        targets=(_target(settings, config, chosen, headers, caller, saved=saved),),
+        params=_without_slug(config, params),
+        metadata=read_metadata(headers),
+        cache_namespace=headers.get("x-portkey-cache-namespace", ""),
+        force_refresh=read_flag(headers, "x-portkey-cache-force-refresh"),
+        policy=read_policy(headers),
+    )
+
+
+def _config(settings: Settings, headers: Mapping[str, str]) -> tuple[Config, bool]:
+    """Give the config that the header holds or names, and whether it is a saved one."""
+    text = headers.get("x-portkey-config", "").strip()
+    if not text:
+        return Config(), False
+    if not text.startswith(("{", "[", '"')):
+        return _saved(settings, text), True
+    if len(text) > CONFIG_LIMIT:
+        raise _bad_config(f"A config may have at most {CONFIG_LIMIT} bytes.")
+    try:
+        raw = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise _bad_config(
+            "x-portkey-config is not valid JSON.",
+            legacy="Invalid config passed. You need to pass a valid json",
+        ) from None
+    if isinstance(raw, str):
+        return _saved(settings, raw), True
+    try:
+        return configs.parse(raw), False
+    except ConfigError as error:
+        raise _bad_config(f"Invalid config: {error}.", param=error.path) from None
+
+
+def _saved(settings: Settings, name: str) -> Config:
+    if found := settings.configs.get(name):
+        return found
+    raise _bad_config(
+        "x-portkey-config is neither a JSON object nor the id of a saved config"
+        f"{nearest(name, frozenset(settings.configs))}.",
+        legacy="Invalid config passed. You need to pass a valid json",
+    )
+
+
+def _completed(config: Config, headers: Mapping[str, str], caller: Caller) -> Config:
+    """Add provider and credential from the headers to a config that names none."""
+    if config.provider or config.virtual_key:
+        return _slugged(config)
+    slug = headers.get("x-portkey-virtual-key", "").strip()
+    provider = headers.get("x-portkey-provider", "").strip().lower()
+    if slug:
+        return replace(config, virtual_key=slug)
+    if not provider:
+        return config
+    if provider.startswith("@"):
+        return _slugged(replace(config, provider=headers["x-portkey-provider"].strip()))
+    adapter = _adapter(provider)
+    options = dict(config.options)
+    for option in adapter.options:
+        for header in (option.header, *option.headers):
+            if value := headers.get(header, "").strip():
+                options.setdefault(option.name, value)
+    api_key = config.api_key or ("" if caller.by_bearer else _bearer(headers))
+    return replace(config, provider=provider, api_key=api_key, options=options)
+
+
+def _slugged(config: Config) -> Config:
+    """Read `provider: @slug` as the virtual key that it names."""
+    if config.provider and config.provider.startswith("@"):
+        return replace(config, provider=None, virtual_key=config.provider[1:])
+    return config
+
+
+def _bearer(headers: Mapping[str, str]) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _by_model(config: Config, params: Mapping[str, Any]) -> Config:
+    """Let a model of the form `@slug/model` name the virtual key where nothing else does."""
+    if config.provider or config.virtual_key:
+        return config
+    model = config.override_params.get("model") or params.get("model")
+    slug, slash, _ = model.partition("/") if isinstance(model, str) else ("", "", "")
+    if slash and slug.startswith("@"):
+        return replace(config, virtual_key=slug[1:])
+    bare = config == Config(index=config.index)
+    raise BadRequest(
+        "Say which provider to use: x-portkey-provider with Authorization, x-portkey-virtual-key, "
+        "x-portkey-config, or a model of the form @slug/model.",
+        code="provider_needed",
+        legacy=_NEEDS_PROVIDER if bare else _NEEDS_PROVIDER_IN_CONFIG,
+    )
+
+
+def _without_slug(config: Config, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Take `@slug/` off the model where it names the virtual key in use."""
+    model = params.get("model")
+    prefix = f"@{config.virtual_key}/"
+    if config.virtual_key and isinstance(model, str) and model.startswith(prefix):
+        return {**params, "model": model[len(prefix) :]}
+    return params
+
+
+def _chosen(settings: Settings, config: Config, *, saved: bool) -> Chosen:
+    """Find the adapter and the credential that a completed config names."""
+    if config.virtual_key:
+        return _stored(settings.virtual_keys, config, saved=saved)
+    adapter = _adapter(config.provider or "")
+    try:
+        credentials = credentials_for(adapter, config.api_key or "", config.options)
+    except ConfigError as error:
+        raise _bad_config(f"Invalid option: {error}.", param=error.path) from None
+    return Chosen(adapter, credentials, stored=saved and bool(config.api_key or config.options))
+
+
+def _stored(virtual_keys: Mapping[str, VirtualKey], config: Config, *, saved: bool) -> Chosen:
+    slug = config.virtual_key or ""
+    virtual_key = virtual_keys.get(slug)
+    if virtual_key is None:
+        hint = nearest(slug, frozenset(virtual_keys))
+        raise BadRequest(
+            f"There is no virtual key of that name{hint}.",
+            code="unknown_virtual_key",
+            param="x-portkey-virtual-key",
+            legacy="Invalid provider passed",
+        )
+    adapter = virtual_key.adapter
+    if config.api_key or (config.options and not saved):
+        raise _bad_config("A virtual key holds its own credential: give no other beside it.")
+    if config.provider and adapter is not _adapter(config.provider):
+        raise _bad_config(f"That virtual key is for {adapter.id}, not for the provider named.")
+    own = dict(virtual_key.credentials.options)
+    try:
+        added = credentials_for(adapter, "", config.options).options
+    except ConfigError as error:
+        raise _bad_config(f"Invalid option: {error}.", param=error.path) from None
+    credentials = Credentials(virtual_key.credentials.api_key, {**own, **added})
+    return Chosen(adapter, credentials, stored=True, custom_host=virtual_key.custom_host)
+
+
+def _adapter(name: str) -> Adapter:
+    if name in adapters.NAMES:
+        return adapters.adapter(name)
+    raise BadRequest(
+        f"There is no provider of that name{nearest(name, adapters.NAMES)}.",
+        code="unknown_provider",
+        param="x-portkey-provider",
+        legacy="Invalid provider passed",
+    )
+
+
+def _target(  # noqa: PLR0913 - a target is made of all of them
+    settings: Settings,
+    config: Config,
+    chosen: Chosen,
+    headers: Mapping[str, str],
+    caller: Caller,
+    *,
+    saved: bool,
+) -> Target:
+    base_url, private = _origin(settings, config, chosen, headers, saved=saved)
+    header_names = headers.get("x-portkey-forward-headers", "")
+    names = header_names.split(",") if header_names else config.forward_headers
+    passed = forwarded(names, headers, bearer_is_ours=caller.by_bearer)
+    lack = chosen.adapter.lacks(chosen.credentials)
+    if lack and not _custom(config, chosen, headers) and "authorization" not in passed:
+        raise BadRequest(
+            f"The provider {chosen.adapter.id} needs {lack}: send it as Authorization: Bearer or "
+            "in its x-portkey- headers, or use a virtual key.",
+            status=401,
+            type="authentication_error",
+            code="provider_key_needed",
+        )
+    return Target(
+        adapter=chosen.adapter,
+        credentials=chosen.credentials,
+        base_url=base_url.rstrip("/"),
+        private=private,
+        override_params=config.override_params,
+        default_params=config.default_params,
+        drop_params=config.drop_params,
+        request_timeout=read_milliseconds(headers, "x-portkey-request-timeout", MAX_TIMEOUT_MS)
+        or config.request_timeout,
+        forwarded=passed,
+        cache=config.cache,
+        index=config.index,
+    )
+
+
+def _custom(config: Config, chosen: Chosen, headers: Mapping[str, str]) -> str:
+    """Give the custom host in force: the header's, the config's, the virtual key's."""
+    return headers.get("x-portkey-custom-host") or config.custom_host or chosen.custom_host
+
+
+def _origin(
+    settings: Settings, config: Config, chosen: Chosen, headers: Mapping[str, str], *, saved: bool
+) -> tuple[str, bool]:
+    """Give the base URL, and whether it may lie on a private address."""
+    host = _custom(config, chosen, headers)
+    if not host:
+        return _own_base(chosen), False
+    by_caller = "x-portkey-custom-host" in headers or bool(config.custom_host and not saved)
+    if not by_caller:
+        return host, True
+    if chosen.stored:
+        raise BadRequest(
+            "A stored credential is not sent to a host that the caller chose: leave out the "
+            "custom host, or send your own credential.",
+            code="custom_host_with_stored_key",
+            param="x-portkey-custom-host",
+            legacy="Invalid custom host",
+        )
+    url = hosts.custom_host(host, settings.trusted_custom_hosts)
+    return str(url), hosts.is_trusted(url.host or "", settings.trusted_custom_hosts)
+
+
+def _own_base(chosen: Chosen) -> str:
+    try:
+        return chosen.adapter.base(chosen.credentials)
+    except ImageError as error:
+        raise BadRequest(error.message, code=error.code, param=error.param) from None
+
+
+def _bad_config(
+    message: str, *, legacy: str = "Invalid config passed", param: str = ""
+) -> BadRequest:
+    return BadRequest(
+        message, code="invalid_config", param=param or "x-portkey-config", legacy=legacy
+    )

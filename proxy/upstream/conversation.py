@@ -1,0 +1,142 @@
+"""Drives an adapter's flow: each request it yields is sent, each reply handed back to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from aiohttp import ClientResponse
+from multidict import CIMultiDict
+
+from adapters.contract import IN_PROCESS, Answer, Image, ImageCall, ProviderRequest
+from adapters.errors import ProviderError
+from proxy.errors import TimedOut, UpstreamFailed
+from proxy.plan import Target
+from proxy.settings import Settings
+from proxy.studio import Studio
+from proxy.upstream.dialer import Dialer
+from proxy.upstream.download import downloaded
+from proxy.upstream.replies import read_reply, relayed_headers
+from proxy.upstream.sending import exchange
+from proxy.upstream.tokens import Tokens, secrets_of
+
+SMALL = 64 * 1024
+"""Bytes up to which a verbatim reply is read whole, so that a failure inside it is seen."""
+
+_ERROR_STATUS = 400
+
+
+@dataclass(slots=True, repr=False)
+class Outcome:
+    """What a conversation came to: an `answer`, or a `response` to be relayed unread.
+
+    `headers` are the provider's, for the client.
+    """
+
+    answer: Answer | None = None
+    response: ClientResponse | None = None
+    headers: CIMultiDict[str] = field(default_factory=CIMultiDict)
+
+
+class Upstream:
+    """Everything that is needed to talk to providers, for as long as it is entered."""
+
+    def __init__(
+        self, settings: Settings, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self._settings = settings
+        self._sleep = sleep
+        self._dialer = Dialer(settings.timeouts)
+        self._tokens = Tokens(self._dialer)
+        self._studio = Studio()
+
+    async def __aenter__(self) -> Self:
+        await self._dialer.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._dialer.__aexit__()
+        await self._studio.stop()
+
+    @asynccontextmanager
+    async def conversation(self, target: Target, call: ImageCall) -> AsyncIterator[Outcome]:
+        """Converse with a target until there is an outcome; the deadline ends with it."""
+        own, most = target.request_timeout, self._settings.timeouts.total
+        alarm = asyncio.timeout(min(own, most) if own else most)
+        try:
+            async with alarm:
+                target = await self._tokens.granted(await self._at_home(target))
+                call = replace(call, credentials=target.credentials)
+                async with self._flow(target, call) as outcome:
+                    # From here on the client's own pace rules.
+                    alarm.reschedule(None)
+                    yield outcome
+        except TimeoutError:
+            if not alarm.expired():
+                raise
+            raise _out_of_time(own, most) from None
+
+    async def fetched(self, target: Target, image: Image) -> Image:
+        """Give a picture with its bytes, downloading it where only its URL is known."""
+        if not image.url:
+            return image
+        target = await self._at_home(target)
+        return await downloaded(self._dialer, target, image, self._settings.limits.picture_bytes)
+
+    async def _at_home(self, target: Target) -> Target:
+        """Start the provider that this process serves itself, if the target is on it."""
+        if target.base_url != IN_PROCESS:
+            return target
+        return replace(target, base_url=await self._studio.start(), private=True)
+
+    @asynccontextmanager
+    async def _flow(self, target: Target, call: ImageCall) -> AsyncIterator[Outcome]:
+        flow = target.adapter.flow(call)
+        request = next(flow)
+        while True:
+            if request.wait:
+                await self._sleep(request.wait)
+            async with exchange(self._dialer, target, request) as response:
+                if _is_relayed_unread(request, response):
+                    headers = relayed_headers(response.headers, whole=True)
+                    yield Outcome(response=response, headers=headers)
+                    return
+                limit = self._settings.limits.reply_bytes
+                reply = await read_reply(response, limit, secrets_of(target))
+                headers = relayed_headers(response.headers, whole=False)
+            try:
+                request = flow.send(reply)
+            except StopIteration as done:
+                answer: Answer = done.value
+                break
+            except ProviderError as error:
+                error.headers = headers
+                raise
+        yield Outcome(answer=answer, headers=headers)
+
+
+def _is_relayed_unread(request: ProviderRequest, response: ClientResponse) -> bool:
+    """Tell whether a reply goes to the client as it comes.
+
+    A success is either a stream of events, or JSON too long to look into. What is short is read:
+    it may be an error that calls itself a success.
+    """
+    if not request.verbatim or response.status >= _ERROR_STATUS:
+        return False
+    if response.content_type == "text/event-stream":
+        return True
+    length = response.content_length
+    if response.content_type != "application/json":
+        return False
+    return length is None or length > SMALL
+
+
+def _out_of_time(own: float | None, most: float) -> Exception:
+    if own and own <= most:
+        return TimedOut(f"Request exceeded the timeout sent in the request: {round(own * 1000)}ms")
+    return UpstreamFailed(
+        f"The provider was still working after {most:g} seconds.", status=504, code="timeout"
+    )

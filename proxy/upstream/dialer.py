@@ -1,0 +1,121 @@
+"""The one door out. The law: every address is checked where the socket is made.
+
+Two doors, in fact, with a pool of connections each, so that no connection made for an origin of
+the operator's is ever used for one of a caller's: the public one reaches public addresses only,
+the private one reaches private ones too. Neither reaches a cloud metadata service, follows a
+redirect, keeps a cookie or heeds a proxy variable.
+"""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any, Self
+
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+
+from proxy.settings import Timeouts
+
+_METADATA = frozenset(
+    map(
+        ip_address,
+        (
+            "169.254.169.254",  # AWS, Azure, Google, and most others
+            "169.254.170.2",  # AWS ECS task credentials
+            "169.254.170.23",  # AWS EKS pod identity
+            "168.63.129.16",  # Azure's wire server
+            "100.100.100.200",  # Alibaba Cloud
+            "192.0.0.192",  # Oracle Cloud
+            "fd00:ec2::254",  # AWS over IPv6
+            "fd00:ec2::23",  # AWS EKS pod identity over IPv6
+            "fd20:ce::254",  # Google over IPv6
+        ),
+    )
+)
+_NAT64 = IPv6Network("64:ff9b::/96")
+_NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
+_V4_COMPATIBLE = IPv6Network("::/96")
+_KEEPALIVE_SECONDS = 75
+_READ_BUFFER = 64 * 1024
+
+
+class ForbiddenAddressError(OSError):
+    """A name led to an address that this door does not open to. It does not say which."""
+
+    def __init__(self) -> None:
+        super().__init__("the host leads to an address that may not be reached")
+
+
+class Dialer:
+    """Holds the two doors for as long as it is entered."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._sessions: dict[bool, ClientSession] = {}
+
+    async def __aenter__(self) -> Self:
+        self._sessions = {private: self._open(private=private) for private in (False, True)}
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for session in self._sessions.values():
+            await session.close()
+
+    def session(self, *, private: bool) -> ClientSession:
+        """Give the session whose connections may reach private addresses, or may not."""
+        return self._sessions[private]
+
+    def _open(self, *, private: bool) -> ClientSession:
+        def make_socket(addr_info: tuple[Any, ...]) -> socket.socket:
+            family, kind, proto, _, address = addr_info
+            if not may_reach(address[0], private=private):
+                raise ForbiddenAddressError
+            return socket.socket(family, kind, proto)
+
+        connector = TCPConnector(
+            limit=0,
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            ttl_dns_cache=60,
+            socket_factory=make_socket,
+        )
+        return ClientSession(
+            connector=connector,
+            cookie_jar=DummyCookieJar(),
+            timeout=ClientTimeout(
+                total=None, sock_connect=self._timeouts.connect, sock_read=self._timeouts.idle
+            ),
+            auto_decompress=False,
+            read_bufsize=_READ_BUFFER,
+            max_line_size=32 * 1024,
+            max_field_size=32 * 1024,
+            trust_env=False,
+        )
+
+
+def may_reach(text: str, *, private: bool) -> bool:
+    """Tell whether a numeric address may be connected to.
+
+    >>> may_reach("8.8.8.8", private=False), may_reach("127.0.0.1", private=False)
+    (True, False)
+    >>> may_reach("::ffff:169.254.169.254", private=True), may_reach("10.0.0.1", private=True)
+    (False, True)
+    """
+    address = _inner(ip_address(text.partition("%")[0]))
+    if address in _METADATA or address.is_multicast or address.is_unspecified:
+        return False
+    if private:
+        return True
+    return address.is_global and not address.is_reserved
+
+
+def _inner(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Give the IPv4 address that an IPv6 one stands for, else the address itself."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _NAT64_LOCAL:
+        return IPv4Address(0)
+    if address in _NAT64 or (address in _V4_COMPATIBLE and int(address) > 1):
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return (
+        address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1] or address
+    )

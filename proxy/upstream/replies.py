@@ -1,0 +1,98 @@
+"""Reading replies whole, within limits, and telling which headers go on to the client."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+
+from aiohttp import ClientResponse
+from multidict import CIMultiDict
+
+from adapters.contract import ProviderReply
+from proxy.errors import UpstreamFailed
+from proxy.upstream.faults import translated
+
+ERROR_LIMIT = 1024 * 1024
+"""Bytes of an error reply that are read."""
+
+# RFC 9110, 7.6.1: they belong to one connection. The rest speak of the provider's own site.
+_NOT_RELAYED = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization"),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("set-cookie", "server", "date", "alt-svc", "strict-transport-security", "via", "nel"),
+        *("report-to", "content-security-policy", "clear-site-data"),
+    }
+)
+_NOT_RELAYED_PREFIXES = ("x-portkey-", "x-easel-", "access-control-", "cf-")
+_ABOUT_THE_BODY = frozenset(
+    {"content-type", "content-length", "content-encoding", "etag", "last-modified"}
+    | {"accept-ranges", "content-disposition", "content-md5", "digest", "age", "expires", "vary"}
+)
+
+
+def relayed_headers(headers: Mapping[str, str], *, whole: bool) -> CIMultiDict[str]:
+    """Pick the provider's headers for the client; `whole`: the body goes unchanged as well."""
+    picked: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower in _NOT_RELAYED or lower.startswith(_NOT_RELAYED_PREFIXES):
+            continue
+        if whole or lower not in _ABOUT_THE_BODY:
+            picked.add(name, value)
+    return picked
+
+
+async def read_reply(
+    response: ClientResponse, limit: int, secrets: frozenset[str] = frozenset()
+) -> ProviderReply:
+    """Read a reply to its end, at most `limit` bytes of it before and after decompression.
+
+    Where an error reply repeats one of the `secrets`, it is blotted out.
+    """
+    if response.status >= 400:  # noqa: PLR2004 - where HTTP's errors begin
+        limit = min(limit, ERROR_LIMIT)
+    body = await read_bytes(response, limit)
+    if response.status >= 400:  # noqa: PLR2004 - the same
+        for secret in secrets:
+            body = body.replace(secret.encode(), b"***")
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return ProviderReply(response.status, headers, body)
+
+
+async def read_bytes(response: ClientResponse, limit: int) -> bytes:
+    """Read a body, at most `limit` bytes of it before and after decompression."""
+    chunks: list[bytes] = []
+    room = limit
+    with translated():
+        while chunk := await response.content.readany():
+            room -= len(chunk)
+            if room < 0:
+                raise _too_much()
+            chunks.append(chunk)
+    return decoded(b"".join(chunks), response.headers.get("content-encoding", ""), limit)
+
+
+def decoded(body: bytes, encoding: str, limit: int) -> bytes:
+    """Undo gzip or deflate, although we never ask for them.
+
+    >>> decoded(b"plain", "identity", 10)
+    b'plain'
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity") or not body:
+        return body
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise UpstreamFailed("The provider's answer is compressed in a way we did not ask for.")
+    try:
+        inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        plain = inflater.decompress(body, limit)
+    except zlib.error:
+        raise UpstreamFailed("The provider's answer is damaged.") from None
+    if inflater.unconsumed_tail:
+        raise _too_much()
+    return plain
+
+
+def _too_much() -> UpstreamFailed:
+    return UpstreamFailed("The provider's answer is larger than limits allow.", code="too_large")

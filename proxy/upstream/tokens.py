@@ -1,0 +1,71 @@
+"""Short-lived tokens: bought once, shared by all requests, renewed before they run out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from cachetools import LRUCache
+
+from adapters.contract import Credentials, Grant, GrantFlow, ProviderRequest
+from proxy.plan import Target
+from proxy.upstream.dialer import Dialer
+from proxy.upstream.replies import ERROR_LIMIT, read_reply
+from proxy.upstream.sending import exchange
+
+_EARLY = 300.0
+_MOST_TOKENS = 4096
+
+
+@dataclass(slots=True, repr=False)
+class _Entry:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    grant: Grant | None = None
+    good_until: float = 0.0
+
+
+class Tokens:
+    """Keeps what token endpoints granted, by credential."""
+
+    def __init__(self, dialer: Dialer, clock: Callable[[], float] = time.monotonic) -> None:
+        self._dialer = dialer
+        self._clock = clock
+        self._entries: LRUCache[str, _Entry] = LRUCache(_MOST_TOKENS)
+
+    async def granted(self, target: Target) -> Target:
+        """Give the target with a token among its options, if its credential calls for one."""
+        flow = target.adapter.grant(target.credentials)
+        if flow is None:
+            return target
+        name = f"{target.adapter.id}:{target.fingerprint}"
+        entry = self._entries.setdefault(name, _Entry())
+        async with entry.lock:
+            if entry.grant is None or self._clock() >= entry.good_until:
+                entry.grant = await self._buy(target, flow)
+                lifetime = entry.grant.seconds
+                entry.good_until = self._clock() + max(lifetime - _EARLY, lifetime / 2)
+        options = {**target.credentials.options, **entry.grant.options}
+        return replace(target, credentials=Credentials(target.credentials.api_key, options))
+
+    async def _buy(self, target: Target, flow: GrantFlow) -> Grant:
+        # A token endpoint is a public host of the provider's own; nothing of ours signs for it.
+        request = next(flow)
+        while True:
+            asked: ProviderRequest = replace(request, signed=False)
+            async with exchange(self._dialer, target, asked) as response:
+                reply = await read_reply(response, ERROR_LIMIT, secrets_of(target))
+            try:
+                request = flow.send(reply)
+            except StopIteration as done:
+                grant: Grant = done.value
+                return grant
+
+
+def secrets_of(target: Target) -> frozenset[str]:
+    """Give the secret values of a target's credential, to blot them out of texts."""
+    credentials = target.credentials
+    secret = {option.name for option in target.adapter.options if option.secret}
+    values = {credentials.api_key, *(credentials[name] for name in secret)}
+    return frozenset(value for value in values if value)
