@@ -1,0 +1,61 @@
+# make run: a gateway on 127.0.0.1:8787.   make test: every test.   make help: the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help install run test check format lock bench-memory clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+install: $(VENV)/.installed ## Make .venv with the gateway in it
+
+run: install ## Start the gateway on embedded defaults
+	@$(BIN)/easel serve
+
+test: $(VENV)/.tested ## Run every test
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.tested ## Format, lint, types, tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest
+
+format: $(VENV)/.tested ## Put the code into the house's format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench-memory: install ## Measure what relaying a 6 MB answer adds to memory
+	@$(BIN)/python bench/relay_memory.py
+
+lock: $(VENV)/.tested ## Pin all dependencies anew, with hashes
+	@$(PIP) install 'pip-tools>=7.4'
+	@$(BIN)/python -m piptools compile --quiet --upgrade --generate-hashes --allow-unsafe \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
+	  --all-build-deps --output-file requirements/run.txt setup.cfg
+	@$(BIN)/python -m piptools compile --quiet --upgrade --generate-hashes --allow-unsafe \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
+	  --all-build-deps --extra test --output-file requirements/test.txt setup.cfg
+
+clean: ## Remove what was installed and made; the state folder stays
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Easel needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "No venv module: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
+
+# What is installed is what requirements/*.txt pins, by hash.
+$(VENV)/.installed: $(BIN)/python requirements/run.txt setup.cfg pyproject.toml
+	@echo "Installing into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed requirements/test.txt
+	@echo "Installing what the tests need ..."
+	@$(PIP) install --require-hashes -r requirements/test.txt
+	@touch $@
