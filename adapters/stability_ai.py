@@ -1,0 +1,184 @@
+"""Stability AI: multipart in, picture bytes out; one older engine speaks JSON both ways.
+
+    POST {base}/v2beta/stable-image/generate/{ultra|core|sd3}     multipart -> bytes
+    POST {base}/v1/generation/{engine}/text-to-image              JSON -> JSON
+
+>>> from adapters.contract import ImageCall
+>>> made = ADAPTER.table("sd3.5-large").translate({"prompt": "a cube", "size": "1536x1024"})
+>>> sent = ADAPTER.request(ImageCall({"model": "sd3.5-large"}, made.fields))
+>>> sent.path, dict(sent.form)["aspect_ratio"], dict(sent.form)["model"]
+('/v2beta/stable-image/generate/sd3', '3:2', 'sd3.5-large')
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from adapters import errors, sizes
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Credentials,
+    Image,
+    ImageCall,
+    Option,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.reading import items_at, pick, text_at
+
+_RATIOS = ("16:9", "1:1", "21:9", "2:3", "3:2", "4:5", "5:4", "9:16", "9:21")
+_STYLES = (
+    "3d-model analog-film anime cinematic comic-book digital-art enhance fantasy-art isometric "
+    "line-art low-poly modeling-compound neon-punk origami photographic pixel-art tile-texture"
+)
+_GUIDANCE = "FAST_BLUE FAST_GREEN NONE SIMPLE SLOW SLOWER SLOWEST"
+_SAMPLERS = (
+    "DDIM DDPM K_DPMPP_2M K_DPMPP_2S_ANCESTRAL K_DPM_2 K_DPM_2_ANCESTRAL "
+    "K_EULER K_EULER_ANCESTRAL K_HEUN K_LMS"
+)
+_SDXL_SIZES = "1024x1024 1152x896 896x1152 1216x832 832x1216 1344x768 768x1344 1536x640 640x1536"
+
+_STYLE = Param("style_preset", choices=tuple(_STYLES.split()))
+_NEGATIVE = Param("negative_prompt", high=10_000)
+_FORMAT = Param("output_format", choices=("png", "jpeg"))
+_COMMON = (
+    Param("prompt", high=10_000),
+    Param("size", to=sizes.ratio(_RATIOS)),
+    Param("aspect_ratio", choices=_RATIOS),
+    Param("seed", kind=int, low=0, high=4_294_967_294, about="0 is random"),
+)
+_IMAGE = Table(
+    (*_COMMON, Param("output_format", choices=("png", "jpeg", "webp")), _NEGATIVE, _STYLE)
+)
+_SD3 = Table((*_COMMON, _FORMAT, _NEGATIVE))
+_TURBO = Table((*_COMMON, _FORMAT, _STYLE, Param("cfg_scale", kind=float, low=1, high=10)))
+_SD35 = Table((*_TURBO.rows, _NEGATIVE))
+_V1 = Table(
+    (
+        Param("prompt", high=2000, to=lambda text: {"text_prompts": [{"text": text}]}),
+        Param("negative_prompt", high=2000, about="sent as a text prompt of weight -1"),
+        Param("n", "samples", high=10),
+        Param("size", to=sizes.listed_pixels(_SDXL_SIZES.split())),
+        Param("seed", kind=int, low=0),
+        Param("steps", kind=int, low=1),
+        Param("cfg_scale", kind=float, low=0),
+        Param("clip_guidance_preset", choices=tuple(_GUIDANCE.split())),
+        Param("sampler", choices=tuple(_SAMPLERS.split())),
+        _STYLE,
+    )
+)
+_FAMILIES = (
+    ("stable-diffusion-", _V1),
+    ("sd3.5-large-turbo", _TURBO),
+    ("sd3.5", _SD35),
+    ("sd3", _SD3),
+    ("", _IMAGE),
+)
+
+
+class StabilityAI(Adapter):
+    """Stability AI's developer platform."""
+
+    id = "stability-ai"
+    name = "Stability AI"
+    base_url = "https://api.stability.ai"
+    docs = "https://platform.stability.ai/docs/api-reference"
+    models = (
+        "stable-image-core",
+        "stable-image-ultra",
+        "sd3.5-large",
+        "sd3.5-large-turbo",
+        "sd3.5-medium",
+        "sd3.5-flash",
+        "stable-diffusion-xl-1024-v1-0",
+    )
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("stability_client_id", "your app's name", pattern=r"[!-~][ -~]{0,255}"),
+        Option("stability_client_user_id", "your user's id", pattern=r"[!-~][ -~]{0,255}"),
+        Option("stability_client_version", "your app's version", pattern=r"[!-~][ -~]{0,255}"),
+    )
+    unconfirmed = "sd3.5-flash and sd3-*; cfg_scale on sd3.5; webp on sd3; Retry-After on a 429"
+
+    def table(self, model: str) -> Table:
+        """Choose by the beginning of the model's name."""
+        return next(table for start, table in _FAMILIES if model.startswith(start))
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Add the bearer key, and what the options say of the app, each as its own header."""
+        told = {name.replace("_", "-"): value for name, value in credentials.options.items()}
+        return {**super().sign(outgoing, credentials), **told}
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Ask for bytes with multipart; a v1 engine for JSON with JSON."""
+        path = model_path(call.model, example="stable-image-core")
+        if self.table(call.model) is _V1:
+            headers = {"accept": "application/json"}
+            path = f"/v1/generation/{path}/text-to-image"
+            return ProviderRequest(path, headers=headers, json=_weighted(call.fields))
+        form = {name: str(value) for name, value in call.fields.items()}
+        if path.startswith("sd3"):
+            # "sd3" alone is the endpoint's own name, it has no model of that name.
+            form |= {"model": call.model} if path != "sd3" else {}
+            path = "sd3"
+        path = f"/v2beta/stable-image/generate/{path.removeprefix('stable-image-')}"
+        return ProviderRequest(path, headers={"accept": "image/*"}, form=form)
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read bytes, or the `artifacts` of v1; what the filter blurred is a refusal."""
+        del call
+        made = _in_bytes(reply) if reply.media_type.startswith("image/") else _in_json(reply)
+        pictures = (image for outcome, image in made if outcome in ("", "SUCCESS"))
+        if images := tuple(image for image in pictures if image.data or image.b64):
+            return Answer(images)
+        if any(outcome == "CONTENT_FILTERED" for outcome, _ in made):
+            raise errors.refusal("the picture was held back by the content filter")
+        raise errors.no_picture(reply.status)
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Know a refused prompt by its name, and the field that a complaint begins with."""
+        tree = reply.json()
+        said = "; ".join(it for it in items_at(tree, "errors") if isinstance(it, str))
+        if text_at(tree, "name") == "content_moderation":
+            return errors.refusal(said or errors.told(reply), provider_status=reply.status)
+        field, colon, _ = said.partition(": ")
+        named = field if colon and " " not in field else None
+        return errors.failure(reply, message=said, param=named)
+
+
+def _weighted(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Give v1's fields: what shall not be seen is a text prompt of weight -1."""
+    made = dict(fields)
+    if negative := made.pop("negative_prompt", None):
+        prompts = made.get("text_prompts", [])
+        made["text_prompts"] = [*prompts, {"text": negative, "weight": -1}]
+    return made
+
+
+def _in_bytes(reply: ProviderReply) -> list[tuple[str, Image]]:
+    """Read a picture and its outcome, which is in a header."""
+    seed = reply.headers.get("seed", "")
+    extra = {"seed": int(seed)} if re.fullmatch(r"[0-9]{1,10}", seed) else {}
+    picture = Image(data=reply.body, media_type=reply.media_type, extra=extra)
+    return [(reply.headers.get("finish-reason", ""), picture)]
+
+
+def _in_json(reply: ProviderReply) -> list[tuple[str, Image]]:
+    """Read the pictures of a v1 engine, each with its outcome."""
+    return [
+        (text_at(it, "finishReason"), Image(b64=text_at(it, "base64"), extra=_seed(it)))
+        for it in items_at(reply.json(), "artifacts")
+    ]
+
+
+def _seed(artifact: Any) -> dict[str, int]:
+    seed = pick(artifact, "seed", kind=int)
+    return {} if seed is None else {"seed": seed}
+
+
+ADAPTER = StabilityAI()
