@@ -1,0 +1,190 @@
+"""Black Forest Labs: submit a job, then ask its own polling URL until it is settled.
+
+    POST {base}/{model}      JSON -> {"id", "polling_url"}
+    GET  {polling_url}       on some host below bfl.ai -> {"status", "result"}
+
+>>> from adapters.contract import ImageCall
+>>> made = ADAPTER.table("flux-pro-1.1").translate({"prompt": "a cube", "size": "1792x1024"})
+>>> ADAPTER.request(ImageCall({"model": "flux-pro-1.1"}, made.fields)).json
+{'prompt': 'a cube', 'width': 1440, 'height': 832}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapters import errors, sizes
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Credentials,
+    Flow,
+    Image,
+    ImageCall,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.polling import poll
+from adapters.reading import pick, text_at
+
+_LOST = "Task not found"
+_PATIENCE = 5
+"""How often a task may be unknown: its record can lag behind the reply that names it."""
+
+_RATIOS = ("21:9", "16:9", "3:2", "4:3", "5:4", "1:1", "4:5", "3:4", "2:3", "9:16")
+_ASPECT = Param("aspect_ratio", pattern=r"[0-9]{1,4}:[0-9]{1,4}")
+_COMMON = (
+    Param("prompt"),
+    Param("output_format", choices=("jpeg", "png", "webp")),
+    Param("seed", kind=int),
+)
+_UPSAMPLING = Param("prompt_upsampling", kind=bool)
+_STEPS = Param("steps", kind=int, low=1, high=50)
+
+
+def _safety(most: int) -> tuple[Param, Param]:
+    """Moderate as little as the family can when the client asks for `low`."""
+    return (
+        Param("moderation", "safety_tolerance", to={"low": most}),
+        Param("safety_tolerance", kind=int, low=0, high=most),
+    )
+
+
+def _guidance(most: int) -> Param:
+    return Param("guidance", kind=float, low=1.5, high=most)
+
+
+def _pictures(count: int) -> tuple[Param, ...]:
+    """Take pictures to work from: input_image, input_image_2 and so on."""
+    further = (Param(f"input_image_{number}") for number in range(2, count + 1))
+    return (Param("input_image"), *further)
+
+
+_FLUX_1 = (*_COMMON, *_safety(6), _UPSAMPLING)
+_PRO = (
+    *_FLUX_1,
+    Param("size", to=sizes.pixels(low=256, high=1440, step=32)),
+    Param("image_prompt"),
+)
+_ULTRA = (
+    *_FLUX_1,
+    Param("size", to=sizes.reduced_ratio()),
+    _ASPECT,
+    Param("raw", kind=bool),
+    Param("image_prompt"),
+    Param("image_prompt_strength", kind=float, low=0, high=1),
+)
+_KONTEXT = (*_FLUX_1, Param("size", to=sizes.ratio(_RATIOS)), _ASPECT, *_pictures(4))
+_FLUX_2 = (
+    *_COMMON,
+    *_safety(5),
+    Param("size", to=sizes.pixels(low=64, high=99_999, step=16, most=2048 * 2048)),
+)
+_FAMILIES = (
+    ("flux-2-flex", Table((*_FLUX_2, *_pictures(8), _UPSAMPLING, _STEPS, _guidance(10)))),
+    ("flux-2-klein", Table((*_FLUX_2, *_pictures(4)))),
+    ("flux-pro-1.1-ultra", Table(_ULTRA)),
+    ("flux-pro", Table(_PRO)),
+    ("flux-dev", Table((*_PRO, _STEPS, _guidance(5)))),
+    ("flux-kontext", Table(_KONTEXT)),
+    ("", Table((*_FLUX_2, *_pictures(8)))),
+)
+
+
+class BlackForestLabs(Adapter):
+    """The BFL API. Webhook fields of a client are in no table: they never leave the gateway."""
+
+    id = "black-forest-labs"
+    name = "Black Forest Labs"
+    base_url = "https://api.bfl.ai/v1"
+    docs = "https://docs.bfl.ai"
+    models = (
+        "flux-2-pro",
+        "flux-2-max",
+        "flux-2-flex",
+        "flux-2-klein-9b",
+        "flux-2-klein-4b",
+        "flux-2-pro-preview",
+        "flux-2-klein-9b-preview",
+        "flux-pro-1.1",
+        "flux-pro-1.1-ultra",
+        "flux-dev",
+        "flux-kontext-pro",
+        "flux-kontext-max",
+    )
+    domains = ("bfl.ai",)
+    url_lifetime = 600
+    unconfirmed = "the form of a 4xx other than 422; Retry-After on a 429; all delivery hosts"
+
+    def table(self, model: str) -> Table:
+        """Choose by the beginning of the model's name; what is new is taken for FLUX.2."""
+        return next(table for start, table in _FAMILIES if model.startswith(start))
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Put the key into `x-key`, its only place."""
+        del outgoing
+        return {"x-key": credentials.api_key}
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Submit the job."""
+        return ProviderRequest("/" + model_path(call.model, example="flux-2-pro"), json=call.fields)
+
+    def flow(self, call: ImageCall) -> Flow:
+        """Submit, then ask at the URL that the reply names: only that region knows the task."""
+        reply = self.checked((yield self.request(call)))
+        place = text_at(reply.json(), "polling_url")
+        if not place:
+            raise errors.no_picture(reply.status)
+        for _ in range(_PATIENCE):
+            reply = yield from poll(self, ProviderRequest(url=place, method="GET"), _is_settled)
+            if _state(reply) != _LOST:
+                break
+        return self.answer(call, reply)
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read a settled task."""
+        tree, state = reply.json(), _state(reply)
+        if state.endswith("Moderated"):
+            raise errors.refusal(_reason(tree, state), provider_status=reply.status)
+        if state != "Ready":
+            raise errors.ProviderError(
+                f"The provider answered: {_reason(tree, state)}", provider_status=reply.status
+            )
+        if not (sample := text_at(tree, "result", "sample")):
+            raise errors.no_picture(reply.status)
+        extra: dict[str, Any] = {}
+        if (seed := pick(tree, "result", "seed", kind=int)) is not None:
+            extra["seed"] = seed
+        told = text_at(tree, "result", "prompt")
+        if told and told != call.fields.get("prompt"):
+            extra["revised_prompt"] = told
+        return Answer((Image.at(sample, **extra),))
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Prefer `message`, which can stand beside a bare code in `error`."""
+        return errors.failure(reply, message=text_at(reply.json(), "message"))
+
+
+def _state(reply: ProviderReply) -> str:
+    """Give a task's state: Pending, Ready, Error, or words with spaces."""
+    return text_at(reply.json(), "status")
+
+
+def _is_settled(reply: ProviderReply) -> bool:
+    return _state(reply) == _LOST or (reply.ok and _state(reply) != "Pending")
+
+
+def _reason(tree: Any, state: str) -> str:
+    """Give the state with the words in `details`: a text, or lists of texts by topic."""
+    topics = (pick(tree, "details", kind=dict) or {}).values()
+    listed = (word for words in topics if isinstance(words, list) for word in words)
+    words = [text_at(tree, "details"), *(word for word in listed if isinstance(word, str))]
+    told = ", ".join(filter(None, words))
+    return f"{state}: {told}" if told else state or "no state"
+
+
+ADAPTER = BlackForestLabs()
