@@ -1,0 +1,234 @@
+"""Replicate: one endpoint for every model, each with an input of its own.
+
+    POST {base}/models/{owner}/{name}/predictions          an official model, `owner/name`
+    POST {base}/predictions                                `owner/name:version`, or a version alone
+    POST {base}/deployments/{owner}/{name}/predictions     `deployments/owner/name`
+    GET  {urls.get}                                        while it is still working
+
+The client's object `input` is merged into the model's input as it is, over what the table made:
+it can carry everything that a model knows and no table here does.
+
+>>> from adapters.contract import ImageCall
+>>> body = {"model": "luma/photon", "prompt": "a cube", "input": {"style_reference_weight": 0.5}}
+>>> sent = ADAPTER.request(ImageCall(body, ADAPTER.table("luma/photon").translate(body).fields))
+>>> sent.path, sent.json
+('/models/luma/photon/predictions', {'input': {'prompt': 'a cube', 'style_reference_weight': 0.5}})
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from adapters import errors, sizes
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Flow,
+    Image,
+    ImageCall,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.polling import poll
+from adapters.reading import at, text_at
+
+_EXAMPLE = "black-forest-labs/flux-schnell"
+_VERSION = re.compile(r"[0-9a-f]{64}|[^/:]+/[^/:]+:[^/:]+")
+_UNSAFE = re.compile(r"nsfw|sensitive|flagged|safety|E005", re.IGNORECASE)
+_UNDER_WAY = ("starting", "processing")
+_FAILED = ("failed", "canceled", "aborted")
+
+_RATIOS = ("1:1", "16:9", "9:16", "3:2", "2:3", "4:3", "3:4")
+_FLUX_RATIOS = (*_RATIOS, "4:5", "5:4", "21:9", "9:21")
+_SD_RATIOS = ("1:1", "16:9", "9:16", "3:2", "2:3", "4:5", "5:4", "21:9", "9:21")
+_LUMA_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21")
+_RECRAFT_SIZES = (
+    "1024x1024 2048x1024 1024x2048 1536x1024 1024x1536 1365x1024 1024x1365 1280x1024 1024x1280 "
+    "1024x1707 1707x1024 1434x1024 1024x1434 1820x1024 1024x1820"
+)
+_SEEDREAM_LEAST = 2560 * 1440
+
+
+def _custom(high: int) -> sizes.Converter:
+    """Say the size in pixels, for models whose `aspect_ratio` can be `custom`."""
+    exact = sizes.pixels(low=256, high=high, step=32)
+
+    def convert(size: str) -> Mapping[str, Any]:
+        made = exact(size)
+        return {"aspect_ratio": "custom", **made} if made else {}
+
+    return convert
+
+
+def _seedream(size: str) -> Mapping[str, Any]:
+    """Say a size of 2K and above in pixels, a smaller one as the ratio of a 2K picture."""
+    made = sizes.pixels(low=1024, high=4096)(size)
+    if made and made["width"] * made["height"] >= _SEEDREAM_LEAST:
+        return {"size": "custom", **made}
+    return {"size": "2K", **sizes.ratio(_RATIOS)(size)} if made else {}
+
+
+def _safety(most: int) -> tuple[Param, Param]:
+    """Moderate as little as the family can when the client asks for `low`."""
+    return (
+        Param("moderation", "safety_tolerance", to={"low": most}),
+        Param("safety_tolerance", kind=int, low=1, high=most),
+    )
+
+
+_UNCHECKED = (
+    Param("moderation", "disable_safety_checker", to={"low": True}),
+    Param("disable_safety_checker", kind=bool),
+)
+_FORMAT = (
+    Param("output_format", to={"png": "png", "jpeg": "jpg", "webp": "webp"}),
+    Param("output_compression", "output_quality"),
+    Param("output_quality", kind=int, low=0, high=100),
+)
+
+
+def _table(size: sizes.Converter, *rows: Param) -> Table:
+    return Table((*_ANY, Param("size", to=size), *rows))
+
+
+_ANY = (Param("prompt"), Param("seed", kind=int), Param("input", kind=dict))
+_FLUX_1 = _table(
+    sizes.ratio(_FLUX_RATIOS),
+    *(*_FORMAT, *_UNCHECKED),
+    Param("n", "num_outputs", high=4),
+    Param("megapixels", choices=("1", "0.25")),
+    Param("num_inference_steps", kind=int, low=1),
+    Param("guidance", kind=float, low=0),
+    Param("go_fast", kind=bool),
+)
+_PRO = _table(
+    _custom(1440),
+    *(*_FORMAT, *_safety(6)),
+    Param("prompt_upsampling", kind=bool),
+    Param("image_prompt"),
+)
+_ULTRA = _table(
+    sizes.ratio(_FLUX_RATIOS),
+    *_safety(6),
+    Param("output_format", to={"png": "png", "jpeg": "jpg"}),
+    Param("raw", kind=bool),
+)
+_FLUX_2 = _table(_custom(2048), *_FORMAT, *_safety(5), Param("input_images", kind=list))
+_FAMILIES = (
+    (("black-forest-labs/flux-schnell", "black-forest-labs/flux-dev"), _FLUX_1),
+    ("black-forest-labs/flux-1.1-pro-ultra", _ULTRA),
+    (("black-forest-labs/flux-1.1-pro", "black-forest-labs/flux-pro"), _PRO),
+    ("black-forest-labs/flux-2-", _FLUX_2),
+    ("bytedance/seedream-4.5", _table(_seedream, *_UNCHECKED, Param("image_input", kind=list))),
+    ("recraft-ai/recraft-v3", _table(sizes.listed(_RECRAFT_SIZES.split()))),
+    ("stability-ai/stable-diffusion-3.5-", _table(sizes.ratio(_SD_RATIOS))),
+    ("luma/photon", _table(sizes.ratio(_LUMA_RATIOS))),
+    # Its sizes are words of its own, which only `input` can carry.
+    ("ideogram-ai/ideogram-v4-", Table(_ANY)),
+    ("", _table(sizes.ratio(_RATIOS))),
+)
+
+
+class Replicate(Adapter):
+    """Replicate's predictions. Webhooks of a client are in no table: none is ever registered."""
+
+    id = "replicate"
+    name = "Replicate"
+    base_url = "https://api.replicate.com/v1"
+    docs = "https://replicate.com/docs/reference/http"
+    models = (
+        "black-forest-labs/flux-schnell",
+        "black-forest-labs/flux-dev",
+        "black-forest-labs/flux-1.1-pro",
+        "black-forest-labs/flux-1.1-pro-ultra",
+        "black-forest-labs/flux-2-pro",
+        "black-forest-labs/flux-2-flex",
+        "black-forest-labs/flux-2-dev",
+        "bytedance/seedream-4.5",
+        "recraft-ai/recraft-v3",
+        "ideogram-ai/ideogram-v4-turbo",
+        "stability-ai/stable-diffusion-3.5-large",
+        "luma/photon",
+        "qwen/qwen-image",
+    )
+    domains = ("replicate.com",)
+    url_lifetime = 3600
+    unconfirmed = (
+        "ratios of models without a table; safety_tolerance of flux-2-*; invalid_fields in a 422; "
+        "data: URLs as output; Retry-After on every 429"
+    )
+
+    def table(self, model: str) -> Table:
+        """Choose by owner and name; a bare version or a deployment gets the general table."""
+        return next(table for start, table in _FAMILIES if model.startswith(start))
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Ask for a prediction, and to be kept waiting as long as Replicate does."""
+        made = dict(call.fields)
+        extra = made.pop("input", {})
+        body: dict[str, Any] = {"input": {**made, **extra}}
+        path = model_path(call.model, safe="/", example=_EXAMPLE)
+        if _VERSION.fullmatch(call.model):
+            path, body["version"] = "", call.model
+        elif path.count("/") == 1:
+            path = f"/models/{path}"
+        elif re.fullmatch(r"deployments/[^/]+/[^/]+", path):
+            path = f"/{path}"
+        else:
+            raise errors.BadParam(
+                "model", f"Replicate's models are owner/name, such as {_EXAMPLE}."
+            )
+        return ProviderRequest(f"{path}/predictions", headers={"prefer": "wait"}, json=body)
+
+    def flow(self, call: ImageCall) -> Flow:
+        """Ask, and ask again where a prediction outlasts the wait."""
+        reply = self.checked((yield self.request(call)))
+        place = text_at(reply.json(), "urls", "get")
+        if place and not _is_settled(reply):
+            reply = yield from poll(self, ProviderRequest(url=place, method="GET"), _is_settled)
+        return self.answer(call, reply)
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read a prediction that is settled."""
+        del call
+        tree = reply.json()
+        if (status := text_at(tree, "status")) in _FAILED:
+            told = text_at(tree, "error") or status
+            if _UNSAFE.search(told):
+                raise errors.refusal(told, provider_status=reply.status)
+            raise errors.ProviderError(
+                f"The prediction {status}: {told}", provider_status=reply.status
+            )
+        if places := _places(at(tree, "output")):
+            return Answer(tuple(map(Image.at, places)))
+        raise errors.no_picture(reply.status)
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Name the input field that a 422 complains of."""
+        field = text_at(reply.json(), "invalid_fields", 0, "field")
+        return errors.failure(reply, param=field.removeprefix("input.") or None)
+
+
+def _is_settled(reply: ProviderReply) -> bool:
+    return reply.ok and text_at(reply.json(), "status") not in _UNDER_WAY
+
+
+def _places(output: Any) -> list[str]:
+    """Collect the pictures' URLs: an output is one, a list or an object of them."""
+    left, found = [output], []
+    while left:
+        match left.pop():
+            case dict(branches):
+                left.extend(reversed(branches.values()))
+            case list(branches):
+                left.extend(reversed(branches))
+            case str(text) if text.startswith(("https://", "http://", "data:")):
+                found.append(text)
+    return found
+
+
+ADAPTER = Replicate()
