@@ -1,0 +1,172 @@
+"""Cloudflare Workers AI: JSON or multipart in by model, JSON or picture bytes out by content type.
+
+    POST {base}/{model}      base ends in accounts/{account}/ai/run; @ and / stay as they are
+
+A custom host can be an AI Gateway: https://gateway.ai.cloudflare.com/v1/{account}/{gateway}/workers-ai
+
+>>> from adapters.contract import ImageCall
+>>> model = "@cf/black-forest-labs/flux-2-klein-4b"
+>>> made = ADAPTER.table(model).translate({"prompt": "a cube", "size": "1024x768"})
+>>> sent = ADAPTER.request(ImageCall({"model": model}, made.fields))
+>>> sent.path, dict(sent.form)
+('/@cf/black-forest-labs/flux-2-klein-4b', \
+{'prompt': 'a cube', 'width': '1024', 'height': '768'})
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from adapters import errors, sizes
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Credentials,
+    Image,
+    ImageCall,
+    Option,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.reading import at, items_at, pick, text_at
+
+_UNSAFE = re.compile(r"nsfw|content policy", re.IGNORECASE)
+_UNSAFE_CODE = 3030
+_BAD_GATEWAY = 502
+# What a code means, as the status that says it best, whatever the status on the wire.
+# https://developers.cloudflare.com/workers-ai/platform/errors/
+_STATUS = {
+    3003: 400,
+    3006: 413,
+    3007: 408,
+    3008: 408,
+    3023: 403,
+    3036: 402,
+    3040: 429,
+    3041: 403,
+    3042: 404,
+    5004: 400,
+    5007: 404,
+    5016: 403,
+    5018: 403,
+    7000: 400,
+    7003: 400,
+    10000: 401,
+}
+
+_PROMPT, _NEGATIVE, _SEED = Param("prompt"), Param("negative_prompt"), Param("seed", kind=int)
+
+
+def _steps(field: str, most: int | None = None) -> tuple[Param, Param]:
+    """Take both names that models here have for it."""
+    return (
+        Param("steps", field, kind=int, low=1, high=most),
+        Param("num_steps", field, kind=int, low=1, high=most),
+    )
+
+
+def _guidance(low: float, high: float | None = None) -> Param:
+    return Param("guidance", kind=float, low=low, high=high)
+
+
+def _size(low: int, high: int) -> Param:
+    return Param("size", to=sizes.pixels(low=low, high=high))
+
+
+_FLUX_1 = Table((Param("prompt", high=2048), *_steps("steps", 8)))
+_KLEIN = Table((_PROMPT, _size(1, 99_999), _SEED, _guidance(0)))
+_FLUX_2 = Table((*_KLEIN.rows, *_steps("steps")))
+_LUCID = Table((_PROMPT, _size(1, 2500), _SEED, _guidance(0, 10), *_steps("num_steps", 40)))
+_PHOENIX = Table(
+    (_PROMPT, _NEGATIVE, _size(1, 2048), _SEED, _guidance(2, 10), *_steps("num_steps", 50))
+)
+_DIFFUSION = Table(
+    (_PROMPT, _NEGATIVE, _size(256, 2048), _SEED, _guidance(0), *_steps("num_steps", 20))
+)
+_FAMILIES = (
+    ("@cf/black-forest-labs/flux-1-schnell", _FLUX_1),
+    ("@cf/black-forest-labs/flux-2-klein", _KLEIN),
+    ("@cf/black-forest-labs/flux-2-", _FLUX_2),
+    ("@cf/leonardo/lucid-origin", _LUCID),
+    ("@cf/leonardo/phoenix", _PHOENIX),
+    ("", _DIFFUSION),
+)
+
+
+class WorkersAI(Adapter):
+    """Workers AI over Cloudflare's REST API."""
+
+    id = "workers-ai"
+    name = "Cloudflare Workers AI"
+    base_url = ""
+    docs = "https://developers.cloudflare.com/workers-ai/models/"
+    models = (
+        "@cf/black-forest-labs/flux-2-klein-9b",
+        "@cf/black-forest-labs/flux-2-klein-4b",
+        "@cf/black-forest-labs/flux-2-dev",
+        "@cf/black-forest-labs/flux-1-schnell",
+        "@cf/leonardo/lucid-origin",
+        "@cf/leonardo/phoenix-1.0",
+        "@cf/stabilityai/stable-diffusion-xl-base-1.0",
+        "@cf/bytedance/stable-diffusion-xl-lightning",
+        "@cf/lykon/dreamshaper-8-lcm",
+    )
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("workers_ai_account_id", "the account's id", pattern=r"[A-Za-z0-9]{1,64}"),
+    )
+    unconfirmed = (
+        "sizes, seed and guidance of flux-2; code 3030 for a refused prompt; Retry-After on a 429"
+    )
+
+    def base(self, credentials: Credentials) -> str:
+        """Put the account into the base URL."""
+        account = credentials["workers_ai_account_id"]
+        return f"https://api.cloudflare.com/client/v4/accounts/{account}/ai/run"
+
+    def lacks(self, credentials: Credentials) -> str:
+        """Ask for the account too."""
+        account = credentials["workers_ai_account_id"]
+        return super().lacks(credentials) or ("" if account else "workers_ai_account_id")
+
+    def table(self, model: str) -> Table:
+        """Choose by the beginning of the model's name."""
+        return next(table for start, table in _FAMILIES if model.startswith(start))
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Send JSON; FLUX.2 takes a form only, even for a prompt alone."""
+        path = "/" + model_path(call.model, safe="@/", example=self.models[0])
+        if self.table(call.model) in (_KLEIN, _FLUX_2):
+            form = {name: str(value) for name, value in call.fields.items()}
+            return ProviderRequest(path, form=form)
+        return ProviderRequest(path, json=call.fields)
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read bytes or JSON as the content type says; a 200 can still be a failure."""
+        del call
+        if reply.media_type.startswith("image/") and reply.body:
+            return Answer((Image(data=reply.body, media_type=reply.media_type),))
+        tree = reply.json()
+        if at(tree, "success") is False or items_at(tree, "errors"):
+            raise self.error(reply)
+        if b64 := text_at(tree, "result", "image"):
+            return Answer((Image(b64=b64),))
+        raise errors.no_picture(reply.status)
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Go by Cloudflare's codes, which say more than the status; join all messages."""
+        told = items_at(reply.json(), "errors")
+        message = "; ".join(filter(None, (text_at(it, "message") for it in told)))
+        codes = [code for it in told if (code := pick(it, "code", kind=int))]
+        if _UNSAFE_CODE in codes or _UNSAFE.search(message):
+            return errors.refusal(message, provider_status=reply.status)
+        usual = _BAD_GATEWAY if reply.ok else reply.status
+        status = next((_STATUS[code] for code in codes if code in _STATUS), usual)
+        failure = errors.failure(ProviderReply(status, body=reply.body), message=message)
+        failure.provider_status = reply.status
+        return failure
+
+
+ADAPTER = WorkersAI()
