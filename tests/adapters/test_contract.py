@@ -35,6 +35,7 @@ from tests.adapters.transcripts import (
     load,
     playing,
     receipt_of,
+    secrets_of,
     shown,
     transcripts_of,
 )
@@ -145,7 +146,7 @@ def test_secrets_are_not_shown(transcript: Transcript) -> None:
     requests = _requests(transcript)
     call = call_of(transcript) if requests else ()
     told = repr([transcript.credentials, *call, *requests])
-    assert not [secret for secret in _secrets(transcript) if secret in told]
+    assert not [secret for secret in secrets_of(transcript) if secret in told]
 
 
 def test_two_conversations_of_one_adapter_do_not_meet(transcript: Transcript) -> None:
@@ -251,7 +252,7 @@ def _ended(
 
 def _discreet(error: ImageError, transcript: Transcript) -> ImageError:
     """Give the error back if none of the secrets is in its message."""
-    assert not [secret for secret in _secrets(transcript) if secret in error.message]
+    assert not [secret for secret in secrets_of(transcript) if secret in error.message]
     return error
 
 
@@ -284,14 +285,6 @@ def _requests(transcript: Transcript) -> list[ProviderRequest]:
         for reply in damage.replies(transcript):
             asked.append(flow.send(reply))  # noqa: PERF401 - keeps what came before the end
     return asked
-
-
-def _secrets(transcript: Transcript) -> list[str]:
-    """Name the values that nobody may see."""
-    found = transcript.credentials
-    options = adapter(transcript.provider).options
-    secrets = [found.api_key, *(found[option.name] for option in options if option.secret)]
-    return [secret for secret in secrets if secret]
 
 
 def _is_whole(outcome: Answer | ImageError) -> bool:

@@ -250,6 +250,14 @@ def receipt_of(transcript: Transcript) -> str:
     return call_of(transcript)[1]
 
 
+def secrets_of(transcript: Transcript) -> list[str]:
+    """Name the values that nobody but the provider may see."""
+    found = transcript.credentials
+    options = adapter(transcript.provider).options
+    secrets = [found.api_key, *(found[option.name] for option in options if option.secret)]
+    return [secret for secret in secrets if secret]
+
+
 def shown(answer: Answer) -> dict[str, Any]:
     """Show an answer as the client sees it, without `created`."""
     body: dict[str, Any] = {"data": [_entry(image) for image in answer.images], **answer.extra}
@@ -349,16 +357,29 @@ class Wire:
         return target.scheme == "https" and f".{target.hostname}".endswith(below)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A request as somebody saw it: the line `METHOD URL`, headers in lower case, the body."""
+
+    line: str
+    headers: Mapping[str, str]
+    body: tuple[Any, ...]
+
+    def hold_against(self, expected: Request) -> None:
+        """Assert that it is the request written down."""
+        assert self.line == f"{expected.method} {expected.url}"
+        assert self.body == expected.body
+        for name, pattern in expected.headers.items():
+            value = self.headers.get(name.lower(), "(not sent)")
+            assert fnmatchcase(value, pattern), f"{self.line}: {name} is {value}, not {pattern}"
+
+
 def _compare(expected: Request, request: ProviderRequest, wire: Wire) -> None:
-    """Assert that a request is the one written down."""
+    """Assert that a request of a flow is the one written down."""
     line = wire.line(request)
-    assert line == f"{expected.method} {expected.url}"
     assert request.wait == expected.wait, f"{line}: waits {request.wait} seconds"
-    assert wire.body(request) == expected.body
     own, added = wire.headers(request)
-    for name, pattern in expected.headers.items():
-        value = {**own, **added}.get(name.lower(), "(not sent)")
-        assert fnmatchcase(value, pattern), f"{line}: header {name} is {value}, not {pattern}"
+    Seen(line, own | added, wire.body(request)).hold_against(expected)
     written = _lower(expected.headers).keys()
     assert not added or written & added.keys(), f"{line}: shows none of {sorted(added)}"
 

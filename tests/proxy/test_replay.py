@@ -1,0 +1,248 @@
+"""Every transcript once more, through the running gateway, over real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from io import StringIO
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from yarl import URL
+
+from adapters import adapter
+from adapters.contract import ProviderRequest
+from adapters.errors import ImageError, ProviderError
+from proxy.app import make_app
+from proxy.plan import Target
+from proxy.settings import parse
+from proxy.upstream import sending
+from tests.adapters.transcripts import FOLDER, Transcript, load, play, secrets_of
+from tests.scripted import ScriptedProvider
+
+KEY = "gateway-key-0123456789"
+_DATA_URL = "data:image/png;base64,"
+PLACES = sorted(FOLDER.glob("*/*.json"))
+
+Open = Callable[[web.Application], Awaitable[TestClient[web.Request, web.Application]]]
+Way = Callable[[Transcript, ScriptedProvider], tuple[dict[str, Any], dict[str, str]]]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a transcript came to in the gateway, every URL in it as in the transcript."""
+
+    transcript: Transcript
+    provider: ScriptedProvider
+    status: int
+    headers: Mapping[str, str]
+    text: str
+    waits: list[float]
+    log: str
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON answer, without the time it was made at."""
+        tree: dict[str, Any] = orjson.loads(self.text)
+        return {name: value for name, value in tree.items() if name != "created"}
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The data of the events that came instead of JSON."""
+        lines = self.text.splitlines()
+        return [orjson.loads(it[len("data: ") :]) for it in lines if it.startswith("data: ")]
+
+
+def by_virtual_key(
+    transcript: Transcript, provider: ScriptedProvider
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Store the credential, with the host, in the operator's settings; the caller names it."""
+    stored = {"provider": transcript.provider, "custom_host": _host(transcript, provider)}
+    settings = {"virtual_keys": {"stored": {**transcript.credentials_, **stored}}}
+    return settings, {"x-portkey-virtual-key": "stored"}
+
+
+def by_headers(
+    transcript: Transcript, provider: ScriptedProvider
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Send provider, credential and host along with the request; the operator trusts the host."""
+    given, options = transcript.credentials, adapter(transcript.provider).options
+    headers = {option.header: given[option.name] for option in options if given[option.name]}
+    headers["x-portkey-provider"] = transcript.provider
+    headers["x-portkey-custom-host"] = _host(transcript, provider)
+    if given.api_key:
+        headers["authorization"] = f"Bearer {given.api_key}"
+    return {"trusted_custom_hosts": ["127.0.0.1"]}, headers
+
+
+def _host(transcript: Transcript, provider: ScriptedProvider) -> str:
+    return provider.here(adapter(transcript.provider).base(transcript.credentials))
+
+
+async def replayed(
+    open_: Open, transcript: Transcript, way: Way = by_virtual_key, **more: Any
+) -> Replay:
+    """Put a transcript's call to a gateway whose provider follows the transcript."""
+    waits, log = list[float](), StringIO()
+
+    async def noted(seconds: float) -> None:
+        waits.append(seconds)
+
+    async with ScriptedProvider(transcript) as provider:
+        chosen, headers = way(transcript, provider)
+        settings = orjson.dumps({"api_keys": {"tests": {"key": KEY}}, **chosen}).decode()
+        gateway = await open_(make_app(parse(settings, environ={}), log_to=log, sleep=noted))
+        headers |= {"x-portkey-api-key": KEY, "content-type": "application/json"}
+        asked = orjson.dumps({**transcript.call, **more})
+        response = await gateway.post("/v1/images/generations", data=asked, headers=headers)
+        text = provider.away(await response.text())
+        await gateway.close()
+    status, got = response.status, {name.lower(): it for name, it in response.headers.items()}
+    return Replay(transcript, provider, status, got, text, waits, log.getvalue())
+
+
+@pytest.fixture(params=PLACES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def transcript(request: pytest.FixtureRequest) -> Transcript:
+    return load(request.param)
+
+
+@pytest.fixture
+def opened(transcript: Transcript, aiohttp_client: Open, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Open gateways; the one URL that no custom host moves, a token's, is moved by hand."""
+    genuine = sending.address
+
+    def moved(target: Target, request: ProviderRequest) -> tuple[URL, bool]:
+        home = target.base_url.partition("/_host/")[0]
+        url = request.url.replace("https://", f"{home}/_host/")
+        return genuine(target, replace(request, url=url))
+
+    if adapter(transcript.provider).grant(transcript.credentials):
+        monkeypatch.setattr(sending, "address", moved)
+    return aiohttp_client
+
+
+@pytest.fixture
+async def replay(transcript: Transcript, opened: Open) -> Replay:
+    return await replayed(opened, transcript)
+
+
+def test_the_provider_is_asked_what_is_written_down(replay: Replay) -> None:
+    expected = [exchange.request for exchange in replay.transcript.exchanges]
+    assert len(replay.provider.asked) == len(expected)
+    for seen, request in zip(replay.provider.asked, expected, strict=True):
+        seen.hold_against(request)
+    assert replay.waits == [request.wait for request in expected if request.wait]
+
+
+def test_the_client_gets_what_is_written_down(replay: Replay) -> None:
+    transcript = replay.transcript
+    if transcript.is_relayed:
+        assert replay.text == transcript.exchanges[-1].reply.sse
+    elif transcript.error:
+        assert (replay.status, _outline(replay.body)) == _failure(transcript)
+    elif transcript.call.get("stream"):
+        assert [event["b64_json"] for event in replay.events] == _pictures(transcript)
+    else:
+        assert replay.body == _delivered(transcript)
+
+
+def test_the_answer_says_who_made_it_and_what_became_of_the_call(replay: Replay) -> None:
+    assert replay.headers["x-portkey-provider"] == replay.transcript.provider
+    assert replay.headers["x-portkey-trace-id"]
+    assert replay.headers.get("x-easel-receipt", "") == _receipt(replay)
+
+
+def test_secrets_go_to_the_provider_and_nowhere_else(replay: Replay) -> None:
+    fetched = "".join(str(dict(seen.headers)) for seen in replay.provider.fetched)
+    told = replay.log + replay.text + str(replay.headers) + fetched
+    assert not [secret for secret in secrets_of(replay.transcript) if secret in told]
+    assert replay.log
+    assert replay.transcript.call.get("prompt", KEY) not in replay.log
+
+
+async def test_a_picture_comes_as_base64_where_the_client_wants_it(
+    transcript: Transcript, opened: Open
+) -> None:
+    if _is_translated(transcript):
+        replay = await replayed(opened, transcript, response_format="b64_json")
+        assert [entry["b64_json"] for entry in replay.body["data"]] == _pictures(transcript)
+
+
+async def test_a_picture_comes_as_a_url_where_the_client_wants_it(
+    transcript: Transcript, opened: Open
+) -> None:
+    if _is_translated(transcript):
+        replay = await replayed(opened, transcript, response_format="url")
+        places = [entry["url"] for entry in replay.body["data"]]
+        assert [_opened(transcript, place) for place in places] == _pictures(transcript)
+
+
+async def test_a_picture_comes_as_an_event_where_the_client_wants_it(
+    transcript: Transcript, opened: Open
+) -> None:
+    if _is_translated(transcript):
+        replay = await replayed(opened, transcript, stream=True)
+        assert [event["b64_json"] for event in replay.events] == _pictures(transcript)
+
+
+async def test_a_credential_in_headers_does_the_same(transcript: Transcript, opened: Open) -> None:
+    replay = await replayed(opened, transcript, by_headers)
+    test_the_provider_is_asked_what_is_written_down(replay)
+    test_the_client_gets_what_is_written_down(replay)
+    test_secrets_go_to_the_provider_and_nowhere_else(replay)
+
+
+def _is_translated(transcript: Transcript) -> bool:
+    """Tell whether the gateway itself gives the picture the form that the client wants."""
+    found, call = adapter(transcript.provider), transcript.call
+    plain = not {"response_format", "stream"} & call.keys()
+    return transcript.kind == "success" and plain and not found.openai_shaped
+
+
+def _pictures(transcript: Transcript) -> list[str]:
+    """Give the pictures of the answer as base64, those behind URLs too."""
+    entries = (transcript.answer or {})["data"]
+    return [entry.get("b64_json") or transcript.downloads[entry["url"]] for entry in entries]
+
+
+def _delivered(transcript: Transcript) -> dict[str, Any]:
+    """Give the answer as the client wants it, pictures as base64 or behind URLs."""
+    wanted, answer = transcript.call.get("response_format"), transcript.answer or {}
+    entries = []
+    for entry, picture in zip(answer["data"], _pictures(transcript), strict=True):
+        rest = {name: it for name, it in entry.items() if name not in ("url", "b64_json")}
+        form = {"url": entry.get("url") or _DATA_URL + picture, "b64_json": picture}
+        entries.append({wanted: form[wanted], **rest} if wanted else entry)
+    return {**answer, "data": entries}
+
+
+def _receipt(replay: Replay) -> str:
+    """Give the receipt; it also says when the gateway has no URL to offer but a `data:` one."""
+    converted = "converted response_format=url>data-url" if _DATA_URL in replay.text else ""
+    return ", ".join(filter(None, (replay.transcript.receipt, converted)))
+
+
+def _opened(transcript: Transcript, url: str) -> str:
+    """Give the picture at a URL as base64, be it a `data:` URL or one of the provider's."""
+    head, _, text = url.partition(";base64,")
+    assert not text or head.startswith("data:image/")
+    return text or transcript.downloads[url]
+
+
+def _failure(transcript: Transcript) -> tuple[int, dict[str, Any]]:
+    """Give the status and the body of the error: the provider's own, if it is in our shape."""
+    with pytest.raises(ImageError) as caught:
+        play(transcript)
+    error = caught.value
+    if isinstance(error, ProviderError) and error.body is not None:
+        return error.status, _outline(orjson.loads(error.body))
+    return error.status, _outline({"error": error.as_object()})
+
+
+def _outline(body: dict[str, Any]) -> dict[str, Any]:
+    """Give an error's body without its sentences."""
+    error = {name: value for name, value in body["error"].items() if name != "message"}
+    return {name: value for name, value in {**body, "error": error}.items() if name != "message"}

@@ -1,0 +1,88 @@
+"""A provider on a real socket that follows a transcript."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from typing import Any, Self
+
+import orjson
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from adapters.contract import IN_PROCESS
+from tests.adapters.transcripts import Exchange, Seen, Transcript
+
+_PLACE = "/_host/"
+_OUT_OF_SCRIPT = 599
+
+
+class ScriptedProvider:
+    """Every host of a transcript at once: `https://a.test/b` is `{root}/_host/a.test/b` here.
+
+    It replies to requests in the order written down, hands out the pictures, and remembers what
+    it was asked in `asked`, and who came for pictures in `fetched`.
+    """
+
+    def __init__(self, transcript: Transcript) -> None:
+        self.transcript = transcript
+        self.asked: list[Seen] = []
+        self.fetched: list[Seen] = []
+        self._script = iter(transcript.exchanges)
+        app = web.Application(client_max_size=0)
+        app.router.add_route("*", _PLACE + "{rest:.*}", self._serve)
+        self._server = TestServer(app)
+
+    async def __aenter__(self) -> Self:
+        await self._server.start_server()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.close()
+
+    @property
+    def root(self) -> str:
+        """Where it stands in for all hosts."""
+        return str(self._server.make_url(_PLACE))
+
+    def here(self, text: str) -> str:
+        """Write a text with every URL in it leading here."""
+        text = re.sub(r"https://(?=[\w.-])", self.root, text)
+        return text.replace(IN_PROCESS, self.root + IN_PROCESS)
+
+    def away(self, text: str) -> str:
+        """Write a text with every URL that leads here as it was."""
+        return text.replace(self.root + IN_PROCESS, IN_PROCESS).replace(self.root, "https://")
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        """Hand out a picture, or follow the script."""
+        url = self.away(self.root + request.raw_path.removeprefix(_PLACE))
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        seen = Seen(f"{request.method} {url}", headers, await _body(request))
+        if (picture := self.transcript.downloads.get(url)) and request.method == "GET":
+            self.fetched.append(seen)
+            return web.Response(body=b64decode(picture))
+        self.asked.append(seen)
+        exchange = next(self._script, None)
+        if exchange is None:
+            return web.Response(status=_OUT_OF_SCRIPT)
+        return self._reply(exchange)
+
+    def _reply(self, exchange: Exchange) -> web.Response:
+        reply = exchange.reply
+        body = reply.body
+        if reply.base64 is None:
+            body = self.here(body.decode()).encode()
+        headers = {name: self.here(value) for name, value in reply.wire_headers.items()}
+        return web.Response(status=reply.status, headers=headers, body=body)
+
+
+async def _body(request: web.Request) -> tuple[Any, ...]:
+    """Read a body as JSON, form fields, text; one of them at most."""
+    if not request.can_read_body:
+        return None, None, None
+    if request.content_type == "application/json":
+        return orjson.loads(await request.read()), None, None
+    if request.content_type == "multipart/form-data":
+        return None, dict(await request.post()), None
+    return None, None, await request.text()
