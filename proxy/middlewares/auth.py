@@ -17,6 +17,7 @@ PUBLIC = frozenset({"/", "/healthz", "/readyz"})
 """Resources that need no key. The routed resource decides, never the URL as it was written."""
 
 
+@web.middleware
 async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request pass if it needs no key or has a good one."""
     resource = request.match_info.route.resource

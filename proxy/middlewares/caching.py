@@ -10,6 +10,7 @@ from proxy.keys import ATTEMPT, CACHE, CALLER, PLAN, SETTINGS
 from proxy.plan import Recording
 
 
+@web.middleware
 async def caching(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Look up, where the config asks for it and the client does not want events."""
     attempt, plan = request[ATTEMPT], request[PLAN]

@@ -22,6 +22,7 @@ _HTTP: dict[int, tuple[str, str]] = {
 }
 
 
+@web.middleware
 async def explaining(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer with what went wrong; an answer that has begun is left to whoever began it."""
     try:

@@ -16,6 +16,7 @@ _PREFIX = os.urandom(8).hex()
 _COUNTER = itertools.count(1)
 
 
+@web.middleware
 async def observing(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Name the request, count it while it runs, and write its line."""
     started = time.perf_counter()
@@ -38,6 +39,7 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     request[COMMITTED] = True
     headers = response.headers
     headers["x-portkey-trace-id"] = request.get(TRACE, "")
+    headers["server"] = "easel"
     attempt = request.get(ATTEMPT)
     if attempt is None:
         return

@@ -11,6 +11,7 @@ from proxy.keys import CALLER, PLAN, RAW, SETTINGS
 from proxy.routing.resolve import resolve
 
 
+@web.middleware
 async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Leave the plan of this request."""
     raw, params = await read_body(request)

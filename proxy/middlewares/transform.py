@@ -16,6 +16,7 @@ from proxy.plan import Attempt
 _READ_BY_US = ("prompt", "model", "response_format", "stream")
 
 
+@web.middleware
 async def transform(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Leave the attempt's calls and its receipt."""
     attempt = request[ATTEMPT]

@@ -94,7 +94,7 @@ def _saved(settings: Settings, name: str) -> Config:
         return found
     raise _bad_config(
         "x-portkey-config is neither a JSON object nor the id of a saved config"
-        f"{nearest(name, frozenset(settings.configs))}.",
+        f"{nearest(name, frozenset(settings.configs)) or '.'}",
         legacy="Invalid config passed. You need to pass a valid json",
     )
 
@@ -175,9 +175,9 @@ def _stored(virtual_keys: Mapping[str, VirtualKey], config: Config, *, saved: bo
     slug = config.virtual_key or ""
     virtual_key = virtual_keys.get(slug)
     if virtual_key is None:
-        hint = nearest(slug, frozenset(virtual_keys))
+        hint = nearest(slug, frozenset(virtual_keys)) or "."
         raise BadRequest(
-            f"There is no virtual key of that name{hint}.",
+            f"There is no virtual key of that name{hint}",
             code="unknown_virtual_key",
             param="x-portkey-virtual-key",
             legacy="Invalid provider passed",
@@ -200,7 +200,7 @@ def _adapter(name: str) -> Adapter:
     if name in adapters.NAMES:
         return adapters.adapter(name)
     raise BadRequest(
-        f"There is no provider of that name{nearest(name, adapters.NAMES)}.",
+        f"There is no provider of that name{nearest(name, adapters.NAMES) or '.'}",
         code="unknown_provider",
         param="x-portkey-provider",
         legacy="Invalid provider passed",

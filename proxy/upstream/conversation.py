@@ -16,7 +16,7 @@ from adapters.errors import ProviderError
 from proxy.errors import TimedOut, UpstreamFailed
 from proxy.plan import Target
 from proxy.settings import Settings
-from proxy.studio import Studio
+from proxy.studio.server import Studio
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.download import downloaded
 from proxy.upstream.replies import read_reply, relayed_headers

@@ -1,0 +1,156 @@
+"""What the studio can be asked for: the body of a call, read and checked whole.
+
+Types and ranges are OpenAI's own; the rows here are those where the studio does less, and the
+script. Parameters that are neither are nobody's business and are ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import orjson
+
+from adapters import sizes
+from adapters.errors import BadParam, ImageError
+from adapters.params import CONTRACT, Param, checked
+from proxy.studio import script
+from proxy.studio.script import Script
+
+SMALLEST: Final = 16
+LARGEST: Final = 3840
+"""Pixels of one side."""
+MOST_PIXELS: Final = 8_294_400
+
+_ROWS: dict[str, Param] = CONTRACT | {
+    row.name: row for row in (Param("output_format", choices=("png", "jpeg", "webp")), *script.ROWS)
+}
+_DEFAULTS: dict[str, Any] = {
+    "model": "",
+    "n": 1,
+    "size": "auto",
+    "quality": "auto",
+    "style": "vivid",
+    "background": "auto",
+    "output_format": "png",
+    "output_compression": 100,
+    "response_format": "b64_json",
+    "stream": False,
+    "partial_images": 0,
+}
+# What a word comes to when the studio chooses, or when it is an older word for the same.
+_QUALITIES = {"auto": "medium", "standard": "medium", "hd": "high"}
+_AUTO_SIZE = (1024, 1024)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A call, with every choice made: nothing here is `auto`."""
+
+    prompt: str
+    model: str
+    n: int
+    width: int
+    height: int
+    quality: str
+    style: str
+    transparent: bool
+    form: str
+    compression: int
+    as_url: bool
+    stream: bool
+    partials: int
+    script: Script
+
+    @property
+    def size(self) -> str:
+        """The pictures' size as OpenAI writes it."""
+        return f"{self.width}x{self.height}"
+
+    @property
+    def background(self) -> str:
+        """The pictures' background as OpenAI writes it."""
+        return "transparent" if self.transparent else "opaque"
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of what is to be seen, however it is delivered: the pictures' seed."""
+        seen = {
+            "background": self.background,
+            "model": self.model,
+            "prompt": self.prompt,
+            "quality": self.quality,
+            "size": self.size,
+            "style": self.style,
+        }
+        return hashlib.sha256(orjson.dumps(seen)).hexdigest()
+
+
+def read(body: bytes) -> Order:
+    """Read the body of a call; raises `ImageError` with what is to be changed in it."""
+    params = _DEFAULTS | _checked(body)
+    width, height = _pixels(params["size"])
+    order = Order(
+        prompt=params["prompt"],
+        model=params["model"],
+        n=params["n"],
+        width=width,
+        height=height,
+        quality=_QUALITIES.get(params["quality"], params["quality"]),
+        style=params["style"],
+        transparent=params["background"] == "transparent",
+        form=params["output_format"],
+        compression=params["output_compression"],
+        as_url=params["response_format"] == "url",
+        stream=params["stream"],
+        partials=params["partial_images"],
+        script=Script.read(params),
+    )
+    _fits_together(order)
+    return order
+
+
+def _checked(body: bytes) -> dict[str, Any]:
+    """Parse the body and hold each parameter against its row; a null is left out."""
+    try:
+        tree = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _bad_body(f"The body is not JSON: {error}.") from error
+    if not isinstance(tree, dict):
+        raise _bad_body("The body must be a JSON object.")
+    params = {name: value for name, value in tree.items() if value is not None}
+    for name, value in params.items():
+        checked(name, value, _ROWS.get(name))
+    if "prompt" not in params:
+        raise BadParam(
+            "prompt",
+            "'prompt' is required: say what is to be drawn.",
+            code="missing_required_parameter",
+        )
+    return params
+
+
+def _bad_body(message: str) -> ImageError:
+    return ImageError(message, status=400, type="invalid_request_error", code="invalid_json")
+
+
+def _pixels(size: str) -> tuple[int, int]:
+    """Give width and height, within what the studio draws."""
+    width, height = sizes.parse(size) or _AUTO_SIZE
+    if not all(SMALLEST <= side <= LARGEST for side in (width, height)):
+        raise BadParam("size", f"'size' must have sides of {SMALLEST} to {LARGEST} pixels.")
+    if width * height > MOST_PIXELS:
+        raise BadParam("size", f"'size' must come to at most {MOST_PIXELS} pixels.")
+    return width, height
+
+
+def _fits_together(order: Order) -> None:
+    """Refuse parameters that are each legal and contradict each other."""
+    if order.transparent and order.form == "jpeg":
+        raise BadParam(
+            "background", "A jpeg cannot be transparent: send 'output_format' png or webp."
+        )
+    if order.partials and not order.stream:
+        raise BadParam("partial_images", "'partial_images' needs 'stream': true.")

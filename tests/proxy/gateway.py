@@ -1,0 +1,175 @@
+"""The tests' vocabulary: a gateway on a real socket, and providers that do as they are told."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+from aiohttp import web
+
+from proxy.app import make_app
+from proxy.settings import parse
+
+KEY = "easel-test-key-0123456789"
+OURS = {"x-portkey-api-key": KEY}
+PATH = "/v1/images/generations"
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
+)
+B64 = base64.b64encode(PNG).decode()
+ANSWER = {"created": 1, "data": [{"b64_json": B64}]}
+
+SETTINGS = f"""
+api_keys: {{test: {{key: {KEY}}}}}
+log: {{format: json}}
+"""
+
+Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class Answered:
+    """What the gateway answered, read to its end."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    @property
+    def error(self) -> Any:
+        return self.json["error"]
+
+
+@dataclass
+class Gateway:
+    """A running gateway and a client of it. `log` holds the access lines."""
+
+    url: str
+    session: aiohttp.ClientSession
+    app: web.Application
+    log: io.StringIO
+
+    async def ask(
+        self, body: Any = None, *, method: str = "POST", path: str = PATH, **headers: str
+    ) -> Answered:
+        """Send one request; header names are written with underscores, `x-portkey-` left out."""
+        named = {_header(name): value for name, value in headers.items()}
+        data = body if isinstance(body, bytes) else orjson.dumps(body) if body is not None else None
+        sent = {"content-type": "application/json", **OURS, **named}
+        sent = {name: value for name, value in sent.items() if value}
+        async with self.session.request(method, self.url + path, data=data, headers=sent) as got:
+            return Answered(got.status, got.headers, await got.read())
+
+    async def draw(self, prompt: str = "a cube", *, params: Any = None, **headers: str) -> Answered:
+        """Ask for a picture."""
+        return await self.ask({"prompt": prompt, **(params or {})}, **headers)
+
+
+def _header(name: str) -> str:
+    plain = name.replace("_", "-")
+    known = plain.startswith(("x-", "authorization", "content-", "accept", "traceparent"))
+    return plain if known else f"x-portkey-{plain}"
+
+
+@asynccontextmanager
+async def served(app: web.Application) -> AsyncIterator[str]:
+    """Serve an application on a loopback port, with the options the gateway is served with."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=False,
+        shutdown_timeout=1,
+        max_field_size=40960,
+        max_line_size=40960,
+    )
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def gateway(more: str = "", **environ: str) -> AsyncIterator[Gateway]:
+    """Run a gateway with further settings; polls of providers do not wait."""
+    log = io.StringIO()
+
+    async def at_once(seconds: float) -> None:
+        del seconds
+
+    app = make_app(parse(SETTINGS + more, environ=environ), log_to=log, sleep=at_once)
+    async with served(app) as url, aiohttp.ClientSession(auto_decompress=False) as session:
+        yield Gateway(url, session, app, log)
+
+
+@dataclass
+class Provider:
+    """A provider that speaks OpenAI's shape and answers as it is told, keeping what it was sent."""
+
+    url: str = ""
+    requests: list[web.Request] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    reply: Reply | None = None
+
+    @property
+    def sent(self) -> Any:
+        """The last body it was sent."""
+        return orjson.loads(self.bodies[-1])
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        self.bodies.append(await request.read())
+        return await self.reply(request) if self.reply else json_reply(ANSWER)
+
+
+def json_reply(body: Any, status: int = 200, **headers: str) -> web.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return web.Response(
+        body=orjson.dumps(body), status=status, content_type="application/json", headers=named
+    )
+
+
+def always(body: Any, status: int = 200, **headers: str) -> Reply:
+    """Make a reply that is the same every time."""
+
+    async def reply(request: web.Request) -> web.Response:
+        del request
+        return json_reply(body, status, **headers)
+
+    return reply
+
+
+@asynccontextmanager
+async def provider(reply: Reply | None = None) -> AsyncIterator[Provider]:
+    """Run a provider at every path."""
+    fake = Provider(reply=reply)
+    app = web.Application(client_max_size=64 << 20)
+    app.router.add_route("*", "/{path:.*}", fake.answer)
+    async with served(app) as url:
+        fake.url = url
+        yield fake
+
+
+@asynccontextmanager
+async def gateway_to(
+    reply: Reply | None = None, more: str = "", **environ: str
+) -> AsyncIterator[tuple[Gateway, Provider]]:
+    """Run a provider, and a gateway whose virtual key `up` leads to it."""
+    async with provider(reply) as fake:
+        keys = f"""
+virtual_keys:
+  up: {{provider: openai, api_key: test-key-0123456789, custom_host: {fake.url}/v1}}
+"""
+        async with gateway(keys + more, **environ) as ours:
+            yield ours, fake
