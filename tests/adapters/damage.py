@@ -16,7 +16,16 @@ Damaged = tuple[str, list[ProviderReply]]
 """What was done, and the replies to it."""
 
 _OTHERS: tuple[Any, ...] = (None, 0, -1.5, "odd", "", [], ["odd"], {}, {"odd": "odd"}, False)
-_NO_PICTURE = (b"", b"<html>Bad gateway</html>", b"\xff\xfe", b"[]", b"null", b'{"data": [')
+_NO_PICTURE = (
+    ("text/html", b""),
+    ("text/html", b"<html>Bad gateway</html>"),
+    ("application/octet-stream", b"\xff\xfe"),
+    ("application/json", b""),
+    ("application/json", b"[]"),
+    ("application/json", b"null"),
+    ("application/json", b'{"data": ['),
+    ("image/png", b""),
+)
 _STATUSES = (200, 204, 302, 400, 401, 402, 403, 404, 409, 418, 422, 429, 500, 502, 503, 504, 529)
 
 _GONE = object()
@@ -47,9 +56,9 @@ def with_no_picture(transcript: Transcript) -> Iterator[Damaged]:
     written = replies(transcript)
     for which in range(len(written)):
         for status in _STATUSES:
-            for body in _NO_PICTURE:
-                broken = ProviderReply(status, {"content-type": "text/html"}, body)
-                yield f"{which}: {status} {body!r}", [*written[:which], broken]
+            for media_type, body in _NO_PICTURE:
+                broken = ProviderReply(status, {"content-type": media_type}, body)
+                yield f"{which}: {status} {media_type} {body!r}", [*written[:which], broken]
 
 
 def _places(transcript: Transcript) -> Iterator[tuple[int, Place, Any]]:
