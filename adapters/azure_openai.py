@@ -1,0 +1,207 @@
+"""Azure OpenAI: OpenAI's shape behind a deployment's name.
+
+    POST {base}/deployments/{deployment}/images/generations?api-version=…    the dated API
+    POST {base}/v1/images/generations                                       `azure_api_version: v1`
+
+The URL of the dated API names the deployment and the body must not name a model; the body of v1
+names the deployment as its model. A deployment's name says nothing about the model behind it.
+
+>>> from adapters.contract import ImageCall
+>>> body = {"model": "gpt-image-2", "prompt": "a cube"}
+>>> request = ADAPTER.request(ImageCall(body, body, Credentials("k", {"azure_deployment_id": "d"})))
+>>> request.path, request.content
+('/deployments/d/images/generations?api-version=2025-04-01-preview', b'{"prompt":"a cube"}')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar
+from urllib.parse import urlencode
+
+from adapters.contract import (
+    Credentials,
+    Grant,
+    GrantFlow,
+    ImageCall,
+    Option,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.errors import BadParam, ProviderError, failure, refusal
+from adapters.openai_shape import OpenAIShape
+from adapters.paths import model_path
+from adapters.reading import at, pick, text_at
+
+_DATED = "2025-04-01-preview"
+_V1 = ("v1", "preview", "latest")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_SCOPE = "https://cognitiveservices.azure.com/.default"
+_ENTRA = ("azure_entra_tenant_id", "azure_entra_client_id", "azure_entra_client_secret")
+# Entra's tokens live about an hour; one that does not say so is asked for again soon.
+_SHORT_LIFE = 300
+
+
+class AzureOpenAI(OpenAIShape):
+    """Azure OpenAI, and OpenAI-shaped deployments of Azure AI Foundry by a custom host."""
+
+    id = "azure-openai"
+    name = "Azure OpenAI"
+    base_url = ""
+    docs = "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/dall-e"
+    models = ("gpt-image-2", "gpt-image-1.5", "gpt-image-1-mini")
+    options: ClassVar[tuple[Option, ...]] = (
+        Option(
+            "azure_resource_name",
+            "the resource: https://{name}.openai.azure.com",
+            aliases=("resource_name",),
+            pattern=r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?",
+        ),
+        Option(
+            "azure_deployment_id",
+            "the deployment; without it the client's model names it",
+            aliases=("deployment_id",),
+            pattern=_NAME,
+        ),
+        Option(
+            "azure_api_version",
+            f"a dated version ({_DATED}), or v1, preview, latest for the v1 API",
+            aliases=("api_version",),
+            pattern=r"v1|preview|latest|\d{4}-\d{2}-\d{2}(?:-preview)?",
+        ),
+        Option(
+            "azure_model_name",
+            "the model behind the deployment, where its name does not say so",
+            pattern=_NAME,
+        ),
+        Option(
+            "azure_ad_token",
+            "an Entra ID token, instead of a key",
+            pattern=r"[A-Za-z0-9._~+/=-]{1,8192}",
+            secret=True,
+        ),
+        Option("azure_auth_mode", "entra, to buy the token here", pattern=r"[a-z]{1,16}"),
+        Option("azure_entra_tenant_id", "for entra: the tenant", pattern=_NAME),
+        Option("azure_entra_client_id", "for entra: the application", pattern=_NAME),
+        Option("azure_entra_client_secret", "for entra: its secret", secret=True),
+        Option(
+            "azure_entra_scope",
+            f"for entra: the scope, {_SCOPE} by default",
+            pattern=r"[a-z]{1,16}://[A-Za-z0-9._/-]{1,200}",
+        ),
+    )
+    unconfirmed = "whether the v1 API needs `api-version` in its query (`v1` sends none)"
+
+    def base(self, credentials: Credentials) -> str:
+        """Give the resource's own address."""
+        if not (name := credentials["azure_resource_name"]):
+            raise BadParam(
+                "azure_resource_name",
+                "Azure needs the name of a resource: set azure_resource_name (header "
+                "x-portkey-azure-resource-name), or a custom host that ends in /openai.",
+                code="option_needed",
+            )
+        return f"https://{name}.openai.azure.com/openai"
+
+    def lacks(self, credentials: Credentials) -> str:
+        """Name the credential that is missing; the resource is `base`'s to ask for."""
+        mode = credentials["azure_auth_mode"]
+        if credentials["azure_ad_token"] or (not mode and credentials.api_key):
+            return ""
+        if not mode:
+            return "an API key or azure_ad_token"
+        if mode != "entra":
+            return f"another azure_auth_mode ({mode} is not supported, entra is)"
+        return " and ".join(name for name in _ENTRA if not credentials[name])
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Add the token or the key, never both: Azure refuses a request with two credentials."""
+        del outgoing
+        if token := credentials["azure_ad_token"]:
+            return {"authorization": f"Bearer {token}"}
+        return {"api-key": credentials.api_key} if credentials.api_key else {}
+
+    def grant(self, credentials: Credentials) -> GrantFlow | None:
+        """Buy an Entra ID token for an application, if that is the way in."""
+        if credentials["azure_ad_token"] or credentials["azure_auth_mode"] != "entra":
+            return None
+        return _token(credentials)
+
+    def path(self, call: ImageCall) -> str:
+        """Give the path of the API that the version belongs to."""
+        version = call.credentials["azure_api_version"] or _DATED
+        if version in _V1:
+            query = "" if version == "v1" else f"?api-version={version}"
+            return f"/v1/images/generations{query}"
+        named = call.credentials["azure_deployment_id"] or call.model
+        deployment = model_path(named, example="the deployment, or set azure_deployment_id")
+        return f"/deployments/{deployment}/images/generations?api-version={version}"
+
+    def withheld(self, call: ImageCall) -> frozenset[str]:
+        """Withhold `model` where the URL names it, `response_format` but from DALL-E."""
+        names = {"model"} if not _is_v1(call.credentials) else set[str]()
+        if not (call.credentials["azure_model_name"] or call.model).startswith("dall-e"):
+            names.add("response_format")
+        return frozenset(names)
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Send what the client sent; on v1 the deployment is the model."""
+        deployment = call.credentials["azure_deployment_id"]
+        if _is_v1(call.credentials) and deployment and deployment != call.model:
+            call = replace(call, fields={**call.fields, "model": deployment}, body=None)
+        return super().request(call)
+
+    def error(self, reply: ProviderReply) -> ProviderError:
+        """Know the content filter by its inner code too, and a status repeated as a code."""
+        told = at(reply.json(), "error")
+        inner = {text_at(told, name, "code") for name in ("innererror", "inner_error")}
+        if "ResponsibleAIPolicyViolation" in inner:
+            return refusal(text_at(told, "message"), provider_status=reply.status)
+        if text_at(told, "code").isdigit():
+            return failure(reply)
+        return super().error(reply)
+
+
+def _is_v1(credentials: Credentials) -> bool:
+    return credentials["azure_api_version"] in _V1
+
+
+def _token(credentials: Credentials) -> GrantFlow:
+    """Ask Entra by the client-credentials flow.
+
+    Source: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
+    """
+    tenant, client_id, client_secret = (credentials[name] for name in _ENTRA)
+    wanted = {
+        "grant_type": "client_credentials",
+        "client_id": client_id,
+        "client_secret": client_secret,
+        "scope": credentials["azure_entra_scope"] or _SCOPE,
+    }
+    reply = yield ProviderRequest(
+        url=f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
+        headers={"content-type": "application/x-www-form-urlencoded"},
+        content=urlencode(wanted).encode(),
+        signed=False,
+    )
+    token = text_at(reply.json(), "access_token")
+    if not (reply.ok and token):
+        raise _no_token(reply)
+    seconds = pick(reply.json(), "expires_in", kind=int) or _SHORT_LIFE
+    return Grant({"azure_ad_token": token}, seconds)
+
+
+def _no_token(reply: ProviderReply) -> ProviderError:
+    """Say why Entra gave no token: its 400 and 401 both mean that the credentials are wrong."""
+    if reply.ok:
+        return ProviderError("Microsoft Entra answered without a token.")
+    said = text_at(reply.json(), "error_description")
+    error = failure(reply, message=said and f"no token from Microsoft Entra: {said}")
+    if reply.status in (400, 401):
+        error.status, error.type, error.code = 401, "authentication_error", "invalid_api_key"
+    return error
+
+
+ADAPTER = AzureOpenAI()
