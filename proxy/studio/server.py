@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
-from typing import Self
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 
 from aiohttp import web
 
@@ -22,7 +22,7 @@ PAINTERS = web.AppKey("painters", Painters)
 
 _MOST_BODY = 32 << 20
 _CHUNK = 256 << 10
-_CLOSING_SECONDS = 1.0
+_CLOSING_SECONDS = 0.2
 
 
 class Studio:
@@ -41,7 +41,7 @@ class Studio:
             return f"http://{host}:{port}/v1"
 
     async def stop(self) -> None:
-        """Close the studio; calls that are still waiting in it are cut after a second."""
+        """Close the studio; calls that are still waiting in it are cut."""
         async with self._door:
             if self._runner is not None:
                 await self._runner.cleanup()
@@ -96,54 +96,57 @@ async def _document(request: web.Request, order: Order) -> web.StreamResponse:
     pieces = answers.document(order, await request.app[PAINTERS].pictures(order))
     response = web.StreamResponse(headers={"content-type": "application/json"})
     response.content_length = sum(map(len, pieces))
-    async with Line(request, response, order.script.cut_after) as line:
-        await line.write(pieces)
-    return response
+    return await _send(request, response, _each(pieces), order.script.cut_after)
 
 
 async def _stream(request: web.Request, order: Order) -> web.StreamResponse:
     headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}
     response = web.StreamResponse(headers=headers)
-    async with Line(request, response, order.script.cut_after) as line:
-        for index in range(order.n):
-            async for stage, text in request.app[PAINTERS].stages(order, index):
-                await line.write(answers.event(order, stage, text))
+    pieces = _events(request.app[PAINTERS], order)
+    return await _send(request, response, pieces, order.script.cut_after)
+
+
+async def _events(painters: Painters, order: Order) -> AsyncGenerator[bytes, None]:
+    for index in range(order.n):
+        async for stage, text in painters.stages(order, index):
+            for piece in answers.event(order, stage, text):
+                yield piece
+
+
+async def _each(pieces: answers.Pieces) -> AsyncGenerator[bytes, None]:
+    for piece in pieces:
+        yield piece
+
+
+async def _send(
+    request: web.Request,
+    response: web.StreamResponse,
+    pieces: AsyncGenerator[bytes, None],
+    cut_after: int | None,
+) -> web.StreamResponse:
+    """Send a body as it is made: to its end, or until the client leaves or the script cuts it."""
+    left = sys.maxsize if cut_after is None else cut_after
+    async with aclosing(pieces):
+        with suppress(ConnectionError):
+            await response.prepare(request)
+            await response.write(b"")  # the headers go now, not with the first piece
+            async for piece in pieces:
+                view = memoryview(piece)[:left]
+                left -= len(view)
+                await _write(response, view)
+                if len(view) < len(piece):
+                    _cut(request)
+                    break
     return response
 
 
-class Line:
-    """The way back to a client, open inside its `with` block, which ends early if the way breaks.
+async def _write(response: web.StreamResponse, view: memoryview) -> None:
+    """Write a piece in chunks: the socket's buffer never holds a second copy of a picture."""
+    for start in range(0, len(view), _CHUNK):
+        await response.write(view[start : start + _CHUNK])
 
-    It breaks when the client leaves, or after the `cut_after` bytes that the script leaves it.
-    """
 
-    def __init__(
-        self, request: web.Request, response: web.StreamResponse, cut_after: int | None
-    ) -> None:
-        self._request = request
-        self._response = response
-        self._left = sys.maxsize if cut_after is None else cut_after
-
-    async def __aenter__(self) -> Self:
-        await self._response.prepare(self._request)
-        await self._response.write(b"")  # the headers go now, not with the first bytes of the body
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        return kind is not None and issubclass(kind, ConnectionError)
-
-    async def write(self, pieces: answers.Pieces) -> None:
-        """Send pieces of the body."""
-        for piece in pieces:
-            view = memoryview(piece)[: self._left]
-            self._left -= len(view)
-            for start in range(0, len(view), _CHUNK):
-                await self._response.write(view[start : start + _CHUNK])
-            if len(view) < len(piece):
-                self._cut()
-
-    def _cut(self) -> None:
-        """Close the connection in mid-body: what was written still leaves, nothing more does."""
-        if self._request.transport:
-            self._request.transport.close()
-        raise ConnectionAbortedError
+def _cut(request: web.Request) -> None:
+    """Close the connection: what was written still leaves, nothing more does."""
+    if request.transport:
+        request.transport.close()

@@ -1,0 +1,41 @@
+"""Behaviour that a caller asks for."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.studio.script import Script
+
+
+def test_without_a_script_nothing_fails() -> None:
+    assert Script.read({"prompt": "fox"}) == Script()
+    assert Script().failure() is None
+
+
+def test_a_script_is_read_from_among_other_parameters() -> None:
+    params = {"prompt": "fox", "latency_ms": 5, "status": 503, "refuse": True, "cut_after": 9}
+    assert Script.read(params) == Script(5, 503, refuse=True, cut_after=9)
+
+
+@pytest.mark.parametrize("status", range(400, 600))
+def test_every_error_status_can_be_played(status: int) -> None:
+    failure = Script(status=status).failure()
+    assert failure is not None
+    assert failure.status == status
+    assert failure.type
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(401, "invalid_api_key"), (429, "rate_limit_exceeded"), (503, "overloaded"), (418, None)],
+)
+def test_a_status_brings_the_code_that_fits_it(status: int, code: str | None) -> None:
+    failure = Script(status=status).failure()
+    assert failure is not None
+    assert failure.code == code
+
+
+def test_a_refusal_wins_over_a_status() -> None:
+    failure = Script(status=500, refuse=True).failure()
+    assert failure is not None
+    assert (failure.status, failure.code) == (400, "moderation_blocked")
