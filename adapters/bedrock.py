@@ -216,7 +216,8 @@ class Bedrock(Adapter):
     def lacks(self, credentials: Credentials) -> str:
         """Name what the chosen way to sign needs and has not."""
         if _bears_a_key(credentials):
-            return "" if credentials.api_key else "an API key"
+            instead = "" if credentials["aws_auth_type"] else f", or {' and '.join(_KEYS)}"
+            return "" if credentials.api_key else f"an API key{instead}"
         assumes = credentials["aws_auth_type"] == "assumedRole"
         missing = [key for key in (*_KEYS, *["aws_role_arn"] * assumes) if not credentials[key]]
         return " and ".join(missing)

@@ -1,0 +1,195 @@
+"""Amazon Bedrock, beyond its transcripts: families, ways to sign, and roles."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from adapters.bedrock import ADAPTER
+from adapters.contract import Credentials, GrantFlow, ImageCall, Outgoing, ProviderReply
+from adapters.errors import BadParam, ImageError
+
+OPTIONS = {option.name: option for option in ADAPTER.options}
+AWS_KEY = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "test-secret-0123456789"}
+DATE = {"date": "Sun, 22 Nov 2026 10:00:00 GMT"}
+
+
+def with_options(api_key: str = "", **options: str) -> Credentials:
+    return Credentials(api_key, {f"aws_{name}": value for name, value in options.items()})
+
+
+def call(model: str, credentials: Credentials | None = None, **params: Any) -> ImageCall:
+    params = {"model": model, "prompt": "a cube", **params}
+    fields = ADAPTER.table(model).translate(params).fields
+    return ImageCall(params, fields, credentials or with_options(**AWS_KEY))
+
+
+def signed(credentials: Credentials) -> str:
+    outgoing = Outgoing("POST", ADAPTER.base(credentials) + "/model/a/invoke", {}, b"{}", 0)
+    return ADAPTER.sign(outgoing, credentials)["authorization"]
+
+
+# Families
+
+
+@pytest.mark.parametrize(
+    ("model", "key"),
+    [
+        ("amazon.nova-canvas-v1:0", "taskType"),
+        ("us.amazon.nova-canvas-v1:0", "taskType"),
+        ("amazon.titan-image-generator-v2:0", "taskType"),
+        ("amazon.never-heard-of-v9:0", "taskType"),
+        ("stability.sd3-5-large-v1:0", "mode"),
+        ("apac.stability.never-heard-of-v9:0", "mode"),
+        ("stability.stable-image-core-v1:1", "prompt"),
+        ("global.stability.stable-image-ultra-v1:1", "prompt"),
+        ("stability.stable-diffusion-xl-v1:0", "text_prompts"),
+        ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-canvas-v1:0", "taskType"),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/us.stability.sd3-5-large-v1:0", "mode"),
+    ],
+)
+def test_the_body_is_that_of_the_family(model: str, key: str) -> None:
+    request = ADAPTER.request(call(model))
+    assert key in request.json
+    assert ":" not in request.path
+
+
+def test_stable_image_knows_no_mode() -> None:
+    assert ADAPTER.request(call("stability.stable-image-core-v1:1")).json == {"prompt": "a cube"}
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-image-2", "arn:aws:bedrock:us-east-1:1:provisioned-model/abc", "xstability.a"]
+)
+def test_a_name_that_shows_no_family_is_answered_with_those_there_are(model: str) -> None:
+    with pytest.raises(BadParam, match=r"stability\. or amazon\.") as caught:
+        ADAPTER.request(call(model))
+    assert caught.value.param == "model"
+
+
+def test_the_operators_model_comes_before_the_clients() -> None:
+    chosen = with_options(**AWS_KEY, bedrock_model="amazon.nova-canvas-v1:0")
+    request = ADAPTER.request(call("gpt-image-2", chosen, quality="high"))
+    assert request.path == "/model/amazon.nova-canvas-v1%3A0/invoke"
+    assert request.json["imageGenerationConfig"] == {"quality": "premium"}
+
+
+def test_sizes_of_nova_stay_within_its_pixels() -> None:
+    made = call("amazon.nova-canvas-v1:0", size="2048x2048").fields["imageGenerationConfig"]
+    assert made["width"] * made["height"] < 4_194_304
+    assert made["width"] % 16 == made["height"] % 16 == 0
+
+
+def test_stability_makes_one_picture_a_call_and_amazon_five() -> None:
+    made = {model: ADAPTER.table(model).pictures_per_call for model in ("stability.a", "amazon.a")}
+    assert made == {"stability.a": 1, "amazon.a": 5}
+
+
+# Credentials
+
+
+@pytest.mark.parametrize(
+    ("credentials", "missing"),
+    [
+        (Credentials(), "an API key, or aws_access_key_id and aws_secret_access_key"),
+        (Credentials("k"), ""),
+        (with_options(**AWS_KEY), ""),
+        (with_options("k", access_key_id="AKIDEXAMPLE"), "aws_secret_access_key"),
+        (with_options(auth_type="apiKey", **AWS_KEY), "an API key"),
+        (with_options(auth_type="assumedRole", **AWS_KEY), "aws_role_arn"),
+        (with_options("k", auth_type="assumedRole"), "aws_access_key_id and aws_secret_access_key"),
+    ],
+)
+def test_what_is_missing_is_named(credentials: Credentials, missing: str) -> None:
+    assert missing in ADAPTER.lacks(credentials)
+    assert bool(ADAPTER.lacks(credentials)) is bool(missing)
+
+
+def test_an_access_key_comes_before_an_api_key() -> None:
+    assert signed(Credentials("test-key-0123456789")) == "Bearer test-key-0123456789"
+    assert signed(with_options("test-key-0123456789", **AWS_KEY)).startswith("AWS4-HMAC-SHA256 ")
+
+
+def test_the_region_is_in_the_address_and_in_the_signature() -> None:
+    credentials = with_options(region="eu-west-1", **AWS_KEY)
+    assert ADAPTER.base(credentials) == "https://bedrock-runtime.eu-west-1.amazonaws.com"
+    assert "/eu-west-1/bedrock/aws4_request" in signed(credentials)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("aws_region", "us-east-1.evil.example#"),
+        ("aws_region", "us-east-1/"),
+        ("aws_region", "localhost"),
+        ("aws_access_key_id", "AKID/20261122"),
+        ("aws_session_token", "a\r\nx: y"),
+        ("aws_bedrock_model", "a?b"),
+        ("aws_bedrock_model", "../a"),
+    ],
+)
+def test_a_value_that_would_leave_its_place_is_not_of_the_form(option: str, value: str) -> None:
+    assert not re.fullmatch(OPTIONS[option].pattern, value)
+
+
+# Roles
+
+
+def assuming(**options: str) -> GrantFlow:
+    role = {"auth_type": "assumedRole", "role_arn": "arn:aws:iam::1:role/r", **AWS_KEY, **options}
+    flow = ADAPTER.grant(with_options(**role))
+    assert flow
+    return flow
+
+
+def test_only_an_assumed_role_is_bought() -> None:
+    assert ADAPTER.grant(with_options("k", role_arn="arn:aws:iam::1:role/r", **AWS_KEY)) is None
+
+
+def test_the_first_question_to_sts_carries_no_credential() -> None:
+    request = next(assuming())
+    assert not request.signed
+    assert set(request.headers) == {"content-type"}
+    assert parse_qs(request.content or b"")[b"RoleArn"] == [b"arn:aws:iam::1:role/r"]
+
+
+def test_the_second_is_signed_with_the_time_of_sts() -> None:
+    flow = assuming(region="eu-west-1", session_token="dG9rZW4=")
+    next(flow)
+    headers = flow.send(ProviderReply(403, DATE)).headers
+    assert headers["x-amz-date"] == "20261122T100000Z"
+    assert headers["x-amz-security-token"] == "dG9rZW4="
+    assert "/20261122/eu-west-1/sts/aws4_request" in headers["authorization"]
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Sun, 99 Nov 2026 10:00:00 GMT"])
+def test_without_the_time_no_role_is_assumed(date: str) -> None:
+    flow = assuming()
+    next(flow)
+    with pytest.raises(ImageError):
+        flow.send(ProviderReply(403, {"date": date}))
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff<AccessKeyId>A</AccessKeyId>", b"<Credentials/>"])
+def test_without_all_three_keys_no_role_is_assumed(body: bytes) -> None:
+    flow = assuming()
+    next(flow)
+    flow.send(ProviderReply(403, DATE))
+    with pytest.raises(ImageError) as caught:
+        flow.send(ProviderReply(200, body=body))
+    assert caught.value.status == 502
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["ServiceQuotaExceededException", "a#ServiceQuotaExceededException:http://b", "x#y"],
+)
+def test_the_kind_of_an_error_is_cut_out_of_its_header(header: str) -> None:
+    error = ADAPTER.error(ProviderReply(400, {"x-amzn-errortype": header}, b'{"message": "No."}'))
+    assert error.status == (429 if "Quota" in header else 400)

@@ -1,0 +1,102 @@
+"""OpenAI, beyond its transcripts: bytes untouched, and what makes a reply be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapters.contract import Credentials, ImageCall, Outgoing, ProviderReply
+from adapters.errors import ProviderError, Refusal
+from adapters.openai import ADAPTER
+
+
+def call(body: bytes | None = None, **params: Any) -> ImageCall:
+    return ImageCall(params, params, Credentials("test-key-0123456789"), body)
+
+
+def replied(status: int, body: bytes) -> ProviderReply:
+    return ProviderReply(status, {"content-type": "application/json"}, body)
+
+
+def test_the_clients_own_bytes_are_sent() -> None:
+    body = b'{ "prompt": "a cube",  "model":"gpt-image-2", "n": 1.0 }'
+    assert ADAPTER.request(call(body, model="gpt-image-2", prompt="a cube")).content is body
+
+
+def test_a_body_that_was_changed_is_written_anew() -> None:
+    request = ADAPTER.request(call(None, model="gpt-image-2", prompt="ein Würfel"))
+    assert request.content == '{"model":"gpt-image-2","prompt":"ein Würfel"}'.encode()
+
+
+@pytest.mark.parametrize("model", ["gpt-image-2", "gpt-image-9-nova", "chatgpt-image-latest"])
+def test_response_format_is_withheld_from_families_that_refuse_it(model: str) -> None:
+    asked = {"model": model, "prompt": "a", "response_format": "b64_json"}
+    request = ADAPTER.request(call(b"{...}", **asked))
+    assert b"response_format" not in (request.content or b"")
+
+
+@pytest.mark.parametrize("model", ["dall-e-3", "my-own-model", ""])
+def test_response_format_reaches_every_other_model(model: str) -> None:
+    request = ADAPTER.request(call(None, model=model, prompt="a", response_format="url"))
+    assert b'"response_format":"url"' in (request.content or b"")
+    assert request.verbatim
+
+
+@pytest.mark.parametrize(
+    ("params", "verbatim"),
+    [
+        ({}, True),
+        ({"response_format": "b64_json"}, True),
+        ({"response_format": "url"}, False),
+        ({"response_format": "url", "stream": True}, True),
+    ],
+)
+def test_a_reply_is_read_only_where_base64_must_become_a_url(
+    *, params: dict[str, Any], verbatim: bool
+) -> None:
+    assert ADAPTER.request(call(None, model="gpt-image-2", **params)).verbatim is verbatim
+
+
+def test_the_answer_keeps_the_providers_bytes() -> None:
+    body = b'{"data": [{"b64_json": "aGk="}], "not_yet_invented": 1}'
+    answer = ADAPTER.answer(call(), replied(200, body))
+    assert answer.body is body
+    assert answer.extra == {"not_yet_invented": 1}
+
+
+def test_an_error_in_the_clients_shape_is_relayed_as_it_is() -> None:
+    body = b'{"error": {"message": "No.", "type": "odd", "param": null, "code": "odd"}}'
+    error = ADAPTER.error(replied(418, body))
+    assert (error.status, error.body) == (418, body)
+
+
+def test_an_error_of_another_shape_gets_ours() -> None:
+    error = ADAPTER.error(replied(502, b"<html>Bad gateway</html>"))
+    assert (error.status, error.body, error.type) == (502, None, "server_error")
+
+
+@pytest.mark.parametrize("code", ["moderation_blocked", "content_policy_violation"])
+def test_the_code_makes_a_refusal(code: str) -> None:
+    told = f'{{"error": {{"message": "No.", "type": "x", "code": "{code}"}}}}'.encode()
+    assert isinstance(ADAPTER.error(replied(400, told)), Refusal)
+
+
+def test_the_type_alone_makes_no_refusal() -> None:
+    told = (
+        b'{"error": {"message": "No such model.", "type": "image_generation_user_error",'
+        b' "param": "model", "code": null}}'
+    )
+    error = ADAPTER.error(replied(400, told))
+    assert not isinstance(error, Refusal)
+    assert error.param == "model"
+
+
+def test_an_error_inside_a_success_is_an_error() -> None:
+    with pytest.raises(ProviderError):
+        ADAPTER.answer(call(), replied(200, b'{"error": {"message": "Later."}}'))
+
+
+def test_a_server_without_keys_gets_no_authorization() -> None:
+    outgoing = Outgoing("POST", "http://127.0.0.1:1/images/generations", {}, b"", 0)
+    assert ADAPTER.sign(outgoing, Credentials()) == {}
