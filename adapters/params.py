@@ -37,7 +37,8 @@ class Param:
     of it this provider can do. For a provider's own parameter they are its documented type
     (`kind`) and range, lengths for strings.
     `to` converts: a mapping from value to value (what it lacks is left out), or a function from a
-    value to fields (`{}` leaves it out). `default` is sent when the client says nothing.
+    value to fields (`{}` leaves it out). `default` is sent when the client says nothing, or nothing
+    that the provider could be told.
     """
 
     name: str
@@ -63,7 +64,7 @@ CONTRACT: dict[str, Param] = {
         Param("prompt", low=1, high=32_000),
         Param("model", low=1, high=512),
         Param("n", kind=int, low=1, high=10),
-        Param("size", pattern=r"auto|[1-9]\d{1,4}x[1-9]\d{1,4}"),
+        Param("size", pattern=r"auto|[1-9][0-9]{1,4}x[1-9][0-9]{1,4}"),
         Param(
             "quality",
             choices=("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"),
@@ -86,7 +87,7 @@ CONTRACT: dict[str, Param] = {
 OURS = frozenset({"model", "n", "response_format", "stream", "user", "safety_identifier"})
 """What the gateway itself honours or may leave out under every policy."""
 
-_NEUTRAL = ("auto", 0, False)
+_NEUTRAL = frozenset({"auto", "false"})
 """Values that ask for nothing: leaving them out loses nothing."""
 
 _TYPE_NAMES = {
@@ -128,24 +129,29 @@ class Table:
 
         `n` is the number of pictures for this one call. Raises `BadParam`.
         """
-        fields: dict[str, Any] = {}
+        made: dict[str, Fields] = {}
         lines: list[Line] = []
-        for default in self.rows:
-            if default.default is not None and params.get(default.name) is None:
-                _put(fields, {default.target: default.default})
         for name, value in params.items():
             if value is None:
                 continue
             checked(name, value)
             row = self.row(name)
-            made = _fields(row, value, n) if row else {}
-            _put(fields, made)
-            if line := _line(name, value, made, row):
+            made[name] = _fields(row, value, n) if row else {}
+            if line := _line(name, value, made[name], row):
                 if policy is Policy.STRICT and line.verb == "dropped":
                     _refuse(line, row)
                 lines.append(line)
-        _put(fields, self.constant)
-        return Translation(fields, Receipt(tuple(lines)))
+        return Translation(self._joined(made), Receipt(tuple(lines)))
+
+    def _joined(self, made: Mapping[str, Fields]) -> dict[str, Any]:
+        """Join what was made of each parameter, over the defaults and under the constants."""
+        fields: dict[str, Any] = {}
+        for row in self.rows:
+            if row.default is not None and not made.get(row.name):
+                _put(fields, {row.target: row.default})
+        for part in (*made.values(), self.constant):
+            _put(fields, part)
+        return fields
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -298,7 +304,9 @@ def _plain(value: Any) -> str:
 
 def _refuse(line: Line, row: Param | None) -> None:
     """Raise for a parameter that would be left out, unless nothing is lost by it."""
-    if line.name in OURS or line.value in map(str, _NEUTRAL) or line.value == "false":
+    if line.name in OURS or line.value in _NEUTRAL:
+        return
+    if (line.name, line.value) == ("partial_images", "0"):
         return
     nearest = ""
     if row and isinstance(row.to, Mapping):
@@ -315,10 +323,15 @@ def _refuse(line: Line, row: Param | None) -> None:
 
 
 def _put(fields: dict[str, Any], made: Fields) -> None:
-    """Set fields by their dotted names, making the objects on the way."""
+    """Set fields by their dotted names, making the objects on the way.
+
+    An object that is there already is copied, not written into: it may be the client's own.
+    """
     for target, content in made.items():
         *parents, last = target.split(".")
         place = fields
         for parent in parents:
-            place = place.setdefault(parent, {})
+            there = place.get(parent)
+            place[parent] = dict(there) if isinstance(there, dict) else {}
+            place = place[parent]
         place[last] = content

@@ -1,0 +1,291 @@
+"""Tables and their interpreter: what is sent, what is refused, what the receipt says."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters import sizes
+from adapters.errors import BadParam
+from adapters.params import (
+    CONTRACT,
+    RECEIPT_LIMIT,
+    Line,
+    Param,
+    Policy,
+    Receipt,
+    Table,
+    checked,
+)
+
+TABLE = Table(
+    (
+        Param("prompt", "text", high=100),
+        Param("n", "count", high=4),
+        Param("size", to=sizes.ratio(("1:1", "3:2"))),
+        Param("quality", "mode", to={"low": "fast", "high": "slow"}),
+        Param("output_format", choices=("png", "jpeg")),
+        Param("output_compression", "options.quality", low=20, high=90),
+        Param("seed", "options.seed", kind=int, low=0, high=9),
+        Param("options", kind=dict),
+        Param("steps", kind=int, default=30),
+        Param("look", choices=("flat", "deep")),
+        Param("strength", kind=float, low=0.5, high=1),
+        Param("tags", kind=list, high=2),
+        Param("fast", kind=bool),
+    ),
+    constant={"watermark": False},
+)
+
+STEPS = {"steps": 30}
+
+
+def sent(**params: Any) -> dict[str, Any]:
+    """Give what a table makes of parameters, without its constant."""
+    return {k: v for k, v in TABLE.translate(params).fields.items() if k != "watermark"}
+
+
+def receipt(**params: Any) -> str:
+    return str(TABLE.translate(params).receipt)
+
+
+def refused(policy: Policy = Policy.ADAPT, **params: Any) -> BadParam:
+    with pytest.raises(BadParam) as caught:
+        TABLE.translate(params, policy)
+    return caught.value
+
+
+# What is sent
+
+
+def test_a_field_has_the_providers_name() -> None:
+    assert sent(prompt="a cube") == {"text": "a cube", **STEPS}
+
+
+def test_a_constant_is_always_sent() -> None:
+    assert TABLE.translate({}).fields["watermark"] is False
+
+
+@pytest.mark.parametrize("silence", [{}, {"steps": None}])
+def test_a_default_is_sent_when_the_client_says_nothing(silence: dict[str, Any]) -> None:
+    assert sent(**silence) == STEPS
+
+
+def test_a_default_gives_way_to_the_client() -> None:
+    assert sent(steps=5) == {"steps": 5}
+
+
+def test_a_default_is_sent_when_the_providers_words_lack_the_clients() -> None:
+    table = Table((Param("quality", "mode", to={"high": "slow"}, default="fast"),))
+    assert table.translate({"quality": "medium"}).fields == {"mode": "fast"}
+
+
+def test_a_default_never_covers_another_parameter_with_the_same_field() -> None:
+    rows = (Param("moderation", "safety", to={"low": 5}, default=2), Param("safety", kind=int))
+    assert Table(rows).translate({"safety": 0}).fields == {"safety": 0}
+
+
+@pytest.mark.parametrize("name", [row.name for row in TABLE.rows])
+def test_null_is_as_good_as_absent(name: str) -> None:
+    assert TABLE.translate({name: None}) == TABLE.translate({})
+
+
+def test_n_is_what_the_one_call_shall_make() -> None:
+    assert TABLE.translate({"n": 10}, n=4).fields["count"] == 4
+    assert "count" not in TABLE.translate({}, n=4).fields
+
+
+def test_pictures_per_call_is_the_bound_of_n() -> None:
+    assert TABLE.pictures_per_call == 4
+    assert Table((Param("n"),)).pictures_per_call == 10
+    assert Table(()).pictures_per_call == 1
+
+
+def test_a_value_that_the_providers_words_lack_is_left_out() -> None:
+    assert sent(quality="medium") == STEPS
+    assert sent(output_format="webp") == STEPS
+
+
+def test_a_legal_number_is_brought_within_the_providers_bounds() -> None:
+    assert sent(output_compression=100)["options"] == {"quality": 90}
+    assert sent(output_compression=0)["options"] == {"quality": 20}
+
+
+def test_dotted_fields_share_an_object() -> None:
+    assert sent(output_compression=50, seed=7)["options"] == {"quality": 50, "seed": 7}
+
+
+def test_a_nested_field_is_not_written_into_the_clients_own_object() -> None:
+    options = {"a": 1}
+    assert sent(options=options, seed=7)["options"] == {"a": 1, "seed": 7}
+    assert options == {"a": 1}
+
+
+def test_what_the_table_does_not_know_is_not_sent() -> None:
+    assert sent(webhook_url="https://evil.test", stream=True, user="u") == STEPS
+
+
+# What is refused
+
+
+WRONG: dict[str, tuple[Any, ...]] = {
+    "prompt": ("", 7, ["a cube"], "x" * 101),
+    "n": (0, 11, 1.0, "2", True),
+    "size": ("huge", "1024", "1x1", "1024x", "\u0661024x1024", 1024),
+    "quality": ("best", 1, {}),
+    "style": ("abstract",),
+    "stream": ("true", 1),
+    "partial_images": (-1, 4),
+    "output_compression": (-1, 101),
+    "seed": (-1, 10, 1.5, True),
+    "strength": (0.4, 2, "1"),
+    "look": ("round", 0),
+    "tags": (["a", "b", "c"], "a"),
+    "fast": (1, "yes"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
+)
+def test_what_is_no_legal_value_is_refused_by_name(name: str, value: Any) -> None:
+    error = refused(**{name: value})
+    assert (error.status, error.type, error.param) == (400, "invalid_request_error", name)
+    assert f"'{name}'" in error.message
+
+
+def test_a_wrong_type_has_a_code_of_its_own() -> None:
+    assert refused(seed="7").code == "invalid_type"
+    assert refused(seed=10).code == "invalid_value"
+
+
+def test_a_whole_number_is_a_number() -> None:
+    assert sent(strength=1)["strength"] == 1
+
+
+def test_a_text_is_never_cut_to_fit() -> None:
+    assert refused(prompt="x" * 101).param == "prompt"
+
+
+def test_what_no_table_lists_is_held_against_the_contract_too() -> None:
+    with pytest.raises(BadParam):
+        Table(()).translate({"size": "huge"})
+
+
+def test_a_row_can_be_the_rule() -> None:
+    with pytest.raises(BadParam, match="of the form"):
+        checked("ratio", "wide", Param("ratio", pattern=r"\d+:\d+"))
+
+
+def test_what_nobody_knows_may_be_anything() -> None:
+    checked("never-heard-of-it", object())
+
+
+# What strict refuses
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("style", "vivid"), ("quality", "medium"), ("output_format", "webp")),
+        *(("guidance", 0), ("webhook_url", "auto"), ("partial_images", 2)),
+    ],
+)
+def test_strict_refuses_what_would_be_left_out(name: str, value: Any) -> None:
+    error = refused(Policy.STRICT, **{name: value})
+    assert (error.status, error.code, error.param) == (400, "unsupported_parameter", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("quality", "auto"), ("background", "auto"), ("size", "auto"), ("moderation", "auto")),
+        *(("stream", True), ("partial_images", 0), ("response_format", "url")),
+        *(("model", "m"), ("n", 3), ("user", "u-1"), ("safety_identifier", "s"), ("style", None)),
+    ],
+)
+def test_strict_lets_pass_what_asks_for_nothing_or_is_ours(name: str, value: Any) -> None:
+    TABLE.translate({name: value}, Policy.STRICT)
+
+
+def test_strict_lets_a_value_be_converted_to_the_nearest() -> None:
+    made = TABLE.translate({"size": "1792x1024", "output_compression": 100}, Policy.STRICT)
+    assert made.fields["aspect_ratio"] == "3:2"
+
+
+def test_strict_says_what_the_provider_can_do() -> None:
+    assert "low, high" in refused(Policy.STRICT, quality="medium").message
+    assert "png, jpeg" in refused(Policy.STRICT, output_format="webp").message
+
+
+# What the receipt says
+
+
+@pytest.mark.parametrize(
+    ("params", "line"),
+    [
+        ({"strength": 0.7, "seed": None, "look": "flat"}, ""),
+        ({"model": "m", "n": 2, "stream": True, "response_format": "url"}, ""),
+        ({"prompt": "a cube"}, "renamed prompt>text"),
+        ({"seed": 7}, "renamed seed>options.seed"),
+        ({"size": "1024x1536"}, "converted size=1024x1536>aspect_ratio=1:1"),
+        ({"quality": "high"}, "converted quality=high>mode=slow"),
+        ({"output_compression": 100}, "converted output_compression=100>options.quality=90"),
+        ({"size": "auto"}, "dropped size=auto"),
+        ({"style": "vivid", "turbo": True}, "dropped style=vivid, dropped turbo=true"),
+        ({"webhook_url": "https://a.test"}, "dropped webhook_url"),
+        ({"user": "ada@example.org"}, "dropped user"),
+    ],
+)
+def test_a_receipt_says_what_became_of_each(params: dict[str, Any], line: str) -> None:
+    assert receipt(**params) == line
+
+
+def test_a_receipt_never_holds_a_prompt() -> None:
+    table = Table((Param("prompt", to=lambda text: {"inputs": [{"text": text}], "raw": text}),))
+    assert str(table.translate({"prompt": "secret"}).receipt) == "renamed prompt>inputs;raw"
+
+
+def test_a_receipt_takes_further_lines() -> None:
+    longer = Receipt((Line("dropped", "style"),)).plus(Line("converted", "n", "3", "calls=3"))
+    assert str(longer) == "dropped style, converted n=3>calls=3"
+
+
+@given(st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text()))
+def test_a_receipt_can_stand_in_a_header(params: dict[str, Any]) -> None:
+    unknown = {name: value for name, value in params.items() if name not in CONTRACT}
+    written = str(Table(()).translate(unknown).receipt)
+    assert re.fullmatch(r"[A-Za-z0-9_.:*/?=>;, -]*", written)
+    assert len(written.encode()) <= RECEIPT_LIMIT
+
+
+@given(st.integers(0, 400))
+def test_a_receipt_that_is_cut_says_how_much_is_missing(count: int) -> None:
+    written = str(Receipt(tuple(Line("dropped", f"parameter_{it}") for it in range(count))))
+    *lines, last = written.split(", ")
+    missing = int(last.split()[0]) if last.endswith("more") else 0
+    assert len(written) <= RECEIPT_LIMIT
+    assert count == (len(lines) + missing if missing else written.count("dropped"))
+
+
+# Any call
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            row.name: st.none() | st.booleans() | st.integers(-5, 200) | st.text(max_size=5)
+            for row in (*TABLE.rows, *CONTRACT.values())
+        },
+    )
+)
+def test_any_call_is_translated_or_refused_by_name(params: dict[str, Any]) -> None:
+    try:
+        TABLE.translate(params)
+    except BadParam as error:
+        assert error.param in params  # noqa: PT017 - either outcome is right
