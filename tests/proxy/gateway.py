@@ -17,6 +17,7 @@ from proxy.app import make_app
 from proxy.settings import parse
 
 KEY = "easel-test-key-0123456789"
+OTHER_KEY = "easel-other-key-0123456789"
 OURS = {"x-portkey-api-key": KEY}
 PATH = "/v1/images/generations"
 PNG = base64.b64decode(
@@ -26,7 +27,7 @@ B64 = base64.b64encode(PNG).decode()
 ANSWER = {"created": 1, "data": [{"b64_json": B64}]}
 
 SETTINGS = f"""
-api_keys: {{test: {{key: {KEY}}}}}
+api_keys: {{test: {{key: {KEY}}}, other: {{key: {OTHER_KEY}}}}}
 log: {{format: json}}
 """
 
