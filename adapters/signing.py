@@ -11,6 +11,8 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 from adapters.contract import Outgoing
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
+# Proxies may change these on the way, and a client's own may be forwarded in their place.
+_UNSIGNED = frozenset({"expect", "transfer-encoding", "user-agent", "x-amzn-trace-id"})
 _DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
@@ -34,7 +36,8 @@ def sigv4(  # noqa: PLR0913 - what AWS needs to sign a request
     added = {"x-amz-date": stamp}
     if session_token:
         added["x-amz-security-token"] = session_token
-    signed = {name.lower(): " ".join(value.split()) for name, value in outgoing.headers.items()}
+    given = {name.lower(): " ".join(value.split()) for name, value in outgoing.headers.items()}
+    signed = {name: value for name, value in given.items() if name not in _UNSIGNED}
     signed |= {"host": _host(parts)} | added
     names = ";".join(sorted(signed))
     canonical = "\n".join(

@@ -201,6 +201,14 @@ def test_botocore_signs_an_encoded_path_the_same(path: str, token: str) -> None:
     assert ours == judged(outgoing, service="bedrock", token=token)
 
 
+def test_botocore_leaves_the_same_headers_unsigned() -> None:
+    headers = {"User-Agent": "easel", "X-Amzn-Trace-Id": "Root=1", "Expect": "", "Accept": "*/*"}
+    outgoing = Outgoing("POST", f"{HOST}/", headers, b"{}", TIME)
+    ours = signed(outgoing)["authorization"]
+    assert "SignedHeaders=accept;host;x-amz-date," in ours
+    assert ours == judged(outgoing)
+
+
 @pytest.mark.parametrize(
     "origin",
     [
