@@ -1,0 +1,152 @@
+"""The tree of errors, and what a provider's status and words become."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.contract import ProviderReply
+from adapters.errors import (
+    MESSAGE_LIMIT,
+    BadParam,
+    ImageError,
+    ProviderError,
+    Refusal,
+    failure,
+    no_picture,
+    refusal,
+    told,
+)
+
+
+def reply(status: int, tree: Any = None) -> ProviderReply:
+    return ProviderReply(status, {"content-type": "application/json"}, orjson.dumps(tree))
+
+
+# The tree
+
+
+def test_a_refusal_is_a_providers_error_and_a_bad_param_is_not() -> None:
+    assert issubclass(Refusal, ProviderError)
+    assert issubclass(ProviderError, ImageError)
+    assert not issubclass(BadParam, ProviderError)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind", "code", "param"),
+    [
+        (ImageError("no"), 500, "server_error", None, None),
+        (BadParam("size", "no"), 400, "invalid_request_error", "invalid_value", "size"),
+        (ProviderError("no"), 502, "server_error", None, None),
+        (Refusal("no"), 400, "image_generation_user_error", "moderation_blocked", None),
+        (no_picture(), 502, "server_error", "no_picture", None),
+        (refusal("no"), 400, "image_generation_user_error", "moderation_blocked", None),
+    ],
+)
+def test_an_error_knows_its_status_and_object(
+    error: ImageError, status: int, kind: str, code: str | None, param: str | None
+) -> None:
+    assert error.status == status
+    assert error.as_object() == {
+        "message": error.message,
+        "type": kind,
+        "param": param,
+        "code": code,
+    }
+
+
+def test_one_error_does_not_change_the_next() -> None:
+    ProviderError("no", status=504, type="odd", code="timeout", param="size")
+    assert ProviderError("no").as_object() == {**ProviderError("no").as_object(), "code": None}
+    assert (ProviderError("no").status, ProviderError("no").type) == (502, "server_error")
+
+
+def test_a_message_is_cut() -> None:
+    assert len(failure(reply(400, {"message": "x" * 9999})).message) == MESSAGE_LIMIT
+
+
+# A provider's status
+
+
+@pytest.mark.parametrize(
+    ("provider_status", "status", "kind", "code"),
+    [
+        (400, 400, "invalid_request_error", None),
+        (401, 401, "authentication_error", "invalid_api_key"),
+        (402, 429, "insufficient_quota", "insufficient_quota"),
+        (403, 403, "permission_error", None),
+        (404, 404, "invalid_request_error", "model_not_found"),
+        (408, 504, "server_error", "timeout"),
+        (409, 400, "invalid_request_error", None),
+        (413, 413, "invalid_request_error", "request_too_large"),
+        (422, 400, "invalid_request_error", None),
+        (424, 502, "server_error", None),
+        (429, 429, "rate_limit_error", "rate_limit_exceeded"),
+        (500, 502, "server_error", None),
+        (503, 503, "server_error", "overloaded"),
+        (504, 504, "server_error", "timeout"),
+        (529, 503, "server_error", "overloaded"),
+        (599, 502, "server_error", None),
+    ],
+)
+def test_a_status_keeps_its_meaning(
+    provider_status: int, status: int, kind: str, code: str | None
+) -> None:
+    error = failure(reply(provider_status))
+    assert (error.status, error.type, error.code) == (status, kind, code)
+    assert error.provider_status == provider_status
+
+
+def test_what_the_adapter_knows_better_wins() -> None:
+    error = failure(reply(429, {"message": "no"}), message="paid out", code="spent", param="n")
+    assert (error.code, error.param) == ("spent", "n")
+    assert error.message.endswith("paid out")
+
+
+def test_a_refusal_remembers_the_status_on_the_wire() -> None:
+    assert refusal("no", provider_status=403).provider_status == 403
+    assert refusal("no").provider_status == 200
+
+
+# A provider's words
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"error": {"message": "too wide"}},
+        {"error": "too wide"},
+        {"detail": [{"loc": ["body", "width"], "msg": "too wide"}]},
+        {"detail": "too wide", "title": "Invalid input"},
+        {"errors": [{"message": "too wide", "code": 5004}]},
+        {"errors": ["too wide"]},
+        {"message": "too wide"},
+        {"fault": {"faultstring": "too wide"}},
+        {"title": "too wide"},
+    ],
+)
+def test_the_sentence_is_found_where_providers_put_it(tree: Any) -> None:
+    assert told(reply(400, tree)) == "too wide"
+    assert failure(reply(400, tree)).message == "The provider answered: too wide"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", b"[]", b"null", b'{"a":1}'])
+def test_without_a_sentence_the_status_has_to_do(body: bytes) -> None:
+    assert "status 502" in failure(ProviderReply(502, {}, body)).message
+
+
+def test_the_field_that_a_list_of_details_complains_of_is_named() -> None:
+    tree = {"detail": [{"loc": ["body", "width"], "msg": "too wide"}]}
+    assert failure(reply(422, tree)).param == "width"
+    assert failure(reply(422, {"detail": [{"loc": [], "msg": "no"}]})).param is None
+
+
+@given(status=st.integers(100, 999), body=st.binary(max_size=50))
+def test_any_reply_becomes_an_error_for_the_client(status: int, body: bytes) -> None:
+    error = failure(ProviderReply(status, {}, body))
+    assert 400 <= error.status < 600
+    assert error.message

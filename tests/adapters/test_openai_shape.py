@@ -1,0 +1,160 @@
+"""Providers that speak the client's shape: what goes through untouched, and what is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from adapters.contract import Answer, ImageCall, ProviderReply, ProviderRequest
+from adapters.errors import ProviderError, Refusal
+from adapters.openai_shape import OpenAIShape
+
+BODY = {"model": "m", "prompt": "a cube", "response_format": "b64_json", "x-new": [1]}
+
+
+class Plain(OpenAIShape):
+    """Withholds nothing."""
+
+
+class Base64Only(OpenAIShape):
+    """Refuses `response_format`."""
+
+    def withheld(self, call: ImageCall) -> frozenset[str]:
+        del call
+        return frozenset({"response_format"})
+
+
+def requested(adapter: OpenAIShape, body: bytes | None = None, **params: Any) -> ProviderRequest:
+    fields = {**BODY, **params}
+    return adapter.request(ImageCall(fields, fields, body=body))
+
+
+def answered(tree: Any, status: int = 200) -> Answer:
+    reply = ProviderReply(status, {"content-type": "application/json"}, orjson.dumps(tree))
+    return Plain().answer(ImageCall(BODY, BODY), reply)
+
+
+def failed(status: int, tree: Any) -> ProviderError:
+    return Plain().error(ProviderReply(status, {}, orjson.dumps(tree)))
+
+
+# What goes out
+
+
+def test_the_clients_own_bytes_are_sent_while_they_say_what_is_meant() -> None:
+    assert requested(Plain(), b'{"model" : "m"}').content == b'{"model" : "m"}'
+
+
+def test_every_parameter_goes_out_known_or_not() -> None:
+    assert orjson.loads(requested(Plain()).content or b"") == BODY
+
+
+def test_what_is_withheld_does_not_go_out() -> None:
+    sent = orjson.loads(requested(Base64Only(), orjson.dumps(BODY)).content or b"")
+    assert sent == {k: v for k, v in BODY.items() if k != "response_format"}
+
+
+def test_it_is_json_to_the_usual_path() -> None:
+    request = requested(Plain())
+    assert (request.method, request.path) == ("POST", "/images/generations")
+    assert request.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("adapter", "params", "verbatim"),
+    [
+        (Plain(), {}, True),
+        (Plain(), {"response_format": "url"}, True),
+        (Base64Only(), {}, True),
+        (Base64Only(), {"response_format": "url"}, False),
+        (Base64Only(), {"response_format": "url", "stream": True}, True),
+    ],
+)
+def test_a_reply_is_read_only_where_its_pictures_must_change_form(
+    adapter: OpenAIShape, params: dict[str, Any], *, verbatim: bool
+) -> None:
+    assert requested(adapter, **params).verbatim is verbatim
+
+
+def test_no_row_stands_in_the_table() -> None:
+    assert Plain().table("any").rows == ()
+
+
+# What comes back
+
+
+def test_an_answer_keeps_the_providers_bytes() -> None:
+    assert answered({"created": 1, "data": [{"b64_json": "aGk="}]}).body == (
+        b'{"created":1,"data":[{"b64_json":"aGk="}]}'
+    )
+
+
+def test_pictures_are_read_in_every_form() -> None:
+    entries = [{"b64_json": "aGk=", "url": None}, {"url": "https://a.test/1"}]
+    first, second, third = answered(
+        {"data": [*entries, {"url": "data:image/png;base64,aGk="}]}
+    ).images
+    assert (first.b64, second.url, third.b64) == ("aGk=", "https://a.test/1", "aGk=")
+
+
+def test_what_stands_beside_a_picture_stays_with_it() -> None:
+    entry = {"url": "https://a.test/1", "revised_prompt": "a blue cube", "seed": 7, "note": None}
+    (image,) = answered({"data": [entry]}).images
+    assert image.extra == {"revised_prompt": "a blue cube", "seed": 7}
+
+
+def test_what_stands_beside_the_pictures_stays_too() -> None:
+    tree = {"created": 1, "data": [{"b64_json": "aGk="}], "usage": {"total_tokens": 3}, "size": "s"}
+    answer = answered(tree)
+    assert (answer.usage, answer.extra) == ({"total_tokens": 3}, {"size": "s"})
+
+
+def test_an_entry_without_a_picture_is_passed_over() -> None:
+    entries = [{"b64_json": ""}, {}, "odd", None, {"b64_json": "aGk="}]
+    assert len(answered({"data": entries}).images) == 1
+
+
+@pytest.mark.parametrize("tree", [{"data": []}, {"data": None}, {}, [], "odd", None])
+def test_no_picture_is_an_error(tree: Any) -> None:
+    with pytest.raises(ProviderError) as caught:
+        answered(tree)
+    assert caught.value.code == "no_picture"
+
+
+def test_an_error_with_a_success_status_is_an_error() -> None:
+    with pytest.raises(ProviderError, match="too wide"):
+        answered({"error": {"message": "too wide", "type": "server_error"}})
+
+
+# What went wrong
+
+
+def test_an_error_in_openais_shape_is_kept_bytes_and_status() -> None:
+    tree = {"error": {"message": "no", "type": "invalid_request_error", "param": "n", "code": "x"}}
+    error = failed(409, tree)
+    assert (error.status, error.body) == (409, orjson.dumps(tree))
+    assert (error.param, error.code) == ("n", "x")
+
+
+@pytest.mark.parametrize("tree", [{"error": "no"}, {"detail": "no"}, {"error": {"message": "no"}}])
+def test_an_error_in_another_shape_is_made_into_ours(tree: Any) -> None:
+    error = failed(422, tree)
+    assert (error.status, error.body) == (400, None)
+    assert error.message.endswith("no")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"code": "moderation_blocked"},
+        {"code": "content_policy_violation"},
+        {"code": "contentFilter"},
+        {"innererror": {"code": "content_filter"}},
+    ],
+)
+def test_a_refusal_is_known_by_its_code(told: dict[str, Any]) -> None:
+    error = failed(400, {"error": {"message": "unsafe", "type": "any", **told}})
+    assert isinstance(error, Refusal)
+    assert error.body is not None

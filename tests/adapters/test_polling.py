@@ -1,0 +1,71 @@
+"""Asking again: how often, how long, and what ends it."""
+
+from __future__ import annotations
+
+from itertools import repeat
+
+import pytest
+
+from adapters.contract import Adapter, ProviderReply, ProviderRequest
+from adapters.errors import ProviderError
+from adapters.polling import poll
+
+QUESTION = ProviderRequest(url="https://api.test/jobs/1", method="GET")
+WORKING, DONE = ProviderReply(200, {}, b'"working"'), ProviderReply(200, {}, b'"done"')
+
+
+class Patient(Adapter):
+    """Polls and does nothing else."""
+
+
+def asked(
+    *replies: ProviderReply, interval: float = 0.5, limit: float = 600.0
+) -> tuple[ProviderReply, list[ProviderRequest]]:
+    """Poll against replies, the last for ever; give the settled one, and the questions."""
+    flow = poll(Patient(), QUESTION, lambda it: it is DONE, interval=interval, limit=limit)
+    questions = [next(flow)]
+    for reply in (*replies, *repeat(replies[-1], 10_000)):
+        try:
+            questions.append(flow.send(reply))
+        except StopIteration as end:
+            settled: ProviderReply = end.value
+            return settled, questions
+    raise AssertionError("polls for ever")
+
+
+def test_the_settled_reply_ends_it() -> None:
+    settled, questions = asked(WORKING, WORKING, DONE)
+    assert settled is DONE
+    assert len(questions) == 3
+
+
+def test_every_question_waits_and_is_otherwise_the_one_given() -> None:
+    _, questions = asked(WORKING, DONE, interval=2.0)
+    assert {(it.wait, it.url, it.method) for it in questions} == {(2.0, QUESTION.url, "GET")}
+
+
+def test_the_question_given_is_left_as_it_was() -> None:
+    asked(DONE)
+    assert QUESTION.wait == 0.0
+
+
+def test_an_error_status_ends_it() -> None:
+    with pytest.raises(ProviderError) as caught:
+        asked(WORKING, ProviderReply(401))
+    assert caught.value.code == "invalid_api_key"
+
+
+def test_an_error_status_can_be_a_settled_reply() -> None:
+    lost = ProviderReply(404)
+    flow = poll(Patient(), QUESTION, lambda it: it.status == 404)
+    next(flow)
+    with pytest.raises(StopIteration) as end:
+        flow.send(lost)
+    assert end.value.value is lost
+
+
+def test_it_gives_up_after_the_limit() -> None:
+    with pytest.raises(ProviderError) as caught:
+        asked(WORKING, limit=3.0)
+    assert (caught.value.status, caught.value.code) == (504, "timeout")
+    assert "3 seconds" in caught.value.message

@@ -1,0 +1,49 @@
+"""Reading JSON of any shape without a stumble."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.reading import at, items_at, pick, text_at
+
+TREE = {"data": [{"url": "u", "seed": 0}, "odd"], "error": None, "ok": False}
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+PATHS = st.lists(st.text(max_size=2) | st.integers(-3, 3), max_size=4)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        *(((), TREE), (("data", 0, "url"), "u"), (("data", -1), "odd"), (("ok",), False)),
+        *((("data", 2), None), (("data", -3), None), (("data", "0"), None), (("error",), None)),
+        *((("data", 1, "url"), None), (("error", "message"), None), ((0,), None)),
+    ],
+)
+def test_at_follows_a_path_as_far_as_it_goes(path: tuple[str | int, ...], found: Any) -> None:
+    assert at(TREE, *path) == found
+
+
+def test_falsy_values_are_found() -> None:
+    assert at(TREE, "data", 0, "seed") == 0
+    assert pick(TREE, "ok", kind=bool) is False
+
+
+def test_another_type_is_as_good_as_missing() -> None:
+    assert pick(TREE, "data", kind=dict) is None
+    assert text_at(TREE, "data") == ""
+    assert items_at(TREE, "data", 0) == []
+
+
+@given(tree=JSON, path=PATHS)
+def test_nothing_here_raises(tree: Any, path: list[str | int]) -> None:
+    at(tree, *path)
+    assert isinstance(text_at(tree, *path), str)
+    assert isinstance(items_at(tree, *path), list)
