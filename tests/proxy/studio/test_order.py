@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
 from adapters.errors import BadParam, ImageError
-from proxy.studio.order import Order, read
+from proxy.studio.order import _DEFAULTS, Order, read
+
+_DOCS = Path(__file__).parents[3] / "docs" / "sandbox.md"
+_TAKES = _DOCS.read_text().partition("## What it takes")[2].partition("## ")[0]
 
 
 def order(**params: Any) -> Order:
@@ -129,3 +134,8 @@ def test_how_it_is_delivered_does_not_change_the_picture(delivery: dict[str, Any
 )
 def test_whatever_is_to_be_seen_changes_the_picture(seen: dict[str, Any]) -> None:
     assert order(**seen).digest != order().digest
+
+
+def test_the_documentation_lists_every_parameter_it_heeds() -> None:
+    listed = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|.+?\|", _TAKES, re.MULTILINE))))
+    assert listed == {"prompt", "user", "moderation", *_DEFAULTS}

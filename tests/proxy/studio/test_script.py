@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from proxy.studio.script import Script
+from proxy.studio.script import ROWS, Script
+
+_DOCS = Path(__file__).parents[3] / "docs" / "sandbox.md"
+_SCRIPTS = _DOCS.read_text().partition("## Scripts")[2]
 
 
 def test_without_a_script_nothing_fails() -> None:
@@ -39,3 +45,11 @@ def test_a_refusal_wins_over_a_status() -> None:
     failure = Script(status=500, refuse=True).failure()
     assert failure is not None
     assert (failure.status, failure.code) == (400, "moderation_blocked")
+
+
+def test_the_documentation_lists_every_script_with_its_bounds() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", _SCRIPTS, re.MULTILINE)
+    bounds = {name: [int(number) for number in re.findall(r"\d+", value)] for name, value in rows}
+    assert bounds == {
+        row.name: [bound for bound in (row.low, row.high) if bound is not None] for row in ROWS
+    }
