@@ -13,7 +13,7 @@ import orjson
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError, failure, no_picture, refusal
 from adapters.params import Table
-from adapters.reading import at, items_at, text_at
+from adapters.reading import at, items_at, pick, text_at
 
 MODERATION_CODES = frozenset(
     {"moderation_blocked", "content_policy_violation", "contentfilter", "content_filter"}
@@ -63,7 +63,7 @@ class OpenAIShape(Adapter):
         if not images:
             raise no_picture(reply.status)
         extra = {k: v for k, v in tree.items() if k not in ("data", "usage", "created")}
-        return Answer(images, usage=at(tree, "usage"), extra=extra, body=reply.body)
+        return Answer(images, usage=pick(tree, "usage", kind=dict), extra=extra, body=reply.body)
 
     def error(self, reply: ProviderReply) -> ProviderError:
         """Keep an error that is in OpenAI's shape, bytes and status; make one of any other."""
