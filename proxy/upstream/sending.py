@@ -39,6 +39,8 @@ async def exchange(
     if content_type:
         headers["content-type"] = content_type
     if request.signed:
+        # Before signing, so that the signature covers them; and after it, so that they win.
+        headers |= target.forwarded
         outgoing = Outgoing(request.method, str(url), headers, body, clock())
         headers |= target.adapter.sign(outgoing, target.credentials)
         headers |= target.forwarded
