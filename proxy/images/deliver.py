@@ -37,8 +37,8 @@ async def relay(
         recording.begin(provider.status, provider.content_type, provider.content_length)
         if "content-encoding" in provider.headers:
             recording.chunks = None
-    await response.prepare(request)
     try:
+        await response.prepare(request)
         while True:
             with translated():
                 chunk = await provider.content.readany()
@@ -144,19 +144,19 @@ async def _events(
     response = web.StreamResponse(headers={**headers, "cache-control": "no-cache"})
     response.content_type = "text/event-stream"
     asked = request[ATTEMPT].params
-    about = {name: asked.get(name) or "auto" for name in ("size", "quality", "background")}
+    about: dict[str, Any] = {
+        name: asked.get(name) or "auto" for name in ("size", "quality", "background")
+    }
+    about |= {"created_at": int(time.time()), "output_format": asked.get("output_format") or "png"}
+    about |= {"usage": answer.usage or _NOTHING_COUNTED}
     kind = "image_generation.completed"
-    await response.prepare(request)
-    for entry in entries:
-        event = {
-            "type": kind,
-            **entry,
-            "created_at": int(time.time()),
-            **about,
-            "output_format": asked.get("output_format") or "png",
-            "usage": answer.usage or _NOTHING_COUNTED,
-        }
-        await response.write(b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(event)))
+    try:
+        await response.prepare(request)
+        for entry in entries:
+            event = orjson.dumps({"type": kind, **entry, **about})
+            await response.write(b"event: %b\ndata: %b\n\n" % (kind.encode(), event))
+    except ClientConnectionResetError:
+        return _cut(request, response, "client_gone")
     return response
 
 
