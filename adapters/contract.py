@@ -177,7 +177,7 @@ class Image:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, place: str, **extra: Any) -> Image:
+    def at(cls, place: str, /, **extra: Any) -> Image:
         """Read a URL as providers give it: an http(s) one is kept, a `data:` one is opened.
 
         >>> Image.at("data:image/png;base64,iVBO").b64

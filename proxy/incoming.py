@@ -13,6 +13,8 @@ from proxy.errors import BadRequest
 
 _TRUE, _FALSE = ("true",), ("false", "")
 _TRACE_LIMIT = 512
+DEPTH_LIMIT = 32
+"""Levels of nesting in a client's JSON."""
 
 
 async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
@@ -33,7 +35,30 @@ async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
         raise BadRequest(f"The body is not valid JSON ({place}).", code="invalid_json") from None
     if not isinstance(params, dict):
         raise BadRequest("The body must be a JSON object.", code="invalid_json")
+    if is_deeper(params, DEPTH_LIMIT):
+        raise BadRequest(
+            f"The body is nested more than {DEPTH_LIMIT} levels deep.", code="invalid_json"
+        )
     return raw, params
+
+
+def is_deeper(tree: Any, limit: int) -> bool:
+    """Tell whether JSON is nested deeper than `limit` levels.
+
+    >>> is_deeper({"a": [1]}, 2), is_deeper({"a": [[1]]}, 2)
+    (False, True)
+    """
+    level = [tree]
+    for _ in range(limit):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return False
+    return any(isinstance(node, dict | list) for node in level)
+
+
+def _children(node: Any) -> list[Any]:
+    values = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return [value for value in values if isinstance(value, dict | list)]
 
 
 def read_metadata(headers: Mapping[str, str]) -> dict[str, Any]:
@@ -45,7 +70,7 @@ def read_metadata(headers: Mapping[str, str]) -> dict[str, Any]:
         metadata = orjson.loads(text)
     except orjson.JSONDecodeError:
         metadata = None
-    if not isinstance(metadata, dict):
+    if not isinstance(metadata, dict) or is_deeper(metadata, DEPTH_LIMIT):
         raise BadRequest(
             'x-portkey-metadata must be a JSON object, such as {"_user": "u1"}.',
             code="invalid_header",

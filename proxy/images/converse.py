@@ -26,7 +26,7 @@ async def converse(request: web.Request) -> web.StreamResponse:
         return await deliver(request, answer, headers)
     async with upstream.conversation(attempt.target, attempt.calls[0]) as outcome:
         if outcome.response is not None:
-            return await relay(request, outcome.response, outcome.headers)
+            return await relay(request, outcome.response, outcome.headers, outcome.head)
     # The provider's connection is free again before the client's pace matters.
     return await deliver(request, outcome.answer or Answer(()), outcome.headers)
 

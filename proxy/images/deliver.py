@@ -18,7 +18,7 @@ from aiohttp import ClientConnectionResetError, ClientResponse, web
 from adapters.contract import Answer, Image
 from adapters.errors import no_picture
 from adapters.params import Line
-from proxy.errors import GatewayError
+from proxy.errors import GatewayError, UpstreamFailed
 from proxy.keys import ATTEMPT, FAILURE, UPSTREAM
 from proxy.plan import Attempt
 from proxy.upstream.download import media_type_of
@@ -28,9 +28,9 @@ _JSON = "application/json"
 
 
 async def relay(
-    request: web.Request, provider: ClientResponse, headers: Mapping[str, str]
+    request: web.Request, provider: ClientResponse, headers: Mapping[str, str], head: bytes = b""
 ) -> web.StreamResponse:
-    """Pass a provider's answer on, chunk by chunk, unread."""
+    """Pass a provider's answer on, chunk by chunk, unread; `head` is its beginning, if taken."""
     recording = request[ATTEMPT].recording
     response = web.StreamResponse(status=provider.status, headers=headers)
     if recording:
@@ -39,14 +39,14 @@ async def relay(
             recording.chunks = None
     try:
         await response.prepare(request)
-        while True:
+        chunk = head
+        while chunk or not provider.content.at_eof():
+            if chunk:
+                await response.write(chunk)
+                if recording:
+                    recording.add(chunk)
             with translated():
                 chunk = await provider.content.readany()
-            if not chunk:
-                break
-            await response.write(chunk)
-            if recording:
-                recording.add(chunk)
     except ClientConnectionResetError:
         return _cut(request, response, "client_gone")
     except GatewayError as error:
@@ -89,7 +89,15 @@ async def deliver(
     body = {"created": int(time.time()), **answer.extra, "data": entries}
     if answer.usage:
         body["usage"] = answer.usage
-    return _whole(attempt, orjson.dumps(body), headers)
+    return _whole(attempt, _written(body), headers)
+
+
+def _written(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        # JSON nested so deeply that it can be read but not written again.
+        raise UpstreamFailed("The provider's answer cannot be passed on.") from None
 
 
 def _as_wanted(answer: Answer, wanted: object) -> bool:
@@ -153,7 +161,7 @@ async def _events(
     try:
         await response.prepare(request)
         for entry in entries:
-            event = orjson.dumps({"type": kind, **entry, **about})
+            event = _written({"type": kind, **entry, **about})
             await response.write(b"event: %b\ndata: %b\n\n" % (kind.encode(), event))
     except ClientConnectionResetError:
         return _cut(request, response, "client_gone")

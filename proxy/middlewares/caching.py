@@ -12,9 +12,13 @@ from proxy.plan import Recording
 
 @web.middleware
 async def caching(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Look up, where the config asks for it and the client does not want events."""
+    """Look up, where the config asks for it.
+
+    Events are not kept, and neither is what `x-portkey-debug: false` keeps from being tracked.
+    """
     attempt, plan = request[ATTEMPT], request[PLAN]
-    if attempt.target.cache is None or attempt.params.get("stream"):
+    untracked = request.headers.get("x-portkey-debug", "").lower() == "false"
+    if attempt.target.cache is None or attempt.params.get("stream") or untracked:
         return await handler(request)
     cache = request.app[CACHE]
     # Both spellings of the route are the same endpoint.

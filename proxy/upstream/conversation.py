@@ -19,12 +19,12 @@ from proxy.settings import Settings
 from proxy.studio.server import Studio
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.download import downloaded
-from proxy.upstream.replies import read_reply, relayed_headers
+from proxy.upstream.replies import read_head, read_reply, relayed_headers
 from proxy.upstream.sending import exchange
 from proxy.upstream.tokens import Tokens, secrets_of
 
 SMALL = 64 * 1024
-"""Bytes up to which a verbatim reply is read whole, so that a failure inside it is seen."""
+"""Bytes up to which a verbatim reply is held back, so that a failure inside it is seen."""
 
 _ERROR_STATUS = 400
 
@@ -33,11 +33,13 @@ _ERROR_STATUS = 400
 class Outcome:
     """What a conversation came to: an `answer`, or a `response` to be relayed unread.
 
-    `headers` are the provider's, for the client.
+    `head` is what has been taken off the response's body already. `headers` are the provider's,
+    for the client.
     """
 
     answer: Answer | None = None
     response: ClientResponse | None = None
+    head: bytes = b""
     headers: CIMultiDict[str] = field(default_factory=CIMultiDict)
 
 
@@ -100,12 +102,13 @@ class Upstream:
             if request.wait:
                 await self._sleep(request.wait)
             async with exchange(self._dialer, target, request) as response:
-                if _is_relayed_unread(request, response):
+                head, rest = await _held_back(request, response)
+                if rest:
                     headers = relayed_headers(response.headers, whole=True)
-                    yield Outcome(response=response, headers=headers)
+                    yield Outcome(response=response, head=head, headers=headers)
                     return
                 limit = self._settings.limits.reply_bytes
-                reply = await read_reply(response, limit, secrets_of(target))
+                reply = await read_reply(response, limit, secrets_of(target), head)
                 headers = relayed_headers(response.headers, whole=False)
             try:
                 request = flow.send(reply)
@@ -118,20 +121,20 @@ class Upstream:
         yield Outcome(answer=answer, headers=headers)
 
 
-def _is_relayed_unread(request: ProviderRequest, response: ClientResponse) -> bool:
-    """Tell whether a reply goes to the client as it comes.
+async def _held_back(request: ProviderRequest, response: ClientResponse) -> tuple[bytes, bool]:
+    """Take the first bytes of a reply that may be relayed; tell whether the rest is to be.
 
-    A success is either a stream of events, or JSON too long to look into. What is short is read:
-    it may be an error that calls itself a success.
+    A success is either a stream of events, or JSON too long to look into. What is short is held
+    back whole: it may be a failure that calls itself a success.
     """
     if not request.verbatim or response.status >= _ERROR_STATUS:
-        return False
+        return b"", False
     if response.content_type == "text/event-stream":
-        return True
-    length = response.content_length
+        return b"", True
     if response.content_type != "application/json":
-        return False
-    return length is None or length > SMALL
+        return b"", False
+    head = await read_head(response, SMALL)
+    return head, len(head) > SMALL
 
 
 def _out_of_time(own: float | None, most: float) -> Exception:

@@ -44,15 +44,19 @@ def relayed_headers(headers: Mapping[str, str], *, whole: bool) -> CIMultiDict[s
 
 
 async def read_reply(
-    response: ClientResponse, limit: int, secrets: frozenset[str] = frozenset()
+    response: ClientResponse,
+    limit: int,
+    secrets: frozenset[str] = frozenset(),
+    head: bytes = b"",
 ) -> ProviderReply:
     """Read a reply to its end, at most `limit` bytes of it before and after decompression.
 
-    Where an error reply repeats one of the `secrets`, it is blotted out.
+    `head` is what has been read of it before. Where an error reply repeats one of the `secrets`,
+    it is blotted out.
     """
     if response.status >= 400:  # noqa: PLR2004 - where HTTP's errors begin
         limit = min(limit, ERROR_LIMIT)
-    body = await read_bytes(response, limit)
+    body = await read_bytes(response, limit, head)
     if response.status >= 400:  # noqa: PLR2004 - the same
         for secret in secrets:
             body = body.replace(secret.encode(), b"***")
@@ -60,10 +64,19 @@ async def read_reply(
     return ProviderReply(response.status, headers, body)
 
 
-async def read_bytes(response: ClientResponse, limit: int) -> bytes:
-    """Read a body, at most `limit` bytes of it before and after decompression."""
-    chunks: list[bytes] = []
-    room = limit
+async def read_head(response: ClientResponse, size: int) -> bytes:
+    """Read a body until it ends, or until more than `size` bytes are there."""
+    head = b""
+    with translated():
+        while len(head) <= size and (chunk := await response.content.readany()):
+            head += chunk
+    return head
+
+
+async def read_bytes(response: ClientResponse, limit: int, head: bytes = b"") -> bytes:
+    """Read a body (`head` and the rest), at most `limit` bytes before and after decompression."""
+    chunks = [head]
+    room = limit - len(head)
     with translated():
         while chunk := await response.content.readany():
             room -= len(chunk)

@@ -54,6 +54,30 @@ async def test_a_success_that_holds_an_error_is_no_success() -> None:
         assert (got.status, got.error["code"]) == (400, "moderation_blocked")
 
 
+async def test_an_error_of_unknown_length_is_found_in_a_success_too() -> None:
+    async def chunked(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        await response.prepare(request)
+        await response.write(b'{"error": {"message": "no", ')
+        await response.write(b'"type": "x", "code": "moderation_blocked"}}')
+        return response
+
+    async with gateway_to(chunked) as (ours, _):
+        assert (await ours.draw(**UP)).status == 400
+
+
+async def test_a_large_answer_of_unknown_length_is_relayed_whole() -> None:
+    async def chunked(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        await response.prepare(request)
+        for start in range(0, len(LARGE), 10_000):
+            await response.write(LARGE[start : start + 10_000])
+        return response
+
+    async with gateway_to(chunked) as (ours, _):
+        assert (await ours.draw(**UP)).body == LARGE
+
+
 async def test_a_success_without_a_picture_is_a_bad_gateway() -> None:
     async with gateway_to(always({"created": 1, "data": []})) as (ours, _):
         got = await ours.draw(**UP)
