@@ -158,10 +158,10 @@ async def _events(
     about |= {"created_at": int(time.time()), "output_format": asked.get("output_format") or "png"}
     about |= {"usage": answer.usage or _NOTHING_COUNTED}
     kind = "image_generation.completed"
+    events = [_written({"type": kind, **entry, **about}) for entry in entries]
     try:
         await response.prepare(request)
-        for entry in entries:
-            event = _written({"type": kind, **entry, **about})
+        for event in events:
             await response.write(b"event: %b\ndata: %b\n\n" % (kind.encode(), event))
     except ClientConnectionResetError:
         return _cut(request, response, "client_gone")
