@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Picture
 
@@ -207,6 +207,7 @@ def test_what_is_outside_of_a_range_is_refused_by_name(provider: str) -> None:
 
 
 @every_provider
+@settings(deadline=None)  # the first example imports the adapter
 @given(size=st.from_regex(CONTRACT["size"].pattern, fullmatch=True))
 def test_every_size_of_the_contract_is_accepted(provider: str, size: str) -> None:
     for table in _tables(provider):
