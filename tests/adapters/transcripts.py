@@ -180,11 +180,6 @@ def load(path: Path) -> Transcript:
         raise ValueError(f"{place}: {broken}") from broken
 
 
-def transcripts() -> list[Transcript]:
-    """Read all transcripts."""
-    return [load(path) for path in sorted(FOLDER.glob("*/*.json"))]
-
-
 def transcripts_of(provider: str) -> list[Transcript]:
     """Read the transcripts of one provider."""
     return [load(path) for path in sorted(FOLDER.glob(f"{provider}/*.json"))]
@@ -274,7 +269,7 @@ def _granted(
     provider: Adapter, credentials: Credentials
 ) -> Generator[ProviderRequest, ProviderReply, Credentials]:
     """Let the adapter buy its token, if it needs one, and add it to the credentials."""
-    flow = provider.grant(credentials)
+    flow = provider.grant(credentials, SIGNING_TIME)
     if flow is None:
         return credentials
     grant = yield from flow
