@@ -12,7 +12,9 @@ from adapters.contract import Outgoing
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 # Proxies may change these on the way, and a client's own may be forwarded in their place.
-_UNSIGNED = frozenset({"expect", "transfer-encoding", "user-agent", "x-amzn-trace-id"})
+_UNSIGNED = frozenset(
+    {"accept-encoding", "expect", "transfer-encoding", "user-agent", "x-amzn-trace-id"}
+)
 _DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
