@@ -123,8 +123,9 @@ class AzureOpenAI(OpenAIShape):
             return {"authorization": f"Bearer {token}"}
         return {"api-key": credentials.api_key} if credentials.api_key else {}
 
-    def grant(self, credentials: Credentials) -> GrantFlow | None:
+    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
         """Buy an Entra ID token for an application, if that is the way in."""
+        del time
         if credentials["azure_ad_token"] or credentials["azure_auth_mode"] != "entra":
             return None
         return _token(credentials)

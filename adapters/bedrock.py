@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -200,10 +199,7 @@ class Bedrock(Adapter):
             pattern=r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,511}",
         ),
     )
-    unconfirmed = (
-        "the reply of a model that has ended (Nova Canvas, Titan Image); an assumed role is signed "
-        "with the time that STS itself gives"
-    )
+    unconfirmed = "the reply of a model that has ended (Nova Canvas, Titan Image)"
 
     def base(self, credentials: Credentials) -> str:
         """Give the region's own address."""
@@ -228,9 +224,11 @@ class Bedrock(Adapter):
             return super().sign(outgoing, credentials)
         return _signed(outgoing, credentials, "bedrock")
 
-    def grant(self, credentials: Credentials) -> GrantFlow | None:
+    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
         """Assume a role, if that is the way in."""
-        return _assumed(credentials) if credentials["aws_auth_type"] == "assumedRole" else None
+        return (
+            _assumed(credentials, time) if credentials["aws_auth_type"] == "assumedRole" else None
+        )
 
     def request(self, call: ImageCall) -> ProviderRequest:
         """Invoke the model; the operator's choice of it comes first."""
@@ -339,11 +337,9 @@ def _objection(tree: Any) -> str:
     return next((words for words in said if words and isinstance(words, str)), "")
 
 
-def _assumed(credentials: Credentials) -> GrantFlow:
-    """Assume the role: ask STS for the time, then for the role's own keys.
+def _assumed(credentials: Credentials, time: float) -> GrantFlow:
+    """Ask STS for the role's own keys, signed with the access key.
 
-    An adapter has no clock, and a signature needs the time. STS refuses what is not signed and
-    gives the time with the refusal, in `Date`; AWS's SDKs mend a wrong clock by the same header.
     Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
     """
     url = f"https://sts.{_region(credentials)}.amazonaws.com/"
@@ -357,8 +353,7 @@ def _assumed(credentials: Credentials) -> GrantFlow:
     if external_id := credentials["aws_external_id"]:
         wanted["ExternalId"] = external_id
     content = urlencode(wanted).encode()
-    reply = yield ProviderRequest(url=url, headers=_FORM, content=content, signed=False)
-    outgoing = Outgoing("POST", url, _FORM, content, _time(reply))
+    outgoing = Outgoing("POST", url, _FORM, content, time)
     headers = {**_FORM, **_signed(outgoing, credentials, "sts")}
     reply = yield ProviderRequest(url=url, headers=headers, content=content, signed=False)
     names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
@@ -367,14 +362,6 @@ def _assumed(credentials: Credentials) -> GrantFlow:
         raise _not_assumed(reply)
     options = {"aws_access_key_id": key_id, "aws_secret_access_key": secret}
     return Grant({**options, "aws_session_token": token}, _SESSION_SECONDS)
-
-
-def _time(reply: ProviderReply) -> float:
-    """Read the time from a reply's `Date`."""
-    try:
-        return parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
-    except ValueError as wrong:
-        raise ProviderError("AWS STS did not say what time it is.") from wrong
 
 
 def _element(reply: ProviderReply, name: str) -> str:

@@ -270,13 +270,14 @@ class Adapter:
         del outgoing
         return {"authorization": f"Bearer {credentials.api_key}"} if credentials.api_key else {}
 
-    def grant(self, credentials: Credentials) -> GrantFlow | None:
+    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
         """Give the flow that buys a short-lived token for these credentials, if one is needed.
 
-        Its requests name absolute URLs and are sent as they are (nothing signs them). The granted
-        options are added to the credentials, and kept until shortly before they run out.
+        Its requests name absolute URLs and are sent as they are: a flow that has to sign one does
+        so itself, with `time`, seconds since the epoch. The granted options are added to the
+        credentials, and kept until shortly before they run out.
         """
-        del credentials
+        del credentials, time
         return None
 
     def flow(self, call: ImageCall) -> Flow:

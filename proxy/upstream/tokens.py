@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,37 +18,47 @@ from proxy.upstream.sending import exchange
 
 _EARLY = 300.0
 _MOST_TOKENS = 4096
+_NOTHING = Grant({}, 0.0)
 
 
 @dataclass(slots=True, repr=False)
 class _Entry:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    grant: Grant | None = None
-    good_until: float = 0.0
+    grant: Grant = _NOTHING
+    good_until: float = -math.inf
 
 
 class Tokens:
     """Keeps what token endpoints granted, by credential."""
 
-    def __init__(self, dialer: Dialer, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        dialer: Dialer,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._dialer = dialer
         self._clock = clock
+        self._now = now
         self._entries: LRUCache[str, _Entry] = LRUCache(_MOST_TOKENS)
 
     async def granted(self, target: Target) -> Target:
         """Give the target with a token among its options, if its credential calls for one."""
-        flow = target.adapter.grant(target.credentials)
-        if flow is None:
+        if self._flow(target) is None:
             return target
         name = f"{target.adapter.id}:{target.fingerprint}"
         entry = self._entries.setdefault(name, _Entry())
         async with entry.lock:
-            if entry.grant is None or self._clock() >= entry.good_until:
+            # A flow of its own: whoever waited for the lock would sign with the time of long ago.
+            if self._clock() >= entry.good_until and (flow := self._flow(target)):
                 entry.grant = await self._buy(target, flow)
                 lifetime = entry.grant.seconds
                 entry.good_until = self._clock() + max(lifetime - _EARLY, lifetime / 2)
         options = {**target.credentials.options, **entry.grant.options}
         return replace(target, credentials=Credentials(target.credentials.api_key, options))
+
+    def _flow(self, target: Target) -> GrantFlow | None:
+        return target.adapter.grant(target.credentials, self._now())
 
     async def _buy(self, target: Target, flow: GrantFlow) -> Grant:
         # A token endpoint is a public host of the provider's own; nothing of ours signs for it.

@@ -143,12 +143,12 @@ def test_never_are_two_credentials_sent(token: str) -> None:
 
 
 def test_a_token_at_hand_is_not_bought() -> None:
-    assert ADAPTER.grant(with_options(ad_token="t", auth_mode="entra")) is None
-    assert ADAPTER.grant(with_options("k")) is None
+    assert ADAPTER.grant(with_options(ad_token="t", auth_mode="entra"), 0) is None
+    assert ADAPTER.grant(with_options("k"), 0) is None
 
 
 def granting(reply: ProviderReply) -> Any:
-    flow = ADAPTER.grant(ENTRA)
+    flow = ADAPTER.grant(ENTRA, 0)
     assert flow
     next(flow)
     try:

@@ -119,7 +119,7 @@ def opened(transcript: Transcript, aiohttp_client: Open, monkeypatch: pytest.Mon
         url = request.url.replace("https://", f"{home}/_host/")
         return genuine(target, replace(request, url=url))
 
-    if adapter(transcript.provider).grant(transcript.credentials):
+    if adapter(transcript.provider).grant(transcript.credentials, 0):
         monkeypatch.setattr(sending, "address", moved)
     return aiohttp_client
 
