@@ -105,6 +105,10 @@ class AzureOpenAI(OpenAIShape):
             )
         return f"https://{name}.openai.azure.com/openai"
 
+    def model_in_force(self, named: str, credentials: Credentials) -> str:
+        """Let the operator say which model is behind the deployment's name."""
+        return credentials["azure_model_name"] or named
+
     def lacks(self, credentials: Credentials) -> str:
         """Name the credential that is missing; the resource is `base`'s to ask for."""
         mode = credentials["azure_auth_mode"]
@@ -143,7 +147,7 @@ class AzureOpenAI(OpenAIShape):
     def withheld(self, call: ImageCall) -> frozenset[str]:
         """Withhold `model` where the URL names it, `response_format` but from DALL-E."""
         names = {"model"} if not _is_v1(call.credentials) else set[str]()
-        if not (call.credentials["azure_model_name"] or call.model).startswith("dall-e"):
+        if not self.model_in_force(call.model, call.credentials).startswith("dall-e"):
             names.add("response_format")
         return frozenset(names)
 

@@ -209,6 +209,11 @@ class Bedrock(Adapter):
         """Give the table of the family; for a name that says no family, Stability's."""
         return _family(model) or _STABLE_IMAGE
 
+    def model_in_force(self, named: str, credentials: Credentials) -> str:
+        """Let the operator's choice decide, unless it is an ARN that does not show its family."""
+        chosen = credentials["aws_bedrock_model"]
+        return chosen if _family(chosen) else named
+
     def lacks(self, credentials: Credentials) -> str:
         """Name what the chosen way to sign needs and has not."""
         if _bears_a_key(credentials):
@@ -232,10 +237,9 @@ class Bedrock(Adapter):
 
     def request(self, call: ImageCall) -> ProviderRequest:
         """Invoke the model; the operator's choice of it comes first."""
-        named = call.credentials["aws_bedrock_model"]
-        path = model_path(named or call.model, example=self.models[0])
-        chosen, asked = _family(named), _family(call.model)
-        if not (table := chosen or asked):
+        invoked = call.credentials["aws_bedrock_model"] or call.model
+        path = model_path(invoked, example=self.models[0])
+        if not _family(self.model_in_force(call.model, call.credentials)):
             raise BadParam(
                 "model",
                 "No family of Bedrock's image models is known by this name, so its body cannot be "
@@ -244,9 +248,8 @@ class Bedrock(Adapter):
                 "aws_bedrock_model, beside the id of its model as 'model'.",
                 code="model_not_found",
             )
-        fields = call.fields if table is asked else table.translate(call.params, n=call.n).fields
         headers = {"accept": "application/json"}
-        return ProviderRequest(f"/model/{path}/invoke", json=fields, headers=headers)
+        return ProviderRequest(f"/model/{path}/invoke", json=call.fields, headers=headers)
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures that were not filtered; when none is left, say why."""

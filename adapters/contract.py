@@ -261,6 +261,11 @@ class Adapter:
         """Give the parameter table of the family that `model` belongs to."""
         raise NotImplementedError
 
+    def model_in_force(self, named: str, credentials: Credentials) -> str:
+        """Name the model whose table holds: an option may replace or explain the client's."""
+        del credentials
+        return named
+
     def lacks(self, credentials: Credentials) -> str:
         """Name what is missing for a request to be possible; "" when nothing is."""
         return "" if self.keyless or credentials.api_key else "an API key"

@@ -45,7 +45,8 @@ def translated(
     become several calls, each with a seed of its own.
     """  # noqa: D205 - one sentence
     params = attempt.params
-    table = adapter.table(params.get("model") or "")
+    model = adapter.model_in_force(params.get("model") or "", attempt.target.credentials)
+    table = adapter.table(model)
     n = params.get("n")
     if n is not None:
         checked("n", n)

@@ -14,6 +14,7 @@ from adapters.errors import BadParam, ImageError
 
 OPTIONS = {option.name: option for option in ADAPTER.options}
 AWS_KEY = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "test-secret-0123456789"}
+ARN = "arn:aws:bedrock:us-east-1:1:"
 TIME = 1_795_341_600
 """2026-11-22 10:00:00 UTC."""
 
@@ -23,9 +24,10 @@ def with_options(api_key: str = "", **options: str) -> Credentials:
 
 
 def call(model: str, credentials: Credentials | None = None, **params: Any) -> ImageCall:
+    credentials = credentials or with_options(**AWS_KEY)
     params = {"model": model, "prompt": "a cube", **params}
-    fields = ADAPTER.table(model).translate(params).fields
-    return ImageCall(params, fields, credentials or with_options(**AWS_KEY))
+    table = ADAPTER.table(ADAPTER.model_in_force(model, credentials))
+    return ImageCall(params, table.translate(params).fields, credentials)
 
 
 def signed(credentials: Credentials) -> str:
@@ -76,6 +78,17 @@ def test_the_operators_model_comes_before_the_clients() -> None:
     request = ADAPTER.request(call("gpt-image-2", chosen, quality="high"))
     assert request.path == "/model/amazon.nova-canvas-v1%3A0/invoke"
     assert request.json["imageGenerationConfig"] == {"quality": "premium"}
+
+
+@pytest.mark.parametrize("chosen", ["amazon.a", f"{ARN}inference-profile/us.amazon.a"])
+def test_the_operators_model_is_in_force(chosen: str) -> None:
+    assert ADAPTER.model_in_force("stability.a", with_options(bedrock_model=chosen)) == chosen
+
+
+@pytest.mark.parametrize("chosen", ["", f"{ARN}application-inference-profile/abc"])
+def test_the_clients_model_is_in_force_where_no_other_shows_its_family(chosen: str) -> None:
+    credentials = with_options(bedrock_model=chosen)
+    assert ADAPTER.model_in_force("stability.a", credentials) == "stability.a"
 
 
 def test_sizes_of_nova_stay_within_its_pixels() -> None:

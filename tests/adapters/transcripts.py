@@ -234,7 +234,8 @@ def call_of(
     credentials, body = credentials or transcript.credentials, orjson.dumps(params)
     if provider.openai_shaped:
         return ImageCall(params, params, credentials, body, transcript.n), ""
-    table = provider.table(params.get("model") or "")
+    model = provider.model_in_force(params.get("model") or "", credentials)
+    table = provider.table(model)
     assert transcript.n <= table.pictures_per_call, f"{transcript.place}: `n` needs a fan-out"
     made = table.translate(params, Policy.ADAPT, n=transcript.n)
     return ImageCall(params, made.fields, credentials, body, transcript.n), str(made.receipt)
