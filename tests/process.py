@@ -1,0 +1,60 @@
+"""A gateway as a process of its own, started through the command that users type."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_ROOT = Path(__file__).parent.parent
+_SECONDS_TO_START = 20
+_SECONDS_TO_STOP = 20
+_LOOK_AGAIN_SECONDS = 0.02
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[str]:
+    """Run `python -m proxy serve` in a folder, on a free port; gives its URL.
+
+    SIGTERM ends it. It must then exit with 0 and have complained of nothing: what it printed is
+    in the folder's files `out` and `err`.
+    """
+    command = [sys.executable, "-m", "proxy", "serve", "--port", "0", *options]
+    environ = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    out, err = folder / "out", folder / "err"
+    with (
+        out.open("wb") as out_file,
+        err.open("wb") as err_file,
+        subprocess.Popen(  # noqa: S603 - our own command
+            command, cwd=folder, env=environ, stdout=out_file, stderr=err_file
+        ) as process,
+    ):
+        try:
+            yield _address(process, out, err)
+        finally:
+            process.terminate()
+            status = _exit_status(process)
+    assert (status, err.read_text()) == (0, "")
+
+
+def _address(process: subprocess.Popen[bytes], out: Path, err: Path) -> str:
+    """Wait until the gateway has printed where it listens."""
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while process.poll() is None and time.monotonic() < deadline:
+        if found := re.search(r"is listening on (http://\S+)\n", out.read_text()):
+            return found[1]
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    raise AssertionError(f"the gateway did not start: {out.read_text()}{err.read_text()}")
+
+
+def _exit_status(process: subprocess.Popen[bytes]) -> int:
+    try:
+        return process.wait(_SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
