@@ -14,7 +14,7 @@ from proxy.configs import CachePolicy
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The holder of a gateway key. `by_bearer`: the key came as `Authorization: Bearer`."""
+    """The holder of a gateway key. `by_bearer`: `Authorization` holds a gateway key."""
 
     name: str
     by_bearer: bool = False

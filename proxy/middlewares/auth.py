@@ -29,20 +29,18 @@ async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
 def identified(headers: Mapping[str, str], api_keys: Mapping[bytes, str]) -> Caller:
     """Tell who calls; raises `Unauthorized`.
 
-    `Authorization` is looked at only where `x-portkey-api-key` is absent: otherwise it belongs to
-    the provider.
+    `Authorization` lets nobody in where `x-portkey-api-key` is there as well: then it belongs to
+    the provider, unless it holds a gateway key, which never leaves.
     """
-    key = headers.get("x-portkey-api-key", "")
-    by_bearer = not key
-    if by_bearer:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        key = token.strip() if scheme.lower() == "bearer" else ""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    key = headers.get("x-portkey-api-key", "") or bearer
     if not key:
         raise Unauthorized("Send your gateway key in the header x-portkey-api-key.")
     name = _holder(digest(key), api_keys)
     if name is None:
         raise Unauthorized("The gateway key in this request is not known here. Check its spelling.")
-    return Caller(name, by_bearer=by_bearer)
+    return Caller(name, by_bearer=_holder(digest(bearer), api_keys) is not None)
 
 
 def _holder(asked: bytes, api_keys: Mapping[bytes, str]) -> str | None:
