@@ -1,0 +1,45 @@
+"""Every example runs as it stands against a gateway without settings, as `make run` starts it."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.process import serving
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.*"))
+RUN_BY = {".py": [sys.executable, "-X", "utf8"], ".sh": ["bash"]}
+WAYS = ["picture.config.png", "picture.provider.png", "picture.virtual-key.png"]
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """Run a gateway on embedded defaults: the folder it runs in, and its URL."""
+    folder = tmp_path_factory.mktemp("gateway")
+    with serving(folder) as url:
+        yield folder, url
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: str(path.name))
+def test_an_example_draws_the_same_picture_in_three_ways(
+    example: Path, gateway: tuple[Path, str]
+) -> None:
+    folder, url = gateway
+    if example.suffix == ".sh" and not shutil.which("curl"):
+        pytest.skip("there is no curl here")
+    environ = {**os.environ, "EASEL_URL": url, "EASEL_KEY": "", "NO_PROXY": "*"}
+    command = [*RUN_BY[example.suffix], str(example)]
+    ran = subprocess.run(command, cwd=folder, env=environ, capture_output=True, check=False)  # noqa: S603 - our own example
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert sorted(ran.stdout.decode().split()) == WAYS
+    drawn = [folder.joinpath(name).read_bytes() for name in WAYS]
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert Image.open(io.BytesIO(drawn[0])).size == (1024, 1024)
