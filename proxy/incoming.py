@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,6 +62,14 @@ def _children(node: Any) -> list[Any]:
     return [value for value in values if isinstance(value, dict | list)]
 
 
+def read_text(headers: Mapping[str, str], name: str) -> str:
+    """Read a header that holds any text; its bytes may be none."""
+    text = headers.get(name, "")
+    if text.isprintable():
+        return text
+    raise BadRequest(f"{name} must be printable text.", code="invalid_header", param=name)
+
+
 def read_metadata(headers: Mapping[str, str]) -> dict[str, Any]:
     """Read `x-portkey-metadata`: a JSON object."""
     text = headers.get("x-portkey-metadata", "")
@@ -104,7 +113,7 @@ def read_milliseconds(headers: Mapping[str, str], name: str, most: int) -> float
     text = headers.get(name, "").strip()
     if not text:
         return None
-    if text.isascii() and text.isdecimal() and 1 <= int(text[:12]) <= most:
+    if re.fullmatch("[0-9]{1,12}", text) and 1 <= int(text) <= most:
         return int(text) / 1000
     raise BadRequest(
         f"{name} must be a whole number of milliseconds, 1 to {most}.",

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 from proxy.keys import ATTEMPT, PLAN, RAW
 from proxy.plan import Attempt, Target
 
-_STEP = re.compile(r"([^.\[\]]+)|\[(\d+|\*)\]")
+_STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,9}|\*)\]")
 
 
 def generator(attempt_at: Handler) -> Handler:

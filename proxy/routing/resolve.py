@@ -17,7 +17,15 @@ from adapters.errors import ImageError
 from proxy import configs
 from proxy.configs import MAX_TIMEOUT_MS, Config, ConfigError, nearest
 from proxy.errors import BadRequest
-from proxy.incoming import read_flag, read_metadata, read_milliseconds, read_policy
+from proxy.incoming import (
+    DEPTH_LIMIT,
+    is_deeper,
+    read_flag,
+    read_metadata,
+    read_milliseconds,
+    read_policy,
+    read_text,
+)
 from proxy.plan import Caller, Plan, Target
 from proxy.routing import hosts
 from proxy.routing.forwarding import forwarded
@@ -59,7 +67,7 @@ def resolve(
         targets=(_target(settings, config, chosen, headers, caller, saved=saved),),
         params=_without_slug(config, params),
         metadata=read_metadata(headers),
-        cache_namespace=headers.get("x-portkey-cache-namespace", ""),
+        cache_namespace=read_text(headers, "x-portkey-cache-namespace"),
         force_refresh=read_flag(headers, "x-portkey-cache-force-refresh"),
         policy=read_policy(headers),
     )
@@ -83,6 +91,8 @@ def _config(settings: Settings, headers: Mapping[str, str]) -> tuple[Config, boo
         ) from None
     if isinstance(raw, str):
         return _saved(settings, raw), True
+    if is_deeper(raw, DEPTH_LIMIT):
+        raise _bad_config(f"The config is nested more than {DEPTH_LIMIT} levels deep.")
     try:
         return configs.parse(raw), False
     except ConfigError as error:

@@ -1,0 +1,36 @@
+"""From headers, config and model to the provider: every way to name one, and every way to fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.proxy.gateway import gateway_to
+from tests.proxy.wire import shout
+
+DEEP = "[" * 300 + "]" * 300
+CACHED = b'x-portkey-config: {"virtual_key": "up", "cache": {"mode": "simple"}}\r\n'
+HOSTILE = {
+    "digits without end": CACHED + b"x-portkey-request-timeout: 1" + b"0" * 5000,
+    "a namespace that is no text": CACHED + b"x-portkey-cache-namespace: \xff",
+    "metadata without a floor": CACHED + b'x-portkey-metadata: {"a": %b}' % DEEP.encode(),
+    "a trace id that is no text": CACHED + b"x-portkey-trace-id: \xff",
+    "a config without a floor": b'x-portkey-config: {"override_params": {"a": %b}}' % DEEP.encode(),
+    "a config that is no text": b"x-portkey-config: \xff",
+    "a config with no text in it": b'x-portkey-config: {"provider": "\xff"}',
+    "a provider that is no text": b"x-portkey-provider: \xff",
+    "a virtual key that is no text": b"x-portkey-virtual-key: \xff",
+}
+
+
+@pytest.mark.parametrize("lines", HOSTILE.values(), ids=HOSTILE.keys())
+async def test_no_header_makes_the_gateway_fail(lines: bytes) -> None:
+    async with gateway_to() as (ours, fake):
+        got = await shout(ours, lines)
+        assert (got.status, bool(fake.requests)) == (400, False)
+
+
+async def test_a_path_to_drop_may_be_any_text() -> None:
+    config = '{"virtual_key": "up", "drop_params": ["a[%s]", "", "]["]}' % ("9" * 5000)
+    async with gateway_to() as (ours, fake):
+        assert (await ours.draw(params={"a": [1]}, config=config)).status == 200
+        assert fake.sent == {"prompt": "a cube", "a": [1]}

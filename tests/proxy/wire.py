@@ -1,0 +1,71 @@
+"""Bare sockets: for bytes that no well-behaved client or server would send."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from yarl import URL
+
+from tests.proxy.gateway import OURS, PATH, Answered, Gateway
+
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_BODY = b'{"prompt":"a cube"}'
+
+
+async def shout(ours: Gateway, *lines: bytes, body: bytes = _BODY, known: bool = True) -> Answered:
+    """Send a request for a picture with header lines as they are; `known` adds our own key."""
+    url = URL(ours.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    key = [f"{name}: {value}".encode() for name, value in OURS.items()] if known else []
+    length = b"content-length: %d" % len(body)
+    head = [f"POST {PATH} HTTP/1.1".encode(), b"host: x", b"connection: close", length]
+    writer.write(b"\r\n".join([*head, *key, *lines, b"", body]))
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    top, _, rest = answer.partition(b"\r\n\r\n")
+    status, *fields = top.decode().split("\r\n")
+    headers = dict(field.lower().split(": ", 1) for field in fields)
+    return Answered(int(status.split()[1]), headers, rest)
+
+
+@asynccontextmanager
+async def wire(*pieces: bytes, then: str = "close", pause: float = 0.0) -> AsyncIterator[str]:
+    """Run a provider that writes `pieces` when it has been asked, then does as `then` says.
+
+    `close` ends the connection, `reset` breaks it, `silence` keeps it open without a word.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = _LENGTH.search(head)
+            await reader.readexactly(int(length[1]) if length else 0)
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(pause)
+            if then == "silence":
+                await reader.read()
+            if then == "reset":
+                _break(writer)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+def _break(writer: asyncio.StreamWriter) -> None:
+    """Close at once and answer with RST: what is lost is lost."""
+    opened = writer.get_extra_info("socket")
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
