@@ -9,7 +9,7 @@ from yarl import URL
 
 from proxy.errors import BadRequest
 
-_NAME = re.compile(r"[a-z0-9.-]+")
+_NAME = re.compile(r"(?:[a-z0-9-]{1,63}\.)*[a-z0-9-]{1,63}")
 _MAX_LABELS = 10
 _MAX_LENGTH = 2048
 _NEVER = frozenset(
@@ -38,7 +38,7 @@ def custom_host(text: str, trusted: AbstractSet[str]) -> URL:
     if "@" in text or "\\" in text or url.query_string or url.fragment:
         raise _bad("must not hold credentials, a query, a fragment or a backslash")
     host = url.host.lower()
-    if host in _NEVER or not (":" in host or _NAME.fullmatch(host)) or host.endswith("."):
+    if host in _NEVER or not (":" in host or _NAME.fullmatch(host)):
         raise _bad("names a host that cannot be used")
     if is_trusted(host, trusted):
         return url

@@ -58,9 +58,10 @@ def resolve(
     `headers` must be case-insensitive. `params` is the client's body.
     """
     config, saved = _config(settings, headers)
-    config = _completed(config, headers, caller)
+    stored = saved and bool(config.api_key or config.options)
+    config = _completed(config, headers, caller, stored=stored)
     config = _by_model(config, params)
-    chosen = _chosen(settings, config, saved=saved)
+    chosen = _chosen(settings, config, saved=saved, stored=stored)
     overrides = _without_slug(config, config.override_params)
     config = replace(config, override_params=overrides)
     return Plan(
@@ -109,10 +110,15 @@ def _saved(settings: Settings, name: str) -> Config:
     )
 
 
-def _completed(config: Config, headers: Mapping[str, str], caller: Caller) -> Config:
+def _completed(
+    config: Config, headers: Mapping[str, str], caller: Caller, *, stored: bool
+) -> Config:
     """Add provider and credential from the headers to a config that names none."""
     if config.provider or config.virtual_key:
         return _slugged(config)
+    if stored:
+        # Who chose the provider would choose where the credential goes.
+        raise _bad_config("The saved config holds a credential, but names no provider for it.")
     slug = headers.get("x-portkey-virtual-key", "").strip()
     provider = headers.get("x-portkey-provider", "").strip().lower()
     if slug:
@@ -169,7 +175,7 @@ def _without_slug(config: Config, params: Mapping[str, Any]) -> Mapping[str, Any
     return params
 
 
-def _chosen(settings: Settings, config: Config, *, saved: bool) -> Chosen:
+def _chosen(settings: Settings, config: Config, *, saved: bool, stored: bool) -> Chosen:
     """Find the adapter and the credential that a completed config names."""
     if config.virtual_key:
         return _stored(settings.virtual_keys, config, saved=saved)
@@ -178,7 +184,7 @@ def _chosen(settings: Settings, config: Config, *, saved: bool) -> Chosen:
         credentials = credentials_for(adapter, config.api_key or "", config.options)
     except ConfigError as error:
         raise _bad_config(f"Invalid option: {error}.", param=error.path) from None
-    return Chosen(adapter, credentials, stored=saved and bool(config.api_key or config.options))
+    return Chosen(adapter, credentials, stored)
 
 
 def _stored(virtual_keys: Mapping[str, VirtualKey], config: Config, *, saved: bool) -> Chosen:
@@ -234,7 +240,8 @@ def _target(  # noqa: PLR0913 - a target is made of all of them
     if lack and not _custom(config, chosen, headers) and "authorization" not in passed:
         raise BadRequest(
             f"The provider {chosen.adapter.id} needs {lack}: send it as Authorization: Bearer or "
-            "in its x-portkey- headers, or use a virtual key.",
+            "in its x-portkey- headers, put it into the config that names the provider, or use a "
+            "virtual key.",
             status=401,
             type="authentication_error",
             code="provider_key_needed",
@@ -267,7 +274,7 @@ def _origin(
     host = _custom(config, chosen, headers)
     if not host:
         return _own_base(chosen), False
-    by_caller = "x-portkey-custom-host" in headers or bool(config.custom_host and not saved)
+    by_caller = headers.get("x-portkey-custom-host") or (config.custom_host and not saved)
     if not by_caller:
         return host, True
     if chosen.stored:

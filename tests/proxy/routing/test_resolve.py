@@ -7,6 +7,7 @@ import pytest
 from tests.proxy.gateway import gateway_to
 from tests.proxy.wire import shout
 
+UP = {"virtual_key": "up"}
 DEEP = "[" * 300 + "]" * 300
 CACHED = b'x-portkey-config: {"virtual_key": "up", "cache": {"mode": "simple"}}\r\n'
 HOSTILE = {
@@ -34,3 +35,32 @@ async def test_a_path_to_drop_may_be_any_text() -> None:
     async with gateway_to() as (ours, fake):
         assert (await ours.draw(params={"a": [1]}, config=config)).status == 200
         assert fake.sent == {"prompt": "a cube", "a": [1]}
+
+
+SAVED = """
+configs:
+  pc-cache: {cache: {mode: simple}}
+  pc-key: {api_key: sk-stored-0123456789}
+trusted_custom_hosts: [127.0.0.1]
+"""
+OWN_KEY = {"authorization": "Bearer sk-callers-own"}
+
+
+async def test_a_saved_config_without_a_credential_leaves_the_host_to_the_caller() -> None:
+    async with gateway_to(more=SAVED) as (ours, fake):
+        chosen = {"provider": "openai", "custom_host": fake.url, **OWN_KEY}
+        assert (await ours.draw(config="pc-cache", **chosen)).status == 200
+        assert fake.requests[0].headers["authorization"] == "Bearer sk-callers-own"
+
+
+async def test_a_stored_credential_does_not_go_to_a_provider_that_the_caller_chose() -> None:
+    async with gateway_to(more=SAVED) as (ours, _):
+        for named in ({"provider": "azure-openai", "azure-resource-name": "evil"}, UP):
+            got = await ours.draw(config="pc-key", **named)
+            assert (got.status, got.error["code"]) == (400, "invalid_config")
+
+
+async def test_an_empty_custom_host_is_none() -> None:
+    async with gateway_to() as (ours, fake):
+        got = await shout(ours, b"x-portkey-virtual-key: up", b"x-portkey-custom-host:")
+        assert (got.status, len(fake.requests)) == (200, 1)

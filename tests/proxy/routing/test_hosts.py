@@ -1,0 +1,100 @@
+"""What a caller may write as a custom host, before anything is looked up."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.errors import BadRequest
+from proxy.routing.hosts import custom_host, is_trusted
+from tests.proxy.gateway import Answered, Gateway, gateway, gateway_to
+
+NOBODY = frozenset[str]()
+OWN_KEY = {"provider": "openai", "authorization": "Bearer sk-callers-own"}
+
+NO_URLS = (
+    *("example.com", "//example.com/v1", "/v1", "http://", "https:///v1", "http:example.com"),
+    *("ftp://example.com", "file:///etc/passwd", "javascript:alert(1)", "in-process:"),
+    *("http://example.com:0", "http://example.com:65536", "http://example.com:port", "http://["),
+    *("http://u@example.com", "http://u:p@example.com/v1", "http://example.com/@a", "http://a@b@c"),
+    *("http://example.com?x=1", "http://example.com#v1"),
+    *("http://example.com\\@10.0.0.1", "http:\\\\example.com", "http://exa mple.com"),
+    *("http://example.com/\r\nx: y", "http://example.com/\0", "http://example.com/" + "v" * 2048),
+)
+NO_HOSTS = (
+    *("example.com.", "127.0.0.1.", "ex%61mple.com", "example.com%00.org", "a..b", ".com", "a_b.c"),
+    *("a" * 64 + ".com", "*.example.com", "exämple.com", "xn--exmple-cua.com"),
+    *("metadata", "metadata.google.internal", "METADATA.azure.com", "instance-data", "0.0.0.0"),  # noqa: S104 - a name that is refused
+)
+PRIVATE_NAMES = (
+    *("localhost", "LOCALHOST", "api.localhost", "gpu.local", "db.internal", "nas.lan", "x.corp"),
+    *("router.home", "a.intranet", "x.onion", "x.test", "x.invalid", "h.localdomain"),
+    ".".join("abcdefghijk"),
+)
+
+
+@pytest.mark.parametrize("text", [*NO_URLS, *(f"http://{host}/v1" for host in NO_HOSTS)])
+def test_what_is_no_plain_url_of_a_host_is_refused(text: str) -> None:
+    for trusted in (NOBODY, frozenset({"example.com", "metadata", "0.0.0.0"})):  # noqa: S104 - the same
+        with pytest.raises(BadRequest) as caught:
+            custom_host(text, trusted)
+        assert (caught.value.code, caught.value.legacy) == (
+            "invalid_custom_host",
+            "Invalid custom host",
+        )
+
+
+@pytest.mark.parametrize("host", PRIVATE_NAMES)
+def test_a_private_name_needs_the_operators_trust(host: str) -> None:
+    with pytest.raises(BadRequest, match="trusted_custom_hosts"):
+        custom_host(f"http://{host}/v1", NOBODY)
+    assert custom_host(f"http://{host}/v1", frozenset({host.lower()})).host == host.lower()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("https://api.example.com/v1", "http://example.com", "HTTPS://Example.COM:8443/a/b"),
+        *("http://8.8.8.8:8080/v1", "http://[2001:4860:4860::8888]/v1", "https://a-1.b2.example"),
+    ],
+)
+def test_a_public_name_needs_no_trust(text: str) -> None:
+    assert str(custom_host(text, NOBODY)).lower().rstrip("/") == text.lower()
+
+
+def test_what_climbs_in_a_path_stays_on_its_host() -> None:
+    assert str(custom_host("https://example.com/v1/../../x", NOBODY)) == "https://example.com/x"
+
+
+def test_trust_is_by_whole_names() -> None:
+    trusted = {"*.svc.cluster.local", "gpu.lan"}
+    for host in ("a.svc.cluster.local", "a.b.svc.cluster.local", "gpu.lan"):
+        assert is_trusted(host, trusted)
+    for host in ("svc.cluster.local", "xsvc.cluster.local", "a.gpu.lan", "gpu.lan.example", "lan"):
+        assert not is_trusted(host, trusted)
+
+
+def test_no_entry_trusts_everything() -> None:
+    assert not is_trusted("example.com", {"*", "*.", ""})
+
+
+async def to_host(ours: Gateway, host: str, **headers: str) -> Answered:
+    return await ours.draw(custom_host=host, **{**OWN_KEY, **headers})
+
+
+async def test_a_refused_host_is_a_400_in_both_shapes() -> None:
+    async with gateway() as ours:
+        got = await to_host(ours, "http://metadata.google.internal/")
+        assert (got.status, got.error["code"]) == (400, "invalid_custom_host")
+        assert got.error["param"] == "x-portkey-custom-host"
+        assert (got.json["status"], got.json["message"]) == ("failure", "Invalid custom host")
+
+
+async def test_a_custom_host_replaces_the_base_url() -> None:
+    async with gateway_to(more="trusted_custom_hosts: [127.0.0.1]\n") as (ours, fake):
+        assert (await to_host(ours, f"{fake.url}/openai/v9/")).status == 200
+        assert fake.requests[0].path == "/openai/v9/images/generations"
+
+
+async def test_the_environment_adds_to_the_trusted_hosts() -> None:
+    async with gateway_to(TRUSTED_CUSTOM_HOSTS="gpu.lan, 127.0.0.1") as (ours, fake):
+        assert (await to_host(ours, fake.url)).status == 200
