@@ -18,11 +18,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
-from urllib.parse import urlencode
 
+from adapters import entra
 from adapters.contract import (
     Credentials,
-    Grant,
     GrantFlow,
     ImageCall,
     Option,
@@ -33,15 +32,11 @@ from adapters.contract import (
 from adapters.errors import BadParam, ProviderError, failure, refusal
 from adapters.openai_shape import OpenAIShape
 from adapters.paths import model_path
-from adapters.reading import at, pick, text_at
+from adapters.reading import at, text_at
 
 _DATED = "2025-04-01-preview"
 _V1 = ("v1", "preview", "latest")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
-_SCOPE = "https://cognitiveservices.azure.com/.default"
-_ENTRA = ("azure_entra_tenant_id", "azure_entra_client_id", "azure_entra_client_secret")
-# Entra's tokens live about an hour; one that does not say so is asked for again soon.
-_SHORT_LIFE = 300
 
 
 class AzureOpenAI(OpenAIShape):
@@ -82,15 +77,12 @@ class AzureOpenAI(OpenAIShape):
             pattern=r"[A-Za-z0-9._~+/=-]{1,8192}",
             secret=True,
         ),
-        Option("azure_auth_mode", "entra, to buy the token here", pattern=r"[a-z]{1,16}"),
-        Option("azure_entra_tenant_id", "for entra: the tenant", pattern=_NAME),
-        Option("azure_entra_client_id", "for entra: the application", pattern=_NAME),
-        Option("azure_entra_client_secret", "for entra: its secret", secret=True),
         Option(
-            "azure_entra_scope",
-            f"for entra: the scope, {_SCOPE} by default",
-            pattern=r"[a-z]{1,16}://[A-Za-z0-9._/-]{1,200}",
+            "azure_auth_mode",
+            "entra, for a token that the gateway gets from Entra ID itself",
+            pattern=r"[a-z]{1,16}",
         ),
+        *entra.OPTIONS,
     )
     unconfirmed = "whether the v1 API needs `api-version` in its query (`v1` sends none)"
 
@@ -118,7 +110,7 @@ class AzureOpenAI(OpenAIShape):
             return "an API key or azure_ad_token"
         if mode != "entra":
             return f"another azure_auth_mode ({mode} is not supported, entra is)"
-        return " and ".join(name for name in _ENTRA if not credentials[name])
+        return " and ".join(name for name in entra.NEEDED if not credentials[name])
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Add the token or the key, never both: Azure refuses a request with two credentials."""
@@ -132,7 +124,7 @@ class AzureOpenAI(OpenAIShape):
         del time
         if credentials["azure_ad_token"] or credentials["azure_auth_mode"] != "entra":
             return None
-        return _token(credentials)
+        return entra.token(credentials)
 
     def path(self, call: ImageCall) -> str:
         """Give the path of the API that the version belongs to."""
@@ -171,42 +163,6 @@ class AzureOpenAI(OpenAIShape):
 
 def _is_v1(credentials: Credentials) -> bool:
     return credentials["azure_api_version"] in _V1
-
-
-def _token(credentials: Credentials) -> GrantFlow:
-    """Ask Entra by the client-credentials flow.
-
-    Source: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
-    """
-    tenant, client_id, client_secret = (credentials[name] for name in _ENTRA)
-    wanted = {
-        "grant_type": "client_credentials",
-        "client_id": client_id,
-        "client_secret": client_secret,
-        "scope": credentials["azure_entra_scope"] or _SCOPE,
-    }
-    reply = yield ProviderRequest(
-        url=f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
-        headers={"content-type": "application/x-www-form-urlencoded"},
-        content=urlencode(wanted).encode(),
-        signed=False,
-    )
-    token = text_at(reply.json(), "access_token")
-    if not (reply.ok and token):
-        raise _no_token(reply)
-    seconds = pick(reply.json(), "expires_in", kind=int) or _SHORT_LIFE
-    return Grant({"azure_ad_token": token}, seconds)
-
-
-def _no_token(reply: ProviderReply) -> ProviderError:
-    """Say why Entra gave no token: its 400 and 401 both mean that the credentials are wrong."""
-    if reply.ok:
-        return ProviderError("Microsoft Entra answered without a token.")
-    said = text_at(reply.json(), "error_description")
-    error = failure(reply, message=said and f"no token from Microsoft Entra: {said}")
-    if reply.status in (400, 401):
-        error.status, error.type, error.code = 401, "authentication_error", "invalid_api_key"
-    return error
 
 
 ADAPTER = AzureOpenAI()

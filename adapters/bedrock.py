@@ -19,13 +19,12 @@ import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
-from urllib.parse import urlencode
 
+from adapters import aws, sizes
 from adapters.contract import (
     Adapter,
     Answer,
     Credentials,
-    Grant,
     GrantFlow,
     Image,
     ImageCall,
@@ -38,77 +37,59 @@ from adapters.errors import BadParam, ProviderError, failure, no_picture, refusa
 from adapters.params import Param, Table
 from adapters.paths import model_path
 from adapters.reading import at, items_at, text_at
-from adapters.signing import sigv4
-from adapters.sizes import Converter, listed_pixels, pixels, ratio
 
-_CONFIG = "imageGenerationConfig."
-_PREMIUM = ("hd", "high", "xhigh", "max")
-_QUALITY = dict.fromkeys(("standard", "low", "medium"), "standard")
-_QUALITY |= dict.fromkeys(_PREMIUM, "premium")
 _STYLES = (
-    *("3D_ANIMATED_FAMILY_FILM", "DESIGN_SKETCH", "FLAT_VECTOR_ILLUSTRATION"),
-    *("GRAPHIC_NOVEL_ILLUSTRATION", "MAXIMALISM", "MIDCENTURY_RETRO", "PHOTOREALISM"),
-    "SOFT_DIGITAL_PAINTING",
+    "3D_ANIMATED_FAMILY_FILM DESIGN_SKETCH FLAT_VECTOR_ILLUSTRATION GRAPHIC_NOVEL_ILLUSTRATION "
+    "MAXIMALISM MIDCENTURY_RETRO PHOTOREALISM SOFT_DIGITAL_PAINTING"
 )
-
-
-def _amazon(size: Converter, *, text: int, least: int, seed: int, rows: tuple[Param, ...]) -> Table:
-    """Give the table of an Amazon model: `taskType` and two objects."""
-    shared = (
-        Param("prompt", "textToImageParams.text", high=text),
-        Param("negativeText", "textToImageParams.negativeText", low=least, high=text),
-        Param("conditionImage", "textToImageParams.conditionImage", about="base64"),
-        Param(
-            "controlMode", "textToImageParams.controlMode", choices=("CANNY_EDGE", "SEGMENTATION")
-        ),
-        Param("controlStrength", "textToImageParams.controlStrength", kind=float, low=0, high=1),
-        Param("size", to=size),
-        Param("quality", f"{_CONFIG}quality", to=_QUALITY),
-        Param("n", f"{_CONFIG}numberOfImages", kind=int, low=1, high=5),
-        Param("cfgScale", f"{_CONFIG}cfgScale", kind=float, low=1.1, high=10),
-        Param("seed", f"{_CONFIG}seed", kind=int, low=0, high=seed),
-    )
-    return Table((*shared, *rows), constant={"taskType": "TEXT_IMAGE"})
-
-
-_NOVA = _amazon(
-    # Fewer than 4,194,304 pixels, with room to round both sides to a multiple of 16.
-    pixels(
-        low=320,
-        high=4096,
-        step=16,
-        most=4_128_768,
-        width=f"{_CONFIG}width",
-        height=f"{_CONFIG}height",
-    ),
-    text=1024,
-    least=1,
-    seed=858_993_459,
-    rows=(Param("style_preset", "textToImageParams.style", choices=_STYLES),),
+_TITAN_SIZES = (
+    "1024x1024 768x768 512x512 768x1152 384x576 1152x768 576x384 768x1280 384x640 1280x768 640x384 "
+    "896x1152 448x576 1152x896 576x448 768x1408 384x704 1408x768 704x384 640x1408 320x704 1408x640 "
+    "704x320 1152x640 1173x640"
 )
-_TITAN = _amazon(
-    listed_pixels(
-        (
-            *("1024x1024", "768x768", "512x512", "768x1152", "384x576", "1152x768", "576x384"),
-            *("768x1280", "384x640", "1280x768", "640x384", "896x1152", "448x576", "1152x896"),
-            *("576x448", "768x1408", "384x704", "1408x768", "704x384", "640x1408", "320x704"),
-            *("1408x640", "704x320", "1152x640", "1173x640"),
-        ),
-        width=f"{_CONFIG}width",
-        height=f"{_CONFIG}height",
+_SDXL_SIZES = "1024x1024 1152x896 1216x832 1344x768 1536x640 640x1536 768x1344 832x1216 896x1152"
+_RATIOS = ("16:9", "1:1", "21:9", "2:3", "3:2", "4:5", "5:4", "9:16", "9:21")
+_QUALITY = dict.fromkeys(("standard", "low", "medium"), "standard")
+_QUALITY |= dict.fromkeys(("hd", "high", "xhigh", "max"), "premium")
+_TEXT, _CONFIG = "textToImageParams", "imageGenerationConfig"
+_SIDES = {"width": f"{_CONFIG}.width", "height": f"{_CONFIG}.height"}
+
+_AMAZON = (
+    Param("conditionImage", f"{_TEXT}.conditionImage", about="base64"),
+    Param("controlMode", f"{_TEXT}.controlMode", choices=("CANNY_EDGE", "SEGMENTATION")),
+    Param("controlStrength", f"{_TEXT}.controlStrength", kind=float, low=0, high=1),
+    Param("quality", f"{_CONFIG}.quality", to=_QUALITY),
+    Param("n", f"{_CONFIG}.numberOfImages", high=5),
+    Param("cfgScale", f"{_CONFIG}.cfgScale", kind=float, low=1.1, high=10),
+)
+_NOVA = Table(
+    (
+        Param("prompt", f"{_TEXT}.text", high=1024),
+        Param("negativeText", f"{_TEXT}.negativeText", low=1, high=1024),
+        # Fewer than 4,194,304 pixels, with room to round both sides to a multiple of 16.
+        Param("size", to=sizes.pixels(low=320, high=4096, step=16, most=4_128_768, **_SIDES)),
+        Param("seed", f"{_CONFIG}.seed", kind=int, low=0, high=858_993_459),
+        Param("style_preset", f"{_TEXT}.style", choices=tuple(_STYLES.split())),
+        *_AMAZON,
     ),
-    text=512,
-    least=3,
-    seed=2_147_483_646,
-    rows=(),
+    constant={"taskType": "TEXT_IMAGE"},
+)
+_TITAN = Table(
+    (
+        Param("prompt", f"{_TEXT}.text", high=512),
+        Param("negativeText", f"{_TEXT}.negativeText", low=3, high=512),
+        Param("size", to=sizes.listed_pixels(_TITAN_SIZES.split(), **_SIDES)),
+        Param("seed", f"{_CONFIG}.seed", kind=int, low=0, high=2_147_483_646),
+        *_AMAZON,
+    ),
+    constant=_NOVA.constant,
 )
 _SEED = Param("seed", kind=int, low=0, high=4_294_967_295)
-_RATIOS = ("16:9", "1:1", "21:9", "2:3", "3:2", "4:5", "5:4", "9:16", "9:21")
 _STABLE_IMAGE = Table(
     (
         Param("prompt", high=10_000),
         Param("negative_prompt", high=10_000),
-        Param("size", to=ratio(_RATIOS)),
+        Param("size", to=sizes.ratio(_RATIOS)),
         Param("aspect_ratio", choices=_RATIOS),
         Param("output_format", choices=("png", "jpeg")),
         _SEED,
@@ -118,15 +99,7 @@ _SD3 = Table(_STABLE_IMAGE.rows, constant={"mode": "text-to-image"})
 _SDXL = Table(
     (
         Param("prompt", high=2000, to=lambda text: {"text_prompts": [{"text": text, "weight": 1}]}),
-        Param(
-            "size",
-            to=listed_pixels(
-                (
-                    *("1024x1024", "1152x896", "1216x832", "1344x768", "1536x640"),
-                    *("640x1536", "768x1344", "832x1216", "896x1152"),
-                )
-            ),
-        ),
+        Param("size", to=sizes.listed_pixels(_SDXL_SIZES.split())),
         Param("cfg_scale", kind=float, low=0, high=35),
         Param("steps", kind=int, low=10, high=150),
         Param("style_preset"),
@@ -136,18 +109,14 @@ _SDXL = Table(
 
 # The longest prefix that fits says which family an id belongs to; a model nobody has heard of
 # gets the body that its vendor's newest models take.
-_FAMILIES: dict[str, Table] = {
-    "stability.stable-diffusion-xl": _SDXL,
-    "stability.stable-image": _STABLE_IMAGE,
-    "amazon.titan-image": _TITAN,
-    "stability.": _SD3,
-    "amazon.": _NOVA,
-}
+_FAMILIES = (
+    ("stability.stable-diffusion-xl", _SDXL),
+    ("stability.stable-image", _STABLE_IMAGE),
+    ("stability.", _SD3),
+    ("amazon.titan-image", _TITAN),
+    ("amazon.", _NOVA),
+)
 _ID = re.compile(r"(?:[a-z][a-z-]{1,9}\.)?((?:amazon|stability)\..+)")
-
-_KEYS = ("aws_access_key_id", "aws_secret_access_key")
-_FORM = {"content-type": "application/x-www-form-urlencoded"}
-_SESSION_SECONDS = 3600
 
 _FILTER_WORDS = ("content filter", "responsible ai")
 _FAULTS = ("inference error", "error")
@@ -167,31 +136,11 @@ class Bedrock(Adapter):
         "stability.stable-image-ultra-v1:1",
     )
     options: ClassVar[tuple[Option, ...]] = (
-        Option(
-            "aws_region", "us-east-1 by default", pattern=r"[a-z]{2}(?:-[a-z]{2,12}){1,3}-\d{1,2}"
-        ),
-        Option("aws_access_key_id", "an access key", pattern=r"[A-Za-z0-9_]{1,128}"),
-        Option(
-            "aws_secret_access_key", "its secret", pattern=r"[A-Za-z0-9+/=]{1,128}", secret=True
-        ),
-        Option(
-            "aws_session_token",
-            "for a temporary access key",
-            pattern=r"[A-Za-z0-9+/=]{1,4096}",
-            secret=True,
-        ),
+        *aws.OPTIONS,
         Option(
             "aws_auth_type",
-            "apiKey, assumedRole, or an access key by default",
+            "apiKey or assumedRole; else the access key if there is one, and the API key if not",
             pattern=r"[A-Za-z]{1,32}",
-        ),
-        Option(
-            "aws_role_arn", "for assumedRole: the role", pattern=r"arn:[A-Za-z0-9:/_+=,.@-]{1,250}"
-        ),
-        Option(
-            "aws_external_id",
-            "for assumedRole: what the role's owner asks for",
-            pattern=r"[A-Za-z0-9+=,.@:/_-]{2,1224}",
         ),
         Option(
             "aws_bedrock_model",
@@ -203,7 +152,7 @@ class Bedrock(Adapter):
 
     def base(self, credentials: Credentials) -> str:
         """Give the region's own address."""
-        return f"https://bedrock-runtime.{_region(credentials)}.amazonaws.com"
+        return f"https://bedrock-runtime.{aws.region(credentials)}.amazonaws.com"
 
     def table(self, model: str) -> Table:
         """Give the table of the family; for a name that says no family, Stability's."""
@@ -216,24 +165,24 @@ class Bedrock(Adapter):
 
     def lacks(self, credentials: Credentials) -> str:
         """Name what the chosen way to sign needs and has not."""
+        way = credentials["aws_auth_type"]
         if _bears_a_key(credentials):
-            instead = "" if credentials["aws_auth_type"] else f", or {' and '.join(_KEYS)}"
+            instead = "" if way else f", or {' and '.join(aws.ACCESS_KEY)}"
             return "" if credentials.api_key else f"an API key{instead}"
-        assumes = credentials["aws_auth_type"] == "assumedRole"
-        missing = [key for key in (*_KEYS, *["aws_role_arn"] * assumes) if not credentials[key]]
-        return " and ".join(missing)
+        needed = (*aws.ACCESS_KEY, "aws_role_arn") if way == "assumedRole" else aws.ACCESS_KEY
+        return " and ".join(name for name in needed if not credentials[name])
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Sign with the access key, or add the API key."""
         if _bears_a_key(credentials):
             return super().sign(outgoing, credentials)
-        return _signed(outgoing, credentials, "bedrock")
+        return aws.signed(outgoing, credentials, "bedrock")
 
     def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
         """Assume a role, if that is the way in."""
-        return (
-            _assumed(credentials, time) if credentials["aws_auth_type"] == "assumedRole" else None
-        )
+        if credentials["aws_auth_type"] != "assumedRole":
+            return None
+        return aws.assumed_role(credentials, time)
 
     def request(self, call: ImageCall) -> ProviderRequest:
         """Invoke the model; the operator's choice of it comes first."""
@@ -286,29 +235,13 @@ def _family(model: str) -> Table | None:
     """
     if not (found := _ID.fullmatch(model.rpartition("/")[2])):
         return None
-    return next(table for prefix, table in _FAMILIES.items() if found[1].startswith(prefix))
-
-
-def _region(credentials: Credentials) -> str:
-    return credentials["aws_region"] or "us-east-1"
+    return next(table for start, table in _FAMILIES if found[1].startswith(start))
 
 
 def _bears_a_key(credentials: Credentials) -> bool:
     """Tell whether the API key itself is the credential; an access key comes before it."""
     way = credentials["aws_auth_type"]
-    has_access_key = bool(credentials["aws_access_key_id"])
-    return way == "apiKey" or (way != "assumedRole" and not has_access_key)
-
-
-def _signed(outgoing: Outgoing, credentials: Credentials, service: str) -> Mapping[str, str]:
-    return sigv4(
-        outgoing,
-        service=service,
-        region=_region(credentials),
-        access_key_id=credentials["aws_access_key_id"],
-        secret_access_key=credentials["aws_secret_access_key"],
-        session_token=credentials["aws_session_token"],
-    )
+    return way == "apiKey" or (way != "assumedRole" and not credentials["aws_access_key_id"])
 
 
 def _pictures(tree: Any) -> Iterator[Image]:
@@ -338,46 +271,6 @@ def _objection(tree: Any) -> str:
         status if "moderated" in status.lower() else "",
     ]
     return next((words for words in said if words and isinstance(words, str)), "")
-
-
-def _assumed(credentials: Credentials, time: float) -> GrantFlow:
-    """Ask STS for the role's own keys, signed with the access key.
-
-    Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
-    """
-    url = f"https://sts.{_region(credentials)}.amazonaws.com/"
-    wanted = {
-        "Action": "AssumeRole",
-        "Version": "2011-06-15",
-        "RoleArn": credentials["aws_role_arn"],
-        "RoleSessionName": "easel",
-        "DurationSeconds": str(_SESSION_SECONDS),
-    }
-    if external_id := credentials["aws_external_id"]:
-        wanted["ExternalId"] = external_id
-    content = urlencode(wanted).encode()
-    outgoing = Outgoing("POST", url, _FORM, content, time)
-    headers = {**_FORM, **_signed(outgoing, credentials, "sts")}
-    reply = yield ProviderRequest(url=url, headers=headers, content=content, signed=False)
-    names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
-    key_id, secret, token = (_element(reply, name) for name in names)
-    if not (reply.ok and key_id and secret and token):
-        raise _not_assumed(reply)
-    options = {"aws_access_key_id": key_id, "aws_secret_access_key": secret}
-    return Grant({**options, "aws_session_token": token}, _SESSION_SECONDS)
-
-
-def _element(reply: ProviderReply, name: str) -> str:
-    """Read the text of an element; a parser for all of XML would be more than these few need."""
-    found = re.search(rf"<{name}>([^<]*)</{name}>", reply.body.decode(errors="replace"))
-    return found[1].strip() if found else ""
-
-
-def _not_assumed(reply: ProviderReply) -> ProviderError:
-    said = _element(reply, "Message")
-    if reply.ok:
-        return ProviderError("AWS STS answered without the role's keys.")
-    return failure(reply, message=said and f"the role could not be assumed: {said}")
 
 
 ADAPTER = Bedrock()

@@ -41,8 +41,8 @@ from tests.adapters.transcripts import (
 )
 
 SHARED = {
-    *("contract", "errors", "openai_shape", "params", "paths", "polling", "reading"),
-    *("signing", "sizes"),
+    *("aws", "contract", "entra", "errors", "openai_shape", "params", "paths", "polling"),
+    *("reading", "signing", "sizes"),
 }
 """Modules of `adapters` that are no provider."""
 

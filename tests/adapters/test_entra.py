@@ -1,0 +1,68 @@
+"""Microsoft Entra ID: values that keep their place, and tokens."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs
+
+import pytest
+
+from adapters.contract import Credentials, Grant, ProviderReply
+from adapters.entra import NEEDED, OPTIONS, token
+from adapters.errors import ImageError
+
+PATTERNS = {option.name: option.pattern for option in OPTIONS}
+APPLICATION = dict(zip(NEEDED, ("contoso.example", "id-1", "test-secret-0123456789"), strict=True))
+
+
+def granted(reply: ProviderReply) -> Grant:
+    flow = token(Credentials("", APPLICATION))
+    next(flow)
+    with pytest.raises(StopIteration) as end:
+        flow.send(reply)
+    grant: Grant = end.value.value
+    return grant
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("azure_entra_tenant_id", "common/oauth2"), ("azure_entra_scope", "https://a b")],
+)
+def test_a_value_that_would_leave_its_place_is_not_of_the_form(option: str, value: str) -> None:
+    assert not re.fullmatch(PATTERNS[option], value)
+
+
+@pytest.mark.parametrize("chosen", ["", "https://ai.azure.com/.default"])
+def test_the_scope_is_that_of_cognitive_services_or_the_one_chosen(chosen: str) -> None:
+    request = next(token(Credentials("", {**APPLICATION, "azure_entra_scope": chosen})))
+    scope = parse_qs(request.content or b"")[b"scope"][0].decode()
+    assert scope == (chosen or "https://cognitiveservices.azure.com/.default")
+    assert not request.signed
+
+
+def test_a_token_lasts_as_long_as_entra_says() -> None:
+    grant = granted(ProviderReply(body=b'{"access_token": "t", "expires_in": 3599}'))
+    assert (grant.options, grant.seconds) == ({"azure_ad_token": "t"}, 3599)
+
+
+def test_a_token_that_does_not_say_how_long_it_lasts_is_short() -> None:
+    assert granted(ProviderReply(body=b'{"access_token": "t"}')).seconds == 300
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "ours"),
+    [
+        (200, b"{}", 502),
+        (400, b'{"error_description": "AADSTS90002: Tenant not found."}', 401),
+        (401, b'{"error": "invalid_client"}', 401),
+        (429, b"", 429),
+        (500, b"<html>", 502),
+    ],
+)
+def test_no_token_is_an_error(status: int, body: bytes, ours: int) -> None:
+    flow = token(Credentials("", APPLICATION))
+    next(flow)
+    with pytest.raises(ImageError) as caught:
+        flow.send(ProviderReply(status, body=body))
+    assert caught.value.status == ours
+    assert "test-secret" not in caught.value.message
