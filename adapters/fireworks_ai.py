@@ -19,10 +19,12 @@ A filtered picture is an HTTP 200 that says so in a header, in an entry or in th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
+from adapters import sizes
 from adapters.contract import (
     Adapter,
     Answer,
@@ -36,54 +38,43 @@ from adapters.errors import ProviderError, failure, no_picture, refusal, told
 from adapters.params import Param, Table
 from adapters.paths import model_path
 from adapters.polling import poll
-from adapters.reading import at, items_at, text_at
-from adapters.sizes import pixels, ratio, reduced_ratio
+from adapters.reading import items_at, pick, text_at
 
 _RATIOS = ("1:1", "21:9", "16:9", "3:2", "5:4", "4:5", "2:3", "9:16", "9:21", "4:3", "3:4")
-_SEED = Param("seed", kind=int, low=0)
 _SAFETY_CHECK = Param("safety_check", kind=bool)
+_COMMON = (Param("prompt"), Param("seed", kind=int, low=0))
 
 # What stands below `headers` goes there; the rest is the body.
+_ACCEPT = {"png": "image/png", "jpeg": "image/jpeg"}
 _FLUX = Table(
     (
-        Param("prompt"),
-        Param("size", to=ratio(_RATIOS)),
+        *_COMMON,
+        Param("size", to=sizes.ratio(_RATIOS)),
         Param("aspect_ratio", choices=_RATIOS),
-        Param(
-            "output_format",
-            "headers.accept",
-            to={"png": "image/png", "jpeg": "image/jpeg"},
-            default="image/png",
-        ),
-        Param(
-            "output_compression",
-            kind=int,
-            to=lambda percent: {"headers.jpeg-quality": str(percent)},
-        ),
+        Param("output_format", "headers.accept", to=_ACCEPT, default="image/png"),
+        Param("output_compression", to=lambda percent: {"headers.jpeg-quality": str(percent)}),
         Param("num_inference_steps", kind=int, low=1),
         Param("guidance_scale", kind=float, low=0),
-        _SEED,
         _SAFETY_CHECK,
     )
 )
 _KONTEXT = Table(
     (
-        Param("prompt"),
-        Param("size", to=reduced_ratio()),
+        *_COMMON,
+        Param("size", to=sizes.reduced_ratio()),
         Param("aspect_ratio", pattern=r"[1-9]\d?:[1-9]\d?"),
         Param("output_format", choices=("png", "jpeg")),
         Param("input_image", about="a URL or a data: URL"),
         Param("prompt_upsampling", kind=bool),
         Param("safety_tolerance", kind=int, low=0, high=6),
-        _SEED,
     )
 )
 _SDXL = Table(
     (
         Param("prompt"),
         Param("negative_prompt"),
-        Param("size", to=pixels(low=512, high=1024, step=8)),
-        Param("n", "samples", kind=int, low=1, high=10),
+        Param("size", to=sizes.pixels(low=512, high=1024, step=8)),
+        Param("n", "samples", high=10),
         Param("cfg_scale", kind=float, low=0),
         Param("sampler"),
         Param("steps", kind=int, low=10, high=150),
@@ -93,14 +84,16 @@ _SDXL = Table(
         _SAFETY_CHECK,
     )
 )
+_FAMILIES = (
+    ("flux-kontext", _KONTEXT, "/workflows/{}"),
+    ("flux-", _FLUX, "/workflows/{}/text_to_image"),
+    ("", _SDXL, "/image_generation/{}"),
+)
 
-# How a job or a picture can end. The names of moderation are those of the maker of FLUX.
-_DONE = frozenset({"Ready"})
-_FILTERED = frozenset({"Request Moderated", "Content Moderated"})
-_FAILED = frozenset({"Error", "Failed", "Task not found"})
-_SETTLED = _DONE | _FILTERED | _FAILED
-_GOOD = ("", "SUCCESS")
-_CONTENT_FILTERED = "CONTENT_FILTERED"
+# How a picture or a job can end. The names of moderation are those of the maker of FLUX.
+_GOOD = frozenset({"", "SUCCESS", "Ready"})
+_FILTERED = frozenset({"CONTENT_FILTERED", "Request Moderated", "Content Moderated"})
+_FAILED = frozenset({"ERROR", "Error", "Failed", "Task not found"})
 
 
 class Fireworks(Adapter):
@@ -125,45 +118,39 @@ class Fireworks(Adapter):
 
     def table(self, model: str) -> Table:
         """Give the table of the family, by the last part of the model's name."""
-        return _family(model)
+        return _family(model)[0]
 
     def flow(self, call: ImageCall) -> Flow:
         """Ask once; for Kontext, submit and wait."""
-        if _family(call.model) is not _KONTEXT:
+        if self.table(call.model) is not _KONTEXT:
             return (yield from super().flow(call))
-        reply = self.checked((yield self.request(call)))
+        submitted = self.request(call)
+        reply = self.checked((yield submitted))
         if not (job := text_at(reply.json(), "request_id")):
             raise ProviderError("The provider took the job without giving it an id.")
-        question = ProviderRequest(f"/workflows/{_path(call)}/get_result", json={"id": job})
-        reply = yield from poll(self, question, _is_settled, limit=120)
-        return self.answer(call, reply)
+        question = ProviderRequest(f"{submitted.path}/get_result", json={"id": job})
+        return self.answer(call, (yield from poll(self, question, _is_settled, limit=120)))
 
     def request(self, call: ImageCall) -> ProviderRequest:
         """Give the request of the model's family."""
-        family, body = _family(call.model), dict(call.fields)
-        headers = body.pop("headers", {})
-        if family is _FLUX:
-            return ProviderRequest(
-                f"/workflows/{_path(call)}/text_to_image", json=body, headers=headers
-            )
-        place = "workflows" if family is _KONTEXT else "image_generation"
-        headers = {"accept": "application/json"}
-        return ProviderRequest(f"/{place}/{_path(call)}", json=body, headers=headers)
+        path, body = _family(call.model)[1], dict(call.fields)
+        headers = body.pop("headers", {"accept": "application/json"})
+        return ProviderRequest(path.format(_full_name(call.model)), json=body, headers=headers)
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures that were not filtered, whichever way they came."""
         del call
-        if reply.media_type.startswith("image/") and reply.body:
-            return Answer((_picture(reply),))
-        tree = reply.json()
-        if images := tuple(_pictures(tree)):
+        in_bytes = reply.media_type.startswith("image/")
+        made = [_in_bytes(reply)] if in_bytes else list(_in_json(reply.json()))
+        good = (image for outcome, image in made if outcome in _GOOD)
+        if images := tuple(image for image in good if image.data or image.b64 or image.url):
             return Answer(images)
-        ends = {text_at(one, "finishReason") for one in (tree, *_entries(tree))}
-        ends.add(text_at(tree, "status"))
-        if ends & (_FILTERED | {_CONTENT_FILTERED}):
+        outcomes = {outcome for outcome, _ in made}
+        if outcomes & _FILTERED:
             raise refusal("the picture was filtered", provider_status=reply.status)
-        if ends & (_FAILED | {"ERROR"}):
-            raise ProviderError("The provider's job failed.", provider_status=reply.status)
+        if failed := outcomes & _FAILED:
+            said = ", ".join(sorted(failed))
+            raise ProviderError(f"The provider answered: {said}", provider_status=reply.status)
         raise no_picture(reply.status)
 
     def error(self, reply: ProviderReply) -> ProviderError:
@@ -174,56 +161,41 @@ class Fireworks(Adapter):
         return failure(reply)
 
 
-def _family(model: str) -> Table:
-    last = model.rpartition("/")[2]
-    if last.startswith("flux-kontext"):
-        return _KONTEXT
-    return _FLUX if last.startswith("flux-") else _SDXL
+def _family(model: str) -> tuple[Table, str]:
+    """Give the table and the path of a model's family."""
+    name = model.rpartition("/")[2]
+    return next((table, path) for start, table, path in _FAMILIES if name.startswith(start))
 
 
-def _path(call: ImageCall) -> str:
-    """Write the model's full name; a short one is of Fireworks' own account."""
-    model = call.model
+def _full_name(model: str) -> str:
+    """Write a model's full name; a short one is of Fireworks' own account."""
     full = model if "/" in model or not model else f"accounts/fireworks/models/{model}"
     return model_path(full, safe="/", example="flux-1-schnell-fp8")
 
 
 def _is_settled(reply: ProviderReply) -> bool:
-    return text_at(reply.json(), "status") in _SETTLED
+    return text_at(reply.json(), "status") in {"Ready"} | _FILTERED | _FAILED
 
 
-def _picture(reply: ProviderReply) -> Image:
-    """Read a picture that came as bytes; what became of it stands in the headers."""
-    finish, seed = reply.headers.get("finish-reason", ""), reply.headers.get("seed", "")
-    if finish == _CONTENT_FILTERED:
-        raise refusal("the picture was filtered", provider_status=reply.status)
-    if finish not in _GOOD:
-        raise ProviderError(f"The provider answered: {finish}", provider_status=reply.status)
-    extra = {"seed": int(seed)} if seed.isdecimal() else {}
-    return Image(data=reply.body, media_type=reply.media_type, extra=extra)
+def _in_bytes(reply: ProviderReply) -> tuple[str, Image]:
+    """Read a picture that came as bytes, and its outcome, which stands in the headers."""
+    seed = reply.headers.get("seed", "")
+    extra = {"seed": int(seed)} if re.fullmatch(r"[0-9]{1,10}", seed) else {}
+    picture = Image(data=reply.body, media_type=reply.media_type, extra=extra)
+    return reply.headers.get("finish-reason", ""), picture
 
 
-def _pictures(tree: Any) -> Iterator[Image]:
-    """Give the pictures of a JSON reply: an array, an object with base64, or a job's sample."""
-    for entry in _entries(tree):
-        b64, seed = text_at(entry, "base64"), at(entry, "seed")
-        if b64 and text_at(entry, "finishReason") in _GOOD:
-            yield _opened(b64, seed)
-    if text_at(tree, "finishReason") in _GOOD:
-        for b64 in items_at(tree, "base64"):
-            if b64 and isinstance(b64, str):
-                yield _opened(b64, at(tree, "seed"))
-    if text_at(tree, "status") in _DONE and (sample := text_at(tree, "result", "sample")):
-        yield Image.at(sample)
-
-
-def _entries(tree: Any) -> list[Any]:
-    return tree if isinstance(tree, list) else []
-
-
-def _opened(b64: str, seed: Any) -> Image:
-    """Read base64 with or without `data:…;base64,` before it."""
-    return Image(b64=b64.rpartition(",")[2], extra={"seed": seed} if isinstance(seed, int) else {})
+def _in_json(tree: Any) -> Iterator[tuple[str, Image]]:
+    """Read pictures and their outcomes: an array, an object with a list, or a job's sample."""
+    for entry in tree if isinstance(tree, list) else [tree]:
+        seed = pick(entry, "seed", kind=int)
+        extra = {} if seed is None else {"seed": seed}
+        for b64 in (text_at(entry, "base64"), *items_at(entry, "base64")):
+            # With or without `data:…;base64,` before it.
+            content = b64.rpartition(",")[2] if isinstance(b64, str) else ""
+            yield text_at(entry, "finishReason"), Image(b64=content, extra=extra)
+    if status := text_at(tree, "status"):
+        yield status, Image.at(text_at(tree, "result", "sample"))
 
 
 ADAPTER = Fireworks()
