@@ -136,12 +136,12 @@ class Bedrock(Adapter):
         "stability.stable-image-ultra-v1:1",
     )
     options: ClassVar[tuple[Option, ...]] = (
-        *aws.OPTIONS,
         Option(
             "aws_auth_type",
-            "apiKey or assumedRole; else the access key if there is one, and the API key if not",
+            "apiKey or assumedRole; without it, an access key comes before the API key",
             pattern=r"[A-Za-z]{1,32}",
         ),
+        *aws.OPTIONS,
         Option(
             "aws_bedrock_model",
             "the model, profile or ARN to invoke, whatever the client names",

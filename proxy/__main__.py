@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from ipaddress import ip_address
+from textwrap import fill
 
 import click
 
@@ -13,6 +14,7 @@ from proxy import __version__
 from proxy.local_key import local_key, new_key
 from proxy.settings import Settings, SettingsError, digest, embedded, load
 
+_WIDTH = 100
 _CONFIG = click.option(
     "--config",
     "config",
@@ -79,7 +81,7 @@ def check(config: str | None) -> None:
 @main.command()
 @click.argument("provider", required=False)
 def providers(provider: str | None) -> None:
-    """List the providers, or show one: its headers, models, and what is not confirmed."""
+    """List the providers, or show one: its models, its options, and what is not confirmed."""
     if provider is None:
         for name in adapters.PROVIDERS:
             adapter = adapters.adapter(name)
@@ -89,17 +91,18 @@ def providers(provider: str | None) -> None:
         _fail(f"there is no provider {provider!r}: `easel providers` lists them")
     adapter = adapters.adapter(provider)
     aliases = [alias for alias, name in adapters.ALIASES.items() if name == adapter.id]
-    for label, text in (
-        ("id", ", ".join([adapter.id, *aliases])),
-        ("name", adapter.name),
-        ("docs", adapter.docs),
-        ("models", ", ".join(adapter.models)),
-        ("unconfirmed", adapter.unconfirmed),
-    ):
-        if text:
-            click.echo(f"{label:<12} {text}")
-    for option in adapter.options:
-        click.echo(f"{option.header}\n             {option.about} (settings: {option.name})")
+    facts = {
+        "id": ", ".join([adapter.id, *aliases]),
+        "name": adapter.name,
+        "docs": adapter.docs,
+        "models": ", ".join(adapter.models),
+        "unconfirmed": adapter.unconfirmed,
+    }
+    click.echo(_in_columns(facts))
+    if adapter.options:
+        one = adapter.options[0]
+        click.echo(f"\nOptions (the header for {one.name} is {one.header}):\n")
+        click.echo(_in_columns({option.name: option.about for option in adapter.options}))
 
 
 @main.group()
@@ -138,6 +141,23 @@ def _with_local_key(settings: Settings) -> tuple[Settings, str]:
     key, path = local_key(settings.state_dir)
     click.echo(f"Gateway key: {key} (kept in {path.resolve()})")
     return replace(settings, api_keys={digest(key): "local"}), key
+
+
+def _in_columns(rows: dict[str, str]) -> str:
+    """Write labels and their texts side by side, long texts wrapped; no text, no row."""
+    width = max(map(len, rows)) + 2
+    return "\n".join(
+        fill(
+            text,
+            _WIDTH,
+            initial_indent=label.ljust(width),
+            subsequent_indent=" " * width,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for label, text in rows.items()
+        if text
+    )
 
 
 def _is_loopback(host: str) -> bool:
