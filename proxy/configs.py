@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -21,12 +22,42 @@ MAX_TIMEOUT_MS = 3_600_000
 
 
 class ConfigError(Exception):
-    """A config cannot be used: `path` says where (`targets[0].cache.mode`)."""
+    """A config cannot be used: `path` says where (`targets[0].cache.mode`).
 
-    def __init__(self, path: str, message: str) -> None:
+    `all` is everything that is wrong with it, this error first.
+    """
+
+    def __init__(self, path: str, message: str, others: Sequence[ConfigError] = ()) -> None:
         super().__init__(f"{path}: {message}" if path else message)
         self.path = path
         self.message = message
+        self.all: tuple[ConfigError, ...] = (self, *others)
+
+
+class Faults:
+    """Gathers what is wrong, to be raised as one `ConfigError`."""
+
+    def __init__(self) -> None:
+        self.errors: list[ConfigError] = []
+
+    def add(self, path: str, message: str) -> None:
+        """Note something that is wrong."""
+        self.errors.append(ConfigError(path, message))
+
+    @contextmanager
+    def noted(self, prefix: str = "") -> Iterator[None]:
+        """Note what the block raises, below `prefix`."""
+        try:
+            yield
+        except ConfigError as error:
+            for one in error.all:
+                self.add(prefix + one.path, one.message)
+
+    def raise_any(self) -> None:
+        """Raise if anything was wrong."""
+        if self.errors:
+            first, *others = self.errors
+            raise ConfigError(first.path, first.message, others)
 
 
 class CachePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,11 +116,13 @@ class Config:
     index: str = "config"
 
 
-_KNOWN = frozenset(field.name for field in msgspec.structs.fields(_Body))
-_NOTED = frozenset({"name", "weight", "metadata", "strict_open_ai_compliance"})
+KEYS = frozenset(field.name for field in msgspec.structs.fields(_Body))
+"""Keys of one level, beside a provider's own options."""
+NOTED = frozenset({"name", "weight", "metadata", "strict_open_ai_compliance"})
 """Keys without an effect on a single picture target, accepted."""
-_ONLY_TREE = frozenset({"strategy", "targets"})
-_LATER = frozenset(
+TREE = frozenset({"strategy", "targets"})
+"""Keys of a level that has others below it."""
+LATER = frozenset(
     {
         "retry",
         "cb_config",
@@ -114,69 +147,105 @@ def parse(raw: Any) -> Config:
     'config'
     >>> parse({"provider": "openai", "cache": {"mode": "exact"}})
     Traceback (most recent call last):
-    proxy.configs.ConfigError: cache: `mode` must be one of: simple, semantic
+    proxy.configs.ConfigError: cache.mode: must be one of: simple, semantic
     """
     if not isinstance(raw, dict):
         raise ConfigError("", "a config must be a JSON object")
-    if not raw.keys() & _ONLY_TREE:
-        return _level(raw, "", "config")
+    if not raw.keys() & TREE:
+        return _level(raw)
     return _single(raw)
 
 
 def _single(raw: dict[str, Any]) -> Config:
     """Read a config whose strategy has a single target."""
     targets = raw.get("targets")
-    strategy = raw.get("strategy", {"mode": "single"})
+    outer = inner = Config()
+    faults = Faults()
+    with faults.noted():
+        _check_strategy(raw.get("strategy", {"mode": "single"}), targets)
+    with faults.noted():
+        outer = _level({key: value for key, value in raw.items() if key not in TREE})
+    first = targets[0] if isinstance(targets, list) and targets else {}
+    with faults.noted("targets[0]."):
+        inner = _level(first if isinstance(first, dict) else {})
+    faults.raise_any()
+    inherited = {name: getattr(inner, name) or getattr(outer, name) for name in _INHERITED}
+    overrides = {**outer.override_params, **inner.override_params}
+    return replace(inner, **inherited, override_params=overrides, index="config.targets[0]")
+
+
+def _check_strategy(strategy: Any, targets: Any) -> None:
     mode = strategy.get("mode") if isinstance(strategy, dict) else None
     if mode not in ("single", "loadbalance", "fallback", "conditional"):
         message = "must be one of: single, loadbalance, fallback, conditional"
         raise ConfigError("strategy.mode", message)
     if not isinstance(targets, list) or not targets or not isinstance(targets[0], dict):
         raise ConfigError("targets", "must be a list with at least one config object")
-    if len(targets) > 1 or mode == "conditional":
-        raise ConfigError("targets", f"the strategy {mode!r} is not supported yet, one target is")
-    outer = {key: value for key, value in raw.items() if key not in _ONLY_TREE}
-    _level(outer, "", "config")
-    inherited = {key: outer[key] for key in _INHERITED if outer.get(key)}
-    merged = {**inherited, **targets[0]}
-    if overrides := outer.get("override_params"):
-        merged["override_params"] = {**overrides, **(targets[0].get("override_params") or {})}
-    return _level(merged, "targets[0].", "config.targets[0]")
+    if mode == "conditional":
+        raise ConfigError("strategy.mode", "conditional is not supported yet")
+    if len(targets) > 1:
+        raise ConfigError("targets", "several targets are not supported yet: give one")
 
 
-def _level(raw: dict[str, Any], prefix: str, index: str) -> Config:
+def _level(raw: dict[str, Any]) -> Config:
     """Check the keys of one level."""
     known: dict[str, Any] = {}
     options: dict[str, str] = {}
+    faults = Faults()
     for key, value in raw.items():
-        if key in _LATER or key in _ONLY_TREE:
-            raise ConfigError(prefix + key, "is not supported here")
-        if value is None or key in _NOTED:
+        if key in LATER or key in TREE:
+            faults.add(key, "is not supported here")
+        elif value is None or key in NOTED:
             continue
-        if key in _KNOWN:
-            known[key] = value
+        elif key in KEYS:
+            with faults.noted():
+                known[key] = _typed(key, value)
         elif isinstance(value, str):
             options[key] = value
         else:
-            raise ConfigError(prefix + key, _unknown(key))
-    body = _typed(known, prefix)
-    fields = {name: getattr(body, name) for name in _KNOWN}
-    if body.request_timeout is not None:
-        fields["request_timeout"] = body.request_timeout / 1000
-    return Config(**fields, options=options, index=index)
+            faults.add(key, "is not a key of a config" + nearest(key, KEYS | TREE))
+    faults.raise_any()
+    if timeout := known.get("request_timeout"):
+        known["request_timeout"] = timeout / 1000
+    return Config(**known, options=options)
 
 
-def _typed(known: dict[str, Any], prefix: str) -> _Body:
+def _typed(key: str, value: Any) -> Any:
     try:
-        return msgspec.convert(known, _Body, strict=False)
+        body = msgspec.convert({key: value}, _Body, strict=False)
     except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at `$")
-        path = place.rstrip("`").removeprefix(".")
-        raise ConfigError((prefix + path).rstrip("."), message[:1].lower() + message[1:]) from None
+        place, message = explained(error)
+        raise ConfigError(place or key, message) from None
+    return getattr(body, key)
 
 
-def _unknown(key: str) -> str:
-    return "is not a key of a config" + nearest(key, _KNOWN | _ONLY_TREE)
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a mapping of keys to values",
+}
+
+
+def explained(error: msgspec.ValidationError) -> tuple[str, str]:
+    """Give the place (`cache.max_age`) and a sentence for what msgspec found.
+
+    A value is never shown: it may be a secret.
+    """
+    said, _, place = str(error).partition(" - at `$")
+    place = place.rstrip("`").removeprefix(".")
+    if expected := re.match(r"Expected `(\w+)", said):
+        return place, f"must be {_KINDS.get(expected[1], expected[1])}"
+    if missing := re.match(r"Object missing required field `(\w+)`", said):
+        return place, f"needs '{missing[1]}'"
+    if unknown := re.match(r"Object contains unknown field `(.*)`", said):
+        hint = nearest(unknown[1], frozenset(CachePolicy.__struct_fields__))
+        return f"{place}.{unknown[1]}", "is not known here" + hint
+    if ours := re.match(r"`(\w+)` (.+)", said):
+        return f"{place}.{ours[1]}".removeprefix("."), ours[2]
+    return place, said
 
 
 def nearest(name: str, known: frozenset[str] | set[str]) -> str:
@@ -185,6 +254,6 @@ def nearest(name: str, known: frozenset[str] | set[str]) -> str:
     >>> nearest("virtual_keey", {"virtual_key", "cache"})
     '; did you mean virtual_key?'
     """
-    clean = re.sub(r"[^A-Za-z0-9_.@-]", "?", name)[:64]
-    found = difflib.get_close_matches(clean, sorted(known), n=1)
-    return f"; did you mean {found[0]}?" if found else ""
+    spelled = {word.lower(): word for word in sorted(known)}
+    found = difflib.get_close_matches(name.lower()[:64], spelled, n=1)
+    return f"; did you mean {spelled[found[0]]}?" if found else ""
