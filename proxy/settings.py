@@ -9,24 +9,36 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path as FilePath
 from typing import Any
 
 import msgspec
-from yarl import URL
 
 import adapters
 from adapters.contract import Adapter, Credentials
 from proxy import configs
-from proxy.configs import Config, ConfigError, nearest
+from proxy.configs import Config, Faults, explained, nearest
+from proxy.credentials import (
+    NOT_SENDABLE,
+    check_config,
+    checked_host,
+    credentials_for,
+    named,
+    sendable,
+)
 from proxy.yaml_source import Path, Problem, Source
 
 _MB = 1024 * 1024
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _MIN_KEY = 16
+_TRUSTED = "TRUSTED_CUSTOM_HOSTS"
+
+_NOT_A_HOST = "must be a host name, an address or *.domain, without scheme, port or path"
 
 
 class SettingsError(Exception):
@@ -132,22 +144,19 @@ class Settings:
 
 def embedded(environ: Mapping[str, str] | None = None) -> Settings:
     """Give the settings that hold without a file: this machine only, the demo provider."""
-    demo = adapters.adapter(adapters.DEMO)
-    environ = os.environ if environ is None else environ
-    return Settings(
-        virtual_keys={demo.id: VirtualKey(demo.id, demo, Credentials())},
-        trusted_custom_hosts=_csv(environ.get("TRUSTED_CUSTOM_HOSTS", "")),
-    )
+    demo = adapters.adapter(adapters.DEMO).id
+    return parse(f"virtual_keys: {{{demo}: {{provider: {demo}}}}}", environ=environ)
 
 
-_SECTIONS: dict[str, type[_Section]] = {
+SECTIONS: dict[str, type[_Section]] = {
     "server": Server,
     "limits": Limits,
     "timeouts": Timeouts,
     "cache": Cache,
     "log": Log,
 }
-KEYS = frozenset(_SECTIONS) | {
+"""The sections whose keys are all numbers or words of ours."""
+KEYS = frozenset(SECTIONS) | {
     "api_keys",
     "virtual_keys",
     "configs",
@@ -180,68 +189,65 @@ def parse(
     """Read and check the text of a settings file; raises `SettingsError`."""
     environ = os.environ if environ is None else environ
     source = Source(text, file, environ)
-    problems = source.problems
-    data = source.data
-    if not isinstance(data, dict):
-        raise SettingsError(
-            [Problem(file, 1, "", "must be a mapping of keys to values"), *problems]
-        )
-    problems += [
-        source.problem((key,), "is not a setting" + nearest(key, KEYS))
-        for key in data
-        if key not in KEYS
-    ]
-    reader = _Reader(source, problems)
+    if not isinstance(source.data, dict):
+        source.data = {}
+        source.wrong((), "must be a mapping of keys to values")
+    reader = _Reader(source)
+    reader.unknown((), source.data, KEYS)
     settings = Settings(
         **reader.sections(),
         api_keys=reader.api_keys(),
         virtual_keys=(virtual_keys := reader.virtual_keys()),
         configs=reader.configs(virtual_keys),
-        trusted_custom_hosts=reader.trusted_hosts() | _csv(environ.get("TRUSTED_CUSTOM_HOSTS", "")),
+        trusted_custom_hosts=reader.trusted_hosts(environ.get(_TRUSTED, "")),
         state_dir=reader.text("state_dir", ".easel"),
     )
-    if problems:
-        raise SettingsError(sorted(problems, key=lambda problem: problem.line))
+    if source.problems:
+        raise SettingsError(sorted(source.problems, key=lambda problem: problem.line))
     return settings
 
 
 class _Reader:
-    """Reads one section after the other, collecting problems instead of stopping at the first."""
+    """Reads one section after the other, noting problems instead of stopping at the first."""
 
-    def __init__(self, source: Source, problems: list[Problem]) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
-        self.problems = problems
+        self.wrong = source.wrong
 
-    def wrong(self, path: Path, message: str) -> None:
-        self.problems.append(self.source.problem(path, message))
+    def unknown(self, path: Path, keys: Iterable[str], known: frozenset[str]) -> None:
+        """Note the keys that are not known here."""
+        for key in keys:
+            if key not in known:
+                self.wrong((*path, key), "is not a setting" + nearest(key, known))
+
+    def value(self, name: str, default: Any) -> Any:
+        """Give what stands at a key of the top; nothing there is the default."""
+        found = self.source.data.get(name)
+        return default if found is None else found
 
     def sections(self) -> dict[str, Any]:
-        return {name: self.section(name, kind) for name, kind in _SECTIONS.items()}
+        return {name: self.section(name, kind) for name, kind in SECTIONS.items()}
 
     def section(self, name: str, kind: type[_Section]) -> _Section:
         """Read a section; whatever is wrong in it is left at its default after being noted."""
-        raw = self.source.data.get(name)
-        if raw is None:
-            return kind()
+        raw = self.value(name, {})
         if not isinstance(raw, dict):
-            self.wrong((name,), "must be a mapping")
+            self.wrong((name,), "must be a mapping of keys to values")
             return kind()
+        known = frozenset(kind.__struct_fields__)
+        self.unknown((name,), raw, known)
         good: dict[str, Any] = {}
-        for key, value in raw.items():
-            if key not in kind.__struct_fields__:
-                known = frozenset(kind.__struct_fields__)
-                self.wrong((name, key), "is not a setting" + nearest(key, known))
-                continue
+        for key in filter(known.__contains__, raw):
             try:
-                msgspec.convert({key: value}, kind, strict=False)
+                msgspec.convert({key: raw[key]}, kind, strict=False)
             except msgspec.ValidationError as error:
-                self.wrong((name, key), str(error).partition(" - at")[0])
+                self.wrong((name, key), explained(error)[1])
             else:
-                good[key] = value
+                good[key] = raw[key]
         return msgspec.convert(good, kind, strict=False)
 
     def text(self, name: str, default: str) -> str:
-        value = self.source.data.get(name, default)
+        value = self.value(name, default)
         if isinstance(value, str) and value:
             return value
         self.wrong((name,), "must be a text that is not empty")
@@ -249,24 +255,23 @@ class _Reader:
 
     def entries(self, name: str) -> Iterator[tuple[str, dict[str, Any], Path]]:
         """Walk the named mappings of a section."""
-        raw = self.source.data.get(name) or {}
+        raw = self.value(name, {})
         if not isinstance(raw, dict):
             self.wrong((name,), "must be a mapping of names to mappings")
             return
         for key, entry in raw.items():
             path = (name, key)
-            if not _SLUG.fullmatch(key):
+            if not is_name(key):
                 self.wrong(path, "a name has letters, digits, '.', '_' and '-' only")
             elif not isinstance(entry, dict):
-                self.wrong(path, "must be a mapping")
+                self.wrong(path, "must be a mapping of keys to values")
             else:
                 yield key, entry, path
 
     def api_keys(self) -> dict[bytes, str]:
         keys: dict[bytes, str] = {}
         for name, entry, path in self.entries("api_keys"):
-            for key in entry.keys() - {"key"}:
-                self.wrong((*path, key), "is not a setting" + nearest(key, {"key"}))
+            self.unknown(path, entry, frozenset({"key"}))
             found = self.key_digest(entry.get("key"), path)
             if found in keys:
                 self.wrong(path, f"has the same key as {keys[found]}")
@@ -275,16 +280,20 @@ class _Reader:
         return keys
 
     def key_digest(self, key: Any, path: Path) -> bytes:
-        if not isinstance(key, str):
-            self.wrong(path, "needs 'key': a text, or sha256:… of it (easel keys new makes one)")
-            return b""
-        if _DIGEST.fullmatch(key):
+        """Give the digest of an API key, empty after noting what is wrong with it."""
+        if key is None:
+            self.wrong(path, "needs 'key': `easel keys new` makes one")
+        elif not isinstance(key, str):
+            self.wrong((*path, "key"), "must be a text (put it in quotes)")
+        elif _DIGEST.fullmatch(key):
             return bytes.fromhex(key.removeprefix("sha256:"))
-        if key.startswith("sha256:"):
+        elif key.lower().startswith("sha256:"):
             self.wrong((*path, "key"), "sha256: must be followed by 64 lower-case hex digits")
-        elif key and len(key) < _MIN_KEY:
+        elif len(key) < _MIN_KEY:
             self.wrong((*path, "key"), f"must be at least {_MIN_KEY} characters long")
-        elif key:
+        elif not sendable(key):
+            self.wrong((*path, "key"), NOT_SENDABLE)
+        else:
             return digest(key)
         return b""
 
@@ -296,96 +305,81 @@ class _Reader:
         }
 
     def virtual_key(self, slug: str, entry: dict[str, Any], path: Path) -> VirtualKey | None:
+        texts = {key: value for key, value in entry.items() if isinstance(value, str)}
+        for key in entry:
+            if key not in texts:
+                self.wrong((*path, key), "must be a text (put it in quotes)")
         adapter = self.provider(entry.get("provider"), path)
         if adapter is None:
             return None
-        for key, value in entry.items():
-            if not isinstance(value, str):
-                self.wrong((*path, key), "must be a text (put it in quotes)")
-                return None
-        raw = {key: value for key, value in entry.items() if key not in VIRTUAL_KEY_KEYS}
-        host = entry.get("custom_host", "")
-        try:
+        raw = {key: value for key, value in texts.items() if key not in VIRTUAL_KEY_KEYS}
+        host, credentials = texts.get("custom_host", ""), Credentials()
+        faults = Faults()
+        with faults.noted():
             checked_host(host)
-            credentials = credentials_for(adapter, entry.get("api_key", ""), raw)
-        except ConfigError as error:
-            self.wrong((*path, error.path), error.message)
-            return None
+        with faults.noted():
+            credentials = credentials_for(
+                adapter, texts.get("api_key", ""), raw, beside=VIRTUAL_KEY_KEYS
+            )
+        self.report(faults, path)
         if not host and (lack := adapter.lacks(credentials)):
             self.wrong(path, f"lacks {lack}")
         return VirtualKey(slug, adapter, credentials, host)
 
     def provider(self, name: Any, path: Path) -> Adapter | None:
-        if isinstance(name, str) and name in adapters.NAMES:
-            return adapters.adapter(name)
-        hint = nearest(name, adapters.NAMES) if isinstance(name, str) else ""
-        said = f"{name!r} is not a provider" if isinstance(name, str) else "needs 'provider'"
-        self.wrong((*path, "provider"), f"{said}{hint}; `easel providers` lists them")
-        return None
+        if name is None:
+            self.wrong(path, "needs 'provider'; `easel providers` lists them")
+        adapter, faults = None, Faults()
+        with faults.noted():
+            adapter = named(name) if isinstance(name, str) else None
+        self.report(faults, path)
+        return adapter
 
     def configs(self, virtual_keys: Mapping[str, VirtualKey]) -> dict[str, Config]:
         found: dict[str, Config] = {}
+        stored = {slug: virtual_key.adapter for slug, virtual_key in virtual_keys.items()}
+        names = self.value("virtual_keys", {})
+        slugs = frozenset(names if isinstance(names, dict) else ())
         for name, entry, path in self.entries("configs"):
-            try:
-                found[name] = self.config(entry, virtual_keys)
-            except ConfigError as error:
-                self.wrong((*path, *_steps(error.path)), error.message)
+            faults = Faults()
+            with faults.noted():
+                found[name] = configs.parse(entry)
+                check_config(found[name], stored, slugs)
+            self.report(faults, path)
         return found
 
-    def config(self, entry: dict[str, Any], virtual_keys: Mapping[str, VirtualKey]) -> Config:
-        config = configs.parse(entry)
-        slug = config.virtual_key or (config.provider or "").partition("@")[2]
-        if slug and slug not in virtual_keys:
-            key = "virtual_key" if config.virtual_key else "provider"
-            hint = nearest(slug, frozenset(virtual_keys))
-            raise ConfigError(key, f"{slug!r} is not in virtual_keys{hint}")
-        if config.provider and not slug:
-            if config.provider not in adapters.NAMES:
-                hint = nearest(config.provider, adapters.NAMES)
-                raise ConfigError("provider", f"{config.provider!r} is not a provider{hint}")
-            chosen = adapters.adapter(config.provider)
-            credentials_for(chosen, config.api_key or "", config.options)
-        checked_host(config.custom_host or "")
-        return config
+    def report(self, faults: Faults, path: Path) -> None:
+        """Note what was gathered, each at its own line."""
+        for error in faults.errors:
+            self.wrong((*path, *_steps(error.path)), error.message)
 
-    def trusted_hosts(self) -> frozenset[str]:
-        raw = self.source.data.get("trusted_custom_hosts") or []
-        if not isinstance(raw, list) or not all(isinstance(host, str) for host in raw):
+    def trusted_hosts(self, by_environment: str) -> frozenset[str]:
+        """Read the list of the file, and that of the environment, which adds to it."""
+        raw = self.value("trusted_custom_hosts", [])
+        if not isinstance(raw, list):
             self.wrong(("trusted_custom_hosts",), "must be a list of host names")
-            return frozenset()
-        return frozenset(host.strip().lower() for host in raw)
+            raw = []
+        more = [text for text in by_environment.split(",") if text.strip()]
+        for i, text in enumerate(raw):
+            if not _host(text):
+                self.wrong(("trusted_custom_hosts", i), _NOT_A_HOST)
+        if not all(map(_host, more)):
+            self.source.problems.append(Problem("environment", 0, _TRUSTED, _NOT_A_HOST))
+        return frozenset(map(_host, [*raw, *more]))
 
 
-def credentials_for(adapter: Adapter, api_key: str, raw: Mapping[str, str]) -> Credentials:
-    """Hold options against what an adapter declares, aliases resolved; raises `ConfigError`."""
-    names = {name: it for it in adapter.options for name in (it.name, *it.aliases)}
-    options: dict[str, str] = {}
-    for key, value in raw.items():
-        option = names.get(key)
-        if option is None:
-            hint = nearest(key, VIRTUAL_KEY_KEYS | names.keys())
-            raise ConfigError(key, f"is not an option of {adapter.id}{hint}")
-        if not re.fullmatch(option.pattern, value):
-            raise ConfigError(key, f"is not of the form {option.pattern}")
-        options[option.name] = value
-    if not re.fullmatch(r"[!-~]{0,8192}", api_key):
-        raise ConfigError("api_key", "must be printable ASCII without spaces")
-    return Credentials(api_key, options)
+def is_name(text: str) -> bool:
+    """Tell whether a text can name an API key, a virtual key or a config."""
+    return _SLUG.fullmatch(text) is not None
 
 
-def checked_host(host: str) -> str:
-    """Give a custom host back if it is an absolute http(s) URL; raises `ConfigError`."""
-    if not host:
-        return host
+def _host(text: object) -> str:
+    """Give a trusted host as it is compared, "" for what can be none."""
+    host = text.strip().lower() if isinstance(text, str) else ""
     try:
-        url = URL(host)
-        usable = url.scheme in ("http", "https") and bool(url.host) and url.port != 0
+        return ip_address(host).compressed
     except ValueError:
-        usable = False
-        url = URL()
-    if not usable or url.user or url.password or url.query_string or url.fragment:
-        raise ConfigError("custom_host", "must be a URL such as https://images.example.com/v1")
-    return host
+        return host if _HOST.fullmatch(host) else ""
 
 
 def _steps(path: str) -> Path:
@@ -396,10 +390,6 @@ def _steps(path: str) -> Path:
     """
     found = re.findall(r"([^.\[\]]+)|\[(\d+)\]", path)
     return tuple(name or int(number) for name, number in found)
-
-
-def _csv(text: str) -> frozenset[str]:
-    return frozenset(host.strip().lower() for host in text.split(",") if host.strip())
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

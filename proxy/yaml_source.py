@@ -1,7 +1,11 @@
-"""Reading a YAML file with `${ENV}` references, remembering the line of every key."""
+"""Reading a YAML file with `${ENV}` references, remembering the line of every key.
+
+The law: whatever the text is, nothing is raised, and no sentence holds a value of the file.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +15,36 @@ import yaml
 
 Path = tuple[str | int, ...]
 
-_REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_REFERENCE = re.compile(r"\$\$|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
+_SCALARS = frozenset(
+    f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")
+)
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+"""The whole numbers that can be sent to a provider."""
+_MOST_NODES = 100_000
+"""A file that repeats itself by aliases is small and becomes huge."""
+
+_ONE_CHARACTER = len("'\\t'")
+
+# What the YAML library says -> what to do about it.
+_HINTS: tuple[tuple[str, str], ...] = (
+    (r"'\t'", "indent with spaces, not with tabs"),
+    ("cannot start any token", "put the value in quotes"),
+    ("alias", "put a value that begins with * in quotes"),
+    ("anchor", "put a value that begins with & in quotes"),
+    ("another document", "a settings file is one document: take out the second ---"),
+    ("mapping values are not allowed", "check the indentation, or put the value in quotes"),
+    ("<block end>", "check the indentation, or put the value in quotes"),
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """Knows JSON's types only: a date stays text, as in `azure_api_version: 2025-04-01`."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in pairs if tag in _SCALARS]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +75,10 @@ def dotted(path: Path) -> str:
 
 
 class Source:
-    """A parsed file: `data` in plain types, and where each of its keys stands.
+    """A parsed file: `data` in JSON's types, and where each of its keys stands.
 
-    References are replaced in `data`; what could not be read is in `problems`.
+    References are replaced in `data`; what is wrong is gathered in `problems`; `lines` has the
+    line of every path.
     """
 
     def __init__(self, text: str, file: str, environ: Mapping[str, str]) -> None:
@@ -52,64 +86,130 @@ class Source:
         self.data: Any = {}
         self.problems: list[Problem] = []
         self._environ = environ
-        self._lines: dict[Path, int] = {}
-        loader = yaml.SafeLoader(text)
+        self.lines: dict[Path, int] = {}
+        self._faulty: list[Path] = []
+        self._left = _MOST_NODES
         try:
-            node = loader.get_single_node()
-            self.data = {} if node is None else self._read(loader, node, ())
+            self._parse(text)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark
-            line = mark.line + 1 if mark else 0
-            self.problems.append(Problem(file, line, "", f"not valid YAML: {error.problem}"))
-        except yaml.YAMLError as error:
-            self.problems.append(Problem(file, 0, "", f"not valid YAML: {error}"))
-        finally:
-            loader.dispose()
+            line = error.problem_mark.line + 1 if error.problem_mark else 0
+            self._unreadable(line, _told(error, text))
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            self._unreadable(line, f"a character that no text has (#x{error.character:02x})")
+        except RecursionError:
+            self._unreadable(0, "it is nested too deeply, or an alias holds itself")
 
     def line(self, path: Path) -> int:
         """Give the line of a key, or of the nearest thing that holds it; 0 when unknown."""
-        while path and path not in self._lines:
+        while path and path not in self.lines:
             path = path[:-1]
-        return self._lines.get(path, 0)
+        return self.lines.get(path, 0)
 
-    def problem(self, path: Path, message: str) -> Problem:
-        """Describe what is wrong at a path."""
-        return Problem(self.file, self.line(path), dotted(path), message)
+    def wrong(self, path: Path, message: str) -> None:
+        """Note what is wrong at a path, unless more is known already: one fault, one sentence."""
+        if not any(known[: len(path)] == path for known in self._faulty):
+            self._faulty.append(path)
+            self.problems.append(Problem(self.file, self.line(path), dotted(path), message))
 
-    def _read(self, loader: yaml.SafeLoader, node: yaml.Node, path: Path) -> Any:
-        self._lines.setdefault(path, node.start_mark.line + 1)
+    def _unreadable(self, line: int, why: str) -> None:
+        self.data = {}
+        self.problems.append(Problem(self.file, line, "", f"not valid YAML: {why}"))
+
+    def _parse(self, text: str) -> None:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            self.data = {} if node is None else self._read(loader, node, ())
+        finally:
+            loader.dispose()
+
+    def _read(self, loader: _Loader, node: yaml.Node, path: Path) -> Any:
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        self._left -= 1
+        if self._left < 0:
+            raise yaml.MarkedYAMLError(problem="it is too large", problem_mark=node.start_mark)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(loader, node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self._read(loader, item, (*path, i)) for i, item in enumerate(node.value)]
-        value = loader.construct_object(node)
-        return self._filled(value, path) if isinstance(value, str) else value
+        return self._scalar(loader, node, path)
 
-    def _mapping(self, loader: yaml.SafeLoader, node: yaml.MappingNode, path: Path) -> Any:
+    def _mapping(self, loader: _Loader, node: yaml.MappingNode, path: Path) -> Any:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be a word", problem_mark=key_node.start_mark
+                )
             key = str(key_node.value)
             place = (*path, key)
-            self._lines[place] = key_node.start_mark.line + 1
-            if key in mapping:
-                self.problems.append(self.problem(place, "stands here twice"))
-            mapping[key] = self._read(loader, value_node, place)
+            if key == "<<":
+                self.wrong(path, "merging with << is not supported: write the keys out")
+            elif key in mapping:
+                self.wrong(place, f"stands here and again in line {line}")
+            else:
+                self.lines[place] = line
+                mapping[key] = self._read(loader, value_node, place)
         return mapping
+
+    def _scalar(self, loader: _Loader, node: yaml.Node, path: Path) -> Any:
+        if node.tag not in _SCALARS:
+            self.wrong(path, "has a tag: put a value that begins with ! in quotes")
+            return None
+        try:
+            value = loader.construct_object(node)
+        except (ValueError, LookupError):  # `!!int abc`, or thousands of digits
+            self.wrong(path, "cannot be read: put it in quotes")
+            return None
+        if isinstance(value, str):
+            return self._filled(value, path)
+        if not _is_writable(value):
+            self.wrong(path, "is a number that JSON cannot hold")
+            return None
+        return value
 
     def _filled(self, text: str, path: Path) -> str:
         """Replace `${NAME}` and `${NAME:-default}`; `$$` stands for one dollar."""
 
         def value(match: re.Match[str]) -> str:
             name, default = match.groups()
-            if name is None:
+            if match[0] == "$$":
                 return "$"
+            if name is None:
+                self.wrong(path, "needs ${NAME} or ${NAME:-default}; $$ stands for a dollar sign")
+                return ""
             # As in a shell, `:-` serves for a variable that is empty too.
             found = self._environ.get(name) or default
             if found is None:
-                self.problems.append(
-                    self.problem(path, f"the environment variable {name} is not set")
-                )
+                self.wrong(path, f"the environment variable {name} is not set, or empty")
                 return ""
             return found
 
         return _REFERENCE.sub(value, text)
+
+
+def _is_writable(value: Any) -> bool:
+    """Tell whether JSON can hold a value."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or _SMALLEST <= value <= _LARGEST
+
+
+def _told(error: yaml.MarkedYAMLError, text: str) -> str:
+    """Say what the YAML library says, without what it quotes, and what to do about it."""
+    said = str(error.problem)
+    lines = text.splitlines()
+    mark = error.problem_mark
+    here = lines[mark.line] if mark and mark.line < len(lines) else ""
+    hint = next((hint for sign, hint in _HINTS if sign in f"{error.context} {said}"), "")
+    if "expected ',' or" in said and "${" in here:
+        hint = "between { } and [ ], put ${...} in quotes"
+    shown = re.sub(r"'[^']*'|\"[^\"]*\"", _without_the_files_words, said)
+    return f"{shown} ({hint})" if hint else shown
+
+
+def _without_the_files_words(quoted: re.Match[str]) -> str:
+    """Keep a quoted character, and words of the library's own, which stand in <>."""
+    return quoted[0] if len(quoted[0]) <= _ONE_CHARACTER or quoted[0][1] == "<" else "..."

@@ -16,6 +16,7 @@ from adapters.contract import Adapter, Credentials
 from adapters.errors import ImageError
 from proxy import configs
 from proxy.configs import MAX_TIMEOUT_MS, Config, ConfigError, nearest
+from proxy.credentials import credentials_for
 from proxy.errors import BadRequest
 from proxy.incoming import (
     DEPTH_LIMIT,
@@ -29,7 +30,7 @@ from proxy.incoming import (
 from proxy.plan import Caller, Plan, Target
 from proxy.routing import hosts
 from proxy.routing.forwarding import forwarded
-from proxy.settings import Settings, VirtualKey, credentials_for
+from proxy.settings import Settings, VirtualKey
 
 CONFIG_LIMIT = 32 * 1024
 
