@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set as AbstractSet
+from ipaddress import AddressValueError, IPv4Address
 
 from yarl import URL
 
 from proxy.errors import BadRequest
 
 _NAME = re.compile(r"(?:[a-z0-9-]{1,63}\.)*[a-z0-9-]{1,63}")
+_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
+"""What resolvers may take for an IPv4 address: its last part is a number."""
 _MAX_LABELS = 10
 _MAX_LENGTH = 2048
 _NEVER = frozenset(
@@ -38,13 +41,26 @@ def custom_host(text: str, trusted: AbstractSet[str]) -> URL:
     if "@" in text or "\\" in text or url.query_string or url.fragment:
         raise _bad("must not hold credentials, a query, a fragment or a backslash")
     host = url.host.lower()
-    if host in _NEVER or not (":" in host or _NAME.fullmatch(host)):
+    if host in _NEVER or not (":" in host or _NAME.fullmatch(host)) or _is_odd_number(host):
         raise _bad("names a host that cannot be used")
     if is_trusted(host, trusted):
         return url
     if host.count(".") >= _MAX_LABELS or host == "localhost" or host.endswith(_LOCAL_DOMAINS):
         raise _bad("names a private host; the operator can add it to trusted_custom_hosts")
     return url
+
+
+def _is_odd_number(host: str) -> bool:
+    """Tell the notations of IPv4 addresses that only some programs understand.
+
+    >>> [_is_odd_number(host) for host in ("127.1", "2130706433", "0x7f.1", "127.0.0.1", "4.com")]
+    [True, True, True, False, False]
+    """
+    try:
+        IPv4Address(host)
+    except AddressValueError:
+        return _NUMBER.fullmatch(host) is not None
+    return False
 
 
 def is_trusted(host: str, trusted: AbstractSet[str]) -> bool:

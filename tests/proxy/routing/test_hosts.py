@@ -22,6 +22,16 @@ NO_URLS = (
 )
 NO_HOSTS = (
     *("example.com.", "127.0.0.1.", "ex%61mple.com", "example.com%00.org", "a..b", ".com", "a_b.c"),
+    *(
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.0.0.0x1",
+        "0",
+        "1.2.3.4.5",
+        "256.1.1.1",
+    ),
     *("a" * 64 + ".com", "*.example.com", "exämple.com", "xn--exmple-cua.com"),
     *("metadata", "metadata.google.internal", "METADATA.azure.com", "instance-data", "0.0.0.0"),  # noqa: S104 - a name that is refused
 )
