@@ -9,7 +9,7 @@ redirect, keeps a cookie or heeds a proxy variable.
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Self
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
@@ -23,18 +23,23 @@ _METADATA = frozenset(
             "169.254.169.254",  # AWS, Azure, Google, and most others
             "169.254.170.2",  # AWS ECS task credentials
             "169.254.170.23",  # AWS EKS pod identity
+            "169.254.0.23",  # Tencent Cloud
+            "169.254.42.42",  # Scaleway
             "168.63.129.16",  # Azure's wire server
             "100.100.100.200",  # Alibaba Cloud
             "192.0.0.192",  # Oracle Cloud
             "fd00:ec2::254",  # AWS over IPv6
             "fd00:ec2::23",  # AWS EKS pod identity over IPv6
             "fd20:ce::254",  # Google over IPv6
+            "fe80::a9fe:a9fe",  # OpenStack over IPv6
         ),
     )
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
+_TRANSLATED = IPv6Network("::ffff:0:0:0/96")
 _V4_COMPATIBLE = IPv6Network("::/96")
+_PROTOCOL_ASSIGNMENTS = IPv4Network("192.0.0.0/24")
 _KEEPALIVE_SECONDS = 75
 _READ_BUFFER = 64 * 1024
 
@@ -105,6 +110,9 @@ def may_reach(text: str, *, private: bool) -> bool:
         return False
     if private:
         return True
+    # What the standard library calls global, by its version or always, and nobody else does.
+    if address in _PROTOCOL_ASSIGNMENTS or (address.version == 6 and address.is_site_local):  # noqa: PLR2004 - IPv6
+        return False
     return address.is_global and not address.is_reserved
 
 
@@ -114,7 +122,8 @@ def _inner(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
         return address
     if address in _NAT64_LOCAL:
         return IPv4Address(0)
-    if address in _NAT64 or (address in _V4_COMPATIBLE and int(address) > 1):
+    compatible = address in _V4_COMPATIBLE and int(address) > 1
+    if compatible or address in _NAT64 or address in _TRANSLATED:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return (
         address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1] or address
