@@ -102,6 +102,7 @@ class BlackForestLabs(Adapter):
     name = "Black Forest Labs"
     base_url = "https://api.bfl.ai/v1"
     docs = "https://docs.bfl.ai"
+    families = _FAMILIES
     models = (
         "flux-2-pro",
         "flux-2-max",
@@ -119,10 +120,6 @@ class BlackForestLabs(Adapter):
     domains = ("bfl.ai",)
     url_lifetime = 600
     unconfirmed = "the form of a 4xx other than 422; Retry-After on a 429; all delivery hosts"
-
-    def table(self, model: str) -> Table:
-        """Choose by the beginning of the model's name; what is new is taken for FLUX.2."""
-        return next(table for start, table in _FAMILIES if model.startswith(start))
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Put the key into `x-key`, its only place."""

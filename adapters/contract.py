@@ -8,8 +8,7 @@ generator, a *flow*: `reply = yield request`, until it returns an `Answer` or ra
     class Acme(Adapter):
         id, name, base_url = "acme", "Acme Pictures", "https://api.acme.test/v1"
 
-        def table(self, model: str) -> Table:
-            return _TABLE
+        families = (("", Table((Param("prompt"), Param("seed", kind=int)))),)
 
         def request(self, call: ImageCall) -> ProviderRequest:
             return ProviderRequest("/pictures", json={"model": call.model, **call.fields})
@@ -240,6 +239,8 @@ class Adapter:
     docs: ClassVar[str] = ""
     models: ClassVar[tuple[str, ...]] = ()
     """Models known today, the recommended one first; others are never refused on their name."""
+    families: ClassVar[tuple[tuple[str | tuple[str, ...], Table], ...]] = (("", Table(())),)
+    """Tables by how a model's name begins, the first that fits; the last, "", fits any name."""
     options: ClassVar[tuple[Option, ...]] = ()
     domains: ClassVar[tuple[str, ...]] = ()
     """Hosts (and all below them) that may get the credential beside the base URL's own origin."""
@@ -259,7 +260,7 @@ class Adapter:
 
     def table(self, model: str) -> Table:
         """Give the parameter table of the family that `model` belongs to."""
-        raise NotImplementedError
+        return next(table for start, table in self.families if model.startswith(start))
 
     def model_in_force(self, named: str, credentials: Credentials) -> str:
         """Name the model whose table holds: an option may replace or explain the client's."""

@@ -12,7 +12,6 @@ import orjson
 
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError, failure, no_picture, refusal
-from adapters.params import Table
 from adapters.reading import at, items_at, pick, text_at
 
 MODERATION_CODES = frozenset(
@@ -25,11 +24,6 @@ class OpenAIShape(Adapter):
     """A provider that speaks the client's shape."""
 
     openai_shaped: ClassVar[bool] = True
-
-    def table(self, model: str) -> Table:
-        """Give no rows: nothing is translated."""
-        del model
-        return Table(())
 
     def path(self, call: ImageCall) -> str:
         """Give the path below the base URL."""

@@ -140,6 +140,7 @@ class Replicate(Adapter):
     name = "Replicate"
     base_url = "https://api.replicate.com/v1"
     docs = "https://replicate.com/docs/reference/http"
+    families = _FAMILIES
     models = (
         "black-forest-labs/flux-schnell",
         "black-forest-labs/flux-dev",
@@ -161,10 +162,6 @@ class Replicate(Adapter):
         "ratios of models without a table; safety_tolerance of flux-2-*; invalid_fields in a 422; "
         "data: URLs as output; Retry-After on every 429"
     )
-
-    def table(self, model: str) -> Table:
-        """Choose by owner and name; a bare version or a deployment gets the general table."""
-        return next(table for start, table in _FAMILIES if model.startswith(start))
 
     def request(self, call: ImageCall) -> ProviderRequest:
         """Ask for a prediction, and to be kept waiting as long as Replicate does."""

@@ -89,6 +89,7 @@ class StabilityAI(Adapter):
     name = "Stability AI"
     base_url = "https://api.stability.ai"
     docs = "https://platform.stability.ai/docs/api-reference"
+    families = _FAMILIES
     models = (
         "stable-image-core",
         "stable-image-ultra",
@@ -104,10 +105,6 @@ class StabilityAI(Adapter):
         Option("stability_client_version", "your app's version", pattern=r"[!-~][ -~]{0,255}"),
     )
     unconfirmed = "sd3.5-flash and sd3-*; cfg_scale on sd3.5; webp on sd3; Retry-After on a 429"
-
-    def table(self, model: str) -> Table:
-        """Choose by the beginning of the model's name."""
-        return next(table for start, table in _FAMILIES if model.startswith(start))
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Add the bearer key, and what the options say of the app, each as its own header."""

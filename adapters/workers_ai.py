@@ -103,6 +103,7 @@ class WorkersAI(Adapter):
     name = "Cloudflare Workers AI"
     base_url = ""
     docs = "https://developers.cloudflare.com/workers-ai/models/"
+    families = _FAMILIES
     models = (
         "@cf/black-forest-labs/flux-2-klein-9b",
         "@cf/black-forest-labs/flux-2-klein-4b",
@@ -130,10 +131,6 @@ class WorkersAI(Adapter):
         """Ask for the account too."""
         account = credentials["workers_ai_account_id"]
         return super().lacks(credentials) or ("" if account else "workers_ai_account_id")
-
-    def table(self, model: str) -> Table:
-        """Choose by the beginning of the model's name."""
-        return next(table for start, table in _FAMILIES if model.startswith(start))
 
     def request(self, call: ImageCall) -> ProviderRequest:
         """Send JSON; FLUX.2 takes a form only, even for a prompt alone."""
