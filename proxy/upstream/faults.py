@@ -7,41 +7,51 @@ from contextlib import contextmanager
 
 import aiohttp
 
-from proxy.errors import BadRequest, UpstreamFailed
+from proxy.errors import BadRequest, GatewayError, UpstreamFailed
 from proxy.upstream.dialer import ForbiddenAddressError
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(*, by_provider: bool = False) -> Iterator[None]:
     """Turn what the client library raises into what a client of ours can be told.
 
-    No sentence holds an address, a URL or what the library said: they may hold a secret.
+    No sentence holds an address, a URL or what the library said, and no traceback shows it: they
+    may hold a secret. `by_provider`: it was a provider's reply that named the address.
     """
     try:
         yield
     except aiohttp.ClientConnectorError as error:
         if _forbidden(error.os_error):
-            raise BadRequest(
-                "The host leads to an address that may not be reached; the operator can add it "
-                "to trusted_custom_hosts.",
-                code="invalid_custom_host",
-                param="x-portkey-custom-host",
-                legacy="Invalid custom host",
-            ) from None
-        raise UpstreamFailed("The provider could not be connected to.") from error
-    except aiohttp.ConnectionTimeoutError as error:
-        raise UpstreamFailed("Connecting to the provider took too long.", status=504) from error
-    except aiohttp.ServerTimeoutError as error:
+            raise _refused(by_provider=by_provider) from None
+        raise UpstreamFailed("The provider could not be connected to.") from None
+    except aiohttp.ConnectionTimeoutError:
+        raise UpstreamFailed("Connecting to the provider took too long.", status=504) from None
+    except aiohttp.ServerTimeoutError:
         raise UpstreamFailed(
-            "The provider fell silent in the middle of its answer.", status=504, code="timeout"
-        ) from error
-    except (aiohttp.InvalidURL, ValueError) as error:
-        raise UpstreamFailed("The provider's URL cannot be used.", code="invalid_url") from error
-    except aiohttp.ClientError as error:
+            "The provider fell silent before its answer was whole.", status=504, code="timeout"
+        ) from None
+    except (aiohttp.InvalidURL, ValueError):
+        raise UpstreamFailed("The provider's URL cannot be used.", code="invalid_url") from None
+    except aiohttp.ClientError:
         raise UpstreamFailed(
             "The connection to the provider was lost before its answer was whole.",
             code="connection_lost",
-        ) from error
+        ) from None
+
+
+def _refused(*, by_provider: bool) -> GatewayError:
+    if by_provider:
+        return UpstreamFailed(
+            "The provider named an address that may not be reached; it was not followed.",
+            code="foreign_url",
+        )
+    return BadRequest(
+        "The host leads to an address that may not be reached; the operator can add it to "
+        "trusted_custom_hosts.",
+        code="invalid_custom_host",
+        param="x-portkey-custom-host",
+        legacy="Invalid custom host",
+    )
 
 
 def _forbidden(error: BaseException | None) -> bool:

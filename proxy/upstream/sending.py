@@ -32,7 +32,9 @@ async def exchange(
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[ClientResponse]:
     """Send one request and give the response, open, its body unread."""
-    url, private = address(target, request)
+    by_provider = bool(request.url)
+    with translated(by_provider=by_provider):
+        url, private = address(target, request)
     content_type, body = await encoded(request)
     headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "easel"}
     headers |= {name.lower(): value for name, value in request.headers.items()}
@@ -45,7 +47,7 @@ async def exchange(
         headers |= target.adapter.sign(outgoing, target.credentials)
         headers |= target.forwarded
     session = dialer.session(private=private)
-    with translated():
+    with translated(by_provider=by_provider):
         response = await _sent(session, request.method, url, headers, body or None)
     async with response:
         yield response

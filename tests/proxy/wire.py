@@ -11,7 +11,10 @@ from contextlib import asynccontextmanager
 
 from yarl import URL
 
-from tests.proxy.gateway import OURS, PATH, Answered, Gateway
+from tests.proxy.gateway import OURS, PATH, Answered, Gateway, gateway
+
+SECRET = "sk-stored/secret+0123456789"
+"""The credential of the virtual key."""
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _BODY = b'{"prompt":"a cube"}'
@@ -62,6 +65,14 @@ async def wire(*pieces: bytes, then: str = "close", pause: float = 0.0) -> Async
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+
+
+@asynccontextmanager
+async def gateway_at(url: str, more: str = "") -> AsyncIterator[Gateway]:
+    """Run a gateway whose virtual key `up` leads to a provider in OpenAI's shape at `url`."""
+    stored = f"{{provider: openai, api_key: {SECRET}, custom_host: '{url}/v1'}}"
+    async with gateway(f"virtual_keys: {{up: {stored}}}\n{more}") as ours:
+        yield ours
 
 
 def _break(writer: asyncio.StreamWriter) -> None:

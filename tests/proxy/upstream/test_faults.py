@@ -1,0 +1,130 @@
+"""What a client is told when a connection fails, and that it is told nothing else."""
+
+from __future__ import annotations
+
+import traceback
+
+import aiohttp
+import pytest
+from aiohttp import InvalidURL, web
+
+from proxy.errors import UpstreamFailed
+from proxy.upstream.conversation import SMALL
+from proxy.upstream.faults import translated
+from tests.proxy.gateway import Answered, Gateway, gateway_to
+from tests.proxy.wire import SECRET, gateway_at, wire
+
+UP = {"virtual_key": "up"}
+SOON = "timeouts: {idle: 0.2}\n"
+JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+LONG = JSON + b"content-length: %d\r\n\r\n" % (9 * SMALL)
+CHUNKED = JSON + b"transfer-encoding: chunked\r\n\r\n"
+EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+EVENT = b"event: a\ndata: {}\n\n"
+
+# What the provider writes, and what it does then -> our status and code.
+BEFORE_THE_ANSWER = {
+    "closes": ((), "close", 502, "connection_lost"),
+    "resets": ((), "reset", 502, "connection_lost"),
+    "is silent": ((), "silence", 504, "timeout"),
+    "cuts its head": ((b"HTTP/1.1 200 OK\r\ncontent-ty",), "close", 502, "connection_lost"),
+    "speaks nonsense": ((b"SSH-2.0-OpenSSH_9.9\r\n\r\n",), "close", 502, "connection_lost"),
+    "has no status": ((b"HTTP/1.1 OK\r\n\r\n",), "close", 502, "connection_lost"),
+    "has an endless header": ((b"HTTP/1.1 200 OK\r\nx: " + b"x" * 99_999,), "close", 502, None),
+    "has two lengths": (
+        (CHUNKED[:-2] + b"content-length: 9\r\n\r\n0\r\n\r\n",),
+        "close",
+        502,
+        "connection_lost",
+    ),
+}
+IN_THE_ANSWER = {
+    "closes": ((JSON + b"content-length: 9\r\n\r\n{",), "close", 502, "connection_lost"),
+    "resets": ((JSON + b"content-length: 9\r\n\r\n{",), "reset", 502, "connection_lost"),
+    "is silent": ((JSON + b"content-length: 9\r\n\r\n{",), "silence", 504, "timeout"),
+    "cuts a chunk": ((CHUNKED + b"9\r\n{",), "close", 502, "connection_lost"),
+    "leaves out the last chunk": ((CHUNKED + b"2\r\n{}\r\n",), "close", 502, "connection_lost"),
+    "has a chunk that is none": ((CHUNKED + b"zz\r\n{}\r\n",), "close", 502, "connection_lost"),
+}
+FAULTS = [*BEFORE_THE_ANSWER.items(), *IN_THE_ANSWER.items()]
+RELAYED = {
+    "long JSON": (LONG, b"x" * (2 * SMALL)),
+    "chunks": (CHUNKED, b"20000\r\n" + b"x" * 0x20000 + b"\r\n"),
+    "events": (EVENTS.replace(b"\r\n\r\n", b"\r\ncontent-length: 99\r\n\r\n"), EVENT),
+}
+Script = tuple[tuple[bytes, ...], str, int, str | None]
+
+
+@pytest.mark.parametrize("script", [it for _, it in FAULTS], ids=[name for name, _ in FAULTS])
+async def test_a_provider_that_breaks_off_is_a_failure_with_a_name(script: Script) -> None:
+    pieces, then, status, code = script
+    async with wire(*pieces, then=then) as url, gateway_at(url, SOON) as ours:
+        got = await ours.draw(**UP)
+        assert (got.status, got.error["code"]) == (status, code or got.error["code"])
+        assert_all_is_said(got)
+
+
+def assert_all_is_said(got: Answered) -> None:
+    """Hold a failure at a provider against what every one of them tells."""
+    assert got.error["type"] == "server_error"
+    assert got.headers["x-portkey-gateway-exception"] == "true"
+    assert got.headers["x-portkey-provider"] == "openai"
+    assert got.headers["x-portkey-trace-id"]
+    assert SECRET not in got.body.decode() + str(got.headers)
+
+
+async def test_a_closed_port_is_a_failure_with_a_name() -> None:
+    async with wire() as url:
+        pass
+    async with gateway_at(url) as ours:
+        got = await ours.draw(**UP)
+        assert (got.status, got.error["code"]) == (502, "provider_unreachable")
+        assert_all_is_said(got)
+
+
+async def test_a_name_that_leads_nowhere_is_a_failure_with_a_name() -> None:
+    async with gateway_at("http://nowhere.invalid") as ours:
+        got = await ours.draw(**UP)
+        assert (got.status, got.error["code"]) == (502, "provider_unreachable")
+
+
+@pytest.mark.parametrize("then", ["close", "reset", "silence"])
+@pytest.mark.parametrize("pieces", RELAYED.values(), ids=RELAYED.keys())
+async def test_an_answer_that_breaks_off_while_relayed_is_cut(
+    pieces: tuple[bytes, ...], then: str
+) -> None:
+    async with wire(*pieces, then=then) as url, gateway_at(url, SOON) as ours:
+        with pytest.raises((aiohttp.ClientPayloadError, aiohttp.ClientConnectionError)):
+            await ours.draw(**UP)
+
+
+async def test_a_cut_is_in_the_log() -> None:
+    async with wire(*RELAYED["long JSON"], then="close") as url, gateway_at(url) as ours:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await ours.draw(**UP)
+        line = await logged(ours)
+        assert '"status":200' in line
+        assert '"error":"connection_lost"' in line
+
+
+async def logged(ours: Gateway) -> str:
+    """Give the access lines, once they have been written."""
+    await ours.app.cleanup()
+    return ours.log.getvalue()
+
+
+async def test_what_may_have_been_paid_for_is_not_ordered_again() -> None:
+    async def breaks_off(request: web.Request) -> web.Response:
+        assert request.transport
+        request.transport.abort()
+        return web.Response()
+
+    async with gateway_to(breaks_off) as (ours, fake):
+        assert (await ours.draw(**UP)).status == 502
+        assert len(fake.requests) == 1
+
+
+def test_neither_sentence_nor_traceback_shows_what_the_library_said() -> None:
+    with pytest.raises(UpstreamFailed) as caught, translated():
+        raise InvalidURL(f"https://provider.example/?key={SECRET}")
+    assert SECRET not in "".join(traceback.format_exception(caught.value))

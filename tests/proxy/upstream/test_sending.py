@@ -1,0 +1,171 @@
+"""Where requests go and what goes along: no credential to strangers, nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from adapters import adapter
+from adapters.contract import Credentials, ProviderRequest
+from proxy.errors import UpstreamFailed
+from proxy.plan import Target
+from proxy.upstream.sending import address
+from tests.proxy.gateway import B64, PNG, Answered, Gateway, Provider, gateway, json_reply, provider
+from tests.proxy.wire import SECRET
+
+POLLED = {"virtual_key": "polled"}
+HELD = {"virtual_key": "held"}
+FLUX = {"model": "flux-2-pro"}
+SCHNELL = {"model": "black-forest-labs/flux-schnell"}
+
+ELSEWHERE = (
+    *("https://evil.example/get", "https://bfl.ai.evil.example/get", "https://evilbfl.ai/get"),
+    *(
+        "https://api.bfl.ai@evil.example/get",
+        "https://evil.example/?api.bfl.ai",
+        "http://api.bfl.ai/",
+    ),
+    *(
+        "https://api.bfl.ai.:443/get",
+        "https://evil.example#.bfl.ai",
+        "https://api.bfl.ai\\@evil.example",
+    ),
+)
+NOWHERE = (
+    "/v1/get_result?id=1",
+    "get_result",
+    "//api.bfl.ai/get",
+    "http://",
+    "http://[",
+    "?",
+    "a b",
+)
+
+
+def target(base_url: str = "https://api.bfl.ai/v1") -> Target:
+    return Target(adapter("black-forest-labs"), Credentials(SECRET), base_url)
+
+
+def at(url: str, **more: Any) -> ProviderRequest:
+    return ProviderRequest(url=url, method="GET", **more)
+
+
+@pytest.mark.parametrize("url", ELSEWHERE)
+def test_a_signed_request_goes_to_no_stranger(url: str) -> None:
+    with pytest.raises(UpstreamFailed) as caught:
+        address(target(), at(url))
+    assert caught.value.code == "foreign_url"
+
+
+def test_a_signed_request_goes_to_the_providers_own_hosts() -> None:
+    for url in ("https://api.eu2.bfl.ai/v1/get?id=1", "https://bfl.ai/x", "https://API.BFL.AI/x"):
+        assert address(target(), at(url)) == (URL(url, encoded=True), False)
+
+
+def test_an_unsigned_request_may_go_anywhere_public() -> None:
+    assert address(target(), at("https://cdn.example/a.png", signed=False))[1] is False
+
+
+def test_the_base_urls_own_origin_shares_its_reach() -> None:
+    own = Target(adapter("openai"), Credentials(), "http://10.0.0.5:8080/v1", private=True)
+    for url, private in (("http://10.0.0.5:8080/a.png", True), ("http://10.0.0.5/a.png", False)):
+        assert address(own, at(url, signed=False))[1] is private
+
+
+@asynccontextmanager
+async def polled(place: str = "{own}/get") -> AsyncIterator[tuple[Gateway, Polls]]:
+    """Run a provider whose jobs are to be polled at `place`, and a gateway that knows its key."""
+    polls = Polls(place)
+    async with provider(polls.reply) as fake:
+        polls.fake = fake
+        stored = f"api_key: '{SECRET}', custom_host: '{fake.url}'"
+        keys = (
+            f"virtual_keys: {{polled: {{provider: black-forest-labs, {stored}}}, "
+            f"held: {{provider: replicate, {stored}}}}}\n"
+        )
+        async with gateway(keys) as ours:
+            yield ours, polls
+
+
+class Polls:
+    """A provider of jobs: `polls` are the replies to polls, then the job is done."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.result = "{own}/a.png"
+        self.polls: list[web.Response] = []
+        self.fake = Provider()
+
+    async def reply(self, request: web.Request) -> web.StreamResponse:
+        own = self.fake.url
+        if request.method == "POST":
+            place = self.place.replace("{own}", own)
+            return json_reply(
+                {"id": "1", "polling_url": place, "urls": {"get": place}, "status": "starting"}
+            )
+        if request.path == "/a.png":
+            return web.Response(body=PNG)
+        if self.polls:
+            return self.polls.pop(0)
+        result = self.result.replace("{own}", own)
+        ready = "Ready" if "x-key" in request.headers else "succeeded"
+        return json_reply({"status": ready, "result": {"sample": result}, "output": [result]})
+
+    def asked(self, method: str = "GET", path: str = "/get") -> int:
+        """Count what it was asked."""
+        return sum((it.method, it.path) == (method, path) for it in self.fake.requests)
+
+
+async def drawn(ours: Gateway, **params: str) -> Answered:
+    return await ours.draw(params={**FLUX, **params}, **POLLED)
+
+
+def failed(got: Answered) -> tuple[int, str | None]:
+    return got.status, got.error["code"]
+
+
+async def test_a_polling_url_of_the_providers_gets_the_key() -> None:
+    async with polled() as (ours, polls):
+        assert (await drawn(ours)).status == 200
+        assert polls.fake.requests[-1].headers["x-key"] == SECRET
+
+
+@pytest.mark.parametrize(("way", "model"), [(POLLED, FLUX), (HELD, SCHNELL)])
+async def test_a_foreign_polling_url_cannot_lead_our_key_astray(
+    way: dict[str, str], model: dict[str, str]
+) -> None:
+    async with provider() as stranger, polled(f"{stranger.url}/get") as (ours, _):
+        assert failed(await ours.draw(params=model, **way)) == (502, "foreign_url")
+        assert not stranger.requests
+
+
+@pytest.mark.parametrize("place", NOWHERE)
+async def test_a_polling_url_that_is_none_is_a_failure_with_a_name(place: str) -> None:
+    async with polled(place) as (ours, _):
+        got = await drawn(ours)
+        assert (got.status, got.error["type"]) == (502, "server_error")
+
+
+async def test_a_line_break_in_a_polling_url_adds_no_header() -> None:
+    async with polled("{own}/get\r\nx-key: b\r\n\r\nGET /x") as (ours, polls):
+        await drawn(ours)
+        assert not [it for it in polls.fake.requests if it.headers["x-key"] != SECRET]
+
+
+async def test_a_picture_on_a_private_address_is_not_fetched() -> None:
+    async with provider() as stranger, polled() as (ours, polls):
+        polls.result = f"{stranger.url}/a.png"
+        assert failed(await drawn(ours, response_format="b64_json")) == (502, "foreign_url")
+        assert not stranger.requests
+
+
+async def test_a_picture_beside_the_operators_own_host_is_fetched_without_the_key() -> None:
+    async with polled() as (ours, polls):
+        got = await drawn(ours, response_format="b64_json")
+        assert got.json["data"] == [{"b64_json": B64}]
+        assert SECRET not in str(polls.fake.requests[-1].headers)
