@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, TextIO
 
 import orjson
@@ -37,8 +38,10 @@ class AccessLog:
             self._alarm = None
         lines, self._lines = self._lines, []
         written = map(_as_json if self._style == "json" else _as_text, lines)
-        self._stream.write("".join(written))
-        self._stream.flush()
+        # A log that nobody takes must not stop the pictures: no reader any more, a full disk.
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write("".join(written))
+            self._stream.flush()
 
 
 def _as_json(line: dict[str, Any]) -> str:
@@ -54,4 +57,6 @@ def _as_text(line: dict[str, Any]) -> str:
     head = "{status} {method} {path} {ms}ms".format_map(line)
     shown = ("status", "method", "path", "ms", "time")
     rest = [f"{name}={value}" for name, value in line.items() if name not in shown and value != ""]
-    return " ".join([head, *rest]) + "\n"
+    text = " ".join([head, *rest])
+    # What a stranger sent may not move a terminal's cursor, or begin a line of its own.
+    return (text if text.isprintable() else text.encode("unicode_escape").decode()) + "\n"

@@ -33,9 +33,8 @@ async def explaining(request: web.Request, handler: Handler) -> web.StreamRespon
         return _answer(request, error)
     except web.HTTPException as error:
         return _answer(request, _of_aiohttp(error))
-    except (
-        Exception
-    ) as error:  # the one place where anything at all is caught: nobody else would explain it
+    except Exception as error:
+        # The one place where anything at all is caught: nobody further out would explain it.
         if request.get(COMMITTED):
             raise
         _LOG.error("trace %s: %s", request[TRACE], _place_of(error))  # noqa: TRY400 - see _place_of

@@ -1,0 +1,70 @@
+"""Every answer has its trace id and the gateway's headers; every request has its line."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+
+from proxy.keys import LOG, RUNNING
+from tests.proxy.gateway import B64, KEY, Gateway, always, gateway_to
+
+UP = {"virtual_key": "up"}
+
+
+def line(ours: Gateway) -> dict[str, object]:
+    ours.app[LOG].flush()
+    found: dict[str, object] = orjson.loads(ours.log.getvalue().splitlines()[-1])
+    return found
+
+
+async def test_a_trace_id_is_echoed() -> None:
+    async with gateway_to() as (ours, _):
+        got = await ours.draw(trace_id="my trace/1", **UP)
+        assert got.headers["x-portkey-trace-id"] == line(ours)["trace"] == "my trace/1"
+
+
+async def test_a_trace_id_is_made_where_none_was_sent() -> None:
+    async with gateway_to() as (ours, _):
+        ids = {(await ours.draw(**UP)).headers["x-portkey-trace-id"] for _ in range(3)}
+        assert len(ids) == 3
+        assert all(ids)
+
+
+async def test_every_portkey_header_is_on_a_success() -> None:
+    async with gateway_to() as (ours, _):
+        headers = (await ours.draw(**UP)).headers
+        assert headers["x-portkey-provider"] == "openai"
+        assert headers["x-portkey-last-used-option-index"] == "config"
+        assert headers["x-portkey-retry-attempt-count"] == "0"
+        assert headers["x-portkey-cache-status"] == "DISABLED"
+
+
+async def test_every_portkey_header_is_on_a_providers_error_too() -> None:
+    async with gateway_to(always({"error": {"message": "m"}}, 500)) as (ours, _):
+        headers = (await ours.draw(**UP)).headers
+        assert headers["x-portkey-provider"] == "openai"
+        assert headers["x-portkey-trace-id"]
+
+
+async def test_the_line_says_what_became_of_a_request() -> None:
+    async with gateway_to() as (ours, _):
+        await ours.draw(**UP)
+        said = line(ours)
+        assert (said["status"], said["path"]) == (200, "/v1/images/generations")
+        assert (said["caller"], said["provider"], said["error"]) == ("test", "openai", "")
+
+
+async def test_the_line_holds_no_prompt_key_picture_or_url_of_the_clients() -> None:
+    async with gateway_to() as (ours, _):
+        await ours.draw("a secret prompt", **UP)
+        await ours.ask({"prompt": "x"}, path="/v1/a-secret-path?key=" + KEY)
+        ours.app[LOG].flush()
+        written = ours.log.getvalue()
+        assert not any(word in written for word in ("secret", KEY, B64, "test-key-0123456789"))
+
+
+async def test_nothing_runs_once_everything_is_answered() -> None:
+    async with gateway_to() as (ours, _):
+        await asyncio.gather(*(ours.draw(**UP) for _ in range(5)))
+        assert not ours.app[RUNNING]

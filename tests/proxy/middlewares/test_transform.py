@@ -1,0 +1,87 @@
+"""What the client asked for becomes calls and a receipt, or a 400 that names the parameter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.proxy.gateway import PNG, gateway, gateway_to, provider
+
+UP = {"virtual_key": "up"}
+
+
+async def png(request: web.Request) -> web.Response:
+    del request
+    return web.Response(body=PNG, content_type="image/png")
+
+
+@pytest.mark.parametrize(
+    ("params", "param"),
+    [
+        ({"prompt": None}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": ["a"]}, "prompt"),
+        ({"model": 3}, "model"),
+        ({"stream": "yes"}, "stream"),
+        ({"response_format": "jpeg"}, "response_format"),
+    ],
+)
+async def test_what_the_gateway_reads_itself_is_checked_for_every_provider(
+    params: Any, param: str
+) -> None:
+    async with gateway_to() as (ours, fake):
+        got = await ours.draw(params=params, **UP)
+        assert (got.status, got.error["param"], fake.requests) == (400, param, [])
+
+
+async def test_a_provider_of_the_clients_shape_gets_the_clients_very_bytes() -> None:
+    body = b'{ "prompt": "a", "n": 99, "size": "odd", "new": {"x": [1, 1.0]} }'
+    async with gateway_to() as (ours, fake):
+        await ours.ask(body, **UP)
+        assert fake.bodies == [body]
+
+
+STABILITY = "virtual_keys: {{up: {{provider: stability-ai, api_key: k, custom_host: '{url}'}}}}"
+
+
+@pytest.mark.parametrize(
+    ("params", "param"),
+    [
+        ({"size": "9x9"}, "size"),
+        ({"n": 11}, "n"),
+        ({"n": "2"}, "n"),
+        ({"seed": -1}, "seed"),
+        ({"quality": "best"}, "quality"),
+        ({"prompt": "x" * 10_001}, "prompt"),
+        ({"model": "../../v1/user"}, "model"),
+    ],
+)
+async def test_what_is_out_of_range_is_named(params: Any, param: str) -> None:
+    async with provider(png) as fake, gateway(STABILITY.format(url=fake.url)) as ours:
+        got = await ours.draw(params={"model": "stable-image-core", **params}, **UP)
+        assert (got.status, got.error["param"], fake.requests) == (400, param, [])
+
+
+STYLED = {"model": "stable-image-core", "size": "1792x1024", "style": "vivid"}
+
+
+async def test_what_was_changed_and_left_out_is_in_the_receipt() -> None:
+    async with provider(png) as fake, gateway(STABILITY.format(url=fake.url)) as ours:
+        got = await ours.draw(params=STYLED, **UP)
+        receipt = "converted size=1792x1024>aspect_ratio=16:9, dropped style=vivid"
+        assert (got.status, got.headers["x-easel-receipt"]) == (200, receipt)
+
+
+async def test_strict_refuses_what_would_be_left_out() -> None:
+    async with provider(png) as fake, gateway(STABILITY.format(url=fake.url)) as ours:
+        got = await ours.draw(params=STYLED, x_easel_unsupported="strict", **UP)
+        assert (got.status, got.error["param"]) == (400, "style")
+        assert got.error["code"] == "unsupported_parameter"
+
+
+async def test_strict_lets_pass_what_can_be_said() -> None:
+    plain = {"model": "stable-image-core", "size": "1024x1024", "user": "u", "background": "auto"}
+    async with provider(png) as fake, gateway(STABILITY.format(url=fake.url)) as ours:
+        assert (await ours.draw(params=plain, x_easel_unsupported="strict", **UP)).status == 200

@@ -1,0 +1,47 @@
+"""The lines of requests: gathered, written together, in the style that was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+import orjson
+
+from proxy.access_log import AccessLog
+
+LINE = {"status": 200, "method": "GET", "path": "/", "ms": 1.0, "trace": "t", "error": ""}
+
+
+async def test_lines_are_written_soon_and_together() -> None:
+    stream = io.StringIO()
+    log = AccessLog(stream, "json")
+    log.write(LINE)
+    log.write(LINE)
+    assert stream.getvalue() == ""
+    await asyncio.sleep(0.2)
+    assert [orjson.loads(line) for line in stream.getvalue().splitlines()] == [LINE, LINE]
+
+
+async def test_many_lines_are_not_held_back() -> None:
+    stream = io.StringIO()
+    log = AccessLog(stream, "json")
+    for _ in range(500):
+        log.write(LINE)
+    assert stream.getvalue().count("\n") == 500
+
+
+async def test_none_writes_nothing() -> None:
+    stream = io.StringIO()
+    log = AccessLog(stream, "none")
+    log.write(LINE)
+    log.flush()
+    assert stream.getvalue() == ""
+
+
+async def test_text_is_one_line_whatever_a_client_sent() -> None:
+    stream = io.StringIO()
+    log = AccessLog(stream, "text")
+    log.write({**LINE, "trace": "a\nb\x1b[31m"})
+    log.flush()
+    assert stream.getvalue().count("\n") == 1
+    assert "\x1b" not in stream.getvalue()

@@ -1,0 +1,35 @@
+"""The small endpoints."""
+
+from __future__ import annotations
+
+from proxy.keys import DRAINING
+from tests.proxy.gateway import gateway
+
+NO_KEY = {"api_key": ""}
+
+
+async def test_probes_need_no_key() -> None:
+    async with gateway() as ours:
+        for path in ("/", "/healthz", "/readyz"):
+            assert (await ours.ask(method="GET", path=path, **NO_KEY)).status == 200
+
+
+async def test_a_node_that_is_stopping_is_alive_but_not_ready() -> None:
+    async with gateway() as ours:
+        ours.app[DRAINING].append(True)
+        assert (await ours.ask(method="GET", path="/healthz")).status == 200
+        got = await ours.ask(method="GET", path="/readyz")
+        assert (got.status, got.json) == (503, {"status": "stopping"})
+
+
+async def test_models_are_what_a_model_name_alone_can_reach() -> None:
+    async with gateway("virtual_keys: {draw: {provider: sandbox}}") as ours:
+        listed = (await ours.ask(method="GET", path="/v1/models")).json
+        ids = [model["id"] for model in listed["data"]]
+        assert (listed["object"], ids) == ("list", ["@draw/sandbox-1"])
+        assert (await ours.draw(params={"model": ids[0], "size": "64x64"})).status == 200
+
+
+async def test_models_are_for_callers_only() -> None:
+    async with gateway() as ours:
+        assert (await ours.ask(method="GET", path="/v1/models", **NO_KEY)).status == 401

@@ -1,0 +1,36 @@
+"""The generated key: kept, for its owner's eyes only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from proxy.local_key import local_key, new_key
+
+
+def test_it_is_made_once_and_kept(tmp_path: Path) -> None:
+    key, path = local_key(str(tmp_path / "state"))
+    assert local_key(str(tmp_path / "state")) == (key, path)
+    assert path.read_text(encoding="ascii") == key + "\n"
+
+
+def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    _, path = local_key(str(tmp_path / "state"))
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_one_that_others_could_read_is_replaced(tmp_path: Path) -> None:
+    key, path = local_key(str(tmp_path))
+    path.chmod(0o644)
+    other, _ = local_key(str(tmp_path))
+    assert other != key
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_key_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("hello", encoding="ascii")
+    (tmp_path / "key").chmod(0o600)
+    assert local_key(str(tmp_path))[0].startswith("easel-")
+
+
+def test_no_two_are_the_same() -> None:
+    assert len({new_key() for _ in range(100)}) == 100

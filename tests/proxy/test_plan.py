@@ -1,0 +1,42 @@
+"""The values that travel with a request."""
+
+from __future__ import annotations
+
+from adapters import adapter
+from adapters.contract import Credentials
+from proxy.plan import Recording, Target
+
+HOST = "https://api.openai.com/v1"
+
+
+def test_a_fingerprint_tells_credentials_apart_and_reveals_none() -> None:
+    keys = ("key-1", "key-2")
+    prints = [Target(adapter("openai"), Credentials(key), HOST).fingerprint for key in keys]
+    assert prints[0] != prints[1]
+    assert not any(key in text for key in keys for text in prints)
+
+
+def test_a_target_shows_no_secret() -> None:
+    assert "key-1" not in repr(Target(adapter("openai"), Credentials("key-1"), HOST))
+
+
+def test_a_recording_keeps_the_chunks_themselves() -> None:
+    recording, chunk = Recording(10), b"12345"
+    recording.begin(200, "application/json", None)
+    recording.add(chunk)
+    assert recording.chunks is not None
+    assert recording.chunks[0] is chunk
+
+
+def test_a_recording_gives_up_what_is_too_long() -> None:
+    recording = Recording(10)
+    recording.begin(200, "application/json", None)
+    recording.add(b"123456")
+    recording.add(b"123456")
+    assert recording.chunks is None
+
+
+def test_what_is_known_to_be_too_long_is_not_begun() -> None:
+    recording = Recording(10)
+    recording.begin(200, "application/json", 11)
+    assert recording.chunks is None
