@@ -1,0 +1,34 @@
+"""How a failure is written for a client."""
+
+from __future__ import annotations
+
+import orjson
+
+from adapters.errors import BadParam, ProviderError, refusal
+from proxy.errors import BadRequest, GatewayError, TimedOut, Unauthorized, UpstreamFailed, body_of
+
+FIELDS = {"message", "type", "param", "code"}
+
+
+def test_every_failure_is_an_openai_error_with_all_four_fields() -> None:
+    for error in (
+        *(BadRequest("m"), GatewayError("m"), TimedOut("m"), Unauthorized("m")),
+        *(UpstreamFailed("m"), BadParam("n", "m"), refusal("m")),
+    ):
+        assert orjson.loads(body_of(error))["error"].keys() == FIELDS
+
+
+def test_portkeys_fields_stand_beside_it_where_portkey_has_them() -> None:
+    body = orjson.loads(body_of(BadRequest("m", legacy="Invalid config passed")))
+    assert (body["status"], body["message"]) == ("failure", "Invalid config passed")
+    assert "status" not in orjson.loads(body_of(BadRequest("m")))
+
+
+def test_a_providers_own_openai_error_keeps_its_bytes() -> None:
+    assert body_of(ProviderError("m", body=b'{"error": {}}')) == b'{"error": {}}'
+
+
+def test_a_timeout_reads_as_documented() -> None:
+    error = TimedOut("Request exceeded the timeout sent in the request: 300ms")
+    wanted = {"type": "timeout_error", "param": None, "code": None}
+    assert (error.status, error.as_object()) == (408, {"message": error.message, **wanted})

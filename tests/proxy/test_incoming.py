@@ -1,0 +1,73 @@
+"""Headers that hold more than a word, and how deep JSON may go."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.params import Policy
+from proxy.errors import BadRequest
+from proxy.incoming import (
+    is_deeper,
+    read_flag,
+    read_metadata,
+    read_milliseconds,
+    read_policy,
+    usable_trace,
+)
+
+NAME = "x-portkey-request-timeout"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1", 0.001), ("300000", 300), (" 50 ", 0.05)])
+def test_milliseconds_become_seconds(text: str, seconds: float) -> None:
+    assert read_milliseconds({NAME: text}, NAME, 3_600_000) == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "1e3", "abc", "9" * 5000, "٣", "3600001"])  # noqa: RUF001 - a digit that is not ASCII
+def test_what_is_no_number_of_milliseconds_is_named(text: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        read_milliseconds({NAME: text}, NAME, 3_600_000)
+    assert refused.value.param == NAME
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("true", True), ("True", True), ("false", False), ("", False)]
+)
+def test_a_flag_is_true_or_false_in_any_case(text: str, meant: bool) -> None:  # noqa: FBT001 - a case's value
+    assert read_flag({"x": text}, "x") is meant
+
+
+@pytest.mark.parametrize("text", ["yes", "1", "truee"])
+def test_any_other_flag_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest):
+        read_flag({"x": text}, "x")
+
+
+@given(st.text())
+def test_metadata_is_an_object_or_refused(text: str) -> None:
+    with contextlib.suppress(BadRequest):
+        assert isinstance(read_metadata({"x-portkey-metadata": text}), dict)
+
+
+def test_a_policy_is_one_of_two() -> None:
+    assert read_policy({}) is Policy.ADAPT
+    assert read_policy({"x-easel-unsupported": "Strict"}) is Policy.STRICT
+    with pytest.raises(BadRequest):
+        read_policy({"x-easel-unsupported": "ignore"})
+
+
+@pytest.mark.parametrize("text", ["", "a\nb", "é", "x" * 513])
+def test_a_trace_id_that_would_harm_a_header_is_not_usable(text: str) -> None:
+    assert not usable_trace(text)
+
+
+@given(st.integers(1, 60), st.integers(1, 60))
+def test_depth_is_counted_in_levels(depth: int, limit: int) -> None:
+    tree: object = 1
+    for _ in range(depth):
+        tree = {"a": tree}
+    assert is_deeper(tree, limit) == (depth > limit)
