@@ -26,7 +26,7 @@ from proxy.upstream.tokens import Tokens, secrets_of
 SMALL = 64 * 1024
 """Bytes up to which a verbatim reply is held back, so that a failure inside it is seen."""
 
-_ERROR_STATUS = 400
+_FIRST_REDIRECT = 300
 
 
 @dataclass(slots=True, repr=False)
@@ -127,7 +127,7 @@ async def _held_back(request: ProviderRequest, response: ClientResponse) -> tupl
     A success is either a stream of events, or JSON too long to look into. What is short is held
     back whole: it may be a failure that calls itself a success.
     """
-    if not request.verbatim or response.status >= _ERROR_STATUS:
+    if not request.verbatim or response.status >= _FIRST_REDIRECT:
         return b"", False
     if response.content_type == "text/event-stream":
         return b"", True

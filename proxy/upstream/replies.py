@@ -54,6 +54,12 @@ async def read_reply(
     `head` is what has been read of it before. Where an error reply repeats one of the `secrets`,
     it is blotted out.
     """
+    if 300 <= response.status < 400:  # noqa: PLR2004 - HTTP's redirects
+        raise UpstreamFailed(
+            f"The provider answered with a redirect ({response.status}); it was not followed. "
+            "Its address may have to be corrected.",
+            code="redirected",
+        )
     if response.status >= 400:  # noqa: PLR2004 - where HTTP's errors begin
         limit = min(limit, ERROR_LIMIT)
     body = await read_bytes(response, limit, head)

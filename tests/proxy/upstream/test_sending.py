@@ -15,7 +15,18 @@ from adapters.contract import Credentials, ProviderRequest
 from proxy.errors import UpstreamFailed
 from proxy.plan import Target
 from proxy.upstream.sending import address
-from tests.proxy.gateway import B64, PNG, Answered, Gateway, Provider, gateway, json_reply, provider
+from tests.proxy.gateway import (
+    ANSWER,
+    B64,
+    PNG,
+    Answered,
+    Gateway,
+    Provider,
+    gateway,
+    gateway_to,
+    json_reply,
+    provider,
+)
 from tests.proxy.wire import SECRET
 
 POLLED = {"virtual_key": "polled"}
@@ -33,7 +44,6 @@ ELSEWHERE = (
     *(
         "https://api.bfl.ai.:443/get",
         "https://evil.example#.bfl.ai",
-        "https://api.bfl.ai\\@evil.example",
     ),
 )
 NOWHERE = (
@@ -169,3 +179,35 @@ async def test_a_picture_beside_the_operators_own_host_is_fetched_without_the_ke
         got = await drawn(ours, response_format="b64_json")
         assert got.json["data"] == [{"b64_json": B64}]
         assert SECRET not in str(polls.fake.requests[-1].headers)
+
+
+async def redirect(request: web.Request) -> web.Response:
+    """Send every request to a picture of our own, with a picture in the redirect as well."""
+    headers = {"location": str(request.url.with_path("/elsewhere"))}
+    return web.json_response(
+        ANSWER, status=302 if request.method == "GET" else 307, headers=headers
+    )
+
+
+async def test_a_redirect_is_not_followed_and_is_no_success() -> None:
+    async with gateway_to(redirect) as (ours, fake):
+        got = await ours.draw(virtual_key="up")
+        assert failed(got) == (502, "redirected")
+        assert "location" not in got.headers
+        assert [request.path for request in fake.requests] == ["/v1/images/generations"]
+
+
+async def test_a_long_redirect_is_not_relayed() -> None:
+    async def long(request: web.Request) -> web.Response:
+        del request
+        return web.json_response({"data": "x" * 99_999}, status=302, headers={"location": "/x"})
+
+    async with gateway_to(long) as (ours, _):
+        assert failed(await ours.draw(virtual_key="up")) == (502, "redirected")
+
+
+async def test_a_redirected_poll_is_not_followed() -> None:
+    async with polled() as (ours, polls):
+        polls.polls = [web.Response(status=302, headers={"location": "/elsewhere"})]
+        assert failed(await drawn(ours)) == (502, "redirected")
+        assert not polls.asked(path="/elsewhere")
