@@ -131,7 +131,9 @@ async def _held_back(request: ProviderRequest, response: ClientResponse) -> tupl
         return b"", False
     if response.content_type == "text/event-stream":
         return b"", True
-    if response.content_type != "application/json":
+    # Nobody asked for compression: it is undone here, the client may not know how to.
+    compressed = response.headers.get("content-encoding", "identity") != "identity"
+    if compressed or response.content_type != "application/json":
         return b"", False
     head = await read_head(response, SMALL)
     return head, len(head) > SMALL

@@ -102,15 +102,23 @@ def decoded(body: bytes, encoding: str, limit: int) -> bytes:
     if encoding in ("", "identity") or not body:
         return body
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise UpstreamFailed("The provider's answer is compressed in a way we did not ask for.")
+        raise UpstreamFailed(
+            "The provider's answer is compressed in a way we did not ask for.", code="bad_answer"
+        )
     try:
         inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        plain = inflater.decompress(body, limit)
+        plain = inflater.decompress(body, limit + 1)
     except zlib.error:
-        raise UpstreamFailed("The provider's answer is damaged.") from None
-    if inflater.unconsumed_tail:
+        raise _damaged() from None
+    if len(plain) > limit:
         raise _too_much()
+    if not inflater.eof:
+        raise _damaged()
     return plain
+
+
+def _damaged() -> UpstreamFailed:
+    return UpstreamFailed("The provider's answer is damaged.", code="bad_answer")
 
 
 def _too_much() -> UpstreamFailed:

@@ -1,0 +1,61 @@
+"""Replies read within limits, whatever they are made of, and which headers go on."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import pytest
+from aiohttp import web
+
+from proxy.errors import UpstreamFailed
+from proxy.upstream.replies import decoded
+from tests.proxy.gateway import Reply, gateway_to
+
+UP = {"virtual_key": "up"}
+LARGE = b'{"created":1,"data":[{"b64_json":"' + b"A" * 300_000 + b'"}]}'
+SMALL = b'{"created":1,"data":[{"b64_json":"AAAA"}]}'
+
+
+def encoded(body: bytes, encoding: str) -> Reply:
+    """Reply with a body that claims an encoding, asked for or not."""
+
+    async def reply(request: web.Request) -> web.Response:
+        assert request.headers["accept-encoding"] == "identity"
+        headers = {"content-encoding": encoding, "content-type": "application/json"}
+        return web.Response(body=body, headers=headers)
+
+    return reply
+
+
+@pytest.mark.parametrize("plain", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "GZIP"])
+async def test_compression_that_nobody_asked_for_is_undone(plain: bytes, encoding: str) -> None:
+    packed = zlib.compress(plain) if encoding == "deflate" else gzip.compress(plain)
+    async with gateway_to(encoded(packed, encoding)) as (ours, _):
+        got = await ours.draw(**UP)
+        assert (got.status, got.body) == (200, plain)
+        assert "content-encoding" not in got.headers
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(encoded(SMALL, "br"), encoded(SMALL, "zstd"), encoded(SMALL, "gzip")),
+        *(encoded(gzip.compress(LARGE)[:-9], "gzip"), encoded(gzip.compress(SMALL), "gzip, br")),
+    ],
+)
+async def test_what_cannot_be_undone_is_a_failure_with_a_name(reply: Reply) -> None:
+    async with gateway_to(reply) as (ours, _):
+        got = await ours.draw(**UP)
+        assert (got.status, got.error["code"]) == (502, "bad_answer")
+
+
+def test_what_unfolds_past_the_limit_is_too_large() -> None:
+    with pytest.raises(UpstreamFailed) as caught:
+        decoded(gzip.compress(b"0" * 100_000), "gzip", 99_999)
+    assert caught.value.code == "too_large"
+
+
+def test_an_answer_may_be_exactly_as_long_as_the_limit() -> None:
+    assert decoded(gzip.compress(SMALL), "gzip", len(SMALL)) == SMALL
