@@ -32,7 +32,9 @@ async def transform(request: web.Request, handler: Handler) -> web.StreamRespons
 def check_ours(params: dict[str, Any]) -> None:
     """Check what the gateway itself reads, whoever the provider is; the rest is the table's."""
     if params.get("prompt") is None:
-        raise BadParam("prompt", "'prompt' is required: say what to draw.", code="missing_prompt")
+        raise BadParam(
+            "prompt", "'prompt' is required: say what to draw.", code="missing_required_parameter"
+        )
     for name in _READ_BY_US:
         if params.get(name) is not None:
             checked(name, params[name])
