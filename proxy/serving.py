@@ -5,25 +5,47 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.app import make_app
 from proxy.keys import DRAINING, RUNNING
 from proxy.settings import Settings
 
 _GC_THRESHOLDS = (50_000, 20, 20)
-_CLOSING_SECONDS = 2.0
+_CLOSING_SECONDS = 0.1
 _LOOK_AGAIN_SECONDS = 0.05
+
+
+class CannotListenError(Exception):
+    """The address cannot be listened on; the message is the system's reason."""
+
+
+class Discreet(logging.Filter):
+    """Takes out of the server's log what it quotes of a request: it may be a key."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Leave of an exception its name, and where it came from unless the client caused it."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            record.msg = f"{record.getMessage()}: {type(error).__name__}"
+            record.args, record.exc_info = None, None
+            if not isinstance(error, HttpProcessingError):
+                record.msg += "\n" + "".join(traceback.format_tb(error.__traceback__))
+        return True
 
 
 def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with host and port once it listens.
 
-    Raises `OSError` when the address cannot be used.
+    Raises `CannotListenError` when the address cannot be used.
     """
     runner = asyncio.run
     with contextlib.suppress(ImportError):
@@ -34,10 +56,11 @@ def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
 
 
 async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
-    app = make_app(settings)
+    app, server = make_app(settings), settings.server
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=_discreet_logger(),
         handle_signals=False,
         # A client that leaves does not waste the picture that is being made for it.
         handler_cancellation=False,
@@ -47,31 +70,51 @@ async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
     )
     await runner.setup()
     try:
-        server = settings.server
         site = web.TCPSite(runner, server.host, server.port, reuse_address=True)
-        await site.start()
+        await _listening(site)
         stopping = _on_signal()
         ready(server.host, runner.addresses[0][1])
         _quiet_gc()
         await stopping.wait()
         app[DRAINING].append(True)
         await site.stop()
-        await _drained(app, server.shutdown_seconds)
+        await _finished(runner, server.shutdown_seconds)
     finally:
         await runner.cleanup()
+
+
+async def _listening(site: web.TCPSite) -> None:
+    try:
+        await site.start()
+    except UnicodeError as error:
+        raise CannotListenError("that is no host name") from error
+    except OSError as error:
+        number = error.errno or 0
+        # asyncio writes the address into its own sentence; a resolver's numbers are negative.
+        reason = os.strerror(number) if number > 0 else error.strerror
+        raise CannotListenError(reason) from error
+
+
+def _discreet_logger() -> logging.Logger:
+    logger = logging.getLogger("easel.server")
+    logger.addFilter(Discreet())
+    return logger
 
 
 def _on_signal() -> asyncio.Event:
     """Give an event that is set by the first signal; a second one ends the process at once."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
 
-    def stop(number: signal.Signals) -> None:
+    def stop() -> None:
         stopping.set()
-        loop.remove_signal_handler(number)
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
+    for number in numbers:
+        loop.add_signal_handler(number, stop)
     return stopping
 
 
@@ -82,11 +125,26 @@ def _quiet_gc() -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
-async def _drained(app: web.Application, seconds: float) -> None:
-    """Wait until nothing runs any more, or the deadline."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while app[RUNNING]:
-        if asyncio.get_running_loop().time() > deadline:
-            sys.stderr.write(f"easel: {len(app[RUNNING])} requests cut at the deadline\n")
-            return
+async def _finished(runner: web.AppRunner, seconds: float) -> None:
+    """Let what runs finish, and its answers arrive; at the deadline, cut what is left."""
+    running = runner.app[RUNNING]
+    try:
+        async with asyncio.timeout(seconds):
+            while running:  # noqa: ASYNC110 - requests come and go: no one event ends them all
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            await _sent(runner.server)
+    except TimeoutError:
+        if running:
+            requests = "1 request" if len(running) == 1 else f"{len(running)} requests"
+            sys.stderr.write(f"easel: {requests} cut, after {seconds:g} seconds\n")
+
+
+async def _sent(server: web.Server | None) -> None:
+    """Close the connections that are idle, and the others once all their bytes have gone."""
+    if server is None:
+        return
+    transports = [it.transport for it in server.connections if it.transport is not None]
+    server.pre_shutdown()
+    await server.shutdown(None)
+    while any(it.get_write_buffer_size() for it in transports):  # noqa: ASYNC110 - nothing tells
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)

@@ -1,0 +1,186 @@
+"""The gateway as a process: how it starts, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from tests.proxy.gateway import KEY, OURS, PATH, SETTINGS, provider
+
+ROOT = Path(__file__).parents[2]
+SANDBOX = "virtual_keys: {box: {provider: sandbox}}\n"
+BOX = {**OURS, "x-portkey-virtual-key": "box"}
+
+
+@dataclass
+class Running:
+    """A gateway in a process of its own."""
+
+    url: str
+    process: asyncio.subprocess.Process
+    session: aiohttp.ClientSession
+
+    def tell(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    async def end(self) -> tuple[int, str, str]:
+        """Wait for its end: exit status, standard output, standard error."""
+        out, err = await asyncio.wait_for(self.process.communicate(), 20)
+        return self.process.returncode or 0, out.decode(), err.decode()
+
+    def drawing(self, latency_ms: int) -> asyncio.Task[int]:
+        """Ask for a picture that takes a while; gives the status, 0 if the connection was cut."""
+        return asyncio.ensure_future(self._drawn({"prompt": "x", "size": "64x64"}, latency_ms))
+
+    async def _drawn(self, body: dict[str, Any], latency_ms: int) -> int:
+        try:
+            asked = {**body, "latency_ms": latency_ms}
+            async with self.session.post(self.url + PATH, json=asked, headers=BOX) as got:
+                return got.status if (await got.json())["data"] else -1
+        except aiohttp.ClientError:
+            return 0
+
+    async def ready(self) -> int:
+        async with self.session.get(self.url + "/readyz") as got:
+            return got.status
+
+
+@contextmanager
+def slow_reader(url: str) -> Iterator[Callable[[], bytes]]:
+    """Ask for a picture on a connection that takes in little until `read` is called."""
+    address = URL(url)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(10)
+        client.connect((address.host, address.port))
+        head = f"POST {PATH} HTTP/1.1\r\nhost: h\r\nx-portkey-api-key: {KEY}\r\n"
+        head += "x-portkey-config: kept\r\ncontent-type: application/json\r\n"
+        client.sendall(head.encode() + b'content-length: 14\r\n\r\n{"prompt":"x"}')
+        yield lambda: b"".join(iter(lambda: client.recv(1 << 20), b""))
+
+
+@asynccontextmanager
+async def running(folder: Path, settings: str = SANDBOX) -> AsyncIterator[Running]:
+    """Start a gateway as users do, on a free port."""
+    file = folder / "easel.yaml"
+    file.write_text(SETTINGS + settings)
+    command = ("-m", "proxy", "serve", "--config", str(file), "--port", "0")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout
+        found = re.search(rb"http://\S+", await process.stdout.readline())
+        assert found
+        async with aiohttp.ClientSession() as session:
+            yield Running(found[0].decode(), process, session)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_a_signal_lets_what_runs_finish(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        slow = easel.drawing(1000)
+        await asyncio.sleep(0.2)
+        kept_alive = await easel.ready()
+        easel.tell()
+        await asyncio.sleep(0.2)
+        assert (kept_alive, await easel.ready()) == (200, 503)
+        async with aiohttp.ClientSession() as stranger:
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await stranger.get(easel.url)
+        assert await slow == 200
+        assert (await easel.end())[0] == 0
+
+
+async def test_an_idle_gateway_ends_at_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        await easel.ready()  # and the connection stays open
+        started = time.monotonic()
+        easel.tell(signal.SIGINT)
+        status, _, err = await easel.end()
+        assert (status, err) == (0, "")
+        assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=str)
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path, second: signal.Signals) -> None:
+    async with running(tmp_path) as easel:
+        slow = easel.drawing(60_000)
+        await asyncio.sleep(0.2)
+        easel.tell(signal.SIGTERM)
+        await asyncio.sleep(0.1)
+        easel.tell(second)
+        assert (await easel.end())[0] == -second
+        assert await slow == 0
+
+
+async def test_the_deadline_cuts_what_still_runs(tmp_path: Path) -> None:
+    async with running(tmp_path, SANDBOX + "server: {shutdown_seconds: 0.3}") as easel:
+        slow = easel.drawing(60_000)
+        await asyncio.sleep(0.2)
+        started = time.monotonic()
+        easel.tell()
+        status, _, err = await easel.end()
+        assert (status, err) == (0, "easel: 1 request cut, after 0.3 seconds\n")
+        assert 0.2 < time.monotonic() - started < 3
+        assert await slow == 0
+
+
+async def test_an_answer_that_is_read_slowly_arrives_whole(tmp_path: Path) -> None:
+    picture = "A" * (12 << 20)
+
+    async def large(request: web.Request) -> web.Response:
+        del request
+        return web.json_response({"created": 1, "data": [{"b64_json": picture}]})
+
+    async with provider(large) as fake:
+        up = f"virtual_keys: {{box: {{provider: openai, custom_host: {fake.url}/v1}}}}\n"
+        kept = "configs: {kept: {virtual_key: box, cache: {mode: simple}}}\n"
+        async with running(tmp_path, up + kept) as easel:
+            headers = {**OURS, "x-portkey-config": "kept"}
+            await (
+                await easel.session.post(easel.url + PATH, json={"prompt": "x"}, headers=headers)
+            ).read()
+            with slow_reader(easel.url) as read:
+                await asyncio.sleep(0.3)
+                easel.tell()
+                await asyncio.sleep(1)
+                assert (await asyncio.to_thread(read)).count(b"A") == len(picture)
+            assert (await easel.end())[0] == 0
+
+
+async def test_no_line_of_a_log_holds_a_prompt_a_key_or_a_picture(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        await easel.drawing(0)
+        await easel.session.get(f"{easel.url}/{KEY}?key={KEY}", headers={"x": "sekret" * 9000})
+        await easel.session.post(easel.url + PATH, data=b"sekret", headers=BOX)
+        easel.tell()
+        _, out, err = await easel.end()
+    lines = [orjson.loads(line) for line in out.splitlines() if line]
+    assert [line["status"] for line in lines] == [200, 415]
+    assert not re.search(f"sekret|{KEY}|iVBORw0KGgo", out + err)
+    assert err == "Error handling request from 127.0.0.1: LineTooLong\n"
