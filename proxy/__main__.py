@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sized
 from dataclasses import replace
 from ipaddress import ip_address
 from textwrap import fill
+from typing import NoReturn
 
 import click
+import msgspec
 
 import adapters
 from proxy import __version__
+from proxy.configs import ConfigError
+from proxy.credentials import named
 from proxy.local_key import local_key, new_key
-from proxy.settings import Settings, SettingsError, digest, embedded, load
+from proxy.settings import NAME_FORM, Settings, SettingsError, digest, embedded, is_name, load
 
 _WIDTH = 100
-_CONFIG = click.option(
-    "--config",
-    "config",
-    metavar="FILE",
-    type=click.Path(dir_okay=False),
-    help="Settings in YAML, such as config/dev.yaml. Without it: embedded defaults.",
-)
+_FILE = click.Path(dir_okay=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,62 +33,92 @@ def main() -> None:
 
 
 @main.command()
-@_CONFIG
-@click.option("--host", help="Listen here instead of the settings' server.host.")
-@click.option("--port", type=click.IntRange(0, 65_535), help="Listen here (0: any free port).")
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=_FILE,
+    help="Settings in YAML, such as config/dev.yaml. Without it the gateway serves this machine "
+    "only, with a provider that draws its own pictures.",
+)
+@click.option("--host", metavar="ADDRESS", help="Listen here instead of at server.host.")
+@click.option(
+    "--port",
+    metavar="PORT",
+    type=click.IntRange(0, 65_535),
+    help="Listen here instead of at server.port; 0 is any free port.",
+)
 def serve(config: str | None, host: str | None, port: int | None) -> None:
-    """Run the gateway until SIGTERM or Ctrl-C; running requests are let finish."""
+    """Run the gateway.
+
+    SIGTERM or Ctrl-C stops it: what is running may finish within server.shutdown_seconds. A second
+    one ends it at once.
+
+    Without api_keys in the settings it makes a gateway key, keeps it in state_dir and prints it;
+    it then listens to this machine only.
+    """
     settings = _loaded(config)
-    server = settings.server
-    chosen = type(server)(
-        host=server.host if host is None else host,
-        port=server.port if port is None else port,
-        shutdown_seconds=server.shutdown_seconds,
-    )
-    settings = replace(settings, server=chosen)
+    given = {name: it for name, it in (("host", host), ("port", port)) if it is not None}
+    server = msgspec.structs.replace(settings.server, **given)
+    settings = replace(settings, server=server)
+    _refuse_open_door(settings)
     settings, key = _with_local_key(settings)
     if settings.log.format == "auto":
         style = "text" if sys.stdout.isatty() else "json"
         settings = replace(settings, log=type(settings.log)(format=style))
 
     # Imported here: `easel --help` need not wait for the server's machinery.
-    from proxy.serving import run  # noqa: PLC0415
+    from proxy.serving import CannotListenError, run  # noqa: PLC0415
 
     def ready(host: str, port: int) -> None:
         click.echo(_banner(host, port, key))
 
     try:
         run(settings, ready)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        _fail(f"cannot listen on {chosen.host}:{chosen.port}: {reason}. Try another --port.")
+    except CannotListenError as error:
+        place = _netloc(server.host, server.port)
+        _fail(f"cannot listen on {place}: {error}. Try another --host or --port.")
 
 
 @main.command()
-@_CONFIG
-def check(config: str | None) -> None:
-    """Check a settings file: everything that is wrong, by file, line and key. Exit 1 if it is."""
-    if config is None:
-        _fail("name a file: easel check --config FILE")
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=_FILE,
+    required=True,
+    help="The settings file, such as config/production.yaml.",
+)
+def check(config: str) -> None:
+    """Check a settings file.
+
+    Prints everything that is wrong with it, by file, line and key, and exits with 1. If nothing is,
+    it says what the file holds and exits with 0. References such as ${NAME} are taken from the
+    environment, as when serving.
+    """
     settings = _loaded(config)
-    click.echo(
-        f"{config}: good. {len(settings.api_keys)} API keys, "
-        f"{len(settings.virtual_keys)} virtual keys, {len(settings.configs)} configs."
+    _refuse_open_door(settings)
+    held = (
+        _counted(settings.api_keys, "API key"),
+        _counted(settings.virtual_keys, "virtual key"),
+        _counted(settings.configs, "config"),
     )
+    click.echo(f"{config}: good. It holds {', '.join(held)}.")
 
 
 @main.command()
 @click.argument("provider", required=False)
 def providers(provider: str | None) -> None:
-    """List the providers, or show one: its models, its options, and what is not confirmed."""
+    """List the providers, or show one.
+
+    Of one provider: its names, its models, its options and what is not confirmed about it.
+    """
     if provider is None:
-        for name in adapters.PROVIDERS:
-            adapter = adapters.adapter(name)
-            click.echo(f"{name:<20} {adapter.name:<28} {', '.join(adapter.models[:3])}")
+        known = map(adapters.adapter, adapters.PROVIDERS)
+        click.echo(_in_columns({it.id: f"{it.name}: {', '.join(it.models[:3])}" for it in known}))
         return
-    if provider not in adapters.NAMES:
-        _fail(f"there is no provider {provider!r}: `easel providers` lists them")
-    adapter = adapters.adapter(provider)
+    try:
+        adapter = named(provider)
+    except ConfigError as error:
+        _fail(f"{provider!r} {error.message}")
     aliases = [alias for alias, name in adapters.ALIASES.items() if name == adapter.id]
     facts = {
         "id": ", ".join([adapter.id, *aliases]),
@@ -113,7 +142,13 @@ def keys() -> None:
 @keys.command("new")
 @click.option("--name", default="my-app", show_default=True, help="Whom the key is for.")
 def keys_new(name: str) -> None:
-    """Make a gateway key: the key for the client, and the lines for the settings file."""
+    """Make a gateway key.
+
+    Prints the key, which is for the client, and its lines for the settings file, which hold only
+    its digest. Nothing is kept.
+    """
+    if not is_name(name):
+        _fail(f"a name has {NAME_FORM}")
     key = new_key()
     click.echo(f"The key, shown this once; give it to the client:\n\n  {key}\n")
     click.echo("For the settings file, which need not hold the key itself:\n")
@@ -129,18 +164,34 @@ def _loaded(config: str | None) -> Settings:
         sys.exit(1)
 
 
+def _refuse_open_door(settings: Settings) -> None:
+    """Fail where others could reach a gateway that asks for no key of the operator's."""
+    host = settings.server.host
+    if not settings.api_keys and not _is_loopback(host):
+        _fail(
+            f"api_keys is empty, and others can reach {host or 'every address'}. Make a key with "
+            "`easel keys new` and put its lines into the settings file."
+        )
+
+
 def _with_local_key(settings: Settings) -> tuple[Settings, str]:
-    """Add the generated key where settings hold none; only for a gateway nobody else can reach."""
+    """Add the generated key where settings hold none, and give it."""
     if settings.api_keys:
         return settings, ""
-    if not _is_loopback(settings.server.host):
+    try:
+        key, path = local_key(settings.state_dir)
+    except OSError as error:
+        reason = error.strerror or str(error)
         _fail(
-            f"api_keys is empty, and {settings.server.host} can be reached by others. "
-            "Make a key with `easel keys new` and put it into the settings file."
+            f"cannot keep a gateway key in state_dir, {settings.state_dir}: {reason}. Set "
+            "state_dir to a folder that can be written to, or set api_keys."
         )
-    key, path = local_key(settings.state_dir)
     click.echo(f"Gateway key: {key} (kept in {path.resolve()})")
     return replace(settings, api_keys={digest(key): "local"}), key
+
+
+def _counted(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}" if len(things) == 1 else f"{len(things)} {name}s"
 
 
 def _in_columns(rows: dict[str, str]) -> str:
@@ -168,11 +219,15 @@ def _is_loopback(host: str) -> bool:
 
 
 def _banner(host: str, port: int, key: str) -> str:
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    url = f"http://{_netloc(host, port)}"
     lines = [f"Easel {__version__} is listening on {url}"]
     if key:
         lines += ["", "Paste this in another terminal, then open picture.png:", "", _curl(url, key)]
     return "\n".join([*lines, ""])
+
+
+def _netloc(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _curl(url: str, key: str) -> str:
@@ -187,7 +242,7 @@ def _curl(url: str, key: str) -> str:
     )
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     click.echo(f"easel: {message}", err=True)
     sys.exit(1)
 

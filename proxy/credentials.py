@@ -123,5 +123,5 @@ def named(provider: str) -> Adapter:
     """Give the adapter of a provider by the name in a file; raises `ConfigError`."""
     if provider in adapters.NAMES:
         return adapters.adapter(provider)
-    hint = nearest(provider, adapters.NAMES)
-    raise ConfigError("provider", f"is not a provider{hint}; `easel providers` lists them")
+    hint = nearest(provider, adapters.NAMES) or "."
+    raise ConfigError("provider", f"is not a provider{hint} `easel providers` lists them.")

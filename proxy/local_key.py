@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
 
 _NAME = "key"
 PREFIX = "easel-"
+_KEY = re.compile(PREFIX + "[A-Za-z0-9_-]{32}")
 
 
 def new_key() -> str:
@@ -19,13 +21,14 @@ def local_key(state_dir: str) -> tuple[str, Path]:
     """Give the key that is kept in the state folder, making both when they are not there.
 
     The file is readable by its owner only; one that others may read is not trusted but replaced.
+    Raises `OSError` when the folder or the file cannot be used.
     """
-    folder = Path(state_dir)
+    folder = Path(state_dir).expanduser()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / _NAME
     if path.exists() and not path.stat().st_mode & 0o077:
-        kept = path.read_text(encoding="ascii").strip()
-        if kept.startswith(PREFIX):
+        kept = path.read_text(encoding="ascii", errors="replace").strip()
+        if _KEY.fullmatch(kept):
             return kept, path
     path.unlink(missing_ok=True)
     key = new_key()

@@ -33,6 +33,8 @@ from proxy.yaml_source import Path, Problem, Source
 
 _MB = 1024 * 1024
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+NAME_FORM = "at most 128 letters, digits, '.', '_' and '-', a letter or digit first"
+"""What `is_name` asks of the name of an API key, a virtual key or a config."""
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _MIN_KEY = 16
@@ -262,7 +264,7 @@ class _Reader:
         for key, entry in raw.items():
             path = (name, key)
             if not is_name(key):
-                self.wrong(path, "a name has letters, digits, '.', '_' and '-' only")
+                self.wrong(path, f"a name has {NAME_FORM}")
             elif not isinstance(entry, dict):
                 self.wrong(path, "must be a mapping of keys to values")
             else:

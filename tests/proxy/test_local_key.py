@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from proxy.local_key import local_key, new_key
 
 
@@ -34,3 +36,23 @@ def test_what_is_no_key_is_replaced(tmp_path: Path) -> None:
 
 def test_no_two_are_the_same() -> None:
     assert len({new_key() for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize("kept", [b"easel-", b"easel-short", b"\xff\xfe", b"easel-" + b"x" * 33])
+def test_what_would_be_a_weak_key_is_replaced(tmp_path: Path, kept: bytes) -> None:
+    (tmp_path / "key").write_bytes(kept)
+    (tmp_path / "key").chmod(0o600)
+    assert len(local_key(str(tmp_path))[0]) == len("easel-") + 32
+
+
+def test_a_state_folder_may_be_below_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_key("~/.easel")[1] == tmp_path / ".easel" / "key"
+
+
+def test_a_folder_that_cannot_be_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="Not a directory"):
+        local_key(str(tmp_path / "file" / "state"))

@@ -1,0 +1,214 @@
+"""The `easel` command: what it prints, and how it exits."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import adapters
+from proxy import __version__
+from proxy.__main__ import main
+from proxy.settings import digest, parse
+
+CONFIG = Path(__file__).parents[2] / "config"
+KEY = "a-key-of-sixteen-characters"
+
+
+def easel(*arguments: str) -> Result:
+    """Run the command."""
+    return CliRunner().invoke(main, arguments, prog_name="easel", catch_exceptions=False)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in a folder of its own: a gateway keeps its state where it starts."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "my.yaml"
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """Give a port that something else listens on, for as long as the test runs."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield str(other.getsockname()[1])
+
+
+def commands(group: click.Group, *path: str) -> list[tuple[str, ...]]:
+    found = [path]
+    for name, command in group.commands.items():
+        inner = (*path, name)
+        found += commands(command, *inner) if isinstance(command, click.Group) else [inner]
+    return found
+
+
+@pytest.mark.parametrize("command", commands(main), ids=" ".join)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_has_help_whose_sentences_are_whole(
+    command: tuple[str, ...], option: str
+) -> None:
+    told = easel(*command, option)
+    assert told.exit_code == 0
+    assert "..." not in told.output.replace("COMMAND [ARGS]...", "")
+    assert max(map(len, told.output.splitlines())) <= 80
+
+
+def test_every_option_says_what_it_is_for() -> None:
+    for command in main.commands.values():
+        options = [it for it in command.params if isinstance(it, click.Option)]
+        assert all(option.help for option in options)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert easel("--version").output == f"easel, version {__version__}\n"
+
+
+# check
+
+
+def test_a_good_file_is_called_good_and_counted() -> None:
+    told = easel("check", "--config", str(CONFIG / "dev.yaml"))
+    assert told.exit_code == 0
+    assert told.output.endswith("dev.yaml: good. It holds 0 API keys, 1 virtual key, 1 config.\n")
+
+
+def test_all_that_is_wrong_is_printed_and_nothing_else(file: Path) -> None:
+    file.write_text("server:\n  prot: 1\nlog:\n  format: xml\n")
+    told = easel("check", "--config", str(file))
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert told.stderr.splitlines() == [
+        f"{file}:2: server.prot: is not a setting; did you mean port?",
+        f"{file}:4: log.format: must be one of: auto, json, text, none",
+    ]
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    told = easel("check", "--config", "none.yaml")
+    assert (told.exit_code, told.stderr) == (1, "none.yaml: No such file or directory\n")
+
+
+def test_check_without_a_file_is_a_usage_error() -> None:
+    assert easel("check").exit_code == 2
+
+
+def test_what_serve_would_refuse_check_refuses(file: Path) -> None:
+    file.write_text("server: {host: 0.0.0.0}")
+    told = [easel(command, "--config", str(file)) for command in ("check", "serve")]
+    assert [it.exit_code for it in told] == [1, 1]
+    assert told[0].stderr == told[1].stderr
+
+
+# serve
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com", ""])  # noqa: S104 - nothing is bound
+def test_without_api_keys_nobody_else_may_reach_it(host: str) -> None:
+    told = easel("serve", "--host", host)
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert "api_keys is empty" in told.stderr
+    assert "easel keys new" in told.stderr
+
+
+def test_production_does_not_start_without_its_environment() -> None:
+    told = easel("serve", "--config", str(CONFIG / "production.yaml"))
+    assert told.exit_code == 1
+    assert "the environment variable EASEL_KEY_WEB is not set" in told.stderr
+
+
+def test_a_taken_port_is_told_in_a_sentence(taken: str) -> None:
+    told = easel("serve", "--port", taken)
+    assert told.exit_code == 1
+    assert told.stderr == (
+        f"easel: cannot listen on 127.0.0.1:{taken}: Address already in use. "
+        "Try another --host or --port.\n"
+    )
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
+def test_an_address_that_is_not_ours_is_told_in_a_sentence(file: Path, host: str) -> None:
+    file.write_text(f"api_keys: {{web: {{key: {KEY}}}}}")
+    told = easel("serve", "--config", str(file), "--host", host, "--port", "0")
+    assert told.exit_code == 1
+    assert re.fullmatch(rf"easel: cannot listen on {host}:0: .+\. Try another .+\n", told.stderr)
+
+
+def test_the_generated_key_is_kept_for_its_owner_only(
+    tmp_path: Path, file: Path, taken: str
+) -> None:
+    file.write_text(f"state_dir: {tmp_path}/state")
+    told = [easel("serve", "--config", str(file), "--port", taken).stdout for _ in range(2)]
+    kept = tmp_path / "state" / "key"
+    assert told[0] == told[1] == f"Gateway key: {kept.read_text().strip()} (kept in {kept})\n"
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_state_folder_that_cannot_be_is_told_in_a_sentence(tmp_path: Path, file: Path) -> None:
+    (tmp_path / "occupied").touch()
+    file.write_text(f"state_dir: {tmp_path}/occupied")
+    told = easel("serve", "--config", str(file))
+    assert told.exit_code == 1
+    assert told.stderr.startswith("easel: cannot keep a gateway key in state_dir")
+
+
+def test_no_key_is_made_where_there_are_some(file: Path, taken: str) -> None:
+    file.write_text(f"api_keys: {{web: {{key: {KEY}}}}}")
+    assert easel("serve", "--config", str(file), "--port", taken).stdout == ""
+
+
+def test_a_port_is_a_port() -> None:
+    assert easel("serve", "--port", "65536").exit_code == 2
+
+
+# keys
+
+
+@pytest.mark.parametrize("arguments", [(), ("--name", "web.2")])
+def test_a_new_key_works_where_its_lines_are_pasted(arguments: tuple[str, ...]) -> None:
+    told = easel("keys", "new", *arguments).output
+    key = re.search(r"^  (easel-\S+)$", told, re.MULTILINE)
+    assert key
+    pasted = parse(told[told.index("api_keys:") :], environ={})
+    assert pasted.api_keys == {digest(key[1]): (arguments or ("", "my-app"))[1]}
+
+
+def test_the_lines_do_not_hold_the_key() -> None:
+    told = easel("keys", "new").output
+    assert told.count("easel-") == 1
+
+
+def test_a_name_that_settings_would_refuse_is_refused() -> None:
+    told = easel("keys", "new", "--name", "my app")
+    assert (told.exit_code, told.stdout) == (1, "")
+
+
+# providers
+
+
+def test_every_provider_is_listed_with_its_models() -> None:
+    told = easel("providers").output
+    assert re.findall(r"^[a-z-]+", told, re.MULTILINE) == list(adapters.PROVIDERS)
+    assert all(adapters.adapter(name).models[0] in told for name in adapters.PROVIDERS)
+
+
+@pytest.mark.parametrize("name", sorted(adapters.NAMES))
+def test_a_provider_is_shown_with_all_its_options(name: str) -> None:
+    told, adapter = easel("providers", name).output, adapters.adapter(name)
+    assert re.search(rf"^id .*\b{name}\b", told, re.MULTILINE)
+    assert all(f"\n{option.name} " in told for option in adapter.options)
+
+
+def test_an_unknown_provider_is_answered_with_the_nearest() -> None:
+    told = easel("providers", "opnai")
+    assert told.exit_code == 1
+    assert told.stderr == (
+        "easel: 'opnai' is not a provider; did you mean openai? `easel providers` lists them.\n"
+    )
