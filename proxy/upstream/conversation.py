@@ -96,7 +96,7 @@ class Upstream:
 
     @asynccontextmanager
     async def _flow(self, target: Target, call: ImageCall) -> AsyncIterator[Outcome]:
-        flow = target.adapter.flow(call)
+        flow, secrets = target.adapter.flow(call), secrets_of(target)
         request = next(flow)
         while True:
             if request.wait:
@@ -104,12 +104,12 @@ class Upstream:
             async with exchange(self._dialer, target, request) as response:
                 head, rest = await _held_back(request, response)
                 if rest:
-                    headers = relayed_headers(response.headers, whole=True)
+                    headers = relayed_headers(response.headers, secrets, whole=True)
                     yield Outcome(response=response, head=head, headers=headers)
                     return
                 limit = self._settings.limits.reply_bytes
-                reply = await read_reply(response, limit, secrets_of(target), head)
-                headers = relayed_headers(response.headers, whole=False)
+                reply = await read_reply(response, limit, secrets, head)
+                headers = relayed_headers(response.headers, secrets, whole=False)
             try:
                 request = flow.send(reply)
             except StopIteration as done:

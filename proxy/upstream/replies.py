@@ -31,12 +31,19 @@ _ABOUT_THE_BODY = frozenset(
 )
 
 
-def relayed_headers(headers: Mapping[str, str], *, whole: bool) -> CIMultiDict[str]:
-    """Pick the provider's headers for the client; `whole`: the body goes unchanged as well."""
+def relayed_headers(
+    headers: Mapping[str, str], secrets: frozenset[str] = frozenset(), *, whole: bool
+) -> CIMultiDict[str]:
+    """Pick the provider's headers for the client; `whole`: the body goes unchanged as well.
+
+    One that repeats one of the `secrets` stays here.
+    """
     picked: CIMultiDict[str] = CIMultiDict()
     for name, value in headers.items():
         lower = name.lower()
         if lower in _NOT_RELAYED or lower.startswith(_NOT_RELAYED_PREFIXES):
+            continue
+        if any(secret in value for secret in secrets):
             continue
         if whole or lower not in _ABOUT_THE_BODY:
             picked.add(name, value)
@@ -51,8 +58,8 @@ async def read_reply(
 ) -> ProviderReply:
     """Read a reply to its end, at most `limit` bytes of it before and after decompression.
 
-    `head` is what has been read of it before. Where an error reply repeats one of the `secrets`,
-    it is blotted out.
+    `head` is what has been read of it before. Where a reply that may be an error repeats one of
+    the `secrets`, it is blotted out: an error can come with any status.
     """
     if 300 <= response.status < 400:  # noqa: PLR2004 - HTTP's redirects
         raise UpstreamFailed(
@@ -63,7 +70,7 @@ async def read_reply(
     if response.status >= 400:  # noqa: PLR2004 - where HTTP's errors begin
         limit = min(limit, ERROR_LIMIT)
     body = await read_bytes(response, limit, head)
-    if response.status >= 400:  # noqa: PLR2004 - the same
+    if len(body) <= ERROR_LIMIT:
         for secret in secrets:
             body = body.replace(secret.encode(), b"***")
     headers = {name.lower(): value for name, value in response.headers.items()}

@@ -85,4 +85,5 @@ def secrets_of(target: Target) -> frozenset[str]:
     credentials = target.credentials
     secret = {option.name for option in target.adapter.options if option.secret}
     values = {credentials.api_key, *(credentials[name] for name in secret)}
+    values |= {value.replace("/", "\\/") for value in values}  # as some write it in JSON
     return frozenset(value for value in values if len(value) >= _SHORTEST_SECRET)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import zlib
 
+import orjson
 import pytest
 from aiohttp import web
 
 from proxy.errors import UpstreamFailed
+from proxy.keys import LOG
 from proxy.upstream.replies import decoded
 from tests.proxy.gateway import Reply, gateway_to
+from tests.proxy.wire import SECRET, gateway_at, wire
 
 UP = {"virtual_key": "up"}
 LARGE = b'{"created":1,"data":[{"b64_json":"' + b"A" * 300_000 + b'"}]}'
@@ -59,3 +62,32 @@ def test_what_unfolds_past_the_limit_is_too_large() -> None:
 
 def test_an_answer_may_be_exactly_as_long_as_the_limit() -> None:
     assert decoded(gzip.compress(SMALL), "gzip", len(SMALL)) == SMALL
+
+
+# Where a provider may repeat the credential it was sent.
+ECHOES = {
+    "an error": (401, {"error": {"message": f"wrong key {SECRET}", "type": "x"}}),
+    "an error's code": (400, {"error": {"message": "no", "code": SECRET, "param": SECRET}}),
+    "a success that is none": (200, {"error": {"message": f"wrong key {SECRET}"}}),
+    "another shape": (403, {"detail": SECRET}),
+    "a picture's entry": (200, {"data": [{"b64_json": "AAAA", "revised_prompt": SECRET}]}),
+}
+
+
+@pytest.mark.parametrize(("status", "body"), ECHOES.values(), ids=ECHOES.keys())
+@pytest.mark.parametrize("escaped", [False, True])
+async def test_a_credential_does_not_come_back(status: int, body: object, *, escaped: bool) -> None:
+    said = orjson.dumps(body).replace(b"/", b"\\/" if escaped else b"/")
+    head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nx-echo: Bearer {SECRET}\r\n"
+    async with wire(head.encode() + b"\r\n" + said) as url, gateway_at(url) as ours:
+        got = await ours.draw(**UP)
+        assert got.status == (status if body != ECHOES["a success that is none"][1] else 400)
+        ours.app[LOG].flush()
+        assert "secret" not in got.body.decode() + str(got.headers) + ours.log.getvalue()
+
+
+async def test_no_header_of_a_long_answer_holds_the_credential() -> None:
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-echo: {SECRET}\r\n\r\n"
+    async with wire(head.encode() + LARGE) as url, gateway_at(url) as ours:
+        got = await ours.draw(**UP)
+        assert (got.body, got.headers.get("x-echo")) == (LARGE, None)
