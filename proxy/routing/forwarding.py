@@ -14,7 +14,7 @@ _REFUSED = frozenset(
         *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
         *("proxy-authorization", "proxy-connection", "proxy-authenticate"),
         *("host", "content-length", "content-encoding", "content-type", "expect"),
-        *("accept-encoding", "cookie"),
+        *("accept-encoding", "cookie", "http2-settings"),
         # They open cloud metadata services.
         *("metadata", "metadata-flavor", "x-google-metadata-request"),
         *("x-aws-ec2-metadata-token", "x-aws-ec2-metadata-token-ttl-seconds"),
@@ -30,6 +30,7 @@ def forwarded(
     `bearer_is_ours`: the Authorization header holds a gateway key, which never leaves.
     """
     picked: dict[str, str] = {}
+    of_connection = named_by_connection(headers)
     for name in (name.strip().lower() for name in names):
         if not name:
             continue
@@ -41,9 +42,19 @@ def forwarded(
                 param="x-portkey-forward-headers",
                 legacy=_legacy(name),
             )
-        if name in headers:
+        if name in headers and name not in of_connection:
             picked[name] = headers[name]
     return picked
+
+
+def named_by_connection(headers: Mapping[str, str]) -> set[str]:
+    """Name the headers that `Connection` names: they go no further than it (RFC 9110, 7.6.1).
+
+    >>> named_by_connection({"Connection": "close, X-Tenant"}) == {"close", "x-tenant"}
+    True
+    """
+    lines = (value for name, value in headers.items() if name.lower() == "connection")
+    return {name.strip().lower() for line in lines for name in line.split(",")}
 
 
 def refused(name: str) -> bool:

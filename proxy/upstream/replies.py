@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 
 from adapters.contract import ProviderReply
 from proxy.errors import UpstreamFailed
+from proxy.routing.forwarding import named_by_connection
 from proxy.upstream.faults import translated
 
 ERROR_LIMIT = 1024 * 1024
@@ -22,6 +23,8 @@ _NOT_RELAYED = frozenset(
         *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
         *("set-cookie", "server", "date", "alt-svc", "strict-transport-security", "via", "nel"),
         *("report-to", "content-security-policy", "clear-site-data"),
+        # A web server in front of this one would obey them, and open its own files.
+        *("x-accel-redirect", "x-sendfile", "x-lighttpd-send-file", "x-reproxy-url"),
     }
 )
 _NOT_RELAYED_PREFIXES = ("x-portkey-", "x-easel-", "access-control-", "cf-")
@@ -39,9 +42,10 @@ def relayed_headers(
     One that repeats one of the `secrets` stays here.
     """
     picked: CIMultiDict[str] = CIMultiDict()
+    refused = _NOT_RELAYED | named_by_connection(headers)
     for name, value in headers.items():
         lower = name.lower()
-        if lower in _NOT_RELAYED or lower.startswith(_NOT_RELAYED_PREFIXES):
+        if lower in refused or lower.startswith(_NOT_RELAYED_PREFIXES):
             continue
         if any(secret in value for secret in secrets):
             continue

@@ -8,11 +8,12 @@ import zlib
 import orjson
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 
 from proxy.errors import UpstreamFailed
 from proxy.keys import LOG
-from proxy.upstream.replies import decoded
-from tests.proxy.gateway import Reply, gateway_to
+from proxy.upstream.replies import ERROR_LIMIT, decoded, relayed_headers
+from tests.proxy.gateway import Reply, always, gateway_to
 from tests.proxy.wire import SECRET, gateway_at, wire
 
 UP = {"virtual_key": "up"}
@@ -91,3 +92,74 @@ async def test_no_header_of_a_long_answer_holds_the_credential() -> None:
     async with wire(head.encode() + LARGE) as url, gateway_at(url) as ours:
         got = await ours.draw(**UP)
         assert (got.body, got.headers.get("x-echo")) == (LARGE, None)
+
+
+NOT_RELAYED = (
+    *("set-cookie", "Connection", "keep-alive", "x-portkey-trace-id", "X-Portkey-Provider"),
+    *("x-easel-receipt", "server", "x-accel-redirect", "X-Sendfile", "access-control-allow-origin"),
+    *("proxy-authenticate", "trailer", "strict-transport-security", "cf-ray", "x-named"),
+)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_headers_of_the_providers_own_site_and_connection_stay_there(*, whole: bool) -> None:
+    theirs = CIMultiDict(dict.fromkeys(NOT_RELAYED, "x") | {"connection": "close, X-Named"})
+    assert not relayed_headers(theirs, whole=whole)
+
+
+def test_headers_about_the_body_go_with_the_body() -> None:
+    theirs = {"content-type": "a/b", "etag": "x", "x-request-id": "r", "retry-after": "1"}
+    assert dict(relayed_headers(theirs, whole=True)) == theirs
+    assert set(relayed_headers(theirs, whole=False)) == {"x-request-id", "retry-after"}
+
+
+@pytest.mark.parametrize("body", [SMALL, LARGE], ids=["read", "relayed"])
+async def test_what_a_provider_says_in_our_name_is_not_heard(body: bytes) -> None:
+    lines = b"set-cookie: a=b\r\nx-portkey-trace-id: theirs\r\nx-easel-receipt: theirs\r\n"
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: r\r\n" + lines
+    async with wire(head + b"\r\n" + body) as url, gateway_at(url) as ours:
+        got = await ours.draw(trace_id="mine", **UP)
+        assert got.headers.getall("x-portkey-trace-id") == ["mine"]
+        assert not {"set-cookie", "x-easel-receipt"} & {name.lower() for name in got.headers}
+        assert got.headers["x-request-id"] == "r"
+
+
+async def test_a_providers_limits_go_on_with_its_error() -> None:
+    limits = {"retry_after": "7", "x_ratelimit_remaining_images": "0"}
+    async with gateway_to(always({"error": {"message": "m", "type": "t"}}, 429, **limits)) as (
+        ours,
+        _,
+    ):
+        got = await ours.draw(**UP)
+        assert (got.status, got.headers["retry-after"]) == (429, "7")
+        assert got.headers["x-ratelimit-remaining-images"] == "0"
+
+
+LIMITS = "limits: {reply_bytes: 2048, picture_bytes: 1024}\n"
+
+
+@pytest.mark.parametrize("size", [2_000_000, 3000])
+async def test_an_answer_past_the_limit_is_too_large(size: int) -> None:
+    async def long(request: web.Request) -> web.Response:
+        del request
+        return web.Response(body=b"x" * size)
+
+    async with gateway_to(long, LIMITS) as (ours, _):
+        got = await ours.draw(**UP)
+        assert (got.status, got.error["code"]) == (502, "too_large")
+
+
+async def test_an_error_past_its_limit_is_too_large() -> None:
+    async def long(request: web.Request) -> web.Response:
+        del request
+        return web.Response(status=500, body=b"x" * (ERROR_LIMIT + 1))
+
+    async with gateway_to(long) as (ours, _):
+        got = await ours.draw(**UP)
+        assert (got.status, got.error["code"]) == (502, "too_large")
+
+
+async def test_a_bomb_is_not_unfolded() -> None:
+    async with gateway_to(encoded(gzip.compress(b"0" * 9_999_999), "gzip"), LIMITS) as (ours, _):
+        got = await ours.draw(**UP)
+        assert (got.status, got.error["code"]) == (502, "too_large")

@@ -1,0 +1,92 @@
+"""Which of a client's headers go on to the provider, and which never do."""
+
+from __future__ import annotations
+
+import pytest
+from multidict import CIMultiDict
+
+from proxy.errors import BadRequest
+from proxy.routing.forwarding import forwarded
+from tests.proxy.gateway import gateway_to
+from tests.proxy.wire import shout
+
+UP = {"virtual_key": "up"}
+REFUSED = (
+    *("x-portkey-api-key", "X-Portkey-Config", "x-portkey-forward-headers", "x-portkey-anything"),
+    *("host", "Content-Length", "content-type", "content-encoding", "Transfer-Encoding", "expect"),
+    *("connection", "keep-alive", "te", "trailer", "upgrade", "proxy-authorization", "cookie"),
+    *("metadata-flavor", "Metadata", "x-google-metadata-request", "x-aws-ec2-metadata-token"),
+    *("a b", "a:b", "a\nb", "ä", "(a)", "x" * 129),
+)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_may_not_go_on_is_refused_by_name(name: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        forwarded([name], {}, bearer_is_ours=False)
+    assert (caught.value.code, caught.value.param) == (
+        "invalid_forward_header",
+        "x-portkey-forward-headers",
+    )
+
+
+def test_what_is_asked_for_and_there_goes_on() -> None:
+    headers = CIMultiDict({"X-Tenant": "t", "traceparent": "00-1", "x-other": "o"})
+    picked = forwarded([" x-tenant", "TraceParent ", "x-absent", ""], headers, bearer_is_ours=True)
+    assert picked == {"x-tenant": "t", "traceparent": "00-1"}
+
+
+def test_what_belongs_to_the_clients_connection_ends_with_it() -> None:
+    headers = CIMultiDict({"connection": "close, X-Tenant", "x-tenant": "t"})
+    assert forwarded(["x-tenant"], headers, bearer_is_ours=False) == {}
+
+
+async def test_nothing_goes_on_that_was_not_asked_for() -> None:
+    async with gateway_to() as (ours, fake):
+        await ours.draw(x_tenant="t", accept="a/b", **UP)
+        sent = {name.lower() for name in fake.requests[0].headers}
+        assert sent == {
+            *("host", "accept", "accept-encoding", "user-agent", "content-type"),
+            *("content-length", "authorization"),
+        }
+        assert fake.requests[0].headers["user-agent"] == "easel"
+
+
+async def test_the_header_forwards() -> None:
+    async with gateway_to() as (ours, fake):
+        await ours.draw(forward_headers="X-Tenant, x-trace", x_tenant="t", x_trace="r", **UP)
+        assert fake.requests[0].headers["x-tenant"] == "t"
+        assert fake.requests[0].headers["x-trace"] == "r"
+
+
+async def test_the_header_comes_before_the_config() -> None:
+    config = '{"virtual_key": "up", "forward_headers": ["x-tenant"]}'
+    async with gateway_to() as (ours, fake):
+        await ours.draw(config=config, x_tenant="t", x_trace="r")
+        await ours.draw(config=config, forward_headers="x-trace", x_tenant="t", x_trace="r")
+        names = [{"x-tenant", "x-trace"} & {*request.headers} for request in fake.requests]
+        assert names == [{"x-tenant"}, {"x-trace"}]
+
+
+async def test_a_callers_own_credential_may_be_forwarded() -> None:
+    config = '{"provider": "openai", "custom_host": "%s", "forward_headers": ["authorization"]}'
+    async with gateway_to(more="trusted_custom_hosts: [127.0.0.1]\n") as (ours, fake):
+        own = {"authorization": "Basic own"}
+        assert (await ours.draw(config=config.replace("%s", fake.url), **own)).status == 200
+        assert fake.requests[0].headers["authorization"] == "Basic own"
+
+
+async def test_portkeys_words_stand_beside_a_list_that_names_itself() -> None:
+    async with gateway_to() as (ours, fake):
+        got = await ours.draw(forward_headers="x-portkey-forward-headers", **UP)
+        assert (got.status, got.json["status"], fake.requests) == (400, "failure", [])
+        assert got.json["message"] == (
+            "forward_headers must not contain the 'x-portkey-forward-headers' header"
+        )
+
+
+async def test_bytes_that_are_no_text_break_nothing() -> None:
+    async with gateway_to() as (ours, _):
+        asked = b"x-portkey-virtual-key: up", b"x-portkey-forward-headers: x-tenant"
+        assert (await shout(ours, *asked, b"x-tenant: \xff\xfe")).status == 200
+        assert (await shout(ours, asked[0], b"x-portkey-forward-headers: \xff")).status == 400
