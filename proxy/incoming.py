@@ -28,7 +28,7 @@ async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
             code="unsupported_content_type",
             legacy="Invalid content type passed",
         )
-    raw = await request.read()
+    raw = await _read(request)
     try:
         params = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -41,6 +41,16 @@ async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
             f"The body is nested more than {DEPTH_LIMIT} levels deep.", code="invalid_json"
         )
     return raw, params
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except (web.RequestPayloadError, ConnectionError):
+        raise BadRequest(
+            "The body is cut short, or not compressed as its content-encoding says.",
+            code="invalid_json",
+        ) from None
 
 
 def is_deeper(tree: Any, limit: int) -> bool:
