@@ -37,7 +37,7 @@ class Discreet(logging.Filter):
         if error is not None:
             record.msg = f"{record.getMessage()}: {type(error).__name__}"
             record.args, record.exc_info = None, None
-            if not isinstance(error, HttpProcessingError):
+            if not isinstance(error, HttpProcessingError | web.RequestPayloadError):
                 record.msg += "\n" + "".join(traceback.format_tb(error.__traceback__))
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from proxy.serving import Discreet
 from tests.proxy.gateway import KEY, OURS, PATH, SETTINGS, provider
 
 ROOT = Path(__file__).parents[2]
@@ -184,3 +186,15 @@ async def test_no_line_of_a_log_holds_a_prompt_a_key_or_a_picture(tmp_path: Path
     assert [line["status"] for line in lines] == [200, 415]
     assert not re.search(f"sekret|{KEY}|iVBORw0KGgo", out + err)
     assert err == "Error handling request from 127.0.0.1: LineTooLong\n"
+
+
+def test_the_servers_log_tells_where_it_failed_and_not_with_what() -> None:
+    try:
+        int("sekret")
+    except ValueError:
+        record = logging.LogRecord("x", 40, "f", 1, "Failed for %s", ("me",), sys.exc_info())
+    assert Discreet().filter(record)
+    told = logging.Formatter().format(record)
+    assert told.startswith("Failed for me: ValueError\n")
+    assert told.splitlines()[2].strip() == 'int("sekret")'  # the line of code, and no message
+    assert told.count("sekret") == 1
