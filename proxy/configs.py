@@ -137,7 +137,9 @@ LATER = frozenset(
     }
 )
 """Keys of Portkey's that this gateway does not honour: refused, not silently passed over."""
-_INHERITED = ("cache", "request_timeout", "custom_host", "forward_headers")
+_INHERITED = frozenset({"cache", "request_timeout", "custom_host", "forward_headers"})
+SHARED = _INHERITED | {"override_params"}
+"""Keys beside `targets` that a target takes over."""
 
 
 def parse(raw: Any) -> Config:
@@ -165,6 +167,9 @@ def _single(raw: dict[str, Any]) -> Config:
         _check_strategy(raw.get("strategy", {"mode": "single"}), targets)
     with faults.noted():
         outer = _level({key: value for key, value in raw.items() if key not in TREE})
+    for key, value in raw.items():
+        if key in outer.options or (value and key in KEYS - SHARED):
+            faults.add(key, "is not taken over by a target: put it into the target")
     first = targets[0] if isinstance(targets, list) and targets else {}
     with faults.noted("targets[0]."):
         inner = _level(first if isinstance(first, dict) else {})

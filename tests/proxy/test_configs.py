@@ -137,8 +137,9 @@ def test_what_is_wrong_is_told_with_its_place(raw: Any, path: str, message: str)
 
 
 def test_everything_wrong_is_told_at_once() -> None:
-    raw = {"api_key": 5, "retry": {}, "cache": {"mode": "x"}, "targets": [{"drop_params": 1}]}
-    assert list(wrong(raw)) == ["api_key", "retry", "cache.mode", "targets[0].drop_params"]
+    raw = {"retry": {}, "cache": {"mode": "x"}, "targets": [{"drop_params": 1, "api_key": 5}]}
+    told = ["retry", "cache.mode", "targets[0].drop_params", "targets[0].api_key"]
+    assert list(wrong(raw)) == told
 
 
 def test_no_value_stands_in_a_sentence() -> None:
@@ -184,6 +185,12 @@ def test_a_strategy_that_cannot_be_followed_is_refused(raw: Any, path: str) -> N
 def test_a_targets_bad_parameters_are_a_config_error_beside_good_ones() -> None:
     raw = {"override_params": {"a": 1}, "targets": [{"override_params": "x"}]}
     assert list(wrong(raw)) == ["targets[0].override_params"]
+
+
+@pytest.mark.parametrize("key", [*sorted(configs.KEYS - configs.SHARED), "azure_api_version"])
+def test_what_a_target_would_not_take_over_is_refused_beside_it(key: str) -> None:
+    value = {"default_params": {"a": 1}, "drop_params": ["a"]}.get(key, "x")
+    assert list(wrong({key: value, "targets": [{"provider": "p"}]})) == [key]
 
 
 def test_a_hint_does_not_mind_the_case() -> None:
