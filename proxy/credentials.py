@@ -92,7 +92,7 @@ def _check_provider(config: Config, stored: Mapping[str, Adapter], slugs: frozen
     elif provider and not slug:
         credentials_for(named(provider), config.api_key or "", config.options)
     elif not slug:
-        _check_options(config)
+        _check_unnamed(config)
 
 
 def _check_beside(config: Config, adapter: Adapter) -> None:
@@ -109,14 +109,16 @@ def _check_beside(config: Config, adapter: Adapter) -> None:
     faults.raise_any()
 
 
-def _check_options(config: Config) -> None:
-    """Check the options of a config whose provider the request will name."""
+def _check_unnamed(config: Config) -> None:
+    """Check a config whose provider the request will name: it may hold no credential."""
     declared = [option for name in adapters.PROVIDERS for option in adapters.adapter(name).options]
     known = {name for option in declared for name in (option.name, *option.aliases)}
     faults = Faults()
     for key in (key for key in config.options if key not in known):
         faults.add(key, "is not an option of any provider" + nearest(key, configs.KEYS | known))
     faults.raise_any()
+    if config.api_key or config.options:
+        raise ConfigError("", "holds a credential, but names no provider for it")
 
 
 def named(provider: str) -> Adapter:
