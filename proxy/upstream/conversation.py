@@ -66,27 +66,34 @@ class Upstream:
     @asynccontextmanager
     async def conversation(self, target: Target, call: ImageCall) -> AsyncIterator[Outcome]:
         """Converse with a target until there is an outcome; the deadline ends with it."""
-        own, most = target.request_timeout, self._settings.timeouts.total
-        alarm = asyncio.timeout(min(own, most) if own else most)
-        try:
-            async with alarm:
-                target = await self._tokens.granted(await self._at_home(target))
-                call = replace(call, credentials=target.credentials)
-                async with self._flow(target, call) as outcome:
-                    # From here on the client's own pace rules.
-                    alarm.reschedule(None)
-                    yield outcome
-        except TimeoutError:
-            if not alarm.expired():
-                raise
-            raise _out_of_time(own, most) from None
+        async with self._in_time(target) as alarm:
+            target = await self._tokens.granted(await self._at_home(target))
+            call = replace(call, credentials=target.credentials)
+            async with self._flow(target, call) as outcome:
+                # From here on the client's own pace rules.
+                alarm.reschedule(None)
+                yield outcome
 
     async def fetched(self, target: Target, image: Image) -> Image:
         """Give a picture with its bytes, downloading it where only its URL is known."""
         if not image.url:
             return image
-        target = await self._at_home(target)
-        return await downloaded(self._dialer, target, image, self._settings.limits.picture_bytes)
+        limit = self._settings.limits.picture_bytes
+        async with self._in_time(target):
+            return await downloaded(self._dialer, await self._at_home(target), image, limit)
+
+    @asynccontextmanager
+    async def _in_time(self, target: Target) -> AsyncIterator[asyncio.Timeout]:
+        """End the block at the target's deadline or ours, with what the client is to be told."""
+        own, most = target.request_timeout, self._settings.timeouts.total
+        alarm = asyncio.timeout(min(own, most) if own else most)
+        try:
+            async with alarm:
+                yield alarm
+        except TimeoutError:
+            if not alarm.expired():
+                raise
+            raise _out_of_time(own, most) from None
 
     async def _at_home(self, target: Target) -> Target:
         """Start the provider that this process serves itself, if the target is on it."""
