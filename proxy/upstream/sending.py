@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from io import BytesIO
 
 import orjson
 from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientSession, FormData
@@ -22,6 +23,7 @@ from proxy.upstream.faults import translated
 
 _BUSY = frozenset({429, 502, 503, 504})
 _ASK_AGAIN = 3
+_LARGE = 1024 * 1024
 
 
 @asynccontextmanager
@@ -48,13 +50,19 @@ async def exchange(
         headers |= target.forwarded
     session = dialer.session(private=private)
     with translated(by_provider=by_provider):
-        response = await _sent(session, request.method, url, headers, body or None)
+        # In pieces, once it is large: all at once would hold up the loop, and be held twice.
+        data = BytesIO(body) if len(body) > _LARGE else body or None
+        response = await _sent(session, request.method, url, headers, data)
     async with response:
         yield response
 
 
 async def _sent(
-    session: ClientSession, method: str, url: URL, headers: Mapping[str, str], body: bytes | None
+    session: ClientSession,
+    method: str,
+    url: URL,
+    headers: Mapping[str, str],
+    body: bytes | BytesIO | None,
 ) -> ClientResponse:
     """Send; what asks and buys nothing (GET) is asked again where that can help."""
     if method != "GET":

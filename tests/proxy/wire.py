@@ -68,6 +68,26 @@ async def wire(*pieces: bytes, then: str = "close", pause: float = 0.0) -> Async
 
 
 @asynccontextmanager
+async def deaf(answer: bytes) -> AsyncIterator[str]:
+    """Run a provider that answers as soon as it has a head, and reads nothing after it."""
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's can
+        writer.write(answer)
+        await over.wait()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        over.set()
+        server.close()
+
+
+@asynccontextmanager
 async def gateway_at(url: str, more: str = "") -> AsyncIterator[Gateway]:
     """Run a gateway whose virtual key `up` leads to a provider in OpenAI's shape at `url`."""
     stored = f"{{provider: openai, api_key: {SECRET}, custom_host: '{url}/v1'}}"

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from proxy.keys import UPSTREAM
 from tests.proxy.gateway import B64, Gateway, Reply, gateway, gateway_to, provider
+from tests.proxy.wire import deaf, gateway_at, shout
 
 UP = {"virtual_key": "up"}
 POLLED = {"virtual_key": "polled"}
@@ -151,6 +152,15 @@ async def test_nothing_is_left_open_after_a_client_has_gone() -> None:
             await asyncio.wait_for(ours.draw(params={"stream": True}, **UP), 0.2)
         await asyncio.wait_for(noticed.wait(), 5)
         assert connections(ours) == 0
+
+
+async def test_an_early_refusal_of_a_large_body_is_passed_on() -> None:
+    refusal = b'{"error": {"message": "too large", "type": "x"}}'
+    head = b"HTTP/1.1 413 X\r\ncontent-type: application/json\r\ncontent-length: 48\r\n\r\n"
+    large = b'{"prompt": "a", "image": "' + b"x" * 9_000_000 + b'"}'
+    async with deaf(head + refusal) as url, gateway_at(url) as ours, asyncio.timeout(5):
+        got = await shout(ours, b"x-portkey-virtual-key: up", body=large)
+        assert (got.status, got.body) == (413, refusal)
 
 
 async def test_a_picture_of_the_sandbox_needs_nobody_else() -> None:
