@@ -46,7 +46,8 @@ class Tokens:
         """Give the target with a token among its options, if its credential calls for one."""
         if self._flow(target) is None:
             return target
-        name = f"{target.adapter.id}:{target.fingerprint}"
+        # Headers that a client forwards differ from request to request, and buy nothing.
+        name = f"{target.adapter.id}:{replace(target, forwarded={}).fingerprint}"
         entry = self._entries.setdefault(name, _Entry())
         async with entry.lock:
             # A flow of its own: whoever waited for the lock would sign with the time of long ago.

@@ -1,0 +1,175 @@
+"""Tokens are bought once, kept apart by credential, and renewed before they run out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+from aiohttp import web
+
+from adapters.contract import Adapter, Credentials, Grant, GrantFlow, Option, ProviderRequest
+from adapters.errors import ProviderError, failure
+from adapters.reading import text_at
+from proxy.errors import UpstreamFailed
+from proxy.plan import Target
+from proxy.settings import Timeouts
+from proxy.upstream.dialer import Dialer
+from proxy.upstream.tokens import Tokens, secrets_of
+from tests.proxy.gateway import Provider, json_reply, provider
+
+HOUR = 3600.0
+
+
+class Granting(Adapter):
+    """A provider whose token endpoint is on its own host."""
+
+    id = "granting"
+    options = (Option("client", "who"), Option("secret", "what", secret=True), Option("host", "it"))
+
+    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
+        """Buy a token with the client's secret."""
+        del time
+        return _bought(credentials)
+
+
+def _bought(credentials: Credentials) -> GrantFlow:
+    asked = {"client": credentials["client"], "secret": credentials["secret"]}
+    reply = yield ProviderRequest(url=f"{credentials['host']}/token", json=asked)
+    if not reply.ok:
+        raise failure(reply)
+    return Grant({"token": text_at(reply.json(), "token")}, float(reply.json()["seconds"]))
+
+
+@dataclass
+class Shop:
+    """Tokens, the provider that sells them, and a clock that is set by hand."""
+
+    fake: Provider
+    tokens: Tokens
+    time: list[float]
+    seconds: float = HOUR
+    broken: bool = False
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def sell(self, request: web.Request) -> web.StreamResponse:
+        asked = await request.json()
+        await self.gate.wait()
+        if self.broken:
+            return json_reply({"error": {"message": f"no {asked['secret']}"}}, 401)
+        token = f"{asked['client']}-{len(self.fake.requests)}"
+        return json_reply({"token": token, "seconds": self.seconds})
+
+    def target(self, client: str = "a", forwarded: Mapping[str, str] | None = None) -> Target:
+        options = {"client": client, "secret": "a-long-secret", "host": self.fake.url}
+        credentials = Credentials("key-0123456789", options)
+        return Target(
+            Granting(), credentials, self.fake.url, private=True, forwarded=forwarded or {}
+        )
+
+    async def token(self, target: Target | None = None) -> str:
+        return (await self.tokens.granted(target or self.target())).credentials["token"]
+
+    @property
+    def sold(self) -> int:
+        return len(self.fake.requests)
+
+
+@asynccontextmanager
+async def shop() -> AsyncIterator[Shop]:
+    time = [1000.0]
+    async with provider() as fake, Dialer(Timeouts(idle=5)) as dialer:
+        made = Shop(fake, Tokens(dialer, clock=lambda: time[0]), time)
+        made.gate.set()
+        fake.reply = made.sell
+        yield made
+
+
+async def test_a_token_is_bought_once_for_requests_at_the_same_time() -> None:
+    async with shop() as it:
+        tokens = await asyncio.gather(*(it.token() for _ in range(10)))
+        assert (set(tokens), it.sold) == ({"a-1"}, 1)
+
+
+async def test_the_rest_of_the_credential_stays() -> None:
+    async with shop() as it:
+        granted = await it.tokens.granted(it.target())
+        assert granted.credentials.api_key == "key-0123456789"
+        assert (granted.credentials["client"], granted.credentials["token"]) == ("a", "a-1")
+
+
+@pytest.mark.parametrize(("seconds", "good"), [(HOUR, HOUR - 300), (400.0, 200.0), (10.0, 5.0)])
+async def test_a_token_is_renewed_before_it_runs_out(seconds: float, good: float) -> None:
+    async with shop() as it:
+        it.seconds = seconds
+        await it.token()
+        it.time[0] += good - 1
+        assert (await it.token(), it.sold) == ("a-1", 1)
+        it.time[0] += 1
+        assert (await it.token(), it.sold) == ("a-2", 2)
+
+
+async def test_credentials_do_not_share_tokens() -> None:
+    async with shop() as it:
+        assert await it.token(it.target("a")) == "a-1"
+        assert await it.token(it.target("b")) == "b-2"
+
+
+async def test_forwarded_headers_buy_no_tokens_of_their_own() -> None:
+    async with shop() as it:
+        for trace in ("1", "2", "3"):
+            await it.token(it.target(forwarded={"traceparent": trace}))
+        assert it.sold == 1
+
+
+async def test_neither_the_credential_nor_forwarded_headers_go_to_the_token_endpoint() -> None:
+    async with shop() as it:
+        await it.token(it.target(forwarded={"x-tenant": "t"}))
+        sent = it.fake.requests[0].headers
+        assert not {"authorization", "x-tenant"} & {name.lower() for name in sent}
+
+
+async def test_a_purchase_that_failed_is_not_kept() -> None:
+    async with shop() as it:
+        it.broken = True
+        for _ in range(2):
+            with pytest.raises(ProviderError) as caught:
+                await it.token()
+            assert "a-long-secret" not in caught.value.message
+        it.broken = False
+        assert (await it.token(), it.sold) == ("a-3", 3)
+
+
+async def test_a_buyer_that_gave_up_holds_up_nobody() -> None:
+    async with shop() as it:
+        it.gate.clear()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(it.token(), 0.1)
+        it.gate.set()
+        assert await asyncio.wait_for(it.token(), 5) == "a-2"
+
+
+async def test_a_token_endpoint_is_a_public_host_unless_the_target_is_on_it() -> None:
+    async with shop() as it:
+        elsewhere = replace(it.target(), base_url="http://127.0.0.1:1")
+        with pytest.raises(UpstreamFailed) as caught:
+            await it.token(elsewhere)
+        assert (caught.value.code, it.sold) == ("foreign_url", 0)
+
+
+async def test_what_needs_no_token_gets_none() -> None:
+    async with shop() as it:
+        plain = Target(Adapter(), Credentials("key-0123456789"), it.fake.url, private=True)
+        assert await it.tokens.granted(plain) is plain
+
+
+def test_secrets_are_the_key_and_the_secret_options() -> None:
+    options = {"client": "a-public-name", "secret": "a/long/secret"}
+    target = Target(Granting(), Credentials("key-0123456789", options), "")
+    assert secrets_of(target) == {"key-0123456789", "a/long/secret", "a\\/long\\/secret"}
+
+
+def test_a_placeholder_is_no_secret() -> None:
+    assert secrets_of(Target(Granting(), Credentials("x"), "")) == frozenset()
