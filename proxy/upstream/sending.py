@@ -23,6 +23,7 @@ from proxy.upstream.faults import translated
 
 _BUSY = frozenset({429, 502, 503, 504})
 _ASK_AGAIN = 3
+_HALF_A_WAIT = 0.25
 _LARGE = 1024 * 1024
 
 
@@ -81,7 +82,7 @@ def _asking_again() -> ExponentialRetry:
 
     return ExponentialRetry(
         attempts=_ASK_AGAIN,
-        start_timeout=0.25,
+        start_timeout=_HALF_A_WAIT,
         exceptions={ClientConnectorError, ClientError},
         retry_all_server_errors=False,
         evaluate_response_callback=is_final,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,9 @@ from yarl import URL
 from adapters import adapter
 from adapters.contract import Credentials, ProviderRequest
 from proxy.errors import UpstreamFailed
+from proxy.keys import UPSTREAM
 from proxy.plan import Target
+from proxy.upstream import sending
 from proxy.upstream.sending import address
 from tests.proxy.gateway import (
     ANSWER,
@@ -22,6 +25,7 @@ from tests.proxy.gateway import (
     Answered,
     Gateway,
     Provider,
+    always,
     gateway,
     gateway_to,
     json_reply,
@@ -167,6 +171,7 @@ async def test_a_line_break_in_a_polling_url_adds_no_header() -> None:
         assert not [it for it in polls.fake.requests if it.headers["x-key"] != SECRET]
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_a_picture_on_a_private_address_is_not_fetched() -> None:
     async with provider() as stranger, polled() as (ours, polls):
         polls.result = f"{stranger.url}/a.png"
@@ -211,3 +216,83 @@ async def test_a_redirected_poll_is_not_followed() -> None:
         polls.polls = [web.Response(status=302, headers={"location": "/elsewhere"})]
         assert failed(await drawn(ours)) == (502, "redirected")
         assert not polls.asked(path="/elsewhere")
+
+
+def busy(times: int, status: int = 503) -> list[web.Response]:
+    """Make replies of a provider that is busy, each longer than a buffer."""
+    return [web.Response(status=status, body=b"x" * 500_000) for _ in range(times)]
+
+
+def with_one_connection(ours: Gateway) -> None:
+    """Leave the gateway one connection to each host."""
+    dialer = ours.app[UPSTREAM]._dialer
+    for private in (False, True):
+        connector: Any = dialer.session(private=private).connector
+        connector._limit = connector._limit_per_host = 1
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait next to nothing between two tries."""
+    monkeypatch.setattr(sending, "_HALF_A_WAIT", 0.001)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_a_busy_poll_is_asked_again_and_gives_its_connection_back(status: int) -> None:
+    async with polled() as (ours, polls), asyncio.timeout(5):
+        with_one_connection(ours)
+        polls.polls = busy(2, status)
+        assert (await drawn(ours)).status == 200
+        assert polls.asked() == 3
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_poll_that_stays_busy_is_the_providers_failure() -> None:
+    async with polled() as (ours, polls), asyncio.timeout(5):
+        with_one_connection(ours)
+        polls.polls = [*busy(2), json_reply({"detail": "come back later"}, 503)]
+        got = await drawn(ours)
+        assert failed(got) == (503, "overloaded")
+        assert "come back later" in got.error["message"]
+        assert polls.asked() == 3
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_poll_whose_connection_is_lost_is_asked_again() -> None:
+    async with polled() as (ours, polls):
+        lost: list[str] = []
+
+        async def lose(request: web.Request) -> web.StreamResponse:
+            if request.path == "/get" and not lost:
+                lost.append(request.path)
+                assert request.transport
+                request.transport.abort()
+            return await polls.reply(request)
+
+        polls.fake.reply = lose
+        assert (await drawn(ours)).status == 200
+        assert polls.asked() == 2
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+async def test_what_buys_a_picture_is_asked_once(status: int) -> None:
+    async with gateway_to(always({"error": {"message": "m"}}, status)) as (ours, fake):
+        await ours.draw(virtual_key="up")
+        assert len(fake.requests) == 1
+
+
+async def test_failures_do_not_use_up_the_connections() -> None:
+    async with gateway_to() as (ours, fake), asyncio.timeout(5):
+        with_one_connection(ours)
+        for status in (302, 400, 500, 200):
+            fake.reply = always({"error": {"message": "m" * 90_000}}, status)
+            await asyncio.gather(*(ours.draw(virtual_key="up") for _ in range(3)))
+        assert len(fake.requests) == 12
+
+
+async def test_a_providers_cookie_is_not_kept() -> None:
+    async with gateway_to(always(ANSWER, set_cookie="session=1")) as (ours, fake):
+        for _ in range(2):
+            await ours.draw(virtual_key="up")
+        assert not [it for it in fake.requests if "cookie" in it.headers]

@@ -1,0 +1,142 @@
+"""Pictures fetched from a provider's URL: no credential goes along, and only pictures come."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from proxy.upstream.download import media_type_of
+from tests.proxy.gateway import (
+    PNG,
+    Answered,
+    Gateway,
+    Provider,
+    Reply,
+    gateway,
+    json_reply,
+    provider,
+)
+
+SECRET = "sk-stored-0123456789"
+JPEG = bytes.fromhex("ffd8ffe000104a464946") + bytes(90)
+WEBP = b"RIFF\x00\x00\x00\x00WEBPVP8 " + bytes(90)
+GIF = b"GIF89a" + bytes(90)
+SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
+LIMIT = "limits: {picture_bytes: 4096}\n"
+OWN = {"x_portkey_forward_headers": "x-tenant", "x_tenant": "t"}
+
+
+def serving(body: bytes = PNG, status: int = 200, **headers: str) -> Reply:
+    """Hand out the same bytes at every picture's URL."""
+
+    async def reply(request: web.Request) -> web.Response:
+        del request
+        return web.Response(body=body, status=status, headers=headers)
+
+    return reply
+
+
+@asynccontextmanager
+async def pictures(at_url: Reply, count: int = 1) -> AsyncIterator[tuple[Gateway, Provider]]:
+    """Run a provider that answers with URLs on its own host, and a gateway in front of it."""
+    async with provider() as fake:
+
+        async def reply(request: web.Request) -> web.StreamResponse:
+            if request.method == "GET":
+                return await at_url(request)
+            urls = [f"{fake.url}/{number}.png?sig=a%2Fb" for number in range(count)]
+            return json_reply({"status": "succeeded", "output": urls})
+
+        fake.reply = reply
+        stored = f"{{provider: replicate, api_key: {SECRET}, custom_host: '{fake.url}'}}"
+        async with gateway(f"virtual_keys: {{up: {stored}}}\n{LIMIT}") as ours:
+            yield ours, fake
+
+
+async def drawn(ours: Gateway, **params: object) -> Answered:
+    wanted = {"model": "a/b", "response_format": "b64_json", **params}
+    return await ours.draw(params=wanted, virtual_key="up", **OWN)
+
+
+def entry(data: bytes) -> dict[str, str]:
+    return {"b64_json": base64.b64encode(data).decode()}
+
+
+@pytest.mark.parametrize("data", [PNG, JPEG, WEBP, GIF, SVG])
+async def test_a_picture_is_fetched_where_its_bytes_are_wanted(data: bytes) -> None:
+    async with pictures(serving(data)) as (ours, _):
+        assert (await drawn(ours)).json["data"] == [entry(data)]
+
+
+async def test_neither_credential_nor_forwarded_headers_go_along() -> None:
+    async with pictures(serving()) as (ours, fake):
+        await drawn(ours)
+        asked, fetched = fake.requests
+        assert (asked.headers["x-tenant"], SECRET in str(asked.headers)) == ("t", True)
+        assert {name.lower() for name in fetched.headers} == {
+            *("host", "accept", "accept-encoding", "user-agent"),
+        }
+
+
+async def test_a_signed_url_is_fetched_as_it_was_written() -> None:
+    async with pictures(serving()) as (ours, fake):
+        await drawn(ours)
+        assert fake.requests[-1].raw_path == "/0.png?sig=a%2Fb"
+
+
+async def test_pictures_keep_their_order() -> None:
+    async def numbered(request: web.Request) -> web.Response:
+        return web.Response(body=PNG + request.path.encode())
+
+    async with pictures(numbered, count=4) as (ours, _):
+        found = [base64.b64decode(it["b64_json"])[-5:-4] for it in (await drawn(ours)).json["data"]]
+        assert found == [b"0", b"1", b"2", b"3"]
+
+
+async def test_where_the_url_is_wanted_nothing_is_fetched() -> None:
+    async with pictures(serving()) as (ours, fake):
+        got = await drawn(ours, response_format="url")
+        assert got.json["data"][0]["url"].startswith(fake.url)
+        assert len(fake.requests) == 1
+
+
+LOST = {
+    "it is gone": serving(b"", 404),
+    "it is forbidden": serving(b"<Error/>", 403),
+    "it has moved": serving(PNG, 302, location="/1.png"),
+    "it is a part": serving(PNG, 206),
+    "it is a page": serving(b"<html>" + b" " * 600 + b"<svg>"),
+    "it is text": serving(b"not yet"),
+    "it is nothing": serving(b""),
+}
+
+
+@pytest.mark.parametrize("at_url", LOST.values(), ids=LOST.keys())
+async def test_what_is_no_picture_is_a_picture_lost(at_url: Reply) -> None:
+    async with pictures(at_url) as (ours, fake):
+        got = await drawn(ours)
+        assert (got.status, got.error["code"]) == (502, "picture_lost")
+        assert {request.path for request in fake.requests[1:]} == {"/0.png"}
+        assert fake.url not in got.body.decode()
+
+
+@pytest.mark.parametrize("size", [4097, 9_000_000])
+async def test_a_picture_past_the_limit_is_too_large(size: int) -> None:
+    async with pictures(serving(PNG + bytes(size - len(PNG)))) as (ours, _):
+        got = await drawn(ours)
+        assert (got.status, got.error["code"]) == (502, "too_large")
+
+
+async def test_a_picture_may_be_as_large_as_the_limit() -> None:
+    async with pictures(serving(PNG + bytes(4096 - len(PNG)))) as (ours, _):
+        assert (await drawn(ours)).status == 200
+
+
+def test_a_page_that_begins_like_a_picture_is_told_by_its_first_bytes() -> None:
+    assert media_type_of(WEBP) == "image/webp"
+    assert media_type_of(b"WEBP" + bytes(90)) == ""
+    assert media_type_of(b" " * 512 + b"<svg") == ""
