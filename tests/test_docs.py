@@ -5,9 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import orjson
 import pytest
+from click.testing import CliRunner
 
 import adapters
+from proxy import configs
+from proxy.__main__ import main
+from proxy.settings import KEYS as SETTINGS
+from proxy.settings import SECTIONS, VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -77,3 +83,78 @@ def test_every_page_is_named_in_the_readme() -> None:
 def test_no_link_leads_nowhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert all((page.parent / link).exists() for link in links), links
+
+
+def part(heading: str) -> str:
+    """Give what stands in docs/configuration.md under a heading, up to the next of any level."""
+    page = read("configuration.md")
+    found = re.search(rf"^#+ {heading}\n(.*?)(?=^#|\Z)", page, re.DOTALL | re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def blocks(kind: str, text: str) -> list[str]:
+    """Give the code blocks of a kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def shown(default: object) -> str:
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = re.findall(r"^\| `([a-z_.]+)` \| `?([^|` ]+)`? \|", part("Settings"), re.MULTILINE)
+    defaults = dict.fromkeys(SETTINGS - SECTIONS.keys(), "none")
+    defaults["state_dir"] = Settings().state_dir
+    for section, kind in SECTIONS.items():
+        fields = kind.__struct_fields__
+        defaults |= {f"{section}.{key}": shown(getattr(kind(), key)) for key in fields}
+    assert dict(rows) == defaults
+
+
+def test_every_key_of_a_virtual_key_is_documented() -> None:
+    assert first_cells(part("virtual_keys")) == VIRTUAL_KEY_KEYS
+
+
+def test_every_key_of_a_config_is_documented() -> None:
+    assert first_cells(part("The config object")) == configs.KEYS | configs.TREE
+
+
+@pytest.mark.parametrize(
+    ("start", "keys"),
+    [
+        ("Accepted, and without an effect", configs.NOTED),
+        ("Refused for now", configs.LATER),
+        ("The target of a `targets` list takes over", configs.SHARED | {"targets"}),
+    ],
+)
+def test_the_lists_of_a_configs_keys_are_those_of_the_code(start: str, keys: set[str]) -> None:
+    text = re.search(rf"{start}.*?[;.]\s", part("The config object"), re.DOTALL)
+    assert text
+    ours = {"easel check"}
+    assert set(re.findall(r"`([^`]+)`", text[0])) - ours == keys
+
+
+@pytest.mark.parametrize("block", blocks("yaml", read("configuration.md")))
+def test_an_example_of_the_docs_loads_or_is_told_to_be_wrong(block: str) -> None:
+    environ = dict.fromkeys(re.findall(r"\$\{(\w+)\}", block), "value-of-a-variable")
+    if "opnai" in block:
+        with pytest.raises(SettingsError):
+            parse(block, environ=environ)
+    else:
+        assert parse(block, environ=environ)
+
+
+@pytest.mark.parametrize("block", blocks("json", read("configuration.md")))
+def test_a_config_of_the_docs_is_one(block: str) -> None:
+    assert configs.parse(orjson.loads(block))
+
+
+def test_check_prints_what_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EASEL_KEY_WEB", raising=False)
+    told, good = blocks("console", read("configuration.md"))
+    (tmp_path / "my.yaml").write_text(blocks("yaml", read("configuration.md"))[0])
+    for folder, block in ((tmp_path, told), (ROOT, good)):
+        monkeypatch.chdir(folder)
+        command, _, output = block.partition("\n")
+        assert CliRunner().invoke(main, command.split()[2:]).output == output

@@ -28,6 +28,7 @@ def easel(*arguments: str) -> Result:
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run in a folder of its own: a gateway keeps its state where it starts."""
+    monkeypatch.delenv("EASEL_KEY_WEB", raising=False)
     monkeypatch.chdir(tmp_path)
 
 
