@@ -21,6 +21,8 @@ from proxy.settings import Settings
 
 _GC_THRESHOLDS = (50_000, 20, 20)
 _CLOSING_SECONDS = 0.1
+_SIGNALLED = 128
+"""A shell's exit status for a process that a signal ended, without the signal's number."""
 _LOOK_AGAIN_SECONDS = 0.05
 
 
@@ -110,8 +112,8 @@ def _on_signal() -> asyncio.Event:
     def stop() -> None:
         stopping.set()
         for number in numbers:
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
+            # Not the system's own handling: it lets the first process of a container live on.
+            loop.add_signal_handler(number, os._exit, _SIGNALLED + number)
 
     for number in numbers:
         loop.add_signal_handler(number, stop)
