@@ -33,6 +33,12 @@ class ConfigError(Exception):
         self.message = message
         self.all: tuple[ConfigError, ...] = (self, *others)
 
+    @property
+    def sentences(self) -> str:
+        """Everything that is wrong, a sentence each."""
+        told = map(str, self.all)
+        return " ".join(one if one.endswith((".", "?")) else f"{one}." for one in told)
+
 
 class Faults:
     """Gathers what is wrong, to be raised as one `ConfigError`."""

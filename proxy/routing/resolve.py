@@ -98,7 +98,7 @@ def _config(settings: Settings, headers: Mapping[str, str]) -> tuple[Config, boo
     try:
         return configs.parse(raw), False
     except ConfigError as error:
-        raise _bad_config(f"Invalid config: {error}.", param=error.path) from None
+        raise _bad_config(f"Invalid config: {error.sentences}", param=error.path) from None
 
 
 def _saved(settings: Settings, name: str) -> Config:
@@ -184,7 +184,7 @@ def _chosen(settings: Settings, config: Config, *, saved: bool, stored: bool) ->
     try:
         credentials = credentials_for(adapter, config.api_key or "", config.options)
     except ConfigError as error:
-        raise _bad_config(f"Invalid option: {error}.", param=error.path) from None
+        raise _bad_config(f"Invalid option: {error.sentences}", param=error.path) from None
     return Chosen(adapter, credentials, stored)
 
 
@@ -208,7 +208,7 @@ def _stored(virtual_keys: Mapping[str, VirtualKey], config: Config, *, saved: bo
     try:
         added = credentials_for(adapter, "", config.options).options
     except ConfigError as error:
-        raise _bad_config(f"Invalid option: {error}.", param=error.path) from None
+        raise _bad_config(f"Invalid option: {error.sentences}", param=error.path) from None
     credentials = Credentials(virtual_key.credentials.api_key, {**own, **added})
     return Chosen(adapter, credentials, stored=True, custom_host=virtual_key.custom_host)
 

@@ -142,6 +142,15 @@ def test_everything_wrong_is_told_at_once() -> None:
     assert list(wrong(raw)) == told
 
 
+def test_what_is_wrong_is_told_in_sentences() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse({"retry": {}, "overide_params": {}})
+    assert caught.value.sentences == (
+        "retry: is not supported here. "
+        "overide_params: is not a key of a config; did you mean override_params?"
+    )
+
+
 def test_no_value_stands_in_a_sentence() -> None:
     raw = {"api_key": ["sekret"], "cache": {"mode": "sekret"}, "request_timeout": "sekret"}
     assert not re.search("sekret", str(wrong(raw)))

@@ -70,3 +70,11 @@ async def test_an_empty_custom_host_is_none() -> None:
     async with gateway_to() as (ours, fake):
         got = await shout(ours, b"x-portkey-virtual-key: up", b"x-portkey-custom-host:")
         assert (got.status, len(fake.requests)) == (200, 1)
+
+
+async def test_everything_wrong_with_a_config_is_told_at_once() -> None:
+    config = '{"virtual_key": "up", "retry": {}, "cache": {"mode": "exact"}}'
+    async with gateway_to() as (ours, _):
+        got = await ours.draw(config=config)
+    assert (got.status, got.error["param"]) == (400, "retry")
+    assert "cache.mode: must be one of: simple, semantic." in got.error["message"]
