@@ -22,7 +22,7 @@ def generator(attempt_at: Handler) -> Handler:
         plan = request[PLAN]
         (target,) = plan.targets
         params = final_params(plan.params, target)
-        raw = request[RAW] if params == plan.params else None
+        raw = request.get(RAW) if params == plan.params else None
         request[ATTEMPT] = Attempt(target, params, raw)
         return await attempt_at(request)
 

@@ -22,6 +22,8 @@ async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
             code="invalid_header",
             param="x-portkey-trace-id",
         )
-    request[RAW] = raw
-    request[PLAN] = resolve(request.app[SETTINGS], request.headers, request[CALLER], params)
+    plan = resolve(request.app[SETTINGS], request.headers, request[CALLER], params)
+    request[PLAN] = plan
+    if plan.params is params:
+        request[RAW] = raw
     return await handler(request)

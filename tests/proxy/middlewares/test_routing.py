@@ -41,3 +41,9 @@ async def test_a_trace_id_that_cannot_be_echoed_is_refused() -> None:
         got = await ours.draw(trace_id="x" * 600, **UP)
         assert (got.status, got.error["param"]) == (400, "x-portkey-trace-id")
         assert got.headers["x-portkey-trace-id"]
+
+
+async def test_the_slug_in_a_model_stays_here_and_the_rest_is_sent_as_it_was() -> None:
+    async with gateway_to() as (ours, fake):
+        assert (await ours.draw(params={"model": "@up/owner/name", "n": 1})).status == 200
+        assert fake.sent == {"prompt": "a cube", "model": "owner/name", "n": 1}
