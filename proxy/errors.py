@@ -10,6 +10,7 @@ adapters.errors.ImageError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -18,13 +19,19 @@ from adapters.errors import ImageError, ProviderError
 
 
 class GatewayError(ImageError):
-    """A failure that the gateway found; see the module for the tree."""
+    """A failure that the gateway found; see the module for the tree.
+
+    `errors` is Portkey's list of everything that is wrong with a config.
+    """
 
     legacy = ""
 
-    def __init__(self, message: str, *, legacy: str = "", **fields: Any) -> None:
+    def __init__(
+        self, message: str, *, legacy: str = "", errors: Sequence[str] = (), **fields: Any
+    ) -> None:
         super().__init__(message, **fields)
         self.legacy = legacy or self.legacy
+        self.errors = errors
 
 
 class BadRequest(GatewayError):
@@ -67,6 +74,9 @@ def body_of(error: ImageError) -> bytes:
     """
     if isinstance(error, ProviderError) and error.body is not None:
         return error.body
-    legacy = getattr(error, "legacy", "")
-    portkey = {"status": "failure", "message": legacy} if legacy else {}
+    portkey: dict[str, Any] = {}
+    if isinstance(error, GatewayError) and error.legacy:
+        portkey = {"status": "failure", "message": error.legacy}
+        if error.errors:
+            portkey["errors"] = list(error.errors)
     return orjson.dumps({**portkey, "error": error.as_object()})

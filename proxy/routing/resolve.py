@@ -5,7 +5,8 @@ The law: a stored credential never meets an origin that the caller chose.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,12 +94,18 @@ def _config(settings: Settings, headers: Mapping[str, str]) -> tuple[Config, boo
         ) from None
     if isinstance(raw, str):
         return _saved(settings, raw), True
+    if isinstance(raw, dict) and "options" in raw:
+        raise _bad_config(
+            "A config with 'options' is of Portkey's first version: write its options as targets.",
+            legacy="This version of config is not supported in this route. "
+            "Please migrate to the latest version",
+        )
     if is_deeper(raw, DEPTH_LIMIT):
         raise _bad_config(f"The config is nested more than {DEPTH_LIMIT} levels deep.")
     try:
         return configs.parse(raw), False
     except ConfigError as error:
-        raise _bad_config(f"Invalid config: {error.sentences}", param=error.path) from None
+        raise _invalid("config", error) from None
 
 
 def _saved(settings: Settings, name: str) -> Config:
@@ -184,7 +191,7 @@ def _chosen(settings: Settings, config: Config, *, saved: bool, stored: bool) ->
     try:
         credentials = credentials_for(adapter, config.api_key or "", config.options)
     except ConfigError as error:
-        raise _bad_config(f"Invalid option: {error.sentences}", param=error.path) from None
+        raise _invalid("option", error) from None
     return Chosen(adapter, credentials, stored)
 
 
@@ -208,7 +215,7 @@ def _stored(virtual_keys: Mapping[str, VirtualKey], config: Config, *, saved: bo
     try:
         added = credentials_for(adapter, "", config.options).options
     except ConfigError as error:
-        raise _bad_config(f"Invalid option: {error.sentences}", param=error.path) from None
+        raise _invalid("option", error) from None
     credentials = Credentials(virtual_key.credentials.api_key, {**own, **added})
     return Chosen(adapter, credentials, stored=True, custom_host=virtual_key.custom_host)
 
@@ -297,9 +304,27 @@ def _own_base(chosen: Chosen) -> str:
         raise BadRequest(error.message, code=error.code, param=error.param) from None
 
 
+def _invalid(what: str, error: ConfigError) -> BadRequest:
+    """Say what is wrong with a config; Portkey's list says all that is wrong."""
+    errors = [f"path: {_with_commas(one.path)}, message: {one.message}" for one in error.all]
+    return _bad_config(f"Invalid {what}: {error.sentences}", param=error.path, errors=errors)
+
+
+def _with_commas(path: str) -> str:
+    """Write a path as Portkey does.
+
+    >>> _with_commas("targets[0].cache.mode")
+    'targets,0,cache,mode'
+    """
+    return ",".join(re.findall(r"[^.\[\]]+", path))
+
+
 def _bad_config(
-    message: str, *, legacy: str = "Invalid config passed", param: str = ""
+    message: str,
+    *,
+    legacy: str = "Invalid config passed",
+    param: str = "",
+    errors: Sequence[str] = (),
 ) -> BadRequest:
-    return BadRequest(
-        message, code="invalid_config", param=param or "x-portkey-config", legacy=legacy
-    )
+    param = param or "x-portkey-config"
+    return BadRequest(message, code="invalid_config", param=param, legacy=legacy, errors=errors)
