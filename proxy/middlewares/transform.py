@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler
 
 from adapters.contract import Adapter, ImageCall
 from adapters.errors import BadParam
-from adapters.params import Line, Policy, Receipt, checked
+from adapters.params import Line, Param, Policy, Receipt, checked
 from proxy.keys import ATTEMPT, PLAN
 from proxy.plan import Attempt
 
@@ -56,7 +56,7 @@ def translated(
     calls: list[ImageCall] = []
     receipt = Receipt()
     for i, count in enumerate(counts):
-        own = seeded(params, sum(counts[:i]))
+        own = seeded(params, sum(counts[:i]), table.row("seed"))
         made = table.translate(own, policy, n=count)
         calls.append(ImageCall(own, made.fields, n=count))
         receipt = receipt if calls[1:] else made.receipt
@@ -74,13 +74,18 @@ def shares(n: int, most: int) -> list[int]:
     return [min(most, n - done) for done in range(0, n, most)]
 
 
-def seeded(params: dict[str, Any], offset: int) -> dict[str, Any]:
+def seeded(params: dict[str, Any], offset: int, row: Param | None = None) -> dict[str, Any]:
     """Give a later call a seed of its own: the same one would make the same picture again.
 
-    >>> seeded({"seed": 7}, 2)
-    {'seed': 9}
+    What would leave the range of its row begins at the row's other end.
+
+    >>> seeded({"seed": 7}, 2), seeded({"seed": 7}, 2, Param("seed", kind=int, low=1, high=8))
+    ({'seed': 9}, {'seed': 1})
     """
     seed = params.get("seed")
     if not offset or not isinstance(seed, int) or isinstance(seed, bool):
         return params
-    return {**params, "seed": seed + offset}
+    seed += offset
+    if row and row.high is not None and seed > row.high:
+        seed = int(row.low or 0) + seed - int(row.high) - 1
+    return {**params, "seed": seed}

@@ -85,3 +85,11 @@ async def test_strict_lets_pass_what_can_be_said() -> None:
     plain = {"model": "stable-image-core", "size": "1024x1024", "user": "u", "background": "auto"}
     async with provider(png) as fake, gateway(STABILITY.format(url=fake.url)) as ours:
         assert (await ours.draw(params=plain, x_easel_unsupported="strict", **UP)).status == 200
+
+
+async def test_the_highest_seed_is_good_for_several_pictures() -> None:
+    highest = {"model": "stable-image-core", "seed": 4_294_967_294, "n": 3}
+    async with provider(png) as fake, gateway(STABILITY.format(url=fake.url)) as ours:
+        assert (await ours.draw(params=highest, **UP)).status == 200
+        seeds = {body.partition(b'name="seed"\r\n\r\n')[2].split(b"\r")[0] for body in fake.bodies}
+        assert seeds == {b"4294967294", b"0", b"1"}
