@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 
 from aiohttp import web
@@ -13,6 +14,8 @@ from proxy.errors import GatewayError, body_of
 from proxy.keys import ATTEMPT, COMMITTED, FAILURE, TRACE
 
 _LOG = logging.getLogger("easel")
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+"""What may stand in the log of a code: a provider may call anything its code."""
 
 # What aiohttp itself refuses: status -> (code, what to do).
 _HTTP: dict[int, tuple[str, str]] = {
@@ -32,6 +35,8 @@ async def explaining(request: web.Request, handler: Handler) -> web.StreamRespon
             raise
         return _answer(request, error)
     except web.HTTPException as error:
+        if request.get(COMMITTED):
+            raise
         return _answer(request, _of_aiohttp(error))
     except Exception as error:
         # The one place where anything at all is caught: nobody further out would explain it.
@@ -42,7 +47,8 @@ async def explaining(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 def _answer(request: web.Request, error: ImageError) -> web.Response:
-    request[FAILURE] = error.code or error.type
+    code = error.code or ""
+    request[FAILURE] = code if _CODE.fullmatch(code) else error.type
     headers = dict(error.headers)
     if isinstance(error, GatewayError) and ATTEMPT in request:
         headers["x-portkey-gateway-exception"] = "true"

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from proxy.app import make_app
+from proxy.keys import LOG
 from proxy.settings import parse
 from tests.proxy.gateway import OURS, SETTINGS, always, gateway, gateway_to, served
 
@@ -73,3 +74,12 @@ async def test_what_is_allowed_is_said_where_a_method_is_not() -> None:
     async with gateway() as ours:
         got = await ours.ask(method="GET")
         assert (got.status, got.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("code", ["a\n200 GET /healthz", "a secret prompt", "x" * 65, "\x1b[2J"])
+async def test_what_a_provider_calls_its_code_does_not_write_our_log(code: str) -> None:
+    failure = {"error": {"message": "m", "type": "t", "code": code}}
+    async with gateway_to(always(failure, 400)) as (ours, _):
+        assert (await ours.draw(virtual_key="up")).error["code"] == code
+        ours.app[LOG].flush()
+        assert orjson.loads(ours.log.getvalue())["error"] == "invalid_request_error"
