@@ -39,7 +39,7 @@ def relayed_headers(
 ) -> CIMultiDict[str]:
     """Pick the provider's headers for the client; `whole`: the body goes unchanged as well.
 
-    One that repeats one of the `secrets` stays here.
+    One that repeats one of the `secrets` stays here, and so does one that cannot be written again.
     """
     picked: CIMultiDict[str] = CIMultiDict()
     refused = _NOT_RELAYED | named_by_connection(headers)
@@ -48,6 +48,8 @@ def relayed_headers(
         if lower in refused or lower.startswith(_NOT_RELAYED_PREFIXES):
             continue
         if any(secret in value for secret in secrets):
+            continue
+        if not value.replace("\t", " ").isprintable():
             continue
         if whole or lower not in _ABOUT_THE_BODY:
             picked.add(name, value)

@@ -124,6 +124,16 @@ async def test_what_a_provider_says_in_our_name_is_not_heard(body: bytes) -> Non
         assert got.headers["x-request-id"] == "r"
 
 
+@pytest.mark.parametrize("body", [SMALL, LARGE], ids=["read", "relayed"])
+@pytest.mark.parametrize("value", [b"a\x01b", b"\x7f", b"a\xffb"])
+async def test_a_header_that_cannot_be_written_again_is_left_out(value: bytes, body: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-odd: " + value
+    async with wire(head + b"\r\nx-even: a\tb\r\n\r\n" + body) as url, gateway_at(url) as ours:
+        got = await ours.draw(**UP)
+        assert (got.status, got.body) == (200, body)
+        assert (got.headers.get("x-odd"), got.headers["x-even"]) == (None, "a\tb")
+
+
 async def test_a_providers_limits_go_on_with_its_error() -> None:
     limits = {"retry_after": "7", "x_ratelimit_remaining_images": "0"}
     async with gateway_to(always({"error": {"message": "m", "type": "t"}}, 429, **limits)) as (
