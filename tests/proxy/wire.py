@@ -8,9 +8,11 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from yarl import URL
 
+from proxy.keys import UPSTREAM
 from tests.proxy.gateway import OURS, PATH, Answered, Gateway, gateway
 
 SECRET = "sk-stored/secret+0123456789"
@@ -93,6 +95,13 @@ async def gateway_at(url: str, more: str = "") -> AsyncIterator[Gateway]:
     stored = f"{{provider: openai, api_key: {SECRET}, custom_host: '{url}/v1'}}"
     async with gateway(f"virtual_keys: {{up: {stored}}}\n{more}") as ours:
         yield ours
+
+
+def connections(ours: Gateway) -> int:
+    """Count the connections in use."""
+    dialer = ours.app[UPSTREAM]._dialer
+    connectors: list[Any] = [dialer.session(private=it).connector for it in (False, True)]
+    return sum(len(connector._acquired) for connector in connectors)
 
 
 def _break(writer: asyncio.StreamWriter) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from aiohttp import web
 
-from proxy.keys import UPSTREAM
-from tests.proxy.gateway import B64, Gateway, Reply, gateway, gateway_to, provider
-from tests.proxy.wire import deaf, gateway_at, shout
+from tests.proxy.gateway import B64, Reply, gateway, gateway_to, provider
+from tests.proxy.wire import connections, deaf, gateway_at, shout
 
 UP = {"virtual_key": "up"}
 POLLED = {"virtual_key": "polled"}
@@ -119,13 +117,6 @@ async def test_polls_without_end_are_ended() -> None:
 
     async with provider(pending) as fake, gateway(settings(fake.url) + SHORT) as ours:
         assert (await ours.draw(params=FLUX, **POLLED)).status == 504
-
-
-def connections(ours: Gateway) -> int:
-    """Count the connections in use."""
-    dialer = ours.app[UPSTREAM]._dialer
-    connectors: list[Any] = [dialer.session(private=it).connector for it in (False, True)]
-    return sum(len(connector._acquired) for connector in connectors)
 
 
 @pytest.mark.parametrize("asked", [{}, {"request_timeout": "100"}])

@@ -12,7 +12,7 @@ from proxy.errors import UpstreamFailed
 from proxy.upstream.conversation import SMALL
 from proxy.upstream.faults import translated
 from tests.proxy.gateway import Answered, Gateway, gateway_to
-from tests.proxy.wire import SECRET, gateway_at, wire
+from tests.proxy.wire import SECRET, connections, gateway_at, wire
 
 UP = {"virtual_key": "up"}
 SOON = "timeouts: {idle: 0.2}\n"
@@ -62,6 +62,7 @@ async def test_a_provider_that_breaks_off_is_a_failure_with_a_name(script: Scrip
         got = await ours.draw(**UP)
         assert (got.status, got.error["code"]) == (status, code or got.error["code"])
         assert_all_is_said(got)
+        assert connections(ours) == 0
 
 
 def assert_all_is_said(got: Answered) -> None:
@@ -69,6 +70,9 @@ def assert_all_is_said(got: Answered) -> None:
     assert got.error["type"] == "server_error"
     assert got.headers["x-portkey-gateway-exception"] == "true"
     assert got.headers["x-portkey-provider"] == "openai"
+    assert got.headers["x-portkey-last-used-option-index"] == "config"
+    assert got.headers["x-portkey-retry-attempt-count"] == "0"
+    assert got.headers["x-portkey-cache-status"] == "DISABLED"
     assert got.headers["x-portkey-trace-id"]
     assert SECRET not in got.body.decode() + str(got.headers)
 
@@ -96,6 +100,7 @@ async def test_an_answer_that_breaks_off_while_relayed_is_cut(
     async with wire(*pieces, then=then) as url, gateway_at(url, SOON) as ours:
         with pytest.raises((aiohttp.ClientPayloadError, aiohttp.ClientConnectionError)):
             await ours.draw(**UP)
+        assert connections(ours) == 0
 
 
 async def test_a_cut_is_in_the_log() -> None:

@@ -12,7 +12,8 @@ from aiohttp import web
 from yarl import URL
 
 from adapters import adapter
-from adapters.contract import Credentials, ProviderRequest
+from adapters.contract import Credentials, Outgoing, ProviderRequest
+from proxy.configs import parse
 from proxy.errors import UpstreamFailed
 from proxy.keys import UPSTREAM
 from proxy.plan import Target
@@ -296,3 +297,11 @@ async def test_a_providers_cookie_is_not_kept() -> None:
         for _ in range(2):
             await ours.draw(virtual_key="up")
         assert not [it for it in fake.requests if "cookie" in it.headers]
+
+
+def test_nothing_that_holds_a_credential_shows_it() -> None:
+    whose = target()
+    outgoing = Outgoing("GET", "https://x", {"x-key": SECRET}, b"", 0)
+    config = parse({"provider": "openai", "api_key": SECRET})
+    for value in (whose, whose.credentials, outgoing, config, at("https://x")):
+        assert SECRET not in f"{value!r} {value}"
