@@ -7,6 +7,8 @@ Source: https://portkey.ai/docs/api-reference/inference-api/config-object
 from __future__ import annotations
 
 import difflib
+import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,8 +17,16 @@ from typing import Any
 
 import msgspec
 
-MIN_AGE, MAX_AGE, DEFAULT_AGE = 60, 7_776_000, 604_800
-"""Seconds that an answer may be kept: least, most (90 days), and when not said (7 days)."""
+from proxy.conditions import QueryError, Room, Test, compiled
+from proxy.policies import KEYS as POLICY_KEYS
+from proxy.policies import (
+    BreakerPolicy,
+    CachePolicy,
+    Policy,
+    RetryPolicy,
+    StickyPolicy,
+    check_statuses,
+)
 
 MAX_TIMEOUT_MS = 3_600_000
 
@@ -57,7 +67,7 @@ class Faults:
             yield
         except ConfigError as error:
             for one in error.all:
-                self.add(prefix + one.path, one.message)
+                self.add(prefix + one.path if one.path else prefix.rstrip("."), one.message)
 
     def raise_any(self) -> None:
         """Raise if anything was wrong."""
@@ -66,18 +76,22 @@ class Faults:
             raise ConfigError(first.path, first.message, others)
 
 
-class CachePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`cache`: keep answers for `max_age` seconds. For pictures `semantic` means `simple`."""
+@dataclass(frozen=True, slots=True, repr=False)
+class Strategy:
+    """How a level chooses among its targets.
 
-    mode: str
-    max_age: int = DEFAULT_AGE
+    `on_status_codes`: the statuses that fall through, all failures without them.
+    `on_refusal`: whether a provider's refusal falls through to the next one, which may be more
+    lax. `conditions` are queries and the number of the target that each leads to; `default` is the
+    number of the target that no condition leads to.
+    """
 
-    def __post_init__(self) -> None:
-        """Hold the values against the documentation."""
-        if self.mode not in ("simple", "semantic"):
-            raise ValueError("`mode` must be one of: simple, semantic")
-        if not MIN_AGE <= self.max_age <= MAX_AGE:
-            raise ValueError(f"`max_age` must be {MIN_AGE} to {MAX_AGE} seconds")
+    mode: str = "single"
+    on_status_codes: frozenset[int] | None = None
+    on_refusal: bool = False
+    conditions: tuple[tuple[Test, int], ...] = ()
+    default: int | None = None
+    sticky: StickyPolicy | None = None
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -93,18 +107,25 @@ class _Body(msgspec.Struct, frozen=True):
     request_timeout: int | None = None
     forward_headers: tuple[str, ...] = ()
     cache: CachePolicy | None = None
+    retry: RetryPolicy | None = None
+    cb_config: BreakerPolicy | None = None
+    name: str | None = None
+    weight: float | None = None
 
     def __post_init__(self) -> None:
         """Hold the values against the documentation."""
+        if self.weight is not None and not 0 <= self.weight <= MAX_WEIGHT:
+            raise ValueError(f"`weight` must be 0 to {MAX_WEIGHT}")
         if self.request_timeout is not None and not 1 <= self.request_timeout <= MAX_TIMEOUT_MS:
             raise ValueError(f"`request_timeout` must be 1 to {MAX_TIMEOUT_MS} milliseconds")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Config:
-    """One target of a config. `options` are the provider's own, not yet held against it.
+    """One level of a config: a target, or a strategy over others.
 
-    `index` is its place in the config, as `x-portkey-last-used-option-index` names it.
+    `options` are the provider's own, not yet held against it. `index` is its place in the config,
+    as `x-portkey-last-used-option-index` names it.
     It has no repr: it holds secrets.
     """
 
@@ -118,20 +139,31 @@ class Config:
     request_timeout: float | None = None
     forward_headers: tuple[str, ...] = ()
     cache: CachePolicy | None = None
+    retry: RetryPolicy | None = None
+    cb_config: BreakerPolicy | None = None
+    name: str | None = None
+    weight: float | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     index: str = "config"
+    strategy: Strategy = field(default_factory=Strategy)
+    targets: tuple[Config, ...] = ()
+
+    @property
+    def leaves(self) -> tuple[Config, ...]:
+        """The targets at the ends of the tree, itself if there are none below."""
+        if not self.targets:
+            return (self,)
+        return tuple(leaf for target in self.targets for leaf in target.leaves)
 
 
-KEYS = frozenset(field.name for field in msgspec.structs.fields(_Body))
+KEYS = frozenset(_Body.__struct_fields__)
 """Keys of one level, beside a provider's own options."""
-NOTED = frozenset({"name", "weight", "metadata", "strict_open_ai_compliance"})
-"""Keys without an effect on a single picture target, accepted."""
+NOTED = frozenset({"metadata", "strict_open_ai_compliance"})
+"""Keys without an effect on pictures, accepted."""
 TREE = frozenset({"strategy", "targets"})
 """Keys of a level that has others below it."""
 LATER = frozenset(
     {
-        "retry",
-        "cb_config",
         "input_guardrails",
         "output_guardrails",
         "before_request_hooks",
@@ -143,13 +175,23 @@ LATER = frozenset(
     }
 )
 """Keys of Portkey's that this gateway does not honour: refused, not silently passed over."""
-_INHERITED = frozenset({"cache", "request_timeout", "custom_host", "forward_headers"})
-SHARED = _INHERITED | {"override_params"}
-"""Keys beside `targets` that a target takes over."""
+MERGED = frozenset({"override_params", "default_params"})
+"""Keys beside `targets` that are merged with a target's own, key by key; the target's wins."""
+INHERITED = frozenset(
+    {"cache", "retry", "cb_config", "request_timeout", "custom_host", "forward_headers"}
+    | {"drop_params"}
+)
+"""Keys beside `targets` that a target takes over unless it has its own."""
+SHARED = INHERITED | MERGED | {"name", "weight"}
+"""Keys that may stand beside `targets`."""
+MOST_TARGETS, MOST_DEPTH, MOST_KEYS, MOST_FAULTS = 100, 8, 100, 100
+"""Targets on one level; levels; keys of one level; faults after which no more are looked for."""
+MAX_WEIGHT = 1_000_000
+MODES = ("single", "loadbalance", "fallback", "conditional")
 
 
 def parse(raw: Any) -> Config:
-    """Check a config object and give its one target; raises `ConfigError`.
+    """Check a config object, to its last level; raises `ConfigError`.
 
     >>> parse({"provider": "openai", "api_key": "k"}).index
     'config'
@@ -159,43 +201,161 @@ def parse(raw: Any) -> Config:
     """
     if not isinstance(raw, dict):
         raise ConfigError("", "a config must be a JSON object")
+    reading = _Reading()
+    config = _node(raw, Config(), "", 1, reading)
+    reading.raise_any()
+    return config
+
+
+class _Reading(Faults):
+    """What one config has been found to hold: faults, and queries in the room for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = Room()
+
+
+def _node(raw: dict[str, Any], outer: Config, place: str, depth: int, faults: _Reading) -> Config:
+    """Check a level and all below it; `place` is its path, with a dot at the end."""
+    level = outer
+    if len(faults.errors) > MOST_FAULTS:
+        return level
+    if len(raw) > MOST_KEYS:
+        faults.add(place.rstrip("."), f"must hold at most {MOST_KEYS} keys")
+        return level
+    with faults.noted(place):
+        level = _level({key: value for key, value in raw.items() if key not in TREE})
+        level = replace(level, **_from_above(level, outer), index=f"config.{place}".rstrip("."))
     if not raw.keys() & TREE:
-        return _level(raw)
-    return _single(raw)
-
-
-def _single(raw: dict[str, Any]) -> Config:
-    """Read a config whose strategy has a single target."""
-    targets = raw.get("targets")
-    outer = inner = Config()
-    faults = Faults()
-    with faults.noted():
-        _check_strategy(raw.get("strategy", {"mode": "single"}), targets)
-    with faults.noted():
-        outer = _level({key: value for key, value in raw.items() if key not in TREE})
+        return level
     for key, value in raw.items():
-        if key in outer.options or (value and key in KEYS - SHARED):
-            faults.add(key, "is not taken over by a target: put it into the target")
-    first = targets[0] if isinstance(targets, list) and targets else {}
-    with faults.noted("targets[0]."):
-        inner = _level(first if isinstance(first, dict) else {})
-    faults.raise_any()
-    inherited = {name: getattr(inner, name) or getattr(outer, name) for name in _INHERITED}
-    overrides = {**outer.override_params, **inner.override_params}
-    return replace(inner, **inherited, override_params=overrides, index="config.targets[0]")
+        if key in level.options or (value and key in KEYS - SHARED):
+            faults.add(place + key, "is not taken over by a target: put it into the target")
+    below: list[Config] = []
+    with faults.noted(place):
+        targets = _targets(raw, depth)
+        below = [
+            _node(target, level, f"{place}targets[{i}].", depth + 1, faults)
+            for i, target in enumerate(targets)
+        ]
+    strategy = Strategy()
+    with faults.noted(f"{place}strategy."):
+        mode = raw.get("strategy", {"mode": "single"})
+        strategy, breaker = read_strategy(mode, below, faults.room)
+        if breaker:
+            below = [_under(target, breaker, level.cb_config) for target in below]
+    return replace(level, strategy=strategy, targets=tuple(below))
 
 
-def _check_strategy(strategy: Any, targets: Any) -> None:
-    mode = strategy.get("mode") if isinstance(strategy, dict) else None
-    if mode not in ("single", "loadbalance", "fallback", "conditional"):
-        message = "must be one of: single, loadbalance, fallback, conditional"
-        raise ConfigError("strategy.mode", message)
-    if not isinstance(targets, list) or not targets or not isinstance(targets[0], dict):
+def _from_above(level: Config, outer: Config) -> dict[str, Any]:
+    """Give what a level takes over from the one above it."""
+    taken = {name: getattr(level, name) or getattr(outer, name) for name in INHERITED}
+    merged = {name: {**getattr(outer, name), **getattr(level, name)} for name in MERGED}
+    return {**taken, **merged}
+
+
+def _under(config: Config, breaker: BreakerPolicy, further: BreakerPolicy | None) -> Config:
+    """Give a level the circuit breaker of the strategy above it instead of one from further up.
+
+    One of its own stays.
+    """
+    targets = tuple(_under(target, breaker, further) for target in config.targets)
+    own = config.cb_config is not further
+    return replace(config, cb_config=config.cb_config if own else breaker, targets=targets)
+
+
+def _targets(raw: dict[str, Any], depth: int) -> list[dict[str, Any]]:
+    targets = raw.get("targets")
+    if not isinstance(targets, list) or not targets:
         raise ConfigError("targets", "must be a list with at least one config object")
-    if mode == "conditional":
-        raise ConfigError("strategy.mode", "conditional is not supported yet")
-    if len(targets) > 1:
-        raise ConfigError("targets", "several targets are not supported yet: give one")
+    if len(targets) > MOST_TARGETS:
+        raise ConfigError("targets", f"must hold at most {MOST_TARGETS} targets")
+    if depth >= MOST_DEPTH:
+        raise ConfigError("targets", f"must not be nested more than {MOST_DEPTH} levels deep")
+    for i, target in enumerate(targets):
+        if not isinstance(target, dict):
+            raise ConfigError(f"targets[{i}]", "must be a config object")
+    return targets
+
+
+class _StrategyBody(Policy, frozen=True):
+    """The keys of `strategy`, as they are written."""
+
+    mode: str
+    on_status_codes: frozenset[int] | None = None
+    on_refusal: str = "stop"
+    conditions: list[dict[str, Any]] | None = None
+    default: str | None = None
+    sticky: StickyPolicy | None = None
+    sticky_session: StickyPolicy | None = None
+    cb_config: BreakerPolicy | None = None
+
+    def __post_init__(self) -> None:
+        """Hold the values against the documentation."""
+        if self.mode not in MODES:
+            raise ValueError(f"`mode` must be one of: {', '.join(MODES)}")
+        if self.on_refusal not in ("stop", "next"):
+            raise ValueError("`on_refusal` must be one of: stop, next")
+        check_statuses("on_status_codes", self.on_status_codes)
+
+
+STRATEGY_KEYS = frozenset(_StrategyBody.__struct_fields__)
+"""The keys of `strategy`."""
+
+
+def read_strategy(
+    raw: Any, below: list[Config], room: Room
+) -> tuple[Strategy, BreakerPolicy | None]:
+    """Check a strategy against the targets below it; raises `ConfigError`."""
+    try:
+        body = msgspec.convert(raw, _StrategyBody, strict=False)
+    except msgspec.ValidationError as error:
+        place, message = explained(error)
+        raise ConfigError(place, message) from None
+    if body.mode == "loadbalance" and below and not any(weight_of(one) for one in below):
+        raise ConfigError("mode", "needs a target whose weight is not 0")
+    names = {one.name: i for i, one in reversed([*enumerate(below)]) if one.name}
+    conditions: tuple[tuple[Test, int], ...] = ()
+    default = None
+    if body.mode == "conditional":
+        if not body.conditions:
+            raise ConfigError("conditions", "must be a list with at least one condition")
+        conditions = tuple(_condition(it, i, names, room) for i, it in enumerate(body.conditions))
+        default = None if body.default is None else _named(body.default, "default", names)
+    strategy = Strategy(
+        mode=body.mode,
+        on_status_codes=body.on_status_codes,
+        on_refusal=body.on_refusal == "next",
+        conditions=conditions,
+        default=default,
+        sticky=body.sticky or body.sticky_session,
+    )
+    return strategy, None if body.mode == "conditional" else body.cb_config
+
+
+def weight_of(config: Config) -> float:
+    """Give a target's share of a load balancer's requests: 1 unless it says otherwise."""
+    return 1.0 if config.weight is None else config.weight
+
+
+def _condition(
+    raw: dict[str, Any], i: int, names: Mapping[str, int], room: Room
+) -> tuple[Test, int]:
+    place = f"conditions[{i}]"
+    for key in raw.keys() - {"query", "then"}:
+        raise ConfigError(f"{place}.{key}", "is not known here" + nearest(key, {"query", "then"}))
+    try:
+        test = compiled(raw.get("query"), f"{place}.query", room)
+    except QueryError as error:
+        raise ConfigError(error.path, error.message) from None
+    return test, _named(raw.get("then"), f"{place}.then", names)
+
+
+def _named(name: Any, place: str, names: Mapping[str, int]) -> int:
+    if isinstance(name, str) and name in names:
+        return names[name]
+    hint = nearest(name, frozenset(names)) if isinstance(name, str) else ""
+    raise ConfigError(place, f"must be the name of a target beside it{hint}")
 
 
 def _level(raw: dict[str, Any]) -> Config:
@@ -204,7 +364,7 @@ def _level(raw: dict[str, Any]) -> Config:
     options: dict[str, str] = {}
     faults = Faults()
     for key, value in raw.items():
-        if key in LATER or key in TREE:
+        if key in LATER:
             faults.add(key, "is not supported here")
         elif value is None or key in NOTED:
             continue
@@ -252,8 +412,8 @@ def explained(error: msgspec.ValidationError) -> tuple[str, str]:
     if missing := re.match(r"Object missing required field `(\w+)`", said):
         return place, f"needs '{missing[1]}'"
     if unknown := re.match(r"Object contains unknown field `(.*)`", said):
-        hint = nearest(unknown[1], frozenset(CachePolicy.__struct_fields__))
-        return f"{place}.{unknown[1]}", "is not known here" + hint
+        hint = nearest(unknown[1], POLICY_KEYS | STRATEGY_KEYS)
+        return f"{place}.{unknown[1]}".removeprefix("."), "is not known here" + hint
     if ours := re.match(r"`(\w+)` (.+)", said):
         return f"{place}.{ours[1]}".removeprefix("."), ours[2]
     return place, said
@@ -268,3 +428,104 @@ def nearest(name: str, known: frozenset[str] | set[str]) -> str:
     spelled = {word.lower(): word for word in sorted(known)}
     found = difflib.get_close_matches(name.lower()[:64], spelled, n=1)
     return f"; did you mean {spelled[found[0]]}?" if found else ""
+
+
+class NotJson(ConfigError):  # noqa: N818 - what is wrong, said in two words
+    """A text is no JSON at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bad:
+    """Stands in JSON for a value that cannot be used, until its path is known."""
+
+    message: str
+
+
+_MOST_NESTED = 32
+_MOST_DIGITS = 18
+# A text, whole or broken off, so that its brackets are not counted; or a bracket.
+_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+
+
+def read_config(text: str) -> Any:
+    """Read the JSON of a config, refusing what parsers disagree on; raises `ConfigError`.
+
+    >>> read_config('{"retry": {"attempts": 1, "attempts": 5}}')
+    Traceback (most recent call last):
+    proxy.configs.ConfigError: retry.attempts: is given twice
+    """
+    if _nesting(text) > _MOST_NESTED:
+        raise ConfigError("", f"a config must not be nested more than {_MOST_NESTED} levels deep")
+    try:
+        raw = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_decimal,
+            parse_constant=lambda _: _Bad("must be a number"),
+        )
+    except ValueError as error:
+        where = f" (column {error.pos + 1})" if isinstance(error, json.JSONDecodeError) else ""
+        raise NotJson("", f"a config must be valid JSON{where}") from None
+    faults = Faults()
+    _find_bad(raw, "", faults)
+    faults.raise_any()
+    return raw
+
+
+def _nesting(text: str) -> int:
+    """Count how deep a text's brackets go, without parsing it.
+
+    >>> _nesting('{"a": [1, "[["]}')
+    2
+    """
+    depth = deepest = 0
+    for found in _BRACKETS.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        found[key] = _Bad("is given twice") if key in found else value
+    return found
+
+
+def _integer(digits: str) -> Any:
+    if len(digits.removeprefix("-")) > _MOST_DIGITS:
+        return _Bad(f"must have at most {_MOST_DIGITS} digits")
+    return int(digits)
+
+
+def _decimal(digits: str) -> Any:
+    number = float(digits)
+    return number if math.isfinite(number) else _Bad("must be a number that is not too large")
+
+
+def _find_bad(value: Any, path: str, faults: Faults) -> None:
+    """Note what cannot be used; the nesting is known to be bounded."""
+    if len(faults.errors) > MOST_FAULTS:
+        return
+    if isinstance(value, _Bad):
+        faults.add(path, value.message)
+    elif isinstance(value, str) and not _is_unicode(value):
+        faults.add(path, "holds half a surrogate pair")
+    elif isinstance(value, list):
+        for i, one in enumerate(value):
+            _find_bad(one, f"{path}[{i}]", faults)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            if _is_unicode(key):
+                _find_bad(one, f"{path}.{key}".removeprefix("."), faults)
+            else:
+                faults.add(path, "has a key that holds half a surrogate pair")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,135 @@
+"""What a config may ask for by number: caching, retrying, breaking the circuit, sticking.
+
+Each holds its values against Portkey's documentation; the sentences begin with the key.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+MIN_AGE, MAX_AGE, DEFAULT_AGE = 60, 7_776_000, 604_800
+"""Seconds that an answer may be kept: least, most (90 days), and when not said (7 days)."""
+
+MOST_ATTEMPTS = 5
+RETRIED = frozenset({429, 500, 502, 503, 504, 529})
+"""Statuses that are repeated where a config asks for retries and names none."""
+
+MIN_COOLDOWN_MS, MAX_COOLDOWN_MS = 30_000, 86_400_000
+MAX_STICKY_SECONDS = 2_592_000
+_MOST_FIELDS = 16
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Part of a config whose keys are all known."""
+
+
+class CachePolicy(Policy, frozen=True):
+    """`cache`: keep answers for `max_age` seconds. For pictures `semantic` means `simple`."""
+
+    mode: str
+    max_age: int = DEFAULT_AGE
+
+    def __post_init__(self) -> None:
+        """Hold the values against the documentation."""
+        if self.mode not in ("simple", "semantic"):
+            raise ValueError("`mode` must be one of: simple, semantic")
+        _within("max_age", self.max_age, MIN_AGE, MAX_AGE, " seconds")
+
+
+class RetryPolicy(Policy, frozen=True):
+    """`retry`: ask the same target again, at most `attempts` times.
+
+    Without `on_status_codes` the statuses of `RETRIED` are repeated. Both spellings of
+    `use_retry_after_header(s)` are known.
+    """
+
+    attempts: int
+    on_status_codes: frozenset[int] | None = None
+    use_retry_after_header: bool = False
+    use_retry_after_headers: bool = False
+
+    def __post_init__(self) -> None:
+        """Hold the values against the documentation."""
+        _within("attempts", self.attempts, 0, MOST_ATTEMPTS)
+        check_statuses("on_status_codes", self.on_status_codes)
+
+    @property
+    def statuses(self) -> frozenset[int]:
+        """The provider's statuses that are repeated."""
+        return RETRIED if self.on_status_codes is None else self.on_status_codes
+
+    @property
+    def heeds_retry_after(self) -> bool:
+        """Whether a provider's own word on when to come back is taken."""
+        return self.use_retry_after_header or self.use_retry_after_headers
+
+
+class BreakerPolicy(Policy, frozen=True):
+    """`cb_config`: leave a target out for `cooldown_interval` milliseconds once it keeps failing.
+
+    It keeps failing when more than `failure_threshold` requests failed, or more than
+    `failure_threshold_percentage` percent of at least `minimum_requests`. Without
+    `failure_status_codes` a failure is any status above 500.
+    """
+
+    failure_threshold: int | None = None
+    failure_threshold_percentage: float | None = None
+    cooldown_interval: int = MIN_COOLDOWN_MS
+    failure_status_codes: frozenset[int] | None = None
+    minimum_requests: int = 1
+
+    def __post_init__(self) -> None:
+        """Hold the values against the documentation."""
+        if self.failure_threshold is None and self.failure_threshold_percentage is None:
+            raise ValueError("`failure_threshold` or failure_threshold_percentage must be given")
+        if self.failure_threshold is not None:
+            _within("failure_threshold", self.failure_threshold, 1, 1_000_000)
+        if self.failure_threshold_percentage is not None:
+            percentage = self.failure_threshold_percentage
+            _within("failure_threshold_percentage", percentage, 0, 100)
+        interval = self.cooldown_interval
+        _within("cooldown_interval", interval, MIN_COOLDOWN_MS, MAX_COOLDOWN_MS, " milliseconds")
+        _within("minimum_requests", self.minimum_requests, 1, 1_000_000)
+        check_statuses("failure_status_codes", self.failure_status_codes)
+
+    def is_failure(self, status: int) -> bool:
+        """Tell whether a status counts as a failure."""
+        if self.failure_status_codes is None:
+            return status > 500  # noqa: PLR2004 - as documented
+        return status in self.failure_status_codes
+
+
+class StickyPolicy(Policy, frozen=True):
+    """`sticky`: the same `hash_fields` (`metadata.user_id`) meet the same target for `ttl` s."""
+
+    hash_fields: tuple[str, ...]
+    enabled: bool = True
+    ttl: int = 3600
+
+    def __post_init__(self) -> None:
+        """Hold the values against the documentation."""
+        _within("ttl", self.ttl, 1, MAX_STICKY_SECONDS, " seconds")
+        if not 1 <= len(self.hash_fields) <= _MOST_FIELDS:
+            raise ValueError(f"`hash_fields` must name 1 to {_MOST_FIELDS} fields")
+        for name in self.hash_fields:
+            place, _, key = name.partition(".")
+            known = place in ("metadata", "params") and key and "." not in key
+            if not known and name != "url.pathname":
+                said = "`hash_fields` must be metadata.<key>, params.<key> or url.pathname"
+                raise ValueError(said)
+
+
+KEYS = frozenset(name for kind in Policy.__subclasses__() for name in kind.__struct_fields__)
+"""Every key of every policy."""
+
+
+def check_statuses(name: str, statuses: frozenset[int] | None) -> None:
+    """Hold a list of HTTP statuses against what a status can be; raises `ValueError`."""
+    for status in statuses or ():
+        if not 100 <= status <= 599:  # noqa: PLR2004 - HTTP's first and last
+            raise ValueError(f"`{name}` must hold HTTP statuses, 100 to 599")
+
+
+def _within(name: str, value: float, low: float, high: float, unit: str = "") -> None:
+    if not low <= value <= high:
+        raise ValueError(f"`{name}` must be {low} to {high}{unit}")
