@@ -11,7 +11,7 @@ is passed on, cut to `MESSAGE_LIMIT` characters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapters.reading import pick, text_at
@@ -31,6 +31,8 @@ class ImageError(Exception):
     param: str | None = None
     headers: Mapping[str, str] = {}
     """Further headers for the client, such as a provider's `retry-after`."""
+    attempts: Sequence[Mapping[str, Any]] = ()
+    """How each of several targets failed, for the client."""
 
     def __init__(
         self,

@@ -13,9 +13,11 @@ from proxy.access_log import AccessLog
 from proxy.cache.simple import SimpleCache
 from proxy.images.converse import converse
 from proxy.images.generate import generator
-from proxy.keys import CACHE, DRAINING, LOG, RUNNING, SETTINGS, UPSTREAM
+from proxy.keys import CACHE, CHOOSER, DRAINING, LOG, RUNNING, SETTINGS, UPSTREAM
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, linked
 from proxy.middlewares.observing import stamp
+from proxy.routing.breaker import LocalCircuits
+from proxy.routing.choosing import Chooser, LocalStuck
 from proxy.settings import Settings
 from proxy.upstream.conversation import Upstream
 
@@ -25,11 +27,16 @@ def make_app(
     *,
     log_to: TextIO = sys.stdout,
     sleep: Callable[[float], Awaitable[None]] | None = None,
+    chooser: Chooser | None = None,
 ) -> web.Application:
-    """Make the gateway. `sleep` is what waits between two polls of a provider."""
+    """Make the gateway. `sleep` is what waits between two polls of a provider.
+
+    `chooser` holds circuits, sticky choices and chance; this process's own unless given.
+    """
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
     app[CACHE] = SimpleCache(settings.cache.memory_bytes)
+    app[CHOOSER] = chooser or Chooser(LocalCircuits(), LocalStuck())
     app[LOG] = AccessLog(log_to, settings.log.format)
     app[DRAINING] = []
     app[RUNNING] = set()

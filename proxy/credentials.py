@@ -67,17 +67,18 @@ def checked_host(host: str) -> str:
 
 
 def check_config(config: Config, stored: Mapping[str, Adapter], slugs: frozenset[str]) -> None:
-    """Hold a config against the provider that it names; raises `ConfigError`.
+    """Hold a config against the providers that it names; raises `ConfigError`.
 
     `stored` are the virtual keys' adapters; `slugs` are all names of virtual keys, those with
     problems of their own included.
     """
-    place = config.index.removeprefix("config").removeprefix(".")
     faults = Faults()
-    with faults.noted(place and f"{place}."):
-        checked_host(config.custom_host or "")
-    with faults.noted(place and f"{place}."):
-        _check_provider(config, stored, slugs)
+    for leaf in config.leaves:
+        place = leaf.index.removeprefix("config").removeprefix(".")
+        with faults.noted(place and f"{place}."):
+            checked_host(leaf.custom_host or "")
+        with faults.noted(place and f"{place}."):
+            _check_provider(leaf, stored, slugs)
     faults.raise_any()
 
 

@@ -6,7 +6,7 @@ import orjson
 from aiohttp import web
 
 from proxy import __version__
-from proxy.keys import DRAINING, SETTINGS
+from proxy.keys import CHOOSER, DRAINING, SETTINGS
 
 
 async def root(request: web.Request) -> web.Response:
@@ -22,10 +22,15 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """GET /readyz: 200 while new requests are welcome, 503 once the node is stopping."""
-    if request.app[DRAINING]:
-        return _json({"status": "stopping"}, status=503)
-    return _json({"status": "ready"})
+    """GET /readyz: 200 while new requests are welcome, 503 once the node is stopping.
+
+    With `?verbose` it says which circuits are not closed, by config and target.
+    """
+    stopping = bool(request.app[DRAINING])
+    said: dict[str, object] = {"status": "stopping" if stopping else "ready"}
+    if "verbose" in request.query:
+        said["circuits"] = request.app[CHOOSER].circuits.states()
+    return _json(said, status=503 if stopping else 200)
 
 
 async def models(request: web.Request) -> web.Response:

@@ -73,10 +73,19 @@ def body_of(error: ImageError) -> bytes:
     b'{"status":"failure","message":"Invalid config passed","error":{"message":"Say more.",...
     """
     if isinstance(error, ProviderError) and error.body is not None:
-        return error.body
+        return _with_attempts(error.body, error)
     portkey: dict[str, Any] = {}
     if isinstance(error, GatewayError) and error.legacy:
         portkey = {"status": "failure", "message": error.legacy}
         if error.errors:
             portkey["errors"] = list(error.errors)
-    return orjson.dumps({**portkey, "error": error.as_object()})
+    told = {"attempts": list(error.attempts)} if error.attempts else {}
+    return orjson.dumps({**portkey, "error": error.as_object(), **told})
+
+
+def _with_attempts(body: bytes, error: ProviderError) -> bytes:
+    """Add how each target failed to a provider's own error, whose bytes stay as they are."""
+    end = body.rstrip()
+    if not error.attempts or not end.endswith(b"}"):
+        return body
+    return end[:-1] + b',"attempts":' + orjson.dumps(list(error.attempts)) + b"}"

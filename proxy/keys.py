@@ -12,6 +12,7 @@ from proxy.settings import Settings
 if TYPE_CHECKING:
     from proxy.access_log import AccessLog
     from proxy.cache.simple import SimpleCache
+    from proxy.routing.choosing import Chooser
     from proxy.upstream.conversation import Upstream
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
@@ -20,6 +21,8 @@ UPSTREAM: web.AppKey[Upstream] = web.AppKey("upstream")
 """app sets for the time it runs; images.converse reads."""
 CACHE: web.AppKey[SimpleCache] = web.AppKey("cache")
 """app sets; middlewares.caching reads."""
+CHOOSER: web.AppKey[Chooser] = web.AppKey("chooser")
+"""app sets; images.generate reads, and /readyz its circuits."""
 LOG: web.AppKey[AccessLog] = web.AppKey("log")
 """app sets; middlewares.observing writes to it."""
 DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")

@@ -9,7 +9,8 @@ from typing import Any
 
 from adapters.contract import Adapter, Credentials, ImageCall
 from adapters.params import Policy, Receipt
-from proxy.configs import CachePolicy
+from proxy.configs import Strategy
+from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,10 @@ class Target:
     request_timeout: float | None = None
     forwarded: Mapping[str, str] = field(default_factory=dict)
     cache: CachePolicy | None = None
+    retry: RetryPolicy | None = None
+    breaker: BreakerPolicy | None = None
     index: str = "config"
+    slug: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -48,11 +52,30 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Plan:
-    """A resolved config, and what the request's headers ask of the gateway."""
+class Branch:
+    """A strategy over targets, or over branches of them. `weights` are those of `nodes`."""
 
-    targets: tuple[Target, ...]
+    strategy: Strategy
+    nodes: tuple[Node, ...]
+    weights: tuple[float, ...]
+    index: str = "config"
+
+
+Node = Target | Branch
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Plan:
+    """A resolved config, and what the request's headers ask of the gateway.
+
+    `root` is its tree. `params` are the client's, as they were sent, and `pathname` its path.
+    `scope` names the config, wherever state is kept for it: circuits, sticky choices.
+    """
+
+    root: Node
     params: Mapping[str, Any]
+    pathname: str = ""
+    scope: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     cache_namespace: str = ""
     force_refresh: bool = False
@@ -86,6 +109,21 @@ class Recording:
             self.chunks.append(chunk)
 
 
+@dataclass(slots=True)
+class Budget:
+    """How many more requests may go to providers for one request of a client's."""
+
+    left: int = 30
+
+
+@dataclass(slots=True)
+class Tries:
+    """What it took at one target: retries so far, -1 once they were of no use."""
+
+    budget: Budget = field(default_factory=Budget)
+    retries: int = 0
+
+
 @dataclass(slots=True, repr=False)
 class Attempt:
     """One try at one target, and what is known of it so far."""
@@ -96,5 +134,5 @@ class Attempt:
     calls: tuple[ImageCall, ...] = ()
     receipt: Receipt = field(default_factory=Receipt)
     cache_status: str = "DISABLED"
-    retries: int = 0
+    tries: Tries = field(default_factory=Tries)
     recording: Recording | None = None

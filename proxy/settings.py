@@ -69,16 +69,18 @@ class Server(_Section, frozen=True):
 
 
 class Limits(_Section, frozen=True):
-    """The most that a stranger can make the gateway hold, in bytes."""
+    """The most that a stranger can make the gateway hold, in bytes; and do, in `attempts`."""
 
     body_bytes: int = 32 * _MB
     header_bytes: int = 40 * 1024
     reply_bytes: int = 256 * _MB
     picture_bytes: int = 64 * _MB
+    attempts: int = 30
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        for name in self.__struct_fields__:
+        _within("attempts", self.attempts, 1, 1000)
+        for name in (name for name in self.__struct_fields__ if name.endswith("_bytes")):
             _within(name, getattr(self, name), 1024, 4096 * _MB)
 
 
@@ -128,9 +130,23 @@ class VirtualKey:
     custom_host: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class DefaultConfig:
+    """The saved config of those requests with an API key that name none of their own.
+
+    With `allow_override` false a request must not name one.
+    """
+
+    config: str
+    allow_override: bool = True
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Settings:
-    """All that the operator chose. `api_keys` maps a key's SHA-256 digest to its name."""
+    """All that the operator chose.
+
+    `api_keys` maps a key's SHA-256 digest to its name, `default_configs` a name to its config.
+    """
 
     server: Server = field(default_factory=Server)
     limits: Limits = field(default_factory=Limits)
@@ -138,6 +154,7 @@ class Settings:
     cache: Cache = field(default_factory=Cache)
     log: Log = field(default_factory=Log)
     api_keys: Mapping[bytes, str] = field(default_factory=dict)
+    default_configs: Mapping[str, DefaultConfig] = field(default_factory=dict)
     virtual_keys: Mapping[str, VirtualKey] = field(default_factory=dict)
     configs: Mapping[str, Config] = field(default_factory=dict)
     trusted_custom_hosts: frozenset[str] = frozenset()
@@ -166,6 +183,8 @@ KEYS = frozenset(SECTIONS) | {
     "state_dir",
 }
 """Every key at the top of a settings file."""
+API_KEY_KEYS = frozenset({"key", "config", "allow_config_override"})
+"""The keys of an API key."""
 VIRTUAL_KEY_KEYS = frozenset({"provider", "api_key", "custom_host"})
 """The keys of a virtual key beside its provider's own options."""
 
@@ -199,6 +218,7 @@ def parse(
     settings = Settings(
         **reader.sections(),
         api_keys=reader.api_keys(),
+        default_configs=reader.default_configs(),
         virtual_keys=(virtual_keys := reader.virtual_keys()),
         configs=reader.configs(virtual_keys),
         trusted_custom_hosts=reader.trusted_hosts(environ.get(_TRUSTED, "")),
@@ -273,13 +293,36 @@ class _Reader:
     def api_keys(self) -> dict[bytes, str]:
         keys: dict[bytes, str] = {}
         for name, entry, path in self.entries("api_keys"):
-            self.unknown(path, entry, frozenset({"key"}))
+            self.unknown(path, entry, API_KEY_KEYS)
             found = self.key_digest(entry.get("key"), path)
             if found in keys:
                 self.wrong(path, f"has the same key as {keys[found]}")
             elif found:
                 keys[found] = name
         return keys
+
+    def default_configs(self) -> dict[str, DefaultConfig]:
+        """Read which saved config belongs to which API key."""
+        saved = self.value("configs", {})
+        names = frozenset(saved if isinstance(saved, dict) else ())
+        found: dict[str, DefaultConfig] = {}
+        raw = self.value("api_keys", {})
+        entries = raw.items() if isinstance(raw, dict) else ()
+        for name, entry in ((name, it) for name, it in entries if isinstance(it, dict)):
+            path: Path = ("api_keys", name)
+            config, override = entry.get("config"), entry.get("allow_config_override", True)
+            if not isinstance(override, bool):
+                self.wrong((*path, "allow_config_override"), "must be true or false")
+            elif config is None and not override:
+                self.wrong((*path, "allow_config_override"), "needs 'config' beside it")
+            elif config is None:
+                continue
+            elif not isinstance(config, str) or config not in names:
+                hint = nearest(config, names) if isinstance(config, str) else ""
+                self.wrong((*path, "config"), f"is not one of configs{hint}")
+            else:
+                found[name] = DefaultConfig(config, override)
+        return found
 
     def key_digest(self, key: Any, path: Path) -> bytes:
         """Give the digest of an API key, empty after noting what is wrong with it."""

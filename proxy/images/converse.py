@@ -24,7 +24,7 @@ async def converse(request: web.Request) -> web.StreamResponse:
     if len(attempt.calls) > 1:
         answer, headers = await _together(upstream, attempt)
         return await deliver(request, answer, headers)
-    async with upstream.conversation(attempt.target, attempt.calls[0]) as outcome:
+    async with upstream.conversation(attempt.target, attempt.calls[0], attempt.tries) as outcome:
         if outcome.response is not None:
             return await relay(request, outcome.response, outcome.headers, outcome.head)
     # The provider's connection is free again before the client's pace matters.
@@ -39,7 +39,7 @@ async def _together(upstream: Upstream, attempt: Attempt) -> tuple[Answer, Mappi
 
     async def one(call: ImageCall) -> tuple[Answer, CIMultiDict[str]] | ImageError:
         try:
-            async with upstream.conversation(attempt.target, call) as outcome:
+            async with upstream.conversation(attempt.target, call, attempt.tries) as outcome:
                 return outcome.answer or Answer(()), outcome.headers
         except ImageError as error:
             return error

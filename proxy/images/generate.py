@@ -1,4 +1,8 @@
-"""POST /v1/images/generations: attempt the plan's target, through the links of ATTEMPT."""
+"""POST /v1/images/generations: walk the plan's tree, attempt its targets.
+
+To attempt a target is to send it through the links of ATTEMPT. A fallback goes on to its next
+target while the client has nothing yet; every other strategy leads to one.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +13,102 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.keys import ATTEMPT, PLAN, RAW
-from proxy.plan import Attempt, Target
+from adapters.errors import ImageError, ProviderError
+from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, PLAN, RAW, SETTINGS
+from proxy.plan import Attempt, Branch, Budget, Node, Target, Tries
+from proxy.routing.choosing import circuit_of
+from proxy.routing.falling import Said, falls
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,9}|\*)\]")
+_OK = 200
 
 
 def generator(attempt_at: Handler) -> Handler:
     """Make the handler; `attempt_at` is what serves one attempt: the ATTEMPT links."""
 
     async def generate(request: web.Request) -> web.StreamResponse:
-        plan = request[PLAN]
-        (target,) = plan.targets
-        params = final_params(plan.params, target)
-        raw = request.get(RAW) if params == plan.params else None
-        request[ATTEMPT] = Attempt(target, params, raw)
-        return await attempt_at(request)
+        walk = Walk(request, attempt_at)
+        try:
+            return await walk.at(request[PLAN].root)
+        except ImageError as error:
+            error.attempts = [said.as_object() for said in walk.said] if walk.said[1:] else []
+            raise
 
     return generate
 
 
+class Walk:
+    """The walk of one request through its plan. `said` is how each target failed, in order."""
+
+    def __init__(self, request: web.Request, attempt_at: Handler) -> None:
+        self.said: list[Said] = []
+        self._request = request
+        self._attempt_at = attempt_at
+        self._plan = request[PLAN]
+        self._chooser = request.app[CHOOSER]
+        self._budget = Budget(request.app[SETTINGS].limits.attempts)
+
+    async def at(self, node: Node) -> web.StreamResponse:
+        """Answer with what a node of the tree comes to; raises `ImageError`."""
+        if isinstance(node, Target):
+            return await self._attempt(node)
+        branch = self._chooser.healthy(node, self._plan)
+        if branch.strategy.mode == "fallback":
+            return await self._in_order(branch)
+        return await self.at(self._chooser.chosen(branch, self._plan))
+
+    async def _in_order(self, branch: Branch) -> web.StreamResponse:
+        """Try each target; if it fails before the client has anything, try the next."""
+        *others, last = branch.nodes
+        for node in others:
+            try:
+                return await self.at(node)
+            except ImageError as error:
+                if self._request.get(COMMITTED) or self._budget.left <= 0:
+                    raise
+                if not falls(error, branch.strategy):
+                    raise
+        return await self.at(last)
+
+    async def _attempt(self, target: Target) -> web.StreamResponse:
+        """Attempt one target, and tell its circuit how that ended."""
+        params = final_params(self._plan.params, target)
+        raw = self._request.get(RAW) if params == self._plan.params else None
+        attempt = Attempt(target, params, raw, tries=Tries(self._budget))
+        self._request[ATTEMPT] = attempt
+        circuits, name = self._chooser.circuits, circuit_of(target, self._plan)
+        if target.breaker:
+            circuits.began(name)
+        status = _OK
+        try:
+            return await self._attempt_at(self._request)
+        except ImageError as error:
+            status = status_of(error)
+            self.said.append(Said.of(target, error, status))
+            raise
+        finally:
+            if target.breaker:
+                circuits.settled(name, target.breaker, status)
+
+
+def status_of(error: ImageError) -> int:
+    """Give the status by which a failure is judged: the provider's own where it sent one."""
+    if isinstance(error, ProviderError) and error.provider_status != _OK:
+        return error.provider_status
+    return error.status
+
+
 def final_params(params: Mapping[str, Any], target: Target) -> dict[str, Any]:
-    """Apply a target's defaults, then its overrides, then leave out what it drops."""
+    """Apply a target's defaults, then its overrides, then leave out what it drops.
+
+    `@slug/` is taken off the model where it names the virtual key in use.
+    """
     final = {**target.default_params, **params, **target.override_params}
     for path in target.drop_params:
         final = without(final, path)
+    model, prefix = final.get("model"), f"@{target.slug}/"
+    if target.slug and isinstance(model, str) and model.startswith(prefix):
+        final["model"] = model[len(prefix) :]
     return final
 
 

@@ -45,7 +45,7 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
         return
     headers["x-portkey-provider"] = attempt.target.adapter.id
     headers["x-portkey-last-used-option-index"] = attempt.target.index
-    headers["x-portkey-retry-attempt-count"] = str(attempt.retries)
+    headers["x-portkey-retry-attempt-count"] = str(attempt.tries.retries)
     headers["x-portkey-cache-status"] = attempt.cache_status
     if receipt := str(attempt.receipt):
         headers["x-easel-receipt"] = receipt

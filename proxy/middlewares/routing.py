@@ -22,8 +22,8 @@ async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
             code="invalid_header",
             param="x-portkey-trace-id",
         )
-    plan = resolve(request.app[SETTINGS], request.headers, request[CALLER], params)
-    request[PLAN] = plan
-    if plan.params is params:
-        request[RAW] = raw
+    request[RAW] = raw
+    request[PLAN] = resolve(
+        request.app[SETTINGS], request.headers, request[CALLER], params, request.path
+    )
     return await handler(request)

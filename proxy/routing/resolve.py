@@ -5,35 +5,38 @@ The law: a stored credential never meets an origin that the caller chose.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
+from cachetools import LRUCache
 
 import adapters
 from adapters.contract import Adapter, Credentials
 from adapters.errors import ImageError
 from proxy import configs
-from proxy.configs import MAX_TIMEOUT_MS, Config, ConfigError, nearest
+from proxy.configs import MAX_TIMEOUT_MS, Config, ConfigError, NotJson, nearest
 from proxy.credentials import credentials_for
 from proxy.errors import BadRequest
 from proxy.incoming import (
-    DEPTH_LIMIT,
-    is_deeper,
     read_flag,
     read_metadata,
     read_milliseconds,
     read_policy,
     read_text,
 )
-from proxy.plan import Caller, Plan, Target
+from proxy.plan import Branch, Caller, Plan, Target
 from proxy.routing import hosts
 from proxy.routing.forwarding import forwarded
 from proxy.settings import Settings, VirtualKey
 
 CONFIG_LIMIT = 32 * 1024
+SAVED = "saved:"
+"""How the scope of a saved config begins."""
+_PARSED: LRUCache[str, Config] = LRUCache(1024)
+"""Inline configs by digest: a header that comes again costs a look-up."""
 
 _NEEDS_PROVIDER = "Either x-portkey-config or x-portkey-provider header is required"
 _NEEDS_PROVIDER_IN_CONFIG = (
@@ -52,23 +55,35 @@ class Chosen:
     custom_host: str = ""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Asked:
+    """A request's side of the plan. `saved`: the config is the operator's."""
+
+    settings: Settings
+    headers: Mapping[str, str]
+    caller: Caller
+    params: Mapping[str, Any]
+    saved: bool
+
+
 def resolve(
-    settings: Settings, headers: Mapping[str, str], caller: Caller, params: dict[str, Any]
+    settings: Settings,
+    headers: Mapping[str, str],
+    caller: Caller,
+    params: dict[str, Any],
+    pathname: str = "",
 ) -> Plan:
     """Make the plan of one image request; raises `BadRequest`.
 
     `headers` must be case-insensitive. `params` is the client's body.
     """
-    config, saved = _config(settings, headers)
-    stored = saved and bool(config.api_key or config.options)
-    config = _completed(config, headers, caller, stored=stored)
-    config = _by_model(config, params)
-    chosen = _chosen(settings, config, saved=saved, stored=stored)
-    overrides = _without_slug(config, config.override_params)
-    config = replace(config, override_params=overrides)
+    config, scope = _config(settings, headers, caller)
+    asked = Asked(settings, headers, caller, params, saved=scope.startswith(SAVED))
     return Plan(
-        targets=(_target(settings, config, chosen, headers, caller, saved=saved),),
-        params=_without_slug(config, params),
+        root=_branch(config, asked) if config.targets else _alone(config, asked),
+        params=params,
+        pathname=pathname,
+        scope=scope,
         metadata=read_metadata(headers),
         cache_namespace=read_text(headers, "x-portkey-cache-namespace"),
         force_refresh=read_flag(headers, "x-portkey-cache-force-refresh"),
@@ -76,34 +91,76 @@ def resolve(
     )
 
 
-def _config(settings: Settings, headers: Mapping[str, str]) -> tuple[Config, bool]:
-    """Give the config that the header holds or names, and whether it is a saved one."""
-    text = headers.get("x-portkey-config", "").strip()
+def _branch(config: Config, asked: Asked) -> Branch:
+    """Resolve a level of a config that has others below it."""
+    nodes = tuple(
+        _branch(target, asked) if target.targets else _leaf(target, asked, _holds(target, asked))
+        for target in config.targets
+    )
+    weights = tuple(configs.weight_of(target) for target in config.targets)
+    return Branch(config.strategy, nodes, weights, config.index)
+
+
+def _alone(config: Config, asked: Asked) -> Target:
+    """Resolve a config without targets: the headers may add a provider and a credential to it."""
+    stored = _holds(config, asked)
+    return _leaf(_completed(config, asked.headers, asked.caller, stored=stored), asked, stored)
+
+
+def _holds(config: Config, asked: Asked) -> bool:
+    """Tell whether a config brings a credential of the operator's."""
+    return asked.saved and bool(config.api_key or config.options)
+
+
+def _leaf(config: Config, asked: Asked, stored: bool) -> Target:  # noqa: FBT001 - said at each call
+    config = _by_model(_slugged(config), asked.params)
+    return _target(config, _chosen(config, asked, stored=stored), asked)
+
+
+def _config(settings: Settings, headers: Mapping[str, str], caller: Caller) -> tuple[Config, str]:
+    """Give the config in force, and its scope: what tells it from any other.
+
+    That of the header; else that which the settings give to the caller's API key.
+    """
+    text = read_text(headers, "x-portkey-config").strip()
+    default = settings.default_configs.get(caller.name)
+    if default and text and not default.allow_override:
+        raise _bad_config(
+            f"This API key's requests use the config {default.config}: send no other."
+        )
+    if default and not text:
+        text = default.config
     if not text:
-        return Config(), False
+        return Config(), ""
     if not text.startswith(("{", "[", '"')):
-        return _saved(settings, text), True
+        return _saved(settings, text), SAVED + text
     if len(text) > CONFIG_LIMIT:
         raise _bad_config(f"A config may have at most {CONFIG_LIMIT} bytes.")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    known = _PARSED.get(digest) or _parsed(text)
+    if isinstance(known, str):
+        return _saved(settings, known), SAVED + known
+    _PARSED[digest] = known
+    return known, f"inline:{digest}"
+
+
+def _parsed(text: str) -> Config | str:
+    """Parse an inline config, or the id of a saved one in quotes."""
     try:
-        raw = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        raw = configs.read_config(text)
+        if isinstance(raw, dict) and "options" in raw:
+            raise _bad_config(
+                "A config with 'options' is of Portkey's first version: write its options as "
+                "targets.",
+                legacy="This version of config is not supported in this route. "
+                "Please migrate to the latest version",
+            )
+        return raw if isinstance(raw, str) else configs.parse(raw)
+    except NotJson as error:
         raise _bad_config(
-            "x-portkey-config is not valid JSON.",
+            f"x-portkey-config: {error.message}.",
             legacy="Invalid config passed. You need to pass a valid json",
         ) from None
-    if isinstance(raw, str):
-        return _saved(settings, raw), True
-    if isinstance(raw, dict) and "options" in raw:
-        raise _bad_config(
-            "A config with 'options' is of Portkey's first version: write its options as targets.",
-            legacy="This version of config is not supported in this route. "
-            "Please migrate to the latest version",
-        )
-    if is_deeper(raw, DEPTH_LIMIT):
-        raise _bad_config(f"The config is nested more than {DEPTH_LIMIT} levels deep.")
-    try:
-        return configs.parse(raw), False
     except ConfigError as error:
         raise _invalid("config", error) from None
 
@@ -174,19 +231,10 @@ def _by_model(config: Config, params: Mapping[str, Any]) -> Config:
     )
 
 
-def _without_slug(config: Config, params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Take `@slug/` off the model where it names the virtual key in use."""
-    model = params.get("model")
-    prefix = f"@{config.virtual_key}/"
-    if config.virtual_key and isinstance(model, str) and model.startswith(prefix):
-        return {**params, "model": model[len(prefix) :]}
-    return params
-
-
-def _chosen(settings: Settings, config: Config, *, saved: bool, stored: bool) -> Chosen:
+def _chosen(config: Config, asked: Asked, *, stored: bool) -> Chosen:
     """Find the adapter and the credential that a completed config names."""
     if config.virtual_key:
-        return _stored(settings.virtual_keys, config, saved=saved)
+        return _stored(asked.settings.virtual_keys, config, saved=asked.saved)
     adapter = _adapter(config.provider or "")
     try:
         credentials = credentials_for(adapter, config.api_key or "", config.options)
@@ -231,19 +279,12 @@ def _adapter(name: str) -> Adapter:
     )
 
 
-def _target(  # noqa: PLR0913 - a target is made of all of them
-    settings: Settings,
-    config: Config,
-    chosen: Chosen,
-    headers: Mapping[str, str],
-    caller: Caller,
-    *,
-    saved: bool,
-) -> Target:
-    base_url, private = _origin(settings, config, chosen, headers, saved=saved)
+def _target(config: Config, chosen: Chosen, asked: Asked) -> Target:
+    headers = asked.headers
+    base_url, private = _origin(config, chosen, asked)
     header_names = headers.get("x-portkey-forward-headers", "")
     names = header_names.split(",") if header_names else config.forward_headers
-    passed = forwarded(names, headers, bearer_is_ours=caller.by_bearer)
+    passed = forwarded(names, headers, bearer_is_ours=asked.caller.by_bearer)
     lack = chosen.adapter.lacks(chosen.credentials)
     if lack and not _custom(config, chosen, headers) and "authorization" not in passed:
         raise BadRequest(
@@ -266,7 +307,10 @@ def _target(  # noqa: PLR0913 - a target is made of all of them
         or config.request_timeout,
         forwarded=passed,
         cache=config.cache,
+        retry=config.retry,
+        breaker=config.cb_config,
         index=config.index,
+        slug=config.virtual_key or "",
     )
 
 
@@ -275,14 +319,13 @@ def _custom(config: Config, chosen: Chosen, headers: Mapping[str, str]) -> str:
     return headers.get("x-portkey-custom-host") or config.custom_host or chosen.custom_host
 
 
-def _origin(
-    settings: Settings, config: Config, chosen: Chosen, headers: Mapping[str, str], *, saved: bool
-) -> tuple[str, bool]:
+def _origin(config: Config, chosen: Chosen, asked: Asked) -> tuple[str, bool]:
     """Give the base URL, and whether it may lie on a private address."""
+    headers, trusted = asked.headers, asked.settings.trusted_custom_hosts
     host = _custom(config, chosen, headers)
     if not host:
         return _own_base(chosen), False
-    by_caller = headers.get("x-portkey-custom-host") or (config.custom_host and not saved)
+    by_caller = headers.get("x-portkey-custom-host") or (config.custom_host and not asked.saved)
     if not by_caller:
         return host, True
     if chosen.stored:
@@ -293,8 +336,8 @@ def _origin(
             param="x-portkey-custom-host",
             legacy="Invalid custom host",
         )
-    url = hosts.custom_host(host, settings.trusted_custom_hosts)
-    return str(url), hosts.is_trusted(url.host or "", settings.trusted_custom_hosts)
+    url = hosts.custom_host(host, trusted)
+    return str(url), hosts.is_trusted(url.host or "", trusted)
 
 
 def _own_base(chosen: Chosen) -> str:

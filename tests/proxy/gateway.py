@@ -102,14 +102,14 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def gateway(more: str = "", **environ: str) -> AsyncIterator[Gateway]:
+async def gateway(more: str = "", base: str = SETTINGS, **environ: str) -> AsyncIterator[Gateway]:
     """Run a gateway with further settings; polls of providers do not wait."""
     log = io.StringIO()
 
     async def at_once(seconds: float) -> None:
         del seconds
 
-    app = make_app(parse(SETTINGS + more, environ=environ), log_to=log, sleep=at_once)
+    app = make_app(parse(base + more, environ=environ), log_to=log, sleep=at_once)
     async with served(app) as url, aiohttp.ClientSession(auto_decompress=False) as session:
         yield Gateway(url, session, app, log)
 

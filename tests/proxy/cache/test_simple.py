@@ -11,7 +11,7 @@ from adapters import adapter
 from adapters.contract import Credentials
 from adapters.params import Policy
 from proxy.cache.simple import Kept, SimpleCache, keepable, key_of
-from proxy.configs import CachePolicy
+from proxy.policies import CachePolicy
 from proxy.plan import Plan, Recording, Target
 
 TARGET = Target(

@@ -1,13 +1,29 @@
-"""Final parameters: default, override, drop, in this order."""
+"""The walk through a plan, on real sockets; and final parameters: default, override, drop."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
 import pytest
+from aiohttp import web
 
 from adapters import adapter
 from adapters.contract import Credentials
 from proxy.images.generate import final_params, without
 from proxy.plan import Target
+from tests.proxy.gateway import (
+    ANSWER,
+    KEY,
+    Gateway,
+    always,
+    gateway,
+    json_reply,
+    provider,
+)
 
 
 def test_defaults_give_way_to_the_client_and_overrides_to_nobody() -> None:
@@ -41,3 +57,193 @@ def test_a_path_names_what_is_dropped(path: str, left: object) -> None:
     if path:
         assert without(params, path) == left
     assert params == {"a": 1, "b": [{"c": 1}, {"c": 2}]}
+
+
+class Crowd:
+    """Providers `/0/…`, `/1/…` behind one server: each answers with its own status."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.statuses = statuses
+        self.asked: list[int] = []
+
+    async def reply(self, request: web.Request) -> web.Response:
+        number = int(request.path.split("/")[1])
+        self.asked.append(number)
+        status = self.statuses[number]
+        if status == 200:
+            return json_reply({**ANSWER, "from": number})
+        return json_reply({"error": {"message": f"no {number}", "type": "t", "code": "c"}}, status)
+
+
+def leaf(number: int, **more: Any) -> dict[str, Any]:
+    return {"virtual_key": f"v{number}", **more}
+
+
+@asynccontextmanager
+async def walking(crowd: Crowd, config: Any) -> AsyncIterator[Gateway]:
+    """Run a gateway whose config `pc` is over the crowd."""
+    async with provider(crowd.reply) as fake:
+        keys = {
+            f"v{i}": {"provider": "openai", "api_key": "k", "custom_host": f"{fake.url}/{i}/v1"}
+            for i in range(len(crowd.statuses))
+        }
+        async with gateway(_yaml(keys, config)) as ours:
+            yield ours
+
+
+def _yaml(keys: Any, config: Any) -> str:
+    """Write settings; JSON is YAML."""
+    sections = {"virtual_keys": keys, "configs": {"pc": config}}
+    return "".join(f"{name}: {orjson.dumps(it).decode()}\n" for name, it in sections.items())
+
+
+def fallback(*targets: Any, **strategy: Any) -> dict[str, Any]:
+    return {"strategy": {"mode": "fallback", **strategy}, "targets": list(targets)}
+
+
+INDEX = "x-portkey-last-used-option-index"
+
+
+async def test_a_fallback_goes_on_to_the_first_that_answers() -> None:
+    crowd = Crowd(500, 429, 200)
+    async with walking(crowd, fallback(leaf(0), leaf(1), leaf(2))) as ours:
+        got = await ours.draw(config="pc")
+        assert (got.status, got.json["from"], crowd.asked) == (200, 2, [0, 1, 2])
+        assert got.headers[INDEX] == "config.targets[2]"
+
+
+async def test_a_fallback_with_codes_stops_at_any_other() -> None:
+    crowd = Crowd(429, 500, 200)
+    async with walking(crowd, fallback(leaf(0), leaf(1), leaf(2), on_status_codes=[429])) as ours:
+        got = await ours.draw(config="pc")
+        assert (got.status, crowd.asked) == (500, [0, 1])
+        assert got.headers[INDEX] == "config.targets[1]"
+
+
+async def test_when_all_failed_each_is_told() -> None:
+    crowd = Crowd(500, 429)
+    async with walking(crowd, fallback(leaf(0), leaf(1))) as ours:
+        got = await ours.draw(config="pc")
+        assert (got.status, got.error["message"]) == (429, "no 1")
+        told = [(it["index"], it["provider"], it["status"]) for it in got.json["attempts"]]
+        assert told == [("config.targets[0]", "openai", 500), ("config.targets[1]", "openai", 429)]
+
+
+async def test_one_failure_alone_is_told_once() -> None:
+    async with walking(Crowd(500), fallback(leaf(0))) as ours:
+        assert "attempts" not in (await ours.draw(config="pc")).json
+
+
+NESTED = {
+    "strategy": {"mode": "loadbalance"},
+    "targets": [
+        leaf(0, weight=0),
+        {"weight": 1, **fallback(leaf(1), leaf(2), on_status_codes=[429])},
+    ],
+}
+
+
+async def test_a_fallback_inside_a_load_balancer_names_its_place() -> None:
+    crowd = Crowd(200, 429, 200)
+    async with walking(crowd, NESTED) as ours:
+        got = await ours.draw(config="pc")
+        assert (got.status, crowd.asked) == (200, [1, 2])
+        assert got.headers[INDEX] == "config.targets[1].targets[1]"
+
+
+BY_PLAN = {
+    "strategy": {
+        "mode": "conditional",
+        "conditions": [{"query": {"metadata.plan": {"$eq": "paid"}}, "then": "good"}],
+        "default": "cheap",
+    },
+    "targets": [leaf(0, name="cheap"), leaf(1, name="good")],
+}
+
+
+async def test_a_condition_over_metadata_chooses() -> None:
+    crowd = Crowd(200, 200)
+    async with walking(crowd, BY_PLAN) as ours:
+        await ours.draw(config="pc", metadata='{"plan": "paid"}')
+        await ours.draw(config="pc")
+        assert crowd.asked == [1, 0]
+
+
+async def test_a_refused_parameter_falls_to_a_target_that_can() -> None:
+    crowd = Crowd(200)
+    strict = {"provider": "stability-ai", "api_key": "k"}
+    async with walking(crowd, fallback(strict, leaf(0))) as ours:
+        params = {"model": "stable-image-core", "style": "vivid"}
+        got = await ours.draw(params=params, config="pc", x_easel_unsupported="strict")
+        assert (got.status, got.headers[INDEX]) == (200, "config.targets[1]")
+
+
+REFUSED = {"error": {"message": "no", "type": "x", "code": "moderation_blocked"}}
+
+
+@pytest.mark.parametrize(("switch", "asked"), [("stop", 1), ("next", 2)])
+async def test_a_refusal_falls_only_where_the_config_says_so(switch: str, asked: int) -> None:
+    async with provider(always(REFUSED, 400)) as fake:
+        one = {"provider": "openai", "api_key": "k", "custom_host": fake.url + "/v1"}
+        config = {"pc": fallback(one, one, on_refusal=switch)}
+        async with gateway(f"configs: {orjson.dumps(config).decode()}") as ours:
+            got = await ours.draw(config="pc")
+            assert (got.status, len(fake.requests)) == (400, asked)
+
+
+async def test_nothing_falls_once_an_answer_has_begun() -> None:
+    async def cut(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        response.content_length = 1_000_000
+        await response.prepare(request)
+        await response.write(b"x" * 200_000)
+        assert request.transport
+        request.transport.abort()
+        return response
+
+    async with provider(cut) as fake:
+        one = {"provider": "openai", "api_key": "k", "custom_host": fake.url + "/v1"}
+        config = {"pc": fallback(one, one)}
+        async with gateway(f"configs: {orjson.dumps(config).decode()}") as ours:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await ours.draw(config="pc")
+            assert len(fake.requests) == 1
+
+
+async def test_the_budget_of_attempts_ends_a_long_fallback() -> None:
+    crowd = Crowd(*[500] * 6)
+    more = "limits: {attempts: 3}\n"
+    async with provider(crowd.reply) as fake:
+        keys = {
+            f"v{i}": {"provider": "openai", "api_key": "k", "custom_host": f"{fake.url}/{i}/v1"}
+            for i in range(6)
+        }
+        config = fallback(*(leaf(i) for i in range(6)))
+        async with gateway(more + _yaml(keys, config)) as ours:
+            assert (await ours.draw(config="pc")).status == 500
+            assert crowd.asked == [0, 1, 2]
+
+
+CB = {"failure_threshold": 1, "cooldown_interval": 30_000}
+
+
+async def test_a_target_that_keeps_failing_is_left_out_and_seen_in_readyz() -> None:
+    crowd = Crowd(503, 200)
+    async with walking(crowd, fallback(leaf(0), leaf(1), cb_config=CB)) as ours:
+        for _ in range(4):
+            assert (await ours.draw(config="pc")).status == 200
+        assert crowd.asked == [0, 1, 0, 1, 1, 1]
+        seen = await ours.ask(method="GET", path="/readyz?verbose")
+        assert seen.json["circuits"] == {"saved:pc:config.targets[0]": "open"}
+
+
+async def test_an_api_keys_default_config_needs_no_header() -> None:
+    crowd = Crowd(200)
+    async with provider(crowd.reply) as fake:
+        keys = {"v0": {"provider": "openai", "api_key": "k", "custom_host": f"{fake.url}/0/v1"}}
+        app = {"app": {"key": KEY, "config": "pc", "allow_config_override": False}}
+        base = f"api_keys: {orjson.dumps(app).decode()}\n"
+        async with gateway(_yaml(keys, leaf(0)), base) as ours:
+            assert (await ours.draw()).status == 200
+            got = await ours.draw(config="pc")
+            assert (got.status, got.error["code"]) == (400, "invalid_config")

@@ -1,0 +1,111 @@
+"""The circuit breaker: targets that keep failing are left out for a while.
+
+closed      requests pass; successes and failures are counted
+open        the target is left out until its cooldown has passed
+half-open   one request is let through: a success closes the circuit, a failure opens it again
+
+Source: https://portkey.ai/docs/product/ai-gateway/circuit-breaker. There a circuit closes when its
+cooldown has passed; the single trial is ours, so that a target that is still down costs one request
+and not a burst of them. Counts begin anew with each cooldown's length, so that failures of last
+week do not add up with today's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from cachetools import LRUCache
+
+from proxy.policies import BreakerPolicy
+
+_MOST_CIRCUITS = 10_000
+_LONGEST_TRIAL = 900.0
+
+
+class Circuits(Protocol):
+    """Where circuits are kept, by name: this process's memory, or a store that nodes share."""
+
+    def is_open(self, name: str) -> bool:
+        """Tell whether a target is to be left out now."""
+
+    def began(self, name: str) -> None:
+        """Note that a request goes to a target: the trial, if its circuit is half-open."""
+
+    def settled(self, name: str, policy: BreakerPolicy, status: int) -> None:
+        """Count how a request ended."""
+
+    def states(self) -> dict[str, str]:
+        """Give the state of every circuit that is not closed."""
+
+
+@dataclass(slots=True)
+class _Circuit:
+    failures: int = 0
+    total: int = 0
+    since: float = 0.0
+    until: float = 0.0
+    trial_until: float = 0.0
+
+    @property
+    def has_opened(self) -> bool:
+        return self.until > 0
+
+
+class LocalCircuits:
+    """Circuits of this process, in memory, the longest untouched given up first."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._circuits: LRUCache[str, _Circuit] = LRUCache(_MOST_CIRCUITS)
+
+    def is_open(self, name: str) -> bool:
+        """Tell whether a target is to be left out now."""
+        circuit = self._circuits.get(name)
+        if circuit is None or not circuit.has_opened:
+            return False
+        now = self._clock()
+        return now < circuit.until or now < circuit.trial_until
+
+    def began(self, name: str) -> None:
+        """Note that a request goes to a target: the trial, if its circuit is half-open."""
+        circuit = self._circuits.get(name)
+        if circuit and circuit.has_opened and self._clock() >= circuit.until:
+            circuit.trial_until = self._clock() + _LONGEST_TRIAL
+
+    def settled(self, name: str, policy: BreakerPolicy, status: int) -> None:
+        """Count how a request ended, and open or close the circuit by it."""
+        now, cooldown = self._clock(), policy.cooldown_interval / 1000
+        circuit = self._circuits.get(name) or _Circuit(since=now)
+        self._circuits[name] = circuit
+        failed = policy.is_failure(status)
+        if circuit.has_opened and now >= circuit.until:
+            fresh = _Circuit(since=now, until=now + cooldown if failed else 0.0)
+            self._circuits[name] = fresh
+            return
+        if now - circuit.since > cooldown:
+            circuit.failures, circuit.total, circuit.since = 0, 0, now
+        circuit.failures += failed
+        circuit.total += 1
+        if _is_too_much(policy, circuit) and not circuit.has_opened:
+            circuit.until = now + cooldown
+
+    def states(self) -> dict[str, str]:
+        """Give the state of every circuit that is not closed: `open` or `half-open`."""
+        now = self._clock()
+        return {
+            name: "open" if now < circuit.until else "half-open"
+            for name, circuit in self._circuits.items()
+            if circuit.has_opened
+        }
+
+
+def _is_too_much(policy: BreakerPolicy, circuit: _Circuit) -> bool:
+    """Tell whether the failures so far open a circuit."""
+    if policy.failure_threshold is not None and circuit.failures > policy.failure_threshold:
+        return True
+    if policy.failure_threshold_percentage is None or circuit.total < policy.minimum_requests:
+        return False
+    return circuit.failures * 100 > policy.failure_threshold_percentage * circuit.total

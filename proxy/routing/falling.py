@@ -1,0 +1,49 @@
+"""When a failure falls through to the next target, and what is told of those that failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from adapters.errors import ImageError, ProviderError, Refusal
+from proxy.configs import Strategy
+from proxy.plan import Target
+
+_OK = 200
+
+
+def falls(error: ImageError, strategy: Strategy) -> bool:
+    """Tell whether a failure falls through.
+
+    With `on_status_codes` only those statuses do, the provider's own or the one the client would
+    get. Without them everything does but a refusal: the next provider may be stricter or laxer by
+    design, so that has to be asked for (`on_refusal: next`, or its status in `on_status_codes`).
+    """
+    if strategy.on_status_codes is not None:
+        statuses = {error.status}
+        if isinstance(error, ProviderError) and error.provider_status != _OK:
+            statuses.add(error.provider_status)
+        if isinstance(error, Refusal) and strategy.on_refusal:
+            return True
+        return bool(statuses & strategy.on_status_codes)
+    return strategy.on_refusal or not isinstance(error, Refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How one target failed, for the client."""
+
+    index: str
+    provider: str
+    status: int
+    code: str | None
+    message: str
+
+    @classmethod
+    def of(cls, target: Target, error: ImageError, status: int) -> Self:
+        """Note how a target failed."""
+        return cls(target.index, target.adapter.id, status, error.code, error.message)
+
+    def as_object(self) -> dict[str, Any]:
+        """Give it as it stands in the client's answer, under `attempts`."""
+        return {name: getattr(self, name) for name in self.__slots__}

@@ -1,0 +1,138 @@
+"""The choice of one target: by weight, by what it stuck to, by condition, by circuit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import count
+from typing import Any
+
+import pytest
+
+from adapters import adapter
+from adapters.contract import Credentials
+from proxy.conditions import compiled
+from proxy.configs import Strategy
+from proxy.errors import BadRequest
+from proxy.plan import Branch, Node, Plan, Target
+from proxy.policies import BreakerPolicy, StickyPolicy
+from proxy.routing.breaker import LocalCircuits
+from proxy.routing.choosing import Chooser, LocalStuck, circuit_of
+
+BREAKER = BreakerPolicy(failure_threshold=1)
+
+
+def target(i: int) -> Target:
+    index = f"config.targets[{i}]"
+    return Target(adapter("openai"), Credentials(), "https://x.test", breaker=BREAKER, index=index)
+
+
+def branch(*weights: float, **strategy: Any) -> Branch:
+    nodes = tuple(target(i) for i in range(len(weights)))
+    return Branch(Strategy(**strategy), nodes, weights)
+
+
+def plan(root: Node, **metadata: Any) -> Plan:
+    return Plan(root, {}, "/v1/images/generations", "saved:x", metadata)
+
+
+class Even:
+    """Chance that goes evenly through [0, 1)."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._count = count()
+
+    def __call__(self) -> float:
+        return (next(self._count) % self._steps) / self._steps
+
+
+def chooser(steps: int = 100, clock: Any = None) -> Chooser:
+    stuck = LocalStuck(clock) if clock else LocalStuck()
+    return Chooser(LocalCircuits(), stuck, Even(steps))
+
+
+def drawn(root: Branch, times: int = 100) -> Counter[str]:
+    chooses = chooser(times)
+    return Counter(chooses.chosen(root, plan(root)).index[-2] for _ in range(times))
+
+
+def test_weights_are_shares() -> None:
+    assert drawn(branch(0.7, 0.3, mode="loadbalance")) == {"0": 70, "1": 30}
+    assert drawn(branch(5, 3, 2, mode="loadbalance")) == {"0": 50, "1": 30, "2": 20}
+
+
+def test_a_weight_of_0_is_never_drawn() -> None:
+    assert drawn(branch(0, 1, 0, mode="loadbalance")) == {"1": 100}
+
+
+def test_single_is_the_first() -> None:
+    assert drawn(branch(1, 1, mode="single")) == {"0": 100}
+
+
+STICKY = StickyPolicy(("metadata.user",), ttl=60)
+
+
+def test_the_same_fields_meet_the_same_target() -> None:
+    root, chooses = branch(1, 1, mode="loadbalance", sticky=STICKY), chooser(2)
+    first = {user: chooses.chosen(root, plan(root, user=user)) for user in "ab"}
+    assert first["a"] is not first["b"]
+    assert all(chooses.chosen(root, plan(root, user=user)) is first[user] for user in "abab")
+
+
+def test_what_stuck_comes_off_after_its_time() -> None:
+    now = [0.0]
+    root = branch(1, 1, mode="loadbalance", sticky=STICKY)
+    chooses = chooser(2, lambda: now[0])
+    first = chooses.chosen(root, plan(root, user="a"))
+    now[0] = 61
+    assert chooses.chosen(root, plan(root, user="a")) is not first
+
+
+def test_without_the_fields_nothing_sticks() -> None:
+    root, chooses = branch(1, 1, mode="loadbalance", sticky=STICKY), chooser(2)
+    assert {chooses.chosen(root, plan(root)).index for _ in range(2)} == {
+        n.index for n in root.nodes
+    }
+
+
+PAID = (compiled({"metadata.plan": "paid"}), 1)
+EU = (compiled({"metadata.region": "eu"}), 2)
+
+
+def test_the_first_condition_that_holds_leads() -> None:
+    root = branch(1, 1, 1, mode="conditional", conditions=(PAID, EU), default=0)
+    found = [
+        chooser().chosen(root, plan(root, **it)).index[-2]
+        for it in ({"plan": "paid", "region": "eu"}, {"region": "eu"}, {})
+    ]
+    assert found == ["1", "2", "0"]
+
+
+def test_no_condition_and_no_default_is_the_clients_to_mend() -> None:
+    root = branch(1, 1, mode="conditional", conditions=(PAID,))
+    with pytest.raises(BadRequest):
+        chooser().chosen(root, plan(root))
+
+
+def opened(chooses: Chooser, root: Branch, *which: int) -> Branch:
+    for i in which:
+        node = root.nodes[i]
+        assert isinstance(node, Target)
+        for _ in range(2):
+            chooses.circuits.settled(circuit_of(node, plan(root)), BREAKER, 503)
+    return chooses.healthy(root, plan(root))
+
+
+def test_an_open_circuit_leaves_a_target_out() -> None:
+    left = opened(chooser(), branch(1, 2, 3, mode="loadbalance"), 1)
+    assert [node.index[-2] for node in left.nodes] == ["0", "2"]
+    assert left.weights == (1, 3)
+
+
+def test_all_open_is_as_good_as_none() -> None:
+    assert len(opened(chooser(), branch(1, 1, mode="fallback"), 0, 1).nodes) == 2
+
+
+def test_conditions_do_not_ask_circuits() -> None:
+    root = branch(1, 1, mode="conditional", conditions=(PAID,), default=0)
+    assert opened(chooser(), root, 0) is root

@@ -1,0 +1,46 @@
+"""Which failures fall through to the next target."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.errors import BadParam, ImageError, ProviderError, refusal
+from proxy.configs import Strategy
+from proxy.errors import TimedOut, UpstreamFailed
+from proxy.routing.falling import falls
+
+
+def provider(status: int, client: int = 502) -> ProviderError:
+    return ProviderError("m", provider_status=status, status=client)
+
+
+@pytest.mark.parametrize(
+    ("error", "codes", "next_on_refusal", "expected"),
+    [
+        (provider(500), None, False, True),
+        (provider(200), None, False, True),
+        (UpstreamFailed("m"), None, False, True),
+        (TimedOut("m"), None, False, True),
+        (BadParam("size", "m"), None, False, True),
+        (refusal("m"), None, False, False),
+        (refusal("m"), None, True, True),
+        (refusal("m"), {400}, False, True),
+        (refusal("m"), {429}, False, False),
+        (refusal("m"), {429}, True, True),
+        (provider(500), {429}, False, False),
+        (provider(429, 429), {429}, False, True),
+        (provider(500), {500}, False, True),
+        (provider(500), {502}, False, True),
+        (TimedOut("m"), {408}, False, True),
+        (UpstreamFailed("m"), {429, 500}, False, False),
+    ],
+)
+def test_what_falls(
+    error: ImageError,
+    codes: set[int] | None,
+    next_on_refusal: bool,  # noqa: FBT001 - a case's value
+    expected: bool,  # noqa: FBT001 - the same
+) -> None:
+    statuses = frozenset(codes) if codes else None
+    strategy = Strategy("fallback", on_status_codes=statuses, on_refusal=next_on_refusal)
+    assert falls(error, strategy) is expected
