@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
 import orjson
 import pytest
 from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adapters import adapter
 from adapters.contract import Credentials
@@ -247,3 +251,57 @@ async def test_an_api_keys_default_config_needs_no_header() -> None:
             assert (await ours.draw()).status == 200
             got = await ours.draw(config="pc")
             assert (got.status, got.error["code"]) == (400, "invalid_config")
+
+
+STATUSES: Any = st.sampled_from([200, 200, 400, 429, 500, 503])
+LEAF: Any = st.fixed_dictionaries(
+    {}, optional={"retry": st.fixed_dictionaries({"attempts": st.integers(0, 2)})}
+)
+BALANCED: Any = st.sampled_from([{"mode": "loadbalance"}, {"mode": "single"}])
+ORDERED: Any = st.sampled_from(
+    [{"mode": "fallback"}, {"mode": "fallback", "on_status_codes": [429, 500]}]
+)
+
+
+def _level(below: Any) -> Any:
+    several = st.lists(below, min_size=1, max_size=3)
+    return st.fixed_dictionaries({"strategy": BALANCED | ORDERED, "targets": several})
+
+
+TREES: Any = st.recursive(LEAF, _level, max_leaves=6)
+
+
+def numbered(tree: Any, counter: Any, index: str, places: dict[int, str], most: list[int]) -> Any:
+    """Give each leaf a provider of its own; note where it is, and how often it may be asked."""
+    if "targets" in tree:
+        below = enumerate(tree["targets"])
+        targets = [numbered(it, counter, f"{index}.targets[{i}]", places, most) for i, it in below]
+        return {**tree, "targets": targets}
+    number = next(counter)
+    places[number] = index
+    most.append(1 + tree.get("retry", {}).get("attempts", 0))
+    return {**tree, **leaf(number)}
+
+
+def test_no_plan_is_exceeded_and_the_header_names_who_answered() -> None:
+    with asyncio.Runner() as runner:
+        crowd, stack = Crowd(*[200] * 40), AsyncExitStack()
+        ours = runner.run(stack.enter_async_context(walking(crowd, leaf(0))))
+
+        @settings(max_examples=80, deadline=None)
+        @given(TREES, st.lists(STATUSES, min_size=40, max_size=40))
+        def holds(tree: Any, statuses: list[int]) -> None:
+            places: dict[int, str] = {}
+            most: list[int] = []
+            config = numbered(tree, itertools.count(), "config", places, most)
+            crowd.statuses, crowd.asked = tuple(statuses), []
+            got = runner.run(ours.draw(config=orjson.dumps(config).decode()))
+            assert len(crowd.asked) <= sum(most)
+            assert got.headers[INDEX] == places[crowd.asked[-1]]
+            assert got.status == statuses[crowd.asked[-1]]
+            if got.status == 200:
+                assert got.json["from"] == crowd.asked[-1]
+                assert crowd.asked.count(crowd.asked[-1]) == 1
+
+        holds()
+        runner.run(stack.aclose())
