@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import random
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -13,13 +14,14 @@ from multidict import CIMultiDict
 
 from adapters.contract import IN_PROCESS, Answer, Image, ImageCall, ProviderRequest
 from adapters.errors import ProviderError
-from proxy.errors import TimedOut, UpstreamFailed
-from proxy.plan import Target
+from proxy.plan import Target, Tries
 from proxy.settings import Settings
 from proxy.studio.server import Studio
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.download import downloaded
+from proxy.upstream.faults import asked_too_long, in_time, worked_too_long
 from proxy.upstream.replies import read_head, read_reply, relayed_headers
+from proxy.upstream.retrying import Buying, Sleep
 from proxy.upstream.sending import exchange
 from proxy.upstream.tokens import Tokens, secrets_of
 
@@ -47,10 +49,14 @@ class Upstream:
     """Everything that is needed to talk to providers, for as long as it is entered."""
 
     def __init__(
-        self, settings: Settings, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        settings: Settings,
+        sleep: Sleep = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings
         self._sleep = sleep
+        self._chance = chance
         self._dialer = Dialer(settings.timeouts)
         self._tokens = Tokens(self._dialer)
         self._studio = Studio()
@@ -64,36 +70,37 @@ class Upstream:
         await self._studio.stop()
 
     @asynccontextmanager
-    async def conversation(self, target: Target, call: ImageCall) -> AsyncIterator[Outcome]:
-        """Converse with a target until there is an outcome; the deadline ends with it."""
-        async with self._in_time(target) as alarm:
+    async def conversation(
+        self, target: Target, call: ImageCall, tries: Tries | None = None
+    ) -> AsyncIterator[Outcome]:
+        """Converse with a target until there is an outcome; the deadlines end with it.
+
+        The operator's is for all of it. The request's own is for each try's way to a reply, and,
+        where the conversation goes on after the first, for all since that try began.
+        """
+        own, most = target.request_timeout, self._settings.timeouts.total
+        async with (
+            in_time(most, worked_too_long(most)) as total,
+            in_time(own, asked_too_long(own)) as asked,
+        ):
             target = await self._tokens.granted(await self._at_home(target))
+            asked.reschedule(None)
             call = replace(call, credentials=target.credentials)
-            async with self._flow(target, call) as outcome:
+            buying = Buying(target.retry, tries or Tries(), self._sleep, self._chance)
+            async with self._flow(target, call, buying, asked) as outcome:
                 # From here on the client's own pace rules.
-                alarm.reschedule(None)
+                total.reschedule(None)
+                asked.reschedule(None)
                 yield outcome
 
     async def fetched(self, target: Target, image: Image) -> Image:
         """Give a picture with its bytes, downloading it where only its URL is known."""
         if not image.url:
             return image
-        limit = self._settings.limits.picture_bytes
-        async with self._in_time(target):
-            return await downloaded(self._dialer, await self._at_home(target), image, limit)
-
-    @asynccontextmanager
-    async def _in_time(self, target: Target) -> AsyncIterator[asyncio.Timeout]:
-        """End the block at the target's deadline or ours, with what the client is to be told."""
         own, most = target.request_timeout, self._settings.timeouts.total
-        alarm = asyncio.timeout(min(own, most) if own else most)
-        try:
-            async with alarm:
-                yield alarm
-        except TimeoutError:
-            if not alarm.expired():
-                raise
-            raise _out_of_time(own, most) from None
+        limit = self._settings.limits.picture_bytes
+        async with in_time(most, worked_too_long(most)), in_time(own, asked_too_long(own)):
+            return await downloaded(self._dialer, await self._at_home(target), image, limit)
 
     async def _at_home(self, target: Target) -> Target:
         """Start the provider that this process serves itself, if the target is on it."""
@@ -102,13 +109,15 @@ class Upstream:
         return replace(target, base_url=await self._studio.start(), private=True)
 
     @asynccontextmanager
-    async def _flow(self, target: Target, call: ImageCall) -> AsyncIterator[Outcome]:
+    async def _flow(
+        self, target: Target, call: ImageCall, buying: Buying, asked: asyncio.Timeout
+    ) -> AsyncIterator[Outcome]:
         flow, secrets = target.adapter.flow(call), secrets_of(target)
         request = next(flow)
         while True:
             if request.wait:
                 await self._sleep(request.wait)
-            async with exchange(self._dialer, target, request) as response:
+            async with exchange(self._dialer, target, request, buying) as response:
                 head, rest = await _held_back(request, response)
                 if rest:
                     headers = relayed_headers(response.headers, secrets, whole=True)
@@ -125,6 +134,8 @@ class Upstream:
             except ProviderError as error:
                 error.headers = headers
                 raise
+            if asked.when() is None and target.request_timeout:
+                asked.reschedule(buying.began + target.request_timeout)
         yield Outcome(answer=answer, headers=headers)
 
 
@@ -144,11 +155,3 @@ async def _held_back(request: ProviderRequest, response: ClientResponse) -> tupl
         return b"", False
     head = await read_head(response, SMALL)
     return head, len(head) > SMALL
-
-
-def _out_of_time(own: float | None, most: float) -> Exception:
-    if own and own <= most:
-        return TimedOut(f"Request exceeded the timeout sent in the request: {round(own * 1000)}ms")
-    return UpstreamFailed(
-        f"The provider was still working after {most:g} seconds.", status=504, code="timeout"
-    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
 
-from proxy.errors import BadRequest, GatewayError, UpstreamFailed
+from proxy.errors import BadRequest, GatewayError, TimedOut, UpstreamFailed
 from proxy.upstream.dialer import ForbiddenAddressError
 
 
@@ -37,6 +38,32 @@ def translated(*, by_provider: bool = False) -> Iterator[None]:
             "The connection to the provider was lost before its answer was whole.",
             code="connection_lost",
         ) from None
+
+
+@asynccontextmanager
+async def in_time(seconds: float | None, late: GatewayError) -> AsyncIterator[asyncio.Timeout]:
+    """End the block after `seconds` by raising `late`; None: when the alarm will be set to."""
+    alarm = asyncio.timeout(seconds)
+    try:
+        async with alarm:
+            yield alarm
+    except TimeoutError:
+        if not alarm.expired():
+            raise
+        raise late from None
+
+
+def asked_too_long(seconds: float | None) -> TimedOut:
+    """Say, in Portkey's words, that the request's own timeout ran out."""
+    milliseconds = round((seconds or 0) * 1000)
+    return TimedOut(f"Request exceeded the timeout sent in the request: {milliseconds}ms")
+
+
+def worked_too_long(seconds: float) -> UpstreamFailed:
+    """Say that the operator's deadline ran out."""
+    return UpstreamFailed(
+        f"The provider was still working after {seconds:g} seconds.", status=504, code="timeout"
+    )
 
 
 def _refused(*, by_provider: bool) -> GatewayError:

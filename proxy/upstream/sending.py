@@ -5,88 +5,69 @@ The law: a credential goes to the target's origin and the provider's own hosts, 
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from io import BytesIO
 
 import orjson
-from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientSession, FormData
-from aiohttp_retry import ExponentialRetry, RetryClient
+from aiohttp import ClientResponse, FormData
 from yarl import URL
 
 from adapters.contract import Adapter, Outgoing, ProviderRequest
 from proxy.errors import UpstreamFailed
 from proxy.plan import Target
 from proxy.upstream.dialer import Dialer
-from proxy.upstream.faults import translated
+from proxy.upstream.faults import asked_too_long, in_time, translated
+from proxy.upstream.retrying import Asking, Buying, tried
 
-_BUSY = frozenset({429, 502, 503, 504})
-_ASK_AGAIN = 3
-_HALF_A_WAIT = 0.25
 _LARGE = 1024 * 1024
 
 
 @asynccontextmanager
 async def exchange(
-    dialer: Dialer,
-    target: Target,
-    request: ProviderRequest,
-    clock: Callable[[], float] = time.time,
+    dialer: Dialer, target: Target, request: ProviderRequest, buying: Buying | None = None
 ) -> AsyncIterator[ClientResponse]:
-    """Send one request and give the response, open, its body unread."""
+    """Send one request, again where its rule says so, and give the response, its body unread.
+
+    What is no GET may cost money: then `buying` is its rule, and by default there is no policy.
+    """
     by_provider = bool(request.url)
     with translated(by_provider=by_provider):
         url, private = address(target, request)
     content_type, body = await encoded(request)
-    headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "easel"}
-    headers |= {name.lower(): value for name, value in request.headers.items()}
-    if content_type:
-        headers["content-type"] = content_type
-    if request.signed:
-        # Before signing, so that the signature covers them; and after it, so that they win.
-        headers |= target.forwarded
-        outgoing = Outgoing(request.method, str(url), headers, body, clock())
-        headers |= target.adapter.sign(outgoing, target.credentials)
-        headers |= target.forwarded
-    session = dialer.session(private=private)
-    with translated(by_provider=by_provider):
+    plain, session = _plain(request, content_type), dialer.session(private=private)
+    buying, is_paid = buying or Buying(), request.method != "GET"
+
+    async def send() -> ClientResponse:
+        if is_paid:
+            buying.begin()
+        # Anew each time: it may be long since the last, and a signature is good for minutes.
+        outgoing = Outgoing(request.method, str(url), plain, body, buying.now())
+        headers = _signed(target, outgoing) if request.signed else plain
         # In pieces, once it is large: all at once would hold up the loop, and be held twice.
         data = BytesIO(body) if len(body) > _LARGE else body or None
-        response = await _sent(session, request.method, url, headers, data)
-    async with response:
+        async with in_time(target.request_timeout, asked_too_long(target.request_timeout)):
+            with translated(by_provider=by_provider):
+                return await session.request(
+                    request.method, url, headers=headers, data=data, allow_redirects=False
+                )
+
+    async with await tried(send, buying if is_paid else Asking(), buying.sleep) as response:
         yield response
 
 
-async def _sent(
-    session: ClientSession,
-    method: str,
-    url: URL,
-    headers: Mapping[str, str],
-    body: bytes | BytesIO | None,
-) -> ClientResponse:
-    """Send; what asks and buys nothing (GET) is asked again where that can help."""
-    if method != "GET":
-        return await session.request(method, url, headers=headers, data=body, allow_redirects=False)
-    client = RetryClient(client_session=session, retry_options=_asking_again())
-    return await client.get(url, headers=headers, allow_redirects=False)
+def _plain(request: ProviderRequest, content_type: str) -> dict[str, str]:
+    headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "easel"}
+    headers |= {name.lower(): value for name, value in request.headers.items()}
+    return headers | ({"content-type": content_type} if content_type else {})
 
 
-def _asking_again() -> ExponentialRetry:
-    async def is_final(response: ClientResponse) -> bool:
-        if response.status not in _BUSY:
-            return True
-        # aiohttp-retry never releases what it discards: the connection would be lost to the pool.
-        response.release()
-        return False
-
-    return ExponentialRetry(
-        attempts=_ASK_AGAIN,
-        start_timeout=_HALF_A_WAIT,
-        exceptions={ClientConnectorError, ClientError},
-        retry_all_server_errors=False,
-        evaluate_response_callback=is_final,
-    )
+def _signed(target: Target, outgoing: Outgoing) -> dict[str, str]:
+    # Before signing, so that the signature covers them; and after it, so that they win.
+    headers = {**outgoing.headers, **target.forwarded}
+    headers |= target.adapter.sign(replace(outgoing, headers=headers), target.credentials)
+    return headers | dict(target.forwarded)
 
 
 def address(target: Target, request: ProviderRequest) -> tuple[URL, bool]:

@@ -17,7 +17,7 @@ from proxy.configs import parse
 from proxy.errors import UpstreamFailed
 from proxy.keys import UPSTREAM
 from proxy.plan import Target
-from proxy.upstream import sending
+from proxy.upstream import retrying
 from proxy.upstream.sending import address
 from tests.proxy.gateway import (
     ANSWER,
@@ -235,7 +235,7 @@ def with_one_connection(ours: Gateway) -> None:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait next to nothing between two tries."""
-    monkeypatch.setattr(sending, "_HALF_A_WAIT", 0.001)
+    monkeypatch.setattr(retrying, "_HALF_A_WAIT", 0.001)
 
 
 @pytest.mark.usefixtures("hasty")
