@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from contextlib import suppress
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy import configs
-from proxy.configs import Config, ConfigError, Faults, nearest, parse
+from proxy.conditions import Facts
+from proxy.configs import (
+    MOST_DEPTH,
+    MOST_FAULTS,
+    MOST_KEYS,
+    MOST_TARGETS,
+    Config,
+    ConfigError,
+    Faults,
+    NotJson,
+    nearest,
+    parse,
+    read_config,
+    weight_of,
+)
+from proxy.policies import BreakerPolicy
 
 WORDS = sorted(configs.KEYS | configs.NOTED | configs.TREE | configs.LATER)
 KEYS: Any = st.sampled_from([*WORDS, "mode", "max_age", "azure_api_version"]) | st.text(max_size=4)
@@ -104,41 +122,149 @@ def test_null_is_as_good_as_nothing(key: str) -> None:
     assert parse({key: None}) == Config()
 
 
-@pytest.mark.parametrize(
-    ("raw", "path", "message"),
-    [
-        ({"api_key": 5}, "api_key", "must be a text"),
-        ({"override_params": []}, "override_params", "must be a mapping of keys to values"),
-        ({"drop_params": "user"}, "drop_params", "must be a list"),
-        ({"drop_params": [1]}, "drop_params[0]", "must be a text"),
-        ({"request_timeout": "5s"}, "request_timeout", "must be a whole number"),
-        ({"request_timeout": 0}, "request_timeout", "must be 1 to 3600000 milliseconds"),
-        ({"cache": "simple"}, "cache", "must be a mapping of keys to values"),
-        ({"cache": {}}, "cache", "needs 'mode'"),
-        ({"cache": {"mode": "exact"}}, "cache.mode", "must be one of: simple, semantic"),
-        (
-            {"cache": {"mode": "simple", "max_age": 1}},
-            "cache.max_age",
-            "must be 60 to 7776000 seconds",
-        ),
-        (
-            {"cache": {"mode": "simple", "max_aeg": 60}},
-            "cache.max_aeg",
-            "is not known here; did you mean max_age?",
-        ),
-        ({"overide_params": {}}, "overide_params", "did you mean override_params?"),
-        ({"weird": 1}, "weird", "is not a key of a config"),
-    ],
-)
-def test_what_is_wrong_is_told_with_its_place(raw: Any, path: str, message: str) -> None:
+def conditional(*conditions: Any, **more: Any) -> dict[str, Any]:
+    """Give a config with conditions over two targets, `a` and `b`."""
+    strategy = {"mode": "conditional", "conditions": list(conditions), **more}
+    return {"strategy": strategy, "targets": [{"name": "a"}, {"name": "b"}]}
+
+
+def strategy(**keys: Any) -> dict[str, Any]:
+    """Give a config with a strategy over one target."""
+    return {"strategy": keys, "targets": [{}]}
+
+
+def nest(levels: int) -> dict[str, Any]:
+    """Give a config of so many levels."""
+    config: dict[str, Any] = {"provider": "p"}
+    for _ in range(levels - 1):
+        config = {"targets": [config]}
+    return config
+
+
+def query(**wanted: Any) -> dict[str, Any]:
+    return conditional({"query": {"params.n": wanted}, "then": "a"})
+
+
+GOOD = {"query": {"params.n": 1}, "then": "a"}
+ZERO = {"provider": "p", "weight": 0}
+COUNT, PERCENT = "failure_threshold", "failure_threshold_percentage"
+LARGE = {"query": {"params.n": {"$regex": "a{999}"}}, "then": "a"}
+STICKY, HEED = "strategy.sticky", "use_retry_after_header"
+IN_QUERY = "strategy.conditions[0].query"
+
+BAD: list[tuple[Any, str, str]] = [
+    ({"api_key": 5}, "api_key", "must be a text"),
+    ({"provider": []}, "provider", "must be a text"),
+    ({"virtual_key": {}}, "virtual_key", "must be a text"),
+    ({"custom_host": True}, "custom_host", "must be a text"),
+    ({"name": 1}, "name", "must be a text"),
+    ({"override_params": []}, "override_params", "must be a mapping of keys to values"),
+    ({"default_params": "x"}, "default_params", "must be a mapping of keys to values"),
+    ({"drop_params": "user"}, "drop_params", "must be a list"),
+    ({"drop_params": [1]}, "drop_params[0]", "must be a text"),
+    ({"forward_headers": {"a": 1}}, "forward_headers", "must be a list"),
+    ({"request_timeout": "5s"}, "request_timeout", "must be a whole number"),
+    ({"request_timeout": 1.5}, "request_timeout", "must be a whole number"),
+    ({"request_timeout": True}, "request_timeout", "must be a whole number"),
+    ({"request_timeout": 0}, "request_timeout", "must be 1 to 3600000 milliseconds"),
+    ({"request_timeout": 10**400}, "request_timeout", "must be 1 to 3600000 milliseconds"),
+    ({"weight": -1}, "weight", "must be 0 to 1000000"),
+    ({"weight": float("nan")}, "weight", "must be 0 to 1000000"),
+    ({"weight": float("inf")}, "weight", "must be 0 to 1000000"),
+    ({"weight": 10**400}, "weight", "out of range"),
+    ({"weight": "heavy"}, "weight", "must be a number"),
+    ({"cache": "simple"}, "cache", "must be a mapping of keys to values"),
+    ({"cache": {}}, "cache", "needs 'mode'"),
+    ({"cache": {"mode": "exact"}}, "cache.mode", "must be one of: simple, semantic"),
+    ({"cache": {"mode": 1}}, "cache.mode", "must be a text"),
+    ({"cache": {"mode": "simple", "max_age": 1}}, "cache.max_age", "60 to 7776000 seconds"),
+    ({"cache": {"mode": "simple", "max_aeg": 60}}, "cache.max_aeg", "did you mean max_age?"),
+    ({"retry": {}}, "retry", "needs 'attempts'"),
+    ({"retry": 3}, "retry", "must be a mapping of keys to values"),
+    ({"retry": [{"attempts": 1}]}, "retry", "must be a mapping of keys to values"),
+    ({"retry": {"attempts": None}}, "retry.attempts", "must be a whole number"),
+    ({"retry": {"attempts": 6}}, "retry.attempts", "must be 0 to 5"),
+    ({"retry": {"attempts": -1}}, "retry.attempts", "must be 0 to 5"),
+    ({"retry": {"attempts": 10**400}}, "retry.attempts", "must be 0 to 5"),
+    ({"retry": {"attempts": 1, "atempts": 1}}, "retry.atempts", "did you mean attempts?"),
+    ({"retry": {"attempts": 1, "on_status_codes": 429}}, "retry.on_status_codes", "a list"),
+    ({"retry": {"attempts": 1, "on_status_codes": [42]}}, "retry.on_status_codes", "100 to 599"),
+    ({"retry": {"attempts": 1, "on_status_codes": ["x"]}}, "retry.on_status_codes[0]", "number"),
+    ({"retry": {"attempts": 1, "use_retry_after_header": 2}}, f"retry.{HEED}", "true or"),
+    ({"cb_config": {}}, f"cb_config.{COUNT}", "must be given"),
+    ({"cb_config": {COUNT: 0}}, f"cb_config.{COUNT}", "must be 1 to"),
+    ({"cb_config": {COUNT: "many"}}, f"cb_config.{COUNT}", "must be a whole number"),
+    ({"cb_config": {PERCENT: 101}}, f"cb_config.{PERCENT}", "must be 0 to 100"),
+    ({"cb_config": {PERCENT: 10**400}}, f"cb_config.{PERCENT}", "out of range"),
+    ({"cb_config": {COUNT: 1, "cooldown_interval": 5}}, "cb_config.cooldown_interval", "30000 to"),
+    ({"cb_config": {COUNT: 1, "minimum_requests": 0}}, "cb_config.minimum_requests", "1 to"),
+    ({"overide_params": {}}, "overide_params", "did you mean override_params?"),
+    ({"weird": 1}, "weird", "is not a key of a config"),
+    ({f"k{i}": 1 for i in range(10_000)}, "", f"must hold at most {MOST_KEYS} keys"),
+    ({"strategy": {"mode": "single"}}, "targets", "must be a list with at least one"),
+    ({"targets": []}, "targets", "must be a list with at least one"),
+    ({"targets": {}}, "targets", "must be a list with at least one"),
+    ({"targets": None}, "targets", "must be a list with at least one"),
+    ({"targets": ["x"]}, "targets[0]", "must be a config object"),
+    ({"targets": [{}, [], {}]}, "targets[1]", "must be a config object"),
+    ({"targets": [{}] * 1_000_000}, "targets", f"must hold at most {MOST_TARGETS} targets"),
+    (nest(10_000), "targets[0]." * (MOST_DEPTH - 1) + "targets", "8 levels deep"),
+    ({"targets": [{}, {"retry": {"attempts": "x"}}]}, "targets[1].retry.attempts", "number"),
+    ({"targets": [{"targets": []}]}, "targets[0].targets", "must be a list"),
+    ({"strategy": None, "targets": [{}]}, "strategy", "must be a mapping"),
+    ({"strategy": "single", "targets": [{}]}, "strategy", "must be a mapping"),
+    (strategy(), "strategy", "needs 'mode'"),
+    (strategy(mode="best"), "strategy.mode", "single, loadbalance, fallback, conditional"),
+    (strategy(mode=1), "strategy.mode", "must be a text"),
+    (strategy(mode="single", mdoe=1), "strategy.mdoe", "did you mean mode?"),
+    (strategy(mode="fallback", on_refusal="go"), "strategy.on_refusal", "one of: stop, next"),
+    (strategy(mode="fallback", on_status_codes=[1]), "strategy.on_status_codes", "100 to 599"),
+    (strategy(mode="fallback", on_status_codes="5xx"), "strategy.on_status_codes", "a list"),
+    (strategy(mode="fallback", cb_config={}), f"strategy.cb_config.{COUNT}", "must be given"),
+    (strategy(mode="loadbalance", sticky=True), "strategy.sticky", "must be a mapping"),
+    (strategy(mode="loadbalance", sticky={}), "strategy.sticky", "needs 'hash_fields'"),
+    (strategy(mode="loadbalance", sticky={"hash_fields": ["ip"]}), f"{STICKY}.hash_fields", "<key>"),
+    (strategy(mode="single", sticky_session={"ttl": 1}), f"{STICKY}_session", "needs"),
+    ({"strategy": {"mode": "loadbalance"}, "targets": [ZERO, ZERO]}, "strategy.mode", "not 0"),
+    (strategy(mode="conditional"), "strategy.conditions", "at least one condition"),
+    (conditional(), "strategy.conditions", "at least one condition"),
+    (conditional(1), "strategy.conditions[0]", "must be a mapping"),
+    (conditional({}), IN_QUERY, "at least one condition"),
+    (conditional({"query": {"params.n": 1}}), "strategy.conditions[0].then", "the name of a"),
+    (conditional({**GOOD, "then": "c"}), "strategy.conditions[0].then", "the name of a target"),
+    (conditional({**GOOD, "then": 0}), "strategy.conditions[0].then", "the name of a target"),
+    (conditional({**GOOD, "than": "a"}), "strategy.conditions[0].than", "did you mean then?"),
+    (conditional(GOOD, default="c"), "strategy.default", "the name of a target"),
+    (conditional(GOOD, default=1), "strategy.default", "must be a text"),
+    (conditional({"query": {"n": 1}, "then": "a"}), f"{IN_QUERY}.n", "metadata.<key>"),
+    (query(**{"$gte": []}), f"{IN_QUERY}.params.n.$gte", "must be a text"),
+    (query(**{"$near": 1}), f"{IN_QUERY}.params.n.$near", "is not an operator"),
+    (query(**{"$regex": "(a"}), f"{IN_QUERY}.params.n.$regex", "regular expression"),
+    (query(**{"$regex": "(x{500}){500}"}), f"{IN_QUERY}.params.n.$regex", "regular expression"),
+    (conditional(LARGE, LARGE), "strategy.conditions[1].query.params.n.$regex", "too large"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "path", "message"), BAD, ids=range(len(BAD)))
+def test_what_is_wrong_is_told_with_its_place_and_soon(raw: Any, path: str, message: str) -> None:
+    began = time.perf_counter()
     (found,) = wrong(raw).items()
     assert found[0] == path
     assert message in found[1]
+    assert time.perf_counter() - began < 1
+
+
+def test_not_every_one_of_many_faults_is_told() -> None:
+    targets = [{"targets": [{"weird": 1}] * MOST_TARGETS}] * MOST_TARGETS
+    began = time.perf_counter()
+    assert len(wrong({"targets": targets})) <= 2 * MOST_FAULTS
+    assert time.perf_counter() - began < 1
 
 
 def test_everything_wrong_is_told_at_once() -> None:
-    raw = {"retry": {}, "cache": {"mode": "x"}, "targets": [{"drop_params": 1, "api_key": 5}]}
-    told = ["retry", "cache.mode", "targets[0].drop_params", "targets[0].api_key"]
+    targets = [{"drop_params": 1, "api_key": 5}]
+    raw = {"retry": {}, "cache": {"mode": "x"}, "strategy": {}, "targets": targets}
+    told = ["retry", "cache.mode", "targets[0].drop_params", "targets[0].api_key", "strategy"]
     assert list(wrong(raw)) == told
 
 
@@ -146,7 +272,7 @@ def test_what_is_wrong_is_told_in_sentences() -> None:
     with pytest.raises(ConfigError) as caught:
         parse({"retry": {}, "overide_params": {}})
     assert caught.value.sentences == (
-        "retry: is not supported here. "
+        "retry: needs 'attempts'. "
         "overide_params: is not a key of a config; did you mean override_params?"
     )
 
@@ -157,38 +283,111 @@ def test_no_value_stands_in_a_sentence() -> None:
 
 
 @pytest.mark.parametrize("mode", ["single", "loadbalance", "fallback"])
-def test_a_strategy_with_one_target_is_that_target(mode: str) -> None:
-    found = parse({"strategy": {"mode": mode}, "targets": [{"virtual_key": "v"}]})
-    assert (found.virtual_key, found.index) == ("v", "config.targets[0]")
+def test_a_strategy_keeps_its_targets_in_order(mode: str) -> None:
+    found = parse({"strategy": {"mode": mode}, "targets": [{"provider": "p"}, {"provider": "q"}]})
+    assert found.strategy.mode == mode
+    assert [target.provider for target in found.targets] == ["p", "q"]
 
 
-def test_a_target_inherits_and_its_own_word_wins() -> None:
-    outer = {
-        "request_timeout": 1000,
-        "custom_host": "http://a",
-        "override_params": {"a": 1, "b": 1},
-    }
-    inner = {"custom_host": "http://b", "override_params": {"b": 2}}
-    found = parse({**outer, "targets": [inner]})
-    assert (found.request_timeout, found.custom_host) == (1.0, "http://b")
-    assert found.override_params == {"a": 1, "b": 2}
+def test_targets_without_a_strategy_are_a_single_one() -> None:
+    assert parse({"targets": [{}]}).strategy.mode == "single"
 
 
-@pytest.mark.parametrize(
-    ("raw", "path"),
-    [
-        ({"strategy": {"mode": "best"}, "targets": [{}]}, "strategy.mode"),
-        ({"strategy": "single", "targets": [{}]}, "strategy.mode"),
-        ({"strategy": {"mode": "conditional"}, "targets": [{}]}, "strategy.mode"),
-        ({"strategy": {"mode": "single"}}, "targets"),
-        ({"targets": []}, "targets"),
-        ({"targets": ["x"]}, "targets"),
-        ({"targets": [{}, {}]}, "targets"),
-        ({"targets": [{"targets": [{}]}]}, "targets[0].targets"),
-    ],
-)
-def test_a_strategy_that_cannot_be_followed_is_refused(raw: Any, path: str) -> None:
-    assert list(wrong(raw)) == [path]
+def test_a_level_knows_its_place() -> None:
+    found = parse({"targets": [{}, {"targets": [{}, {}]}]})
+    ends = ["config.targets[0]", "config.targets[1].targets[0]", "config.targets[1].targets[1]"]
+    assert [leaf.index for leaf in found.leaves] == ends
+    assert found.targets[1].index == "config.targets[1]"
+
+
+def test_a_config_may_have_all_its_levels() -> None:
+    (leaf,) = parse(nest(MOST_DEPTH)).leaves
+    assert leaf.index == "config" + ".targets[0]" * (MOST_DEPTH - 1)
+
+
+def test_a_refusal_stops_unless_it_may_fall_through() -> None:
+    assert not parse(strategy(mode="fallback")).strategy.on_refusal
+    assert parse(strategy(mode="fallback", on_refusal="next")).strategy.on_refusal
+
+
+def test_conditions_lead_to_targets_by_name() -> None:
+    found = parse(conditional({**GOOD, "then": "b"}, default="a")).strategy
+    ((test, at),) = found.conditions
+    assert (at, found.default) == (1, 0)
+    assert test(Facts({}, {"n": 1}, "/"))
+
+
+def test_the_first_of_two_targets_of_one_name_is_meant() -> None:
+    raw = conditional(GOOD)
+    raw["targets"].append({"name": "a"})
+    assert parse(raw).strategy.conditions[0][1] == 0
+
+
+@pytest.mark.parametrize("spelled", ["sticky", "sticky_session"])
+def test_sticky_has_two_spellings(spelled: str) -> None:
+    raw = strategy(mode="loadbalance", **{spelled: {"hash_fields": ["metadata.u"], "ttl": 60}})
+    found = parse(raw).strategy.sticky
+    assert found
+    assert (found.hash_fields, found.ttl, found.enabled) == (("metadata.u",), 60, True)
+
+
+@pytest.mark.parametrize(("raw", "weight"), [({}, 1), ({"weight": 0}, 0), ({"weight": 0.5}, 0.5)])
+def test_a_target_weighs_one_unless_it_says_otherwise(raw: Any, weight: float) -> None:
+    assert weight_of(parse(raw)) == weight
+
+
+# What a target takes over from the levels above it.
+
+TAKEN: dict[str, tuple[Any, Any]] = {
+    "retry": ({"attempts": 1, "on_status_codes": [429]}, {"attempts": 2}),
+    "cache": ({"mode": "simple", "max_age": 60}, {"mode": "simple"}),
+    "cb_config": ({COUNT: 1, "minimum_requests": 5}, {COUNT: 2}),
+    "request_timeout": (1000, 2000),
+    "custom_host": ("http://a", "http://b"),
+    "forward_headers": (["x-a"], ["x-b"]),
+    "drop_params": (["a"], ["b"]),
+}
+
+
+@pytest.mark.parametrize("key", sorted(configs.INHERITED))
+def test_a_target_takes_over_what_stands_above_it(key: str) -> None:
+    above, _ = TAKEN[key]
+    (leaf,) = parse({key: above, "targets": [{"targets": [{}]}]}).leaves
+    assert getattr(leaf, key) == getattr(parse({key: above}), key)
+
+
+@pytest.mark.parametrize("key", sorted(configs.INHERITED))
+def test_a_targets_own_word_replaces_the_whole(key: str) -> None:
+    above, own = TAKEN[key]
+    (leaf,) = parse({key: above, "targets": [{key: own}]}).leaves
+    assert getattr(leaf, key) == getattr(parse({key: own}), key)
+
+
+@pytest.mark.parametrize("key", sorted(configs.MERGED))
+def test_parameters_are_merged_and_a_targets_own_win(key: str) -> None:
+    raw = {key: {"a": 1, "b": 1, "c": {"x": 1}}, "targets": [{key: {"b": 2, "c": {"y": 2}}}, {}]}
+    first, second = parse(raw).leaves
+    assert getattr(first, key) == {"a": 1, "b": 2, "c": {"y": 2}}
+    assert getattr(second, key) == raw[key]
+
+
+@pytest.mark.parametrize("key", ["name", "weight"])
+def test_a_name_and_a_weight_are_not_taken_over(key: str) -> None:
+    (leaf,) = parse({key: {"name": "n", "weight": 2}[key], "targets": [{}]}).leaves
+    assert getattr(leaf, key) is None
+
+
+def test_a_strategy_is_not_taken_over() -> None:
+    raw = {"strategy": {"mode": "fallback"}, "targets": [{"targets": [{}]}]}
+    assert parse(raw).targets[0].strategy.mode == "single"
+
+
+def test_a_strategys_breaker_is_that_of_its_targets_unless_they_have_their_own() -> None:
+    raw = {"strategy": {"mode": "fallback", "cb_config": {COUNT: 2}}, "targets": [{}]}
+    raw["targets"] = [{}, {"cb_config": {COUNT: 3}}]
+    above = {"cb_config": {COUNT: 1}, "targets": [{}, raw]}
+    breakers = [leaf.cb_config for leaf in parse(above).leaves]
+    assert breakers == [BreakerPolicy(failure_threshold=count) for count in (1, 2, 3)]
 
 
 def test_a_targets_bad_parameters_are_a_config_error_beside_good_ones() -> None:
@@ -198,8 +397,7 @@ def test_a_targets_bad_parameters_are_a_config_error_beside_good_ones() -> None:
 
 @pytest.mark.parametrize("key", [*sorted(configs.KEYS - configs.SHARED), "azure_api_version"])
 def test_what_a_target_would_not_take_over_is_refused_beside_it(key: str) -> None:
-    value = {"default_params": {"a": 1}, "drop_params": ["a"]}.get(key, "x")
-    assert list(wrong({key: value, "targets": [{"provider": "p"}]})) == [key]
+    assert list(wrong({key: "x", "targets": [{"provider": "p"}]})) == [key]
 
 
 def test_a_hint_does_not_mind_the_case() -> None:
@@ -216,3 +414,59 @@ def test_faults_that_are_none_raise_nothing() -> None:
         pass
     faults.raise_any()
     assert faults.errors == []
+
+
+# The text of an inline config.
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": [1, -2.5, true, null]}', '"pc-1"', '{"a": "[[{\\"["}', "{}"]
+)
+def test_json_is_read(text: str) -> None:
+    assert read_config(text) == orjson.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('{"a": 1, "a": 1}', "a"),
+        ('{"targets": [{}, {"retry": {"mode": 1, "mode": 5}}]}', "targets[1].retry.mode"),
+        ('{"a": {"b": 1}, "a": {"c": 2}}', "a"),
+        ('{"weight": NaN}', "weight"),
+        ('{"weight": -Infinity}', "weight"),
+        ('{"targets": [{"weight": 1e999}]}', "targets[0].weight"),
+        ('{"retry": {"attempts": 1234567890123456789}}', "retry.attempts"),
+        ('{"retry": {"attempts": %s}}' % ("9" * 1_000_000), "retry.attempts"),
+        ('{"api_key": "\\ud800"}', "api_key"),
+        ('{"override_params": {"\\udfff": 1}}', "override_params"),
+        ("[" * 10_000, ""),
+        ('{"targets":[' * 10_000 + "]}" * 10_000, ""),
+        ('{"a":' * 33 + "1" + "}" * 33, ""),
+    ],
+    ids=range(13),
+)  # fmt: skip
+def test_what_parsers_disagree_on_is_refused_at_its_place_and_soon(text: str, path: str) -> None:
+    began = time.perf_counter()
+    with pytest.raises(ConfigError) as caught:
+        read_config(text)
+    assert (caught.value.path, type(caught.value)) == (path, ConfigError)
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1", "nul", "'a'", '{"a": 1,}', "\ufeff{}", '"' + '\\"' * 100_000]
+)  # fmt: skip
+def test_what_is_no_json_is_told_apart(text: str) -> None:
+    with pytest.raises(NotJson, match=r"must be valid JSON \(column \d+\)"):
+        read_config(text)
+
+
+@pytest.mark.parametrize("text", ["123456789012345678", "-123456789012345678"])
+def test_an_integer_may_have_eighteen_digits(text: str) -> None:
+    assert read_config(text) == int(text)
+
+
+@given(JSON.map(json.dumps) | st.text(max_size=20))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with suppress(ConfigError):
+        assert read_config(text) == orjson.loads(text)
