@@ -25,7 +25,7 @@ from proxy.policies import RETRIED, RetryPolicy
 from proxy.settings import Settings, Timeouts
 from proxy.upstream.conversation import Upstream
 from proxy.upstream.retrying import retry_after
-from tests.proxy.gateway import ANSWER, PNG, Provider, json_reply, provider
+from tests.proxy.gateway import ANSWER, PNG, Provider, gateway_to, json_reply, provider
 from tests.proxy.upstream.test_dialer import Answers
 
 OPENAI, FLUX = adapter("openai"), adapter("black-forest-labs")
@@ -458,3 +458,19 @@ async def test_without_tries_a_conversation_works_as_well() -> None:
         async with it.upstream.conversation(it.target, ImageCall({}, {})) as outcome:
             assert outcome.answer
         assert (it.asked, it.tries.retries) == (2, 0)
+
+
+@pytest.mark.parametrize(("attempts", "status", "count"), [(2, 200, "2"), (1, 503, "-1")])
+async def test_a_client_is_told_how_often_it_was_tried(
+    attempts: int, status: int, count: str
+) -> None:
+    replies = [json_reply({}, 503), json_reply({}, 503), json_reply(ANSWER)]
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        del request
+        return replies.pop(0)
+
+    config = f'{{"virtual_key": "up", "retry": {{"attempts": {attempts}}}}}'
+    async with gateway_to(reply) as (ours, _):
+        got = await ours.draw(config=config)
+        assert (got.status, got.headers["x-portkey-retry-attempt-count"]) == (status, count)
