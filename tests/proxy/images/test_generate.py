@@ -305,3 +305,34 @@ def test_no_plan_is_exceeded_and_the_header_names_who_answered() -> None:
 
         holds()
         runner.run(stack.aclose())
+
+
+async def test_a_success_that_carries_an_error_falls_through() -> None:
+    async def reply(request: web.Request) -> web.Response:
+        if request.path.startswith("/0"):
+            return json_reply({"error": {"message": "no", "type": "t"}})
+        return json_reply(ANSWER)
+
+    async with provider(reply) as fake:
+        hosts = [f"{fake.url}/{i}/v1" for i in range(2)]
+        targets = [{"provider": "openai", "api_key": "k", "custom_host": host} for host in hosts]
+        config = {"pc": fallback(*targets)}
+        async with gateway(f"configs: {orjson.dumps(config).decode()}") as ours:
+            got = await ours.draw(config="pc")
+            assert (got.status, got.headers[INDEX]) == (200, "config.targets[1]")
+
+
+async def test_an_inline_config_of_32_kilobytes_is_read() -> None:
+    crowd = Crowd(200)
+    async with walking(crowd, leaf(0)) as ours:
+        for length, status in ((32_600, 200), (33_000, 400)):
+            large = {"virtual_key": "v0", "override_params": {"note": "x" * length}}
+            assert (await ours.draw(config=orjson.dumps(large).decode())).status == status
+
+
+async def test_nobody_reachable_is_told_for_each_target() -> None:
+    nobody = {"provider": "openai", "api_key": "k", "custom_host": "http://127.0.0.1:1/v1"}
+    config = {"pc": fallback(nobody, nobody)}
+    async with gateway(f"configs: {orjson.dumps(config).decode()}") as ours:
+        got = await ours.draw(config="pc")
+        assert [it["code"] for it in got.json["attempts"]] == ["provider_unreachable"] * 2
