@@ -229,3 +229,5 @@ _OPERATORS: dict[str, Operator] = {
     "$in": lambda value, operand: any(same(value, one) for one in operand),
     "$nin": lambda value, operand: not any(same(value, one) for one in operand),
 }
+OPERATORS = frozenset({*_OPERATORS, "$regex", "$and", "$or"})
+"""Every word of a query that begins with a dollar sign."""

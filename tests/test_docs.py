@@ -12,6 +12,8 @@ from click.testing import CliRunner
 import adapters
 from proxy import configs
 from proxy.__main__ import main
+from proxy.conditions import OPERATORS
+from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy
 from proxy.settings import KEYS as SETTINGS
 from proxy.settings import SECTIONS, VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
 
@@ -120,18 +122,35 @@ def test_every_key_of_a_config_is_documented() -> None:
     assert first_cells(part("The config object")) == configs.KEYS | configs.TREE
 
 
+def test_every_key_of_a_strategy_is_documented() -> None:
+    named = first_cells(part("Strategies"))
+    assert named == configs.STRATEGY_KEYS
+
+
+def test_every_key_of_a_policy_is_documented() -> None:
+    named = {"cache": CachePolicy, "retry": RetryPolicy, "cb_config": BreakerPolicy}
+    keys = {f"{name}.{key}" for name, kind in named.items() for key in kind.__struct_fields__}
+    assert first_cells(part("Cache, retry and circuit breaker")) == keys
+    assert all(f"`{key}" in part("Load balancing") for key in StickyPolicy.__struct_fields__)
+
+
+def test_every_operator_of_a_query_is_documented() -> None:
+    assert first_cells(part("Conditional")) == OPERATORS
+
+
 @pytest.mark.parametrize(
     ("start", "keys"),
     [
         ("Accepted, and without an effect", configs.NOTED),
-        ("Refused for now", configs.LATER),
-        ("The target of a `targets` list takes over", configs.SHARED | {"targets"}),
+        ("Refused, with a 400", configs.LATER),
+        ("The targets of a `targets` list take over", configs.INHERITED | configs.MERGED),
+        ("Not taken over, and allowed beside", configs.SHARED - configs.INHERITED - configs.MERGED),
     ],
 )
 def test_the_lists_of_a_configs_keys_are_those_of_the_code(start: str, keys: set[str]) -> None:
     text = re.search(rf"{start}.*?[;.]\s", part("The config object"), re.DOTALL)
     assert text
-    ours = {"easel check"}
+    ours = {"easel check", "targets"}
     assert set(re.findall(r"`([^`]+)`", text[0])) - ours == keys
 
 

@@ -223,7 +223,7 @@ BAD: list[tuple[Any, str, str]] = [
     (strategy(mode="fallback", cb_config={}), f"strategy.cb_config.{COUNT}", "must be given"),
     (strategy(mode="loadbalance", sticky=True), "strategy.sticky", "must be a mapping"),
     (strategy(mode="loadbalance", sticky={}), "strategy.sticky", "needs 'hash_fields'"),
-    (strategy(mode="loadbalance", sticky={"hash_fields": ["ip"]}), f"{STICKY}.hash_fields", "<key>"),
+    (strategy(mode="loadbalance", sticky={"hash_fields": ["i"]}), f"{STICKY}.hash_fields", "key>"),
     (strategy(mode="single", sticky_session={"ttl": 1}), f"{STICKY}_session", "needs"),
     ({"strategy": {"mode": "loadbalance"}, "targets": [ZERO, ZERO]}, "strategy.mode", "not 0"),
     (strategy(mode="conditional"), "strategy.conditions", "at least one condition"),
