@@ -19,6 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "yaml_source", "access_log", "local_key"}),
     frozenset({"conditions", "policies"}),
     frozenset({"configs"}),
+    frozenset({"config_text"}),
     frozenset({"credentials"}),
     frozenset({"settings", "incoming"}),
     frozenset({"plan"}),

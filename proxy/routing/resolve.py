@@ -10,7 +10,8 @@ from typing import Any
 from cachetools import LRUCache
 
 from proxy import configs
-from proxy.configs import Config, ConfigError, NotJson, nearest
+from proxy.config_text import NotJson, read_config
+from proxy.configs import Config, ConfigError, nearest
 from proxy.errors import BadRequest
 from proxy.incoming import (
     read_flag,
@@ -118,7 +119,7 @@ def _config(settings: Settings, headers: Mapping[str, str], caller: Caller) -> t
 def _parsed(text: str) -> Config | str:
     """Parse an inline config, or the id of a saved one in quotes."""
     try:
-        raw = configs.read_config(text)
+        raw = read_config(text)
         if isinstance(raw, dict) and "options" in raw:
             raise bad_config(
                 "A config with 'options' is of Portkey's first version: write its options as "

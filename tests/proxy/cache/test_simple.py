@@ -11,13 +11,13 @@ from adapters import adapter
 from adapters.contract import Credentials
 from adapters.params import Policy
 from proxy.cache.simple import Kept, SimpleCache, keepable, key_of
-from proxy.policies import CachePolicy
 from proxy.plan import Plan, Recording, Target
+from proxy.policies import CachePolicy
 
 TARGET = Target(
     adapter("openai"), Credentials("key"), "https://api.openai.com/v1", cache=CachePolicy("simple")
 )
-PLAN = Plan((TARGET,), {})
+PLAN = Plan(TARGET, {})
 PATH = "/images/generations"
 BASE: dict[str, Any] = {
     "caller": "a",
