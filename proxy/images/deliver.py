@@ -24,6 +24,8 @@ from proxy.plan import Attempt
 from proxy.upstream.download import media_type_of
 from proxy.upstream.faults import translated
 
+CLIENT_GONE = "client_gone"
+"""Why an answer was cut: nobody was left to read it."""
 _JSON = "application/json"
 
 
@@ -48,7 +50,7 @@ async def relay(
             with translated():
                 chunk = await provider.content.readany()
     except ClientConnectionResetError:
-        return _cut(request, response, "client_gone")
+        return _cut(request, response, CLIENT_GONE)
     except GatewayError as error:
         return _cut(request, response, error.code or "cut")
     if recording:
@@ -164,7 +166,7 @@ async def _events(
         for event in events:
             await response.write(b"event: %b\ndata: %b\n\n" % (kind.encode(), event))
     except ClientConnectionResetError:
-        return _cut(request, response, "client_gone")
+        return _cut(request, response, CLIENT_GONE)
     return response
 
 

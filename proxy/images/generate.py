@@ -14,13 +14,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from adapters.errors import ImageError, ProviderError
-from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, PLAN, RAW, SETTINGS
+from proxy.images.deliver import CLIENT_GONE
+from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, FAILURE, PLAN, RAW, SETTINGS
 from proxy.plan import Attempt, Branch, Budget, Node, Target, Tries
 from proxy.routing.choosing import circuit_of
 from proxy.routing.falling import Said, falls
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,9}|\*)\]")
-_OK = 200
+_OK, _LOST = 200, 502
 
 
 def generator(attempt_at: Handler) -> Handler:
@@ -79,16 +80,25 @@ class Walk:
         circuits, name = self._chooser.circuits, circuit_of(target, self._plan)
         if target.breaker:
             circuits.began(name)
-        status = _OK
+        status, left = None, self._budget.left
         try:
-            return await self._attempt_at(self._request)
+            response = await self._attempt_at(self._request)
+            # Without a request to the provider, as on a cache hit, it has shown nothing.
+            if self._budget.left < left:
+                status = _LOST if self._was_cut() else _OK
+            return response  # noqa: TRY300 - what it showed is noted on the way out
         except ImageError as error:
-            status = status_of(error)
-            self.said.append(Said.of(target, error, status))
+            seen = status_of(error)
+            status = seen if self._budget.left < left or seen >= _LOST else None
+            self.said.append(Said.of(target, error, seen))
             raise
         finally:
             if target.breaker:
                 circuits.settled(name, target.breaker, status)
+
+    def _was_cut(self) -> bool:
+        """Tell whether the provider broke off an answer that had begun."""
+        return bool(self._request.get(FAILURE, CLIENT_GONE) != CLIENT_GONE)
 
 
 def status_of(error: ImageError) -> int:

@@ -34,8 +34,8 @@ class Circuits(Protocol):
     def began(self, name: str) -> None:
         """Note that a request goes to a target: the trial, if its circuit is half-open."""
 
-    def settled(self, name: str, policy: BreakerPolicy, status: int) -> None:
-        """Count how a request ended."""
+    def settled(self, name: str, policy: BreakerPolicy, status: int | None) -> None:
+        """Count how a request ended; None: it showed nothing, and only ends its trial."""
 
     def states(self) -> dict[str, str]:
         """Give the state of every circuit that is not closed."""
@@ -75,8 +75,15 @@ class LocalCircuits:
         if circuit and circuit.has_opened and self._clock() >= circuit.until:
             circuit.trial_until = self._clock() + _LONGEST_TRIAL
 
-    def settled(self, name: str, policy: BreakerPolicy, status: int) -> None:
-        """Count how a request ended, and open or close the circuit by it."""
+    def settled(self, name: str, policy: BreakerPolicy, status: int | None) -> None:
+        """Count how a request ended, and open or close the circuit by it.
+
+        None: it showed nothing of the target; the next request may be the trial.
+        """
+        if status is None:
+            if name in self._circuits:
+                self._circuits[name].trial_until = 0.0
+            return
         now, cooldown = self._clock(), policy.cooldown_interval / 1000
         circuit = self._circuits.get(name) or _Circuit(since=now)
         self._circuits[name] = circuit

@@ -349,3 +349,26 @@ async def test_nobody_reachable_is_told_for_each_target() -> None:
     async with gateway(f"configs: {orjson.dumps(config).decode()}") as ours:
         got = await ours.draw(config="pc")
         assert [it["code"] for it in got.json["attempts"]] == ["provider_unreachable"] * 2
+
+
+async def test_an_answer_that_is_cut_counts_against_its_target() -> None:
+    crowd = Crowd(CUT, 200)
+    async with walking(crowd, fallback(leaf(0), leaf(1), cb_config=CB)) as ours:
+        for _ in range(2):
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await ours.draw(config="pc")
+        assert (await ours.draw(config="pc")).status == 200
+        assert crowd.asked == [0, 0, 1]
+
+
+async def test_a_cache_hit_says_nothing_for_its_target() -> None:
+    crowd = Crowd(200, 200)
+    half = {"failure_threshold_percentage": 50, "minimum_requests": 2}
+    config = {**fallback(leaf(0), leaf(1), cb_config=half), "cache": {"mode": "simple"}}
+    async with walking(crowd, config) as ours:
+        for _ in range(6):
+            await ours.draw("the same", config="pc")
+        crowd.statuses = (503, 200)
+        for i in range(3):
+            await ours.draw(f"new {i}", config="pc")
+        assert crowd.asked == [0, 0, 1, 0, 1, 1]

@@ -80,6 +80,14 @@ def test_a_trial_that_fails_opens_it_again() -> None:
     assert not made.is_open("c")
 
 
+def test_a_trial_that_shows_nothing_leaves_the_trial_to_the_next() -> None:
+    made, clock = circuits(503, 503, 503)
+    clock.now += 30
+    made.began("c")
+    made.settled("c", COUNT, None)
+    assert (made.is_open("c"), made.states()) == (False, {"c": "half-open"})
+
+
 def test_failures_of_long_ago_do_not_add_up() -> None:
     made, clock = circuits(503, 503)
     clock.now += 31
