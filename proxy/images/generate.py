@@ -67,6 +67,9 @@ class Walk:
             except ImageError as error:
                 if self._request.get(COMMITTED) or self._budget.left <= 0:
                     raise
+                if self._request.transport is None:
+                    # The client has left: nobody is there to pay the next one for.
+                    raise
                 if not falls(error, branch.strategy):
                     raise
         return await self.at(last)

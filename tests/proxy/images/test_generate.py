@@ -372,3 +372,25 @@ async def test_a_cache_hit_says_nothing_for_its_target() -> None:
         for i in range(3):
             await ours.draw(f"new {i}", config="pc")
         assert crowd.asked == [0, 0, 1, 0, 1, 1]
+
+
+async def test_nothing_falls_once_the_client_has_left() -> None:
+    begun, end, asked = asyncio.Event(), asyncio.Event(), []
+
+    async def reply(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        begun.set()
+        await end.wait()
+        return json_reply({}, 500)
+
+    async with provider(reply) as fake:
+        one = {"provider": "openai", "api_key": "k", "custom_host": fake.url + "/v1"}
+        config = {"pc": fallback(one, one)}
+        async with gateway(f"configs: {orjson.dumps(config).decode()}") as ours:
+            drawing = asyncio.create_task(ours.draw(config="pc"))
+            await begun.wait()
+            drawing.cancel()
+            await asyncio.sleep(0.1)
+            end.set()
+            await asyncio.sleep(0.2)
+            assert (len(asked), bool(ours.log.getvalue())) == (1, True)
