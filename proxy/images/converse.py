@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 from adapters.contract import Answer, ImageCall
 from adapters.errors import ImageError, no_picture
 from adapters.params import Line
+from proxy.errors import BadRequest
 from proxy.images.deliver import deliver, relay
 from proxy.keys import ATTEMPT, UPSTREAM
 from proxy.plan import Attempt
@@ -22,6 +23,13 @@ async def converse(request: web.Request) -> web.StreamResponse:
     """Have the attempt's conversations, and answer the client."""
     attempt, upstream = request[ATTEMPT], request.app[UPSTREAM]
     if len(attempt.calls) > 1:
+        if len(attempt.calls) > (left := attempt.tries.budget.left):
+            raise BadRequest(
+                f"These pictures take {len(attempt.calls)} requests to the provider, and "
+                f"limits.attempts leaves {left}: ask for fewer.",
+                code="too_many_attempts",
+                param="n",
+            )
         answer, headers = await _together(upstream, attempt)
         return await deliver(request, answer, headers)
     async with upstream.conversation(attempt.target, attempt.calls[0], attempt.tries) as outcome:

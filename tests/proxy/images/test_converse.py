@@ -68,3 +68,10 @@ async def test_nothing_made_is_the_first_failure() -> None:
     async with provider() as fake, gateway(settings(fake)) as ours:
         script.requests, fake.reply = fake.requests, script.reply
         assert (await _draw(ours))[0] == 502
+
+
+async def test_more_calls_than_attempts_are_left_are_not_begun() -> None:
+    few = "limits: {attempts: 2}\n"
+    async with provider(png) as fake, gateway(few + settings(fake)) as ours:
+        got = await ours.draw(params={**CORE, "n": 3}, **UP)
+        assert (got.status, got.error["param"], len(fake.requests)) == (400, "n", 0)
