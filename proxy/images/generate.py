@@ -22,6 +22,8 @@ from proxy.routing.falling import Said, falls
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,9}|\*)\]")
 _OK, _LOST = 200, 502
+_MOST_TOLD = 100
+"""Failures that a client is told of: its last ones. What was refused unsent costs no attempt."""
 
 
 def generator(attempt_at: Handler) -> Handler:
@@ -32,7 +34,8 @@ def generator(attempt_at: Handler) -> Handler:
         try:
             return await walk.at(request[PLAN].root)
         except ImageError as error:
-            error.attempts = [said.as_object() for said in walk.said] if walk.said[1:] else []
+            told = walk.said[-_MOST_TOLD:] if walk.said[1:] else []
+            error.attempts = [said.as_object() for said in told]
             raise
 
     return generate

@@ -10,6 +10,8 @@ from proxy.configs import Strategy
 from proxy.plan import Target
 
 _OK = 200
+_MOST_SAID, _LONGEST_CODE = 200, 64
+"""Characters of a failure's message and code that are told again, for each target."""
 
 
 def falls(error: ImageError, strategy: Strategy) -> bool:
@@ -42,7 +44,9 @@ class Said:
     @classmethod
     def of(cls, target: Target, error: ImageError, status: int) -> Self:
         """Note how a target failed."""
-        return cls(target.index, target.adapter.id, status, error.code, error.message)
+        code = error.code and error.code[:_LONGEST_CODE]
+        message = error.message[:_MOST_SAID]
+        return cls(target.index, target.adapter.id, status, code, message)
 
     def as_object(self) -> dict[str, Any]:
         """Give it as it stands in the client's answer, under `attempts`."""

@@ -394,3 +394,12 @@ async def test_nothing_falls_once_the_client_has_left() -> None:
             end.set()
             await asyncio.sleep(0.2)
             assert (len(asked), bool(ours.log.getvalue())) == (1, True)
+
+
+async def test_no_more_than_the_last_hundred_failures_are_told() -> None:
+    strict = {"provider": "stability-ai", "api_key": "k"}
+    config = fallback(fallback(*[strict] * 60), fallback(*[strict] * 60))
+    async with walking(Crowd(), config) as ours:
+        params = {"model": "stable-image-core", "style": "vivid"}
+        got = await ours.draw(params=params, config="pc", x_easel_unsupported="strict")
+        assert (got.status, len(got.json["attempts"])) == (400, 100)

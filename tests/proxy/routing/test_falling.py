@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from adapters import adapter
+from adapters.contract import Credentials
 from adapters.errors import BadParam, ImageError, ProviderError, refusal
 from proxy.configs import Strategy
 from proxy.errors import TimedOut, UpstreamFailed
-from proxy.routing.falling import falls
+from proxy.plan import Target
+from proxy.routing.falling import Said, falls
 
 
 def provider(status: int, client: int = 502) -> ProviderError:
@@ -44,3 +47,10 @@ def test_what_falls(
     statuses = frozenset(codes) if codes else None
     strategy = Strategy("fallback", on_status_codes=statuses, on_refusal=next_on_refusal)
     assert falls(error, strategy) is expected
+
+
+def test_what_a_target_said_is_told_in_short() -> None:
+    long = ProviderError("m" * 600, code="c" * 5000, provider_status=500)
+    target = Target(adapter("openai"), Credentials(), "https://x.test")
+    said = Said.of(target, long, 500)
+    assert (len(said.message), len(said.code or "")) == (200, 64)
