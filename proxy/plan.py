@@ -69,13 +69,15 @@ class Plan:
     """A resolved config, and what the request's headers ask of the gateway.
 
     `root` is its tree. `params` are the client's, as they were sent, and `pathname` its path.
-    `scope` names the config, wherever state is kept for it: circuits, sticky choices.
+    `scope` names the config, wherever state is kept for it: circuits, and sticky choices, which
+    are each `caller`'s own.
     """
 
     root: Node
     params: Mapping[str, Any]
     pathname: str = ""
     scope: str = ""
+    caller: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     cache_namespace: str = ""
     force_refresh: bool = False

@@ -140,5 +140,5 @@ def _identity(sticky: StickyPolicy, branch: Branch, plan: Plan) -> str:
     said = [facts.value(name) if facts.has(name) else None for name in sticky.hash_fields]
     if not any(value is not None for value in said):
         return ""
-    digest = hashlib.sha256(orjson.dumps([plan.scope, branch.index, said], default=str))
-    return digest.hexdigest()
+    named = [plan.scope, plan.caller, branch.index, said]
+    return hashlib.sha256(orjson.dumps(named, default=str)).hexdigest()

@@ -54,6 +54,7 @@ def resolve(
         params=params,
         pathname=pathname,
         scope=scope,
+        caller=caller.name,
         metadata=read_metadata(headers),
         cache_namespace=read_text(headers, "x-portkey-cache-namespace"),
         force_refresh=read_flag(headers, "x-portkey-cache-force-refresh"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -77,6 +78,12 @@ def test_the_same_fields_meet_the_same_target() -> None:
     first = {user: chooses.chosen(root, plan(root, user=user)) for user in "ab"}
     assert first["a"] is not first["b"]
     assert all(chooses.chosen(root, plan(root, user=user)) is first[user] for user in "abab")
+
+
+def test_what_one_caller_stuck_to_is_not_anothers() -> None:
+    root, chooses = branch(1, 1, mode="loadbalance", sticky=STICKY), chooser(2)
+    ours = [replace(plan(root, user="a"), caller=name) for name in ("one", "other", "one")]
+    assert [chooses.chosen(root, it).index[-2] for it in ours] == ["0", "1", "0"]
 
 
 def test_what_stuck_comes_off_after_its_time() -> None:
