@@ -77,11 +77,11 @@ class Plan:
     params: Mapping[str, Any]
     pathname: str = ""
     scope: str = ""
-    caller: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     cache_namespace: str = ""
     force_refresh: bool = False
     policy: Policy = Policy.ADAPT
+    caller: str = ""
 
 
 class Recording:
