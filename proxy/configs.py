@@ -184,6 +184,8 @@ SHARED = INHERITED | MERGED | {"name", "weight"}
 """Keys that may stand beside `targets`."""
 MOST_TARGETS, MOST_DEPTH, MOST_KEYS, MOST_FAULTS = 100, 8, 100, 100
 """Targets on one level; levels; keys of one level; faults after which no more are looked for."""
+MOST_IN_ALL = 1000
+"""Targets of a config in all: each is resolved for every request, tried or not."""
 MAX_WEIGHT = 1_000_000
 MODES = ("single", "loadbalance", "fallback", "conditional")
 
@@ -211,6 +213,13 @@ class _Reading(Faults):
     def __init__(self) -> None:
         super().__init__()
         self.room = Room()
+        self._targets = 0
+
+    def count(self, targets: int) -> None:
+        """Add to the targets of the whole config; raises `ConfigError` once they are too many."""
+        self._targets += targets
+        if self._targets > MOST_IN_ALL:
+            raise ConfigError("targets", f"must hold at most {MOST_IN_ALL} targets in all")
 
 
 def _node(raw: dict[str, Any], outer: Config, place: str, depth: int, faults: _Reading) -> Config:
@@ -232,6 +241,7 @@ def _node(raw: dict[str, Any], outer: Config, place: str, depth: int, faults: _R
     below: list[Config] = []
     with faults.noted(place):
         targets = _targets(raw, depth)
+        faults.count(len(targets))
         below = [
             _node(target, level, f"{place}targets[{i}].", depth + 1, faults)
             for i, target in enumerate(targets)

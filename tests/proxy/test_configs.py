@@ -16,6 +16,7 @@ from proxy.conditions import Facts
 from proxy.configs import (
     MOST_DEPTH,
     MOST_FAULTS,
+    MOST_IN_ALL,
     MOST_KEYS,
     MOST_TARGETS,
     Config,
@@ -204,6 +205,11 @@ BAD: list[tuple[Any, str, str]] = [
     ({"targets": ["x"]}, "targets[0]", "must be a config object"),
     ({"targets": [{}, [], {}]}, "targets[1]", "must be a config object"),
     ({"targets": [{}] * 1_000_000}, "targets", f"must hold at most {MOST_TARGETS} targets"),
+    (
+        {"targets": [{"targets": [{}] * 100}] * 10},
+        "targets[9].targets",
+        f"must hold at most {MOST_IN_ALL} targets in all",
+    ),
     (nest(10_000), "targets[0]." * (MOST_DEPTH - 1) + "targets", "8 levels deep"),
     ({"targets": [{}, {"retry": {"attempts": "x"}}]}, "targets[1].retry.attempts", "number"),
     ({"targets": [{"targets": []}]}, "targets[0].targets", "must be a list"),
