@@ -69,6 +69,9 @@ class Chooser:
         good = [i for i, node in enumerate(branch.nodes) if not self._is_open(node, plan)]
         if not good or len(good) == len(branch.nodes):
             return branch
+        if branch.strategy.mode == "loadbalance" and not any(branch.weights[i] for i in good):
+            # What is left is never drawn: all that could be are open.
+            return branch
         nodes = tuple(branch.nodes[i] for i in good)
         return replace(branch, nodes=nodes, weights=tuple(branch.weights[i] for i in good))
 

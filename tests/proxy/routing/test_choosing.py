@@ -140,6 +140,12 @@ def test_all_open_is_as_good_as_none() -> None:
     assert len(opened(chooser(), branch(1, 1, mode="fallback"), 0, 1).nodes) == 2
 
 
+def test_a_weight_of_0_is_not_drawn_in_place_of_an_open_circuit() -> None:
+    chooses, root = chooser(), branch(0, 1, mode="loadbalance")
+    left = opened(chooses, root, 1)
+    assert chooses.chosen(left, plan(root)).index[-2] == "1"
+
+
 def test_conditions_do_not_ask_circuits() -> None:
     root = branch(1, 1, mode="conditional", conditions=(PAID,), default=0)
     assert opened(chooser(), root, 0) is root
