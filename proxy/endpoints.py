@@ -7,6 +7,7 @@ from aiohttp import web
 
 from proxy import __version__
 from proxy.keys import CHOOSER, DRAINING, SETTINGS
+from proxy.middlewares.auth import identified
 
 
 async def root(request: web.Request) -> web.Response:
@@ -24,11 +25,13 @@ async def healthz(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """GET /readyz: 200 while new requests are welcome, 503 once the node is stopping.
 
-    With `?verbose` it says which circuits are not closed, by config and target.
+    With `?verbose`, and a gateway key, it says which circuits are not closed, by config and target.
     """
     stopping = bool(request.app[DRAINING])
     said: dict[str, object] = {"status": "stopping" if stopping else "ready"}
     if "verbose" in request.query:
+        # The names of configs are for callers only.
+        identified(request.headers, request.app[SETTINGS].api_keys)
         said["circuits"] = request.app[CHOOSER].circuits.states()
     return _json(said, status=503 if stopping else 200)
 

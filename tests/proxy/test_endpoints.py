@@ -33,3 +33,10 @@ async def test_models_are_what_a_model_name_alone_can_reach() -> None:
 async def test_models_are_for_callers_only() -> None:
     async with gateway() as ours:
         assert (await ours.ask(method="GET", path="/v1/models", **NO_KEY)).status == 401
+
+
+async def test_circuits_are_shown_to_callers_only() -> None:
+    async with gateway() as ours:
+        verbose = "/readyz?verbose"
+        assert (await ours.ask(method="GET", path=verbose)).json["circuits"] == {}
+        assert (await ours.ask(method="GET", path=verbose, **NO_KEY)).status == 401
