@@ -52,7 +52,7 @@ def test_an_example_draws_the_same_picture_in_three_ways(
 ) -> None:
     folder, url = gateway
     if example.suffix == ".sh" and not shutil.which("curl"):
-        pytest.skip("there is no curl here")
+        pytest.skip("install curl")
     environ = {**os.environ, "EASEL_URL": url, "EASEL_KEY": "", "NO_PROXY": "*"}
     command = [*RUN_BY[example.suffix], str(example)]
     ran = subprocess.run(command, cwd=folder, env=environ, capture_output=True, check=False)  # noqa: S603 - our own example

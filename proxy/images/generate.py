@@ -6,21 +6,17 @@ target while the client has nothing yet; every other strategy leads to one.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
-
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from adapters.errors import ImageError, ProviderError
 from proxy.images.deliver import CLIENT_GONE
+from proxy.images.final_params import final_params
 from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, FAILURE, PLAN, RAW, SETTINGS
 from proxy.plan import Attempt, Branch, Budget, Node, Target, Tries
 from proxy.routing.choosing import circuit_of
 from proxy.routing.falling import Said, falls
 
-_STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,9}|\*)\]")
 _OK, _LOST = 200, 502
 _MOST_TOLD = 100
 """Failures that a client is told of: its last ones. What was refused unsent costs no attempt."""
@@ -112,44 +108,3 @@ def status_of(error: ImageError) -> int:
     if isinstance(error, ProviderError) and error.provider_status != _OK:
         return error.provider_status
     return error.status
-
-
-def final_params(params: Mapping[str, Any], target: Target) -> dict[str, Any]:
-    """Apply a target's defaults, then its overrides, then leave out what it drops.
-
-    `@slug/` is taken off the model where it names the virtual key in use.
-    """
-    final = {**target.default_params, **params, **target.override_params}
-    for path in target.drop_params:
-        final = without(final, path)
-    model, prefix = final.get("model"), f"@{target.slug}/"
-    if target.slug and isinstance(model, str) and model.startswith(prefix):
-        final["model"] = model[len(prefix) :]
-    return final
-
-
-def without(params: dict[str, Any], path: str) -> dict[str, Any]:
-    """Give a copy without what stands at a path (`a.b[0].c`, `[*]` for every item).
-
-    >>> without({"user": "u", "input": [{"a": 1, "b": 2}]}, "input[*].a")
-    {'user': 'u', 'input': [{'b': 2}]}
-    """
-    steps = [name or ("*" if index == "*" else int(index)) for name, index in _STEP.findall(path)]
-    copied: dict[str, Any] = _without(params, steps)
-    return copied
-
-
-def _without(tree: Any, steps: list[str | int]) -> Any:
-    if not steps:
-        return tree
-    step, rest = steps[0], steps[1:]
-    if isinstance(tree, dict) and step in tree:
-        if rest:
-            return {**tree, step: _without(tree[step], rest)}
-        return {key: value for key, value in tree.items() if key != step}
-    if isinstance(tree, list) and (step == "*" or isinstance(step, int)):
-        chosen = range(len(tree)) if step == "*" else [step]
-        if not rest:
-            return [item for i, item in enumerate(tree) if i not in chosen]
-        return [_without(item, rest) if i in chosen else item for i, item in enumerate(tree)]
-    return tree

@@ -1,4 +1,4 @@
-"""The walk through a plan, on real sockets; and final parameters: default, override, drop."""
+"""The walk through a plan, on real sockets."""
 
 from __future__ import annotations
 
@@ -15,10 +15,6 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters import adapter
-from adapters.contract import Credentials
-from proxy.images.generate import final_params, without
-from proxy.plan import Target
 from tests.proxy.gateway import (
     ANSWER,
     KEY,
@@ -28,40 +24,6 @@ from tests.proxy.gateway import (
     json_reply,
     provider,
 )
-
-
-def test_defaults_give_way_to_the_client_and_overrides_to_nobody() -> None:
-    target = Target(
-        adapter("openai"),
-        Credentials(),
-        "https://api.openai.com/v1",
-        default_params={"size": "auto", "user": "default"},
-        override_params={"model": "gpt-image-2"},
-        drop_params=("user",),
-    )
-    params = {"prompt": "p", "size": "1024x1024", "model": "other"}
-    expected = {"prompt": "p", "size": "1024x1024", "model": "gpt-image-2"}
-    assert final_params(params, target) == expected
-
-
-@pytest.mark.parametrize(
-    ("path", "left"),
-    [
-        ("a", {"b": [{"c": 1}, {"c": 2}]}),
-        ("b[0]", {"a": 1, "b": [{"c": 2}]}),
-        ("b[1].c", {"a": 1, "b": [{"c": 1}, {}]}),
-        ("b[*].c", {"a": 1, "b": [{}, {}]}),
-        ("b[*]", {"a": 1, "b": []}),
-        ("missing.path[3]", {"a": 1, "b": [{"c": 1}, {"c": 2}]}),
-        ("", {"a": 1, "b": [{"c": 1}, {"c": 2}]}),
-    ],
-)
-def test_a_path_names_what_is_dropped(path: str, left: object) -> None:
-    params = {"a": 1, "b": [{"c": 1}, {"c": 2}]}
-    if path:
-        assert without(params, path) == left
-    assert params == {"a": 1, "b": [{"c": 1}, {"c": 2}]}
-
 
 CUT = 0
 """A status that stands for an answer that begins well, and is cut."""
