@@ -52,7 +52,7 @@ _RATIOS = ("16:9", "1:1", "21:9", "2:3", "3:2", "4:5", "5:4", "9:16", "9:21")
 _QUALITY = dict.fromkeys(("standard", "low", "medium"), "standard")
 _QUALITY |= dict.fromkeys(("hd", "high", "xhigh", "max"), "premium")
 _TEXT, _CONFIG = "textToImageParams", "imageGenerationConfig"
-_SIDES = {"width": f"{_CONFIG}.width", "height": f"{_CONFIG}.height"}
+_SIDES: dict[str, Any] = {"width": f"{_CONFIG}.width", "height": f"{_CONFIG}.height"}
 
 _AMAZON = (
     Param("conditionImage", f"{_TEXT}.conditionImage", about="base64"),

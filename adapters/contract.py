@@ -19,6 +19,7 @@ generator, a *flow*: `reply = yield request`, until it returns an `Answer` or ra
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -55,6 +56,8 @@ class Option:
 
     `pattern` must match the whole value; it keeps a value from leaving its place in a URL or a
     header. `secret` values are never shown. `headers` are further request headers that carry it.
+    An `operator` option is the operator's alone: it stands in a virtual key of the settings, and
+    neither a header nor a caller's config can give it.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Option:
     headers: tuple[str, ...] = ()
     pattern: str = r"[!-~][ -~]{0,511}"
     secret: bool = False
+    operator: bool = False
 
     @property
     def header(self) -> str:
@@ -114,7 +118,9 @@ class ProviderRequest:
     a provider's reply named an absolute address: it gets the credential only on the provider's
     own hosts. At most one of `json`, `form` (multipart text fields) and `content` is the body.
     `wait` seconds pass before it is sent. `signed=False` keeps the credential off it. `verbatim`
-    says: a success is already what the client is to see, relay it unread.
+    says: a success is already what the client is to see, relay it unread. `events`: a success may
+    come as server-sent events, each of which `Adapter.event` reads. An `assertion` is signed by the
+    gateway and put at the end of `content`.
     """
 
     path: str = ""
@@ -127,6 +133,20 @@ class ProviderRequest:
     wait: float = 0.0
     signed: bool = True
     verbatim: bool = False
+    events: bool = False
+    assertion: Assertion | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Assertion:
+    """A JSON Web Token to be signed with RS256 (RFC 7523), for a token endpoint.
+
+    `private_key` is PEM. Signing takes more than the standard library, so the gateway does it.
+    """
+
+    claims: Mapping[str, Any]
+    private_key: str
+    key_id: str = ""
 
 
 class ProviderReply:
@@ -166,7 +186,8 @@ class ProviderReply:
 class Image:
     """One picture: exactly one of `url`, `b64` (base64 text) or `data` (raw bytes).
 
-    `extra` is added to the client's entry (`revised_prompt`, `seed`).
+    `extra` is added to the client's entry (`revised_prompt`, `seed`). `preview` is the index of a
+    picture that is not finished yet, which only an event can hold.
     """
 
     url: str = ""
@@ -174,6 +195,7 @@ class Image:
     data: bytes = b""
     media_type: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    preview: int | None = None
 
     @classmethod
     def at(cls, place: str, /, **extra: Any) -> Image:
@@ -252,6 +274,17 @@ class Adapter:
     """Needs no credential."""
     unconfirmed: ClassVar[str] = ""
     """What of this adapter has not been seen against the live service, for the docs."""
+    confidence: ClassVar[str] = "high"
+    """How good the sources are: `high`, `medium` or `low`."""
+    experimental: ClassVar[bool] = False
+    """Written from old or third-party sources only, or for a service whose state is in doubt."""
+    read: ClassVar[str] = "2026-11-22"
+    """When the sources were read."""
+    codes: ClassVar[Mapping[str, int]] = {}
+    """What the provider's own error codes mean, by how they begin: the HTTP status that says it
+    best, whatever the status on the wire; `errors.REFUSED` for its safety system."""
+    refuses: ClassVar[re.Pattern[str] | None] = None
+    """What the provider's words look like when its safety system said no."""
 
     def base(self, credentials: Credentials) -> str:
         """Give the base URL for these credentials."""
@@ -299,15 +332,33 @@ class Adapter:
         """Read the reply of a one-shot conversation; its status is below 400."""
         raise NotImplementedError
 
+    def event(self, call: ImageCall, data: Any) -> Answer:
+        """Read one server-sent event, parsed: pictures, previews, usage, or nothing yet.
+
+        Raises what an event that tells of a failure means.
+        """
+        raise NotImplementedError
+
     def checked(self, reply: ProviderReply) -> ProviderReply:
         """Give the reply back, or raise what its error status means."""
         if reply.ok:
             return reply
         raise self.error(reply)
 
+    def told(self, reply: ProviderReply) -> str:
+        """Find the sentence in which the provider says what went wrong; "" when there is none."""
+        return errors.told(reply)
+
     def error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Say what an error reply means. Default: by status and the usual places of a message."""
-        return errors.failure(reply)
+        """Say what a reply means that tells of a failure, whatever its status.
+
+        Default: by `codes`, by `refuses`, by the status, with the sentence of `told`.
+        """
+        said, status = self.told(reply), errors.meaning(reply, self.codes)
+        unsafe = not status and self.refuses is not None and self.refuses.search(said)
+        if status == errors.REFUSED or unsafe:
+            return errors.refusal(said or "no reason given", provider_status=reply.status)
+        return errors.failure(reply, message=said, status=status)
 
 
 IN_PROCESS = "in-process:"

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapters.reading import pick, text_at
+from adapters.reading import at, pick, text_at
 
 if TYPE_CHECKING:
     from adapters.contract import ProviderReply
@@ -97,6 +97,9 @@ class Refusal(ProviderError):
     code = "moderation_blocked"
 
 
+REFUSED = 451
+"""Among an adapter's `codes`: the provider's safety system said no."""
+
 # Provider status -> (our status, type, code). What is not here and below 500 is a 400; what is
 # not here and 500 or above is a 502.
 _BY_STATUS: dict[int, tuple[int, str, str | None]] = {
@@ -114,19 +117,43 @@ _BY_STATUS: dict[int, tuple[int, str, str | None]] = {
 }
 _BAD_REQUEST: tuple[int, str, str | None] = (400, "invalid_request_error", None)
 _BAD_GATEWAY: tuple[int, str, str | None] = (502, "server_error", None)
-_SERVER_ERROR = 500
+_FIRST_ERROR, _SERVER_ERROR = 400, 500
 
 # Where providers put the sentence that says what went wrong, best first.
 _MESSAGES: tuple[tuple[str | int, ...], ...] = (
     ("error", "message"),
     ("error",),
+    (0, "error", "message"),
     ("detail", 0, "msg"),
+    ("detail", "message"),
     ("detail",),
     ("errors", 0, "message"),
     ("errors", 0),
     ("message",),
     ("fault", "faultstring"),
+    ("base_resp", "status_msg"),
+    ("Response", "Error", "Message"),
+    ("output", "message"),
+    ("msg",),
+    ("reason",),
     ("title",),
+)
+# Where they put the word or number that says what kind of failure it is.
+_CODES: tuple[tuple[str | int, ...], ...] = (
+    ("error", "code"),
+    ("error", "type"),
+    ("error", "status"),
+    ("code",),
+    ("error_type",),
+    ("error_code",),
+    ("detail", 0, "type"),
+    ("detail", "code"),
+    ("errors", 0, "code"),
+    ("base_resp", "status_code"),
+    ("Response", "Error", "Code"),
+    ("output", "code"),
+    ("reason",),
+    ("name",),
 )
 
 
@@ -144,20 +171,45 @@ def told(reply: ProviderReply) -> str:
     return ""
 
 
-def failure(
+def codes_of(reply: ProviderReply) -> list[str]:
+    """Find the words and numbers by which a provider says what kind of failure it is.
+
+    >>> from adapters.contract import ProviderReply
+    >>> codes_of(ProviderReply(200, body=b'{"base_resp": {"status_code": 1026}}'))
+    ['1026']
+    """
+    tree = reply.json()
+    found = (at(tree, *path) for path in _CODES)
+    return [str(it) for it in found if isinstance(it, str | int) and not isinstance(it, bool)]
+
+
+def meaning(reply: ProviderReply, codes: Mapping[str, int]) -> int:
+    """Give the status that says best what a reply means, by its own codes; 0: they say nothing.
+
+    The longest of `codes` with which one of the reply's own begins is the one that counts.
+    """
+    own = codes_of(reply)
+    fitting = (start for start in codes if any(code.startswith(start) for code in own))
+    return codes.get(max(fitting, key=len, default=""), 0)
+
+
+def failure(  # noqa: PLR0913 - the parts of an error object, each with its own source
     reply: ProviderReply,
     *,
     message: str = "",
     code: str | None = None,
     param: str | None = None,
+    status: int = 0,
 ) -> ProviderError:
     """Describe a reply with an error status as the error the client will get.
 
     Bounds of a provider's status: 4xx keep their meaning (402 is 429 `insufficient_quota`,
-    422 is 400), 503 stays, any other 5xx becomes 502.
+    422 is 400), 503 stays, any other 5xx becomes 502. `status` is what the reply means where its
+    own status does not say it; a success that is none is a 502.
     """
-    default = _BAD_GATEWAY if reply.status >= _SERVER_ERROR else _BAD_REQUEST
-    status, kind, usual_code = _BY_STATUS.get(reply.status, default)
+    status = status or (reply.status if reply.status >= _FIRST_ERROR else 502)
+    default = _BAD_GATEWAY if status >= _SERVER_ERROR else _BAD_REQUEST
+    status, kind, usual_code = _BY_STATUS.get(status, default)
     said = message or told(reply) or f"no reason given (status {reply.status})"
     return ProviderError(
         f"The provider answered: {said}",

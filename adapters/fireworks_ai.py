@@ -51,7 +51,7 @@ _FLUX = Table(
         *_COMMON,
         Param("size", to=sizes.ratio(_RATIOS)),
         Param("aspect_ratio", choices=_RATIOS),
-        Param("output_format", "headers.accept", to=_ACCEPT, default="image/png"),
+        Param("output_format", "headers.accept", to=_ACCEPT, default="png"),
         Param("output_compression", to=lambda percent: {"headers.jpeg-quality": str(percent)}),
         Param("num_inference_steps", kind=int, low=1),
         Param("guidance_scale", kind=float, low=0),

@@ -6,6 +6,7 @@ verbatim. What is withheld, and why, is each adapter's own.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar
 
 import orjson
@@ -53,7 +54,7 @@ class OpenAIShape(Adapter):
         tree = reply.json()
         if at(tree, "error") is not None:
             raise self.error(reply)
-        images = tuple(_image(entry) for entry in items_at(tree, "data") if _holds_picture(entry))
+        images = tuple(pictures(tree))
         if not images:
             raise no_picture(reply.status)
         extra = {k: v for k, v in tree.items() if k not in ("data", "usage", "created")}
@@ -74,12 +75,21 @@ class OpenAIShape(Adapter):
         return error
 
 
-def _holds_picture(entry: Any) -> bool:
-    return bool(text_at(entry, "b64_json") or text_at(entry, "url"))
+def pictures(tree: Any, *path: str | int, kept: Collection[str] | None = None) -> Iterator[Image]:
+    """Read the pictures of a list in OpenAI's shape, `data` unless `path` says otherwise.
+
+    `kept` names what else goes on to the client's entry; None: everything.
+    """
+    for entry in items_at(tree, *(path or ("data",))):
+        b64, place = text_at(entry, "b64_json"), text_at(entry, "url")
+        if b64 or place:
+            others = ((k, v) for k, v in entry.items() if k not in _READ_HERE and v is not None)
+            extra = {k: v for k, v in others if kept is None or k in kept}
+            yield _image(b64, place, extra)
 
 
-def _image(entry: Any) -> Image:
-    extra = {k: v for k, v in entry.items() if k not in _READ_HERE and v is not None}
-    if b64 := text_at(entry, "b64_json"):
+def _image(b64: str, place: str, extra: Mapping[str, Any]) -> Image:
+    """Make a picture of base64 text, which some write as a data: URL, or of a URL."""
+    if b64 and not b64.startswith("data:"):
         return Image(b64=b64, extra=extra)
-    return Image.at(text_at(entry, "url"), **extra)
+    return Image.at(b64 or place, **extra)

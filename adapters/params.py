@@ -1,8 +1,10 @@
 """Parameter tables, and their only interpreter, which also writes the receipt.
 
-A table says how one model family of one provider spells each parameter. A value that is legal in
-OpenAI's contract becomes the nearest that the provider can do; what it cannot express is left
-out; a wrong type or a value out of range is a `BadParam`. Whatever happened is in the receipt.
+A table says how one model family of one provider spells each parameter. Under the policy `adapt` a
+value that is legal in OpenAI's contract becomes the nearest that the provider can do, and what it
+cannot express is left out; under `strict` both are refused by name; `pass` is `adapt`, but what no
+row knows goes on untouched. A wrong type or a value out of range is always a `BadParam`. Whatever
+happened is in the receipt.
 """
 
 from __future__ import annotations
@@ -19,13 +21,19 @@ Fields = Mapping[str, Any]
 Conversion = Mapping[Any, Any] | Callable[[Any], Fields]
 
 
+class Nearest(dict[str, Any]):
+    """Fields that say something near to what was asked for, not the same."""
+
+
 class Policy(Enum):
     """What becomes of a value that the provider cannot express."""
 
     ADAPT = "adapt"
-    """Leave it out, and say so."""
+    """Send the nearest, or leave it out, and say so."""
     STRICT = "strict"
     """Answer 400, by name."""
+    PASS = "pass"  # noqa: S105 - a word, no password
+    """As `ADAPT`, but a parameter that no row knows goes on as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +45,10 @@ class Param:
     of it this provider can do. For a provider's own parameter they are its documented type
     (`kind`) and range, lengths for strings.
     `to` converts: a mapping from value to value (what it lacks is left out), or a function from a
-    value to fields (`{}` leaves it out). `default` is sent when the client says nothing, or nothing
-    that the provider could be told.
+    value to fields (`{}` leaves it out, `Nearest` says that the meaning is not quite the same).
+    `default` is a client's value, taken when the client says nothing, or nothing that the provider
+    could be told: for what costs money or spoils the picture if the provider chooses. It is not
+    taken beside any of the parameters in `unless`, which say the same in another way.
     """
 
     name: str
@@ -50,6 +60,7 @@ class Param:
     pattern: str = ""
     to: Conversion | None = None
     default: Any = None
+    unless: tuple[str, ...] = ()
     about: str = ""
 
     @property
@@ -87,6 +98,11 @@ CONTRACT: dict[str, Param] = {
 OURS = frozenset({"model", "n", "response_format", "stream", "user", "safety_identifier"})
 """What the gateway itself honours or may leave out under every policy."""
 
+_CALLS_HOME = re.compile(r"webhook|callback|notify", re.IGNORECASE)
+"""Names by which a provider would be told to call an address of the client's: never sent."""
+_CHANGED = frozenset({"dropped", "rounded", "clamped"})
+"""The verbs that say: not what was asked for."""
+
 _NEUTRAL = frozenset({"auto", "false"})
 """Values that ask for nothing: leaving them out loses nothing."""
 
@@ -123,11 +139,17 @@ class Table:
         return next((row for row in self.rows if row.name == name), None)
 
     def translate(
-        self, params: Mapping[str, Any], policy: Policy = Policy.ADAPT, *, n: int = 1
+        self,
+        params: Mapping[str, Any],
+        policy: Policy = Policy.ADAPT,
+        *,
+        n: int = 1,
+        provider: str = "This provider",
     ) -> Translation:
         """Turn a client's parameters into the provider's fields, and say what became of each.
 
-        `n` is the number of pictures for this one call. Raises `BadParam`.
+        `n` is the number of pictures for this one call, `provider` the name for refusals. Raises
+        `BadParam`.
         """
         made: dict[str, Fields] = {}
         lines: list[Line] = []
@@ -136,19 +158,27 @@ class Table:
                 continue
             checked(name, value)
             row = self.row(name)
-            made[name] = _fields(row, value, n) if row else {}
+            made[name] = _fields(row, value, n) if row else _unknown(name, value, policy)
             if line := _line(name, value, made[name], row):
-                if policy is Policy.STRICT and line.verb == "dropped":
-                    _refuse(line, row)
+                if policy is Policy.STRICT and line.verb in _CHANGED:
+                    _refuse(line, row, provider)
                 lines.append(line)
+        for row, fields in self._defaults(made, n):
+            made[row.name] = fields
+            if (row.name, row.default) != ("n", 1):
+                lines.append(Line("defaulted", _written(fields, row)))
         return Translation(self._joined(made), Receipt(tuple(lines)))
 
+    def _defaults(self, made: Mapping[str, Fields], n: int) -> list[tuple[Param, Fields]]:
+        """Give what is taken where the client said nothing about it, in any of its names."""
+        said = {field for fields in made.values() for field in fields}
+        silent = (row for row in self.rows if row.default is not None and not made.get(row.name))
+        taken = [(row, _fields(row, row.default, n)) for row in silent if not _told(row, made)]
+        return [(row, fields) for row, fields in taken if not said & fields.keys()]
+
     def _joined(self, made: Mapping[str, Fields]) -> dict[str, Any]:
-        """Join what was made of each parameter, over the defaults and under the constants."""
+        """Join what was made of each parameter, under the constants."""
         fields: dict[str, Any] = {}
-        for row in self.rows:
-            if row.default is not None and not made.get(row.name):
-                _put(fields, {row.target: row.default})
         for part in (*made.values(), self.constant):
             _put(fields, part)
         return fields
@@ -237,16 +267,26 @@ def _fields(row: Param, value: Any, n: int) -> Fields:
     if row.name == "n":
         return {row.target: n}
     if row.name in CONTRACT:
-        value = _nearest(row, value)
+        nearest = _nearest(row, value)
     else:
-        checked(row.name, value, row)
-    if value is None:
+        checked(row.name, nearest := value, row)
+    if nearest is None:
         return {}
     if row.to is None:
-        return {row.target: value}
+        return Nearest({row.target: nearest}) if nearest != value else {row.target: value}
     if callable(row.to):
-        return row.to(value)
-    return {row.target: row.to[value]} if value in row.to else {}
+        return row.to(nearest)
+    return {row.target: row.to[nearest]} if nearest in row.to else {}
+
+
+def _told(row: Param, made: Mapping[str, Fields]) -> bool:
+    return any(made.get(name) for name in row.unless)
+
+
+def _unknown(name: str, value: Any, policy: Policy) -> Fields:
+    """Give the fields of a parameter that no row knows."""
+    passes = policy is Policy.PASS and name not in OURS and not _CALLS_HOME.search(name)
+    return {name: value} if passes else {}
 
 
 def _nearest(row: Param, value: Any) -> Any:
@@ -273,6 +313,8 @@ def _line(name: str, value: Any, made: Fields, row: Param | None) -> Line | None
         return (
             None if name in ("model", "n", "response_format", "stream") else _dropped(name, shown)
         )
+    if row is None:
+        return Line("passed", _plain(name), shown)
     if name == "n" or made == {name: value}:
         return None
     if len(made) == 1 and next(iter(made.values())) == value:
@@ -280,7 +322,16 @@ def _line(name: str, value: Any, made: Fields, row: Param | None) -> Line | None
     # A prompt may be wrapped in a larger structure: its words never stand in a receipt.
     if not shown:
         return Line("renamed", name, "", ";".join(made))
-    return Line("converted", name, shown, ";".join(f"{k}={_plain(v)}" for k, v in made.items()))
+    verb = "converted"
+    if isinstance(made, Nearest):
+        verb = "rounded" if row.to else "clamped"
+    return Line(verb, name, shown, _written(made, row))
+
+
+def _written(made: Fields, row: Param) -> str:
+    """Write fields for a receipt, without a client's or a provider's free text."""
+    told = row.kind is not str or row.name in CONTRACT or row.choices or row.pattern
+    return ";".join(f"{k}={_plain(v)}" if told else k for k, v in made.items())
 
 
 def _dropped(name: str, shown: str) -> Line:
@@ -302,22 +353,24 @@ def _plain(value: Any) -> str:
     return re.sub(r"[^A-Za-z0-9_.:*/-]", "?", text)[:64]
 
 
-def _refuse(line: Line, row: Param | None) -> None:
-    """Raise for a parameter that would be left out, unless nothing is lost by it."""
+def _refuse(line: Line, row: Param | None, provider: str) -> None:
+    """Raise for a parameter that would be left out or changed, unless nothing is lost by it."""
     if line.name in OURS or line.value in _NEUTRAL:
         return
     if (line.name, line.value) == ("partial_images", "0"):
         return
     nearest = ""
-    if row and isinstance(row.to, Mapping):
+    if line.outcome:
+        nearest = f" The nearest it has is {line.outcome.replace(';', ', ')}."
+    elif row and isinstance(row.to, Mapping):
         nearest = f" It can do {', '.join(map(str, row.to))}."
     elif row and row.choices:
         nearest = f" It can do {', '.join(map(str, row.choices))}."
     what = f"'{line.name}' = {line.value}" if line.value else f"'{line.name}'"
     raise BadParam(
         line.name,
-        f"This provider has nothing for {what}.{nearest} "
-        "Leave it out, or send x-easel-unsupported: adapt.",
+        f"{provider} has nothing for {what}.{nearest} "
+        "Leave it out or change it, or send x-easel-unsupported: adapt.",
         code="unsupported_parameter",
     )
 

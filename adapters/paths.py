@@ -10,6 +10,14 @@ from adapters.errors import BadParam
 _MODEL = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@._:/+-]{0,511}")
 
 
+def named_model(model: str, *, example: str = "") -> str:
+    """Give a model's name back if there is one; raises `BadParam`."""
+    if model:
+        return model
+    hint = f" Name one, such as {example}." if example else ""
+    raise BadParam("model", f"'model' is required by this provider.{hint}", code="model_needed")
+
+
 def model_path(model: str, *, safe: str = "", example: str = "") -> str:
     """Percent-encode a model's name for a path; characters in `safe` stay as they are.
 
@@ -20,9 +28,7 @@ def model_path(model: str, *, safe: str = "", example: str = "") -> str:
     adapters.errors.BadParam: 'model' is not a name that can stand in this provider's URL.
     """
     hint = f" Name one, such as {example}." if example else ""
-    if not model:
-        raise BadParam("model", f"'model' is required by this provider.{hint}", code="model_needed")
-    steps = model.split("/")
+    steps = named_model(model, example=example).split("/")
     if not _MODEL.fullmatch(model) or any(step in ("", ".", "..") for step in steps):
         raise BadParam(
             "model", f"'model' is not a name that can stand in this provider's URL.{hint}"

@@ -54,3 +54,46 @@ def items_at(tree: Any, *path: str | int) -> list[Any]:
     []
     """
     return pick(tree, *path, kind=list) or []
+
+
+def without_none(**found: Any) -> dict[str, Any]:
+    """Give what was found, without what was not.
+
+    >>> without_none(seed=7, revised_prompt=None)
+    {'seed': 7}
+    """
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def usage(tree: Any, *path: str | int) -> dict[str, Any] | None:
+    """Read a count of tokens as OpenAI's usage object, whichever words the provider has for it.
+
+    What else the provider counted (`cost`, pictures) stays in it. None when nothing was counted.
+
+    >>> usage({"usage": {"prompt_tokens": 2, "completion_tokens": 3, "cost": 0.04}}, "usage")
+    {'cost': 0.04, 'input_tokens': 2, 'output_tokens': 3, 'total_tokens': 5, \
+'input_tokens_details': {'text_tokens': 2, 'image_tokens': 0}}
+    """
+    told = pick(tree, *path, kind=dict)
+    if not told:
+        return None
+    known = {**told}
+    input_tokens = _count(known, "input_tokens", "prompt_tokens")
+    output_tokens = _count(known, "output_tokens", "completion_tokens")
+    total = _count(known, "total_tokens") or input_tokens + output_tokens
+    details = known.pop("input_tokens_details", None)
+    return {
+        **known,
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "total_tokens": total,
+        "input_tokens_details": details
+        if isinstance(details, dict)
+        else {"text_tokens": input_tokens, "image_tokens": 0},
+    }
+
+
+def _count(told: dict[str, Any], *names: str) -> int:
+    """Take the first of some names out of a count; 0 when none holds a whole number."""
+    found = [told.pop(name, None) for name in names]
+    return next((it for it in found if isinstance(it, int) and not isinstance(it, bool)), 0)

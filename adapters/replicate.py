@@ -18,7 +18,6 @@ it can carry everything that a model knows and no table here does.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from adapters import errors, sizes
@@ -31,7 +30,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Param, Table
+from adapters.params import Nearest, Param, Table
 from adapters.paths import model_path
 from adapters.polling import poll
 from adapters.reading import at, text_at
@@ -57,19 +56,19 @@ def _custom(high: int) -> sizes.Converter:
     """Say the size in pixels, for models whose `aspect_ratio` can be `custom`."""
     exact = sizes.pixels(low=256, high=high, step=32)
 
-    def convert(size: str) -> Mapping[str, Any]:
-        made = exact(size)
-        return {"aspect_ratio": "custom", **made} if made else {}
+    def convert(width: int, height: int) -> dict[str, Any]:
+        made = exact.convert(width, height)
+        return type(made)({"aspect_ratio": "custom", **made})
 
-    return convert
+    return sizes.Converter(exact.says, convert)
 
 
-def _seedream(size: str) -> Mapping[str, Any]:
+def _seedream(width: int, height: int) -> dict[str, Any]:
     """Say a size of 2K and above in pixels, a smaller one as the ratio of a 2K picture."""
-    made = sizes.pixels(low=1024, high=4096)(size)
-    if made and made["width"] * made["height"] >= _SEEDREAM_LEAST:
-        return {"size": "custom", **made}
-    return {"size": "2K", **sizes.ratio(_RATIOS)(size)} if made else {}
+    made = sizes.pixels(low=1024, high=4096).convert(width, height)
+    if made["width"] * made["height"] >= _SEEDREAM_LEAST:
+        return type(made)({"size": "custom", **made})
+    return Nearest({"size": "2K", **sizes.ratio(_RATIOS).convert(width, height)})
 
 
 def _safety(most: int) -> tuple[Param, Param]:
@@ -123,7 +122,14 @@ _FAMILIES = (
     ("black-forest-labs/flux-1.1-pro-ultra", _ULTRA),
     (("black-forest-labs/flux-1.1-pro", "black-forest-labs/flux-pro"), _PRO),
     ("black-forest-labs/flux-2-", _FLUX_2),
-    ("bytedance/seedream-4.5", _table(_seedream, *_UNCHECKED, Param("image_input", kind=list))),
+    (
+        "bytedance/seedream-4.5",
+        _table(
+            sizes.Converter("pixels from 2K up, a ratio at 2K below", _seedream),
+            *_UNCHECKED,
+            Param("image_input", kind=list),
+        ),
+    ),
     ("recraft-ai/recraft-v3", _table(sizes.listed(_RECRAFT_SIZES.split()))),
     ("stability-ai/stable-diffusion-3.5-", _table(sizes.ratio(_SD_RATIOS))),
     ("luma/photon", _table(sizes.ratio(_LUMA_RATIOS))),

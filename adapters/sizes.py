@@ -1,19 +1,36 @@
 """Sizes: OpenAI's `WIDTHxHEIGHT` in the words of other providers.
 
 Each function makes a converter for a `Param` row. A converter is given a size that is legal in
-OpenAI's contract (`auto` or `WxH`) and gives the provider's fields; `{}` says: leave it out.
+OpenAI's contract (`auto` or `WxH`) and gives the provider's fields; `{}` says: leave it out;
+`Nearest` says: another ratio, or another number of pixels where pixels are what is sent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from math import floor, gcd, log, sqrt
 from typing import Any
 
-Converter = Callable[[Any], Mapping[str, Any]]
+from adapters.params import Nearest
+
+Fields = dict[str, Any]
 
 # 1792x1024 is what OpenAI calls its landscape; its true ratio is 7:4, meant is 16:9.
 _MEANT = {(1792, 1024): (16, 9), (1024, 1792): (9, 16)}
+
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """What a row's `to` is called with a size; `says` tells people what it does."""
+
+    says: str
+    convert: Callable[[int, int], Fields]
+
+    def __call__(self, size: str) -> Fields:
+        """Give the fields for a size; none for `auto`."""
+        asked = parse(size)
+        return self.convert(*asked) if asked else {}
 
 
 def parse(size: str) -> tuple[int, int] | None:
@@ -26,23 +43,30 @@ def parse(size: str) -> tuple[int, int] | None:
     return (int(width), int(height)) if cross else None
 
 
-def ratio(choices: Iterable[str], *, field: str = "aspect_ratio") -> Converter:
+def ratio(choices: Iterable[str] | Mapping[str, Any], *, field: str = "aspect_ratio") -> Converter:
     """Make a converter to the nearest of the ratios a provider offers, as `W:H`.
+
+    `choices` can be a mapping from `W:H` to the provider's word for it.
 
     >>> ratio(["1:1", "16:9", "2:3"])("1792x1024")
     {'aspect_ratio': '16:9'}
+    >>> ratio({"1:1": "square", "16:9": "wide"}, field="shape")("1024x1024")
+    {'shape': 'square'}
     >>> ratio(["1:1", "16:9"])("auto")
     {}
     """
-    offered = {choice: _quotient(*map(int, choice.split(":"))) for choice in choices}
+    words: dict[str, Any] = {it: it for it in choices}
+    if isinstance(choices, Mapping):
+        words = dict(choices)
+    offered = {choice: _ratio_of(choice) for choice in words}
 
-    def convert(size: str) -> Mapping[str, Any]:
-        if not (pixels := parse(size)):
-            return {}
-        wanted = _quotient(*_MEANT.get(pixels, pixels))
-        return {field: min(offered, key=lambda choice: abs(offered[choice] - wanted))}
+    def convert(width: int, height: int) -> Fields:
+        wanted = _quotient(*_MEANT.get((width, height), (width, height)))
+        found = min(offered, key=lambda choice: abs(offered[choice] - wanted))
+        made = {field: words[found]}
+        return made if abs(offered[found] - log(width / height)) < _SAME else Nearest(made)
 
-    return convert
+    return Converter(f"the nearest ratio of {', '.join(words)}", convert)
 
 
 def reduced_ratio(*, field: str = "aspect_ratio", widest: float = 21 / 9) -> Converter:
@@ -54,18 +78,37 @@ def reduced_ratio(*, field: str = "aspect_ratio", widest: float = 21 / 9) -> Con
     ({'aspect_ratio': '3:2'}, {'aspect_ratio': '16:9'}, {'aspect_ratio': '21:9'})
     """
 
-    def convert(size: str) -> Mapping[str, Any]:
-        if not (pixels := parse(size)):
-            return {}
-        width, height = _MEANT.get(pixels, pixels)
-        if width / height > widest:
-            return {field: f"{round(widest * 9)}:9"}
-        if height / width > widest:
-            return {field: f"9:{round(widest * 9)}"}
-        step = gcd(width, height)
-        return {field: f"{width // step}:{height // step}"}
+    def convert(width: int, height: int) -> Fields:
+        meant = _MEANT.get((width, height), (width, height))
+        w, h = meant
+        if w / h > widest:
+            return Nearest({field: f"{round(widest * 9)}:9"})
+        if h / w > widest:
+            return Nearest({field: f"9:{round(widest * 9)}"})
+        step = gcd(w, h)
+        made = {field: f"{w // step}:{h // step}"}
+        return made if meant == (width, height) else Nearest(made)
 
-    return convert
+    return Converter(f"the ratio, reduced, up to {round(widest * 9)}:9", convert)
+
+
+def tiers(ratios: Converter, levels: Mapping[Any, int], *, field: str = "resolution") -> Converter:
+    """Make a converter to a ratio and the tier (`1K`, `2K`) that holds the asked number of pixels.
+
+    `levels` maps a provider's word to the side, in pixels, of a square of that tier, in any order.
+    The tier is the one whose side is nearest to the square root of the area, by ratio.
+
+    >>> tiers(ratio(["1:1", "3:2"]), {"1K": 1024, "2K": 2048})("1536x1024")
+    {'aspect_ratio': '3:2', 'resolution': '1K'}
+    """
+
+    def convert(width: int, height: int) -> Fields:
+        made = ratios.convert(width, height)
+        side = log(width * height) / 2
+        tier = min(levels, key=lambda word: abs(log(levels[word]) - side))
+        return type(made)({**made, field: tier})
+
+    return Converter(f"{ratios.says}; and the nearest of {', '.join(map(str, levels))}", convert)
 
 
 def pixels(  # noqa: PLR0913 - these are the ways in which providers bound a size
@@ -73,33 +116,45 @@ def pixels(  # noqa: PLR0913 - these are the ways in which providers bound a siz
     low: int,
     high: int,
     step: int = 1,
+    least: int | None = None,
     most: int | None = None,
     width: str = "width",
     height: str = "height",
+    joined: str = "",
+    cross: str = "x",
 ) -> Converter:
     """Make a converter to width and height fields, kept in bounds with the ratio kept.
 
-    A side is `low` to `high` pixels and a multiple of `step`; the picture has at most `most`
-    pixels.
+    A side is `low` to `high` pixels and a multiple of `step`; the picture has at least `least` and
+    at most `most` pixels. With `joined` it is one field of that name, the sides joined by `cross`.
 
     >>> pixels(low=256, high=1440, step=32)("1792x1024")
     {'width': 1440, 'height': 832}
+    >>> pixels(low=512, high=4096, least=2048 * 2048, joined="size", cross="*")("1024x1024")
+    {'size': '2048*2048'}
     """
 
-    def convert(size: str) -> Mapping[str, Any]:
-        if not (asked := parse(size)):
-            return {}
-        w, h = asked
+    def convert(asked_width: int, asked_height: int) -> Fields:
+        w: float = asked_width
+        h: float = asked_height
         scale = min(1.0, high / max(w, h), sqrt(most / (w * h)) if most else 1.0)
+        if least and w * h * scale * scale < least:
+            scale = sqrt(least / (w * h))
         if min(w, h) * scale < low:
             scale = low / min(w, h)
         w, h = _fit(w * scale, low, high, step), _fit(h * scale, low, high, step)
         if most and w * h > most:  # by rounding up, or because one side had to grow to `low`
             side = _fit(most // min(w, h), low, high, step, rounded=floor)
             w, h = min(w, side), min(h, side)
-        return {width: w, height: h}
+        while least and w * h < least and min(w, h) + step <= high:  # by rounding down
+            w, h = (w + step, h) if w <= h else (w, h + step)
+        made = {joined: f"{w}{cross}{h}"} if joined else {width: w, height: h}
+        return made if (w, h) == (asked_width, asked_height) else Nearest(made)
 
-    return convert
+    area = f", {least or 0:,} to {most:,} pixels in all" if most else ""
+    area = area or (f", at least {least:,} pixels in all" if least else "")
+    by = f" in steps of {step}" if step > 1 else ""
+    return Converter(f"pixels, each side {low} to {high}{by}{area}, the ratio kept", convert)
 
 
 def listed(sizes: Iterable[str], *, field: str = "size", cross: str = "x") -> Converter:
@@ -108,13 +163,7 @@ def listed(sizes: Iterable[str], *, field: str = "size", cross: str = "x") -> Co
     >>> listed(["1024x1024", "1344x768"])("1792x1024")
     {'size': '1344x768'}
     """
-    nearest = _nearest_listed(sizes)
-
-    def convert(size: str) -> Mapping[str, Any]:
-        found = nearest(size)
-        return {field: f"{found[0]}{cross}{found[1]}"} if found else {}
-
-    return convert
+    return _to_listed(sizes, lambda w, h: {field: f"{w}{cross}{h}"})
 
 
 def listed_pixels(
@@ -125,29 +174,31 @@ def listed_pixels(
     >>> listed_pixels(["1024x1024", "1344x768"])("1792x1024")
     {'width': 1344, 'height': 768}
     """
-    nearest = _nearest_listed(sizes)
-
-    def convert(size: str) -> Mapping[str, Any]:
-        found = nearest(size)
-        return {width: found[0], height: found[1]} if found else {}
-
-    return convert
+    return _to_listed(sizes, lambda w, h: {width: w, height: h})
 
 
-def _nearest_listed(sizes: Iterable[str]) -> Callable[[str], tuple[int, int] | None]:
+def _to_listed(sizes: Iterable[str], written: Callable[[int, int], Fields]) -> Converter:
     offered = [found for size in sizes if (found := parse(size))]
 
-    def nearest(size: str) -> tuple[int, int] | None:
-        if not (asked := parse(size)):
-            return None
-        wanted = _quotient(*asked)
-        area = log(asked[0] * asked[1])
-        return min(
+    def convert(width: int, height: int) -> Fields:
+        wanted, area = _quotient(width, height), log(width * height)
+        found = min(
             offered,
             key=lambda it: (round(abs(_quotient(*it) - wanted), 3), abs(log(it[0] * it[1]) - area)),
         )
+        made = written(*found)
+        return made if found == (width, height) else Nearest(made)
 
-    return nearest
+    return Converter(f"the nearest of {', '.join(f'{w}x{h}' for w, h in offered)}", convert)
+
+
+_SAME = 0.001
+"""How far apart two ratios may be, by `_quotient`, and count as the same."""
+
+
+def _ratio_of(choice: str) -> float:
+    width, _, height = choice.partition(":")
+    return log(float(width) / float(height))
 
 
 def _quotient(width: int, height: int) -> float:

@@ -41,7 +41,17 @@ from tests.adapters.transcripts import (
 )
 
 SHARED = {
-    *("aws", "contract", "entra", "errors", "openai_shape", "params", "paths", "polling"),
+    *(
+        "aws",
+        "contract",
+        "entra",
+        "errors",
+        "openai_like",
+        "openai_shape",
+        "params",
+        "paths",
+        "polling",
+    ),
     *("reading", "signing", "sizes"),
 }
 """Modules of `adapters` that are no provider."""

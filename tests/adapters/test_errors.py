@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from adapters.contract import ProviderReply
 from adapters.errors import (
     MESSAGE_LIMIT,
+    REFUSED,
     BadParam,
     ImageError,
     ProviderError,
     Refusal,
     failure,
+    meaning,
     no_picture,
     refusal,
     told,
@@ -150,3 +152,26 @@ def test_any_reply_becomes_an_error_for_the_client(status: int, body: bytes) -> 
     error = failure(ProviderReply(status, {}, body))
     assert 400 <= error.status < 600
     assert error.message
+
+
+@pytest.mark.parametrize(
+    ("tree", "status"),
+    [
+        ({"error": {"code": "Throttling.RateQuota"}}, 429),
+        ({"code": "Throttling.AllocationQuota"}, 402),
+        ({"base_resp": {"status_code": 1026}}, REFUSED),
+        ({"error": {"code": True}}, 0),
+        ({"error": "words"}, 0),
+        ([], 0),
+    ],
+)
+def test_the_longest_code_that_fits_says_what_a_reply_means(tree: object, status: int) -> None:
+    codes = {"Throttling": 429, "Throttling.Alloc": 402, "1026": REFUSED}
+    assert meaning(ProviderReply(200, body=orjson.dumps(tree)), codes) == status
+
+
+def test_a_success_that_is_a_failure_is_a_502_unless_its_meaning_is_known() -> None:
+    reply = ProviderReply(200, body=b'{"message": "odd"}')
+    assert (failure(reply).status, failure(reply, status=404).status) == (502, 404)
+    assert failure(reply, status=404).code == "model_not_found"
+    assert failure(reply, status=404).provider_status == 200

@@ -50,7 +50,8 @@ def sent(**params: Any) -> dict[str, Any]:
 
 
 def receipt(**params: Any) -> str:
-    return str(TABLE.translate(params).receipt)
+    """Write the receipt, without the line on the default."""
+    return str(TABLE.translate({"steps": 5, **params}).receipt)
 
 
 def refused(policy: Policy = Policy.ADAPT, **params: Any) -> BadParam:
@@ -80,12 +81,15 @@ def test_a_default_gives_way_to_the_client() -> None:
 
 
 def test_a_default_is_sent_when_the_providers_words_lack_the_clients() -> None:
-    table = Table((Param("quality", "mode", to={"high": "slow"}, default="fast"),))
+    table = Table((Param("quality", "mode", to={"high": "slow", "low": "fast"}, default="low"),))
     assert table.translate({"quality": "medium"}).fields == {"mode": "fast"}
 
 
 def test_a_default_never_covers_another_parameter_with_the_same_field() -> None:
-    rows = (Param("moderation", "safety", to={"low": 5}, default=2), Param("safety", kind=int))
+    rows = (
+        Param("moderation", "safety", to={"low": 5, "auto": 2}, default="auto"),
+        Param("safety", kind=int),
+    )
     assert Table(rows).translate({"safety": 0}).fields == {"safety": 0}
 
 
@@ -119,6 +123,18 @@ def test_dotted_fields_share_an_object() -> None:
     assert sent(output_compression=50, seed=7)["options"] == {"quality": 50, "seed": 7}
 
 
+def test_a_default_is_a_clients_value_and_converted_like_one() -> None:
+    table = Table((Param("size", to=sizes.ratio(("1:1", "3:2")), default="1536x1024"),))
+    made = table.translate({"size": "auto"})
+    assert made.fields == {"aspect_ratio": "3:2"}
+    assert str(made.receipt) == "dropped size=auto, defaulted aspect_ratio=3:2"
+
+
+def test_a_default_is_not_taken_beside_what_says_the_same_in_another_way() -> None:
+    size = Param("size", to=sizes.pixels(low=8, high=99), default="64x64", unless=("ratio",))
+    assert Table((size, Param("ratio"))).translate({"ratio": "1:1"}).fields == {"ratio": "1:1"}
+
+
 def test_a_nested_field_is_not_written_into_the_clients_own_object() -> None:
     options = {"a": 1}
     assert sent(options=options, seed=7)["options"] == {"a": 1, "seed": 7}
@@ -127,6 +143,23 @@ def test_a_nested_field_is_not_written_into_the_clients_own_object() -> None:
 
 def test_what_the_table_does_not_know_is_not_sent() -> None:
     assert sent(webhook_url="https://evil.test", stream=True, user="u") == STEPS
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_what_no_row_knows_is_passed_on_only_where_the_policy_says_so(policy: Policy) -> None:
+    params = {"look": "flat", "turbo": {"a": 1}} if policy is not Policy.STRICT else {"user": "u"}
+    passed = {"turbo": {"a": 1}} if policy is Policy.PASS else {}
+    made = TABLE.translate({**params, "steps": 5, "user": "u"}, policy)
+    assert made.fields.items() >= passed.items()
+    assert ("turbo" in made.fields) is bool(passed)
+    assert "user" not in made.fields
+
+
+@pytest.mark.parametrize("name", ["webhook", "webhook_url", "callback_url", "fal_webhook"])
+def test_an_address_to_be_called_is_never_passed_on(name: str) -> None:
+    made = TABLE.translate({name: "https://evil.test"}, Policy.PASS)
+    assert name not in made.fields
+    assert f"dropped {name}" in str(made.receipt)
 
 
 # What is refused
@@ -212,9 +245,26 @@ def test_strict_lets_pass_what_asks_for_nothing_or_is_ours(name: str, value: Any
     TABLE.translate({name: value}, Policy.STRICT)
 
 
-def test_strict_lets_a_value_be_converted_to_the_nearest() -> None:
-    made = TABLE.translate({"size": "1792x1024", "output_compression": 100}, Policy.STRICT)
+def test_strict_lets_a_value_be_said_in_other_words() -> None:
+    made = TABLE.translate({"size": "1536x1024", "quality": "high"}, Policy.STRICT)
     assert made.fields["aspect_ratio"] == "3:2"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "nearest"),
+    [("size", "1792x1024", "aspect_ratio=3:2"), ("output_compression", 100, "quality=90")],
+)
+def test_strict_refuses_another_meaning_and_names_the_nearest(
+    name: str, value: Any, nearest: str
+) -> None:
+    error = refused(Policy.STRICT, **{name: value})
+    assert (error.code, error.param) == ("unsupported_parameter", name)
+    assert nearest in error.message
+
+
+def test_strict_names_the_provider() -> None:
+    with pytest.raises(BadParam, match="Acme has nothing for 'style'"):
+        TABLE.translate({"style": "vivid"}, Policy.STRICT, provider="Acme")
 
 
 def test_strict_says_what_the_provider_can_do() -> None:
@@ -232,9 +282,10 @@ def test_strict_says_what_the_provider_can_do() -> None:
         ({"model": "m", "n": 2, "stream": True, "response_format": "url"}, ""),
         ({"prompt": "a cube"}, "renamed prompt>text"),
         ({"seed": 7}, "renamed seed>options.seed"),
-        ({"size": "1024x1536"}, "converted size=1024x1536>aspect_ratio=1:1"),
+        ({"size": "1536x1024"}, "converted size=1536x1024>aspect_ratio=3:2"),
+        ({"size": "1024x1536"}, "rounded size=1024x1536>aspect_ratio=1:1"),
         ({"quality": "high"}, "converted quality=high>mode=slow"),
-        ({"output_compression": 100}, "converted output_compression=100>options.quality=90"),
+        ({"output_compression": 100}, "clamped output_compression=100>options.quality=90"),
         ({"size": "auto"}, "dropped size=auto"),
         ({"style": "vivid", "turbo": True}, "dropped style=vivid, dropped turbo=true"),
         ({"webhook_url": "https://a.test"}, "dropped webhook_url"),
@@ -243,6 +294,11 @@ def test_strict_says_what_the_provider_can_do() -> None:
 )
 def test_a_receipt_says_what_became_of_each(params: dict[str, Any], line: str) -> None:
     assert receipt(**params) == line
+
+
+def test_a_receipt_names_defaults_and_what_was_passed_on() -> None:
+    written = str(TABLE.translate({"turbo": 2, "words": "a secret"}, Policy.PASS).receipt)
+    assert written == "passed turbo=2, passed words, defaulted steps=30"
 
 
 def test_a_receipt_never_holds_a_prompt() -> None:

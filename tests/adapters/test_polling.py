@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from itertools import repeat
 
+import orjson
 import pytest
 
-from adapters.contract import Adapter, ProviderReply, ProviderRequest
+from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError
-from adapters.polling import poll
+from adapters.polling import Jobs, poll
+from adapters.reading import text_at
 
 QUESTION = ProviderRequest(url="https://api.test/jobs/1", method="GET")
 WORKING, DONE = ProviderReply(200, {}, b'"working"'), ProviderReply(200, {}, b'"done"')
@@ -69,3 +71,44 @@ def test_it_gives_up_after_the_limit() -> None:
         asked(WORKING, limit=3.0)
     assert (caught.value.status, caught.value.code) == (504, "timeout")
     assert "3 seconds" in caught.value.message
+
+
+class Queue(Jobs):
+    """A provider with a queue."""
+
+    under_way = frozenset({"queued"})
+    interval = 2.0
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        return ProviderRequest("/jobs", json=call.fields)
+
+    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+        del call
+        place = text_at(reply.json(), "id")
+        return ProviderRequest(f"/jobs/{place}", method="GET") if place else None
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        del call
+        return Answer((Image(url=text_at(reply.json(), "url")),))
+
+
+def said(**tree: str) -> ProviderReply:
+    return ProviderReply(200, {}, orjson.dumps(tree))
+
+
+def test_a_job_is_asked_about_until_it_is_settled() -> None:
+    flow = Queue().flow(ImageCall({}, {}))
+    assert next(flow).path == "/jobs"
+    question = flow.send(said(id="7", status="queued"))
+    assert (question.path, question.wait) == ("/jobs/7", 2.0)
+    assert flow.send(said(status="queued")) == question
+    with pytest.raises(StopIteration) as done:
+        flow.send(said(status="done", url="https://a.test"))
+    assert done.value.value.images[0].url == "https://a.test"
+
+
+def test_a_job_that_is_settled_at_once_is_asked_nothing() -> None:
+    flow = Queue().flow(ImageCall({}, {}))
+    next(flow)
+    with pytest.raises(StopIteration):
+        flow.send(said(url="https://a.test"))

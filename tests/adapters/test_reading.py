@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.reading import at, items_at, pick, text_at
+from adapters.reading import at, items_at, pick, text_at, usage
 
 TREE = {"data": [{"url": "u", "seed": 0}, "odd"], "error": None, "ok": False}
 
@@ -47,3 +47,26 @@ def test_nothing_here_raises(tree: Any, path: list[str | int]) -> None:
     at(tree, *path)
     assert isinstance(text_at(tree, *path), str)
     assert isinstance(items_at(tree, *path), list)
+
+
+def test_usage_is_openais_whatever_the_provider_calls_its_tokens() -> None:
+    zero = {"text_tokens": 0, "image_tokens": 0}
+    assert usage({"usage": {"output_tokens": 4}}, "usage") == {
+        "input_tokens": 0,
+        "output_tokens": 4,
+        "total_tokens": 4,
+        "input_tokens_details": zero,
+    }
+    told = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 9, "input_tokens_details": zero}
+    assert usage({"usage": told}, "usage") == told
+
+
+@pytest.mark.parametrize("nothing", [None, {}, [], "many"])
+def test_nothing_counted_is_no_usage(nothing: object) -> None:
+    assert usage({"usage": nothing}, "usage") is None
+
+
+def test_a_count_that_is_no_number_counts_as_none() -> None:
+    made = usage({"usage": {"prompt_tokens": "2", "completion_tokens": True}}, "usage")
+    assert made
+    assert made["total_tokens"] == 0

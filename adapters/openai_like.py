@@ -1,0 +1,52 @@
+"""The base of adapters whose providers nearly speak OpenAI's Images API.
+
+The request is OpenAI's with a table of the provider's own between, the answer is a list of
+pictures in OpenAI's shape. What differs is each adapter's own.
+
+    class Acme(OpenAILike):
+        id, name, base_url = "acme", "Acme", "https://api.acme.test/v1"
+        families = (("", Table((Param("prompt"), Param("size", to=sizes.ratio(("1:1",)))))),)
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from adapters.contract import Adapter, Answer, ImageCall, ProviderReply, ProviderRequest
+from adapters.errors import no_picture
+from adapters.openai_shape import pictures
+from adapters.paths import named_model
+from adapters.reading import at, usage
+
+
+class OpenAILike(Adapter):
+    """A provider with OpenAI's endpoint and answer, and parameters of its own."""
+
+    kept: ClassVar[frozenset[str]] = frozenset({"revised_prompt", "seed"})
+    """What of a picture's entry goes on to the client, beside the picture."""
+    listed_at: ClassVar[tuple[str | int, ...]] = ("data",)
+    """Where the list of pictures stands in an answer."""
+
+    def path(self, call: ImageCall) -> str:
+        """Give the path below the base URL."""
+        del call
+        return "/images/generations"
+
+    def body(self, call: ImageCall) -> dict[str, Any]:
+        """Give the body: the model's name, and what the table made."""
+        return {"model": named_model(call.model, example=self.models[0]), **call.fields}
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Ask; where the table lets `stream` through, the answer may be events."""
+        body = self.body(call)
+        return ProviderRequest(self.path(call), json=body, events=body.get("stream") is True)
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the pictures; an answer without one may say why."""
+        del call
+        tree = reply.json()
+        if images := tuple(pictures(tree, *self.listed_at, kept=self.kept)):
+            return Answer(images, usage=usage(tree, "usage"))
+        if at(tree, "error") is not None:
+            raise self.error(reply)
+        raise no_picture(reply.status)

@@ -1,0 +1,88 @@
+"""Who nearly speaks OpenAI's API: what is sent, what is read."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import orjson
+import pytest
+
+from adapters import errors
+from adapters.contract import Answer, ImageCall, ProviderReply
+from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.openai_like import OpenAILike
+from adapters.params import Param, Table
+
+
+class Acme(OpenAILike):
+    id = "acme"
+    name = "Acme"
+    base_url = "https://api.acme.test/v1"
+    models = ("one",)
+    families = (("", Table((Param("prompt"), Param("stream", kind=bool)))),)
+    codes: ClassVar[dict[str, int]] = {"unsafe": errors.REFUSED, "no_money": 402}
+
+
+ACME = Acme()
+
+
+def call(**params: Any) -> ImageCall:
+    return ImageCall(params, ACME.table("").translate(params).fields)
+
+
+def answered(status: int = 200, **tree: Any) -> Answer:
+    reply = ProviderReply(status, {}, orjson.dumps(tree))
+    return ACME.answer(call(model="one"), ACME.checked(reply))
+
+
+def test_the_request_names_the_model_beside_what_the_table_made() -> None:
+    request = ACME.request(call(model="one", prompt="a cube", style="vivid"))
+    assert (request.path, request.json) == (
+        "/images/generations",
+        {"model": "one", "prompt": "a cube"},
+    )
+    assert not request.events
+
+
+def test_events_are_expected_where_the_table_lets_stream_through() -> None:
+    assert ACME.request(call(model="one", prompt="a cube", stream=True)).events
+
+
+def test_a_call_without_a_model_is_told_of_one() -> None:
+    with pytest.raises(BadParam, match="such as one") as caught:
+        ACME.request(call(prompt="a cube"))
+    assert caught.value.code == "model_needed"
+
+
+def test_pictures_come_in_either_form_with_what_is_kept_of_their_entries() -> None:
+    made = answered(
+        data=[
+            {"b64_json": "iVBO", "seed": 7, "index": 0},
+            {"b64_json": "data:image/png;base64,iVBO"},
+            {"url": "https://a.test/b.png", "b64_json": None},
+            {},
+        ],
+        usage={"prompt_tokens": 2},
+    )
+    assert [(it.b64, it.url) for it in made.images] == [
+        ("iVBO", ""),
+        ("iVBO", ""),
+        ("", "https://a.test/b.png"),
+    ]
+    assert made.images[0].extra == {"seed": 7}
+    assert made.usage
+    assert made.usage["input_tokens"] == 2
+
+
+def test_an_answer_without_a_picture_is_none_and_may_say_why() -> None:
+    with pytest.raises(ProviderError, match="without a picture"):
+        answered(data=[])
+    with pytest.raises(Refusal, match="no such thing"):
+        answered(error={"code": "unsafe_prompt", "message": "no such thing"})
+
+
+def test_an_error_means_what_its_code_says_whatever_its_status() -> None:
+    with pytest.raises(ProviderError) as caught:
+        answered(500, error={"code": "no_money", "message": "empty"})
+    assert (caught.value.status, caught.value.code) == (429, "insufficient_quota")
+    assert caught.value.provider_status == 500
