@@ -41,18 +41,8 @@ from tests.adapters.transcripts import (
 )
 
 SHARED = {
-    *(
-        "aws",
-        "contract",
-        "entra",
-        "errors",
-        "openai_like",
-        "openai_shape",
-        "params",
-        "paths",
-        "polling",
-    ),
-    *("reading", "signing", "sizes"),
+    *("aws", "contract", "entra", "errors", "events", "openai_like", "openai_shape", "params"),
+    *("paths", "polling", "reading", "signing", "sizes"),
 }
 """Modules of `adapters` that are no provider."""
 

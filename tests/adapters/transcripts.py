@@ -36,6 +36,7 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import ImageError
+from adapters.events import Events
 from adapters.params import Policy
 
 FOLDER = Path(__file__).parent.parent / "transcripts"
@@ -145,7 +146,9 @@ class Transcript(_Strict, frozen=True, rename={"credentials_": "credentials"}):
     def __post_init__(self) -> None:
         if (self.kind == "success") is (self.error is not None):
             raise ValueError("a refusal or an error has `error`, a success has none")
-        if (self.answer is not None) is not (self.kind == "success" and not self.is_relayed):
+        if self.answer is not None and self.kind != "success":
+            raise ValueError("only a success has `answer`")
+        if self.kind == "success" and self.answer is None and not self.is_relayed:
             raise ValueError("a success has `answer`, except for a relayed stream")
 
     @property
@@ -155,8 +158,8 @@ class Transcript(_Strict, frozen=True, rename={"credentials_": "credentials"}):
 
     @property
     def is_relayed(self) -> bool:
-        """Whether it ends in a stream of events, which is relayed unread."""
-        return bool(self.exchanges) and self.exchanges[-1].reply.sse is not None
+        """Whether it ends in a stream of events that is relayed unread: one without `answer`."""
+        return bool(self.exchanges) and self.exchanges[-1].reply.sse is not None and not self.answer
 
     @property
     def n(self) -> int:
@@ -200,7 +203,7 @@ def playing(transcript: Transcript) -> Generator[None, None, Answer | None]:
     unsigned = Wire(provider, transcript.credentials, signs=False)
     granting = _granted(provider, transcript.credentials)
     credentials = yield from _exchanged(granting, exchanges, unsigned)
-    flow = _until_relayed(provider.flow(call_of(transcript, credentials)[0]))
+    flow = _until_relayed(provider, call_of(transcript, credentials)[0])
     answer = yield from _exchanged(flow, exchanges, Wire(provider, credentials))
     assert next(exchanges, None) is None, f"{transcript.place}: replies left that nobody asked for"
     return answer
@@ -223,7 +226,7 @@ def conversation(
     provider = adapter(transcript.provider)
     credentials = yield from _granted(provider, transcript.credentials)
     call, _ = call_of(transcript, credentials)
-    return (yield from _until_relayed(provider.flow(call)))
+    return (yield from _until_relayed(provider, call))
 
 
 def call_of(
@@ -278,19 +281,34 @@ def _granted(
 
 
 def _until_relayed(
-    flow: Generator[ProviderRequest, ProviderReply, Answer],
+    provider: Adapter, call: ImageCall
 ) -> Generator[ProviderRequest, ProviderReply, Answer | None]:
-    """End the flow, with no answer, where the gateway relays events unread."""
+    """Run a flow to its end: no answer where the gateway relays events unread, and the pictures
+    of the events where the adapter reads them.
+    """  # noqa: D205 - one sentence
+    flow = provider.flow(call)
     request = next(flow)
     while True:
         reply = yield request
-        if request.verbatim and reply.ok and reply.media_type == "text/event-stream":
-            return None
+        if reply.ok and reply.media_type == "text/event-stream":
+            if request.verbatim:
+                return None
+            if request.events:
+                return _told_by_events(provider, call, reply.body)
         try:
             request = flow.send(reply)
         except StopIteration as end:
             answer: Answer = end.value
             return answer
+
+
+def _told_by_events(provider: Adapter, call: ImageCall, body: bytes) -> Answer:
+    """Give the finished pictures and the usage that a stream of events told of."""
+    events = Events()
+    told = [provider.event(call, event.json()) for event in (*events.feed(body), *events.rest())]
+    images = [image for answer in told for image in answer.images if image.preview is None]
+    usages = [answer.usage for answer in told if answer.usage]
+    return Answer(tuple(images), usage=usages[-1] if usages else None)
 
 
 def _exchanged(
