@@ -42,7 +42,7 @@ from tests.adapters.transcripts import (
 
 SHARED = {
     *("aws", "contract", "entra", "errors", "events", "openai_like", "openai_shape", "params"),
-    *("paths", "polling", "reading", "signing", "sizes"),
+    *("paths", "pictures", "polling", "reading", "signing", "sizes"),
 }
 """Modules of `adapters` that are no provider."""
 

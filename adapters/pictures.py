@@ -1,0 +1,119 @@
+"""What a picture says of itself in its first bytes: its type, width and height.
+
+Nothing is decoded. Sources: the PNG, JPEG (ITU-T T.81), WebP (RFC 9649) and GIF89a formats.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+HEAD = 64 * 1024
+"""Bytes from the beginning in which the size stands, unless a JPEG has a very large preface."""
+
+_MAGIC: tuple[tuple[bytes, int, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
+    (b"\xff\xd8\xff", 0, "image/jpeg"),
+    (b"WEBP", 8, "image/webp"),
+    (b"GIF8", 0, "image/gif"),
+)
+# Atomic groups: a stranger's bytes must not be able to make the search try again and again.
+_SVG = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*+(?>(?:<\?xml.{0,200}?\?>\s*+)?)(?>(?:<!--.{0,400}?-->\s*+)*)"
+    rb"(?>(?:<!DOCTYPE.{0,300}?>\s*+)?)<svg[\s>/]",
+    re.DOTALL,
+)
+_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+"""JPEG's markers that begin a frame, whose header holds the size."""
+_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
+"""JPEG's markers without a length behind them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A picture's media type and its sides in pixels, 0 where they could not be read."""
+
+    media_type: str
+    width: int = 0
+    height: int = 0
+
+    @property
+    def format(self) -> str:
+        """The type's short name, as OpenAI's `output_format` has it.
+
+        >>> Measured("image/svg+xml").format
+        'svg'
+        """
+        return self.media_type.removeprefix("image/").removesuffix("+xml")
+
+    @property
+    def size(self) -> str:
+        """The sides as `WxH`, "?" where they are not known."""
+        return f"{self.width}x{self.height}" if self.width and self.height else "?"
+
+
+def media_type_of(head: bytes) -> str:
+    """Tell a picture's type by its first bytes; "" when it is none that we know.
+
+    >>> media_type_of(bytes.fromhex("ffd8ffe0"))
+    'image/jpeg'
+    """
+    for magic, offset, media_type in _MAGIC:
+        if head.startswith(magic, offset):
+            return media_type
+    return "image/svg+xml" if _SVG.match(head[:4096]) else ""
+
+
+def measured(head: bytes) -> Measured:
+    """Read what stands at a picture's beginning; `head` need not be more than `HEAD` bytes."""
+    media_type = media_type_of(head)
+    reader = _READERS.get(media_type)
+    return Measured(media_type, *(reader(head) if reader else (0, 0)))
+
+
+def _png(head: bytes) -> tuple[int, int]:
+    if head[12:16] != b"IHDR" or len(head) < 24:  # noqa: PLR2004 - where the size ends
+        return 0, 0
+    return _big(head[16:20]), _big(head[20:24])
+
+
+def _gif(head: bytes) -> tuple[int, int]:
+    return _little(head[6:8]), _little(head[8:10])
+
+
+def _webp(head: bytes) -> tuple[int, int]:
+    match head[12:16]:
+        case b"VP8X":
+            return _little(head[24:27]) + 1, _little(head[27:30]) + 1
+        case b"VP8L":
+            bits = _little(head[21:25])
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        case b"VP8 ":
+            return _little(head[26:28]) & 0x3FFF, _little(head[28:30]) & 0x3FFF
+    return 0, 0
+
+
+def _jpeg(head: bytes) -> tuple[int, int]:
+    place = 2
+    while place + 9 <= len(head) and head[place] == 0xFF:  # noqa: PLR2004 - begins a marker
+        marker = head[place + 1]
+        if marker in _FRAMES:
+            return _big(head[place + 7 : place + 9]), _big(head[place + 5 : place + 7])
+        if marker == 0xFF:  # noqa: PLR2004 - fill bytes may stand before a marker
+            place += 1
+        elif marker in _BARE:
+            place += 2
+        else:
+            place += 2 + _big(head[place + 2 : place + 4])
+    return 0, 0
+
+
+_READERS = {"image/png": _png, "image/jpeg": _jpeg, "image/webp": _webp, "image/gif": _gif}
+
+
+def _big(data: bytes) -> int:
+    return int.from_bytes(data, "big")
+
+
+def _little(data: bytes) -> int:
+    return int.from_bytes(data, "little")

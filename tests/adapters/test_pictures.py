@@ -1,0 +1,62 @@
+"""Pictures measured by their first bytes, held against a library that decodes them."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as Picture
+
+from adapters.pictures import HEAD, Measured, measured, media_type_of
+
+SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
+
+
+def drawn(kind: str, width: int, height: int, **options: object) -> bytes:
+    made = BytesIO()
+    Picture.new("RGB", (width, height), "teal").save(made, kind, **options)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *(("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("GIF", {})),
+        *(("WEBP", {}), ("WEBP", {"lossless": True}), ("WEBP", {"exif": b"Exif\0\0MM"})),
+        ("JPEG", {"exif": b"Exif\0\0" + b"x" * 30_000}),
+    ],
+)
+@pytest.mark.parametrize("size", [(1, 1), (640, 480), (1792, 1024), (300, 4097)])
+def test_a_picture_is_as_large_as_it_says(
+    kind: str, options: dict[str, object], size: tuple[int, int]
+) -> None:
+    found = measured(drawn(kind, *size, **options)[:HEAD])
+    assert (found.width, found.height) == size
+    assert found.format == kind.lower()
+    assert found.size == f"{size[0]}x{size[1]}"
+
+
+@pytest.mark.parametrize("head", [SVG, b"\xef\xbb\xbf <svg>", b"<!-- a -->\n<svg/>"])
+def test_a_drawing_has_a_type_and_no_size(head: bytes) -> None:
+    assert measured(head) == Measured("image/svg+xml")
+    assert measured(head).size == "?"
+
+
+@pytest.mark.parametrize("head", [b"", b"<html><svg>", b"RIFF0000WAVE", b'{"error": 1}', b"\x89PN"])
+def test_what_is_no_picture_has_no_type(head: bytes) -> None:
+    assert media_type_of(head) == ""
+    assert measured(head) == Measured("")
+
+
+def test_a_thousand_comments_are_not_tried_in_every_way() -> None:
+    assert media_type_of(b"<!---->" * 1000) == ""
+
+
+@given(st.sampled_from(["PNG", "JPEG", "WEBP", "GIF"]), st.binary(max_size=40), st.integers(0, 60))
+def test_damaged_bytes_are_measured_without_a_stumble(kind: str, noise: bytes, at: int) -> None:
+    whole = drawn(kind, 20, 10)
+    found = measured(whole[:at] + noise + whole[at + len(noise) :][:200])
+    assert found.width >= 0
+    assert found.height >= 0
