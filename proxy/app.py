@@ -10,10 +10,24 @@ from aiohttp import web
 
 from proxy import endpoints
 from proxy.access_log import AccessLog
+from proxy.blobs.serve import blob
+from proxy.blobs.signing import PATH as BLOB
+from proxy.blobs.signing import Signer
+from proxy.blobs.store import Blobs
 from proxy.cache.simple import SimpleCache
 from proxy.images.converse import converse
 from proxy.images.generate import generator
-from proxy.keys import CACHE, CHOOSER, DRAINING, LOG, RUNNING, SETTINGS, UPSTREAM
+from proxy.keys import (
+    BLOBS,
+    CACHE,
+    CHOOSER,
+    DRAINING,
+    LOG,
+    RUNNING,
+    SETTINGS,
+    SIGNER,
+    UPSTREAM,
+)
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, linked
 from proxy.middlewares.observing import stamp
 from proxy.routing.breaker import LocalCircuits
@@ -36,6 +50,8 @@ def make_app(
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
     app[CACHE] = SimpleCache(settings.cache.memory_bytes)
+    app[BLOBS] = Blobs(settings)
+    app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
     app[CHOOSER] = chooser or Chooser(LocalCircuits(), LocalStuck())
     app[LOG] = AccessLog(log_to, settings.log.format)
     app[DRAINING] = []
@@ -47,12 +63,17 @@ def make_app(
             yield
         app[LOG].flush()
 
-    app.cleanup_ctx.append(upstream)
+    async def blobs(app: web.Application) -> AsyncIterator[None]:
+        async with app[BLOBS]:
+            yield
+
+    app.cleanup_ctx.extend((upstream, blobs))
     app.on_response_prepare.append(stamp)
     generate = linked(IMAGES, generator(linked(ATTEMPT, converse)))
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/images/generations", generate)
         app.router.add_get(f"{prefix}/models", endpoints.models)
+    app.router.add_get(BLOB, blob)
     app.router.add_get("/", endpoints.root)
     app.router.add_get("/healthz", endpoints.healthz)
     app.router.add_get("/readyz", endpoints.readyz)

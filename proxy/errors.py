@@ -5,7 +5,10 @@ adapters.errors.ImageError
     ├── BadRequest         400: a header, a config, the body
     ├── Unauthorized       401: no gateway key, or a wrong one
     ├── TimedOut           408: the request's own `request_timeout` ran out
-    └── UpstreamFailed     502, 504: the provider could not be reached, or broke off
+    ├── BlobGone           410: the picture's URL has expired, or the picture was given up
+    ├── RangeRefused       416: a picture has no such bytes
+    ├── UpstreamFailed     502, 504: the provider could not be reached, or broke off
+    └── BlobStoreFailed    502: a picture could not be kept, or not be read again
 """
 
 from __future__ import annotations
@@ -64,6 +67,35 @@ class UpstreamFailed(GatewayError):
     status = 502
     type = "server_error"
     code = "provider_unreachable"
+
+
+class BlobGone(GatewayError):
+    """The URL was good, and is no more."""
+
+    status = 410
+    type = "invalid_request_error"
+    code = "blob_gone"
+    headers = {"Cache-Control": "no-store"}
+
+
+class RangeRefused(GatewayError):
+    """A picture of `size` bytes has none in the range that was asked for."""
+
+    status = 416
+    type = "invalid_request_error"
+    code = "range_not_satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The picture has {size} bytes, and none in that range.")
+        self.headers = {"Content-Range": f"bytes */{size}"}
+
+
+class BlobStoreFailed(GatewayError):
+    """The blob store cannot be reached or used, or will not keep a picture."""
+
+    status = 502
+    type = "server_error"
+    code = "blob_store_failed"
 
 
 def body_of(error: ImageError) -> bytes:

@@ -11,6 +11,8 @@ from proxy.settings import Settings
 
 if TYPE_CHECKING:
     from proxy.access_log import AccessLog
+    from proxy.blobs.signing import Signer
+    from proxy.blobs.store import Blobs
     from proxy.cache.simple import SimpleCache
     from proxy.routing.choosing import Chooser
     from proxy.upstream.conversation import Upstream
@@ -21,6 +23,10 @@ UPSTREAM: web.AppKey[Upstream] = web.AppKey("upstream")
 """app sets for the time it runs; images.converse reads."""
 CACHE: web.AppKey[SimpleCache] = web.AppKey("cache")
 """app sets; middlewares.caching reads."""
+BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
+"""app sets; blobs.keeping writes, blobs.serve reads."""
+SIGNER: web.AppKey[Signer] = web.AppKey("signer")
+"""app sets; blobs.keeping and blobs.serve read."""
 CHOOSER: web.AppKey[Chooser] = web.AppKey("chooser")
 """app sets; images.generate reads, and /readyz its circuits."""
 LOG: web.AppKey[AccessLog] = web.AppKey("log")

@@ -1,10 +1,14 @@
-"""The gateway key that is made for a gateway on this machine only, where settings name none."""
+"""Secrets that the gateway makes for itself and keeps in its state folder.
+
+Above all the gateway key of a gateway on this machine only, where settings name none.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 _NAME = "key"
@@ -20,19 +24,29 @@ def new_key() -> str:
 def local_key(state_dir: str) -> tuple[str, Path]:
     """Give the key that is kept in the state folder, making both when they are not there.
 
+    Raises `OSError` when the folder or the file cannot be used.
+    """
+    return kept_secret(state_dir, _NAME, _KEY, new_key)
+
+
+def kept_secret(
+    state_dir: str, name: str, form: re.Pattern[str], new: Callable[[], str]
+) -> tuple[str, Path]:
+    """Give the secret in a file of the state folder; what has not the form is made new.
+
     The file is readable by its owner only; one that others may read is not trusted but replaced.
     Raises `OSError` when the folder or the file cannot be used.
     """
     folder = Path(state_dir).expanduser()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / _NAME
+    path = folder / name
     if path.exists() and not path.stat().st_mode & 0o077:
         kept = path.read_text(encoding="ascii", errors="replace").strip()
-        if _KEY.fullmatch(kept):
+        if form.fullmatch(kept):
             return kept, path
     path.unlink(missing_ok=True)
-    key = new_key()
+    secret = new()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(key + "\n")
-    return key, path
+        file.write(secret + "\n")
+    return secret, path

@@ -38,6 +38,9 @@ NAME_FORM = "at most 128 letters, digits, '.', '_' and '-', a letter or digit fi
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _MIN_KEY = 16
+_MIN_SIGNING_KEY = 32
+_BASE_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_BUCKET = re.compile(r"(s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._/-]*)?")
 _TRUSTED = "TRUSTED_CUSTOM_HOSTS"
 
 _NOT_A_HOST = "must be a host name, an address or *.domain, without scheme, port or path"
@@ -56,15 +59,17 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Server(_Section, frozen=True):
-    """Where the gateway listens, and how it stops."""
+    """Where the gateway listens, by what URL clients reach it, and how it stops."""
 
     host: str = "127.0.0.1"
     port: int = 8787
+    public_url: str = ""
     shutdown_seconds: float = 180.0
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         _within("port", self.port, 0, 65_535)
+        _is_base_url("public_url", self.public_url)
         _within("shutdown_seconds", self.shutdown_seconds, 0, 3600)
 
 
@@ -107,6 +112,34 @@ class Cache(_Section, frozen=True):
         """Hold the values against what is possible."""
         _within("memory_bytes", self.memory_bytes, 0, 1024 * 1024 * _MB)
         _within("answer_bytes", self.answer_bytes, 0, 4096 * _MB)
+
+
+class Blobs(_Section, frozen=True):
+    """Where pictures are kept whose URLs are asked for, for how long, and who signs the URLs.
+
+    `store` is a folder, by default `blobs` in the state folder, or the URL of a bucket.
+    """
+
+    store: str = ""
+    lifetime_seconds: int = 3600
+    disk_bytes: int = 10 * 1024 * _MB
+    persist_urls: bool = False
+    signing_key: str = ""
+    s3_endpoint: str = ""
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        if "://" in self.store and not _BUCKET.fullmatch(self.store):
+            raise ValueError("`store` must be a folder, or s3://, gs:// or az://bucket/prefix")
+        _within("lifetime_seconds", self.lifetime_seconds, 60, 31_536_000)
+        _within("disk_bytes", self.disk_bytes, _MB, 1024 * 1024 * 1024 * _MB)
+        if self.signing_key and len(self.signing_key) < _MIN_SIGNING_KEY:
+            raise ValueError(f"`signing_key` must be at least {_MIN_SIGNING_KEY} characters long")
+        _is_base_url("s3_endpoint", self.s3_endpoint)
+
+    def __repr__(self) -> str:
+        """Leave the signing key out."""
+        return f"Blobs(store={self.store!r})"
 
 
 class Log(_Section, frozen=True):
@@ -152,6 +185,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     cache: Cache = field(default_factory=Cache)
+    blobs: Blobs = field(default_factory=Blobs)
     log: Log = field(default_factory=Log)
     api_keys: Mapping[bytes, str] = field(default_factory=dict)
     default_configs: Mapping[str, DefaultConfig] = field(default_factory=dict)
@@ -172,6 +206,7 @@ SECTIONS: dict[str, type[_Section]] = {
     "limits": Limits,
     "timeouts": Timeouts,
     "cache": Cache,
+    "blobs": Blobs,
     "log": Log,
 }
 """The sections whose keys are all numbers or words of ours."""
@@ -440,3 +475,8 @@ def _steps(path: str) -> Path:
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"`{name}` must be {low} to {high}")
+
+
+def _is_base_url(name: str, value: str) -> None:
+    if value and not _BASE_URL.fullmatch(value):
+        raise ValueError(f"`{name}` must be a URL such as https://host/path")

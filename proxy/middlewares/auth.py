@@ -8,13 +8,17 @@ from collections.abc import Mapping
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from proxy.blobs.signing import PATH as BLOB
 from proxy.errors import Unauthorized
 from proxy.keys import CALLER, SETTINGS
 from proxy.plan import Caller
 from proxy.settings import digest
 
-PUBLIC = frozenset({"/", "/healthz", "/readyz"})
-"""Resources that need no key. The routed resource decides, never the URL as it was written."""
+PUBLIC = frozenset({"/", "/healthz", "/readyz", BLOB})
+"""Resources that need no key: a blob's URL is one.
+
+The routed resource decides, never the URL as it was written.
+"""
 
 
 @web.middleware

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -109,9 +110,11 @@ async def gateway(more: str = "", base: str = SETTINGS, **environ: str) -> Async
     async def at_once(seconds: float) -> None:
         del seconds
 
-    app = make_app(parse(base + more, environ=environ), log_to=log, sleep=at_once)
-    async with served(app) as url, aiohttp.ClientSession(auto_decompress=False) as session:
-        yield Gateway(url, session, app, log)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = replace(parse(base + more, environ=environ), state_dir=folder)
+        app = make_app(settings, log_to=log, sleep=at_once)
+        async with served(app) as url, aiohttp.ClientSession(auto_decompress=False) as session:
+            yield Gateway(url, session, app, log)
 
 
 @dataclass

@@ -1,0 +1,103 @@
+"""URLs that are the key to one blob each, for a time.
+
+    /v1/images/blobs/{id}.{ext}?expires={seconds since the epoch}&sig={owner}{mac}
+
+The id is 128 bits of chance. `owner` is a keyed digest of the caller's name (16 hex digits): it is
+the blob's folder in the store, and tells nobody who the caller is. `mac` (64 hex digits) is an
+HMAC-SHA256 over id, media type, owner and expiry: none of them can be changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from proxy.blobs.media import EXTENSIONS, MEDIA_TYPES
+from proxy.errors import BlobStoreFailed
+from proxy.local_key import kept_secret
+
+PATH = "/v1/images/blobs/{name}"
+"""The route of every blob."""
+
+NAME = re.compile(rf"([0-9a-f]{{32}})\.({'|'.join(MEDIA_TYPES)})")
+OWNER = re.compile(r"[0-9a-f]{16}")
+
+_SIGNATURE = re.compile(rf"({OWNER.pattern})([0-9a-f]{{64}})")
+_EXPIRES = re.compile(r"[1-9][0-9]{0,11}")
+_KEY_FILE = "blob-signing-key"
+_KEY = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a signed URL says: a blob, its type, whose it is, and when the URL ends."""
+
+    id: str
+    media_type: str
+    owner: str
+    expires: int
+
+    @property
+    def name(self) -> str:
+        """The last part of the URL's path."""
+        return f"{self.id}.{EXTENSIONS[self.media_type]}"
+
+    @property
+    def place(self) -> str:
+        """Where the blob lies in the store."""
+        return f"{self.owner}/{self.name}"
+
+
+class Signer:
+    """Makes links and tells its own from forged ones; the key is read, or made, when first used.
+
+    `key` is the operator's; without one it is kept in `state_dir`, for its owner's eyes only.
+    """
+
+    def __init__(self, key: str, state_dir: str) -> None:
+        self._given = key
+        self._state_dir = state_dir
+
+    def link(self, caller: str, media_type: str, expires: int) -> Link:
+        """Make the link of a new blob."""
+        owner = self._digest("owner", caller)[:16]
+        return Link(secrets.token_hex(16), media_type, owner, expires)
+
+    def query(self, link: Link) -> str:
+        """Give the query of a link's URL."""
+        return f"expires={link.expires}&sig={link.owner}{self._mac(link)}"
+
+    def opened(self, name: str, query: Mapping[str, str]) -> Link | None:
+        """Give what a URL says, expired or not; None for any that was not signed here."""
+        named = NAME.fullmatch(name)
+        expires = _EXPIRES.fullmatch(query.get("expires", ""))
+        signed = _SIGNATURE.fullmatch(query.get("sig", ""))
+        if not (named and expires and signed):
+            return None
+        link = Link(named[1], MEDIA_TYPES[named[2]], signed[1], int(expires[0]))
+        return link if hmac.compare_digest(signed[2], self._mac(link)) else None
+
+    def _mac(self, link: Link) -> str:
+        # No part can hold a line break, so none can run over into the next.
+        return self._digest("url", link.id, link.media_type, link.owner, str(link.expires))
+
+    def _digest(self, *parts: str) -> str:
+        return hmac.new(self._key, "\n".join(parts).encode(), hashlib.sha256).hexdigest()
+
+    @cached_property
+    def _key(self) -> bytes:
+        if self._given:
+            return self._given.encode()
+        try:
+            key, _ = kept_secret(self._state_dir, _KEY_FILE, _KEY, lambda: secrets.token_hex(32))
+        except OSError as error:
+            raise BlobStoreFailed(
+                "The gateway cannot keep a key to sign picture URLs with: "
+                "its operator has to set blobs.signing_key, or make state_dir writable."
+            ) from error
+        return key.encode()

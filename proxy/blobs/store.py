@@ -1,0 +1,171 @@
+"""Where picture bytes lie: a folder, or a bucket of an object store, behind one small interface.
+
+The only module that talks to the object store's library, which is imported with the first picture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from proxy.blobs.sweeping import Sweeper
+from proxy.errors import BlobStoreFailed
+from proxy.settings import Settings
+
+if TYPE_CHECKING:
+    from obstore import AsyncWritableFile
+    from obstore.store import ObjectStore
+
+_LOG = logging.getLogger("easel")
+
+_PART = 5 * 1024 * 1024
+"""What is held of a picture before it goes out: the least that S3 takes as part of an upload."""
+_PARTS_AT_ONCE = 2
+_PIECE = 1024 * 1024
+_RETRIES = 3
+_RETRY_FOR = timedelta(seconds=20)
+_LINGER_SECONDS = 0.05
+
+
+class Blobs:
+    """Pictures by their place, `owner/name`; run as a context, in which a folder is kept tidy.
+
+    Every method raises `BlobStoreFailed` when the store does not do its part.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.blobs
+        self._sweeper: Sweeper | None = None
+        if "://" not in settings.blobs.store:
+            folder = Path(settings.blobs.store or Path(settings.state_dir, "blobs")).expanduser()
+            limits = settings.blobs.lifetime_seconds, settings.blobs.disk_bytes
+            self._sweeper = Sweeper(folder, *limits)
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._sweeper:
+            self._sweeping = asyncio.create_task(self._sweeper.run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if self._sweeping:
+            self._sweeping.cancel()
+            await asyncio.wait([self._sweeping])
+        if "_store" in vars(self):  # It was used.
+            # The library's threads touch Python once more after an answer of theirs; if the
+            # interpreter is gone by then, the process aborts (PyO3/pyo3-async-runtimes#40).
+            await asyncio.sleep(_LINGER_SECONDS)
+
+    async def put(self, place: str, chunks: AsyncIterator[bytes], media_type: str) -> None:
+        """Store a picture as its bytes come. It is there whole, or not at all.
+
+        What `chunks` raises is raised as it is; so far, nothing of the picture can be seen.
+        """
+        size = 0
+        with _translated("store a picture"):
+            writer = self._writer(place, media_type)
+        async for chunk in chunks:
+            with _translated("store a picture"):
+                await writer.write(chunk)
+            size += len(chunk)
+        # Only this makes it visible: a writer that is let go of leaves no picture.
+        with _translated("store a picture"):
+            await writer.close()
+        if self._sweeper:
+            self._sweeper.added(size)
+
+    async def head(self, place: str) -> int | None:
+        """Give a picture's size in bytes; None when it is not there."""
+        with _translated("find a picture"):
+            try:
+                return (await self._store.head_async(place))["size"]
+            except FileNotFoundError:
+                return None
+
+    async def get_range(self, place: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """Give the bytes from `start` to before `end`, in pieces.
+
+        Each piece is asked for once the one before has gone: a slow reader holds no connection.
+        """
+        for at in range(start, end, _PIECE):
+            with _translated("read a picture"):
+                piece = await self._store.get_range_async(
+                    place, start=at, end=min(at + _PIECE, end)
+                )
+            yield bytes(piece)
+
+    async def delete(self, place: str) -> None:
+        """Give a picture up; one that is not there is no failure."""
+        with _translated("delete a picture"), contextlib.suppress(FileNotFoundError):
+            await self._store.delete_async(place)
+
+    def _writer(self, place: str, media_type: str) -> AsyncWritableFile:
+        from obstore import open_writer_async  # noqa: PLC0415 - see the module
+
+        return open_writer_async(
+            self._store,
+            place,
+            # A folder cannot keep attributes; the type is in the name as well.
+            attributes=None if self._sweeper else {"Content-Type": media_type},
+            buffer_size=_PART,
+            max_concurrency=_PARTS_AT_ONCE,
+        )
+
+    @cached_property
+    def _store(self) -> ObjectStore:
+        from obstore.store import LocalStore, from_url  # noqa: PLC0415 - see the module
+
+        if self._sweeper:
+            _make_private(self._sweeper.folder)
+            return LocalStore(self._sweeper.folder)
+        more: dict[str, Any] = {}
+        endpoint = self._settings.s3_endpoint
+        if endpoint and self._settings.store.startswith("s3:"):
+            more = {"endpoint": endpoint}
+        return from_url(
+            self._settings.store,
+            # Unencrypted only where the operator wrote so.
+            client_options={"allow_http": endpoint.startswith("http:")},
+            retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_FOR},
+            **more,
+        )
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for its owner's eyes only."""
+    for missing in reversed([it for it in (folder, *folder.parents) if not it.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    """Turn the store's failures into ours; the reason is for the operator's log only."""
+    try:
+        from obstore.exceptions import BaseError  # noqa: PLC0415 - see the module
+    except ImportError as error:
+        _LOG.error("The blob store needs the package obstore: pip install obstore")  # noqa: TRY400 - no traceback needed
+        raise BlobStoreFailed(
+            "The blob store cannot be used; the gateway's log says why."
+        ) from error
+    try:
+        yield
+    except (BaseError, OSError, ValueError, NotImplementedError) as error:
+        # The first line: below it and in <> the library quotes what the store answered.
+        reason = re.split(r"[\n<]", str(error), maxsplit=1)[0]
+        _LOG.error("could not %s: %s: %s", doing, type(error).__name__, reason)  # noqa: TRY400 - the same
+        raise BlobStoreFailed(
+            f"The blob store could not {doing}; the gateway's log says why."
+        ) from error

@@ -1,0 +1,100 @@
+"""Keeps a folder of blobs within its lifetime and its bound; a bucket has lifecycle rules."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from proxy.blobs.signing import NAME, OWNER
+
+_LOG = logging.getLogger("easel")
+
+_EVERY_SECONDS = 300.0
+_GRACE_SECONDS = 600.0
+"""How long a blob outlives its URL: an answer that has begun may still be read to its end."""
+_LOW_WATER = 0.9
+"""How full the folder is left once it was too full, so that not each picture costs a sweep."""
+
+# Also what an upload that broke off has left: the store writes to NAME#1 and renames.
+_OURS = re.compile(rf"{OWNER.pattern}/{NAME.pattern}(#\d+)?")
+
+
+class Sweeper:
+    """Deletes what is too old, and the oldest once more than `limit` bytes are held.
+
+    Nothing in the folder is touched that does not have a blob's name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        lifetime: float,
+        limit: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.folder = folder
+        self.held = 0
+        self._lifetime = lifetime + _GRACE_SECONDS
+        self._limit = limit
+        self._clock = clock
+        self._full = asyncio.Event()
+
+    def added(self, size: int) -> None:
+        """Count a new blob; the one that is too much starts a sweep."""
+        self.held += size
+        if self.held > self._limit:
+            self._full.set()
+
+    async def run(self) -> None:
+        """Sweep now, every few minutes, and whenever the folder is full."""
+        while True:
+            self._full.clear()
+            # What comes during the sweep is counted on top of what the sweep finds.
+            self.held = 0
+            try:
+                found = await asyncio.to_thread(self.sweep)
+                self.held += found
+            except OSError as error:
+                _LOG.error("could not sweep the blobs' folder: %s", error.strerror)  # noqa: TRY400 - no traceback needed
+            try:
+                async with asyncio.timeout(_EVERY_SECONDS):
+                    await self._full.wait()
+            except TimeoutError:
+                continue
+
+    def sweep(self) -> int:
+        """Delete what has to go; gives the bytes that are left. It blocks: call it in a thread."""
+        dead = self._clock() - self._lifetime
+        held = 0
+        kept = []
+        for written, size, path in sorted(self._found()):
+            if written < dead:
+                path.unlink(missing_ok=True)
+            else:
+                kept.append((size, path))
+                held += size
+        if held <= self._limit:
+            return held
+        for size, path in kept:
+            path.unlink(missing_ok=True)
+            held -= size
+            if held <= self._limit * _LOW_WATER:
+                break
+        return held
+
+    def _found(self) -> Iterator[tuple[float, int, Path]]:
+        """Give time, size and path of each blob."""
+        for path in self.folder.glob("*/*"):
+            if not _OURS.fullmatch(path.relative_to(self.folder).as_posix()):
+                continue
+            try:
+                about = path.lstat()
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(about.st_mode):
+                yield about.st_mtime, about.st_size, path

@@ -1,0 +1,86 @@
+"""A gateway that keeps what it is sent, and pictures to send."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from proxy.app import make_app
+from proxy.blobs.keeping import kept
+from proxy.settings import parse
+from tests.proxy.gateway import OURS, PNG, SETTINGS, Answered, Gateway, served
+
+JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4
+WEBP = b"RIFF\x1a\x00\x00\x00WEBPVP8L" + bytes(64)
+GIF = b"GIF89a" + bytes(64)
+SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
+PICTURES = {
+    "image/png": PNG,
+    "image/jpeg": JPEG,
+    "image/webp": WEBP,
+    "image/gif": GIF,
+    "image/svg+xml": SVG,
+}
+
+Change = Callable[[bytes], AsyncIterator[bytes]]
+
+
+async def in_pieces(picture: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
+    """Give a picture's bytes as a provider would."""
+    for start in range(0, len(picture), size):
+        yield picture[start : start + size]
+
+
+@dataclass
+class Shelf(Gateway):
+    """A gateway on whose shelf a test can put a picture, as the holder of a key."""
+
+    folder: Path = Path()
+    source: Change = field(default=in_pieces)
+
+    async def keep(self, picture: bytes, media_type: str = "", **headers: str) -> Answered:
+        """Store a picture; the answer's body is its URL."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {**OURS, "x-picture-type": media_type, **named}
+        async with self.session.post(f"{self.url}/keep", data=picture, headers=sent) as got:
+            return Answered(got.status, got.headers, await got.read())
+
+    async def kept(self, picture: bytes = PNG, media_type: str = "", **headers: str) -> str:
+        """Store a picture; gives its URL."""
+        got = await self.keep(picture, media_type, **headers)
+        assert got.status == 200
+        return got.body.decode()
+
+    async def get(self, url: str, method: str = "GET", **headers: str) -> Answered:
+        """Fetch a URL as a browser would: without a key."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.request(method, url, headers=named) as got:
+            return Answered(got.status, got.headers, await got.read())
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file of the blobs' folder."""
+        return [path for path in self.folder.rglob("*") if path.is_file()]
+
+
+@asynccontextmanager
+async def shelf(folder: Path, more: str = "", **environ: str) -> AsyncIterator[Shelf]:
+    """Run a gateway whose state lies in a folder, with a route that keeps what it is sent."""
+    settings = parse(f"{SETTINGS}state_dir: {folder / 'state'}\n{more}", environ=environ)
+    log = io.StringIO()
+    app = make_app(settings, log_to=log)
+
+    async def keep(request: web.Request) -> web.Response:
+        chunks = ours.source(await request.read())
+        return web.Response(text=await kept(request, chunks, request.headers["x-picture-type"]))
+
+    app.router.add_post("/keep", keep)
+    async with served(app) as url, aiohttp.ClientSession(auto_decompress=False) as session:
+        ours = Shelf(url, session, app, log, folder / "state" / "blobs")
+        yield ours

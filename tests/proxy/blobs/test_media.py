@@ -1,0 +1,53 @@
+"""What is kept as a picture, and what never is."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.blobs.media import EXTENSIONS, HEAD_BYTES, SVG, media_type_of, with_head
+from tests.proxy.blobs.shelf import PICTURES, in_pieces
+
+NO_PICTURES = [
+    b"",
+    b"<html><svg></svg></html>",
+    b"<!DOCTYPE html><html><svg>",
+    b"<script>alert(1)</script>",
+    b"<svgx>",
+    b"RIFF\x00\x00\x00\x00WAVE",
+    b"GIF88a",
+    b"\x89PNG\r\n",
+    b"%PDF-1.7",
+    b'{"error": "<svg>"}',
+]
+
+
+@pytest.mark.parametrize(("media_type", "picture"), PICTURES.items())
+def test_a_picture_is_known_by_its_bytes_whatever_it_is_declared_to_be(
+    media_type: str, picture: bytes
+) -> None:
+    assert {media_type_of(picture[:HEAD_BYTES], said) for said in EXTENSIONS} == {media_type}
+
+
+@pytest.mark.parametrize("head", NO_PICTURES)
+def test_anything_else_is_no_picture(head: bytes) -> None:
+    assert {media_type_of(head, said) for said in ("", "image/png", "text/html")} == {""}
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"\xef\xbb\xbf", b" \n", b"<!-- by -->", b"<!DOCTYPE svg>"]
+)
+def test_an_svg_may_begin_as_xml_does(before: bytes) -> None:
+    assert media_type_of(before + b'<svg width="1">') == SVG
+
+
+def test_an_svg_behind_a_long_comment_is_one_where_it_is_declared() -> None:
+    assert media_type_of(b"<!-- " + b"x" * HEAD_BYTES, SVG) == SVG
+    assert not media_type_of(b"plain text", SVG)
+
+
+@pytest.mark.parametrize("size", [1, 100, HEAD_BYTES, 5000])
+async def test_looking_at_the_head_takes_nothing_away(size: int) -> None:
+    picture = bytes(range(256)) * 8
+    head, chunks = await with_head(in_pieces(picture, size))
+    assert head == picture[:HEAD_BYTES]
+    assert b"".join([chunk async for chunk in chunks]) == picture

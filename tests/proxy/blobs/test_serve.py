@@ -1,0 +1,174 @@
+"""What a blob's URL answers: to browsers, to those who want a part, and to those who guess."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import orjson
+import pytest
+from yarl import URL
+
+from proxy.keys import LOG
+from tests.proxy.blobs.shelf import PICTURES, SVG, Shelf, shelf
+from tests.proxy.gateway import PNG
+
+PICTURE = PNG + bytes(range(256)) * 40
+SIZE = len(PICTURE)
+
+
+@pytest.fixture
+async def ours(tmp_path: Path) -> AsyncIterator[Shelf]:
+    async with shelf(tmp_path) as it:
+        yield it
+
+
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let time pass."""
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + seconds)
+
+
+@pytest.mark.parametrize("media_type", PICTURES)
+async def test_no_browser_takes_a_picture_for_anything_else(ours: Shelf, media_type: str) -> None:
+    got = await ours.get(await ours.kept(PICTURES[media_type]))
+    shown = "attachment" if media_type == "image/svg+xml" else "inline"
+    assert got.headers["content-type"] == media_type
+    assert got.headers["content-disposition"] == shown
+    assert got.headers["x-content-type-options"] == "nosniff"
+    assert got.headers["content-security-policy"] == "sandbox; default-src 'none'"
+    assert got.headers["cross-origin-resource-policy"] == "cross-origin"
+
+
+async def test_it_may_be_kept_for_the_rest_of_its_life(
+    ours: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = await ours.kept()
+    later(monkeypatch, 600)
+    got = await ours.get(url)
+    private, age, immutable = got.headers["cache-control"].split(", ")
+    assert (private, immutable) == ("private", "immutable")
+    assert 2990 <= int(age.removeprefix("max-age=")) <= 3000
+
+
+@pytest.mark.parametrize("picture", [PICTURE, SVG])
+async def test_head_tells_the_same_without_the_bytes(ours: Shelf, picture: bytes) -> None:
+    url = await ours.kept(picture)
+    whole, head = await ours.get(url), await ours.get(url, "HEAD", range="bytes=0-1")
+    own = {"date", "x-portkey-trace-id", "cache-control"}
+    assert (head.status, head.body) == (200, b"")
+    assert {k: v for k, v in head.headers.items() if k.lower() not in own} == {
+        k: v for k, v in whole.headers.items() if k.lower() not in own
+    }
+    assert int(head.headers["content-length"]) == len(picture)
+
+
+async def test_a_client_that_has_it_is_told_so(ours: Shelf) -> None:
+    url = await ours.kept()
+    etag = (await ours.get(url)).headers["etag"]
+    for named in (etag, f'"x", W/{etag}', "*"):
+        got = await ours.get(url, if_none_match=named)
+        assert (got.status, got.body, got.headers["etag"]) == (304, b"", etag)
+    assert (await ours.get(url, if_none_match='"x"')).status == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "end"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=5-9", 5, 10),
+        ("bytes=100-", 100, SIZE),
+        ("bytes=-7", SIZE - 7, SIZE),
+        (f"bytes=9-{SIZE + 1000}", 9, SIZE),
+        (f"bytes={SIZE - 1}-", SIZE - 1, SIZE),
+        ("bytes=1-999999999999999", 1, SIZE),
+    ],
+)
+async def test_a_part_can_be_had(ours: Shelf, asked: str, start: int, end: int) -> None:
+    got = await ours.get(await ours.kept(PICTURE), range=asked)
+    assert (got.status, got.body) == (206, PICTURE[start:end])
+    assert got.headers["content-range"] == f"bytes {start}-{end - 1}/{SIZE}"
+    assert int(got.headers["content-length"]) == end - start
+    assert got.headers["content-type"] == "image/png"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["bytes=0-1,3-4", "bytes=-", "bytes=5-2", "bytes=a-b", "pixels=0-1", "bytes 0-1", "bytes=-1-2"],
+)
+async def test_a_range_that_says_nothing_is_all_of_it(ours: Shelf, asked: str) -> None:
+    got = await ours.get(await ours.kept(PICTURE), range=asked)
+    assert (got.status, got.body) == (200, PICTURE)
+    assert "content-range" not in got.headers
+
+
+@pytest.mark.parametrize("asked", [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 9}", "bytes=-0"])
+async def test_a_range_that_is_not_there_is_refused(ours: Shelf, asked: str) -> None:
+    got = await ours.get(await ours.kept(PICTURE), range=asked)
+    assert (got.status, got.error["code"]) == (416, "range_not_satisfiable")
+    assert got.headers["content-range"] == f"bytes */{SIZE}"
+
+
+async def test_a_range_counts_only_for_the_picture_it_was_meant_for(ours: Shelf) -> None:
+    url = await ours.kept(PICTURE)
+    etag = (await ours.get(url)).headers["etag"]
+    assert (await ours.get(url, range="bytes=0-3", if_range=etag)).body == PICTURE[:4]
+    for other in ('"x"', f"W/{etag}", "Wed, 21 Oct 2015 07:28:00 GMT"):
+        got = await ours.get(url, range="bytes=0-3", if_range=other)
+        assert (got.status, got.body) == (200, PICTURE)
+
+
+async def test_all_that_was_not_signed_here_gets_the_same_answer(ours: Shelf) -> None:
+    url, other = URL(await ours.kept()), URL(await ours.kept())
+    forged = [
+        url.with_query(None),
+        url.with_query(sig=url.query["sig"]),
+        url.with_query(expires=url.query["expires"]),
+        url.update_query(expires=str(int(url.query["expires"]) + 1)),
+        url.update_query(expires="1"),
+        url.update_query(sig="0" * 80),
+        url.with_path(other.path).with_query(url.query),
+        url.with_path(url.path.replace(".png", ".svg")).with_query(url.query),
+        url.with_path("/v1/images/blobs/..%2F..%2Fblob-signing-key", encoded=True),
+        url.with_path("/v1/images/blobs/x"),
+    ]
+    answers = [await ours.get(str(it)) for it in forged]
+    assert {it.status for it in answers} == {404}
+    assert len({it.body for it in answers}) == 1
+    assert answers[0].body == (await ours.get(f"{ours.url}/nothing/here")).body
+
+
+async def test_a_url_ends_when_it_says(ours: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = await ours.kept()
+    later(monkeypatch, 3601)
+    got = await ours.get(url)
+    assert (got.status, got.error["code"]) == (410, "blob_gone")
+    assert got.headers["cache-control"] == "no-store"
+
+
+async def test_a_blob_that_was_given_up_is_gone(ours: Shelf) -> None:
+    url = await ours.kept()
+    for path in ours.files:
+        path.unlink()
+    got = await ours.get(url)
+    assert (got.status, got.error["code"]) == (410, "blob_gone")
+
+
+async def test_a_store_that_fails_is_told_and_the_reason_is_not(ours: Shelf) -> None:
+    url = await ours.kept()
+    shutil.rmtree(ours.folder)
+    ours.folder.touch()  # noqa: ASYNC240 - nothing else waits
+    got = await ours.get(url)
+    assert (got.status, got.error["code"]) == (502, "blob_store_failed")
+    assert str(ours.folder) not in got.body.decode()
+
+
+async def test_the_access_line_holds_nothing_of_the_url(ours: Shelf) -> None:
+    url = URL(await ours.kept())
+    await ours.get(str(url))
+    ours.app[LOG].flush()
+    line = orjson.loads(ours.log.getvalue().splitlines()[-1])
+    assert (line["path"], line["status"]) == ("/v1/images/blobs/{name}", 200)
+    assert url.query["sig"] not in ours.log.getvalue()

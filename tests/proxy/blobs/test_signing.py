@@ -1,0 +1,105 @@
+"""Links that cannot be guessed, changed or prolonged."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.blobs.signing import Link, Signer
+from proxy.errors import BlobStoreFailed
+
+KEY = "a signing key of at least 32 characters"
+SIGNER = Signer(KEY, "/nowhere")
+LINK = SIGNER.link("web", "image/png", 1_900_000_000)
+
+
+def query_of(link: Link, signer: Signer = SIGNER) -> dict[str, str]:
+    """Take the query of a link's URL apart."""
+    return dict(part.split("=") for part in signer.query(link).split("&"))
+
+
+def test_a_link_opens_as_what_it_was() -> None:
+    assert SIGNER.opened(LINK.name, query_of(LINK)) == LINK
+
+
+def test_no_two_blobs_have_the_same_id() -> None:
+    ids = {SIGNER.link("web", "image/png", 1).id for _ in range(100)}
+    assert len(ids) == 100
+    assert all(re.fullmatch("[0-9a-f]{32}", it) for it in ids)
+
+
+def test_an_owner_is_the_same_for_a_caller_and_does_not_tell_the_name() -> None:
+    again, other = (SIGNER.link(name, "image/gif", 1) for name in ("web", "batch"))
+    elsewhere = Signer(KEY + "!", "/nowhere").link("web", "image/gif", 1)
+    assert LINK.owner == again.owner
+    assert len({LINK.owner, other.owner, elsewhere.owner}) == 3
+    assert LINK.place == f"{LINK.owner}/{LINK.id}.png"
+
+
+@pytest.mark.parametrize("at", range(80))
+def test_no_digit_of_a_signature_can_be_changed(at: int) -> None:
+    query = query_of(LINK)
+    digit = "1" if query["sig"][at] == "0" else "0"
+    query["sig"] = query["sig"][:at] + digit + query["sig"][at + 1 :]
+    assert SIGNER.opened(LINK.name, query) is None
+
+
+def test_nothing_that_is_signed_can_be_changed() -> None:
+    query, other = query_of(LINK), SIGNER.link("web", "image/png", LINK.expires)
+    assert SIGNER.opened(other.name, query) is None
+    assert SIGNER.opened(LINK.name.replace("png", "svg"), query) is None
+    assert SIGNER.opened(LINK.name, {**query, "expires": str(LINK.expires + 1)}) is None
+    assert Signer(KEY + "!", "/nowhere").opened(LINK.name, query) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        (LINK.name, {"sig": ""}),
+        (LINK.name, {"expires": ""}),
+        (LINK.name, {"expires": f"0{LINK.expires}"}),
+        (LINK.name, {"expires": f"+{LINK.expires}"}),
+        (LINK.name, {"expires": f"{LINK.expires}.0"}),
+        (LINK.name, {"expires": "٣"}),
+        (LINK.name, {"sig": query_of(LINK)["sig"].upper()}),
+        (LINK.name, {"sig": query_of(LINK)["sig"] + "\n"}),
+        (LINK.name.upper(), {}),
+        (LINK.name + "\n", {}),
+        (LINK.id, {}),
+        ("../" + LINK.name, {}),
+        (LINK.place, {}),
+        ("", {}),
+    ],
+)
+def test_what_has_another_form_is_not_opened(name: str, change: dict[str, str]) -> None:
+    assert SIGNER.opened(name, {**query_of(LINK), **change}) is None
+
+
+@given(st.text(), st.dictionaries(st.sampled_from(["expires", "sig", "x"]), st.text()))
+def test_no_text_makes_it_fail(name: str, query: dict[str, str]) -> None:
+    assert SIGNER.opened(name, query) is None
+
+
+def test_a_key_of_its_own_is_kept_for_its_owners_eyes(tmp_path: Path) -> None:
+    link = Signer("", str(tmp_path)).link("web", "image/png", 1)
+    query = query_of(link, Signer("", str(tmp_path)))
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert Signer("", str(tmp_path)).opened(link.name, query) == link
+    file.unlink()
+    assert Signer("", str(tmp_path)).opened(link.name, query) is None
+
+
+def test_nothing_is_made_before_something_is_signed(tmp_path: Path) -> None:
+    assert Signer("", str(tmp_path)).opened("x.png", {}) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_hold_a_key_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BlobStoreFailed, match=r"blobs\.signing_key"):
+        Signer("", str(tmp_path / "file")).link("web", "image/png", 1)

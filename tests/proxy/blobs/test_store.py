@@ -1,0 +1,191 @@
+"""A folder and a bucket, of a real S3-compatible server, keep the same promises."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.blobs.store import Blobs
+from proxy.errors import BlobStoreFailed
+from proxy.settings import parse
+from tests.object_store import ACCESS_KEY, BUCKET, object_store
+from tests.proxy.blobs.shelf import in_pieces
+
+MB = 1024 * 1024
+OWNER = "0123456789abcdef"
+PLACE = f"{OWNER}/{1:032x}.png"
+SMALL = bytes(range(256)) * 4
+LARGE = b"".join(bytes([number]) * MB for number in range(12))
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with object_store(tmp_path_factory.mktemp("s3")) as url:
+        yield url
+
+
+@pytest.fixture(params=["folder", "bucket"])
+async def blobs(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Blobs]:
+    text = f"state_dir: {tmp_path}"
+    if request.param == "bucket":
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
+        url = request.getfixturevalue("endpoint")
+        store = f"s3://{BUCKET}/{tmp_path.name.replace('[', '-').strip(']')}"
+        text = f"blobs: {{store: '{store}', s3_endpoint: '{url}'}}"
+    async with Blobs(parse(text, environ={})) as ours:
+        yield ours
+
+
+async def read(blobs: Blobs, start: int, end: int) -> bytes:
+    return b"".join([piece async for piece in blobs.get_range(PLACE, start, end)])
+
+
+@pytest.mark.parametrize("picture", [SMALL, LARGE], ids=["small", "large"])
+async def test_what_is_put_can_be_read_whole_and_in_part(blobs: Blobs, picture: bytes) -> None:
+    size = len(picture)
+    await blobs.put(PLACE, in_pieces(picture, 300_000), "image/png")
+    assert await blobs.head(PLACE) == size
+    assert await read(blobs, 0, size) == picture
+    assert await read(blobs, 1, 2) == picture[1:2]
+    assert await read(blobs, size // 2, size) == picture[size // 2 :]
+
+
+async def test_pieces_are_no_larger_than_they_need_be(blobs: Blobs) -> None:
+    await blobs.put(PLACE, in_pieces(LARGE, MB), "image/png")
+    assert [len(it) async for it in blobs.get_range(PLACE, 0, 2 * MB + 1)] == [MB, MB, 1]
+
+
+async def test_what_is_deleted_is_gone_and_can_be_deleted_again(blobs: Blobs) -> None:
+    await blobs.put(PLACE, in_pieces(SMALL), "image/png")
+    for _ in range(2):
+        await blobs.delete(PLACE)
+        assert await blobs.head(PLACE) is None
+
+
+async def test_reading_what_is_not_there_fails(blobs: Blobs) -> None:
+    with pytest.raises(BlobStoreFailed):
+        await read(blobs, 0, 10)
+
+
+async def cut_short(picture: bytes) -> AsyncIterator[bytes]:
+    async for chunk in in_pieces(picture, MB):
+        yield chunk
+    raise ConnectionResetError("the provider is gone")
+
+
+@pytest.mark.parametrize("picture", [SMALL, LARGE], ids=["small", "large"])
+async def test_a_picture_that_is_cut_is_never_there(blobs: Blobs, picture: bytes) -> None:
+    with pytest.raises(ConnectionResetError, match="the provider is gone"):
+        await blobs.put(PLACE, cut_short(picture), "image/png")
+    assert await blobs.head(PLACE) is None
+
+
+async def test_a_put_that_is_called_off_leaves_nothing(blobs: Blobs) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        async for chunk in in_pieces(LARGE, MB):
+            yield chunk
+        await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await blobs.put(PLACE, endless(), "image/png")
+    assert await blobs.head(PLACE) is None
+
+
+async def test_many_at_once_do_not_mix(blobs: Blobs) -> None:
+    names = [f"{OWNER}/{number:032x}.png" for number in range(20)]
+    pictures = {name: bytes([at]) * 50_000 for at, name in enumerate(names)}
+    puts = [blobs.put(name, in_pieces(it, 9000), "image/png") for name, it in pictures.items()]
+    await asyncio.gather(*puts)
+    for name, picture in pictures.items():
+        assert b"".join([it async for it in blobs.get_range(name, 0, 50_000)]) == picture
+
+
+async def test_a_folder_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
+    text = f"state_dir: {tmp_path}/deep/state"
+    async with Blobs(parse(text, environ={})) as blobs:
+        await blobs.put(PLACE, in_pieces(SMALL), "image/png")
+    made = [tmp_path / it for it in ("deep", "deep/state", "deep/state/blobs")]
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o700] * 3
+    assert (made[-1] / PLACE).read_bytes() == SMALL
+
+
+async def test_a_folder_that_cannot_be_used_is_told_without_its_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    text = f"blobs: {{store: '{tmp_path}/file/blobs'}}"
+    async with Blobs(parse(text, environ={})) as blobs:
+        with caplog.at_level(logging.ERROR), pytest.raises(BlobStoreFailed) as caught:
+            await blobs.put(PLACE, in_pieces(SMALL), "image/png")
+    assert (caught.value.status, caught.value.code) == (502, "blob_store_failed")
+    assert str(tmp_path) not in caught.value.message
+    assert "could not store a picture: NotADirectoryError" in caplog.text
+
+
+def _bucket(more: str) -> Blobs:
+    return Blobs(parse(f"blobs: {{store: 's3://{BUCKET}', {more}}}", environ={}))
+
+
+async def test_a_bucket_that_refuses_us_is_told_and_our_key_is_not(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sekret")
+    async with _bucket(f"s3_endpoint: '{endpoint}'") as blobs:
+        with caplog.at_level(logging.ERROR), pytest.raises(BlobStoreFailed):
+            await blobs.put(PLACE, in_pieces(SMALL), "image/png")
+    assert "403" in caplog.text
+    assert "sekret" not in caplog.text
+    assert ACCESS_KEY not in caplog.text
+
+
+async def test_nothing_goes_unencrypted_unless_the_settings_say_so(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
+    async with _bucket("") as blobs:
+        with pytest.raises(BlobStoreFailed):
+            await blobs.head(PLACE)
+
+
+async def test_a_missing_package_is_named_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.exceptions", None)
+    async with Blobs(parse(f"state_dir: {tmp_path}", environ={})) as blobs:
+        with caplog.at_level(logging.ERROR), pytest.raises(BlobStoreFailed):
+            await blobs.put(PLACE, in_pieces(SMALL), "image/png")
+    assert "pip install obstore" in caplog.text
+
+
+def test_the_library_is_imported_with_the_first_picture_only() -> None:
+    code = "import proxy.app, proxy.serving, sys; sys.exit('obstore' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603 - our own command
+
+
+def test_a_process_ends_well_right_after_its_last_picture(tmp_path: Path) -> None:
+    code = (
+        "import asyncio\n"
+        "from proxy.blobs.store import Blobs\n"
+        "from proxy.settings import parse\n"
+        "async def main():\n"
+        f"    async with Blobs(parse('state_dir: {tmp_path}', environ={{}})) as blobs:\n"
+        "        async def chunks():\n"
+        "            yield b'x' * 1000\n"
+        f"        await blobs.put('{PLACE}', chunks(), 'image/png')\n"
+        "asyncio.run(main())\n"
+    )
+    ends = [subprocess.run([sys.executable, "-c", code], check=False) for _ in range(5)]  # noqa: S603 - our own command
+    assert [it.returncode for it in ends] == [0] * 5

@@ -1,0 +1,121 @@
+"""A folder that stays within its lifetime and its bound, and loses nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from proxy.blobs.sweeping import Sweeper
+
+OWNER = "0123456789abcdef"
+NOW = 1_900_000_000.0
+GRACE = 600
+
+
+def sweeper(folder: Path, limit: int = 10_000) -> Sweeper:
+    return Sweeper(folder, 3600, limit, clock=lambda: NOW)
+
+
+def put(folder: Path, name: str, *, age: float = 0, size: int = 100) -> Path:
+    """Write a file of an age."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(size))
+    os.utime(path, (NOW - age, NOW - age))
+    return path
+
+
+def blob(folder: Path, number: int, **about: float) -> Path:
+    size = int(about.get("size", 100))
+    return put(folder, f"{OWNER}/{number:032x}.png", age=about.get("age", 0), size=size)
+
+
+def test_a_blob_goes_when_its_time_is_over_and_answers_have_ended(tmp_path: Path) -> None:
+    old = blob(tmp_path, 1, age=3600 + GRACE + 1)
+    young = blob(tmp_path, 2, age=3600 + GRACE - 1)
+    assert sweeper(tmp_path).sweep() == 100
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_the_oldest_go_when_there_are_too_many_bytes(tmp_path: Path) -> None:
+    blobs = [blob(tmp_path, number, age=number, size=1000) for number in range(12)]
+    assert sweeper(tmp_path, limit=10_000).sweep() == 9000
+    assert [path.exists() for path in blobs] == [True] * 9 + [False] * 3
+
+
+def test_nothing_goes_while_there_is_room(tmp_path: Path) -> None:
+    blobs = [blob(tmp_path, number, size=1000) for number in range(10)]
+    assert sweeper(tmp_path, limit=10_000).sweep() == 10_000
+    assert all(path.exists() for path in blobs)
+
+
+def test_what_an_upload_left_behind_goes_too(tmp_path: Path) -> None:
+    left = put(tmp_path, f"{OWNER}/{1:032x}.png#1", age=10_000)
+    sweeper(tmp_path).sweep()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "notes.txt",
+        "blob-signing-key",
+        f"{OWNER}/notes.txt",
+        f"{OWNER}/{1:032x}.txt",
+        f"{OWNER}/{1:031x}.png",
+        f"holiday/{1:032x}.png",
+        f"{OWNER}/deeper/{1:032x}.png",
+        f"{OWNER}/{1:032x}.png/file",
+    ],
+)
+def test_what_is_no_blob_is_left_alone(tmp_path: Path, name: str) -> None:
+    mine = put(tmp_path, name, age=1e6, size=20_000)
+    assert sweeper(tmp_path).sweep() == 0
+    assert mine.exists()
+
+
+def test_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert sweeper(tmp_path / "none").sweep() == 0
+
+
+async def until_gone(path: Path) -> bool:
+    async with asyncio.timeout(10):
+        while path.exists():  # noqa: ASYNC110, ASYNC240 - a file tells nobody that it has gone
+            await asyncio.sleep(0.01)
+    return True
+
+
+async def test_it_sweeps_at_once_and_again_when_a_blob_is_too_much(tmp_path: Path) -> None:
+    ours = sweeper(tmp_path, limit=10_000)
+    first = blob(tmp_path, 1, age=10_000)
+    running = asyncio.create_task(ours.run())
+    assert await until_gone(first)
+    old, new = blob(tmp_path, 2, size=9000, age=5), blob(tmp_path, 3, size=9000)
+    ours.added(9000)
+    ours.added(9000)
+    assert await until_gone(old)
+    assert new.exists()
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_a_folder_that_cannot_be_read_does_not_end_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Sweeper):
+        def sweep(self) -> int:
+            raise PermissionError(13, "Permission denied")
+
+    running = asyncio.create_task(Broken(tmp_path, 3600, 10_000).run())
+    with caplog.at_level(logging.ERROR):
+        await asyncio.sleep(0.1)
+    assert not running.done()
+    assert [it.getMessage() for it in caplog.records] == [
+        "could not sweep the blobs' folder: Permission denied"
+    ]
+    running.cancel()
+    await asyncio.wait([running])
