@@ -207,7 +207,8 @@ class Line:
         return f"{self.verb} {asked}>{self.outcome}" if self.outcome else f"{self.verb} {asked}"
 
 
-RECEIPT_LIMIT = 2048
+RECEIPT_LIMIT, RECORD_LIMIT = 2048, 16_384
+"""Bytes of a receipt in a header, and in the record of a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +222,14 @@ class Receipt:
         return replace(self, lines=self.lines + lines)
 
     def __str__(self) -> str:
-        """Write the lines with commas between, at most `RECEIPT_LIMIT` bytes of ASCII."""
+        """Write it for a header."""
+        return self.written(RECEIPT_LIMIT)
+
+    def written(self, limit: int) -> str:
+        """Write the lines with commas between, at most `limit` bytes of ASCII."""
         written = ""
         for count, line in enumerate(map(str, self.lines)):
-            if len(written) + len(line) > RECEIPT_LIMIT - 20:
+            if len(written) + len(line) > limit - 20:
                 return f"{written}, {len(self.lines) - count} more"
             written = f"{written}, {line}" if written else line
         return written

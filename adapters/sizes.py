@@ -151,10 +151,10 @@ def pixels(  # noqa: PLR0913 - these are the ways in which providers bound a siz
         made = {joined: f"{w}{cross}{h}"} if joined else {width: w, height: h}
         return made if (w, h) == (asked_width, asked_height) else Nearest(made)
 
-    area = f", {least or 0:,} to {most:,} pixels in all" if most else ""
-    area = area or (f", at least {least:,} pixels in all" if least else "")
+    side = f"each side {_span(low, high if high < _UNBOUNDED else None)}"
     by = f" in steps of {step}" if step > 1 else ""
-    return Converter(f"pixels, each side {low} to {high}{by}{area}, the ratio kept", convert)
+    area = f", {_span(least, most)} pixels in all" if least or most else ""
+    return Converter(f"pixels, {side}{by}{area}, the ratio kept", convert)
 
 
 def listed(sizes: Iterable[str], *, field: str = "size", cross: str = "x") -> Converter:
@@ -192,8 +192,16 @@ def _to_listed(sizes: Iterable[str], written: Callable[[int, int], Fields]) -> C
     return Converter(f"the nearest of {', '.join(f'{w}x{h}' for w, h in offered)}", convert)
 
 
+_UNBOUNDED = 99_999
+"""The longest side that a client can ask for."""
 _SAME = 0.001
 """How far apart two ratios may be, by `_quotient`, and count as the same."""
+
+
+def _span(low: int | None, high: int | None) -> str:
+    if low and high:
+        return f"{low:,} to {high:,}"
+    return f"at most {high:,}" if high else f"at least {low:,}"
 
 
 def _ratio_of(choice: str) -> float:

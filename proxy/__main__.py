@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from dataclasses import replace
 from ipaddress import ip_address
 from textwrap import fill
@@ -11,11 +11,15 @@ from typing import NoReturn
 
 import click
 import msgspec
+import orjson
 
 import adapters
+from adapters.contract import Adapter
+from adapters.errors import BadParam
+from adapters.params import CONTRACT, Policy
 from proxy import __version__
 from proxy.configs import ConfigError
-from proxy.credentials import named
+from proxy.credentials import credentials_for, named
 from proxy.local_key import local_key, new_key
 from proxy.settings import NAME_FORM, Settings, SettingsError, digest, embedded, is_name, load
 
@@ -113,7 +117,7 @@ def providers(provider: str | None) -> None:
     """
     if provider is None:
         known = map(adapters.adapter, adapters.PROVIDERS)
-        click.echo(_in_columns({it.id: f"{it.name}: {', '.join(it.models[:3])}" for it in known}))
+        click.echo(_in_columns({it.id: _summary(it) for it in known}))
         return
     try:
         adapter = named(provider)
@@ -125,6 +129,8 @@ def providers(provider: str | None) -> None:
         "name": adapter.name,
         "docs": adapter.docs,
         "models": ", ".join(adapter.models),
+        "sources": f"{adapter.confidence} confidence, read {adapter.read}",
+        "experimental": "yes" if adapter.experimental else "",
         "unconfirmed": adapter.unconfirmed,
     }
     click.echo(_in_columns(facts))
@@ -132,6 +138,93 @@ def providers(provider: str | None) -> None:
         one = adapter.options[0]
         click.echo(f"\nOptions (the header for {one.name} is {one.header}):\n")
         click.echo(_in_columns({option.name: option.about for option in adapter.options}))
+
+
+_OF_OPENAI = [name for name in CONTRACT if name not in ("prompt", "model")]
+_KINDS = {int: click.INT, bool: click.BOOL}
+
+
+def _with_openais_parameters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each of OpenAI's parameters."""
+    for name in reversed(_OF_OPENAI):
+        kind = _KINDS.get(CONTRACT[name].kind, click.STRING)
+        flag = "--" + name.replace("_", "-")
+        about = f"OpenAI's parameter {name}."
+        command = click.option(flag, name, type=kind, metavar="VALUE", help=about)(command)
+    return command
+
+
+@main.command()
+@click.option("--provider", required=True, metavar="ID", help="Whom to ask: `easel providers`.")
+@click.option("--model", metavar="NAME", help="Without it, the provider's recommended one.")
+@click.option("--prompt", default="A lighthouse at dawn", show_default=True, help="What to draw.")
+@_with_openais_parameters
+@click.option(
+    "--param",
+    "own",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A further parameter; VALUE is JSON or a text.",
+)
+@click.option(
+    "--option", "options", multiple=True, metavar="NAME=VALUE", help="A provider's option."
+)
+@click.option(
+    "--unsupported",
+    default="adapt",
+    show_default=True,
+    type=click.Choice([policy.value for policy in Policy]),
+    help="What becomes of what the provider cannot express.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as a dry run answers.")
+def explain(  # noqa: PLR0913 - one for each option
+    *,
+    provider: str,
+    model: str | None,
+    prompt: str,
+    own: tuple[str, ...],
+    options: tuple[str, ...],
+    unsupported: str,
+    as_json: bool,
+    **given: object,
+) -> None:
+    """Show what becomes of a call.
+
+    Prints the request that a provider would be sent, and what became of each parameter. Nothing is
+    sent. For example:
+
+    easel explain --provider stability-ai --size 1792x1024 --quality hd
+    """
+    from proxy.explain import as_text, explained  # noqa: PLC0415 - as in `serve`
+
+    try:
+        adapter = named(provider)
+        named_options = credentials_for(adapter, "", dict(map(_pair, options)), by_operator=True)
+    except ConfigError as error:
+        _fail(error.sentences)
+    params = {name: it for name, it in given.items() if it is not None}
+    params |= {name: _json_or_text(text) for name, text in map(_pair, own)}
+    asked = {"model": model or adapter.models[0], "prompt": prompt, **params}
+    try:
+        told = explained(adapter, asked, named_options.options, Policy(unsupported))
+    except BadParam as error:
+        _fail(error.message)
+    click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2) if as_json else as_text(told))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE")
+    return name, value
+
+
+def _json_or_text(text: str) -> object:
+    try:
+        found: object = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    return found
 
 
 @main.group()
@@ -153,6 +246,11 @@ def keys_new(name: str) -> None:
     click.echo(f"The key, shown this once; give it to the client:\n\n  {key}\n")
     click.echo("For the settings file, which need not hold the key itself:\n")
     click.echo(f"api_keys:\n  {name}:\n    key: sha256:{digest(key).hex()}")
+
+
+def _summary(adapter: Adapter) -> str:
+    mark = " (experimental)" if adapter.experimental else ""
+    return f"{adapter.name}{mark}: {', '.join(adapter.models[:3])}"
 
 
 def _loaded(config: str | None) -> Settings:

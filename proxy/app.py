@@ -17,6 +17,7 @@ from proxy.blobs.store import Blobs
 from proxy.cache.simple import SimpleCache
 from proxy.images.converse import converse
 from proxy.images.generate import generator
+from proxy.images.rehearse import rehearse
 from proxy.keys import (
     BLOBS,
     CACHE,
@@ -28,7 +29,7 @@ from proxy.keys import (
     SIGNER,
     UPSTREAM,
 )
-from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, linked
+from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked
 from proxy.middlewares.observing import stamp
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, LocalStuck
@@ -69,10 +70,13 @@ def make_app(
 
     app.cleanup_ctx.extend((upstream, blobs))
     app.on_response_prepare.append(stamp)
-    generate = linked(IMAGES, generator(linked(ATTEMPT, converse)))
+    attempt_at, rehearse_at = linked(ATTEMPT, converse), linked(REHEARSAL, rehearse)
+    generate = linked(IMAGES, generator(attempt_at, rehearse_at))
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/images/generations", generate)
         app.router.add_get(f"{prefix}/models", endpoints.models)
+        app.router.add_get(f"{prefix}/images/models", endpoints.image_models)
+        app.router.add_get(prefix + "/images/models/{provider}/{model:.+}", endpoints.image_model)
     app.router.add_get(BLOB, blob)
     app.router.add_get("/", endpoints.root)
     app.router.add_get("/healthz", endpoints.healthz)

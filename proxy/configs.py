@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from adapters.params import Policy as Unsupported
 from proxy.conditions import QueryError, Room, Test, compiled
 from proxy.policies import KEYS as POLICY_KEYS
 from proxy.policies import (
@@ -27,6 +28,7 @@ from proxy.policies import (
 )
 
 MAX_TIMEOUT_MS = 3_600_000
+UNSUPPORTED = tuple(policy.value for policy in Unsupported)
 
 
 class ConfigError(Exception):
@@ -80,13 +82,15 @@ class Strategy:
 
     `on_status_codes`: the statuses that fall through, all failures without them.
     `on_refusal`: whether a provider's refusal falls through to the next one, which may be more
-    lax. `conditions` are queries and the number of the target that each leads to; `default` is the
+    lax. `complete`: where a target makes only some of the pictures, the next one makes the others.
+    `conditions` are queries and the number of the target that each leads to; `default` is the
     number of the target that no condition leads to.
     """
 
     mode: str = "single"
     on_status_codes: frozenset[int] | None = None
     on_refusal: bool = False
+    complete: bool = False
     conditions: tuple[tuple[Test, int], ...] = ()
     default: int | None = None
     sticky: StickyPolicy | None = None
@@ -107,6 +111,7 @@ class _Body(msgspec.Struct, frozen=True):
     cache: CachePolicy | None = None
     retry: RetryPolicy | None = None
     cb_config: BreakerPolicy | None = None
+    unsupported: str | None = None
     name: str | None = None
     weight: float | None = None
 
@@ -116,6 +121,8 @@ class _Body(msgspec.Struct, frozen=True):
             raise ValueError(f"`weight` must be 0 to {MAX_WEIGHT}")
         if self.request_timeout is not None and not 1 <= self.request_timeout <= MAX_TIMEOUT_MS:
             raise ValueError(f"`request_timeout` must be 1 to {MAX_TIMEOUT_MS} milliseconds")
+        if self.unsupported is not None and self.unsupported not in UNSUPPORTED:
+            raise ValueError(f"`unsupported` must be one of: {', '.join(UNSUPPORTED)}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -139,6 +146,7 @@ class Config:
     cache: CachePolicy | None = None
     retry: RetryPolicy | None = None
     cb_config: BreakerPolicy | None = None
+    unsupported: str | None = None
     name: str | None = None
     weight: float | None = None
     options: Mapping[str, str] = field(default_factory=dict)
@@ -177,7 +185,7 @@ MERGED = frozenset({"override_params", "default_params"})
 """Keys beside `targets` that are merged with a target's own, key by key; the target's wins."""
 INHERITED = frozenset(
     {"cache", "retry", "cb_config", "request_timeout", "custom_host", "forward_headers"}
-    | {"drop_params"}
+    | {"drop_params", "unsupported"}
 )
 """Keys beside `targets` that a target takes over unless it has its own."""
 SHARED = INHERITED | MERGED | {"name", "weight"}
@@ -292,6 +300,7 @@ class _StrategyBody(Policy, frozen=True):
     mode: str
     on_status_codes: frozenset[int] | None = None
     on_refusal: str = "stop"
+    complete: bool = False
     conditions: list[dict[str, Any]] | None = None
     default: str | None = None
     sticky: StickyPolicy | None = None
@@ -305,6 +314,8 @@ class _StrategyBody(Policy, frozen=True):
         if self.on_refusal not in ("stop", "next"):
             raise ValueError("`on_refusal` must be one of: stop, next")
         check_statuses("on_status_codes", self.on_status_codes)
+        if self.complete and self.mode != "fallback":
+            raise ValueError("`complete` needs the mode fallback")
 
 
 STRATEGY_KEYS = frozenset(_StrategyBody.__struct_fields__)
@@ -334,6 +345,7 @@ def read_strategy(
         mode=body.mode,
         on_status_codes=body.on_status_codes,
         on_refusal=body.on_refusal == "next",
+        complete=body.complete,
         conditions=conditions,
         default=default,
         sticky=body.sticky or body.sticky_session,

@@ -26,10 +26,13 @@ def credentials_for(
     api_key: str,
     raw: Mapping[str, str],
     beside: frozenset[str] = configs.KEYS,
+    *,
+    by_operator: bool = False,
 ) -> Credentials:
     """Hold options against what an adapter declares, aliases resolved; raises `ConfigError`.
 
-    `beside` are the other keys that may stand where the options stand, for hints.
+    `beside` are the other keys that may stand where the options stand, for hints. `by_operator`:
+    they stand in a virtual key of the settings.
     """
     names = {name: it for it in adapter.options for name in (it.name, *it.aliases)}
     options: dict[str, str] = {}
@@ -39,6 +42,8 @@ def credentials_for(
         if option is None:
             hint = nearest(key, beside | names.keys())
             faults.add(key, f"is not an option of {adapter.id}{hint}")
+        elif option.operator and not by_operator:
+            faults.add(key, "can only be set in a virtual key of the gateway's settings")
         elif option.name in options:
             faults.add(key, "is given twice, under two names")
         elif not re.fullmatch(option.pattern, value):

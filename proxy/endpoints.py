@@ -5,7 +5,10 @@ from __future__ import annotations
 import orjson
 from aiohttp import web
 
+import adapters
+from adapters.describing import described
 from proxy import __version__
+from proxy.errors import GatewayError
 from proxy.keys import CHOOSER, DRAINING, SETTINGS
 from proxy.middlewares.auth import identified
 
@@ -37,7 +40,10 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def models(request: web.Request) -> web.Response:
-    """GET /v1/models: what can be asked for by model name alone, as `@slug/model`."""
+    """GET /v1/models: what can be asked for by model name alone, as `@slug/model`.
+
+    What a server of the operator's own has, behind a custom host, is not known here.
+    """
     entries = [
         {
             "id": f"@{slug}/{model}",
@@ -46,7 +52,42 @@ async def models(request: web.Request) -> web.Response:
             "owned_by": virtual_key.adapter.id,
         }
         for slug, virtual_key in sorted(request.app[SETTINGS].virtual_keys.items())
+        if not virtual_key.custom_host
         for model in virtual_key.adapter.models
+    ]
+    return _json({"object": "list", "data": entries})
+
+
+async def image_model(request: web.Request) -> web.Response:
+    """GET /v1/images/models/{provider}/{model}: what each parameter may be, and what becomes of it.
+
+    The provider is an id, or a virtual key as `@slug`.
+    """
+    name, model = request.match_info["provider"], request.match_info["model"]
+    if name.startswith("@"):
+        virtual_key = request.app[SETTINGS].virtual_keys.get(name[1:])
+        adapter = virtual_key.adapter if virtual_key else None
+    else:
+        adapter = adapters.adapter(name) if name in adapters.NAMES else None
+    if adapter is None:
+        raise GatewayError(
+            "There is no provider of that name. GET /v1/images/models lists them.",
+            status=404,
+            type="invalid_request_error",
+            code="unknown_provider",
+            param="provider",
+        )
+    return _json(described(adapter, model))
+
+
+async def image_models(request: web.Request) -> web.Response:
+    """GET /v1/images/models: every provider, with the models of it that are known by name."""
+    del request
+    known = map(adapters.adapter, adapters.PROVIDERS)
+    entries = [
+        {"id": f"{it.id}/{model}", "object": "image_model", "provider": it.id, "model": model}
+        for it in known
+        for model in it.models
     ]
     return _json({"object": "list", "data": entries})
 

@@ -13,6 +13,7 @@ from adapters.params import Policy
 from proxy.errors import BadRequest
 
 _TRUE, _FALSE = ("true",), ("false", "")
+_POLICIES = tuple(policy.value for policy in Policy)
 _TRACE_LIMIT = 512
 DEPTH_LIMIT = 32
 """Levels of nesting in a client's JSON."""
@@ -106,13 +107,15 @@ def read_flag(headers: Mapping[str, str], name: str) -> bool:
     raise BadRequest(f"{name} must be true or false.", code="invalid_header", param=name)
 
 
-def read_policy(headers: Mapping[str, str]) -> Policy:
+def read_policy(headers: Mapping[str, str]) -> Policy | None:
     """Read `x-easel-unsupported`: what becomes of a parameter that a provider cannot express."""
-    text = headers.get("x-easel-unsupported", "adapt").strip().lower()
-    if text in ("adapt", "strict"):
+    text = headers.get("x-easel-unsupported", "").strip().lower()
+    if not text:
+        return None
+    if text in _POLICIES:
         return Policy(text)
     raise BadRequest(
-        "x-easel-unsupported must be adapt or strict.",
+        f"x-easel-unsupported must be one of {', '.join(_POLICIES)}.",
         code="invalid_header",
         param="x-easel-unsupported",
     )

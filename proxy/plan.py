@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.contract import Adapter, Credentials, ImageCall
+from adapters.contract import Adapter, Credentials, Image, ImageCall
 from adapters.params import Policy, Receipt
 from proxy.configs import Strategy
 from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy
@@ -40,6 +41,7 @@ class Target:
     cache: CachePolicy | None = None
     retry: RetryPolicy | None = None
     breaker: BreakerPolicy | None = None
+    policy: Policy = Policy.ADAPT
     index: str = "config"
     slug: str = ""
 
@@ -80,7 +82,7 @@ class Plan:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     cache_namespace: str = ""
     force_refresh: bool = False
-    policy: Policy = Policy.ADAPT
+    dry_run: bool = False
     caller: str = ""
 
 
@@ -128,7 +130,11 @@ class Tries:
 
 @dataclass(slots=True, repr=False)
 class Attempt:
-    """One try at one target, and what is known of it so far."""
+    """One try at one target, and what is known of it so far.
+
+    `made` are the pictures that earlier targets made, and this one was asked for the others.
+    `fills`: what this one fails to make, another target will be asked for.
+    """
 
     target: Target
     params: dict[str, Any]
@@ -138,3 +144,10 @@ class Attempt:
     cache_status: str = "DISABLED"
     tries: Tries = field(default_factory=Tries)
     recording: Recording | None = None
+    made: tuple[tuple[Image, Target], ...] = ()
+    fills: bool = False
+    urls_good_for: float = math.inf
+
+    def urls_live(self, seconds: float) -> None:
+        """Note that the answer holds a URL that stays good for `seconds`."""
+        self.urls_good_for = min(self.urls_good_for, seconds)

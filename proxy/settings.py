@@ -16,10 +16,11 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import msgspec
+import yaml
 
 import adapters
 from adapters.contract import Adapter, Credentials
-from proxy import configs
+from proxy import configs, prices
 from proxy.configs import Config, Faults, explained, nearest
 from proxy.credentials import (
     NOT_SENDABLE,
@@ -29,18 +30,15 @@ from proxy.credentials import (
     named,
     sendable,
 )
+from proxy.sections import SECTIONS, Blobs, Cache, Images, Limits, Log, Section, Server, Timeouts
 from proxy.yaml_source import Path, Problem, Source
 
-_MB = 1024 * 1024
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 NAME_FORM = "at most 128 letters, digits, '.', '_' and '-', a letter or digit first"
 """What `is_name` asks of the name of an API key, a virtual key or a config."""
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _MIN_KEY = 16
-_MIN_SIGNING_KEY = 32
-_BASE_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
-_BUCKET = re.compile(r"(s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._/-]*)?")
 _TRUSTED = "TRUSTED_CUSTOM_HOSTS"
 
 _NOT_A_HOST = "must be a host name, an address or *.domain, without scheme, port or path"
@@ -52,105 +50,6 @@ class SettingsError(Exception):
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
-
-
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A section of the file whose keys are all numbers or words of ours."""
-
-
-class Server(_Section, frozen=True):
-    """Where the gateway listens, by what URL clients reach it, and how it stops."""
-
-    host: str = "127.0.0.1"
-    port: int = 8787
-    public_url: str = ""
-    shutdown_seconds: float = 180.0
-
-    def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
-        _within("port", self.port, 0, 65_535)
-        _is_base_url("public_url", self.public_url)
-        _within("shutdown_seconds", self.shutdown_seconds, 0, 3600)
-
-
-class Limits(_Section, frozen=True):
-    """The most that a stranger can make the gateway hold, in bytes; and do, in `attempts`."""
-
-    body_bytes: int = 32 * _MB
-    header_bytes: int = 40 * 1024
-    reply_bytes: int = 256 * _MB
-    picture_bytes: int = 64 * _MB
-    attempts: int = 30
-
-    def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
-        _within("attempts", self.attempts, 1, 1000)
-        for name in (name for name in self.__struct_fields__ if name.endswith("_bytes")):
-            _within(name, getattr(self, name), 1024, 4096 * _MB)
-
-
-class Timeouts(_Section, frozen=True):
-    """Seconds: to connect, between two pieces of a reply, and for one picture in all."""
-
-    connect: float = 10.0
-    idle: float = 300.0
-    total: float = 900.0
-
-    def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
-        for name in self.__struct_fields__:
-            _within(name, getattr(self, name), 0.01, 86_400)
-
-
-class Cache(_Section, frozen=True):
-    """Room for kept answers, in bytes of memory: in all, and for one answer."""
-
-    memory_bytes: int = 256 * _MB
-    answer_bytes: int = 32 * _MB
-
-    def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
-        _within("memory_bytes", self.memory_bytes, 0, 1024 * 1024 * _MB)
-        _within("answer_bytes", self.answer_bytes, 0, 4096 * _MB)
-
-
-class Blobs(_Section, frozen=True):
-    """Where pictures are kept whose URLs are asked for, for how long, and who signs the URLs.
-
-    `store` is a folder, by default `blobs` in the state folder, or the URL of a bucket.
-    """
-
-    store: str = ""
-    lifetime_seconds: int = 3600
-    disk_bytes: int = 10 * 1024 * _MB
-    persist_urls: bool = False
-    signing_key: str = ""
-    s3_endpoint: str = ""
-
-    def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
-        if "://" in self.store and not _BUCKET.fullmatch(self.store):
-            raise ValueError("`store` must be a folder, or s3://, gs:// or az://bucket/prefix")
-        _within("lifetime_seconds", self.lifetime_seconds, 60, 31_536_000)
-        _within("disk_bytes", self.disk_bytes, _MB, 1024 * 1024 * 1024 * _MB)
-        if self.signing_key and len(self.signing_key) < _MIN_SIGNING_KEY:
-            raise ValueError(f"`signing_key` must be at least {_MIN_SIGNING_KEY} characters long")
-        _is_base_url("s3_endpoint", self.s3_endpoint)
-
-    def __repr__(self) -> str:
-        """Leave the signing key out."""
-        return f"Blobs(store={self.store!r})"
-
-
-class Log(_Section, frozen=True):
-    """How the line of each request is written."""
-
-    format: str = "auto"
-
-    def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
-        if self.format not in ("auto", "json", "text", "none"):
-            raise ValueError("`format` must be one of: auto, json, text, none")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -186,6 +85,7 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     cache: Cache = field(default_factory=Cache)
     blobs: Blobs = field(default_factory=Blobs)
+    images: Images = field(default_factory=Images)
     log: Log = field(default_factory=Log)
     api_keys: Mapping[bytes, str] = field(default_factory=dict)
     default_configs: Mapping[str, DefaultConfig] = field(default_factory=dict)
@@ -193,6 +93,7 @@ class Settings:
     configs: Mapping[str, Config] = field(default_factory=dict)
     trusted_custom_hosts: frozenset[str] = frozenset()
     state_dir: str = ".easel"
+    prices: str = ""
 
 
 def embedded(environ: Mapping[str, str] | None = None) -> Settings:
@@ -201,21 +102,13 @@ def embedded(environ: Mapping[str, str] | None = None) -> Settings:
     return parse(f"virtual_keys: {{{demo}: {{provider: {demo}}}}}", environ=environ)
 
 
-SECTIONS: dict[str, type[_Section]] = {
-    "server": Server,
-    "limits": Limits,
-    "timeouts": Timeouts,
-    "cache": Cache,
-    "blobs": Blobs,
-    "log": Log,
-}
-"""The sections whose keys are all numbers or words of ours."""
 KEYS = frozenset(SECTIONS) | {
     "api_keys",
     "virtual_keys",
     "configs",
     "trusted_custom_hosts",
     "state_dir",
+    "prices",
 }
 """Every key at the top of a settings file."""
 API_KEY_KEYS = frozenset({"key", "config", "allow_config_override"})
@@ -258,6 +151,7 @@ def parse(
         configs=reader.configs(virtual_keys),
         trusted_custom_hosts=reader.trusted_hosts(environ.get(_TRUSTED, "")),
         state_dir=reader.text("state_dir", ".easel"),
+        prices=reader.prices(),
     )
     if source.problems:
         raise SettingsError(sorted(source.problems, key=lambda problem: problem.line))
@@ -285,7 +179,7 @@ class _Reader:
     def sections(self) -> dict[str, Any]:
         return {name: self.section(name, kind) for name, kind in SECTIONS.items()}
 
-    def section(self, name: str, kind: type[_Section]) -> _Section:
+    def section(self, name: str, kind: type[Section]) -> Section:
         """Read a section; whatever is wrong in it is left at its default after being noted."""
         raw = self.value(name, {})
         if not isinstance(raw, dict):
@@ -309,6 +203,17 @@ class _Reader:
             return value
         self.wrong((name,), "must be a text that is not empty")
         return default
+
+    def prices(self) -> str:
+        """Give the file of prices if one is named, and can be read."""
+        if self.value("prices", None) is None:
+            return ""
+        file = self.text("prices", "")
+        try:
+            prices.loaded(file)
+        except (OSError, ValueError, yaml.YAMLError):
+            self.wrong(("prices",), "must name a file of prices in YAML that can be read")
+        return file
 
     def entries(self, name: str) -> Iterator[tuple[str, dict[str, Any], Path]]:
         """Walk the named mappings of a section."""
@@ -399,7 +304,7 @@ class _Reader:
             checked_host(host)
         with faults.noted():
             credentials = credentials_for(
-                adapter, texts.get("api_key", ""), raw, beside=VIRTUAL_KEY_KEYS
+                adapter, texts.get("api_key", ""), raw, VIRTUAL_KEY_KEYS, by_operator=True
             )
         self.report(faults, path)
         if not host and (lack := adapter.lacks(credentials)):
@@ -472,11 +377,6 @@ def _steps(path: str) -> Path:
     return tuple(name or int(number) for name, number in found)
 
 
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"`{name}` must be {low} to {high}")
-
-
-def _is_base_url(name: str, value: str) -> None:
-    if value and not _BASE_URL.fullmatch(value):
-        raise ValueError(f"`{name}` must be a URL such as https://host/path")
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"`{name}` must be one of: {', '.join(known)}")

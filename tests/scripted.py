@@ -63,10 +63,14 @@ class ScriptedProvider:
             self.fetched.append(seen)
             return web.Response(body=b64decode(picture))
         self.asked.append(seen)
-        exchange = next(self._script, None)
+        exchange = self._next(seen)
         if exchange is None:
             return web.Response(status=_OUT_OF_SCRIPT)
         return self._reply(exchange)
+
+    def _next(self, seen: Seen) -> Exchange | None:
+        del seen
+        return next(self._script, None)
 
     def _reply(self, exchange: Exchange) -> web.Response:
         reply = exchange.reply
@@ -75,6 +79,49 @@ class ScriptedProvider:
             body = self.here(body.decode()).encode()
         headers = {name: self.here(value) for name, value in reply.wire_headers.items()}
         return web.Response(status=reply.status, headers=headers, body=body)
+
+
+class RepeatingProvider(ScriptedProvider):
+    """Follows its transcript as often as it is asked, and for several conversations at once.
+
+    A request is answered as the one that is most like it; where several are, each in its turn and
+    the last of them from then on.
+    """
+
+    def __init__(self, transcript: Transcript) -> None:
+        super().__init__(transcript)
+        self._turns: dict[int, int] = {}
+
+    def _next(self, seen: Seen) -> Exchange | None:
+        like = [it for it in self.transcript.exchanges if _line(it) == seen.line]
+        best = max((_likeness(it, seen) for it in like), default=0.0)
+        group = [it for it in like if _likeness(it, seen) == best]
+        if not group:
+            return None
+        turn = self._turns.get(id(group[0]), 0)
+        self._turns[id(group[0])] = turn + 1
+        return group[min(turn, len(group) - 1)]
+
+
+def _line(exchange: Exchange) -> str:
+    return f"{exchange.request.method} {exchange.request.url}"
+
+
+def _likeness(exchange: Exchange, seen: Seen) -> float:
+    """Tell how much of a request's body and headers is as in an exchange, 0 to 1."""
+    request = exchange.request
+    headers = sum(seen.headers.get(name.lower()) == it for name, it in request.headers.items())
+    return headers + _shared(_keys(request.body), _keys(seen.body))
+
+
+def _keys(body: tuple[Any, ...]) -> set[str]:
+    tree: Any = next((part for part in body if part is not None), {})
+    tree = tree[0] if isinstance(tree, list) and tree else tree
+    return set(tree) if isinstance(tree, dict) else {str(tree)}
+
+
+def _shared(one: set[str], other: set[str]) -> float:
+    return len(one & other) / (len(one | other) or 1)
 
 
 async def _body(request: web.Request) -> tuple[Any, ...]:

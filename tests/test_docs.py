@@ -14,8 +14,9 @@ from proxy import configs
 from proxy.__main__ import main
 from proxy.conditions import OPERATORS
 from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy
+from proxy.sections import SECTIONS
 from proxy.settings import KEYS as SETTINGS
-from proxy.settings import SECTIONS, VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
+from proxy.settings import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import time
 from collections.abc import Callable
@@ -64,7 +65,7 @@ def key_of(caller: str, plan: Plan, target: Target, params: dict[str, Any], path
     """
     said = [
         *(caller, target.fingerprint, target.adapter.id, target.base_url, path),
-        *(plan.policy.value, plan.cache_namespace),
+        *(target.policy.value, plan.cache_namespace),
         *(_canonical(plan.metadata), _canonical(params)),
     ]
     # Each part with its length before it: no part can run over into the next.
@@ -80,10 +81,13 @@ def _canonical(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
-def keepable(recording: Recording, target: Target, receipt: str) -> Kept | None:
+def keepable(
+    recording: Recording, target: Target, receipt: str, urls_good_for: float = math.inf
+) -> Kept | None:
     """Give what may be kept of a recording: a whole 200 with a picture in it, else None.
 
-    An answer that holds a provider's URL is not kept past the life of that URL.
+    An answer that holds a URL is not kept past its life: `urls_good_for` seconds if that is known,
+    else as long as the provider's live.
     """
     if not recording.complete or recording.chunks is None or recording.status != _OK:
         return None
@@ -93,7 +97,8 @@ def keepable(recording: Recording, target: Target, receipt: str) -> Kept | None:
     seconds = float(target.cache.max_age)
     if _HTTP_URL.search(body):
         # Half of the URL's life is left to whoever gets the answer last.
-        seconds = min(seconds, target.adapter.url_lifetime / 2)
+        known = urls_good_for if urls_good_for < math.inf else target.adapter.url_lifetime
+        seconds = min(seconds, known / 2)
     if seconds <= 0:
         return None
     return Kept(body, recording.content_type, seconds, target.adapter.id, receipt)

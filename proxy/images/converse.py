@@ -3,68 +3,201 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
-from multidict import CIMultiDict
 
 from adapters.contract import Answer, ImageCall
-from adapters.errors import ImageError, no_picture
+from adapters.errors import ImageError, ProviderError, no_picture
 from adapters.params import Line
 from proxy.errors import BadRequest
-from proxy.images.deliver import deliver, relay
-from proxy.keys import ATTEMPT, UPSTREAM
+from proxy.images.deliver import deliver
+from proxy.images.events import Came, deliver_events
+from proxy.images.relay import relay
+from proxy.keys import ATTEMPT, SETTINGS, UPSTREAM
 from proxy.plan import Attempt
 from proxy.upstream.conversation import Upstream
+
+
+class Incomplete(ProviderError):
+    """Some of the pictures were made, and another target is to make the others."""
+
+    def __init__(self, made: Answer, missing: int) -> None:
+        super().__init__(f"{missing} of the pictures were not made.", code="incomplete")
+        self.made = made
+        self.missing = missing
 
 
 async def converse(request: web.Request) -> web.StreamResponse:
     """Have the attempt's conversations, and answer the client."""
     attempt, upstream = request[ATTEMPT], request.app[UPSTREAM]
+    _within_budget(attempt)
+    streamed = attempt.params.get("stream") is True
+    if streamed and not attempt.target.adapter.openai_shaped:
+        return await deliver_events(request, as_they_come(upstream, attempt))
     if len(attempt.calls) > 1:
-        if len(attempt.calls) > (left := attempt.tries.budget.left):
-            raise BadRequest(
-                f"These pictures take {len(attempt.calls)} requests to the provider, and "
-                f"limits.attempts leaves {left}: ask for fewer.",
-                code="too_many_attempts",
-                param="n",
-            )
-        answer, headers = await _together(upstream, attempt)
-        return await deliver(request, answer, headers)
-    async with upstream.conversation(attempt.target, attempt.calls[0], attempt.tries) as outcome:
+        return await _deliver_all(request, await _together(upstream, attempt))
+    # Pictures of earlier targets are to stand beside those of this one: they cannot be relayed.
+    relayed, call = not attempt.made, attempt.calls[0]
+    async with upstream.conversation(
+        attempt.target, call, attempt.tries, relayed=relayed
+    ) as outcome:
         if outcome.response is not None:
             return await relay(request, outcome.response, outcome.headers, outcome.head)
     # The provider's connection is free again before the client's pace matters.
-    return await deliver(request, outcome.answer or Answer(()), outcome.headers)
+    came: list[Came] = [(outcome.answer or Answer(()), outcome.headers)]
+    if streamed:
+        return await deliver_events(request, _one_by_one(came))
+    return await _deliver_all(request, came)
 
 
-async def _together(upstream: Upstream, attempt: Attempt) -> tuple[Answer, Mapping[str, str]]:
-    """Have several conversations side by side, and merge their pictures in order.
+async def _deliver_all(request: web.Request, came: list[Came]) -> web.StreamResponse:
+    all_or_none = request.app[SETTINGS].images.incomplete == "fail"
+    answer, headers = _merged(request[ATTEMPT], came, all_or_none)
+    return await deliver(request, answer, headers)
 
-    What some of them made is the client's even if others failed: it has been paid for.
-    """
 
-    async def one(call: ImageCall) -> tuple[Answer, CIMultiDict[str]] | ImageError:
+def _within_budget(attempt: Attempt) -> None:
+    if 1 < len(attempt.calls) > (left := attempt.tries.budget.left):
+        raise BadRequest(
+            f"These pictures take {len(attempt.calls)} requests to the provider, and "
+            f"limits.attempts leaves {left}: ask for fewer.",
+            code="too_many_attempts",
+            param="n",
+        )
+
+
+async def _together(upstream: Upstream, attempt: Attempt) -> list[Came]:
+    """Have the conversations side by side, and give what came of each, in order."""
+
+    async def one(call: ImageCall) -> Came:
         try:
             async with upstream.conversation(attempt.target, call, attempt.tries) as outcome:
                 return outcome.answer or Answer(()), outcome.headers
         except ImageError as error:
             return error
 
-    results = await asyncio.gather(*map(one, attempt.calls))
-    made = [result for result in results if not isinstance(result, ImageError)]
-    failed = [result for result in results if isinstance(result, ImageError)]
-    if not made:
-        raise failed[0] if failed else no_picture()
-    if failed:
-        lost = Line("failed", "calls", str(len(failed)), failed[0].code or str(failed[0].status))
-        attempt.receipt = attempt.receipt.plus(lost)
+    return await asyncio.gather(*map(one, attempt.calls))
+
+
+def _merged(
+    attempt: Attempt,
+    came: list[Came],
+    all_or_none: bool,  # noqa: FBT001 - a setting
+) -> tuple[Answer, Mapping[str, str]]:
+    """Merge what came, in order.
+
+    What some conversations made is the client's even if others failed: it has been paid for. It
+    is never fewer pictures in silence: the receipt says so, or the settings make it a failure, or
+    the plan has another target make the others.
+    """
+    failed = [it for it in came if isinstance(it, ImageError)]
+    made = [it for it in came if not isinstance(it, ImageError)]
     images = tuple(image for answer, _ in made for image in answer.images)
-    merged = Answer(
-        images, usage=_summed([answer.usage for answer, _ in made]), extra=made[0][0].extra
+    if not images:
+        raise failed[0] if failed else no_picture()
+    first, headers = made[0]
+    usage = _summed([answer.usage for answer, _ in made])
+    merged = replace(first, images=images, usage=usage, body=first.body if len(came) == 1 else None)
+    missing = sum(call.n for call in attempt.calls) - len(images)
+    if missing <= 0 or attempt.target.adapter.openai_shaped:
+        return merged, headers
+    why = failed[0].code or str(failed[0].status) if failed else "missing"
+    attempt.receipt = attempt.receipt.plus(Line("failed", "pictures", str(missing), why))
+    if attempt.fills:
+        raise Incomplete(merged, missing)
+    if all_or_none:
+        raise failed[0] if failed else fewer(missing)
+    if attempt.recording:
+        # What is not complete is not kept.
+        attempt.recording.chunks = None
+    return merged, headers
+
+
+def fewer(missing: int) -> ProviderError:
+    """Say that a provider made fewer pictures than it was asked for."""
+    return ProviderError(
+        f"The provider made {missing} fewer pictures than asked.", code="incomplete"
     )
-    return merged, made[0][1]
+
+
+async def as_they_come(upstream: Upstream, attempt: Attempt) -> AsyncGenerator[Came, None]:
+    """Have the conversations side by side, and give each answer, or part of one, as it comes."""
+    queue: asyncio.Queue[Came] = asyncio.Queue(maxsize=1)
+
+    async def one(call: ImageCall) -> None:
+        try:
+            async with upstream.conversation(attempt.target, call, attempt.tries) as outcome:
+                if outcome.events:
+                    async for answer in with_usage(outcome.events, call.n):
+                        await queue.put((answer, outcome.headers))
+            if outcome.answer:
+                await queue.put((outcome.answer, outcome.headers))
+        except ImageError as error:
+            await queue.put(error)
+
+    missing, failed = sum(call.n for call in attempt.calls), False
+    async for came in _drained(queue, [asyncio.create_task(one(call)) for call in attempt.calls]):
+        if isinstance(came, ImageError):
+            failed = True
+        else:
+            missing -= _finished(came[0])
+        yield came
+    if missing > 0 and not failed:
+        yield fewer(missing)
+
+
+async def _drained(
+    queue: asyncio.Queue[Came], tasks: list[asyncio.Task[None]]
+) -> AsyncGenerator[Came, None]:
+    """Give what tasks put into a queue, until they have ended; they end with this."""
+    left: set[asyncio.Task[Any]] = set(tasks)
+    coming = asyncio.create_task(queue.get())
+    try:
+        while left or coming.done() or not queue.empty():
+            done, _ = await asyncio.wait({coming, *left}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done & left:
+                left.remove(task)
+                task.result()
+            if coming in done:
+                yield coming.result()
+                coming = asyncio.create_task(queue.get())
+    finally:
+        for task in (coming, *tasks):
+            task.cancel()
+        await asyncio.gather(coming, *tasks, return_exceptions=True)
+
+
+async def with_usage(events: AsyncIterator[Answer], n: int) -> AsyncIterator[Answer]:
+    """Put a count that comes after the last of `n` pictures beside that picture."""
+    held: Answer | None = None
+    finished = 0
+    async for answer in events:
+        finished += _finished(answer)
+        if held and answer.usage and not answer.images:
+            yield replace(held, usage=answer.usage)
+            held = None
+            continue
+        if held:
+            yield held
+            held = None
+        if answer.usage is None and finished >= n:
+            held = answer
+        elif answer.images:
+            yield answer
+    if held:
+        yield held
+
+
+def _finished(answer: Answer) -> int:
+    return sum(image.preview is None for image in answer.images)
+
+
+async def _one_by_one(came: list[Came]) -> AsyncGenerator[Came, None]:
+    for one in came:
+        yield one
 
 
 def _summed(usages: list[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:

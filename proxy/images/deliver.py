@@ -1,141 +1,149 @@
-"""What the client gets: the provider's bytes as they come, or an answer put together here.
+"""What the client gets where the provider's answer is not simply relayed.
 
-`prepare()` is the commit point. Before it a failure can still be explained; after it the
-connection is cut, and nothing is ever written into a body that has begun.
+An answer in OpenAI's shape, each picture in the form that the client asked for, and a line in the
+receipt on what it turned out to be.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from aiohttp import ClientConnectionResetError, ClientResponse, web
+from aiohttp import web
 
 from adapters.contract import Answer, Image
 from adapters.errors import no_picture
-from adapters.params import Line
-from proxy.errors import GatewayError, UpstreamFailed
-from proxy.keys import ATTEMPT, FAILURE, UPSTREAM
-from proxy.plan import Attempt
-from proxy.upstream.download import media_type_of
-from proxy.upstream.faults import translated
+from proxy.blobs.keeping import kept
+from proxy.errors import UpstreamFailed
+from proxy.images.committing import Out, committed
+from proxy.images.sources import Source, lines_of, opened
+from proxy.keys import ATTEMPT, SETTINGS, UPSTREAM
+from proxy.plan import Attempt, Target
 
-CLIENT_GONE = "client_gone"
-"""Why an answer was cut: nobody was left to read it."""
 _JSON = "application/json"
+_SHORT = 256 * 1024
+"""Bytes up to which a body is written in one piece."""
 
-
-async def relay(
-    request: web.Request, provider: ClientResponse, headers: Mapping[str, str], head: bytes = b""
-) -> web.StreamResponse:
-    """Pass a provider's answer on, chunk by chunk, unread; `head` is its beginning, if taken."""
-    recording = request[ATTEMPT].recording
-    response = web.StreamResponse(status=provider.status, headers=headers)
-    if recording:
-        recording.begin(provider.status, provider.content_type, provider.content_length)
-        if "content-encoding" in provider.headers:
-            recording.chunks = None
-    try:
-        await response.prepare(request)
-        chunk = head
-        while chunk or not provider.content.at_eof():
-            if chunk:
-                await response.write(chunk)
-                if recording:
-                    recording.add(chunk)
-            with translated():
-                chunk = await provider.content.readany()
-    except ClientConnectionResetError:
-        return _cut(request, response, CLIENT_GONE)
-    except GatewayError as error:
-        return _cut(request, response, error.code or "cut")
-    if recording:
-        recording.complete = True
-    return response
-
-
-def _cut(request: web.Request, response: web.StreamResponse, why: str) -> web.StreamResponse:
-    """End a body that has begun and cannot be finished: by cutting the connection."""
-    request[FAILURE] = why
-    if request.transport:
-        request.transport.abort()
-    return response
+Part = bytes | Source
+"""A piece of a body: bytes, or a picture whose base64 stands there."""
 
 
 async def deliver(
     request: web.Request, answer: Answer, headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    """Answer in OpenAI's shape, the pictures in the form that the client asked for."""
+    """Answer with the pictures that were made, by earlier targets and by this one."""
     attempt = request[ATTEMPT]
-    if not answer.images:
+    images = (*attempt.made, *((image, attempt.target) for image in answer.images))
+    if not images:
         raise no_picture()
+    async with AsyncExitStack() as stack:
+        entries = [await _entry(request, *image, stack) for image in images]
+        for number, entry in enumerate(entries, 1):
+            if source := entry.source:
+                told = lines_of(number, source.measured, attempt.params, source.length)
+                attempt.receipt = attempt.receipt.plus(*told)
+        untouched = not attempt.made and not any(entry.changed for entry in entries)
+        if answer.body is not None and untouched:
+            return _whole(attempt, answer.body, headers)
+        return await _written(request, _body(answer, entries), headers)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Entry:
+    """An entry of `data`. Without a `url` in `fields` the base64 of `source` stands there.
+
+    `changed`: the provider's own entry was in another form.
+    """
+
+    fields: dict[str, Any]
+    source: Source | None = None
+    changed: bool = True
+
+
+async def _entry(
+    request: web.Request, image: Image, target: Target, stack: AsyncExitStack
+) -> _Entry:
+    """Bring a picture into the form that the client asked for."""
+    attempt, blobs = request[ATTEMPT], request.app[SETTINGS].blobs
     wanted = attempt.params.get("response_format")
-    streamed = attempt.params.get("stream") is True
-    if answer.body is not None and not streamed and _as_wanted(answer, wanted):
-        return _whole(attempt, answer.body, headers)
-    upstream, target = request.app[UPSTREAM], attempt.target
-    images = answer.images
-    if wanted == "b64_json" or streamed:
-        # One after the other: a picture is megabytes, and the first is what a client waits for.
-        images = tuple([await upstream.fetched(target, image) for image in images])
-    entries = await asyncio.to_thread(_entries, images, wanted, streamed)
-    if wanted == "url" and any(entry["url"].startswith("data:") for entry in entries):
-        line = Line("converted", "response_format", "url", "data-url")
-        attempt.receipt = attempt.receipt.plus(line)
-    if streamed:
-        return await _events(request, answer, entries, headers)
-    body = {"created": int(time.time()), **answer.extra, "data": entries}
-    if answer.usage:
-        body["usage"] = answer.usage
-    return _whole(attempt, _written(body), headers)
+    if image.url and wanted != "b64_json" and not blobs.persist_urls:
+        attempt.urls_live(target.adapter.url_lifetime)
+        return _Entry({"url": image.url, **image.extra}, changed=False)
+    source = await opened(request.app[UPSTREAM], target, image, stack)
+    if not (image.url or wanted == "url") or wanted == "b64_json":
+        return _Entry(dict(image.extra), source, changed=not image.b64)
+    if not source.measured.media_type:
+        raise UpstreamFailed("The provider's answer holds no picture.", code="bad_answer")
+    url = await kept(request, source.raw(), source.measured.media_type)
+    attempt.urls_live(blobs.lifetime_seconds)
+    return _Entry({"url": url, **image.extra}, source)
 
 
-def _written(body: dict[str, Any]) -> bytes:
+def _body(answer: Answer, entries: list[_Entry]) -> list[Part]:
+    """Write everything but the pictures."""
+    head = {"created": int(time.time()), **answer.extra}
+    parts: list[Part] = [_dumped(head)[:-1] + b',"data":[']
+    for number, entry in enumerate(entries):
+        comma, written = b"," if number else b"", _dumped(entry.fields)
+        if entry.source is None or "url" in entry.fields:
+            parts.append(comma + written)
+        else:
+            parts += [comma + opened_string(written, "b64_json"), entry.source, b'"}']
+    usage = b',"usage":' + _dumped(dict(answer.usage)) if answer.usage else b""
+    parts.append(b"]" + usage + b"}")
+    return parts
+
+
+def opened_string(written: bytes, name: str) -> bytes:
+    """Take an object in JSON up to where the text of a further, last member begins.
+
+    >>> opened_string(b'{"seed":7}', "b64_json"), opened_string(b"{}", "b64_json")
+    (b'{"seed":7,"b64_json":"', b'{"b64_json":"')
+    """
+    comma = b"" if written == b"{}" else b","
+    return written[:-1] + comma + b'"%b":"' % name.encode()
+
+
+def _dumped(tree: dict[str, Any]) -> bytes:
     try:
-        return orjson.dumps(body)
+        return orjson.dumps(tree)
     except orjson.JSONEncodeError:
         # JSON nested so deeply that it can be read but not written again.
         raise UpstreamFailed("The provider's answer cannot be passed on.") from None
 
 
-def _as_wanted(answer: Answer, wanted: object) -> bool:
-    """Tell whether every picture already has the form that the client asked for."""
-    if wanted == "b64_json":
-        return all(image.b64 for image in answer.images)
-    if wanted == "url":
-        return all(image.url for image in answer.images)
-    return True
+async def pieces_of(parts: list[Part]) -> AsyncIterator[bytes]:
+    """Give a body piece by piece."""
+    for part in parts:
+        if isinstance(part, bytes):
+            yield part
+        else:
+            async for piece in part.text():
+                yield piece
 
 
-def _entries(
-    images: tuple[Image, ...],
-    wanted: object,
-    streamed: bool,  # noqa: FBT001 - a thread's argument
-) -> list[dict[str, Any]]:
-    """Write each picture as an entry of `data`; off the loop, base64 of megabytes takes a while."""
-    if wanted == "url" and not streamed:
-        return [{"url": image.url or _data_url(image), **image.extra} for image in images]
-    return [
-        {"url": image.url, **image.extra}
-        if image.url
-        else {"b64_json": _base64(image), **image.extra}
-        for image in images
-    ]
+async def _written(
+    request: web.Request, parts: list[Part], headers: Mapping[str, str]
+) -> web.StreamResponse:
+    lengths = [len(it) if isinstance(it, bytes) else it.base64_length for it in parts]
+    known = [length for length in lengths if length is not None]
+    length = sum(known) if len(known) == len(lengths) else None
+    if length is not None and length <= _SHORT:
+        return _whole(request[ATTEMPT], b"".join([it async for it in pieces_of(parts)]), headers)
+    response = web.StreamResponse(headers=headers)
+    response.content_type, response.content_length = _JSON, length
+    async with committed(request, response) as out:
+        await _poured(pieces_of(parts), out)
+    return response
 
 
-def _base64(image: Image) -> str:
-    return image.b64 or base64.b64encode(image.data).decode("ascii")
-
-
-def _data_url(image: Image) -> str:
-    text = _base64(image)
-    head = image.data[:512] or base64.b64decode(text[:680] + "=" * (-len(text[:680]) % 4))
-    media_type = image.media_type or media_type_of(head) or "application/octet-stream"
-    return f"data:{media_type};base64,{text}"
+async def _poured(pieces: AsyncIterator[bytes], out: Out) -> None:
+    async for piece in pieces:
+        await out.write(piece)
 
 
 def _whole(attempt: Attempt, body: bytes, headers: Mapping[str, str]) -> web.Response:
@@ -145,34 +153,3 @@ def _whole(attempt: Attempt, body: bytes, headers: Mapping[str, str]) -> web.Res
         attempt.recording.add(body)
         attempt.recording.complete = True
     return web.Response(body=body, content_type=_JSON, headers=headers)
-
-
-async def _events(
-    request: web.Request, answer: Answer, entries: list[dict[str, Any]], headers: Mapping[str, str]
-) -> web.StreamResponse:
-    """Answer a client that asked for events where the provider has none: a finished one each."""
-    response = web.StreamResponse(headers={**headers, "cache-control": "no-cache"})
-    response.content_type = "text/event-stream"
-    asked = request[ATTEMPT].params
-    about: dict[str, Any] = {
-        name: asked.get(name) or "auto" for name in ("size", "quality", "background")
-    }
-    about |= {"created_at": int(time.time()), "output_format": asked.get("output_format") or "png"}
-    about |= {"usage": answer.usage or _NOTHING_COUNTED}
-    kind = "image_generation.completed"
-    events = [_written({"type": kind, **entry, **about}) for entry in entries]
-    try:
-        await response.prepare(request)
-        for event in events:
-            await response.write(b"event: %b\ndata: %b\n\n" % (kind.encode(), event))
-    except ClientConnectionResetError:
-        return _cut(request, response, CLIENT_GONE)
-    return response
-
-
-_NOTHING_COUNTED = {
-    "total_tokens": 0,
-    "input_tokens": 0,
-    "output_tokens": 0,
-    "input_tokens_details": {"text_tokens": 0, "image_tokens": 0},
-}

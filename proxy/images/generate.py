@@ -9,8 +9,13 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from adapters.contract import Answer, Image
 from adapters.errors import ImageError, ProviderError
-from proxy.images.deliver import CLIENT_GONE
+from adapters.params import Line, Receipt
+from proxy.configs import Strategy
+from proxy.images.committing import CLIENT_GONE
+from proxy.images.converse import Incomplete
+from proxy.images.deliver import deliver
 from proxy.images.final_params import final_params
 from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, FAILURE, PLAN, RAW, SETTINGS
 from proxy.plan import Attempt, Branch, Budget, Node, Target, Tries
@@ -22,13 +27,16 @@ _MOST_TOLD = 100
 """Failures that a client is told of: its last ones. What was refused unsent costs no attempt."""
 
 
-def generator(attempt_at: Handler) -> Handler:
-    """Make the handler; `attempt_at` is what serves one attempt: the ATTEMPT links."""
+def generator(attempt_at: Handler, rehearse_at: Handler) -> Handler:
+    """Make the handler; `attempt_at` is what serves one attempt: the ATTEMPT links.
+
+    `rehearse_at` serves one in a dry run.
+    """
 
     async def generate(request: web.Request) -> web.StreamResponse:
-        walk = Walk(request, attempt_at)
+        walk = Walk(request, rehearse_at if request[PLAN].dry_run else attempt_at)
         try:
-            return await walk.at(request[PLAN].root)
+            return await walk.answer()
         except ImageError as error:
             told = walk.said[-_MOST_TOLD:] if walk.said[1:] else []
             error.attempts = [said.as_object() for said in told]
@@ -42,43 +50,79 @@ class Walk:
 
     def __init__(self, request: web.Request, attempt_at: Handler) -> None:
         self.said: list[Said] = []
+        self._made: tuple[tuple[Image, Target], ...] = ()
+        self._missing = 0
         self._request = request
         self._attempt_at = attempt_at
         self._plan = request[PLAN]
         self._chooser = request.app[CHOOSER]
         self._budget = Budget(request.app[SETTINGS].limits.attempts)
 
-    async def at(self, node: Node) -> web.StreamResponse:
-        """Answer with what a node of the tree comes to; raises `ImageError`."""
+    async def answer(self) -> web.StreamResponse:
+        """Answer with what the plan comes to; raises `ImageError`."""
+        try:
+            return await self.at(self._plan.root)
+        except ImageError as error:
+            all_or_none = self._request.app[SETTINGS].images.incomplete == "fail"
+            if not self._made or self._request.get(COMMITTED) or all_or_none:
+                raise
+            return await self._with_what_was_made(error)
+
+    async def at(self, node: Node, *, fills: bool = False) -> web.StreamResponse:
+        """Answer with what a node of the tree comes to; raises `ImageError`.
+
+        `fills`: what it fails to make, another node will make.
+        """
         if isinstance(node, Target):
-            return await self._attempt(node)
+            return await self._attempt(node, fills=fills)
         branch = self._chooser.healthy(node, self._plan)
         if branch.strategy.mode == "fallback":
-            return await self._in_order(branch)
-        return await self.at(self._chooser.chosen(branch, self._plan))
+            return await self._in_order(branch, fills=fills)
+        return await self.at(self._chooser.chosen(branch, self._plan), fills=fills)
 
-    async def _in_order(self, branch: Branch) -> web.StreamResponse:
+    async def _in_order(self, branch: Branch, *, fills: bool) -> web.StreamResponse:
         """Try each target; if it fails before the client has anything, try the next."""
         *others, last = branch.nodes
         for node in others:
             try:
-                return await self.at(node)
+                return await self.at(node, fills=fills or branch.strategy.complete)
             except ImageError as error:
-                if self._request.get(COMMITTED) or self._budget.left <= 0:
+                if not self._goes_on(error, branch.strategy):
                     raise
-                if self._request.transport is None:
-                    # The client has left: nobody is there to pay the next one for.
-                    raise
-                if not falls(error, branch.strategy):
-                    raise
-        return await self.at(last)
+        return await self.at(last, fills=fills)
 
-    async def _attempt(self, target: Target) -> web.StreamResponse:
-        """Attempt one target, and tell its circuit how that ended."""
+    def _goes_on(self, error: ImageError, strategy: Strategy) -> bool:
+        """Tell whether the next target is tried after a failure."""
+        if self._request.get(COMMITTED) or self._budget.left <= 0:
+            return False
+        if self._request.transport is None:
+            # The client has left: nobody is there to pay the next one for.
+            return False
+        return isinstance(error, Incomplete) or falls(error, strategy)
+
+    async def _with_what_was_made(self, error: ImageError) -> web.StreamResponse:
+        """Deliver what some targets made, now that none is left to make the others."""
+        attempt = self._request[ATTEMPT]
+        attempt.made = self._made
+        missing = Line("failed", "pictures", str(self._missing), error.code or str(error.status))
+        attempt.receipt = Receipt((missing,))
+        attempt.recording = None
+        return await deliver(self._request, Answer(()), {})
+
+    def _begun(self, target: Target, *, fills: bool) -> Attempt:
+        """Note an attempt at a target; it is asked for what is still missing."""
         params = final_params(self._plan.params, target)
         raw = self._request.get(RAW) if params == self._plan.params else None
-        attempt = Attempt(target, params, raw, tries=Tries(self._budget))
+        if self._made:
+            params, raw = {**params, "n": self._missing}, None
+        tries = Tries(self._budget)
+        attempt = Attempt(target, params, raw, tries=tries, made=self._made, fills=fills)
         self._request[ATTEMPT] = attempt
+        return attempt
+
+    async def _attempt(self, target: Target, *, fills: bool) -> web.StreamResponse:
+        """Attempt one target, and tell its circuit how that ended."""
+        self._begun(target, fills=fills)
         circuits, name = self._chooser.circuits, circuit_of(target, self._plan)
         if target.breaker:
             circuits.began(name)
@@ -93,6 +137,9 @@ class Walk:
             seen = status_of(error)
             status = seen if self._budget.left < left or seen >= _LOST else None
             self.said.append(Said.of(target, error, seen))
+            if isinstance(error, Incomplete):
+                self._made += tuple((image, target) for image in error.made.images)
+                self._missing = error.missing
             raise
         finally:
             if target.breaker:

@@ -12,6 +12,8 @@
 | caching | PLAN, ATTEMPT | attempt.cache_status, attempt.recording | a kept answer |
 | transform | PLAN, ATTEMPT | attempt.calls, attempt.receipt | 400 |
 
+A dry run goes through REHEARSAL instead of ATTEMPT: transform alone, then `images.rehearse`.
+
 After the last link of IMAGES comes `images.generate`, after the last of ATTEMPT
 `images.converse`.
 """
@@ -33,6 +35,7 @@ from proxy.middlewares.transform import transform
 CHAIN: tuple[Middleware, ...] = (observing, explaining, auth)
 IMAGES: tuple[Middleware, ...] = (routing,)
 ATTEMPT: tuple[Middleware, ...] = (caching, transform)
+REHEARSAL: tuple[Middleware, ...] = (transform,)
 
 
 def linked(links: Sequence[Middleware], handler: Handler) -> Handler:

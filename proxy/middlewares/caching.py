@@ -18,7 +18,9 @@ async def caching(request: web.Request, handler: Handler) -> web.StreamResponse:
     """
     attempt, plan = request[ATTEMPT], request[PLAN]
     untracked = request.headers.get("x-portkey-debug", "").lower() == "false"
-    if attempt.target.cache is None or attempt.params.get("stream") or untracked:
+    asked_for_a_part = bool(attempt.made)
+    streamed = bool(attempt.params.get("stream"))
+    if attempt.target.cache is None or streamed or untracked or asked_for_a_part:
         return await handler(request)
     cache = request.app[CACHE]
     # Both spellings of the route are the same endpoint.
@@ -31,7 +33,8 @@ async def caching(request: web.Request, handler: Handler) -> web.StreamResponse:
     recording = Recording(request.app[SETTINGS].cache.answer_bytes)
     attempt.recording = recording
     response = await handler(request)
-    if kept := keepable(recording, attempt.target, str(attempt.receipt)):
+    receipt = str(attempt.receipt)
+    if kept := keepable(recording, attempt.target, receipt, attempt.urls_good_for):
         cache.put(key, kept)
     return response
 

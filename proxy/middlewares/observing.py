@@ -9,6 +9,7 @@ import time
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from adapters.params import RECORD_LIMIT
 from proxy.incoming import usable_trace
 from proxy.keys import ATTEMPT, CALLER, COMMITTED, FAILURE, LOG, RUNNING, TRACE
 
@@ -66,5 +67,6 @@ def _line(request: web.Request, status: int, seconds: float) -> dict[str, object
         "provider": attempt.target.adapter.id if attempt else "",
         "cache": attempt.cache_status if attempt else "",
         "error": request.get(FAILURE, ""),
+        "receipt": attempt.receipt.written(RECORD_LIMIT) if attempt else "",
         "trace": request[TRACE],
     }

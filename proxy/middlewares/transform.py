@@ -9,8 +9,8 @@ from aiohttp.typedefs import Handler
 
 from adapters.contract import Adapter, ImageCall
 from adapters.errors import BadParam
-from adapters.params import Line, Param, Policy, Receipt, checked
-from proxy.keys import ATTEMPT, PLAN
+from adapters.params import Line, Param, Receipt, checked
+from proxy.keys import ATTEMPT
 from proxy.plan import Attempt
 
 _READ_BY_US = ("prompt", "model", "response_format", "stream")
@@ -19,14 +19,18 @@ _READ_BY_US = ("prompt", "model", "response_format", "stream")
 @web.middleware
 async def transform(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Leave the attempt's calls and its receipt."""
-    attempt = request[ATTEMPT]
+    fitted(request[ATTEMPT])
+    return await handler(request)
+
+
+def fitted(attempt: Attempt) -> None:
+    """Set the attempt's calls and its receipt; raises `BadParam`."""
     check_ours(attempt.params)
     adapter = attempt.target.adapter
     if adapter.openai_shaped:
         attempt.calls = (ImageCall(attempt.params, attempt.params, body=attempt.raw),)
     else:
-        attempt.calls, attempt.receipt = translated(adapter, attempt, request[PLAN].policy)
-    return await handler(request)
+        attempt.calls, attempt.receipt = translated(adapter, attempt)
 
 
 def check_ours(params: dict[str, Any]) -> None:
@@ -40,9 +44,7 @@ def check_ours(params: dict[str, Any]) -> None:
             checked(name, params[name])
 
 
-def translated(
-    adapter: Adapter, attempt: Attempt, policy: Policy
-) -> tuple[tuple[ImageCall, ...], Receipt]:
+def translated(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...], Receipt]:
     """Translate for a provider with a shape of its own; more pictures than it makes at once
     become several calls, each with a seed of its own.
     """  # noqa: D205 - one sentence
@@ -57,7 +59,7 @@ def translated(
     receipt = Receipt()
     for i, count in enumerate(counts):
         own = seeded(params, sum(counts[:i]), table.row("seed"))
-        made = table.translate(own, policy, n=count)
+        made = table.translate(own, attempt.target.policy, n=count, provider=adapter.name)
         calls.append(ImageCall(own, made.fields, n=count))
         receipt = receipt if calls[1:] else made.receipt
     if calls[1:]:

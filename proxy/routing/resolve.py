@@ -16,7 +16,6 @@ from proxy.errors import BadRequest
 from proxy.incoming import (
     read_flag,
     read_metadata,
-    read_policy,
     read_text,
 )
 from proxy.plan import Branch, Caller, Plan, Target
@@ -58,7 +57,7 @@ def resolve(
         metadata=read_metadata(headers),
         cache_namespace=read_text(headers, "x-portkey-cache-namespace"),
         force_refresh=read_flag(headers, "x-portkey-cache-force-refresh"),
-        policy=read_policy(headers),
+        dry_run=read_flag(headers, "x-easel-dry-run"),
     )
 
 
@@ -168,7 +167,7 @@ def _completed(
     adapter = adapter_named(provider)
     options = dict(config.options)
     for option in adapter.options:
-        for header in (option.header, *option.headers):
+        for header in () if option.operator else (option.header, *option.headers):
             if value := headers.get(header, "").strip():
                 options.setdefault(option.name, value)
     api_key = config.api_key or ("" if caller.by_bearer else _bearer(headers))

@@ -13,10 +13,11 @@ from typing import Any
 import adapters
 from adapters.contract import Adapter, Credentials
 from adapters.errors import ImageError
+from adapters.params import Policy
 from proxy.configs import MAX_TIMEOUT_MS, Config, ConfigError, nearest
 from proxy.credentials import credentials_for
 from proxy.errors import BadRequest
-from proxy.incoming import read_milliseconds
+from proxy.incoming import read_milliseconds, read_policy
 from proxy.plan import Caller, Target
 from proxy.routing import hosts
 from proxy.routing.forwarding import forwarded
@@ -131,6 +132,8 @@ def _target(config: Config, chosen: Chosen, asked: Asked) -> Target:
         cache=config.cache,
         retry=config.retry,
         breaker=config.cb_config,
+        policy=read_policy(headers)
+        or Policy(config.unsupported or asked.settings.images.unsupported),
         index=config.index,
         slug=config.virtual_key or "",
     )

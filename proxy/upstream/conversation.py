@@ -18,12 +18,14 @@ from proxy.plan import Target, Tries
 from proxy.settings import Settings
 from proxy.studio.server import Studio
 from proxy.upstream.dialer import Dialer
-from proxy.upstream.download import downloaded
+from proxy.upstream.download import Download, download
+from proxy.upstream.events import told
 from proxy.upstream.faults import asked_too_long, in_time, worked_too_long
 from proxy.upstream.replies import read_head, read_reply, relayed_headers
 from proxy.upstream.retrying import Buying, Sleep
+from proxy.upstream.secrets import secrets_of
 from proxy.upstream.sending import exchange
-from proxy.upstream.tokens import Tokens, secrets_of
+from proxy.upstream.tokens import Tokens
 
 SMALL = 64 * 1024
 """Bytes up to which a verbatim reply is held back, so that a failure inside it is seen."""
@@ -33,13 +35,14 @@ _FIRST_REDIRECT = 300
 
 @dataclass(slots=True, repr=False)
 class Outcome:
-    """What a conversation came to: an `answer`, or a `response` to be relayed unread.
+    """What a conversation came to: an `answer`, `events` that tell of it, or a `response` to relay.
 
     `head` is what has been taken off the response's body already. `headers` are the provider's,
     for the client.
     """
 
     answer: Answer | None = None
+    events: AsyncIterator[Answer] | None = None
     response: ClientResponse | None = None
     head: bytes = b""
     headers: CIMultiDict[str] = field(default_factory=CIMultiDict)
@@ -71,9 +74,16 @@ class Upstream:
 
     @asynccontextmanager
     async def conversation(
-        self, target: Target, call: ImageCall, tries: Tries | None = None
+        self,
+        target: Target,
+        call: ImageCall,
+        tries: Tries | None = None,
+        *,
+        relayed: bool = True,
     ) -> AsyncIterator[Outcome]:
         """Converse with a target until there is an outcome; the deadlines end with it.
+
+        `relayed`: where the provider's answer is what the client is to see, it may be left unread.
 
         The operator's is for all of it. The request's own is for each try's way to a reply, and,
         where the conversation goes on after the first, for all since that try began.
@@ -87,20 +97,26 @@ class Upstream:
             asked.reschedule(None)
             call = replace(call, credentials=target.credentials)
             buying = Buying(target.retry, tries or Tries(), self._sleep, self._chance)
-            async with self._flow(target, call, buying, asked) as outcome:
+            async with self._flow(target, call, buying, asked, relayed=relayed) as outcome:
                 # From here on the client's own pace rules.
                 total.reschedule(None)
                 asked.reschedule(None)
                 yield outcome
 
-    async def fetched(self, target: Target, image: Image) -> Image:
-        """Give a picture with its bytes, downloading it where only its URL is known."""
-        if not image.url:
-            return image
+    @asynccontextmanager
+    async def download(self, target: Target, image: Image) -> AsyncIterator[Download]:
+        """Open the URL of a picture; the deadlines are for its first bytes."""
         own, most = target.request_timeout, self._settings.timeouts.total
         limit = self._settings.limits.picture_bytes
-        async with in_time(most, worked_too_long(most)), in_time(own, asked_too_long(own)):
-            return await downloaded(self._dialer, await self._at_home(target), image, limit)
+        async with (
+            in_time(most, worked_too_long(most)) as total,
+            in_time(own, asked_too_long(own)) as asked,
+            download(self._dialer, await self._at_home(target), image, limit) as opened,
+        ):
+            # From here on the client's own pace rules.
+            total.reschedule(None)
+            asked.reschedule(None)
+            yield opened
 
     async def _at_home(self, target: Target) -> Target:
         """Start the provider that this process serves itself, if the target is on it."""
@@ -110,7 +126,13 @@ class Upstream:
 
     @asynccontextmanager
     async def _flow(
-        self, target: Target, call: ImageCall, buying: Buying, asked: asyncio.Timeout
+        self,
+        target: Target,
+        call: ImageCall,
+        buying: Buying,
+        asked: asyncio.Timeout,
+        *,
+        relayed: bool,
     ) -> AsyncIterator[Outcome]:
         flow, secrets = target.adapter.flow(call), secrets_of(target)
         request = next(flow)
@@ -118,7 +140,14 @@ class Upstream:
             if request.wait:
                 await self._sleep(request.wait)
             async with exchange(self._dialer, target, request, buying) as response:
-                head, rest = await _held_back(request, response)
+                if request.events and _tells_events(response):
+                    headers = relayed_headers(response.headers, secrets, whole=False)
+                    limit = self._settings.limits.reply_bytes
+                    yield Outcome(
+                        events=told(response, target.adapter, call, limit), headers=headers
+                    )
+                    return
+                head, rest = await _held_back(request, response) if relayed else (b"", False)
                 if rest:
                     headers = relayed_headers(response.headers, secrets, whole=True)
                     yield Outcome(response=response, head=head, headers=headers)
@@ -147,7 +176,7 @@ async def _held_back(request: ProviderRequest, response: ClientResponse) -> tupl
     """
     if not request.verbatim or response.status >= _FIRST_REDIRECT:
         return b"", False
-    if response.content_type == "text/event-stream":
+    if _tells_events(response):
         return b"", True
     # Nobody asked for compression: it is undone here, the client may not know how to.
     compressed = response.headers.get("content-encoding", "identity") != "identity"
@@ -155,3 +184,8 @@ async def _held_back(request: ProviderRequest, response: ClientResponse) -> tupl
         return b"", False
     head = await read_head(response, SMALL)
     return head, len(head) > SMALL
+
+
+def _tells_events(response: ClientResponse) -> bool:
+    """Tell whether a success comes as server-sent events."""
+    return response.status < _FIRST_REDIRECT and response.content_type == "text/event-stream"

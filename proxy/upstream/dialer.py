@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
-from proxy.settings import Timeouts
+from proxy.sections import Timeouts
 
 _METADATA = frozenset(
     map(

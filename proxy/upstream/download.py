@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import ClientResponse
+
 from adapters.contract import Image, ProviderRequest
+from adapters.pictures import HEAD, Measured, measured
 from proxy.errors import UpstreamFailed
 from proxy.plan import Target
 from proxy.upstream.dialer import Dialer
-from proxy.upstream.replies import read_bytes
+from proxy.upstream.faults import translated
+from proxy.upstream.replies import read_bytes, read_head, too_much
 from proxy.upstream.sending import exchange
 
 _OK = 200
 
-_MAGIC: tuple[tuple[bytes, int, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
-    (b"\xff\xd8\xff", 0, "image/jpeg"),
-    (b"WEBP", 8, "image/webp"),
-    (b"GIF8", 0, "image/gif"),
-)
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Download:
+    """A picture that is on its way: its beginning, what that says, and the pieces that follow.
 
-def media_type_of(data: bytes) -> str:
-    """Tell a picture's type by its first bytes; "" when it is none that we know.
-
-    >>> media_type_of(bytes.fromhex("ffd8ffe0"))
-    'image/jpeg'
+    `length` is its size in bytes, where the other side told.
     """
-    for magic, offset, media_type in _MAGIC:
-        if data.startswith(magic, offset):
-            return media_type
-    return "image/svg+xml" if b"<svg" in data[:512] else ""
+
+    head: bytes
+    measured: Measured
+    length: int | None
+    rest: AsyncIterator[bytes]
 
 
-async def downloaded(dialer: Dialer, target: Target, image: Image, limit: int) -> Image:
-    """Give the picture with its bytes instead of its URL; raises `UpstreamFailed`."""
+@asynccontextmanager
+async def download(
+    dialer: Dialer, target: Target, image: Image, limit: int
+) -> AsyncIterator[Download]:
+    """Open the URL of a picture of at most `limit` bytes; raises `UpstreamFailed`."""
     request = ProviderRequest(url=image.url, method="GET", signed=False)
     async with exchange(dialer, target, request) as response:
         if response.status != _OK:
@@ -40,10 +45,42 @@ async def downloaded(dialer: Dialer, target: Target, image: Image, limit: int) -
                 f"The picture was made, but its URL answered {response.status}.",
                 code="picture_lost",
             )
-        data = await read_bytes(response, limit)
-    media_type = media_type_of(data)
-    if not media_type:
+        if (response.content_length or 0) > limit:
+            raise too_much()
+        if response.headers.get("content-encoding", "identity") != "identity":
+            # Nobody asked for compression, so this is rare: it is undone in one go.
+            whole = await read_bytes(response, limit)
+            yield Download(whole, _picture(whole), len(whole), _nothing_more())
+            return
+        head = await read_head(response, HEAD)
+        if len(head) > limit:
+            raise too_much()
+        rest = _rest(response, limit - len(head))
+        yield Download(head, _picture(head), response.content_length, rest)
+
+
+def _picture(head: bytes) -> Measured:
+    found = measured(head)
+    if not found.media_type:
         raise UpstreamFailed(
             "The picture was made, but its URL answered something else.", code="picture_lost"
         )
-    return Image(data=data, media_type=media_type, extra=image.extra)
+    return found
+
+
+async def _rest(response: ClientResponse, room: int) -> AsyncIterator[bytes]:
+    """Give what follows, piece by piece."""
+    while True:
+        with translated():
+            piece = await response.content.readany()
+        if not piece:
+            return
+        room -= len(piece)
+        if room < 0:
+            raise too_much()
+        yield piece
+
+
+async def _nothing_more() -> AsyncIterator[bytes]:
+    for piece in list[bytes]():
+        yield piece

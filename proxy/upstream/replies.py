@@ -76,11 +76,17 @@ async def read_reply(
     if response.status >= 400:  # noqa: PLR2004 - where HTTP's errors begin
         limit = min(limit, ERROR_LIMIT)
     body = await read_bytes(response, limit, head)
+    body = blotted(body, secrets)
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return ProviderReply(response.status, headers, body)
+
+
+def blotted(body: bytes, secrets: frozenset[str]) -> bytes:
+    """Blot the secrets out of what may be an error: it is no more than `ERROR_LIMIT` bytes."""
     if len(body) <= ERROR_LIMIT:
         for secret in secrets:
             body = body.replace(secret.encode(), b"***")
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return ProviderReply(response.status, headers, body)
+    return body
 
 
 async def read_head(response: ClientResponse, size: int) -> bytes:
@@ -100,7 +106,7 @@ async def read_bytes(response: ClientResponse, limit: int, head: bytes = b"") ->
         while chunk := await response.content.readany():
             room -= len(chunk)
             if room < 0:
-                raise _too_much()
+                raise too_much()
             chunks.append(chunk)
     return decoded(b"".join(chunks), response.headers.get("content-encoding", ""), limit)
 
@@ -124,7 +130,7 @@ def decoded(body: bytes, encoding: str, limit: int) -> bytes:
     except zlib.error:
         raise _damaged() from None
     if len(plain) > limit:
-        raise _too_much()
+        raise too_much()
     if not inflater.eof:
         raise _damaged()
     return plain
@@ -134,5 +140,6 @@ def _damaged() -> UpstreamFailed:
     return UpstreamFailed("The provider's answer is damaged.", code="bad_answer")
 
 
-def _too_much() -> UpstreamFailed:
+def too_much() -> UpstreamFailed:
+    """Say that a provider sent more than the limits allow."""
     return UpstreamFailed("The provider's answer is larger than limits allow.", code="too_large")

@@ -5,21 +5,24 @@ The law: a credential goes to the target's origin and the provider's own hosts, 
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
 import orjson
 from aiohttp import ClientResponse, FormData
 from yarl import URL
 
-from adapters.contract import Adapter, Outgoing, ProviderRequest
+from adapters.contract import Adapter, Outgoing, ProviderReply, ProviderRequest
 from proxy.errors import UpstreamFailed
 from proxy.plan import Target
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.faults import asked_too_long, in_time, translated
 from proxy.upstream.retrying import Asking, Buying, tried
+from proxy.upstream.secrets import secrets_of
 
 _LARGE = 1024 * 1024
 
@@ -55,6 +58,40 @@ async def exchange(
 
     async with await tried(send, buying if is_paid else Asking(), buying.sleep) as response:
         yield response
+
+
+async def shown(target: Target, request: ProviderRequest) -> dict[str, Any]:
+    """Show a request as it would be sent now, with what is secret masked."""
+    url, _ = address(target, request)
+    content_type, body = await encoded(request)
+    plain = _plain(request, content_type)
+    outgoing = Outgoing(request.method, str(url), plain, body, time.time())
+    headers = _signed(target, outgoing) if request.signed else plain
+    secrets = secrets_of(target)
+    masked = {name: _masked(name, value, secrets) for name, value in headers.items()}
+    told: Any = request.json if request.json is not None else request.form
+    if told is None and body:
+        told = ProviderReply(body=body).json()
+    return {
+        "method": request.method,
+        "url": _blotted(str(url), secrets),
+        "headers": dict(sorted(masked.items())),
+        "body": told,
+    }
+
+
+def _masked(name: str, value: str, secrets: frozenset[str]) -> str:
+    """Mask what a header holds of a credential, and what was derived from one."""
+    if name in ("authorization", "cookie", "proxy-authorization"):
+        scheme, space, _ = value.partition(" ")
+        return f"{scheme} ***" if space else "***"
+    return _blotted(value, secrets)
+
+
+def _blotted(text: str, secrets: frozenset[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
 
 
 def _plain(request: ProviderRequest, content_type: str) -> dict[str, str]:

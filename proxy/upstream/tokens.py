@@ -14,6 +14,7 @@ from adapters.contract import Credentials, Grant, GrantFlow, ProviderRequest
 from proxy.plan import Target
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.replies import ERROR_LIMIT, read_reply
+from proxy.upstream.secrets import secrets_of
 from proxy.upstream.sending import exchange
 
 _EARLY = 300.0
@@ -73,18 +74,3 @@ class Tokens:
             except StopIteration as done:
                 grant: Grant = done.value
                 return grant
-
-
-_SHORTEST_SECRET = 8
-
-
-def secrets_of(target: Target) -> frozenset[str]:
-    """Give the secret values of a target's credential, to blot them out of texts.
-
-    A placeholder such as `x` is no secret: blotting it out would only spoil the text.
-    """
-    credentials = target.credentials
-    secret = {option.name for option in target.adapter.options if option.secret}
-    values = {credentials.api_key, *(credentials[name] for name in secret)}
-    values |= {value.replace("/", "\\/") for value in values}  # as some write it in JSON
-    return frozenset(value for value in values if len(value) >= _SHORTEST_SECRET)

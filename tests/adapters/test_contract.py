@@ -41,7 +41,8 @@ from tests.adapters.transcripts import (
 )
 
 SHARED = {
-    *("aws", "contract", "entra", "errors", "events", "openai_like", "openai_shape", "params"),
+    *("aws", "contract", "describing", "entra", "errors", "events", "openai_like"),
+    *("openai_shape", "params"),
     *("paths", "pictures", "polling", "reading", "signing", "sizes"),
 }
 """Modules of `adapters` that are no provider."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from adapters.pictures import HEAD, Measured, measured, media_type_of
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
 
 
-def drawn(kind: str, width: int, height: int, **options: object) -> bytes:
+def drawn(kind: str, width: int, height: int, **options: Any) -> bytes:
     made = BytesIO()
     Picture.new("RGB", (width, height), "teal").save(made, kind, **options)
     return made.getvalue()
@@ -30,7 +31,7 @@ def drawn(kind: str, width: int, height: int, **options: object) -> bytes:
 )
 @pytest.mark.parametrize("size", [(1, 1), (640, 480), (1792, 1024), (300, 4097)])
 def test_a_picture_is_as_large_as_it_says(
-    kind: str, options: dict[str, object], size: tuple[int, int]
+    kind: str, options: dict[str, Any], size: tuple[int, int]
 ) -> None:
     found = measured(drawn(kind, *size, **options)[:HEAD])
     assert (found.width, found.height) == size

@@ -25,12 +25,17 @@ def routes() -> list[tuple[str, str]]:
     """Give method and path of every route."""
     app = make_app(parse(SETTINGS, environ={}))
     found = {(it.method, it.resource.canonical) for it in app.router.routes() if it.resource}
-    return sorted((method, path) for method, path in found if method != "HEAD")
+    return sorted((method, named(path)) for method, path in found if method != "HEAD")
+
+
+def named(path: str) -> str:
+    """Put a name into each place that has room for one."""
+    return re.sub(r"\{\w+\}", "a", path)
 
 
 ROUTES = routes()
 POSTS = [path for method, path in ROUTES if method == "POST"]
-CLOSED = [(method, path) for method, path in ROUTES if path not in PUBLIC]
+CLOSED = [(method, path) for method, path in ROUTES if path not in map(named, PUBLIC)]
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def test_both_spellings_of_every_path_are_there() -> None:
 
 
 @pytest.mark.parametrize("end", ["/x", "/", "//", "%2Fx", "x"])
-@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(("method", "path"), [it for it in ROUTES if not it[1].endswith("/a")])
 async def test_an_unknown_route_is_404(easel: Gateway, method: str, path: str, end: str) -> None:
     got = await easel.ask(method=method, path=f"/{path[1:]}{end}" if path[1:] else "/x")
     assert is_refused(got, 404, "unknown_route")

@@ -348,6 +348,7 @@ TAKEN: dict[str, tuple[Any, Any]] = {
     "custom_host": ("http://a", "http://b"),
     "forward_headers": (["x-a"], ["x-b"]),
     "drop_params": (["a"], ["b"]),
+    "unsupported": ("strict", "pass"),
 }
 
 

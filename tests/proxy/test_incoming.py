@@ -58,8 +58,9 @@ def test_metadata_is_an_object_or_refused(text: str) -> None:
         assert isinstance(read_metadata({"x-portkey-metadata": text}), dict)
 
 
-def test_a_policy_is_one_of_two() -> None:
-    assert read_policy({}) is Policy.ADAPT
+def test_a_policy_is_one_of_three_or_left_to_others() -> None:
+    assert read_policy({}) is None
+    assert read_policy({"x-easel-unsupported": "pass"}) is Policy.PASS
     assert read_policy({"x-easel-unsupported": "Strict"}) is Policy.STRICT
     with pytest.raises(BadRequest):
         read_policy({"x-easel-unsupported": "ignore"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from io import StringIO
@@ -24,8 +26,9 @@ from tests.adapters.transcripts import FOLDER, Transcript, load, play, secrets_o
 from tests.scripted import ScriptedProvider
 
 KEY = "gateway-key-0123456789"
-_DATA_URL = "data:image/png;base64,"
 PLACES = sorted(FOLDER.glob("*/*.json"))
+_BLOB = re.compile(r'http://[^"]*?/v1/images/blobs/[^"]*')
+_MEASURED = re.compile(r"(?:, )?(?:measured|asked) \d+=[^,]*")
 
 Open = Callable[[web.Application], Awaitable[TestClient[web.Request, web.Application]]]
 Way = Callable[[Transcript, ScriptedProvider], tuple[dict[str, Any], dict[str, str]]]
@@ -42,6 +45,8 @@ class Replay:
     text: str
     waits: list[float]
     log: str
+    kept: Mapping[str, str]
+    """The pictures behind the URLs of the gateway's own in the answer, as base64."""
 
     @property
     def body(self) -> dict[str, Any]:
@@ -98,10 +103,19 @@ async def replayed(
         headers |= {"x-portkey-api-key": KEY, "content-type": "application/json"}
         asked = orjson.dumps({**transcript.call, **more})
         response = await gateway.post("/v1/images/generations", data=asked, headers=headers)
-        text = provider.away(await response.text())
+        text = await response.text()
+        kept = {place: await _fetched(gateway, place) for place in _BLOB.findall(text)}
+        text = provider.away(text)
         await gateway.close()
     status, got = response.status, {name.lower(): it for name, it in response.headers.items()}
-    return Replay(transcript, provider, status, got, text, waits, log.getvalue())
+    return Replay(transcript, provider, status, got, text, waits, log.getvalue(), kept)
+
+
+async def _fetched(gateway: TestClient[web.Request, web.Application], place: str) -> str:
+    """Fetch a picture from the gateway itself, with no key."""
+    async with gateway.get(URL(place, encoded=True).relative()) as response:
+        assert response.status == 200
+        return b64encode(await response.read()).decode()
 
 
 @pytest.fixture(params=PLACES, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -146,13 +160,15 @@ def test_the_client_gets_what_is_written_down(replay: Replay) -> None:
     elif transcript.call.get("stream"):
         assert [event["b64_json"] for event in replay.events] == _pictures(transcript)
     else:
-        assert replay.body == _delivered(transcript)
+        assert _with_pictures(replay) == _delivered(transcript)
 
 
 def test_the_answer_says_who_made_it_and_what_became_of_the_call(replay: Replay) -> None:
     assert replay.headers["x-portkey-provider"] == replay.transcript.provider
     assert replay.headers["x-portkey-trace-id"]
-    assert replay.headers.get("x-easel-receipt", "") == _receipt(replay)
+    receipt = replay.headers.get("x-easel-receipt", "")
+    assert _MEASURED.sub("", receipt).removeprefix(", ") == _expected_receipt(replay.transcript)
+    assert replay.transcript.kind != "success" or _is_measured(replay)
 
 
 def test_secrets_go_to_the_provider_and_nowhere_else(replay: Replay) -> None:
@@ -177,7 +193,7 @@ async def test_a_picture_comes_as_a_url_where_the_client_wants_it(
     if _is_translated(transcript):
         replay = await replayed(opened, transcript, response_format="url")
         places = [entry["url"] for entry in replay.body["data"]]
-        assert [_opened(transcript, place) for place in places] == _pictures(transcript)
+        assert [_opened(replay, place) for place in places] == _pictures(transcript)
 
 
 async def test_a_picture_comes_as_an_event_where_the_client_wants_it(
@@ -209,27 +225,46 @@ def _pictures(transcript: Transcript) -> list[str]:
 
 
 def _delivered(transcript: Transcript) -> dict[str, Any]:
-    """Give the answer as the client wants it, pictures as base64 or behind URLs."""
+    """Give the answer as the client wants it: pictures as base64, or the pictures behind URLs."""
     wanted, answer = transcript.call.get("response_format"), transcript.answer or {}
     entries = []
     for entry, picture in zip(answer["data"], _pictures(transcript), strict=True):
         rest = {name: it for name, it in entry.items() if name not in ("url", "b64_json")}
-        form = {"url": entry.get("url") or _DATA_URL + picture, "b64_json": picture}
-        entries.append({wanted: form[wanted], **rest} if wanted else entry)
+        form = wanted or ("url" if "url" in entry else "b64_json")
+        entries.append({form: picture, **rest})
     return {**answer, "data": entries}
 
 
-def _receipt(replay: Replay) -> str:
-    """Give the receipt; it also says when the gateway has no URL to offer but a `data:` one."""
-    converted = "converted response_format=url>data-url" if _DATA_URL in replay.text else ""
-    return ", ".join(filter(None, (replay.transcript.receipt, converted)))
+def _with_pictures(replay: Replay) -> dict[str, Any]:
+    """Give the answer with the picture itself in the place of each URL."""
+    entries = [
+        {**entry, "url": _opened(replay, entry["url"])} if "url" in entry else entry
+        for entry in replay.body["data"]
+    ]
+    return {**replay.body, "data": entries}
 
 
-def _opened(transcript: Transcript, url: str) -> str:
-    """Give the picture at a URL as base64, be it a `data:` URL or one of the provider's."""
-    head, _, text = url.partition(";base64,")
-    assert not text or head.startswith("data:image/")
-    return text or transcript.downloads[url]
+def _opened(replay: Replay, url: str) -> str:
+    """Give the picture at a URL as base64, be it one of the gateway's or the provider's."""
+    return replay.kept.get(url) or replay.transcript.downloads[url]
+
+
+def _expected_receipt(transcript: Transcript) -> str:
+    """Give the receipt written down, and what the gateway itself adds on pictures not made."""
+    found, made = adapter(transcript.provider), len((transcript.answer or {}).get("data", []))
+    missing = 0 if found.openai_shaped else transcript.n - made
+    lost = f"failed pictures={missing}>missing" if made and missing > 0 else ""
+    return ", ".join(filter(None, (transcript.receipt, lost)))
+
+
+def _is_measured(replay: Replay) -> bool:
+    """Tell whether the receipt measures a picture, where the gateway has seen one."""
+    seen = bool(replay.kept) or "b64_json" in replay.text
+    return (
+        not seen
+        or replay.transcript.is_relayed
+        or "measured 1=" in replay.headers["x-easel-receipt"]
+    )
 
 
 def _failure(transcript: Transcript) -> tuple[int, dict[str, Any]]:

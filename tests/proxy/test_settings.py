@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import adapters
 from proxy import configs, policies
+from proxy.sections import SECTIONS
 from proxy.settings import (
     KEYS,
     NAME_FORM,
-    SECTIONS,
     VIRTUAL_KEY_KEYS,
     Settings,
     SettingsError,

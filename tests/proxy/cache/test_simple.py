@@ -37,7 +37,7 @@ BASE: dict[str, Any] = {
         {"params": {"prompt": "p", "n": 1.0}},
         {"plan": replace(PLAN, cache_namespace="x")},
         {"plan": replace(PLAN, metadata={"_user": "u"})},
-        {"plan": replace(PLAN, policy=Policy.STRICT)},
+        {"target": replace(TARGET, policy=Policy.STRICT)},
         {"target": replace(TARGET, base_url="https://other.example/v1")},
         {"target": replace(TARGET, credentials=Credentials("other"))},
         {"target": replace(TARGET, credentials=Credentials("key", {"openai_project": "p"}))},

@@ -60,7 +60,7 @@ async def test_what_was_made_is_given_and_what_failed_is_said() -> None:
         script.requests, fake.reply = fake.requests, script.reply
         status, receipt, pictures = await _draw(ours)
         assert (status, pictures) == (200, 1)
-        assert "failed calls=1" in receipt
+        assert "failed pictures=1" in receipt
 
 
 async def test_nothing_made_is_the_first_failure() -> None:

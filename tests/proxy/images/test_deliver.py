@@ -100,11 +100,13 @@ async def test_a_providers_error_is_relayed_with_its_status_and_bytes() -> None:
         assert (got.status, got.json, got.headers["retry-after"]) == (429, said, "7")
 
 
-async def test_base64_is_given_as_a_data_url_where_a_url_was_asked() -> None:
+async def test_base64_is_given_behind_a_url_of_ours_where_a_url_was_asked() -> None:
     async with gateway_to() as (ours, fake):
         got = await ours.draw(params={"model": "gpt-image-2", "response_format": "url"}, **UP)
-        assert got.json["data"][0]["url"] == f"data:image/png;base64,{B64}"
-        assert got.headers["x-easel-receipt"] == "converted response_format=url>data-url"
+        place = got.json["data"][0]["url"].removeprefix(ours.url)
+        assert place.startswith("/v1/images/blobs/")
+        assert (await ours.ask(method="GET", path=place, api_key="")).body == PNG
+        assert got.headers["x-easel-receipt"] == f"measured 1=1x1;png;{len(PNG)}"
         assert "response_format" not in fake.sent
 
 

@@ -70,15 +70,49 @@ STYLED = {"model": "stable-image-core", "size": "1792x1024", "style": "vivid"}
 async def test_what_was_changed_and_left_out_is_in_the_receipt() -> None:
     async with provider(png) as fake, gateway(STABILITY.format(url=fake.url)) as ours:
         got = await ours.draw(params=STYLED, **UP)
-        receipt = "converted size=1792x1024>aspect_ratio=16:9, dropped style=vivid"
-        assert (got.status, got.headers["x-easel-receipt"]) == (200, receipt)
+        receipt = got.headers["x-easel-receipt"]
+        assert got.status == 200
+        assert receipt.startswith("rounded size=1792x1024>aspect_ratio=16:9, dropped style=vivid")
+        assert receipt.endswith("measured 1=1x1;png;70, asked 1=1792x1024")
 
 
-async def test_strict_refuses_what_would_be_left_out() -> None:
+@pytest.mark.parametrize("param", ["style", "size"])
+async def test_strict_refuses_what_would_be_left_out_or_changed(param: str) -> None:
     async with provider(png) as fake, gateway(STABILITY.format(url=fake.url)) as ours:
-        got = await ours.draw(params=STYLED, x_easel_unsupported="strict", **UP)
-        assert (got.status, got.error["param"]) == (400, "style")
+        params = {"model": "stable-image-core", param: STYLED[param]}
+        got = await ours.draw(params=params, x_easel_unsupported="strict", **UP)
+        assert (got.status, got.error["param"]) == (400, param)
         assert got.error["code"] == "unsupported_parameter"
+        assert "Stability AI" in got.error["message"]
+
+
+ASKED = '{"virtual_key": "up", "unsupported": "%s"}'
+
+
+@pytest.mark.parametrize(
+    ("settings", "config", "header", "status"),
+    [
+        *(("strict", "", "", 400), ("strict", "adapt", "", 200), ("adapt", "strict", "", 400)),
+        *(("adapt", "strict", "pass", 200), ("strict", "adapt", "strict", 400)),
+    ],
+)
+async def test_the_policy_is_the_headers_or_the_configs_or_the_settings(
+    settings: str, config: str, header: str, status: int
+) -> None:
+    chosen = f"images: {{unsupported: {settings}}}\n"
+    async with provider(png) as fake, gateway(chosen + STABILITY.format(url=fake.url)) as ours:
+        named = {"config": ASKED % config} if config else UP
+        got = await ours.draw(params=STYLED, x_easel_unsupported=header, **named)
+        assert got.status == status
+
+
+async def test_pass_sends_on_what_no_table_knows() -> None:
+    params = {"model": "stable-image-core", "brand_new": 7, "webhook": "https://evil.test"}
+    async with provider(png) as fake, gateway(STABILITY.format(url=fake.url)) as ours:
+        got = await ours.draw(params=params, x_easel_unsupported="pass", **UP)
+        assert "passed brand_new=7, dropped webhook" in got.headers["x-easel-receipt"]
+        assert b'name="brand_new"' in fake.bodies[0]
+        assert b"evil.test" not in fake.bodies[0]
 
 
 async def test_strict_lets_pass_what_can_be_said() -> None:

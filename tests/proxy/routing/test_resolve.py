@@ -380,7 +380,7 @@ async def test_an_option_cannot_leave_its_place() -> None:
 GOOD_AND_BAD = {
     "metadata": ('{"_user": "u", "n": 1}', ("[]", "1", "{", "null", '"a"', "true")),
     "cache_force_refresh": ("True", ("yes", "1", "tru")),
-    "x_easel_unsupported": ("strict", ("never", "pass")),
+    "x_easel_unsupported": ("strict", ("never", "passes")),
     "trace_id": ("an id/1", ("x" * 513,)),
     "request_timeout": ("60000", ("0", "1.5", "soon")),
     "cache_namespace": ("team", ("a\tb",)),

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from proxy.upstream.download import media_type_of
+from adapters.pictures import media_type_of
 from tests.proxy.gateway import (
     PNG,
     Answered,

@@ -22,7 +22,8 @@ from adapters.contract import Credentials, ImageCall, Outgoing
 from adapters.errors import ImageError, ProviderError
 from proxy.plan import Budget, Target, Tries
 from proxy.policies import RETRIED, RetryPolicy
-from proxy.settings import Settings, Timeouts
+from proxy.sections import Timeouts
+from proxy.settings import Settings
 from proxy.upstream.conversation import Upstream
 from proxy.upstream.retrying import retry_after
 from tests.proxy.gateway import ANSWER, PNG, Provider, gateway_to, json_reply, provider

@@ -15,9 +15,9 @@ from adapters.errors import ProviderError, failure
 from adapters.reading import text_at
 from proxy.errors import UpstreamFailed
 from proxy.plan import Target
-from proxy.settings import Timeouts
+from proxy.sections import Timeouts
 from proxy.upstream.dialer import Dialer
-from proxy.upstream.tokens import Tokens, secrets_of
+from proxy.upstream.tokens import Tokens
 from tests.proxy.gateway import Provider, json_reply, provider
 
 HOUR = 3600.0
@@ -163,13 +163,3 @@ async def test_what_needs_no_token_gets_none() -> None:
     async with shop() as it:
         plain = Target(Adapter(), Credentials("key-0123456789"), it.fake.url, private=True)
         assert await it.tokens.granted(plain) is plain
-
-
-def test_secrets_are_the_key_and_the_secret_options() -> None:
-    options = {"client": "a-public-name", "secret": "a/long/secret"}
-    target = Target(Granting(), Credentials("key-0123456789", options), "")
-    assert secrets_of(target) == {"key-0123456789", "a/long/secret", "a\\/long\\/secret"}
-
-
-def test_a_placeholder_is_no_secret() -> None:
-    assert secrets_of(Target(Granting(), Credentials("x"), "")) == frozenset()

@@ -1,0 +1,179 @@
+"""Writes what the docs say of providers, from the adapters' own tables: `make docs`.
+
+A test holds the pages in the repository against what this writes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import adapters
+from adapters.contract import Adapter
+from adapters.describing import parameters, streams
+from adapters.params import Table
+
+PAGES = Path(__file__).parent
+BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end of what is generated -->\n"
+_MOST_SHOWN = 160
+
+
+def written(page: str) -> str:
+    """Give a page with what is generated in it made anew."""
+    text = (PAGES / page).read_text(encoding="utf-8")
+    made = {"providers.md": providers, "headers.md": options}[page]()
+    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
+    return pattern.sub(lambda _: BEGIN + "\n" + made + "\n" + END, text)
+
+
+def providers() -> str:
+    """Write the table of all providers, then each one with the parameters of its models."""
+    known = [adapters.adapter(name) for name in adapters.PROVIDERS]
+    head = [
+        "| id | also | pictures come as | most in one call | events | confidence |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*head, *map(_summary, known), "", *map(_section, known)])
+
+
+def options() -> str:
+    """Write the table of the options of all providers, as headers."""
+    rows = ["| provider | header | what it is |", "| --- | --- | --- |"]
+    for adapter in map(adapters.adapter, adapters.PROVIDERS):
+        for option in adapter.options:
+            also = "".join(f", `{header}`" for header in option.headers)
+            header = "(settings only)" if option.operator else f"`{option.header}`{also}"
+            name = f"`{option.name}`" if option.operator else ""
+            rows.append(f"| `{adapter.id}` | {name}{header} | {_cell(option.about)} |")
+    return "\n".join([*rows, ""])
+
+
+def _summary(adapter: Adapter) -> str:
+    also = ", ".join(f"`{alias}`" for alias, name in adapters.ALIASES.items() if name == adapter.id)
+    tables = list(_families(adapter))
+    most = max(table.pictures_per_call for _, table in tables)
+    lifetime = f"URL, {_age(adapter.url_lifetime)}" if adapter.url_lifetime else "data"
+    own = any(streams(adapter, table) == "provider" for _, table in tables)
+    mark = " (experimental)" if adapter.experimental else ""
+    cells = (
+        f"[`{adapter.id}`](#{adapter.id})",
+        also,
+        lifetime,
+        str(most),
+        "its own" if own else "one a picture",
+        adapter.confidence + mark,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _section(adapter: Adapter) -> str:
+    models = ", ".join(f"`{model}`" for model in adapter.models)
+    lines = [
+        f"### {adapter.id}",
+        "",
+        f"{adapter.name}. [Documentation]({adapter.docs}), read {adapter.read}; confidence: "
+        f"{adapter.confidence}{', experimental' if adapter.experimental else ''}.",
+        "",
+        f"Models known by name: {models}.",
+        "",
+    ]
+    if adapter.unconfirmed:
+        lines += [f"Not confirmed: {adapter.unconfirmed}.", ""]
+    for name, table in _families(adapter):
+        lines += [f"**{name}**", "", *_table(table), ""]
+    return "\n".join(lines)
+
+
+def _families(adapter: Adapter) -> Iterator[tuple[str, Table]]:
+    """Give each table of an adapter once, under the models that it is for."""
+    found: list[tuple[Table, list[str]]] = []
+    for name, model in _named(adapter):
+        table = adapter.table(model)
+        names = next((names for known, names in found if known.rows == table.rows), None)
+        if names is None:
+            found.append((table, names := []))
+        names.append(name)
+    for table, names in found:
+        yield ", ".join(names), table
+
+
+def _named(adapter: Adapter) -> Iterator[tuple[str, str]]:
+    """Name models and families of models, each with a model's name that leads to its table."""
+    yield from ((f"`{model}`", model) for model in adapter.models)
+    for starts, _ in adapter.families:
+        for start in (starts,) if isinstance(starts, str) else starts:
+            if start and not any(model.startswith(start) for model in adapter.models):
+                yield f"`{start}…`", start
+    yield "any other model", ""
+
+
+def _table(table: Table) -> list[str]:
+    told = parameters(table)
+    rows = [f"| `{it['name']}` | {_may_be(it)} | {_becomes(it)} |" for it in told]
+    return ["| parameter | may be | becomes |", "| --- | --- | --- |", *rows]
+
+
+def _may_be(told: dict[str, Any]) -> str:
+    words = [told["type"]]
+    if choices := told.get("enum"):
+        words = [_listed(choices)]
+    if pattern := told.get("pattern"):
+        words = ["`auto` or `WxH`" if told["name"] == "size" else f"of the form `{_cell(pattern)}`"]
+    low = told.get("minimum", told.get("minLength"))
+    high = told.get("maximum", told.get("maxLength", told.get("maxItems")))
+    if low is not None and high is not None:
+        words.append(f"{low:,} to {high:,}")
+    elif low is not None or high is not None:
+        words.append(f"at least {low:,}" if high is None else f"at most {high:,}")
+    return ", ".join(words)
+
+
+def _becomes(told: dict[str, Any]) -> str:
+    words = []
+    if sent_as := told.get("sent_as"):
+        words.append(f"`{sent_as}`")
+    conversion = told.get("conversion")
+    if isinstance(conversion, dict):
+        words.append(_listed([f"{client}→{it}" for client, it in conversion.items()]))
+    elif conversion:
+        words.append(_cell(conversion))
+    for bound, said in (("minimum", "at least"), ("maximum", "at most"), ("maxLength", "at most")):
+        if (own := told.get(f"provider_{bound}")) is not None:
+            words.append(f"{said} {own:,}" + (" characters" if bound == "maxLength" else ""))
+    if own := told.get("provider_enum"):
+        words.append("only " + _listed(own))
+    if "default" in told:
+        words.append(f"`{_json(told['default'])}` if not said")
+    if about := told.get("about"):
+        words.append(_cell(about))
+    return "; ".join(words) or "goes through"
+
+
+def _listed(values: list[Any]) -> str:
+    text = ", ".join(f"`{_cell(str(value))}`" for value in values)
+    if len(text) <= _MOST_SHOWN:
+        return text
+    return text[:_MOST_SHOWN].rpartition(", ")[0] + " …"
+
+
+def _json(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _age(seconds: int) -> str:
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return f"{seconds} seconds"
+
+
+if __name__ == "__main__":
+    for name in ("providers.md", "headers.md"):
+        (PAGES / name).write_text(written(name), encoding="utf-8")

@@ -1,0 +1,56 @@
+"""`easel explain`: what would become of a call, told for people."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from adapters.contract import Adapter, Credentials
+from adapters.errors import ImageError
+from adapters.params import Policy
+from proxy.images.rehearse import shown_attempt
+from proxy.middlewares.transform import fitted
+from proxy.plan import Attempt, Target
+from proxy.prices import loaded
+
+
+def explained(
+    adapter: Adapter, params: Mapping[str, Any], options: Mapping[str, str], policy: Policy
+) -> dict[str, Any]:
+    """Give what a dry run would; raises `BadParam`. What is needed and missing is `***`."""
+    credentials = Credentials("***", {**_needed(adapter, options), **options})
+    target = Target(adapter, credentials, adapter.base(credentials), policy=policy)
+    attempt = Attempt(target, dict(params), orjson.dumps(params))
+    fitted(attempt)
+    return asyncio.run(shown_attempt(attempt, loaded()))
+
+
+def _needed(adapter: Adapter, options: Mapping[str, str]) -> Mapping[str, str]:
+    """Give stand-ins for missing options only where nothing can be sent without them."""
+    credentials = Credentials("***", options)
+    lacking = adapter.lacks(credentials)
+    try:
+        adapter.base(credentials)
+    except ImageError as error:
+        lacking += error.message
+    return {option.name: "***" for option in adapter.options if option.name in lacking}
+
+
+def as_text(told: Mapping[str, Any]) -> str:
+    """Write it for people: each request, then what became of each parameter."""
+    lines: list[str] = []
+    for request in told["requests"]:
+        lines += [f"{request['method']} {request['url']}"]
+        lines += [f"{name}: {value}" for name, value in request["headers"].items()]
+        body = request["body"]
+        if body is not None:
+            lines += ["", orjson.dumps(body, option=orjson.OPT_INDENT_2).decode()]
+        lines.append("")
+    lines += ["What became of the parameters:"]
+    lines += [f"  {line}" for line in told["receipt"] or ["everything goes through as it is"]]
+    price = told["price"]
+    cost = f"{price['usd']:g} US dollars" if price else "not known"
+    return "\n".join([*lines, f"Price: {cost}"])

@@ -1,0 +1,131 @@
+"""OpenAI's events, for every provider: previews where it has them, each picture once it is there.
+
+Until the first event has gone a failure is a plain HTTP error; after it, it is an `error` event.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from adapters.contract import Answer
+from adapters.errors import ImageError, no_picture
+from proxy.images.committing import Out, committed
+from proxy.images.deliver import opened_string
+from proxy.images.heartbeat import BEAT, or_silence
+from proxy.images.sources import Source, lines_of, opened
+from proxy.keys import ATTEMPT, FAILURE, SETTINGS, UPSTREAM
+
+Came = tuple[Answer, Mapping[str, str]] | ImageError
+"""What came of a conversation: an answer, or a part of one, with headers; or a failure."""
+
+_COMPLETED, _PREVIEW = "image_generation.completed", "image_generation.partial_image"
+_NOTHING_COUNTED = {
+    "total_tokens": 0,
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "input_tokens_details": {"text_tokens": 0, "image_tokens": 0},
+}
+
+
+async def deliver_events(
+    request: web.Request, coming: AsyncGenerator[Came, None]
+) -> web.StreamResponse:
+    """Answer with an event for each picture, in the order in which they come."""
+    failed: list[ImageError] = []
+    async with aclosing(coming), AsyncExitStack() as stack:
+        answer, headers, sources = await _first(request, coming, failed, stack)
+        for number, source in enumerate(sources, 1):
+            told = lines_of(number, source.measured, request[ATTEMPT].params, source.length)
+            request[ATTEMPT].receipt = request[ATTEMPT].receipt.plus(*told)
+        response = web.StreamResponse(headers={**headers, "cache-control": "no-cache"})
+        response.content_type = "text/event-stream"
+        async with committed(request, response) as out:
+            await _write(request, out, answer, sources)
+            await stack.aclose()
+            await _write_others(request, out, coming, failed)
+            if failed:
+                request[FAILURE] = failed[0].code or failed[0].type
+                await out.write(_event({"type": "error", "error": failed[0].as_object()}, "error"))
+    return response
+
+
+async def _first(
+    request: web.Request,
+    coming: AsyncGenerator[Came, None],
+    failed: list[ImageError],
+    stack: AsyncExitStack,
+) -> tuple[Answer, Mapping[str, str], list[Source]]:
+    """Wait for the first picture that can be written; raises the first failure if none can."""
+    async for came in coming:
+        if isinstance(came, ImageError):
+            failed.append(came)
+            continue
+        answer, headers = came
+        try:
+            if sources := await _opened(request, answer, stack):
+                return answer, headers, sources
+        except ImageError as error:
+            failed.append(error)
+    raise failed[0] if failed else no_picture()
+
+
+async def _write_others(
+    request: web.Request, out: Out, coming: AsyncIterator[Came], failed: list[ImageError]
+) -> None:
+    async for came in or_silence(coming, request.app[SETTINGS].images.comment_seconds):
+        if came is None:
+            await out.write(BEAT)
+        elif isinstance(came, ImageError):
+            failed.append(came)
+        else:
+            async with AsyncExitStack() as stack:
+                try:
+                    sources = await _opened(request, came[0], stack)
+                except ImageError as error:
+                    failed.append(error)
+                else:
+                    await _write(request, out, came[0], sources)
+
+
+async def _opened(request: web.Request, answer: Answer, stack: AsyncExitStack) -> list[Source]:
+    upstream, target = request.app[UPSTREAM], request[ATTEMPT].target
+    return [await opened(upstream, target, image, stack) for image in answer.images]
+
+
+async def _write(request: web.Request, out: Out, answer: Answer, sources: list[Source]) -> None:
+    """Write an event for each picture of an answer."""
+    for source in sources:
+        about = _about(request, answer, source)
+        written = opened_string(orjson.dumps(about), "b64_json")
+        await out.write(b"event: %b\ndata: %b" % (about["type"].encode(), written))
+        async for piece in source.text():
+            await out.write(piece)
+        await out.write(b'"}\n\n')
+
+
+def _about(request: web.Request, answer: Answer, source: Source) -> dict[str, Any]:
+    """Give the members of an event beside the picture."""
+    asked, found = request[ATTEMPT].params, source.measured
+    size = found.size if found.width else asked.get("size") or "auto"
+    about = {
+        "type": _COMPLETED,
+        **source.image.extra,
+        "created_at": int(time.time()),
+        "size": size,
+        "quality": asked.get("quality") or "auto",
+        "background": asked.get("background") or "auto",
+        "output_format": found.format or asked.get("output_format") or "png",
+    }
+    if source.image.preview is None:
+        return {**about, "usage": answer.usage or _NOTHING_COUNTED}
+    return {**about, "type": _PREVIEW, "partial_image_index": source.image.preview}
+
+
+def _event(data: dict[str, Any], name: str) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(data))

@@ -1,0 +1,60 @@
+"""A dry run: what would be sent to the provider, what became of the parameters, what it costs.
+
+Nothing is sent, and nothing is bought: no token either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from adapters import sizes
+from adapters.contract import ImageCall
+from proxy.keys import ATTEMPT, SETTINGS
+from proxy.plan import Attempt, Target
+from proxy.prices import Prices, loaded, price_of
+from proxy.upstream.sending import shown
+
+
+async def rehearse(request: web.Request) -> web.Response:
+    """Answer with what `shown_attempt` tells."""
+    prices = loaded(request.app[SETTINGS].prices)
+    told = await shown_attempt(request[ATTEMPT], prices)
+    return web.Response(body=orjson.dumps(told), content_type="application/json")
+
+
+async def shown_attempt(attempt: Attempt, prices: Prices) -> dict[str, Any]:
+    """Show the requests of an attempt, secrets masked, its receipt and its price.
+
+    A conversation of several requests is shown up to the first reply that it needs.
+    """
+    target = attempt.target
+    return {
+        "object": "easel.dry_run",
+        "provider": target.adapter.id,
+        "target": target.index,
+        "requests": [await _shown(target, call) for call in attempt.calls],
+        "receipt": list(map(str, attempt.receipt.lines)),
+        "price": _price(attempt, prices),
+    }
+
+
+async def _shown(target: Target, call: ImageCall) -> dict[str, Any]:
+    call = replace(call, credentials=target.credentials)
+    return await shown(target, next(target.adapter.flow(call)))
+
+
+def _price(attempt: Attempt, prices: Prices) -> dict[str, Any] | None:
+    """Give the price of all pictures; None when it is not known."""
+    params, target = attempt.params, attempt.target
+    pixels = sizes.parse(params.get("size") or "auto")
+    area = pixels[0] * pixels[1] if pixels else None
+    each = price_of(prices, target.adapter.id, params.get("model") or "", area)
+    if each is None:
+        return None
+    # Who speaks the client's own shape makes all pictures in one call.
+    pictures = params.get("n") or 1
+    return {"usd": round(each * pictures, 6), "usd_each": each, "pictures": pictures}

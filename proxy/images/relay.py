@@ -1,0 +1,76 @@
+"""The fast path: a provider's answer goes through as it comes, unread.
+
+Only its beginning is looked at, while nothing has gone: a picture there is measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+
+from aiohttp import ClientResponse, web
+
+from adapters.pictures import HEAD, Measured
+from proxy.images.committing import committed
+from proxy.images.heartbeat import BEAT, or_silence
+from proxy.images.sources import lines_of, measured_text
+from proxy.keys import ATTEMPT, SETTINGS
+from proxy.upstream.faults import translated
+
+_PICTURE = re.compile(
+    rb'"b64_json"\s*:\s*"(?:data:[^,"]{0,64},)?([A-Za-z0-9+/]{16,%d})' % (HEAD * 2)
+)
+
+
+async def relay(
+    request: web.Request, provider: ClientResponse, headers: Mapping[str, str], head: bytes = b""
+) -> web.StreamResponse:
+    """Pass a provider's answer on, piece by piece; `head` is its beginning, if taken."""
+    attempt = request[ATTEMPT]
+    response = web.StreamResponse(status=provider.status, headers=headers)
+    if attempt.recording and "content-encoding" in provider.headers:
+        attempt.recording.chunks = None
+    if found := first_picture(head):
+        attempt.receipt = attempt.receipt.plus(*lines_of(1, found, attempt.params))
+    pieces = _pieces(provider, head)
+    if response.content_type == "text/event-stream":
+        pieces = _with_comments(pieces, request.app[SETTINGS].images.comment_seconds)
+    async with committed(request, response) as out:
+        async for piece in pieces:
+            await out.write(piece)
+    return response
+
+
+async def _pieces(provider: ClientResponse, head: bytes) -> AsyncIterator[bytes]:
+    if head:
+        yield head
+    content = provider.content
+    while not content.at_eof():
+        with translated():
+            piece = await content.readany()
+        if piece:
+            yield piece
+
+
+async def _with_comments(pieces: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
+    """Put comments between two events that are far apart; one that has begun is left alone."""
+    between = False
+    async for piece in or_silence(pieces, seconds):
+        if piece is not None:
+            between = piece.endswith((b"\n\n", b"\r\n\r\n"))
+            yield piece
+        elif between:
+            yield BEAT
+
+
+def first_picture(head: bytes) -> Measured | None:
+    """Measure the picture at the beginning of an answer in OpenAI's shape, if there is one.
+
+    >>> first_picture(b'{"data": [{"b64_json": "R0lGODlhAgADAIAAAAAAAAAA')
+    Measured(media_type='image/gif', width=2, height=3)
+    """
+    if not (found := _PICTURE.search(head)):
+        return None
+    text = found[1].decode()
+    made = measured_text(text[: len(text) // 4 * 4])
+    return made if made.media_type else None

@@ -1,0 +1,127 @@
+"""Pictures ready to be written: measured, and given piece by piece, as bytes or as base64.
+
+A picture is never held twice: base64 text is cut into pieces, bytes are encoded by the piece, and
+what lies behind a URL is encoded while it arrives.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import Error as NotBase64
+from binascii import b2a_base64
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from adapters.contract import Image
+from adapters.params import Line
+from adapters.pictures import HEAD, Measured, measured
+from proxy.errors import UpstreamFailed
+from proxy.plan import Target
+from proxy.upstream.conversation import Upstream
+from proxy.upstream.download import Download
+
+_PIECE = 192 * 1024
+"""Bytes that are encoded in one go: a multiple of 3, and a millisecond at the most."""
+_TEXT_PIECE = _PIECE // 3 * 4
+_ENOUGH = 64
+"""Characters of base64 in which most pictures say their size."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Source:
+    """One picture. `length` is its size in bytes, None where the other side did not tell."""
+
+    image: Image
+    measured: Measured
+    length: int | None
+    download: Download | None = None
+
+    @property
+    def base64_length(self) -> int | None:
+        """How many characters its base64 has."""
+        if self.image.b64:
+            return len(self.image.b64)
+        return None if self.length is None else -(-self.length // 3) * 4
+
+    async def raw(self) -> AsyncIterator[bytes]:
+        """Give the picture as bytes."""
+        if self.download:
+            yield self.download.head
+            async for piece in self.download.rest:
+                yield piece
+        for at in range(0, len(self.image.b64), _TEXT_PIECE):
+            yield decoded(self.image.b64[at : at + _TEXT_PIECE])
+        for part in _sliced(self.image.data):
+            yield bytes(part)
+
+    async def text(self) -> AsyncIterator[bytes]:
+        """Give the picture as base64."""
+        for at in range(0, len(self.image.b64), _TEXT_PIECE):
+            yield self.image.b64[at : at + _TEXT_PIECE].encode("ascii")
+        if self.image.b64:
+            return
+        left = b""
+        async for piece in self.raw():
+            whole = left + piece
+            even = len(whole) // 3 * 3
+            for part in _sliced(memoryview(whole)[:even]):
+                yield b2a_base64(part, newline=False)
+            left = whole[even:]
+        yield b2a_base64(left, newline=False)
+
+
+async def opened(upstream: Upstream, target: Target, image: Image, stack: AsyncExitStack) -> Source:
+    """Make a picture ready, which may be behind a URL: `stack` keeps its connection."""
+    if image.url:
+        download = await stack.enter_async_context(upstream.download(target, image))
+        return Source(image, download.measured, download.length, download)
+    if image.b64:
+        length = len(image.b64) // 4 * 3 - image.b64[-2:].count("=")
+        return Source(image, measured_text(image.b64), length)
+    return Source(image, measured(image.data[:HEAD]), len(image.data))
+
+
+def measured_text(text: str) -> Measured:
+    """Measure a picture by the beginning of its base64."""
+    found = measured(decoded(text[:_ENOUGH]))
+    # Every type but JPEG says its size at once.
+    return found if found.width else measured(decoded(text[: HEAD // 3 * 4]))
+
+
+def decoded(text: str) -> bytes:
+    """Undo base64; raises `UpstreamFailed`."""
+    try:
+        return b64decode(text)
+    except (NotBase64, ValueError):
+        raise UpstreamFailed(
+            "The provider's answer holds a picture that is damaged.", code="bad_answer"
+        ) from None
+
+
+def lines_of(
+    number: int, found: Measured, params: Mapping[str, object], length: int | None = None
+) -> Iterator[Line]:
+    """Say what a picture turned out to be, and what was asked for where that is not it.
+
+    >>> asked = {"size": "1024x1024", "output_format": "png"}
+    >>> [str(line) for line in lines_of(1, Measured("image/png", 768, 1024), asked, 99)]
+    ['measured 1=768x1024;png;99', 'asked 1=1024x1024']
+    """
+    told = [found.size, found.format or "?", *([str(length)] if length else [])]
+    yield Line("measured", str(number), ";".join(told))
+    is_it = {"size": found.size, "output_format": found.format}
+    asked = {name: params.get(name) for name in is_it}
+    other = [
+        value
+        for name, value in asked.items()
+        if isinstance(value, str) and value not in ("auto", is_it[name]) and is_it[name] != "?"
+    ]
+    if other:
+        yield Line("asked", str(number), ";".join(other))
+
+
+def _sliced(data: bytes | memoryview) -> Iterator[memoryview]:
+    view = memoryview(data)
+    for at in range(0, len(view), _PIECE):
+        yield view[at : at + _PIECE]

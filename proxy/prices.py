@@ -1,0 +1,57 @@
+"""What a picture costs, as far as it is known: from a file in YAML, US dollars.
+
+    acme:
+      model-name: 0.04                 # for a picture
+      other-model: {megapixel: 0.025}  # for a million pixels
+
+The longest name with which a model begins is the one that counts; `""` fits every model.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Price = float | Mapping[str, float]
+Prices = Mapping[str, Mapping[str, Price]]
+
+_NAME = "prices.yaml"
+_MEGAPIXEL = 1_000_000
+_PLACES = (
+    Path(__file__).parent.parent / "config" / _NAME,
+    Path(sys.prefix) / "share" / "easel" / _NAME,
+)
+"""Where the table that comes with Easel lies: in a checkout, and where it is installed."""
+
+
+@cache
+def loaded(file: str = "") -> Prices:
+    """Read a table; that which comes with Easel if no file is named. Raises `OSError`."""
+    place = Path(file) if file else next(filter(Path.exists, _PLACES), _PLACES[0])
+    tree = yaml.load(place.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    return tree if isinstance(tree, dict) else {}
+
+
+def price_of(prices: Prices, provider: str, model: str, pixels: int | None) -> float | None:
+    """Give the price of one picture in US dollars; None when it is not known.
+
+    >>> table = {"acme": {"flux": 0.04, "flux-2": {"megapixel": 0.02}}}
+    >>> price_of(table, "acme", "flux-1", None), price_of(table, "acme", "flux-2", 2_000_000)
+    (0.04, 0.04)
+    >>> price_of(table, "acme", "flux-2", None) is price_of(table, "other", "flux", None) is None
+    True
+    """
+    known: Mapping[str, Any] = prices.get(provider) or {}
+    found = max((name for name in known if model.startswith(name)), key=len, default=None)
+    if found is None:
+        return None
+    price = known[found]
+    if isinstance(price, Mapping):
+        by = price.get("megapixel")
+        return None if pixels is None or by is None else round(by * pixels / _MEGAPIXEL, 6)
+    return float(price)

@@ -1,0 +1,156 @@
+"""The sections of a settings file whose keys are all numbers or words of ours."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from proxy import configs
+
+_MB = 1024 * 1024
+_MIN_SIGNING_KEY = 32
+_BASE_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_BUCKET = re.compile(r"(s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._/-]*)?")
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A section of the file whose keys are all numbers or words of ours."""
+
+
+class Server(Section, frozen=True):
+    """Where the gateway listens, by what URL clients reach it, and how it stops."""
+
+    host: str = "127.0.0.1"
+    port: int = 8787
+    public_url: str = ""
+    shutdown_seconds: float = 180.0
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        _within("port", self.port, 0, 65_535)
+        _is_base_url("public_url", self.public_url)
+        _within("shutdown_seconds", self.shutdown_seconds, 0, 3600)
+
+
+class Limits(Section, frozen=True):
+    """The most that a stranger can make the gateway hold, in bytes; and do, in `attempts`."""
+
+    body_bytes: int = 32 * _MB
+    header_bytes: int = 40 * 1024
+    reply_bytes: int = 256 * _MB
+    picture_bytes: int = 64 * _MB
+    attempts: int = 30
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        _within("attempts", self.attempts, 1, 1000)
+        for name in (name for name in self.__struct_fields__ if name.endswith("_bytes")):
+            _within(name, getattr(self, name), 1024, 4096 * _MB)
+
+
+class Timeouts(Section, frozen=True):
+    """Seconds: to connect, between two pieces of a reply, and for one picture in all."""
+
+    connect: float = 10.0
+    idle: float = 300.0
+    total: float = 900.0
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        for name in self.__struct_fields__:
+            _within(name, getattr(self, name), 0.01, 86_400)
+
+
+class Cache(Section, frozen=True):
+    """Room for kept answers, in bytes of memory: in all, and for one answer."""
+
+    memory_bytes: int = 256 * _MB
+    answer_bytes: int = 32 * _MB
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        _within("memory_bytes", self.memory_bytes, 0, 1024 * 1024 * _MB)
+        _within("answer_bytes", self.answer_bytes, 0, 4096 * _MB)
+
+
+class Blobs(Section, frozen=True):
+    """Where pictures are kept whose URLs are asked for, for how long, and who signs the URLs.
+
+    `store` is a folder, by default `blobs` in the state folder, or the URL of a bucket.
+    """
+
+    store: str = ""
+    lifetime_seconds: int = 3600
+    disk_bytes: int = 10 * 1024 * _MB
+    persist_urls: bool = False
+    signing_key: str = ""
+    s3_endpoint: str = ""
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        if "://" in self.store and not _BUCKET.fullmatch(self.store):
+            raise ValueError("`store` must be a folder, or s3://, gs:// or az://bucket/prefix")
+        _within("lifetime_seconds", self.lifetime_seconds, 60, 31_536_000)
+        _within("disk_bytes", self.disk_bytes, _MB, 1024 * 1024 * 1024 * _MB)
+        if self.signing_key and len(self.signing_key) < _MIN_SIGNING_KEY:
+            raise ValueError(f"`signing_key` must be at least {_MIN_SIGNING_KEY} characters long")
+        _is_base_url("s3_endpoint", self.s3_endpoint)
+
+    def __repr__(self) -> str:
+        """Leave the signing key out."""
+        return f"Blobs(store={self.store!r})"
+
+
+class Images(Section, frozen=True):
+    """What becomes of parameters that a provider lacks, and of pictures that it failed to make.
+
+    `comment_seconds` of silence between two events are broken by a comment.
+    """
+
+    unsupported: str = "adapt"
+    incomplete: str = "deliver"
+    comment_seconds: float = 15.0
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        _one_of("unsupported", self.unsupported, configs.UNSUPPORTED)
+        _one_of("incomplete", self.incomplete, ("deliver", "fail"))
+        _within("comment_seconds", self.comment_seconds, 0.01, 3600)
+
+
+class Log(Section, frozen=True):
+    """How the line of each request is written."""
+
+    format: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        _one_of("format", self.format, ("auto", "json", "text", "none"))
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "server": Server,
+    "limits": Limits,
+    "timeouts": Timeouts,
+    "cache": Cache,
+    "blobs": Blobs,
+    "images": Images,
+    "log": Log,
+}
+"""The sections whose keys are all numbers or words of ours."""
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"`{name}` must be {low} to {high}")
+
+
+def _is_base_url(name: str, value: str) -> None:
+    if value and not _BASE_URL.fullmatch(value):
+        raise ValueError(f"`{name}` must be a URL such as https://host/path")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"`{name}` must be one of: {', '.join(known)}")

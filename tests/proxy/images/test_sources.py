@@ -1,0 +1,82 @@
+"""Pictures piece by piece: the same bytes whichever way they come and go."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.contract import Image
+from adapters.pictures import Measured
+from proxy.errors import UpstreamFailed
+from proxy.images.sources import Source, decoded, lines_of, measured_text
+from proxy.upstream.download import Download
+from tests.proxy.gateway import B64, PNG
+
+UNKNOWN = Measured("")
+
+
+async def joined(pieces: AsyncIterator[bytes]) -> bytes:
+    return b"".join([piece async for piece in pieces])
+
+
+async def arriving(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+@given(head=st.binary(max_size=9), rest=st.lists(st.binary(max_size=9), max_size=5))
+async def test_a_download_is_encoded_as_if_it_were_whole(head: bytes, rest: list[bytes]) -> None:
+    def source() -> Source:
+        download = Download(head, UNKNOWN, None, arriving(rest))
+        return Source(Image(url="https://a.test"), UNKNOWN, None, download)
+
+    whole = b"".join((head, *rest))
+    assert await joined(source().raw()) == whole
+    assert await joined(source().text()) == base64.b64encode(whole)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 196_608, 500_000, 1_000_001])
+async def test_bytes_and_base64_are_two_forms_of_one_picture(size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    data = data[:size]
+    text = base64.b64encode(data)
+    for image in (Image(data=data), Image(b64=text.decode())):
+        source = Source(image, UNKNOWN, size)
+        assert await joined(source.raw()) == data
+        assert await joined(source.text()) == text
+        assert source.base64_length == len(text)
+
+
+async def test_a_large_picture_goes_in_pieces() -> None:
+    source = Source(Image(data=bytes(1_000_000)), UNKNOWN, 1_000_000)
+    assert max([len(piece) async for piece in source.text()]) < 300_000
+
+
+def test_base64_is_measured_by_its_beginning() -> None:
+    assert measured_text(B64) == Measured("image/png", 1, 1)
+
+
+def test_what_is_no_base64_is_a_damaged_answer() -> None:
+    with pytest.raises(UpstreamFailed) as caught:
+        decoded("ä" * 8)
+    assert caught.value.code == "bad_answer"
+
+
+@pytest.mark.parametrize(
+    ("params", "asked"),
+    [
+        *(({}, []), ({"size": "auto"}, []), ({"size": "1x1", "output_format": "png"}, [])),
+        ({"size": "1024x1024", "output_format": "webp"}, ["asked 1=1024x1024;webp"]),
+        ({"size": 7, "output_format": None}, []),
+    ],
+)
+def test_a_receipt_has_what_was_asked_for_where_the_picture_is_not_that(
+    params: dict[str, object], asked: list[str]
+) -> None:
+    found = Measured("image/png", 1, 1)
+    told = [str(line) for line in lines_of(1, found, params, len(PNG))]
+    assert told == [f"measured 1=1x1;png;{len(PNG)}", *asked]

@@ -1,0 +1,61 @@
+"""`easel explain`: the translation, for people and as JSON."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from click.testing import CliRunner
+
+import adapters
+from proxy.__main__ import main
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["explain", *arguments])
+    return result.exit_code, result.output
+
+
+def test_the_translation_is_printed() -> None:
+    status, told = run("--provider", "stability-ai", "--size", "1792x1024", "--quality", "hd")
+    assert status == 0
+    assert "POST https://api.stability.ai/v2beta/stable-image/generate/core" in told
+    assert '"aspect_ratio": "16:9"' in told
+    assert "rounded size=1792x1024>aspect_ratio=16:9" in told
+    assert "dropped quality=hd" in told
+
+
+def test_json_is_what_a_dry_run_answers() -> None:
+    named = ("--provider", "bfl", "--model", "flux-2-pro", "--param", "seed=7", "--json")
+    told = orjson.loads(run(*named)[1])
+    assert told["requests"][0]["body"]["seed"] == 7
+    assert told["provider"] == "black-forest-labs"
+
+
+def test_a_needed_option_that_is_missing_has_a_stand_in() -> None:
+    assert "accounts/***/ai/run" in run("--provider", "workers-ai")[1]
+    given = run("--provider", "workers-ai", "--option", "workers_ai_account_id=acc0")
+    assert "accounts/acc0/ai/run" in given[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--provider", "stability"), "did you mean stability-ai"),
+        (("--provider", "stability-ai", "--size", "huge"), "WIDTHxHEIGHT"),
+        (("--provider", "stability-ai", "--param", "seed"), "NAME=VALUE"),
+        (("--provider", "stability-ai", "--option", "x=y"), "not an option"),
+        (("--provider", "luma", "--style", "vivid", "--unsupported", "strict"), "nothing for"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments: tuple[str, ...], said: str) -> None:
+    if arguments[1] in ("stability", *adapters.NAMES):
+        status, told = run(*arguments)
+        assert status != 0
+        assert said in told
+
+
+@pytest.mark.parametrize("provider", adapters.PROVIDERS)
+def test_every_provider_can_be_explained(provider: str) -> None:
+    status, told = run("--provider", provider, "--size", "1536x1024", "--n", "2")
+    assert status == 0, told
+    assert "What became of the parameters:" in told
