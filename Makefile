@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test check format lock bench-memory clean
+.PHONY: help install run test check format lock bench-memory bench-blobs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,9 @@ format: $(VENV)/.tested ## Put the code into the house's format
 
 bench-memory: install ## Measure what relaying a 6 MB answer adds to memory
 	@$(BIN)/python bench/relay_memory.py
+
+bench-blobs: install ## Measure what storing and serving a 64 MB picture adds to memory
+	@$(BIN)/python bench/blob_memory.py
 
 lock: $(VENV)/.tested ## Pin all dependencies anew, with hashes
 	@$(PIP) install 'pip-tools>=7.4'

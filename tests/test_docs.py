@@ -102,11 +102,13 @@ def blocks(kind: str, text: str) -> list[str]:
 
 
 def shown(default: object) -> str:
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default) or "none"
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
-    rows = re.findall(r"^\| `([a-z_.]+)` \| `?([^|` ]+)`? \|", part("Settings"), re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z0-9_.]+)` \| `?([^|` ]+)`? \|", part("Settings"), re.MULTILINE)
     defaults = dict.fromkeys(SETTINGS - SECTIONS.keys(), "none")
     defaults["state_dir"] = Settings().state_dir
     for section, kind in SECTIONS.items():

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import orjson
 import pytest
+from aiohttp import web
 
 from proxy.app import make_app
 from proxy.keys import LOG
@@ -22,7 +23,7 @@ LARGE = orjson.dumps({"prompt": PROMPT * 200})
 
 
 def routes() -> list[tuple[str, str]]:
-    """Give method and path of every route."""
+    """Give method and path of every route, with a name where it takes one."""
     app = make_app(parse(SETTINGS, environ={}))
     found = {(it.method, it.resource.canonical) for it in app.router.routes() if it.resource}
     return sorted((method, named(path)) for method, path in found if method != "HEAD")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from proxy.local_key import local_key, new_key
+from proxy.local_key import kept_secret, local_key, new_key
 
 
 def test_it_is_made_once_and_kept(tmp_path: Path) -> None:
@@ -56,3 +57,10 @@ def test_a_folder_that_cannot_be_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="Not a directory"):
         local_key(str(tmp_path / "file" / "state"))
+
+
+def test_secrets_of_other_names_and_forms_are_kept_beside_it(tmp_path: Path) -> None:
+    kept = [kept_secret(str(tmp_path), "code", re.compile("[ab]+"), lambda: "ab") for _ in "12"]
+    assert kept == [("ab", tmp_path / "code")] * 2
+    (tmp_path / "code").write_text("xyz", encoding="ascii")
+    assert kept_secret(str(tmp_path), "code", re.compile("[ab]+"), lambda: "ba")[0] == "ba"

@@ -44,6 +44,13 @@ def environment_of(file: Path) -> dict[str, str]:
     return {name: f"value-of-{name.lower()}" for name in names}
 
 
+def shown(default: object) -> str:
+    """Write a default as the example does."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default) or "none"
+
+
 def keys_shown(file: Path) -> list[tuple[str | int, ...]]:
     """Give the path of every key that stands in a file."""
     source = Source(file.read_text(), file.name, environment_of(file))
@@ -103,8 +110,7 @@ def test_the_example_tells_the_true_defaults() -> None:
     told = {key: value for value, key in re.findall(r"Default: (.+)\n +(\w+):", text)}
     fields = [(kind(), key) for kind in SECTIONS.values() for key in kind.__struct_fields__]
     assert {key: told[key] for _, key in fields} == {
-        key: f"{value:g}" if isinstance(value := getattr(section, key), float) else str(value)
-        for section, key in fields
+        key: shown(getattr(section, key)) for section, key in fields
     }
 
 
@@ -131,6 +137,12 @@ def test_a_number_may_come_from_the_environment() -> None:
     assert parse("server:\n  port: ${PORT}", environ={"PORT": "80"}).server.port == 80
 
 
+def test_a_signing_key_is_not_shown() -> None:
+    found = parse(f"blobs: {{signing_key: {SECRET * 2}}}", environ={}).blobs
+    assert found.signing_key == SECRET * 2
+    assert SECRET not in f"{found} {found!r}"
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -145,6 +157,14 @@ def test_a_number_may_come_from_the_environment() -> None:
         ("timeouts:\n  idle: 0", "my.yaml:2: timeouts.idle: must be 0.01 to 86400"),
         ("limits:\n  body_bytes: 1", "my.yaml:2: limits.body_bytes: must be 1024 to 4294967296"),
         ("cache:\n  memory_bytes: -1", "my.yaml:2: cache.memory_bytes: must be 0 to 1099511627776"),
+        ("server:\n  public_url: easel.example", "my.yaml:2: server.public_url: must be a URL such as https://host/path"),  # noqa: E501 - a whole sentence
+        ("server:\n  public_url: https://u:p@h/", "my.yaml:2: server.public_url: must be a URL such as https://host/path"),  # noqa: E501 - the same
+        ("blobs:\n  store: http://h/b", "my.yaml:2: blobs.store: must be a folder, or s3://, gs:// or az://bucket/prefix"),  # noqa: E501 - the same
+        ("blobs:\n  store: s3://", "my.yaml:2: blobs.store: must be a folder, or s3://, gs:// or az://bucket/prefix"),  # noqa: E501 - the same
+        ("blobs:\n  lifetime_seconds: 59", "my.yaml:2: blobs.lifetime_seconds: must be 60 to 31536000"),  # noqa: E501 - the same
+        ("blobs:\n  disk_bytes: 0", "my.yaml:2: blobs.disk_bytes: must be 1048576 to 1125899906842624"),  # noqa: E501 - the same
+        ("blobs:\n  signing_key: too short", "my.yaml:2: blobs.signing_key: must be at least 32 characters long"),  # noqa: E501 - the same
+        ("blobs:\n  s3_endpoint: minio:9000", "my.yaml:2: blobs.s3_endpoint: must be a URL such as https://host/path"),  # noqa: E501 - the same
         ("log:\n  format: JSON", "my.yaml:2: log.format: must be one of: auto, json, text, none"),
         ("state_dir: ''", "my.yaml:1: state_dir: must be a text that is not empty"),
         ("- a", "my.yaml:1: must be a mapping of keys to values"),
@@ -208,6 +228,8 @@ def test_everything_wrong_is_told_at_once_in_the_order_of_the_file() -> None:
         "configs: {c: {provider: openai, api_key: '%s x'}}",
         "server: {port: %s}",
         "log: {format: %s}",
+        "blobs: {signing_key: %s}",
+        "blobs: {s3_endpoint: 'https://u:%s@h'}",
         "trusted_custom_hosts: ['%s:1']",
     ],
 )

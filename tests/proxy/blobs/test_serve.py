@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import orjson
 import pytest
+from aiohttp import ClientError
 from yarl import URL
 
-from proxy.keys import LOG
+from proxy.keys import LOG, RUNNING
 from tests.proxy.blobs.shelf import PICTURES, SVG, Shelf, shelf
 from tests.proxy.gateway import PNG
 
@@ -172,3 +174,34 @@ async def test_the_access_line_holds_nothing_of_the_url(ours: Shelf) -> None:
     line = orjson.loads(ours.log.getvalue().splitlines()[-1])
     assert (line["path"], line["status"]) == ("/v1/images/blobs/{name}", 200)
     assert url.query["sig"] not in ours.log.getvalue()
+
+
+async def grown(picture: bytes) -> AsyncIterator[bytes]:
+    """Give a picture that no socket's buffer can hold."""
+    yield picture
+    for _ in range(64):
+        yield bytes(1 << 20)
+
+
+async def test_what_cannot_be_finished_is_cut(ours: Shelf) -> None:
+    ours.source = grown
+    url = await ours.kept()
+    async with ours.session.get(url) as got:
+        for path in ours.files:
+            path.unlink()
+        with pytest.raises(ClientError):
+            await got.read()
+    ours.app[LOG].flush()
+    assert orjson.loads(ours.log.getvalue().splitlines()[-1])["error"] == "blob_store_failed"
+
+
+async def test_a_client_that_leaves_is_noted_and_no_failure_of_ours(ours: Shelf) -> None:
+    ours.source = grown
+    url = await ours.kept()
+    got = await ours.session.get(url)
+    got.close()
+    async with asyncio.timeout(10):
+        while ours.app[RUNNING]:  # noqa: ASYNC110 - requests come and go: nothing tells
+            await asyncio.sleep(0.01)
+    ours.app[LOG].flush()
+    assert orjson.loads(ours.log.getvalue().splitlines()[-1])["error"] == "client_gone"
