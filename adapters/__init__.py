@@ -21,6 +21,7 @@ PROVIDERS: tuple[str, ...] = (
     "replicate",
     "sandbox",
     "stability-ai",
+    "together-ai",
     "workers-ai",
 )
 """Every provider id, alphabetical. The module of `a-b` is `a_b`."""
