@@ -126,6 +126,7 @@ _MESSAGES: tuple[tuple[str | int, ...], ...] = (
     (0, "error", "message"),
     ("detail", 0, "msg"),
     ("detail", "message"),
+    ("detail", "error"),
     ("detail",),
     ("errors", 0, "message"),
     ("errors", 0),

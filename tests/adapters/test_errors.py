@@ -124,6 +124,7 @@ def test_a_refusal_remembers_the_status_on_the_wire() -> None:
         {"error": "too wide"},
         {"detail": [{"loc": ["body", "width"], "msg": "too wide"}]},
         {"detail": "too wide", "title": "Invalid input"},
+        {"detail": {"error": "too wide"}},
         {"errors": [{"message": "too wide", "code": 5004}]},
         {"errors": ["too wide"]},
         {"message": "too wide"},
