@@ -16,6 +16,7 @@ PROVIDERS: tuple[str, ...] = (
     "azure-openai",
     "bedrock",
     "black-forest-labs",
+    "deepinfra",
     "fireworks-ai",
     "openai",
     "replicate",
