@@ -11,6 +11,7 @@ is passed on, cut to `MESSAGE_LIMIT` characters.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,11 @@ class Refusal(ProviderError):
 
 REFUSED = 451
 """Among an adapter's `codes`: the provider's safety system said no."""
+
+REFUSING_WORDS = re.compile(
+    r"\bnsfw\b|content policy|content moderation|\bmoderated\b|usage guidelines", re.IGNORECASE
+)
+"""For an adapter's `refuses`, where the provider's documents do not say how it refuses."""
 
 # Provider status -> (our status, type, code). What is not here and below 500 is a 400; what is
 # not here and 500 or above is a 502.
