@@ -13,9 +13,7 @@
 
 from __future__ import annotations
 
-import re
-
-from adapters import sizes
+from adapters import errors, sizes
 from adapters.openai_like import OpenAILike
 from adapters.params import Param, Table
 
@@ -51,7 +49,7 @@ class DeepInfra(OpenAILike):
         "run-diffusion/Juggernaut-Lightning-Flux",
     )
     confidence = "medium"
-    refuses = re.compile(r"\bnsfw\b|content policy|moderated", re.IGNORECASE)
+    refuses = errors.REFUSING_WORDS
     unconfirmed = (
         "which sizes each model has; more than 4 pictures a call; seeds and steps here; "
         "the words of a refusal; Retry-After on a 429"

@@ -14,9 +14,7 @@
 
 from __future__ import annotations
 
-import re
-
-from adapters import sizes
+from adapters import errors, sizes
 from adapters.openai_like import OpenAILike
 from adapters.params import Param, Table
 
@@ -74,7 +72,7 @@ class TogetherAI(OpenAILike):
         "black-forest-labs/FLUX.1-kontext-max",
     )
     url_lifetime = 600
-    refuses = re.compile(r"\bnsfw\b|content policy", re.IGNORECASE)
+    refuses = errors.REFUSING_WORDS
     unconfirmed = (
         "which models are served today; which ratios there are; the words of a refusal; "
         "how long a URL lives; Retry-After on a 429"
