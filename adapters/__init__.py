@@ -19,6 +19,7 @@ PROVIDERS: tuple[str, ...] = (
     "deepinfra",
     "fireworks-ai",
     "nebius",
+    "nscale",
     "openai",
     "replicate",
     "sandbox",
