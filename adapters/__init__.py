@@ -18,6 +18,7 @@ PROVIDERS: tuple[str, ...] = (
     "black-forest-labs",
     "deepinfra",
     "fireworks-ai",
+    "hyperbolic",
     "nebius",
     "nscale",
     "openai",
