@@ -27,6 +27,7 @@ PROVIDERS: tuple[str, ...] = (
     "stability-ai",
     "together-ai",
     "workers-ai",
+    "x-ai",
 )
 """Every provider id, alphabetical. The module of `a-b` is `a_b`."""
 
@@ -34,6 +35,7 @@ ALIASES: dict[str, str] = {
     "aws-bedrock": "bedrock",
     "bfl": "black-forest-labs",
     "cloudflare-workers-ai": "workers-ai",
+    "xai": "x-ai",
 }
 """Other names for them."""
 
