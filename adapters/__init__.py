@@ -22,6 +22,7 @@ PROVIDERS: tuple[str, ...] = (
     "nebius",
     "nscale",
     "openai",
+    "recraft-ai",
     "replicate",
     "sandbox",
     "stability-ai",
