@@ -4,11 +4,10 @@
 
 `quality`, `style` and `user` are accepted there and have no effect: the receipt says so instead.
 
->>> from adapters.contract import ImageCall
->>> params = {"model": "black-forest-labs/FLUX-2-dev", "prompt": "a cube", "size": "1792x1024"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
-{'model': 'black-forest-labs/FLUX-2-dev', 'prompt': 'a cube', 'size': '1792x1024'}
+>>> asked = {"prompt": "a cube", "size": "1792x1024", "quality": "hd"}
+>>> made = ADAPTER.table("black-forest-labs/FLUX-2-dev").translate(asked)
+>>> made.fields, str(made.receipt)
+({'prompt': 'a cube', 'size': '1792x1024'}, 'dropped quality=hd')
 """
 
 from __future__ import annotations
