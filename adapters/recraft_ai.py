@@ -3,7 +3,7 @@
     POST {base}/images/generations      {"model", "prompt", "size", …} -> {"data": […], "credits"}
 
 A size that the model does not have is refused there, so the nearest of its family's list is sent.
-Models whose names end in `_vector` make SVG.
+Models whose names end in `_vector` make SVG and know ratios only.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "recraftv4_1", "prompt": "a cube", "size": "1536x1024", "style": "vivid"}
@@ -13,6 +13,8 @@ Models whose names end in `_vector` make SVG.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from adapters import errors, sizes
 from adapters.contract import ProviderReply
@@ -32,7 +34,7 @@ _V3_SIZES = (
     "1024x1024 2048x1024 1024x2048 1536x1024 1024x1536 1365x1024 1024x1365 1280x1024 1024x1280 "
     "1024x1707 1707x1024 1434x1024 1024x1434 1820x1024 1024x1820"
 )
-_RATIOS = ("1:1", "2:1", "1:2", "3:2", "2:3", "4:3", "3:4", "5:4", "4:5", "16:9", "9:16")
+_RATIOS = "1:1 2:1 1:2 3:2 2:3 4:3 3:4 5:4 4:5 6:10 14:10 10:14 16:9 9:16"
 _SEED = 2**32 - 1
 
 _COMMON = (
@@ -51,12 +53,20 @@ _COMMON = (
     Param("expire", kind=bool),
     Param("calculate_features", kind=bool),
 )
-# Drawings have no such format: what a client says of it is left out.
+_LONG, _SHORT = Param("prompt", high=10_000), Param("prompt", high=1000)
+_RATIO = Param("size", to=sizes.ratio(_RATIOS.split(), field="size"))
 _FORMAT = Param("output_format", "image_format", choices=("png", "webp"))
 
 
-def _listed(listed: str) -> Param:
-    return Param("size", to=sizes.listed(listed.split()))
+def _drawn(*rows: Param) -> Table:
+    """Make the table of a model that draws: it knows ratios only, and no format but SVG."""
+    return Table((*rows, *_COMMON, _RATIO))
+
+
+def _painted(listed: str, *rows: Param) -> Table:
+    """Make the table of a model that paints, at the sizes of a list."""
+    size = Param("size", to=sizes.listed(listed.split()))
+    return Table((*rows, *_COMMON, size, _FORMAT))
 
 
 def _style(*names: str) -> Param:
@@ -65,30 +75,20 @@ def _style(*names: str) -> Param:
     return Param("style_preset", "style", choices=named)
 
 
-_V4 = (Param("prompt", high=10_000), _listed(_V4_SIZES), *_COMMON)
-_PRO = (Param("prompt", high=10_000), _listed(_PRO_SIZES), *_COMMON)
-_EARLY = (
-    Param("prompt", high=1000),
-    _listed(_V3_SIZES),
-    *_COMMON,
-    Param("negative_prompt"),
-    Param("substyle"),
-)
-_V3 = (*_EARLY, _style("logo_raster"), Param("text_layout", kind=list))
+_EARLY = (_SHORT, Param("negative_prompt"), Param("substyle"))
 _V2 = (*_EARLY, _style("icon"))
-_HOSTED = (Param("prompt"), Param("size", to=sizes.ratio(_RATIOS, field="size")), *_COMMON)
+_V3 = (*_EARLY, _style("logo_raster"), Param("text_layout", kind=list))
 
-_NAMES = ("recraftv4", "recraftv4_1", "recraftv4_1_utility", "recraftv4_styles")
+_V4_NAMES = ("recraftv4", "recraftv4_1", "recraftv4_1_utility", "recraftv4_styles")
 _FAMILIES = (
-    (tuple(f"{name}_pro_vector" for name in _NAMES), Table(_PRO)),
-    (tuple(f"{name}_pro" for name in _NAMES), Table((*_PRO, _FORMAT))),
-    (tuple(f"{name}_vector" for name in _NAMES), Table(_V4)),
-    ("recraftv4", Table((*_V4, _FORMAT))),
-    ("recraftv3_vector", Table(_V3)),
-    ("recraftv3", Table((*_V3, _FORMAT))),
-    ("recraftv2_vector", Table(_V2)),
-    ("recraftv2", Table((*_V2, _FORMAT))),
-    ("", Table((*_HOSTED, _FORMAT))),
+    (tuple(f"{name}{pro}_vector" for name in _V4_NAMES for pro in ("", "_pro")), _drawn(_LONG)),
+    (tuple(f"{name}_pro" for name in _V4_NAMES), _painted(_PRO_SIZES, _LONG)),
+    ("recraftv4", _painted(_V4_SIZES, _LONG)),
+    ("recraftv3_vector", _drawn(*_V3)),
+    ("recraftv3", _painted(_V3_SIZES, *_V3)),
+    ("recraftv2_vector", _drawn(*_V2)),
+    ("recraftv2", _painted(_V3_SIZES, *_V2)),
+    ("", Table((Param("prompt"), *_COMMON, _RATIO, _FORMAT))),
 )
 
 
@@ -98,7 +98,7 @@ class Recraft(OpenAILike):
     id = "recraft-ai"
     name = "Recraft"
     base_url = "https://external.api.recraft.ai/v1"
-    docs = "https://www.recraft.ai/docs/api-reference/endpoints"
+    docs = "https://www.recraft.ai/docs/api-reference/agents"
     families = _FAMILIES
     models = (
         "recraftv4_1",
@@ -116,6 +116,7 @@ class Recraft(OpenAILike):
         "recraftv2_vector",
     )
     url_lifetime = 24 * 3600
+    codes: ClassVar[dict[str, int]] = {"invalid_model": 404}
     refuses = errors.REFUSING_WORDS
     kept = frozenset({"revised_prompt", "image_id", "features"})
     unconfirmed = (

@@ -24,11 +24,12 @@ def made(model: str, **params: Any) -> dict[str, Any]:
     [
         ("recraftv4_1", "1344x768"),
         ("recraftv4_1_flash", "1344x768"),
-        ("recraftv4_styles_vector", "1344x768"),
+        ("recraftv4_styles_vector", "16:9"),
         ("recraftv4_1_utility_pro", "2688x1536"),
-        ("recraftv4_pro_vector", "2688x1536"),
+        ("recraftv4_1_utility_pro_vector", "16:9"),
         ("recraftv3", "1820x1024"),
-        ("recraftv2_vector", "1820x1024"),
+        ("recraftv2", "1820x1024"),
+        ("recraftv2_vector", "16:9"),
         ("ideogram_v4_turbo", "16:9"),
         ("recraftv9", "16:9"),
     ],
@@ -99,6 +100,11 @@ def test_a_plain_text_is_the_sentence_of_an_error() -> None:
     plain = {"content-type": "text/plain; charset=utf-8"}
     error = ADAPTER.error(ProviderReply(401, plain, b"request unauthorized\n"))
     assert (error.status, error.message) == (401, "The provider answered: request unauthorized")
+
+
+def test_an_unknown_model_is_known_by_its_code() -> None:
+    error = ADAPTER.error(ProviderReply(400, {}, b'{"code":"invalid_model","message":"no"}'))
+    assert (error.status, error.code) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b"", b"[]"])
