@@ -16,12 +16,19 @@ PROVIDERS: tuple[str, ...] = (
     "azure-openai",
     "bedrock",
     "black-forest-labs",
+    "deepinfra",
     "fireworks-ai",
+    "hyperbolic",
+    "nebius",
+    "nscale",
     "openai",
+    "recraft-ai",
     "replicate",
     "sandbox",
     "stability-ai",
+    "together-ai",
     "workers-ai",
+    "x-ai",
 )
 """Every provider id, alphabetical. The module of `a-b` is `a_b`."""
 
@@ -29,6 +36,7 @@ ALIASES: dict[str, str] = {
     "aws-bedrock": "bedrock",
     "bfl": "black-forest-labs",
     "cloudflare-workers-ai": "workers-ai",
+    "xai": "x-ai",
 }
 """Other names for them."""
 

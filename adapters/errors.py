@@ -11,6 +11,7 @@ is passed on, cut to `MESSAGE_LIMIT` characters.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,11 @@ class Refusal(ProviderError):
 REFUSED = 451
 """Among an adapter's `codes`: the provider's safety system said no."""
 
+REFUSING_WORDS = re.compile(
+    r"\bnsfw\b|content policy|content moderation|\bmoderated\b|usage guidelines", re.IGNORECASE
+)
+"""For an adapter's `refuses`, where the provider's documents do not say how it refuses."""
+
 # Provider status -> (our status, type, code). What is not here and below 500 is a 400; what is
 # not here and 500 or above is a 502.
 _BY_STATUS: dict[int, tuple[int, str, str | None]] = {
@@ -126,6 +132,7 @@ _MESSAGES: tuple[tuple[str | int, ...], ...] = (
     (0, "error", "message"),
     ("detail", 0, "msg"),
     ("detail", "message"),
+    ("detail", "error"),
     ("detail",),
     ("errors", 0, "message"),
     ("errors", 0),

@@ -13,6 +13,7 @@ from adapters.contract import ProviderReply
 from adapters.errors import (
     MESSAGE_LIMIT,
     REFUSED,
+    REFUSING_WORDS,
     BadParam,
     ImageError,
     ProviderError,
@@ -118,12 +119,25 @@ def test_a_refusal_remembers_the_status_on_the_wire() -> None:
 
 
 @pytest.mark.parametrize(
+    "said", ["NSFW content found", "Request Moderated", "against the content policy"]
+)
+def test_the_usual_words_of_a_refusal_are_known(said: str) -> None:
+    assert REFUSING_WORDS.search(said)
+
+
+@pytest.mark.parametrize("said", ["disable_safety_checker is not available", "no such moderation"])
+def test_a_complaint_about_a_parameter_of_safety_is_no_refusal(said: str) -> None:
+    assert not REFUSING_WORDS.search(said)
+
+
+@pytest.mark.parametrize(
     "tree",
     [
         {"error": {"message": "too wide"}},
         {"error": "too wide"},
         {"detail": [{"loc": ["body", "width"], "msg": "too wide"}]},
         {"detail": "too wide", "title": "Invalid input"},
+        {"detail": {"error": "too wide"}},
         {"errors": [{"message": "too wide", "code": 5004}]},
         {"errors": ["too wide"]},
         {"message": "too wide"},

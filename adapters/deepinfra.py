@@ -1,0 +1,58 @@
+"""DeepInfra: OpenAI's endpoint, every picture as base64.
+
+    POST {base}/images/generations      {"model", "prompt", "n", "size"} -> {"data": [{"b64_json"}]}
+
+`quality`, `style` and `user` are accepted there and have no effect: the receipt says so instead.
+
+>>> asked = {"prompt": "a cube", "size": "1792x1024", "quality": "hd"}
+>>> made = ADAPTER.table("black-forest-labs/FLUX-2-dev").translate(asked)
+>>> made.fields, str(made.receipt)
+({'prompt': 'a cube', 'size': '1792x1024'}, 'dropped quality=hd')
+"""
+
+from __future__ import annotations
+
+from adapters import errors, sizes
+from adapters.openai_like import OpenAILike
+from adapters.params import Param, Table
+
+_TABLE = Table(
+    (
+        Param("prompt"),
+        Param("n", high=4),
+        # Which sizes there are depends on the model; what it has not, the provider refuses.
+        Param("size", to=sizes.pixels(low=1, high=99_999, joined="size")),
+    )
+)
+
+
+class DeepInfra(OpenAILike):
+    """Image models on DeepInfra."""
+
+    id = "deepinfra"
+    name = "DeepInfra"
+    base_url = "https://api.deepinfra.com/v1/openai"
+    docs = "https://deepinfra.com/black-forest-labs/FLUX-2-dev/api"
+    families = (("", _TABLE),)
+    models = (
+        "black-forest-labs/FLUX-2-dev",
+        "black-forest-labs/FLUX-2-klein-4b",
+        "black-forest-labs/FLUX-2-max",
+        "black-forest-labs/FLUX-1.1-pro",
+        "black-forest-labs/FLUX-pro",
+        "black-forest-labs/FLUX-1-dev",
+        "black-forest-labs/FLUX-1-schnell",
+        "stabilityai/sd3.5",
+        "stabilityai/sdxl-turbo",
+        "run-diffusion/Juggernaut-Flux",
+        "run-diffusion/Juggernaut-Lightning-Flux",
+    )
+    confidence = "medium"
+    refuses = errors.REFUSING_WORDS
+    unconfirmed = (
+        "which sizes each model has; more than 4 pictures a call; seeds and steps here; "
+        "the words of a refusal; Retry-After on a 429"
+    )
+
+
+ADAPTER = DeepInfra()

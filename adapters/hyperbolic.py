@@ -1,0 +1,72 @@
+"""Hyperbolic: JSON in, base64 out, one picture a call.
+
+    POST {base}/image/generation      {"model_name", "prompt", …} -> {"images": [{"image", "seed"}]}
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "SDXL1.0-base", "prompt": "a cube", "size": "1792x1024"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> ADAPTER.request(ImageCall(params, made.fields)).json
+{'model_name': 'SDXL1.0-base', 'prompt': 'a cube', 'width': 1792, 'height': 1024}
+"""
+
+from __future__ import annotations
+
+from adapters import errors, sizes
+from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
+from adapters.params import Param, Table
+from adapters.paths import named_model
+from adapters.reading import items_at, pick, text_at, without_none
+
+_TABLE = Table(
+    (
+        Param("prompt"),
+        Param("negative_prompt"),
+        Param("size", to=sizes.pixels(low=64, high=2048)),
+        Param("steps", kind=int, low=1, high=100),
+        Param("cfg_scale", kind=float, low=1, high=20),
+        Param("seed", kind=int),
+        Param("backend", choices=("auto", "tvm", "torch")),
+        Param("enable_refiner", kind=bool),
+        Param("lora", kind=dict),
+        Param("controlnet_name"),
+        Param("image", about="base64, for ControlNet models"),
+    )
+)
+
+
+class Hyperbolic(Adapter):
+    """Image models on Hyperbolic's serverless inference."""
+
+    id = "hyperbolic"
+    name = "Hyperbolic"
+    base_url = "https://api.hyperbolic.xyz/v1"
+    docs = "https://docs.hyperbolic.ai"
+    families = (("", _TABLE),)
+    models = ("SDXL1.0-base", "SD3.5", "SDXL-turbo", "SD1.5", "SD2", "SSD", "FLUX.1-dev")
+    confidence = "low"
+    experimental = True
+    refuses = errors.REFUSING_WORDS
+    unconfirmed = (
+        "whether pictures are still offered; several pictures of one call; which models are "
+        "served; the words of a refusal; Retry-After on a 429"
+    )
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Name the model as it is named here, beside what the table made."""
+        model = named_model(call.model, example=self.models[0])
+        return ProviderRequest("/image/generation", json={"model_name": model, **call.fields})
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the pictures, each with its seed."""
+        del call
+        made = (
+            Image(b64=b64, extra=without_none(seed=pick(entry, "seed", kind=int)))
+            for entry in items_at(reply.json(), "images")
+            if (b64 := text_at(entry, "image"))
+        )
+        if images := tuple(made):
+            return Answer(images)
+        raise errors.no_picture(reply.status)
+
+
+ADAPTER = Hyperbolic()

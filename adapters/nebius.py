@@ -1,0 +1,75 @@
+"""Nebius Token Factory: OpenAI's endpoint and answer, a picture a call, width and height.
+
+    POST {base}/images/generations[?ai_project_id=…]      {"model", "prompt", …} -> {"data": […]}
+
+`size` and `n` would be ignored there, and without width and height the picture is 512x512.
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "black-forest-labs/flux-dev", "prompt": "a cube", "output_format": "jpeg"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> ADAPTER.request(ImageCall(params, made.fields)).json
+{'model': 'black-forest-labs/flux-dev', 'prompt': 'a cube', 'response_extension': 'jpg', \
+'width': 1024, 'height': 1024}
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from adapters import errors, sizes
+from adapters.contract import ImageCall, Option
+from adapters.openai_like import OpenAILike
+from adapters.params import Param, Table
+
+_TABLE = Table(
+    (
+        Param("prompt", high=2000),
+        Param("size", to=sizes.pixels(low=64, high=2048), default="1024x1024"),
+        Param("response_format", choices=("url", "b64_json")),
+        Param(
+            "output_format",
+            "response_extension",
+            to={"png": "png", "jpeg": "jpg", "webp": "webp"},
+            default="png",
+        ),
+        Param("negative_prompt"),
+        Param("seed", kind=int, low=-1, about="-1 is random"),
+        Param("num_inference_steps", kind=int, low=1, high=80),
+        Param("guidance_scale", kind=float),
+        Param("loras", kind=list, low=1, high=10, about="objects with `url` and `scale`"),
+    )
+)
+
+
+class Nebius(OpenAILike):
+    """Image models on Nebius Token Factory, earlier Nebius AI Studio."""
+
+    id = "nebius"
+    name = "Nebius Token Factory"
+    base_url = "https://api.tokenfactory.nebius.com/v1"
+    docs = "https://docs.tokenfactory.nebius.com/api-reference/inference/generate"
+    families = (("", _TABLE),)
+    models = (
+        "black-forest-labs/flux-schnell",
+        "black-forest-labs/flux-dev",
+        "stability-ai/sdxl",
+    )
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("nebius_ai_project_id", "the project to count for", pattern=r"[A-Za-z0-9_-]{1,128}"),
+    )
+    url_lifetime = 600
+    confidence = "medium"
+    experimental = True
+    refuses = errors.REFUSING_WORDS
+    unconfirmed = (
+        "whether pictures are still offered; how long a URL lives; the range of guidance_scale; "
+        "the words of a refusal; Retry-After on a 429"
+    )
+
+    def path(self, call: ImageCall) -> str:
+        """Name the project, where there is one."""
+        project = call.credentials["nebius_ai_project_id"]
+        return super().path(call) + (f"?ai_project_id={project}" if project else "")
+
+
+ADAPTER = Nebius()

@@ -1,0 +1,52 @@
+"""Nscale: OpenAI's endpoint and answer, every picture as base64.
+
+    POST {base}/images/generations      {"model", "prompt", "n", "size"} -> {"data": [{"b64_json"}]}
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "black-forest-labs/FLUX.1-schnell", "prompt": "a cube", "size": "auto"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> ADAPTER.request(ImageCall(params, made.fields)).json
+{'model': 'black-forest-labs/FLUX.1-schnell', 'prompt': 'a cube', 'response_format': 'b64_json'}
+"""
+
+from __future__ import annotations
+
+from adapters import errors, sizes
+from adapters.openai_like import OpenAILike
+from adapters.params import Param, Table
+
+# Steps are refused there; that a URL can be asked for is doubtful, base64 is not.
+_TABLE = Table(
+    (
+        Param("prompt"),
+        Param("n", high=4),
+        Param("size", to=sizes.pixels(low=1, high=99_999, joined="size")),
+        Param("seed", kind=int),
+        Param("negative_prompt"),
+        Param("guidance_scale", kind=float),
+    ),
+    constant={"response_format": "b64_json"},
+)
+
+
+class Nscale(OpenAILike):
+    """Image models on Nscale's serverless inference."""
+
+    id = "nscale"
+    name = "Nscale"
+    base_url = "https://inference.api.nscale.com/v1"
+    docs = "https://docs.nscale.com"
+    families = (("", _TABLE),)
+    models = (
+        "black-forest-labs/FLUX.1-schnell",
+        "stabilityai/stable-diffusion-xl-base-1.0",
+    )
+    confidence = "medium"
+    refuses = errors.REFUSING_WORDS
+    unconfirmed = (
+        "more than 4 pictures a call; seed, negative_prompt and guidance_scale; which sizes there "
+        "are; the words of a refusal; Retry-After on a 429"
+    )
+
+
+ADAPTER = Nscale()

@@ -1,0 +1,82 @@
+"""Together AI: OpenAI's endpoint, with sizes by family and words of its own for the form.
+
+    POST {base}/images/generations      {"model", "prompt", "width", "height", …} -> {"data": […]}
+
+`size` would be ignored there; FLUX.1 schnell and Kontext go by `aspect_ratio`, all others by
+`width` and `height`. Base64 is asked for as `base64` and comes as `b64_json`.
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "black-forest-labs/FLUX.2-pro", "prompt": "a cube", "size": "1536x1024"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> ADAPTER.request(ImageCall(params, made.fields)).json
+{'model': 'black-forest-labs/FLUX.2-pro', 'prompt': 'a cube', 'width': 1536, 'height': 1024}
+"""
+
+from __future__ import annotations
+
+from adapters import errors, sizes
+from adapters.openai_like import OpenAILike
+from adapters.params import Param, Table
+
+_RATIOS = ("1:1", "3:2", "2:3", "4:3", "3:4", "16:9", "9:16")
+_COMMON = (
+    Param("prompt"),
+    Param("n", high=4),
+    Param("response_format", to={"url": "url", "b64_json": "base64"}),
+    Param("output_format", choices=("jpeg", "png")),
+    Param("seed", kind=int),
+    Param("negative_prompt"),
+    Param("guidance_scale", kind=float),
+    Param("image_loras", kind=list, about="objects with `path` and `scale`"),
+    Param("disable_safety_checker", kind=bool, about="not on FLUX.1-schnell-Free and pro models"),
+)
+_BY_RATIO = (
+    *_COMMON,
+    Param("size", to=sizes.ratio(_RATIOS)),
+    Param("aspect_ratio", pattern=r"[1-9]\d?:[1-9]\d?"),
+)
+_BY_PIXELS = (*_COMMON, Param("size", to=sizes.pixels(low=8, high=99_999, step=8)))
+
+
+def _steps(most: int) -> Param:
+    return Param("steps", kind=int, low=1, high=most)
+
+
+_FAMILIES = (
+    ("black-forest-labs/FLUX.1-schnell-Free", Table((*_BY_RATIO, _steps(4)))),
+    ("black-forest-labs/FLUX.1-schnell", Table((*_BY_RATIO, _steps(50)))),
+    (
+        "black-forest-labs/FLUX.1-kontext",
+        Table((*_BY_RATIO, _steps(50), Param("image_url"))),
+    ),
+    ("", Table((*_BY_PIXELS, _steps(50), Param("reference_images", kind=list)))),
+)
+
+
+class TogetherAI(OpenAILike):
+    """Image models on Together AI."""
+
+    id = "together-ai"
+    name = "Together AI"
+    base_url = "https://api.together.xyz/v1"
+    docs = "https://docs.together.ai/docs/images-overview"
+    families = _FAMILIES
+    models = (
+        "black-forest-labs/FLUX.2-pro",
+        "black-forest-labs/FLUX.2-dev",
+        "black-forest-labs/FLUX.2-flex",
+        "black-forest-labs/FLUX.2-max",
+        "black-forest-labs/FLUX.1.1-pro",
+        "black-forest-labs/FLUX.1-schnell",
+        "black-forest-labs/FLUX.1-kontext-pro",
+        "black-forest-labs/FLUX.1-kontext-max",
+    )
+    url_lifetime = 600
+    refuses = errors.REFUSING_WORDS
+    unconfirmed = (
+        "which models are served today; which ratios there are; the words of a refusal; "
+        "how long a URL lives; Retry-After on a 429"
+    )
+
+
+ADAPTER = TogetherAI()

@@ -1,0 +1,112 @@
+"""xAI: OpenAI's endpoint, with a ratio and a tier for the size; refusals come as successes.
+
+    POST {base}/images/generations      {"model", "prompt", "aspect_ratio", "resolution", …}
+                                        -> {"data": […], "block_reason", "usage"}
+
+`size` and `style` have no effect there. A blocked prompt has a `block_reason`, a picture held back
+stands in the list without a picture and with `respect_moderation` false.
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "grok-imagine-image-2.0", "prompt": "a cube", "size": "1536x1024"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> ADAPTER.request(ImageCall(params, made.fields)).json
+{'model': 'grok-imagine-image-2.0', 'prompt': 'a cube', 'aspect_ratio': '3:2', 'resolution': '1k'}
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+
+from adapters import errors, sizes
+from adapters.contract import Answer, ImageCall, ProviderReply
+from adapters.openai_like import OpenAILike
+from adapters.params import Nearest, Param, Table
+from adapters.reading import at, items_at, pick, text_at
+
+_RATIOS = (
+    *("1:1", "3:4", "4:3", "9:16", "16:9", "2:3", "3:2"),
+    *("9:19.5", "19.5:9", "9:20", "20:9", "1:2", "2:1"),
+)
+_TIERS = {"1k": 1024, "2k": 2048}
+
+
+def _quality(asked: str) -> dict[str, Any]:
+    """Ask for one of the two that have a price; what is above medium is medium here."""
+    if asked == "auto":
+        return {}
+    same = {"low": "low", "medium": "medium", "standard": "medium"}
+    return {"quality": same[asked]} if asked in same else Nearest(quality="medium")
+
+
+_TABLE = Table(
+    (
+        Param("prompt"),
+        Param("n", high=10),
+        Param("size", to=sizes.tiers(sizes.ratio(_RATIOS), _TIERS)),
+        Param("aspect_ratio", choices=(*_RATIOS, "auto")),
+        Param("resolution", choices=tuple(_TIERS)),
+        Param("response_format", choices=("url", "b64_json")),
+        Param("user"),
+        Param("storage_options", kind=dict, about="keeps the picture in xAI's Files API"),
+    )
+)
+_FAMILIES = (
+    ("grok-imagine-image-2.0", Table((*_TABLE.rows, Param("quality", to=_quality)))),
+    ("", _TABLE),
+)
+
+_TICKS = 10_000_000_000
+"""How many `cost_in_usd_ticks` are a dollar."""
+_WRONG_KEY = re.compile(r"\bAPI key\b", re.IGNORECASE)
+
+
+class XAI(OpenAILike):
+    """The Grok Imagine models of xAI."""
+
+    id = "x-ai"
+    name = "xAI"
+    base_url = "https://api.x.ai/v1"
+    docs = "https://docs.x.ai/developers/model-capabilities/images/generation"
+    families = _FAMILIES
+    models = (
+        "grok-imagine-image-2.0",
+        "grok-imagine-image",
+        "grok-imagine-image-2026-03-02",
+        "grok-imagine-image-quality",
+    )
+    url_lifetime = 600
+    confidence = "medium"
+    refuses = errors.REFUSING_WORDS
+    # The service no longer fills `revised_prompt`, and a picture has no seed.
+    kept = frozenset()
+    unconfirmed = (
+        "quality `high` (sent as medium); storage_options; how long a URL lives; "
+        "the forms of an error by status; Retry-After on a 429"
+    )
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read what was not held back, and the cost, which comes in ticks."""
+        tree = reply.json()
+        entries = items_at(tree, "data")
+        if not any(text_at(it, "url") or text_at(it, "b64_json") for it in entries):
+            held_back = any(at(it, "respect_moderation") is False for it in entries)
+            usual = "the picture was held back by moderation" if held_back else ""
+            if reason := text_at(tree, "block_reason") or usual:
+                raise errors.refusal(reason, provider_status=reply.status)
+        made = super().answer(call, reply)
+        ticks = pick(made.usage, "cost_in_usd_ticks", kind=int)
+        if made.usage is None or ticks is None:
+            return made
+        return replace(made, usage={**made.usage, "cost": ticks / _TICKS})
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Know a wrong key, which is told of as a bad request."""
+        if reply.status == HTTPStatus.BAD_REQUEST and _WRONG_KEY.search(self.told(reply)):
+            return errors.failure(reply, status=HTTPStatus.UNAUTHORIZED)
+        return super().error(reply)
+
+
+ADAPTER = XAI()
