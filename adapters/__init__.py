@@ -18,6 +18,7 @@ PROVIDERS: tuple[str, ...] = (
     "black-forest-labs",
     "fireworks-ai",
     "openai",
+    "openrouter",
     "replicate",
     "sandbox",
     "stability-ai",
