@@ -16,6 +16,7 @@ PROVIDERS: tuple[str, ...] = (
     "azure-openai",
     "bedrock",
     "black-forest-labs",
+    "byteplus",
     "fireworks-ai",
     "openai",
     "openrouter",
@@ -27,6 +28,7 @@ PROVIDERS: tuple[str, ...] = (
 """Every provider id, alphabetical. The module of `a-b` is `a_b`."""
 
 ALIASES: dict[str, str] = {
+    "ark": "byteplus",
     "aws-bedrock": "bedrock",
     "bfl": "black-forest-labs",
     "cloudflare-workers-ai": "workers-ai",
