@@ -18,6 +18,7 @@ PROVIDERS: tuple[str, ...] = (
     "black-forest-labs",
     "byteplus",
     "fireworks-ai",
+    "minimax",
     "openai",
     "openrouter",
     "replicate",
