@@ -25,6 +25,7 @@ PROVIDERS: tuple[str, ...] = (
     "sandbox",
     "stability-ai",
     "workers-ai",
+    "zhipu",
 )
 """Every provider id, alphabetical. The module of `a-b` is `a_b`."""
 
@@ -33,6 +34,7 @@ ALIASES: dict[str, str] = {
     "aws-bedrock": "bedrock",
     "bfl": "black-forest-labs",
     "cloudflare-workers-ai": "workers-ai",
+    "z-ai": "zhipu",
 }
 """Other names for them."""
 
