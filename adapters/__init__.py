@@ -23,6 +23,7 @@ PROVIDERS: tuple[str, ...] = (
     "openrouter",
     "replicate",
     "sandbox",
+    "siliconflow",
     "stability-ai",
     "workers-ai",
     "zhipu",
