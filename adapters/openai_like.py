@@ -10,6 +10,7 @@ pictures in OpenAI's shape. What differs is each adapter's own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -20,6 +21,12 @@ from adapters.errors import no_picture
 from adapters.openai_shape import pictures
 from adapters.paths import named_model
 from adapters.reading import at, pick, usage
+
+STANDARD_OR_HD: Mapping[str, str] = {
+    **dict.fromkeys(("low", "medium", "standard"), "standard"),
+    **dict.fromkeys(("high", "xhigh", "max", "hd"), "hd"),
+}
+"""Every quality in the two words of the DALL-E years; `auto` is left to the provider."""
 
 _SUCCESS, _LAST_STATUS = 200, 599
 

@@ -17,13 +17,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from adapters import errors, sizes
-from adapters.openai_like import OpenAILike
+from adapters.openai_like import STANDARD_OR_HD, OpenAILike
 from adapters.params import Param, Table
 
-_QUALITY = {
-    **dict.fromkeys(("low", "medium", "standard"), "standard"),
-    **dict.fromkeys(("high", "xhigh", "max", "hd"), "hd"),
-}
 _USER_LENGTH = range(6, 129)
 
 
@@ -34,7 +30,7 @@ def _user(name: str) -> dict[str, Any]:
 
 _COMMON = (
     Param("prompt"),
-    Param("quality", to=_QUALITY),
+    Param("quality", to=STANDARD_OR_HD),
     Param("user", "user_id", to=_user),
     Param("user_id", low=_USER_LENGTH[0], high=_USER_LENGTH[-1]),
     Param("watermark_enabled", kind=bool, about="false is for accounts that signed for it"),

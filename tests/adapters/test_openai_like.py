@@ -10,8 +10,8 @@ import pytest
 from adapters import errors
 from adapters.contract import Answer, ImageCall, ProviderReply
 from adapters.errors import BadParam, ProviderError, Refusal
-from adapters.openai_like import OpenAILike
-from adapters.params import Param, Table
+from adapters.openai_like import STANDARD_OR_HD, OpenAILike
+from adapters.params import CONTRACT, Param, Table
 
 
 class Acme(OpenAILike):
@@ -125,3 +125,8 @@ def test_an_event_of_failure_means_what_it_would_have_as_a_reply(code: Any, stat
 def test_an_event_can_tell_of_a_refusal() -> None:
     with pytest.raises(Refusal):
         told(error={"code": "unsafe_prompt", "message": "no such thing"})
+
+
+def test_every_quality_but_auto_is_one_of_two() -> None:
+    assert STANDARD_OR_HD.keys() == {*CONTRACT["quality"].choices} - {"auto"}
+    assert set(STANDARD_OR_HD.values()) == {"standard", "hd"}
