@@ -18,6 +18,7 @@ PROVIDERS: tuple[str, ...] = (
     "black-forest-labs",
     "byteplus",
     "fireworks-ai",
+    "lemonfox-ai",
     "minimax",
     "openai",
     "openrouter",
