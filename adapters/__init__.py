@@ -17,6 +17,7 @@ PROVIDERS: tuple[str, ...] = (
     "bedrock",
     "black-forest-labs",
     "byteplus",
+    "deepbricks",
     "fireworks-ai",
     "lemonfox-ai",
     "minimax",
