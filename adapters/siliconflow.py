@@ -90,7 +90,7 @@ class SiliconFlow(OpenAILike):
     listed_at = ("images",)
     also_listed_at = (("data",),)
     confidence = "medium"
-    refuses = re.compile(r"sensitive|prohibited|content policy|moderation", re.IGNORECASE)
+    refuses = re.compile(r"sensitive|content policy|moderation", re.IGNORECASE)
     unconfirmed = (
         "sizes of FLUX models; the form of errors; how a refusal is told (status 451, or words); "
         "which models the international host has"
