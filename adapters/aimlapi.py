@@ -68,25 +68,24 @@ _OPENAI = Table(
     )
 )
 _FLUX = (_PROMPT, _SEED, _N, _CHECKER)
-_FLUX_BY_RATIO = Table(
+_ULTRA = Table(
     (
         *_FLUX,
         *_SAFETY,
         _FORMAT,
-        _GUIDANCE,
         Param("size", to=sizes.ratio(_RATIOS), default="1024x1024", unless=("aspect_ratio",)),
         Param("aspect_ratio", choices=_RATIOS),
     )
 )
-_FLUX_PRO = Table((*_FLUX, *_SAFETY, _FORMAT, _STEPS, _GUIDANCE, *_sides(256, 1440)))
-_SCHNELL = Table(
-    (
-        *_FLUX,
-        Param("num_inference_steps", kind=int, low=1, high=12),
-        *_sides(64, 1536),
-    )
-)
+_KONTEXT = Table((*_ULTRA.rows, _GUIDANCE, Param("image_url", about="a picture to work from")))
+_PRO_1_1 = Table((*_FLUX, *_SAFETY, _FORMAT, *_sides(256, 1440)))
+_PRO = Table((*_PRO_1_1.rows, _STEPS, _GUIDANCE))
+_FEW_STEPS = Param("num_inference_steps", kind=int, low=1, high=12)
+_SCHNELL = Table((*_FLUX, _FEW_STEPS, *_sides(64, 1536)))
 _DEV = Table((*_FLUX, _STEPS, _GUIDANCE, *_sides(512, 1536)))
+_FROM_PICTURE = Table(
+    (*_FLUX, _STEPS, _GUIDANCE, Param("image_url"), Param("strength", kind=float))
+)
 _FLUX_2 = Table(
     (
         _PROMPT,
@@ -138,9 +137,12 @@ class AIMLAPI(OpenAILike):
     docs = "https://docs.aimlapi.com/api-references/image-models"
     families = (
         ("openai/", _OPENAI),
-        (("flux-pro/v1.1-ultra", "flux/kontext"), _FLUX_BY_RATIO),
-        ("flux-pro", _FLUX_PRO),
+        ("flux-pro/v1.1-ultra", _ULTRA),
+        ("flux-pro/v1.1", _PRO_1_1),
+        ("flux-pro", _PRO),
+        ("flux/kontext", _KONTEXT),
         ("flux/schnell", _SCHNELL),
+        ("flux/dev/image-to-image", _FROM_PICTURE),
         ("flux/", _DEV),
         ("blackforestlabs/flux-2", _FLUX_2),
         ("minimax/image-01", _MINIMAX),

@@ -15,6 +15,7 @@ from adapters.errors import ProviderError, Refusal
 
 SEEDREAM = "bytedance/dola-seedream-5-0-pro"
 BOUNDS = {
+    "flux-pro": (256, 1440, 32),
     "flux-pro/v1.1": (256, 1440, 32),
     "flux/schnell": (64, 1536, 32),
     "flux/dev": (512, 1536, 32),
@@ -42,6 +43,17 @@ def test_sides_are_within_the_models_bounds(model: str, width: int, height: int)
     low, high, step = BOUNDS[model]
     assert low <= min(sides) <= max(sides) <= high
     assert [side % step for side in sides] == [0, 0]
+
+
+def test_steps_are_not_sent_to_who_has_none() -> None:
+    assert "num_inference_steps" in made("flux-pro", num_inference_steps=20)
+    assert "num_inference_steps" not in made("flux-pro/v1.1", num_inference_steps=20)
+
+
+def test_a_picture_to_work_from_says_the_size() -> None:
+    picture = "https://a.test/1.png"
+    made_of = made("flux/dev/image-to-image", image_url=picture, size="1024x1024", strength=0.5)
+    assert made_of == {"image_url": picture, "strength": 0.5}
 
 
 @pytest.mark.parametrize("model", BOUNDS)
