@@ -13,30 +13,40 @@ from typing import cast
 from adapters.contract import Adapter
 
 PROVIDERS: tuple[str, ...] = (
+    "aimlapi",
     "azure-openai",
     "bedrock",
     "black-forest-labs",
+    "byteplus",
+    "deepbricks",
     "deepinfra",
     "fireworks-ai",
     "hyperbolic",
+    "lemonfox-ai",
+    "minimax",
     "nebius",
     "nscale",
     "openai",
+    "openrouter",
     "recraft-ai",
     "replicate",
     "sandbox",
+    "siliconflow",
     "stability-ai",
     "together-ai",
     "workers-ai",
     "x-ai",
+    "zhipu",
 )
 """Every provider id, alphabetical. The module of `a-b` is `a_b`."""
 
 ALIASES: dict[str, str] = {
+    "ark": "byteplus",
     "aws-bedrock": "bedrock",
     "bfl": "black-forest-labs",
     "cloudflare-workers-ai": "workers-ai",
     "xai": "x-ai",
+    "z-ai": "zhipu",
 }
 """Other names for them."""
 

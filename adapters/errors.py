@@ -229,9 +229,10 @@ def failure(  # noqa: PLR0913 - the parts of an error object, each with its own 
 
 
 def _named_param(reply: ProviderReply) -> str | None:
-    """Name the parameter that a FastAPI-style `detail` list complains of."""
-    place = pick(reply.json(), "detail", 0, "loc", kind=list)
-    return str(place[-1]) if place else None
+    """Name the parameter that OpenAI's `param` or a FastAPI-style `detail` list complains of."""
+    tree = reply.json()
+    place = pick(tree, "detail", 0, "loc", kind=list)
+    return str(place[-1]) if place else text_at(tree, "error", "param") or None
 
 
 def refusal(message: str, *, provider_status: int = 200) -> Refusal:

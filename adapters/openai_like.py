@@ -10,13 +10,25 @@ pictures in OpenAI's shape. What differs is each adapter's own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
+
+import orjson
 
 from adapters.contract import Adapter, Answer, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import no_picture
 from adapters.openai_shape import pictures
 from adapters.paths import named_model
-from adapters.reading import at, usage
+from adapters.reading import at, pick, usage
+
+STANDARD_OR_HD: Mapping[str, str] = {
+    **dict.fromkeys(("low", "medium", "standard"), "standard"),
+    **dict.fromkeys(("high", "xhigh", "max", "hd"), "hd"),
+}
+"""Every quality in the two words of the DALL-E years; `auto` is left to the provider."""
+
+_SUCCESS, _LAST_STATUS = 200, 599
 
 
 class OpenAILike(Adapter):
@@ -26,6 +38,8 @@ class OpenAILike(Adapter):
     """What of a picture's entry goes on to the client, beside the picture."""
     listed_at: ClassVar[tuple[str | int, ...]] = ("data",)
     """Where the list of pictures stands in an answer."""
+    also_listed_at: ClassVar[tuple[tuple[str | int, ...], ...]] = ()
+    """Where it stands in the answers of some models."""
 
     def path(self, call: ImageCall) -> str:
         """Give the path below the base URL."""
@@ -45,8 +59,25 @@ class OpenAILike(Adapter):
         """Read the pictures; an answer without one may say why."""
         del call
         tree = reply.json()
-        if images := tuple(pictures(tree, *self.listed_at, kept=self.kept)):
-            return Answer(images, usage=usage(tree, "usage"))
+        for place in (self.listed_at, *self.also_listed_at):
+            if images := tuple(pictures(tree, *place, kept=self.kept)):
+                return Answer(images, usage=usage(tree, "usage"))
         if at(tree, "error") is not None:
             raise self.error(reply)
         raise no_picture(reply.status)
+
+    def event(self, call: ImageCall, data: Any) -> Answer:
+        """Read an event that holds a picture, a preview, the usage or what went wrong."""
+        del call
+        if at(data, "error") is not None:
+            raise self.error(_failed(data))
+        images = tuple(pictures({"data": [data]}, kept=self.kept))
+        if (index := pick(data, "partial_image_index", kind=int)) is not None:
+            images = tuple(replace(image, preview=index) for image in images)
+        return Answer(images, usage=usage(data, "usage"))
+
+
+def _failed(data: Any) -> ProviderReply:
+    """Make a reply of an event that tells of a failure; some name the status it would have had."""
+    status = pick(data, "error", "http_code", kind=int) or _SUCCESS
+    return ProviderReply(max(_SUCCESS, min(status, _LAST_STATUS)), body=orjson.dumps(data))

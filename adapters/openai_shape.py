@@ -18,7 +18,7 @@ from adapters.reading import at, items_at, pick, text_at
 MODERATION_CODES = frozenset(
     {"moderation_blocked", "content_policy_violation", "contentfilter", "content_filter"}
 )
-_READ_HERE = frozenset({"b64_json", "url"})
+_READ_HERE = frozenset({"b64_json", "image_base64", "url"})
 
 
 class OpenAIShape(Adapter):
@@ -81,7 +81,8 @@ def pictures(tree: Any, *path: str | int, kept: Collection[str] | None = None) -
     `kept` names what else goes on to the client's entry; None: everything.
     """
     for entry in items_at(tree, *(path or ("data",))):
-        b64, place = text_at(entry, "b64_json"), text_at(entry, "url")
+        b64 = text_at(entry, "b64_json") or text_at(entry, "image_base64")
+        place = text_at(entry, "url")
         if b64 or place:
             others = ((k, v) for k, v in entry.items() if k not in _READ_HERE and v is not None)
             extra = {k: v for k, v in others if kept is None or k in kept}

@@ -118,6 +118,7 @@ def pixels(  # noqa: PLR0913 - these are the ways in which providers bound a siz
     step: int = 1,
     least: int | None = None,
     most: int | None = None,
+    widest: float | None = None,
     width: str = "width",
     height: str = "height",
     joined: str = "",
@@ -126,17 +127,20 @@ def pixels(  # noqa: PLR0913 - these are the ways in which providers bound a siz
     """Make a converter to width and height fields, kept in bounds with the ratio kept.
 
     A side is `low` to `high` pixels and a multiple of `step`; the picture has at least `least` and
-    at most `most` pixels. With `joined` it is one field of that name, the sides joined by `cross`.
+    at most `most` pixels; its longer side is cut to `widest` times the shorter. With `joined` it is
+    one field of that name, the sides joined by `cross`.
 
     >>> pixels(low=256, high=1440, step=32)("1792x1024")
     {'width': 1440, 'height': 832}
     >>> pixels(low=512, high=4096, least=2048 * 2048, joined="size", cross="*")("1024x1024")
     {'size': '2048*2048'}
+    >>> pixels(low=1, high=8192, widest=3)("2000x500")
+    {'width': 1500, 'height': 500}
     """
 
     def convert(asked_width: int, asked_height: int) -> Fields:
-        w: float = asked_width
-        h: float = asked_height
+        w: float = min(asked_width, asked_height * widest) if widest else asked_width
+        h: float = min(asked_height, asked_width * widest) if widest else asked_height
         scale = min(1.0, high / max(w, h), sqrt(most / (w * h)) if most else 1.0)
         if least and w * h * scale * scale < least:
             scale = sqrt(least / (w * h))
@@ -146,15 +150,19 @@ def pixels(  # noqa: PLR0913 - these are the ways in which providers bound a siz
         if most and w * h > most:  # by rounding up, or because one side had to grow to `low`
             side = _fit(most // min(w, h), low, high, step, rounded=floor)
             w, h = min(w, side), min(h, side)
+        if widest:  # by rounding the shorter side down
+            side = _fit(min(w, h) * widest, low, high, step, rounded=floor)
+            w, h = min(w, side), min(h, side)
         while least and w * h < least and min(w, h) + step <= high:  # by rounding down
             w, h = (w + step, h) if w <= h else (w, h + step)
         made = {joined: f"{w}{cross}{h}"} if joined else {width: w, height: h}
         return made if (w, h) == (asked_width, asked_height) else Nearest(made)
 
-    side = f"each side {_span(low, high if high < _UNBOUNDED else None)}"
+    sides = f"each side {_span(low, high if high < _UNBOUNDED else None)}"
     by = f" in steps of {step}" if step > 1 else ""
     area = f", {_span(least, most)} pixels in all" if least or most else ""
-    return Converter(f"pixels, {side}{by}{area}, the ratio kept", convert)
+    kept = f"the ratio kept up to {widest:g}:1" if widest else "the ratio kept"
+    return Converter(f"pixels, {sides}{by}{area}, {kept}", convert)
 
 
 def listed(sizes: Iterable[str], *, field: str = "size", cross: str = "x") -> Converter:

@@ -161,6 +161,11 @@ def test_the_field_that_a_list_of_details_complains_of_is_named() -> None:
     assert failure(reply(422, {"detail": [{"loc": [], "msg": "no"}]})).param is None
 
 
+@pytest.mark.parametrize(("told", "param"), [("size", "size"), ("", None), (7, None)])
+def test_the_field_that_an_error_names_is_named(told: object, param: str | None) -> None:
+    assert failure(reply(400, {"error": {"message": "no", "param": told}})).param == param
+
+
 @given(status=st.integers(100, 999), body=st.binary(max_size=50))
 def test_any_reply_becomes_an_error_for_the_client(status: int, body: bytes) -> None:
     error = failure(ProviderReply(status, {}, body))

@@ -10,8 +10,8 @@ import pytest
 from adapters import errors
 from adapters.contract import Answer, ImageCall, ProviderReply
 from adapters.errors import BadParam, ProviderError, Refusal
-from adapters.openai_like import OpenAILike
-from adapters.params import Param, Table
+from adapters.openai_like import STANDARD_OR_HD, OpenAILike
+from adapters.params import CONTRACT, Param, Table
 
 
 class Acme(OpenAILike):
@@ -20,6 +20,7 @@ class Acme(OpenAILike):
     base_url = "https://api.acme.test/v1"
     models = ("one",)
     families = (("", Table((Param("prompt"), Param("stream", kind=bool)))),)
+    also_listed_at = (("output", "images"),)
     codes: ClassVar[dict[str, int]] = {"unsafe": errors.REFUSED, "no_money": 402}
 
 
@@ -60,6 +61,7 @@ def test_pictures_come_in_either_form_with_what_is_kept_of_their_entries() -> No
             {"b64_json": "iVBO", "seed": 7, "index": 0},
             {"b64_json": "data:image/png;base64,iVBO"},
             {"url": "https://a.test/b.png", "b64_json": None},
+            {"image_base64": "iVBO"},
             {},
         ],
         usage={"prompt_tokens": 2},
@@ -68,6 +70,7 @@ def test_pictures_come_in_either_form_with_what_is_kept_of_their_entries() -> No
         ("iVBO", ""),
         ("iVBO", ""),
         ("", "https://a.test/b.png"),
+        ("iVBO", ""),
     ]
     assert made.images[0].extra == {"seed": 7}
     assert made.usage
@@ -86,3 +89,44 @@ def test_an_error_means_what_its_code_says_whatever_its_status() -> None:
         answered(500, error={"code": "no_money", "message": "empty"})
     assert (caught.value.status, caught.value.code) == (429, "insufficient_quota")
     assert caught.value.provider_status == 500
+
+
+def test_the_list_can_stand_in_other_places_too() -> None:
+    assert answered(output={"images": [{"b64_json": "iVBO"}]}).images[0].b64 == "iVBO"
+
+
+def told(**data: Any) -> Answer:
+    return ACME.event(call(model="one", stream=True), data)
+
+
+def test_an_event_is_a_picture_a_preview_or_a_count() -> None:
+    finished = told(b64_json="iVBO", seed=7).images[0]
+    assert (finished.b64, finished.preview, finished.extra) == ("iVBO", None, {"seed": 7})
+    preview = told(b64_json="iVBO", partial_image_index=0).images[0]
+    assert (preview.b64, preview.preview) == ("iVBO", 0)
+    counted = told(usage={"output_tokens": 4})
+    assert counted.images == ()
+    assert counted.usage
+    assert counted.usage["output_tokens"] == 4
+
+
+@pytest.mark.parametrize("data", [None, [], "[DONE]", {}, {"type": "text"}])
+def test_an_event_may_tell_nothing(data: Any) -> None:
+    assert ACME.event(call(model="one"), data) == Answer(())
+
+
+@pytest.mark.parametrize(("code", "status"), [(429, 429), (700, 502), (None, 502), ("429", 502)])
+def test_an_event_of_failure_means_what_it_would_have_as_a_reply(code: Any, status: int) -> None:
+    with pytest.raises(ProviderError, match="too much") as caught:
+        told(error={"message": "too much", "http_code": code})
+    assert caught.value.status == status
+
+
+def test_an_event_can_tell_of_a_refusal() -> None:
+    with pytest.raises(Refusal):
+        told(error={"code": "unsafe_prompt", "message": "no such thing"})
+
+
+def test_every_quality_but_auto_is_one_of_two() -> None:
+    assert STANDARD_OR_HD.keys() == {*CONTRACT["quality"].choices} - {"auto"}
+    assert set(STANDARD_OR_HD.values()) == {"standard", "hd"}

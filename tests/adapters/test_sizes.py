@@ -99,6 +99,15 @@ def test_pixels_come_as_near_as_they_can(size: str, expected: tuple[int, int]) -
     assert (made["width"], made["height"]) == expected
 
 
+@given(width=SIDES, height=SIDES, step=st.sampled_from([1, 16]))
+def test_pixels_are_never_wider_than_allowed(width: int, height: int, step: int) -> None:
+    least, most = 655_360, 20_000_000
+    convert = sizes.pixels(low=480, high=7728, step=step, least=least, most=most, widest=3)
+    made = convert(f"{width}x{height}")
+    assert max(made.values()) <= 3 * min(made.values())
+    assert least <= made["width"] * made["height"] <= most
+
+
 def test_pixels_can_have_other_names() -> None:
     convert = sizes.pixels(low=1, high=9999, width="img_width", height="img_height")
     assert convert("640x480") == {"img_width": 640, "img_height": 480}

@@ -1,0 +1,189 @@
+"""AI/ML API: many makers' models behind one endpoint, each family with parameters of its own.
+
+    POST {base}/images/generations      JSON -> JSON, 201 as well as 200
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "flux/dev", "prompt": "a cube", "size": "1792x1024", "n": 2}
+>>> made = ADAPTER.table("flux/dev").translate(params, n=2)
+>>> ADAPTER.request(ImageCall(params, made.fields)).json
+{'model': 'flux/dev', 'prompt': 'a cube', 'image_size': {'width': 1536, 'height': 864}, \
+'num_images': 2}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+from adapters import errors, sizes
+from adapters.contract import ProviderReply
+from adapters.openai_like import OpenAILike
+from adapters.openai_shape import MODERATION_CODES
+from adapters.params import Param, Table
+from adapters.reading import items_at
+
+_RATIOS = ("21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21")
+_FORBIDDEN, _NO_CREDIT = 403, 402
+_PAY = re.compile(r"credit|balance|funds", re.IGNORECASE)
+_OPENAI_SIZES = ("1024x1024", "1024x1536", "1536x1024")
+_QUALITIES = {it: it for it in ("low", "medium", "high")}
+_WORDS = "square_hd square portrait_4_3 portrait_16_9 landscape_4_3 landscape_16_9"
+
+
+def _sides(
+    low: int, high: int, *words: str, step: int = 32, most: int | None = None
+) -> tuple[Param, Param]:
+    """Take a size as an object of sides, or one of the family's words for it."""
+    width, height = "image_size.width", "image_size.height"
+    bounds = sizes.pixels(low=low, high=high, step=step, most=most, width=width, height=height)
+    return (
+        Param("size", to=bounds, default="1024x1024", unless=("image_size",)),
+        Param("image_size", choices=words or tuple(_WORDS.split()), about="instead of size"),
+    )
+
+
+_N = Param("n", "num_images", high=4)
+_PROMPT, _SEED = Param("prompt", high=4000), Param("seed", kind=int, low=1)
+_CHECKER = Param("enable_safety_checker", kind=bool)
+_FORMAT = Param("output_format", choices=("jpeg", "png"))
+_STEPS = Param("num_inference_steps", kind=int, low=1, high=50)
+_GUIDANCE = Param("guidance_scale", kind=float, low=1, high=20)
+_SAFETY = (
+    Param("moderation", "safety_tolerance", to={"low": "6"}),
+    Param("safety_tolerance", choices=("1", "2", "3", "4", "5", "6")),
+)
+_URL_OR_TEXT = Param("response_format")
+
+_OPENAI = Table(
+    (
+        Param("prompt"),
+        Param("size", to=sizes.listed(_OPENAI_SIZES)),
+        Param("quality", to={**_QUALITIES, "standard": "medium", "hd": "high"}),
+        Param("output_format", choices=("png", "jpeg", "webp")),
+        Param("background"),
+        Param("moderation"),
+        Param("output_compression", kind=int),
+        _URL_OR_TEXT,
+    )
+)
+_FLUX = (_PROMPT, _SEED, _N, _CHECKER)
+_ULTRA = Table(
+    (
+        *_FLUX,
+        *_SAFETY,
+        _FORMAT,
+        Param("size", to=sizes.ratio(_RATIOS), default="1024x1024", unless=("aspect_ratio",)),
+        Param("aspect_ratio", choices=_RATIOS),
+    )
+)
+_KONTEXT = Table((*_ULTRA.rows, _GUIDANCE, Param("image_url", about="a picture to work from")))
+_PRO_1_1 = Table((*_FLUX, *_SAFETY, _FORMAT, *_sides(256, 1440)))
+_PRO = Table((*_PRO_1_1.rows, _STEPS, _GUIDANCE))
+_FEW_STEPS = Param("num_inference_steps", kind=int, low=1, high=12)
+_SCHNELL = Table((*_FLUX, _FEW_STEPS, *_sides(64, 1536)))
+_DEV = Table((*_FLUX, _STEPS, _GUIDANCE, *_sides(512, 1536)))
+_FROM_PICTURE = Table(
+    (*_FLUX, _STEPS, _GUIDANCE, Param("image_url"), Param("strength", kind=float))
+)
+_FLUX_2 = Table(
+    (
+        _PROMPT,
+        _SEED,
+        _CHECKER,
+        *_SAFETY,
+        Param("output_format", choices=("jpeg", "png", "webp")),
+        *_sides(512, 2048),
+    )
+)
+_SEEDREAM = (
+    Param("prompt"),
+    _URL_OR_TEXT,
+    Param("seed", kind=int),
+    Param("watermark", kind=bool),
+)
+_SEEDREAM_3 = Table(
+    (
+        *_SEEDREAM,
+        Param("size", to=sizes.pixels(low=512, high=2048, joined="size")),
+        Param("guidance_scale", kind=float, low=1, high=10),
+    )
+)
+_SEEDREAM_5 = Table(
+    (
+        *_SEEDREAM,
+        Param("image_urls", kind=list, low=1, high=14, about="pictures to work from"),
+        *_sides(1024, 2752, "1.5K", "2K", step=1, most=4_624_220),
+    )
+)
+_MINIMAX = Table(
+    (
+        Param("prompt", high=1500),
+        Param("n", high=9),
+        Param("size", to=sizes.ratio(_RATIOS[:-1])),
+        Param("aspect_ratio", choices=_RATIOS[:-1]),
+        Param("prompt_optimizer", kind=bool),
+        Param("subject_reference", kind=list),
+    )
+)
+
+
+class AIMLAPI(OpenAILike):
+    """AI/ML API. Of a model of no known family only the prompt is sent."""
+
+    id = "aimlapi"
+    name = "AI/ML API"
+    base_url = "https://api.aimlapi.com/v1"
+    docs = "https://docs.aimlapi.com/api-references/image-models"
+    families = (
+        ("openai/", _OPENAI),
+        ("flux-pro/v1.1-ultra", _ULTRA),
+        ("flux-pro/v1.1", _PRO_1_1),
+        ("flux-pro", _PRO),
+        ("flux/kontext", _KONTEXT),
+        ("flux/schnell", _SCHNELL),
+        ("flux/dev/image-to-image", _FROM_PICTURE),
+        ("flux/", _DEV),
+        ("blackforestlabs/flux-2", _FLUX_2),
+        ("minimax/image-01", _MINIMAX),
+        ("bytedance/seedream-3.0", _SEEDREAM_3),
+        (("bytedance/dola-seedream-5-0-pro", "bytedance/seedream-5-0-pro"), _SEEDREAM_5),
+        ("", Table((Param("prompt"),))),
+    )
+    models = (
+        "openai/gpt-image-2",
+        "blackforestlabs/flux-2-pro",
+        "bytedance/dola-seedream-5-0-pro",
+        "flux-pro/v1.1",
+        "flux-pro/v1.1-ultra",
+        "flux/dev",
+        "flux/schnell",
+        "flux/kontext-pro/text-to-image",
+        "flux/kontext-max/text-to-image",
+        "minimax/image-01",
+        "bytedance/seedream-3.0",
+    )
+    url_lifetime = 600
+    also_listed_at = (("images",), ("output", "choices"))
+    confidence = "medium"
+    codes: ClassVar[Mapping[str, int]] = dict.fromkeys(MODERATION_CODES, errors.REFUSED)
+    refuses = re.compile(r"moderation|content policy|safety system|nsfw", re.IGNORECASE)
+    unconfirmed = (
+        "parameters of minimax/image-01; the form of errors; how a refusal is told; "
+        "how long a URL stays good"
+    )
+
+    def told(self, reply: ProviderReply) -> str:
+        """Find the sentence; a complaint of several fields is a list of them."""
+        several = [it for it in items_at(reply.json(), "message") if isinstance(it, str)]
+        return "; ".join(several) or super().told(reply)
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Know by its words that an account without credits is forbidden to draw."""
+        told = self.told(reply)
+        if reply.status == _FORBIDDEN and _PAY.search(told):
+            return errors.failure(reply, message=told, status=_NO_CREDIT)
+        return super().error(reply)
+
+
+ADAPTER = AIMLAPI()

@@ -1,0 +1,145 @@
+"""BytePlus ModelArk (Volcengine Ark in China): Seedream, in OpenAI's shape with sizes of its own.
+
+    POST {base}/images/generations      JSON -> JSON, or one event for each finished picture
+
+A custom host can be China's: https://ark.cn-beijing.volces.com/api/v3
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "seedream-4-5-251128", "prompt": "a cube", "size": "1024x1024"}
+>>> made = ADAPTER.table("seedream-4-5-251128").translate(params)
+>>> ADAPTER.request(ImageCall(params, made.fields)).json
+{'model': 'seedream-4-5-251128', 'prompt': 'a cube', 'size': '1920x1920', 'watermark': False}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from math import isqrt
+from typing import Any, ClassVar
+
+import orjson
+
+from adapters import errors, sizes
+from adapters.contract import Answer, ImageCall, ProviderReply
+from adapters.openai_like import OpenAILike
+from adapters.params import Param, Table
+from adapters.reading import at, items_at, text_at
+
+_UNSAFE = re.compile(r"SensitiveContent|RiskDetection|PolicyViolation")
+_WIDEST = 16
+
+
+def _sizes(least: int, most: int, levels: str) -> tuple[Param, Param]:
+    """Take pixels, scaled to the model's bounds, or one of its tiers, which share a field."""
+    bounds = sizes.pixels(
+        low=isqrt(least // _WIDEST),
+        high=isqrt(most * _WIDEST),
+        least=least,
+        most=most,
+        widest=_WIDEST,
+        joined="size",
+    )
+    return (
+        Param("size", to=bounds, default="1024x1024", unless=("resolution",)),
+        Param("resolution", "size", choices=tuple(levels.split()), about="instead of size"),
+    )
+
+
+_COMMON = (
+    Param("prompt"),
+    Param("response_format"),
+    Param("watermark", kind=bool, default=False),
+    Param("image", about="a picture to work from, a URL or a data: URL"),
+    Param("images", "image", kind=list, low=1, high=14, about="several of them"),
+    Param("optimize_prompt_options", kind=dict),
+)
+_FORMAT = Param("output_format", choices=("png", "jpeg"))
+_GROUPS = (
+    Param("sequential_image_generation", choices=("auto", "disabled")),
+    Param("sequential_image_generation_options", kind=dict),
+    Param("stream", kind=bool),
+)
+_PRO = Table((*_COMMON, _FORMAT, *_sizes(921_600, 4_624_220, "1K 1.5K 2K")))
+_5_0 = Table(
+    (
+        *_COMMON,
+        _FORMAT,
+        *_GROUPS,
+        *_sizes(3_686_400, 16_777_216, "2K 3K 4K"),
+        Param("tools", kind=list),
+    )
+)
+_4_5 = Table((*_COMMON, *_GROUPS, *_sizes(3_686_400, 16_777_216, "2K 4K")))
+_4_0 = Table((*_COMMON, *_GROUPS, *_sizes(921_600, 16_777_216, "1K 2K 4K")))
+# An endpoint's id, ep-..., does not tell the model: what all of them take.
+_ANY = Table((*_COMMON, *_sizes(3_686_400, 4_624_220, "2K")))
+
+
+def _named(version: str) -> tuple[str, ...]:
+    return tuple(f"{maker}seedream-{version}" for maker in ("", "dola-", "doubao-"))
+
+
+class BytePlus(OpenAILike):
+    """Seedream over Ark. It marks every picture unless it is told not to."""
+
+    id = "byteplus"
+    name = "BytePlus ModelArk"
+    base_url = "https://ark.ap-southeast.bytepluses.com/api/v3"
+    docs = "https://docs.byteplus.com/en/docs/ModelArk/1541523"
+    families = (
+        ((*_named("5-0-pro"), *_named("5-0-flash")), _PRO),
+        (_named("5-0"), _5_0),
+        (_named("4-5"), _4_5),
+        (_named("4-0"), _4_0),
+        ("", _ANY),
+    )
+    models = (
+        "seedream-5-0-lite-260128",
+        "dola-seedream-5-0-pro-260628",
+        "dola-seedream-5-0-flash-260915",
+        "seedream-5-0-260128",
+        "seedream-4-5-251128",
+        "seedream-4-0-250828",
+    )
+    url_lifetime = 86_400
+    codes: ClassVar[Mapping[str, int]] = {
+        "AuthenticationError": 401,
+        **dict.fromkeys(("AccessDenied", "PermissionDenied", "InvalidAccountStatus"), 403),
+        **dict.fromkeys(("UnsupportedModel", "InvalidEndpoint", "ModelNotOpen"), 404),
+        "ServiceNotOpen": 404,
+        **dict.fromkeys(("AccountOverdueError", "ServiceOverdue"), 402),
+        **dict.fromkeys(("QuotaExceeded", "SetLimitExceeded"), 402),
+        **dict.fromkeys(("RateLimitExceeded", "AccountRateLimitExceeded"), 429),
+        **dict.fromkeys(("RequestBurstTooFast", "InflightBatchsizeExceeded"), 429),
+        "ServerOverloaded": 429,
+        "InternalServiceError": 502,
+    }
+    unconfirmed = (
+        "the most pixels of 5.0 lite, 4.5 and 4.0, and the fewest of 4.0; streaming on 5.0 flash; "
+        "the status of some error codes; Retry-After on a 429"
+    )
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read what came; where every picture failed, the first says why."""
+        entries = items_at(reply.json(), "data")
+        if entries and all(at(entry, "error") is not None for entry in entries):
+            raise self.error(ProviderReply(reply.status, body=orjson.dumps(entries[0])))
+        return super().answer(call, reply)
+
+    def event(self, call: ImageCall, data: Any) -> Answer:
+        """Read an event; one failed picture of a group does not fail the rest."""
+        grouped = call.fields.get("sequential_image_generation") == "auto"
+        if grouped and text_at(data, "type") == "image_generation.partial_failed":
+            return Answer(())
+        return super().event(call, data)
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Know a refusal by its code, wherever in it the word stands."""
+        if _UNSAFE.search(text_at(reply.json(), "error", "code")):
+            told = self.told(reply) or "no reason given"
+            return errors.refusal(told, provider_status=reply.status)
+        return super().error(reply)
+
+
+ADAPTER = BytePlus()

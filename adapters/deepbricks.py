@@ -1,0 +1,52 @@
+"""Deepbricks: OpenAI's Images API of the DALL-E years on another host.
+
+    POST {base}/images/generations      JSON -> JSON
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "dall-e-3", "prompt": "a cube", "style": "vivid", "background": "opaque"}
+>>> made = ADAPTER.table("dall-e-3").translate(params)
+>>> ADAPTER.request(ImageCall(params, made.fields)).json
+{'model': 'dall-e-3', 'prompt': 'a cube', 'style': 'vivid'}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from adapters import errors, sizes
+from adapters.openai_like import STANDARD_OR_HD, OpenAILike
+from adapters.openai_shape import MODERATION_CODES
+from adapters.params import Param, Table
+
+_ROWS = (
+    Param("prompt"),
+    Param("size", to=sizes.pixels(low=1, high=99_999, joined="size")),
+    Param("quality", to=STANDARD_OR_HD),
+    Param("style"),
+    Param("response_format"),
+    Param("user"),
+)
+_DALL_E_2 = Table((*_ROWS, Param("n", high=10)))
+
+
+class Deepbricks(OpenAILike):
+    """Deepbricks, whose models are retired where they come from; only DALL-E 2 made several."""
+
+    id = "deepbricks"
+    name = "Deepbricks"
+    base_url = "https://api.deepbricks.ai/v1"
+    docs = "https://deepbricks.ai"
+    families = (("dall-e-2", _DALL_E_2), ("", Table(_ROWS)))
+    models = ("dall-e-3", "dall-e-2")
+    url_lifetime = 600
+    confidence = "low"
+    experimental = True
+    codes: ClassVar[Mapping[str, int]] = dict.fromkeys(MODERATION_CODES, errors.REFUSED)
+    unconfirmed = (
+        "whether the service and its two models are still there; every limit; "
+        "how long a URL stays good"
+    )
+
+
+ADAPTER = Deepbricks()

@@ -1,0 +1,59 @@
+"""Lemonfox: one SDXL model behind OpenAI's shape; a model's name is not sent.
+
+    POST {base}/images/generations      JSON -> JSON
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "stable-diffusion-xl", "prompt": "a cube", "n": 2, "quality": "high"}
+>>> made = ADAPTER.table("").translate(params, n=2)
+>>> ADAPTER.request(ImageCall(params, made.fields)).json
+{'prompt': 'a cube', 'n': 2}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from adapters import errors, sizes
+from adapters.contract import ImageCall
+from adapters.openai_like import OpenAILike
+from adapters.openai_shape import MODERATION_CODES
+from adapters.params import Param, Table
+
+
+class Lemonfox(OpenAILike):
+    """Lemonfox's images."""
+
+    id = "lemonfox-ai"
+    name = "Lemonfox"
+    base_url = "https://api.lemonfox.ai/v1"
+    docs = "https://www.lemonfox.ai"
+    families = (
+        (
+            "",
+            Table(
+                (
+                    Param("prompt"),
+                    Param("negative_prompt"),
+                    Param("n", high=8),
+                    Param("size", to=sizes.pixels(low=256, high=1792, joined="size")),
+                    Param("response_format"),
+                )
+            ),
+        ),
+    )
+    models = ("stable-diffusion-xl",)
+    url_lifetime = 600
+    confidence = "low"
+    experimental = True
+    codes: ClassVar[Mapping[str, int]] = dict.fromkeys(MODERATION_CODES, errors.REFUSED)
+    unconfirmed = (
+        "which sizes it can draw; the form of errors and refusals; how long a URL stays good"
+    )
+
+    def body(self, call: ImageCall) -> dict[str, Any]:
+        """Give what the table made, and no model: there is one."""
+        return dict(call.fields)
+
+
+ADAPTER = Lemonfox()

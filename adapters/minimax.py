@@ -1,0 +1,138 @@
+"""MiniMax: image-01 in MiniMax's own words, failures inside of a 200; H3 nearly in OpenAI's.
+
+    POST {base}/image_generation        image-01: JSON -> JSON with `base_resp`
+    POST {base}/images/generations      MiniMax-H3-Image: JSON -> JSON, or an event for each picture
+
+A custom host can be the mainland's, whose keys are others: https://api.minimaxi.com/v1
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "image-01", "prompt": "a cube", "size": "1536x1024", "n": 2}
+>>> made = ADAPTER.table("image-01").translate(params, n=2)
+>>> sent = ADAPTER.request(ImageCall(params, made.fields))
+>>> sent.path, sent.json
+('/image_generation', \
+{'model': 'image-01', 'prompt': 'a cube', 'width': 1536, 'height': 1024, 'n': 2})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from adapters import errors, sizes
+from adapters.contract import Answer, Image, ImageCall, ProviderReply
+from adapters.openai_like import OpenAILike
+from adapters.params import Param, Table
+from adapters.reading import at, items_at
+
+_RATIOS = ("1:1", "16:9", "4:3", "3:2", "2:3", "3:4", "9:16")
+
+_OLD = (
+    Param("prompt", high=1500),
+    Param("n", high=9),
+    Param("response_format", to={"url": "url", "b64_json": "base64"}),
+    Param("seed", kind=int),
+    Param("prompt_optimizer", kind=bool),
+    Param("aigc_watermark", kind=bool, about="on the mainland only"),
+    Param("subject_reference", kind=list, low=1, high=1, about="a face to keep"),
+)
+_IMAGE_01 = Table(
+    (
+        *_OLD,
+        Param("size", to=sizes.pixels(low=512, high=2048, step=8)),
+        Param("aspect_ratio", choices=(*_RATIOS, "21:9"), about="wins over size"),
+    )
+)
+_LIVE = Table(
+    (
+        *_OLD,
+        Param("size", to=sizes.ratio(_RATIOS)),
+        Param("aspect_ratio", choices=_RATIOS),
+        Param("style_preset", "style", kind=dict, about="style_type and style_weight"),
+    )
+)
+_H3_SIZE = sizes.pixels(low=468, high=7745, least=655_360, most=20_000_000, widest=3, joined="size")
+_H3 = Table(
+    (
+        Param("prompt"),
+        Param("n", high=10),
+        Param("size", to=_H3_SIZE, default="1024x1024", unless=("aspect_ratio", "area")),
+        Param("aspect_ratio", pattern=r"auto|[0-9]{1,4}:[0-9]{1,4}", about="not beside size"),
+        Param("area", choices=("1K", "2K", "4K"), about="not beside size"),
+        Param("response_format"),
+        Param("output_format", choices=("png", "jpeg", "webp")),
+        Param("output_compression", kind=int),
+        Param("disable_prompt_enhanced", kind=bool),
+        Param("images", kind=list, low=1, high=16, about="pictures to work from"),
+        Param("stream", kind=bool),
+    )
+)
+_NATIVE = (_IMAGE_01, _LIVE)
+
+
+class MiniMax(OpenAILike):
+    """MiniMax's two families of models, told apart by name; a new name is taken for the newer."""
+
+    id = "minimax"
+    name = "MiniMax"
+    base_url = "https://api.minimax.io/v1"
+    docs = "https://platform.minimax.io/docs/api-reference/image-generation-t2i"
+    families = (("image-01-live", _LIVE), ("image-01", _IMAGE_01), ("", _H3))
+    models = ("MiniMax-H3-Image", "MiniMax-H3-Image-Highspeed", "image-01", "image-01-live")
+    url_lifetime = 86_400
+    confidence = "medium"
+    # https://platform.minimax.io/docs/api-reference/errorcode
+    codes: ClassVar[Mapping[str, int]] = {
+        **dict.fromkeys(("1002", "1039", "1041", "2045"), 429),
+        **dict.fromkeys(("1004", "2049"), 401),
+        **dict.fromkeys(("1008", "2056"), 402),
+        **dict.fromkeys(("1026", "1027"), errors.REFUSED),
+        **dict.fromkeys(("1042", "2013"), 400),
+        **dict.fromkeys(("1000", "1013", "1024", "1033"), 502),
+        "1001": 504,
+        "2061": 403,
+    }
+    unconfirmed = (
+        "image-01-live from text alone on the global host; the form of H3's errors and usage; "
+        "how an error names a refusal on H3; output_compression by that name"
+    )
+
+    def path(self, call: ImageCall) -> str:
+        """Give the endpoint of the family."""
+        return "/image_generation" if self._is_native(call) else "/images/generations"
+
+    def body(self, call: ImageCall) -> dict[str, Any]:
+        """Give the body; events can only hold URLs, and have to be asked for with them."""
+        body = super().body(call)
+        return {**body, "response_format": "url"} if body.get("stream") else body
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read what came, of several perhaps not all; what was held back was blocked as unsafe."""
+        if not self._is_native(call):
+            return super().answer(call, reply)
+        tree = reply.json()
+        if at(tree, "base_resp", "status_code"):
+            raise self.error(reply)
+        places = (Image.at(it) for it in items_at(tree, "data", "image_urls") if _is_text(it))
+        texts = (Image(b64=it) for it in items_at(tree, "data", "image_base64") if _is_text(it))
+        if images := (*places, *texts):
+            return Answer(images)
+        if _blocked(tree):
+            raise errors.refusal("no picture passed the content check")
+        raise errors.no_picture(reply.status)
+
+    def _is_native(self, call: ImageCall) -> bool:
+        return self.table(call.model) in _NATIVE
+
+
+def _is_text(found: Any) -> bool:
+    return isinstance(found, str) and bool(found)
+
+
+def _blocked(tree: Any) -> bool:
+    """Tell whether pictures were held back; the count is documented as a number, comes as text."""
+    count = str(at(tree, "metadata", "failed_count"))
+    return count.isdecimal() and count.strip("0") != ""
+
+
+ADAPTER = MiniMax()

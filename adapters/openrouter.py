@@ -1,0 +1,97 @@
+"""OpenRouter: one image endpoint before many providers, nearly in OpenAI's words.
+
+    POST {base}/images      JSON -> JSON, or server-sent events where the endpoint streams
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "openai/gpt-image-2", "prompt": "a cube", "quality": "hd", "size": "auto"}
+>>> made = ADAPTER.table("openai/gpt-image-2").translate(params)
+>>> ADAPTER.request(ImageCall(params, made.fields)).json
+{'model': 'openai/gpt-image-2', 'prompt': 'a cube', 'quality': 'high'}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from adapters import errors, sizes
+from adapters.contract import Credentials, ImageCall, Option, Outgoing, ProviderReply
+from adapters.openai_like import OpenAILike
+from adapters.params import Param, Table
+from adapters.reading import pick
+
+_RATIOS = (
+    "1:1 1:2 1:4 1:8 2:1 2:3 2.35:1 3:2 3:4 4:1 4:3 4:5 5:2 5:4 5:7 7:5 8:1 9:16 16:9 9:19.5 "
+    "19.5:9 9:20 20:9 9:21 21:9 auto"
+)
+_QUALITIES = {it: it for it in ("auto", "low", "medium", "high", "xhigh", "max")}
+_ERRORS = (400, 401, 402, 403, 404, 408, 409, 410, 413, 422, 429, 499, 500, 502, 503, 524, 529)
+_UNSAFE = frozenset({"reasons", "flagged_input", "patterns"})
+"""What stands in an error's metadata when moderation or a guardrail said no."""
+_HEADERS = {"openrouter_referer": "http-referer", "openrouter_title": "x-title"}
+
+_ROWS = (
+    Param("prompt"),
+    Param("size", to=sizes.pixels(low=1, high=99_999, joined="size")),
+    Param("aspect_ratio", choices=tuple(_RATIOS.split()), about="not beside size"),
+    Param("resolution", choices=("512", "768", "1K", "1.5K", "2K", "4K"), about="not beside size"),
+    Param("quality", to={**_QUALITIES, "standard": "medium", "hd": "high"}),
+    Param("background"),
+    Param("output_format", choices=("png", "jpeg", "webp", "svg")),
+    Param("output_compression", kind=int),
+    Param("stream", kind=bool),
+    Param("user"),
+    Param("seed", kind=int),
+    Param("session_id", high=256),
+    Param("trace", kind=dict),
+    Param("input_references", kind=list, about="pictures to work from"),
+    Param("provider", kind=dict, about="which providers may be chosen, and their options"),
+)
+_SEVERAL = Table((*_ROWS, Param("n", high=10)))
+
+
+class OpenRouter(OpenAILike):
+    """OpenRouter's image API. A single-image provider behind it refuses an `n` above 1."""
+
+    id = "openrouter"
+    name = "OpenRouter"
+    base_url = "https://openrouter.ai/api/v1"
+    docs = "https://openrouter.ai/docs/guides/overview/multimodal/image-generation"
+    families = (("openai/", _SEVERAL), ("", Table(_ROWS)))
+    models = (
+        "openai/gpt-image-2",
+        "black-forest-labs/flux.2-pro",
+        "bytedance-seed/seedream-4.5",
+        "google/gemini-2.5-flash-image",
+    )
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("openrouter_referer", "your app's address", headers=("http-referer",)),
+        Option("openrouter_title", "your app's name", headers=("x-title",)),
+    )
+    codes: ClassVar[Mapping[str, int]] = {
+        **{str(status): status for status in _ERRORS},
+        "499": 502,
+        "524": 504,
+    }
+    unconfirmed = "which models take n above 1; the form of a provider's own error in metadata"
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Add the bearer key, and what the options say of the app."""
+        told = {header: credentials[name] for name, header in _HEADERS.items() if credentials[name]}
+        return {**super().sign(outgoing, credentials), **told}
+
+    def path(self, call: ImageCall) -> str:
+        """Give its own path: there is none below /images."""
+        del call
+        return "/images"
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Know a refusal by its metadata; else the code is a status, even inside of a 200."""
+        about = pick(reply.json(), "error", "metadata", kind=dict) or {}
+        if _UNSAFE & about.keys():
+            told = self.told(reply) or "no reason given"
+            return errors.refusal(told, provider_status=reply.status)
+        return super().error(reply)
+
+
+ADAPTER = OpenRouter()

@@ -1,0 +1,116 @@
+"""SiliconFlow: sizes under a name of their own, a batch from Kolors alone, URLs for an hour.
+
+    POST {base}/images/generations      JSON -> JSON
+
+A custom host can be the international one, whose keys and models are others:
+https://api.siliconflow.com/v1
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "Qwen/Qwen-Image", "prompt": "a cube", "size": "1536x1024"}
+>>> made = ADAPTER.table("Qwen/Qwen-Image").translate(params)
+>>> ADAPTER.request(ImageCall(params, made.fields)).json
+{'model': 'Qwen/Qwen-Image', 'prompt': 'a cube', 'image_size': '1584x1056'}
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from adapters import errors, sizes
+from adapters.contract import Answer, ImageCall, ProviderReply
+from adapters.openai_like import OpenAILike
+from adapters.params import Conversion, Param, Table
+from adapters.reading import pick, text_at, without_none
+
+_KOLORS_SIZES = "1024x1024 960x1280 768x1024 720x1440 720x1280"
+_QWEN_SIZES = "1328x1328 1664x928 928x1664 1472x1140 1140x1472 1584x1056 1056x1584"
+_FOR_LEGAL_REASONS = 451
+
+_COMMON = (
+    Param("prompt"),
+    Param("negative_prompt"),
+    Param("num_inference_steps", kind=int, low=1, high=100),
+    Param("seed", kind=int, low=0, high=9_999_999_999),
+)
+_PICTURES = (Param("image", about="a picture to work from"), Param("image2"), Param("image3"))
+
+
+def _size(convert: Conversion) -> tuple[Param, Param]:
+    """Send a size in any case: it is required."""
+    return (
+        Param("size", to=convert, default="1024x1024", unless=("image_size",)),
+        Param("image_size", pattern=r"[0-9]{2,5}x[0-9]{2,5}", about="instead of size, as it is"),
+    )
+
+
+_KOLORS = Table(
+    (
+        *_COMMON,
+        *_size(sizes.listed(_KOLORS_SIZES.split(), field="image_size")),
+        Param("n", "batch_size", high=4, default=1),
+        Param("guidance_scale", kind=float, low=0, high=20),
+        Param("image", about="a picture to work from"),
+    )
+)
+_CFG = Param("cfg", kind=float, low=0.1, high=20)
+_QWEN = Table((*_COMMON, *_size(sizes.listed(_QWEN_SIZES.split(), field="image_size")), _CFG))
+_EDIT = Table((*_COMMON, *_PICTURES, _CFG))
+_OTHERS = Table(
+    (
+        *_COMMON,
+        *_size(sizes.pixels(low=1, high=99_999, joined="image_size")),
+        Param("prompt_enhancement", kind=bool),
+        *_PICTURES,
+    )
+)
+
+
+class SiliconFlow(OpenAILike):
+    """SiliconFlow's images. What it does not know it ignores, so nothing of that is sent."""
+
+    id = "siliconflow"
+    name = "SiliconFlow"
+    base_url = "https://api.siliconflow.cn/v1"
+    docs = "https://docs.siliconflow.cn/cn/api-reference/images/images-generations"
+    families = (
+        ("Kwai-Kolors/", _KOLORS),
+        ("Qwen/Qwen-Image-Edit", _EDIT),
+        ("Qwen/", _QWEN),
+        ("", _OTHERS),
+    )
+    models = (
+        "Kwai-Kolors/Kolors",
+        "Qwen/Qwen-Image",
+        "Qwen/Qwen-Image-Edit-2509",
+        "Qwen/Qwen-Image-Edit",
+        "black-forest-labs/FLUX.1-schnell",
+    )
+    url_lifetime = 3600
+    listed_at = ("images",)
+    also_listed_at = (("data",),)
+    confidence = "medium"
+    refuses = re.compile(r"sensitive|content policy|moderation", re.IGNORECASE)
+    unconfirmed = (
+        "sizes of FLUX models; the form of errors; how a refusal is told (status 451, or words); "
+        "which models the international host has"
+    )
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the pictures; the seed stands beside their list."""
+        seed = pick(reply.json(), "seed", kind=int)
+        return replace(super().answer(call, reply), extra=without_none(seed=seed))
+
+    def told(self, reply: ProviderReply) -> str:
+        """Find the sentence; some errors are nothing but one, as a JSON text."""
+        return super().told(reply) or text_at(reply.json())
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Know a refusal by its status, too."""
+        if reply.status == _FOR_LEGAL_REASONS:
+            told = self.told(reply) or "no reason given"
+            return errors.refusal(told, provider_status=reply.status)
+        return super().error(reply)
+
+
+ADAPTER = SiliconFlow()

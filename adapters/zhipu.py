@@ -1,0 +1,72 @@
+"""Zhipu (Z.ai, BigModel): GLM-Image and CogView, nearly in OpenAI's words, one URL a call.
+
+    POST {base}/images/generations      JSON -> JSON
+
+A custom host can be the mainland's: https://open.bigmodel.cn/api/paas/v4
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "glm-image", "prompt": "a cube", "size": "1536x1024", "quality": "low"}
+>>> made = ADAPTER.table("glm-image").translate(params)
+>>> ADAPTER.request(ImageCall(params, made.fields)).json
+{'model': 'glm-image', 'prompt': 'a cube', 'size': '1536x1024', 'quality': 'standard'}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from adapters import errors, sizes
+from adapters.openai_like import STANDARD_OR_HD, OpenAILike
+from adapters.params import Param, Table
+
+_USER_LENGTH = range(6, 129)
+
+
+def _user(name: str) -> dict[str, Any]:
+    """Name the end user, if the name is of a length that is taken."""
+    return {"user_id": name} if len(name) in _USER_LENGTH else {}
+
+
+_COMMON = (
+    Param("prompt"),
+    Param("quality", to=STANDARD_OR_HD),
+    Param("user", "user_id", to=_user),
+    Param("user_id", low=_USER_LENGTH[0], high=_USER_LENGTH[-1]),
+    Param("watermark_enabled", kind=bool, about="false is for accounts that signed for it"),
+)
+_GLM_SIZE = sizes.pixels(low=1024, high=2048, step=32, most=2**22, joined="size")
+_COGVIEW_SIZE = sizes.pixels(low=512, high=2048, step=16, most=2**21, joined="size")
+
+
+class Zhipu(OpenAILike):
+    """Zhipu's images, drawn one at a time and given as URLs."""
+
+    id = "zhipu"
+    name = "Zhipu AI"
+    base_url = "https://api.z.ai/api/paas/v4"
+    docs = "https://docs.z.ai/api-reference/image/generate-image"
+    families = (
+        ("glm-image", Table((*_COMMON, Param("size", to=_GLM_SIZE)))),
+        ("", Table((*_COMMON, Param("size", to=_COGVIEW_SIZE)))),
+    )
+    models = ("glm-image", "cogview-4-250304")
+    url_lifetime = 86_400
+    confidence = "medium"
+    # https://docs.z.ai/api-reference/api-code
+    codes: ClassVar[Mapping[str, int]] = {
+        **dict.fromkeys(("100", "1100"), 401),
+        **dict.fromkeys(("111", "112"), 402),
+        "1211": 404,
+        "1220": 403,
+        **dict.fromkeys(("1300", "1301"), errors.REFUSED),
+        **dict.fromkeys(("1302", "1303", "1304", "1305"), 429),
+        **dict.fromkeys(("1308", "1309", "131", "132"), 402),
+    }
+    unconfirmed = (
+        "which status an error code comes with; how long a URL stays good (30 days in older "
+        "documentation); whether watermark_enabled=false is taken from every account"
+    )
+
+
+ADAPTER = Zhipu()
