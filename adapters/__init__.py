@@ -16,6 +16,7 @@ PROVIDERS: tuple[str, ...] = (
     "azure-openai",
     "bedrock",
     "black-forest-labs",
+    "dashscope",
     "fireworks-ai",
     "openai",
     "replicate",
