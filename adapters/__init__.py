@@ -22,6 +22,7 @@ PROVIDERS: tuple[str, ...] = (
     "replicate",
     "sandbox",
     "stability-ai",
+    "tencent",
     "workers-ai",
 )
 """Every provider id, alphabetical. The module of `a-b` is `a_b`."""
@@ -30,6 +31,7 @@ ALIASES: dict[str, str] = {
     "aws-bedrock": "bedrock",
     "bfl": "black-forest-labs",
     "cloudflare-workers-ai": "workers-ai",
+    "tencent-hunyuan": "tencent",
 }
 """Other names for them."""
 
