@@ -18,6 +18,7 @@ PROVIDERS: tuple[str, ...] = (
     "black-forest-labs",
     "dashscope",
     "fireworks-ai",
+    "novita-ai",
     "openai",
     "replicate",
     "sandbox",
@@ -31,6 +32,7 @@ ALIASES: dict[str, str] = {
     "aws-bedrock": "bedrock",
     "bfl": "black-forest-labs",
     "cloudflare-workers-ai": "workers-ai",
+    "novita": "novita-ai",
     "tencent-hunyuan": "tencent",
 }
 """Other names for them."""

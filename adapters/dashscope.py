@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import orjson
 
@@ -32,7 +33,7 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.params import Param, Table
-from adapters.paths import model_path, named_model
+from adapters.paths import named_model
 from adapters.polling import Jobs
 from adapters.reading import items_at, text_at, usage, without_none
 
@@ -185,7 +186,7 @@ class DashScope(Jobs):
         task = text_at(reply.json(), "output", "task_id")
         if not task or self.is_settled(reply):
             return None
-        return ProviderRequest(f"/tasks/{model_path(task)}", method="GET")
+        return ProviderRequest(f"/tasks/{quote(task, safe='')}", method="GET")
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures of either protocol; where there is none, what was said instead."""
