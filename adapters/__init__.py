@@ -21,6 +21,7 @@ PROVIDERS: tuple[str, ...] = (
     "novita-ai",
     "openai",
     "replicate",
+    "runware",
     "sandbox",
     "stability-ai",
     "tencent",
