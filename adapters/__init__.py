@@ -23,6 +23,7 @@ PROVIDERS: tuple[str, ...] = (
     "replicate",
     "runware",
     "sandbox",
+    "segmind",
     "stability-ai",
     "tencent",
     "workers-ai",
