@@ -73,7 +73,7 @@ class Runware(Adapter):
     id = "runware"
     name = "Runware"
     base_url = "https://api.runware.ai/v1"
-    docs = "https://runware.ai/docs/image-inference/api-reference"
+    docs = "https://runware.ai/docs/platform/introduction"
     families = ((_HOSTED, _OWN), ("", _PARTNERS))
     models = ("runware:101@1", "runware:100@1", "ideogram:4@1")
     url_lifetime = 3600
