@@ -18,6 +18,7 @@ PROVIDERS: tuple[str, ...] = (
     "black-forest-labs",
     "dashscope",
     "fireworks-ai",
+    "ideogram",
     "novita-ai",
     "openai",
     "replicate",
