@@ -197,9 +197,9 @@ class DashScope(Jobs):
         # One picture of a task fails in the words of a whole reply.
         lost = (ProviderReply(reply.status, body=orjson.dumps(it)) for it in _results(tree))
         for told in (reply, *lost):
-            if errors.codes_of(told):
+            if any(errors.codes_of(told)):
                 raise self.error(told)
-        if state := self.state(reply):
+        if (state := self.state(reply)) not in ("", "SUCCEEDED"):
             raise errors.failure(reply, message=f"the task is {state}", status=502)
         raise errors.no_picture(reply.status)
 

@@ -19,8 +19,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import orjson
-
 from adapters import errors, sizes
 from adapters.contract import Answer, Image, ImageCall, ProviderReply, ProviderRequest
 from adapters.params import Param, Table
@@ -151,11 +149,10 @@ class NovitaAI(Jobs):
         tree = reply.json()
         if places := _places(tree):
             return Answer(tuple(map(Image.at, places)))
-        if reason := text_at(tree, "task", "reason"):
-            raise self.error(ProviderReply(reply.status, body=orjson.dumps({"reason": reason})))
-        if text_at(tree, "reason"):
+        if any(errors.codes_of(reply)):
             raise self.error(reply)
-        if state := self.state(reply).removeprefix("TASK_STATUS_"):
+        state = self.state(reply).removeprefix("TASK_STATUS_")
+        if state not in ("", "SUCCEED"):
             raise errors.failure(reply, message=f"the task is {state}", status=502)
         raise errors.no_picture(reply.status)
 

@@ -21,8 +21,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-import orjson
-
 from adapters import errors, sizes
 from adapters.contract import (
     Answer,
@@ -212,10 +210,7 @@ class Tencent(Jobs):
         tree = reply.json()
         if images := (*pictures(tree, kept={"revised_prompt"}), *_drawn(at(tree, "Response"))):
             return Answer(images, usage=usage(tree, "tokenhub_usage"))
-        if code := text_at(tree, "Response", "JobErrorCode"):
-            told = {"code": code, "message": text_at(tree, "Response", "JobErrorMsg")}
-            raise self.error(ProviderReply(reply.status, body=orjson.dumps(told)))
-        if errors.codes_of(reply) or errors.told(reply):
+        if any(errors.codes_of(reply)) or errors.told(reply):
             raise self.error(reply)
         raise errors.no_picture(reply.status)
 
