@@ -85,7 +85,9 @@ class ImageCall:
     `params` is the client's body with the target's default, override and drop applied;
     `fields` is what the adapter's table made of it (for a provider that speaks OpenAI's shape:
     the params themselves). `body` holds the client's own bytes while they still say exactly
-    `fields`, else None. `n` is how many pictures this conversation shall make.
+    `fields`, else None. `n` is how many pictures this conversation shall make. `id` is a UUID
+    (version 4) that the gateway draws for this conversation and for no other, for providers that
+    want one; "" where nobody drew one.
     """
 
     params: Mapping[str, Any]
@@ -93,6 +95,7 @@ class ImageCall:
     credentials: Credentials = field(default_factory=Credentials)
     body: bytes | None = None
     n: int = 1
+    id: str = ""
 
     @property
     def model(self) -> str:

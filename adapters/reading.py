@@ -65,6 +65,24 @@ def without_none(**found: Any) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def places(tree: Any) -> list[str]:
+    """Collect all URLs in a value: it is one, or a list or an object of them, however deep.
+
+    >>> places({"first": "https://p.test/1", "others": ["https://p.test/2", "not a place"]})
+    ['https://p.test/1', 'https://p.test/2']
+    """
+    left, found = [tree], []
+    while left:
+        match left.pop():
+            case dict(branches):
+                left.extend(reversed(branches.values()))
+            case list(branches):
+                left.extend(reversed(branches))
+            case str(text) if text.startswith(("https://", "http://", "data:")):
+                found.append(text)
+    return found
+
+
 def usage(tree: Any, *path: str | int) -> dict[str, Any] | None:
     """Read a count of tokens as OpenAI's usage object, whichever words the provider has for it.
 

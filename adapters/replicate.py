@@ -33,7 +33,7 @@ from adapters.contract import (
 from adapters.params import Nearest, Param, Table
 from adapters.paths import model_path
 from adapters.polling import poll
-from adapters.reading import at, text_at
+from adapters.reading import at, places, text_at
 
 _EXAMPLE = "black-forest-labs/flux-schnell"
 _VERSION = re.compile(r"[0-9a-f]{64}|[^/:]+/[^/:]+:[^/:]+")
@@ -206,8 +206,8 @@ class Replicate(Adapter):
             raise errors.ProviderError(
                 f"The prediction {status}: {told}", provider_status=reply.status
             )
-        if places := _places(at(tree, "output")):
-            return Answer(tuple(map(Image.at, places)))
+        if found := places(at(tree, "output")):
+            return Answer(tuple(map(Image.at, found)))
         raise errors.no_picture(reply.status)
 
     def error(self, reply: ProviderReply) -> errors.ProviderError:
@@ -218,20 +218,6 @@ class Replicate(Adapter):
 
 def _is_settled(reply: ProviderReply) -> bool:
     return reply.ok and text_at(reply.json(), "status") not in _UNDER_WAY
-
-
-def _places(output: Any) -> list[str]:
-    """Collect the pictures' URLs: an output is one, a list or an object of them."""
-    left, found = [output], []
-    while left:
-        match left.pop():
-            case dict(branches):
-                left.extend(reversed(branches.values()))
-            case list(branches):
-                left.extend(reversed(branches))
-            case str(text) if text.startswith(("https://", "http://", "data:")):
-                found.append(text)
-    return found
 
 
 ADAPTER = Replicate()

@@ -150,6 +150,18 @@ def test_the_sentence_is_found_where_providers_put_it(tree: Any) -> None:
     assert failure(reply(400, tree)).message == "The provider answered: too wide"
 
 
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"Response": {"JobErrorCode": "Illegal.Text", "JobErrorMsg": "no"}},
+        {"task": {"status": "FAILED", "reason": "Illegal.Text"}},
+    ],
+)
+def test_a_job_that_failed_says_why_as_a_request_does(tree: dict[str, Any]) -> None:
+    assert meaning(reply(200, tree), {"Illegal": REFUSED}) == REFUSED
+    assert told(reply(200, tree))
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", b"[]", b"null", b'{"a":1}'])
 def test_without_a_sentence_the_status_has_to_do(body: bytes) -> None:
     assert "status 502" in failure(ProviderReply(502, {}, body)).message

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.reading import at, items_at, pick, text_at, usage
+from adapters.reading import at, items_at, pick, places, text_at, usage
 
 TREE = {"data": [{"url": "u", "seed": 0}, "odd"], "error": None, "ok": False}
 
@@ -70,3 +70,13 @@ def test_a_count_that_is_no_number_counts_as_none() -> None:
     made = usage({"usage": {"prompt_tokens": "2", "completion_tokens": True}}, "usage")
     assert made
     assert made["total_tokens"] == 0
+
+
+def test_places_keep_their_order_however_deep_they_are() -> None:
+    tree = {"a": [{"b": "https://p.test/1"}, 7, None], "c": "data:image/png;base64,aGk=", "d": "no"}
+    assert places(tree) == ["https://p.test/1", "data:image/png;base64,aGk="]
+
+
+@pytest.mark.parametrize("nothing", [None, {}, [], 7, "ftp://p.test", True])
+def test_what_is_no_place_is_not_collected(nothing: object) -> None:
+    assert places(nothing) == []

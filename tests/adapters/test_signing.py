@@ -3,6 +3,9 @@
 The vectors are those of the suite that AWS publishes and its SDKs carry:
 https://github.com/awslabs/aws-c-auth/tree/main/tests/aws-signing-test-suite
 Left out are the two things no URL of ours has: dot segments and empty segments in a path.
+
+The vectors of TC3 are the worked examples of Tencent Cloud's documentation:
+https://www.tencentcloud.com/document/product/1154/48911
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped] # the
 from botocore.credentials import Credentials  # type: ignore[import-untyped] # the same
 
 from adapters.contract import Outgoing
-from adapters.signing import sigv4
+from adapters.signing import sigv4, tc3
 
 STAMP = "20150830T123600Z"
 TIME = datetime(2015, 8, 30, 12, 36, tzinfo=UTC).timestamp()
@@ -233,3 +236,51 @@ def test_a_colon_on_the_wire_would_be_another_signature() -> None:
     quoted = signed(Outgoing("POST", f"{BEDROCK}/model/a%3A0/invoke", {}, b"", TIME))
     plain = signed(Outgoing("POST", f"{BEDROCK}/model/a:0/invoke", {}, b"", TIME))
     assert quoted["authorization"] != plain["authorization"]
+
+
+CVM = "https://cvm.tencentcloudapi.com/"
+TC3_VECTORS = {
+    "post": (
+        Outgoing(
+            "POST",
+            CVM,
+            {"content-type": "application/json; charset=utf-8"},
+            rb'{"Limit": 1, "Filters": [{"Values": ["\u672a\u547d\u540d"], '
+            rb'"Name": "instance-name"}]}',
+            1551113065,
+        ),
+        "2019-02-25",
+        "72e494ea809ad7a8c8f7a4507b9bddcbaa8e581f516e8da2f66e2c5a96525168",
+    ),
+    "get": (
+        Outgoing(
+            "GET",
+            f"{CVM}?Limit=10&Offset=0",
+            {"content-type": "application/x-www-form-urlencoded"},
+            b"",
+            1539084154,
+        ),
+        "2018-10-09",
+        "5da7a33f6993f0614b047e5df4582db9e9bf4672ba50567dba16c6ccf174c474",
+    ),
+}
+
+
+def tencent(outgoing: Outgoing, token: str = "") -> Mapping[str, str]:
+    key_id, secret = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE", "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE"
+    return tc3(outgoing, service="cvm", secret_id=key_id, secret_key=secret, token=token)
+
+
+@pytest.mark.parametrize("vector", TC3_VECTORS)
+def test_tencents_vectors(vector: str) -> None:
+    outgoing, day, signature = TC3_VECTORS[vector]
+    assert tencent(outgoing) == {
+        "x-tc-timestamp": str(int(outgoing.time)),
+        "authorization": "TC3-HMAC-SHA256 Credential=AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE/"
+        f"{day}/cvm/tc3_request, SignedHeaders=content-type;host, Signature={signature}",
+    }
+
+
+def test_the_token_of_a_temporary_key_goes_beside_the_signature() -> None:
+    outgoing, *_ = TC3_VECTORS["post"]
+    assert tencent(outgoing, "a-token") == {**tencent(outgoing), "x-tc-token": "a-token"}

@@ -1,0 +1,225 @@
+"""Alibaba's DashScope (Model Studio): Qwen-Image, Wan and Z-Image; the older of them as tasks.
+
+    POST {base}/services/aigc/multimodal-generation/generation     -> {"output": {"choices"}}
+    POST {base}/services/aigc/text2image/image-synthesis           -> {"output": {"task_id"}}
+    GET  {base}/tasks/{task_id}                                    -> {"output": {"results"}}
+
+A failure has its `code` at the top, or in `output` when a task failed: both can come with a 200.
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "qwen-image-2.0", "prompt": "a cube", "size": "1536x1024"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> ADAPTER.request(ImageCall(params, made.fields)).json["parameters"]
+{'size': '1536*1024', 'n': 1}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import orjson
+
+from adapters import errors, sizes
+from adapters.contract import (
+    Answer,
+    Credentials,
+    Image,
+    ImageCall,
+    Option,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.params import Param, Table
+from adapters.paths import named_model
+from adapters.polling import Jobs
+from adapters.reading import items_at, text_at, usage, without_none
+
+_HOSTS = {"cn": "dashscope", "intl": "dashscope-intl", "us": "dashscope-us"}
+_QWEN_1_SIZES = "1664x928 1472x1104 1328x1328 1104x1472 928x1664"
+_TASKS = ("wan2.5-", "wan2.2-", "wanx", "flux-")
+"""Models that are only to be had as tasks of the older protocol."""
+_MOST_SEED = 2_147_483_647
+
+
+def _said(text: str) -> dict[str, Any]:
+    return {"input.messages": [{"role": "user", "content": [{"text": text}]}]}
+
+
+def _pixels(low: int, high: int, least: int, most: int) -> sizes.Converter:
+    """Bound the sides so that the ratio is in bounds too, and the area by the squares' sides."""
+    return sizes.pixels(
+        low=low,
+        high=high,
+        least=least * least,
+        most=most * most,
+        joined="parameters.size",
+        cross="*",
+    )
+
+
+def _table(size: sizes.Converter, *rows: Param, n: int = 4, tasks: bool = False) -> Table:
+    """Say size and number always: DashScope would make four pictures, or one of 2048*2048."""
+    return Table(
+        (
+            Param("prompt", "input.prompt") if tasks else Param("prompt", to=_said),
+            Param("size", to=size, default="1024x1024"),
+            *([Param("n", "parameters.n", high=n, default=1)] if n else []),
+            Param("seed", "parameters.seed", kind=int, low=0, high=_MOST_SEED),
+            Param("prompt_extend", "parameters.prompt_extend", kind=bool),
+            Param("watermark", "parameters.watermark", kind=bool),
+            *rows,
+        )
+    )
+
+
+_NEGATIVE = Param("negative_prompt", "parameters.negative_prompt", high=500)
+_WAN_27_ONLY = (
+    Param("enable_sequential", "parameters.enable_sequential", kind=bool),
+    Param("thinking_mode", "parameters.thinking_mode", kind=bool),
+)
+_TASKS_NEGATIVE = Param("negative_prompt", "input.negative_prompt", high=500)
+
+_QWEN = _table(_pixels(512, 4096, 512, 2048), _NEGATIVE, n=6)
+_QWEN_1 = _table(
+    sizes.listed(_QWEN_1_SIZES.split(), field="parameters.size", cross="*"), _NEGATIVE, n=1
+)
+_WAN_27 = _table(_pixels(384, 3072, 768, 2048), *_WAN_27_ONLY)
+_WAN_27_PRO = _table(_pixels(512, 4096, 768, 4096), *_WAN_27_ONLY)
+_WAN_26 = _table(_pixels(720, 2560, 1280, 1440))
+_WAN_25 = _table(_pixels(720, 2560, 1280, 1440), _TASKS_NEGATIVE, tasks=True)
+_WAN_2 = _table(_pixels(512, 1440, 512, 1440), _TASKS_NEGATIVE, tasks=True)
+_Z_IMAGE = _table(_pixels(512, 4096, 512, 2048), n=0)
+
+
+class DashScope(Jobs):
+    """DashScope in the region that the key is of."""
+
+    id = "dashscope"
+    name = "Alibaba DashScope"
+    base_url = "https://dashscope-intl.aliyuncs.com/api/v1"
+    docs = "https://www.alibabacloud.com/help/en/model-studio/qwen-image-generation-and-editing-api-reference"
+    families = (
+        (("qwen-image-max", "qwen-image-plus", "qwen-image-edit"), _QWEN_1),
+        ("qwen-image-", _QWEN),
+        ("qwen-image", _QWEN_1),
+        ("wan2.7-image-pro", _WAN_27_PRO),
+        ("wan2.6-", _WAN_26),
+        ("wan2.5-", _WAN_25),
+        (_TASKS, _WAN_2),
+        ("wan", _WAN_27),
+        ("z-image", _Z_IMAGE),
+        ("", _QWEN),
+    )
+    models = (
+        "qwen-image-3.0",
+        "qwen-image-3.0-pro",
+        "qwen-image-2.1-pro",
+        "qwen-image-2.0",
+        "qwen-image-2.0-pro",
+        "wan2.7-image-pro",
+        "wan2.7-image",
+        "wan2.6-t2i",
+        "z-image-turbo",
+        "qwen-image-max",
+        "qwen-image-plus",
+        "wan2.5-t2i-preview",
+        "wan2.2-t2i-plus",
+        "wan2.2-t2i-flash",
+        "wanx2.1-t2i-plus",
+        "wanx2.1-t2i-turbo",
+    )
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("dashscope_region", "cn, intl (the default) or us", pattern="cn|intl|us"),
+        Option("dashscope_workspace_id", "the workspace", pattern=r"[A-Za-z0-9_-]{1,64}"),
+    )
+    url_lifetime = 86_400
+    confidence = "medium"
+    unconfirmed = (
+        "n of qwen-image-max and of each wan2.2 and older; thinking_mode; the ratios of wan2.7; "
+        "the form of an error of one picture of several; Retry-After on a 429"
+    )
+    codes: ClassVar[Mapping[str, int]] = {
+        "InvalidApiKey": 401,
+        "AccessDenied": 403,
+        "Arrearage": 402,
+        "ModelNotFound": 404,
+        "Model.NotExist": 404,
+        "Invalid": 400,
+        "DataInspectionFailed": errors.REFUSED,
+        "IPInfringementSuspect": errors.REFUSED,
+        "Throttling": 429,
+        "Throttling.AllocationQuota": 402,
+        "InternalError": 500,
+        "InternalError.Timeout": 504,
+        "SystemError": 500,
+    }
+    state_at = ("output", "task_status")
+    under_way = frozenset({"PENDING", "RUNNING"})
+    interval = 3.0
+
+    def base(self, credentials: Credentials) -> str:
+        """Give the region's own address: no key of one region is good in another."""
+        host = _HOSTS[credentials["dashscope_region"] or "intl"]
+        return f"https://{host}.aliyuncs.com/api/v1"
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Add the bearer key, and the workspace."""
+        workspace = credentials["dashscope_workspace_id"]
+        named = {"x-dashscope-workspace": workspace} if workspace else {}
+        return {**super().sign(outgoing, credentials), **named}
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Ask for pictures, or for a task that makes them."""
+        body = {"model": named_model(call.model, example=self.models[0]), **call.fields}
+        if call.model.startswith(_TASKS):
+            headers = {"x-dashscope-async": "enable"}
+            path = "/services/aigc/text2image/image-synthesis"
+            return ProviderRequest(path, json=body, headers=headers)
+        return ProviderRequest("/services/aigc/multimodal-generation/generation", json=body)
+
+    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+        """Ask for the task, if that is what there is."""
+        del call
+        task = text_at(reply.json(), "output", "task_id")
+        if not task or self.is_settled(reply):
+            return None
+        return ProviderRequest(f"/tasks/{quote(task, safe='')}", method="GET")
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the pictures of either protocol; where there is none, what was said instead."""
+        del call
+        tree = reply.json()
+        if images := tuple(_pictures(tree)):
+            return Answer(images, usage=usage(tree, "usage"))
+        # One picture of a task fails in the words of a whole reply.
+        lost = (ProviderReply(reply.status, body=orjson.dumps(it)) for it in _results(tree))
+        for told in (reply, *lost):
+            if any(errors.codes_of(told)):
+                raise self.error(told)
+        if (state := self.state(reply)) not in ("", "SUCCEEDED"):
+            raise errors.failure(reply, message=f"the task is {state}", status=502)
+        raise errors.no_picture(reply.status)
+
+
+def _results(tree: Any) -> list[Any]:
+    return items_at(tree, "output", "results")
+
+
+def _pictures(tree: Any) -> Iterator[Image]:
+    """Give all pictures: several can stand in one choice, or in a choice each."""
+    for choice in items_at(tree, "output", "choices"):
+        for content in items_at(choice, "message", "content"):
+            if place := text_at(content, "image"):
+                yield Image.at(place)
+    for result in _results(tree):
+        extra = without_none(revised_prompt=text_at(result, "actual_prompt") or None)
+        if place := text_at(result, "url"):
+            yield Image.at(place, **extra)
+        elif b64 := text_at(result, "b64_image"):
+            yield Image(b64=b64, extra=extra)
+
+
+ADAPTER = DashScope()

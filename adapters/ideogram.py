@@ -1,0 +1,207 @@
+"""Ideogram: a path for each generation of models, multipart in, URLs out; the oldest speak JSON.
+
+    POST {base}/v1/ideogram-v3/generate                  multipart
+    POST {base}/v1/ideogram-v3/generate-transparent      multipart, for a transparent background
+    POST {base}/v1/ideogram-v4/generate                  multipart
+    POST {base}/generate                                 {"image_request"}, for V_1 to V_2A
+
+Of several pictures some can be held back: an entry that is not safe has no URL, under a 200.
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "ideogram-v3", "prompt": "a cube", "size": "1536x1024", "quality": "high"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> sent = ADAPTER.request(ImageCall(params, made.fields))
+>>> sent.path, dict(sent.form)
+('/v1/ideogram-v3/generate', \
+{'prompt': 'a cube', 'aspect_ratio': '3x2', 'rendering_speed': 'QUALITY'})
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from adapters import errors, sizes
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Credentials,
+    Image,
+    ImageCall,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.reading import at, items_at, pick, text_at, without_none
+
+# The members of v3's list of resolutions that are known here; what is none is said as a ratio.
+_RESOLUTIONS = (
+    "1024x1024 1312x736 736x1312 1248x832 832x1248 1152x864 864x1152 1280x704 1344x768 768x1344 "
+    "512x1536 1536x640"
+)
+_V4_SIZES = (
+    "2048x2048 1440x2880 2880x1440 1664x2496 2496x1664 1792x2240 2240x1792 1440x2560 2560x1440 "
+    "1600x2560 2560x1600 1728x2304 2304x1728 1296x3168 3168x1296 1152x2944 2944x1152 1248x3328 "
+    "3328x1248 1280x3072 3072x1280"
+)
+_V3_RATIOS = "1x3 3x1 1x2 2x1 9x16 16x9 10x16 16x10 2x3 3x2 3x4 4x3 4x5 5x4 1x1"
+_OLD_RATIOS = "10_16 16_10 9_16 16_9 3_2 2_3 4_3 3_4 1_1 1_3 3_1"
+_STYLES = "AUTO GENERAL REALISTIC DESIGN FICTION CUSTOM STYLIZED"
+_SPEEDS = dict.fromkeys(("medium", "standard"), "DEFAULT") | {"low": "TURBO"}
+_SPEEDS |= dict.fromkeys(("high", "hd", "xhigh", "max"), "QUALITY")
+_OLD = ("V_1", "V_2", "AUTO")
+
+_RATIO = sizes.ratio({it.replace("x", ":"): it for it in _V3_RATIOS.split()})
+
+
+def _shape(width: int, height: int) -> dict[str, Any]:
+    size = f"{width}x{height}"
+    return {"resolution": size} if size in _RESOLUTIONS.split() else _RATIO.convert(width, height)
+
+
+_QUALITY = Param("quality", "rendering_speed", to=_SPEEDS)
+_MAGIC = ("AUTO", "ON", "OFF")
+_MOST_SEED = 2_147_483_647
+_V3 = Table(
+    (
+        Param("prompt"),
+        Param("size", to=sizes.Converter(f"pixels if it is listed; else {_RATIO.says}", _shape)),
+        Param("resolution", pattern=r"[1-9][0-9]{2,3}x[1-9][0-9]{2,3}"),
+        Param("aspect_ratio", choices=tuple(_V3_RATIOS.split())),
+        Param("n", "num_images", high=8),
+        Param("background", "transparent", to={"transparent": True, "opaque": False}),
+        _QUALITY,
+        Param("rendering_speed", choices=("FLASH", "TURBO", "BALANCED", "DEFAULT", "QUALITY")),
+        Param("magic_prompt", choices=_MAGIC),
+        Param("negative_prompt"),
+        Param("seed", kind=int, low=0, high=_MOST_SEED),
+        Param("style_type", choices=tuple(_STYLES.split())),
+        Param("style_preset", pattern=r"[A-Z0-9_]{1,64}"),
+        Param("custom_model_uri"),
+        Param("upscale_factor", pattern=r"X[0-9]", about="with a transparent background"),
+    )
+)
+_V4 = Table(
+    (
+        Param("prompt", "text_prompt"),
+        Param("size", to=sizes.listed(_V4_SIZES.split(), field="resolution")),
+        Param("resolution", choices=tuple(_V4_SIZES.split())),
+        _QUALITY,
+        Param("rendering_speed", choices=("TURBO", "DEFAULT", "QUALITY")),
+        Param("enable_copyright_detection", kind=bool),
+    )
+)
+
+
+def _asked(name: str, field: str = "", **more: Any) -> Param:
+    return Param(name, f"image_request.{field or name}", **more)
+
+
+_BEFORE_V3 = Table(
+    (
+        _asked("prompt"),
+        Param(
+            "size",
+            to=sizes.ratio(
+                {it.replace("_", ":"): f"ASPECT_{it}" for it in _OLD_RATIOS.split()},
+                field="image_request.aspect_ratio",
+            ),
+        ),
+        _asked("aspect_ratio", pattern=r"ASPECT_[0-9]{1,2}_[0-9]{1,2}"),
+        _asked("resolution", pattern=r"RESOLUTION_[0-9]{3,4}_[0-9]{3,4}"),
+        _asked("n", "num_images", high=8),
+        _asked("magic_prompt_option", choices=_MAGIC),
+        _asked("negative_prompt"),
+        _asked("seed", kind=int, low=0, high=_MOST_SEED),
+        _asked("style_type", pattern=r"[A-Z0-9_]{1,32}"),
+        _asked("color_palette", kind=dict),
+    )
+)
+
+
+class Ideogram(Adapter):
+    """Ideogram's own API."""
+
+    id = "ideogram"
+    name = "Ideogram"
+    base_url = "https://api.ideogram.ai"
+    docs = "https://developer.ideogram.ai/v1/api-reference/generate-images/generate-v3"
+    families = ((_OLD, _BEFORE_V3), (("ideogram-v4", "V_4"), _V4), ("", _V3))
+    models = ("ideogram-v3", "ideogram-v4", "V_2A", "V_2A_TURBO", "V_2", "V_2_TURBO", "V_1")
+    url_lifetime = 1800
+    unconfirmed = (
+        "how long a URL is good (about an hour, say others); seed on ideogram-v4; models after it; "
+        "the form of errors other than a failed safety check"
+    )
+    refuses = re.compile(r"safety check|prohibited content", re.IGNORECASE)
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Put the key into `Api-Key`, its only place."""
+        del outgoing
+        return {"api-key": credentials.api_key}
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Ask at the path of the model's generation."""
+        name = model_path(call.model, example=self.models[0])
+        if name.startswith(_OLD):
+            asked = {"model": name, **call.fields.get("image_request", {})}
+            return ProviderRequest("/generate", json={"image_request": _one_shape(asked)})
+        fields = dict(call.fields)
+        is_transparent = fields.pop("transparent", False)
+        if is_transparent and (asked_size := fields.pop("resolution", "")):
+            # That path takes a ratio only.
+            fields = {**_RATIO(asked_size), **fields}
+        form = {
+            field: it if isinstance(it, str) else orjson.dumps(it).decode()
+            for field, it in _one_shape(fields).items()
+        }
+        verb = "generate-transparent" if is_transparent else "generate"
+        return ProviderRequest(f"/v1/{_generation(name)}/{verb}", form=form)
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the pictures that are safe; when none is, that is a refusal."""
+        del call
+        tree = reply.json()
+        if images := tuple(_pictures(tree)):
+            return Answer(images)
+        if any(at(it, "is_image_safe") is False for it in items_at(tree, "data")):
+            raise errors.refusal("no picture was found safe", provider_status=reply.status)
+        if errors.told(reply):
+            raise self.error(reply)
+        raise errors.no_picture(reply.status)
+
+
+def _generation(name: str) -> str:
+    """Give the path's name of a generation: tiers are no part of it, nor are older spellings.
+
+    >>> _generation("V_3"), _generation("ideogram-v4-turbo"), _generation("ideogram-v5")
+    ('ideogram-v3', 'ideogram-v4', 'ideogram-v5')
+    """
+    known = re.match(r"(?:V_|ideogram-v)([34])(?![0-9])", name)
+    return f"ideogram-v{known[1]}" if known else name
+
+
+def _one_shape(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave the ratio out beside a resolution: the two together are refused."""
+    made = dict(fields)
+    if "resolution" in made:
+        made.pop("aspect_ratio", None)
+    return made
+
+
+def _pictures(tree: Any) -> Iterator[Image]:
+    """Give the pictures that are safe, with the prompt that was really used."""
+    for entry in items_at(tree, "data"):
+        place = text_at(entry, "url")
+        if place and at(entry, "is_image_safe") is not False:
+            told = text_at(entry, "prompt") or None
+            extra = without_none(revised_prompt=told, seed=pick(entry, "seed", kind=int))
+            yield Image.at(place, **extra)
+
+
+ADAPTER = Ideogram()

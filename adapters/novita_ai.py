@@ -1,0 +1,167 @@
+"""Novita AI: a path for each model; most of them are tasks, to be asked about until they are done.
+
+    POST {base}/v3beta/flux-1-schnell            -> {"images"}
+    POST {base}/v3/async/{model}                 -> {"task_id"}
+    POST {base}/v3/async/txt2img                 for checkpoints, `*.safetensors` -> {"task_id"}
+    GET  {base}/v3/async/task-result?task_id=    -> {"task", "images"}
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "z-image-turbo", "prompt": "a cube", "size": "1536x1024"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> sent = ADAPTER.request(ImageCall(params, made.fields))
+>>> sent.path, sent.json
+('/v3/async/z-image-turbo', {'prompt': 'a cube', 'size': '1536*1024'})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from adapters import errors, sizes
+from adapters.contract import Answer, Image, ImageCall, ProviderReply, ProviderRequest
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.polling import Jobs
+from adapters.reading import items_at, text_at
+
+_CHECKPOINTS = (".safetensors", ".ckpt")
+_FORMATS = ("png", "webp", "jpeg")
+
+_SCHNELL = Table(
+    (
+        Param("prompt"),
+        Param("size", to=sizes.pixels(low=64, high=2048), default="1024x1024"),
+        Param("n", "image_num", high=8, default=1),
+        Param("steps", kind=int, low=1, high=100, default=4),
+        Param("seed", kind=int, low=0, high=4_294_967_295),
+        Param("output_format", "response_image_format", choices=_FORMATS),
+    )
+)
+_NAMED = Table(
+    (
+        Param("prompt"),
+        Param("size", to=sizes.pixels(low=256, high=1536, joined="size", cross="*")),
+        Param("seed", kind=int, low=-1, high=2_147_483_647),
+    )
+)
+
+
+def _asked(name: str, **more: Any) -> Param:
+    return Param(name, f"request.{name}", **more)
+
+
+# What this path requires and has no default for gets the values of Novita's own client.
+_CHECKPOINT = Table(
+    (
+        _asked("prompt"),
+        _asked("negative_prompt"),
+        Param(
+            "size",
+            to=sizes.pixels(low=128, high=2048, width="request.width", height="request.height"),
+            default="1024x1024",
+        ),
+        Param("n", "request.image_num", high=8, default=1),
+        Param("output_format", "extra.response_image_type", choices=_FORMATS),
+        Param("enable_nsfw_detection", "extra.enable_nsfw_detection", kind=bool),
+        Param("nsfw_detection_level", "extra.nsfw_detection_level", kind=int, low=0, high=2),
+        _asked("steps", kind=int, low=1, high=100, default=20),
+        _asked("guidance_scale", kind=float, low=1, high=30, default=7.5),
+        _asked("sampler_name", default="Euler a"),
+        _asked("seed", kind=int, low=-1, default=-1),
+        _asked("clip_skip", kind=int, low=1, high=12),
+        _asked("sd_vae"),
+        _asked("loras", kind=list),
+        _asked("embeddings", kind=list),
+        _asked("refiner", kind=dict),
+        _asked("hires_fix", kind=dict),
+    )
+)
+
+
+class NovitaAI(Jobs):
+    """Novita's picture models, each at its own path."""
+
+    id = "novita-ai"
+    name = "Novita AI"
+    base_url = "https://api.novita.ai"
+    docs = "https://novita.ai/docs/api-reference/model-apis-z-image-turbo"
+    families = (("flux-1-schnell", _SCHNELL), ("", _NAMED))
+    models = (
+        "z-image-turbo",
+        "flux-1-schnell",
+        "qwen-image-txt2img",
+        "hunyuan-image-3",
+        "flux-1-kontext-dev",
+        "sd_xl_base_1.0.safetensors",
+    )
+    url_lifetime = 3600
+    confidence = "medium"
+    unconfirmed = (
+        "parameters of models without a table; the path of seedream-*; bounds of size and number "
+        "on flux-1-schnell and txt2img; the form of a task's failure; what a URL's lifetime is "
+        "where a reply does not say it"
+    )
+    # https://novita.ai/docs/api-reference/basic-error-code
+    codes: ClassVar[Mapping[str, int]] = {
+        "ILLEGAL_PROMPT": errors.REFUSED,
+        "ILLEGAL_IMAGE_CONTENT": errors.REFUSED,
+        "API_NOT_FOUND": 404,
+        "BILLING_BALANCE_NOT_ENOUGH": 402,
+        "BILLING_AUTH_FAILED": 403,
+        "MISSING_API_KEY": 401,
+        "INVALID_API_KEY": 401,
+        "RATE_LIMIT_EXCEEDED": 429,
+        "TASK_NOT_FOUND": 502,
+    }
+    state_at = ("task", "status")
+    under_way = frozenset({"TASK_STATUS_QUEUED", "TASK_STATUS_PROCESSING"})
+
+    def table(self, model: str) -> Table:
+        """Know a checkpoint by how its name ends."""
+        return _CHECKPOINT if model.endswith(_CHECKPOINTS) else super().table(model)
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Ask at the model's path; checkpoints share one."""
+        if call.model.endswith(_CHECKPOINTS):
+            asked = {**call.fields.get("request", {}), "model_name": call.model}
+            return ProviderRequest("/v3/async/txt2img", json={**call.fields, "request": asked})
+        path = model_path(call.model, example=self.models[0])
+        place = "/v3/async"
+        if path.startswith(("flux-1-schnell", "seedream")):
+            place = "/v3beta" if path.startswith("flux") else "/v3"
+        return ProviderRequest(f"{place}/{path}", json=call.fields)
+
+    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+        """Ask for the task, unless its pictures are there already."""
+        del call
+        tree = reply.json()
+        task = text_at(tree, "task_id") or text_at(tree, "task", "task_id")
+        if not task or _places(tree):
+            return None
+        path = f"/v3/async/task-result?task_id={quote(task, safe='')}"
+        return ProviderRequest(path, method="GET")
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the pictures; a task without one says why in `reason`, under a 200."""
+        del call
+        tree = reply.json()
+        if places := _places(tree):
+            return Answer(tuple(map(Image.at, places)))
+        if any(errors.codes_of(reply)):
+            raise self.error(reply)
+        state = self.state(reply).removeprefix("TASK_STATUS_")
+        if state not in ("", "SUCCEED"):
+            raise errors.failure(reply, message=f"the task is {state}", status=502)
+        raise errors.no_picture(reply.status)
+
+
+def _places(tree: Any) -> list[str]:
+    """Find the pictures' URLs: in an object each, or for some models in a plain list."""
+    told = [text_at(image, "image_url") for image in items_at(tree, "images")]
+    plain = (place for place in items_at(tree, "image_urls") if isinstance(place, str))
+    return [place for place in (*told, *plain) if place]
+
+
+ADAPTER = NovitaAI()

@@ -1,0 +1,142 @@
+"""Runware: one endpoint, a list of tasks in, a list of pictures out; models are AIR identifiers.
+
+    POST {base}      [{"taskType": "imageInference", "taskUUID", "model", …}] -> {"data", "errors"}
+
+Of the pictures of one task some can fail: then `errors` stands beside `data`.
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "runware:101@1", "prompt": "a cube", "size": "1536x1024"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> [task] = ADAPTER.request(ImageCall(params, made.fields)).json
+>>> task["model"], task["positivePrompt"], task["width"], task["height"]
+('runware:101@1', 'a cube', 1536, 1024)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from uuid import UUID
+
+import orjson
+
+from adapters import errors, sizes
+from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
+from adapters.params import Param, Table
+from adapters.paths import named_model
+from adapters.reading import at, items_at, pick, text_at, usage, without_none
+
+_BAD_REQUEST, _BAD_GATEWAY = 400, 502
+_HOSTED = ("runware:", "civitai:")
+"""Models that Runware runs itself; those of others have sizes of their own."""
+
+_ROWS = (
+    Param("prompt", "positivePrompt", low=2),
+    Param("n", "numberResults", high=10),
+    Param("response_format", "outputType", to={"url": "URL", "b64_json": "base64Data"}),
+    Param("output_format", "outputFormat", to={"jpeg": "JPG", "png": "PNG", "webp": "WEBP"}),
+    Param("output_compression", "outputQuality", low=20, high=99),
+    Param("outputQuality", kind=int, low=20, high=99),
+    Param("moderation", "safety.checkContent", to={"auto": True, "low": False}),
+    Param("safety", kind=dict),
+    Param("negativePrompt"),
+    Param("seed", kind=int, low=0),
+    Param("steps", kind=int, low=1),
+    Param("CFGScale", kind=float, low=0),
+    Param("scheduler"),
+    Param("vae"),
+    Param("clipSkip", kind=int, low=0),
+    Param("strength", kind=float, low=0, high=1),
+    Param("resolution"),
+    Param("seedImage"),
+    Param("maskImage"),
+    Param("referenceImages", kind=list),
+    Param("inputs", kind=dict),
+    Param("lora", kind=list),
+    Param("controlNet", kind=list),
+    Param("refiner", kind=dict),
+    Param("acceleratorOptions", kind=dict),
+    Param("providerSettings", kind=dict),
+    Param("ttl", kind=int, low=1, about="seconds that the URL stays good"),
+)
+_CONSTANT = {"taskType": "imageInference", "deliveryMethod": "sync", "includeCost": True}
+_SIZE = Param("size", to=sizes.pixels(low=128, high=2048, step=64), default="1024x1024")
+_OWN = Table((*_ROWS, _SIZE), constant=_CONSTANT)
+_PARTNERS = Table((*_ROWS, Param("size", to=sizes.pixels(low=64, high=8192))), constant=_CONSTANT)
+
+
+class Runware(Adapter):
+    """Runware over HTTP. Addresses that it would call or send to are in no table."""
+
+    id = "runware"
+    name = "Runware"
+    base_url = "https://api.runware.ai/v1"
+    docs = "https://runware.ai/docs/platform/introduction"
+    families = ((_HOSTED, _OWN), ("", _PARTNERS))
+    models = ("runware:101@1", "runware:100@1", "ideogram:4@1")
+    url_lifetime = 3600
+    confidence = "medium"
+    unconfirmed = (
+        "which codes a refusal and empty credits have, and under which status; bounds of size "
+        "and number; the sizes of models that Runware does not run itself; how long a URL is kept"
+    )
+    codes: ClassVar[Mapping[str, int]] = {
+        "invalidApiKey": 401,
+        "missingApiKey": 401,
+        "insufficientCredits": 402,
+        "timeoutProvider": 504,
+    }
+    refuses = re.compile(r"nsfw|moderat|content policy|inappropriate", re.IGNORECASE)
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Give a list with the one task in it."""
+        named = {"model": named_model(call.model, example=self.models[0])}
+        return ProviderRequest(json=[{**call.fields, **named, "taskUUID": _identity(call)}])
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the pictures that nothing is said against, and what they cost together."""
+        del call
+        tree = reply.json()
+        made = items_at(tree, "data")
+        fit = (it for it in made if at(it, "NSFWContent") is not True)
+        if images := tuple(image for it in fit if (image := _picture(it))):
+            costs = [cost for it in made if (cost := pick(it, "cost", kind=float))]
+            told = {"usage": {"cost": round(sum(costs), 6)} if costs else {}}
+            return Answer(images, usage=usage(told, "usage"))
+        if items_at(tree, "errors"):
+            raise self.error(reply)
+        if made and any(at(it, "NSFWContent") is True for it in made):
+            raise errors.refusal("NSFWContent", provider_status=reply.status)
+        raise errors.no_picture(reply.status)
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Name the parameter that the first of the errors complains of."""
+        found = super().error(reply)
+        named = text_at(reply.json(), "errors", 0, "parameter")
+        if named and found.status == _BAD_GATEWAY and reply.ok:
+            return errors.failure(reply, status=_BAD_REQUEST, param=named)
+        if found.status == _BAD_REQUEST:
+            found.param = named or None
+        return found
+
+
+def _identity(call: ImageCall) -> str:
+    """Give the task's own UUID; of what is asked, where the gateway drew none."""
+    if call.id:
+        return call.id
+    content = orjson.dumps([call.model, call.fields], option=orjson.OPT_SORT_KEYS)
+    return str(UUID(bytes=hashlib.sha256(content).digest()[:16], version=4))
+
+
+def _picture(told: Any) -> Image | None:
+    """Read one picture, in whichever form it came."""
+    extra = without_none(seed=pick(told, "seed", kind=int))
+    if place := text_at(told, "imageURL") or text_at(told, "imageDataURI"):
+        return Image.at(place, **extra)
+    b64 = text_at(told, "imageBase64Data")
+    return Image(b64=b64, extra=extra) if b64 else None
+
+
+ADAPTER = Runware()

@@ -1,0 +1,182 @@
+"""Segmind: a path and a body for each model; a job, asked about until it is done, then fetched.
+
+    POST {base}/v2/{model}                    -> {"request_id"}
+    GET  {base}/v2/requests/{id}/status       -> {"status"}; a 422 says that the job failed
+    GET  {base}/v2/requests/{id}              -> {"output"}
+    POST {base}/v1/{model}                    the older way, `segmind_api` = v1: picture bytes
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "flux-pro", "prompt": "a cube", "size": "1536x1024"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> sent = ADAPTER.request(ImageCall(params, made.fields))
+>>> sent.path, sent.json
+('/v2/flux-pro', {'prompt': 'a cube', 'width': 1536, 'height': 1024})
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from adapters import errors, sizes
+from adapters.contract import (
+    Answer,
+    Credentials,
+    Flow,
+    Image,
+    ImageCall,
+    Option,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.polling import Jobs, poll
+from adapters.reading import at, places, text_at
+
+_DONE = ("COMPLETED", "FAILED")
+_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4")
+_ABOUT_A_FIELD = re.compile(r"mandatory|required|must be|invalid|parameter", re.IGNORECASE)
+_ABOUT_MONEY = re.compile(r"credit|spend", re.IGNORECASE)
+_LOST = re.compile(r"request .* not found", re.IGNORECASE)
+_NOT_ACCEPTABLE, _GONE, _FAILED_JOB = 406, 410, 422
+
+_ANY = (
+    Param("prompt"),
+    Param("negative_prompt"),
+    Param("seed", kind=int, low=-1, about="-1 is random"),
+    Param("num_inference_steps", kind=int, low=1),
+    Param("guidance_scale", kind=float, low=0),
+    Param("scheduler"),
+    Param("image_format", choices=("png", "jpeg", "webp")),
+    Param("image_quality", "quality", kind=int, low=1, high=100),
+)
+_SDXL = Table(
+    (
+        *_ANY,
+        Param(
+            "size",
+            to=sizes.pixels(low=256, high=2048, step=8, width="img_width", height="img_height"),
+        ),
+        Param("style_preset", "style"),
+        Param("strength", kind=float, low=0, high=1),
+        Param("refiner", kind=bool),
+        Param("high_noise_fraction", kind=float, low=0, high=1),
+    )
+)
+_FLUX = Table((*_ANY, Param("size", to=sizes.pixels(low=256, high=2048, step=16))))
+_BY_RATIO = Table(
+    (
+        *_ANY,
+        Param("size", to=sizes.ratio(_RATIOS)),
+        Param("aspect_ratio", pattern=r"[0-9]{1,3}:[0-9]{1,3}"),
+    )
+)
+
+
+class Segmind(Jobs):
+    """Segmind's models. How many pictures one call makes differs, so each call makes one."""
+
+    id = "segmind"
+    name = "Segmind"
+    base_url = "https://api.segmind.com"
+    docs = "https://docs.segmind.com/docs/serverless-api"
+    families = (
+        (("sdxl", "sd1.5", "ssd-1b", "kandinsky"), _SDXL),
+        (("flux", "fast-flux"), _FLUX),
+        (("nano-banana", "ideogram", "seedream"), _BY_RATIO),
+        ("", Table(_ANY)),
+    )
+    models = ("fast-flux-schnell", "nano-banana-2", "ideogram-4", "sdxl1.0-txt2img")
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("segmind_api", "v2 (the default), or v1: bytes at once", pattern="v1|v2"),
+    )
+    url_lifetime = 7 * 86_400
+    confidence = "medium"
+    unconfirmed = (
+        "each model's own fields, sizes above all; the list of models; the words of a refusal; "
+        "in which forms `output` comes"
+    )
+    refuses = re.compile(r"nsfw|safety|moderat|content policy|inappropriate", re.IGNORECASE)
+    under_way = frozenset({"QUEUED", "PROCESSING"})
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Put the key into `x-api-key`: as a bearer it is refused."""
+        del outgoing
+        return {"x-api-key": credentials.api_key}
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Ask at the model's path; the body does not name it."""
+        version = call.credentials["segmind_api"] or "v2"
+        path = model_path(call.model, example=self.models[0])
+        return ProviderRequest(f"/{version}/{path}", json=call.fields)
+
+    def flow(self, call: ImageCall) -> Flow:
+        """Submit; ask until it is done; fetch. What came at once is the end of it."""
+        reply = self.checked((yield self.request(call)))
+        if job := text_at(reply.json(), "request_id"):
+            path = f"/v2/requests/{quote(job, safe='')}"
+            question = ProviderRequest(f"{path}/status", method="GET")
+            reply = yield from poll(
+                self, question, self.is_settled, interval=self.interval, limit=self.limit
+            )
+            if self.state(reply) == "COMPLETED":
+                reply = self.checked((yield ProviderRequest(path, method="GET")))
+        return self.answer(call, reply)
+
+    def is_settled(self, reply: ProviderReply) -> bool:
+        """Know the end by the job's state, whatever the status it comes under."""
+        return self.state(reply) in _DONE or super().is_settled(reply)
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read bytes, or the URLs in `output`."""
+        del call
+        if reply.media_type.startswith("image/") and reply.body:
+            seed = reply.headers.get("x-seed-value", "")
+            extra = {"seed": int(seed)} if re.fullmatch(r"[0-9]{1,10}", seed) else {}
+            return Answer((Image(data=reply.body, media_type=reply.media_type, extra=extra),))
+        tree = reply.json()
+        if self.state(reply) != "FAILED" and (found := places(_opened(at(tree, "output")))):
+            return Answer(tuple(map(Image.at, found)))
+        if self.state(reply) == "FAILED" or at(tree, "error") is not None:
+            raise self.error(reply)
+        raise errors.no_picture(reply.status)
+
+    def told(self, reply: ProviderReply) -> str:
+        """Prefer the sentence where `error` is only a word."""
+        tree = reply.json()
+        return (
+            text_at(tree, "error_description")
+            or super().told(reply)
+            or text_at(tree, "html-message")
+        )
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Go by the words where the status does not tell: a 406, or a job that failed."""
+        found = super().error(reply)
+        said = self.told(reply)
+        meant = 0
+        if reply.status == _NOT_ACCEPTABLE:
+            meant = 402 if _ABOUT_MONEY.search(said) else 400
+        elif reply.status == _GONE:
+            meant = 404
+        elif _LOST.match(said):
+            meant = 502
+        elif reply.status == _FAILED_JOB or self.state(reply) == "FAILED":
+            meant = 400 if _ABOUT_A_FIELD.search(said) else 502
+        if not meant or isinstance(found, errors.Refusal):
+            return found
+        return errors.failure(reply, message=said, status=meant)
+
+
+def _opened(output: Any) -> Any:
+    """Give an output that some models write as JSON in a text."""
+    if isinstance(output, str) and output.startswith(("[", "{")):
+        return ProviderReply(body=output.encode(errors="replace")).json()
+    return output
+
+
+ADAPTER = Segmind()

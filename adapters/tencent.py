@@ -1,0 +1,244 @@
+"""Tencent: Hunyuan's pictures with a signed request, or models of others at TokenHub with a key.
+
+    POST {base}/                            X-TC-Action: SubmitHunyuanImageJob -> {"Response"}
+    POST {base}/                            X-TC-Action: QueryHunyuanImageJob, until it is done
+    POST {base}/                            X-TC-Action: TextToImageLite, at once
+    POST {base}/wand/{kind}/generation      TokenHub, nearly OpenAI's shape
+
+A secret pair (`tencent_secret_id`, `tencent_secret_key`) leads to Hunyuan, an API key to TokenHub.
+Hunyuan says everything under a 200; its failures have a code in `Response.Error`.
+
+>>> from adapters.contract import ImageCall
+>>> made = ADAPTER.table("hunyuan-image").translate({"prompt": "a cube", "size": "1536x1024"})
+>>> pair = Credentials("", {"tencent_secret_id": "id", "tencent_secret_key": "key"})
+>>> sent = ADAPTER.request(ImageCall({"model": "hunyuan-image"}, made.fields, pair))
+>>> sent.headers["x-tc-action"], sent.json
+('SubmitHunyuanImageJob', {'Prompt': 'a cube', 'Resolution': '1280:768', 'LogoAdd': 0})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from adapters import errors, sizes
+from adapters.contract import (
+    Answer,
+    Credentials,
+    Image,
+    ImageCall,
+    Option,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.openai_shape import pictures
+from adapters.params import Param, Table
+from adapters.paths import named_model
+from adapters.polling import Jobs
+from adapters.reading import at, items_at, pick, text_at, usage, without_none
+from adapters.signing import tc3
+
+_HOSTS = {
+    "": "tokenhub-intl.tencentcloudmaas.com",
+    "intl": "tokenhub-intl.tencentcloudmaas.com",
+    "cn": "tokenhub.tencentmaas.com",
+}
+_SIZES = "768x768 768x1024 1024x768 1024x1024 720x1280 1280x720 768x1280 1280x768"
+_PAIR = ("tencent_secret_id", "tencent_secret_key")
+_LIMITED = "RequestLimitExceeded"
+_TOO_MANY = 429
+
+
+def _hunyuan(prompt: int, more_sizes: str, *rows: Param) -> Table:
+    listed = f"{_SIZES} {more_sizes}".split()
+    return Table(
+        (
+            Param("prompt", "Prompt", high=prompt),
+            Param("NegativePrompt", high=prompt),
+            Param(
+                "size",
+                to=sizes.listed(listed, field="Resolution", cross=":"),
+                default="1024x1024" if more_sizes else None,
+            ),
+            Param("Style", pattern="[0-9]{1,8}", about="its number; the lighter model draws anime"),
+            Param("LogoAdd", kind=int, low=0, high=1, default=0, about="1 adds a visible mark"),
+            Param("LogoParam", kind=dict),
+            *rows,
+        )
+    )
+
+
+_JOB = _hunyuan(
+    1024,
+    "",
+    Param("n", "Num", high=4),
+    Param("Revise", kind=int, low=0, high=1, about="1, the default, rewrites the prompt"),
+    Param("Seed", kind=int, low=1, about="holds only beside Revise=0"),
+    Param("Clarity", choices=("x2", "x4")),
+    Param("ContentImage", kind=dict),
+)
+_LITE = _hunyuan(
+    256,
+    "1080x1920 1920x1080",
+    Param("response_format", "RspImgType", to={"url": "url", "b64_json": "base64"}),
+)
+_TOKENHUB = Table(
+    (
+        Param("prompt"),
+        Param("size", to=sizes.pixels(low=256, high=4096, joined="size")),
+        Param("response_format", choices=("url", "b64_json")),
+        Param("output_format", choices=("png", "jpeg", "webp")),
+        Param("background", choices=("transparent", "opaque")),
+    )
+)
+
+
+class Tencent(Jobs):
+    """Tencent Cloud's Hunyuan, and its TokenHub."""
+
+    id = "tencent"
+    name = "Tencent Cloud"
+    base_url = "https://tokenhub-intl.tencentcloudmaas.com/v1"
+    docs = "https://cloud.tencent.com/document/product/1729"
+    families = (("hunyuan-image-lite", _LITE), ("hunyuan", _JOB), ("", _TOKENHUB))
+    models = (
+        "hunyuan-image",
+        "hunyuan-image-lite",
+        "seedream-image-v5.0-pro",
+        "seedream-image-v5.0-lite",
+        "seedream-image-v5.0-flash",
+    )
+    options: ClassVar[tuple[Option, ...]] = (
+        Option(_PAIR[0], "the SecretId of a key pair", pattern=r"[A-Za-z0-9_-]{1,128}"),
+        Option(_PAIR[1], "its SecretKey", secret=True),
+        Option("tencent_token", "the token of a temporary pair", secret=True, pattern="[!-~]+"),
+        Option("tencent_region", "such as ap-guangzhou, the default", pattern="[a-z0-9-]{1,32}"),
+        Option("tencent_tokenhub", "intl (the default) or cn", pattern="intl|cn"),
+    )
+    url_lifetime = 3600
+    confidence = "medium"
+    unconfirmed = (
+        "sizes and formats at TokenHub, and which models are at which of its two hosts; "
+        "the style of TextToImageLite that is none; how many jobs may run at a time"
+    )
+    codes: ClassVar[Mapping[str, int]] = {
+        "AuthFailure": 401,
+        "AuthFailure.UnauthorizedOperation": 403,
+        "UnauthorizedOperation": 403,
+        "InvalidParameter": 400,
+        "MissingParameter": 400,
+        "UnknownParameter": 400,
+        "UnsupportedRegion": 400,
+        "OperationDenied": 403,
+        "OperationDenied.TextIllegalDetected": errors.REFUSED,
+        "OperationDenied.ImageIllegalDetected": errors.REFUSED,
+        _LIMITED: _TOO_MANY,
+        "LimitExceeded": _TOO_MANY,
+        "ResourceInsufficient": 402,
+        "ResourceUnavailable.InArrears": 402,
+        "ResourceUnavailable.LowBalance": 402,
+        "FailedOperation.FreeResourcePackExhausted": 402,
+        "FailedOperation.ResourcePackExhausted": 402,
+        "FailedOperation.ServiceStopArrears": 402,
+        "FailedOperation.ServiceNotActivated": 403,
+        "FailedOperation.UserUnAuthError": 403,
+        "FailedOperation.EngineServerLimitExceeded": _TOO_MANY,
+        "FailedOperation.EngineRequestTimeout": 504,
+    }
+    state_at = ("Response", "JobStatusCode")
+    under_way = frozenset({"1", "2"})
+    interval = 2.0
+
+    def base(self, credentials: Credentials) -> str:
+        """Give the address that the credential is for."""
+        if _signs(credentials):
+            return "https://hunyuan.tencentcloudapi.com"
+        return f"https://{_HOSTS[credentials['tencent_tokenhub']]}/v1"
+
+    def model_in_force(self, named: str, credentials: Credentials) -> str:
+        """Keep to what there is at that address: Hunyuan's actions, or everything else."""
+        ours = named.startswith("hunyuan")
+        if _signs(credentials):
+            return named if ours else self.models[0]
+        return "" if ours else named
+
+    def lacks(self, credentials: Credentials) -> str:
+        """Ask for both of a pair, or for a key."""
+        missing = [name for name in _PAIR if not credentials[name]]
+        if credentials.api_key or not missing:
+            return ""
+        return missing[0] if len(missing) == 1 else f"an API key, or {' and '.join(_PAIR)}"
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Sign with the pair, or add the key."""
+        if not _signs(credentials):
+            return super().sign(outgoing, credentials)
+        secret_id, secret_key = (credentials[name] for name in _PAIR)
+        return tc3(
+            outgoing,
+            service="hunyuan",
+            secret_id=secret_id,
+            secret_key=secret_key,
+            token=credentials["tencent_token"],
+        )
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Submit a job, or ask for what comes at once."""
+        if _signs(call.credentials):
+            is_lite = call.model.startswith("hunyuan-image-lite")
+            return _action(
+                "TextToImageLite" if is_lite else "SubmitHunyuanImageJob", call, call.fields
+            )
+        model = named_model(call.model, example=self.models[2])
+        kind = "minimax-image" if model.lower().startswith("minimax") else "si-image"
+        return ProviderRequest(f"/wand/{kind}/generation", json={"model": model, **call.fields})
+
+    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+        """Ask for the job, if that is what there is."""
+        job = text_at(reply.json(), "Response", "JobId")
+        return _action("QueryHunyuanImageJob", call, {"JobId": job}) if job else None
+
+    def is_settled(self, reply: ProviderReply) -> bool:
+        """Ask on where the question came too early, too: the job itself goes on."""
+        code = text_at(reply.json(), "Response", "Error", "Code")
+        return super().is_settled(reply) and not code.startswith(_LIMITED)
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the pictures of whichever way it was; where there is none, what was said instead."""
+        del call
+        tree = reply.json()
+        if images := (*pictures(tree, kept={"revised_prompt"}), *_drawn(at(tree, "Response"))):
+            return Answer(images, usage=usage(tree, "tokenhub_usage"))
+        if any(errors.codes_of(reply)) or errors.told(reply):
+            raise self.error(reply)
+        raise errors.no_picture(reply.status)
+
+
+def _signs(credentials: Credentials) -> bool:
+    """Tell whether a pair is the credential; it comes before an API key."""
+    return all(credentials[name] for name in _PAIR)
+
+
+def _action(name: str, call: ImageCall, fields: Mapping[str, Any]) -> ProviderRequest:
+    headers = {
+        "x-tc-action": name,
+        "x-tc-version": "2023-09-01",
+        "x-tc-region": call.credentials["tencent_region"] or "ap-guangzhou",
+    }
+    return ProviderRequest("/", headers=headers, json=fields)
+
+
+def _drawn(response: Any) -> Iterator[Image]:
+    """Give a job's pictures, or the one picture of TextToImageLite, base64 unless it is a URL."""
+    for which, place in enumerate(items_at(response, "ResultImage")):
+        if place and isinstance(place, str):
+            told = text_at(response, "RevisedPrompt", which)
+            yield Image.at(place, **without_none(revised_prompt=told or None))
+    if lone := text_at(response, "ResultImage"):
+        extra = without_none(seed=pick(response, "Seed", kind=int))
+        is_place = lone.startswith(("https://", "http://"))
+        yield Image(url=lone, extra=extra) if is_place else Image(b64=lone, extra=extra)
+
+
+ADAPTER = Tencent()
