@@ -224,7 +224,7 @@ def failure(  # noqa: PLR0913 - the parts of an error object, each with its own 
 def _named_param(reply: ProviderReply) -> str | None:
     """Name the parameter that a FastAPI-style `detail` list complains of."""
     place = pick(reply.json(), "detail", 0, "loc", kind=list)
-    return str(place[-1]) if place else None
+    return str(place[-1]) if place and place != ["body"] else None
 
 
 def refusal(message: str, *, provider_status: int = 200) -> Refusal:

@@ -145,6 +145,7 @@ def test_the_field_that_a_list_of_details_complains_of_is_named() -> None:
     tree = {"detail": [{"loc": ["body", "width"], "msg": "too wide"}]}
     assert failure(reply(422, tree)).param == "width"
     assert failure(reply(422, {"detail": [{"loc": [], "msg": "no"}]})).param is None
+    assert failure(reply(422, {"detail": [{"loc": ["body"], "msg": "no"}]})).param is None
 
 
 @given(status=st.integers(100, 999), body=st.binary(max_size=50))
