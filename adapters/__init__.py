@@ -16,6 +16,7 @@ PROVIDERS: tuple[str, ...] = (
     "azure-openai",
     "bedrock",
     "black-forest-labs",
+    "fal-ai",
     "fireworks-ai",
     "openai",
     "replicate",
@@ -29,6 +30,7 @@ ALIASES: dict[str, str] = {
     "aws-bedrock": "bedrock",
     "bfl": "black-forest-labs",
     "cloudflare-workers-ai": "workers-ai",
+    "fal": "fal-ai",
 }
 """Other names for them."""
 
