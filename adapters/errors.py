@@ -193,6 +193,16 @@ def meaning(reply: ProviderReply, codes: Mapping[str, int]) -> int:
     return codes.get(max(fitting, key=len, default=""), 0)
 
 
+def understood(said: str, phrases: Mapping[str, int]) -> int:
+    """Give the status that says best what a sentence means, by its phrases; 0: it says nothing.
+
+    >>> understood("You have no Credits left.", {"credits": 402})
+    402
+    """
+    lowered = said.lower()
+    return next((status for phrase, status in phrases.items() if phrase in lowered), 0)
+
+
 def failure(  # noqa: PLR0913 - the parts of an error object, each with its own source
     reply: ProviderReply,
     *,

@@ -36,8 +36,6 @@ from adapters.paths import model_path
 from adapters.polling import Jobs, poll
 from adapters.reading import at, items_at, pick, text_at, without_none
 
-_FORBIDDEN = 403
-
 _WORDS = "square_hd square portrait_4_3 portrait_16_9 landscape_4_3 landscape_16_9"
 _FLUX_RATIOS = ("21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21")
 _NANO_RATIOS = ("21:9", "16:9", "3:2", "4:3", "5:4", "1:1", "4:5", "3:4", "2:3", "9:16")
@@ -259,6 +257,7 @@ class FalAI(Jobs):
         "downstream_service_error": 502,
         "internal_": 502,
     }
+    phrases = {"exhausted balance": 402}
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Put the key behind the word `Key`."""
@@ -301,13 +300,6 @@ class FalAI(Jobs):
         if True in marks:
             raise errors.refusal("the safety checker marked every picture")
         raise errors.no_picture(reply.status)
-
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Know an empty balance, which locks the user out with a 403."""
-        said = self.told(reply)
-        if reply.status == _FORBIDDEN and "balance" in said.lower():
-            return errors.failure(reply, message=said, status=402)
-        return super().error(reply)
 
 
 ADAPTER = FalAI()

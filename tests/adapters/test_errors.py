@@ -22,6 +22,7 @@ from adapters.errors import (
     no_picture,
     refusal,
     told,
+    understood,
 )
 
 
@@ -169,6 +170,13 @@ def test_any_reply_becomes_an_error_for_the_client(status: int, body: bytes) -> 
 def test_the_longest_code_that_fits_says_what_a_reply_means(tree: object, status: int) -> None:
     codes = {"Throttling": 429, "Throttling.Alloc": 402, "1026": REFUSED}
     assert meaning(ProviderReply(200, body=orjson.dumps(tree)), codes) == status
+
+
+def test_the_first_phrase_that_fits_says_what_a_sentence_means() -> None:
+    phrases = {"rate limit": 429, "limit": 402}
+    assert understood("A Rate Limit was hit", phrases) == 429
+    assert understood("Your limit is used up", phrases) == 402
+    assert understood("no", phrases) == understood("", phrases) == 0
 
 
 def test_a_success_that_is_a_failure_is_a_502_unless_its_meaning_is_known() -> None:
