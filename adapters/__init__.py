@@ -18,6 +18,7 @@ PROVIDERS: tuple[str, ...] = (
     "black-forest-labs",
     "fal-ai",
     "fireworks-ai",
+    "luma",
     "openai",
     "replicate",
     "sandbox",
