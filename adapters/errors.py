@@ -124,6 +124,7 @@ _MESSAGES: tuple[tuple[str | int, ...], ...] = (
     ("error", "message"),
     ("error",),
     (0, "error", "message"),
+    (0, "message"),
     ("detail", 0, "msg"),
     ("detail", "message"),
     ("detail",),

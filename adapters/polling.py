@@ -14,7 +14,7 @@ is settled, well or not) itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -27,7 +27,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.errors import ProviderError, no_picture
+from adapters.errors import ProviderError, no_picture, told
 from adapters.paths import step
 from adapters.reading import at, text_at
 
@@ -96,16 +96,24 @@ class Jobs(Adapter):
         """Give the job's name as it can stand in a path; raises where a reply names none."""
         if named := step(text_at(reply.json(), *self.job_at)):
             return named
-        raise self.error(reply) if self.told(reply) else no_picture(reply.status)
+        raise self.error(reply) if told(reply) else no_picture(reply.status)
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read a job that is settled: its pictures, or why there are none."""
         del call
         if self.state(reply) != self.done:
             raise self.error(reply)
-        if images := tuple(map(Image.at, _places(at(reply.json(), *self.pictures_at)))):
+        if images := tuple(self.pictures(reply)):
             return Answer(images)
         raise no_picture(reply.status)
+
+    def pictures(self, reply: ProviderReply) -> Iterable[Image]:
+        """Read the pictures of a job that went well."""
+        return map(Image.at, _places(at(reply.json(), *self.pictures_at)))
+
+    def told(self, reply: ProviderReply) -> str:
+        """Find why a job failed, or what an error says; the job's state where nothing else is."""
+        return told(reply) or self.state(reply)
 
     def state(self, reply: ProviderReply) -> str:
         """Give the job's state."""

@@ -127,6 +127,7 @@ def test_a_refusal_remembers_the_status_on_the_wire() -> None:
         {"detail": "too wide", "title": "Invalid input"},
         {"errors": [{"message": "too wide", "code": 5004}]},
         {"errors": ["too wide"]},
+        [{"message": "too wide", "path": []}],
         {"message": "too wide"},
         {"fault": {"faultstring": "too wide"}},
         {"title": "too wide"},

@@ -166,3 +166,8 @@ def test_any_other_end_is_an_error_in_the_providers_words() -> None:
     with pytest.raises(ProviderError, match="out of memory") as caught:
         ended(status="broken", error="out of memory", result={"urls": ["https://a.test"]})
     assert caught.value.status == 502
+
+
+def test_a_state_is_all_that_some_ends_say() -> None:
+    with pytest.raises(ProviderError, match="answered: expired"):
+        ended(status="expired")
