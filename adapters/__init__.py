@@ -18,6 +18,7 @@ PROVIDERS: tuple[str, ...] = (
     "black-forest-labs",
     "fal-ai",
     "fireworks-ai",
+    "leonardo",
     "luma",
     "openai",
     "replicate",
