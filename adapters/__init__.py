@@ -16,6 +16,7 @@ PROVIDERS: tuple[str, ...] = (
     "azure-openai",
     "bedrock",
     "black-forest-labs",
+    "bria",
     "fal-ai",
     "fireworks-ai",
     "leonardo",
