@@ -19,6 +19,7 @@ PROVIDERS: tuple[str, ...] = (
     "bria",
     "fal-ai",
     "fireworks-ai",
+    "freepik",
     "leonardo",
     "luma",
     "openai",
