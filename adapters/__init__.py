@@ -20,6 +20,7 @@ PROVIDERS: tuple[str, ...] = (
     "fal-ai",
     "fireworks-ai",
     "freepik",
+    "krea",
     "leonardo",
     "luma",
     "openai",
