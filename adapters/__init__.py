@@ -23,6 +23,7 @@ PROVIDERS: tuple[str, ...] = (
     "krea",
     "leonardo",
     "luma",
+    "monsterapi",
     "openai",
     "replicate",
     "sandbox",
