@@ -24,12 +24,12 @@ from adapters.polling import Jobs
 from adapters.reading import anywhere, items_at, text_at
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-# Four pictures are made, and paid for, where nobody says how many.
 _PUBLIC = Param("public", kind=bool, default=False, about="whether others see the picture")
 
 _V1 = Table(
     (
         Param("prompt"),
+        # Four pictures are made, and paid for, where nobody says how many.
         Param("n", "num_images", high=4, default=1),
         Param("size", to=sizes.pixels(low=32, high=1536, step=8), default="1024x1024"),
         Param(
