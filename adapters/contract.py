@@ -288,6 +288,9 @@ class Adapter:
     best, whatever the status on the wire; `errors.REFUSED` for its safety system."""
     refuses: ClassVar[re.Pattern[str] | None] = None
     """What the provider's words look like when its safety system said no."""
+    phrases: ClassVar[Mapping[str, int]] = {}
+    """What the provider's words mean where no code says it: pieces of its sentence, in lower case,
+    the first that fits; a status as in `codes`."""
 
     def base(self, credentials: Credentials) -> str:
         """Give the base URL for these credentials."""
@@ -355,12 +358,13 @@ class Adapter:
     def error(self, reply: ProviderReply) -> errors.ProviderError:
         """Say what a reply means that tells of a failure, whatever its status.
 
-        Default: by `codes`, by `refuses`, by the status, with the sentence of `told`.
+        Default: by `codes`, `refuses`, `phrases`, the status, with the sentence of `told`.
         """
         said, status = self.told(reply), errors.meaning(reply, self.codes)
         unsafe = not status and self.refuses is not None and self.refuses.search(said)
         if status == errors.REFUSED or unsafe:
             return errors.refusal(said or "no reason given", provider_status=reply.status)
+        status = status or errors.understood(said, self.phrases)
         return errors.failure(reply, message=said, status=status)
 
 

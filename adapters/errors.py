@@ -130,6 +130,7 @@ _MESSAGES: tuple[tuple[str | int, ...], ...] = (
     ("error", "message"),
     ("error",),
     (0, "error", "message"),
+    (0, "message"),
     ("detail", 0, "msg"),
     ("detail", "message"),
     ("detail", "error"),
@@ -204,6 +205,16 @@ def meaning(reply: ProviderReply, codes: Mapping[str, int]) -> int:
     return codes.get(max(fitting, key=len, default=""), 0)
 
 
+def understood(said: str, phrases: Mapping[str, int]) -> int:
+    """Give the status that says best what a sentence means, by its phrases; 0: it says nothing.
+
+    >>> understood("You have no Credits left.", {"credits": 402})
+    402
+    """
+    lowered = said.lower()
+    return next((status for phrase, status in phrases.items() if phrase in lowered), 0)
+
+
 def failure(  # noqa: PLR0913 - the parts of an error object, each with its own source
     reply: ProviderReply,
     *,
@@ -236,7 +247,8 @@ def _named_param(reply: ProviderReply) -> str | None:
     """Name the parameter that OpenAI's `param` or a FastAPI-style `detail` list complains of."""
     tree = reply.json()
     place = pick(tree, "detail", 0, "loc", kind=list)
-    return str(place[-1]) if place else text_at(tree, "error", "param") or None
+    named = str(place[-1]) if place and place != ["body"] else None
+    return named or text_at(tree, "error", "param") or None
 
 
 def refusal(message: str, *, provider_status: int = 200) -> Refusal:

@@ -34,3 +34,12 @@ def model_path(model: str, *, safe: str = "", example: str = "") -> str:
             "model", f"'model' is not a name that can stand in this provider's URL.{hint}"
         )
     return quote(model, safe=safe)
+
+
+def step(name: str) -> str:
+    """Percent-encode what a reply names, as one step of a path; "" when it cannot be one.
+
+    >>> step("b1b9-3f"), step("a/b?c"), step("..")
+    ('b1b9-3f', 'a%2Fb%3Fc', '')
+    """
+    return "" if name in (".", "..") else quote(name, safe="")

@@ -2,21 +2,34 @@
 
 class Acme(Jobs):
     under_way = frozenset({"queued", "running"})
+    job_at, asked_at = ("id",), "/jobs/{}"
+    done, pictures_at = "succeeded", ("result", "urls")
 
     def request(self, call):                # submit
-    def question(self, call, reply):        # what to ask again and again; None: it is settled
-    def answer(self, call, reply):          # read a job that is settled, well or not
+
+What is asked of the job and how its end is read follow from these words; a provider that differs
+writes `question` (what to ask again and again; None: it is settled) or `answer` (read a job that
+is settled, well or not) itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from adapters.contract import Adapter, Flow, ImageCall, ProviderReply, ProviderRequest
-from adapters.errors import ProviderError
-from adapters.reading import text_at
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Flow,
+    Image,
+    ImageCall,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.errors import ProviderError, no_picture, told
+from adapters.paths import step
+from adapters.reading import at, text_at
 
 
 def poll(
@@ -52,6 +65,14 @@ class Jobs(Adapter):
     """Where the job's state stands in a reply."""
     under_way: ClassVar[frozenset[str]] = frozenset()
     """States in which to ask again; any other, or none at all, is settled."""
+    job_at: ClassVar[tuple[str | int, ...]] = ("id",)
+    """Where the job's name stands in the reply to a submission."""
+    asked_at: ClassVar[str] = ""
+    """The path below the base URL at which a job is asked about; its name goes into the braces."""
+    done: ClassVar[str] = ""
+    """The state of a job that went well; any other settled one tells of a failure."""
+    pictures_at: ClassVar[tuple[str | int, ...]] = ()
+    """Where a finished job has the URL of its picture, or the list of them."""
     interval: ClassVar[float] = 1.0
     """Seconds between two questions."""
     limit: ClassVar[float] = 600.0
@@ -68,7 +89,31 @@ class Jobs(Adapter):
 
     def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Give what to ask again and again after a submission; None when it is settled already."""
-        raise NotImplementedError
+        del call
+        return ProviderRequest(self.asked_at.format(self.job(reply)), method="GET")
+
+    def job(self, reply: ProviderReply) -> str:
+        """Give the job's name as it can stand in a path; raises where a reply names none."""
+        if named := step(text_at(reply.json(), *self.job_at)):
+            return named
+        raise self.error(reply) if told(reply) else no_picture(reply.status)
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read a job that is settled: its pictures, or why there are none."""
+        del call
+        if self.state(reply) != self.done:
+            raise self.error(reply)
+        if images := tuple(self.pictures(reply)):
+            return Answer(images)
+        raise no_picture(reply.status)
+
+    def pictures(self, reply: ProviderReply) -> Iterable[Image]:
+        """Read the pictures of a job that went well."""
+        return map(Image.at, _places(at(reply.json(), *self.pictures_at)))
+
+    def told(self, reply: ProviderReply) -> str:
+        """Find why a job failed, or what an error says; the job's state where nothing else is."""
+        return told(reply) or self.state(reply)
 
     def state(self, reply: ProviderReply) -> str:
         """Give the job's state."""
@@ -77,3 +122,9 @@ class Jobs(Adapter):
     def is_settled(self, reply: ProviderReply) -> bool:
         """Tell whether a reply shows the job's end."""
         return reply.ok and self.state(reply) not in self.under_way
+
+
+def _places(found: Any) -> list[str]:
+    """Give the URLs in what a job made: one, or a list."""
+    places = found if isinstance(found, list) else [found]
+    return [place for place in places if isinstance(place, str) and place]

@@ -47,6 +47,22 @@ def text_at(tree: Any, *path: str | int) -> str:
     return pick(tree, *path, kind=str) or ""
 
 
+def anywhere(tree: Any, name: str) -> str:
+    """Give the first string that stands under `name`, however deep; "" when there is none.
+
+    >>> anywhere({"job": [{"cost": None}, {"jobId": "7"}]}, "jobId")
+    '7'
+    """
+    left = [tree]
+    while left:
+        branch = left.pop()
+        if found := text_at(branch, name):
+            return found
+        if isinstance(branch, dict | list):
+            left.extend(reversed([*(branch.values() if isinstance(branch, dict) else branch)]))
+    return ""
+
+
 def items_at(tree: Any, *path: str | int) -> list[Any]:
     """Follow `path` and give the list there, else an empty one.
 

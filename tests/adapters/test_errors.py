@@ -23,6 +23,7 @@ from adapters.errors import (
     no_picture,
     refusal,
     told,
+    understood,
 )
 
 
@@ -140,6 +141,7 @@ def test_a_complaint_about_a_parameter_of_safety_is_no_refusal(said: str) -> Non
         {"detail": {"error": "too wide"}},
         {"errors": [{"message": "too wide", "code": 5004}]},
         {"errors": ["too wide"]},
+        [{"message": "too wide", "path": []}],
         {"message": "too wide"},
         {"fault": {"faultstring": "too wide"}},
         {"title": "too wide"},
@@ -171,6 +173,7 @@ def test_the_field_that_a_list_of_details_complains_of_is_named() -> None:
     tree = {"detail": [{"loc": ["body", "width"], "msg": "too wide"}]}
     assert failure(reply(422, tree)).param == "width"
     assert failure(reply(422, {"detail": [{"loc": [], "msg": "no"}]})).param is None
+    assert failure(reply(422, {"detail": [{"loc": ["body"], "msg": "no"}]})).param is None
 
 
 @pytest.mark.parametrize(("told", "param"), [("size", "size"), ("", None), (7, None)])
@@ -199,6 +202,13 @@ def test_any_reply_becomes_an_error_for_the_client(status: int, body: bytes) -> 
 def test_the_longest_code_that_fits_says_what_a_reply_means(tree: object, status: int) -> None:
     codes = {"Throttling": 429, "Throttling.Alloc": 402, "1026": REFUSED}
     assert meaning(ProviderReply(200, body=orjson.dumps(tree)), codes) == status
+
+
+def test_the_first_phrase_that_fits_says_what_a_sentence_means() -> None:
+    phrases = {"rate limit": 429, "limit": 402}
+    assert understood("A Rate Limit was hit", phrases) == 429
+    assert understood("Your limit is used up", phrases) == 402
+    assert understood("no", phrases) == understood("", phrases) == 0
 
 
 def test_a_success_that_is_a_failure_is_a_502_unless_its_meaning_is_known() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.errors import BadParam
-from adapters.paths import model_path
+from adapters.paths import model_path, step
 
 SAFE = ("", "/", "@/")
 HOSTILE = (
@@ -58,3 +58,12 @@ def test_whatever_is_let_through_is_one_path_and_nothing_else(model: str, safe: 
     assert (url.netloc, url.query, url.fragment) == ("api.test", "key=1", "")
     assert unquote(url.path) == f"/v1/{model}/run"
     assert ".." not in url.path.split("/")
+
+
+@given(name=st.text("aZ0@._:/+-%?#&\\ \n", max_size=12))
+def test_whatever_a_reply_names_is_one_step_or_none(name: str) -> None:
+    made = step(name)
+    url = urlsplit(f"https://api.test/v1/{made}/run?key=1")
+    assert (url.netloc, url.query, url.fragment) == ("api.test", "key=1", "")
+    assert len(url.path.split("/")) == 4
+    assert made not in (".", "..")

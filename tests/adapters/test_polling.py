@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import repeat
+from typing import Any
 
 import orjson
 import pytest
@@ -92,7 +93,7 @@ class Queue(Jobs):
         return Answer((Image(url=text_at(reply.json(), "url")),))
 
 
-def said(**tree: str) -> ProviderReply:
+def said(**tree: Any) -> ProviderReply:
     return ProviderReply(200, {}, orjson.dumps(tree))
 
 
@@ -112,3 +113,61 @@ def test_a_job_that_is_settled_at_once_is_asked_nothing() -> None:
     next(flow)
     with pytest.raises(StopIteration):
         flow.send(said(url="https://a.test"))
+
+
+class Declared(Jobs):
+    """A provider whose jobs are described by words alone."""
+
+    under_way = frozenset({"queued"})
+    job_at, asked_at = ("job", "id"), "/jobs/{}/state"
+    done, pictures_at = "done", ("result", "urls")
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        return ProviderRequest("/jobs", json=call.fields)
+
+
+def ended(**tree: Any) -> Answer:
+    return Declared().answer(ImageCall({}, {}), said(**tree))
+
+
+def test_the_question_is_made_of_the_jobs_name() -> None:
+    question = Declared().question(ImageCall({}, {}), said(job={"id": "a/7"}))
+    assert question
+    assert (question.method, question.path) == ("GET", "/jobs/a%2F7/state")
+
+
+@pytest.mark.parametrize("job", [None, {}, {"id": 7}, {"id": ""}, {"id": ".."}])
+def test_a_reply_that_names_no_job_is_an_error(job: Any) -> None:
+    with pytest.raises(ProviderError, match="without a picture"):
+        Declared().question(ImageCall({}, {}), said(job=job))
+
+
+def test_a_reply_that_names_no_job_may_say_why() -> None:
+    with pytest.raises(ProviderError, match="too many jobs"):
+        Declared().question(ImageCall({}, {}), said(message="too many jobs"))
+
+
+@pytest.mark.parametrize(
+    "urls", ["https://a.test", ["https://a.test"], [7, None, "https://a.test"]]
+)
+def test_the_pictures_are_one_url_or_a_list_of_them(urls: Any) -> None:
+    assert [it.url for it in ended(status="done", result={"urls": urls}).images] == [
+        "https://a.test"
+    ]
+
+
+@pytest.mark.parametrize("result", [None, {}, {"urls": []}, {"urls": {}}, {"urls": 7}])
+def test_a_finished_job_without_a_picture_is_an_error(result: Any) -> None:
+    with pytest.raises(ProviderError, match="without a picture"):
+        ended(status="done", result=result)
+
+
+def test_any_other_end_is_an_error_in_the_providers_words() -> None:
+    with pytest.raises(ProviderError, match="out of memory") as caught:
+        ended(status="broken", error="out of memory", result={"urls": ["https://a.test"]})
+    assert caught.value.status == 502
+
+
+def test_a_state_is_all_that_some_ends_say() -> None:
+    with pytest.raises(ProviderError, match="answered: expired"):
+        ended(status="expired")

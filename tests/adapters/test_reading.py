@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.reading import at, items_at, pick, places, text_at, usage
+from adapters.reading import anywhere, at, items_at, pick, places, text_at, usage
 
 TREE = {"data": [{"url": "u", "seed": 0}, "odd"], "error": None, "ok": False}
 
@@ -34,6 +34,17 @@ def test_at_follows_a_path_as_far_as_it_goes(path: tuple[str | int, ...], found:
 def test_falsy_values_are_found() -> None:
     assert at(TREE, "data", 0, "seed") == 0
     assert pick(TREE, "ok", kind=bool) is False
+
+
+def test_a_name_is_found_however_deep_the_first_one_first() -> None:
+    tree = {"a": [{"id": 7}, {"id": ""}, {"b": {"id": "x"}}], "c": {"id": "y"}}
+    assert anywhere(tree, "id") == "x"
+    assert anywhere(tree, "no") == anywhere(None, "id") == ""
+
+
+@given(tree=JSON)
+def test_anywhere_takes_any_shape(tree: Any) -> None:
+    assert isinstance(anywhere(tree, ""), str)
 
 
 def test_another_type_is_as_good_as_missing() -> None:

@@ -1,0 +1,107 @@
+"""Bria: FIBO pictures by job; the model's name is the endpoint.
+
+    POST {base}/image/generate[/lite]   JSON -> 202 {"request_id", "status_url"}
+    GET  {base}/status/{request_id}     {"status", "result": {"image_url"}, "error"}
+
+>>> from adapters.contract import ImageCall
+>>> made = ADAPTER.table("fibo").translate({"prompt": "a cube", "size": "2048x2048"})
+>>> sent = ADAPTER.request(ImageCall({"model": "fibo-lite"}, made.fields))
+>>> sent.path, sent.json
+('/image/generate/lite', {'prompt': 'a cube', 'aspect_ratio': '1:1', 'resolution': '4MP'})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from adapters import errors, sizes
+from adapters.contract import (
+    Credentials,
+    Image,
+    ImageCall,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.polling import Jobs
+from adapters.reading import pick, text_at, without_none
+
+_UNPROCESSABLE = 422
+_FIBO = "fibo"
+
+_RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9")
+_SIZE = sizes.tiers(sizes.ratio(_RATIOS), {"1MP": 1024, "4MP": 2048})
+_TABLE = Table(
+    (
+        Param("prompt"),
+        Param("size", to=_SIZE, unless=("aspect_ratio", "resolution")),
+        Param("aspect_ratio", choices=_RATIOS),
+        Param("resolution", choices=("1MP", "4MP")),
+        Param("output_format", "output_type", to={"png": "png", "jpeg": "jpeg"}),
+        Param("output_type", choices=("png", "jpeg")),
+        Param("steps_num", kind=int, low=35, high=50),
+        Param("guidance_scale", kind=float),
+        Param("negative_prompt"),
+        Param("seed", kind=int),
+        Param("structured_prompt", about="JSON as text, instead of a prompt or beside it"),
+        Param("images", kind=list, high=1),
+        Param("model_version"),
+        Param("ip_signal", kind=bool),
+        Param("prompt_content_moderation", kind=bool),
+        Param("visual_input_content_moderation", kind=bool),
+        Param("visual_output_content_moderation", kind=bool),
+    )
+)
+
+
+class Bria(Jobs):
+    """Bria's version 2. Its `webhook_url` is in no table: none is ever sent."""
+
+    id = "bria"
+    name = "Bria"
+    base_url = "https://engine.prod.bria-api.com/v2"
+    docs = "https://docs.bria.ai"
+    families = (("", _TABLE),)
+    models = (_FIBO, "fibo-lite")
+    url_lifetime = 3600
+    confidence = "medium"
+    unconfirmed = (
+        "how long a picture's URL lasts (an hour is a guess); a 422 that is no moderation is told "
+        "as one; the state UNKNOWN, which ends a job here; Retry-After on a 429"
+    )
+    codes = {str(_UNPROCESSABLE): errors.REFUSED}
+
+    under_way = frozenset({"IN_PROGRESS"})
+    job_at = ("request_id",)
+    asked_at = "/status/{}"
+    done = "COMPLETED"
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Put the key into `api_token`, its only place."""
+        del outgoing
+        return {"api_token": credentials.api_key}
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Submit the job at the model's endpoint."""
+        path = model_path(call.model, example=_FIBO)
+        below = "" if path == _FIBO else "/" + path.removeprefix(f"{_FIBO}-")
+        return ProviderRequest(f"/image/generate{below}", json=call.fields)
+
+    def pictures(self, reply: ProviderReply) -> Iterator[Image]:
+        """Read the picture and its seed."""
+        if place := text_at(reply.json(), "result", "image_url"):
+            yield Image.at(
+                place, **without_none(seed=pick(reply.json(), "result", "seed", kind=int))
+            )
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Take a 422 for what Bria says it is: its moderation."""
+        if reply.status == _UNPROCESSABLE:
+            said = self.told(reply) or "no reason given"
+            return errors.refusal(said, provider_status=reply.status)
+        return super().error(reply)
+
+
+ADAPTER = Bria()

@@ -1,0 +1,305 @@
+"""fal: a queue before every model, whose fields are of three families.
+
+    POST {base}/{owner}/{app}[/{path}]   JSON -> {"status_url", "response_url"}
+    GET  {status_url}                    202 while IN_QUEUE or IN_PROGRESS, 200 when COMPLETED
+    GET  {response_url}                  the model's own reply, be it a success or an error
+
+The two URLs lack the model's {path}, so none is ever built here. A custom host can be
+https://fal.run, which keeps the caller waiting and replies with the pictures at once.
+`sync_mode` is in no table: what it makes is not kept, and a queue is asked for it afterwards.
+
+>>> from adapters.contract import ImageCall
+>>> made = ADAPTER.table("fal-ai/flux/dev").translate({"prompt": "a cube", "size": "1536x1024"})
+>>> sent = ADAPTER.request(ImageCall({"model": "fal-ai/flux/dev"}, made.fields))
+>>> sent.path, sent.json
+('/fal-ai/flux/dev', {'prompt': 'a cube', 'image_size': {'width': 1536, 'height': 1024}})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import zip_longest
+
+from adapters import errors, sizes
+from adapters.contract import (
+    Answer,
+    Credentials,
+    Flow,
+    Image,
+    ImageCall,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.polling import Jobs, poll
+from adapters.reading import at, items_at, pick, text_at, without_none
+
+_WORDS = "square_hd square portrait_4_3 portrait_16_9 landscape_4_3 landscape_16_9"
+_FLUX_RATIOS = ("21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21")
+_NANO_RATIOS = ("21:9", "16:9", "3:2", "4:3", "5:4", "1:1", "4:5", "3:4", "2:3", "9:16")
+_IMAGEN_RATIOS = ("1:1", "16:9", "9:16", "3:4", "4:3")
+_LUMA_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21")
+_BRIA_RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9")
+_TIERS = {"1K": 1024, "2K": 2048, "4K": 4096}
+
+_PROMPT, _SEED, _NEGATIVE = Param("prompt"), Param("seed", kind=int), Param("negative_prompt")
+_SIMPLE = (_PROMPT, _SEED)
+_UP_TO_4 = Param("n", "num_images", high=4)
+_FORMAT = Param("output_format", choices=("jpeg", "png"))
+_ANY_FORMAT = Param("output_format", choices=("jpeg", "png", "webp"))
+_CHECKER = Param("enable_safety_checker", kind=bool)
+_UNCHECKED = Param("moderation", "enable_safety_checker", to={"low": False})
+_GUIDANCE = Param("guidance_scale", kind=float, low=0)
+_STEPS = Param("num_inference_steps", kind=int, low=1)
+
+
+def _size(  # noqa: PLR0913 - as for `sizes.pixels`
+    *, low: int, high: int, step: int = 1, least: int | None = None, most: int | None = None
+) -> tuple[Param, Param]:
+    """Say the size in pixels, or in fal's words; its usual one is 4:3."""
+    exact = sizes.pixels(
+        low=low,
+        high=high,
+        step=step,
+        least=least,
+        most=most,
+        width="image_size.width",
+        height="image_size.height",
+    )
+    return (
+        Param("size", to=exact, default="1024x1024", unless=("image_size",)),
+        Param("image_size", choices=tuple(_WORDS.split())),
+    )
+
+
+def _ratio(ratios: tuple[str, ...], *, default: str | None = None) -> tuple[Param, Param]:
+    """Say the size as a ratio."""
+    return (
+        Param("size", to=sizes.ratio(ratios), default=default, unless=("aspect_ratio",)),
+        Param("aspect_ratio", choices=ratios),
+    )
+
+
+def _tolerance(most: int) -> tuple[Param, ...]:
+    """Moderate as little as the family can when the client asks for `low`; numbers are texts."""
+    levels = tuple(map(str, range(1, most + 1)))
+    return (
+        Param("moderation", "safety_tolerance", to={"low": str(most)}),
+        Param("safety_tolerance", choices=levels),
+        _CHECKER,
+    )
+
+
+_DIFFUSION = Table(
+    (
+        *(*_SIMPLE, _NEGATIVE, _UP_TO_4, _FORMAT, _UNCHECKED, _CHECKER, _STEPS, _GUIDANCE),
+        *_size(low=256, high=2048, step=8),
+        Param("acceleration"),
+    )
+)
+_FLUX_2 = Table(
+    (
+        *(*_SIMPLE, _UP_TO_4, _ANY_FORMAT, _UNCHECKED, _CHECKER, _STEPS, _GUIDANCE),
+        *_size(low=512, high=2048, step=16),
+        Param("acceleration"),
+    )
+)
+_FLUX_2_PRO = Table((*_SIMPLE, _FORMAT, *_tolerance(5), *_size(low=512, high=2048, step=16)))
+_PRO = Table(
+    (
+        *(*_SIMPLE, _UP_TO_4, _FORMAT, *_tolerance(6), *_size(low=256, high=1440, step=32)),
+        Param("enhance_prompt", kind=bool),
+    )
+)
+_ULTRA = Table(
+    (
+        *(*_SIMPLE, _UP_TO_4, _FORMAT, *_tolerance(6)),
+        *_ratio(_FLUX_RATIOS, default="1024x1024"),
+        Param("raw", kind=bool),
+    )
+)
+_KONTEXT = Table(
+    (*_SIMPLE, _FORMAT, *_tolerance(6), *_ratio(_FLUX_RATIOS, default="1024x1024"), _GUIDANCE)
+)
+
+
+def _seedream(least: int) -> Table:
+    return Table(
+        (
+            *(*_SIMPLE, _UNCHECKED, _CHECKER, Param("n", "num_images", high=6)),
+            *_size(low=256, high=4096, least=least, most=4096 * 4096),
+            Param("max_images", kind=int, low=1, high=6),
+        )
+    )
+
+
+_RECRAFT = Table(
+    (
+        Param("prompt", high=1000),
+        *_size(low=256, high=2048),
+        Param("style_preset", "style", about="e.g. realistic_image; vector_illustration gives SVG"),
+        Param("style_id"),
+        Param("colors", kind=list),
+    )
+)
+_IDEOGRAM = Table(
+    (
+        *(*_SIMPLE, _NEGATIVE, _UP_TO_4, *_size(low=256, high=2048)),
+        Param("rendering_speed", choices=("TURBO", "BALANCED", "QUALITY")),
+        Param("expand_prompt", kind=bool),
+        Param("style_preset", "style"),
+        Param("style_codes", kind=list),
+        Param("color_palette", kind=dict),
+    )
+)
+_NANO = Table((*_SIMPLE, _UP_TO_4, _ANY_FORMAT, *_ratio(_NANO_RATIOS)))
+_NANO_2 = Table(
+    (
+        *(*_SIMPLE, _UP_TO_4, _ANY_FORMAT),
+        Param(
+            "size",
+            to=sizes.tiers(sizes.ratio(_NANO_RATIOS), _TIERS),
+            unless=("aspect_ratio", "resolution"),
+        ),
+        Param("aspect_ratio", choices=(*_NANO_RATIOS, "auto")),
+        Param("resolution", choices=tuple(_TIERS)),
+    )
+)
+
+
+def _gpt(*qualities: str) -> Table:
+    """OpenAI's models: fal's own quality would be `high`."""
+    return Table(
+        (
+            *(_PROMPT, _UP_TO_4, _ANY_FORMAT),
+            *_size(low=16, high=3840, step=16, least=655_360, most=3840 * 2160),
+            Param("quality", choices=("auto", "low", "medium", "high", *qualities), default="auto"),
+        )
+    )
+
+
+_FAMILIES: tuple[tuple[str | tuple[str, ...], Table], ...] = (
+    (("fal-ai/flux-2-pro", "fal-ai/flux-2-max", "fal-ai/flux-2-flex"), _FLUX_2_PRO),
+    ("fal-ai/flux-2", _FLUX_2),
+    ("fal-ai/flux-pro/v1.1-ultra", _ULTRA),
+    ("fal-ai/flux-pro/kontext", _KONTEXT),
+    ("fal-ai/flux-pro", _PRO),
+    (("fal-ai/bytedance/seedream/v4.5", "fal-ai/bytedance/seedream/v5"), _seedream(2560 * 1440)),
+    ("fal-ai/bytedance/seedream/v4", _seedream(960 * 960)),
+    ("fal-ai/recraft/", _RECRAFT),
+    ("fal-ai/ideogram/", _IDEOGRAM),
+    (("fal-ai/nano-banana-2", "fal-ai/nano-banana-pro"), _NANO_2),
+    (("fal-ai/nano-banana", "google/nano-banana", "fal-ai/gemini-25-flash-image"), _NANO),
+    ("fal-ai/imagen4/", Table((*_SIMPLE, _NEGATIVE, *_ratio(_IMAGEN_RATIOS)))),
+    ("fal-ai/luma-photon", Table((_PROMPT, *_ratio(_LUMA_RATIOS, default="1024x1024")))),
+    ("bria/", Table((*_SIMPLE, _NEGATIVE, *_ratio(_BRIA_RATIOS)))),
+    ("xai/", Table((_PROMPT, *_ratio(_NANO_RATIOS)))),
+    ("openai/gpt-image-2.5", _gpt("xhigh", "max")),
+    ("openai/", _gpt()),
+    ("", _DIFFUSION),
+)
+
+
+class FalAI(Jobs):
+    """fal's queue. `fal_webhook` is a query parameter: no client's parameter becomes one."""
+
+    id = "fal-ai"
+    name = "fal"
+    base_url = "https://queue.fal.run"
+    docs = "https://fal.ai/docs/documentation/model-apis/inference/queue"
+    families = _FAMILIES
+    models = (
+        "fal-ai/flux-2-pro",
+        "fal-ai/flux-2",
+        "fal-ai/flux-2/klein/4b",
+        "fal-ai/flux/dev",
+        "fal-ai/flux/schnell",
+        "fal-ai/flux-pro/v1.1",
+        "fal-ai/flux-pro/v1.1-ultra",
+        "fal-ai/flux-pro/kontext/text-to-image",
+        "fal-ai/flux-pro/kontext/max/text-to-image",
+        "fal-ai/nano-banana-2",
+        "fal-ai/nano-banana-pro",
+        "fal-ai/nano-banana",
+        "openai/gpt-image-2",
+        "openai/gpt-image-2.5/flare/text-to-image",
+        "openai/gpt-image-2.5/sunburst/text-to-image",
+        "fal-ai/bytedance/seedream/v4/text-to-image",
+        "fal-ai/bytedance/seedream/v4.5/text-to-image",
+        "fal-ai/ideogram/v3",
+        "fal-ai/recraft/v3/text-to-image",
+        "fal-ai/qwen-image",
+        "fal-ai/stable-diffusion-v35-large",
+        "fal-ai/luma-photon",
+        "bria/text-to-image/3.2",
+    )
+    domains = ("fal.run", "falrun.com")
+    url_lifetime = 86_400
+    under_way = frozenset({"IN_QUEUE", "IN_PROGRESS"})
+    unconfirmed = (
+        "bounds and steps of sizes by model; how long the CDN keeps a picture (a day is a guess); "
+        "the words of a 403 for an empty balance; background of openai/*; ratios of bria/* and "
+        "xai/*; a picture marked has_nsfw_concepts is blacked out"
+    )
+    codes = {
+        "content_policy_violation": errors.REFUSED,
+        "auth_error": 401,
+        "not_found": 404,
+        "generation_timeout": 504,
+        "request_timeout": 504,
+        "startup_timeout": 504,
+        "downstream_service_unavailable": 503,
+        "runner_": 503,
+        "runner_incomplete_response": 502,
+        "runner_server_error": 502,
+        "downstream_service_error": 502,
+        "internal_": 502,
+    }
+    phrases = {"exhausted balance": 402}
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Put the key behind the word `Key`."""
+        del outgoing
+        return {"authorization": f"Key {credentials.api_key}"} if credentials.api_key else {}
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Put the call into the queue."""
+        path = model_path(call.model, safe="/", example=self.models[0])
+        return ProviderRequest(f"/{path}", json=call.fields)
+
+    def flow(self, call: ImageCall) -> Flow:
+        """Wait in the queue, then fetch the model's own reply: COMPLETED only says it is there."""
+        reply = self.checked((yield self.request(call)))
+        if status_url := text_at(reply.json(), "status_url"):
+            question = ProviderRequest(url=status_url, method="GET")
+            place = text_at(reply.json(), "response_url")
+            reply = yield from poll(self, question, self.is_settled, interval=self.interval)
+            if place:
+                reply = self.checked((yield ProviderRequest(url=place, method="GET")))
+        return self.answer(call, reply)
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the pictures, but for those that the safety checker blacked out."""
+        tree = reply.json()
+        told = text_at(tree, "prompt")
+        extra = without_none(
+            seed=pick(tree, "seed", kind=int),
+            revised_prompt=told if told and told != call.fields.get("prompt") else None,
+        )
+        found = items_at(tree, "images") or [at(tree, "image")]
+        marks = items_at(tree, "has_nsfw_concepts") or items_at(tree, "nsfw_content_detected")
+        images = tuple(
+            Image.at(place, **extra)
+            for it, unsafe in zip_longest(found, marks)
+            if unsafe is not True and (place := text_at(it, "url"))
+        )
+        if images:
+            return Answer(images)
+        if True in marks:
+            raise errors.refusal("the safety checker marked every picture")
+        raise errors.no_picture(reply.status)
+
+
+ADAPTER = FalAI()

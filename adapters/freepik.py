@@ -1,0 +1,195 @@
+"""Freepik, now Magnific: a task at each model's own path.
+
+    POST {base}/ai/mystic                     JSON -> {"data": {"task_id", "status"}}
+    POST {base}/ai/text-to-image/{model}      the same
+    POST {base}/ai/text-to-image              `classic-fast`: {"data": [{"base64"}]} at once
+    GET  {the same path}/{task_id}            {"data": {"status", "generated", "has_nsfw"}}
+
+A model with a slash in its name is a path: `ai/flux-2-pro` is POST {base}/ai/flux-2-pro.
+A custom host can be https://api.freepik.com/v1, which has another header for the key.
+
+>>> from adapters.contract import ImageCall
+>>> made = ADAPTER.table("mystic").translate({"prompt": "a cube", "size": "1536x1024"})
+>>> sent = ADAPTER.request(ImageCall({"model": "mystic"}, made.fields))
+>>> sent.path, sent.json
+('/ai/mystic', {'prompt': 'a cube', 'aspect_ratio': 'standard_3_2', 'resolution': '1k'})
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
+from urllib.parse import urlsplit
+
+from adapters import errors, sizes
+from adapters.contract import (
+    Credentials,
+    Image,
+    ImageCall,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.polling import Jobs
+from adapters.reading import at, items_at, text_at
+
+_PATHS = {"mystic": "/ai/mystic", "classic-fast": "/ai/text-to-image"}
+_OLD_HOST = "freepik.com"
+_COMPLAINT = ("problem", "invalid_params", 0, "name")
+
+_WORDS = {
+    "1:1": "square_1_1",
+    "4:3": "classic_4_3",
+    "3:4": "traditional_3_4",
+    "16:9": "widescreen_16_9",
+    "9:16": "social_story_9_16",
+    "20:9": "smartphone_horizontal_20_9",
+    "9:20": "smartphone_vertical_9_20",
+    "3:2": "standard_3_2",
+    "2:3": "portrait_2_3",
+    "2:1": "horizontal_2_1",
+    "1:2": "vertical_1_2",
+    "5:4": "social_5_4",
+    "4:5": "social_post_4_5",
+}
+_TIERS = {"1k": 1024, "2k": 2048, "4k": 4096}
+
+_PROMPT, _SEED = Param("prompt"), Param("seed", kind=int)
+_ASPECT = Param("aspect_ratio", choices=tuple(_WORDS.values()))
+_FILTER = (
+    Param("moderation", "filter_nsfw", to={"auto": True}),
+    Param("filter_nsfw", kind=bool),
+)
+_MYSTIC = Table(
+    (
+        *(_PROMPT, _SEED, _ASPECT, *_FILTER),
+        Param(
+            "size",
+            to=sizes.tiers(sizes.ratio(_WORDS), _TIERS),
+            unless=("aspect_ratio", "resolution"),
+        ),
+        # Freepik's own is 2k.
+        Param("resolution", choices=tuple(_TIERS), default="1k"),
+        Param("mystic_model", "model", about="realism, fluid, zen, flexible …"),
+        Param("creative_detailing", kind=int, low=0, high=100),
+        Param("engine"),
+        Param("structure_reference"),
+        Param("style_reference"),
+        Param("styling", kind=dict),
+    )
+)
+_CLASSIC = Table(
+    (
+        *(_PROMPT, _SEED, *_FILTER),
+        Param("n", "num_images", high=4),
+        Param("size", to=sizes.ratio(_WORDS, field="image.size")),
+        Param("styling", kind=dict),
+    )
+)
+_NANO_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "5:4", "4:5")
+_NANO = Table(
+    (
+        _PROMPT,
+        Param("size", to=sizes.ratio(_NANO_RATIOS)),
+        Param("aspect_ratio", choices=_NANO_RATIOS),
+    )
+)
+_OTHER = Table((_PROMPT, _SEED, Param("size", to=sizes.ratio(_WORDS)), _ASPECT))
+
+
+class Freepik(Jobs):
+    """Freepik's API. Its `webhook_url` is in no table: none is ever sent."""
+
+    id = "freepik"
+    name = "Freepik (Magnific)"
+    base_url = "https://api.magnific.com/v1"
+    docs = "https://docs.freepik.com"
+    families = (
+        (("mystic", "ai/mystic"), _MYSTIC),
+        ("classic-fast", _CLASSIC),
+        (("nano-banana", "ai/nano-banana"), _NANO),
+        ("", _OTHER),
+    )
+    models = (
+        "mystic",
+        "flux-2-pro",
+        "flux-2-turbo",
+        "flux-pro-v1-1",
+        "flux-dev",
+        "hyperflux",
+        "seedream-v4-5",
+        "nano-banana-pro",
+        "classic-fast",
+    )
+    url_lifetime = 3600
+    confidence = "medium"
+    unconfirmed = (
+        "the paths of models other than mystic; that the old host and header still work; the reply "
+        "of classic-fast and its image.size; ratios and fields of other models; the form of a 400 "
+        "and the words of a refusal; how long a picture's URL lasts (an hour is a guess)"
+    )
+    refuses = re.compile("moderat|nsfw", re.IGNORECASE)
+
+    state_at = ("data", "status")
+    under_way = frozenset({"CREATED", "IN_PROGRESS"})
+    job_at = ("data", "task_id")
+    done = "COMPLETED"
+    interval = 2.0
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Put the key into the header of the host's age."""
+        host = f".{urlsplit(outgoing.url).hostname}"
+        brand = "freepik" if host.endswith(f".{_OLD_HOST}") else "magnific"
+        return {f"x-{brand}-api-key": credentials.api_key}
+
+    def path(self, call: ImageCall) -> str:
+        """Give the model's path."""
+        named = model_path(call.model, safe="/", example=self.models[0])
+        if "/" in named:
+            return "/ai/" + named.removeprefix("ai/")
+        return _PATHS.get(named, f"/ai/text-to-image/{named}")
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Submit the task."""
+        return ProviderRequest(self.path(call), json=call.fields)
+
+    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+        """Ask below the path that took the task; a list of pictures is none."""
+        if items_at(reply.json(), "data"):
+            return None
+        return ProviderRequest(f"{self.path(call)}/{self.job(reply)}", method="GET")
+
+    def state(self, reply: ProviderReply) -> str:
+        """Give the task's state; a list of pictures is done."""
+        return self.done if items_at(reply.json(), "data") else super().state(reply)
+
+    def pictures(self, reply: ProviderReply) -> Iterator[Image]:
+        """Read the pictures; one marked as not safe for work is delivered, with the mark."""
+        tree = reply.json()
+        for made in items_at(tree, "data"):
+            if b64 := text_at(made, "base64"):
+                yield Image(b64=b64, extra=_marked(at(made, "has_nsfw")))
+        marks = items_at(tree, "data", "has_nsfw")
+        for place, mark in zip_longest(items_at(tree, "data", "generated"), marks):
+            if isinstance(place, str) and place:
+                yield Image.at(place, **_marked(mark))
+
+    def told(self, reply: ProviderReply) -> str:
+        """Find what an error says, which a complaint about a field says further in."""
+        return text_at(reply.json(), "problem", "message") or super().told(reply)
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Name the field that a complaint is about."""
+        error = super().error(reply)
+        error.param = error.param or text_at(reply.json(), *_COMPLAINT) or None
+        return error
+
+
+def _marked(mark: object) -> dict[str, bool]:
+    return {"nsfw": True} if mark is True else {}
+
+
+ADAPTER = Freepik()

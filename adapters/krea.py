@@ -1,0 +1,98 @@
+"""Krea: many vendors' models, each at its own path, by job.
+
+    POST {base}/generate/image/{vendor}/{model}   JSON -> {"job_id", "status"}
+    GET  {base}/jobs/{job_id}                     {"status", "result": {"urls"}}
+
+>>> from adapters.contract import ImageCall
+>>> made = ADAPTER.table("krea/krea-2-large").translate({"prompt": "a cube", "size": "1792x1024"})
+>>> sent = ADAPTER.request(ImageCall({"model": "krea/krea-2-large"}, made.fields))
+>>> sent.path, sent.json
+('/generate/image/krea/krea-2-large', \
+{'prompt': 'a cube', 'aspect_ratio': '16:9', 'resolution': '1K'})
+"""
+
+from __future__ import annotations
+
+import re
+
+from adapters import sizes
+from adapters.contract import ImageCall, ProviderReply, ProviderRequest
+from adapters.errors import BadParam
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.polling import Jobs
+
+_ENDS = frozenset({"completed", "failed", "cancelled", ""})
+
+_RATIOS = ("1:1", "4:3", "3:2", "16:9", "2.35:1", "4:5", "2:3", "9:16")
+_ANY = (
+    Param("prompt"),
+    Param("seed", kind=int),
+    Param("styles", kind=list, about='[{"id", "strength"}], -2 to 2'),
+)
+_ASPECT = Param("aspect_ratio", choices=_RATIOS)
+_KREA_2 = Table(
+    (
+        *_ANY,
+        # Krea 2 draws nothing without a ratio and a resolution.
+        Param("size", to=sizes.ratio(_RATIOS), default="1024x1024", unless=("aspect_ratio",)),
+        _ASPECT,
+        Param("resolution", choices=("1K",), default="1K"),
+        Param("creativity", choices=("raw", "low", "medium", "high")),
+        Param("image_style_references", kind=list, about='[{"url", "strength"}], -2 to 2'),
+        Param("moodboards", kind=list, high=1, about="strength -0.5 to 1.5"),
+    )
+)
+_FLUX = Table(
+    (
+        *_ANY,
+        Param("size", to=sizes.pixels(low=512, high=2368), default="1024x1024"),
+        Param("steps", kind=int, low=1),
+        Param("guidance_scale_flux", kind=float, low=0),
+    )
+)
+_OTHER = Table((*_ANY, Param("size", to=sizes.ratio(_RATIOS)), _ASPECT))
+
+
+class Krea(Jobs):
+    """Krea's API. Its webhook is a header, which no parameter sets."""
+
+    id = "krea"
+    name = "Krea"
+    base_url = "https://api.krea.ai"
+    docs = "https://docs.krea.ai"
+    families = (("krea/krea-2", _KREA_2), ("bfl/", _FLUX), ("", _OTHER))
+    models = (
+        "krea/krea-2-medium",
+        "krea/krea-2-large",
+        "bfl/flux-1-dev",
+        "bfl/flux-1-kontext-dev",
+        "ideogram/ideogram-3",
+    )
+    url_lifetime = 3600
+    confidence = "medium"
+    unconfirmed = (
+        "the form of an error and the words of a refusal; bounds of width and height of bfl/*; "
+        "ratios of models other than krea-2; how long a picture's URL lasts (an hour is a guess)"
+    )
+    refuses = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
+
+    job_at = ("job_id",)
+    asked_at = "/jobs/{}"
+    done = "completed"
+    pictures_at = ("result", "urls")
+    interval = 2.0
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Submit the job at the model's path."""
+        path = model_path(call.model, safe="/", example=self.models[0])
+        if path.count("/") != 1:
+            raise BadParam("model", f"Krea's models are vendor/model, such as {self.models[0]}.")
+        return ProviderRequest(f"/generate/image/{path}", json=call.fields)
+
+    def is_settled(self, reply: ProviderReply) -> bool:
+        """Tell by the words for an end: Krea has many for being under way, not all documented."""
+        return reply.ok and self.state(reply) in _ENDS
+
+
+ADAPTER = Krea()

@@ -1,0 +1,73 @@
+"""Luma: Photon pictures by job.
+
+    POST {base}/generations/image     JSON -> 201 {"id", "state"}
+    GET  {base}/generations/{id}      {"state", "failure_reason", "assets": {"image"}}
+
+>>> from adapters.contract import ImageCall
+>>> made = ADAPTER.table("photon-1").translate({"prompt": "a cube", "size": "1536x1024"})
+>>> ADAPTER.request(ImageCall({"model": "photon-1"}, made.fields)).json
+{'model': 'photon-1', 'prompt': 'a cube', 'aspect_ratio': '4:3'}
+"""
+
+from __future__ import annotations
+
+import re
+
+from adapters import sizes
+from adapters.contract import ImageCall, ProviderReply, ProviderRequest
+from adapters.params import Param, Table
+from adapters.paths import named_model
+from adapters.polling import Jobs
+from adapters.reading import text_at
+
+_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21")
+_PHOTON = Table(
+    (
+        Param("prompt"),
+        # Luma's own is 16:9.
+        Param("size", to=sizes.ratio(_RATIOS), default="1024x1024", unless=("aspect_ratio",)),
+        Param("aspect_ratio", choices=_RATIOS),
+        Param("output_format", "format", to={"jpeg": "jpg", "png": "png"}),
+        Param("format", choices=("jpg", "png")),
+        Param("image_ref", kind=list, about='[{"url", "weight"}], URLs only'),
+        Param("style_ref", kind=list, about='[{"url", "weight"}]'),
+        Param("character_ref", kind=dict, about='{"identity0": {"images": ["url"]}}'),
+        Param("modify_image_ref", kind=dict, about='{"url", "weight"}'),
+    )
+)
+
+
+class Luma(Jobs):
+    """Luma's Dream Machine API. Its `callback_url` is in no table: none is ever sent."""
+
+    id = "luma"
+    name = "Luma"
+    base_url = "https://api.lumalabs.ai/dream-machine/v1"
+    docs = "https://docs.lumalabs.ai/docs/image-generation"
+    families = (("", _PHOTON),)
+    models = ("photon-1", "photon-flash-1")
+    url_lifetime = 3600
+    unconfirmed = (
+        "how long a picture's URL lasts (an hour is a guess); the words of a refusal and of a 403 "
+        "for missing credits; Retry-After on a 429"
+    )
+    refuses = re.compile("moderat", re.IGNORECASE)
+    phrases = {"credits": 402}
+
+    state_at = ("state",)
+    under_way = frozenset({"queued", "dreaming"})
+    asked_at = "/generations/{}"
+    done = "completed"
+    pictures_at = ("assets", "image")
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Submit the job."""
+        model = named_model(call.model, example=self.models[0])
+        return ProviderRequest("/generations/image", json={"model": model, **call.fields})
+
+    def told(self, reply: ProviderReply) -> str:
+        """Find why a job failed, or what an error says."""
+        return text_at(reply.json(), "failure_reason") or super().told(reply)
+
+
+ADAPTER = Luma()

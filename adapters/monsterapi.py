@@ -1,0 +1,80 @@
+"""MonsterAPI: a process at each model's path, asked about until it ends.
+
+    POST {base}/generate/{model}        JSON -> {"process_id", "status_url"}
+    GET  {base}/status/{process_id}     {"status", "result": {"output"}}
+
+>>> from adapters.contract import ImageCall
+>>> made = ADAPTER.table("sdxl-base").translate({"prompt": "a cube", "size": "1536x1024"})
+>>> sent = ADAPTER.request(ImageCall({"model": "sdxl-base"}, made.fields))
+>>> sent.path, sent.json
+('/generate/sdxl-base', {'prompt': 'a cube', 'aspect_ratio': 'landscape', 'samples': 1})
+"""
+
+from __future__ import annotations
+
+import re
+
+from adapters import sizes
+from adapters.contract import ImageCall, ProviderReply, ProviderRequest
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.polling import Jobs
+from adapters.reading import text_at
+
+_SHAPES = {"1:1": "square", "3:2": "landscape", "2:3": "portrait"}
+_TABLE = Table(
+    (
+        Param("prompt"),
+        Param("n", "samples", high=4, default=1),
+        Param("size", to=sizes.ratio(_SHAPES)),
+        Param("aspect_ratio", choices=tuple(_SHAPES.values())),
+        Param("negprompt"),
+        Param("steps", kind=int, low=1),
+        Param("guidance_scale", kind=float, low=0),
+        Param("seed", kind=int),
+        Param("style_preset", "style"),
+        Param("moderation", "safe_filter", to={"auto": True}),
+        Param("safe_filter", kind=bool),
+        Param("enhance", kind=bool),
+        Param("optimize", kind=bool),
+    )
+)
+
+
+class MonsterAPI(Jobs):
+    """MonsterAPI's processes. Its `callback_url` is in no table: none is ever sent."""
+
+    id = "monsterapi"
+    name = "MonsterAPI"
+    base_url = "https://api.monsterapi.ai/v1"
+    docs = "https://github.com/Portkey-AI/gateway/tree/main/src/providers/monsterapi"
+    families = (("", _TABLE),)
+    models = ("sdxl-base", "txt2img")
+    url_lifetime = 3600
+    confidence = "low"
+    experimental = True
+    unconfirmed = (
+        "whether the service still runs; the models' names; how many samples a call; the ratios of "
+        "portrait and landscape; the reason of a failure; the form of errors and the words of a "
+        "refusal; how long a picture's URL lasts (an hour is a guess)"
+    )
+    refuses = re.compile("nsfw|moderat|unsafe", re.IGNORECASE)
+
+    under_way = frozenset({"IN_QUEUE", "IN_PROGRESS"})
+    job_at = ("process_id",)
+    asked_at = "/status/{}"
+    done = "COMPLETED"
+    pictures_at = ("result", "output")
+    interval = 2.0
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Submit the process at the model's path."""
+        path = model_path(call.model, example=self.models[0])
+        return ProviderRequest(f"/generate/{path}", json=call.fields)
+
+    def told(self, reply: ProviderReply) -> str:
+        """Find why a process failed, or what an error says."""
+        return text_at(reply.json(), "result", "errorMessage") or super().told(reply)
+
+
+ADAPTER = MonsterAPI()
