@@ -70,11 +70,11 @@ def _summary(adapter: Adapter) -> str:
 
 def _section(adapter: Adapter) -> str:
     models = ", ".join(f"`{model}`" for model in adapter.models)
+    known = f"confidence: {adapter.confidence}{', experimental' if adapter.experimental else ''}"
     lines = [
         f"### {adapter.id}",
         "",
-        f"{adapter.name}. [Documentation]({adapter.docs}), read {adapter.read}; confidence: "
-        f"{adapter.confidence}{', experimental' if adapter.experimental else ''}.",
+        f"{adapter.name}. [Documentation]({adapter.docs}), read {adapter.read}; {known}.",
         "",
         f"Models known by name: {models}.",
         "",

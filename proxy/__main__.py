@@ -140,13 +140,13 @@ def providers(provider: str | None) -> None:
         click.echo(_in_columns({option.name: option.about for option in adapter.options}))
 
 
-_OF_OPENAI = [name for name in CONTRACT if name not in ("prompt", "model")]
+_CLIENTS_OWN = [name for name in CONTRACT if name not in ("prompt", "model")]
 _KINDS = {int: click.INT, bool: click.BOOL}
 
 
-def _with_openais_parameters(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each of OpenAI's parameters."""
-    for name in reversed(_OF_OPENAI):
+def _with_clients_parameters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each parameter of the contract."""
+    for name in reversed(_CLIENTS_OWN):
         kind = _KINDS.get(CONTRACT[name].kind, click.STRING)
         flag = "--" + name.replace("_", "-")
         about = f"OpenAI's parameter {name}."
@@ -158,7 +158,7 @@ def _with_openais_parameters(command: Callable[..., None]) -> Callable[..., None
 @click.option("--provider", required=True, metavar="ID", help="Whom to ask: `easel providers`.")
 @click.option("--model", metavar="NAME", help="Without it, the provider's recommended one.")
 @click.option("--prompt", default="A lighthouse at dawn", show_default=True, help="What to draw.")
-@_with_openais_parameters
+@_with_clients_parameters
 @click.option(
     "--param",
     "own",
@@ -193,7 +193,7 @@ def explain(  # noqa: PLR0913 - one for each option
     Prints the request that a provider would be sent, and what became of each parameter. Nothing is
     sent. For example:
 
-    easel explain --provider stability-ai --size 1792x1024 --quality hd
+    easel explain --provider ID --size 1792x1024 --quality hd
     """
     from proxy.explain import as_text, explained  # noqa: PLC0415 - as in `serve`
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 
 import orjson
 import pytest
-from aiohttp import web
 
 from proxy.app import make_app
 from proxy.keys import LOG

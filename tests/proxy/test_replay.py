@@ -201,7 +201,8 @@ async def test_a_picture_comes_as_an_event_where_the_client_wants_it(
 ) -> None:
     if _is_translated(transcript):
         replay = await replayed(opened, transcript, stream=True)
-        assert [event["b64_json"] for event in replay.events] == _pictures(transcript)
+        made = [event["b64_json"] for event in replay.events if event["type"] != "error"]
+        assert made == _pictures(transcript)
 
 
 async def test_a_credential_in_headers_does_the_same(transcript: Transcript, opened: Open) -> None:

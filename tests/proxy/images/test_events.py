@@ -1,0 +1,196 @@
+"""OpenAI's events where the provider has other ones, or none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from adapters.contract import Answer, Image
+from adapters.events import Events
+from proxy.images.converse import with_usage
+from tests.proxy.gateway import B64, PNG, Answered, Gateway, Provider, gateway, json_reply, provider
+
+UP = {"virtual_key": "up"}
+COMPLETED = "image_generation.completed"
+
+
+def keys(name: str, fake: Provider) -> str:
+    stored = f"{{provider: {name}, api_key: test-key-0123456789, custom_host: {fake.url}}}"
+    return f"virtual_keys: {{up: {stored}}}\n"
+
+
+def events(got: Answered) -> list[dict[str, Any]]:
+    """Give the data of each event, whose name is its type."""
+    found = Events()
+    read = [*found.feed(got.body), *found.rest()]
+    assert all(event.json()["type"] == event.name for event in read)
+    return [event.json() for event in read]
+
+
+async def streamed(ours: Gateway, **params: Any) -> Answered:
+    return await ours.draw(params={"stream": True, **params}, **UP)
+
+
+async def png(request: web.Request) -> web.Response:
+    del request
+    return web.Response(body=PNG, content_type="image/png", headers={"seed": "1"})
+
+
+async def test_a_provider_without_events_gives_one_for_each_finished_picture() -> None:
+    async with provider(png) as fake, gateway(keys("stability-ai", fake)) as ours:
+        got = await streamed(ours, model="stable-image-core", n=2)
+        assert got.headers["content-type"].startswith("text/event-stream")
+        told = events(got)
+        assert [(it["type"], it["b64_json"], it["seed"]) for it in told] == [
+            (COMPLETED, B64, 1)
+        ] * 2
+        assert (told[0]["size"], told[0]["output_format"]) == ("1x1", "png")
+        assert told[0]["usage"]["total_tokens"] == 0
+        assert "measured 1=1x1;png;70" in got.headers["x-easel-receipt"]
+
+
+async def test_pictures_come_as_they_are_finished_and_silence_is_broken() -> None:
+    gate = asyncio.Event()
+    count = 0
+
+    async def uneven(request: web.Request) -> web.Response:
+        nonlocal count
+        count += 1
+        if count == 1:
+            await gate.wait()
+        return await png(request)
+
+    settings = "images: {comment_seconds: 0.02}\n"
+    async with provider(uneven) as fake, gateway(settings + keys("stability-ai", fake)) as ours:
+        asking = asyncio.ensure_future(streamed(ours, model="stable-image-core", n=2))
+        await asyncio.sleep(0.2)
+        gate.set()
+        got = await asking
+        assert len(events(got)) == 2
+        assert b": keep-alive\n\n" in got.body
+
+
+def failing(times: int, status: int = 500) -> Provider:
+    fake = Provider()
+
+    async def reply(request: web.Request) -> web.Response:
+        if len(fake.requests) <= times:
+            return json_reply({"name": "internal_error", "errors": ["no"]}, status)
+        return await png(request)
+
+    fake.reply = reply
+    return fake
+
+
+async def test_a_failure_before_the_first_event_is_a_plain_error() -> None:
+    async with provider() as fake, gateway(keys("stability-ai", fake)) as ours:
+        fake.reply = failing(9).reply
+        got = await streamed(ours, model="stable-image-core")
+        assert got.headers["content-type"] == "application/json"
+        assert got.status == 502
+
+
+async def test_a_failure_after_it_is_an_error_event_at_the_end() -> None:
+    script = failing(1)
+    async with provider() as fake, gateway(keys("stability-ai", fake)) as ours:
+        script.requests, fake.reply = fake.requests, script.reply
+        *pictures, last = events(await streamed(ours, model="stable-image-core", n=2))
+        assert [it["type"] for it in pictures] == [COMPLETED]
+        assert last["type"] == "error"
+        assert last["error"].keys() == {"message", "type", "param", "code"}
+
+
+SSE = {"content-type": "text/event-stream"}
+
+
+def telling(*told: dict[str, Any] | str, then_cut: bool = False) -> Any:
+    async def reply(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers=SSE)
+        await response.prepare(request)
+        for one in told:
+            data = one.encode() if isinstance(one, str) else orjson.dumps(one)
+            await response.write(b"data: %b\n\n" % data)
+        if then_cut and request.transport:
+            request.transport.abort()
+        return response
+
+    return reply
+
+
+PREVIEW = {"type": "image_generation.partial_image", "partial_image_index": 0, "b64_json": B64}
+FINISHED = {
+    "type": COMPLETED,
+    "b64_json": B64,
+    "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+}
+ROUTER = {"model": "openai/gpt-image-2"}
+
+
+async def test_a_providers_own_events_become_openais() -> None:
+    script = telling(PREVIEW, FINISHED, "[DONE]")
+    async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
+        first, second = events(await streamed(ours, **ROUTER))
+        assert (first["type"], first["partial_image_index"]) == (PREVIEW["type"], 0)
+        assert (second["type"], second["usage"]["output_tokens"]) == (COMPLETED, 2)
+        assert second["created_at"]
+
+
+async def test_an_event_that_tells_of_a_failure_first_is_a_plain_error() -> None:
+    refused = {
+        "type": "error",
+        "error": {"message": "no", "code": 403, "metadata": {"reasons": []}},
+    }
+    async with provider(telling(refused)) as fake, gateway(keys("openrouter", fake)) as ours:
+        got = await streamed(ours, **ROUTER)
+        assert (got.status, got.error["code"]) == (400, "moderation_blocked")
+
+
+@pytest.mark.parametrize("cut", [True, False])
+async def test_events_that_break_off_end_with_an_error_event(*, cut: bool) -> None:
+    script = telling(PREVIEW, then_cut=cut)
+    async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
+        _, last = events(await streamed(ours, **ROUTER))
+        assert last["type"] == "error"
+        assert last["error"]["code"] == ("connection_lost" if cut else "incomplete")
+
+
+async def test_an_answer_without_events_is_one_event() -> None:
+    async def buffered(request: web.Request) -> web.Response:
+        del request
+        return json_reply({"data": [{"b64_json": B64}], "usage": {"prompt_tokens": 4}})
+
+    async with provider(buffered) as fake, gateway(keys("openrouter", fake)) as ours:
+        [only] = events(await streamed(ours, **ROUTER))
+        assert (only["type"], only["usage"]["input_tokens"]) == (COMPLETED, 4)
+
+
+PICTURE, COUNT = Answer((Image(b64=B64),)), Answer((), usage={"total_tokens": 9})
+EARLY = Answer((Image(b64=B64, preview=0),))
+
+
+@pytest.mark.parametrize(
+    ("told", "n", "usages"),
+    [
+        ([EARLY, PICTURE, COUNT], 1, [None, 9]),
+        ([PICTURE, PICTURE, COUNT], 2, [None, 9]),
+        ([PICTURE], 1, [None]),
+        ([PICTURE, PICTURE], 1, [None, None]),
+        ([COUNT], 1, []),
+    ],
+)
+async def test_a_count_after_the_last_picture_stands_beside_it(
+    told: list[Answer], n: int, usages: list[int | None]
+) -> None:
+    async def coming() -> AsyncIterator[Answer]:
+        for one in told:
+            yield one
+
+    found = [
+        answer.usage and answer.usage["total_tokens"] async for answer in with_usage(coming(), n)
+    ]
+    assert found == usages

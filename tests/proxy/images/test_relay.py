@@ -1,0 +1,160 @@
+"""Answers that go through unread: whole, as they come, and never cut in silence."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+
+from proxy.images.relay import first_picture
+from proxy.upstream.conversation import SMALL
+from tests.proxy.gateway import B64, OURS, PATH, PNG, Gateway, always, gateway_to
+
+UP = {"virtual_key": "up"}
+LARGE = b'{"created":1,"data":[{"b64_json":"' + b"A" * (3 * SMALL) + b'"}],"unknown":"kept"}'
+EVENTS = b'event: image_generation.completed\ndata: {"b64_json":"' + b"A" * 2_000_000 + b'"}\n\n'
+
+
+async def large(request: web.Request) -> web.Response:
+    del request
+    return web.Response(body=LARGE, content_type="application/json", headers={"x-request-id": "r"})
+
+
+def _asking(ours: Gateway, **params: object) -> aiohttp.client._RequestContextManager:
+    headers = {**OURS, "x-portkey-virtual-key": "up"}
+    return ours.session.post(ours.url + PATH, json={"prompt": "a", **params}, headers=headers)
+
+
+async def test_a_large_answer_goes_through_byte_for_byte() -> None:
+    async with gateway_to(large) as (ours, _):
+        got = await ours.draw(**UP)
+        assert (got.status, got.body) == (200, LARGE)
+        assert got.headers["content-length"] == str(len(LARGE))
+        assert got.headers["x-request-id"] == "r"
+
+
+async def test_a_small_answer_goes_through_byte_for_byte_too() -> None:
+    odd = {"data": [{"b64_json": B64, "x": 1}], "created": 1, "new": None}
+    async with gateway_to(always(odd)) as (ours, _):
+        assert (await ours.draw(**UP)).body == orjson.dumps(odd)
+
+
+async def test_a_success_that_holds_an_error_is_no_success() -> None:
+    refused = {"error": {"message": "no", "type": "x", "code": "moderation_blocked"}}
+    async with gateway_to(always(refused)) as (ours, _):
+        got = await ours.draw(**UP)
+        assert (got.status, got.error["code"]) == (400, "moderation_blocked")
+
+
+async def test_an_error_of_unknown_length_is_found_in_a_success_too() -> None:
+    async def chunked(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        await response.prepare(request)
+        await response.write(b'{"error": {"message": "no", ')
+        await response.write(b'"type": "x", "code": "moderation_blocked"}}')
+        return response
+
+    async with gateway_to(chunked) as (ours, _):
+        assert (await ours.draw(**UP)).status == 400
+
+
+async def test_a_large_answer_of_unknown_length_is_relayed_whole() -> None:
+    async def chunked(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        await response.prepare(request)
+        for start in range(0, len(LARGE), 10_000):
+            await response.write(LARGE[start : start + 10_000])
+        return response
+
+    async with gateway_to(chunked) as (ours, _):
+        assert (await ours.draw(**UP)).body == LARGE
+
+
+async def test_events_go_through_as_they_come() -> None:
+    waiting = asyncio.Event()
+
+    async def events(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"event: first\ndata: {}\n\n")
+        await waiting.wait()
+        await response.write(EVENTS)
+        return response
+
+    async with gateway_to(events) as (ours, _), _asking(ours, stream=True) as got:
+        assert await got.content.readany() == b"event: first\ndata: {}\n\n"
+        waiting.set()
+        assert await got.read() == EVENTS
+
+
+async def test_an_answer_that_is_cut_never_ends_cleanly() -> None:
+    async def cut(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        response.content_length = len(LARGE)
+        await response.prepare(request)
+        await response.write(LARGE[: 2 * SMALL])
+        assert request.transport
+        request.transport.abort()
+        return response
+
+    async with gateway_to(cut) as (ours, _), _asking(ours) as got:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await got.read()
+
+
+async def test_events_that_are_cut_never_end_cleanly() -> None:
+    async def cut(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"event: first\n")
+        assert request.transport
+        request.transport.abort()
+        return response
+
+    async with gateway_to(cut) as (ours, _), _asking(ours, stream=True) as got:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await got.read()
+
+
+async def test_a_client_that_leaves_harms_nobody_else() -> None:
+    async with gateway_to(large) as (ours, _):
+        async with _asking(ours) as got:
+            got.close()
+        assert (await ours.draw(**UP)).status == 200
+
+
+async def test_the_first_picture_is_measured_while_nothing_has_gone() -> None:
+    picture = b64encode(PNG + bytes(3 * SMALL)).decode()
+    for body in ({"data": [{"b64_json": picture}]}, {"data": [{"b64_json": B64}]}):
+        async with gateway_to(always(body)) as (ours, _):
+            got = await ours.draw(params={"size": "1024x1024"}, **UP)
+            receipt = got.headers["x-easel-receipt"]
+            assert receipt.startswith("measured 1=1x1;png")
+            assert receipt.endswith("asked 1=1024x1024")
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b'{"data":[{"url":"https://a.test"}]}', b'"b64_json":"AAAA"']
+)
+def test_what_shows_no_picture_is_not_measured(head: bytes) -> None:
+    assert first_picture(head) is None
+
+
+async def test_silence_between_events_is_broken_by_comments_and_within_one_it_is_not() -> None:
+    async def slow(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for piece in (b"event: a\ndata: {}\n\n", b"event: b\nda", b"ta: {}\n\n"):
+            await response.write(piece)
+            await asyncio.sleep(0.15)
+        return response
+
+    async with gateway_to(slow, "images: {comment_seconds: 0.04}") as (ours, _):
+        got = (await ours.draw(params={"stream": True}, **UP)).body
+        assert got.count(b": keep-alive\n\n") >= 2
+        plain = got.replace(b": keep-alive\n\n", b"")
+        assert plain == b"event: a\ndata: {}\n\nevent: b\ndata: {}\n\n"
