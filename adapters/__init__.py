@@ -17,6 +17,7 @@ PROVIDERS: tuple[str, ...] = (
     "bedrock",
     "black-forest-labs",
     "fireworks-ai",
+    "google",
     "openai",
     "replicate",
     "sandbox",
@@ -29,6 +30,8 @@ ALIASES: dict[str, str] = {
     "aws-bedrock": "bedrock",
     "bfl": "black-forest-labs",
     "cloudflare-workers-ai": "workers-ai",
+    "gemini": "google",
+    "google-gemini": "google",
 }
 """Other names for them."""
 

@@ -41,8 +41,9 @@ from tests.adapters.transcripts import (
 )
 
 SHARED = {
-    *("aws", "contract", "entra", "errors", "events", "openai_like", "openai_shape", "params"),
-    *("paths", "polling", "reading", "signing", "sizes"),
+    *("aws", "contract", "entra", "errors", "events", "gemini", "oauth", "openai_like"),
+    *("openai_shape", "params", "paths", "polling", "reading", "service_account", "signing"),
+    *("sizes",),
 }
 """Modules of `adapters` that are no provider."""
 
