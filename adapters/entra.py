@@ -7,21 +7,11 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from adapters.contract import (
-    Credentials,
-    Grant,
-    GrantFlow,
-    Option,
-    ProviderReply,
-    ProviderRequest,
-)
-from adapters.errors import ProviderError, failure
-from adapters.reading import pick, text_at
+from adapters import oauth
+from adapters.contract import Credentials, GrantFlow, Option, ProviderRequest
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _SCOPE = "https://cognitiveservices.azure.com/.default"
-# A token lives about an hour; one that does not say so is asked for again soon.
-_SHORT_LIFE = 300
 
 NEEDED = ("azure_entra_tenant_id", "azure_entra_client_id", "azure_entra_client_secret")
 OPTIONS = (
@@ -45,25 +35,10 @@ def token(credentials: Credentials) -> GrantFlow:
         "client_secret": client_secret,
         "scope": credentials["azure_entra_scope"] or _SCOPE,
     }
-    reply = yield ProviderRequest(
+    request = ProviderRequest(
         url=f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
-        headers={"content-type": "application/x-www-form-urlencoded"},
+        headers=oauth.FORM,
         content=urlencode(wanted).encode(),
         signed=False,
     )
-    given = text_at(reply.json(), "access_token")
-    if not (reply.ok and given):
-        raise _denied(reply)
-    seconds = pick(reply.json(), "expires_in", kind=int) or _SHORT_LIFE
-    return Grant({"azure_ad_token": given}, seconds)
-
-
-def _denied(reply: ProviderReply) -> ProviderError:
-    """Say why there is no token: Entra's 400 and 401 both mean that the credentials are wrong."""
-    if reply.ok:
-        return ProviderError("Microsoft Entra answered without a token.")
-    said = text_at(reply.json(), "error_description")
-    error = failure(reply, message=said and f"no token from Microsoft Entra: {said}")
-    if reply.status in (400, 401):
-        error.status, error.type, error.code = 401, "authentication_error", "invalid_api_key"
-    return error
+    return oauth.bought(request, "azure_ad_token", "Microsoft Entra")
