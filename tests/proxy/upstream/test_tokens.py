@@ -35,6 +35,12 @@ class Granting(Adapter):
         return _bought(credentials)
 
 
+class Plain(Adapter):
+    """A provider that takes the key itself."""
+
+    id = "plain"
+
+
 def _bought(credentials: Credentials) -> GrantFlow:
     asked = {"client": credentials["client"], "secret": credentials["secret"]}
     reply = yield ProviderRequest(url=f"{credentials['host']}/token", json=asked)
@@ -85,6 +91,12 @@ async def shop() -> AsyncIterator[Shop]:
         made.gate.set()
         fake.reply = made.sell
         yield made
+
+
+async def refused(tokens: Tokens, target: Target, status: int) -> None:
+    """Converse with a provider that answers with an error."""
+    async with tokens.lent(target):
+        raise ProviderError("no", provider_status=status)
 
 
 async def test_a_token_is_bought_once_for_requests_at_the_same_time() -> None:
@@ -140,6 +152,25 @@ async def test_a_purchase_that_failed_is_not_kept() -> None:
             assert "a-long-secret" not in caught.value.message
         it.broken = False
         assert (await it.token(), it.sold) == ("a-3", 3)
+
+
+@pytest.mark.parametrize(("status", "token"), [(401, "a-2"), (403, "a-1"), (429, "a-1")])
+async def test_a_token_that_the_provider_calls_bad_is_not_lent_again(
+    status: int, token: str
+) -> None:
+    async with shop() as it:
+        assert await it.token() == "a-1"
+        with pytest.raises(ProviderError):
+            await refused(it.tokens, it.target(), status)
+        assert await it.token() == token
+
+
+async def test_what_needs_no_token_may_be_refused_too() -> None:
+    async with shop() as it:
+        plain = Target(Plain(), Credentials("key-0123456789"), it.fake.url, private=True)
+        with pytest.raises(ProviderError):
+            await refused(it.tokens, plain, 401)
+        assert it.sold == 0
 
 
 async def test_a_buyer_that_gave_up_holds_up_nobody() -> None:
