@@ -15,6 +15,7 @@ from cachetools import LRUCache
 from adapters.contract import Credentials, Grant, GrantFlow, ProviderRequest
 from adapters.errors import ProviderError
 from proxy.plan import Target
+from proxy.upstream.assertions import asserted
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.replies import ERROR_LIMIT, read_reply
 from proxy.upstream.sending import exchange
@@ -80,7 +81,7 @@ class Tokens:
         # A token endpoint is a public host of the provider's own; nothing of ours signs for it.
         request = next(flow)
         while True:
-            asked: ProviderRequest = replace(request, signed=False)
+            asked: ProviderRequest = replace(await asserted(request), signed=False)
             async with exchange(self._dialer, target, asked) as response:
                 reply = await read_reply(response, ERROR_LIMIT, secrets_of(target))
             try:
