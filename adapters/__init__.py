@@ -22,6 +22,7 @@ PROVIDERS: tuple[str, ...] = (
     "replicate",
     "sandbox",
     "stability-ai",
+    "vertex-ai",
     "workers-ai",
 )
 """Every provider id, alphabetical. The module of `a-b` is `a_b`."""
@@ -32,6 +33,7 @@ ALIASES: dict[str, str] = {
     "cloudflare-workers-ai": "workers-ai",
     "gemini": "google",
     "google-gemini": "google",
+    "google-vertex-ai": "vertex-ai",
 }
 """Other names for them."""
 

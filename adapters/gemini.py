@@ -42,7 +42,9 @@ _PRO_TIERS = {"1K": 1024, "2K": 2048, "4K": 4096}
 _FLASH_TIERS = {"512": 512, **_PRO_TIERS}
 
 _CONFIG = "generationConfig"
-_IMAGE = f"{_CONFIG}.imageConfig"
+IMAGE = f"{_CONFIG}.imageConfig"
+"""Where what is said of the picture stands in a body."""
+
 # What an internal row makes of `moderation`, for `body` to write out for every category.
 _THRESHOLD = "threshold"
 _HARMS = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
@@ -69,16 +71,16 @@ def families(*more: Param) -> Families:
 
 def _table(ratios: tuple[str, ...], tiers: dict[str, int], more: tuple[Param, ...]) -> Table:
     """Give the table of a family; without `tiers`, a size does not say how many pixels."""
-    size = sizes.ratio(ratios, field=f"{_IMAGE}.aspectRatio")
+    size = sizes.ratio(ratios, field=f"{IMAGE}.aspectRatio")
     if tiers:
-        size = sizes.tiers(size, tiers, field=f"{_IMAGE}.imageSize")
+        size = sizes.tiers(size, tiers, field=f"{IMAGE}.imageSize")
         more = (_image_size(tiers), *more)
     return Table(
         (
             Param("prompt", to=lambda text: {"contents": _turn(text)}),
             Param("size", to=size),
             Param("moderation", _THRESHOLD, to={"low": "BLOCK_ONLY_HIGH"}),
-            Param("aspectRatio", f"{_IMAGE}.aspectRatio", choices=ratios),
+            Param("aspectRatio", f"{IMAGE}.aspectRatio", choices=ratios),
             Param("seed", f"{_CONFIG}.seed", kind=int),
             Param("temperature", f"{_CONFIG}.temperature", kind=float, low=0, high=2),
             Param("topP", f"{_CONFIG}.topP", kind=float, low=0, high=1),
@@ -92,7 +94,7 @@ def _table(ratios: tuple[str, ...], tiers: dict[str, int], more: tuple[Param, ..
 
 
 def _image_size(tiers: dict[str, int]) -> Param:
-    return Param("imageSize", f"{_IMAGE}.imageSize", choices=tuple(tiers))
+    return Param("imageSize", f"{IMAGE}.imageSize", choices=tuple(tiers))
 
 
 def _turn(text: str) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ FLASH, PLAIN = TABLES["gemini-3.1-flash-image"], TABLES["gemini-2.5-flash-image"
 
 
 def config(table: Any, **params: Any) -> dict[str, Any]:
-    made: dict[str, Any] = table.translate(params).fields["generationConfig"]
-    return made.get("imageConfig", {})
+    made = table.translate(params).fields["generationConfig"]
+    return dict(made.get("imageConfig", {}))
 
 
 def replied(**tree: Any) -> ProviderReply:
