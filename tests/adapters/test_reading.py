@@ -70,3 +70,12 @@ def test_a_count_that_is_no_number_counts_as_none() -> None:
     made = usage({"usage": {"prompt_tokens": "2", "completion_tokens": True}}, "usage")
     assert made
     assert made["total_tokens"] == 0
+
+
+def test_usage_knows_several_words_for_tokens() -> None:
+    counted = usage({"u": {"num_input_text_tokens": 5, "num_output_tokens": 9}}, "u") or {}
+    assert (counted["input_tokens"], counted["output_tokens"], counted["total_tokens"]) == (
+        5,
+        9,
+        14,
+    )
