@@ -71,17 +71,6 @@ class AzureOpenAI(OpenAIShape):
             "the model behind the deployment, where its name does not say so",
             pattern=_NAME,
         ),
-        Option(
-            "azure_ad_token",
-            "an Entra ID token, instead of a key",
-            pattern=r"[A-Za-z0-9._~+/=-]{1,8192}",
-            secret=True,
-        ),
-        Option(
-            "azure_auth_mode",
-            "entra, for a token that the gateway gets from Entra ID itself",
-            pattern=r"[a-z]{1,16}",
-        ),
         *entra.OPTIONS,
     )
     unconfirmed = "whether the v1 API needs `api-version` in its query (`v1` sends none)"
@@ -103,28 +92,19 @@ class AzureOpenAI(OpenAIShape):
 
     def lacks(self, credentials: Credentials) -> str:
         """Name the credential that is missing; the resource is `base`'s to ask for."""
-        mode = credentials["azure_auth_mode"]
-        if credentials["azure_ad_token"] or (not mode and credentials.api_key):
-            return ""
-        if not mode:
-            return "an API key or azure_ad_token"
-        if mode != "entra":
-            return f"another azure_auth_mode ({mode} is not supported, entra is)"
-        return " and ".join(name for name in entra.NEEDED if not credentials[name])
+        return entra.lacks(credentials)
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Add the token or the key, never both: Azure refuses a request with two credentials."""
         del outgoing
-        if token := credentials["azure_ad_token"]:
+        if token := credentials[entra.TOKEN]:
             return {"authorization": f"Bearer {token}"}
         return {"api-key": credentials.api_key} if credentials.api_key else {}
 
     def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
         """Buy an Entra ID token for an application, if that is the way in."""
         del time
-        if credentials["azure_ad_token"] or credentials["azure_auth_mode"] != "entra":
-            return None
-        return entra.token(credentials)
+        return entra.grant(credentials)
 
     def path(self, call: ImageCall) -> str:
         """Give the path of the API that the version belongs to."""

@@ -1,4 +1,4 @@
-"""Microsoft Entra ID: a token for an application, by the client-credentials flow.
+"""Microsoft Entra ID: a token that is given, or one for an application that has a secret.
 
 Source: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 """
@@ -14,7 +14,19 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _SCOPE = "https://cognitiveservices.azure.com/.default"
 
 NEEDED = ("azure_entra_tenant_id", "azure_entra_client_id", "azure_entra_client_secret")
+TOKEN, _MODE = "azure_ad_token", "azure_auth_mode"
 OPTIONS = (
+    Option(
+        TOKEN,
+        "an Entra ID token, instead of a key",
+        pattern=r"[A-Za-z0-9._~+/=-]{1,8192}",
+        secret=True,
+    ),
+    Option(
+        _MODE,
+        "entra, for a token that the gateway gets from Entra ID itself",
+        pattern=r"[a-z]{1,16}",
+    ),
     Option("azure_entra_tenant_id", "the tenant, for entra", pattern=_NAME),
     Option("azure_entra_client_id", "the application's id, for entra", pattern=_NAME),
     Option("azure_entra_client_secret", "the application's secret, for entra", secret=True),
@@ -26,8 +38,27 @@ OPTIONS = (
 )
 
 
+def lacks(credentials: Credentials) -> str:
+    """Name what is missing of a key, a token, or an application's secret; "" when nothing is."""
+    mode = credentials[_MODE]
+    if credentials[TOKEN] or (not mode and credentials.api_key):
+        return ""
+    if not mode:
+        return f"an API key or {TOKEN}"
+    if mode != "entra":
+        return f"another {_MODE} ({mode} is not supported, entra is)"
+    return " and ".join(name for name in NEEDED if not credentials[name])
+
+
+def grant(credentials: Credentials) -> GrantFlow | None:
+    """Buy a token for an application, if that is the way in."""
+    if credentials[TOKEN] or credentials[_MODE] != "entra":
+        return None
+    return token(credentials)
+
+
 def token(credentials: Credentials) -> GrantFlow:
-    """Ask Entra for a token; it is granted as `azure_ad_token`."""
+    """Ask Entra for a token; it is granted as `TOKEN`."""
     tenant, client_id, client_secret = (credentials[name] for name in NEEDED)
     wanted = {
         "grant_type": "client_credentials",
@@ -41,4 +72,4 @@ def token(credentials: Credentials) -> GrantFlow:
         content=urlencode(wanted).encode(),
         signed=False,
     )
-    return oauth.bought(request, "azure_ad_token", "Microsoft Entra")
+    return oauth.bought(request, TOKEN, "Microsoft Entra")
