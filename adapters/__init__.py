@@ -13,6 +13,7 @@ from typing import cast
 from adapters.contract import Adapter
 
 PROVIDERS: tuple[str, ...] = (
+    "azure-ai",
     "azure-openai",
     "bedrock",
     "black-forest-labs",
