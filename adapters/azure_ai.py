@@ -27,7 +27,6 @@ from urllib.parse import urlsplit
 from adapters import entra, sizes
 from adapters.contract import (
     Credentials,
-    GrantFlow,
     ImageCall,
     Option,
     Outgoing,
@@ -85,7 +84,7 @@ _FAMILIES = (
 )
 
 
-class AzureAI(OpenAILike):
+class AzureAI(entra.InAzure, OpenAILike):
     """Image models on Azure AI Foundry, and on model endpoints of Azure's."""
 
     id = "azure-ai"
@@ -107,11 +106,6 @@ class AzureAI(OpenAILike):
             "azure_api_version",
             "the query's api-version, preview by default",
             pattern=r"v1|preview|latest|\d{4}-\d{2}-\d{2}(?:-preview)?",
-        ),
-        Option(
-            "azure_model_name",
-            "the model behind the deployment, where its name does not say so",
-            pattern=_NAME,
         ),
         Option(
             "azure_deployment_name",
@@ -147,27 +141,12 @@ class AzureAI(OpenAILike):
             )
         return credentials[_URL].rstrip("/")
 
-    def model_in_force(self, named: str, credentials: Credentials) -> str:
-        """Let the operator say which model is behind the deployment's name."""
-        return credentials["azure_model_name"] or named
-
-    def lacks(self, credentials: Credentials) -> str:
-        """Name the credential that is missing; the address is `base`'s to ask for."""
-        return entra.lacks(credentials)
-
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
-        """Add the token or the key, never both: Azure refuses a request with two credentials."""
-        del outgoing
-        if token := credentials[entra.TOKEN]:
-            return {"authorization": f"Bearer {token}"}
-        if (urlsplit(credentials[_URL]).hostname or "").endswith(_RESOURCES):
-            return {"api-key": credentials.api_key}
+        """Bear the key, except to a resource; a token is borne everywhere."""
+        host = urlsplit(credentials[_URL]).hostname or ""
+        if credentials[entra.TOKEN] or host.endswith(_RESOURCES):
+            return super().sign(outgoing, credentials)
         return {"authorization": f"Bearer {credentials.api_key}"}
-
-    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
-        """Buy an Entra ID token for an application, if that is the way in."""
-        del time
-        return entra.grant(credentials)
 
     def path(self, call: ImageCall) -> str:
         """Give the path of the model's surface, without what the base URL names already."""

@@ -15,17 +15,14 @@ names the deployment as its model. A deployment's name says nothing about the mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
 from adapters import entra
 from adapters.contract import (
     Credentials,
-    GrantFlow,
     ImageCall,
     Option,
-    Outgoing,
     ProviderReply,
     ProviderRequest,
 )
@@ -39,7 +36,7 @@ _V1 = ("v1", "preview", "latest")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 
-class AzureOpenAI(OpenAIShape):
+class AzureOpenAI(entra.InAzure, OpenAIShape):
     """Azure OpenAI, and OpenAI-shaped deployments of Azure AI Foundry by a custom host."""
 
     id = "azure-openai"
@@ -66,11 +63,6 @@ class AzureOpenAI(OpenAIShape):
             aliases=("api_version",),
             pattern=r"v1|preview|latest|\d{4}-\d{2}-\d{2}(?:-preview)?",
         ),
-        Option(
-            "azure_model_name",
-            "the model behind the deployment, where its name does not say so",
-            pattern=_NAME,
-        ),
         *entra.OPTIONS,
     )
     unconfirmed = "whether the v1 API needs `api-version` in its query (`v1` sends none)"
@@ -85,26 +77,6 @@ class AzureOpenAI(OpenAIShape):
                 code="option_needed",
             )
         return f"https://{name}.openai.azure.com/openai"
-
-    def model_in_force(self, named: str, credentials: Credentials) -> str:
-        """Let the operator say which model is behind the deployment's name."""
-        return credentials["azure_model_name"] or named
-
-    def lacks(self, credentials: Credentials) -> str:
-        """Name the credential that is missing; the resource is `base`'s to ask for."""
-        return entra.lacks(credentials)
-
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
-        """Add the token or the key, never both: Azure refuses a request with two credentials."""
-        del outgoing
-        if token := credentials[entra.TOKEN]:
-            return {"authorization": f"Bearer {token}"}
-        return {"api-key": credentials.api_key} if credentials.api_key else {}
-
-    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
-        """Buy an Entra ID token for an application, if that is the way in."""
-        del time
-        return entra.grant(credentials)
 
     def path(self, call: ImageCall) -> str:
         """Give the path of the API that the version belongs to."""

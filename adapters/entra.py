@@ -1,14 +1,22 @@
-"""Microsoft Entra ID: a token that is given, or one for an application that has a secret.
+"""Microsoft Entra ID: what services of Azure's take for a credential, and tokens to be bought.
 
 Source: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from adapters import oauth
-from adapters.contract import Credentials, GrantFlow, Option, ProviderRequest
+from adapters.contract import (
+    Adapter,
+    Credentials,
+    GrantFlow,
+    Option,
+    Outgoing,
+    ProviderRequest,
+)
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -16,6 +24,11 @@ _SCOPE = "https://cognitiveservices.azure.com/.default"
 NEEDED = ("azure_entra_tenant_id", "azure_entra_client_id", "azure_entra_client_secret")
 TOKEN, _MODE = "azure_ad_token", "azure_auth_mode"
 OPTIONS = (
+    Option(
+        "azure_model_name",
+        "the model behind the deployment, where its name does not say so",
+        pattern=_NAME,
+    ),
     Option(
         TOKEN,
         "an Entra ID token, instead of a key",
@@ -38,23 +51,37 @@ OPTIONS = (
 )
 
 
-def lacks(credentials: Credentials) -> str:
-    """Name what is missing of a key, a token, or an application's secret; "" when nothing is."""
-    mode = credentials[_MODE]
-    if credentials[TOKEN] or (not mode and credentials.api_key):
-        return ""
-    if not mode:
-        return f"an API key or {TOKEN}"
-    if mode != "entra":
-        return f"another {_MODE} ({mode} is not supported, entra is)"
-    return " and ".join(name for name in NEEDED if not credentials[name])
+class InAzure(Adapter):
+    """A service that takes a key or a token of Entra's, and names deployments freely."""
 
+    def model_in_force(self, named: str, credentials: Credentials) -> str:
+        """Let the operator say which model is behind the deployment's name."""
+        return credentials["azure_model_name"] or named
 
-def grant(credentials: Credentials) -> GrantFlow | None:
-    """Buy a token for an application, if that is the way in."""
-    if credentials[TOKEN] or credentials[_MODE] != "entra":
-        return None
-    return token(credentials)
+    def lacks(self, credentials: Credentials) -> str:
+        """Name the credential that is missing; the address is `base`'s to ask for."""
+        mode = credentials[_MODE]
+        if credentials[TOKEN] or (not mode and credentials.api_key):
+            return ""
+        if not mode:
+            return f"an API key or {TOKEN}"
+        if mode != "entra":
+            return f"another {_MODE} ({mode} is not supported, entra is)"
+        return " and ".join(name for name in NEEDED if not credentials[name])
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Add the token or the key, never both: Azure refuses a request with two credentials."""
+        del outgoing
+        if token := credentials[TOKEN]:
+            return {"authorization": f"Bearer {token}"}
+        return {"api-key": credentials.api_key} if credentials.api_key else {}
+
+    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
+        """Buy a token for an application, if that is the way in."""
+        del time
+        if credentials[TOKEN] or credentials[_MODE] != "entra":
+            return None
+        return token(credentials)
 
 
 def token(credentials: Credentials) -> GrantFlow:
