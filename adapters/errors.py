@@ -123,6 +123,7 @@ _FIRST_ERROR, _SERVER_ERROR = 400, 500
 _MESSAGES: tuple[tuple[str | int, ...], ...] = (
     ("error", "message"),
     ("error",),
+    ("error", 0),
     (0, "error", "message"),
     ("detail", 0, "msg"),
     ("detail", "message"),

@@ -122,6 +122,7 @@ def test_a_refusal_remembers_the_status_on_the_wire() -> None:
     [
         {"error": {"message": "too wide"}},
         {"error": "too wide"},
+        {"error": ["too wide"]},
         {"detail": [{"loc": ["body", "width"], "msg": "too wide"}]},
         {"detail": "too wide", "title": "Invalid input"},
         {"errors": [{"message": "too wide", "code": 5004}]},
