@@ -19,6 +19,7 @@ PROVIDERS: tuple[str, ...] = (
     "black-forest-labs",
     "fireworks-ai",
     "google",
+    "huggingface",
     "openai",
     "replicate",
     "sandbox",
