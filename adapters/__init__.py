@@ -18,6 +18,7 @@ PROVIDERS: tuple[str, ...] = (
     "bedrock",
     "black-forest-labs",
     "fireworks-ai",
+    "getimg",
     "google",
     "huggingface",
     "openai",
