@@ -22,6 +22,7 @@ PROVIDERS: tuple[str, ...] = (
     "google",
     "huggingface",
     "openai",
+    "prodia",
     "replicate",
     "sandbox",
     "stability-ai",
