@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 import pytest
 from aiohttp import web
 
-from adapters.contract import Adapter, Credentials, Grant, GrantFlow, Option, ProviderRequest
+from adapters.contract import (
+    Adapter,
+    Assertion,
+    Credentials,
+    Grant,
+    GrantFlow,
+    Option,
+    ProviderRequest,
+)
 from adapters.errors import ProviderError, failure
 from adapters.reading import text_at
 from proxy.errors import UpstreamFailed
@@ -19,6 +27,7 @@ from proxy.settings import Timeouts
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.tokens import Tokens, secrets_of
 from tests.proxy.gateway import Provider, json_reply, provider
+from tests.rsa_key import rsa_pem
 
 HOUR = 3600.0
 
@@ -33,6 +42,23 @@ class Granting(Adapter):
         """Buy a token with the client's secret."""
         del time
         return _bought(credentials)
+
+
+class Asserting(Granting):
+    """A provider whose token is bought with a key's signature."""
+
+    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
+        """Assert who it is."""
+        return _asserted(credentials, time)
+
+
+def _asserted(credentials: Credentials, time: float) -> GrantFlow:
+    yield ProviderRequest(
+        url=f"{credentials['host']}/token",
+        content=b"assertion=",
+        assertion=Assertion({"iat": int(time)}, rsa_pem()),
+    )
+    return Grant({"token": "t"}, HOUR)
 
 
 class Plain(Adapter):
@@ -141,6 +167,16 @@ async def test_neither_the_credential_nor_forwarded_headers_go_to_the_token_endp
         await it.token(it.target(forwarded={"x-tenant": "t"}))
         sent = it.fake.requests[0].headers
         assert not {"authorization", "x-tenant"} & {name.lower() for name in sent}
+
+
+async def test_an_assertion_is_signed_once_for_requests_at_the_same_time() -> None:
+    async with shop() as it:
+        it.fake.reply = None
+        target = replace(it.target(), adapter=Asserting())
+        tokens = await asyncio.gather(*(it.token(target) for _ in range(10)))
+        assert (set(tokens), it.sold) == ({"t"}, 1)
+        start, _, token = it.fake.bodies[0].partition(b"=")
+        assert (start, token.count(b".")) == (b"assertion", 2)
 
 
 async def test_a_purchase_that_failed_is_not_kept() -> None:
