@@ -49,6 +49,8 @@ IMAGE = f"{_CONFIG}.imageConfig"
 _THRESHOLD = "threshold"
 _HARMS = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
 
+_COUNTED = ("prompt", "candidates", "thoughts", "total")
+
 # Reasons that are those of safety or rights; any other (NO_IMAGE, OTHER) may end well next time.
 _REFUSALS = frozenset(
     {
@@ -160,6 +162,3 @@ def _usage(tree: Any) -> dict[str, Any] | None:
             "image_tokens": pictures,
         },
     }
-
-
-_COUNTED = ("prompt", "candidates", "thoughts", "total")

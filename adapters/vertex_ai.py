@@ -135,7 +135,10 @@ class VertexAI(Adapter):
         *service_account.OPTIONS,
     )
     codes = gemini.CODES
-    refuses = re.compile(r"responsible ai|violat", re.IGNORECASE)
+    # Not whatever violates something: a request can violate a perimeter of the network.
+    refuses = re.compile(
+        r"responsible ai|\b(?:prompt|words?|images?|content)\b[^.]*\bviolat", re.IGNORECASE
+    )
     confidence = "medium"
     unconfirmed = (
         f"{gemini.UNCONFIRMED}; which regions have which model; whether anybody still reaches "

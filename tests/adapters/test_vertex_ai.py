@@ -170,6 +170,20 @@ def test_what_the_filter_left_is_the_answer() -> None:
     assert [image.b64 for image in images] == ["aGk="]
 
 
+@pytest.mark.parametrize(
+    ("said", "is_refusal"),
+    [
+        ("Words that violate Google's Responsible AI practices.", True),
+        ("The prompt violates our usage guidelines.", True),
+        ("Request violates VPC Service Controls.", False),
+        ("Invalid prompt. The project violates its quota.", False),
+    ],
+)
+def test_a_refused_prompt_is_known_by_its_words(said: str, *, is_refusal: bool) -> None:
+    body = orjson.dumps({"error": {"message": said, "status": "INVALID_ARGUMENT"}})
+    assert isinstance(ADAPTER.error(ProviderReply(400, body=body)), Refusal) is is_refusal
+
+
 def test_a_filter_that_left_nothing_is_a_refusal_and_silence_is_a_fault() -> None:
     with pytest.raises(Refusal, match="58061214"):
         answered({}, {"raiFilteredReason": "codes: 58061214"})
