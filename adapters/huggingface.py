@@ -155,7 +155,7 @@ class HuggingFace(Adapter):
         if provider != _OWN:
             place = f"https://huggingface.co/api/models/{path}?expand=inferenceProviderMapping"
             reply = self.checked((yield ProviderRequest(url=place, method="GET")))
-            named = text_at(reply.json(), "inferenceProviderMapping", provider, "providerId")
+            named = _name_with(provider, at(reply.json(), "inferenceProviderMapping"))
             if not named:
                 missing = f"{provider} does not offer {repo} on Hugging Face"
                 raise errors.failure(reply, message=missing, status=404)
@@ -194,6 +194,16 @@ def _split(model: str) -> tuple[str, str]:
     """
     repo, _, provider = model.partition(":")
     return repo, provider or _OWN
+
+
+def _name_with(provider: str, mapping: Any) -> str:
+    """Find a provider's name of a model; the providers are keys, or they are listed.
+
+    >>> _name_with("together", [{"provider": "together", "providerId": "a/b"}])
+    'a/b'
+    """
+    listed = (it for it in items_at(mapping) if text_at(it, "provider") == provider)
+    return text_at(mapping, provider, "providerId") or text_at(next(listed, None), "providerId")
 
 
 def _fals(tree: Any) -> Iterator[Image]:

@@ -98,6 +98,15 @@ def test_a_provider_is_asked_in_its_own_words(provider: str, path: str, body: An
     assert (request.path, request.json) == (path, body)
 
 
+def test_a_mapping_may_be_a_list() -> None:
+    flow = begun("some/model:fal-ai", prompt="a")
+    next(flow)
+    others = ({"provider": "together", "providerId": "x"}, 7)
+    listed = [*others, {"provider": "fal-ai", "providerId": "their/name"}]
+    request = flow.send(replied({"inferenceProviderMapping": listed}))
+    assert request.path == "/fal-ai/their/name"
+
+
 @pytest.mark.parametrize("name", ["../x", "a/../b", "a?b", "a//b", "https://evil.test/x"])
 def test_a_name_from_the_hub_cannot_leave_its_place(name: str) -> None:
     with pytest.raises(ImageError):
