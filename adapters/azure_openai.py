@@ -15,17 +15,14 @@ names the deployment as its model. A deployment's name says nothing about the mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
 from adapters import entra
 from adapters.contract import (
     Credentials,
-    GrantFlow,
     ImageCall,
     Option,
-    Outgoing,
     ProviderReply,
     ProviderRequest,
 )
@@ -39,7 +36,7 @@ _V1 = ("v1", "preview", "latest")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 
-class AzureOpenAI(OpenAIShape):
+class AzureOpenAI(entra.InAzure, OpenAIShape):
     """Azure OpenAI, and OpenAI-shaped deployments of Azure AI Foundry by a custom host."""
 
     id = "azure-openai"
@@ -66,22 +63,6 @@ class AzureOpenAI(OpenAIShape):
             aliases=("api_version",),
             pattern=r"v1|preview|latest|\d{4}-\d{2}-\d{2}(?:-preview)?",
         ),
-        Option(
-            "azure_model_name",
-            "the model behind the deployment, where its name does not say so",
-            pattern=_NAME,
-        ),
-        Option(
-            "azure_ad_token",
-            "an Entra ID token, instead of a key",
-            pattern=r"[A-Za-z0-9._~+/=-]{1,8192}",
-            secret=True,
-        ),
-        Option(
-            "azure_auth_mode",
-            "entra, for a token that the gateway gets from Entra ID itself",
-            pattern=r"[a-z]{1,16}",
-        ),
         *entra.OPTIONS,
     )
     unconfirmed = "whether the v1 API needs `api-version` in its query (`v1` sends none)"
@@ -96,35 +77,6 @@ class AzureOpenAI(OpenAIShape):
                 code="option_needed",
             )
         return f"https://{name}.openai.azure.com/openai"
-
-    def model_in_force(self, named: str, credentials: Credentials) -> str:
-        """Let the operator say which model is behind the deployment's name."""
-        return credentials["azure_model_name"] or named
-
-    def lacks(self, credentials: Credentials) -> str:
-        """Name the credential that is missing; the resource is `base`'s to ask for."""
-        mode = credentials["azure_auth_mode"]
-        if credentials["azure_ad_token"] or (not mode and credentials.api_key):
-            return ""
-        if not mode:
-            return "an API key or azure_ad_token"
-        if mode != "entra":
-            return f"another azure_auth_mode ({mode} is not supported, entra is)"
-        return " and ".join(name for name in entra.NEEDED if not credentials[name])
-
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
-        """Add the token or the key, never both: Azure refuses a request with two credentials."""
-        del outgoing
-        if token := credentials["azure_ad_token"]:
-            return {"authorization": f"Bearer {token}"}
-        return {"api-key": credentials.api_key} if credentials.api_key else {}
-
-    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
-        """Buy an Entra ID token for an application, if that is the way in."""
-        del time
-        if credentials["azure_ad_token"] or credentials["azure_auth_mode"] != "entra":
-            return None
-        return entra.token(credentials)
 
     def path(self, call: ImageCall) -> str:
         """Give the path of the API that the version belongs to."""

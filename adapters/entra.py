@@ -1,30 +1,45 @@
-"""Microsoft Entra ID: a token for an application, by the client-credentials flow.
+"""Microsoft Entra ID: what services of Azure's take for a credential, and tokens to be bought.
 
 Source: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
+from adapters import oauth
 from adapters.contract import (
+    Adapter,
     Credentials,
-    Grant,
     GrantFlow,
     Option,
-    ProviderReply,
+    Outgoing,
     ProviderRequest,
 )
-from adapters.errors import ProviderError, failure
-from adapters.reading import pick, text_at
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _SCOPE = "https://cognitiveservices.azure.com/.default"
-# A token lives about an hour; one that does not say so is asked for again soon.
-_SHORT_LIFE = 300
 
 NEEDED = ("azure_entra_tenant_id", "azure_entra_client_id", "azure_entra_client_secret")
+TOKEN, _MODE = "azure_ad_token", "azure_auth_mode"
 OPTIONS = (
+    Option(
+        "azure_model_name",
+        "the model behind the deployment, where its name does not say so",
+        pattern=_NAME,
+    ),
+    Option(
+        TOKEN,
+        "an Entra ID token, instead of a key",
+        pattern=r"[A-Za-z0-9._~+/=-]{1,8192}",
+        secret=True,
+    ),
+    Option(
+        _MODE,
+        "entra, for a token that the gateway gets from Entra ID itself",
+        pattern=r"[a-z]{1,16}",
+    ),
     Option("azure_entra_tenant_id", "the tenant, for entra", pattern=_NAME),
     Option("azure_entra_client_id", "the application's id, for entra", pattern=_NAME),
     Option("azure_entra_client_secret", "the application's secret, for entra", secret=True),
@@ -36,8 +51,41 @@ OPTIONS = (
 )
 
 
+class InAzure(Adapter):
+    """A service that takes a key or a token of Entra's, and names deployments freely."""
+
+    def model_in_force(self, named: str, credentials: Credentials) -> str:
+        """Let the operator say which model is behind the deployment's name."""
+        return credentials["azure_model_name"] or named
+
+    def lacks(self, credentials: Credentials) -> str:
+        """Name the credential that is missing; the address is `base`'s to ask for."""
+        mode = credentials[_MODE]
+        if credentials[TOKEN] or (not mode and credentials.api_key):
+            return ""
+        if not mode:
+            return f"an API key or {TOKEN}"
+        if mode != "entra":
+            return f"another {_MODE} ({mode} is not supported, entra is)"
+        return " and ".join(name for name in NEEDED if not credentials[name])
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Add the token or the key, never both: Azure refuses a request with two credentials."""
+        del outgoing
+        if token := credentials[TOKEN]:
+            return {"authorization": f"Bearer {token}"}
+        return {"api-key": credentials.api_key} if credentials.api_key else {}
+
+    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
+        """Buy a token for an application, if that is the way in."""
+        del time
+        if credentials[TOKEN] or credentials[_MODE] != "entra":
+            return None
+        return token(credentials)
+
+
 def token(credentials: Credentials) -> GrantFlow:
-    """Ask Entra for a token; it is granted as `azure_ad_token`."""
+    """Ask Entra for a token; it is granted as `TOKEN`."""
     tenant, client_id, client_secret = (credentials[name] for name in NEEDED)
     wanted = {
         "grant_type": "client_credentials",
@@ -45,25 +93,10 @@ def token(credentials: Credentials) -> GrantFlow:
         "client_secret": client_secret,
         "scope": credentials["azure_entra_scope"] or _SCOPE,
     }
-    reply = yield ProviderRequest(
+    request = ProviderRequest(
         url=f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
-        headers={"content-type": "application/x-www-form-urlencoded"},
+        headers=oauth.FORM,
         content=urlencode(wanted).encode(),
         signed=False,
     )
-    given = text_at(reply.json(), "access_token")
-    if not (reply.ok and given):
-        raise _denied(reply)
-    seconds = pick(reply.json(), "expires_in", kind=int) or _SHORT_LIFE
-    return Grant({"azure_ad_token": given}, seconds)
-
-
-def _denied(reply: ProviderReply) -> ProviderError:
-    """Say why there is no token: Entra's 400 and 401 both mean that the credentials are wrong."""
-    if reply.ok:
-        return ProviderError("Microsoft Entra answered without a token.")
-    said = text_at(reply.json(), "error_description")
-    error = failure(reply, message=said and f"no token from Microsoft Entra: {said}")
-    if reply.status in (400, 401):
-        error.status, error.type, error.code = 401, "authentication_error", "invalid_api_key"
-    return error
+    return oauth.bought(request, TOKEN, "Microsoft Entra")

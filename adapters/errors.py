@@ -129,6 +129,7 @@ _FIRST_ERROR, _SERVER_ERROR = 400, 500
 _MESSAGES: tuple[tuple[str | int, ...], ...] = (
     ("error", "message"),
     ("error",),
+    ("error", 0),
     (0, "error", "message"),
     (0, "message"),
     ("detail", 0, "msg"),
@@ -153,6 +154,10 @@ _CODES: tuple[tuple[str | int, ...], ...] = (
     ("error", "code"),
     ("error", "type"),
     ("error", "status"),
+    ("error", "details", 0, "reason"),
+    ("error", "innererror", "code"),
+    (0, "error", "status"),
+    (0, "error", "details", 0, "reason"),
     ("code",),
     ("error_type",),
     ("error_code",),
@@ -259,10 +264,16 @@ def refusal(message: str, *, provider_status: int = 200) -> Refusal:
     )
 
 
-def no_picture(provider_status: int = 200) -> ProviderError:
-    """Say that a reply which should have held a picture held none."""
+def no_picture(provider_status: int = 200, why: str = "") -> ProviderError:
+    """Say that a reply which should have held a picture held none; `why` in the provider's words.
+
+    >>> no_picture(200, "NO_IMAGE").message
+    'The provider answered without a picture: NO_IMAGE'
+    """
     return ProviderError(
-        "The provider answered without a picture.",
+        f"The provider answered without a picture: {why}"
+        if why
+        else "The provider answered without a picture.",
         provider_status=provider_status,
         code="no_picture",
     )

@@ -112,8 +112,8 @@ def usage(tree: Any, *path: str | int) -> dict[str, Any] | None:
     if not told:
         return None
     known = {**told}
-    input_tokens = _count(known, "input_tokens", "prompt_tokens")
-    output_tokens = _count(known, "output_tokens", "completion_tokens")
+    input_tokens = _count(known, "input_tokens", "prompt_tokens", "num_input_text_tokens")
+    output_tokens = _count(known, "output_tokens", "completion_tokens", "num_output_tokens")
     total = _count(known, "total_tokens") or input_tokens + output_tokens
     details = known.pop("input_tokens_details", None)
     return {

@@ -59,8 +59,13 @@ WIRE = "openai"
 """The client's own wire is named after a provider: texts for readers may say so."""
 SHAPE = "openai_shaped"
 """The contract's word for an adapter that speaks that wire."""
-CSP = "sandbox; default-src 'none'"
-"""A browser's word, in a header: a provider happens to have the same name."""
+NAMESAKES = (
+    "metadata.google.internal",
+    "x-google-metadata-request",
+    "google.auth",
+    "sandbox; default-src 'none'",
+)
+"""A host, a header, a library and a word of browsers that share a provider's name."""
 
 
 def sources(*packages: str) -> dict[Path, ast.Module]:
@@ -157,8 +162,10 @@ def _words(tree: ast.Module) -> Iterator[tuple[str, bool]]:
     for node in ast.walk(tree):
         for _, value in ast.iter_fields(node):
             if isinstance(value, str):
-                snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value)
-                yield snake.lower().replace(SHAPE, "").replace(CSP, ""), id(node) in readable
+                snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value).lower()
+                for other in (SHAPE, *NAMESAKES):
+                    snake = snake.replace(other, "")
+                yield snake, id(node) in readable
 
 
 @pytest.mark.parametrize("path", PROXY, ids=str)

@@ -92,8 +92,8 @@ class Upstream:
         async with (
             in_time(most, worked_too_long(most)) as total,
             in_time(own, asked_too_long(own)) as asked,
+            self._tokens.lent(await self._at_home(target)) as target,  # noqa: PLR1704 - the same
         ):
-            target = await self._tokens.granted(await self._at_home(target))
             asked.reschedule(None)
             call = replace(call, credentials=target.credentials)
             buying = Buying(target.retry, tries or Tries(), self._sleep, self._chance)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 
 from cachetools import LRUCache
 
 from adapters.contract import Credentials, Grant, GrantFlow, ProviderRequest
+from adapters.errors import ProviderError
 from proxy.plan import Target
+from proxy.upstream.assertions import asserted
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.replies import ERROR_LIMIT, read_reply
 from proxy.upstream.secrets import secrets_of
@@ -43,13 +47,25 @@ class Tokens:
         self._now = now
         self._entries: LRUCache[str, _Entry] = LRUCache(_MOST_TOKENS)
 
+    @asynccontextmanager
+    async def lent(self, target: Target) -> AsyncIterator[Target]:
+        """Lend the target its token; what the provider says is no good is bought anew next time.
+
+        A token can end early: it was revoked, or this machine slept, and its clock with it.
+        """
+        try:
+            yield await self.granted(target)
+        except ProviderError as error:
+            entry = self._entries.get(_name(target))
+            if entry and error.provider_status == HTTPStatus.UNAUTHORIZED:
+                entry.good_until = -math.inf
+            raise
+
     async def granted(self, target: Target) -> Target:
         """Give the target with a token among its options, if its credential calls for one."""
         if self._flow(target) is None:
             return target
-        # Headers that a client forwards differ from request to request, and buy nothing.
-        name = f"{target.adapter.id}:{replace(target, forwarded={}).fingerprint}"
-        entry = self._entries.setdefault(name, _Entry())
+        entry = self._entries.setdefault(_name(target), _Entry())
         async with entry.lock:
             # A flow of its own: whoever waited for the lock would sign with the time of long ago.
             if self._clock() >= entry.good_until and (flow := self._flow(target)):
@@ -66,7 +82,7 @@ class Tokens:
         # A token endpoint is a public host of the provider's own; nothing of ours signs for it.
         request = next(flow)
         while True:
-            asked: ProviderRequest = replace(request, signed=False)
+            asked: ProviderRequest = replace(await asserted(request), signed=False)
             async with exchange(self._dialer, target, asked) as response:
                 reply = await read_reply(response, ERROR_LIMIT, secrets_of(target))
             try:
@@ -74,3 +90,8 @@ class Tokens:
             except StopIteration as done:
                 grant: Grant = done.value
                 return grant
+
+
+def _name(target: Target) -> str:
+    # Headers that a client forwards differ from request to request, and buy nothing.
+    return f"{target.adapter.id}:{replace(target, forwarded={}).fingerprint}"

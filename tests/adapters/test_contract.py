@@ -41,9 +41,9 @@ from tests.adapters.transcripts import (
 )
 
 SHARED = {
-    *("aws", "contract", "describing", "entra", "errors", "events", "openai_like"),
-    *("openai_shape", "params"),
-    *("paths", "pictures", "polling", "reading", "signing", "sizes"),
+    *("aws", "contract", "describing", "entra", "errors", "events", "gemini", "oauth"),
+    *("openai_like", "openai_shape", "params", "paths", "pictures", "polling", "reading"),
+    *("service_account", "signing", "sizes"),
 }
 """Modules of `adapters` that are no provider."""
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from adapters.contract import Credentials, Grant, ProviderReply
-from adapters.entra import NEEDED, OPTIONS, token
+from adapters.entra import NEEDED, OPTIONS, InAzure, token
 from adapters.errors import ImageError
 
 PATTERNS = {option.name: option.pattern for option in OPTIONS}
@@ -66,3 +66,32 @@ def test_no_token_is_an_error(status: int, body: bytes, ours: int) -> None:
         flow.send(ProviderReply(status, body=body))
     assert caught.value.status == ours
     assert "test-secret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("credentials", "lacking"),
+    [
+        (Credentials(), "an API key or azure_ad_token"),
+        (Credentials("k"), ""),
+        (Credentials("", {"azure_ad_token": "t"}), ""),
+        (Credentials("k", {"azure_auth_mode": "entra"}), " and ".join(NEEDED)),
+        (Credentials("", {"azure_auth_mode": "entra", **APPLICATION}), ""),
+    ],
+)
+def test_a_key_a_token_or_a_whole_application_is_enough(
+    credentials: Credentials, lacking: str
+) -> None:
+    assert InAzure().lacks(credentials) == lacking
+
+
+def test_a_mode_that_is_not_supported_is_named() -> None:
+    assert "managed is not supported" in InAzure().lacks(
+        Credentials("k", {"azure_auth_mode": "managed"})
+    )
+
+
+def test_a_token_is_bought_only_where_entra_is_chosen_and_there_is_none() -> None:
+    assert InAzure().grant(Credentials("k", APPLICATION), 0) is None
+    chosen = {**APPLICATION, "azure_auth_mode": "entra"}
+    assert InAzure().grant(Credentials("k", {**chosen, "azure_ad_token": "t"}), 0) is None
+    assert InAzure().grant(Credentials("k", chosen), 0) is not None

@@ -136,6 +136,7 @@ def test_a_complaint_about_a_parameter_of_safety_is_no_refusal(said: str) -> Non
     [
         {"error": {"message": "too wide"}},
         {"error": "too wide"},
+        {"error": ["too wide"]},
         {"detail": [{"loc": ["body", "width"], "msg": "too wide"}]},
         {"detail": "too wide", "title": "Invalid input"},
         {"detail": {"error": "too wide"}},
@@ -194,6 +195,9 @@ def test_any_reply_becomes_an_error_for_the_client(status: int, body: bytes) -> 
         ({"error": {"code": "Throttling.RateQuota"}}, 429),
         ({"code": "Throttling.AllocationQuota"}, 402),
         ({"base_resp": {"status_code": 1026}}, REFUSED),
+        ({"error": {"code": 429, "details": [{"reason": "Throttling"}]}}, 429),
+        ({"error": {"code": "BadRequest", "innererror": {"code": "1026"}}}, REFUSED),
+        ([{"error": {"status": "Throttling"}}], 429),
         ({"error": {"code": True}}, 0),
         ({"error": "words"}, 0),
         ([], 0),

@@ -91,3 +91,12 @@ def test_places_keep_their_order_however_deep_they_are() -> None:
 @pytest.mark.parametrize("nothing", [None, {}, [], 7, "ftp://p.test", True])
 def test_what_is_no_place_is_not_collected(nothing: object) -> None:
     assert places(nothing) == []
+
+
+def test_usage_knows_several_words_for_tokens() -> None:
+    counted = usage({"u": {"num_input_text_tokens": 5, "num_output_tokens": 9}}, "u") or {}
+    assert (counted["input_tokens"], counted["output_tokens"], counted["total_tokens"]) == (
+        5,
+        9,
+        14,
+    )

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 import pytest
 from aiohttp import web
 
-from adapters.contract import Adapter, Credentials, Grant, GrantFlow, Option, ProviderRequest
+from adapters.contract import (
+    Adapter,
+    Assertion,
+    Credentials,
+    Grant,
+    GrantFlow,
+    Option,
+    ProviderRequest,
+)
 from adapters.errors import ProviderError, failure
 from adapters.reading import text_at
 from proxy.errors import UpstreamFailed
@@ -19,6 +27,7 @@ from proxy.sections import Timeouts
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.tokens import Tokens
 from tests.proxy.gateway import Provider, json_reply, provider
+from tests.rsa_key import rsa_pem
 
 HOUR = 3600.0
 
@@ -33,6 +42,29 @@ class Granting(Adapter):
         """Buy a token with the client's secret."""
         del time
         return _bought(credentials)
+
+
+class Asserting(Granting):
+    """A provider whose token is bought with a key's signature."""
+
+    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
+        """Assert who it is."""
+        return _asserted(credentials, time)
+
+
+def _asserted(credentials: Credentials, time: float) -> GrantFlow:
+    yield ProviderRequest(
+        url=f"{credentials['host']}/token",
+        content=b"assertion=",
+        assertion=Assertion({"iat": int(time)}, rsa_pem()),
+    )
+    return Grant({"token": "t"}, HOUR)
+
+
+class Plain(Adapter):
+    """A provider that takes the key itself."""
+
+    id = "plain"
 
 
 def _bought(credentials: Credentials) -> GrantFlow:
@@ -87,6 +119,12 @@ async def shop() -> AsyncIterator[Shop]:
         yield made
 
 
+async def refused(tokens: Tokens, target: Target, status: int) -> None:
+    """Converse with a provider that answers with an error."""
+    async with tokens.lent(target):
+        raise ProviderError("no", provider_status=status)
+
+
 async def test_a_token_is_bought_once_for_requests_at_the_same_time() -> None:
     async with shop() as it:
         tokens = await asyncio.gather(*(it.token() for _ in range(10)))
@@ -131,6 +169,16 @@ async def test_neither_the_credential_nor_forwarded_headers_go_to_the_token_endp
         assert not {"authorization", "x-tenant"} & {name.lower() for name in sent}
 
 
+async def test_an_assertion_is_signed_once_for_requests_at_the_same_time() -> None:
+    async with shop() as it:
+        it.fake.reply = None
+        target = replace(it.target(), adapter=Asserting())
+        tokens = await asyncio.gather(*(it.token(target) for _ in range(10)))
+        assert (set(tokens), it.sold) == ({"t"}, 1)
+        start, _, token = it.fake.bodies[0].partition(b"=")
+        assert (start, token.count(b".")) == (b"assertion", 2)
+
+
 async def test_a_purchase_that_failed_is_not_kept() -> None:
     async with shop() as it:
         it.broken = True
@@ -140,6 +188,25 @@ async def test_a_purchase_that_failed_is_not_kept() -> None:
             assert "a-long-secret" not in caught.value.message
         it.broken = False
         assert (await it.token(), it.sold) == ("a-3", 3)
+
+
+@pytest.mark.parametrize(("status", "token"), [(401, "a-2"), (403, "a-1"), (429, "a-1")])
+async def test_a_token_that_the_provider_calls_bad_is_not_lent_again(
+    status: int, token: str
+) -> None:
+    async with shop() as it:
+        assert await it.token() == "a-1"
+        with pytest.raises(ProviderError):
+            await refused(it.tokens, it.target(), status)
+        assert await it.token() == token
+
+
+async def test_what_needs_no_token_may_be_refused_too() -> None:
+    async with shop() as it:
+        plain = Target(Plain(), Credentials("key-0123456789"), it.fake.url, private=True)
+        with pytest.raises(ProviderError):
+            await refused(it.tokens, plain, 401)
+        assert it.sold == 0
 
 
 async def test_a_buyer_that_gave_up_holds_up_nobody() -> None:

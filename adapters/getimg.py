@@ -1,0 +1,118 @@
+"""getimg.ai: one path for each pipeline, JSON both ways.
+
+    POST {base}/{pipeline}/text-to-image      -> {"image" or "url", "seed", "cost"}
+
+A client's model is a pipeline, or `pipeline/model` where a pipeline has several.
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "stable-diffusion-xl/realvis-xl-v4", "prompt": "a cube", "size": "1792x1024"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> request = ADAPTER.request(ImageCall(params, made.fields))
+>>> request.path, request.json
+('/stable-diffusion-xl/text-to-image', \
+{'model': 'realvis-xl-v4', 'prompt': 'a cube', 'width': 1536, 'height': 896})
+"""
+
+from __future__ import annotations
+
+import re
+
+from adapters import errors, sizes
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Image,
+    ImageCall,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.reading import pick, text_at, without_none
+
+_RATIOS = ("1:1", "4:5", "5:4", "2:3", "3:2", "4:7", "7:4")
+_COMMON = (
+    Param("prompt", high=2048),
+    Param("output_format", choices=("jpeg", "png")),
+    Param("response_format", to={"url": "url", "b64_json": "b64"}),
+    Param("seed", kind=int, low=0),
+)
+_STEPS = Param("steps", kind=int, low=1)
+_STYLE = Param("style_preset", "style")
+_DIFFUSION = (
+    *_COMMON,
+    _STEPS,
+    Param("negative_prompt"),
+    Param("guidance", kind=float, low=0),
+    Param("scheduler"),
+)
+
+
+def _size(high: int, step: int = 64) -> Param:
+    return Param("size", to=sizes.pixels(low=256, high=high, step=step))
+
+
+_ESSENTIAL_V2 = Table(
+    (
+        *_COMMON,
+        Param("size", to=sizes.ratio(_RATIOS)),
+        Param("aspect_ratio", choices=_RATIOS),
+        _STYLE,
+    )
+)
+_FAMILIES = (
+    ("flux-schnell", Table((*_COMMON, _size(1280, 16), _STEPS))),
+    ("essential-v2", _ESSENTIAL_V2),
+    ("essential", Table((*_COMMON, _size(1024), _STYLE, Param("negative_prompt")))),
+    ("stable-diffusion-xl", Table((*_DIFFUSION, _size(1536)))),
+    ("", Table((*_DIFFUSION, _size(1024)))),
+)
+
+
+class GetImg(Adapter):
+    """getimg.ai's first API."""
+
+    id = "getimg"
+    name = "getimg.ai"
+    base_url = "https://api.getimg.ai/v1"
+    docs = "https://docs.getimg.ai/reference"
+    families = _FAMILIES
+    models = (
+        "flux-schnell",
+        "essential-v2",
+        "stable-diffusion-xl/realvis-xl-v4",
+        "stable-diffusion-xl/stable-diffusion-xl-v1-0",
+        "stable-diffusion",
+        "latent-consistency",
+        "essential",
+    )
+    url_lifetime = 3600
+    codes = {"quota_exceeded": 402}
+    refuses = re.compile(r"nsfw|safety|moderat", re.IGNORECASE)
+    confidence = "low"
+    experimental = True
+    unconfirmed = (
+        "whether a newer API has taken its place; the longest prompt, steps of sizes, the ratios "
+        "of essential-v2; the form of errors and refusals; how long a URL lives"
+    )
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Ask the pipeline, by a model of its own if the client names one."""
+        pipeline, _, model = call.model.partition("/")
+        path = f"/{model_path(pipeline, example=self.models[0])}/text-to-image"
+        named = {"model": model} if model else {}
+        return ProviderRequest(path, json={**named, **call.fields})
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the picture, whichever way it came."""
+        del call
+        tree = reply.json()
+        extra = without_none(seed=pick(tree, "seed", kind=int))
+        if b64 := text_at(tree, "image"):
+            return Answer((Image(b64=b64, extra=extra),))
+        if place := text_at(tree, "url"):
+            return Answer((Image.at(place, **extra),))
+        raise errors.no_picture(reply.status)
+
+
+ADAPTER = GetImg()

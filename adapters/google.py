@@ -1,0 +1,61 @@
+"""The Gemini API: image models as a chat of one turn, the picture in the answer.
+
+    POST {base}/models/{model}:generateContent      JSON both ways, the key in `x-goog-api-key`
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "gemini-3.1-flash-image", "prompt": "a cube", "size": "1792x1024"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> request = ADAPTER.request(ImageCall(params, made.fields))
+>>> request.path, request.json["contents"]
+('/models/gemini-3.1-flash-image:generateContent', \
+[{'role': 'user', 'parts': [{'text': 'a cube'}]}])
+>>> request.json["generationConfig"]
+{'imageConfig': {'aspectRatio': '16:9', 'imageSize': '1K'}, 'responseModalities': ['IMAGE']}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from adapters import gemini
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Credentials,
+    ImageCall,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.paths import model_path
+
+
+class Google(Adapter):
+    """Google AI Studio's Gemini API. It has no model but Gemini's left that makes pictures."""
+
+    id = "google"
+    name = "Google Gemini"
+    base_url = "https://generativelanguage.googleapis.com/v1beta"
+    docs = "https://ai.google.dev/gemini-api/docs/image-generation"
+    families = gemini.families()
+    models = gemini.MODELS
+    codes = gemini.CODES
+    unconfirmed = gemini.UNCONFIRMED
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Put the key into its header; in the query it would end up in logs."""
+        del outgoing
+        return {"x-goog-api-key": credentials.api_key}
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Name the model in the path."""
+        path = model_path(call.model, example=self.models[0])
+        return ProviderRequest(f"/models/{path}:generateContent", json=gemini.body(call))
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the pictures."""
+        del call
+        return gemini.answer(reply)
+
+
+ADAPTER = Google()

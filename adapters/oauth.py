@@ -1,0 +1,36 @@
+"""Token endpoints of OAuth 2.0: what they grant, and what it means when they do not.
+
+Source: https://www.rfc-editor.org/rfc/rfc6749#section-5
+"""
+
+from __future__ import annotations
+
+from adapters.contract import Grant, GrantFlow, ProviderReply, ProviderRequest
+from adapters.errors import ProviderError, failure
+from adapters.reading import pick, text_at
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+# A token lives about an hour; one that does not say so is asked for again soon.
+_SHORT_LIFE = 300
+
+
+def bought(request: ProviderRequest, option: str, seller: str) -> GrantFlow:
+    """Ask a token endpoint; the token is granted as `option`. `seller` is its name for people."""
+    reply = yield request
+    given = text_at(reply.json(), "access_token")
+    if not (reply.ok and given):
+        raise _denied(reply, seller)
+    seconds = pick(reply.json(), "expires_in", kind=int) or _SHORT_LIFE
+    return Grant({option: given}, seconds)
+
+
+def _denied(reply: ProviderReply, seller: str) -> ProviderError:
+    """Say why there is no token: 400 and 401 both mean that the credentials are wrong."""
+    if reply.ok:
+        return ProviderError(f"{seller} answered without a token.")
+    said = text_at(reply.json(), "error_description")
+    error = failure(reply, message=said and f"no token from {seller}: {said}")
+    if reply.status in (400, 401):
+        error.status, error.type, error.code = 401, "authentication_error", "invalid_api_key"
+    return error

@@ -1,0 +1,107 @@
+"""Prodia: one endpoint for every kind of job; the picture comes back as bytes.
+
+    POST {base}/job      {"type", "config"}; `Accept` says which kind of picture
+
+>>> from adapters.contract import ImageCall
+>>> params = {"model": "inference.flux.dev.txt2img.v2", "prompt": "a cube", "output_format": "webp"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> request = ADAPTER.request(ImageCall(params, made.fields))
+>>> request.json, request.headers
+({'type': 'inference.flux.dev.txt2img.v2', 'config': {'prompt': 'a cube'}}, \
+{'accept': 'image/webp'})
+"""
+
+from __future__ import annotations
+
+import re
+
+from adapters import errors, sizes
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Image,
+    ImageCall,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.params import Param, Table
+from adapters.paths import named_model
+from adapters.reading import at
+
+# What an internal row makes of `output_format`, for `request` to put into a header.
+_ACCEPT = "accept"
+_MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+
+def _config(steps: int | None, *more: Param) -> Table:
+    """Give the table of a kind of job, whose steps are at most so many."""
+    return Table(
+        (
+            Param("prompt", "config.prompt"),
+            Param("output_format", _ACCEPT, to=_MEDIA_TYPES, default="png"),
+            Param(
+                "size",
+                to=sizes.pixels(
+                    low=256, high=1920, step=16, width="config.width", height="config.height"
+                ),
+            ),
+            Param("steps", "config.steps", kind=int, low=1, high=steps),
+            Param("seed", "config.seed", kind=int, low=0),
+            Param("style_preset", "config.style_preset"),
+            Param("loras", "config.loras", kind=list, high=3),
+            Param("progressive", "config.progressive", kind=bool, about="jpeg only"),
+            *more,
+        )
+    )
+
+
+_SCHNELL = _config(4)
+_SDXL = _config(
+    None,
+    Param("negative_prompt", "config.negative_prompt"),
+    Param("guidance", "config.guidance", kind=float, low=0),
+)
+
+
+class Prodia(Adapter):
+    """Prodia's second API; a model is the type of a job."""
+
+    id = "prodia"
+    name = "Prodia"
+    base_url = "https://inference.prodia.com/v2"
+    docs = "https://docs.prodia.com/reference/getting-started"
+    families = (
+        (("inference.flux-fast.schnell", "inference.flux.schnell"), _SCHNELL),
+        ("inference.flux", _config(None)),
+        ("", _SDXL),
+    )
+    models = (
+        "inference.flux-fast.schnell.txt2img.v2",
+        "inference.flux.schnell.txt2img.v2",
+        "inference.flux.dev.txt2img.v2",
+        "v2.job.sdxl.txt2img",
+    )
+    refuses = re.compile(r"nsfw|safety|moderat", re.IGNORECASE)
+    confidence = "medium"
+    unconfirmed = (
+        "webp; steps of sizes; the names of styles; how a refusal looks; Retry-After on a 429"
+    )
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Name the type of the job, and in a header the kind of picture."""
+        fields = dict(call.fields)
+        headers = {"accept": str(fields.pop(_ACCEPT, _MEDIA_TYPES["png"]))}
+        body = {"type": named_model(call.model, example=self.models[0]), **fields}
+        return ProviderRequest("/job", json=body, headers=headers)
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the bytes; what is no picture may say why."""
+        del call
+        if reply.media_type.startswith("image/") and reply.body:
+            return Answer((Image(data=reply.body, media_type=reply.media_type),))
+        if at(reply.json(), "error") is not None:
+            raise self.error(reply)
+        raise errors.no_picture(reply.status)
+
+
+ADAPTER = Prodia()

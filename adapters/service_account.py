@@ -1,0 +1,88 @@
+"""Google service accounts: what a key file holds, and the token that it buys.
+
+Source: https://developers.google.com/identity/protocols/oauth2/service-account#httprest
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from adapters import oauth
+from adapters.contract import Assertion, Credentials, GrantFlow, Option, ProviderRequest
+from adapters.errors import BadParam
+from adapters.reading import text_at
+
+KEY, TOKEN = "vertex_service_account_json", "vertex_access_token"
+OPTIONS = (
+    Option(
+        KEY,
+        "a service account's key: the JSON text of its file",
+        pattern=r"\s*\{[\s\S]{2,16384}\}\s*",
+        secret=True,
+    ),
+    Option(
+        TOKEN,
+        "an OAuth access token; the API key can be one too",
+        pattern=r"[A-Za-z0-9._~+/=-]{1,8192}",
+        secret=True,
+    ),
+)
+
+PROJECT = r"(?:[a-z0-9][a-z0-9.-]{0,62}:)?[a-z0-9][a-z0-9-]{0,62}"
+"""The form of a project's id or number; an old one begins with a domain."""
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_ENDPOINT = "https://oauth2.googleapis.com/token"
+# What the key signs goes there: to Google, whatever the file says.
+_GOOGLES = r"https://(?:[a-z0-9-]+\.)*google(?:apis)?\.com(?:/[A-Za-z0-9._~-]+)*"
+_HOUR = 3600
+
+
+def project(credentials: Credentials) -> str:
+    """Give the project that the account belongs to."""
+    found = text_at(_opened(credentials), "project_id")
+    if not re.fullmatch(PROJECT, found):
+        raise _unusable("names no project: set vertex_project_id")
+    return found
+
+
+def token(credentials: Credentials, time: float) -> GrantFlow:
+    """Ask Google for a token with an assertion made at `time`; it is granted as `TOKEN`."""
+    key = _opened(credentials)
+    # In an environment variable, line ends often are still written as backslash and n.
+    private_key = text_at(key, "private_key").replace("\\n", "\n")
+    issuer, endpoint = text_at(key, "client_email"), text_at(key, "token_uri") or _ENDPOINT
+    if not (private_key and issuer):
+        raise _unusable("lacks client_email or private_key: it must be the whole file")
+    if not re.fullmatch(_GOOGLES, endpoint):
+        raise _unusable("names a token_uri that is no https address of Google's")
+    now = int(time)
+    claims = {
+        "iss": issuer,
+        "scope": _SCOPE,
+        "aud": endpoint,
+        "iat": now,
+        "exp": now + _HOUR,
+    }
+    request = ProviderRequest(
+        url=endpoint,
+        headers=oauth.FORM,
+        content=b"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=",
+        signed=False,
+        assertion=Assertion(claims, private_key, text_at(key, "private_key_id")),
+    )
+    return (yield from oauth.bought(request, TOKEN, "Google"))
+
+
+def _opened(credentials: Credentials) -> Any:
+    try:
+        return orjson.loads(credentials[KEY])
+    except orjson.JSONDecodeError:
+        raise _unusable("is not JSON") from None
+
+
+def _unusable(why: str) -> BadParam:
+    return BadParam(KEY, f"'{KEY}' {why}.", code="invalid_credential")

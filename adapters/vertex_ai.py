@@ -1,0 +1,222 @@
+"""Vertex AI: Gemini's image models, and Imagen, which has ended but for private endpoints.
+
+    POST {base}/projects/{project}/locations/{region}/publishers/google/models/{model}:{verb}
+
+The verb is `generateContent` for Gemini, `predict` for Imagen. Imagen's filter leaves out pictures,
+or has `raiFilteredReason` in their place.
+
+>>> params = {"model": "gemini-3-pro-image", "prompt": "a cube", "output_format": "jpeg"}
+>>> made = ADAPTER.table(params["model"]).translate(params)
+>>> credentials = Credentials("a-token", {"vertex_project_id": "my-project"})
+>>> request = ADAPTER.request(ImageCall(params, made.fields, credentials))
+>>> request.path
+'/projects/my-project/locations/global/publishers/google/models/gemini-3-pro-image:generateContent'
+>>> request.json["generationConfig"]["imageConfig"]
+{'imageOutputOptions': {'mimeType': 'image/jpeg'}}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from adapters import gemini, service_account, sizes
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Credentials,
+    GrantFlow,
+    Image,
+    ImageCall,
+    Option,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.errors import no_picture, refusal
+from adapters.params import Param, Table
+from adapters.paths import model_path
+from adapters.reading import items_at, text_at
+
+_MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg"}
+_LABELS = Param("labels", kind=dict)
+
+
+def _written(below: str) -> tuple[Param, Param]:
+    """Say how the picture is written."""
+    return (
+        Param("output_format", f"{below}.mimeType", to=_MEDIA_TYPES),
+        Param("output_compression", f"{below}.compressionQuality"),
+    )
+
+
+_GEMINI = (
+    *_written(f"{gemini.IMAGE}.imageOutputOptions"),
+    Param(
+        "personGeneration",
+        f"{gemini.IMAGE}.personGeneration",
+        choices=("ALLOW_ALL", "ALLOW_ADULT", "ALLOW_NONE"),
+    ),
+    Param("prominentPeople", f"{gemini.IMAGE}.prominentPeople"),
+    _LABELS,
+)
+
+_RATIOS = ("1:1", "3:4", "4:3", "9:16", "16:9")
+_RATIO = sizes.ratio(_RATIOS, field="parameters.aspectRatio")
+_TIERS = {"1K": 1024, "2K": 2048}
+_BLOCKS = ("block_low_and_above", "block_medium_and_above", "block_only_high", "block_none")
+
+
+def _own(name: str, kind: type = str, **rule: Any) -> Param:
+    """Give the row of a parameter of Imagen's own."""
+    return Param(name, f"parameters.{name}", kind=kind, **rule)
+
+
+def _imagen(size: sizes.Converter, *more: Param) -> Table:
+    """Give the table of a generation of Imagen."""
+    return Table(
+        (
+            Param("prompt", to=lambda text: {"instances": [{"prompt": text}]}),
+            # Four by default.
+            Param("n", "parameters.sampleCount", high=4, default=1),
+            Param("size", to=size),
+            *_written("parameters.outputOptions"),
+            Param("moderation", "parameters.safetySetting", to={"low": "block_only_high"}),
+            _own("aspectRatio", choices=_RATIOS),
+            _own("negativePrompt", about="older models only"),
+            _own("seed", int, low=0, high=4_294_967_295, about="needs addWatermark: false"),
+            _own("addWatermark", bool),
+            _own("enhancePrompt", bool),
+            _own("guidanceScale", float),
+            _own("personGeneration", choices=("dont_allow", "allow_adult", "allow_all")),
+            _own("safetySetting", choices=_BLOCKS),
+            _own("language", choices=("auto", "en", "ja", "ko", "hi", "zh", "pt", "es")),
+            _LABELS,
+            *more,
+        ),
+        constant={"parameters.includeRaiReason": True},
+    )
+
+
+_IMAGEN = _imagen(_RATIO)
+_IMAGEN_4 = _imagen(
+    sizes.tiers(_RATIO, _TIERS, field="parameters.sampleImageSize"),
+    _own("sampleImageSize", choices=tuple(_TIERS)),
+)
+_IMAGENS = (_IMAGEN, _IMAGEN_4)
+
+
+class VertexAI(Adapter):
+    """Google's own image models on Vertex AI, by a project and a region of it."""
+
+    id = "vertex-ai"
+    name = "Google Vertex AI"
+    base_url = ""
+    docs = "https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/image-generation"
+    families = (
+        ("imagen-4.0-fast", _IMAGEN),
+        ("imagen-4", _IMAGEN_4),
+        (("imagen-", "imagegeneration@"), _IMAGEN),
+        *gemini.families(*_GEMINI),
+    )
+    models = gemini.MODELS
+    options: ClassVar[tuple[Option, ...]] = (
+        Option(
+            "vertex_project_id",
+            "the project; the service account's own by default",
+            pattern=service_account.PROJECT,
+        ),
+        Option(
+            "vertex_region",
+            "the region; us and eu are multi-regions, global is the default",
+            pattern=r"[a-z]{2,16}(?:-[a-z]{2,16}[0-9]{1,2})?",
+        ),
+        *service_account.OPTIONS,
+    )
+    codes = gemini.CODES
+    # Not whatever violates something: a request can violate a perimeter of the network.
+    refuses = re.compile(
+        r"responsible ai|\b(?:prompt|words?|images?|content)\b[^.]*\bviolat", re.IGNORECASE
+    )
+    confidence = "medium"
+    unconfirmed = (
+        f"{gemini.UNCONFIRMED}; which regions have which model; whether anybody still reaches "
+        "Imagen, its longest prompt, the spelling of its words, and what seed needs on Imagen 4"
+    )
+
+    def base(self, credentials: Credentials) -> str:
+        """Give the region's own address."""
+        region = _region(credentials)
+        if region == "global":
+            return "https://aiplatform.googleapis.com/v1"
+        if "-" not in region:
+            return f"https://aiplatform.{region}.rep.googleapis.com/v1"
+        return f"https://{region}-aiplatform.googleapis.com/v1"
+
+    def model_in_force(self, named: str, credentials: Credentials) -> str:
+        """Take a name with its publisher before it, as Portkey writes it."""
+        del credentials
+        return _plain(named)
+
+    def lacks(self, credentials: Credentials) -> str:
+        """Name the credential or the project that is missing."""
+        key, token = credentials[service_account.KEY], credentials[service_account.TOKEN]
+        if not (key or token or credentials.api_key):
+            return f"an OAuth access token as its API key, or {service_account.KEY}"
+        return "" if key or credentials["vertex_project_id"] else "vertex_project_id"
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Add the token: the service account's before the API key."""
+        del outgoing
+        return {
+            "authorization": f"Bearer {credentials[service_account.TOKEN] or credentials.api_key}"
+        }
+
+    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
+        """Buy a token for the service account, if there is one and no token yet."""
+        if credentials[service_account.TOKEN] or not credentials[service_account.KEY]:
+            return None
+        return service_account.token(credentials, time)
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Name project, region and model in the path."""
+        found, model = call.credentials, _plain(call.model)
+        project = found["vertex_project_id"] or service_account.project(found)
+        publisher = f"/projects/{project}/locations/{_region(found)}/publishers/google"
+        path = f"{publisher}/models/{model_path(model, safe='@', example=self.models[0])}"
+        if self.table(model) in _IMAGENS:
+            return ProviderRequest(f"{path}:predict", json=call.fields)
+        return ProviderRequest(f"{path}:generateContent", json=gemini.body(call))
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the pictures that Imagen's filter left, or Gemini's."""
+        if self.table(_plain(call.model)) not in _IMAGENS:
+            return gemini.answer(reply)
+        predictions = items_at(reply.json(), "predictions")
+        if images := tuple(_pictures(predictions)):
+            return Answer(images)
+        filtered = [said for it in predictions if (said := text_at(it, "raiFilteredReason"))]
+        if filtered:
+            raise refusal(filtered[0], provider_status=reply.status)
+        raise no_picture(reply.status)
+
+
+def _region(credentials: Credentials) -> str:
+    return credentials["vertex_region"] or "global"
+
+
+def _plain(model: str) -> str:
+    return model.removeprefix("google.")
+
+
+def _pictures(predictions: list[Any]) -> Iterator[Image]:
+    """Give Imagen's pictures, each with the prompt that it was made of, if that is another."""
+    for it in predictions:
+        if b64 := text_at(it, "bytesBase64Encoded"):
+            prompt = text_at(it, "prompt")
+            extra = {"revised_prompt": prompt} if prompt else {}
+            yield Image(b64=b64, media_type=text_at(it, "mimeType"), extra=extra)
+
+
+ADAPTER = VertexAI()
