@@ -85,7 +85,9 @@ class ImageCall:
     `params` is the client's body with the target's default, override and drop applied;
     `fields` is what the adapter's table made of it (for a provider that speaks OpenAI's shape:
     the params themselves). `body` holds the client's own bytes while they still say exactly
-    `fields`, else None. `n` is how many pictures this conversation shall make.
+    `fields`, else None. `n` is how many pictures this conversation shall make. `chance` is a random
+    number of the gateway's, 0 to 2**32 - 1, another one for every call: what a seed is made of
+    where the client gives none and the provider would use the same one each time.
     """
 
     params: Mapping[str, Any]
@@ -93,6 +95,7 @@ class ImageCall:
     credentials: Credentials = field(default_factory=Credentials)
     body: bytes | None = None
     n: int = 1
+    chance: int = 0
 
     @property
     def model(self) -> str:
