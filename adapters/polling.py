@@ -10,12 +10,12 @@ class Acme(Jobs):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from adapters.contract import Adapter, Flow, ImageCall, ProviderReply, ProviderRequest
-from adapters.errors import ProviderError
+from adapters.contract import Adapter, Flow, Image, ImageCall, ProviderReply, ProviderRequest
+from adapters.errors import ProviderError, no_picture
 from adapters.reading import text_at
 
 
@@ -45,6 +45,19 @@ def poll(
     )
 
 
+def fetched(
+    adapter: Adapter, paths: Iterable[str], **extra: Any
+) -> Generator[ProviderRequest, ProviderReply, list[Image]]:
+    """Fetch the pictures that a settled job left at these paths of the base URL, as bytes."""
+    images = []
+    for path in paths:
+        reply = adapter.checked((yield ProviderRequest(path, method="GET")))
+        if not (reply.body and reply.media_type.startswith("image/")):
+            raise no_picture(reply.status)
+        images.append(Image(data=reply.body, media_type=reply.media_type, extra=extra))
+    return images
+
+
 class Jobs(Adapter):
     """A provider that takes a job and is asked about it until it is settled."""
 
@@ -59,12 +72,16 @@ class Jobs(Adapter):
 
     def flow(self, call: ImageCall) -> Flow:
         """Submit, ask until it is settled, read."""
+        return self.answer(call, (yield from self.settled(call)))
+
+    def settled(self, call: ImageCall) -> Generator[ProviderRequest, ProviderReply, ProviderReply]:
+        """Submit, ask until it is settled, and give the reply that says so."""
         reply = self.checked((yield self.request(call)))
         if question := self.question(call, reply):
             reply = yield from poll(
                 self, question, self.is_settled, interval=self.interval, limit=self.limit
             )
-        return self.answer(call, reply)
+        return reply
 
     def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Give what to ask again and again after a submission; None when it is settled already."""
