@@ -13,10 +13,13 @@ from typing import cast
 from adapters.contract import Adapter
 
 PROVIDERS: tuple[str, ...] = (
+    "automatic1111",
     "azure-openai",
     "bedrock",
     "black-forest-labs",
+    "comfyui",
     "fireworks-ai",
+    "invokeai",
     "openai",
     "replicate",
     "sandbox",
@@ -29,6 +32,7 @@ ALIASES: dict[str, str] = {
     "aws-bedrock": "bedrock",
     "bfl": "black-forest-labs",
     "cloudflare-workers-ai": "workers-ai",
+    "forge": "automatic1111",
 }
 """Other names for them."""
 
