@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
-from adapters import entra
+from adapters import entra, openai_tables
 from adapters.contract import (
     Credentials,
     GrantFlow,
@@ -46,7 +46,15 @@ class AzureOpenAI(OpenAIShape):
     name = "Azure OpenAI"
     base_url = ""
     docs = "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/dall-e"
-    models = ("gpt-image-2", "gpt-image-1.5", "gpt-image-1-mini")
+    # What Azure's page lists: no webp, and none of what OpenAI's newest models draw beside.
+    families = openai_tables.families("png", "jpeg", newer=())
+    models = (
+        "gpt-image-2",
+        "gpt-image-2.5-sunburst",
+        "gpt-image-2.5-flare",
+        "gpt-image-1.5",
+        "gpt-image-1-mini",
+    )
     options: ClassVar[tuple[Option, ...]] = (
         Option(
             "azure_resource_name",

@@ -41,8 +41,8 @@ from tests.adapters.transcripts import (
 )
 
 SHARED = {
-    *("aws", "contract", "entra", "errors", "events", "openai_like", "openai_shape", "params"),
-    *("paths", "polling", "reading", "signing", "sizes", "templates"),
+    *("aws", "contract", "entra", "errors", "events", "openai_like", "openai_shape"),
+    *("openai_tables", "params", "paths", "polling", "reading", "signing", "sizes", "templates"),
 }
 """Modules of `adapters` that are no provider."""
 
@@ -224,13 +224,12 @@ def test_every_size_of_the_contract_is_accepted(provider: str, size: str) -> Non
 
 @cache
 def _tables(provider: str) -> list[Table]:
-    """Give the tables of all model families; none for who speaks the client's own shape."""
+    """Give the tables of all model families."""
     found = adapter(provider)
     used = [one.call.get("model", "") for one in transcripts_of(provider)]
     models = dict.fromkeys([*found.models, *used, "", "never-heard-of-it"])
     tables = [found.table(model) for model in models]
-    distinct = [table for at, table in enumerate(tables) if table not in tables[:at]]
-    return [] if found.openai_shaped else distinct
+    return [table for at, table in enumerate(tables) if table not in tables[:at]]
 
 
 def _ruled(provider: str) -> Iterator[tuple[Table, str]]:
