@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from adapters import aws, sizes
+from adapters import aws, outcomes, sizes
 from adapters.contract import (
     Adapter,
     Answer,
@@ -35,7 +35,7 @@ from adapters.contract import (
 from adapters.errors import BadParam, ProviderError, failure, no_picture, refusal
 from adapters.params import Param, Table
 from adapters.paths import model_path
-from adapters.reading import at, items_at, pick, text_at
+from adapters.reading import at, items_at, pick, text_at, without_none
 
 _STYLES = (
     "3D_ANIMATED_FAMILY_FILM DESIGN_SKETCH FLAT_VECTOR_ILLUSTRATION GRAPHIC_NOVEL_ILLUSTRATION "
@@ -118,7 +118,7 @@ _FAMILIES = (
 )
 _ID = re.compile(r"(?:[a-z][a-z-]{1,9}\.)?((?:amazon|stability)\..+)")
 
-_FAULTS = ("inference error", "error")
+_FAULTS = ("inference error",)
 # By the header `x-amzn-ErrorType`, where the status says less.
 _KINDS = {
     **dict.fromkeys(("InvalidSignatureException", "UnrecognizedClientException"), 401),
@@ -214,11 +214,13 @@ class Bedrock(Adapter):
         """Read the pictures that were not filtered; when none is left, say why."""
         del call
         tree = reply.json()
+        if artifacts := items_at(tree, "artifacts"):
+            return outcomes.answered(map(outcomes.in_json, artifacts), reply)
         if images := tuple(_pictures(tree)):
             return Answer(images)
         said = _objection(tree)
         if said.lower() in _FAULTS:
-            raise ProviderError(f"The provider answered: {said}", provider_status=reply.status)
+            raise failure(reply, message=said, status=502)
         raise refusal(said, provider_status=reply.status) if said else no_picture(reply.status)
 
     def told(self, reply: ProviderReply) -> str:
@@ -262,25 +264,16 @@ def _pictures(tree: Any) -> Iterator[Image]:
     """Give the pictures that nothing is said against."""
     for which, b64 in enumerate(items_at(tree, "images")):
         if b64 and isinstance(b64, str) and at(tree, "finish_reasons", which) is None:
-            yield Image(b64=b64, extra=_seed(at(tree, "seeds", which)))
-    for artifact in items_at(tree, "artifacts"):
-        b64, finish = text_at(artifact, "base64"), text_at(artifact, "finishReason")
-        if b64 and finish in ("", "SUCCESS"):
-            yield Image(b64=b64, extra=_seed(at(artifact, "seed")))
-
-
-def _seed(seed: Any) -> Mapping[str, Any]:
-    return {"seed": seed} if isinstance(seed, int) else {}
+            seed = pick(tree, "seeds", which, kind=int)
+            yield Image(b64=b64, extra=without_none(seed=seed))
 
 
 def _objection(tree: Any) -> str:
     """Find the words in which a 200 says no; "" when there are none."""
     status = text_at(tree, "status")
-    finishes = [text_at(one, "finishReason") for one in items_at(tree, "artifacts")]
     said = [
         text_at(tree, "error"),
         *items_at(tree, "finish_reasons"),
-        *(finish for finish in finishes if finish != "SUCCESS"),
         *items_at(tree, "details", "Moderation Reasons"),
         status if "moderated" in status.lower() else "",
     ]

@@ -42,7 +42,17 @@ from tests.adapters.transcripts import (
 
 SHARED = {
     *("aws", "contract", "entra", "errors", "events", "openai_like", "openai_shape"),
-    *("openai_tables", "params", "paths", "polling", "reading", "signing", "sizes", "templates"),
+    *(
+        "openai_tables",
+        "outcomes",
+        "params",
+        "paths",
+        "polling",
+        "reading",
+        "signing",
+        "sizes",
+        "templates",
+    ),
 }
 """Modules of `adapters` that are no provider."""
 
