@@ -46,7 +46,7 @@ class AzureOpenAI(OpenAIShape):
     name = "Azure OpenAI"
     base_url = ""
     docs = "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/dall-e"
-    # What Azure's page lists: no webp, and none of what OpenAI's newest models draw beside.
+    # What Azure's page lists: no webp, and none of what only OpenAI's own newest models take.
     families = openai_tables.families("png", "jpeg", newer=())
     models = (
         "gpt-image-2",
@@ -92,7 +92,10 @@ class AzureOpenAI(OpenAIShape):
         ),
         *entra.OPTIONS,
     )
-    unconfirmed = "whether the v1 API needs `api-version` in its query (`v1` sends none)"
+    unconfirmed = (
+        "whether the v1 API needs `api-version` in its query (`v1` sends none), and whether it "
+        "wants tokens for https://ai.azure.com/.default"
+    )
 
     def base(self, credentials: Credentials) -> str:
         """Give the resource's own address."""

@@ -87,7 +87,9 @@ class ComfyUI(Adapter):
         """Queue every run, then wait for each and fetch its pictures."""
         jobs = {}
         for graph, extra in self._runs(call):
-            reply = self.checked((yield ProviderRequest("/prompt", json={"prompt": graph})))
+            reply = yield ProviderRequest("/prompt", json={"prompt": graph})
+            if not reply.ok:
+                raise self._not_taken(call, reply)
             if not (job := text_at(reply.json(), "prompt_id")):
                 raise ProviderError("The provider took the graph without giving it an id.")
             jobs[job] = extra
@@ -118,8 +120,8 @@ class ComfyUI(Adapter):
         stored = call.credentials[_WORKFLOW]
         return templates.chosen(_WORKFLOW, stored, call.model, is_one=_is_graph)
 
-    def error(self, reply: ProviderReply) -> ProviderError:
-        """Say whose mistake a graph is that was not taken: the operator's, but for what is asked.
+    def _not_taken(self, call: ImageCall, reply: ProviderReply) -> ProviderError:
+        """Say whose mistake a graph is: its author's, but for what the client asked.
 
         The first node that is complained of counts.
         """
@@ -129,10 +131,12 @@ class ComfyUI(Adapter):
         field = text_at(fault, "details").partition(":")[0]
         said = [self.told(reply), text_at(fault, "message"), text_at(fault, "details")]
         message = ": ".join(dict.fromkeys(filter(None, said)))
+        is_complaint = at(tree, "error", "type") is not None
         if field in _FILES:
             return failure(reply, message=message, status=404)
-        blamed = field in _ASKED or not at(tree, "error", "type")
-        return failure(reply, message=message, status=0 if blamed else 502)
+        if is_complaint and field not in _ASKED and not call.fields.get("workflow"):
+            return failure(reply, message=message, status=502)
+        return failure(reply, message=message)
 
 
 def _is_graph(tree: Any) -> bool:

@@ -35,12 +35,13 @@ _NEWER = (Param("complexity", choices=("low", "medium", "high")), *_GIF, _SVG)
 def families(*formats: str, newer: tuple[Param, ...] = _NEWER) -> Families:
     """Give the tables of all families, where a server of them writes these formats.
 
-    `newer` is what the newest models take beside what all take.
+    `newer` is what the newest models take there beside what all take.
     """
+    more = ("xhigh", "max") if newer else ()
     listed = Param("output_format", choices=formats)
     still = Param("output_format", choices=tuple(it for it in formats if it not in ("gif", "svg")))
     return (
-        ("gpt-image-2.", _gpt_image(_ANY, listed, *newer, more=("xhigh", "max"))),
+        ("gpt-image-2.", _gpt_image(_ANY, listed, *newer, more=more)),
         ("gpt-image-2", _gpt_image(_ANY, still)),
         (("gpt-image-1", "chatgpt-image-"), _gpt_image(_FROM_A_LIST, still)),
         ("dall-e-3", _dall_e(4000, 1, _LANDSCAPE, ("standard", "hd"), "style")),

@@ -35,8 +35,18 @@ def queued(call: ImageCall) -> list[dict[str, Any]]:
     return graphs
 
 
-def failed(status: int, tree: Any) -> ProviderError:
-    return ADAPTER.error(ProviderReply(status, body=orjson.dumps(tree)))
+def not_taken(call: ImageCall, status: int, tree: Any) -> ProviderError:
+    """Give what comes of a graph that the server does not take."""
+    flow = ADAPTER.flow(call)
+    next(flow)
+    with pytest.raises(ProviderError) as caught:
+        flow.send(ProviderReply(status, body=orjson.dumps(tree)))
+    return caught.value
+
+
+def complaint(details: str) -> dict[str, Any]:
+    node = {"errors": [{"type": "any", "message": "Not good", "details": details}]}
+    return {"error": {"type": "t", "message": "No."}, "node_errors": {"4": node}}
 
 
 def test_only_the_operator_can_give_a_graph_or_allow_one() -> None:
@@ -100,12 +110,16 @@ def test_a_jobs_id_cannot_leave_its_place() -> None:
 def test_a_nodes_complaint_is_the_clients_where_it_is_about_what_was_asked(
     details: str, status: int
 ) -> None:
-    node = {"errors": [{"type": "any", "message": "Not good", "details": details}]}
-    error = failed(400, {"error": {"type": "t", "message": "No."}, "node_errors": {"4": node}})
+    error = not_taken(call(prompt="a"), 400, complaint(details))
     assert error.status == status
     assert error.message.endswith(f"No.: Not good: {details}")
 
 
+def test_a_graph_of_the_clients_own_is_the_clients_mistake() -> None:
+    one = call(allow="true", prompt="a", workflow=GRAPH)
+    assert not_taken(one, 400, complaint("cfg")).status == 400
+
+
 @pytest.mark.parametrize(("status", "ours"), [(403, 403), (500, 502), (404, 404)])
 def test_an_error_of_a_proxy_before_it_is_that_error(status: int, ours: int) -> None:
-    assert failed(status, None).status == ours
+    assert not_taken(call(prompt="a"), status, None).status == ours
