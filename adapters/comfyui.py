@@ -106,7 +106,7 @@ class ComfyUI(Adapter):
         slots = set(templates.slots(graph))
         for run in range(1 if "n" in slots else n):
             seed = (call.fields.get("seed", call.chance) + run) % _SEEDS
-            values = {"negative_prompt": "", **call.fields, "n": n, "seed": seed}
+            values = templates.values(call.fields, n=n, seed=seed)
             yield templates.filled(graph, values), {"seed": seed} if "seed" in slots else {}
 
     def _graph(self, call: ImageCall) -> Any:

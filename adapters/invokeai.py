@@ -73,7 +73,8 @@ class InvokeAI(Jobs):
     def request(self, call: ImageCall) -> ProviderRequest:
         """Queue one run of the graph."""
         graph = templates.chosen(_GRAPH, call.credentials[_GRAPH], call.model, is_one=_is_graph)
-        values = {"negative_prompt": "", "seed": call.chance % _SEEDS, **call.fields}
+        seed = call.fields.get("seed", call.chance % _SEEDS)
+        values = templates.values(call.fields, seed=seed)
         batch = {"graph": templates.filled(graph, values), "runs": 1}
         return ProviderRequest(
             "/queue/default/enqueue_batch", json={"prepend": False, "batch": batch}

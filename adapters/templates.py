@@ -21,6 +21,9 @@ from adapters.errors import BadParam
 DEFAULT = "default"
 """A model's name that means the first template."""
 
+SLOTS = ("prompt", "negative_prompt", "width", "height", "seed", "n")
+"""What a template of a graph that draws can have a slot for."""
+
 _SLOT = re.compile(r"\{\{ *(\w+) *\}\}")
 
 
@@ -45,6 +48,16 @@ def chosen(option: str, text: str, model: str, *, is_one: Callable[[Any], bool])
             "model", f"'model' must be one of {', '.join(named)}.", code="model_not_found"
         )
     return named[model]
+
+
+def values(fields: Mapping[str, Any], **others: Any) -> dict[str, Any]:
+    """Give the values of `SLOTS` that are among a call's fields, and `others` over them.
+
+    >>> values({"prompt": "a cube", "steps": 4}, seed=7)
+    {'negative_prompt': '', 'prompt': 'a cube', 'seed': 7}
+    """
+    asked = {name: fields[name] for name in SLOTS if name in fields}
+    return {"negative_prompt": "", **asked, **others}
 
 
 def slots(tree: Any) -> Iterator[str]:

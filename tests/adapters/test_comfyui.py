@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -68,6 +69,13 @@ def test_where_the_client_gives_no_seed_chance_does() -> None:
 def test_a_graph_without_a_slot_for_n_is_run_n_times_with_other_seeds() -> None:
     assert [it["seed"] for it in queued(call(chance=5, prompt="a", n=3))] == [5, 6, 7]
     assert queued(call(BATCH, prompt="a", n=3)) == [{"n": 3, "w": 1024}]
+
+
+def test_no_slot_takes_a_part_of_a_graph_from_a_client() -> None:
+    graph = {"1": {"class_type": "Sampler", "inputs": {"a": "{{workflow}}", "b": "{{steps}}"}}}
+    fields = {"prompt": "a", "steps": ["4", 0]}
+    one = replace(call(graph), fields=fields)
+    assert queued(one) == [graph["1"]["inputs"]]
 
 
 @pytest.mark.parametrize("allow", ["", "false"])
