@@ -56,7 +56,9 @@ def test_every_option_of_a_provider_is_documented_as_it_is(name: str) -> None:
 
 
 def test_the_providers_of_the_docs_are_those_of_the_code() -> None:
-    ids = re.findall(r"^\| `([a-z-]+)` \| (?:`([a-z-]+)`)?", read("providers.md"), re.MULTILINE)
+    ids = re.findall(
+        r"^\| `([a-z0-9-]+)` \| (?:`([a-z0-9-]+)`)?", read("providers.md"), re.MULTILINE
+    )
     assert [it for it, _ in ids] == list(adapters.PROVIDERS)
     assert {also: it for it, also in ids if also} == adapters.ALIASES
 
