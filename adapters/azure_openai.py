@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from adapters import entra
+from adapters import entra, openai_tables
 from adapters.contract import (
     Credentials,
     ImageCall,
@@ -43,7 +43,15 @@ class AzureOpenAI(entra.InAzure, OpenAIShape):
     name = "Azure OpenAI"
     base_url = ""
     docs = "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/dall-e"
-    models = ("gpt-image-2", "gpt-image-1.5", "gpt-image-1-mini")
+    # What Azure's page lists: no webp, and none of what only OpenAI's own newest models take.
+    families = openai_tables.families("png", "jpeg", newer=())
+    models = (
+        "gpt-image-2",
+        "gpt-image-2.5-sunburst",
+        "gpt-image-2.5-flare",
+        "gpt-image-1.5",
+        "gpt-image-1-mini",
+    )
     options: ClassVar[tuple[Option, ...]] = (
         Option(
             "azure_resource_name",
@@ -65,7 +73,10 @@ class AzureOpenAI(entra.InAzure, OpenAIShape):
         ),
         *entra.OPTIONS,
     )
-    unconfirmed = "whether the v1 API needs `api-version` in its query (`v1` sends none)"
+    unconfirmed = (
+        "whether the v1 API needs `api-version` in its query (`v1` sends none), and whether it "
+        "wants tokens for https://ai.azure.com/.default"
+    )
 
     def base(self, credentials: Credentials) -> str:
         """Give the resource's own address."""

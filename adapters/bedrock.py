@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from http import HTTPStatus
 from typing import Any, ClassVar
 
-from adapters import aws, sizes
+from adapters import aws, outcomes, sizes
 from adapters.contract import (
     Adapter,
     Answer,
@@ -36,7 +35,7 @@ from adapters.contract import (
 from adapters.errors import BadParam, ProviderError, failure, no_picture, refusal
 from adapters.params import Param, Table
 from adapters.paths import model_path
-from adapters.reading import at, items_at, text_at
+from adapters.reading import at, items_at, pick, text_at, without_none
 
 _STYLES = (
     "3D_ANIMATED_FAMILY_FILM DESIGN_SKETCH FLAT_VECTOR_ILLUSTRATION GRAPHIC_NOVEL_ILLUSTRATION "
@@ -52,6 +51,7 @@ _RATIOS = ("16:9", "1:1", "21:9", "2:3", "3:2", "4:5", "5:4", "9:16", "9:21")
 _QUALITY = dict.fromkeys(("standard", "low", "medium"), "standard")
 _QUALITY |= dict.fromkeys(("hd", "high", "xhigh", "max"), "premium")
 _TEXT, _CONFIG = "textToImageParams", "imageGenerationConfig"
+_SEEDS = 858_993_460
 _SIDES: dict[str, Any] = {"width": f"{_CONFIG}.width", "height": f"{_CONFIG}.height"}
 
 _AMAZON = (
@@ -68,7 +68,7 @@ _NOVA = Table(
         Param("negativeText", f"{_TEXT}.negativeText", low=1, high=1024),
         # Fewer than 4,194,304 pixels, with room to round both sides to a multiple of 16.
         Param("size", to=sizes.pixels(low=320, high=4096, step=16, most=4_128_768, **_SIDES)),
-        Param("seed", f"{_CONFIG}.seed", kind=int, low=0, high=858_993_459),
+        Param("seed", f"{_CONFIG}.seed", kind=int, low=0, high=_SEEDS - 1),
         Param("style_preset", f"{_TEXT}.style", choices=tuple(_STYLES.split())),
         *_AMAZON,
     ),
@@ -118,9 +118,14 @@ _FAMILIES = (
 )
 _ID = re.compile(r"(?:[a-z][a-z-]{1,9}\.)?((?:amazon|stability)\..+)")
 
-_FILTER_WORDS = ("content filter", "responsible ai")
-_FAULTS = ("inference error", "error")
-_BAD_KEYS = ("InvalidSignatureException", "UnrecognizedClientException", "ExpiredTokenException")
+_FAULTS = ("inference error",)
+# By the header `x-amzn-ErrorType`, where the status says less.
+_KINDS = {
+    **dict.fromkeys(("InvalidSignatureException", "UnrecognizedClientException"), 401),
+    "ExpiredTokenException": 401,
+    "ModelNotReadyException": 503,
+    "ServiceQuotaExceededException": 429,
+}
 
 
 class Bedrock(Adapter):
@@ -148,7 +153,12 @@ class Bedrock(Adapter):
             pattern=r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,511}",
         ),
     )
-    unconfirmed = "the reply of a model that has ended (Nova Canvas, Titan Image)"
+    refuses = re.compile("content filter|responsible ai", re.IGNORECASE)
+    confidence = "medium"
+    unconfirmed = (
+        "the reply of a model that has ended (Nova Canvas, Titan Image); webp from Stability's "
+        "models; sizes and defaults of Titan"
+    )
 
     def base(self, credentials: Credentials) -> str:
         """Give the region's own address."""
@@ -198,33 +208,31 @@ class Bedrock(Adapter):
                 code="model_not_found",
             )
         headers = {"accept": "application/json"}
-        return ProviderRequest(f"/model/{path}/invoke", json=call.fields, headers=headers)
+        return ProviderRequest(f"/model/{path}/invoke", json=_seeded(call), headers=headers)
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures that were not filtered; when none is left, say why."""
         del call
         tree = reply.json()
+        if artifacts := items_at(tree, "artifacts"):
+            return outcomes.answered(map(outcomes.in_json, artifacts), reply)
         if images := tuple(_pictures(tree)):
             return Answer(images)
         said = _objection(tree)
         if said.lower() in _FAULTS:
-            raise ProviderError(f"The provider answered: {said}", provider_status=reply.status)
+            raise failure(reply, message=said, status=502)
         raise refusal(said, provider_status=reply.status) if said else no_picture(reply.status)
 
+    def told(self, reply: ProviderReply) -> str:
+        """Find the sentence, whose key begins with a capital at times."""
+        return text_at(reply.json(), "Message") or super().told(reply)
+
     def error(self, reply: ProviderReply) -> ProviderError:
-        """Read `x-amzn-ErrorType`, and find a refusal by its words."""
-        tree = reply.json()
-        said = text_at(tree, "message") or text_at(tree, "Message")
-        filtered = any(words in said.lower() for words in _FILTER_WORDS)
-        if filtered and reply.status == HTTPStatus.BAD_REQUEST:
-            return refusal(said, provider_status=reply.status)
-        error = failure(reply, message=said)
+        """Go by `x-amzn-ErrorType`, cut out of its name space and its address."""
         kind = reply.headers.get("x-amzn-errortype", "").partition(":")[0].rpartition("#")[2]
-        if kind in _BAD_KEYS:
-            error.code = "invalid_api_key"
-        if kind == "ServiceQuotaExceededException":
-            error.status, error.type, error.code = 429, "rate_limit_error", "rate_limit_exceeded"
-        return error
+        if status := _KINDS.get(kind):
+            return failure(reply, message=self.told(reply), status=status)
+        return super().error(reply)
 
 
 def _family(model: str) -> Table | None:
@@ -238,6 +246,14 @@ def _family(model: str) -> Table | None:
     return next(table for start, table in _FAMILIES if found[1].startswith(start))
 
 
+def _seeded(call: ImageCall) -> Mapping[str, Any]:
+    """Add a seed where Amazon's models would take the same one, and make the same, each time."""
+    if "taskType" not in call.fields:
+        return call.fields
+    config = {"seed": call.chance % _SEEDS, **(pick(call.fields, _CONFIG, kind=dict) or {})}
+    return {**call.fields, _CONFIG: config}
+
+
 def _bears_a_key(credentials: Credentials) -> bool:
     """Tell whether the API key itself is the credential; an access key comes before it."""
     way = credentials["aws_auth_type"]
@@ -248,25 +264,16 @@ def _pictures(tree: Any) -> Iterator[Image]:
     """Give the pictures that nothing is said against."""
     for which, b64 in enumerate(items_at(tree, "images")):
         if b64 and isinstance(b64, str) and at(tree, "finish_reasons", which) is None:
-            yield Image(b64=b64, extra=_seed(at(tree, "seeds", which)))
-    for artifact in items_at(tree, "artifacts"):
-        b64, finish = text_at(artifact, "base64"), text_at(artifact, "finishReason")
-        if b64 and finish in ("", "SUCCESS"):
-            yield Image(b64=b64, extra=_seed(at(artifact, "seed")))
-
-
-def _seed(seed: Any) -> Mapping[str, Any]:
-    return {"seed": seed} if isinstance(seed, int) else {}
+            seed = pick(tree, "seeds", which, kind=int)
+            yield Image(b64=b64, extra=without_none(seed=seed))
 
 
 def _objection(tree: Any) -> str:
     """Find the words in which a 200 says no; "" when there are none."""
     status = text_at(tree, "status")
-    finishes = [text_at(one, "finishReason") for one in items_at(tree, "artifacts")]
     said = [
         text_at(tree, "error"),
         *items_at(tree, "finish_reasons"),
-        *(finish for finish in finishes if finish != "SUCCESS"),
         *items_at(tree, "details", "Moderation Reasons"),
         status if "moderated" in status.lower() else "",
     ]

@@ -16,7 +16,6 @@ from typing import Any
 
 from adapters import errors, sizes
 from adapters.contract import (
-    Adapter,
     Answer,
     Credentials,
     Flow,
@@ -28,8 +27,8 @@ from adapters.contract import (
 )
 from adapters.params import Param, Table
 from adapters.paths import model_path
-from adapters.polling import poll
-from adapters.reading import pick, text_at
+from adapters.polling import Jobs, poll
+from adapters.reading import pick, text_at, without_none
 
 _LOST = "Task not found"
 _PATIENCE = 5
@@ -37,11 +36,7 @@ _PATIENCE = 5
 
 _RATIOS = ("21:9", "16:9", "3:2", "4:3", "5:4", "1:1", "4:5", "3:4", "2:3", "9:16")
 _ASPECT = Param("aspect_ratio", pattern=r"[0-9]{1,4}:[0-9]{1,4}")
-_COMMON = (
-    Param("prompt"),
-    Param("output_format", choices=("jpeg", "png", "webp")),
-    Param("seed", kind=int),
-)
+_COMMON = (Param("prompt"), Param("seed", kind=int))
 _UPSAMPLING = Param("prompt_upsampling", kind=bool)
 _STEPS = Param("steps", kind=int, low=1, high=50)
 
@@ -64,15 +59,19 @@ def _pictures(count: int) -> tuple[Param, ...]:
     return (Param("input_image"), *further)
 
 
-_FLUX_1 = (*_COMMON, *_safety(6), _UPSAMPLING)
+_FLUX_1 = (
+    *(*_COMMON, *_safety(6), _UPSAMPLING),
+    Param("output_format", choices=("jpeg", "png")),
+)
 _PRO = (
     *_FLUX_1,
-    Param("size", to=sizes.pixels(low=256, high=1440, step=32)),
+    # Theirs is 1024x768, and 16:9 for ultra.
+    Param("size", to=sizes.pixels(low=256, high=1440, step=32), default="1024x1024"),
     Param("image_prompt"),
 )
 _ULTRA = (
     *_FLUX_1,
-    Param("size", to=sizes.reduced_ratio()),
+    Param("size", to=sizes.reduced_ratio(), default="1024x1024", unless=("aspect_ratio",)),
     _ASPECT,
     Param("raw", kind=bool),
     Param("image_prompt"),
@@ -80,8 +79,8 @@ _ULTRA = (
 )
 _KONTEXT = (*_FLUX_1, Param("size", to=sizes.ratio(_RATIOS)), _ASPECT, *_pictures(4))
 _FLUX_2 = (
-    *_COMMON,
-    *_safety(5),
+    *(*_COMMON, *_safety(5)),
+    Param("output_format", choices=("jpeg", "png", "webp")),
     Param("size", to=sizes.pixels(low=64, high=99_999, step=16, most=2048 * 2048)),
 )
 _FAMILIES = (
@@ -95,7 +94,7 @@ _FAMILIES = (
 )
 
 
-class BlackForestLabs(Adapter):
+class BlackForestLabs(Jobs):
     """The BFL API. Webhook fields of a client are in no table: they never leave the gateway."""
 
     id = "black-forest-labs"
@@ -119,7 +118,12 @@ class BlackForestLabs(Adapter):
     )
     domains = ("bfl.ai",)
     url_lifetime = 600
-    unconfirmed = "the form of a 4xx other than 422; Retry-After on a 429; all delivery hosts"
+    under_way = frozenset({"Pending"})
+    interval = 0.5
+    unconfirmed = (
+        "the form of a 4xx other than 422; Retry-After on a 429; all delivery hosts; webp from "
+        "FLUX.1"
+    )
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Put the key into `x-key`, its only place."""
@@ -130,49 +134,46 @@ class BlackForestLabs(Adapter):
         """Submit the job."""
         return ProviderRequest("/" + model_path(call.model, example="flux-2-pro"), json=call.fields)
 
-    def flow(self, call: ImageCall) -> Flow:
-        """Submit, then ask at the URL that the reply names: only that region knows the task."""
-        reply = self.checked((yield self.request(call)))
-        place = text_at(reply.json(), "polling_url")
-        if not place:
+    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
+        """Ask at the URL that the reply names: only that region knows the task."""
+        del call
+        if not (place := text_at(reply.json(), "polling_url")):
             raise errors.no_picture(reply.status)
+        return ProviderRequest(url=place, method="GET")
+
+    def flow(self, call: ImageCall) -> Flow:
+        """Submit, and wait, with some patience for a task that is not known yet."""
+        reply = self.checked((yield self.request(call)))
+        question = self.question(call, reply)
         for _ in range(_PATIENCE):
-            reply = yield from poll(self, ProviderRequest(url=place, method="GET"), _is_settled)
-            if _state(reply) != _LOST:
+            reply = yield from poll(self, question, self.is_settled, interval=self.interval)
+            if self.state(reply) != _LOST:
                 break
         return self.answer(call, reply)
 
+    def is_settled(self, reply: ProviderReply) -> bool:
+        """Tell whether a task has ended, or is not known, with whatever status that is said."""
+        return self.state(reply) == _LOST or super().is_settled(reply)
+
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read a settled task."""
-        tree, state = reply.json(), _state(reply)
+        """Read a settled task; a prompt is called revised only if it was."""
+        tree, state = reply.json(), self.state(reply)
         if state.endswith("Moderated"):
             raise errors.refusal(_reason(tree, state), provider_status=reply.status)
         if state != "Ready":
-            raise errors.ProviderError(
-                f"The provider answered: {_reason(tree, state)}", provider_status=reply.status
-            )
+            raise errors.failure(reply, message=_reason(tree, state), status=502)
         if not (sample := text_at(tree, "result", "sample")):
             raise errors.no_picture(reply.status)
-        extra: dict[str, Any] = {}
-        if (seed := pick(tree, "result", "seed", kind=int)) is not None:
-            extra["seed"] = seed
         told = text_at(tree, "result", "prompt")
-        if told and told != call.fields.get("prompt"):
-            extra["revised_prompt"] = told
+        revised = told if told != call.fields.get("prompt") else ""
+        extra = without_none(
+            seed=pick(tree, "result", "seed", kind=int), revised_prompt=revised or None
+        )
         return Answer((Image.at(sample, **extra),))
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def told(self, reply: ProviderReply) -> str:
         """Prefer `message`, which can stand beside a bare code in `error`."""
-        return errors.failure(reply, message=text_at(reply.json(), "message"))
-
-
-def _state(reply: ProviderReply) -> str:
-    """Give a task's state: Pending, Ready, Error, or words with spaces."""
-    return text_at(reply.json(), "status")
-
-
-def _is_settled(reply: ProviderReply) -> bool:
-    return _state(reply) == _LOST or (reply.ok and _state(reply) != "Pending")
+        return text_at(reply.json(), "message") or super().told(reply)
 
 
 def _reason(tree: Any, state: str) -> str:

@@ -24,6 +24,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes
+from uuid import UUID
 
 import orjson
 
@@ -85,9 +86,8 @@ class ImageCall:
     `params` is the client's body with the target's default, override and drop applied;
     `fields` is what the adapter's table made of it (for a provider that speaks OpenAI's shape:
     the params themselves). `body` holds the client's own bytes while they still say exactly
-    `fields`, else None. `n` is how many pictures this conversation shall make. `id` is a UUID
-    (version 4) that the gateway draws for this conversation and for no other, for providers that
-    want one; "" where nobody drew one.
+    `fields`, else None. `n` is how many pictures this conversation shall make. `chance` is a random
+    number of the gateway's, 1 to 2**128 - 1, another one for every call; 0 where nobody drew one.
     """
 
     params: Mapping[str, Any]
@@ -95,7 +95,12 @@ class ImageCall:
     credentials: Credentials = field(default_factory=Credentials)
     body: bytes | None = None
     n: int = 1
-    id: str = ""
+    chance: int = 0
+
+    @property
+    def id(self) -> str:
+        """A UUID (version 4) for this call and no other, made of `chance`."""
+        return str(UUID(int=self.chance, version=4))
 
     @property
     def model(self) -> str:

@@ -19,12 +19,11 @@ A filtered picture is an HTTP 200 that says so in a header, in an entry or in th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from adapters import sizes
+from adapters import outcomes, sizes
 from adapters.contract import (
     Adapter,
     Answer,
@@ -34,11 +33,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.errors import ProviderError, failure, no_picture, refusal, told
+from adapters.errors import ProviderError, failure
 from adapters.params import Param, Table
 from adapters.paths import model_path
 from adapters.polling import poll
-from adapters.reading import items_at, pick, text_at
+from adapters.reading import items_at, text_at
 
 _RATIOS = ("1:1", "21:9", "16:9", "3:2", "5:4", "4:5", "2:3", "9:16", "9:21", "4:3", "3:4")
 _SAFETY_CHECK = Param("safety_check", kind=bool)
@@ -90,10 +89,10 @@ _FAMILIES = (
     ("", _SDXL, "/image_generation/{}"),
 )
 
-# How a picture or a job can end. The names of moderation are those of the maker of FLUX.
-_GOOD = frozenset({"", "SUCCESS", "Ready"})
-_FILTERED = frozenset({"CONTENT_FILTERED", "Request Moderated", "Content Moderated"})
-_FAILED = frozenset({"ERROR", "Error", "Failed", "Task not found"})
+# How a job can end. The names of moderation are those of the maker of FLUX.
+_ENDS = frozenset({"Ready", "Error", "Failed", "Task not found"}) | frozenset(
+    {"Request Moderated", "Content Moderated"}
+)
 
 
 class Fireworks(Adapter):
@@ -110,7 +109,12 @@ class Fireworks(Adapter):
         "flux-kontext-max",
         "stable-diffusion-xl-1024-v1-0",
         "playground-v2-5-1024px-aesthetic",
+        "playground-v2-1024px-aesthetic",
+        "japanese-stable-diffusion-xl",
+        "SSD-1B",
     )
+    confidence = "medium"
+    experimental = True
     unconfirmed = (
         "whether the image models are still offered (late in 2026 one project got a 404 for "
         "flux-1-schnell-fp8); the names of moderation in Kontext's `status`"
@@ -141,24 +145,15 @@ class Fireworks(Adapter):
         """Read the pictures that were not filtered, whichever way they came."""
         del call
         in_bytes = reply.media_type.startswith("image/")
-        made = [_in_bytes(reply)] if in_bytes else list(_in_json(reply.json()))
-        good = (image for outcome, image in made if outcome in _GOOD)
-        if images := tuple(image for image in good if image.data or image.b64 or image.url):
-            return Answer(images)
-        outcomes = {outcome for outcome, _ in made}
-        if outcomes & _FILTERED:
-            raise refusal("the picture was filtered", provider_status=reply.status)
-        if failed := outcomes & _FAILED:
-            said = ", ".join(sorted(failed))
-            raise ProviderError(f"The provider answered: {said}", provider_status=reply.status)
-        raise no_picture(reply.status)
+        ended = [outcomes.in_bytes(reply)] if in_bytes else _in_json(reply.json())
+        return outcomes.answered(ended, reply)
 
     def error(self, reply: ProviderReply) -> ProviderError:
         """Say of a 404 what it means here: that the model is not, or no longer, offered."""
         if reply.status == HTTPStatus.NOT_FOUND:
-            said = told(reply) or "no reason given"
+            said = self.told(reply) or "no reason given"
             return failure(reply, message=f"this model is not available ({said})")
-        return failure(reply)
+        return super().error(reply)
 
 
 def _family(model: str) -> tuple[Table, str]:
@@ -174,26 +169,16 @@ def _full_name(model: str) -> str:
 
 
 def _is_settled(reply: ProviderReply) -> bool:
-    return text_at(reply.json(), "status") in {"Ready"} | _FILTERED | _FAILED
+    return text_at(reply.json(), "status") in _ENDS
 
 
-def _in_bytes(reply: ProviderReply) -> tuple[str, Image]:
-    """Read a picture that came as bytes, and its outcome, which stands in the headers."""
-    seed = reply.headers.get("seed", "")
-    extra = {"seed": int(seed)} if re.fullmatch(r"[0-9]{1,10}", seed) else {}
-    picture = Image(data=reply.body, media_type=reply.media_type, extra=extra)
-    return reply.headers.get("finish-reason", ""), picture
-
-
-def _in_json(tree: Any) -> Iterator[tuple[str, Image]]:
+def _in_json(tree: Any) -> Iterator[outcomes.Ended]:
     """Read pictures and their outcomes: an array, an object with a list, or a job's sample."""
     for entry in tree if isinstance(tree, list) else [tree]:
-        seed = pick(entry, "seed", kind=int)
-        extra = {} if seed is None else {"seed": seed}
         for b64 in (text_at(entry, "base64"), *items_at(entry, "base64")):
             # With or without `data:…;base64,` before it.
             content = b64.rpartition(",")[2] if isinstance(b64, str) else ""
-            yield text_at(entry, "finishReason"), Image(b64=content, extra=extra)
+            yield outcomes.in_json(entry, content)
     if status := text_at(tree, "status"):
         yield status, Image.at(text_at(tree, "result", "sample"))
 

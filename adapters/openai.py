@@ -2,6 +2,11 @@
 
     POST {base}/images/generations      JSON, or events with `stream`
 
+A custom host makes it any server of that shape. Those of one's own (LocalAI, vLLM-Omni, SGLang,
+stable-diffusion.cpp, Xinference) differ in what an answer of theirs is good for elsewhere: a URL
+can be relative, a file's path or on a private host. `openai_response_format: b64_json` is for them.
+(With LocalAI, what follows a `|` in a prompt is what shall not be seen.)
+
 >>> from adapters.contract import ImageCall
 >>> body = {"model": "gpt-image-2", "prompt": "a cube", "response_format": "b64_json"}
 >>> ADAPTER.request(ImageCall(body, body)).content
@@ -11,13 +16,33 @@ b'{"model":"gpt-image-2","prompt":"a cube"}'
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
-from adapters.contract import Credentials, ImageCall, Option, Outgoing
+from adapters import openai_tables
+from adapters.contract import (
+    Answer,
+    Credentials,
+    Image,
+    ImageCall,
+    Option,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.errors import BadParam
 from adapters.openai_shape import OpenAIShape
+from adapters.reading import text_at, without_none
 
 BASE64_ONLY = ("gpt-image-", "chatgpt-image-")
 """Families that always answer in base64 and refuse `response_format`."""
+
+_FORMAT = "openai_response_format"
+_UNSAFE = frozenset({"file", "files", "ref_images"})
+"""What LocalAI fetches from the URLs in it, wherever they lead."""
+_NOT_THERE = frozenset({"stream", "partial_images"})
+_COMMANDS = "<sd_cpp_extra_args>"
+"""How stable-diffusion.cpp is told of everything else, in the prompt."""
 
 
 class OpenAI(OpenAIShape):
@@ -27,6 +52,7 @@ class OpenAI(OpenAIShape):
     name = "OpenAI"
     base_url = "https://api.openai.com/v1"
     docs = "https://platform.openai.com/docs/api-reference/images/create"
+    families = openai_tables.families("png", "jpeg", "webp", "gif", "svg")
     models = (
         "gpt-image-2",
         "gpt-image-2.5-sunburst",
@@ -44,13 +70,44 @@ class OpenAI(OpenAIShape):
         Option(
             "openai_beta", "beta features", headers=("openai-beta",), pattern=r"[\w.,=; -]{1,256}"
         ),
+        Option(
+            _FORMAT,
+            "what is asked for at a custom host: b64_json (a server of your own, whose URLs are of "
+            "no use elsewhere), or none (one that refuses the parameter)",
+            pattern="b64_json|none",
+        ),
     )
     unconfirmed = "`n` above 1 together with `stream`; the form of an error inside a stream"
 
     def withheld(self, call: ImageCall) -> frozenset[str]:
         """Withhold `response_format` from the families that refuse it."""
-        refuses = call.model.startswith(BASE64_ONLY)
+        refuses = call.model.startswith(BASE64_ONLY) or call.credentials[_FORMAT] == "none"
         return frozenset({"response_format"}) if refuses else frozenset()
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Send what the client sent; ask a server of one's own for base64, and read its answer."""
+        if not _is_own(call):
+            return super().request(call)
+        if _COMMANDS in str(call.params.get("prompt")):
+            raise BadParam("prompt", f"'prompt' must not hold {_COMMANDS}.")
+        # LocalAI draws 512x512 for `auto`, others refuse it.
+        automatic = {"size"} if call.fields.get("size") == "auto" else frozenset()
+        kept = call.fields.keys() - (_UNSAFE | _NOT_THERE | automatic)
+        fields = {name: value for name, value in call.fields.items() if name in kept}
+        return ProviderRequest(self.path(call), json={**fields, "response_format": "b64_json"})
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Keep an answer as it came; of a server of one's own only what is the client's."""
+        answer = super().answer(call, reply)
+        if not _is_own(call):
+            return answer
+        images = tuple(_without_paths(image, call) for image in answer.images)
+        counted = answer.usage if answer.usage and any(answer.usage.values()) else None
+        return Answer(images, usage=counted)
+
+    def told(self, reply: ProviderReply) -> str:
+        """Prefer `message`, which can stand beside a bare code in `error`."""
+        return text_at(reply.json(), "message") or super().told(reply)
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Add the bearer key, and organisation, project and beta where they are set."""
@@ -61,6 +118,18 @@ class OpenAI(OpenAIShape):
         }
         chosen = {header: credentials[name] for header, name in names.items() if credentials[name]}
         return {**super().sign(outgoing, credentials), **chosen}
+
+
+def _is_own(call: ImageCall) -> bool:
+    return call.credentials[_FORMAT] == "b64_json"
+
+
+def _without_paths(image: Image, call: ImageCall) -> Image:
+    """Leave out paths of the server's, and a prompt that was not revised at all."""
+    told: dict[str, Any] = {name: image.extra.get(name) for name in ("revised_prompt", "seed")}
+    if told["revised_prompt"] == call.params.get("prompt"):
+        del told["revised_prompt"]
+    return replace(image, extra=without_none(**told))
 
 
 ADAPTER = OpenAI()

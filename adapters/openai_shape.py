@@ -19,6 +19,8 @@ MODERATION_CODES = frozenset(
     {"moderation_blocked", "content_policy_violation", "contentfilter", "content_filter"}
 )
 _READ_HERE = frozenset({"b64_json", "image_base64", "url"})
+_OPENED = ("https://", "http://", "data:")
+"""How a URL begins that is good for anybody: a relative one or a file's path is not."""
 
 
 class OpenAIShape(Adapter):
@@ -68,7 +70,8 @@ class OpenAIShape(Adapter):
         if code.lower() in MODERATION_CODES:
             error: ProviderError = refusal(text_at(told, "message"), provider_status=reply.status)
         else:
-            error = failure(reply, code=code or None, param=text_at(told, "param") or None)
+            param = text_at(told, "param") or None
+            error = failure(reply, message=self.told(reply), code=code or None, param=param)
         if not reply.ok and text_at(told, "message") and text_at(told, "type"):
             error.status = reply.status
             error.body = reply.body
@@ -83,7 +86,7 @@ def pictures(tree: Any, *path: str | int, kept: Collection[str] | None = None) -
     for entry in items_at(tree, *(path or ("data",))):
         b64 = text_at(entry, "b64_json") or text_at(entry, "image_base64")
         place = text_at(entry, "url")
-        if b64 or place:
+        if b64 or place.startswith(_OPENED):
             others = ((k, v) for k, v in entry.items() if k not in _READ_HERE and v is not None)
             extra = {k: v for k, v in others if kept is None or k in kept}
             yield _image(b64, place, extra)

@@ -58,6 +58,19 @@ def poll(
     )
 
 
+def fetched(
+    adapter: Adapter, paths: Iterable[str], **extra: Any
+) -> Generator[ProviderRequest, ProviderReply, list[Image]]:
+    """Fetch the pictures that a settled job left at these paths of the base URL, as bytes."""
+    images = []
+    for path in paths:
+        reply = adapter.checked((yield ProviderRequest(path, method="GET")))
+        if not (reply.body and reply.media_type.startswith("image/")):
+            raise no_picture(reply.status)
+        images.append(Image(data=reply.body, media_type=reply.media_type, extra=extra))
+    return images
+
+
 class Jobs(Adapter):
     """A provider that takes a job and is asked about it until it is settled."""
 
@@ -80,12 +93,16 @@ class Jobs(Adapter):
 
     def flow(self, call: ImageCall) -> Flow:
         """Submit, ask until it is settled, read."""
+        return self.answer(call, (yield from self.settled(call)))
+
+    def settled(self, call: ImageCall) -> Generator[ProviderRequest, ProviderReply, ProviderReply]:
+        """Submit, ask until it is settled, and give the reply that says so."""
         reply = self.checked((yield self.request(call)))
         if question := self.question(call, reply):
             reply = yield from poll(
                 self, question, self.is_settled, interval=self.interval, limit=self.limit
             )
-        return self.answer(call, reply)
+        return reply
 
     def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Give what to ask again and again after a submission; None when it is settled already."""

@@ -22,9 +22,7 @@ from typing import Any
 
 from adapters import errors, sizes
 from adapters.contract import (
-    Adapter,
     Answer,
-    Flow,
     Image,
     ImageCall,
     ProviderReply,
@@ -32,13 +30,11 @@ from adapters.contract import (
 )
 from adapters.params import Nearest, Param, Table
 from adapters.paths import model_path
-from adapters.polling import poll
+from adapters.polling import Jobs
 from adapters.reading import at, places, text_at
 
 _EXAMPLE = "black-forest-labs/flux-schnell"
 _VERSION = re.compile(r"[0-9a-f]{64}|[^/:]+/[^/:]+:[^/:]+")
-_UNSAFE = re.compile(r"nsfw|sensitive|flagged|safety|E005", re.IGNORECASE)
-_UNDER_WAY = ("starting", "processing")
 _FAILED = ("failed", "canceled", "aborted")
 
 _RATIOS = ("1:1", "16:9", "9:16", "3:2", "2:3", "4:3", "3:4")
@@ -91,9 +87,10 @@ _FORMAT = (
 
 
 def _table(size: sizes.Converter, *rows: Param) -> Table:
-    return Table((*_ANY, Param("size", to=size), *rows))
+    return Table((*_ANY, Param("size", to=size), _RATIO, *rows))
 
 
+_RATIO = Param("aspect_ratio", pattern=r"\d{1,3}:\d{1,3}|custom|match_input_image")
 _ANY = (Param("prompt"), Param("seed", kind=int), Param("input", kind=dict))
 _FLUX_1 = _table(
     sizes.ratio(_FLUX_RATIOS),
@@ -116,7 +113,9 @@ _ULTRA = _table(
     Param("output_format", to={"png": "png", "jpeg": "jpg"}),
     Param("raw", kind=bool),
 )
-_FLUX_2 = _table(_custom(2048), *_FORMAT, *_safety(5), Param("input_images", kind=list))
+_FLUX_2 = _table(
+    _custom(2048), *_FORMAT, *_safety(5), Param("input_images", kind=list), Param("resolution")
+)
 _FAMILIES = (
     (("black-forest-labs/flux-schnell", "black-forest-labs/flux-dev"), _FLUX_1),
     ("black-forest-labs/flux-1.1-pro-ultra", _ULTRA),
@@ -128,18 +127,28 @@ _FAMILIES = (
             sizes.Converter("pixels from 2K up, a ratio at 2K below", _seedream),
             *_UNCHECKED,
             Param("image_input", kind=list),
+            Param("sequential_image_generation", about="auto: as many as the prompt asks for"),
+            Param("max_images", kind=int, low=1, high=15),
         ),
     ),
-    ("recraft-ai/recraft-v3", _table(sizes.listed(_RECRAFT_SIZES.split()))),
+    (
+        "recraft-ai/recraft-v3",
+        _table(sizes.listed(_RECRAFT_SIZES.split()), Param("recraft_style", "style")),
+    ),
     ("stability-ai/stable-diffusion-3.5-", _table(sizes.ratio(_SD_RATIOS))),
     ("luma/photon", _table(sizes.ratio(_LUMA_RATIOS))),
-    # Its sizes are words of its own, which only `input` can carry.
-    ("ideogram-ai/ideogram-v4-", Table(_ANY)),
+    # Its sizes are words of its own.
+    (
+        "ideogram-ai/ideogram-v4-",
+        Table(
+            (*_ANY, Param("resolution"), Param("enable_copyright_detection", kind=bool)),
+        ),
+    ),
     ("", _table(sizes.ratio(_RATIOS))),
 )
 
 
-class Replicate(Adapter):
+class Replicate(Jobs):
     """Replicate's predictions. Webhooks of a client are in no table: none is ever registered."""
 
     id = "replicate"
@@ -164,6 +173,9 @@ class Replicate(Adapter):
     )
     domains = ("replicate.com",)
     url_lifetime = 3600
+    under_way = frozenset({"starting", "processing"})
+    interval = 0.5
+    refuses = re.compile(r"nsfw|sensitive|flagged|safety|E005", re.IGNORECASE)
     unconfirmed = (
         "ratios of models without a table; safety_tolerance of flux-2-*; invalid_fields in a 422; "
         "data: URLs as output; Retry-After on every 429"
@@ -187,37 +199,31 @@ class Replicate(Adapter):
             )
         return ProviderRequest(f"{path}/predictions", headers={"prefer": "wait"}, json=body)
 
-    def flow(self, call: ImageCall) -> Flow:
-        """Ask, and ask again where a prediction outlasts the wait."""
-        reply = self.checked((yield self.request(call)))
+    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+        """Ask again where a prediction outlasts the wait."""
+        del call
         place = text_at(reply.json(), "urls", "get")
-        if place and not _is_settled(reply):
-            reply = yield from poll(self, ProviderRequest(url=place, method="GET"), _is_settled)
-        return self.answer(call, reply)
+        waits = place and not self.is_settled(reply)
+        return ProviderRequest(url=place, method="GET") if waits else None
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read a prediction that is settled."""
         del call
-        tree = reply.json()
-        if (status := text_at(tree, "status")) in _FAILED:
-            told = text_at(tree, "error") or status
-            if _UNSAFE.search(told):
-                raise errors.refusal(told, provider_status=reply.status)
-            raise errors.ProviderError(
-                f"The prediction {status}: {told}", provider_status=reply.status
-            )
-        if found := places(at(tree, "output")):
+        if self.state(reply) in _FAILED:
+            raise self.error(reply)
+        if found := places(at(reply.json(), "output")):
             return Answer(tuple(map(Image.at, found)))
         raise errors.no_picture(reply.status)
 
     def error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Name the input field that a 422 complains of."""
+        """Tell a prediction that failed, maybe for what it showed, from one that was not taken.
+
+        A request that was not taken may have an input field named in words of safety.
+        """
+        if reply.ok:
+            return super().error(reply)
         field = text_at(reply.json(), "invalid_fields", 0, "field")
         return errors.failure(reply, param=field.removeprefix("input.") or None)
-
-
-def _is_settled(reply: ProviderReply) -> bool:
-    return reply.ok and text_at(reply.json(), "status") not in _UNDER_WAY
 
 
 ADAPTER = Replicate()

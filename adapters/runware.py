@@ -14,13 +14,9 @@ Of the pictures of one task some can fail: then `errors` stands beside `data`.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
-from uuid import UUID
-
-import orjson
 
 from adapters import errors, sizes
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
@@ -93,7 +89,7 @@ class Runware(Adapter):
     def request(self, call: ImageCall) -> ProviderRequest:
         """Give a list with the one task in it."""
         named = {"model": named_model(call.model, example=self.models[0])}
-        return ProviderRequest(json=[{**call.fields, **named, "taskUUID": _identity(call)}])
+        return ProviderRequest(json=[{**call.fields, **named, "taskUUID": call.id}])
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures that nothing is said against, and what they cost together."""
@@ -120,14 +116,6 @@ class Runware(Adapter):
         if found.status == _BAD_REQUEST:
             found.param = named or None
         return found
-
-
-def _identity(call: ImageCall) -> str:
-    """Give the task's own UUID; of what is asked, where the gateway drew none."""
-    if call.id:
-        return call.id
-    content = orjson.dumps([call.model, call.fields], option=orjson.OPT_SORT_KEYS)
-    return str(UUID(bytes=hashlib.sha256(content).digest()[:16], version=4))
 
 
 def _picture(told: Any) -> Image | None:

@@ -12,8 +12,23 @@ b'{"model":"sandbox-1","prompt":"a cube","latency_ms":250}'
 
 from __future__ import annotations
 
+from adapters import sizes
 from adapters.contract import IN_PROCESS
 from adapters.openai_shape import OpenAIShape
+from adapters.params import CONTRACT, Param, Table
+
+_LESS = (
+    Param("size", to=sizes.pixels(low=16, high=3840, most=8_294_400, joined="size")),
+    Param("output_format", choices=("png", "jpeg", "webp")),
+)
+_SCRIPT = (
+    Param("latency_ms", kind=int, low=0, high=600_000, about="the answer begins so much later"),
+    Param("status", kind=int, low=400, high=599, about="an error with this status"),
+    Param("refuse", kind=bool, about="the safety system's no"),
+    Param("cut_after", kind=int, low=0, about="bytes, and then the connection is cut"),
+)
+_OPENAIS = {row.name: row for row in (*CONTRACT.values(), *_LESS)}
+_IGNORED = ("model", "complexity", "safety_identifier")
 
 
 class Sandbox(OpenAIShape):
@@ -23,6 +38,9 @@ class Sandbox(OpenAIShape):
     name = "Sandbox"
     base_url = IN_PROCESS
     docs = "https://platform.openai.com/docs/api-reference/images/create"
+    families = (
+        ("", Table((*(row for name, row in _OPENAIS.items() if name not in _IGNORED), *_SCRIPT))),
+    )
     models = ("sandbox-1",)
     keyless = True
 

@@ -12,16 +12,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from adapters import errors, sizes
+from adapters import errors, outcomes, sizes
 from adapters.contract import (
     Adapter,
     Answer,
     Credentials,
-    Image,
     ImageCall,
     Option,
     Outgoing,
@@ -30,7 +28,7 @@ from adapters.contract import (
 )
 from adapters.params import Param, Table
 from adapters.paths import model_path
-from adapters.reading import items_at, pick, text_at
+from adapters.reading import items_at
 
 _RATIOS = ("16:9", "1:1", "21:9", "2:3", "3:2", "4:5", "5:4", "9:16", "9:21")
 _STYLES = (
@@ -76,6 +74,7 @@ _V1 = Table(
 _FAMILIES = (
     ("stable-diffusion-", _V1),
     ("sd3.5-large-turbo", _TURBO),
+    ("sd3-large-turbo", Table((*_COMMON, _FORMAT))),
     ("sd3.5", _SD35),
     ("sd3", _SD3),
     ("", _IMAGE),
@@ -104,6 +103,7 @@ class StabilityAI(Adapter):
         Option("stability_client_user_id", "your user's id", pattern=r"[!-~][ -~]{0,255}"),
         Option("stability_client_version", "your app's version", pattern=r"[!-~][ -~]{0,255}"),
     )
+    codes: ClassVar[Mapping[str, int]] = {"content_moderation": errors.REFUSED}
     unconfirmed = "sd3.5-flash and sd3-*; cfg_scale on sd3.5; webp on sd3; Retry-After on a 429"
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
@@ -129,23 +129,21 @@ class StabilityAI(Adapter):
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read bytes, or the `artifacts` of v1; what the filter blurred is a refusal."""
         del call
-        made = _in_bytes(reply) if reply.media_type.startswith("image/") else _in_json(reply)
-        pictures = (image for outcome, image in made if outcome in ("", "SUCCESS"))
-        if images := tuple(image for image in pictures if image.data or image.b64):
-            return Answer(images)
-        if any(outcome == "CONTENT_FILTERED" for outcome, _ in made):
-            raise errors.refusal("the picture was held back by the content filter")
-        raise errors.no_picture(reply.status)
+        if reply.media_type.startswith("image/"):
+            return outcomes.answered([outcomes.in_bytes(reply)], reply)
+        return outcomes.answered(map(outcomes.in_json, items_at(reply.json(), "artifacts")), reply)
+
+    def told(self, reply: ProviderReply) -> str:
+        """Join all that is complained of."""
+        said = "; ".join(it for it in items_at(reply.json(), "errors") if isinstance(it, str))
+        return said or super().told(reply)
 
     def error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Know a refused prompt by its name, and the field that a complaint begins with."""
-        tree = reply.json()
-        said = "; ".join(it for it in items_at(tree, "errors") if isinstance(it, str))
-        if text_at(tree, "name") == "content_moderation":
-            return errors.refusal(said or errors.told(reply), provider_status=reply.status)
-        field, colon, _ = said.partition(": ")
-        named = field if colon and " " not in field else None
-        return errors.failure(reply, message=said, param=named)
+        """Name the field that a complaint begins with."""
+        error = super().error(reply)
+        field, colon, _ = self.told(reply).partition(": ")
+        error.param = error.param or (field if colon and " " not in field else None)
+        return error
 
 
 def _weighted(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,27 +153,6 @@ def _weighted(fields: Mapping[str, Any]) -> dict[str, Any]:
         prompts = made.get("text_prompts", [])
         made["text_prompts"] = [*prompts, {"text": negative, "weight": -1}]
     return made
-
-
-def _in_bytes(reply: ProviderReply) -> list[tuple[str, Image]]:
-    """Read a picture and its outcome, which is in a header."""
-    seed = reply.headers.get("seed", "")
-    extra = {"seed": int(seed)} if re.fullmatch(r"[0-9]{1,10}", seed) else {}
-    picture = Image(data=reply.body, media_type=reply.media_type, extra=extra)
-    return [(reply.headers.get("finish-reason", ""), picture)]
-
-
-def _in_json(reply: ProviderReply) -> list[tuple[str, Image]]:
-    """Read the pictures of a v1 engine, each with its outcome."""
-    return [
-        (text_at(it, "finishReason"), Image(b64=text_at(it, "base64"), extra=_seed(it)))
-        for it in items_at(reply.json(), "artifacts")
-    ]
-
-
-def _seed(artifact: Any) -> dict[str, int]:
-    seed = pick(artifact, "seed", kind=int)
-    return {} if seed is None else {"seed": seed}
 
 
 ADAPTER = StabilityAI()

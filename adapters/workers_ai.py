@@ -31,30 +31,20 @@ from adapters.contract import (
 )
 from adapters.params import Param, Table
 from adapters.paths import model_path
-from adapters.reading import at, items_at, pick, text_at
+from adapters.reading import at, items_at, text_at
 
 _UNSAFE = re.compile(r"nsfw|content policy", re.IGNORECASE)
-_UNSAFE_CODE = 3030
-_BAD_GATEWAY = 502
-# What a code means, as the status that says it best, whatever the status on the wire.
-# https://developers.cloudflare.com/workers-ai/platform/errors/
-_STATUS = {
-    3003: 400,
-    3006: 413,
-    3007: 408,
-    3008: 408,
-    3023: 403,
-    3036: 402,
-    3040: 429,
-    3041: 403,
-    3042: 404,
-    5004: 400,
-    5007: 404,
-    5016: 403,
-    5018: 403,
-    7000: 400,
-    7003: 400,
-    10000: 401,
+# https://developers.cloudflare.com/workers-ai/platform/errors/, and of Cloudflare's API in general
+_CODES = {
+    **dict.fromkeys(("3003", "5004", "7000", "7003"), 400),
+    "10000": 401,
+    "3036": 402,
+    **dict.fromkeys(("3023", "3041", "5016", "5018"), 403),
+    **dict.fromkeys(("3042", "5007"), 404),
+    **dict.fromkeys(("3007", "3008"), 408),
+    "3006": 413,
+    "3040": 429,
+    "3030": errors.REFUSED,
 }
 
 _PROMPT, _NEGATIVE, _SEED = Param("prompt"), Param("negative_prompt"), Param("seed", kind=int)
@@ -118,6 +108,7 @@ class WorkersAI(Adapter):
     options: ClassVar[tuple[Option, ...]] = (
         Option("workers_ai_account_id", "the account's id", pattern=r"[A-Za-z0-9]{1,64}"),
     )
+    codes = _CODES
     unconfirmed = (
         "sizes, seed and guidance of flux-2; code 3030 for a refused prompt; Retry-After on a 429"
     )
@@ -152,18 +143,17 @@ class WorkersAI(Adapter):
             return Answer((Image(b64=b64),))
         raise errors.no_picture(reply.status)
 
+    def told(self, reply: ProviderReply) -> str:
+        """Join all that is complained of."""
+        listed = items_at(reply.json(), "errors")
+        said = "; ".join(filter(None, (text_at(it, "message") for it in listed)))
+        return said or super().told(reply)
+
     def error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Go by Cloudflare's codes, which say more than the status; join all messages."""
-        told = items_at(reply.json(), "errors")
-        message = "; ".join(filter(None, (text_at(it, "message") for it in told)))
-        codes = [code for it in told if (code := pick(it, "code", kind=int))]
-        if _UNSAFE_CODE in codes or _UNSAFE.search(message):
-            return errors.refusal(message, provider_status=reply.status)
-        usual = _BAD_GATEWAY if reply.ok else reply.status
-        status = next((_STATUS[code] for code in codes if code in _STATUS), usual)
-        failure = errors.failure(ProviderReply(status, body=reply.body), message=message)
-        failure.provider_status = reply.status
-        return failure
+        """Know a refused prompt by its words, too, whatever the code beside them."""
+        if _UNSAFE.search(said := self.told(reply)):
+            return errors.refusal(said, provider_status=reply.status)
+        return super().error(reply)
 
 
 ADAPTER = WorkersAI()

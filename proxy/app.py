@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TextIO
@@ -34,17 +35,20 @@ from proxy.middlewares.observing import stamp
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, LocalStuck
 from proxy.settings import Settings
-from proxy.upstream.conversation import Upstream
+from proxy.upstream.conversation import Upstream, drawn
 
 
 def make_app(
     settings: Settings,
     *,
     log_to: TextIO = sys.stdout,
-    sleep: Callable[[float], Awaitable[None]] | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    draw: Callable[[], int] = drawn,
     chooser: Chooser | None = None,
 ) -> web.Application:
-    """Make the gateway. `sleep` is what waits between two polls of a provider.
+    """Make the gateway.
+
+    `sleep` is what waits between two polls of a provider, `draw` makes one call differ from others.
 
     `chooser` holds circuits, sticky choices and chance; this process's own unless given.
     """
@@ -59,8 +63,7 @@ def make_app(
     app[RUNNING] = set()
 
     async def upstream(app: web.Application) -> AsyncIterator[None]:
-        made = Upstream(settings, sleep) if sleep else Upstream(settings)
-        async with made as app[UPSTREAM]:
+        async with Upstream(settings, sleep, draw=draw) as app[UPSTREAM]:
             yield
         app[LOG].flush()
 

@@ -14,12 +14,14 @@ from adapters.contract import IN_PROCESS
 from tests.adapters.transcripts import Exchange, Seen, Transcript
 
 _PLACE = "/_host/"
+_PLAIN = "http:"
 _OUT_OF_SCRIPT = 599
 
 
 class ScriptedProvider:
     """Every host of a transcript at once: `https://a.test/b` is `{root}/_host/a.test/b` here.
 
+    A server of one's own, `http://127.0.0.1:80/b`, is `{root}/_host/http:127.0.0.1:80/b`.
     It replies to requests in the order written down, hands out the pictures, and remembers what
     it was asked in `asked`, and who came for pictures in `fetched`.
     """
@@ -47,12 +49,14 @@ class ScriptedProvider:
 
     def here(self, text: str) -> str:
         """Write a text with every URL in it leading here."""
+        text = re.sub(r"http://(?=127\.0\.0\.1:)", self.root + _PLAIN, text)
         text = re.sub(r"https://(?=[\w.-])", self.root, text)
         return text.replace(IN_PROCESS, self.root + IN_PROCESS)
 
     def away(self, text: str) -> str:
         """Write a text with every URL that leads here as it was."""
-        return text.replace(self.root + IN_PROCESS, IN_PROCESS).replace(self.root, "https://")
+        text = text.replace(self.root + IN_PROCESS, IN_PROCESS)
+        return text.replace(self.root + _PLAIN, "http://").replace(self.root, "https://")
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         """Hand out a picture, or follow the script."""
@@ -111,7 +115,7 @@ def _likeness(exchange: Exchange, seen: Seen) -> float:
     """Tell how much of a request's body and headers is as in an exchange, 0 to 1."""
     request = exchange.request
     headers = sum(seen.headers.get(name.lower()) == it for name, it in request.headers.items())
-    return headers + _shared(_keys(request.body), _keys(seen.body))
+    return headers + _shared(_keys((request.json, request.form, request.text)), _keys(seen.body))
 
 
 def _keys(body: tuple[Any, ...]) -> set[str]:

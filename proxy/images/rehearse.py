@@ -16,6 +16,7 @@ from adapters.contract import ImageCall
 from proxy.keys import ATTEMPT, SETTINGS
 from proxy.plan import Attempt, Target
 from proxy.prices import Prices, loaded, price_of
+from proxy.upstream.conversation import drawn
 from proxy.upstream.sending import shown
 
 
@@ -43,7 +44,7 @@ async def shown_attempt(attempt: Attempt, prices: Prices) -> dict[str, Any]:
 
 
 async def _shown(target: Target, call: ImageCall) -> dict[str, Any]:
-    call = replace(call, credentials=target.credentials)
+    call = replace(call, credentials=target.credentials, chance=drawn())
     return await shown(target, next(target.adapter.flow(call)))
 
 

@@ -33,6 +33,11 @@ SMALL = 64 * 1024
 _FIRST_REDIRECT = 300
 
 
+def drawn() -> int:
+    """Draw what tells one call from any other: `ImageCall.chance`."""
+    return random.getrandbits(128) or 1
+
+
 @dataclass(slots=True, repr=False)
 class Outcome:
     """What a conversation came to: an `answer`, `events` that tell of it, or a `response` to relay.
@@ -56,10 +61,12 @@ class Upstream:
         settings: Settings,
         sleep: Sleep = asyncio.sleep,
         chance: Callable[[], float] = random.random,
+        draw: Callable[[], int] = drawn,
     ) -> None:
         self._settings = settings
         self._sleep = sleep
         self._chance = chance
+        self._draw = draw
         self._dialer = Dialer(settings.timeouts)
         self._tokens = Tokens(self._dialer)
         self._studio = Studio()
@@ -95,7 +102,7 @@ class Upstream:
             self._tokens.lent(await self._at_home(target)) as target,  # noqa: PLR1704 - the same
         ):
             asked.reschedule(None)
-            call = replace(call, credentials=target.credentials)
+            call = replace(call, credentials=target.credentials, chance=self._draw())
             buying = Buying(target.retry, tries or Tries(), self._sleep, self._chance)
             async with self._flow(target, call, buying, asked, relayed=relayed) as outcome:
                 # From here on the client's own pace rules.

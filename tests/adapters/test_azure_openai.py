@@ -86,6 +86,16 @@ def test_a_model_that_is_no_deployments_name_is_refused(model: str) -> None:
     assert caught.value.param == "model"
 
 
+# What is told of models
+
+
+@pytest.mark.parametrize("model", ["gpt-image-2", "gpt-image-2.5-flare", "gpt-image-1-mini"])
+def test_azure_writes_no_webp(model: str) -> None:
+    row = ADAPTER.table(model).row("output_format")
+    assert row
+    assert row.choices == ("png", "jpeg")
+
+
 # Bodies
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ def test_the_operators_model_comes_before_the_clients() -> None:
     chosen = with_options(**AWS_KEY, bedrock_model="amazon.nova-canvas-v1:0")
     request = ADAPTER.request(call("gpt-image-2", chosen, quality="high"))
     assert request.path == "/model/amazon.nova-canvas-v1%3A0/invoke"
-    assert request.json["imageGenerationConfig"] == {"quality": "premium"}
+    assert request.json["imageGenerationConfig"]["quality"] == "premium"
 
 
 @pytest.mark.parametrize("chosen", ["amazon.a", f"{ARN}inference-profile/us.amazon.a"])
@@ -97,6 +98,21 @@ def test_sizes_of_nova_stay_within_its_pixels() -> None:
 def test_stability_makes_one_picture_a_call_and_amazon_five() -> None:
     made = {model: ADAPTER.table(model).pictures_per_call for model in ("stability.a", "amazon.a")}
     assert made == {"stability.a": 1, "amazon.a": 5}
+
+
+@pytest.mark.parametrize("model", ["amazon.nova-canvas-v1:0", "amazon.titan-image-generator-v2:0"])
+def test_amazons_models_get_a_seed_by_chance_where_the_client_gives_none(model: str) -> None:
+    def seed(one: ImageCall) -> int:
+        found: int = ADAPTER.request(one).json["imageGenerationConfig"]["seed"]
+        return found
+
+    assert seed(replace(call(model), chance=41)) == 41
+    assert seed(replace(call(model, seed=0), chance=41)) == 0
+    assert seed(replace(call(model), chance=2**32 - 1)) <= 858_993_459
+
+
+def test_stabilitys_models_choose_a_seed_themselves() -> None:
+    assert "seed" not in ADAPTER.request(call("stability.sd3-5-large-v1:0")).json
 
 
 # Credentials
@@ -145,9 +161,21 @@ def test_only_an_assumed_role_is_bought(way: str, *, buys: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "header",
-    ["ServiceQuotaExceededException", "a#ServiceQuotaExceededException:http://b", "x#y"],
+    ("header", "status"),
+    [
+        ("ServiceQuotaExceededException", 429),
+        ("a#ServiceQuotaExceededException:http://b", 429),
+        ("ModelNotReadyException", 503),
+        ("UnrecognizedClientException", 401),
+        ("x#y", 400),
+        ("", 400),
+    ],
 )
-def test_the_kind_of_an_error_is_cut_out_of_its_header(header: str) -> None:
+def test_the_kind_of_an_error_is_cut_out_of_its_header(header: str, status: int) -> None:
     error = ADAPTER.error(ProviderReply(400, {"x-amzn-errortype": header}, b'{"message": "No."}'))
-    assert error.status == (429 if "Quota" in header else 400)
+    assert error.status == status
+    assert error.message.endswith("No.")
+
+
+def test_the_sentence_is_found_under_either_name() -> None:
+    assert ADAPTER.error(ProviderReply(403, body=b'{"Message": "No."}')).message.endswith("No.")

@@ -71,12 +71,6 @@ def test_the_header_says_how_a_picture_ended(finish: str, kind: type[ImageError]
         ADAPTER.answer(call(), ProviderReply(200, {**PNG, "finish-reason": finish}, b"png"))
 
 
-@pytest.mark.parametrize("seed", ["odd", "9" * 5000])
-def test_a_seed_that_is_no_number_in_reason_is_left_out(seed: str) -> None:
-    answer = ADAPTER.answer(call(), ProviderReply(200, {**PNG, "seed": seed}, b"png"))
-    assert answer.images[0].extra == {}
-
-
 def waiting() -> Any:
     flow = ADAPTER.flow(call("flux-kontext-pro"))
     next(flow)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from adapters.contract import Credentials, ImageCall, Outgoing, ProviderReply
-from adapters.errors import ProviderError, Refusal
+from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.openai import ADAPTER
 
 
@@ -100,3 +101,64 @@ def test_an_error_inside_a_success_is_an_error() -> None:
 def test_a_server_without_keys_gets_no_authorization() -> None:
     outgoing = Outgoing("POST", "http://127.0.0.1:1/images/generations", {}, b"", 0)
     assert ADAPTER.sign(outgoing, Credentials()) == {}
+
+
+# Servers of one's own
+
+
+def own(model: str = "sd-cpp-local", **params: Any) -> ImageCall:
+    asked = {"model": model, "prompt": "a cube", **params}
+    return ImageCall(asked, asked, Credentials("", {"openai_response_format": "b64_json"}), b"{}")
+
+
+@pytest.mark.parametrize("asked", ["url", "b64_json", None])
+def test_a_server_of_ones_own_is_always_asked_for_base64_and_read(asked: str | None) -> None:
+    request = ADAPTER.request(own(response_format=asked))
+    assert request.json == {"model": "sd-cpp-local", "prompt": "a cube"} | B64
+    assert not request.verbatim
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("size", "auto"),
+        ("stream", True),
+        ("file", "http://169.254.169.254/"),
+        ("files", ["http://169.254.169.254/"]),
+        ("ref_images", ["http://169.254.169.254/"]),
+    ],
+)
+def test_what_such_servers_get_wrong_is_not_sent(name: str, value: Any) -> None:
+    assert name not in ADAPTER.request(own(**{name: value})).json
+    assert ADAPTER.request(own(size="512x512", steps=4)).json["size"] == "512x512"
+
+
+def test_no_command_for_the_server_comes_in_a_prompt() -> None:
+    with pytest.raises(BadParam) as caught:
+        ADAPTER.request(own(prompt='a <sd_cpp_extra_args>{"x": 1}</sd_cpp_extra_args>'))
+    assert caught.value.param == "prompt"
+
+
+def test_of_its_answer_only_what_is_the_clients_goes_on() -> None:
+    entry = {"b64_json": "aGk=", "file_path": "/srv/1.png", "revised_prompt": "a cube", "seed": 7}
+    tree = {"data": [entry], "peak_memory_mb": 1, "usage": {"total_tokens": 0}}
+    answer = ADAPTER.answer(own(), replied(200, orjson.dumps(tree)))
+    assert (answer.body, answer.extra, answer.usage) == (None, {}, None)
+    assert answer.images[0].extra == {"seed": 7}
+
+
+@pytest.mark.parametrize("place", ["/v1/images/1/content", "/home/me/1.jpg", "file:///1.jpg"])
+def test_a_url_that_is_of_no_use_elsewhere_is_no_picture(place: str) -> None:
+    with pytest.raises(ProviderError, match="without a picture"):
+        ADAPTER.answer(own(), replied(200, orjson.dumps({"data": [{"url": place}]})))
+
+
+def test_a_server_that_refuses_response_format_is_not_asked_for_it() -> None:
+    asked = {"model": "my-deployment", "prompt": "a", "response_format": "b64_json"}
+    call = ImageCall(asked, asked, Credentials("k", {"openai_response_format": "none"}))
+    request = ADAPTER.request(call)
+    assert b"response_format" not in (request.content or b"")
+    assert request.verbatim
+
+
+B64 = {"response_format": "b64_json"}

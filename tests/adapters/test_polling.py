@@ -10,7 +10,7 @@ import pytest
 
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError
-from adapters.polling import Jobs, poll
+from adapters.polling import Jobs, fetched, poll
 from adapters.reading import text_at
 
 QUESTION = ProviderRequest(url="https://api.test/jobs/1", method="GET")
@@ -171,3 +171,23 @@ def test_any_other_end_is_an_error_in_the_providers_words() -> None:
 def test_a_state_is_all_that_some_ends_say() -> None:
     with pytest.raises(ProviderError, match="answered: expired"):
         ended(status="expired")
+
+
+def test_pictures_are_fetched_one_by_one_and_keep_what_is_said_of_them() -> None:
+    flow = fetched(Patient(), ["/a", "/b"], seed=7)
+    asked = [next(flow).path, flow.send(ProviderReply(200, {"content-type": "image/png"}, b"1"))]
+    assert asked[0] == "/a"
+    with pytest.raises(StopIteration) as end:
+        flow.send(ProviderReply(200, {"content-type": "image/webp"}, b"2"))
+    assert [(it.data, it.media_type, it.extra) for it in end.value.value] == [
+        (b"1", "image/png", {"seed": 7}),
+        (b"2", "image/webp", {"seed": 7}),
+    ]
+
+
+@pytest.mark.parametrize(("media_type", "body"), [("text/html", b"<html>"), ("image/png", b"")])
+def test_what_was_fetched_must_be_a_picture(media_type: str, body: bytes) -> None:
+    flow = fetched(Patient(), ["/a"])
+    next(flow)
+    with pytest.raises(ProviderError, match="without a picture"):
+        flow.send(ProviderReply(200, {"content-type": media_type}, body))

@@ -12,6 +12,7 @@ from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.replicate import ADAPTER
 
 HASH = "5599ed30703defd1d160a25a63321b4dec97101d98b4674bcc56e41f62f35637"
+RECRAFTS = "realistic_image"
 URL = "https://replicate.delivery/out-0.png"
 
 
@@ -118,6 +119,22 @@ def test_low_moderation_is_said_as_the_family_says_it(model: str, fields: dict[s
 
 
 @pytest.mark.parametrize(
+    ("model", "own", "fields"),
+    [
+        ("recraft-ai/recraft-v3", {"recraft_style": "realistic_image"}, {"style": RECRAFTS}),
+        ("recraft-ai/recraft-v3", {"style": "vivid"}, {}),
+        ("ideogram-ai/ideogram-v4-turbo", {"resolution": "1024x1024"}, None),
+        ("bytedance/seedream-4.5", {"max_images": 4}, None),
+        ("black-forest-labs/flux-2-pro", {"aspect_ratio": "match_input_image"}, None),
+    ],
+)
+def test_a_familys_own_parameter_goes_by_its_name(
+    model: str, own: dict[str, Any], fields: dict[str, Any] | None
+) -> None:
+    assert made(model, **own) == (own if fields is None else fields)
+
+
+@pytest.mark.parametrize(
     "output",
     [
         URL,
@@ -180,3 +197,9 @@ def test_the_problems_own_words_are_passed_on() -> None:
     tree = {"title": "Invalid input", "detail": "width is too odd", "status": 422}
     error = ADAPTER.error(ProviderReply(422, {}, orjson.dumps(tree)))
     assert error.message.endswith("width is too odd")
+
+
+def test_a_field_that_is_named_after_safety_makes_no_refusal() -> None:
+    tree = {"detail": "- input.safety_tolerance: Must be less than or equal to 5", "status": 422}
+    error = ADAPTER.error(ProviderReply(422, {}, orjson.dumps(tree)))
+    assert (error.status, isinstance(error, Refusal)) == (400, False)

@@ -19,8 +19,8 @@ def made(model: str = MODEL, **params: Any) -> dict[str, Any]:
     return ADAPTER.table(model).translate(params).fields
 
 
-def task(identity: str = "", **params: Any) -> dict[str, Any]:
-    call = ImageCall({"model": MODEL}, made(prompt="a cube", **params), id=identity)
+def task(chance: int = 0, **params: Any) -> dict[str, Any]:
+    call = ImageCall({"model": MODEL}, made(prompt="a cube", **params), chance=chance)
     [asked] = ADAPTER.request(call).json
     assert isinstance(asked, dict)
     return asked
@@ -30,13 +30,8 @@ def answered(**tree: Any) -> Answer:
     return ADAPTER.answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
 
 
-def test_the_identity_that_the_gateway_drew_is_the_tasks() -> None:
-    drawn = "f8a4a8a0-3d2e-4d5c-9b1a-0c6f5d3b2a11"
-    assert task(drawn)["taskUUID"] == drawn
-
-
-def test_where_nobody_drew_one_another_call_is_another_task() -> None:
-    names = {task()["taskUUID"], task(seed=1)["taskUUID"], task(seed=2)["taskUUID"]}
+def test_every_call_is_a_task_of_its_own() -> None:
+    names = {task(chance)["taskUUID"] for chance in (0, 1, 2**128 - 1)}
     assert len(names) == 3
     assert {UUID(name).version for name in names} == {4}
 

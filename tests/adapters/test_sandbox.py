@@ -8,6 +8,7 @@ import pytest
 from adapters.contract import Answer, Credentials, ImageCall
 from adapters.errors import ProviderError, Refusal
 from adapters.sandbox import ADAPTER
+from proxy.studio import script
 from tests.adapters.transcripts import FOLDER, Transcript, load, play
 
 
@@ -53,3 +54,10 @@ def test_an_error_keeps_its_status_and_its_words(name: str, status: int) -> None
         play(transcript(name))
     assert caught.value.status == status
     assert caught.value.body == transcript(name).exchanges[0].reply.body
+
+
+def test_what_is_told_of_its_script_is_what_the_studio_takes() -> None:
+    for taken in script.ROWS:
+        told = ADAPTER.table("sandbox-1").row(taken.name)
+        assert told
+        assert (told.kind, told.low, told.high) == (taken.kind, taken.low, taken.high)

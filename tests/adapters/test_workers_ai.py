@@ -172,12 +172,17 @@ def test_a_refusal_is_known_by_code_or_words(code: int, message: str) -> None:
     assert isinstance(failed(400, (code, message)), Refusal)
 
 
+def test_an_error_of_a_gateway_before_it_is_read_too() -> None:
+    body = b'{"error": {"message": "no such account"}}'
+    assert ADAPTER.error(ProviderReply(403, {}, body)).message.endswith("no such account")
+
+
 def test_a_refusal_can_come_with_a_success_status() -> None:
     body = b'{"success":false,"errors":[{"code":3030,"message":"NSFW"}]}'
     with pytest.raises(Refusal):
         answered(ProviderReply(200, {}, body))
 
 
-@pytest.mark.parametrize("told", [(None, None), ("5007", 7), ([], {}), (True, "no")])
+@pytest.mark.parametrize("told", [(None, None), ("odd", 7), ([], {}), (True, "no")])
 def test_an_error_of_another_form_is_still_an_error(told: tuple[Any, Any]) -> None:
     assert failed(500, told).status == 502

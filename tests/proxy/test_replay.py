@@ -99,7 +99,9 @@ async def replayed(
     async with ScriptedProvider(transcript) as provider:
         chosen, headers = way(transcript, provider)
         settings = orjson.dumps({"api_keys": {"tests": {"key": KEY}}, **chosen}).decode()
-        gateway = await open_(make_app(parse(settings, environ={}), log_to=log, sleep=noted))
+        gateway = await open_(
+            make_app(parse(settings, environ={}), log_to=log, sleep=noted, draw=lambda: 0)
+        )
         headers |= {"x-portkey-api-key": KEY, "content-type": "application/json"}
         asked = orjson.dumps({**transcript.call, **more})
         response = await gateway.post("/v1/images/generations", data=asked, headers=headers)

@@ -1,0 +1,152 @@
+"""AUTOMATIC1111's Stable Diffusion web UI, and Forge: one job at a time, pictures as base64.
+
+    POST {base}/sdapi/v1/txt2img      the server has to be started with --api
+
+The client's model, format and compression are settings of the server, and stay as the last call
+left them: they are sent with every call. Scripts and other settings never leave the gateway.
+
+>>> from adapters.contract import ImageCall
+>>> made = ADAPTER.table("").translate({"prompt": "a cube", "quality": "high", "n": 2}, n=2)
+>>> ADAPTER.request(ImageCall({"model": "flux"}, made.fields)).json
+{'prompt': 'a cube', 'steps': 40, 'n_iter': 2, 'width': 1024, 'height': 1024, \
+'override_settings': {'samples_format': 'png', 'jpeg_quality': 100, \
+'sd_model_checkpoint': 'flux'}, 'override_settings_restore_afterwards': False}
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import ClassVar
+
+import orjson
+
+from adapters import sizes
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Credentials,
+    Image,
+    ImageCall,
+    Option,
+    Outgoing,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.errors import ProviderError, failure, no_picture
+from adapters.params import Param, Table
+from adapters.reading import at, items_at, pick, text_at, without_none
+
+_DEFAULT = "default"
+_SETTINGS = "override_settings"
+_STEPS = {"low": 15, "medium": 25, "standard": 25} | dict.fromkeys(("high", "hd"), 40)
+# What reaches beyond the picture: code of the server's, and its disk.
+_NEVER = frozenset({"script_name", "script_args", "alwayson_scripts", "save_images"})
+
+
+def _numbers(kind: type, *names: str, low: float = 0, high: float | None = None) -> list[Param]:
+    return [Param(name, kind=kind, low=low, high=high) for name in names]
+
+
+_TABLE = Table(
+    (
+        Param("prompt"),
+        Param("negative_prompt"),
+        Param("n", "n_iter", high=10),
+        # The server's own are 512x512 and 50 steps.
+        Param("size", to=sizes.pixels(low=64, high=16_384, step=8), default="1024x1024"),
+        Param("quality", "steps", to=_STEPS, default="medium", unless=("steps",)),
+        Param("output_format", "format", to={"png": "png", "jpeg": "jpg", "webp": "webp"}),
+        Param("output_compression", "jpeg_quality"),
+        *_numbers(int, "width", "height", "steps", low=1),
+        *_numbers(int, "seed", "subseed", low=-1),
+        *_numbers(float, "subseed_strength", "denoising_strength", "refiner_switch_at", high=1),
+        *_numbers(float, "cfg_scale", "distilled_cfg_scale", "eta"),
+        *_numbers(float, "s_churn", "s_tmin", "s_tmax", "s_noise"),
+        *(Param(name) for name in ("sampler_name", "scheduler", "refiner_checkpoint")),
+        Param("styles", kind=list, about="names of styles saved on the server"),
+        *(Param(name, kind=bool) for name in ("restore_faces", "tiling", "enable_hr")),
+        *_numbers(float, "hr_scale", "hr_cfg", "hr_distilled_cfg"),
+        *_numbers(int, "hr_second_pass_steps", "hr_resize_x", "hr_resize_y"),
+        *(Param(f"hr_{name}") for name in ("upscaler", "checkpoint_name", "sampler_name")),
+        *(Param(f"hr_{name}") for name in ("scheduler", "prompt", "negative_prompt")),
+        Param("hr_additional_modules", kind=list),
+    )
+)
+
+
+class Automatic1111(Adapter):
+    """A web UI of one's own; the first use of a model loads its file, which takes a while."""
+
+    id = "automatic1111"
+    name = "AUTOMATIC1111 and Forge"
+    base_url = "http://127.0.0.1:7860"
+    docs = "https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/API"
+    families = (("", _TABLE),)
+    models = (_DEFAULT,)
+    keyless = True
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("automatic1111_user", "the user of --api-auth", pattern=r"[!-9;-~]{1,128}"),
+        Option("automatic1111_password", "the password of --api-auth", secret=True),
+    )
+    unconfirmed = (
+        "whether a wrong model's name is an error or leaves the model as it is; whether a grid can "
+        "come before the pictures"
+    )
+
+    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+        """Add user and password, unasked; a key, if any, is for a proxy before the server."""
+        if not (user := credentials["automatic1111_user"]):
+            return super().sign(outgoing, credentials)
+        pair = f"{user}:{credentials['automatic1111_password']}"
+        return {"authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Ask for the pictures, with the settings that they need."""
+        fields = {name: it for name, it in call.fields.items() if name not in _NEVER}
+        settings = {
+            "samples_format": fields.pop("format", "png"),
+            "jpeg_quality": fields.pop("jpeg_quality", 100),
+        }
+        if call.model not in ("", _DEFAULT):
+            settings["sd_model_checkpoint"] = call.model
+        # Put back at the end, they would not hold for the writing of the pictures, and the model
+        # would be loaded twice.
+        lasting = {_SETTINGS: settings, f"{_SETTINGS}_restore_afterwards": False}
+        return ProviderRequest("/sdapi/v1/txt2img", json={**fields, **lasting})
+
+    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+        """Read the pictures asked for; what extensions add comes after them."""
+        tree = reply.json()
+        seeds = items_at(_parsed(text_at(tree, "info")), "all_seeds")
+        made = [it for it in items_at(tree, "images") if it and isinstance(it, str)][: call.n]
+        if not made:
+            raise no_picture(reply.status)
+        told = [without_none(seed=pick(seeds, which, kind=int)) for which in range(len(made))]
+        images = zip(made, told, strict=True)
+        return Answer(tuple(Image(b64=b64, extra=extra) for b64, extra in images))
+
+    def told(self, reply: ProviderReply) -> str:
+        """Prefer the sentence to the kind of error that stands before it."""
+        tree = reply.json()
+        return text_at(tree, "detail") or text_at(tree, "errors") or super().told(reply)
+
+    def error(self, reply: ProviderReply) -> ProviderError:
+        """Say of a 404 what it means here: no API at all, or a name that the server has not."""
+        if reply.status != HTTPStatus.NOT_FOUND:
+            return super().error(reply)
+        if at(reply.json(), "error") is None:
+            return failure(reply, message="it has no API (start it with --api)", status=502)
+        return failure(reply, message=self.told(reply), status=400)
+
+
+def _parsed(info: str) -> object:
+    """Parse `info`, which is a text that holds JSON."""
+    try:
+        return orjson.loads(info)
+    except orjson.JSONDecodeError:
+        return None
+
+
+ADAPTER = Automatic1111()

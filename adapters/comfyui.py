@@ -1,0 +1,177 @@
+"""ComfyUI: a graph of the operator's, with slots for what the client asks for.
+
+    POST {base}/prompt              a graph in API format -> {"prompt_id"}
+    GET  {base}/history/{id}        {} while it waits or runs
+    GET  {base}/view?filename=…     each picture, as bytes
+
+Pictures of `SaveImage` nodes are the answer; those of `PreviewImage` only where nothing is saved.
+The slots are prompt, negative_prompt, seed, width, height and n. A graph without a slot for n is
+run as often as there are pictures to make, a graph without one for seed makes the same again.
+
+>>> from adapters.contract import Credentials, ImageCall
+>>> graph = '{"6": {"class_type": "CLIPTextEncode", "inputs": {"text": "{{prompt}}, oil"}}}'
+>>> made = ADAPTER.table("").translate({"prompt": "a cube"}).fields
+>>> call = ImageCall({}, made, Credentials("", {"comfyui_workflow": graph}))
+>>> next(ADAPTER.flow(call)).json
+{'prompt': {'6': {'class_type': 'CLIPTextEncode', 'inputs': {'text': 'a cube, oil'}}}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+from urllib.parse import quote, urlencode
+
+from adapters import sizes, templates
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Flow,
+    Image,
+    ImageCall,
+    Option,
+    ProviderReply,
+    ProviderRequest,
+)
+from adapters.errors import BadParam, ProviderError, failure, no_picture
+from adapters.params import Param, Table
+from adapters.polling import fetched, poll
+from adapters.reading import at, items_at, pick, text_at
+
+_WORKFLOW, _ALLOW = "comfyui_workflow", "comfyui_allow_graphs"
+_SEEDS = 2**64
+_FILES = ("ckpt_name", "unet_name", "vae_name", "clip_name", "lora_name")
+# Inputs whose value is the client's, so that a complaint about one is for the client.
+_ASKED = ("width", "height", "batch_size", "seed", "noise_seed", "text")
+
+_TABLE = Table(
+    (
+        Param("prompt"),
+        Param("negative_prompt"),
+        # Sides are multiples of 8, for FLUX of 16.
+        Param("size", to=sizes.pixels(low=16, high=16_384, step=16), default="1024x1024"),
+        Param("n", high=10),
+        Param("seed", kind=int, low=0, high=_SEEDS - 1),
+        Param("workflow", kind=dict, about=f"a graph in API format, where {_ALLOW} is true"),
+    )
+)
+
+
+class ComfyUI(Adapter):
+    """A ComfyUI server of one's own, which runs the operator's graphs and no others."""
+
+    id = "comfyui"
+    name = "ComfyUI"
+    base_url = "http://127.0.0.1:8188"
+    docs = "https://docs.comfy.org/development/comfyui-server/comms_routes"
+    families = (("", _TABLE),)
+    models = (templates.DEFAULT,)
+    keyless = True
+    options: ClassVar[tuple[Option, ...]] = (
+        Option(
+            _WORKFLOW,
+            "a graph in API format (JSON) with slots such as {{prompt}}, or an object of several",
+            pattern=r"(?s)\s*\{.*\}\s*",
+            operator=True,
+        ),
+        Option(
+            _ALLOW,
+            "true, for clients that may run graphs of their own, by the parameter workflow",
+            pattern="true|false",
+            operator=True,
+        ),
+    )
+    unconfirmed = "the form of `details` in a node's error; how a cancelled job ends"
+
+    def flow(self, call: ImageCall) -> Flow:
+        """Queue every run, then wait for each and fetch its pictures."""
+        jobs = {}
+        for graph, extra in self._runs(call):
+            reply = yield ProviderRequest("/prompt", json={"prompt": graph})
+            if not reply.ok:
+                raise self._not_taken(call, reply)
+            if not (job := text_at(reply.json(), "prompt_id")):
+                raise ProviderError("The provider took the graph without giving it an id.")
+            jobs[job] = extra
+        images: list[Image] = []
+        for job, extra in jobs.items():
+            question = ProviderRequest(f"/history/{quote(job, safe='')}", method="GET")
+            reply = yield from poll(self, question, _is_settled, interval=1.0)
+            images += yield from fetched(self, _places(reply, job), **extra)
+        return Answer(tuple(images))
+
+    def _runs(self, call: ImageCall) -> Iterator[tuple[Any, dict[str, int]]]:
+        """Give each graph to run, with what is to be said of its pictures."""
+        graph, n = self._graph(call), call.fields.get("n", 1)
+        slots = set(templates.slots(graph))
+        for run in range(1 if "n" in slots else n):
+            seed = (call.fields.get("seed", call.chance) + run) % _SEEDS
+            values = templates.values(call.fields, n=n, seed=seed)
+            yield templates.filled(graph, values), {"seed": seed} if "seed" in slots else {}
+
+    def _graph(self, call: ImageCall) -> Any:
+        """Choose the graph: the operator's, or the client's own where that is allowed."""
+        if own := call.fields.get("workflow"):
+            if call.credentials[_ALLOW] != "true":
+                raise BadParam("workflow", "The operator runs no graphs of clients.")
+            if not _is_graph(own):
+                raise BadParam("workflow", "'workflow' must be a graph in API format.")
+            return own
+        stored = call.credentials[_WORKFLOW]
+        return templates.chosen(_WORKFLOW, stored, call.model, is_one=_is_graph)
+
+    def _not_taken(self, call: ImageCall, reply: ProviderReply) -> ProviderError:
+        """Say whose mistake a graph is: its author's, but for what the client asked.
+
+        The first node that is complained of counts.
+        """
+        tree = reply.json()
+        nodes = (pick(tree, "node_errors", kind=dict) or {}).values()
+        fault = next((it for node in nodes for it in items_at(node, "errors")), None)
+        field = text_at(fault, "details").partition(":")[0]
+        said = [self.told(reply), text_at(fault, "message"), text_at(fault, "details")]
+        message = ": ".join(dict.fromkeys(filter(None, said)))
+        is_complaint = at(tree, "error", "type") is not None
+        if field in _FILES:
+            return failure(reply, message=message, status=404)
+        if is_complaint and field not in _ASKED and not call.fields.get("workflow"):
+            return failure(reply, message=message, status=502)
+        return failure(reply, message=message)
+
+
+def _is_graph(tree: Any) -> bool:
+    """Tell a graph in API format from one as the editor saves it, and from several."""
+    nodes = tree.values() if isinstance(tree, dict) else ()
+    return bool(nodes) and all(text_at(node, "class_type") for node in nodes)
+
+
+def _is_settled(reply: ProviderReply) -> bool:
+    """Tell whether a job is in the history: `{}` says that it is not done yet."""
+    return reply.ok and bool(pick(reply.json(), kind=dict))
+
+
+def _places(reply: ProviderReply, job: str) -> list[str]:
+    """Give the paths of the pictures that a job saved, or those of its previews."""
+    done = at(reply.json(), job)
+    if text_at(done, "status", "status_str") == "error":
+        raise _failed(reply, items_at(done, "status", "messages"))
+    nodes = (pick(done, "outputs", kind=dict) or {}).values()
+    files = [file for node in nodes for file in items_at(node, "images")]
+    saved = [file for file in files if text_at(file, "type") == "output"] or files
+    named = [
+        {key: text_at(file, key) for key in ("filename", "subfolder", "type")} for file in saved
+    ]
+    if not named:
+        raise no_picture(reply.status)
+    return [f"/view?{urlencode(query)}" for query in named]
+
+
+def _failed(reply: ProviderReply, messages: list[Any]) -> ProviderError:
+    """Say why a job failed, in the words of the node that did."""
+    told = [at(it, 1) for it in messages if at(it, 0) == "execution_error"]
+    said = text_at(told, 0, "exception_message")
+    full = "OutOfMemory" in text_at(told, 0, "exception_type")
+    return failure(reply, message=said, status=503 if full else 502)
+
+
+ADAPTER = ComfyUI()

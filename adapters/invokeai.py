@@ -1,0 +1,129 @@
+"""InvokeAI: a graph of the operator's, with slots for what the client asks for.
+
+    POST {base}/queue/default/enqueue_batch      a graph -> {"item_ids"}
+    GET  {base}/queue/default/i/{id}             while it is pending or in progress
+    GET  {base}/images/i/{name}/full             the picture, as bytes
+
+The slots are prompt, negative_prompt, seed, width and height. What the editor saves as a workflow
+is not a graph, and is refused. A graph without a slot for seed makes the same picture again.
+
+>>> from adapters.contract import Credentials, ImageCall
+>>> graph = '{"nodes": {"a": {"type": "string", "value": "{{prompt}}, oil"}}, "edges": []}'
+>>> made = ADAPTER.table("").translate({"prompt": "a cube"}).fields
+>>> call = ImageCall({}, made, Credentials("", {"invokeai_graph": graph}))
+>>> ADAPTER.request(call).json["batch"]["graph"]["nodes"]
+{'a': {'type': 'string', 'value': 'a cube, oil'}}
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from adapters import sizes, templates
+from adapters.contract import Answer, Flow, ImageCall, Option, ProviderReply, ProviderRequest
+from adapters.errors import ProviderError, failure, no_picture
+from adapters.params import Param, Table
+from adapters.polling import Jobs, fetched
+from adapters.reading import items_at, pick, text_at
+
+_GRAPH, _NODE = "invokeai_graph", "invokeai_output_node"
+_SEEDS = 2**32
+
+_TABLE = Table(
+    (
+        Param("prompt"),
+        Param("negative_prompt"),
+        # Sides are multiples of 8, for FLUX of 16.
+        Param("size", to=sizes.pixels(low=16, high=16_384, step=16), default="1024x1024"),
+        Param("seed", kind=int, low=0, high=_SEEDS - 1),
+    )
+)
+
+
+class InvokeAI(Jobs):
+    """An InvokeAI server of one's own; a key is needed in its multi-user mode only."""
+
+    id = "invokeai"
+    name = "InvokeAI"
+    base_url = "http://127.0.0.1:9090/api/v1"
+    docs = "https://invoke-ai.github.io/InvokeAI/"
+    families = (("", _TABLE),)
+    models = (templates.DEFAULT,)
+    keyless = True
+    options: ClassVar[tuple[Option, ...]] = (
+        Option(
+            _GRAPH,
+            "a graph (nodes, edges; JSON) with slots such as {{prompt}}, or an object of several",
+            pattern=r"(?s)\s*\{.*\}\s*",
+            operator=True,
+        ),
+        Option(
+            _NODE,
+            "the graph's node whose picture is the answer; without it, the last picture is",
+            pattern=r"[\w.:-]{1,128}",
+            operator=True,
+        ),
+    )
+    under_way = frozenset({"pending", "in_progress"})
+    confidence = "medium"
+    unconfirmed = "the status of a submission that succeeds; the greatest seed"
+
+    def request(self, call: ImageCall) -> ProviderRequest:
+        """Queue one run of the graph."""
+        graph = templates.chosen(_GRAPH, call.credentials[_GRAPH], call.model, is_one=_is_graph)
+        seed = call.fields.get("seed", call.chance % _SEEDS)
+        values = templates.values(call.fields, seed=seed)
+        batch = {"graph": templates.filled(graph, values), "runs": 1}
+        return ProviderRequest(
+            "/queue/default/enqueue_batch", json={"prepend": False, "batch": batch}
+        )
+
+    def flow(self, call: ImageCall) -> Flow:
+        """Queue, wait, and fetch the picture."""
+        done = yield from self.settled(call)
+        name = _result(done, call.credentials[_NODE])
+        images = yield from fetched(self, [f"/images/i/{quote(name, safe='')}/full"])
+        return Answer(tuple(images))
+
+    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
+        """Ask for the item of the queue that the run became."""
+        del call
+        item = pick(reply.json(), "item_ids", 0, kind=int)
+        if item is None:
+            raise ProviderError("The provider took the graph without giving it an id.")
+        return ProviderRequest(f"/queue/default/i/{item}", method="GET")
+
+    def error(self, reply: ProviderReply) -> ProviderError:
+        """Say of a graph that was not taken whose mistake it is: the operator's."""
+        if reply.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            return failure(reply, status=502)
+        return super().error(reply)
+
+
+def _is_graph(tree: Any) -> bool:
+    """Tell a graph, whose nodes are an object by id, from what the editor saves, and from several.
+
+    >>> _is_graph({"nodes": {"a": {"type": "noise"}}, "edges": []}), _is_graph({"nodes": []})
+    (True, False)
+    """
+    return bool(pick(tree, "nodes", kind=dict)) and pick(tree, "edges", kind=list) is not None
+
+
+def _result(reply: ProviderReply, node: str) -> str:
+    """Name the picture that a run made: that of `node`, else the last one."""
+    tree = reply.json()
+    if text_at(tree, "status") != "completed":
+        said = text_at(tree, "error_message") or text_at(tree, "status")
+        raise failure(reply, message=said, status=502)
+    results = pick(tree, "session", "results", kind=dict) or {}
+    # Results stand under the ids that the nodes got when they were prepared for this run.
+    ids = items_at(tree, "session", "source_prepared_mapping", node) if node else list(results)
+    names = [text_at(results.get(it), "image", "image_name") for it in ids if isinstance(it, str)]
+    if found := [name for name in names if name]:
+        return found[-1]
+    raise no_picture(reply.status)
+
+
+ADAPTER = InvokeAI()

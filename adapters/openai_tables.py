@@ -1,0 +1,89 @@
+"""What OpenAI's own models take, family by family, for people to read.
+
+Who speaks OpenAI's shape gets every parameter as it was sent; nothing here holds anybody to it.
+
+Source: https://platform.openai.com/docs/api-reference/images/create
+"""
+
+from __future__ import annotations
+
+from adapters import sizes
+from adapters.params import CONTRACT, Param, Table
+
+Families = tuple[tuple[str | tuple[str, ...], Table], ...]
+
+_THREE = ("1024x1024", "1536x1024", "1024x1536")
+_LANDSCAPE = ("1024x1024", "1792x1024", "1024x1792")
+_SQUARE = ("256x256", "512x512", "1024x1024")
+_LEVELS = ("auto", "low", "medium", "high")
+
+_ANY = Param(
+    "size",
+    to=sizes.pixels(low=16, high=3840, step=16, least=655_360, most=8_294_400, joined="size"),
+    about="auto, or ratios from 1:3 to 3:1; above 2560x1440 experimental",
+)
+_FROM_A_LIST = Param("size", choices=("auto", *_THREE))
+_AS_URL = Param("response_format", choices=("url", "b64_json"), about="url by default")
+_GIF = (
+    Param("frame_count", kind=int, low=2, high=16, about="of a gif; 9 by default"),
+    Param("frame_duration_ms", kind=int, low=1, about="of a gif; 200 by default"),
+)
+_SVG = Param("svg", kind=dict, about="model and reasoning effort, for output_format svg")
+_NEWER = (Param("complexity", choices=("low", "medium", "high")), *_GIF, _SVG)
+
+
+def families(*formats: str, newer: tuple[Param, ...] = _NEWER) -> Families:
+    """Give the tables of all families, where a server of them writes these formats.
+
+    `newer` is what the newest models take there beside what all take.
+    """
+    more = ("xhigh", "max") if newer else ()
+    listed = Param("output_format", choices=formats)
+    still = Param("output_format", choices=tuple(it for it in formats if it not in ("gif", "svg")))
+    return (
+        ("gpt-image-2.", _gpt_image(_ANY, listed, *newer, more=more)),
+        ("gpt-image-2", _gpt_image(_ANY, still)),
+        (("gpt-image-1", "chatgpt-image-"), _gpt_image(_FROM_A_LIST, still)),
+        ("dall-e-3", _dall_e(4000, 1, _LANDSCAPE, ("standard", "hd"), "style")),
+        ("dall-e-2", _dall_e(1000, 10, _SQUARE, ("standard",))),
+        ("", Table(tuple(row for row in CONTRACT.values() if row.name != "model"))),
+    )
+
+
+def _gpt_image(size: Param, *rows: Param, more: tuple[str, ...] = ()) -> Table:
+    return Table(
+        (
+            Param("prompt", high=32_000),
+            Param("n", high=10),
+            size,
+            Param("quality", choices=(*_LEVELS, *more)),
+            Param(
+                "background",
+                choices=("auto", "transparent", "opaque"),
+                about="transparent: not in jpeg",
+            ),
+            Param("moderation", choices=("auto", "low")),
+            *rows,
+            Param("output_compression", about="of jpeg and webp; 100 by default"),
+            Param("stream", kind=bool),
+            Param("partial_images", high=3, about="with stream; 0 by default"),
+            Param("user", about="replaced by safety_identifier"),
+            Param("safety_identifier"),
+        )
+    )
+
+
+def _dall_e(
+    prompt: int, n: int, offered: tuple[str, ...], qualities: tuple[str, ...], *others: str
+) -> Table:
+    return Table(
+        (
+            Param("prompt", high=prompt),
+            Param("n", high=n),
+            Param("size", choices=offered),
+            Param("quality", choices=qualities),
+            *(Param(name) for name in others),
+            _AS_URL,
+            Param("user"),
+        )
+    )

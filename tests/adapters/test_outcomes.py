@@ -1,0 +1,56 @@
+"""Pictures and how they ended: which are kept, and what it means when none is."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.contract import Answer, Image, ProviderReply
+from adapters.errors import ProviderError, Refusal
+from adapters.outcomes import answered, in_bytes, in_json
+
+GOOD = Image(b64="aGk=")
+
+
+def ended(*outcomes: str, image: Image = GOOD) -> Answer:
+    return answered([(outcome, image) for outcome in outcomes], ProviderReply())
+
+
+def test_a_picture_in_bytes_ends_in_headers() -> None:
+    headers = {"content-type": "image/png", "finish-reason": "SUCCESS", "seed": "7"}
+    outcome, image = in_bytes(ProviderReply(200, headers, b"png"))
+    assert (outcome, image.data, image.media_type) == ("SUCCESS", b"png", "image/png")
+    assert image.extra == {"seed": 7}
+
+
+@pytest.mark.parametrize("seed", ["", "odd", "\u0661", "9" * 5000])
+def test_a_seed_that_is_no_number_in_reason_is_left_out(seed: str) -> None:
+    assert in_bytes(ProviderReply(200, {"seed": seed}, b"png"))[1].extra == {}
+
+
+def test_a_picture_in_json_ends_in_its_entry() -> None:
+    outcome, image = in_json({"base64": "aGk=", "finishReason": "SUCCESS", "seed": 0})
+    assert (outcome, image.b64, image.extra) == ("SUCCESS", "aGk=", {"seed": 0})
+    assert in_json({"base64": ["x"]}, "aGk=") == ("", GOOD)
+
+
+def test_the_pictures_that_ended_well_are_kept_when_others_did_not() -> None:
+    assert len(ended("CONTENT_FILTERED", "SUCCESS", "ERROR", "", "Ready").images) == 3
+
+
+@pytest.mark.parametrize("outcome", ["CONTENT_FILTERED", "Request Moderated", "Content Moderated"])
+def test_a_filtered_picture_is_a_refusal(outcome: str) -> None:
+    with pytest.raises(Refusal, match=outcome):
+        ended("ERROR", outcome)
+
+
+def test_any_other_end_is_the_providers_failure() -> None:
+    with pytest.raises(ProviderError, match="ERROR") as caught:
+        ended("ERROR")
+    assert (caught.value.status, isinstance(caught.value, Refusal)) == (502, False)
+
+
+def test_an_empty_picture_is_none() -> None:
+    with pytest.raises(ProviderError, match="without a picture"):
+        ended("SUCCESS", image=Image())
+    with pytest.raises(ProviderError, match="without a picture"):
+        ended()

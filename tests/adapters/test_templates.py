@@ -1,0 +1,76 @@
+"""Templates: which one it is, and how its slots are filled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from adapters.errors import BadParam
+from adapters.templates import chosen, filled, slots
+
+GRAPH = {"nodes": {"1": {"text": "{{prompt}}"}}}
+OTHER = {"nodes": {"2": {"text": "{{prompt}}, small", "size": ["{{width}}"]}}}
+
+
+def is_graph(tree: Any) -> bool:
+    return isinstance(tree, dict) and "nodes" in tree
+
+
+def picked(tree: Any, model: str = "") -> Any:
+    return chosen("acme_graph", orjson.dumps(tree).decode(), model, is_one=is_graph)
+
+
+def test_the_only_template_serves_every_model() -> None:
+    assert picked(GRAPH) == picked(GRAPH, "whatever") == GRAPH
+
+
+def test_the_model_picks_one_of_several_and_none_the_first() -> None:
+    both = {"large": GRAPH, "small": OTHER}
+    assert picked(both, "small") == OTHER
+    assert picked(both) == picked(both, "default") == GRAPH
+
+
+def test_a_model_without_a_template_is_told_of_those_there_are() -> None:
+    with pytest.raises(BadParam, match="large, small") as caught:
+        picked({"large": GRAPH, "small": OTHER}, "huge")
+    assert caught.value.code == "model_not_found"
+
+
+@pytest.mark.parametrize("tree", [{}, [], None, 7, {"large": {}}, {"large": GRAPH, "small": []}])
+def test_what_is_no_template_is_the_operators_to_mend(tree: Any) -> None:
+    with pytest.raises(BadParam) as caught:
+        picked(tree)
+    assert (caught.value.param, caught.value.code) == ("acme_graph", "option_needed")
+
+
+@pytest.mark.parametrize("text", ["", "{no json", "null"])
+def test_what_is_no_json_is_no_template(text: str) -> None:
+    with pytest.raises(BadParam, match="acme_graph"):
+        chosen("acme_graph", text, "", is_one=is_graph)
+
+
+def test_a_slot_alone_takes_the_value_with_its_type() -> None:
+    assert filled(["{{seed}}", "{{ seed }}", "seed {{seed}}"], {"seed": 7}) == [7, 7, "seed 7"]
+
+
+def test_a_value_is_not_looked_into_for_slots() -> None:
+    values = {"prompt": "{{seed}}", "seed": 7}
+    assert filled(["{{prompt}}", "a {{prompt}}"], values) == ["{{seed}}", "a {{seed}}"]
+
+
+@pytest.mark.parametrize("prompt", ['"}, "x": {"', "\n", "\\", "{{", "}}"])
+def test_no_prompt_changes_the_tree(prompt: str) -> None:
+    made = filled(OTHER, {"prompt": prompt, "width": 8})
+    assert made == {"nodes": {"2": {"text": f"{prompt}, small", "size": [8]}}}
+
+
+def test_names_are_no_slots_and_the_template_is_left_as_it_was() -> None:
+    tree = {"{{seed}}": "{{seed}}"}
+    assert filled(tree, {"seed": 7}) == {"{{seed}}": 7}
+    assert tree == {"{{seed}}": "{{seed}}"}
+
+
+def test_the_slots_of_a_template_can_be_named() -> None:
+    assert set(slots(OTHER)) == {"prompt", "width"}
