@@ -60,7 +60,7 @@ def test_a_size_is_held_to_what_runware_itself_runs(
 
 @pytest.mark.parametrize("name", ["webhookURL", "uploadEndpoint"])
 def test_runware_is_told_of_no_address_to_call(name: str) -> None:
-    assert name not in task(**{name: "https://client.test"})
+    assert name not in task(0, **{name: "https://client.test"})
 
 
 @pytest.mark.parametrize(("moderation", "checked"), [("auto", True), ("low", False)])

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 import adapters
 from proxy.__main__ import main
+from tests.adapters.transcripts import transcripts_of
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -56,6 +57,9 @@ def test_what_is_wrong_is_said(arguments: tuple[str, ...], said: str) -> None:
 
 @pytest.mark.parametrize("provider", adapters.PROVIDERS)
 def test_every_provider_can_be_explained(provider: str) -> None:
-    status, told = run("--provider", provider, "--size", "1536x1024", "--n", "2")
+    transcripts = transcripts_of(provider)
+    options = next(it for it in transcripts if it.kind == "success").credentials.options
+    given = [part for name, value in options.items() for part in ("--option", f"{name}={value}")]
+    status, told = run("--provider", provider, "--size", "1536x1024", "--n", "2", *given)
     assert status == 0, told
     assert "What became of the parameters:" in told
