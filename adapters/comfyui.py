@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from adapters import sizes, templates
 from adapters.contract import (
@@ -35,6 +35,7 @@ from adapters.contract import (
 )
 from adapters.errors import BadParam, ProviderError, failure, no_picture
 from adapters.params import Param, Table
+from adapters.paths import step
 from adapters.polling import fetched, poll
 from adapters.reading import at, items_at, pick, text_at
 
@@ -90,12 +91,12 @@ class ComfyUI(Adapter):
             reply = yield ProviderRequest("/prompt", json={"prompt": graph})
             if not reply.ok:
                 raise self._not_taken(call, reply)
-            if not (job := text_at(reply.json(), "prompt_id")):
+            if not step(job := text_at(reply.json(), "prompt_id")):
                 raise ProviderError("The provider took the graph without giving it an id.")
             jobs[job] = extra
         images: list[Image] = []
         for job, extra in jobs.items():
-            question = ProviderRequest(f"/history/{quote(job, safe='')}", method="GET")
+            question = ProviderRequest(f"/history/{step(job)}", method="GET")
             reply = yield from poll(self, question, _is_settled, interval=1.0)
             images += yield from fetched(self, _places(reply, job), **extra)
         return Answer(tuple(images))

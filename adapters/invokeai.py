@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Any, ClassVar
-from urllib.parse import quote
 
 from adapters import sizes, templates
 from adapters.contract import Answer, Flow, ImageCall, Option, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError, failure, no_picture
 from adapters.params import Param, Table
+from adapters.paths import step
 from adapters.polling import Jobs, fetched
 from adapters.reading import items_at, pick, text_at
 
@@ -84,7 +84,7 @@ class InvokeAI(Jobs):
         """Queue, wait, and fetch the picture."""
         done = yield from self.settled(call)
         name = _result(done, call.credentials[_NODE])
-        images = yield from fetched(self, [f"/images/i/{quote(name, safe='')}/full"])
+        images = yield from fetched(self, [f"/images/i/{name}/full"])
         return Answer(tuple(images))
 
     def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
@@ -112,7 +112,7 @@ def _is_graph(tree: Any) -> bool:
 
 
 def _result(reply: ProviderReply, node: str) -> str:
-    """Name the picture that a run made: that of `node`, else the last one."""
+    """Name the picture that a run made, as a step of a path: that of `node`, else the last one."""
     tree = reply.json()
     if text_at(tree, "status") != "completed":
         said = text_at(tree, "error_message") or text_at(tree, "status")
@@ -121,7 +121,7 @@ def _result(reply: ProviderReply, node: str) -> str:
     # Results stand under the ids that the nodes got when they were prepared for this run.
     ids = items_at(tree, "session", "source_prepared_mapping", node) if node else list(results)
     names = [text_at(results.get(it), "image", "image_name") for it in ids if isinstance(it, str)]
-    if found := [name for name in names if name]:
+    if found := [name for name in map(step, names) if name]:
         return found[-1]
     raise no_picture(reply.status)
 

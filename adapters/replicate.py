@@ -18,11 +18,11 @@ it can carry everything that a model knows and no table here does.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from adapters import errors, sizes
 from adapters.contract import (
-    Answer,
     Image,
     ImageCall,
     ProviderReply,
@@ -35,7 +35,6 @@ from adapters.reading import at, places, text_at
 
 _EXAMPLE = "black-forest-labs/flux-schnell"
 _VERSION = re.compile(r"[0-9a-f]{64}|[^/:]+/[^/:]+:[^/:]+")
-_FAILED = ("failed", "canceled", "aborted")
 
 _RATIOS = ("1:1", "16:9", "9:16", "3:2", "2:3", "4:3", "3:4")
 _FLUX_RATIOS = (*_RATIOS, "4:5", "5:4", "21:9", "9:21")
@@ -174,6 +173,7 @@ class Replicate(Jobs):
     domains = ("replicate.com",)
     url_lifetime = 3600
     under_way = frozenset({"starting", "processing"})
+    done = "succeeded"
     interval = 0.5
     refuses = re.compile(r"nsfw|sensitive|flagged|safety|E005", re.IGNORECASE)
     unconfirmed = (
@@ -206,14 +206,9 @@ class Replicate(Jobs):
         waits = place and not self.is_settled(reply)
         return ProviderRequest(url=place, method="GET") if waits else None
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read a prediction that is settled."""
-        del call
-        if self.state(reply) in _FAILED:
-            raise self.error(reply)
-        if found := places(at(reply.json(), "output")):
-            return Answer(tuple(map(Image.at, found)))
-        raise errors.no_picture(reply.status)
+    def pictures(self, reply: ProviderReply) -> Iterable[Image]:
+        """Find the pictures' URLs: an output is one, a list or an object of them."""
+        return map(Image.at, places(at(reply.json(), "output")))
 
     def error(self, reply: ProviderReply) -> errors.ProviderError:
         """Tell a prediction that failed, maybe for what it showed, from one that was not taken.
