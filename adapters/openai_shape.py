@@ -60,7 +60,10 @@ class OpenAIShape(Adapter):
         if not images:
             raise no_picture(reply.status)
         extra = {k: v for k, v in tree.items() if k not in ("data", "usage", "created")}
-        return Answer(images, usage=pick(tree, "usage", kind=dict), extra=extra, body=reply.body)
+        # A picture in a data: URL is base64, whatever its entry calls it.
+        disguised = any(text_at(it, "url").startswith("data:") for it in items_at(tree, "data"))
+        body = None if disguised else reply.body
+        return Answer(images, usage=pick(tree, "usage", kind=dict), extra=extra, body=body)
 
     def error(self, reply: ProviderReply) -> ProviderError:
         """Keep an error that is in OpenAI's shape, bytes and status; make one of any other."""

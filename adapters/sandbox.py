@@ -13,7 +13,7 @@ b'{"model":"sandbox-1","prompt":"a cube","latency_ms":250}'
 from __future__ import annotations
 
 from adapters import sizes
-from adapters.contract import IN_PROCESS
+from adapters.contract import IN_PROCESS, ImageCall
 from adapters.openai_shape import OpenAIShape
 from adapters.params import CONTRACT, Param, Table
 
@@ -43,6 +43,11 @@ class Sandbox(OpenAIShape):
     )
     models = ("sandbox-1",)
     keyless = True
+
+    def withheld(self, call: ImageCall) -> frozenset[str]:
+        """Withhold `response_format`: the pictures have no host of their own to be at."""
+        del call
+        return frozenset({"response_format"})
 
 
 ADAPTER = Sandbox()

@@ -39,7 +39,8 @@ def serving(folder: Path, *options: str) -> Iterator[str]:
         finally:
             process.terminate()
             status = _exit_status(process)
-    assert (status, err.read_text()) == (0, "")
+    complaints = err.read_text()
+    assert (status, complaints) == (0, ""), f"exit status {status}: {complaints[-2000:]}"
 
 
 def _address(process: subprocess.Popen[bytes], out: Path, err: Path) -> str:

@@ -7,7 +7,7 @@ receipt on what it turned out to be.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from adapters.contract import Answer, Image
 from adapters.errors import no_picture
 from proxy.blobs.keeping import kept
 from proxy.errors import UpstreamFailed
-from proxy.images.committing import Out, committed
+from proxy.images.committing import poured
 from proxy.images.sources import Source, lines_of, opened
 from proxy.keys import ATTEMPT, SETTINGS, UPSTREAM
 from proxy.plan import Attempt, Target
@@ -116,7 +116,7 @@ def _dumped(tree: dict[str, Any]) -> bytes:
         raise UpstreamFailed("The provider's answer cannot be passed on.") from None
 
 
-async def pieces_of(parts: list[Part]) -> AsyncIterator[bytes]:
+async def pieces_of(parts: list[Part]) -> AsyncGenerator[bytes, None]:
     """Give a body piece by piece."""
     for part in parts:
         if isinstance(part, bytes):
@@ -136,14 +136,7 @@ async def _written(
         return _whole(request[ATTEMPT], b"".join([it async for it in pieces_of(parts)]), headers)
     response = web.StreamResponse(headers=headers)
     response.content_type, response.content_length = _JSON, length
-    async with committed(request, response) as out:
-        await _poured(pieces_of(parts), out)
-    return response
-
-
-async def _poured(pieces: AsyncIterator[bytes], out: Out) -> None:
-    async for piece in pieces:
-        await out.write(piece)
+    return await poured(request, response, pieces_of(parts))
 
 
 def _whole(attempt: Attempt, body: bytes, headers: Mapping[str, str]) -> web.Response:

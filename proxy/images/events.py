@@ -15,7 +15,7 @@ from aiohttp import web
 
 from adapters.contract import Answer
 from adapters.errors import ImageError, no_picture
-from proxy.images.committing import Out, committed
+from proxy.images.committing import poured
 from proxy.images.deliver import opened_string
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import Source, lines_of, opened
@@ -45,14 +45,24 @@ async def deliver_events(
             request[ATTEMPT].receipt = request[ATTEMPT].receipt.plus(*told)
         response = web.StreamResponse(headers={**headers, "cache-control": "no-cache"})
         response.content_type = "text/event-stream"
-        async with committed(request, response) as out:
-            await _write(request, out, answer, sources)
-            await stack.aclose()
-            await _write_others(request, out, coming, failed)
-            if failed:
-                request[FAILURE] = failed[0].code or failed[0].type
-                await out.write(_event({"type": "error", "error": failed[0].as_object()}, "error"))
-    return response
+        return await poured(request, response, _told(request, answer, sources, coming, failed))
+
+
+async def _told(
+    request: web.Request,
+    answer: Answer,
+    sources: list[Source],
+    coming: AsyncIterator[Came],
+    failed: list[ImageError],
+) -> AsyncGenerator[bytes, None]:
+    """Write the first answer, then what comes after it; at the end, what failed."""
+    async for piece in _written(request, answer, sources):
+        yield piece
+    async for piece in _others(request, coming, failed):
+        yield piece
+    if failed:
+        request[FAILURE] = failed[0].code or failed[0].type
+        yield _event({"type": "error", "error": failed[0].as_object()}, "error")
 
 
 async def _first(
@@ -75,12 +85,12 @@ async def _first(
     raise failed[0] if failed else no_picture()
 
 
-async def _write_others(
-    request: web.Request, out: Out, coming: AsyncIterator[Came], failed: list[ImageError]
-) -> None:
+async def _others(
+    request: web.Request, coming: AsyncIterator[Came], failed: list[ImageError]
+) -> AsyncIterator[bytes]:
     async for came in or_silence(coming, request.app[SETTINGS].images.comment_seconds):
         if came is None:
-            await out.write(BEAT)
+            yield BEAT
         elif isinstance(came, ImageError):
             failed.append(came)
         else:
@@ -89,8 +99,9 @@ async def _write_others(
                     sources = await _opened(request, came[0], stack)
                 except ImageError as error:
                     failed.append(error)
-                else:
-                    await _write(request, out, came[0], sources)
+                    continue
+                async for piece in _written(request, came[0], sources):
+                    yield piece
 
 
 async def _opened(request: web.Request, answer: Answer, stack: AsyncExitStack) -> list[Source]:
@@ -98,15 +109,17 @@ async def _opened(request: web.Request, answer: Answer, stack: AsyncExitStack) -
     return [await opened(upstream, target, image, stack) for image in answer.images]
 
 
-async def _write(request: web.Request, out: Out, answer: Answer, sources: list[Source]) -> None:
+async def _written(
+    request: web.Request, answer: Answer, sources: list[Source]
+) -> AsyncIterator[bytes]:
     """Write an event for each picture of an answer."""
     for source in sources:
         about = _about(request, answer, source)
-        written = opened_string(orjson.dumps(about), "b64_json")
-        await out.write(b"event: %b\ndata: %b" % (about["type"].encode(), written))
+        data = opened_string(orjson.dumps(about), "b64_json")
+        yield b"event: %b\ndata: %b" % (about["type"].encode(), data)
         async for piece in source.text():
-            await out.write(piece)
-        await out.write(b'"}\n\n')
+            yield piece
+        yield b'"}\n\n'
 
 
 def _about(request: web.Request, answer: Answer, source: Source) -> dict[str, Any]:

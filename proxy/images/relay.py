@@ -6,12 +6,12 @@ Only its beginning is looked at, while nothing has gone: a picture there is meas
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 from aiohttp import ClientResponse, web
 
 from adapters.pictures import HEAD, Measured
-from proxy.images.committing import committed
+from proxy.images.committing import poured
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import lines_of, measured_text
 from proxy.keys import ATTEMPT, SETTINGS
@@ -35,13 +35,10 @@ async def relay(
     pieces = _pieces(provider, head)
     if response.content_type == "text/event-stream":
         pieces = _with_comments(pieces, request.app[SETTINGS].images.comment_seconds)
-    async with committed(request, response) as out:
-        async for piece in pieces:
-            await out.write(piece)
-    return response
+    return await poured(request, response, pieces)
 
 
-async def _pieces(provider: ClientResponse, head: bytes) -> AsyncIterator[bytes]:
+async def _pieces(provider: ClientResponse, head: bytes) -> AsyncGenerator[bytes, None]:
     if head:
         yield head
     content = provider.content
@@ -52,7 +49,9 @@ async def _pieces(provider: ClientResponse, head: bytes) -> AsyncIterator[bytes]
             yield piece
 
 
-async def _with_comments(pieces: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
+async def _with_comments(
+    pieces: AsyncIterator[bytes], seconds: float
+) -> AsyncGenerator[bytes, None]:
     """Put comments between two events that are far apart; one that has begun is left alone."""
     between = False
     async for piece in or_silence(pieces, seconds):

@@ -31,8 +31,6 @@ def document(order: Order, pictures: Sequence[bytes]) -> Pieces:
     """Write the JSON answer around the pictures' base64 texts."""
     opening = b'{"created":%d,"data":[' % CREATED
     before, after = b'{"b64_json":"', b'"}'
-    if order.as_url:
-        before = b'{"url":"data:image/%s;base64,' % order.form.encode()
     entries = [piece for b64 in pictures for piece in (b",", before, b64, after)][1:]
     tokens = usage(order, order.n)
     tokens["output_tokens_details"] = {"image_tokens": tokens["output_tokens"], "text_tokens": 0}

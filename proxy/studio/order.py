@@ -36,7 +36,6 @@ _DEFAULTS: dict[str, Any] = {
     "background": "auto",
     "output_format": "png",
     "output_compression": 100,
-    "response_format": "b64_json",
     "stream": False,
     "partial_images": 0,
 }
@@ -59,7 +58,6 @@ class Order:
     transparent: bool
     form: str
     compression: int
-    as_url: bool
     stream: bool
     partials: int
     script: Script
@@ -103,7 +101,6 @@ def read(body: bytes) -> Order:
         transparent=params["background"] == "transparent",
         form=params["output_format"],
         compression=params["output_compression"],
-        as_url=params["response_format"] == "url",
         stream=params["stream"],
         partials=params["partial_images"],
         script=Script.read(params),

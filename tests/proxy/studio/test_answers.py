@@ -38,11 +38,6 @@ def test_each_picture_is_an_entry() -> None:
     assert [entry["b64_json"] for entry in made["data"]] == ["YQ==", "Yg==", "Yw=="]
 
 
-def test_a_url_is_a_data_url() -> None:
-    made = parsed(document(order(response_format="url", output_format="webp"), [b"aGk="]))
-    assert made["data"] == [{"url": "data:image/webp;base64,aGk="}]
-
-
 def test_a_picture_is_never_copied_into_a_larger_text() -> None:
     b64 = b"aGk=" * 1000
     assert any(piece is b64 for piece in document(order(), [b64]))

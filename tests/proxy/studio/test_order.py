@@ -23,7 +23,7 @@ def order(**params: Any) -> Order:
 def test_a_prompt_is_enough() -> None:
     made = order()
     assert (made.n, made.size, made.quality, made.form) == (1, "1024x1024", "medium", "png")
-    assert (made.background, made.as_url, made.stream) == ("opaque", False, False)
+    assert (made.background, made.stream) == ("opaque", False)
 
 
 def test_a_null_is_as_good_as_nothing() -> None:
@@ -110,7 +110,6 @@ def test_a_jpeg_cannot_be_transparent() -> None:
         {"n": 3},
         {"stream": True, "partial_images": 2},
         {"output_format": "jpeg", "output_compression": 50},
-        {"response_format": "url"},
         {"latency_ms": 10, "cut_after": 100},
         {"size": "1024x1024", "quality": "medium", "background": "opaque", "style": "vivid"},
     ],

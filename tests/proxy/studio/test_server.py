@@ -241,7 +241,6 @@ def without_pixels(body: bytes) -> list[Any]:
     for tree in trees:
         for entry in (tree, *tree.get("data", [])):
             entry.pop("b64_json", None)
-            entry["url"] = entry.get("url", "").partition(",")[0]
     return trees
 
 
