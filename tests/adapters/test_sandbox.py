@@ -38,11 +38,6 @@ def test_an_answer_is_kept_as_it_is() -> None:
     assert answer("success").body == reply.body
 
 
-def test_a_data_url_is_opened() -> None:
-    (image,) = answer("data-url").images
-    assert (image.url, image.media_type) == ("", "image/png")
-
-
 def test_a_scripted_refusal_is_a_refusal() -> None:
     with pytest.raises(Refusal):
         play(transcript("refusal"))
