@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test check docs format lock bench-memory bench-blobs clean
+.PHONY: help install run test check docs format lock bench-translate bench-memory bench-blobs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,9 @@ format: $(VENV)/.tested ## Put the code into the house's format
 
 docs: install ## Write what the docs say of providers, from their tables
 	@$(BIN)/python -m docs.generate
+
+bench-translate: install ## Measure what translating a call costs, for every provider
+	@$(BIN)/python -m bench.translate
 
 bench-memory: install ## Measure what relaying a 6 MB answer adds to memory
 	@$(BIN)/python bench/relay_memory.py

@@ -98,6 +98,8 @@ CONTRACT: dict[str, Param] = {
 OURS = frozenset({"model", "n", "response_format", "stream", "user", "safety_identifier"})
 """What the gateway itself honours or may leave out under every policy."""
 
+_ODD = re.compile(r"[^A-Za-z0-9_.:*/-]")
+"""What may not stand in a receipt."""
 _CALLS_HOME = re.compile(r"webhook|callback|notify", re.IGNORECASE)
 """Names by which a provider would be told to call an address of the client's: never sent."""
 _CHANGED = frozenset({"dropped", "rounded", "clamped"})
@@ -128,15 +130,25 @@ class Table:
 
     rows: tuple[Param, ...]
     constant: Fields = field(default_factory=dict)
+    _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
+    _with_default: tuple[Param, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Look the rows over once, not for each call."""
+        # The way to set a field of a frozen dataclass.
+        object.__setattr__(self, "_by_name", {row.name: row for row in self.rows})
+        defaults = tuple(row for row in self.rows if row.default is not None)
+        object.__setattr__(self, "_with_default", defaults)
 
     @property
     def pictures_per_call(self) -> int:
         """How many pictures one conversation can make: the bound of the row `n`, else 1."""
-        return next((int(row.high or 10) for row in self.rows if row.name == "n"), 1)
+        row = self.row("n")
+        return int(row.high or 10) if row else 1
 
     def row(self, name: str) -> Param | None:
         """Give the row of a client's parameter."""
-        return next((row for row in self.rows if row.name == name), None)
+        return self._by_name.get(name)
 
     def translate(
         self,
@@ -171,8 +183,10 @@ class Table:
 
     def _defaults(self, made: Mapping[str, Fields], n: int) -> list[tuple[Param, Fields]]:
         """Give what is taken where the client said nothing about it, in any of its names."""
+        silent = [row for row in self._with_default if not made.get(row.name)]
+        if not silent:
+            return []
         said = {field for fields in made.values() for field in fields}
-        silent = (row for row in self.rows if row.default is not None and not made.get(row.name))
         taken = [(row, _fields(row, row.default, n)) for row in silent if not _told(row, made)]
         return [(row, fields) for row, fields in taken if not said & fields.keys()]
 
@@ -355,7 +369,7 @@ def _shown(name: str, value: Any, row: Param | None) -> str:
 def _plain(value: Any) -> str:
     """Keep a word to what may stand in a header line: printable ASCII without separators."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return re.sub(r"[^A-Za-z0-9_.:*/-]", "?", text)[:64]
+    return _ODD.sub("?", text[:64])
 
 
 def _refuse(line: Line, row: Param | None, provider: str) -> None:
@@ -386,6 +400,9 @@ def _put(fields: dict[str, Any], made: Fields) -> None:
     An object that is there already is copied, not written into: it may be the client's own.
     """
     for target, content in made.items():
+        if "." not in target:
+            fields[target] = content
+            continue
         *parents, last = target.split(".")
         place = fields
         for parent in parents:

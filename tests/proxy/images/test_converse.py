@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from tests.proxy.gateway import PNG, Gateway, Provider, gateway, provider
+from tests.proxy.gateway import B64, PNG, Gateway, Provider, always, gateway, provider
 
 UP = {"virtual_key": "up"}
 CORE = {"model": "stable-image-core"}
@@ -61,6 +61,32 @@ async def test_what_was_made_is_given_and_what_failed_is_said() -> None:
         status, receipt, pictures = await _draw(ours)
         assert (status, pictures) == (200, 1)
         assert "failed pictures=1" in receipt
+
+
+async def test_all_or_nothing_is_a_setting() -> None:
+    script = failing_first(1)
+    async with provider() as fake, gateway("images: {incomplete: fail}\n" + settings(fake)) as ours:
+        script.requests, fake.reply = fake.requests, script.reply
+        assert (await _draw(ours))[0] == 502
+
+
+async def test_fewer_pictures_than_asked_are_never_given_in_silence() -> None:
+    one = always({"artifacts": [{"base64": B64, "finishReason": "SUCCESS"}]})
+    asked = {"model": "stable-diffusion-xl-1024-v1-0", "n": 3}
+    async with provider(one) as fake, gateway(settings(fake)) as ours:
+        got = await ours.draw(params=asked, **UP)
+        assert len(got.json["data"]) == 1
+        assert "failed pictures=2>missing" in got.headers["x-easel-receipt"]
+
+
+async def test_what_is_incomplete_is_not_kept() -> None:
+    script = failing_first(1)
+    async with provider() as fake, gateway(settings(fake)) as ours:
+        script.requests, fake.reply = fake.requests, script.reply
+        config = '{"virtual_key": "up", "cache": {"mode": "simple"}}'
+        for pictures in (1, 2):
+            got = await ours.draw(params={**CORE, "n": 2}, config=config)
+            assert len(got.json["data"]) == pictures
 
 
 async def test_nothing_made_is_the_first_failure() -> None:
