@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
+import orjson
 
 from adapters.params import Policy as Unsupported
 from proxy.conditions import QueryError, Room, Test, compiled
@@ -393,6 +394,9 @@ def _level(raw: dict[str, Any]) -> Config:
                 known[key] = _typed(key, value)
         elif isinstance(value, str):
             options[key] = value
+        elif isinstance(value, dict) and key.endswith("_json"):
+            # An option that holds a file in JSON may stand there as the object itself.
+            options[key] = orjson.dumps(value).decode()
         else:
             faults.add(key, "is not a key of a config" + nearest(key, KEYS | TREE))
     faults.raise_any()

@@ -417,3 +417,9 @@ def test_faults_that_are_none_raise_nothing() -> None:
         pass
     faults.raise_any()
     assert faults.errors == []
+
+
+def test_an_option_in_json_may_be_the_object_itself() -> None:
+    assert parse({"provider": "p", "key_json": {"a": 1}}).options == {"key_json": '{"a":1}'}
+    with pytest.raises(ConfigError):
+        parse({"provider": "p", "key": {"a": 1}})
