@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"settings", "incoming"}),
     frozenset({"plan"}),
     frozenset({"keys"}),
-    frozenset({"blobs", "cache", "routing", "studio"}),
+    frozenset({"blobs", "cache", "jobs", "routing", "studio"}),
     frozenset({"upstream"}),
     frozenset({"images", "middlewares"}),
     frozenset({"endpoints", "explain"}),

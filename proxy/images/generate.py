@@ -13,11 +13,10 @@ from adapters.contract import Answer, Image
 from adapters.errors import ImageError, ProviderError
 from adapters.params import Line, Receipt
 from proxy.configs import Strategy
-from proxy.images.committing import CLIENT_GONE
 from proxy.images.converse import Incomplete
 from proxy.images.deliver import deliver
 from proxy.images.final_params import final_params
-from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, FAILURE, PLAN, RAW, SETTINGS
+from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, PLAN, RAW, SETTINGS
 from proxy.plan import Attempt, Branch, Budget, Node, Target, Tries
 from proxy.routing.choosing import circuit_of
 from proxy.routing.falling import Said, falls
@@ -95,9 +94,6 @@ class Walk:
         """Tell whether the next target is tried after a failure."""
         if self._request.get(COMMITTED) or self._budget.left <= 0:
             return False
-        if self._request.transport is None:
-            # The client has left: nobody is there to pay the next one for.
-            return False
         return isinstance(error, Incomplete) or falls(error, strategy)
 
     async def _with_what_was_made(self, error: ImageError) -> web.StreamResponse:
@@ -131,7 +127,7 @@ class Walk:
             response = await self._attempt_at(self._request)
             # Without a request to the provider, as on a cache hit, it has shown nothing.
             if self._budget.left < left:
-                status = _LOST if self._was_cut() else _OK
+                status = _OK
             return response  # noqa: TRY300 - what it showed is noted on the way out
         except ImageError as error:
             seen = status_of(error)
@@ -144,10 +140,6 @@ class Walk:
         finally:
             if target.breaker:
                 circuits.settled(name, target.breaker, status)
-
-    def _was_cut(self) -> bool:
-        """Tell whether the provider broke off an answer that had begun."""
-        return bool(self._request.get(FAILURE, CLIENT_GONE) != CLIENT_GONE)
 
 
 def status_of(error: ImageError) -> int:
