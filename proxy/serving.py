@@ -64,8 +64,9 @@ async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
         access_log=None,
         logger=_discreet_logger(),
         handle_signals=False,
-        # A client that leaves does not waste the picture that is being made for it.
-        handler_cancellation=False,
+        # A client that leaves does not waste the picture that is being made for it, unless the
+        # operator wants that: then whoever listens is cancelled, and with the last one the job.
+        handler_cancellation=settings.jobs.on_disconnect == "cancel",
         shutdown_timeout=_CLOSING_SECONDS,
         max_field_size=settings.limits.header_bytes,
         max_line_size=settings.limits.header_bytes,

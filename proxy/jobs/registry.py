@@ -163,6 +163,7 @@ class Jobs:
 
     def left(self, job: Job) -> None:
         """Note that one who waited for a job does so no longer."""
+        self._shelf.freed()
         if self._cancels and not job.listeners and not job.tape.ended:
             job.cancel()
 
