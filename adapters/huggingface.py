@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 from adapters import errors, sizes
@@ -44,20 +45,23 @@ _EXAMPLE = "stabilityai/stable-diffusion-xl-base-1.0"
 
 
 def _table(size: sizes.Converter, below: str = "", /, **named: str) -> Table:
-    """Give the table of a provider; `named` are the parameters that it calls otherwise."""
+    """Give the table of a provider; `named` are the parameters that it calls otherwise.
 
-    def row(name: str, kind: type = str, low: float | None = None) -> Param:
-        return Param(name, below + named.get(name, name), kind=kind, low=low)
-
+    What it calls "" it does not have. Source: huggingface_hub/inference/_providers
+    """
+    rows = (
+        Param("negative_prompt"),
+        Param("num_inference_steps", kind=int, low=1),
+        Param("guidance_scale", kind=float, low=0),
+        Param("seed", kind=int),
+        *((Param("scheduler"),) if below else ()),
+    )
+    known = ((row, named.get(row.name, row.name)) for row in rows)
     return Table(
         (
             Param("prompt", named.get("prompt", "")),
             Param("size", to=size),
-            row("negative_prompt"),
-            row("num_inference_steps", int, 1),
-            row("guidance_scale", float, 0),
-            row("seed", int),
-            *((row("scheduler"),) if below else ()),
+            *(replace(row, field=below + name) for row, name in known if name),
         ),
     )
 
@@ -83,13 +87,13 @@ _PROVIDERS = {
     ),
     "fal-ai": _Provider(_table(_pixels("image_size.")), "/{}", {}),
     "nscale": _Provider(
-        _table(sizes.pixels(low=64, high=4096, step=8, joined="size")),
+        _table(sizes.pixels(low=64, high=4096, step=8, joined="size"), num_inference_steps=""),
         _SAME_PATH,
         {"response_format": "b64_json"},
         names_model=True,
     ),
     "together": _Provider(
-        _table(_pixels(), num_inference_steps="steps", guidance_scale="guidance"),
+        _table(_pixels(), num_inference_steps="steps"),
         _SAME_PATH,
         {"response_format": "base64"},
         names_model=True,

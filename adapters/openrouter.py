@@ -28,7 +28,7 @@ _QUALITIES = {it: it for it in ("auto", "low", "medium", "high", "xhigh", "max")
 _ERRORS = (400, 401, 402, 403, 404, 408, 409, 410, 413, 422, 429, 499, 500, 502, 503, 524, 529)
 _UNSAFE = frozenset({"reasons", "flagged_input", "patterns"})
 """What stands in an error's metadata when moderation or a guardrail said no."""
-_HEADERS = {"openrouter_referer": "http-referer", "openrouter_title": "x-title"}
+_HEADERS = {"openrouter_referer": "http-referer", "openrouter_title": "x-openrouter-title"}
 
 _ROWS = (
     Param("prompt"),
@@ -66,7 +66,7 @@ class OpenRouter(OpenAILike):
     )
     options: ClassVar[tuple[Option, ...]] = (
         Option("openrouter_referer", "your app's address", headers=("http-referer",)),
-        Option("openrouter_title", "your app's name", headers=("x-title",)),
+        Option("openrouter_title", "your app's name", headers=("x-openrouter-title", "x-title")),
     )
     codes: ClassVar[Mapping[str, int]] = {
         **{str(status): status for status in _ERRORS},

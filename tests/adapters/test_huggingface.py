@@ -68,6 +68,7 @@ def test_another_providers_name_of_the_model_is_asked_for_first() -> None:
                 "width": 512,
                 "height": 512,
                 "steps": 4,
+                "guidance_scale": 3.5,
                 "response_format": "base64",
             },
         ),
@@ -78,7 +79,7 @@ def test_another_providers_name_of_the_model_is_asked_for_first() -> None:
                 "model": "their/name",
                 "prompt": "a",
                 "size": "512x512",
-                "num_inference_steps": 4,
+                "guidance_scale": 3.5,
                 "response_format": "b64_json",
             },
         ),
@@ -89,12 +90,14 @@ def test_another_providers_name_of_the_model_is_asked_for_first() -> None:
                 "prompt": "a",
                 "image_size": {"width": 512, "height": 512},
                 "num_inference_steps": 4,
+                "guidance_scale": 3.5,
             },
         ),
     ],
 )
 def test_a_provider_is_asked_in_its_own_words(provider: str, path: str, body: Any) -> None:
-    request = asked(provider, "their/name", prompt="a", size="512x512", num_inference_steps=4)
+    wishes = {"size": "512x512", "num_inference_steps": 4, "guidance_scale": 3.5}
+    request = asked(provider, "their/name", prompt="a", **wishes)
     assert (request.path, request.json) == (path, body)
 
 

@@ -30,7 +30,7 @@ def test_an_app_is_named_only_when_it_named_itself() -> None:
     plain = ADAPTER.sign(OUTGOING, Credentials("k"))
     named = ADAPTER.sign(OUTGOING, Credentials("k", {"openrouter_title": "Acme"}))
     assert plain == {"authorization": "Bearer k"}
-    assert named == {"authorization": "Bearer k", "x-title": "Acme"}
+    assert named == {"authorization": "Bearer k", "x-openrouter-title": "Acme"}
 
 
 def test_several_pictures_are_asked_for_only_where_that_is_known_to_work() -> None:
