@@ -27,7 +27,8 @@ _RATIOS = ("21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21")
 _FORBIDDEN, _NO_CREDIT = 403, 402
 _PAY = re.compile(r"credit|balance|funds", re.IGNORECASE)
 _OPENAI_SIZES = ("1024x1024", "1024x1536", "1536x1024")
-_QUALITIES = {it: it for it in ("low", "medium", "high")}
+_QUALITIES = {it: it for it in ("low", "medium", "high")} | {"standard": "medium"}
+_QUALITIES |= dict.fromkeys(("hd", "xhigh", "max"), "high")
 _WORDS = "square_hd square portrait_4_3 portrait_16_9 landscape_4_3 landscape_16_9"
 
 
@@ -59,7 +60,7 @@ _OPENAI = Table(
     (
         Param("prompt"),
         Param("size", to=sizes.listed(_OPENAI_SIZES)),
-        Param("quality", to={**_QUALITIES, "standard": "medium", "hd": "high"}),
+        Param("quality", to=_QUALITIES),
         Param("output_format", choices=("png", "jpeg", "webp")),
         Param("background"),
         Param("moderation"),

@@ -45,6 +45,10 @@ _WORD = r"[A-Za-z0-9-]+"
 _RESOURCES = (".services.ai.azure.com", ".openai.azure.com", ".cognitiveservices.azure.com")
 
 
+_QUALITIES = {it: it for it in ("auto", "low", "medium", "high")} | {"standard": "medium"}
+_QUALITIES |= dict.fromkeys(("hd", "xhigh", "max"), "high")
+
+
 def _stated(size: str) -> Fields:
     """Leave out `auto`: not every model knows the word."""
     return {} if size == "auto" else {"size": size}
@@ -55,7 +59,7 @@ _OPENAI = Table(
         Param("prompt"),
         Param("n", high=10),
         Param("size", to=_stated),
-        Param("quality", choices=("auto", "low", "medium", "high")),
+        Param("quality", to=_QUALITIES),
         Param("background"),
         Param("moderation"),
         Param("output_format", choices=("png", "jpeg")),

@@ -117,3 +117,11 @@ def test_a_list_of_complaints_is_passed_on_whole() -> None:
 
 def test_a_refusal_is_known_by_words() -> None:
     assert isinstance(failed(400, "Blocked by moderation"), Refusal)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [("low", "low"), ("standard", "medium"), ("hd", "high"), ("xhigh", "high"), ("max", "high")],
+)
+def test_every_quality_has_the_nearest_that_there_is(asked: str, sent: str) -> None:
+    assert made("openai/gpt-image-2", quality=asked)["quality"] == sent

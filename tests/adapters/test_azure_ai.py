@@ -138,3 +138,14 @@ def test_mai_draws_about_a_megapixel_and_no_side_is_short(size: str) -> None:
     sent = requested("MAI-Image-2.6", holding(), size=size).json
     assert min(sent["width"], sent["height"]) >= 768
     assert sent["width"] * sent["height"] <= 1024 * 1024
+
+
+# Parameters
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"), [("standard", "medium"), ("hd", "high"), ("max", "high")]
+)
+def test_every_quality_has_the_nearest_that_there_is(asked: str, sent: str) -> None:
+    body = requested("gpt-image-2", holding(), prompt="a cube", quality=asked).json
+    assert body["quality"] == sent
