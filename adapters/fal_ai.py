@@ -247,6 +247,8 @@ class FalAI(Jobs):
     )
     codes = {
         "content_policy_violation": errors.REFUSED,
+        # In these words nano-banana refuses.
+        "no_media_generated": errors.REFUSED,
         "auth_error": 401,
         "not_found": 404,
         "generation_timeout": 504,
