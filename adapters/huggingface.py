@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 
 from adapters import errors, sizes
@@ -184,6 +185,13 @@ class HuggingFace(Adapter):
         if at(tree, "error") is not None:
             raise self.error(reply)
         raise errors.no_picture(reply.status)
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Know that a model which is gone is none any more."""
+        if reply.status == HTTPStatus.GONE:
+            told = self.told(reply)
+            return errors.failure(reply, message=told, status=HTTPStatus.NOT_FOUND)
+        return super().error(reply)
 
 
 def _split(model: str) -> tuple[str, str]:
