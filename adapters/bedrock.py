@@ -159,7 +159,7 @@ class Bedrock(Adapter):
     confidence = "medium"
     unconfirmed = (
         "the reply of a model that has ended (Nova Canvas, Titan Image); webp from Stability's "
-        "models; sizes and defaults of Titan"
+        "models; sizes and defaults of Titan; the area and the ratios of Nova Canvas"
     )
 
     def base(self, credentials: Credentials) -> str:
