@@ -40,7 +40,8 @@ from adapters.reading import at, items_at, pick, text_at, without_none
 
 _DEFAULT = "default"
 _SETTINGS = "override_settings"
-_STEPS = {"low": 15, "medium": 25, "standard": 25} | dict.fromkeys(("high", "hd"), 40)
+_STEPS = {"low": 15, "medium": 25, "standard": 25}
+_STEPS |= dict.fromkeys(("high", "hd", "xhigh", "max"), 40)
 # What reaches beyond the picture: code of the server's, and its disk.
 _NEVER = frozenset({"script_name", "script_args", "alwayson_scripts", "save_images"})
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
-from urllib.parse import quote
 
 import orjson
 
@@ -33,7 +32,7 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.params import Param, Table
-from adapters.paths import named_model
+from adapters.paths import named_model, step
 from adapters.polling import Jobs
 from adapters.reading import items_at, text_at, usage, without_none
 
@@ -183,10 +182,10 @@ class DashScope(Jobs):
     def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Ask for the task, if that is what there is."""
         del call
-        task = text_at(reply.json(), "output", "task_id")
+        task = step(text_at(reply.json(), "output", "task_id"))
         if not task or self.is_settled(reply):
             return None
-        return ProviderRequest(f"/tasks/{quote(task, safe='')}", method="GET")
+        return ProviderRequest(f"/tasks/{task}", method="GET")
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures of either protocol; where there is none, what was said instead."""

@@ -117,7 +117,8 @@ class Fireworks(Adapter):
     experimental = True
     unconfirmed = (
         "whether the image models are still offered (late in 2026 one project got a 404 for "
-        "flux-1-schnell-fp8); the names of moderation in Kontext's `status`"
+        "flux-1-schnell-fp8); the names of moderation in Kontext's `status`; how long its URL "
+        "stays good; which ratio FLUX draws where none is said; the sizes of SDXL"
     )
 
     def table(self, model: str) -> Table:

@@ -33,6 +33,13 @@ def chosen(option: str, text: str, model: str, *, is_one: Callable[[Any], bool])
     `is_one` tells whether a tree is a template. Several are an object of them, by name; the first
     is taken where the client names none. Raises `BadParam`.
     """
+    if not text:
+        raise BadParam(
+            option,
+            f"{option} is not set: the operator keeps a graph in the API's own format there, in a "
+            "virtual key of the settings.",
+            code="option_needed",
+        )
     tree = _parsed(text)
     if is_one(tree):
         return tree

@@ -45,10 +45,13 @@ def test_what_is_no_template_is_the_operators_to_mend(tree: Any) -> None:
     assert (caught.value.param, caught.value.code) == ("acme_graph", "option_needed")
 
 
-@pytest.mark.parametrize("text", ["", "{no json", "null"])
-def test_what_is_no_json_is_no_template(text: str) -> None:
-    with pytest.raises(BadParam, match="acme_graph"):
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "not set"), ("{no json", "hold"), ("null", "hold")]
+)
+def test_what_is_no_json_is_no_template(text: str, said: str) -> None:
+    with pytest.raises(BadParam, match=f"acme_graph.* {said}") as caught:
         chosen("acme_graph", text, "", is_one=is_graph)
+    assert caught.value.code == "option_needed"
 
 
 def test_a_slot_alone_takes_the_value_with_its_type() -> None:
