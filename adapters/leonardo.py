@@ -101,12 +101,12 @@ class Leonardo(Jobs):
     refuses = re.compile("moderat", re.IGNORECASE)
     phrases = {
         "authorization hook": 401,
-        "authentication hook": 401,
+        "unauthorized": 401,
         "not enough api tokens": 402,
         "rate limit": 429,
         "concurren": 429,
     }
-    codes = {"access-denied": 401}
+    codes = {"access-denied": 401, "validation-failed": 400}
 
     state_at = ("generations_by_pk", "status")
     under_way = frozenset({"PENDING"})

@@ -103,5 +103,10 @@ class Prodia(Adapter):
             raise self.error(reply)
         raise errors.no_picture(reply.status)
 
+    def told(self, reply: ProviderReply) -> str:
+        """Find the sentence; where `detail` is an object of any form, show all that came."""
+        whole = isinstance(at(reply.json(), "detail"), dict)
+        return super().told(reply) or (reply.body.decode(errors="replace") if whole else "")
+
 
 ADAPTER = Prodia()

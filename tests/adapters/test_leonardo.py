@@ -94,6 +94,7 @@ def test_a_success_without_a_job_may_be_a_list_of_errors() -> None:
         ("Not enough API tokens", 429),
         ("Max concurrency reached", 429),
         ("Authentication hook unauthorized this request", 401),
+        ("Unauthorized", 401),
         ("odd", 400),
     ],
 )

@@ -63,6 +63,7 @@ def test_a_picture_is_known_by_its_content_type() -> None:
     ("media_type", "body", "said"),
     [
         ("application/json", b'{"error": "out of memory"}', "out of memory"),
+        ("application/json", b'{"error": {}, "detail": {"steps": "too many"}}', "too many"),
         ("application/json", b'{"state": {"current": "completed"}}', "without a picture"),
         ("image/png", b"", "without a picture"),
     ],
