@@ -97,8 +97,9 @@ class MiniMax(OpenAILike):
     }
     refuses = re.compile(r"sensitive|" + errors.REFUSING_WORDS.pattern, re.IGNORECASE)
     unconfirmed = (
-        "image-01-live from text alone on the global host; the form of H3's errors and usage; "
-        "how an error names a refusal on H3; output_compression by that name"
+        "image-01-live from text alone on the global host; the form of H3's errors and usage, "
+        "and the names of its events; how an error names a refusal on H3; output_compression by "
+        "that name"
     )
 
     def path(self, call: ImageCall) -> str:

@@ -99,9 +99,9 @@ class NovitaAI(Jobs):
     url_lifetime = 3600
     confidence = "medium"
     unconfirmed = (
-        "parameters of models without a table; the path of seedream-*; bounds of size and number "
-        "on flux-1-schnell and txt2img; the form of a task's failure; what a URL's lifetime is "
-        "where a reply does not say it"
+        "parameters of models without a table; the paths of seedream-* and Qwen-Image; "
+        "the answer of flux-1-schnell; the form of an error and of a task's failure; "
+        "bounds of size and number on flux-1-schnell and txt2img; whether every URL lasts an hour"
     )
     # https://novita.ai/docs/api-reference/basic-error-code
     codes: ClassVar[Mapping[str, int]] = {

@@ -131,9 +131,9 @@ class Recraft(OpenAILike):
     refuses = errors.REFUSING_WORDS
     kept = frozenset({"revised_prompt", "image_id", "features"})
     unconfirmed = (
-        "which hosted models a key may use; the words of a refusal; how an empty "
-        "account is told of; which models take creativity, upscale and style_match; Retry-After on "
-        "a 429"
+        "which hosted models a key may use; the form of an error and the words of a refusal; "
+        "how an empty account is told of; which models take creativity, upscale and style_match; "
+        "Retry-After on a 429"
     )
 
     def told(self, reply: ProviderReply) -> str:

@@ -77,8 +77,9 @@ class Runware(Adapter):
     url_lifetime = 3600
     confidence = "medium"
     unconfirmed = (
-        "which codes a refusal and empty credits have, and under which status; bounds of size "
-        "and number; the sizes of models that Runware does not run itself; how long a URL is kept"
+        "which codes a refusal and empty credits have, and under which status; bounds of size, "
+        "number and prompt; the sizes of models that Runware does not run itself; how long a URL "
+        "is kept"
     )
     codes: ClassVar[Mapping[str, int]] = {
         "invalidApiKey": 401,
