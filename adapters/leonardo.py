@@ -98,7 +98,7 @@ class Leonardo(Jobs):
         "a limit of 1500 characters for v1's prompts; statuses and codes of errors; how long a "
         "picture's URL lasts (an hour is a guess)"
     )
-    refuses = re.compile("moderat", re.IGNORECASE)
+    refuses = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
     phrases = {
         "authorization hook": 401,
         "unauthorized": 401,

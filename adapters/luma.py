@@ -60,7 +60,7 @@ class Luma(Jobs):
         "how long a picture's URL lasts (an hour is a guess); the words of a refusal and of a 403 "
         "for missing credits; Retry-After on a 429"
     )
-    refuses = re.compile("moderat", re.IGNORECASE)
+    refuses = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
     phrases = {"credits": 402}
 
     state_at = ("state",)

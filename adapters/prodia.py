@@ -81,7 +81,7 @@ class Prodia(Adapter):
         "inference.flux.dev.txt2img.v2",
         "v2.job.sdxl.txt2img",
     )
-    refuses = re.compile(r"nsfw|safety|moderat", re.IGNORECASE)
+    refuses = re.compile(r"nsfw|safety|moderat|content policy", re.IGNORECASE)
     confidence = "medium"
     unconfirmed = (
         "webp; steps of sizes; the names of styles; how a refusal looks; Retry-After on a 429"

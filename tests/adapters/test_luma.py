@@ -69,7 +69,12 @@ def test_a_job_under_way_is_not_settled(state: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "kind"), [("Image failed moderation", Refusal), ("out of memory", ProviderError)]
+    ("reason", "kind"),
+    [
+        ("Image failed moderation", Refusal),
+        ("Against the content policy", Refusal),
+        ("out of memory", ProviderError),
+    ],
 )
 def test_the_reason_of_a_failure_tells_a_refusal(reason: str, kind: type[ProviderError]) -> None:
     with pytest.raises(ProviderError, match=reason) as caught:
