@@ -33,6 +33,12 @@ def chosen(option: str, text: str, model: str, *, is_one: Callable[[Any], bool])
     `is_one` tells whether a tree is a template. Several are an object of them, by name; the first
     is taken where the client names none. Raises `BadParam`.
     """
+    if not text:
+        raise BadParam(
+            option,
+            f"There is no graph to draw with: {option} must hold one, as JSON.",
+            code="option_needed",
+        )
     tree = _parsed(text)
     if is_one(tree):
         return tree

@@ -45,7 +45,13 @@ def test_what_is_no_template_is_the_operators_to_mend(tree: Any) -> None:
     assert (caught.value.param, caught.value.code) == ("acme_graph", "option_needed")
 
 
-@pytest.mark.parametrize("text", ["", "{no json", "null"])
+def test_that_there_is_no_template_at_all_is_said() -> None:
+    with pytest.raises(BadParam, match="no graph to draw with") as caught:
+        chosen("acme_graph", "", "", is_one=is_graph)
+    assert (caught.value.param, caught.value.code) == ("acme_graph", "option_needed")
+
+
+@pytest.mark.parametrize("text", ["{no json", "null"])
 def test_what_is_no_json_is_no_template(text: str) -> None:
     with pytest.raises(BadParam, match="acme_graph"):
         chosen("acme_graph", text, "", is_one=is_graph)
