@@ -98,15 +98,15 @@ class Leonardo(Jobs):
         "a limit of 1500 characters for v1's prompts; statuses and codes of errors; how long a "
         "picture's URL lasts (an hour is a guess)"
     )
-    refuses = re.compile("moderat", re.IGNORECASE)
+    refuses = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
     phrases = {
         "authorization hook": 401,
-        "authentication hook": 401,
+        "unauthorized": 401,
         "not enough api tokens": 402,
         "rate limit": 429,
         "concurren": 429,
     }
-    codes = {"access-denied": 401}
+    codes = {"access-denied": 401, "validation-failed": 400}
 
     state_at = ("generations_by_pk", "status")
     under_way = frozenset({"PENDING"})

@@ -99,9 +99,10 @@ class NovitaAI(Jobs):
     url_lifetime = 3600
     confidence = "medium"
     unconfirmed = (
-        "parameters of models without a table; the path of seedream-*; bounds of size and number "
-        "on flux-1-schnell and txt2img; the form of a task's failure; what a URL's lifetime is "
-        "where a reply does not say it"
+        "parameters of models without a table; the paths of seedream-* and Qwen-Image; "
+        "the answer of flux-1-schnell; the form of an error and of a task's failure; the words of "
+        "a refusal without a code; bounds of size and number on flux-1-schnell and txt2img; "
+        "whether every URL lasts an hour"
     )
     # https://novita.ai/docs/api-reference/basic-error-code
     codes: ClassVar[Mapping[str, int]] = {
@@ -115,6 +116,7 @@ class NovitaAI(Jobs):
         "RATE_LIMIT_EXCEEDED": 429,
         "TASK_NOT_FOUND": 502,
     }
+    refuses = errors.REFUSING_WORDS
     state_at = ("task", "status")
     under_way = frozenset({"TASK_STATUS_QUEUED", "TASK_STATUS_PROCESSING"})
 

@@ -77,7 +77,10 @@ class OpenAI(OpenAIShape):
             pattern="b64_json|none",
         ),
     )
-    unconfirmed = "`n` above 1 together with `stream`; the form of an error inside a stream"
+    unconfirmed = (
+        "what gpt-image-2.6-* takes beyond 2.5; `n` above 1 together with `stream`; "
+        "the form of an error inside a stream"
+    )
 
     def withheld(self, call: ImageCall) -> frozenset[str]:
         """Withhold `response_format` from the families that refuse it."""

@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import orjson
 
 from adapters.contract import Adapter, Answer, ImageCall, ProviderReply, ProviderRequest
-from adapters.errors import no_picture
-from adapters.openai_shape import pictures
+from adapters.errors import ProviderError, codes_of, no_picture, refusal
+from adapters.openai_shape import MODERATION_CODES, pictures
 from adapters.paths import named_model
 from adapters.reading import at, pick, usage
 
@@ -75,6 +75,13 @@ class OpenAILike(Adapter):
         if (index := pick(data, "partial_image_index", kind=int)) is not None:
             images = tuple(replace(image, preview=index) for image in images)
         return Answer(images, usage=usage(data, "usage"))
+
+    def error(self, reply: ProviderReply) -> ProviderError:
+        """Know a refusal by OpenAI's codes, too: who took the shape may have taken them."""
+        if MODERATION_CODES & {code.lower() for code in codes_of(reply)}:
+            said = self.told(reply) or "no reason given"
+            return refusal(said, provider_status=reply.status)
+        return super().error(reply)
 
 
 def _failed(data: Any) -> ProviderReply:

@@ -81,7 +81,7 @@ class Prodia(Adapter):
         "inference.flux.dev.txt2img.v2",
         "v2.job.sdxl.txt2img",
     )
-    refuses = re.compile(r"nsfw|safety|moderat", re.IGNORECASE)
+    refuses = re.compile(r"nsfw|safety|moderat|content policy", re.IGNORECASE)
     confidence = "medium"
     unconfirmed = (
         "webp; steps of sizes; the names of styles; how a refusal looks; Retry-After on a 429"
@@ -102,6 +102,11 @@ class Prodia(Adapter):
         if at(reply.json(), "error") is not None:
             raise self.error(reply)
         raise errors.no_picture(reply.status)
+
+    def told(self, reply: ProviderReply) -> str:
+        """Find the sentence; where `detail` is an object of any form, show all that came."""
+        whole = isinstance(at(reply.json(), "detail"), dict)
+        return super().told(reply) or (reply.body.decode(errors="replace") if whole else "")
 
 
 ADAPTER = Prodia()

@@ -98,7 +98,7 @@ class Segmind(Jobs):
     confidence = "medium"
     unconfirmed = (
         "each model's own fields, sizes above all; the list of models; the words of a refusal; "
-        "in which forms `output` comes"
+        "in which forms `output` comes; how the end of a rate limit is written"
     )
     refuses = re.compile(r"nsfw|safety|moderat|content policy|inappropriate", re.IGNORECASE)
     under_way = frozenset({"QUEUED", "PROCESSING"})

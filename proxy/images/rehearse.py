@@ -53,7 +53,8 @@ def _price(attempt: Attempt, prices: Prices) -> dict[str, Any] | None:
     params, target = attempt.params, attempt.target
     pixels = sizes.parse(params.get("size") or "auto")
     area = pixels[0] * pixels[1] if pixels else None
-    each = price_of(prices, target.adapter.id, params.get("model") or "", area)
+    model = target.adapter.model_in_force(params.get("model") or "", target.credentials)
+    each = price_of(prices, target.adapter.id, model, area)
     if each is None:
         return None
     # Who speaks the client's own shape makes all pictures in one call.

@@ -87,6 +87,29 @@ def test_a_key_without_rights_is_no_refusal() -> None:
     assert (isinstance(error, Refusal), error.status) == (False, 403)
 
 
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ('{"error": {"code": "moderation_blocked", "message": "unsafe"}}', "unsafe"),
+        ('{"detail": "NSFW content"}', "NSFW content"),
+    ],
+)
+def test_a_refusal_of_the_provider_behind_it_stands_in_the_metadata(raw: str, said: str) -> None:
+    about = {"raw": raw, "provider_name": "OpenAI"}
+    refused = failed(400, code=400, message="Provider returned error", metadata=about)
+    assert isinstance(refused, Refusal)
+    assert said in refused.message
+
+
+@pytest.mark.parametrize(
+    "raw", ['{"error": {"message": "one picture only"}}', "busy", "", {}, None]
+)
+def test_any_other_error_behind_it_is_told_of(raw: Any) -> None:
+    error = failed(400, code=400, message="Provider returned error", metadata={"raw": raw})
+    assert (isinstance(error, Refusal), error.status) == (False, 400)
+    assert "one picture only" in error.message or "Provider returned error" in error.message
+
+
 def test_text_of_a_vector_picture_is_no_picture_yet() -> None:
     assert event(type="image_generation.text", phase="draft", text="<svg") == Answer(())
 

@@ -38,6 +38,13 @@ def test_a_needed_option_that_is_missing_has_a_stand_in() -> None:
     assert "accounts/acc0/ai/run" in given[1]
 
 
+def test_the_price_is_that_of_the_model_in_force() -> None:
+    named = ("--provider", "tencent", "--model", "seedream-image-v5.0-pro")
+    pair = ("--option", "tencent_secret_id=id", "--option", "tencent_secret_key=key")
+    assert "Price: 0.09" in run(*named)[1]
+    assert "Price: not known" in run(*named, *pair)[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
