@@ -25,6 +25,12 @@ def test_the_translation_is_printed() -> None:
     assert "dropped quality=hd" in told
 
 
+def test_what_is_asked_several_times_is_told_once() -> None:
+    told = run("--provider", "luma", "--n", "3")[1]
+    assert told.startswith("3 times:\nPOST ")
+    assert told.count("POST ") == 1
+
+
 def test_json_is_what_a_dry_run_answers() -> None:
     named = ("--provider", "bfl", "--model", "flux-2-pro", "--param", "seed=7", "--json")
     told = orjson.loads(run(*named)[1])
