@@ -108,6 +108,14 @@ class ImageCall:
         return self.params.get("model") or ""
 
     @property
+    def form(self) -> dict[str, str]:
+        """The fields as those of a multipart form: what is no text is written as JSON."""
+        return {
+            name: it if isinstance(it, str) else orjson.dumps(it).decode()
+            for name, it in self.fields.items()
+        }
+
+    @property
     def stream(self) -> bool:
         """Whether the client asked for events."""
         return self.params.get("stream") is True
@@ -310,6 +318,18 @@ class Adapter:
         """Name the model whose table holds: an option may replace or explain the client's."""
         del credentials
         return named
+
+    def table_in_force(self, call: ImageCall) -> Table:
+        """Give the table by which a call is translated; `call.fields` are `call.params`."""
+        return self.table(self.model_in_force(call.model, call.credentials))
+
+    def withheld(self, call: ImageCall) -> frozenset[str]:
+        """Name the client's parameters that do not go out here, so that its receipt says so.
+
+        It is asked before the table makes something of them: `call.fields` are `call.params`.
+        """
+        del call
+        return frozenset()
 
     def lacks(self, credentials: Credentials) -> str:
         """Name what is missing for a request to be possible; "" when nothing is."""

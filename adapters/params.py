@@ -10,7 +10,7 @@ happened is in the receipt.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -48,7 +48,8 @@ class Param:
     value to fields (`{}` leaves it out, `Nearest` says that the meaning is not quite the same).
     `default` is a client's value, taken when the client says nothing, or nothing that the provider
     could be told: for what costs money or spoils the picture if the provider chooses. It is not
-    taken beside any of the parameters in `unless`, which say the same in another way.
+    taken beside any of the parameters in `unless`, which say the same in another way. What is in
+    `anyway` is so without being said, and is not sent.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Param:
     to: Conversion | None = None
     default: Any = None
     unless: tuple[str, ...] = ()
+    anyway: tuple[Any, ...] = ()
     about: str = ""
 
     @property
@@ -98,6 +100,9 @@ CONTRACT: dict[str, Param] = {
 OURS = frozenset({"model", "n", "response_format", "stream", "user", "safety_identifier"})
 """What the gateway itself honours or may leave out under every policy."""
 
+_HONOURED = frozenset({"model", "n", "response_format", "stream"})
+"""What the gateway itself honours: no line is owed for it."""
+
 _CALLS_HOME = re.compile(r"webhook|callback|notify", re.IGNORECASE)
 """Names by which a provider would be told to call an address of the client's: never sent."""
 _CHANGED = frozenset({"dropped", "rounded", "clamped"})
@@ -120,6 +125,10 @@ _TYPE_NAMES = {
 class Table:
     """The rows of one model family. `constant` fields are always sent.
 
+    What no row knows goes, where the policy passes it on, `below` the object of that name; `never`
+    are names that no policy passes on, since the adapter itself says what stands there; in a
+    `sealed` table, that is every name.
+
     >>> table = Table((Param("prompt", "text"), Param("seed", kind=int, low=0, high=9)))
     >>> made = table.translate({"prompt": "a cube", "seed": 7, "style": "vivid"})
     >>> made.fields, str(made.receipt)
@@ -128,6 +137,9 @@ class Table:
 
     rows: tuple[Param, ...]
     constant: Fields = field(default_factory=dict)
+    below: str = ""
+    never: frozenset[str] = frozenset()
+    sealed: bool = False
 
     @property
     def pictures_per_call(self) -> int:
@@ -145,42 +157,68 @@ class Table:
         *,
         n: int = 1,
         provider: str = "This provider",
+        withheld: frozenset[str] = frozenset(),
     ) -> Translation:
         """Turn a client's parameters into the provider's fields, and say what became of each.
 
-        `n` is the number of pictures for this one call, `provider` the name for refusals. Raises
-        `BadParam`.
+        `n` is the number of pictures for this one call, `provider` the name for refusals;
+        `withheld` are the rows that are of no use here. Where two parameters say the same field,
+        the later one counts. Raises `BadParam`.
         """
-        made: dict[str, Fields] = {}
+        asked = {name: value for name, value in params.items() if value is not None}
+        made = {name: self._made(name, value, policy, n) for name, value in asked.items()}
+        made |= {name: {} for name in asked.keys() & withheld}
+        silent = [row for row in self.rows if row.name not in withheld and not made.get(row.name)]
+        defaults = self._defaults(silent, made, n)
+        fields = self._joined({**made, **defaults})
         lines: list[Line] = []
-        for name, value in params.items():
-            if value is None:
-                continue
-            checked(name, value)
-            row = self.row(name)
-            made[name] = _fields(row, value, n) if row else _unknown(name, value, policy)
-            if line := _line(name, value, made[name], row):
+        for name, value in asked.items():
+            row, kept = self.row(name), _kept(made[name], fields)
+            if policy is Policy.STRICT and len(kept) < len(made[name]):
+                _refuse_overruled(name, made[name].keys() - kept.keys(), provider)
+            if line := _line(name, value, kept, row):
                 if policy is Policy.STRICT and line.verb in _CHANGED:
                     _refuse(line, row, provider)
                 lines.append(line)
-        for row, fields in self._defaults(made, n):
-            made[row.name] = fields
-            if (row.name, row.default) != ("n", 1):
-                lines.append(Line("defaulted", _written(fields, row)))
-        return Translation(self._joined(made), Receipt(tuple(lines)))
+        for name, taken in defaults.items():
+            row = self.row(name)
+            if row and (name, row.default) != ("n", 1):
+                lines.append(Line("defaulted", _written(taken, row)))
+        return Translation(fields, Receipt(tuple(lines)))
 
-    def _defaults(self, made: Mapping[str, Fields], n: int) -> list[tuple[Param, Fields]]:
+    def _made(self, name: str, value: Any, policy: Policy, n: int) -> Fields:
+        """Give the fields of one parameter; raises `BadParam`."""
+        checked(name, value)
+        if row := self.row(name):
+            return _fields(row, value, n)
+        if policy is not Policy.PASS or self.sealed or name in OURS | self.never or "." in name:
+            return {}
+        if not isinstance(value, dict) and any(
+            it.target.startswith(f"{name}.") for it in self.rows
+        ):
+            return {}
+        place = f"{self.below}.{name}" if self.below not in ("", name) else name
+        return {} if _calls_home({name: value}) else {place: value}
+
+    def _defaults(
+        self, silent: Iterable[Param], made: Mapping[str, Fields], n: int
+    ) -> dict[str, Fields]:
         """Give what is taken where the client said nothing about it, in any of its names."""
-        said = {field for fields in made.values() for field in fields}
-        silent = (row for row in self.rows if row.default is not None and not made.get(row.name))
-        taken = [(row, _fields(row, row.default, n)) for row in silent if not _told(row, made)]
-        return [(row, fields) for row, fields in taken if not said & fields.keys()]
+        said = self._joined(made)
+        rows = (row for row in silent if row.default is not None and not _told(row, made))
+        taken = {row.name: _fields(row, row.default, n) for row in rows}
+        return {
+            name: fields
+            for name, fields in taken.items()
+            if not any(_is_taken(said, target) for target in fields)
+        }
 
     def _joined(self, made: Mapping[str, Fields]) -> dict[str, Any]:
-        """Join what was made of each parameter, under the constants."""
+        """Join what was made of each parameter, under the constants; what no row knows first."""
         fields: dict[str, Any] = {}
-        for part in (*made.values(), self.constant):
-            _put(fields, part)
+        for name in sorted(made, key=lambda name: self.row(name) is not None):
+            _put(fields, made[name])
+        _put(fields, self.constant)
         return fields
 
 
@@ -235,6 +273,23 @@ class Receipt:
         return written
 
 
+def left_out(
+    params: Mapping[str, Any], withheld: Collection[str], policy: Policy, provider: str
+) -> Receipt:
+    """Say which parameters do not go to a provider that gets all others as they are.
+
+    Raises `BadParam` where the policy leaves nothing out.
+
+    >>> str(left_out({"prompt": "a cube", "size": "auto"}, {"size"}, Policy.ADAPT, "Acme"))
+    'dropped size=auto'
+    """
+    asked = [(name, it) for name, it in params.items() if name in withheld and it is not None]
+    lines = tuple(line for name, it in asked if (line := _line(name, it, {}, None)))
+    for line in lines if policy is Policy.STRICT else ():
+        _refuse(line, None, provider)
+    return Receipt(lines)
+
+
 def checked(name: str, value: Any, row: Param | None = None) -> None:
     """Hold a value against OpenAI's contract, or against `row`; raises `BadParam`.
 
@@ -271,6 +326,8 @@ def _fields(row: Param, value: Any, n: int) -> Fields:
     """Give the provider's fields for a value that is legal in the contract."""
     if row.name == "n":
         return {row.target: n}
+    if value in row.anyway:
+        return {}
     if row.name in CONTRACT:
         nearest = _nearest(row, value)
     else:
@@ -288,10 +345,13 @@ def _told(row: Param, made: Mapping[str, Fields]) -> bool:
     return any(made.get(name) for name in row.unless)
 
 
-def _unknown(name: str, value: Any, policy: Policy) -> Fields:
-    """Give the fields of a parameter that no row knows."""
-    passes = policy is Policy.PASS and name not in OURS and not _CALLS_HOME.search(name)
-    return {name: value} if passes else {}
+def _calls_home(value: Any) -> bool:
+    """Tell whether a value has, anywhere in it, a name that would have an address called."""
+    if isinstance(value, list):
+        return any(map(_calls_home, value))
+    if not isinstance(value, dict):
+        return False
+    return any(_CALLS_HOME.search(name) or _calls_home(it) for name, it in value.items())
 
 
 def _nearest(row: Param, value: Any) -> Any:
@@ -315,9 +375,8 @@ def _line(name: str, value: Any, made: Fields, row: Param | None) -> Line | None
     """Write what became of a parameter; None when it went through as it was."""
     shown = _shown(name, value, row)
     if not made:
-        return (
-            None if name in ("model", "n", "response_format", "stream") else _dropped(name, shown)
-        )
+        is_honoured = name in _HONOURED or (row is not None and value in row.anyway)
+        return None if is_honoured else _dropped(name, shown)
     if row is None:
         return Line("passed", _plain(name), shown)
     if name == "n" or made == {name: value}:
@@ -336,7 +395,9 @@ def _line(name: str, value: Any, made: Fields, row: Param | None) -> Line | None
 def _written(made: Fields, row: Param) -> str:
     """Write fields for a receipt, without a client's or a provider's free text."""
     told = row.kind is not str or row.name in CONTRACT or row.choices or row.pattern
-    return ";".join(f"{k}={_plain(v)}" if told else k for k, v in made.items())
+    return ";".join(
+        k if not told or isinstance(v, list | dict) else f"{k}={_plain(v)}" for k, v in made.items()
+    )
 
 
 def _dropped(name: str, shown: str) -> Line:
@@ -356,6 +417,16 @@ def _plain(value: Any) -> str:
     """Keep a word to what may stand in a header line: printable ASCII without separators."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return re.sub(r"[^A-Za-z0-9_.:*/-]", "?", text)[:64]
+
+
+def _refuse_overruled(name: str, fields: Iterable[str], provider: str) -> None:
+    """Raise for a parameter that another one contradicts."""
+    raise BadParam(
+        name,
+        f"'{name}' is {' and '.join(sorted(fields))} for {provider}, and another parameter says "
+        "that otherwise. Leave one of them out, or send x-easel-unsupported: adapt.",
+        code="unsupported_parameter",
+    )
 
 
 def _refuse(line: Line, row: Param | None, provider: str) -> None:
@@ -380,10 +451,40 @@ def _refuse(line: Line, row: Param | None, provider: str) -> None:
     )
 
 
+def _kept(made: Fields, fields: Fields) -> Fields:
+    """Give those of a parameter's fields that nothing later says otherwise."""
+    kept = {target: it for target, it in made.items() if _holds(_at(fields, target), it)}
+    return Nearest(kept) if isinstance(made, Nearest) else kept
+
+
+def _holds(there: Any, content: Any) -> bool:
+    """Tell whether all of a content is there; an object may hold more."""
+    if isinstance(there, dict) and isinstance(content, dict):
+        return all(name in there and _holds(there[name], it) for name, it in content.items())
+    return bool(there == content)
+
+
+def _at(fields: Fields, target: str) -> Any:
+    """Give what stands at a dotted name; None where nothing does."""
+    place: Any = fields
+    for step in target.split("."):
+        place = place.get(step) if isinstance(place, Mapping) else None
+    return place
+
+
+def _is_taken(fields: Fields, target: str) -> bool:
+    """Tell whether something stands at a dotted name, or where an object on the way would be."""
+    parents = target.split(".")[:-1]
+    above = (_at(fields, ".".join(parents[:at])) for at in range(1, len(parents) + 1))
+    blocked = any(it is not None and not isinstance(it, Mapping) for it in above)
+    return blocked or _at(fields, target) is not None
+
+
 def _put(fields: dict[str, Any], made: Fields) -> None:
     """Set fields by their dotted names, making the objects on the way.
 
-    An object that is there already is copied, not written into: it may be the client's own.
+    An object that is there already is copied and added to, not written into: it may be the
+    client's own.
     """
     for target, content in made.items():
         *parents, last = target.split(".")
@@ -392,4 +493,11 @@ def _put(fields: dict[str, Any], made: Fields) -> None:
             there = place.get(parent)
             place[parent] = dict(there) if isinstance(there, dict) else {}
             place = place[parent]
-        place[last] = content
+        place[last] = _added(place.get(last), content)
+
+
+def _added(there: Any, content: Any) -> Any:
+    """Add an object to the one that is there; anything else takes its place."""
+    if not (isinstance(there, dict) and isinstance(content, dict)):
+        return content
+    return {**there, **{name: _added(there.get(name), it) for name, it in content.items()}}
