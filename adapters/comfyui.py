@@ -54,7 +54,8 @@ _TABLE = Table(
         Param("n", high=10),
         Param("seed", kind=int, low=0, high=_SEEDS - 1),
         Param("workflow", kind=dict, about=f"a graph in API format, where {_ALLOW} is true"),
-    )
+    ),
+    sealed=True,
 )
 
 
@@ -101,6 +102,13 @@ class ComfyUI(Adapter):
             images += yield from fetched(self, _places(reply, job), **extra)
         return Answer(tuple(images))
 
+    def withheld(self, call: ImageCall) -> frozenset[str]:
+        """Withhold what the graph has no slot for; without a graph, there is nothing to say."""
+        try:
+            return templates.withheld(self._graph(call))
+        except BadParam:
+            return frozenset()
+
     def _runs(self, call: ImageCall) -> Iterator[tuple[Any, dict[str, int]]]:
         """Give each graph to run, with what is to be said of its pictures."""
         graph, n = self._graph(call), call.fields.get("n", 1)
@@ -112,9 +120,11 @@ class ComfyUI(Adapter):
 
     def _graph(self, call: ImageCall) -> Any:
         """Choose the graph: the operator's, or the client's own where that is allowed."""
-        if own := call.fields.get("workflow"):
+        if (own := call.fields.get("workflow")) is not None:
             if call.credentials[_ALLOW] != "true":
-                raise BadParam("workflow", "The operator runs no graphs of clients.")
+                raise BadParam(
+                    "workflow", "'workflow' is not taken: the operator runs no graphs of clients."
+                )
             if not _is_graph(own):
                 raise BadParam("workflow", "'workflow' must be a graph in API format.")
             return own

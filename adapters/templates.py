@@ -69,6 +69,17 @@ def slots(tree: Any) -> Iterator[str]:
         yield from _SLOT.findall(tree)
 
 
+def withheld(tree: Any) -> frozenset[str]:
+    """Name the parameters that a template has no slot for.
+
+    >>> sorted(withheld({"text": "{{prompt}}", "width": "{{width}}"}))
+    ['negative_prompt', 'seed']
+    """
+    there = set(slots(tree))
+    sized = {"size"} if there & {"width", "height"} else set[str]()
+    return frozenset({"prompt", "negative_prompt", "seed", "size"} - there - sized)
+
+
 def filled(tree: Any, values: Mapping[str, Any]) -> Any:
     """Give a copy in which every slot holds its value; a slot that has none stays as it is.
 
