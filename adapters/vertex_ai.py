@@ -96,6 +96,7 @@ def _imagen(size: sizes.Converter, *more: Param) -> Table:
             *more,
         ),
         constant={"parameters.includeRaiReason": True},
+        below="parameters",
     )
 
 
@@ -185,9 +186,8 @@ class VertexAI(Adapter):
         project = found["vertex_project_id"] or service_account.project(found)
         publisher = f"/projects/{project}/locations/{_region(found)}/publishers/google"
         path = f"{publisher}/models/{model_path(model, safe='@', example=self.models[0])}"
-        if self.table(model) in _IMAGENS:
-            return ProviderRequest(f"{path}:predict", json=call.fields)
-        return ProviderRequest(f"{path}:generateContent", json=gemini.body(call))
+        verb = "predict" if self.table(model) in _IMAGENS else "generateContent"
+        return ProviderRequest(f"{path}:{verb}", json=call.fields)
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures that Imagen's filter left, or Gemini's."""
