@@ -51,7 +51,9 @@ def _config(steps: int | None, *more: Param) -> Table:
             Param("loras", "config.loras", kind=list, high=3),
             Param("progressive", "config.progressive", kind=bool, about="jpeg only"),
             *more,
-        )
+        ),
+        below="config",
+        never=frozenset({_ACCEPT, "type"}),
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from adapters.contract import Answer, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import BadParam, ProviderError
+from adapters.params import Policy
 from adapters.prodia import ADAPTER
 
 DEV = "inference.flux.dev.txt2img.v2"
@@ -71,3 +72,11 @@ def test_a_success_without_a_picture_is_an_error(media_type: str, body: bytes, s
     with pytest.raises(ProviderError, match=said) as caught:
         answered(media_type, body)
     assert caught.value.status == 502
+
+
+def test_no_client_writes_a_header() -> None:
+    asked = {"prompt": "a", "accept": "text/html", "type": "another"}
+    made = ADAPTER.table(DEV).translate(asked, Policy.PASS)
+    request = ADAPTER.request(ImageCall({"model": DEV}, made.fields))
+    assert (request.headers["accept"], request.json["type"]) == ("image/png", DEV)
+    assert "dropped accept, dropped type" in str(made.receipt)
