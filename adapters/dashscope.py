@@ -71,7 +71,8 @@ def _table(size: sizes.Converter, *rows: Param, n: int = 4, tasks: bool = False)
             Param("prompt_extend", "parameters.prompt_extend", kind=bool),
             Param("watermark", "parameters.watermark", kind=bool),
             *rows,
-        )
+        ),
+        below="parameters",
     )
 
 

@@ -59,6 +59,7 @@ def _table(size: sizes.Converter, below: str = "", /, **named: str) -> Table:
             row("seed", int),
             *((row("scheduler"),) if below else ()),
         ),
+        below=below.rstrip("."),
     )
 
 

@@ -68,9 +68,11 @@ _V2 = Table(
         Param("prompt_enhance", "parameters.prompt_enhance", choices=("OFF", "AUTO", "ON")),
         Param("guidances", "parameters.guidances", kind=dict),
         _PUBLIC,
-    )
+    ),
+    below="parameters",
 )
-_GPT = Table((*_V2.rows, Param("quality", "parameters.quality", choices=("low", "medium", "high"))))
+_QUALITY = Param("quality", "parameters.quality", choices=("low", "medium", "high"))
+_GPT = Table((*_V2.rows, _QUALITY), below=_V2.below)
 
 
 class Leonardo(Jobs):

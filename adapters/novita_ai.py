@@ -76,7 +76,8 @@ _CHECKPOINT = Table(
         _asked("embeddings", kind=list),
         _asked("refiner", kind=dict),
         _asked("hires_fix", kind=dict),
-    )
+    ),
+    below="request",
 )
 
 
