@@ -127,8 +127,7 @@ class WorkersAI(Adapter):
         """Send JSON; FLUX.2 takes a form only, even for a prompt alone."""
         path = "/" + model_path(call.model, safe="@/", example=self.models[0])
         if self.table(call.model) in (_KLEIN, _FLUX_2):
-            form = {name: str(value) for name, value in call.fields.items()}
-            return ProviderRequest(path, form=form)
+            return ProviderRequest(path, form=call.form)
         return ProviderRequest(path, json=call.fields)
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
