@@ -56,11 +56,12 @@ _COMMON = (
 _LONG, _SHORT = Param("prompt", high=10_000), Param("prompt", high=1000)
 _RATIO = Param("size", to=sizes.ratio(_RATIOS.split(), field="size"))
 _FORMAT = Param("output_format", "image_format", choices=("png", "webp"))
+_SVG = Param("output_format", choices=("svg",), anyway=("svg",), about="what it always is")
 
 
 def _drawn(*rows: Param) -> Table:
     """Make the table of a model that draws: it knows ratios only, and no format but SVG."""
-    return Table((*rows, *_COMMON, _RATIO))
+    return Table((*rows, *_COMMON, _RATIO, _SVG))
 
 
 def _painted(listed: str, *rows: Param) -> Table:
