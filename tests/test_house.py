@@ -36,6 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 
 SUITES = {
     "tests/adapters/test_contract.py": "what every adapter promises, generated",
+    "tests/adapters/test_tables.py": "every table, from the client's word to the wire",
     "tests/proxy/test_matrix.py": "every provider in every form, through OpenAI's own SDK",
     "tests/proxy/test_replay.py": "every transcript through the running gateway",
     "tests/proxy/test_real_clients.py": "the official SDKs against the running gateway",
