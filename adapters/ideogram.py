@@ -33,7 +33,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Param, Table
+from adapters.params import Param, Table, within
 from adapters.paths import model_path
 from adapters.reading import at, items_at, pick, text_at, without_none
 
@@ -64,7 +64,7 @@ def _shape(width: int, height: int) -> dict[str, Any]:
 
 _QUALITY = Param("quality", "rendering_speed", to=_SPEEDS)
 _MAGIC = ("AUTO", "ON", "OFF")
-_MOST_SEED = 2_147_483_647
+_SEED = Param("seed", kind=int, low=0, high=2_147_483_647)
 _V3 = Table(
     (
         Param("prompt"),
@@ -77,7 +77,7 @@ _V3 = Table(
         Param("rendering_speed", choices=("FLASH", "TURBO", "BALANCED", "DEFAULT", "QUALITY")),
         Param("magic_prompt", choices=_MAGIC),
         Param("negative_prompt"),
-        Param("seed", kind=int, low=0, high=_MOST_SEED),
+        _SEED,
         Param("style_type", choices=tuple(_STYLES.split())),
         Param("style_preset", pattern=r"[A-Z0-9_]{1,64}"),
         Param("custom_model_uri"),
@@ -104,13 +104,9 @@ _V4 = Table(
 )
 
 
-def _asked(name: str, field: str = "", **more: Any) -> Param:
-    return Param(name, f"image_request.{field or name}", **more)
-
-
 _BEFORE_V3 = Table(
     (
-        _asked("prompt"),
+        Param("prompt", "image_request.prompt"),
         Param(
             "size",
             to=sizes.ratio(
@@ -118,14 +114,17 @@ _BEFORE_V3 = Table(
                 field="image_request.aspect_ratio",
             ),
         ),
-        _asked("aspect_ratio", pattern=r"ASPECT_[0-9]{1,2}_[0-9]{1,2}"),
-        _asked("resolution", pattern=r"RESOLUTION_[0-9]{3,4}_[0-9]{3,4}"),
-        _asked("n", "num_images", high=8),
-        _asked("magic_prompt_option", choices=_MAGIC),
-        _asked("negative_prompt"),
-        _asked("seed", kind=int, low=0, high=_MOST_SEED),
-        _asked("style_type", pattern=r"[A-Z0-9_]{1,32}"),
-        _asked("color_palette", kind=dict),
+        *within(
+            "image_request",
+            Param("aspect_ratio", pattern=r"ASPECT_[0-9]{1,2}_[0-9]{1,2}"),
+            Param("resolution", pattern=r"RESOLUTION_[0-9]{3,4}_[0-9]{3,4}"),
+            Param("n", "num_images", high=8),
+            Param("magic_prompt_option", choices=_MAGIC),
+            Param("negative_prompt"),
+            _SEED,
+            Param("style_type", pattern=r"[A-Z0-9_]{1,32}"),
+            Param("color_palette", kind=dict),
+        ),
     ),
     below="image_request",
 )

@@ -71,6 +71,15 @@ class Param:
         return self.field or self.name
 
 
+def within(place: str, *rows: Param) -> tuple[Param, ...]:
+    """Put the fields of rows into an object of the body; what a function makes names its own.
+
+    >>> [row.target for row in within("options", Param("seed"), Param("n", "count"))]
+    ['options.seed', 'options.count']
+    """
+    return tuple(replace(row, field=f"{place}.{row.target}") for row in rows)
+
+
 CONTRACT: dict[str, Param] = {
     row.name: row
     for row in (
