@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from adapters import sizes, templates
+from adapters import templates
 from adapters.contract import (
     Adapter,
     Answer,
@@ -47,10 +47,7 @@ _ASKED = ("width", "height", "batch_size", "seed", "noise_seed", "text")
 
 _TABLE = Table(
     (
-        Param("prompt"),
-        Param("negative_prompt"),
-        # Sides are multiples of 8, for FLUX of 16.
-        Param("size", to=sizes.pixels(low=16, high=16_384, step=16), default="1024x1024"),
+        *templates.ROWS,
         Param("n", high=10),
         Param("seed", kind=int, low=0, high=_SEEDS - 1),
         Param("workflow", kind=dict, about=f"a graph in API format, where {_ALLOW} is true"),
@@ -103,11 +100,8 @@ class ComfyUI(Adapter):
         return Answer(tuple(images))
 
     def withheld(self, call: ImageCall) -> frozenset[str]:
-        """Withhold what the graph has no slot for; without a graph, there is nothing to say."""
-        try:
-            return templates.withheld(self._graph(call))
-        except BadParam:
-            return frozenset()
+        """Withhold what the graph has no slot for."""
+        return templates.withheld(lambda: self._graph(call))
 
     def _runs(self, call: ImageCall) -> Iterator[tuple[Any, dict[str, int]]]:
         """Give each graph to run, with what is to be said of its pictures."""

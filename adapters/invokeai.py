@@ -20,9 +20,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from adapters import sizes, templates
+from adapters import templates
 from adapters.contract import Answer, Flow, ImageCall, Option, ProviderReply, ProviderRequest
-from adapters.errors import BadParam, ProviderError, failure, no_picture
+from adapters.errors import ProviderError, failure, no_picture
 from adapters.params import Param, Table
 from adapters.paths import step
 from adapters.polling import Jobs, fetched
@@ -33,10 +33,7 @@ _SEEDS = 2**32
 
 _TABLE = Table(
     (
-        Param("prompt"),
-        Param("negative_prompt"),
-        # Sides are multiples of 8, for FLUX of 16.
-        Param("size", to=sizes.pixels(low=16, high=16_384, step=16), default="1024x1024"),
+        *templates.ROWS,
         Param("seed", kind=int, low=0, high=_SEEDS - 1),
     ),
     sealed=True,
@@ -72,11 +69,8 @@ class InvokeAI(Jobs):
     unconfirmed = "the status of a submission that succeeds; the greatest seed"
 
     def withheld(self, call: ImageCall) -> frozenset[str]:
-        """Withhold what the graph has no slot for; without a graph, there is nothing to say."""
-        try:
-            return templates.withheld(_graph(call))
-        except BadParam:
-            return frozenset()
+        """Withhold what the graph has no slot for."""
+        return templates.withheld(lambda: _graph(call))
 
     def request(self, call: ImageCall) -> ProviderRequest:
         """Queue one run of the graph."""

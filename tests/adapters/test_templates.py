@@ -77,5 +77,6 @@ def test_the_slots_of_a_template_can_be_named() -> None:
 
 
 def test_what_a_template_has_no_slot_for_is_withheld() -> None:
-    assert withheld(OTHER) == {"negative_prompt", "seed"}
-    assert withheld({}) == {"prompt", "negative_prompt", "seed", "size"}
+    assert withheld(lambda: OTHER) == {"negative_prompt", "seed"}
+    assert withheld(dict) == {"prompt", "negative_prompt", "seed", "size"}
+    assert withheld(lambda: chosen("graph", "", "", is_one=bool)) == set()
