@@ -175,16 +175,14 @@ class HuggingFace(Adapter):
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read bytes, OpenAI's list, or fal's."""
         del call
-        if reply.media_type.startswith("image/") and reply.body:
-            return Answer((Image(data=reply.body, media_type=reply.media_type),))
+        if image := Image.in_body(reply):
+            return Answer((image,))
         tree = reply.json()
         if at(tree, "has_nsfw_concepts") and all(items_at(tree, "has_nsfw_concepts")):
             raise errors.refusal("has_nsfw_concepts", provider_status=reply.status)
         if images := (*pictures(tree, kept=()), *_fals(tree)):
             return Answer(images)
-        if at(tree, "error") is not None:
-            raise self.error(reply)
-        raise errors.no_picture(reply.status)
+        raise self.nothing(reply)
 
 
 def _split(model: str) -> tuple[str, str]:

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import orjson
 
 from adapters.contract import Adapter, Answer, ImageCall, ProviderReply, ProviderRequest
-from adapters.errors import no_picture
 from adapters.openai_shape import pictures
 from adapters.paths import named_model
 from adapters.reading import at, pick, usage
@@ -62,9 +61,7 @@ class OpenAILike(Adapter):
         for place in (self.listed_at, *self.also_listed_at):
             if images := tuple(pictures(tree, *place, kept=self.kept)):
                 return Answer(images, usage=usage(tree, "usage"))
-        if at(tree, "error") is not None:
-            raise self.error(reply)
-        raise no_picture(reply.status)
+        raise self.nothing(reply)
 
     def event(self, call: ImageCall, data: Any) -> Answer:
         """Read an event that holds a picture, a preview, the usage or what went wrong."""

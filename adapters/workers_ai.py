@@ -133,8 +133,8 @@ class WorkersAI(Adapter):
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read bytes or JSON as the content type says; a 200 can still be a failure."""
         del call
-        if reply.media_type.startswith("image/") and reply.body:
-            return Answer((Image(data=reply.body, media_type=reply.media_type),))
+        if image := Image.in_body(reply):
+            return Answer((image,))
         tree = reply.json()
         if at(tree, "success") is False or items_at(tree, "errors"):
             raise self.error(reply)
