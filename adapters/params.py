@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from adapters import dotted
 from adapters.errors import BadParam
 
 Fields = Mapping[str, Any]
@@ -114,6 +115,8 @@ _HONOURED = frozenset({"model", "n", "response_format", "stream"})
 
 _CALLS_HOME = re.compile(r"webhook|callback|notify", re.IGNORECASE)
 """Names by which a provider would be told to call an address of the client's: never sent."""
+_MOST_LEVELS = 64
+"""How deep a value can be nested: no parameter of anybody's needs more."""
 _CHANGED = frozenset({"dropped", "rounded", "clamped"})
 """The verbs that say: not what was asked for."""
 
@@ -198,6 +201,7 @@ class Table:
     def _made(self, name: str, value: Any, policy: Policy, n: int) -> Fields:
         """Give the fields of one parameter; raises `BadParam`."""
         checked(name, value)
+        calls_home = any(map(_CALLS_HOME.search, _names(name, value)))
         if row := self.row(name):
             return _fields(row, value, n)
         if policy is not Policy.PASS or self.sealed or name in OURS | self.never or "." in name:
@@ -207,7 +211,7 @@ class Table:
         ):
             return {}
         place = f"{self.below}.{name}" if self.below not in ("", name) else name
-        return {} if _calls_home({name: value}) else {place: value}
+        return {} if calls_home else {place: value}
 
     def _defaults(
         self, silent: Iterable[Param], made: Mapping[str, Fields], n: int
@@ -219,15 +223,15 @@ class Table:
         return {
             name: fields
             for name, fields in taken.items()
-            if not any(_is_taken(said, target) for target in fields)
+            if not any(dotted.is_taken(said, target) for target in fields)
         }
 
     def _joined(self, made: Mapping[str, Fields]) -> dict[str, Any]:
         """Join what was made of each parameter, under the constants; what no row knows first."""
         fields: dict[str, Any] = {}
         for name in sorted(made, key=lambda name: self.row(name) is not None):
-            _put(fields, made[name])
-        _put(fields, self.constant)
+            dotted.put(fields, made[name])
+        dotted.put(fields, self.constant)
         return fields
 
 
@@ -354,13 +358,18 @@ def _told(row: Param, made: Mapping[str, Fields]) -> bool:
     return any(made.get(name) for name in row.unless)
 
 
-def _calls_home(value: Any) -> bool:
-    """Tell whether a value has, anywhere in it, a name that would have an address called."""
-    if isinstance(value, list):
-        return any(map(_calls_home, value))
-    if not isinstance(value, dict):
-        return False
-    return any(_CALLS_HOME.search(name) or _calls_home(it) for name, it in value.items())
+def _names(name: str, value: Any) -> set[str]:
+    """Give a parameter's name and every name in its value; raises where that is too deep."""
+    places, found = [value], {name}
+    for _ in range(_MOST_LEVELS):
+        objects = [place for place in places if isinstance(place, dict)]
+        found.update(*objects)
+        places = [it for place in objects for it in place.values()] + [
+            it for place in places if isinstance(place, list) for it in place
+        ]
+        if not places:
+            return found
+    raise BadParam(name, f"'{name}' must not be nested more than {_MOST_LEVELS} levels deep.")
 
 
 def _nearest(row: Param, value: Any) -> Any:
@@ -462,51 +471,7 @@ def _refuse(line: Line, row: Param | None, provider: str) -> None:
 
 def _kept(made: Fields, fields: Fields) -> Fields:
     """Give those of a parameter's fields that nothing later says otherwise."""
-    kept = {target: it for target, it in made.items() if _holds(_at(fields, target), it)}
+    kept = {
+        target: it for target, it in made.items() if dotted.holds(dotted.found(fields, target), it)
+    }
     return Nearest(kept) if isinstance(made, Nearest) else kept
-
-
-def _holds(there: Any, content: Any) -> bool:
-    """Tell whether all of a content is there; an object may hold more."""
-    if isinstance(there, dict) and isinstance(content, dict):
-        return all(name in there and _holds(there[name], it) for name, it in content.items())
-    return bool(there == content)
-
-
-def _at(fields: Fields, target: str) -> Any:
-    """Give what stands at a dotted name; None where nothing does."""
-    place: Any = fields
-    for step in target.split("."):
-        place = place.get(step) if isinstance(place, Mapping) else None
-    return place
-
-
-def _is_taken(fields: Fields, target: str) -> bool:
-    """Tell whether something stands at a dotted name, or where an object on the way would be."""
-    parents = target.split(".")[:-1]
-    above = (_at(fields, ".".join(parents[:at])) for at in range(1, len(parents) + 1))
-    blocked = any(it is not None and not isinstance(it, Mapping) for it in above)
-    return blocked or _at(fields, target) is not None
-
-
-def _put(fields: dict[str, Any], made: Fields) -> None:
-    """Set fields by their dotted names, making the objects on the way.
-
-    An object that is there already is copied and added to, not written into: it may be the
-    client's own.
-    """
-    for target, content in made.items():
-        *parents, last = target.split(".")
-        place = fields
-        for parent in parents:
-            there = place.get(parent)
-            place[parent] = dict(there) if isinstance(there, dict) else {}
-            place = place[parent]
-        place[last] = _added(place.get(last), content)
-
-
-def _added(there: Any, content: Any) -> Any:
-    """Add an object to the one that is there; anything else takes its place."""
-    if not (isinstance(there, dict) and isinstance(content, dict)):
-        return content
-    return {**there, **{name: _added(there.get(name), it) for name, it in content.items()}}

@@ -428,6 +428,15 @@ def test_an_address_to_be_called_is_not_passed_on_deep_inside_either() -> None:
     assert Table(()).translate(asked, Policy.PASS).fields == {}
 
 
+@pytest.mark.parametrize("policy", Policy)
+def test_what_is_nested_too_deeply_is_refused_by_name(policy: Policy) -> None:
+    deep: Any = 1
+    for _ in range(500):
+        deep = {"a": [deep]}
+    for name in ("options", "never_heard_of"):
+        assert refused(policy, **{name: deep}).param == name
+
+
 # What is withheld, or so anyway
 
 
