@@ -1,7 +1,8 @@
 """The base of adapters whose providers speak OpenAI's Images API.
 
 Every parameter goes through as the client sent it, known or unknown, and a success comes back
-verbatim. What is withheld, and why, is each adapter's own.
+verbatim. What is withheld, and why, is each adapter's own: it
+would be refused there, or the gateway honours it itself.
 """
 
 from __future__ import annotations
@@ -32,11 +33,6 @@ class OpenAIShape(Adapter):
         """Give the path below the base URL."""
         del call
         return "/images/generations"
-
-    def withheld(self, call: ImageCall) -> frozenset[str]:
-        """Name the parameters that this provider would refuse and the gateway honours itself."""
-        del call
-        return frozenset()
 
     def request(self, call: ImageCall) -> ProviderRequest:
         """Send what the client sent; its very bytes where nothing had to change."""
