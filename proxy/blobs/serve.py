@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import time
 
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import web
 
 from proxy.blobs.media import SVG
 from proxy.blobs.signing import Link
@@ -59,7 +59,7 @@ async def _send(
             return
         async for piece in request.app[BLOBS].get_range(link.place, start, end):
             await response.write(piece)
-    except (ClientConnectionResetError, BlobStoreFailed) as error:
+    except (ConnectionError, BlobStoreFailed) as error:
         if not request.get(COMMITTED):
             raise
         request[FAILURE] = getattr(error, "code", None) or "client_gone"
