@@ -22,7 +22,7 @@ from proxy.errors import BlobGone, BlobStoreFailed, RangeRefused
 from proxy.keys import BLOBS, COMMITTED, FAILURE, SIGNER
 
 _OK, _PARTIAL, _NOT_MODIFIED = 200, 206, 304
-_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
+_RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
 
 
 async def blob(request: web.Request) -> web.StreamResponse:
