@@ -291,7 +291,8 @@ def _told(row: Param, made: Mapping[str, Fields]) -> bool:
 def _unknown(name: str, value: Any, policy: Policy) -> Fields:
     """Give the fields of a parameter that no row knows."""
     passes = policy is Policy.PASS and name not in OURS and not _CALLS_HOME.search(name)
-    return {name: value} if passes else {}
+    # A name can stand in the head of a form's part, which a line break would end.
+    return {name: value} if passes and name.isprintable() else {}
 
 
 def _nearest(row: Param, value: Any) -> Any:
