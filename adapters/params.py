@@ -320,7 +320,7 @@ def _line(name: str, value: Any, made: Fields, row: Param | None) -> Line | None
             None if name in ("model", "n", "response_format", "stream") else _dropped(name, shown)
         )
     if row is None:
-        return Line("passed", _plain(name), shown)
+        return Line("passed", plain(name), shown)
     if name == "n" or made == {name: value}:
         return None
     if len(made) == 1 and next(iter(made.values())) == value:
@@ -337,11 +337,11 @@ def _line(name: str, value: Any, made: Fields, row: Param | None) -> Line | None
 def _written(made: Fields, row: Param) -> str:
     """Write fields for a receipt, without a client's or a provider's free text."""
     told = row.kind is not str or row.name in CONTRACT or row.choices or row.pattern
-    return ";".join(f"{k}={_plain(v)}" if told else k for k, v in made.items())
+    return ";".join(f"{k}={plain(v)}" if told else k for k, v in made.items())
 
 
 def _dropped(name: str, shown: str) -> Line:
-    return Line("dropped", _plain(name), shown)
+    return Line("dropped", plain(name), shown)
 
 
 def _shown(name: str, value: Any, row: Param | None) -> str:
@@ -349,11 +349,11 @@ def _shown(name: str, value: Any, row: Param | None) -> str:
     rule = CONTRACT.get(name) or row
     listed = rule is not None and bool(rule.choices or rule.pattern)
     if isinstance(value, bool | int | float) or (listed and isinstance(value, str)):
-        return _plain(value)
+        return plain(value)
     return ""
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """Keep a word to what may stand in a header line: printable ASCII without separators."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return re.sub(r"[^A-Za-z0-9_.:*/-]", "?", text)[:64]

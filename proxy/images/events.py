@@ -15,6 +15,7 @@ from aiohttp import web
 
 from adapters.contract import Answer
 from adapters.errors import ImageError, no_picture
+from proxy.errors import logged
 from proxy.images.committing import poured
 from proxy.images.deliver import opened_string
 from proxy.images.heartbeat import BEAT, or_silence
@@ -43,7 +44,8 @@ async def deliver_events(
         for number, source in enumerate(sources, 1):
             told = lines_of(number, source.measured, request[ATTEMPT].params, source.length)
             request[ATTEMPT].receipt = request[ATTEMPT].receipt.plus(*told)
-        response = web.StreamResponse(headers={**headers, "cache-control": "no-cache"})
+        response = web.StreamResponse(headers=headers)
+        response.headers["cache-control"] = "no-cache"
         response.content_type = "text/event-stream"
         return await poured(request, response, _told(request, answer, sources, coming, failed))
 
@@ -58,10 +60,11 @@ async def _told(
     """Write the first answer, then what comes after it; at the end, what failed."""
     async for piece in _written(request, answer, sources):
         yield piece
-    async for piece in _others(request, coming, failed):
-        yield piece
+    async with aclosing(_others(request, coming, failed)) as others:
+        async for piece in others:
+            yield piece
     if failed:
-        request[FAILURE] = failed[0].code or failed[0].type
+        request[FAILURE] = logged(failed[0])
         yield _event({"type": "error", "error": failed[0].as_object()}, "error")
 
 
@@ -77,36 +80,40 @@ async def _first(
             failed.append(came)
             continue
         answer, headers = came
-        try:
-            if sources := await _opened(request, answer, stack):
-                return answer, headers, sources
-        except ImageError as error:
-            failed.append(error)
+        if sources := await _opened(request, answer, failed, stack):
+            return answer, headers, sources
     raise failed[0] if failed else no_picture()
 
 
 async def _others(
     request: web.Request, coming: AsyncIterator[Came], failed: list[ImageError]
-) -> AsyncIterator[bytes]:
-    async for came in or_silence(coming, request.app[SETTINGS].images.comment_seconds):
-        if came is None:
-            yield BEAT
-        elif isinstance(came, ImageError):
-            failed.append(came)
-        else:
-            async with AsyncExitStack() as stack:
-                try:
-                    sources = await _opened(request, came[0], stack)
-                except ImageError as error:
-                    failed.append(error)
-                    continue
-                async for piece in _written(request, came[0], sources):
-                    yield piece
+) -> AsyncGenerator[bytes, None]:
+    seconds = request.app[SETTINGS].images.comment_seconds
+    async with aclosing(or_silence(coming, seconds)) as pieces:
+        async for came in pieces:
+            if came is None:
+                yield BEAT
+            elif isinstance(came, ImageError):
+                failed.append(came)
+            else:
+                async with AsyncExitStack() as stack:
+                    sources = await _opened(request, came[0], failed, stack)
+                    async for piece in _written(request, came[0], sources):
+                        yield piece
 
 
-async def _opened(request: web.Request, answer: Answer, stack: AsyncExitStack) -> list[Source]:
+async def _opened(
+    request: web.Request, answer: Answer, failed: list[ImageError], stack: AsyncExitStack
+) -> list[Source]:
+    """Make the pictures of an answer ready; one that is lost takes no others with it."""
     upstream, target = request.app[UPSTREAM], request[ATTEMPT].target
-    return [await opened(upstream, target, image, stack) for image in answer.images]
+    sources: list[Source] = []
+    for image in answer.images:
+        try:
+            sources.append(await opened(upstream, target, image, stack))
+        except ImageError as error:
+            failed.append(error)
+    return sources
 
 
 async def _written(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +15,20 @@ from aiohttp import web
 from adapters.contract import Answer, Image
 from adapters.events import Events
 from proxy.images.converse import with_usage
-from tests.proxy.gateway import B64, PNG, Answered, Gateway, Provider, gateway, json_reply, provider
+from proxy.keys import LOG, RUNNING
+from tests.proxy.gateway import (
+    B64,
+    OURS,
+    PATH,
+    PNG,
+    Answered,
+    Gateway,
+    Provider,
+    gateway,
+    json_reply,
+    provider,
+)
+from tests.proxy.wire import connections
 
 UP = {"virtual_key": "up"}
 COMPLETED = "image_generation.completed"
@@ -194,3 +209,73 @@ async def test_a_count_after_the_last_picture_stands_beside_it(
         answer.usage and answer.usage["total_tokens"] async for answer in with_usage(coming(), n)
     ]
     assert found == usages
+
+
+async def test_pictures_that_are_all_there_are_not_lost_with_their_count() -> None:
+    uncounted = {name: it for name, it in FINISHED.items() if name != "usage"}
+    script = telling(uncounted, then_cut=True)
+    async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
+        [only] = events(await streamed(ours, **ROUTER))
+        assert only["type"] == COMPLETED
+
+
+async def test_an_event_that_repeats_our_key_does_not_show_it() -> None:
+    script = telling({"error": {"message": "bad key test-key-0123456789", "code": 400}})
+    async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
+        got = await streamed(ours, **ROUTER)
+        assert "bad key ***" in got.error["message"]
+
+
+@pytest.mark.parametrize("place", range(3))
+async def test_a_picture_that_is_lost_is_an_error_event_beside_the_others(place: int) -> None:
+    async def reply(request: web.Request) -> web.Response:
+        if request.method == "GET":
+            return web.Response(body=PNG, status=404 if request.path == f"/{place}" else 200)
+        urls = [f"{fake.url}/{number}" for number in range(3)]
+        return json_reply({"status": "succeeded", "output": urls})
+
+    async with provider(reply) as fake, gateway(keys("replicate", fake)) as ours:
+        told = events(await streamed(ours, model="black-forest-labs/flux-schnell", n=3))
+        assert [it["type"] for it in told] == [COMPLETED, COMPLETED, "error"]
+        assert told[-1]["error"]["code"] == "picture_lost"
+
+
+async def test_base64_with_line_breaks_breaks_no_event() -> None:
+    script = telling({**FINISHED, "b64_json": base64.encodebytes(PNG).decode()})
+    async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
+        assert events(await streamed(ours, **ROUTER))[0]["b64_json"] == B64
+
+
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [("openrouter", ROUTER["model"]), ("stability-ai", "stable-image-core"), ("openai", "m")],
+)
+async def test_a_client_that_leaves_in_a_silence_leaves_nothing_behind(
+    kind: str, model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def hesitant(request: web.Request) -> web.StreamResponse:
+        if kind == "stability-ai" and len(fake.requests) == 1:
+            return await png(request)
+        response = web.StreamResponse(headers=SSE)
+        await response.prepare(request)
+        await response.write(b"data: %b\n\n" % orjson.dumps(PREVIEW))
+        await asyncio.sleep(60)
+        return response
+
+    settings = "images: {comment_seconds: 0.02}\n"
+    async with provider(hesitant) as fake, gateway(settings + keys(kind, fake)) as ours:
+        headers = {**OURS, "x-portkey-virtual-key": "up"}
+        asked = {"prompt": "a", "model": model, "stream": True}
+        asked |= {"n": 2} if kind == "stability-ai" else {}
+        async with ours.session.post(ours.url + PATH, json=asked, headers=headers) as got:
+            await got.content.readany()
+            got.close()
+        async with asyncio.timeout(5):
+            while ours.app[RUNNING]:  # noqa: ASYNC110 - requests come and go: nothing tells
+                await asyncio.sleep(0.01)
+        gc.collect()
+        await asyncio.sleep(0.01)
+        ours.app[LOG].flush()
+        line = orjson.loads(ours.log.getvalue())
+        assert (line["status"], line["error"], connections(ours)) == (200, "client_gone", 0)
+        assert caplog.records == []
