@@ -112,9 +112,9 @@ def tidied(text: str) -> str:
 def _is_tidy(text: str) -> bool:
     if not text or len(text) % 4 or not text.isascii():
         return False
-    body, end = text[:-2], text[-2:]
-    pieces = (body[at : at + _TEXT_PIECE].encode() for at in range(0, len(body), _TEXT_PIECE))
-    return not any(piece.translate(None, _LETTERS) for piece in (*pieces, end.rstrip("=").encode()))
+    pieces = (text[at : at + _TEXT_PIECE] for at in range(0, len(text), _TEXT_PIECE))
+    others = b"".join(piece.encode().translate(None, _LETTERS) for piece in pieces)
+    return others in (b"", b"=", b"==") and text.endswith(others.decode())
 
 
 def measured_text(text: str) -> Measured:
