@@ -21,6 +21,7 @@ from proxy.images.deliver import opened_string
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import Source, lines_of, opened
 from proxy.keys import ATTEMPT, FAILURE, SETTINGS, UPSTREAM
+from proxy.upstream.faults import in_time, worked_too_long
 
 Came = tuple[Answer, Mapping[str, str]] | ImageError
 """What came of a conversation: an answer, or a part of one, with headers; or a failure."""
@@ -40,7 +41,9 @@ async def deliver_events(
     """Answer with an event for each picture, in the order in which they come."""
     failed: list[ImageError] = []
     async with aclosing(coming), AsyncExitStack() as stack:
-        answer, headers, sources = await _first(request, coming, failed, stack)
+        most = request.app[SETTINGS].timeouts.total
+        async with in_time(most, worked_too_long(most)):
+            answer, headers, sources = await _first(request, coming, failed, stack)
         for number, source in enumerate(sources, 1):
             told = lines_of(number, source.measured, request[ATTEMPT].params, source.length)
             request[ATTEMPT].receipt = request[ATTEMPT].receipt.plus(*told)
@@ -119,9 +122,9 @@ async def _opened(
 async def _written(
     request: web.Request, answer: Answer, sources: list[Source]
 ) -> AsyncIterator[bytes]:
-    """Write an event for each picture of an answer."""
+    """Write an event for each picture of an answer; what was counted stands beside the last."""
     for source in sources:
-        about = _about(request, answer, source)
+        about = _about(request, answer.usage if source is sources[-1] else None, source)
         data = opened_string(orjson.dumps(about), "b64_json")
         yield b"event: %b\ndata: %b" % (about["type"].encode(), data)
         async for piece in source.text():
@@ -129,7 +132,7 @@ async def _written(
         yield b'"}\n\n'
 
 
-def _about(request: web.Request, answer: Answer, source: Source) -> dict[str, Any]:
+def _about(request: web.Request, usage: Mapping[str, Any] | None, source: Source) -> dict[str, Any]:
     """Give the members of an event beside the picture."""
     asked, found = request[ATTEMPT].params, source.measured
     size = found.size if found.width else asked.get("size") or "auto"
@@ -143,7 +146,7 @@ def _about(request: web.Request, answer: Answer, source: Source) -> dict[str, An
         "output_format": found.format or asked.get("output_format") or "png",
     }
     if source.image.preview is None:
-        return {**about, "usage": answer.usage or _NOTHING_COUNTED}
+        return {**about, "usage": usage or _NOTHING_COUNTED}
     return {**about, "type": _PREVIEW, "partial_image_index": source.image.preview}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gc
 from collections.abc import AsyncIterator
 from typing import Any
@@ -279,3 +280,31 @@ async def test_a_client_that_leaves_in_a_silence_leaves_nothing_behind(
         line = orjson.loads(ours.log.getvalue())
         assert (line["status"], line["error"], connections(ours)) == (200, "client_gone", 0)
         assert caplog.records == []
+
+
+async def test_what_several_pictures_cost_together_is_counted_once() -> None:
+    async def several(request: web.Request) -> web.Response:
+        del request
+        counted = {"prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9}
+        return json_reply({"data": [{"b64_json": B64}] * 3, "usage": counted})
+
+    async with provider(several) as fake, gateway(keys("openrouter", fake)) as ours:
+        told = events(await streamed(ours, **ROUTER, n=3))
+        assert [it["usage"]["total_tokens"] for it in told] == [0, 0, 9]
+
+
+async def test_events_that_never_come_to_a_picture_are_not_waited_for_forever() -> None:
+    async def humming(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers=SSE)
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await response.write(b": still there\n\n")
+                await asyncio.sleep(0.05)
+        return response
+
+    settings = "timeouts: {total: 1}\n"
+    async with provider(humming) as fake, gateway(settings + keys("openrouter", fake)) as ours:
+        async with asyncio.timeout(10):
+            got = await streamed(ours, **ROUTER)
+        assert (got.status, got.error["code"], connections(ours)) == (504, "timeout", 0)
