@@ -48,7 +48,6 @@ class OpenAIShape(Adapter):
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read a reply in OpenAI's shape and keep its bytes."""
-        del call
         tree = reply.json()
         if at(tree, "error") is not None:
             raise self.error(reply)
@@ -58,7 +57,9 @@ class OpenAIShape(Adapter):
         extra = {k: v for k, v in tree.items() if k not in ("data", "usage", "created")}
         # A picture in a data: URL is base64, whatever its entry calls it.
         disguised = any(text_at(it, "url").startswith("data:") for it in items_at(tree, "data"))
-        body = None if disguised else reply.body
+        # Nor are the bytes held beside a picture that is to go behind a URL.
+        unwanted = call.response_format == "url" and any(it.b64 for it in images)
+        body = None if disguised or unwanted else reply.body
         return Answer(images, usage=pick(tree, "usage", kind=dict), extra=extra, body=body)
 
     def error(self, reply: ProviderReply) -> ProviderError:

@@ -215,6 +215,8 @@ class Table:
             return _fields(row, value, n)
         if policy is not Policy.PASS or self.sealed or name in OURS | self.never or "." in name:
             return {}
+        if not name.isprintable():  # It could end a line in the head of a form's part.
+            return {}
         if not isinstance(value, dict) and any(
             it.target.startswith(f"{name}.") for it in self.rows
         ):
@@ -405,7 +407,7 @@ def _line(name: str, value: Any, made: Fields, row: Param | None) -> Line | None
         is_honoured = name in _HONOURED or (row is not None and value in row.anyway)
         return None if is_honoured else _dropped(name, shown)
     if row is None:
-        return Line("passed", _plain(name), shown)
+        return Line("passed", plain(name), shown)
     if name == "n" or made == {name: value}:
         return None
     if len(made) == 1 and next(iter(made.values())) == value:
@@ -423,12 +425,12 @@ def _written(made: Fields, row: Param) -> str:
     """Write fields for a receipt, without a client's or a provider's free text."""
     told = row.kind is not str or row.name in CONTRACT or row.choices or row.pattern
     return ";".join(
-        k if not told or isinstance(v, list | dict) else f"{k}={_plain(v)}" for k, v in made.items()
+        k if not told or isinstance(v, list | dict) else f"{k}={plain(v)}" for k, v in made.items()
     )
 
 
 def _dropped(name: str, shown: str) -> Line:
-    return Line("dropped", _plain(name), shown)
+    return Line("dropped", plain(name), shown)
 
 
 def _shown(name: str, value: Any, row: Param | None) -> str:
@@ -436,11 +438,11 @@ def _shown(name: str, value: Any, row: Param | None) -> str:
     rule = CONTRACT.get(name) or row
     listed = rule is not None and bool(rule.choices or rule.pattern)
     if isinstance(value, bool | int | float) or (listed and isinstance(value, str)):
-        return _plain(value)
+        return plain(value)
     return ""
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """Keep a word to what may stand in a header line: printable ASCII without separators."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return _ODD.sub("?", text[:64])

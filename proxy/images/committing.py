@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import web
 
 from adapters.errors import ImageError
 from proxy.keys import ATTEMPT, FAILURE
@@ -35,7 +35,7 @@ async def poured(
                 await response.write(piece)
                 if recording:
                     recording.add(piece)
-    except ClientConnectionResetError:
+    except ConnectionError:  # aiohttp raises its own, and this one where a slow reader breaks off
         _cut(request, CLIENT_GONE)
     except ImageError as error:
         _cut(request, error.code or "cut")

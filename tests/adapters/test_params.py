@@ -183,6 +183,11 @@ WRONG: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.parametrize("name", ["a\r\nb", "\0", "\x7f"])
+def test_a_name_that_would_end_a_line_is_never_passed_on(name: str) -> None:
+    assert name not in TABLE.translate({"prompt": "a", name: 1}, Policy.PASS).fields
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
 )

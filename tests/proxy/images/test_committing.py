@@ -58,6 +58,7 @@ async def test_a_body_that_is_written_to_its_end_is_recorded() -> None:
     [
         (UpstreamFailed("lost", code="connection_lost"), "connection_lost"),
         (aiohttp.ClientConnectionResetError(), "client_gone"),
+        (ConnectionError("Connection lost"), "client_gone"),
     ],
 )
 async def test_a_body_that_cannot_go_on_is_cut(failure: Exception, why: str) -> None:
