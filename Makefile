@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test check docs format lock bench-translate bench-memory bench-blobs clean
+.PHONY: help install run test check docs format lock clean \
+  bench-translate bench-memory bench-blobs bench-pictures
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -39,6 +40,9 @@ bench-memory: install ## Measure what relaying a 6 MB answer adds to memory
 bench-blobs: install ## Measure what storing and serving a 64 MB picture adds to memory
 	@$(BIN)/python bench/blob_memory.py
 
+bench-pictures: install ## Measure what a 64 MB picture in another form adds to memory
+	@$(BIN)/python bench/picture_memory.py
+
 lock: $(VENV)/.tested ## Pin all dependencies anew, with hashes
 	@$(PIP) install 'pip-tools>=7.4'
 	@$(BIN)/python -m piptools compile --quiet --upgrade --generate-hashes --allow-unsafe \
@@ -46,7 +50,7 @@ lock: $(VENV)/.tested ## Pin all dependencies anew, with hashes
 	  --all-build-deps --output-file requirements/run.txt setup.cfg
 	@$(BIN)/python -m piptools compile --quiet --upgrade --generate-hashes --allow-unsafe \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
-	  --all-build-deps --extra test --output-file requirements/test.txt setup.cfg
+	  --all-build-deps --extra test --extra sdks --output-file requirements/test.txt setup.cfg
 
 clean: ## Remove what was installed and made; the state folder stays
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -27,7 +27,8 @@ _RATIOS = ("21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21")
 _FORBIDDEN, _NO_CREDIT = 403, 402
 _PAY = re.compile(r"credit|balance|funds", re.IGNORECASE)
 _OPENAI_SIZES = ("1024x1024", "1024x1536", "1536x1024")
-_QUALITIES = {it: it for it in ("low", "medium", "high")}
+_QUALITIES = {it: it for it in ("low", "medium", "high")} | {"standard": "medium"}
+_QUALITIES |= dict.fromkeys(("hd", "xhigh", "max"), "high")
 _WORDS = "square_hd square portrait_4_3 portrait_16_9 landscape_4_3 landscape_16_9"
 
 
@@ -59,7 +60,7 @@ _OPENAI = Table(
     (
         Param("prompt"),
         Param("size", to=sizes.listed(_OPENAI_SIZES)),
-        Param("quality", to={**_QUALITIES, "standard": "medium", "hd": "high"}),
+        Param("quality", to=_QUALITIES),
         Param("output_format", choices=("png", "jpeg", "webp")),
         Param("background"),
         Param("moderation"),
@@ -109,11 +110,55 @@ _SEEDREAM_3 = Table(
         Param("guidance_scale", kind=float, low=1, high=10),
     )
 )
+
+
+def _image_urls(most: int) -> Param:
+    return Param("image_urls", kind=list, low=1, high=most, about="pictures to work from")
+
+
 _SEEDREAM_5 = Table(
     (
-        *_SEEDREAM,
-        Param("image_urls", kind=list, low=1, high=14, about="pictures to work from"),
+        *(*_SEEDREAM, _image_urls(14)),
         *_sides(1024, 2752, "1.5K", "2K", step=1, most=4_624_220),
+    )
+)
+_SEEDREAM_4_5 = Table((*_SEEDREAM, _image_urls(14), *_sides(1440, 4096, "2K", "4K", step=1)))
+_ALIBABA = (
+    Param("negative_prompt", high=500),
+    Param("seed", kind=int, low=0, high=2_147_483_647),
+)
+_QWEN_3 = Table(
+    (
+        *(Param("prompt", high=800), *_ALIBABA, _N, _CHECKER, *_sides(384, 2048)),
+        Param("output_format", choices=("jpeg", "png", "webp")),
+        Param("enable_prompt_expansion", kind=bool),
+    )
+)
+_QWEN_2_AND_WAN = Table(
+    (
+        *(Param("prompt", high=2000), *_ALIBABA, _image_urls(3), *_sides(512, 1440)),
+        Param("enhance_prompt", kind=bool),
+        Param("watermark", kind=bool),
+    )
+)
+_NANO_RATIOS = ("1:1", "9:16", "16:9", "3:4", "4:3")
+_TIERS = {"1K": 1024, "2K": 2048, "4K": 4096}
+_NANO_BANANA = Table(
+    (
+        Param("prompt"),
+        Param("size", to=sizes.tiers(sizes.ratio(_NANO_RATIOS), _TIERS)),
+        # Theirs is 16:9.
+        Param("aspect_ratio", choices=_NANO_RATIOS, default="1:1", unless=("size", "image_urls")),
+        Param("resolution", choices=tuple(_TIERS)),
+        Param("image_urls", kind=list, high=5, about="pictures to work from"),
+        Param("enable_web_search", kind=bool),
+    )
+)
+_RECRAFT = Table(
+    (
+        *(_PROMPT, *_sides(64, 1536)),
+        Param("style_preset", "style", about="e.g. realistic_image; vector_illustration gives SVG"),
+        Param("colors", kind=list),
     )
 )
 _MINIMAX = Table(
@@ -148,6 +193,11 @@ class AIMLAPI(OpenAILike):
         ("minimax/image-01", _MINIMAX),
         ("bytedance/seedream-3.0", _SEEDREAM_3),
         (("bytedance/dola-seedream-5-0-pro", "bytedance/seedream-5-0-pro"), _SEEDREAM_5),
+        (("bytedance/seedream-4-5", "bytedance/seedream-5-0-lite"), _SEEDREAM_4_5),
+        ("alibaba/qwen-image-3", _QWEN_3),
+        (("alibaba/qwen-image-2-0", "alibaba/wan-2-7-", "alibaba/wan2.7-"), _QWEN_2_AND_WAN),
+        ("google/gemini-nano-banana-2.1", _NANO_BANANA),
+        ("recraft-v3", _RECRAFT),
         ("", Table((Param("prompt"),))),
     )
     models = (
@@ -162,6 +212,13 @@ class AIMLAPI(OpenAILike):
         "flux/kontext-max/text-to-image",
         "minimax/image-01",
         "bytedance/seedream-3.0",
+        "bytedance/seedream-4-5",
+        "bytedance/seedream-5-0-lite-preview",
+        "alibaba/qwen-image-3",
+        "alibaba/qwen-image-2-0",
+        "alibaba/wan-2-7-image-pro",
+        "google/gemini-nano-banana-2.1",
+        "recraft-v3",
     )
     url_lifetime = 600
     also_listed_at = (("images",), ("output", "choices"))
@@ -169,8 +226,8 @@ class AIMLAPI(OpenAILike):
     codes: ClassVar[Mapping[str, int]] = dict.fromkeys(MODERATION_CODES, errors.REFUSED)
     refuses = re.compile(r"moderation|content policy|safety system|nsfw", re.IGNORECASE)
     unconfirmed = (
-        "parameters of minimax/image-01; the form of errors; how a refusal is told; "
-        "how long a URL stays good"
+        "parameters of minimax/image-01; vector pictures of recraft-v3; the form of errors; "
+        "how a refusal is told; how long a URL stays good"
     )
 
     def told(self, reply: ProviderReply) -> str:

@@ -45,6 +45,10 @@ _WORD = r"[A-Za-z0-9-]+"
 _RESOURCES = (".services.ai.azure.com", ".openai.azure.com", ".cognitiveservices.azure.com")
 
 
+_QUALITIES = {it: it for it in ("auto", "low", "medium", "high")} | {"standard": "medium"}
+_QUALITIES |= dict.fromkeys(("hd", "xhigh", "max"), "high")
+
+
 def _stated(size: str) -> Fields:
     """Leave out `auto`: not every model knows the word."""
     return {} if size == "auto" else {"size": size}
@@ -55,7 +59,7 @@ _OPENAI = Table(
         Param("prompt"),
         Param("n", high=10),
         Param("size", to=_stated),
-        Param("quality", choices=("auto", "low", "medium", "high")),
+        Param("quality", to=_QUALITIES),
         Param("background"),
         Param("moderation"),
         Param("output_format", choices=("png", "jpeg")),
@@ -63,7 +67,8 @@ _OPENAI = Table(
         Param("user"),
     )
 )
-_MAI = Table((Param("prompt"), Param("size", to=sizes.pixels(low=768, high=1365, most=1024**2))))
+_MAI_SIZE = sizes.pixels(low=768, high=1365, most=1024**2)
+_MAI = Table((Param("prompt"), Param("size", to=_MAI_SIZE, default="1024x1024")))
 _FLUX_2 = Table(
     (
         Param("prompt"),
@@ -126,7 +131,8 @@ class AzureAI(entra.InAzure, OpenAILike):
     refuses = re.compile(r"moderated|safety system|content (?:filter|polic)", re.IGNORECASE)
     confidence = "medium"
     unconfirmed = (
-        "how FLUX.2 and MAI refuse; the range of a FLUX.2 side; MAI's words for its usage; "
+        "how FLUX.2 and MAI refuse; the range of a FLUX.2 side, and several of its pictures at "
+        "once; whether MAI makes one without width and height, and its words for its usage; "
         "whether `preview` fits every base URL with a path of its own"
     )
 
@@ -152,7 +158,7 @@ class AzureAI(entra.InAzure, OpenAILike):
         """Give the path of the model's surface, without what the base URL names already."""
         found, model = call.credentials, self.model_in_force(call.model, call.credentials)
         table = self.table(model)
-        is_bare = bool(found[_URL]) and not urlsplit(found[_URL]).path.strip("/")
+        is_bare = bool(found[_URL]) and "/" not in found[_URL].partition("://")[2].rstrip("/")
         surface = next(place for _, it, place in _FAMILIES if it is table) if is_bare else ""
         named = model_path(model.lower().replace(".", "-")) if table is _FLUX_2 else ""
         version = found["azure_api_version"] or "preview"

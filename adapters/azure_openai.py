@@ -114,12 +114,12 @@ class AzureOpenAI(entra.InAzure, OpenAIShape):
         return super().request(call)
 
     def error(self, reply: ProviderReply) -> ProviderError:
-        """Know the content filter by its inner code too, and a status repeated as a code."""
+        """Know the content filter by its inner code too, and codes that say what OpenAI's do."""
         told = at(reply.json(), "error")
         inner = {text_at(told, name, "code") for name in ("innererror", "inner_error")}
         if "ResponsibleAIPolicyViolation" in inner:
             return refusal(text_at(told, "message"), provider_status=reply.status)
-        if text_at(told, "code").isdigit():
+        if (code := text_at(told, "code")) == "DeploymentNotFound" or code.isdigit():
             return failure(reply)
         return super().error(reply)
 

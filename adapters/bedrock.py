@@ -33,7 +33,7 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import BadParam, ProviderError, failure, no_picture, refusal
-from adapters.params import Param, Table
+from adapters.params import Param, Table, within
 from adapters.paths import model_path
 from adapters.reading import at, items_at, pick, text_at, without_none
 
@@ -54,20 +54,28 @@ _TEXT, _CONFIG = "textToImageParams", "imageGenerationConfig"
 _SEEDS = 858_993_460
 _SIDES: dict[str, Any] = {"width": f"{_CONFIG}.width", "height": f"{_CONFIG}.height"}
 
+# Fewer than 4,194,304 pixels, with room to round both sides to a multiple of 16.
+_NOVA_SIZE = sizes.pixels(low=320, high=4096, step=16, most=4_128_768, widest=4, **_SIDES)
+
 _AMAZON = (
-    Param("conditionImage", f"{_TEXT}.conditionImage", about="base64"),
-    Param("controlMode", f"{_TEXT}.controlMode", choices=("CANNY_EDGE", "SEGMENTATION")),
-    Param("controlStrength", f"{_TEXT}.controlStrength", kind=float, low=0, high=1),
-    Param("quality", f"{_CONFIG}.quality", to=_QUALITY),
-    Param("n", f"{_CONFIG}.numberOfImages", high=5),
-    Param("cfgScale", f"{_CONFIG}.cfgScale", kind=float, low=1.1, high=10),
+    *within(
+        _TEXT,
+        Param("conditionImage", about="base64"),
+        Param("controlMode", choices=("CANNY_EDGE", "SEGMENTATION")),
+        Param("controlStrength", kind=float, low=0, high=1),
+    ),
+    *within(
+        _CONFIG,
+        Param("quality", to=_QUALITY),
+        Param("n", "numberOfImages", high=5),
+        Param("cfgScale", kind=float, low=1.1, high=10),
+    ),
 )
 _NOVA = Table(
     (
         Param("prompt", f"{_TEXT}.text", high=1024),
         Param("negativeText", f"{_TEXT}.negativeText", low=1, high=1024),
-        # Fewer than 4,194,304 pixels, with room to round both sides to a multiple of 16.
-        Param("size", to=sizes.pixels(low=320, high=4096, step=16, most=4_128_768, **_SIDES)),
+        Param("size", to=_NOVA_SIZE),
         Param("seed", f"{_CONFIG}.seed", kind=int, low=0, high=_SEEDS - 1),
         Param("style_preset", f"{_TEXT}.style", choices=tuple(_STYLES.split())),
         *_AMAZON,
@@ -157,7 +165,7 @@ class Bedrock(Adapter):
     confidence = "medium"
     unconfirmed = (
         "the reply of a model that has ended (Nova Canvas, Titan Image); webp from Stability's "
-        "models; sizes and defaults of Titan"
+        "models; sizes and defaults of Titan; the area and the ratios of Nova Canvas"
     )
 
     def base(self, credentials: Credentials) -> str:

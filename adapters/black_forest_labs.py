@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from adapters import errors, sizes
@@ -174,6 +175,13 @@ class BlackForestLabs(Jobs):
     def told(self, reply: ProviderReply) -> str:
         """Prefer `message`, which can stand beside a bare code in `error`."""
         return text_at(reply.json(), "message") or super().told(reply)
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Know that what is forbidden here is the key: it has no 401."""
+        if reply.status == HTTPStatus.FORBIDDEN:
+            told = self.told(reply)
+            return errors.failure(reply, message=told, status=HTTPStatus.UNAUTHORIZED)
+        return super().error(reply)
 
 
 def _reason(tree: Any, state: str) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from math import isqrt
 from typing import Any, ClassVar
 
@@ -51,29 +52,31 @@ _COMMON = (
     Param("response_format"),
     Param("watermark", kind=bool, default=False),
     Param("image", about="a picture to work from, a URL or a data: URL"),
-    Param("images", "image", kind=list, low=1, high=14, about="several of them"),
     Param("optimize_prompt_options", kind=dict),
 )
+_UP_TO_10 = Param("images", "image", kind=list, low=1, high=10, about="several of them")
+_UP_TO_14 = replace(_UP_TO_10, high=14)
 _FORMAT = Param("output_format", choices=("png", "jpeg"))
 _GROUPS = (
     Param("sequential_image_generation", choices=("auto", "disabled")),
     Param("sequential_image_generation_options", kind=dict),
     Param("stream", kind=bool),
 )
-_PRO = Table((*_COMMON, _FORMAT, *_sizes(921_600, 4_624_220, "1K 1.5K 2K")))
+_PRO = Table((*_COMMON, _UP_TO_10, _FORMAT, *_sizes(921_600, 4_624_220, "1K 1.5K 2K")))
 _5_0 = Table(
     (
         *_COMMON,
+        _UP_TO_14,
         _FORMAT,
         *_GROUPS,
         *_sizes(3_686_400, 16_777_216, "2K 3K 4K"),
         Param("tools", kind=list),
     )
 )
-_4_5 = Table((*_COMMON, *_GROUPS, *_sizes(3_686_400, 16_777_216, "2K 4K")))
-_4_0 = Table((*_COMMON, *_GROUPS, *_sizes(921_600, 16_777_216, "1K 2K 4K")))
+_4_5 = Table((*_COMMON, _UP_TO_14, *_GROUPS, *_sizes(3_686_400, 16_777_216, "2K 4K")))
+_4_0 = Table((*_COMMON, _UP_TO_14, *_GROUPS, *_sizes(921_600, 16_777_216, "1K 2K 4K")))
 # An endpoint's id, ep-..., does not tell the model: what all of them take.
-_ANY = Table((*_COMMON, *_sizes(3_686_400, 4_624_220, "2K")))
+_ANY = Table((*_COMMON, _UP_TO_14, *_sizes(3_686_400, 4_624_220, "2K")))
 
 
 def _named(version: str) -> tuple[str, ...]:

@@ -42,10 +42,13 @@ class Deepbricks(OpenAILike):
     url_lifetime = 600
     confidence = "low"
     experimental = True
-    codes: ClassVar[Mapping[str, int]] = dict.fromkeys(MODERATION_CODES, errors.REFUSED)
+    codes: ClassVar[Mapping[str, int]] = {
+        **dict.fromkeys(MODERATION_CODES, errors.REFUSED),
+        "insufficient_quota": 402,
+    }
     unconfirmed = (
         "whether the service and its two models are still there; every limit; "
-        "how long a URL stays good"
+        "OpenAI's code for an account without credit; how long a URL stays good"
     )
 
 

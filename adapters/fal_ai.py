@@ -43,6 +43,8 @@ _IMAGEN_RATIOS = ("1:1", "16:9", "9:16", "3:4", "4:3")
 _LUMA_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21")
 _BRIA_RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9")
 _TIERS = {"1K": 1024, "2K": 2048, "4K": 4096}
+_QUALITIES = {it: it for it in ("auto", "low", "medium", "high")} | {"standard": "medium"}
+_QUALITIES |= dict.fromkeys(("hd", "xhigh", "max"), "high")
 
 _PROMPT, _SEED, _NEGATIVE = Param("prompt"), Param("seed", kind=int), Param("negative_prompt")
 _SIMPLE = (_PROMPT, _SEED)
@@ -175,7 +177,7 @@ def _gpt(*qualities: str) -> Table:
         (
             *(_PROMPT, _UP_TO_4, _ANY_FORMAT),
             *_size(low=16, high=3840, step=16, least=655_360, most=3840 * 2160),
-            Param("quality", choices=("auto", "low", "medium", "high", *qualities), default="auto"),
+            Param("quality", to={**_QUALITIES, **{it: it for it in qualities}}, default="auto"),
         )
     )
 
@@ -245,6 +247,8 @@ class FalAI(Jobs):
     )
     codes = {
         "content_policy_violation": errors.REFUSED,
+        # In these words nano-banana refuses.
+        "no_media_generated": errors.REFUSED,
         "auth_error": 401,
         "not_found": 404,
         "generation_timeout": 504,

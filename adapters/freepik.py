@@ -71,7 +71,7 @@ _MYSTIC = Table(
             to=sizes.tiers(sizes.ratio(_WORDS), _TIERS),
             unless=("aspect_ratio", "resolution"),
         ),
-        # Freepik's own is 2k.
+        # Freepik's own is said to be 2k.
         Param("resolution", choices=tuple(_TIERS), default="1k"),
         Param("mystic_model", "model", about="realism, fluid, zen, flexible …"),
         Param("creative_detailing", kind=int, low=0, high=100),
@@ -127,9 +127,10 @@ class Freepik(Jobs):
     url_lifetime = 3600
     confidence = "medium"
     unconfirmed = (
-        "the paths of models other than mystic; that the old host and header still work; the reply "
-        "of classic-fast and its image.size; ratios and fields of other models; the form of a 400 "
-        "and the words of a refusal; how long a picture's URL lasts (an hour is a guess)"
+        "the paths of models other than mystic, and mystic's own resolution; that the old host and "
+        "header still work; the reply of classic-fast and its image.size; ratios and fields of "
+        "other models; the form of a 400 and the words of a refusal; how long a picture's URL "
+        "lasts (an hour is a guess)"
     )
     refuses = re.compile("moderat|nsfw", re.IGNORECASE)
 

@@ -2,6 +2,7 @@
 
     POST {base}/hf-inference/models/{repo}      {"inputs", "parameters"} -> picture bytes
     POST {base}/{provider}/…                    the provider's own body, for `repo:provider`
+    GET  {base}/{provider}/…                    where wavespeed and zai-org tell of their jobs
     POST {huggingface_base_url}                 a dedicated endpoint: as hf-inference
 
 A provider knows a model by another name, which Hugging Face tells:
@@ -19,7 +20,9 @@ A provider knows a model by another name, which Hugging Face tells:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 
 from adapters import errors, sizes
@@ -36,29 +39,36 @@ from adapters.contract import (
 )
 from adapters.openai_shape import pictures
 from adapters.params import Param, Table
-from adapters.paths import model_path, named_model
-from adapters.reading import at, items_at, pick, text_at
+from adapters.paths import model_path, named_model, step
+from adapters.polling import poll
+from adapters.reading import at, items_at, pick, places, text_at
+
+_Exchange = Generator[ProviderRequest, ProviderReply, ProviderReply]
 
 _ENDPOINT = "huggingface_base_url"
 _EXAMPLE = "stabilityai/stable-diffusion-xl-base-1.0"
 
 
 def _table(size: sizes.Converter, below: str = "", /, **named: str) -> Table:
-    """Give the table of a provider; `named` are the parameters that it calls otherwise."""
+    """Give the table of a provider; `named` are the parameters that it calls otherwise.
 
-    def row(name: str, kind: type = str, low: float | None = None) -> Param:
-        return Param(name, below + named.get(name, name), kind=kind, low=low)
-
+    What it calls "" it does not have. Source: huggingface_hub/inference/_providers
+    """
+    rows = (
+        Param("negative_prompt"),
+        Param("num_inference_steps", kind=int, low=1),
+        Param("guidance_scale", kind=float, low=0),
+        Param("seed", kind=int),
+        *((Param("scheduler"),) if below else ()),
+    )
+    known = ((row, named.get(row.name, row.name)) for row in rows)
     return Table(
         (
             Param("prompt", named.get("prompt", "")),
             Param("size", to=size),
-            row("negative_prompt"),
-            row("num_inference_steps", int, 1),
-            row("guidance_scale", float, 0),
-            row("seed", int),
-            *((row("scheduler"),) if below else ()),
+            *(replace(row, field=below + name) for row, name in known if name),
         ),
+        below=below.rstrip("."),
     )
 
 
@@ -66,13 +76,36 @@ def _pixels(below: str = "") -> sizes.Converter:
     return sizes.pixels(low=64, high=4096, step=8, width=f"{below}width", height=f"{below}height")
 
 
+class _Job(NamedTuple):
+    """How a provider tells of a job that it took: at which path, and in which words."""
+
+    place: Callable[[Any], str]
+    state_at: tuple[str, ...]
+    under_way: frozenset[str]
+    done: str
+
+
 class _Provider(NamedTuple):
-    """One of those behind the router: its table, its path, what else its body needs."""
+    """One of those behind the router: its table, its path, what else a request needs."""
 
     table: Table
     path: str
     body: Mapping[str, Any]
     names_model: bool = False
+    headers: Mapping[str, str] = {}
+    job: _Job | None = None
+
+
+def _as_named(tree: Any) -> str:
+    """Keep the path of the address that a reply names: the router stands before its host."""
+    rest = text_at(tree, "data", "urls", "get").partition("/api/")[2].partition("?")[0]
+    steps = [step(it) for it in rest.split("/")]
+    return f"/api/{'/'.join(steps)}" if all(steps) else ""
+
+
+def _as_zais(tree: Any) -> str:
+    job = step(text_at(tree, "id"))
+    return job and f"/api/paas/v4/async-result/{job}"
 
 
 _OWN = "hf-inference"
@@ -83,16 +116,36 @@ _PROVIDERS = {
     ),
     "fal-ai": _Provider(_table(_pixels("image_size.")), "/{}", {}),
     "nscale": _Provider(
-        _table(sizes.pixels(low=64, high=4096, step=8, joined="size")),
+        _table(sizes.pixels(low=64, high=4096, step=8, joined="size"), num_inference_steps=""),
         _SAME_PATH,
         {"response_format": "b64_json"},
         names_model=True,
     ),
+    "replicate": _Provider(
+        _table(_pixels("input."), "input.", prompt="input.prompt"),
+        "/v1/models/{}/predictions",
+        {},
+        headers={"prefer": "wait"},
+    ),
     "together": _Provider(
-        _table(_pixels(), num_inference_steps="steps", guidance_scale="guidance"),
+        _table(_pixels(), num_inference_steps="steps"),
         _SAME_PATH,
         {"response_format": "base64"},
         names_model=True,
+    ),
+    "wavespeed": _Provider(
+        _table(_pixels()),
+        "/api/v3/{}",
+        {},
+        job=_Job(_as_named, ("data", "status"), frozenset({"created", "processing"}), "completed"),
+    ),
+    "zai-org": _Provider(
+        _table(sizes.pixels(low=1024, high=2048, step=32, most=2**22, joined="size")),
+        "/api/paas/v4/async/images/generations",
+        {},
+        names_model=True,
+        headers={"accept-language": "en-US,en"},
+        job=_Job(_as_zais, ("task_status",), frozenset({"PROCESSING"}), "SUCCESS"),
     ),
 }
 
@@ -108,6 +161,9 @@ class HuggingFace(Adapter):
         _EXAMPLE,
         "black-forest-labs/FLUX.1-dev:together",
         "zai-org/GLM-Image:fal-ai",
+        "zai-org/GLM-Image:zai-org",
+        "Qwen/Qwen-Image-2512:replicate",
+        "Tongyi-MAI/Z-Image-Turbo:wavespeed",
     )
     options: ClassVar[tuple[Option, ...]] = (
         Option(
@@ -122,12 +178,15 @@ class HuggingFace(Adapter):
         ),
     )
     domains = ("huggingface.co",)
+    # Zhipu's, by way of zai-org.
+    codes: ClassVar[Mapping[str, int]] = {"1301": errors.REFUSED}
     refuses = re.compile(r"nsfw|safety|content policy", re.IGNORECASE)
     confidence = "medium"
     url_lifetime = 3600
     unconfirmed = (
-        "the range of a size; how a refusal looks; how long a URL of fal-ai's lives; parameters of "
-        "nscale beside prompt and size. Not reached yet: replicate, wavespeed, zai-org"
+        "the range of a size; how a refusal looks; how long a URL lives, whoever's it is; "
+        "parameters of nscale and zai-org beside prompt and size; width and height on replicate "
+        "and wavespeed; a prediction of replicate's that outlasts its wait, which is given up"
     )
 
     def base(self, credentials: Credentials) -> str:
@@ -146,7 +205,7 @@ class HuggingFace(Adapter):
         """Ask Hugging Face for a provider's name of the model, then the provider."""
         repo, provider = _split(call.model)
         if call.credentials[_ENDPOINT]:
-            return (yield from self._asked(call, "", call.fields))
+            return self.answer(call, (yield from self._asked(call, "", call.fields)))
         if provider not in _PROVIDERS:
             raise errors.BadParam(
                 "model", f"'model' must end in one of {', '.join(f':{it}' for it in _PROVIDERS)}."
@@ -163,27 +222,60 @@ class HuggingFace(Adapter):
         found = _PROVIDERS[provider]
         model = {"model": named} if found.names_model else {}
         place = f"/{provider}{found.path.format(path)}"
-        return (yield from self._asked(call, place, {**model, **call.fields, **found.body}))
+        if provider == "replicate" and ":" in named:
+            place, model = "/replicate/v1/predictions", {"version": named.partition(":")[2]}
+        body = {**model, **call.fields, **found.body}
+        reply = yield from self._asked(call, place, body, found.headers)
+        if job := found.job:
+            reply = yield from self._settled(provider, job, reply)
+        return self.answer(call, reply)
 
-    def _asked(self, call: ImageCall, path: str, body: Mapping[str, Any]) -> Flow:
+    def _asked(
+        self, call: ImageCall, path: str, body: Mapping[str, Any], headers: Mapping[str, str] = {}
+    ) -> _Exchange:
         payer = call.credentials["huggingface_bill_to"]
-        headers = {"x-hf-bill-to": payer} if payer else {}
-        reply = yield ProviderRequest(path, json=body, headers=headers)
-        return self.answer(call, self.checked(reply))
+        billed = {"x-hf-bill-to": payer} if payer else {}
+        return self.checked((yield ProviderRequest(path, json=body, headers={**headers, **billed})))
+
+    def _settled(self, provider: str, job: _Job, reply: ProviderReply) -> _Exchange:
+        """Ask the router for a job until it is settled, whatever host its provider names."""
+        place = job.place(reply.json())
+        if not place or text_at(reply.json(), *job.state_at) == job.done:
+            return reply
+        question = ProviderRequest(f"/{provider}{place}", method="GET")
+
+        def is_settled(told: ProviderReply) -> bool:
+            return told.ok and text_at(told.json(), *job.state_at) not in job.under_way
+
+        return (yield from poll(self, question, is_settled, interval=1.0))
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read bytes, OpenAI's list, or fal's."""
+        """Read bytes, OpenAI's list, or the URLs that each provider has in a place of its own."""
         del call
-        if reply.media_type.startswith("image/") and reply.body:
-            return Answer((Image(data=reply.body, media_type=reply.media_type),))
+        if image := Image.in_body(reply):
+            return Answer((image,))
         tree = reply.json()
-        if at(tree, "has_nsfw_concepts") and all(items_at(tree, "has_nsfw_concepts")):
-            raise errors.refusal("has_nsfw_concepts", provider_status=reply.status)
-        if images := (*pictures(tree, kept=()), *_fals(tree)):
+        marks = _marks(tree)
+        if marks and all(marks):
+            raise errors.refusal("every picture is marked nsfw", provider_status=reply.status)
+        if images := (*pictures(tree, kept=()), *_fals(tree), *_listed(tree)):
             return Answer(images)
-        if at(tree, "error") is not None:
+        if at(tree, "error") is not None or text_at(tree, "data", "error"):
             raise self.error(reply)
-        raise errors.no_picture(reply.status)
+        if text_at(tree, "status") in ("starting", "processing"):
+            raise errors.failure(reply, message="it is still working", status=504)
+        raise self.nothing(reply)
+
+    def told(self, reply: ProviderReply) -> str:
+        """Find the sentence; a job's own says more than the message around it."""
+        return text_at(reply.json(), "data", "error") or super().told(reply)
+
+    def error(self, reply: ProviderReply) -> errors.ProviderError:
+        """Know that a model which is gone is none any more."""
+        if reply.status == HTTPStatus.GONE:
+            told = self.told(reply)
+            return errors.failure(reply, message=told, status=HTTPStatus.NOT_FOUND)
+        return super().error(reply)
 
 
 def _split(model: str) -> tuple[str, str]:
@@ -206,12 +298,26 @@ def _name_with(provider: str, mapping: Any) -> str:
     return text_at(mapping, provider, "providerId") or text_at(next(listed, None), "providerId")
 
 
+def _marks(tree: Any) -> list[Any]:
+    """Give what is said of each picture's safety: true says that it has none."""
+    return items_at(tree, "has_nsfw_concepts") or items_at(tree, "data", "has_nsfw_contents")
+
+
 def _fals(tree: Any) -> Iterator[Image]:
     """Give the pictures of fal's, but those that it blacked out."""
     seed = pick(tree, "seed", kind=int)
     for which, it in enumerate(items_at(tree, "images")):
         if (place := text_at(it, "url")) and not at(tree, "has_nsfw_concepts", which):
             yield Image.at(place, **({} if seed is None else {"seed": seed}))
+
+
+def _listed(tree: Any) -> Iterator[Image]:
+    """Give the pictures of replicate's, of zai-org's, and of wavespeed's but those marked."""
+    for place in (*places(at(tree, "output")), *places(at(tree, "image_result"))):
+        yield Image.at(place)
+    for which, place in enumerate(items_at(tree, "data", "outputs")):
+        if isinstance(place, str) and place and not at(tree, "data", "has_nsfw_contents", which):
+            yield Image.at(place)
 
 
 ADAPTER = HuggingFace()

@@ -11,13 +11,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from adapters import errors, sizes
 from adapters.contract import ImageCall
 from adapters.openai_like import OpenAILike
-from adapters.openai_shape import MODERATION_CODES
 from adapters.params import Param, Table
 
 
@@ -46,7 +44,7 @@ class Lemonfox(OpenAILike):
     url_lifetime = 600
     confidence = "low"
     experimental = True
-    codes: ClassVar[Mapping[str, int]] = dict.fromkeys(MODERATION_CODES, errors.REFUSED)
+    refuses = errors.REFUSING_WORDS
     unconfirmed = (
         "which sizes it can draw; the form of errors and refusals; how long a URL stays good"
     )

@@ -12,22 +12,31 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from adapters import sizes
 from adapters.contract import ImageCall, ProviderReply, ProviderRequest
-from adapters.params import Param, Table
+from adapters.params import Nearest, Param, Table
 from adapters.paths import named_model
 from adapters.polling import Jobs
 from adapters.reading import text_at
 
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21")
+
+
+def _format(asked: str) -> dict[str, Any]:
+    """Write a format in Luma's word; what it cannot make is a png."""
+    words = {"jpeg": "jpg", "png": "png"}
+    return {"format": words[asked]} if asked in words else Nearest(format="png")
+
+
 _PHOTON = Table(
     (
         Param("prompt"),
         # Luma's own is 16:9.
         Param("size", to=sizes.ratio(_RATIOS), default="1024x1024", unless=("aspect_ratio",)),
         Param("aspect_ratio", choices=_RATIOS),
-        Param("output_format", "format", to={"jpeg": "jpg", "png": "png"}),
+        Param("output_format", "format", to=_format, about="jpeg or png; png for any other"),
         Param("format", choices=("jpg", "png")),
         Param("image_ref", kind=list, about='[{"url", "weight"}], URLs only'),
         Param("style_ref", kind=list, about='[{"url", "weight"}]'),
@@ -51,7 +60,7 @@ class Luma(Jobs):
         "how long a picture's URL lasts (an hour is a guess); the words of a refusal and of a 403 "
         "for missing credits; Retry-After on a 429"
     )
-    refuses = re.compile("moderat", re.IGNORECASE)
+    refuses = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
     phrases = {"credits": 402}
 
     state_at = ("state",)

@@ -16,6 +16,7 @@ A custom host can be the mainland's, whose keys are others: https://api.minimaxi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -58,7 +59,7 @@ _H3 = Table(
         Param("n", high=10),
         Param("size", to=_H3_SIZE, default="1024x1024", unless=("aspect_ratio", "area")),
         Param("aspect_ratio", pattern=r"auto|[0-9]{1,4}:[0-9]{1,4}", about="not beside size"),
-        Param("area", choices=("1K", "2K", "4K"), about="not beside size"),
+        Param("area", choices=("1K", "2K", "4K"), about="not beside size; 1K beside a ratio"),
         Param("response_format"),
         Param("output_format", choices=("png", "jpeg", "webp")),
         Param("output_compression", kind=int),
@@ -68,6 +69,8 @@ _H3 = Table(
     )
 )
 _NATIVE = (_IMAGE_01, _LIVE)
+_AREAS = frozenset({"size", "area"})
+"""What says how large a picture of H3 is."""
 
 
 class MiniMax(OpenAILike):
@@ -92,9 +95,11 @@ class MiniMax(OpenAILike):
         "1001": 504,
         "2061": 403,
     }
+    refuses = re.compile(r"sensitive|" + errors.REFUSING_WORDS.pattern, re.IGNORECASE)
     unconfirmed = (
-        "image-01-live from text alone on the global host; the form of H3's errors and usage; "
-        "how an error names a refusal on H3; output_compression by that name"
+        "image-01-live from text alone on the global host; the form of H3's errors and usage, "
+        "and the names of its events; how an error names a refusal on H3; output_compression by "
+        "that name"
     )
 
     def path(self, call: ImageCall) -> str:
@@ -102,8 +107,13 @@ class MiniMax(OpenAILike):
         return "/image_generation" if self._is_native(call) else "/images/generations"
 
     def body(self, call: ImageCall) -> dict[str, Any]:
-        """Give the body; events can only hold URLs, and have to be asked for with them."""
+        """Give the body; events can only hold URLs, and have to be asked for with them.
+
+        A ratio alone would be drawn in 4K, and paid for as that.
+        """
         body = super().body(call)
+        if "aspect_ratio" in body and not self._is_native(call) and not body.keys() & _AREAS:
+            body["area"] = "1K"
         return {**body, "response_format": "url"} if body.get("stream") else body
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:

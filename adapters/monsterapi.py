@@ -58,7 +58,7 @@ class MonsterAPI(Jobs):
         "portrait and landscape; the reason of a failure; the form of errors and the words of a "
         "refusal; how long a picture's URL lasts (an hour is a guess)"
     )
-    refuses = re.compile("nsfw|moderat|unsafe", re.IGNORECASE)
+    refuses = re.compile("nsfw|moderat|unsafe|content policy", re.IGNORECASE)
 
     under_way = frozenset({"IN_QUEUE", "IN_PROGRESS"})
     job_at = ("process_id",)

@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import orjson
 
 from adapters.contract import Adapter, Answer, ImageCall, ProviderReply, ProviderRequest
-from adapters.errors import no_picture
-from adapters.openai_shape import pictures
+from adapters.errors import ProviderError, codes_of, refusal
+from adapters.openai_shape import MODERATION_CODES, pictures
 from adapters.paths import named_model
 from adapters.reading import at, pick, usage
 
@@ -62,9 +62,7 @@ class OpenAILike(Adapter):
         for place in (self.listed_at, *self.also_listed_at):
             if images := tuple(pictures(tree, *place, kept=self.kept)):
                 return Answer(images, usage=usage(tree, "usage"))
-        if at(tree, "error") is not None:
-            raise self.error(reply)
-        raise no_picture(reply.status)
+        raise self.nothing(reply)
 
     def event(self, call: ImageCall, data: Any) -> Answer:
         """Read an event that holds a picture, a preview, the usage or what went wrong."""
@@ -75,6 +73,13 @@ class OpenAILike(Adapter):
         if (index := pick(data, "partial_image_index", kind=int)) is not None:
             images = tuple(replace(image, preview=index) for image in images)
         return Answer(images, usage=usage(data, "usage"))
+
+    def error(self, reply: ProviderReply) -> ProviderError:
+        """Know a refusal by OpenAI's codes, too: who took the shape may have taken them."""
+        if MODERATION_CODES & {code.lower() for code in codes_of(reply)}:
+            said = self.told(reply) or "no reason given"
+            return refusal(said, provider_status=reply.status)
+        return super().error(reply)
 
 
 def _failed(data: Any) -> ProviderReply:

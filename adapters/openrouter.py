@@ -17,8 +17,9 @@ from typing import ClassVar
 from adapters import errors, sizes
 from adapters.contract import Credentials, ImageCall, Option, Outgoing, ProviderReply
 from adapters.openai_like import OpenAILike
+from adapters.openai_shape import MODERATION_CODES
 from adapters.params import Param, Table
-from adapters.reading import pick
+from adapters.reading import pick, text_at
 
 _RATIOS = (
     "1:1 1:2 1:4 1:8 2:1 2:3 2.35:1 3:2 3:4 4:1 4:3 4:5 5:2 5:4 5:7 7:5 8:1 9:16 16:9 9:19.5 "
@@ -28,7 +29,7 @@ _QUALITIES = {it: it for it in ("auto", "low", "medium", "high", "xhigh", "max")
 _ERRORS = (400, 401, 402, 403, 404, 408, 409, 410, 413, 422, 429, 499, 500, 502, 503, 524, 529)
 _UNSAFE = frozenset({"reasons", "flagged_input", "patterns"})
 """What stands in an error's metadata when moderation or a guardrail said no."""
-_HEADERS = {"openrouter_referer": "http-referer", "openrouter_title": "x-title"}
+_HEADERS = {"openrouter_referer": "http-referer", "openrouter_title": "x-openrouter-title"}
 
 _ROWS = (
     Param("prompt"),
@@ -66,14 +67,14 @@ class OpenRouter(OpenAILike):
     )
     options: ClassVar[tuple[Option, ...]] = (
         Option("openrouter_referer", "your app's address", headers=("http-referer",)),
-        Option("openrouter_title", "your app's name", headers=("x-title",)),
+        Option("openrouter_title", "your app's name", headers=("x-openrouter-title", "x-title")),
     )
     codes: ClassVar[Mapping[str, int]] = {
         **{str(status): status for status in _ERRORS},
         "499": 502,
         "524": 504,
     }
-    unconfirmed = "which models take n above 1; the form of a provider's own error in metadata"
+    unconfirmed = "which models take n above 1; how a provider's own refusal stands in metadata"
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Add the bearer key, and what the options say of the app."""
@@ -85,13 +86,25 @@ class OpenRouter(OpenAILike):
         del call
         return "/images"
 
+    def told(self, reply: ProviderReply) -> str:
+        """Prefer the provider's own sentence: OpenRouter's may only say that there was one."""
+        return errors.told(_behind(reply)) or super().told(reply)
+
     def error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refusal by its metadata; else the code is a status, even inside of a 200."""
         about = pick(reply.json(), "error", "metadata", kind=dict) or {}
-        if _UNSAFE & about.keys():
+        behind = {code.lower() for code in errors.codes_of(_behind(reply))}
+        worded = errors.REFUSING_WORDS.search(self.told(reply))
+        if _UNSAFE & about.keys() or MODERATION_CODES & behind or worded:
             told = self.told(reply) or "no reason given"
             return errors.refusal(told, provider_status=reply.status)
         return super().error(reply)
+
+
+def _behind(reply: ProviderReply) -> ProviderReply:
+    """Give the reply of the provider behind it, which stands in the metadata as a text."""
+    raw = text_at(reply.json(), "error", "metadata", "raw")
+    return ProviderReply(reply.status, body=raw.encode(errors="replace"))
 
 
 ADAPTER = OpenRouter()

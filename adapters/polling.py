@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 from adapters.contract import (
@@ -27,7 +28,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.errors import ProviderError, no_picture, told
+from adapters.errors import ProviderError, failure, no_picture, told
 from adapters.paths import step
 from adapters.reading import at, text_at
 
@@ -43,13 +44,16 @@ def poll(
     """Ask until `settled` says so of a reply, and give that one.
 
     Waits `interval` seconds before each question and gives up after `limit` seconds of waiting
-    (504). An error status is raised as the adapter understands it, unless it is settled.
+    (504). An error status is raised as the adapter understands it, unless it is settled; but
+    what is not found here is a job that was taken, and no model of the client's (502).
     """
     question = replace(question, wait=interval)
     for _ in range(int(limit / interval)):
         reply = yield question
         if settled(reply):
             return reply
+        if reply.status == HTTPStatus.NOT_FOUND:
+            raise failure(reply, message=adapter.told(reply), status=HTTPStatus.BAD_GATEWAY)
         adapter.checked(reply)
     raise ProviderError(
         f"The provider was still working after {limit:.0f} seconds.",
@@ -65,9 +69,9 @@ def fetched(
     images = []
     for path in paths:
         reply = adapter.checked((yield ProviderRequest(path, method="GET")))
-        if not (reply.body and reply.media_type.startswith("image/")):
+        if not (image := Image.in_body(reply, **extra)):
             raise no_picture(reply.status)
-        images.append(Image(data=reply.body, media_type=reply.media_type, extra=extra))
+        images.append(image)
     return images
 
 

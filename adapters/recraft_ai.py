@@ -14,12 +14,12 @@ Models whose names end in `_vector` make SVG and know ratios only.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from adapters import errors, sizes
 from adapters.contract import ProviderReply
 from adapters.openai_like import OpenAILike
-from adapters.params import Param, Table
+from adapters.params import Nearest, Param, Table
 
 # https://www.recraft.ai/docs/api-reference/appendix
 _V4_SIZES = (
@@ -55,12 +55,20 @@ _COMMON = (
 )
 _LONG, _SHORT = Param("prompt", high=10_000), Param("prompt", high=1000)
 _RATIO = Param("size", to=sizes.ratio(_RATIOS.split(), field="size"))
-_FORMAT = Param("output_format", "image_format", choices=("png", "webp"))
+
+
+def _format(asked: str) -> dict[str, Any]:
+    """Ask for one of the two formats there are: what is neither is a png."""
+    return {"image_format": asked} if asked in ("png", "webp") else Nearest(image_format="png")
+
+
+_FORMAT = Param("output_format", "image_format", to=_format, about="png or webp; png for any other")
+_SVG = Param("output_format", choices=("svg",), anyway=("svg",), about="what it always is")
 
 
 def _drawn(*rows: Param) -> Table:
     """Make the table of a model that draws: it knows ratios only, and no format but SVG."""
-    return Table((*rows, *_COMMON, _RATIO))
+    return Table((*rows, *_COMMON, _RATIO, _SVG))
 
 
 def _painted(listed: str, *rows: Param) -> Table:
@@ -71,7 +79,7 @@ def _painted(listed: str, *rows: Param) -> Table:
 
 def _style(*names: str) -> Param:
     """Take a style of the first generations; `style` itself is OpenAI's, with other values."""
-    named = ("realistic_image", "digital_illustration", "vector_illustration", *names)
+    named = ("any", "realistic_image", "digital_illustration", "vector_illustration", *names)
     return Param("style_preset", "style", choices=named)
 
 
@@ -79,7 +87,10 @@ _EARLY = (_SHORT, Param("negative_prompt"), Param("substyle"))
 _V2 = (*_EARLY, _style("icon"))
 _V3 = (*_EARLY, _style("logo_raster"), Param("text_layout", kind=list))
 
-_V4_NAMES = ("recraftv4", "recraftv4_1", "recraftv4_1_utility", "recraftv4_styles")
+_V4_NAMES = (
+    *("recraftv4", "recraftv4_1", "recraftv4_1_flash", "recraftv4_1_utility"),
+    "recraftv4_styles",
+)
 _FAMILIES = (
     (tuple(f"{name}{pro}_vector" for name in _V4_NAMES for pro in ("", "_pro")), _drawn(_LONG)),
     (tuple(f"{name}_pro" for name in _V4_NAMES), _painted(_PRO_SIZES, _LONG)),
@@ -116,12 +127,14 @@ class Recraft(OpenAILike):
         "recraftv2_vector",
     )
     url_lifetime = 24 * 3600
-    codes: ClassVar[dict[str, int]] = {"invalid_model": 404}
+    codes: ClassVar[dict[str, int]] = {"invalid_model": 404, "not_enough_credits": 402}
+    phrases: ClassVar[dict[str, int]] = {"credits": 402, "balance": 402}
     refuses = errors.REFUSING_WORDS
     kept = frozenset({"revised_prompt", "image_id", "features"})
     unconfirmed = (
-        "which hosted models a key may use; the words of a refusal; the status without credits; "
-        "which models take creativity, upscale and style_match; Retry-After on a 429"
+        "which hosted models a key may use; the form of an error and the words of a refusal; "
+        "how an empty account is told of; which models take creativity, upscale and style_match; "
+        "Retry-After on a 429"
     )
 
     def told(self, reply: ProviderReply) -> str:

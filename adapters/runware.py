@@ -25,6 +25,8 @@ from adapters.paths import named_model
 from adapters.reading import at, items_at, pick, text_at, usage, without_none
 
 _BAD_REQUEST, _BAD_GATEWAY = 400, 502
+_UNSAFE = re.compile(r"^nsfw|moderat", re.IGNORECASE)
+"""What the code of a refusal may look like: the list of codes is not public."""
 _HOSTED = ("runware:", "civitai:")
 """Models that Runware runs itself; those of others have sizes of their own."""
 
@@ -58,9 +60,12 @@ _ROWS = (
     Param("ttl", kind=int, low=1, about="seconds that the URL stays good"),
 )
 _CONSTANT = {"taskType": "imageInference", "deliveryMethod": "sync", "includeCost": True}
+_NEVER = frozenset({"taskUUID"})
 _SIZE = Param("size", to=sizes.pixels(low=128, high=2048, step=64), default="1024x1024")
-_OWN = Table((*_ROWS, _SIZE), constant=_CONSTANT)
-_PARTNERS = Table((*_ROWS, Param("size", to=sizes.pixels(low=64, high=8192))), constant=_CONSTANT)
+_OWN = Table((*_ROWS, _SIZE), constant=_CONSTANT, never=_NEVER)
+_PARTNERS = Table(
+    (*_ROWS, Param("size", to=sizes.pixels(low=64, high=8192))), constant=_CONSTANT, never=_NEVER
+)
 
 
 class Runware(Adapter):
@@ -75,8 +80,9 @@ class Runware(Adapter):
     url_lifetime = 3600
     confidence = "medium"
     unconfirmed = (
-        "which codes a refusal and empty credits have, and under which status; bounds of size "
-        "and number; the sizes of models that Runware does not run itself; how long a URL is kept"
+        "which codes a refusal and empty credits have, and under which status; bounds of size, "
+        "number and prompt; the sizes of models that Runware does not run itself; how long a URL "
+        "is kept"
     )
     codes: ClassVar[Mapping[str, int]] = {
         "invalidApiKey": 401,
@@ -84,7 +90,8 @@ class Runware(Adapter):
         "insufficientCredits": 402,
         "timeoutProvider": 504,
     }
-    refuses = re.compile(r"nsfw|moderat|content policy|inappropriate", re.IGNORECASE)
+    # Not whatever ends so: a parameter is called checkNSFW.
+    refuses = re.compile(r"\bnsfw|moderat|content policy|inappropriate", re.IGNORECASE)
 
     def request(self, call: ImageCall) -> ProviderRequest:
         """Give a list with the one task in it."""
@@ -108,7 +115,10 @@ class Runware(Adapter):
         raise errors.no_picture(reply.status)
 
     def error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Name the parameter that the first of the errors complains of."""
+        """Know a refusal by its code, too; else name the parameter that the first complains of."""
+        code = text_at(reply.json(), "errors", 0, "code")
+        if _UNSAFE.search(code):
+            return errors.refusal(self.told(reply) or code, provider_status=reply.status)
         found = super().error(reply)
         named = text_at(reply.json(), "errors", 0, "parameter")
         if named and found.status == _BAD_GATEWAY and reply.ok:

@@ -15,7 +15,9 @@ https://api.siliconflow.com/v1
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 from adapters import errors, sizes
 from adapters.contract import Answer, ImageCall, ProviderReply
@@ -90,10 +92,12 @@ class SiliconFlow(OpenAILike):
     listed_at = ("images",)
     also_listed_at = (("data",),)
     confidence = "medium"
+    # A 400 on the wire, with the code of a parameter that is not valid.
+    phrases: ClassVar[Mapping[str, int]] = {"model does not exist": 404}
     refuses = re.compile(r"sensitive|content policy|moderation", re.IGNORECASE)
     unconfirmed = (
         "sizes of FLUX models; the form of errors; how a refusal is told (status 451, or words); "
-        "which models the international host has"
+        "how an empty account is told of; which models the international host has"
     )
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:

@@ -16,7 +16,17 @@ from typing import Any
 
 import orjson
 
+from adapters import sizes
 from adapters.errors import BadParam
+from adapters.params import Param
+
+ROWS = (
+    Param("prompt"),
+    Param("negative_prompt"),
+    # Sides are multiples of 8, for FLUX of 16.
+    Param("size", to=sizes.pixels(low=16, high=16_384, step=16), default="1024x1024"),
+)
+"""What every graph that draws can be asked."""
 
 DEFAULT = "default"
 """A model's name that means the first template."""
@@ -33,6 +43,13 @@ def chosen(option: str, text: str, model: str, *, is_one: Callable[[Any], bool])
     `is_one` tells whether a tree is a template. Several are an object of them, by name; the first
     is taken where the client names none. Raises `BadParam`.
     """
+    if not text:
+        raise BadParam(
+            option,
+            f"{option} is not set: the operator keeps a graph in the API's own format there, in a "
+            "virtual key of the settings.",
+            code="option_needed",
+        )
     tree = _parsed(text)
     if is_one(tree):
         return tree
@@ -67,6 +84,20 @@ def slots(tree: Any) -> Iterator[str]:
             yield from slots(branch)
     elif isinstance(tree, str):
         yield from _SLOT.findall(tree)
+
+
+def withheld(choose: Callable[[], Any]) -> frozenset[str]:
+    """Name the parameters that the chosen template has no slot for; of no template, none.
+
+    >>> sorted(withheld(lambda: {"text": "{{prompt}}", "width": "{{width}}"}))
+    ['negative_prompt', 'seed']
+    """
+    try:
+        there = set(slots(choose()))
+    except BadParam:
+        return frozenset()
+    sized = {"size"} if there & {"width", "height"} else set[str]()
+    return frozenset({"prompt", "negative_prompt", "seed", "size"} - there - sized)
 
 
 def filled(tree: Any, values: Mapping[str, Any]) -> Any:

@@ -32,7 +32,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.openai_shape import pictures
+from adapters.openai_shape import MODERATION_CODES, pictures
 from adapters.params import Param, Table
 from adapters.paths import named_model
 from adapters.polling import Jobs
@@ -46,6 +46,7 @@ _HOSTS = {
 }
 _SIZES = "768x768 768x1024 1024x768 1024x1024 720x1280 1280x720 768x1280 1280x768"
 _PAIR = ("tencent_secret_id", "tencent_secret_key")
+_HUNYUAN = "hunyuan-image"
 _LIMITED = "RequestLimitExceeded"
 _TOO_MANY = 429
 
@@ -90,6 +91,7 @@ _TOKENHUB = Table(
         Param("response_format", choices=("url", "b64_json")),
         Param("output_format", choices=("png", "jpeg", "webp")),
         Param("background", choices=("transparent", "opaque")),
+        Param("user"),
     )
 )
 
@@ -103,11 +105,11 @@ class Tencent(Jobs):
     docs = "https://cloud.tencent.com/document/product/1729"
     families = (("hunyuan-image-lite", _LITE), ("hunyuan", _JOB), ("", _TOKENHUB))
     models = (
-        "hunyuan-image",
-        "hunyuan-image-lite",
         "seedream-image-v5.0-pro",
         "seedream-image-v5.0-lite",
         "seedream-image-v5.0-flash",
+        _HUNYUAN,
+        "hunyuan-image-lite",
     )
     options: ClassVar[tuple[Option, ...]] = (
         Option(_PAIR[0], "the SecretId of a key pair", pattern=r"[A-Za-z0-9_-]{1,128}"),
@@ -120,9 +122,12 @@ class Tencent(Jobs):
     confidence = "medium"
     unconfirmed = (
         "sizes and formats at TokenHub, and which models are at which of its two hosts; "
-        "the style of TextToImageLite that is none; how many jobs may run at a time"
+        "how a refusal is told there; the style of TextToImageLite that is none; "
+        "how many jobs may run at a time"
     )
+    refuses = errors.REFUSING_WORDS
     codes: ClassVar[Mapping[str, int]] = {
+        **dict.fromkeys(MODERATION_CODES, errors.REFUSED),
         "AuthFailure": 401,
         "AuthFailure.UnauthorizedOperation": 403,
         "UnauthorizedOperation": 403,
@@ -160,7 +165,7 @@ class Tencent(Jobs):
         """Keep to what there is at that address: Hunyuan's actions, or everything else."""
         ours = named.startswith("hunyuan")
         if _signs(credentials):
-            return named if ours else self.models[0]
+            return named if ours else _HUNYUAN
         return "" if ours else named
 
     def lacks(self, credentials: Credentials) -> str:
@@ -190,7 +195,7 @@ class Tencent(Jobs):
             return _action(
                 "TextToImageLite" if is_lite else "SubmitHunyuanImageJob", call, call.fields
             )
-        model = named_model(call.model, example=self.models[2])
+        model = named_model(call.model, example=self.models[0])
         kind = "minimax-image" if model.lower().startswith("minimax") else "si-image"
         return ProviderRequest(f"/wand/{kind}/generation", json={"model": model, **call.fields})
 

@@ -58,7 +58,7 @@ class TogetherAI(OpenAILike):
 
     id = "together-ai"
     name = "Together AI"
-    base_url = "https://api.together.xyz/v1"
+    base_url = "https://api.together.ai/v1"
     docs = "https://docs.together.ai/docs/images-overview"
     families = _FAMILIES
     models = (

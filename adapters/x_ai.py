@@ -75,7 +75,6 @@ class XAI(OpenAILike):
         "grok-imagine-image-2.0",
         "grok-imagine-image",
         "grok-imagine-image-2026-03-02",
-        "grok-imagine-image-quality",
     )
     url_lifetime = 600
     confidence = "medium"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,8 @@ class Branch:
 
 
 Node = Target | Branch
+Made = tuple[tuple[Image, Target], ...]
+"""Pictures, each with the target that made it."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -144,9 +146,13 @@ class Attempt:
     cache_status: str = "DISABLED"
     tries: Tries = field(default_factory=Tries)
     recording: Recording | None = None
-    made: tuple[tuple[Image, Target], ...] = ()
+    made: Made = ()
     fills: bool = False
     urls_good_for: float = math.inf
+
+    def with_made(self, images: Iterable[Image]) -> Made:
+        """Give the pictures of earlier targets, and those that this one made."""
+        return (*self.made, *((image, self.target) for image in images))
 
     def urls_live(self, seconds: float) -> None:
         """Note that the answer holds a URL that stays good for `seconds`."""

@@ -32,7 +32,7 @@ class ScriptedProvider:
         self.fetched: list[Seen] = []
         self._script = iter(transcript.exchanges)
         app = web.Application(client_max_size=0)
-        app.router.add_route("*", _PLACE + "{rest:.*}", self._serve)
+        app.router.add_route("*", "/{rest:.*}", self._serve)
         self._server = TestServer(app)
 
     async def __aenter__(self) -> Self:
@@ -60,7 +60,7 @@ class ScriptedProvider:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         """Hand out a picture, or follow the script."""
-        url = self.away(self.root + request.raw_path.removeprefix(_PLACE))
+        url = self._url(request)
         headers = {name.lower(): value for name, value in request.headers.items()}
         seen = Seen(f"{request.method} {url}", headers, await _body(request))
         if (picture := self.transcript.downloads.get(url)) and request.method == "GET":
@@ -71,6 +71,10 @@ class ScriptedProvider:
         if exchange is None:
             return web.Response(status=_OUT_OF_SCRIPT)
         return self._reply(exchange)
+
+    def _url(self, request: web.Request) -> str:
+        """Say which of the hosts was asked for what."""
+        return self.away(self.root + request.raw_path.removeprefix(_PLACE))
 
     def _next(self, seen: Seen) -> Exchange | None:
         del seen
@@ -83,6 +87,35 @@ class ScriptedProvider:
             body = self.here(body.decode()).encode()
         headers = {name: self.here(value) for name, value in reply.wire_headers.items()}
         return web.Response(status=reply.status, headers=headers, body=body)
+
+
+class EveryHost(ScriptedProvider):
+    """Follows its transcript for a client whom every name leads here: no URL in it is rewritten.
+
+    `bodies` holds the bytes of what it was asked, one for each in `asked`.
+    """
+
+    def __init__(self, transcript: Transcript) -> None:
+        super().__init__(transcript)
+        self.bodies: list[bytes] = []
+
+    @property
+    def port(self) -> int:
+        """Where it listens on this machine."""
+        return self._server.port or 0
+
+    def here(self, text: str) -> str:
+        """Leave a text as it is."""
+        return text
+
+    def _url(self, request: web.Request) -> str:
+        return f"https://{request.host}{request.raw_path}"
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        response = await super()._serve(request)
+        if len(self.asked) > len(self.bodies):  # else it came for a picture
+            self.bodies.append(await request.read())
+        return response
 
 
 class RepeatingProvider(ScriptedProvider):

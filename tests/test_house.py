@@ -37,7 +37,9 @@ LAYERS: tuple[frozenset[str], ...] = (
 SUITES = {
     "tests/adapters/test_contract.py": "what every adapter promises, generated",
     "tests/proxy/images/test_completing.py": "pictures of several targets in one answer",
+    "tests/adapters/test_tables.py": "every table, from the client's word to the wire",
     "tests/proxy/test_matrix.py": "every provider in every form, through OpenAI's own SDK",
+    "tests/proxy/test_official_sdks.py": "what we ask of providers against what their own SDKs ask",
     "tests/proxy/test_replay.py": "every transcript through the running gateway",
     "tests/proxy/test_real_clients.py": "the official SDKs against the running gateway",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import orjson
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import web
 
 from adapters.errors import ImageError
 from proxy.errors import GatewayError
@@ -40,8 +40,13 @@ async def listen(request: web.Request, job: Job) -> web.StreamResponse:
             await response.prepare(request)
             async for piece in job.tape.pieces():
                 await response.write(piece)
-        except ClientConnectionResetError:
+        except (
+            ConnectionError
+        ):  # aiohttp raises its own, and this one where a slow reader breaks off
             _cut(request, CLIENT_GONE)
+        except asyncio.CancelledError:
+            request[FAILURE] = CLIENT_GONE
+            raise
         except BrokenOffError:
             _cut(request, request.get(FAILURE) or "cut")
         else:

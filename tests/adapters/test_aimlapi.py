@@ -21,6 +21,11 @@ BOUNDS = {
     "flux/dev": (512, 1536, 32),
     "blackforestlabs/flux-2-pro": (512, 2048, 32),
     SEEDREAM: (1024, 2752, 1),
+    "bytedance/seedream-5-0-lite-preview": (1440, 4096, 1),
+    "alibaba/qwen-image-3": (384, 2048, 32),
+    "alibaba/qwen-image-2-0-pro": (512, 1440, 32),
+    "alibaba/wan-2-7-image": (512, 1440, 32),
+    "recraft-v3": (64, 1536, 32),
 }
 
 
@@ -58,7 +63,8 @@ def test_a_picture_to_work_from_says_the_size() -> None:
 
 @pytest.mark.parametrize("model", BOUNDS)
 def test_a_square_is_asked_for_where_nothing_is(model: str) -> None:
-    assert made(model)["image_size"] == {"width": 1024, "height": 1024}
+    side = max(1024, BOUNDS[model][0])
+    assert made(model)["image_size"] == {"width": side, "height": side}
 
 
 def test_a_word_takes_the_place_of_a_size() -> None:
@@ -70,6 +76,23 @@ def test_a_word_takes_the_place_of_a_size() -> None:
 def test_some_know_ratios_only(model: str) -> None:
     assert made(model, size="1792x1024") == {"aspect_ratio": "16:9"}
     assert made(model, aspect_ratio="3:2") == {"aspect_ratio": "3:2"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({}, {"aspect_ratio": "1:1"}),
+        ({"size": "auto"}, {"aspect_ratio": "1:1"}),
+        ({"resolution": "2K"}, {"resolution": "2K", "aspect_ratio": "1:1"}),
+        ({"size": "2048x1152"}, {"aspect_ratio": "16:9", "resolution": "2K"}),
+        ({"aspect_ratio": "4:3"}, {"aspect_ratio": "4:3"}),
+        ({"image_urls": ["https://a.test/1"]}, {"image_urls": ["https://a.test/1"]}),
+    ],
+)
+def test_nano_banana_draws_a_square_unless_something_else_says_its_shape(
+    asked: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    assert made("google/gemini-nano-banana-2.1", **asked) == sent
 
 
 @pytest.mark.parametrize(
@@ -117,3 +140,11 @@ def test_a_list_of_complaints_is_passed_on_whole() -> None:
 
 def test_a_refusal_is_known_by_words() -> None:
     assert isinstance(failed(400, "Blocked by moderation"), Refusal)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [("low", "low"), ("standard", "medium"), ("hd", "high"), ("xhigh", "high"), ("max", "high")],
+)
+def test_every_quality_has_the_nearest_that_there_is(asked: str, sent: str) -> None:
+    assert made("openai/gpt-image-2", quality=asked)["quality"] == sent

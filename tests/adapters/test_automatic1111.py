@@ -51,6 +51,7 @@ def test_steps_are_the_clients_or_follow_the_quality() -> None:
     assert sent(steps=12)["steps"] == 12
     assert sent(steps=12, quality="auto")["steps"] == 12
     assert sent(quality="low")["steps"] == 15
+    assert sent(quality="xhigh")["steps"] == sent(quality="max")["steps"] == 40
     assert sent()["steps"] == 25
 
 

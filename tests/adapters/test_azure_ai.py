@@ -57,6 +57,10 @@ def test_a_base_with_a_path_or_a_custom_host_says_the_surface_itself(url: str) -
     assert place("FLUX.2-pro", holding(url)) == "/flux-2-pro"
 
 
+def test_an_address_that_is_left_open_is_a_bare_resource() -> None:
+    assert place("MAI-Image-2.6", holding("***")) == "/mai/v1/images/generations"
+
+
 def test_the_base_has_no_slash_at_its_end() -> None:
     assert ADAPTER.base(holding(f"{ENDPOINT}/v1/")) == f"{ENDPOINT}/v1"
 
@@ -138,3 +142,19 @@ def test_mai_draws_about_a_megapixel_and_no_side_is_short(size: str) -> None:
     sent = requested("MAI-Image-2.6", holding(), size=size).json
     assert min(sent["width"], sent["height"]) >= 768
     assert sent["width"] * sent["height"] <= 1024 * 1024
+
+
+# Parameters
+
+
+def test_mai_is_always_told_a_size() -> None:
+    body = requested("MAI-Image-2.6", holding(), prompt="a cube").json
+    assert (body["width"], body["height"]) == (1024, 1024)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"), [("standard", "medium"), ("hd", "high"), ("max", "high")]
+)
+def test_every_quality_has_the_nearest_that_there_is(asked: str, sent: str) -> None:
+    body = requested("gpt-image-2", holding(), prompt="a cube", quality=asked).json
+    assert body["quality"] == sent

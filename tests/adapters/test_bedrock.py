@@ -95,6 +95,12 @@ def test_sizes_of_nova_stay_within_its_pixels() -> None:
     assert made["width"] % 16 == made["height"] % 16 == 0
 
 
+def test_nova_is_never_asked_for_more_than_four_to_one() -> None:
+    for size in ("2000x320", "320x2000", "9000x100"):
+        made = call("amazon.nova-canvas-v1:0", size=size).fields["imageGenerationConfig"]
+        assert max(made.values()) <= 4 * min(made.values())
+
+
 def test_stability_makes_one_picture_a_call_and_amazon_five() -> None:
     made = {model: ADAPTER.table(model).pictures_per_call for model in ("stability.a", "amazon.a")}
     assert made == {"stability.a": 1, "amazon.a": 5}

@@ -153,8 +153,12 @@ def test_any_other_end_is_the_providers_failure(state: str) -> None:
 
 def test_a_poll_that_fails_ends_the_conversation() -> None:
     with pytest.raises(ProviderError) as caught:
-        told({"status": "Pending"}, reply({"detail": "no"}, 403))
-    assert caught.value.status == 403
+        told({"status": "Pending"}, reply({"detail": "no"}, 402))
+    assert caught.value.status == 429
+
+
+def test_what_is_forbidden_is_the_key() -> None:
+    assert ADAPTER.error(reply({"detail": "no"}, 403)).code == "invalid_api_key"
 
 
 def test_a_prompt_is_called_revised_only_if_it_was() -> None:

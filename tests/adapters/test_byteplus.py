@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adapters.byteplus import ADAPTER
 from adapters.contract import Answer, ImageCall, ProviderReply
-from adapters.errors import ProviderError, Refusal
+from adapters.errors import BadParam, ProviderError, Refusal
 
 PRO, LITE = "dola-seedream-5-0-pro-260628", "seedream-5-0-lite-260128"
 V4_5, V4_0, ENDPOINT = "seedream-4-5-251128", "seedream-4-0-250828", "ep-20261122-abcde"
@@ -41,6 +41,13 @@ def answered(*entries: Any) -> Answer:
 
 def event(data: Any, **fields: Any) -> Answer:
     return ADAPTER.event(ImageCall({}, fields), data)
+
+
+@pytest.mark.parametrize(("model", "most"), [(PRO, 10), (LITE, 14), (V4_5, 14), (ENDPOINT, 14)])
+def test_each_model_works_from_so_many_pictures(model: str, most: int) -> None:
+    assert len(made(model, images=["https://a.test/1"] * most)["image"]) == most
+    with pytest.raises(BadParam):
+        made(model, images=["https://a.test/1"] * (most + 1))
 
 
 @pytest.mark.parametrize("model", AREAS)

@@ -75,6 +75,14 @@ def test_only_older_models_are_asked_for_a_task(model: str, name: str) -> None:
     assert ("x-dashscope-async" in request.headers) is (name == "image-synthesis")
 
 
+@pytest.mark.parametrize(("task", "asked"), [("a/b", "/tasks/a%2Fb"), ("..", "")])
+def test_a_tasks_name_cannot_leave_its_place(task: str, asked: str) -> None:
+    output = {"task_id": task, "task_status": "PENDING"}
+    reply = ProviderReply(body=orjson.dumps({"output": output}))
+    question = ADAPTER.question(ImageCall({}, {}), reply)
+    assert (question.path if question else "") == asked
+
+
 def test_a_model_has_to_be_named() -> None:
     with pytest.raises(BadParam):
         requested("")

@@ -110,6 +110,15 @@ def test_a_tolerance_is_a_text() -> None:
         made(KONTEXT, safety_tolerance=6)
 
 
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [("low", "low"), ("standard", "medium"), ("hd", "high"), ("xhigh", "high"), ("max", "high")],
+)
+def test_every_quality_has_the_nearest_that_there_is(asked: str, sent: str) -> None:
+    assert made("openai/gpt-image-2", quality=asked)["quality"] == sent
+    assert made("openai/gpt-image-2.5/flare/text-to-image", quality="max")["quality"] == "max"
+
+
 def test_recraft_is_asked_for_one_picture_and_takes_no_long_prompt() -> None:
     table = ADAPTER.table("fal-ai/recraft/v3/text-to-image")
     assert table.pictures_per_call == 1

@@ -68,6 +68,7 @@ def test_another_providers_name_of_the_model_is_asked_for_first() -> None:
                 "width": 512,
                 "height": 512,
                 "steps": 4,
+                "guidance_scale": 3.5,
                 "response_format": "base64",
             },
         ),
@@ -78,8 +79,21 @@ def test_another_providers_name_of_the_model_is_asked_for_first() -> None:
                 "model": "their/name",
                 "prompt": "a",
                 "size": "512x512",
-                "num_inference_steps": 4,
+                "guidance_scale": 3.5,
                 "response_format": "b64_json",
+            },
+        ),
+        (
+            "replicate",
+            "/replicate/v1/models/their/name/predictions",
+            {
+                "input": {
+                    "prompt": "a",
+                    "width": 512,
+                    "height": 512,
+                    "num_inference_steps": 4,
+                    "guidance_scale": 3.5,
+                },
             },
         ),
         (
@@ -89,13 +103,66 @@ def test_another_providers_name_of_the_model_is_asked_for_first() -> None:
                 "prompt": "a",
                 "image_size": {"width": 512, "height": 512},
                 "num_inference_steps": 4,
+                "guidance_scale": 3.5,
             },
         ),
     ],
 )
 def test_a_provider_is_asked_in_its_own_words(provider: str, path: str, body: Any) -> None:
-    request = asked(provider, "their/name", prompt="a", size="512x512", num_inference_steps=4)
+    wishes = {"size": "512x512", "num_inference_steps": 4, "guidance_scale": 3.5}
+    request = asked(provider, "their/name", prompt="a", **wishes)
     assert (request.path, request.json) == (path, body)
+
+
+def test_a_version_is_named_in_the_body_for_replicate() -> None:
+    request = asked("replicate", "their/name:abc", prompt="a")
+    assert request.path == "/replicate/v1/predictions"
+    assert request.json == {"version": "abc", "input": {"prompt": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("named", "path"),
+    [
+        ("https://api.wavespeed.ai/api/v3/predictions/1/result", "/api/v3/predictions/1/result"),
+        ("https://evil.test/api/v3/1?x=y#z", "/api/v3/1"),
+        ("https://evil.test@h/api/%2e%2e/1", "/api/%252e%252e/1"),
+        ("https://evil.test/api/../../x", ""),
+        ("https://evil.test/api/", ""),
+        ("https://evil.test", ""),
+        ("", ""),
+    ],
+)
+def test_a_job_is_asked_for_on_the_router_and_nowhere_else(named: str, path: str) -> None:
+    flow = begun("some/model:wavespeed", prompt="a")
+    next(flow)
+    flow.send(mapped("wavespeed", providerId="their/name"))
+    submitted = replied({"data": {"urls": {"get": named}}})
+    if path:
+        request = flow.send(submitted)
+        assert (request.url, request.path) == ("", f"/wavespeed{path}")
+    else:
+        with pytest.raises(ProviderError, match="without a picture"):
+            flow.send(submitted)
+
+
+def test_a_task_that_is_done_at_once_is_not_asked_for() -> None:
+    flow = begun("some/model:zai-org", prompt="a")
+    next(flow)
+    flow.send(mapped("zai-org", providerId="glm-image"))
+    done = {"id": "1", "task_status": "SUCCESS", "image_result": [{"url": "https://a.test/1"}]}
+    with pytest.raises(StopIteration) as caught:
+        flow.send(replied(done))
+    assert caught.value.value.images[0].url == "https://a.test/1"
+
+
+def test_what_failed_in_words_of_safety_is_a_refusal() -> None:
+    for tree in (
+        {"status": "failed", "error": "NSFW content was found."},
+        {"data": {"status": "failed", "error": "Flagged by the safety checker."}},
+        {"error": {"code": "1301", "message": "no"}},
+    ):
+        with pytest.raises(Refusal):
+            answered(replied(tree))
 
 
 def test_a_mapping_may_be_a_list() -> None:
@@ -121,7 +188,7 @@ def test_a_name_of_the_clients_cannot_either(model: str) -> None:
 
 def test_a_provider_that_is_not_reached_is_named_with_those_that_are() -> None:
     with pytest.raises(BadParam, match=":hf-inference, :fal-ai"):
-        next(begun("some/model:replicate", prompt="a"))
+        next(begun("some/model:novita", prompt="a"))
 
 
 @pytest.mark.parametrize("tree", [{}, {"inferenceProviderMapping": []}, {"error": 7}, []])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.contract import ImageCall
+from adapters.contract import ImageCall, ProviderReply
+from adapters.errors import Refusal
 from adapters.lemonfox_ai import ADAPTER
 
 
@@ -25,3 +26,8 @@ def test_eight_pictures_are_made_at_once() -> None:
 def test_what_it_does_not_know_is_left_out() -> None:
     params = {"quality": "hd", "style": "vivid", "background": "auto", "stream": True, "user": "u"}
     assert ADAPTER.table("").translate(params).fields == {}
+
+
+def test_a_refusal_is_known_by_its_words_too() -> None:
+    body = b'{"error": {"message": "This is against our content policy."}}'
+    assert isinstance(ADAPTER.error(ProviderReply(400, {}, body)), Refusal)

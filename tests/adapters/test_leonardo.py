@@ -94,6 +94,7 @@ def test_a_success_without_a_job_may_be_a_list_of_errors() -> None:
         ("Not enough API tokens", 429),
         ("Max concurrency reached", 429),
         ("Authentication hook unauthorized this request", 401),
+        ("Unauthorized", 401),
         ("odd", 400),
     ],
 )
@@ -101,5 +102,6 @@ def test_the_words_of_an_error_count(message: str, status: int) -> None:
     assert ADAPTER.error(said(400, tree={"error": message, "code": "unexpected"})).status == status
 
 
-def test_a_refusal_is_known_by_its_words() -> None:
-    assert isinstance(ADAPTER.error(said(400, tree={"error": "Content moderation"})), Refusal)
+@pytest.mark.parametrize("words", ["Content moderation", "NSFW prompt", "Against content policy"])
+def test_a_refusal_is_known_by_its_words(words: str) -> None:
+    assert isinstance(ADAPTER.error(said(400, tree={"error": words})), Refusal)

@@ -10,6 +10,7 @@ import pytest
 from adapters.contract import ImageCall, ProviderReply
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.luma import ADAPTER
+from adapters.params import Policy
 
 
 def made(**params: Any) -> dict[str, Any]:
@@ -45,10 +46,17 @@ def test_a_clients_own_ratio_needs_no_square_beside_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "sent"), [("jpeg", {"format": "jpg"}), ("png", {"format": "png"}), ("webp", {})]
+    ("asked", "sent"), [("jpeg", "jpg"), ("png", "png"), ("webp", "png"), ("gif", "png")]
 )
-def test_a_format_has_lumas_word_for_it(asked: str, sent: dict[str, str]) -> None:
-    assert made(aspect_ratio="1:1", output_format=asked) == {"aspect_ratio": "1:1", **sent}
+def test_a_format_has_lumas_word_for_it_or_is_a_png(asked: str, sent: str) -> None:
+    assert made(output_format=asked)["format"] == sent
+
+
+def test_a_format_that_luma_lacks_is_not_taken_for_the_same() -> None:
+    table = ADAPTER.table("photon-1")
+    assert table.translate({"output_format": "jpeg"}, Policy.STRICT).fields["format"] == "jpg"
+    with pytest.raises(BadParam, match="png"):
+        table.translate({"output_format": "webp"}, Policy.STRICT)
 
 
 def test_no_client_has_luma_call_an_address() -> None:
@@ -61,7 +69,12 @@ def test_a_job_under_way_is_not_settled(state: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "kind"), [("Image failed moderation", Refusal), ("out of memory", ProviderError)]
+    ("reason", "kind"),
+    [
+        ("Image failed moderation", Refusal),
+        ("Against the content policy", Refusal),
+        ("out of memory", ProviderError),
+    ],
 )
 def test_the_reason_of_a_failure_tells_a_refusal(reason: str, kind: type[ProviderError]) -> None:
     with pytest.raises(ProviderError, match=reason) as caught:

@@ -70,6 +70,10 @@ def test_h3_is_never_left_to_draw_4k_unasked() -> None:
     assert made(H3) == made(H3, size="auto") == {"size": "1024x1024"}
     assert made(H3, area="4K") == {"area": "4K"}
     assert made(H3, aspect_ratio="3:2") == {"aspect_ratio": "3:2"}
+    assert requested(H3, aspect_ratio="3:2").json["area"] == "1K"
+    assert requested(H3, aspect_ratio="3:2", area="2K").json["area"] == "2K"
+    assert "area" not in requested(H3, aspect_ratio="3:2", size="2048x2048").json
+    assert "area" not in requested(OLD, aspect_ratio="3:2").json
 
 
 def test_events_are_asked_for_with_urls() -> None:

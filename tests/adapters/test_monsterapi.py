@@ -58,7 +58,12 @@ def test_the_message_of_a_submission_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "kind"), [("NSFW content", Refusal), ("out of memory", ProviderError)]
+    ("reason", "kind"),
+    [
+        ("NSFW content", Refusal),
+        ("Against the content policy", Refusal),
+        ("out of memory", ProviderError),
+    ],
 )
 def test_the_reason_of_a_failure_tells_a_refusal(reason: str, kind: type[ProviderError]) -> None:
     with pytest.raises(ProviderError, match=reason) as caught:

@@ -75,9 +75,10 @@ def test_a_plain_list_of_urls_is_read_too() -> None:
     assert [image.url for image in answered(image_urls=["u", None]).images] == ["u"]
 
 
-def test_a_task_can_end_in_a_refusal() -> None:
+@pytest.mark.parametrize("reason", ["ILLEGAL_PROMPT", "NSFW content was found"])
+def test_a_task_can_end_in_a_refusal(reason: str) -> None:
     with pytest.raises(Refusal):
-        answered(task={"status": "TASK_STATUS_FAILED", "reason": "ILLEGAL_PROMPT"}, images=[])
+        answered(task={"status": "TASK_STATUS_FAILED", "reason": reason}, images=[])
 
 
 def test_a_task_that_gives_no_reason_is_named_by_its_state() -> None:

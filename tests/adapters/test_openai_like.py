@@ -91,6 +91,14 @@ def test_an_error_means_what_its_code_says_whatever_its_status() -> None:
     assert caught.value.provider_status == 500
 
 
+@pytest.mark.parametrize(
+    "code", ["content_policy_violation", "moderation_blocked", "ContentFilter"]
+)
+def test_openais_codes_of_a_refusal_are_known_everywhere(code: str) -> None:
+    with pytest.raises(Refusal, match="no such thing"):
+        answered(400, error={"code": code, "message": "no such thing"})
+
+
 def test_the_list_can_stand_in_other_places_too() -> None:
     assert answered(output={"images": [{"b64_json": "iVBO"}]}).images[0].b64 == "iVBO"
 

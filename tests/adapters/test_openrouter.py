@@ -30,7 +30,7 @@ def test_an_app_is_named_only_when_it_named_itself() -> None:
     plain = ADAPTER.sign(OUTGOING, Credentials("k"))
     named = ADAPTER.sign(OUTGOING, Credentials("k", {"openrouter_title": "Acme"}))
     assert plain == {"authorization": "Bearer k"}
-    assert named == {"authorization": "Bearer k", "x-title": "Acme"}
+    assert named == {"authorization": "Bearer k", "x-openrouter-title": "Acme"}
 
 
 def test_several_pictures_are_asked_for_only_where_that_is_known_to_work() -> None:
@@ -85,6 +85,29 @@ def test_moderation_and_guardrails_are_known_by_their_metadata(about: dict[str, 
 def test_a_key_without_rights_is_no_refusal() -> None:
     error = failed(403, code=403, message="no", metadata={"provider_name": "Acme"})
     assert (isinstance(error, Refusal), error.status) == (False, 403)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ('{"error": {"code": "moderation_blocked", "message": "unsafe"}}', "unsafe"),
+        ('{"detail": "NSFW content"}', "NSFW content"),
+    ],
+)
+def test_a_refusal_of_the_provider_behind_it_stands_in_the_metadata(raw: str, said: str) -> None:
+    about = {"raw": raw, "provider_name": "OpenAI"}
+    refused = failed(400, code=400, message="Provider returned error", metadata=about)
+    assert isinstance(refused, Refusal)
+    assert said in refused.message
+
+
+@pytest.mark.parametrize(
+    "raw", ['{"error": {"message": "one picture only"}}', "busy", "", {}, None]
+)
+def test_any_other_error_behind_it_is_told_of(raw: Any) -> None:
+    error = failed(400, code=400, message="Provider returned error", metadata={"raw": raw})
+    assert (isinstance(error, Refusal), error.status) == (False, 400)
+    assert "one picture only" in error.message or "Provider returned error" in error.message
 
 
 def test_text_of_a_vector_picture_is_no_picture_yet() -> None:

@@ -58,6 +58,12 @@ def test_an_error_status_ends_it() -> None:
     assert caught.value.code == "invalid_api_key"
 
 
+def test_a_job_that_is_gone_is_no_missing_model() -> None:
+    with pytest.raises(ProviderError, match="no job 7") as caught:
+        asked(WORKING, ProviderReply(404, {}, b'{"detail": "no job 7"}'))
+    assert (caught.value.status, caught.value.code) == (502, None)
+
+
 def test_an_error_status_can_be_a_settled_reply() -> None:
     lost = ProviderReply(404)
     flow = poll(Patient(), QUESTION, lambda it: it.status == 404)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from adapters.contract import Answer, ImageCall, ProviderReply, ProviderRequest
-from adapters.errors import BadParam, ProviderError
+from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.params import Policy
 from adapters.prodia import ADAPTER
 
 DEV = "inference.flux.dev.txt2img.v2"
@@ -63,6 +64,7 @@ def test_a_picture_is_known_by_its_content_type() -> None:
     ("media_type", "body", "said"),
     [
         ("application/json", b'{"error": "out of memory"}', "out of memory"),
+        ("application/json", b'{"error": {}, "detail": {"steps": "too many"}}', "too many"),
         ("application/json", b'{"state": {"current": "completed"}}', "without a picture"),
         ("image/png", b"", "without a picture"),
     ],
@@ -71,3 +73,16 @@ def test_a_success_without_a_picture_is_an_error(media_type: str, body: bytes, s
     with pytest.raises(ProviderError, match=said) as caught:
         answered(media_type, body)
     assert caught.value.status == 502
+
+
+def test_a_refusal_is_known_by_its_words() -> None:
+    body = b'{"error": "The prompt is against our content policy."}'
+    assert isinstance(ADAPTER.error(ProviderReply(400, {}, body)), Refusal)
+
+
+def test_no_client_writes_a_header() -> None:
+    asked = {"prompt": "a", "accept": "text/html", "type": "another"}
+    made = ADAPTER.table(DEV).translate(asked, Policy.PASS)
+    request = ADAPTER.request(ImageCall({"model": DEV}, made.fields))
+    assert (request.headers["accept"], request.json["type"]) == ("image/png", DEV)
+    assert "dropped accept, dropped type" in str(made.receipt)

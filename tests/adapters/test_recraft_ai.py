@@ -10,6 +10,7 @@ import pytest
 
 from adapters.contract import ImageCall, ProviderReply
 from adapters.errors import BadParam, Refusal
+from adapters.params import Policy
 from adapters.recraft_ai import ADAPTER
 
 SVG = b64encode(b'<svg xmlns="http://www.w3.org/2000/svg"/>').decode()
@@ -48,19 +49,28 @@ def test_a_size_of_the_list_goes_as_it_is(size: str) -> None:
 )
 def test_a_picture_has_a_format(model: str) -> None:
     assert made(model, output_format="webp") == {"image_format": "webp"}
-    assert made(model, output_format="jpeg") == {}
+    assert made(model, output_format="jpeg") == {"image_format": "png"}
 
 
 @pytest.mark.parametrize(
-    "model", ["recraftv4_1_vector", "recraftv4_1_pro_vector", "recraftv3_vector"]
+    "model",
+    [
+        "recraftv4_1_vector",
+        "recraftv4_1_flash_vector",
+        "recraftv4_1_pro_vector",
+        "recraftv3_vector",
+    ],
 )
-def test_a_drawing_has_none(model: str) -> None:
+def test_a_drawing_is_svg_without_being_asked_for(model: str) -> None:
     assert made(model, output_format="png") == {}
+    asked = ADAPTER.table(model).translate({"output_format": "svg"}, Policy.STRICT)
+    assert (asked.fields, str(asked.receipt)) == ({}, "")
 
 
 def test_the_styles_of_the_first_generations_have_a_name_beside_openais() -> None:
     assert made("recraftv3", style="vivid", style_preset="logo_raster") == {"style": "logo_raster"}
     assert made("recraftv4_1", style_preset="logo_raster") == {}
+    assert made("recraftv2", style_preset="any") == {"style": "any"}
     with pytest.raises(BadParam):
         made("recraftv2", style_preset="logo_raster")
 
@@ -105,6 +115,12 @@ def test_a_plain_text_is_the_sentence_of_an_error() -> None:
 def test_an_unknown_model_is_known_by_its_code() -> None:
     error = ADAPTER.error(ProviderReply(400, {}, b'{"code":"invalid_model","message":"no"}'))
     assert (error.status, error.code) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("told", [{"code": "not_enough_credits"}, {"message": "Low balance"}])
+def test_an_empty_account_is_known_whatever_the_status(told: dict[str, str]) -> None:
+    error = ADAPTER.error(ProviderReply(400, {}, orjson.dumps(told)))
+    assert error.code == "insufficient_quota"
 
 
 @pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b"", b"[]"])

@@ -91,6 +91,18 @@ def test_a_refusal_is_known_by_its_words() -> None:
         answered(errors=[{"code": "odd", "message": "Content moderation failed", "parameter": "p"}])
 
 
+def test_a_refusal_is_known_by_its_code_alone() -> None:
+    with pytest.raises(Refusal):
+        answered(errors=[{"code": "contentModerationFailed", "message": "no"}])
+
+
+def test_a_parameter_named_in_words_of_safety_is_no_refusal() -> None:
+    told = {"code": "invalidCheckNSFW", "message": "checkNSFW is odd", "parameter": "checkNSFW"}
+    with pytest.raises(ProviderError) as caught:
+        answered(errors=[told])
+    assert (type(caught.value), caught.value.status) == (ProviderError, 400)
+
+
 def test_an_error_without_a_parameter_under_a_200_is_the_providers_own() -> None:
     with pytest.raises(ProviderError) as caught:
         answered(errors=[{"code": "odd", "message": "no"}])

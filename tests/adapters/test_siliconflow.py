@@ -69,6 +69,11 @@ def test_an_error_is_an_error_in_each_of_its_forms(status: int, tree: Any) -> No
     assert error.message.endswith("no" if status < 500 else "(status 500)")
 
 
+def test_an_unknown_model_is_known_by_the_words_of_a_400() -> None:
+    error = failed(400, {"code": 20012, "message": "Model does not exist. Check it.", "data": None})
+    assert (error.status, error.code) == (404, "model_not_found")
+
+
 @pytest.mark.parametrize(
     ("status", "tree"), [(451, None), (400, {"message": "Prompt is SENSITIVE"})]
 )

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from adapters.errors import BadParam
-from adapters.templates import chosen, filled, slots
+from adapters.templates import chosen, filled, slots, withheld
 
 GRAPH = {"nodes": {"1": {"text": "{{prompt}}"}}}
 OTHER = {"nodes": {"2": {"text": "{{prompt}}, small", "size": ["{{width}}"]}}}
@@ -45,10 +45,13 @@ def test_what_is_no_template_is_the_operators_to_mend(tree: Any) -> None:
     assert (caught.value.param, caught.value.code) == ("acme_graph", "option_needed")
 
 
-@pytest.mark.parametrize("text", ["", "{no json", "null"])
-def test_what_is_no_json_is_no_template(text: str) -> None:
-    with pytest.raises(BadParam, match="acme_graph"):
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "not set"), ("{no json", "hold"), ("null", "hold")]
+)
+def test_what_is_no_json_is_no_template(text: str, said: str) -> None:
+    with pytest.raises(BadParam, match=f"acme_graph.* {said}") as caught:
         chosen("acme_graph", text, "", is_one=is_graph)
+    assert caught.value.code == "option_needed"
 
 
 def test_a_slot_alone_takes_the_value_with_its_type() -> None:
@@ -74,3 +77,9 @@ def test_names_are_no_slots_and_the_template_is_left_as_it_was() -> None:
 
 def test_the_slots_of_a_template_can_be_named() -> None:
     assert set(slots(OTHER)) == {"prompt", "width"}
+
+
+def test_what_a_template_has_no_slot_for_is_withheld() -> None:
+    assert withheld(lambda: OTHER) == {"negative_prompt", "seed"}
+    assert withheld(dict) == {"prompt", "negative_prompt", "seed", "size"}
+    assert withheld(lambda: chosen("graph", "", "", is_one=bool)) == set()

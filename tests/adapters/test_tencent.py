@@ -92,6 +92,16 @@ def test_the_style_of_openai_is_not_tencents() -> None:
     assert made("hunyuan-image", Style="101")["Style"] == "101"
 
 
+def test_only_tokenhub_is_told_of_the_end_user() -> None:
+    assert made("", user="user-7") == {"user": "user-7"}
+    assert "user" not in made("hunyuan-image", user="user-7")
+
+
+def test_the_recommended_model_is_at_the_address_of_a_key() -> None:
+    first = ADAPTER.models[0]
+    assert ADAPTER.model_in_force(first, KEY) == first
+
+
 def test_what_came_of_a_job_is_kept() -> None:
     answer = answered(
         JobStatusCode="5", ResultImage=["", "https://p.test/1"], RevisedPrompt=["x", "y"]

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 import adapters
 from proxy.__main__ import main
-from tests.adapters.transcripts import transcripts_of
+from tests.adapters.transcripts import secrets_of, transcripts_of
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -25,6 +25,12 @@ def test_the_translation_is_printed() -> None:
     assert "dropped quality=hd" in told
 
 
+def test_what_is_asked_several_times_is_told_once() -> None:
+    told = run("--provider", "luma", "--n", "3")[1]
+    assert told.startswith("3 times:\nPOST ")
+    assert told.count("POST ") == 1
+
+
 def test_json_is_what_a_dry_run_answers() -> None:
     named = ("--provider", "bfl", "--model", "flux-2-pro", "--param", "seed=7", "--json")
     told = orjson.loads(run(*named)[1])
@@ -36,6 +42,13 @@ def test_a_needed_option_that_is_missing_has_a_stand_in() -> None:
     assert "accounts/***/ai/run" in run("--provider", "workers-ai")[1]
     given = run("--provider", "workers-ai", "--option", "workers_ai_account_id=acc0")
     assert "accounts/acc0/ai/run" in given[1]
+
+
+def test_the_price_is_that_of_the_model_in_force() -> None:
+    named = ("--provider", "tencent", "--model", "seedream-image-v5.0-pro")
+    pair = ("--option", "tencent_secret_id=id", "--option", "tencent_secret_key=key")
+    assert "Price: 0.09" in run(*named)[1]
+    assert "Price: not known" in run(*named, *pair)[1]
 
 
 @pytest.mark.parametrize(
@@ -63,3 +76,12 @@ def test_every_provider_can_be_explained(provider: str) -> None:
     status, told = run("--provider", provider, "--size", "1536x1024", "--n", "2", *given)
     assert status == 0, told
     assert "What became of the parameters:" in told
+
+
+@pytest.mark.parametrize("provider", adapters.PROVIDERS)
+def test_no_secret_option_is_printed(provider: str) -> None:
+    for transcript in transcripts_of(provider):
+        options = transcript.credentials.options
+        given = [part for name, it in options.items() for part in ("--option", f"{name}={it}")]
+        _, told = run("--provider", provider, *given)
+        assert not [secret for secret in secrets_of(transcript) if secret in told]

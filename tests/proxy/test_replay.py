@@ -128,6 +128,12 @@ def transcript(request: pytest.FixtureRequest) -> Transcript:
 @pytest.fixture
 def opened(transcript: Transcript, aiohttp_client: Open, monkeypatch: pytest.MonkeyPatch) -> Open:
     """Open gateways; URLs that no custom host moves, such as a token's, are moved by hand."""
+    move_by_hand(transcript, monkeypatch)
+    return aiohttp_client
+
+
+def move_by_hand(transcript: Transcript, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lead a transcript's URLs that no custom host moves to where the custom host is."""
     genuine = sending.address
 
     def moved(target: Target, request: ProviderRequest) -> tuple[URL, bool]:
@@ -137,7 +143,6 @@ def opened(transcript: Transcript, aiohttp_client: Open, monkeypatch: pytest.Mon
 
     if _leads_elsewhere(transcript):
         monkeypatch.setattr(sending, "address", moved)
-    return aiohttp_client
 
 
 @pytest.fixture
@@ -272,7 +277,7 @@ def _expected_receipt(transcript: Transcript) -> str:
     """Give the receipt written down, and what the gateway itself adds on pictures not made."""
     found, made = adapter(transcript.provider), len((transcript.answer or {}).get("data", []))
     missing = 0 if found.openai_shaped else transcript.n - made
-    lost = f"failed pictures={missing}>missing" if made and missing > 0 else ""
+    lost = f"failed pictures={missing}>incomplete" if made and missing > 0 else ""
     return ", ".join(filter(None, (transcript.receipt, lost)))
 
 
