@@ -16,6 +16,8 @@ Fields = Mapping[str, Any]
 
 def found(fields: Fields, name: str) -> Any:
     """Give what stands at a dotted name; None where nothing does."""
+    if "." not in name:
+        return fields.get(name)
     place: Any = fields
     for step in name.split("."):
         place = place.get(step) if isinstance(place, Mapping) else None
@@ -51,6 +53,9 @@ def put(fields: dict[str, Any], made: Fields) -> None:
     client's own.
     """
     for name, content in made.items():
+        if "." not in name:
+            fields[name] = _added(fields[name], content) if name in fields else content
+            continue
         *parents, last = name.split(".")
         place = fields
         for parent in parents:

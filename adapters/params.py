@@ -155,11 +155,14 @@ class Table:
     never: frozenset[str] = frozenset()
     sealed: bool = False
     _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
+    _by_default: tuple[Param, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Look the rows over once, not for each call."""
         # The way to set a field of a frozen dataclass.
         object.__setattr__(self, "_by_name", {row.name: row for row in self.rows})
+        with_default = tuple(row for row in self.rows if row.default is not None)
+        object.__setattr__(self, "_by_default", with_default)
 
     @property
     def pictures_per_call(self) -> int:
@@ -189,8 +192,7 @@ class Table:
         asked = {name: value for name, value in params.items() if value is not None}
         made = {name: self._made(name, value, policy, n) for name, value in asked.items()}
         made |= {name: {} for name in asked.keys() & withheld}
-        silent = [row for row in self.rows if row.name not in withheld and not made.get(row.name)]
-        defaults = self._defaults(silent, made, n)
+        defaults = self._defaults(made, withheld, n)
         fields = self._joined({**made, **defaults})
         lines: list[Line] = []
         for name, value in asked.items():
@@ -210,7 +212,8 @@ class Table:
     def _made(self, name: str, value: Any, policy: Policy, n: int) -> Fields:
         """Give the fields of one parameter; raises `BadParam`."""
         checked(name, value)
-        calls_home = any(map(_CALLS_HOME.search, _names(name, value)))
+        if isinstance(value, dict | list):
+            _names(name, value)
         if row := self.row(name):
             return _fields(row, value, n)
         if policy is not Policy.PASS or self.sealed or name in OURS | self.never or "." in name:
@@ -222,15 +225,17 @@ class Table:
         ):
             return {}
         place = f"{self.below}.{name}" if self.below not in ("", name) else name
-        return {} if calls_home else {place: value}
+        return {} if any(map(_CALLS_HOME.search, _names(name, value))) else {place: value}
 
     def _defaults(
-        self, silent: Iterable[Param], made: Mapping[str, Fields], n: int
+        self, made: Mapping[str, Fields], withheld: frozenset[str], n: int
     ) -> dict[str, Fields]:
         """Give what is taken where the client said nothing about it, in any of its names."""
-        said = self._joined(made)
-        rows = (row for row in silent if row.default is not None and not _told(row, made))
-        taken = {row.name: _fields(row, row.default, n) for row in rows}
+        silent = [
+            it for it in self._by_default if it.name not in withheld and not made.get(it.name)
+        ]
+        taken = {row.name: _fields(row, row.default, n) for row in silent if not _told(row, made)}
+        said = self._joined(made) if taken else {}
         return {
             name: fields
             for name, fields in taken.items()
@@ -240,8 +245,12 @@ class Table:
     def _joined(self, made: Mapping[str, Fields]) -> dict[str, Any]:
         """Join what was made of each parameter, under the constants; what no row knows first."""
         fields: dict[str, Any] = {}
-        for name in sorted(made, key=lambda name: self.row(name) is not None):
-            dotted.put(fields, made[name])
+        for name, part in made.items():
+            if name not in self._by_name:
+                dotted.put(fields, part)
+        for name, part in made.items():
+            if name in self._by_name:
+                dotted.put(fields, part)
         dotted.put(fields, self.constant)
         return fields
 
@@ -402,14 +411,14 @@ def _nearest(row: Param, value: Any) -> Any:
 
 def _line(name: str, value: Any, made: Fields, row: Param | None) -> Line | None:
     """Write what became of a parameter; None when it went through as it was."""
+    if made and row is not None and (name == "n" or made == {name: value}):
+        return None
     shown = _shown(name, value, row)
     if not made:
         is_honoured = name in _HONOURED or (row is not None and value in row.anyway)
         return None if is_honoured else _dropped(name, shown)
     if row is None:
         return Line("passed", plain(name), shown)
-    if name == "n" or made == {name: value}:
-        return None
     if len(made) == 1 and next(iter(made.values())) == value:
         return Line("renamed", name, "", next(iter(made)))
     # A prompt may be wrapped in a larger structure: its words never stand in a receipt.
@@ -482,6 +491,8 @@ def _refuse(line: Line, row: Param | None, provider: str) -> None:
 
 def _kept(made: Fields, fields: Fields) -> Fields:
     """Give those of a parameter's fields that nothing later says otherwise."""
+    if all(fields.get(target) is content for target, content in made.items()):
+        return made
     kept = {
         target: it for target, it in made.items() if dotted.holds(dotted.found(fields, target), it)
     }
