@@ -24,10 +24,17 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CachePolicy(Policy, frozen=True):
-    """`cache`: keep answers for `max_age` seconds. For pictures `semantic` means `simple`."""
+    """`cache`: keep answers for `max_age` seconds. For pictures `semantic` means `simple`.
+
+    `pool`: one answer's pictures serve a request for fewer of them, or for more. `shared`: the
+    answers of one caller serve the others. `coalesce`: what is asked twice at once is made once.
+    """
 
     mode: str
     max_age: int = DEFAULT_AGE
+    pool: bool = False
+    shared: bool = False
+    coalesce: bool = False
 
     def __post_init__(self) -> None:
         """Hold the values against the documentation."""

@@ -99,7 +99,7 @@ def _merged(
     if not images:
         raise failed[0] if failed else no_picture()
     first, headers = made[0]
-    usage = _summed([answer.usage for answer, _ in made])
+    usage = summed([answer.usage for answer, _ in made])
     merged = replace(first, images=images, usage=usage, body=first.body if len(came) == 1 else None)
     missing = sum(call.n for call in attempt.calls) - len(images)
     if missing <= 0 or attempt.target.adapter.openai_shaped:
@@ -112,7 +112,7 @@ def _merged(
         raise failed[0] if failed else fewer(missing)
     if attempt.recording:
         # What is not complete is not kept.
-        attempt.recording.chunks = None
+        attempt.recording.spoil()
     return merged, headers
 
 
@@ -200,10 +200,10 @@ async def _one_by_one(came: list[Came]) -> AsyncGenerator[Came, None]:
         yield one
 
 
-def _summed(usages: list[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+def summed(usages: list[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
     """Add up what several conversations counted, number by number.
 
-    >>> _summed([{"total_tokens": 2}, {"total_tokens": 3}])
+    >>> summed([{"total_tokens": 2}, {"total_tokens": 3}])
     {'total_tokens': 5}
     """
     counted = [usage for usage in usages if usage]
@@ -216,5 +216,5 @@ def _summed(usages: list[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
             if isinstance(value, int | float) and isinstance(known, int | float):
                 total[name] = known + value
             elif isinstance(value, dict) and isinstance(known, dict):
-                total[name] = _summed([known, value])
+                total[name] = summed([known, value])
     return total

@@ -18,7 +18,7 @@ from adapters.errors import ImageError, no_picture
 from proxy.images.committing import poured
 from proxy.images.deliver import opened_string
 from proxy.images.heartbeat import BEAT, or_silence
-from proxy.images.sources import Source, lines_of, opened
+from proxy.images.sources import Source, cached_lines, lines_of, opened
 from proxy.keys import ATTEMPT, FAILURE, SETTINGS, UPSTREAM
 
 Came = tuple[Answer, Mapping[str, str]] | ImageError
@@ -40,6 +40,8 @@ async def deliver_events(
     failed: list[ImageError] = []
     async with aclosing(coming), AsyncExitStack() as stack:
         answer, headers, sources = await _first(request, coming, failed, stack)
+        told = cached_lines(answer.images)
+        request[ATTEMPT].receipt = request[ATTEMPT].receipt.plus(*told)
         for number, source in enumerate(sources, 1):
             told = lines_of(number, source.measured, request[ATTEMPT].params, source.length)
             request[ATTEMPT].receipt = request[ATTEMPT].receipt.plus(*told)
@@ -105,8 +107,13 @@ async def _others(
 
 
 async def _opened(request: web.Request, answer: Answer, stack: AsyncExitStack) -> list[Source]:
-    upstream, target = request.app[UPSTREAM], request[ATTEMPT].target
-    return [await opened(upstream, target, image, stack) for image in answer.images]
+    upstream, attempt = request.app[UPSTREAM], request[ATTEMPT]
+    recording = attempt.recording
+    if recording:
+        recording.consists_of(answer)
+    return [
+        await opened(upstream, attempt.target, image, stack, recording) for image in answer.images
+    ]
 
 
 async def _written(

@@ -1,45 +1,219 @@
-"""Simple cache: answers what is kept, and keeps what the rest of the chain answers."""
+"""Simple cache: answers what is kept, and keeps what the rest of the chain answers.
+
+| what is kept | what is asked of the provider | status |
+| --- | --- | --- |
+| the answer, or as many pictures of the pool as are asked for | nothing | HIT |
+| fewer pictures of the pool | the others | MISS |
+| nothing, or the request says to ask anew | all | MISS, REFRESH |
+"""
 
 from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.cache.simple import Kept, keepable, key_of
-from proxy.keys import ATTEMPT, CACHE, CALLER, PLAN, SETTINGS
-from proxy.plan import Recording
+from adapters.contract import Answer, Image
+from adapters.errors import ImageError
+from adapters.params import Line
+from proxy.cache.entries import DEFAULT_DOLLARS, Entry, KeptImage, Picture
+from proxy.cache.filling import Filling
+from proxy.cache.naming import key_of, pool_of
+from proxy.cache.pictures import Arrived, NotKeptError
+from proxy.cache.reading import read
+from proxy.images.converse import Incomplete, summed
+from proxy.images.deliver import deliver
+from proxy.images.events import Came, deliver_events
+from proxy.images.sources import opened
+from proxy.keys import ATTEMPT, CACHE, CALLER, FAILURE, PLAN, SETTINGS, UPSTREAM
+from proxy.middlewares.transform import check_ours
+from proxy.plan import Attempt, Recording, Target
+from proxy.prices import loaded, price_of
+
+_OK = 200
+_WRITTEN_ANEW = frozenset({"measured", "asked", "cached"})
+"""Lines of a receipt that are written anew for each answer."""
 
 
 @web.middleware
 async def caching(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Look up, where the config asks for it.
 
-    Events are not kept, and neither is what `x-portkey-debug: false` keeps from being tracked.
+    What `x-portkey-debug: false` keeps from being tracked is not kept.
     """
     attempt, plan = request[ATTEMPT], request[PLAN]
     untracked = request.headers.get("x-portkey-debug", "").lower() == "false"
     asked_for_a_part = bool(attempt.made)
-    streamed = bool(attempt.params.get("stream"))
-    if attempt.target.cache is None or streamed or untracked or asked_for_a_part:
+    if attempt.target.cache is None or untracked or asked_for_a_part:
         return await handler(request)
-    cache = request.app[CACHE]
-    # Both spellings of the route are the same endpoint.
-    path = request.path.removeprefix("/v1")
-    key = key_of(request[CALLER].name, plan, attempt.target, attempt.params, path)
+    # What is no request at all is not answered by the cache either.
+    check_ours(attempt.params)
+    look_up = LookUp(request)
     attempt.cache_status = "REFRESH" if plan.force_refresh else "MISS"
-    if not plan.force_refresh and (kept := cache.get(key)):
-        attempt.cache_status = "HIT"
-        return _again(kept)
-    recording = Recording(request.app[SETTINGS].cache.answer_bytes)
-    attempt.recording = recording
-    response = await handler(request)
-    receipt = str(attempt.receipt)
-    if kept := keepable(recording, attempt.target, receipt, attempt.urls_good_for):
-        cache.put(key, kept)
-    return response
+    entry = None if plan.force_refresh else await look_up.cache.get(look_up.key)
+    if entry is None:
+        return await look_up.filled(handler, None)
+    async with look_up.cache.lent(entry.pictures):
+        if len(entry.pictures) >= look_up.pooled:
+            attempt.cache_status = "HIT"
+            return await look_up.again(entry)
+        # Events that are relayed leave no room for others.
+        streamed = attempt.params.get("stream") is True
+        return await look_up.filled(handler, None if streamed else entry)
 
 
-def _again(kept: Kept) -> web.Response:
-    """Answer with what was kept, and the receipt that belonged to it."""
-    headers = {"x-easel-receipt": kept.receipt} if kept.receipt else None
-    return web.Response(body=kept.body, content_type=kept.content_type, headers=headers)
+class LookUp:
+    """What one attempt asks the cache for. `pooled` is how many pictures of a pool, or 0."""
+
+    def __init__(self, request: web.Request) -> None:
+        attempt = request[ATTEMPT]
+        # Both spellings of the route are the same endpoint.
+        path = request.path.removeprefix("/v1")
+        asks = request[CALLER].name, request[PLAN], attempt.target, attempt.params
+        self.cache = request.app[CACHE]
+        self.key = key_of(*asks, path)
+        self.pooled = pool_of(attempt.target, attempt.params)
+        self._request = request
+        self._attempt = attempt
+
+    async def again(self, entry: Entry) -> web.StreamResponse:
+        """Answer with what is kept, in the form that is asked for now."""
+        attempt = self._attempt
+        attempt.receipt = attempt.receipt.plus(*entry.receipt)
+        images = self._images(entry.pictures[: self.pooled or None])
+        extra = {**entry.extra, **({"created": entry.created} if entry.created else {})}
+        if attempt.params.get("stream") is True:
+            about: dict[str, Any] = {
+                name: extra[name] for name in ("quality", "background") if name in extra
+            }
+            attempt.params = {**attempt.params, **about}
+            return await deliver_events(self._request, _one_by_one(images, entry.usage))
+        if entry.by_url and not attempt.params.get("response_format"):
+            attempt.params = {**attempt.params, "response_format": "url"}
+        return await deliver(self._request, Answer(images, usage=entry.usage, extra=extra), {})
+
+    async def filled(self, handler: Handler, known: Entry | None) -> web.StreamResponse:
+        """Have the rest of the chain make what is not `known`, and keep it."""
+        attempt, pictures = self._attempt, self.cache.pictures
+        if known:
+            images = self._images(known.pictures)
+            attempt.made = tuple((image, attempt.target) for image in images)
+            attempt.params = {**attempt.params, "n": self.pooled - len(images)}
+            attempt.raw = None
+        filling = Filling(pictures, partial(_fetched, self._request.app, attempt.target))
+        recording = attempt.recording = Recording(pictures.limit, filling.watch)
+        began = self.cache.clock()
+        try:
+            response = await handler(self._request)
+        except Incomplete as error:
+            made = (*(image for image, _ in attempt.made), *error.made.images)
+            error.made = replace(error.made, images=made)
+            raise
+        finally:
+            if not self._is_whole(recording):
+                await filling.drop()
+        if self._is_whole(recording):
+            keeping = self._keep(filling, recording, known, self.cache.clock() - began)
+            if not self.cache.later(self.key, keeping, recording.held):
+                await filling.drop()
+        return response
+
+    def _is_whole(self, recording: Recording) -> bool:
+        """Tell whether an answer was a success, went to its end, and was all there was."""
+        good = recording.complete and not recording.spoiled and recording.status == _OK
+        return good and FAILURE not in self._request
+
+    async def _keep(
+        self, filling: Filling, recording: Recording, known: Entry | None, seconds: float
+    ) -> None:
+        """Keep an answer that the client has, beside what was `known`; not if it is no picture."""
+        attempt = self._attempt
+        answers = recording.answers or await asyncio.to_thread(_read, attempt, recording)
+        images = [image for answer in answers for image in answer.images]
+        try:
+            arrived = await filling.stored(images)
+        except (ImageError, NotKeptError):
+            return
+        if not arrived:
+            return
+        good_for = attempt.target.adapter.url_lifetime / 2
+        until = self.cache.clock() + good_for
+        pictures = [_picture(*it, until) for it in zip(images, arrived, strict=True)]
+        entry = self._entry(answers, pictures, known)
+        dollars = await asyncio.to_thread(self._dollars, entry)
+        entry = replace(entry, dollars=dollars, seconds=entry.seconds + seconds)
+        await self.cache.put(self.key, entry, arrived)
+
+    def _entry(self, answers: list[Answer], pictures: list[Picture], known: Entry | None) -> Entry:
+        attempt, plan, cache = self._attempt, self._request[PLAN], self._attempt.target.cache
+        max_age = cache.max_age if cache else 0
+        counted = [answer.usage for answer in answers]
+        extra = {**answers[0].extra}
+        created = extra.pop("created", None) or int(time.time())
+        return Entry(
+            pictures=(*(known.pictures if known else ()), *pictures),
+            expires=self.cache.clock() + max_age,
+            caller=self._request[CALLER].name,
+            namespace=plan.cache_namespace,
+            created=created,
+            usage=summed([known.usage if known else None, *counted]),
+            extra=extra,
+            receipt=tuple(line for line in attempt.receipt.lines if _lasts(line)),
+            by_url=any(picture.url for picture in pictures),
+            seconds=known.seconds if known else 0.0,
+        )
+
+    def _dollars(self, entry: Entry) -> float:
+        """Give what the pictures of an entry cost, as far as it is known."""
+        prices = loaded(self._request.app[SETTINGS].prices)
+        model, provider = self._attempt.params.get("model") or "", self._attempt.target.adapter.id
+        costs = (
+            price_of(prices, provider, model, it.measured.width * it.measured.height or None)
+            for it in entry.pictures
+        )
+        return sum(DEFAULT_DOLLARS if cost is None else cost for cost in costs)
+
+    def _images(self, pictures: Sequence[Picture]) -> tuple[KeptImage, ...]:
+        now, ours = self.cache.clock(), self._request.app[SETTINGS].blobs.persist_urls
+        return tuple(
+            self.cache.pictures.image(it, "" if ours or it.url_until <= now else it.url)
+            for it in pictures
+        )
+
+
+def _lasts(line: Line) -> bool:
+    """Tell whether a line of a receipt is true of the pictures whenever they are answered."""
+    return line.verb not in _WRITTEN_ANEW and line.name != "n"
+
+
+def _read(attempt: Attempt, recording: Recording) -> list[Answer]:
+    body = b"".join(recording.chunks or ())
+    return read(attempt.target.adapter, attempt.calls[0], recording.content_type, body)
+
+
+def _picture(image: Image, arrived: Arrived, until: float) -> Picture:
+    about = arrived.digest, arrived.length, arrived.measured, image.extra
+    return Picture(*about, image.url, until if image.url else 0.0)
+
+
+async def _fetched(app: web.Application, target: Target, image: Image) -> AsyncIterator[bytes]:
+    """Give the bytes of a picture that the client has; a URL is asked once more."""
+    async with AsyncExitStack() as stack:
+        source = await opened(app[UPSTREAM], target, image, stack)
+        async for piece in source.raw():
+            yield piece
+
+
+async def _one_by_one(
+    images: Sequence[Image], usage: Mapping[str, Any] | None
+) -> AsyncGenerator[Came, None]:
+    """Give each picture by itself, the last one with what was counted for all."""
+    for number, image in enumerate(images, 1):
+        yield Answer((image,), usage=usage if number == len(images) else None), {}
