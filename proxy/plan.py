@@ -149,10 +149,12 @@ class Recording:
 
     def add(self, chunk: bytes) -> None:
         """Keep a chunk (the same object, no copy), or give up once it is too much."""
+        if self.chunks is None:
+            return
         self._left -= len(chunk)
         if self._left < 0:
             self.chunks = None
-        elif self.chunks is not None:
+        else:
             self.chunks.append(chunk)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from pathlib import Path
 
 CACHE = "cache"
@@ -27,8 +28,9 @@ def clear_others(blobs: Path, own: str, now: float) -> None:
     if own and mine.is_dir():
         os.utime(mine, (now, now))
     for folder in (blobs / CACHE).glob("*"):
-        dead = folder != mine and folder.stat().st_mtime < now - _DEAD_SECONDS
-        if dead and _PROCESS.fullmatch(folder.name) and not folder.is_symlink():
+        about = folder.lstat()
+        dead = folder != mine and about.st_mtime < now - _DEAD_SECONDS
+        if dead and _PROCESS.fullmatch(folder.name) and stat.S_ISDIR(about.st_mode):
             clear(folder)
 
 

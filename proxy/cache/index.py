@@ -25,7 +25,7 @@ Freed = list[str]
 
 
 class Index(Protocol):
-    """Where entries are kept. Whoever calls sees to it that two calls never overlap."""
+    """Where entries are kept. No two calls that change something may overlap."""
 
     async def get(self, key: bytes) -> Entry | None:
         """Give the entry that is kept under a key and still good."""

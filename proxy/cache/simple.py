@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Self
 
 from proxy.blobs.store import Blobs
-from proxy.cache.entries import Entry, Picture
+from proxy.cache.entries import Entry
 from proxy.cache.index import Index, LocalIndex
 from proxy.cache.pictures import Arrived, Pictures
 from proxy.errors import BlobStoreFailed
@@ -53,28 +53,46 @@ class SimpleCache:
             await asyncio.wait(self._tasks)
         await asyncio.to_thread(self._blobs.clear_cache)
 
-    async def get(self, key: bytes) -> Entry | None:
-        """Give what is kept under a key, good, and whole in the store."""
+    @asynccontextmanager
+    async def found(self, key: bytes) -> AsyncIterator[Entry | None]:
+        """Give what is kept under a key, good, and whole in the store.
+
+        Its pictures are not deleted meanwhile.
+        """
         if task := self._pending.get(key):
             await asyncio.wait({task})
-        async with self._lock:
-            entry = await self.index.get(key)
+        entry = await self.index.get(key)
         if entry is None:
-            return None
+            yield None
+            return
+        with self.pictures.lent(entry.pictures) as left:
+            yield entry if await self._is_whole(key, entry) else None
+        if left:
+            async with self._lock:
+                free = [it for it in left if not await self.index.holds(it)]
+                await self.pictures.delete(free)
+
+    async def _is_whole(self, key: bytes, entry: Entry) -> bool:
+        """Tell whether the store has all of an entry's pictures; else the entry is given up."""
         try:
             if await self.pictures.are_there(entry.pictures):
-                return entry
+                return True
+            await self.drop(key)
         except BlobStoreFailed:
-            return None
-        await self.drop(key)
-        return None
+            # The store has told the operator why.
+            pass
+        return False
 
     async def put(self, key: bytes, entry: Entry, arrived: Iterable[Arrived]) -> None:
         """Keep an entry whose new pictures have arrived."""
         async with self._lock:
-            for it in {one.digest: one for one in arrived}.values():
-                if not await self.index.holds(it.digest):
+            new = set[str]()
+            for it in arrived:
+                if it.digest in new or await self.index.holds(it.digest):
+                    await self.pictures.discard(it)
+                else:
                     await self.pictures.settle(it)
+                    new.add(it.digest)
             await self.pictures.delete(await self.index.put(key, entry))
 
     async def drop(self, key: bytes) -> None:
@@ -91,16 +109,6 @@ class SimpleCache:
             count, freed = await self.index.forget(caller, namespace)
             await self.pictures.delete(freed)
         return count
-
-    @asynccontextmanager
-    async def lent(self, pictures: Iterable[Picture]) -> AsyncIterator[None]:
-        """Keep pictures from being deleted while an answer is made of them."""
-        with self.pictures.lent(pictures) as left:
-            yield
-        if left:
-            async with self._lock:
-                free = [it for it in left if not await self.index.holds(it)]
-                await self.pictures.delete(free)
 
     def later(self, key: bytes, keeping: Coroutine[None, None, None], size: int) -> bool:
         """Have an answer of a size kept, now that the client has it; not if too many wait."""

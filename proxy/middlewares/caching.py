@@ -57,11 +57,10 @@ async def caching(request: web.Request, handler: Handler) -> web.StreamResponse:
     check_ours(attempt.params)
     look_up = LookUp(request)
     attempt.cache_status = "REFRESH" if plan.force_refresh else "MISS"
-    entry = None if plan.force_refresh else await look_up.cache.get(look_up.key)
-    if entry is None:
+    if plan.force_refresh:
         return await look_up.filled(handler, None)
-    async with look_up.cache.lent(entry.pictures):
-        if len(entry.pictures) >= look_up.pooled:
+    async with look_up.cache.found(look_up.key) as entry:
+        if entry and len(entry.pictures) >= look_up.pooled:
             attempt.cache_status = "HIT"
             return await look_up.again(entry)
         # Events that are relayed leave no room for others.

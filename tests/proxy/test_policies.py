@@ -22,6 +22,7 @@ def read(kind: Any, raw: dict[str, Any]) -> Any:
         (CachePolicy, {"mode": "simple"}),
         (CachePolicy, {"mode": "semantic", "max_age": 60}),
         (CachePolicy, {"mode": "simple", "max_age": 7_776_000}),
+        (CachePolicy, {"mode": "simple", "pool": True, "shared": True, "coalesce": True}),
         (RetryPolicy, {"attempts": 0}),
         (RetryPolicy, {"attempts": 5, "on_status_codes": [100, 599]}),
         (BreakerPolicy, {"failure_threshold": 1}),

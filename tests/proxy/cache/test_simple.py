@@ -1,0 +1,144 @@
+"""Entries and pictures together: nothing is left behind, and nothing is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from proxy.cache import simple
+from proxy.sections import Cache
+from tests.proxy.cache.shelves import MB, Shelves, shelves
+from tests.proxy.gateway import PNG
+
+ONE, TWO, THREE = PNG + b"1", PNG + b"2", PNG + b"3"
+
+
+async def is_there(ours: Shelves, key: bytes) -> bool:
+    async with ours.cache.found(key) as entry:
+        return entry is not None
+
+
+async def test_what_is_kept_is_found(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        kept = await ours.keep(b"k", ONE, TWO)
+        async with ours.cache.found(b"k") as entry:
+            assert entry == kept
+        assert not await is_there(ours, b"other")
+
+
+async def test_a_picture_of_two_entries_is_stored_once(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"a", ONE, ONE)
+        await ours.keep(b"b", ONE)
+        assert len(ours.names) == 1
+        await ours.cache.drop(b"a")
+        assert await is_there(ours, b"b")
+        await ours.cache.drop(b"b")
+        assert ours.names == set()
+
+
+async def test_an_entry_whose_picture_is_lost_is_given_up(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"k", ONE, TWO)
+        next(path for path in ours.folder.rglob("*") if path.is_file()).unlink()
+        assert not await is_there(ours, b"k")
+        assert ours.names == set()
+
+
+async def test_an_answer_that_is_being_read_is_never_cut(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"k", ONE)
+        async with ours.cache.found(b"k") as entry:
+            assert entry
+            await ours.cache.drop(b"k")
+            image = ours.cache.pictures.image(entry.pictures[0])
+            assert b"".join([piece async for piece in image.pieces()]) == ONE
+        assert ours.names == set()
+
+
+async def test_the_disk_is_never_fuller_than_the_settings_say(tmp_path: Path) -> None:
+    async with shelves(tmp_path, Cache(disk_bytes=MB)) as ours:
+        for number in range(20):
+            await ours.keep(b"%d" % number, PNG + number.to_bytes(1) + bytes(200_000))
+            held = sum(it.stat().st_size for it in ours.folder.rglob("*") if it.is_file())
+            assert held <= MB
+        assert await is_there(ours, b"19")
+
+
+async def test_a_look_up_waits_for_what_is_on_its_way(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        gate = asyncio.Event()
+
+        async def keep() -> None:
+            await gate.wait()
+            await ours.keep(b"k", ONE)
+
+        assert ours.cache.later(b"k", keep(), 100)
+        looking = asyncio.create_task(is_there(ours, b"k"))
+        await asyncio.sleep(0.01)
+        gate.set()
+        assert await looking
+
+
+async def test_what_is_too_much_at_once_is_not_kept(tmp_path: Path) -> None:
+    async with shelves(tmp_path, Cache(answer_bytes=MB)) as ours:
+        gate = asyncio.Event()
+
+        async def keep() -> None:
+            await gate.wait()
+
+        assert [ours.cache.later(b"%d" % it, keep(), MB) for it in range(5)] == [True] * 4 + [False]
+        gate.set()
+        await asyncio.sleep(0.01)
+        assert ours.cache.later(b"5", keep(), MB)
+
+
+async def test_a_failure_to_keep_is_the_logs_affair(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails() -> None:
+        raise ZeroDivisionError
+
+    async with shelves(tmp_path) as ours:
+        with caplog.at_level(logging.ERROR):
+            ours.cache.later(b"k", fails(), 1)
+            assert not await is_there(ours, b"k")
+    assert "an answer could not be kept" in caplog.text
+
+
+async def test_what_is_forgotten_goes_and_so_does_what_was_on_its_way(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"a", ONE, caller="a")
+        await ours.keep(b"b", TWO, caller="b")
+
+        async def keep() -> None:
+            await asyncio.sleep(0.05)
+            await ours.keep(b"c", THREE, caller="a")
+
+        ours.cache.later(b"c", keep(), 1)
+        assert await ours.cache.forget("a", None) == 2
+        assert len(ours.names) == 1
+        assert await is_there(ours, b"b")
+
+
+async def test_nothing_is_left_once_it_has_ended(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"k", ONE)
+        await ours.arrive(TWO)
+        assert len(ours.names) == 2
+    assert ours.names == set()
+
+
+async def test_what_is_too_old_goes_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simple, "_TIDY_SECONDS", 0.01)
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"k", ONE)
+        ours.cache.index._clock = lambda: 1e12  # type: ignore[attr-defined]  # the local one has it
+        async with asyncio.timeout(10):
+            while ours.names:  # noqa: ASYNC110 - a file tells nobody that it has gone
+                await asyncio.sleep(0.01)
