@@ -86,12 +86,12 @@ class Pictures:
         return True
 
     @contextlib.contextmanager
-    def lent(self, pictures: Iterable[Picture]) -> Iterator[list[str]]:
-        """Keep pictures from being deleted meanwhile; the list has, in the end, what is to go."""
-        digests, left = {it.digest for it in pictures}, list[str]()
+    def lent(self, pictures: Iterable[Picture], left: list[str]) -> Iterator[None]:
+        """Keep pictures from being deleted meanwhile; `left` gets, in the end, what is to go."""
+        digests = {it.digest for it in pictures}
         self._lent.update(digests)
         try:
-            yield left
+            yield
         finally:
             self._lent.subtract(digests)
             self._lent += Counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -19,6 +20,8 @@ from proxy.sections import Cache
 _LOG = logging.getLogger("easel")
 
 _TIDY_SECONDS = 60.0
+_PATIENCE_SECONDS = 10.0
+"""How long a look-up waits for what is on its way into the store."""
 _MOST_PENDING = 4
 """How many answers of the largest size may be waiting to be kept; what is more is not kept."""
 
@@ -60,14 +63,21 @@ class SimpleCache:
         Its pictures are not deleted meanwhile.
         """
         if task := self._pending.get(key):
-            await asyncio.wait({task})
+            await asyncio.wait({task}, timeout=_PATIENCE_SECONDS)
         entry = await self.index.get(key)
         if entry is None:
             yield None
             return
-        with self.pictures.lent(entry.pictures) as left:
-            yield entry if await self._is_whole(key, entry) else None
-        if left:
+        left = list[str]()
+        try:
+            with self.pictures.lent(entry.pictures, left):
+                yield entry if await self._is_whole(key, entry) else None
+        finally:
+            await self._returned(left)
+
+    async def _returned(self, left: list[str]) -> None:
+        """Delete what was given up while somebody read it; a failure is nothing to him."""
+        with contextlib.suppress(BlobStoreFailed):
             async with self._lock:
                 free = [it for it in left if not await self.index.holds(it)]
                 await self.pictures.delete(free)
@@ -83,9 +93,16 @@ class SimpleCache:
             pass
         return False
 
-    async def put(self, key: bytes, entry: Entry, arrived: Iterable[Arrived]) -> None:
-        """Keep an entry whose new pictures have arrived."""
+    async def put(
+        self, key: bytes, entry: Entry, arrived: Iterable[Arrived], *, anew: bool = True
+    ) -> None:
+        """Keep an entry whose new pictures have arrived; unless `anew`, not over a larger one."""
         async with self._lock:
+            there = None if anew else await self.index.get(key)
+            if there and len(there.pictures) >= len(entry.pictures):
+                for it in arrived:
+                    await self.pictures.discard(it)
+                return
             new = set[str]()
             for it in arrived:
                 if it.digest in new or await self.index.holds(it.digest):
@@ -104,7 +121,9 @@ class SimpleCache:
         """Give up what a caller filled, in one namespace or in all; tells how many entries."""
         if self._pending:
             # What is on its way is given up too.
-            await asyncio.wait(self._pending.values())
+            _, late = await asyncio.wait(self._pending.values(), timeout=_PATIENCE_SECONDS)
+            for task in late:
+                task.cancel()
         async with self._lock:
             count, freed = await self.index.forget(caller, namespace)
             await self.pictures.delete(freed)

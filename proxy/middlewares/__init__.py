@@ -9,7 +9,7 @@
 | **IMAGES, every image request** | | | |
 | routing | CALLER | PLAN, RAW | 400, 401, 413, 415 |
 | **ATTEMPT, every target** | | | |
-| caching | PLAN, ATTEMPT | attempt.cache_status, attempt.recording | a kept answer |
+| caching | PLAN, ATTEMPT | attempt.cache_status, .recording, .made | a kept answer, 400 |
 | transform | PLAN, ATTEMPT | attempt.calls, attempt.receipt | 400 |
 
 A dry run goes through REHEARSAL instead of ATTEMPT: transform alone, then `images.rehearse`.

@@ -127,7 +127,8 @@ class LookUp:
     def _is_whole(self, recording: Recording) -> bool:
         """Tell whether an answer was a success, went to its end, and was all there was."""
         good = recording.complete and not recording.spoiled and recording.status == _OK
-        return good and FAILURE not in self._request
+        noted = bool(recording.answers or recording.chunks)
+        return good and noted and FAILURE not in self._request
 
     async def _keep(
         self, filling: Filling, recording: Recording, known: Entry | None, seconds: float
@@ -148,7 +149,8 @@ class LookUp:
         entry = self._entry(answers, pictures, known)
         dollars = await asyncio.to_thread(self._dollars, entry)
         entry = replace(entry, dollars=dollars, seconds=entry.seconds + seconds)
-        await self.cache.put(self.key, entry, arrived)
+        anew = self._request[PLAN].force_refresh or not self.pooled
+        await self.cache.put(self.key, entry, arrived, anew=anew)
 
     def _entry(self, answers: list[Answer], pictures: list[Picture], known: Entry | None) -> Entry:
         attempt, plan, cache = self._attempt, self._request[PLAN], self._attempt.target.cache

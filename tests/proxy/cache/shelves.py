@@ -50,8 +50,10 @@ class Shelves:
 
 
 @asynccontextmanager
-async def shelves(tmp_path: Path, settings: Cache | None = None) -> AsyncIterator[Shelves]:
-    """Run a cache whose pictures lie in a folder."""
-    parsed = parse(f"state_dir: {tmp_path}", environ={})
+async def shelves(
+    tmp_path: Path, settings: Cache | None = None, store: str = ""
+) -> AsyncIterator[Shelves]:
+    """Run a cache whose pictures lie in a folder, or where `store` says."""
+    parsed = parse(store or f"state_dir: {tmp_path}", environ={})
     async with Blobs(parsed) as blobs, SimpleCache(settings or Cache(), blobs) as cache:
         yield Shelves(cache, tmp_path / "blobs")

@@ -58,8 +58,9 @@ async def test_what_is_lent_is_deleted_when_the_last_has_read_it(tmp_path: Path)
     async with shelves(tmp_path) as ours:
         kept = (await ours.keep(b"k", PNG)).pictures
         pictures = ours.cache.pictures
-        with pictures.lent(kept) as first:
-            with pictures.lent(kept) as second:
+        first, second = list[str](), list[str]()
+        with pictures.lent(kept, first):
+            with pictures.lent(kept, second):
                 await pictures.delete([kept[0].digest])
                 assert ours.names == {kept[0].digest}
             assert second == []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from proxy.cache import simple
 from proxy.sections import Cache
+from tests.object_store import ACCESS_KEY, BUCKET, object_store
 from tests.proxy.cache.shelves import MB, Shelves, shelves
 from tests.proxy.gateway import PNG
 
@@ -57,6 +59,67 @@ async def test_an_answer_that_is_being_read_is_never_cut(tmp_path: Path) -> None
             image = ours.cache.pictures.image(entry.pictures[0])
             assert b"".join([piece async for piece in image.pieces()]) == ONE
         assert ours.names == set()
+
+
+async def test_what_a_failed_answer_read_goes_too(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"k", ONE)
+
+        async def read() -> None:
+            async with ours.cache.found(b"k"):
+                await ours.cache.drop(b"k")
+                raise ConnectionResetError
+
+        with pytest.raises(ConnectionResetError):
+            await read()
+        assert ours.names == set()
+
+
+async def test_a_pool_is_not_replaced_by_a_smaller_one(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        kept = await ours.keep(b"k", ONE, TWO)
+        small = replace(kept, pictures=kept.pictures[:1])
+        await ours.cache.put(b"k", small, [await ours.arrive(THREE)], anew=False)
+        async with ours.cache.found(b"k") as entry:
+            assert entry == kept
+        assert len(ours.names) == 2
+        await ours.cache.put(b"k", small, [])
+        assert len(ours.names) == 1
+
+
+async def test_it_works_in_a_bucket_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
+    with object_store(tmp_path / "s3") as endpoint:
+        store = f"blobs: {{store: 's3://{BUCKET}/easel', s3_endpoint: '{endpoint}'}}"
+        async with shelves(tmp_path, store=store) as ours:
+            await ours.keep(b"a", ONE, TWO)
+            await ours.keep(b"b", ONE)
+            await ours.cache.drop(b"a")
+            assert await is_there(ours, b"b")
+            async with ours.cache.found(b"b") as entry:
+                assert entry
+                image = ours.cache.pictures.image(entry.pictures[0])
+                assert b"".join([piece async for piece in image.pieces()]) == ONE
+
+
+async def test_what_takes_too_long_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simple, "_PATIENCE_SECONDS", 0.01)
+    async with shelves(tmp_path) as ours:
+        kept = False
+
+        async def keep() -> None:
+            nonlocal kept
+            await asyncio.sleep(0.2)
+            kept = True
+
+        ours.cache.later(b"k", keep(), 1)
+        assert not await is_there(ours, b"k")
+        assert await ours.cache.forget("a", None) == 0
+        await asyncio.sleep(0.3)
+        assert not kept
 
 
 async def test_the_disk_is_never_fuller_than_the_settings_say(tmp_path: Path) -> None:

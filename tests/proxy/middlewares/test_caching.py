@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -197,6 +198,22 @@ async def test_an_answer_in_one_form_serves_every_other(filled: int) -> None:
         for form in FORMS:
             assert await in_form(ours, form) == ("HIT", made)
         assert len(fake.requests) == 1
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+async def test_a_hit_by_url_writes_no_picture(tmp_path: Path) -> None:
+    store = f"blobs: {{store: {tmp_path}}}\n"
+    async with gateway_to(another, CACHED + store) as (ours, _):
+        params = {"response_format": "url", "model": "gpt-image-2"}
+        await ours.draw(params={**params, "response_format": "b64_json"}, **PC)
+        for _ in range(2):
+            assert status(await ours.draw(params=params, **PC)) == "HIT"
+        places = files(tmp_path)
+        assert len(places) == 2
+        assert places[0].samefile(places[1])
 
 
 OTHER = """
