@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -22,11 +21,11 @@ from aiohttp.typedefs import Handler
 
 from adapters.contract import Answer, Image
 from adapters.errors import ImageError
-from adapters.params import Line
-from proxy.cache.entries import DEFAULT_DOLLARS, Entry, KeptImage, Picture
+from proxy.cache.entries import Entry, KeptImage, Picture
 from proxy.cache.filling import Filling
+from proxy.cache.making import Made
 from proxy.cache.naming import key_of, pool_of
-from proxy.cache.pictures import Arrived, NotKeptError
+from proxy.cache.pictures import NotKeptError
 from proxy.cache.reading import read
 from proxy.images.converse import Incomplete, summed
 from proxy.images.deliver import deliver
@@ -35,11 +34,8 @@ from proxy.images.sources import opened
 from proxy.keys import ATTEMPT, CACHE, CALLER, FAILURE, PLAN, SETTINGS, UPSTREAM
 from proxy.middlewares.transform import check_ours
 from proxy.plan import Attempt, Recording, Target
-from proxy.prices import loaded, price_of
 
 _OK = 200
-_WRITTEN_ANEW = frozenset({"measured", "asked", "cached"})
-"""Lines of a receipt that are written anew for each answer."""
 
 
 @web.middleware
@@ -134,52 +130,23 @@ class LookUp:
         self, filling: Filling, recording: Recording, known: Entry | None, seconds: float
     ) -> None:
         """Keep an answer that the client has, beside what was `known`; not if it is no picture."""
-        attempt = self._attempt
+        plan, attempt, prices = (
+            self._request[PLAN],
+            self._attempt,
+            self._request.app[SETTINGS].prices,
+        )
         answers = recording.answers or await asyncio.to_thread(_read, attempt, recording)
-        images = [image for answer in answers for image in answer.images]
+        usage = summed([known.usage if known else None, *(answer.usage for answer in answers)])
+        now = self.cache.clock()
+        made = Made(plan, attempt, answers, known, usage, prices, now, seconds)
         try:
-            arrived = await filling.stored(images)
+            arrived = await filling.stored(made.images)
         except (ImageError, NotKeptError):
             return
-        if not arrived:
-            return
-        good_for = attempt.target.adapter.url_lifetime / 2
-        until = self.cache.clock() + good_for
-        pictures = [_picture(*it, until) for it in zip(images, arrived, strict=True)]
-        entry = self._entry(answers, pictures, known)
-        dollars = await asyncio.to_thread(self._dollars, entry)
-        entry = replace(entry, dollars=dollars, seconds=entry.seconds + seconds)
-        anew = self._request[PLAN].force_refresh or not self.pooled
-        await self.cache.put(self.key, entry, arrived, anew=anew)
-
-    def _entry(self, answers: list[Answer], pictures: list[Picture], known: Entry | None) -> Entry:
-        attempt, plan, cache = self._attempt, self._request[PLAN], self._attempt.target.cache
-        max_age = cache.max_age if cache else 0
-        counted = [answer.usage for answer in answers]
-        extra = {**answers[0].extra}
-        created = extra.pop("created", None) or int(time.time())
-        return Entry(
-            pictures=(*(known.pictures if known else ()), *pictures),
-            expires=self.cache.clock() + max_age,
-            caller=self._request[CALLER].name,
-            namespace=plan.cache_namespace,
-            created=created,
-            usage=summed([known.usage if known else None, *counted]),
-            extra=extra,
-            receipt=tuple(line for line in attempt.receipt.lines if _lasts(line)),
-            by_url=any(picture.url for picture in pictures),
-            seconds=known.seconds if known else 0.0,
-        )
-
-    def _dollars(self, entry: Entry) -> float:
-        """Give what the pictures of an entry cost, as far as it is known."""
-        prices = loaded(self._request.app[SETTINGS].prices)
-        model, provider = self._attempt.params.get("model") or "", self._attempt.target.adapter.id
-        costs = (
-            price_of(prices, provider, model, it.measured.width * it.measured.height or None)
-            for it in entry.pictures
-        )
-        return sum(DEFAULT_DOLLARS if cost is None else cost for cost in costs)
+        if arrived:
+            entry = await asyncio.to_thread(made.entry, arrived)
+            anew = plan.force_refresh or not self.pooled
+            await self.cache.put(self.key, entry, arrived, anew=anew)
 
     def _images(self, pictures: Sequence[Picture]) -> tuple[KeptImage, ...]:
         now, ours = self.cache.clock(), self._request.app[SETTINGS].blobs.persist_urls
@@ -189,19 +156,10 @@ class LookUp:
         )
 
 
-def _lasts(line: Line) -> bool:
-    """Tell whether a line of a receipt is true of the pictures whenever they are answered."""
-    return line.verb not in _WRITTEN_ANEW and line.name != "n"
-
-
 def _read(attempt: Attempt, recording: Recording) -> list[Answer]:
     body = b"".join(recording.chunks or ())
+    recording.chunks = None
     return read(attempt.target.adapter, attempt.calls[0], recording.content_type, body)
-
-
-def _picture(image: Image, arrived: Arrived, until: float) -> Picture:
-    about = arrived.digest, arrived.length, arrived.measured, image.extra
-    return Picture(*about, image.url, until if image.url else 0.0)
 
 
 async def _fetched(app: web.Application, target: Target, image: Image) -> AsyncIterator[bytes]:
