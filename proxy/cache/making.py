@@ -68,9 +68,11 @@ class Made:
 
     def _dollars(self, picture: Picture) -> float:
         """Give what a picture cost, as far as it is known."""
-        provider, model = self.attempt.target.adapter.id, self.attempt.params.get("model") or ""
-        pixels = picture.measured.width * picture.measured.height or None
-        price = price_of(loaded(self.prices), provider, model, pixels)
+        target, found = self.attempt.target, picture.measured
+        named = self.attempt.params.get("model") or ""
+        model = target.adapter.model_in_force(named, target.credentials)
+        pixels = found.width * found.height or None
+        price = price_of(loaded(self.prices), target.adapter.id, model, pixels)
         return DEFAULT_DOLLARS if price is None else price
 
 

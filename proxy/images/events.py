@@ -18,7 +18,7 @@ from adapters.errors import ImageError, no_picture
 from proxy.images.committing import poured
 from proxy.images.deliver import opened_string
 from proxy.images.heartbeat import BEAT, or_silence
-from proxy.images.sources import Source, cached_lines, lines_of, opened
+from proxy.images.sources import Source, lines_of, opened
 from proxy.keys import ATTEMPT, FAILURE, SETTINGS, UPSTREAM
 
 Came = tuple[Answer, Mapping[str, str]] | ImageError
@@ -40,8 +40,6 @@ async def deliver_events(
     failed: list[ImageError] = []
     async with aclosing(coming), AsyncExitStack() as stack:
         answer, headers, sources = await _first(request, coming, failed, stack)
-        told = cached_lines(answer.images)
-        request[ATTEMPT].receipt = request[ATTEMPT].receipt.plus(*told)
         for number, source in enumerate(sources, 1):
             told = lines_of(number, source.measured, request[ATTEMPT].params, source.length)
             request[ATTEMPT].receipt = request[ATTEMPT].receipt.plus(*told)

@@ -30,12 +30,14 @@ from proxy.cache.reading import read
 from proxy.images.converse import Incomplete, summed
 from proxy.images.deliver import deliver
 from proxy.images.events import Came, deliver_events
-from proxy.images.sources import opened
+from proxy.images.sources import cached_lines, opened
 from proxy.keys import ATTEMPT, CACHE, CALLER, FAILURE, PLAN, SETTINGS, UPSTREAM
 from proxy.middlewares.transform import check_ours
 from proxy.plan import Attempt, Recording, Target
 
 _OK = 200
+_TOLD = frozenset({"quality", "background"})
+"""What an answer says of its pictures, and an event takes from the parameters."""
 
 
 @web.middleware
@@ -83,15 +85,14 @@ class LookUp:
         attempt = self._attempt
         attempt.receipt = attempt.receipt.plus(*entry.receipt)
         images = self._images(entry.pictures[: self.pooled or None])
-        extra = {**entry.extra, **({"created": entry.created} if entry.created else {})}
         if attempt.params.get("stream") is True:
-            about: dict[str, Any] = {
-                name: extra[name] for name in ("quality", "background") if name in extra
-            }
+            about: dict[str, Any] = {k: v for k, v in entry.extra.items() if k in _TOLD}
             attempt.params = {**attempt.params, **about}
+            attempt.receipt = attempt.receipt.plus(*cached_lines(images))
             return await deliver_events(self._request, _one_by_one(images, entry.usage))
         if entry.by_url and not attempt.params.get("response_format"):
             attempt.params = {**attempt.params, "response_format": "url"}
+        extra = {**entry.extra, "created": entry.created}
         return await deliver(self._request, Answer(images, usage=entry.usage, extra=extra), {})
 
     async def filled(self, handler: Handler, known: Entry | None) -> web.StreamResponse:
@@ -130,11 +131,8 @@ class LookUp:
         self, filling: Filling, recording: Recording, known: Entry | None, seconds: float
     ) -> None:
         """Keep an answer that the client has, beside what was `known`; not if it is no picture."""
-        plan, attempt, prices = (
-            self._request[PLAN],
-            self._attempt,
-            self._request.app[SETTINGS].prices,
-        )
+        plan, attempt = self._request[PLAN], self._attempt
+        prices = self._request.app[SETTINGS].prices
         answers = recording.answers or await asyncio.to_thread(_read, attempt, recording)
         usage = summed([known.usage if known else None, *(answer.usage for answer in answers)])
         now = self.cache.clock()

@@ -255,6 +255,17 @@ async def test_a_hit_has_the_lines_of_the_parameters_and_not_of_the_calls() -> N
         assert "calls" not in told
 
 
+async def test_a_hit_as_events_says_how_many_pictures_came_from_the_cache() -> None:
+    async with gateway_to(another, CACHED) as (ours, _):
+        params = {"n": 3}
+        await ours.draw(params=params, **PC)
+        got = await ours.draw(params={**params, "stream": True}, **PC)
+        assert "cached pictures=3" in got.headers["x-easel-receipt"]
+        told = Events()
+        usages = [it.json()["usage"]["total_tokens"] for it in told.feed(got.body)]
+        assert usages == [0, 0, 3]
+
+
 async def by_url(request: web.Request) -> web.Response:
     """Reply with a URL, and at the URL with a picture."""
     if request.method == "GET":
