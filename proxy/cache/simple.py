@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Self
 
+from adapters.contract import Answer
 from proxy.blobs.store import Blobs
 from proxy.cache.entries import Entry
 from proxy.cache.index import Index, LocalIndex
@@ -44,6 +45,7 @@ class SimpleCache:
         self._pending: dict[bytes, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
+        self._reading = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         self._run(self._tidied())
@@ -128,6 +130,11 @@ class SimpleCache:
             count, freed = await self.index.forget(caller, namespace)
             await self.pictures.delete(freed)
         return count
+
+    async def taken_apart(self, read: Callable[[], list[Answer]]) -> list[Answer]:
+        """Take a recorded answer apart: in a thread, and one at a time, for the memory it takes."""
+        async with self._reading:
+            return await asyncio.to_thread(read)
 
     def later(self, key: bytes, keeping: Coroutine[None, None, None], size: int) -> bool:
         """Have an answer of a size kept, now that the client has it; not if too many wait."""

@@ -133,7 +133,9 @@ class LookUp:
         """Keep an answer that the client has, beside what was `known`; not if it is no picture."""
         plan, attempt = self._request[PLAN], self._attempt
         prices = self._request.app[SETTINGS].prices
-        answers = recording.answers or await asyncio.to_thread(_read, attempt, recording)
+        answers = recording.answers or await self.cache.taken_apart(
+            partial(_read, attempt, recording)
+        )
         usage = summed([known.usage if known else None, *(answer.usage for answer in answers)])
         now = self.cache.clock()
         made = Made(plan, attempt, answers, known, usage, prices, now, seconds)
