@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test check docs format lock bench-translate bench-memory bench-blobs bench-cache clean
+.PHONY: help install run test check docs format lock clean \
+  bench-translate bench-memory bench-blobs bench-cache bench-pictures
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +42,9 @@ bench-blobs: install ## Measure what storing and serving a 64 MB picture adds to
 
 bench-cache: install ## Measure what a hit of the cache costs in CPU
 	@$(BIN)/python bench/cache_hits.py
+
+bench-pictures: install ## Measure what a 64 MB picture in another form adds to memory
+	@$(BIN)/python bench/picture_memory.py
 
 lock: $(VENV)/.tested ## Pin all dependencies anew, with hashes
 	@$(PIP) install 'pip-tools>=7.4'

@@ -40,10 +40,11 @@ from adapters.reading import at, items_at, pick, text_at, without_none
 
 _DEFAULT = "default"
 _SETTINGS = "override_settings"
+_RESTORE = f"{_SETTINGS}_restore_afterwards"
 _STEPS = {"low": 15, "medium": 25, "standard": 25}
 _STEPS |= dict.fromkeys(("high", "hd", "xhigh", "max"), 40)
 # What reaches beyond the picture: code of the server's, and its disk.
-_NEVER = frozenset({"script_name", "script_args", "alwayson_scripts", "save_images"})
+_BEYOND = ("script_name", "script_args", "alwayson_scripts", "save_images")
 
 
 def _numbers(kind: type, *names: str, low: float = 0, high: float | None = None) -> list[Param]:
@@ -73,7 +74,8 @@ _TABLE = Table(
         *(Param(f"hr_{name}") for name in ("upscaler", "checkpoint_name", "sampler_name")),
         *(Param(f"hr_{name}") for name in ("scheduler", "prompt", "negative_prompt")),
         Param("hr_additional_modules", kind=list),
-    )
+    ),
+    never=frozenset({*_BEYOND, _SETTINGS, _RESTORE, "format"}),
 )
 
 
@@ -105,7 +107,7 @@ class Automatic1111(Adapter):
 
     def request(self, call: ImageCall) -> ProviderRequest:
         """Ask for the pictures, with the settings that they need."""
-        fields = {name: it for name, it in call.fields.items() if name not in _NEVER}
+        fields = dict(call.fields)
         settings = {
             "samples_format": fields.pop("format", "png"),
             "jpeg_quality": fields.pop("jpeg_quality", 100),
@@ -114,7 +116,7 @@ class Automatic1111(Adapter):
             settings["sd_model_checkpoint"] = call.model
         # Put back at the end, they would not hold for the writing of the pictures, and the model
         # would be loaded twice.
-        lasting = {_SETTINGS: settings, f"{_SETTINGS}_restore_afterwards": False}
+        lasting = {_SETTINGS: settings, _RESTORE: False}
         return ProviderRequest("/sdapi/v1/txt2img", json={**fields, **lasting})
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:

@@ -33,7 +33,7 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import BadParam, ProviderError, failure, no_picture, refusal
-from adapters.params import Param, Table
+from adapters.params import Param, Table, within
 from adapters.paths import model_path
 from adapters.reading import at, items_at, pick, text_at, without_none
 
@@ -58,12 +58,18 @@ _SIDES: dict[str, Any] = {"width": f"{_CONFIG}.width", "height": f"{_CONFIG}.hei
 _NOVA_SIZE = sizes.pixels(low=320, high=4096, step=16, most=4_128_768, widest=4, **_SIDES)
 
 _AMAZON = (
-    Param("conditionImage", f"{_TEXT}.conditionImage", about="base64"),
-    Param("controlMode", f"{_TEXT}.controlMode", choices=("CANNY_EDGE", "SEGMENTATION")),
-    Param("controlStrength", f"{_TEXT}.controlStrength", kind=float, low=0, high=1),
-    Param("quality", f"{_CONFIG}.quality", to=_QUALITY),
-    Param("n", f"{_CONFIG}.numberOfImages", high=5),
-    Param("cfgScale", f"{_CONFIG}.cfgScale", kind=float, low=1.1, high=10),
+    *within(
+        _TEXT,
+        Param("conditionImage", about="base64"),
+        Param("controlMode", choices=("CANNY_EDGE", "SEGMENTATION")),
+        Param("controlStrength", kind=float, low=0, high=1),
+    ),
+    *within(
+        _CONFIG,
+        Param("quality", to=_QUALITY),
+        Param("n", "numberOfImages", high=5),
+        Param("cfgScale", kind=float, low=1.1, high=10),
+    ),
 )
 _NOVA = Table(
     (

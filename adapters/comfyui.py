@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from adapters import sizes, templates
+from adapters import templates
 from adapters.contract import (
     Adapter,
     Answer,
@@ -47,14 +47,12 @@ _ASKED = ("width", "height", "batch_size", "seed", "noise_seed", "text")
 
 _TABLE = Table(
     (
-        Param("prompt"),
-        Param("negative_prompt"),
-        # Sides are multiples of 8, for FLUX of 16.
-        Param("size", to=sizes.pixels(low=16, high=16_384, step=16), default="1024x1024"),
+        *templates.ROWS,
         Param("n", high=10),
         Param("seed", kind=int, low=0, high=_SEEDS - 1),
         Param("workflow", kind=dict, about=f"a graph in API format, where {_ALLOW} is true"),
-    )
+    ),
+    sealed=True,
 )
 
 
@@ -101,6 +99,10 @@ class ComfyUI(Adapter):
             images += yield from fetched(self, _places(reply, job), **extra)
         return Answer(tuple(images))
 
+    def withheld(self, call: ImageCall) -> frozenset[str]:
+        """Withhold what the graph has no slot for."""
+        return templates.withheld(lambda: self._graph(call))
+
     def _runs(self, call: ImageCall) -> Iterator[tuple[Any, dict[str, int]]]:
         """Give each graph to run, with what is to be said of its pictures."""
         graph, n = self._graph(call), call.fields.get("n", 1)
@@ -112,9 +114,11 @@ class ComfyUI(Adapter):
 
     def _graph(self, call: ImageCall) -> Any:
         """Choose the graph: the operator's, or the client's own where that is allowed."""
-        if own := call.fields.get("workflow"):
+        if (own := call.fields.get("workflow")) is not None:
             if call.credentials[_ALLOW] != "true":
-                raise BadParam("workflow", "The operator runs no graphs of clients.")
+                raise BadParam(
+                    "workflow", "'workflow' is not taken: the operator runs no graphs of clients."
+                )
             if not _is_graph(own):
                 raise BadParam("workflow", "'workflow' must be a graph in API format.")
             return own

@@ -30,6 +30,7 @@ import orjson
 
 from adapters import errors
 from adapters.params import Table
+from adapters.reading import at
 
 _ERROR_STATUS = 400
 _UNREAD = object()
@@ -106,6 +107,14 @@ class ImageCall:
     def model(self) -> str:
         """The model the client named, "" when it named none."""
         return self.params.get("model") or ""
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The fields as those of a multipart form: what is no text is written as JSON."""
+        return {
+            name: it if isinstance(it, str) else orjson.dumps(it).decode()
+            for name, it in self.fields.items()
+        }
 
     @property
     def stream(self) -> bool:
@@ -220,6 +229,17 @@ class Image:
             return cls(b64=content, media_type=media_type, extra=extra)
         return cls(data=unquote_to_bytes(content), media_type=media_type, extra=extra)
 
+    @classmethod
+    def in_body(cls, reply: ProviderReply, /, **extra: Any) -> Image | None:
+        """Take a reply's own bytes, if they are those of a picture.
+
+        >>> Image.in_body(ProviderReply(200, {"content-type": "image/png"}, b"PNG")).media_type
+        'image/png'
+        """
+        if reply.body and reply.media_type.startswith("image/"):
+            return cls(data=reply.body, media_type=reply.media_type, extra=extra)
+        return None
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer:
@@ -311,6 +331,18 @@ class Adapter:
         del credentials
         return named
 
+    def table_in_force(self, call: ImageCall) -> Table:
+        """Give the table by which a call is translated; `call.fields` are `call.params`."""
+        return self.table(self.model_in_force(call.model, call.credentials))
+
+    def withheld(self, call: ImageCall) -> frozenset[str]:
+        """Name the client's parameters that do not go out here, so that its receipt says so.
+
+        It is asked before the table makes something of them: `call.fields` are `call.params`.
+        """
+        del call
+        return frozenset()
+
     def lacks(self, credentials: Credentials) -> str:
         """Name what is missing for a request to be possible; "" when nothing is."""
         return "" if self.keyless or credentials.api_key else "an API key"
@@ -371,6 +403,11 @@ class Adapter:
             return errors.refusal(said or "no reason given", provider_status=reply.status)
         status = status or errors.understood(said, self.phrases)
         return errors.failure(reply, message=said, status=status)
+
+    def nothing(self, reply: ProviderReply) -> errors.ProviderError:
+        """Say what a success without a picture means: what its `error` tells of, if it has one."""
+        tells = at(reply.json(), "error") is not None
+        return self.error(reply) if tells else errors.no_picture(reply.status)
 
 
 IN_PROCESS = "in-process:"

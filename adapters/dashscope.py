@@ -31,7 +31,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Param, Table
+from adapters.params import Param, Table, within
 from adapters.paths import named_model, step
 from adapters.polling import Jobs
 from adapters.reading import items_at, text_at, usage, without_none
@@ -40,7 +40,6 @@ _HOSTS = {"cn": "dashscope", "intl": "dashscope-intl", "us": "dashscope-us"}
 _QWEN_1_SIZES = "1664x928 1472x1104 1328x1328 1104x1472 928x1664"
 _TASKS = ("wan2.5-", "wan2.2-", "wanx", "flux-")
 """Models that are only to be had as tasks of the older protocol."""
-_MOST_SEED = 2_147_483_647
 
 
 def _said(text: str) -> dict[str, Any]:
@@ -59,37 +58,42 @@ def _pixels(low: int, high: int, least: int, most: int) -> sizes.Converter:
     )
 
 
+_COMMON = (
+    Param("seed", kind=int, low=0, high=2_147_483_647),
+    Param("prompt_extend", kind=bool),
+    Param("watermark", kind=bool),
+)
+
+
 def _table(size: sizes.Converter, *rows: Param, n: int = 4, tasks: bool = False) -> Table:
     """Say size and number always: DashScope would make four pictures, or one of 2048*2048."""
     return Table(
         (
             Param("prompt", "input.prompt") if tasks else Param("prompt", to=_said),
             Param("size", to=size, default="1024x1024"),
-            *([Param("n", "parameters.n", high=n, default=1)] if n else []),
-            Param("seed", "parameters.seed", kind=int, low=0, high=_MOST_SEED),
-            Param("prompt_extend", "parameters.prompt_extend", kind=bool),
-            Param("watermark", "parameters.watermark", kind=bool),
+            *within("parameters", *([Param("n", high=n, default=1)] if n else []), *_COMMON),
             *rows,
-        )
+        ),
+        below="parameters",
     )
 
 
-_NEGATIVE = Param("negative_prompt", "parameters.negative_prompt", high=500)
-_WAN_27_ONLY = (
-    Param("enable_sequential", "parameters.enable_sequential", kind=bool),
-    Param("thinking_mode", "parameters.thinking_mode", kind=bool),
+_NEGATIVE = Param("negative_prompt", high=500)
+_SAID_NEGATIVE = within("parameters", _NEGATIVE)
+_TASKS_NEGATIVE = within("input", _NEGATIVE)
+_WAN_27_ONLY = within(
+    "parameters", Param("enable_sequential", kind=bool), Param("thinking_mode", kind=bool)
 )
-_TASKS_NEGATIVE = Param("negative_prompt", "input.negative_prompt", high=500)
 
-_QWEN = _table(_pixels(512, 4096, 512, 2048), _NEGATIVE, n=6)
+_QWEN = _table(_pixels(512, 4096, 512, 2048), *_SAID_NEGATIVE, n=6)
 _QWEN_1 = _table(
-    sizes.listed(_QWEN_1_SIZES.split(), field="parameters.size", cross="*"), _NEGATIVE, n=1
+    sizes.listed(_QWEN_1_SIZES.split(), field="parameters.size", cross="*"), *_SAID_NEGATIVE, n=1
 )
 _WAN_27 = _table(_pixels(384, 3072, 768, 2048), *_WAN_27_ONLY)
 _WAN_27_PRO = _table(_pixels(512, 4096, 768, 4096), *_WAN_27_ONLY)
 _WAN_26 = _table(_pixels(720, 2560, 1280, 1440))
-_WAN_25 = _table(_pixels(720, 2560, 1280, 1440), _TASKS_NEGATIVE, tasks=True)
-_WAN_2 = _table(_pixels(512, 1440, 512, 1440), _TASKS_NEGATIVE, tasks=True)
+_WAN_25 = _table(_pixels(720, 2560, 1280, 1440), *_TASKS_NEGATIVE, tasks=True)
+_WAN_2 = _table(_pixels(512, 1440, 512, 1440), *_TASKS_NEGATIVE, tasks=True)
 _Z_IMAGE = _table(_pixels(512, 4096, 512, 2048), n=0)
 
 

@@ -44,6 +44,7 @@ _SAFETY_CHECK = Param("safety_check", kind=bool)
 _COMMON = (Param("prompt"), Param("seed", kind=int, low=0))
 
 # What stands below `headers` goes there; the rest is the body.
+_NEVER = frozenset({"headers"})
 _ACCEPT = {"png": "image/png", "jpeg": "image/jpeg"}
 _FLUX = Table(
     (
@@ -55,7 +56,8 @@ _FLUX = Table(
         Param("num_inference_steps", kind=int, low=1),
         Param("guidance_scale", kind=float, low=0),
         _SAFETY_CHECK,
-    )
+    ),
+    never=_NEVER,
 )
 _KONTEXT = Table(
     (
@@ -66,7 +68,8 @@ _KONTEXT = Table(
         Param("input_image", about="a URL or a data: URL"),
         Param("prompt_upsampling", kind=bool),
         Param("safety_tolerance", kind=int, low=0, high=6),
-    )
+    ),
+    never=_NEVER,
 )
 _SDXL = Table(
     (
@@ -81,7 +84,8 @@ _SDXL = Table(
         Param("lora_weight_filename"),
         Param("seed", kind=int, low=0, high=4_294_967_295),
         _SAFETY_CHECK,
-    )
+    ),
+    never=_NEVER,
 )
 _FAMILIES = (
     ("flux-kontext", _KONTEXT, "/workflows/{}"),

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import Any
 
 from adapters import errors, sizes
-from adapters.contract import Answer, Image, ImageCall, ProviderReply
+from adapters.contract import Answer, Image, ProviderReply
 from adapters.params import Param, Table
 from adapters.reading import at, items_at, pick, text_at
 
@@ -45,8 +45,6 @@ _CONFIG = "generationConfig"
 IMAGE = f"{_CONFIG}.imageConfig"
 """Where what is said of the picture stands in a body."""
 
-# What an internal row makes of `moderation`, for `body` to write out for every category.
-_THRESHOLD = "threshold"
 _HARMS = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
 
 _COUNTED = ("prompt", "candidates", "thoughts", "total")
@@ -81,7 +79,7 @@ def _table(ratios: tuple[str, ...], tiers: dict[str, int], more: tuple[Param, ..
         (
             Param("prompt", to=lambda text: {"contents": _turn(text)}),
             Param("size", to=size),
-            Param("moderation", _THRESHOLD, to={"low": "BLOCK_ONLY_HIGH"}),
+            Param("moderation", to=_moderated, about="low: every category at BLOCK_ONLY_HIGH"),
             Param("aspectRatio", f"{IMAGE}.aspectRatio", choices=ratios),
             Param("seed", f"{_CONFIG}.seed", kind=int),
             Param("temperature", f"{_CONFIG}.temperature", kind=float, low=0, high=2),
@@ -99,17 +97,16 @@ def _image_size(tiers: dict[str, int]) -> Param:
     return Param("imageSize", f"{IMAGE}.imageSize", choices=tuple(tiers))
 
 
+def _moderated(level: str) -> dict[str, Any]:
+    """Say of each category by itself that less of it is to be moderated."""
+    if level != "low":
+        return {}
+    named = (f"HARM_CATEGORY_{it}" for it in _HARMS)
+    return {"safetySettings": [{"category": it, "threshold": "BLOCK_ONLY_HIGH"} for it in named]}
+
+
 def _turn(text: str) -> list[dict[str, Any]]:
     return [{"role": "user", "parts": [{"text": text}]}]
-
-
-def body(call: ImageCall) -> dict[str, Any]:
-    """Give the body of a call; how much is moderated is said of each category by itself."""
-    fields = dict(call.fields)
-    if threshold := fields.pop(_THRESHOLD, None):
-        named = [{"category": f"HARM_CATEGORY_{it}", "threshold": threshold} for it in _HARMS]
-        fields.setdefault("safetySettings", named)
-    return fields
 
 
 def answer(reply: ProviderReply) -> Answer:

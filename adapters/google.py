@@ -50,7 +50,7 @@ class Google(Adapter):
     def request(self, call: ImageCall) -> ProviderRequest:
         """Name the model in the path."""
         path = model_path(call.model, example=self.models[0])
-        return ProviderRequest(f"/models/{path}:generateContent", json=gemini.body(call))
+        return ProviderRequest(f"/models/{path}:generateContent", json=call.fields)
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures."""

@@ -68,6 +68,7 @@ def _table(size: sizes.Converter, below: str = "", /, **named: str) -> Table:
             Param("size", to=size),
             *(replace(row, field=below + name) for row, name in known if name),
         ),
+        below=below.rstrip("."),
     )
 
 
@@ -251,8 +252,8 @@ class HuggingFace(Adapter):
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read bytes, OpenAI's list, or the URLs that each provider has in a place of its own."""
         del call
-        if reply.media_type.startswith("image/") and reply.body:
-            return Answer((Image(data=reply.body, media_type=reply.media_type),))
+        if image := Image.in_body(reply):
+            return Answer((image,))
         tree = reply.json()
         marks = _marks(tree)
         if marks and all(marks):
@@ -263,7 +264,7 @@ class HuggingFace(Adapter):
             raise self.error(reply)
         if text_at(tree, "status") in ("starting", "processing"):
             raise errors.failure(reply, message="it is still working", status=504)
-        raise errors.no_picture(reply.status)
+        raise self.nothing(reply)
 
     def told(self, reply: ProviderReply) -> str:
         """Find the sentence; a job's own says more than the message around it."""

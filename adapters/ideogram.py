@@ -22,8 +22,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from adapters import errors, sizes
 from adapters.contract import (
     Adapter,
@@ -35,7 +33,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Param, Table
+from adapters.params import Param, Table, within
 from adapters.paths import model_path
 from adapters.reading import at, items_at, pick, text_at, without_none
 
@@ -66,7 +64,7 @@ def _shape(width: int, height: int) -> dict[str, Any]:
 
 _QUALITY = Param("quality", "rendering_speed", to=_SPEEDS)
 _MAGIC = ("AUTO", "ON", "OFF")
-_MOST_SEED = 2_147_483_647
+_SEED = Param("seed", kind=int, low=0, high=2_147_483_647)
 _V3 = Table(
     (
         Param("prompt"),
@@ -79,12 +77,20 @@ _V3 = Table(
         Param("rendering_speed", choices=("FLASH", "TURBO", "BALANCED", "DEFAULT", "QUALITY")),
         Param("magic_prompt", choices=_MAGIC),
         Param("negative_prompt"),
-        Param("seed", kind=int, low=0, high=_MOST_SEED),
+        _SEED,
         Param("style_type", choices=tuple(_STYLES.split())),
         Param("style_preset", pattern=r"[A-Z0-9_]{1,64}"),
         Param("custom_model_uri"),
         Param("upscale_factor", pattern=r"X[0-9]", about="with a transparent background"),
-    )
+    ),
+    never=frozenset({"transparent"}),
+)
+_IN_RATIOS = {
+    "size": Param("size", to=_RATIO),
+    "resolution": Param("resolution", pattern=_V3.rows[2].pattern, to=_RATIO),
+}
+_TRANSPARENT = Table(
+    tuple(_IN_RATIOS.get(row.name, row) for row in _V3.rows), never=frozenset({"transparent"})
 )
 _V4 = Table(
     (
@@ -98,13 +104,9 @@ _V4 = Table(
 )
 
 
-def _asked(name: str, field: str = "", **more: Any) -> Param:
-    return Param(name, f"image_request.{field or name}", **more)
-
-
 _BEFORE_V3 = Table(
     (
-        _asked("prompt"),
+        Param("prompt", "image_request.prompt"),
         Param(
             "size",
             to=sizes.ratio(
@@ -112,15 +114,19 @@ _BEFORE_V3 = Table(
                 field="image_request.aspect_ratio",
             ),
         ),
-        _asked("aspect_ratio", pattern=r"ASPECT_[0-9]{1,2}_[0-9]{1,2}"),
-        _asked("resolution", pattern=r"RESOLUTION_[0-9]{3,4}_[0-9]{3,4}"),
-        _asked("n", "num_images", high=8),
-        _asked("magic_prompt_option", choices=_MAGIC),
-        _asked("negative_prompt"),
-        _asked("seed", kind=int, low=0, high=_MOST_SEED),
-        _asked("style_type", pattern=r"[A-Z0-9_]{1,32}"),
-        _asked("color_palette", kind=dict),
-    )
+        *within(
+            "image_request",
+            Param("aspect_ratio", pattern=r"ASPECT_[0-9]{1,2}_[0-9]{1,2}"),
+            Param("resolution", pattern=r"RESOLUTION_[0-9]{3,4}_[0-9]{3,4}"),
+            Param("n", "num_images", high=8),
+            Param("magic_prompt_option", choices=_MAGIC),
+            Param("negative_prompt"),
+            _SEED,
+            Param("style_type", pattern=r"[A-Z0-9_]{1,32}"),
+            Param("color_palette", kind=dict),
+        ),
+    ),
+    below="image_request",
 )
 
 
@@ -145,21 +151,28 @@ class Ideogram(Adapter):
         del outgoing
         return {"api-key": credentials.api_key}
 
+    def table_in_force(self, call: ImageCall) -> Table:
+        """Give a table of its own to a transparent background, whose path takes ratios only."""
+        table = super().table_in_force(call)
+        is_transparent = table is _V3 and call.params.get("background") == "transparent"
+        return _TRANSPARENT if is_transparent else table
+
+    def withheld(self, call: ImageCall) -> frozenset[str]:
+        """Withhold a ratio beside a resolution: the two together are refused."""
+        table, asked = self.table_in_force(call), call.params
+        if table in (_V3, _BEFORE_V3) and asked.get("resolution") is not None:
+            return frozenset({"size", "aspect_ratio"})
+        is_listed = table is _V3 and asked.get("size") in _RESOLUTIONS.split()
+        return frozenset({"aspect_ratio"} if is_listed else ())
+
     def request(self, call: ImageCall) -> ProviderRequest:
         """Ask at the path of the model's generation."""
         name = model_path(call.model, example=self.models[0])
         if name.startswith(_OLD):
             asked = {"model": name, **call.fields.get("image_request", {})}
-            return ProviderRequest("/generate", json={"image_request": _one_shape(asked)})
-        fields = dict(call.fields)
-        is_transparent = fields.pop("transparent", False)
-        if is_transparent and (asked_size := fields.pop("resolution", "")):
-            # That path takes a ratio only.
-            fields = {**_RATIO(asked_size), **fields}
-        form = {
-            field: it if isinstance(it, str) else orjson.dumps(it).decode()
-            for field, it in _one_shape(fields).items()
-        }
+            return ProviderRequest("/generate", json={"image_request": asked})
+        form = call.form
+        is_transparent = form.pop("transparent", "") == "true"
         verb = "generate-transparent" if is_transparent else "generate"
         return ProviderRequest(f"/v1/{_generation(name)}/{verb}", form=form)
 
@@ -184,14 +197,6 @@ def _generation(name: str) -> str:
     """
     known = re.match(r"(?:V_|ideogram-v)([34])(?![0-9])", name)
     return f"ideogram-v{known[1]}" if known else name
-
-
-def _one_shape(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave the ratio out beside a resolution: the two together are refused."""
-    made = dict(fields)
-    if "resolution" in made:
-        made.pop("aspect_ratio", None)
-    return made
 
 
 def _pictures(tree: Any) -> Iterator[Image]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from adapters import sizes, templates
+from adapters import templates
 from adapters.contract import Answer, Flow, ImageCall, Option, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError, failure, no_picture
 from adapters.params import Param, Table
@@ -33,12 +33,10 @@ _SEEDS = 2**32
 
 _TABLE = Table(
     (
-        Param("prompt"),
-        Param("negative_prompt"),
-        # Sides are multiples of 8, for FLUX of 16.
-        Param("size", to=sizes.pixels(low=16, high=16_384, step=16), default="1024x1024"),
+        *templates.ROWS,
         Param("seed", kind=int, low=0, high=_SEEDS - 1),
-    )
+    ),
+    sealed=True,
 )
 
 
@@ -70,9 +68,13 @@ class InvokeAI(Jobs):
     confidence = "medium"
     unconfirmed = "the status of a submission that succeeds; the greatest seed"
 
+    def withheld(self, call: ImageCall) -> frozenset[str]:
+        """Withhold what the graph has no slot for."""
+        return templates.withheld(lambda: _graph(call))
+
     def request(self, call: ImageCall) -> ProviderRequest:
         """Queue one run of the graph."""
-        graph = templates.chosen(_GRAPH, call.credentials[_GRAPH], call.model, is_one=_is_graph)
+        graph = _graph(call)
         seed = call.fields.get("seed", call.chance % _SEEDS)
         values = templates.values(call.fields, seed=seed)
         batch = {"graph": templates.filled(graph, values), "runs": 1}
@@ -100,6 +102,10 @@ class InvokeAI(Jobs):
         if reply.status == HTTPStatus.UNPROCESSABLE_ENTITY:
             return failure(reply, status=502)
         return super().error(reply)
+
+
+def _graph(call: ImageCall) -> Any:
+    return templates.chosen(_GRAPH, call.credentials[_GRAPH], call.model, is_one=_is_graph)
 
 
 def _is_graph(tree: Any) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from adapters import sizes
 from adapters.contract import Image, ImageCall, ProviderReply, ProviderRequest
-from adapters.params import Param, Table
+from adapters.params import Param, Table, within
 from adapters.paths import named_model, step
 from adapters.polling import Jobs
 from adapters.reading import anywhere, items_at, text_at
@@ -59,18 +59,22 @@ _V1 = Table(
 _V2_SIZE = sizes.pixels(low=32, high=4096, width="parameters.width", height="parameters.height")
 _V2 = Table(
     (
-        Param("prompt", "parameters.prompt"),
-        Param("n", "parameters.quantity", high=4, default=1),
+        *within("parameters", Param("prompt"), Param("n", "quantity", high=4, default=1)),
         Param("size", to=_V2_SIZE, default="1024x1024"),
-        Param("seed", "parameters.seed", kind=int),
-        Param("mode", "parameters.mode"),
-        Param("style_ids", "parameters.style_ids", kind=list),
-        Param("prompt_enhance", "parameters.prompt_enhance", choices=("OFF", "AUTO", "ON")),
-        Param("guidances", "parameters.guidances", kind=dict),
+        *within(
+            "parameters",
+            Param("seed", kind=int),
+            Param("mode"),
+            Param("style_ids", kind=list),
+            Param("prompt_enhance", choices=("OFF", "AUTO", "ON")),
+            Param("guidances", kind=dict),
+        ),
         _PUBLIC,
-    )
+    ),
+    below="parameters",
 )
-_GPT = Table((*_V2.rows, Param("quality", "parameters.quality", choices=("low", "medium", "high"))))
+_QUALITY = within("parameters", Param("quality", choices=("low", "medium", "high")))
+_GPT = Table((*_V2.rows, *_QUALITY), below=_V2.below)
 
 
 class Leonardo(Jobs):

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from adapters import errors, sizes
 from adapters.contract import Answer, Image, ImageCall, ProviderReply, ProviderRequest
-from adapters.params import Param, Table
+from adapters.params import Param, Table, within
 from adapters.paths import model_path
 from adapters.polling import Jobs
 from adapters.reading import items_at, text_at
@@ -48,35 +48,37 @@ _NAMED = Table(
 )
 
 
-def _asked(name: str, **more: Any) -> Param:
-    return Param(name, f"request.{name}", **more)
-
-
 # What this path requires and has no default for gets the values of Novita's own client.
 _CHECKPOINT = Table(
     (
-        _asked("prompt"),
-        _asked("negative_prompt"),
+        *within("request", Param("prompt"), Param("negative_prompt")),
         Param(
             "size",
             to=sizes.pixels(low=128, high=2048, width="request.width", height="request.height"),
             default="1024x1024",
         ),
         Param("n", "request.image_num", high=8, default=1),
-        Param("output_format", "extra.response_image_type", choices=_FORMATS),
-        Param("enable_nsfw_detection", "extra.enable_nsfw_detection", kind=bool),
-        Param("nsfw_detection_level", "extra.nsfw_detection_level", kind=int, low=0, high=2),
-        _asked("steps", kind=int, low=1, high=100, default=20),
-        _asked("guidance_scale", kind=float, low=1, high=30, default=7.5),
-        _asked("sampler_name", default="Euler a"),
-        _asked("seed", kind=int, low=-1, default=-1),
-        _asked("clip_skip", kind=int, low=1, high=12),
-        _asked("sd_vae"),
-        _asked("loras", kind=list),
-        _asked("embeddings", kind=list),
-        _asked("refiner", kind=dict),
-        _asked("hires_fix", kind=dict),
-    )
+        *within(
+            "extra",
+            Param("output_format", "response_image_type", choices=_FORMATS),
+            Param("enable_nsfw_detection", kind=bool),
+            Param("nsfw_detection_level", kind=int, low=0, high=2),
+        ),
+        *within(
+            "request",
+            Param("steps", kind=int, low=1, high=100, default=20),
+            Param("guidance_scale", kind=float, low=1, high=30, default=7.5),
+            Param("sampler_name", default="Euler a"),
+            Param("seed", kind=int, low=-1, default=-1),
+            Param("clip_skip", kind=int, low=1, high=12),
+            Param("sd_vae"),
+            Param("loras", kind=list),
+            Param("embeddings", kind=list),
+            Param("refiner", kind=dict),
+            Param("hires_fix", kind=dict),
+        ),
+    ),
+    below="request",
 )
 
 

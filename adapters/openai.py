@@ -83,7 +83,14 @@ class OpenAI(OpenAIShape):
     )
 
     def withheld(self, call: ImageCall) -> frozenset[str]:
-        """Withhold `response_format` from the families that refuse it."""
+        """Withhold `response_format` from the families that refuse it.
+
+        A server of one's own gets no events to make and no URLs to fetch, and chooses the size if
+        the client does not: LocalAI draws 512x512 for `auto`, others refuse it.
+        """
+        if _is_own(call):
+            automatic = {"size"} if call.fields.get("size") == "auto" else set[str]()
+            return _UNSAFE | _NOT_THERE | automatic
         refuses = call.model.startswith(BASE64_ONLY) or call.credentials[_FORMAT] == "none"
         return frozenset({"response_format"}) if refuses else frozenset()
 
@@ -93,10 +100,8 @@ class OpenAI(OpenAIShape):
             return super().request(call)
         if _COMMANDS in str(call.params.get("prompt")):
             raise BadParam("prompt", f"'prompt' must not hold {_COMMANDS}.")
-        # LocalAI draws 512x512 for `auto`, others refuse it.
-        automatic = {"size"} if call.fields.get("size") == "auto" else frozenset()
-        kept = call.fields.keys() - (_UNSAFE | _NOT_THERE | automatic)
-        fields = {name: value for name, value in call.fields.items() if name in kept}
+        withheld = self.withheld(call)
+        fields = {name: value for name, value in call.fields.items() if name not in withheld}
         return ProviderRequest(self.path(call), json={**fields, "response_format": "b64_json"})
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:

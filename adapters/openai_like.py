@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import orjson
 
 from adapters.contract import Adapter, Answer, ImageCall, ProviderReply, ProviderRequest
-from adapters.errors import ProviderError, codes_of, no_picture, refusal
+from adapters.errors import ProviderError, codes_of, refusal
 from adapters.openai_shape import MODERATION_CODES, pictures
 from adapters.paths import named_model
 from adapters.reading import at, pick, usage
@@ -62,9 +62,7 @@ class OpenAILike(Adapter):
         for place in (self.listed_at, *self.also_listed_at):
             if images := tuple(pictures(tree, *place, kept=self.kept)):
                 return Answer(images, usage=usage(tree, "usage"))
-        if at(tree, "error") is not None:
-            raise self.error(reply)
-        raise no_picture(reply.status)
+        raise self.nothing(reply)
 
     def event(self, call: ImageCall, data: Any) -> Answer:
         """Read an event that holds a picture, a preview, the usage or what went wrong."""

@@ -1,7 +1,8 @@
 """The base of adapters whose providers speak OpenAI's Images API.
 
 Every parameter goes through as the client sent it, known or unknown, and a success comes back
-verbatim. What is withheld, and why, is each adapter's own.
+verbatim. What is withheld, and why, is each adapter's own: it
+would be refused there, or the gateway honours it itself.
 """
 
 from __future__ import annotations
@@ -33,11 +34,6 @@ class OpenAIShape(Adapter):
         del call
         return "/images/generations"
 
-    def withheld(self, call: ImageCall) -> frozenset[str]:
-        """Name the parameters that this provider would refuse and the gateway honours itself."""
-        del call
-        return frozenset()
-
     def request(self, call: ImageCall) -> ProviderRequest:
         """Send what the client sent; its very bytes where nothing had to change."""
         withheld = self.withheld(call) & call.fields.keys()
@@ -52,7 +48,6 @@ class OpenAIShape(Adapter):
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read a reply in OpenAI's shape and keep its bytes."""
-        del call
         tree = reply.json()
         if at(tree, "error") is not None:
             raise self.error(reply)
@@ -62,7 +57,9 @@ class OpenAIShape(Adapter):
         extra = {k: v for k, v in tree.items() if k not in ("data", "usage", "created")}
         # A picture in a data: URL is base64, whatever its entry calls it.
         disguised = any(text_at(it, "url").startswith("data:") for it in items_at(tree, "data"))
-        body = None if disguised else reply.body
+        # Nor are the bytes held beside a picture that is to go behind a URL.
+        unwanted = call.response_format == "url" and any(it.b64 for it in images)
+        body = None if disguised or unwanted else reply.body
         return Answer(images, usage=pick(tree, "usage", kind=dict), extra=extra, body=body)
 
     def error(self, reply: ProviderReply) -> ProviderError:

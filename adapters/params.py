@@ -10,11 +10,12 @@ happened is in the receipt.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from adapters import dotted
 from adapters.errors import BadParam
 
 Fields = Mapping[str, Any]
@@ -48,7 +49,8 @@ class Param:
     value to fields (`{}` leaves it out, `Nearest` says that the meaning is not quite the same).
     `default` is a client's value, taken when the client says nothing, or nothing that the provider
     could be told: for what costs money or spoils the picture if the provider chooses. It is not
-    taken beside any of the parameters in `unless`, which say the same in another way.
+    taken beside any of the parameters in `unless`, which say the same in another way. What is in
+    `anyway` is so without being said, and is not sent.
     """
 
     name: str
@@ -61,12 +63,22 @@ class Param:
     to: Conversion | None = None
     default: Any = None
     unless: tuple[str, ...] = ()
+    anyway: tuple[Any, ...] = ()
     about: str = ""
 
     @property
     def target(self) -> str:
         """The provider's name for it."""
         return self.field or self.name
+
+
+def within(place: str, *rows: Param) -> tuple[Param, ...]:
+    """Put the fields of rows into an object of the body; what a function makes names its own.
+
+    >>> [row.target for row in within("options", Param("seed"), Param("n", "count"))]
+    ['options.seed', 'options.count']
+    """
+    return tuple(replace(row, field=f"{place}.{row.target}") for row in rows)
 
 
 CONTRACT: dict[str, Param] = {
@@ -100,8 +112,13 @@ OURS = frozenset({"model", "n", "response_format", "stream", "user", "safety_ide
 
 _ODD = re.compile(r"[^A-Za-z0-9_.:*/-]")
 """What may not stand in a receipt."""
+_HONOURED = frozenset({"model", "n", "response_format", "stream"})
+"""What the gateway itself honours: no line is owed for it."""
+
 _CALLS_HOME = re.compile(r"webhook|callback|notify", re.IGNORECASE)
 """Names by which a provider would be told to call an address of the client's: never sent."""
+_MOST_LEVELS = 64
+"""How deep a value can be nested: no parameter of anybody's needs more."""
 _CHANGED = frozenset({"dropped", "rounded", "clamped"})
 """The verbs that say: not what was asked for."""
 
@@ -122,6 +139,10 @@ _TYPE_NAMES = {
 class Table:
     """The rows of one model family. `constant` fields are always sent.
 
+    What no row knows goes, where the policy passes it on, `below` the object of that name; `never`
+    are names that no policy passes on, since the adapter itself says what stands there; in a
+    `sealed` table, that is every name.
+
     >>> table = Table((Param("prompt", "text"), Param("seed", kind=int, low=0, high=9)))
     >>> made = table.translate({"prompt": "a cube", "seed": 7, "style": "vivid"})
     >>> made.fields, str(made.receipt)
@@ -130,15 +151,15 @@ class Table:
 
     rows: tuple[Param, ...]
     constant: Fields = field(default_factory=dict)
+    below: str = ""
+    never: frozenset[str] = frozenset()
+    sealed: bool = False
     _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
-    _with_default: tuple[Param, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Look the rows over once, not for each call."""
         # The way to set a field of a frozen dataclass.
         object.__setattr__(self, "_by_name", {row.name: row for row in self.rows})
-        defaults = tuple(row for row in self.rows if row.default is not None)
-        object.__setattr__(self, "_with_default", defaults)
 
     @property
     def pictures_per_call(self) -> int:
@@ -157,44 +178,71 @@ class Table:
         *,
         n: int = 1,
         provider: str = "This provider",
+        withheld: frozenset[str] = frozenset(),
     ) -> Translation:
         """Turn a client's parameters into the provider's fields, and say what became of each.
 
-        `n` is the number of pictures for this one call, `provider` the name for refusals. Raises
-        `BadParam`.
+        `n` is the number of pictures for this one call, `provider` the name for refusals;
+        `withheld` are the rows that are of no use here. Where two parameters say the same field,
+        the later one counts. Raises `BadParam`.
         """
-        made: dict[str, Fields] = {}
+        asked = {name: value for name, value in params.items() if value is not None}
+        made = {name: self._made(name, value, policy, n) for name, value in asked.items()}
+        made |= {name: {} for name in asked.keys() & withheld}
+        silent = [row for row in self.rows if row.name not in withheld and not made.get(row.name)]
+        defaults = self._defaults(silent, made, n)
+        fields = self._joined({**made, **defaults})
         lines: list[Line] = []
-        for name, value in params.items():
-            if value is None:
-                continue
-            checked(name, value)
-            row = self.row(name)
-            made[name] = _fields(row, value, n) if row else _unknown(name, value, policy)
-            if line := _line(name, value, made[name], row):
+        for name, value in asked.items():
+            row, kept = self.row(name), _kept(made[name], fields)
+            if policy is Policy.STRICT and len(kept) < len(made[name]):
+                _refuse_overruled(name, made[name].keys() - kept.keys(), provider)
+            if line := _line(name, value, kept, row):
                 if policy is Policy.STRICT and line.verb in _CHANGED:
                     _refuse(line, row, provider)
                 lines.append(line)
-        for row, fields in self._defaults(made, n):
-            made[row.name] = fields
-            if (row.name, row.default) != ("n", 1):
-                lines.append(Line("defaulted", _written(fields, row)))
-        return Translation(self._joined(made), Receipt(tuple(lines)))
+        for name, taken in defaults.items():
+            row = self.row(name)
+            if row and (name, row.default) != ("n", 1):
+                lines.append(Line("defaulted", _written(taken, row)))
+        return Translation(fields, Receipt(tuple(lines)))
 
-    def _defaults(self, made: Mapping[str, Fields], n: int) -> list[tuple[Param, Fields]]:
+    def _made(self, name: str, value: Any, policy: Policy, n: int) -> Fields:
+        """Give the fields of one parameter; raises `BadParam`."""
+        checked(name, value)
+        calls_home = any(map(_CALLS_HOME.search, _names(name, value)))
+        if row := self.row(name):
+            return _fields(row, value, n)
+        if policy is not Policy.PASS or self.sealed or name in OURS | self.never or "." in name:
+            return {}
+        if not name.isprintable():  # It could end a line in the head of a form's part.
+            return {}
+        if not isinstance(value, dict) and any(
+            it.target.startswith(f"{name}.") for it in self.rows
+        ):
+            return {}
+        place = f"{self.below}.{name}" if self.below not in ("", name) else name
+        return {} if calls_home else {place: value}
+
+    def _defaults(
+        self, silent: Iterable[Param], made: Mapping[str, Fields], n: int
+    ) -> dict[str, Fields]:
         """Give what is taken where the client said nothing about it, in any of its names."""
-        silent = [row for row in self._with_default if not made.get(row.name)]
-        if not silent:
-            return []
-        said = {field for fields in made.values() for field in fields}
-        taken = [(row, _fields(row, row.default, n)) for row in silent if not _told(row, made)]
-        return [(row, fields) for row, fields in taken if not said & fields.keys()]
+        said = self._joined(made)
+        rows = (row for row in silent if row.default is not None and not _told(row, made))
+        taken = {row.name: _fields(row, row.default, n) for row in rows}
+        return {
+            name: fields
+            for name, fields in taken.items()
+            if not any(dotted.is_taken(said, target) for target in fields)
+        }
 
     def _joined(self, made: Mapping[str, Fields]) -> dict[str, Any]:
-        """Join what was made of each parameter, under the constants."""
+        """Join what was made of each parameter, under the constants; what no row knows first."""
         fields: dict[str, Any] = {}
-        for part in (*made.values(), self.constant):
-            _put(fields, part)
+        for name in sorted(made, key=lambda name: self.row(name) is not None):
+            dotted.put(fields, made[name])
+        dotted.put(fields, self.constant)
         return fields
 
 
@@ -249,6 +297,23 @@ class Receipt:
         return written
 
 
+def left_out(
+    params: Mapping[str, Any], withheld: Collection[str], policy: Policy, provider: str
+) -> Receipt:
+    """Say which parameters do not go to a provider that gets all others as they are.
+
+    Raises `BadParam` where the policy leaves nothing out.
+
+    >>> str(left_out({"prompt": "a cube", "size": "auto"}, {"size"}, Policy.ADAPT, "Acme"))
+    'dropped size=auto'
+    """
+    asked = [(name, it) for name, it in params.items() if name in withheld and it is not None]
+    lines = tuple(line for name, it in asked if (line := _line(name, it, {}, None)))
+    for line in lines if policy is Policy.STRICT else ():
+        _refuse(line, None, provider)
+    return Receipt(lines)
+
+
 def checked(name: str, value: Any, row: Param | None = None) -> None:
     """Hold a value against OpenAI's contract, or against `row`; raises `BadParam`.
 
@@ -285,6 +350,8 @@ def _fields(row: Param, value: Any, n: int) -> Fields:
     """Give the provider's fields for a value that is legal in the contract."""
     if row.name == "n":
         return {row.target: n}
+    if value in row.anyway:
+        return {}
     if row.name in CONTRACT:
         nearest = _nearest(row, value)
     else:
@@ -302,10 +369,18 @@ def _told(row: Param, made: Mapping[str, Fields]) -> bool:
     return any(made.get(name) for name in row.unless)
 
 
-def _unknown(name: str, value: Any, policy: Policy) -> Fields:
-    """Give the fields of a parameter that no row knows."""
-    passes = policy is Policy.PASS and name not in OURS and not _CALLS_HOME.search(name)
-    return {name: value} if passes else {}
+def _names(name: str, value: Any) -> set[str]:
+    """Give a parameter's name and every name in its value; raises where that is too deep."""
+    places, found = [value], {name}
+    for _ in range(_MOST_LEVELS):
+        objects = [place for place in places if isinstance(place, dict)]
+        found.update(*objects)
+        places = [it for place in objects for it in place.values()] + [
+            it for place in places if isinstance(place, list) for it in place
+        ]
+        if not places:
+            return found
+    raise BadParam(name, f"'{name}' must not be nested more than {_MOST_LEVELS} levels deep.")
 
 
 def _nearest(row: Param, value: Any) -> Any:
@@ -329,11 +404,10 @@ def _line(name: str, value: Any, made: Fields, row: Param | None) -> Line | None
     """Write what became of a parameter; None when it went through as it was."""
     shown = _shown(name, value, row)
     if not made:
-        return (
-            None if name in ("model", "n", "response_format", "stream") else _dropped(name, shown)
-        )
+        is_honoured = name in _HONOURED or (row is not None and value in row.anyway)
+        return None if is_honoured else _dropped(name, shown)
     if row is None:
-        return Line("passed", _plain(name), shown)
+        return Line("passed", plain(name), shown)
     if name == "n" or made == {name: value}:
         return None
     if len(made) == 1 and next(iter(made.values())) == value:
@@ -350,11 +424,13 @@ def _line(name: str, value: Any, made: Fields, row: Param | None) -> Line | None
 def _written(made: Fields, row: Param) -> str:
     """Write fields for a receipt, without a client's or a provider's free text."""
     told = row.kind is not str or row.name in CONTRACT or row.choices or row.pattern
-    return ";".join(f"{k}={_plain(v)}" if told else k for k, v in made.items())
+    return ";".join(
+        k if not told or isinstance(v, list | dict) else f"{k}={plain(v)}" for k, v in made.items()
+    )
 
 
 def _dropped(name: str, shown: str) -> Line:
-    return Line("dropped", _plain(name), shown)
+    return Line("dropped", plain(name), shown)
 
 
 def _shown(name: str, value: Any, row: Param | None) -> str:
@@ -362,14 +438,24 @@ def _shown(name: str, value: Any, row: Param | None) -> str:
     rule = CONTRACT.get(name) or row
     listed = rule is not None and bool(rule.choices or rule.pattern)
     if isinstance(value, bool | int | float) or (listed and isinstance(value, str)):
-        return _plain(value)
+        return plain(value)
     return ""
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """Keep a word to what may stand in a header line: printable ASCII without separators."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return _ODD.sub("?", text[:64])
+
+
+def _refuse_overruled(name: str, fields: Iterable[str], provider: str) -> None:
+    """Raise for a parameter that another one contradicts."""
+    raise BadParam(
+        name,
+        f"'{name}' is {' and '.join(sorted(fields))} for {provider}, and another parameter says "
+        "that otherwise. Leave one of them out, or send x-easel-unsupported: adapt.",
+        code="unsupported_parameter",
+    )
 
 
 def _refuse(line: Line, row: Param | None, provider: str) -> None:
@@ -394,19 +480,9 @@ def _refuse(line: Line, row: Param | None, provider: str) -> None:
     )
 
 
-def _put(fields: dict[str, Any], made: Fields) -> None:
-    """Set fields by their dotted names, making the objects on the way.
-
-    An object that is there already is copied, not written into: it may be the client's own.
-    """
-    for target, content in made.items():
-        if "." not in target:
-            fields[target] = content
-            continue
-        *parents, last = target.split(".")
-        place = fields
-        for parent in parents:
-            there = place.get(parent)
-            place[parent] = dict(there) if isinstance(there, dict) else {}
-            place = place[parent]
-        place[last] = content
+def _kept(made: Fields, fields: Fields) -> Fields:
+    """Give those of a parameter's fields that nothing later says otherwise."""
+    kept = {
+        target: it for target, it in made.items() if dotted.holds(dotted.found(fields, target), it)
+    }
+    return Nearest(kept) if isinstance(made, Nearest) else kept

@@ -69,9 +69,9 @@ def fetched(
     images = []
     for path in paths:
         reply = adapter.checked((yield ProviderRequest(path, method="GET")))
-        if not (reply.body and reply.media_type.startswith("image/")):
+        if not (image := Image.in_body(reply, **extra)):
             raise no_picture(reply.status)
-        images.append(Image(data=reply.body, media_type=reply.media_type, extra=extra))
+        images.append(image)
     return images
 
 

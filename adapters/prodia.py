@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 
-from adapters import errors, sizes
+from adapters import sizes
 from adapters.contract import (
     Adapter,
     Answer,
@@ -24,7 +24,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Param, Table
+from adapters.params import Param, Table, within
 from adapters.paths import named_model
 from adapters.reading import at
 
@@ -45,21 +45,26 @@ def _config(steps: int | None, *more: Param) -> Table:
                     low=256, high=1920, step=16, width="config.width", height="config.height"
                 ),
             ),
-            Param("steps", "config.steps", kind=int, low=1, high=steps),
-            Param("seed", "config.seed", kind=int, low=0),
-            Param("style_preset", "config.style_preset"),
-            Param("loras", "config.loras", kind=list, high=3),
-            Param("progressive", "config.progressive", kind=bool, about="jpeg only"),
-            *more,
-        )
+            *within(
+                "config",
+                Param("steps", kind=int, low=1, high=steps),
+                Param("seed", kind=int, low=0),
+                Param("style_preset"),
+                Param("loras", kind=list, high=3),
+                Param("progressive", kind=bool, about="jpeg only"),
+                *more,
+            ),
+        ),
+        below="config",
+        never=frozenset({_ACCEPT, "type"}),
     )
 
 
 _SCHNELL = _config(4)
 _SDXL = _config(
     None,
-    Param("negative_prompt", "config.negative_prompt"),
-    Param("guidance", "config.guidance", kind=float, low=0),
+    Param("negative_prompt"),
+    Param("guidance", kind=float, low=0),
 )
 
 
@@ -97,11 +102,9 @@ class Prodia(Adapter):
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the bytes; what is no picture may say why."""
         del call
-        if reply.media_type.startswith("image/") and reply.body:
-            return Answer((Image(data=reply.body, media_type=reply.media_type),))
-        if at(reply.json(), "error") is not None:
-            raise self.error(reply)
-        raise errors.no_picture(reply.status)
+        if image := Image.in_body(reply):
+            return Answer((image,))
+        raise self.nothing(reply)
 
     def told(self, reply: ProviderReply) -> str:
         """Find the sentence; where `detail` is an object of any form, show all that came."""

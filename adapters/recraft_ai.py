@@ -63,11 +63,12 @@ def _format(asked: str) -> dict[str, Any]:
 
 
 _FORMAT = Param("output_format", "image_format", to=_format, about="png or webp; png for any other")
+_SVG = Param("output_format", choices=("svg",), anyway=("svg",), about="what it always is")
 
 
 def _drawn(*rows: Param) -> Table:
     """Make the table of a model that draws: it knows ratios only, and no format but SVG."""
-    return Table((*rows, *_COMMON, _RATIO))
+    return Table((*rows, *_COMMON, _RATIO, _SVG))
 
 
 def _painted(listed: str, *rows: Param) -> Table:

@@ -44,6 +44,8 @@ _RECRAFT_SIZES = (
     "1024x1024 2048x1024 1024x2048 1536x1024 1024x1536 1365x1024 1024x1365 1280x1024 1024x1280 "
     "1024x1707 1707x1024 1434x1024 1024x1434 1820x1024 1024x1820"
 )
+_SIZED = {"aspect_ratio", "width", "height", "size", "resolution"}
+"""Inputs by which a size is said."""
 _SEEDREAM_LEAST = 2560 * 1440
 
 
@@ -180,6 +182,15 @@ class Replicate(Jobs):
         "ratios of models without a table; safety_tolerance of flux-2-*; invalid_fields in a 422; "
         "data: URLs as output; Retry-After on every 429"
     )
+
+    def withheld(self, call: ImageCall) -> frozenset[str]:
+        """Withhold what the client's own `input` says otherwise."""
+        own = call.params.get("input")
+        if not isinstance(own, dict):
+            return frozenset()
+        rows = self.table_in_force(call).rows
+        names = {row.name for row in rows if row.target in own and row.name != "input"}
+        return frozenset(names | {"size"} if own.keys() & _SIZED else names)
 
     def request(self, call: ImageCall) -> ProviderRequest:
         """Ask for a prediction, and to be kept waiting as long as Replicate does."""

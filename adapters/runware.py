@@ -60,9 +60,12 @@ _ROWS = (
     Param("ttl", kind=int, low=1, about="seconds that the URL stays good"),
 )
 _CONSTANT = {"taskType": "imageInference", "deliveryMethod": "sync", "includeCost": True}
+_NEVER = frozenset({"taskUUID"})
 _SIZE = Param("size", to=sizes.pixels(low=128, high=2048, step=64), default="1024x1024")
-_OWN = Table((*_ROWS, _SIZE), constant=_CONSTANT)
-_PARTNERS = Table((*_ROWS, Param("size", to=sizes.pixels(low=64, high=8192))), constant=_CONSTANT)
+_OWN = Table((*_ROWS, _SIZE), constant=_CONSTANT, never=_NEVER)
+_PARTNERS = Table(
+    (*_ROWS, Param("size", to=sizes.pixels(low=64, high=8192))), constant=_CONSTANT, never=_NEVER
+)
 
 
 class Runware(Adapter):

@@ -134,16 +134,14 @@ class Segmind(Jobs):
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read bytes, or the URLs in `output`."""
         del call
-        if reply.media_type.startswith("image/") and reply.body:
-            seed = reply.headers.get("x-seed-value", "")
-            extra = {"seed": int(seed)} if re.fullmatch(r"[0-9]{1,10}", seed) else {}
-            return Answer((Image(data=reply.body, media_type=reply.media_type, extra=extra),))
+        seed = reply.headers.get("x-seed-value", "")
+        extra = {"seed": int(seed)} if re.fullmatch(r"[0-9]{1,10}", seed) else {}
+        if image := Image.in_body(reply, **extra):
+            return Answer((image,))
         tree = reply.json()
         if self.state(reply) != "FAILED" and (found := places(_opened(at(tree, "output")))):
             return Answer(tuple(map(Image.at, found)))
-        if self.state(reply) == "FAILED" or at(tree, "error") is not None:
-            raise self.error(reply)
-        raise errors.no_picture(reply.status)
+        raise self.error(reply) if self.state(reply) == "FAILED" else self.nothing(reply)
 
     def told(self, reply: ProviderReply) -> str:
         """Prefer the sentence where `error` is only a word."""

@@ -118,7 +118,7 @@ class StabilityAI(Adapter):
             headers = {"accept": "application/json"}
             path = f"/v1/generation/{path}/text-to-image"
             return ProviderRequest(path, headers=headers, json=_weighted(call.fields))
-        form = {name: str(value) for name, value in call.fields.items()}
+        form = call.form
         if path.startswith("sd3"):
             # "sd3" alone is the endpoint's own name, it has no model of that name.
             form |= {"model": call.model} if path != "sd3" else {}

@@ -16,7 +16,17 @@ from typing import Any
 
 import orjson
 
+from adapters import sizes
 from adapters.errors import BadParam
+from adapters.params import Param
+
+ROWS = (
+    Param("prompt"),
+    Param("negative_prompt"),
+    # Sides are multiples of 8, for FLUX of 16.
+    Param("size", to=sizes.pixels(low=16, high=16_384, step=16), default="1024x1024"),
+)
+"""What every graph that draws can be asked."""
 
 DEFAULT = "default"
 """A model's name that means the first template."""
@@ -74,6 +84,20 @@ def slots(tree: Any) -> Iterator[str]:
             yield from slots(branch)
     elif isinstance(tree, str):
         yield from _SLOT.findall(tree)
+
+
+def withheld(choose: Callable[[], Any]) -> frozenset[str]:
+    """Name the parameters that the chosen template has no slot for; of no template, none.
+
+    >>> sorted(withheld(lambda: {"text": "{{prompt}}", "width": "{{width}}"}))
+    ['negative_prompt', 'seed']
+    """
+    try:
+        there = set(slots(choose()))
+    except BadParam:
+        return frozenset()
+    sized = {"size"} if there & {"width", "height"} else set[str]()
+    return frozenset({"prompt", "negative_prompt", "seed", "size"} - there - sized)
 
 
 def filled(tree: Any, values: Mapping[str, Any]) -> Any:

@@ -35,7 +35,7 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import no_picture, refusal
-from adapters.params import Param, Table
+from adapters.params import Param, Table, within
 from adapters.paths import model_path
 from adapters.reading import items_at, text_at
 
@@ -68,9 +68,20 @@ _TIERS = {"1K": 1024, "2K": 2048}
 _BLOCKS = ("block_low_and_above", "block_medium_and_above", "block_only_high", "block_none")
 
 
-def _own(name: str, kind: type = str, **rule: Any) -> Param:
-    """Give the row of a parameter of Imagen's own."""
-    return Param(name, f"parameters.{name}", kind=kind, **rule)
+_OWN = (
+    *_written("outputOptions"),
+    Param("moderation", "safetySetting", to={"low": "block_only_high"}),
+    Param("aspectRatio", choices=_RATIOS),
+    Param("negativePrompt", about="older models only"),
+    Param("seed", kind=int, low=0, high=4_294_967_295, about="needs addWatermark: false"),
+    Param("addWatermark", kind=bool),
+    Param("enhancePrompt", kind=bool),
+    Param("guidanceScale", kind=float),
+    Param("personGeneration", choices=("dont_allow", "allow_adult", "allow_all")),
+    Param("safetySetting", choices=_BLOCKS),
+    Param("language", choices=("auto", "en", "ja", "ko", "hi", "zh", "pt", "es")),
+)
+"""What Imagen reads from `parameters`."""
 
 
 def _imagen(size: sizes.Converter, *more: Param) -> Table:
@@ -81,28 +92,19 @@ def _imagen(size: sizes.Converter, *more: Param) -> Table:
             # Four by default.
             Param("n", "parameters.sampleCount", high=4, default=1),
             Param("size", to=size),
-            *_written("parameters.outputOptions"),
-            Param("moderation", "parameters.safetySetting", to={"low": "block_only_high"}),
-            _own("aspectRatio", choices=_RATIOS),
-            _own("negativePrompt", about="older models only"),
-            _own("seed", int, low=0, high=4_294_967_295, about="needs addWatermark: false"),
-            _own("addWatermark", bool),
-            _own("enhancePrompt", bool),
-            _own("guidanceScale", float),
-            _own("personGeneration", choices=("dont_allow", "allow_adult", "allow_all")),
-            _own("safetySetting", choices=_BLOCKS),
-            _own("language", choices=("auto", "en", "ja", "ko", "hi", "zh", "pt", "es")),
+            *within("parameters", *_OWN),
             _LABELS,
             *more,
         ),
         constant={"parameters.includeRaiReason": True},
+        below="parameters",
     )
 
 
 _IMAGEN = _imagen(_RATIO)
 _IMAGEN_4 = _imagen(
     sizes.tiers(_RATIO, _TIERS, field="parameters.sampleImageSize"),
-    _own("sampleImageSize", choices=tuple(_TIERS)),
+    *within("parameters", Param("sampleImageSize", choices=tuple(_TIERS))),
 )
 _IMAGENS = (_IMAGEN, _IMAGEN_4)
 
@@ -185,9 +187,8 @@ class VertexAI(Adapter):
         project = found["vertex_project_id"] or service_account.project(found)
         publisher = f"/projects/{project}/locations/{_region(found)}/publishers/google"
         path = f"{publisher}/models/{model_path(model, safe='@', example=self.models[0])}"
-        if self.table(model) in _IMAGENS:
-            return ProviderRequest(f"{path}:predict", json=call.fields)
-        return ProviderRequest(f"{path}:generateContent", json=gemini.body(call))
+        verb = "predict" if self.table(model) in _IMAGENS else "generateContent"
+        return ProviderRequest(f"{path}:{verb}", json=call.fields)
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures that Imagen's filter left, or Gemini's."""

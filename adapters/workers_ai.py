@@ -127,15 +127,14 @@ class WorkersAI(Adapter):
         """Send JSON; FLUX.2 takes a form only, even for a prompt alone."""
         path = "/" + model_path(call.model, safe="@/", example=self.models[0])
         if self.table(call.model) in (_KLEIN, _FLUX_2):
-            form = {name: str(value) for name, value in call.fields.items()}
-            return ProviderRequest(path, form=form)
+            return ProviderRequest(path, form=call.form)
         return ProviderRequest(path, json=call.fields)
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read bytes or JSON as the content type says; a 200 can still be a failure."""
         del call
-        if reply.media_type.startswith("image/") and reply.body:
-            return Answer((Image(data=reply.body, media_type=reply.media_type),))
+        if image := Image.in_body(reply):
+            return Answer((image,))
         tree = reply.json()
         if at(tree, "success") is False or items_at(tree, "errors"):
             raise self.error(reply)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import TextIO
 
 from aiohttp import web
@@ -19,11 +20,15 @@ from proxy.cache.simple import SimpleCache
 from proxy.images.converse import converse
 from proxy.images.generate import generator
 from proxy.images.rehearse import rehearse
+from proxy.jobs import asking
+from proxy.jobs.registry import Jobs
+from proxy.jobs.shelf import Shelf
 from proxy.keys import (
     BLOBS,
     CACHE,
     CHOOSER,
     DRAINING,
+    JOBS,
     LOG,
     RUNNING,
     SETTINGS,
@@ -61,6 +66,12 @@ def make_app(
     app[LOG] = AccessLog(log_to, settings.log.format)
     app[DRAINING] = []
     app[RUNNING] = set()
+    app[JOBS] = Jobs(
+        Shelf(settings.jobs.memory_bytes, settings.jobs.disk_bytes),
+        Path(settings.state_dir) / "jobs",
+        park_seconds=settings.jobs.park_seconds,
+        cancels=settings.jobs.on_disconnect == "cancel",
+    )
 
     async def upstream(app: web.Application) -> AsyncIterator[None]:
         async with Upstream(settings, sleep, draw=draw) as app[UPSTREAM]:
@@ -71,13 +82,19 @@ def make_app(
         async with app[BLOBS], app[CACHE]:
             yield
 
-    app.cleanup_ctx.extend((upstream, blobs))
+    async def jobs(app: web.Application) -> AsyncIterator[None]:
+        yield
+        await app[JOBS].close()
+
+    app.cleanup_ctx.extend((upstream, blobs, jobs))
     app.on_response_prepare.append(stamp)
     attempt_at, rehearse_at = linked(ATTEMPT, converse), linked(REHEARSAL, rehearse)
     generate = linked(IMAGES, generator(attempt_at, rehearse_at))
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/images/generations", generate)
         app.router.add_delete(f"{prefix}/cache", endpoints.forget)
+        app.router.add_get(f"{prefix}/images/jobs/{{id}}", asking.collect)
+        app.router.add_delete(f"{prefix}/images/jobs/{{id}}", asking.cancel)
         app.router.add_get(f"{prefix}/models", endpoints.models)
         app.router.add_get(f"{prefix}/images/models", endpoints.image_models)
         app.router.add_get(prefix + "/images/models/{provider}/{model:.+}", endpoints.image_model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -42,7 +43,9 @@ def _needed(adapter: Adapter, options: Mapping[str, str]) -> Mapping[str, str]:
 def as_text(told: Mapping[str, Any]) -> str:
     """Write it for people: each request, then what became of each parameter."""
     lines: list[str] = []
-    for request in told["requests"]:
+    for request, same in groupby(told["requests"]):
+        count = len(list(same))
+        lines += [f"{count} times:"] if count > 1 else []
         lines += [f"{request['method']} {request['url']}"]
         lines += [f"{name}: {value}" for name, value in request["headers"].items()]
         body = request["body"]

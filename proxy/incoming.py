@@ -135,6 +135,24 @@ def read_milliseconds(headers: Mapping[str, str], name: str, most: int) -> float
     )
 
 
+def read_idempotency_key(headers: Mapping[str, str]) -> str:
+    """Read `Idempotency-Key`: a client's own name for a request, "" when it gives none."""
+    key = headers.get("idempotency-key", "").strip()
+    if len(key) <= _TRACE_LIMIT and key.isascii() and (not key or key.isprintable()):
+        return key
+    raise BadRequest(
+        f"Idempotency-Key must be printable ASCII, at most {_TRACE_LIMIT} characters.",
+        code="invalid_header",
+        param="Idempotency-Key",
+    )
+
+
+def prefers_async(headers: Mapping[str, str]) -> bool:
+    """Tell whether `Prefer` asks for an answer at once, and the picture later (RFC 7240)."""
+    preferences = headers.get("prefer", "").lower().split(",")
+    return any(it.partition(";")[0].strip() == "respond-async" for it in preferences)
+
+
 def usable_trace(text: str) -> bool:
     """Tell whether a trace id can be echoed: printable ASCII of a bounded length."""
     return 0 < len(text) <= _TRACE_LIMIT and text.isascii() and text.isprintable()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from proxy.blobs.signing import Signer
     from proxy.blobs.store import Blobs
     from proxy.cache.simple import SimpleCache
+    from proxy.jobs.registry import Job, Jobs
     from proxy.routing.choosing import Chooser
     from proxy.upstream.conversation import Upstream
 
@@ -36,6 +37,9 @@ DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")
 RUNNING: web.AppKey[set[int]] = web.AppKey("running")
 """middlewares.observing adds a request while it runs; __main__ waits until it is empty."""
 
+JOBS: web.AppKey[Jobs] = web.AppKey("jobs")
+"""app sets; middlewares.joining and jobs.asking read."""
+
 TRACE: web.RequestKey[str] = web.RequestKey("trace", str)
 """observing sets: never empty."""
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
@@ -48,5 +52,7 @@ ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
 """images.generate sets, anew for each target; the ATTEMPT links and observing read and write."""
 COMMITTED: web.RequestKey[bool] = web.RequestKey("committed", bool)
 """observing sets when the first byte is about to go; explaining reads."""
+JOB: web.RequestKey[Job] = web.RequestKey("job")
+"""joining sets: the job that answers this request; observing reads."""
 FAILURE: web.RequestKey[str] = web.RequestKey("failure", str)
 """explaining sets: the error's code for the access line; observing reads."""

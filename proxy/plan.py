@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,6 +63,8 @@ class Branch:
 
 
 Node = Target | Branch
+Made = tuple[tuple[Image, Target], ...]
+"""Pictures, each with the target that made it."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -189,5 +191,9 @@ class Attempt:
     cache_status: str = "DISABLED"
     tries: Tries = field(default_factory=Tries)
     recording: Recording | None = None
-    made: tuple[tuple[Image, Target], ...] = ()
+    made: Made = ()
     fills: bool = False
+
+    def with_made(self, images: Iterable[Image]) -> Made:
+        """Give the pictures of earlier targets, and those that this one made."""
+        return (*self.made, *((image, self.target) for image in images))

@@ -13,12 +13,15 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import yaml
 
 Price = float | Mapping[str, float]
 Prices = Mapping[str, Mapping[str, Price]]
+
+_Dollars = Annotated[float, msgspec.Meta(ge=0, lt=1_000_000)]
 
 _NAME = "prices.yaml"
 _MEGAPIXEL = 1_000_000
@@ -31,10 +34,13 @@ _PLACES = (
 
 @cache
 def loaded(file: str = "") -> Prices:
-    """Read a table; that which comes with Easel if no file is named. Raises `OSError`."""
+    """Read a table; that which comes with Easel if no file is named.
+
+    Raises `OSError`, `yaml.YAMLError`, and `msgspec.ValidationError`, a `ValueError`.
+    """
     place = Path(file) if file else next(filter(Path.exists, _PLACES), _PLACES[0])
     tree = yaml.load(place.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    return tree if isinstance(tree, dict) else {}
+    return msgspec.convert(tree or {}, dict[str, dict[str, _Dollars | dict[str, _Dollars]]])
 
 
 def price_of(prices: Prices, provider: str, model: str, pixels: int | None) -> float | None:

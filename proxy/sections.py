@@ -124,6 +124,28 @@ class Images(Section, frozen=True):
         _within("comment_seconds", self.comment_seconds, 0.01, 3600)
 
 
+class Jobs(Section, frozen=True):
+    """What becomes of a picture whose client does not wait for it, and the room for answers.
+
+    `wait_seconds` is how long a client waits before it is told to come back, 0 for as long as it
+    takes.
+    """
+
+    on_disconnect: str = "finish"
+    park_seconds: float = 300.0
+    wait_seconds: float = 0.0
+    memory_bytes: int = 256 * _MB
+    disk_bytes: int = 4096 * _MB
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        _one_of("on_disconnect", self.on_disconnect, ("finish", "cancel"))
+        _within("park_seconds", self.park_seconds, 0, 86_400)
+        _within("wait_seconds", self.wait_seconds, 0, 86_400)
+        _within("memory_bytes", self.memory_bytes, _MB, 1024 * 1024 * _MB)
+        _within("disk_bytes", self.disk_bytes, 0, 1024 * 1024 * _MB)
+
+
 class Log(Section, frozen=True):
     """How the line of each request is written."""
 
@@ -141,6 +163,7 @@ SECTIONS: dict[str, type[Section]] = {
     "cache": Cache,
     "blobs": Blobs,
     "images": Images,
+    "jobs": Jobs,
     "log": Log,
 }
 """The sections whose keys are all numbers or words of ours."""

@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.app import make_app
-from proxy.keys import DRAINING, RUNNING
+from proxy.keys import DRAINING, JOBS, RUNNING
 from proxy.settings import Settings
 
 _GC_THRESHOLDS = (50_000, 20, 20)
@@ -64,8 +64,9 @@ async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
         access_log=None,
         logger=_discreet_logger(),
         handle_signals=False,
-        # A client that leaves does not waste the picture that is being made for it.
-        handler_cancellation=False,
+        # A client that leaves does not waste the picture that is being made for it, unless the
+        # operator wants that: then whoever listens is cancelled, and with the last one the job.
+        handler_cancellation=settings.jobs.on_disconnect == "cancel",
         shutdown_timeout=_CLOSING_SECONDS,
         max_field_size=settings.limits.header_bytes,
         max_line_size=settings.limits.header_bytes,
@@ -129,15 +130,15 @@ def _quiet_gc() -> None:
 
 async def _finished(runner: web.AppRunner, seconds: float) -> None:
     """Let what runs finish, and its answers arrive; at the deadline, cut what is left."""
-    running = runner.app[RUNNING]
+    running, jobs = runner.app[RUNNING], runner.app[JOBS]
     try:
         async with asyncio.timeout(seconds):
-            while running:  # noqa: ASYNC110 - requests come and go: no one event ends them all
+            while running or jobs.running:  # noqa: ASYNC110 - requests come and go: no one event ends them all
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             await _sent(runner.server)
     except TimeoutError:
-        if running:
-            requests = "1 request" if len(running) == 1 else f"{len(running)} requests"
+        if count := max(len(running), jobs.running):
+            requests = "1 request" if count == 1 else f"{count} requests"
             sys.stderr.write(f"easel: {requests} cut, after {seconds:g} seconds\n")
 
 

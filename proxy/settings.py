@@ -30,7 +30,18 @@ from proxy.credentials import (
     named,
     sendable,
 )
-from proxy.sections import SECTIONS, Blobs, Cache, Images, Limits, Log, Section, Server, Timeouts
+from proxy.sections import (
+    SECTIONS,
+    Blobs,
+    Cache,
+    Images,
+    Jobs,
+    Limits,
+    Log,
+    Section,
+    Server,
+    Timeouts,
+)
 from proxy.yaml_source import Path, Problem, Source
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -86,6 +97,7 @@ class Settings:
     cache: Cache = field(default_factory=Cache)
     blobs: Blobs = field(default_factory=Blobs)
     images: Images = field(default_factory=Images)
+    jobs: Jobs = field(default_factory=Jobs)
     log: Log = field(default_factory=Log)
     api_keys: Mapping[bytes, str] = field(default_factory=dict)
     default_configs: Mapping[str, DefaultConfig] = field(default_factory=dict)

@@ -303,30 +303,6 @@ def _(sdk: Any) -> None:
     )
 
 
-# The SDK's own address is the mainland's.
-_DASHSCOPE = "https://dashscope-intl.aliyuncs.com/api/v1"
-
-
-@asking("dashscope/qwen-2", "dashscope")
-def _(sdk: Any) -> None:
-    sdk.base_http_api_url = _DASHSCOPE
-    sdk.MultiModalConversation.call(
-        "qwen-image-2.0",
-        messages=[{"role": "user", "content": [{"text": "a blue cube"}]}],
-        api_key=KEY,
-        size="1792*1024",
-        negative_prompt="blur",
-        seed=7,
-        prompt_extend=False,
-    )
-
-
-@asking("dashscope/wan-22-task", "dashscope")
-def _(sdk: Any) -> None:
-    sdk.base_http_api_url = _DASHSCOPE
-    sdk.ImageSynthesis.call("wan2.2-t2i-flash", "a blue cube", api_key=KEY, size="1440*823")
-
-
 def _tencent(request: str, **fields: Any) -> tuple[Any, Any]:
     """Make a client and a request of it."""
     package = "tencentcloud.hunyuan.v20230901"

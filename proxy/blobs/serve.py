@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import time
 
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import web
 
 from proxy.blobs.media import SVG
 from proxy.blobs.signing import Link
@@ -22,7 +22,7 @@ from proxy.errors import BlobGone, BlobStoreFailed, RangeRefused
 from proxy.keys import BLOBS, COMMITTED, FAILURE, SIGNER
 
 _OK, _PARTIAL, _NOT_MODIFIED = 200, 206, 304
-_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
+_RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
 
 
 async def blob(request: web.Request) -> web.StreamResponse:
@@ -59,7 +59,7 @@ async def _send(
             return
         async for piece in request.app[BLOBS].get_range(link.place, start, end):
             await response.write(piece)
-    except (ClientConnectionResetError, BlobStoreFailed) as error:
+    except (ConnectionError, BlobStoreFailed) as error:
         if not request.get(COMMITTED):
             raise
         request[FAILURE] = getattr(error, "code", None) or "client_gone"

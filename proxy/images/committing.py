@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import web
 
 from adapters.errors import ImageError
 from proxy.keys import ATTEMPT, FAILURE
-
-CLIENT_GONE = "client_gone"
-"""Why an answer was cut: nobody was left to read it."""
 
 
 async def poured(
@@ -23,7 +20,7 @@ async def poured(
 ) -> web.StreamResponse:
     """Commit to `response` and write its body; each piece goes on as the same object.
 
-    Where the pieces end in a failure, or the client has gone, the body that has begun is cut.
+    Where the pieces end in a failure, the body that has begun can only be cut: it is raised.
     """
     recording = request[ATTEMPT].recording
     if recording:
@@ -35,18 +32,9 @@ async def poured(
                 await response.write(piece)
                 if recording:
                     recording.add(piece)
-    except ClientConnectionResetError:
-        _cut(request, CLIENT_GONE)
     except ImageError as error:
-        _cut(request, error.code or "cut")
-    else:
-        if recording:
-            recording.complete = True
+        request[FAILURE] = error.code or "cut"
+        raise
+    if recording:
+        recording.complete = True
     return response
-
-
-def _cut(request: web.Request, why: str) -> None:
-    """End a body that has begun and cannot be finished: by cutting the connection."""
-    request[FAILURE] = why
-    if request.transport:
-        request.transport.abort()

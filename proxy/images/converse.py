@@ -10,24 +10,15 @@ from typing import Any
 from aiohttp import web
 
 from adapters.contract import Answer, ImageCall
-from adapters.errors import ImageError, ProviderError, no_picture
-from adapters.params import Line
+from adapters.errors import ImageError, no_picture
 from proxy.errors import BadRequest
 from proxy.images.deliver import deliver
 from proxy.images.events import Came, deliver_events
+from proxy.images.incomplete import accounted, asked_of, fewer
 from proxy.images.relay import relay
 from proxy.keys import ATTEMPT, SETTINGS, UPSTREAM
 from proxy.plan import Attempt
 from proxy.upstream.conversation import Upstream
-
-
-class Incomplete(ProviderError):
-    """Some of the pictures were made, and another target is to make the others."""
-
-    def __init__(self, made: Answer, missing: int) -> None:
-        super().__init__(f"{missing} of the pictures were not made.", code="incomplete")
-        self.made = made
-        self.missing = missing
 
 
 async def converse(request: web.Request) -> web.StreamResponse:
@@ -39,8 +30,7 @@ async def converse(request: web.Request) -> web.StreamResponse:
         return await deliver_events(request, as_they_come(upstream, attempt))
     if len(attempt.calls) > 1:
         return await _deliver_all(request, await _together(upstream, attempt))
-    # Pictures of earlier targets are to stand beside those of this one: they cannot be relayed.
-    relayed, call = not attempt.made, attempt.calls[0]
+    relayed, call = streamed or not _counted(request), attempt.calls[0]
     async with upstream.conversation(
         attempt.target, call, attempt.tries, relayed=relayed
     ) as outcome:
@@ -54,9 +44,17 @@ async def converse(request: web.Request) -> web.StreamResponse:
 
 
 async def _deliver_all(request: web.Request, came: list[Came]) -> web.StreamResponse:
-    all_or_none = request.app[SETTINGS].images.incomplete == "fail"
-    answer, headers = _merged(request[ATTEMPT], came, all_or_none)
+    answer, headers = _merged(request, came)
     return await deliver(request, answer, headers)
+
+
+def _counted(request: web.Request) -> bool:
+    """Tell whether the pictures of an answer have to be counted: then it is not relayed unread."""
+    attempt, settings = request[ATTEMPT], request.app[SETTINGS]
+    if attempt.made:
+        # They are to stand beside those of this target.
+        return True
+    return asked_of(attempt) > 1 and (attempt.fills or settings.images.incomplete == "fail")
 
 
 def _within_budget(attempt: Attempt) -> None:
@@ -82,45 +80,21 @@ async def _together(upstream: Upstream, attempt: Attempt) -> list[Came]:
     return await asyncio.gather(*map(one, attempt.calls))
 
 
-def _merged(
-    attempt: Attempt,
-    came: list[Came],
-    all_or_none: bool,  # noqa: FBT001 - a setting
-) -> tuple[Answer, Mapping[str, str]]:
-    """Merge what came, in order.
-
-    What some conversations made is the client's even if others failed: it has been paid for. It
-    is never fewer pictures in silence: the receipt says so, or the settings make it a failure, or
-    the plan has another target make the others.
-    """
+def _merged(request: web.Request, came: list[Came]) -> tuple[Answer, Mapping[str, str]]:
+    """Merge what came, in order; what some conversations made is given even if others failed."""
+    attempt = request[ATTEMPT]
     failed = [it for it in came if isinstance(it, ImageError)]
     made = [it for it in came if not isinstance(it, ImageError)]
     images = tuple(image for answer, _ in made for image in answer.images)
     if not images:
         raise failed[0] if failed else no_picture()
+    if (missing := asked_of(attempt) - len(images)) > 0:
+        why = failed[0] if failed else fewer(missing)
+        accounted(request, attempt.with_made(images), missing, why)
     first, headers = made[0]
     usage = summed([answer.usage for answer, _ in made])
-    merged = replace(first, images=images, usage=usage, body=first.body if len(came) == 1 else None)
-    missing = sum(call.n for call in attempt.calls) - len(images)
-    if missing <= 0 or attempt.target.adapter.openai_shaped:
-        return merged, headers
-    why = failed[0].code or str(failed[0].status) if failed else "missing"
-    attempt.receipt = attempt.receipt.plus(Line("failed", "pictures", str(missing), why))
-    if attempt.fills:
-        raise Incomplete(merged, missing)
-    if all_or_none:
-        raise failed[0] if failed else fewer(missing)
-    if attempt.recording:
-        # What is not complete is not kept.
-        attempt.recording.spoil()
-    return merged, headers
-
-
-def fewer(missing: int) -> ProviderError:
-    """Say that a provider made fewer pictures than it was asked for."""
-    return ProviderError(
-        f"The provider made {missing} fewer pictures than asked.", code="incomplete"
-    )
+    body = first.body if len(came) == 1 else None
+    return replace(first, images=images, usage=usage, body=body), headers
 
 
 async def as_they_come(upstream: Upstream, attempt: Attempt) -> AsyncGenerator[Came, None]:
@@ -138,7 +112,7 @@ async def as_they_come(upstream: Upstream, attempt: Attempt) -> AsyncGenerator[C
         except ImageError as error:
             await queue.put(error)
 
-    missing, failed = sum(call.n for call in attempt.calls), False
+    missing, failed = asked_of(attempt), False
     async for came in _drained(queue, [asyncio.create_task(one(call)) for call in attempt.calls]):
         if isinstance(came, ImageError):
             failed = True
@@ -174,19 +148,24 @@ async def with_usage(events: AsyncIterator[Answer], n: int) -> AsyncIterator[Ans
     """Put a count that comes after the last of `n` pictures beside that picture."""
     held: Answer | None = None
     finished = 0
-    async for answer in events:
-        finished += _finished(answer)
-        if held and answer.usage and not answer.images:
-            yield replace(held, usage=answer.usage)
-            held = None
-            continue
-        if held:
-            yield held
-            held = None
-        if answer.usage is None and finished >= n:
-            held = answer
-        elif answer.images:
-            yield answer
+    try:
+        async for answer in events:
+            finished += _finished(answer)
+            if held and answer.usage and not answer.images:
+                yield replace(held, usage=answer.usage)
+                held = None
+                continue
+            if held:
+                yield held
+                held = None
+            if answer.usage is None and finished >= n:
+                held = answer
+            elif answer.images:
+                yield answer
+    except ImageError:
+        # Every picture is there; only the count is not.
+        if not held:
+            raise
     if held:
         yield held
 

@@ -16,14 +16,16 @@ import orjson
 from aiohttp import web
 
 from adapters.contract import Answer, Image
-from adapters.errors import no_picture
+from adapters.errors import ImageError, no_picture
 from proxy.blobs.keeping import kept, linked
 from proxy.cache.entries import KeptImage
 from proxy.errors import UpstreamFailed
 from proxy.images.committing import poured
+from proxy.images.incomplete import accounted
 from proxy.images.sources import Source, cached_lines, lines_of, opened
 from proxy.keys import ATTEMPT, SETTINGS, UPSTREAM
-from proxy.plan import Attempt, Target
+from proxy.plan import Attempt, Made, Target
+from proxy.upstream.faults import in_time, worked_too_long
 
 _JSON = "application/json"
 _SHORT = 256 * 1024
@@ -38,22 +40,42 @@ async def deliver(
 ) -> web.StreamResponse:
     """Answer with the pictures that were made, by earlier targets and by this one."""
     attempt = request[ATTEMPT]
-    images = (*attempt.made, *((image, attempt.target) for image in answer.images))
+    images = attempt.with_made(answer.images)
     if not images:
         raise no_picture()
     attempt.receipt = attempt.receipt.plus(*cached_lines(image for image, _ in images))
     async with AsyncExitStack() as stack:
-        entries = [await _entry(request, *image, stack) for image in images]
+        entries = await _entries(request, images, stack)
         for number, entry in enumerate(entries, 1):
             if source := entry.source:
                 told = lines_of(number, source.measured, attempt.params, source.length)
                 attempt.receipt = attempt.receipt.plus(*told)
-        untouched = not attempt.made and not any(entry.changed for entry in entries)
+        untouched = len(entries) == len(images) == len(answer.images) and not any(
+            it.changed for it in entries
+        )
         if answer.body is not None and untouched:
             return _whole(attempt, answer.body, headers)
         if attempt.recording:
             attempt.recording.consists_of(answer)
         return await _written(request, _body(answer, entries), headers)
+
+
+async def _entries(request: web.Request, images: Made, stack: AsyncExitStack) -> list[_Entry]:
+    """Bring pictures into the form that the client asked for; one that is lost takes no others."""
+    entries: list[_Entry] = []
+    made: list[tuple[Image, Target]] = []
+    lost: list[ImageError] = []
+    for image, target in images:
+        try:
+            entries.append(await _entry(request, image, target, stack))
+            made.append((image, target))
+        except ImageError as error:
+            lost.append(error)
+    if not entries:
+        raise lost[0]
+    if lost:
+        accounted(request, tuple(made), len(lost), lost[0])
+    return entries
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -78,7 +100,7 @@ async def _entry(
         return _Entry({"url": image.url, **image.extra}, changed=False)
     source = await opened(request.app[UPSTREAM], target, image, stack, attempt.recording)
     if not (image.url or wanted == "url") or wanted == "b64_json":
-        return _Entry(dict(image.extra), source, changed=not image.b64)
+        return _Entry(dict(image.extra), source, changed=not image.b64 or source.image is not image)
     if not source.measured.media_type:
         raise UpstreamFailed("The provider's answer holds no picture.", code="bad_answer")
     return _Entry({"url": await _url(request, source), **image.extra}, source)
@@ -89,7 +111,9 @@ async def _url(request: web.Request, source: Source) -> str:
     media_type = source.measured.media_type
     if isinstance(source.image, KeptImage):
         return await linked(request, source.image.place, media_type)
-    return await kept(request, source.raw(), media_type)
+    most = request.app[SETTINGS].timeouts.total
+    async with in_time(most, worked_too_long(most)):
+        return await kept(request, source.raw(), media_type)
 
 
 def _body(answer: Answer, entries: list[_Entry]) -> list[Part]:

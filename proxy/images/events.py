@@ -15,11 +15,13 @@ from aiohttp import web
 
 from adapters.contract import Answer
 from adapters.errors import ImageError, no_picture
+from proxy.errors import logged
 from proxy.images.committing import poured
 from proxy.images.deliver import opened_string
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import Source, lines_of, opened
 from proxy.keys import ATTEMPT, FAILURE, SETTINGS, UPSTREAM
+from proxy.upstream.faults import in_time, worked_too_long
 
 Came = tuple[Answer, Mapping[str, str]] | ImageError
 """What came of a conversation: an answer, or a part of one, with headers; or a failure."""
@@ -39,11 +41,14 @@ async def deliver_events(
     """Answer with an event for each picture, in the order in which they come."""
     failed: list[ImageError] = []
     async with aclosing(coming), AsyncExitStack() as stack:
-        answer, headers, sources = await _first(request, coming, failed, stack)
+        most = request.app[SETTINGS].timeouts.total
+        async with in_time(most, worked_too_long(most)):
+            answer, headers, sources = await _first(request, coming, failed, stack)
         for number, source in enumerate(sources, 1):
             told = lines_of(number, source.measured, request[ATTEMPT].params, source.length)
             request[ATTEMPT].receipt = request[ATTEMPT].receipt.plus(*told)
-        response = web.StreamResponse(headers={**headers, "cache-control": "no-cache"})
+        response = web.StreamResponse(headers=headers)
+        response.headers["cache-control"] = "no-cache"
         response.content_type = "text/event-stream"
         return await poured(request, response, _told(request, answer, sources, coming, failed))
 
@@ -58,10 +63,11 @@ async def _told(
     """Write the first answer, then what comes after it; at the end, what failed."""
     async for piece in _written(request, answer, sources):
         yield piece
-    async for piece in _others(request, coming, failed):
-        yield piece
+    async with aclosing(_others(request, coming, failed)) as others:
+        async for piece in others:
+            yield piece
     if failed:
-        request[FAILURE] = failed[0].code or failed[0].type
+        request[FAILURE] = logged(failed[0])
         yield _event({"type": "error", "error": failed[0].as_object()}, "error")
 
 
@@ -77,49 +83,51 @@ async def _first(
             failed.append(came)
             continue
         answer, headers = came
-        try:
-            if sources := await _opened(request, answer, stack):
-                return answer, headers, sources
-        except ImageError as error:
-            failed.append(error)
+        if sources := await _opened(request, answer, failed, stack):
+            return answer, headers, sources
     raise failed[0] if failed else no_picture()
 
 
 async def _others(
     request: web.Request, coming: AsyncIterator[Came], failed: list[ImageError]
-) -> AsyncIterator[bytes]:
-    async for came in or_silence(coming, request.app[SETTINGS].images.comment_seconds):
-        if came is None:
-            yield BEAT
-        elif isinstance(came, ImageError):
-            failed.append(came)
-        else:
-            async with AsyncExitStack() as stack:
-                try:
-                    sources = await _opened(request, came[0], stack)
-                except ImageError as error:
-                    failed.append(error)
-                    continue
-                async for piece in _written(request, came[0], sources):
-                    yield piece
+) -> AsyncGenerator[bytes, None]:
+    seconds = request.app[SETTINGS].images.comment_seconds
+    async with aclosing(or_silence(coming, seconds)) as pieces:
+        async for came in pieces:
+            if came is None:
+                yield BEAT
+            elif isinstance(came, ImageError):
+                failed.append(came)
+            else:
+                async with AsyncExitStack() as stack:
+                    sources = await _opened(request, came[0], failed, stack)
+                    async for piece in _written(request, came[0], sources):
+                        yield piece
 
 
-async def _opened(request: web.Request, answer: Answer, stack: AsyncExitStack) -> list[Source]:
+async def _opened(
+    request: web.Request, answer: Answer, failed: list[ImageError], stack: AsyncExitStack
+) -> list[Source]:
+    """Make the pictures of an answer ready; one that is lost takes no others with it."""
     upstream, attempt = request.app[UPSTREAM], request[ATTEMPT]
     recording = attempt.recording
     if recording:
         recording.consists_of(answer)
-    return [
-        await opened(upstream, attempt.target, image, stack, recording) for image in answer.images
-    ]
+    sources: list[Source] = []
+    for image in answer.images:
+        try:
+            sources.append(await opened(upstream, attempt.target, image, stack, recording))
+        except ImageError as error:
+            failed.append(error)
+    return sources
 
 
 async def _written(
     request: web.Request, answer: Answer, sources: list[Source]
 ) -> AsyncIterator[bytes]:
-    """Write an event for each picture of an answer."""
+    """Write an event for each picture of an answer; what was counted stands beside the last."""
     for source in sources:
-        about = _about(request, answer, source)
+        about = _about(request, answer.usage if source is sources[-1] else None, source)
         data = opened_string(orjson.dumps(about), "b64_json")
         yield b"event: %b\ndata: %b" % (about["type"].encode(), data)
         async for piece in source.text():
@@ -127,7 +135,7 @@ async def _written(
         yield b'"}\n\n'
 
 
-def _about(request: web.Request, answer: Answer, source: Source) -> dict[str, Any]:
+def _about(request: web.Request, usage: Mapping[str, Any] | None, source: Source) -> dict[str, Any]:
     """Give the members of an event beside the picture."""
     asked, found = request[ATTEMPT].params, source.measured
     size = found.size if found.width else asked.get("size") or "auto"
@@ -141,7 +149,7 @@ def _about(request: web.Request, answer: Answer, source: Source) -> dict[str, An
         "output_format": found.format or asked.get("output_format") or "png",
     }
     if source.image.preview is None:
-        return {**about, "usage": answer.usage or _NOTHING_COUNTED}
+        return {**about, "usage": usage or _NOTHING_COUNTED}
     return {**about, "type": _PREVIEW, "partial_image_index": source.image.preview}
 
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from adapters.contract import Answer, Image
-from adapters.errors import ImageError, ProviderError
-from adapters.params import Line, Receipt
+from adapters.contract import Answer
+from adapters.errors import ImageError
+from adapters.params import Receipt
 from proxy.configs import Strategy
-from proxy.images.committing import CLIENT_GONE
-from proxy.images.converse import Incomplete
 from proxy.images.deliver import deliver
 from proxy.images.final_params import final_params
-from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, FAILURE, PLAN, RAW, SETTINGS
-from proxy.plan import Attempt, Branch, Budget, Node, Target, Tries
+from proxy.images.incomplete import Incomplete, line_of
+from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, PLAN, RAW, SETTINGS
+from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Tries
 from proxy.routing.choosing import circuit_of
-from proxy.routing.falling import Said, falls
+from proxy.routing.falling import Said, falls, status_of
 
 _OK, _LOST = 200, 502
+_OF_EVENTS = frozenset({"stream", "partial_images"})
 _MOST_TOLD = 100
 """Failures that a client is told of: its last ones. What was refused unsent costs no attempt."""
 
@@ -50,7 +50,7 @@ class Walk:
 
     def __init__(self, request: web.Request, attempt_at: Handler) -> None:
         self.said: list[Said] = []
-        self._made: tuple[tuple[Image, Target], ...] = ()
+        self._made: Made = ()
         self._missing = 0
         self._request = request
         self._attempt_at = attempt_at
@@ -95,17 +95,13 @@ class Walk:
         """Tell whether the next target is tried after a failure."""
         if self._request.get(COMMITTED) or self._budget.left <= 0:
             return False
-        if self._request.transport is None:
-            # The client has left: nobody is there to pay the next one for.
-            return False
         return isinstance(error, Incomplete) or falls(error, strategy)
 
     async def _with_what_was_made(self, error: ImageError) -> web.StreamResponse:
         """Deliver what some targets made, now that none is left to make the others."""
         attempt = self._request[ATTEMPT]
-        attempt.made = self._made
-        missing = Line("failed", "pictures", str(self._missing), error.code or str(error.status))
-        attempt.receipt = Receipt((missing,))
+        attempt.made, attempt.fills = self._made, False
+        attempt.receipt = Receipt((line_of(self._missing, error),))
         attempt.recording = None
         return await deliver(self._request, Answer(()), {})
 
@@ -114,6 +110,8 @@ class Walk:
         params = final_params(self._plan.params, target)
         raw = self._request.get(RAW) if params == self._plan.params else None
         if self._made:
+            # Pictures that were made stand in one answer with those to come: not in events.
+            params = {name: it for name, it in params.items() if name not in _OF_EVENTS}
             params, raw = {**params, "n": self._missing}, None
         tries = Tries(self._budget)
         attempt = Attempt(target, params, raw, tries=tries, made=self._made, fills=fills)
@@ -131,27 +129,15 @@ class Walk:
             response = await self._attempt_at(self._request)
             # Without a request to the provider, as on a cache hit, it has shown nothing.
             if self._budget.left < left:
-                status = _LOST if self._was_cut() else _OK
+                status = _OK
             return response  # noqa: TRY300 - what it showed is noted on the way out
         except ImageError as error:
             seen = status_of(error)
             status = seen if self._budget.left < left or seen >= _LOST else None
             self.said.append(Said.of(target, error, seen))
             if isinstance(error, Incomplete):
-                self._made += tuple((image, target) for image in error.made.images)
-                self._missing = error.missing
+                self._made, self._missing = error.made, error.missing
             raise
         finally:
             if target.breaker:
                 circuits.settled(name, target.breaker, status)
-
-    def _was_cut(self) -> bool:
-        """Tell whether the provider broke off an answer that had begun."""
-        return bool(self._request.get(FAILURE, CLIENT_GONE) != CLIENT_GONE)
-
-
-def status_of(error: ImageError) -> int:
-    """Give the status by which a failure is judged: the provider's own where it sent one."""
-    if isinstance(error, ProviderError) and error.provider_status != _OK:
-        return error.provider_status
-    return error.status

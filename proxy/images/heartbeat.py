@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -12,8 +12,11 @@ BEAT = b": keep-alive\n\n"
 """A comment: every reader of server-sent events passes it over."""
 
 
-async def or_silence(pieces: AsyncIterator[T], seconds: float) -> AsyncIterator[T | None]:
-    """Give each piece as it comes, and None after each `seconds` in which none came."""
+async def or_silence(pieces: AsyncIterator[T], seconds: float) -> AsyncGenerator[T | None, None]:
+    """Give each piece as it comes, and None after each `seconds` in which none came.
+
+    Close it, or `pieces` is still being asked for its next one.
+    """
     coming = asyncio.ensure_future(_next(pieces))
     try:
         while True:
@@ -29,6 +32,7 @@ async def or_silence(pieces: AsyncIterator[T], seconds: float) -> AsyncIterator[
             coming = asyncio.ensure_future(_next(pieces))
     finally:
         coming.cancel()
+        await asyncio.wait({coming})
 
 
 async def _next(pieces: AsyncIterator[T]) -> T:

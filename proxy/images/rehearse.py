@@ -13,6 +13,9 @@ from aiohttp import web
 
 from adapters import sizes
 from adapters.contract import ImageCall
+from adapters.errors import BadParam
+from adapters.params import checked
+from proxy.images.incomplete import asked_of
 from proxy.keys import ATTEMPT, SETTINGS
 from proxy.plan import Attempt, Target
 from proxy.prices import Prices, loaded, price_of
@@ -51,12 +54,19 @@ async def _shown(target: Target, call: ImageCall) -> dict[str, Any]:
 def _price(attempt: Attempt, prices: Prices) -> dict[str, Any] | None:
     """Give the price of all pictures; None when it is not known."""
     params, target = attempt.params, attempt.target
-    pixels = sizes.parse(params.get("size") or "auto")
-    area = pixels[0] * pixels[1] if pixels else None
+    area, pictures = _area(params.get("size")), asked_of(attempt)
     model = target.adapter.model_in_force(params.get("model") or "", target.credentials)
     each = price_of(prices, target.adapter.id, model, area)
-    if each is None:
+    if each is None or pictures < 1:
         return None
-    # Who speaks the client's own shape makes all pictures in one call.
-    pictures = params.get("n") or 1
     return {"usd": round(each * pictures, 6), "usd_each": each, "pictures": pictures}
+
+
+def _area(size: object) -> int | None:
+    """Give the pixels of a size; None where it names none: not every provider has it checked."""
+    try:
+        checked("size", size)
+    except BadParam:
+        return None
+    pixels = sizes.parse(str(size))
+    return pixels[0] * pixels[1] if pixels else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 
 from aiohttp import ClientResponse, web
 
@@ -53,13 +54,15 @@ async def _with_comments(
     pieces: AsyncIterator[bytes], seconds: float
 ) -> AsyncGenerator[bytes, None]:
     """Put comments between two events that are far apart; one that has begun is left alone."""
-    between = False
-    async for piece in or_silence(pieces, seconds):
-        if piece is not None:
-            between = piece.endswith((b"\n\n", b"\r\n\r\n"))
-            yield piece
-        elif between:
-            yield BEAT
+    end = b""
+    async with aclosing(or_silence(pieces, seconds)) as heard:
+        async for piece in heard:
+            if piece is not None:
+                # The blank line after an event may have come in two pieces.
+                end = (end + piece)[-4:]
+                yield piece
+            elif end.endswith((b"\n\n", b"\r\n\r\n")):
+                yield BEAT
 
 
 def first_picture(head: bytes) -> Measured | None:

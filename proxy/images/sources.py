@@ -6,6 +6,7 @@ what lies behind a URL is encoded while it arrives.
 
 from __future__ import annotations
 
+import string
 from base64 import b64decode
 from binascii import Error as NotBase64
 from binascii import b2a_base64
@@ -25,6 +26,9 @@ from proxy.upstream.download import Download
 _PIECE = 192 * 1024
 """Bytes that are encoded in one go: a multiple of 3, and a millisecond at the most."""
 _TEXT_PIECE = _PIECE // 3 * 4
+_LETTERS = (string.ascii_letters + string.digits + "+/").encode()
+_FOR_URLS = str.maketrans("-_", "+/")
+"""From the alphabet of RFC 4648, 5 to that of 4."""
 _ENOUGH = 64
 """Characters of base64 in which most pictures say their size."""
 
@@ -92,14 +96,45 @@ async def opened(
             download = replace(download, rest=rest)
         return Source(image, download.measured, download.length, download)
     if image.b64:
+        if (text := tidied(image.b64)) is not image.b64:
+            image = replace(image, b64=text)
         length = len(image.b64) // 4 * 3 - image.b64[-2:].count("=")
         return Source(image, measured_text(image.b64), length)
+    if not image.data:
+        raise _damaged()
     return Source(image, measured(image.data[:HEAD]), len(image.data))
 
 
 def _read(image: KeptImage) -> Download:
     """Read a picture of the cache as if it came from a URL."""
     return Download(b"", image.measured, image.length, image.pieces())
+
+
+def tidied(text: str) -> str:
+    r"""Give base64 as it can stand in JSON and be cut anywhere; raises `UpstreamFailed`.
+
+    Some write it with line breaks, without padding, with the letters for URLs, or as a data: URL.
+
+    >>> tidied("AAEC\r\n_-8"), tidied("data:image/png;base64,AAEC")
+    ('AAEC/+8=', 'AAEC')
+    """
+    if _is_tidy(text):
+        return text
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    text = "".join(text.split()).translate(_FOR_URLS).rstrip("=")
+    text += "=" * (-len(text) % 4)
+    if not _is_tidy(text):
+        raise _damaged()
+    return text
+
+
+def _is_tidy(text: str) -> bool:
+    if not text or len(text) % 4 or not text.isascii():
+        return False
+    pieces = (text[at : at + _TEXT_PIECE] for at in range(0, len(text), _TEXT_PIECE))
+    others = b"".join(piece.encode().translate(None, _LETTERS) for piece in pieces)
+    return others in (b"", b"=", b"==") and text.endswith(others.decode())
 
 
 def measured_text(text: str) -> Measured:
@@ -114,9 +149,13 @@ def decoded(text: str) -> bytes:
     try:
         return b64decode(text)
     except (NotBase64, ValueError):
-        raise UpstreamFailed(
-            "The provider's answer holds a picture that is damaged.", code="bad_answer"
-        ) from None
+        raise _damaged() from None
+
+
+def _damaged() -> UpstreamFailed:
+    return UpstreamFailed(
+        "The provider's answer holds a picture that is damaged.", code="bad_answer"
+    )
 
 
 def lines_of(

@@ -8,6 +8,7 @@
 | auth | | CALLER | 401 |
 | **IMAGES, every image request** | | | |
 | routing | CALLER | PLAN, RAW | 400, 401, 413, 415 |
+| joining | CALLER, PLAN | JOB; the rest happens in it | 202, 409, 422, 504, a job's answer |
 | **ATTEMPT, every target** | | | |
 | caching | PLAN, ATTEMPT | attempt.cache_status, .recording, .made | a kept answer, 400 |
 | transform | PLAN, ATTEMPT | attempt.calls, attempt.receipt | 400 |
@@ -28,12 +29,13 @@ from aiohttp.typedefs import Handler, Middleware
 from proxy.middlewares.auth import auth
 from proxy.middlewares.caching import caching
 from proxy.middlewares.explaining import explaining
+from proxy.middlewares.joining import joining
 from proxy.middlewares.observing import observing
 from proxy.middlewares.routing import routing
 from proxy.middlewares.transform import transform
 
 CHAIN: tuple[Middleware, ...] = (observing, explaining, auth)
-IMAGES: tuple[Middleware, ...] = (routing,)
+IMAGES: tuple[Middleware, ...] = (routing, joining)
 ATTEMPT: tuple[Middleware, ...] = (caching, transform)
 REHEARSAL: tuple[Middleware, ...] = (transform,)
 

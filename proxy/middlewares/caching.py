@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +26,7 @@ from proxy.cache.making import Made
 from proxy.cache.naming import key_of, pool_of
 from proxy.cache.pictures import NotKeptError
 from proxy.cache.reading import read
-from proxy.images.converse import Incomplete, summed
+from proxy.images.converse import summed
 from proxy.images.deliver import deliver
 from proxy.images.events import Came, deliver_events
 from proxy.images.sources import cached_lines, opened
@@ -108,10 +107,6 @@ class LookUp:
         began = self.cache.clock()
         try:
             response = await handler(self._request)
-        except Incomplete as error:
-            made = (*(image for image, _ in attempt.made), *error.made.images)
-            error.made = replace(error.made, images=made)
-            raise
         finally:
             if not self._is_whole(recording):
                 await filling.drop()

@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler
 
 from adapters.contract import Adapter, ImageCall
 from adapters.errors import BadParam
-from adapters.params import Line, Param, Receipt, checked
+from adapters.params import Line, Param, Receipt, checked, left_out
 from proxy.keys import ATTEMPT
 from proxy.plan import Attempt
 
@@ -28,7 +28,10 @@ def fitted(attempt: Attempt) -> None:
     check_ours(attempt.params)
     adapter = attempt.target.adapter
     if adapter.openai_shaped:
-        attempt.calls = (ImageCall(attempt.params, attempt.params, body=attempt.raw),)
+        target = attempt.target
+        call = ImageCall(attempt.params, attempt.params, target.credentials, attempt.raw)
+        attempt.calls = (call,)
+        attempt.receipt = left_out(call.params, adapter.withheld(call), target.policy, adapter.name)
     else:
         attempt.calls, attempt.receipt = translated(adapter, attempt)
 
@@ -48,9 +51,9 @@ def translated(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...
     """Translate for a provider with a shape of its own; more pictures than it makes at once
     become several calls, each with a seed of its own.
     """  # noqa: D205 - one sentence
-    params = attempt.params
-    model = adapter.model_in_force(params.get("model") or "", attempt.target.credentials)
-    table = adapter.table(model)
+    params, credentials = attempt.params, attempt.target.credentials
+    asked = ImageCall(params, params, credentials)
+    table, withheld = adapter.table_in_force(asked), adapter.withheld(asked)
     n = params.get("n")
     if n is not None:
         checked("n", n)
@@ -59,8 +62,10 @@ def translated(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...
     receipt = Receipt()
     for i, count in enumerate(counts):
         own = seeded(params, sum(counts[:i]), table.row("seed"))
-        made = table.translate(own, attempt.target.policy, n=count, provider=adapter.name)
-        calls.append(ImageCall(own, made.fields, n=count))
+        made = table.translate(
+            *(own, attempt.target.policy), n=count, provider=adapter.name, withheld=withheld
+        )
+        calls.append(ImageCall(own, made.fields, credentials, n=count))
         receipt = receipt if calls[1:] else made.receipt
     if calls[1:]:
         receipt = receipt.plus(Line("converted", "n", str(n), f"calls={len(calls)}"))

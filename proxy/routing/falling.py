@@ -51,3 +51,10 @@ class Said:
     def as_object(self) -> dict[str, Any]:
         """Give it as it stands in the client's answer, under `attempts`."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def status_of(error: ImageError) -> int:
+    """Give the status by which a failure is judged: the provider's own where it sent one."""
+    if isinstance(error, ProviderError) and error.provider_status != _OK:
+        return error.provider_status
+    return error.status

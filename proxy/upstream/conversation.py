@@ -150,9 +150,8 @@ class Upstream:
                 if request.events and _tells_events(response):
                     headers = relayed_headers(response.headers, secrets, whole=False)
                     limit = self._settings.limits.reply_bytes
-                    yield Outcome(
-                        events=told(response, target.adapter, call, limit), headers=headers
-                    )
+                    events = told(response, target.adapter, call, limit, secrets)
+                    yield Outcome(events=events, headers=headers)
                     return
                 head, rest = await _held_back(request, response) if relayed else (b"", False)
                 if rest:

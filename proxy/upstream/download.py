@@ -18,6 +18,8 @@ from proxy.upstream.replies import read_bytes, read_head, too_much
 from proxy.upstream.sending import exchange
 
 _OK = 200
+_SMALL = 1024 * 1024
+"""Bytes up to which a picture is fetched whole: one that breaks off then spoils no others."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -47,8 +49,9 @@ async def download(
             )
         if (response.content_length or 0) > limit:
             raise too_much()
-        if response.headers.get("content-encoding", "identity") != "identity":
-            # Nobody asked for compression, so this is rare: it is undone in one go.
+        # Nobody asked for compression, so it is rare: it is undone in one go.
+        compressed = response.headers.get("content-encoding", "identity") != "identity"
+        if compressed or 0 < (response.content_length or 0) <= _SMALL:
             whole = await read_bytes(response, limit)
             yield Download(whole, _picture(whole), len(whole), _nothing_more())
             return

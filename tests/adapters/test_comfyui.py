@@ -12,6 +12,7 @@ import pytest
 from adapters.comfyui import ADAPTER
 from adapters.contract import Credentials, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import BadParam, ProviderError
+from tests.adapters.transcripts import translated
 
 OPTIONS = {option.name: option for option in ADAPTER.options}
 GRAPH = {"1": {"class_type": "Sampler", "inputs": {"seed": "{{seed}}", "text": "{{prompt}}"}}}
@@ -131,3 +132,15 @@ def test_a_graph_of_the_clients_own_is_the_clients_mistake() -> None:
 @pytest.mark.parametrize(("status", "ours"), [(403, 403), (500, 502), (404, 404)])
 def test_an_error_of_a_proxy_before_it_is_that_error(status: int, ours: int) -> None:
     assert not_taken(call(prompt="a"), status, None).status == ours
+
+
+def test_what_the_graph_has_no_slot_for_has_a_line_and_no_default() -> None:
+    asked = {"prompt": "a cube", "negative_prompt": "people", "size": "1024x1024", "seed": 7}
+    stored = {"comfyui_workflow": orjson.dumps(GRAPH).decode()}
+    _, receipt = translated(ADAPTER, asked, Credentials("", stored))
+    assert str(receipt) == "dropped negative_prompt, dropped size=1024x1024"
+
+
+def test_a_graph_of_the_clients_that_is_none_does_not_lead_to_the_operators() -> None:
+    with pytest.raises(BadParam, match="workflow"):
+        queued(call(allow="true", prompt="a", workflow={}))

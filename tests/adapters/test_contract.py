@@ -41,7 +41,7 @@ from tests.adapters.transcripts import (
 )
 
 SHARED = {
-    *("aws", "contract", "describing", "entra", "errors", "events", "gemini", "oauth"),
+    *("aws", "contract", "describing", "dotted", "entra", "errors", "events", "gemini", "oauth"),
     *("openai_like", "openai_shape", "openai_tables", "outcomes", "params", "paths", "pictures"),
     *("polling", "reading", "service_account", "signing", "sizes", "templates"),
 }

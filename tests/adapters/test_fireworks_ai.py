@@ -9,6 +9,7 @@ import pytest
 from adapters.contract import Credentials, ImageCall, ProviderReply
 from adapters.errors import BadParam, ImageError, ProviderError, Refusal
 from adapters.fireworks_ai import ADAPTER
+from adapters.params import Policy
 
 PNG = {"content-type": "image/png"}
 
@@ -116,3 +117,11 @@ def test_a_model_that_is_gone_is_said_to_be_gone() -> None:
     error = ADAPTER.error(ProviderReply(404, body=b""))
     assert (error.status, error.code) == (404, "model_not_found")
     assert "not available" in error.message
+
+
+@pytest.mark.parametrize("model", ["flux-1-dev-fp8", "flux-kontext-pro", "SSD-1B"])
+def test_no_client_writes_a_header(model: str) -> None:
+    made = ADAPTER.table(model).translate({"headers": {"x-evil": "1"}}, Policy.PASS)
+    request = ADAPTER.request(ImageCall({"model": model}, made.fields))
+    assert "x-evil" not in request.headers
+    assert str(made.receipt).startswith("dropped headers")

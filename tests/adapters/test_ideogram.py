@@ -11,11 +11,17 @@ from adapters.contract import Answer, Credentials, ImageCall, Outgoing, Provider
 from adapters.contract import ProviderRequest as Request
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.ideogram import ADAPTER
+from adapters.params import Receipt
+from tests.adapters.transcripts import translated
 
 
 def requested(model: str, **params: Any) -> Request:
-    fields = ADAPTER.table(model).translate({"prompt": "a cube", **params}).fields
-    return ADAPTER.request(ImageCall({"model": model}, fields))
+    return ADAPTER.request(called(model, **params)[0])
+
+
+def called(model: str, **params: Any) -> tuple[ImageCall, Receipt]:
+    params = {"model": model, "prompt": "a cube", **params}
+    return translated(ADAPTER, params, Credentials("k"))
 
 
 def formed(model: str = "ideogram-v3", **params: Any) -> dict[str, str]:
@@ -75,6 +81,18 @@ def test_a_ratio_beside_a_resolution_is_left_out() -> None:
     assert formed(size="1792x1024", resolution="1312x736") == {"resolution": "1312x736"}
     old = requested("V_2", size="1024x1024", resolution="RESOLUTION_1024_1024").json
     assert "aspect_ratio" not in old["image_request"]
+
+
+def test_the_receipt_says_which_of_a_ratio_and_a_resolution_was_left_out() -> None:
+    asked = {"size": "1792x1024", "resolution": "1312x736", "aspect_ratio": "1x1"}
+    said = str(called("ideogram-v3", **asked)[1])
+    assert "dropped size=1792x1024" in said
+    assert "dropped aspect_ratio=1x1" in said
+
+
+def test_the_receipt_says_ratio_where_a_transparent_background_takes_no_pixels() -> None:
+    said = str(called("ideogram-v3", size="1248x832", background="transparent")[1])
+    assert "converted size=1248x832>aspect_ratio=3x2" in said
 
 
 def test_a_transparent_background_leads_to_its_own_path() -> None:

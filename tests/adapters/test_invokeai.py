@@ -10,6 +10,7 @@ import pytest
 from adapters.contract import Credentials, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError
 from adapters.invokeai import ADAPTER
+from tests.adapters.transcripts import translated
 
 GRAPH = {"nodes": {"a": {"type": "noise", "seed": "{{seed}}", "width": "{{width}}"}}, "edges": []}
 RESULTS = {
@@ -74,3 +75,11 @@ def test_an_item_without_an_id_is_none() -> None:
     next(flow)
     with pytest.raises(ProviderError, match="without giving it an id"):
         flow.send(ProviderReply(201, body=b'{"item_ids": []}'))
+
+
+def test_what_the_graph_has_no_slot_for_has_a_line_and_no_default() -> None:
+    graph = {"nodes": {"a": {"type": "string", "value": "{{prompt}}"}}, "edges": []}
+    stored = {"invokeai_graph": orjson.dumps(graph).decode()}
+    asked = {"prompt": "a cube", "size": "1024x1024", "seed": 7}
+    _, receipt = translated(ADAPTER, asked, Credentials("", stored))
+    assert str(receipt) == "dropped size=1024x1024, dropped seed=7"

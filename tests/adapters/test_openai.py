@@ -10,6 +10,8 @@ import pytest
 from adapters.contract import Credentials, ImageCall, Outgoing, ProviderReply
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.openai import ADAPTER
+from adapters.params import Policy
+from tests.adapters.transcripts import translated
 
 
 def call(body: bytes | None = None, **params: Any) -> ImageCall:
@@ -162,3 +164,12 @@ def test_a_server_that_refuses_response_format_is_not_asked_for_it() -> None:
 
 
 B64 = {"response_format": "b64_json"}
+
+
+def test_what_such_servers_get_wrong_is_named_in_the_receipt() -> None:
+    asked = {**own(size="auto", stream=True, partial_images=2, file="http://10.0.0.1/").params}
+    credentials = own().credentials
+    _, receipt = translated(ADAPTER, asked, credentials)
+    assert str(receipt) == "dropped size=auto, dropped partial_images=2, dropped file"
+    with pytest.raises(BadParam, match="OpenAI has nothing for 'partial_images'"):
+        translated(ADAPTER, asked, credentials, Policy.STRICT)

@@ -91,6 +91,13 @@ def test_an_answer_keeps_the_providers_bytes() -> None:
     )
 
 
+def test_the_bytes_are_not_held_beside_base64_that_is_to_go_behind_a_url() -> None:
+    asked = {**BODY, "response_format": "url"}
+    for entry, kept in (({"b64_json": "AAAA"}, False), ({"url": "https://a.test"}, True)):
+        reply = ProviderReply(body=orjson.dumps({"data": [entry]}))
+        assert bool(Plain().answer(ImageCall(asked, asked), reply).body) is kept
+
+
 def test_pictures_are_read_in_every_form() -> None:
     entries = [{"b64_json": "aGk=", "url": None}, {"url": "https://a.test/1"}]
     first, second, third = answered(

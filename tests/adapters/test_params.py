@@ -20,6 +20,7 @@ from adapters.params import (
     Receipt,
     Table,
     checked,
+    left_out,
 )
 
 TABLE = Table(
@@ -182,6 +183,11 @@ WRONG: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.parametrize("name", ["a\r\nb", "\0", "\x7f"])
+def test_a_name_that_would_end_a_line_is_never_passed_on(name: str) -> None:
+    assert name not in TABLE.translate({"prompt": "a", name: 1}, Policy.PASS).fields
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
 )
@@ -326,6 +332,137 @@ def test_a_receipt_that_is_cut_says_how_much_is_missing(count: int) -> None:
     missing = int(last.split()[0]) if last.endswith("more") else 0
     assert len(written) <= RECEIPT_LIMIT
     assert count == (len(lines) + missing if missing else written.count("dropped"))
+
+
+# Two parameters for one field
+
+TIERS = Table(
+    (
+        Param("prompt", "text"),
+        Param("size", to=lambda _: {"image.ratio": "1:1", "image.tier": "1K"}),
+        Param("tier", "image.tier", choices=("1K", "2K")),
+        Param("ratio", "image.ratio"),
+        Param("image", kind=dict),
+    ),
+    constant={"image.kind": "png"},
+)
+
+
+@pytest.mark.parametrize(
+    ("params", "image", "lines"),
+    [
+        (
+            {"size": "1024x1024", "tier": "2K"},
+            {"ratio": "1:1", "tier": "2K"},
+            "converted size=1024x1024>image.ratio=1:1, renamed tier>image.tier",
+        ),
+        (
+            {"tier": "2K", "size": "1024x1024"},
+            {"ratio": "1:1", "tier": "1K"},
+            "dropped tier=2K, converted size=1024x1024>image.ratio=1:1;image.tier=1K",
+        ),
+        (
+            {"tier": "2K", "image": {"ratio": "3:2"}},
+            {"ratio": "3:2", "tier": "2K"},
+            "renamed tier>image.tier",
+        ),
+        (
+            {"image": {"ratio": "3:2"}, "ratio": "1:1"},
+            {"ratio": "1:1"},
+            "dropped image, renamed ratio>image.ratio",
+        ),
+        ({"image": {"kind": "gif"}}, {}, "dropped image"),
+    ],
+)
+def test_of_two_that_say_one_field_the_later_counts_and_the_receipt_says_so(
+    params: dict[str, Any], image: dict[str, Any], lines: str
+) -> None:
+    made = TIERS.translate(params)
+    assert made.fields == {"image": {**image, "kind": "png"}}
+    assert str(made.receipt) == lines
+
+
+def test_two_that_say_the_same_are_both_right() -> None:
+    made = TIERS.translate({"tier": "1K", "size": "1024x1024"}, Policy.STRICT)
+    assert "dropped" not in str(made.receipt)
+
+
+@pytest.mark.parametrize("params", [{"size": "1x1", "tier": "2K"}, {"tier": "2K", "size": "1x1"}])
+def test_strict_refuses_two_that_contradict_each_other(params: dict[str, str]) -> None:
+    asked = {name: value.replace("1x1", "1024x1024") for name, value in params.items()}
+    with pytest.raises(BadParam) as caught:
+        TIERS.translate(asked, Policy.STRICT)
+    assert caught.value.param == next(iter(asked))
+
+
+def test_a_default_gives_way_to_a_text_where_its_object_would_be() -> None:
+    size = Param("size", to=lambda _: {"image.width": 8}, default="64x64")
+    made = Table((size, Param("image"))).translate({"image": "square"})
+    assert made.fields == {"image": "square"}
+
+
+# What no row knows, under pass
+
+
+def test_what_no_row_knows_goes_into_the_object_that_is_for_it() -> None:
+    table = Table((Param("seed", "options.seed", kind=int),), below="options")
+    made = table.translate({"seed": 7, "turbo": True, "options": {"a": 1}}, Policy.PASS)
+    assert made.fields == {"options": {"a": 1, "seed": 7, "turbo": True}}
+    assert str(made.receipt) == "renamed seed>options.seed, passed turbo=true, passed options"
+
+
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        (Table((), never=frozenset({"headers"})), "headers"),
+        (Table((), sealed=True), "anything"),
+        (Table((), constant={"kind": "png"}), "kind"),
+        (Table((Param("seed", "options.seed", kind=int),)), "options"),
+        (Table((Param("prompt", "text"),)), "text"),
+        (Table(()), "a.b"),
+    ],
+)
+def test_what_has_no_place_of_its_own_is_dropped(table: Table, name: str) -> None:
+    made = table.translate({"prompt": "a cube", name: "mine"}, Policy.PASS)
+    assert "mine" not in str(made.fields)
+    assert f"dropped {name}" in str(made.receipt)
+
+
+def test_an_address_to_be_called_is_not_passed_on_deep_inside_either() -> None:
+    asked = {"extra": [{"webhook": {"url": "https://evil.test"}}]}
+    assert Table(()).translate(asked, Policy.PASS).fields == {}
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_what_is_nested_too_deeply_is_refused_by_name(policy: Policy) -> None:
+    deep: Any = 1
+    for _ in range(500):
+        deep = {"a": [deep]}
+    for name in ("options", "never_heard_of"):
+        assert refused(policy, **{name: deep}).param == name
+
+
+# What is withheld, or so anyway
+
+
+def test_what_is_withheld_is_not_sent_and_has_no_default() -> None:
+    table = Table((Param("seed", kind=int), Param("size", default="64x64")))
+    made = table.translate({"seed": 7}, withheld=frozenset({"seed", "size"}))
+    assert (made.fields, str(made.receipt)) == ({}, "dropped seed=7")
+    with pytest.raises(BadParam):
+        table.translate({"seed": 7}, Policy.STRICT, withheld=frozenset({"seed"}))
+
+
+def test_strict_leaves_nothing_out_that_the_provider_would_get() -> None:
+    with pytest.raises(BadParam, match="Acme"):
+        left_out({"file": "a"}, {"file"}, Policy.STRICT, "Acme")
+
+
+def test_what_is_so_anyway_is_neither_sent_nor_dropped() -> None:
+    table = Table((Param("output_format", choices=("svg",), anyway=("svg",)),))
+    made = table.translate({"output_format": "svg"}, Policy.STRICT)
+    assert (made.fields, made.receipt.lines) == ({}, ())
+    assert str(table.translate({"output_format": "png"}).receipt) == "dropped output_format=png"
 
 
 # Any call

@@ -8,6 +8,7 @@ import pytest
 
 from adapters.contract import Answer, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.params import Policy
 from adapters.prodia import ADAPTER
 
 DEV = "inference.flux.dev.txt2img.v2"
@@ -77,3 +78,11 @@ def test_a_success_without_a_picture_is_an_error(media_type: str, body: bytes, s
 def test_a_refusal_is_known_by_its_words() -> None:
     body = b'{"error": "The prompt is against our content policy."}'
     assert isinstance(ADAPTER.error(ProviderReply(400, {}, body)), Refusal)
+
+
+def test_no_client_writes_a_header() -> None:
+    asked = {"prompt": "a", "accept": "text/html", "type": "another"}
+    made = ADAPTER.table(DEV).translate(asked, Policy.PASS)
+    request = ADAPTER.request(ImageCall({"model": DEV}, made.fields))
+    assert (request.headers["accept"], request.json["type"]) == ("image/png", DEV)
+    assert "dropped accept, dropped type" in str(made.receipt)

@@ -10,6 +10,7 @@ import pytest
 
 from adapters.contract import ImageCall, ProviderReply
 from adapters.errors import BadParam, Refusal
+from adapters.params import Policy
 from adapters.recraft_ai import ADAPTER
 
 SVG = b64encode(b'<svg xmlns="http://www.w3.org/2000/svg"/>').decode()
@@ -60,8 +61,10 @@ def test_a_picture_has_a_format(model: str) -> None:
         "recraftv3_vector",
     ],
 )
-def test_a_drawing_has_none(model: str) -> None:
+def test_a_drawing_is_svg_without_being_asked_for(model: str) -> None:
     assert made(model, output_format="png") == {}
+    asked = ADAPTER.table(model).translate({"output_format": "svg"}, Policy.STRICT)
+    assert (asked.fields, str(asked.receipt)) == ({}, "")
 
 
 def test_the_styles_of_the_first_generations_have_a_name_beside_openais() -> None:

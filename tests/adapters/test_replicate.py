@@ -7,9 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Answer, Credentials, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.replicate import ADAPTER
+from tests.adapters.transcripts import translated
 
 HASH = "5599ed30703defd1d160a25a63321b4dec97101d98b4674bcc56e41f62f35637"
 RECRAFTS = "realistic_image"
@@ -50,6 +51,14 @@ def test_the_models_form_chooses_the_path(model: str, path: str, version: str | 
 def test_a_model_of_another_form_is_refused_with_an_example(model: str) -> None:
     with pytest.raises(BadParam, match="black-forest-labs/flux-schnell"):
         requested(model)
+
+
+def test_what_the_clients_input_says_otherwise_is_dropped_by_name() -> None:
+    own = {"aspect_ratio": "2:1", "seed": 1, "input": "x"}
+    asked = {"model": "luma/photon", "prompt": "a", "size": "1024x1024", "seed": 7, "input": own}
+    call, receipt = translated(ADAPTER, asked, Credentials("k"))
+    assert str(receipt) == "dropped size=1024x1024, dropped seed=7"
+    assert call.fields["input"] == own
 
 
 def test_the_caller_is_kept_waiting() -> None:

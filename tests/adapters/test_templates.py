@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from adapters.errors import BadParam
-from adapters.templates import chosen, filled, slots
+from adapters.templates import chosen, filled, slots, withheld
 
 GRAPH = {"nodes": {"1": {"text": "{{prompt}}"}}}
 OTHER = {"nodes": {"2": {"text": "{{prompt}}, small", "size": ["{{width}}"]}}}
@@ -77,3 +77,9 @@ def test_names_are_no_slots_and_the_template_is_left_as_it_was() -> None:
 
 def test_the_slots_of_a_template_can_be_named() -> None:
     assert set(slots(OTHER)) == {"prompt", "width"}
+
+
+def test_what_a_template_has_no_slot_for_is_withheld() -> None:
+    assert withheld(lambda: OTHER) == {"negative_prompt", "seed"}
+    assert withheld(dict) == {"prompt", "negative_prompt", "seed", "size"}
+    assert withheld(lambda: chosen("graph", "", "", is_one=bool)) == set()

@@ -74,6 +74,11 @@ def test_flux_2_always_takes_a_form_of_text(size: str) -> None:
     assert (request.form, request.json) == ({"prompt": "a cube", "seed": "7"}, None)
 
 
+def test_a_form_holds_what_is_no_text_as_json() -> None:
+    call = ImageCall({"model": FLUX_2}, {"fast": True, "lora": {"a": None}, "seed": 7})
+    assert ADAPTER.request(call).form == {"fast": "true", "lora": '{"a":null}', "seed": "7"}
+
+
 @pytest.mark.parametrize("model", [FLUX_1, SDXL, "@cf/leonardo/lucid-origin", "@cf/new/model"])
 def test_every_other_model_takes_json(model: str) -> None:
     request = requested(model, prompt="a cube")

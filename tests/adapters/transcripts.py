@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -38,7 +38,7 @@ from adapters.contract import (
 )
 from adapters.errors import ImageError
 from adapters.events import Events
-from adapters.params import Policy
+from adapters.params import Policy, Receipt, left_out
 from tests.rsa_key import PLACE, rsa_pem
 
 FOLDER = Path(__file__).parent.parent / "transcripts"
@@ -236,14 +236,26 @@ def call_of(
 ) -> tuple[ImageCall, str]:
     """Make the call as the gateway does, and give the receipt with it."""
     provider, params = adapter(transcript.provider), transcript.call
-    credentials, body = credentials or transcript.credentials, orjson.dumps(params)
+    call, receipt = translated(provider, params, credentials or transcript.credentials)
+    assert call.n == transcript.n, f"{transcript.place}: `n` needs a fan-out"
+    return call, str(receipt)
+
+
+def translated(
+    provider: Adapter,
+    params: Mapping[str, Any],
+    credentials: Credentials,
+    policy: Policy = Policy.ADAPT,
+) -> tuple[ImageCall, Receipt]:
+    """Make the first call for some parameters as the gateway does, and give the receipt with it."""
+    call = ImageCall(params, params, credentials, orjson.dumps(params), params.get("n") or 1)
+    withheld = provider.withheld(call)
     if provider.openai_shaped:
-        return ImageCall(params, params, credentials, body, transcript.n), ""
-    model = provider.model_in_force(params.get("model") or "", credentials)
-    table = provider.table(model)
-    assert transcript.n <= table.pictures_per_call, f"{transcript.place}: `n` needs a fan-out"
-    made = table.translate(params, Policy.ADAPT, n=transcript.n)
-    return ImageCall(params, made.fields, credentials, body, transcript.n), str(made.receipt)
+        return call, left_out(params, withheld, policy, provider.name)
+    table = provider.table_in_force(call)
+    n = min(call.n, table.pictures_per_call)
+    made = table.translate(params, policy, n=n, provider=provider.name, withheld=withheld)
+    return replace(call, fields=made.fields, n=n), made.receipt
 
 
 def receipt_of(transcript: Transcript) -> str:

@@ -15,6 +15,7 @@ import orjson
 from aiohttp import web
 
 from proxy.app import make_app
+from proxy.keys import SETTINGS as SETTINGS_OF
 from proxy.settings import parse
 
 KEY = "easel-test-key-0123456789"
@@ -89,7 +90,7 @@ async def served(app: web.Application) -> AsyncIterator[str]:
     runner = web.AppRunner(
         app,
         access_log=None,
-        handler_cancellation=False,
+        handler_cancellation=SETTINGS_OF in app and app[SETTINGS_OF].jobs.on_disconnect == "cancel",
         shutdown_timeout=1,
         max_field_size=40960,
         max_line_size=40960,

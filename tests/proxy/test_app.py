@@ -72,6 +72,8 @@ async def test_an_unknown_route_is_404(easel: Gateway, method: str, path: str, e
 async def test_a_wrong_method_is_405_and_names_the_right_one(
     easel: Gateway, method: str, path: str
 ) -> None:
+    if (method, path) in ROUTES:
+        return
     got = await easel.ask(method=method, path=path)
     assert is_refused(got, 405, "method_not_allowed")
     assert got.headers["allow"] in got.error["message"]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 import adapters
 from adapters import adapter
+from adapters.contract import Option
 from proxy import configs
 from proxy.configs import ConfigError
 from proxy.credentials import check_config, checked_host, credentials_for
+from proxy.settings import SettingsError
+from tests.proxy.gateway import Answered, gateway
 
 AZURE, OPENAI, SANDBOX = adapter("azure-openai"), adapter("openai"), adapter("sandbox")
 STORED = {"az": AZURE, "box": SANDBOX}
@@ -141,3 +145,32 @@ def test_a_config_that_cannot_is_refused_with_its_place(
 
 def test_a_key_that_was_taken_for_a_virtual_key_is_not_shown() -> None:
     assert "sk-sekret" not in str(config_wrong(virtual_key="sk-sekret"))
+
+
+OPERATORS = [(name, option) for name, option in OPTIONS if option.operator]
+
+
+@pytest.mark.parametrize(("provider", "option"), OPERATORS)
+async def test_what_is_the_operators_is_set_by_no_header_and_no_config(
+    provider: str, option: Option
+) -> None:
+    host = "http://127.0.0.1:9"
+    key = f"{{provider: {provider}, api_key: k, custom_host: '{host}'}}"
+    more = f"virtual_keys: {{up: {key}}}\ntrusted_custom_hosts: [127.0.0.1]\n"
+    async with gateway(more) as ours:
+
+        async def dry(**headers: str) -> Answered:
+            return await ours.draw(params={"model": "m"}, x_easel_dry_run="true", **headers)
+
+        names = dict.fromkeys((option.header, *option.headers), "{}")
+        by_header = {"provider": provider, "custom_host": host}
+        assert (await dry(**by_header, **names)).body == (await dry(**by_header)).body
+        for name in (option.name, *option.aliases):
+            own = {"provider": provider, "api_key": "k", name: "{}"}
+            for config in (own, {"targets": [own]}, {"virtual_key": "up", name: "{}"}):
+                assert (await dry(config=orjson.dumps(config).decode())).status == 400
+    for named in ("virtual_key: up", f"provider: {provider}"):
+        saved = f"configs: {{pc: {{{named}, {option.name}: '{{}}'}}}}\n"
+        with pytest.raises(SettingsError):
+            async with gateway(more + saved):
+                pass

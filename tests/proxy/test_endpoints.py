@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import orjson
+import pytest
+from yarl import URL
+
+import adapters
 from proxy.keys import DRAINING
-from tests.proxy.gateway import gateway
+from tests.proxy.gateway import OURS, gateway
 
 NO_KEY = {"api_key": ""}
 
@@ -40,3 +45,16 @@ async def test_circuits_are_shown_to_callers_only() -> None:
         verbose = "/readyz?verbose"
         assert (await ours.ask(method="GET", path=verbose)).json["circuits"] == {}
         assert (await ours.ask(method="GET", path=verbose, **NO_KEY)).status == 401
+
+
+HOSTILE = ["..", "%2e%2e/%2e%2e", "%00", "%0d%0ax:y", "%ff", "%ED%A0%80", "a" * 4000, "a//b", "%25"]
+
+
+@pytest.mark.parametrize("model", HOSTILE)
+async def test_any_model_can_be_asked_about(model: str) -> None:
+    async with gateway() as ours:
+        for provider in adapters.PROVIDERS:
+            url = URL(f"{ours.url}/v1/images/models/{provider}/{model}", encoded=True)
+            async with ours.session.get(url, headers=OURS) as got:
+                assert got.status in (200, 404)
+                assert orjson.loads(await got.read())

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 import adapters
 from proxy.__main__ import main
-from tests.adapters.transcripts import transcripts_of
+from tests.adapters.transcripts import secrets_of, transcripts_of
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -23,6 +23,12 @@ def test_the_translation_is_printed() -> None:
     assert '"aspect_ratio": "16:9"' in told
     assert "rounded size=1792x1024>aspect_ratio=16:9" in told
     assert "dropped quality=hd" in told
+
+
+def test_what_is_asked_several_times_is_told_once() -> None:
+    told = run("--provider", "luma", "--n", "3")[1]
+    assert told.startswith("3 times:\nPOST ")
+    assert told.count("POST ") == 1
 
 
 def test_json_is_what_a_dry_run_answers() -> None:
@@ -70,3 +76,12 @@ def test_every_provider_can_be_explained(provider: str) -> None:
     status, told = run("--provider", provider, "--size", "1536x1024", "--n", "2", *given)
     assert status == 0, told
     assert "What became of the parameters:" in told
+
+
+@pytest.mark.parametrize("provider", adapters.PROVIDERS)
+def test_no_secret_option_is_printed(provider: str) -> None:
+    for transcript in transcripts_of(provider):
+        options = transcript.credentials.options
+        given = [part for name, it in options.items() for part in ("--option", f"{name}={it}")]
+        _, told = run("--provider", provider, *given)
+        assert not [secret for secret in secrets_of(transcript) if secret in told]

@@ -111,13 +111,6 @@ INTENDED = (
         for provider in ("fal", "nscale", "together")
     ),
     Intended(
-        "dashscope/*",
-        "POST body.parameters.n",
-        NOTHING,
-        1,
-        "some models would make four pictures, and charge for them",
-    ),
-    Intended(
         "tencent/*",
         "POST body.LogoAdd",
         NOTHING,
@@ -160,7 +153,7 @@ ONLY_ASKED_BY_THE_SDK = (
 ABOUT_THE_CLIENT = (
     *("host", "connection", "content-length", "user-agent", "accept-encoding", "accept-language"),
     # Which SDK it is, on which system, which of its attempts, and ids by which it is traced.
-    *("x-stainless-*", "x-goog-api-client", "amz-sdk-*", "x-amzn-trace-id", "x-dashscope-sdk-*"),
+    *("x-stainless-*", "x-goog-api-client", "amz-sdk-*", "x-amzn-trace-id"),
     *("x-tc-requestclient", "x-tc-traceid", "x-tc-language"),
     *("source_type", "x-request-sdk", "x-source-channel", "zai-sdk-ver"),
 )

@@ -46,3 +46,17 @@ def test_a_table_of_ones_own_is_read_and_a_broken_one_is_an_error(tmp_path: Path
     (tmp_path / "broken.yaml").write_text("acme: {")
     with pytest.raises(yaml.YAMLError):
         loaded(str(tmp_path / "broken.yaml"))
+
+
+MISTAKES = [
+    *("[1]", "a: [1]", "a: {m: free}", "a: {m: null}", "a: {5: 1}", "a: {m: .nan}", "a: {m: .inf}"),
+    *("a: {m: -1}", "a: {m: {megapixel: x}}"),
+]
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_table_that_is_none_is_found_when_it_is_read(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"."):
+        loaded(str(file))

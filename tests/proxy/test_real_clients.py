@@ -257,7 +257,7 @@ async def test_an_unknown_route_is_not_found(url: str) -> None:
 
 async def test_a_client_that_waits_no_longer_gets_its_own_timeout(client: Client) -> None:
     with fails_as(client, "APITimeoutError"):
-        await draw(client, size="1024x1024", timeout=0.1, extra_body={"latency_ms": 700})
+        await draw(client, size="1024x1024", timeout=0.1, extra_body={"latency_ms": 5000})
 
 
 async def test_the_timeout_that_a_header_asks_for_is_a_408(client: Client) -> None:

@@ -277,7 +277,7 @@ def _expected_receipt(transcript: Transcript) -> str:
     """Give the receipt written down, and what the gateway itself adds on pictures not made."""
     found, made = adapter(transcript.provider), len((transcript.answer or {}).get("data", []))
     missing = 0 if found.openai_shaped else transcript.n - made
-    lost = f"failed pictures={missing}>missing" if made and missing > 0 else ""
+    lost = f"failed pictures={missing}>incomplete" if made and missing > 0 else ""
     return ", ".join(filter(None, (transcript.receipt, lost)))
 
 

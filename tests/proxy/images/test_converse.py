@@ -76,7 +76,7 @@ async def test_fewer_pictures_than_asked_are_never_given_in_silence() -> None:
     async with provider(one) as fake, gateway(settings(fake)) as ours:
         got = await ours.draw(params=asked, **UP)
         assert len(got.json["data"]) == 1
-        assert "failed pictures=2>missing" in got.headers["x-easel-receipt"]
+        assert "failed pictures=2>incomplete" in got.headers["x-easel-receipt"]
 
 
 async def test_what_is_incomplete_is_not_kept() -> None:

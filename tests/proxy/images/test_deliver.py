@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from contextlib import AbstractAsyncContextManager
 
 import aiohttp
@@ -25,6 +26,7 @@ from tests.proxy.gateway import (
     json_reply,
     provider,
 )
+from tests.proxy.wire import connections
 
 UP = {"virtual_key": "up"}
 
@@ -174,3 +176,46 @@ async def test_base64_that_is_damaged_is_a_bad_gateway_where_a_url_was_asked() -
     async with gateway_to(always(damaged)) as (ours, _):
         params = {"model": "gpt-image-2", "response_format": "url"}
         assert (await ours.draw(params=params, **UP)).status == 502
+
+
+@pytest.mark.parametrize("form", [{"response_format": "b64_json"}, {"response_format": "url"}])
+async def test_base64_with_line_breaks_is_a_picture_like_any_other(form: dict[str, str]) -> None:
+    picture = PNG + bytes(400_000)
+    written = base64.encodebytes(picture).decode()
+    async with provider(always({"data": [{"b64_json": written}]})) as fake:
+        stored = f"{{provider: nebius, api_key: k, custom_host: {fake.url}}}"
+        async with gateway(f"virtual_keys: {{up: {stored}}}\n") as ours:
+            got = await ours.draw(params={"model": "m", **form}, **UP)
+            [entry] = got.json["data"]
+            if "url" in entry:
+                place = entry["url"].removeprefix(ours.url)
+                assert (await ours.ask(method="GET", path=place)).body == picture
+            else:
+                assert base64.b64decode(entry["b64_json"], validate=True) == picture
+
+
+async def test_what_is_no_base64_writes_nothing_into_our_answer() -> None:
+    forged = {"data": [{"b64_json": B64 + '","url":"https://a.test'}, {"b64_json": B64}]}
+    async with gateway_to(always(forged)) as (ours, _):
+        got = await ours.draw(params={"model": "gpt-image-2"}, **UP)
+        assert [entry.keys() for entry in got.json["data"]] == [{"b64_json"}]
+        assert "failed pictures=1>bad_answer" in got.headers["x-easel-receipt"]
+
+
+async def test_a_picture_that_drips_is_not_waited_for_forever() -> None:
+    async def reply(request: web.Request) -> web.StreamResponse:
+        if request.method != "GET":
+            return json_reply({"data": [{"url": str(request.url.with_path("/p"))}]})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(PNG + bytes(100_000))
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await response.write(b"\0")
+                await asyncio.sleep(0.05)
+        return response
+
+    settings = "blobs: {persist_urls: true}\ntimeouts: {total: 1}\n"
+    async with gateway_to(reply, settings) as (ours, _):
+        got = await ours.draw(params={"response_format": "url"}, **UP)
+        assert (got.status, got.error["code"], connections(ours)) == (504, "timeout", 0)

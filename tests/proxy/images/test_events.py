@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +16,20 @@ from aiohttp import web
 from adapters.contract import Answer, Image
 from adapters.events import Events
 from proxy.images.converse import with_usage
-from tests.proxy.gateway import B64, PNG, Answered, Gateway, Provider, gateway, json_reply, provider
+from proxy.keys import JOBS, LOG, RUNNING
+from tests.proxy.gateway import (
+    B64,
+    OURS,
+    PATH,
+    PNG,
+    Answered,
+    Gateway,
+    Provider,
+    gateway,
+    json_reply,
+    provider,
+)
+from tests.proxy.wire import connections
 
 UP = {"virtual_key": "up"}
 COMPLETED = "image_generation.completed"
@@ -194,3 +210,101 @@ async def test_a_count_after_the_last_picture_stands_beside_it(
         answer.usage and answer.usage["total_tokens"] async for answer in with_usage(coming(), n)
     ]
     assert found == usages
+
+
+async def test_pictures_that_are_all_there_are_not_lost_with_their_count() -> None:
+    uncounted = {name: it for name, it in FINISHED.items() if name != "usage"}
+    script = telling(uncounted, then_cut=True)
+    async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
+        [only] = events(await streamed(ours, **ROUTER))
+        assert only["type"] == COMPLETED
+
+
+async def test_an_event_that_repeats_our_key_does_not_show_it() -> None:
+    script = telling({"error": {"message": "bad key test-key-0123456789", "code": 400}})
+    async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
+        got = await streamed(ours, **ROUTER)
+        assert "bad key ***" in got.error["message"]
+
+
+@pytest.mark.parametrize("place", range(3))
+async def test_a_picture_that_is_lost_is_an_error_event_beside_the_others(place: int) -> None:
+    async def reply(request: web.Request) -> web.Response:
+        if request.method == "GET":
+            return web.Response(body=PNG, status=404 if request.path == f"/{place}" else 200)
+        urls = [f"{fake.url}/{number}" for number in range(3)]
+        return json_reply({"status": "succeeded", "output": urls})
+
+    async with provider(reply) as fake, gateway(keys("replicate", fake)) as ours:
+        told = events(await streamed(ours, model="black-forest-labs/flux-schnell", n=3))
+        assert [it["type"] for it in told] == [COMPLETED, COMPLETED, "error"]
+        assert told[-1]["error"]["code"] == "picture_lost"
+
+
+async def test_base64_with_line_breaks_breaks_no_event() -> None:
+    script = telling({**FINISHED, "b64_json": base64.encodebytes(PNG).decode()})
+    async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
+        assert events(await streamed(ours, **ROUTER))[0]["b64_json"] == B64
+
+
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [("openrouter", ROUTER["model"]), ("stability-ai", "stable-image-core"), ("openai", "m")],
+)
+async def test_a_client_that_leaves_in_a_silence_leaves_nothing_behind(
+    kind: str, model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def hesitant(request: web.Request) -> web.StreamResponse:
+        if kind == "stability-ai" and len(fake.requests) == 1:
+            return await png(request)
+        response = web.StreamResponse(headers=SSE)
+        await response.prepare(request)
+        await response.write(b"data: %b\n\n" % orjson.dumps(PREVIEW))
+        await asyncio.sleep(60)
+        return response
+
+    settings = "images: {comment_seconds: 0.02}\njobs: {on_disconnect: cancel}\n"
+    async with provider(hesitant) as fake, gateway(settings + keys(kind, fake)) as ours:
+        headers = {**OURS, "x-portkey-virtual-key": "up"}
+        asked = {"prompt": "a", "model": model, "stream": True}
+        asked |= {"n": 2} if kind == "stability-ai" else {}
+        async with ours.session.post(ours.url + PATH, json=asked, headers=headers) as got:
+            await got.content.readany()
+            got.close()
+        async with asyncio.timeout(5):
+            while ours.app[RUNNING] or ours.app[JOBS].running:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        gc.collect()
+        await asyncio.sleep(0.01)
+        ours.app[LOG].flush()
+        line = orjson.loads(ours.log.getvalue())
+        assert (line["status"], line["error"], connections(ours)) == (0, "client_gone", 0)
+        assert caplog.records == []
+
+
+async def test_what_several_pictures_cost_together_is_counted_once() -> None:
+    async def several(request: web.Request) -> web.Response:
+        del request
+        counted = {"prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9}
+        return json_reply({"data": [{"b64_json": B64}] * 3, "usage": counted})
+
+    async with provider(several) as fake, gateway(keys("openrouter", fake)) as ours:
+        told = events(await streamed(ours, **ROUTER, n=3))
+        assert [it["usage"]["total_tokens"] for it in told] == [0, 0, 9]
+
+
+async def test_events_that_never_come_to_a_picture_are_not_waited_for_forever() -> None:
+    async def humming(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers=SSE)
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await response.write(b": still there\n\n")
+                await asyncio.sleep(0.05)
+        return response
+
+    settings = "timeouts: {total: 1}\n"
+    async with provider(humming) as fake, gateway(settings + keys("openrouter", fake)) as ours:
+        async with asyncio.timeout(10):
+            got = await streamed(ours, **ROUTER)
+        assert (got.status, got.error["code"], connections(ours)) == (504, "timeout", 0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 from proxy.images.heartbeat import or_silence
 
@@ -37,5 +38,16 @@ async def test_whoever_stops_listening_leaves_nothing_running() -> None:
 
     listening = or_silence(pieces(), 0.01)
     assert await anext(listening) is None
-    await listening.aclose()  # type: ignore[attr-defined]  # it is a generator
+    await listening.aclose()
     await asyncio.wait_for(ended.wait(), 1)
+
+
+async def test_whoever_has_stopped_listening_can_close_what_was_listened_to() -> None:
+    async def pieces() -> AsyncGenerator[int, None]:
+        await asyncio.sleep(60)
+        yield 1
+
+    heard = pieces()
+    async with aclosing(or_silence(heard, 0.01)) as listening:
+        assert await anext(listening) is None
+    await heard.aclose()

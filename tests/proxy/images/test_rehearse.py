@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from pathlib import Path
+from unittest.mock import ANY
+from urllib.parse import quote
+
 import pytest
 
+import adapters
+from tests.adapters.transcripts import secrets_of, transcripts_of
 from tests.proxy.gateway import gateway, gateway_to
 
 SECRET = "skStoredSecret0123456789"
@@ -83,3 +90,38 @@ async def test_a_dry_run_is_neither_kept_nor_answered_from_the_cache() -> None:
             got = await ours.draw(params={"model": "m"}, config=config, x_easel_dry_run=dry)
             assert ("requests" in got.json) is (dry == "true")
         assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize("provider", adapters.PROVIDERS)
+async def test_no_providers_secret_is_shown_or_logged(provider: str) -> None:
+    for transcript in transcripts_of(provider):
+        given, options = transcript.credentials, adapters.adapter(provider).options
+        headers = {option.header: given[option.name] for option in options if given[option.name]}
+        if given.api_key:
+            headers["authorization"] = f"Bearer {given.api_key}"
+        async with gateway() as ours:
+            named = {"provider": provider, "x_easel_dry_run": "true", **headers}
+            got = await ours.ask(transcript.call, **named)
+            assert got.status < 500
+            for secret in secrets_of(transcript):
+                for form in (secret, quote(secret, safe=""), b64encode(secret.encode()).decode()):
+                    assert form not in got.body.decode()
+                    assert form not in ours.log.getvalue()
+
+
+UNCHECKED = [
+    *(("n", n) for n in ("3", "-5", "true", "1e300", "[1]", "9" * 30, '"3"')),
+    *(("size", size) for size in ("5", "[]", '"x"', '"1e9x3"', '{"a": 1}', "null")),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), UNCHECKED)
+async def test_what_is_the_providers_to_check_is_no_failure_of_ours(
+    name: str, value: str, tmp_path: Path
+) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("openai: {m: 0.5}")
+    async with gateway_to(more=f"prices: {prices}\n") as (ours, _):
+        body = f'{{"prompt": "a", "model": "m", "{name}": {value}}}'.encode()
+        got = await ours.ask(body, virtual_key="up", x_easel_dry_run="true")
+        assert (got.status, got.json["price"]) == (200, None if value == "-5" else ANY)

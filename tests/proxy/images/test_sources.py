@@ -22,6 +22,7 @@ from proxy.images.sources import (
     lines_of,
     measured_text,
     opened,
+    tidied,
 )
 from proxy.plan import Target
 from proxy.settings import Settings
@@ -105,3 +106,24 @@ def test_a_receipt_has_what_was_asked_for_where_the_picture_is_not_that(
     found = Measured("image/png", 1, 1)
     told = [str(line) for line in lines_of(1, found, params, len(PNG))]
     assert told == [f"measured 1=1x1;png;{len(PNG)}", *asked]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 300_000])
+def test_base64_is_tidied_however_it_is_written(size: int) -> None:
+    data = b"\xff\xfe\xfb" * size + b"\xff"
+    proper = base64.b64encode(data).decode()
+    assert tidied(proper) is proper
+    for text in (
+        base64.encodebytes(data).decode(),
+        base64.encodebytes(data).decode().replace("\n", "\r\n"),
+        base64.urlsafe_b64encode(data).decode().rstrip("="),
+        f" data:image/png;base64,{proper}".strip(),
+        f"\t{proper} ",
+    ):
+        assert tidied(text) == proper
+
+
+@pytest.mark.parametrize("text", ['AAAA","url":"https://a.test', "AAAAA", "ä===", "=", "AA=A", " "])
+def test_what_would_not_end_as_it_began_is_damaged(text: str) -> None:
+    with pytest.raises(UpstreamFailed):
+        tidied(text)

@@ -127,3 +127,14 @@ async def test_the_highest_seed_is_good_for_several_pictures() -> None:
         assert (await ours.draw(params=highest, **UP)).status == 200
         seeds = {body.partition(b'name="seed"\r\n\r\n')[2].split(b"\r")[0] for body in fake.bodies}
         assert seeds == {b"4294967294", b"0", b"1"}
+
+
+OWN = """virtual_keys: {{up: {{provider: openai, api_key: k, custom_host: '{url}',
+  openai_response_format: b64_json}}}}"""
+
+
+async def test_what_a_provider_of_the_clients_shape_does_not_get_is_in_the_receipt() -> None:
+    async with provider() as fake, gateway(OWN.format(url=fake.url)) as ours:
+        got = await ours.draw(params={"size": "auto", "steps": 4}, **UP)
+        assert got.headers["x-easel-receipt"].startswith("dropped size=auto")
+        assert b"size" not in fake.bodies[0]

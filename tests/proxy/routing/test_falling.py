@@ -10,7 +10,7 @@ from adapters.errors import BadParam, ImageError, ProviderError, refusal
 from proxy.configs import Strategy
 from proxy.errors import TimedOut, UpstreamFailed
 from proxy.plan import Target
-from proxy.routing.falling import Said, falls
+from proxy.routing.falling import Said, falls, status_of
 
 
 def provider(status: int, client: int = 502) -> ProviderError:
@@ -54,3 +54,8 @@ def test_what_a_target_said_is_told_in_short() -> None:
     target = Target(adapter("openai"), Credentials(), "https://x.test")
     said = Said.of(target, long, 500)
     assert (len(said.message), len(said.code or "")) == (200, 64)
+
+
+def test_a_failure_is_judged_by_the_providers_own_status_where_it_sent_one() -> None:
+    assert status_of(provider(429, client=400)) == 429
+    assert status_of(provider(200, client=502)) == status_of(UpstreamFailed("m")) == 502

@@ -26,7 +26,6 @@ JPEG = bytes.fromhex("ffd8ffe000104a464946") + bytes(90)
 WEBP = b"RIFF\x00\x00\x00\x00WEBPVP8 " + bytes(90)
 GIF = b"GIF89a" + bytes(90)
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
-LIMIT = "limits: {picture_bytes: 4096}\n"
 OWN = {"x_portkey_forward_headers": "x-tenant", "x_tenant": "t"}
 
 
@@ -41,7 +40,9 @@ def serving(body: bytes = PNG, status: int = 200, **headers: str) -> Reply:
 
 
 @asynccontextmanager
-async def pictures(at_url: Reply, count: int = 1) -> AsyncIterator[tuple[Gateway, Provider]]:
+async def pictures(
+    at_url: Reply, count: int = 1, limit: int = 4096
+) -> AsyncIterator[tuple[Gateway, Provider]]:
     """Run a provider that answers with URLs on its own host, and a gateway in front of it."""
     async with provider() as fake:
 
@@ -53,7 +54,8 @@ async def pictures(at_url: Reply, count: int = 1) -> AsyncIterator[tuple[Gateway
 
         fake.reply = reply
         stored = f"{{provider: replicate, api_key: {SECRET}, custom_host: '{fake.url}'}}"
-        async with gateway(f"virtual_keys: {{up: {stored}}}\n{LIMIT}") as ours:
+        limits = f"limits: {{picture_bytes: {limit}}}\n"
+        async with gateway(f"virtual_keys: {{up: {stored}}}\n{limits}") as ours:
             yield ours, fake
 
 
@@ -140,3 +142,20 @@ def test_a_page_that_begins_like_a_picture_is_told_by_its_first_bytes() -> None:
     assert media_type_of(WEBP) == "image/webp"
     assert media_type_of(b"WEBP" + bytes(90)) == ""
     assert media_type_of(b" " * 512 + b"<svg") == ""
+
+
+async def test_a_picture_that_breaks_off_spoils_no_other() -> None:
+    async def second_cut(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = 200_000
+        await response.prepare(request)
+        await response.write(PNG + bytes(100_000 - len(PNG)))
+        if request.path == "/1.png" and request.transport:
+            request.transport.abort()
+        await response.write(bytes(100_000))
+        return response
+
+    async with pictures(second_cut, count=3, limit=200_000) as (ours, _):
+        got = await drawn(ours)
+        assert len(got.json["data"]) == 2
+        assert "failed pictures=1>connection_lost" in got.headers["x-easel-receipt"]

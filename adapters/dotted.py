@@ -1,0 +1,67 @@
+"""Fields of a body by dotted names: `options.seed` is `seed` in the object `options`.
+
+>>> body = {"options": {"a": 1}}
+>>> put(body, {"options.seed": 7})
+>>> body, found(body, "options.seed")
+({'options': {'a': 1, 'seed': 7}}, 7)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Fields = Mapping[str, Any]
+
+
+def found(fields: Fields, name: str) -> Any:
+    """Give what stands at a dotted name; None where nothing does."""
+    place: Any = fields
+    for step in name.split("."):
+        place = place.get(step) if isinstance(place, Mapping) else None
+    return place
+
+
+def is_taken(fields: Fields, name: str) -> bool:
+    """Tell whether something stands at a dotted name, or where an object on the way would be.
+
+    >>> is_taken({"image": "square"}, "image.width"), is_taken({"image": {}}, "image.width")
+    (True, False)
+    """
+    place: Any = fields
+    for step in name.split("."):
+        if not isinstance(place, Mapping):
+            return True
+        if (place := place.get(step)) is None:
+            return False
+    return True
+
+
+def holds(there: Any, content: Any) -> bool:
+    """Tell whether all of a content is there; an object may hold more."""
+    if isinstance(there, dict) and isinstance(content, dict):
+        return all(name in there and holds(there[name], it) for name, it in content.items())
+    return bool(there == content)
+
+
+def put(fields: dict[str, Any], made: Fields) -> None:
+    """Set fields by their dotted names, making the objects on the way.
+
+    An object that is there already is copied and added to, not written into: it may be the
+    client's own.
+    """
+    for name, content in made.items():
+        *parents, last = name.split(".")
+        place = fields
+        for parent in parents:
+            there = place.get(parent)
+            place[parent] = dict(there) if isinstance(there, dict) else {}
+            place = place[parent]
+        place[last] = _added(place.get(last), content)
+
+
+def _added(there: Any, content: Any) -> Any:
+    """Add an object to the one that is there; anything else takes its place."""
+    if not (isinstance(there, dict) and isinstance(content, dict)):
+        return content
+    return {**there, **{name: _added(there.get(name), it) for name, it in content.items()}}

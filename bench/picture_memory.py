@@ -1,0 +1,146 @@
+"""What a 64 MB picture in another form adds to the gateway's memory. Linux only: it reads /proc.
+
+A provider that answers a URL or base64, as its model says, and the gateway, through its real entry
+point, each run in a process of their own. The gateway is warmed up with small pictures and one
+large one of each kind, its peak is reset, one large picture is asked for, and the new peak is read.
+What comes as base64 has to be read whole, as bytes and as text, before anything is made of it: a
+picture that goes on as base64 shows what that takes, and one that goes behind a URL adds to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from blob_memory import picture, reset
+from relay_memory import KEY, MB, memory, started
+
+SMALL, LARGE = 128 * 1024, 64 * MB
+CASES = {
+    "a URL, base64 wanted": ("url", "b64_json", 0.0),
+    "a URL, base64 wanted, slow reader": ("url", "b64_json", 0.005),
+    "base64, as it is": ("b64", "b64_json", 0.0),
+    "base64, a URL wanted": ("b64", "url", 0.0),
+}
+"""What the provider answers, what is asked of the gateway, seconds between two pieces read."""
+
+
+def provider() -> None:
+    """Serve pictures of the size that the prompt names, in the form that the model names."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked = await request.json()
+        if asked["model"] == "url":
+            place = request.url.with_path(f"/pictures/{asked['prompt']}")
+            return web.json_response({"created": 1, "data": [{"url": str(place)}]})
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        await response.prepare(request)
+        await response.write(b'{"created":1,"data":[{"b64_json":"')
+        left = b""
+        async for piece in picture(int(asked["prompt"])):
+            whole = left + piece
+            even = len(whole) // 3 * 3
+            await response.write(base64.b64encode(whole[:even]))
+            left = whole[even:]
+        await response.write(base64.b64encode(left) + b'"}]}')
+        return response
+
+    async def fetched(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = int(request.match_info["size"])
+        await response.prepare(request)
+        async for piece in picture(response.content_length):
+            await response.write(piece)
+        return response
+
+    async def main() -> None:
+        app = web.Application()
+        app.router.add_post("/images/generations", answer)
+        app.router.add_get("/pictures/{size}", fetched)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        sys.stdout.write(f"listening on http://127.0.0.1:{runner.addresses[0][1]}\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+
+
+async def fetch(url: str, size: int, answered: str, wanted: str, pause: float) -> None:
+    """Ask for a picture of a size and read the answer, `pause` seconds between two pieces."""
+    headers = {"x-portkey-api-key": KEY, "x-portkey-virtual-key": "bench"}
+    asked = {"prompt": str(size), "model": answered, "response_format": wanted}
+    seen = 0
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/v1/images/generations", json=asked, headers=headers) as response,
+    ):
+        while chunk := await response.content.readany():
+            seen += len(chunk)
+            await asyncio.sleep(pause)
+    if response.status != 200 or seen < (size if wanted == "b64_json" else 1):  # noqa: PLR2004 - HTTP's success
+        raise RuntimeError(f"status {response.status}, {seen} bytes")
+
+
+async def run(rounds: int) -> None:
+    """Measure several rounds and print the medians."""
+    here = str(Path(__file__).resolve())
+    added: dict[str, list[float]] = {name: [] for name in CASES}
+    with tempfile.TemporaryDirectory() as folder:
+        async with started(here, "--provider") as (_, upstream):
+            settings = Path(folder) / "bench.yaml"
+            settings.write_text(
+                f"api_keys: {{bench: {{key: {KEY}}}}}\n"
+                f"state_dir: {folder}\n"
+                "virtual_keys:\n"
+                f"  bench: {{provider: nebius, api_key: none, custom_host: {upstream}}}\n"
+                f"limits: {{reply_bytes: {2 * LARGE}, picture_bytes: {LARGE}}}\n"
+                "log: {format: none}\n",
+                encoding="utf-8",
+            )
+            serve = ("-m", "proxy", "serve", "--config", str(settings), "--port", "0")
+            async with started(*serve) as (pid, url):
+                for size in [SMALL] * 20 + [LARGE]:
+                    for case in CASES.values():
+                        await fetch(url, size, *case)
+                idle = memory(pid, "VmRSS")
+                for _ in range(rounds):
+                    for name, case in CASES.items():
+                        before = reset(pid)
+                        await fetch(url, LARGE, *case)
+                        added[name].append(memory(pid, "VmHWM") - before)
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.python_implementation()} "
+        f"{platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
+    )
+    print(f"idle, after small pictures and large ones: {idle / MB:6.1f} MB")
+    for name, values in added.items():
+        middle, most = statistics.median(values) / MB, max(values) / MB
+        print(f"one 64 MB picture, {name}: {middle:+7.2f} MB (most: {most:+.2f}, n={rounds})")
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--provider", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.provider:
+        provider()
+    else:
+        asyncio.run(run(arguments.rounds))
+
+
+if __name__ == "__main__":
+    main()

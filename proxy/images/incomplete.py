@@ -1,0 +1,61 @@
+"""Fewer pictures than were asked for: never in silence."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from adapters.errors import ImageError, ProviderError
+from adapters.params import Line, plain
+from proxy.keys import ATTEMPT, SETTINGS
+from proxy.plan import Attempt, Made
+from proxy.routing.falling import status_of
+
+
+class Incomplete(ProviderError):
+    """Some pictures were `made`, by the targets beside them; another is to make what is missing."""
+
+    def __init__(self, made: Made, missing: int, why: ImageError) -> None:
+        super().__init__(
+            f"{missing} of the pictures were not made.",
+            code="incomplete",
+            provider_status=status_of(why),
+        )
+        self.made = made
+        self.missing = missing
+
+
+def asked_of(attempt: Attempt) -> int:
+    """Give how many pictures an attempt is for; who speaks the client's shape counts for itself."""
+    if not attempt.target.adapter.openai_shaped:
+        return sum(call.n for call in attempt.calls)
+    n = attempt.params.get("n")
+    return n if isinstance(n, int) and not isinstance(n, bool) else 1
+
+
+def accounted(request: web.Request, made: Made, missing: int, why: ImageError) -> None:
+    """Say that pictures are `missing` beside those that were `made`.
+
+    What was made is the client's: it has been paid for. But the plan may have another target make
+    the others (raises `Incomplete`), or the settings make it a failure (raises `why`).
+    """
+    attempt = request[ATTEMPT]
+    attempt.receipt = attempt.receipt.plus(line_of(missing, why))
+    if attempt.fills:
+        raise Incomplete(made, missing, why)
+    if request.app[SETTINGS].images.incomplete == "fail":
+        raise why
+    if attempt.recording:
+        # What is not complete is not kept.
+        attempt.recording.spoil()
+
+
+def line_of(missing: int, why: ImageError) -> Line:
+    """Say it in a receipt, which is a header line: a provider may call anything its code."""
+    return Line("failed", "pictures", str(missing), plain(why.code or why.status))
+
+
+def fewer(missing: int) -> ProviderError:
+    """Say that a provider made fewer pictures than it was asked for."""
+    return ProviderError(
+        f"The provider made {missing} fewer pictures than asked.", code="incomplete"
+    )

@@ -1,0 +1,5 @@
+"""Jobs: image requests that are fulfilled whether or not somebody is still listening.
+
+tape holds what a job answers; shelf holds all tapes within bounds; registry knows whose job is
+which; staging gives a handler a request whose answer goes onto a tape.
+"""

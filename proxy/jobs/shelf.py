@@ -1,0 +1,93 @@
+"""All tapes together, within bounds: so much in memory, so much on disk, never more.
+
+What does not fit into memory is moved to disk, the largest first. What does not fit on disk is
+given up, in this order:
+
+    1. what was delivered to its end, in case the client lost it on the way, oldest first
+    2. what waits for its client, oldest first
+    3. the job of nobody: one that still runs, and whose client has gone
+    4. of a job with listeners, what all of them have read: nobody else can join it then
+
+If that is not enough, whoever writes waits until somebody has read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Protocol
+
+from proxy.jobs.tape import Tape
+
+
+class Holder(Protocol):
+    """What has a tape: a job. `listeners` counts who waits, `delivered` who got all of it."""
+
+    tape: Tape
+    listeners: int
+    delivered: int
+
+    def give_up(self) -> None:
+        """Be forgotten, and end if it still runs."""
+
+
+class Shelf:
+    """Holds what is written within `memory` and `disk` bytes. Holders are in order of age.
+
+    `in_memory` and `on_disk` are the bytes held; tapes keep them.
+    """
+
+    def __init__(self, memory: int, disk: int) -> None:
+        self.in_memory = 0
+        self.on_disk = 0
+        self._memory = memory
+        self._disk = disk
+        self._holders: dict[int, Holder] = {}
+        self._lock = asyncio.Lock()
+        self._freed = asyncio.Event()
+
+    def add(self, holder: Holder) -> None:
+        """Take a holder in."""
+        self._holders[id(holder)] = holder
+
+    def remove(self, holder: Holder) -> None:
+        """Let a holder go, with what it holds."""
+        if self._holders.pop(id(holder), None):
+            holder.tape.forget()
+            self.freed()
+
+    def freed(self) -> None:
+        """Tell that something was read or given up."""
+        self._freed.set()
+
+    async def settle(self) -> None:
+        """Make room after something was written; wait while there is none."""
+        while self.in_memory > self._memory:
+            self._freed.clear()
+            async with self._lock:
+                if self.in_memory <= self._memory or await self._make_room():
+                    continue
+            await self._freed.wait()
+
+    async def _make_room(self) -> bool:
+        """Take one step towards less memory; False where there is none to take."""
+        largest = max(self._holders.values(), key=lambda it: it.tape.in_memory, default=None)
+        if largest and self.on_disk + largest.tape.in_memory <= self._disk:
+            try:
+                await largest.tape.move()
+            except OSError:
+                # The disk is full, or gone: from now on there is none.
+                self._disk = 0
+            return True
+        if given := next(self._given_up_first(), None):
+            given.give_up()
+            return True
+        read = [it for it in self._holders.values() if it.listeners == it.tape.readers]
+        return sum(holder.tape.trim() for holder in read) > 0
+
+    def _given_up_first(self) -> Iterator[Holder]:
+        """Give what may be given up, in order."""
+        nobodys = [it for it in self._holders.values() if not it.listeners and it.tape.size]
+        yield from (it for it in nobodys if it.tape.ended and it.delivered)
+        yield from (it for it in nobodys if it.tape.ended and not it.delivered)
+        yield from (it for it in nobodys if not it.tape.ended)

@@ -1,0 +1,78 @@
+"""A handler's request whose answer goes onto a tape instead of to the client.
+
+The one place that knows how aiohttp ties an answer to its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.typedefs import Handler
+from multidict import CIMultiDict
+
+from proxy.jobs.tape import Tape
+from proxy.keys import COMMITTED
+
+_OF_THE_CONNECTION = ("connection", "date", "server", "transfer-encoding")
+
+
+class _OntoTape(AbstractStreamWriter):
+    """Takes what a response writes."""
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+        self.request: web.Request | None = None
+
+    async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
+        kept = CIMultiDict(headers)
+        for name in _OF_THE_CONNECTION:
+            kept.popall(name, None)
+        self._tape.begin(int(status_line.split(" ", 2)[1]), kept)
+        if self.request is not None:
+            self.request[COMMITTED] = True
+
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        await self._tape.append(chunk if isinstance(chunk, bytes) else bytes(chunk))
+
+    async def write_eof(self, chunk: bytes = b"") -> None:
+        await self._tape.append(chunk)
+
+    async def drain(self) -> None:
+        """Wait for nothing: `append` has waited."""
+
+    def enable_compression(self, encoding: str = "deflate", strategy: int | None = None) -> None:
+        """Compress nothing: the client's own connection may."""
+
+    def enable_chunking(self) -> None:
+        """Do nothing: the pieces are not framed here."""
+
+
+def staged(request: web.Request, tape: Tape) -> web.Request:
+    """Give a request like this one, whose answer goes onto `tape`.
+
+    It knows what the links before have left, and outlives the client's connection.
+    """
+    writer = _OntoTape(tape)
+    # aiohttp has no public way to give a request another writer.
+    made = web.Request(
+        request._message,  # noqa: SLF001 - see above
+        request.content,
+        request.protocol,
+        writer,
+        request.task,
+        asyncio.get_running_loop(),
+        client_max_size=request._client_max_size,  # noqa: SLF001 - see above
+        state=dict(request._state),  # noqa: SLF001 - see above
+    )
+    made._match_info = request._match_info  # noqa: SLF001 - see above
+    writer.request = made
+    return made
+
+
+async def play(request: web.Request, handler: Handler) -> None:
+    """Have a handler answer a staged request, to the last byte."""
+    response = await handler(request)
+    await response.prepare(request)
+    await response.write_eof()

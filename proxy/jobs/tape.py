@@ -1,0 +1,232 @@
+"""The answer of one job, on tape: written once, read by many, each at a pace of their own.
+
+The law: whoever reads sees a prefix of what was written, from the first byte on, and at the end
+exactly that; or is told that it broke off, or that its beginning is no longer there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multidict import CIMultiDict
+
+from adapters.errors import ImageError
+
+if TYPE_CHECKING:
+    from proxy.jobs.shelf import Shelf
+
+_READ = 256 * 1024
+"""Bytes that are read from disk in one go."""
+
+
+class BrokenOffError(Exception):
+    """A tape ended before the answer was whole, or its beginning has been given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An answer's status and headers."""
+
+    status: int
+    headers: CIMultiDict[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _OnDisk:
+    """A part of the tape that was moved into its file."""
+
+    at: int
+    size: int
+
+
+class Tape:
+    """One answer. `failure` is what it ended in instead, or what broke it off.
+
+    Its parts lie in memory, or in a file once `move` has put them there.
+    """
+
+    __slots__ = (
+        "_changed",
+        "_file",
+        "_parts",
+        "_readers",
+        "_shelf",
+        "_trimmed",
+        "ended",
+        "failure",
+        "head",
+        "in_memory",
+        "on_disk",
+        "size",
+    )
+
+    def __init__(self, shelf: Shelf, file: Path) -> None:
+        self.head: Head | None = None
+        self.failure: BaseException | None = None
+        self.ended = False
+        self.size = 0
+        self.in_memory = 0
+        self.on_disk = 0
+        self._shelf = shelf
+        self._file = file
+        self._parts: list[bytes | _OnDisk | None] = []
+        self._readers: dict[int, int] = {}
+        self._trimmed = False
+        self._changed = asyncio.Event()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was written can be read from its beginning."""
+        return not self._trimmed
+
+    @property
+    def readers(self) -> int:
+        """How many are reading."""
+        return len(self._readers)
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """Note the head."""
+        self.head = Head(status, CIMultiDict(headers))
+        self._tell()
+
+    async def append(self, piece: bytes) -> None:
+        """Write a piece, the same object; wait while there is no room for it."""
+        if piece:
+            self._parts.append(piece)
+            self.size += len(piece)
+            self._hold(len(piece))
+            self._tell()
+            await self._shelf.settle()
+
+    def end(self, failure: BaseException | None = None) -> None:
+        """Note that nothing follows, because of `failure` if there is one."""
+        self.ended, self.failure = True, failure
+        self._tell()
+
+    async def wait_for_head(self) -> Head | None:
+        """Wait until the answer begins; None when it ended without one."""
+        while self.head is None and not self.ended:
+            await self._changed.wait()
+        return self.head
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Read from the beginning; raises `BrokenOffError`."""
+        reader, at = object(), 0
+        self._readers[id(reader)] = 0
+        try:
+            if self._trimmed:
+                raise BrokenOffError
+            while True:
+                while at < len(self._parts):
+                    part = self._parts[at]
+                    if part is None:
+                        raise BrokenOffError
+                    at += 1
+                    self._readers[id(reader)] = at
+                    async for piece in self._read(part):
+                        yield piece
+                    self._shelf.freed()
+                if self.ended:
+                    break
+                await self._changed.wait()
+            if self.failure is not None:
+                raise BrokenOffError
+        finally:
+            del self._readers[id(reader)]
+            self._shelf.freed()
+
+    async def move(self) -> None:
+        """Move what is in memory into the file; raises `OSError`."""
+        moved = [(i, part) for i, part in enumerate(self._parts) if isinstance(part, bytes)]
+        if not moved:
+            return
+        at = self.on_disk
+        pieces = [part for _, part in moved]
+        await asyncio.to_thread(_appended, self._file, at, pieces)
+        for i, part in moved:
+            if self._parts[i] is part:  # It may have been given up meanwhile.
+                self._parts[i] = _OnDisk(at, len(part))
+                self._hold(-len(part))
+            at += len(part)
+        self._hold(0, at - self.on_disk)
+
+    def trim(self) -> int:
+        """Give up what all who listen have read already; nobody can join after that."""
+        if not self._readers:
+            return 0
+        freed = 0
+        for i in range(min(self._readers.values())):
+            part = self._parts[i]
+            if isinstance(part, bytes):
+                freed += len(part)
+                self._parts[i] = None
+                self._trimmed = True
+        self._hold(-freed)
+        return freed
+
+    def forget(self) -> None:
+        """Give up everything."""
+        self._trimmed = self._trimmed or bool(self._parts)
+        self._parts = [None] * len(self._parts)
+        self._hold(-self.in_memory, -self.on_disk)
+        with suppress(OSError):
+            self._file.unlink()
+
+    def restore(self, status: int, headers: Mapping[str, str], size: int) -> None:
+        """Take over what an earlier process left in the file."""
+        self.begin(status, headers)
+        self._parts = [_OnDisk(0, size)] if size else []
+        self.size = size
+        self._hold(0, size)
+        self.end()
+
+    async def _read(self, part: bytes | _OnDisk) -> AsyncIterator[bytes]:
+        if isinstance(part, bytes):
+            yield part
+            return
+        for start in range(part.at, part.at + part.size, _READ):
+            size = min(_READ, part.at + part.size - start)
+            try:
+                piece = await asyncio.to_thread(_from_file, self._file, start, size)
+            except OSError:
+                raise BrokenOffError from None
+            if len(piece) != size:
+                raise BrokenOffError
+            yield piece
+
+    def _hold(self, memory: int, disk: int = 0) -> None:
+        """Count what is held more, or less, here and on the shelf."""
+        self.in_memory += memory
+        self.on_disk += disk
+        self._shelf.in_memory += memory
+        self._shelf.on_disk += disk
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def failed_before_it_began(tape: Tape) -> ImageError | BaseException | None:
+    """Give the failure that a tape ended in instead of an answer."""
+    return tape.failure if tape.ended and tape.head is None else None
+
+
+def _appended(file: Path, at: int, pieces: list[bytes]) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Not truncated: what lies before is read at the same time.
+    opened = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+    with os.fdopen(opened, "wb") as out:
+        out.seek(at)
+        out.writelines(pieces)
+
+
+def _from_file(file: Path, at: int, size: int) -> bytes:
+    with file.open("rb") as source:
+        source.seek(at)
+        return source.read(size)

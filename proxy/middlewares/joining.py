@@ -1,0 +1,93 @@
+"""A request becomes a job, or joins the one that it asked for before.
+
+The job goes on when its client leaves; whoever waits for it gets its answer from the first byte on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from proxy.incoming import prefers_async, read_idempotency_key
+from proxy.jobs.answering import accepted, listen
+from proxy.jobs.registry import Asked
+from proxy.jobs.staging import play, staged
+from proxy.jobs.tape import Tape
+from proxy.keys import ATTEMPT, CALLER, FAILURE, JOB, JOBS, PLAN
+from proxy.plan import Branch, Node, Plan, Target
+
+
+@web.middleware
+async def joining(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Begin or find the job, and answer with what it comes to."""
+    if request[PLAN].dry_run:
+        return await handler(request)
+    jobs, asked = request.app[JOBS], asked_of(request)
+    job = jobs.found(asked)
+    if job is None:
+        job = jobs.begin(asked, lambda tape: _played(request, tape, handler))
+    request[JOB] = job
+    if prefers_async(request.headers):
+        return accepted(job)
+    return await listen(request, job)
+
+
+async def _played(request: web.Request, tape: Tape, handler: Handler) -> None:
+    stage = staged(request, tape)
+    try:
+        await play(stage, handler)
+    finally:
+        # For the access line, and the headers of an error.
+        if ATTEMPT in stage:
+            request[ATTEMPT] = stage[ATTEMPT]
+        if FAILURE in stage:
+            request[FAILURE] = stage[FAILURE]
+
+
+def asked_of(request: web.Request) -> Asked:
+    """Tell a request from any other, and whether its client has sent it before."""
+    plan, headers = request[PLAN], request.headers
+    return Asked(
+        caller=request[CALLER].name,
+        digest=digest_of(plan),
+        key=read_idempotency_key(headers),
+        retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),
+        shares=any(leaf.cache for leaf in _leaves(plan.root)),
+    )
+
+
+def digest_of(plan: Plan) -> bytes:
+    """Give the digest of all that may make an answer another one; no two parts run together."""
+    digest = hashlib.sha256()
+    whole = (plan.caller, plan.pathname, plan.scope, plan.cache_namespace, plan.force_refresh)
+    for part in (
+        *map(str, whole),
+        _canonical(plan.params),
+        _canonical(plan.metadata),
+        *(part for leaf in _leaves(plan.root) for part in _parts(leaf)),
+    ):
+        data = part if isinstance(part, bytes) else part.encode()
+        digest.update(b"%d:" % len(data))
+        digest.update(data)
+    return digest.digest()
+
+
+def _parts(leaf: Target) -> Iterator[str | bytes]:
+    yield from (leaf.index, leaf.fingerprint, leaf.adapter.id, leaf.base_url, leaf.policy.value)
+    yield _canonical([leaf.default_params, leaf.override_params, leaf.drop_params])
+
+
+def _canonical(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+
+
+def _leaves(node: Node) -> Iterator[Target]:
+    if isinstance(node, Branch):
+        for inner in node.nodes:
+            yield from _leaves(inner)
+    else:
+        yield node

@@ -1,0 +1,99 @@
+"""The shelf: never more than its bounds, and given up in the documented order."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proxy.jobs.shelf import Shelf
+from proxy.jobs.tape import Tape
+
+PIECE = b"x" * 1000
+
+
+@dataclass(eq=False)
+class Held:
+    """Something that has a tape."""
+
+    tape: Tape
+    shelf: Shelf
+    listeners: int = 0
+    delivered: int = 0
+    given_up: bool = False
+
+    def give_up(self) -> None:
+        self.given_up = True
+        self.shelf.remove(self)
+
+
+def held(shelf: Shelf, folder: Path, name: str, **kind: Any) -> Held:
+    made = Held(Tape(shelf, folder / name), shelf, **kind)
+    shelf.add(made)
+    return made
+
+
+async def joined(tape: Tape) -> bytes:
+    return b"".join([piece async for piece in tape.pieces()])
+
+
+async def test_what_memory_cannot_hold_is_moved_to_disk(tmp_path: Path) -> None:
+    shelf = Shelf(2500, 10_000)
+    one = held(shelf, tmp_path, "one")
+    for _ in range(5):
+        await one.tape.append(PIECE)
+        assert shelf.in_memory <= 2500
+    assert shelf.in_memory + shelf.on_disk == 5000
+    one.tape.end()
+    assert b"".join([piece async for piece in one.tape.pieces()]) == PIECE * 5
+
+
+async def test_it_is_given_up_in_order(tmp_path: Path) -> None:
+    shelf = Shelf(1000, 4000)
+    nobodys = held(shelf, tmp_path, "nobodys")
+    waiting = held(shelf, tmp_path, "waiting")
+    delivered = held(shelf, tmp_path, "delivered", delivered=1)
+    heard = held(shelf, tmp_path, "heard", listeners=1)
+    for one in (nobodys, waiting, delivered, heard):
+        await one.tape.append(PIECE)
+    for one in (waiting, delivered):
+        one.tape.end()
+    reading = asyncio.ensure_future(joined(heard.tape))
+    for count in range(8):
+        await heard.tape.append(PIECE)
+        gone = [it.given_up for it in (delivered, waiting, nobodys)]
+        assert gone == sorted(gone, reverse=True), count
+    assert all(gone)
+    heard.tape.end()
+    assert await reading == PIECE * 9
+
+
+async def test_a_writer_waits_until_somebody_has_read(tmp_path: Path) -> None:
+    shelf = Shelf(1500, 0)
+    one = held(shelf, tmp_path, "one", listeners=1)
+    await one.tape.append(PIECE)
+    writing = asyncio.ensure_future(one.tape.append(PIECE))
+    await asyncio.sleep(0.01)
+    assert not writing.done()
+    reading = asyncio.ensure_future(joined(one.tape))
+    await asyncio.wait_for(writing, 1)
+    one.tape.end()
+    assert await reading == PIECE * 2
+
+
+async def test_a_full_disk_is_like_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    shelf = Shelf(1500, 10_000)
+    parked = Held(Tape(shelf, tmp_path / "parked"), shelf)
+    shelf.add(parked)
+    one = Held(Tape(shelf, tmp_path / "file" / "one"), shelf, listeners=1)
+    shelf.add(one)
+    reading = asyncio.ensure_future(joined(one.tape))
+    await parked.tape.append(PIECE)
+    parked.tape.end()
+    for _ in range(4):
+        await one.tape.append(PIECE)
+        assert shelf.in_memory <= 2000
+    one.tape.end()
+    assert await reading == PIECE * 4

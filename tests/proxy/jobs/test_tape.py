@@ -1,0 +1,98 @@
+"""Tapes: what is read is a prefix of what was written, and in the end exactly that."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from proxy.jobs.shelf import Shelf
+from proxy.jobs.tape import BrokenOffError, Tape
+
+ROOMY = 1 << 30
+
+
+def tape(folder: Path) -> Tape:
+    return Tape(Shelf(ROOMY, ROOMY), folder / "tape")
+
+
+async def read(of: Tape) -> bytes:
+    return b"".join([piece async for piece in of.pieces()])
+
+
+async def test_whoever_comes_late_reads_from_the_first_byte_on(tmp_path: Path) -> None:
+    one = tape(tmp_path)
+    one.begin(200, {"content-type": "text/plain"})
+    early = asyncio.ensure_future(read(one))
+    await one.append(b"a")
+    await asyncio.sleep(0)
+    late = asyncio.ensure_future(read(one))
+    await one.append(b"b")
+    one.end()
+    assert await early == await late == await read(one) == b"ab"
+
+
+async def test_a_part_on_disk_is_read_like_one_in_memory(tmp_path: Path) -> None:
+    one = tape(tmp_path)
+    for piece in (b"a" * 300_000, b"b"):
+        await one.append(piece)
+    await one.move()
+    await one.append(b"c")
+    await one.move()
+    await one.append(b"d")
+    one.end()
+    assert (one.in_memory, one.on_disk) == (1, 300_002)
+    assert await read(one) == b"a" * 300_000 + b"bcd"
+    assert (tmp_path / "tape").stat().st_mode & 0o077 == 0
+
+
+async def test_the_head_can_be_waited_for_and_may_never_come(tmp_path: Path) -> None:
+    one, other = tape(tmp_path), tape(tmp_path)
+    waiting = [asyncio.ensure_future(it.wait_for_head()) for it in (one, other)]
+    await asyncio.sleep(0)
+    one.begin(201, {"a": "b"})
+    other.end(ValueError())
+    head, none = await asyncio.gather(*waiting)
+    assert head
+    assert (head.status, head.headers["A"], none) == (201, "b", None)
+
+
+async def test_an_answer_that_broke_off_is_never_taken_for_a_whole_one(tmp_path: Path) -> None:
+    one = tape(tmp_path)
+    await one.append(b"a")
+    one.end(ValueError())
+    with pytest.raises(BrokenOffError):
+        await read(one)
+
+
+async def test_what_all_have_read_can_be_given_up_and_then_nobody_joins(tmp_path: Path) -> None:
+    one = tape(tmp_path)
+    await one.append(b"a")
+    reading = one.pieces()
+    assert await anext(reading) == b"a"
+    assert one.trim() == 1
+    await one.append(b"b")
+    assert await anext(reading) == b"b"
+    assert not one.is_whole
+    with pytest.raises(BrokenOffError):
+        await read(one)
+
+
+async def test_a_file_that_is_gone_breaks_the_answer_off(tmp_path: Path) -> None:
+    one = tape(tmp_path)
+    await one.append(b"a")
+    await one.move()
+    one.end()
+    (tmp_path / "tape").unlink()
+    with pytest.raises(BrokenOffError):
+        await read(one)
+
+
+async def test_an_earlier_process_can_have_written_it(tmp_path: Path) -> None:
+    (tmp_path / "tape").write_bytes(b"abc")
+    one = tape(tmp_path)
+    one.restore(200, {}, 3)
+    assert await read(one) == b"abc"
+    one.forget()
+    assert not (tmp_path / "tape").exists()

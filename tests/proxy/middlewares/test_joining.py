@@ -1,0 +1,216 @@
+"""Jobs on real sockets: one paid call for each picture, whoever leaves and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+
+from proxy.keys import JOBS
+from tests.proxy.gateway import ANSWER, OTHER_KEY, OURS, PATH, Gateway, gateway_to
+
+UP = {"virtual_key": "up"}
+AGAIN = {"x_stainless_retry_count": "1"}
+LARGE = orjson.dumps({"created": 1, "data": [{"b64_json": "A" * 900_000}]})
+
+
+class Gate:
+    """A provider that begins its answer at once and finishes it when the gate is opened."""
+
+    def __init__(self, body: bytes = LARGE) -> None:
+        self.body = body
+        self.open = asyncio.Event()
+        self.begun = asyncio.Event()
+
+    async def reply(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        await response.prepare(request)
+        await response.write(self.body[:200_000])
+        self.begun.set()
+        await self.open.wait()
+        await response.write(self.body[200_000:])
+        return response
+
+
+async def slow(request: web.Request) -> web.Response:
+    del request
+    await asyncio.sleep(0.2)
+    return web.json_response(ANSWER)
+
+
+async def left(ours: Gateway, seconds: float = 0.05, **headers: str) -> None:
+    """Ask, and leave before the answer."""
+    named = {**OURS, "x-portkey-virtual-key": "up", **headers}
+    timeout = aiohttp.ClientTimeout(total=seconds)
+    with pytest.raises(TimeoutError):
+        await ours.session.post(
+            ours.url + PATH, json={"prompt": "a cube"}, headers=named, timeout=timeout
+        )
+
+
+async def ask(ours: Gateway, **headers: str) -> Any:
+    return await ours.ask({"prompt": "a cube"}, **UP, **headers)
+
+
+async def test_a_client_that_leaves_and_comes_back_pays_once() -> None:
+    async with gateway_to(slow) as (ours, fake):
+        await left(ours)
+        got = await ask(ours, **AGAIN)
+        assert (got.status, got.json, len(fake.requests)) == (200, ANSWER, 1)
+
+
+async def test_a_picture_is_parked_for_a_client_that_comes_back_later() -> None:
+    async with gateway_to(slow) as (ours, fake):
+        await left(ours)
+        await asyncio.sleep(0.3)
+        assert ours.app[JOBS].running == 0
+        assert (await ask(ours, **AGAIN)).json == ANSWER
+        assert len(fake.requests) == 1
+
+
+async def test_a_fresh_request_is_another_picture() -> None:
+    async with gateway_to(slow) as (ours, fake):
+        await asyncio.gather(*[ask(ours) for _ in range(3)])
+        assert len(fake.requests) == 3
+
+
+async def test_identical_misses_of_the_simple_cache_share_one_call() -> None:
+    async with gateway_to(slow) as (ours, fake):
+        config = '{"virtual_key": "up", "cache": {"mode": "simple"}}'
+        asking = [ours.ask({"prompt": "a cube"}, config=config) for _ in range(100)]
+        got = await asyncio.gather(*asking)
+        assert {it.status for it in got} == {200}
+        assert len(fake.requests) == 1
+
+
+async def test_a_cut_in_mid_body_is_collected_byte_for_byte() -> None:
+    gate = Gate()
+    async with gateway_to(gate.reply) as (ours, fake):
+        named = {**OURS, "x-portkey-virtual-key": "up"}
+        async with ours.session.post(
+            ours.url + PATH, json={"prompt": "a cube"}, headers=named
+        ) as got:
+            await got.content.readexactly(100_000)
+            got.close()
+        joining = asyncio.ensure_future(ask(ours, **AGAIN))
+        await asyncio.sleep(0.05)
+        gate.open.set()
+        assert (await joining).body == LARGE
+        assert (await ask(ours, **AGAIN)).body == LARGE
+        assert len(fake.requests) == 1
+
+
+async def test_the_job_is_named_on_every_answer() -> None:
+    async with gateway_to(slow) as (ours, _):
+        first, second = await ask(ours), await ask(ours, **AGAIN)
+        assert first.headers["x-easel-job"] == second.headers["x-easel-job"]
+        assert len(first.headers["x-easel-job"]) == 32
+        assert second.headers["x-portkey-provider"] == "openai"
+
+
+async def test_the_same_key_with_another_body_is_422() -> None:
+    async with gateway_to(slow) as (ours, fake):
+        key = {"idempotency-key": "k1"}
+        named = {**OURS, "x-portkey-virtual-key": "up", **key}
+        for prompt, status in (("a", 200), ("a", 200), ("b", 422)):
+            async with ours.session.post(
+                ours.url + PATH, json={"prompt": prompt}, headers=named
+            ) as got:
+                assert got.status == status
+        assert len(fake.requests) == 1
+
+
+async def test_a_failure_is_not_collected() -> None:
+    async def failing(request: web.Request) -> web.Response:
+        if len(fake.requests) == 1:
+            return web.json_response({"error": {"message": "no", "type": "t"}}, status=500)
+        return await slow(request)
+
+    async with gateway_to(failing) as (ours, fake):
+        assert (await ask(ours)).status == 500
+        assert (await ask(ours, **AGAIN)).status == 200
+
+
+async def test_a_client_can_be_told_to_come_back() -> None:
+    async with gateway_to(slow, "jobs: {wait_seconds: 0.05}") as (ours, fake):
+        got = await ask(ours)
+        assert (got.status, got.error["code"]) == (504, "still_working")
+        assert (got.headers["x-should-retry"], got.headers["retry-after"]) == ("true", "1")
+        await asyncio.sleep(0.3)
+        assert (await ask(ours, **AGAIN)).json == ANSWER
+        assert len(fake.requests) == 1
+
+
+async def test_an_sdk_is_told_not_to_pay_again_for_an_unknown_outcome() -> None:
+    async def cut(request: web.Request) -> web.StreamResponse:
+        assert request.transport
+        request.transport.abort()
+        return web.Response()
+
+    async with gateway_to(cut) as (ours, _):
+        got = await ask(ours)
+        assert (got.status, got.headers["x-should-retry"]) == (502, "false")
+
+
+async def test_an_answer_can_be_asked_for_later() -> None:
+    async with gateway_to(slow) as (ours, fake):
+        named = {**OURS, "x-portkey-virtual-key": "up", "prefer": "respond-async"}
+        async with ours.session.post(ours.url + PATH, json={"prompt": "a"}, headers=named) as began:
+            assert began.status == 202
+            place = began.headers["location"]
+        assert (await ours.ask(method="GET", path=place)).status == 202
+        assert (await ours.ask(method="GET", path=place, api_key=OTHER_KEY)).status == 404
+        await asyncio.sleep(0.3)
+        got = await ours.ask(method="GET", path=place)
+        assert (got.status, got.json) == (200, ANSWER)
+        assert (await ours.ask(method="DELETE", path=place)).status == 204
+        assert (await ours.ask(method="GET", path=place)).error["code"] == "job_not_found"
+        assert len(fake.requests) == 1
+
+
+async def test_a_client_that_leaves_ends_the_job_where_the_operator_wants_that() -> None:
+    gate = Gate()
+    async with gateway_to(gate.reply, "jobs: {on_disconnect: cancel}") as (ours, _):
+        named = {**OURS, "x-portkey-virtual-key": "up"}
+        async with ours.session.post(
+            ours.url + PATH, json={"prompt": "a cube"}, headers=named
+        ) as got:
+            await got.content.readexactly(100_000)
+            got.close()
+        async with asyncio.timeout(5):
+            while ours.app[JOBS].running:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.02)
+
+
+async def test_a_joiner_streams_events_from_the_first_on() -> None:
+    gate = Gate(b'event: a\ndata: {"x": "' + b"A" * 200_000 + b'"}\n\nevent: b\ndata: {}\n\n')
+
+    async def events(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(gate.body[:1000])
+        await gate.open.wait()
+        await response.write(gate.body[1000:])
+        return response
+
+    async with gateway_to(events) as (ours, fake):
+        asked = {"prompt": "a cube", "stream": True}
+        first = asyncio.ensure_future(ours.ask(asked, **UP))
+        await asyncio.sleep(0.1)
+        second = asyncio.ensure_future(ours.ask(asked, **UP, **AGAIN))
+        await asyncio.sleep(0.1)
+        gate.open.set()
+        assert (await first).body == (await second).body == gate.body
+        assert len(fake.requests) == 1
+
+
+async def test_no_job_is_left_behind() -> None:
+    async with gateway_to(slow, "jobs: {park_seconds: 0}") as (ours, _):
+        await ask(ours)
+        await left(ours)
+        await asyncio.sleep(0.4)
+        assert (len(ours.app[JOBS]), ours.app[JOBS].running) == (0, 0)
