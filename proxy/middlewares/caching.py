@@ -30,6 +30,7 @@ from proxy.images.converse import summed
 from proxy.images.deliver import deliver
 from proxy.images.events import Came, deliver_events
 from proxy.images.sources import cached_lines, opened
+from proxy.incoming import is_untracked
 from proxy.keys import ATTEMPT, CACHE, CALLER, FAILURE, PLAN, SETTINGS, UPSTREAM
 from proxy.middlewares.transform import check_ours
 from proxy.plan import Attempt, Recording, Target
@@ -46,9 +47,8 @@ async def caching(request: web.Request, handler: Handler) -> web.StreamResponse:
     What `x-portkey-debug: false` keeps from being tracked is not kept.
     """
     attempt, plan = request[ATTEMPT], request[PLAN]
-    untracked = request.headers.get("x-portkey-debug", "").lower() == "false"
-    asked_for_a_part = bool(attempt.made)
-    if attempt.target.cache is None or untracked or asked_for_a_part:
+    policy, asked_for_a_part = attempt.target.cache, bool(attempt.made)
+    if not policy or not policy.keeps or is_untracked(request.headers) or asked_for_a_part:
         return await handler(request)
     # What is no request at all is not answered by the cache either.
     check_ours(attempt.params)
