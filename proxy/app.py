@@ -59,8 +59,8 @@ def make_app(
     """
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
-    app[CACHE] = SimpleCache(settings.cache.memory_bytes)
     app[BLOBS] = Blobs(settings)
+    app[CACHE] = SimpleCache(settings.cache, app[BLOBS])
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
     app[CHOOSER] = chooser or Chooser(LocalCircuits(), LocalStuck())
     app[LOG] = AccessLog(log_to, settings.log.format)
@@ -79,7 +79,7 @@ def make_app(
         app[LOG].flush()
 
     async def blobs(app: web.Application) -> AsyncIterator[None]:
-        async with app[BLOBS]:
+        async with app[BLOBS], app[CACHE]:
             yield
 
     async def jobs(app: web.Application) -> AsyncIterator[None]:
@@ -92,6 +92,7 @@ def make_app(
     generate = linked(IMAGES, generator(attempt_at, rehearse_at))
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/images/generations", generate)
+        app.router.add_delete(f"{prefix}/cache", endpoints.forget)
         app.router.add_get(f"{prefix}/images/jobs/{{id}}", asking.collect)
         app.router.add_delete(f"{prefix}/images/jobs/{{id}}", asking.cancel)
         app.router.add_get(f"{prefix}/models", endpoints.models)

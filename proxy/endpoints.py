@@ -9,7 +9,7 @@ import adapters
 from adapters.describing import described
 from proxy import __version__
 from proxy.errors import GatewayError
-from proxy.keys import CHOOSER, DRAINING, SETTINGS
+from proxy.keys import CACHE, CALLER, CHOOSER, DRAINING, SETTINGS
 from proxy.middlewares.auth import identified
 
 
@@ -78,6 +78,13 @@ async def image_model(request: web.Request) -> web.Response:
             param="provider",
         )
     return _json(described(adapter, model))
+
+
+async def forget(request: web.Request) -> web.Response:
+    """DELETE /v1/cache: give up the caller's kept answers, with `?namespace=` only of that one."""
+    namespace = request.query.get("namespace")
+    count = await request.app[CACHE].forget(request[CALLER].name, namespace)
+    return _json({"deleted": count})
 
 
 async def image_models(request: web.Request) -> web.Response:

@@ -153,6 +153,11 @@ def prefers_async(headers: Mapping[str, str]) -> bool:
     return any(it.partition(";")[0].strip() == "respond-async" for it in preferences)
 
 
+def is_untracked(headers: Mapping[str, str]) -> bool:
+    """Tell whether `x-portkey-debug: false` asks that nothing of a request be kept."""
+    return headers.get("x-portkey-debug", "").lower() == "false"
+
+
 def usable_trace(text: str) -> bool:
     """Tell whether a trace id can be echoed: printable ASCII of a bounded length."""
     return 0 < len(text) <= _TRACE_LIMIT and text.isascii() and text.isprintable()

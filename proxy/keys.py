@@ -23,9 +23,9 @@ SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 UPSTREAM: web.AppKey[Upstream] = web.AppKey("upstream")
 """app sets for the time it runs; images.converse reads."""
 CACHE: web.AppKey[SimpleCache] = web.AppKey("cache")
-"""app sets; middlewares.caching reads."""
+"""app sets; middlewares.caching reads and fills, and DELETE /v1/cache empties."""
 BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
-"""app sets; blobs.keeping writes, blobs.serve reads."""
+"""app sets; blobs.keeping and the cache write, blobs.serve reads."""
 SIGNER: web.AppKey[Signer] = web.AppKey("signer")
 """app sets; blobs.keeping and blobs.serve read."""
 CHOOSER: web.AppKey[Chooser] = web.AppKey("chooser")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from adapters.contract import Adapter, Credentials, Image, ImageCall
+from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall
 from adapters.params import Policy, Receipt
 from proxy.configs import Strategy
 from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy
@@ -88,17 +87,61 @@ class Plan:
     caller: str = ""
 
 
+Watch = Callable[[Image, bytes, AsyncIterator[bytes]], AsyncIterator[bytes]]
+"""Gives on the bytes of a picture that come after its first ones, and looks at all of them."""
+
+
 class Recording:
-    """The bytes of one answer as they go to the client, up to `limit`; past it, nothing."""
+    """One answer as it goes to the client: its bytes, up to `limit`; past it, nothing.
 
-    __slots__ = ("_left", "chunks", "complete", "content_type", "status")
+    Of an answer that is put together here it holds the `answers` that it consists of instead, and
+    `watch` sees the bytes of each picture that comes from a URL.
+    """
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = (
+        "_left",
+        "_limit",
+        "answers",
+        "chunks",
+        "complete",
+        "content_type",
+        "spoiled",
+        "status",
+        "watch",
+    )
+
+    def __init__(self, limit: int, watch: Watch | None = None) -> None:
+        self.answers: list[Answer] = []
         self.chunks: list[bytes] | None = []
         self.complete = False
+        self.spoiled = False
         self.content_type = ""
         self.status = 0
-        self._left = limit
+        self.watch = watch
+        self._limit = self._left = limit
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held, of the answer or of the pictures in it."""
+        return self._limit - max(self._left, 0)
+
+    def consists_of(self, answer: Answer) -> None:
+        """Note an answer, or a part of one, whose pictures are at hand: no bytes are needed.
+
+        A preview is not held any longer than it takes to go.
+        """
+        self.chunks = None
+        finished = tuple(image for image in answer.images if image.preview is None)
+        self._left -= sum(len(it.data) + len(it.b64) // 4 * 3 for it in finished)
+        if self._left < 0:
+            self.spoil()
+        elif finished or answer.usage:
+            self.answers.append(replace(answer, images=finished, body=None))
+
+    def spoil(self) -> None:
+        """Note that the answer is not the whole answer."""
+        self.spoiled, self.chunks = True, None
+        self.answers.clear()
 
     def begin(self, status: int, content_type: str, length: int | None) -> None:
         """Note the head; an answer known to be too long is not recorded at all."""
@@ -108,10 +151,12 @@ class Recording:
 
     def add(self, chunk: bytes) -> None:
         """Keep a chunk (the same object, no copy), or give up once it is too much."""
+        if self.chunks is None:
+            return
         self._left -= len(chunk)
         if self._left < 0:
             self.chunks = None
-        elif self.chunks is not None:
+        else:
             self.chunks.append(chunk)
 
 
@@ -148,12 +193,7 @@ class Attempt:
     recording: Recording | None = None
     made: Made = ()
     fills: bool = False
-    urls_good_for: float = math.inf
 
     def with_made(self, images: Iterable[Image]) -> Made:
         """Give the pictures of earlier targets, and those that this one made."""
         return (*self.made, *((image, self.target) for image in images))
-
-    def urls_live(self, seconds: float) -> None:
-        """Note that the answer holds a URL that stays good for `seconds`."""
-        self.urls_good_for = min(self.urls_good_for, seconds)

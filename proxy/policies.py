@@ -24,16 +24,31 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CachePolicy(Policy, frozen=True):
-    """`cache`: keep answers for `max_age` seconds. For pictures `semantic` means `simple`."""
+    """`cache`: keep answers for `max_age` seconds. For pictures `semantic` means `simple`.
 
-    mode: str
+    `pool`: one answer's pictures serve a request for fewer of them, or for more. `shared`: the
+    answers of one caller serve the others. `coalesce`: what is asked twice at once is made once,
+    even where nothing is kept, without a `mode`.
+    """
+
+    mode: str = ""
     max_age: int = DEFAULT_AGE
+    pool: bool = False
+    shared: bool = False
+    coalesce: bool = False
 
     def __post_init__(self) -> None:
         """Hold the values against the documentation."""
-        if self.mode not in ("simple", "semantic"):
+        if not self.mode and not self.coalesce:
+            raise ValueError("needs 'mode'")
+        if self.mode not in ("", "simple", "semantic"):
             raise ValueError("`mode` must be one of: simple, semantic")
         _within("max_age", self.max_age, MIN_AGE, MAX_AGE, " seconds")
+
+    @property
+    def keeps(self) -> bool:
+        """Whether answers are kept at all."""
+        return bool(self.mode)
 
 
 class RetryPolicy(Policy, frozen=True):

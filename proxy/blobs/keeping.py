@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from proxy.blobs.media import media_type_of, with_head
-from proxy.blobs.signing import PATH
+from proxy.blobs.signing import PATH, Link
 from proxy.errors import BlobStoreFailed
 from proxy.keys import BLOBS, CALLER, SETTINGS, SIGNER
 
@@ -20,15 +20,32 @@ async def kept(request: web.Request, chunks: AsyncIterator[bytes], media_type: s
     Raises `BlobStoreFailed` when the store fails, or the picture is of no kind that is kept; what
     `chunks` raises passes through.
     """
-    settings = request.app[SETTINGS]
     head, chunks = await with_head(chunks)
     found = media_type_of(head, media_type)
     if not found:
         raise BlobStoreFailed("The picture is of a kind that the gateway does not keep.")
-    # Counted from before the bytes come: the URL never outlives the blob.
-    expires = int(time.time()) + settings.blobs.lifetime_seconds
-    signer = request.app[SIGNER]
-    link = signer.link(request[CALLER].name, found, expires)
+    link = _link(request, found)
     await request.app[BLOBS].put(link.place, chunks, found)
+    return _url(request, link)
+
+
+async def linked(request: web.Request, place: str, media_type: str) -> str:
+    """Give a picture that is in the store a signed URL too, which lives and ends by itself.
+
+    `place` has the digest of the picture as its last part. Raises `BlobStoreFailed`.
+    """
+    link = _link(request, media_type, place.rpartition("/")[2])
+    await request.app[BLOBS].link(place, link.place)
+    return _url(request, link)
+
+
+def _link(request: web.Request, media_type: str, content: str = "") -> Link:
+    # Counted from before the bytes come: the URL never outlives the blob.
+    expires = int(time.time()) + request.app[SETTINGS].blobs.lifetime_seconds
+    return request.app[SIGNER].link(request[CALLER].name, media_type, expires, content)
+
+
+def _url(request: web.Request, link: Link) -> str:
+    settings, signer = request.app[SETTINGS], request.app[SIGNER]
     base = settings.server.public_url.rstrip("/") or f"{request.scheme}://{request.host}"
     return f"{base}{PATH.format(name=link.name)}?{signer.query(link)}"

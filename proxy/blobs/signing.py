@@ -2,9 +2,10 @@
 
     /v1/images/blobs/{id}.{ext}?expires={seconds since the epoch}&sig={owner}{mac}
 
-The id is 128 bits of chance. `owner` is a keyed digest of the caller's name (16 hex digits): it is
-the blob's folder in the store, and tells nobody who the caller is. `mac` (64 hex digits) is an
-HMAC-SHA256 over id, media type, owner and expiry: none of them can be changed.
+The id is 128 bits of chance, or a keyed digest of a picture that the cache knows. `owner` is a
+keyed digest of the caller's name (16 hex digits): it is the blob's folder in the store, and tells
+nobody who the caller is. `mac` (64 hex digits) is an HMAC-SHA256 over id, media type, owner and
+expiry: none of them can be changed.
 """
 
 from __future__ import annotations
@@ -63,10 +64,11 @@ class Signer:
         self._given = key
         self._state_dir = state_dir
 
-    def link(self, caller: str, media_type: str, expires: int) -> Link:
-        """Make the link of a new blob."""
+    def link(self, caller: str, media_type: str, expires: int, content: str = "") -> Link:
+        """Make the link of a new blob; of a picture by its `content`, a digest, always the same."""
         owner = self._digest("owner", caller)[:16]
-        return Link(secrets.token_hex(16), media_type, owner, expires)
+        name = self._digest("content", content)[:32] if content else secrets.token_hex(16)
+        return Link(name, media_type, owner, expires)
 
     def query(self, link: Link) -> str:
         """Give the query of a link's URL."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from functools import cached_property
@@ -16,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from proxy.blobs.leftovers import CACHE, clear
 from proxy.blobs.sweeping import Sweeper
 from proxy.errors import BlobStoreFailed
 from proxy.settings import Settings
@@ -49,10 +52,21 @@ class Blobs:
             limits = settings.blobs.lifetime_seconds, settings.blobs.disk_bytes
             self._sweeper = Sweeper(folder, *limits)
         self._sweeping: asyncio.Task[None] | None = None
+        self._process = secrets.token_hex(8)
+
+    @property
+    def cache_folder(self) -> str:
+        """Where this process may keep what nobody needs once it has ended: no URL leads there."""
+        return f"{CACHE}/{self._process}"
+
+    def clear_cache(self) -> None:
+        """Delete all that this process kept there, if it is a folder. It blocks."""
+        if self._sweeper:
+            clear(self._sweeper.folder / self.cache_folder)
 
     async def __aenter__(self) -> Self:
         if self._sweeper:
-            self._sweeping = asyncio.create_task(self._sweeper.run())
+            self._sweeping = asyncio.create_task(self._sweeper.run(self.cache_folder))
         return self
 
     async def __aexit__(
@@ -95,17 +109,45 @@ class Blobs:
             except FileNotFoundError:
                 return None
 
-    async def get_range(self, place: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """Give the bytes from `start` to before `end`, in pieces.
+    async def get_range(
+        self, place: str, start: int, end: int, size: int = _PIECE
+    ) -> AsyncIterator[bytes]:
+        """Give the bytes from `start` to before `end`, in pieces of a size.
 
         Each piece is asked for once the one before has gone: a slow reader holds no connection.
         """
-        for at in range(start, end, _PIECE):
+        for at in range(start, end, size):
             with _translated("read a picture"):
-                piece = await self._store.get_range_async(
-                    place, start=at, end=min(at + _PIECE, end)
-                )
+                piece = await self._store.get_range_async(place, start=at, end=min(at + size, end))
             yield bytes(piece)
+
+    async def link(self, place: str, other: str) -> None:
+        """Give a picture a further place, as if it had just been stored there; no byte is copied.
+
+        In a folder that is a hard link, in a bucket the store's own copy.
+        """
+        with _translated("link a picture"):
+            if not await self._touched(other):
+                await self._store.copy_async(place, other)
+                await self._touched(other)
+
+    async def _touched(self, place: str) -> bool:
+        """Make a file as young as if it were new, for the sweeper; tells whether it is there.
+
+        What is in a bucket grows no younger.
+        """
+        if not self._sweeper:
+            return False
+        try:
+            await asyncio.to_thread(os.utime, self._sweeper.folder / place)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def move(self, place: str, other: str) -> None:
+        """Put a picture elsewhere, over what may lie there."""
+        with _translated("move a picture"):
+            await self._store.rename_async(place, other)
 
     async def delete(self, place: str) -> None:
         """Give a picture up; one that is not there is no failure."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from proxy.blobs.leftovers import clear_others
 from proxy.blobs.signing import NAME, OWNER
 
 _LOG = logging.getLogger("easel")
@@ -50,8 +51,12 @@ class Sweeper:
         if self.held > self._limit:
             self._full.set()
 
-    async def run(self) -> None:
-        """Sweep now, every few minutes, and whenever the folder is full."""
+    async def run(self, cache: str = "") -> None:
+        """Sweep now, every few minutes, and whenever the folder is full.
+
+        `cache` is the folder below in which this process's cache lies: it is left alone, and what
+        the caches of other processes left behind is not.
+        """
         while True:
             self._full.clear()
             # What comes during the sweep is counted on top of what the sweep finds.
@@ -59,6 +64,7 @@ class Sweeper:
             try:
                 found = await asyncio.to_thread(self.sweep)
                 self.held += found
+                await asyncio.to_thread(clear_others, self.folder, cache, self._clock())
             except OSError as error:
                 _LOG.error("could not sweep the blobs' folder: %s", error.strerror)  # noqa: TRY400 - no traceback needed
             try:
@@ -97,4 +103,5 @@ class Sweeper:
             except FileNotFoundError:
                 continue
             if stat.S_ISREG(about.st_mode):
-                yield about.st_mtime, about.st_size, path
+                # Several places of one picture share its bytes.
+                yield about.st_mtime, about.st_size // max(about.st_nlink, 1), path

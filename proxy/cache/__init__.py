@@ -1,1 +1,13 @@
-"""Answers kept for the next time the very same is asked."""
+"""Pictures kept for the next time the very same is asked.
+
+| module | what it is about |
+| --- | --- |
+| naming | the key of an answer |
+| entries | what is known of a kept answer, and what that is worth |
+| index | the entries, in memory, within two bounds |
+| pictures | the bytes, in the blob store, each picture once |
+| filling | the way of an answer's pictures there |
+| reading | taking apart an answer that was relayed unread |
+| making | the entry of an answer |
+| simple | entries and pictures together |
+"""

@@ -1,104 +1,175 @@
-"""The simple cache: exact matches, in memory, bounded in bytes, each with its own lifetime."""
+"""The simple cache: exact matches. Entries lie in the index, their pictures in the blob store."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-import re
+import asyncio
+import contextlib
+import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Self
 
-import orjson
-from cachetools import TLRUCache
+from adapters.contract import Answer
+from proxy.blobs.store import Blobs
+from proxy.cache.entries import Entry
+from proxy.cache.index import Index, LocalIndex
+from proxy.cache.pictures import Arrived, Pictures
+from proxy.errors import BlobStoreFailed
+from proxy.sections import Cache
 
-from proxy.plan import Plan, Recording, Target
+_LOG = logging.getLogger("easel")
 
-_PICTURE = re.compile(rb'"(?:b64_json|url)"\s*:\s*"(.)')
-_HTTP_URL = re.compile(rb'"url"\s*:\s*"https?:')
-_OVERHEAD = 512
-_OK = 200
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Kept:
-    """One answer as it went to the client, good for `seconds`."""
-
-    body: bytes
-    content_type: str
-    seconds: float
-    provider: str
-    receipt: str
+_TIDY_SECONDS = 60.0
+_PATIENCE_SECONDS = 10.0
+"""How long a look-up waits for what is on its way into the store."""
+_MOST_PENDING = 4
+"""How many answers of the largest size may be waiting to be kept; what is more is not kept."""
 
 
 class SimpleCache:
-    """Answers by key, the longest unused given up first once `limit` bytes are held."""
+    """Kept answers; run as a context, in which what is too old is given up."""
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._entries: TLRUCache[bytes, Kept] = TLRUCache(
-            maxsize=limit,
-            ttu=lambda _key, kept, now: now + kept.seconds,
-            timer=clock,
-            getsizeof=lambda kept: len(kept.body) + _OVERHEAD,
-        )
+    def __init__(
+        self,
+        settings: Cache,
+        blobs: Blobs,
+        index: Index | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.pictures = Pictures(blobs, settings.answer_bytes)
+        self.clock = clock
+        self.index = index or LocalIndex(settings.memory_bytes, settings.disk_bytes, clock)
+        self._blobs = blobs
+        self._room = _MOST_PENDING * settings.answer_bytes
+        self._pending: dict[bytes, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lock = asyncio.Lock()
+        self._reading = asyncio.Lock()
 
-    def get(self, key: bytes) -> Kept | None:
-        """Give the answer that is kept under a key and still good."""
-        return self._entries.get(key)
+    async def __aenter__(self) -> Self:
+        self._run(self._tidied())
+        return self
 
-    def put(self, key: bytes, kept: Kept) -> None:
-        """Keep an answer if there can be room for it at all."""
-        if len(kept.body) + _OVERHEAD <= self._entries.maxsize:
-            self._entries[key] = kept
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.to_thread(self._blobs.clear_cache)
 
-    @property
-    def held(self) -> float:
-        """How many bytes are held."""
-        return self._entries.currsize
+    @asynccontextmanager
+    async def found(self, key: bytes) -> AsyncIterator[Entry | None]:
+        """Give what is kept under a key, good, and whole in the store.
 
+        Its pictures are not deleted meanwhile.
+        """
+        if task := self._pending.get(key):
+            await asyncio.wait({task}, timeout=_PATIENCE_SECONDS)
+        entry = await self.index.get(key)
+        if entry is None:
+            yield None
+            return
+        left = list[str]()
+        try:
+            with self.pictures.lent(entry.pictures, left):
+                yield entry if await self._is_whole(key, entry) else None
+        finally:
+            await self._returned(left)
 
-def key_of(caller: str, plan: Plan, target: Target, params: dict[str, Any], path: str) -> bytes:
-    """Give the key of an answer: everything that may make it another one.
+    async def _returned(self, left: list[str]) -> None:
+        """Delete what was given up while somebody read it; a failure is nothing to him."""
+        with contextlib.suppress(BlobStoreFailed):
+            async with self._lock:
+                free = [it for it in left if not await self.index.holds(it)]
+                await self.pictures.delete(free)
 
-    Two callers, credentials, providers, origins or endpoints never share an answer.
-    """
-    said = [
-        *(caller, target.fingerprint, target.adapter.id, target.base_url, path),
-        *(target.policy.value, plan.cache_namespace),
-        *(_canonical(plan.metadata), _canonical(params)),
-    ]
-    # Each part with its length before it: no part can run over into the next.
-    digest = hashlib.sha256()
-    for part in said:
-        data = part if isinstance(part, bytes) else part.encode()
-        digest.update(b"%d:" % len(data))
-        digest.update(data)
-    return digest.digest()
+    async def _is_whole(self, key: bytes, entry: Entry) -> bool:
+        """Tell whether the store has all of an entry's pictures; else the entry is given up."""
+        try:
+            if await self.pictures.are_there(entry.pictures):
+                return True
+            await self.drop(key)
+        except BlobStoreFailed:
+            # The store has told the operator why.
+            pass
+        return False
 
+    async def put(
+        self, key: bytes, entry: Entry, arrived: Iterable[Arrived], *, anew: bool = True
+    ) -> None:
+        """Keep an entry whose new pictures have arrived; unless `anew`, not over a larger one."""
+        async with self._lock:
+            there = None if anew else await self.index.get(key)
+            if there and len(there.pictures) >= len(entry.pictures):
+                for it in arrived:
+                    await self.pictures.discard(it)
+                return
+            new = set[str]()
+            for it in arrived:
+                if it.digest in new or await self.index.holds(it.digest):
+                    await self.pictures.discard(it)
+                else:
+                    await self.pictures.settle(it)
+                    new.add(it.digest)
+            await self.pictures.delete(await self.index.put(key, entry))
 
-def _canonical(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    async def drop(self, key: bytes) -> None:
+        """Give up what is kept under a key."""
+        async with self._lock:
+            await self.pictures.delete(await self.index.drop(key))
 
+    async def forget(self, caller: str, namespace: str | None) -> int:
+        """Give up what a caller filled, in one namespace or in all; tells how many entries."""
+        if self._pending:
+            # What is on its way is given up too.
+            _, late = await asyncio.wait(self._pending.values(), timeout=_PATIENCE_SECONDS)
+            for task in late:
+                task.cancel()
+        async with self._lock:
+            count, freed = await self.index.forget(caller, namespace)
+            await self.pictures.delete(freed)
+        return count
 
-def keepable(
-    recording: Recording, target: Target, receipt: str, urls_good_for: float = math.inf
-) -> Kept | None:
-    """Give what may be kept of a recording: a whole 200 with a picture in it, else None.
+    async def taken_apart(self, read: Callable[[], list[Answer]]) -> list[Answer]:
+        """Take a recorded answer apart: in a thread, and one at a time, for the memory it takes."""
+        async with self._reading:
+            return await asyncio.to_thread(read)
 
-    An answer that holds a URL is not kept past its life: `urls_good_for` seconds if that is known,
-    else as long as the provider's live.
-    """
-    if not recording.complete or recording.chunks is None or recording.status != _OK:
-        return None
-    body = b"".join(recording.chunks)
-    if not _PICTURE.search(body) or target.cache is None:
-        return None
-    seconds = float(target.cache.max_age)
-    if _HTTP_URL.search(body):
-        # Half of the URL's life is left to whoever gets the answer last.
-        known = urls_good_for if urls_good_for < math.inf else target.adapter.url_lifetime
-        seconds = min(seconds, known / 2)
-    if seconds <= 0:
-        return None
-    return Kept(body, recording.content_type, seconds, target.adapter.id, receipt)
+    def later(self, key: bytes, keeping: Coroutine[None, None, None], size: int) -> bool:
+        """Have an answer of a size kept, now that the client has it; not if too many wait."""
+        if size > self._room:
+            keeping.close()
+            return False
+        self._room -= size
+        task = self._pending[key] = self._run(keeping)
+
+        def done(_: asyncio.Task[None]) -> None:
+            self._room += size
+            if self._pending.get(key) is task:
+                del self._pending[key]
+
+        task.add_done_callback(done)
+        return True
+
+    def _run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+        return task
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _LOG.error("an answer could not be kept", exc_info=error)
+
+    async def _tidied(self) -> None:
+        """Give up what is too old, every minute."""
+        while True:
+            await asyncio.sleep(_TIDY_SECONDS)
+            try:
+                async with self._lock:
+                    await self.pictures.delete(await self.index.tidy())
+            except BlobStoreFailed:
+                # The store has told the operator; what could not be deleted ends with the process.
+                continue

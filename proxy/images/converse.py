@@ -92,7 +92,7 @@ def _merged(request: web.Request, came: list[Came]) -> tuple[Answer, Mapping[str
         why = failed[0] if failed else fewer(missing)
         accounted(request, attempt.with_made(images), missing, why)
     first, headers = made[0]
-    usage = _summed([answer.usage for answer, _ in made])
+    usage = summed([answer.usage for answer, _ in made])
     body = first.body if len(came) == 1 else None
     return replace(first, images=images, usage=usage, body=body), headers
 
@@ -179,10 +179,10 @@ async def _one_by_one(came: list[Came]) -> AsyncGenerator[Came, None]:
         yield one
 
 
-def _summed(usages: list[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+def summed(usages: list[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
     """Add up what several conversations counted, number by number.
 
-    >>> _summed([{"total_tokens": 2}, {"total_tokens": 3}])
+    >>> summed([{"total_tokens": 2}, {"total_tokens": 3}])
     {'total_tokens': 5}
     """
     counted = [usage for usage in usages if usage]
@@ -195,5 +195,5 @@ def _summed(usages: list[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
             if isinstance(value, int | float) and isinstance(known, int | float):
                 total[name] = known + value
             elif isinstance(value, dict) and isinstance(known, dict):
-                total[name] = _summed([known, value])
+                total[name] = summed([known, value])
     return total

@@ -17,11 +17,12 @@ from aiohttp import web
 
 from adapters.contract import Answer, Image
 from adapters.errors import ImageError, no_picture
-from proxy.blobs.keeping import kept
+from proxy.blobs.keeping import kept, linked
+from proxy.cache.entries import KeptImage
 from proxy.errors import UpstreamFailed
 from proxy.images.committing import poured
 from proxy.images.incomplete import accounted
-from proxy.images.sources import Source, lines_of, opened
+from proxy.images.sources import Source, cached_lines, lines_of, opened
 from proxy.keys import ATTEMPT, SETTINGS, UPSTREAM
 from proxy.plan import Attempt, Made, Target
 from proxy.upstream.faults import in_time, worked_too_long
@@ -42,15 +43,20 @@ async def deliver(
     images = attempt.with_made(answer.images)
     if not images:
         raise no_picture()
+    attempt.receipt = attempt.receipt.plus(*cached_lines(image for image, _ in images))
     async with AsyncExitStack() as stack:
         entries = await _entries(request, images, stack)
         for number, entry in enumerate(entries, 1):
             if source := entry.source:
                 told = lines_of(number, source.measured, attempt.params, source.length)
                 attempt.receipt = attempt.receipt.plus(*told)
-        untouched = len(entries) == len(answer.images) and not any(it.changed for it in entries)
+        untouched = len(entries) == len(images) == len(answer.images) and not any(
+            it.changed for it in entries
+        )
         if answer.body is not None and untouched:
             return _whole(attempt, answer.body, headers)
+        if attempt.recording:
+            attempt.recording.consists_of(answer)
         return await _written(request, _body(answer, entries), headers)
 
 
@@ -91,18 +97,23 @@ async def _entry(
     attempt, blobs = request[ATTEMPT], request.app[SETTINGS].blobs
     wanted = attempt.params.get("response_format")
     if image.url and wanted != "b64_json" and not blobs.persist_urls:
-        attempt.urls_live(target.adapter.url_lifetime)
         return _Entry({"url": image.url, **image.extra}, changed=False)
-    source = await opened(request.app[UPSTREAM], target, image, stack)
+    source = await opened(request.app[UPSTREAM], target, image, stack, attempt.recording)
     if not (image.url or wanted == "url") or wanted == "b64_json":
         return _Entry(dict(image.extra), source, changed=not image.b64 or source.image is not image)
     if not source.measured.media_type:
         raise UpstreamFailed("The provider's answer holds no picture.", code="bad_answer")
+    return _Entry({"url": await _url(request, source), **image.extra}, source)
+
+
+async def _url(request: web.Request, source: Source) -> str:
+    """Give a picture a URL of ours; what the cache has lies in the store already."""
+    media_type = source.measured.media_type
+    if isinstance(source.image, KeptImage):
+        return await linked(request, source.image.place, media_type)
     most = request.app[SETTINGS].timeouts.total
     async with in_time(most, worked_too_long(most)):
-        url = await kept(request, source.raw(), source.measured.media_type)
-    attempt.urls_live(blobs.lifetime_seconds)
-    return _Entry({"url": url, **image.extra}, source)
+        return await kept(request, source.raw(), media_type)
 
 
 def _body(answer: Answer, entries: list[_Entry]) -> list[Part]:

@@ -109,11 +109,14 @@ async def _opened(
     request: web.Request, answer: Answer, failed: list[ImageError], stack: AsyncExitStack
 ) -> list[Source]:
     """Make the pictures of an answer ready; one that is lost takes no others with it."""
-    upstream, target = request.app[UPSTREAM], request[ATTEMPT].target
+    upstream, attempt = request.app[UPSTREAM], request[ATTEMPT]
+    recording = attempt.recording
+    if recording:
+        recording.consists_of(answer)
     sources: list[Source] = []
     for image in answer.images:
         try:
-            sources.append(await opened(upstream, target, image, stack))
+            sources.append(await opened(upstream, attempt.target, image, stack, recording))
         except ImageError as error:
             failed.append(error)
     return sources

@@ -46,7 +46,7 @@ def accounted(request: web.Request, made: Made, missing: int, why: ImageError) -
         raise why
     if attempt.recording:
         # What is not complete is not kept.
-        attempt.recording.chunks = None
+        attempt.recording.spoil()
 
 
 def line_of(missing: int, why: ImageError) -> Line:

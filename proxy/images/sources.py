@@ -10,15 +10,16 @@ import string
 from base64 import b64decode
 from binascii import Error as NotBase64
 from binascii import b2a_base64
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from adapters.contract import Image
 from adapters.params import Line
 from adapters.pictures import HEAD, Measured, measured
+from proxy.cache.entries import KeptImage
 from proxy.errors import UpstreamFailed
-from proxy.plan import Target
+from proxy.plan import Recording, Target
 from proxy.upstream.conversation import Upstream
 from proxy.upstream.download import Download
 
@@ -75,10 +76,24 @@ class Source:
         yield b2a_base64(left, newline=False)
 
 
-async def opened(upstream: Upstream, target: Target, image: Image, stack: AsyncExitStack) -> Source:
-    """Make a picture ready, which may be behind a URL: `stack` keeps its connection."""
+async def opened(
+    upstream: Upstream,
+    target: Target,
+    image: Image,
+    stack: AsyncExitStack,
+    recording: Recording | None = None,
+) -> Source:
+    """Make a picture ready, which may be behind a URL: `stack` keeps its connection.
+
+    `recording` may watch it pass.
+    """
+    if isinstance(image, KeptImage):
+        return Source(image, image.measured, image.length, _read(image))
     if image.url:
         download = await stack.enter_async_context(upstream.download(target, image))
+        if recording and recording.watch:
+            rest = recording.watch(image, download.head, download.rest)
+            download = replace(download, rest=rest)
         return Source(image, download.measured, download.length, download)
     if image.b64:
         if (text := tidied(image.b64)) is not image.b64:
@@ -88,6 +103,11 @@ async def opened(upstream: Upstream, target: Target, image: Image, stack: AsyncE
     if not image.data:
         raise _damaged()
     return Source(image, measured(image.data[:HEAD]), len(image.data))
+
+
+def _read(image: KeptImage) -> Download:
+    """Read a picture of the cache as if it came from a URL."""
+    return Download(b"", image.measured, image.length, image.pieces())
 
 
 def tidied(text: str) -> str:
@@ -158,6 +178,12 @@ def lines_of(
     ]
     if other:
         yield Line("asked", str(number), ";".join(other))
+
+
+def cached_lines(images: Iterable[Image]) -> Iterator[Line]:
+    """Say how many pictures came from the cache, if any did."""
+    if count := sum(isinstance(image, KeptImage) for image in images):
+        yield Line("cached", "pictures", str(count))
 
 
 def _sliced(data: bytes | memoryview) -> Iterator[memoryview]:

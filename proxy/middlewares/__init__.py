@@ -10,7 +10,7 @@
 | routing | CALLER | PLAN, RAW | 400, 401, 413, 415 |
 | joining | CALLER, PLAN | JOB; the rest happens in it | 202, 409, 422, 504, a job's answer |
 | **ATTEMPT, every target** | | | |
-| caching | PLAN, ATTEMPT | attempt.cache_status, attempt.recording | a kept answer |
+| caching | PLAN, ATTEMPT | attempt.cache_status, .recording, .made | a kept answer, 400 |
 | transform | PLAN, ATTEMPT | attempt.calls, attempt.receipt | 400 |
 
 A dry run goes through REHEARSAL instead of ATTEMPT: transform alone, then `images.rehearse`.

@@ -1,45 +1,173 @@
-"""Simple cache: answers what is kept, and keeps what the rest of the chain answers."""
+"""Simple cache: answers what is kept, and keeps what the rest of the chain answers.
+
+| what is kept | what is asked of the provider | status |
+| --- | --- | --- |
+| the answer, or as many pictures of the pool as are asked for | nothing | HIT |
+| fewer pictures of the pool | the others | MISS |
+| nothing, or the request says to ask anew | all | MISS, REFRESH |
+"""
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.cache.simple import Kept, keepable, key_of
-from proxy.keys import ATTEMPT, CACHE, CALLER, PLAN, SETTINGS
-from proxy.plan import Recording
+from adapters.contract import Answer, Image
+from adapters.errors import ImageError
+from proxy.cache.entries import Entry, KeptImage, Picture
+from proxy.cache.filling import Filling
+from proxy.cache.making import Made
+from proxy.cache.naming import key_of, pool_of
+from proxy.cache.pictures import NotKeptError
+from proxy.cache.reading import read
+from proxy.images.converse import summed
+from proxy.images.deliver import deliver
+from proxy.images.events import Came, deliver_events
+from proxy.images.sources import cached_lines, opened
+from proxy.incoming import is_untracked
+from proxy.keys import ATTEMPT, CACHE, CALLER, FAILURE, PLAN, SETTINGS, UPSTREAM
+from proxy.middlewares.transform import check_ours
+from proxy.plan import Attempt, Recording, Target
+
+_OK = 200
+_TOLD = frozenset({"quality", "background"})
+"""What an answer says of its pictures, and an event takes from the parameters."""
 
 
 @web.middleware
 async def caching(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Look up, where the config asks for it.
 
-    Events are not kept, and neither is what `x-portkey-debug: false` keeps from being tracked.
+    What `x-portkey-debug: false` keeps from being tracked is not kept.
     """
     attempt, plan = request[ATTEMPT], request[PLAN]
-    untracked = request.headers.get("x-portkey-debug", "").lower() == "false"
-    asked_for_a_part = bool(attempt.made)
-    streamed = bool(attempt.params.get("stream"))
-    if attempt.target.cache is None or streamed or untracked or asked_for_a_part:
+    policy, asked_for_a_part = attempt.target.cache, bool(attempt.made)
+    if not policy or not policy.keeps or is_untracked(request.headers) or asked_for_a_part:
         return await handler(request)
-    cache = request.app[CACHE]
-    # Both spellings of the route are the same endpoint.
-    path = request.path.removeprefix("/v1")
-    key = key_of(request[CALLER].name, plan, attempt.target, attempt.params, path)
+    # What is no request at all is not answered by the cache either.
+    check_ours(attempt.params)
+    look_up = LookUp(request)
     attempt.cache_status = "REFRESH" if plan.force_refresh else "MISS"
-    if not plan.force_refresh and (kept := cache.get(key)):
-        attempt.cache_status = "HIT"
-        return _again(kept)
-    recording = Recording(request.app[SETTINGS].cache.answer_bytes)
-    attempt.recording = recording
-    response = await handler(request)
-    receipt = str(attempt.receipt)
-    if kept := keepable(recording, attempt.target, receipt, attempt.urls_good_for):
-        cache.put(key, kept)
-    return response
+    if plan.force_refresh:
+        return await look_up.filled(handler, None)
+    async with look_up.cache.found(look_up.key) as entry:
+        if entry and len(entry.pictures) >= look_up.pooled:
+            attempt.cache_status = "HIT"
+            return await look_up.again(entry)
+        # Events that are relayed leave no room for others.
+        streamed = attempt.params.get("stream") is True
+        return await look_up.filled(handler, None if streamed else entry)
 
 
-def _again(kept: Kept) -> web.Response:
-    """Answer with what was kept, and the receipt that belonged to it."""
-    headers = {"x-easel-receipt": kept.receipt} if kept.receipt else None
-    return web.Response(body=kept.body, content_type=kept.content_type, headers=headers)
+class LookUp:
+    """What one attempt asks the cache for. `pooled` is how many pictures of a pool, or 0."""
+
+    def __init__(self, request: web.Request) -> None:
+        attempt = request[ATTEMPT]
+        # Both spellings of the route are the same endpoint.
+        path = request.path.removeprefix("/v1")
+        asks = request[CALLER].name, request[PLAN], attempt.target, attempt.params
+        self.cache = request.app[CACHE]
+        self.key = key_of(*asks, path)
+        self.pooled = pool_of(attempt.target, attempt.params)
+        self._request = request
+        self._attempt = attempt
+
+    async def again(self, entry: Entry) -> web.StreamResponse:
+        """Answer with what is kept, in the form that is asked for now."""
+        attempt = self._attempt
+        attempt.receipt = attempt.receipt.plus(*entry.receipt)
+        images = self._images(entry.pictures[: self.pooled or None])
+        if attempt.params.get("stream") is True:
+            about: dict[str, Any] = {k: v for k, v in entry.extra.items() if k in _TOLD}
+            attempt.params = {**attempt.params, **about}
+            attempt.receipt = attempt.receipt.plus(*cached_lines(images))
+            return await deliver_events(self._request, _one_by_one(images, entry.usage))
+        if entry.by_url and not attempt.params.get("response_format"):
+            attempt.params = {**attempt.params, "response_format": "url"}
+        extra = {**entry.extra, "created": entry.created}
+        return await deliver(self._request, Answer(images, usage=entry.usage, extra=extra), {})
+
+    async def filled(self, handler: Handler, known: Entry | None) -> web.StreamResponse:
+        """Have the rest of the chain make what is not `known`, and keep it."""
+        attempt, pictures = self._attempt, self.cache.pictures
+        if known:
+            images = self._images(known.pictures)
+            attempt.made = tuple((image, attempt.target) for image in images)
+            attempt.params = {**attempt.params, "n": self.pooled - len(images)}
+            attempt.raw = None
+        filling = Filling(pictures, partial(_fetched, self._request.app, attempt.target))
+        recording = attempt.recording = Recording(pictures.limit, filling.watch)
+        began = self.cache.clock()
+        try:
+            response = await handler(self._request)
+        finally:
+            if not self._is_whole(recording):
+                await filling.drop()
+        if self._is_whole(recording):
+            keeping = self._keep(filling, recording, known, self.cache.clock() - began)
+            if not self.cache.later(self.key, keeping, recording.held):
+                await filling.drop()
+        return response
+
+    def _is_whole(self, recording: Recording) -> bool:
+        """Tell whether an answer was a success, went to its end, and was all there was."""
+        good = recording.complete and not recording.spoiled and recording.status == _OK
+        noted = bool(recording.answers or recording.chunks)
+        return good and noted and FAILURE not in self._request
+
+    async def _keep(
+        self, filling: Filling, recording: Recording, known: Entry | None, seconds: float
+    ) -> None:
+        """Keep an answer that the client has, beside what was `known`; not if it is no picture."""
+        plan, attempt = self._request[PLAN], self._attempt
+        prices = self._request.app[SETTINGS].prices
+        answers = recording.answers or await self.cache.taken_apart(
+            partial(_read, attempt, recording)
+        )
+        usage = summed([known.usage if known else None, *(answer.usage for answer in answers)])
+        now = self.cache.clock()
+        made = Made(plan, attempt, answers, known, usage, prices, now, seconds)
+        try:
+            arrived = await filling.stored(made.images)
+        except (ImageError, NotKeptError):
+            return
+        if arrived:
+            entry = await asyncio.to_thread(made.entry, arrived)
+            anew = plan.force_refresh or not self.pooled
+            await self.cache.put(self.key, entry, arrived, anew=anew)
+
+    def _images(self, pictures: Sequence[Picture]) -> tuple[KeptImage, ...]:
+        now, ours = self.cache.clock(), self._request.app[SETTINGS].blobs.persist_urls
+        return tuple(
+            self.cache.pictures.image(it, "" if ours or it.url_until <= now else it.url)
+            for it in pictures
+        )
+
+
+def _read(attempt: Attempt, recording: Recording) -> list[Answer]:
+    body = b"".join(recording.chunks or ())
+    recording.chunks = None
+    return read(attempt.target.adapter, attempt.calls[0], recording.content_type, body)
+
+
+async def _fetched(app: web.Application, target: Target, image: Image) -> AsyncIterator[bytes]:
+    """Give the bytes of a picture that the client has; a URL is asked once more."""
+    async with AsyncExitStack() as stack:
+        source = await opened(app[UPSTREAM], target, image, stack)
+        async for piece in source.raw():
+            yield piece
+
+
+async def _one_by_one(
+    images: Sequence[Image], usage: Mapping[str, Any] | None
+) -> AsyncGenerator[Came, None]:
+    """Give each picture by itself, the last one with what was counted for all."""
+    for number, image in enumerate(images, 1):
+        yield Answer((image,), usage=usage if number == len(images) else None), {}

@@ -12,7 +12,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.incoming import prefers_async, read_idempotency_key
+from proxy.incoming import is_untracked, prefers_async, read_idempotency_key
 from proxy.jobs.answering import accepted, listen
 from proxy.jobs.registry import Asked
 from proxy.jobs.staging import play, staged
@@ -56,8 +56,14 @@ def asked_of(request: web.Request) -> Asked:
         digest=digest_of(plan),
         key=read_idempotency_key(headers),
         retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),
-        shares=any(leaf.cache for leaf in _leaves(plan.root)),
+        shares=_shares(plan, untracked=is_untracked(headers)),
     )
+
+
+def _shares(plan: Plan, *, untracked: bool) -> bool:
+    """Tell whether an equal request under way is as good, even to one that has not asked before."""
+    policies = [leaf.cache for leaf in _leaves(plan.root) if leaf.cache]
+    return any(it.coalesce or (it.keeps and not untracked) for it in policies)
 
 
 def digest_of(plan: Plan) -> bytes:

@@ -68,7 +68,7 @@ async def test_an_unknown_route_is_404(easel: Gateway, method: str, path: str, e
 
 
 @pytest.mark.parametrize("method", ["DELETE", "PUT", "PATCH", "OPTIONS", "TRACE"])
-@pytest.mark.parametrize("path", sorted({path for _, path in ROUTES}))
+@pytest.mark.parametrize("path", sorted({path for method, path in ROUTES if method != "DELETE"}))
 async def test_a_wrong_method_is_405_and_names_the_right_one(
     easel: Gateway, method: str, path: str
 ) -> None:

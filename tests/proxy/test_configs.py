@@ -172,6 +172,7 @@ BAD: list[tuple[Any, str, str]] = [
     ({"weight": "heavy"}, "weight", "must be a number"),
     ({"cache": "simple"}, "cache", "must be a mapping of keys to values"),
     ({"cache": {}}, "cache", "needs 'mode'"),
+    ({"cache": {"pool": True}}, "cache", "needs 'mode'"),
     ({"cache": {"mode": "exact"}}, "cache.mode", "must be one of: simple, semantic"),
     ({"cache": {"mode": 1}}, "cache.mode", "must be a text"),
     ({"cache": {"mode": "simple", "max_age": 1}}, "cache.max_age", "60 to 7776000 seconds"),

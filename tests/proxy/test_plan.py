@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters import adapter
-from adapters.contract import Credentials
+from adapters.contract import Answer, Credentials, Image
 from proxy.plan import Recording, Target
 
 HOST = "https://api.openai.com/v1"
@@ -40,3 +40,33 @@ def test_what_is_known_to_be_too_long_is_not_begun() -> None:
     recording = Recording(10)
     recording.begin(200, "application/json", 11)
     assert recording.chunks is None
+
+
+def test_of_an_answer_that_was_put_together_the_pictures_are_recorded_and_no_bytes() -> None:
+    recording = Recording(100)
+    answer = Answer((Image(b64="AAAA"), Image(data=b"12345"), Image(b64="AAAA", preview=0)))
+    recording.consists_of(answer)
+    recording.add(b"12345")
+    [noted] = recording.answers
+    assert [it.preview for it in noted.images] == [None, None]
+    assert (recording.chunks, recording.held) == (None, 8)
+
+
+def test_a_preview_alone_is_not_recorded() -> None:
+    recording = Recording(100)
+    recording.consists_of(Answer((Image(b64="AAAA", preview=0),)))
+    assert recording.answers == []
+
+
+def test_pictures_that_are_too_much_spoil_it() -> None:
+    recording = Recording(10)
+    for _ in range(3):
+        recording.consists_of(Answer((Image(data=b"12345"),)))
+    assert (recording.spoiled, recording.answers, recording.held) == (True, [], 10)
+
+
+def test_what_is_spoiled_stays_so() -> None:
+    recording = Recording(10)
+    recording.spoil()
+    recording.consists_of(Answer((Image(data=b"1"),)))
+    assert recording.spoiled

@@ -22,6 +22,8 @@ def read(kind: Any, raw: dict[str, Any]) -> Any:
         (CachePolicy, {"mode": "simple"}),
         (CachePolicy, {"mode": "semantic", "max_age": 60}),
         (CachePolicy, {"mode": "simple", "max_age": 7_776_000}),
+        (CachePolicy, {"mode": "simple", "pool": True, "shared": True, "coalesce": True}),
+        (CachePolicy, {"coalesce": True}),
         (RetryPolicy, {"attempts": 0}),
         (RetryPolicy, {"attempts": 5, "on_status_codes": [100, 599]}),
         (BreakerPolicy, {"failure_threshold": 1}),
@@ -40,7 +42,9 @@ def test_what_is_documented_is_accepted(kind: Any, raw: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("kind", "raw", "key"),
     [
+        (CachePolicy, {}, "mode"),
         (CachePolicy, {"mode": "exact"}, "mode"),
+        (CachePolicy, {"mode": "exact", "coalesce": True}, "mode"),
         (CachePolicy, {"mode": "simple", "max_age": 59}, "max_age"),
         (CachePolicy, {"mode": "simple", "max_age": 7_776_001}, "max_age"),
         (RetryPolicy, {}, "attempts"),

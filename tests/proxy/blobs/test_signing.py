@@ -32,6 +32,14 @@ def test_no_two_blobs_have_the_same_id() -> None:
     assert all(re.fullmatch("[0-9a-f]{32}", it) for it in ids)
 
 
+def test_a_picture_by_its_content_has_an_id_of_its_own_for_each_key() -> None:
+    links = [SIGNER.link("web", "image/png", expires, "digest") for expires in (1, 2)]
+    assert links[0].place == links[1].place
+    other = Signer(KEY + "!", "/nowhere").link("web", "image/png", 1, "digest")
+    assert len({links[0].id, other.id, SIGNER.link("web", "image/png", 1, "other").id}) == 3
+    assert SIGNER.opened(links[0].name, query_of(links[0])) == links[0]
+
+
 def test_an_owner_is_the_same_for_a_caller_and_does_not_tell_the_name() -> None:
     again, other = (SIGNER.link(name, "image/gif", 1) for name in ("web", "batch"))
     elsewhere = Signer(KEY + "!", "/nowhere").link("web", "image/gif", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from proxy.blobs.store import Blobs
+from proxy.blobs.sweeping import Sweeper
 from proxy.errors import BlobStoreFailed
 from proxy.settings import parse
 from tests.object_store import ACCESS_KEY, BUCKET, object_store
@@ -69,6 +71,52 @@ async def test_what_is_deleted_is_gone_and_can_be_deleted_again(blobs: Blobs) ->
     for _ in range(2):
         await blobs.delete(PLACE)
         assert await blobs.head(PLACE) is None
+
+
+OTHER = f"{OWNER}/{2:032x}.png"
+
+
+async def test_what_is_linked_is_in_both_places_and_each_ends_by_itself(blobs: Blobs) -> None:
+    await blobs.put(PLACE, in_pieces(SMALL), "image/png")
+    for _ in range(2):
+        await blobs.link(PLACE, OTHER)
+    await blobs.delete(PLACE)
+    assert await blobs.head(PLACE) is None
+    assert b"".join([it async for it in blobs.get_range(OTHER, 0, len(SMALL))]) == SMALL
+
+
+async def test_what_is_moved_is_in_its_new_place_over_what_was_there(blobs: Blobs) -> None:
+    await blobs.put(OTHER, in_pieces(SMALL), "image/png")
+    await blobs.put(PLACE, in_pieces(LARGE), "image/png")
+    await blobs.move(PLACE, OTHER)
+    assert (await blobs.head(PLACE), await blobs.head(OTHER)) == (None, len(LARGE))
+
+
+async def test_what_is_not_there_can_be_neither_linked_nor_moved(blobs: Blobs) -> None:
+    for change in (blobs.link, blobs.move):
+        with pytest.raises(BlobStoreFailed):
+            await change(PLACE, OTHER)
+
+
+async def test_a_link_is_as_young_as_a_new_picture_and_takes_no_room(tmp_path: Path) -> None:
+    async with Blobs(parse(f"state_dir: {tmp_path}", environ={})) as blobs:
+        await blobs.put(PLACE, in_pieces(SMALL), "image/png")
+        files = [tmp_path / "blobs" / it for it in (PLACE, OTHER)]
+        for _ in range(2):
+            os.utime(files[0], (0, 0))
+            await blobs.link(PLACE, OTHER)
+            assert files[1].stat().st_mtime > 1_000_000_000
+        assert files[0].samefile(files[1])
+        assert Sweeper(files[0].parent.parent, 3600, 10_000).sweep() == len(SMALL)
+
+
+async def test_a_folder_of_the_cache_ends_with_its_process(tmp_path: Path) -> None:
+    async with Blobs(parse(f"state_dir: {tmp_path}", environ={})) as blobs:
+        place = f"{blobs.cache_folder}/{1:064x}"
+        await blobs.put(place, in_pieces(SMALL), "image/png")
+        assert (tmp_path / "blobs" / place).exists()
+        await asyncio.to_thread(blobs.clear_cache)
+        assert not (tmp_path / "blobs" / blobs.cache_folder).exists()
 
 
 async def test_reading_what_is_not_there_fails(blobs: Blobs) -> None:

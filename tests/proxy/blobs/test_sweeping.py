@@ -78,6 +78,26 @@ def test_what_is_no_blob_is_left_alone(tmp_path: Path, name: str) -> None:
     assert mine.exists()
 
 
+def test_the_places_of_one_picture_count_once(tmp_path: Path) -> None:
+    first = blob(tmp_path, 1, size=9000)
+    for number in (2, 3):
+        (tmp_path / OWNER / f"{number:032x}.png").hardlink_to(first)
+    assert sweeper(tmp_path, limit=10_000).sweep() == 9000
+    assert first.exists()
+
+
+async def test_what_a_dead_processs_cache_left_is_swept_too(tmp_path: Path) -> None:
+    dead = put(tmp_path, f"cache/{'1' * 16}/{'a' * 64}")
+    mine = put(tmp_path, f"cache/{'0' * 16}/{'a' * 64}")
+    for path in (dead, mine):
+        os.utime(path.parent, (0, 0))
+    running = asyncio.create_task(sweeper(tmp_path).run(f"cache/{'0' * 16}"))
+    assert await until_gone(dead)
+    assert mine.exists()
+    running.cancel()
+    await asyncio.wait([running])
+
+
 def test_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert sweeper(tmp_path / "none").sweep() == 0
 

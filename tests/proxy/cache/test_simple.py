@@ -1,125 +1,207 @@
-"""The cache's own promises: what tells two answers apart, what is kept, for how long, how much."""
+"""Entries and pictures together: nothing is left behind, and nothing is missing."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from adapters import adapter
-from adapters.contract import Credentials
-from adapters.params import Policy
-from proxy.cache.simple import Kept, SimpleCache, keepable, key_of
-from proxy.plan import Plan, Recording, Target
-from proxy.policies import CachePolicy
+from proxy.cache import simple
+from proxy.sections import Cache
+from tests.object_store import ACCESS_KEY, BUCKET, object_store
+from tests.proxy.cache.shelves import MB, Shelves, shelves
+from tests.proxy.gateway import PNG
 
-TARGET = Target(
-    adapter("openai"), Credentials("key"), "https://api.openai.com/v1", cache=CachePolicy("simple")
-)
-PLAN = Plan(TARGET, {})
-PATH = "/images/generations"
-BASE: dict[str, Any] = {
-    "caller": "a",
-    "plan": PLAN,
-    "target": TARGET,
-    "params": {"prompt": "p", "n": 1},
-    "path": PATH,
-}
+ONE, TWO, THREE = PNG + b"1", PNG + b"2", PNG + b"3"
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"caller": "b"},
-        {"path": "/images/edits"},
-        {"params": {"prompt": "p", "n": 2}},
-        {"params": {"prompt": "p", "n": 1.0}},
-        {"plan": replace(PLAN, cache_namespace="x")},
-        {"plan": replace(PLAN, metadata={"_user": "u"})},
-        {"target": replace(TARGET, policy=Policy.STRICT)},
-        {"target": replace(TARGET, base_url="https://other.example/v1")},
-        {"target": replace(TARGET, credentials=Credentials("other"))},
-        {"target": replace(TARGET, credentials=Credentials("key", {"openai_project": "p"}))},
-        {"target": replace(TARGET, adapter=adapter("stability-ai"))},
-        {"target": replace(TARGET, forwarded={"x-tenant": "t"})},
-    ],
-)
-def test_whatever_may_change_the_answer_changes_the_key(change: dict[str, Any]) -> None:
-    assert key_of(**{**BASE, **change}) != key_of(**BASE)
+async def is_there(ours: Shelves, key: bytes) -> bool:
+    async with ours.cache.found(key) as entry:
+        return entry is not None
 
 
-def test_the_order_of_parameters_does_not_change_the_key() -> None:
-    assert key_of(**{**BASE, "params": {"n": 1, "prompt": "p"}}) == key_of(**BASE)
+async def test_what_is_kept_is_found(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        kept = await ours.keep(b"k", ONE, TWO)
+        async with ours.cache.found(b"k") as entry:
+            assert entry == kept
+        assert not await is_there(ours, b"other")
 
 
-def recorded(body: bytes, *, status: int = 200, complete: bool = True) -> Recording:
-    recording = Recording(1000)
-    recording.begin(status, "application/json", len(body))
-    recording.add(body)
-    recording.complete = complete
-    return recording
+async def test_a_picture_of_two_entries_is_stored_once(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"a", ONE, ONE)
+        await ours.keep(b"b", ONE)
+        assert len(ours.names) == 1
+        await ours.cache.drop(b"a")
+        assert await is_there(ours, b"b")
+        await ours.cache.drop(b"b")
+        assert ours.names == set()
 
 
-PICTURE = b'{"data":[{"b64_json":"AAAA"}]}'
+async def test_an_entry_whose_picture_is_lost_is_given_up(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"k", ONE, TWO)
+        next(path for path in ours.folder.rglob("*") if path.is_file()).unlink()
+        assert not await is_there(ours, b"k")
+        assert ours.names == set()
 
 
-@pytest.mark.parametrize(
-    "recording",
-    [
-        recorded(PICTURE, complete=False),
-        recorded(PICTURE, status=429),
-        recorded(b'{"data":[]}'),
-        recorded(b'{"data":[{"b64_json":null}]}'),
-        recorded(b'{"error":{"message":"no"}}'),
-        recorded(PICTURE.replace(b"AAAA", b"A" * 2000)),
-    ],
-)
-def test_only_a_whole_success_with_a_picture_is_kept(recording: Recording) -> None:
-    assert keepable(recording, TARGET, "") is None
+async def test_an_answer_that_is_being_read_is_never_cut(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"k", ONE)
+        async with ours.cache.found(b"k") as entry:
+            assert entry
+            await ours.cache.drop(b"k")
+            image = ours.cache.pictures.image(entry.pictures[0])
+            assert b"".join([piece async for piece in image.pieces()]) == ONE
+        assert ours.names == set()
 
 
-def test_a_picture_is_kept_as_long_as_the_config_says() -> None:
-    kept = keepable(recorded(PICTURE), TARGET, "receipt")
-    assert kept
-    assert (kept.body, kept.seconds, kept.receipt) == (PICTURE, 604_800, "receipt")
+async def test_what_a_failed_answer_read_goes_too(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"k", ONE)
+
+        async def read() -> None:
+            async with ours.cache.found(b"k"):
+                await ours.cache.drop(b"k")
+                raise ConnectionResetError
+
+        with pytest.raises(ConnectionResetError):
+            await read()
+        assert ours.names == set()
 
 
-def test_an_answer_with_a_url_is_not_kept_past_its_url() -> None:
-    kept = keepable(recorded(b'{"data":[{"url":"https://x.test/a"}]}'), TARGET, "")
-    assert kept
-    assert kept.seconds < TARGET.adapter.url_lifetime
+async def test_a_pool_is_not_replaced_by_a_smaller_one(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        kept = await ours.keep(b"k", ONE, TWO)
+        small = replace(kept, pictures=kept.pictures[:1])
+        await ours.cache.put(b"k", small, [await ours.arrive(THREE)], anew=False)
+        async with ours.cache.found(b"k") as entry:
+            assert entry == kept
+        assert len(ours.names) == 2
+        await ours.cache.put(b"k", small, [])
+        assert len(ours.names) == 1
 
 
-def test_an_answer_with_a_url_of_unknown_life_is_not_kept() -> None:
-    target = replace(TARGET, adapter=adapter("workers-ai"))
-    assert keepable(recorded(b'{"data":[{"url":"https://x.test/a"}]}'), target, "") is None
+async def test_it_works_in_a_bucket_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
+    with object_store(tmp_path / "s3") as endpoint:
+        store = f"blobs: {{store: 's3://{BUCKET}/easel', s3_endpoint: '{endpoint}'}}"
+        async with shelves(tmp_path, store=store) as ours:
+            await ours.keep(b"a", ONE, TWO)
+            await ours.keep(b"b", ONE)
+            await ours.cache.drop(b"a")
+            assert await is_there(ours, b"b")
+            async with ours.cache.found(b"b") as entry:
+                assert entry
+                image = ours.cache.pictures.image(entry.pictures[0])
+                assert b"".join([piece async for piece in image.pieces()]) == ONE
 
 
-def kept(size: int, seconds: float = 60) -> Kept:
-    return Kept(b"x" * size, "application/json", seconds, "openai", "")
+async def test_what_takes_too_long_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simple, "_PATIENCE_SECONDS", 0.01)
+    async with shelves(tmp_path) as ours:
+        kept = False
+
+        async def keep() -> None:
+            nonlocal kept
+            await asyncio.sleep(0.2)
+            kept = True
+
+        ours.cache.later(b"k", keep(), 1)
+        assert not await is_there(ours, b"k")
+        assert await ours.cache.forget("a", None) == 0
+        await asyncio.sleep(0.3)
+        assert not kept
 
 
-def test_it_never_holds_more_than_its_limit() -> None:
-    cache = SimpleCache(10_000)
-    for number in range(100):
-        cache.put(bytes([number]), kept(1500))
-        assert cache.held <= 10_000
-    assert cache.get(bytes([99]))
-    assert cache.get(bytes([0])) is None
+async def test_the_disk_is_never_fuller_than_the_settings_say(tmp_path: Path) -> None:
+    async with shelves(tmp_path, Cache(disk_bytes=MB)) as ours:
+        for number in range(20):
+            await ours.keep(b"%d" % number, PNG + number.to_bytes(1) + bytes(200_000))
+            held = sum(it.stat().st_size for it in ours.folder.rglob("*") if it.is_file())
+            assert held <= MB
+        assert await is_there(ours, b"19")
 
 
-def test_what_can_never_fit_is_not_kept() -> None:
-    cache = SimpleCache(1000)
-    cache.put(b"k", kept(1000))
-    assert cache.get(b"k") is None
+async def test_a_look_up_waits_for_what_is_on_its_way(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        gate = asyncio.Event()
+
+        async def keep() -> None:
+            await gate.wait()
+            await ours.keep(b"k", ONE)
+
+        assert ours.cache.later(b"k", keep(), 100)
+        looking = asyncio.create_task(is_there(ours, b"k"))
+        await asyncio.sleep(0.01)
+        gate.set()
+        assert await looking
 
 
-def test_each_answer_has_its_own_lifetime() -> None:
-    now = [0.0]
-    cache = SimpleCache(10_000, clock=lambda: now[0])
-    cache.put(b"short", kept(1, seconds=60))
-    cache.put(b"long", kept(1, seconds=600))
-    now[0] = 61
-    assert cache.get(b"short") is None
-    assert cache.get(b"long")
+async def test_what_is_too_much_at_once_is_not_kept(tmp_path: Path) -> None:
+    async with shelves(tmp_path, Cache(answer_bytes=MB)) as ours:
+        gate = asyncio.Event()
+
+        async def keep() -> None:
+            await gate.wait()
+
+        assert [ours.cache.later(b"%d" % it, keep(), MB) for it in range(5)] == [True] * 4 + [False]
+        gate.set()
+        await asyncio.sleep(0.01)
+        assert ours.cache.later(b"5", keep(), MB)
+
+
+async def test_a_failure_to_keep_is_the_logs_affair(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails() -> None:
+        raise ZeroDivisionError
+
+    async with shelves(tmp_path) as ours:
+        with caplog.at_level(logging.ERROR):
+            ours.cache.later(b"k", fails(), 1)
+            assert not await is_there(ours, b"k")
+    assert "an answer could not be kept" in caplog.text
+
+
+async def test_what_is_forgotten_goes_and_so_does_what_was_on_its_way(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"a", ONE, caller="a")
+        await ours.keep(b"b", TWO, caller="b")
+
+        async def keep() -> None:
+            await asyncio.sleep(0.05)
+            await ours.keep(b"c", THREE, caller="a")
+
+        ours.cache.later(b"c", keep(), 1)
+        assert await ours.cache.forget("a", None) == 2
+        assert len(ours.names) == 1
+        assert await is_there(ours, b"b")
+
+
+async def test_nothing_is_left_once_it_has_ended(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"k", ONE)
+        await ours.arrive(TWO)
+        assert len(ours.names) == 2
+    assert ours.names == set()
+
+
+async def test_what_is_too_old_goes_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simple, "_TIDY_SECONDS", 0.01)
+    async with shelves(tmp_path) as ours:
+        await ours.keep(b"k", ONE)
+        ours.cache.index._clock = lambda: 1e12  # type: ignore[attr-defined]  # the local one has it
+        async with asyncio.timeout(10):
+            while ours.names:  # noqa: ASYNC110 - a file tells nobody that it has gone
+                await asyncio.sleep(0.01)

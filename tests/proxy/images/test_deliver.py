@@ -12,7 +12,6 @@ import orjson
 import pytest
 from aiohttp import web
 
-from proxy.keys import CACHE
 from proxy.upstream.conversation import SMALL
 from tests.proxy.gateway import (
     B64,
@@ -170,16 +169,6 @@ async def test_a_providers_url_is_taken_over_where_the_settings_say_so() -> None
         place = entry["url"].removeprefix(ours.url)
         fake.reply = None
         assert (await ours.ask(method="GET", path=place, api_key="")).body == PNG
-
-
-async def test_a_kept_answer_does_not_outlive_its_urls() -> None:
-    settings = "blobs: {lifetime_seconds: 60}"
-    async with gateway_to(more=settings) as (ours, _):
-        config = '{"virtual_key": "up", "cache": {"mode": "simple", "max_age": 3600}}'
-        params = {"model": "gpt-image-2", "response_format": "url"}
-        await ours.draw(params=params, config=config)
-        [kept] = ours.app[CACHE]._entries.values()
-        assert kept.seconds == 30
 
 
 async def test_base64_that_is_damaged_is_a_bad_gateway_where_a_url_was_asked() -> None:

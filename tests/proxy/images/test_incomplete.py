@@ -16,7 +16,6 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.keys import CACHE
 from tests.proxy.gateway import PNG, Answered, Gateway, gateway, json_reply, provider
 
 MODELS = {
@@ -232,11 +231,13 @@ async def test_some_are_none_where_the_settings_say_so() -> None:
 
 async def test_what_is_not_complete_is_not_kept() -> None:
     async with painting() as (ours, painters):
-        painters.begin([("openai", ["lost"])])
         config = {"virtual_key": "openai-0", "cache": {"mode": "simple"}}
         asked = {"model": "m", "n": 2, "response_format": "b64_json"}
-        got = await ours.draw(params=asked, config=orjson.dumps(config).decode())
-        assert (len(got.json["data"]), ours.app[CACHE].held) == (1, 0)
+        for end, pictures, status in (("lost", 1, "MISS"), ("well", 2, "MISS"), ("lost", 2, "HIT")):
+            painters.begin([("openai", [end])])
+            got = await ours.draw(params=asked, config=orjson.dumps(config).decode())
+            assert len(got.json["data"]) == pictures
+            assert got.headers["x-portkey-cache-status"] == status
 
 
 @pytest.mark.parametrize("code", ["a\r\nset-cookie: x", "x, dropped y", "ä", "y" * 5000, "\0"])

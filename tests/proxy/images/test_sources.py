@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.contract import Image
+from adapters import adapter
+from adapters.contract import Credentials, Image
 from adapters.pictures import Measured
+from proxy.cache.entries import KeptImage
 from proxy.errors import UpstreamFailed
-from proxy.images.sources import Source, decoded, lines_of, measured_text, tidied
+from proxy.images.sources import (
+    Source,
+    cached_lines,
+    decoded,
+    lines_of,
+    measured_text,
+    opened,
+    tidied,
+)
+from proxy.plan import Target
+from proxy.settings import Settings
+from proxy.upstream.conversation import Upstream
 from proxy.upstream.download import Download
 from tests.proxy.gateway import B64, PNG
 
@@ -54,6 +68,18 @@ async def test_bytes_and_base64_are_two_forms_of_one_picture(size: int) -> None:
 async def test_a_large_picture_goes_in_pieces() -> None:
     source = Source(Image(data=bytes(1_000_000)), UNKNOWN, 1_000_000)
     assert max([len(piece) async for piece in source.text()]) < 300_000
+
+
+async def test_a_picture_of_the_cache_is_read_as_if_it_came_from_a_url() -> None:
+    data, png = bytes(range(256)) * 3000, Measured("image/png", 1, 1)
+    image = KeptImage(length=len(data), measured=png, pieces=lambda: arriving([data, b"end"]))
+    async with AsyncExitStack() as stack, Upstream(Settings()) as upstream:
+        target = Target(adapter("openai"), Credentials(), "https://a.test")
+        source = await opened(upstream, target, image, stack)
+        assert (source.measured, source.length) == (png, len(data))
+        assert await joined(source.text()) == base64.b64encode(data + b"end")
+    assert [str(it) for it in cached_lines([image, Image(), image])] == ["cached pictures=2"]
+    assert list(cached_lines([Image()])) == []
 
 
 def test_base64_is_measured_by_its_beginning() -> None:

@@ -78,13 +78,45 @@ async def test_a_fresh_request_is_another_picture() -> None:
         assert len(fake.requests) == 3
 
 
-async def test_identical_misses_of_the_simple_cache_share_one_call() -> None:
+SIMPLE, COALESCE = '{"mode": "simple"}', '{"coalesce": true}'
+REFRESH, UNTRACKED = {"cache_force_refresh": "true"}, {"debug": "false"}
+
+
+def cached(policy: str) -> dict[str, str]:
+    return {"config": f'{{"virtual_key": "up", "cache": {policy}}}'}
+
+
+@pytest.mark.parametrize(("policy", "after"), [(SIMPLE, 1), (COALESCE, 2)])
+async def test_identical_misses_share_one_call(policy: str, after: int) -> None:
     async with gateway_to(slow) as (ours, fake):
-        config = '{"virtual_key": "up", "cache": {"mode": "simple"}}'
-        asking = [ours.ask({"prompt": "a cube"}, config=config) for _ in range(100)]
+        asking = [ours.ask({"prompt": "a cube"}, **cached(policy)) for _ in range(100)]
         got = await asyncio.gather(*asking)
-        assert {it.status for it in got} == {200}
+        assert {(it.status, it.body) for it in got} == {(200, got[0].body)}
+        assert len({it.headers["x-easel-job"] for it in got}) == 1
         assert len(fake.requests) == 1
+        # What is kept is a hit now; what is only made once at a time is made anew.
+        await ours.ask({"prompt": "a cube"}, **cached(policy))
+        assert len(fake.requests) == after
+
+
+@pytest.mark.parametrize(
+    ("policy", "headers", "calls"),
+    [
+        (SIMPLE, [{}, REFRESH], 2),
+        (SIMPLE, [REFRESH, {}, REFRESH], 2),
+        (COALESCE, [REFRESH, {}, REFRESH], 2),
+        (SIMPLE, [UNTRACKED, UNTRACKED], 2),
+        (COALESCE, [UNTRACKED, UNTRACKED], 1),
+        (COALESCE, [{}, {"api_key": OTHER_KEY}], 2),
+    ],
+)
+async def test_who_asks_for_another_answer_shares_no_call(
+    policy: str, headers: list[dict[str, str]], calls: int
+) -> None:
+    async with gateway_to(slow) as (ours, fake):
+        asking = [ours.ask({"prompt": "a cube"}, **cached(policy), **more) for more in headers]
+        await asyncio.gather(*asking)
+        assert len(fake.requests) == calls
 
 
 async def test_a_cut_in_mid_body_is_collected_byte_for_byte() -> None:

@@ -1,0 +1,54 @@
+"""The key of an answer: everything that may make it another one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from proxy.plan import Plan, Target
+
+_FORM = frozenset({"response_format", "stream", "partial_images"})
+"""Parameters that say in which form a picture comes, and not which picture it is."""
+
+
+def key_of(caller: str, plan: Plan, target: Target, params: Mapping[str, Any], path: str) -> bytes:
+    """Give the key of an answer.
+
+    Two credentials, providers, origins or endpoints never share an answer; two callers do only
+    where the config says so.
+    """
+    policy = target.cache
+    shared, pooled = bool(policy and policy.shared), bool(pool_of(target, params))
+    ours = _FORM | {"n"} if pooled else _FORM
+    drawn = {name: value for name, value in params.items() if name not in ours}
+    said = [
+        *("shared" if shared else "own", "" if shared else caller, "pool" if pooled else ""),
+        *(target.fingerprint, target.adapter.id, target.base_url, path),
+        *(target.policy.value, plan.cache_namespace),
+        *(_canonical(plan.metadata), _canonical(drawn)),
+    ]
+    # Each part with its length before it: no part can run over into the next.
+    digest = hashlib.sha256()
+    for part in said:
+        data = part if isinstance(part, bytes) else part.encode()
+        digest.update(b"%d:" % len(data))
+        digest.update(data)
+    return digest.digest()
+
+
+def pool_of(target: Target, params: Mapping[str, Any]) -> int:
+    """Tell how many pictures are asked for of a pool; 0 where the answer is one for itself.
+
+    A seed asks for certain pictures, so they are in no pool; neither is what is no number.
+    """
+    n = params.get("n")
+    n = 1 if n is None else n
+    pooled = target.cache is not None and target.cache.pool and params.get("seed") is None
+    return n if pooled and type(n) is int and n > 0 else 0
+
+
+def _canonical(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

@@ -1,0 +1,59 @@
+"""A cache whose pictures lie in a folder, and what to put into it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.blobs.store import Blobs
+from proxy.cache.entries import Entry, Picture
+from proxy.cache.pictures import Arrived
+from proxy.cache.simple import SimpleCache
+from proxy.sections import Cache
+from proxy.settings import parse
+from tests.proxy.gateway import PNG
+
+MB = 1024 * 1024
+
+
+async def pieces(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
+    """Give bytes as they come from a provider."""
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+@dataclass
+class Shelves:
+    """A cache, and the folder in which its pictures lie."""
+
+    cache: SimpleCache
+    folder: Path
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all files, however deep."""
+        return {path.name for path in self.folder.rglob("*") if path.is_file()}
+
+    async def arrive(self, data: bytes = PNG) -> Arrived:
+        """Store a picture."""
+        return await self.cache.pictures.put(pieces(data))
+
+    async def keep(self, key: bytes, *pictures: bytes, caller: str = "") -> Entry:
+        """Keep an entry of pictures."""
+        arrived = [await self.arrive(data) for data in pictures]
+        told = tuple(Picture(it.digest, it.length, it.measured) for it in arrived)
+        entry = Entry(told, self.cache.clock() + 100, caller)
+        await self.cache.put(key, entry, arrived)
+        return entry
+
+
+@asynccontextmanager
+async def shelves(
+    tmp_path: Path, settings: Cache | None = None, store: str = ""
+) -> AsyncIterator[Shelves]:
+    """Run a cache whose pictures lie in a folder, or where `store` says."""
+    parsed = parse(store or f"state_dir: {tmp_path}", environ={})
+    async with Blobs(parsed) as blobs, SimpleCache(settings or Cache(), blobs) as cache:
+        yield Shelves(cache, tmp_path / "blobs")

@@ -1,0 +1,29 @@
+"""What an entry weighs, and what it is worth."""
+
+from __future__ import annotations
+
+from adapters.params import Line
+from adapters.pictures import Measured
+from proxy.cache.entries import Entry, KeptImage, Picture
+
+
+def picture(length: int, **about: str) -> Picture:
+    return Picture("0" * 64, length, Measured("image/png"), about)
+
+
+def test_what_is_dear_for_its_bytes_is_worth_more() -> None:
+    small, large = Entry((picture(1000),), 0), Entry((picture(2000),), 0)
+    slow = Entry((picture(1000),), 0, seconds=100)
+    dear = Entry((picture(1000),), 0, dollars=1)
+    assert large.worth < small.worth < slow.worth < dear.worth
+
+
+def test_what_is_told_of_pictures_weighs_something() -> None:
+    bare = Entry((picture(1000),), 0)
+    told = Entry((picture(1000, revised_prompt="p" * 1000),), 0, receipt=(Line("dropped", "a"),))
+    assert bare.weight < told.weight - 1000
+    assert bare.weight < Entry((picture(1), picture(1)), 0).weight
+
+
+async def test_a_picture_of_nothing_has_no_pieces() -> None:
+    assert [piece async for piece in KeptImage().pieces()] == []

@@ -1,0 +1,92 @@
+"""What tells two answers apart, and what does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from adapters import adapter
+from adapters.contract import Credentials
+from adapters.params import Policy
+from proxy.cache.naming import key_of, pool_of
+from proxy.plan import Plan, Target
+from proxy.policies import CachePolicy
+
+TARGET = Target(
+    adapter("openai"), Credentials("key"), "https://api.openai.com/v1", cache=CachePolicy("simple")
+)
+SHARED = replace(TARGET, cache=CachePolicy("simple", shared=True))
+POOLED = replace(TARGET, cache=CachePolicy("simple", pool=True))
+PLAN = Plan(TARGET, {})
+PATH = "/images/generations"
+BASE: dict[str, Any] = {
+    "caller": "a",
+    "plan": PLAN,
+    "target": TARGET,
+    "params": {"prompt": "p", "n": 1},
+    "path": PATH,
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"caller": "b"},
+        {"path": "/images/edits"},
+        {"params": {"prompt": "p", "n": 2}},
+        {"params": {"prompt": "p", "n": 1.0}},
+        {"plan": replace(PLAN, cache_namespace="x")},
+        {"plan": replace(PLAN, metadata={"_user": "u"})},
+        {"target": replace(TARGET, policy=Policy.STRICT)},
+        {"target": replace(TARGET, base_url="https://other.example/v1")},
+        {"target": replace(TARGET, credentials=Credentials("other"))},
+        {"target": replace(TARGET, credentials=Credentials("key", {"openai_project": "p"}))},
+        {"target": replace(TARGET, adapter=adapter("stability-ai"))},
+        {"target": replace(TARGET, forwarded={"x-tenant": "t"})},
+        {"target": SHARED},
+        {"target": POOLED},
+    ],
+)
+def test_whatever_may_change_the_answer_changes_the_key(change: dict[str, Any]) -> None:
+    assert key_of(**{**BASE, **change}) != key_of(**BASE)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"n": 1, "prompt": "p"},
+        {"prompt": "p", "n": 1, "response_format": "url"},
+        {"prompt": "p", "n": 1, "stream": True, "partial_images": 3},
+    ],
+)
+def test_neither_order_nor_form_changes_the_key(params: dict[str, Any]) -> None:
+    assert key_of(**{**BASE, "params": params}) == key_of(**BASE)
+
+
+def test_where_callers_share_only_the_caller_does_not_count() -> None:
+    shared = {**BASE, "target": SHARED}
+    assert key_of(**{**shared, "caller": "b"}) == key_of(**shared)
+    other = replace(SHARED, credentials=Credentials("other"))
+    assert key_of(**{**shared, "target": other}) != key_of(**shared)
+
+
+def test_a_pool_is_one_answer_for_every_number() -> None:
+    pooled = {**BASE, "target": POOLED}
+    assert key_of(**{**pooled, "params": {"prompt": "p", "n": 4}}) == key_of(**pooled)
+
+
+@pytest.mark.parametrize(
+    ("params", "count"),
+    [
+        *(({}, 1), ({"n": None}, 1), ({"n": 3}, 3)),
+        *(({"n": 0}, 0), ({"n": "3"}, 0), ({"n": 1.0}, 0), ({"n": True}, 0)),
+        ({"n": 3, "seed": 7}, 0),
+    ],
+)
+def test_only_a_number_without_a_seed_is_asked_of_a_pool(
+    params: dict[str, Any], count: int
+) -> None:
+    assert pool_of(POOLED, params) == count
+    assert pool_of(TARGET, params) == 0

@@ -1,0 +1,77 @@
+"""Pictures are stored once, under the digest of their bytes, and nothing else is."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from adapters.pictures import Measured
+from proxy.cache.entries import Picture
+from proxy.cache.pictures import NotKeptError
+from proxy.sections import Cache
+from tests.proxy.blobs.shelf import PICTURES, SVG
+from tests.proxy.cache.shelves import MB, pieces, shelves
+from tests.proxy.gateway import PNG
+
+LARGE = PNG + bytes(range(256)) * 10_000
+
+
+@pytest.mark.parametrize("data", [*PICTURES.values(), LARGE])
+async def test_a_picture_comes_back_as_it_was(tmp_path: Path, data: bytes) -> None:
+    async with shelves(tmp_path) as ours:
+        entry = await ours.keep(b"k", data)
+        [digest] = ours.names
+        assert digest == hashlib.sha256(data).hexdigest() == entry.pictures[0].digest
+        image = ours.cache.pictures.image(entry.pictures[0], "https://a.test")
+        assert b"".join([piece async for piece in image.pieces()]) == data
+        assert (image.length, image.url) == (len(data), "https://a.test")
+        assert image.measured == entry.pictures[0].measured
+
+
+async def test_a_picture_is_measured_and_an_svg_told_by_what_it_is_said_to_be(
+    tmp_path: Path,
+) -> None:
+    async with shelves(tmp_path) as ours:
+        assert (await ours.arrive(PNG)).measured == Measured("image/png", 1, 1)
+        put = ours.cache.pictures.put
+        odd = b"<!--" + b"x" * 5000 + b"-->" + SVG
+        assert (await put(pieces(odd), "image/svg+xml")).measured.media_type == "image/svg+xml"
+
+
+@pytest.mark.parametrize("data", [b"", b"text", b"<html><svg>", PNG + bytes(MB)])
+async def test_what_is_no_picture_or_too_large_leaves_nothing(tmp_path: Path, data: bytes) -> None:
+    async with shelves(tmp_path, Cache(answer_bytes=MB)) as ours:
+        with pytest.raises(NotKeptError):
+            await ours.arrive(data)
+        assert ours.names == set()
+
+
+async def test_what_is_discarded_is_gone(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        await ours.cache.pictures.discard(await ours.arrive())
+        assert ours.names == set()
+
+
+async def test_what_is_lent_is_deleted_when_the_last_has_read_it(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        kept = (await ours.keep(b"k", PNG)).pictures
+        pictures = ours.cache.pictures
+        first, second = list[str](), list[str]()
+        with pictures.lent(kept, first):
+            with pictures.lent(kept, second):
+                await pictures.delete([kept[0].digest])
+                assert ours.names == {kept[0].digest}
+            assert second == []
+        assert first == [kept[0].digest]
+        await pictures.delete(first)
+        assert ours.names == set()
+
+
+async def test_what_the_store_lost_is_noticed(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        entry = await ours.keep(b"k", PNG)
+        assert await ours.cache.pictures.are_there(entry.pictures)
+        lost = Picture("0" * 64, 1, Measured(""))
+        assert not await ours.cache.pictures.are_there([*entry.pictures, lost])
