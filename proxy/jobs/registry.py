@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from adapters.errors import ImageError
 from proxy.errors import BadRequest, GatewayError
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
@@ -28,6 +27,8 @@ _OK_ENDS = 400
 CANCELLED = GatewayError(
     "The job was cancelled.", status=409, type="invalid_request_error", code="job_cancelled"
 )
+# An SDK asks again after a 409: what somebody cancelled would be begun, and paid for, anew.
+CANCELLED.headers = {"x-should-retry": "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +216,3 @@ class Jobs:
             self._park(job)
         else:
             self.forget(job)
-
-
-def outcome_unknown(error: ImageError) -> bool:
-    """Tell whether the provider may have made, and charged, a picture that we know nothing of."""
-    return error.code in ("timeout", "connection_lost") or error.type == "timeout_error"

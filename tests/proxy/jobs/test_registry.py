@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.errors import BadRequest, TimedOut, UpstreamFailed
-from proxy.jobs.registry import CANCELLED, Asked, Job, Jobs, outcome_unknown
+from proxy.errors import BadRequest, UpstreamFailed
+from proxy.jobs.registry import CANCELLED, Asked, Job, Jobs
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
 
@@ -140,18 +140,3 @@ async def test_what_nobody_collects_is_forgotten(tmp_path: Path) -> None:
         assert len(jobs) == 1
     await asyncio.sleep(0.05)
     assert len(jobs) == 0
-
-
-@pytest.mark.parametrize(
-    ("error", "unknown"),
-    [
-        (UpstreamFailed("lost", code="connection_lost"), True),
-        (UpstreamFailed("late", status=504, code="timeout"), True),
-        (TimedOut("late"), True),
-        (UpstreamFailed("no connection"), False),
-    ],
-)
-def test_an_outcome_is_unknown_once_a_request_went_out_and_nothing_came_back(
-    error: UpstreamFailed, *, unknown: bool
-) -> None:
-    assert outcome_unknown(error) is unknown

@@ -156,6 +156,17 @@ async def test_an_sdk_is_told_not_to_pay_again_for_an_unknown_outcome() -> None:
         assert (got.status, got.headers["x-should-retry"]) == (502, "false")
 
 
+async def test_an_sdk_is_told_not_to_begin_again_what_was_cancelled() -> None:
+    async with gateway_to(slow) as (ours, fake):
+        asking = asyncio.ensure_future(ask(ours))
+        await asyncio.sleep(0.05)
+        name = (await ours.ask({"prompt": "a cube"}, **UP, **AGAIN, prefer="respond-async")).json
+        await ours.ask(method="DELETE", path=f"/v1/images/jobs/{name['id']}")
+        got = await asking
+        assert (got.status, got.error["code"]) == (409, "job_cancelled")
+        assert (got.headers["x-should-retry"], len(fake.requests)) == ("false", 1)
+
+
 async def test_an_answer_can_be_asked_for_later() -> None:
     async with gateway_to(slow) as (ours, fake):
         named = {**OURS, "x-portkey-virtual-key": "up", "prefer": "respond-async"}
