@@ -57,9 +57,11 @@ async def _head(request: web.Request, job: Job) -> Head:
             head = await job.tape.wait_for_head()
     except TimeoutError:
         raise _not_yet(job, seconds) from None
-    if head is None:
-        assert job.tape.failure is not None  # noqa: S101 - a tape without a head ends in a failure
+    if job.tape.failure is not None:
+        # An answer that broke off is told of from now on, not cut once more.
+        job.told = True
         raise _of(job, job.tape.failure)
+    assert head is not None  # noqa: S101 - a tape without a head ends in a failure
     return head
 
 

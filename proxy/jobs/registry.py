@@ -1,7 +1,8 @@
 """Which job is whose: begins them, finds the one that a retry belongs to, parks what is finished.
 
 A retry belongs to a job of the same caller for the same request: to the oldest one whose client has
-left, else to any. A fresh request that equals another is another picture.
+left, else to any. A fresh request that equals another is another picture. So is the retry of a job
+that failed, unless that may have been paid for and nobody has been told: then it is told first.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from adapters.errors import ImageError
 from proxy.errors import BadRequest, GatewayError
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
@@ -56,6 +58,7 @@ class Job:
     began: float = field(default_factory=time.time)
     listeners: int = 0
     delivered: int = 0
+    told: bool = False
     task: asyncio.Task[None] | None = None
 
     @property
@@ -64,6 +67,13 @@ class Job:
         head = self.tape.head
         good = head is not None and head.status < _OK_ENDS and self.tape.failure is None
         return self.tape.ended and not good
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it failed in a way that may have been paid for, and nobody was told."""
+        failure = self.tape.failure
+        steered = isinstance(failure, ImageError) and failure.headers.get("x-should-retry")
+        return self.tape.ended and steered == "false" and not self.told
 
     @property
     def status(self) -> str:
@@ -197,8 +207,8 @@ class Jobs:
         return self._by_digest.get((asked.caller, asked.digest), [])
 
     def _is_useless(self, job: Job) -> bool:
-        """Tell whether nobody can collect a job: it failed, or its beginning is gone."""
-        return job.failed or not job.tape.is_whole
+        """Tell whether nobody has to hear of a job: it failed, or its beginning is gone."""
+        return not job.in_doubt and (job.failed or not job.tape.is_whole)
 
     def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
         """Note how a job ended, for whoever listens to raise, and park it."""

@@ -65,6 +65,22 @@ async def test_a_retry_does_not_collect_a_failure(jobs: Jobs) -> None:
     assert jobs.of("ada", job.id) is job
 
 
+async def test_a_failure_that_may_have_been_paid_is_told_before_another_job_begins(
+    jobs: Jobs,
+) -> None:
+    async def lost(tape: Tape) -> None:
+        await good(tape)
+        error = UpstreamFailed("lost", code="connection_lost")
+        error.headers = {"x-should-retry": "false"}
+        raise error
+
+    job = await ended(jobs.begin(FRESH, lost))
+    assert jobs.found(FRESH) is None
+    assert jobs.found(RETRY) is job
+    job.told = True
+    assert jobs.found(RETRY) is None
+
+
 @pytest.mark.parametrize(
     "other", [Asked("bob", b"d1", retry=True), Asked("ada", b"d2", retry=True)]
 )
