@@ -40,6 +40,7 @@ SUITES = {
     "tests/proxy/test_matrix.py": "every provider in every form, through OpenAI's own SDK",
     "tests/proxy/test_replay.py": "every transcript through the running gateway",
     "tests/proxy/test_real_clients.py": "the official SDKs against the running gateway",
+    "tests/proxy/test_sdk_retries.py": "what the official SDKs' own retries cost",
 }
 """Test modules that are about more than one module."""
 
