@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test check docs format lock clean \
+.PHONY: help install run test check docs format lock faults clean \
   bench-translate bench-memory bench-blobs bench-cache bench-pictures
 
 help: ## Show this list
@@ -45,6 +45,9 @@ bench-cache: install ## Measure what a hit of the cache costs in CPU
 
 bench-pictures: install ## Measure what a 64 MB picture in another form adds to memory
 	@$(BIN)/python bench/picture_memory.py
+
+faults: $(VENV)/.tested ## Cause every kind of fault, and write what each cost into docs/reliability.md
+	@$(BIN)/python -m bench.faults
 
 lock: $(VENV)/.tested ## Pin all dependencies anew, with hashes
 	@$(PIP) install 'pip-tools>=7.4'

@@ -14,7 +14,7 @@ adapters.errors.ImageError
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -105,6 +105,27 @@ def logged(error: ImageError) -> str:
     """Give the word by which a failure stands in the log: a provider may call anything its code."""
     code = error.code or ""
     return code if _CODE.fullmatch(code) else error.type
+
+
+GAVE_UP_WAITING = frozenset({408, 504, 524})
+"""Statuses by which a provider, or what stands before it, waits no longer for its own work."""
+
+
+def outcome_unknown(error: ImageError) -> bool:
+    """Tell whether a provider may have made, and charged, a picture that we know nothing of.
+
+    >>> outcome_unknown(TimedOut("Late.")), outcome_unknown(UpstreamFailed("Not reached."))
+    (True, False)
+    """
+    if isinstance(error, ProviderError):
+        return error.provider_status in GAVE_UP_WAITING or error.code == "timeout"
+    return isinstance(error, TimedOut) or error.code in ("timeout", "connection_lost")
+
+
+def put_headers(error: ImageError, headers: Mapping[str, str]) -> None:
+    """Put headers, named in lower case, over those that an error brings, however spelled."""
+    kept = {name: it for name, it in error.headers.items() if name.lower() not in headers}
+    error.headers = {**kept, **headers}
 
 
 def body_of(error: ImageError) -> bytes:

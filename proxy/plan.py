@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall
+from adapters.errors import ImageError
 from adapters.params import Policy, Receipt
 from proxy.configs import Strategy
+from proxy.errors import outcome_unknown
 from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy
 
 
@@ -162,9 +164,17 @@ class Recording:
 
 @dataclass(slots=True)
 class Budget:
-    """How many more requests may go to providers for one request of a client's."""
+    """How many more requests may go to providers for one request of a client's.
+
+    `in_doubt`: one of them may have been paid for, and nobody knows what became of it.
+    """
 
     left: int = 30
+    in_doubt: bool = False
+
+    def note(self, error: ImageError) -> None:
+        """Note how a request failed."""
+        self.in_doubt = self.in_doubt or outcome_unknown(error)
 
 
 @dataclass(slots=True)

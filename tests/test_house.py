@@ -44,6 +44,7 @@ SUITES = {
     "tests/proxy/test_official_sdks.py": "what we ask of providers against what their own SDKs ask",
     "tests/proxy/test_replay.py": "every transcript through the running gateway",
     "tests/proxy/test_real_clients.py": "the official SDKs against the running gateway",
+    "tests/proxy/test_sdk_retries.py": "what the official SDKs' own retries cost",
 }
 """Test modules that are about more than one module."""
 

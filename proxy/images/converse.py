@@ -75,6 +75,7 @@ async def _together(upstream: Upstream, attempt: Attempt) -> list[Came]:
             async with upstream.conversation(attempt.target, call, attempt.tries) as outcome:
                 return outcome.answer or Answer(()), outcome.headers
         except ImageError as error:
+            attempt.tries.budget.note(error)
             return error
 
     return await asyncio.gather(*map(one, attempt.calls))
@@ -110,6 +111,7 @@ async def as_they_come(upstream: Upstream, attempt: Attempt) -> AsyncGenerator[C
             if outcome.answer:
                 await queue.put((outcome.answer, outcome.headers))
         except ImageError as error:
+            attempt.tries.budget.note(error)
             await queue.put(error)
 
     missing, failed = asked_of(attempt), False

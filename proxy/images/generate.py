@@ -13,6 +13,7 @@ from adapters.contract import Answer
 from adapters.errors import ImageError
 from adapters.params import Receipt
 from proxy.configs import Strategy
+from proxy.errors import put_headers
 from proxy.images.deliver import deliver
 from proxy.images.final_params import final_params
 from proxy.images.incomplete import Incomplete, line_of
@@ -40,13 +41,19 @@ def generator(attempt_at: Handler, rehearse_at: Handler) -> Handler:
         except ImageError as error:
             told = walk.said[-_MOST_TOLD:] if walk.said[1:] else []
             error.attempts = [said.as_object() for said in told]
+            if walk.budget.in_doubt:
+                # An SDK that tried again by its own rules could pay twice for the same picture.
+                put_headers(error, {"x-should-retry": "false"})
             raise
 
     return generate
 
 
 class Walk:
-    """The walk of one request through its plan. `said` is how each target failed, in order."""
+    """The walk of one request through its plan.
+
+    `said` is how each target failed, in order; `budget` what is left to be tried.
+    """
 
     def __init__(self, request: web.Request, attempt_at: Handler) -> None:
         self.said: list[Said] = []
@@ -56,7 +63,7 @@ class Walk:
         self._attempt_at = attempt_at
         self._plan = request[PLAN]
         self._chooser = request.app[CHOOSER]
-        self._budget = Budget(request.app[SETTINGS].limits.attempts)
+        self.budget = Budget(request.app[SETTINGS].limits.attempts)
 
     async def answer(self) -> web.StreamResponse:
         """Answer with what the plan comes to; raises `ImageError`."""
@@ -93,7 +100,7 @@ class Walk:
 
     def _goes_on(self, error: ImageError, strategy: Strategy) -> bool:
         """Tell whether the next target is tried after a failure."""
-        if self._request.get(COMMITTED) or self._budget.left <= 0:
+        if self._request.get(COMMITTED) or self.budget.left <= 0:
             return False
         return isinstance(error, Incomplete) or falls(error, strategy)
 
@@ -113,7 +120,7 @@ class Walk:
             # Pictures that were made stand in one answer with those to come: not in events.
             params = {name: it for name, it in params.items() if name not in _OF_EVENTS}
             params, raw = {**params, "n": self._missing}, None
-        tries = Tries(self._budget)
+        tries = Tries(self.budget)
         attempt = Attempt(target, params, raw, tries=tries, made=self._made, fills=fills)
         self._request[ATTEMPT] = attempt
         return attempt
@@ -124,16 +131,17 @@ class Walk:
         circuits, name = self._chooser.circuits, circuit_of(target, self._plan)
         if target.breaker:
             circuits.began(name)
-        status, left = None, self._budget.left
+        status, left = None, self.budget.left
         try:
             response = await self._attempt_at(self._request)
             # Without a request to the provider, as on a cache hit, it has shown nothing.
-            if self._budget.left < left:
+            if self.budget.left < left:
                 status = _OK
             return response  # noqa: TRY300 - what it showed is noted on the way out
         except ImageError as error:
             seen = status_of(error)
-            status = seen if self._budget.left < left or seen >= _LOST else None
+            status = seen if self.budget.left < left or seen >= _LOST else None
+            self.budget.note(error)
             self.said.append(Said.of(target, error, seen))
             if isinstance(error, Incomplete):
                 self._made, self._missing = error.made, error.missing

@@ -8,8 +8,8 @@ import orjson
 from aiohttp import web
 
 from adapters.errors import ImageError
-from proxy.errors import GatewayError
-from proxy.jobs.registry import Job, outcome_unknown
+from proxy.errors import GatewayError, put_headers
+from proxy.jobs.registry import Job
 from proxy.jobs.tape import BrokenOffError, Head
 from proxy.keys import FAILURE, SETTINGS
 
@@ -62,9 +62,11 @@ async def _head(request: web.Request, job: Job) -> Head:
             head = await job.tape.wait_for_head()
     except TimeoutError:
         raise _not_yet(job, seconds) from None
-    if head is None:
-        assert job.tape.failure is not None  # noqa: S101 - a tape without a head ends in a failure
-        raise _steered(job.tape.failure, job)
+    if job.tape.failure is not None:
+        # An answer that broke off is told of from now on, not cut once more.
+        job.told = True
+        raise _of(job, job.tape.failure)
+    assert head is not None  # noqa: S101 - a tape without a head ends in a failure
     return head
 
 
@@ -79,11 +81,10 @@ def _not_yet(job: Job, seconds: float) -> GatewayError:
     return error
 
 
-def _steered(failure: BaseException, job: Job) -> BaseException:
-    """Tell an SDK not to try again where that could pay a second time for the same picture."""
+def _of(job: Job, failure: BaseException) -> BaseException:
+    """Give what a job failed with, for one more client to be told."""
     if isinstance(failure, ImageError):
-        steer = {"x-should-retry": "false"} if outcome_unknown(failure) else {}
-        failure.headers = {**failure.headers, **steer, "x-easel-job": job.id}
+        put_headers(failure, {"x-easel-job": job.id})
     return failure.with_traceback(None)
 
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from proxy.errors import GatewayError
 from proxy.jobs.answering import accepted, listen
 from proxy.jobs.registry import Job
-from proxy.keys import CALLER, JOBS
+from proxy.keys import CALLER, JOB, JOBS
 
 
 async def collect(request: web.Request) -> web.StreamResponse:
@@ -33,4 +33,5 @@ def _own(request: web.Request) -> Job:
             type="invalid_request_error",
             code="job_not_found",
         )
+    request[JOB] = job
     return job

@@ -1,7 +1,8 @@
 """Which job is whose: begins them, finds the one that a retry belongs to, parks what is finished.
 
 A retry belongs to a job of the same caller for the same request: to the oldest one whose client has
-left, else to any. A fresh request that equals another is another picture.
+left, else to any. A fresh request that equals another is another picture. So is the retry of a job
+that failed, unless that may have been paid for and nobody has been told: then it is told first.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _OK_ENDS = 400
 CANCELLED = GatewayError(
     "The job was cancelled.", status=409, type="invalid_request_error", code="job_cancelled"
 )
+# An SDK asks again after a 409: what somebody cancelled would be begun, and paid for, anew.
+CANCELLED.headers = {"x-should-retry": "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Job:
     began: float = field(default_factory=time.time)
     listeners: int = 0
     delivered: int = 0
+    told: bool = False
     task: asyncio.Task[None] | None = None
 
     @property
@@ -63,6 +67,13 @@ class Job:
         head = self.tape.head
         good = head is not None and head.status < _OK_ENDS and self.tape.failure is None
         return self.tape.ended and not good
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it failed in a way that may have been paid for, and nobody was told."""
+        failure = self.tape.failure
+        steered = isinstance(failure, ImageError) and failure.headers.get("x-should-retry")
+        return self.tape.ended and steered == "false" and not self.told
 
     @property
     def status(self) -> str:
@@ -196,8 +207,8 @@ class Jobs:
         return self._by_digest.get((asked.caller, asked.digest), [])
 
     def _is_useless(self, job: Job) -> bool:
-        """Tell whether nobody can collect a job: it failed, or its beginning is gone."""
-        return job.failed or not job.tape.is_whole
+        """Tell whether nobody has to hear of a job: it failed, or its beginning is gone."""
+        return not job.in_doubt and (job.failed or not job.tape.is_whole)
 
     def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
         """Note how a job ended, for whoever listens to raise, and park it."""
@@ -215,8 +226,3 @@ class Jobs:
             self._park(job)
         else:
             self.forget(job)
-
-
-def outcome_unknown(error: ImageError) -> bool:
-    """Tell whether the provider may have made, and charged, a picture that we know nothing of."""
-    return error.code in ("timeout", "connection_lost") or error.type == "timeout_error"

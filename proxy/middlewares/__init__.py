@@ -8,7 +8,7 @@
 | auth | | CALLER | 401 |
 | **IMAGES, every image request** | | | |
 | routing | CALLER | PLAN, RAW | 400, 401, 413, 415 |
-| joining | CALLER, PLAN | JOB; the rest happens in it | 202, 409, 422, 504, a job's answer |
+| joining | CALLER, PLAN | JOB, JOINED; the rest is in it | 202, 409, 422, 504, a job's answer |
 | **ATTEMPT, every target** | | | |
 | caching | PLAN, ATTEMPT | attempt.cache_status, .recording, .made | a kept answer, 400 |
 | transform | PLAN, ATTEMPT | attempt.calls, attempt.receipt | 400 |

@@ -17,7 +17,7 @@ from proxy.jobs.answering import accepted, listen
 from proxy.jobs.registry import Asked
 from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
-from proxy.keys import ATTEMPT, CALLER, FAILURE, JOB, JOBS, PLAN
+from proxy.keys import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN
 from proxy.plan import Branch, Node, Plan, Target
 
 
@@ -30,6 +30,8 @@ async def joining(request: web.Request, handler: Handler) -> web.StreamResponse:
     job = jobs.found(asked)
     if job is None:
         job = jobs.begin(asked, lambda tape: _played(request, tape, handler))
+    else:
+        request[JOINED] = job.status
     request[JOB] = job
     if prefers_async(request.headers):
         return accepted(job)

@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 
 from adapters.params import RECORD_LIMIT
 from proxy.incoming import usable_trace
-from proxy.keys import ATTEMPT, CALLER, COMMITTED, FAILURE, LOG, RUNNING, TRACE
+from proxy.keys import ATTEMPT, CALLER, COMMITTED, FAILURE, JOB, JOINED, LOG, RUNNING, TRACE
 
 _PREFIX = os.urandom(8).hex()
 _COUNTER = itertools.count(1)
@@ -55,6 +55,7 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
 def _line(request: web.Request, status: int, seconds: float) -> dict[str, object]:
     """Say what became of a request. Never a prompt, a key, a query or a header of the client's."""
     attempt, caller = request.get(ATTEMPT), request.get(CALLER)
+    job = request.get(JOB)
     resource = request.match_info.route.resource
     return {
         "time": round(time.time(), 3),
@@ -68,5 +69,7 @@ def _line(request: web.Request, status: int, seconds: float) -> dict[str, object
         "cache": attempt.cache_status if attempt else "",
         "error": request.get(FAILURE, ""),
         "receipt": attempt.receipt.written(RECORD_LIMIT) if attempt else "",
+        "job": job.id if job else "",
+        "joined": request.get(JOINED, ""),
         "trace": request[TRACE],
     }

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from aiohttp import ClientResponse
 from aiohttp_retry import RetryClient, RetryOptionsBase
 
-from proxy.errors import GatewayError, TimedOut
+from proxy.errors import GAVE_UP_WAITING, GatewayError, TimedOut
 from proxy.plan import Tries
 from proxy.policies import MOST_ATTEMPTS, RetryPolicy
 
@@ -111,6 +111,10 @@ class Buying:
 
     def wait(self, came: Came) -> float | None:
         """Give the seconds to wait before the next try; None: `came` stands."""
+        if isinstance(came, GatewayError):
+            self.tries.budget.note(came)
+        elif came.status in GAVE_UP_WAITING:
+            self.tries.budget.in_doubt = True
         policy = self.policy or _NO_POLICY
         if not policy.attempts:
             return self._once_more(came)

@@ -78,9 +78,12 @@ class Gateway:
         return await self.ask({"prompt": prompt, **(params or {})}, **headers)
 
 
+_PLAIN = ("x-", "authorization", "content-", "accept", "traceparent", "prefer", "idempotency-")
+
+
 def _header(name: str) -> str:
     plain = name.replace("_", "-")
-    known = plain.startswith(("x-", "authorization", "content-", "accept", "traceparent"))
+    known = plain.startswith(_PLAIN)
     return plain if known else f"x-portkey-{plain}"
 
 

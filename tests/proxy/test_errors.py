@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 
-from adapters.errors import BadParam, ProviderError, refusal
-from proxy.errors import BadRequest, GatewayError, TimedOut, Unauthorized, UpstreamFailed, body_of
+from adapters.errors import BadParam, ImageError, ProviderError, refusal
+from proxy.errors import (
+    BadRequest,
+    GatewayError,
+    TimedOut,
+    Unauthorized,
+    UpstreamFailed,
+    body_of,
+    outcome_unknown,
+    put_headers,
+)
 
 FIELDS = {"message", "type", "param", "code"}
 
@@ -32,3 +42,30 @@ def test_a_timeout_reads_as_documented() -> None:
     error = TimedOut("Request exceeded the timeout sent in the request: 300ms")
     wanted = {"type": "timeout_error", "param": None, "code": None}
     assert (error.status, error.as_object()) == (408, {"message": error.message, **wanted})
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown"),
+    [
+        (UpstreamFailed("lost", code="connection_lost"), True),
+        (UpstreamFailed("late", status=504, code="timeout"), True),
+        (TimedOut("late"), True),
+        (ProviderError("late", provider_status=504, code="of_its_own"), True),
+        (ProviderError("late", status=504, code="timeout"), True),
+        (UpstreamFailed("no connection"), False),
+        (UpstreamFailed("no connection in time", status=504), False),
+        (ProviderError("no", provider_status=500), False),
+        (refusal("no"), False),
+    ],
+)
+def test_an_outcome_is_unknown_once_a_request_went_out_and_nothing_came_back(
+    error: ImageError, *, unknown: bool
+) -> None:
+    assert outcome_unknown(error) is unknown
+
+
+def test_a_header_that_is_put_replaces_one_that_is_spelled_otherwise() -> None:
+    error = ProviderError("no")
+    error.headers = {"X-Should-Retry": "true", "Retry-After": "1"}
+    put_headers(error, {"x-should-retry": "false"})
+    assert error.headers == {"Retry-After": "1", "x-should-retry": "false"}

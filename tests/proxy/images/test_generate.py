@@ -21,6 +21,7 @@ from tests.proxy.gateway import (
     Gateway,
     always,
     gateway,
+    gateway_to,
     json_reply,
     provider,
 )
@@ -52,6 +53,9 @@ class Crowd:
         status = self.statuses[number]
         if status == CUT:
             return await cut(request)
+        if status == LOST:
+            assert request.transport
+            request.transport.abort()
         if status == 200:
             return json_reply({**ANSWER, "from": number})
         return json_reply({"error": {"message": f"no {number}", "type": "t", "code": "c"}}, status)
@@ -114,6 +118,58 @@ async def test_when_all_failed_each_is_told() -> None:
 async def test_one_failure_alone_is_told_once() -> None:
     async with walking(Crowd(500), fallback(leaf(0))) as ours:
         assert "attempts" not in (await ours.draw(config="pc")).json
+
+
+STEER = "x-should-retry"
+LOST = -1
+"""A status that stands for a connection that is lost before the answer begins."""
+
+
+@pytest.mark.parametrize(
+    ("statuses", "steer"),
+    [
+        ((LOST,), "false"),
+        ((504,), "false"),
+        ((LOST, 500), "false"),
+        ((504, 429), "false"),
+        ((500, LOST), "false"),
+        ((500, 429), None),
+        ((503,), None),
+        ((400,), None),
+    ],
+)
+async def test_an_sdk_is_kept_from_paying_twice_where_any_target_may_have_been_paid(
+    statuses: tuple[int, ...], steer: str | None
+) -> None:
+    crowd = Crowd(*statuses)
+    targets = [leaf(number) for number in range(len(statuses))]
+    async with walking(crowd, fallback(*targets)) as ours:
+        got = await ours.draw(config="pc")
+        assert (got.headers.get(STEER), len(crowd.asked)) == (steer, len(statuses))
+
+
+async def test_an_sdk_is_kept_from_paying_twice_where_an_earlier_try_may_have_been_paid() -> None:
+    async def reply(request: web.Request) -> web.StreamResponse:
+        if len(fake.requests) == 1:
+            assert request.transport
+            request.transport.abort()
+        return json_reply({"error": {"message": "no"}}, 400, X_Should_Retry="true")
+
+    config = '{"virtual_key": "up", "retry": {"attempts": 1, "on_status_codes": [502]}}'
+    async with gateway_to(reply) as (ours, fake):
+        got = await ours.draw(config=config)
+        assert (got.status, got.headers.getall(STEER), len(fake.requests)) == (400, ["false"], 2)
+
+
+async def test_a_request_timeout_that_ran_out_keeps_an_sdk_from_paying_twice() -> None:
+    async def slow(request: web.Request) -> web.Response:
+        del request
+        await asyncio.sleep(0.5)
+        return json_reply(ANSWER)
+
+    async with gateway_to(slow) as (ours, _):
+        got = await ours.draw(virtual_key="up", request_timeout="50")
+        assert (got.status, got.headers[STEER]) == (408, "false")
 
 
 NESTED = {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.errors import BadRequest, TimedOut, UpstreamFailed
-from proxy.jobs.registry import CANCELLED, Asked, Job, Jobs, outcome_unknown
+from proxy.errors import BadRequest, UpstreamFailed
+from proxy.jobs.registry import CANCELLED, Asked, Job, Jobs
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
 
@@ -63,6 +63,22 @@ async def test_a_retry_does_not_collect_a_failure(jobs: Jobs) -> None:
     assert job.status == "failed"
     assert jobs.found(RETRY) is None
     assert jobs.of("ada", job.id) is job
+
+
+async def test_a_failure_that_may_have_been_paid_is_told_before_another_job_begins(
+    jobs: Jobs,
+) -> None:
+    async def lost(tape: Tape) -> None:
+        await good(tape)
+        error = UpstreamFailed("lost", code="connection_lost")
+        error.headers = {"x-should-retry": "false"}
+        raise error
+
+    job = await ended(jobs.begin(FRESH, lost))
+    assert jobs.found(FRESH) is None
+    assert jobs.found(RETRY) is job
+    job.told = True
+    assert jobs.found(RETRY) is None
 
 
 @pytest.mark.parametrize(
@@ -140,18 +156,3 @@ async def test_what_nobody_collects_is_forgotten(tmp_path: Path) -> None:
         assert len(jobs) == 1
     await asyncio.sleep(0.05)
     assert len(jobs) == 0
-
-
-@pytest.mark.parametrize(
-    ("error", "unknown"),
-    [
-        (UpstreamFailed("lost", code="connection_lost"), True),
-        (UpstreamFailed("late", status=504, code="timeout"), True),
-        (TimedOut("late"), True),
-        (UpstreamFailed("no connection"), False),
-    ],
-)
-def test_an_outcome_is_unknown_once_a_request_went_out_and_nothing_came_back(
-    error: UpstreamFailed, *, unknown: bool
-) -> None:
-    assert outcome_unknown(error) is unknown

@@ -188,6 +188,36 @@ async def test_an_sdk_is_told_not_to_pay_again_for_an_unknown_outcome() -> None:
         assert (got.status, got.headers["x-should-retry"]) == (502, "false")
 
 
+async def test_a_retry_hears_of_a_failure_that_its_client_could_not_be_told() -> None:
+    async def cut(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        await response.prepare(request)
+        await response.write(LARGE[:200_000])
+        assert request.transport
+        request.transport.abort()
+        return response
+
+    async with gateway_to(cut) as (ours, fake):
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await ask(ours)
+        fake.reply = slow
+        told = await ask(ours, **AGAIN)
+        assert (told.status, told.error["code"]) == (502, "connection_lost")
+        assert (told.headers["x-should-retry"], len(fake.requests)) == ("false", 1)
+        assert ((await ask(ours, **AGAIN)).json, len(fake.requests)) == (ANSWER, 2)
+
+
+async def test_an_sdk_is_told_not_to_begin_again_what_was_cancelled() -> None:
+    async with gateway_to(slow) as (ours, fake):
+        asking = asyncio.ensure_future(ask(ours))
+        await asyncio.sleep(0.05)
+        name = (await ours.ask({"prompt": "a cube"}, **UP, **AGAIN, prefer="respond-async")).json
+        await ours.ask(method="DELETE", path=f"/v1/images/jobs/{name['id']}")
+        got = await asking
+        assert (got.status, got.error["code"]) == (409, "job_cancelled")
+        assert (got.headers["x-should-retry"], len(fake.requests)) == ("false", 1)
+
+
 async def test_an_answer_can_be_asked_for_later() -> None:
     async with gateway_to(slow) as (ours, fake):
         named = {**OURS, "x-portkey-virtual-key": "up", "prefer": "respond-async"}

@@ -64,6 +64,21 @@ async def test_the_line_holds_no_prompt_key_picture_or_url_of_the_clients() -> N
         assert not any(word in written for word in ("secret", KEY, B64, "test-key-0123456789"))
 
 
+async def test_the_line_names_the_job_and_whether_it_was_joined() -> None:
+    async with gateway_to() as (ours, _):
+        headers = (await ours.draw(idempotency_key="a-clients-key", **UP)).headers
+        began = line(ours)
+        await ours.draw(x_stainless_retry_count="1", **UP)
+        joined = line(ours)
+        assert began["job"] == joined["job"] == headers["x-easel-job"]
+        assert (began["joined"], joined["joined"]) == ("", "done")
+        await ours.ask(method="GET", path=f"/v1/images/jobs/{began['job']}")
+        assert (line(ours)["job"], line(ours)["joined"]) == (began["job"], "")
+        await ours.ask(method="GET", path="/healthz")
+        assert line(ours)["job"] == ""
+        assert "a-clients-key" not in ours.log.getvalue()
+
+
 async def test_nothing_runs_once_everything_is_answered() -> None:
     async with gateway_to() as (ours, _):
         await asyncio.gather(*(ours.draw(**UP) for _ in range(5)))

@@ -1,0 +1,85 @@
+"""A stretch of wire between a client and a server, whose first connection is cut when it is told.
+
+Every later connection goes through untouched: it is the retry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from yarl import URL
+
+_CHUNK = 64 * 1024
+
+When = asyncio.Event | int | None
+"""When to cut: at an event, before anything was answered; after bytes of the body; never."""
+
+
+class Wire:
+    """The stretch. `again` is set once somebody has connected a second time."""
+
+    def __init__(self, url: str, when: When) -> None:
+        self.url = ""
+        self.again = asyncio.Event()
+        self._there = URL(url)
+        self._when = when
+        self._writers: list[asyncio.StreamWriter] = []
+        self._serving: list[asyncio.Task[None] | None] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one connection."""
+        self._serving.append(asyncio.current_task())
+        is_first = len(self._serving) == 1
+        if not is_first:
+            self.again.set()
+        from_there, to_there = await asyncio.open_connection(self._there.host, self._there.port)
+        self._writers += [writer, to_there]
+        going = asyncio.ensure_future(_carry(reader, to_there))
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await self._back(from_there, writer, self._when if is_first else None)
+        writer.close()
+        to_there.close()
+        await going
+
+    async def _back(
+        self, source: asyncio.StreamReader, writer: asyncio.StreamWriter, when: When
+    ) -> None:
+        if isinstance(when, asyncio.Event):
+            await when.wait()
+            writer.transport.abort()
+        elif when is None:
+            await _carry(source, writer)
+        else:
+            writer.write(await source.readuntil(b"\r\n\r\n"))
+            writer.write(await source.readexactly(when))
+            await writer.drain()
+
+    async def close(self) -> None:
+        """Cut whatever is left."""
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*[it for it in self._serving if it], return_exceptions=True)
+
+
+async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    """Carry bytes until one of the ends is gone."""
+    with suppress(ConnectionError):
+        while chunk := await source.read(_CHUNK):
+            sink.write(chunk)
+            await sink.drain()
+    sink.close()
+
+
+@asynccontextmanager
+async def cutting(url: str, when: When) -> AsyncIterator[Wire]:
+    """Lay a wire to the server at `url`."""
+    wire = Wire(url, when)
+    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
+    wire.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield wire
+    finally:
+        server.close()
+        await wire.close()
