@@ -13,12 +13,15 @@ adapters.errors.ImageError
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from adapters.errors import ImageError, ProviderError
+
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 class GatewayError(ImageError):
@@ -96,6 +99,12 @@ class BlobStoreFailed(GatewayError):
     status = 502
     type = "server_error"
     code = "blob_store_failed"
+
+
+def logged(error: ImageError) -> str:
+    """Give the word by which a failure stands in the log: a provider may call anything its code."""
+    code = error.code or ""
+    return code if _CODE.fullmatch(code) else error.type
 
 
 def body_of(error: ImageError) -> bytes:

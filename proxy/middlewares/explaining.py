@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 import traceback
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from adapters.errors import ImageError
-from proxy.errors import GatewayError, body_of
+from proxy.errors import GatewayError, body_of, logged
 from proxy.keys import ATTEMPT, COMMITTED, FAILURE, TRACE
 
 _LOG = logging.getLogger("easel")
-_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-"""What may stand in the log of a code: a provider may call anything its code."""
 
 # What aiohttp itself refuses: status -> (code, what to do).
 _HTTP: dict[int, tuple[str, str]] = {
@@ -47,8 +44,7 @@ async def explaining(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 def _answer(request: web.Request, error: ImageError) -> web.Response:
-    code = error.code or ""
-    request[FAILURE] = code if _CODE.fullmatch(code) else error.type
+    request[FAILURE] = logged(error)
     headers = dict(error.headers)
     if isinstance(error, GatewayError) and ATTEMPT in request:
         headers["x-portkey-gateway-exception"] = "true"
