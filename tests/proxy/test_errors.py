@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 
 from adapters.errors import BadParam, ProviderError, refusal
-from proxy.errors import BadRequest, GatewayError, TimedOut, Unauthorized, UpstreamFailed, body_of
+from proxy.errors import (
+    BadRequest,
+    GatewayError,
+    TimedOut,
+    Unauthorized,
+    UpstreamFailed,
+    as_told,
+    body_of,
+)
 
 FIELDS = {"message", "type", "param", "code"}
 
@@ -32,3 +41,13 @@ def test_a_timeout_reads_as_documented() -> None:
     error = TimedOut("Request exceeded the timeout sent in the request: 300ms")
     wanted = {"type": "timeout_error", "param": None, "code": None}
     assert (error.status, error.as_object()) == (408, {"message": error.message, **wanted})
+
+
+def test_a_bug_is_told_to_the_log_by_its_place_and_to_nobody_by_its_words(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refused = BadRequest("m")
+    assert as_told(refused, "t1") is refused
+    told = as_told(KeyError("a secret prompt"), "t2")
+    assert (told.status, "secret" in told.message + caplog.text) == (500, False)
+    assert "trace t2: KeyError" in caplog.text
