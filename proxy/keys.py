@@ -53,6 +53,6 @@ ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
 COMMITTED: web.RequestKey[bool] = web.RequestKey("committed", bool)
 """observing sets when the first byte is about to go; explaining reads."""
 JOB: web.RequestKey[Job] = web.RequestKey("job")
-"""joining sets: the job that answers this request; observing reads."""
+"""joining sets: the job that answers this request; transform writes its kind."""
 FAILURE: web.RequestKey[str] = web.RequestKey("failure", str)
 """explaining sets: the error's code for the access line; observing reads."""
