@@ -163,9 +163,10 @@ def _not_yet(job: Job, seconds: float) -> GatewayError:
 
 def _steered(failure: BaseException, job: Job) -> BaseException:
     """Tell an SDK not to try again where that could pay a second time for the same picture."""
-    if isinstance(failure, ImageError):
-        steer = {"x-should-retry": "false"} if outcome_unknown(failure) else {}
-        failure.headers = {**failure.headers, **steer, "x-easel-job": job.id}
+    if not isinstance(failure, ImageError):
+        return failure  # Its traceback is for the log.
+    steer = {"x-should-retry": "false"} if outcome_unknown(failure) else {}
+    failure.headers = {**failure.headers, **steer, "x-easel-job": job.id}
     return failure.with_traceback(None)
 
 

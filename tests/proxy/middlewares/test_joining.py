@@ -249,6 +249,18 @@ async def test_what_is_wrong_with_a_request_keeps_its_status_beside_keepalive() 
         assert (got.status, got.error["param"], fake.requests) == (400, "stream", [])
 
 
+async def test_a_bug_in_a_job_is_logged_with_its_place(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken_here(*_: object) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("proxy.images.generate.Walk.answer", broken_here)
+    async with gateway_to() as (ours, _):
+        assert (await ask(ours)).status == 500
+        assert "broken_here" in caplog.text
+
+
 async def test_no_job_is_left_behind() -> None:
     async with gateway_to(slow, "jobs: {park_seconds: 0}") as (ours, _):
         await ask(ours)
