@@ -29,6 +29,8 @@ from proxy.policies import (
 )
 
 MAX_TIMEOUT_MS = 3_600_000
+MAX_KEEPALIVE = 600
+"""Seconds: no proxy waits longer, and no client."""
 UNSUPPORTED = tuple(policy.value for policy in Unsupported)
 
 
@@ -113,6 +115,7 @@ class _Body(msgspec.Struct, frozen=True):
     retry: RetryPolicy | None = None
     cb_config: BreakerPolicy | None = None
     unsupported: str | None = None
+    keepalive: int | None = None
     name: str | None = None
     weight: float | None = None
 
@@ -122,6 +125,8 @@ class _Body(msgspec.Struct, frozen=True):
             raise ValueError(f"`weight` must be 0 to {MAX_WEIGHT}")
         if self.request_timeout is not None and not 1 <= self.request_timeout <= MAX_TIMEOUT_MS:
             raise ValueError(f"`request_timeout` must be 1 to {MAX_TIMEOUT_MS} milliseconds")
+        if self.keepalive is not None and not 0 <= self.keepalive <= MAX_KEEPALIVE:
+            raise ValueError(f"`keepalive` must be 0 to {MAX_KEEPALIVE} seconds")
         if self.unsupported is not None and self.unsupported not in UNSUPPORTED:
             raise ValueError(f"`unsupported` must be one of: {', '.join(UNSUPPORTED)}")
 
@@ -148,6 +153,7 @@ class Config:
     retry: RetryPolicy | None = None
     cb_config: BreakerPolicy | None = None
     unsupported: str | None = None
+    keepalive: int | None = None
     name: str | None = None
     weight: float | None = None
     options: Mapping[str, str] = field(default_factory=dict)
@@ -189,7 +195,7 @@ INHERITED = frozenset(
     | {"drop_params", "unsupported"}
 )
 """Keys beside `targets` that a target takes over unless it has its own."""
-SHARED = INHERITED | MERGED | {"name", "weight"}
+SHARED = INHERITED | MERGED | {"keepalive", "name", "weight"}
 """Keys that may stand beside `targets`."""
 MOST_TARGETS, MOST_DEPTH, MOST_KEYS, MOST_FAULTS = 100, 8, 100, 100
 """Targets on one level; levels; keys of one level; faults after which no more are looked for."""
@@ -242,6 +248,8 @@ def _node(raw: dict[str, Any], outer: Config, place: str, depth: int, faults: _R
     with faults.noted(place):
         level = _level({key: value for key, value in raw.items() if key not in TREE})
         level = replace(level, **_from_above(level, outer), index=f"config.{place}".rstrip("."))
+    if level.keepalive is not None and depth > 1:
+        faults.add(f"{place}keepalive", "is for the whole request: put it on the outermost level")
     if not raw.keys() & TREE:
         return level
     for key, value in raw.items():

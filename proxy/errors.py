@@ -13,7 +13,9 @@ adapters.errors.ImageError
 
 from __future__ import annotations
 
+import logging
 import re
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +23,7 @@ import orjson
 
 from adapters.errors import ImageError, ProviderError
 
+_LOG = logging.getLogger("easel")
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -99,6 +102,22 @@ class BlobStoreFailed(GatewayError):
     status = 502
     type = "server_error"
     code = "blob_store_failed"
+
+
+def as_told(error: BaseException, trace: str) -> ImageError:
+    """Give what a client is told of a failure: little of a bug of ours, the log has the rest."""
+    if isinstance(error, ImageError):
+        return error
+    _LOG.error("trace %s: %s", trace, _place_of(error))
+    return GatewayError("The gateway failed; its log has the details.")
+
+
+def _place_of(error: BaseException) -> str:
+    """Give an exception's type and where it came from; its message could hold a prompt."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " <- ".join(
+        [type(error).__name__, *(f"{it.filename}:{it.lineno} {it.name}" for it in frames[::-1])]
+    )
 
 
 def logged(error: ImageError) -> str:

@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 
 from adapters.params import Policy
+from proxy.configs import MAX_KEEPALIVE
 from proxy.errors import BadRequest
 
 _TRUE, _FALSE = ("true",), ("false", "")
@@ -132,6 +133,20 @@ def read_milliseconds(headers: Mapping[str, str], name: str, most: int) -> float
         f"{name} must be a whole number of milliseconds, 1 to {most}.",
         code="invalid_header",
         param=name,
+    )
+
+
+def read_keepalive(headers: Mapping[str, str]) -> int | None:
+    """Read `x-easel-keepalive`: whole seconds, 0 for never; None where it does not say."""
+    text = headers.get("x-easel-keepalive", "").strip()
+    if not text:
+        return None
+    if re.fullmatch("[0-9]{1,3}", text) and int(text) <= MAX_KEEPALIVE:
+        return int(text)
+    raise BadRequest(
+        f"x-easel-keepalive must be a whole number of seconds, 1 to {MAX_KEEPALIVE}, or 0.",
+        code="invalid_header",
+        param="x-easel-keepalive",
     )
 
 

@@ -53,7 +53,8 @@ ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
 COMMITTED: web.RequestKey[bool] = web.RequestKey("committed", bool)
 """observing sets when the first byte is about to go; explaining reads."""
 JOB: web.RequestKey[Job] = web.RequestKey("job")
-"""joining and jobs.asking set: the job that answers this request; observing reads."""
+"""joining and jobs.asking set: the job that answers this request; observing reads, and
+transform writes its kind."""
 JOINED: web.RequestKey[str] = web.RequestKey("joined", str)
 """joining sets where the request began no job: the status of the one it found; observing reads."""
 FAILURE: web.RequestKey[str] = web.RequestKey("failure", str)

@@ -75,7 +75,7 @@ class Plan:
 
     `root` is its tree. `params` are the client's, as they were sent, and `pathname` its path.
     `scope` names the config, wherever state is kept for it: circuits, and sticky choices, which
-    are each `caller`'s own.
+    are each `caller`'s own. After `keepalive` seconds an answer is begun, ready or not; 0: never.
     """
 
     root: Node
@@ -86,6 +86,7 @@ class Plan:
     cache_namespace: str = ""
     force_refresh: bool = False
     dry_run: bool = False
+    keepalive: int = 0
     caller: str = ""
 
 

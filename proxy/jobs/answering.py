@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import orjson
 from aiohttp import web
 
 from adapters.errors import ImageError
-from proxy.errors import GatewayError, put_headers
+from proxy.errors import GatewayError, as_told, body_of, logged, put_headers
 from proxy.jobs.registry import Job
-from proxy.jobs.tape import BrokenOffError, Head
-from proxy.keys import FAILURE, SETTINGS
+from proxy.jobs.tape import BrokenOffError
+from proxy.keys import FAILURE, SETTINGS, TRACE
 
 CLIENT_GONE = "client_gone"
 """Why an answer was cut: nobody was left to read it."""
 PLACE = "/v1/images/jobs/{id}"
+JSON, EVENTS = "application/json", "text/event-stream"
+"""The kinds of answers."""
+
+_FILLERS = {JSON: b" ", EVENTS: b": keep-alive\n\n"}
+"""What may stand before an answer of a kind and means nothing."""
+_OK_ENDS = 300
 
 
 def accepted(job: Job) -> web.Response:
@@ -30,44 +37,123 @@ def accepted(job: Job) -> web.Response:
     )
 
 
-async def listen(request: web.Request, job: Job) -> web.StreamResponse:
-    """Answer with what a job answers, from its first byte on; raises what it failed with."""
+async def listen(request: web.Request, job: Job, keepalive: float = 0) -> web.StreamResponse:
+    """Answer with what a job answers, from its first byte on; raises what it failed with.
+
+    After `keepalive` seconds the answer is begun, ready or not, and kept open until it is. What the
+    job fails with then can only be told in the body of what began as a success.
+    """
     with job.listening():
-        head = await _head(request, job)
-        response = web.StreamResponse(status=head.status, headers=head.headers)
-        response.headers["x-easel-job"] = job.id
+        late = await _is_late(request, job, keepalive)
+        response = _early(job) if late else _response(job)
+        pieces = _kept_alive(request, job, response, keepalive) if late else _pieces(job)
         try:
             await response.prepare(request)
-            async for piece in job.tape.pieces():
+            async for piece in pieces:
                 await response.write(piece)
-        except (
-            ConnectionError
-        ):  # aiohttp raises its own, and this one where a slow reader breaks off
+        except ConnectionError:  # aiohttp's own, or this one where a slow reader breaks off
             _cut(request, CLIENT_GONE)
         except asyncio.CancelledError:
             request[FAILURE] = CLIENT_GONE
             raise
         except BrokenOffError:
             _cut(request, request.get(FAILURE) or "cut")
-        else:
-            job.delivered += 1
     return response
 
 
-async def _head(request: web.Request, job: Job) -> Head:
-    """Wait until a job's answer begins, as long as a client is let wait."""
+async def _is_late(request: web.Request, job: Job, keepalive: float) -> bool:
+    """Wait until a job's answer begins, as long as a client is let wait.
+
+    True once `keepalive` seconds have gone before that, and a target has taken the request.
+    """
     seconds = request.app[SETTINGS].jobs.wait_seconds
     try:
         async with asyncio.timeout(seconds or None):
-            head = await job.tape.wait_for_head()
+            while not await _begins(job, keepalive or None):
+                if job.kind:
+                    return True
     except TimeoutError:
         raise _not_yet(job, seconds) from None
+    return False
+
+
+async def _begins(job: Job, seconds: float | None) -> bool:
+    """Wait until a job's answer begins, or will never; False where that takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            await job.tape.wait_for_head()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _response(job: Job) -> web.StreamResponse:
+    """Begin what the job has begun; raises what it failed with instead."""
     if job.tape.failure is not None:
         # An answer that broke off is told of from now on, not cut once more.
         job.told = True
         raise _of(job, job.tape.failure)
+    head = job.tape.head
     assert head is not None  # noqa: S101 - a tape without a head ends in a failure
-    return head
+    response = web.StreamResponse(status=head.status, headers=head.headers)
+    response.headers["x-easel-job"] = job.id
+    return response
+
+
+def _early(job: Job) -> web.StreamResponse:
+    """Begin what the job has not begun, as if it were to be a success."""
+    response = web.StreamResponse()
+    response.content_type = job.kind
+    response.headers["x-easel-job"] = job.id
+    response.headers["cache-control"] = "no-cache"
+    # Where nginx speaks HTTP/1.0, its default, it holds so short a body back from its own client.
+    response.headers["x-accel-buffering"] = "no"
+    return response
+
+
+async def _pieces(job: Job) -> AsyncIterator[bytes]:
+    """Give the body, and note when all of it has gone."""
+    async for piece in job.tape.pieces():
+        yield piece
+    job.delivered += 1
+
+
+async def _kept_alive(
+    request: web.Request, job: Job, response: web.StreamResponse, seconds: float
+) -> AsyncIterator[bytes]:
+    """Give what means nothing every so many seconds, until there is a body or a failure."""
+    kind = response.content_type
+    yield _FILLERS[kind]
+    while not await _begins(job, seconds):
+        yield _FILLERS[kind]
+    if (failure := _late_failure(job, kind)) is None:
+        async for piece in _pieces(job):
+            yield piece
+        return
+    error = as_told(failure, request[TRACE])
+    request[FAILURE] = logged(error)
+    yield _as_event(error) if kind == EVENTS else body_of(error)
+
+
+def _late_failure(job: Job, kind: str) -> BaseException | None:
+    """Give the reason why a job's answer cannot stand in a body of this kind."""
+    head = job.tape.head
+    if head is None or job.tape.failure is not None:
+        job.told = True
+        return job.tape.failure
+    told = head.headers.get("content-type", "").partition(";")[0].strip()
+    if told == kind and head.status < _OK_ENDS and "content-encoding" not in head.headers:
+        return None
+    return GatewayError(
+        "The answer has another form than the one that had to be begun: it waits for you at "
+        f"{PLACE.replace('{id}', job.id)}.",
+        code="other_form",
+    )
+
+
+def _as_event(error: ImageError) -> bytes:
+    data = orjson.dumps({"type": "error", "error": error.as_object()})
+    return b"event: error\ndata: %b\n\n" % data
 
 
 def _not_yet(job: Job, seconds: float) -> GatewayError:
@@ -83,8 +169,9 @@ def _not_yet(job: Job, seconds: float) -> GatewayError:
 
 def _of(job: Job, failure: BaseException) -> BaseException:
     """Give what a job failed with, for one more client to be told."""
-    if isinstance(failure, ImageError):
-        put_headers(failure, {"x-easel-job": job.id})
+    if not isinstance(failure, ImageError):
+        return failure  # Its traceback is for the log.
+    put_headers(failure, {"x-easel-job": job.id})
     return failure.with_traceback(None)
 
 

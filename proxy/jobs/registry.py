@@ -49,7 +49,11 @@ class Asked:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One image request being fulfilled, or fulfilled and waiting to be collected."""
+    """One image request being fulfilled, or fulfilled and waiting to be collected.
+
+    `kind` is the content type that its answer is going to have, "" until a target has taken the
+    request: its parameters are good, and translated.
+    """
 
     id: str
     asked: Asked
@@ -59,6 +63,7 @@ class Job:
     listeners: int = 0
     delivered: int = 0
     told: bool = False
+    kind: str = ""
     task: asyncio.Task[None] | None = None
 
     @property

@@ -11,7 +11,7 @@
 | joining | CALLER, PLAN | JOB, JOINED; the rest is in it | 202, 409, 422, 504, a job's answer |
 | **ATTEMPT, every target** | | | |
 | caching | PLAN, ATTEMPT | attempt.cache_status, .recording, .made | a kept answer, 400 |
-| transform | PLAN, ATTEMPT | attempt.calls, attempt.receipt | 400 |
+| transform | PLAN, ATTEMPT, JOB | attempt.calls, attempt.receipt, job.kind | 400 |
 
 A dry run goes through REHEARSAL instead of ATTEMPT: transform alone, then `images.rehearse`.
 

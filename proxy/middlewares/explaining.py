@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
-
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from adapters.errors import ImageError
-from proxy.errors import GatewayError, body_of, logged
+from proxy.errors import GatewayError, as_told, body_of, logged
 from proxy.keys import ATTEMPT, COMMITTED, FAILURE, TRACE
-
-_LOG = logging.getLogger("easel")
 
 # What aiohttp itself refuses: status -> (code, what to do).
 _HTTP: dict[int, tuple[str, str]] = {
@@ -39,8 +34,7 @@ async def explaining(request: web.Request, handler: Handler) -> web.StreamRespon
         # The one place where anything at all is caught: nobody further out would explain it.
         if request.get(COMMITTED):
             raise
-        _LOG.error("trace %s: %s", request[TRACE], _place_of(error))  # noqa: TRY400 - see _place_of
-        return _answer(request, GatewayError("The gateway failed; its log has the details."))
+        return _answer(request, as_told(error, request[TRACE]))
 
 
 def _answer(request: web.Request, error: ImageError) -> web.Response:
@@ -64,11 +58,3 @@ def _of_aiohttp(error: web.HTTPException) -> GatewayError:
     refused = GatewayError(message, status=error.status, type="invalid_request_error", code=code)
     refused.headers = headers
     return refused
-
-
-def _place_of(error: BaseException) -> str:
-    """Give an exception's type and where it came from; its message could hold a prompt."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return " <- ".join(
-        [type(error).__name__, *(f"{it.filename}:{it.lineno} {it.name}" for it in frames[::-1])]
-    )

@@ -35,7 +35,7 @@ async def joining(request: web.Request, handler: Handler) -> web.StreamResponse:
     request[JOB] = job
     if prefers_async(request.headers):
         return accepted(job)
-    return await listen(request, job)
+    return await listen(request, job, request[PLAN].keepalive)
 
 
 async def _played(request: web.Request, tape: Tape, handler: Handler) -> None:

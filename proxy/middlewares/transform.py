@@ -10,7 +10,8 @@ from aiohttp.typedefs import Handler
 from adapters.contract import Adapter, ImageCall
 from adapters.errors import BadParam
 from adapters.params import Line, Param, Receipt, checked, left_out
-from proxy.keys import ATTEMPT
+from proxy.jobs.answering import EVENTS, JSON
+from proxy.keys import ATTEMPT, JOB
 from proxy.plan import Attempt
 
 _READ_BY_US = ("prompt", "model", "response_format", "stream")
@@ -19,7 +20,10 @@ _READ_BY_US = ("prompt", "model", "response_format", "stream")
 @web.middleware
 async def transform(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Leave the attempt's calls and its receipt."""
-    fitted(request[ATTEMPT])
+    attempt = request[ATTEMPT]
+    fitted(attempt)
+    if job := request.get(JOB):
+        job.kind = EVENTS if attempt.params.get("stream") is True else JSON
     return await handler(request)
 
 

@@ -15,6 +15,7 @@ from proxy.configs import Config, ConfigError, nearest
 from proxy.errors import BadRequest
 from proxy.incoming import (
     read_flag,
+    read_keepalive,
     read_metadata,
     read_text,
 )
@@ -48,6 +49,7 @@ def resolve(
     """
     config, scope = _config(settings, headers, caller)
     asked = Asked(settings, headers, caller, params, saved=scope.startswith(SAVED))
+    keepalive = read_keepalive(headers)
     return Plan(
         root=_branch(config, asked) if config.targets else _alone(config, asked),
         params=params,
@@ -58,6 +60,7 @@ def resolve(
         cache_namespace=read_text(headers, "x-portkey-cache-namespace"),
         force_refresh=read_flag(headers, "x-portkey-cache-force-refresh"),
         dry_run=read_flag(headers, "x-easel-dry-run"),
+        keepalive=(config.keepalive or 0) if keepalive is None else keepalive,
     )
 
 

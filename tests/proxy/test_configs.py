@@ -165,6 +165,8 @@ BAD: list[tuple[Any, str, str]] = [
     ({"request_timeout": True}, "request_timeout", "must be a whole number"),
     ({"request_timeout": 0}, "request_timeout", "must be 1 to 3600000 milliseconds"),
     ({"request_timeout": 10**400}, "request_timeout", "must be 1 to 3600000 milliseconds"),
+    ({"keepalive": 601}, "keepalive", "must be 0 to 600 seconds"),
+    ({"keepalive": 0.5}, "keepalive", "must be a whole number"),
     ({"weight": -1}, "weight", "must be 0 to 1000000"),
     ({"weight": float("nan")}, "weight", "must be 0 to 1000000"),
     ({"weight": float("inf")}, "weight", "must be 0 to 1000000"),
@@ -379,6 +381,13 @@ def test_parameters_are_merged_and_a_targets_own_win(key: str) -> None:
 def test_a_name_and_a_weight_are_not_taken_over(key: str) -> None:
     (leaf,) = parse({key: {"name": "n", "weight": 2}[key], "targets": [{}]}).leaves
     assert getattr(leaf, key) is None
+
+
+def test_keepalive_is_for_the_whole_request() -> None:
+    assert parse({"keepalive": 15, "targets": [{}]}).keepalive == 15
+    assert list(wrong({"targets": [{"targets": [{"keepalive": 15}]}]})) == [
+        "targets[0].targets[0].keepalive"
+    ]
 
 
 def test_a_strategy_is_not_taken_over() -> None:

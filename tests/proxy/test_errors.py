@@ -12,6 +12,7 @@ from proxy.errors import (
     TimedOut,
     Unauthorized,
     UpstreamFailed,
+    as_told,
     body_of,
     outcome_unknown,
     put_headers,
@@ -69,3 +70,13 @@ def test_a_header_that_is_put_replaces_one_that_is_spelled_otherwise() -> None:
     error.headers = {"X-Should-Retry": "true", "Retry-After": "1"}
     put_headers(error, {"x-should-retry": "false"})
     assert error.headers == {"Retry-After": "1", "x-should-retry": "false"}
+
+
+def test_a_bug_is_told_to_the_log_by_its_place_and_to_nobody_by_its_words(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refused = BadRequest("m")
+    assert as_told(refused, "t1") is refused
+    told = as_told(KeyError("a secret prompt"), "t2")
+    assert (told.status, "secret" in told.message + caplog.text) == (500, False)
+    assert "trace t2: KeyError" in caplog.text

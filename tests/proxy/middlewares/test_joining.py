@@ -10,8 +10,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from proxy.keys import JOBS
-from tests.proxy.gateway import ANSWER, OTHER_KEY, OURS, PATH, Gateway, gateway_to
+from proxy.keys import JOBS, LOG
+from tests.proxy.gateway import ANSWER, OTHER_KEY, OURS, PATH, Gateway, gateway_to, json_reply
 
 UP = {"virtual_key": "up"}
 AGAIN = {"x_stainless_retry_count": "1"}
@@ -268,6 +268,59 @@ async def test_a_joiner_streams_events_from_the_first_on() -> None:
         gate.open.set()
         assert (await first).body == (await second).body == gate.body
         assert len(fake.requests) == 1
+
+
+KEPT = {"x_easel_keepalive": "1"}
+
+
+async def slower(request: web.Request) -> web.Response:
+    """Answer after the shortest keepalive there is; fail where the prompt says so."""
+    await asyncio.sleep(1.2)
+    if (await request.json())["prompt"] == "fail":
+        return json_reply({"error": {"message": "no", "type": "t", "code": "c"}}, 500)
+    return json_reply(ANSWER, x_request_id="r1")
+
+
+async def test_an_answer_is_begun_early_where_config_or_header_ask_for_it() -> None:
+    config = '{"virtual_key": "up", "keepalive": 1}'
+    async with gateway_to(slower) as (ours, fake):
+        by_header, by_config, off, failed, joined = await asyncio.gather(
+            ours.draw("a", **UP, **KEPT),
+            ours.draw("b", config=config),
+            ours.draw("c", config=config, x_easel_keepalive="0"),
+            ours.draw("fail", **UP, **KEPT),
+            ours.draw("a", **UP, **AGAIN),
+        )
+        for got in (by_header, by_config, off, joined):
+            assert (got.status, got.json) == (200, ANSWER)
+        early = [it.body.startswith(b" ") for it in (by_header, by_config, off, joined)]
+        assert early == [True, True, False, False]
+        assert "x-request-id" not in by_header.headers
+        assert off.headers["x-request-id"] == joined.headers["x-request-id"] == "r1"
+        assert (failed.status, failed.error["code"]) == (200, "c")
+        ours.app[LOG].flush()
+        lines = [orjson.loads(line) for line in ours.log.getvalue().splitlines()]
+        assert [line["error"] for line in lines if line["error"]] == ["c"]
+        assert {line["provider"] for line in lines} == {"openai", ""}
+        assert len(fake.requests) == 4
+
+
+async def test_what_is_wrong_with_a_request_keeps_its_status_beside_keepalive() -> None:
+    async with gateway_to(slower) as (ours, fake):
+        got = await ours.draw(params={"stream": "yes"}, **UP, **KEPT)
+        assert (got.status, got.error["param"], fake.requests) == (400, "stream", [])
+
+
+async def test_a_bug_in_a_job_is_logged_with_its_place(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken_here(*_: object) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("proxy.images.generate.Walk.answer", broken_here)
+    async with gateway_to() as (ours, _):
+        assert (await ask(ours)).status == 500
+        assert "broken_here" in caplog.text
 
 
 async def test_no_job_is_left_behind() -> None:

@@ -383,6 +383,7 @@ GOOD_AND_BAD = {
     "x_easel_unsupported": ("strict", ("never", "passes")),
     "trace_id": ("an id/1", ("x" * 513,)),
     "request_timeout": ("60000", ("0", "1.5", "soon")),
+    "x_easel_keepalive": ("15", ("601", "-1", "1.5", "soon", "9999")),
     "cache_namespace": ("team", ("a\tb",)),
 }
 
