@@ -83,6 +83,7 @@ def make_app(
             yield
 
     async def jobs(app: web.Application) -> AsyncIterator[None]:
+        await app[JOBS].open()
         yield
         await app[JOBS].close()
 
