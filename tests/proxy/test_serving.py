@@ -274,6 +274,22 @@ async def test_a_job_has_the_same_place_after_a_restart(tmp_path: Path) -> None:
         assert (await found(easel, place))[0] == 404
 
 
+async def test_what_is_finished_is_safe_while_others_still_run(tmp_path: Path) -> None:
+    async with slow_provider() as fake:
+        settings = led_to(fake, "configs: {kept: {provider: sandbox}}")
+        async with running(tmp_path, settings) as easel:
+            await left(easel)
+            await asyncio.sleep(0.7)
+            await left(easel, 60_000, x_portkey_config="kept", x_portkey_virtual_key="")
+            easel.tell()
+            await asyncio.sleep(0.5)
+            easel.tell()
+            assert (await easel.end())[0] == 128 + signal.SIGTERM
+        async with running(tmp_path, settings) as easel:
+            assert (await asked(easel, x_stainless_retry_count="1"))[0] == 200
+        assert len(fake.requests) == 1
+
+
 async def test_what_expires_between_two_processes_is_gone(tmp_path: Path) -> None:
     async with slow_provider() as fake:
         settings = led_to(fake, "jobs: {park_seconds: 1}\n")
