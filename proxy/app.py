@@ -68,7 +68,7 @@ def make_app(
     app[RUNNING] = set()
     app[JOBS] = Jobs(
         Shelf(settings.jobs.memory_bytes, settings.jobs.disk_bytes),
-        Path(settings.state_dir) / "jobs",
+        Path(settings.state_dir).expanduser() / "jobs",
         park_seconds=settings.jobs.park_seconds,
         cancels=settings.jobs.on_disconnect == "cancel",
     )
@@ -83,6 +83,7 @@ def make_app(
             yield
 
     async def jobs(app: web.Application) -> AsyncIterator[None]:
+        await app[JOBS].open()
         yield
         await app[JOBS].close()
 

@@ -24,6 +24,9 @@ _CLOSING_SECONDS = 0.1
 _SIGNALLED = 128
 """A shell's exit status for a process that a signal ended, without the signal's number."""
 _LOOK_AGAIN_SECONDS = 0.05
+_KEEPING_SHARE = 0.1
+_KEEPING_SECONDS = 10.0
+"""How much of the time to stop is for writing what is finished to disk: a share, and the most."""
 
 
 class CannotListenError(Exception):
@@ -81,7 +84,7 @@ async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
         await stopping.wait()
         app[DRAINING].append(True)
         await site.stop()
-        await _finished(runner, server.shutdown_seconds)
+        await _drained(runner, server.shutdown_seconds)
     finally:
         await runner.cleanup()
 
@@ -128,12 +131,26 @@ def _quiet_gc() -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
+async def _drained(runner: web.AppRunner, seconds: float) -> None:
+    """Let what runs finish, and keep for the next process what then waits to be collected."""
+    jobs, deadline = runner.app[JOBS], asyncio.get_running_loop().time() + seconds
+    await _finished(runner, seconds - min(seconds * _KEEPING_SHARE, _KEEPING_SECONDS))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline):
+            await jobs.keep()
+    if count := jobs.unkept:
+        answers = "1 finished answer" if count == 1 else f"{count} finished answers"
+        sys.stderr.write(f"easel: {answers} could not be kept on disk for a client to collect\n")
+
+
 async def _finished(runner: web.AppRunner, seconds: float) -> None:
     """Let what runs finish, and its answers arrive; at the deadline, cut what is left."""
     running, jobs = runner.app[RUNNING], runner.app[JOBS]
     try:
         async with asyncio.timeout(seconds):
             while running or jobs.running:  # noqa: ASYNC110 - requests come and go: no one event ends them all
+                # What is finished is safe already, should the process be killed before that.
+                await jobs.keep()
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             await _sent(runner.server)
     except TimeoutError:

@@ -17,8 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from multidict import CIMultiDict
+
 from adapters.errors import ImageError
 from proxy.errors import BadRequest, GatewayError
+from proxy.jobs.handover import Handover, Manifest
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
 
@@ -49,10 +52,10 @@ class Asked:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One image request being fulfilled, or fulfilled and waiting to be collected.
+    """One image request being fulfilled, or fulfilled and waiting to be collected until `expires`.
 
     `kind` is the content type that its answer is going to have, "" until a target has taken the
-    request: its parameters are good, and translated.
+    request: its parameters are good, and translated. `kept`: the next process will have it, too.
     """
 
     id: str
@@ -65,6 +68,8 @@ class Job:
     told: bool = False
     kind: str = ""
     task: asyncio.Task[None] | None = None
+    expires: float = 0.0
+    kept: bool = False
 
     @property
     def failed(self) -> bool:
@@ -86,6 +91,24 @@ class Job:
         if not self.tape.ended:
             return "running"
         return "failed" if self.failed else "done"
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the next process has to know of it, once it is done."""
+        asked, head = self.asked, self.tape.head
+        assert head is not None  # noqa: S101 - what is done has one
+        return Manifest(
+            id=self.id,
+            caller=asked.caller,
+            digest=asked.digest,
+            key=asked.key,
+            status=head.status,
+            headers=[(str(name), str(value)) for name, value in head.headers.items()],
+            size=self.tape.size,
+            began=self.began,
+            expires=self.expires,
+            delivered=self.delivered,
+        )
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -120,6 +143,8 @@ class Jobs:
     ) -> None:
         self._shelf = shelf
         self._folder = folder
+        self._handover = Handover(folder)
+        shelf.prepare = self._handover.claim
         self._park_seconds = park_seconds
         self._cancels = cancels
         self._running: set[int] = set()
@@ -135,6 +160,31 @@ class Jobs:
     def running(self) -> int:
         """How many run."""
         return len(self._running)
+
+    @property
+    def unkept(self) -> int:
+        """How many answers that nobody has got the next process will not have."""
+        return sum(not job.delivered for job in self._to_keep())
+
+    async def open(self) -> None:
+        """Take over what an earlier process has kept."""
+        try:
+            left = await asyncio.to_thread(self._handover.take)
+        except OSError as error:
+            self._shelf.lose_disk(error)
+            return
+        for manifest in left:
+            self._restore(manifest)
+        self._shelf.fit()
+
+    async def keep(self) -> None:
+        """Write to disk, for the next process, what is finished and can be collected."""
+        try:
+            for job in self._to_keep():
+                if await self._shelf.keep(job):
+                    await self._write(job)
+        except OSError as error:
+            self._shelf.lose_disk(error)
 
     def found(self, asked: Asked) -> Job | None:
         """Find the job that a request belongs to; None: it is to begin one.
@@ -162,11 +212,7 @@ class Jobs:
         """Begin a job."""
         name = secrets.token_hex(16)
         job = Job(name, asked, Tape(self._shelf, self._folder / name), self)
-        self._by_id[name] = job
-        self._by_digest.setdefault((asked.caller, asked.digest), []).append(job)
-        if asked.key:
-            self._by_key[asked.caller, asked.key] = job
-        self._shelf.add(job)
+        self._enter(job)
         self._running.add(id(job))
         job.task = asyncio.ensure_future(play(job.tape))
         job.task.add_done_callback(partial(self._ended, job))
@@ -196,17 +242,58 @@ class Jobs:
             del self._by_key[name]
         if timer := self._timers.pop(job.id, None):
             timer.cancel()
+        if job.kept:
+            self._handover.drop(job.id)
         self._shelf.remove(job)
         job.cancel()
 
     async def close(self) -> None:
-        """End what still runs."""
+        """End what still runs, and leave nothing but what is kept for the next process."""
         tasks = [job.task for job in self._by_id.values() if job.task and not job.task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for job in list(self._by_id.values()):
+            if not job.kept:
+                self.forget(job)
         for timer in self._timers.values():
             timer.cancel()
+        self._handover.close()
+
+    def _enter(self, job: Job) -> None:
+        asked = job.asked
+        self._by_id[job.id] = job
+        self._by_digest.setdefault((asked.caller, asked.digest), []).append(job)
+        if asked.key:
+            self._by_key[asked.caller, asked.key] = job
+        self._shelf.add(job)
+
+    def _restore(self, left: Manifest) -> None:
+        asked = Asked(left.caller, left.digest, left.key)
+        job = Job(left.id, asked, Tape(self._shelf, self._folder / left.id), self, left.began)
+        job.delivered, job.kept = left.delivered, True
+        job.tape.restore(left.status, CIMultiDict(left.headers), left.size)
+        self._enter(job)
+        # A clock may have been set meanwhile, and the setting.
+        self._park(job, min(left.expires - time.time(), self._park_seconds))
+
+    def _to_keep(self) -> list[Job]:
+        """Give what is to be kept: what nobody has got first, and the newest of each first."""
+        ended = [job for job in self._by_id.values() if job.tape.ended and job.tape.size]
+        good = [job for job in reversed(ended) if not (job.kept or self._is_useless(job))]
+        return sorted(good, key=lambda job: job.delivered > 0)
+
+    async def _write(self, job: Job) -> None:
+        job.kept = True  # From now on: the thread goes on where this is cancelled.
+        try:
+            await asyncio.to_thread(self._handover.write, job.manifest)
+        except (FileNotFoundError, ValueError):
+            job.kept = False  # It was forgotten meanwhile, or its headers cannot be written.
+        except OSError:
+            job.kept = False
+            raise
+        if job.id not in self._by_id:
+            self._handover.drop(job.id)
 
     def _equal(self, asked: Asked) -> list[Job]:
         return self._by_digest.get((asked.caller, asked.digest), [])
@@ -219,15 +306,16 @@ class Jobs:
         """Note how a job ended, for whoever listens to raise, and park it."""
         job.tape.end(CANCELLED if task.cancelled() else task.exception())
         self._running.discard(id(job))
-        self._park(job)
+        self._park(job, self._park_seconds)
 
-    def _park(self, job: Job) -> None:
+    def _park(self, job: Job, seconds: float) -> None:
         if job.id in self._by_id:
+            job.expires = time.time() + seconds
             loop = asyncio.get_running_loop()
-            self._timers[job.id] = loop.call_later(self._park_seconds, self._expire, job)
+            self._timers[job.id] = loop.call_later(seconds, self._expire, job)
 
     def _expire(self, job: Job) -> None:
         if job.listeners:  # It goes as soon as nobody reads it any more.
-            self._park(job)
+            self._park(job, self._park_seconds)
         else:
             self.forget(job)

@@ -14,10 +14,13 @@ If that is not enough, whoever writes waits until somebody has read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from proxy.jobs.tape import Tape
+
+_LOG = logging.getLogger("easel")
 
 
 class Holder(Protocol):
@@ -34,12 +37,14 @@ class Holder(Protocol):
 class Shelf:
     """Holds what is written within `memory` and `disk` bytes. Holders are in order of age.
 
-    `in_memory` and `on_disk` are the bytes held; tapes keep them.
+    `in_memory` and `on_disk` are the bytes held; tapes keep them. `prepare` is called, in a thread,
+    before something is moved to disk; it raises `OSError` where that cannot be.
     """
 
     def __init__(self, memory: int, disk: int) -> None:
         self.in_memory = 0
         self.on_disk = 0
+        self.prepare: Callable[[], None] = lambda: None
         self._memory = memory
         self._disk = disk
         self._holders: dict[int, Holder] = {}
@@ -69,15 +74,45 @@ class Shelf:
                     continue
             await self._freed.wait()
 
+    async def keep(self, holder: Holder) -> bool:
+        """Put all of a tape that has ended on disk, if need be in place of what was delivered.
+
+        False: there is no room. Raises `OSError`.
+        """
+        tape = holder.tape
+        async with self._lock:
+            while tape.in_memory and self.on_disk + tape.in_memory > self._disk:
+                given = next((it for it in self._delivered() if it.tape.on_disk), None)
+                if given is None or holder.delivered or tape.in_memory > self._disk:
+                    return False
+                given.give_up()
+            if tape.in_memory:
+                await self._move(tape)
+        return True
+
+    def fit(self) -> None:
+        """Give up what was taken over from an earlier process, and has no room now."""
+        while self.on_disk > self._disk and (given := next(self._given_up_first(), None)):
+            given.give_up()
+
+    def lose_disk(self, error: OSError) -> None:
+        """Have no disk from now on, and say so: it is full, or cannot be written to."""
+        if self._disk:
+            _LOG.warning("jobs are not kept on disk: %s: %s", error.filename, error.strerror)
+        self._disk = 0
+
+    async def _move(self, tape: Tape) -> None:
+        await asyncio.to_thread(self.prepare)
+        await tape.move()
+
     async def _make_room(self) -> bool:
         """Take one step towards less memory; False where there is none to take."""
         largest = max(self._holders.values(), key=lambda it: it.tape.in_memory, default=None)
         if largest and self.on_disk + largest.tape.in_memory <= self._disk:
             try:
-                await largest.tape.move()
-            except OSError:
-                # The disk is full, or gone: from now on there is none.
-                self._disk = 0
+                await self._move(largest.tape)
+            except OSError as error:
+                self.lose_disk(error)
             return True
         if given := next(self._given_up_first(), None):
             given.give_up()
@@ -88,6 +123,10 @@ class Shelf:
     def _given_up_first(self) -> Iterator[Holder]:
         """Give what may be given up, in order."""
         nobodys = [it for it in self._holders.values() if not it.listeners and it.tape.size]
-        yield from (it for it in nobodys if it.tape.ended and it.delivered)
+        yield from self._delivered()
         yield from (it for it in nobodys if it.tape.ended and not it.delivered)
         yield from (it for it in nobodys if not it.tape.ended)
+
+    def _delivered(self) -> Iterator[Holder]:
+        done = (it for it in self._holders.values() if it.tape.ended and it.tape.size)
+        yield from [it for it in done if it.delivered and not it.listeners]

@@ -54,6 +54,7 @@ class Tape:
     __slots__ = (
         "_changed",
         "_file",
+        "_forgotten",
         "_parts",
         "_readers",
         "_shelf",
@@ -78,6 +79,7 @@ class Tape:
         self._parts: list[bytes | _OnDisk | None] = []
         self._readers: dict[int, int] = {}
         self._trimmed = False
+        self._forgotten = False
         self._changed = asyncio.Event()
 
     @property
@@ -154,7 +156,10 @@ class Tape:
                 self._parts[i] = _OnDisk(at, len(part))
                 self._hold(-len(part))
             at += len(part)
-        self._hold(0, at - self.on_disk)
+        if self._forgotten:  # Meanwhile: what was written then is nobody's.
+            self._delete()
+        else:
+            self._hold(0, at - self.on_disk)
 
     def trim(self) -> int:
         """Give up what all who listen have read already; nobody can join after that."""
@@ -175,8 +180,8 @@ class Tape:
         self._trimmed = self._trimmed or bool(self._parts)
         self._parts = [None] * len(self._parts)
         self._hold(-self.in_memory, -self.on_disk)
-        with suppress(OSError):
-            self._file.unlink()
+        self._forgotten = True
+        self._delete()
 
     def restore(self, status: int, headers: Mapping[str, str], size: int) -> None:
         """Take over what an earlier process left in the file."""
@@ -199,6 +204,10 @@ class Tape:
             if len(piece) != size:
                 raise BrokenOffError
             yield piece
+
+    def _delete(self) -> None:
+        with suppress(OSError):
+            self._file.unlink()
 
     def _hold(self, memory: int, disk: int = 0) -> None:
         """Count what is held more, or less, here and on the shelf."""

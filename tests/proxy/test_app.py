@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import orjson
 import pytest
 
 from proxy.app import make_app
-from proxy.keys import LOG
+from proxy.keys import JOBS, LOG
 from proxy.middlewares.auth import PUBLIC
 from proxy.settings import parse
 from tests.proxy.gateway import KEY, OURS, PATH, SETTINGS, Answered, Gateway, gateway
@@ -52,6 +53,19 @@ def is_refused(got: Answered, status: int, code: str) -> bool:
     assert got.error.keys() == {"message", "type", "param", "code"}
     assert got.error["message"].endswith(".")
     return True
+
+
+async def test_jobs_lie_in_the_home_folder_where_the_state_folder_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    left = tmp_path / "state" / "jobs" / ("a" * 32)
+    left.parent.mkdir(parents=True)
+    left.touch()
+    jobs = make_app(parse(SETTINGS + "state_dir: ~/state", environ={}))[JOBS]
+    await jobs.open()
+    assert not left.exists()
+    await jobs.close()
 
 
 def test_both_spellings_of_every_path_are_there() -> None:

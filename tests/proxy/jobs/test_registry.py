@@ -156,3 +156,151 @@ async def test_what_nobody_collects_is_forgotten(tmp_path: Path) -> None:
         assert len(jobs) == 1
     await asyncio.sleep(0.05)
     assert len(jobs) == 0
+
+
+async def restarted(folder: Path, disk: int = 1 << 20, seconds: float = 60) -> Jobs:
+    """Give the jobs of the next process."""
+    jobs = Jobs(Shelf(1 << 20, disk), folder, park_seconds=seconds)
+    await jobs.open()
+    return jobs
+
+
+async def read(job: Job) -> bytes:
+    return b"".join([piece async for piece in job.tape.pieces()])
+
+
+def names(folder: Path) -> set[str]:
+    return {it.name for it in folder.iterdir()} - {"lock"}
+
+
+async def test_what_is_finished_outlives_the_process(tmp_path: Path) -> None:
+    keyed = Asked("ada", b"d2", key="k")
+    jobs = await restarted(tmp_path)
+    first, second = [await ended(jobs.begin(asked, good)) for asked in (FRESH, keyed)]
+    for _ in range(2):
+        await jobs.keep()
+        assert jobs.unkept == 0
+        await jobs.close()
+        jobs = await restarted(tmp_path)
+        found = jobs.found(RETRY)
+        assert found
+        assert found is jobs.of("ada", first.id)
+        assert (found.status, found.began, await read(found)) == ("done", first.began, b"picture")
+        assert jobs.found(keyed) is jobs.of("ada", second.id)
+        assert jobs.of("bob", first.id) is None
+    await jobs.close()
+
+
+async def test_what_failed_or_still_runs_is_not_kept(tmp_path: Path) -> None:
+    jobs = await restarted(tmp_path)
+    for play in (bad, endless):
+        await asyncio.wait([asyncio.ensure_future(ended(jobs.begin(FRESH, play)))], timeout=0.01)
+    await jobs.keep()
+    assert jobs.unkept == 0
+    await jobs.close()
+    assert names(tmp_path) == set()
+
+
+async def test_what_nobody_has_got_is_kept_in_place_of_what_somebody_has(tmp_path: Path) -> None:
+    jobs = await restarted(tmp_path, disk=15)
+    waiting, got, also_got, last = [await ended(jobs.begin(FRESH, good)) for _ in range(4)]
+    got.delivered = also_got.delivered = 1
+    await got.tape.move()
+    await jobs.keep()
+    assert [job.kept for job in (waiting, got, also_got, last)] == [True, False, False, True]
+    assert jobs.unkept == 0
+    await jobs.close()
+    assert len(names(tmp_path)) == 4
+
+
+async def test_a_job_that_is_forgotten_after_a_restart_leaves_nothing(tmp_path: Path) -> None:
+    jobs = await restarted(tmp_path)
+    job = await ended(jobs.begin(FRESH, good))
+    await jobs.keep()
+    await jobs.close()
+    jobs = await restarted(tmp_path)
+    jobs.forget(jobs._by_id[job.id])  # noqa: SLF001 - whoever it is
+    assert names(tmp_path) == set()
+    await jobs.close()
+
+
+async def test_the_time_that_is_left_goes_on_after_a_restart(tmp_path: Path) -> None:
+    jobs = await restarted(tmp_path, seconds=0.2)
+    await ended(jobs.begin(FRESH, good))
+    await jobs.keep()
+    await jobs.close()
+    jobs = await restarted(tmp_path)
+    assert jobs.found(RETRY)
+    await asyncio.sleep(0.25)
+    assert (len(jobs), names(tmp_path)) == (0, set())
+    await jobs.close()
+
+
+async def test_what_has_no_room_any_more_is_given_up_at_the_start(tmp_path: Path) -> None:
+    jobs = await restarted(tmp_path)
+    _, newer = [await ended(jobs.begin(FRESH, good)) for _ in range(2)]
+    await jobs.keep()
+    await jobs.close()
+    jobs = await restarted(tmp_path, disk=10)
+    assert [len(jobs), jobs.of("ada", newer.id) is None] == [1, False]
+    await jobs.close()
+    await (await restarted(tmp_path, disk=0)).close()
+    assert names(tmp_path) == set()
+
+
+async def test_without_a_disk_nothing_is_kept_and_nothing_is_made(tmp_path: Path) -> None:
+    jobs = await restarted(tmp_path / "jobs", disk=0)
+    await ended(jobs.begin(FRESH, good))
+    await jobs.keep()
+    assert (jobs.unkept, (tmp_path / "jobs").exists()) == (1, False)
+    await jobs.close()
+
+
+async def test_a_folder_that_cannot_be_used_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    jobs = await restarted(tmp_path / "file" / "jobs")
+    job = await ended(jobs.begin(FRESH, good))
+    for _ in range(2):
+        await jobs.keep()
+    assert (jobs.found(RETRY), jobs.unkept, len(caplog.records)) == (job, 1, 1)
+    await jobs.close()
+
+
+async def test_a_disk_that_fails_in_the_end_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = await restarted(tmp_path)
+    job = await ended(jobs.begin(FRESH, good))
+    (tmp_path / job.id).mkdir()
+    for _ in range(2):
+        await jobs.keep()
+    assert (jobs.unkept, len(caplog.records)) == (1, 1)
+    await jobs.close()
+
+
+async def test_a_job_forgotten_while_it_is_kept_leaves_nothing(tmp_path: Path) -> None:
+    jobs = await restarted(tmp_path)
+    for rounds in range(6):
+        job = await ended(jobs.begin(FRESH, good))
+        keeping = asyncio.ensure_future(jobs.keep())
+        for _ in range(rounds):
+            await asyncio.sleep(0.0005)
+        jobs.forget(job)
+        await keeping
+        assert names(tmp_path) == set()
+    await jobs.close()
+
+
+async def test_a_header_that_cannot_be_written_costs_only_its_own_job(tmp_path: Path) -> None:
+    async def odd(tape: Tape) -> None:
+        tape.begin(200, {"x-odd": "\udc80"})
+        await tape.append(b"picture")
+
+    jobs = await restarted(tmp_path)
+    plain, strange = [await ended(jobs.begin(FRESH, play)) for play in (good, odd)]
+    await jobs.keep()
+    assert (plain.kept, strange.kept, jobs.unkept) == (True, False, 1)
+    await jobs.close()
+    assert names(tmp_path) == {plain.id, f"{plain.id}.json"}

@@ -97,3 +97,23 @@ async def test_a_full_disk_is_like_none(tmp_path: Path) -> None:
         assert shelf.in_memory <= 2000
     one.tape.end()
     assert await reading == PIECE * 4
+
+
+async def test_what_is_kept_takes_the_room_of_what_was_delivered(tmp_path: Path) -> None:
+    shelf = Shelf(10_000, 2500)
+    old, delivered, new, more = (held(shelf, tmp_path, name) for name in "abcd")
+    for one in (old, delivered, new, more):
+        await one.tape.append(PIECE)
+        one.tape.end()
+    delivered.delivered = 1
+    kept = [await shelf.keep(it) for it in (old, delivered, new, more)]
+    assert (kept, shelf.on_disk, delivered.given_up) == ([True, True, True, False], 2000, True)
+
+
+async def test_what_an_earlier_process_left_is_made_to_fit(tmp_path: Path) -> None:
+    shelf = Shelf(10_000, 2500)
+    some = [held(shelf, tmp_path, name, delivered=name == "c") for name in "abcd"]
+    for one in some:
+        one.tape.restore(200, {}, 1000)
+    shelf.fit()
+    assert [it.given_up for it in some] == [True, False, True, False]

@@ -89,6 +89,18 @@ async def test_a_file_that_is_gone_breaks_the_answer_off(tmp_path: Path) -> None
         await read(one)
 
 
+async def test_what_is_forgotten_while_it_is_moved_leaves_nothing(tmp_path: Path) -> None:
+    shelf = Shelf(ROOMY, ROOMY)
+    one = Tape(shelf, tmp_path / "tape")
+    await one.append(b"a" * 1000)
+    moving = asyncio.ensure_future(one.move())
+    await asyncio.sleep(0)
+    one.forget()
+    await moving
+    assert (shelf.in_memory, shelf.on_disk) == (0, 0)
+    assert not (tmp_path / "tape").exists()
+
+
 async def test_an_earlier_process_can_have_written_it(tmp_path: Path) -> None:
     (tmp_path / "tape").write_bytes(b"abc")
     one = tape(tmp_path)
