@@ -9,7 +9,7 @@ class Acme(Jobs):
 
 What is asked of the job and how its end is read follow from these words; a provider that differs
 writes `question` (what to ask again and again; None: it is settled) or `answer` (read a job that
-is settled, well or not) itself.
+is settled, well or not) itself. One that can cancel a job writes `cancellation`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.errors import ProviderError, no_picture, told
+from adapters.errors import Abandoned, ProviderError, no_picture, told
 from adapters.paths import step
 from adapters.reading import at, text_at
 
@@ -99,10 +99,28 @@ class Jobs(Adapter):
         """Submit, ask until it is settled, and give the reply that says so."""
         reply = self.checked((yield self.request(call)))
         if question := self.question(call, reply):
-            reply = yield from poll(
-                self, question, self.is_settled, interval=self.interval, limit=self.limit
-            )
+            reply = yield from self.waited(call, reply, question)
         return reply
+
+    def waited(
+        self, call: ImageCall, submitted: ProviderReply, question: ProviderRequest
+    ) -> Generator[ProviderRequest, ProviderReply, ProviderReply]:
+        """Ask until a submitted job is settled; have it cancelled if it is abandoned meanwhile."""
+        try:
+            return (
+                yield from poll(
+                    self, question, self.is_settled, interval=self.interval, limit=self.limit
+                )
+            )
+        except Abandoned:
+            if request := self.cancellation(call, submitted):
+                yield request
+            raise
+
+    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
+        """Give the request that cancels a job; None where the provider is not known to have one."""
+        del call, submitted
+        return None
 
     def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Give what to ask again and again after a submission; None when it is settled already."""

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
-from adapters.errors import ProviderError
+from adapters.errors import Abandoned, ProviderError
 from adapters.polling import Jobs, fetched, poll
 from adapters.reading import text_at
 
@@ -88,6 +88,10 @@ class Queue(Jobs):
         place = text_at(reply.json(), "id")
         return ProviderRequest(f"/jobs/{place}", method="GET") if place else None
 
+    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
+        del call
+        return ProviderRequest(f"/jobs/{text_at(submitted.json(), 'id')}/cancel")
+
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         del call
         return Answer((Image(url=text_at(reply.json(), "url")),))
@@ -113,6 +117,31 @@ def test_a_job_that_is_settled_at_once_is_asked_nothing() -> None:
     next(flow)
     with pytest.raises(StopIteration):
         flow.send(said(url="https://a.test"))
+
+
+def test_a_job_that_is_abandoned_is_cancelled_by_the_name_it_was_given() -> None:
+    flow = Queue().flow(ImageCall({}, {}))
+    next(flow)
+    flow.send(said(id="7", status="queued"))
+    flow.send(said(status="queued"))
+    assert flow.throw(Abandoned()).path == "/jobs/7/cancel"
+    with pytest.raises(Abandoned):
+        flow.send(said())
+
+
+def test_what_has_not_been_submitted_yet_is_not_cancelled() -> None:
+    flow = Queue().flow(ImageCall({}, {}))
+    next(flow)
+    with pytest.raises(Abandoned):
+        flow.throw(Abandoned())
+
+
+def test_a_job_that_cannot_be_cancelled_is_left_alone() -> None:
+    flow = Declared().flow(ImageCall({}, {}))
+    next(flow)
+    flow.send(said(job={"id": "7"}))
+    with pytest.raises(Abandoned):
+        flow.throw(Abandoned())
 
 
 class Declared(Jobs):
