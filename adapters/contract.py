@@ -352,6 +352,11 @@ class Adapter:
         """
         raise NotImplementedError
 
+    def progress(self, reply: ProviderReply) -> float | None:
+        """Tell how far a job is, 0 to 1, by a reply on which the flow goes on; None: not said."""
+        del reply
+        return None
+
     def checked(self, reply: ProviderReply) -> ProviderReply:
         """Give the reply back, or raise what its error status means."""
         if reply.ok:

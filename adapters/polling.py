@@ -86,6 +86,10 @@ class Jobs(Adapter):
     """The state of a job that went well; any other settled one tells of a failure."""
     pictures_at: ClassVar[tuple[str | int, ...]] = ()
     """Where a finished job has the URL of its picture, or the list of them."""
+    progress_at: ClassVar[tuple[str | int, ...]] = ()
+    """Where a reply says how far the job is; () where none does."""
+    progress_whole: ClassVar[float] = 1.0
+    """What stands there in the end."""
     interval: ClassVar[float] = 1.0
     """Seconds between two questions."""
     limit: ClassVar[float] = 600.0
@@ -121,6 +125,15 @@ class Jobs(Adapter):
         """Give the request that cancels a job; None where the provider is not known to have one."""
         del call, submitted
         return None
+
+    def progress(self, reply: ProviderReply) -> float | None:
+        """Tell how far a job is, 0 to 1; None where the reply does not say."""
+        if not self.progress_at:
+            return None
+        told = at(reply.json(), *self.progress_at)
+        if not isinstance(told, int | float) or isinstance(told, bool):
+            return None
+        return min(max(told / self.progress_whole, 0.0), 1.0)
 
     def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Give what to ask again and again after a submission; None when it is settled already."""

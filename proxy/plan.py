@@ -122,10 +122,14 @@ class Budget:
 
 @dataclass(slots=True)
 class Tries:
-    """What it took at one target: retries so far, -1 once they were of no use."""
+    """What it took at one target: retries so far, -1 once they were of no use.
+
+    `progress` is how far each call is, 0 to 1, where its provider tells; by `ImageCall.chance`.
+    """
 
     budget: Budget = field(default_factory=Budget)
     retries: int = 0
+    progress: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True, repr=False)
@@ -147,6 +151,12 @@ class Attempt:
     made: tuple[tuple[Image, Target], ...] = ()
     fills: bool = False
     urls_good_for: float = math.inf
+
+    @property
+    def progress(self) -> float | None:
+        """How far its calls are in all, 0 to 1; None where the provider does not tell."""
+        told = self.tries.progress
+        return sum(told.values()) / max(len(self.calls), len(told)) if told else None
 
     def urls_live(self, seconds: float) -> None:
         """Note that the answer holds a URL that stays good for `seconds`."""

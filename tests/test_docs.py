@@ -68,6 +68,14 @@ def test_every_provider_that_can_cancel_is_documented() -> None:
     assert first_cells(about) == CANCELLING
 
 
+def test_every_provider_that_tells_how_far_it_is_is_documented() -> None:
+    known = map(adapters.adapter, adapters.PROVIDERS)
+    telling = [f"`{it.id}`" for it in known if getattr(it, "progress_at", ())]
+    assert f"the provider tells: {' and '.join(telling)} do." in " ".join(
+        read("providers.md").split()
+    )
+
+
 def codes_in_the_code() -> set[str]:
     named = set(re.findall(r'code ?= ?"([a-z_]+)"', CODE))
     tabled = re.findall(r'^ +\d{3}: \(\d{3}, "[a-z_]+", "([a-z_]+)"\)', CODE, re.MULTILINE)

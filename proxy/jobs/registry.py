@@ -44,9 +44,16 @@ class Asked:
     shares: bool = False
 
 
+def untold() -> None:
+    """Know nothing of how far a job is."""
+
+
 @dataclass(slots=True, eq=False)
 class Job:
-    """One image request being fulfilled, or fulfilled and waiting to be collected."""
+    """One image request being fulfilled, or fulfilled and waiting to be collected.
+
+    `progress` tells how far it is, 0 to 1, if anybody knows.
+    """
 
     id: str
     asked: Asked
@@ -56,6 +63,7 @@ class Job:
     listeners: int = 0
     delivered: int = 0
     task: asyncio.Task[None] | None = None
+    progress: Callable[[], float | None] = untold
 
     @property
     def failed(self) -> bool:

@@ -190,8 +190,12 @@ class Upstream:
             except ProviderError as error:
                 error.headers = headers
                 raise
+            if (progress := target.adapter.progress(reply)) is not None:
+                buying.tries.progress[call.chance] = progress
             if asked.when() is None and target.request_timeout:
                 asked.reschedule(buying.began + target.request_timeout)
+        if call.chance in buying.tries.progress:
+            buying.tries.progress[call.chance] = 1.0
         yield Outcome(answer=answer, headers=headers)
 
 

@@ -201,6 +201,14 @@ def test_after_a_damaged_reply_a_job_can_be_abandoned_too(transcript: Transcript
                 assert len(_abandoned(transcript, replies[:count])[1]) <= 1, what
 
 
+def test_progress_is_a_part_of_one_or_not_told(transcript: Transcript) -> None:
+    provider = adapter(transcript.provider)
+    damaged = chain(damage.with_a_key_gone(transcript), damage.with_another_value(transcript))
+    for replies in chain([damage.replies(transcript)], (replies for _, replies in damaged)):
+        told = [provider.progress(reply) for reply in replies]
+        assert all(it is None or 0 <= it <= 1 for it in told)
+
+
 # Replies as nobody wrote them down
 
 

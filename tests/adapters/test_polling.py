@@ -155,6 +155,21 @@ class Declared(Jobs):
         return ProviderRequest("/jobs", json=call.fields)
 
 
+class Percent(Declared):
+    """A provider that tells how far its jobs are."""
+
+    progress_at, progress_whole = ("job", "percent"), 100.0
+
+
+@pytest.mark.parametrize(
+    ("told", "progress"),
+    [(0, 0.0), (40, 0.4), (120.5, 1.0), (-1, 0.0), (None, None), ("40", None), (True, None)],
+)
+def test_progress_is_told_as_a_part_of_one(told: Any, progress: float | None) -> None:
+    assert Percent().progress(said(job={"percent": told})) == progress
+    assert Declared().progress(said(job={"percent": told})) is None
+
+
 def ended(**tree: Any) -> Answer:
     return Declared().answer(ImageCall({}, {}), said(**tree))
 
