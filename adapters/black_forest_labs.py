@@ -120,6 +120,7 @@ class BlackForestLabs(Jobs):
     domains = ("bfl.ai",)
     url_lifetime = 600
     under_way = frozenset({"Pending"})
+    progress_at = ("progress",)
     interval = 0.5
     unconfirmed = (
         "the form of a 4xx other than 422; Retry-After on a 429; all delivery hosts; webp from "

@@ -3,6 +3,7 @@
     POST {base}/prompt              a graph in API format -> {"prompt_id"}
     GET  {base}/history/{id}        {} while it waits or runs
     GET  {base}/view?filename=…     each picture, as bytes
+    POST {base}/api/jobs/cancel     what nobody waits for any more
 
 Pictures of `SaveImage` nodes are the answer; those of `PreviewImage` only where nothing is saved.
 The slots are prompt, negative_prompt, seed, width, height and n. A graph without a slot for n is
@@ -33,7 +34,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.errors import BadParam, ProviderError, failure, no_picture
+from adapters.errors import Abandoned, BadParam, ProviderError, failure, no_picture
 from adapters.params import Param, Table
 from adapters.paths import step
 from adapters.polling import fetched, poll
@@ -84,7 +85,18 @@ class ComfyUI(Adapter):
 
     def flow(self, call: ImageCall) -> Flow:
         """Queue every run, then wait for each and fetch its pictures."""
-        jobs = {}
+        jobs: dict[str, dict[str, int]] = {}
+        try:
+            return (yield from self._ran(call, jobs))
+        except Abandoned:
+            if jobs:
+                # By their ids: `/interrupt` would end whatever runs. Servers of before the middle
+                # of 2026 do not know this path, and finish.
+                yield ProviderRequest("/api/jobs/cancel", json={"job_ids": [*jobs]})
+            raise
+
+    def _ran(self, call: ImageCall, jobs: dict[str, dict[str, int]]) -> Flow:
+        """Run the graphs; `jobs` holds those that are not done, and what is to be said of each."""
         for graph, extra in self._runs(call):
             reply = yield ProviderRequest("/prompt", json={"prompt": graph})
             if not reply.ok:
@@ -93,9 +105,10 @@ class ComfyUI(Adapter):
                 raise ProviderError("The provider took the graph without giving it an id.")
             jobs[job] = extra
         images: list[Image] = []
-        for job, extra in jobs.items():
+        for job, extra in [*jobs.items()]:
             question = ProviderRequest(f"/history/{step(job)}", method="GET")
             reply = yield from poll(self, question, _is_settled, interval=1.0)
+            del jobs[job]
             images += yield from fetched(self, _places(reply, job), **extra)
         return Answer(tuple(images))
 

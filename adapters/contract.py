@@ -3,7 +3,9 @@
 The law: an adapter is pure. It is given a call and replies, it gives requests and an answer;
 it opens no socket, reads no clock and keeps no state. A conversation with a provider is a
 generator, a *flow*: `reply = yield request`, until it returns an `Answer` or raises an
-`adapters.errors.ImageError`.
+`adapters.errors.ImageError`. Where nobody wants the picture any more, `adapters.errors.Abandoned`
+is thrown into it: it may yield one last request, by which the provider cancels what it was asked
+for, and ends.
 
     class Acme(Adapter):
         id, name, base_url = "acme", "Acme Pictures", "https://api.acme.test/v1"
@@ -381,6 +383,11 @@ class Adapter:
         Raises what an event that tells of a failure means.
         """
         raise NotImplementedError
+
+    def progress(self, reply: ProviderReply) -> float | None:
+        """Tell how far a job is, 0 to 1, by a reply on which the flow goes on; None: not said."""
+        del reply
+        return None
 
     def checked(self, reply: ProviderReply) -> ProviderReply:
         """Give the reply back, or raise what its error status means."""

@@ -186,10 +186,14 @@ class DashScope(Jobs):
     def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Ask for the task, if that is what there is."""
         del call
-        task = step(text_at(reply.json(), "output", "task_id"))
-        if not task or self.is_settled(reply):
-            return None
-        return ProviderRequest(f"/tasks/{task}", method="GET")
+        path = _task(reply)
+        return ProviderRequest(path, method="GET") if path and not self.is_settled(reply) else None
+
+    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
+        """Cancel the task; one that has left the queue is refused, and goes on."""
+        del call
+        path = _task(submitted)
+        return ProviderRequest(f"{path}/cancel") if path else None
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures of either protocol; where there is none, what was said instead."""
@@ -205,6 +209,12 @@ class DashScope(Jobs):
         if (state := self.state(reply)) not in ("", "SUCCEEDED"):
             raise errors.failure(reply, message=f"the task is {state}", status=502)
         raise errors.no_picture(reply.status)
+
+
+def _task(reply: ProviderReply) -> str:
+    """Give the path of a task, "" where a reply names none."""
+    task = step(text_at(reply.json(), "output", "task_id"))
+    return f"/tasks/{task}" if task else ""
 
 
 def _results(tree: Any) -> list[Any]:

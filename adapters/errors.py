@@ -5,6 +5,8 @@
     └── ProviderError          the provider answered, and the answer was no
         └── Refusal            400: the provider's safety system said no
 
+`Abandoned` is none of them: it is for a flow, and no client reads it.
+
 Messages never hold a credential, a prompt or picture bytes of ours. What a provider wrote
 is passed on, cut to `MESSAGE_LIMIT` characters.
 """
@@ -96,6 +98,13 @@ class Refusal(ProviderError):
     status = 400
     type = "image_generation_user_error"
     code = "moderation_blocked"
+
+
+class Abandoned(Exception):
+    """Nobody wants the picture any more; thrown into a flow at the request that it waits with.
+
+    The flow may yield one more request, by which the provider cancels its job, and lets this pass.
+    """
 
 
 REFUSED = 451

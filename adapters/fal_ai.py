@@ -33,7 +33,7 @@ from adapters.contract import (
 )
 from adapters.params import Param, Table
 from adapters.paths import model_path
-from adapters.polling import Jobs, poll
+from adapters.polling import Jobs
 from adapters.reading import at, items_at, pick, text_at, without_none
 
 _WORDS = "square_hd square portrait_4_3 portrait_16_9 landscape_4_3 landscape_16_9"
@@ -279,10 +279,16 @@ class FalAI(Jobs):
         if status_url := text_at(reply.json(), "status_url"):
             question = ProviderRequest(url=status_url, method="GET")
             place = text_at(reply.json(), "response_url")
-            reply = yield from poll(self, question, self.is_settled, interval=self.interval)
+            reply = yield from self.waited(call, reply, question)
             if place:
                 reply = self.checked((yield ProviderRequest(url=place, method="GET")))
         return self.answer(call, reply)
+
+    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
+        """Cancel where the queue says."""
+        del call
+        place = text_at(submitted.json(), "cancel_url")
+        return ProviderRequest(url=place, method="PUT") if place else None
 
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures, but for those that the safety checker blacked out."""

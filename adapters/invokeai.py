@@ -92,10 +92,12 @@ class InvokeAI(Jobs):
     def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
         """Ask for the item of the queue that the run became."""
         del call
-        item = pick(reply.json(), "item_ids", 0, kind=int)
-        if item is None:
-            raise ProviderError("The provider took the graph without giving it an id.")
-        return ProviderRequest(f"/queue/default/i/{item}", method="GET")
+        return ProviderRequest(_item(reply), method="GET")
+
+    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
+        """Cancel the item."""
+        del call
+        return ProviderRequest(f"{_item(submitted)}/cancel", method="PUT")
 
     def error(self, reply: ProviderReply) -> ProviderError:
         """Say of a graph that was not taken whose mistake it is: the operator's."""
@@ -115,6 +117,14 @@ def _is_graph(tree: Any) -> bool:
     (True, False)
     """
     return bool(pick(tree, "nodes", kind=dict)) and pick(tree, "edges", kind=list) is not None
+
+
+def _item(reply: ProviderReply) -> str:
+    """Give the path of the item of the queue that a run became."""
+    item = pick(reply.json(), "item_ids", 0, kind=int)
+    if item is None:
+        raise ProviderError("The provider took the graph without giving it an id.")
+    return f"/queue/default/i/{item}"
 
 
 def _result(reply: ProviderReply, node: str) -> str:

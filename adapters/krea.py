@@ -73,7 +73,8 @@ class Krea(Jobs):
     confidence = "medium"
     unconfirmed = (
         "the form of an error and the words of a refusal; bounds of width and height of bfl/*; "
-        "ratios of models other than krea-2; how long a picture's URL lasts (an hour is a guess)"
+        "ratios of models other than krea-2; how long a picture's URL lasts (an hour is a guess); "
+        "whether a job that is deleted ends"
     )
     refuses = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
 
@@ -89,6 +90,11 @@ class Krea(Jobs):
         if path.count("/") != 1:
             raise BadParam("model", f"Krea's models are vendor/model, such as {self.models[0]}.")
         return ProviderRequest(f"/generate/image/{path}", json=call.fields)
+
+    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
+        """Delete the job."""
+        del call
+        return ProviderRequest(self.asked_at.format(self.job(submitted)), method="DELETE")
 
     def is_settled(self, reply: ProviderReply) -> bool:
         """Tell by the words for an end: Krea has many for being under way, not all documented."""

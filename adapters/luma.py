@@ -58,7 +58,7 @@ class Luma(Jobs):
     url_lifetime = 3600
     unconfirmed = (
         "how long a picture's URL lasts (an hour is a guess); the words of a refusal and of a 403 "
-        "for missing credits; Retry-After on a 429"
+        "for missing credits; Retry-After on a 429; whether a job that is deleted ends"
     )
     refuses = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
     phrases = {"credits": 402}
@@ -73,6 +73,11 @@ class Luma(Jobs):
         """Submit the job."""
         model = named_model(call.model, example=self.models[0])
         return ProviderRequest("/generations/image", json={"model": model, **call.fields})
+
+    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
+        """Delete the job."""
+        del call
+        return ProviderRequest(self.asked_at.format(self.job(submitted)), method="DELETE")
 
     def told(self, reply: ProviderReply) -> str:
         """Find why a job failed, or what an error says."""

@@ -121,6 +121,7 @@ class NovitaAI(Jobs):
     refuses = errors.REFUSING_WORDS
     state_at = ("task", "status")
     under_way = frozenset({"TASK_STATUS_QUEUED", "TASK_STATUS_PROCESSING"})
+    progress_at, progress_whole = ("task", "progress_percent"), 100.0
 
     def table(self, model: str) -> Table:
         """Know a checkpoint by how its name ends."""

@@ -9,7 +9,7 @@ class Acme(Jobs):
 
 What is asked of the job and how its end is read follow from these words; a provider that differs
 writes `question` (what to ask again and again; None: it is settled) or `answer` (read a job that
-is settled, well or not) itself.
+is settled, well or not) itself. One that can cancel a job writes `cancellation`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.errors import ProviderError, failure, no_picture, told
+from adapters.errors import Abandoned, ProviderError, failure, no_picture, told
 from adapters.paths import step
 from adapters.reading import at, text_at
 
@@ -90,6 +90,10 @@ class Jobs(Adapter):
     """The state of a job that went well; any other settled one tells of a failure."""
     pictures_at: ClassVar[tuple[str | int, ...]] = ()
     """Where a finished job has the URL of its picture, or the list of them."""
+    progress_at: ClassVar[tuple[str | int, ...]] = ()
+    """Where a reply says how far the job is; () where none does."""
+    progress_whole: ClassVar[float] = 1.0
+    """What stands there in the end."""
     interval: ClassVar[float] = 1.0
     """Seconds between two questions."""
     limit: ClassVar[float] = 600.0
@@ -103,10 +107,37 @@ class Jobs(Adapter):
         """Submit, ask until it is settled, and give the reply that says so."""
         reply = self.checked((yield self.request(call)))
         if question := self.question(call, reply):
-            reply = yield from poll(
-                self, question, self.is_settled, interval=self.interval, limit=self.limit
-            )
+            reply = yield from self.waited(call, reply, question)
         return reply
+
+    def waited(
+        self, call: ImageCall, submitted: ProviderReply, question: ProviderRequest
+    ) -> Generator[ProviderRequest, ProviderReply, ProviderReply]:
+        """Ask until a submitted job is settled; have it cancelled if it is abandoned meanwhile."""
+        try:
+            return (
+                yield from poll(
+                    self, question, self.is_settled, interval=self.interval, limit=self.limit
+                )
+            )
+        except Abandoned:
+            if request := self.cancellation(call, submitted):
+                yield request
+            raise
+
+    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
+        """Give the request that cancels a job; None where the provider is not known to have one."""
+        del call, submitted
+        return None
+
+    def progress(self, reply: ProviderReply) -> float | None:
+        """Tell how far a job is, 0 to 1; None where the reply does not say."""
+        if not self.progress_at:
+            return None
+        told = at(reply.json(), *self.progress_at)
+        if not isinstance(told, int | float) or isinstance(told, bool):
+            return None
+        return min(max(told / self.progress_whole, 0.0), 1.0)
 
     def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Give what to ask again and again after a submission; None when it is settled already."""

@@ -217,6 +217,12 @@ class Replicate(Jobs):
         waits = place and not self.is_settled(reply)
         return ProviderRequest(url=place, method="GET") if waits else None
 
+    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
+        """Cancel where the prediction says; before Replicate has replied, nothing can be."""
+        del call
+        place = text_at(submitted.json(), "urls", "cancel")
+        return ProviderRequest(url=place) if place else None
+
     def pictures(self, reply: ProviderReply) -> Iterable[Image]:
         """Find the pictures' URLs: an output is one, a list or an object of them."""
         return map(Image.at, places(at(reply.json(), "output")))

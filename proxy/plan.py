@@ -180,10 +180,14 @@ class Budget:
 
 @dataclass(slots=True)
 class Tries:
-    """What it took at one target: retries so far, -1 once they were of no use."""
+    """What it took at one target: retries so far, -1 once they were of no use.
+
+    `progress` is how far each call is, 0 to 1, where its provider tells; by `ImageCall.chance`.
+    """
 
     budget: Budget = field(default_factory=Budget)
     retries: int = 0
+    progress: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True, repr=False)
@@ -208,3 +212,9 @@ class Attempt:
     def with_made(self, images: Iterable[Image]) -> Made:
         """Give the pictures of earlier targets, and those that this one made."""
         return (*self.made, *((image, self.target) for image in images))
+
+    @property
+    def progress(self) -> float | None:
+        """How far its calls are in all, 0 to 1; None where the provider does not tell."""
+        told = self.tries.progress
+        return sum(told.values()) / max(len(self.calls), len(told)) if told else None

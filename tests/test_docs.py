@@ -18,6 +18,7 @@ from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy
 from proxy.sections import SECTIONS
 from proxy.settings import KEYS as SETTINGS
 from proxy.settings import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
+from tests.adapters.test_contract import CANCELLING
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -59,6 +60,20 @@ def test_the_providers_of_the_docs_are_those_of_the_code() -> None:
     assert [it for it, _ in rows] == list(adapters.PROVIDERS)
     named = {also: it for it, cell in rows for also in re.findall(r"`([^`]+)`", cell)}
     assert named == adapters.ALIASES
+
+
+def test_every_provider_that_can_cancel_is_documented() -> None:
+    page = read("providers.md")
+    about = page[page.index("## Cancelling") : page.index("## Refusals")]
+    assert first_cells(about) == CANCELLING
+
+
+def test_every_provider_that_tells_how_far_it_is_is_documented() -> None:
+    known = map(adapters.adapter, adapters.PROVIDERS)
+    telling = [f"`{it.id}`" for it in known if getattr(it, "progress_at", ())]
+    assert f"the provider tells: {' and '.join(telling)} do." in " ".join(
+        read("providers.md").split()
+    )
 
 
 def codes_in_the_code() -> set[str]:

@@ -29,6 +29,8 @@ def accepted(job: Job) -> web.Response:
     """Answer that a job is under way, and where to ask for it later."""
     place = PLACE.replace("{id}", job.id)
     body = {"id": job.id, "object": "easel.job", "status": job.status, "created_at": int(job.began)}
+    if (progress := job.progress()) is not None:
+        body["progress"] = round(progress, 3)
     return web.Response(
         status=202,
         body=orjson.dumps(body),

@@ -50,12 +50,17 @@ class Asked:
     shares: bool = False
 
 
+def untold() -> None:
+    """Know nothing of how far a job is."""
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One image request being fulfilled, or fulfilled and waiting to be collected until `expires`.
 
     `kind` is the content type that its answer is going to have, "" until a target has taken the
     request: its parameters are good, and translated. `kept`: the next process will have it, too.
+    `progress` tells how far it is, 0 to 1, if anybody knows.
     """
 
     id: str
@@ -70,6 +75,7 @@ class Job:
     task: asyncio.Task[None] | None = None
     expires: float = 0.0
     kept: bool = False
+    progress: Callable[[], float | None] = untold
 
     @property
     def failed(self) -> bool:

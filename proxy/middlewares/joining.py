@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 
 from proxy.incoming import is_untracked, prefers_async, read_idempotency_key
 from proxy.jobs.answering import accepted, listen
-from proxy.jobs.registry import Asked
+from proxy.jobs.registry import Asked, untold
 from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
 from proxy.keys import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN
@@ -39,10 +39,13 @@ async def joining(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def _played(request: web.Request, tape: Tape, handler: Handler) -> None:
-    stage = staged(request, tape)
+    stage, job = staged(request, tape), request[JOB]
+    job.progress = lambda: stage[ATTEMPT].progress if ATTEMPT in stage else None
     try:
         await play(stage, handler)
     finally:
+        # A parked job holds on to nothing but its answer.
+        job.progress = untold
         # For the access line, and the headers of an error.
         if ATTEMPT in stage:
             request[ATTEMPT] = stage[ATTEMPT]

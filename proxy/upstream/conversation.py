@@ -12,11 +12,12 @@ from typing import Self
 from aiohttp import ClientResponse
 from multidict import CIMultiDict
 
-from adapters.contract import IN_PROCESS, Answer, Image, ImageCall, ProviderRequest
+from adapters.contract import IN_PROCESS, Answer, Flow, Image, ImageCall, ProviderRequest
 from adapters.errors import ProviderError
 from proxy.plan import Target, Tries
 from proxy.settings import Settings
 from proxy.studio.server import Studio
+from proxy.upstream.abandoning import Cancellations
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.download import Download, download
 from proxy.upstream.events import told
@@ -70,12 +71,14 @@ class Upstream:
         self._dialer = Dialer(settings.timeouts)
         self._tokens = Tokens(self._dialer)
         self._studio = Studio()
+        self._cancellations = Cancellations(self._dialer)
 
     async def __aenter__(self) -> Self:
         await self._dialer.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._cancellations.ended()
         await self._dialer.__aexit__()
         await self._studio.stop()
 
@@ -141,7 +144,24 @@ class Upstream:
         *,
         relayed: bool,
     ) -> AsyncIterator[Outcome]:
-        flow, secrets = target.adapter.flow(call), secrets_of(target)
+        flow = target.adapter.flow(call)
+        driven = self._driven(flow, target, call, buying, asked, relayed=relayed)
+        with self._cancellations.of(flow, target):
+            async with driven as outcome:
+                yield outcome
+
+    @asynccontextmanager
+    async def _driven(  # noqa: PLR0913 - all that a conversation is about
+        self,
+        flow: Flow,
+        target: Target,
+        call: ImageCall,
+        buying: Buying,
+        asked: asyncio.Timeout,
+        *,
+        relayed: bool,
+    ) -> AsyncIterator[Outcome]:
+        secrets = secrets_of(target)
         request = next(flow)
         while True:
             if request.wait:
@@ -169,8 +189,12 @@ class Upstream:
             except ProviderError as error:
                 error.headers = headers
                 raise
+            if (progress := target.adapter.progress(reply)) is not None:
+                buying.tries.progress[call.chance] = progress
             if asked.when() is None and target.request_timeout:
                 asked.reschedule(buying.began + target.request_timeout)
+        if call.chance in buying.tries.progress:
+            buying.tries.progress[call.chance] = 1.0
         yield Outcome(answer=answer, headers=headers)
 
 

@@ -22,13 +22,14 @@ from PIL import Image as Picture
 import adapters
 from adapters import ALIASES, PROVIDERS, adapter
 from adapters.contract import IN_PROCESS, Answer, Image, ProviderReply, ProviderRequest
-from adapters.errors import BadParam, ImageError, Refusal
+from adapters.errors import Abandoned, BadParam, ImageError, Refusal
 from adapters.params import CONTRACT, Table
 from tests.adapters import damage, values
 from tests.adapters.transcripts import (
     FOLDER,
     Failure,
     Transcript,
+    Wire,
     call_of,
     conversation,
     finished,
@@ -49,6 +50,9 @@ SHARED = {
 
 UNGUARDED = {"automatic1111", "comfyui", "invokeai"}
 """Servers of one's own without a safety system: they refuse nothing."""
+
+CANCELLING = {"comfyui", "dashscope", "fal-ai", "invokeai", "krea", "luma", "replicate"}
+"""Those with a request that cancels what they were asked for."""
 
 PATIENCE = 5_000
 """Steps after which a conversation counts as endless."""
@@ -162,6 +166,49 @@ def test_two_conversations_of_one_adapter_do_not_meet(transcript: Transcript) ->
         assert together == [alone, finished(_outcome(other))]
 
 
+# Nobody waits any more
+
+
+def test_an_abandoned_job_is_cancelled_once_and_at_home(transcript: Transcript) -> None:
+    provider, replies = adapter(transcript.provider), damage.replies(transcript)
+    wire = Wire(provider, transcript.credentials)
+    for count in range(len(replies)):
+        waiting, asked = _abandoned(transcript, replies[:count])
+        is_waited_for = bool(waiting and waiting.wait)
+        assert len(asked) <= (transcript.provider in CANCELLING), waiting and wire.line(waiting)
+        assert asked or not (transcript.provider in CANCELLING and is_waited_for)
+        for request in asked:
+            assert wire.is_ours(request.url), wire.line(request)
+            assert request.method != "GET"
+            assert request.signed
+
+
+@pytest.mark.parametrize("provider", sorted(CANCELLING))
+def test_every_cancellation_has_been_seen(provider: str) -> None:
+    seen = [
+        _abandoned(one, damage.replies(one)[:count])[1]
+        for one in transcripts_of(provider)
+        for count in range(len(one.exchanges))
+    ]
+    assert any(seen)
+
+
+def test_after_a_damaged_reply_a_job_can_be_abandoned_too(transcript: Transcript) -> None:
+    if transcript.provider in CANCELLING:
+        damaged = chain(damage.with_a_key_gone(transcript), damage.with_another_value(transcript))
+        for what, replies in damaged:
+            for count in range(len(replies)):
+                assert len(_abandoned(transcript, replies[:count])[1]) <= 1, what
+
+
+def test_progress_is_a_part_of_one_or_not_told(transcript: Transcript) -> None:
+    provider = adapter(transcript.provider)
+    damaged = chain(damage.with_a_key_gone(transcript), damage.with_another_value(transcript))
+    for replies in chain([damage.replies(transcript)], (replies for _, replies in damaged)):
+        told = [provider.progress(reply) for reply in replies]
+        assert all(it is None or 0 <= it <= 1 for it in told)
+
+
 # Replies as nobody wrote them down
 
 
@@ -254,6 +301,30 @@ def _ended(
     except ImageError as failure:
         return _discreet(failure, transcript)
     raise AssertionError(f"{transcript.place} goes on for ever: {what}")
+
+
+def _abandoned(
+    transcript: Transcript, replies: list[ProviderReply]
+) -> tuple[ProviderRequest | None, list[ProviderRequest]]:
+    """Abandon a conversation after some replies: give what it waits with then, and what it asks.
+
+    A token is none of it: whoever buys one has asked for no picture yet.
+    """
+    provider = adapter(transcript.provider)
+    if provider.grant(transcript.credentials, 0.0):
+        return None, []
+    asked: list[ProviderRequest] = []
+    waiting: ProviderRequest | None = None
+    with suppress(StopIteration, ImageError):
+        flow = provider.flow(call_of(transcript)[0])
+        waiting = next(flow)
+        for reply in replies:
+            waiting = flow.send(reply)
+        with suppress(Abandoned):
+            asked.append(flow.throw(Abandoned()))
+            asked.append(flow.send(ProviderReply(200)))
+        return waiting, asked
+    return None, []
 
 
 def _discreet(error: ImageError, transcript: Transcript) -> ImageError:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
-from adapters.errors import ProviderError
+from adapters.errors import Abandoned, ProviderError
 from adapters.polling import Jobs, fetched, poll
 from adapters.reading import text_at
 
@@ -94,6 +94,10 @@ class Queue(Jobs):
         place = text_at(reply.json(), "id")
         return ProviderRequest(f"/jobs/{place}", method="GET") if place else None
 
+    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
+        del call
+        return ProviderRequest(f"/jobs/{text_at(submitted.json(), 'id')}/cancel")
+
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         del call
         return Answer((Image(url=text_at(reply.json(), "url")),))
@@ -121,6 +125,31 @@ def test_a_job_that_is_settled_at_once_is_asked_nothing() -> None:
         flow.send(said(url="https://a.test"))
 
 
+def test_a_job_that_is_abandoned_is_cancelled_by_the_name_it_was_given() -> None:
+    flow = Queue().flow(ImageCall({}, {}))
+    next(flow)
+    flow.send(said(id="7", status="queued"))
+    flow.send(said(status="queued"))
+    assert flow.throw(Abandoned()).path == "/jobs/7/cancel"
+    with pytest.raises(Abandoned):
+        flow.send(said())
+
+
+def test_what_has_not_been_submitted_yet_is_not_cancelled() -> None:
+    flow = Queue().flow(ImageCall({}, {}))
+    next(flow)
+    with pytest.raises(Abandoned):
+        flow.throw(Abandoned())
+
+
+def test_a_job_that_cannot_be_cancelled_is_left_alone() -> None:
+    flow = Declared().flow(ImageCall({}, {}))
+    next(flow)
+    flow.send(said(job={"id": "7"}))
+    with pytest.raises(Abandoned):
+        flow.throw(Abandoned())
+
+
 class Declared(Jobs):
     """A provider whose jobs are described by words alone."""
 
@@ -130,6 +159,21 @@ class Declared(Jobs):
 
     def request(self, call: ImageCall) -> ProviderRequest:
         return ProviderRequest("/jobs", json=call.fields)
+
+
+class Percent(Declared):
+    """A provider that tells how far its jobs are."""
+
+    progress_at, progress_whole = ("job", "percent"), 100.0
+
+
+@pytest.mark.parametrize(
+    ("told", "progress"),
+    [(0, 0.0), (40, 0.4), (120.5, 1.0), (-1, 0.0), (None, None), ("40", None), (True, None)],
+)
+def test_progress_is_told_as_a_part_of_one(told: Any, progress: float | None) -> None:
+    assert Percent().progress(said(job={"percent": told})) == progress
+    assert Declared().progress(said(job={"percent": told})) is None
 
 
 def ended(**tree: Any) -> Answer:

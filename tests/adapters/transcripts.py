@@ -370,13 +370,13 @@ class Wire:
         own, content = _lower(request.headers), request.content or b""
         if request.json is not None:
             own, content = {"content-type": "application/json"} | own, orjson.dumps(request.json)
-        if not (self.signs and request.signed and self._is_ours(request.url)):
+        if not (self.signs and request.signed and self.is_ours(request.url)):
             return own, {}
         method, _, url = self.line(request).partition(" ")
         outgoing = Outgoing(method, url, own, content, SIGNING_TIME)
         return own, _lower(self.provider.sign(outgoing, self.credentials))
 
-    def _is_ours(self, url: str) -> bool:
+    def is_ours(self, url: str) -> bool:
         """Tell whether a URL leads to the provider's own hosts, which may get the credential."""
         base, target = urlsplit(self.provider.base(self.credentials)), urlsplit(url)
         if not url or (base.scheme, base.netloc) == (target.scheme, target.netloc):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from adapters import adapter
-from adapters.contract import Answer, Credentials, Image
-from proxy.plan import Recording, Target
+from adapters.contract import Answer, Credentials, Image, ImageCall
+from proxy.plan import Attempt, Recording, Target
 
 HOST = "https://api.openai.com/v1"
 
@@ -70,3 +70,13 @@ def test_what_is_spoiled_stays_so() -> None:
     recording.spoil()
     recording.consists_of(Answer((Image(data=b"1"),)))
     assert recording.spoiled
+
+
+def test_the_progress_of_an_attempt_is_that_of_all_its_calls() -> None:
+    target = Target(adapter("openai"), Credentials("key-1"), HOST)
+    attempt = Attempt(target, {}, None, calls=(ImageCall({}, {}), ImageCall({}, {})))
+    seen = [attempt.progress]
+    for call, progress in ((1, 0.5), (2, 1.0)):
+        attempt.tries.progress[call] = progress
+        seen.append(attempt.progress)
+    assert seen == [None, 0.25, 0.75]

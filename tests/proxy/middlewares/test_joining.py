@@ -11,7 +11,17 @@ import pytest
 from aiohttp import web
 
 from proxy.keys import JOBS, LOG
-from tests.proxy.gateway import ANSWER, OTHER_KEY, OURS, PATH, Gateway, gateway_to, json_reply
+from tests.proxy.gateway import (
+    ANSWER,
+    OTHER_KEY,
+    OURS,
+    PATH,
+    Gateway,
+    gateway,
+    gateway_to,
+    json_reply,
+    provider,
+)
 
 UP = {"virtual_key": "up"}
 AGAIN = {"x_stainless_retry_count": "1"}
@@ -232,6 +242,29 @@ async def test_an_answer_can_be_asked_for_later() -> None:
         assert (await ours.ask(method="DELETE", path=place)).status == 204
         assert (await ours.ask(method="GET", path=place)).error["code"] == "job_not_found"
         assert len(fake.requests) == 1
+
+
+async def test_a_job_under_way_tells_how_far_it_is_where_its_provider_does() -> None:
+    told: list[float | None] = [None]
+
+    async def pending(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.01)
+        origin = str(request.url.origin())
+        return web.json_response({"polling_url": origin, "status": "Pending", "progress": told[-1]})
+
+    async with provider(pending) as fake:
+        stored = f"{{provider: black-forest-labs, api_key: k, custom_host: '{fake.url}'}}"
+        async with gateway(f"virtual_keys: {{up: {stored}}}\n") as ours:
+            named = {**OURS, "x-portkey-virtual-key": "up", "prefer": "respond-async"}
+            asked = {"prompt": "a", "model": "flux-2-pro"}
+            async with ours.session.post(ours.url + PATH, json=asked, headers=named) as began:
+                assert "progress" not in await began.json()
+                place = began.headers["location"]
+            assert "progress" not in (await ours.ask(method="GET", path=place)).json
+            told.append(0.4)
+            await asyncio.sleep(0.1)
+            got = await ours.ask(method="GET", path=place)
+            assert (got.status, got.json["status"], got.json["progress"]) == (202, "running", 0.4)
 
 
 async def test_a_client_that_leaves_ends_the_job_where_the_operator_wants_that() -> None:

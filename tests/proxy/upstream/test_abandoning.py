@@ -1,0 +1,293 @@
+"""What becomes of a job at the provider once nobody waits for it: cancelled once, or left alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from adapters.contract import Answer, Flow, ProviderReply, ProviderRequest
+from adapters.errors import Abandoned, no_picture
+from proxy.keys import JOBS
+from proxy.upstream.abandoning import abandoned
+from tests.proxy.gateway import B64, OTHER_KEY, OURS, PATH, Gateway, gateway, gateway_to, provider
+from tests.proxy.wire import connections
+
+CANCELS = "jobs: {on_disconnect: cancel}\n"
+SECRET = "luma-secret-0123456789"
+
+
+class Queue:
+    """A provider of jobs, numbered from 1, which are `done` when told so, and can be deleted."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.polled = asyncio.Event()
+        self.done: set[str] = set()
+        self.taken = 0
+        self.deletes_with = 204
+        self.deletes_after = 0.0
+
+    @property
+    def cancelled(self) -> list[str]:
+        """The jobs that were cancelled."""
+        return [it for it in self.asked if it.startswith("DELETE")]
+
+    async def reply(self, request: web.Request) -> web.Response:
+        self.asked.append(f"{request.method} {request.path}")
+        assert request.headers["authorization"] == f"Bearer {SECRET}"
+        if request.method == "DELETE":
+            await asyncio.sleep(self.deletes_after)
+            return web.Response(status=self.deletes_with)
+        if request.method == "POST":
+            self.taken += 1
+            return web.json_response({"id": str(self.taken), "state": "queued"})
+        self.polled.set()
+        await asyncio.sleep(0.01)
+        made = {"image": f"data:image/png;base64,{B64}"}
+        is_done = request.path.rpartition("/")[2] in self.done
+        state = {"state": "completed", "assets": made} if is_done else {"state": "queued"}
+        return web.json_response(state)
+
+
+@asynccontextmanager
+async def queue(more: str = "") -> AsyncIterator[tuple[Gateway, Queue]]:
+    """Run a provider of jobs, and a gateway whose virtual key `up` leads to it."""
+    jobs = Queue()
+    async with provider(jobs.reply) as fake:
+        stored = f"{{provider: luma, api_key: {SECRET}, custom_host: '{fake.url}'}}"
+        async with gateway(f"virtual_keys: {{up: {stored}}}\n{more}") as ours:
+            yield ours, jobs
+
+
+async def begun(ours: Gateway, **more: Any) -> str:
+    """Order a picture, and give the place to ask for it."""
+    asked = {"prompt": "a cube", "model": "photon-1", **more}
+    named = {**OURS, "x-portkey-virtual-key": "up", "prefer": "respond-async"}
+    async with ours.session.post(ours.url + PATH, json=asked, headers=named) as got:
+        assert got.status == 202
+        return got.headers["location"]
+
+
+async def left(ours: Gateway, jobs: Queue) -> None:
+    """Ask for a picture, and leave while its job is being asked about."""
+    asking = asyncio.ensure_future(ours.draw(params={"model": "photon-1"}, virtual_key="up"))
+    await asyncio.wait_for(jobs.polled.wait(), 5)
+    asking.cancel()
+    await asyncio.wait([asking])
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not is_so():  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_leaves_has_its_job_cancelled_where_the_operator_wants_that() -> None:
+    async with queue(CANCELS) as (ours, jobs):
+        await left(ours, jobs)
+        await until(lambda: jobs.cancelled and not connections(ours))
+        await asyncio.sleep(0.1)
+        assert jobs.cancelled == ["DELETE /generations/1"]
+        assert jobs.asked[-1] == jobs.cancelled[0]
+        assert ours.app[JOBS].running == 0
+
+
+async def test_a_client_that_leaves_has_its_job_finished_otherwise() -> None:
+    async with queue() as (ours, jobs):
+        await left(ours, jobs)
+        jobs.done.add("1")
+        await until(lambda: not ours.app[JOBS].running)
+        assert not jobs.cancelled
+        params = {"model": "photon-1"}
+        got = await ours.draw(params=params, virtual_key="up", x_stainless_retry_count="1")
+        assert got.status == 200
+
+
+@pytest.mark.parametrize(("n", "stream"), [(1, False), (2, False), (1, True), (2, True)])
+async def test_a_job_that_is_deleted_is_cancelled_at_the_provider(n: int, *, stream: bool) -> None:
+    async with queue() as (ours, jobs):
+        place = await begun(ours, n=n, stream=stream)
+        await asyncio.wait_for(jobs.polled.wait(), 5)
+        assert (await ours.ask(method="DELETE", path=place, api_key=OTHER_KEY)).status == 404
+        assert (await ours.ask(method="DELETE", path=place)).status == 204
+        await until(lambda: len(jobs.cancelled) == n)
+        assert (await ours.ask(method="GET", path=place)).status == 404
+        await until(lambda: not connections(ours))
+        assert len(jobs.cancelled) == n
+
+
+async def test_what_has_been_made_of_several_is_not_cancelled() -> None:
+    async with queue(CANCELS) as (ours, jobs):
+        jobs.done.add("1")
+        asked = {"prompt": "a cube", "model": "photon-1", "n": 2, "stream": True}
+        named = {**OURS, "x-portkey-virtual-key": "up"}
+        async with ours.session.post(ours.url + PATH, json=asked, headers=named) as got:
+            assert b"image_generation.completed" in await got.content.readline()
+            got.close()
+        await until(lambda: jobs.cancelled and not connections(ours))
+        assert jobs.cancelled == ["DELETE /generations/2"]
+
+
+async def test_a_job_that_is_done_is_not_cancelled() -> None:
+    async with queue() as (ours, jobs):
+        jobs.done.add("1")
+        place = await begun(ours)
+        await until(lambda: not ours.app[JOBS].running)
+        assert (await ours.ask(method="DELETE", path=place)).status == 204
+    assert not jobs.cancelled
+
+
+async def test_a_deadline_cancels_too_and_waits_for_nobody() -> None:
+    async with queue("timeouts: {total: 0.2}\n") as (ours, jobs):
+        jobs.deletes_after = 1.5
+        async with asyncio.timeout(1.5):
+            got = await ours.draw(params={"model": "photon-1"}, virtual_key="up")
+        assert (got.status, got.error["code"]) == (504, "timeout")
+        await until(lambda: jobs.cancelled)
+
+
+async def test_a_gateway_that_ends_has_what_it_still_runs_cancelled() -> None:
+    async with queue() as (ours, jobs):
+        await begun(ours)
+        await asyncio.wait_for(jobs.polled.wait(), 5)
+    assert jobs.cancelled == ["DELETE /generations/1"]
+
+
+async def test_a_cancellation_that_is_refused_is_noted(caplog: pytest.LogCaptureFixture) -> None:
+    async with queue() as (ours, jobs):
+        jobs.deletes_with = 409
+        place = await begun(ours)
+        await asyncio.wait_for(jobs.polled.wait(), 5)
+        await ours.ask(method="DELETE", path=place)
+    assert caplog.messages == ["luma did not cancel a job: 409"]
+    assert len(jobs.cancelled) == 1
+
+
+async def test_a_cancellation_takes_no_longer_than_it_may(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.upstream.abandoning._SECONDS", 0.1)
+    async with queue() as (ours, jobs):
+        jobs.deletes_after = 5
+        await begun(ours)
+        await asyncio.wait_for(jobs.polled.wait(), 5)
+    assert caplog.messages == ["luma did not cancel a job: timeout"]
+
+
+async def test_no_credential_goes_to_a_foreign_host(caplog: pytest.LogCaptureFixture) -> None:
+    polled = asyncio.Event()
+
+    async def prediction(request: web.Request) -> web.Response:
+        if request.method == "GET":
+            polled.set()
+            await asyncio.sleep(0.01)
+        place = f"{request.url.origin()}/predictions/1"
+        urls = {"get": place, "cancel": f"{stranger.url}/predictions/1/cancel"}
+        return web.json_response({"id": "1", "status": "starting", "urls": urls})
+
+    async with provider() as stranger, provider(prediction) as fake:
+        stored = f"{{provider: replicate, api_key: {SECRET}, custom_host: '{fake.url}'}}"
+        async with gateway(f"virtual_keys: {{up: {stored}}}\n{CANCELS}") as ours:
+            params = {"model": "black-forest-labs/flux-dev"}
+            asking = asyncio.ensure_future(ours.draw(params=params, virtual_key="up"))
+            await asyncio.wait_for(polled.wait(), 5)
+            asking.cancel()
+            await until(lambda: caplog.messages)
+        assert not stranger.requests
+    assert caplog.messages == ["replicate did not cancel a job: foreign_url"]
+
+
+async def test_where_nothing_can_be_cancelled_the_connection_is_closed() -> None:
+    asked, closed = asyncio.Event(), asyncio.Event()
+
+    async def silent(request: web.Request) -> web.Response:
+        asked.set()
+        await until(lambda: request.transport is None or request.transport.is_closing())
+        closed.set()
+        return web.Response()
+
+    async with gateway_to(silent) as (ours, fake):
+        place = await begun(ours)
+        await asyncio.wait_for(asked.wait(), 5)
+        assert connections(ours) == 1
+        assert (await ours.ask(method="DELETE", path=place)).status == 204
+        await asyncio.wait_for(closed.wait(), 5)
+        assert connections(ours) == 0
+        assert len(fake.requests) == 1
+
+
+async def test_a_client_that_leaves_closes_the_connection_where_the_operator_wants_that() -> None:
+    asked, closed = asyncio.Event(), asyncio.Event()
+
+    async def silent(request: web.Request) -> web.Response:
+        asked.set()
+        await until(lambda: request.transport is None or request.transport.is_closing())
+        closed.set()
+        return web.Response()
+
+    async with gateway_to(silent, CANCELS) as (ours, _):
+        named = {**OURS, "x-portkey-virtual-key": "up"}
+        timeout = aiohttp.ClientTimeout(total=0.1)
+        with pytest.raises(TimeoutError):
+            await ours.session.post(
+                ours.url + PATH, json={"prompt": "a"}, headers=named, timeout=timeout
+            )
+        await asyncio.wait_for(closed.wait(), 5)
+        assert connections(ours) == 0
+
+
+QUESTION = ProviderRequest("/jobs/7", method="GET")
+CANCEL = ProviderRequest("/jobs/7/cancel")
+
+
+def cancelling() -> Flow:
+    try:
+        yield QUESTION
+    except Abandoned:
+        yield CANCEL
+        raise
+    return Answer(())
+
+
+def careless() -> Flow:
+    yield QUESTION
+    return Answer(())
+
+
+def broken() -> Flow:
+    try:
+        yield QUESTION
+    except Abandoned:
+        raise no_picture() from None
+    return Answer(())
+
+
+def forgiving() -> Flow:
+    try:
+        yield QUESTION
+    except Abandoned:
+        return Answer(())
+    return Answer(())
+
+
+@pytest.mark.parametrize(
+    ("flow", "request_"),
+    [(cancelling, CANCEL), (careless, None), (broken, None), (forgiving, None)],
+)
+def test_a_flow_that_is_abandoned_asks_once_more_at_most(
+    flow: Callable[[], Flow], request_: ProviderRequest | None
+) -> None:
+    unbegun = flow()
+    assert abandoned(unbegun) is None
+    waiting = flow()
+    next(waiting)
+    assert abandoned(waiting) is request_
+    assert abandoned(waiting) is None
+    with pytest.raises(StopIteration):
+        waiting.send(ProviderReply())
