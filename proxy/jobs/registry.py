@@ -286,7 +286,7 @@ class Jobs:
     def _to_keep(self) -> list[Job]:
         """Give what is to be kept: what nobody has got first, and the newest of each first."""
         ended = [job for job in self._by_id.values() if job.tape.ended and job.tape.size]
-        good = [job for job in reversed(ended) if not (job.kept or self._is_useless(job))]
+        good = [it for it in reversed(ended) if it.tape.is_whole and not (it.kept or it.failed)]
         return sorted(good, key=lambda job: job.delivered > 0)
 
     async def _write(self, job: Job) -> None:

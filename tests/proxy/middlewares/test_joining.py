@@ -228,22 +228,6 @@ async def test_an_sdk_is_told_not_to_begin_again_what_was_cancelled() -> None:
         assert (got.headers["x-should-retry"], len(fake.requests)) == ("false", 1)
 
 
-async def test_an_answer_can_be_asked_for_later() -> None:
-    async with gateway_to(slow) as (ours, fake):
-        named = {**OURS, "x-portkey-virtual-key": "up", "prefer": "respond-async"}
-        async with ours.session.post(ours.url + PATH, json={"prompt": "a"}, headers=named) as began:
-            assert began.status == 202
-            place = began.headers["location"]
-        assert (await ours.ask(method="GET", path=place)).status == 202
-        assert (await ours.ask(method="GET", path=place, api_key=OTHER_KEY)).status == 404
-        await asyncio.sleep(0.3)
-        got = await ours.ask(method="GET", path=place)
-        assert (got.status, got.json) == (200, ANSWER)
-        assert (await ours.ask(method="DELETE", path=place)).status == 204
-        assert (await ours.ask(method="GET", path=place)).error["code"] == "job_not_found"
-        assert len(fake.requests) == 1
-
-
 async def test_a_job_under_way_tells_how_far_it_is_where_its_provider_does() -> None:
     told: list[float | None] = [None]
 

@@ -138,7 +138,7 @@ async def test_nothing_is_left_open_after_a_client_has_gone() -> None:
         noticed.set()
         return response
 
-    async with gateway_to(endless) as (ours, _):
+    async with gateway_to(endless, "jobs: {on_disconnect: cancel}\n") as (ours, _):
         with suppress(TimeoutError):
             await asyncio.wait_for(ours.draw(params={"stream": True}, **UP), 0.2)
         await asyncio.wait_for(noticed.wait(), 5)

@@ -1,0 +1,65 @@
+"""Asking later for a picture that was ordered before, and giving it up."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from proxy.keys import JOBS
+from tests.proxy.gateway import ANSWER, OTHER_KEY, OURS, PATH, Gateway, gateway_to
+
+NOWHERE = "/v1/images/jobs/0123456789abcdef0123456789abcdef"
+
+
+async def slow(request: web.Request) -> web.Response:
+    del request
+    await asyncio.sleep(0.2)
+    return web.json_response(ANSWER)
+
+
+async def ordered(ours: Gateway) -> str:
+    """Order a picture; gives the place to ask for it."""
+    named = {**OURS, "x-portkey-virtual-key": "up", "prefer": "respond-async"}
+    async with ours.session.post(ours.url + PATH, json={"prompt": "a"}, headers=named) as began:
+        assert began.status == 202
+        return began.headers["location"]
+
+
+async def test_it_is_202_until_it_is_the_answer_itself() -> None:
+    async with gateway_to(slow) as (ours, fake):
+        place = await ordered(ours)
+        waiting = await ours.ask(method="GET", path=place)
+        assert (waiting.status, waiting.headers["location"]) == (202, place)
+        assert "retry-after" in waiting.headers
+        assert waiting.headers["x-easel-job"] == place.rsplit("/", 1)[1]
+        await asyncio.sleep(0.3)
+        for _ in range(2):
+            got = await ours.ask(method="GET", path=place)
+            assert (got.status, got.json) == (200, ANSWER)
+        assert len(fake.requests) == 1
+
+
+async def test_another_callers_job_is_not_there() -> None:
+    async with gateway_to(slow) as (ours, _):
+        place = await ordered(ours)
+        for method in ("GET", "DELETE"):
+            others = await ours.ask(method=method, path=place, api_key=OTHER_KEY)
+            never = await ours.ask(method=method, path=NOWHERE)
+            assert others.status == never.status == 404
+            assert others.error == never.error
+            assert never.error["code"] == "job_not_found"
+        assert (await ours.ask(method="GET", path=place)).status == 202
+
+
+async def test_what_is_given_up_ends_and_is_gone() -> None:
+    async with gateway_to(slow) as (ours, _):
+        done = await ordered(ours)
+        await asyncio.sleep(0.3)
+        assert (await ours.ask(method="GET", path=done)).status == 200
+        running = await ordered(ours)
+        for place in (running, done):
+            assert (await ours.ask(method="DELETE", path=place)).status == 204
+            assert (await ours.ask(method="GET", path=place)).status == 404
+        await asyncio.sleep(0.05)
+        assert ours.app[JOBS].running == 0

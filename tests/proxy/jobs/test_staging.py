@@ -1,0 +1,51 @@
+"""An answer that goes onto a tape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from proxy.jobs.shelf import Shelf
+from proxy.jobs.staging import play, staged
+from proxy.jobs.tape import Tape
+from proxy.keys import COMMITTED, TRACE
+from tests.proxy.gateway import served
+
+
+async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Path) -> None:
+    tape = Tape(Shelf(1 << 20, 0), tmp_path / "tape")
+    seen: list[tuple[bool, str, str]] = []
+
+    async def inner(request: web.Request) -> web.StreamResponse:
+        seen.append((request.get(COMMITTED, False), request[TRACE], request.match_info["name"]))
+        response = web.StreamResponse(status=201, headers={"x-said": "yes"})
+        await response.prepare(request)
+        seen.append((request.get(COMMITTED, False), request[TRACE], await request.text()))
+        for piece in (b"one, ", bytearray(b"two, "), memoryview(b"three")):
+            await response.write(piece)
+        return response
+
+    async def outer(request: web.Request) -> web.StreamResponse:
+        request[TRACE] = "t1"
+        await play(staged(request, tape), inner)
+        tape.end(None)
+        assert COMMITTED not in request
+        return web.Response(text="the client's own")
+
+    app = web.Application()
+    app.router.add_post("/{name}", outer)
+    async with (
+        served(app) as url,
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/ada", data="asked") as answer,
+    ):
+        assert (answer.status, await answer.text()) == (200, "the client's own")
+    assert seen == [(False, "t1", "ada"), (True, "t1", "asked")]
+    assert tape.head is not None
+    assert (tape.head.status, tape.head.headers["x-said"]) == (201, "yes")
+    assert not {"date", "server", "connection", "transfer-encoding"} & {
+        name.lower() for name in tape.head.headers
+    }
+    assert b"".join([piece async for piece in tape.pieces()]) == b"one, two, three"
