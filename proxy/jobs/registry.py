@@ -164,8 +164,13 @@ class Jobs:
     def left(self, job: Job) -> None:
         """Note that one who waited for a job does so no longer."""
         self._shelf.freed()
-        if self._cancels and not job.listeners and not job.tape.ended:
-            job.cancel()
+        if job.listeners:
+            return
+        if not job.tape.ended:
+            if self._cancels:
+                job.cancel()
+        elif job.id not in self._timers:  # Its time has passed.
+            self.forget(job)
 
     def forget(self, job: Job) -> None:
         """Forget a job, and end it if it still runs."""
@@ -211,9 +216,8 @@ class Jobs:
             self._timers[job.id] = loop.call_later(self._park_seconds, self._expire, job)
 
     def _expire(self, job: Job) -> None:
-        if job.listeners:  # It goes as soon as nobody reads it any more.
-            self._park(job)
-        else:
+        del self._timers[job.id]
+        if not job.listeners:  # Else it goes with the last one: see `left`.
             self.forget(job)
 
 

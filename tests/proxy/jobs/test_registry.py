@@ -142,6 +142,16 @@ async def test_what_nobody_collects_is_forgotten(tmp_path: Path) -> None:
     assert len(jobs) == 0
 
 
+async def test_what_outlives_its_time_goes_with_its_last_reader(tmp_path: Path) -> None:
+    jobs = Jobs(Shelf(1 << 20, 1 << 20), tmp_path, park_seconds=0)
+    job = jobs.begin(FRESH, good)
+    with job.listening():
+        await ended(job)
+        await asyncio.sleep(0.02)
+        assert (len(jobs), len(jobs._timers)) == (1, 0)
+    assert len(jobs) == 0
+
+
 @pytest.mark.parametrize(
     ("error", "unknown"),
     [
