@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import orjson
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import web
 
 from adapters.errors import ImageError
 from proxy.errors import GatewayError
@@ -38,9 +39,10 @@ async def listen(request: web.Request, job: Job) -> web.StreamResponse:
         response.headers["x-easel-job"] = job.id
         try:
             await response.prepare(request)
-            async for piece in job.tape.pieces():
-                await response.write(piece)
-        except ClientConnectionResetError:
+            async with aclosing(job.tape.pieces()) as pieces:
+                async for piece in pieces:
+                    await response.write(piece)
+        except ConnectionError:
             _cut(request, CLIENT_GONE)
         except BrokenOffError:
             _cut(request, request.get(FAILURE) or "cut")
