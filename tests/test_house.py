@@ -37,6 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 SUITES = {
     "tests/adapters/test_contract.py": "what every adapter promises, generated",
     "tests/proxy/images/test_completing.py": "pictures of several targets in one answer",
+    "tests/proxy/jobs/test_interleavings.py": "jobs, tapes and the shelf under any order of events",
     "tests/proxy/test_matrix.py": "every provider in every form, through OpenAI's own SDK",
     "tests/proxy/test_replay.py": "every transcript through the running gateway",
     "tests/proxy/test_real_clients.py": "the official SDKs against the running gateway",
