@@ -163,13 +163,15 @@ class Tape:
 
         It goes on to its end even if cancelled: a thread that writes cannot be stopped.
         """
-        await asyncio.shield(self._move())
+        if failure := await asyncio.shield(self._move()):
+            raise failure
 
-    async def _move(self) -> None:
+    async def _move(self) -> OSError | None:
+        """Move; gives the failure, which nobody may be left to be told of."""
         async with self._moving:
             moved = self._fitting(self._shelf.left_on_disk)
             if not moved:
-                return
+                return None
             pieces = [part for _, part in moved]
             at, size = self.on_disk, sum(map(len, pieces))
             self._has_file = True
@@ -177,10 +179,10 @@ class Tape:
             self._hold(0, size)
             try:
                 await asyncio.to_thread(_appended, self._file, at, pieces)
-            except OSError:
+            except OSError as error:
                 if not self._forgotten:
                     self._hold(0, -size)
-                raise
+                return error
             finally:
                 if self._forgotten:
                     self._unlink()
@@ -189,6 +191,7 @@ class Tape:
                     self._parts[i] = _OnDisk(at, len(part))
                     self._hold(-len(part))
                 at += len(part)
+            return None
 
     def _fitting(self, room: int) -> list[tuple[int, bytes]]:
         """Give the parts in memory, and where they stand, up to a number of bytes."""

@@ -144,6 +144,8 @@ class Interleavings(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = Clock()
+        self.complaints: list[str] = []
+        self.loop.set_exception_handler(lambda _, told: self.complaints.append(told["message"]))
         self.disk = Disk()
         self.loop.set_default_executor(self.disk)
         self.folder = tempfile.TemporaryDirectory()
@@ -350,6 +352,7 @@ class Interleavings(RuleBasedStateMachine):
         assert not any((self.jobs._by_digest, self.jobs._by_key, self.jobs._timers))
         assert not list(Path(self.folder.name).iterdir())
         assert not asyncio.all_tasks(self.loop)
+        assert not self.complaints
 
 
 Interleavings.TestCase.settings = settings(

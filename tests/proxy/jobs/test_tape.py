@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,19 @@ async def test_only_what_the_disk_has_room_for_is_moved(tmp_path: Path) -> None:
     await one.move()
     one.end()
     assert (one.in_memory, one.on_disk, await read(one)) == (1, 2, b"abc")
+
+
+async def test_a_failed_move_that_nobody_waits_for_complains_to_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    one = Tape(Shelf(ROOMY, ROOMY), tmp_path / "file" / "tape")
+    await one.append(b"a")
+    moving = asyncio.ensure_future(one.move())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    moving.cancel()
+    with pytest.raises(OSError, match="file"):
+        await one.move()
+    gc.collect()
+    assert (one.in_memory, one.on_disk, caplog.records) == (1, 0, [])
