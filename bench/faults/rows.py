@@ -66,9 +66,8 @@ def rows(folder: Path) -> list[Row]:
         Row("provider slow, and in small pieces", "waits", is_slow, once),
         Row("provider cuts before the headers", "obeys", cuts, once, (1, 0)),
         Row("provider cuts in mid-body", marked, cuts_half_way, once_more, (1, 0)),
-        # Parking on disk is not documented yet; what is seen is told all the same.
-        Row("SIGTERM once it is made, and restart", marked, waits, made, None),
-        Row("SIGTERM while it is made, and restart", marked, waits, making, None),
+        Row("SIGTERM once it is made, and restart", marked, waits, made),
+        Row("SIGTERM while it is made, and restart", marked, waits, making),
     ]
     return [*plain, *_by(AsyncOpenAI, "OpenAI's SDK"), *_by(AsyncPortkey, "Portkey's SDK")]
 

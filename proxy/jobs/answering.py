@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import orjson
 from aiohttp import web
@@ -51,8 +52,9 @@ async def listen(request: web.Request, job: Job, keepalive: float = 0) -> web.St
         pieces = _kept_alive(request, job, response, keepalive) if late else _pieces(job)
         try:
             await response.prepare(request)
-            async for piece in pieces:
-                await response.write(piece)
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    await response.write(piece)
         except ConnectionError:  # aiohttp's own, or this one where a slow reader breaks off
             _cut(request, CLIENT_GONE)
         except asyncio.CancelledError:
@@ -113,24 +115,26 @@ def _early(job: Job) -> web.StreamResponse:
     return response
 
 
-async def _pieces(job: Job) -> AsyncIterator[bytes]:
+async def _pieces(job: Job) -> AsyncGenerator[bytes, None]:
     """Give the body, and note when all of it has gone."""
-    async for piece in job.tape.pieces():
-        yield piece
+    async with aclosing(job.tape.pieces()) as pieces:
+        async for piece in pieces:
+            yield piece
     job.delivered += 1
 
 
 async def _kept_alive(
     request: web.Request, job: Job, response: web.StreamResponse, seconds: float
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Give what means nothing every so many seconds, until there is a body or a failure."""
     kind = response.content_type
     yield _FILLERS[kind]
     while not await _begins(job, seconds):
         yield _FILLERS[kind]
     if (failure := _late_failure(job, kind)) is None:
-        async for piece in _pieces(job):
-            yield piece
+        async with aclosing(_pieces(job)) as pieces:
+            async for piece in pieces:
+                yield piece
         return
     error = as_told(failure, request[TRACE])
     request[FAILURE] = logged(error)

@@ -232,8 +232,13 @@ class Jobs:
     def left(self, job: Job) -> None:
         """Note that one who waited for a job does so no longer."""
         self._shelf.freed()
-        if self._cancels and not job.listeners and not job.tape.ended:
-            job.cancel()
+        if job.listeners:
+            return
+        if not job.tape.ended:
+            if self._cancels:
+                job.cancel()
+        elif job.id not in self._timers:  # Its time has passed.
+            self.forget(job)
 
     def forget(self, job: Job) -> None:
         """Forget a job, and end it if it still runs."""
@@ -321,7 +326,6 @@ class Jobs:
             self._timers[job.id] = loop.call_later(seconds, self._expire, job)
 
     def _expire(self, job: Job) -> None:
-        if job.listeners:  # It goes as soon as nobody reads it any more.
-            self._park(job, self._park_seconds)
-        else:
+        del self._timers[job.id]
+        if not job.listeners:  # Else it goes with the last one: see `left`.
             self.forget(job)

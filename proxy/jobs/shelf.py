@@ -8,7 +8,8 @@ given up, in this order:
     3. the job of nobody: one that still runs, and whose client has gone
     4. of a job with listeners, what all of them have read: nobody else can join it then
 
-If that is not enough, whoever writes waits until somebody has read.
+If that is not enough, whoever writes waits until those who listen to it have read. A slow client
+delays its own job alone: where all have read all of it, that job goes on beside the full memory.
 """
 
 from __future__ import annotations
@@ -50,6 +51,12 @@ class Shelf:
         self._holders: dict[int, Holder] = {}
         self._lock = asyncio.Lock()
         self._freed = asyncio.Event()
+        self._is_stuck = False
+
+    @property
+    def left_on_disk(self) -> int:
+        """How many bytes more the disk may take."""
+        return self._disk - self.on_disk
 
     def add(self, holder: Holder) -> None:
         """Take a holder in."""
@@ -63,15 +70,21 @@ class Shelf:
 
     def freed(self) -> None:
         """Tell that something was read or given up."""
+        self._is_stuck = False
         self._freed.set()
 
-    async def settle(self) -> None:
-        """Make room after something was written; wait while there is none."""
-        while self.in_memory > self._memory:
+    async def settle(self, tape: Tape) -> None:
+        """Make room after a tape was written to.
+
+        It waits while there is none, as long as its own listeners have not read what it holds.
+        """
+        self._is_stuck = False
+        while self.in_memory > self._memory and tape.in_memory:
+            if not self._is_stuck:
+                async with self._lock:
+                    await self._make_room()
+                continue
             self._freed.clear()
-            async with self._lock:
-                if self.in_memory <= self._memory or await self._make_room():
-                    continue
             await self._freed.wait()
 
     async def keep(self, holder: Holder) -> bool:
@@ -105,28 +118,30 @@ class Shelf:
         await asyncio.to_thread(self.prepare)
         await tape.move()
 
-    async def _make_room(self) -> bool:
-        """Take one step towards less memory; False where there is none to take."""
-        largest = max(self._holders.values(), key=lambda it: it.tape.in_memory, default=None)
-        if largest and self.on_disk + largest.tape.in_memory <= self._disk:
+    async def _make_room(self) -> None:
+        """Take one step towards less memory, if that is too much; note where there is none."""
+        if self.in_memory <= self._memory:
+            return
+        left, holders = self.left_on_disk, self._holders.values()
+        fitting = [it.tape for it in holders if 0 < it.tape.in_memory <= left]
+        if fitting:
             try:
-                await self._move(largest.tape)
+                await self._move(max(fitting, key=lambda it: it.in_memory))
             except OSError as error:
                 self.lose_disk(error)
-            return True
-        if given := next(self._given_up_first(), None):
+        elif given := next(self._given_up_first(), None):
             given.give_up()
-            return True
-        read = [it for it in self._holders.values() if it.listeners == it.tape.readers]
-        return sum(holder.tape.trim() for holder in read) > 0
+        else:
+            read = [it for it in holders if it.listeners == it.tape.readers]
+            self._is_stuck = sum(holder.tape.trim() for holder in read) == 0
 
     def _given_up_first(self) -> Iterator[Holder]:
         """Give what may be given up, in order."""
-        nobodys = [it for it in self._holders.values() if not it.listeners and it.tape.size]
+        nobodys = [it for it in self._holders.values() if not it.listeners and it.tape.held]
         yield from self._delivered()
         yield from (it for it in nobodys if it.tape.ended and not it.delivered)
         yield from (it for it in nobodys if not it.tape.ended)
 
     def _delivered(self) -> Iterator[Holder]:
-        done = (it for it in self._holders.values() if it.tape.ended and it.tape.size)
+        done = (it for it in self._holders.values() if it.tape.ended and it.tape.held)
         yield from [it for it in done if it.delivered and not it.listeners]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,10 @@ class Tape:
         "_changed",
         "_file",
         "_forgotten",
+        "_has_file",
+        "_moving",
         "_parts",
+        "_read_by_all",
         "_readers",
         "_shelf",
         "_trimmed",
@@ -78,14 +81,22 @@ class Tape:
         self._file = file
         self._parts: list[bytes | _OnDisk | None] = []
         self._readers: dict[int, int] = {}
+        self._read_by_all = 0
         self._trimmed = False
         self._forgotten = False
+        self._has_file = False
+        self._moving = asyncio.Lock()
         self._changed = asyncio.Event()
 
     @property
     def is_whole(self) -> bool:
         """Whether all that was written can be read from its beginning."""
         return not self._trimmed
+
+    @property
+    def held(self) -> int:
+        """How many bytes of it are kept, in memory and on disk."""
+        return self.in_memory + self.on_disk
 
     @property
     def readers(self) -> int:
@@ -99,12 +110,16 @@ class Tape:
 
     async def append(self, piece: bytes) -> None:
         """Write a piece, the same object; wait while there is no room for it."""
-        if piece:
-            self._parts.append(piece)
-            self.size += len(piece)
-            self._hold(len(piece))
-            self._tell()
-            await self._shelf.settle()
+        if not piece:
+            return
+        self.size += len(piece)
+        if self._forgotten:  # Its job is being ended: nothing is held any more.
+            self._parts.append(None)
+            return
+        self._parts.append(piece)
+        self._hold(len(piece))
+        self._tell()
+        await self._shelf.settle(self)
 
     def end(self, failure: BaseException | None = None) -> None:
         """Note that nothing follows, because of `failure` if there is one."""
@@ -117,8 +132,8 @@ class Tape:
             await self._changed.wait()
         return self.head
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Read from the beginning; raises `BrokenOffError`."""
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Read from the beginning; raises `BrokenOffError`. To be closed by whoever stops early."""
         reader, at = object(), 0
         self._readers[id(reader)] = 0
         try:
@@ -131,9 +146,9 @@ class Tape:
                         raise BrokenOffError
                     at += 1
                     self._readers[id(reader)] = at
+                    self._shelf.freed()
                     async for piece in self._read(part):
                         yield piece
-                    self._shelf.freed()
                 if self.ended:
                     break
                 await self._changed.wait()
@@ -144,49 +159,78 @@ class Tape:
             self._shelf.freed()
 
     async def move(self) -> None:
-        """Move what is in memory into the file; raises `OSError`."""
-        moved = [(i, part) for i, part in enumerate(self._parts) if isinstance(part, bytes)]
-        if not moved:
-            return
-        at = self.on_disk
-        pieces = [part for _, part in moved]
-        await asyncio.to_thread(_appended, self._file, at, pieces)
-        for i, part in moved:
-            if self._parts[i] is part:  # It may have been given up meanwhile.
-                self._parts[i] = _OnDisk(at, len(part))
-                self._hold(-len(part))
-            at += len(part)
-        if self._forgotten:  # Meanwhile: what was written then is nobody's.
-            self._delete()
-        else:
-            self._hold(0, at - self.on_disk)
+        """Move what is in memory into the file, as far as the disk has room; raises `OSError`.
+
+        It goes on to its end even if cancelled: a thread that writes cannot be stopped.
+        """
+        if failure := await asyncio.shield(self._move()):
+            raise failure
+
+    async def _move(self) -> OSError | None:
+        """Move; gives the failure, which nobody may be left to be told of."""
+        async with self._moving:
+            moved = self._fitting(self._shelf.left_on_disk)
+            if not moved:
+                return None
+            pieces = [part for _, part in moved]
+            at, size = self.on_disk, sum(map(len, pieces))
+            self._has_file = True
+            # Counted before it is written: the disk never holds more than the shelf knows of.
+            self._hold(0, size)
+            try:
+                await asyncio.to_thread(_appended, self._file, at, pieces)
+            except OSError as error:
+                if not self._forgotten:
+                    self._hold(0, -size)
+                return error
+            finally:
+                if self._forgotten:
+                    self._unlink()
+            for i, part in moved:
+                if self._parts[i] is part:  # It may have been given up meanwhile.
+                    self._parts[i] = _OnDisk(at, len(part))
+                    self._hold(-len(part))
+                at += len(part)
+            return None
+
+    def _fitting(self, room: int) -> list[tuple[int, bytes]]:
+        """Give the parts in memory, and where they stand, up to a number of bytes."""
+        fitting = []
+        for i, part in enumerate(self._parts):
+            if isinstance(part, bytes):
+                room -= len(part)
+                if room < 0:
+                    break
+                fitting.append((i, part))
+        return fitting
 
     def trim(self) -> int:
         """Give up what all who listen have read already; nobody can join after that."""
-        if not self._readers:
-            return 0
-        freed = 0
-        for i in range(min(self._readers.values())):
+        freed, read = 0, min(self._readers.values(), default=0)
+        for i in range(self._read_by_all, read):
             part = self._parts[i]
             if isinstance(part, bytes):
                 freed += len(part)
                 self._parts[i] = None
                 self._trimmed = True
+        self._read_by_all = max(self._read_by_all, read)
         self._hold(-freed)
         return freed
 
     def forget(self) -> None:
-        """Give up everything."""
+        """Give up everything, and what is still written."""
+        self._forgotten = True
         self._trimmed = self._trimmed or bool(self._parts)
         self._parts = [None] * len(self._parts)
         self._hold(-self.in_memory, -self.on_disk)
-        self._forgotten = True
-        self._delete()
+        if not self._moving.locked():  # Else it goes when the thread has written.
+            self._unlink()
 
     def restore(self, status: int, headers: Mapping[str, str], size: int) -> None:
         """Take over what an earlier process left in the file."""
         self.begin(status, headers)
         self._parts = [_OnDisk(0, size)] if size else []
+        self._has_file = True
         self.size = size
         self._hold(0, size)
         self.end()
@@ -205,16 +249,17 @@ class Tape:
                 raise BrokenOffError
             yield piece
 
-    def _delete(self) -> None:
-        with suppress(OSError):
-            self._file.unlink()
-
     def _hold(self, memory: int, disk: int = 0) -> None:
         """Count what is held more, or less, here and on the shelf."""
         self.in_memory += memory
         self.on_disk += disk
         self._shelf.in_memory += memory
         self._shelf.on_disk += disk
+
+    def _unlink(self) -> None:
+        if self._has_file:
+            with suppress(OSError):
+                self._file.unlink()
 
     def _tell(self) -> None:
         self._changed.set()

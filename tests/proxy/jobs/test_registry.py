@@ -158,6 +158,16 @@ async def test_what_nobody_collects_is_forgotten(tmp_path: Path) -> None:
     assert len(jobs) == 0
 
 
+async def test_what_outlives_its_time_goes_with_its_last_reader(tmp_path: Path) -> None:
+    jobs = Jobs(Shelf(1 << 20, 1 << 20), tmp_path, park_seconds=0)
+    job = jobs.begin(FRESH, good)
+    with job.listening():
+        await ended(job)
+        await asyncio.sleep(0.02)
+        assert (len(jobs), len(jobs._timers)) == (1, 0)
+    assert len(jobs) == 0
+
+
 async def restarted(folder: Path, disk: int = 1 << 20, seconds: float = 60) -> Jobs:
     """Give the jobs of the next process."""
     jobs = Jobs(Shelf(1 << 20, disk), folder, park_seconds=seconds)

@@ -117,3 +117,27 @@ async def test_what_an_earlier_process_left_is_made_to_fit(tmp_path: Path) -> No
         one.tape.restore(200, {}, 1000)
     shelf.fit()
     assert [it.given_up for it in some] == [True, False, True, False]
+
+
+async def test_a_slow_reader_delays_its_own_job_alone(tmp_path: Path) -> None:
+    shelf = Shelf(1500, 0)
+    slow = held(shelf, tmp_path, "slow", listeners=1)
+    quick = held(shelf, tmp_path, "quick", listeners=1)
+    await slow.tape.append(PIECE)
+    waiting = asyncio.ensure_future(slow.tape.append(PIECE))
+    reading = asyncio.ensure_future(joined(quick.tape))
+    for _ in range(5):
+        await asyncio.wait_for(quick.tape.append(PIECE), 1)
+    quick.tape.end()
+    assert await reading == PIECE * 5
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_what_does_not_fit_on_disk_keeps_nothing_smaller_from_it(tmp_path: Path) -> None:
+    shelf = Shelf(2500, 1000)
+    small, large = held(shelf, tmp_path, "small"), held(shelf, tmp_path, "large", listeners=1)
+    await small.tape.append(PIECE)
+    for _ in range(2):
+        await large.tape.append(PIECE)
+    assert (small.given_up, small.tape.on_disk, large.tape.in_memory) == (False, 1000, 2000)

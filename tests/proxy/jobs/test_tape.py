@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,51 @@ async def test_an_earlier_process_can_have_written_it(tmp_path: Path) -> None:
     assert await read(one) == b"abc"
     one.forget()
     assert not (tmp_path / "tape").exists()
+
+
+async def test_a_move_goes_on_when_whoever_wanted_it_is_cancelled(tmp_path: Path) -> None:
+    one = tape(tmp_path)
+    await one.append(b"a")
+    moving = asyncio.ensure_future(one.move())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    moving.cancel()
+    await one.append(b"b")
+    await one.move()
+    one.end()
+    assert (one.in_memory, one.on_disk, await read(one)) == (0, 2, b"ab")
+
+
+async def test_nothing_is_held_of_what_is_written_after_it_was_forgotten(tmp_path: Path) -> None:
+    one = tape(tmp_path)
+    one.forget()
+    await one.append(b"a")
+    one.end()
+    assert one._shelf.in_memory == 0
+    with pytest.raises(BrokenOffError):
+        await read(one)
+
+
+async def test_only_what_the_disk_has_room_for_is_moved(tmp_path: Path) -> None:
+    one = Tape(Shelf(ROOMY, 2), tmp_path / "tape")
+    for piece in (b"a", b"b", b"c"):
+        await one.append(piece)
+    await one.move()
+    one.end()
+    assert (one.in_memory, one.on_disk, await read(one)) == (1, 2, b"abc")
+
+
+async def test_a_failed_move_that_nobody_waits_for_complains_to_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    one = Tape(Shelf(ROOMY, ROOMY), tmp_path / "file" / "tape")
+    await one.append(b"a")
+    moving = asyncio.ensure_future(one.move())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    moving.cancel()
+    with pytest.raises(OSError, match="file"):
+        await one.move()
+    gc.collect()
+    assert (one.in_memory, one.on_disk, caplog.records) == (1, 0, [])

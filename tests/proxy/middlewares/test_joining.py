@@ -340,6 +340,27 @@ async def test_a_bug_in_a_job_is_logged_with_its_place(
         assert "broken_here" in caplog.text
 
 
+async def test_a_client_that_leaves_is_no_reader_any_more() -> None:
+    gate = Gate(b"A" * 30_000_000)
+    async with gateway_to(gate.reply, "jobs: {memory_bytes: 67108864}") as (ours, _):
+        gate.open.set()
+        named = {**OURS, "x-portkey-virtual-key": "up"}
+        async with ours.session.post(
+            ours.url + PATH, json={"prompt": "a cube"}, headers=named
+        ) as got:
+            await got.content.readexactly(100_000)
+            job = ours.app[JOBS].of("test", got.headers["x-easel-job"])
+            assert job
+            # Long enough for the gateway to wait for this client to take more.
+            await asyncio.sleep(0.2)
+            got.close()
+        async with asyncio.timeout(5):
+            while job.listeners:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0)
+        assert job.tape.readers == 0
+    assert '"error":"client_gone"' in ours.log.getvalue()
+
+
 async def test_no_job_is_left_behind() -> None:
     async with gateway_to(slow, "jobs: {park_seconds: 0}") as (ours, _):
         await ask(ours)
