@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test check docs format lock bench-translate bench-memory bench-blobs clean
+.PHONY: help install run test check docs format lock bench-translate bench-memory bench-blobs bench-jobs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,6 +38,9 @@ bench-memory: install ## Measure what relaying a 6 MB answer adds to memory
 
 bench-blobs: install ## Measure what storing and serving a 64 MB picture adds to memory
 	@$(BIN)/python bench/blob_memory.py
+
+bench-jobs: install ## Measure what 500 pictures that nobody waits for add to memory
+	@$(BIN)/python bench/jobs_memory.py
 
 lock: $(VENV)/.tested ## Pin all dependencies anew, with hashes
 	@$(PIP) install 'pip-tools>=7.4'
