@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help install run test check docs format lock faults clean \
-  bench-translate bench-memory bench-blobs bench-cache bench-pictures
+  bench-translate bench-memory bench-blobs bench-cache bench-pictures bench-jobs
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -39,6 +39,9 @@ bench-memory: install ## Measure what relaying a 6 MB answer adds to memory
 
 bench-blobs: install ## Measure what storing and serving a 64 MB picture adds to memory
 	@$(BIN)/python bench/blob_memory.py
+
+bench-jobs: install ## Measure what 500 pictures that nobody waits for add to memory
+	@$(BIN)/python bench/jobs_memory.py
 
 bench-cache: install ## Measure what a hit of the cache costs in CPU
 	@$(BIN)/python bench/cache_hits.py

@@ -27,7 +27,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "events": {"stream": True},
     "url": {"response_format": "url"},
 }
-SIZES = {"64 KB": 64 * 1024, "2 MB": 2 * MB, "16 MB": 16 * MB}
+SIZES = {"64 KB": 64 * 1024, "6 MB": 6 * MB, "16 MB": 16 * MB}
 _TICK = os.sysconf("SC_CLK_TCK")
 
 

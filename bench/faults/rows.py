@@ -79,7 +79,7 @@ def _by(sdk: type, name: str) -> list[Row]:
     told = Row(over, keyed, waits, raised_and_keyed(sdk))
     if sdk is AsyncOpenAI:
         told = Row(over, itself, is_slow, just(sdk, strict=True))
-    in_time = just(sdk, {"x-portkey-request-timeout": "300"})
+    in_time = just(sdk, {"x-portkey-request-timeout": "1000"})
     return [
         Row("connection cut while waiting", itself, waits, by_itself(sdk, None)),
         Row("connection cut in mid-body", itself, begins, by_itself(sdk, HALF)),
