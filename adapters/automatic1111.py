@@ -35,8 +35,9 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import ProviderError, failure, no_picture
-from adapters.params import Param, Table
+from adapters.params import Table
 from adapters.reading import at, items_at, pick, text_at, without_none
+from adapters.rows import Param
 
 _DEFAULT = "default"
 _SETTINGS = "override_settings"

@@ -24,8 +24,9 @@ import orjson
 from adapters import errors, sizes
 from adapters.contract import Answer, ImageCall, ProviderReply
 from adapters.openai_like import OpenAILike
-from adapters.params import Param, Table
+from adapters.params import Table
 from adapters.reading import at, items_at, text_at
+from adapters.rows import Param
 
 _UNSAFE = re.compile(r"SensitiveContent|RiskDetection|PolicyViolation")
 _WIDEST = 16

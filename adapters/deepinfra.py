@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from adapters import errors, sizes
 from adapters.openai_like import OpenAILike
-from adapters.params import Param, Table
+from adapters.params import Table
+from adapters.rows import Param
 
 _TABLE = Table(
     (

@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from adapters.contract import Adapter
-from adapters.params import CONTRACT, Param, Table
+from adapters.params import Table
+from adapters.rows import CONTRACT, Param
 from adapters.sizes import Converter
 
 _TYPES = {

@@ -17,8 +17,9 @@ from typing import Any
 
 from adapters import errors, sizes
 from adapters.contract import Answer, Image, ProviderReply
-from adapters.params import Param, Table
+from adapters.params import Table
 from adapters.reading import at, items_at, pick, text_at
+from adapters.rows import Param
 
 MODELS = (
     "gemini-3.1-flash-image",

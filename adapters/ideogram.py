@@ -33,9 +33,10 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Param, Table, within
+from adapters.params import Table
 from adapters.paths import model_path
 from adapters.reading import at, items_at, pick, text_at, without_none
+from adapters.rows import Param, within
 
 # The members of v3's list of resolutions that are known here; what is none is said as a ratio.
 _RESOLUTIONS = (

@@ -16,7 +16,8 @@ from typing import Any
 from adapters import errors, sizes
 from adapters.contract import ImageCall
 from adapters.openai_like import OpenAILike
-from adapters.params import Param, Table
+from adapters.params import Table
+from adapters.rows import Param
 
 
 class Lemonfox(OpenAILike):

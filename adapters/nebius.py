@@ -19,7 +19,8 @@ from typing import ClassVar
 from adapters import errors, sizes
 from adapters.contract import ImageCall, Option
 from adapters.openai_like import OpenAILike
-from adapters.params import Param, Table
+from adapters.params import Table
+from adapters.rows import Param
 
 _TABLE = Table(
     (

@@ -21,10 +21,11 @@ from urllib.parse import quote
 
 from adapters import errors, sizes
 from adapters.contract import Answer, Image, ImageCall, ProviderReply, ProviderRequest
-from adapters.params import Param, Table, within
+from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import Jobs
 from adapters.reading import items_at, text_at
+from adapters.rows import Param, within
 
 _CHECKPOINTS = (".safetensors", ".ckpt")
 _FORMATS = ("png", "webp", "jpeg")

@@ -8,7 +8,8 @@ Source: https://platform.openai.com/docs/api-reference/images/create
 from __future__ import annotations
 
 from adapters import sizes
-from adapters.params import CONTRACT, Param, Table
+from adapters.params import Table
+from adapters.rows import CONTRACT, Param
 
 Families = tuple[tuple[str | tuple[str, ...], Table], ...]
 

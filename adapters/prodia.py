@@ -24,9 +24,10 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Param, Table, within
+from adapters.params import Table
 from adapters.paths import named_model
 from adapters.reading import at
+from adapters.rows import Param, within
 
 # What an internal row makes of `output_format`, for `request` to put into a header.
 _ACCEPT = "accept"

@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 from adapters import errors, sizes
 from adapters.contract import ProviderReply
 from adapters.openai_like import OpenAILike
-from adapters.params import Nearest, Param, Table
+from adapters.params import Table
+from adapters.rows import Nearest, Param
 
 # https://www.recraft.ai/docs/api-reference/appendix
 _V4_SIZES = (

@@ -32,10 +32,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Param, Table
+from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import Jobs, poll
 from adapters.reading import at, places, text_at
+from adapters.rows import Param
 
 _DONE = ("COMPLETED", "FAILED")
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4")

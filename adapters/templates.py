@@ -18,7 +18,7 @@ import orjson
 
 from adapters import sizes
 from adapters.errors import BadParam
-from adapters.params import Param
+from adapters.rows import Param
 
 ROWS = (
     Param("prompt"),

@@ -33,10 +33,11 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.openai_shape import MODERATION_CODES, pictures
-from adapters.params import Param, Table
+from adapters.params import Table
 from adapters.paths import named_model
 from adapters.polling import Jobs
 from adapters.reading import at, items_at, pick, text_at, usage, without_none
+from adapters.rows import Param
 from adapters.signing import tc3
 
 _HOSTS = {

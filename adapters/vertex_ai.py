@@ -35,9 +35,10 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import no_picture, refusal
-from adapters.params import Param, Table, within
+from adapters.params import Table
 from adapters.paths import model_path
 from adapters.reading import items_at, text_at
+from adapters.rows import Param, within
 
 _MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg"}
 _LABELS = Param("labels", kind=dict)

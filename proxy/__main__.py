@@ -16,7 +16,8 @@ import orjson
 import adapters
 from adapters.contract import Adapter
 from adapters.errors import BadParam
-from adapters.params import CONTRACT, Policy
+from adapters.params import Policy
+from adapters.rows import CONTRACT
 from proxy import __version__
 from proxy.configs import ConfigError
 from proxy.credentials import credentials_for, named

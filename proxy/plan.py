@@ -9,7 +9,8 @@ from typing import Any
 
 from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall
 from adapters.errors import ImageError
-from adapters.params import Policy, Receipt
+from adapters.params import Policy
+from adapters.receipts import Receipt
 from proxy.configs import Strategy
 from proxy.errors import outcome_unknown
 from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy

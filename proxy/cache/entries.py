@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from adapters.contract import Image
-from adapters.params import Line
 from adapters.pictures import Measured
+from adapters.receipts import Line
 
 DEFAULT_DOLLARS = 0.04
 """What a picture is taken to cost where its price is not known."""

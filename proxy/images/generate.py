@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 
 from adapters.contract import Answer
 from adapters.errors import ImageError
-from adapters.params import Receipt
+from adapters.receipts import Receipt
 from proxy.configs import Strategy
 from proxy.errors import put_headers
 from proxy.images.deliver import deliver

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from adapters.errors import ImageError, ProviderError
-from adapters.params import Line, plain
+from adapters.receipts import Line, plain
 from proxy.keys import ATTEMPT, SETTINGS
 from proxy.plan import Attempt, Made
 from proxy.routing.falling import status_of

@@ -14,7 +14,7 @@ from aiohttp import web
 from adapters import sizes
 from adapters.contract import ImageCall
 from adapters.errors import BadParam
-from adapters.params import checked
+from adapters.rows import checked
 from proxy.images.incomplete import asked_of
 from proxy.keys import ATTEMPT, SETTINGS
 from proxy.plan import Attempt, Target

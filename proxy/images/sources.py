@@ -15,8 +15,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from adapters.contract import Image
-from adapters.params import Line
 from adapters.pictures import HEAD, Measured, measured
+from adapters.receipts import Line
 from proxy.cache.entries import KeptImage
 from proxy.errors import UpstreamFailed
 from proxy.plan import Recording, Target

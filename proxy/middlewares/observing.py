@@ -9,7 +9,7 @@ import time
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from adapters.params import RECORD_LIMIT
+from adapters.receipts import RECORD_LIMIT
 from proxy.incoming import usable_trace
 from proxy.keys import ATTEMPT, CALLER, COMMITTED, FAILURE, JOB, JOINED, LOG, RUNNING, TRACE
 

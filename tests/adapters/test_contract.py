@@ -23,7 +23,8 @@ import adapters
 from adapters import ALIASES, PROVIDERS, adapter
 from adapters.contract import IN_PROCESS, Answer, Image, ProviderReply, ProviderRequest
 from adapters.errors import Abandoned, BadParam, ImageError, Refusal
-from adapters.params import CONTRACT, Table
+from adapters.params import Table
+from adapters.rows import CONTRACT
 from tests.adapters import damage, values
 from tests.adapters.transcripts import (
     FOLDER,

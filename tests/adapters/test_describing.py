@@ -9,7 +9,8 @@ import pytest
 
 from adapters import PROVIDERS, adapter, sizes
 from adapters.describing import described, parameters
-from adapters.params import CONTRACT, Param, Table
+from adapters.params import Table
+from adapters.rows import CONTRACT, Param
 
 
 def told(*rows: Param) -> list[dict[str, Any]]:

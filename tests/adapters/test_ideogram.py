@@ -11,7 +11,7 @@ from adapters.contract import Answer, Credentials, ImageCall, Outgoing, Provider
 from adapters.contract import ProviderRequest as Request
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.ideogram import ADAPTER
-from adapters.params import Receipt
+from adapters.receipts import Receipt
 from tests.adapters.transcripts import translated
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from adapters.openai_tables import families
-from adapters.params import Param, Table
+from adapters.params import Table
+from adapters.rows import Param
 
 
 def table(model: str) -> Table:

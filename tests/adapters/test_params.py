@@ -11,17 +11,9 @@ from hypothesis import strategies as st
 
 from adapters import sizes
 from adapters.errors import BadParam
-from adapters.params import (
-    CONTRACT,
-    RECEIPT_LIMIT,
-    Line,
-    Param,
-    Policy,
-    Receipt,
-    Table,
-    checked,
-    left_out,
-)
+from adapters.params import Policy, Table, left_out
+from adapters.receipts import RECEIPT_LIMIT
+from adapters.rows import CONTRACT, Param
 
 TABLE = Table(
     (
@@ -215,15 +207,6 @@ def test_what_no_table_lists_is_held_against_the_contract_too() -> None:
         Table(()).translate({"size": "huge"})
 
 
-def test_a_row_can_be_the_rule() -> None:
-    with pytest.raises(BadParam, match="of the form"):
-        checked("ratio", "wide", Param("ratio", pattern=r"\d+:\d+"))
-
-
-def test_what_nobody_knows_may_be_anything() -> None:
-    checked("never-heard-of-it", object())
-
-
 # What strict refuses
 
 
@@ -312,26 +295,12 @@ def test_a_receipt_never_holds_a_prompt() -> None:
     assert str(table.translate({"prompt": "secret"}).receipt) == "renamed prompt>inputs;raw"
 
 
-def test_a_receipt_takes_further_lines() -> None:
-    longer = Receipt((Line("dropped", "style"),)).plus(Line("converted", "n", "3", "calls=3"))
-    assert str(longer) == "dropped style, converted n=3>calls=3"
-
-
 @given(st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text()))
 def test_a_receipt_can_stand_in_a_header(params: dict[str, Any]) -> None:
     unknown = {name: value for name, value in params.items() if name not in CONTRACT}
     written = str(Table(()).translate(unknown).receipt)
     assert re.fullmatch(r"[A-Za-z0-9_.:*/?=>;, -]*", written)
     assert len(written.encode()) <= RECEIPT_LIMIT
-
-
-@given(st.integers(0, 400))
-def test_a_receipt_that_is_cut_says_how_much_is_missing(count: int) -> None:
-    written = str(Receipt(tuple(Line("dropped", f"parameter_{it}") for it in range(count))))
-    *lines, last = written.split(", ")
-    missing = int(last.split()[0]) if last.endswith("more") else 0
-    assert len(written) <= RECEIPT_LIMIT
-    assert count == (len(lines) + missing if missing else written.count("dropped"))
 
 
 # Two parameters for one field

@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 from adapters import PROVIDERS, adapter
 from adapters.contract import Credentials, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import BadParam, ImageError
-from adapters.params import CONTRACT, OURS, Line, Nearest, Param, Policy, Receipt, Table
+from adapters.params import OURS, Policy, Table
+from adapters.receipts import Line, Receipt
+from adapters.rows import CONTRACT, Nearest, Param
 from adapters.sizes import Converter, parse
 from tests.adapters import values
 from tests.adapters.transcripts import transcripts_of, translated

@@ -38,7 +38,8 @@ from adapters.contract import (
 )
 from adapters.errors import ImageError
 from adapters.events import Events
-from adapters.params import Policy, Receipt, left_out
+from adapters.params import Policy, left_out
+from adapters.receipts import Receipt
 from tests.rsa_key import PLACE, rsa_pem
 
 FOLDER = Path(__file__).parent.parent / "transcripts"

@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import find
 from hypothesis import strategies as st
 
-from adapters.params import CONTRACT, Param, Table
+from adapters.params import Table
+from adapters.rows import CONTRACT, Param
 
 SIZES = [
     "auto",

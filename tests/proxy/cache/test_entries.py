@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from adapters.params import Line
 from adapters.pictures import Measured
+from adapters.receipts import Line
 from proxy.cache.entries import Entry, KeptImage, Picture
 
 

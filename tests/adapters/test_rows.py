@@ -1,0 +1,28 @@
+"""A row of a table: what is legal in it, and what it makes of a value."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.errors import BadParam
+from adapters.rows import Nearest, Param, checked, fields_for
+
+
+def test_a_row_can_be_the_rule() -> None:
+    with pytest.raises(BadParam, match="of the form"):
+        checked("ratio", "wide", Param("ratio", pattern=r"\d+:\d+"))
+
+
+def test_what_nobody_knows_may_be_anything() -> None:
+    checked("never-heard-of-it", object())
+
+
+def test_a_legal_value_out_of_reach_becomes_the_nearest() -> None:
+    row = Param("output_compression", "quality", low=20, high=90)
+    assert fields_for(row, 50, 1) == {"quality": 50}
+    far = fields_for(row, 100, 1)
+    assert (far, type(far)) == ({"quality": 90}, Nearest)
+
+
+def test_what_a_provider_has_no_word_for_makes_no_field() -> None:
+    assert fields_for(Param("style", to={"vivid": "bold"}), "natural", 1) == {}
