@@ -207,12 +207,13 @@ class Jobs:
                     param="Idempotency-Key",
                 )
             return None if self._is_useless(job) else job
+        if asked.key or not (asked.retry or asked.shares):
+            return None
         equal = [it for it in self._equal(asked) if not self._is_useless(it)]
-        if asked.retry and not asked.key:
+        if asked.retry:
             unclaimed = (it for it in equal if not it.listeners and not it.delivered)
             return next(unclaimed, None) or next(iter(equal), None)
-        under_way = (it for it in equal if not it.tape.ended)
-        return next(under_way, None) if asked.shares and not asked.key else None
+        return next((it for it in equal if not it.tape.ended), None)
 
     def begin(self, asked: Asked, play: Play) -> Job:
         """Begin a job."""
@@ -220,7 +221,7 @@ class Jobs:
         job = Job(name, asked, Tape(self._shelf, self._folder / name), self)
         self._enter(job)
         self._running.add(id(job))
-        job.task = asyncio.ensure_future(play(job.tape))
+        job.task = asyncio.create_task(play(job.tape))
         job.task.add_done_callback(partial(self._ended, job))
         return job
 
@@ -316,6 +317,7 @@ class Jobs:
     def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
         """Note how a job ended, for whoever listens to raise, and park it."""
         job.tape.end(CANCELLED if task.cancelled() else task.exception())
+        job.task = None
         self._running.discard(id(job))
         self._park(job, self._park_seconds)
 
