@@ -66,12 +66,7 @@ def make_app(
     app[LOG] = AccessLog(log_to, settings.log.format)
     app[DRAINING] = []
     app[RUNNING] = set()
-    app[JOBS] = Jobs(
-        Shelf(settings.jobs.memory_bytes, settings.jobs.disk_bytes),
-        Path(settings.state_dir).expanduser() / "jobs",
-        park_seconds=settings.jobs.park_seconds,
-        cancels=settings.jobs.on_disconnect == "cancel",
-    )
+    app[JOBS] = _jobs(settings)
 
     async def upstream(app: web.Application) -> AsyncIterator[None]:
         async with Upstream(settings, sleep, draw=draw) as app[UPSTREAM]:
@@ -89,6 +84,22 @@ def make_app(
 
     app.cleanup_ctx.extend((upstream, blobs, jobs))
     app.on_response_prepare.append(stamp)
+    _add_routes(app)
+    return app
+
+
+def _jobs(settings: Settings) -> Jobs:
+    """Make the register of jobs, as the settings want it."""
+    return Jobs(
+        Shelf(settings.jobs.memory_bytes, settings.jobs.disk_bytes),
+        Path(settings.state_dir).expanduser() / "jobs",
+        park_seconds=settings.jobs.park_seconds,
+        cancels=settings.jobs.on_disconnect == "cancel",
+    )
+
+
+def _add_routes(app: web.Application) -> None:
+    """Say which paths there are, with and without `/v1`."""
     attempt_at, rehearse_at = linked(ATTEMPT, converse), linked(REHEARSAL, rehearse)
     generate = linked(IMAGES, generator(attempt_at, rehearse_at))
     for prefix in ("/v1", ""):
@@ -103,4 +114,3 @@ def make_app(
     app.router.add_get("/", endpoints.root)
     app.router.add_get("/healthz", endpoints.healthz)
     app.router.add_get("/readyz", endpoints.readyz)
-    return app
