@@ -7,20 +7,13 @@ or fetched, and the new peak is read.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import os
-import platform
-import statistics
-import sys
 import tempfile
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from pathlib import Path
 
 import aiohttp
 from aiohttp import web
-from relay_memory import KEY, MB, memory, started
+from processes import KEY, MB, command, memory, reset, started, tell
 
 from proxy.app import make_app
 from proxy.blobs.keeping import kept
@@ -30,26 +23,17 @@ SMALL, LARGE = 128 * 1024, 64 * MB
 CHUNK = 64 * 1024
 
 
-def server(folder: str) -> None:
+def server(folder: str) -> web.Application:
     """Serve a gateway whose pictures lie in a folder, and that keeps what it is sent."""
 
     async def keep(request: web.Request) -> web.Response:
         return web.Response(text=await kept(request, request.content.iter_any(), ""))
 
-    async def main() -> None:
-        settings = parse(
-            f"api_keys: {{bench: {{key: {KEY}}}}}\nstate_dir: {folder}\nlog: {{format: none}}"
-        )
-        app = make_app(settings)
-        app.router.add_post("/keep", keep)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        sys.stdout.write(f"listening on http://127.0.0.1:{runner.addresses[0][1]}\n")
-        sys.stdout.flush()
-        await asyncio.Event().wait()
-
-    asyncio.run(main())
+    app = make_app(
+        parse(f"api_keys: {{bench: {{key: {KEY}}}}}\nstate_dir: {folder}\nlog: {{format: none}}")
+    )
+    app.router.add_post("/keep", keep)
+    return app
 
 
 async def picture(size: int) -> AsyncIterator[bytes]:
@@ -78,22 +62,18 @@ async def fetch(session: aiohttp.ClientSession, url: str, pause: float) -> None:
         raise RuntimeError(f"status {response.status}, {seen} bytes")
 
 
-def reset(pid: int) -> int:
-    """Give what is resident now, and let the peak begin there."""
-    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
-    return memory(pid, "VmRSS")
-
-
-async def run(rounds: int) -> None:
+async def run(rounds: float) -> None:
     """Measure several rounds and print the medians."""
-    here = str(Path(__file__).resolve())
     added: dict[str, list[float]] = {"stored": [], "served": [], "served slowly": []}
     with tempfile.TemporaryDirectory() as folder:
-        async with started(here, "--server", folder) as (pid, url), aiohttp.ClientSession() as ours:
+        async with (
+            started(__file__, "--server", folder) as (pid, url),
+            aiohttp.ClientSession() as ours,
+        ):
             for size in [SMALL] * 50 + [LARGE]:
                 await fetch(ours, await store(ours, url, size), 0)
-            idle = memory(pid, "VmRSS")
-            for _ in range(rounds):
+            print(f"idle, after small pictures and a large one: {memory(pid, 'VmRSS') / MB:.1f} MB")
+            for _ in range(int(rounds)):
                 before = reset(pid)
                 link = await store(ours, url, LARGE)
                 added["stored"].append(memory(pid, "VmHWM") - before)
@@ -101,27 +81,9 @@ async def run(rounds: int) -> None:
                     before = reset(pid)
                     await fetch(ours, link, pause)
                     added[name].append(memory(pid, "VmHWM") - before)
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.python_implementation()} "
-        f"{platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
-    )
-    print(f"idle, after 50 small pictures and a large one: {idle / MB:6.1f} MB")
     for name, values in added.items():
-        middle, most = statistics.median(values) / MB, max(values) / MB
-        print(f"one 64 MB picture {name}: {middle:+6.2f} MB (most: {most:+.2f}, n={rounds})")
-
-
-def main() -> None:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--server", metavar="FOLDER", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.server:
-        server(arguments.server)
-    else:
-        asyncio.run(run(arguments.rounds))
+        tell(f"one 64 MB picture {name}", values)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, server, run, ("rounds", 9, "how often each is measured"))

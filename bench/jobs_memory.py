@@ -8,23 +8,18 @@ and what is given up is told by the files that go.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
-import os
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 from aiohttp import web
-from relay_memory import KEY, MB, memory, started
+from processes import KEY, MB, command, gateway, memory, reset
 
 ASKED = {"x-portkey-api-key": KEY, "x-portkey-virtual-key": "bench"}
 AGAIN = {**ASKED, "x-stainless-retry-count": "1"}
@@ -52,7 +47,7 @@ def digest_of(prompt: str) -> str:
     return digest.hexdigest()
 
 
-def provider() -> None:
+def provider(_: str) -> web.Application:
     """Serve answers that last as long as the prompt says, and begin when it says."""
     state = {"asked": 0, "ended": 0}
 
@@ -75,19 +70,10 @@ def provider() -> None:
         del request
         return web.json_response(state)
 
-    async def main() -> None:
-        app = web.Application()
-        app.router.add_post(IMAGES, answer)
-        app.router.add_get("/", told)
-        # What the gateway gives up has ended here too.
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        sys.stdout.write(f"listening on http://127.0.0.1:{runner.addresses[0][1]}\n")
-        sys.stdout.flush()
-        await asyncio.Event().wait()
-
-    asyncio.run(main())
+    app = web.Application()
+    app.router.add_post(IMAGES, answer)
+    app.router.add_get("/", told)
+    return app
 
 
 @dataclass(frozen=True)
@@ -148,27 +134,15 @@ class Bench:
 @asynccontextmanager
 async def running(disk: int) -> AsyncIterator[Bench]:
     """Run provider and gateway, whose disk may take so many bytes."""
-    here = str(Path(__file__).resolve())
+    jobs = f"jobs: {{memory_bytes: {MEMORY}, disk_bytes: {disk}, park_seconds: 3600}}\n"
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        _, upstream = await stack.enter_async_context(started(here, "--provider"))
-        settings = folder / "bench.yaml"
-        settings.write_text(
-            f"api_keys: {{bench: {{key: {KEY}}}}}\n"
-            "virtual_keys:\n"
-            f"  bench: {{provider: openai, api_key: none, custom_host: {upstream}/v1}}\n"
-            f"jobs: {{memory_bytes: {MEMORY}, disk_bytes: {disk}, park_seconds: 3600}}\n"
-            f"state_dir: {folder}\n"
-            "log: {format: none}\n",
-            encoding="utf-8",
-        )
-        serve = ("-m", "proxy", "serve", "--config", str(settings), "--port", "0")
-        pid, url = await stack.enter_async_context(started(*serve))
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        pid, url, upstream = await stack.enter_async_context(gateway(__file__, folder, more=jobs))
         unlimited = aiohttp.ClientTimeout(total=None)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=unlimited)
         )
-        yield Bench(session, url, upstream, pid, folder / "jobs")
+        yield Bench(session, url, upstream, pid, Path(folder) / "jobs")
 
 
 async def all_of(bench: Bench, prompts: Sequence[str]) -> list[bool]:
@@ -186,7 +160,7 @@ def peak_of(bench: Bench, when: str) -> None:
     """Print the gateway's peak, and begin another."""
     peak = memory(bench.pid, "VmHWM")
     print(f"  {when:<44} {peak / MB:6.1f} MB{'' if peak <= PROMISED else '  TOO MUCH'}")
-    Path(f"/proc/{bench.pid}/clear_refs").write_text("5", encoding="ascii")
+    reset(bench.pid)
 
 
 async def with_room(seconds: float) -> None:
@@ -257,25 +231,9 @@ async def gone_in_order(folder: Path) -> list[str]:
 
 async def run(seconds: float) -> None:
     """Measure both, and print."""
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.python_implementation()} "
-        f"{platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
-    )
     await with_room(seconds)
     await without_room(seconds)
 
 
-def main() -> None:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=30, help="how long an answer lasts")
-    parser.add_argument("--provider", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.provider:
-        provider()
-    else:
-        asyncio.run(run(arguments.seconds))
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, provider, run, ("seconds", 30.0, "how long an answer lasts"))

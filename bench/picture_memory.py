@@ -9,23 +9,18 @@ picture that goes on as base64 shows what that takes, and one that goes behind a
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
-import os
-import platform
-import statistics
-import sys
 import tempfile
-from datetime import UTC, datetime
-from pathlib import Path
 
 import aiohttp
 from aiohttp import web
-from blob_memory import picture, reset
-from relay_memory import KEY, MB, memory, started
+from blob_memory import picture
+from processes import KEY, MB, command, gateway, memory, reset, tell
 
 SMALL, LARGE = 128 * 1024, 64 * MB
+ON_DISK = "jobs: {memory_bytes: 1048576}\n"
+"""Answers that are kept for retries are not what is measured here."""
 CASES = {
     "a URL, base64 wanted": ("url", "b64_json", 0.0),
     "a URL, base64 wanted, slow reader": ("url", "b64_json", 0.005),
@@ -35,7 +30,7 @@ CASES = {
 """What the provider answers, what is asked of the gateway, seconds between two pieces read."""
 
 
-def provider() -> None:
+def provider(_: str) -> web.Application:
     """Serve pictures of the size that the prompt names, in the form that the model names."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -63,18 +58,10 @@ def provider() -> None:
             await response.write(piece)
         return response
 
-    async def main() -> None:
-        app = web.Application()
-        app.router.add_post("/images/generations", answer)
-        app.router.add_get("/pictures/{size}", fetched)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        sys.stdout.write(f"listening on http://127.0.0.1:{runner.addresses[0][1]}\n")
-        sys.stdout.flush()
-        await asyncio.Event().wait()
-
-    asyncio.run(main())
+    app = web.Application()
+    app.router.add_post("/images/generations", answer)
+    app.router.add_get("/pictures/{size}", fetched)
+    return app
 
 
 async def fetch(url: str, size: int, answered: str, wanted: str, pause: float) -> None:
@@ -93,54 +80,24 @@ async def fetch(url: str, size: int, answered: str, wanted: str, pause: float) -
         raise RuntimeError(f"status {response.status}, {seen} bytes")
 
 
-async def run(rounds: int) -> None:
+async def run(rounds: float) -> None:
     """Measure several rounds and print the medians."""
-    here = str(Path(__file__).resolve())
     added: dict[str, list[float]] = {name: [] for name in CASES}
+    limits = f"limits: {{reply_bytes: {2 * LARGE}, picture_bytes: {LARGE}}}\n{ON_DISK}"
     with tempfile.TemporaryDirectory() as folder:
-        async with started(here, "--provider") as (_, upstream):
-            settings = Path(folder) / "bench.yaml"
-            settings.write_text(
-                f"api_keys: {{bench: {{key: {KEY}}}}}\n"
-                f"state_dir: {folder}\n"
-                "virtual_keys:\n"
-                f"  bench: {{provider: nebius, api_key: none, custom_host: {upstream}}}\n"
-                f"limits: {{reply_bytes: {2 * LARGE}, picture_bytes: {LARGE}}}\n"
-                "log: {format: none}\n",
-                encoding="utf-8",
-            )
-            serve = ("-m", "proxy", "serve", "--config", str(settings), "--port", "0")
-            async with started(*serve) as (pid, url):
-                for size in [SMALL] * 20 + [LARGE]:
-                    for case in CASES.values():
-                        await fetch(url, size, *case)
-                idle = memory(pid, "VmRSS")
-                for _ in range(rounds):
-                    for name, case in CASES.items():
-                        before = reset(pid)
-                        await fetch(url, LARGE, *case)
-                        added[name].append(memory(pid, "VmHWM") - before)
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.python_implementation()} "
-        f"{platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
-    )
-    print(f"idle, after small pictures and large ones: {idle / MB:6.1f} MB")
+        async with gateway(__file__, folder, speaks="nebius", at="", more=limits) as (pid, url, _):
+            for size in [SMALL] * 20 + [LARGE]:
+                for case in CASES.values():
+                    await fetch(url, size, *case)
+            print(f"idle, after small pictures and large ones: {memory(pid, 'VmRSS') / MB:.1f} MB")
+            for _ in range(int(rounds)):
+                for name, case in CASES.items():
+                    before = reset(pid)
+                    await fetch(url, LARGE, *case)
+                    added[name].append(memory(pid, "VmHWM") - before)
     for name, values in added.items():
-        middle, most = statistics.median(values) / MB, max(values) / MB
-        print(f"one 64 MB picture, {name}: {middle:+7.2f} MB (most: {most:+.2f}, n={rounds})")
-
-
-def main() -> None:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--provider", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.provider:
-        provider()
-    else:
-        asyncio.run(run(arguments.rounds))
+        tell(f"one 64 MB picture, {name}", values)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, provider, run, ("rounds", 5, "how often each is measured"))

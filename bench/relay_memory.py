@@ -2,33 +2,28 @@
 
 A provider that answers 6 MB of base64 and the gateway, through its real entry point, each run in a
 process of their own. The gateway is warmed up with small answers, its peak is reset, one large
-answer is relayed (verbatim, cache off), and the new peak is read.
+answer is relayed (verbatim, cache off), and the new peak is read: once where the job's answer is
+kept in memory, once where it is kept on disk.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import os
-import platform
-import re
-import statistics
-import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from pathlib import Path
 
 import aiohttp
 from aiohttp import web
+from processes import KEY, MB, command, gateway, memory, reset, tell
 
-KEY = "easel-bench-key-0123456789"
-MB = 1024 * 1024
 SMALL, LARGE = 100 * 1024, 6 * MB
+KEPT = {
+    "kept for a retry in memory": "",
+    "kept for a retry on disk": "jobs: {memory_bytes: 1048576}\n",
+}
+"""Where an answer lies afterwards, and the settings for it."""
 
 
-def provider() -> None:
+def provider(_: str) -> web.Application:
     """Serve answers of the size that the prompt names."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -36,45 +31,9 @@ def provider() -> None:
         body = b'{"created":1,"data":[{"b64_json":"' + b"A" * size + b'"}]}'
         return web.Response(body=body, content_type="application/json")
 
-    async def main() -> None:
-        app = web.Application()
-        app.router.add_post("/v1/images/generations", answer)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        sys.stdout.write(f"listening on http://127.0.0.1:{runner.addresses[0][1]}\n")
-        sys.stdout.flush()
-        await asyncio.Event().wait()
-
-    asyncio.run(main())
-
-
-@asynccontextmanager
-async def started(*command: str) -> AsyncIterator[tuple[int, str]]:
-    """Run a Python server and give its process id and URL."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        if process.stdout is None:
-            raise RuntimeError("no pipe to read the server's URL from")
-        while line := (await process.stdout.readline()).decode():
-            if found := re.search(r"http://\S+", line):
-                yield process.pid, found[0]
-                return
-        raise RuntimeError("the server did not start")
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-def memory(pid: int, field: str) -> int:
-    """Read a field of /proc/PID/status in bytes: VmRSS is now, VmHWM the peak."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    found = re.search(rf"{field}:\s+(\d+) kB", status)
-    if not found:
-        raise RuntimeError(f"no {field} in /proc/{pid}/status")
-    return int(found[1]) * 1024
+    app = web.Application()
+    app.router.add_post("/v1/images/generations", answer)
+    return app
 
 
 async def fetch(session: aiohttp.ClientSession, url: str, size: int, pause: float) -> None:
@@ -94,54 +53,24 @@ async def measured(pid: int, url: str, pause: float) -> int:
     """Give the bytes that one large answer adds to the peak."""
     async with aiohttp.ClientSession() as session:
         await fetch(session, url, SMALL, 0)
-        before = memory(pid, "VmRSS")
-        Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+        before = reset(pid)
         await fetch(session, url, LARGE, pause)
         return memory(pid, "VmHWM") - before
 
 
-async def run(rounds: int) -> None:
+async def run(rounds: float) -> None:
     """Measure several rounds and print the medians."""
-    here = str(Path(__file__).resolve())
-    with tempfile.TemporaryDirectory() as folder:
-        async with started(here, "--provider") as (_, upstream):
-            settings = Path(folder) / "bench.yaml"
-            settings.write_text(
-                f"api_keys: {{bench: {{key: {KEY}}}}}\n"
-                "virtual_keys:\n"
-                f"  bench: {{provider: openai, api_key: none, custom_host: {upstream}/v1}}\n"
-                "log: {format: none}\n",
-                encoding="utf-8",
-            )
-            serve = ("-m", "proxy", "serve", "--config", str(settings), "--port", "0")
-            async with started(*serve) as (pid, url):
+    for kept, settings in KEPT.items():
+        with tempfile.TemporaryDirectory() as folder:
+            async with gateway(__file__, folder, more=settings) as (pid, url, _):
                 async with aiohttp.ClientSession() as session:
                     for _ in range(50):
                         await fetch(session, url, SMALL, 0)
-                idle = memory(pid, "VmRSS")
-                fast = [await measured(pid, url, 0) for _ in range(rounds)]
-                slow = [await measured(pid, url, 0.005) for _ in range(rounds)]
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.python_implementation()} "
-        f"{platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
-    )
-    print(f"idle, after 50 small answers:  {idle / MB:6.1f} MB")
-    for name, values in (("fast", fast), ("slow", slow)):
-        middle, most = statistics.median(values) / MB, max(values) / MB
-        print(f"one 6 MB answer, {name} reader: {middle:+6.2f} MB (most: {most:+.2f}, n={rounds})")
-
-
-def main() -> None:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--provider", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.provider:
-        provider()
-    else:
-        asyncio.run(run(arguments.rounds))
+                print(f"{kept}; idle, after 50 small answers: {memory(pid, 'VmRSS') / MB:.1f} MB")
+                for name, pause in (("fast", 0), ("slow", 0.005)):
+                    added = [await measured(pid, url, pause) for _ in range(int(rounds))]
+                    tell(f"one 6 MB answer, {name} reader", added)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, provider, run, ("rounds", 9, "how often each is measured"))
