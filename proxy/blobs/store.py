@@ -210,4 +210,4 @@ def _translated(doing: str) -> Iterator[None]:
         _LOG.error("could not %s: %s: %s", doing, type(error).__name__, reason)  # noqa: TRY400 - the same
         raise BlobStoreFailed(
             f"The blob store could not {doing}; the gateway's log says why."
-        ) from error
+        ) from None

@@ -1,9 +1,9 @@
-"""The key of an answer: everything that may make it another one."""
+"""The key of an answer: everything that may make it another one, in one digest."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -28,15 +28,9 @@ def key_of(caller: str, plan: Plan, target: Target, params: Mapping[str, Any], p
         *("shared" if shared else "own", "" if shared else caller, "pool" if pooled else ""),
         *(target.fingerprint, target.adapter.id, target.base_url, path),
         *(target.policy.value, plan.cache_namespace),
-        *(_canonical(plan.metadata), _canonical(drawn)),
+        *(canonical(plan.metadata), canonical(drawn)),
     ]
-    # Each part with its length before it: no part can run over into the next.
-    digest = hashlib.sha256()
-    for part in said:
-        data = part if isinstance(part, bytes) else part.encode()
-        digest.update(b"%d:" % len(data))
-        digest.update(data)
-    return digest.digest()
+    return digest(said)
 
 
 def pool_of(target: Target, params: Mapping[str, Any]) -> int:
@@ -50,5 +44,16 @@ def pool_of(target: Target, params: Mapping[str, Any]) -> int:
     return n if pooled and type(n) is int and n > 0 else 0
 
 
-def _canonical(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+def digest(parts: Iterable[str | bytes]) -> bytes:
+    """Give one digest of parts, each with its length before it: none runs over into the next."""
+    made = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else part.encode()
+        made.update(b"%d:" % len(data))
+        made.update(data)
+    return made.digest()
+
+
+def canonical(value: Any) -> bytes:
+    """Write a value so that equal ones are written alike."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)

@@ -20,6 +20,7 @@ from adapters.pictures import HEAD, Measured, measured
 from proxy.blobs.media import media_type_of, with_head
 from proxy.blobs.store import Blobs
 from proxy.cache.entries import KeptImage, Picture
+from proxy.errors import BlobStoreFailed
 
 _PIECE = 768 * 1024
 """Bytes that are read in one go: a multiple of 3, so that base64 has no seams."""
@@ -40,7 +41,7 @@ class Arrived:
 
 
 class Pictures:
-    """Pictures of at most `limit` bytes each. Every method may raise `BlobStoreFailed`."""
+    """Pictures of at most `limit` bytes each. All but `discard` may raise `BlobStoreFailed`."""
 
     def __init__(self, blobs: Blobs, limit: int) -> None:
         self.limit = limit
@@ -55,7 +56,7 @@ class Pictures:
         if not media_type:
             raise NotKeptError
         seen = _Seen(self.limit)
-        place = self._place(f"new-{secrets.token_hex(16)}")
+        place = self.place(f"new-{secrets.token_hex(16)}")
         await self._blobs.put(place, seen.passing(chunks), media_type)
         found = measured(bytes(seen.head))
         found = found if found.media_type else Measured(media_type)
@@ -67,16 +68,26 @@ class Pictures:
         self._orphans.discard(arrived.digest)
 
     async def discard(self, arrived: Arrived) -> None:
-        """Give up a picture that was stored and is not wanted, or is there already."""
-        await self._blobs.delete(arrived.place)
+        """Give up a picture that was stored and is not wanted, or is there already.
+
+        What cannot be deleted ends with the process: no answer is to suffer for it.
+        """
+        with contextlib.suppress(BlobStoreFailed):  # The store has told the operator.
+            await self._blobs.delete(arrived.place)
 
     async def delete(self, digests: Iterable[str]) -> None:
-        """Give pictures up: at once, or when nobody reads them any more."""
+        """Give pictures up: at once, or when nobody reads them any more. All are tried."""
+        failure: BlobStoreFailed | None = None
         for digest in digests:
             if self._lent[digest]:
                 self._orphans.add(digest)
-            else:
+                continue
+            try:
                 await self._blobs.delete(self.place(digest))
+            except BlobStoreFailed as error:
+                failure = error
+        if failure:
+            raise failure
 
     async def are_there(self, pictures: Iterable[Picture]) -> bool:
         """Tell whether the store still has all of some pictures."""
@@ -112,10 +123,7 @@ class Pictures:
 
     def place(self, digest: str) -> str:
         """Give where a picture lies in the store."""
-        return self._place(digest)
-
-    def _place(self, name: str) -> str:
-        return f"{self._blobs.cache_folder}/{name}"
+        return f"{self._blobs.cache_folder}/{digest}"
 
 
 class _Seen:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Self
@@ -43,6 +44,7 @@ class SimpleCache:
         self._blobs = blobs
         self._room = _MOST_PENDING * settings.answer_bytes
         self._pending: dict[bytes, asyncio.Task[None]] = {}
+        self._filling: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
         self._reading = asyncio.Lock()
@@ -105,14 +107,26 @@ class SimpleCache:
                 for it in arrived:
                     await self.pictures.discard(it)
                 return
-            new = set[str]()
-            for it in arrived:
-                if it.digest in new or await self.index.holds(it.digest):
-                    await self.pictures.discard(it)
-                else:
-                    await self.pictures.settle(it)
-                    new.add(it.digest)
+            await self._settled(arrived)
             await self.pictures.delete(await self.index.put(key, entry))
+
+    async def _settled(self, arrived: Iterable[Arrived]) -> None:
+        """Put pictures where they are looked for, each once: all of them, or none, and raise."""
+        new, left = set[str](), deque(arrived)
+        try:
+            while left:
+                if left[0].digest in new or await self.index.holds(left[0].digest):
+                    await self.pictures.discard(left[0])
+                else:
+                    await self.pictures.settle(left[0])
+                    new.add(left[0].digest)
+                left.popleft()
+        except BaseException:
+            for it in left:
+                await self.pictures.discard(it)
+            with contextlib.suppress(BlobStoreFailed):
+                await self.pictures.delete(new)
+            raise
 
     async def drop(self, key: bytes) -> None:
         """Give up what is kept under a key."""
@@ -121,9 +135,9 @@ class SimpleCache:
 
     async def forget(self, caller: str, namespace: str | None) -> int:
         """Give up what a caller filled, in one namespace or in all; tells how many entries."""
-        if self._pending:
+        if self._filling:
             # What is on its way is given up too.
-            _, late = await asyncio.wait(self._pending.values(), timeout=_PATIENCE_SECONDS)
+            _, late = await asyncio.wait(self._filling, timeout=_PATIENCE_SECONDS)
             for task in late:
                 task.cancel()
         async with self._lock:
@@ -143,9 +157,11 @@ class SimpleCache:
             return False
         self._room -= size
         task = self._pending[key] = self._run(keeping)
+        self._filling.add(task)
 
         def done(_: asyncio.Task[None]) -> None:
             self._room += size
+            self._filling.discard(task)
             if self._pending.get(key) is task:
                 del self._pending[key]
 
@@ -160,7 +176,8 @@ class SimpleCache:
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+        error = None if task.cancelled() else task.exception()
+        if error and not isinstance(error, BlobStoreFailed):  # The store has told the operator.
             _LOG.error("an answer could not be kept", exc_info=error)
 
     async def _tidied(self) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy.cache import simple
+from proxy.errors import BlobStoreFailed
 from proxy.sections import Cache
 from tests.object_store import ACCESS_KEY, BUCKET, object_store
 from tests.proxy.cache.shelves import MB, Shelves, shelves
@@ -185,6 +188,72 @@ async def test_what_is_forgotten_goes_and_so_does_what_was_on_its_way(tmp_path: 
         assert await ours.cache.forget("a", None) == 2
         assert len(ours.names) == 1
         assert await is_there(ours, b"b")
+
+
+async def test_both_of_two_that_are_on_their_way_under_one_key_are_forgotten(
+    tmp_path: Path,
+) -> None:
+    async with shelves(tmp_path) as ours:
+
+        async def keep(seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            await ours.keep(b"c", THREE, caller="a")
+
+        for seconds in (0.1, 0.0):
+            ours.cache.later(b"c", keep(seconds), 1)
+        await ours.cache.forget("a", None)
+        await asyncio.sleep(0.15)
+        assert ours.names == set()
+
+
+class Failing:
+    """A method of the store that fails from its second call on."""
+
+    def __init__(self, real: Callable[..., Awaitable[Any]]) -> None:
+        self.real = real
+        self.calls = 0
+
+    async def __call__(self, *said: Any) -> Any:
+        self.calls += 1
+        if self.calls > 1:
+            raise BlobStoreFailed("no")
+        return await self.real(*said)
+
+
+async def test_of_an_entry_that_cannot_be_kept_whole_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shelves(tmp_path) as ours:
+        blobs = ours.cache.pictures._blobs
+        monkeypatch.setattr(blobs, "move", Failing(blobs.move))
+        with pytest.raises(BlobStoreFailed):
+            await ours.keep(b"k", ONE, TWO, THREE)
+        assert ours.names == set()
+        assert not await is_there(ours, b"k")
+
+
+async def test_what_cannot_be_discarded_is_nothing_to_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shelves(tmp_path) as ours:
+        arrived = [await ours.arrive(it) for it in (ONE, TWO)]
+        blobs = ours.cache.pictures._blobs
+        monkeypatch.setattr(blobs, "delete", Failing(blobs.delete))
+        for it in arrived:
+            await ours.cache.pictures.discard(it)
+        assert len(ours.names) == 1
+
+
+async def test_one_that_cannot_be_deleted_keeps_no_other_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shelves(tmp_path) as ours:
+        entry = await ours.keep(b"k", ONE, TWO, THREE)
+        failing = Failing(ours.cache.pictures._blobs.delete)
+        monkeypatch.setattr(ours.cache.pictures._blobs, "delete", failing)
+        with pytest.raises(BlobStoreFailed):
+            await ours.cache.pictures.delete(it.digest for it in entry.pictures)
+        assert failing.calls == 3
 
 
 async def test_nothing_is_left_once_it_has_ended(tmp_path: Path) -> None:
