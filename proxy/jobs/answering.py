@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 import orjson
 from aiohttp import web
@@ -46,9 +47,9 @@ async def listen(request: web.Request, job: Job, keepalive: float = 0) -> web.St
     After `keepalive` seconds the answer is begun, ready or not, and kept open until it is. What the
     job fails with then can only be told in the body of what began as a success.
     """
-    with job.listening():
+    with job.listening(partial(_is_there, request)):
         late = await _is_late(request, job, keepalive)
-        response = _early(job) if late else _response(job)
+        response = _early(job) if late else _response(request, job)
         pieces = _kept_alive(request, job, response, keepalive) if late else _pieces(job)
         try:
             await response.prepare(request)
@@ -91,11 +92,11 @@ async def _begins(job: Job, seconds: float | None) -> bool:
     return True
 
 
-def _response(job: Job) -> web.StreamResponse:
+def _response(request: web.Request, job: Job) -> web.StreamResponse:
     """Begin what the job has begun; raises what it failed with instead."""
     if job.tape.failure is not None:
         # An answer that broke off is told of from now on, not cut once more.
-        job.told = True
+        _tell(request, job)
         raise _of(job, job.tape.failure)
     head = job.tape.head
     assert head is not None  # noqa: S101 - a tape without a head ends in a failure
@@ -131,7 +132,7 @@ async def _kept_alive(
     yield _FILLERS[kind]
     while not await _begins(job, seconds):
         yield _FILLERS[kind]
-    if (failure := _late_failure(job, kind)) is None:
+    if (failure := _late_failure(request, job, kind)) is None:
         async with aclosing(_pieces(job)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -141,11 +142,11 @@ async def _kept_alive(
     yield _as_event(error) if kind == EVENTS else body_of(error)
 
 
-def _late_failure(job: Job, kind: str) -> BaseException | None:
+def _late_failure(request: web.Request, job: Job, kind: str) -> BaseException | None:
     """Give the reason why a job's answer cannot stand in a body of this kind."""
     head = job.tape.head
     if head is None or job.tape.failure is not None:
-        job.told = True
+        _tell(request, job)
         return job.tape.failure
     told = head.headers.get("content-type", "").partition(";")[0].strip()
     if told == kind and head.status < _OK_ENDS and "content-encoding" not in head.headers:
@@ -155,6 +156,16 @@ def _late_failure(job: Job, kind: str) -> BaseException | None:
         f"{PLACE.replace('{id}', job.id)}.",
         code="other_form",
     )
+
+
+def _is_there(request: web.Request) -> bool:
+    """Tell whether a client has not gone."""
+    return request.transport is not None
+
+
+def _tell(request: web.Request, job: Job) -> None:
+    """Note that a failure is being told, if anybody is there to be told."""
+    job.told = job.told or _is_there(request)
 
 
 def _as_event(error: ImageError) -> bytes:
@@ -178,7 +189,7 @@ def _of(job: Job, failure: BaseException) -> BaseException:
     if not isinstance(failure, ImageError):
         return failure  # Its traceback is for the log.
     put_headers(failure, {"x-easel-job": job.id})
-    return failure.with_traceback(None)
+    return failure
 
 
 def _cut(request: web.Request, why: str) -> None:

@@ -6,7 +6,7 @@
     lock         held by every process that uses the folder
 
 An answer counts once its manifest is there; any other file of such a name is what a crash has left.
-All of it blocks: call it in a thread.
+All but `drop` and `close` may block for long: call it in a thread.
 """
 
 from __future__ import annotations

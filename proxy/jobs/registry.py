@@ -29,11 +29,6 @@ Play = Callable[[Tape], Coroutine[Any, Any, None]]
 """What a job does: fulfil its request, and write the answer on the tape."""
 
 _OK_ENDS = 400
-CANCELLED = GatewayError(
-    "The job was cancelled.", status=409, type="invalid_request_error", code="job_cancelled"
-)
-# An SDK asks again after a 409: what somebody cancelled would be begun, and paid for, anew.
-CANCELLED.headers = {"x-should-retry": "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +49,24 @@ def untold() -> None:
     """Know nothing of how far a job is."""
 
 
+def cancelled() -> GatewayError:
+    """Give what a job that was cancelled fails with."""
+    error = GatewayError(
+        "The job was cancelled.", status=409, type="invalid_request_error", code="job_cancelled"
+    )
+    # An SDK asks again after a 409: what somebody cancelled would be begun, and paid for, anew.
+    error.headers = {"x-should-retry": "false"}
+    return error
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One image request being fulfilled, or fulfilled and waiting to be collected until `expires`.
 
     `kind` is the content type that its answer is going to have, "" until a target has taken the
     request: its parameters are good, and translated. `kept`: the next process will have it, too.
-    `progress` tells how far it is, 0 to 1, if anybody knows.
+    `progress` tells how far it is, 0 to 1, if anybody knows. `waiting` tells of each listener
+    whether its client is still there: a listener itself learns that only when it writes.
     """
 
     id: str
@@ -68,7 +74,7 @@ class Job:
     tape: Tape
     jobs: Jobs
     began: float = field(default_factory=time.time)
-    listeners: int = 0
+    waiting: list[Callable[[], bool]] = field(default_factory=list)
     delivered: int = 0
     told: bool = False
     kind: str = ""
@@ -76,6 +82,16 @@ class Job:
     expires: float = 0.0
     kept: bool = False
     progress: Callable[[], float | None] = untold
+
+    @property
+    def listeners(self) -> int:
+        """How many wait for it, or read it."""
+        return len(self.waiting)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether any of their clients is still there."""
+        return any(is_there() for is_there in self.waiting)
 
     @property
     def failed(self) -> bool:
@@ -117,13 +133,13 @@ class Job:
         )
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self, is_there: Callable[[], bool]) -> Iterator[None]:
         """Count somebody who waits for this job, while the block lasts."""
-        self.listeners += 1
+        self.waiting.append(is_there)
         try:
             yield
         finally:
-            self.listeners -= 1
+            self.waiting.remove(is_there)
             self.jobs.left(self)
 
     def give_up(self) -> None:
@@ -153,7 +169,7 @@ class Jobs:
         shelf.prepare = self._handover.claim
         self._park_seconds = park_seconds
         self._cancels = cancels
-        self._running: set[int] = set()
+        self._running: set[asyncio.Task[None]] = set()
         self._by_id: dict[str, Job] = {}
         self._by_digest: dict[tuple[str, bytes], list[Job]] = {}
         self._by_key: dict[tuple[str, str], Job] = {}
@@ -211,7 +227,7 @@ class Jobs:
             return None
         equal = [it for it in self._equal(asked) if not self._is_useless(it)]
         if asked.retry:
-            unclaimed = (it for it in equal if not it.listeners and not it.delivered)
+            unclaimed = (it for it in equal if not it.is_heard and not it.delivered)
             return next(unclaimed, None) or next(iter(equal), None)
         return next((it for it in equal if not it.tape.ended), None)
 
@@ -220,9 +236,9 @@ class Jobs:
         name = secrets.token_hex(16)
         job = Job(name, asked, Tape(self._shelf, self._folder / name), self)
         self._enter(job)
-        self._running.add(id(job))
         job.task = asyncio.create_task(play(job.tape))
         job.task.add_done_callback(partial(self._ended, job))
+        self._running.add(job.task)
         return job
 
     def of(self, caller: str, name: str) -> Job | None:
@@ -261,7 +277,7 @@ class Jobs:
 
     async def close(self) -> None:
         """End what still runs, and leave nothing but what is kept for the next process."""
-        tasks = [job.task for job in self._by_id.values() if job.task and not job.task.done()]
+        tasks = list(self._running)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -316,9 +332,13 @@ class Jobs:
 
     def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
         """Note how a job ended, for whoever listens to raise, and park it."""
-        job.tape.end(CANCELLED if task.cancelled() else task.exception())
+        failure = cancelled() if task.cancelled() else task.exception()
+        if isinstance(failure, ImageError):
+            # Its frames hold the whole request, and it is parked.
+            failure.__traceback__ = failure.__context__ = failure.__cause__ = None
+        job.tape.end(failure)
         job.task = None
-        self._running.discard(id(job))
+        self._running.discard(task)
         self._park(job, self._park_seconds)
 
     def _park(self, job: Job, seconds: float) -> None:

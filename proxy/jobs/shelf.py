@@ -25,11 +25,18 @@ _LOG = logging.getLogger("easel")
 
 
 class Holder(Protocol):
-    """What has a tape: a job. `listeners` counts who waits, `delivered` who got all of it."""
+    """What has a tape: a job. `delivered` counts who got all of it."""
 
     tape: Tape
-    listeners: int
     delivered: int
+
+    @property
+    def listeners(self) -> int:
+        """How many wait for it, or read it."""
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether any of their clients is still there."""
 
     def give_up(self) -> None:
         """Be forgotten, and end if it still runs."""
@@ -137,11 +144,11 @@ class Shelf:
 
     def _given_up_first(self) -> Iterator[Holder]:
         """Give what may be given up, in order."""
-        nobodys = [it for it in self._holders.values() if not it.listeners and it.tape.held]
+        nobodys = [it for it in self._holders.values() if not it.is_heard and it.tape.held]
         yield from self._delivered()
         yield from (it for it in nobodys if it.tape.ended and not it.delivered)
         yield from (it for it in nobodys if not it.tape.ended)
 
     def _delivered(self) -> Iterator[Holder]:
         done = (it for it in self._holders.values() if it.tape.ended and it.tape.held)
-        yield from [it for it in done if it.delivered and not it.listeners]
+        yield from [it for it in done if it.delivered and not it.is_heard]

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from adapters.errors import ImageError
-
 if TYPE_CHECKING:
     from proxy.jobs.shelf import Shelf
 
@@ -264,11 +262,6 @@ class Tape:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def failed_before_it_began(tape: Tape) -> ImageError | BaseException | None:
-    """Give the failure that a tape ended in instead of an answer."""
-    return tape.failure if tape.ended and tape.head is None else None
 
 
 def _appended(file: Path, at: int, pieces: list[bytes]) -> None:

@@ -38,6 +38,8 @@ async def explaining(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 def _answer(request: web.Request, error: ImageError) -> web.Response:
+    # Its frames hold the request, and a parked job holds the error.
+    error.__traceback__ = None
     request[FAILURE] = logged(error)
     headers = dict(error.headers)
     if isinstance(error, GatewayError) and ATTEMPT in request:

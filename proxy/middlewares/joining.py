@@ -5,13 +5,12 @@ The job goes on when its client leaves; whoever waits for it gets its answer fro
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
-import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from proxy.cache.naming import canonical, digest
 from proxy.incoming import is_untracked, prefers_async, read_idempotency_key
 from proxy.jobs.answering import accepted, listen
 from proxy.jobs.registry import Asked, untold
@@ -72,28 +71,21 @@ def _shares(plan: Plan, *, untracked: bool) -> bool:
 
 
 def digest_of(plan: Plan) -> bytes:
-    """Give the digest of all that may make an answer another one; no two parts run together."""
-    digest = hashlib.sha256()
+    """Give the digest of all that may make an answer another one."""
     whole = (plan.caller, plan.pathname, plan.scope, plan.cache_namespace, plan.force_refresh)
-    for part in (
-        *map(str, whole),
-        _canonical(plan.params),
-        _canonical(plan.metadata),
-        *(part for leaf in _leaves(plan.root) for part in _parts(leaf)),
-    ):
-        data = part if isinstance(part, bytes) else part.encode()
-        digest.update(b"%d:" % len(data))
-        digest.update(data)
-    return digest.digest()
+    return digest(
+        (
+            *map(str, whole),
+            canonical(plan.params),
+            canonical(plan.metadata),
+            *(part for leaf in _leaves(plan.root) for part in _parts(leaf)),
+        )
+    )
 
 
 def _parts(leaf: Target) -> Iterator[str | bytes]:
     yield from (leaf.index, leaf.fingerprint, leaf.adapter.id, leaf.base_url, leaf.policy.value)
-    yield _canonical([leaf.default_params, leaf.override_params, leaf.drop_params])
-
-
-def _canonical(value: object) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    yield canonical([leaf.default_params, leaf.override_params, leaf.drop_params])
 
 
 def _leaves(node: Node) -> Iterator[Target]:

@@ -119,7 +119,7 @@ class Reader:
 
     def begin(self) -> None:
         # Counted at once: in the gateway too nothing runs between finding a job and listening.
-        self.listening.enter_context(self.job.listening())
+        self.listening.enter_context(self.job.listening(lambda: True))
         self.task = asyncio.ensure_future(self.read())
         self.task.add_done_callback(lambda _: self.listening.close())
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.errors import BadRequest, UpstreamFailed
-from proxy.jobs.registry import CANCELLED, Asked, Job, Jobs
+from proxy.errors import BadRequest, GatewayError, UpstreamFailed
+from proxy.jobs.registry import Asked, Job, Jobs
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
 
@@ -99,8 +99,29 @@ async def test_each_of_two_retries_gets_a_picture_of_its_own(jobs: Jobs) -> None
 
 async def test_a_job_whose_client_has_left_comes_first(jobs: Jobs) -> None:
     heard, left = jobs.begin(FRESH, endless), jobs.begin(FRESH, endless)
-    with heard.listening():
+    with heard.listening(lambda: True):
         assert jobs.found(RETRY) is left
+
+
+async def test_a_client_that_has_gone_without_our_having_written_to_it_does_not_count(
+    jobs: Jobs,
+) -> None:
+    first, own = (jobs.begin(FRESH, endless) for _ in range(2))
+    with first.listening(lambda: True), own.listening(lambda: False):
+        assert jobs.found(RETRY) is own
+
+
+async def test_what_a_job_failed_with_holds_nothing_of_the_request(jobs: Jobs) -> None:
+    async def fails(tape: Tape) -> None:
+        try:
+            await bad(tape)
+        except UpstreamFailed as error:
+            raise UpstreamFailed("lost") from error
+
+    job = await ended(jobs.begin(FRESH, fails))
+    failure = job.tape.failure
+    assert failure
+    assert (failure.__traceback__, failure.__cause__, failure.__context__) == (None, None, None)
 
 
 async def test_an_equal_request_shares_only_where_it_says_so(jobs: Jobs) -> None:
@@ -134,24 +155,26 @@ async def test_what_is_cancelled_says_so(jobs: Jobs) -> None:
     await asyncio.sleep(0)
     jobs.forget(job)
     await ended(job)
-    assert job.tape.failure is CANCELLED
+    assert isinstance(job.tape.failure, GatewayError)
+    assert job.tape.failure.code == "job_cancelled"
     assert (len(jobs), jobs.running, jobs.found(RETRY)) == (0, 0, None)
 
 
 async def test_a_job_of_nobody_is_cancelled_where_the_operator_wants_that(tmp_path: Path) -> None:
     jobs = Jobs(Shelf(1 << 20, 1 << 20), tmp_path, park_seconds=60, cancels=True)
     job = jobs.begin(FRESH, endless)
-    with job.listening(), job.listening():
+    with job.listening(lambda: True), job.listening(lambda: True):
         pass
     await ended(job)
-    assert job.tape.failure is CANCELLED
+    assert isinstance(job.tape.failure, GatewayError)
+    assert job.tape.failure.code == "job_cancelled"
     await jobs.close()
 
 
 async def test_what_nobody_collects_is_forgotten(tmp_path: Path) -> None:
     jobs = Jobs(Shelf(1 << 20, 1 << 20), tmp_path, park_seconds=0.02)
     job = await ended(jobs.begin(FRESH, good))
-    with job.listening():
+    with job.listening(lambda: True):
         await asyncio.sleep(0.05)
         assert len(jobs) == 1
     await asyncio.sleep(0.05)
@@ -161,7 +184,7 @@ async def test_what_nobody_collects_is_forgotten(tmp_path: Path) -> None:
 async def test_what_outlives_its_time_goes_with_its_last_reader(tmp_path: Path) -> None:
     jobs = Jobs(Shelf(1 << 20, 1 << 20), tmp_path, park_seconds=0)
     job = jobs.begin(FRESH, good)
-    with job.listening():
+    with job.listening(lambda: True):
         await ended(job)
         await asyncio.sleep(0.02)
         assert (len(jobs), len(jobs._timers)) == (1, 0)

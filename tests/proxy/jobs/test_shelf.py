@@ -23,6 +23,10 @@ class Held:
     delivered: int = 0
     given_up: bool = False
 
+    @property
+    def is_heard(self) -> bool:
+        return self.listeners > 0
+
     def give_up(self) -> None:
         self.given_up = True
         self.shelf.remove(self)

@@ -217,6 +217,48 @@ async def test_a_retry_hears_of_a_failure_that_its_client_could_not_be_told() ->
         assert ((await ask(ours, **AGAIN)).json, len(fake.requests)) == (ANSWER, 2)
 
 
+async def test_who_left_before_a_failure_was_known_hears_of_it_with_its_retry() -> None:
+    async def late_cut(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.2)
+        assert request.transport
+        request.transport.abort()
+        return web.Response()
+
+    async with gateway_to(late_cut) as (ours, fake):
+        await left(ours)
+        await asyncio.sleep(0.4)
+        told = await ask(ours, **AGAIN)
+        assert (told.status, told.error["code"], len(fake.requests)) == (502, "connection_lost", 1)
+
+
+async def test_the_retry_of_one_of_two_equal_requests_gets_its_own_picture() -> None:
+    count = 0
+
+    async def numbered(request: web.Request) -> web.Response:
+        nonlocal count
+        del request
+        count += 1
+        mine = count
+        await asyncio.sleep(0.3)
+        return web.json_response({**ANSWER, "created": mine})
+
+    async with gateway_to(numbered) as (ours, fake):
+        staying = asyncio.ensure_future(ask(ours))
+        await asyncio.sleep(0.05)
+        await left(ours)
+        retried = await ask(ours, **AGAIN)
+        assert ((await staying).json["created"], retried.json["created"]) == (1, 2)
+        assert len(fake.requests) == 2
+
+
+async def test_a_failure_that_is_parked_holds_no_request() -> None:
+    async with gateway_to(slow) as (ours, _):
+        await ours.draw(params={"stream": "yes"}, **UP)
+        [job] = ours.app[JOBS]._by_id.values()
+        assert job.tape.failure
+        assert job.tape.failure.__traceback__ is None
+
+
 async def test_an_sdk_is_told_not_to_begin_again_what_was_cancelled() -> None:
     async with gateway_to(slow) as (ours, fake):
         asking = asyncio.ensure_future(ask(ours))
