@@ -119,14 +119,14 @@ async def _url(request: web.Request, source: Source) -> str:
 def _body(answer: Answer, entries: list[_Entry]) -> list[Part]:
     """Write everything but the pictures."""
     head = {"created": int(time.time()), **answer.extra}
-    parts: list[Part] = [_dumped(head)[:-1] + b',"data":[']
+    parts: list[Part] = [dumped(head)[:-1] + b',"data":[']
     for number, entry in enumerate(entries):
-        comma, written = b"," if number else b"", _dumped(entry.fields)
+        comma, written = b"," if number else b"", dumped(entry.fields)
         if entry.source is None or "url" in entry.fields:
             parts.append(comma + written)
         else:
             parts += [comma + opened_string(written, "b64_json"), entry.source, b'"}']
-    usage = b',"usage":' + _dumped(dict(answer.usage)) if answer.usage else b""
+    usage = b',"usage":' + dumped(dict(answer.usage)) if answer.usage else b""
     parts.append(b"]" + usage + b"}")
     return parts
 
@@ -141,12 +141,15 @@ def opened_string(written: bytes, name: str) -> bytes:
     return written[:-1] + comma + b'"%b":"' % name.encode()
 
 
-def _dumped(tree: dict[str, Any]) -> bytes:
+def dumped(tree: dict[str, Any]) -> bytes:
+    """Write what a provider said; raises where that cannot be."""
     try:
         return orjson.dumps(tree)
     except orjson.JSONEncodeError:
         # JSON nested so deeply that it can be read but not written again.
-        raise UpstreamFailed("The provider's answer cannot be passed on.") from None
+        raise UpstreamFailed(
+            "The provider's answer cannot be passed on.", code="bad_answer"
+        ) from None
 
 
 async def pieces_of(parts: list[Part]) -> AsyncGenerator[bytes, None]:

@@ -17,7 +17,7 @@ from adapters.contract import Answer
 from adapters.errors import ImageError, no_picture
 from proxy.errors import logged
 from proxy.images.committing import poured
-from proxy.images.deliver import opened_string
+from proxy.images.deliver import dumped, opened_string
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import Source, lines_of, opened
 from proxy.keys import ATTEMPT, FAILURE, SETTINGS, UPSTREAM
@@ -128,7 +128,7 @@ async def _written(
     """Write an event for each picture of an answer; what was counted stands beside the last."""
     for source in sources:
         about = _about(request, answer.usage if source is sources[-1] else None, source)
-        data = opened_string(orjson.dumps(about), "b64_json")
+        data = opened_string(dumped(about), "b64_json")
         yield b"event: %b\ndata: %b" % (about["type"].encode(), data)
         async for piece in source.text():
             yield piece
@@ -140,8 +140,8 @@ def _about(request: web.Request, usage: Mapping[str, Any] | None, source: Source
     asked, found = request[ATTEMPT].params, source.measured
     size = found.size if found.width else asked.get("size") or "auto"
     about = {
-        "type": _COMPLETED,
         **source.image.extra,
+        "type": _COMPLETED,
         "created_at": int(time.time()),
         "size": size,
         "quality": asked.get("quality") or "auto",

@@ -9,6 +9,7 @@ import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 from aiohttp import web
@@ -26,6 +27,7 @@ from tests.proxy.gateway import (
     Gateway,
     Provider,
     gateway,
+    gateway_to,
     json_reply,
     provider,
 )
@@ -183,6 +185,35 @@ async def test_an_answer_without_events_is_one_event() -> None:
     async with provider(buffered) as fake, gateway(keys("openrouter", fake)) as ours:
         [only] = events(await streamed(ours, **ROUTER))
         assert (only["type"], only["usage"]["input_tokens"]) == (COMPLETED, 4)
+
+
+async def test_what_a_provider_says_names_no_event_of_ours() -> None:
+    async def odd(request: web.Request) -> web.Response:
+        del request
+        return json_reply({"data": [{"b64_json": B64, "type": "x\n\nevent: evil"}]})
+
+    async with gateway_to(odd) as (ours, _):
+        got = await ours.draw(params={"stream": True}, virtual_key="up")
+        assert [it["type"] for it in events(got)] == [COMPLETED]
+        assert b"evil" not in got.body
+
+
+async def test_what_cannot_be_written_again_is_the_providers_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    nested = "[" * 600 + "]" * 600
+
+    async def deep(request: web.Request) -> web.Response:
+        del request
+        text = f'{{"data": [{{"b64_json": "{B64}", "odd": {nested}}}]}}'
+        return web.Response(text=text, content_type="application/json")
+
+    async with gateway_to(deep) as (ours, _):
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await ours.draw(params={"stream": True}, virtual_key="up")
+        assert caplog.records == []
+        ours.app[LOG].flush()
+        assert orjson.loads(ours.log.getvalue())["error"] == "bad_answer"
 
 
 PICTURE, COUNT = Answer((Image(b64=B64),)), Answer((), usage={"total_tokens": 9})
