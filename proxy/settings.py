@@ -387,8 +387,3 @@ def _steps(path: str) -> Path:
     """
     found = re.findall(r"([^.\[\]]+)|\[(\d+)\]", path)
     return tuple(name or int(number) for name, number in found)
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"`{name}` must be one of: {', '.join(known)}")

@@ -112,7 +112,7 @@ class Walk:
         attempt.recording = None
         return await deliver(self._request, Answer(()), {})
 
-    def _begun(self, target: Target, *, fills: bool) -> Attempt:
+    def _begin(self, target: Target, *, fills: bool) -> None:
         """Note an attempt at a target; it is asked for what is still missing."""
         params = final_params(self._plan.params, target)
         raw = self._request.get(RAW) if params == self._plan.params else None
@@ -121,13 +121,13 @@ class Walk:
             params = {name: it for name, it in params.items() if name not in _OF_EVENTS}
             params, raw = {**params, "n": self._missing}, None
         tries = Tries(self.budget)
-        attempt = Attempt(target, params, raw, tries=tries, made=self._made, fills=fills)
-        self._request[ATTEMPT] = attempt
-        return attempt
+        self._request[ATTEMPT] = Attempt(
+            target, params, raw, tries=tries, made=self._made, fills=fills
+        )
 
     async def _attempt(self, target: Target, *, fills: bool) -> web.StreamResponse:
         """Attempt one target, and tell its circuit how that ended."""
-        self._begun(target, fills=fills)
+        self._begin(target, fills=fills)
         circuits, name = self._chooser.circuits, circuit_of(target, self._plan)
         if target.breaker:
             circuits.began(name)

@@ -17,6 +17,7 @@ from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import lines_of, measured_text
 from proxy.keys import ATTEMPT, SETTINGS
 from proxy.upstream.faults import translated
+from proxy.upstream.replies import is_compressed
 
 _PICTURE = re.compile(
     rb'"b64_json"\s*:\s*"(?:data:[^,"]{0,64},)?([A-Za-z0-9+/]{16,%d})' % (HEAD * 2)
@@ -29,7 +30,7 @@ async def relay(
     """Pass a provider's answer on, piece by piece; `head` is its beginning, if taken."""
     attempt = request[ATTEMPT]
     response = web.StreamResponse(status=provider.status, headers=headers)
-    if attempt.recording and "content-encoding" in provider.headers:
+    if attempt.recording and is_compressed(provider):
         attempt.recording.chunks = None
     if found := first_picture(head):
         attempt.receipt = attempt.receipt.plus(*lines_of(1, found, attempt.params))

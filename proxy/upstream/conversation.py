@@ -22,7 +22,7 @@ from proxy.upstream.dialer import Dialer
 from proxy.upstream.download import Download, download
 from proxy.upstream.events import told
 from proxy.upstream.faults import asked_too_long, in_time, worked_too_long
-from proxy.upstream.replies import read_head, read_reply, relayed_headers
+from proxy.upstream.replies import is_compressed, read_head, read_reply, relayed_headers
 from proxy.upstream.retrying import Buying, Sleep
 from proxy.upstream.secrets import secrets_of
 from proxy.upstream.sending import exchange
@@ -209,7 +209,7 @@ async def _held_back(request: ProviderRequest, response: ClientResponse) -> tupl
     if _tells_events(response):
         return b"", True
     # Nobody asked for compression: it is undone here, the client may not know how to.
-    compressed = response.headers.get("content-encoding", "identity") != "identity"
+    compressed = is_compressed(response)
     if compressed or response.content_type != "application/json":
         return b"", False
     head = await read_head(response, SMALL)

@@ -14,7 +14,7 @@ from proxy.errors import UpstreamFailed
 from proxy.plan import Target
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.faults import translated
-from proxy.upstream.replies import read_bytes, read_head, too_much
+from proxy.upstream.replies import is_compressed, read_bytes, read_head, too_much
 from proxy.upstream.sending import exchange
 
 _OK = 200
@@ -50,7 +50,7 @@ async def download(
         if (response.content_length or 0) > limit:
             raise too_much()
         # Nobody asked for compression, so it is rare: it is undone in one go.
-        compressed = response.headers.get("content-encoding", "identity") != "identity"
+        compressed = is_compressed(response)
         if compressed or 0 < (response.content_length or 0) <= _SMALL:
             whole = await read_bytes(response, limit)
             yield Download(whole, _picture(whole), len(whole), _nothing_more())

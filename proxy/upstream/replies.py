@@ -111,6 +111,11 @@ async def read_bytes(response: ClientResponse, limit: int, head: bytes = b"") ->
     return decoded(b"".join(chunks), response.headers.get("content-encoding", ""), limit)
 
 
+def is_compressed(response: ClientResponse) -> bool:
+    """Tell whether a body is compressed, although we never ask for it."""
+    return response.headers.get("content-encoding", "").strip().lower() not in ("", "identity")
+
+
 def decoded(body: bytes, encoding: str, limit: int) -> bytes:
     """Undo gzip or deflate, although we never ask for them.
 
