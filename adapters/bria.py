@@ -27,7 +27,7 @@ from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import Jobs
 from adapters.reading import pick, text_at, without_none
-from adapters.rows import Param
+from adapters.rows import Param, or_png
 
 _UNPROCESSABLE = 422
 _FIBO = "fibo"
@@ -37,10 +37,15 @@ _SIZE = sizes.tiers(sizes.ratio(_RATIOS), {"1MP": 1024, "4MP": 2048})
 _TABLE = Table(
     (
         Param("prompt"),
-        Param("size", to=_SIZE, unless=("aspect_ratio", "resolution")),
+        Param("size", to=_SIZE),
         Param("aspect_ratio", choices=_RATIOS),
         Param("resolution", choices=("1MP", "4MP")),
-        Param("output_format", "output_type", to={"png": "png", "jpeg": "jpeg"}),
+        Param(
+            "output_format",
+            "output_type",
+            to=or_png("output_type", png="png", jpeg="jpeg"),
+            about="jpeg or png; png for any other",
+        ),
         Param("output_type", choices=("png", "jpeg")),
         Param("steps_num", kind=int, low=35, high=50),
         Param("guidance_scale", kind=float),
@@ -100,8 +105,7 @@ class Bria(Jobs):
     def error(self, reply: ProviderReply) -> errors.ProviderError:
         """Take a 422 for what Bria says it is: its moderation."""
         if reply.status == _UNPROCESSABLE:
-            said = self.told(reply) or "no reason given"
-            return errors.refusal(said, provider_status=reply.status)
+            return self.refused(reply)
         return super().error(reply)
 
 

@@ -59,7 +59,13 @@ _STEPS = Param("num_inference_steps", kind=int, low=1)
 
 
 def _size(  # noqa: PLR0913 - as for `sizes.pixels`
-    *, low: int, high: int, step: int = 1, least: int | None = None, most: int | None = None
+    *,
+    low: int,
+    high: int,
+    step: int = 1,
+    least: int | None = None,
+    most: int | None = None,
+    widest: float | None = None,
 ) -> tuple[Param, Param]:
     """Say the size in pixels, or in fal's words; its usual one is 4:3."""
     exact = sizes.pixels(
@@ -68,6 +74,7 @@ def _size(  # noqa: PLR0913 - as for `sizes.pixels`
         step=step,
         least=least,
         most=most,
+        widest=widest,
         width="image_size.width",
         height="image_size.height",
     )
@@ -161,11 +168,7 @@ _NANO = Table((*_SIMPLE, _UP_TO_4, _ANY_FORMAT, *_ratio(_NANO_RATIOS)))
 _NANO_2 = Table(
     (
         *(*_SIMPLE, _UP_TO_4, _ANY_FORMAT),
-        Param(
-            "size",
-            to=sizes.tiers(sizes.ratio(_NANO_RATIOS), _TIERS),
-            unless=("aspect_ratio", "resolution"),
-        ),
+        Param("size", to=sizes.tiers(sizes.ratio(_NANO_RATIOS), _TIERS)),
         Param("aspect_ratio", choices=(*_NANO_RATIOS, "auto")),
         Param("resolution", choices=tuple(_TIERS)),
     )
@@ -177,7 +180,7 @@ def _gpt(*qualities: str) -> Table:
     return Table(
         (
             *(_PROMPT, _UP_TO_4, _ANY_FORMAT),
-            *_size(low=16, high=3840, step=16, least=655_360, most=3840 * 2160),
+            *_size(low=16, high=3840, step=16, least=655_360, most=3840 * 2160, widest=3),
             Param("quality", to={**_QUALITIES, **{it: it for it in qualities}}, default="auto"),
         )
     )

@@ -67,11 +67,7 @@ _FILTER = (
 _MYSTIC = Table(
     (
         *(_PROMPT, _SEED, _ASPECT, *_FILTER),
-        Param(
-            "size",
-            to=sizes.tiers(sizes.ratio(_WORDS), _TIERS),
-            unless=("aspect_ratio", "resolution"),
-        ),
+        Param("size", to=sizes.tiers(sizes.ratio(_WORDS), _TIERS)),
         # Freepik's own is said to be 2k.
         Param("resolution", choices=tuple(_TIERS), default="1k"),
         Param("mystic_model", "model", about="realism, fluid, zen, flexible …"),

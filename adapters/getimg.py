@@ -29,12 +29,16 @@ from adapters.contract import (
 from adapters.params import Table
 from adapters.paths import model_path
 from adapters.reading import pick, text_at, without_none
-from adapters.rows import Param
+from adapters.rows import Param, or_png
 
 _RATIOS = ("1:1", "4:5", "5:4", "2:3", "3:2", "4:7", "7:4")
 _COMMON = (
     Param("prompt", high=2048),
-    Param("output_format", choices=("jpeg", "png")),
+    Param(
+        "output_format",
+        to=or_png("output_format", jpeg="jpeg", png="png"),
+        about="jpeg or png; png for any other",
+    ),
     Param("response_format", to={"url": "url", "b64_json": "b64"}),
     Param("seed", kind=int, low=0),
 )

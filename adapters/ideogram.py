@@ -88,10 +88,12 @@ _V3 = Table(
 )
 _IN_RATIOS = {
     "size": Param("size", to=_RATIO),
+    "rendering_speed": Param("rendering_speed", choices=("TURBO", "DEFAULT", "QUALITY")),
     "resolution": Param("resolution", pattern=_V3.rows[2].pattern, to=_RATIO),
 }
 _TRANSPARENT = Table(
-    tuple(_IN_RATIOS.get(row.name, row) for row in _V3.rows), never=frozenset({"transparent"})
+    tuple(_IN_RATIOS.get(row.name, row) for row in _V3.rows if not row.name.startswith("style_")),
+    never=frozenset({"transparent"}),
 )
 _V4 = Table(
     (
@@ -142,8 +144,8 @@ class Ideogram(Adapter):
     models = ("ideogram-v3", "ideogram-v4", "V_2A", "V_2A_TURBO", "V_2", "V_2_TURBO", "V_1")
     url_lifetime = 1800
     unconfirmed = (
-        "how long a URL is good (about an hour, say others); seed on ideogram-v4; models after it; "
-        "the form of errors other than a failed safety check"
+        "how long a URL is good (about an hour, say others); a picture fetched without a key; seed "
+        "on ideogram-v4; models after it; the form of errors other than a failed safety check"
     )
     refuses = re.compile(r"safety check|prohibited content", re.IGNORECASE)
 
@@ -153,7 +155,7 @@ class Ideogram(Adapter):
         return {"api-key": credentials.api_key}
 
     def table_in_force(self, call: ImageCall) -> Table:
-        """Give a table of its own to a transparent background, whose path takes ratios only."""
+        """Give a table of its own to a transparent background: its path knows ratios, no styles."""
         table = super().table_in_force(call)
         is_transparent = table is _V3 and call.params.get("background") == "transparent"
         return _TRANSPARENT if is_transparent else table

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from adapters import sizes
 from adapters.contract import ImageCall, ProviderReply, ProviderRequest
@@ -20,15 +19,9 @@ from adapters.params import Table
 from adapters.paths import named_model
 from adapters.polling import Jobs
 from adapters.reading import text_at
-from adapters.rows import Nearest, Param
+from adapters.rows import Param, or_png
 
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21")
-
-
-def _format(asked: str) -> dict[str, Any]:
-    """Write a format in Luma's word; what it cannot make is a png."""
-    words = {"jpeg": "jpg", "png": "png"}
-    return {"format": words[asked]} if asked in words else Nearest(format="png")
 
 
 _PHOTON = Table(
@@ -37,7 +30,12 @@ _PHOTON = Table(
         # Luma's own is 16:9.
         Param("size", to=sizes.ratio(_RATIOS), default="1024x1024", unless=("aspect_ratio",)),
         Param("aspect_ratio", choices=_RATIOS),
-        Param("output_format", "format", to=_format, about="jpeg or png; png for any other"),
+        Param(
+            "output_format",
+            "format",
+            to=or_png("format", jpeg="jpg", png="png"),
+            about="jpeg or png; png for any other",
+        ),
         Param("format", choices=("jpg", "png")),
         Param("image_ref", kind=list, about='[{"url", "weight"}], URLs only'),
         Param("style_ref", kind=list, about='[{"url", "weight"}]'),

@@ -2,12 +2,12 @@
 
 Who speaks OpenAI's shape gets every parameter as it was sent; nothing here holds anybody to it.
 
-Source: https://platform.openai.com/docs/api-reference/images/create
+Sources: https://platform.openai.com/docs/api-reference/images/create; for the range of pixels
+https://learn.microsoft.com/en-us/azure/ai-foundry/openai/how-to/dall-e
 """
 
 from __future__ import annotations
 
-from adapters import sizes
 from adapters.params import Table
 from adapters.rows import CONTRACT, Param
 
@@ -20,8 +20,8 @@ _LEVELS = ("auto", "low", "medium", "high")
 
 _ANY = Param(
     "size",
-    to=sizes.pixels(low=16, high=3840, step=16, least=655_360, most=8_294_400, joined="size"),
-    about="auto, or ratios from 1:3 to 3:1; above 2560x1440 experimental",
+    about="auto, or sides in steps of 16 up to 3840, 655,360 to 8,294,400 pixels in all, ratios "
+    "from 1:3 to 3:1; above 2560x1440 experimental",
 )
 _FROM_A_LIST = Param("size", choices=("auto", *_THREE))
 _AS_URL = Param("response_format", choices=("url", "b64_json"), about="url by default")

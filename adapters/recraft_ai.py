@@ -14,13 +14,13 @@ Models whose names end in `_vector` make SVG and know ratios only.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from adapters import errors, sizes
 from adapters.contract import ProviderReply
 from adapters.openai_like import OpenAILike
 from adapters.params import Table
-from adapters.rows import Nearest, Param
+from adapters.rows import Param, or_png
 
 # https://www.recraft.ai/docs/api-reference/appendix
 _V4_SIZES = (
@@ -58,12 +58,12 @@ _LONG, _SHORT = Param("prompt", high=10_000), Param("prompt", high=1000)
 _RATIO = Param("size", to=sizes.ratio(_RATIOS.split(), field="size"))
 
 
-def _format(asked: str) -> dict[str, Any]:
-    """Ask for one of the two formats there are: what is neither is a png."""
-    return {"image_format": asked} if asked in ("png", "webp") else Nearest(image_format="png")
-
-
-_FORMAT = Param("output_format", "image_format", to=_format, about="png or webp; png for any other")
+_FORMAT = Param(
+    "output_format",
+    "image_format",
+    to=or_png("image_format", png="png", webp="webp"),
+    about="png or webp; png for any other",
+)
 _SVG = Param("output_format", choices=("svg",), anyway=("svg",), about="what it always is")
 
 

@@ -100,6 +100,20 @@ CONTRACT: dict[str, Param] = {
 """OpenAI's parameters of `POST /v1/images/generations`, with the values that are legal there."""
 
 
+def or_png(field: str, **words: str) -> Callable[[str], Fields]:
+    """Make a converter of formats to a provider's words; what it cannot make is a png.
+
+    >>> to = or_png("format", jpeg="jpg", png="png")
+    >>> to("jpeg"), to("webp")
+    ({'format': 'jpg'}, {'format': 'png'})
+    """
+
+    def converted(asked: str) -> Fields:
+        return {field: words[asked]} if asked in words else Nearest({field: "png"})
+
+    return converted
+
+
 def checked(name: str, value: Any, row: Param | None = None) -> None:
     """Hold a value against OpenAI's contract, or against `row`; raises `BadParam`.
 

@@ -137,6 +137,8 @@ class Tencent(Jobs):
         "UnknownParameter": 400,
         "UnsupportedRegion": 400,
         "OperationDenied": 403,
+        # "The picture contains sensitive content", says the SDK's list of codes.
+        "FailedOperation.GenerateImageFailed": errors.REFUSED,
         "OperationDenied.TextIllegalDetected": errors.REFUSED,
         "OperationDenied.ImageIllegalDetected": errors.REFUSED,
         _LIMITED: _TOO_MANY,

@@ -45,7 +45,7 @@ from tests.adapters.transcripts import (
 SHARED = {
     *("aws", "contract", "describing", "dotted", "entra", "errors", "events", "gemini", "oauth"),
     *("openai_like", "openai_shape", "openai_tables", "outcomes", "params", "paths", "pictures"),
-    *("polling", "reading", "service_account", "signing", "sizes", "templates"),
+    *("polling", "reading", "receipts", "rows", "service_account", "signing", "sizes", "templates"),
 }
 """Modules of `adapters` that are no provider."""
 

@@ -99,6 +99,11 @@ def test_a_transparent_background_leads_to_its_own_path() -> None:
     request = requested("ideogram-v3", background="transparent", size="1248x832")
     assert request.path == "/v1/ideogram-v3/generate-transparent"
     assert request.form == {"prompt": "a cube", "aspect_ratio": "3x2"}
+    call, said = called("ideogram-v3", background="transparent", style_type="REALISTIC")
+    assert "style_type" not in (ADAPTER.request(call).form or {})
+    assert "dropped style_type" in str(said)
+    with pytest.raises(BadParam, match="rendering_speed"):
+        called("ideogram-v3", background="transparent", rendering_speed="FLASH")
     assert requested("ideogram-v3", background="opaque").path == "/v1/ideogram-v3/generate"
 
 

@@ -134,10 +134,9 @@ def test_a_code_is_known_by_how_it_begins(code: str, status: int) -> None:
     assert caught.value.status == status
 
 
-def test_a_job_can_end_in_a_refusal() -> None:
+@pytest.mark.parametrize(
+    "code", ["OperationDenied.ImageIllegalDetected", "FailedOperation.GenerateImageFailed"]
+)
+def test_a_job_can_end_in_a_refusal(code: str) -> None:
     with pytest.raises(Refusal, match="illegal"):
-        answered(
-            JobStatusCode="4",
-            JobErrorCode="OperationDenied.ImageIllegalDetected",
-            JobErrorMsg="illegal",
-        )
+        answered(JobStatusCode="4", JobErrorCode=code, JobErrorMsg="illegal")
