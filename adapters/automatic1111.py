@@ -20,8 +20,6 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar
 
-import orjson
-
 from adapters import sizes
 from adapters.contract import (
     Adapter,
@@ -36,7 +34,7 @@ from adapters.contract import (
 )
 from adapters.errors import ProviderError, failure, no_picture
 from adapters.params import Table
-from adapters.reading import at, items_at, pick, text_at, without_none
+from adapters.reading import at, items_at, parsed, pick, text_at, without_none
 from adapters.rows import Param
 
 _DEFAULT = "default"
@@ -123,7 +121,7 @@ class Automatic1111(Adapter):
     def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures asked for; what extensions add comes after them."""
         tree = reply.json()
-        seeds = items_at(_parsed(text_at(tree, "info")), "all_seeds")
+        seeds = items_at(parsed(text_at(tree, "info")), "all_seeds")
         made = [it for it in items_at(tree, "images") if it and isinstance(it, str)][: call.n]
         if not made:
             raise no_picture(reply.status)
@@ -143,14 +141,6 @@ class Automatic1111(Adapter):
         if at(reply.json(), "error") is None:
             return failure(reply, message="it has no API (start it with --api)", status=502)
         return failure(reply, message=self.told(reply), status=400)
-
-
-def _parsed(info: str) -> object:
-    """Parse `info`, which is a text that holds JSON."""
-    try:
-        return orjson.loads(info)
-    except orjson.JSONDecodeError:
-        return None
 
 
 ADAPTER = Automatic1111()

@@ -19,8 +19,6 @@ from dataclasses import replace
 from math import isqrt
 from typing import Any, ClassVar
 
-import orjson
-
 from adapters import errors, sizes
 from adapters.contract import Answer, ImageCall, ProviderReply
 from adapters.openai_like import OpenAILike
@@ -128,7 +126,7 @@ class BytePlus(OpenAILike):
         """Read what came; where every picture failed, the first says why."""
         entries = items_at(reply.json(), "data")
         if entries and all(at(entry, "error") is not None for entry in entries):
-            raise self.error(ProviderReply(reply.status, body=orjson.dumps(entries[0])))
+            raise self.error(ProviderReply(reply.status, tree=entries[0]))
         return super().answer(call, reply)
 
     def event(self, call: ImageCall, data: Any) -> Answer:
@@ -141,8 +139,7 @@ class BytePlus(OpenAILike):
     def error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refusal by its code, wherever in it the word stands."""
         if _UNSAFE.search(text_at(reply.json(), "error", "code")):
-            told = self.told(reply) or "no reason given"
-            return errors.refusal(told, provider_status=reply.status)
+            return self.refused(reply)
         return super().error(reply)
 
 

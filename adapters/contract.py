@@ -169,17 +169,24 @@ class Assertion:
 
 
 class ProviderReply:
-    """One reply of a provider: status, lower-cased headers, the whole body."""
+    """One reply of a provider: status, lower-cased headers, the whole body.
+
+    `tree` is the body's JSON where it has been parsed already.
+    """
 
     __slots__ = ("_tree", "body", "headers", "status")
 
     def __init__(
-        self, status: int = 200, headers: Mapping[str, str] | None = None, body: bytes = b""
+        self,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        tree: Any = _UNREAD,
     ) -> None:
         self.status = status
         self.headers: Mapping[str, str] = headers or {}
         self.body = body
-        self._tree: Any = _UNREAD
+        self._tree = tree
 
     @property
     def ok(self) -> bool:
@@ -407,9 +414,13 @@ class Adapter:
         said, status = self.told(reply), errors.meaning(reply, self.codes)
         unsafe = not status and self.refuses is not None and self.refuses.search(said)
         if status == errors.REFUSED or unsafe:
-            return errors.refusal(said or "no reason given", provider_status=reply.status)
+            return self.refused(reply)
         status = status or errors.understood(said, self.phrases)
         return errors.failure(reply, message=said, status=status)
+
+    def refused(self, reply: ProviderReply) -> errors.ProviderError:
+        """Say that the safety system refused, in the provider's words."""
+        return errors.refusal(self.told(reply), provider_status=reply.status)
 
     def nothing(self, reply: ProviderReply) -> errors.ProviderError:
         """Say what a success without a picture means: what its `error` tells of, if it has one."""

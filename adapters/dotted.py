@@ -16,7 +16,7 @@ Fields = Mapping[str, Any]
 
 def found(fields: Fields, name: str) -> Any:
     """Give what stands at a dotted name; None where nothing does."""
-    if "." not in name:
+    if "." not in name:  # Most are: they need no splitting.
         return fields.get(name)
     place: Any = fields
     for step in name.split("."):
@@ -53,7 +53,7 @@ def put(fields: dict[str, Any], made: Fields) -> None:
     client's own.
     """
     for name, content in made.items():
-        if "." not in name:
+        if "." not in name:  # Most are: they need no splitting.
             fields[name] = _added(fields[name], content) if name in fields else content
             continue
         *parents, last = name.split(".")

@@ -239,9 +239,9 @@ def failure(  # noqa: PLR0913 - the parts of an error object, each with its own 
 ) -> ProviderError:
     """Describe a reply with an error status as the error the client will get.
 
-    Bounds of a provider's status: 4xx keep their meaning (402 is 429 `insufficient_quota`,
-    422 is 400), 503 stays, any other 5xx becomes 502. `status` is what the reply means where its
-    own status does not say it; a success that is none is a 502.
+    `_BY_STATUS` says what a provider's status is for the client; any other 4xx is a 400, any other
+    5xx a 502. `status` is what the reply means where its own status does not say it; a success
+    that is none is a 502.
     """
     status = status or (reply.status if reply.status >= _FIRST_ERROR else 502)
     default = _BAD_GATEWAY if status >= _SERVER_ERROR else _BAD_REQUEST
@@ -268,7 +268,7 @@ def _named_param(reply: ProviderReply) -> str | None:
 def refusal(message: str, *, provider_status: int = 200) -> Refusal:
     """Say that the provider's safety system refused; `message` is the provider's reason."""
     return Refusal(
-        f"The provider's safety system refused this request: {message}",
+        f"The provider's safety system refused this request: {message or 'no reason given'}",
         provider_status=provider_status,
     )
 

@@ -14,10 +14,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import orjson
-
 from adapters.contract import Adapter, Answer, ImageCall, ProviderReply, ProviderRequest
-from adapters.errors import ProviderError, codes_of, refusal
+from adapters.errors import ProviderError, codes_of
 from adapters.openai_shape import MODERATION_CODES, pictures
 from adapters.paths import named_model
 from adapters.reading import at, pick, usage
@@ -77,12 +75,11 @@ class OpenAILike(Adapter):
     def error(self, reply: ProviderReply) -> ProviderError:
         """Know a refusal by OpenAI's codes, too: who took the shape may have taken them."""
         if MODERATION_CODES & {code.lower() for code in codes_of(reply)}:
-            said = self.told(reply) or "no reason given"
-            return refusal(said, provider_status=reply.status)
+            return self.refused(reply)
         return super().error(reply)
 
 
 def _failed(data: Any) -> ProviderReply:
     """Make a reply of an event that tells of a failure; some name the status it would have had."""
     status = pick(data, "error", "http_code", kind=int) or _SUCCESS
-    return ProviderReply(max(_SUCCESS, min(status, _LAST_STATUS)), body=orjson.dumps(data))
+    return ProviderReply(max(_SUCCESS, min(status, _LAST_STATUS)), tree=data)

@@ -97,8 +97,7 @@ class OpenRouter(OpenAILike):
         behind = {code.lower() for code in errors.codes_of(_behind(reply))}
         worded = errors.REFUSING_WORDS.search(self.told(reply))
         if _UNSAFE & about.keys() or MODERATION_CODES & behind or worded:
-            told = self.told(reply) or "no reason given"
-            return errors.refusal(told, provider_status=reply.status)
+            return self.refused(reply)
         return super().error(reply)
 
 

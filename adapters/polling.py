@@ -30,7 +30,7 @@ from adapters.contract import (
 )
 from adapters.errors import Abandoned, ProviderError, failure, no_picture, told
 from adapters.paths import step
-from adapters.reading import at, text_at
+from adapters.reading import at, places, text_at
 
 
 def poll(
@@ -161,7 +161,7 @@ class Jobs(Adapter):
 
     def pictures(self, reply: ProviderReply) -> Iterable[Image]:
         """Read the pictures of a job that went well."""
-        return map(Image.at, _places(at(reply.json(), *self.pictures_at)))
+        return map(Image.at, places(at(reply.json(), *self.pictures_at)))
 
     def told(self, reply: ProviderReply) -> str:
         """Find why a job failed, or what an error says; the job's state where nothing else is."""
@@ -174,9 +174,3 @@ class Jobs(Adapter):
     def is_settled(self, reply: ProviderReply) -> bool:
         """Tell whether a reply shows the job's end."""
         return reply.ok and self.state(reply) not in self.under_way
-
-
-def _places(found: Any) -> list[str]:
-    """Give the URLs in what a job made: one, or a list."""
-    places = found if isinstance(found, list) else [found]
-    return [place for place in places if isinstance(place, str) and place]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import orjson
+
 T = TypeVar("T")
 
 
@@ -131,3 +133,11 @@ def _count(told: dict[str, Any], *names: str) -> int:
     """Take the first of some names out of a count; 0 when none holds a whole number."""
     found = [told.pop(name, None) for name in names]
     return next((it for it in found if isinstance(it, int) and not isinstance(it, bool)), 0)
+
+
+def parsed(text: str) -> Any:
+    """Parse a text that holds JSON; None where it is none."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None

@@ -35,7 +35,7 @@ from adapters.contract import (
 from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import Jobs, poll
-from adapters.reading import at, places, text_at
+from adapters.reading import at, parsed, places, text_at
 from adapters.rows import Param
 
 _DONE = ("COMPLETED", "FAILED")
@@ -174,7 +174,7 @@ class Segmind(Jobs):
 def _opened(output: Any) -> Any:
     """Give an output that some models write as JSON in a text."""
     if isinstance(output, str) and output.startswith(("[", "{")):
-        return ProviderReply(body=output.encode(errors="replace")).json()
+        return parsed(output)
     return output
 
 

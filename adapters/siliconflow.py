@@ -113,8 +113,7 @@ class SiliconFlow(OpenAILike):
     def error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refusal by its status, too."""
         if reply.status == _FOR_LEGAL_REASONS:
-            told = self.told(reply) or "no reason given"
-            return errors.refusal(told, provider_status=reply.status)
+            return self.refused(reply)
         return super().error(reply)
 
 

@@ -14,10 +14,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from adapters import sizes
 from adapters.errors import BadParam
+from adapters.reading import parsed
 from adapters.rows import Param
 
 ROWS = (
@@ -50,7 +49,7 @@ def chosen(option: str, text: str, model: str, *, is_one: Callable[[Any], bool])
             "virtual key of the settings.",
             code="option_needed",
         )
-    tree = _parsed(text)
+    tree = parsed(text)
     if is_one(tree):
         return tree
     named = tree if isinstance(tree, dict) else {}
@@ -115,10 +114,3 @@ def filled(tree: Any, values: Mapping[str, Any]) -> Any:
     if alone and alone[1] in values:
         return values[alone[1]]
     return _SLOT.sub(lambda found: str(values.get(found[1], found[0])), tree)
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
