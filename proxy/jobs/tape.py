@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _READ = 256 * 1024
 """Bytes that are read from disk in one go."""
+_SHORT = 32 * 1024
+"""Bytes that any connection takes at once."""
 
 
 class BrokenOffError(Exception):
@@ -100,6 +102,13 @@ class Tape:
     def readers(self) -> int:
         """How many are reading."""
         return len(self._readers)
+
+    @property
+    def short(self) -> bytes | None:
+        """All that was written, where it has ended well, is short and lies in memory."""
+        if self.failure is None and self.ended and 0 < self.size == self.in_memory <= _SHORT:
+            return b"".join(part for part in self._parts if isinstance(part, bytes))
+        return None
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Note the head."""
