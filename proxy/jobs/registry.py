@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from multidict import CIMultiDict
 
 from adapters.errors import ImageError
@@ -31,8 +32,7 @@ Play = Callable[[Tape], Coroutine[Any, Any, None]]
 _OK_ENDS = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What a client asks for: `digest` tells it from any other, `key` is its own name for it.
 
     `retry`: the client has asked before. `shares`: an equal request under way is as good.
