@@ -26,10 +26,7 @@ class _OntoTape(AbstractStreamWriter):
         self.request: web.Request | None = None
 
     async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
-        kept = CIMultiDict(headers)
-        for name in _OF_THE_CONNECTION:
-            kept.popall(name, None)
-        self._tape.begin(int(status_line.split(" ", 2)[1]), kept)
+        self._tape.begin(int(status_line.split(" ", 2)[1]), _kept(headers))
         if self.request is not None:
             self.request[COMMITTED] = True
 
@@ -71,8 +68,24 @@ def staged(request: web.Request, tape: Tape) -> web.Request:
     return made
 
 
-async def play(request: web.Request, handler: Handler) -> None:
-    """Have a handler answer a staged request, to the last byte."""
+async def play(request: web.Request, tape: Tape, handler: Handler) -> None:
+    """Have a handler answer a request that is staged for `tape`, to the last byte."""
     response = await handler(request)
-    await response.prepare(request)
-    await response.write_eof()
+    if isinstance(response, web.Response) and isinstance(response.body, bytes):
+        # All of it is here: it need not be made ready for a connection first.
+        await request.app.on_response_prepare.send(request, response)
+        headers = _kept(response.headers)
+        headers["content-length"] = str(len(response.body))
+        tape.begin(response.status, headers)
+        await tape.append(response.body)
+    else:
+        await response.prepare(request)
+        await response.write_eof()
+
+
+def _kept(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+    """Give the headers of an answer, whatever connection it will go to."""
+    kept = CIMultiDict(headers)
+    for name in _OF_THE_CONNECTION:
+        kept.popall(name, None)
+    return kept

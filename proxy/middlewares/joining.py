@@ -43,7 +43,7 @@ async def _played(request: web.Request, tape: Tape, handler: Handler) -> None:
     stage, job = staged(request, tape), request[JOB]
     job.progress = lambda: stage[ATTEMPT].progress if ATTEMPT in stage else None
     try:
-        await play(stage, handler)
+        await play(stage, tape, handler)
     finally:
         # A parked job holds on to nothing but its answer.
         job.progress = untold
@@ -85,7 +85,9 @@ def _digest_of(plan: Plan, leaves: list[Target]) -> bytes:
 
 def _said(leaf: Target) -> tuple[Any, ...]:
     return (
-        *(leaf.index, leaf.fingerprint, leaf.adapter.id, leaf.base_url, leaf.policy.value),
+        *(leaf.index, leaf.adapter.id, leaf.base_url, leaf.policy.value),
+        *(leaf.credentials.api_key, leaf.credentials.options),
+        str(sorted(leaf.forwarded.items())),  # A header's bytes may be no text.
         *(leaf.default_params, leaf.override_params, leaf.drop_params),
     )
 

@@ -29,7 +29,7 @@ async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Pa
 
     async def outer(request: web.Request) -> web.StreamResponse:
         request[TRACE] = "t1"
-        await play(staged(request, tape), inner)
+        await play(staged(request, tape), tape, inner)
         tape.end(None)
         assert COMMITTED not in request
         return web.Response(text="the client's own")
@@ -49,3 +49,31 @@ async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Pa
         name.lower() for name in tape.head.headers
     }
     assert b"".join([piece async for piece in tape.pieces()]) == b"one, two, three"
+
+
+async def test_an_answer_that_is_all_there_is_on_the_tape_as_any_other(tmp_path: Path) -> None:
+    tape = Tape(Shelf(1 << 20, 0), tmp_path / "tape")
+
+    async def stamp(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["x-trace"] = request[TRACE]
+        response.headers["server"] = "easel"
+
+    async def inner(request: web.Request) -> web.StreamResponse:
+        del request
+        return web.Response(body=b"whole", status=201, content_type="text/plain")
+
+    async def outer(request: web.Request) -> web.StreamResponse:
+        request[TRACE] = "t1"
+        await play(staged(request, tape), tape, inner)
+        tape.end(None)
+        return web.Response()
+
+    app = web.Application()
+    app.on_response_prepare.append(stamp)
+    app.router.add_get("/", outer)
+    async with served(app) as url, aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert await answer.read() == b""
+    assert tape.head is not None
+    told = {"content-type": "text/plain", "content-length": "5", "x-trace": "t1"}
+    assert (tape.head.status, tape.short) == (201, b"whole")
+    assert {name.lower(): value for name, value in tape.head.headers.items()} == told
