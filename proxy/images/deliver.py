@@ -25,7 +25,7 @@ from proxy.images.incomplete import accounted
 from proxy.images.sources import Source, cached_lines, lines_of, opened
 from proxy.keys import ATTEMPT, SETTINGS, UPSTREAM
 from proxy.plan import Attempt, Made, Target
-from proxy.upstream.faults import in_time, worked_too_long
+from proxy.upstream.deadlines import Deadline, worked_too_long
 
 _JSON = "application/json"
 _SHORT = 256 * 1024
@@ -112,7 +112,7 @@ async def _url(request: web.Request, source: Source) -> str:
     if isinstance(source.image, KeptImage):
         return await linked(request, source.image.place, media_type)
     most = request.app[SETTINGS].timeouts.total
-    async with in_time(most, worked_too_long(most)):
+    with Deadline(most, worked_too_long):
         return await kept(request, source.raw(), media_type)
 
 

@@ -19,18 +19,18 @@ from yarl import URL
 from adapters.contract import Adapter, Outgoing, ProviderReply, ProviderRequest
 from proxy.errors import UpstreamFailed
 from proxy.plan import Target
+from proxy.upstream.deadlines import Deadline, asked_too_long
 from proxy.upstream.dialer import Dialer
-from proxy.upstream.faults import asked_too_long, in_time, translated
+from proxy.upstream.faults import translated
 from proxy.upstream.retrying import Asking, Buying, tried
 from proxy.upstream.secrets import secrets_of
 
 _LARGE = 1024 * 1024
 
 
-@asynccontextmanager
-async def exchange(
+async def sent(
     dialer: Dialer, target: Target, request: ProviderRequest, buying: Buying | None = None
-) -> AsyncIterator[ClientResponse]:
+) -> ClientResponse:
     """Send one request, again where its rule says so, and give the response, its body unread.
 
     What is no GET may cost money: then `buying` is its rule, and by default there is no policy.
@@ -50,13 +50,23 @@ async def exchange(
         headers = _signed(target, outgoing) if request.signed else plain
         # In pieces, once it is large: all at once would hold up the loop, and be held twice.
         data = BytesIO(body) if len(body) > _LARGE else body or None
-        async with in_time(target.request_timeout, asked_too_long(target.request_timeout)):
-            with translated(by_provider=by_provider):
-                return await session.request(
-                    request.method, url, headers=headers, data=data, allow_redirects=False
-                )
+        with (
+            Deadline(target.request_timeout, asked_too_long),
+            translated(by_provider=by_provider),
+        ):
+            return await session.request(
+                request.method, url, headers=headers, data=data, allow_redirects=False
+            )
 
-    async with await tried(send, buying if is_paid else Asking(), buying.sleep) as response:
+    return await tried(send, buying if is_paid else Asking(), buying.sleep)
+
+
+@asynccontextmanager
+async def exchange(
+    dialer: Dialer, target: Target, request: ProviderRequest
+) -> AsyncIterator[ClientResponse]:
+    """Send one request, for which there is no policy, and give the response while it is used."""
+    async with await sent(dialer, target, request) as response:
         yield response
 
 

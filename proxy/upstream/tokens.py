@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
@@ -47,20 +46,6 @@ class Tokens:
         self._now = now
         self._entries: LRUCache[str, _Entry] = LRUCache(_MOST_TOKENS)
 
-    @asynccontextmanager
-    async def lent(self, target: Target) -> AsyncIterator[Target]:
-        """Lend the target its token; what the provider says is no good is bought anew next time.
-
-        A token can end early: it was revoked, or this machine slept, and its clock with it.
-        """
-        try:
-            yield await self.granted(target)
-        except ProviderError as error:
-            entry = self._entries.get(_name(target))
-            if entry and error.provider_status == HTTPStatus.UNAUTHORIZED:
-                entry.good_until = -math.inf
-            raise
-
     async def granted(self, target: Target) -> Target:
         """Give the target with a token among its options, if its credential calls for one."""
         if self._flow(target) is None:
@@ -74,6 +59,15 @@ class Tokens:
                 entry.good_until = self._clock() + max(lifetime - _EARLY, lifetime / 2)
         options = {**target.credentials.options, **entry.grant.options}
         return replace(target, credentials=Credentials(target.credentials.api_key, options))
+
+    def note(self, target: Target, error: BaseException | None) -> None:
+        """Have a target's token bought anew next time, if an error says that it is no good.
+
+        A token can end early: it was revoked, or this machine slept, and its clock with it.
+        """
+        status = isinstance(error, ProviderError) and error.provider_status
+        if status == HTTPStatus.UNAUTHORIZED and (entry := self._entries.get(_name(target))):
+            entry.good_until = -math.inf
 
     def _flow(self, target: Target) -> GrantFlow | None:
         return target.adapter.grant(target.credentials, self._now())

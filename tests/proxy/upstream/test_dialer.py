@@ -154,7 +154,7 @@ class Answers(AbstractResolver):
 def resolving(ours: Gateway, *addresses: str) -> None:
     """Let every name lead to these addresses, whichever door is asked."""
     for private in (False, True):
-        connector: Any = ours.app[UPSTREAM]._dialer.session(private=private).connector
+        connector: Any = ours.app[UPSTREAM].dialer.session(private=private).connector
         connector._resolver = Answers(*addresses)
 
 
