@@ -34,16 +34,23 @@ async def test_a_deadline_that_was_lifted_is_none_and_one_that_was_set_again_is_
     with Deadline(0.01, worked_too_long) as deadline:
         deadline.lift()
         await asyncio.sleep(0.03)
-    with pytest.raises(UpstreamFailed), Deadline(None, worked_too_long) as deadline:
-        deadline.set(asyncio.get_running_loop().time() + 0.01)
-        await asyncio.sleep(9)
 
-
-async def test_the_inner_and_the_outer_deadline_each_say_their_own() -> None:
-    with pytest.raises(UpstreamFailed), Deadline(0.01, worked_too_long):
-        with Deadline(9, asked_too_long):
+    async def work() -> None:
+        with Deadline(None, worked_too_long) as deadline:
+            deadline.set(asyncio.get_running_loop().time() + 0.01)
             await asyncio.sleep(9)
-    with Deadline(9, worked_too_long), pytest.raises(TimedOut), Deadline(0.01, asked_too_long):
+
+    with pytest.raises(UpstreamFailed):
+        await work()
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "said"), [(0.01, 9, UpstreamFailed), (9, 0.01, TimedOut)]
+)
+async def test_the_inner_and_the_outer_deadline_each_say_their_own(
+    outer: float, inner: float, said: type[Exception]
+) -> None:
+    with pytest.raises(said), Deadline(outer, worked_too_long), Deadline(inner, asked_too_long):
         await asyncio.sleep(9)
 
 
@@ -63,9 +70,12 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
 
 
 async def test_a_failure_that_comes_first_is_what_is_raised() -> None:
-    with pytest.raises(KeyError), Deadline(0.01, worked_too_long):
+    async def work() -> None:
         try:
             await asyncio.sleep(9)
         except asyncio.CancelledError:
             raise KeyError from None
+
+    with pytest.raises(KeyError), Deadline(0.01, worked_too_long):
+        await work()
     assert not cancelled_still()
