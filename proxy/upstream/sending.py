@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from io import BytesIO
 from typing import Any
 
 import orjson
@@ -25,8 +24,6 @@ from proxy.upstream.faults import translated
 from proxy.upstream.retrying import Asking, Buying, tried
 from proxy.upstream.secrets import secrets_of
 
-_LARGE = 1024 * 1024
-
 
 async def sent(
     dialer: Dialer, target: Target, request: ProviderRequest, buying: Buying | None = None
@@ -39,7 +36,7 @@ async def sent(
     with translated(by_provider=by_provider):
         url, private = address(target, request)
     content_type, body = await encoded(request)
-    plain, session = _plain(request, content_type), dialer.session(private=private)
+    plain, door = _plain(request, content_type), dialer.door(private=private)
     buying, is_paid = buying or Buying(), request.method != "GET"
 
     async def send() -> ClientResponse:
@@ -48,15 +45,11 @@ async def sent(
         # Anew each time: it may be long since the last, and a signature is good for minutes.
         outgoing = Outgoing(request.method, str(url), plain, body, buying.now())
         headers = _signed(target, outgoing) if request.signed else plain
-        # In pieces, once it is large: all at once would hold up the loop, and be held twice.
-        data = BytesIO(body) if len(body) > _LARGE else body or None
         with (
             Deadline(target.request_timeout, asked_too_long),
             translated(by_provider=by_provider),
         ):
-            return await session.request(
-                request.method, url, headers=headers, data=data, allow_redirects=False
-            )
+            return await door.request(request.method, url, headers, body)
 
     return await tried(send, buying if is_paid else Asking(), buying.sleep)
 

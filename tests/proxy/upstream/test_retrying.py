@@ -218,7 +218,7 @@ class Flaky(Answers):
 def unreachable(it: Talk, failures: int) -> Flaky:
     """Let connecting fail for the first `failures` times."""
     it.target = replace(it.target, base_url=it.target.base_url.replace("127.0.0.1", "up.test"))
-    connector: Any = it.upstream.dialer.session(private=True).connector
+    connector: Any = it.upstream.dialer.door(private=True).session.connector
     connector._resolver = Flaky(failures)
     flaky: Flaky = connector._resolver
     return flaky
@@ -357,7 +357,7 @@ async def test_dialling_once_more_is_within_the_budget() -> None:
 
 async def test_what_is_discarded_gives_its_connection_back() -> None:
     async with talk(attempts=5) as it, asyncio.timeout(5):
-        connector: Any = it.upstream.dialer.session(private=True).connector
+        connector: Any = it.upstream.dialer.door(private=True).session.connector
         connector._limit = connector._limit_per_host = 1
         replies = [web.Response(status=503, body=b"x" * 500_000) for _ in range(3)]
 
