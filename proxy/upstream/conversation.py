@@ -167,7 +167,8 @@ class Conversation:
         self._target = await upstream.at_home(self._target)
         target = self._granted = await upstream.tokens.granted(self._target)
         call = replace(self._call, credentials=target.credentials, chance=upstream.draw())
-        buying = Buying(target.retry, self._tries, upstream.sleep, upstream.chance)
+        began = asyncio.get_running_loop().time()
+        buying = Buying(target.retry, self._tries, upstream.sleep, upstream.chance, began=began)
         flow = self._flow = target.adapter.flow(call)
         request = next(flow)
         while True:

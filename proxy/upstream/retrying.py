@@ -97,7 +97,7 @@ class Buying:
     sleep: Sleep = asyncio.sleep
     chance: Callable[[], float] = random.random
     now: Callable[[], float] = time.time
-    began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    began: float = 0.0
     _repeated: int = 0
     _waited: float = 0.0
     _taken: bool = False

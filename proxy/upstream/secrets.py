@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+from adapters.contract import Adapter
 from proxy.plan import Target
 
 _SHORTEST_SECRET = 8
@@ -13,7 +16,11 @@ def secrets_of(target: Target) -> frozenset[str]:
     A placeholder such as `x` is no secret: blotting it out would only spoil the text.
     """
     credentials = target.credentials
-    secret = {option.name for option in target.adapter.options if option.secret}
-    values = {credentials.api_key, *(credentials[name] for name in secret)}
-    values |= {value.replace("/", "\\/") for value in values}  # as some write it in JSON
-    return frozenset(value for value in values if len(value) >= _SHORTEST_SECRET)
+    values = {credentials.api_key, *(credentials[name] for name in _names(target.adapter))}
+    values |= {it.replace("/", "\\/") for it in values if "/" in it}  # as some write it in JSON
+    return frozenset(it for it in values if len(it) >= _SHORTEST_SECRET)
+
+
+@lru_cache
+def _names(adapter: Adapter) -> tuple[str, ...]:
+    return tuple(option.name for option in adapter.options if option.secret)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -23,6 +22,9 @@ from proxy.upstream.dialer import Dialer
 from proxy.upstream.faults import translated
 from proxy.upstream.retrying import Asking, Buying, tried
 from proxy.upstream.secrets import secrets_of
+
+_OF_ALL = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "easel"}
+"""The headers of every request."""
 
 
 async def sent(
@@ -43,8 +45,7 @@ async def sent(
         if is_paid:
             buying.begin()
         # Anew each time: it may be long since the last, and a signature is good for minutes.
-        outgoing = Outgoing(request.method, str(url), plain, body, buying.now())
-        headers = _signed(target, outgoing) if request.signed else plain
+        headers = _signed(target, request, url, plain, body, buying.now())
         with (
             Deadline(target.request_timeout, asked_too_long),
             translated(by_provider=by_provider),
@@ -68,8 +69,7 @@ async def shown(target: Target, request: ProviderRequest) -> dict[str, Any]:
     url, _ = address(target, request)
     content_type, body = await encoded(request)
     plain = _plain(request, content_type)
-    outgoing = Outgoing(request.method, str(url), plain, body, time.time())
-    headers = _signed(target, outgoing) if request.signed else plain
+    headers = _signed(target, request, url, plain, body, time.time())
     secrets = secrets_of(target)
     masked = {name: _masked(name, value, secrets) for name, value in headers.items()}
     told: Any = request.json if request.json is not None else request.form
@@ -98,16 +98,26 @@ def _blotted(text: str, secrets: frozenset[str]) -> str:
 
 
 def _plain(request: ProviderRequest, content_type: str) -> dict[str, str]:
-    headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "easel"}
-    headers |= {name.lower(): value for name, value in request.headers.items()}
-    return headers | ({"content-type": content_type} if content_type else {})
+    headers = {**_OF_ALL, **{name.lower(): it for name, it in request.headers.items()}}
+    if content_type:
+        headers["content-type"] = content_type
+    return headers
 
 
-def _signed(target: Target, outgoing: Outgoing) -> dict[str, str]:
+def _signed(  # noqa: PLR0913, PLR0917 - all that a signature covers
+    target: Target,
+    request: ProviderRequest,
+    url: URL,
+    plain: dict[str, str],
+    body: bytes,
+    now: float,
+) -> dict[str, str]:
+    if not request.signed:
+        return plain
     # Before signing, so that the signature covers them; and after it, so that they win.
-    headers = {**outgoing.headers, **target.forwarded}
-    headers |= target.adapter.sign(replace(outgoing, headers=headers), target.credentials)
-    return headers | dict(target.forwarded)
+    headers = {**plain, **target.forwarded}
+    outgoing = Outgoing(request.method, str(url), headers, body, now)
+    return {**headers, **target.adapter.sign(outgoing, target.credentials), **target.forwarded}
 
 
 def address(target: Target, request: ProviderRequest) -> tuple[URL, bool]:
