@@ -1,9 +1,10 @@
 """The cache's pictures in the blob store: decoded bytes, each once, under the digest of its bytes.
 
-    cache/{process}/{SHA-256 of the bytes}      a picture
     cache/{process}/new-{chance}                one that is being stored
+    cache/{process}/{SHA-256 of the bytes}      a picture
+    cache/{shared}/{SHA-256 of the bytes}       a picture, where the index has several processes
 
-`process` is 64 bits of chance: two gateways on one store never meet.
+`process` is 64 bits of chance: two gateways on one store never meet but where they are meant to.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from adapters.pictures import HEAD, Measured, measured
+from proxy.blobs.leftovers import CACHE
 from proxy.blobs.media import media_type_of, with_head
 from proxy.blobs.store import Blobs
 from proxy.cache.entries import KeptImage, Picture
@@ -41,11 +43,15 @@ class Arrived:
 
 
 class Pictures:
-    """Pictures of at most `limit` bytes each. All but `discard` may raise `BlobStoreFailed`."""
+    """Pictures of at most `limit` bytes each. All but `discard` may raise `BlobStoreFailed`.
 
-    def __init__(self, blobs: Blobs, limit: int) -> None:
+    `shared` names the folder of those that other processes have too.
+    """
+
+    def __init__(self, blobs: Blobs, limit: int, shared: str = "") -> None:
         self.limit = limit
         self._blobs = blobs
+        self._folder = f"{CACHE}/{shared}" if shared else blobs.cache_folder
         self._lent: Counter[str] = Counter()
         self._orphans: set[str] = set()
 
@@ -56,7 +62,7 @@ class Pictures:
         if not media_type:
             raise NotKeptError
         seen = _Seen(self.limit)
-        place = self.place(f"new-{secrets.token_hex(16)}")
+        place = f"{self._blobs.cache_folder}/new-{secrets.token_hex(16)}"
         await self._blobs.put(place, seen.passing(chunks), media_type)
         found = measured(bytes(seen.head))
         found = found if found.media_type else Measured(media_type)
@@ -123,7 +129,7 @@ class Pictures:
 
     def place(self, digest: str) -> str:
         """Give where a picture lies in the store."""
-        return f"{self._blobs.cache_folder}/{digest}"
+        return f"{self._folder}/{digest}"
 
 
 class _Seen:

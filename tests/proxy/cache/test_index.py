@@ -53,9 +53,11 @@ async def test_a_picture_of_several_entries_is_held_once_and_freed_with_the_last
         await index.put(key(number), entry(picture(7, 500), picture(7, 500), expires=1e12))
     assert index.disk == 500
     assert await index.drop(key(1)) == []
-    assert await index.holds(picture(7).digest)
+    assert await index.announce(picture(7).digest)
+    assert await index.free([picture(7).digest]) == []
     assert await index.drop(key(2)) == [picture(7).digest]
-    assert (index.disk, await index.holds(picture(7).digest)) == (0, False)
+    assert (index.disk, await index.announce(picture(7).digest)) == (0, False)
+    assert await index.free([picture(7).digest]) == [picture(7).digest]
 
 
 async def test_what_comes_again_under_a_key_takes_its_place() -> None:
