@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -24,6 +25,7 @@ from proxy.blobs.store import Blobs
 from proxy.cache.entries import KeptImage, Picture
 from proxy.errors import BlobStoreFailed
 
+_DIGEST = re.compile("[0-9a-f]{64}")
 _PIECE = 768 * 1024
 """Bytes that are read in one go: a multiple of 3, so that base64 has no seams."""
 
@@ -101,6 +103,11 @@ class Pictures:
             if await self._blobs.head(self.place(it.digest)) != it.length:
                 return False
         return True
+
+    async def all(self) -> AsyncIterator[list[str]]:
+        """Give the digests of all pictures that the store has, some at a time."""
+        async for names in self._blobs.names(self._folder):
+            yield [name for name in names if _DIGEST.fullmatch(name)]
 
     @contextlib.contextmanager
     def lent(self, pictures: Iterable[Picture], left: list[str]) -> Iterator[None]:

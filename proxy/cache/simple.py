@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections import deque
@@ -24,6 +25,8 @@ _WITHOUT = (BlobStoreFailed, CacheAway)
 """What a request goes on without; the operator has been told."""
 
 _TIDY_SECONDS = 60.0
+_SEARCH_EVERY = 60
+"""After how many times of that pictures are looked for that the index does not know."""
 _PATIENCE_SECONDS = 10.0
 """How long a look-up waits for what is on its way into the store."""
 _MOST_PENDING = 4
@@ -45,6 +48,7 @@ class SimpleCache:
         shared: str = "",
     ) -> None:
         self.pictures = Pictures(blobs, settings.answer_bytes, shared)
+        self._shared = bool(shared)
         self.clock = clock
         self.index = index or LocalIndex(settings.memory_bytes, settings.disk_bytes, clock)
         self._blobs = blobs
@@ -197,13 +201,21 @@ class SimpleCache:
             _LOG.error("an answer could not be kept", exc_info=error)
 
     async def _tidied(self) -> None:
-        """Give up what is too old, every minute."""
-        while True:
+        """Give up what is too old, every minute, and now and then what the index has forgotten."""
+        for count in itertools.count():
             await asyncio.sleep(_TIDY_SECONDS)
             # What could not be deleted is freed again, or ends with the process.
             with contextlib.suppress(*_WITHOUT):
                 while await self._tidied_once():
                     pass
+                if self._shared and count % _SEARCH_EVERY == 0:
+                    await self._searched()
+
+    async def _searched(self) -> None:
+        """Give up pictures that no entry holds: an index elsewhere can lose what it knew."""
+        async for digests in self.pictures.all():
+            async with self._lock:
+                await self.pictures.delete(await self.index.free(digests))
 
     async def _tidied_once(self) -> bool:
         """Delete what can go; tells whether there may be more."""
