@@ -69,13 +69,20 @@ class RedisServer:
         finally:
             self.processes[-1].send_signal(signal.SIGCONT)
 
+    def flush(self) -> None:
+        """Have it forget everything."""
+        self._tell(b"FLUSHALL")
+
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as asking:
-                asking.sendall(b"PING\r\n")
-                return bool(asking.recv(1))
+            return bool(self._tell(b"PING"))
         except OSError:
             return False
+
+    def _tell(self, command: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as asking:
+            asking.sendall(command + b"\r\n")
+            return asking.recv(1)
 
 
 @contextmanager
