@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from cachetools import LRUCache
+from msgspec.structs import replace
 
 from proxy import configs
 from proxy.config_text import NotJson, read_config

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 import adapters
 from adapters.contract import Adapter, Credentials
@@ -24,8 +25,7 @@ from proxy.routing.forwarding import forwarded
 from proxy.settings import Settings, VirtualKey
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request's side of the plan. `saved`: the config is the operator's."""
 
     settings: Settings
@@ -34,15 +34,18 @@ class Asked:
     params: Mapping[str, Any]
     saved: bool
 
+    __repr__ = object.__repr__
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Chosen:
+
+class Chosen(msgspec.Struct, frozen=True):
     """A provider and a credential. `stored`: the credential is the operator's, not the caller's."""
 
     adapter: Adapter
     credentials: Credentials
     stored: bool
     custom_host: str = ""
+
+    __repr__ = object.__repr__
 
 
 def target_of(config: Config, asked: Asked, *, stored: bool) -> Target:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
+import msgspec
 from cachetools import LRUCache
 
 from adapters.contract import Credentials, Grant, GrantFlow, ProviderRequest
@@ -73,7 +74,9 @@ class Tokens:
                 lifetime = entry.grant.seconds
                 entry.good_until = self._clock() + max(lifetime - _EARLY, lifetime / 2)
         options = {**target.credentials.options, **entry.grant.options}
-        return replace(target, credentials=Credentials(target.credentials.api_key, options))
+        return msgspec.structs.replace(
+            target, credentials=Credentials(target.credentials.api_key, options)
+        )
 
     def _flow(self, target: Target) -> GrantFlow | None:
         return target.adapter.grant(target.credentials, self._now())
@@ -94,4 +97,5 @@ class Tokens:
 
 def _name(target: Target) -> str:
     # Headers that a client forwards differ from request to request, and buy nothing.
-    return f"{target.adapter.id}:{replace(target, forwarded={}).fingerprint}"
+    bare = msgspec.structs.replace(target, forwarded={})
+    return f"{target.adapter.id}:{bare.fingerprint}"
