@@ -6,10 +6,10 @@ No line holds a client's free text: only names, numbers and words from a list.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import Any
 
 from adapters.rows import CONTRACT, Fields, Nearest, Param
+from adapters.values import value
 
 RECEIPT_LIMIT, RECORD_LIMIT = 2048, 16_384
 """Bytes of a receipt in a header, and in the record of a call."""
@@ -20,7 +20,7 @@ _HONOURED = frozenset({"model", "n", "response_format", "stream"})
 """What the gateway itself honours: no line is owed for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Line:
     """What became of one parameter. `outcome` is empty for what was dropped."""
 
@@ -35,7 +35,7 @@ class Line:
         return f"{self.verb} {asked}>{self.outcome}" if self.outcome else f"{self.verb} {asked}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Receipt:
     """What became of the parameters of one call, in the order the client sent them."""
 
@@ -43,7 +43,7 @@ class Receipt:
 
     def plus(self, *lines: Line) -> Receipt:
         """Give a receipt with further lines."""
-        return replace(self, lines=self.lines + lines)
+        return Receipt(self.lines + lines)
 
     def __str__(self) -> str:
         """Write it for a header."""
