@@ -30,6 +30,7 @@ from proxy.keys import (
     DRAINING,
     JOBS,
     LOG,
+    RESOLVER,
     RUNNING,
     SETTINGS,
     SIGNER,
@@ -39,6 +40,7 @@ from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked
 from proxy.middlewares.observing import stamp
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, LocalStuck
+from proxy.routing.resolve import Resolver
 from proxy.settings import Settings
 from proxy.upstream.conversation import Upstream, drawn
 
@@ -62,6 +64,7 @@ def make_app(
     app[BLOBS] = Blobs(settings)
     app[CACHE] = SimpleCache(settings.cache, app[BLOBS])
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
+    app[RESOLVER] = Resolver(settings)
     app[CHOOSER] = chooser or Chooser(LocalCircuits(), LocalStuck())
     app[LOG] = AccessLog(log_to, settings.log.format)
     app[DRAINING] = []
