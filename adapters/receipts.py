@@ -14,6 +14,9 @@ from adapters.values import value
 RECEIPT_LIMIT, RECORD_LIMIT = 2048, 16_384
 """Bytes of a receipt in a header, and in the record of a call."""
 
+_ROOM = 20
+"""Bytes for saying how many lines there are more."""
+
 _ODD = re.compile(r"[^A-Za-z0-9_.:*/-]")
 """What may not stand in a receipt."""
 _HONOURED = frozenset({"model", "n", "response_format", "stream"})
@@ -43,7 +46,7 @@ class Receipt:
 
     def plus(self, *lines: Line) -> Receipt:
         """Give a receipt with further lines."""
-        return Receipt(self.lines + lines)
+        return Receipt(self.lines + lines) if lines else self
 
     def __str__(self) -> str:
         """Write it for a header."""
@@ -51,10 +54,14 @@ class Receipt:
 
     def written(self, limit: int) -> str:
         """Write the lines with commas between, at most `limit` bytes of ASCII."""
+        lines = [str(line) for line in self.lines]
+        written = ", ".join(lines)
+        if len(written) <= limit - _ROOM:
+            return written
         written = ""
-        for count, line in enumerate(map(str, self.lines)):
-            if len(written) + len(line) > limit - 20:
-                return f"{written}, {len(self.lines) - count} more"
+        for count, line in enumerate(lines):
+            if len(written) + len(line) > limit - _ROOM:
+                return f"{written}, {len(lines) - count} more"
             written = f"{written}, {line}" if written else line
         return written
 
