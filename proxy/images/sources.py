@@ -98,13 +98,17 @@ async def opened(
             download = replace(download, rest=rest)
         return Source(image, download.measured, download.length, download)
     if image.b64:
-        if (text := tidied(image.b64)) is not image.b64:
-            image = replace(image, b64=text)
-        length = len(image.b64) // 4 * 3 - image.b64[-2:].count("=")
-        return Source(image, measured_text(image.b64), length)
+        text = tidied(image.b64)
+        return of_text(image if text is image.b64 else replace(image, b64=text))
     if not image.data:
         raise _damaged()
     return Source(image, measured(image.data[:HEAD]), len(image.data))
+
+
+def of_text(image: Image) -> Source:
+    """Make a picture ready whose base64 is tidy."""
+    length = len(image.b64) // 4 * 3 - image.b64[-2:].count("=")
+    return Source(image, measured_text(image.b64), length)
 
 
 def _read(image: KeptImage) -> Download:
@@ -120,18 +124,19 @@ def tidied(text: str) -> str:
     >>> tidied("AAEC\r\n_-8"), tidied("data:image/png;base64,AAEC")
     ('AAEC/+8=', 'AAEC')
     """
-    if _is_tidy(text):
+    if is_tidy(text):
         return text
     if text.startswith("data:"):
         text = text.partition(",")[2]
     text = "".join(text.split()).translate(_FOR_URLS).rstrip("=")
     text += "=" * (-len(text) % 4)
-    if not _is_tidy(text):
+    if not is_tidy(text):
         raise _damaged()
     return text
 
 
-def _is_tidy(text: str) -> bool:
+def is_tidy(text: str) -> bool:
+    """Tell whether base64 is as `tidied` would give it."""
     if not text or len(text) % 4 or not text.isascii():
         return False
     starts = range(0, len(text), _TEXT_PIECE)
