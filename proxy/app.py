@@ -32,6 +32,7 @@ from proxy.keys import (
     DRAINING,
     JOBS,
     LOG,
+    RESOLVER,
     RUNNING,
     SETTINGS,
     SIGNER,
@@ -42,6 +43,7 @@ from proxy.middlewares.observing import stamp
 from proxy.redis_client import SharedRedis
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, LocalStuck
+from proxy.routing.resolve import Resolver
 from proxy.settings import Settings
 from proxy.upstream.conversation import Upstream, drawn
 
@@ -66,6 +68,7 @@ def make_app(
     redis = SharedRedis(settings.redis) if settings.redis.url else None
     app[CACHE] = _cache(settings, app[BLOBS], redis)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
+    app[RESOLVER] = Resolver(settings)
     app[CHOOSER] = chooser or Chooser(LocalCircuits(), LocalStuck())
     app[LOG] = AccessLog(log_to, settings.log.format)
     app[DRAINING] = []

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+import msgspec
 from aiohttp import ClientResponse
 from multidict import CIMultiDict
 
@@ -121,7 +122,7 @@ class Upstream:
         """Start the provider that this process serves itself, if the target is on it."""
         if target.base_url != IN_PROCESS:
             return target
-        return replace(target, base_url=await self._studio.start(), private=True)
+        return msgspec.structs.replace(target, base_url=await self._studio.start(), private=True)
 
 
 class Conversation:

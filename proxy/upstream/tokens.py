@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
+import msgspec
 from cachetools import LRUCache
 
 from adapters.contract import Credentials, Grant, GrantFlow, ProviderRequest
@@ -58,7 +59,9 @@ class Tokens:
                 lifetime = entry.grant.seconds
                 entry.good_until = self._clock() + max(lifetime - _EARLY, lifetime / 2)
         options = {**target.credentials.options, **entry.grant.options}
-        return replace(target, credentials=Credentials(target.credentials.api_key, options))
+        return msgspec.structs.replace(
+            target, credentials=Credentials(target.credentials.api_key, options)
+        )
 
     def note(self, target: Target, error: BaseException | None) -> None:
         """Have a target's token bought anew next time, if an error says that it is no good.
@@ -88,4 +91,5 @@ class Tokens:
 
 def _name(target: Target) -> str:
     # Headers that a client forwards differ from request to request, and buy nothing.
-    return f"{target.adapter.id}:{replace(target, forwarded={}).fingerprint}"
+    bare = msgspec.structs.replace(target, forwarded={})
+    return f"{target.adapter.id}:{bare.fingerprint}"

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
 
@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.abc import ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from adapters import adapter
 from adapters.contract import Credentials, ImageCall, Outgoing
