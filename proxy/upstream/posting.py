@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.connector import Connection
 
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-"""What may not stand in the head of a request: it would end a line."""
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+"""What may not stand in the head of a request, beside the ends of its lines."""
 _MOST_ORIGINS = 1024
 _NO_TIMER = TimerNoop()
 
@@ -138,13 +138,10 @@ class _Written(NamedTuple):
 
 def _head(url: URL, host: str, headers: Mapping[str, str], length: int) -> bytes:
     """Write the head of a request; raises `ValueError` where its lines would be others."""
-    fields = [f"{name}: {value}" for name, value in headers.items()]
-    lines = (
-        f"POST {url.raw_path_qs} HTTP/1.1",
-        f"host: {host}",
-        *fields,
-        f"content-length: {length}",
-    )
-    if any(map(_FORBIDDEN.search, lines)):
+    lines = [f"POST {url.raw_path_qs} HTTP/1.1", f"host: {host}", f"content-length: {length}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    head = "\n".join(lines)
+    if head.count("\n") >= len(lines) or _FORBIDDEN.search(head):
         raise ValueError
-    return "\r\n".join((*lines, "", "")).encode()
+    # What came as bytes that are no text leaves as those bytes.
+    return f"{head}\n\n".replace("\n", "\r\n").encode(errors="surrogateescape")

@@ -81,6 +81,13 @@ async def test_a_header_that_would_be_another_line_is_not_sent(value: str) -> No
     assert not seen
 
 
+async def test_bytes_that_are_no_text_leave_as_they_came() -> None:
+    seen: Seen = []
+    async with server(seen) as url, opened() as door:
+        (await door.request("POST", url, {"x": "\udcff\udcfe"}, b"{}")).release()
+    assert seen[0][1]["x"] == "\udcff\udcfe"
+
+
 async def test_a_port_that_nobody_listens_at_is_told_as_a_session_tells_it() -> None:
     async with opened() as door:
         with pytest.raises(ClientConnectorError):
