@@ -165,7 +165,8 @@ class Conversation:
     async def _begun(self, asked: Deadline) -> Outcome:
         """Converse until there is an outcome."""
         upstream = self._upstream
-        self._target = await upstream.at_home(self._target)
+        if self._target.base_url == IN_PROCESS:
+            self._target = await upstream.at_home(self._target)
         target = self._granted = await upstream.tokens.granted(self._target)
         call = replace(self._call, credentials=target.credentials, chance=upstream.draw())
         began = asyncio.get_running_loop().time()
@@ -218,15 +219,18 @@ class Conversation:
         """Let go of the response."""
         if self._response:
             response, self._response = self._response, None
-            response.release()
-            await response.wait_for_close()
+            if not response.closed:  # Else its connection is free: it was read to its end.
+                response.release()
+                await response.wait_for_close()
 
     async def _over(self, error: BaseException | None) -> None:
         """Let go of everything; the provider and the keeper of its token learn what they must."""
         if isinstance(error, asyncio.CancelledError) and self._flow:
             self._upstream.cancellations.begin(self._flow, self._granted)
-        self._upstream.tokens.note(self._target, error)
-        await self._answered()
+        if error is not None:
+            self._upstream.tokens.note(self._target, error)
+        if self._response:
+            await self._answered()
 
 
 async def _held_back(response: ClientResponse) -> tuple[bytes, bool]:

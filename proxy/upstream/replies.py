@@ -108,8 +108,8 @@ async def read_head(response: ClientResponse, size: int) -> bytes:
     """Read a body until it ends, or until more than `size` bytes are there."""
     head = b""
     with translated():
-        while len(head) <= size and (chunk := await response.content.readany()):
-            head += chunk
+        while len(head) <= size and not response.content.at_eof():
+            head += await response.content.readany()
     return head
 
 
@@ -118,7 +118,8 @@ async def read_bytes(response: ClientResponse, limit: int, head: bytes = b"") ->
     chunks = [head]
     room = limit - len(head)
     with translated():
-        while chunk := await response.content.readany():
+        while not response.content.at_eof():
+            chunk = await response.content.readany()
             room -= len(chunk)
             if room < 0:
                 raise too_much()
