@@ -23,6 +23,7 @@ from proxy.errors import outcome_unknown
 from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy
 
 _NO_RECEIPT = Receipt()
+_SHORTEST_SECRET = 8
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -62,6 +63,17 @@ class Target(msgspec.Struct, frozen=True, dict=True):
         said = [self.credentials.api_key, *map(str, sorted(self.credentials.options.items()))]
         said += map(str, sorted(self.forwarded.items()))
         return hashlib.sha256("\0".join(said).encode()).hexdigest()
+
+    @cached_property
+    def secrets(self) -> frozenset[str]:
+        """The secret texts of its credential, to be blotted out wherever they could be told.
+
+        A placeholder such as `x` is no secret: blotting it out would only spoil the text.
+        """
+        secret = (option.name for option in self.adapter.options if option.secret)
+        values = {self.credentials.api_key, *(self.credentials[name] for name in secret)}
+        values |= {value.replace("/", "\\/") for value in values}  # as some write it in JSON
+        return frozenset(value for value in values if len(value) >= _SHORTEST_SECRET)
 
 
 class Branch(msgspec.Struct, frozen=True):

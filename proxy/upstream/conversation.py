@@ -33,7 +33,6 @@ from proxy.upstream.download import Download, download
 from proxy.upstream.events import told
 from proxy.upstream.replies import is_compressed, read_head, read_reply, relayed_headers
 from proxy.upstream.retrying import Buying, Sleep
-from proxy.upstream.secrets import secrets_of
 from proxy.upstream.sending import sent
 from proxy.upstream.tokens import Tokens
 
@@ -200,7 +199,7 @@ class Conversation:
         self, response: ClientResponse, request: ProviderRequest, call: ImageCall
     ) -> Outcome | tuple[ProviderReply, CIMultiDict[str]]:
         """Give what is to be used as it comes, or else the whole reply, with headers."""
-        limit, secrets = self._upstream.settings.limits.reply_bytes, secrets_of(self._granted)
+        limit, secrets = self._upstream.settings.limits.reply_bytes, self._granted.secrets
         if request.events and _tells_events(response):
             events = told(response, self._granted.adapter, call, limit, secrets)
             return Outcome(

@@ -21,7 +21,6 @@ from proxy.upstream.deadlines import Deadline, asked_too_long
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.faults import translated
 from proxy.upstream.retrying import Asking, Buying, tried
-from proxy.upstream.secrets import secrets_of
 
 _OF_ALL = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "easel"}
 """The headers of every request."""
@@ -70,7 +69,7 @@ async def shown(target: Target, request: ProviderRequest) -> dict[str, Any]:
     content_type, body = await encoded(request)
     plain = _plain(request, content_type)
     headers = _signed(target, request, url, plain, body, time.time())
-    secrets = secrets_of(target)
+    secrets = target.secrets
     masked = {name: _masked(name, value, secrets) for name, value in headers.items()}
     told: Any = request.json if request.json is not None else request.form
     if told is None and body:

@@ -18,7 +18,6 @@ from proxy.plan import Target
 from proxy.upstream.assertions import asserted
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.replies import ERROR_LIMIT, read_reply
-from proxy.upstream.secrets import secrets_of
 from proxy.upstream.sending import exchange
 
 _EARLY = 300.0
@@ -81,7 +80,7 @@ class Tokens:
         while True:
             asked: ProviderRequest = replace(await asserted(request), signed=False)
             async with exchange(self._dialer, target, asked) as response:
-                reply = await read_reply(response, ERROR_LIMIT, secrets_of(target))
+                reply = await read_reply(response, ERROR_LIMIT, target.secrets)
             try:
                 request = flow.send(reply)
             except StopIteration as done:
