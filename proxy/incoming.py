@@ -161,7 +161,9 @@ def read_idempotency_key(headers: Mapping[str, str]) -> str:
 
 def prefers_async(headers: Mapping[str, str]) -> bool:
     """Tell whether `Prefer` asks for an answer at once, and the picture later (RFC 7240)."""
-    preferences = headers.get("prefer", "").lower().split(",")
+    if "prefer" not in headers:
+        return False
+    preferences = headers["prefer"].lower().split(",")
     return any(it.partition(";")[0].strip() == "respond-async" for it in preferences)
 
 

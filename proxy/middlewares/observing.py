@@ -42,7 +42,8 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers["x-portkey-trace-id"] = request.get(TRACE, "")
     headers["server"] = "easel"
     attempt = request.get(ATTEMPT)
-    if attempt is None:
+    # What a job answers has said the rest already, onto its tape.
+    if attempt is None or "x-portkey-provider" in headers:
         return
     headers["x-portkey-provider"] = attempt.target.adapter.id
     headers["x-portkey-last-used-option-index"] = attempt.target.index
