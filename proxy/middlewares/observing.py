@@ -63,7 +63,7 @@ def _line(request: web.Request, status: int, seconds: float) -> dict[str, object
         "status": status,
         "method": request.method,
         # The route's own path: what a stranger wrote into a URL stays out of the log.
-        "path": resource.canonical if resource else "(no route)",
+        "path": "(no route)" if resource is None else resource.canonical,
         "ms": round(seconds * 1000, 1),
         "caller": caller.name if caller else "",
         "provider": attempt.target.adapter.id if attempt else "",
