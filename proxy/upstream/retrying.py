@@ -97,7 +97,7 @@ class Buying:
     sleep: Sleep = asyncio.sleep
     chance: Callable[[], float] = random.random
     now: Callable[[], float] = time.time
-    began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    began: float = 0.0
     _repeated: int = 0
     _waited: float = 0.0
     _taken: bool = False
@@ -196,7 +196,15 @@ def _until(date: str, now: float) -> float | None:
 
 async def tried(send: Send, rule: Rule, sleep: Sleep) -> ClientResponse:
     """Send until the rule lets stand what comes of it: give the response, or raise the failure."""
-    again = _Again(send, rule, sleep)
+    came: Came
+    try:
+        came = response = await send()
+        if response.status < _SUCCESS_ENDS:
+            # No rule repeats a success: what repeats is set up only for what it may be needed for.
+            return response
+    except GatewayError as error:
+        came = error
+    again = _Again(came, send, rule, sleep)
     # What it takes for a session is asked for `request` alone.
     client = RetryClient(client_session=cast("ClientSession", again), retry_options=again)
     return await client.get("")
@@ -213,7 +221,7 @@ class _Again(RetryOptionsBase):
     the loop's clock alone. So the rule is asked here, and waiting is done here.
     """
 
-    def __init__(self, send: Send, rule: Rule, sleep: Sleep) -> None:
+    def __init__(self, came: Came, send: Send, rule: Rule, sleep: Sleep) -> None:
         super().__init__(
             # One more try than any rule allows: it is the rule that ends it.
             attempts=MOST_ATTEMPTS + 2,
@@ -221,12 +229,16 @@ class _Again(RetryOptionsBase):
             retry_all_server_errors=False,
             evaluate_response_callback=self._is_final,
         )
+        self._came: Came | None = came
         self._send, self._rule, self._sleep = send, rule, sleep
 
     async def request(self, *_: object, **__: object) -> ClientResponse:
-        """Send once."""
+        """Give what came of sending first, then send once more."""
+        came, self._came = self._came, None
         try:
-            return await self._send()
+            if isinstance(came, GatewayError):
+                raise came
+            return came or await self._send()
         except GatewayError as error:
             if not await self._waited(error):
                 raise
