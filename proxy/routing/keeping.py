@@ -5,7 +5,7 @@ The law: nothing of one client's is kept, neither a credential nor a header that
 
 from __future__ import annotations
 
-from cachetools import LRUCache
+from collections import OrderedDict
 
 from proxy.configs import Config
 from proxy.plan import Node, Target
@@ -21,26 +21,33 @@ Name = tuple[str, ...]
 
 
 class Trees:
-    """The trees of one gateway's settings, the longest unused given up first."""
+    """The trees of one gateway's settings, of `most` targets in all: the longest unused goes first.
 
-    def __init__(self) -> None:
-        self._kept: LRUCache[Name, Node] = LRUCache(_MOST_TARGETS, getsizeof=_size)
+    An OrderedDict keeps them since it runs in C, which cachetools does not.
+    """
 
-    def found(self, scope: str, asked: Asked) -> Node | None:
-        """Give the tree that a request leads to, if one like it led there before."""
-        try:
-            return self._kept[_name(scope, asked)]
-        except KeyError:
-            return None
+    def __init__(self, most: int = _MOST_TARGETS) -> None:
+        self._most = most
+        self._kept: OrderedDict[Name, Node] = OrderedDict()
+        self._targets = 0
 
-    def keep(self, root: Node, config: Config, scope: str, asked: Asked) -> None:
-        """Keep what a request's config was resolved to, if that is anybody's."""
-        name = _name(scope, asked)
-        if name and sum(map(len, name)) <= _LONGEST_NAME and _is_anybodys(config, asked):
-            self._kept[name] = root
+    def found(self, name: Name) -> Node | None:
+        """Give the tree of a name, if it is kept."""
+        root = self._kept.get(name)
+        if root is not None:
+            self._kept.move_to_end(name)
+        return root
+
+    def keep(self, name: Name, root: Node) -> None:
+        """Keep a tree by its name."""
+        self._kept[name] = root
+        self._targets += _size(root)
+        while self._targets > self._most:
+            _, oldest = self._kept.popitem(last=False)
+            self._targets -= _size(oldest)
 
 
-def _name(scope: str, asked: Asked) -> Name:
+def name_of(scope: str, asked: Asked) -> Name:
     """Name all that a tree is made of, beside the settings; () where a part is the client's own."""
     headers = asked.headers
     provider = headers.get("x-portkey-provider", "").strip()
@@ -53,8 +60,10 @@ def _name(scope: str, asked: Asked) -> Name:
     return (scope, provider, slug_of(asked.params.get("model")), *told)
 
 
-def _is_anybodys(config: Config, asked: Asked) -> bool:
+def is_anybodys(name: Name, config: Config, asked: Asked) -> bool:
     """Tell whether a config has neither a credential of its sender's nor names of headers."""
+    if not name or sum(map(len, name)) > _LONGEST_NAME:
+        return False
     return not any(
         it.forward_headers or (not asked.saved and (it.api_key or it.options))
         for it in config.leaves

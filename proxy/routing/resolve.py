@@ -20,7 +20,7 @@ from proxy.incoming import (
     read_text,
 )
 from proxy.plan import Branch, Caller, Node, Plan, Target
-from proxy.routing.keeping import Trees
+from proxy.routing.keeping import Trees, is_anybodys, name_of
 from proxy.routing.targets import Asked, adapter_named, bad_config, invalid, slug_of, target_of
 from proxy.settings import Settings
 
@@ -61,7 +61,7 @@ class Resolver:
         asked = Asked(self._settings, headers, caller, params, saved=scope.startswith(SAVED))
         keepalive = read_keepalive(headers)
         return Plan(
-            root=self._trees.found(scope, asked) or self._resolved(config, asked, scope),
+            root=self._root(config, asked, scope),
             params=params,
             pathname=pathname,
             scope=scope,
@@ -73,9 +73,13 @@ class Resolver:
             keepalive=(config.keepalive or 0) if keepalive is None else keepalive,
         )
 
-    def _resolved(self, config: Config, asked: Asked, scope: str) -> Node:
+    def _root(self, config: Config, asked: Asked, scope: str) -> Node:
+        name = name_of(scope, asked)
+        if kept := self._trees.found(name):
+            return kept
         root = _branch(config, asked) if config.targets else _alone(config, asked)
-        self._trees.keep(root, config, scope, asked)
+        if is_anybodys(name, config, asked):
+            self._trees.keep(name, root)
         return root
 
 

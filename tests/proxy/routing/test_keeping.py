@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from proxy.plan import Caller, Target
+from adapters import adapter
+from adapters.contract import Credentials
+from proxy.configs import Strategy
+from proxy.plan import Branch, Caller, Target
+from proxy.routing.keeping import Trees
 from proxy.routing.resolve import Resolver
 from proxy.settings import Settings, parse
 
@@ -66,3 +70,12 @@ def test_a_model_names_its_own_virtual_key_each_time() -> None:
     resolver = Resolver(Settings(virtual_keys=names))
     plans = [resolver.plan(CIMultiDict(), Caller("a"), {"model": f"@{it}/m"}) for it in names]
     assert [it.root.slug for it in plans if isinstance(it.root, Target)] == ["up", "other"]
+
+
+def test_the_longest_unused_tree_goes_first() -> None:
+    trees, tree = Trees(most=2), Target(adapter("openai"), Credentials(KEY), "https://acme.test")
+    trees.keep(("a",), tree)
+    trees.keep(("b",), tree)
+    assert trees.found(("a",))
+    trees.keep(("c",), Branch(Strategy(), (tree,), (1.0,)))
+    assert [bool(trees.found((name,))) for name in "abc"] == [True, False, True]
