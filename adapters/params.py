@@ -185,9 +185,9 @@ def left_out(
     >>> str(left_out({"prompt": "a cube", "size": "auto"}, {"size"}, Policy.ADAPT, "Acme"))
     'dropped size=auto'
     """
-    asked = [(name, it) for name, it in params.items() if name in withheld and it is not None]
-    if not asked:
+    if params.keys().isdisjoint(withheld):
         return Receipt()
+    asked = [(name, it) for name, it in params.items() if name in withheld and it is not None]
     lines = tuple(line for name, it in asked if (line := line_of(name, it, {}, None)))
     for line in lines if policy is Policy.STRICT else ():
         _refuse(line, None, provider)

@@ -61,7 +61,8 @@ def media_type_of(head: bytes) -> str:
     for magic, offset, media_type in _MAGIC:
         if head.startswith(magic, offset):
             return media_type
-    return "image/svg+xml" if _SVG.match(head[:4096]) else ""
+    start = head[:4096]
+    return "image/svg+xml" if b"<svg" in start and _SVG.match(start) else ""
 
 
 def measured(head: bytes) -> Measured:

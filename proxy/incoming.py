@@ -49,12 +49,18 @@ async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
 
 async def _read(request: web.Request) -> bytes:
     try:
-        return await request.read()
+        if not request.content.is_eof():
+            return await request.read()
+        # All of it is there: aiohttp would wait for more, and be told that there is none.
+        raw = request.content.read_nowait()
     except (web.RequestPayloadError, ConnectionError):
         raise BadRequest(
             "The body is cut short, or not compressed as its content-encoding says.",
             code="invalid_json",
         ) from None
+    if 0 < request.client_max_size < len(raw):
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size)
+    return raw
 
 
 def is_deeper(tree: Any, limit: int) -> bool:
