@@ -7,7 +7,7 @@ What holds secrets or a prompt has no repr.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -90,6 +90,15 @@ class Branch(msgspec.Struct, frozen=True):
 Node = Target | Branch
 Made = tuple[tuple[Image, Target], ...]
 """Pictures, each with the target that made it."""
+
+
+def leaves_of(node: Node) -> Iterator[Target]:
+    """Give the targets of a tree, in order."""
+    if isinstance(node, Branch):
+        for inner in node.nodes:
+            yield from leaves_of(inner)
+    else:
+        yield node
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -71,16 +71,19 @@ class Timeouts(Section, frozen=True):
 class Cache(Section, frozen=True):
     """Room for kept answers: what is known of them in memory, and their pictures in the store.
 
-    `answer_bytes` is the most for one answer, and for one picture.
+    `answer_bytes` is the most for one answer, and for one picture. `ready_bytes` are for answers
+    that lie in memory as they were last written.
     """
 
     memory_bytes: int = 32 * _MB
+    ready_bytes: int = 64 * _MB
     disk_bytes: int = 2048 * _MB
     answer_bytes: int = 32 * _MB
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         _within("memory_bytes", self.memory_bytes, 0, 1024 * 1024 * _MB)
+        _within("ready_bytes", self.ready_bytes, 0, 1024 * 1024 * _MB)
         _within("disk_bytes", self.disk_bytes, 0, 1024 * 1024 * 1024 * _MB)
         _within("answer_bytes", self.answer_bytes, 0, 4096 * _MB)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from proxy.plan import Plan, Target
+from proxy.plan import Plan, Target, leaves_of
 
 _FORM = frozenset({"response_format", "stream", "partial_images"})
 """Parameters that say in which form a picture comes, and not which picture it is."""
@@ -31,6 +31,25 @@ def key_of(caller: str, plan: Plan, target: Target, params: Mapping[str, Any], p
         *(canonical(plan.metadata), canonical(drawn)),
     ]
     return digest(said)
+
+
+def name_of(plan: Plan) -> bytes:
+    """Give the digest of all that may make the answer to a request another one."""
+    said = [
+        *(plan.caller, plan.pathname, plan.scope, plan.cache_namespace, plan.force_refresh),
+        *(plan.params, plan.metadata),
+        *map(_said, leaves_of(plan.root)),
+    ]
+    return hashlib.sha256(canonical(said)).digest()
+
+
+def _said(leaf: Target) -> tuple[Any, ...]:
+    return (
+        *(leaf.index, leaf.adapter.id, leaf.base_url, leaf.policy.value),
+        *(leaf.credentials.api_key, leaf.credentials.options),
+        str(sorted(leaf.forwarded.items())),  # A header's bytes may be no text.
+        *(leaf.default_params, leaf.override_params, leaf.drop_params),
+    )
 
 
 def pool_of(target: Target, params: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ from proxy.blobs.store import Blobs
 from proxy.cache.entries import Entry
 from proxy.cache.index import Index, LocalIndex
 from proxy.cache.pictures import Arrived, Pictures
+from proxy.cache.ready import Ready, ReadyAnswers
 from proxy.errors import BlobStoreFailed, CacheAway
 from proxy.sections import Cache
 
@@ -51,6 +52,8 @@ class SimpleCache:
         self._shared = bool(shared)
         self.clock = clock
         self.index = index or LocalIndex(settings.memory_bytes, settings.disk_bytes, clock)
+        # What other processes give up or replace, this one does not hear of.
+        self.ready = ReadyAnswers(0 if shared else settings.ready_bytes)
         self._blobs = blobs
         self._room = _MOST_PENDING * settings.answer_bytes
         self._pending: dict[bytes, asyncio.Task[None]] = {}
@@ -88,6 +91,16 @@ class SimpleCache:
                 yield entry if await self._is_whole(key, entry) else None
         finally:
             await self._returned(left)
+
+    async def recalled(self, name: bytes) -> Ready | None:
+        """Give the whole answer to a request, if it is ready and still good."""
+        ready = self.ready.get(name)
+        if ready is None or ready.key in self._pending:  # Another answer is on its way.
+            return None
+        if await self._known(ready.key) is ready.entry:
+            return ready
+        self.ready.drop(name)
+        return None
 
     async def _known(self, key: bytes) -> Entry | None:
         """Give what the index has under a key: nothing, while it cannot be asked."""

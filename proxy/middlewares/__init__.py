@@ -8,6 +8,7 @@
 | auth | | CALLER | 401 |
 | **IMAGES, every image request** | | | |
 | routing | CALLER | PLAN, RAW | 400, 401, 413, 415 |
+| recalling | PLAN | ATTEMPT, where it answers | an answer that the cache has in memory |
 | joining | CALLER, PLAN | JOB, JOINED; the rest is in it | 202, 409, 422, 504, a job's answer |
 | **ATTEMPT, every target** | | | |
 | caching | PLAN, ATTEMPT | attempt.cache_status, .recording, .made | a kept answer, 400 |
@@ -31,11 +32,12 @@ from proxy.middlewares.caching import caching
 from proxy.middlewares.explaining import explaining
 from proxy.middlewares.joining import joining
 from proxy.middlewares.observing import observing
+from proxy.middlewares.recalling import recalling
 from proxy.middlewares.routing import routing
 from proxy.middlewares.transform import transform
 
 CHAIN: tuple[Middleware, ...] = (observing, explaining, auth)
-IMAGES: tuple[Middleware, ...] = (routing, joining)
+IMAGES: tuple[Middleware, ...] = (routing, recalling, joining)
 ATTEMPT: tuple[Middleware, ...] = (caching, transform)
 REHEARSAL: tuple[Middleware, ...] = (transform,)
 

@@ -23,9 +23,10 @@ from adapters.errors import ImageError
 from proxy.cache.entries import Entry, KeptImage, Picture
 from proxy.cache.filling import Filling
 from proxy.cache.making import Made
-from proxy.cache.naming import key_of, pool_of
+from proxy.cache.naming import key_of, name_of, pool_of
 from proxy.cache.pictures import NotKeptError
 from proxy.cache.reading import read
+from proxy.cache.ready import Copying, Ready
 from proxy.images.converse import summed
 from proxy.images.deliver import deliver
 from proxy.images.events import Came, deliver_events
@@ -92,7 +93,15 @@ class LookUp:
         if entry.by_url and not attempt.params.get("response_format"):
             attempt.params = {**attempt.params, "response_format": "url"}
         extra = {**entry.extra, "created": entry.created}
-        return await deliver(self._request, Answer(images, usage=entry.usage, extra=extra), {})
+        copy = attempt.recording = Copying(self.cache.ready.largest)
+        answer = Answer(images, usage=entry.usage, extra=extra)
+        response = await deliver(self._request, answer, {})
+        by_url = attempt.params.get("response_format") == "url" or any(it.url for it in images)
+        # A URL of ours is signed anew for each answer, and no URL is good for ever.
+        if copy.complete and copy.chunks and not by_url:
+            ready = Ready(b"".join(copy.chunks), attempt.receipt, attempt.target, self.key, entry)
+            self.cache.ready.put(name_of(self._request[PLAN]), ready)
+        return response
 
     async def filled(self, handler: Handler, known: Entry | None) -> web.StreamResponse:
         """Have the rest of the chain make what is not `known`, and keep it."""

@@ -5,21 +5,17 @@ The job goes on when its client leaves; whoever waits for it gets its answer fro
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from typing import Any
-
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.cache.naming import canonical
+from proxy.cache.naming import name_of
 from proxy.incoming import is_untracked, prefers_async, read_idempotency_key
 from proxy.jobs.answering import accepted, listen
 from proxy.jobs.registry import Asked, untold
 from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
 from proxy.keys import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN
-from proxy.plan import Branch, Node, Plan, Target
+from proxy.plan import Plan, leaves_of
 
 
 @web.middleware
@@ -57,44 +53,16 @@ async def _played(request: web.Request, tape: Tape, handler: Handler) -> None:
 def asked_of(request: web.Request) -> Asked:
     """Tell a request from any other, and whether its client has sent it before."""
     plan, headers = request[PLAN], request.headers
-    leaves = list(_leaves(plan.root))
     return Asked(
         caller=request[CALLER].name,
-        digest=_digest_of(plan, leaves),
+        digest=name_of(plan),
         key=read_idempotency_key(headers),
         retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),
-        shares=_shares(leaves, untracked=is_untracked(headers)),
+        shares=_shares(plan, untracked=is_untracked(headers)),
     )
 
 
-def _shares(leaves: list[Target], *, untracked: bool) -> bool:
+def _shares(plan: Plan, *, untracked: bool) -> bool:
     """Tell whether an equal request under way is as good, even to one that has not asked before."""
-    policies = [leaf.cache for leaf in leaves if leaf.cache]
+    policies = [leaf.cache for leaf in leaves_of(plan.root) if leaf.cache]
     return any(it.coalesce or (it.keeps and not untracked) for it in policies)
-
-
-def _digest_of(plan: Plan, leaves: list[Target]) -> bytes:
-    """Give the digest of all that may make an answer another one."""
-    said = [
-        *(plan.caller, plan.pathname, plan.scope, plan.cache_namespace, plan.force_refresh),
-        *(plan.params, plan.metadata),
-        *map(_said, leaves),
-    ]
-    return hashlib.sha256(canonical(said)).digest()
-
-
-def _said(leaf: Target) -> tuple[Any, ...]:
-    return (
-        *(leaf.index, leaf.adapter.id, leaf.base_url, leaf.policy.value),
-        *(leaf.credentials.api_key, leaf.credentials.options),
-        str(sorted(leaf.forwarded.items())),  # A header's bytes may be no text.
-        *(leaf.default_params, leaf.override_params, leaf.drop_params),
-    )
-
-
-def _leaves(node: Node) -> Iterator[Target]:
-    if isinstance(node, Branch):
-        for inner in node.nodes:
-            yield from _leaves(inner)
-    else:
-        yield node

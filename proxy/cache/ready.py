@@ -1,0 +1,67 @@
+"""Whole answers of the cache that are ready to be sent again: the form that was asked for before.
+
+They spare reading pictures from the store and writing them as base64. Each is a copy of what the
+index has an entry for, and good for as long as that very entry is there.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from cachetools import LRUCache
+
+from adapters.receipts import Receipt
+from proxy.cache.entries import Entry
+from proxy.plan import Recording, Target
+
+_BESIDE = 2048
+"""Bytes that an answer takes beside its body."""
+_LARGEST_SHARE = 4
+"""How many of the largest answers there is room for."""
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """An answer in JSON, and what is to be said of it. `key` is that of its `entry`."""
+
+    body: bytes
+    receipt: Receipt
+    target: Target
+    key: bytes
+    entry: Entry
+
+    __repr__ = object.__repr__
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return len(self.body) + _BESIDE
+
+
+class Copying(Recording):
+    """Records the very bytes of an answer, whatever it was put together from."""
+
+    def consists_of(self, answer: object) -> None:
+        """Record its bytes all the same."""
+
+
+class ReadyAnswers:
+    """Holds answers by the digest of all that may make a request's answer another one.
+
+    The longest unused go first. `limit` is in bytes; 0 holds none.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.largest = limit // _LARGEST_SHARE
+        self._answers: LRUCache[bytes, Ready] = LRUCache(limit, getsizeof=lambda it: it.size)
+
+    def get(self, name: bytes) -> Ready | None:
+        """Give what may be ready for a request."""
+        return self._answers.get(name)
+
+    def put(self, name: bytes, ready: Ready) -> None:
+        """Hold an answer, unless it is too large."""
+        if ready.size <= self.largest:
+            self._answers[name] = ready
+
+    def drop(self, name: bytes) -> None:
+        """Give one up."""
+        self._answers.pop(name, None)

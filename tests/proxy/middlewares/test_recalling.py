@@ -1,0 +1,112 @@
+"""What the cache has in memory, whole, is answered without a job, and only while it is good."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from proxy.keys import CACHE, JOBS, LOG
+from tests.proxy.gateway import OTHER_KEY, Answered, Gateway, gateway_to
+from tests.proxy.middlewares.test_caching import CACHED, PC, POOL, SHARED, another, status, texts
+
+
+async def kept(ours: Gateway, **ask: Any) -> tuple[Answered, Answered]:
+    """Ask three times: the first is made, the second read from the store, the third is ready."""
+    made, read, ready = [await ours.draw(**ask) for _ in range(3)]
+    assert [status(it) for it in (made, read, ready)] == ["MISS", "HIT", "HIT"]
+    return read, ready
+
+
+@pytest.mark.parametrize("ask", [PC, POOL, SHARED], ids=str)
+async def test_what_is_ready_is_the_answer_that_was_read_and_takes_no_job(
+    ask: dict[str, str],
+) -> None:
+    async with gateway_to(another, CACHED) as (ours, fake):
+        read, ready = await kept(ours, **ask)
+        assert ready.body == read.body
+        changing = {"x-easel-job", "x-portkey-trace-id", "date"}
+        told = [
+            {name.lower(): it for name, it in got.headers.items() if name.lower() not in changing}
+            for got in (read, ready)
+        ]
+        assert told[0] == told[1]
+        assert ("x-easel-job" in read.headers, "x-easel-job" in ready.headers) == (True, False)
+        assert (len(fake.requests), len(ours.app[JOBS])) == (1, 2)
+
+
+async def test_the_access_line_of_what_is_ready_says_as_much_as_that_of_a_hit() -> None:
+    async with gateway_to(another, CACHED) as (ours, _):
+        await kept(ours, **PC)
+        ours.app[LOG].flush()
+        _, read, ready = map(orjson.loads, ours.log.getvalue().splitlines())
+        changing = ("time", "ms", "trace", "job")
+        assert {**read, **dict.fromkeys(changing)} == {**ready, **dict.fromkeys(changing)}
+        assert ready["job"] == ""
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        {"params": {"response_format": "url"}},
+        {"params": {"stream": True}},
+        {"params": {"prompt": "another"}},
+        {"namespace": "other"},
+        {"metadata": '{"a": "b"}'},
+    ],
+    ids=str,
+)
+async def test_what_differs_in_anything_is_no_matter_of_memory(ask: dict[str, Any]) -> None:
+    async with gateway_to(another, CACHED) as (ours, _):
+        await kept(ours, **PC)
+        jobs = len(ours.app[JOBS])
+        namespace = {"cache_namespace": ask.pop("namespace")} if "namespace" in ask else {}
+        await ours.draw(**PC, **ask, **namespace)
+        assert len(ours.app[JOBS]) == jobs + 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"idempotency-key": "k"}, {"prefer": "respond-async"}, {"x-portkey-debug": "false"}],
+    ids=str,
+)
+async def test_whoever_means_a_job_gets_one(headers: dict[str, str]) -> None:
+    async with gateway_to(another, CACHED) as (ours, _):
+        await kept(ours, **PC)
+        assert "x-easel-job" in (await ours.draw(**PC, **headers)).headers
+
+
+async def test_another_caller_gets_nothing_of_it() -> None:
+    async with gateway_to(another, CACHED) as (ours, _):
+        _, ready = await kept(ours, **PC)
+        got = await ours.draw(api_key=OTHER_KEY, **PC)
+        assert status(got) == "MISS"
+        assert texts(got) != texts(ready)
+
+
+async def test_what_was_given_up_or_made_anew_is_not_ready_any_more() -> None:
+    async with gateway_to(another, CACHED) as (ours, _):
+        _, first = await kept(ours, **PC)
+        await ours.ask(method="DELETE", path="/v1/cache")
+        _, second = await kept(ours, **PC)
+        await ours.draw(cache_force_refresh="true", **PC)
+        third = await ours.draw(**PC)
+        assert status(third) == "HIT"
+        assert len({*texts(first), *texts(second), *texts(third)}) == 3
+
+
+async def test_what_is_too_old_is_not_ready_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gateway_to(another, CACHED) as (ours, _):
+        await kept(ours, **PC)
+        index: Any = ours.app[CACHE].index
+        later = index._clock() + 8 * 86_400
+        monkeypatch.setattr(index, "_clock", lambda: later)
+        assert status(await ours.draw(**PC)) == "MISS"
+
+
+@pytest.mark.parametrize("more", ["cache: {ready_bytes: 0}\n", "cache: {ready_bytes: 8000}\n"])
+async def test_without_room_every_hit_is_read(more: str) -> None:
+    async with gateway_to(another, CACHED + more) as (ours, _):
+        _, again = await kept(ours, **PC)
+        assert "x-easel-job" in again.headers
