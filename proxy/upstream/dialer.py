@@ -8,13 +8,16 @@ redirect, keeps a cookie or heeds a proxy variable.
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Self
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
 from proxy.sections import Timeouts
+from proxy.upstream.intake import Intake
 
 _METADATA = frozenset(
     map(
@@ -41,7 +44,6 @@ _TRANSLATED = IPv6Network("::ffff:0:0:0/96")
 _V4_COMPATIBLE = IPv6Network("::/96")
 _PROTOCOL_ASSIGNMENTS = IPv4Network("192.0.0.0/24")
 _KEEPALIVE_SECONDS = 75
-_READ_BUFFER = 64 * 1024
 
 
 class ForbiddenAddressError(OSError):
@@ -56,6 +58,7 @@ class Dialer:
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
+        self._intake = Intake()
         self._sessions: dict[bool, ClientSession] = {}
 
     async def __aenter__(self) -> Self:
@@ -83,6 +86,8 @@ class Dialer:
             ttl_dns_cache=60,
             socket_factory=make_socket,
         )
+        # aiohttp has no public way to say how much is read at once.
+        connector._factory = partial(self._intake.connection, asyncio.get_running_loop())  # noqa: SLF001 - see above
         return ClientSession(
             connector=connector,
             cookie_jar=DummyCookieJar(),
@@ -90,7 +95,6 @@ class Dialer:
                 total=None, sock_connect=self._timeouts.connect, sock_read=self._timeouts.idle
             ),
             auto_decompress=False,
-            read_bufsize=_READ_BUFFER,
             max_line_size=32 * 1024,
             max_field_size=32 * 1024,
             trust_env=False,
