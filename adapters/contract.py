@@ -33,12 +33,13 @@ import orjson
 from adapters import errors
 from adapters.params import Table
 from adapters.reading import at
+from adapters.values import value
 
 _ERROR_STATUS = 400
 _UNREAD = object()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Credentials:
     """A provider's key and its own options, by their documented config names.
 
@@ -82,7 +83,7 @@ class Option:
         return "x-portkey-" + self.name.replace("_", "-")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class ImageCall:
     """The client's image request, parsed, for one conversation with one provider.
 
@@ -129,7 +130,7 @@ class ImageCall:
         return self.params.get("response_format") or ""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class ProviderRequest:
     """One request to a provider.
 
@@ -156,7 +157,7 @@ class ProviderRequest:
     assertion: Assertion | None = None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Assertion:
     """A JSON Web Token to be signed with RS256 (RFC 7523), for a token endpoint.
 
@@ -208,7 +209,7 @@ class ProviderReply:
         return self._tree
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Image:
     """One picture: exactly one of `url`, `b64` (base64 text) or `data` (raw bytes).
 
@@ -250,7 +251,7 @@ class Image:
         return None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Answer:
     """What a conversation came to.
 
@@ -264,7 +265,7 @@ class Answer:
     body: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Grant:
     """What a token endpoint gave: option values good for `seconds`."""
 
@@ -272,7 +273,7 @@ class Grant:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Outgoing:
     """A request as it will be on the wire, for signing. `time` is seconds since the epoch."""
 

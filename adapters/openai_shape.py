@@ -39,8 +39,9 @@ class OpenAIShape(Adapter):
         withheld = self.withheld(call) & call.fields.keys()
         # Where the gateway has to turn one form of picture into the other, it must read the reply.
         verbatim = "response_format" not in withheld or call.response_format == "b64_json"
-        fields = {name: value for name, value in call.fields.items() if name not in withheld}
-        content = orjson.dumps(fields) if withheld or call.body is None else call.body
+        content = call.body
+        if withheld or content is None:
+            content = orjson.dumps({k: v for k, v in call.fields.items() if k not in withheld})
         headers = {"content-type": "application/json"}
         return ProviderRequest(
             self.path(call), content=content, headers=headers, verbatim=verbatim or call.stream
@@ -85,10 +86,11 @@ def pictures(tree: Any, *path: str | int, kept: Collection[str] | None = None) -
     """
     for entry in items_at(tree, *(path or ("data",))):
         b64 = text_at(entry, "b64_json") or text_at(entry, "image_base64")
-        place = text_at(entry, "url")
+        place = "" if b64 else text_at(entry, "url")
         if b64 or place.startswith(_OPENED):
-            others = ((k, v) for k, v in entry.items() if k not in _READ_HERE and v is not None)
-            extra = {k: v for k, v in others if kept is None or k in kept}
+            extra = {k: v for k, v in entry.items() if k not in _READ_HERE and v is not None}
+            if kept is not None:
+                extra = {k: v for k, v in extra.items() if k in kept}
             yield _image(b64, place, extra)
 
 

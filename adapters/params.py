@@ -186,6 +186,8 @@ def left_out(
     'dropped size=auto'
     """
     asked = [(name, it) for name, it in params.items() if name in withheld and it is not None]
+    if not asked:
+        return Receipt()
     lines = tuple(line for name, it in asked if (line := line_of(name, it, {}, None)))
     for line in lines if policy is Policy.STRICT else ():
         _refuse(line, None, provider)

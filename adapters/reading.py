@@ -46,7 +46,8 @@ def text_at(tree: Any, *path: str | int) -> str:
     >>> text_at({"error": {"message": "no"}}, "error", "message")
     'no'
     """
-    return pick(tree, *path, kind=str) or ""
+    found = at(tree, *path)
+    return found if isinstance(found, str) else ""
 
 
 def anywhere(tree: Any, name: str) -> str:
@@ -71,7 +72,8 @@ def items_at(tree: Any, *path: str | int) -> list[Any]:
     >>> items_at({"images": None}, "images")
     []
     """
-    return pick(tree, *path, kind=list) or []
+    found = at(tree, *path)
+    return found if isinstance(found, list) else []
 
 
 def without_none(**found: Any) -> dict[str, Any]:

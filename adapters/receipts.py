@@ -6,13 +6,16 @@ No line holds a client's free text: only names, numbers and words from a list.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import Any
 
 from adapters.rows import CONTRACT, Fields, Nearest, Param
+from adapters.values import value
 
 RECEIPT_LIMIT, RECORD_LIMIT = 2048, 16_384
 """Bytes of a receipt in a header, and in the record of a call."""
+
+_ROOM = 20
+"""Bytes for saying how many lines there are more."""
 
 _ODD = re.compile(r"[^A-Za-z0-9_.:*/-]")
 """What may not stand in a receipt."""
@@ -20,7 +23,7 @@ _HONOURED = frozenset({"model", "n", "response_format", "stream"})
 """What the gateway itself honours: no line is owed for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Line:
     """What became of one parameter. `outcome` is empty for what was dropped."""
 
@@ -35,7 +38,7 @@ class Line:
         return f"{self.verb} {asked}>{self.outcome}" if self.outcome else f"{self.verb} {asked}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Receipt:
     """What became of the parameters of one call, in the order the client sent them."""
 
@@ -43,7 +46,7 @@ class Receipt:
 
     def plus(self, *lines: Line) -> Receipt:
         """Give a receipt with further lines."""
-        return replace(self, lines=self.lines + lines)
+        return Receipt(self.lines + lines) if lines else self
 
     def __str__(self) -> str:
         """Write it for a header."""
@@ -51,10 +54,14 @@ class Receipt:
 
     def written(self, limit: int) -> str:
         """Write the lines with commas between, at most `limit` bytes of ASCII."""
+        lines = [str(line) for line in self.lines]
+        written = ", ".join(lines)
+        if len(written) <= limit - _ROOM:
+            return written
         written = ""
-        for count, line in enumerate(map(str, self.lines)):
-            if len(written) + len(line) > limit - 20:
-                return f"{written}, {len(self.lines) - count} more"
+        for count, line in enumerate(lines):
+            if len(written) + len(line) > limit - _ROOM:
+                return f"{written}, {len(lines) - count} more"
             written = f"{written}, {line}" if written else line
         return written
 

@@ -25,6 +25,9 @@ _TYPE_NAMES = {
 }
 
 
+_WITH_LENGTH = (str, list, dict)
+
+
 class Nearest(dict[str, Any]):
     """Fields that say something near to what was asked for, not the same."""
 
@@ -131,7 +134,7 @@ def checked(name: str, value: Any, row: Param | None = None) -> None:
         raise BadParam(name, f"'{name}' must be{hint or ' of the form ' + rule.pattern}.")
     if rule.choices and value not in rule.choices:
         raise BadParam(name, f"'{name}' must be one of {', '.join(map(str, rule.choices))}.")
-    size = len(value) if isinstance(value, str | list | dict) else value
+    size = len(value) if isinstance(value, _WITH_LENGTH) else value
     unit = " characters long" if isinstance(value, str) else ""
     if rule.low is not None and size < rule.low:
         raise BadParam(name, f"'{name}' must be at least {rule.low}{unit}.")

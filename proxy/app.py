@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TextIO
 
@@ -16,6 +17,7 @@ from proxy.blobs.serve import blob
 from proxy.blobs.signing import PATH as BLOB
 from proxy.blobs.signing import Signer
 from proxy.blobs.store import Blobs
+from proxy.cache.redis_index import RedisIndex
 from proxy.cache.simple import SimpleCache
 from proxy.images.converse import converse
 from proxy.images.generate import generator
@@ -30,6 +32,7 @@ from proxy.keys import (
     DRAINING,
     JOBS,
     LOG,
+    RESOLVER,
     RUNNING,
     SETTINGS,
     SIGNER,
@@ -37,8 +40,10 @@ from proxy.keys import (
 )
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked
 from proxy.middlewares.observing import stamp
+from proxy.redis_client import SharedRedis
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, LocalStuck
+from proxy.routing.resolve import Resolver
 from proxy.settings import Settings
 from proxy.upstream.conversation import Upstream, drawn
 
@@ -60,8 +65,10 @@ def make_app(
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
     app[BLOBS] = Blobs(settings)
-    app[CACHE] = SimpleCache(settings.cache, app[BLOBS])
+    redis = SharedRedis(settings.redis) if settings.redis.url else None
+    app[CACHE] = _cache(settings, app[BLOBS], redis)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
+    app[RESOLVER] = Resolver(settings)
     app[CHOOSER] = chooser or Chooser(LocalCircuits(), LocalStuck())
     app[LOG] = AccessLog(log_to, settings.log.format)
     app[DRAINING] = []
@@ -73,6 +80,10 @@ def make_app(
             yield
         app[LOG].flush()
 
+    async def shared(_: web.Application) -> AsyncIterator[None]:
+        async with redis or nullcontext():
+            yield
+
     async def blobs(app: web.Application) -> AsyncIterator[None]:
         async with app[BLOBS], app[CACHE]:
             yield
@@ -82,10 +93,18 @@ def make_app(
         yield
         await app[JOBS].close()
 
-    app.cleanup_ctx.extend((upstream, blobs, jobs))
+    app.cleanup_ctx.extend((upstream, shared, blobs, jobs))
     app.on_response_prepare.append(stamp)
     _add_routes(app)
     return app
+
+
+def _cache(settings: Settings, blobs: Blobs, redis: SharedRedis | None) -> SimpleCache:
+    """Make the cache: this process's own, or one that all have who share a Redis."""
+    if redis is None:
+        return SimpleCache(settings.cache, blobs)
+    index = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
+    return SimpleCache(settings.cache, blobs, index, shared=f"shared-{redis.prefix}")
 
 
 def _jobs(settings: Settings) -> Jobs:

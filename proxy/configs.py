@@ -10,11 +10,11 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 import orjson
+from msgspec.structs import replace
 
 from adapters.params import Policy as Unsupported
 from proxy.conditions import QueryError, Room, Test, compiled
@@ -79,8 +79,7 @@ class Faults:
             raise ConfigError(first.path, first.message, others)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Strategy:
+class Strategy(msgspec.Struct, frozen=True):
     """How a level chooses among its targets.
 
     `on_status_codes`: the statuses that fall through, all failures without them.
@@ -97,6 +96,8 @@ class Strategy:
     conditions: tuple[tuple[Test, int], ...] = ()
     default: int | None = None
     sticky: StickyPolicy | None = None
+
+    __repr__ = object.__repr__
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -131,8 +132,7 @@ class _Body(msgspec.Struct, frozen=True):
             raise ValueError(f"`unsupported` must be one of: {', '.join(UNSUPPORTED)}")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Config:
+class Config(msgspec.Struct, frozen=True):
     """One level of a config: a target, or a strategy over others.
 
     `options` are the provider's own, not yet held against it. `index` is its place in the config,
@@ -144,8 +144,8 @@ class Config:
     api_key: str | None = None
     virtual_key: str | None = None
     custom_host: str | None = None
-    override_params: Mapping[str, Any] = field(default_factory=dict)
-    default_params: Mapping[str, Any] = field(default_factory=dict)
+    override_params: Mapping[str, Any] = {}
+    default_params: Mapping[str, Any] = {}
     drop_params: tuple[str, ...] = ()
     request_timeout: float | None = None
     forward_headers: tuple[str, ...] = ()
@@ -156,10 +156,12 @@ class Config:
     keepalive: int | None = None
     name: str | None = None
     weight: float | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = {}
     index: str = "config"
-    strategy: Strategy = field(default_factory=Strategy)
+    strategy: Strategy = Strategy()
     targets: tuple[Config, ...] = ()
+
+    __repr__ = object.__repr__
 
     @property
     def leaves(self) -> tuple[Config, ...]:

@@ -8,7 +8,8 @@ adapters.errors.ImageError
     ├── BlobGone           410: the picture's URL has expired, or the picture was given up
     ├── RangeRefused       416: a picture has no such bytes
     ├── UpstreamFailed     502, 504: the provider could not be reached, or broke off
-    └── BlobStoreFailed    502: a picture could not be kept, or not be read again
+    ├── BlobStoreFailed    502: a picture could not be kept, or not be read again
+    └── CacheAway          503: what the cache knows cannot be asked or changed now
 """
 
 from __future__ import annotations
@@ -102,6 +103,14 @@ class BlobStoreFailed(GatewayError):
     status = 502
     type = "server_error"
     code = "blob_store_failed"
+
+
+class CacheAway(GatewayError):
+    """The index of the cache is elsewhere, and cannot be reached; a picture is made without it."""
+
+    status = 503
+    type = "server_error"
+    code = "cache_unavailable"
 
 
 def as_told(error: BaseException, trace: str) -> ImageError:

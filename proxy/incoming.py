@@ -16,6 +16,7 @@ from proxy.errors import BadRequest
 _TRUE, _FALSE = ("true",), ("false", "")
 _POLICIES = tuple(policy.value for policy in Policy)
 _TRACE_LIMIT = 512
+_NESTED = (dict, list)
 DEPTH_LIMIT = 32
 """Levels of nesting in a client's JSON."""
 
@@ -61,17 +62,13 @@ def is_deeper(tree: Any, limit: int) -> bool:
     >>> is_deeper({"a": [1]}, 2), is_deeper({"a": [[1]]}, 2)
     (False, True)
     """
-    level = [tree]
+    level = [tree] if isinstance(tree, _NESTED) else []
     for _ in range(limit):
-        level = [child for node in level for child in _children(node)]
         if not level:
             return False
-    return any(isinstance(node, dict | list) for node in level)
-
-
-def _children(node: Any) -> list[Any]:
-    values = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    return [value for value in values if isinstance(value, dict | list)]
+        values = [node.values() if isinstance(node, dict) else node for node in level]
+        level = [it for inside in values for it in inside if isinstance(it, _NESTED)]
+    return bool(level)
 
 
 def read_text(headers: Mapping[str, str], name: str) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from proxy.cache.simple import SimpleCache
     from proxy.jobs.registry import Job, Jobs
     from proxy.routing.choosing import Chooser
+    from proxy.routing.resolve import Resolver
     from proxy.upstream.conversation import Upstream
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
@@ -28,6 +29,8 @@ BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
 """app sets; blobs.keeping and the cache write, blobs.serve reads."""
 SIGNER: web.AppKey[Signer] = web.AppKey("signer")
 """app sets; blobs.keeping and blobs.serve read."""
+RESOLVER: web.AppKey[Resolver] = web.AppKey("resolver")
+"""app sets; middlewares.routing reads."""
 CHOOSER: web.AppKey[Chooser] = web.AppKey("chooser")
 """app sets; images.generate reads, and /readyz its circuits."""
 LOG: web.AppKey[AccessLog] = web.AppKey("log")

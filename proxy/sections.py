@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 
 import msgspec
 
@@ -10,7 +11,12 @@ from proxy import configs
 
 _MB = 1024 * 1024
 _MIN_SIGNING_KEY = 32
+_MOST_PORT = 65_535
 _BASE_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_REDIS_URL = re.compile(
+    r"rediss?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?(/\d{0,3})?"
+)
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _BUCKET = re.compile(r"(s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._/-]*)?")
 
 
@@ -28,7 +34,7 @@ class Server(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        _within("port", self.port, 0, 65_535)
+        _within("port", self.port, 0, _MOST_PORT)
         _is_base_url("public_url", self.public_url)
         _within("shutdown_seconds", self.shutdown_seconds, 0, 3600)
 
@@ -107,6 +113,35 @@ class Blobs(Section, frozen=True):
         return f"Blobs(store={self.store!r})"
 
 
+class Redis(Section, frozen=True):
+    """What nodes share, if they do: in a Redis or Valkey, in keys that begin with `prefix`.
+
+    `timeout_seconds` is the most that a request waits for it.
+    """
+
+    url: str = ""
+    timeout_seconds: float = 1.0
+    prefix: str = "easel"
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        found = _REDIS_URL.fullmatch(self.url)
+        if self.url and not (found and int(found["port"] or 0) <= _MOST_PORT):
+            raise ValueError(
+                "`url` must be redis:// or rediss://user:password@host:port/number, "
+                "with what is odd in the password percent-encoded"
+            )
+        if self.url and find_spec("redis") is None:
+            raise ValueError("`url` needs a package: pip install 'easel-gateway[redis]'")
+        _within("timeout_seconds", self.timeout_seconds, 0.05, 10)
+        if not _PREFIX.fullmatch(self.prefix):
+            raise ValueError("`prefix` must be 1 to 64 letters, digits, '.', '_' and '-'")
+
+    def __repr__(self) -> str:
+        """Leave the URL out: it may hold a password."""
+        return f"Redis(prefix={self.prefix!r})"
+
+
 class Images(Section, frozen=True):
     """What becomes of parameters that a provider lacks, and of pictures that it failed to make.
 
@@ -162,6 +197,7 @@ SECTIONS: dict[str, type[Section]] = {
     "timeouts": Timeouts,
     "cache": Cache,
     "blobs": Blobs,
+    "redis": Redis,
     "images": Images,
     "jobs": Jobs,
     "log": Log,

@@ -38,6 +38,7 @@ from proxy.sections import (
     Jobs,
     Limits,
     Log,
+    Redis,
     Section,
     Server,
     Timeouts,
@@ -96,6 +97,7 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     cache: Cache = field(default_factory=Cache)
     blobs: Blobs = field(default_factory=Blobs)
+    redis: Redis = field(default_factory=Redis)
     images: Images = field(default_factory=Images)
     jobs: Jobs = field(default_factory=Jobs)
     log: Log = field(default_factory=Log)

@@ -32,6 +32,7 @@ _LOG = logging.getLogger("easel")
 _PART = 5 * 1024 * 1024
 """What is held of a picture before it goes out: the least that S3 takes as part of an upload."""
 _PARTS_AT_ONCE = 2
+_LISTED = 100
 _PIECE = 1024 * 1024
 _RETRIES = 3
 _RETRY_FOR = timedelta(seconds=20)
@@ -153,6 +154,17 @@ class Blobs:
         """Give a picture up; one that is not there is no failure."""
         with _translated("delete a picture"), contextlib.suppress(FileNotFoundError):
             await self._store.delete_async(place)
+
+    async def names(self, folder: str) -> AsyncIterator[list[str]]:
+        """Give the names of all that lies in a folder, some at a time."""
+        with _translated("list pictures"):
+            found = aiter(self._store.list(folder, chunk_size=_LISTED))
+        while True:
+            with _translated("list pictures"):
+                some = await anext(found, None)
+            if some is None:
+                return
+            yield [it["path"].rpartition("/")[2] for it in some]
 
     def _writer(self, place: str, media_type: str) -> AsyncWritableFile:
         from obstore import open_writer_async  # noqa: PLC0415 - see the module

@@ -5,6 +5,9 @@
 | naming | the key of an answer |
 | entries | what is known of a kept answer, and what that is worth |
 | index | the entries, in memory, within two bounds |
+| redis_index | the same in a Redis, for several processes |
+| redis_scripts | its changes, in Lua |
+| writing | an entry as bytes |
 | pictures | the bytes, in the blob store, each picture once |
 | filling | the way of an answer's pictures there |
 | reading | taking apart an answer that was relayed unread |

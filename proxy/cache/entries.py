@@ -11,6 +11,7 @@ import orjson
 from adapters.contract import Image
 from adapters.pictures import Measured
 from adapters.receipts import Line
+from adapters.values import value
 
 DEFAULT_DOLLARS = 0.04
 """What a picture is taken to cost where its price is not known."""
@@ -83,7 +84,7 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield piece
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class KeptImage(Image):
     """A picture of the cache among those that an answer is made of.
 

@@ -25,7 +25,10 @@ Freed = list[str]
 
 
 class Index(Protocol):
-    """Where entries are kept. No two calls that change something may overlap."""
+    """Where entries are kept. No two calls of one process that change something may overlap.
+
+    One that lies elsewhere may raise `CacheAway` from any of them.
+    """
 
     async def get(self, key: bytes) -> Entry | None:
         """Give the entry that is kept under a key and still good."""
@@ -40,10 +43,16 @@ class Index(Protocol):
         """Give up what a caller filled, in one namespace or in all; tells how many entries."""
 
     async def tidy(self) -> Freed:
-        """Give up what is too old."""
+        """Give up what is too old; tells what can go, also of what was given up before."""
 
-    async def holds(self, digest: str) -> bool:
-        """Tell whether an entry holds a picture."""
+    async def announce(self, digest: str) -> bool:
+        """Note that a picture is about to be put in its place; tells whether an entry holds it."""
+
+    async def free(self, digests: Iterable[str]) -> Freed:
+        """Give up those of some pictures that no entry holds."""
+
+    async def deleted(self, digests: Freed) -> None:
+        """Note that the bytes of freed pictures are gone."""
 
 
 @dataclass(slots=True)
@@ -119,9 +128,16 @@ class LocalIndex:
         self._drop_all(lambda it: it.expires <= now)
         return self._gone()
 
-    async def holds(self, digest: str) -> bool:
+    async def announce(self, digest: str) -> bool:
         """Tell whether an entry holds a picture."""
         return digest in self._pictures
+
+    async def free(self, digests: Iterable[str]) -> Freed:
+        """Tell which of some pictures no entry holds."""
+        return [digest for digest in digests if digest not in self._pictures]
+
+    async def deleted(self, digests: Freed) -> None:
+        """Nothing was noted of what was freed."""
 
     def _drop_all(self, which: Callable[[Entry], bool]) -> int:
         keys = [key for key, ranked in self._entries.items() if which(ranked.entry)]

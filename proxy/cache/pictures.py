@@ -1,15 +1,17 @@
 """The cache's pictures in the blob store: decoded bytes, each once, under the digest of its bytes.
 
-    cache/{process}/{SHA-256 of the bytes}      a picture
     cache/{process}/new-{chance}                one that is being stored
+    cache/{process}/{SHA-256 of the bytes}      a picture
+    cache/{shared}/{SHA-256 of the bytes}       a picture, where the index has several processes
 
-`process` is 64 bits of chance: two gateways on one store never meet.
+`process` is 64 bits of chance: two gateways on one store never meet but where they are meant to.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -17,11 +19,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from adapters.pictures import HEAD, Measured, measured
+from proxy.blobs.leftovers import CACHE
 from proxy.blobs.media import media_type_of, with_head
 from proxy.blobs.store import Blobs
 from proxy.cache.entries import KeptImage, Picture
 from proxy.errors import BlobStoreFailed
 
+_DIGEST = re.compile("[0-9a-f]{64}")
 _PIECE = 768 * 1024
 """Bytes that are read in one go: a multiple of 3, so that base64 has no seams."""
 
@@ -41,11 +45,15 @@ class Arrived:
 
 
 class Pictures:
-    """Pictures of at most `limit` bytes each. All but `discard` may raise `BlobStoreFailed`."""
+    """Pictures of at most `limit` bytes each. All but `discard` may raise `BlobStoreFailed`.
 
-    def __init__(self, blobs: Blobs, limit: int) -> None:
+    `shared` names the folder of those that other processes have too.
+    """
+
+    def __init__(self, blobs: Blobs, limit: int, shared: str = "") -> None:
         self.limit = limit
         self._blobs = blobs
+        self._folder = f"{CACHE}/{shared}" if shared else blobs.cache_folder
         self._lent: Counter[str] = Counter()
         self._orphans: set[str] = set()
 
@@ -56,7 +64,7 @@ class Pictures:
         if not media_type:
             raise NotKeptError
         seen = _Seen(self.limit)
-        place = self.place(f"new-{secrets.token_hex(16)}")
+        place = f"{self._blobs.cache_folder}/new-{secrets.token_hex(16)}"
         await self._blobs.put(place, seen.passing(chunks), media_type)
         found = measured(bytes(seen.head))
         found = found if found.media_type else Measured(media_type)
@@ -96,6 +104,11 @@ class Pictures:
                 return False
         return True
 
+    async def all(self) -> AsyncIterator[list[str]]:
+        """Give the digests of all pictures that the store has, some at a time."""
+        async for names in self._blobs.names(self._folder):
+            yield [name for name in names if _DIGEST.fullmatch(name)]
+
     @contextlib.contextmanager
     def lent(self, pictures: Iterable[Picture], left: list[str]) -> Iterator[None]:
         """Keep pictures from being deleted meanwhile; `left` gets, in the end, what is to go."""
@@ -123,7 +136,7 @@ class Pictures:
 
     def place(self, digest: str) -> str:
         """Give where a picture lies in the store."""
-        return f"{self._blobs.cache_folder}/{digest}"
+        return f"{self._folder}/{digest}"
 
 
 class _Seen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections import deque
@@ -16,12 +17,16 @@ from proxy.blobs.store import Blobs
 from proxy.cache.entries import Entry
 from proxy.cache.index import Index, LocalIndex
 from proxy.cache.pictures import Arrived, Pictures
-from proxy.errors import BlobStoreFailed
+from proxy.errors import BlobStoreFailed, CacheAway
 from proxy.sections import Cache
 
 _LOG = logging.getLogger("easel")
+_WITHOUT = (BlobStoreFailed, CacheAway)
+"""What a request goes on without; the operator has been told."""
 
 _TIDY_SECONDS = 60.0
+_SEARCH_EVERY = 60
+"""After how many times of that pictures are looked for that the index does not know."""
 _PATIENCE_SECONDS = 10.0
 """How long a look-up waits for what is on its way into the store."""
 _MOST_PENDING = 4
@@ -29,7 +34,10 @@ _MOST_PENDING = 4
 
 
 class SimpleCache:
-    """Kept answers; run as a context, in which what is too old is given up."""
+    """Kept answers; run as a context, in which what is too old is given up.
+
+    With an index that other processes have too, `shared` names the folder of their pictures.
+    """
 
     def __init__(
         self,
@@ -37,8 +45,10 @@ class SimpleCache:
         blobs: Blobs,
         index: Index | None = None,
         clock: Callable[[], float] = time.monotonic,
+        shared: str = "",
     ) -> None:
-        self.pictures = Pictures(blobs, settings.answer_bytes)
+        self.pictures = Pictures(blobs, settings.answer_bytes, shared)
+        self._shared = bool(shared)
         self.clock = clock
         self.index = index or LocalIndex(settings.memory_bytes, settings.disk_bytes, clock)
         self._blobs = blobs
@@ -68,7 +78,7 @@ class SimpleCache:
         """
         if task := self._pending.get(key):
             await asyncio.wait({task}, timeout=_PATIENCE_SECONDS)
-        entry = await self.index.get(key)
+        entry = await self._known(key)
         if entry is None:
             yield None
             return
@@ -79,12 +89,19 @@ class SimpleCache:
         finally:
             await self._returned(left)
 
+    async def _known(self, key: bytes) -> Entry | None:
+        """Give what the index has under a key: nothing, while it cannot be asked."""
+        with contextlib.suppress(CacheAway):
+            return await self.index.get(key)
+        return None
+
     async def _returned(self, left: list[str]) -> None:
         """Delete what was given up while somebody read it; a failure is nothing to him."""
-        with contextlib.suppress(BlobStoreFailed):
+        if not left:
+            return
+        with contextlib.suppress(*_WITHOUT):
             async with self._lock:
-                free = [it for it in left if not await self.index.holds(it)]
-                await self.pictures.delete(free)
+                await self.pictures.delete(await self.index.free(left))
 
     async def _is_whole(self, key: bytes, entry: Entry) -> bool:
         """Tell whether the store has all of an entry's pictures; else the entry is given up."""
@@ -92,8 +109,7 @@ class SimpleCache:
             if await self.pictures.are_there(entry.pictures):
                 return True
             await self.drop(key)
-        except BlobStoreFailed:
-            # The store has told the operator why.
+        except _WITHOUT:
             pass
         return False
 
@@ -102,20 +118,21 @@ class SimpleCache:
     ) -> None:
         """Keep an entry whose new pictures have arrived; unless `anew`, not over a larger one."""
         async with self._lock:
-            there = None if anew else await self.index.get(key)
+            there = None if anew else await self._known(key)
             if there and len(there.pictures) >= len(entry.pictures):
                 for it in arrived:
                     await self.pictures.discard(it)
                 return
-            await self._settled(arrived)
-            await self.pictures.delete(await self.index.put(key, entry))
+            with contextlib.suppress(CacheAway):
+                await self._settled(arrived)
+                await self.pictures.delete(await self.index.put(key, entry))
 
     async def _settled(self, arrived: Iterable[Arrived]) -> None:
         """Put pictures where they are looked for, each once: all of them, or none, and raise."""
         new, left = set[str](), deque(arrived)
         try:
             while left:
-                if left[0].digest in new or await self.index.holds(left[0].digest):
+                if left[0].digest in new or await self.index.announce(left[0].digest):
                     await self.pictures.discard(left[0])
                 else:
                     await self.pictures.settle(left[0])
@@ -124,8 +141,8 @@ class SimpleCache:
         except BaseException:
             for it in left:
                 await self.pictures.discard(it)
-            with contextlib.suppress(BlobStoreFailed):
-                await self.pictures.delete(new)
+            with contextlib.suppress(*_WITHOUT):
+                await self.pictures.delete(await self.index.free(new))
             raise
 
     async def drop(self, key: bytes) -> None:
@@ -134,7 +151,10 @@ class SimpleCache:
             await self.pictures.delete(await self.index.drop(key))
 
     async def forget(self, caller: str, namespace: str | None) -> int:
-        """Give up what a caller filled, in one namespace or in all; tells how many entries."""
+        """Give up what a caller filled, in one namespace or in all; tells how many entries.
+
+        Raises `BlobStoreFailed` and `CacheAway`: nobody is told that what is there was forgotten.
+        """
         if self._filling:
             # What is on its way is given up too.
             _, late = await asyncio.wait(self._filling, timeout=_PATIENCE_SECONDS)
@@ -177,16 +197,30 @@ class SimpleCache:
     def _over(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error and not isinstance(error, BlobStoreFailed):  # The store has told the operator.
+        if error and not isinstance(error, _WITHOUT):
             _LOG.error("an answer could not be kept", exc_info=error)
 
     async def _tidied(self) -> None:
-        """Give up what is too old, every minute."""
-        while True:
+        """Give up what is too old, every minute, and now and then what the index has forgotten."""
+        for count in itertools.count():
             await asyncio.sleep(_TIDY_SECONDS)
-            try:
-                async with self._lock:
-                    await self.pictures.delete(await self.index.tidy())
-            except BlobStoreFailed:
-                # The store has told the operator; what could not be deleted ends with the process.
-                continue
+            # What could not be deleted is freed again, or ends with the process.
+            with contextlib.suppress(*_WITHOUT):
+                while await self._tidied_once():
+                    pass
+                if self._shared and count % _SEARCH_EVERY == 0:
+                    await self._searched()
+
+    async def _searched(self) -> None:
+        """Give up pictures that no entry holds: an index elsewhere can lose what it knew."""
+        async for digests in self.pictures.all():
+            async with self._lock:
+                await self.pictures.delete(await self.index.free(digests))
+
+    async def _tidied_once(self) -> bool:
+        """Delete what can go; tells whether there may be more."""
+        async with self._lock:
+            freed = await self.index.tidy()
+            await self.pictures.delete(freed)
+            await self.index.deleted(freed)
+        return bool(freed)

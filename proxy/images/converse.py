@@ -50,11 +50,13 @@ async def _deliver_all(request: web.Request, came: list[Came]) -> web.StreamResp
 
 def _counted(request: web.Request) -> bool:
     """Tell whether the pictures of an answer have to be counted: then it is not relayed unread."""
-    attempt, settings = request[ATTEMPT], request.app[SETTINGS]
+    attempt = request[ATTEMPT]
     if attempt.made:
         # They are to stand beside those of this target.
         return True
-    return asked_of(attempt) > 1 and (attempt.fills or settings.images.incomplete == "fail")
+    if asked_of(attempt) == 1:
+        return False
+    return attempt.fills or request.app[SETTINGS].images.incomplete == "fail"
 
 
 def _within_budget(attempt: Attempt) -> None:
@@ -93,9 +95,10 @@ def _merged(request: web.Request, came: list[Came]) -> tuple[Answer, Mapping[str
         why = failed[0] if failed else fewer(missing)
         accounted(request, attempt.with_made(images), missing, why)
     first, headers = made[0]
+    if len(came) == 1:
+        return first, headers
     usage = summed([answer.usage for answer, _ in made])
-    body = first.body if len(came) == 1 else None
-    return replace(first, images=images, usage=usage, body=body), headers
+    return replace(first, images=images, usage=usage, body=None), headers
 
 
 async def as_they_come(upstream: Upstream, attempt: Attempt) -> AsyncGenerator[Came, None]:

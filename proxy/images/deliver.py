@@ -7,11 +7,11 @@ receipt on what it turned out to be.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 from aiohttp import web
 
@@ -22,10 +22,10 @@ from proxy.cache.entries import KeptImage
 from proxy.errors import UpstreamFailed
 from proxy.images.committing import poured
 from proxy.images.incomplete import accounted
-from proxy.images.sources import Source, cached_lines, lines_of, opened
+from proxy.images.sources import Source, cached_lines, is_tidy, lines_of, of_text, opened
 from proxy.keys import ATTEMPT, SETTINGS, UPSTREAM
 from proxy.plan import Attempt, Made, Target
-from proxy.upstream.faults import in_time, worked_too_long
+from proxy.upstream.deadlines import Deadline, worked_too_long
 
 _JSON = "application/json"
 _SHORT = 256 * 1024
@@ -43,21 +43,34 @@ async def deliver(
     images = attempt.with_made(answer.images)
     if not images:
         raise no_picture()
+    if answer.body is not None and _is_as_asked(request, answer):
+        _measure(attempt, [of_text(it) if it.b64 else None for it in answer.images])
+        return _whole(attempt, answer.body, headers)
     attempt.receipt = attempt.receipt.plus(*cached_lines(image for image, _ in images))
     async with AsyncExitStack() as stack:
         entries = await _entries(request, images, stack)
-        for number, entry in enumerate(entries, 1):
-            if source := entry.source:
-                told = lines_of(number, source.measured, attempt.params, source.length)
-                attempt.receipt = attempt.receipt.plus(*told)
-        untouched = len(entries) == len(images) == len(answer.images) and not any(
-            it.changed for it in entries
-        )
-        if answer.body is not None and untouched:
-            return _whole(attempt, answer.body, headers)
+        _measure(attempt, [entry.source for entry in entries])
         if attempt.recording:
             attempt.recording.consists_of(answer)
         return await _written(request, _body(answer, entries), headers)
+
+
+def _is_as_asked(request: web.Request, answer: Answer) -> bool:
+    """Tell whether the provider's own body has all pictures, in the form that was asked for."""
+    attempt, blobs = request[ATTEMPT], request.app[SETTINGS].blobs
+    wanted = attempt.params.get("response_format")
+    by_url = wanted != "b64_json" and not blobs.persist_urls
+    return not attempt.made and all(
+        by_url if it.url else wanted != "url" and is_tidy(it.b64) for it in answer.images
+    )
+
+
+def _measure(attempt: Attempt, sources: Sequence[Source | None]) -> None:
+    """Say in the receipt what pictures turned out to be."""
+    for number, source in enumerate(sources, 1):
+        if source:
+            told = lines_of(number, source.measured, attempt.params, source.length)
+            attempt.receipt = attempt.receipt.plus(*told)
 
 
 async def _entries(request: web.Request, images: Made, stack: AsyncExitStack) -> list[_Entry]:
@@ -78,16 +91,13 @@ async def _entries(request: web.Request, images: Made, stack: AsyncExitStack) ->
     return entries
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class _Entry:
-    """An entry of `data`. Without a `url` in `fields` the base64 of `source` stands there.
-
-    `changed`: the provider's own entry was in another form.
-    """
+class _Entry(msgspec.Struct, frozen=True):
+    """An entry of `data`. Without a `url` in `fields` the base64 of `source` stands there."""
 
     fields: dict[str, Any]
     source: Source | None = None
-    changed: bool = True
+
+    __repr__ = object.__repr__
 
 
 async def _entry(
@@ -97,10 +107,10 @@ async def _entry(
     attempt, blobs = request[ATTEMPT], request.app[SETTINGS].blobs
     wanted = attempt.params.get("response_format")
     if image.url and wanted != "b64_json" and not blobs.persist_urls:
-        return _Entry({"url": image.url, **image.extra}, changed=False)
+        return _Entry({"url": image.url, **image.extra})
     source = await opened(request.app[UPSTREAM], target, image, stack, attempt.recording)
     if not (image.url or wanted == "url") or wanted == "b64_json":
-        return _Entry(dict(image.extra), source, changed=not image.b64 or source.image is not image)
+        return _Entry(dict(image.extra), source)
     if not source.measured.media_type:
         raise UpstreamFailed("The provider's answer holds no picture.", code="bad_answer")
     return _Entry({"url": await _url(request, source), **image.extra}, source)
@@ -112,7 +122,7 @@ async def _url(request: web.Request, source: Source) -> str:
     if isinstance(source.image, KeptImage):
         return await linked(request, source.image.place, media_type)
     most = request.app[SETTINGS].timeouts.total
-    async with in_time(most, worked_too_long(most)):
+    with Deadline(most, worked_too_long):
         return await kept(request, source.raw(), media_type)
 
 

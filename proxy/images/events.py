@@ -21,7 +21,7 @@ from proxy.images.deliver import dumped, opened_string
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import Source, lines_of, opened
 from proxy.keys import ATTEMPT, FAILURE, SETTINGS, UPSTREAM
-from proxy.upstream.faults import in_time, worked_too_long
+from proxy.upstream.deadlines import Deadline, worked_too_long
 
 Came = tuple[Answer, Mapping[str, str]] | ImageError
 """What came of a conversation: an answer, or a part of one, with headers; or a failure."""
@@ -42,7 +42,7 @@ async def deliver_events(
     failed: list[ImageError] = []
     async with aclosing(coming), AsyncExitStack() as stack:
         most = request.app[SETTINGS].timeouts.total
-        async with in_time(most, worked_too_long(most)):
+        with Deadline(most, worked_too_long):
             answer, headers, sources = await _first(request, coming, failed, stack)
         for number, source in enumerate(sources, 1):
             told = lines_of(number, source.measured, request[ATTEMPT].params, source.length)

@@ -128,9 +128,9 @@ class Walk:
     async def _attempt(self, target: Target, *, fills: bool) -> web.StreamResponse:
         """Attempt one target, and tell its circuit how that ended."""
         self._begin(target, fills=fills)
-        circuits, name = self._chooser.circuits, circuit_of(target, self._plan)
+        circuits, name = self._chooser.circuits, ""
         if target.breaker:
-            circuits.began(name)
+            circuits.began(name := circuit_of(target, self._plan))
         status, left = None, self.budget.left
         try:
             response = await self._attempt_at(self._request)

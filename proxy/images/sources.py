@@ -7,12 +7,13 @@ what lies behind a URL is encoded while it arrives.
 from __future__ import annotations
 
 import string
-from base64 import b64decode
 from binascii import Error as NotBase64
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import msgspec
 
 from adapters.contract import Image
 from adapters.pictures import HEAD, Measured, measured
@@ -33,14 +34,15 @@ _ENOUGH = 64
 """Characters of base64 in which most pictures say their size."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """One picture. `length` is its size in bytes, None where the other side did not tell."""
 
     image: Image
     measured: Measured
     length: int | None
     download: Download | None = None
+
+    __repr__ = object.__repr__
 
     @property
     def base64_length(self) -> int | None:
@@ -96,13 +98,17 @@ async def opened(
             download = replace(download, rest=rest)
         return Source(image, download.measured, download.length, download)
     if image.b64:
-        if (text := tidied(image.b64)) is not image.b64:
-            image = replace(image, b64=text)
-        length = len(image.b64) // 4 * 3 - image.b64[-2:].count("=")
-        return Source(image, measured_text(image.b64), length)
+        text = tidied(image.b64)
+        return of_text(image if text is image.b64 else replace(image, b64=text))
     if not image.data:
         raise _damaged()
     return Source(image, measured(image.data[:HEAD]), len(image.data))
+
+
+def of_text(image: Image) -> Source:
+    """Make a picture ready whose base64 is tidy."""
+    length = len(image.b64) // 4 * 3 - image.b64[-2:].count("=")
+    return Source(image, measured_text(image.b64), length)
 
 
 def _read(image: KeptImage) -> Download:
@@ -118,22 +124,25 @@ def tidied(text: str) -> str:
     >>> tidied("AAEC\r\n_-8"), tidied("data:image/png;base64,AAEC")
     ('AAEC/+8=', 'AAEC')
     """
-    if _is_tidy(text):
+    if is_tidy(text):
         return text
     if text.startswith("data:"):
         text = text.partition(",")[2]
     text = "".join(text.split()).translate(_FOR_URLS).rstrip("=")
     text += "=" * (-len(text) % 4)
-    if not _is_tidy(text):
+    if not is_tidy(text):
         raise _damaged()
     return text
 
 
-def _is_tidy(text: str) -> bool:
+def is_tidy(text: str) -> bool:
+    """Tell whether base64 is as `tidied` would give it."""
     if not text or len(text) % 4 or not text.isascii():
         return False
-    pieces = (text[at : at + _TEXT_PIECE] for at in range(0, len(text), _TEXT_PIECE))
-    others = b"".join(piece.encode().translate(None, _LETTERS) for piece in pieces)
+    starts = range(0, len(text), _TEXT_PIECE)
+    others = b"".join(
+        [text[at : at + _TEXT_PIECE].encode().translate(None, _LETTERS) for at in starts]
+    )
     return others in (b"", b"=", b"==") and text.endswith(others.decode())
 
 
@@ -147,7 +156,7 @@ def measured_text(text: str) -> Measured:
 def decoded(text: str) -> bytes:
     """Undo base64; raises `UpstreamFailed`."""
     try:
-        return b64decode(text)
+        return a2b_base64(text)
     except (NotBase64, ValueError):
         raise _damaged() from None
 
@@ -167,14 +176,14 @@ def lines_of(
     >>> [str(line) for line in lines_of(1, Measured("image/png", 768, 1024), asked, 99)]
     ['measured 1=768x1024;png;99', 'asked 1=1024x1024']
     """
-    told = [found.size, found.format or "?", *([str(length)] if length else [])]
-    yield Line("measured", str(number), ";".join(told))
-    is_it = {"size": found.size, "output_format": found.format}
-    asked = {name: params.get(name) for name in is_it}
+    size, form = found.size, found.format
+    told = f"{size};{form or '?'};{length}" if length else f"{size};{form or '?'}"
+    yield Line("measured", str(number), told)
+    pairs = (params.get("size"), size), (params.get("output_format"), form)
     other = [
-        value
-        for name, value in asked.items()
-        if isinstance(value, str) and value not in ("auto", is_it[name]) and is_it[name] != "?"
+        asked
+        for asked, is_it in pairs
+        if isinstance(asked, str) and asked not in ("auto", is_it) and is_it != "?"
     ]
     if other:
         yield Line("asked", str(number), ";".join(other))

@@ -50,13 +50,17 @@ async def listen(request: web.Request, job: Job, keepalive: float = 0) -> web.St
     with job.listening(partial(_is_there, request)):
         late = await _is_late(request, job, keepalive)
         response = _early(job) if late else _response(request, job)
-        pieces = _kept_alive(request, job, response, keepalive) if late else _pieces(job)
         try:
             await response.prepare(request)
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    await response.write(piece)
-                    del piece  # See `Tape.pieces`.
+            if isinstance(response, web.Response):
+                await response.write_eof()
+                job.delivered += 1
+            else:
+                pieces = _kept_alive(request, job, response, keepalive) if late else _pieces(job)
+                async with aclosing(pieces):
+                    async for piece in pieces:
+                        await response.write(piece)
+                        del piece  # See `Tape.pieces`.
         except ConnectionError:  # aiohttp's own, or this one where a slow reader breaks off
             _cut(request, CLIENT_GONE)
         except asyncio.CancelledError:
@@ -73,18 +77,33 @@ async def _is_late(request: web.Request, job: Job, keepalive: float) -> bool:
     True once `keepalive` seconds have gone before that, and a target has taken the request.
     """
     seconds = request.app[SETTINGS].jobs.wait_seconds
+    if not seconds:
+        return await _outlasts(job, keepalive)
     try:
-        async with asyncio.timeout(seconds or None):
-            while not await _begins(job, keepalive or None):
-                if job.kind:
-                    return True
+        async with asyncio.timeout(seconds):
+            return await _outlasts(job, keepalive)
     except TimeoutError:
         raise _not_yet(job, seconds) from None
+
+
+async def _outlasts(job: Job, keepalive: float) -> bool:
+    while not await _begins(job, keepalive):
+        if job.kind:
+            return True
+    if not job.tape.ended:
+        # What is written in one go has ended in the next turn: it need not be sent in two.
+        await asyncio.sleep(0)
     return False
 
 
-async def _begins(job: Job, seconds: float | None) -> bool:
-    """Wait until a job's answer begins, or will never; False where that takes longer."""
+async def _begins(job: Job, seconds: float) -> bool:
+    """Wait until a job's answer begins, or will never; False where that takes longer.
+
+    0 seconds: as long as it takes.
+    """
+    if not seconds:
+        await job.tape.wait_for_head()
+        return True
     try:
         async with asyncio.timeout(seconds):
             await job.tape.wait_for_head()
@@ -101,7 +120,13 @@ def _response(request: web.Request, job: Job) -> web.StreamResponse:
         raise _of(job, job.tape.failure)
     head = job.tape.head
     assert head is not None  # noqa: S101 - a tape without a head ends in a failure
-    response = web.StreamResponse(status=head.status, headers=head.headers)
+    response: web.StreamResponse
+    if (body := job.tape.short) is not None:
+        # Head and body go in one packet. aiohttp would not cut it down to a length told wrongly.
+        response = web.Response(status=head.status, headers=head.headers, body=body)
+        response.headers["content-length"] = str(len(body))
+    else:
+        response = web.StreamResponse(status=head.status, headers=head.headers)
     response.headers["x-easel-job"] = job.id
     return response
 

@@ -8,15 +8,16 @@ that failed, unless that may have been paid for and nobody has been told: then i
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from multidict import CIMultiDict
 
 from adapters.errors import ImageError
@@ -31,8 +32,7 @@ Play = Callable[[Tape], Coroutine[Any, Any, None]]
 _OK_ENDS = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What a client asks for: `digest` tells it from any other, `key` is its own name for it.
 
     `retry`: the client has asked before. `shares`: an equal request under way is as good.
@@ -43,6 +43,13 @@ class Asked:
     key: str = ""
     retry: bool = False
     shares: bool = False
+
+
+def _drawn_names() -> Iterator[str]:
+    """Give names that nobody can guess: 128 bits each, drawn for many at once."""
+    while True:
+        drawn = os.urandom(4096).hex()
+        yield from (drawn[at : at + 32] for at in range(0, len(drawn), 32))
 
 
 def untold() -> None:
@@ -132,15 +139,9 @@ class Job:
             delivered=self.delivered,
         )
 
-    @contextmanager
-    def listening(self, is_there: Callable[[], bool]) -> Iterator[None]:
-        """Count somebody who waits for this job, while the block lasts."""
-        self.waiting.append(is_there)
-        try:
-            yield
-        finally:
-            self.waiting.remove(is_there)
-            self.jobs.left(self)
+    def listening(self, is_there: Callable[[], bool]) -> Listening:
+        """Count somebody who waits for this job, while a block lasts."""
+        return Listening(self, is_there)
 
     def give_up(self) -> None:
         """Be forgotten, and end if it still runs."""
@@ -150,6 +151,25 @@ class Job:
         """End it, if it still runs."""
         if self.task:
             self.task.cancel()
+
+
+class Listening:
+    """Counts one who waits for a job."""
+
+    __slots__ = ("_is_there", "_job")
+
+    def __init__(self, job: Job, is_there: Callable[[], bool]) -> None:
+        self._job = job
+        self._is_there = is_there
+
+    def __enter__(self) -> None:
+        """Count from here on."""
+        self._job.waiting.append(self._is_there)
+
+    def __exit__(self, *_: object) -> None:
+        """Count no longer."""
+        self._job.waiting.remove(self._is_there)
+        self._job.jobs.left(self._job)
 
 
 class Jobs:
@@ -169,11 +189,14 @@ class Jobs:
         shelf.prepare = self._handover.claim
         self._park_seconds = park_seconds
         self._cancels = cancels
+        self._names = _drawn_names()
         self._running: set[asyncio.Task[None]] = set()
         self._by_id: dict[str, Job] = {}
         self._by_digest: dict[tuple[str, bytes], list[Job]] = {}
         self._by_key: dict[tuple[str, str], Job] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._parked: OrderedDict[str, float] = OrderedDict()
+        """Until when each waits, by the loop's clock. What was parked first goes first."""
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -197,6 +220,10 @@ class Jobs:
             return
         for manifest in left:
             self._restore(manifest)
+        for manifest in sorted(left, key=lambda it: it.expires):
+            # A clock may have been set meanwhile, and the setting.
+            seconds = min(manifest.expires - time.time(), self._park_seconds)
+            self._park(self._by_id[manifest.id], seconds)
         self._shelf.fit()
 
     async def keep(self) -> None:
@@ -233,8 +260,8 @@ class Jobs:
 
     def begin(self, asked: Asked, play: Play) -> Job:
         """Begin a job."""
-        name = secrets.token_hex(16)
-        job = Job(name, asked, Tape(self._shelf, self._folder / name), self)
+        name = next(self._names)
+        job = Job(name, asked, Tape(self._shelf, f"{self._folder}/{name}"), self)
         self._enter(job)
         job.task = asyncio.create_task(play(job.tape))
         job.task.add_done_callback(partial(self._ended, job))
@@ -254,7 +281,7 @@ class Jobs:
         if not job.tape.ended:
             if self._cancels:
                 job.cancel()
-        elif job.id not in self._timers:  # Its time has passed.
+        elif job.id not in self._parked:  # Its time has passed.
             self.forget(job)
 
     def forget(self, job: Job) -> None:
@@ -268,8 +295,7 @@ class Jobs:
         name = (job.asked.caller, job.asked.key)
         if self._by_key.get(name) is job:
             del self._by_key[name]
-        if timer := self._timers.pop(job.id, None):
-            timer.cancel()
+        self._parked.pop(job.id, None)
         if job.kept:
             self._handover.drop(job.id)
         self._shelf.remove(job)
@@ -284,8 +310,8 @@ class Jobs:
         for job in list(self._by_id.values()):
             if not job.kept:
                 self.forget(job)
-        for timer in self._timers.values():
-            timer.cancel()
+        if self._timer:
+            self._timer.cancel()
         self._handover.close()
 
     def _enter(self, job: Job) -> None:
@@ -298,12 +324,10 @@ class Jobs:
 
     def _restore(self, left: Manifest) -> None:
         asked = Asked(left.caller, left.digest, left.key)
-        job = Job(left.id, asked, Tape(self._shelf, self._folder / left.id), self, left.began)
+        job = Job(left.id, asked, Tape(self._shelf, f"{self._folder}/{left.id}"), self, left.began)
         job.delivered, job.kept = left.delivered, True
         job.tape.restore(left.status, CIMultiDict(left.headers), left.size)
         self._enter(job)
-        # A clock may have been set meanwhile, and the setting.
-        self._park(job, min(left.expires - time.time(), self._park_seconds))
 
     def _to_keep(self) -> list[Job]:
         """Give what is to be kept: what nobody has got first, and the newest of each first."""
@@ -342,12 +366,23 @@ class Jobs:
         self._park(job, self._park_seconds)
 
     def _park(self, job: Job, seconds: float) -> None:
-        if job.id in self._by_id:
-            job.expires = time.time() + seconds
-            loop = asyncio.get_running_loop()
-            self._timers[job.id] = loop.call_later(seconds, self._expire, job)
+        """Let a job wait for its client, behind all that are parked."""
+        if job.id not in self._by_id:
+            return
+        loop = asyncio.get_running_loop()
+        job.expires = time.time() + seconds
+        self._parked[job.id] = loop.time() + seconds
+        if self._timer is None:
+            self._timer = loop.call_later(seconds, self._expire)
 
-    def _expire(self, job: Job) -> None:
-        del self._timers[job.id]
-        if not job.listeners:  # Else it goes with the last one: see `left`.
-            self.forget(job)
+    def _expire(self) -> None:
+        """Forget what has waited its time, and come back for the next one."""
+        self._timer, loop = None, asyncio.get_running_loop()
+        while self._parked:
+            name, until = next(iter(self._parked.items()))
+            if until > loop.time():
+                self._timer = loop.call_at(until, self._expire)
+                return
+            del self._parked[name]
+            if not (job := self._by_id[name]).listeners:  # Else it goes with the last: see `left`.
+                self.forget(job)

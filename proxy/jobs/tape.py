@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _READ = 256 * 1024
 """Bytes that are read from disk in one go."""
+_SHORT = 32 * 1024
+"""Bytes that any connection takes at once."""
 
 
 class BrokenOffError(Exception):
@@ -70,7 +72,7 @@ class Tape:
         "size",
     )
 
-    def __init__(self, shelf: Shelf, file: Path) -> None:
+    def __init__(self, shelf: Shelf, file: Path | str) -> None:
         self.head: Head | None = None
         self.failure: BaseException | None = None
         self.ended = False
@@ -87,7 +89,7 @@ class Tape:
         self._forgotten = False
         self._has_file = False
         self._moving = asyncio.Lock()
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -103,6 +105,13 @@ class Tape:
     def readers(self) -> int:
         """How many are reading."""
         return len(self._readers)
+
+    @property
+    def short(self) -> bytes | None:
+        """All that was written, where it has ended well, is short and lies in memory."""
+        if self.failure is None and self.ended and 0 < self.size == self.in_memory <= _SHORT:
+            return b"".join(part for part in self._parts if isinstance(part, bytes))
+        return None
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Note the head."""
@@ -130,7 +139,7 @@ class Tape:
     async def wait_for_head(self) -> Head | None:
         """Wait until the answer begins; None when it ended without one."""
         while self.head is None and not self.ended:
-            await self._changed.wait()
+            await self._change()
         return self.head
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
@@ -154,7 +163,7 @@ class Tape:
                     del part  # It may be moved to disk while the next is waited for.
                 if self.ended:
                     break
-                await self._changed.wait()
+                await self._change()
             if self.failure is not None:
                 raise BrokenOffError
         finally:
@@ -181,7 +190,7 @@ class Tape:
             # Counted before it is written: the disk never holds more than the shelf knows of.
             self._hold(0, size)
             try:
-                await asyncio.to_thread(_appended, self._file, at, pieces)
+                await asyncio.to_thread(_appended, Path(self._file), at, pieces)
             except OSError as error:
                 if not self._forgotten:
                     self._hold(0, -size)
@@ -269,7 +278,7 @@ class Tape:
         for start in range(part.at, part.at + part.size, _READ):
             size = min(_READ, part.at + part.size - start)
             try:
-                piece = await asyncio.to_thread(_from_file, self._file, start, size)
+                piece = await asyncio.to_thread(_from_file, Path(self._file), start, size)
             except OSError:
                 raise BrokenOffError from None
             if len(piece) != size:
@@ -286,11 +295,18 @@ class Tape:
     def _unlink(self) -> None:
         if self._has_file:
             with suppress(OSError):
-                self._file.unlink()
+                Path(self._file).unlink()
+
+    async def _change(self) -> None:
+        """Wait until something is told."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        await self._changed.wait()
 
     def _tell(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 def _appended(file: Path, at: int, pieces: list[bytes]) -> None:

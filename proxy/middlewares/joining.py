@@ -5,12 +5,14 @@ The job goes on when its client leaves; whoever waits for it gets its answer fro
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.cache.naming import canonical, digest
+from proxy.cache.naming import canonical
 from proxy.incoming import is_untracked, prefers_async, read_idempotency_key
 from proxy.jobs.answering import accepted, listen
 from proxy.jobs.registry import Asked, untold
@@ -55,37 +57,37 @@ async def _played(request: web.Request, tape: Tape, handler: Handler) -> None:
 def asked_of(request: web.Request) -> Asked:
     """Tell a request from any other, and whether its client has sent it before."""
     plan, headers = request[PLAN], request.headers
+    leaves = list(_leaves(plan.root))
     return Asked(
         caller=request[CALLER].name,
-        digest=digest_of(plan),
+        digest=_digest_of(plan, leaves),
         key=read_idempotency_key(headers),
         retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),
-        shares=_shares(plan, untracked=is_untracked(headers)),
+        shares=_shares(leaves, untracked=is_untracked(headers)),
     )
 
 
-def _shares(plan: Plan, *, untracked: bool) -> bool:
+def _shares(leaves: list[Target], *, untracked: bool) -> bool:
     """Tell whether an equal request under way is as good, even to one that has not asked before."""
-    policies = [leaf.cache for leaf in _leaves(plan.root) if leaf.cache]
+    policies = [leaf.cache for leaf in leaves if leaf.cache]
     return any(it.coalesce or (it.keeps and not untracked) for it in policies)
 
 
-def digest_of(plan: Plan) -> bytes:
+def _digest_of(plan: Plan, leaves: list[Target]) -> bytes:
     """Give the digest of all that may make an answer another one."""
-    whole = (plan.caller, plan.pathname, plan.scope, plan.cache_namespace, plan.force_refresh)
-    return digest(
-        (
-            *map(str, whole),
-            canonical(plan.params),
-            canonical(plan.metadata),
-            *(part for leaf in _leaves(plan.root) for part in _parts(leaf)),
-        )
+    said = [
+        *(plan.caller, plan.pathname, plan.scope, plan.cache_namespace, plan.force_refresh),
+        *(plan.params, plan.metadata),
+        *map(_said, leaves),
+    ]
+    return hashlib.sha256(canonical(said)).digest()
+
+
+def _said(leaf: Target) -> tuple[Any, ...]:
+    return (
+        *(leaf.index, leaf.fingerprint, leaf.adapter.id, leaf.base_url, leaf.policy.value),
+        *(leaf.default_params, leaf.override_params, leaf.drop_params),
     )
-
-
-def _parts(leaf: Target) -> Iterator[str | bytes]:
-    yield from (leaf.index, leaf.fingerprint, leaf.adapter.id, leaf.base_url, leaf.policy.value)
-    yield canonical([leaf.default_params, leaf.override_params, leaf.drop_params])
 
 
 def _leaves(node: Node) -> Iterator[Target]:

@@ -7,8 +7,7 @@ from aiohttp.typedefs import Handler
 
 from proxy.errors import BadRequest
 from proxy.incoming import read_body, usable_trace
-from proxy.keys import CALLER, PLAN, RAW, SETTINGS
-from proxy.routing.resolve import resolve
+from proxy.keys import CALLER, PLAN, RAW, RESOLVER
 
 
 @web.middleware
@@ -23,7 +22,6 @@ async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
             param="x-portkey-trace-id",
         )
     request[RAW] = raw
-    request[PLAN] = resolve(
-        request.app[SETTINGS], request.headers, request[CALLER], params, request.path
-    )
+    resolver = request.app[RESOLVER]
+    request[PLAN] = resolver.plan(request.headers, request[CALLER], params, request.path)
     return await handler(request)

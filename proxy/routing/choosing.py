@@ -6,11 +6,11 @@ import hashlib
 import random
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 import orjson
 from cachetools import TLRUCache
+from msgspec.structs import replace
 
 from proxy.conditions import Facts
 from proxy.errors import BadRequest

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from cachetools import LRUCache
+from msgspec.structs import replace
 
 from proxy import configs
 from proxy.config_text import NotJson, read_config
@@ -19,8 +19,9 @@ from proxy.incoming import (
     read_metadata,
     read_text,
 )
-from proxy.plan import Branch, Caller, Plan, Target
-from proxy.routing.targets import Asked, adapter_named, bad_config, invalid, target_of
+from proxy.plan import Branch, Caller, Node, Plan, Target
+from proxy.routing.keeping import Trees
+from proxy.routing.targets import Asked, adapter_named, bad_config, invalid, slug_of, target_of
 from proxy.settings import Settings
 
 CONFIG_LIMIT = 32 * 1024
@@ -29,6 +30,8 @@ SAVED = "saved:"
 _PARSED: LRUCache[str, Config] = LRUCache(1024)
 """Inline configs by digest: a header that comes again costs a look-up."""
 
+_NO_CONFIG = Config()
+
 _NEEDS_PROVIDER = "Either x-portkey-config or x-portkey-provider header is required"
 _NEEDS_PROVIDER_IN_CONFIG = (
     "Either x-portkey-provider needs to be passed. Or the x-portkey-config header should have "
@@ -36,32 +39,44 @@ _NEEDS_PROVIDER_IN_CONFIG = (
 )
 
 
-def resolve(
-    settings: Settings,
-    headers: Mapping[str, str],
-    caller: Caller,
-    params: dict[str, Any],
-    pathname: str = "",
-) -> Plan:
-    """Make the plan of one image request; raises `BadRequest`.
+class Resolver:
+    """Makes the plan of each image request."""
 
-    `headers` must be case-insensitive. `params` is the client's body.
-    """
-    config, scope = _config(settings, headers, caller)
-    asked = Asked(settings, headers, caller, params, saved=scope.startswith(SAVED))
-    keepalive = read_keepalive(headers)
-    return Plan(
-        root=_branch(config, asked) if config.targets else _alone(config, asked),
-        params=params,
-        pathname=pathname,
-        scope=scope,
-        caller=caller.name,
-        metadata=read_metadata(headers),
-        cache_namespace=read_text(headers, "x-portkey-cache-namespace"),
-        force_refresh=read_flag(headers, "x-portkey-cache-force-refresh"),
-        dry_run=read_flag(headers, "x-easel-dry-run"),
-        keepalive=(config.keepalive or 0) if keepalive is None else keepalive,
-    )
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._trees = Trees()
+
+    def plan(
+        self,
+        headers: Mapping[str, str],
+        caller: Caller,
+        params: dict[str, Any],
+        pathname: str = "",
+    ) -> Plan:
+        """Make the plan of one image request; raises `BadRequest`.
+
+        `headers` must be case-insensitive. `params` is the client's body.
+        """
+        config, scope = _config(self._settings, headers, caller)
+        asked = Asked(self._settings, headers, caller, params, saved=scope.startswith(SAVED))
+        keepalive = read_keepalive(headers)
+        return Plan(
+            root=self._trees.found(scope, asked) or self._resolved(config, asked, scope),
+            params=params,
+            pathname=pathname,
+            scope=scope,
+            caller=caller.name,
+            metadata=read_metadata(headers),
+            cache_namespace=read_text(headers, "x-portkey-cache-namespace"),
+            force_refresh=read_flag(headers, "x-portkey-cache-force-refresh"),
+            dry_run=read_flag(headers, "x-easel-dry-run"),
+            keepalive=(config.keepalive or 0) if keepalive is None else keepalive,
+        )
+
+    def _resolved(self, config: Config, asked: Asked, scope: str) -> Node:
+        root = _branch(config, asked) if config.targets else _alone(config, asked)
+        self._trees.keep(root, config, scope, asked)
+        return root
 
 
 def _branch(config: Config, asked: Asked) -> Branch:
@@ -106,7 +121,7 @@ def _config(settings: Settings, headers: Mapping[str, str], caller: Caller) -> t
     if default and not text:
         text = default.config
     if not text:
-        return Config(), ""
+        return _NO_CONFIG, ""
     if not text.startswith(("{", "[", '"')):
         return _saved(settings, text), SAVED + text
     if len(text) > CONFIG_LIMIT:
@@ -194,9 +209,8 @@ def _by_model(config: Config, params: Mapping[str, Any]) -> Config:
     if config.provider or config.virtual_key:
         return config
     model = config.override_params.get("model") or params.get("model")
-    slug, slash, _ = model.partition("/") if isinstance(model, str) else ("", "", "")
-    if slash and slug.startswith("@"):
-        return replace(config, virtual_key=slug[1:])
+    if slug := slug_of(model):
+        return replace(config, virtual_key=slug)
     bare = config == Config(index=config.index)
     raise BadRequest(
         "Say which provider to use: x-portkey-provider with Authorization, x-portkey-virtual-key, "

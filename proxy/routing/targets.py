@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 import adapters
 from adapters.contract import Adapter, Credentials
@@ -24,8 +25,7 @@ from proxy.routing.forwarding import forwarded
 from proxy.settings import Settings, VirtualKey
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request's side of the plan. `saved`: the config is the operator's."""
 
     settings: Settings
@@ -34,15 +34,18 @@ class Asked:
     params: Mapping[str, Any]
     saved: bool
 
+    __repr__ = object.__repr__
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Chosen:
+
+class Chosen(msgspec.Struct, frozen=True):
     """A provider and a credential. `stored`: the credential is the operator's, not the caller's."""
 
     adapter: Adapter
     credentials: Credentials
     stored: bool
     custom_host: str = ""
+
+    __repr__ = object.__repr__
 
 
 def target_of(config: Config, asked: Asked, *, stored: bool) -> Target:
@@ -81,12 +84,13 @@ def _stored(virtual_keys: Mapping[str, VirtualKey], config: Config, *, saved: bo
         raise bad_config("A virtual key holds its own credential: give no other beside it.")
     if config.provider and adapter is not adapter_named(config.provider):
         raise bad_config(f"That virtual key is for {adapter.id}, not for the provider named.")
-    own = dict(virtual_key.credentials.options)
-    try:
-        added = credentials_for(adapter, "", config.options).options
-    except ConfigError as error:
-        raise invalid("option", error) from None
-    credentials = Credentials(virtual_key.credentials.api_key, {**own, **added})
+    credentials = virtual_key.credentials
+    if config.options:
+        try:
+            added = credentials_for(adapter, "", config.options).options
+        except ConfigError as error:
+            raise invalid("option", error) from None
+        credentials = Credentials(credentials.api_key, {**credentials.options, **added})
     return Chosen(adapter, credentials, stored=True, custom_host=virtual_key.custom_host)
 
 
@@ -102,12 +106,23 @@ def adapter_named(name: str) -> Adapter:
     )
 
 
+def slug_of(model: Any) -> str:
+    """Give the virtual key that a model names, "" where it names none.
+
+    >>> slug_of("@up/gpt-image-1"), slug_of("gpt-image-1")
+    ('up', '')
+    """
+    slug, slash, _ = model.partition("/") if isinstance(model, str) else ("", "", "")
+    return slug[1:] if slash and slug.startswith("@") else ""
+
+
 def _target(config: Config, chosen: Chosen, asked: Asked) -> Target:
     headers = asked.headers
     base_url, private = _origin(config, chosen, asked)
     header_names = headers.get("x-portkey-forward-headers", "")
     names = header_names.split(",") if header_names else config.forward_headers
-    passed = forwarded(names, headers, bearer_is_ours=asked.caller.by_bearer)
+    bearer_is_ours = asked.caller.by_bearer
+    passed = forwarded(names, headers, bearer_is_ours=bearer_is_ours) if names else {}
     lack = chosen.adapter.lacks(chosen.credentials)
     if lack and not _custom(config, chosen, headers) and "authorization" not in passed:
         raise BadRequest(

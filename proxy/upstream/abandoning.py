@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from adapters.contract import Flow, ProviderRequest
 from adapters.errors import Abandoned, ImageError
@@ -36,17 +34,12 @@ class Cancellations:
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    @contextmanager
-    def of(self, flow: Flow, target: Target) -> Iterator[None]:
-        """Have the provider cancel what a flow asked for, if the block is cancelled."""
-        try:
-            yield
-        except asyncio.CancelledError:
-            if request := abandoned(flow):
-                task = asyncio.create_task(self._sent(target, request))
-                self._under_way.add(task)
-                task.add_done_callback(self._under_way.discard)
-            raise
+    def begin(self, flow: Flow, target: Target) -> None:
+        """Have the provider cancel what a flow asked for."""
+        if request := abandoned(flow):
+            task = asyncio.create_task(self._sent(target, request))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
 
     async def _sent(self, target: Target, request: ProviderRequest) -> None:
         try:

@@ -9,23 +9,31 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+import msgspec
 from aiohttp import ClientResponse
 from multidict import CIMultiDict
 
-from adapters.contract import IN_PROCESS, Answer, Flow, Image, ImageCall, ProviderRequest
+from adapters.contract import (
+    IN_PROCESS,
+    Answer,
+    Flow,
+    Image,
+    ImageCall,
+    ProviderReply,
+    ProviderRequest,
+)
 from adapters.errors import ProviderError
 from proxy.plan import Target, Tries
 from proxy.settings import Settings
 from proxy.studio.server import Studio
 from proxy.upstream.abandoning import Cancellations
+from proxy.upstream.deadlines import Deadline, asked_too_long, worked_too_long
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.download import Download, download
 from proxy.upstream.events import told
-from proxy.upstream.faults import asked_too_long, in_time, worked_too_long
 from proxy.upstream.replies import is_compressed, read_head, read_reply, relayed_headers
 from proxy.upstream.retrying import Buying, Sleep
-from proxy.upstream.secrets import secrets_of
-from proxy.upstream.sending import exchange
+from proxy.upstream.sending import sent
 from proxy.upstream.tokens import Tokens
 
 SMALL = 64 * 1024
@@ -64,149 +72,174 @@ class Upstream:
         chance: Callable[[], float] = random.random,
         draw: Callable[[], int] = drawn,
     ) -> None:
-        self._settings = settings
-        self._sleep = sleep
-        self._chance = chance
-        self._draw = draw
-        self._dialer = Dialer(settings.timeouts)
-        self._tokens = Tokens(self._dialer)
+        self.settings = settings
+        self.sleep = sleep
+        self.chance = chance
+        self.draw = draw
+        self.dialer = Dialer(settings.timeouts)
+        self.tokens = Tokens(self.dialer)
+        self.cancellations = Cancellations(self.dialer)
         self._studio = Studio()
-        self._cancellations = Cancellations(self._dialer)
 
     async def __aenter__(self) -> Self:
-        await self._dialer.__aenter__()
+        await self.dialer.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._cancellations.ended()
-        await self._dialer.__aexit__()
+        await self.cancellations.ended()
+        await self.dialer.__aexit__()
         await self._studio.stop()
 
-    @asynccontextmanager
-    async def conversation(
+    def conversation(
         self,
         target: Target,
         call: ImageCall,
         tries: Tries | None = None,
         *,
         relayed: bool = True,
-    ) -> AsyncIterator[Outcome]:
+    ) -> Conversation:
         """Converse with a target until there is an outcome; the deadlines end with it.
 
         `relayed`: where the provider's answer is what the client is to see, it may be left unread.
-
-        The operator's is for all of it. The request's own is for each try's way to a reply, and,
-        where the conversation goes on after the first, for all since that try began.
         """
-        own, most = target.request_timeout, self._settings.timeouts.total
-        async with (
-            in_time(most, worked_too_long(most)) as total,
-            in_time(own, asked_too_long(own)) as asked,
-            self._tokens.lent(await self._at_home(target)) as target,  # noqa: PLR1704 - the same
-        ):
-            asked.reschedule(None)
-            call = replace(call, credentials=target.credentials, chance=self._draw())
-            buying = Buying(target.retry, tries or Tries(), self._sleep, self._chance)
-            async with self._flow(target, call, buying, asked, relayed=relayed) as outcome:
-                # From here on the client's own pace rules.
-                total.reschedule(None)
-                asked.reschedule(None)
-                yield outcome
+        return Conversation(self, target, call, tries or Tries(), relayed=relayed)
 
     @asynccontextmanager
     async def download(self, target: Target, image: Image) -> AsyncIterator[Download]:
         """Open the URL of a picture; the deadlines are for its first bytes."""
-        own, most = target.request_timeout, self._settings.timeouts.total
-        limit = self._settings.limits.picture_bytes
-        async with (
-            in_time(most, worked_too_long(most)) as total,
-            in_time(own, asked_too_long(own)) as asked,
-            download(self._dialer, await self._at_home(target), image, limit) as opened,
-        ):
-            # From here on the client's own pace rules.
-            total.reschedule(None)
-            asked.reschedule(None)
-            yield opened
+        own, most = target.request_timeout, self.settings.timeouts.total
+        limit = self.settings.limits.picture_bytes
+        with Deadline(most, worked_too_long) as total, Deadline(own, asked_too_long) as asked:
+            home = await self.at_home(target)
+            async with download(self.dialer, home, image, limit) as opened:
+                # From here on the client's own pace rules.
+                total.lift()
+                asked.lift()
+                yield opened
 
-    async def _at_home(self, target: Target) -> Target:
+    async def at_home(self, target: Target) -> Target:
         """Start the provider that this process serves itself, if the target is on it."""
         if target.base_url != IN_PROCESS:
             return target
-        return replace(target, base_url=await self._studio.start(), private=True)
+        return msgspec.structs.replace(target, base_url=await self._studio.start(), private=True)
 
-    @asynccontextmanager
-    async def _flow(
-        self,
-        target: Target,
-        call: ImageCall,
-        buying: Buying,
-        asked: asyncio.Timeout,
-        *,
-        relayed: bool,
-    ) -> AsyncIterator[Outcome]:
-        flow = target.adapter.flow(call)
-        driven = self._driven(flow, target, call, buying, asked, relayed=relayed)
-        with self._cancellations.of(flow, target):
-            async with driven as outcome:
-                yield outcome
 
-    @asynccontextmanager
-    async def _driven(  # noqa: PLR0913 - all that a conversation is about
-        self,
-        flow: Flow,
-        target: Target,
-        call: ImageCall,
-        buying: Buying,
-        asked: asyncio.Timeout,
-        *,
-        relayed: bool,
-    ) -> AsyncIterator[Outcome]:
-        secrets = secrets_of(target)
+class Conversation:
+    """One conversation with a target: entered once there is an outcome, left when that is used.
+
+    The operator's deadline is for all the way to the outcome. The request's own is for each try's
+    way to a reply, and, where the conversation goes on after the first, for all since that try
+    began.
+    """
+
+    __slots__ = (
+        *("_call", "_flow", "_granted", "_relayed"),
+        *("_response", "_target", "_tries", "_upstream"),
+    )
+
+    def __init__(
+        self, upstream: Upstream, target: Target, call: ImageCall, tries: Tries, *, relayed: bool
+    ) -> None:
+        self._upstream = upstream
+        self._target = self._granted = target
+        self._call = call
+        self._tries = tries
+        self._relayed = relayed
+        self._flow: Flow | None = None
+        self._response: ClientResponse | None = None
+
+    async def __aenter__(self) -> Outcome:
+        own, most = self._target.request_timeout, self._upstream.settings.timeouts.total
+        with Deadline(most, worked_too_long), Deadline(own, asked_too_long) as asked:
+            asked.lift()
+            try:
+                return await self._begun(asked)
+            except BaseException as error:
+                await self._over(error)
+                raise
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        await self._over(error)
+
+    async def _begun(self, asked: Deadline) -> Outcome:
+        """Converse until there is an outcome."""
+        upstream = self._upstream
+        if self._target.base_url == IN_PROCESS:
+            self._target = await upstream.at_home(self._target)
+        target = self._granted = await upstream.tokens.granted(self._target)
+        call = replace(self._call, credentials=target.credentials, chance=upstream.draw())
+        began = asyncio.get_running_loop().time()
+        buying = Buying(target.retry, self._tries, upstream.sleep, upstream.chance, began=began)
+        flow = self._flow = target.adapter.flow(call)
         request = next(flow)
         while True:
             if request.wait:
-                await self._sleep(request.wait)
-            async with exchange(self._dialer, target, request, buying) as response:
-                if request.events and _tells_events(response):
-                    headers = relayed_headers(response.headers, secrets, whole=False)
-                    limit = self._settings.limits.reply_bytes
-                    events = told(response, target.adapter, call, limit, secrets)
-                    yield Outcome(events=events, headers=headers)
-                    return
-                head, rest = await _held_back(request, response) if relayed else ([], False)
-                if rest:
-                    headers = relayed_headers(response.headers, secrets, whole=True)
-                    yield Outcome(response=response, head=head, headers=headers)
-                    return
-                limit = self._settings.limits.reply_bytes
-                reply = await read_reply(response, limit, secrets, b"".join(head))
-                headers = relayed_headers(response.headers, secrets, whole=False)
+                await upstream.sleep(request.wait)
+            self._response = await sent(upstream.dialer, target, request, buying)
+            came = await self._heard(self._response, request, call)
+            if isinstance(came, Outcome):
+                return came
+            reply, headers = came
+            await self._answered()
             try:
                 request = flow.send(reply)
             except StopIteration as done:
-                answer: Answer = done.value
-                break
+                if call.chance in self._tries.progress:
+                    self._tries.progress[call.chance] = 1.0
+                return Outcome(answer=done.value, headers=headers)
             except ProviderError as error:
                 error.headers = headers
                 raise
             if (progress := target.adapter.progress(reply)) is not None:
-                buying.tries.progress[call.chance] = progress
-            if asked.when() is None and target.request_timeout:
-                asked.reschedule(buying.began + target.request_timeout)
-        if call.chance in buying.tries.progress:
-            buying.tries.progress[call.chance] = 1.0
-        yield Outcome(answer=answer, headers=headers)
+                self._tries.progress[call.chance] = progress
+            if not asked.is_set and target.request_timeout:
+                asked.set(buying.began + target.request_timeout)
+
+    async def _heard(
+        self, response: ClientResponse, request: ProviderRequest, call: ImageCall
+    ) -> Outcome | tuple[ProviderReply, CIMultiDict[str]]:
+        """Give what is to be used as it comes, or else the whole reply, with headers."""
+        limit, secrets = self._upstream.settings.limits.reply_bytes, self._granted.secrets
+        if request.events and _tells_events(response):
+            events = told(response, self._granted.adapter, call, limit, secrets)
+            return Outcome(
+                events=events, headers=relayed_headers(response.headers, secrets, whole=False)
+            )
+        head: list[bytes] = []
+        rest = False
+        if self._relayed and request.verbatim:
+            head, rest = await _held_back(response)
+        if rest:
+            headers = relayed_headers(response.headers, secrets, whole=True)
+            return Outcome(response=response, head=head, headers=headers)
+        reply = await read_reply(response, limit, secrets, b"".join(head))
+        return reply, relayed_headers(response.headers, secrets, whole=False)
+
+    async def _answered(self) -> None:
+        """Let go of the response."""
+        if self._response:
+            response, self._response = self._response, None
+            if not response.closed:  # Else its connection is free: it was read to its end.
+                response.release()
+                await response.wait_for_close()
+
+    async def _over(self, error: BaseException | None) -> None:
+        """Let go of everything; the provider and the keeper of its token learn what they must."""
+        if isinstance(error, asyncio.CancelledError) and self._flow:
+            self._upstream.cancellations.begin(self._flow, self._granted)
+        if error is not None:
+            self._upstream.tokens.note(self._target, error)
+        if self._response:
+            await self._answered()
 
 
-async def _held_back(
-    request: ProviderRequest, response: ClientResponse
-) -> tuple[list[bytes], bool]:
+async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:
     """Take the first bytes of a reply that may be relayed; tell whether the rest is to be.
 
     A success is either a stream of events, or JSON too long to look into. What is short is held
     back whole: it may be a failure that calls itself a success.
     """
-    if not request.verbatim or response.status >= _FIRST_REDIRECT:
+    if response.status >= _FIRST_REDIRECT:
         return [], False
     if _tells_events(response):
         return [], True

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from functools import partial
+from io import BytesIO
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Self
 
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from yarl import URL
 
 from proxy.sections import Timeouts
 from proxy.upstream.intake import Intake
+from proxy.upstream.posting import Poster, Reading
 
 _METADATA = frozenset(
     map(
@@ -44,6 +48,10 @@ _TRANSLATED = IPv6Network("::ffff:0:0:0/96")
 _V4_COMPATIBLE = IPv6Network("::/96")
 _PROTOCOL_ASSIGNMENTS = IPv4Network("192.0.0.0/24")
 _KEEPALIVE_SECONDS = 75
+_LONGEST_LINE = 32 * 1024
+SHORT = 32 * 1024
+"""Bytes of a body that go out at once with the head."""
+_LARGE = 1024 * 1024
 
 
 class ForbiddenAddressError(OSError):
@@ -57,23 +65,24 @@ class Dialer:
     """Holds the two doors for as long as it is entered."""
 
     def __init__(self, timeouts: Timeouts) -> None:
-        self._timeouts = timeouts
+        timeout = ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.idle)
+        self._reading = Reading(timeout, _LONGEST_LINE, _LONGEST_LINE)
+        self._doors: dict[bool, Door] = {}
         self._intake = Intake()
-        self._sessions: dict[bool, ClientSession] = {}
 
     async def __aenter__(self) -> Self:
-        self._sessions = {private: self._open(private=private) for private in (False, True)}
+        self._doors = {private: self._open(private=private) for private in (False, True)}
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for session in self._sessions.values():
-            await session.close()
+        for door in self._doors.values():
+            await door.session.close()
 
-    def session(self, *, private: bool) -> ClientSession:
-        """Give the session whose connections may reach private addresses, or may not."""
-        return self._sessions[private]
+    def door(self, *, private: bool) -> Door:
+        """Give the door whose connections may reach private addresses, or may not."""
+        return self._doors[private]
 
-    def _open(self, *, private: bool) -> ClientSession:
+    def _open(self, *, private: bool) -> Door:
         def make_socket(addr_info: tuple[Any, ...]) -> socket.socket:
             family, kind, proto, _, address = addr_info
             if not may_reach(address[0], private=private):
@@ -88,16 +97,36 @@ class Dialer:
         )
         # aiohttp has no public way to say how much is read at once.
         connector._factory = partial(self._intake.connection, asyncio.get_running_loop())  # noqa: SLF001 - see above
-        return ClientSession(
+        reading = self._reading
+        session = ClientSession(
             connector=connector,
             cookie_jar=DummyCookieJar(),
-            timeout=ClientTimeout(
-                total=None, sock_connect=self._timeouts.connect, sock_read=self._timeouts.idle
-            ),
+            timeout=reading.timeout,
             auto_decompress=False,
-            max_line_size=32 * 1024,
-            max_field_size=32 * 1024,
+            max_line_size=reading.max_line_size,
+            max_field_size=reading.max_field_size,
             trust_env=False,
+        )
+        return Door(session, Poster(session, reading))
+
+
+class Door:
+    """Sends requests over one pool of connections."""
+
+    def __init__(self, session: ClientSession, poster: Poster) -> None:
+        self.session = session
+        self._poster = poster
+
+    async def request(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes
+    ) -> ClientResponse:
+        """Send a request; gives the response, its body unread, and follows no redirect."""
+        if method == "POST" and len(body) <= SHORT and url.raw_user is None:
+            return await self._poster.post(url, headers, body)
+        # In pieces, once it is large: all at once would hold up the loop, and be held twice.
+        data = BytesIO(body) if len(body) > _LARGE else body or None
+        return await self.session.request(
+            method, url, headers=headers, data=data, allow_redirects=False
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 
 from aiohttp import ClientResponse
 from multidict import CIMultiDict
@@ -33,6 +34,10 @@ _ABOUT_THE_BODY = frozenset(
     | {"accept-ranges", "content-disposition", "content-md5", "digest", "age", "expires", "vary"}
 )
 
+_USUAL = 64
+"""Characters of a header's name that is worth remembering."""
+_FREELY, _WITH_THE_BODY = "freely", "with the body"
+
 
 def relayed_headers(
     headers: Mapping[str, str], secrets: frozenset[str] = frozenset(), *, whole: bool
@@ -41,19 +46,29 @@ def relayed_headers(
 
     One that repeats one of the `secrets` stays here, and so does one that cannot be written again.
     """
-    picked: CIMultiDict[str] = CIMultiDict()
-    refused = _NOT_RELAYED | named_by_connection(headers)
-    for name, value in headers.items():
-        lower = name.lower()
-        if lower in refused or lower.startswith(_NOT_RELAYED_PREFIXES):
-            continue
-        if any(secret in value for secret in secrets):
-            continue
-        if not value.replace("\t", " ").isprintable():
-            continue
-        if whole or lower not in _ABOUT_THE_BODY:
-            picked.add(name, value)
-    return picked
+    of_connection = named_by_connection(headers) if "connection" in headers else ()
+    return CIMultiDict(
+        (name, value)
+        for name, value in headers.items()
+        if (relayed := _relayed(name))
+        and (whole or relayed == _FREELY)
+        and value.replace("\t", " ").isprintable()
+        and not any(secret in value for secret in secrets)
+        and not (of_connection and name.lower() in of_connection)
+    )
+
+
+def _relayed(name: str) -> str:
+    """Tell whether a header is relayed: "" where it is not."""
+    return _judged(name) if len(name) <= _USUAL else _judged.__wrapped__(name)
+
+
+@lru_cache(4096)
+def _judged(name: str) -> str:
+    lower = name.lower()
+    if lower in _NOT_RELAYED or lower.startswith(_NOT_RELAYED_PREFIXES):
+        return ""
+    return _WITH_THE_BODY if lower in _ABOUT_THE_BODY else _FREELY
 
 
 async def read_reply(
@@ -93,8 +108,8 @@ async def read_head(response: ClientResponse, size: int) -> bytes:
     """Read a body until it ends, or until more than `size` bytes are there."""
     head = b""
     with translated():
-        while len(head) <= size and (chunk := await response.content.readany()):
-            head += chunk
+        while len(head) <= size and not response.content.at_eof():
+            head += await response.content.readany()
     return head
 
 
@@ -103,7 +118,8 @@ async def read_bytes(response: ClientResponse, limit: int, head: bytes = b"") ->
     chunks = [head]
     room = limit - len(head)
     with translated():
-        while chunk := await response.content.readany():
+        while not response.content.at_eof():
+            chunk = await response.content.readany()
             room -= len(chunk)
             if room < 0:
                 raise too_much()

@@ -97,7 +97,7 @@ class Buying:
     sleep: Sleep = asyncio.sleep
     chance: Callable[[], float] = random.random
     now: Callable[[], float] = time.time
-    began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    began: float = 0.0
     _repeated: int = 0
     _waited: float = 0.0
     _taken: bool = False
@@ -196,14 +196,14 @@ def _until(date: str, now: float) -> float | None:
 
 async def tried(send: Send, rule: Rule, sleep: Sleep) -> ClientResponse:
     """Send until the rule lets stand what comes of it: give the response, or raise the failure."""
+    came: Came
     try:
-        came: Came = await send()
+        came = response = await send()
+        if response.status < _SUCCESS_ENDS:
+            # No rule repeats a success: what repeats is set up only for what it may be needed for.
+            return response
     except GatewayError as error:
         came = error
-    else:
-        if came.status < _SUCCESS_ENDS:
-            # No rule repeats a success: what repeats is set up only for what it may be needed for.
-            return came
     again = _Again(came, send, rule, sleep)
     # What it takes for a session is asked for `request` alone.
     client = RetryClient(client_session=cast("ClientSession", again), retry_options=again)

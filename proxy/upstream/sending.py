@@ -8,8 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from io import BytesIO
 from typing import Any
 
 import orjson
@@ -19,18 +17,18 @@ from yarl import URL
 from adapters.contract import Adapter, Outgoing, ProviderReply, ProviderRequest
 from proxy.errors import UpstreamFailed
 from proxy.plan import Target
+from proxy.upstream.deadlines import Deadline, asked_too_long
 from proxy.upstream.dialer import Dialer
-from proxy.upstream.faults import asked_too_long, in_time, translated
+from proxy.upstream.faults import translated
 from proxy.upstream.retrying import Asking, Buying, tried
-from proxy.upstream.secrets import secrets_of
 
-_LARGE = 1024 * 1024
+_OF_ALL = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "easel"}
+"""The headers of every request."""
 
 
-@asynccontextmanager
-async def exchange(
+async def sent(
     dialer: Dialer, target: Target, request: ProviderRequest, buying: Buying | None = None
-) -> AsyncIterator[ClientResponse]:
+) -> ClientResponse:
     """Send one request, again where its rule says so, and give the response, its body unread.
 
     What is no GET may cost money: then `buying` is its rule, and by default there is no policy.
@@ -39,24 +37,29 @@ async def exchange(
     with translated(by_provider=by_provider):
         url, private = address(target, request)
     content_type, body = await encoded(request)
-    plain, session = _plain(request, content_type), dialer.session(private=private)
+    plain, door = _plain(request, content_type), dialer.door(private=private)
     buying, is_paid = buying or Buying(), request.method != "GET"
 
     async def send() -> ClientResponse:
         if is_paid:
             buying.begin()
         # Anew each time: it may be long since the last, and a signature is good for minutes.
-        outgoing = Outgoing(request.method, str(url), plain, body, buying.now())
-        headers = _signed(target, outgoing) if request.signed else plain
-        # In pieces, once it is large: all at once would hold up the loop, and be held twice.
-        data = BytesIO(body) if len(body) > _LARGE else body or None
-        async with in_time(target.request_timeout, asked_too_long(target.request_timeout)):
-            with translated(by_provider=by_provider):
-                return await session.request(
-                    request.method, url, headers=headers, data=data, allow_redirects=False
-                )
+        headers = _signed(target, request, url, plain, body, buying.now())
+        with (
+            Deadline(target.request_timeout, asked_too_long),
+            translated(by_provider=by_provider),
+        ):
+            return await door.request(request.method, url, headers, body)
 
-    async with await tried(send, buying if is_paid else Asking(), buying.sleep) as response:
+    return await tried(send, buying if is_paid else Asking(), buying.sleep)
+
+
+@asynccontextmanager
+async def exchange(
+    dialer: Dialer, target: Target, request: ProviderRequest
+) -> AsyncIterator[ClientResponse]:
+    """Send one request, for which there is no policy, and give the response while it is used."""
+    async with await sent(dialer, target, request) as response:
         yield response
 
 
@@ -65,9 +68,8 @@ async def shown(target: Target, request: ProviderRequest) -> dict[str, Any]:
     url, _ = address(target, request)
     content_type, body = await encoded(request)
     plain = _plain(request, content_type)
-    outgoing = Outgoing(request.method, str(url), plain, body, time.time())
-    headers = _signed(target, outgoing) if request.signed else plain
-    secrets = secrets_of(target)
+    headers = _signed(target, request, url, plain, body, time.time())
+    secrets = target.secrets
     masked = {name: _masked(name, value, secrets) for name, value in headers.items()}
     told: Any = request.json if request.json is not None else request.form
     if told is None and body:
@@ -95,16 +97,26 @@ def _blotted(text: str, secrets: frozenset[str]) -> str:
 
 
 def _plain(request: ProviderRequest, content_type: str) -> dict[str, str]:
-    headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "easel"}
-    headers |= {name.lower(): value for name, value in request.headers.items()}
-    return headers | ({"content-type": content_type} if content_type else {})
+    headers = {**_OF_ALL, **{name.lower(): it for name, it in request.headers.items()}}
+    if content_type:
+        headers["content-type"] = content_type
+    return headers
 
 
-def _signed(target: Target, outgoing: Outgoing) -> dict[str, str]:
+def _signed(  # noqa: PLR0913, PLR0917 - all that a signature covers
+    target: Target,
+    request: ProviderRequest,
+    url: URL,
+    plain: dict[str, str],
+    body: bytes,
+    now: float,
+) -> dict[str, str]:
+    if not request.signed:
+        return plain
     # Before signing, so that the signature covers them; and after it, so that they win.
-    headers = {**outgoing.headers, **target.forwarded}
-    headers |= target.adapter.sign(replace(outgoing, headers=headers), target.credentials)
-    return headers | dict(target.forwarded)
+    headers = {**plain, **target.forwarded}
+    outgoing = Outgoing(request.method, str(url), headers, body, now)
+    return {**headers, **target.adapter.sign(outgoing, target.credentials), **target.forwarded}
 
 
 def address(target: Target, request: ProviderRequest) -> tuple[URL, bool]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
+import msgspec
 from cachetools import LRUCache
 
 from adapters.contract import Credentials, Grant, GrantFlow, ProviderRequest
@@ -18,7 +18,6 @@ from proxy.plan import Target
 from proxy.upstream.assertions import asserted
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.replies import ERROR_LIMIT, read_reply
-from proxy.upstream.secrets import secrets_of
 from proxy.upstream.sending import exchange
 
 _EARLY = 300.0
@@ -47,20 +46,6 @@ class Tokens:
         self._now = now
         self._entries: LRUCache[str, _Entry] = LRUCache(_MOST_TOKENS)
 
-    @asynccontextmanager
-    async def lent(self, target: Target) -> AsyncIterator[Target]:
-        """Lend the target its token; what the provider says is no good is bought anew next time.
-
-        A token can end early: it was revoked, or this machine slept, and its clock with it.
-        """
-        try:
-            yield await self.granted(target)
-        except ProviderError as error:
-            entry = self._entries.get(_name(target))
-            if entry and error.provider_status == HTTPStatus.UNAUTHORIZED:
-                entry.good_until = -math.inf
-            raise
-
     async def granted(self, target: Target) -> Target:
         """Give the target with a token among its options, if its credential calls for one."""
         if self._flow(target) is None:
@@ -73,7 +58,18 @@ class Tokens:
                 lifetime = entry.grant.seconds
                 entry.good_until = self._clock() + max(lifetime - _EARLY, lifetime / 2)
         options = {**target.credentials.options, **entry.grant.options}
-        return replace(target, credentials=Credentials(target.credentials.api_key, options))
+        return msgspec.structs.replace(
+            target, credentials=Credentials(target.credentials.api_key, options)
+        )
+
+    def note(self, target: Target, error: BaseException | None) -> None:
+        """Have a target's token bought anew next time, if an error says that it is no good.
+
+        A token can end early: it was revoked, or this machine slept, and its clock with it.
+        """
+        status = isinstance(error, ProviderError) and error.provider_status
+        if status == HTTPStatus.UNAUTHORIZED and (entry := self._entries.get(_name(target))):
+            entry.good_until = -math.inf
 
     def _flow(self, target: Target) -> GrantFlow | None:
         return target.adapter.grant(target.credentials, self._now())
@@ -84,7 +80,7 @@ class Tokens:
         while True:
             asked: ProviderRequest = replace(await asserted(request), signed=False)
             async with exchange(self._dialer, target, asked) as response:
-                reply = await read_reply(response, ERROR_LIMIT, secrets_of(target))
+                reply = await read_reply(response, ERROR_LIMIT, target.secrets)
             try:
                 request = flow.send(reply)
             except StopIteration as done:
@@ -94,4 +90,5 @@ class Tokens:
 
 def _name(target: Target) -> str:
     # Headers that a client forwards differ from request to request, and buy nothing.
-    return f"{target.adapter.id}:{replace(target, forwarded={}).fingerprint}"
+    bare = msgspec.structs.replace(target, forwarded={})
+    return f"{target.adapter.id}:{bare.fingerprint}"

@@ -46,6 +46,7 @@ SHARED = {
     *("aws", "contract", "describing", "dotted", "entra", "errors", "events", "gemini", "oauth"),
     *("openai_like", "openai_shape", "openai_tables", "outcomes", "params", "paths", "pictures"),
     *("polling", "reading", "receipts", "rows", "service_account", "signing", "sizes", "templates"),
+    "values",
 }
 """Modules of `adapters` that are no provider."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters import adapter
-from adapters.contract import Answer, Credentials, Image, ImageCall
+from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Option
 from proxy.plan import Attempt, Recording, Target
 
 HOST = "https://api.openai.com/v1"
@@ -14,6 +14,22 @@ def test_a_fingerprint_tells_credentials_apart_and_reveals_none() -> None:
     prints = [Target(adapter("openai"), Credentials(key), HOST).fingerprint for key in keys]
     assert prints[0] != prints[1]
     assert not any(key in text for key in keys for text in prints)
+
+
+class Acme(Adapter):
+    """Has an option that is secret, and one that is not."""
+
+    options = (Option("client", "who"), Option("secret", "its word", secret=True))
+
+
+def test_secrets_are_the_key_and_the_secret_options() -> None:
+    options = {"client": "a-public-name", "secret": "a/long/secret"}
+    target = Target(Acme(), Credentials("key-0123456789", options), "")
+    assert target.secrets == {"key-0123456789", "a/long/secret", "a\\/long\\/secret"}
+
+
+def test_a_placeholder_is_no_secret() -> None:
+    assert Target(Acme(), Credentials("x"), "").secrets == frozenset()
 
 
 def test_a_target_shows_no_secret() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.sections import SECTIONS, Blobs, Images
+from proxy import sections
+from proxy.sections import SECTIONS, Blobs, Images, Redis
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -23,6 +24,15 @@ def test_a_section_has_a_default_for_every_key(name: str) -> None:
         (Images, {"comment_seconds": 0}),
         (Blobs, {"signing_key": "short"}),
         (Blobs, {"store": "ftp://bucket"}),
+        (Redis, {"url": "http://h"}),
+        (Redis, {"url": "redis://"}),
+        (Redis, {"url": "redis://h:65536"}),
+        (Redis, {"url": "redis://h/0?socket_timeout=0"}),
+        (Redis, {"url": "redis://u:p/w@h"}),
+        (Redis, {"timeout_seconds": 0}),
+        (Redis, {"timeout_seconds": 11}),
+        (Redis, {"prefix": ""}),
+        (Redis, {"prefix": "a{b}"}),
     ],
 )
 def test_what_is_not_possible_is_refused_by_name(kind: Any, wrong: dict[str, Any]) -> None:
@@ -31,5 +41,21 @@ def test_what_is_not_possible_is_refused_by_name(kind: Any, wrong: dict[str, Any
         msgspec.convert(wrong, kind)
 
 
-def test_a_signing_key_is_not_shown() -> None:
+@pytest.mark.parametrize(
+    "url",
+    ["redis://h", "rediss://h:6380/2", "redis://:p%2Fw@10.0.0.1", "redis://u:p@[::1]:6379/0"],
+)
+def test_a_redis_is_named_by_its_url(url: str) -> None:
+    assert msgspec.convert({"url": url}, Redis).url == url
+
+
+def test_without_its_package_a_redis_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections, "find_spec", lambda name: None if name == "redis" else name)
+    assert Redis() == Redis(url="")
+    with pytest.raises(ValueError, match=r"easel-gateway\[redis\]"):
+        Redis(url="redis://h")
+
+
+def test_a_secret_is_not_shown() -> None:
     assert "secret" not in repr(Blobs(signing_key="secret" * 8))
+    assert "secret" not in repr(Redis(url="redis://:secret@h"))

@@ -99,8 +99,8 @@ async def gateway_at(url: str, more: str = "") -> AsyncIterator[Gateway]:
 
 def connections(ours: Gateway) -> int:
     """Count the connections in use."""
-    dialer = ours.app[UPSTREAM]._dialer
-    connectors: list[Any] = [dialer.session(private=it).connector for it in (False, True)]
+    dialer = ours.app[UPSTREAM].dialer
+    connectors: list[Any] = [dialer.door(private=it).session.connector for it in (False, True)]
     return sum(len(connector._acquired) for connector in connectors)
 
 

@@ -36,7 +36,8 @@ def test_a_folder_goes_once_nobody_touches_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", [f"{OTHER}/notes.txt", f"cache/holiday/{NAME}", f"{OTHER}/{NAME}/file", f"x/{NAME}"]
+    "place",
+    [f"{OTHER}/notes.txt", f"cache/shared-easel/{NAME}", f"{OTHER}/{NAME}/file", f"x/{NAME}"],
 )
 def test_what_is_no_picture_of_a_cache_is_left_alone(tmp_path: Path, place: str) -> None:
     mine = put(tmp_path, place, 1e6)

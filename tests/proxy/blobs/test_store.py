@@ -92,6 +92,16 @@ async def test_what_is_moved_is_in_its_new_place_over_what_was_there(blobs: Blob
     assert (await blobs.head(PLACE), await blobs.head(OTHER)) == (None, len(LARGE))
 
 
+async def test_what_lies_in_a_folder_is_named_some_at_a_time(blobs: Blobs) -> None:
+    names = [f"{number:032x}.png" for number in range(120)]
+    assert [it async for it in blobs.names(OWNER)] == []
+    for name in names:
+        await blobs.put(f"{OWNER}/{name}", in_pieces(SMALL), "image/png")
+    found = [it async for it in blobs.names(OWNER)]
+    assert len(found) > 1
+    assert sorted(name for some in found for name in some) == names
+
+
 async def test_what_is_not_there_can_be_neither_linked_nor_moved(blobs: Blobs) -> None:
     for change in (blobs.link, blobs.move):
         with pytest.raises(BlobStoreFailed):

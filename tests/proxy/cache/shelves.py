@@ -9,6 +9,7 @@ from pathlib import Path
 
 from proxy.blobs.store import Blobs
 from proxy.cache.entries import Entry, Picture
+from proxy.cache.index import Index
 from proxy.cache.pictures import Arrived
 from proxy.cache.simple import SimpleCache
 from proxy.sections import Cache
@@ -51,9 +52,16 @@ class Shelves:
 
 @asynccontextmanager
 async def shelves(
-    tmp_path: Path, settings: Cache | None = None, store: str = ""
+    tmp_path: Path,
+    settings: Cache | None = None,
+    store: str = "",
+    index: Index | None = None,
+    shared: str = "",
 ) -> AsyncIterator[Shelves]:
     """Run a cache whose pictures lie in a folder, or where `store` says."""
     parsed = parse(store or f"state_dir: {tmp_path}", environ={})
-    async with Blobs(parsed) as blobs, SimpleCache(settings or Cache(), blobs) as cache:
+    async with (
+        Blobs(parsed) as blobs,
+        SimpleCache(settings or Cache(), blobs, index, shared=shared) as cache,
+    ):
         yield Shelves(cache, tmp_path / "blobs")

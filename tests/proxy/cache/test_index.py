@@ -1,128 +1,125 @@
-"""The index's own promises: how long, how much, and what goes first."""
+"""What an index promises, in memory and in Redis: how long, how much, and what goes first."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.pictures import Measured
-from proxy.cache.entries import Entry, Picture
-from proxy.cache.index import LocalIndex
+from tests.proxy.cache.kept import DISK, MEMORY, Kept, entry, kept_in, key, picture
+from tests.redis_server import RedisServer
 
-MEMORY, DISK = 20_000, 10_000
-
-
-def picture(number: int, length: int = 100) -> Picture:
-    return Picture(f"{number:064x}", length, Measured("image/png"))
+Keeping = Callable[..., AbstractAsyncContextManager[Kept]]
 
 
-def entry(*pictures: Picture, expires: float = 100, **about: Any) -> Entry:
-    return Entry(pictures, expires, **about)
+@pytest.fixture(params=["memory", "redis"])
+def keeping(request: pytest.FixtureRequest) -> Keeping:
+    here = request.param == "memory"
+    return partial(kept_in, None if here else request.getfixturevalue("redis"))
 
 
-def key(number: int) -> bytes:
-    return b"%d" % number
+async def test_each_entry_has_its_own_lifetime(keeping: Keeping) -> None:
+    async with keeping() as kept:
+        await kept.index.put(key(1), entry(picture(1), expires=kept.now() + 60))
+        await kept.index.put(key(2), entry(picture(2), expires=kept.now() + 600))
+        await kept.wait(61)
+        assert await kept.index.get(key(1)) is None
+        found = await kept.index.get(key(2))
+        assert found
+        assert kept.now() + 500 < found.expires < kept.now() + 540
+        assert await kept.freed([]) == {picture(1).digest}
+        assert await kept.freed([]) == set()
 
 
-class Clock:
-    """A clock that is put forward by hand."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-async def test_each_entry_has_its_own_lifetime() -> None:
-    clock = Clock()
-    index = LocalIndex(MEMORY, DISK, clock)
-    await index.put(key(1), entry(picture(1), expires=60))
-    await index.put(key(2), entry(picture(2), expires=600))
-    clock.now = 60
-    assert await index.get(key(1)) is None
-    assert await index.get(key(2))
-    assert await index.tidy() == [picture(1).digest]
-    assert await index.tidy() == []
+async def test_a_picture_of_several_entries_is_held_once_and_freed_with_the_last(
+    keeping: Keeping,
+) -> None:
+    async with keeping() as kept:
+        for number in (1, 2):
+            await kept.index.put(key(number), entry(picture(7, 500), picture(7, 500)))
+        assert (await kept.books())[1:] == (500, {picture(7).digest})
+        assert await kept.freed(await kept.index.drop(key(1))) == set()
+        assert await kept.index.announce(picture(7).digest)
+        assert await kept.freed(await kept.index.free([picture(7).digest])) == set()
+        assert await kept.freed(await kept.index.drop(key(2))) == {picture(7).digest}
+        assert await kept.books() == (0, 0, set())
+        assert not await kept.index.announce(picture(7).digest)
+        assert await kept.freed(await kept.index.free([picture(7).digest])) == {picture(7).digest}
 
 
-async def test_a_picture_of_several_entries_is_held_once_and_freed_with_the_last() -> None:
-    index = LocalIndex(MEMORY, DISK)
-    for number in (1, 2):
-        await index.put(key(number), entry(picture(7, 500), picture(7, 500), expires=1e12))
-    assert index.disk == 500
-    assert await index.drop(key(1)) == []
-    assert await index.holds(picture(7).digest)
-    assert await index.drop(key(2)) == [picture(7).digest]
-    assert (index.disk, await index.holds(picture(7).digest)) == (0, False)
+async def test_what_comes_again_under_a_key_takes_its_place(keeping: Keeping) -> None:
+    async with keeping() as kept:
+        await kept.index.put(key(1), entry(picture(1), picture(2)))
+        freed = await kept.index.put(key(1), entry(picture(2), picture(3)))
+        assert await kept.freed(freed) == {picture(1).digest}
 
 
-async def test_what_comes_again_under_a_key_takes_its_place() -> None:
-    index = LocalIndex(MEMORY, DISK)
-    await index.put(key(1), entry(picture(1), picture(2), expires=1e12))
-    assert await index.put(key(1), entry(picture(2), picture(3), expires=1e12)) == [
-        picture(1).digest
-    ]
+async def test_what_is_cheap_to_make_again_goes_first(keeping: Keeping) -> None:
+    async with keeping(MEMORY * 10) as kept:
+        await kept.index.put(key(0), entry(picture(0, 5000), dollars=1))
+        for number in range(1, 20):
+            await kept.index.put(key(number), entry(picture(number, 1000), dollars=0.001))
+        assert await kept.index.get(key(0))
+        assert await kept.index.get(key(19))
+        assert await kept.index.get(key(1)) is None
 
 
-async def test_what_is_cheap_to_make_again_goes_first() -> None:
-    index = LocalIndex(MEMORY * 10, DISK)
-    await index.put(key(0), entry(picture(0, 5000), expires=1e12, dollars=1))
-    for number in range(1, 20):
-        await index.put(key(number), entry(picture(number, 1000), expires=1e12, dollars=0.001))
-    assert await index.get(key(0))
-    assert await index.get(key(19))
-    assert await index.get(key(1)) is None
+async def test_what_is_dear_goes_too_once_nobody_asks_for_it(keeping: Keeping) -> None:
+    async with keeping(MEMORY * 10) as kept:
+        await kept.index.put(key(0), entry(picture(0, 1000), dollars=0.01))
+        for number in range(1, 200):
+            await kept.index.put(key(number), entry(picture(number, 1000), dollars=0.005))
+        assert await kept.index.get(key(0)) is None
 
 
-async def test_what_is_dear_goes_too_once_nobody_asks_for_it() -> None:
-    index = LocalIndex(MEMORY * 10, DISK)
-    await index.put(key(0), entry(picture(0, 1000), expires=1e12, dollars=0.01))
-    for number in range(1, 200):
-        await index.put(key(number), entry(picture(number, 1000), expires=1e12, dollars=0.005))
-    assert await index.get(key(0)) is None
+async def test_what_is_asked_for_stays(keeping: Keeping) -> None:
+    async with keeping(MEMORY * 10) as kept:
+        for number in range(200):
+            await kept.index.put(key(number), entry(picture(number, 1000)))
+            assert await kept.index.get(key(0))
 
 
-async def test_what_is_asked_for_stays() -> None:
-    index = LocalIndex(MEMORY * 10, DISK)
-    for number in range(200):
-        await index.put(key(number), entry(picture(number, 1000), expires=1e12))
-        assert await index.get(key(0))
+async def test_what_can_never_fit_is_not_kept_and_harms_nothing(keeping: Keeping) -> None:
+    async with keeping() as kept:
+        await kept.index.put(key(1), entry(picture(1)))
+        freed = await kept.index.put(key(2), entry(picture(2, DISK + 1)))
+        assert await kept.freed(freed) == {picture(2).digest}
+        large = {"text": "x" * MEMORY}
+        freed = await kept.index.put(key(3), entry(picture(3), extra=large))
+        assert await kept.freed(freed) == {picture(3).digest}
+        assert await kept.index.get(key(1))
 
 
-async def test_what_can_never_fit_is_not_kept_and_harms_nothing() -> None:
-    index = LocalIndex(MEMORY, DISK)
-    await index.put(key(1), entry(picture(1), expires=1e12))
-    assert await index.put(key(2), entry(picture(2, DISK + 1), expires=1e12)) == [picture(2).digest]
-    large = {"text": "x" * MEMORY}
-    freed = await index.put(key(3), entry(picture(3), expires=1e12, extra=large))
-    assert freed == [picture(3).digest]
-    assert await index.get(key(1))
+async def test_what_cannot_be_written_as_json_is_not_kept(keeping: Keeping) -> None:
+    async with keeping() as kept:
+        odd = entry(picture(1), extra={"a": object()})
+        assert await kept.freed(await kept.index.put(key(1), odd)) == {picture(1).digest}
 
 
-async def test_what_cannot_be_written_as_json_is_not_kept() -> None:
-    index = LocalIndex(MEMORY, DISK)
-    odd = entry(picture(1), expires=1e12, extra={"a": object()})
-    assert await index.put(key(1), odd) == [picture(1).digest]
+async def test_only_a_callers_own_are_forgotten(keeping: Keeping) -> None:
+    async with keeping() as kept:
+        owners = [("a", ""), ("a", "x"), ("b", "x")]
+        for number, (caller, namespace) in enumerate(owners):
+            await kept.index.put(
+                key(number), entry(picture(number), caller=caller, namespace=namespace)
+            )
+        for owner, number in ((("a", "x"), 1), (("a", None), 0)):
+            count, freed = await kept.index.forget(*owner)
+            assert (count, await kept.freed(freed)) == (1, {picture(number).digest})
+        assert await kept.index.forget("c", None) == (0, [])
+        assert await kept.index.get(key(2))
 
 
-async def test_only_a_callers_own_are_forgotten() -> None:
-    index = LocalIndex(MEMORY, DISK)
-    owners = [("a", ""), ("a", "x"), ("b", "x")]
-    for number, (caller, namespace) in enumerate(owners):
-        about = {"caller": caller, "namespace": namespace}
-        await index.put(key(number), entry(picture(number), expires=1e12, **about))
-    assert await index.forget("a", "x") == (1, [picture(1).digest])
-    assert await index.forget("a", None) == (1, [picture(0).digest])
-    assert await index.forget("c", None) == (0, [])
-    assert await index.get(key(2))
-
-
-async def test_an_index_without_room_keeps_nothing() -> None:
+async def test_an_index_without_room_keeps_nothing(keeping: Keeping) -> None:
     for bounds in ((0, DISK), (MEMORY, 0)):
-        index = LocalIndex(*bounds)
-        assert await index.put(key(1), entry(picture(1))) == [picture(1).digest]
+        async with keeping(*bounds) as kept:
+            freed = await kept.index.put(key(1), entry(picture(1)))
+            assert await kept.freed(freed) == {picture(1).digest}
 
 
 PICTURES = st.lists(
@@ -143,36 +140,49 @@ STEP = st.one_of(
     st.tuples(st.just("forget"), st.sampled_from(["a", "b"])),
     st.tuples(st.just("wait"), st.integers(1, 5)),
 )
+STEPS = st.lists(STEP, max_size=40)
 
 
-@given(steps=st.lists(STEP, max_size=40))
+@given(steps=STEPS)
 async def test_its_bounds_hold_whatever_comes(steps: list[tuple[Any, ...]]) -> None:
-    clock = Clock()
-    index = LocalIndex(MEMORY, DISK, clock)
-    there: set[str] = set()
-    for step in steps:
-        match step:
-            case "put", name, pictures, dollars, seconds, told:
-                there |= {it.digest for it in pictures}
-                about = {"dollars": dollars, "caller": "ab"[seconds % 2]}
-                kept = entry(
-                    *pictures, expires=clock.now + seconds, extra={"t": "x" * told}, **about
-                )
-                there -= set(await index.put(name, kept))
-            case "get", name:
-                await index.get(name)
-            case "drop", name:
-                there -= set(await index.drop(name))
-            case "forget", caller:
-                there -= set((await index.forget(caller, None))[1])
-            case "wait", seconds:
-                clock.now += seconds
-                there -= set(await index.tidy())
-        held = {
-            it.digest: it.length for one in index._entries.values() for it in one.entry.pictures
-        }
-        # What is on disk is what is held, to the byte, and no more than there is room for.
-        assert there == held.keys()
-        assert index.disk == sum(held.values()) <= DISK
-        assert index.memory <= MEMORY
-        assert len(index._entries._heap) <= 2 * len(index._entries) + 101
+    await check(None, steps)
+
+
+@settings(deadline=None, max_examples=30)
+@given(steps=STEPS)
+async def test_its_bounds_hold_in_redis_too(
+    one_redis: RedisServer, steps: list[tuple[Any, ...]]
+) -> None:
+    one_redis.flush()
+    await check(one_redis, steps)
+
+
+async def check(server: RedisServer | None, steps: list[tuple[Any, ...]]) -> None:
+    """What is in the store is what is held, to the byte, and no more than there is room for."""
+    async with kept_in(server) as kept:
+        there: set[str] = set()
+        lengths: dict[str, int] = {}
+        for step in steps:
+            match step:
+                case "put", name, pictures, dollars, seconds, told:
+                    lengths |= {it.digest: it.length for it in pictures}
+                    there |= {it.digest for it in pictures}
+                    about = {"dollars": dollars, "caller": "ab"[seconds % 2]}
+                    told = {"t": "x" * told}
+                    ends = kept.now() + seconds
+                    made = entry(*pictures, expires=ends, extra=told, **about)
+                    there -= await kept.freed(await kept.index.put(name, made))
+                case "get", name:
+                    await kept.index.get(name)
+                case "drop", name:
+                    there -= await kept.freed(await kept.index.drop(name))
+                case "forget", caller:
+                    there -= await kept.freed((await kept.index.forget(caller, None))[1])
+                case "wait", seconds:
+                    await kept.wait(seconds)
+                    there -= await kept.freed(await kept.index.tidy())
+            memory, disk, held = await kept.books()
+            assert there == held
+            assert disk == sum(map(lengths.__getitem__, held)) <= DISK
+            assert memory <= MEMORY
+            assert await kept.is_tidy()

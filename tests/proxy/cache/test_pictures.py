@@ -69,6 +69,14 @@ async def test_what_is_lent_is_deleted_when_the_last_has_read_it(tmp_path: Path)
         assert ours.names == set()
 
 
+async def test_all_pictures_are_named_and_nothing_else(tmp_path: Path) -> None:
+    async with shelves(tmp_path) as ours:
+        kept = await ours.keep(b"k", PNG)
+        await ours.arrive(LARGE)
+        found = [name async for some in ours.cache.pictures.all() for name in some]
+        assert found == [kept.pictures[0].digest]
+
+
 async def test_what_the_store_lost_is_noticed(tmp_path: Path) -> None:
     async with shelves(tmp_path) as ours:
         entry = await ours.keep(b"k", PNG)

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from proxy.cache import simple
-from proxy.errors import BlobStoreFailed
+from proxy.cache.entries import Entry
+from proxy.cache.index import Freed, LocalIndex
+from proxy.errors import BlobStoreFailed, CacheAway
 from proxy.sections import Cache
 from tests.object_store import ACCESS_KEY, BUCKET, object_store
 from tests.proxy.cache.shelves import MB, Shelves, shelves
@@ -262,6 +264,68 @@ async def test_nothing_is_left_once_it_has_ended(tmp_path: Path) -> None:
         await ours.arrive(TWO)
         assert len(ours.names) == 2
     assert ours.names == set()
+
+
+async def test_what_processes_share_outlives_each_of_them(tmp_path: Path) -> None:
+    index = LocalIndex(MB, MB)
+    async with shelves(tmp_path, index=index, shared="shared") as ours:
+        await ours.keep(b"k", ONE)
+        await ours.arrive(TWO)
+    async with shelves(tmp_path, index=index, shared="shared") as ours:
+        assert len(ours.names) == 1
+        assert await is_there(ours, b"k")
+
+
+class Leaving(LocalIndex):
+    """An index that can be reached for so many calls, and then no more."""
+
+    left = 0
+
+    def _reach(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise CacheAway("away")
+
+    async def get(self, key: bytes) -> Entry | None:
+        self._reach()
+        return await super().get(key)
+
+    async def put(self, key: bytes, entry: Entry) -> Freed:
+        self._reach()
+        return await super().put(key, entry)
+
+    async def drop(self, key: bytes) -> Freed:
+        self._reach()
+        return await super().drop(key)
+
+    async def forget(self, caller: str, namespace: str | None) -> tuple[int, Freed]:
+        self._reach()
+        return await super().forget(caller, namespace)
+
+    async def announce(self, digest: str) -> bool:
+        self._reach()
+        return await super().announce(digest)
+
+
+@pytest.mark.parametrize("calls", range(4))
+async def test_whenever_the_index_leaves_nobody_is_failed(tmp_path: Path, calls: int) -> None:
+    index = Leaving(MB, MB)
+    async with shelves(tmp_path, index=index) as ours:
+        index.left = calls
+        kept = await ours.keep(b"k", ONE, TWO, ONE)
+        index.left = calls
+        await ours.cache.put(b"k", kept, [await ours.arrive(ONE)], anew=False)
+        assert not [name for name in ours.names if name.startswith("new-")]
+        for path in ours.folder.rglob("*"):
+            path.unlink() if path.is_file() else None
+        index.left = min(calls, 1)
+        assert not await is_there(ours, b"k")
+
+
+async def test_nobody_is_told_that_what_cannot_be_reached_was_forgotten(tmp_path: Path) -> None:
+    async with shelves(tmp_path, index=Leaving(MB, MB)) as ours:
+        with pytest.raises(CacheAway):
+            await ours.cache.forget("a", None)
 
 
 async def test_what_is_too_old_goes_by_itself(

@@ -116,6 +116,12 @@ async def test_an_answer_in_time_is_as_it_would_be(tmp_path: Path) -> None:
         assert (got.body, got.headers["x-easel-receipt"]) == (OTTER, "r")
 
 
+async def test_a_short_answer_has_the_length_it_has(tmp_path: Path) -> None:
+    async with counter(slow(seconds=0, content_length="3"), tmp_path, keepalive=0) as here:
+        got = await here.ask()
+        assert (got.body, here.jobs[0].delivered, here.failures) == (OTTER, 1, [None])
+
+
 async def test_a_late_failure_stands_in_the_body_and_in_the_log(tmp_path: Path) -> None:
     async with counter(failing(refusal("no")), tmp_path) as here:
         got = await here.ask()

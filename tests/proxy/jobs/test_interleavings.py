@@ -349,7 +349,7 @@ class Interleavings(RuleBasedStateMachine):
         assert (len(self.jobs), self.jobs.running) == (0, 0)
         assert (self.shelf.in_memory, self.shelf.on_disk) == (0, 0)
         assert not self.shelf._holders
-        assert not any((self.jobs._by_digest, self.jobs._by_key, self.jobs._timers))
+        assert not any((self.jobs._by_digest, self.jobs._by_key, self.jobs._parked))
         assert {it.name for it in Path(self.folder.name).iterdir()} <= {"lock"}
         assert not asyncio.all_tasks(self.loop)
         assert not self.complaints

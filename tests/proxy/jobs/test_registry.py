@@ -181,13 +181,24 @@ async def test_what_nobody_collects_is_forgotten(tmp_path: Path) -> None:
     assert len(jobs) == 0
 
 
+async def test_each_is_forgotten_in_its_own_time(tmp_path: Path) -> None:
+    jobs = Jobs(Shelf(1 << 20, 1 << 20), tmp_path, park_seconds=0.3)
+    jobs.forget(await ended(jobs.begin(FRESH, good)))
+    await asyncio.sleep(0.2)
+    later = await ended(jobs.begin(FRESH, good))
+    await asyncio.sleep(0.2)
+    assert jobs.of("ada", later.id) is later
+    await asyncio.sleep(0.2)
+    assert len(jobs) == 0
+
+
 async def test_what_outlives_its_time_goes_with_its_last_reader(tmp_path: Path) -> None:
     jobs = Jobs(Shelf(1 << 20, 1 << 20), tmp_path, park_seconds=0)
     job = jobs.begin(FRESH, good)
     with job.listening(lambda: True):
         await ended(job)
         await asyncio.sleep(0.02)
-        assert (len(jobs), len(jobs._timers)) == (1, 0)
+        assert (len(jobs), len(jobs._parked)) == (1, 0)
     assert len(jobs) == 0
 
 

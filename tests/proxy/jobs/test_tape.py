@@ -148,6 +148,22 @@ async def test_what_all_have_read_can_be_given_up_and_then_nobody_joins(tmp_path
         await read(one)
 
 
+@pytest.mark.parametrize(("size", "failure"), [(0, None), (40_000, None), (2, ValueError())])
+async def test_only_what_ended_well_and_is_short_can_be_had_at_once(
+    size: int, failure: Exception | None, tmp_path: Path
+) -> None:
+    short, other = tape(tmp_path), tape(tmp_path)
+    for piece in (b"a", b"b"):
+        await short.append(piece)
+    await other.append(b"a" * size)
+    assert short.short is None
+    short.end()
+    other.end(failure)
+    assert [one.short for one in (short, other)] == [b"ab", None]
+    await short.move()
+    assert short.short is None
+
+
 async def test_a_file_that_is_gone_breaks_the_answer_off(tmp_path: Path) -> None:
     one = tape(tmp_path)
     await one.append(b"a")

@@ -14,7 +14,7 @@ import adapters
 from proxy.configs import Config
 from proxy.errors import BadRequest
 from proxy.plan import Caller
-from proxy.routing.resolve import resolve
+from proxy.routing.resolve import Resolver
 from proxy.settings import Settings
 from proxy.upstream import dialer
 from tests.proxy.gateway import ANSWER, Answered, Gateway, Provider, gateway, gateway_to, provider
@@ -70,7 +70,7 @@ def test_a_stored_credential_does_not_go_to_a_provider_that_the_caller_chose(nam
     settings = Settings(configs={"pc-key": Config(api_key="sk-stored-0123456789")})
     headers = CIMultiDict({"x-portkey-config": "pc-key", f"x-portkey-{name}": "openai"})
     with pytest.raises(BadRequest, match="names no provider"):
-        resolve(settings, headers, Caller("test"), {})
+        Resolver(settings).plan(headers, Caller("test"), {})
 
 
 async def test_an_empty_custom_host_is_none() -> None:

@@ -154,7 +154,7 @@ class Answers(AbstractResolver):
 def resolving(ours: Gateway, *addresses: str) -> None:
     """Let every name lead to these addresses, whichever door is asked."""
     for private in (False, True):
-        connector: Any = ours.app[UPSTREAM]._dialer.session(private=private).connector
+        connector: Any = ours.app[UPSTREAM].dialer.door(private=private).session.connector
         connector._resolver = Answers(*addresses)
 
 
@@ -200,7 +200,7 @@ async def test_a_proxy_variable_moves_nothing(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_a_door_is_closed_with_the_dialer() -> None:
     async with Dialer(Timeouts()) as dialer:
-        doors = [dialer.session(private=private) for private in (False, True)]
+        doors = [dialer.door(private=private).session for private in (False, True)]
         with pytest.raises(ClientConnectorError) as caught:
             await doors[0].get("http://localhost:9/")
         assert isinstance(caught.value.os_error, ForbiddenAddressError)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientResponse, web
+from yarl import URL
 
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
@@ -51,8 +52,9 @@ async def responses(count: int) -> AsyncIterator[tuple[list[ClientResponse], Int
         return web.Response(body=BODY)
 
     async with provider(reply) as fake, Dialer(Timeouts()) as dialer:
-        session = dialer.session(private=True)
-        got = await asyncio.gather(*(session.get(fake.url) for _ in range(count)))
+        door, url = dialer.door(private=True), URL(fake.url)
+        asking = (door.request("POST", url, {}, b"{}") for _ in range(count))
+        got = await asyncio.gather(*asking)
         yield got, dialer._intake
         for response in got:
             response.close()

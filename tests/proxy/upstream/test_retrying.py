@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
 
@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.abc import ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from adapters import adapter
 from adapters.contract import Credentials, ImageCall, Outgoing
@@ -218,7 +219,7 @@ class Flaky(Answers):
 def unreachable(it: Talk, failures: int) -> Flaky:
     """Let connecting fail for the first `failures` times."""
     it.target = replace(it.target, base_url=it.target.base_url.replace("127.0.0.1", "up.test"))
-    connector: Any = it.upstream._dialer.session(private=True).connector
+    connector: Any = it.upstream.dialer.door(private=True).session.connector
     connector._resolver = Flaky(failures)
     flaky: Flaky = connector._resolver
     return flaky
@@ -357,7 +358,7 @@ async def test_dialling_once_more_is_within_the_budget() -> None:
 
 async def test_what_is_discarded_gives_its_connection_back() -> None:
     async with talk(attempts=5) as it, asyncio.timeout(5):
-        connector: Any = it.upstream._dialer.session(private=True).connector
+        connector: Any = it.upstream.dialer.door(private=True).session.connector
         connector._limit = connector._limit_per_host = 1
         replies = [web.Response(status=503, body=b"x" * 500_000) for _ in range(3)]
 
@@ -442,15 +443,15 @@ async def test_a_job_has_the_requests_timeout_since_it_was_submitted() -> None:
 async def test_time_spent_on_a_refused_submission_is_not_the_jobs() -> None:
     async with talk(attempts=5, own=0.2) as it:
         Jobs(it)
-        it.upstream._sleep = lambda _: asyncio.sleep(0.3)
+        it.upstream.sleep = lambda _: asyncio.sleep(0.3)
         it.target = replace(it.target, request_timeout=0.4)
         assert (await it.draw(), it.tries.retries) == (200, 1)
 
 
 async def test_the_operators_deadline_is_over_all_tries() -> None:
     async with talk(*[503] * 5, attempts=5) as it:
-        it.upstream._settings = Settings(timeouts=Timeouts(total=0.2))
-        it.upstream._sleep = lambda _: asyncio.sleep(0.15)
+        it.upstream.settings = Settings(timeouts=Timeouts(total=0.2))
+        it.upstream.sleep = lambda _: asyncio.sleep(0.15)
         assert (await it.draw(), it.asked) == (504, 2)
 
 

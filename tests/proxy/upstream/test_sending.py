@@ -226,9 +226,9 @@ def busy(times: int, status: int = 503) -> list[web.Response]:
 
 def with_one_connection(ours: Gateway) -> None:
     """Leave the gateway one connection to each host."""
-    dialer = ours.app[UPSTREAM]._dialer
+    dialer = ours.app[UPSTREAM].dialer
     for private in (False, True):
-        connector: Any = dialer.session(private=private).connector
+        connector: Any = dialer.door(private=private).session.connector
         connector._limit = connector._limit_per_host = 1
 
 

@@ -1,0 +1,41 @@
+"""An entry as bytes, for an index that lies elsewhere. Its pictures' bytes are no part of it.
+
+Clocks differ from process to process: of each time only the distance to the entry's end is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+
+from proxy.cache.entries import Entry, Picture
+
+VERSION = b"\x01"
+"""What every entry begins with: another one for another shape of `Entry`, or another meaning."""
+
+_ENTRY = msgspec.msgpack.Decoder(Entry)
+
+
+def written(entry: Entry) -> bytes:
+    """Write an entry; raises `TypeError` or `OverflowError` for what cannot be written."""
+    timeless = replace(entry, expires=0.0, pictures=_moved(entry, -entry.expires))
+    return VERSION + msgspec.msgpack.encode(timeless)
+
+
+def read(data: bytes, expires: float) -> Entry | None:
+    """Read an entry that ends at a time; None where its version is not ours, or it is damaged."""
+    if not data.startswith(VERSION):
+        return None
+    try:
+        entry = _ENTRY.decode(memoryview(data)[len(VERSION) :])
+    except msgspec.DecodeError:
+        return None
+    return replace(entry, expires=expires, pictures=_moved(entry, expires))
+
+
+def _moved(entry: Entry, by: float) -> tuple[Picture, ...]:
+    """Give the pictures with the end of their URLs moved, where they have one."""
+    return tuple(
+        replace(it, url_until=it.url_until + by) if it.url else it for it in entry.pictures
+    )

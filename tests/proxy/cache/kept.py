@@ -1,0 +1,135 @@
+"""Both indexes, in memory and in Redis, for tests of what they promise alike; and what to keep."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from adapters.pictures import Measured
+from proxy.cache import redis_scripts
+from proxy.cache.entries import Entry, Picture
+from proxy.cache.index import Freed, Index, LocalIndex
+from proxy.cache.redis_index import RedisIndex
+from proxy.redis_client import SharedRedis
+from proxy.sections import Redis
+from tests.redis_server import RedisServer
+
+MEMORY, DISK = 20_000, 10_000
+
+
+def picture(number: int, length: int = 100) -> Picture:
+    return Picture(f"{number:064x}", length, Measured("image/png"))
+
+
+def entry(*pictures: Picture, expires: float = 1e12, **about: Any) -> Entry:
+    return Entry(pictures, expires, **about)
+
+
+def key(number: int) -> bytes:
+    return b"%d" % number
+
+
+class Kept(ABC):
+    """An index, a clock that is put forward by hand, and a look at its books."""
+
+    index: Index
+
+    @abstractmethod
+    def now(self) -> float:
+        """Give the time by the clock of the index."""
+
+    @abstractmethod
+    async def wait(self, seconds: float) -> None:
+        """Put the clock forward."""
+
+    @abstractmethod
+    async def freed(self, at_once: Freed) -> set[str]:
+        """Give the digests that were freed at once, and those that are, after a while."""
+
+    @abstractmethod
+    async def books(self) -> tuple[int, int, set[str]]:
+        """Give the bytes of memory and disk, and the digests that are held."""
+
+    @abstractmethod
+    async def is_tidy(self) -> bool:
+        """Tell whether nothing is left over of what has gone."""
+
+
+class KeptHere(Kept):
+    """The index in memory."""
+
+    def __init__(self, memory: int, disk: int) -> None:
+        self._now = 0.0
+        self.local = self.index = LocalIndex(memory, disk, self.now)
+
+    def now(self) -> float:
+        return self._now
+
+    async def wait(self, seconds: float) -> None:
+        self._now += seconds
+
+    async def freed(self, at_once: Freed) -> set[str]:
+        return {*at_once, *await self.index.tidy()}
+
+    async def books(self) -> tuple[int, int, set[str]]:
+        return int(self.local.memory), self.local.disk, set(self.local._pictures)
+
+    async def is_tidy(self) -> bool:
+        return len(self.local._entries._heap) <= 2 * len(self.local._entries) + 101
+
+
+class KeptThere(Kept):
+    """The index in Redis."""
+
+    def __init__(self, redis: SharedRedis, memory: int, disk: int) -> None:
+        self.redis = redis
+        self.index = RedisIndex(redis, memory, disk)
+        # The library's types leave out that an awaited answer is no awaitable any more.
+        self.client: Any = redis._client
+        self.keys = {name: redis.key("cache", name) for name in redis_scripts.KEYS}
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    async def wait(self, seconds: float) -> None:
+        # Redis has a clock of its own: what is to come, comes so much earlier.
+        await self.hurry(seconds, "expiry", "doomed", "deleting")
+
+    async def freed(self, at_once: Freed) -> set[str]:
+        found = {*at_once, *await self.index.tidy()}
+        await self.hurry(60, "doomed")
+        while freed := await self.index.tidy():
+            found.update(freed)
+            await self.index.deleted(freed)
+        return found
+
+    async def books(self) -> tuple[int, int, set[str]]:
+        memory, disk = await self.client.hmget(self.keys["totals"], "memory", "disk")
+        held = await self.client.hkeys(self.keys["refs"])
+        return int(memory or 0), int(disk or 0), {it.hex() for it in held}
+
+    async def is_tidy(self) -> bool:
+        entries, about = [await self.client.hlen(self.keys[it]) for it in ("entries", "about")]
+        sets = [await self.client.zcard(self.keys[it]) for it in ("ranks", "expiry", "owners")]
+        return {entries, about, *sets} == {entries}
+
+    async def hurry(self, seconds: float, *names: str) -> None:
+        """Have what is to come in some of the keys come so much earlier."""
+        for name in names:
+            for member in await self.client.zrange(self.keys[name], 0, -1):
+                await self.client.zincrby(self.keys[name], -seconds * 1000, member)
+
+
+@asynccontextmanager
+async def kept_in(
+    server: RedisServer | None, memory: int = MEMORY, disk: int = DISK
+) -> AsyncIterator[Kept]:
+    """Run an index: in memory, or in a Redis."""
+    if server is None:
+        yield KeptHere(memory, disk)
+        return
+    async with SharedRedis(Redis(url=server.url, timeout_seconds=5)) as redis:
+        yield KeptThere(redis, memory, disk)

@@ -1,0 +1,346 @@
+"""The index in Redis: what only matters where several processes share it. `test_index` has more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy import redis_client
+from proxy.cache import redis_scripts, simple
+from proxy.cache.redis_index import RedisIndex
+from proxy.errors import CacheAway
+from proxy.keys import CACHE
+from proxy.redis_client import SharedRedis
+from proxy.sections import Redis
+from tests.process import serving
+from tests.proxy.cache.kept import DISK, MEMORY, KeptThere, entry, kept_in, key, picture
+from tests.proxy.cache.shelves import MB, shelves
+from tests.proxy.gateway import ANSWER, KEY, OURS, PATH, PNG, Gateway, gateway, provider
+from tests.redis_server import RedisServer, redis_server
+
+DIGEST = picture(1).digest
+TIMEOUT = 0.3
+
+
+@asynccontextmanager
+async def there(server: RedisServer, *bounds: int) -> AsyncIterator[KeptThere]:
+    async with kept_in(server, *bounds) as kept:
+        assert isinstance(kept, KeptThere)
+        yield kept
+
+
+@pytest.fixture
+async def kept(redis: RedisServer) -> AsyncIterator[KeptThere]:
+    async with there(redis) as ours:
+        yield ours
+
+
+# Pictures that another process may be reading, or about to take hold of.
+
+
+async def test_a_picture_lies_for_a_while_after_its_last_entry(kept: KeptThere) -> None:
+    await kept.index.put(key(1), entry(picture(1)))
+    assert await kept.index.drop(key(1)) == []
+    await kept.wait(59)
+    assert await kept.index.tidy() == []
+    await kept.wait(2)
+    assert await kept.index.tidy() == [DIGEST]
+
+
+async def test_what_is_taken_hold_of_meanwhile_stays(kept: KeptThere) -> None:
+    await kept.index.put(key(1), entry(picture(1)))
+    await kept.index.drop(key(1))
+    await kept.wait(59)
+    assert not await kept.index.announce(DIGEST)
+    await kept.wait(59)
+    assert await kept.index.tidy() == []
+    await kept.index.put(key(2), entry(picture(1)))
+    await kept.wait(600)
+    assert await kept.index.tidy() == []
+
+
+async def test_what_was_announced_and_never_came_to_be_held_goes(kept: KeptThere) -> None:
+    assert not await kept.index.announce(DIGEST)
+    await kept.wait(61)
+    assert await kept.index.tidy() == [DIGEST]
+
+
+async def test_one_process_gets_a_picture_to_delete_and_another_if_it_fails(
+    redis: RedisServer,
+) -> None:
+    async with there(redis) as ours, there(redis) as other:
+        await ours.index.free([DIGEST])
+        await ours.wait(61)
+        assert await ours.index.tidy() == [DIGEST]
+        assert await other.index.tidy() == []
+        await ours.wait(601)
+        assert await other.index.tidy() == [DIGEST]
+        await other.index.deleted([DIGEST])
+        await ours.wait(601)
+        assert await ours.index.tidy() == []
+
+
+async def test_a_picture_that_is_being_deleted_can_be_kept_only_afterwards(kept: KeptThere) -> None:
+    assert not await kept.index.announce(DIGEST)
+    await kept.wait(61)
+    assert await kept.index.tidy() == [DIGEST]
+    with pytest.raises(CacheAway):
+        await kept.index.announce(DIGEST)
+    # Whoever announced it before it went, and was slow.
+    await kept.index.put(key(1), entry(picture(1), picture(2)))
+    assert await kept.index.get(key(1)) is None
+    await kept.index.deleted([DIGEST])
+    assert await kept.freed([]) == {DIGEST, picture(2).digest}
+    assert not await kept.index.announce(DIGEST)
+
+
+# The books.
+
+
+PUTS = st.tuples(st.just("put"), st.integers(0, 9), st.integers(1, 5000), st.floats(0, 0.1))
+ASKS = st.tuples(st.sampled_from(["get", "drop"]), st.integers(0, 9))
+
+
+@settings(deadline=None, max_examples=30)
+@given(steps=st.lists(st.one_of(PUTS, PUTS, ASKS), max_size=40))
+async def test_the_same_goes_first_as_in_memory(
+    one_redis: RedisServer, steps: list[tuple[Any, ...]]
+) -> None:
+    one_redis.flush()
+    async with kept_in(None) as here, there(one_redis) as far:
+        for step in steps:
+            for index in (here.index, far.index):
+                match step:
+                    case "put", number, length, dollars:
+                        made = entry(picture(number, length), dollars=dollars)
+                        await index.put(key(number), made)
+                    case "get", number:
+                        await index.get(key(number))
+                    case _, number:
+                        await index.drop(key(number))
+            assert await far.books() == await here.books()
+
+
+@pytest.mark.parametrize("name", redis_scripts.KEYS)
+async def test_books_of_which_a_part_is_lost_begin_anew(redis: RedisServer, name: str) -> None:
+    async with there(redis, 100 * MEMORY) as kept:
+        for number in range(8):
+            await kept.index.put(key(number), entry(picture(number, 1000)))
+        await kept.client.delete(kept.keys[name])
+        for number in range(20, 60):
+            await kept.index.get(key(number % 8))
+            await kept.index.put(key(number), entry(picture(number, 1000)))
+            memory, disk, held = await kept.books()
+            assert disk == 1000 * len(held) <= DISK
+            assert memory > 0
+            assert await kept.is_tidy()
+        assert await kept.index.get(key(59))
+
+
+async def test_many_are_forgotten_and_many_grow_old(redis: RedisServer) -> None:
+    async with there(redis, 100 * MEMORY, 100 * DISK) as kept:
+        for number in range(250):
+            ends = kept.now() + (10 if number % 2 else 1000)
+            made = entry(picture(number), expires=ends, caller="a", namespace=str(number % 3))
+            await kept.index.put(key(number), made)
+        assert await kept.index.forget("a", "0") == (84, [])
+        await kept.wait(11)
+        assert await kept.index.tidy() == []
+        assert await kept.index.forget("a", None) == (83, [])
+        assert await kept.books() == (0, 0, set())
+        await kept.wait(61)
+        found = []
+        while freed := await kept.index.tidy():
+            found += freed
+            await kept.index.deleted(freed)
+        assert sorted(found) == [picture(number).digest for number in range(250)]
+
+
+async def test_an_entry_of_another_version_is_a_miss(kept: KeptThere) -> None:
+    await kept.index.put(key(1), entry(picture(1)))
+    await kept.client.hset(kept.keys["entries"], key(1), b"\x00something else")
+    assert await kept.index.get(key(1)) is None
+    await kept.index.put(key(1), entry(picture(1)))
+    assert await kept.index.get(key(1))
+
+
+async def test_all_keys_lie_on_one_node_of_a_cluster(kept: KeptThere) -> None:
+    await kept.index.put(key(1), entry(picture(1)))
+    await kept.index.free([picture(2).digest])
+    names = await kept.client.keys("*")
+    assert names
+    assert all(it.startswith(b"{easel:cache}:") for it in names)
+
+
+async def test_two_prefixes_know_nothing_of_each_other(redis: RedisServer) -> None:
+    async with there(redis) as ours, SharedRedis(Redis(url=redis.url, prefix="other")) as other:
+        await ours.index.put(key(1), entry(picture(1)))
+        assert await RedisIndex(other, MEMORY, DISK).get(key(1)) is None
+
+
+# Entries and pictures together.
+
+
+async def test_what_redis_has_forgotten_is_deleted_from_the_store(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with there(redis) as kept:
+        async with shelves(tmp_path, index=kept.index, shared="shared-easel") as ours:
+            await ours.keep(b"k", PNG + b"1")
+            redis.flush()
+            await ours.keep(b"l", PNG + b"2")
+        assert len(ours.names) == 2
+        monkeypatch.setattr(simple, "_TIDY_SECONDS", 0.01)
+        async with shelves(tmp_path, index=kept.index, shared="shared-easel") as ours:
+            async with asyncio.timeout(10):
+                while len(ours.names) == 2:
+                    await kept.hurry(61, "doomed")
+                    await asyncio.sleep(0.01)
+            async with ours.cache.found(b"l") as entry:
+                assert entry
+
+
+async def test_what_could_not_be_deleted_is_no_failure_and_is_freed_again(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    async with (
+        there(redis, MB, MB) as kept,
+        shelves(tmp_path, index=kept.index, shared="shared-easel") as ours,
+    ):
+        await ours.keep(b"k", PNG)
+        await ours.cache.drop(b"k")
+        await kept.wait(61)
+        assert await kept.index.tidy()
+        # That process died. Meanwhile the picture cannot be kept, which fails nobody.
+        await ours.keep(b"k", PNG)
+        assert len(ours.names) == 1
+        await kept.wait(601)
+        assert await ours.cache._tidied_once()
+        assert ours.names == set()
+        await ours.keep(b"k", PNG)
+        assert len(ours.names) == 1
+
+
+# Gateways.
+
+
+@asynccontextmanager
+async def gateways(server: RedisServer, folder: Path, count: int = 2) -> AsyncIterator[Any]:
+    """Run gateways that share a Redis and a folder, and the provider that all of them ask."""
+    async with AsyncExitStack() as stack:
+        fake = await stack.enter_async_context(provider())
+        more = f"""
+blobs: {{store: {folder}}}
+redis: {{url: "{server.url}", timeout_seconds: {TIMEOUT}}}
+virtual_keys:
+  up: {{provider: openai, api_key: test-key-0123456789, custom_host: {fake.url}/v1}}
+configs:
+  pc: {{virtual_key: up, cache: {{mode: simple}}}}
+"""
+        ours = [await stack.enter_async_context(gateway(more)) for _ in range(count)]
+        yield ours, fake
+
+
+async def status(ours: Gateway, prompt: str = "a cube") -> str:
+    got = await ours.draw(prompt, config="pc")
+    assert (got.status, got.json) == (200, ANSWER)
+    if filling := ours.app[CACHE]._filling:
+        await asyncio.wait(filling)
+    return str(got.headers["x-portkey-cache-status"])
+
+
+async def test_what_one_gateway_fills_another_has(redis: RedisServer, tmp_path: Path) -> None:
+    async with gateways(redis, tmp_path) as ((one, other), fake):
+        assert [await status(it) for it in (one, other, one)] == ["MISS", "HIT", "HIT"]
+        assert len(fake.requests) == 1
+        assert (await other.ask(method="DELETE", path="/v1/cache")).json == {"deleted": 1}
+        assert await status(one) == "MISS"
+
+
+async def test_redis_holds_no_prompt_and_no_key(redis: RedisServer, tmp_path: Path) -> None:
+    async with gateways(redis, tmp_path) as (ours, _), there(redis) as kept:
+        assert [await status(it, "sekret prompt") for it in ours] == ["MISS", "HIT"]
+        values = [await kept.client.dump(it) for it in await kept.client.keys("*")]
+        assert len(values) > 5
+        entries = await kept.client.hgetall(kept.keys["entries"])
+        held = b"".join([*values, *entries.keys(), *entries.values()])
+        for secret in (b"sekret", KEY.encode(), b"test-key-0123456789"):
+            assert secret not in held
+
+
+async def test_without_redis_pictures_are_made_and_nothing_else_is_amiss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.05)
+    (tmp_path / "blobs").mkdir()
+    with redis_server(tmp_path) as server:
+        async with gateways(server, tmp_path / "blobs", 1) as ([ours], fake):
+            assert [await status(ours) for _ in range(2)] == ["MISS", "HIT"]
+            server.stop()
+            assert [await status(ours) for _ in range(3)] == ["MISS"] * 3
+            got = await ours.ask(method="DELETE", path="/v1/cache")
+            assert (got.status, got.error["code"]) == (503, "cache_unavailable")
+            server.start()
+            await asyncio.sleep(0.1)
+            assert [await status(ours) for _ in range(2)] == ["MISS", "HIT"]
+            assert len(fake.requests) == 5
+    told = [it for it in caplog.records if it.levelno >= logging.WARNING]
+    assert [it.getMessage()[:13] for it in told] == ["Redis is away", "Redis is back"]
+    assert not any(it.exc_info for it in told)
+
+
+async def test_a_stuck_redis_costs_a_request_no_more_than_its_timeout(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    async with gateways(redis, tmp_path, 1) as ([ours], _):
+        assert [await status(ours) for _ in range(2)] == ["MISS", "HIT"]
+        with redis.stuck():
+            took = []
+            for _ in range(3):
+                began = time.monotonic()
+                assert await status(ours) == "MISS"
+                took.append(time.monotonic() - began)
+            assert took[0] < TIMEOUT + 0.3
+            assert sum(took[1:]) < TIMEOUT
+
+
+async def test_a_gateway_that_starts_again_still_has_what_was_kept(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "easel.yaml"
+    file.write_text(f"""
+api_keys: {{test: {{key: {KEY}}}}}
+redis: {{url: "{redis.url}"}}
+virtual_keys: {{box: {{provider: sandbox}}}}
+configs: {{pc: {{virtual_key: box, cache: {{mode: simple}}}}}}
+""")
+    with serving(tmp_path, "--config", str(file)) as url:
+        async with asyncio.timeout(20):
+            # It is kept a moment after the client has it.
+            while (await asked(url))[0] != "HIT":
+                pass
+        kept = await asked(url)
+    with serving(tmp_path, "--config", str(file)) as url:
+        assert await asked(url) == kept
+    assert kept[0] == "HIT"
+
+
+async def asked(url: str) -> tuple[str, Any]:
+    """Ask for a picture; gives what the cache did, and the picture."""
+    headers = {**OURS, "x-portkey-config": "pc"}
+    body = {"prompt": "a cube", "size": "64x64"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url + PATH, json=body, headers=headers) as got,
+    ):
+        return got.headers["x-portkey-cache-status"], (await got.json())["data"]

@@ -1,0 +1,76 @@
+"""An entry comes back as it was, at another clock; one of another version does not."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from adapters.pictures import Measured
+from adapters.receipts import Line
+from proxy.cache.entries import Entry, Picture
+from proxy.cache.writing import VERSION, read, written
+
+ENTRY = Entry(
+    (
+        Picture("a" * 64, 5, Measured("image/png", 2, 3), {"seed": 1, "more": [None, {}]}),
+        Picture("b" * 64, 6, Measured(""), url="https://a.test/p.png", url_until=140),
+    ),
+    expires=100,
+    caller="web",
+    namespace="n",
+    created=7,
+    usage={"total_tokens": 2},
+    extra={"size": "1x1", "at": 0.5},
+    receipt=(Line("converted", "size", "2x2", "1x1"), Line("dropped", "style")),
+    by_url=True,
+    dollars=0.25,
+    seconds=3.5,
+)
+
+
+def test_it_comes_back_as_it_was_at_another_clock() -> None:
+    first, second = ENTRY.pictures
+    moved = replace(ENTRY, expires=1000, pictures=(first, replace(second, url_until=1040)))
+    assert read(written(ENTRY), 1000) == moved
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", VERSION, VERSION + b"\x90", b"\x00" + written(ENTRY)[1:], written(ENTRY)[:-1]],
+)
+def test_what_is_of_another_version_or_damaged_is_none(data: bytes) -> None:
+    assert read(data, 1) is None
+
+
+@pytest.mark.parametrize("odd", [object(), 1 << 64])
+def test_what_cannot_be_written_is_told(odd: Any) -> None:
+    with pytest.raises((TypeError, OverflowError)):
+        written(replace(ENTRY, extra={"a": odd}))
+
+
+def test_another_shape_is_another_version() -> None:
+    shapes = [[it.name for it in fields(kind)] for kind in (Entry, Picture, Measured, Line)]
+    # Whoever changes this gives `VERSION` another value.
+    assert (VERSION, shapes) == (
+        b"\x01",
+        [
+            [
+                "pictures",
+                "expires",
+                "caller",
+                "namespace",
+                "created",
+                "usage",
+                "extra",
+                "receipt",
+                "by_url",
+                "dollars",
+                "seconds",
+            ],
+            ["digest", "length", "measured", "extra", "url", "url_until"],
+            ["media_type", "width", "height"],
+            ["verb", "name", "value", "outcome"],
+        ],
+    )

@@ -1,0 +1,68 @@
+"""What was resolved for one request serves the next, and nothing of one client's does."""
+
+from __future__ import annotations
+
+import pytest
+from multidict import CIMultiDict
+
+from proxy.plan import Caller, Target
+from proxy.routing.resolve import Resolver
+from proxy.settings import Settings, parse
+
+KEY = "sk-callers-own-0123456789"
+KEPT = {
+    "a virtual key": {"x-portkey-virtual-key": "up"},
+    "a provider that is one": {"x-portkey-provider": "@up"},
+    "a saved config": {"x-portkey-config": "pc-ours"},
+    "an inline config": {"x-portkey-config": '{"virtual_key": "up"}'},
+}
+NOT_KEPT = {
+    "a key of the caller's": {"x-portkey-provider": "openai", "authorization": f"Bearer {KEY}"},
+    "a config with one": {"x-portkey-config": f'{{"provider": "openai", "api_key": "{KEY}"}}'},
+    "a header": {"x-portkey-virtual-key": "up", "x-portkey-forward-headers": "x-tenant"},
+    "a config's header": {
+        "x-portkey-config": '{"virtual_key": "up", "forward_headers": ["x-tenant"]}'
+    },
+    "a name of any length": {"x-portkey-config": "pc-ours", "x-portkey-virtual-key": "x" * 2000},
+}
+STORED = parse(
+    f"""
+    virtual_keys: {{up: {{provider: openai, api_key: {KEY}}}}}
+    configs: {{pc-ours: {{provider: openai, api_key: {KEY}}}}}
+    """,
+    environ={},
+)
+
+
+@pytest.mark.parametrize("headers", KEPT.values(), ids=KEPT.keys())
+def test_what_leads_where_others_led_is_resolved_once(headers: dict[str, str]) -> None:
+    resolver = Resolver(STORED)
+    one, other = (
+        resolver.plan(CIMultiDict(headers), Caller(name), {"prompt": name}) for name in ("a", "b")
+    )
+    assert one.root is other.root
+    assert (one.caller, other.caller, other.params) == ("a", "b", {"prompt": "b"})
+
+
+@pytest.mark.parametrize("headers", NOT_KEPT.values(), ids=NOT_KEPT.keys())
+def test_nothing_of_one_clients_is_kept_for_the_next(headers: dict[str, str]) -> None:
+    resolver = Resolver(STORED)
+    sent = CIMultiDict({**headers, "x-tenant": "acme"})
+    one, other = (resolver.plan(sent, Caller("a"), {}) for _ in range(2))
+    assert one.root is not other.root
+
+
+@pytest.mark.parametrize(
+    "told", [{"x-portkey-request-timeout": "7"}, {"x-easel-unsupported": "strict"}]
+)
+def test_a_tree_is_another_one_where_a_header_has_a_part_in_it(told: dict[str, str]) -> None:
+    resolver, asked = Resolver(STORED), {"x-portkey-virtual-key": "up"}
+    roots = [resolver.plan(CIMultiDict(it), Caller("a"), {}).root for it in (asked, asked | told)]
+    assert roots[0] != roots[1]
+
+
+def test_a_model_names_its_own_virtual_key_each_time() -> None:
+    names = {"up": STORED.virtual_keys["up"], "other": STORED.virtual_keys["up"]}
+    resolver = Resolver(Settings(virtual_keys=names))
+    plans = [resolver.plan(CIMultiDict(), Caller("a"), {"model": f"@{it}/m"}) for it in names]
+    assert [it.root.slug for it in plans if isinstance(it.root, Target)] == ["up", "other"]

@@ -1,0 +1,81 @@
+"""A block that takes too long ends in a failure with a name, and nothing else does."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proxy.errors import TimedOut, UpstreamFailed
+from proxy.upstream.deadlines import Deadline, asked_too_long, worked_too_long
+
+
+def cancelled_still() -> int:
+    """Tell how often the test's own task has been asked to end."""
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
+
+
+async def test_a_block_that_takes_too_long_ends_in_what_that_means() -> None:
+    with pytest.raises(TimedOut, match="10ms"), Deadline(0.01, asked_too_long):
+        await asyncio.sleep(9)
+    assert not cancelled_still()
+
+
+async def test_a_block_in_time_ends_as_it_does_and_so_does_one_without_a_deadline() -> None:
+    for seconds in (9.0, 0.0, None):
+        with Deadline(seconds, worked_too_long) as deadline:
+            await asyncio.sleep(0)
+            assert deadline.is_set == bool(seconds)
+        assert not deadline.is_set
+
+
+async def test_a_deadline_that_was_lifted_is_none_and_one_that_was_set_again_is_one() -> None:
+    with Deadline(0.01, worked_too_long) as deadline:
+        deadline.lift()
+        await asyncio.sleep(0.03)
+
+    async def work() -> None:
+        with Deadline(None, worked_too_long) as deadline:
+            deadline.set(asyncio.get_running_loop().time() + 0.01)
+            await asyncio.sleep(9)
+
+    with pytest.raises(UpstreamFailed):
+        await work()
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "said"), [(0.01, 9, UpstreamFailed), (9, 0.01, TimedOut)]
+)
+async def test_the_inner_and_the_outer_deadline_each_say_their_own(
+    outer: float, inner: float, said: type[Exception]
+) -> None:
+    with pytest.raises(said), Deadline(outer, worked_too_long), Deadline(inner, asked_too_long):
+        await asyncio.sleep(9)
+
+
+async def test_a_cancellation_from_outside_stays_one() -> None:
+    entered = asyncio.Event()
+
+    async def work() -> None:
+        with Deadline(9, worked_too_long):
+            entered.set()
+            await asyncio.sleep(9)
+
+    task = asyncio.create_task(work())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_failure_that_comes_first_is_what_is_raised() -> None:
+    async def work() -> None:
+        try:
+            await asyncio.sleep(9)
+        except asyncio.CancelledError:
+            raise KeyError from None
+
+    with pytest.raises(KeyError), Deadline(0.01, worked_too_long):
+        await work()
+    assert not cancelled_still()

@@ -1,0 +1,99 @@
+"""A real Redis, as a process of its own, that can be stopped, stuck and started again.
+
+It is Debian's: `apt-get install redis-server`. Where it is missing the tests that need it are
+skipped, and fail in CI.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+_SECONDS_TO_START = 20
+_LOOK_AGAIN_SECONDS = 0.02
+
+
+@dataclass
+class RedisServer:
+    """Redis on a loopback port, with its data in memory only."""
+
+    command: str
+    folder: Path
+    options: tuple[str, ...] = ()
+    port: int = 0
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, empty, at the port it had."""
+        if not self.port:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                self.port = free.getsockname()[1]
+        options = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder))
+        quiet = ("--save", "", "--appendonly", "no", "--logfile", str(self.folder / "log"))
+        self.processes.append(
+            subprocess.Popen([self.command, *options, *quiet, *self.options])  # noqa: S603 - Debian's own command
+        )
+        deadline = time.monotonic() + _SECONDS_TO_START
+        while not self._answers():
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()
+            time.sleep(_LOOK_AGAIN_SECONDS)
+
+    def stop(self) -> None:
+        """End it; it forgets everything."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.processes.clear()
+
+    @contextmanager
+    def stuck(self) -> Iterator[None]:
+        """Have it take connections, and answer nothing."""
+        self.processes[-1].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.processes[-1].send_signal(signal.SIGCONT)
+
+    def flush(self) -> None:
+        """Have it forget everything."""
+        self._tell(b"FLUSHALL")
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._tell(b"PING"))
+        except OSError:
+            return False
+
+    def _tell(self, command: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as asking:
+            asking.sendall(command + b"\r\n")
+            return asking.recv(1)
+
+
+@contextmanager
+def redis_server(folder: Path, *options: str) -> Iterator[RedisServer]:
+    """Run Redis with its files in a folder."""
+    command = shutil.which("redis-server") or shutil.which("valkey-server")
+    if command is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("needs the package redis-server")
+    server = RedisServer(command, folder, options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
