@@ -38,6 +38,13 @@ BASE64_ONLY = ("gpt-image-", "chatgpt-image-")
 """Families that always answer in base64 and refuse `response_format`."""
 
 _FORMAT = "openai_response_format"
+_HEADERS = {
+    "openai_organization": "openai-organization",
+    "openai_project": "openai-project",
+    "openai_beta": "openai-beta",
+}
+_NOTHING: frozenset[str] = frozenset()
+_NO_FORMAT = frozenset({"response_format"})
 _UNSAFE = frozenset({"file", "files", "ref_images"})
 """What LocalAI fetches from the URLs in it, wherever they lead."""
 _NOT_THERE = frozenset({"stream", "partial_images"})
@@ -92,7 +99,7 @@ class OpenAI(OpenAIShape):
             automatic = {"size"} if call.fields.get("size") == "auto" else set[str]()
             return _UNSAFE | _NOT_THERE | automatic
         refuses = call.model.startswith(BASE64_ONLY) or call.credentials[_FORMAT] == "none"
-        return frozenset({"response_format"}) if refuses else frozenset()
+        return _NO_FORMAT if refuses else _NOTHING
 
     def request(self, call: ImageCall) -> ProviderRequest:
         """Send what the client sent; ask a server of one's own for base64, and read its answer."""
@@ -119,12 +126,8 @@ class OpenAI(OpenAIShape):
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Add the bearer key, and organisation, project and beta where they are set."""
-        names = {
-            "openai-organization": "openai_organization",
-            "openai-project": "openai_project",
-            "openai-beta": "openai_beta",
-        }
-        chosen = {header: credentials[name] for header, name in names.items() if credentials[name]}
+        said = credentials.options
+        chosen = {header: said[name] for name, header in _HEADERS.items() if said.get(name)}
         return {**super().sign(outgoing, credentials), **chosen}
 
 

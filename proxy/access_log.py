@@ -45,7 +45,7 @@ class AccessLog:
 
 
 def _as_json(line: dict[str, Any]) -> str:
-    return orjson.dumps(line).decode() + "\n"
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def _as_text(line: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from proxy.errors import BadRequest
 
 _TRUE, _FALSE = ("true",), ("false", "")
 _POLICIES = tuple(policy.value for policy in Policy)
+_JSON = "application/json"
 _TRACE_LIMIT = 512
 _NESTED = (dict, list)
 DEPTH_LIMIT = 32
@@ -23,10 +24,10 @@ DEPTH_LIMIT = 32
 
 async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
     """Read the JSON object of an image request: its bytes and what they say."""
-    media_type = request.content_type.lower()
-    if "content-type" in request.headers and media_type != "application/json":
+    told = request.headers.get("content-type", _JSON)
+    if told != _JSON and (media_type := request.content_type.lower()) != _JSON:
         raise BadRequest(
-            f"Send the body as JSON with content-type: application/json, not {media_type}.",
+            f"Send the body as JSON with content-type: {_JSON}, not {media_type}.",
             status=415,
             code="unsupported_content_type",
             legacy="Invalid content type passed",
@@ -161,7 +162,9 @@ def read_idempotency_key(headers: Mapping[str, str]) -> str:
 
 def prefers_async(headers: Mapping[str, str]) -> bool:
     """Tell whether `Prefer` asks for an answer at once, and the picture later (RFC 7240)."""
-    preferences = headers.get("prefer", "").lower().split(",")
+    if "prefer" not in headers:
+        return False
+    preferences = headers["prefer"].lower().split(",")
     return any(it.partition(";")[0].strip() == "respond-async" for it in preferences)
 
 

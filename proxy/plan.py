@@ -234,7 +234,7 @@ class Attempt(msgspec.Struct):
 
     def with_made(self, images: Iterable[Image]) -> Made:
         """Give the pictures of earlier targets, and those that this one made."""
-        return (*self.made, *((image, self.target) for image in images))
+        return (*self.made, *[(image, self.target) for image in images])
 
     @property
     def progress(self) -> float | None:

@@ -88,7 +88,7 @@ def _merged(request: web.Request, came: list[Came]) -> tuple[Answer, Mapping[str
     attempt = request[ATTEMPT]
     failed = [it for it in came if isinstance(it, ImageError)]
     made = [it for it in came if not isinstance(it, ImageError)]
-    images = tuple(image for answer, _ in made for image in answer.images)
+    images = [image for answer, _ in made for image in answer.images]
     if not images:
         raise failed[0] if failed else no_picture()
     if (missing := asked_of(attempt) - len(images)) > 0:
@@ -98,7 +98,7 @@ def _merged(request: web.Request, came: list[Came]) -> tuple[Answer, Mapping[str
     if len(came) == 1:
         return first, headers
     usage = summed([answer.usage for answer, _ in made])
-    return replace(first, images=images, usage=usage, body=None), headers
+    return replace(first, images=tuple(images), usage=usage, body=None), headers
 
 
 async def as_they_come(upstream: Upstream, attempt: Attempt) -> AsyncGenerator[Came, None]:

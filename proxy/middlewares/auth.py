@@ -44,7 +44,8 @@ def identified(headers: Mapping[str, str], api_keys: Mapping[bytes, str]) -> Cal
     name = _holder(digest(key), api_keys)
     if name is None:
         raise Unauthorized("The gateway key in this request is not known here. Check its spelling.")
-    return Caller(name, by_bearer=_holder(digest(bearer), api_keys) is not None)
+    by_bearer = bool(bearer) and _holder(digest(bearer), api_keys) is not None
+    return Caller(name, by_bearer=by_bearer)
 
 
 def _holder(asked: bytes, api_keys: Mapping[bytes, str]) -> str | None:

@@ -42,7 +42,8 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers["x-portkey-trace-id"] = request.get(TRACE, "")
     headers["server"] = "easel"
     attempt = request.get(ATTEMPT)
-    if attempt is None:
+    # What a job answers has said the rest already, onto its tape.
+    if attempt is None or "x-portkey-provider" in headers:
         return
     headers["x-portkey-provider"] = attempt.target.adapter.id
     headers["x-portkey-last-used-option-index"] = attempt.target.index
@@ -62,7 +63,7 @@ def _line(request: web.Request, status: int, seconds: float) -> dict[str, object
         "status": status,
         "method": request.method,
         # The route's own path: what a stranger wrote into a URL stays out of the log.
-        "path": resource.canonical if resource else "(no route)",
+        "path": "(no route)" if resource is None else resource.canonical,
         "ms": round(seconds * 1000, 1),
         "caller": caller.name if caller else "",
         "provider": attempt.target.adapter.id if attempt else "",

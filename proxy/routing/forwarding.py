@@ -53,7 +53,7 @@ def named_by_connection(headers: Mapping[str, str]) -> set[str]:
     >>> named_by_connection({"Connection": "close, X-Tenant"}) == {"close", "x-tenant"}
     True
     """
-    lines = (value for name, value in headers.items() if name.lower() == "connection")
+    lines = [value for name, value in headers.items() if name.lower() == "connection"]
     return {name.strip().lower() for line in lines for name in line.split(",")}
 
 

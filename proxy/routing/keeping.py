@@ -28,7 +28,10 @@ class Trees:
 
     def found(self, scope: str, asked: Asked) -> Node | None:
         """Give the tree that a request leads to, if one like it led there before."""
-        return self._kept.get(_name(scope, asked))
+        try:
+            return self._kept[_name(scope, asked)]
+        except KeyError:
+            return None
 
     def keep(self, root: Node, config: Config, scope: str, asked: Asked) -> None:
         """Keep what a request's config was resolved to, if that is anybody's."""
