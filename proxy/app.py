@@ -24,7 +24,7 @@ from proxy.images.generate import generator
 from proxy.images.rehearse import rehearse
 from proxy.jobs import asking
 from proxy.jobs.registry import Jobs
-from proxy.jobs.shelf import Shelf
+from proxy.jobs.shelf import EACH, Shelf
 from proxy.keys import (
     BLOBS,
     CACHE,
@@ -110,7 +110,7 @@ def _cache(settings: Settings, blobs: Blobs, redis: SharedRedis | None) -> Simpl
 def _jobs(settings: Settings) -> Jobs:
     """Make the register of jobs, as the settings want it."""
     return Jobs(
-        Shelf(settings.jobs.memory_bytes, settings.jobs.disk_bytes),
+        Shelf(settings.jobs.memory_bytes, settings.jobs.disk_bytes, EACH),
         Path(settings.state_dir).expanduser() / "jobs",
         park_seconds=settings.jobs.park_seconds,
         cancels=settings.jobs.on_disconnect == "cancel",

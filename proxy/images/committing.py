@@ -32,6 +32,8 @@ async def poured(
                 await response.write(piece)
                 if recording:
                     recording.add(piece)
+                # It may have gone to disk by now, and the next one be long in coming.
+                del piece
     except ImageError as error:
         request[FAILURE] = error.code or "cut"
         raise

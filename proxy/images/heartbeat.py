@@ -29,6 +29,7 @@ async def or_silence(pieces: AsyncIterator[T], seconds: float) -> AsyncGenerator
             except StopAsyncIteration:
                 return
             yield piece
+            del piece, done  # What has gone is not held until the next comes.
             coming = asyncio.ensure_future(_next(pieces))
     finally:
         coming.cancel()

@@ -25,14 +25,14 @@ _PICTURE = re.compile(
 
 
 async def relay(
-    request: web.Request, provider: ClientResponse, headers: Mapping[str, str], head: bytes = b""
+    request: web.Request, provider: ClientResponse, headers: Mapping[str, str], head: list[bytes]
 ) -> web.StreamResponse:
-    """Pass a provider's answer on, piece by piece; `head` is its beginning, if taken."""
+    """Pass a provider's answer on, piece by piece; its beginning is taken out of `head`."""
     attempt = request[ATTEMPT]
     response = web.StreamResponse(status=provider.status, headers=headers)
     if attempt.recording and is_compressed(provider):
         attempt.recording.chunks = None
-    if found := first_picture(head):
+    if found := first_picture(b"".join(head)):
         attempt.receipt = attempt.receipt.plus(*lines_of(1, found, attempt.params))
     pieces = _pieces(provider, head)
     if response.content_type == "text/event-stream":
@@ -40,15 +40,16 @@ async def relay(
     return await poured(request, response, pieces)
 
 
-async def _pieces(provider: ClientResponse, head: bytes) -> AsyncGenerator[bytes, None]:
-    if head:
-        yield head
+async def _pieces(provider: ClientResponse, head: list[bytes]) -> AsyncGenerator[bytes, None]:
+    while head:
+        yield head.pop(0)
     content = provider.content
     while not content.at_eof():
         with translated():
             piece = await content.readany()
         if piece:
             yield piece
+        del piece  # See `poured`.
 
 
 async def _with_comments(

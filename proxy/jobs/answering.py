@@ -60,6 +60,7 @@ async def listen(request: web.Request, job: Job, keepalive: float = 0) -> web.St
                 async with aclosing(pieces):
                     async for piece in pieces:
                         await response.write(piece)
+                        del piece  # See `Tape.pieces`.
         except ConnectionError:  # aiohttp's own, or this one where a slow reader breaks off
             _cut(request, CLIENT_GONE)
         except asyncio.CancelledError:
@@ -146,6 +147,7 @@ async def _pieces(job: Job) -> AsyncGenerator[bytes, None]:
     async with aclosing(job.tape.pieces()) as pieces:
         async for piece in pieces:
             yield piece
+            del piece
     job.delivered += 1
 
 
@@ -161,6 +163,7 @@ async def _kept_alive(
         async with aclosing(_pieces(job)) as pieces:
             async for piece in pieces:
                 yield piece
+                del piece
         return
     error = as_told(failure, request[TRACE])
     request[FAILURE] = logged(error)

@@ -223,7 +223,8 @@ class Jobs:
         for manifest in sorted(left, key=lambda it: it.expires):
             # A clock may have been set meanwhile, and the setting.
             seconds = min(manifest.expires - time.time(), self._park_seconds)
-            self._park(self._by_id[manifest.id], seconds)
+            if job := self._by_id.get(manifest.id):  # Else there were too many.
+                self._park(job, seconds)
         self._shelf.fit()
 
     async def keep(self) -> None:

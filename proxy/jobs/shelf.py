@@ -10,6 +10,9 @@ given up, in this order:
 
 If that is not enough, whoever writes waits until those who listen to it have read. A slow client
 delays its own job alone: where all have read all of it, that job goes on beside the full memory.
+
+A job takes memory whatever it answers. That counts, and of more jobs than half the memory is for,
+those go that have ended, in the same order.
 """
 
 from __future__ import annotations
@@ -22,6 +25,11 @@ from typing import Protocol
 from proxy.jobs.tape import Tape
 
 _LOG = logging.getLogger("easel")
+
+EACH = 3072
+"""Bytes that a job takes beside its answer: what was asked, headers, its places in tables."""
+_AT_ONCE = 64
+"""What part of too many jobs goes at once: all are looked at for it."""
 
 
 class Holder(Protocol):
@@ -45,16 +53,19 @@ class Holder(Protocol):
 class Shelf:
     """Holds what is written within `memory` and `disk` bytes. Holders are in order of age.
 
+    `each` is how many bytes of memory a holder takes itself.
+
     `in_memory` and `on_disk` are the bytes held; tapes keep them. `prepare` is called, in a thread,
     before something is moved to disk; it raises `OSError` where that cannot be.
     """
 
-    def __init__(self, memory: int, disk: int) -> None:
+    def __init__(self, memory: int, disk: int, each: int = 0) -> None:
         self.in_memory = 0
         self.on_disk = 0
         self.prepare: Callable[[], None] = lambda: None
         self._memory = memory
         self._disk = disk
+        self._each = each
         self._holders: dict[int, Holder] = {}
         self._lock = asyncio.Lock()
         self._freed = asyncio.Event()
@@ -66,13 +77,20 @@ class Shelf:
         return self._disk - self.on_disk
 
     def add(self, holder: Holder) -> None:
-        """Take a holder in."""
+        """Take a holder in, in place of others if there are too many."""
         self._holders[id(holder)] = holder
+        self.in_memory += self._each
+        if (most := self._memory // 2) < len(self._holders) * self._each:
+            for given in self._ended():
+                if len(self._holders) * self._each <= most - most // _AT_ONCE:
+                    break
+                given.give_up()
 
     def remove(self, holder: Holder) -> None:
         """Let a holder go, with what it holds."""
         if self._holders.pop(id(holder), None):
             holder.tape.forget()
+            self.in_memory -= self._each
             self.freed()
 
     def freed(self) -> None:
@@ -145,10 +163,14 @@ class Shelf:
     def _given_up_first(self) -> Iterator[Holder]:
         """Give what may be given up, in order."""
         nobodys = [it for it in self._holders.values() if not it.is_heard and it.tape.held]
-        yield from self._delivered()
-        yield from (it for it in nobodys if it.tape.ended and not it.delivered)
+        yield from (it for it in self._ended() if it.tape.held)
         yield from (it for it in nobodys if not it.tape.ended)
 
+    def _ended(self) -> Iterator[Holder]:
+        """Give what has ended and nobody listens to, in order."""
+        nobodys = [it for it in self._holders.values() if not it.is_heard and it.tape.ended]
+        yield from (it for it in nobodys if it.delivered)
+        yield from (it for it in nobodys if not it.delivered)
+
     def _delivered(self) -> Iterator[Holder]:
-        done = (it for it in self._holders.values() if it.tape.ended and it.tape.held)
-        yield from [it for it in done if it.delivered and not it.is_heard]
+        yield from (it for it in self._ended() if it.delivered and it.tape.held)

@@ -39,10 +39,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class _OnDisk:
-    """A part of the tape that was moved into its file."""
+    """So many parts of the tape, side by side, that were moved into its file."""
 
     at: int
     size: int
+    parts: int = 1
 
 
 class Tape:
@@ -56,6 +57,7 @@ class Tape:
         "_file",
         "_forgotten",
         "_has_file",
+        "_last_moved",
         "_moving",
         "_parts",
         "_read_by_all",
@@ -82,6 +84,7 @@ class Tape:
         self._parts: list[bytes | _OnDisk | None] = []
         self._readers: dict[int, int] = {}
         self._read_by_all = 0
+        self._last_moved = 0
         self._trimmed = False
         self._forgotten = False
         self._has_file = False
@@ -156,6 +159,8 @@ class Tape:
                     self._shelf.freed()
                     async for piece in self._read(part):
                         yield piece
+                        del piece
+                    del part  # It may be moved to disk while the next is waited for.
                 if self.ended:
                     break
                 await self._change()
@@ -193,18 +198,41 @@ class Tape:
             finally:
                 if self._forgotten:
                     self._unlink()
-            for i, part in moved:
-                if self._parts[i] is part:  # It may have been given up meanwhile.
-                    self._parts[i] = _OnDisk(at, len(part))
-                    self._hold(-len(part))
-                at += len(part)
+            self._replace(moved, at)
             return None
+
+    def _replace(self, moved: list[tuple[int, bytes]], at: int) -> None:
+        """Put in the place of what now lies in the file, from `at` on, where that is.
+
+        What follows on what was moved before becomes one part with it, and leaves nothings: a tape
+        on disk takes no more memory for having been written in many pieces.
+        """
+        for i, part in moved:
+            if self._parts[i] is part:  # It may have been given up meanwhile.
+                last = self._parts[self._last_moved]
+                if isinstance(last, _OnDisk) and self._goes_on(last, i, at):
+                    grown = _OnDisk(last.at, last.size + len(part), last.parts + 1)
+                    self._parts[self._last_moved] = grown
+                    self._parts[i] = b""
+                else:
+                    self._parts[i], self._last_moved = _OnDisk(at, len(part)), i
+                self._hold(-len(part))
+            at += len(part)
+
+    def _goes_on(self, last: _OnDisk, i: int, at: int) -> bool:
+        """Tell whether part `i`, in the file from `at` on, follows on the last that was moved.
+
+        Not where somebody has read that one, and would go on behind it.
+        """
+        first = self._last_moved
+        adjacent = (first + last.parts, last.at + last.size) == (i, at)
+        return adjacent and not any(first < read <= i for read in self._readers.values())
 
     def _fitting(self, room: int) -> list[tuple[int, bytes]]:
         """Give the parts in memory, and where they stand, up to a number of bytes."""
         fitting = []
         for i, part in enumerate(self._parts):
-            if isinstance(part, bytes):
+            if part and isinstance(part, bytes):
                 room -= len(part)
                 if room < 0:
                     break
@@ -216,7 +244,7 @@ class Tape:
         freed, read = 0, min(self._readers.values(), default=0)
         for i in range(self._read_by_all, read):
             part = self._parts[i]
-            if isinstance(part, bytes):
+            if part and isinstance(part, bytes):
                 freed += len(part)
                 self._parts[i] = None
                 self._trimmed = True
@@ -244,7 +272,8 @@ class Tape:
 
     async def _read(self, part: bytes | _OnDisk) -> AsyncIterator[bytes]:
         if isinstance(part, bytes):
-            yield part
+            if part:
+                yield part
             return
         for start in range(part.at, part.at + part.size, _READ):
             size = min(_READ, part.at + part.size - start)

@@ -51,14 +51,14 @@ def drawn() -> int:
 class Outcome:
     """What a conversation came to: an `answer`, `events` that tell of it, or a `response` to relay.
 
-    `head` is what has been taken off the response's body already. `headers` are the provider's,
-    for the client.
+    `head` is what has been taken off the response's body already; whoever passes it on takes it
+    out: it is not to be held until the rest has come. `headers` are the provider's, for the client.
     """
 
     answer: Answer | None = None
     events: AsyncIterator[Answer] | None = None
     response: ClientResponse | None = None
-    head: bytes = b""
+    head: list[bytes] = field(default_factory=list)
     headers: CIMultiDict[str] = field(default_factory=CIMultiDict)
 
 
@@ -205,13 +205,14 @@ class Conversation:
             return Outcome(
                 events=events, headers=relayed_headers(response.headers, secrets, whole=False)
             )
-        head, rest = b"", False
+        head: list[bytes] = []
+        rest = False
         if self._relayed and request.verbatim:
             head, rest = await _held_back(response)
         if rest:
             headers = relayed_headers(response.headers, secrets, whole=True)
             return Outcome(response=response, head=head, headers=headers)
-        reply = await read_reply(response, limit, secrets, head)
+        reply = await read_reply(response, limit, secrets, b"".join(head))
         return reply, relayed_headers(response.headers, secrets, whole=False)
 
     async def _answered(self) -> None:
@@ -232,22 +233,22 @@ class Conversation:
             await self._answered()
 
 
-async def _held_back(response: ClientResponse) -> tuple[bytes, bool]:
+async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:
     """Take the first bytes of a reply that may be relayed; tell whether the rest is to be.
 
     A success is either a stream of events, or JSON too long to look into. What is short is held
     back whole: it may be a failure that calls itself a success.
     """
     if response.status >= _FIRST_REDIRECT:
-        return b"", False
+        return [], False
     if _tells_events(response):
-        return b"", True
+        return [], True
     # Nobody asked for compression: it is undone here, the client may not know how to.
     compressed = is_compressed(response)
     if compressed or response.content_type != "application/json":
-        return b"", False
+        return [], False
     head = await read_head(response, SMALL)
-    return head, len(head) > SMALL
+    return [head], len(head) > SMALL
 
 
 def _tells_events(response: ClientResponse) -> bool:

@@ -8,8 +8,10 @@ redirect, keeps a cookie or heeds a proxy variable.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Mapping
+from functools import partial
 from io import BytesIO
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Self
@@ -18,6 +20,7 @@ from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
 from yarl import URL
 
 from proxy.sections import Timeouts
+from proxy.upstream.intake import Intake
 from proxy.upstream.posting import Poster, Reading
 
 _METADATA = frozenset(
@@ -45,7 +48,6 @@ _TRANSLATED = IPv6Network("::ffff:0:0:0/96")
 _V4_COMPATIBLE = IPv6Network("::/96")
 _PROTOCOL_ASSIGNMENTS = IPv4Network("192.0.0.0/24")
 _KEEPALIVE_SECONDS = 75
-_READ_BUFFER = 64 * 1024
 _LONGEST_LINE = 32 * 1024
 SHORT = 32 * 1024
 """Bytes of a body that go out at once with the head."""
@@ -64,8 +66,9 @@ class Dialer:
 
     def __init__(self, timeouts: Timeouts) -> None:
         timeout = ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.idle)
-        self._reading = Reading(timeout, _READ_BUFFER, _LONGEST_LINE, _LONGEST_LINE)
+        self._reading = Reading(timeout, _LONGEST_LINE, _LONGEST_LINE)
         self._doors: dict[bool, Door] = {}
+        self._intake = Intake()
 
     async def __aenter__(self) -> Self:
         self._doors = {private: self._open(private=private) for private in (False, True)}
@@ -92,13 +95,14 @@ class Dialer:
             ttl_dns_cache=60,
             socket_factory=make_socket,
         )
+        # aiohttp has no public way to say how much is read at once.
+        connector._factory = partial(self._intake.connection, asyncio.get_running_loop())  # noqa: SLF001 - see above
         reading = self._reading
         session = ClientSession(
             connector=connector,
             cookie_jar=DummyCookieJar(),
             timeout=reading.timeout,
             auto_decompress=False,
-            read_bufsize=reading.read_bufsize,
             max_line_size=reading.max_line_size,
             max_field_size=reading.max_field_size,
             trust_env=False,

@@ -45,7 +45,6 @@ class Reading:
     """How answers are read, in the words of aiohttp."""
 
     timeout: ClientTimeout
-    read_bufsize: int
     max_line_size: int
     max_field_size: int
 
@@ -76,7 +75,6 @@ class Poster:
                 read_until_eof=True,
                 auto_decompress=False,
                 read_timeout=reading.timeout.sock_read,
-                read_bufsize=reading.read_bufsize,
                 max_line_size=reading.max_line_size,
                 max_field_size=reading.max_field_size,
             )

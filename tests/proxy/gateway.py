@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -156,6 +158,15 @@ def always(body: Any, status: int = 200, **headers: str) -> Reply:
         return json_reply(body, status, **headers)
 
     return reply
+
+
+async def let_go(pieces: list[Any]) -> None:
+    """Wait until nobody else holds any of them: a thread does for a moment after it has written."""
+    async with asyncio.timeout(10):
+        while pieces:
+            piece = pieces.pop()
+            while sys.getrefcount(piece) > 2:  # noqa: ASYNC110, PLR2004 - the variable, and the asking
+                await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

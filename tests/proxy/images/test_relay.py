@@ -11,8 +11,9 @@ import pytest
 from aiohttp import web
 
 from proxy.images.relay import first_picture
+from proxy.keys import JOBS
 from proxy.upstream.conversation import SMALL
-from tests.proxy.gateway import B64, OURS, PATH, PNG, Gateway, always, gateway_to
+from tests.proxy.gateway import B64, OURS, PATH, PNG, Gateway, always, gateway_to, let_go
 
 UP = {"virtual_key": "up"}
 LARGE = b'{"created":1,"data":[{"b64_json":"' + b"A" * (3 * SMALL) + b'"}],"unknown":"kept"}'
@@ -35,6 +36,26 @@ async def test_a_large_answer_goes_through_byte_for_byte() -> None:
         assert (got.status, got.body) == (200, LARGE)
         assert got.headers["content-length"] == str(len(LARGE))
         assert got.headers["x-request-id"] == "r"
+
+
+async def test_nothing_that_went_to_disk_is_held_while_the_rest_is_waited_for() -> None:
+    go_on = asyncio.Event()
+
+    async def in_two(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        await response.prepare(request)
+        await response.write(LARGE)
+        await go_on.wait()
+        return response
+
+    async with gateway_to(in_two) as (ours, _), _asking(ours) as got:
+        assert await got.content.readexactly(len(LARGE)) == LARGE
+        job = ours.app[JOBS].of("test", got.headers["x-easel-job"])
+        assert job
+        parts = list(job.tape._parts)
+        await job.tape.move()
+        await let_go(parts)
+        go_on.set()
 
 
 async def test_a_small_answer_goes_through_byte_for_byte_too() -> None:

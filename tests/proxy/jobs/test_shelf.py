@@ -73,6 +73,39 @@ async def test_it_is_given_up_in_order(tmp_path: Path) -> None:
     assert await reading == PIECE * 9
 
 
+async def test_jobs_take_memory_whatever_they_answer_and_what_has_ended_makes_place(
+    tmp_path: Path,
+) -> None:
+    shelf = Shelf(20_000, 10_000, each=100)
+    running = [held(shelf, tmp_path, f"running {i}") for i in range(3)]
+    heard = held(shelf, tmp_path, "heard", listeners=1)
+    heard.tape.end()
+    waiting = [held(shelf, tmp_path, str(i), delivered=i % 2) for i in range(90)]
+    for one in waiting:
+        await one.tape.append(b"x")
+        one.tape.end()
+    assert shelf.in_memory == 94 * 100 + 90
+    for i in range(1000):
+        one = held(shelf, tmp_path, f"more {i}")
+        one.tape.end(ValueError())  # Failed: there is not even an answer.
+        assert len(shelf._holders) * 100 <= 10_000
+    gone = [it.given_up for it in waiting]
+    assert all(gone)
+    assert not any(it.given_up for it in (*running, heard))
+
+
+async def test_of_too_many_jobs_those_go_first_that_were_delivered(tmp_path: Path) -> None:
+    shelf = Shelf(2000, 0, each=100)
+    some = {name: held(shelf, tmp_path, name, delivered=name in "cf") for name in "abcdefghij"}
+    for one in some.values():
+        one.tape.end()
+    gone = []
+    for name in "klm":
+        held(shelf, tmp_path, name)
+        gone.append("".join(name for name, it in some.items() if it.given_up))
+    assert gone == ["cf", "cf", "abcf"]
+
+
 async def test_a_writer_waits_until_somebody_has_read(tmp_path: Path) -> None:
     shelf = Shelf(1500, 0)
     one = held(shelf, tmp_path, "one", listeners=1)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import tempfile
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import BrokenOffError, Tape
+from tests.proxy.gateway import let_go
 
 ROOMY = 1 << 30
 
@@ -20,6 +25,11 @@ def tape(folder: Path) -> Tape:
 
 async def read(of: Tape) -> bytes:
     return b"".join([piece async for piece in of.pieces()])
+
+
+async def _discarded(of: Tape) -> None:
+    async for piece in of.pieces():
+        del piece
 
 
 async def test_whoever_comes_late_reads_from_the_first_byte_on(tmp_path: Path) -> None:
@@ -46,6 +56,64 @@ async def test_a_part_on_disk_is_read_like_one_in_memory(tmp_path: Path) -> None
     assert (one.in_memory, one.on_disk) == (1, 300_002)
     assert await read(one) == b"a" * 300_000 + b"bcd"
     assert (tmp_path / "tape").stat().st_mode & 0o077 == 0
+
+
+async def test_what_lies_on_disk_takes_one_part_whatever_it_was_written_in(tmp_path: Path) -> None:
+    one = tape(tmp_path)
+    for i in range(50):
+        await one.append(b"%03d" % i)
+        if i % 3 == 0:
+            await one.move()
+    one.end()
+    await one.move()
+    assert [len(part) for part in one._parts if isinstance(part, bytes)] == [0] * 49
+    assert await read(one) == b"".join(b"%03d" % i for i in range(50))
+
+
+@given(steps=st.lists(st.sampled_from("wwwmrrnt"), max_size=40))
+@settings(max_examples=200, deadline=None)
+async def test_however_it_is_moved_between_reads_everybody_reads_all_of_it(steps: str) -> None:
+    """Write, move, read on with every reader, begin a new one, or give up what all have read."""
+    with tempfile.TemporaryDirectory() as folder:
+        one = tape(Path(folder))
+        whole, written = b"", 0
+        readers: list[tuple[AsyncGenerator[bytes, None], list[bytes]]] = []
+        for step in steps:
+            if step == "w":
+                written += 1
+                whole += (piece := b"%02d" % written)
+                await one.append(piece)
+            elif step == "m":
+                await one.move()
+            elif step == "n" and one.is_whole:
+                readers.append((one.pieces(), []))
+            elif step == "t" and all(got for _, got in readers):
+                one.trim()
+            else:
+                for reader, got in readers:
+                    if sum(map(len, got)) < len(whole):
+                        got.append(await anext(reader))
+        one.end()
+        for reader, got in readers:
+            try:
+                got += [piece async for piece in reader]
+            except BrokenOffError:
+                assert not got
+                continue
+            assert b"".join(got) == whole
+        one.forget()
+
+
+async def test_whoever_waits_for_more_holds_nothing_that_was_moved(tmp_path: Path) -> None:
+    one = tape(tmp_path)
+    pieces = [bytes(1000)]
+    await one.append(pieces[0])
+    reading = asyncio.ensure_future(_discarded(one))
+    await asyncio.sleep(0)
+    await one.move()
+    await let_go(pieces)
+    one.end()
+    await reading
 
 
 async def test_the_head_can_be_waited_for_and_may_never_come(tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""How far providers' connections read ahead: far while few are open, little when many are.
+
+What has been read and not been taken yet lies in memory, once for each connection, and an answer
+that finds no room waits with it. The law: what all of them read in one go is at most `_AHEAD` bytes
+together, as long as that leaves each `_LEAST`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp.client_proto import ResponseHandler
+
+_AHEAD = 16 * 1024 * 1024
+_MOST = 128 * 1024
+"""Bytes that one connection reads in one go: more saves no time."""
+_LEAST = 16 * 1024
+"""The least: less than that costs more time than what comes."""
+_KEPT = 4
+"""How much less than one go a connection may have left over and still read on."""
+
+
+class Intake:
+    """Tells connections how much they may read; `opened` are all that are open."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        # For all of them: what is read is taken out at once.
+        self._buffer = memoryview(bytearray(_MOST))
+
+    @property
+    def step(self) -> int:
+        """Bytes that one connection may read in one go now."""
+        return max(_LEAST, min(_MOST, _AHEAD // max(self.opened, 1)))
+
+    @property
+    def room(self) -> memoryview:
+        """Where that goes."""
+        return self._buffer[: self.step]
+
+    def taken(self, size: int) -> bytes:
+        """Take out what was read."""
+        return bytes(self._buffer[:size])
+
+    def connection(self, loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+        """Give aiohttp what is to handle one more connection."""
+        return _Handler(loop, self)
+
+
+class _Handler(ResponseHandler):
+    """aiohttp's own, which reads through `_InSteps`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, intake: Intake) -> None:
+        super().__init__(loop)
+        self._intake = intake
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._intake.opened += 1
+        transport.set_protocol(_InSteps(self, self._intake))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._intake.opened -= 1
+        super().connection_lost(exc)
+
+    def set_response_params(self, **params: Any) -> None:
+        # aiohttp stops reading once it holds twice as much.
+        super().set_response_params(**{**params, "read_bufsize": self._intake.step // _KEPT})
+
+
+class _InSteps(asyncio.BufferedProtocol):
+    """Hands on what is read; unlike aiohttp's protocol it has a say in how much that is."""
+
+    def __init__(self, handler: _Handler, intake: Intake) -> None:
+        self._handler = handler
+        self._intake = intake
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        del sizehint
+        return self._intake.room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._handler.data_received(self._intake.taken(nbytes))
+
+    def eof_received(self) -> None:
+        self._handler.eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._handler.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._handler.resume_writing()

@@ -1,0 +1,115 @@
+"""What providers' connections hold: a bounded sum, however many there are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientResponse, web
+from yarl import URL
+
+from proxy.jobs.shelf import Shelf
+from proxy.jobs.tape import Tape
+from proxy.sections import Timeouts
+from proxy.upstream import intake
+from proxy.upstream.dialer import Dialer
+from proxy.upstream.intake import Intake
+from tests.proxy.gateway import provider
+
+MANY = 80
+MB = 1024 * 1024
+BODY = b"x" * MB
+MEMORY = 2 * MB
+
+
+@dataclass(eq=False)
+class Heard:
+    """A job whose client is there and has read nothing yet: nothing of it can be given up."""
+
+    tape: Tape
+    listeners: int = 1
+    delivered: int = 0
+    is_heard: bool = True
+
+    def give_up(self) -> None:
+        raise AssertionError
+
+
+@asynccontextmanager
+async def responses(count: int) -> AsyncIterator[tuple[list[ClientResponse], Intake]]:
+    """Have so many answers of 1 MB under way at once, none of them read yet."""
+    asked, all_there = [], asyncio.Event()
+
+    async def reply(request: web.Request) -> web.Response:
+        asked.append(request)
+        if len(asked) == count:
+            all_there.set()
+        await all_there.wait()
+        return web.Response(body=BODY)
+
+    async with provider(reply) as fake, Dialer(Timeouts()) as dialer:
+        door, url = dialer.door(private=True), URL(fake.url)
+        asking = (door.request("POST", url, {}, b"{}") for _ in range(count))
+        got = await asyncio.gather(*asking)
+        yield got, dialer._intake
+        for response in got:
+            response.close()
+
+
+async def settled(held: Callable[[], int]) -> int:
+    """Give a number once it has stayed the same for a while."""
+    before = -1
+    while before != held():
+        before = held()
+        await asyncio.sleep(0.2)
+    return before
+
+
+@pytest.mark.parametrize(
+    ("opened", "step"),
+    [(0, 128), (1, 128), (128, 128), (256, 64), (512, 32), (1024, 16), (9999, 16)],
+)
+def test_the_more_connections_there_are_the_less_each_reads_at_once(opened: int, step: int) -> None:
+    counting = Intake()
+    counting.opened = opened
+    assert counting.step == len(counting.room) == step * 1024
+
+
+async def test_connections_are_counted_while_they_are_open() -> None:
+    async with responses(3) as (got, counting):
+        assert counting.opened == 3
+        got[0].close()
+        await asyncio.sleep(0)
+        assert counting.opened == 2
+    await asyncio.sleep(0)
+    assert counting.opened == 0
+
+
+async def test_what_waits_for_room_and_in_connections_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As many connections for what they may hold as 1,280 in earnest.
+    monkeypatch.setattr(intake, "_AHEAD", MB)
+    monkeypatch.setattr(intake, "_LEAST", 1024)
+    shelf = Shelf(MEMORY, 0)
+
+    async def taken(response: ClientResponse, number: int) -> None:
+        holder = Heard(Tape(shelf, tmp_path / str(number)))
+        shelf.add(holder)
+        while piece := await response.content.readany():
+            await holder.tape.append(piece)
+
+    async with responses(MANY) as (got, counting):
+        taking = [asyncio.create_task(taken(it, number)) for number, it in enumerate(got)]
+        held = await settled(lambda: shelf.in_memory + sum(it.content._size for it in got))
+        # What each may have left in its buffer and still read on, and what it then reads: once
+        # there, and once on its way to the shelf.
+        left = sum(min(intake._MOST, MB // opened) // 2 for opened in range(1, MANY + 1))
+        assert MEMORY < held <= MEMORY + 2 * (left + MANY * counting.step)
+        for task in taking:
+            task.cancel()
+        await asyncio.gather(*taking, return_exceptions=True)
