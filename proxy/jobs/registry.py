@@ -279,6 +279,8 @@ class Jobs:
         self._shelf.freed()
         if job.listeners:
             return
+        if job.delivered:
+            self._shelf.note(job)
         if not job.tape.ended:
             if self._cancels:
                 job.cancel()

@@ -3,7 +3,7 @@
 What does not fit into memory is moved to disk, the largest first. What does not fit on disk is
 given up, in this order:
 
-    1. what was delivered to its end, in case the client lost it on the way, oldest first
+    1. what was delivered to its end, in case the client lost it on the way, first come first
     2. what waits for its client, oldest first
     3. the job of nobody: one that still runs, and whose client has gone
     4. of a job with listeners, what all of them have read: nobody else can join it then
@@ -18,6 +18,7 @@ those go that have ended, in the same order.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -28,8 +29,10 @@ _LOG = logging.getLogger("easel")
 
 EACH = 3072
 """Bytes that a job takes beside its answer: what was asked, headers, its places in tables."""
-_AT_ONCE = 64
-"""What part of too many jobs goes at once: all are looked at for it."""
+_AT_ONCE = 512
+"""What part of too many jobs goes at once: all are listed for it."""
+_MOVED_AT_ONCE, _MOST_MOVED = 64, 256
+"""What part of the memory is moved to disk at once, and the most tapes for that."""
 
 
 class Holder(Protocol):
@@ -67,6 +70,7 @@ class Shelf:
         self._disk = disk
         self._each = each
         self._holders: dict[int, Holder] = {}
+        self._delivered: dict[int, Holder] = {}
         self._lock = asyncio.Lock()
         self._freed = asyncio.Event()
         self._is_stuck = False
@@ -79,6 +83,8 @@ class Shelf:
     def add(self, holder: Holder) -> None:
         """Take a holder in, in place of others if there are too many."""
         self._holders[id(holder)] = holder
+        if holder.delivered:
+            self.note(holder)
         self.in_memory += self._each
         if (most := self._memory // 2) < len(self._holders) * self._each:
             for given in self._ended():
@@ -86,8 +92,13 @@ class Shelf:
                     break
                 given.give_up()
 
+    def note(self, holder: Holder) -> None:
+        """Note that somebody has got all of what a holder has."""
+        self._delivered.setdefault(id(holder), holder)
+
     def remove(self, holder: Holder) -> None:
         """Let a holder go, with what it holds."""
+        self._delivered.pop(id(holder), None)
         if self._holders.pop(id(holder), None):
             holder.tape.forget()
             self.in_memory -= self._each
@@ -120,7 +131,7 @@ class Shelf:
         tape = holder.tape
         async with self._lock:
             while tape.in_memory and self.on_disk + tape.in_memory > self._disk:
-                given = next((it for it in self._delivered() if it.tape.on_disk), None)
+                given = next((it for it in self._ended() if it.delivered and it.tape.on_disk), None)
                 if given is None or holder.delivered or tape.in_memory > self._disk:
                     return False
                 given.give_up()
@@ -139,6 +150,15 @@ class Shelf:
             _LOG.warning("jobs are not kept on disk: %s: %s", error.filename, error.strerror)
         self._disk = 0
 
+    async def _make_much_room(self, tapes: list[Tape]) -> None:
+        """Move the largest to disk, a part of all memory in one go: all were looked at for it."""
+        enough = self._memory - self._memory // _MOVED_AT_ONCE
+        for tape in heapq.nlargest(_MOST_MOVED, tapes, key=lambda it: it.in_memory):
+            if tape.in_memory <= self.left_on_disk:
+                await self._move(tape)
+            if self.in_memory <= enough:
+                break
+
     async def _move(self, tape: Tape) -> None:
         await asyncio.to_thread(self.prepare)
         await tape.move()
@@ -151,7 +171,7 @@ class Shelf:
         fitting = [it.tape for it in holders if 0 < it.tape.in_memory <= left]
         if fitting:
             try:
-                await self._move(max(fitting, key=lambda it: it.in_memory))
+                await self._make_much_room(fitting)
             except OSError as error:
                 self.lose_disk(error)
         elif given := next(self._given_up_first(), None):
@@ -162,15 +182,22 @@ class Shelf:
 
     def _given_up_first(self) -> Iterator[Holder]:
         """Give what may be given up, in order."""
-        nobodys = [it for it in self._holders.values() if not it.is_heard and it.tape.held]
         yield from (it for it in self._ended() if it.tape.held)
-        yield from (it for it in nobodys if not it.tape.ended)
+        for it in self._each_of(self._holders):
+            if not (it.tape.ended or it.is_heard) and it.tape.held:
+                yield it
 
     def _ended(self) -> Iterator[Holder]:
         """Give what has ended and nobody listens to, in order."""
-        nobodys = [it for it in self._holders.values() if not it.is_heard and it.tape.ended]
-        yield from (it for it in nobodys if it.delivered)
-        yield from (it for it in nobodys if not it.delivered)
+        yield from (
+            it for it in self._each_of(self._delivered) if it.tape.ended and not it.is_heard
+        )
+        for it in self._each_of(self._holders):
+            if it.tape.ended and not (it.is_heard or id(it) in self._delivered):
+                yield it
 
-    def _delivered(self) -> Iterator[Holder]:
-        yield from (it for it in self._ended() if it.delivered and it.tape.held)
+    def _each_of(self, holders: dict[int, Holder]) -> Iterator[Holder]:
+        """Give those that are left when their turn comes: there may be many, and few are asked."""
+        for name in tuple(holders):
+            if it := holders.get(name):
+                yield it

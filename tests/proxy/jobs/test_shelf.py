@@ -143,6 +143,7 @@ async def test_what_is_kept_takes_the_room_of_what_was_delivered(tmp_path: Path)
         await one.tape.append(PIECE)
         one.tape.end()
     delivered.delivered = 1
+    shelf.note(delivered)
     kept = [await shelf.keep(it) for it in (old, delivered, new, more)]
     assert (kept, shelf.on_disk, delivered.given_up) == ([True, True, True, False], 2000, True)
 
