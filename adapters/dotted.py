@@ -18,9 +18,10 @@ def found(fields: Fields, name: str) -> Any:
     """Give what stands at a dotted name; None where nothing does."""
     if "." not in name:  # Most are: they need no splitting.
         return fields.get(name)
-    place: Any = fields
-    for step in name.split("."):
-        place = place.get(step) if isinstance(place, Mapping) else None
+    first, *further = name.split(".")
+    place = fields.get(first)
+    for step in further:
+        place = place.get(step) if isinstance(place, dict) else None
     return place
 
 

@@ -27,6 +27,7 @@ _CALLS_HOME = re.compile(r"webhook|callback|notify", re.IGNORECASE)
 """Names by which a provider would be told to call an address of the client's: never sent."""
 _MOST_LEVELS = 64
 """How deep a value can be nested: no parameter of anybody's needs more."""
+_NESTED = (dict, list)
 _CHANGED = frozenset({"dropped", "rounded", "clamped"})
 """The verbs that say: not what was asked for."""
 
@@ -122,7 +123,7 @@ class Table:
     def _made(self, name: str, value: Any, policy: Policy, n: int) -> Fields:
         """Give the fields of one parameter; raises `BadParam`."""
         checked(name, value)
-        if isinstance(value, dict | list):
+        if isinstance(value, _NESTED):
             _names(name, value)
         if row := self.row(name):
             return fields_for(row, value, n)
@@ -158,10 +159,10 @@ class Table:
         """Join what was made of each parameter, under the constants; what no row knows first."""
         fields: dict[str, Any] = {}
         for name, part in made.items():
-            if name not in self._by_name:
+            if part and name not in self._by_name:
                 dotted.put(fields, part)
         for name, part in made.items():
-            if name in self._by_name:
+            if part and name in self._by_name:
                 dotted.put(fields, part)
         dotted.put(fields, self.constant)
         return fields
@@ -246,7 +247,7 @@ def _refuse(line: Line, row: Param | None, provider: str) -> None:
 
 def _kept(made: Fields, fields: Fields) -> Fields:
     """Give those of a parameter's fields that nothing later says otherwise."""
-    if all(fields.get(target) is content for target, content in made.items()):
+    if not made or all(fields.get(target) is content for target, content in made.items()):
         return made
     kept = {
         target: it for target, it in made.items() if dotted.holds(dotted.found(fields, target), it)

@@ -17,8 +17,11 @@ RECEIPT_LIMIT, RECORD_LIMIT = 2048, 16_384
 _ROOM = 20
 """Bytes for saying how many lines there are more."""
 
+_NUMBERS = (int, float)
+"""Kinds whose values may be shown; a bool is an int."""
 _ODD = re.compile(r"[^A-Za-z0-9_.:*/-]")
 """What may not stand in a receipt."""
+_NESTED = (list, dict)
 _HONOURED = frozenset({"model", "n", "response_format", "stream"})
 """What the gateway itself honours: no line is owed for it."""
 
@@ -91,7 +94,7 @@ def told_fields(made: Fields, row: Param) -> str:
     """Write fields for a receipt, without a client's or a provider's free text."""
     told = row.kind is not str or row.name in CONTRACT or row.choices or row.pattern
     return ";".join(
-        k if not told or isinstance(v, list | dict) else f"{k}={plain(v)}" for k, v in made.items()
+        k if not told or isinstance(v, _NESTED) else f"{k}={plain(v)}" for k, v in made.items()
     )
 
 
@@ -99,7 +102,7 @@ def _shown(name: str, value: Any, row: Param | None) -> str:
     """Show a value in a receipt if it is a number or one of a list; free text is never shown."""
     rule = CONTRACT.get(name) or row
     listed = rule is not None and bool(rule.choices or rule.pattern)
-    if isinstance(value, bool | int | float) or (listed and isinstance(value, str)):
+    if isinstance(value, _NUMBERS) or (listed and isinstance(value, str)):
         return plain(value)
     return ""
 

@@ -101,11 +101,12 @@ def tiers(ratios: Converter, levels: Mapping[Any, int], *, field: str = "resolut
     >>> tiers(ratio(["1:1", "3:2"]), {"1K": 1024, "2K": 2048})("1536x1024")
     {'aspect_ratio': '3:2', 'resolution': '1K'}
     """
+    sides = {word: log(side) for word, side in levels.items()}
 
     def convert(width: int, height: int) -> Fields:
         made = ratios.convert(width, height)
         side = log(width * height) / 2
-        tier = min(levels, key=lambda word: abs(log(levels[word]) - side))
+        tier = min(sides, key=lambda word: abs(sides[word] - side))
         return type(made)({**made, field: tier})
 
     return Converter(f"{ratios.says}; and the nearest of {', '.join(map(str, levels))}", convert)
