@@ -9,10 +9,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
+import orjson
+
 from . import report
 from .bench import Bench, benching
 from .contestants import EASEL, GATEWAYS, KEEPS_NOTHING, RELAY, STATIC
-from .environment import MissingError, prepared, say
+from .environment import HOME, MissingError, prepared, say
 from .growth import growth
 from .load import BadAnswersError
 from .pictures import LARGE
@@ -131,7 +133,11 @@ async def measured(
     """Run one kind of comparison; an answer that is none ends it."""
     try:
         async with benching(prepared(rivals=rivals)) as bench:
-            await what(bench, much)
+            try:
+                await what(bench, much)
+            finally:
+                # Not a result: to look at where a run was ended.
+                (HOME / "last.json").write_bytes(orjson.dumps(bench.found.values))
     except (BadAnswersError, MissingError, StartError) as error:
         raise SystemExit(f"compare: {error}") from error
 

@@ -88,7 +88,7 @@ class Bench:
             except StartError as error:
                 if not self.is_a_rival(name):
                     raise
-                self.left_out[name] = str(error).replace("\n", " ")
+                self.left_out[name] = str(error)
                 del self.contestants[name]
                 continue
             self.servers[name] = server

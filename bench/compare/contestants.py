@@ -23,7 +23,7 @@ NGINX, RELAY, STATIC, DIRECT = "nginx", "relay", "static", "direct"
 GATEWAYS = (EASEL, PORTKEY, LITELLM, NGINX, RELAY)
 IMAGES = "/v1/images/generations"
 MODEL = "gpt-image-2"
-WAITS = ("wait-200", "wait-5000", "wait-120000")
+WAITS = ("wait-200", "wait-5000", "wait-240000")
 EVENTS, CUT = "events", "cut"
 CACHED = "cached-"
 """Before a size: an answer that the gateway may keep."""

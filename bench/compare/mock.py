@@ -72,15 +72,15 @@ def slow() -> web.Application:
     """Answer `/wait-MS/…` late, `/events/…` in events, `/cut/…` by half; `/open`: how many wait."""
     small, large = pictures.answer(pictures.SIZES["small"]), pictures.answer(1_000_000)
 
-    waiting: set[web.Request] = set()
+    waiting: list[None] = []
 
     async def wait(request: web.Request) -> web.Response:
         await request.read()
-        waiting.add(request)
+        waiting.append(None)
         try:
             await asyncio.sleep(int(request.match_info["ms"]) / 1000)
         finally:
-            waiting.remove(request)
+            waiting.pop()
         return web.Response(body=small, content_type="application/json")
 
     async def count(_: web.Request) -> web.Response:

@@ -27,6 +27,7 @@ from .contestants import (
     STATIC,
 )
 from .environment import Environment
+from .growth import GROW_CONFIGS, GROW_JOBS, GROW_KEYS
 from .pictures import HUGE, LARGE
 from .scenarios import CROWD, FORMS, FRESH, LOADS, STREAMS
 from .targets import LINES, NOT_MEASURED, Line, NotMeasuredError, outcome
@@ -115,6 +116,9 @@ def tables(found: Found) -> Iterator[str]:
         CROWD: "1,000 x 6 MB to slow readers, small answers to others",
         STREAMS: "events, behind the provider's own time",
         FORMS: "another form than the provider's",
+        GROW_KEYS: "virtual keys and configs, small answers, 8 connections",
+        GROW_JOBS: "open jobs, small answers to others, 8 connections",
+        GROW_CONFIGS: "KB of inline config, small answers, 8 connections",
     }
     for scenario, title in titles.items():
         if scenario in found.values:
@@ -125,12 +129,13 @@ def _table(contestants: dict[str, dict[str, list[float]]]) -> Iterator[str]:
     shown = [it for it in _SHOWN if any(it[0] in measures for measures in contestants.values())]
     yield f"| | {' | '.join(head for _, head, _ in shown)} |"
     yield "| --- |" + " --- |" * len(shown)
-    for who in sorted(contestants, key=list(NAMES).index):
+    order = list(NAMES)
+    for who in sorted(contestants, key=lambda it: order.index(it) if it in NAMES else int(it)):
         cells = (
             _spread([value * by for value in contestants[who].get(name, [])])
             for name, _, by in shown
         )
-        yield f"| {NAMES[who]} | {' | '.join(cells)} |"
+        yield f"| {NAMES.get(who) or f'{int(who):,}'} | {' | '.join(cells)} |"
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -171,7 +176,7 @@ def written(result: dict[str, Any]) -> str:
     out += [f"Not measured: {what}: {why}." for what, why in NOT_MEASURED.items()]
     if result.get("soak"):
         out += ["", "## Soak", "", *result["soak"]]
-    if "grow-keys" in found.values:
+    if GROW_JOBS in found.values:
         out += ["", "## As work grows", "", "![CPU per request as work grows](growth.svg)"]
     return "\n".join([*out, "", "## Measured", *tables(found), ""])
 

@@ -119,7 +119,8 @@ async def _listening(name: str, process: asyncio.subprocess.Process, port: int, 
             writer.close()
             return
         await asyncio.sleep(_LOOK_AGAIN)
-    raise StartError(f"{name} did not start: {log.read_text(encoding='utf-8')[-500:]}")
+    told = log.read_text(encoding="utf-8", errors="replace").replace(f"{log.parent}/", "")
+    raise StartError(f"{name} did not start: {' '.join(told.split())[-300:] or 'it said nothing'}")
 
 
 async def _stopped(process: asyncio.subprocess.Process) -> None:

@@ -20,6 +20,7 @@ from .contestants import (
     RELAY,
     STATIC,
 )
+from .growth import CONFIG_KB, GROW_CONFIGS, GROW_JOBS, GROW_KEYS, KEYS, OPEN_JOBS
 from .pictures import HUGE, LARGE
 from .scenarios import CROWD, FORMS, FRESH, STREAMS
 
@@ -251,18 +252,19 @@ def _first_event(get: Get) -> float:
     return (get(STREAMS, EASEL, "first") - get(STREAMS, DIRECT, "first")) * 1000
 
 
-def _grown(scenario: str) -> Callable[[Get], float]:
-    return lambda get: get(scenario, "most", "cpu") / get(scenario, "least", "cpu")
-
-
 def _growth() -> list[Line]:
     flat = "CPU per request, the most work over the least"
     return [
-        Line(f"{about}: {flat}", _grown(scenario), 1.25)
-        for scenario, about in (
-            ("grow-keys", "10 to 100,000 virtual keys and configs"),
-            ("grow-jobs", "1 to 5,000 open jobs"),
-            ("grow-configs", "inline configs of 1 KB to 32 KB"),
+        Line(
+            f"{low:,} to {high:,} {about}: {flat}",
+            ratio(scenario, "cpu", str(high), str(low)),
+            1.25,
+        )
+        for scenario, about, low, high in (
+            (GROW_KEYS, "virtual keys and configs", KEYS[0], KEYS[-2]),
+            (GROW_KEYS, "virtual keys and configs", KEYS[0], KEYS[-1]),
+            (GROW_JOBS, "open jobs", OPEN_JOBS[0], OPEN_JOBS[-1]),
+            (GROW_CONFIGS, "KB of inline config", CONFIG_KB[0], CONFIG_KB[-1]),
         )
     ]
 
