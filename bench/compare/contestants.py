@@ -20,6 +20,16 @@ from .relay import SLOW
 
 EASEL, KEEPS_NOTHING, PORTKEY, LITELLM = "easel", "easel-keeps-nothing", "portkey", "litellm"
 NGINX, RELAY, STATIC, DIRECT = "nginx", "relay", "static", "direct"
+NAMES = {
+    EASEL: "Easel",
+    KEEPS_NOTHING: "Easel, keeping nothing",
+    PORTKEY: "Portkey",
+    LITELLM: "LiteLLM",
+    NGINX: "nginx",
+    RELAY: "minimal aiohttp relay",
+    STATIC: "static aiohttp handler",
+    DIRECT: "no gateway",
+}
 GATEWAYS = (EASEL, PORTKEY, LITELLM, NGINX, RELAY)
 IMAGES = "/v1/images/generations"
 MODEL = "gpt-image-2"

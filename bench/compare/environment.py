@@ -38,7 +38,7 @@ def prepared(*, rivals: bool) -> Environment:
     os.environ["PATH"] += os.pathsep + "/usr/sbin"
     HOME.mkdir(exist_ok=True)
     made = Environment(_program("wrk", "wrk"), _program("nginx", "nginx-light"))
-    made.versions["wrk"] = _first_line(made.wrk, "-v").split()[2]
+    made.versions["wrk"] = _first_line(made.wrk, "-v").split()[1].removeprefix("debian/")
     made.versions["nginx"] = _first_line(made.nginx, "-v").rpartition("/")[2]
     if rivals:
         for name, install in (("portkey", _portkey), ("litellm", _litellm)):

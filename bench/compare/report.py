@@ -15,17 +15,7 @@ import orjson
 from proxy import __version__
 
 from .bench import Found
-from .contestants import (
-    DIRECT,
-    EASEL,
-    GATEWAYS,
-    KEEPS_NOTHING,
-    LITELLM,
-    NGINX,
-    PORTKEY,
-    RELAY,
-    STATIC,
-)
+from .contestants import GATEWAYS, NAMES
 from .environment import Environment
 from .growth import GROW_CONFIGS, GROW_JOBS, GROW_KEYS
 from .pictures import HUGE, LARGE
@@ -33,15 +23,8 @@ from .scenarios import CROWD, FORMS, FRESH, LOADS, STREAMS
 from .targets import LINES, NOT_MEASURED, Line, NotMeasuredError, outcome
 
 PLACE = Path(__file__).parents[1]
-NAMES = {
-    EASEL: "Easel",
-    KEEPS_NOTHING: "Easel, keeping nothing",
-    PORTKEY: "Portkey",
-    LITELLM: "LiteLLM",
-    NGINX: "nginx",
-    RELAY: "minimal aiohttp relay",
-    STATIC: "static aiohttp handler",
-    DIRECT: "no gateway",
+_ROWS = {
+    **NAMES,
     f"b64_json-{LARGE}": "`b64_json` from a URL, 6 MB",
     f"b64_json-{HUGE}": "`b64_json` from a URL, 12 MB",
     f"url-{LARGE}": "`url` from base64, 6 MB",
@@ -129,13 +112,13 @@ def _table(contestants: dict[str, dict[str, list[float]]]) -> Iterator[str]:
     shown = [it for it in _SHOWN if any(it[0] in measures for measures in contestants.values())]
     yield f"| | {' | '.join(head for _, head, _ in shown)} |"
     yield "| --- |" + " --- |" * len(shown)
-    order = list(NAMES)
-    for who in sorted(contestants, key=lambda it: order.index(it) if it in NAMES else int(it)):
+    order = list(_ROWS)
+    for who in sorted(contestants, key=lambda it: order.index(it) if it in _ROWS else int(it)):
         cells = (
             _spread([value * by for value in contestants[who].get(name, [])])
             for name, _, by in shown
         )
-        yield f"| {NAMES.get(who) or f'{int(who):,}'} | {' | '.join(cells)} |"
+        yield f"| {_ROWS.get(who) or f'{int(who):,}'} | {' | '.join(cells)} |"
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -168,17 +151,19 @@ def written(result: dict[str, Any]) -> str:
         "",
         f"{about['date']}; {about['machine']}; {versions}.",
         "",
-        f"Medians of {about['rounds']} rounds, and from the least to the most of a round.",
-        "",
     ]
     out += [f"Left out: {NAMES.get(it, it)}: {why}." for it, why in about["left_out"].items()]
-    out += ["", "## Targets", "", *verdicts(found), ""]
-    out += [f"Not measured: {what}: {why}." for what, why in NOT_MEASURED.items()]
+    if found.values:
+        rounds = f"Medians of {about['rounds']} rounds, and from the least to the most of a round."
+        out += ["", rounds, "", "## Targets", "", *verdicts(found), ""]
+        out += [f"Not measured: {what}: {why}." for what, why in NOT_MEASURED.items()]
     if result.get("soak"):
         out += ["", "## Soak", "", *result["soak"]]
     if GROW_JOBS in found.values:
         out += ["", "## As work grows", "", "![CPU per request as work grows](growth.svg)"]
-    return "\n".join([*out, "", "## Measured", *tables(found), ""])
+    if found.values:
+        out += ["", "## Measured", *tables(found)]
+    return "\n".join([*out, ""])
 
 
 def summary(found: Found) -> dict[str, Any]:

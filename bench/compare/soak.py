@@ -30,7 +30,8 @@ from .servers import Server
 
 _SHARE = 0.5
 _EVERY = 1.0
-_MOST_AT_ONCE = 400
+_MOST_AT_ONCE, _MANY = 400, 100
+"""Requests under way that no other is added to, and above which the rate does not rise."""
 _PARK_SECONDS = 300.0
 _IDLE_SECONDS = 100
 _MOST_GROWTH = 0.05
@@ -142,7 +143,8 @@ async def driven(soaking: Soaking, seconds: float) -> list[Sample]:
         await asyncio.sleep(max(now + _EVERY - time.monotonic(), 0))
         share = (soaking.server.cpu() - before) / (time.monotonic() - now)
         before = soaking.server.cpu()
-        rate = max(rate * min(max(_SHARE / max(share, 0.01), 0.8), 1.25), 5.0)
+        faster = 1.25 if len(running) < _MANY else 1.0
+        rate = max(rate * min(max(_SHARE / max(share, 0.01), 0.8), faster), 5.0)
         samples.append(
             Sample(time.monotonic() - began, soaking.server.memory(), soaking.server.files())
         )

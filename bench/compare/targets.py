@@ -15,6 +15,7 @@ from .contestants import (
     EASEL,
     KEEPS_NOTHING,
     LITELLM,
+    NAMES,
     NGINX,
     PORTKEY,
     RELAY,
@@ -135,7 +136,7 @@ def _small() -> list[Line]:
         scenario, at = f"small-{connections}", f"small answers, {connections} connections"
         lines += [
             Line(
-                f"requests per CPU second, {at}: against {who}",
+                f"requests per CPU second, {at}: against {NAMES[who]}",
                 ratio(scenario, "cpu", who, EASEL),
                 bound,
                 at_least=True,
@@ -160,7 +161,7 @@ def _times() -> list[Line]:
         ("large-1", "added time to the last byte, 6 MB", PORTKEY, 35),
     )
     return [
-        Line(f"{about}: {who}'s, over Easel's", added(scenario, who), bound, at_least=True)
+        Line(f"{about}: {NAMES[who]}'s, over Easel's", added(scenario, who), bound, at_least=True)
         for scenario, about, who, bound in bounds
     ]
 
@@ -169,7 +170,7 @@ def _bytes() -> list[Line]:
     at, per_gb = "CPU seconds per GB, 6 MB", "cpu_per_gb"
     return [
         Line(
-            f"{at}: {who}'s, over Easel's",
+            f"{at}: {NAMES[who]}'s, over Easel's",
             ratio("large-4", per_gb, who, EASEL),
             bound,
             at_least=True,
@@ -222,7 +223,7 @@ def _hits() -> list[Line]:
         at = f"CPU of a cache hit, {size}"
         over = ratio(scenario, "cpu", PORTKEY, EASEL)
         lines += [
-            Line(f"{at}: portkey's, over Easel's", over, bound, at_least=True),
+            Line(f"{at}: Portkey's, over Easel's", over, bound, at_least=True),
             Line(f"{at}: of a static handler's", ratio(scenario, "cpu", EASEL, STATIC), 1.4),
         ]
     return lines
