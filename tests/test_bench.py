@@ -102,7 +102,14 @@ def test_what_is_no_number_is_refused() -> None:
 
 
 def test_results_have_a_row_for_every_target() -> None:
-    about = {"date": "", "machine": "", "rounds": 3, "versions": {}, "left_out": {PORTKEY: "why"}}
+    about = {
+        "date": "",
+        "machine": "",
+        "rounds": 3,
+        "load": 0,
+        "versions": {},
+        "left_out": {PORTKEY: "why"},
+    }
     page = report.written({"about": about, "values": found().values})
     assert all(f"| {line.about} |" in page for line in LINES)
     assert "Left out: Portkey: why." in page

@@ -70,7 +70,7 @@ async def quick(bench: Bench, rounds: int) -> None:
     """Measure Easel and the minimal relay, and print."""
     async with AsyncExitStack() as stack:
         await bench.start(stack, (EASEL, RELAY))
-        await warm(bench, 5)
+        await warm(bench, 5, QUICK)
         for number in range(rounds):
             say(f"round {number + 1} of {rounds} ...")
             for load in LOADS:
@@ -83,7 +83,7 @@ async def smoke(bench: Bench, _: int) -> None:
     """See that everything works that needs no rival; what it measures is worth little."""
     async with AsyncExitStack() as stack:
         await bench.start(stack, (*GATEWAYS, KEEPS_NOTHING, STATIC))
-        await warm(bench, 1)
+        await warm(bench, 1, SMOKE)
         for load in LOADS:
             if load.id in SMOKE:
                 await loads(bench, load, 0, 1)

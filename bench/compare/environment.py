@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".bench"
 _RIVALS = Path(__file__).parents[1] / "rivals"
 _ENOUGH_NODE = 18
+_BUSY = 0.5
 
 
 class MissingError(Exception):
@@ -22,12 +23,16 @@ class MissingError(Exception):
 
 @dataclass
 class Environment:
-    """Where the programs are. What is left out has its reason in `left_out`."""
+    """Where the programs are. What is left out has its reason in `left_out`.
+
+    `load` is the load average before the run: how much others are at work on the machine.
+    """
 
     wrk: str
     nginx: str
     portkey: Path | None = None
     litellm: Path | None = None
+    load: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -36,8 +41,11 @@ def prepared(*, rivals: bool) -> Environment:
     """Install what is missing; raises `MissingError` without a load generator or a mock."""
     # nginx is where a user's PATH often does not lead.
     os.environ["PATH"] += os.pathsep + "/usr/sbin"
+    load, _, _ = os.getloadavg()
+    if load > _BUSY:
+        say(f"load average {load:.1f}: others are at work here; believe ratios only")
     HOME.mkdir(exist_ok=True)
-    made = Environment(_program("wrk", "wrk"), _program("nginx", "nginx-light"))
+    made = Environment(_program("wrk", "wrk"), _program("nginx", "nginx-light"), load=load)
     made.versions["wrk"] = _first_line(made.wrk, "-v").split()[1].removeprefix("debian/")
     made.versions["nginx"] = _first_line(made.nginx, "-v").rpartition("/")[2]
     if rivals:

@@ -19,12 +19,13 @@ from .contestants import GATEWAYS, NAMES
 from .environment import Environment
 from .growth import GROW_CONFIGS, GROW_JOBS, GROW_KEYS
 from .pictures import HUGE, LARGE
-from .scenarios import CROWD, FORMS, FRESH, LOADS, STREAMS
+from .scenarios import CROWD, FORMS, FRESH, LOADS, MEMORY_FULL, STREAMS
 from .targets import LINES, NOT_MEASURED, Line, NotMeasuredError, outcome
 
 PLACE = Path(__file__).parents[1]
 _ROWS = {
     **NAMES,
+    MEMORY_FULL: "Easel, its memory for answers full",
     f"b64_json-{LARGE}": "`b64_json` from a URL, 6 MB",
     f"b64_json-{HUGE}": "`b64_json` from a URL, 12 MB",
     f"url-{LARGE}": "`url` from base64, 6 MB",
@@ -57,6 +58,7 @@ def facts(environment: Environment, rounds: int) -> dict[str, Any]:
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "rounds": rounds,
         "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "load": round(environment.load, 2),
         "versions": {
             "easel": __version__,
             "python": platform.python_version(),
@@ -149,7 +151,7 @@ def written(result: dict[str, Any]) -> str:
         "",
         "Written by `make bench`; what it does and how is told in [README.md](README.md).",
         "",
-        f"{about['date']}; {about['machine']}; {versions}.",
+        f"{about['date']}; {about['machine']}, load average {about['load']} before; {versions}.",
         "",
     ]
     out += [f"Left out: {NAMES.get(it, it)}: {why}." for it, why in about["left_out"].items()]

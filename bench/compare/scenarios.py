@@ -23,6 +23,7 @@ from .contestants import (
     EVENTS,
     GATEWAYS,
     KEEPS_NOTHING,
+    NAMES,
     PORTKEY,
     RELAY,
     STATIC,
@@ -66,6 +67,8 @@ FORMS_ASKED = {"b64_json": BY_URL, "url": ""}
 """The form asked for, and what comes before the size of what a provider answers with."""
 STREAMS, FRESH, CROWD, FORMS = "events", "fresh", "crowd", "forms"
 
+MEMORY_FULL = "easel-memory-full"
+
 WARM_SECONDS = 10
 _SLOW_READERS, _SLOW_SECONDS = 64, 5.0
 _CROWD, _CROWD_SECONDS = 1000, 30.0
@@ -75,14 +78,17 @@ _KEEPS_ON_DISK = easel("easel-keeps-on-disk", jobs={"memory_bytes": 1 << 20})
 """What is kept for retries is not what another form adds."""
 
 
-async def warm(bench: Bench, seconds: int = WARM_SECONDS) -> None:
-    """Give each server its time: a JIT compiler, pools of connections, a cache to be hit."""
+async def warm(bench: Bench, seconds: int = WARM_SECONDS, measured: Sequence[str] = ()) -> None:
+    """Give each server its time: a JIT compiler, pools of connections, a cache to be hit.
+
+    `measured` are the loads that follow, if not all of them.
+    """
     for who in bench.servers:
         if who not in (DIRECT, STATIC):
             say(f"warming up {who} ...")
             await bench.loaded(who, SMALL, 64, seconds)
     for load in LOADS:
-        if load.what.startswith(CACHED):
+        if load.what.startswith(CACHED) and (not measured or load.id in measured):
             for who in load.who:
                 if who in bench.servers:
                     await bench.loaded(who, load.what, 1, 1)
@@ -98,16 +104,33 @@ async def loads(bench: Bench, load: Loaded, number: int, seconds: int = 0) -> No
 
 
 async def streams(bench: Bench, times: int = _STREAMED) -> None:
-    """Measure how far behind the provider each event is, and how many were held back."""
-    for who in (DIRECT, RELAY, EASEL):
-        server, asked = bench.servers[who], bench.asked(who, EVENTS, stream=True, partial_images=2)
-        if who == DIRECT:
-            server = Server(DIRECT, bench.site.slow, server.pid, server.started)
-        seen = [await events(bench.session, server, asked) for _ in range(times)]
-        first = statistics.median(late[0] for late in seen)
-        worst = statistics.median(max(late) for late in seen)
-        held_back = sum(any(it > BETWEEN / 2 for it in late) for late in seen)
-        bench.found.add(STREAMS, who, {"first": first, "worst": worst, "held": held_back})
+    """Measure how far behind the provider each event is, and how many were held back.
+
+    A new Easel, and the one that has been under load, whose memory for answers is full.
+    """
+    direct = Server(DIRECT, bench.site.slow, bench.mock.pid, bench.mock.started)
+    with tempfile.TemporaryDirectory(dir=bench.site.folder) as folder:
+        async with bench.started(bench.contestants[EASEL], Path(folder)) as new:
+            await first_answer(new, bench.asked(EASEL, SMALL))
+            relay, full = bench.servers[RELAY], bench.servers[EASEL]
+            for name, who, server in (
+                (DIRECT, DIRECT, direct),
+                (RELAY, RELAY, relay),
+                (EASEL, EASEL, new),
+                (MEMORY_FULL, EASEL, full),
+            ):
+                asked = bench.asked(who, EVENTS, stream=True, partial_images=2)
+                await events(bench.session, server, asked)
+                seen = [await events(bench.session, server, asked) for _ in range(times)]
+                bench.found.add(STREAMS, name, _behind(seen))
+
+
+def _behind(seen: Sequence[Sequence[float]]) -> dict[str, float]:
+    return {
+        "first": statistics.median(late[0] for late in seen),
+        "worst": statistics.median(max(late) for late in seen),
+        "held": sum(any(it > BETWEEN / 2 for it in late) for late in seen),
+    }
 
 
 async def streams_of_rivals(bench: Bench) -> None:
@@ -118,7 +141,7 @@ async def streams_of_rivals(bench: Bench) -> None:
                 asked = bench.asked(who, EVENTS, stream=True, partial_images=2)
                 await events(bench.session, bench.servers[who], asked)
             except (BadAnswersError, ValueError, KeyError, OSError) as error:
-                bench.left_out[f"events of {who}"] = str(error)
+                bench.left_out[f"events of {NAMES[who]}"] = str(error)
 
 
 async def fresh(bench: Bench, readers: int = _SLOW_READERS, seconds: float = _SLOW_SECONDS) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import time
@@ -119,7 +120,8 @@ async def _listening(name: str, process: asyncio.subprocess.Process, port: int, 
             writer.close()
             return
         await asyncio.sleep(_LOOK_AGAIN)
-    told = log.read_text(encoding="utf-8", errors="replace").replace(f"{log.parent}/", "")
+    # Of a path only the file's name: where it lies is nobody's business.
+    told = re.sub(r"(?<!\S)/\S*/", "", log.read_text(encoding="utf-8", errors="replace"))
     raise StartError(f"{name} did not start: {' '.join(told.split())[-300:] or 'it said nothing'}")
 
 

@@ -207,6 +207,11 @@ def _memory() -> list[Line]:
             unit="MB",
         ),
         Line(
+            "peak memory, 1,000 x 6 MB to slow readers: of 64",
+            lambda get: get(CROWD, EASEL, "peak") / get(FRESH, EASEL, "peak"),
+            1.25,
+        ),
+        Line(
             "the slowest answer to others meanwhile",
             _plain(CROWD, EASEL, "slowest"),
             1,
