@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import msgspec
+import orjson
 
 from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall
 from adapters.errors import ImageError
@@ -22,6 +23,8 @@ from proxy.configs import Strategy
 from proxy.errors import outcome_unknown
 from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy
 
+_ALIKE = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+"""Equal values are written alike."""
 _NO_RECEIPT = Receipt()
 _SHORTEST_SECRET = 8
 
@@ -63,6 +66,15 @@ class Target(msgspec.Struct, frozen=True, dict=True):
         said = [self.credentials.api_key, *map(str, sorted(self.credentials.options.items()))]
         said += map(str, sorted(self.forwarded.items()))
         return hashlib.sha256("\0".join(said).encode()).hexdigest()
+
+    @cached_property
+    def identity(self) -> str:
+        """A digest of all of it that may make an answer another one."""
+        said = [
+            *(self.index, self.adapter.id, self.base_url, self.policy.value, self.fingerprint),
+            *(self.default_params, self.override_params, self.drop_params),
+        ]
+        return hashlib.sha256(orjson.dumps(said, option=_ALIKE)).hexdigest()
 
     @cached_property
     def secrets(self) -> frozenset[str]:

@@ -6,8 +6,6 @@ The job goes on when its client leaves; whoever waits for it gets its answer fro
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -57,7 +55,7 @@ async def _played(request: web.Request, tape: Tape, handler: Handler) -> None:
 def asked_of(request: web.Request) -> Asked:
     """Tell a request from any other, and whether its client has sent it before."""
     plan, headers = request[PLAN], request.headers
-    leaves = list(_leaves(plan.root))
+    leaves = _leaves(plan.root)
     return Asked(
         caller=request[CALLER].name,
         digest=_digest_of(plan, leaves),
@@ -69,8 +67,8 @@ def asked_of(request: web.Request) -> Asked:
 
 def _shares(leaves: list[Target], *, untracked: bool) -> bool:
     """Tell whether an equal request under way is as good, even to one that has not asked before."""
-    policies = [leaf.cache for leaf in leaves if leaf.cache]
-    return any(it.coalesce or (it.keeps and not untracked) for it in policies)
+    policies = (leaf.cache for leaf in leaves)
+    return any(it and (it.coalesce or (it.keeps and not untracked)) for it in policies)
 
 
 def _digest_of(plan: Plan, leaves: list[Target]) -> bytes:
@@ -78,23 +76,12 @@ def _digest_of(plan: Plan, leaves: list[Target]) -> bytes:
     said = [
         *(plan.caller, plan.pathname, plan.scope, plan.cache_namespace, plan.force_refresh),
         *(plan.params, plan.metadata),
-        *map(_said, leaves),
+        *[leaf.identity for leaf in leaves],
     ]
     return hashlib.sha256(canonical(said)).digest()
 
 
-def _said(leaf: Target) -> tuple[Any, ...]:
-    return (
-        *(leaf.index, leaf.adapter.id, leaf.base_url, leaf.policy.value),
-        *(leaf.credentials.api_key, leaf.credentials.options),
-        str(sorted(leaf.forwarded.items())),  # A header's bytes may be no text.
-        *(leaf.default_params, leaf.override_params, leaf.drop_params),
-    )
-
-
-def _leaves(node: Node) -> Iterator[Target]:
+def _leaves(node: Node) -> list[Target]:
     if isinstance(node, Branch):
-        for inner in node.nodes:
-            yield from _leaves(inner)
-    else:
-        yield node
+        return [leaf for inner in node.nodes for leaf in _leaves(inner)]
+    return [node]
