@@ -8,7 +8,7 @@ from contextlib import aclosing
 from functools import partial
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from adapters.errors import ImageError
 from proxy.errors import GatewayError, as_told, body_of, logged, put_headers
@@ -124,7 +124,7 @@ def _response(request: web.Request, job: Job) -> web.StreamResponse:
     if (body := job.tape.short) is not None:
         # Head and body go in one packet. aiohttp would not cut it down to a length told wrongly.
         response = web.Response(status=head.status, headers=head.headers, body=body)
-        response.headers["content-length"] = str(len(body))
+        response.headers[hdrs.CONTENT_LENGTH] = str(len(body))
     else:
         response = web.StreamResponse(status=head.status, headers=head.headers)
     response.headers["x-easel-job"] = job.id

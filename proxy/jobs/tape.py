@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from multidict import CIMultiDict
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ class BrokenOffError(Exception):
     """A tape ended before the answer was whole, or its beginning has been given up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """An answer's status and headers."""
 
     status: int
@@ -110,7 +110,7 @@ class Tape:
     def short(self) -> bytes | None:
         """All that was written, where it has ended well, is short and lies in memory."""
         if self.failure is None and self.ended and 0 < self.size == self.in_memory <= _SHORT:
-            return b"".join(part for part in self._parts if isinstance(part, bytes))
+            return b"".join([part for part in self._parts if isinstance(part, bytes)])
         return None
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
