@@ -55,6 +55,8 @@ async def listen(request: web.Request, job: Job, keepalive: float = 0) -> web.St
         response = _early(job) if late else _response(request, job)
         try:
             await response.prepare(request)
+            if request.method == hdrs.METH_HEAD:
+                return response
             if isinstance(response, web.Response):
                 await response.write_eof()
                 job.delivered += 1
