@@ -53,7 +53,6 @@ class Tape:
     """
 
     __slots__ = (
-        "_changed",
         "_file",
         "_forgotten",
         "_has_file",
@@ -64,6 +63,7 @@ class Tape:
         "_readers",
         "_shelf",
         "_trimmed",
+        "_waiting",
         "ended",
         "failure",
         "head",
@@ -89,7 +89,7 @@ class Tape:
         self._forgotten = False
         self._has_file = False
         self._moving = asyncio.Lock()
-        self._changed: asyncio.Event | None = None
+        self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def is_whole(self) -> bool:
@@ -299,14 +299,17 @@ class Tape:
 
     async def _change(self) -> None:
         """Wait until something is told."""
-        if self._changed is None:
-            self._changed = asyncio.Event()
-        await self._changed.wait()
+        told = asyncio.get_running_loop().create_future()
+        self._waiting.append(told)
+        try:
+            await told
+        finally:
+            self._waiting.remove(told)
 
     def _tell(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
+        for told in self._waiting:
+            if not told.done():
+                told.set_result(None)
 
 
 def _appended(file: Path, at: int, pieces: list[bytes]) -> None:
