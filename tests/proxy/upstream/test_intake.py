@@ -71,7 +71,7 @@ async def settled(held: Callable[[], int]) -> int:
 
 @pytest.mark.parametrize(
     ("opened", "step"),
-    [(0, 128), (1, 128), (128, 128), (256, 64), (512, 32), (1024, 16), (9999, 16)],
+    [(0, 256), (16, 256), (17, 128), (128, 128), (256, 64), (512, 32), (1024, 16), (9999, 16)],
 )
 def test_the_more_connections_there_are_the_less_each_reads_at_once(opened: int, step: int) -> None:
     counting = Intake()
@@ -93,6 +93,7 @@ async def test_what_waits_for_room_and_in_connections_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As many connections for what they may hold as 1,280 in earnest.
+    monkeypatch.setattr(intake, "_FEW", 0)
     monkeypatch.setattr(intake, "_AHEAD", MB)
     monkeypatch.setattr(intake, "_LEAST", 1024)
     shelf = Shelf(MEMORY, 0)
@@ -108,7 +109,7 @@ async def test_what_waits_for_room_and_in_connections_is_bounded(
         held = await settled(lambda: shelf.in_memory + sum(it.content._size for it in got))
         # What each may have left in its buffer and still read on, and what it then reads: once
         # there, and once on its way to the shelf.
-        left = sum(min(intake._MOST, MB // opened) // 2 for opened in range(1, MANY + 1))
+        left = sum(min(intake._MOST // 2, MB // opened) // 2 for opened in range(1, MANY + 1))
         assert MEMORY < held <= MEMORY + 2 * (left + MANY * counting.step)
         for task in taking:
             task.cancel()
