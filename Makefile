@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help install run test check docs format lock faults clean \
+  bench bench-quick bench-smoke bench-soak \
   bench-translate bench-memory bench-blobs bench-cache bench-pictures bench-jobs
 
 help: ## Show this list
@@ -30,6 +31,21 @@ format: $(VENV)/.tested ## Put the code into the house's format
 
 docs: install ## Write what the docs say of providers, from their tables
 	@$(BIN)/python -m docs.generate
+
+COMPARE = PYTHONPATH=bench $(BIN)/python -m compare
+MINUTES ?= 20
+
+bench: install ## Compare Easel with other gateways (25 minutes), and write bench/results.md
+	@$(COMPARE) full
+
+bench-quick: install ## Compare Easel with a minimal relay (2 minutes)
+	@$(COMPARE) quick
+
+bench-smoke: install ## See that the comparison works (40 seconds)
+	@$(COMPARE) smoke
+
+bench-soak: install ## Load Easel with everything for MINUTES=20, and watch memory and open files
+	@$(COMPARE) soak $(MINUTES)
 
 bench-translate: install ## Measure what translating a call costs, for every provider
 	@$(BIN)/python -m bench.translate

@@ -1,5 +1,7 @@
 """Writes what the docs say of providers, from the adapters' own tables: `make docs`.
 
+And of speed, in the README, from what `make bench` has found; nothing, where it has not run.
+
 A test holds the pages in the repository against what this writes.
 """
 
@@ -10,12 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 import adapters
 from adapters.contract import Adapter
 from adapters.describing import parameters, streams
 from adapters.params import Table
 
 PAGES = Path(__file__).parent
+README = "../README.md"
+RESULTS = PAGES.parent / "bench" / "results.json"
 BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end of what is generated -->\n"
 _MOST_SHOWN = 160
 
@@ -23,7 +29,9 @@ _MOST_SHOWN = 160
 def written(page: str) -> str:
     """Give a page with what is generated in it made anew."""
     text = (PAGES / page).read_text(encoding="utf-8")
-    made = {"providers.md": providers, "headers.md": options}[page]()
+    made = WRITERS[page]()
+    if not made:
+        return text
     pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
     return pattern.sub(lambda _: BEGIN + "\n" + made + "\n" + END, text)
 
@@ -48,6 +56,30 @@ def options() -> str:
             name = f"`{option.name}`" if option.operator else ""
             rows.append(f"| `{adapter.id}` | {name}{header} | {_cell(option.about)} |")
     return "\n".join([*rows, ""])
+
+
+def performance() -> str:
+    """Write the short table of the comparison with other gateways."""
+    if not RESULTS.exists():
+        return ""
+    result = orjson.loads(RESULTS.read_bytes())
+    about, (head, *rows) = result["about"], _short(result["summary"])
+    if not rows:
+        return ""
+    lines = [
+        f"{about['date']}, {about['machine']}, medians of {about['rounds']} rounds:",
+        "",
+        head,
+        "| --- |" + " ---: |" * (head.count("|") - 2),
+        *rows,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _short(summary: dict[str, Any]) -> Iterator[str]:
+    for row in (summary["head"], *summary["rows"]):
+        yield f"| {' | '.join(row)} |"
 
 
 def _summary(adapter: Adapter) -> str:
@@ -174,6 +206,10 @@ def _age(seconds: int) -> str:
     return f"{seconds} seconds"
 
 
+WRITERS = {"providers.md": providers, "headers.md": options, README: performance}
+"""What is generated, by the page that it stands in."""
+
+
 if __name__ == "__main__":
-    for name in ("providers.md", "headers.md"):
+    for name in WRITERS:
         (PAGES / name).write_text(written(name), encoding="utf-8")

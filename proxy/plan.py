@@ -7,12 +7,13 @@ What holds secrets or a prompt has no repr.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import msgspec
+import orjson
 
 from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall
 from adapters.errors import ImageError
@@ -22,6 +23,8 @@ from proxy.configs import Strategy
 from proxy.errors import outcome_unknown
 from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy
 
+_ALIKE = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+"""Equal values are written alike."""
 _NO_RECEIPT = Receipt()
 _SHORTEST_SECRET = 8
 
@@ -65,6 +68,15 @@ class Target(msgspec.Struct, frozen=True, dict=True):
         return hashlib.sha256("\0".join(said).encode()).hexdigest()
 
     @cached_property
+    def identity(self) -> str:
+        """A digest of all of it that may make an answer another one."""
+        said = [
+            *(self.index, self.adapter.id, self.base_url, self.policy.value, self.fingerprint),
+            *(self.default_params, self.override_params, self.drop_params),
+        ]
+        return hashlib.sha256(orjson.dumps(said, option=_ALIKE)).hexdigest()
+
+    @cached_property
     def secrets(self) -> frozenset[str]:
         """The secret texts of its credential, to be blotted out wherever they could be told.
 
@@ -92,13 +104,11 @@ Made = tuple[tuple[Image, Target], ...]
 """Pictures, each with the target that made it."""
 
 
-def leaves_of(node: Node) -> Iterator[Target]:
+def leaves_of(node: Node) -> list[Target]:
     """Give the targets of a tree, in order."""
     if isinstance(node, Branch):
-        for inner in node.nodes:
-            yield from leaves_of(inner)
-    else:
-        yield node
+        return [leaf for inner in node.nodes for leaf in leaves_of(inner)]
+    return [node]
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -38,18 +38,9 @@ def name_of(plan: Plan) -> bytes:
     said = [
         *(plan.caller, plan.pathname, plan.scope, plan.cache_namespace, plan.force_refresh),
         *(plan.params, plan.metadata),
-        *map(_said, leaves_of(plan.root)),
+        *[leaf.identity for leaf in leaves_of(plan.root)],
     ]
     return hashlib.sha256(canonical(said)).digest()
-
-
-def _said(leaf: Target) -> tuple[Any, ...]:
-    return (
-        *(leaf.index, leaf.adapter.id, leaf.base_url, leaf.policy.value),
-        *(leaf.credentials.api_key, leaf.credentials.options),
-        str(sorted(leaf.forwarded.items())),  # A header's bytes may be no text.
-        *(leaf.default_params, leaf.override_params, leaf.drop_params),
-    )
 
 
 def pool_of(target: Target, params: Mapping[str, Any]) -> int:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from functools import partial
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from adapters.errors import ImageError
 from proxy.errors import GatewayError, as_told, body_of, logged, put_headers
@@ -49,9 +49,14 @@ async def listen(request: web.Request, job: Job, keepalive: float = 0) -> web.St
     """
     with job.listening(partial(_is_there, request)):
         late = await _is_late(request, job, keepalive)
+        if not (late or job.tape.ended):
+            # What is written in one go has ended in the next turn: it need not be sent in two.
+            await asyncio.sleep(0)
         response = _early(job) if late else _response(request, job)
         try:
             await response.prepare(request)
+            if request.method == hdrs.METH_HEAD:
+                return response
             if isinstance(response, web.Response):
                 await response.write_eof()
                 job.delivered += 1
@@ -77,22 +82,16 @@ async def _is_late(request: web.Request, job: Job, keepalive: float) -> bool:
     True once `keepalive` seconds have gone before that, and a target has taken the request.
     """
     seconds = request.app[SETTINGS].jobs.wait_seconds
-    if not seconds:
-        return await _outlasts(job, keepalive)
+    if not (seconds or keepalive):
+        await job.tape.wait_for_head()
+        return False
     try:
-        async with asyncio.timeout(seconds):
-            return await _outlasts(job, keepalive)
+        async with asyncio.timeout(seconds or None):
+            while not await _begins(job, keepalive):
+                if job.kind:
+                    return True
     except TimeoutError:
         raise _not_yet(job, seconds) from None
-
-
-async def _outlasts(job: Job, keepalive: float) -> bool:
-    while not await _begins(job, keepalive):
-        if job.kind:
-            return True
-    if not job.tape.ended:
-        # What is written in one go has ended in the next turn: it need not be sent in two.
-        await asyncio.sleep(0)
     return False
 
 
@@ -124,7 +123,7 @@ def _response(request: web.Request, job: Job) -> web.StreamResponse:
     if (body := job.tape.short) is not None:
         # Head and body go in one packet. aiohttp would not cut it down to a length told wrongly.
         response = web.Response(status=head.status, headers=head.headers, body=body)
-        response.headers["content-length"] = str(len(body))
+        response.headers[hdrs.CONTENT_LENGTH] = str(len(body))
     else:
         response = web.StreamResponse(status=head.status, headers=head.headers)
     response.headers["x-easel-job"] = job.id

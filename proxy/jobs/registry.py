@@ -12,7 +12,6 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,8 +65,7 @@ def cancelled() -> GatewayError:
     return error
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(msgspec.Struct, eq=False):
     """One image request being fulfilled, or fulfilled and waiting to be collected until `expires`.
 
     `kind` is the content type that its answer is going to have, "" until a target has taken the
@@ -80,8 +78,8 @@ class Job:
     asked: Asked
     tape: Tape
     jobs: Jobs
-    began: float = field(default_factory=time.time)
-    waiting: list[Callable[[], bool]] = field(default_factory=list)
+    began: float = msgspec.field(default_factory=time.time)
+    waiting: list[Callable[[], bool]] = []
     delivered: int = 0
     told: bool = False
     kind: str = ""

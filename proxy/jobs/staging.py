@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 from multidict import CIMultiDict
@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from proxy.jobs.tape import Tape
 from proxy.keys import COMMITTED
 
-_OF_THE_CONNECTION = ("connection", "date", "server", "transfer-encoding")
+_OF_THE_CONNECTION = (hdrs.CONNECTION, hdrs.DATE, hdrs.SERVER, hdrs.TRANSFER_ENCODING)
 
 
 class _OntoTape(AbstractStreamWriter):
@@ -75,7 +75,7 @@ async def play(request: web.Request, tape: Tape, handler: Handler) -> None:
         # All of it is here: it need not be made ready for a connection first.
         await request.app.on_response_prepare.send(request, response)
         headers = _kept(response.headers)
-        headers["content-length"] = str(len(response.body))
+        headers[hdrs.CONTENT_LENGTH] = str(len(response.body))
         tape.begin(response.status, headers)
         await tape.append(response.body)
     else:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from multidict import CIMultiDict
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ class BrokenOffError(Exception):
     """A tape ended before the answer was whole, or its beginning has been given up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """An answer's status and headers."""
 
     status: int
@@ -53,7 +53,6 @@ class Tape:
     """
 
     __slots__ = (
-        "_changed",
         "_file",
         "_forgotten",
         "_has_file",
@@ -64,6 +63,7 @@ class Tape:
         "_readers",
         "_shelf",
         "_trimmed",
+        "_waiting",
         "ended",
         "failure",
         "head",
@@ -89,7 +89,7 @@ class Tape:
         self._forgotten = False
         self._has_file = False
         self._moving = asyncio.Lock()
-        self._changed: asyncio.Event | None = None
+        self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def is_whole(self) -> bool:
@@ -110,7 +110,7 @@ class Tape:
     def short(self) -> bytes | None:
         """All that was written, where it has ended well, is short and lies in memory."""
         if self.failure is None and self.ended and 0 < self.size == self.in_memory <= _SHORT:
-            return b"".join(part for part in self._parts if isinstance(part, bytes))
+            return b"".join([part for part in self._parts if isinstance(part, bytes)])
         return None
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
@@ -299,14 +299,17 @@ class Tape:
 
     async def _change(self) -> None:
         """Wait until something is told."""
-        if self._changed is None:
-            self._changed = asyncio.Event()
-        await self._changed.wait()
+        told = asyncio.get_running_loop().create_future()
+        self._waiting.append(told)
+        try:
+            await told
+        finally:
+            self._waiting.remove(told)
 
     def _tell(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
+        for told in self._waiting:
+            if not told.done():
+                told.set_result(None)
 
 
 def _appended(file: Path, at: int, pieces: list[bytes]) -> None:

@@ -64,5 +64,5 @@ def asked_of(request: web.Request) -> Asked:
 
 def _shares(plan: Plan, *, untracked: bool) -> bool:
     """Tell whether an equal request under way is as good, even to one that has not asked before."""
-    policies = [leaf.cache for leaf in leaves_of(plan.root) if leaf.cache]
-    return any(it.coalesce or (it.keeps and not untracked) for it in policies)
+    policies = (leaf.cache for leaf in leaves_of(plan.root))
+    return any(it and (it.coalesce or (it.keeps and not untracked)) for it in policies)

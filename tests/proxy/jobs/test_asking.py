@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
+import pytest
 from aiohttp import web
+from yarl import URL
 
 from proxy.keys import JOBS
 from tests.proxy.gateway import ANSWER, OTHER_KEY, OURS, PATH, Gateway, gateway_to
@@ -38,6 +41,29 @@ async def test_it_is_202_until_it_is_the_answer_itself() -> None:
             got = await ours.ask(method="GET", path=place)
             assert (got.status, got.json) == (200, ANSWER)
         assert len(fake.requests) == 1
+
+
+async def large(request: web.Request) -> web.Response:
+    del request
+    return web.json_response({"data": [{"b64_json": "A" * 200_000}]})
+
+
+@pytest.mark.parametrize("reply", [slow, large])
+async def test_its_head_alone_is_nothing_that_was_delivered(
+    reply: Callable[[web.Request], Awaitable[web.Response]],
+) -> None:
+    async with gateway_to(reply) as (ours, _):
+        place = await ordered(ours)
+        await asyncio.sleep(0.3)
+        named = {**OURS, "host": "easel"}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+        reader, writer = await asyncio.open_connection("127.0.0.1", URL(ours.url).port)
+        writer.write(f"HEAD {place} HTTP/1.1\r\nconnection: close\r\n{lines}\r\n".encode())
+        head, end, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        assert (head.split()[1], bool(end), body) == (b"200", True, b"")
+        (job,) = ours.app[JOBS]._by_id.values()
+        assert job.delivered == 0
 
 
 async def test_another_callers_job_is_not_there() -> None:
