@@ -1,9 +1,10 @@
 """All tapes together, within bounds: so much in memory, so much on disk, never more.
 
-What does not fit into memory is moved to disk, the largest first. What does not fit on disk is
-given up, in this order:
+For what does not fit into memory, what was delivered to its end goes first, first come first: it
+lies there only in case the client lost it on the way. Then the largest are moved to disk: what is
+not delivered yet. What does not fit on disk is given up, in this order:
 
-    1. what was delivered to its end, in case the client lost it on the way, first come first
+    1. what was delivered, and lies on disk already, first come first
     2. what waits for its client, oldest first
     3. the job of nobody: one that still runs, and whose client has gone
     4. of a job with listeners, what all of them have read: nobody else can join it then
@@ -32,7 +33,7 @@ EACH = 3072
 _AT_ONCE = 512
 """What part of too many jobs goes at once: all are listed for it."""
 _MOVED_AT_ONCE, _MOST_MOVED = 64, 256
-"""What part of the memory is moved to disk at once, and the most tapes for that."""
+"""What part of the memory is made free at once, and the most tapes that are moved for that."""
 
 
 class Holder(Protocol):
@@ -74,6 +75,11 @@ class Shelf:
         self._lock = asyncio.Lock()
         self._freed = asyncio.Event()
         self._is_stuck = False
+
+    @property
+    def _enough(self) -> int:
+        """How many bytes in memory leave some room again."""
+        return self._memory - self._memory // _MOVED_AT_ONCE
 
     @property
     def left_on_disk(self) -> int:
@@ -150,13 +156,22 @@ class Shelf:
             _LOG.warning("jobs are not kept on disk: %s: %s", error.filename, error.strerror)
         self._disk = 0
 
+    def _delivered_given_up(self) -> bool:
+        """Give up what was delivered and lies in memory, as far as need be; tell if any was."""
+        before = self.in_memory
+        for it in self._each_of(self._delivered):
+            if self.in_memory <= self._enough:
+                break
+            if it.tape.in_memory and it.tape.ended and not it.is_heard:
+                it.give_up()
+        return self.in_memory < before
+
     async def _make_much_room(self, tapes: list[Tape]) -> None:
         """Move the largest to disk, a part of all memory in one go: all were looked at for it."""
-        enough = self._memory - self._memory // _MOVED_AT_ONCE
         for tape in heapq.nlargest(_MOST_MOVED, tapes, key=lambda it: it.in_memory):
             if tape.in_memory <= self.left_on_disk:
                 await self._move(tape)
-            if self.in_memory <= enough:
+            if self.in_memory <= self._enough:
                 break
 
     async def _move(self, tape: Tape) -> None:
@@ -166,6 +181,8 @@ class Shelf:
     async def _make_room(self) -> None:
         """Take one step towards less memory, if that is too much; note where there is none."""
         if self.in_memory <= self._memory:
+            return
+        if self._delivered_given_up():
             return
         left, holders = self.left_on_disk, self._holders.values()
         fitting = [it.tape for it in holders if 0 < it.tape.in_memory <= left]

@@ -53,6 +53,24 @@ async def test_what_memory_cannot_hold_is_moved_to_disk(tmp_path: Path) -> None:
     assert b"".join([piece async for piece in one.tape.pieces()]) == PIECE * 5
 
 
+async def test_what_was_delivered_makes_room_in_memory_and_is_not_written_to_disk(
+    tmp_path: Path,
+) -> None:
+    shelf = Shelf(3000, 10_000)
+    first, heard, last = (held(shelf, tmp_path, name, delivered=1) for name in "abc")
+    heard.listeners = 1
+    for one in (first, heard, last):
+        await one.tape.append(PIECE)
+        one.tape.end()
+    more = held(shelf, tmp_path, "more", listeners=1)
+    for _ in range(2):
+        await more.tape.append(PIECE)
+    assert [it.given_up for it in (first, heard, last)] == [True, False, True]
+    assert shelf.on_disk == 0
+    await more.tape.append(PIECE)
+    assert shelf.on_disk > 0
+
+
 async def test_it_is_given_up_in_order(tmp_path: Path) -> None:
     shelf = Shelf(1000, 4000)
     nobodys = held(shelf, tmp_path, "nobodys")
