@@ -20,9 +20,13 @@ _LARGEST_SHARE = 4
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """An answer in JSON, and what is to be said of it. `key` is that of its `entry`."""
+    """An answer in JSON, and what is to be said of it. `key` is that of its `entry`.
+
+    `job` is the id of the job that wrote it.
+    """
 
     body: bytes
+    job: str
     receipt: Receipt
     target: Target
     key: bytes

@@ -32,7 +32,7 @@ from proxy.images.deliver import deliver
 from proxy.images.events import Came, deliver_events
 from proxy.images.sources import cached_lines, opened
 from proxy.incoming import is_untracked
-from proxy.keys import ATTEMPT, CACHE, CALLER, FAILURE, PLAN, SETTINGS, UPSTREAM
+from proxy.keys import ATTEMPT, CACHE, CALLER, FAILURE, JOB, PLAN, SETTINGS, UPSTREAM
 from proxy.middlewares.transform import check_ours
 from proxy.plan import Attempt, Recording, Target
 
@@ -99,9 +99,15 @@ class LookUp:
         by_url = attempt.params.get("response_format") == "url" or any(it.url for it in images)
         # A URL of ours is signed anew for each answer, and no URL is good for ever.
         if copy.complete and copy.chunks and not by_url:
-            ready = Ready(b"".join(copy.chunks), attempt.receipt, attempt.target, self.key, entry)
-            self.cache.ready.put(name_of(self._request[PLAN]), ready)
+            self._keep_ready(b"".join(copy.chunks), entry)
         return response
+
+    def _keep_ready(self, body: bytes, entry: Entry) -> None:
+        """Keep a whole answer, as it was written, for the next time it is asked for."""
+        attempt, job = self._attempt, self._request.get(JOB)
+        name = name_of(self._request[PLAN])
+        ready = Ready(body, job.id if job else "", attempt.receipt, attempt.target, self.key, entry)
+        self.cache.ready.put(name, ready)
 
     async def filled(self, handler: Handler, known: Entry | None) -> web.StreamResponse:
         """Have the rest of the chain make what is not `known`, and keep it."""

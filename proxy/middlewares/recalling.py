@@ -26,7 +26,8 @@ async def recalling(request: web.Request, handler: Handler) -> web.StreamRespons
     if ready is None:
         return await handler(request)
     request[ATTEMPT] = Attempt(ready.target, {}, None, cache_status="HIT", receipt=ready.receipt)
-    return web.Response(body=ready.body, content_type="application/json")
+    told = {"x-easel-job": ready.job} if ready.job else None
+    return web.Response(body=ready.body, content_type="application/json", headers=told)
 
 
 def _is_kept(plan: Plan) -> bool:

@@ -13,7 +13,7 @@ TARGET = Target(adapter("openai"), Credentials("k"), "https://api.openai.com/v1"
 
 
 def ready(size: int) -> Ready:
-    return Ready(bytes(size), Receipt(), TARGET, b"key", Entry((), 0.0))
+    return Ready(bytes(size), "job", Receipt(), TARGET, b"key", Entry((), 0.0))
 
 
 def test_the_longest_unused_goes_first() -> None:
