@@ -19,7 +19,8 @@ from proxy.app import make_app
 from proxy.keys import DRAINING, JOBS, RUNNING
 from proxy.settings import Settings
 
-_GC_THRESHOLDS = (50_000, 20, 20)
+_GC_THRESHOLDS = (10_000, 5, 50)
+"""Rounds of the collector look at what parked jobs hold: small ones pause for milliseconds."""
 _CLOSING_SECONDS = 0.1
 _SIGNALLED = 128
 """A shell's exit status for a process that a signal ended, without the signal's number."""

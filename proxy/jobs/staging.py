@@ -13,7 +13,6 @@ from aiohttp.typedefs import Handler
 from multidict import CIMultiDict
 
 from proxy.jobs.tape import Tape
-from proxy.keys import COMMITTED
 
 _OF_THE_CONNECTION = (hdrs.CONNECTION, hdrs.DATE, hdrs.SERVER, hdrs.TRANSFER_ENCODING)
 
@@ -23,12 +22,9 @@ class _OntoTape(AbstractStreamWriter):
 
     def __init__(self, tape: Tape) -> None:
         self._tape = tape
-        self.request: web.Request | None = None
 
     async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
         self._tape.begin(int(status_line.split(" ", 2)[1]), _kept(headers))
-        if self.request is not None:
-            self.request[COMMITTED] = True
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         await self._tape.append(chunk if isinstance(chunk, bytes) else bytes(chunk))
@@ -51,20 +47,18 @@ def staged(request: web.Request, tape: Tape) -> web.Request:
 
     It knows what the links before have left, and outlives the client's connection.
     """
-    writer = _OntoTape(tape)
     # aiohttp has no public way to give a request another writer.
     made = web.Request(
         request._message,  # noqa: SLF001 - see above
         request.content,
         request.protocol,
-        writer,
+        _OntoTape(tape),
         request.task,
         asyncio.get_running_loop(),
         client_max_size=request._client_max_size,  # noqa: SLF001 - see above
         state=dict(request._state),  # noqa: SLF001 - see above
     )
     made._match_info = request._match_info  # noqa: SLF001 - see above
-    writer.request = made
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import aiohttp
@@ -11,6 +12,7 @@ from proxy.jobs.shelf import Shelf
 from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
 from proxy.keys import COMMITTED, TRACE
+from proxy.middlewares.observing import stamp
 from tests.proxy.gateway import served
 
 
@@ -29,12 +31,17 @@ async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Pa
 
     async def outer(request: web.Request) -> web.StreamResponse:
         request[TRACE] = "t1"
-        await play(staged(request, tape), tape, inner)
+        stage = staged(request, tape)
+        left = weakref.ref(stage)
+        await play(stage, tape, inner)
+        del stage
+        assert left() is None  # Nothing is left for the garbage collector to find.
         tape.end(None)
         assert COMMITTED not in request
         return web.Response(text="the client's own")
 
     app = web.Application()
+    app.on_response_prepare.append(stamp)
     app.router.add_post("/{name}", outer)
     async with (
         served(app) as url,
