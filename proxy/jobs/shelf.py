@@ -159,7 +159,7 @@ class Shelf:
     def _delivered_given_up(self) -> bool:
         """Give up what was delivered and lies in memory, as far as need be; tell if any was."""
         before = self.in_memory
-        for it in self._each_of(self._delivered):
+        for it in _each_of(self._delivered):
             if self.in_memory <= self._enough:
                 break
             if it.tape.in_memory and it.tape.ended and not it.is_heard:
@@ -200,21 +200,20 @@ class Shelf:
     def _given_up_first(self) -> Iterator[Holder]:
         """Give what may be given up, in order."""
         yield from (it for it in self._ended() if it.tape.held)
-        for it in self._each_of(self._holders):
+        for it in _each_of(self._holders):
             if not (it.tape.ended or it.is_heard) and it.tape.held:
                 yield it
 
     def _ended(self) -> Iterator[Holder]:
         """Give what has ended and nobody listens to, in order."""
-        yield from (
-            it for it in self._each_of(self._delivered) if it.tape.ended and not it.is_heard
-        )
-        for it in self._each_of(self._holders):
+        yield from (it for it in _each_of(self._delivered) if it.tape.ended and not it.is_heard)
+        for it in _each_of(self._holders):
             if it.tape.ended and not (it.is_heard or id(it) in self._delivered):
                 yield it
 
-    def _each_of(self, holders: dict[int, Holder]) -> Iterator[Holder]:
-        """Give those that are left when their turn comes: there may be many, and few are asked."""
-        for name in tuple(holders):
-            if it := holders.get(name):
-                yield it
+
+def _each_of(holders: dict[int, Holder]) -> Iterator[Holder]:
+    """Give those that are left when their turn comes: there may be many, and few are asked."""
+    for name in tuple(holders):
+        if it := holders.get(name):
+            yield it

@@ -229,8 +229,7 @@ class Conversation:
             self._upstream.cancellations.begin(self._flow, self._granted)
         if error is not None:
             self._upstream.tokens.note(self._target, error)
-        if self._response:
-            await self._answered()
+        await self._answered()
 
 
 async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:
