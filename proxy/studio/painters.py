@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+
+import pybase64
 
 from proxy.studio.order import Order
 
@@ -52,5 +53,5 @@ def _texts(order: Order, index: int) -> Iterator[bytes]:
     )
     image = draw(subject)
     for stage in range(order.partials):
-        yield b64encode(encode(coarse(image, stage), order.form, order.compression))
-    yield b64encode(encode(image, order.form, order.compression))
+        yield pybase64.b64encode(encode(coarse(image, stage), order.form, order.compression))
+    yield pybase64.b64encode(encode(image, order.form, order.compression))
