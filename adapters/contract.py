@@ -224,6 +224,11 @@ class Image:
     extra: Mapping[str, Any] = field(default_factory=dict)
     preview: int | None = None
 
+    @property
+    def held(self) -> int:
+        """How many bytes of a picture are here."""
+        return len(self.data) + len(self.b64) // 4 * 3
+
     @classmethod
     def at(cls, place: str, /, **extra: Any) -> Image:
         """Read a URL as providers give it: an http(s) one is kept, a `data:` one is opened.

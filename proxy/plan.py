@@ -178,7 +178,7 @@ class Recording:
         """
         self.chunks = None
         finished = tuple(image for image in answer.images if image.preview is None)
-        self._left -= sum(len(it.data) + len(it.b64) // 4 * 3 for it in finished)
+        self._left -= sum(it.held for it in finished)
         if self._left < 0:
             self.spoil()
         elif finished or answer.usage:

@@ -22,6 +22,7 @@ from proxy.errors import UpstreamFailed
 from proxy.plan import Recording, Target
 from proxy.upstream.conversation import Upstream
 from proxy.upstream.download import Download
+from proxy.upstream.spool import SpooledImage
 
 _PIECE = 192 * 1024
 """Bytes that are encoded in one go: a multiple of 3, and a millisecond at the most."""
@@ -88,7 +89,10 @@ async def opened(
     `recording` may watch it pass.
     """
     if isinstance(image, KeptImage):
-        return Source(image, image.measured, image.length, _read(image))
+        return Source(image, image.measured, image.length, _read(image.pieces(), image.measured))
+    if isinstance(image, SpooledImage):
+        spool, found = image.spool, measured(image.spool.head)
+        return Source(image, found, spool.length, _read(spool.pieces(), found))
     if image.url:
         download = await stack.enter_async_context(upstream.download(target, image))
         if recording and recording.watch:
@@ -109,9 +113,9 @@ def of_text(image: Image) -> Source:
     return Source(image, measured_text(image.b64), length)
 
 
-def _read(image: KeptImage) -> Download:
-    """Read a picture of the cache as if it came from a URL."""
-    return Download(b"", image.measured, image.length, image.pieces())
+def _read(pieces: AsyncIterator[bytes], found: Measured) -> Download:
+    """Read what lies here as if it came from a URL."""
+    return Download(b"", found, None, pieces)
 
 
 def tidied(text: str) -> str:

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -34,6 +35,8 @@ from proxy.upstream.events import told
 from proxy.upstream.replies import is_compressed, read_head, read_reply, relayed_headers
 from proxy.upstream.retrying import Buying, Sleep
 from proxy.upstream.sending import sent
+from proxy.upstream.sifting import Sieve, with_taken
+from proxy.upstream.spool import Spool, Spools
 from proxy.upstream.tokens import Tokens
 
 SMALL = 64 * 1024
@@ -79,6 +82,7 @@ class Upstream:
         self.dialer = Dialer(settings.timeouts)
         self.tokens = Tokens(self.dialer)
         self.cancellations = Cancellations(self.dialer)
+        self.spools = Spools(Path(settings.state_dir).expanduser())
         self._studio = Studio()
 
     async def __aenter__(self) -> Self:
@@ -134,7 +138,7 @@ class Conversation:
 
     __slots__ = (
         *("_call", "_flow", "_granted", "_relayed"),
-        *("_response", "_target", "_tries", "_upstream"),
+        *("_response", "_taken", "_target", "_tries", "_upstream"),
     )
 
     def __init__(
@@ -147,6 +151,7 @@ class Conversation:
         self._relayed = relayed
         self._flow: Flow | None = None
         self._response: ClientResponse | None = None
+        self._taken: dict[str, Spool] | None = None
 
     async def __aenter__(self) -> Outcome:
         own, most = self._target.request_timeout, self._upstream.settings.timeouts.total
@@ -186,7 +191,7 @@ class Conversation:
             except StopIteration as done:
                 if call.chance in self._tries.progress:
                     self._tries.progress[call.chance] = 1.0
-                return Outcome(answer=done.value, headers=headers)
+                return Outcome(answer=await self._in_full(done.value), headers=headers)
             except ProviderError as error:
                 error.headers = headers
                 raise
@@ -212,8 +217,16 @@ class Conversation:
         if rest:
             headers = relayed_headers(response.headers, secrets, whole=True)
             return Outcome(response=response, head=head, headers=headers)
-        reply = await read_reply(response, limit, secrets, b"".join(head))
+        # What is verbatim is to stay what it was, byte for byte.
+        sieve = None if request.verbatim else Sieve(self._upstream.spools)
+        reply = await read_reply(response, limit, secrets, b"".join(head), sieve)
+        if sieve and sieve.taken:
+            self._taken = {**(self._taken or {}), **sieve.taken}
         return reply, relayed_headers(response.headers, secrets, whole=False)
+
+    async def _in_full(self, answer: Answer) -> Answer:
+        """Give an answer with the pictures that were taken out of its replies."""
+        return await with_taken(answer, self._taken) if self._taken else answer
 
     async def _answered(self) -> None:
         """Let go of the response."""

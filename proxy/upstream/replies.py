@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
 
 from aiohttp import ClientResponse
@@ -13,6 +13,7 @@ from adapters.contract import ProviderReply
 from proxy.errors import UpstreamFailed
 from proxy.routing.forwarding import named_by_connection
 from proxy.upstream.faults import translated
+from proxy.upstream.sifting import LONG, Sieve
 
 ERROR_LIMIT = 1024 * 1024
 """Bytes of an error reply that are read."""
@@ -76,10 +77,12 @@ async def read_reply(
     limit: int,
     secrets: frozenset[str] = frozenset(),
     head: bytes = b"",
+    sieve: Sieve | None = None,
 ) -> ProviderReply:
     """Read a reply to its end, at most `limit` bytes of it before and after decompression.
 
-    `head` is what has been read of it before. Where a reply that may be an error repeats one of
+    `head` is what has been read of it before. Of a success in JSON, `sieve` may take pictures out.
+    Where a reply that may be an error repeats one of
     the `secrets`, it is blotted out: an error can come with any status.
     """
     if 300 <= response.status < 400:  # noqa: PLR2004 - HTTP's redirects
@@ -90,7 +93,10 @@ async def read_reply(
         )
     if response.status >= 400:  # noqa: PLR2004 - where HTTP's errors begin
         limit = min(limit, ERROR_LIMIT)
-    body = await read_bytes(response, limit, head)
+    if sieve and _has_room_for_pictures(response):
+        body = await _sifted(response, limit, head, sieve)
+    else:
+        body = await read_bytes(response, limit, head)
     body = blotted(body, secrets)
     headers = {name.lower(): value for name, value in response.headers.items()}
     return ProviderReply(response.status, headers, body)
@@ -113,18 +119,42 @@ async def read_head(response: ClientResponse, size: int) -> bytes:
     return head
 
 
+def _has_room_for_pictures(response: ClientResponse) -> bool:
+    """Tell whether a body is JSON, as it came, and so long that there may be pictures in it."""
+    length = response.content_length
+    is_long = length is None or length > LONG
+    return (
+        is_long
+        and response.status < 300  # noqa: PLR2004 - HTTP's successes
+        and response.content_type.endswith("json")
+        and not is_compressed(response)
+    )
+
+
+async def _sifted(response: ClientResponse, limit: int, head: bytes, sieve: Sieve) -> bytes:
+    """Read a body; gives what the sieve leaves of it."""
+    await sieve.feed(head)
+    async for chunk in _chunks(response, limit - len(head)):
+        await sieve.feed(chunk)
+    return bytes(sieve.left)
+
+
 async def read_bytes(response: ClientResponse, limit: int, head: bytes = b"") -> bytes:
     """Read a body (`head` and the rest), at most `limit` bytes before and after decompression."""
     chunks = [head]
-    room = limit - len(head)
+    chunks += [chunk async for chunk in _chunks(response, limit - len(head))]
+    return decoded(b"".join(chunks), response.headers.get("content-encoding", ""), limit)
+
+
+async def _chunks(response: ClientResponse, room: int) -> AsyncIterator[bytes]:
+    """Read what follows of a body, at most so many bytes."""
     with translated():
         while not response.content.at_eof():
             chunk = await response.content.readany()
             room -= len(chunk)
             if room < 0:
                 raise too_much()
-            chunks.append(chunk)
-    return decoded(b"".join(chunks), response.headers.get("content-encoding", ""), limit)
+            yield chunk
 
 
 def is_compressed(response: ClientResponse) -> bool:

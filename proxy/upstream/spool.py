@@ -1,0 +1,111 @@
+"""One picture's bytes on disk, while nobody knows yet whether its answer is a success.
+
+A file without a name: it ends with whoever holds it last, and with the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO
+
+from adapters.contract import Image
+from adapters.pictures import HEAD
+from adapters.values import value
+from proxy.errors import UpstreamFailed
+
+_LOG = logging.getLogger("easel")
+
+_PIECE = 192 * 1024
+"""Bytes that are read in one go: a multiple of 3, so that base64 has no seams."""
+
+
+class Spool:
+    """Bytes, written once and read any number of times. `head` has the first of them."""
+
+    __slots__ = ("_file", "_folder", "head", "length")
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: IO[bytes] | None = None
+        self.head = b""
+        self.length = 0
+
+    def __del__(self) -> None:
+        if self._file:
+            self._file.close()
+
+    async def add(self, data: bytes) -> None:
+        """Write what follows; raises `OSError`, and then it holds what it held before."""
+        await asyncio.to_thread(self._write, data)
+        self.length += len(data)
+        if len(self.head) < HEAD:
+            self.head += data[: HEAD - len(self.head)]
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Give all that was written; raises `UpstreamFailed`."""
+        for at in range(0, self.length, _PIECE):
+            yield await asyncio.to_thread(self._read, at, min(_PIECE, self.length - at))
+
+    def whole(self) -> bytes:
+        """Give all that was written in one piece; it blocks. Raises `UpstreamFailed`."""
+        return self._read(0, self.length)
+
+    def _write(self, data: bytes) -> None:
+        if not self._file:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115 - see __del__
+        left, at = memoryview(data), self.length
+        while left:
+            size = os.pwrite(self._file.fileno(), left, at)
+            left, at = left[size:], at + size
+
+    def _read(self, at: int, size: int) -> bytes:
+        try:
+            data = os.pread(self._file.fileno(), size, at) if self._file else b""
+        except OSError:
+            data = b""
+        if len(data) != size:
+            raise UpstreamFailed(
+                "The picture was made, and lost on the gateway's disk.", code="picture_lost"
+            )
+        return data
+
+
+@value
+class SpooledImage(Image):
+    """A picture that lies on a spool."""
+
+    spool: Spool = Spool(Path())
+
+    @property
+    def held(self) -> int:
+        """How many bytes of a picture are here."""
+        return self.spool.length
+
+
+class Spools:
+    """Makes spools in a folder, and says once that they fail."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._are_told = False
+
+    def new(self) -> Spool:
+        """Give an empty one."""
+        return Spool(self._folder)
+
+    def failed(self, error: OSError) -> None:
+        """Tell the operator."""
+        if not self._are_told:
+            reason = error.strerror or type(error).__name__
+            _LOG.warning("pictures that arrive as base64 are held in memory: %s", reason)
+        self._are_told = True
+
+    def worked(self) -> None:
+        """Note that they do."""
+        self._are_told = False

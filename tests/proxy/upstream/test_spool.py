@@ -1,0 +1,52 @@
+"""A picture on disk that nobody else can find, and that ends with whoever holds it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from adapters.pictures import HEAD
+from proxy.errors import UpstreamFailed
+from proxy.upstream.spool import Spool
+
+LARGE = bytes(range(256)) * 2000
+
+
+def open_files() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+async def test_a_spool_leaves_no_file_open_and_none_behind(tmp_path: Path) -> None:
+    before = open_files()
+    for _ in range(50):
+        spool = Spool(tmp_path)
+        await spool.add(LARGE)
+        assert b"".join([piece async for piece in spool.pieces()]) == LARGE
+    del spool
+    assert open_files() == before
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - shorter
+
+
+async def test_its_beginning_stays_at_hand(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for at in range(0, len(LARGE), 50_000):
+        await spool.add(LARGE[at : at + 50_000])
+    assert (spool.head, spool.length) == (LARGE[:HEAD], len(LARGE))
+
+
+async def test_what_the_disk_has_lost_is_a_picture_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+    await spool.add(LARGE)
+
+    def lost(*_: object) -> bytes:
+        raise OSError
+
+    for failing in (lost, lambda *_: b""):
+        monkeypatch.setattr(os, "pread", failing)
+        with pytest.raises(UpstreamFailed) as caught:
+            spool.whole()
+        assert caught.value.code == "picture_lost"
