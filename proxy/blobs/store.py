@@ -31,6 +31,8 @@ _LOG = logging.getLogger("easel")
 
 _PART = 5 * 1024 * 1024
 """What is held of a picture before it goes out: the least that S3 takes as part of an upload."""
+_LOCAL_PART = 256 * 1024
+"""The same for a folder, which takes parts of any size."""
 _PARTS_AT_ONCE = 2
 _LISTED = 100
 _PIECE = 1024 * 1024
@@ -174,7 +176,7 @@ class Blobs:
             place,
             # A folder cannot keep attributes; the type is in the name as well.
             attributes=None if self._sweeper else {"Content-Type": media_type},
-            buffer_size=_PART,
+            buffer_size=_LOCAL_PART if self._sweeper else _PART,
             max_concurrency=_PARTS_AT_ONCE,
         )
 

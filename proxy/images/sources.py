@@ -24,7 +24,7 @@ from proxy.upstream.conversation import Upstream
 from proxy.upstream.download import Download
 from proxy.upstream.spool import SpooledImage
 
-_PIECE = 192 * 1024
+_PIECE = 96 * 1024
 """Bytes that are encoded in one go: a multiple of 3, and a millisecond at the most."""
 _TEXT_PIECE = _PIECE // 3 * 4
 _FOR_URLS = str.maketrans("-_", "+/")

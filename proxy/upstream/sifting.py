@@ -25,7 +25,7 @@ from proxy.upstream.spool import Spool, SpooledImage, Spools
 
 LONG = 64 * 1024
 """Characters from which on a text is worth the effort."""
-_PIECE = 256 * 1024
+_PIECE = 128 * 1024
 """Characters that are decoded in one go: a multiple of 4."""
 _BEGINNING = re.compile(rb"data:[^,\"\\]{0,200};base64,")
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)

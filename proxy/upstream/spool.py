@@ -20,7 +20,7 @@ from proxy.errors import UpstreamFailed
 
 _LOG = logging.getLogger("easel")
 
-_PIECE = 192 * 1024
+_PIECE = 96 * 1024
 """Bytes that are read in one go: a multiple of 3, so that base64 has no seams."""
 
 
