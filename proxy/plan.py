@@ -76,6 +76,11 @@ class Target(msgspec.Struct, frozen=True, dict=True):
         ]
         return hashlib.sha256(orjson.dumps(said, option=_ALIKE)).hexdigest()
 
+    @property
+    def caches(self) -> frozenset[CachePolicy]:
+        """What it says of keeping answers."""
+        return frozenset((self.cache,) if self.cache else ())
+
     @cached_property
     def secrets(self) -> frozenset[str]:
         """The secret texts of its credential, to be blotted out wherever they could be told.
@@ -88,8 +93,11 @@ class Target(msgspec.Struct, frozen=True, dict=True):
         return frozenset(value for value in values if len(value) >= _SHORTEST_SECRET)
 
 
-class Branch(msgspec.Struct, frozen=True):
-    """A strategy over targets, or over branches of them. `weights` are those of `nodes`."""
+class Branch(msgspec.Struct, frozen=True, dict=True):
+    """A strategy over targets, or over branches of them. `weights` are those of `nodes`.
+
+    What all its targets come to is found once: a tree is kept, and may have a thousand of them.
+    """
 
     strategy: Strategy
     nodes: tuple[Node, ...]
@@ -97,6 +105,22 @@ class Branch(msgspec.Struct, frozen=True):
     index: str = "config"
 
     __repr__ = object.__repr__
+
+    @cached_property
+    def identity(self) -> str:
+        """A digest of all of its targets that may make an answer another one."""
+        said = "".join(leaf.identity for leaf in leaves_of(self))
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    @cached_property
+    def caches(self) -> frozenset[CachePolicy]:
+        """What its targets say of keeping answers."""
+        return frozenset(leaf.cache for leaf in leaves_of(self) if leaf.cache)
+
+    @cached_property
+    def breaks(self) -> bool:
+        """Whether any of its targets has a circuit breaker."""
+        return any(leaf.breaker for leaf in leaves_of(self))
 
 
 Node = Target | Branch

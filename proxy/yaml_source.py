@@ -5,13 +5,15 @@ The law: whatever the text is, nothing is raised, and no sentence holds a value 
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
 
 Path = tuple[str | int, ...]
 
@@ -19,10 +21,16 @@ _REFERENCE = re.compile(r"\$\$|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?
 _SCALARS = frozenset(
     f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")
 )
+_TEXT = "tag:yaml.org,2002:str"
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 """The whole numbers that can be sent to a provider."""
-_MOST_NODES = 100_000
-"""A file that repeats itself by aliases is small and becomes huge."""
+_MOST_REPEATED = 100_000
+"""Values that aliases may add: a file that repeats itself by them is small and becomes huge."""
+
+_UNLIKE_YAML = re.compile(
+    rf"\\u[dD][89a-fA-F]|[\x85\u2028\u2029]|{yaml.reader.Reader.NON_PRINTABLE.pattern}"
+)
+"""What JSON and YAML do not agree on: halves of pairs, ends of lines, what may not be printed."""
 
 _ONE_CHARACTER = len("'\\t'")
 
@@ -45,6 +53,26 @@ class _Loader(yaml.SafeLoader):
         first: [(tag, pattern) for tag, pattern in pairs if tag in _SCALARS]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+
+def _fast() -> Any:
+    """Make the same loader from the library's parser in C, where it has one; None where not.
+
+    The nodes are composed in Python all the same: in C they overrun the stack if they are deep.
+    """
+    if not yaml.__with_libyaml__:
+        return None
+
+    def begin(self: Any, text: str) -> None:
+        Composer.__init__(self)
+        yaml.CSafeLoader.__init__(self, text)
+
+    resolvers = _Loader.yaml_implicit_resolvers
+    own = {"__init__": begin, "yaml_implicit_resolvers": resolvers}
+    return type("_FastLoader", (Composer, yaml.CSafeLoader), own)
+
+
+_FAST = _fast()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +105,27 @@ def dotted(path: Path) -> str:
 class Source:
     """A parsed file: `data` in JSON's types, and where each of its keys stands.
 
-    References are replaced in `data`; what is wrong is gathered in `problems`; `lines` has the
-    line of every path.
+    References are replaced in `data`; what is wrong is gathered in `problems`. Where something
+    stands is looked for once something is wrong, in a second reading: `lines` are those it notes.
     """
 
-    def __init__(self, text: str, file: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        text: str,
+        file: str,
+        environ: Mapping[str, str],
+        lines: dict[Path, int] | None = None,
+    ) -> None:
         self.file = file
         self.data: Any = {}
         self.problems: list[Problem] = []
+        self._text = text
         self._environ = environ
-        self.lines: dict[Path, int] = {}
-        self._faulty: list[Path] = []
-        self._left = _MOST_NODES
+        self._lines = lines
+        self._notes = lines is not None
+        self._faulty: set[Path] = set()
+        self._seen: set[int] = set()
+        self._left = _MOST_REPEATED
         try:
             self._parse(text)
         except yaml.MarkedYAMLError as error:
@@ -106,10 +143,18 @@ class Source:
             path = path[:-1]
         return self.lines.get(path, 0)
 
+    @property
+    def lines(self) -> dict[Path, int]:
+        """The line of every path."""
+        if self._lines is None:
+            self._lines = {}
+            Source(self._text, self.file, self._environ, self._lines)
+        return self._lines
+
     def wrong(self, path: Path, message: str) -> None:
         """Note what is wrong at a path, unless more is known already: one fault, one sentence."""
-        if not any(known[: len(path)] == path for known in self._faulty):
-            self._faulty.append(path)
+        if path not in self._faulty:
+            self._faulty.update(path[:end] for end in range(len(path) + 1))
             self.problems.append(Problem(self.file, self.line(path), dotted(path), message))
 
     def _unreadable(self, line: int, why: str) -> None:
@@ -117,28 +162,30 @@ class Source:
         self.problems.append(Problem(self.file, line, "", f"not valid YAML: {why}"))
 
     def _parse(self, text: str) -> None:
-        loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-            self.data = {} if node is None else self._read(loader, node, ())
-        finally:
-            loader.dispose()
+        if not self._notes and (found := _as_json(text)):
+            self.data = self._refilled(found, ()) if "$" in text else found
+            return
+        loader, node = _composed(text)
+        self.data = {} if node is None else self._read(loader, node, ())
+        self._seen.clear()
 
-    def _read(self, loader: _Loader, node: yaml.Node, path: Path) -> Any:
-        self.lines.setdefault(path, node.start_mark.line + 1)
-        self._left -= 1
-        if self._left < 0:
-            raise yaml.MarkedYAMLError(problem="it is too large", problem_mark=node.start_mark)
+    def _read(self, loader: Any, node: yaml.Node, path: Path) -> Any:
+        if self._notes:
+            self.lines.setdefault(path, node.start_mark.line + 1)
+        if id(node) in self._seen:
+            self._left -= 1
+            if self._left < 0:
+                raise yaml.MarkedYAMLError(problem="it is too large", problem_mark=node.start_mark)
+        self._seen.add(id(node))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(loader, node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self._read(loader, item, (*path, i)) for i, item in enumerate(node.value)]
         return self._scalar(loader, node, path)
 
-    def _mapping(self, loader: _Loader, node: yaml.MappingNode, path: Path) -> Any:
+    def _mapping(self, loader: Any, node: yaml.MappingNode, path: Path) -> Any:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.MarkedYAMLError(
                     problem="a key must be a word", problem_mark=key_node.start_mark
@@ -148,13 +195,17 @@ class Source:
             if key == "<<":
                 self.wrong(path, "merging with << is not supported: write the keys out")
             elif key in mapping:
+                line = key_node.start_mark.line + 1
                 self.wrong(place, f"stands here and again in line {line}")
             else:
-                self.lines[place] = line
+                if self._notes:
+                    self.lines[place] = key_node.start_mark.line + 1
                 mapping[key] = self._read(loader, value_node, place)
         return mapping
 
-    def _scalar(self, loader: _Loader, node: yaml.Node, path: Path) -> Any:
+    def _scalar(self, loader: Any, node: yaml.Node, path: Path) -> Any:
+        if node.tag == _TEXT:
+            return self._filled(node.value, path)
         if node.tag not in _SCALARS:
             self.wrong(path, "has a tag: put a value that begins with ! in quotes")
             return None
@@ -170,8 +221,18 @@ class Source:
             return None
         return value
 
+    def _refilled(self, value: Any, path: Path) -> Any:
+        """Replace the references in what was read as JSON."""
+        if isinstance(value, dict):
+            return {key: self._refilled(it, (*path, key)) for key, it in value.items()}
+        if isinstance(value, list):
+            return [self._refilled(it, (*path, i)) for i, it in enumerate(value)]
+        return self._filled(value, path) if isinstance(value, str) else value
+
     def _filled(self, text: str, path: Path) -> str:
         """Replace `${NAME}` and `${NAME:-default}`; `$$` stands for one dollar."""
+        if "$" not in text:
+            return text
 
         def value(match: re.Match[str]) -> str:
             name, default = match.groups()
@@ -188,6 +249,65 @@ class Source:
             return found
 
         return _REFERENCE.sub(value, text)
+
+
+def _composed(text: str) -> tuple[Any, yaml.Node | None]:
+    """Compose a text's nodes; what the parser in C refuses, the other one judges."""
+    kinds: list[Any] = [_FAST, _Loader] if _FAST else [_Loader]
+    for kind in kinds:
+        try:
+            loader = kind(text)
+            try:
+                return loader, loader.get_single_node()
+            finally:
+                loader.dispose()
+        except (yaml.YAMLError, ValueError):
+            if kind is _Loader:
+                raise
+    raise AssertionError
+
+
+def _as_json(text: str) -> dict[str, Any] | None:
+    """Read a text that is JSON, if YAML would say the same; None where it is for YAML to say."""
+    if not text.startswith("{") or _UNLIKE_YAML.search(text):
+        return None
+    try:
+        found: dict[str, Any] = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_decimal,
+            parse_constant=_refused,
+        )
+    except (ValueError, RecursionError):
+        return None
+    return found
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs) or "<<" in found:
+        raise ValueError
+    return found
+
+
+def _integer(digits: str) -> int:
+    number = int(digits)
+    if not _is_writable(number):
+        raise ValueError
+    return number
+
+
+def _decimal(digits: str) -> float:
+    number = float(digits)
+    # Without a dot and a sign YAML takes 1e3 for a text.
+    if "e" in digits.lower() or not _is_writable(number):
+        raise ValueError
+    return number
+
+
+def _refused(_constant: str) -> Any:
+    raise ValueError
 
 
 def _is_writable(value: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from proxy.plan import Plan, Target, leaves_of
+from proxy.plan import Plan, Target
 
 _FORM = frozenset({"response_format", "stream", "partial_images"})
 """Parameters that say in which form a picture comes, and not which picture it is."""
@@ -37,8 +37,7 @@ def name_of(plan: Plan) -> bytes:
     """Give the digest of all that may make the answer to a request another one."""
     said = [
         *(plan.caller, plan.pathname, plan.scope, plan.cache_namespace, plan.force_refresh),
-        *(plan.params, plan.metadata),
-        *[leaf.identity for leaf in leaves_of(plan.root)],
+        *(plan.params, plan.metadata, plan.root.identity),
     ]
     return hashlib.sha256(canonical(said)).digest()
 

@@ -15,7 +15,7 @@ from proxy.jobs.registry import Asked, untold
 from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
 from proxy.keys import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN
-from proxy.plan import Plan, leaves_of
+from proxy.plan import Plan
 
 
 @web.middleware
@@ -64,5 +64,4 @@ def asked_of(request: web.Request) -> Asked:
 
 def _shares(plan: Plan, *, untracked: bool) -> bool:
     """Tell whether an equal request under way is as good, even to one that has not asked before."""
-    policies = (leaf.cache for leaf in leaves_of(plan.root))
-    return any(it and (it.coalesce or (it.keeps and not untracked)) for it in policies)
+    return any(it.coalesce or (it.keeps and not untracked) for it in plan.root.caches)

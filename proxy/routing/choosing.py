@@ -64,7 +64,7 @@ class Chooser:
 
         Conditional strategies are not considered: https://portkey.ai/docs/product/ai-gateway/circuit-breaker
         """
-        if branch.strategy.mode == "conditional":
+        if branch.strategy.mode == "conditional" or not branch.breaks:
             return branch
         good = [i for i, node in enumerate(branch.nodes) if not self._is_open(node, plan)]
         if not good or len(good) == len(branch.nodes):

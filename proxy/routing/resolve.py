@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from cachetools import LRUCache
 from msgspec.structs import replace
 
 from proxy import configs
@@ -20,15 +19,18 @@ from proxy.incoming import (
     read_text,
 )
 from proxy.plan import Branch, Caller, Node, Plan, Target
-from proxy.routing.keeping import Trees, is_anybodys, name_of
+from proxy.routing.keeping import Kept, Name, is_anybodys, name_of
 from proxy.routing.targets import Asked, adapter_named, bad_config, invalid, slug_of, target_of
 from proxy.settings import Settings
 
 CONFIG_LIMIT = 32 * 1024
 SAVED = "saved:"
 """How the scope of a saved config begins."""
-_PARSED: LRUCache[str, Config] = LRUCache(1024)
-"""Inline configs by digest: a header that comes again costs a look-up."""
+_MOST_BYTES, _MOST_CONFIGS = 32 << 20, 1024
+_MOST_OF_TREES = 16 << 20
+
+_PARSED: Kept[str, tuple[Config, str]] = Kept(_MOST_BYTES, _MOST_BYTES // _MOST_CONFIGS)
+"""Inline configs and their scopes, by the header's text: one that comes again costs a look-up."""
 
 _NO_CONFIG = Config()
 
@@ -44,7 +46,7 @@ class Resolver:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._trees = Trees()
+        self._trees: Kept[Name, Node] = Kept(_MOST_OF_TREES)
 
     def plan(
         self,
@@ -118,24 +120,28 @@ def _config(settings: Settings, headers: Mapping[str, str], caller: Caller) -> t
 
     That of the header; else that which the settings give to the caller's API key.
     """
-    text = read_text(headers, "x-portkey-config").strip()
+    # A text that was read before is known to be printable, which takes a while to find out.
+    known = _PARSED.found(headers.get("x-portkey-config", ""))
+    text = known[1] if known else read_text(headers, "x-portkey-config").strip()
     default = settings.default_configs.get(caller.name)
     if default and text and not default.allow_override:
         raise bad_config(f"This API key's requests use the config {default.config}: send no other.")
     if default and not text:
         text = default.config
+    if known:
+        return known
     if not text:
         return _NO_CONFIG, ""
     if not text.startswith(("{", "[", '"')):
         return _saved(settings, text), SAVED + text
     if len(text) > CONFIG_LIMIT:
         raise bad_config(f"A config may have at most {CONFIG_LIMIT} bytes.")
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    known = _PARSED.get(digest) or _parsed(text)
-    if isinstance(known, str):
-        return _saved(settings, known), SAVED + known
-    _PARSED[digest] = known
-    return known, f"inline:{digest}"
+    config = _parsed(text)
+    if isinstance(config, str):
+        return _saved(settings, config), SAVED + config
+    known = (config, f"inline:{hashlib.sha256(text.encode()).hexdigest()}")
+    _PARSED.keep(headers["x-portkey-config"], known)
+    return known
 
 
 def _parsed(text: str) -> Config | str:

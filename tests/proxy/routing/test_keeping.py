@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from multidict import CIMultiDict
 
-from adapters import adapter
-from adapters.contract import Credentials
-from proxy.configs import Strategy
-from proxy.plan import Branch, Caller, Target
-from proxy.routing.keeping import Trees
+from proxy.configs import parse as parsed
+from proxy.plan import Caller, Target
+from proxy.routing.keeping import Kept, size_of
 from proxy.routing.resolve import Resolver
 from proxy.settings import Settings, parse
 
@@ -72,10 +72,35 @@ def test_a_model_names_its_own_virtual_key_each_time() -> None:
     assert [it.root.slug for it in plans if isinstance(it.root, Target)] == ["up", "other"]
 
 
-def test_the_longest_unused_tree_goes_first() -> None:
-    trees, tree = Trees(most=2), Target(adapter("openai"), Credentials(KEY), "https://acme.test")
-    trees.keep(("a",), tree)
-    trees.keep(("b",), tree)
-    assert trees.found(("a",))
-    trees.keep(("c",), Branch(Strategy(), (tree,), (1.0,)))
-    assert [bool(trees.found((name,))) for name in "abc"] == [True, False, True]
+def test_the_longest_unused_goes_first() -> None:
+    kept: Kept[str, str] = Kept(most=2 * size_of(("a", "A")))
+    kept.keep("a", "A")
+    kept.keep("b", "B")
+    assert kept.found("a")
+    kept.keep("c", "C")
+    assert [bool(kept.found(name)) for name in "abc"] == [True, False, True]
+
+
+def test_what_comes_again_is_counted_once() -> None:
+    kept: Kept[str, str] = Kept(most=2 * size_of(("a", "A")))
+    for name in "aaab":
+        kept.keep(name, name.upper())
+    assert [kept.found(name) for name in "ab"] == ["A", "B"]
+
+
+def test_what_is_larger_than_all_room_drives_nothing_out() -> None:
+    kept: Kept[str, str] = Kept(most=1000)
+    kept.keep("a", "A")
+    kept.keep("b", "B" * 1000)
+    assert [kept.found(name) for name in "ab"] == ["A", None]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"override_params": {"user": "u" * 10_000}},
+        {"targets": [{"virtual_key": "up", "name": f"t{i}"} for i in range(10)]},
+    ],
+)
+def test_the_bytes_of_a_config_are_counted(value: dict[str, Any]) -> None:
+    assert size_of(parsed({"virtual_key": "up"})) + 10_000 < size_of(parsed(value))

@@ -415,3 +415,11 @@ async def test_requests_share_nothing(theirs: Provider) -> None:
     keys = [request.headers["authorization"] for request in theirs.requests]
     assert keys == [f"Bearer {orjson.loads(body)['prompt']}" for body in theirs.bodies]
     assert len(set(keys)) == 20
+
+
+@pytest.mark.parametrize("beside", ["\t", "\x1c", "\x85"])
+def test_a_config_that_is_known_excuses_nothing_beside_it(beside: str) -> None:
+    resolver, text = Resolver(Settings()), '{"provider": "openai", "api_key": "sk-0123456789"}'
+    assert resolver.plan(CIMultiDict({"x-portkey-config": text}), Caller("a"), {})
+    with pytest.raises(BadRequest, match="printable"):
+        resolver.plan(CIMultiDict({"x-portkey-config": text + beside}), Caller("a"), {})
