@@ -17,7 +17,6 @@ from proxy.blobs.serve import blob
 from proxy.blobs.signing import PATH as BLOB
 from proxy.blobs.signing import Signer
 from proxy.blobs.store import Blobs
-from proxy.cache.redis_index import RedisIndex
 from proxy.cache.simple import SimpleCache
 from proxy.images.converse import converse
 from proxy.images.generate import generator
@@ -103,6 +102,8 @@ def _cache(settings: Settings, blobs: Blobs, redis: SharedRedis | None) -> Simpl
     """Make the cache: this process's own, or one that all have who share a Redis."""
     if redis is None:
         return SimpleCache(settings.cache, blobs)
+    from proxy.cache.redis_index import RedisIndex  # noqa: PLC0415 - most gateways have no Redis
+
     index = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
     return SimpleCache(settings.cache, blobs, index, shared=f"shared-{redis.prefix}")
 

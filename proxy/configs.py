@@ -6,7 +6,6 @@ Source: https://portkey.ai/docs/api-reference/inference-api/config-object
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -459,6 +458,8 @@ def nearest(name: str, known: frozenset[str] | set[str]) -> str:
     >>> nearest("virtual_keey", {"virtual_key", "cache"})
     '; did you mean virtual_key?'
     """
+    import difflib  # noqa: PLC0415 - only what is misspelled needs it
+
     spelled = {word.lower(): word for word in sorted(known)}
     found = difflib.get_close_matches(name.lower()[:64], spelled, n=1)
     return f"; did you mean {spelled[found[0]]}?" if found else ""

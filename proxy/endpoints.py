@@ -6,7 +6,6 @@ import orjson
 from aiohttp import web
 
 import adapters
-from adapters.describing import described
 from proxy import __version__
 from proxy.errors import GatewayError
 from proxy.keys import CACHE, CALLER, CHOOSER, DRAINING, SETTINGS
@@ -77,6 +76,8 @@ async def image_model(request: web.Request) -> web.Response:
             code="unknown_provider",
             param="provider",
         )
+    from adapters.describing import described  # noqa: PLC0415 - rarely asked for
+
     return _json(described(adapter, model))
 
 

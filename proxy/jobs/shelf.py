@@ -21,7 +21,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from proxy.jobs.tape import Tape
@@ -73,7 +74,8 @@ class Shelf:
         self._holders: dict[int, Holder] = {}
         self._delivered: dict[int, Holder] = {}
         self._lock = asyncio.Lock()
-        self._freed = asyncio.Event()
+        self._waiting: dict[Tape, asyncio.Future[None]] = {}
+        self._all_told = True
         self._is_stuck = False
 
     @property
@@ -113,7 +115,8 @@ class Shelf:
     def freed(self) -> None:
         """Tell that something was read or given up."""
         self._is_stuck = False
-        self._freed.set()
+        if not self._lock.locked():  # Else those who wait are told once that is over.
+            self._go_on()
 
     async def settle(self, tape: Tape) -> None:
         """Make room after a tape was written to.
@@ -121,13 +124,43 @@ class Shelf:
         It waits while there is none, as long as its own listeners have not read what it holds.
         """
         self._is_stuck = False
-        while self.in_memory > self._memory and tape.in_memory:
+        try:
+            while self.in_memory > self._memory and tape.in_memory:
+                if self._lock.locked() or self._is_stuck:
+                    await self._wait(tape)
+                else:
+                    async with self._at_work():
+                        await self._make_room()
+        finally:
+            self._waiting.pop(tape, None)
+
+    async def _wait(self, tape: Tape) -> None:
+        """Wait until something may have changed; whoever waits again keeps its place."""
+        self._all_told = False
+        told = self._waiting[tape] = asyncio.get_running_loop().create_future()
+        await told
+
+    def _go_on(self) -> None:
+        """Have all who wait look again, first come first.
+
+        In one turn of the loop: a lock that a thousand take one after the other takes as many.
+        """
+        if self._all_told:
+            return
+        self._all_told = True
+        for told in self._waiting.values():
+            if not told.done():
+                told.set_result(None)
+
+    @asynccontextmanager
+    async def _at_work(self) -> AsyncIterator[None]:
+        """Move and give up what is to be, with nobody else doing so."""
+        try:
+            async with self._lock:
+                yield
+        finally:
             if not self._is_stuck:
-                async with self._lock:
-                    await self._make_room()
-                continue
-            self._freed.clear()
-            await self._freed.wait()
+                self._go_on()
 
     async def keep(self, holder: Holder) -> bool:
         """Put all of a tape that has ended on disk, if need be in place of what was delivered.
@@ -135,7 +168,7 @@ class Shelf:
         False: there is no room. Raises `OSError`.
         """
         tape = holder.tape
-        async with self._lock:
+        async with self._at_work():
             while tape.in_memory and self.on_disk + tape.in_memory > self._disk:
                 given = next((it for it in self._ended() if it.delivered and it.tape.on_disk), None)
                 if given is None or holder.delivered or tape.in_memory > self._disk:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 from aiohttp import ClientResponse
@@ -26,7 +26,6 @@ from adapters.contract import (
 from adapters.errors import ProviderError
 from proxy.plan import Target, Tries
 from proxy.settings import Settings
-from proxy.studio.server import Studio
 from proxy.upstream.abandoning import Cancellations
 from proxy.upstream.deadlines import Deadline, asked_too_long, worked_too_long
 from proxy.upstream.dialer import Dialer
@@ -38,6 +37,9 @@ from proxy.upstream.sending import sent
 from proxy.upstream.sifting import Sieve, with_taken
 from proxy.upstream.spool import Spool, Spools
 from proxy.upstream.tokens import Tokens
+
+if TYPE_CHECKING:
+    from proxy.studio.server import Studio
 
 SMALL = 64 * 1024
 """Bytes up to which a verbatim reply is held back, so that a failure inside it is seen."""
@@ -83,7 +85,7 @@ class Upstream:
         self.tokens = Tokens(self.dialer)
         self.cancellations = Cancellations(self.dialer)
         self.spools = Spools(Path(settings.state_dir).expanduser())
-        self._studio = Studio()
+        self._studio: Studio | None = None
 
     async def __aenter__(self) -> Self:
         await self.dialer.__aenter__()
@@ -92,7 +94,8 @@ class Upstream:
     async def __aexit__(self, *_: object) -> None:
         await self.cancellations.ended()
         await self.dialer.__aexit__()
-        await self._studio.stop()
+        if self._studio:
+            await self._studio.stop()
 
     def conversation(
         self,
@@ -125,6 +128,10 @@ class Upstream:
         """Start the provider that this process serves itself, if the target is on it."""
         if target.base_url != IN_PROCESS:
             return target
+        if self._studio is None:
+            from proxy.studio.server import Studio  # noqa: PLC0415 - most gateways never draw
+
+            self._studio = Studio()
         return msgspec.structs.replace(target, base_url=await self._studio.start(), private=True)
 
 

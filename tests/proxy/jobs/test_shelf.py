@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,37 @@ async def test_a_writer_waits_until_somebody_has_read(tmp_path: Path) -> None:
     await asyncio.wait_for(writing, 1)
     one.tape.end()
     assert await reading == PIECE * 2
+
+
+async def test_all_who_wait_go_on_at_once_when_there_is_room(tmp_path: Path) -> None:
+    shelf, may_move = Shelf(60_000, 100_000), threading.Event()
+
+    def prepare() -> None:
+        may_move.wait(5)
+
+    shelf.prepare = prepare
+    large = asyncio.ensure_future(held(shelf, tmp_path, "large").tape.append(b"x" * 60_001))
+    await asyncio.sleep(0)
+    small = [held(shelf, tmp_path, str(i), listeners=1).tape for i in range(50)]
+    waiting = [asyncio.ensure_future(tape.append(PIECE)) for tape in small]
+    await asyncio.sleep(0)
+    assert not any(it.done() for it in waiting)
+    may_move.set()
+    await large
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert all(it.done() for it in waiting)
+
+
+async def test_whoever_waits_is_told_though_another_came_meanwhile(tmp_path: Path) -> None:
+    shelf = Shelf(1500, 0)
+    one, other, small = (held(shelf, tmp_path, name, listeners=1) for name in "abc")
+    await one.tape.append(PIECE)
+    waiting = asyncio.ensure_future(other.tape.append(PIECE))
+    await asyncio.sleep(0)
+    await shelf.settle(small.tape)  # It holds nothing: it need not wait.
+    shelf.remove(one)
+    await asyncio.wait_for(waiting, 1)
 
 
 async def test_a_full_disk_is_like_none(tmp_path: Path) -> None:
