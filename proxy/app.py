@@ -23,6 +23,7 @@ from proxy.images.generate import generator
 from proxy.images.rehearse import rehearse
 from proxy.jobs import asking
 from proxy.jobs.registry import Jobs
+from proxy.jobs.room import Room
 from proxy.jobs.shelf import EACH, Shelf
 from proxy.keys import (
     BLOBS,
@@ -115,6 +116,7 @@ def _jobs(settings: Settings) -> Jobs:
         Path(settings.state_dir).expanduser() / "jobs",
         park_seconds=settings.jobs.park_seconds,
         cancels=settings.jobs.on_disconnect == "cancel",
+        room=Room(settings.limits.jobs, settings.limits.caller_jobs),
     )
 
 

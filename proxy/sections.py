@@ -17,6 +17,15 @@ _REDIS_URL = re.compile(
     r"rediss?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?(/\d{0,3})?"
 )
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MOST = {
+    "attempts": 1000,
+    "body_ratio": 10_000,
+    "prompt_characters": 4096 * _MB,
+    "pictures": 1000,
+    "jobs": 1_000_000,
+    "caller_jobs": 1_000_000,
+}
+"""The highest of those limits that are no bytes."""
 _BUCKET = re.compile(r"(s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._/-]*)?")
 
 
@@ -40,17 +49,27 @@ class Server(Section, frozen=True):
 
 
 class Limits(Section, frozen=True):
-    """The most that a stranger can make the gateway hold, in bytes; and do, in `attempts`."""
+    """The most that a stranger can make the gateway hold, in bytes; and do, in numbers.
+
+    `jobs` run at once, `caller_jobs` of them for one caller; a request asks for `pictures`.
+    `body_ratio` is how many times its compressed size a body may have.
+    """
 
     body_bytes: int = 32 * _MB
+    body_ratio: int = 100
     header_bytes: int = 40 * 1024
+    prompt_characters: int = 32_000
+    pictures: int = 10
     reply_bytes: int = 256 * _MB
     picture_bytes: int = 64 * _MB
     attempts: int = 30
+    jobs: int = 1000
+    caller_jobs: int = 500
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        _within("attempts", self.attempts, 1, 1000)
+        for name, most in _MOST.items():
+            _within(name, getattr(self, name), 1, most)
         for name in (name for name in self.__struct_fields__ if name.endswith("_bytes")):
             _within(name, getattr(self, name), 1024, 4096 * _MB)
 

@@ -7,13 +7,13 @@ from aiohttp.typedefs import Handler
 
 from proxy.errors import BadRequest
 from proxy.incoming import read_body, usable_trace
-from proxy.keys import CALLER, PLAN, RAW, RESOLVER
+from proxy.keys import CALLER, PLAN, RAW, RESOLVER, SETTINGS
 
 
 @web.middleware
 async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Leave the plan of this request."""
-    raw, params = await read_body(request)
+    raw, params = await read_body(request, request.app[SETTINGS].limits.body_ratio)
     trace = request.headers.get("x-portkey-trace-id", "")
     if trace and not usable_trace(trace):
         raise BadRequest(
