@@ -32,6 +32,7 @@ from proxy.keys import (
     DRAINING,
     JOBS,
     LOG,
+    OWN_NAMES,
     RESOLVER,
     RUNNING,
     SETTINGS,
@@ -40,6 +41,7 @@ from proxy.keys import (
 )
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked
 from proxy.middlewares.observing import stamp
+from proxy.own_names import OwnNames
 from proxy.redis_client import SharedRedis
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, LocalStuck
@@ -64,6 +66,7 @@ def make_app(
     """
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
+    app[OWN_NAMES] = OwnNames(settings.server)
     app[BLOBS] = Blobs(settings)
     redis = SharedRedis(settings.redis) if settings.redis.url else None
     app[CACHE] = _cache(settings, app[BLOBS], redis)

@@ -16,6 +16,7 @@ _BASE_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _REDIS_URL = re.compile(
     r"rediss?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?(/\d{0,3})?"
 )
+_HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MOST = {
     "attempts": 1000,
@@ -34,17 +35,20 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Server(Section, frozen=True):
-    """Where the gateway listens, by what URL clients reach it, and how it stops."""
+    """Where the gateway listens, by what names clients reach it, and how it stops."""
 
     host: str = "127.0.0.1"
     port: int = 8787
     public_url: str = ""
+    allowed_hosts: tuple[str, ...] = ()
     shutdown_seconds: float = 180.0
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         _within("port", self.port, 0, _MOST_PORT)
         _is_base_url("public_url", self.public_url)
+        if not all(map(_HOST.fullmatch, self.allowed_hosts)):
+            raise ValueError("`allowed_hosts` must be names or addresses, without scheme or port")
         _within("shutdown_seconds", self.shutdown_seconds, 0, 3600)
 
 
