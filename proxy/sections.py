@@ -79,11 +79,19 @@ class Limits(Section, frozen=True):
 
 
 class Timeouts(Section, frozen=True):
-    """Seconds: to connect, between two pieces of a reply, and for one picture in all."""
+    """Seconds: to connect, between two pieces of a reply, and for one picture in all.
+
+    And for clients: for a `head`, for a `body`, with nothing of an answer taken in, with nothing
+    asked on a connection.
+    """
 
     connect: float = 10.0
     idle: float = 300.0
     total: float = 900.0
+    head: float = 30.0
+    body: float = 60.0
+    unread: float = 60.0
+    keepalive: float = 620.0
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
