@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help install run test check docs format lock faults clean \
-  bench bench-quick bench-smoke bench-soak \
+  bench bench-quick bench-smoke bench-soak storm \
   bench-translate bench-memory bench-blobs bench-cache bench-pictures bench-jobs
 
 help: ## Show this list
@@ -64,6 +64,9 @@ bench-cache: install ## Measure what a hit of the cache costs in CPU
 
 bench-pictures: install ## Measure what a 64 MB picture in another form adds to memory
 	@$(BIN)/python bench/picture_memory.py
+
+storm: install ## Measure what 2,000 hostile clients do to an honest one, and to memory
+	@$(BIN)/python bench/storm.py
 
 faults: $(VENV)/.tested ## Cause every kind of fault, and write what each cost into docs/reliability.md
 	@$(BIN)/python -m bench.faults

@@ -21,6 +21,7 @@ from pathlib import Path
 from aiohttp import web
 
 KEY = "easel-bench-key-0123456789"
+OTHER_KEY = "easel-other-bench-key-0123456789"
 MB = 1024 * 1024
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -91,7 +92,7 @@ async def gateway(
     settings = Path(folder) / "bench.yaml"
     async with started(script, "--server", folder) as (_, upstream):
         settings.write_text(
-            f"api_keys: {{bench: {{key: {KEY}}}}}\n"
+            f"api_keys: {{bench: {{key: {KEY}}}, other: {{key: {OTHER_KEY}}}}}\n"
             "virtual_keys:\n"
             f"  bench: {{provider: {speaks}, api_key: none, custom_host: {upstream}{at}}}\n"
             f"state_dir: {folder}\n"

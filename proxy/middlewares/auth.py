@@ -24,10 +24,11 @@ The routed resource decides, never the URL as it was written.
 @web.middleware
 async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request pass if it was meant for us, and needs no key or has a good one."""
-    request.app[OWN_NAMES].check(request.headers.get(hdrs.HOST))
+    app, headers = request.app, request.headers
+    app[OWN_NAMES].check(headers.get(hdrs.HOST))
     resource = request.match_info.route.resource
     if resource is not None and resource.canonical not in PUBLIC:
-        request[CALLER] = identified(request.headers, request.app[SETTINGS].api_keys)
+        request[CALLER] = identified(headers, app[SETTINGS].api_keys)
     return await handler(request)
 
 

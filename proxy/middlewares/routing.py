@@ -13,7 +13,8 @@ from proxy.keys import CALLER, PLAN, RAW, RESOLVER, SETTINGS
 @web.middleware
 async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Leave the plan of this request."""
-    raw, params = await read_body(request, request.app[SETTINGS].limits.body_ratio)
+    app = request.app
+    raw, params = await read_body(request, app[SETTINGS].limits.body_ratio)
     trace = request.headers.get("x-portkey-trace-id", "")
     if trace and not usable_trace(trace):
         raise BadRequest(
@@ -22,6 +23,5 @@ async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
             param="x-portkey-trace-id",
         )
     request[RAW] = raw
-    resolver = request.app[RESOLVER]
-    request[PLAN] = resolver.plan(request.headers, request[CALLER], params, request.path)
+    request[PLAN] = app[RESOLVER].plan(request.headers, request[CALLER], params, request.path)
     return await handler(request)
