@@ -17,6 +17,7 @@ from proxy.blobs.serve import blob
 from proxy.blobs.signing import PATH as BLOB
 from proxy.blobs.signing import Signer
 from proxy.blobs.store import Blobs
+from proxy.bodies import Bodies
 from proxy.cache.simple import SimpleCache
 from proxy.images.converse import converse
 from proxy.images.generate import generator
@@ -27,6 +28,7 @@ from proxy.jobs.room import Room
 from proxy.jobs.shelf import EACH, Shelf
 from proxy.keys import (
     BLOBS,
+    BODIES,
     CACHE,
     CHOOSER,
     DRAINING,
@@ -66,6 +68,7 @@ def make_app(
     """
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
+    app[BODIES] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
     app[OWN_NAMES] = OwnNames(settings.server)
     app[BLOBS] = Blobs(settings)
     redis = SharedRedis(settings.redis) if settings.redis.url else None

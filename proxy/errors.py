@@ -9,6 +9,7 @@ adapters.errors.ImageError
     ├── RangeRefused       416: a picture has no such bytes
     ├── UpstreamFailed     502, 504: the provider could not be reached, or broke off
     ├── BlobStoreFailed    502: a picture could not be kept, or not be read again
+    ├── Overloaded         503: as much is under way, or held, as may be
     └── CacheAway          503: what the cache knows cannot be asked or changed now
 """
 
@@ -111,6 +112,15 @@ class CacheAway(GatewayError):
     status = 503
     type = "server_error"
     code = "cache_unavailable"
+
+
+class Overloaded(GatewayError):
+    """More is under way than may be; a client may ask again soon."""
+
+    status = 503
+    type = "server_error"
+    code = "overloaded"
+    headers = {"retry-after": "2", "x-should-retry": "true"}
 
 
 def as_told(error: BaseException, trace: str) -> ImageError:

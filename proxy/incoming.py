@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from adapters.errors import BadParam
 from adapters.params import Policy
+from proxy.bodies import LARGE, Bodies, Held
 from proxy.configs import MAX_KEEPALIVE
 from proxy.errors import BadRequest
 from proxy.sections import Limits
@@ -20,17 +21,14 @@ _POLICIES = tuple(policy.value for policy in Policy)
 _JSON = "application/json"
 _TRACE_LIMIT = 512
 _NESTED = (dict, list)
-_UNSUSPICIOUS = 64 * 1024
-"""Bytes that a body may have however well it was compressed."""
 DEPTH_LIMIT = 32
 """Levels of nesting in a client's JSON."""
 
 
-async def read_body(request: web.Request, ratio: int) -> tuple[bytes, dict[str, Any]]:
-    """Read the JSON object of an image request: its bytes and what they say.
-
-    A compressed body may have `ratio` times the size of what came.
-    """
+async def read_body(
+    request: web.Request, bodies: Bodies
+) -> tuple[bytes, dict[str, Any], Held | None]:
+    """Read the JSON object of an image request: its bytes, what they say, and what they take."""
     told = request.headers.get("content-type", _JSON)
     if told != _JSON and (media_type := request.content_type.lower()) != _JSON:
         raise BadRequest(
@@ -39,7 +37,7 @@ async def read_body(request: web.Request, ratio: int) -> tuple[bytes, dict[str, 
             code="unsupported_content_type",
             legacy="Invalid content type passed",
         )
-    raw = await _read(request, ratio)
+    raw, held = await _read(request, bodies)
     try:
         params = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -51,17 +49,16 @@ async def read_body(request: web.Request, ratio: int) -> tuple[bytes, dict[str, 
         raise BadRequest(
             f"The body is nested more than {DEPTH_LIMIT} levels deep.", code="invalid_json"
         )
-    return raw, params
+    return raw, params, held
 
 
-async def _read(request: web.Request, ratio: int) -> bytes:
+async def _read(request: web.Request, bodies: Bodies) -> tuple[bytes, Held | None]:
+    content = request.content
     try:
-        if hdrs.CONTENT_ENCODING in request.headers:
-            return await _inflated(request, ratio)
-        if not request.content.is_eof():
-            return await request.read()
+        if not content.is_eof():
+            return await _as_it_comes(request, bodies)
         # All of it is there: aiohttp would wait for more, and be told that there is none.
-        raw = request.content.read_nowait()
+        raw = content.read_nowait()
     except (web.RequestPayloadError, ConnectionError):
         raise BadRequest(
             "The body is cut short, or not compressed as its content-encoding says.",
@@ -69,23 +66,32 @@ async def _read(request: web.Request, ratio: int) -> bytes:
         ) from None
     if 0 < request.client_max_size < len(raw):
         raise web.HTTPRequestEntityTooLarge(request.client_max_size)
-    return raw
+    return raw, _held(request, bodies, len(raw)) if len(raw) > LARGE else None
 
 
-async def _inflated(request: web.Request, ratio: int) -> bytes:
-    """Read what aiohttp decompresses as it comes, within the limits of size and ratio."""
-    content, raw = request.content, bytearray()
-    while piece := await content.readany():
+async def _as_it_comes(request: web.Request, bodies: Bodies) -> tuple[bytes, Held | None]:
+    """Read a body, which aiohttp decompresses, within all limits at every moment."""
+    raw, held = bytearray(), None
+    while piece := await request.content.readany():
         raw += piece
-        if len(raw) > max(content.total_raw_bytes * ratio, _UNSUSPICIOUS):
-            raise BadRequest(
-                f"The body is more than {ratio} times as large as it was compressed.",
-                status=413,
-                code="request_too_large",
-            )
         if 0 < request.client_max_size < len(raw):
             raise web.HTTPRequestEntityTooLarge(request.client_max_size)
-    return bytes(raw)
+        if len(raw) > LARGE:
+            held = _held(request, bodies, len(raw), held)
+    return bytes(raw), held
+
+
+def _held(request: web.Request, bodies: Bodies, size: int, held: Held | None = None) -> Held:
+    """Count a large body, of which so much is there."""
+    if size > request.content.total_raw_bytes * bodies.ratio:
+        raise BadRequest(
+            f"The body is more than {bodies.ratio} times as large as it was compressed.",
+            status=413,
+            code="request_too_large",
+        )
+    held = held or Held(bodies)
+    held.grow(size)
+    return held
 
 
 def in_bounds(params: Mapping[str, Any], limits: Limits) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from proxy.access_log import AccessLog
     from proxy.blobs.signing import Signer
     from proxy.blobs.store import Blobs
+    from proxy.bodies import Bodies, Held
     from proxy.cache.simple import SimpleCache
     from proxy.jobs.registry import Job, Jobs
     from proxy.own_names import OwnNames
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 """app sets; everybody reads."""
+BODIES: web.AppKey[Bodies] = web.AppKey("bodies")
+"""app sets; middlewares.routing counts in it."""
 OWN_NAMES: web.AppKey[OwnNames] = web.AppKey("own_names")
 """app sets; middlewares.auth reads."""
 UPSTREAM: web.AppKey[Upstream] = web.AppKey("upstream")
@@ -52,6 +55,8 @@ CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 """auth sets; routing, caching and observing read."""
 PLAN: web.RequestKey[Plan] = web.RequestKey("plan", Plan)
 """routing sets; images.generate and the ATTEMPT links read."""
+HELD: web.RequestKey[Held] = web.RequestKey("held")
+"""routing sets where the body is large: it counts for as long as any request has this."""
 RAW: web.RequestKey[bytes] = web.RequestKey("raw", bytes)
 """routing sets: the body as it came, where it says what the plan does; images.generate reads."""
 ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)

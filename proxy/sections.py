@@ -60,6 +60,7 @@ class Limits(Section, frozen=True):
     """
 
     body_bytes: int = 32 * _MB
+    bodies_bytes: int = 256 * _MB
     body_ratio: int = 100
     header_bytes: int = 40 * 1024
     prompt_characters: int = 32_000

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "yaml_source", "access_log", "local_key"}),
-    frozenset({"conditions", "policies"}),
+    frozenset({"bodies", "conditions", "policies"}),
     frozenset({"configs"}),
     frozenset({"config_text"}),
     frozenset({"credentials", "sections", "prices"}),

@@ -6,6 +6,8 @@ target while the client has nothing yet; every other strategy leads to one.
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -114,8 +116,8 @@ class Walk:
         attempt.recording = None
         return await deliver(self._request, Answer(()), {})
 
-    def _begin(self, target: Target, *, fills: bool) -> None:
-        """Note an attempt at a target; it is asked for what is still missing."""
+    def _begin(self, target: Target, *, fills: bool) -> dict[str, Any]:
+        """Note an attempt at a target, and give what it is asked for: what is still missing."""
         params = final_params(self._plan.params, target)
         raw = self._request.get(RAW) if params == self._plan.params else None
         if self._made:
@@ -126,16 +128,17 @@ class Walk:
         self._request[ATTEMPT] = Attempt(
             target, params, raw, tries=tries, made=self._made, fills=fills
         )
+        return params
 
     async def _attempt(self, target: Target, *, fills: bool) -> web.StreamResponse:
         """Attempt one target, and tell its circuit how that ended."""
-        self._begin(target, fills=fills)
+        params = self._begin(target, fills=fills)
         circuits, name = self._chooser.circuits, ""
         if target.breaker:
             circuits.began(name := circuit_of(target, self._plan))
         status, left = None, self.budget.left
         try:
-            in_bounds(self._request[ATTEMPT].params, self._limits)
+            in_bounds(params, self._limits)
             response = await self._attempt_at(self._request)
             # Without a request to the provider, as on a cache hit, it has shown nothing.
             if self.budget.left < left:

@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.errors import GatewayError
-
-
-class Overloaded(GatewayError):
-    """More is under way than may be; a client may ask again at once."""
-
-    status = 503
-    type = "server_error"
-    code = "overloaded"
-    headers = {"retry-after": "2", "x-should-retry": "true"}
+from proxy.errors import Overloaded
 
 
 class Room:

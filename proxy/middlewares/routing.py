@@ -7,14 +7,20 @@ from aiohttp.typedefs import Handler
 
 from proxy.errors import BadRequest
 from proxy.incoming import read_body, usable_trace
-from proxy.keys import CALLER, PLAN, RAW, RESOLVER, SETTINGS
+from proxy.keys import BODIES, CALLER, HELD, PLAN, RAW, RESOLVER
 
 
 @web.middleware
 async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Leave the plan of this request."""
     app = request.app
-    raw, params = await read_body(request, app[SETTINGS].limits.body_ratio)
+    raw, params, held = await read_body(request, app[BODIES])
+    if held:
+        request[HELD] = held
+        # A connection holds on to its last request for as long as it idles; aiohttp has no public
+        # way to end it with this one.
+        message = request._message  # noqa: SLF001 - see above
+        request._message = message._replace(should_close=True)  # noqa: SLF001 - see above
     trace = request.headers.get("x-portkey-trace-id", "")
     if trace and not usable_trace(trace):
         raise BadRequest(

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from proxy.keys import BODIES
 from tests.proxy.gateway import ANSWER, OTHER_KEY, Gateway, gateway_to, json_reply
 
 UP = {"virtual_key": "up"}
@@ -87,3 +88,28 @@ async def test_a_config_cannot_ask_for_more_than_a_client() -> None:
         got = await ours.draw(config=config)
         assert (got.status, got.error["param"]) == (400, "n")
         assert not fake.requests
+
+
+BODY = b'{"prompt": "x", "image": "' + b"A" * 300_000 + b'"}'
+
+
+async def test_large_bodies_have_a_bound_together_and_small_ones_pass() -> None:
+    async with held("{bodies_bytes: 500000}") as (ours, holding):
+        one = asyncio.create_task(ours.ask(BODY, **UP))
+        await asyncio.sleep(0.2)
+        got = await ours.ask(BODY, **UP)
+        assert (got.status, got.error["code"]) == (503, "overloaded")
+        assert (await ours.draw("small", **UP, **ASYNC)).status == 202
+        holding.go.set()
+        assert (await one).status == 200
+        assert (await ours.ask(BODY, **UP)).status == 200
+
+
+@pytest.mark.parametrize("asked", [UP, {"virtual_key": "none"}, {**UP, "x_easel_dry_run": "true"}])
+async def test_a_connection_that_idles_holds_no_body(asked: dict[str, str]) -> None:
+    async with held("{}") as (ours, holding):
+        holding.go.set()
+        got = await ours.ask(BODY, **asked)
+        assert got.headers["connection"] == "close"
+        await asyncio.sleep(0.1)
+        assert ours.app[BODIES].held == 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.jobs.room import Overloaded, Room
+from proxy.errors import Overloaded
+from proxy.jobs.room import Room
 
 
 def test_a_caller_that_has_its_share_takes_nobody_elses() -> None:

@@ -1,0 +1,22 @@
+"""Large bodies, all together."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.bodies import Bodies, Held
+from proxy.errors import Overloaded
+
+
+def test_a_body_counts_as_long_as_it_is_held() -> None:
+    bodies = Bodies(100)
+    one, other = Held(bodies), Held(bodies)
+    one.grow(40)
+    one.grow(60)
+    with pytest.raises(Overloaded, match=r"`limits\.bodies_bytes`"):
+        other.grow(41)
+    assert bodies.held == 60
+    del one
+    assert bodies.held == 0
+    other.grow(100)
+    assert bodies.held == 100
