@@ -43,7 +43,7 @@ async def test_it_lives_as_long_as_the_settings_say(tmp_path: Path) -> None:
 
 
 async def test_a_url_begins_where_the_client_asked(tmp_path: Path) -> None:
-    async with shelf(tmp_path) as ours:
+    async with shelf(tmp_path, "server: {allowed_hosts: [easel.test]}") as ours:
         assert (await ours.kept()).startswith(f"{ours.url}/v1/images/blobs/")
         assert (await ours.kept(host="easel.test:80")).startswith("http://easel.test:80/v1/")
 
