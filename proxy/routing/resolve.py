@@ -170,7 +170,7 @@ def _saved(settings: Settings, name: str) -> Config:
         return found
     raise bad_config(
         "x-portkey-config is neither a JSON object nor the id of a saved config"
-        f"{nearest(name, frozenset(settings.configs)) or '.'}",
+        f"{nearest(name, settings.configs) or '.'}",
         legacy="Invalid config passed. You need to pass a valid json",
     )
 
