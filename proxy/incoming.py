@@ -22,8 +22,8 @@ DEPTH_LIMIT = 32
 """Levels of nesting in a client's JSON."""
 
 
-async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
-    """Read the JSON object of an image request: its bytes and what they say."""
+async def read_body(request: web.Request) -> bytes:
+    """Read the bytes of an image request, which have to be said to be JSON."""
     told = request.headers.get("content-type", _JSON)
     if told != _JSON and (media_type := request.content_type.lower()) != _JSON:
         raise BadRequest(
@@ -32,7 +32,11 @@ async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
             code="unsupported_content_type",
             legacy="Invalid content type passed",
         )
-    raw = await _read(request)
+    return await _read(request)
+
+
+def read_params(raw: bytes) -> dict[str, Any]:
+    """Read the JSON object of an image request."""
     try:
         params = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -44,7 +48,7 @@ async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
         raise BadRequest(
             f"The body is nested more than {DEPTH_LIMIT} levels deep.", code="invalid_json"
         )
-    return raw, params
+    return params
 
 
 async def _read(request: web.Request) -> bytes:

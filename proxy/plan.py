@@ -275,6 +275,19 @@ class Attempt(msgspec.Struct):
 
     __repr__ = object.__repr__
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is told of it to the client."""
+        told = {
+            "x-portkey-provider": self.target.adapter.id,
+            "x-portkey-last-used-option-index": self.target.index,
+            "x-portkey-retry-attempt-count": str(self.tries.retries),
+            "x-portkey-cache-status": self.cache_status,
+        }
+        if receipt := str(self.receipt):
+            told["x-easel-receipt"] = receipt
+        return told
+
     def with_made(self, images: Iterable[Image]) -> Made:
         """Give the pictures of earlier targets, and those that this one made."""
         return (*self.made, *[(image, self.target) for image in images])

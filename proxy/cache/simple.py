@@ -104,9 +104,10 @@ class SimpleCache:
 
     async def _known(self, key: bytes) -> Entry | None:
         """Give what the index has under a key: nothing, while it cannot be asked."""
-        with contextlib.suppress(CacheAway):
+        try:
             return await self.index.get(key)
-        return None
+        except CacheAway:
+            return None
 
     async def _returned(self, left: list[str]) -> None:
         """Delete what was given up while somebody read it; a failure is nothing to him."""

@@ -7,7 +7,7 @@
 | explaining | TRACE | FAILURE | any failure, as an OpenAI error |
 | auth | | CALLER | 401 |
 | **IMAGES, every image request** | | | |
-| routing | CALLER | PLAN, RAW | 400, 401, 413, 415 |
+| routing | CALLER | PLAN, RAW | 400, 401, 413, 415; to what repeats a request, as `recalling` |
 | recalling | PLAN | ATTEMPT, where it answers | an answer that the cache has in memory |
 | joining | CALLER, PLAN | JOB, JOINED; the rest is in it | 202, 409, 422, 504, a job's answer |
 | **ATTEMPT, every target** | | | |
