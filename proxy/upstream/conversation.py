@@ -31,7 +31,13 @@ from proxy.upstream.deadlines import Deadline, asked_too_long, worked_too_long
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.download import Download, download
 from proxy.upstream.events import told
-from proxy.upstream.replies import is_compressed, read_head, read_reply, relayed_headers
+from proxy.upstream.replies import (
+    is_compressed,
+    read_head,
+    read_reply,
+    relayed_headers,
+    too_much,
+)
 from proxy.upstream.retrying import Buying, Sleep
 from proxy.upstream.sending import sent
 from proxy.upstream.sifting import Sieve, with_taken
@@ -222,6 +228,8 @@ class Conversation:
         if self._relayed and request.verbatim:
             head, rest = await _held_back(response)
         if rest:
+            if (response.content_length or 0) > limit:
+                raise too_much()
             headers = relayed_headers(response.headers, secrets, whole=True)
             return Outcome(response=response, head=head, headers=headers)
         # What is verbatim is to stay what it was, byte for byte.
