@@ -149,6 +149,18 @@ async def test_an_answer_without_end_is_cut(bound: str) -> None:
         assert not connections(ours)
 
 
+@pytest.mark.parametrize("body", [b"", b"<html>Sorry</html>", b'{"error":{"message":"No."}}'])
+async def test_a_stream_without_an_event_is_no_success(body: bytes) -> None:
+    async def nothing(request: web.Request) -> web.Response:
+        del request
+        return web.Response(body=body, content_type="text/event-stream")
+
+    async with gateway_to(nothing) as (ours, _):
+        got = await ours.draw(params={"stream": True}, **UP)
+        assert got.status >= 400
+        assert got.error["message"]
+
+
 async def test_events_that_are_cut_never_end_cleanly() -> None:
     async def cut(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
