@@ -5,6 +5,7 @@ Only its beginning is looked at, while nothing has gone: a picture there is meas
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
@@ -16,8 +17,9 @@ from proxy.images.committing import poured
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import lines_of, measured_text
 from proxy.keys import ATTEMPT, SETTINGS
+from proxy.upstream.deadlines import worked_too_long
 from proxy.upstream.faults import translated
-from proxy.upstream.replies import is_compressed
+from proxy.upstream.replies import is_compressed, too_much
 
 _PICTURE = re.compile(
     rb'"b64_json"\s*:\s*"(?:data:[^,"]{0,64},)?([A-Za-z0-9+/]{16,%d})' % (HEAD * 2)
@@ -34,19 +36,32 @@ async def relay(
         attempt.recording.chunks = None
     if found := first_picture(b"".join(head)):
         attempt.receipt = attempt.receipt.plus(*lines_of(1, found, attempt.params))
-    pieces = _pieces(provider, head)
+    settings = request.app[SETTINGS]
+    pieces = _pieces(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
     if response.content_type == "text/event-stream":
-        pieces = _with_comments(pieces, request.app[SETTINGS].images.comment_seconds)
+        pieces = _with_comments(pieces, settings.images.comment_seconds)
     return await poured(request, response, pieces)
 
 
-async def _pieces(provider: ClientResponse, head: list[bytes]) -> AsyncGenerator[bytes, None]:
+async def _pieces(
+    provider: ClientResponse, head: list[bytes], room: int, patience: float
+) -> AsyncGenerator[bytes, None]:
+    """Give at most `room` bytes, for which the provider is waited for `patience` seconds in all."""
+    room -= sum(map(len, head))
     while head:
         yield head.pop(0)
-    content = provider.content
+    content, clock, waited = provider.content, asyncio.get_running_loop().time, 0.0
     while not content.at_eof():
+        began = clock()
         with translated():
             piece = await content.readany()
+        # The time in which the client takes a piece is not the provider's.
+        waited += clock() - began
+        room -= len(piece)
+        if room < 0:
+            raise too_much()
+        if waited > patience:
+            raise worked_too_long(patience)
         if piece:
             yield piece
         del piece  # See `poured`.
