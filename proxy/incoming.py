@@ -23,7 +23,7 @@ DEPTH_LIMIT = 32
 
 
 async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
-    """Read the JSON object of an image request: its bytes and what they say."""
+    """Read the JSON object of an image request: bytes that say just what was read, and that."""
     told = request.headers.get("content-type", _JSON)
     if told != _JSON and (media_type := request.content_type.lower()) != _JSON:
         raise BadRequest(
@@ -44,7 +44,9 @@ async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
         raise BadRequest(
             f"The body is nested more than {DEPTH_LIMIT} levels deep.", code="invalid_json"
         )
-    return raw, params
+    # Not as it came: of a key that is given twice a provider might take the other value, and make
+    # a picture that the cache, a condition or an override knows nothing of.
+    return orjson.dumps(params), params
 
 
 async def _read(request: web.Request) -> bytes:
