@@ -35,8 +35,8 @@ async def read_body(request: web.Request) -> bytes:
     return await _read(request)
 
 
-def read_params(raw: bytes) -> dict[str, Any]:
-    """Read the JSON object of an image request."""
+def read_params(raw: bytes) -> tuple[bytes, dict[str, Any]]:
+    """Read the JSON object of an image request: bytes that say just what was read, and that."""
     try:
         params = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -48,7 +48,9 @@ def read_params(raw: bytes) -> dict[str, Any]:
         raise BadRequest(
             f"The body is nested more than {DEPTH_LIMIT} levels deep.", code="invalid_json"
         )
-    return params
+    # Not as it came: of a key that is given twice a provider might take the other value, and make
+    # a picture that the cache, a condition or an override knows nothing of.
+    return orjson.dumps(params), params
 
 
 async def _read(request: web.Request) -> bytes:

@@ -17,7 +17,7 @@ async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
     raw = await read_body(request)
     if (response := await repeated(request, raw)) is not None:
         return response
-    params = read_params(raw)
+    raw, params = read_params(raw)
     trace = request.headers.get("x-portkey-trace-id", "")
     if trace and not usable_trace(trace):
         raise BadRequest(
