@@ -17,6 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.app import make_app
 from proxy.keys import DRAINING, JOBS, RUNNING
+from proxy.patience import patience
 from proxy.settings import Settings
 
 _GC_THRESHOLDS = (10_000, 5, 50)
@@ -74,6 +75,7 @@ async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
         shutdown_timeout=_CLOSING_SECONDS,
         max_field_size=settings.limits.header_bytes,
         max_line_size=settings.limits.header_bytes,
+        keepalive_timeout=settings.timeouts.keepalive,
     )
     await runner.setup()
     try:
@@ -82,12 +84,18 @@ async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
         stopping = _on_signal()
         ready(server.host, runner.addresses[0][1])
         _quiet_gc()
-        await stopping.wait()
-        app[DRAINING].append(True)
-        await site.stop()
-        await _drained(runner, server.shutdown_seconds)
+        async with patience(_server(runner), settings.timeouts):
+            await stopping.wait()
+            app[DRAINING].append(True)
+            await site.stop()
+            await _drained(runner, server.shutdown_seconds)
     finally:
         await runner.cleanup()
+
+
+def _server(runner: web.AppRunner) -> web.Server:
+    assert runner.server is not None  # noqa: S101 - it is set up
+    return runner.server
 
 
 async def _listening(site: web.TCPSite) -> None:

@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"configs"}),
     frozenset({"config_text"}),
     frozenset({"credentials", "sections", "prices"}),
-    frozenset({"settings", "incoming", "redis_client"}),
+    frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
     frozenset({"plan"}),
     frozenset({"keys"}),
     frozenset({"blobs", "routing", "studio"}),

@@ -5,11 +5,11 @@
 | **CHAIN, every request** | | | |
 | observing | | TRACE, COMMITTED, x-portkey-* headers, the access line | |
 | explaining | TRACE | FAILURE | any failure, as an OpenAI error |
-| auth | | CALLER | 401 |
+| auth | | CALLER | 401, 421 |
 | **IMAGES, every image request** | | | |
 | routing | CALLER | PLAN, RAW | 400, 401, 413, 415; to what repeats a request, as `recalling` |
 | recalling | PLAN | ATTEMPT, where it answers | an answer that the cache has in memory |
-| joining | CALLER, PLAN | JOB, JOINED; the rest is in it | 202, 409, 422, 504, a job's answer |
+| joining | CALLER, PLAN | JOB, JOINED; the rest is in it | 202, 4xx, 503, 504, a job's answer |
 | **ATTEMPT, every target** | | | |
 | caching | PLAN, ATTEMPT | attempt.cache_status, .recording, .made | a kept answer, 400 |
 | transform | PLAN, ATTEMPT, JOB | attempt.calls, attempt.receipt, job.kind | 400 |

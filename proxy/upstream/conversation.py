@@ -282,9 +282,9 @@ async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:
 
 
 def _begins_events(first: bytes) -> bool:
-    """Tell whether bytes may be where events begin; none, and a web page's, are not.
+    r"""Tell whether bytes may be where events begin; none, and a web page's, are not.
 
-    >>> [_begins_events(it) for it in (b"da", b": hello", b"\\nid: 7", b"", b"<html>", b'{"e')]
+    >>> [_begins_events(it) for it in (b"da", b": hello", b"\nid: 7", b"", b"<html>", b'{"e')]
     [True, True, True, False, False, False]
     """
     start = first.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")[:_LONGEST_FIELD]

@@ -71,7 +71,7 @@ def slow_reader(url: str) -> Iterator[Callable[[], bytes]]:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.settimeout(10)
         client.connect((address.host, address.port))
-        head = f"POST {PATH} HTTP/1.1\r\nhost: h\r\nx-portkey-api-key: {KEY}\r\n"
+        head = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\nx-portkey-api-key: {KEY}\r\n"
         head += "x-portkey-config: kept\r\ncontent-type: application/json\r\n"
         client.sendall(head.encode() + b'content-length: 14\r\n\r\n{"prompt":"x"}')
         yield lambda: b"".join(iter(lambda: client.recv(1 << 20), b""))
