@@ -7,10 +7,13 @@ import contextlib
 import gc
 import logging
 import os
+import re
+import resource
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -48,6 +51,13 @@ class Discreet(logging.Filter):
         return True
 
 
+def discreetly(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody has caught as the server's log does: its own sentence may hold a prompt."""
+    # Behind a bracket stand arguments.
+    said = re.split(r"[(<{\[]", context.get("message") or "", maxsplit=1)[0].strip()
+    discreet_logger().error(said or "Unhandled", exc_info=context.get("exception"))
+
+
 def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with host and port once it listens.
 
@@ -58,15 +68,26 @@ def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
         import uvloop  # noqa: PLC0415 - optional, and absent on some platforms
 
         runner = uvloop.run
+    _forbid_core_dumps()
     runner(_serve(settings, ready))
 
 
+def _forbid_core_dumps() -> None:
+    """Leave no image of this process's memory behind, should it crash: it holds every key."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    # Not 0: whatever that is, Linux hands a dump to the program that core_pattern names, except
+    # for a limit of 1 byte, which is too little for a file as well.
+    soft = 1 if hard == resource.RLIM_INFINITY else min(1, hard)
+    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+
+
 async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
+    asyncio.get_running_loop().set_exception_handler(discreetly)
     app, server = make_app(settings), settings.server
     runner = web.AppRunner(
         app,
         access_log=None,
-        logger=_discreet_logger(),
+        logger=discreet_logger(),
         handle_signals=False,
         # A client that leaves does not waste the picture that is being made for it, unless the
         # operator wants that: then whoever listens is cancelled, and with the last one the job.
@@ -102,9 +123,11 @@ async def _listening(site: web.TCPSite) -> None:
         raise CannotListenError(reason) from error
 
 
-def _discreet_logger() -> logging.Logger:
+def discreet_logger() -> logging.Logger:
+    """Give the server's log."""
     logger = logging.getLogger("easel.server")
-    logger.addFilter(Discreet())
+    if not any(isinstance(it, Discreet) for it in logger.filters):
+        logger.addFilter(Discreet())
     return logger
 
 
