@@ -33,6 +33,10 @@ _KEEPING_SECONDS = 10.0
 """How much of the time to stop is for writing what is finished to disk: a share, and the most."""
 
 
+_BY_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
+"""What a client can cause as often as it likes."""
+
+
 class CannotListenError(Exception):
     """The address cannot be listened on; the message is the system's reason."""
 
@@ -46,7 +50,7 @@ class Discreet(logging.Filter):
         if error is not None:
             record.msg = f"{record.getMessage()}: {type(error).__name__}"
             record.args, record.exc_info = None, None
-            if not isinstance(error, HttpProcessingError | web.RequestPayloadError):
+            if not isinstance(error, _BY_CLIENT):
                 record.msg += "\n" + "".join(traceback.format_tb(error.__traceback__))
         return True
 
