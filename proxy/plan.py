@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall
+from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Outgoing
 from adapters.errors import ImageError
 from adapters.params import Policy
 from adapters.receipts import Receipt
@@ -89,8 +89,16 @@ class Target(msgspec.Struct, frozen=True, dict=True):
         """
         secret = (option.name for option in self.adapter.options if option.secret)
         values = {self.credentials.api_key, *(self.credentials[name] for name in secret)}
+        values.add(self._authorization)
         values |= {value.replace("/", "\\/") for value in values}  # as some write it in JSON
         return frozenset(value for value in values if len(value) >= _SHORTEST_SECRET)
+
+    @property
+    def _authorization(self) -> str:
+        """What signing makes of the credential: base64 of a password is as good as the password."""
+        outgoing = Outgoing("POST", self.base_url, {}, b"", 0.0)
+        signed = self.adapter.sign(outgoing, self.credentials)
+        return signed.get("authorization", "").rpartition(" ")[2]
 
 
 class Branch(msgspec.Struct, frozen=True, dict=True):

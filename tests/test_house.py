@@ -16,7 +16,8 @@ from adapters import ALIASES, PROVIDERS, adapter
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "yaml_source", "access_log", "local_key"}),
+    frozenset({"errors", "yaml_source", "access_log", "state_folder"}),
+    frozenset({"local_key"}),
     frozenset({"conditions", "policies"}),
     frozenset({"configs"}),
     frozenset({"config_text"}),

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from multidict import CIMultiDict
 
+from proxy.state_folder import make_private
+
 if TYPE_CHECKING:
     from proxy.jobs.shelf import Shelf
 
@@ -324,7 +326,7 @@ class Tape:
 
 
 def _appended(file: Path, at: int, pieces: list[bytes]) -> None:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(file.parent)
     # Not truncated: what lies before is read at the same time.
     opened = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
     with os.fdopen(opened, "wb") as out:

@@ -5,6 +5,7 @@
 | **CHAIN, every request** | | | |
 | observing | | TRACE, COMMITTED, x-portkey-* headers, the access line | |
 | explaining | TRACE | FAILURE | any failure, as an OpenAI error |
+| framing | | | 400 |
 | auth | | CALLER | 401, 421 |
 | **IMAGES, every image request** | | | |
 | routing | CALLER | PLAN, RAW | 400, 401, 413, 415; to what repeats a request, as `recalling` |
@@ -30,13 +31,14 @@ from aiohttp.typedefs import Handler, Middleware
 from proxy.middlewares.auth import auth
 from proxy.middlewares.caching import caching
 from proxy.middlewares.explaining import explaining
+from proxy.middlewares.framing import framing
 from proxy.middlewares.joining import joining
 from proxy.middlewares.observing import observing
 from proxy.middlewares.recalling import recalling
 from proxy.middlewares.routing import routing
 from proxy.middlewares.transform import transform
 
-CHAIN: tuple[Middleware, ...] = (observing, explaining, auth)
+CHAIN: tuple[Middleware, ...] = (observing, explaining, framing, auth)
 IMAGES: tuple[Middleware, ...] = (routing, recalling, joining)
 ATTEMPT: tuple[Middleware, ...] = (caching, transform)
 REHEARSAL: tuple[Middleware, ...] = (transform,)
