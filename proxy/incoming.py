@@ -25,10 +25,8 @@ DEPTH_LIMIT = 32
 """Levels of nesting in a client's JSON."""
 
 
-async def read_body(
-    request: web.Request, bodies: Bodies
-) -> tuple[bytes, dict[str, Any], Held | None]:
-    """Read the JSON object of an image request: its bytes, what they say, and what they take."""
+async def read_body(request: web.Request, bodies: Bodies) -> tuple[bytes, Held | None]:
+    """Read the bytes of an image request, which have to be said to be JSON, and what they take."""
     told = request.headers.get("content-type", _JSON)
     if told != _JSON and (media_type := request.content_type.lower()) != _JSON:
         raise BadRequest(
@@ -37,7 +35,11 @@ async def read_body(
             code="unsupported_content_type",
             legacy="Invalid content type passed",
         )
-    raw, held = await _read(request, bodies)
+    return await _read(request, bodies)
+
+
+def read_params(raw: bytes) -> tuple[bytes, dict[str, Any]]:
+    """Read the JSON object of an image request: bytes that say just what was read, and that."""
     try:
         params = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -49,7 +51,9 @@ async def read_body(
         raise BadRequest(
             f"The body is nested more than {DEPTH_LIMIT} levels deep.", code="invalid_json"
         )
-    return raw, params, held
+    # Not as it came: of a key that is given twice a provider might take the other value, and make
+    # a picture that the cache, a condition or an override knows nothing of.
+    return orjson.dumps(params), params
 
 
 async def _read(request: web.Request, bodies: Bodies) -> tuple[bytes, Held | None]:

@@ -58,7 +58,7 @@ PLAN: web.RequestKey[Plan] = web.RequestKey("plan", Plan)
 HELD: web.RequestKey[Held] = web.RequestKey("held")
 """routing sets where the body is large: it counts for as long as any request has this."""
 RAW: web.RequestKey[bytes] = web.RequestKey("raw", bytes)
-"""routing sets: the body as it came, where it says what the plan does; images.generate reads."""
+"""routing sets: the body, in bytes that say what was read of it; images.generate reads."""
 ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
 """images.generate sets, anew for each target; the ATTEMPT links and observing read and write."""
 COMMITTED: web.RequestKey[bool] = web.RequestKey("committed", bool)

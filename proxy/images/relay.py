@@ -1,12 +1,14 @@
 """The fast path: a provider's answer goes through as it comes, unread.
 
-Only its beginning is looked at, while nothing has gone: a picture there is measured.
+Only its beginning is looked at, while nothing has gone: a picture there is measured. Events are
+searched for what the provider was sent in secret.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from aiohttp import ClientResponse, web
@@ -16,8 +18,10 @@ from proxy.images.committing import poured
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import lines_of, measured_text
 from proxy.keys import ATTEMPT, SETTINGS
+from proxy.upstream.conversation import Outcome
+from proxy.upstream.deadlines import worked_too_long
 from proxy.upstream.faults import translated
-from proxy.upstream.replies import is_compressed
+from proxy.upstream.replies import blotted_pieces, is_compressed, too_much
 
 _PICTURE = re.compile(
     rb'"b64_json"\s*:\s*"(?:data:[^,"]{0,64},)?([A-Za-z0-9+/]{16,%d})' % (HEAD * 2)
@@ -25,28 +29,43 @@ _PICTURE = re.compile(
 
 
 async def relay(
-    request: web.Request, provider: ClientResponse, headers: Mapping[str, str], head: list[bytes]
+    request: web.Request, provider: ClientResponse, outcome: Outcome
 ) -> web.StreamResponse:
-    """Pass a provider's answer on, piece by piece; its beginning is taken out of `head`."""
-    attempt = request[ATTEMPT]
-    response = web.StreamResponse(status=provider.status, headers=headers)
+    """Pass a provider's answer on, piece by piece; its beginning is taken out of the outcome."""
+    attempt, head = request[ATTEMPT], outcome.head
+    response = web.StreamResponse(status=provider.status, headers=outcome.headers)
     if attempt.recording and is_compressed(provider):
         attempt.recording.chunks = None
     if found := first_picture(b"".join(head)):
         attempt.receipt = attempt.receipt.plus(*lines_of(1, found, attempt.params))
-    pieces = _pieces(provider, head)
+    settings = request.app[SETTINGS]
+    pieces = _pieces(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
     if response.content_type == "text/event-stream":
-        pieces = _with_comments(pieces, request.app[SETTINGS].images.comment_seconds)
+        # One of the events may be an error.
+        pieces = blotted_pieces(pieces, outcome.secrets)
+        pieces = _with_comments(pieces, settings.images.comment_seconds)
     return await poured(request, response, pieces)
 
 
-async def _pieces(provider: ClientResponse, head: list[bytes]) -> AsyncGenerator[bytes, None]:
+async def _pieces(
+    provider: ClientResponse, head: list[bytes], room: int, patience: float
+) -> AsyncGenerator[bytes, None]:
+    """Give at most `room` bytes, for which the provider is waited for `patience` seconds in all."""
+    room -= sum(map(len, head))
     while head:
         yield head.pop(0)
-    content = provider.content
+    content, clock, waited = provider.content, asyncio.get_running_loop().time, 0.0
     while not content.at_eof():
+        began = clock()
         with translated():
             piece = await content.readany()
+        # The time in which the client takes a piece is not the provider's.
+        waited += clock() - began
+        room -= len(piece)
+        if room < 0:
+            raise too_much()
+        if waited > patience:
+            raise worked_too_long(patience)
         if piece:
             yield piece
         del piece  # See `poured`.

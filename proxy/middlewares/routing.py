@@ -6,21 +6,25 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.errors import BadRequest
-from proxy.incoming import read_body, usable_trace
+from proxy.incoming import read_body, read_params, usable_trace
 from proxy.keys import BODIES, CALLER, HELD, PLAN, RAW, RESOLVER
+from proxy.middlewares.recalling import repeated
 
 
 @web.middleware
 async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Leave the plan of this request."""
+    """Leave the plan of this request, unless it repeats one and is answered as that was."""
     app = request.app
-    raw, params, held = await read_body(request, app[BODIES])
+    raw, held = await read_body(request, app[BODIES])
     if held:
         request[HELD] = held
         # A connection holds on to its last request for as long as it idles; aiohttp has no public
         # way to end it with this one.
         message = request._message  # noqa: SLF001 - see above
         request._message = message._replace(should_close=True)  # noqa: SLF001 - see above
+    if (response := await repeated(request, raw)) is not None:
+        return response
+    raw, params = read_params(raw)
     trace = request.headers.get("x-portkey-trace-id", "")
     if trace and not usable_trace(trace):
         raise BadRequest(
