@@ -21,6 +21,7 @@ from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, PLAN, RAW, SETTINGS
 from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Tries
 from proxy.routing.choosing import circuit_of
 from proxy.routing.falling import Said, falls, status_of
+from proxy.routing.forwarding import hops
 
 _OK, _LOST = 200, 502
 _OF_EVENTS = frozenset({"stream", "partial_images"})
@@ -63,7 +64,8 @@ class Walk:
         self._attempt_at = attempt_at
         self._plan = request[PLAN]
         self._chooser = request.app[CHOOSER]
-        self.budget = Budget(request.app[SETTINGS].limits.attempts)
+        limits = request.app[SETTINGS].limits
+        self.budget = Budget(limits.attempts, hops=hops(request.headers))
 
     async def answer(self) -> web.StreamResponse:
         """Answer with what the plan comes to; raises `ImageError`."""

@@ -80,7 +80,16 @@ class Gateway:
         return await self.ask({"prompt": prompt, **(params or {})}, **headers)
 
 
-_PLAIN = ("x-", "authorization", "content-", "accept", "traceparent", "prefer", "idempotency-")
+_PLAIN = (
+    "x-",
+    "authorization",
+    "content-",
+    "accept",
+    "traceparent",
+    "prefer",
+    "idempotency-",
+    "via",
+)
 
 
 def _header(name: str) -> str:
