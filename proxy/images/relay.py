@@ -5,6 +5,7 @@ Only its beginning is looked at, while nothing has gone: a picture there is meas
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
@@ -16,8 +17,9 @@ from proxy.images.committing import poured
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import lines_of, measured_text
 from proxy.keys import ATTEMPT, SETTINGS
+from proxy.upstream.deadlines import worked_too_long
 from proxy.upstream.faults import translated
-from proxy.upstream.replies import is_compressed
+from proxy.upstream.replies import is_compressed, too_much
 
 _PICTURE = re.compile(
     rb'"b64_json"\s*:\s*"(?:data:[^,"]{0,64},)?([A-Za-z0-9+/]{16,%d})' % (HEAD * 2)
@@ -34,19 +36,35 @@ async def relay(
         attempt.recording.chunks = None
     if found := first_picture(b"".join(head)):
         attempt.receipt = attempt.receipt.plus(*lines_of(1, found, attempt.params))
-    pieces = _pieces(provider, head)
+    settings = request.app[SETTINGS]
+    most, seconds = settings.limits.reply_bytes, settings.timeouts.total
+    pieces = _pieces(provider, head, most, seconds)
     if response.content_type == "text/event-stream":
-        pieces = _with_comments(pieces, request.app[SETTINGS].images.comment_seconds)
+        pieces = _with_comments(pieces, settings.images.comment_seconds)
     return await poured(request, response, pieces)
 
 
-async def _pieces(provider: ClientResponse, head: list[bytes]) -> AsyncGenerator[bytes, None]:
+async def _pieces(
+    provider: ClientResponse, head: list[bytes], room: int, most: float
+) -> AsyncGenerator[bytes, None]:
+    """Give an answer of at most `room` bytes, for which the provider takes `most` seconds.
+
+    A client that reads slowly may take longer: only what the provider takes is counted.
+    """
+    room, left = room - sum(map(len, head)), most
     while head:
         yield head.pop(0)
-    content = provider.content
+    content, clock = provider.content, asyncio.get_running_loop().time
     while not content.at_eof():
+        left += clock()
         with translated():
             piece = await content.readany()
+        left -= clock()
+        room -= len(piece)
+        if room < 0:
+            raise too_much()
+        if left < 0:
+            raise worked_too_long(most)
         if piece:
             yield piece
         del piece  # See `poured`.
