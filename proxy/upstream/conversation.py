@@ -118,7 +118,7 @@ class Upstream:
         limit = self.settings.limits.picture_bytes
         with Deadline(most, worked_too_long) as total, Deadline(own, asked_too_long) as asked:
             home = await self.at_home(target)
-            async with download(self.dialer, home, image, limit) as opened:
+            async with download(self.dialer, home, image, limit, most) as opened:
                 # From here on the client's own pace rules.
                 total.lift()
                 asked.lift()

@@ -12,7 +12,9 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.proxy.gateway import ANSWER, Reply, always, gateway_to
+from tests.proxy.gateway import ANSWER, PNG, Reply, always, gateway_to
+from tests.proxy.upstream.test_download import drawn as picture_drawn
+from tests.proxy.upstream.test_download import pictures
 from tests.proxy.wire import connections, gateway_at, wire
 
 UP = {"virtual_key": "up"}
@@ -115,4 +117,22 @@ async def test_an_answer_that_only_drips_comes_to_an_end() -> None:
     async with gateway_to(dripping, "timeouts: {total: 0.5}\n") as (ours, _), asyncio.timeout(10):
         with pytest.raises(aiohttp.ClientError):
             await ours.draw(params={"stream": True}, **UP)
+        assert connections(ours) == 0
+
+
+async def test_a_picture_that_only_drips_comes_to_an_end() -> None:
+    async def dripping(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            await response.write(PNG + bytes(70_000))
+            while True:
+                await response.write(b"x")
+                await asyncio.sleep(0.02)
+        return response
+
+    slow = "timeouts: {total: 0.5}\n"
+    async with pictures(dripping, limit=500_000, more=slow) as (ours, _), asyncio.timeout(10):
+        with contextlib.suppress(aiohttp.ClientError):  # What had begun is cut.
+            assert (await picture_drawn(ours)).status == 504
         assert connections(ours) == 0
