@@ -19,7 +19,8 @@ from proxy.sections import SECTIONS
 from proxy.settings import KEYS as SETTINGS
 from proxy.settings import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
 from tests.adapters.test_contract import CANCELLING
-from tests.hostile.mutations import MUTATIONS, defences
+from tests.hostile.mutations import defences
+from tests.hostile.taken_out import MUTATIONS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
