@@ -41,5 +41,5 @@ async def test_a_chain_of_gateways_is_no_loop() -> None:
 
 async def test_lines_of_via_are_counted_together() -> None:
     async with gateway_to() as (ours, fake):
-        lines = [b"x-portkey-virtual-key: up", *[b"Via: HTTP/1.1 easel (v1), 1.0 easel"] * 3]
+        lines = [b"x-portkey-virtual-key: up", *[b"VIA: HTTP/1.1 easel (v1), 1.0 easel"] * 3]
         assert ((await shout(ours, *lines)).status, fake.requests) == (508, [])
