@@ -17,7 +17,7 @@ from proxy.images.committing import poured
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import lines_of, measured_text
 from proxy.keys import ATTEMPT, SETTINGS
-from proxy.upstream.deadlines import worked_too_long
+from proxy.upstream.deadlines import TO_ITS_END, worked_too_long
 from proxy.upstream.faults import translated
 from proxy.upstream.replies import is_compressed, too_much
 
@@ -37,7 +37,7 @@ async def relay(
     if found := first_picture(b"".join(head)):
         attempt.receipt = attempt.receipt.plus(*lines_of(1, found, attempt.params))
     settings = request.app[SETTINGS]
-    most, seconds = settings.limits.reply_bytes, settings.timeouts.total
+    most, seconds = settings.limits.reply_bytes, settings.timeouts.total * TO_ITS_END
     pieces = _pieces(provider, head, most, seconds)
     if response.content_type == "text/event-stream":
         pieces = _with_comments(pieces, settings.images.comment_seconds)

@@ -27,7 +27,7 @@ from adapters.errors import ProviderError
 from proxy.plan import Target, Tries
 from proxy.settings import Settings
 from proxy.upstream.abandoning import Cancellations
-from proxy.upstream.deadlines import Deadline, asked_too_long, worked_too_long
+from proxy.upstream.deadlines import TO_ITS_END, Deadline, asked_too_long, worked_too_long
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.download import Download, download
 from proxy.upstream.events import told
@@ -118,7 +118,7 @@ class Upstream:
         limit = self.settings.limits.picture_bytes
         with Deadline(most, worked_too_long) as total, Deadline(own, asked_too_long) as asked:
             home = await self.at_home(target)
-            async with download(self.dialer, home, image, limit, most) as opened:
+            async with download(self.dialer, home, image, limit, most * TO_ITS_END) as opened:
                 # From here on the client's own pace rules.
                 total.lift()
                 asked.lift()
