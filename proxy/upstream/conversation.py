@@ -271,6 +271,8 @@ async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:
     if response.status >= _FIRST_REDIRECT:
         return [], False
     if _tells_events(response):
+        if is_compressed(response):
+            return [], True
         first = await read_head(response, 0)
         return [first], _begins_events(first)
     # Nobody asked for compression: it is undone here, the client may not know how to.
@@ -282,7 +284,7 @@ async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:
 
 
 def _begins_events(first: bytes) -> bool:
-    """Tell whether bytes may be where events begin; none, and a web page's, are not.
+    r"""Tell whether bytes may be where events begin; none, and a web page's, are not.
 
     >>> [_begins_events(it) for it in (b"da", b": hello", b"\\nid: 7", b"", b"<html>", b'{"e')]
     [True, True, True, False, False, False]
