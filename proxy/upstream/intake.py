@@ -8,6 +8,7 @@ that finds no room waits with it. The law: of more than `_FEW`, what all read in
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import Any
 
 from aiohttp.client_proto import ResponseHandler
@@ -58,6 +59,14 @@ class _Handler(ResponseHandler):
         super().__init__(loop)
         self._intake = intake
 
+    def is_connected(self) -> bool:
+        """Tell whether it can be used once more: the pool asks.
+
+        Where something can be read although nothing was asked, the provider has closed it, or has
+        written what would be taken for the next answer; the loop may not have seen it yet.
+        """
+        return super().is_connected() and not _can_be_read(self.transport)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._intake.opened += 1
@@ -70,6 +79,15 @@ class _Handler(ResponseHandler):
     def set_response_params(self, **params: Any) -> None:
         # aiohttp stops reading once it holds twice as much.
         super().set_response_params(**{**params, "read_bufsize": self._intake.step // _KEPT})
+
+
+def _can_be_read(transport: asyncio.BaseTransport | None) -> bool:
+    opened = transport.get_extra_info("socket") if transport else None
+    if opened is None or opened.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(opened.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _InSteps(asyncio.BufferedProtocol):

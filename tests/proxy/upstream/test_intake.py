@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import socket, socketpair
 
 import pytest
 from aiohttp import ClientResponse, web
@@ -114,3 +115,17 @@ async def test_what_waits_for_room_and_in_connections_is_bounded(
         for task in taking:
             task.cancel()
         await asyncio.gather(*taking, return_exceptions=True)
+
+
+@pytest.mark.parametrize("leave", [lambda it: it.close(), lambda it: it.send(b"HTTP/1.1 200 It")])
+async def test_what_a_provider_does_unasked_is_seen_before_the_loop_sees_it(
+    leave: Callable[[socket], object],
+) -> None:
+    ours, theirs = socketpair()
+    loop = asyncio.get_running_loop()
+    _, handler = await loop.create_connection(lambda: Intake().connection(loop), sock=ours)
+    with theirs:
+        assert handler.is_connected()
+        leave(theirs)
+        assert not handler.is_connected()
+        handler.close()
