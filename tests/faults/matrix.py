@@ -29,7 +29,7 @@ PICTURE, CUT = "picture", "cut"
 AS_SENT, PART = "200 as sent", "200, a part of it"
 MOST_SECONDS = 15.0
 """For one cell, on a busy machine; the gateway's own deadlines are far below."""
-_SIDE_BY_SIDE = 64
+_SIDE_BY_SIDE = 128
 _A_MOMENT = 0.05
 _FIELDS = {"message", "type", "param", "code"}
 
