@@ -35,7 +35,7 @@ class OpenAIShape(Adapter):
         return "/images/generations"
 
     def request(self, call: ImageCall) -> ProviderRequest:
-        """Send what the client sent; its very bytes where nothing had to change."""
+        """Send what the client sent; the same bytes where nothing had to change."""
         withheld = self.withheld(call) & call.fields.keys()
         # Where the gateway has to turn one form of picture into the other, it must read the reply.
         verbatim = "response_format" not in withheld or call.response_format == "b64_json"

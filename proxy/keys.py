@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from proxy.blobs.store import Blobs
     from proxy.cache.simple import SimpleCache
     from proxy.jobs.registry import Job, Jobs
+    from proxy.own_names import OwnNames
     from proxy.routing.choosing import Chooser
     from proxy.routing.resolve import Resolver
     from proxy.upstream.conversation import Upstream
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 """app sets; everybody reads."""
+OWN_NAMES: web.AppKey[OwnNames] = web.AppKey("own_names")
+"""app sets; middlewares.auth reads."""
 UPSTREAM: web.AppKey[Upstream] = web.AppKey("upstream")
 """app sets for the time it runs; images.converse reads."""
 CACHE: web.AppKey[SimpleCache] = web.AppKey("cache")
@@ -50,7 +53,7 @@ CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 PLAN: web.RequestKey[Plan] = web.RequestKey("plan", Plan)
 """routing sets; images.generate and the ATTEMPT links read."""
 RAW: web.RequestKey[bytes] = web.RequestKey("raw", bytes)
-"""routing sets: the body as it came, where it says what the plan does; images.generate reads."""
+"""routing sets: the body, in bytes that say what was read of it; images.generate reads."""
 ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
 """images.generate sets, anew for each target; the ATTEMPT links and observing read and write."""
 COMMITTED: web.RequestKey[bool] = web.RequestKey("committed", bool)

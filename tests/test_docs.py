@@ -118,7 +118,9 @@ def blocks(kind: str, text: str) -> list[str]:
 def shown(default: object) -> str:
     if isinstance(default, bool):
         return str(default).lower()
-    return f"{default:g}" if isinstance(default, float) else str(default) or "none"
+    if default in ("", ()):
+        return "none"
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

@@ -16,12 +16,13 @@ from adapters import ALIASES, PROVIDERS, adapter
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "yaml_source", "access_log", "local_key"}),
+    frozenset({"errors", "yaml_source", "access_log", "state_folder"}),
+    frozenset({"local_key"}),
     frozenset({"conditions", "policies"}),
     frozenset({"configs"}),
     frozenset({"config_text"}),
     frozenset({"credentials", "sections", "prices"}),
-    frozenset({"settings", "incoming", "redis_client"}),
+    frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
     frozenset({"plan"}),
     frozenset({"keys"}),
     frozenset({"blobs", "routing", "studio"}),
@@ -50,6 +51,9 @@ SUITES = {
     "tests/proxy/test_sdk_retries.py": "what the official SDKs' own retries cost",
 }
 """Test modules that are about more than one module."""
+
+HOSTILE = Path("tests/hostile")
+"""Test modules that are about one attack each; docs/security.md names every one."""
 
 UNTESTED = {
     "adapters/__init__.py": "the list of providers: held up by the contract suite",
@@ -205,8 +209,14 @@ def _is_a_providers(module: Path) -> bool:
 
 def test_every_test_module_is_about_a_module() -> None:
     homes = {_home(path) for path in [*ADAPTERS, *PROXY]}
-    inner = [p.as_posix() for p in TESTS if len(p.parts) > 2 and p.name.startswith("test_")]
+    about_modules = [path for path in TESTS if path.parent != HOSTILE]
+    inner = [p.as_posix() for p in about_modules if len(p.parts) > 2 and p.stem[:5] == "test_"]
     assert [name for name in inner if name not in homes and name not in SUITES] == []
+
+
+def test_an_attack_is_known_by_its_number() -> None:
+    names = [path.name for path in TESTS if path.parent == HOSTILE and path.stem[:5] == "test_"]
+    assert [name for name in names if not re.fullmatch(r"test_\d\d_[a-z_]+\.py", name)] == []
 
 
 def test_every_module_with_code_has_its_test_module() -> None:

@@ -17,6 +17,7 @@ from proxy.errors import put_headers
 from proxy.images.deliver import deliver
 from proxy.images.final_params import final_params
 from proxy.images.incomplete import Incomplete, line_of
+from proxy.incoming import in_bounds
 from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, PLAN, RAW, SETTINGS
 from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Tries
 from proxy.routing.choosing import circuit_of
@@ -63,7 +64,8 @@ class Walk:
         self._attempt_at = attempt_at
         self._plan = request[PLAN]
         self._chooser = request.app[CHOOSER]
-        self.budget = Budget(request.app[SETTINGS].limits.attempts)
+        self._limits = request.app[SETTINGS].limits
+        self.budget = Budget(self._limits.attempts)
 
     async def answer(self) -> web.StreamResponse:
         """Answer with what the plan comes to; raises `ImageError`."""
@@ -133,6 +135,7 @@ class Walk:
             circuits.began(name := circuit_of(target, self._plan))
         status, left = None, self.budget.left
         try:
+            in_bounds(self._request[ATTEMPT].params, self._limits)
             response = await self._attempt_at(self._request)
             # Without a request to the provider, as on a cache hit, it has shown nothing.
             if self.budget.left < left:

@@ -1,13 +1,14 @@
 """The fast path: a provider's answer goes through as it comes, unread.
 
-Only its beginning is looked at, while nothing has gone: a picture there is measured.
+Only its beginning is looked at, while nothing has gone: a picture there is measured. Events are
+searched for what the provider was sent in secret.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from aiohttp import ClientResponse, web
@@ -17,9 +18,10 @@ from proxy.images.committing import poured
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import lines_of, measured_text
 from proxy.keys import ATTEMPT, SETTINGS
+from proxy.upstream.conversation import Outcome
 from proxy.upstream.deadlines import worked_too_long
 from proxy.upstream.faults import translated
-from proxy.upstream.replies import is_compressed, too_much
+from proxy.upstream.replies import blotted_pieces, is_compressed, too_much
 
 _PICTURE = re.compile(
     rb'"b64_json"\s*:\s*"(?:data:[^,"]{0,64},)?([A-Za-z0-9+/]{16,%d})' % (HEAD * 2)
@@ -27,11 +29,11 @@ _PICTURE = re.compile(
 
 
 async def relay(
-    request: web.Request, provider: ClientResponse, headers: Mapping[str, str], head: list[bytes]
+    request: web.Request, provider: ClientResponse, outcome: Outcome
 ) -> web.StreamResponse:
-    """Pass a provider's answer on, piece by piece; its beginning is taken out of `head`."""
-    attempt = request[ATTEMPT]
-    response = web.StreamResponse(status=provider.status, headers=headers)
+    """Pass a provider's answer on, piece by piece; its beginning is taken out of the outcome."""
+    attempt, head = request[ATTEMPT], outcome.head
+    response = web.StreamResponse(status=provider.status, headers=outcome.headers)
     if attempt.recording and is_compressed(provider):
         attempt.recording.chunks = None
     if found := first_picture(b"".join(head)):
@@ -39,6 +41,8 @@ async def relay(
     settings = request.app[SETTINGS]
     pieces = _pieces(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
     if response.content_type == "text/event-stream":
+        # One of the events may be an error.
+        pieces = blotted_pieces(pieces, outcome.secrets)
         pieces = _with_comments(pieces, settings.images.comment_seconds)
     return await poured(request, response, pieces)
 

@@ -66,6 +66,7 @@ class Outcome:
 
     `head` is what has been taken off the response's body already; whoever passes it on takes it
     out: it is not to be held until the rest has come. `headers` are the provider's, for the client.
+    The `secrets` are those that the provider was sent, and may repeat.
     """
 
     answer: Answer | None = None
@@ -73,6 +74,7 @@ class Outcome:
     response: ClientResponse | None = None
     head: list[bytes] = field(default_factory=list)
     headers: CIMultiDict[str] = field(default_factory=CIMultiDict)
+    secrets: frozenset[str] = frozenset()
 
 
 class Upstream:
@@ -233,7 +235,7 @@ class Conversation:
             if (response.content_length or 0) > limit:
                 raise too_much()
             headers = relayed_headers(response.headers, secrets, whole=True)
-            return Outcome(response=response, head=head, headers=headers)
+            return Outcome(response=response, head=head, headers=headers, secrets=secrets)
         # What is verbatim is to stay what it was, byte for byte.
         sieve = None if request.verbatim else Sieve(self._upstream.spools)
         reply = await read_reply(response, limit, secrets, b"".join(head), sieve)
@@ -286,7 +288,7 @@ async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:
 def _begins_events(first: bytes) -> bool:
     r"""Tell whether bytes may be where events begin; none, and a web page's, are not.
 
-    >>> [_begins_events(it) for it in (b"da", b": hello", b"\\nid: 7", b"", b"<html>", b'{"e')]
+    >>> [_begins_events(it) for it in (b"da", b": hello", b"\nid: 7", b"", b"<html>", b'{"e')]
     [True, True, True, False, False, False]
     """
     start = first.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")[:_LONGEST_FIELD]

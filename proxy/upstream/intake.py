@@ -20,7 +20,10 @@ _MOST = 256 * 1024
 _LEAST = 16 * 1024
 """The least: less than that costs more time than what comes."""
 _KEPT = 4
-"""How much less than one go a connection may have left over and still read on."""
+"""How much less than one go a connection may have left over and still read on.
+
+Of the least go where there are more than a few: many more may be opened until it has read all.
+"""
 
 
 class Intake:
@@ -78,7 +81,8 @@ class _Handler(ResponseHandler):
 
     def set_response_params(self, **params: Any) -> None:
         # aiohttp stops reading once it holds twice as much.
-        super().set_response_params(**{**params, "read_bufsize": self._intake.step // _KEPT})
+        least = _MOST if self._intake.opened <= _FEW else _LEAST
+        super().set_response_params(**{**params, "read_bufsize": least // _KEPT})
 
 
 def _can_be_read(transport: asyncio.BaseTransport | None) -> bool:

@@ -110,8 +110,8 @@ async def test_what_waits_for_room_and_in_connections_is_bounded(
         held = await settled(lambda: shelf.in_memory + sum(it.content._size for it in got))
         # What each may have left in its buffer and still read on, and what it then reads: once
         # there, and once on its way to the shelf.
-        left = sum(min(intake._MOST // 2, MB // opened) // 2 for opened in range(1, MANY + 1))
-        assert MEMORY < held <= MEMORY + 2 * (left + MANY * counting.step)
+        left = intake._LEAST // 2
+        assert MEMORY < held <= MEMORY + 2 * MANY * (left + counting.step)
         for task in taking:
             task.cancel()
         await asyncio.gather(*taking, return_exceptions=True)
