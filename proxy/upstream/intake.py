@@ -65,10 +65,12 @@ class _Handler(ResponseHandler):
     def is_connected(self) -> bool:
         """Tell whether it can be used once more: the pool asks.
 
-        Where something can be read although nothing was asked, the provider has closed it, or has
-        written what would be taken for the next answer; the loop may not have seen it yet.
+        Where something came although nothing was asked, it would be taken for the next answer:
+        aiohttp asks for that when a connection is given back, and not when it is taken again.
+        Where something can be read, the loop has not seen yet that it came, or that it is closed.
         """
-        return super().is_connected() and not _can_be_read(self.transport)
+        used_up = not super().is_connected() or self.should_close
+        return not (used_up or _can_be_read(self.transport))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
