@@ -9,6 +9,7 @@ from functools import cache
 from tests.faults.wire import Line, Play, Reply
 
 _DRIP_SECONDS = 0.25
+_A_MOMENT = 0.02
 _FLOOD = 64 * 1024
 _MANY = 2 * 1024 * 1024
 """More bytes than the gateway's limits allow here."""
@@ -170,11 +171,19 @@ async def length_too_short(line: Line, good: Reply) -> None:
     line.stays = True
 
 
-async def another_answer(line: Line, good: Reply) -> None:
+def another_answer(pause: float) -> Play:
     """Send a second answer that nobody asked for."""
-    other = good.but(b'{"created":1,"data":[{"b64_json":"c3RvbGVu"}]}', "application/json")
-    await line.send(good.whole + other.whole)
-    line.stays = True
+
+    async def play(line: Line, good: Reply) -> None:
+        other = good.but(b'{"created":1,"data":[{"b64_json":"c3RvbGVu"}]}', "application/json")
+        if pause:
+            await line.send(good.whole, pause=pause)
+            await line.send(other.whole)
+        else:
+            await line.send(good.whole + other.whole)
+        line.stays = True
+
+    return play
 
 
 async def closes_after(line: Line, good: Reply) -> None:
@@ -375,6 +384,7 @@ BEHAVIOURS = (
     Behaviour("500 in HTML", says("failed")),
     Behaviour("500 without a body", says("failed, empty")),
     Behaviour("500 with a long body", says("failed, long")),
-    Behaviour("a second answer unasked", another_answer),
+    Behaviour("a second answer unasked", another_answer(0)),
+    Behaviour("a second answer a moment later", another_answer(_A_MOMENT)),
     Behaviour("closes what it said it keeps", closes_after),
 )
