@@ -29,7 +29,7 @@ PICTURE, CUT = "picture", "cut"
 AS_SENT, PART = "200 as sent", "200, a part of it"
 MOST_SECONDS = 15.0
 """For one cell, on a busy machine; the gateway's own deadlines are far below."""
-_SIDE_BY_SIDE = 128
+_SIDE_BY_SIDE = 96
 _A_MOMENT = 0.05
 _FIELDS = {"message", "type", "param", "code"}
 
@@ -135,6 +135,7 @@ class Scene:
         made = self._part(cell.kind, cell.behaviour.size, provider, root)
         made[0].method, made[0].play = cell.kind.method, cell.behaviour.play
         made[0].times, made[0].early = cell.mode.faults, cell.behaviour.early
+        made[0].pause = cell.mode.pause
         return made
 
     def _part(

@@ -22,6 +22,8 @@ class Mode:
     faults: int = _ALWAYS
     paid: int = 1
     """How many calls it may cost at most."""
+    pause: float = 0.0
+    """Seconds that the provider takes for a paid one, so that others can come meanwhile."""
 
 
 def _alone(target: Config, good: Config) -> Config:
@@ -47,5 +49,5 @@ MODES = (
     Mode("alone", _alone),
     Mode("retry", _retried, faults=1, paid=2),
     Mode("fallback", _falling),
-    Mode("joined", _joined, asked=2),
+    Mode("joined", _joined, asked=2, pause=0.6),
 )

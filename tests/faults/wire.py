@@ -75,7 +75,8 @@ Play = Callable[[Line, Reply], Awaitable[None]]
 class Part:
     """A provider's part in one cell: its replies by method, and which of them goes wrong.
 
-    `times` is how often it goes wrong; `early`: before the request's body is read.
+    `times` is how often it goes wrong; `early`: before the request's body is read; `pause` are
+    seconds before what is paid for is answered.
     """
 
     replies: dict[str, Reply]
@@ -83,6 +84,7 @@ class Part:
     play: Play | None = None
     times: int = 1_000_000
     early: bool = False
+    pause: float = 0.0
     paid: int = 0
 
 
@@ -120,6 +122,8 @@ class Provider:
         if not (spoils and part.early):
             length = _LENGTH.search(head)
             await reader.readexactly(int(length[1]) if length else 0)
+        if method == "POST":
+            await asyncio.sleep(part.pause)
         if not spoils or part.play is None:
             writer.write(part.replies[method].whole)
             await writer.drain()
