@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test check docs format lock faults mutations clean \
+.PHONY: help install run test check docs format lock faults fault-matrix mutations clean \
   bench bench-quick bench-smoke bench-soak \
   bench-translate bench-memory bench-blobs bench-cache bench-pictures bench-jobs
 
@@ -67,6 +67,9 @@ bench-pictures: install ## Measure what a 64 MB picture in another form adds to 
 
 faults: $(VENV)/.tested ## Cause every kind of fault, and write what each cost into docs/reliability.md
 	@$(BIN)/python -m bench.faults
+
+fault-matrix: $(VENV)/.tested ## Have providers do everything wrong, and write what came into docs/reliability.md
+	@$(BIN)/python -m tests.faults
 
 mutations: $(VENV)/.tested ## Take out each defence of docs/security.md, and see that its tests notice
 	@$(BIN)/python -m tests.hostile.mutations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sized
 from dataclasses import replace
-from ipaddress import ip_address
 from textwrap import fill
 from typing import NoReturn
 
@@ -22,6 +21,7 @@ from proxy import __version__
 from proxy.configs import ConfigError
 from proxy.credentials import credentials_for, named
 from proxy.local_key import local_key, new_key
+from proxy.own_names import is_loopback
 from proxy.settings import NAME_FORM, Settings, SettingsError, digest, embedded, is_name, load
 
 _WIDTH = 100
@@ -266,7 +266,7 @@ def _loaded(config: str | None) -> Settings:
 def _refuse_open_door(settings: Settings) -> None:
     """Fail where others could reach a gateway that asks for no key of the operator's."""
     host = settings.server.host
-    if not settings.api_keys and not _is_loopback(host):
+    if not settings.api_keys and not is_loopback(host):
         _fail(
             f"api_keys is empty, and others can reach {host or 'every address'}. Make a key with "
             "`easel keys new` and put its lines into the settings file."
@@ -308,13 +308,6 @@ def _in_columns(rows: dict[str, str]) -> str:
         for label, text in rows.items()
         if text
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _banner(host: str, port: int, key: str) -> str:

@@ -23,6 +23,7 @@ from proxy.images.generate import generator
 from proxy.images.rehearse import rehearse
 from proxy.jobs import asking
 from proxy.jobs.registry import Jobs
+from proxy.jobs.room import Room
 from proxy.jobs.shelf import EACH, Shelf
 from proxy.keys import (
     BLOBS,
@@ -31,6 +32,7 @@ from proxy.keys import (
     DRAINING,
     JOBS,
     LOG,
+    OWN_NAMES,
     RESOLVER,
     RUNNING,
     SETTINGS,
@@ -39,6 +41,7 @@ from proxy.keys import (
 )
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked
 from proxy.middlewares.observing import stamp
+from proxy.own_names import OwnNames
 from proxy.redis_client import SharedRedis
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, LocalStuck
@@ -63,6 +66,7 @@ def make_app(
     """
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
+    app[OWN_NAMES] = OwnNames(settings.server)
     app[BLOBS] = Blobs(settings)
     redis = SharedRedis(settings.redis) if settings.redis.url else None
     app[CACHE] = _cache(settings, app[BLOBS], redis)
@@ -115,6 +119,7 @@ def _jobs(settings: Settings) -> Jobs:
         Path(settings.state_dir).expanduser() / "jobs",
         park_seconds=settings.jobs.park_seconds,
         cancels=settings.jobs.on_disconnect == "cancel",
+        room=Room(settings.limits.jobs, settings.limits.caller_jobs),
     )
 
 

@@ -7,7 +7,7 @@ Source: https://portkey.ai/docs/api-reference/inference-api/config-object
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -203,6 +203,8 @@ MOST_TARGETS, MOST_DEPTH, MOST_KEYS, MOST_FAULTS = 100, 8, 100, 100
 MOST_IN_ALL = 1000
 """Targets of a config in all: each is resolved for every request, tried or not."""
 MAX_WEIGHT = 1_000_000
+_MOST_COMPARED = 1000
+"""Names that a wrong one is held against: each takes microseconds, for everyone who may ask."""
 MODES = ("single", "loadbalance", "fallback", "conditional")
 
 
@@ -452,12 +454,14 @@ def explained(error: msgspec.ValidationError) -> tuple[str, str]:
     return place, said
 
 
-def nearest(name: str, known: frozenset[str] | set[str]) -> str:
-    """Give a hint at the nearest known name, "" when none is near.
+def nearest(name: str, known: Collection[str]) -> str:
+    """Give a hint at the nearest known name, "" when none is near or they are too many to compare.
 
     >>> nearest("virtual_keey", {"virtual_key", "cache"})
     '; did you mean virtual_key?'
     """
+    if len(known) > _MOST_COMPARED:
+        return ""
     import difflib  # noqa: PLC0415 - only what is misspelled needs it
 
     spelled = {word.lower(): word for word in sorted(known)}

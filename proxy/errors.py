@@ -117,11 +117,11 @@ def as_told(error: BaseException, trace: str) -> ImageError:
     """Give what a client is told of a failure: little of a bug of ours, the log has the rest."""
     if isinstance(error, ImageError):
         return error
-    _LOG.error("trace %s: %s", trace, _place_of(error))
+    _LOG.error("trace %s: %s", trace, place_of(error))
     return GatewayError("The gateway failed; its log has the details.")
 
 
-def _place_of(error: BaseException) -> str:
+def place_of(error: BaseException) -> str:
     """Give an exception's type and where it came from; its message could hold a prompt."""
     frames = traceback.extract_tb(error.__traceback__)
     return " <- ".join(

@@ -7,23 +7,30 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from adapters.errors import BadParam
 from adapters.params import Policy
 from proxy.configs import MAX_KEEPALIVE
 from proxy.errors import BadRequest
+from proxy.sections import Limits
 
 _TRUE, _FALSE = ("true",), ("false", "")
 _POLICIES = tuple(policy.value for policy in Policy)
 _JSON = "application/json"
 _TRACE_LIMIT = 512
 _NESTED = (dict, list)
+_UNSUSPICIOUS = 64 * 1024
+"""Bytes that a body may have however well it was compressed."""
 DEPTH_LIMIT = 32
 """Levels of nesting in a client's JSON."""
 
 
-async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
-    """Read the JSON object of an image request: bytes that say just what was read, and that."""
+async def read_body(request: web.Request, ratio: int) -> bytes:
+    """Read the bytes of an image request, which have to be said to be JSON.
+
+    A compressed body may have `ratio` times the size of what came.
+    """
     told = request.headers.get("content-type", _JSON)
     if told != _JSON and (media_type := request.content_type.lower()) != _JSON:
         raise BadRequest(
@@ -32,7 +39,11 @@ async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
             code="unsupported_content_type",
             legacy="Invalid content type passed",
         )
-    raw = await _read(request)
+    return await _read(request, ratio)
+
+
+def read_params(raw: bytes) -> tuple[bytes, dict[str, Any]]:
+    """Read the JSON object of an image request: bytes that say just what was read, and that."""
     try:
         params = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -49,8 +60,10 @@ async def read_body(request: web.Request) -> tuple[bytes, dict[str, Any]]:
     return orjson.dumps(params), params
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.Request, ratio: int) -> bytes:
     try:
+        if hdrs.CONTENT_ENCODING in request.headers:
+            return await _inflated(request, ratio)
         if not request.content.is_eof():
             return await request.read()
         # All of it is there: aiohttp would wait for more, and be told that there is none.
@@ -63,6 +76,34 @@ async def _read(request: web.Request) -> bytes:
     if 0 < request.client_max_size < len(raw):
         raise web.HTTPRequestEntityTooLarge(request.client_max_size)
     return raw
+
+
+async def _inflated(request: web.Request, ratio: int) -> bytes:
+    """Read what aiohttp decompresses as it comes, within the limits of size and ratio."""
+    content, raw = request.content, bytearray()
+    while piece := await content.readany():
+        raw += piece
+        if len(raw) > max(content.total_raw_bytes * ratio, _UNSUSPICIOUS):
+            raise BadRequest(
+                f"The body is more than {ratio} times as large as it was compressed.",
+                status=413,
+                code="request_too_large",
+            )
+        if 0 < request.client_max_size < len(raw):
+            raise web.HTTPRequestEntityTooLarge(request.client_max_size)
+    return bytes(raw)
+
+
+def in_bounds(params: Mapping[str, Any], limits: Limits) -> None:
+    """Hold against the limits what a provider would be paid for; raises `BadParam`."""
+    n, prompt = params.get("n"), params.get("prompt")
+    if isinstance(n, int | float) and n > limits.pictures:
+        raise BadParam("n", f"'n' is {n}; one request may ask for {limits.pictures} at most.")
+    if isinstance(prompt, str) and len(prompt) > limits.prompt_characters:
+        raise BadParam(
+            "prompt",
+            f"'prompt' has {len(prompt)} characters; it may have {limits.prompt_characters}.",
+        )
 
 
 def is_deeper(tree: Any, limit: int) -> bool:

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from proxy.blobs.store import Blobs
     from proxy.cache.simple import SimpleCache
     from proxy.jobs.registry import Job, Jobs
+    from proxy.own_names import OwnNames
     from proxy.routing.choosing import Chooser
     from proxy.routing.resolve import Resolver
     from proxy.upstream.conversation import Upstream
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 """app sets; everybody reads."""
+OWN_NAMES: web.AppKey[OwnNames] = web.AppKey("own_names")
+"""app sets; middlewares.auth reads."""
 UPSTREAM: web.AppKey[Upstream] = web.AppKey("upstream")
 """app sets for the time it runs; images.converse reads."""
 CACHE: web.AppKey[SimpleCache] = web.AppKey("cache")

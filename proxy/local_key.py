@@ -11,6 +11,8 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from proxy.state_folder import make_private
+
 _NAME = "key"
 PREFIX = "easel-"
 _KEY = re.compile(PREFIX + "[A-Za-z0-9_-]{32}")
@@ -38,7 +40,7 @@ def kept_secret(
     Raises `OSError` when the folder or the file cannot be used.
     """
     folder = Path(state_dir).expanduser()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(folder)
     path = folder / name
     if path.exists() and not path.stat().st_mode & 0o077:
         kept = path.read_text(encoding="ascii", errors="replace").strip()

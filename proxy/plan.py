@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall
+from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Outgoing
 from adapters.errors import ImageError
 from adapters.params import Policy
 from adapters.receipts import Receipt
@@ -89,8 +89,16 @@ class Target(msgspec.Struct, frozen=True, dict=True):
         """
         secret = (option.name for option in self.adapter.options if option.secret)
         values = {self.credentials.api_key, *(self.credentials[name] for name in secret)}
+        values.add(self._authorization)
         values |= {value.replace("/", "\\/") for value in values}  # as some write it in JSON
         return frozenset(value for value in values if len(value) >= _SHORTEST_SECRET)
+
+    @property
+    def _authorization(self) -> str:
+        """What signing makes of the credential: base64 of a password is as good as the password."""
+        outgoing = Outgoing("POST", self.base_url, {}, b"", 0.0)
+        signed = self.adapter.sign(outgoing, self.credentials)
+        return signed.get("authorization", "").rpartition(" ")[2]
 
 
 class Branch(msgspec.Struct, frozen=True, dict=True):
@@ -276,6 +284,19 @@ class Attempt(msgspec.Struct):
     fills: bool = False
 
     __repr__ = object.__repr__
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is told of it to the client."""
+        told = {
+            "x-portkey-provider": self.target.adapter.id,
+            "x-portkey-last-used-option-index": self.target.index,
+            "x-portkey-retry-attempt-count": str(self.tries.retries),
+            "x-portkey-cache-status": self.cache_status,
+        }
+        if receipt := str(self.receipt):
+            told["x-easel-receipt"] = receipt
+        return told
 
     def with_made(self, images: Iterable[Image]) -> Made:
         """Give the pictures of earlier targets, and those that this one made."""

@@ -16,7 +16,17 @@ _BASE_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _REDIS_URL = re.compile(
     r"rediss?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?(/\d{0,3})?"
 )
+_HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MOST = {
+    "attempts": 1000,
+    "body_ratio": 10_000,
+    "prompt_characters": 4096 * _MB,
+    "pictures": 1000,
+    "jobs": 1_000_000,
+    "caller_jobs": 1_000_000,
+}
+"""The highest of those limits that are no bytes."""
 _BUCKET = re.compile(r"(s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._/-]*)?")
 
 
@@ -25,42 +35,63 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Server(Section, frozen=True):
-    """Where the gateway listens, by what URL clients reach it, and how it stops."""
+    """Where the gateway listens, by what names clients reach it, and how it stops."""
 
     host: str = "127.0.0.1"
     port: int = 8787
     public_url: str = ""
+    allowed_hosts: tuple[str, ...] = ()
     shutdown_seconds: float = 180.0
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         _within("port", self.port, 0, _MOST_PORT)
         _is_base_url("public_url", self.public_url)
+        if not all(map(_HOST.fullmatch, self.allowed_hosts)):
+            raise ValueError("`allowed_hosts` must be names or addresses, without scheme or port")
         _within("shutdown_seconds", self.shutdown_seconds, 0, 3600)
 
 
 class Limits(Section, frozen=True):
-    """The most that a stranger can make the gateway hold, in bytes; and do, in `attempts`."""
+    """The most that a stranger can make the gateway hold, in bytes; and do, in numbers.
+
+    `jobs` run at once, `caller_jobs` of them for one caller; a request asks for `pictures`.
+    `body_ratio` is how many times its compressed size a body may have.
+    """
 
     body_bytes: int = 32 * _MB
+    body_ratio: int = 100
     header_bytes: int = 40 * 1024
+    prompt_characters: int = 32_000
+    pictures: int = 10
     reply_bytes: int = 256 * _MB
     picture_bytes: int = 64 * _MB
     attempts: int = 30
+    jobs: int = 1000
+    caller_jobs: int = 500
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        _within("attempts", self.attempts, 1, 1000)
+        for name, most in _MOST.items():
+            _within(name, getattr(self, name), 1, most)
         for name in (name for name in self.__struct_fields__ if name.endswith("_bytes")):
             _within(name, getattr(self, name), 1024, 4096 * _MB)
 
 
 class Timeouts(Section, frozen=True):
-    """Seconds: to connect, between two pieces of a reply, and for one picture in all."""
+    """Seconds: to connect, between two pieces of a reply, and for one picture in all.
+
+    And for clients: for a `head`, for a `body`, with nothing of an answer taken in, with nothing
+    asked on a connection.
+    """
 
     connect: float = 10.0
     idle: float = 300.0
     total: float = 900.0
+    head: float = 30.0
+    body: float = 60.0
+    unread: float = 60.0
+    keepalive: float = 620.0
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""

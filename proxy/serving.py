@@ -7,16 +7,20 @@ import contextlib
 import gc
 import logging
 import os
+import re
+import resource
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.app import make_app
 from proxy.keys import DRAINING, JOBS, RUNNING
+from proxy.patience import patience
 from proxy.settings import Settings
 
 _GC_THRESHOLDS = (10_000, 5, 50)
@@ -28,6 +32,10 @@ _LOOK_AGAIN_SECONDS = 0.05
 _KEEPING_SHARE = 0.1
 _KEEPING_SECONDS = 10.0
 """How much of the time to stop is for writing what is finished to disk: a share, and the most."""
+
+
+_BY_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
+"""What a client can cause as often as it likes."""
 
 
 class CannotListenError(Exception):
@@ -43,9 +51,16 @@ class Discreet(logging.Filter):
         if error is not None:
             record.msg = f"{record.getMessage()}: {type(error).__name__}"
             record.args, record.exc_info = None, None
-            if not isinstance(error, HttpProcessingError | web.RequestPayloadError):
+            if not isinstance(error, _BY_CLIENT):
                 record.msg += "\n" + "".join(traceback.format_tb(error.__traceback__))
         return True
+
+
+def discreetly(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody has caught as the server's log does: its own sentence may hold a prompt."""
+    # Behind a bracket stand arguments.
+    said = re.split(r"[(<{\[]", context.get("message") or "", maxsplit=1)[0].strip()
+    discreet_logger().error(said or "Unhandled", exc_info=context.get("exception"))
 
 
 def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
@@ -58,15 +73,26 @@ def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
         import uvloop  # noqa: PLC0415 - optional, and absent on some platforms
 
         runner = uvloop.run
+    _forbid_core_dumps()
     runner(_serve(settings, ready))
 
 
+def _forbid_core_dumps() -> None:
+    """Leave no image of this process's memory behind, should it crash: it holds every key."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    # Not 0: whatever that is, Linux hands a dump to the program that core_pattern names, except
+    # for a limit of 1 byte, which is too little for a file as well.
+    soft = 1 if hard == resource.RLIM_INFINITY else min(1, hard)
+    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+
+
 async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
+    asyncio.get_running_loop().set_exception_handler(discreetly)
     app, server = make_app(settings), settings.server
     runner = web.AppRunner(
         app,
         access_log=None,
-        logger=_discreet_logger(),
+        logger=discreet_logger(),
         handle_signals=False,
         # A client that leaves does not waste the picture that is being made for it, unless the
         # operator wants that: then whoever listens is cancelled, and with the last one the job.
@@ -74,6 +100,7 @@ async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
         shutdown_timeout=_CLOSING_SECONDS,
         max_field_size=settings.limits.header_bytes,
         max_line_size=settings.limits.header_bytes,
+        keepalive_timeout=settings.timeouts.keepalive,
     )
     await runner.setup()
     try:
@@ -82,12 +109,18 @@ async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
         stopping = _on_signal()
         ready(server.host, runner.addresses[0][1])
         _quiet_gc()
-        await stopping.wait()
-        app[DRAINING].append(True)
-        await site.stop()
-        await _drained(runner, server.shutdown_seconds)
+        async with patience(_server(runner), settings.timeouts):
+            await stopping.wait()
+            app[DRAINING].append(True)
+            await site.stop()
+            await _drained(runner, server.shutdown_seconds)
     finally:
         await runner.cleanup()
+
+
+def _server(runner: web.AppRunner) -> web.Server:
+    assert runner.server is not None  # noqa: S101 - it is set up
+    return runner.server
 
 
 async def _listening(site: web.TCPSite) -> None:
@@ -102,9 +135,11 @@ async def _listening(site: web.TCPSite) -> None:
         raise CannotListenError(reason) from error
 
 
-def _discreet_logger() -> logging.Logger:
+def discreet_logger() -> logging.Logger:
+    """Give the server's log."""
     logger = logging.getLogger("easel.server")
-    logger.addFilter(Discreet())
+    if not any(isinstance(it, Discreet) for it in logger.filters):
+        logger.addFilter(Discreet())
     return logger
 
 

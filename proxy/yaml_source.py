@@ -75,6 +75,10 @@ def _fast() -> Any:
 _FAST = _fast()
 
 
+_JUDGED_APART = re.compile(r"[\t?]|[|>][-+0-9]*#|(?<![^\s\[\]{},:])!")
+"""What one of the parsers takes and the other does not: tabs and tags in places, `{a?b}`, `|#`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong in a settings file."""
@@ -253,7 +257,8 @@ class Source:
 
 def _composed(text: str) -> tuple[Any, yaml.Node | None]:
     """Compose a text's nodes; what the parser in C refuses, the other one judges."""
-    kinds: list[Any] = [_FAST, _Loader] if _FAST else [_Loader]
+    fast = _FAST and not _JUDGED_APART.search(text)
+    kinds: list[Any] = [_FAST, _Loader] if fast else [_Loader]
     for kind in kinds:
         try:
             loader = kind(text)

@@ -16,12 +16,13 @@ from adapters import ALIASES, PROVIDERS, adapter
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "yaml_source", "access_log", "local_key"}),
+    frozenset({"errors", "yaml_source", "access_log", "state_folder"}),
+    frozenset({"local_key"}),
     frozenset({"conditions", "policies"}),
     frozenset({"configs"}),
     frozenset({"config_text"}),
     frozenset({"credentials", "sections", "prices"}),
-    frozenset({"settings", "incoming", "redis_client"}),
+    frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
     frozenset({"plan"}),
     frozenset({"keys"}),
     frozenset({"blobs", "routing", "studio"}),
@@ -41,6 +42,7 @@ SUITES = {
     "tests/proxy/images/test_completing.py": "pictures of several targets in one answer",
     "tests/adapters/test_tables.py": "every table, from the client's word to the wire",
     "tests/proxy/test_behind_nginx.py": "a real reverse proxy with less patience than a job takes",
+    "tests/faults/test_matrix.py": "what providers do wrong, in every kind of conversation",
     "tests/proxy/jobs/test_interleavings.py": "jobs, tapes and the shelf under any order of events",
     "tests/proxy/test_matrix.py": "every provider in every form, through OpenAI's own SDK",
     "tests/proxy/test_official_sdks.py": "what we ask of providers against what their own SDKs ask",

@@ -113,6 +113,7 @@ def production(site: Site, name: str) -> dict[str, Any]:
     configs = {f"pc-{CACHED}{it}": {"virtual_key": it, "cache": {"mode": "simple"}} for it in SIZES}
     return settings | {
         "server": {"shutdown_seconds": 0},
+        "limits": {**settings.get("limits", {}), "jobs": 10_000, "caller_jobs": 10_000},
         "api_keys": {"bench": {"key": KEY}},
         "virtual_keys": keys,
         "configs": configs,

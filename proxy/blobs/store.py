@@ -22,6 +22,7 @@ from proxy.blobs.leftovers import CACHE, clear
 from proxy.blobs.sweeping import Sweeper
 from proxy.errors import BlobStoreFailed
 from proxy.settings import Settings
+from proxy.state_folder import make_private
 
 if TYPE_CHECKING:
     from obstore import AsyncWritableFile
@@ -185,7 +186,7 @@ class Blobs:
         from obstore.store import LocalStore, from_url  # noqa: PLC0415 - see the module
 
         if self._sweeper:
-            _make_private(self._sweeper.folder)
+            make_private(self._sweeper.folder)
             return LocalStore(self._sweeper.folder)
         more: dict[str, Any] = {}
         endpoint = self._settings.s3_endpoint
@@ -198,12 +199,6 @@ class Blobs:
             retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_FOR},
             **more,
         )
-
-
-def _make_private(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, for its owner's eyes only."""
-    for missing in reversed([it for it in (folder, *folder.parents) if not it.exists()]):
-        missing.mkdir(mode=0o700, exist_ok=True)
 
 
 @contextlib.contextmanager

@@ -66,6 +66,7 @@ class _Ranked:
     weight: int
     serial: int
     order: tuple[float, int]
+    worth: float
 
 
 class LocalIndex:
@@ -88,8 +89,11 @@ class LocalIndex:
 
     async def get(self, key: bytes) -> Entry | None:
         """Give the entry that is kept under a key and still good."""
-        found = self._entries.get(key)
-        if found is None or found.entry.expires <= self._clock():
+        try:
+            found = self._entries[key]
+        except KeyError:
+            return None
+        if found.entry.expires <= self._clock():
             return None
         self._entries.used(found)
         return found.entry
@@ -185,7 +189,7 @@ class _Entries(Cache[bytes, _Ranked]):
     def add(self, key: bytes, entry: Entry, weight: int) -> None:
         """Put an entry in that is not there, and make room for it."""
         serial = next(self._serials)
-        ranked = _Ranked(entry, weight, serial, (0.0, 0))
+        ranked = _Ranked(entry, weight, serial, (0.0, 0), entry.worth)
         self[key] = ranked
         self.used(ranked)
         heapq.heappush(self._heap, (ranked.order, serial, key))
@@ -195,7 +199,7 @@ class _Entries(Cache[bytes, _Ranked]):
 
     def used(self, ranked: _Ranked) -> None:
         """Note that an entry was asked for."""
-        ranked.order = self._floor + ranked.entry.worth, next(self._serials)
+        ranked.order = self._floor + ranked.worth, next(self._serials)
 
     def popitem(self) -> tuple[bytes, _Ranked]:
         """Give up the entry with the lowest rank."""

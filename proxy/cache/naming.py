@@ -42,6 +42,12 @@ def name_of(plan: Plan) -> bytes:
     return hashlib.sha256(canonical(said)).digest()
 
 
+def words_of(path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """Give the digest of a request as it came; no line of a head holds the end of one."""
+    head = b"\n".join([word for header in headers for word in header])
+    return hashlib.sha256(b"%b\n%b\n\n%b" % (path.encode(), head, body)).digest()
+
+
 def pool_of(target: Target, params: Mapping[str, Any]) -> int:
     """Tell how many pictures are asked for of a pool; 0 where the answer is one for itself.
 

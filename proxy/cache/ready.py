@@ -6,12 +6,14 @@ index has an entry for, and good for as long as that very entry is there.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import msgspec
 from cachetools import LRUCache
 
 from adapters.receipts import Receipt
 from proxy.cache.entries import Entry
-from proxy.plan import Recording, Target
+from proxy.plan import Attempt, Recording, Target
 
 _BESIDE = 2048
 """Bytes that an answer takes beside its body."""
@@ -19,7 +21,11 @@ _LARGEST_SHARE = 4
 """How many of the largest answers there is room for."""
 
 
-class Ready(msgspec.Struct, frozen=True):
+_MOST_REPEATED = 4096
+"""How many requests are known again by their bytes; then all are forgotten."""
+
+
+class Ready(msgspec.Struct, frozen=True, dict=True):
     """An answer in JSON, and what is to be said of it. `key` is that of its `entry`.
 
     `job` is the id of the job that wrote it.
@@ -39,6 +45,17 @@ class Ready(msgspec.Struct, frozen=True):
         """About how many bytes of memory it takes."""
         return len(self.body) + _BESIDE
 
+    @cached_property
+    def attempt(self) -> Attempt:
+        """What is told of whoever gets it."""
+        return Attempt(self.target, {}, None, cache_status="HIT", receipt=self.receipt)
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """The headers that it goes with."""
+        job = {"x-easel-job": self.job} if self.job else {}
+        return {"content-type": "application/json", **job, **self.attempt.headers}
+
 
 class Copying(Recording):
     """Records the very bytes of an answer, whatever it was put together from."""
@@ -50,21 +67,32 @@ class Copying(Recording):
 class ReadyAnswers:
     """Holds answers by the digest of all that may make a request's answer another one.
 
-    The longest unused go first. `limit` is in bytes; 0 holds none.
+    The longest unused go first. `limit` is in bytes; 0 holds none. `repeats` leads from the digest
+    of a request as it came to that one.
     """
 
     def __init__(self, limit: int) -> None:
         self.largest = limit // _LARGEST_SHARE
+        self.repeats: dict[bytes, bytes] = {}
         self._answers: LRUCache[bytes, Ready] = LRUCache(limit, getsizeof=lambda it: it.size)
 
     def get(self, name: bytes) -> Ready | None:
         """Give what may be ready for a request."""
-        return self._answers.get(name)
+        try:
+            return self._answers[name]
+        except KeyError:
+            return None
 
     def put(self, name: bytes, ready: Ready) -> None:
         """Hold an answer, unless it is too large."""
         if ready.size <= self.largest:
             self._answers[name] = ready
+
+    def note(self, words: bytes, name: bytes) -> None:
+        """Know a request again by its bytes."""
+        if len(self.repeats) >= _MOST_REPEATED:
+            self.repeats.clear()
+        self.repeats[words] = name
 
     def drop(self, name: bytes) -> None:
         """Give one up."""

@@ -18,7 +18,7 @@ from proxy.cache.entries import Entry
 from proxy.cache.index import Index, LocalIndex
 from proxy.cache.pictures import Arrived, Pictures
 from proxy.cache.ready import Ready, ReadyAnswers
-from proxy.errors import BlobStoreFailed, CacheAway
+from proxy.errors import BlobStoreFailed, CacheAway, place_of
 from proxy.sections import Cache
 
 _LOG = logging.getLogger("easel")
@@ -104,9 +104,10 @@ class SimpleCache:
 
     async def _known(self, key: bytes) -> Entry | None:
         """Give what the index has under a key: nothing, while it cannot be asked."""
-        with contextlib.suppress(CacheAway):
+        try:
             return await self.index.get(key)
-        return None
+        except CacheAway:
+            return None
 
     async def _returned(self, left: list[str]) -> None:
         """Delete what was given up while somebody read it; a failure is nothing to him."""
@@ -211,7 +212,7 @@ class SimpleCache:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error and not isinstance(error, _WITHOUT):
-            _LOG.error("an answer could not be kept", exc_info=error)
+            _LOG.error("an answer could not be kept: %s", place_of(error))
 
     async def _tidied(self) -> None:
         """Give up what is too old, every minute, and now and then what the index has forgotten."""

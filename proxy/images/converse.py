@@ -35,7 +35,7 @@ async def converse(request: web.Request) -> web.StreamResponse:
         attempt.target, call, attempt.tries, relayed=relayed
     ) as outcome:
         if outcome.response is not None:
-            return await relay(request, outcome.response, outcome.headers, outcome.head)
+            return await relay(request, outcome.response, outcome)
     # The provider's connection is free again before the client's pace matters.
     came: list[Came] = [(outcome.answer or Answer(()), outcome.headers)]
     if streamed:

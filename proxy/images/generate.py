@@ -17,6 +17,7 @@ from proxy.errors import put_headers
 from proxy.images.deliver import deliver
 from proxy.images.final_params import final_params
 from proxy.images.incomplete import Incomplete, line_of
+from proxy.incoming import in_bounds
 from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, PLAN, RAW, SETTINGS
 from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Tries
 from proxy.routing.choosing import circuit_of
@@ -64,8 +65,8 @@ class Walk:
         self._attempt_at = attempt_at
         self._plan = request[PLAN]
         self._chooser = request.app[CHOOSER]
-        limits = request.app[SETTINGS].limits
-        self.budget = Budget(limits.attempts, hops=hops(request.headers))
+        self._limits = request.app[SETTINGS].limits
+        self.budget = Budget(self._limits.attempts, hops=hops(request.headers))
 
     async def answer(self) -> web.StreamResponse:
         """Answer with what the plan comes to; raises `ImageError`."""
@@ -135,6 +136,7 @@ class Walk:
             circuits.began(name := circuit_of(target, self._plan))
         status, left = None, self.budget.left
         try:
+            in_bounds(self._request[ATTEMPT].params, self._limits)
             response = await self._attempt_at(self._request)
             # Without a request to the provider, as on a cache hit, it has shown nothing.
             if self.budget.left < left:

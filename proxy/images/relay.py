@@ -1,13 +1,14 @@
 """The fast path: a provider's answer goes through as it comes, unread.
 
-Only its beginning is looked at, while nothing has gone: a picture there is measured.
+Only its beginning is looked at, while nothing has gone: a picture there is measured. Events are
+searched for what the provider was sent in secret.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from aiohttp import ClientResponse, web
@@ -17,9 +18,10 @@ from proxy.images.committing import poured
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import lines_of, measured_text
 from proxy.keys import ATTEMPT, SETTINGS
-from proxy.upstream.deadlines import TO_ITS_END, worked_too_long
+from proxy.upstream.conversation import Outcome
+from proxy.upstream.deadlines import worked_too_long
 from proxy.upstream.faults import translated
-from proxy.upstream.replies import is_compressed, too_much
+from proxy.upstream.replies import blotted_pieces, is_compressed, too_much
 
 _PICTURE = re.compile(
     rb'"b64_json"\s*:\s*"(?:data:[^,"]{0,64},)?([A-Za-z0-9+/]{16,%d})' % (HEAD * 2)
@@ -27,44 +29,43 @@ _PICTURE = re.compile(
 
 
 async def relay(
-    request: web.Request, provider: ClientResponse, headers: Mapping[str, str], head: list[bytes]
+    request: web.Request, provider: ClientResponse, outcome: Outcome
 ) -> web.StreamResponse:
-    """Pass a provider's answer on, piece by piece; its beginning is taken out of `head`."""
-    attempt = request[ATTEMPT]
-    response = web.StreamResponse(status=provider.status, headers=headers)
+    """Pass a provider's answer on, piece by piece; its beginning is taken out of the outcome."""
+    attempt, head = request[ATTEMPT], outcome.head
+    response = web.StreamResponse(status=provider.status, headers=outcome.headers)
     if attempt.recording and is_compressed(provider):
         attempt.recording.chunks = None
     if found := first_picture(b"".join(head)):
         attempt.receipt = attempt.receipt.plus(*lines_of(1, found, attempt.params))
     settings = request.app[SETTINGS]
-    most, seconds = settings.limits.reply_bytes, settings.timeouts.total * TO_ITS_END
-    pieces = _pieces(provider, head, most, seconds)
+    pieces = _pieces(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
     if response.content_type == "text/event-stream":
+        # One of the events may be an error.
+        pieces = blotted_pieces(pieces, outcome.secrets)
         pieces = _with_comments(pieces, settings.images.comment_seconds)
     return await poured(request, response, pieces)
 
 
 async def _pieces(
-    provider: ClientResponse, head: list[bytes], room: int, most: float
+    provider: ClientResponse, head: list[bytes], room: int, patience: float
 ) -> AsyncGenerator[bytes, None]:
-    """Give an answer of at most `room` bytes, for which the provider takes `most` seconds.
-
-    A client that reads slowly may take longer: only what the provider takes is counted.
-    """
-    room, left = room - sum(map(len, head)), most
+    """Give at most `room` bytes, for which the provider is waited for `patience` seconds in all."""
+    room -= sum(map(len, head))
     while head:
         yield head.pop(0)
-    content, clock = provider.content, asyncio.get_running_loop().time
+    content, clock, waited = provider.content, asyncio.get_running_loop().time, 0.0
     while not content.at_eof():
-        left += clock()
+        began = clock()
         with translated():
             piece = await content.readany()
-        left -= clock()
+        # The time in which the client takes a piece is not the provider's.
+        waited += clock() - began
         room -= len(piece)
         if room < 0:
             raise too_much()
-        if left < 0:
-            raise worked_too_long(most)
+        if waited > patience:
+            raise worked_too_long(patience)
         if piece:
             yield piece
         del piece  # See `poured`.

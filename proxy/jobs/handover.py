@@ -24,6 +24,8 @@ from typing import Annotated
 
 import msgspec
 
+from proxy.state_folder import make_private
+
 _LOG = logging.getLogger("easel")
 
 _OURS = re.compile(r"([0-9a-f]{32})(\.json|\.new)?")
@@ -114,7 +116,7 @@ class Handover:
     def _locked(self) -> int:
         """Give the open file that locks are held by."""
         if self._lock is None:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._folder)
             self._folder.chmod(0o700)
             self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         return self._lock

@@ -22,6 +22,7 @@ from multidict import CIMultiDict
 from adapters.errors import ImageError
 from proxy.errors import BadRequest, GatewayError
 from proxy.jobs.handover import Handover, Manifest
+from proxy.jobs.room import Room
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
 
@@ -29,6 +30,7 @@ Play = Callable[[Tape], Coroutine[Any, Any, None]]
 """What a job does: fulfil its request, and write the answer on the tape."""
 
 _OK_ENDS = 400
+_ANY = 1 << 60
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -180,6 +182,7 @@ class Jobs:
         *,
         park_seconds: float,
         cancels: bool = False,
+        room: Room | None = None,
     ) -> None:
         self._shelf = shelf
         self._folder = folder
@@ -187,6 +190,7 @@ class Jobs:
         shelf.prepare = self._handover.claim
         self._park_seconds = park_seconds
         self._cancels = cancels
+        self._room = room or Room(_ANY, _ANY)
         self._names = _drawn_names()
         self._running: set[asyncio.Task[None]] = set()
         self._by_id: dict[str, Job] = {}
@@ -258,7 +262,8 @@ class Jobs:
         return next((it for it in equal if not it.tape.ended), None)
 
     def begin(self, asked: Asked, play: Play) -> Job:
-        """Begin a job."""
+        """Begin a job; raises `Overloaded` where too many run."""
+        self._room.take(asked.caller)
         name = next(self._names)
         job = Job(name, asked, Tape(self._shelf, f"{self._folder}/{name}"), self)
         self._enter(job)
@@ -364,6 +369,7 @@ class Jobs:
         job.tape.end(failure)
         job.task = None
         self._running.discard(task)
+        self._room.leave(job.asked.caller)
         self._park(job, self._park_seconds)
 
     def _park(self, job: Job, seconds: float) -> None:

@@ -60,13 +60,15 @@ class Shelf:
 
     `each` is how many bytes of memory a holder takes itself.
 
-    `in_memory` and `on_disk` are the bytes held; tapes keep them. `prepare` is called, in a thread,
-    before something is moved to disk; it raises `OSError` where that cannot be.
+    `in_memory` and `on_disk` are the bytes held, `readers` is how many read; tapes keep them.
+    `prepare` is called, in a thread, before something is moved to disk; it raises `OSError` where
+    that cannot be.
     """
 
     def __init__(self, memory: int, disk: int, each: int = 0) -> None:
         self.in_memory = 0
         self.on_disk = 0
+        self.readers = 0
         self.prepare: Callable[[], None] = lambda: None
         self._memory = memory
         self._disk = disk

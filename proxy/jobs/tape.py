@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING
 import msgspec
 from multidict import CIMultiDict
 
+from proxy.state_folder import make_private
+
 if TYPE_CHECKING:
     from proxy.jobs.shelf import Shelf
 
-_READ = 256 * 1024
-"""Bytes that are read from disk in one go."""
+_AHEAD = 48 * 1024 * 1024
+"""Bytes that are read from disk in one go by all readers together, within what one may read."""
+_LEAST_READ, _MOST_READ = 32 * 1024, 256 * 1024
 _SHORT = 32 * 1024
 """Bytes that any connection takes at once."""
 
@@ -146,6 +149,7 @@ class Tape:
         """Read from the beginning; raises `BrokenOffError`. To be closed by whoever stops early."""
         reader, at = object(), 0
         self._readers[id(reader)] = 0
+        self._shelf.readers += 1
         try:
             if self._trimmed:
                 raise BrokenOffError
@@ -168,6 +172,7 @@ class Tape:
                 raise BrokenOffError
         finally:
             del self._readers[id(reader)]
+            self._shelf.readers -= 1
             self._shelf.freed()
 
     async def move(self) -> None:
@@ -270,13 +275,19 @@ class Tape:
         self._hold(0, size)
         self.end()
 
+    @property
+    def _step(self) -> int:
+        """Bytes that one reads in one go now: they lie in memory until its client takes them."""
+        return max(_LEAST_READ, min(_MOST_READ, _AHEAD // self._shelf.readers))
+
     async def _read(self, part: bytes | _OnDisk) -> AsyncIterator[bytes]:
         if isinstance(part, bytes):
             if part:
                 yield part
             return
-        for start in range(part.at, part.at + part.size, _READ):
-            size = min(_READ, part.at + part.size - start)
+        start, end = part.at, part.at + part.size
+        while start < end:
+            size = min(self._step, end - start)
             try:
                 piece = await asyncio.to_thread(_from_file, Path(self._file), start, size)
             except OSError:
@@ -284,6 +295,8 @@ class Tape:
             if len(piece) != size:
                 raise BrokenOffError
             yield piece
+            del piece
+            start += size
 
     def _hold(self, memory: int, disk: int = 0) -> None:
         """Count what is held more, or less, here and on the shelf."""
@@ -313,7 +326,7 @@ class Tape:
 
 
 def _appended(file: Path, at: int, pieces: list[bytes]) -> None:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(file.parent)
     # Not truncated: what lies before is read at the same time.
     opened = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
     with os.fdopen(opened, "wb") as out:

@@ -5,11 +5,12 @@
 | **CHAIN, every request** | | | |
 | observing | | TRACE, COMMITTED, x-portkey-* headers, the access line | |
 | explaining | TRACE | FAILURE | any failure, as an OpenAI error |
-| auth | | CALLER | 401 |
+| framing | | | 400 |
+| auth | | CALLER | 401, 421 |
 | **IMAGES, every image request** | | | |
-| routing | CALLER | PLAN, RAW | 400, 401, 413, 415 |
+| routing | CALLER | PLAN, RAW | 400, 401, 413, 415; to what repeats a request, as `recalling` |
 | recalling | PLAN | ATTEMPT, where it answers | an answer that the cache has in memory |
-| joining | CALLER, PLAN | JOB, JOINED; the rest is in it | 202, 409, 422, 504, a job's answer |
+| joining | CALLER, PLAN | JOB, JOINED; the rest is in it | 202, 4xx, 503, 504, a job's answer |
 | **ATTEMPT, every target** | | | |
 | caching | PLAN, ATTEMPT | attempt.cache_status, .recording, .made | a kept answer, 400 |
 | transform | PLAN, ATTEMPT, JOB | attempt.calls, attempt.receipt, job.kind | 400 |
@@ -30,13 +31,14 @@ from aiohttp.typedefs import Handler, Middleware
 from proxy.middlewares.auth import auth
 from proxy.middlewares.caching import caching
 from proxy.middlewares.explaining import explaining
+from proxy.middlewares.framing import framing
 from proxy.middlewares.joining import joining
 from proxy.middlewares.observing import observing
 from proxy.middlewares.recalling import recalling
 from proxy.middlewares.routing import routing
 from proxy.middlewares.transform import transform
 
-CHAIN: tuple[Middleware, ...] = (observing, explaining, auth)
+CHAIN: tuple[Middleware, ...] = (observing, explaining, framing, auth)
 IMAGES: tuple[Middleware, ...] = (routing, recalling, joining)
 ATTEMPT: tuple[Middleware, ...] = (caching, transform)
 REHEARSAL: tuple[Middleware, ...] = (transform,)

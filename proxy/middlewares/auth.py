@@ -1,16 +1,16 @@
-"""Who calls: a gateway key in `x-portkey-api-key`, or as `Authorization: Bearer`."""
+"""Who calls, and whom: a gateway key in `x-portkey-api-key`, or as `Authorization: Bearer`."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from proxy.blobs.signing import PATH as BLOB
 from proxy.errors import Unauthorized
-from proxy.keys import CALLER, SETTINGS
+from proxy.keys import CALLER, OWN_NAMES, SETTINGS
 from proxy.plan import Caller
 from proxy.settings import digest
 
@@ -23,7 +23,8 @@ The routed resource decides, never the URL as it was written.
 
 @web.middleware
 async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a request pass if it needs no key or has a good one."""
+    """Let a request pass if it was meant for us, and needs no key or has a good one."""
+    request.app[OWN_NAMES].check(request.headers.get(hdrs.HOST))
     resource = request.match_info.route.resource
     if resource is not None and resource.canonical not in PUBLIC:
         request[CALLER] = identified(request.headers, request.app[SETTINGS].api_keys)

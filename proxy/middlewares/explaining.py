@@ -44,12 +44,15 @@ def _answer(request: web.Request, error: ImageError) -> web.Response:
     headers = dict(error.headers)
     if isinstance(error, GatewayError) and ATTEMPT in request:
         headers["x-portkey-gateway-exception"] = "true"
-    return web.Response(
+    response = web.Response(
         status=error.status,
         body=body_of(error),
         content_type="application/json",
         headers=headers,
     )
+    if headers.get("Connection") == "close":
+        response.force_close()
+    return response
 
 
 def _of_aiohttp(error: web.HTTPException) -> GatewayError:

@@ -45,18 +45,15 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     # What a job answers has said the rest already, onto its tape.
     if attempt is None or "x-portkey-provider" in headers:
         return
-    headers["x-portkey-provider"] = attempt.target.adapter.id
-    headers["x-portkey-last-used-option-index"] = attempt.target.index
-    headers["x-portkey-retry-attempt-count"] = str(attempt.tries.retries)
-    headers["x-portkey-cache-status"] = attempt.cache_status
-    if receipt := str(attempt.receipt):
-        headers["x-easel-receipt"] = receipt
+    for name, told in attempt.headers.items():
+        headers[name] = told
 
 
 def _line(request: web.Request, status: int, seconds: float) -> dict[str, object]:
     """Say what became of a request. Never a prompt, a key, a query or a header of the client's."""
-    attempt, caller = request.get(ATTEMPT), request.get(CALLER)
-    job = request.get(JOB)
+    # What is not there costs a request's own `get` an exception.
+    left = request._state  # noqa: SLF001 - see above
+    attempt, caller, job = left.get(ATTEMPT), left.get(CALLER), left.get(JOB)
     resource = request.match_info.route.resource
     return {
         "time": round(time.time(), 3),
@@ -68,9 +65,9 @@ def _line(request: web.Request, status: int, seconds: float) -> dict[str, object
         "caller": caller.name if caller else "",
         "provider": attempt.target.adapter.id if attempt else "",
         "cache": attempt.cache_status if attempt else "",
-        "error": request.get(FAILURE, ""),
+        "error": left.get(FAILURE, ""),
         "receipt": attempt.receipt.written(RECORD_LIMIT) if attempt else "",
         "job": job.id if job else "",
-        "joined": request.get(JOINED, ""),
+        "joined": left.get(JOINED, ""),
         "trace": request[TRACE],
     }

@@ -1,14 +1,19 @@
-"""A request whose whole answer the cache has in memory is answered at once, without a job."""
+"""A request whose whole answer the cache has in memory is answered at once, without a job.
+
+Where its very bytes were answered so before, it need not even be routed: what is made of them is
+always the same.
+"""
 
 from __future__ import annotations
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.cache.naming import name_of
+from proxy.cache.naming import name_of, words_of
+from proxy.cache.ready import Ready
 from proxy.incoming import is_untracked, prefers_async
-from proxy.keys import ATTEMPT, CACHE, PLAN
-from proxy.plan import Attempt, Plan, Target
+from proxy.keys import ATTEMPT, CACHE, PLAN, RAW
+from proxy.plan import Plan, Target
 
 
 @web.middleware
@@ -22,12 +27,31 @@ async def recalling(request: web.Request, handler: Handler) -> web.StreamRespons
         or is_untracked(headers)
     ):
         return await handler(request)
-    ready = await request.app[CACHE].recalled(name_of(plan))
+    cache, name = request.app[CACHE], name_of(plan)
+    ready = await cache.recalled(name)
     if ready is None:
         return await handler(request)
-    request[ATTEMPT] = Attempt(ready.target, {}, None, cache_status="HIT", receipt=ready.receipt)
-    told = {"x-easel-job": ready.job} if ready.job else None
-    return web.Response(body=ready.body, content_type="application/json", headers=told)
+    cache.ready.note(_words(request, request[RAW]), name)
+    return _response(request, ready)
+
+
+async def repeated(request: web.Request, raw: bytes) -> web.Response | None:
+    """Answer a request that repeats one, if the answer to that is still good."""
+    cache = request.app[CACHE]
+    if not cache.ready.repeats:
+        return None
+    name = cache.ready.repeats.get(_words(request, raw))
+    ready = await cache.recalled(name) if name else None
+    return _response(request, ready) if ready else None
+
+
+def _words(request: web.Request, raw: bytes) -> bytes:
+    return words_of(request.path, request.raw_headers, raw)
+
+
+def _response(request: web.Request, ready: Ready) -> web.Response:
+    request[ATTEMPT] = ready.attempt
+    return web.Response(body=ready.body, headers=ready.headers)
 
 
 def _is_kept(plan: Plan) -> bool:

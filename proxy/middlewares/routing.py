@@ -6,14 +6,18 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.errors import BadRequest
-from proxy.incoming import read_body, usable_trace
-from proxy.keys import CALLER, PLAN, RAW, RESOLVER
+from proxy.incoming import read_body, read_params, usable_trace
+from proxy.keys import CALLER, PLAN, RAW, RESOLVER, SETTINGS
+from proxy.middlewares.recalling import repeated
 
 
 @web.middleware
 async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Leave the plan of this request."""
-    raw, params = await read_body(request)
+    """Leave the plan of this request, unless it repeats one and is answered as that was."""
+    raw = await read_body(request, request.app[SETTINGS].limits.body_ratio)
+    if (response := await repeated(request, raw)) is not None:
+        return response
+    raw, params = read_params(raw)
     trace = request.headers.get("x-portkey-trace-id", "")
     if trace and not usable_trace(trace):
         raise BadRequest(

@@ -27,7 +27,7 @@ CONFIG_LIMIT = 32 * 1024
 SAVED = "saved:"
 """How the scope of a saved config begins."""
 _MOST_BYTES, _MOST_CONFIGS = 32 << 20, 1024
-_MOST_OF_TREES = 16 << 20
+_MOST_OF_TREES = 32 << 20
 
 _PARSED: Kept[str, tuple[Config, str]] = Kept(_MOST_BYTES, _MOST_BYTES // _MOST_CONFIGS)
 """Inline configs and their scopes, by the header's text: one that comes again costs a look-up."""
@@ -170,7 +170,7 @@ def _saved(settings: Settings, name: str) -> Config:
         return found
     raise bad_config(
         "x-portkey-config is neither a JSON object nor the id of a saved config"
-        f"{nearest(name, frozenset(settings.configs)) or '.'}",
+        f"{nearest(name, settings.configs) or '.'}",
         legacy="Invalid config passed. You need to pass a valid json",
     )
 

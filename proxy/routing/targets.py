@@ -72,7 +72,7 @@ def _stored(virtual_keys: Mapping[str, VirtualKey], config: Config, *, saved: bo
     slug = config.virtual_key or ""
     virtual_key = virtual_keys.get(slug)
     if virtual_key is None:
-        hint = nearest(slug, frozenset(virtual_keys)) or "."
+        hint = nearest(slug, virtual_keys) or "."
         raise BadRequest(
             f"There is no virtual key of that name{hint}",
             code="unknown_virtual_key",

@@ -27,11 +27,17 @@ from adapters.errors import ProviderError
 from proxy.plan import Target, Tries
 from proxy.settings import Settings
 from proxy.upstream.abandoning import Cancellations
-from proxy.upstream.deadlines import TO_ITS_END, Deadline, asked_too_long, worked_too_long
+from proxy.upstream.deadlines import Deadline, asked_too_long, worked_too_long
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.download import Download, download
 from proxy.upstream.events import told
-from proxy.upstream.replies import is_compressed, read_head, read_reply, relayed_headers
+from proxy.upstream.replies import (
+    is_compressed,
+    read_head,
+    read_reply,
+    relayed_headers,
+    too_much,
+)
 from proxy.upstream.retrying import Buying, Sleep
 from proxy.upstream.sending import sent
 from proxy.upstream.sifting import Sieve, with_taken
@@ -45,6 +51,8 @@ SMALL = 64 * 1024
 """Bytes up to which a verbatim reply is held back, so that a failure inside it is seen."""
 
 _FIRST_REDIRECT = 300
+_EVENT_FIELDS = (b":", b"data", b"event", b"id", b"retry")
+_LONGEST_FIELD = 5
 
 
 def drawn() -> int:
@@ -58,6 +66,7 @@ class Outcome:
 
     `head` is what has been taken off the response's body already; whoever passes it on takes it
     out: it is not to be held until the rest has come. `headers` are the provider's, for the client.
+    The `secrets` are those that the provider was sent, and may repeat.
     """
 
     answer: Answer | None = None
@@ -65,6 +74,7 @@ class Outcome:
     response: ClientResponse | None = None
     head: list[bytes] = field(default_factory=list)
     headers: CIMultiDict[str] = field(default_factory=CIMultiDict)
+    secrets: frozenset[str] = frozenset()
 
 
 class Upstream:
@@ -118,7 +128,7 @@ class Upstream:
         limit = self.settings.limits.picture_bytes
         with Deadline(most, worked_too_long) as total, Deadline(own, asked_too_long) as asked:
             home = await self.at_home(target)
-            async with download(self.dialer, home, image, limit, most * TO_ITS_END) as opened:
+            async with download(self.dialer, home, image, limit, most) as opened:
                 # From here on the client's own pace rules.
                 total.lift()
                 asked.lift()
@@ -222,8 +232,10 @@ class Conversation:
         if self._relayed and request.verbatim:
             head, rest = await _held_back(response)
         if rest:
+            if (response.content_length or 0) > limit:
+                raise too_much()
             headers = relayed_headers(response.headers, secrets, whole=True)
-            return Outcome(response=response, head=head, headers=headers)
+            return Outcome(response=response, head=head, headers=headers, secrets=secrets)
         # What is verbatim is to stay what it was, byte for byte.
         sieve = None if request.verbatim else Sieve(self._upstream.spools)
         reply = await read_reply(response, limit, secrets, b"".join(head), sieve)
@@ -256,18 +268,31 @@ async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:
     """Take the first bytes of a reply that may be relayed; tell whether the rest is to be.
 
     A success is either a stream of events, or JSON too long to look into. What is short is held
-    back whole: it may be a failure that calls itself a success.
+    back whole: it may be a failure that calls itself a success. So may what is no event.
     """
     if response.status >= _FIRST_REDIRECT:
         return [], False
     if _tells_events(response):
-        return [], True
+        if is_compressed(response):
+            return [], True
+        first = await read_head(response, 0)
+        return [first], _begins_events(first)
     # Nobody asked for compression: it is undone here, the client may not know how to.
     compressed = is_compressed(response)
     if compressed or response.content_type != "application/json":
         return [], False
     head = await read_head(response, SMALL)
     return [head], len(head) > SMALL
+
+
+def _begins_events(first: bytes) -> bool:
+    r"""Tell whether bytes may be where events begin; none, and a web page's, are not.
+
+    >>> [_begins_events(it) for it in (b"da", b": hello", b"\nid: 7", b"", b"<html>", b'{"e')]
+    [True, True, True, False, False, False]
+    """
+    start = first.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")[:_LONGEST_FIELD]
+    return bool(first) and any(start.startswith(it) or it.startswith(start) for it in _EVENT_FIELDS)
 
 
 def _tells_events(response: ClientResponse) -> bool:

@@ -11,9 +11,6 @@ from proxy.errors import GatewayError, TimedOut, UpstreamFailed
 Late = Callable[[float], GatewayError]
 """Says what it means that so many seconds have run out."""
 
-TO_ITS_END = 10
-"""How many times as long as until it begins an answer may take to its end: what drips is cut."""
-
 
 class Deadline:
     """A block that ends after `seconds` by raising `late`; None: when the alarm is set.

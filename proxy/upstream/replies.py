@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from functools import lru_cache
 
 from aiohttp import ClientResponse
@@ -108,6 +108,34 @@ def blotted(body: bytes, secrets: frozenset[str]) -> bytes:
         for secret in secrets:
             body = body.replace(secret.encode(), b"***")
     return body
+
+
+async def blotted_pieces(
+    pieces: AsyncIterator[bytes], secrets: frozenset[str]
+) -> AsyncGenerator[bytes, None]:
+    """Blot the secrets out of what comes in pieces; the end of one that may begin a secret waits.
+
+    A piece that holds none goes on as the same object.
+    """
+    sought = [secret.encode() for secret in secrets]
+    held = b""
+    async for piece in pieces:
+        text = held + piece if held else piece
+        for secret in sought:
+            text = text.replace(secret, b"*" * len(secret))  # its length was announced
+        size = max((_begun(text, secret) for secret in sought), default=0)
+        text, held = (text[:-size], text[-size:]) if size else (text, b"")
+        if text:
+            yield text
+        del piece, text  # They may be large, and the next one be long in coming.
+    if held:
+        yield held
+
+
+def _begun(text: bytes, secret: bytes) -> int:
+    """Tell how many bytes at the end of a text are the beginning of a secret."""
+    sizes = range(min(len(secret) - 1, len(text)), 0, -1)
+    return next((size for size in sizes if text.endswith(secret[:size])), 0)
 
 
 async def read_head(response: ClientResponse, size: int) -> bytes:

@@ -17,6 +17,7 @@ from adapters.contract import Image
 from adapters.pictures import HEAD
 from adapters.values import value
 from proxy.errors import UpstreamFailed
+from proxy.state_folder import make_private
 
 _LOG = logging.getLogger("easel")
 
@@ -57,7 +58,7 @@ class Spool:
 
     def _write(self, data: bytes) -> None:
         if not self._file:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._folder)
             self._file = tempfile.TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115 - see __del__
         left, at = memoryview(data), self.length
         while left:

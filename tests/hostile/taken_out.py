@@ -270,7 +270,7 @@ MUTATIONS = (
     Mutation(
         "what is relayed has an end in time",
         "proxy/images/relay.py",
-        "        if left < 0:\n",
+        "        if waited > patience:\n",
         "        if False:\n",
     ),
     Mutation(

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from proxy.app import make_app
 from proxy.keys import SETTINGS as SETTINGS_OF
+from proxy.serving import discreet_logger
 from proxy.settings import parse
 
 KEY = "easel-test-key-0123456789"
@@ -104,6 +105,7 @@ async def served(app: web.Application) -> AsyncIterator[str]:
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=discreet_logger(),
         handler_cancellation=SETTINGS_OF in app and app[SETTINGS_OF].jobs.on_disconnect == "cancel",
         shutdown_timeout=1,
         max_field_size=40960,

@@ -433,3 +433,9 @@ def test_an_option_in_json_may_be_the_object_itself() -> None:
     assert parse({"provider": "p", "key_json": {"a": 1}}).options == {"key_json": '{"a":1}'}
     with pytest.raises(ConfigError):
         parse({"provider": "p", "key": {"a": 1}})
+
+
+def test_a_wrong_name_is_not_held_against_any_number_of_names() -> None:
+    few, many = ({f"key-{i}" for i in range(most)} for most in (100, 100_000))
+    assert nearest("kye-7", few)
+    assert not nearest("kye-7", many)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 from adapters import adapter
 from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Option
 from proxy.plan import Attempt, Recording, Target
@@ -26,6 +28,12 @@ def test_secrets_are_the_key_and_the_secret_options() -> None:
     options = {"client": "a-public-name", "secret": "a/long/secret"}
     target = Target(Acme(), Credentials("key-0123456789", options), "")
     assert target.secrets == {"key-0123456789", "a/long/secret", "a\\/long\\/secret"}
+
+
+def test_a_password_in_base64_is_as_secret_as_the_password() -> None:
+    options = {"automatic1111_user": "me", "automatic1111_password": "a long password"}
+    target = Target(adapter("automatic1111"), Credentials("", options), "http://127.0.0.1:7860")
+    assert target.secrets == {"a long password", b64encode(b"me:a long password").decode()}
 
 
 def test_a_placeholder_is_no_secret() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -22,7 +24,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from proxy.serving import Discreet
+from proxy.serving import Discreet, discreetly
 from tests.proxy.gateway import ANSWER, KEY, OURS, PATH, SETTINGS, Provider, provider
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +73,7 @@ def slow_reader(url: str) -> Iterator[Callable[[], bytes]]:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.settimeout(10)
         client.connect((address.host, address.port))
-        head = f"POST {PATH} HTTP/1.1\r\nhost: h\r\nx-portkey-api-key: {KEY}\r\n"
+        head = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\nx-portkey-api-key: {KEY}\r\n"
         head += "x-portkey-config: kept\r\ncontent-type: application/json\r\n"
         client.sendall(head.encode() + b'content-length: 14\r\n\r\n{"prompt":"x"}')
         yield lambda: b"".join(iter(lambda: client.recv(1 << 20), b""))
@@ -384,3 +386,29 @@ def test_the_servers_log_tells_where_it_failed_and_not_with_what() -> None:
     assert told.startswith("Failed for me: ValueError\n")
     assert told.splitlines()[2].strip() == 'int("sekret")'  # the line of code, and no message
     assert told.count("sekret") == 1
+
+
+async def test_what_nobody_has_caught_is_told_without_its_words(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(text: str) -> None:
+        raise ValueError(text)
+
+    async def lost() -> None:
+        fail("sekret")
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(discreetly)
+    loop.call_soon(fail, "sekret")
+    task = asyncio.ensure_future(lost())
+    await asyncio.sleep(0.01)
+    del task
+    gc.collect()
+    assert caplog.text.count(": ValueError\n") == 2
+    assert "sekret" not in caplog.text.replace('fail("sekret")', "")
+
+
+async def test_a_crash_leaves_no_image_of_the_memory(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        soft, _ = resource.prlimit(easel.process.pid, resource.RLIMIT_CORE)
+        assert soft in (0, 1)

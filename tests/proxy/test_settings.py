@@ -48,7 +48,9 @@ def shown(default: object) -> str:
     """Write a default as the example does."""
     if isinstance(default, bool):
         return str(default).lower()
-    return f"{default:g}" if isinstance(default, float) else str(default) or "none"
+    if default in ("", ()):
+        return "none"
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def keys_shown(file: Path) -> list[tuple[str | int, ...]]:

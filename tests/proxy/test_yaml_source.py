@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy import yaml_source
 from proxy.yaml_source import Source
 
 YAML_LIKE = st.text(alphabet="ab:{}[]-&*!#|>'\"%@ \n\t?,$.<1~=\\/\0é", max_size=60)
 TAGGED = st.from_regex(r"a: !!(int|float|bool|null|timestamp|binary|set|x) [a-z0-9.:+-]{0,12}")
+
+JSON = st.dictionaries(
+    st.text(max_size=9),
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9)),
+        lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(max_size=9), inner)),
+        max_leaves=9,
+    ),
+)
 
 
 def read(text: str, **environ: str) -> Source:
@@ -33,6 +45,57 @@ def problem(text: str, **environ: str) -> str:
 @given(st.one_of(st.text(), YAML_LIKE, TAGGED))
 def test_no_text_makes_it_raise(text: str) -> None:
     assert all(str(problem) for problem in read(text).problems)
+
+
+def said(text: str) -> tuple[str, list[str]]:
+    """Give all that comes of a text; as a text, since NaN is not equal to itself."""
+    source = read(text, NAME="n")
+    return repr(source.data), list(map(str, source.problems))
+
+
+@given(st.one_of(st.text(), YAML_LIKE, TAGGED))
+def test_the_parser_in_c_changes_nothing(text: str) -> None:
+    with patch.object(yaml_source, "_FAST", None):
+        without = said(text)
+    assert said(text) == without
+
+
+@given(value=JSON, ascii_only=st.booleans())
+def test_json_is_read_as_yaml_reads_it(*, value: dict[str, Any], ascii_only: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only, allow_nan=True)
+    assert said(text) == said(f" {text}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1, "a": 2}',
+        '{"a": {"<<": 1}}',
+        '{"a": [1e3, 1.5e+3, -0]}',
+        '{"a": [18446744073709551616]}',
+        '{"a": "\\ud83d\\ude00", "b": "\\ud800"}',
+        '{"a": ["${NAME}", "$$", "${none}", "${"]}',
+        '{"a": NaN}',
+        '{"a": "b\x85c"}',
+        '{"a": 1} # more',
+    ],
+)
+def test_where_json_and_yaml_differ_yaml_has_the_word(text: str) -> None:
+    assert said(text) == said(f" {text}")
+
+
+def test_the_line_of_what_is_wrong_in_json_is_told() -> None:
+    assert problem('{\n"a": 1,\n"b": {\n"c": "${NONE}"}}').startswith("my.yaml:4: b.c: the env")
+
+
+@pytest.mark.parametrize("opening", ["[", "- ", "{a: ", "? ", '{"a":'])
+def test_no_depth_overruns_the_stack(opening: str) -> None:
+    assert "nested too deeply" in problem(opening * 20_000)
+
+
+def test_a_file_may_be_as_large_as_it_likes() -> None:
+    lines = [f"k{i}: [1, 2, 3]" for i in range(30_000)]
+    assert len(data("\n".join(lines))) == 30_000
 
 
 def test_a_reference_is_taken_from_the_environment() -> None:

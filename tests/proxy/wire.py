@@ -28,7 +28,7 @@ async def shout(ours: Gateway, *lines: bytes, body: bytes = _BODY, known: bool =
     reader, writer = await asyncio.open_connection(url.host, url.port)
     key = [f"{name}: {value}".encode() for name, value in OURS.items()] if known else []
     length = b"content-length: %d" % len(body)
-    head = [f"POST {PATH} HTTP/1.1".encode(), b"host: x", b"connection: close", length]
+    head = [f"POST {PATH} HTTP/1.1".encode(), b"host: localhost", b"connection: close", length]
     writer.write(b"\r\n".join([*head, *key, *lines, b"", body]))
     answer = await reader.read()
     writer.close()

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from adapters import adapter
 from adapters.contract import Credentials
 from adapters.params import Policy
-from proxy.cache.naming import key_of, pool_of
+from proxy.cache.naming import key_of, pool_of, words_of
 from proxy.plan import Plan, Target
 from proxy.policies import CachePolicy
 
@@ -90,3 +90,18 @@ def test_only_a_number_without_a_seed_is_asked_of_a_pool(
 ) -> None:
     assert pool_of(POOLED, params) == count
     assert pool_of(TARGET, params) == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("/v1" + PATH, ((b"a", b"b"),), b"{}"),
+        (PATH, ((b"a", b"c"),), b"{}"),
+        (PATH, ((b"a", b"b"), (b"", b"{}")), b""),
+        (PATH, ((b"a", b"b"),), b"{} "),
+        (PATH, (), b"a\nb\n\n{}"),
+    ],
+    ids=str,
+)
+def test_requests_that_came_in_other_words_are_told_apart(other: Any) -> None:
+    assert words_of(*other) != words_of(PATH, ((b"a", b"b"),), b"{}")

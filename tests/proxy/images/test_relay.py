@@ -14,6 +14,7 @@ from proxy.images.relay import first_picture
 from proxy.keys import JOBS
 from proxy.upstream.conversation import SMALL
 from tests.proxy.gateway import B64, OURS, PATH, PNG, Gateway, always, gateway_to, let_go
+from tests.proxy.wire import connections
 
 UP = {"virtual_key": "up"}
 LARGE = b'{"created":1,"data":[{"b64_json":"' + b"A" * (3 * SMALL) + b'"}],"unknown":"kept"}'
@@ -125,6 +126,39 @@ async def test_an_answer_that_is_cut_never_ends_cleanly() -> None:
     async with gateway_to(cut) as (ours, _), _asking(ours) as got:
         with pytest.raises(aiohttp.ClientPayloadError):
             await got.read()
+
+
+async def test_an_answer_that_announces_too_much_is_none() -> None:
+    async with gateway_to(large, "limits: {reply_bytes: 99999}\n") as (ours, _):
+        got = await ours.draw(**UP)
+        assert (got.status, got.error["code"]) == (502, "too_large")
+
+
+@pytest.mark.parametrize("bound", ["limits: {reply_bytes: 99999}", "timeouts: {total: 0.3}"])
+async def test_an_answer_without_end_is_cut(bound: str) -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        while True:
+            await response.write(b'data: {"type":"ping"}\n\n' * 99)
+            await asyncio.sleep(0.01)
+
+    async with gateway_to(endless, f"{bound}\n") as (ours, _), _asking(ours, stream=True) as got:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await asyncio.wait_for(got.read(), 10)
+        assert not connections(ours)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>Sorry</html>", b'{"error":{"message":"No."}}'])
+async def test_a_stream_without_an_event_is_no_success(body: bytes) -> None:
+    async def nothing(request: web.Request) -> web.Response:
+        del request
+        return web.Response(body=body, content_type="text/event-stream")
+
+    async with gateway_to(nothing) as (ours, _):
+        got = await ours.draw(params={"stream": True}, **UP)
+        assert got.status >= 400
+        assert got.error["message"]
 
 
 async def test_events_that_are_cut_never_end_cleanly() -> None:

@@ -55,7 +55,7 @@ async def test_its_head_alone_is_nothing_that_was_delivered(
     async with gateway_to(reply) as (ours, _):
         place = await ordered(ours)
         await asyncio.sleep(0.3)
-        named = {**OURS, "host": "easel"}
+        named = {**OURS, "host": "localhost"}
         lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
         reader, writer = await asyncio.open_connection("127.0.0.1", URL(ours.url).port)
         writer.write(f"HEAD {place} HTTP/1.1\r\nconnection: close\r\n{lines}\r\n".encode())

@@ -58,6 +58,23 @@ async def test_a_part_on_disk_is_read_like_one_in_memory(tmp_path: Path) -> None
     assert (tmp_path / "tape").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize(
+    ("readers", "step"), [(1, 256), (192, 256), (768, 64), (1536, 32), (9999, 32)]
+)
+async def test_the_more_there_are_who_read_the_less_each_reads_from_disk_at_once(
+    tmp_path: Path, readers: int, step: int
+) -> None:
+    one = tape(tmp_path)
+    await one.append(b"x" * 1_000_000)
+    await one.move()
+    one.end()
+    one._shelf.readers = readers - 1
+    sizes = [len(piece) async for piece in one.pieces()]
+    assert sum(sizes) == 1_000_000
+    assert max(sizes) == step * 1024
+    assert one._shelf.readers == readers - 1
+
+
 async def test_what_lies_on_disk_takes_one_part_whatever_it_was_written_in(tmp_path: Path) -> None:
     one = tape(tmp_path)
     for i in range(50):

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from proxy.keys import CACHE, JOBS, LOG
+from proxy.routing.resolve import Resolver
 from tests.proxy.gateway import OTHER_KEY, Answered, Gateway, gateway_to
 from tests.proxy.middlewares.test_caching import CACHED, PC, POOL, SHARED, another, status, texts
 
@@ -115,3 +116,23 @@ async def test_without_room_every_hit_is_read(more: str) -> None:
     async with gateway_to(another, CACHED + more) as (ours, _):
         await kept(ours, **PC)
         assert len(ours.app[JOBS]) == 3
+
+
+async def test_a_request_that_repeats_one_byte_for_byte_is_not_routed_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with gateway_to(another, CACHED) as (ours, _):
+        _, ready = await kept(ours, **PC)
+        monkeypatch.delattr(Resolver, "plan")
+        again = await ours.draw(**PC)
+        assert (again.status, again.body, status(again)) == (200, ready.body, "HIT")
+        assert (await ours.draw(**PC, metadata="{}")).status == 500
+
+
+async def test_what_is_repeated_still_needs_a_key_and_an_answer_that_is_good() -> None:
+    async with gateway_to(another, CACHED) as (ours, fake):
+        await kept(ours, **PC)
+        assert (await ours.draw(**PC, api_key="sk-of-nobodys-own")).status == 401
+        assert (await ours.ask(method="DELETE", path="/v1/cache")).status == 200
+        assert status(await ours.draw(**PC)) == "MISS"
+        assert len(fake.requests) == 2

@@ -37,7 +37,7 @@ async def test_what_the_gateway_reads_itself_is_checked_for_every_provider(
 
 
 async def test_a_provider_of_the_clients_shape_gets_just_what_the_client_said() -> None:
-    body = b'{ "prompt": "a", "n": 99, "size": "odd", "new": {"x": [1, 1.0]} }'
+    body = b'{ "prompt": "a", "n": 9, "size": "odd", "new": {"x": [1, 1.0]} }'
     async with gateway_to() as (ours, fake):
         await ours.ask(body, **UP)
         assert fake.bodies == [body.replace(b" ", b"")]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import AsyncGenerator
 
 import orjson
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from proxy.errors import UpstreamFailed
 from proxy.keys import LOG
-from proxy.upstream.replies import ERROR_LIMIT, decoded, relayed_headers
+from proxy.upstream.replies import ERROR_LIMIT, blotted_pieces, decoded, relayed_headers
 from tests.proxy.gateway import Reply, always, gateway_to
 from tests.proxy.wire import SECRET, gateway_at, wire
 
@@ -174,3 +177,28 @@ async def test_a_bomb_is_not_unfolded() -> None:
     async with gateway_to(encoded(gzip.compress(b"0" * 9_999_999), "gzip"), LIMITS) as (ours, _):
         got = await ours.draw(**UP)
         assert (got.status, got.error["code"]) == (502, "too_large")
+
+
+@given(st.lists(st.integers(1, 40), min_size=1))
+async def test_a_secret_is_blotted_out_however_it_is_cut(sizes: list[int]) -> None:
+    text = b"data: sk-sk-secret, sk-secre sk-secretsk-sec\n\nsk-secret sk-"
+    sizes = [*sizes, len(text)]
+
+    async def cut() -> AsyncGenerator[bytes, None]:
+        rest = text
+        for size in sizes:
+            yield rest[:size]
+            rest = rest[size:]
+
+    blotted = b"".join([it async for it in blotted_pieces(cut(), frozenset({"sk-secret"}))])
+    assert blotted == text.replace(b"sk-secret", b"*********")
+
+
+async def test_a_piece_without_a_secret_goes_on_as_the_same_object() -> None:
+    piece = b"data: {}\n\n" * 9
+
+    async def whole() -> AsyncGenerator[bytes, None]:
+        yield piece
+
+    [same] = [it async for it in blotted_pieces(whole(), frozenset({"sk-secret"}))]
+    assert same is piece

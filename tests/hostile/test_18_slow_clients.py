@@ -1,0 +1,118 @@
+"""Clients that are slow on purpose, against the gateway as users start it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import orjson
+from yarl import URL
+
+from tests.proxy.gateway import KEY, OURS, PATH
+from tests.proxy.test_serving import SANDBOX, Running, led_to, running, slow_provider, slow_reader
+
+TIMES = "timeouts: {head: 1, body: 1, unread: 1, keepalive: 2}\n"
+PICTURE = orjson.dumps({"created": 1, "data": [{"b64_json": "A" * (12 << 20)}]})
+KEYED = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\nx-portkey-api-key: {KEY}\r\n".encode()
+ENDLESS = 10
+"""Seconds after which a client has not been cut."""
+
+
+@asynccontextmanager
+async def talking(
+    easel: Running,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a connection, and see that the gateway ends it in time."""
+    url = URL(easel.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    async with asyncio.timeout(ENDLESS):
+        yield reader, writer
+    writer.close()
+
+
+async def trickled(writer: asyncio.StreamWriter, pieces: Iterator[bytes]) -> None:
+    """Send piece after piece, each in good time, until the other side has had enough."""
+    with suppress(ConnectionError):
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.1)
+
+
+def headers_for_ever() -> Iterator[bytes]:
+    yield KEYED
+    while True:
+        yield b"x-a: b\r\n"
+
+
+def body_for_ever() -> Iterator[bytes]:
+    yield KEYED + b"content-type: application/json\r\ncontent-length: 1000000\r\n\r\n"
+    while True:
+        yield b" "
+
+
+async def read_to_its_end(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.read()
+    except ConnectionError:
+        return b""
+
+
+async def test_heads_that_trickle_or_never_begin_are_cut(tmp_path: Path) -> None:
+    async with running(tmp_path, SANDBOX + TIMES) as easel:
+        for pieces in (headers_for_ever(), iter(())):
+            async with talking(easel) as (reader, writer):
+                trickling = asyncio.create_task(trickled(writer, pieces))
+                assert await read_to_its_end(reader) == b""
+                trickling.cancel()
+        assert await easel.ready() == 200
+
+
+async def test_a_second_head_has_no_longer_than_a_connection_may_idle(tmp_path: Path) -> None:
+    async with running(tmp_path, SANDBOX + TIMES) as easel, talking(easel) as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+        trickling = asyncio.create_task(trickled(writer, headers_for_ever()))
+        assert await read_to_its_end(reader) == b""
+        trickling.cancel()
+
+
+async def test_a_body_that_trickles_is_told_why_it_is_cut(tmp_path: Path) -> None:
+    async with running(tmp_path, SANDBOX + TIMES) as easel:
+        async with talking(easel) as (reader, writer):
+            trickling = asyncio.create_task(trickled(writer, body_for_ever()))
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            trickling.cancel()
+        assert head.startswith(b"HTTP/1.1 408")
+        assert orjson.loads(body)["error"]["code"] == "request_too_slow"
+        easel.tell()
+        status, out, err = await easel.end()
+        assert (status, err) == (0, "")
+        assert '"error":"request_too_slow"' in out
+
+
+async def test_a_slow_body_that_makes_progress_is_read(tmp_path: Path) -> None:
+    body = b'{"prompt": "x", "size": "64x64"}' + b" " * 200_000
+    async with running(tmp_path, SANDBOX + TIMES) as easel, talking(easel) as (reader, writer):
+        writer.write(
+            KEYED + b"content-type: application/json\r\nx-portkey-virtual-key: box\r\n"
+            b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        )
+        await trickled(writer, (body[at : at + 8_000] for at in range(0, len(body), 8_000)))
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_client_that_never_reads_is_cut_and_its_picture_kept(tmp_path: Path) -> None:
+    async with slow_provider(PICTURE) as fake:
+        settings = led_to(fake, TIMES + "configs: {kept: {virtual_key: box}}")
+        async with running(tmp_path, settings) as easel:
+            with slow_reader(easel.url) as read:
+                await asyncio.sleep(3)
+                assert len(await asyncio.to_thread(read)) < len(PICTURE)
+            again = {**OURS, "x-portkey-config": "kept", "x-stainless-retry-count": "1"}
+            asked = easel.session.post(easel.url + PATH, json={"prompt": "x"}, headers=again)
+            async with asked as got:
+                assert await got.read() == PICTURE
+        assert len(fake.requests) == 1

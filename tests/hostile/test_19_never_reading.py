@@ -1,0 +1,89 @@
+"""Clients that order and never read: what they hold is bounded, and no other's is taken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from tests.proxy.gateway import ANSWER, OTHER_KEY, Gateway, gateway_to, json_reply
+
+UP = {"virtual_key": "up"}
+AGAIN = {"x_stainless_retry_count": "1"}
+ASYNC = {"prefer": "respond-async"}
+
+
+class Holding:
+    """A provider that answers once it is let."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    async def reply(self, request: web.Request) -> web.Response:
+        del request
+        await self.go.wait()
+        return json_reply(ANSWER)
+
+
+@asynccontextmanager
+async def held(limits: str) -> AsyncIterator[tuple[Gateway, Holding]]:
+    """Run a gateway with some limits, whose provider holds every picture back."""
+    holding = Holding()
+    async with gateway_to(holding.reply, f"limits: {limits}") as (ours, _):
+        yield ours, holding
+        holding.go.set()
+
+
+async def test_one_key_cannot_take_all_the_room() -> None:
+    async with held("{jobs: 4, caller_jobs: 2}") as (ours, _):
+        for number in range(2):
+            assert (await ours.draw(f"{number}", **UP, **ASYNC)).status == 202
+        got = await ours.draw("one more", **UP, **ASYNC)
+        assert (got.status, got.error["code"], got.error["type"]) == (
+            *(503, "overloaded", "server_error"),
+        )
+        assert int(got.headers["retry-after"]) > 0
+        assert got.headers["x-should-retry"] == "true"
+        other = {**UP, **ASYNC, "api_key": OTHER_KEY}
+        assert (await ours.draw("another's", **other)).status == 202
+
+
+async def test_a_job_counts_until_it_ends_whether_or_not_its_client_stays() -> None:
+    async with held("{jobs: 1}") as (ours, holding):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ours.draw(**UP), 0.1)
+        assert (await ours.draw("another", **UP)).status == 503
+        holding.go.set()
+        assert (await ours.draw(**UP, **AGAIN)).status == 200
+        assert (await ours.draw("another", **UP)).status == 200
+
+
+async def test_to_join_a_running_job_takes_no_room() -> None:
+    async with held("{jobs: 1}") as (ours, holding):
+        asking = [asyncio.create_task(ours.draw(**UP, **AGAIN)) for _ in range(5)]
+        await asyncio.sleep(0.1)
+        holding.go.set()
+        assert [got.status for got in await asyncio.gather(*asking)] == [200] * 5
+
+
+@pytest.mark.parametrize(
+    ("param", "value", "told"),
+    [("n", 11, "11"), ("n", 1e300, "1e+300"), ("prompt", "x" * 101, "101")],
+)
+async def test_what_would_be_paid_for_is_bounded(param: str, value: object, told: str) -> None:
+    async with gateway_to(more="limits: {prompt_characters: 100}") as (ours, fake):
+        got = await ours.draw(params={param: value}, **UP)
+        assert (got.status, got.error["code"], got.error["param"]) == (400, "invalid_value", param)
+        assert told in got.error["message"]
+        assert not fake.requests
+
+
+async def test_a_config_cannot_ask_for_more_than_a_client() -> None:
+    config = '{"virtual_key": "up", "override_params": {"n": 1000}}'
+    async with gateway_to() as (ours, fake):
+        got = await ours.draw(config=config)
+        assert (got.status, got.error["param"]) == (400, "n")
+        assert not fake.requests

@@ -1,0 +1,192 @@
+"""Case 23, 24: no key and no prompt in any place but those that they are for, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from proxy.keys import SETTINGS
+from tests.hostile import canary
+from tests.hostile.canary import Sinks, keys_in, listening, loose, told
+from tests.proxy.gateway import (
+    PATH,
+    Answered,
+    Gateway,
+    Provider,
+    Reply,
+    always,
+    gateway,
+    json_reply,
+    provider,
+)
+
+SETTINGS_TEXT = f"""
+api_keys: {{test: {{key: {canary.GATEWAY_KEY}}}, other: {{key: {canary.OTHER_KEY}}}}}
+log: {{format: json}}
+trusted_custom_hosts: [127.0.0.1]
+redis: {{url: "redis://:{canary.PASSWORD}@127.0.0.1:1/0", timeout_seconds: 0.1}}
+blobs: {{signing_key: {canary.SIGNING}}}
+"""
+
+GOOD = {"created": 1, "data": [{"b64_json": canary.PICTURE}]}
+
+
+def _said(request: web.Request, body: bytes) -> str:
+    """Repeat everything that a request holds: keys, prompt and all."""
+    head = " ".join(f"{name}: {value}" for name, value in request.headers.items())
+    return f"{request.raw_path} {head} {body.decode()}"
+
+
+def repeating(status: int, shape: Callable[[str], Any], **headers: str) -> Reply:
+    """Make a provider that answers with an error in which it repeats what it was sent."""
+
+    async def reply(request: web.Request) -> web.Response:
+        tree = shape(_said(request, await request.read()))
+        return json_reply(tree, status, **headers)
+
+    return reply
+
+
+async def _page(request: web.Request) -> web.Response:
+    text = f"<html>{_said(request, await request.read())}</html>"
+    return web.Response(status=502, text=text, content_type="text/html")
+
+
+async def _headers(request: web.Request) -> web.Response:
+    key = request.headers["authorization"]
+    named = {"x-debug": key, "www-authenticate": key, "x-request-id": key.split()[-1]}
+    return json_reply({"error": {"message": "no"}}, 400, **named)
+
+
+async def _redirect(request: web.Request) -> web.Response:
+    place = f"https://127.0.0.1/?key={request.headers['authorization']}"
+    return web.Response(status=307, headers={"location": place})
+
+
+async def _compressed(request: web.Request) -> web.Response:
+    tree = {"error": {"message": _said(request, await request.read())}}
+    packed = gzip.compress(orjson.dumps(tree))
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+    return web.Response(status=400, body=packed, headers=headers)
+
+
+async def _cut(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"content-type": "application/json"})
+    response.content_length = 1 << 20
+    await response.prepare(request)
+    await response.write(_said(request, await request.read()).encode())
+    assert request.transport
+    request.transport.abort()
+    return response
+
+
+async def _events(request: web.Request) -> web.Response:
+    tree = {"type": "error", "error": {"message": _said(request, await request.read())}}
+    body = b"event: error\ndata: " + orjson.dumps(tree) + b"\n\n"
+    return web.Response(body=body, content_type="text/event-stream")
+
+
+def _error(said: str) -> Any:
+    return {"error": {"message": said, "type": said, "code": said, "param": said}}
+
+
+REPLIES: dict[str, Reply] = {
+    "a picture": always(GOOD),
+    "a picture and its words": repeating(200, lambda said: {**GOOD, "note": said}),
+    **{f"an error {it}": repeating(it, _error) for it in (400, 401, 403, 404, 429, 500, 503)},
+    "a plain error": repeating(400, lambda said: {"error": said}),
+    "a list of errors": repeating(422, lambda said: {"detail": [{"loc": [said], "msg": said}]}),
+    "an error as a success": repeating(200, _error),
+    "a text": repeating(400, lambda said: said),
+    "a page": _page,
+    "headers": _headers,
+    "a redirect": _redirect,
+    "gzip": _compressed,
+    "a cut answer": _cut,
+    "events": _events,
+}
+
+CREDENTIALS: dict[str, tuple[str, Callable[[str], dict[str, str]]]] = {
+    "stored": (canary.STORED, lambda _: {"x-portkey-virtual-key": "up"}),
+    "sent": (
+        canary.SENT,
+        lambda url: {
+            "authorization": f"Bearer {canary.SENT}",
+            "x-portkey-provider": "openai",
+            "x-portkey-custom-host": f"{url}/v1",
+        },
+    ),
+    "inline": (
+        canary.INLINE,
+        lambda url: {
+            "x-portkey-config": orjson.dumps(
+                {
+                    "strategy": {"mode": "fallback"},
+                    "targets": [
+                        {
+                            "provider": "openai",
+                            "api_key": canary.INLINE,
+                            "custom_host": f"{url}/v1",
+                            "retry": {"attempts": 1, "on_status_codes": [429, 500]},
+                            "cache": {"mode": "simple"},
+                        }
+                    ]
+                    * 2,
+                }
+            ).decode()
+        },
+    ),
+}
+
+WAYS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "plainly": ({}, {}),
+    "streamed": ({}, {"stream": True}),
+    "dry": ({"x-easel-dry-run": "true"}, {}),
+    "in a while": ({"x-easel-keepalive": "1"}, {}),
+    "by URL": ({}, {"response_format": "url"}),
+    "oddly": ({}, {canary.PROMPT: canary.PROMPT, "user": canary.PROMPT, "size": canary.PROMPT}),
+}
+
+
+@asynccontextmanager
+async def watched(reply: Reply) -> AsyncIterator[tuple[Gateway, Provider, Sinks]]:
+    """Run a gateway whose every secret is marked, and hear all that it says."""
+    with listening() as sinks:
+        async with provider(reply) as fake:
+            stored = f"{{provider: openai, api_key: {canary.STORED}, custom_host: {fake.url}/v1}}"
+            async with gateway(f"virtual_keys: {{up: {stored}}}\n", SETTINGS_TEXT) as ours:
+                yield ours, fake, sinks
+                await asyncio.sleep(0)
+                sinks.note_files(ours.app[SETTINGS].state_dir)
+            sinks.log.write(ours.log.getvalue())
+
+
+async def _asked(ours: Gateway, headers: dict[str, str], more: dict[str, Any]) -> Answered:
+    sent = {"content-type": "application/json", "x-portkey-api-key": canary.GATEWAY_KEY, **headers}
+    body = orjson.dumps({"prompt": canary.PROMPT, "model": "gpt-image-1", **more})
+    async with ours.session.post(ours.url + PATH, data=body, headers=sent) as got:
+        try:
+            return Answered(got.status, got.headers, await got.read())
+        except Exception:  # noqa: BLE001 - an answer that was cut says no more
+            return Answered(got.status, got.headers, b"")
+
+
+@pytest.mark.parametrize("kind", REPLIES)
+@pytest.mark.parametrize("credential", CREDENTIALS)
+async def test_what_a_provider_repeats_reaches_nobody(kind: str, credential: str) -> None:
+    key, headers_for = CREDENTIALS[credential]
+    async with watched(REPLIES[kind]) as (ours, fake, sinks):
+        for headers, more in WAYS.values():
+            answer = await _asked(ours, {**headers_for(fake.url), **headers}, more)
+            assert answer.status
+            assert keys_in(told(answer)) == []
+    assert keys_in(canary.asked(fake), but=key) == []
+    assert not [it for it in fake.requests if "KEYMARK" in it.raw_path]
+    assert loose(sinks.text) == []

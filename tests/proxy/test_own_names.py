@@ -1,0 +1,45 @@
+"""By what names the gateway may be called."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.own_names import Misdirected, OwnNames
+from proxy.sections import Server
+
+OURS = ("localhost", "LocalHost:8787", "127.0.0.1", "127.9.9.9:1", "[::1]", "[::1]:8787", None)
+OTHERS = (
+    *(
+        "evil.example",
+        "evil.example:8787",
+        "127.0.0.1.nip.io",
+        "localhost.evil.example",
+        "10.0.0.1",
+    ),
+    *("", ":8787", "127.0.0.1:8787:1", "127.0.0.1@evil.example", "[::1", "::1:x", "localhost:http"),
+    *("[::ffff:10.0.0.1]", "0.0.0.1", "2130706433", "x" * 10_000),
+)
+
+
+@pytest.mark.parametrize("listens", ["127.0.0.1", "localhost", "::1"])
+def test_on_loopback_only_loopback_is_our_name(listens: str) -> None:
+    names = OwnNames(Server(host=listens))
+    for host in OURS:
+        names.check(host)
+    for host in OTHERS:
+        with pytest.raises(Misdirected, match=r"server\.allowed_hosts"):
+            names.check(host)
+
+
+def test_elsewhere_every_name_is_good_unless_names_are_set() -> None:
+    for host in (*OURS, *OTHERS):
+        OwnNames(Server(host="0.0.0.0")).check(host)  # noqa: S104 - nothing is bound
+    set_ = OwnNames(Server(host="0.0.0.0", allowed_hosts=("Easel.internal",)))  # noqa: S104
+    set_.check("easel.internal:80")
+    set_.check("localhost")
+    with pytest.raises(Misdirected):
+        set_.check("evil.example")
+
+
+def test_the_public_url_is_our_name() -> None:
+    OwnNames(Server(public_url="https://Pictures.example/easel")).check("pictures.example")
