@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test check docs format lock faults clean \
+.PHONY: help install run test check docs format lock faults fault-matrix mutations clean \
   bench bench-quick bench-smoke bench-soak storm \
   bench-translate bench-memory bench-blobs bench-cache bench-pictures bench-jobs
 
@@ -70,6 +70,12 @@ storm: install ## Measure what 2,000 hostile clients do to an honest one, and to
 
 faults: $(VENV)/.tested ## Cause every kind of fault, and write what each cost into docs/reliability.md
 	@$(BIN)/python -m bench.faults
+
+fault-matrix: $(VENV)/.tested ## Have providers do everything wrong, and write what came into docs/reliability.md
+	@$(BIN)/python -m tests.faults
+
+mutations: $(VENV)/.tested ## Take out each defence of docs/security.md, and see that its tests notice
+	@$(BIN)/python -m tests.hostile.mutations
 
 lock: $(VENV)/.tested ## Pin all dependencies anew, with hashes
 	@$(PIP) install 'pip-tools>=7.4'

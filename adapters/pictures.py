@@ -17,6 +17,8 @@ _MAGIC: tuple[tuple[bytes, int, str], ...] = (
     (b"WEBP", 8, "image/webp"),
     (b"GIF8", 0, "image/gif"),
 )
+KNOWN = frozenset(media_type for _, _, media_type in _MAGIC)
+"""The types that are told by their first bytes, whatever a picture is said to be."""
 # Atomic groups: a stranger's bytes must not be able to make the search try again and again.
 _SVG = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*+(?>(?:<\?xml.{0,200}?\?>\s*+)?)(?>(?:<!--.{0,400}?-->\s*+)*)"

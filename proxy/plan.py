@@ -241,11 +241,13 @@ class Recording:
 class Budget(msgspec.Struct):
     """How many more requests may go to providers for one request of a client's.
 
-    `in_doubt`: one of them may have been paid for, and nobody knows what became of it.
+    `in_doubt`: one of them may have been paid for, and nobody knows what became of it. `hops` is
+    how many gateways of our kind the client's request has passed.
     """
 
     left: int = 30
     in_doubt: bool = False
+    hops: int = 0
 
     def note(self, error: ImageError) -> None:
         """Note how a request failed."""

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 _ROOT = Path(__file__).parent.parent
@@ -17,9 +18,24 @@ _SECONDS_TO_STOP = 20
 _LOOK_AGAIN_SECONDS = 0.02
 
 
+@dataclass(frozen=True)
+class Served:
+    """Where a gateway listens, and its process."""
+
+    url: str
+    pid: int
+
+
 @contextmanager
 def serving(folder: Path, *options: str) -> Iterator[str]:
-    """Run `python -m proxy serve` in a folder, on a free port; gives its URL.
+    """Run a gateway as `running` does; gives its URL."""
+    with running(folder, *options) as served:
+        yield served.url
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[Served]:
+    """Run `python -m proxy serve` in a folder, on a free port.
 
     SIGTERM ends it. It must then exit with 0 and have complained of nothing: what it printed is
     in the folder's files `out` and `err`.
@@ -35,7 +51,7 @@ def serving(folder: Path, *options: str) -> Iterator[str]:
         ) as process,
     ):
         try:
-            yield _address(process, out, err)
+            yield Served(_address(process, out, err), process.pid)
         finally:
             process.terminate()
             status = _exit_status(process)

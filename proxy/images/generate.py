@@ -24,6 +24,7 @@ from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, PLAN, RAW, SETTINGS
 from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Tries
 from proxy.routing.choosing import circuit_of
 from proxy.routing.falling import Said, falls, status_of
+from proxy.routing.forwarding import hops
 
 _OK, _LOST = 200, 502
 _OF_EVENTS = frozenset({"stream", "partial_images"})
@@ -67,7 +68,7 @@ class Walk:
         self._plan = request[PLAN]
         self._chooser = request.app[CHOOSER]
         self._limits = request.app[SETTINGS].limits
-        self.budget = Budget(self._limits.attempts)
+        self.budget = Budget(self._limits.attempts, hops=hops(request.headers))
 
     async def answer(self) -> web.StreamResponse:
         """Answer with what the plan comes to; raises `ImageError`."""

@@ -15,7 +15,7 @@ import msgspec
 import pybase64
 
 from adapters.contract import Image
-from adapters.pictures import HEAD, Measured, measured
+from adapters.pictures import HEAD, KNOWN, Measured, measured
 from adapters.receipts import Line
 from proxy.cache.entries import KeptImage
 from proxy.errors import UpstreamFailed
@@ -104,7 +104,10 @@ async def opened(
         return of_text(image if text is image.b64 else replace(image, b64=text))
     if not image.data:
         raise _damaged()
-    return Source(image, measured(image.data[:HEAD]), len(image.data))
+    found = measured(image.data[:HEAD])
+    if image.media_type in KNOWN and not found.media_type:
+        raise _damaged()
+    return Source(image, found, len(image.data))
 
 
 def of_text(image: Image) -> Source:

@@ -1,4 +1,4 @@
-"""`forward_headers`: which of the client's headers may go on to the provider."""
+"""Which of the client's headers may go on to the provider, and how far a request has come."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ _REFUSED = frozenset(
         *("x-aws-ec2-metadata-token", "x-aws-ec2-metadata-token-ttl-seconds"),
     }
 )
+
+_NAME_IN_VIA = "easel"
+_MOST_HOPS = 4
 
 
 def forwarded(
@@ -45,6 +48,37 @@ def forwarded(
         if name in headers and name not in of_connection:
             picked[name] = headers[name]
     return picked
+
+
+def hops(headers: Mapping[str, str]) -> int:
+    """Tell through how many gateways of our kind a request has come; raises `BadRequest`.
+
+    `headers` must be case-insensitive.
+
+    >>> hops({"via": "1.1 easel, 1.1 nginx, 1.1 easel"})
+    2
+    """
+    if "via" not in headers:
+        return 0
+    lines = [value for name, value in headers.items() if name.lower() == "via"]
+    count = sum(it.split()[1:2] == [_NAME_IN_VIA] for line in lines for it in line.split(","))
+    if count > _MOST_HOPS:
+        raise BadRequest(
+            "This request has come through gateways like this one again and again: a custom host "
+            "leads back to one that it has been at.",
+            status=508,
+            code="loop_detected",
+        )
+    return count
+
+
+def via(passed: int) -> str:
+    """Write the header by which the next gateway knows how many a request has passed.
+
+    >>> via(1)
+    '1.1 easel, 1.1 easel'
+    """
+    return ", ".join([f"1.1 {_NAME_IN_VIA}"] * (passed + 1))
 
 
 def named_by_connection(headers: Mapping[str, str]) -> set[str]:

@@ -128,7 +128,7 @@ class Upstream:
         limit = self.settings.limits.picture_bytes
         with Deadline(most, worked_too_long) as total, Deadline(own, asked_too_long) as asked:
             home = await self.at_home(target)
-            async with download(self.dialer, home, image, limit) as opened:
+            async with download(self.dialer, home, image, limit, most) as opened:
                 # From here on the client's own pace rules.
                 total.lift()
                 asked.lift()
@@ -273,6 +273,8 @@ async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:
     if response.status >= _FIRST_REDIRECT:
         return [], False
     if _tells_events(response):
+        if is_compressed(response):
+            return [], True
         first = await read_head(response, 0)
         return [first], _begins_events(first)
     # Nobody asked for compression: it is undone here, the client may not know how to.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from adapters.contract import Image, ProviderRequest
 from adapters.pictures import HEAD, Measured, measured
 from proxy.errors import UpstreamFailed
 from proxy.plan import Target
+from proxy.upstream.deadlines import worked_too_long
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.faults import translated
 from proxy.upstream.replies import is_compressed, read_bytes, read_head, too_much
@@ -37,9 +39,12 @@ class Download:
 
 @asynccontextmanager
 async def download(
-    dialer: Dialer, target: Target, image: Image, limit: int
+    dialer: Dialer, target: Target, image: Image, limit: int, most: float
 ) -> AsyncIterator[Download]:
-    """Open the URL of a picture of at most `limit` bytes; raises `UpstreamFailed`."""
+    """Open the URL of a picture of at most `limit` bytes; raises `UpstreamFailed`.
+
+    What follows its beginning may be waited for `most` seconds in all.
+    """
     request = ProviderRequest(url=image.url, method="GET", signed=False)
     async with exchange(dialer, target, request) as response:
         if response.status != _OK:
@@ -58,7 +63,7 @@ async def download(
         head = await read_head(response, HEAD)
         if len(head) > limit:
             raise too_much()
-        rest = _rest(response, limit - len(head))
+        rest = _rest(response, limit - len(head), most)
         yield Download(head, _picture(head), response.content_length, rest)
 
 
@@ -71,16 +76,21 @@ def _picture(head: bytes) -> Measured:
     return found
 
 
-async def _rest(response: ClientResponse, room: int) -> AsyncIterator[bytes]:
-    """Give what follows, piece by piece."""
+async def _rest(response: ClientResponse, room: int, most: float) -> AsyncIterator[bytes]:
+    """Give what follows, piece by piece; a client that reads slowly may take longer."""
+    left, clock = most, asyncio.get_running_loop().time
     while True:
+        left += clock()
         with translated():
             piece = await response.content.readany()
+        left -= clock()
         if not piece:
             return
         room -= len(piece)
         if room < 0:
             raise too_much()
+        if left < 0:
+            raise worked_too_long(most)
         yield piece
 
 

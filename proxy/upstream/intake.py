@@ -8,6 +8,7 @@ that finds no room waits with it. The law: of more than `_FEW`, what all read in
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import Any
 
 from aiohttp.client_proto import ResponseHandler
@@ -61,6 +62,16 @@ class _Handler(ResponseHandler):
         super().__init__(loop)
         self._intake = intake
 
+    def is_connected(self) -> bool:
+        """Tell whether it can be used once more: the pool asks.
+
+        Where something came although nothing was asked, it would be taken for the next answer:
+        aiohttp asks for that when a connection is given back, and not when it is taken again.
+        Where something can be read, the loop has not seen yet that it came, or that it is closed.
+        """
+        used_up = not super().is_connected() or self.should_close
+        return not (used_up or _can_be_read(self.transport))
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._intake.opened += 1
@@ -74,6 +85,15 @@ class _Handler(ResponseHandler):
         # aiohttp stops reading once it holds twice as much.
         least = _MOST if self._intake.opened <= _FEW else _LEAST
         super().set_response_params(**{**params, "read_bufsize": least // _KEPT})
+
+
+def _can_be_read(transport: asyncio.BaseTransport | None) -> bool:
+    opened = transport.get_extra_info("socket") if transport else None
+    if opened is None or opened.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(opened.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _InSteps(asyncio.BufferedProtocol):

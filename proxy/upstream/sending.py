@@ -17,6 +17,7 @@ from yarl import URL
 from adapters.contract import Adapter, Outgoing, ProviderReply, ProviderRequest
 from proxy.errors import UpstreamFailed
 from proxy.plan import Target
+from proxy.routing.forwarding import via
 from proxy.upstream.deadlines import Deadline, asked_too_long
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.faults import translated
@@ -39,6 +40,9 @@ async def sent(
     content_type, body = await encoded(request)
     plain, door = _plain(request, content_type), dialer.door(private=private)
     buying, is_paid = buying or Buying(), request.method != "GET"
+    # A provider's own host is no gateway; whatever else this is may lead back to us.
+    may_return = is_paid and not _own_host(target.adapter, url)
+    passed = {"via": via(buying.tries.budget.hops)} if may_return else {}
 
     async def send() -> ClientResponse:
         if is_paid:
@@ -49,7 +53,7 @@ async def sent(
             Deadline(target.request_timeout, asked_too_long),
             translated(by_provider=by_provider),
         ):
-            return await door.request(request.method, url, headers, body)
+            return await door.request(request.method, url, {**headers, **passed}, body)
 
     return await tried(send, buying if is_paid else Asking(), buying.sleep)
 

@@ -43,6 +43,13 @@ async def test_a_public_name_that_resolves_to_this_machine_is_refused_at_the_soc
         assert not fake.requests
 
 
+async def test_a_host_that_is_trusted_opens_no_metadata_service() -> None:
+    async with gateway_to(more="trusted_custom_hosts: ['*.lan']\n") as (ours, _):
+        for address in ("169.254.169.254", "fd00:ec2::254", "168.63.129.16", "100.100.100.200"):
+            resolving(ours, address)
+            assert is_refused(await to_host(ours, f"http://gpu{len(address)}.lan/v1"))
+
+
 async def test_a_picture_at_an_inner_address_is_not_fetched() -> None:
     async with provider() as inner, polled() as (ours, polls):
         polls.result = f"{inner.url}/a.png"

@@ -81,7 +81,16 @@ class Gateway:
         return await self.ask({"prompt": prompt, **(params or {})}, **headers)
 
 
-_PLAIN = ("x-", "authorization", "content-", "accept", "traceparent", "prefer", "idempotency-")
+_PLAIN = (
+    "x-",
+    "authorization",
+    "content-",
+    "accept",
+    "traceparent",
+    "prefer",
+    "idempotency-",
+    "via",
+)
 
 
 def _header(name: str) -> str:

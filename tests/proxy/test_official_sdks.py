@@ -151,7 +151,15 @@ ONLY_ASKED_BY_THE_SDK = (
 """What an SDK asks for first, to know who runs it and what a model is for."""
 
 ABOUT_THE_CLIENT = (
-    *("host", "connection", "content-length", "user-agent", "accept-encoding", "accept-language"),
+    *(
+        "via",
+        "host",
+        "connection",
+        "content-length",
+        "user-agent",
+        "accept-encoding",
+        "accept-language",
+    ),
     # Which SDK it is, on which system, which of its attempts, and ids by which it is traced.
     *("x-stainless-*", "x-goog-api-client", "amz-sdk-*", "x-amzn-trace-id"),
     *("x-tc-requestclient", "x-tc-traceid", "x-tc-language"),

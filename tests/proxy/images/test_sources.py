@@ -82,6 +82,14 @@ async def test_a_picture_of_the_cache_is_read_as_if_it_came_from_a_url() -> None
     assert list(cached_lines([Image()])) == []
 
 
+async def test_a_page_is_no_picture_whatever_it_is_said_to_be() -> None:
+    page = Image(data=b"<html>Sorry</html>", media_type="image/png")
+    async with AsyncExitStack() as stack, Upstream(Settings()) as upstream:
+        target = Target(adapter("openai"), Credentials(), "https://a.test")
+        with pytest.raises(UpstreamFailed):
+            await opened(upstream, target, page, stack)
+
+
 def test_base64_is_measured_by_its_beginning() -> None:
     assert measured_text(B64) == Measured("image/png", 1, 1)
 

@@ -47,7 +47,7 @@ async def test_nothing_goes_on_that_was_not_asked_for() -> None:
         sent = {name.lower() for name in fake.requests[0].headers}
         assert sent == {
             *("host", "accept", "accept-encoding", "user-agent", "content-type"),
-            *("content-length", "authorization"),
+            *("content-length", "authorization", "via"),
         }
         assert fake.requests[0].headers["user-agent"] == "easel"
 

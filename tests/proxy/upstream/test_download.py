@@ -41,7 +41,7 @@ def serving(body: bytes = PNG, status: int = 200, **headers: str) -> Reply:
 
 @asynccontextmanager
 async def pictures(
-    at_url: Reply, count: int = 1, limit: int = 4096
+    at_url: Reply, count: int = 1, limit: int = 4096, more: str = ""
 ) -> AsyncIterator[tuple[Gateway, Provider]]:
     """Run a provider that answers with URLs on its own host, and a gateway in front of it."""
     async with provider() as fake:
@@ -55,7 +55,7 @@ async def pictures(
         fake.reply = reply
         stored = f"{{provider: replicate, api_key: {SECRET}, custom_host: '{fake.url}'}}"
         limits = f"limits: {{picture_bytes: {limit}}}\n"
-        async with gateway(f"virtual_keys: {{up: {stored}}}\n{limits}") as ours:
+        async with gateway(f"virtual_keys: {{up: {stored}}}\n{limits}{more}") as ours:
             yield ours, fake
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import socket, socketpair
 
 import pytest
 from aiohttp import ClientResponse, web
@@ -114,3 +115,41 @@ async def test_what_waits_for_room_and_in_connections_is_bounded(
         for task in taking:
             task.cancel()
         await asyncio.gather(*taking, return_exceptions=True)
+
+
+@pytest.mark.parametrize("leave", [lambda it: it.close(), lambda it: it.send(b"HTTP/1.1 200 It")])
+async def test_what_a_provider_does_unasked_is_seen_before_the_loop_sees_it(
+    leave: Callable[[socket], object],
+) -> None:
+    ours, theirs = socketpair()
+    loop = asyncio.get_running_loop()
+    _, handler = await loop.create_connection(lambda: Intake().connection(loop), sock=ours)
+    with theirs:
+        assert handler.is_connected()
+        leave(theirs)
+        assert not handler.is_connected()
+        handler.close()
+
+
+async def test_an_answer_that_nobody_asked_for_is_nobodys() -> None:
+    head, said = b"HTTP/1.1 200 It\r\ncontent-length: 5\r\n\r\n", asyncio.Event()
+    answers = iter([b"first", b"right"])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.write(head + next(answers))
+        await said.wait()
+        writer.write(head + b"wrong")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, Dialer(Timeouts()) as dialer:
+        door, url = dialer.door(private=True), URL(f"http://127.0.0.1:{port}/")
+        first = await door.request("POST", url, {}, b"{}")
+        assert await first.read() == b"first"
+        said.set()
+        await asyncio.sleep(0.05)
+        second = await door.request("POST", url, {}, b"{}")
+        assert await second.read() == b"right"

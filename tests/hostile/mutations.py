@@ -1,0 +1,132 @@
+"""Takes out each defence of docs/security.md, one at a time, and sees that its tests notice.
+
+    make mutations
+
+Every defence is taken out of a copy of the tree, never out of the tree itself, and what is left
+cannot leave the machine. Ends with 1 where a defence can be taken out unnoticed, or is no longer
+where it was.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.hostile.taken_out import MUTATIONS, Mutation
+
+ROOT = Path(__file__).parent.parent.parent
+_COPIED = ("adapters", "config", "docs", "proxy", "requirements", "tests")
+_SLOWEST = 120
+_ROW = re.compile(
+    r"^\| (\d+) \| ([^|]+) \| ([^|]+) \| `([^`|]+)` \| ((?:`[^`|]+` ?)+)\|$", re.MULTILINE
+)
+_FAILED = 1
+
+
+class Defence(NamedTuple):
+    """A row of the table: `tests` are paths below `tests`, or tests in them."""
+
+    case: int
+    name: str
+    stops: str
+    place: str
+    tests: tuple[str, ...]
+
+
+def defences() -> list[Defence]:
+    """Read the table of docs/security.md."""
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    return [
+        Defence(int(case), name, stops, place, tuple(re.findall("`([^`]+)`", tests)))
+        for case, name, stops, place, tests in _ROW.findall(page)
+    ]
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """Copy what the tests need."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder)
+        ignored = shutil.ignore_patterns("__pycache__", "node_modules")
+        for name in _COPIED:
+            shutil.copytree(ROOT / name, tree / name, ignore=ignored)
+        for path in ROOT.iterdir():
+            if path.is_file() and not path.is_symlink():
+                shutil.copy(path, tree / path.name)
+        yield tree
+
+
+@contextmanager
+def without(tree: Path, mutation: Mutation) -> Iterator[bool]:
+    """Take a defence out of a tree, and put it back; tells whether it was there."""
+    path = tree / mutation.file
+    before = path.read_text(encoding="utf-8")
+    path.write_text(before.replace(mutation.text, mutation.instead), encoding="utf-8")
+    try:
+        yield mutation.text in before
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
+def noticed(tree: Path, tests: Sequence[str]) -> str:
+    """Run tests in a tree; "" where none fails, else how the first one does."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--no-header",
+        "-p",
+        "tests.hostile.indoors",
+    ]
+    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    ran = subprocess.run(  # noqa: S603 - our own tests
+        [*command, *(f"tests/{test}" for test in tests)],
+        cwd=tree,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_SLOWEST,
+    )
+    failed = re.search(r"^FAILED [^:]+::(\w+)", ran.stdout, re.MULTILINE)
+    if ran.returncode == _FAILED and failed:
+        return failed[1]
+    if ran.returncode:
+        raise SystemExit(f"The tests {tests} cannot be run:\n{ran.stdout[-2000:]}{ran.stderr}")
+    return ""
+
+
+def main(only: Sequence[str]) -> int:
+    """Take out every defence, or those whose names hold one of some words; 1 if one is missed."""
+    tried = missed = 0
+    rows = {row.name: row for row in defences()}
+    with copied() as tree:
+        for mutation in MUTATIONS:
+            if only and not any(word in mutation.defence for word in only):
+                continue
+            row, began = rows[mutation.defence], time.monotonic()
+            with without(tree, mutation) as found:
+                by = noticed(tree, row.tests) if found else ""
+            tried, missed = tried + 1, missed + (not by)
+            told = by or ("UNNOTICED" if found else f"NOT FOUND in {mutation.file}")
+            sys.stdout.write(
+                f"{row.case:>2}  {row.name:<72.72}  {time.monotonic() - began:4.1f}s  {told}\n"
+            )
+            sys.stdout.flush()
+    sys.stdout.write(f"{missed} of {tried} defences can be taken out unnoticed.\n")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

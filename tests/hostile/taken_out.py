@@ -1,0 +1,300 @@
+"""What takes each defence of docs/security.md out, in the order of its table."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """What takes a defence out: in a file, a text and what stands there instead."""
+
+    defence: str
+    file: str
+    text: str
+    instead: str
+
+
+MUTATIONS = (
+    Mutation(
+        "addresses are checked where the socket is made",
+        "proxy/upstream/dialer.py",
+        "if not may_reach(address[0], private=private):",
+        "if False:",
+    ),
+    Mutation(
+        "every place of a host has the check",
+        "proxy/routing/targets.py",
+        "return str(url), hosts.is_trusted(url.host or '', trusted)".replace("''", '""'),
+        "return str(url), True",
+    ),
+    Mutation(
+        "metadata services are closed to everybody",
+        "proxy/upstream/dialer.py",
+        "if address in _METADATA or address.is_multicast",
+        "if address.is_multicast",
+    ),
+    Mutation(
+        "an IPv4 address inside of an IPv6 one is that address",
+        "proxy/upstream/dialer.py",
+        'address = _inner(ip_address(text.partition("%")[0]))',
+        'address = ip_address(text.partition("%")[0])',
+    ),
+    Mutation(
+        "a picture's host has the reach of a stranger",
+        "proxy/upstream/sending.py",
+        "    return url, False\n",
+        "    return url, target.private\n",
+    ),
+    Mutation(
+        "what was checked is what is dialled",
+        "proxy/upstream/dialer.py",
+        "if not may_reach(address[0], private=private):",
+        "if False:",
+    ),
+    Mutation(
+        "two pools of connections",
+        "proxy/upstream/dialer.py",
+        "return self._doors[private]",
+        "return self._doors[True]",
+    ),
+    Mutation(
+        "no redirect is followed",
+        "proxy/upstream/dialer.py",
+        "allow_redirects=False",
+        "allow_redirects=True",
+    ),
+    Mutation(
+        "an option has a form",
+        "proxy/credentials.py",
+        "elif not re.fullmatch(option.pattern, value):",
+        "elif False:",
+    ),
+    Mutation(
+        "a model's name keeps its place in a path",
+        "adapters/paths.py",
+        'if not _MODEL.fullmatch(model) or any(step in ("", ".", "..") for step in steps):',
+        "if not steps:",
+    ),
+    Mutation(
+        "a key follows an answer to the provider's own hosts only",
+        "proxy/upstream/sending.py",
+        "if request.signed and not _own_host(target.adapter, url):",
+        "if False:",
+    ),
+    Mutation(
+        "a stored key never meets a host that a caller chose",
+        "proxy/routing/targets.py",
+        "    if chosen.stored:\n",
+        "    if False:\n",
+    ),
+    Mutation(
+        "a key is printable ASCII",
+        "proxy/credentials.py",
+        "if not sendable(api_key):",
+        "if False:",
+    ),
+    Mutation(
+        "a head has the lines that were meant",
+        "proxy/upstream/posting.py",
+        'if head.count("\\n") >= len(lines) or _FORBIDDEN.search(head):',
+        "if False:",
+    ),
+    Mutation(
+        "what `Connection` names ends there",
+        "proxy/routing/forwarding.py",
+        "if name in headers and name not in of_connection:",
+        "if name in headers:",
+    ),
+    Mutation(
+        "of a provider's headers only some go on",
+        "proxy/upstream/replies.py",
+        "if lower in _NOT_RELAYED or lower.startswith(_NOT_RELAYED_PREFIXES):",
+        "if lower.startswith(_NOT_RELAYED_PREFIXES):",
+    ),
+    Mutation(
+        "what frames a message is not forwarded",
+        "proxy/routing/forwarding.py",
+        'return name in _REFUSED or name.startswith("x-portkey-")',
+        'return name.startswith("x-portkey-")',
+    ),
+    Mutation(
+        "a gateway key never leaves",
+        "proxy/routing/forwarding.py",
+        'if refused(name) or (name == "authorization" and bearer_is_ours):',
+        "if refused(name):",
+    ),
+    Mutation(
+        "gateways are counted",
+        "proxy/routing/forwarding.py",
+        "if count > _MOST_HOPS:",
+        "if count > 40:",
+    ),
+    Mutation(
+        "a config is at most 32 KB",
+        "proxy/routing/resolve.py",
+        "if len(text) > CONFIG_LIMIT:",
+        "if False:",
+    ),
+    Mutation(
+        "depth is counted before anything is parsed",
+        "proxy/config_text.py",
+        "if _nesting(text) > _MOST_NESTED:",
+        "if False:",
+    ),
+    Mutation(
+        "targets are counted",
+        "proxy/configs.py",
+        "if self._targets > MOST_IN_ALL:",
+        "if False:",
+    ),
+    Mutation(
+        "a key of a config is given once",
+        "proxy/config_text.py",
+        'found[key] = _Bad("is given twice") if key in found else value',
+        "found[key] = value",
+    ),
+    Mutation(
+        "a body's depth is bounded",
+        "proxy/incoming.py",
+        "    if is_deeper(params, DEPTH_LIMIT):\n",
+        "    if False:\n",
+    ),
+    Mutation(
+        "one budget for all attempts of a request",
+        "proxy/images/generate.py",
+        "if self._request.get(COMMITTED) or self.budget.left <= 0:",
+        "if self._request.get(COMMITTED):",
+    ),
+    Mutation(
+        "pictures that take too many requests are not begun",
+        "proxy/images/converse.py",
+        "if 1 < len(attempt.calls) > (left := attempt.tries.budget.left):",
+        "if (left := attempt.tries.budget.left) < 0:",
+    ),
+    Mutation(
+        "an answer is its caller's",
+        "proxy/cache/naming.py",
+        '"" if shared else caller,',
+        '"",',
+    ),
+    Mutation(
+        "an answer is its credential's",
+        "proxy/cache/naming.py",
+        "*(target.fingerprint, target.adapter.id,",
+        "*(target.adapter.id,",
+    ),
+    Mutation(
+        "only what is a picture is kept",
+        "proxy/cache/pictures.py",
+        "        media_type = media_type_of(head, declared)\n",
+        '        media_type = media_type_of(head, declared) or "image/png"\n',
+    ),
+    Mutation(
+        "what was read is what is sent",
+        "proxy/incoming.py",
+        "return orjson.dumps(params), params",
+        "return raw, params",
+    ),
+    Mutation(
+        "a picture's URL is signed in every part",
+        "proxy/blobs/signing.py",
+        "return link if hmac.compare_digest(signed[2], self._mac(link)) else None",
+        "return link",
+    ),
+    Mutation(
+        "a name is 128 bits of chance",
+        "proxy/blobs/signing.py",
+        "else secrets.token_hex(16)",
+        'else f"{expires:032x}"',
+    ),
+    Mutation(
+        "a job is its caller's",
+        "proxy/jobs/registry.py",
+        "return job if job and job.asked.caller == caller else None",
+        "return job",
+    ),
+    Mutation(
+        "no stranger's picture is decoded",
+        "proxy/images/sources.py",
+        "from __future__ import annotations\n",
+        "from __future__ import annotations\n\nimport PIL.Image\n",
+    ),
+    Mutation(
+        "only pictures are kept, by their first bytes",
+        "proxy/blobs/keeping.py",
+        "found = media_type_of(head, media_type)",
+        'found = media_type_of(head, media_type) or "image/png"',
+    ),
+    Mutation(
+        "no browser looks for another type",
+        "proxy/blobs/serve.py",
+        '        "X-Content-Type-Options": "nosniff",\n',
+        "",
+    ),
+    Mutation(
+        "a drawing is saved, not shown",
+        "proxy/blobs/serve.py",
+        '"attachment" if link.media_type == SVG else "inline"',
+        '"inline"',
+    ),
+    Mutation(
+        "keys are compared as digests, in constant time",
+        "proxy/middlewares/auth.py",
+        "return name if hmac.compare_digest(known, asked) else None",
+        "return name",
+    ),
+    Mutation(
+        "what was ordered is finished, and kept for who ordered it",
+        "proxy/middlewares/joining.py",
+        'retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),',
+        "retry=False,",
+    ),
+    Mutation(
+        "what nobody waits for is cancelled at the provider, where the operator wants that",
+        "proxy/upstream/conversation.py",
+        "self._upstream.cancellations.begin(self._flow, self._granted)",
+        "pass",
+    ),
+    Mutation(
+        "an answer has an end in bytes",
+        "proxy/upstream/replies.py",
+        "            if room < 0:\n",
+        "            if False:\n",
+    ),
+    Mutation(
+        "what is relayed has an end in bytes too",
+        "proxy/images/relay.py",
+        "        if room < 0:\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "what is relayed has an end in time",
+        "proxy/images/relay.py",
+        "        if waited > patience:\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "a picture has an end in time",
+        "proxy/upstream/download.py",
+        "        if left < 0:\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "what is installed is pinned by hash",
+        "Makefile",
+        "--require-hashes -r requirements/run.txt",
+        "-r requirements/run.txt",
+    ),
+    Mutation(
+        "a dozen dependencies",
+        "setup.cfg",
+        "    PyYAML >=6.0.2,<7\n",
+        "    PyYAML >=6.0.2,<7\n    rich\n",
+    ),
+    Mutation(
+        "importing does nothing",
+        "proxy/app.py",
+        "\n\ndef make_app(",
+        "\n\nPath(__file__).with_suffix('.seen').open('w').close()\n\n\ndef make_app(",
+    ),
+)
