@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test check audit docs format lock faults clean \
+.PHONY: help install run test check audit fuzz docs format lock faults clean \
   bench bench-quick bench-smoke bench-soak \
   bench-translate bench-memory bench-blobs bench-cache bench-pictures bench-jobs
 
@@ -30,6 +30,10 @@ audit: $(VENV)/.tested ## Hold what is pinned against known vulnerabilities, if 
 	  $(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet install 'pip-audit>=2.9,<3'; \
 	} >/dev/null 2>&1 || true
 	@$(BIN)/python requirements/audit.py $(VENV)/audit/bin/pip-audit
+
+fuzz: $(VENV)/.tested ## Give all that reads a stranger's words random ones for MINUTES=20, with atheris
+	@$(PIP) install -r requirements/fuzz.txt || echo "fuzz: without atheris, which does not install here"
+	@$(BIN)/python -m tests.fuzz $$(($(MINUTES) * 60))
 
 format: $(VENV)/.tested ## Put the code into the house's format
 	@$(BIN)/ruff format .
