@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test check docs format lock faults fault-matrix mutations clean \
+.PHONY: help install run test check audit fuzz docs format lock \
+  faults fault-matrix mutations clean \
   bench bench-quick bench-smoke bench-soak storm \
   bench-translate bench-memory bench-blobs bench-cache bench-pictures bench-jobs
 
@@ -19,11 +20,21 @@ run: install ## Start the gateway on embedded defaults
 test: $(VENV)/.tested ## Run every test
 	@$(BIN)/python -m pytest
 
-check: $(VENV)/.tested ## Format, lint, types, tests
+check: $(VENV)/.tested audit ## Format, lint, types, tests, known vulnerabilities
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest
+
+audit: $(VENV)/.tested ## Hold what is pinned against known vulnerabilities, if there is a network
+	@test -x $(VENV)/audit/bin/pip-audit || { $(BIN)/python -m venv $(VENV)/audit && \
+	  $(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet install 'pip-audit>=2.9,<3'; \
+	} >/dev/null 2>&1 || true
+	@$(BIN)/python requirements/audit.py $(VENV)/audit/bin/pip-audit
+
+fuzz: $(VENV)/.tested ## Give all that reads a stranger's words random ones for MINUTES=20, with atheris
+	@$(PIP) install --require-hashes -r requirements/fuzz.txt || echo "fuzz: without atheris, which does not install here"
+	@$(BIN)/python -m tests.fuzz $$(($(MINUTES) * 60))
 
 format: $(VENV)/.tested ## Put the code into the house's format
 	@$(BIN)/ruff format .

@@ -20,13 +20,16 @@ from tests.proxy.gateway import KEY, PATH, Gateway, Provider, gateway_to
 
 _BODY = b'{"prompt":"a"}'
 _HEAD = f"x-portkey-api-key: {KEY}\r\nx-portkey-virtual-key: up\r\n".encode()
+_HEAD += b"content-type: application/json\r\n"
 _LINE = f"POST {PATH} HTTP/1.1\r\n".encode()
-_HIDDEN = _LINE + b"host: x\r\n" + _HEAD + b"content-length: 14\r\n\r\n" + _BODY
+_HIDDEN = _LINE + b"host: 127.0.0.1\r\n" + _HEAD + b"content-length: 14\r\n\r\n" + _BODY
 _CHUNKED = b"e\r\n" + _BODY + b"\r\n0\r\n\r\n"
 
 
 def _post(*lines: bytes, body: bytes = _BODY, line: bytes = _LINE) -> bytes:
-    return b"".join([line, b"host: x\r\n", _HEAD, *(it + b"\r\n" for it in lines), b"\r\n", body])
+    return b"".join(
+        [line, b"host: 127.0.0.1\r\n", _HEAD, *(it + b"\r\n" for it in lines), b"\r\n", body]
+    )
 
 
 def _length(count: int) -> bytes:
@@ -102,8 +105,8 @@ REFUSED: dict[str, bytes] = {
     "a target past all limits": _post(_length(14), line=_LINE.replace(b"/v1", b"/" * 99_999)),
     "a header past all limits": _post(_length(14), b"x: " + b"y" * 99_999),
     "a NUL in the target": _post(_length(14), line=_LINE.replace(b"/v1", b"/v1\x00")),
-    "CONNECT": b"CONNECT 127.0.0.1:80 HTTP/1.1\r\nhost: x\r\n" + _HEAD + b"\r\n" + _HIDDEN,
-    "TRACE": b"TRACE / HTTP/1.1\r\nhost: x\r\n" + _HEAD + b"\r\n",
+    "CONNECT": b"CONNECT 127.0.0.1:80 HTTP/1.1\r\nhost: 127.0.0.1\r\n" + _HEAD + b"\r\n" + _HIDDEN,
+    "TRACE": b"TRACE / HTTP/1.1\r\nhost: 127.0.0.1\r\n" + _HEAD + b"\r\n",
     "*": _post(_length(14), line=b"OPTIONS * HTTP/1.1\r\n"),
     "a doubled slash": _post(_length(14), line=_LINE.replace(b"/v1", b"//v1")),
     "dots": _post(_length(14), line=_LINE.replace(b"/v1", b"/v1/../v1")),
@@ -124,19 +127,23 @@ READ: dict[str, tuple[bytes, int]] = {
         _post(_TE, body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(_HIDDEN), _HIDDEN)),
         0,
     ),
-    "one behind a GET": (b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" + _HIDDEN, 1),
+    "one behind a GET": (b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" + _HIDDEN, 1),
     "one in the body of a GET": (
-        b"GET /healthz HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n%b" % (_length(len(_HIDDEN)), _HIDDEN),
+        b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n%b\r\n\r\n%b"
+        % (_length(len(_HIDDEN)), _HIDDEN),
         0,
     ),
     "one behind an upgrade": (
-        b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n%b\r\n\r\n%b"
+        b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n%b\r\n\r\n%b"
         % (_length(len(_HIDDEN)), _HIDDEN),
         0,
     ),
     "an upgrade to HTTP/2": (_post(_length(14), b"connection: upgrade", b"upgrade: h2c"), 1),
     "an expectation": (_post(_length(14), b"expect: 100-continue"), 1),
-    "an absolute target": (_post(_length(14), line=_LINE.replace(b"/v1", b"http://y/v1")), 1),
+    "an absolute target": (
+        _post(_length(14), line=_LINE.replace(b"/v1", b"http://127.0.0.1/v1")),
+        1,
+    ),
     "an encoded letter": (_post(_length(14), line=_LINE.replace(b"/v1", b"/%761")), 1),
 }
 """It can be read in one way only, and buys so many pictures."""
