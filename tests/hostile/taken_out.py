@@ -24,7 +24,7 @@ MUTATIONS = (
     Mutation(
         "every place of a host has the check",
         "proxy/routing/targets.py",
-        "return str(url), hosts.is_trusted(url.host or '', trusted)".replace("''", '""'),
+        'return str(url), hosts.is_trusted(url.host or "", trusted)',
         "return str(url), True",
     ),
     Mutation(
@@ -214,6 +214,12 @@ MUTATIONS = (
         "return job",
     ),
     Mutation(
+        "a compressed body has a size and a ratio",
+        "proxy/incoming.py",
+        "    if size > request.content.total_raw_bytes * bodies.ratio:\n",
+        "    if False:\n",
+    ),
+    Mutation(
         "no stranger's picture is decoded",
         "proxy/images/sources.py",
         "from __future__ import annotations\n",
@@ -238,10 +244,82 @@ MUTATIONS = (
         '"inline"',
     ),
     Mutation(
+        "a head, a body and an answer have their time",
+        "proxy/patience.py",
+        "            if now - wait.since >= self._allowed(connection, wait.what):\n",
+        "            if False:\n",
+    ),
+    Mutation(
+        "jobs under way are counted",
+        "proxy/jobs/room.py",
+        "        if own >= self._each:\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "pictures and prompts of a request are bounded",
+        "proxy/incoming.py",
+        "    if isinstance(n, int | float) and n > limits.pictures:\n",
+        "    if False:\n",
+    ),
+    Mutation(
+        "large bodies are counted together",
+        "proxy/bodies.py",
+        "        if bodies.held + more > bodies.most:\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "a request is measured in one way",
+        "proxy/middlewares/framing.py",
+        '    if coding is not None and coding.strip().lower() != "chunked":\n',
+        "    if False:\n",
+    ),
+    Mutation(
         "keys are compared as digests, in constant time",
         "proxy/middlewares/auth.py",
         "return name if hmac.compare_digest(known, asked) else None",
         "return name",
+    ),
+    Mutation(
+        "secrets are blotted out of what a provider repeats",
+        "proxy/upstream/replies.py",
+        '            body = body.replace(secret.encode(), b"***")\n',
+        "            pass\n",
+    ),
+    Mutation(
+        "secrets are blotted out of events that are relayed",
+        "proxy/upstream/replies.py",
+        'text.replace(secret, b"*" * len(secret))',
+        "text",
+    ),
+    Mutation(
+        "what signing makes of a key is as secret as the key",
+        "proxy/plan.py",
+        "        values.add(self._authorization)\n",
+        "",
+    ),
+    Mutation(
+        "a failure is told by its name and its place",
+        "proxy/errors.py",
+        "[type(error).__name__, *(",
+        "[repr(error), *(",
+    ),
+    Mutation(
+        "a crash leaves no image of the memory",
+        "proxy/serving.py",
+        "    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))\n",
+        "",
+    ),
+    Mutation(
+        "the state folder is its owner's",
+        "proxy/state_folder.py",
+        "_OWNERS_ONLY = 0o700",
+        "_OWNERS_ONLY = 0o755",
+    ),
+    Mutation(
+        "no line of a log holds a prompt, a key or a picture",
+        "proxy/middlewares/observing.py",
+        '        "trace": request[TRACE],\n',
+        '        "trace": repr(list(request._state.values())),\n',
     ),
     Mutation(
         "what was ordered is finished, and kept for who ordered it",
@@ -254,6 +332,18 @@ MUTATIONS = (
         "proxy/upstream/conversation.py",
         "self._upstream.cancellations.begin(self._flow, self._granted)",
         "pass",
+    ),
+    Mutation(
+        "a name that is not ours is refused",
+        "proxy/own_names.py",
+        "        if not (self._any or host is None or self._knows(host)):\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "a request is one line of the log, and printable",
+        "proxy/access_log.py",
+        '(text if text.isprintable() else text.encode("unicode_escape").decode())',
+        "text",
     ),
     Mutation(
         "an answer has an end in bytes",
@@ -280,6 +370,12 @@ MUTATIONS = (
         "        if False:\n",
     ),
     Mutation(
+        "whatever comes, reading it ends in an answer or an error",
+        "adapters/reading.py",
+        "tree.get(step) if isinstance(tree, dict) else None",
+        "tree[step]",
+    ),
+    Mutation(
         "what is installed is pinned by hash",
         "Makefile",
         "--require-hashes -r requirements/run.txt",
@@ -296,5 +392,11 @@ MUTATIONS = (
         "proxy/app.py",
         "\n\ndef make_app(",
         "\n\nPath(__file__).with_suffix('.seen').open('w').close()\n\n\ndef make_app(",
+    ),
+    Mutation(
+        "what a caller sends is never run",
+        "proxy/conditions.py",
+        "from __future__ import annotations\n",
+        "from __future__ import annotations\n\nimport pickle\n",
     ),
 )

@@ -128,3 +128,23 @@ def test_an_audit_fails_for_what_is_known_and_not_for_want_of_a_network(
     sentence, found = judged(report)
     assert said in sentence
     assert found == status
+
+
+def test_the_makefile_installs_nothing_without_hashes() -> None:
+    installs = re.findall(r"install .*", (ROOT / "Makefile").read_text())
+    ours = [line for line in installs if "-r requirements" in line]
+    assert ours
+    assert all("--require-hashes" in line for line in ours)
+
+
+FORBIDDEN = re.compile(
+    r"(?<![.\w])(eval|exec|__import__)\(|\bpickle\b|yaml\.load\((?!.*SafeLoader)|shell=True"
+)
+
+
+def test_no_code_of_a_caller_is_ever_run() -> None:
+    for package in ("adapters", "proxy"):
+        for path in (ROOT / package).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            found = re.search(FORBIDDEN, text)
+            assert not found, (path, found)
