@@ -53,6 +53,8 @@ SMALL = 64 * 1024
 _FIRST_REDIRECT = 300
 _EVENT_FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _LONGEST_FIELD = 5
+_AT_ONCE_SECONDS = 0.1
+"""How long the head of a stream waits for its first event."""
 
 
 def drawn() -> int:
@@ -268,14 +270,19 @@ async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:
     """Take the first bytes of a reply that may be relayed; tell whether the rest is to be.
 
     A success is either a stream of events, or JSON too long to look into. What is short is held
-    back whole: it may be a failure that calls itself a success. So may what is no event.
+    back whole: it may be a failure that calls itself a success. So may what is no event, which
+    comes with its head; a picture takes longer.
     """
     if response.status >= _FIRST_REDIRECT:
         return [], False
     if _tells_events(response):
         if is_compressed(response):
             return [], True
-        first = await read_head(response, 0)
+        try:
+            async with asyncio.timeout(_AT_ONCE_SECONDS):
+                first = await read_head(response, 0)
+        except TimeoutError:
+            return [], True
         return [first], _begins_events(first)
     # Nobody asked for compression: it is undone here, the client may not know how to.
     compressed = is_compressed(response)

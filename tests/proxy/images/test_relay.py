@@ -161,6 +161,24 @@ async def test_a_stream_without_an_event_is_no_success(body: bytes) -> None:
         assert got.error["message"]
 
 
+async def test_the_head_of_a_stream_does_not_wait_for_its_first_picture() -> None:
+    drawn = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await drawn.wait()
+        await response.write(b"data: 1\n\n")
+        return response
+
+    async with gateway_to(slow) as (ours, _):
+        body, headers = {"prompt": "a", "stream": True}, {**OURS, "x-portkey-virtual-key": "up"}
+        async with ours.session.post(ours.url + PATH, json=body, headers=headers) as got:
+            assert (got.status, drawn.is_set()) == (200, False)
+            drawn.set()
+            assert await got.read() == b"data: 1\n\n"
+
+
 async def test_events_that_are_cut_never_end_cleanly() -> None:
     async def cut(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
