@@ -90,15 +90,18 @@ def noticed(tree: Path, tests: Sequence[str]) -> str:
         "tests.hostile.indoors",
     ]
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    ran = subprocess.run(  # noqa: S603 - our own tests
-        [*command, *(f"tests/{test}" for test in tests)],
-        cwd=tree,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_SLOWEST,
-    )
+    try:
+        ran = subprocess.run(  # noqa: S603 - our own tests
+            [*command, *(f"tests/{test}" for test in tests)],
+            cwd=tree,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SLOWEST,
+        )
+    except subprocess.TimeoutExpired:
+        return f"a test of {' '.join(tests)} does not end"
     failed = re.search(r"^FAILED [^:]+::(\w+)", ran.stdout, re.MULTILINE)
     if ran.returncode == _FAILED and failed:
         return failed[1]

@@ -97,7 +97,8 @@ async def test_large_bodies_have_a_bound_together_and_small_ones_pass() -> None:
     async with held("{bodies_bytes: 500000}") as (ours, holding):
         one = asyncio.create_task(ours.ask(BODY, **UP))
         await asyncio.sleep(0.2)
-        got = await ours.ask(BODY, **UP)
+        async with asyncio.timeout(10):
+            got = await ours.ask(BODY, **UP)
         assert (got.status, got.error["code"]) == (503, "overloaded")
         assert (await ours.draw("small", **UP, **ASYNC)).status == 202
         holding.go.set()

@@ -50,7 +50,9 @@ class Running:
 
     def drawing(self, latency_ms: int) -> asyncio.Task[int]:
         """Ask for a picture that takes a while; gives the status, 0 if the connection was cut."""
-        return asyncio.ensure_future(self._drawn({"prompt": "x", "size": "64x64"}, latency_ms))
+        return asyncio.ensure_future(
+            self._drawn({"prompt": "a sekret cube", "size": "64x64"}, latency_ms)
+        )
 
     async def _drawn(self, body: dict[str, Any], latency_ms: int) -> int:
         try:
@@ -409,6 +411,11 @@ async def test_what_nobody_has_caught_is_told_without_its_words(
 
 
 async def test_a_crash_leaves_no_image_of_the_memory(tmp_path: Path) -> None:
-    async with running(tmp_path) as easel:
-        soft, _ = resource.prlimit(easel.process.pid, resource.RLIMIT_CORE)
-        assert soft in (0, 1)
+    ours, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    try:
+        async with running(tmp_path) as easel:
+            soft, _ = resource.prlimit(easel.process.pid, resource.RLIMIT_CORE)
+            assert soft in (0, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (ours, hard))
