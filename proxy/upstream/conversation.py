@@ -53,7 +53,7 @@ SMALL = 64 * 1024
 _FIRST_REDIRECT = 300
 _EVENT_FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _LONGEST_FIELD = 5
-_AT_ONCE_SECONDS = 0.1
+_AT_ONCE_SECONDS = 0.025
 """How long the head of a stream waits for its first event."""
 
 
