@@ -3,8 +3,7 @@
 A provider that answers a URL or base64, as its model says, and the gateway, through its real entry
 point, each run in a process of their own. The gateway is warmed up with small pictures and one
 large one of each kind, its peak is reset, one large picture is asked for, and the new peak is read.
-What comes as base64 has to be read whole, as bytes and as text, before anything is made of it: a
-picture that goes on as base64 shows what that takes, and one that goes behind a URL adds to it.
+What comes as base64 goes to a file while it arrives, and from there to the client or behind a URL.
 """
 
 from __future__ import annotations

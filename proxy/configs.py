@@ -7,7 +7,7 @@ Source: https://portkey.ai/docs/api-reference/inference-api/config-object
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from adapters.params import Policy as Unsupported
 from proxy.conditions import QueryError, Room, Test, compiled
+from proxy.hints import nearest
 from proxy.policies import KEYS as POLICY_KEYS
 from proxy.policies import (
     BreakerPolicy,
@@ -203,8 +204,6 @@ MOST_TARGETS, MOST_DEPTH, MOST_KEYS, MOST_FAULTS = 100, 8, 100, 100
 MOST_IN_ALL = 1000
 """Targets of a config in all: each is resolved for every request, tried or not."""
 MAX_WEIGHT = 1_000_000
-_MOST_COMPARED = 1000
-"""Names that a wrong one is held against: each takes microseconds, for everyone who may ask."""
 MODES = ("single", "loadbalance", "fallback", "conditional")
 
 
@@ -452,18 +451,3 @@ def explained(error: msgspec.ValidationError) -> tuple[str, str]:
     if ours := re.match(r"`(\w+)` (.+)", said):
         return f"{place}.{ours[1]}".removeprefix("."), ours[2]
     return place, said
-
-
-def nearest(name: str, known: Collection[str]) -> str:
-    """Give a hint at the nearest known name, "" when none is near or they are too many to compare.
-
-    >>> nearest("virtual_keey", {"virtual_key", "cache"})
-    '; did you mean virtual_key?'
-    """
-    if len(known) > _MOST_COMPARED:
-        return ""
-    import difflib  # noqa: PLC0415 - only what is misspelled needs it
-
-    spelled = {word.lower(): word for word in sorted(known)}
-    found = difflib.get_close_matches(name.lower()[:64], spelled, n=1)
-    return f"; did you mean {spelled[found[0]]}?" if found else ""

@@ -10,7 +10,8 @@ from yarl import URL
 import adapters
 from adapters.contract import Adapter, Credentials
 from proxy import configs
-from proxy.configs import Config, ConfigError, Faults, nearest
+from proxy.configs import Config, ConfigError, Faults
+from proxy.hints import nearest
 
 NOT_SENDABLE = "must be printable ASCII, without spaces or line breaks"
 """What is wrong with a key that is not `sendable`."""

@@ -21,7 +21,7 @@ import yaml
 import adapters
 from adapters.contract import Adapter, Credentials
 from proxy import configs, prices
-from proxy.configs import Config, Faults, explained, nearest
+from proxy.configs import Config, Faults, explained
 from proxy.credentials import (
     NOT_SENDABLE,
     check_config,
@@ -30,6 +30,7 @@ from proxy.credentials import (
     named,
     sendable,
 )
+from proxy.hints import nearest
 from proxy.sections import (
     SECTIONS,
     Blobs,

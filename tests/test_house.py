@@ -16,7 +16,7 @@ from adapters import ALIASES, PROVIDERS, adapter
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "yaml_source", "access_log", "state_folder"}),
+    frozenset({"errors", "yaml_source", "access_log", "state_folder", "hints"}),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
     frozenset({"configs"}),

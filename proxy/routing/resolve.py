@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from proxy import configs
 from proxy.config_text import NotJson, read_config
-from proxy.configs import Config, ConfigError, nearest
+from proxy.configs import Config, ConfigError
 from proxy.errors import BadRequest
+from proxy.hints import nearest
 from proxy.incoming import (
     read_flag,
     read_keepalive,

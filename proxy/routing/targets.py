@@ -15,9 +15,10 @@ import adapters
 from adapters.contract import Adapter, Credentials
 from adapters.errors import ImageError
 from adapters.params import Policy
-from proxy.configs import MAX_TIMEOUT_MS, Config, ConfigError, nearest
+from proxy.configs import MAX_TIMEOUT_MS, Config, ConfigError
 from proxy.credentials import credentials_for
 from proxy.errors import BadRequest
+from proxy.hints import nearest
 from proxy.incoming import read_milliseconds, read_policy
 from proxy.plan import Caller, Target
 from proxy.routing import hosts

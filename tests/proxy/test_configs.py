@@ -22,7 +22,6 @@ from proxy.configs import (
     Config,
     ConfigError,
     Faults,
-    nearest,
     parse,
     weight_of,
 )
@@ -413,14 +412,6 @@ def test_what_a_target_would_not_take_over_is_refused_beside_it(key: str) -> Non
     assert list(wrong({key: "x", "targets": [{"provider": "p"}]})) == [key]
 
 
-def test_a_hint_does_not_mind_the_case() -> None:
-    assert nearest("OpenAI", {"openai", "bedrock"}) == "; did you mean openai?"
-
-
-def test_nothing_near_is_no_hint() -> None:
-    assert nearest("zzzzzz", {"openai"}) == ""
-
-
 def test_faults_that_are_none_raise_nothing() -> None:
     faults = Faults()
     with faults.noted():
@@ -433,9 +424,3 @@ def test_an_option_in_json_may_be_the_object_itself() -> None:
     assert parse({"provider": "p", "key_json": {"a": 1}}).options == {"key_json": '{"a":1}'}
     with pytest.raises(ConfigError):
         parse({"provider": "p", "key": {"a": 1}})
-
-
-def test_a_wrong_name_is_not_held_against_any_number_of_names() -> None:
-    few, many = ({f"key-{i}" for i in range(most)} for most in (100, 100_000))
-    assert nearest("kye-7", few)
-    assert not nearest("kye-7", many)
