@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "yaml_source", "access_log", "state_folder", "hints"}),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
-    frozenset({"configs"}),
+    frozenset({"configs", "shared"}),
     frozenset({"config_text"}),
     frozenset({"credentials", "sections", "prices"}),
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),

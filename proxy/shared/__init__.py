@@ -1,0 +1,1 @@
+"""What several processes know together: small values only, never a picture, never a prompt."""

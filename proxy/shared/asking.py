@@ -1,0 +1,109 @@
+"""What can be asked of a dictionary that processes share, and who answers it.
+
+One question is several operations in one go: they are carried out in order, others may come in
+between. Each is atomic by itself, and touches one key: any store with keys can do them.
+
+    Get(key)                        the value, or None
+    Put(key, value, seconds)        None; it is there for so long
+    Add(key, value, seconds)        what stood there already; None: nothing did, now this does
+    Swap(key, old, new, seconds)    whether `old` (None: nothing) stood there, and `new` does now
+    Delete(key)                     None
+    Push(key, item, seconds, most)  None; the item ends a list, whose oldest go above `most`
+    Items(key)                      the list's items, oldest first
+    Take(key)                       the same, and the list is empty
+    Enter(key, member, seconds, most)  whether a member was in a set, or had room in it; it is in
+                                       it for so long
+    Leave(key, member)              None
+    Count(key)                      how many are in a set
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+
+class SharedAway(Exception):
+    """Nobody answers now: whoever asks does without. Whoever answers has told the operator."""
+
+
+class _Op(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """One operation."""
+
+    key: str
+
+
+class Get(_Op, frozen=True, tag="get"):
+    """Give a value."""
+
+
+class Put(_Op, frozen=True, tag="put"):
+    """Have a value there for so long."""
+
+    value: bytes
+    seconds: float
+
+
+class Add(_Op, frozen=True, tag="add"):
+    """Have a value there for so long unless there is one."""
+
+    value: bytes
+    seconds: float
+
+
+class Swap(_Op, frozen=True, tag="swap"):
+    """Have another value there, or none, if a certain one is there now."""
+
+    old: bytes | None
+    new: bytes | None
+    seconds: float
+
+
+class Delete(_Op, frozen=True, tag="delete"):
+    """Have nothing there."""
+
+
+class Push(_Op, frozen=True, tag="push"):
+    """Put an item at the end of a list."""
+
+    item: bytes
+    seconds: float
+    most: int
+
+
+class Items(_Op, frozen=True, tag="items"):
+    """Give a list."""
+
+
+class Take(_Op, frozen=True, tag="take"):
+    """Give a list and leave none."""
+
+
+class Enter(_Op, frozen=True, tag="enter"):
+    """Put a member into a set of at most so many, for so long."""
+
+    member: bytes
+    seconds: float
+    most: int
+
+
+class Leave(_Op, frozen=True, tag="leave"):
+    """Take a member out of a set."""
+
+    member: bytes
+
+
+class Count(_Op, frozen=True, tag="count"):
+    """Count a set."""
+
+
+Op = Get | Put | Add | Swap | Delete | Push | Items | Take | Enter | Leave | Count
+
+
+class Shared(Protocol):
+    """Who answers: a Redis, or the process that the workers of one machine have in common."""
+
+    async def ask(self, *ops: Op) -> Sequence[Any]:
+        """Answer operations in order, within a time that is short; raises `SharedAway`."""
