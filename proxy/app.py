@@ -38,6 +38,7 @@ from proxy.keys import (
     RESOLVER,
     RUNNING,
     SETTINGS,
+    SHARED,
     SIGNER,
     UPSTREAM,
 )
@@ -49,6 +50,7 @@ from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, LocalStuck
 from proxy.routing.resolve import Resolver
 from proxy.settings import Settings
+from proxy.shared.asking import Shared
 from proxy.upstream.conversation import Upstream, drawn
 
 
@@ -59,12 +61,14 @@ def make_app(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     draw: Callable[[], int] = drawn,
     chooser: Chooser | None = None,
+    shared: Shared | None = None,
 ) -> web.Application:
     """Make the gateway.
 
     `sleep` is what waits between two polls of a provider, `draw` makes one call differ from others.
 
     `chooser` holds circuits, sticky choices and chance; this process's own unless given.
+    `shared` is what it knows together with others; a Redis, if there is one, unless given.
     """
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
@@ -77,6 +81,7 @@ def make_app(
     app[RESOLVER] = Resolver(settings)
     app[CHOOSER] = chooser or Chooser(LocalCircuits(), LocalStuck())
     app[LOG] = AccessLog(log_to, settings.log.format)
+    app[SHARED] = shared
     app[DRAINING] = []
     app[RUNNING] = set()
     app[JOBS] = _jobs(settings)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from proxy.own_names import OwnNames
     from proxy.routing.choosing import Chooser
     from proxy.routing.resolve import Resolver
+    from proxy.shared.asking import Shared
     from proxy.upstream.conversation import Upstream
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
@@ -46,6 +47,8 @@ DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")
 RUNNING: web.AppKey[set[int]] = web.AppKey("running")
 """middlewares.observing adds a request while it runs; __main__ waits until it is empty."""
 
+SHARED: web.AppKey[Shared | None] = web.AppKey("shared")
+"""app sets: what this process knows together with others, None where it is alone."""
 JOBS: web.AppKey[Jobs] = web.AppKey("jobs")
 """app sets; middlewares.joining and jobs.asking read."""
 
