@@ -51,8 +51,9 @@ from proxy.middlewares.observing import stamp
 from proxy.own_names import OwnNames
 from proxy.redis_client import SharedRedis
 from proxy.routing.breaker import LocalCircuits
-from proxy.routing.choosing import Chooser, LocalStuck
+from proxy.routing.choosing import Chooser, ComputedStuck, LocalStuck
 from proxy.routing.resolve import Resolver
+from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings import Settings
 from proxy.shared.asking import Shared
 from proxy.upstream.conversation import Upstream, drawn
@@ -86,7 +87,10 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     app[CACHE] = _cache(settings, app[BLOBS], redis)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
     app[RESOLVER] = Resolver(settings)
-    app[CHOOSER] = chooser or Chooser(LocalCircuits(), LocalStuck())
+    circuits = SharedCircuits(shared) if shared else None
+    app[CHOOSER] = chooser or (
+        Chooser(circuits, ComputedStuck()) if circuits else Chooser(LocalCircuits(), LocalStuck())
+    )
     app[LOG] = AccessLog(log_to, settings.log.format)
     app[SHARED] = shared
     app[DRAINING] = []
@@ -99,8 +103,8 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
             yield
         app[LOG].flush()
 
-    async def redis_open(_: web.Application) -> AsyncIterator[None]:
-        async with redis or nullcontext():
+    async def common(_: web.Application) -> AsyncIterator[None]:
+        async with redis or nullcontext(), circuits or nullcontext():
             yield
 
     async def blobs(app: web.Application) -> AsyncIterator[None]:
@@ -113,7 +117,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
             yield
         await app[JOBS].close()
 
-    app.cleanup_ctx.extend((upstream, redis_open, blobs, jobs))
+    app.cleanup_ctx.extend((upstream, common, blobs, jobs))
     app.on_response_prepare.append(stamp)
     _add_routes(app)
     return app
