@@ -20,7 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.app import make_app
 from proxy.core_dumps import forbid_core_dumps
-from proxy.keys import DRAINING, JOBS, RUNNING
+from proxy.keys import DRAINING, JOBS, RUNNING, SHARING
 from proxy.patience import patience
 from proxy.settings import Settings
 from proxy.shared.asking import Shared
@@ -186,24 +186,28 @@ def _quiet_gc() -> None:
 
 async def _drained(runner: web.AppRunner, seconds: float) -> None:
     """Let what runs finish, and keep for the next process what then waits to be collected."""
-    jobs, deadline = runner.app[JOBS], asyncio.get_running_loop().time() + seconds
+    jobs, sharing = runner.app[JOBS], runner.app[SHARING]
+    deadline = asyncio.get_running_loop().time() + seconds
     await _finished(runner, seconds - min(seconds * _KEEPING_SHARE, _KEEPING_SECONDS))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):
-            await jobs.keep()
-    if count := jobs.unkept:
+            await (sharing.kept() if sharing else jobs.keep())
+    if count := sharing.unkept if sharing else jobs.unkept:
         answers = "1 finished answer" if count == 1 else f"{count} finished answers"
         sys.stderr.write(f"easel: {answers} could not be kept on disk for a client to collect\n")
 
 
 async def _finished(runner: web.AppRunner, seconds: float) -> None:
     """Let what runs finish, and its answers arrive; at the deadline, cut what is left."""
-    running, jobs = runner.app[RUNNING], runner.app[JOBS]
+    running, jobs, sharing = runner.app[RUNNING], runner.app[JOBS], runner.app[SHARING]
+    if sharing:
+        sharing.keep()
     try:
         async with asyncio.timeout(seconds):
             while running or jobs.running:  # noqa: ASYNC110 - requests come and go: no one event ends them all
                 # What is finished is safe already, should the process be killed before that.
-                await jobs.keep()
+                if not sharing:
+                    await jobs.keep()
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             await _sent(runner.server)
     except TimeoutError:

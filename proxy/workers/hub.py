@@ -53,7 +53,7 @@ class Hub:
 
     def save(self, state_dir: str) -> None:
         """Leave it to the next supervisor."""
-        if not len(self.memory):
+        if not self.memory.size:
             return
         path = _path(state_dir)
         new = path.with_suffix(".new")

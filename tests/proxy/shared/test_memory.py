@@ -28,4 +28,4 @@ async def test_what_is_too_old_takes_no_memory_for_ever() -> None:
     for number in range(5000):
         clock.now += 1
         await memory.ask(Put(str(number), b"v", 5))
-    assert len(memory) < 2000
+    assert memory.size < 2000
