@@ -66,6 +66,7 @@ class Sharing:
         self._following: set[str] = set()
         self._keeps_all = False
         self._is_known = False
+        self._is_away = False
         self._renewed = time.monotonic()
 
     async def __aenter__(self) -> Self:
@@ -150,9 +151,9 @@ class Sharing:
             self._note_all()
 
     async def kept(self) -> None:
-        """Wait until all that is finished is stored, and told of."""
+        """Wait until all that is finished is stored, and told of if anybody can be told."""
         self.keep()
-        while self._changed or self._storing:  # noqa: ASYNC110 - two tasks bring it about
+        while self._storing or (self._changed and not self._is_away):  # noqa: ASYNC110 - two tasks bring it about
             await asyncio.sleep(_FIRST_LOOK)
 
     @property
@@ -222,7 +223,9 @@ class Sharing:
             changed, self._changed = self._changed, {}
             try:
                 await self._tell(list(changed.values()))
+                self._is_away = False
             except SharedAway:
+                self._is_away = True
                 self._changed = changed | self._changed
                 self._news.set()
                 await asyncio.sleep(_AWAY_SECONDS)
