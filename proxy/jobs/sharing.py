@@ -148,6 +148,7 @@ class Sharing:
         """Store whatever is finished, from now on, for the processes that stay."""
         if not self._keeps_all:
             self._keeps_all = True
+            self._begin_storing(self._jobs.all())
             self._note_all()
 
     async def kept(self) -> None:
@@ -232,9 +233,7 @@ class Sharing:
 
     async def _tell(self, changed: list[Job]) -> None:
         known = [job for job in changed if self._jobs.has(job.id)]
-        for job in known:
-            if self._is_to_store(job):
-                self._storing[job.id] = asyncio.create_task(self._store(job))
+        self._begin_storing(known)
         if not self._is_known:
             await self._board.announce(known)
             self._is_known = True
@@ -256,6 +255,11 @@ class Sharing:
         for job in forgotten:
             self._wanted.discard(job.id)
             self._left.discard(job.id)
+
+    def _begin_storing(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if self._is_to_store(job):
+                self._storing[job.id] = asyncio.create_task(self._store(job))
 
     def _is_to_store(self, job: Job) -> bool:
         tape = job.tape
