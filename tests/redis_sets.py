@@ -33,10 +33,6 @@ class RedisSet:
     url: str
     servers: tuple[RedisServer, ...]
 
-    def told(self, *command: str | int) -> list[Any]:
-        """Tell each something; gives what those said that are there."""
-        return [told(it, *command) for it in self.servers if it.processes]
-
     def flush(self) -> None:
         """Have all forget everything."""
         for server in self.masters():

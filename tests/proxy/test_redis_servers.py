@@ -133,13 +133,6 @@ async def test_many_who_ask_meanwhile_wait_no_longer_than_the_timeout(several: R
         await settled(lambda: add(ours, "k"))
 
 
-async def test_what_was_shared_with_a_set_that_restarts_begins_anew(several: RedisSet) -> None:
-    async with shared(several.url) as ours:
-        assert await add(ours, "k") == 1 + 2
-        several.flush()
-        assert await add(ours, "k") == 1 + 2
-
-
 # Sentinels.
 
 
