@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sized
 from dataclasses import replace
@@ -22,6 +23,7 @@ from proxy.configs import ConfigError
 from proxy.credentials import credentials_for, named
 from proxy.local_key import local_key, new_key
 from proxy.own_names import is_loopback
+from proxy.sections import NO_TCP, Server
 from proxy.settings import NAME_FORM, Settings, SettingsError, digest, embedded, is_name, load
 
 _WIDTH = 100
@@ -45,14 +47,24 @@ def main() -> None:
     help="Settings in YAML, such as config/dev.yaml. Without it the gateway serves this machine "
     "only, with a provider that draws its own pictures.",
 )
-@click.option("--host", metavar="ADDRESS", help="Listen here instead of at server.host.")
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    help="Listen here instead of at server.host; none is nowhere but on the socket.",
+)
 @click.option(
     "--port",
     metavar="PORT",
     type=click.IntRange(0, 65_535),
     help="Listen here instead of at server.port; 0 is any free port.",
 )
-def serve(config: str | None, host: str | None, port: int | None) -> None:
+@click.option(
+    "--socket",
+    metavar="PATH",
+    type=_FILE,
+    help="Listen on this unix socket too, instead of on server.socket.",
+)
+def serve(config: str | None, host: str | None, port: int | None, socket: str | None) -> None:
     """Run the gateway.
 
     SIGTERM or Ctrl-C stops it: what is running may finish within server.shutdown_seconds. A second
@@ -62,8 +74,8 @@ def serve(config: str | None, host: str | None, port: int | None) -> None:
     it then listens to this machine only.
     """
     settings = _loaded(config)
-    given = {name: it for name, it in (("host", host), ("port", port)) if it is not None}
-    server = msgspec.structs.replace(settings.server, **given)
+    named = {"host": host, "port": port, "socket": socket}
+    server = _changed(settings.server, {name: it for name, it in named.items() if it is not None})
     settings = replace(settings, server=server)
     _refuse_open_door(settings)
     settings, key = _with_local_key(settings)
@@ -72,16 +84,16 @@ def serve(config: str | None, host: str | None, port: int | None) -> None:
         settings = replace(settings, log=type(settings.log)(format=style))
 
     # Imported here: `easel --help` need not wait for the server's machinery.
-    from proxy.serving import CannotListenError, run  # noqa: PLC0415
+    from proxy.listening import CannotListenError  # noqa: PLC0415
+    from proxy.serving import run  # noqa: PLC0415
 
-    def ready(host: str, port: int) -> None:
-        click.echo(_banner(host, port, key))
+    def ready(_: str, port: int) -> None:
+        click.echo(_banner(msgspec.structs.replace(server, port=port), key))
 
     try:
         run(settings, ready)
     except CannotListenError as error:
-        place = _netloc(server.host, server.port)
-        _fail(f"cannot listen on {place}: {error}. Try another --host or --port.")
+        _fail(f"cannot listen on {error}")
 
 
 @main.command()
@@ -263,10 +275,22 @@ def _loaded(config: str | None) -> Settings:
         sys.exit(1)
 
 
+def _changed(server: Server, given: dict[str, str | int]) -> Server:
+    """Put what the command line says over the settings."""
+    changed: Server = msgspec.structs.replace(server, **given)
+    try:
+        changed.__post_init__()
+    except ValueError as error:
+        _fail(str(error))
+    for key, fault in changed.conflicts():
+        _fail(f"server.{key}: {fault}")
+    return changed
+
+
 def _refuse_open_door(settings: Settings) -> None:
     """Fail where others could reach a gateway that asks for no key of the operator's."""
     host = settings.server.host
-    if not settings.api_keys and not is_loopback(host):
+    if not settings.api_keys and host != NO_TCP and not is_loopback(host):
         _fail(
             f"api_keys is empty, and others can reach {host or 'every address'}. Make a key with "
             "`easel keys new` and put its lines into the settings file."
@@ -310,11 +334,21 @@ def _in_columns(rows: dict[str, str]) -> str:
     )
 
 
-def _banner(host: str, port: int, key: str) -> str:
-    url = f"http://{_netloc(host, port)}"
-    lines = [f"Easel {__version__} is listening on {url}"]
+def _banner(server: Server, key: str) -> str:
+    scheme = "https" if server.tls_certificate else "http"
+    url, by_socket = f"{scheme}://{_netloc(server.host, server.port)}", ""
+    lines = []
+    if server.host != NO_TCP:
+        lines.append(f"Easel {__version__} is listening on {url}")
+    if server.socket:
+        by_socket = f"--unix-socket {shlex.quote(server.socket)} "
+        lines.append(
+            f"Easel {__version__} is listening on the socket {server.socket}: "
+            f"curl {by_socket}http://localhost/healthz"
+        )
     if key:
-        lines += ["", "Paste this in another terminal, then open picture.png:", "", _curl(url, key)]
+        command = _curl("http://localhost" if by_socket else url, key, by_socket)
+        lines += ["", "Paste this in another terminal, then open picture.png:", "", command]
     return "\n".join([*lines, ""])
 
 
@@ -322,10 +356,10 @@ def _netloc(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _curl(url: str, key: str) -> str:
+def _curl(url: str, key: str, by_socket: str = "") -> str:
     body = '{"prompt": "A lighthouse at dawn", "size": "1024x1024"}'
     return (
-        f"curl -s {url}/v1/images/generations \\\n"
+        f"curl -s {by_socket}{url}/v1/images/generations \\\n"
         f"  -H 'x-portkey-api-key: {key}' \\\n"
         f"  -H 'x-portkey-provider: {adapters.DEMO}' \\\n"
         f"  -H 'content-type: application/json' \\\n"

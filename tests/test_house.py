@@ -16,15 +16,19 @@ from adapters import ALIASES, PROVIDERS, adapter
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "yaml_source", "access_log", "state_folder", "hints"}),
+    frozenset(
+        {"errors", "yaml_source", "access_log", "state_folder", "hints", "tls", "connections"}
+    ),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
     frozenset({"configs", "shared"}),
     frozenset({"config_text"}),
     frozenset({"credentials", "sections", "prices"}),
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
+    frozenset({"listening"}),
     frozenset({"plan"}),
     frozenset({"keys"}),
+    frozenset({"forwarded"}),
     frozenset({"blobs", "routing", "studio"}),
     frozenset({"cache", "jobs"}),
     frozenset({"upstream"}),

@@ -97,7 +97,7 @@ async def running(folder: Path, settings: str = SANDBOX) -> AsyncIterator[Runnin
     )
     try:
         assert process.stdout
-        found = re.search(rb"http://\S+", await process.stdout.readline())
+        found = re.search(rb"https?://\S+", await process.stdout.readline())
         assert found
         async with aiohttp.ClientSession() as session:
             yield Running(found[0].decode(), process, session)
