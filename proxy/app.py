@@ -34,8 +34,7 @@ from proxy.keys import (
     DRAINING,
     JOBS,
     LOG,
-    OWN_NAMES,
-    RESOLVER,
+    RELOADING,
     RUNNING,
     SETTINGS,
     SIGNER,
@@ -43,11 +42,10 @@ from proxy.keys import (
 )
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked
 from proxy.middlewares.observing import stamp
-from proxy.own_names import OwnNames
 from proxy.redis_client import SharedRedis
+from proxy.reloading.applying import Reloading
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, LocalStuck
-from proxy.routing.resolve import Resolver
 from proxy.settings import Settings
 from proxy.upstream.conversation import Upstream, drawn
 
@@ -69,12 +67,11 @@ def make_app(
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
     app[BODIES] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
-    app[OWN_NAMES] = OwnNames(settings.server)
+    app[RELOADING] = Reloading(settings)
     app[BLOBS] = Blobs(settings)
     redis = SharedRedis(settings.redis) if settings.redis.url else None
     app[CACHE] = _cache(settings, app[BLOBS], redis)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
-    app[RESOLVER] = Resolver(settings)
     app[CHOOSER] = chooser or Chooser(LocalCircuits(), LocalStuck())
     app[LOG] = AccessLog(log_to, settings.log.format)
     app[DRAINING] = []

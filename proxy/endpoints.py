@@ -8,7 +8,7 @@ from aiohttp import web
 import adapters
 from proxy import __version__
 from proxy.errors import GatewayError
-from proxy.keys import CACHE, CALLER, CHOOSER, DRAINING, SETTINGS
+from proxy.keys import CACHE, CALLER, CHOOSER, CURRENT, DRAINING
 from proxy.middlewares.auth import identified
 
 
@@ -33,7 +33,7 @@ async def readyz(request: web.Request) -> web.Response:
     said: dict[str, object] = {"status": "stopping" if stopping else "ready"}
     if "verbose" in request.query:
         # The names of configs are for callers only.
-        identified(request.headers, request.app[SETTINGS].api_keys)
+        identified(request.headers, request[CURRENT].settings.api_keys)
         said["circuits"] = request.app[CHOOSER].circuits.states()
     return _json(said, status=503 if stopping else 200)
 
@@ -50,7 +50,7 @@ async def models(request: web.Request) -> web.Response:
             "created": 0,
             "owned_by": virtual_key.adapter.id,
         }
-        for slug, virtual_key in sorted(request.app[SETTINGS].virtual_keys.items())
+        for slug, virtual_key in sorted(request[CURRENT].settings.virtual_keys.items())
         if not virtual_key.custom_host
         for model in virtual_key.adapter.models
     ]
@@ -64,7 +64,7 @@ async def image_model(request: web.Request) -> web.Response:
     """
     name, model = request.match_info["provider"], request.match_info["model"]
     if name.startswith("@"):
-        virtual_key = request.app[SETTINGS].virtual_keys.get(name[1:])
+        virtual_key = request[CURRENT].settings.virtual_keys.get(name[1:])
         adapter = virtual_key.adapter if virtual_key else None
     else:
         adapter = adapters.adapter(name) if name in adapters.NAMES else None
