@@ -64,7 +64,7 @@ def serve(config: str | None, host: str | None, port: int | None) -> None:
     settings = _loaded(config)
     given = {name: it for name, it in (("host", host), ("port", port)) if it is not None}
     server = msgspec.structs.replace(settings.server, **given)
-    settings = replace(settings, server=server)
+    settings = replace(settings, server=server, as_read=settings)
     _refuse_open_door(settings)
     settings, key = _with_local_key(settings)
     if settings.log.format == "auto":

@@ -35,13 +35,17 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Server(Section, frozen=True):
-    """Where the gateway listens, by what names clients reach it, and how it stops."""
+    """Where the gateway listens, by what names clients reach it, how it stops.
+
+    `watch`: whether changes of the settings file are noticed.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8787
     public_url: str = ""
     allowed_hosts: tuple[str, ...] = ()
     shutdown_seconds: float = 180.0
+    watch: str | bool = "auto"
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
@@ -50,6 +54,16 @@ class Server(Section, frozen=True):
         if not all(map(_HOST.fullmatch, self.allowed_hosts)):
             raise ValueError("`allowed_hosts` must be names or addresses, without scheme or port")
         _within("shutdown_seconds", self.shutdown_seconds, 0, 3600)
+        # YAML reads on and off as true and false.
+        if not isinstance(self.watch, bool):
+            _one_of("watch", self.watch, ("auto", "on", "off"))
+        if self.watch in (True, "on") and not can_watch():
+            raise ValueError("`watch` needs a package: pip install 'easel-gateway[reload]'")
+
+    @property
+    def watches(self) -> bool:
+        """Whether the settings file is watched."""
+        return self.watch not in (False, "off") and can_watch()
 
 
 class Limits(Section, frozen=True):
@@ -238,6 +252,11 @@ SECTIONS: dict[str, type[Section]] = {
     "log": Log,
 }
 """The sections whose keys are all numbers or words of ours."""
+
+
+def can_watch() -> bool:
+    """Tell whether the package that watches files is there."""
+    return find_spec("watchfiles") is not None
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

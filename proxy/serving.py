@@ -13,14 +13,16 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.app import make_app
-from proxy.keys import DRAINING, JOBS, RUNNING
+from proxy.keys import DRAINING, JOBS, RELOADING, RUNNING
 from proxy.patience import patience
+from proxy.reloading.following import following
 from proxy.settings import Settings
 
 _GC_THRESHOLDS = (10_000, 5, 50)
@@ -107,15 +109,23 @@ async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
         site = web.TCPSite(runner, server.host, server.port, reuse_address=True)
         await _listening(site)
         stopping = _on_signal()
-        ready(server.host, runner.addresses[0][1])
-        _quiet_gc()
-        async with patience(_server(runner), settings.timeouts):
+        async with _reloaded(app, settings), patience(_server(runner), settings.timeouts):
+            ready(server.host, runner.addresses[0][1])
+            _quiet_gc()
             await stopping.wait()
             app[DRAINING].append(True)
             await site.stop()
             await _drained(runner, server.shutdown_seconds)
     finally:
         await runner.cleanup()
+
+
+def _reloaded(app: web.Application, settings: Settings) -> AbstractAsyncContextManager[None]:
+    """Follow the settings file while a block lasts, if there is one."""
+    if not settings.file:
+        return nullcontext()
+    watches = settings.server.watches
+    return following(settings.file, app[RELOADING], version=settings.version, watches=watches)
 
 
 def _server(runner: web.AppRunner) -> web.Server:

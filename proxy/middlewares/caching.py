@@ -143,7 +143,7 @@ class LookUp:
     ) -> None:
         """Keep an answer that the client has, beside what was `known`; not if it is no picture."""
         plan, attempt = self._request[PLAN], self._attempt
-        prices = self._request[CURRENT].settings.prices
+        prices = self._request[CURRENT].settings.price_table
         answers = recording.answers or await self.cache.taken_apart(
             partial(_read, attempt, recording)
         )
