@@ -16,13 +16,17 @@ from adapters import ALIASES, PROVIDERS, adapter
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "yaml_source", "access_log", "state_folder", "hints"}),
+    frozenset(
+        {"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps"}
+        | {"redis_address"}
+    ),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
-    frozenset({"configs", "shared"}),
+    frozenset({"configs", "redis_servers"}),
     frozenset({"config_text"}),
     frozenset({"credentials", "sections", "prices"}),
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
+    frozenset({"shared"}),
     frozenset({"plan"}),
     frozenset({"keys"}),
     frozenset({"blobs", "routing", "studio"}),
@@ -33,6 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"endpoints", "explain"}),
     frozenset({"app"}),
     frozenset({"serving"}),
+    frozenset({"workers"}),
     frozenset({"__main__"}),
 )
 """The modules and packages of `proxy`, lowest first: each imports only what lies below it."""

@@ -21,6 +21,7 @@ from proxy.keys import SETTINGS as SETTINGS_OF
 from proxy.reloading.applying import apply
 from proxy.serving import discreet_logger
 from proxy.settings import parse
+from proxy.shared.asking import Shared
 
 KEY = "easel-test-key-0123456789"
 OTHER_KEY = "easel-other-key-0123456789"
@@ -125,7 +126,9 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def gateway(more: str = "", base: str = SETTINGS, **environ: str) -> AsyncIterator[Gateway]:
+async def gateway(
+    more: str = "", base: str = SETTINGS, *, shared: Shared | None = None, **environ: str
+) -> AsyncIterator[Gateway]:
     """Run a gateway with further settings; polls of providers do not wait."""
     log = io.StringIO()
 
@@ -135,7 +138,7 @@ async def gateway(more: str = "", base: str = SETTINGS, **environ: str) -> Async
     with tempfile.TemporaryDirectory() as folder:
         read = parse(base + more, environ=environ)
         settings = replace(read, state_dir=folder, as_read=read)
-        app = make_app(settings, log_to=log, sleep=at_once)
+        app = make_app(settings, log_to=log, sleep=at_once, shared=shared)
         async with served(app) as url, aiohttp.ClientSession(auto_decompress=False) as session:
             yield Gateway(url, session, app, log)
 
@@ -210,5 +213,8 @@ async def gateway_to(
     reply: Reply | None = None, more: str = "", **environ: str
 ) -> AsyncIterator[tuple[Gateway, Provider]]:
     """Run a provider, and a gateway whose virtual key `up` leads to it."""
-    async with provider(reply) as fake, gateway(key_to(fake) + more, **environ) as ours:
+    async with (
+        provider(reply) as fake,
+        gateway(key_to(fake) + more, shared=None, **environ) as ours,
+    ):
         yield ours, fake
