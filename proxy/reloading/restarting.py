@@ -17,7 +17,7 @@ from proxy.settings import KEYS, Settings
 AT_ONCE = frozenset(
     {
         *("api_keys", "virtual_keys", "configs", "trusted_custom_hosts", "prices"),
-        *("server.public_url", "server.allowed_hosts"),
+        *("server.public_url", "server.allowed_hosts", "server.trusted_proxies"),
         *("limits.prompt_characters", "limits.pictures", "limits.attempts"),
         *("limits.reply_bytes", "limits.picture_bytes", "timeouts.total"),
         *("images.unsupported", "images.incomplete", "images.comment_seconds"),
