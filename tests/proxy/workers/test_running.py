@@ -11,7 +11,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from tests.proxy.gateway import ANSWER, provider
 from tests.proxy.workers.gateway import SANDBOX, is_there, running, started, until
 
 SLOW_STOP = SANDBOX + "server: {shutdown_seconds: 0.3}"
@@ -92,6 +94,27 @@ async def test_a_supervisor_that_is_killed_leaves_nobody_behind(tmp_path: Path) 
         await easel.end()
         assert await asyncio.gather(*slow) == [200] * 8
         await until(lambda: not any(map(is_there, workers)))
+
+
+async def test_what_a_killed_supervisor_leaves_uncollected_is_not_paid_again(
+    tmp_path: Path,
+) -> None:
+    async def slow(_: web.Request) -> web.Response:
+        await asyncio.sleep(1)
+        return web.json_response(ANSWER)
+
+    async with provider(slow) as fake:
+        led = f"virtual_keys: {{box: {{provider: openai, custom_host: {fake.url}/v1}}}}\n"
+        async with running(tmp_path, led) as easel:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await easel.ask()
+            workers = easel.workers
+            easel.tell(signal.SIGKILL)
+            await until(lambda: not any(map(is_there, workers)))
+        async with running(tmp_path, led) as easel:
+            assert await easel.ask(again=True) == 200
+        assert len(fake.requests) == 1
 
 
 async def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> None:
