@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import msgspec
 
 from proxy import configs
+from proxy.redis_address import address
 
 _MB = 1024 * 1024
 _MIN_SIGNING_KEY = 32
@@ -16,9 +17,6 @@ AUTO, MOST_WORKERS = "auto", 64
 WORKERS_FORM = f"{AUTO}, or a number from 1 to {MOST_WORKERS}"
 """What `server.workers` may be."""
 _BASE_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
-_REDIS_URL = re.compile(
-    r"rediss?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?(/\d{0,3})?"
-)
 _HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MOST = {
@@ -160,29 +158,29 @@ class Blobs(Section, frozen=True):
 class Redis(Section, frozen=True):
     """What nodes share, if they do: in a Redis or Valkey, in keys that begin with `prefix`.
 
-    `timeout_seconds` is the most that a request waits for it.
+    `timeout_seconds` is the most that a request waits for it. `limits` says what becomes of limits
+    that nodes share while it is away: each counts for itself (`open`), or none lets anybody in.
     """
 
     url: str = ""
+    sentinel_password: str = ""
     timeout_seconds: float = 1.0
     prefix: str = "easel"
+    limits: str = "open"
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        found = _REDIS_URL.fullmatch(self.url)
-        if self.url and not (found and int(found["port"] or 0) <= _MOST_PORT):
-            raise ValueError(
-                "`url` must be redis:// or rediss://user:password@host:port/number, "
-                "with what is odd in the password percent-encoded"
-            )
-        if self.url and find_spec("redis") is None:
-            raise ValueError("`url` needs a package: pip install 'easel-gateway[redis]'")
+        if self.url:
+            address(self.url)
+            if find_spec("redis") is None:
+                raise ValueError("`url` needs a package: pip install 'easel-gateway[redis]'")
         _within("timeout_seconds", self.timeout_seconds, 0.05, 10)
         if not _PREFIX.fullmatch(self.prefix):
             raise ValueError("`prefix` must be 1 to 64 letters, digits, '.', '_' and '-'")
+        _one_of("limits", self.limits, ("open", "closed"))
 
     def __repr__(self) -> str:
-        """Leave the URL out: it may hold a password."""
+        """Leave the passwords out."""
         return f"Redis(prefix={self.prefix!r})"
 
 

@@ -16,13 +16,16 @@ from adapters import ALIASES, PROVIDERS, adapter
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps"}),
+    frozenset(
+        {"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps", "redis_address"}
+    ),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
-    frozenset({"configs", "shared"}),
+    frozenset({"configs", "redis_servers"}),
     frozenset({"config_text"}),
     frozenset({"credentials", "sections", "prices"}),
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
+    frozenset({"shared"}),
     frozenset({"plan"}),
     frozenset({"keys"}),
     frozenset({"blobs", "routing", "studio"}),
