@@ -18,6 +18,7 @@ from proxy.blobs.signing import PATH as BLOB
 from proxy.blobs.signing import Signer
 from proxy.blobs.store import Blobs
 from proxy.bodies import Bodies
+from proxy.cache.index import PlacedIndex
 from proxy.cache.simple import SimpleCache
 from proxy.images.converse import converse
 from proxy.images.generate import generator
@@ -70,21 +71,23 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     draw: Callable[[], int] = drawn,
     chooser: Chooser | None = None,
     shared: Shared | None = None,
+    index: PlacedIndex | None = None,
 ) -> web.Application:
     """Make the gateway.
 
     `sleep` is what waits between two polls of a provider, `draw` makes one call differ from others.
 
     `chooser` holds circuits, sticky choices and chance; this process's own unless given.
-    `shared` is what it knows together with others; a Redis, if there is one, unless given.
+    `shared` is what it knows together with others; a Redis, if there is one, unless given. `index`
+    is the cache's, if others have it too.
     """
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
     app[BODIES] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
     app[OWN_NAMES] = OwnNames(settings.server)
-    app[BLOBS] = Blobs(settings)
+    app[BLOBS] = Blobs(settings, index.folder if index else "")
     redis = SharedRedis(settings.redis) if settings.redis.url else None
-    app[CACHE] = _cache(settings, app[BLOBS], redis)
+    app[CACHE] = _cache(settings, app[BLOBS], redis, index)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
     app[RESOLVER] = Resolver(settings)
     circuits = SharedCircuits(shared) if shared else None
@@ -123,14 +126,16 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     return app
 
 
-def _cache(settings: Settings, blobs: Blobs, redis: SharedRedis | None) -> SimpleCache:
-    """Make the cache: this process's own, or one that all have who share a Redis."""
+def _cache(
+    settings: Settings, blobs: Blobs, redis: SharedRedis | None, index: PlacedIndex | None
+) -> SimpleCache:
+    """Make the cache: this process's own, that of all workers, or of all who share a Redis."""
     if redis is None:
-        return SimpleCache(settings.cache, blobs)
+        return SimpleCache(settings.cache, blobs, index, shared=index.folder if index else "")
     from proxy.cache.redis_index import RedisIndex  # noqa: PLC0415 - most gateways have no Redis
 
-    index = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
-    return SimpleCache(settings.cache, blobs, index, shared=f"shared-{redis.prefix}")
+    far = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
+    return SimpleCache(settings.cache, blobs, far, shared=f"shared-{redis.prefix}")
 
 
 def _jobs(settings: Settings) -> Jobs:

@@ -19,6 +19,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.app import make_app
+from proxy.cache.index import PlacedIndex
 from proxy.core_dumps import forbid_core_dumps
 from proxy.keys import DRAINING, JOBS, RUNNING, SHARING
 from proxy.patience import patience
@@ -69,11 +70,12 @@ def discreetly(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 class Team:
     """What a process is given that serves with others at one address.
 
-    `shared` is what all know together. `attend` is called with the application before it listens.
-    `stopping` ends it as a signal does.
+    `shared` is what all know together, `index` what the cache knows. `attend` is called with the
+    application before it listens. `stopping` ends it as a signal does.
     """
 
     shared: Shared | None = None
+    index: PlacedIndex | None = None
     reuse_port: bool = False
     attend: Callable[[web.Application], None] = lambda _: None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -104,7 +106,8 @@ async def serve(
     """Do so in a loop that runs, alone or in a team."""
     team = team or Team()
     asyncio.get_running_loop().set_exception_handler(discreetly)
-    app, server = make_app(settings, shared=team.shared), settings.server
+    app = make_app(settings, shared=team.shared, index=team.index)
+    server = settings.server
     team.attend(app)
     runner = web.AppRunner(
         app,

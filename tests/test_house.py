@@ -17,7 +17,15 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps", "redis_address"}
+        {
+            "errors",
+            "yaml_source",
+            "access_log",
+            "state_folder",
+            "hints",
+            "core_dumps",
+            "redis_address",
+        }
     ),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),

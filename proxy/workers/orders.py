@@ -25,6 +25,7 @@ _LOCKED = "must not become empty while the gateway runs: nobody could call it"
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """The text of a settings file, the file's name, and where to listen.
 
+    `cache` is the folder of the pictures that workers keep together, below `cache` in the store.
     `log` is what `log.format: auto` means here. `local_key` is the digest of the generated gateway
     key, for settings that have none.
     """
@@ -33,6 +34,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     host: str
     port: int
+    cache: str = ""
     log: str = "json"
     local_key: bytes = b""
 

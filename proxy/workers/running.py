@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 
 import msgspec
 
+from proxy.blobs.leftovers import CACHE, clear
+from proxy.blobs.store import folder_of
 from proxy.core_dumps import forbid_core_dumps
 from proxy.settings import Settings
+from proxy.workers.cache_index import CacheHub
 from proxy.workers.hub import Hub
 from proxy.workers.orders import Orders
 from proxy.workers.reserving import reserved
@@ -29,17 +33,22 @@ def run_workers(
     """
     forbid_core_dumps()
     hub = Hub()
+    cache = CacheHub(settings.cache.memory_bytes, settings.cache.disk_bytes)
+    common = secrets.token_hex(8)
     with reserved(orders.host, orders.port) as port:
         hub.restore(settings.state_dir)
         supervisor = Supervisor(
-            msgspec.structs.replace(orders, port=port),
+            msgspec.structs.replace(orders, port=port, cache=common),
             count,
             hub=hub,
             ready=lambda: ready(orders.host, port),
-            again=lambda: msgspec.structs.replace(again(), port=port),
+            again=lambda: msgspec.structs.replace(again(), port=port, cache=common),
             shutdown_seconds=settings.server.shutdown_seconds,
+            handlers=cache.handlers,
         )
         try:
             asyncio.run(supervisor.run())
         finally:
             hub.save(settings.state_dir)
+            if folder := folder_of(settings):
+                clear(folder / CACHE / common)

@@ -76,6 +76,16 @@ class Running:
         except aiohttp.ClientError:
             return 0
 
+    async def cached(self, config: str) -> str:
+        """Ask for the same picture with a config; gives whether the cache had it."""
+        headers = OURS | {"x-portkey-config": config}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self.url + PATH, json={"prompt": "a cube"}, headers=headers) as got,
+        ):
+            await got.read()
+            return got.headers["x-portkey-cache-status"]
+
 
 def _listening(port: int) -> set[str]:
     """Give the inodes of sockets that listen at a port."""

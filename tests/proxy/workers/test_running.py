@@ -128,6 +128,27 @@ async def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> Non
             )
 
 
+async def test_what_one_worker_has_made_is_a_hit_on_all(tmp_path: Path) -> None:
+    async def picture(_: web.Request) -> web.Response:
+        return web.json_response(ANSWER)
+
+    async with provider(picture) as fake:
+        led = f"virtual_keys: {{box: {{provider: openai, custom_host: {fake.url}/v1}}}}\n"
+        kept = led + "configs: {kept: {virtual_key: box, cache: {mode: simple}}}\n"
+        async with running(tmp_path, kept) as easel:
+            async with asyncio.timeout(20):
+                while await easel.cached("kept") != "HIT":  # It is kept after the client has it.
+                    pass
+            made = len(fake.requests)
+            assert [await easel.cached("kept") for _ in range(20)] == ["HIT"] * 20
+            assert len(fake.requests) == made
+            common = [it for it in (tmp_path / ".easel/blobs/cache").iterdir() if any(it.iterdir())]
+            assert len(common) == 1
+            easel.tell()
+            assert (await easel.end(), easel.err) == (0, "")
+        assert list((tmp_path / ".easel/blobs/cache").iterdir()) == []
+
+
 async def test_what_workers_share_outlives_them(tmp_path: Path) -> None:
     hub = tmp_path / ".easel" / "hub"
     hub.parent.mkdir()
