@@ -12,8 +12,10 @@ from typing import NoReturn
 import msgspec
 from aiohttp import web
 
-from proxy.serving import CannotListenError, Team, in_a_loop, serve
+from proxy.sections import Server
+from proxy.serving import Team, in_a_loop, serve
 from proxy.settings import Settings, SettingsError
+from proxy.sockets import CannotListenError, Listener, tcp_listeners
 from proxy.workers import orders as words
 from proxy.workers.cache_index import WorkersIndex
 from proxy.workers.hub import HubShared
@@ -67,7 +69,7 @@ class _Worker:
         try:
             await self._serve(line, words.read(told))
         except CannotListenError as error:
-            await _failed(line, f"cannot listen: {error}")
+            await _failed(line, f"cannot listen on {error}")
         except SettingsError as error:
             await _failed(line, str(error))
         finally:
@@ -75,6 +77,10 @@ class _Worker:
 
     async def _serve(self, line: Line, orders: Orders) -> None:
         settings = orders.settings()
+
+        def listening(server: Server) -> list[Listener]:
+            unix = [Listener.inherited(number) for number in orders.inherited]
+            return tcp_listeners(server, reuse_port=True) + unix
 
         def attend(app: web.Application) -> None:
             async def taken(payload: bytes) -> bytes:
@@ -93,7 +99,7 @@ class _Worker:
         team = Team(
             shared=HubShared(line) if alone else None,
             index=WorkersIndex(line, orders.cache) if alone else None,
-            reuse_port=True,
+            listening=listening,
             attend=attend,
         )
         watching = asyncio.create_task(_followed(line, team.stopping))
