@@ -18,6 +18,7 @@ from proxy.blobs.signing import PATH as BLOB
 from proxy.blobs.signing import Signer
 from proxy.blobs.store import Blobs
 from proxy.bodies import Bodies
+from proxy.cache.index import PlacedIndex
 from proxy.cache.simple import SimpleCache
 from proxy.images.converse import converse
 from proxy.images.generate import generator
@@ -68,29 +69,26 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     draw: Callable[[], int] = drawn,
     chooser: Chooser | None = None,
     shared: Shared | None = None,
+    index: PlacedIndex | None = None,
 ) -> web.Application:
     """Make the gateway.
 
     `sleep` is what waits between two polls of a provider, `draw` makes one call differ from others.
 
     `chooser` holds circuits, sticky choices and chance; this process's own unless given.
-    `shared` is what it knows together with others, unless it has a Redis for that.
+    `shared` is what it knows together with others, unless it has a Redis for that. `index` is the
+    cache's, if others have it too.
     """
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
     app[BODIES] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
     app[RELOADING] = Reloading(settings)
-    app[BLOBS] = Blobs(settings)
+    app[BLOBS] = Blobs(settings, index.folder if index else "")
     redis = SharedRedis(settings.redis) if settings.redis.url else None
     shared = _shared(redis) or shared
-    app[CACHE] = _cache(settings, app[BLOBS], redis)
+    app[CACHE] = _cache(settings, app[BLOBS], redis, index)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
-<<<<<<< HEAD
-    app[RESOLVER] = Resolver(settings)
     circuits = SharedCircuits(shared) if shared is not None else None
-=======
-    circuits = SharedCircuits(shared) if shared else None
->>>>>>> reload
     app[CHOOSER] = chooser or (
         Chooser(circuits, ComputedStuck()) if circuits else Chooser(LocalCircuits(), LocalStuck())
     )
@@ -135,14 +133,16 @@ def _shared(redis: SharedRedis | None) -> Shared | None:
     return RedisShared(redis)
 
 
-def _cache(settings: Settings, blobs: Blobs, redis: SharedRedis | None) -> SimpleCache:
-    """Make the cache: this process's own, or one that all have who share a Redis."""
+def _cache(
+    settings: Settings, blobs: Blobs, redis: SharedRedis | None, index: PlacedIndex | None
+) -> SimpleCache:
+    """Make the cache: this process's own, that of all workers, or of all who share a Redis."""
     if redis is None:
-        return SimpleCache(settings.cache, blobs)
+        return SimpleCache(settings.cache, blobs, index, shared=index.folder if index else "")
     from proxy.cache.redis_index import RedisIndex  # noqa: PLC0415 - most gateways have no Redis
 
-    index = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
-    return SimpleCache(settings.cache, blobs, index, shared=f"shared-{redis.prefix}")
+    far = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
+    return SimpleCache(settings.cache, blobs, far, shared=f"shared-{redis.prefix}")
 
 
 def _jobs(settings: Settings) -> Jobs:
