@@ -11,14 +11,15 @@ from ipaddress import ip_network
 import msgspec
 
 from proxy import configs
+from proxy.redis_address import address
 
 _MB = 1024 * 1024
 _MIN_SIGNING_KEY = 32
 _MOST_PORT = 65_535
+AUTO, MOST_WORKERS = "auto", 64
+WORKERS_FORM = f"{AUTO}, or a number from 1 to {MOST_WORKERS}"
+"""What `server.workers` may be."""
 _BASE_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
-_REDIS_URL = re.compile(
-    r"rediss?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?(/\d{0,3})?"
-)
 _HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _MODE = re.compile(r"0?[0-7]{3}")
 _MOST_SOCKET = 107
@@ -53,12 +54,14 @@ UNIX = "unix"
 class Server(Section, frozen=True):
     """Where the gateway listens, by what names clients reach it, and how it stops.
 
+    `workers` is in how many processes, `auto` for one a core.
     `trusted_proxies` are those whose `X-Forwarded-*` is believed. `drain_seconds` are part of
     `shutdown_seconds`.
     """
 
     host: str = "127.0.0.1"
     port: int = 8787
+    workers: int | str = 1
     socket: str = ""
     socket_mode: str = "660"
     tls_certificate: str = ""
@@ -73,6 +76,8 @@ class Server(Section, frozen=True):
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         _within("port", self.port, 0, _MOST_PORT)
+        if not is_number_of_workers(self.workers):
+            raise ValueError(f"`workers` must be {WORKERS_FORM}")
         if len(os.fsencode(self.socket)) > _MOST_SOCKET or not self.socket.isprintable():
             raise ValueError(f"`socket` must be a path of at most {_MOST_SOCKET} bytes")
         if not _MODE.fullmatch(self.socket_mode):
@@ -198,29 +203,29 @@ class Blobs(Section, frozen=True):
 class Redis(Section, frozen=True):
     """What nodes share, if they do: in a Redis or Valkey, in keys that begin with `prefix`.
 
-    `timeout_seconds` is the most that a request waits for it.
+    `timeout_seconds` is the most that a request waits for it. `limits` says what becomes of limits
+    that nodes share while it is away: each counts for itself (`open`), or none lets anybody in.
     """
 
     url: str = ""
+    sentinel_password: str = ""
     timeout_seconds: float = 1.0
     prefix: str = "easel"
+    limits: str = "open"
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        found = _REDIS_URL.fullmatch(self.url)
-        if self.url and not (found and int(found["port"] or 0) <= _MOST_PORT):
-            raise ValueError(
-                "`url` must be redis:// or rediss://user:password@host:port/number, "
-                "with what is odd in the password percent-encoded"
-            )
-        if self.url and find_spec("redis") is None:
-            raise ValueError("`url` needs a package: pip install 'easel-gateway[redis]'")
+        if self.url:
+            address(self.url)
+            if find_spec("redis") is None:
+                raise ValueError("`url` needs a package: pip install 'easel-gateway[redis]'")
         _within("timeout_seconds", self.timeout_seconds, 0.05, 10)
         if not _PREFIX.fullmatch(self.prefix):
             raise ValueError("`prefix` must be 1 to 64 letters, digits, '.', '_' and '-'")
+        _one_of("limits", self.limits, ("open", "closed"))
 
     def __repr__(self) -> str:
-        """Leave the URL out: it may hold a password."""
+        """Leave the passwords out."""
         return f"Redis(prefix={self.prefix!r})"
 
 
@@ -271,6 +276,11 @@ class Log(Section, frozen=True):
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         _one_of("format", self.format, ("auto", "json", "text", "none"))
+
+
+def is_number_of_workers(value: int | str) -> bool:
+    """Tell whether so many workers can be had; from the environment every number is a text."""
+    return value == AUTO or str(value) in map(str, range(1, MOST_WORKERS + 1))
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -17,14 +17,16 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"errors", "yaml_source", "access_log", "state_folder", "hints", "tls", "connections"}
+        {"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps"}
+        | {"connections", "redis_address", "tls"}
     ),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
-    frozenset({"configs", "shared"}),
+    frozenset({"configs", "redis_servers"}),
     frozenset({"config_text"}),
     frozenset({"credentials", "sections", "prices"}),
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
+    frozenset({"shared", "sockets"}),
     frozenset({"listening"}),
     frozenset({"plan"}),
     frozenset({"keys"}),
@@ -37,6 +39,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"endpoints", "explain"}),
     frozenset({"app"}),
     frozenset({"serving"}),
+    frozenset({"workers"}),
     frozenset({"__main__"}),
 )
 """The modules and packages of `proxy`, lowest first: each imports only what lies below it."""

@@ -12,8 +12,9 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from proxy.connections import ended, is_busy, is_new
-from proxy.listening import closed, listeners, opened
+from proxy.listening import closed, opened
 from proxy.sections import Server, Timeouts
+from proxy.sockets import listeners
 from proxy.tls import Tls
 from tests.certificates import Authority
 
