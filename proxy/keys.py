@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.routing.choosing import Chooser
     from proxy.routing.resolve import Resolver
     from proxy.shared.asking import Shared
+    from proxy.tls import Tls
     from proxy.upstream.conversation import Upstream
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
@@ -45,6 +46,8 @@ LOG: web.AppKey[AccessLog] = web.AppKey("log")
 """app sets; middlewares.observing writes to it."""
 DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")
 """app sets to an empty list, __main__ appends when it stops; /readyz reads."""
+TLS: web.AppKey[Tls | None] = web.AppKey("tls")
+"""serving sets; whoever reads the settings again may have it renewed."""
 RUNNING: web.AppKey[set[int]] = web.AppKey("running")
 """middlewares.observing adds a request while it runs; __main__ waits until it is empty."""
 

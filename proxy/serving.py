@@ -21,7 +21,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from proxy import connections
 from proxy.app import make_app
 from proxy.core_dumps import forbid_core_dumps
-from proxy.keys import DRAINING, JOBS, RUNNING, SHARING
+from proxy.keys import DRAINING, JOBS, RUNNING, SHARING, TLS
 from proxy.listening import Door, closed, opened
 from proxy.patience import patience
 from proxy.sections import Server
@@ -85,8 +85,8 @@ class Team:
 def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with host and port once it listens.
 
-    On the sockets that are `given`, or else on its own. Where none is TCP's, the port is 0. Raises
-    `CannotListenError` when an address cannot be used.
+    The port is 0 where it listens on its unix socket only. Raises `CannotListenError` when an
+    address cannot be used.
     """
     in_a_loop(serve(settings, ready))
 
@@ -123,8 +123,8 @@ async def _serve(
     team: Team,
 ) -> None:
     app, server = make_app(settings, shared=team.shared), settings.server
+    tls = app[TLS] = _tls(settings)
     team.attend(app)
-    tls = _tls(settings)
     runner = web.AppRunner(
         app,
         access_log=None,

@@ -11,7 +11,7 @@ import msgspec
 from proxy.core_dumps import forbid_core_dumps
 from proxy.sections import Server
 from proxy.settings import Settings
-from proxy.sockets import unix_listeners
+from proxy.sockets import Listener, unix_listeners
 from proxy.workers.hub import Hub
 from proxy.workers.orders import Orders
 from proxy.workers.reserving import reserved
@@ -33,9 +33,10 @@ def run_workers(
     forbid_core_dumps()
     hub = Hub()
     with reserved(settings.server) as port, _unix(settings.server) as unix:
+        number = unix.socket.fileno() if unix else None
 
         def here(made: Orders) -> Orders:
-            return msgspec.structs.replace(made, port=port, unix=unix)
+            return msgspec.structs.replace(made, port=port, unix=number)
 
         hub.restore(settings.state_dir)
         supervisor = Supervisor(
@@ -45,6 +46,9 @@ def run_workers(
             ready=lambda: ready(port),
             again=lambda: here(again()),
             shutdown_seconds=settings.server.shutdown_seconds,
+            drain_seconds=settings.server.drain_seconds,
+            # Whoever came after that would stand in a queue that nobody empties.
+            drained=unix.remove if unix else lambda: None,
         )
         try:
             asyncio.run(supervisor.run())
@@ -53,11 +57,11 @@ def run_workers(
 
 
 @contextlib.contextmanager
-def _unix(server: Server) -> Iterator[int | None]:
-    """Listen on the unix socket for all workers, if there is one; gives its number."""
+def _unix(server: Server) -> Iterator[Listener | None]:
+    """Listen on the unix socket for all workers, if there is one."""
     made = unix_listeners(server)
     try:
-        yield made[0].socket.fileno() if made else None
+        yield made[0] if made else None
     finally:
         for listener in made:
             listener.close()

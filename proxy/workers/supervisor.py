@@ -64,6 +64,7 @@ class Supervisor:
 
     `ready` is called once all of them listen for the first time. `again` reads the settings anew:
     it is called in a thread, and raises `SettingsError`. `handlers` answer workers besides.
+    `drained` is called when workers cease to take connections.
     """
 
     def __init__(  # noqa: PLR0913 - what it is made of
@@ -75,6 +76,8 @@ class Supervisor:
         ready: Callable[[], None],
         again: Callable[[], Orders],
         shutdown_seconds: float,
+        drain_seconds: float = 0.0,
+        drained: Callable[[], None] = lambda: None,
         handlers: dict[str, Handler] | None = None,
     ) -> None:
         self.orders = orders
@@ -82,6 +85,7 @@ class Supervisor:
         self._hub = hub
         self._ready = ready
         self._again = again
+        self._drain_seconds, self._drained = drain_seconds, drained
         self._patience = shutdown_seconds + _GRACE_SECONDS
         self._handlers = {**(handlers or {}), ASK: hub.ask, words.ALL: self._all}
         self._workers: dict[int, _Worker] = {}
@@ -102,6 +106,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(self._keep(number)) for number in self._numbers]
             await self._signals.stop.wait()
+            asyncio.get_running_loop().call_later(self._drain_seconds, self._drained)
             for worker in self._workers.values():
                 _signal(worker, signal.SIGTERM)
             _, late = await asyncio.wait(keepers, timeout=self._patience)
