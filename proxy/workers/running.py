@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator
 
 import msgspec
 
+from proxy.blobs.leftovers import CACHE, clear
+from proxy.blobs.store import folder_of
 from proxy.core_dumps import forbid_core_dumps
 from proxy.sections import Server
 from proxy.settings import Settings
 from proxy.sockets import Listener, unix_listeners
+from proxy.workers.cache_index import CacheHub
 from proxy.workers.hub import Hub
 from proxy.workers.orders import Orders
 from proxy.workers.reserving import reserved
@@ -32,11 +36,13 @@ def run_workers(
     """
     forbid_core_dumps()
     hub = Hub()
+    cache = CacheHub(settings.cache.memory_bytes, settings.cache.disk_bytes)
+    common = secrets.token_hex(8)
     with reserved(settings.server) as port, _unix(settings.server) as unix:
         number = unix.socket.fileno() if unix else None
 
         def here(made: Orders) -> Orders:
-            return msgspec.structs.replace(made, port=port, unix=number)
+            return msgspec.structs.replace(made, port=port, unix=number, cache=common)
 
         hub.restore(settings.state_dir)
         supervisor = Supervisor(
@@ -49,11 +55,14 @@ def run_workers(
             drain_seconds=settings.server.drain_seconds,
             # Whoever came after that would stand in a queue that nobody empties.
             drained=unix.remove if unix else lambda: None,
+            handlers=cache.handlers,
         )
         try:
             asyncio.run(supervisor.run())
         finally:
             hub.save(settings.state_dir)
+            if folder := folder_of(settings):
+                clear(folder / CACHE / common)
 
 
 @contextlib.contextmanager

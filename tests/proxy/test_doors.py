@@ -297,6 +297,22 @@ async def test_a_client_needs_a_certificate_of_the_right_authority(tmp_path: Pat
         await end(easel)
 
 
+async def test_sighup_takes_up_a_renewed_certificate_at_once(tmp_path: Path) -> None:
+    async with by_tls(tmp_path) as (easel, authority):
+        after = authority.sign("server")
+        easel.tell(signal.SIGHUP)
+        url, shown = URL(easel.url), 0
+        async with asyncio.timeout(8):  # it looks by itself every ten seconds
+            while shown != after.serial:
+                trusting = authority.trusting()
+                _, writer = await asyncio.open_connection(url.host, url.port, ssl=trusting)
+                told = writer.get_extra_info("ssl_object").getpeercert()
+                shown = int(told["serialNumber"], 16)
+                writer.close()
+                await writer.wait_closed()
+                await asyncio.sleep(0.05)
+
+
 # By any door.
 
 
