@@ -65,6 +65,7 @@ class Reloading:
         self.reloads_bad = 0
         self.problems: Sequence[Problem] = ()
         self.waiting: tuple[str, ...] = ()
+        self.taken: list[Callable[[], object]] = []
         self._began = settings.as_read or settings
         self._own_keys = {} if self._began.api_keys else settings.api_keys
         self._say = say
@@ -120,6 +121,8 @@ class Reloading:
         self.loaded_at = time.time()
         self.reloads_good += 1
         self.problems, self.waiting = (), checked.waiting
+        for call in self.taken:
+            call()
         if not aloud:
             return
         told = [f"settings reloaded, version {self.version}"]

@@ -15,7 +15,7 @@ from proxy.core_dumps import forbid_core_dumps
 from proxy.reloading.following import following
 from proxy.sections import Server
 from proxy.settings import Settings
-from proxy.sockets import unix_listeners
+from proxy.sockets import Listener, unix_listeners
 from proxy.workers.cache_index import CacheHub
 from proxy.workers.hub import Hub
 from proxy.workers.orders import Orders
@@ -39,9 +39,10 @@ def run_workers(
     cache = CacheHub(settings.cache.memory_bytes, settings.cache.disk_bytes)
     common = secrets.token_hex(8)
     with reserved(settings.server) as port, _unix(settings.server) as unix:
+        number = unix.socket.fileno() if unix else None
 
         def here(made: Orders) -> Orders:
-            return msgspec.structs.replace(made, port=port, unix=unix, cache=common)
+            return msgspec.structs.replace(made, port=port, unix=number, cache=common)
 
         hub.restore(settings.state_dir)
         supervisor = Supervisor(
@@ -51,6 +52,9 @@ def run_workers(
             ready=lambda: ready(port),
             anew=lambda text: here(orders.anew(text)),
             shutdown_seconds=settings.server.shutdown_seconds,
+            drain_seconds=settings.server.drain_seconds,
+            # Whoever came after that would stand in a queue that nobody empties.
+            drained=unix.remove if unix else lambda: None,
             handlers=cache.handlers,
         )
         try:
@@ -72,11 +76,11 @@ async def _run(supervisor: Supervisor, settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _unix(server: Server) -> Iterator[int | None]:
-    """Listen on the unix socket for all workers, if there is one; gives its number."""
+def _unix(server: Server) -> Iterator[Listener | None]:
+    """Listen on the unix socket for all workers, if there is one."""
     made = unix_listeners(server)
     try:
-        yield made[0].socket.fileno() if made else None
+        yield made[0] if made else None
     finally:
         for listener in made:
             listener.close()

@@ -66,7 +66,8 @@ class Supervisor:
 
     `ready` is called once all of them listen for the first time. `anew` gives orders of another
     text of the settings file: it is called in a thread, and raises `SettingsError`. `handlers`
-    answer workers besides. It can follow that file (see `reloading.following`).
+    answer workers besides. It can follow that file (see `reloading.following`). `drained` is
+    called when workers cease to take connections.
     """
 
     def __init__(  # noqa: PLR0913 - what it is made of
@@ -78,6 +79,8 @@ class Supervisor:
         ready: Callable[[], None],
         anew: Callable[[str], Orders],
         shutdown_seconds: float,
+        drain_seconds: float = 0.0,
+        drained: Callable[[], None] = lambda: None,
         handlers: dict[str, Handler] | None = None,
     ) -> None:
         self.orders = orders
@@ -86,6 +89,7 @@ class Supervisor:
         self._ready = ready
         self._anew = anew
         self._refusal: Sequence[Problem] = ()
+        self._drain_seconds, self._drained = drain_seconds, drained
         self._patience = shutdown_seconds + _GRACE_SECONDS
         self._handlers = {**(handlers or {}), ASK: hub.ask, words.ALL: self._all}
         self._workers: dict[int, _Worker] = {}
@@ -106,6 +110,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(self._keep(number)) for number in self._numbers]
             await self._signals.stop.wait()
+            asyncio.get_running_loop().call_later(self._drain_seconds, self._drained)
             for worker in self._workers.values():
                 _signal(worker, signal.SIGTERM)
             _, late = await asyncio.wait(keepers, timeout=self._patience)
