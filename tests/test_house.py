@@ -16,8 +16,11 @@ from adapters import ALIASES, PROVIDERS, adapter
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps"}),
-    frozenset({"local_key", "redis_address"}),
+    frozenset(
+        {"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps"}
+        | {"connections", "redis_address", "tls"}
+    ),
+    frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
     frozenset({"configs", "redis_servers"}),
     frozenset({"config_text"}),
