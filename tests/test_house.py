@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"upstream"}),
     frozenset({"images"}),
     frozenset({"middlewares"}),
-    frozenset({"endpoints", "explain"}),
+    frozenset({"endpoints", "explain", "health"}),
     frozenset({"app"}),
     frozenset({"serving"}),
     frozenset({"__main__"}),
