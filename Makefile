@@ -96,6 +96,10 @@ lock: $(VENV)/.tested ## Pin all dependencies anew, with hashes
 	@$(BIN)/python -m piptools compile --quiet --upgrade --generate-hashes --allow-unsafe \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
 	  --all-build-deps --extra test --extra sdks --output-file requirements/test.txt setup.cfg
+	@$(BIN)/python -m piptools compile --quiet --upgrade --generate-hashes --allow-unsafe \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
+	  --all-build-deps --extra gcp --extra metrics --extra otel --extra redis --extra reload \
+	  --output-file requirements/image.txt setup.cfg
 
 clean: ## Remove what was installed and made; the state folder stays
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -42,6 +42,7 @@ SUITES = {
     "tests/proxy/images/test_completing.py": "pictures of several targets in one answer",
     "tests/adapters/test_tables.py": "every table, from the client's word to the wire",
     "tests/proxy/test_behind_nginx.py": "a real reverse proxy with less patience than a job takes",
+    "tests/deploy/test_balancers.py": "deploy/'s nginx and HAProxy in front of real gateways",
     "tests/faults/test_matrix.py": "what providers do wrong, in every kind of conversation",
     "tests/proxy/jobs/test_interleavings.py": "jobs, tapes and the shelf under any order of events",
     "tests/proxy/test_matrix.py": "every provider in every form, through OpenAI's own SDK",
