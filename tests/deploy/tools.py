@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-_FROM_PYPI = "pip install --require-hashes -r requirements/deploy.txt"
+_FROM_PYPI = "make deploy-tools"
 _SECONDS = 60
 _SYSTEM = "/usr/sbin:/sbin"
 """Where Debian puts servers, which is not on everybody's PATH."""
