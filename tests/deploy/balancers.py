@@ -6,32 +6,19 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.deploy.tools import DEPLOY, program, told
 
-NGINX_FILE = DEPLOY / "nginx" / "easel.conf"
+NGINX = DEPLOY / "nginx"
 HAPROXY_FILE = DEPLOY / "haproxy" / "haproxy.cfg"
 _NODE = re.compile(r"easel-(\d):8787")
 
-NGINX_FRAME = """
-daemon off;
-pid {folder}/pid;
-error_log {folder}/error_log;
-events {{}}
-http {{
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/easel.conf;
-}}
-"""
-"""What stands around conf.d/easel.conf, with all that it writes in one folder."""
+_WRITTEN_OR_READ = ("/tmp", "/var/log/nginx", "/etc/nginx/conf.d")  # noqa: S108 - nginx.conf's own
+"""The folders of nginx.conf; a test has its own for all of them."""
 
 
 @dataclass(frozen=True)
@@ -56,23 +43,30 @@ def with_nodes(text: str, nodes: Sequence[str]) -> str:
     return "".join(lines)
 
 
+def moved(text: str, places: Mapping[str, Path]) -> str:
+    """Have a file lead to other folders."""
+    for place, other in places.items():
+        text = text.replace(place, str(other))
+    return text
+
+
 @contextmanager
 def nginx(folder: Path, nodes: Sequence[str]) -> Iterator[Balancer]:
     """Run nginx in front of nodes, each `host:port`."""
     command = program("nginx", "nginx-light")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port, log = listening.getsockname()[1], folder / "access.log"
-        text = with_nodes(NGINX_FILE.read_text(), nodes)
+        text = with_nodes((NGINX / "easel.conf").read_text(), nodes)
         text = text.replace("listen 8080;", f"listen 127.0.0.1:{port};", 1)
-        text = text.replace("/var/log/nginx/access.log", str(log), 1)
-        (folder / "easel.conf").write_text(text)
-        frame = folder / "nginx.conf"
-        frame.write_text(NGINX_FRAME.format(folder=folder))
+        places = dict.fromkeys(_WRITTEN_OR_READ, folder)
+        frame = folder / "nginx"
+        frame.write_text(moved((NGINX / "nginx.conf").read_text(), places))
+        (folder / "easel.conf").write_text(moved(text, places))
         command_line = [command, "-e", str(folder / "error_log"), "-p", str(folder), "-c"]
-        told(*command_line, frame, "-t")
+        told(*command_line, frame, "-g", "daemon off;", "-t")
         # It takes over a socket that listens already, as in an upgrade of its binary.
         environ = {**os.environ, "NGINX": f"{listening.fileno()};"}
-        with _running([*command_line, str(frame)], environ, listening):
+        with _running([*command_line, str(frame), "-g", "daemon off;"], environ, listening):
             yield Balancer(f"http://127.0.0.1:{port}", log)
 
 
