@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sized
 from dataclasses import replace
@@ -22,10 +23,29 @@ from proxy.configs import ConfigError
 from proxy.credentials import credentials_for, named
 from proxy.local_key import local_key, new_key
 from proxy.own_names import is_loopback
-from proxy.settings import NAME_FORM, Settings, SettingsError, digest, embedded, is_name, load
+from proxy.sections import NO_TCP, WORKERS_FORM, Server, is_number_of_workers
+from proxy.settings import (
+    NAME_FORM,
+    Settings,
+    SettingsError,
+    digest,
+    embedded_text,
+    is_name,
+    parse,
+    text_of,
+)
 
 _WIDTH = 100
 _FILE = click.Path(dir_okay=False)
+
+
+def _number_of_workers(
+    _: click.Context, __: click.Parameter, value: str | None
+) -> int | str | None:
+    """Take what `server.workers` takes."""
+    if value is not None and not is_number_of_workers(value):
+        raise click.BadParameter(f"{value!r} is not {WORKERS_FORM}")
+    return value
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,43 +65,116 @@ def main() -> None:
     help="Settings in YAML, such as config/dev.yaml. Without it the gateway serves this machine "
     "only, with a provider that draws its own pictures.",
 )
-@click.option("--host", metavar="ADDRESS", help="Listen here instead of at server.host.")
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    help="Listen here instead of at server.host; none is nowhere but on the socket.",
+)
 @click.option(
     "--port",
     metavar="PORT",
     type=click.IntRange(0, 65_535),
     help="Listen here instead of at server.port; 0 is any free port.",
 )
-def serve(config: str | None, host: str | None, port: int | None) -> None:
+@click.option(
+    "--socket",
+    metavar="PATH",
+    type=_FILE,
+    help="Listen on this unix socket too, instead of on server.socket.",
+)
+@click.option(
+    "--workers",
+    metavar="N|auto",
+    callback=_number_of_workers,
+    help="Serve in so many processes instead of server.workers; auto is one for each core.",
+)
+def serve(config: str | None, **given: str | int | None) -> None:
     """Run the gateway.
 
     SIGTERM or Ctrl-C stops it: what is running may finish within server.shutdown_seconds. A second
-    one ends it at once.
+    one ends it at once. With several workers, SIGHUP has them take what the settings file says now.
 
     Without api_keys in the settings it makes a gateway key, keeps it in state_dir and prints it;
     it then listens to this machine only.
     """
-    settings = _loaded(config)
-    given = {name: it for name, it in (("host", host), ("port", port)) if it is not None}
-    server = msgspec.structs.replace(settings.server, **given)
+    text, settings = _text_and_settings(config)
+    server = _changed(settings.server, {name: it for name, it in given.items() if it is not None})
     settings = replace(settings, server=server)
     _refuse_open_door(settings)
     settings, key = _with_local_key(settings)
-    if settings.log.format == "auto":
-        style = "text" if sys.stdout.isatty() else "json"
-        settings = replace(settings, log=type(settings.log)(format=style))
 
     # Imported here: `easel --help` need not wait for the server's machinery.
-    from proxy.serving import CannotListenError, run  # noqa: PLC0415
+    from proxy.workers.counting import count  # noqa: PLC0415
 
-    def ready(host: str, port: int) -> None:
-        click.echo(_banner(host, port, key))
+    if (several := count(server.workers)) > 1:
+        _serve_with_workers(several, config, text, settings, key)
+    else:
+        _serve_alone(settings, key)
+
+
+def _serve_alone(settings: Settings, key: str) -> None:
+    from proxy.serving import run  # noqa: PLC0415 - as in `serve`
+    from proxy.sockets import CannotListenError  # noqa: PLC0415 - the same
+
+    if settings.log.format == "auto":
+        settings = replace(settings, log=type(settings.log)(format=_log_style()))
+    try:
+        run(settings, lambda _, port: _say_ready(settings.server, port, key))
+    except CannotListenError as error:
+        _fail(f"cannot listen on {error}")
+
+
+def _serve_with_workers(
+    count: int, config: str | None, text: str, settings: Settings, key: str
+) -> None:
+    from proxy.sockets import CannotListenError  # noqa: PLC0415 - as in `serve`
+    from proxy.workers.orders import Orders  # noqa: PLC0415 - the same
+    from proxy.workers.running import run_workers  # noqa: PLC0415 - the same
+    from proxy.workers.supervisor import NoWorkerError  # noqa: PLC0415 - the same
+
+    orders = Orders(
+        text=text,
+        file=config or "settings",
+        host=settings.server.host,
+        port=settings.server.port,
+        socket=settings.server.socket,
+        log=_log_style(),
+        local_key=digest(key) if key else b"",
+    )
+
+    def again() -> Orders:
+        return orders.anew(text_of(config) if config else text)
 
     try:
-        run(settings, ready)
+        run_workers(
+            orders, settings, count, lambda port: _say_ready(settings.server, port, key), again
+        )
     except CannotListenError as error:
-        place = _netloc(server.host, server.port)
-        _fail(f"cannot listen on {place}: {error}. Try another --host or --port.")
+        _fail(f"cannot listen on {error}")
+    except NoWorkerError as error:
+        _fail(str(error))
+
+
+@main.command(hidden=True)
+@click.argument("end", type=int)
+def worker(end: int) -> None:
+    """Serve as one of several workers.
+
+    `easel serve --workers` starts them. END is the number of the socket over which it is told what
+    to serve.
+    """
+    from proxy.workers.worker import work  # noqa: PLC0415 - as in `serve`
+
+    work(end)
+
+
+def _say_ready(server: Server, port: int, key: str) -> None:
+    click.echo(_banner(msgspec.structs.replace(server, port=port), key))
+
+
+def _log_style() -> str:
+    """Say what `log.format: auto` means where this runs."""
+    return "text" if sys.stdout.isatty() else "json"
 
 
 @main.command()
@@ -287,19 +380,36 @@ def _summary(adapter: Adapter) -> str:
     return f"{adapter.name}{mark}: {', '.join(adapter.models[:3])}"
 
 
-def _loaded(config: str | None) -> Settings:
+def _loaded(config: str) -> Settings:
+    return _text_and_settings(config)[1]
+
+
+def _text_and_settings(config: str | None) -> tuple[str, Settings]:
     try:
-        return load(config) if config else embedded()
+        text = text_of(config) if config else embedded_text()
+        return text, parse(text, file=config or "settings")
     except SettingsError as error:
         for problem in error.problems:
             click.echo(str(problem), err=True)
         sys.exit(1)
 
 
+def _changed(server: Server, given: dict[str, str | int]) -> Server:
+    """Put what the command line says over the settings."""
+    changed: Server = msgspec.structs.replace(server, **given)
+    try:
+        changed.__post_init__()
+    except ValueError as error:
+        _fail(str(error))
+    for key, fault in changed.conflicts():
+        _fail(f"server.{key}: {fault}")
+    return changed
+
+
 def _refuse_open_door(settings: Settings) -> None:
     """Fail where others could reach a gateway that asks for no key of the operator's."""
     host = settings.server.host
-    if not settings.api_keys and not is_loopback(host):
+    if not settings.api_keys and host != NO_TCP and not is_loopback(host):
         _fail(
             f"api_keys is empty, and others can reach {host or 'every address'}. Make a key with "
             "`easel keys new` and put its lines into the settings file."
@@ -343,11 +453,21 @@ def _in_columns(rows: dict[str, str]) -> str:
     )
 
 
-def _banner(host: str, port: int, key: str) -> str:
-    url = f"http://{_netloc(host, port)}"
-    lines = [f"Easel {__version__} is listening on {url}"]
+def _banner(server: Server, key: str) -> str:
+    scheme = "https" if server.tls_certificate else "http"
+    url, by_socket = f"{scheme}://{_netloc(server.host, server.port)}", ""
+    lines = []
+    if server.host != NO_TCP:
+        lines.append(f"Easel {__version__} is listening on {url}")
+    if server.socket:
+        by_socket = f"--unix-socket {shlex.quote(server.socket)} "
+        lines.append(
+            f"Easel {__version__} is listening on the socket {server.socket}: "
+            f"curl {by_socket}http://localhost/healthz"
+        )
     if key:
-        lines += ["", "Paste this in another terminal, then open picture.png:", "", _curl(url, key)]
+        command = _curl("http://localhost" if by_socket else url, key, by_socket)
+        lines += ["", "Paste this in another terminal, then open picture.png:", "", command]
     return "\n".join([*lines, ""])
 
 
@@ -355,10 +475,10 @@ def _netloc(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _curl(url: str, key: str) -> str:
+def _curl(url: str, key: str, by_socket: str = "") -> str:
     body = '{"prompt": "A lighthouse at dawn", "size": "1024x1024"}'
     return (
-        f"curl -s {url}/v1/images/generations \\\n"
+        f"curl -s {by_socket}{url}/v1/images/generations \\\n"
         f"  -H 'x-portkey-api-key: {key}' \\\n"
         f"  -H 'x-portkey-provider: {adapters.DEMO}' \\\n"
         f"  -H 'content-type: application/json' \\\n"

@@ -8,20 +8,27 @@ import gc
 import logging
 import os
 import re
-import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from proxy import connections
 from proxy.app import make_app
-from proxy.keys import DRAINING, JOBS, RUNNING
+from proxy.core_dumps import forbid_core_dumps
+from proxy.keys import DRAINING, JOBS, RUNNING, SHARING
+from proxy.listening import Door, closed, opened
 from proxy.patience import patience
+from proxy.sections import Server
 from proxy.settings import Settings
+from proxy.shared.asking import Shared
+from proxy.sockets import Listener, listeners
+from proxy.tls import Tls, renewed
 
 _GC_THRESHOLDS = (10_000, 5, 50)
 """Rounds of the collector look at what parked jobs hold: small ones pause for milliseconds."""
@@ -29,6 +36,8 @@ _CLOSING_SECONDS = 0.1
 _SIGNALLED = 128
 """A shell's exit status for a process that a signal ended, without the signal's number."""
 _LOOK_AGAIN_SECONDS = 0.05
+_FIRST_REQUEST_SECONDS = 1.0
+"""How long a connection that was let in at the last moment has to say what for."""
 _KEEPING_SHARE = 0.1
 _KEEPING_SECONDS = 10.0
 """How much of the time to stop is for writing what is finished to disk: a share, and the most."""
@@ -36,10 +45,6 @@ _KEEPING_SECONDS = 10.0
 
 _BY_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
 """What a client can cause as often as it likes."""
-
-
-class CannotListenError(Exception):
-    """The address cannot be listened on; the message is the system's reason."""
 
 
 class Discreet(logging.Filter):
@@ -63,32 +68,63 @@ def discreetly(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     discreet_logger().error(said or "Unhandled", exc_info=context.get("exception"))
 
 
+@dataclass(frozen=True, slots=True)
+class Team:
+    """What a process is given that serves with others at one address.
+
+    `shared` is what all know together. `listening` makes the sockets. `attend` is called with the
+    application before it listens. `stopping` ends it as a signal does.
+    """
+
+    shared: Shared | None = None
+    listening: Callable[[Server], Sequence[Listener]] = listeners
+    attend: Callable[[web.Application], None] = lambda _: None
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with host and port once it listens.
 
-    Raises `CannotListenError` when the address cannot be used.
+    On the sockets that are `given`, or else on its own. Where none is TCP's, the port is 0. Raises
+    `CannotListenError` when an address cannot be used.
     """
+    in_a_loop(serve(settings, ready))
+
+
+def in_a_loop(serving: Coroutine[Any, Any, None]) -> None:
+    """Run what serves, as a process of its own."""
     runner = asyncio.run
     with contextlib.suppress(ImportError):
         import uvloop  # noqa: PLC0415 - optional, and absent on some platforms
 
         runner = uvloop.run
-    _forbid_core_dumps()
-    runner(_serve(settings, ready))
+    forbid_core_dumps()
+    runner(serving)
 
 
-def _forbid_core_dumps() -> None:
-    """Leave no image of this process's memory behind, should it crash: it holds every key."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    # Not 0: whatever that is, Linux hands a dump to the program that core_pattern names, except
-    # for a limit of 1 byte, which is too little for a file as well.
-    soft = 1 if hard == resource.RLIM_INFINITY else min(1, hard)
-    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
-
-
-async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
+async def serve(
+    settings: Settings, ready: Callable[[str, int], None], team: Team | None = None
+) -> None:
+    """Do so in a loop that runs, alone or in a team."""
+    team = team or Team()
     asyncio.get_running_loop().set_exception_handler(discreetly)
-    app, server = make_app(settings), settings.server
+    listening = team.listening(settings.server)
+    try:
+        await _serve(settings, listening, ready, team)
+    finally:
+        for listener in listening:
+            listener.close()
+
+
+async def _serve(
+    settings: Settings,
+    listening: Sequence[Listener],
+    ready: Callable[[str, int], None],
+    team: Team,
+) -> None:
+    app, server = make_app(settings, shared=team.shared), settings.server
+    team.attend(app)
+    tls = _tls(settings)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -104,18 +140,27 @@ async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, server.host, server.port, reuse_address=True)
-        await _listening(site)
-        stopping = _on_signal()
-        ready(server.host, runner.addresses[0][1])
+        doors = await opened(runner, listening, tls, settings.timeouts)
+        _on_signal(stopping := team.stopping)
+        ready(server.host, _port(listening))
         _quiet_gc()
-        async with patience(_server(runner), settings.timeouts):
+        async with patience(_server(runner), settings.timeouts), renewed(tls):
             await stopping.wait()
-            app[DRAINING].append(True)
-            await site.stop()
-            await _drained(runner, server.shutdown_seconds)
+            await _stopped(runner, doors, server)
     finally:
         await runner.cleanup()
+
+
+def _tls(settings: Settings) -> Tls | None:
+    server = settings.server
+    if not server.tls_certificate:
+        return None
+    return Tls(server.tls_certificate, server.tls_key, server.tls_client_ca)
+
+
+def _port(listening: Sequence[Listener]) -> int:
+    ports = [it.socket.getsockname()[1] for it in listening if not it.is_unix]
+    return ports[0] if ports else 0
 
 
 def _server(runner: web.AppRunner) -> web.Server:
@@ -123,16 +168,12 @@ def _server(runner: web.AppRunner) -> web.Server:
     return runner.server
 
 
-async def _listening(site: web.TCPSite) -> None:
-    try:
-        await site.start()
-    except UnicodeError as error:
-        raise CannotListenError("that is no host name") from error
-    except OSError as error:
-        number = error.errno or 0
-        # asyncio writes the address into its own sentence; a resolver's numbers are negative.
-        reason = os.strerror(number) if number > 0 else error.strerror
-        raise CannotListenError(reason) from error
+async def _stopped(runner: web.AppRunner, doors: Sequence[Door], server: Server) -> None:
+    """Let load balancers see that we go, then let nobody in, then let what runs finish."""
+    runner.app[DRAINING].append(True)
+    await asyncio.sleep(server.drain_seconds)
+    await closed(doors)
+    await _drained(runner, server.shutdown_seconds - server.drain_seconds)
 
 
 def discreet_logger() -> logging.Logger:
@@ -143,9 +184,8 @@ def discreet_logger() -> logging.Logger:
     return logger
 
 
-def _on_signal() -> asyncio.Event:
-    """Give an event that is set by the first signal; a second one ends the process at once."""
-    stopping = asyncio.Event()
+def _on_signal(stopping: asyncio.Event) -> None:
+    """Have an event set by the first signal; a second one ends the process at once."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)
 
@@ -157,7 +197,6 @@ def _on_signal() -> asyncio.Event:
 
     for number in numbers:
         loop.add_signal_handler(number, stop)
-    return stopping
 
 
 def _quiet_gc() -> None:
@@ -169,38 +208,41 @@ def _quiet_gc() -> None:
 
 async def _drained(runner: web.AppRunner, seconds: float) -> None:
     """Let what runs finish, and keep for the next process what then waits to be collected."""
-    jobs, deadline = runner.app[JOBS], asyncio.get_running_loop().time() + seconds
+    jobs, sharing = runner.app[JOBS], runner.app[SHARING]
+    deadline = asyncio.get_running_loop().time() + seconds
     await _finished(runner, seconds - min(seconds * _KEEPING_SHARE, _KEEPING_SECONDS))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):
-            await jobs.keep()
-    if count := jobs.unkept:
+            await (sharing.kept() if sharing else jobs.keep())
+    if count := sharing.unkept if sharing else jobs.unkept:
         answers = "1 finished answer" if count == 1 else f"{count} finished answers"
         sys.stderr.write(f"easel: {answers} could not be kept on disk for a client to collect\n")
 
 
 async def _finished(runner: web.AppRunner, seconds: float) -> None:
     """Let what runs finish, and its answers arrive; at the deadline, cut what is left."""
-    running, jobs = runner.app[RUNNING], runner.app[JOBS]
+    running, jobs, sharing = runner.app[RUNNING], runner.app[JOBS], runner.app[SHARING]
+    loop = asyncio.get_running_loop()
+    first = loop.time() + min(seconds, _FIRST_REQUEST_SECONDS)
+    if sharing:
+        sharing.keep()
     try:
         async with asyncio.timeout(seconds):
-            while running or jobs.running:  # noqa: ASYNC110 - requests come and go: no one event ends them all
+            while running or jobs.running or _asked(runner, new=loop.time() < first):
                 # What is finished is safe already, should the process be killed before that.
-                await jobs.keep()
+                if not sharing:
+                    await jobs.keep()
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-            await _sent(runner.server)
+            await connections.ended(runner.server)
     except TimeoutError:
         if count := max(len(running), jobs.running):
             requests = "1 request" if count == 1 else f"{count} requests"
             sys.stderr.write(f"easel: {requests} cut, after {seconds:g} seconds\n")
 
 
-async def _sent(server: web.Server | None) -> None:
-    """Close the connections that are idle, and the others once all their bytes have gone."""
-    if server is None:
-        return
-    transports = [it.transport for it in server.connections if it.transport is not None]
-    server.pre_shutdown()
-    await server.shutdown(None)
-    while any(it.get_write_buffer_size() for it in transports):  # noqa: ASYNC110 - nothing tells
-        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+def _asked(runner: web.AppRunner, *, new: bool) -> bool:
+    """Tell whether a connection carries a request, or, if it is `new`, may be about to."""
+    return any(
+        connections.is_busy(it) or (new and connections.is_new(it))
+        for it in _server(runner).connections
+    )

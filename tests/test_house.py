@@ -16,15 +16,21 @@ from adapters import ALIASES, PROVIDERS, adapter
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "yaml_source", "access_log", "state_folder", "hints"}),
+    frozenset(
+        {"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps"}
+        | {"connections", "redis_address", "tls"}
+    ),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
-    frozenset({"configs", "shared"}),
+    frozenset({"configs", "redis_servers"}),
     frozenset({"config_text"}),
     frozenset({"credentials", "sections", "prices"}),
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
+    frozenset({"shared", "sockets"}),
+    frozenset({"listening"}),
     frozenset({"plan"}),
     frozenset({"keys"}),
+    frozenset({"forwarded"}),
     frozenset({"blobs", "routing", "studio"}),
     frozenset({"cache", "jobs"}),
     frozenset({"upstream"}),
@@ -33,6 +39,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"endpoints", "explain", "health"}),
     frozenset({"app"}),
     frozenset({"serving"}),
+    frozenset({"workers"}),
     frozenset({"__main__"}),
 )
 """The modules and packages of `proxy`, lowest first: each imports only what lies below it."""
@@ -51,6 +58,8 @@ SUITES = {
     "tests/deploy/test_watching.py": "alerts and dashboard through promtool, against the metrics",
     "tests/faults/test_matrix.py": "what providers do wrong, in every kind of conversation",
     "tests/proxy/jobs/test_interleavings.py": "jobs, tapes and the shelf under any order of events",
+    "tests/proxy/test_doors.py": "the gateway as a process, by its unix socket and by TLS",
+    "tests/proxy/test_rolling_restart.py": "restarts behind a real nginx under load",
     "tests/proxy/test_matrix.py": "every provider in every form, through OpenAI's own SDK",
     "tests/proxy/test_official_sdks.py": "what we ask of providers against what their own SDKs ask",
     "tests/proxy/test_replay.py": "every transcript through the running gateway",

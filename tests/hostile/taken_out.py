@@ -114,8 +114,8 @@ MUTATIONS = (
     Mutation(
         "what frames a message is not forwarded",
         "proxy/routing/forwarding.py",
-        'return name in _REFUSED or name.startswith("x-portkey-")',
-        'return name.startswith("x-portkey-")',
+        "return name in _REFUSED or name.startswith(_REFUSED_PREFIXES)",
+        "return name.startswith(_REFUSED_PREFIXES)",
     ),
     Mutation(
         "a gateway key never leaves",
@@ -305,7 +305,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a crash leaves no image of the memory",
-        "proxy/serving.py",
+        "proxy/core_dumps.py",
         "    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))\n",
         "",
     ),
