@@ -53,3 +53,10 @@ def test_the_app_asks_where_the_sidecar_listens() -> None:
     urls = [it["value"] for it in APP["env"] if it["name"] == "OPENAI_BASE_URL"]
     assert urls == [f"http://127.0.0.1:{settings().server.port}/v1"]
     assert settings().default_configs["app"].config in settings().configs
+
+
+def test_both_mount_the_folder_of_the_socket_and_share_a_group() -> None:
+    folder = settings().server.socket.rpartition("/")[0]
+    for container in (SIDECAR, APP):
+        assert folder in [it["mountPath"] for it in container["volumeMounts"]]
+    assert POD["securityContext"]["fsGroup"] == SIDECAR["securityContext"]["runAsGroup"]
