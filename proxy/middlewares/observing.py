@@ -1,4 +1,4 @@
-"""The outermost link: a trace id for every request, the answer's headers, the access line."""
+"""The outermost link: a trace id, the settings in force, the answer's headers, the access line."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from proxy.keys import (
     ATTEMPT,
     CALLER,
     COMMITTED,
+    CURRENT,
     DRAINING,
     FAILURE,
     JOB,
     JOINED,
     LOG,
+    RELOADING,
     RUNNING,
     TRACE,
 )
@@ -35,6 +37,7 @@ async def observing(request: web.Request, handler: Handler) -> web.StreamRespons
     started = time.perf_counter()
     given = request.headers.get("x-portkey-trace-id", "")
     request[TRACE] = given if usable_trace(given) else f"{_PREFIX}-{next(_COUNTER):08x}"
+    request[CURRENT] = request.app[RELOADING].current
     running = request.app[RUNNING]
     running.add(id(request))
     status = 0

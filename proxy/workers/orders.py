@@ -25,7 +25,8 @@ _LOCKED = "must not become empty while the gateway runs: nobody could call it"
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """The text of a settings file, the file's name, and where to listen.
 
-    `unix` is the number of the unix socket that listens, which a worker inherits.
+    `unix` is the number of the unix socket that listens, which a worker inherits. `cache` is the
+    folder of the pictures that workers keep together, below `cache` in the store.
     `log` is what `log.format: auto` means here. `local_key` is the digest of the generated gateway
     key, for settings that have none.
     """
@@ -36,6 +37,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     socket: str = ""
     unix: int | None = None
+    cache: str = ""
     log: str = "json"
     local_key: bytes = b""
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator
 
 import msgspec
 
+from proxy.blobs.leftovers import CACHE, clear
+from proxy.blobs.store import folder_of
 from proxy.core_dumps import forbid_core_dumps
 from proxy.sections import Server
 from proxy.settings import Settings
 from proxy.sockets import unix_listeners
+from proxy.workers.cache_index import CacheHub
 from proxy.workers.hub import Hub
 from proxy.workers.orders import Orders
 from proxy.workers.reserving import reserved
@@ -32,10 +36,12 @@ def run_workers(
     """
     forbid_core_dumps()
     hub = Hub()
+    cache = CacheHub(settings.cache.memory_bytes, settings.cache.disk_bytes)
+    common = secrets.token_hex(8)
     with reserved(settings.server) as port, _unix(settings.server) as unix:
 
         def here(made: Orders) -> Orders:
-            return msgspec.structs.replace(made, port=port, unix=unix)
+            return msgspec.structs.replace(made, port=port, unix=unix, cache=common)
 
         hub.restore(settings.state_dir)
         supervisor = Supervisor(
@@ -45,11 +51,14 @@ def run_workers(
             ready=lambda: ready(port),
             again=lambda: here(again()),
             shutdown_seconds=settings.server.shutdown_seconds,
+            handlers=cache.handlers,
         )
         try:
             asyncio.run(supervisor.run())
         finally:
             hub.save(settings.state_dir)
+            if folder := folder_of(settings):
+                clear(folder / CACHE / common)
 
 
 @contextlib.contextmanager

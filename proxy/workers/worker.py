@@ -17,8 +17,10 @@ from proxy.serving import Team, in_a_loop, serve
 from proxy.settings import Settings, SettingsError
 from proxy.sockets import CannotListenError, Listener, tcp_listeners
 from proxy.workers import orders as words
+from proxy.workers.cache_index import WorkersIndex
 from proxy.workers.hub import HubShared
 from proxy.workers.line import Line, LineError
+from proxy.workers.orders import Orders
 
 Take = Callable[[web.Application, Settings], Awaitable[None]]
 """Puts other settings in force in an application that runs; raises where it cannot."""
@@ -73,7 +75,9 @@ class _Worker:
         finally:
             line.close()
 
-    async def _serve(self, line: Line, orders: words.Orders) -> None:
+    async def _serve(self, line: Line, orders: Orders) -> None:
+        settings = orders.settings()
+
         def listening(server: Server) -> list[Listener]:
             unix = [Listener.inherited(number) for number in orders.inherited]
             return tcp_listeners(server, reuse_port=True) + unix
@@ -90,10 +94,17 @@ class _Worker:
             del port
             self._telling = asyncio.ensure_future(_told(line))
 
-        team = Team(shared=HubShared(line), listening=listening, attend=attend)
+        # Where there is a Redis, all workers of all nodes share that.
+        alone = not settings.redis.url
+        team = Team(
+            shared=HubShared(line) if alone else None,
+            index=WorkersIndex(line, orders.cache) if alone else None,
+            listening=listening,
+            attend=attend,
+        )
         watching = asyncio.create_task(_followed(line, team.stopping))
         try:
-            await serve(orders.settings(), ready, team)
+            await serve(settings, ready, team)
         finally:
             watching.cancel()
 
