@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from aiohttp import web
 
@@ -39,9 +39,10 @@ from proxy.keys import (
     RUNNING,
     SETTINGS,
     SIGNER,
+    TRACER,
     UPSTREAM,
 )
-from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked
+from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
 from proxy.middlewares.observing import stamp
 from proxy.own_names import OwnNames
 from proxy.redis_client import SharedRedis
@@ -50,6 +51,9 @@ from proxy.routing.choosing import Chooser, LocalStuck
 from proxy.routing.resolve import Resolver
 from proxy.settings import Settings
 from proxy.upstream.conversation import Upstream, drawn
+
+if TYPE_CHECKING:
+    from proxy.tracing.spans import Tracer
 
 
 def make_app(
@@ -66,8 +70,10 @@ def make_app(
 
     `chooser` holds circuits, sticky choices and chance; this process's own unless given.
     """
-    app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
+    chain = traced(CHAIN) if settings.tracing.is_on else CHAIN
+    app = web.Application(middlewares=chain, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
+    app[TRACER] = _tracer(settings)
     app[BODIES] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
     app[OWN_NAMES] = OwnNames(settings.server)
     app[BLOBS] = Blobs(settings)
@@ -80,6 +86,10 @@ def make_app(
     app[DRAINING] = []
     app[RUNNING] = set()
     app[JOBS] = _jobs(settings)
+
+    async def traces(app: web.Application) -> AsyncIterator[None]:
+        async with app[TRACER] or nullcontext():
+            yield
 
     async def upstream(app: web.Application) -> AsyncIterator[None]:
         async with Upstream(settings, sleep, draw=draw) as app[UPSTREAM]:
@@ -99,7 +109,7 @@ def make_app(
         yield
         await app[JOBS].close()
 
-    app.cleanup_ctx.extend((upstream, shared, blobs, jobs))
+    app.cleanup_ctx.extend((traces, upstream, shared, blobs, jobs))
     app.on_response_prepare.append(stamp)
     _add_routes(app)
     return app
@@ -124,6 +134,15 @@ def _jobs(settings: Settings) -> Jobs:
         cancels=settings.jobs.on_disconnect == "cancel",
         room=Room(settings.limits.jobs, settings.limits.caller_jobs),
     )
+
+
+def _tracer(settings: Settings) -> Tracer | None:
+    """Make what makes spans, where they are asked for."""
+    if not settings.tracing.is_on:
+        return None
+    from proxy.tracing.spans import Tracer  # noqa: PLC0415 - an extra, and most have no traces
+
+    return Tracer(settings.tracing)
 
 
 def _add_routes(app: web.Application) -> None:

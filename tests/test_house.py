@@ -24,6 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"credentials", "sections", "prices"}),
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
     frozenset({"plan"}),
+    frozenset({"tracing"}),
     frozenset({"keys"}),
     frozenset({"blobs", "routing", "studio"}),
     frozenset({"cache", "jobs"}),

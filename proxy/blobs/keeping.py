@@ -11,6 +11,8 @@ from proxy.blobs.media import media_type_of, with_head
 from proxy.blobs.signing import PATH, Link
 from proxy.errors import BlobStoreFailed
 from proxy.keys import BLOBS, CALLER, SETTINGS, SIGNER
+from proxy.tracing.hooks import noted
+from proxy.tracing.names import BLOB_STORED
 
 
 async def kept(request: web.Request, chunks: AsyncIterator[bytes], media_type: str) -> str:
@@ -26,6 +28,7 @@ async def kept(request: web.Request, chunks: AsyncIterator[bytes], media_type: s
         raise BlobStoreFailed("The picture is of a kind that the gateway does not keep.")
     link = _link(request, found)
     await request.app[BLOBS].put(link.place, chunks, found)
+    noted(BLOB_STORED)
     return _url(request, link)
 
 

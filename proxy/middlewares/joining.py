@@ -16,6 +16,8 @@ from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
 from proxy.keys import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN
 from proxy.plan import Plan
+from proxy.tracing.hooks import job_begun, noted
+from proxy.tracing.names import JOB_JOINED
 
 
 @web.middleware
@@ -29,6 +31,7 @@ async def joining(request: web.Request, handler: Handler) -> web.StreamResponse:
         job = jobs.begin(asked, lambda tape: _played(request, tape, handler))
     else:
         request[JOINED] = job.status
+        noted(JOB_JOINED)
     request[JOB] = job
     if prefers_async(request.headers):
         return accepted(job)
@@ -39,7 +42,8 @@ async def _played(request: web.Request, tape: Tape, handler: Handler) -> None:
     stage, job = staged(request, tape), request[JOB]
     job.progress = lambda: stage[ATTEMPT].progress if ATTEMPT in stage else None
     try:
-        await play(stage, tape, handler)
+        with job_begun(job.id):
+            await play(stage, tape, handler)
     finally:
         # A parked job holds on to nothing but its answer.
         job.progress = untold

@@ -26,6 +26,7 @@ from adapters.contract import (
 from adapters.errors import ProviderError
 from proxy.plan import Target, Tries
 from proxy.settings import Settings
+from proxy.tracing.hooks import counted
 from proxy.upstream.abandoning import Cancellations
 from proxy.upstream.deadlines import Deadline, asked_too_long, worked_too_long
 from proxy.upstream.dialer import Dialer
@@ -210,6 +211,7 @@ class Conversation:
             except StopIteration as done:
                 if call.chance in self._tries.progress:
                     self._tries.progress[call.chance] = 1.0
+                counted(done.value)
                 return Outcome(answer=await self._in_full(done.value), headers=headers)
             except ProviderError as error:
                 error.headers = headers
