@@ -202,7 +202,10 @@ def _app() -> web.Application:
     return app
 
 
+def _up(*_: object) -> None:
+    sys.stdout.write("up\n")
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    web.run_app(
-        _app(), host="127.0.0.1", port=int(sys.argv[1]), print=lambda *_: print("up", flush=True)
-    )
+    web.run_app(_app(), host="127.0.0.1", port=int(sys.argv[1]), print=_up)

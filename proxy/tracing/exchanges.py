@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import ClientResponse
 from opentelemetry.trace import SpanKind
@@ -12,8 +12,10 @@ from yarl import URL
 from adapters.contract import ProviderRequest
 from proxy.plan import Target
 from proxy.tracing import names
-from proxy.tracing.hooks import Sending
 from proxy.tracing.spans import Span, Value, reason_of
+
+Sending = Callable[[Mapping[str, str]], Awaitable[ClientResponse]]
+"""Sends a request once, with further headers."""
 
 _FIRST_ERROR = 400
 _WORD = re.compile(r"v?[0-9][0-9.]{0,7}|[A-Za-z][A-Za-z0-9._~:@-]{0,63}")

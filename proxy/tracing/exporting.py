@@ -93,7 +93,8 @@ class _Telling(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Try nothing again."""
+        """Try nothing again, and say nothing more."""
+        self._is_away = True
         self._inner.shutdown()
 
 

@@ -17,10 +17,8 @@ from proxy.plan import Attempt, Target
 from proxy.tracing.current import CURRENT
 
 if TYPE_CHECKING:
+    from proxy.tracing.exchanges import Sending
     from proxy.tracing.spans import Value
-
-Sending = Callable[[Mapping[str, str]], Awaitable[ClientResponse]]
-"""Sends a request once, with further headers."""
 
 _NOTHING: AbstractContextManager[object] = nullcontext()
 _NO_HEADERS: Mapping[str, str] = {}

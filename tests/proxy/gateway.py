@@ -87,6 +87,8 @@ _PLAIN = (
     "content-",
     "accept",
     "traceparent",
+    "tracestate",
+    "baggage",
     "prefer",
     "idempotency-",
     "via",
