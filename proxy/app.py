@@ -23,8 +23,11 @@ from proxy.images.converse import converse
 from proxy.images.generate import generator
 from proxy.images.rehearse import rehearse
 from proxy.jobs import asking
+from proxy.jobs.answers import Answers
+from proxy.jobs.board import Board, Bounds
 from proxy.jobs.registry import Jobs
 from proxy.jobs.room import Room
+from proxy.jobs.sharing import Sharing
 from proxy.jobs.shelf import EACH, Shelf
 from proxy.keys import (
     BLOBS,
@@ -38,6 +41,8 @@ from proxy.keys import (
     RESOLVER,
     RUNNING,
     SETTINGS,
+    SHARED,
+    SHARING,
     SIGNER,
     TRACER,
     UPSTREAM,
@@ -47,28 +52,35 @@ from proxy.middlewares.observing import stamp
 from proxy.own_names import OwnNames
 from proxy.redis_client import SharedRedis
 from proxy.routing.breaker import LocalCircuits
-from proxy.routing.choosing import Chooser, LocalStuck
+from proxy.routing.choosing import Chooser, ComputedStuck, LocalStuck
 from proxy.routing.resolve import Resolver
+from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings import Settings
+from proxy.shared.asking import Shared
 from proxy.upstream.conversation import Upstream, drawn
 
 if TYPE_CHECKING:
     from proxy.tracing.spans import Tracer
 
+_SLACK_SECONDS = 300.0
+"""How much longer than it may take a job is known to others: it may have several targets."""
 
-def make_app(
+
+def make_app(  # noqa: PLR0913 - what tests give, each by its name
     settings: Settings,
     *,
     log_to: TextIO = sys.stdout,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     draw: Callable[[], int] = drawn,
     chooser: Chooser | None = None,
+    shared: Shared | None = None,
 ) -> web.Application:
     """Make the gateway.
 
     `sleep` is what waits between two polls of a provider, `draw` makes one call differ from others.
 
     `chooser` holds circuits, sticky choices and chance; this process's own unless given.
+    `shared` is what it knows together with others; a Redis, if there is one, unless given.
     """
     chain = traced(CHAIN) if settings.tracing.is_on else CHAIN
     app = web.Application(middlewares=chain, client_max_size=settings.limits.body_bytes)
@@ -81,11 +93,16 @@ def make_app(
     app[CACHE] = _cache(settings, app[BLOBS], redis)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
     app[RESOLVER] = Resolver(settings)
-    app[CHOOSER] = chooser or Chooser(LocalCircuits(), LocalStuck())
+    circuits = SharedCircuits(shared) if shared else None
+    app[CHOOSER] = chooser or (
+        Chooser(circuits, ComputedStuck()) if circuits else Chooser(LocalCircuits(), LocalStuck())
+    )
     app[LOG] = AccessLog(log_to, settings.log.format)
+    app[SHARED] = shared
     app[DRAINING] = []
     app[RUNNING] = set()
     app[JOBS] = _jobs(settings)
+    app[SHARING] = _sharing(settings, app)
 
     async def traces(app: web.Application) -> AsyncIterator[None]:
         async with app[TRACER] or nullcontext():
@@ -96,8 +113,8 @@ def make_app(
             yield
         app[LOG].flush()
 
-    async def shared(_: web.Application) -> AsyncIterator[None]:
-        async with redis or nullcontext():
+    async def common(_: web.Application) -> AsyncIterator[None]:
+        async with redis or nullcontext(), circuits or nullcontext():
             yield
 
     async def blobs(app: web.Application) -> AsyncIterator[None]:
@@ -106,10 +123,11 @@ def make_app(
 
     async def jobs(app: web.Application) -> AsyncIterator[None]:
         await app[JOBS].open()
-        yield
+        async with app[SHARING] or nullcontext():
+            yield
         await app[JOBS].close()
 
-    app.cleanup_ctx.extend((traces, upstream, shared, blobs, jobs))
+    app.cleanup_ctx.extend((traces, upstream, common, blobs, jobs))
     app.on_response_prepare.append(stamp)
     _add_routes(app)
     return app
@@ -143,6 +161,16 @@ def _tracer(settings: Settings) -> Tracer | None:
     from proxy.tracing.spans import Tracer  # noqa: PLC0415 - an extra, and most have no traces
 
     return Tracer(settings.tracing)
+
+
+def _sharing(settings: Settings, app: web.Application) -> Sharing | None:
+    """Have this process's jobs shared with others, if there are any."""
+    if (shared := app[SHARED]) is None:
+        return None
+    jobs, total = settings.jobs, settings.timeouts.total
+    bounds = Bounds(settings.limits.caller_jobs, total + jobs.park_seconds + _SLACK_SECONDS)
+    board = Board(shared, app[JOBS], bounds)
+    return Sharing(board, app[JOBS], Answers(app[BLOBS]), bounds.seconds)
 
 
 def _add_routes(app: web.Application) -> None:

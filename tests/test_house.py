@@ -16,7 +16,7 @@ from adapters import ALIASES, PROVIDERS, adapter
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "yaml_source", "access_log", "state_folder", "hints"}),
+    frozenset({"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps"}),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
     frozenset({"configs", "shared"}),
@@ -34,6 +34,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"endpoints", "explain"}),
     frozenset({"app"}),
     frozenset({"serving"}),
+    frozenset({"workers"}),
     frozenset({"__main__"}),
 )
 """The modules and packages of `proxy`, lowest first: each imports only what lies below it."""
