@@ -8,6 +8,7 @@ It decodes what it gets with OpenTelemetry's own protobuf, and keeps the very by
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gzip
 import signal
 import socket
@@ -15,9 +16,10 @@ import subprocess
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,24 @@ def otlp_receiver(*, started: bool = True) -> Iterator[Receiver]:
         receiver.stop()
 
 
+async def fresh_receiver() -> Receiver:
+    """Give the receiver that tests share which neither stop nor stick it; it has nothing yet."""
+    receiver = _everybodys()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.delete(receiver.url + "/received") as answer,
+    ):
+        assert answer.status == HTTPStatus.NO_CONTENT
+    return receiver
+
+
+@cache
+def _everybodys() -> Receiver:
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(otlp_receiver())
+
+
 def _value(entry: KeyValue) -> Any:
     kind = entry.value.WhichOneof("value")
     return getattr(entry.value, kind) if kind else None
@@ -196,7 +216,14 @@ def _app() -> web.Application:
         told = {"spans": spans, "raw": b64encode(b"".join(raw)).decode(), "resource": resource}
         return web.Response(body=orjson.dumps(told))
 
+    async def forget(request: web.Request) -> web.Response:
+        del request
+        for held in (spans, raw, resource):
+            held.clear()
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
     app = web.Application(client_max_size=0)
+    app.router.add_delete("/received", forget)
     app.router.add_post("/v1/traces", take)
     app.router.add_get("/received", show)
     return app

@@ -44,7 +44,8 @@ async def tracing(request: web.Request, handler: Handler) -> web.StreamResponse:
             span.status = 0 if request.get(COMMITTED) else _status_of(error)
             raise
         finally:
-            _told(span, request, resource.canonical)
+            if span.is_sampled:
+                _told(span, request, resource.canonical)
         return response
 
 

@@ -26,18 +26,15 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 
 class Exchanges:
-    """Sends a request, each time in a span of its own, which ends once the answer's head is there.
-
-    The headers of the trace go where the credential goes, and nowhere else; what a caller has
-    forwarded by its own choice comes before them.
-    """
+    """Sends a request, each time in a span that ends once the head of the answer is there."""
 
     def __init__(
         self, parent: Span, send: Sending, target: Target, request: ProviderRequest, url: URL
     ) -> None:
         self._parent = parent
         self._send = send
-        self._forwarded: Mapping[str, str] | None = target.forwarded if request.signed else None
+        self._target = target
+        self._request = request
         self._about: dict[str, Value] = {names.METHOD: request.method, names.HOST: url.host or ""}
         if url.port:
             self._about[names.PORT] = url.port
@@ -55,7 +52,7 @@ class Exchanges:
         self._sent += 1
         span = self._parent.child(self._name, about, SpanKind.CLIENT)
         try:
-            response = await self._send(self._headers(span))
+            response = await self._send(along(span, self._target, self._request))
         except BaseException as error:
             self._why = reason_of(error)
             span.fail(self._why)
@@ -66,16 +63,21 @@ class Exchanges:
         finally:
             span.otel.end()
 
-    def _headers(self, span: Span) -> Mapping[str, str]:
-        if self._forwarded is None:
-            return _NO_HEADERS
-        return {name: it for name, it in span.headers.items() if name not in self._forwarded}
-
     def _answered(self, span: Span, status: int) -> None:
         span.set({names.STATUS: status})
         self._why = str(status)
         if status >= _FIRST_ERROR:
             span.fail(self._why)
+
+
+def along(span: Span, target: Target, request: ProviderRequest) -> Mapping[str, str]:
+    """Give the headers of the trace for a request: they go where the credential goes, only there.
+
+    What a caller has forwarded by its own choice comes before them.
+    """
+    if not request.signed:
+        return _NO_HEADERS
+    return {name: it for name, it in span.headers.items() if name not in target.forwarded}
 
 
 def _kind_of(request: ProviderRequest) -> str:

@@ -32,14 +32,14 @@ def noted(event: str, about: Mapping[str, Value] = _NO_HEADERS) -> None:
 
 def job_begun(name: str) -> AbstractContextManager[object]:
     """Have a block be a job, which may outlive the request that began it."""
-    if (span := CURRENT.get()) is None:
+    if (span := CURRENT.get()) is None or not span.is_sampled:
         return _NOTHING
     return span.job(name)
 
 
 def attempted(attempt: Attempt) -> AbstractContextManager[object]:
     """Have a block be an attempt at a target."""
-    if (span := CURRENT.get()) is None:
+    if (span := CURRENT.get()) is None or not span.is_sampled:
         return _NOTHING
     from proxy.tracing.attempts import Attempted  # noqa: PLC0415 - see above
 
@@ -48,7 +48,7 @@ def attempted(attempt: Attempt) -> AbstractContextManager[object]:
 
 def counted(answer: Answer) -> None:
     """Note what a provider said of an answer that it made."""
-    if (span := CURRENT.get()) is not None:
+    if (span := CURRENT.get()) is not None and span.is_sampled:
         from proxy.tracing.attempts import count  # noqa: PLC0415 - see above
 
         count(span, answer)
@@ -60,6 +60,9 @@ def watched(
     """Give what sends a request to a provider, as often as it is called."""
     if (span := CURRENT.get()) is None:
         return lambda: send(_NO_HEADERS)
-    from proxy.tracing.exchanges import Exchanges  # noqa: PLC0415 - see above
+    from proxy.tracing.exchanges import Exchanges, along  # noqa: PLC0415 - see above
 
+    if not span.is_sampled:
+        headers = along(span, target, request)
+        return lambda: send(headers)
     return Exchanges(span, send, target, request, url)

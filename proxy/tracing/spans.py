@@ -79,6 +79,11 @@ class Span:
         return self.otel.get_span_context()
 
     @property
+    def is_sampled(self) -> bool:
+        """Whether anybody is going to see it, and what is begun inside of it."""
+        return self.context.trace_flags.sampled
+
+    @property
     def trace_id(self) -> str:
         """The trace's id, 32 hexadecimal digits."""
         return f"{self.context.trace_id:032x}"

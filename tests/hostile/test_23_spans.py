@@ -29,7 +29,7 @@ from tests.hostile.test_23_secrets import (
     WAYS,
     _asked,
 )
-from tests.otlp_receiver import Received, otlp_receiver
+from tests.otlp_receiver import Received, fresh_receiver
 from tests.proxy.gateway import (
     PATH,
     PNG,
@@ -57,15 +57,15 @@ async def traced(
     reply: Reply, into: list[Received], kind: str = "openai"
 ) -> AsyncIterator[tuple[Gateway, Provider]]:
     """Run a gateway whose every secret is marked; what was traced of it is there at its end."""
-    with otlp_receiver() as receiver:
-        async with provider(reply) as fake:
-            base = fake.url + ("/v1" if kind == "openai" else "")
-            stored = f"{{provider: {kind}, api_key: {STORED}, custom_host: '{base}'}}"
-            tracing = f"{{endpoint: {receiver.url}, propagate: all}}"
-            settings = f"virtual_keys: {{up: {stored}}}\ntracing: {tracing}\n"
-            async with gateway(settings, SETTINGS_TEXT) as ours:
-                yield ours, fake
-        into.append(await receiver.got())
+    receiver = await fresh_receiver()
+    async with provider(reply) as fake:
+        base = fake.url + ("/v1" if kind == "openai" else "")
+        stored = f"{{provider: {kind}, api_key: {STORED}, custom_host: '{base}'}}"
+        tracing = f"{{endpoint: {receiver.url}, propagate: all}}"
+        settings = f"virtual_keys: {{up: {stored}}}\ntracing: {tracing}\n"
+        async with gateway(settings, SETTINGS_TEXT) as ours:
+            yield ours, fake
+    into.append(await receiver.got())
 
 
 @pytest.mark.parametrize("kind", REPLIES)
@@ -159,10 +159,10 @@ async def test_a_bug_is_told_by_its_name(place: str, monkeypatch: pytest.MonkeyP
 
 
 async def test_a_key_or_a_prompt_in_a_span_would_be_found() -> None:
-    with otlp_receiver() as receiver:
-        async with Tracer(Tracing(endpoint=receiver.url)) as tracer:
-            for told in (STORED, PROMPT, canary.PICTURE):
-                with tracer.serving("a", CIMultiDict[str](), {"x": told}):
-                    pass
-        seen = await receiver.got()
+    receiver = await fresh_receiver()
+    async with Tracer(Tracing(endpoint=receiver.url)) as tracer:
+        for told in (STORED, PROMPT, canary.PICTURE):
+            with tracer.serving("a", CIMultiDict[str](), {"x": told}):
+                pass
+    seen = await receiver.got()
     assert {"KEYMARK", "PROMPTMARK", canary.PICTURE[:40], STORED} <= {*leaks(seen)}

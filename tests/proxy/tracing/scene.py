@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from typing import Any
 
 import orjson
 
-from tests.otlp_receiver import Received, otlp_receiver
+from tests.otlp_receiver import Received, fresh_receiver
 from tests.proxy.gateway import Gateway, Provider, Reply, gateway_to
 
 UP = {"virtual_key": "up"}
@@ -28,14 +26,8 @@ async def traced(
     story: Story, reply: Reply | None = None, more: str = "", **settings: object
 ) -> Received:
     """Tell a story, and give all spans of it: a gateway that ends has sent its last ones."""
-    with ExitStack() as stack:
-        receiver = stack.enter_context(otlp_receiver())
-        chosen = orjson.dumps({"endpoint": receiver.url, **settings}).decode()
-        async with gateway_to(reply, f"tracing: {chosen}\n{more}") as (ours, fake):
-            await story(ours, fake)
-        return await receiver.got()
-
-
-def without_telemetry_variables() -> dict[str, str]:
-    """Give this environment without what OpenTelemetry reads."""
-    return {name: it for name, it in os.environ.items() if not name.startswith("OTEL_")}
+    receiver = await fresh_receiver()
+    chosen = orjson.dumps({"endpoint": receiver.url, **settings}).decode()
+    async with gateway_to(reply, f"tracing: {chosen}\n{more}") as (ours, fake):
+        await story(ours, fake)
+    return await receiver.got()

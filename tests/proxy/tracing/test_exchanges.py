@@ -9,9 +9,18 @@ import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
+from yarl import URL
 
+from adapters import adapter
+from adapters.contract import Credentials, ProviderRequest
+from proxy.errors import BadRequest
+from proxy.plan import Target
+from proxy.sections import Tracing
+from proxy.tracing import hooks
 from proxy.tracing.exchanges import template_of
-from tests.otlp_receiver import Received, otlp_receiver
+from proxy.tracing.spans import Tracer
+from tests.otlp_receiver import Received, fresh_receiver, otlp_receiver
 from tests.proxy.gateway import ANSWER, PNG, Gateway, Provider, gateway, json_reply, provider
 from tests.proxy.tracing.scene import PARENT, SPAN, TRACE, UP, config, traced
 
@@ -149,6 +158,32 @@ async def test_what_a_caller_forwards_itself_is_sent_as_it_is() -> None:
     assert told.getall("traceparent") == [PARENT]
     assert told["baggage"] == BAGGAGE["baggage"]
     assert SPAN in told["traceparent"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        (ProviderRequest("/a?b=c"), "POST /a"),
+        (ProviderRequest(url="http://h/a", method="GET"), "GET"),
+        (ProviderRequest(url="http://h/a", method="GET", signed=False), "GET picture"),
+        (ProviderRequest(url="http://h/a", signed=False), "POST token"),
+    ],
+)
+async def test_an_exchange_is_named_by_what_it_is_for(asked: ProviderRequest, name: str) -> None:
+    receiver, headers = await fresh_receiver(), list[Any]()
+
+    async def send(of_trace: Any) -> Any:
+        headers.append(of_trace)
+        raise BadRequest("No.")
+
+    target = Target(adapter("openai"), Credentials("key-0123456789"), "http://h")
+    async with Tracer(Tracing(endpoint=receiver.url)) as tracer:
+        with tracer.serving("a", CIMultiDict(), {}), pytest.raises(BadRequest):
+            await hooks.watched(send, target, asked, URL("http://h:81/a"))()
+    [span] = (await receiver.got()).of_kind("client")
+    assert (span.name, span["server.address"], span["server.port"]) == (name, "h", 81)
+    assert span["error.type"] == "invalid_request"
+    assert [*headers[0]] == (["traceparent"] if asked.signed else [])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from multidict import CIMultiDict
@@ -13,15 +12,14 @@ from proxy.errors import BadRequest, TimedOut
 from proxy.sections import Tracing
 from proxy.tracing.current import CURRENT
 from proxy.tracing.spans import Serving, Tracer, reason_of
-from tests.otlp_receiver import Receiver, otlp_receiver
+from tests.otlp_receiver import Receiver, fresh_receiver
 
 NO_HEADERS: CIMultiDict[str] = CIMultiDict()
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with otlp_receiver() as started:
-        yield started
+async def receiver() -> Receiver:
+    return await fresh_receiver()
 
 
 @pytest.fixture
