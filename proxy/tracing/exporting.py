@@ -24,7 +24,7 @@ from proxy.sections import Tracing
 _LOG = logging.getLogger("easel")
 _SDK = logging.getLogger("opentelemetry")
 
-FLUSH_SECONDS = 3.0
+_FLUSH_SECONDS = 3.0
 """How long the end of a process waits for its last spans to arrive."""
 _LONGEST_VALUE = 512
 _PLACE = "/v1/traces"
@@ -68,7 +68,7 @@ class Exporting:
         # Not one of the loop's own threads, which would be waited for without an end.
         threading.Thread(target=flush, name="easel-traces", daemon=True).start()
         try:
-            await asyncio.wait_for(flushed.wait(), FLUSH_SECONDS)
+            await asyncio.wait_for(flushed.wait(), _FLUSH_SECONDS)
         except TimeoutError:
             assert self._exporter  # noqa: S101 - it is open
             self._exporter.shutdown()
