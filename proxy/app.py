@@ -18,6 +18,7 @@ from proxy.blobs.signing import PATH as BLOB
 from proxy.blobs.signing import Signer
 from proxy.blobs.store import Blobs
 from proxy.bodies import Bodies
+from proxy.cache.index import PlacedIndex
 from proxy.cache.simple import SimpleCache
 from proxy.images.converse import converse
 from proxy.images.generate import generator
@@ -37,8 +38,7 @@ from proxy.keys import (
     DRAINING,
     JOBS,
     LOG,
-    OWN_NAMES,
-    RESOLVER,
+    RELOADING,
     RUNNING,
     SETTINGS,
     SHARED,
@@ -49,11 +49,10 @@ from proxy.keys import (
 )
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
 from proxy.middlewares.observing import stamp
-from proxy.own_names import OwnNames
 from proxy.redis_client import SharedRedis
+from proxy.reloading.applying import Reloading
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, ComputedStuck, LocalStuck
-from proxy.routing.resolve import Resolver
 from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings import Settings
 from proxy.shared.asking import Shared
@@ -74,26 +73,28 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     draw: Callable[[], int] = drawn,
     chooser: Chooser | None = None,
     shared: Shared | None = None,
+    index: PlacedIndex | None = None,
 ) -> web.Application:
     """Make the gateway.
 
     `sleep` is what waits between two polls of a provider, `draw` makes one call differ from others.
 
     `chooser` holds circuits, sticky choices and chance; this process's own unless given.
-    `shared` is what it knows together with others; a Redis, if there is one, unless given.
+    `shared` is what it knows together with others, unless it has a Redis for that. `index` is the
+    cache's, if others have it too.
     """
     chain = traced(CHAIN) if settings.tracing.is_on else CHAIN
     app = web.Application(middlewares=chain, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
     app[TRACER] = _tracer(settings)
     app[BODIES] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
-    app[OWN_NAMES] = OwnNames(settings.server)
-    app[BLOBS] = Blobs(settings)
+    app[RELOADING] = Reloading(settings)
+    app[BLOBS] = Blobs(settings, index.folder if index else "")
     redis = SharedRedis(settings.redis) if settings.redis.url else None
-    app[CACHE] = _cache(settings, app[BLOBS], redis)
+    shared = _shared(redis) or shared
+    app[CACHE] = _cache(settings, app[BLOBS], redis, index)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
-    app[RESOLVER] = Resolver(settings)
-    circuits = SharedCircuits(shared) if shared else None
+    circuits = SharedCircuits(shared) if shared is not None else None
     app[CHOOSER] = chooser or (
         Chooser(circuits, ComputedStuck()) if circuits else Chooser(LocalCircuits(), LocalStuck())
     )
@@ -133,14 +134,25 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     return app
 
 
-def _cache(settings: Settings, blobs: Blobs, redis: SharedRedis | None) -> SimpleCache:
-    """Make the cache: this process's own, or one that all have who share a Redis."""
+def _shared(redis: SharedRedis | None) -> Shared | None:
+    """Have nodes share what they know, if they have a Redis: it reaches farther than a machine."""
     if redis is None:
-        return SimpleCache(settings.cache, blobs)
+        return None
+    from proxy.shared.redis import RedisShared  # noqa: PLC0415 - most gateways have no Redis
+
+    return RedisShared(redis)
+
+
+def _cache(
+    settings: Settings, blobs: Blobs, redis: SharedRedis | None, index: PlacedIndex | None
+) -> SimpleCache:
+    """Make the cache: this process's own, that of all workers, or of all who share a Redis."""
+    if redis is None:
+        return SimpleCache(settings.cache, blobs, index, shared=index.folder if index else "")
     from proxy.cache.redis_index import RedisIndex  # noqa: PLC0415 - most gateways have no Redis
 
-    index = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
-    return SimpleCache(settings.cache, blobs, index, shared=f"shared-{redis.prefix}")
+    far = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
+    return SimpleCache(settings.cache, blobs, far, shared=f"shared-{redis.prefix}")
 
 
 def _jobs(settings: Settings) -> Jobs:
@@ -168,7 +180,9 @@ def _sharing(settings: Settings, app: web.Application) -> Sharing | None:
     if (shared := app[SHARED]) is None:
         return None
     jobs, total = settings.jobs, settings.timeouts.total
-    bounds = Bounds(settings.limits.caller_jobs, total + jobs.park_seconds + _SLACK_SECONDS)
+    seconds = total + jobs.park_seconds + _SLACK_SECONDS
+    closed = bool(settings.redis.url) and settings.redis.limits == "closed"
+    bounds = Bounds(settings.limits.caller_jobs, seconds, fails_closed=closed)
     board = Board(shared, app[JOBS], bounds)
     return Sharing(board, app[JOBS], Answers(app[BLOBS]), bounds.seconds)
 

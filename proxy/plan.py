@@ -27,6 +27,7 @@ _ALIKE = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 """Equal values are written alike."""
 _NO_RECEIPT = Receipt()
 _SHORTEST_SECRET = 8
+_DIGITS = 8
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -40,6 +41,7 @@ class Target(msgspec.Struct, frozen=True, dict=True):
     """A provider, a credential and overrides. `index` is its place in the plan's config.
 
     `private` says that its origin may lie on a private address: the operator chose or trusts it.
+    `stored`: the credential is the operator's.
     """
 
     adapter: Adapter
@@ -57,6 +59,7 @@ class Target(msgspec.Struct, frozen=True, dict=True):
     policy: Policy = Policy.ADAPT
     index: str = "config"
     slug: str = ""
+    stored: bool = False
 
     __repr__ = object.__repr__
 
@@ -75,6 +78,17 @@ class Target(msgspec.Struct, frozen=True, dict=True):
             *(self.default_params, self.override_params, self.drop_params),
         ]
         return hashlib.sha256(orjson.dumps(said, option=_ALIKE)).hexdigest()
+
+    @cached_property
+    def edition(self) -> str:
+        """What tells it from others that stood at its place in other settings, whoever asks."""
+        options = self.credentials.options.items()
+        stored = [self.credentials.api_key, *map(str, sorted(options))] if self.stored else []
+        said = [
+            *(self.adapter.id, self.base_url, self.slug, *stored),
+            *(self.default_params, self.override_params, self.drop_params),
+        ]
+        return _short_digest(orjson.dumps(said, option=_ALIKE))
 
     @property
     def caches(self) -> frozenset[CachePolicy]:
@@ -121,6 +135,11 @@ class Branch(msgspec.Struct, frozen=True, dict=True):
         return hashlib.sha256(said.encode()).hexdigest()
 
     @cached_property
+    def edition(self) -> str:
+        """What tells its targets from those of other settings."""
+        return _short_digest("".join(leaf.edition for leaf in leaves_of(self)).encode())
+
+    @cached_property
     def caches(self) -> frozenset[CachePolicy]:
         """What its targets say of keeping answers."""
         return frozenset(leaf.cache for leaf in leaves_of(self) if leaf.cache)
@@ -141,6 +160,10 @@ def leaves_of(node: Node) -> list[Target]:
     if isinstance(node, Branch):
         return [leaf for inner in node.nodes for leaf in leaves_of(inner)]
     return [node]
+
+
+def _short_digest(said: bytes) -> str:
+    return hashlib.sha256(said).hexdigest()[:_DIGITS]
 
 
 class Plan(msgspec.Struct, frozen=True):

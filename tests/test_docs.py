@@ -15,6 +15,8 @@ from proxy import configs
 from proxy.__main__ import main
 from proxy.conditions import OPERATORS
 from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy
+from proxy.reloading.applying import Reloading
+from proxy.reloading.restarting import AT_ONCE
 from proxy.sections import SECTIONS
 from proxy.settings import KEYS as SETTINGS
 from proxy.settings import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
@@ -178,6 +180,16 @@ def test_every_setting_of_traces_is_explained() -> None:
     page = read("tracing.md")
     about = page[page.index("## Settings") : page.index("## Spans")]
     assert first_cells(about) == {*SECTIONS["tracing"].__struct_fields__}
+
+
+def test_the_settings_that_hold_at_once_are_documented() -> None:
+    assert first_cells(part("Reloading")) == AT_ONCE
+
+
+def test_what_is_told_of_the_settings_in_force_is_documented() -> None:
+    page = read("operations.md")
+    about = page[page.index("## New settings") : page.index("## Probes")]
+    assert first_cells(about) == Reloading(parse("", environ={})).as_object().keys()
 
 
 def test_every_key_of_a_virtual_key_is_documented() -> None:

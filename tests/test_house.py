@@ -16,18 +16,24 @@ from adapters import ALIASES, PROVIDERS, adapter
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps"}),
+    frozenset(
+        {"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps"}
+        | {"connections", "redis_address", "tls"}
+    ),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
-    frozenset({"configs", "shared"}),
+    frozenset({"configs", "redis_servers"}),
     frozenset({"config_text"}),
     frozenset({"credentials", "sections", "prices"}),
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
+    frozenset({"shared", "sockets"}),
+    frozenset({"listening"}),
     frozenset({"plan"}),
     frozenset({"tracing"}),
     frozenset({"keys"}),
+    frozenset({"forwarded"}),
     frozenset({"blobs", "routing", "studio"}),
-    frozenset({"cache", "jobs"}),
+    frozenset({"cache", "jobs", "reloading"}),
     frozenset({"upstream"}),
     frozenset({"images"}),
     frozenset({"middlewares"}),
@@ -46,6 +52,8 @@ SUITES = {
     "tests/proxy/test_behind_nginx.py": "a real reverse proxy with less patience than a job takes",
     "tests/faults/test_matrix.py": "what providers do wrong, in every kind of conversation",
     "tests/proxy/jobs/test_interleavings.py": "jobs, tapes and the shelf under any order of events",
+    "tests/proxy/test_doors.py": "the gateway as a process, by its unix socket and by TLS",
+    "tests/proxy/test_rolling_restart.py": "restarts behind a real nginx under load",
     "tests/proxy/test_matrix.py": "every provider in every form, through OpenAI's own SDK",
     "tests/proxy/test_official_sdks.py": "what we ask of providers against what their own SDKs ask",
     "tests/proxy/test_replay.py": "every transcript through the running gateway",
@@ -147,6 +155,14 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_no_modules_import_each_other() -> None:
     graph = {name: {it for it in imported(tree) if it in MODULES} for name, tree in MODULES.items()}
     assert list(TopologicalSorter(graph).static_order())
+
+
+READS_LATE = re.compile(r"request\.app\[SETTINGS\]")
+
+
+def test_a_request_reads_the_settings_that_it_began_with() -> None:
+    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in PROXY}
+    assert [str(path) for path, text in texts.items() if READS_LATE.search(text)] == []
 
 
 def _names_of_providers() -> list[str]:

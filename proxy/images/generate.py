@@ -20,7 +20,7 @@ from proxy.images.deliver import deliver
 from proxy.images.final_params import final_params
 from proxy.images.incomplete import Incomplete, line_of
 from proxy.incoming import in_bounds
-from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, PLAN, RAW, SETTINGS
+from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, CURRENT, PLAN, RAW
 from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Tries
 from proxy.routing.choosing import circuit_of
 from proxy.routing.falling import Said, falls, status_of
@@ -69,7 +69,7 @@ class Walk:
         self._attempt_at = attempt_at
         self._plan = request[PLAN]
         self._chooser = request.app[CHOOSER]
-        self._limits = request.app[SETTINGS].limits
+        self._limits = request[CURRENT].settings.limits
         self.budget = Budget(self._limits.attempts, hops=hops(request.headers))
 
     async def answer(self) -> web.StreamResponse:
@@ -77,7 +77,7 @@ class Walk:
         try:
             return await self.at(self._plan.root)
         except ImageError as error:
-            all_or_none = self._request.app[SETTINGS].images.incomplete == "fail"
+            all_or_none = self._request[CURRENT].settings.images.incomplete == "fail"
             if not self._made or self._request.get(COMMITTED) or all_or_none:
                 raise
             return await self._with_what_was_made(error)

@@ -17,7 +17,7 @@ from adapters.pictures import HEAD, Measured
 from proxy.images.committing import poured
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import lines_of, measured_text
-from proxy.keys import ATTEMPT, SETTINGS
+from proxy.keys import ATTEMPT, CURRENT
 from proxy.upstream.conversation import Outcome
 from proxy.upstream.deadlines import worked_too_long
 from proxy.upstream.faults import translated
@@ -38,7 +38,7 @@ async def relay(
         attempt.recording.chunks = None
     if found := first_picture(b"".join(head)):
         attempt.receipt = attempt.receipt.plus(*lines_of(1, found, attempt.params))
-    settings = request.app[SETTINGS]
+    settings = request[CURRENT].settings
     pieces = _pieces(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
     if response.content_type == "text/event-stream":
         # One of the events may be an error.

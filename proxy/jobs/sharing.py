@@ -23,7 +23,7 @@ from proxy.jobs.board import Board, Seen
 from proxy.jobs.records import Failure, Record
 from proxy.jobs.registry import Asked, Job, Jobs
 from proxy.jobs.tape import BrokenOffError, Tape
-from proxy.shared.asking import SharedAway
+from proxy.shared.asking import SharedAway, SharedGone
 
 _BEAT_SECONDS = 0.25
 _AWAY_SECONDS = 1.0
@@ -66,6 +66,8 @@ class Sharing:
         self._following: set[str] = set()
         self._keeps_all = False
         self._is_known = False
+        self._is_away = False
+        self._is_left_alone = False
         self._renewed = time.monotonic()
 
     async def __aenter__(self) -> Self:
@@ -147,17 +149,25 @@ class Sharing:
         """Store whatever is finished, from now on, for the processes that stay."""
         if not self._keeps_all:
             self._keeps_all = True
+            self._begin_storing(self._jobs.all())
             self._note_all()
 
     async def kept(self) -> None:
-        """Wait until all that is finished is stored, and told of."""
+        """Wait until all that is finished is stored, and told of if anybody can be told.
+
+        Where nobody ever can it is kept on disk, as by a process that is alone.
+        """
         self.keep()
-        while self._changed or self._storing:  # noqa: ASYNC110 - two tasks bring it about
+        while self._storing or (self._changed and not self._is_away):  # noqa: ASYNC110 - two tasks bring it about
             await asyncio.sleep(_FIRST_LOOK)
+        if self._is_left_alone:
+            await self._jobs.keep()
 
     @property
     def unkept(self) -> int:
         """How many answers that nobody has got are not stored."""
+        if self._is_left_alone:
+            return self._jobs.unkept
         return sum(self._is_to_store(job) and not job.delivered for job in self._jobs.all())
 
     async def _looks(self, name: str) -> AsyncGenerator[Seen, None]:
@@ -222,16 +232,17 @@ class Sharing:
             changed, self._changed = self._changed, {}
             try:
                 await self._tell(list(changed.values()))
-            except SharedAway:
+                self._is_away = False
+            except SharedAway as error:
+                self._is_away = True
+                self._is_left_alone = isinstance(error, SharedGone)
                 self._changed = changed | self._changed
                 self._news.set()
                 await asyncio.sleep(_AWAY_SECONDS)
 
     async def _tell(self, changed: list[Job]) -> None:
         known = [job for job in changed if self._jobs.has(job.id)]
-        for job in known:
-            if self._is_to_store(job):
-                self._storing[job.id] = asyncio.create_task(self._store(job))
+        self._begin_storing(known)
         if not self._is_known:
             await self._board.announce(known)
             self._is_known = True
@@ -253,6 +264,11 @@ class Sharing:
         for job in forgotten:
             self._wanted.discard(job.id)
             self._left.discard(job.id)
+
+    def _begin_storing(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if self._is_to_store(job):
+                self._storing[job.id] = asyncio.create_task(self._store(job))
 
     def _is_to_store(self, job: Job) -> bool:
         tape = job.tape
@@ -287,8 +303,9 @@ class Sharing:
         while True:
             try:
                 known, told = await self._board.beat()
-            except SharedAway:
+            except SharedAway as error:
                 self._is_known = False
+                self._is_left_alone = isinstance(error, SharedGone)
                 await asyncio.sleep(_AWAY_SECONDS)
                 continue
             if not known:

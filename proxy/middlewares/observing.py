@@ -1,4 +1,4 @@
-"""The outermost link: a trace id for every request, the answer's headers, the access line."""
+"""The outermost link: a trace id, the settings in force, the answer's headers, the access line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,22 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from adapters.receipts import RECORD_LIMIT
+from proxy.forwarded import client_of
 from proxy.incoming import usable_trace
-from proxy.keys import ATTEMPT, CALLER, COMMITTED, FAILURE, JOB, JOINED, LOG, RUNNING, TRACE
+from proxy.keys import (
+    ATTEMPT,
+    CALLER,
+    COMMITTED,
+    CURRENT,
+    DRAINING,
+    FAILURE,
+    JOB,
+    JOINED,
+    LOG,
+    RELOADING,
+    RUNNING,
+    TRACE,
+)
 
 _PREFIX = os.urandom(8).hex()
 _COUNTER = itertools.count(1)
@@ -23,6 +37,7 @@ async def observing(request: web.Request, handler: Handler) -> web.StreamRespons
     started = time.perf_counter()
     given = request.headers.get("x-portkey-trace-id", "")
     request[TRACE] = given if usable_trace(given) else f"{_PREFIX}-{next(_COUNTER):08x}"
+    request[CURRENT] = request.app[RELOADING].current
     running = request.app[RUNNING]
     running.add(id(request))
     status = 0
@@ -41,6 +56,10 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers = response.headers
     headers["x-portkey-trace-id"] = request.get(TRACE, "")
     headers["server"] = "easel"
+    if request.app[DRAINING]:
+        # Whoever keeps connections is told to send what is next elsewhere.
+        response.force_close()
+        headers["connection"] = "close"
     attempt = request.get(ATTEMPT)
     # What a job answers has said the rest already, onto its tape.
     if attempt is None or "x-portkey-provider" in headers:
@@ -62,6 +81,7 @@ def _line(request: web.Request, status: int, seconds: float) -> dict[str, object
         # The route's own path: what a stranger wrote into a URL stays out of the log.
         "path": "(no route)" if resource is None else resource.canonical,
         "ms": round(seconds * 1000, 1),
+        "client": client_of(request),
         "caller": caller.name if caller else "",
         "provider": attempt.target.adapter.id if attempt else "",
         "cache": attempt.cache_status if attempt else "",

@@ -25,6 +25,8 @@ _LOCKED = "must not become empty while the gateway runs: nobody could call it"
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """The text of a settings file, the file's name, and where to listen.
 
+    `unix` is the number of the unix socket that listens, which a worker inherits. `cache` is the
+    folder of the pictures that workers keep together, below `cache` in the store.
     `log` is what `log.format: auto` means here. `local_key` is the digest of the generated gateway
     key, for settings that have none.
     """
@@ -33,16 +35,25 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     host: str
     port: int
+    socket: str = ""
+    unix: int | None = None
+    cache: str = ""
     log: str = "json"
     local_key: bytes = b""
 
     def settings(self) -> Settings:
         """Give what is to be served; raises `SettingsError`."""
         found = parse(self.text, file=self.file)
-        server = msgspec.structs.replace(found.server, host=self.host, port=self.port)
+        place = {"host": self.host, "port": self.port, "socket": self.socket}
+        server = msgspec.structs.replace(found.server, **place)
         keys = found.api_keys or ({self.local_key: "local"} if self.local_key else {})
         log = Log(format=self.log) if found.log.format == "auto" else found.log
         return replace(found, server=server, api_keys=keys, log=log)
+
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        """The sockets that a worker inherits."""
+        return () if self.unix is None else (self.unix,)
 
     def anew(self, text: str) -> Orders:
         """Give orders of a text that was read again; raises `SettingsError`."""

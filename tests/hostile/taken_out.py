@@ -114,8 +114,8 @@ MUTATIONS = (
     Mutation(
         "what frames a message is not forwarded",
         "proxy/routing/forwarding.py",
-        'return name in _REFUSED or name.startswith("x-portkey-")',
-        'return name.startswith("x-portkey-")',
+        "return name in _REFUSED or name.startswith(_REFUSED_PREFIXES)",
+        "return name.startswith(_REFUSED_PREFIXES)",
     ),
     Mutation(
         "a gateway key never leaves",
@@ -362,6 +362,24 @@ MUTATIONS = (
         "proxy/own_names.py",
         "        if not (self._any or host is None or self._knows(host)):\n",
         "        if False:\n",
+    ),
+    Mutation(
+        "settings are exchanged whole",
+        "proxy/reloading/applying.py",
+        "self.current = Current(checked.settings)",
+        "self.current = Current(self.current.settings)",
+    ),
+    Mutation(
+        "what was remembered of requests ends with its settings",
+        "proxy/reloading/current.py",
+        "self.repeats: dict[bytes, bytes] = {}",
+        "self.repeats = Current.__init__.__dict__",
+    ),
+    Mutation(
+        "a file that lets nobody in is a bad one",
+        "proxy/reloading/applying.py",
+        "if not (read.api_keys or self._own_keys):",
+        "if False:",
     ),
     Mutation(
         "a request is one line of the log, and printable",
