@@ -79,11 +79,11 @@ def model_of(named: Any, secrets: frozenset[str]) -> str:
     return "" if any(secret in named for secret in secrets) else named
 
 
-def count(span: Span, answer: Answer) -> None:
+def count(span: Span, answer: Answer, secrets: frozenset[str]) -> None:
     """Add what a provider counted for one of an attempt's answers, and which model it named."""
     for said, name in _COUNTED.items():
         number = (answer.usage or {}).get(said)
         if type(number) is int:
             span.add(name, number)
-    if model := model_of(answer.extra.get("model"), frozenset()):
+    if model := model_of(answer.extra.get("model"), secrets):
         span.set({names.GEN_AI_ANSWERED: model})

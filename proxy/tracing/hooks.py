@@ -46,12 +46,12 @@ def attempted(attempt: Attempt) -> AbstractContextManager[object]:
     return Attempted(span, attempt)
 
 
-def counted(answer: Answer) -> None:
-    """Note what a provider said of an answer that it made."""
+def counted(answer: Answer, secrets: frozenset[str]) -> None:
+    """Note what a provider that was sent some secrets said of an answer that it made."""
     if (span := CURRENT.get()) is not None and span.is_sampled:
         from proxy.tracing.attempts import count  # noqa: PLC0415 - see above
 
-        count(span, answer)
+        count(span, answer, secrets)
 
 
 def watched(

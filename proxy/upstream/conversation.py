@@ -227,7 +227,7 @@ class Conversation:
             except StopIteration as done:
                 if call.chance in self._tries.progress:
                     self._tries.progress[call.chance] = 1.0
-                counted(done.value)
+                counted(done.value, target.secrets)
                 return Outcome(answer=await self._in_full(done.value), headers=headers)
             except ProviderError as error:
                 error.headers = headers

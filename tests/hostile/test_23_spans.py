@@ -139,6 +139,16 @@ async def test_a_signed_url_of_a_picture_stands_in_no_span() -> None:
     assert b"X-Signature" not in into[0].raw
 
 
+async def test_a_key_that_a_provider_names_as_its_model_stands_in_no_span() -> None:
+    async def reply(request: web.Request) -> web.Response:
+        return json_reply({**GOOD, "model": request.headers["authorization"].split()[-1]})
+
+    into: list[Received] = []
+    async with traced(reply, into) as (ours, _):
+        assert (await _asked(ours, MARKED, {})).status == 200
+    assert leaks(into[0]) == []
+
+
 def _broken(*_: object) -> object:
     raise ValueError(f"{PROMPT} {STORED} {GATEWAY_KEY}")
 

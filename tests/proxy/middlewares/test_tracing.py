@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tests.otlp_receiver import Received, Seen
+from tests.otlp_receiver import Received, Seen, fresh_receiver
 from tests.proxy.gateway import ANSWER, Gateway, Provider, always, json_reply
+from tests.proxy.jobs.test_sharing import Slow, nodes
+from tests.proxy.jobs.test_sharing import left as leave
 from tests.proxy.middlewares.test_joining import AGAIN, left, slow
 from tests.proxy.tracing.scene import PARENT, SPAN, TRACE, UP, config, traced
 
@@ -235,6 +238,22 @@ async def test_a_retry_leads_to_the_job_that_it_joins() -> None:
     assert (again["easel.job.id"], again["easel.job.joined"]) == (first["easel.job.id"], "running")
     assert first.links == ()
     assert again.trace != TRACE
+
+
+async def test_a_job_of_another_process_is_told_by_its_event(tmp_path: Path) -> None:
+    provided = Slow()
+    receiver = await fresh_receiver()
+    tracing = f"tracing: {{endpoint: {receiver.url}}}\n"
+    async with nodes(tmp_path, provided.reply, tracing) as (one, two):
+        await leave(one, provided.begun)
+        again = asyncio.create_task(two.draw("a cube", **UP, **AGAIN))
+        provided.may.set()
+        assert (await again).status == 200
+    seen = await receiver.got()
+    [joined] = [it for it in seen.of_kind("server") if it["easel.job.joined"] == "elsewhere"]
+    assert (joined.events, joined.links) == (("easel.job.joined",), ())
+    assert len(seen.named("job")) == 1
+    assert seen.one("job").parent != joined.id
 
 
 async def test_a_job_ends_when_it_is_done_not_when_its_client_leaves() -> None:

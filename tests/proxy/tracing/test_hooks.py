@@ -38,7 +38,7 @@ def test_a_picture_without_traces_imports_nothing_of_them() -> None:
 
 def test_nobody_is_told_where_nobody_listens() -> None:
     hooks.noted("x", {"a": 1})
-    hooks.counted(Answer((), usage={"input_tokens": 1}))
+    hooks.counted(Answer((), usage={"input_tokens": 1}), frozenset())
     attempt = Attempt(Target(adapter("openai"), Credentials(), ""), {}, None)
     with hooks.job_begun("j") as job, hooks.attempted(attempt) as span:
         assert (job, span) == (None, None)
