@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from aiohttp import web
 
@@ -44,9 +44,10 @@ from proxy.keys import (
     SHARED,
     SHARING,
     SIGNER,
+    TRACER,
     UPSTREAM,
 )
-from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked
+from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
 from proxy.middlewares.observing import stamp
 from proxy.redis_client import SharedRedis
 from proxy.reloading.applying import Reloading
@@ -56,6 +57,9 @@ from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings import Settings
 from proxy.shared.asking import Shared
 from proxy.upstream.conversation import Upstream, drawn
+
+if TYPE_CHECKING:
+    from proxy.tracing.spans import Tracer
 
 _SLACK_SECONDS = 300.0
 """How much longer than it may take a job is known to others: it may have several targets."""
@@ -79,8 +83,10 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     `shared` is what it knows together with others, unless it has a Redis for that. `index` is the
     cache's, if others have it too.
     """
-    app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
+    chain = traced(CHAIN) if settings.tracing.is_on else CHAIN
+    app = web.Application(middlewares=chain, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
+    app[TRACER] = _tracer(settings)
     app[BODIES] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
     app[RELOADING] = Reloading(settings)
     app[BLOBS] = Blobs(settings, index.folder if index else "")
@@ -98,6 +104,10 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     app[RUNNING] = set()
     app[JOBS] = _jobs(settings)
     app[SHARING] = _sharing(settings, app)
+
+    async def traces(app: web.Application) -> AsyncIterator[None]:
+        async with app[TRACER] or nullcontext():
+            yield
 
     async def upstream(app: web.Application) -> AsyncIterator[None]:
         async with Upstream(settings, sleep, draw=draw) as app[UPSTREAM]:
@@ -118,7 +128,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
             yield
         await app[JOBS].close()
 
-    app.cleanup_ctx.extend((upstream, common, blobs, jobs))
+    app.cleanup_ctx.extend((traces, upstream, common, blobs, jobs))
     app.on_response_prepare.append(stamp)
     _add_routes(app)
     return app
@@ -154,6 +164,15 @@ def _jobs(settings: Settings) -> Jobs:
         cancels=settings.jobs.on_disconnect == "cancel",
         room=Room(settings.limits.jobs, settings.limits.caller_jobs),
     )
+
+
+def _tracer(settings: Settings) -> Tracer | None:
+    """Make what makes spans, where they are asked for."""
+    if not settings.tracing.is_on:
+        return None
+    from proxy.tracing.spans import Tracer  # noqa: PLC0415 - an extra, and most have no traces
+
+    return Tracer(settings.tracing)
 
 
 def _sharing(settings: Settings, app: web.Application) -> Sharing | None:

@@ -44,6 +44,7 @@ from proxy.sections import (
     Section,
     Server,
     Timeouts,
+    Tracing,
 )
 from proxy.yaml_source import Path, Problem, Source
 
@@ -108,6 +109,7 @@ class Settings:
     images: Images = field(default_factory=Images)
     jobs: Jobs = field(default_factory=Jobs)
     log: Log = field(default_factory=Log)
+    tracing: Tracing = field(default_factory=Tracing)
     api_keys: Mapping[bytes, str] = field(default_factory=dict)
     default_configs: Mapping[str, DefaultConfig] = field(default_factory=dict)
     virtual_keys: Mapping[str, VirtualKey] = field(default_factory=dict)

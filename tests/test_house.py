@@ -29,6 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"shared", "sockets"}),
     frozenset({"listening"}),
     frozenset({"plan"}),
+    frozenset({"tracing"}),
     frozenset({"keys"}),
     frozenset({"forwarded"}),
     frozenset({"blobs", "routing", "studio"}),

@@ -15,7 +15,7 @@ from adapters.contract import Answer
 from adapters.errors import ImageError
 from adapters.receipts import Receipt
 from proxy.configs import Strategy
-from proxy.errors import put_headers
+from proxy.errors import logged, put_headers
 from proxy.images.deliver import deliver
 from proxy.images.final_params import final_params
 from proxy.images.incomplete import Incomplete, line_of
@@ -25,6 +25,8 @@ from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Tries
 from proxy.routing.choosing import circuit_of
 from proxy.routing.falling import Said, falls, status_of
 from proxy.routing.forwarding import hops
+from proxy.tracing import names
+from proxy.tracing.hooks import attempted, noted
 
 _OK, _LOST = 200, 502
 _OF_EVENTS = frozenset({"stream", "partial_images"})
@@ -101,6 +103,7 @@ class Walk:
             except ImageError as error:
                 if not self._goes_on(error, branch.strategy):
                     raise
+                noted(names.FALLBACK, {names.TARGET: node.index, names.ERROR: logged(error)})
         return await self.at(last, fills=fills)
 
     def _goes_on(self, error: ImageError, strategy: Strategy) -> bool:
@@ -139,8 +142,9 @@ class Walk:
             circuits.began(name := circuit_of(target, self._plan))
         status, left = None, self.budget.left
         try:
-            in_bounds(params, self._limits)
-            response = await self._attempt_at(self._request)
+            with attempted(self._request[ATTEMPT]):
+                in_bounds(params, self._limits)
+                response = await self._attempt_at(self._request)
             # Without a request to the provider, as on a cache hit, it has shown nothing.
             if self.budget.left < left:
                 status = _OK
