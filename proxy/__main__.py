@@ -140,15 +140,11 @@ def _serve_with_workers(
         socket=settings.server.socket,
         log=_log_style(),
         local_key=digest(key) if key else b"",
+        files=settings.files,
     )
 
-    def again() -> Orders:
-        return orders.anew(text_of(config) if config else text)
-
     try:
-        run_workers(
-            orders, settings, count, lambda port: _say_ready(settings.server, port, key), again
-        )
+        run_workers(orders, settings, count, lambda port: _say_ready(settings.server, port, key))
     except CannotListenError as error:
         _fail(f"cannot listen on {error}")
     except NoWorkerError as error:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -213,6 +214,39 @@ async def test_a_killed_gateways_socket_is_taken_over(short: Path) -> None:
         assert await easel.ready() == 200
 
 
+async def knocked(place: str, seen: Counter[str]) -> None:
+    """Order pictures on one connection after the other, until nobody is there."""
+    async with aiohttp.ClientSession(
+        connector=aiohttp.UnixConnector(place, force_close=True)
+    ) as session:
+        while True:
+            asked = {"prompt": f"{id(session)}", "size": "64x64", "latency_ms": 20}
+            try:
+                async with session.post("http://easel" + PATH, json=asked, headers=BOX) as got:
+                    seen["good" if b"b64_json" in await got.read() else str(got.status)] += 1
+            except aiohttp.ClientConnectorError:
+                return
+            except aiohttp.ClientError as error:
+                seen[type(error).__name__] += 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_stop_under_load_loses_nobody_who_got_in(short: Path, workers: str) -> None:
+    file = short / "easel.yaml"
+    file.write_text(SETTINGS + ONLY_SOCKET + SANDBOX + "jobs: {park_seconds: 1}\n")
+    async with started(short, "--config", str(file), "--workers", workers) as (process, _):
+        seen: Counter[str] = Counter()
+        place = str(short / "easel.sock")
+        clients = [asyncio.create_task(knocked(place, seen)) for _ in range(16)]
+        await asyncio.sleep(1)
+        process.terminate()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*clients)
+        assert seen.keys() == {"good"}
+        _, err = await process.communicate()
+        assert (process.returncode, err) == (0, b"")
+
+
 # TLS.
 
 
@@ -261,6 +295,22 @@ async def test_a_client_needs_a_certificate_of_the_right_authority(tmp_path: Pat
             except aiohttp.ClientError:
                 assert status == 0
         await end(easel)
+
+
+async def test_sighup_takes_up_a_renewed_certificate_at_once(tmp_path: Path) -> None:
+    async with by_tls(tmp_path) as (easel, authority):
+        after = authority.sign("server")
+        easel.tell(signal.SIGHUP)
+        url, shown = URL(easel.url), 0
+        async with asyncio.timeout(8):  # it looks by itself every ten seconds
+            while shown != after.serial:
+                trusting = authority.trusting()
+                _, writer = await asyncio.open_connection(url.host, url.port, ssl=trusting)
+                told = writer.get_extra_info("ssl_object").getpeercert()
+                shown = int(told["serialNumber"], 16)
+                writer.close()
+                await writer.wait_closed()
+                await asyncio.sleep(0.05)
 
 
 # By any door.
