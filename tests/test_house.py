@@ -54,6 +54,7 @@ SUITES = {
     "tests/deploy/test_compose.py": "the compose file and its settings against the specification",
     "tests/deploy/test_helm.py": "the chart through Helm, against Kubernetes' schemas",
     "tests/deploy/test_image.py": "the Dockerfile, and that what it copies is a whole gateway",
+    "tests/deploy/test_restarts.py": "nodes that restart behind the two load balancers of deploy/",
     "tests/deploy/test_sidecar.py": "the sidecar's manifests against Kubernetes' schemas",
     "tests/deploy/test_systemd.py": "the unit through systemd, a gateway under its hardest line",
     "tests/deploy/test_watching.py": "alerts and dashboard through promtool, against the metrics",
