@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import socket
 import ssl
@@ -127,6 +126,8 @@ def _deafen(listening: socket.socket) -> None:
     """
     if listening.family == socket.AF_UNIX or sys.platform != "linux":
         return
+    import ctypes  # noqa: PLC0415 - only at the end
+
     program = ctypes.create_string_buffer(_DROP)
     told = struct.pack("HP", 1, ctypes.addressof(program))
     with contextlib.suppress(OSError):

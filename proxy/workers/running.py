@@ -12,6 +12,7 @@ import msgspec
 from proxy.blobs.leftovers import CACHE, clear
 from proxy.blobs.store import folder_of
 from proxy.core_dumps import forbid_core_dumps
+from proxy.reloading.following import following
 from proxy.sections import Server
 from proxy.settings import Settings
 from proxy.sockets import Listener, unix_listeners
@@ -27,12 +28,11 @@ def run_workers(
     settings: Settings,
     count: int,
     ready: Callable[[int], None],
-    again: Callable[[], Orders],
 ) -> None:
     """Serve with so many workers until SIGTERM or SIGINT; `ready` gets the port.
 
-    `settings` are what the orders come to. `again` gives new ones on SIGHUP; it may raise
-    `SettingsError`. Raises `CannotListenError`, and `NoWorkerError` where none can start.
+    `settings` are what the orders come to; the file of theirs is followed. Raises
+    `CannotListenError`, and `NoWorkerError` where none can start.
     """
     forbid_core_dumps()
     hub = Hub()
@@ -50,7 +50,7 @@ def run_workers(
             count,
             hub=hub,
             ready=lambda: ready(port),
-            again=lambda: here(again()),
+            anew=lambda text: here(orders.anew(text)),
             shutdown_seconds=settings.server.shutdown_seconds,
             drain_seconds=settings.server.drain_seconds,
             # Whoever came after that would stand in a queue that nobody empties.
@@ -58,11 +58,21 @@ def run_workers(
             handlers=cache.handlers,
         )
         try:
-            asyncio.run(supervisor.run())
+            asyncio.run(_run(supervisor, settings))
         finally:
             hub.save(settings.state_dir)
             if folder := folder_of(settings):
                 clear(folder / CACHE / common)
+
+
+async def _run(supervisor: Supervisor, settings: Settings) -> None:
+    """Keep workers running, and have them take what the settings file says."""
+    if not settings.file:
+        await supervisor.run()
+        return
+    watches = settings.server.watches
+    async with following(settings.file, supervisor, version=settings.version, watches=watches):
+        await supervisor.run()
 
 
 @contextlib.contextmanager
