@@ -364,6 +364,12 @@ MUTATIONS = (
         "        if False:\n",
     ),
     Mutation(
+        "whoever is no trusted proxy speaks for nobody",
+        "proxy/forwarded.py",
+        "    return proxies if proxies.holds(_peer(request)) else None\n",
+        "    return proxies\n",
+    ),
+    Mutation(
         "settings are exchanged whole",
         "proxy/reloading/applying.py",
         "self.current = Current(checked.settings)",
