@@ -21,7 +21,9 @@ from proxy import __version__
 from proxy.configs import ConfigError
 from proxy.credentials import credentials_for, named
 from proxy.local_key import local_key, new_key
+from proxy.log_file import LogFile
 from proxy.own_names import is_loopback
+from proxy.sections import Log
 from proxy.settings import NAME_FORM, Settings, SettingsError, digest, embedded, is_name, load
 
 _WIDTH = 100
@@ -67,9 +69,7 @@ def serve(config: str | None, host: str | None, port: int | None) -> None:
     settings = replace(settings, server=server)
     _refuse_open_door(settings)
     settings, key = _with_local_key(settings)
-    if settings.log.format == "auto":
-        style = "text" if sys.stdout.isatty() else "json"
-        settings = replace(settings, log=type(settings.log)(format=style))
+    settings = replace(settings, log=_usable_log(settings.log))
 
     # Imported here: `easel --help` need not wait for the server's machinery.
     from proxy.serving import CannotListenError, run  # noqa: PLC0415
@@ -271,6 +271,19 @@ def _refuse_open_door(settings: Settings) -> None:
             f"api_keys is empty, and others can reach {host or 'every address'}. Make a key with "
             "`easel keys new` and put its lines into the settings file."
         )
+
+
+def _usable_log(log: Log) -> Log:
+    """Choose the style of access lines; fail where the file for them cannot be written to."""
+    if log.file:
+        try:
+            LogFile(log.file).close()
+        except OSError as error:
+            _fail(f"cannot write to log.file, {log.file}: {error.strerror or error}.")
+    if log.format != "auto":
+        return log
+    style = "text" if not log.file and sys.stdout.isatty() else "json"
+    return msgspec.structs.replace(log, format=style)
 
 
 def _with_local_key(settings: Settings) -> tuple[Settings, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 import orjson
 
@@ -12,18 +12,29 @@ _FLUSH_AFTER = 0.1
 _FLUSH_AT = 500
 
 
+class Stream(Protocol):
+    """Where lines go."""
+
+    def write(self, text: str, /) -> int:
+        """Take a text."""
+
+    def flush(self) -> None:
+        """Have it where it goes."""
+
+
 class AccessLog:
     """Gathers lines and writes them every tenth of a second, or every 500 lines."""
 
-    def __init__(self, stream: TextIO, style: str) -> None:
+    def __init__(self, stream: Stream, style: str) -> None:
         self._stream = stream
         self._style = style
         self._lines: list[dict[str, Any]] = []
         self._alarm: asyncio.TimerHandle | None = None
+        self.writes = style != "none"
 
     def write(self, line: dict[str, Any]) -> None:
         """Take a line; must be called from a running event loop."""
-        if self._style == "none":
+        if not self.writes:
             return
         self._lines.append(line)
         if len(self._lines) >= _FLUSH_AT:

@@ -7,12 +7,11 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TextIO
 
 from aiohttp import web
 
-from proxy import endpoints
-from proxy.access_log import AccessLog
+from proxy import endpoints, scraping
+from proxy.access_log import AccessLog, Stream
 from proxy.blobs.serve import blob
 from proxy.blobs.signing import PATH as BLOB
 from proxy.blobs.signing import Signer
@@ -34,6 +33,7 @@ from proxy.keys import (
     DRAINING,
     JOBS,
     LOG,
+    METRICS,
     OWN_NAMES,
     RESOLVER,
     RUNNING,
@@ -41,6 +41,10 @@ from proxy.keys import (
     SIGNER,
     UPSTREAM,
 )
+from proxy.log_file import LogFile
+from proxy.metrics.lag import Lag
+from proxy.metrics.measures import Metrics
+from proxy.metrics.watching import watch
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked
 from proxy.middlewares.observing import stamp
 from proxy.own_names import OwnNames
@@ -48,6 +52,7 @@ from proxy.redis_client import SharedRedis
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, LocalStuck
 from proxy.routing.resolve import Resolver
+from proxy.sections import Log
 from proxy.settings import Settings
 from proxy.upstream.conversation import Upstream, drawn
 
@@ -55,7 +60,7 @@ from proxy.upstream.conversation import Upstream, drawn
 def make_app(
     settings: Settings,
     *,
-    log_to: TextIO = sys.stdout,
+    log_to: Stream | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     draw: Callable[[], int] = drawn,
     chooser: Chooser | None = None,
@@ -63,6 +68,8 @@ def make_app(
     """Make the gateway.
 
     `sleep` is what waits between two polls of a provider, `draw` makes one call differ from others.
+
+    `log_to` gets the access lines; what the settings say unless given.
 
     `chooser` holds circuits, sticky choices and chance; this process's own unless given.
     """
@@ -76,13 +83,15 @@ def make_app(
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
     app[RESOLVER] = Resolver(settings)
     app[CHOOSER] = chooser or Chooser(LocalCircuits(), LocalStuck())
-    app[LOG] = AccessLog(log_to, settings.log.format)
+    app[LOG] = AccessLog(log_to or _stream(settings.log), settings.log.format)
+    app[METRICS] = Metrics()
     app[DRAINING] = []
     app[RUNNING] = set()
     app[JOBS] = _jobs(settings)
 
     async def upstream(app: web.Application) -> AsyncIterator[None]:
-        async with Upstream(settings, sleep, draw=draw) as app[UPSTREAM]:
+        talks = Upstream(settings, sleep, draw=draw, metrics=app[METRICS])
+        async with talks as app[UPSTREAM]:
             yield
         app[LOG].flush()
 
@@ -99,10 +108,22 @@ def make_app(
         yield
         await app[JOBS].close()
 
-    app.cleanup_ctx.extend((upstream, shared, blobs, jobs))
+    async def watched(app: web.Application) -> AsyncIterator[None]:
+        lag = Lag()
+        watch(app, lag, redis)
+        lag.start()
+        yield
+        lag.stop()
+
+    app.cleanup_ctx.extend((upstream, shared, blobs, jobs, watched))
     app.on_response_prepare.append(stamp)
     _add_routes(app)
     return app
+
+
+def _stream(log: Log) -> Stream:
+    """Give what access lines are written to; raises `OSError` where a file cannot be."""
+    return LogFile(log.file) if log.file else sys.stdout
 
 
 def _cache(settings: Settings, blobs: Blobs, redis: SharedRedis | None) -> SimpleCache:
@@ -142,3 +163,4 @@ def _add_routes(app: web.Application) -> None:
     app.router.add_get("/", endpoints.root)
     app.router.add_get("/healthz", endpoints.healthz)
     app.router.add_get("/readyz", endpoints.readyz)
+    app.router.add_get("/metrics", scraping.metrics)

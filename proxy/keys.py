@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy.plan import Attempt, Caller, Plan
+from proxy.plan import Attempt, Caller, Plan, Trail
 from proxy.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from proxy.bodies import Bodies, Held
     from proxy.cache.simple import SimpleCache
     from proxy.jobs.registry import Job, Jobs
+    from proxy.metrics.measures import Metrics
     from proxy.own_names import OwnNames
     from proxy.routing.choosing import Chooser
     from proxy.routing.resolve import Resolver
@@ -41,6 +42,8 @@ CHOOSER: web.AppKey[Chooser] = web.AppKey("chooser")
 """app sets; images.generate reads, and /readyz its circuits."""
 LOG: web.AppKey[AccessLog] = web.AppKey("log")
 """app sets; middlewares.observing writes to it."""
+METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
+"""app sets; observing, images.generate and upstream count in it, and GET /metrics shows it."""
 DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")
 """app sets to an empty list, __main__ appends when it stops; /readyz reads."""
 RUNNING: web.AppKey[set[int]] = web.AppKey("running")
@@ -51,6 +54,9 @@ JOBS: web.AppKey[Jobs] = web.AppKey("jobs")
 
 TRACE: web.RequestKey[str] = web.RequestKey("trace", str)
 """observing sets: never empty."""
+TRAIL: web.RequestKey[Trail] = web.RequestKey("trail", Trail)
+"""observing sets, and reads it in the end; a job's request has the same one, and images.generate
+notes in it."""
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 """auth sets; routing, caching and observing read."""
 PLAN: web.RequestKey[Plan] = web.RequestKey("plan", Plan)
@@ -70,3 +76,6 @@ JOINED: web.RequestKey[str] = web.RequestKey("joined", str)
 """joining sets where the request began no job: the status of the one it found; observing reads."""
 FAILURE: web.RequestKey[str] = web.RequestKey("failure", str)
 """explaining sets: the error's code for the access line; observing reads."""
+OUTCOME: web.RequestKey[str] = web.RequestKey("outcome", str)
+"""explaining sets where a failure is told, and jobs.answering where it is told late: what became of
+the request, for the metrics; observing reads."""

@@ -50,6 +50,11 @@ class SharedRedis:
         self._asked_again = 0.0
         self._told = -_TELL_SECONDS
 
+    @property
+    def is_away(self) -> bool:
+        """Whether it is done without now."""
+        return self._away
+
     async def __aenter__(self) -> Self:
         # The operator learns at the start that Redis is away, not with the first request.
         with contextlib.suppress(RedisAway):

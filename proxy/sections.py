@@ -217,13 +217,28 @@ class Jobs(Section, frozen=True):
 
 
 class Log(Section, frozen=True):
-    """How the line of each request is written."""
+    """How the line of each request is written, and where: to `file`, or to standard output.
+
+    `prompts`: with the beginning of the prompt.
+    """
 
     format: str = "auto"
+    file: str = ""
+    prompts: bool = False
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         _one_of("format", self.format, ("auto", "json", "text", "none"))
+
+
+class Metrics(Section, frozen=True):
+    """Who may read what the gateway counts."""
+
+    access: str = "loopback"
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        _one_of("access", self.access, ("loopback", "key", "open"))
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -236,6 +251,7 @@ SECTIONS: dict[str, type[Section]] = {
     "images": Images,
     "jobs": Jobs,
     "log": Log,
+    "metrics": Metrics,
 }
 """The sections whose keys are all numbers or words of ours."""
 

@@ -39,6 +39,7 @@ from proxy.sections import (
     Jobs,
     Limits,
     Log,
+    Metrics,
     Redis,
     Section,
     Server,
@@ -102,6 +103,7 @@ class Settings:
     images: Images = field(default_factory=Images)
     jobs: Jobs = field(default_factory=Jobs)
     log: Log = field(default_factory=Log)
+    metrics: Metrics = field(default_factory=Metrics)
     api_keys: Mapping[bytes, str] = field(default_factory=dict)
     default_configs: Mapping[str, DefaultConfig] = field(default_factory=dict)
     virtual_keys: Mapping[str, VirtualKey] = field(default_factory=dict)

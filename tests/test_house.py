@@ -16,7 +16,7 @@ from adapters import ALIASES, PROVIDERS, adapter
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "yaml_source", "access_log", "state_folder", "hints"}),
+    frozenset({"errors", "yaml_source", "access_log", "log_file", "state_folder", "hints"}),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
     frozenset({"configs", "shared"}),
@@ -25,12 +25,13 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
     frozenset({"plan"}),
     frozenset({"keys"}),
+    frozenset({"metrics"}),
     frozenset({"blobs", "routing", "studio"}),
     frozenset({"cache", "jobs"}),
     frozenset({"upstream"}),
     frozenset({"images"}),
     frozenset({"middlewares"}),
-    frozenset({"endpoints", "explain"}),
+    frozenset({"endpoints", "explain", "scraping"}),
     frozenset({"app"}),
     frozenset({"serving"}),
     frozenset({"__main__"}),
