@@ -22,6 +22,7 @@ from proxy.configs import ConfigError
 from proxy.credentials import credentials_for, named
 from proxy.local_key import local_key, new_key
 from proxy.log_file import LogFile
+from proxy.logs import logs
 from proxy.own_names import is_loopback
 from proxy.sections import Log
 from proxy.settings import NAME_FORM, Settings, SettingsError, digest, embedded, is_name, load
@@ -107,6 +108,9 @@ def check(config: str) -> None:
         _counted(settings.configs, "config"),
     )
     click.echo(f"{config}: good. It holds {', '.join(held)}.")
+
+
+main.add_command(logs)
 
 
 @main.command()

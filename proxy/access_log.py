@@ -67,7 +67,23 @@ def _as_text(line: dict[str, Any]) -> str:
     """
     head = "{status} {method} {path} {ms}ms".format_map(line)
     shown = ("status", "method", "path", "ms", "time")
-    rest = [f"{name}={value}" for name, value in line.items() if name not in shown and value != ""]
+    rest = [
+        f"{name}={_tried(value) if isinstance(value, list) else value}"
+        for name, value in line.items()
+        if name not in shown and value not in ("", [])
+    ]
     text = " ".join([head, *rest])
-    # What a stranger sent may not move a terminal's cursor, or begin a line of its own.
-    return (text if text.isprintable() else text.encode("unicode_escape").decode()) + "\n"
+    return printable(text) + "\n"
+
+
+def _tried(attempts: list[dict[str, Any]]) -> str:
+    return ",".join(f"{it['target']}:{it['provider']}:{it['ended']}" for it in attempts)
+
+
+def printable(text: str) -> str:
+    r"""Escape what could move a terminal's cursor, or begin a line of its own.
+
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    return text if text.isprintable() else text.encode("unicode_escape").decode()

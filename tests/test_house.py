@@ -16,14 +16,16 @@ from adapters import ALIASES, PROVIDERS, adapter
 ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "yaml_source", "access_log", "log_file", "state_folder", "hints"}),
+    frozenset(
+        {"errors", "yaml_source", "access_log", "log_file", "following", "state_folder", "hints"}
+    ),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
     frozenset({"configs", "shared"}),
     frozenset({"config_text"}),
     frozenset({"credentials", "sections", "prices"}),
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
-    frozenset({"plan"}),
+    frozenset({"plan", "logs"}),
     frozenset({"keys"}),
     frozenset({"metrics"}),
     frozenset({"blobs", "routing", "studio"}),

@@ -342,7 +342,7 @@ MUTATIONS = (
     Mutation(
         "a request is one line of the log, and printable",
         "proxy/access_log.py",
-        '(text if text.isprintable() else text.encode("unicode_escape").decode())',
+        'text if text.isprintable() else text.encode("unicode_escape").decode()',
         "text",
     ),
     Mutation(
