@@ -322,6 +322,12 @@ MUTATIONS = (
         '        "trace": repr(list(request._state.values())),\n',
     ),
     Mutation(
+        "a label is a word of ours",
+        "proxy/metrics/labels.py",
+        "if model.startswith(start)), OTHER)",
+        "if model.startswith(start)), model)",
+    ),
+    Mutation(
         "what was ordered is finished, and kept for who ordered it",
         "proxy/middlewares/joining.py",
         'retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),',

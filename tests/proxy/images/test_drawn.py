@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import orjson
 import pytest
 
 from adapters.pictures import Measured
 from proxy.images.drawn import pixels_of
-from proxy.prices import loaded, price_of
 from tests.proxy.gateway import ANSWER, B64, always, gateway, gateway_to, provider
 from tests.proxy.metrics.test_requests import counted
 
@@ -20,14 +21,19 @@ def test_pixels_are_known_where_somebody_looked() -> None:
     assert pixels_of(None) == pixels_of(Measured("", 0, 0)) == 0
 
 
-async def test_each_picture_of_an_answer_is_counted_and_costs_its_price() -> None:
-    price = price_of(loaded(), "openai", MODEL, 1)
-    assert price
+async def test_each_picture_of_an_answer_is_counted_and_costs_its_price(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(f"openai: {{{MODEL}: 0.25, by-size: {{megapixel: 100.0}}}}")
     answer = {**ANSWER, "data": [{"b64_json": B64}] * 3}
-    async with gateway_to(always(answer)) as (ours, _):
+    async with gateway_to(always(answer), f"prices: {prices}") as (ours, _):
         await ours.draw(params={"model": MODEL, "n": 3}, **UP)
-        assert counted(ours, "easel_pictures_total") == {("openai", MODEL, "provider"): 3}
-        assert counted(ours, "easel_dollars_total") == {("openai", MODEL): pytest.approx(3 * price)}
+        await ours.draw(params={"model": "by-size"}, **UP)
+        assert counted(ours, "easel_pictures_total")["openai", MODEL, "provider"] == 3
+        assert counted(ours, "easel_dollars_total") == {
+            ("openai", MODEL): 0.75,
+            # A pixel each, as their bytes say.
+            ("openai", "other"): pytest.approx(3 * 100 / 1_000_000),
+        }
 
 
 async def test_a_picture_without_a_price_costs_nothing_and_is_counted_as_such() -> None:

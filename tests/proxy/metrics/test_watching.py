@@ -57,7 +57,7 @@ async def test_an_answer_that_nobody_collected_is_counted_when_it_goes() -> None
 async def test_an_open_circuit_is_seen() -> None:
     async def down(request: web.Request) -> web.Response:
         del request
-        return json_reply({}, 500)
+        return json_reply({}, 503)
 
     async with gateway_to(down) as (ours, _):
         breaker = '{"failure_threshold":1,"cooldown_interval":30000}'
