@@ -39,12 +39,13 @@ def family_of(adapter: Adapter, model: str) -> str:
     """Name the family of a model, or the model itself: as its adapter does, else not at all."""
     if not model:
         return NONE
-    known = _known(adapter.id, adapter)
-    found = known.get(model)
-    if found is not None:
+    known, starts = _declared(adapter)
+    if found := known.get(model):
         return found
-    starts = _starts(adapter.id, adapter)
-    return next((name for start, name in starts if model.startswith(start)), OTHER)
+    for start, family in starts:
+        if model.startswith(start):
+            return family
+    return OTHER
 
 
 def family_at(target: Target, named: str) -> str:
@@ -53,21 +54,16 @@ def family_at(target: Target, named: str) -> str:
 
 
 @cache
-def _starts(_: str, adapter: Adapter) -> tuple[tuple[str, str], ...]:
-    """Give how the names of each family begin, and what it is called."""
+def _declared(adapter: Adapter) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+    """Give the family of each model that is known by name, and how the names of each begin."""
     several = [(start,) if isinstance(start, str) else start for start, _ in adapter.families]
     every = [start for starts in several for start in starts if start]
-    return tuple((start, start.rstrip("-./:@_") or start) for start in every)
-
-
-@cache
-def _known(name: str, adapter: Adapter) -> dict[str, str]:
-    """Give the family of each model that is known by name."""
-    starts = _starts(name, adapter)
-    return {
+    starts = tuple((start, start.rstrip("-./:@_") or start) for start in every)
+    known = {
         model: next((name for start, name in starts if model.startswith(start)), model)
         for model in adapter.models
     }
+    return known, starts
 
 
 def outcome_of(error: ImageError) -> str:

@@ -40,10 +40,8 @@ def count(
     path = NONE if resource is None else resource.canonical
     status = response.status if response is not None else 0
     metrics.http_requests.add((path, STATUSES[min(status // 100, 5)]))
-    if size := bytes_in(request):
-        metrics.request_bytes.add((), size)
-    if size := bytes_out(request, response):
-        metrics.answer_bytes.add((), size)
+    metrics.request_bytes.add((), bytes_in(request))
+    metrics.answer_bytes.add((), bytes_out(request, response))
     if path in PICTURES and request.method == hdrs.METH_POST:
         # What is not there costs a request's own `get` an exception.
         _count_pictures(metrics, request._state, response, ended)  # noqa: SLF001 - see above

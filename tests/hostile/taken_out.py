@@ -324,8 +324,8 @@ MUTATIONS = (
     Mutation(
         "a label is a word of ours",
         "proxy/metrics/labels.py",
-        "if model.startswith(start)), OTHER)",
-        "if model.startswith(start)), model)",
+        "    return OTHER\n",
+        "    return model\n",
     ),
     Mutation(
         "what was ordered is finished, and kept for who ordered it",
