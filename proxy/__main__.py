@@ -24,11 +24,29 @@ from proxy.local_key import local_key, new_key
 from proxy.log_file import LogFile
 from proxy.logs import logs
 from proxy.own_names import is_loopback
-from proxy.sections import Log
-from proxy.settings import NAME_FORM, Settings, SettingsError, digest, embedded, is_name, load
+from proxy.sections import WORKERS_FORM, Log, is_number_of_workers
+from proxy.settings import (
+    NAME_FORM,
+    Settings,
+    SettingsError,
+    digest,
+    embedded_text,
+    is_name,
+    parse,
+    text_of,
+)
 
 _WIDTH = 100
 _FILE = click.Path(dir_okay=False)
+
+
+def _number_of_workers(
+    _: click.Context, __: click.Parameter, value: str | None
+) -> int | str | None:
+    """Take what `server.workers` takes."""
+    if value is not None and not is_number_of_workers(value):
+        raise click.BadParameter(f"{value!r} is not {WORKERS_FORM}")
+    return value
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,34 +73,102 @@ def main() -> None:
     type=click.IntRange(0, 65_535),
     help="Listen here instead of at server.port; 0 is any free port.",
 )
-def serve(config: str | None, host: str | None, port: int | None) -> None:
+@click.option(
+    "--workers",
+    metavar="N|auto",
+    callback=_number_of_workers,
+    help="Serve in so many processes instead of server.workers; auto is one for each core.",
+)
+def serve(
+    config: str | None, host: str | None, port: int | None, workers: int | str | None
+) -> None:
     """Run the gateway.
 
     SIGTERM or Ctrl-C stops it: what is running may finish within server.shutdown_seconds. A second
-    one ends it at once.
+    one ends it at once. With several workers, SIGHUP has them take what the settings file says now.
 
     Without api_keys in the settings it makes a gateway key, keeps it in state_dir and prints it;
     it then listens to this machine only.
     """
-    settings = _loaded(config)
-    given = {name: it for name, it in (("host", host), ("port", port)) if it is not None}
+    text, settings = _text_and_settings(config)
+    given = {"host": host, "port": port, "workers": workers}
+    given = {name: it for name, it in given.items() if it is not None}
     server = msgspec.structs.replace(settings.server, **given)
     settings = replace(settings, server=server)
     _refuse_open_door(settings)
     settings, key = _with_local_key(settings)
-    settings = replace(settings, log=_usable_log(settings.log))
+    _refuse_unwritable(settings.log)
 
     # Imported here: `easel --help` need not wait for the server's machinery.
-    from proxy.serving import CannotListenError, run  # noqa: PLC0415
+    from proxy.workers.counting import count  # noqa: PLC0415
 
-    def ready(host: str, port: int) -> None:
-        click.echo(_banner(host, port, key))
+    if (several := count(server.workers)) > 1:
+        _serve_with_workers(several, config, text, settings, key)
+    else:
+        _serve_alone(settings, key)
+
+
+def _serve_alone(settings: Settings, key: str) -> None:
+    from proxy.serving import CannotListenError, run  # noqa: PLC0415 - as in `serve`
+
+    settings = replace(settings, log=settings.log.in_style(_log_style()))
+    try:
+        run(settings, lambda host, port: click.echo(_banner(host, port, key)))
+    except CannotListenError as error:
+        _cannot_listen(settings, str(error))
+
+
+def _serve_with_workers(
+    count: int, config: str | None, text: str, settings: Settings, key: str
+) -> None:
+    from proxy.workers.orders import Orders  # noqa: PLC0415 - as in `serve`
+    from proxy.workers.reserving import NotFreeError  # noqa: PLC0415 - the same
+    from proxy.workers.running import run_workers  # noqa: PLC0415 - the same
+    from proxy.workers.supervisor import NoWorkerError  # noqa: PLC0415 - the same
+
+    orders = Orders(
+        text=text,
+        file=config or "settings",
+        host=settings.server.host,
+        port=settings.server.port,
+        log=_log_style(),
+        local_key=digest(key) if key else b"",
+    )
+
+    def again() -> Orders:
+        return orders.anew(text_of(config) if config else text)
 
     try:
-        run(settings, ready)
-    except CannotListenError as error:
-        place = _netloc(server.host, server.port)
-        _fail(f"cannot listen on {place}: {error}. Try another --host or --port.")
+        run_workers(
+            orders, settings, count, lambda host, port: click.echo(_banner(host, port, key)), again
+        )
+    except NotFreeError as error:
+        _cannot_listen(settings, str(error))
+    except NoWorkerError as error:
+        _fail(str(error))
+
+
+@main.command(hidden=True)
+@click.argument("end", type=int)
+def worker(end: int) -> None:
+    """Serve as one of several workers.
+
+    `easel serve --workers` starts them. END is the number of the socket over which it is told what
+    to serve.
+    """
+    from proxy.workers.worker import work  # noqa: PLC0415 - as in `serve`
+
+    work(end)
+
+
+def _cannot_listen(settings: Settings, reason: str) -> NoReturn:
+    place = _netloc(settings.server.host, settings.server.port)
+    _fail(f"cannot listen on {place}: {reason}. Try another --host or --port.")
+
+
+def _log_style() -> str:
+    """Say what `log.format: auto` means where this runs."""
+    return "text" if sys.stdout.isatty() else "json"
 
 
 @main.command()
@@ -258,9 +344,14 @@ def _summary(adapter: Adapter) -> str:
     return f"{adapter.name}{mark}: {', '.join(adapter.models[:3])}"
 
 
-def _loaded(config: str | None) -> Settings:
+def _loaded(config: str) -> Settings:
+    return _text_and_settings(config)[1]
+
+
+def _text_and_settings(config: str | None) -> tuple[str, Settings]:
     try:
-        return load(config) if config else embedded()
+        text = text_of(config) if config else embedded_text()
+        return text, parse(text, file=config or "settings")
     except SettingsError as error:
         for problem in error.problems:
             click.echo(str(problem), err=True)
@@ -277,17 +368,14 @@ def _refuse_open_door(settings: Settings) -> None:
         )
 
 
-def _usable_log(log: Log) -> Log:
-    """Choose the style of access lines; fail where the file for them cannot be written to."""
-    if log.file:
-        try:
-            LogFile(log.file).close()
-        except OSError as error:
-            _fail(f"cannot write to log.file, {log.file}: {error.strerror or error}.")
-    if log.format != "auto":
-        return log
-    style = "text" if not log.file and sys.stdout.isatty() else "json"
-    return msgspec.structs.replace(log, format=style)
+def _refuse_unwritable(log: Log) -> None:
+    """Fail where access lines cannot go to the file that is named for them."""
+    if not log.file:
+        return
+    try:
+        LogFile(log.file).close()
+    except OSError as error:
+        _fail(f"cannot write to log.file, {log.file}: {error.strerror or error}.")
 
 
 def _with_local_key(settings: Settings) -> tuple[Settings, str]:

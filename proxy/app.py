@@ -22,8 +22,11 @@ from proxy.images.converse import converse
 from proxy.images.generate import generator
 from proxy.images.rehearse import rehearse
 from proxy.jobs import asking
+from proxy.jobs.answers import Answers
+from proxy.jobs.board import Board, Bounds
 from proxy.jobs.registry import Jobs
 from proxy.jobs.room import Room
+from proxy.jobs.sharing import Sharing
 from proxy.jobs.shelf import EACH, Shelf
 from proxy.keys import (
     BLOBS,
@@ -38,6 +41,8 @@ from proxy.keys import (
     RESOLVER,
     RUNNING,
     SETTINGS,
+    SHARED,
+    SHARING,
     SIGNER,
     UPSTREAM,
 )
@@ -50,20 +55,26 @@ from proxy.middlewares.observing import stamp
 from proxy.own_names import OwnNames
 from proxy.redis_client import SharedRedis
 from proxy.routing.breaker import LocalCircuits
-from proxy.routing.choosing import Chooser, LocalStuck
+from proxy.routing.choosing import Chooser, ComputedStuck, LocalStuck
 from proxy.routing.resolve import Resolver
+from proxy.routing.shared_circuits import SharedCircuits
 from proxy.sections import Log
 from proxy.settings import Settings
+from proxy.shared.asking import Shared
 from proxy.upstream.conversation import Upstream, drawn
 
+_SLACK_SECONDS = 300.0
+"""How much longer than it may take a job is known to others: it may have several targets."""
 
-def make_app(
+
+def make_app(  # noqa: PLR0913 - what tests give, each by its name
     settings: Settings,
     *,
     log_to: Stream | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     draw: Callable[[], int] = drawn,
     chooser: Chooser | None = None,
+    shared: Shared | None = None,
 ) -> web.Application:
     """Make the gateway.
 
@@ -72,6 +83,7 @@ def make_app(
     `log_to` gets the access lines; what the settings say unless given.
 
     `chooser` holds circuits, sticky choices and chance; this process's own unless given.
+    `shared` is what it knows together with others; a Redis, if there is one, unless given.
     """
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
@@ -82,12 +94,17 @@ def make_app(
     app[CACHE] = _cache(settings, app[BLOBS], redis)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
     app[RESOLVER] = Resolver(settings)
-    app[CHOOSER] = chooser or Chooser(LocalCircuits(), LocalStuck())
+    circuits = SharedCircuits(shared) if shared else None
+    app[CHOOSER] = chooser or (
+        Chooser(circuits, ComputedStuck()) if circuits else Chooser(LocalCircuits(), LocalStuck())
+    )
     app[LOG] = AccessLog(log_to or _stream(settings.log), settings.log.format)
     app[METRICS] = Metrics()
+    app[SHARED] = shared
     app[DRAINING] = []
     app[RUNNING] = set()
     app[JOBS] = _jobs(settings)
+    app[SHARING] = _sharing(settings, app)
 
     async def upstream(app: web.Application) -> AsyncIterator[None]:
         talks = Upstream(settings, sleep, draw=draw, metrics=app[METRICS])
@@ -95,8 +112,8 @@ def make_app(
             yield
         app[LOG].flush()
 
-    async def shared(_: web.Application) -> AsyncIterator[None]:
-        async with redis or nullcontext():
+    async def common(_: web.Application) -> AsyncIterator[None]:
+        async with redis or nullcontext(), circuits or nullcontext():
             yield
 
     async def blobs(app: web.Application) -> AsyncIterator[None]:
@@ -105,7 +122,8 @@ def make_app(
 
     async def jobs(app: web.Application) -> AsyncIterator[None]:
         await app[JOBS].open()
-        yield
+        async with app[SHARING] or nullcontext():
+            yield
         await app[JOBS].close()
 
     async def watched(app: web.Application) -> AsyncIterator[None]:
@@ -115,7 +133,7 @@ def make_app(
         yield
         lag.stop()
 
-    app.cleanup_ctx.extend((upstream, shared, blobs, jobs, watched))
+    app.cleanup_ctx.extend((upstream, common, blobs, jobs, watched))
     app.on_response_prepare.append(stamp)
     _add_routes(app)
     return app
@@ -145,6 +163,16 @@ def _jobs(settings: Settings) -> Jobs:
         cancels=settings.jobs.on_disconnect == "cancel",
         room=Room(settings.limits.jobs, settings.limits.caller_jobs),
     )
+
+
+def _sharing(settings: Settings, app: web.Application) -> Sharing | None:
+    """Have this process's jobs shared with others, if there are any."""
+    if (shared := app[SHARED]) is None:
+        return None
+    jobs, total = settings.jobs, settings.timeouts.total
+    bounds = Bounds(settings.limits.caller_jobs, total + jobs.park_seconds + _SLACK_SECONDS)
+    board = Board(shared, app[JOBS], bounds)
+    return Sharing(board, app[JOBS], Answers(app[BLOBS]), bounds.seconds)
 
 
 def _add_routes(app: web.Application) -> None:

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from proxy.bodies import Bodies, Held
     from proxy.cache.simple import SimpleCache
     from proxy.jobs.registry import Job, Jobs
+    from proxy.jobs.sharing import Sharing
     from proxy.metrics.measures import Metrics
     from proxy.own_names import OwnNames
     from proxy.routing.choosing import Chooser
     from proxy.routing.resolve import Resolver
+    from proxy.shared.asking import Shared
     from proxy.upstream.conversation import Upstream
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
@@ -49,8 +51,12 @@ DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")
 RUNNING: web.AppKey[set[int]] = web.AppKey("running")
 """middlewares.observing adds a request while it runs; __main__ waits until it is empty."""
 
+SHARED: web.AppKey[Shared | None] = web.AppKey("shared")
+"""app sets: what this process knows together with others, None where it is alone."""
 JOBS: web.AppKey[Jobs] = web.AppKey("jobs")
 """app sets; middlewares.joining and jobs.asking read."""
+SHARING: web.AppKey[Sharing | None] = web.AppKey("sharing")
+"""app sets, None where this process is alone; middlewares.joining and jobs.asking read."""
 
 TRACE: web.RequestKey[str] = web.RequestKey("trace", str)
 """observing sets: never empty."""
@@ -73,7 +79,8 @@ JOB: web.RequestKey[Job] = web.RequestKey("job")
 """joining and jobs.asking set: the job that answers this request; observing reads, and
 transform writes its kind."""
 JOINED: web.RequestKey[str] = web.RequestKey("joined", str)
-"""joining sets where the request began no job: the status of the one it found; observing reads."""
+"""joining sets where the request began no job: the status of the one it found, or `elsewhere` for
+another process's; observing reads."""
 FAILURE: web.RequestKey[str] = web.RequestKey("failure", str)
 """explaining sets: the error's code for the access line; observing reads."""
 OUTCOME: web.RequestKey[str] = web.RequestKey("outcome", str)

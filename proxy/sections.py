@@ -12,6 +12,9 @@ from proxy import configs
 _MB = 1024 * 1024
 _MIN_SIGNING_KEY = 32
 _MOST_PORT = 65_535
+AUTO, MOST_WORKERS = "auto", 64
+WORKERS_FORM = f"{AUTO}, or a number from 1 to {MOST_WORKERS}"
+"""What `server.workers` may be."""
 _BASE_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _REDIS_URL = re.compile(
     r"rediss?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?(/\d{0,3})?"
@@ -35,10 +38,14 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Server(Section, frozen=True):
-    """Where the gateway listens, by what names clients reach it, and how it stops."""
+    """Where the gateway listens, by what names clients reach it, and how it stops.
+
+    `workers` is in how many processes, `auto` for one a core.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8787
+    workers: int | str = 1
     public_url: str = ""
     allowed_hosts: tuple[str, ...] = ()
     shutdown_seconds: float = 180.0
@@ -46,6 +53,8 @@ class Server(Section, frozen=True):
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         _within("port", self.port, 0, _MOST_PORT)
+        if not is_number_of_workers(self.workers):
+            raise ValueError(f"`workers` must be {WORKERS_FORM}")
         _is_base_url("public_url", self.public_url)
         if not all(map(_HOST.fullmatch, self.allowed_hosts)):
             raise ValueError("`allowed_hosts` must be names or addresses, without scheme or port")
@@ -230,6 +239,12 @@ class Log(Section, frozen=True):
         """Hold the values against what is possible."""
         _one_of("format", self.format, ("auto", "json", "text", "none"))
 
+    def in_style(self, style: str) -> Log:
+        """Give it with `auto` decided: that is `style` on standard output, and JSON in a file."""
+        if self.format != "auto":
+            return self
+        return msgspec.structs.replace(self, format="json" if self.file else style)
+
 
 class Metrics(Section, frozen=True):
     """Who may read what the gateway counts."""
@@ -239,6 +254,11 @@ class Metrics(Section, frozen=True):
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         _one_of("access", self.access, ("loopback", "key", "open"))
+
+
+def is_number_of_workers(value: int | str) -> bool:
+    """Tell whether so many workers can be had; from the environment every number is a text."""
+    return value == AUTO or str(value) in map(str, range(1, MOST_WORKERS + 1))
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -8,20 +8,22 @@ import gc
 import logging
 import os
 import re
-import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.app import make_app
-from proxy.keys import DRAINING, JOBS, RUNNING
+from proxy.core_dumps import forbid_core_dumps
+from proxy.keys import DRAINING, JOBS, RUNNING, SHARING
 from proxy.patience import patience
 from proxy.settings import Settings
+from proxy.shared.asking import Shared
 
 _GC_THRESHOLDS = (10_000, 5, 50)
 """Rounds of the collector look at what parked jobs hold: small ones pause for milliseconds."""
@@ -63,32 +65,47 @@ def discreetly(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     discreet_logger().error(said or "Unhandled", exc_info=context.get("exception"))
 
 
+@dataclass(frozen=True, slots=True)
+class Team:
+    """What a process is given that serves with others at one address.
+
+    `shared` is what all know together. `attend` is called with the application before it listens.
+    `stopping` ends it as a signal does.
+    """
+
+    shared: Shared | None = None
+    reuse_port: bool = False
+    attend: Callable[[web.Application], None] = lambda _: None
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with host and port once it listens.
 
     Raises `CannotListenError` when the address cannot be used.
     """
+    in_a_loop(serve(settings, ready))
+
+
+def in_a_loop(serving: Coroutine[Any, Any, None]) -> None:
+    """Run what serves, as a process of its own."""
     runner = asyncio.run
     with contextlib.suppress(ImportError):
         import uvloop  # noqa: PLC0415 - optional, and absent on some platforms
 
         runner = uvloop.run
-    _forbid_core_dumps()
-    runner(_serve(settings, ready))
+    forbid_core_dumps()
+    runner(serving)
 
 
-def _forbid_core_dumps() -> None:
-    """Leave no image of this process's memory behind, should it crash: it holds every key."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    # Not 0: whatever that is, Linux hands a dump to the program that core_pattern names, except
-    # for a limit of 1 byte, which is too little for a file as well.
-    soft = 1 if hard == resource.RLIM_INFINITY else min(1, hard)
-    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
-
-
-async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
+async def serve(
+    settings: Settings, ready: Callable[[str, int], None], team: Team | None = None
+) -> None:
+    """Do so in a loop that runs, alone or in a team."""
+    team = team or Team()
     asyncio.get_running_loop().set_exception_handler(discreetly)
-    app, server = make_app(settings), settings.server
+    app, server = make_app(settings, shared=team.shared), settings.server
+    team.attend(app)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -104,9 +121,11 @@ async def _serve(settings: Settings, ready: Callable[[str, int], None]) -> None:
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, server.host, server.port, reuse_address=True)
+        site = web.TCPSite(
+            runner, server.host, server.port, reuse_address=True, reuse_port=team.reuse_port
+        )
         await _listening(site)
-        stopping = _on_signal()
+        _on_signal(stopping := team.stopping)
         ready(server.host, runner.addresses[0][1])
         _quiet_gc()
         async with patience(_server(runner), settings.timeouts):
@@ -143,9 +162,8 @@ def discreet_logger() -> logging.Logger:
     return logger
 
 
-def _on_signal() -> asyncio.Event:
-    """Give an event that is set by the first signal; a second one ends the process at once."""
-    stopping = asyncio.Event()
+def _on_signal(stopping: asyncio.Event) -> None:
+    """Have an event set by the first signal; a second one ends the process at once."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)
 
@@ -157,7 +175,6 @@ def _on_signal() -> asyncio.Event:
 
     for number in numbers:
         loop.add_signal_handler(number, stop)
-    return stopping
 
 
 def _quiet_gc() -> None:
@@ -169,24 +186,28 @@ def _quiet_gc() -> None:
 
 async def _drained(runner: web.AppRunner, seconds: float) -> None:
     """Let what runs finish, and keep for the next process what then waits to be collected."""
-    jobs, deadline = runner.app[JOBS], asyncio.get_running_loop().time() + seconds
+    jobs, sharing = runner.app[JOBS], runner.app[SHARING]
+    deadline = asyncio.get_running_loop().time() + seconds
     await _finished(runner, seconds - min(seconds * _KEEPING_SHARE, _KEEPING_SECONDS))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):
-            await jobs.keep()
-    if count := jobs.unkept:
+            await (sharing.kept() if sharing else jobs.keep())
+    if count := sharing.unkept if sharing else jobs.unkept:
         answers = "1 finished answer" if count == 1 else f"{count} finished answers"
         sys.stderr.write(f"easel: {answers} could not be kept on disk for a client to collect\n")
 
 
 async def _finished(runner: web.AppRunner, seconds: float) -> None:
     """Let what runs finish, and its answers arrive; at the deadline, cut what is left."""
-    running, jobs = runner.app[RUNNING], runner.app[JOBS]
+    running, jobs, sharing = runner.app[RUNNING], runner.app[JOBS], runner.app[SHARING]
+    if sharing:
+        sharing.keep()
     try:
         async with asyncio.timeout(seconds):
             while running or jobs.running:  # noqa: ASYNC110 - requests come and go: no one event ends them all
                 # What is finished is safe already, should the process be killed before that.
-                await jobs.keep()
+                if not sharing:
+                    await jobs.keep()
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             await _sent(runner.server)
     except TimeoutError:

@@ -115,8 +115,13 @@ class Settings:
 
 def embedded(environ: Mapping[str, str] | None = None) -> Settings:
     """Give the settings that hold without a file: this machine only, the demo provider."""
+    return parse(embedded_text(), environ=environ)
+
+
+def embedded_text() -> str:
+    """Give the text of those."""
     demo = adapters.adapter(adapters.DEMO).id
-    return parse(f"virtual_keys: {{{demo}: {{provider: {demo}}}}}", environ=environ)
+    return f"virtual_keys: {{{demo}: {{provider: {demo}}}}}"
 
 
 KEYS = frozenset(SECTIONS) | {
@@ -141,12 +146,16 @@ def digest(key: str) -> bytes:
 
 def load(file: str, environ: Mapping[str, str] | None = None) -> Settings:
     """Read and check a settings file; raises `SettingsError` with everything that is wrong."""
+    return parse(text_of(file), file=file, environ=environ)
+
+
+def text_of(file: str) -> str:
+    """Read a settings file, without a look at what it says; raises `SettingsError`."""
     try:
-        text = FilePath(file).read_text(encoding="utf-8")
+        return FilePath(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise SettingsError([Problem(file, 0, "", reason)]) from None
-    return parse(text, file=file, environ=environ)
 
 
 def parse(

@@ -17,7 +17,16 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"errors", "yaml_source", "access_log", "log_file", "following", "state_folder", "hints"}
+        {
+            "errors",
+            "yaml_source",
+            "access_log",
+            "log_file",
+            "following",
+            "state_folder",
+            "hints",
+            "core_dumps",
+        }
     ),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
@@ -36,6 +45,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"endpoints", "explain", "scraping"}),
     frozenset({"app"}),
     frozenset({"serving"}),
+    frozenset({"workers"}),
     frozenset({"__main__"}),
 )
 """The modules and packages of `proxy`, lowest first: each imports only what lies below it."""

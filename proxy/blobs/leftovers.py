@@ -15,6 +15,8 @@ from pathlib import Path
 CACHE = "cache"
 """The folder, or the beginning of a name in a bucket, below which caches lie."""
 
+PARKED = "parked"
+"""The folder, or the beginning of a name in a bucket, below which finished answers wait."""
 _DEAD_SECONDS = 1800.0
 """How long a folder lies untouched until its process is taken to be gone: several sweeps."""
 _PROCESS = re.compile(r"[0-9a-f]{16}")

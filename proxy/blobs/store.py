@@ -54,7 +54,7 @@ class Blobs:
         if "://" not in settings.blobs.store:
             folder = Path(settings.blobs.store or Path(settings.state_dir, "blobs")).expanduser()
             limits = settings.blobs.lifetime_seconds, settings.blobs.disk_bytes
-            self._sweeper = Sweeper(folder, *limits)
+            self._sweeper = Sweeper(folder, *limits, parked=settings.jobs.park_seconds)
         self._sweeping: asyncio.Task[None] | None = None
         self._process = secrets.token_hex(8)
 

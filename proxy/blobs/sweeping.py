@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from proxy.blobs.leftovers import clear_others
+from proxy.blobs.leftovers import PARKED, clear_others
 from proxy.blobs.signing import NAME, OWNER
 
 _LOG = logging.getLogger("easel")
@@ -22,13 +22,14 @@ _LOW_WATER = 0.9
 """How full the folder is left once it was too full, so that not each picture costs a sweep."""
 
 # Also what an upload that broke off has left: the store writes to NAME#1 and renames.
-_OURS = re.compile(rf"{OWNER.pattern}/{NAME.pattern}(#\d+)?")
+_OURS = re.compile(rf"({OWNER.pattern}/{NAME.pattern}|{PARKED}/[0-9a-f]{{32}})(#\d+)?")
 
 
 class Sweeper:
     """Deletes what is too old, and the oldest once more than `limit` bytes are held.
 
-    Nothing in the folder is touched that does not have a blob's name.
+    Nothing in the folder is touched that does not have a blob's name, or a parked answer's; those
+    are deleted once they have waited for `parked` seconds.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class Sweeper:
         lifetime: float,
         limit: int,
         clock: Callable[[], float] = time.time,
+        *,
+        parked: float = 0.0,
     ) -> None:
         self.folder = folder
         self.held = 0
-        self._lifetime = lifetime + _GRACE_SECONDS
+        self._lifetimes = lifetime + _GRACE_SECONDS, parked + _GRACE_SECONDS
         self._limit = limit
         self._clock = clock
         self._full = asyncio.Event()
@@ -75,11 +78,11 @@ class Sweeper:
 
     def sweep(self) -> int:
         """Delete what has to go; gives the bytes that are left. It blocks: call it in a thread."""
-        dead = self._clock() - self._lifetime
+        now, (lifetime, parked) = self._clock(), self._lifetimes
         held = 0
         kept = []
         for written, size, path in sorted(self._found()):
-            if written < dead:
+            if now - written > (parked if path.parent.name == PARKED else lifetime):
                 path.unlink(missing_ok=True)
             else:
                 kept.append((size, path))

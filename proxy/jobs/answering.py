@@ -30,15 +30,25 @@ _OK_ENDS = 300
 
 def accepted(job: Job) -> web.Response:
     """Answer that a job is under way, and where to ask for it later."""
-    place = PLACE.replace("{id}", job.id)
-    body = {"id": job.id, "object": "easel.job", "status": job.status, "created_at": int(job.began)}
-    if (progress := job.progress()) is not None:
+    return under_way(job.id, job.began, job.status, job.progress())
+
+
+def under_way(
+    name: str, began: float, status: str = "running", progress: float | None = None
+) -> web.Response:
+    """Answer the same of a job that is known by these facts only."""
+    body = {"id": name, "object": "easel.job", "status": status, "created_at": int(began)}
+    if progress is not None:
         body["progress"] = round(progress, 3)
     return web.Response(
         status=202,
         body=orjson.dumps(body),
         content_type="application/json",
-        headers={"location": place, "x-easel-job": job.id, "retry-after": "2"},
+        headers={
+            "location": PLACE.replace("{id}", name),
+            "x-easel-job": name,
+            "retry-after": "2",
+        },
     )
 
 

@@ -5,33 +5,66 @@ from __future__ import annotations
 from aiohttp import web
 
 from proxy.errors import GatewayError
-from proxy.jobs.answering import accepted, listen
-from proxy.jobs.registry import Job
-from proxy.keys import CALLER, JOB, JOBS
+from proxy.jobs.answering import accepted, listen, under_way
+from proxy.jobs.board import Seen
+from proxy.jobs.registry import Asked, Job
+from proxy.jobs.tape import Tape
+from proxy.keys import CALLER, JOB, JOBS, SHARING
 
 
 async def collect(request: web.Request) -> web.StreamResponse:
     """Answer 202 while a job runs, then with its very answer."""
-    job = _own(request)
-    return await listen(request, job) if job.tape.ended else accepted(job)
+    caller, name = request[CALLER].name, request.match_info["id"]
+    job = request.app[JOBS].of(caller, name)
+    if job is None:
+        seen = await _elsewhere(request)
+        if seen.record.state == "running" and seen.alive:
+            return under_way(name, seen.record.began)
+        job = _fetched(request, seen)
+        await job.tape.wait_for_head()
+    request[JOB] = job
+    return await listen(request, job) if job.tape.head or job.tape.ended else accepted(job)
 
 
 async def cancel(request: web.Request) -> web.Response:
     """Cancel a job, or forget what it made."""
-    job = _own(request)
-    request.app[JOBS].forget(job)
-    return web.Response(status=204, headers={"x-easel-job": job.id})
+    caller, name = request[CALLER].name, request.match_info["id"]
+    sharing = request.app[SHARING]
+    if job := request.app[JOBS].of(caller, name):
+        request[JOB] = job
+        request.app[JOBS].forget(job)
+        if sharing:
+            await sharing.erase(job)
+    else:
+        seen = await _elsewhere(request)
+        if sharing:
+            await sharing.cancel(seen)
+    return web.Response(status=204, headers={"x-easel-job": name})
 
 
-def _own(request: web.Request) -> Job:
-    """Give the caller's own job; another caller's is not there."""
-    job = request.app[JOBS].of(request[CALLER].name, request.match_info["id"])
-    if job is None:
+def _fetched(request: web.Request, seen: Seen) -> Job:
+    """Begin a job that gets the answer of another process's."""
+    sharing, record = request.app[SHARING], seen.record
+    assert sharing is not None  # noqa: S101 - it has seen the job
+
+    async def follow(_: Tape) -> None:
+        await sharing.follow(job, seen.name)
+
+    job = request.app[JOBS].begin(Asked(record.caller, record.digest), follow)
+    return job
+
+
+async def _elsewhere(request: web.Request) -> Seen:
+    """Give the caller's own job of another process; another caller's is not there."""
+    sharing = request.app[SHARING]
+    seen = None
+    if sharing:
+        seen = await sharing.found(request[CALLER].name, request.match_info["id"])
+    if seen is None:
         raise GatewayError(
             "There is no such job: it was never yours, or was collected or given up long ago.",
             status=404,
             type="invalid_request_error",
             code="job_not_found",
         )
-    request[JOB] = job
-    return job
+    return seen

@@ -35,6 +35,15 @@ _MOST = 256 * 1024
 """Bytes of a manifest: its headers are the gateway's own, and bounded."""
 
 
+def check_headers(headers: list[tuple[str, str]], size: int) -> None:
+    """Hold the headers of an answer against what may stand there; raises `ValueError`."""
+    for name, value in headers:
+        if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
+            raise ValueError("a header is damaged")
+        if name.lower() == "content-length" and value != str(size):
+            raise ValueError("the length is another one")
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is to be known of an answer; `began` and `expires` in seconds since the epoch."""
 
@@ -51,11 +60,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse headers that would break the answer they stand before."""
-        for name, value in self.headers:
-            if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
-                raise ValueError("a header is damaged")
-            if name.lower() == "content-length" and value != str(self.size):
-                raise ValueError("the length is another one")
+        check_headers(self.headers, self.size)
 
 
 class Handover:

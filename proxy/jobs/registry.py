@@ -57,6 +57,17 @@ def untold() -> None:
     """Know nothing of how far a job is."""
 
 
+def key_reused() -> BadRequest:
+    """Give what a request fails with whose Idempotency-Key was used for another one."""
+    return BadRequest(
+        "This Idempotency-Key was used for another request: send another one with a request that "
+        "is not the same.",
+        status=422,
+        code="idempotency_key_reused",
+        param="Idempotency-Key",
+    )
+
+
 def cancelled() -> GatewayError:
     """Give what a job that was cancelled fails with."""
     error = GatewayError(
@@ -203,8 +214,23 @@ class Jobs:
         """How many good answers that nobody had got are gone, and why."""
         self._timer: asyncio.TimerHandle | None = None
 
+        self.told: Callable[[Job], None] = lambda _: None
+        """Is called when a job has ended, has nobody left who listens, or is forgotten."""
+
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a job of that id."""
+        return name in self._by_id
+
+    def get(self, name: str) -> Job | None:
+        """Give a job by its id, whoever's it is."""
+        return self._by_id.get(name)
+
+    def all(self) -> list[Job]:
+        """Give every job."""
+        return list(self._by_id.values())
 
     @property
     def running(self) -> int:
@@ -258,13 +284,7 @@ class Jobs:
         """
         if asked.key and (job := self._by_key.get((asked.caller, asked.key))):
             if job.asked.digest != asked.digest:
-                raise BadRequest(
-                    "This Idempotency-Key was used for another request: send another one with a "
-                    "request that is not the same.",
-                    status=422,
-                    code="idempotency_key_reused",
-                    param="Idempotency-Key",
-                )
+                raise key_reused()
             return None if self._is_useless(job) else job
         if asked.key or not (asked.retry or asked.shares):
             return None
@@ -295,6 +315,7 @@ class Jobs:
         self._shelf.freed()
         if job.listeners:
             return
+        self.told(job)
         if job.delivered:
             self._shelf.note(job)
         if not job.tape.ended:
@@ -324,6 +345,7 @@ class Jobs:
             self._handover.drop(job.id)
         self._shelf.remove(job)
         job.cancel()
+        self.told(job)
 
     async def close(self) -> None:
         """End what still runs, and leave nothing but what is kept for the next process."""
@@ -389,6 +411,7 @@ class Jobs:
         self._running.discard(task)
         self._room.leave(job.asked.caller)
         self._park(job, self._park_seconds)
+        self.told(job)
 
     def _park(self, job: Job, seconds: float) -> None:
         """Let a job wait for its client, behind all that are parked."""

@@ -1,6 +1,8 @@
 """A request becomes a job, or joins the one that it asked for before.
 
 The job goes on when its client leaves; whoever waits for it gets its answer from the first byte on.
+Where processes share their jobs, one begins here and then turns out to be another process's: it
+gets the answer from there.
 """
 
 from __future__ import annotations
@@ -10,11 +12,11 @@ from aiohttp.typedefs import Handler
 
 from proxy.cache.naming import name_of
 from proxy.incoming import is_untracked, prefers_async, read_idempotency_key
-from proxy.jobs.answering import accepted, listen
+from proxy.jobs.answering import EVENTS, JSON, accepted, listen
 from proxy.jobs.registry import Asked, untold
 from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
-from proxy.keys import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN
+from proxy.keys import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN, SHARING
 from proxy.plan import Plan
 
 
@@ -23,16 +25,32 @@ async def joining(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Begin or find the job, and answer with what it comes to."""
     if request[PLAN].dry_run:
         return await handler(request)
-    jobs, asked = request.app[JOBS], asked_of(request)
+    jobs, asked, sharing = request.app[JOBS], asked_of(request), request.app[SHARING]
     job = jobs.found(asked)
-    if job is None:
-        job = jobs.begin(asked, lambda tape: _played(request, tape, handler))
+    other = ""
+    if sharing and job and asked.retry and not asked.key and (job.is_heard or job.delivered):
+        # That one may be another client's of the same caller, and this client's be elsewhere.
+        other = await sharing.left_behind(asked)
+    if job is None or other:
+        job = jobs.begin(asked, lambda tape: _made(request, tape, handler, other))
     else:
         request[JOINED] = job.status
     request[JOB] = job
     if prefers_async(request.headers):
         return accepted(job)
     return await listen(request, job, request[PLAN].keepalive)
+
+
+async def _made(request: web.Request, tape: Tape, handler: Handler, other: str) -> None:
+    """Fulfil the request, unless another process is doing so, or has: that of its job `other`."""
+    sharing, job = request.app[SHARING], request[JOB]
+    if sharing and (other := other or await sharing.claim(job)):
+        request[JOINED] = "elsewhere"
+        # Its parameters are good: another process took it.
+        job.kind = EVENTS if request[PLAN].params.get("stream") is True else JSON
+        await sharing.follow(job, other)
+    else:
+        await _played(request, tape, handler)
 
 
 async def _played(request: web.Request, tape: Tape, handler: Handler) -> None:

@@ -96,8 +96,28 @@ class LocalCircuits:
             circuit.failures, circuit.total, circuit.since = 0, 0, now
         circuit.failures += failed
         circuit.total += 1
-        if _is_too_much(policy, circuit) and not circuit.has_opened:
+        if is_too_much(policy, circuit.failures, circuit.total) and not circuit.has_opened:
             circuit.until = now + cooldown
+
+    def opened(self) -> dict[str, float]:
+        """Give until when each circuit that is not closed is, or was, open."""
+        return {name: it.until for name, it in self._circuits.items() if it.has_opened}
+
+    def until(self, name: str) -> float:
+        """Give until when a circuit is, or was, open; 0 if it is closed."""
+        circuit = self._circuits.get(name)
+        return circuit.until if circuit else 0.0
+
+    def open_until(self, name: str, until: float) -> None:
+        """Have a circuit be open, as others found it, or closed with 0."""
+        circuit = self._circuits.get(name)
+        if circuit and circuit.until != until:
+            circuit.until = until
+            circuit.trial_until = 0.0
+            if not until:
+                circuit.failures = circuit.total = 0
+        elif circuit is None and until:
+            self._circuits[name] = _Circuit(since=self._clock(), until=until)
 
     def states(self) -> dict[str, str]:
         """Give the state of every circuit that is not closed: `open` or `half-open`."""
@@ -109,10 +129,10 @@ class LocalCircuits:
         }
 
 
-def _is_too_much(policy: BreakerPolicy, circuit: _Circuit) -> bool:
+def is_too_much(policy: BreakerPolicy, failures: int, total: int) -> bool:
     """Tell whether the failures so far open a circuit."""
-    if policy.failure_threshold is not None and circuit.failures > policy.failure_threshold:
+    if policy.failure_threshold is not None and failures > policy.failure_threshold:
         return True
-    if policy.failure_threshold_percentage is None or circuit.total < policy.minimum_requests:
+    if policy.failure_threshold_percentage is None or total < policy.minimum_requests:
         return False
-    return circuit.failures * 100 > policy.failure_threshold_percentage * circuit.total
+    return failures * 100 > policy.failure_threshold_percentage * total

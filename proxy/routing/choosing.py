@@ -19,6 +19,9 @@ from proxy.policies import StickyPolicy
 from proxy.routing.breaker import Circuits
 
 _MOST_STUCK = 100_000
+_DIGITS = 13
+"""Hex digits that a float holds without loss."""
+_WHOLE = float(1 << 4 * _DIGITS)
 
 
 class Stuck(Protocol):
@@ -29,6 +32,26 @@ class Stuck(Protocol):
 
     def put(self, name: str, index: str, seconds: float) -> None:
         """Let a name stick to a target for a while."""
+
+    def place(self, name: str) -> float | None:
+        """Give the place in [0, 1) by which a name is to be drawn for; None: by chance."""
+
+
+class ComputedStuck:
+    """Sticky choices that every process makes alike, without a word: a name draws by itself.
+
+    They hold for as long as targets and weights stay the same.
+    """
+
+    def get(self, name: str) -> None:
+        """Know nothing."""
+
+    def put(self, name: str, index: str, seconds: float) -> None:
+        """Keep nothing."""
+
+    def place(self, name: str) -> float:
+        """Give the place in [0, 1) that a name, a digest in hex, stands for."""
+        return int(name[:_DIGITS], 16) / _WHOLE
 
 
 class LocalStuck:
@@ -47,6 +70,9 @@ class LocalStuck:
     def put(self, name: str, index: str, seconds: float) -> None:
         """Let a name stick to a target for a while."""
         self._chosen[name] = (index, seconds)
+
+    def place(self, name: str) -> None:
+        """Leave it to chance."""
 
 
 class Chooser:
@@ -96,21 +122,23 @@ class Chooser:
         }
         if name and (node := known.get(self._stuck.get(name) or "")):
             return node
-        node = self._drawn(branch)
+        place = self._stuck.place(name) if name else None
+        node = _at(branch, self._chance() if place is None else place)
         if name and sticky:
             self._stuck.put(name, node.index, sticky.ttl)
         return node
 
-    def _drawn(self, branch: Branch) -> Node:
-        """Draw a node, each with the chance of its share; one of weight 0 is never drawn."""
-        if not any(branch.weights):
-            return branch.nodes[0]
-        place = self._chance() * sum(branch.weights)
-        for node, weight in zip(branch.nodes, branch.weights, strict=True):
-            if weight and place < weight:
-                return node
-            place -= weight
-        return next(node for node, it in zip(branch.nodes, branch.weights, strict=True) if it)
+
+def _at(branch: Branch, place: float) -> Node:
+    """Give the node at a place in [0, 1), each taking its share; one of weight 0 has none."""
+    if not any(branch.weights):
+        return branch.nodes[0]
+    place *= sum(branch.weights)
+    for node, weight in zip(branch.nodes, branch.weights, strict=True):
+        if weight and place < weight:
+            return node
+        place -= weight
+    return next(node for node, it in zip(branch.nodes, branch.weights, strict=True) if it)
 
 
 def circuit_of(target: Target, plan: Plan) -> str:

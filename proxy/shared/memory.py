@@ -40,7 +40,9 @@ class Memory:
         self._entries: dict[str, _Entry] = {}
         self._sweep_at = _SWEPT_AT_LEAST
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many entries there are, with some that are too old."""
         return len(self._entries)
 
     async def ask(self, *ops: Op) -> Sequence[Any]:

@@ -305,7 +305,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a crash leaves no image of the memory",
-        "proxy/serving.py",
+        "proxy/core_dumps.py",
         "    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))\n",
         "",
     ),

@@ -20,6 +20,7 @@ from proxy.app import make_app
 from proxy.keys import SETTINGS as SETTINGS_OF
 from proxy.serving import discreet_logger
 from proxy.settings import parse
+from proxy.shared.asking import Shared
 
 KEY = "easel-test-key-0123456789"
 OTHER_KEY = "easel-other-key-0123456789"
@@ -120,7 +121,9 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def gateway(more: str = "", base: str = SETTINGS, **environ: str) -> AsyncIterator[Gateway]:
+async def gateway(
+    more: str = "", base: str = SETTINGS, *, shared: Shared | None = None, **environ: str
+) -> AsyncIterator[Gateway]:
     """Run a gateway with further settings; polls of providers do not wait."""
     log = io.StringIO()
 
@@ -129,7 +132,7 @@ async def gateway(more: str = "", base: str = SETTINGS, **environ: str) -> Async
 
     with tempfile.TemporaryDirectory() as folder:
         settings = replace(parse(base + more, environ=environ), state_dir=folder)
-        app = make_app(settings, log_to=log, sleep=at_once)
+        app = make_app(settings, log_to=log, sleep=at_once, shared=shared)
         async with served(app) as url, aiohttp.ClientSession(auto_decompress=False) as session:
             yield Gateway(url, session, app, log)
 
@@ -201,5 +204,5 @@ async def gateway_to(
 virtual_keys:
   up: {{provider: openai, api_key: test-key-0123456789, custom_host: {fake.url}/v1}}
 """
-        async with gateway(keys + more, **environ) as ours:
+        async with gateway(keys + more, shared=None, **environ) as ours:
             yield ours, fake

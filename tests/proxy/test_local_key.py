@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,38 @@ def test_what_is_no_key_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("hello", encoding="ascii")
     (tmp_path / "key").chmod(0o600)
     assert local_key(str(tmp_path))[0].startswith("easel-")
+
+
+def test_processes_that_make_it_at_once_have_the_same(tmp_path: Path) -> None:
+    command = f"from proxy.local_key import local_key; print(local_key({str(tmp_path)!r})[0])"
+    made = [
+        subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE)  # noqa: S603 - our own
+        for _ in range(8)
+    ]
+    assert len({it.communicate()[0] for it in made}) == 1
+    assert [it.name for it in tmp_path.iterdir()] == ["key"]
+
+
+def test_the_first_of_two_that_made_it_at_once_stays(tmp_path: Path) -> None:
+    def late() -> str:
+        local_key(str(tmp_path))
+        return new_key()
+
+    key, path = kept_secret(str(tmp_path), "key", re.compile(r"easel-\S+"), late)
+    assert path.read_text(encoding="ascii") == key + "\n"
+    assert local_key(str(tmp_path))[0] == key
+
+
+def test_a_file_system_without_hard_links_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refused)
+    key, path = local_key(str(tmp_path))
+    assert path.read_text(encoding="ascii") == key + "\n"
+    assert [it.name for it in tmp_path.iterdir()] == ["key"]
 
 
 def test_no_two_are_the_same() -> None:

@@ -17,7 +17,7 @@ from proxy.errors import BadRequest
 from proxy.plan import Branch, Node, Plan, Target
 from proxy.policies import BreakerPolicy, StickyPolicy
 from proxy.routing.breaker import LocalCircuits
-from proxy.routing.choosing import Chooser, LocalStuck, circuit_of
+from proxy.routing.choosing import Chooser, ComputedStuck, LocalStuck, circuit_of
 
 BREAKER = BreakerPolicy(failure_threshold=1)
 
@@ -93,6 +93,17 @@ def test_what_stuck_comes_off_after_its_time() -> None:
     first = chooses.chosen(root, plan(root, user="a"))
     now[0] = 61
     assert chooses.chosen(root, plan(root, user="a")) is not first
+
+
+def test_processes_that_share_choose_alike_and_in_proportion() -> None:
+    root = branch(3, 1, mode="loadbalance", sticky=STICKY)
+    one, two = (Chooser(LocalCircuits(), ComputedStuck()) for _ in range(2))
+    plans = [plan(root, user=str(user)) for user in range(2000)]
+    found = [one.chosen(root, it).index[-2] for it in plans]
+    assert found == [two.chosen(root, it).index[-2] for it in plans]
+    shares = Counter(found)
+    assert set(shares) == {"0", "1"}
+    assert 1400 < shares["0"] < 1600
 
 
 def test_without_the_fields_nothing_sticks() -> None:

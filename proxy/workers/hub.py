@@ -1,0 +1,99 @@
+"""What all workers know together: the supervisor has it in memory, workers ask over their lines.
+
+It outlives the supervisor in a file of the state folder, for its owner's eyes only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from proxy.shared.asking import Op, SharedAway
+from proxy.shared.memory import Memory
+from proxy.state_folder import make_private
+from proxy.workers.line import Line, LineError
+
+_LOG = logging.getLogger("easel")
+
+ASK = "ask"
+"""What workers call."""
+_FILE = "hub"
+_SECONDS = 2.0
+"""The most that a request waits for the supervisor."""
+
+_OPS = msgspec.msgpack.Decoder(list[Op])
+
+
+class Hub:
+    """The supervisor's side."""
+
+    def __init__(self, memory: Memory | None = None) -> None:
+        self.memory = Memory() if memory is None else memory
+
+    async def ask(self, payload: bytes) -> bytes:
+        """Answer a worker."""
+        return msgspec.msgpack.encode(self.memory.answers(_OPS.decode(payload)))
+
+    def restore(self, state_dir: str) -> None:
+        """Take over what an earlier supervisor saved, if that is any use; it is there no more."""
+        path = _path(state_dir)
+        try:
+            saved = path.read_bytes()
+            path.unlink()
+            self.memory.restore(saved)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            _LOG.warning("%s is no use: %s", path, _named(error))
+
+    def save(self, state_dir: str) -> None:
+        """Leave it to the next supervisor."""
+        if not self.memory.size:
+            return
+        path = _path(state_dir)
+        new = path.with_suffix(".new")
+        try:
+            make_private(path.parent)
+            new.unlink(missing_ok=True)
+            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(self.memory.saved())
+            new.replace(path)
+        except OSError as error:
+            _LOG.warning("what workers share is not kept in %s: %s", path, _named(error))
+
+
+def _path(state_dir: str) -> Path:
+    return Path(state_dir).expanduser() / _FILE
+
+
+def _named(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+class HubShared:
+    """A worker's side: answers as `proxy.shared.asking.Shared` promises."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._away = False
+
+    async def ask(self, *ops: Op) -> Sequence[Any]:
+        """Answer operations in order; raises `SharedAway`."""
+        try:
+            answer = await self._line.call(ASK, msgspec.msgpack.encode(ops), _SECONDS)
+        except LineError as error:
+            if not self._away:
+                self._away = True
+                _LOG.error("the supervisor is away: what workers share is done without: %s", error)  # noqa: TRY400 - no traceback needed
+            raise SharedAway from None
+        if self._away:
+            self._away = False
+            _LOG.warning("the supervisor is back")
+        found: list[Any] = msgspec.msgpack.decode(answer)
+        return found

@@ -1,0 +1,164 @@
+"""A line between two processes: either side calls the other by a name, over one socket.
+
+A frame is 4 bytes of length, big-endian, then MessagePack: `[kind, number, name, payload]`. The
+answer to a call has its number. Calls of one side are begun in the order in which they were made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import cast
+
+import msgspec
+
+from proxy.errors import place_of
+
+_LOG = logging.getLogger("easel")
+
+_CALL, _ANSWER, _FAILURE = 0, 1, 2
+_HEAD = 4
+_MB = 1024 * 1024
+MOST_BYTES = 256 * _MB
+"""The most of one frame: the text of large settings."""
+_MOST_UNSENT = 64 * _MB
+"""What waits for the other side to read, at most: beyond, nothing more is sent."""
+SECONDS = 10.0
+"""How long an answer may take where nothing else is said."""
+
+_FRAME = msgspec.msgpack.Decoder(tuple[int, int, str, bytes])
+
+Handler = Callable[[bytes], Awaitable[bytes]]
+
+
+class LineError(Exception):
+    """A call has no answer: the other side failed, is gone, or took too long."""
+
+
+class Line(asyncio.Protocol):
+    """One side's end. `handlers` answer what the other side calls; `ended` is set at its end."""
+
+    def __init__(self, handlers: Mapping[str, Handler] | None = None) -> None:
+        self.handlers: dict[str, Handler] = dict(handlers or {})
+        self.ended = asyncio.Event()
+        self._transport: asyncio.Transport | None = None
+        self._unread = bytearray()
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._answering: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def over(cls, end: socket.socket, handlers: Mapping[str, Handler] | None = None) -> Line:
+        """Open a line over one end of a pair of sockets, which is the line's from now on."""
+        loop = asyncio.get_running_loop()
+        _, line = await loop.create_unix_connection(lambda: cls(handlers), sock=end)
+        return line
+
+    async def call(self, name: str, payload: bytes = b"", seconds: float = SECONDS) -> bytes:
+        """Have the other side's handler of a name answer; raises `LineError`."""
+        number = next(self._numbers)
+        self._send(_CALL, number, name, payload)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        try:
+            async with asyncio.timeout(seconds):
+                return await answer
+        except TimeoutError:
+            raise LineError(f"no answer to {name!r} within {seconds:g} seconds") from None
+        finally:
+            del self._waiting[number]
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # It counts as seen, also by a caller who was cancelled.
+
+    def close(self) -> None:
+        """End it, for both sides."""
+        if self._transport:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        # By what it can do: uvloop's is a class of its own.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Tell everybody who waits."""
+        self._transport = None
+        self.ended.set()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(LineError("the other process is gone"))
+
+    def data_received(self, data: bytes) -> None:
+        """Take the frames that are whole."""
+        unread, at = self._unread, 0
+        unread += data
+        while len(unread) - at >= _HEAD:
+            begin = at + _HEAD
+            size = int.from_bytes(unread[at:begin])
+            if size > MOST_BYTES:
+                self._break_off()
+                return
+            if len(unread) < begin + size:
+                break
+            at = begin + size
+            self._take(bytes(unread[begin:at]))
+        del unread[:at]
+
+    def _take(self, frame: bytes) -> None:
+        try:
+            kind, number, name, payload = _FRAME.decode(frame)
+        except msgspec.DecodeError:
+            self._break_off()
+            return
+        if kind == _CALL:
+            task = asyncio.get_running_loop().create_task(self._answer(number, name, payload))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+        elif (answer := self._waiting.get(number)) and not answer.done():
+            if kind == _ANSWER:
+                answer.set_result(payload)
+            else:
+                answer.set_exception(LineError(f"the other process failed at {name!r}"))
+
+    async def _answer(self, number: int, name: str, payload: bytes) -> None:
+        try:
+            kind, payload = _ANSWER, await self.handlers[name](payload)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other side must not wait for it
+            kind, payload = _FAILURE, b""
+            _LOG.error("%r failed, asked by another process: %s", name, place_of(error))  # noqa: TRY400 - without its words
+        try:
+            self._send(kind, number, name, payload)
+        except LineError:
+            self._break_off()  # The other side has gone, or takes nothing in.
+
+    def _send(self, kind: int, number: int, name: str, payload: bytes) -> None:
+        frame = msgspec.msgpack.encode((kind, number, name, payload))
+        if self._transport is None or self._transport.is_closing():
+            raise LineError("the other process is gone")
+        if len(frame) > MOST_BYTES:
+            raise LineError(f"{name!r} has more than {MOST_BYTES // _MB} MB")
+        if self._transport.get_write_buffer_size() > _MOST_UNSENT:
+            raise LineError("the other process takes nothing in")
+        self._transport.write(len(frame).to_bytes(_HEAD) + frame)
+
+    def _break_off(self) -> None:
+        if self._transport:
+            self._transport.abort()
+
+
+async def call_all(
+    lines: Iterable[Line], name: str, payload: bytes = b"", seconds: float = SECONDS
+) -> list[bytes]:
+    """Call several at once; who does not answer is left out."""
+
+    async def one(line: Line) -> bytes | None:
+        try:
+            return await line.call(name, payload, seconds)
+        except LineError:
+            return None
+
+    answers = await asyncio.gather(*map(one, lines))
+    return [it for it in answers if it is not None]

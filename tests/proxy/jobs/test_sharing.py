@@ -1,0 +1,431 @@
+"""Several nodes on real sockets: a retry finds its picture, whichever of them it comes to."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+
+from proxy.keys import JOBS, SHARING
+from proxy.shared.asking import Op, SharedAway
+from proxy.shared.memory import Memory
+from tests.proxy.gateway import (
+    ANSWER,
+    OTHER_KEY,
+    OURS,
+    PATH,
+    Gateway,
+    Provider,
+    gateway,
+    json_reply,
+    provider,
+)
+
+UP = {"virtual_key": "up"}
+AGAIN = {"x_stainless_retry_count": "1"}
+
+
+class Broken:
+    """What is shared, and can be away."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+        self.is_away = False
+
+    async def ask(self, *ops: Op) -> Sequence[Any]:
+        await asyncio.sleep(0)
+        if self.is_away:
+            raise SharedAway
+        return self.memory.answers(ops)
+
+
+class Slow:
+    """A provider that answers each call with a picture of its own, once it may."""
+
+    def __init__(self) -> None:
+        self.may = asyncio.Event()
+        self.calls = 0
+        self.begun = asyncio.Event()
+
+    async def reply(self, request: web.Request) -> web.Response:
+        del request
+        self.calls += 1
+        self.begun.set()
+        number = self.calls
+        await self.may.wait()
+        return json_reply({"created": number, "data": [{"b64_json": "AAAA"}]})
+
+
+class Nodes(list[Gateway]):
+    """Gateways that share their jobs, and the provider behind them."""
+
+    fake: Provider
+    shared: Broken
+    add: Callable[[], Any]
+
+
+@asynccontextmanager
+async def nodes(
+    folder: Path, reply: Any = None, more: str = "", count: int = 2
+) -> AsyncIterator[Nodes]:
+    shared, made = Broken(), Nodes()
+    async with AsyncExitStack() as stack:
+        fake = await stack.enter_async_context(provider(reply))
+        keys = f"""
+virtual_keys:
+  up: {{provider: openai, api_key: test-key-0123456789, custom_host: {fake.url}/v1}}
+blobs: {{store: {folder}}}
+{more}"""
+
+        def add() -> Any:
+            return gateway(keys, shared=shared)
+
+        for _ in range(count):
+            made.append(await stack.enter_async_context(add()))
+        made.fake, made.shared, made.add = fake, shared, add
+        yield made
+
+
+async def left(ours: Gateway, until: asyncio.Event, prompt: str = "a cube", **headers: str) -> None:
+    """Ask, and leave once the provider has been asked."""
+    named = {**OURS, "x-portkey-virtual-key": "up", **headers}
+    asking = asyncio.ensure_future(
+        ours.session.post(ours.url + PATH, json={"prompt": prompt}, headers=named)
+    )
+    await until.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    # Until the node has seen it.
+    job = ours.app[JOBS].all()[-1]
+    while job.is_heard:  # noqa: ASYNC110 - the server tells nobody
+        await asyncio.sleep(0.01)
+
+
+async def ask(ours: Gateway, prompt: str = "a cube", **headers: str) -> Any:
+    return await ours.ask({"prompt": prompt}, **UP, **headers)
+
+
+async def is_true(claim: Callable[[], bool | Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            said = claim()
+            if said if isinstance(said, bool) else await said:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_a_retry_on_another_node_joins_what_still_runs(tmp_path: Path) -> None:
+    slow = Slow()
+    async with nodes(tmp_path, slow.reply) as (one, two):
+        await left(one, slow.begun)
+        retry = asyncio.create_task(ask(two, **AGAIN))
+        await asyncio.sleep(0.2)
+        slow.may.set()
+        got = await retry
+        assert (got.status, got.json["created"], slow.calls) == (200, 1, 1)
+
+
+async def test_a_retry_on_another_node_collects_what_is_parked(tmp_path: Path) -> None:
+    slow = Slow()
+    async with nodes(tmp_path, slow.reply) as (one, two):
+        await left(one, slow.begun)
+        slow.may.set()
+        await is_true(lambda: any(tmp_path.glob("parked/*")))
+        got = await ask(two, **AGAIN)
+        assert (got.status, got.json["created"], slow.calls) == (200, 1, 1)
+        line = orjson.loads(two.log.getvalue().splitlines()[-1]) if two.log.getvalue() else {}
+        assert line.get("joined", "elsewhere") == "elsewhere"
+
+
+async def test_two_hundred_retries_on_any_node_pay_once_each(tmp_path: Path) -> None:
+    async def quick(request: web.Request) -> web.Response:
+        prompt = orjson.loads(await request.read())["prompt"]
+        calls[prompt] = calls.get(prompt, 0) + 1
+        await asyncio.sleep(0.3)
+        return json_reply({"created": int(prompt), "data": [{"b64_json": "AAAA"}]})
+
+    calls: dict[str, int] = {}
+    chance = random.Random(8)  # noqa: S311 - the same in every run
+    async with nodes(tmp_path, quick, count=4) as all_nodes:
+
+        async def cut_and_asked_again(number: int) -> tuple[int, int]:
+            node = chance.choice(all_nodes)
+            named = {**OURS, "x-portkey-virtual-key": "up"}
+            body, patience = {"prompt": str(number)}, aiohttp.ClientTimeout(total=0.25)
+            with pytest.raises(TimeoutError):
+                await node.session.post(node.url + PATH, json=body, headers=named, timeout=patience)
+            await asyncio.sleep(chance.random() / 2)
+            got = await ask(chance.choice(all_nodes), str(number), **AGAIN)
+            return got.status, got.json.get("created")
+
+        wave = 40
+        for start in range(0, 200, wave):
+            numbers = range(start, start + wave)
+            got = await asyncio.gather(*map(cut_and_asked_again, numbers))
+            assert got == [(200, number) for number in numbers]
+        assert calls == {str(number): 1 for number in range(200)}
+
+
+async def test_a_key_of_the_clients_holds_on_every_node(tmp_path: Path) -> None:
+    slow = Slow()
+    key = {"idempotency_key": "order-1"}
+    async with nodes(tmp_path, slow.reply) as (one, two):
+        first = asyncio.create_task(ask(one, **key))
+        await slow.begun.wait()
+        second = asyncio.create_task(ask(two, **key))
+        await asyncio.sleep(0.2)
+        slow.may.set()
+        got = await first, await second
+        assert [it.json["created"] for it in got] == [1, 1]
+        other = await ask(two, "a sphere", **key)
+        elsewhere = await ask(one, "a sphere", **key, api_key=OTHER_KEY)
+        assert (other.status, other.error["code"]) == (422, "idempotency_key_reused")
+        assert (elsewhere.status, slow.calls) == (200, 2)
+
+
+async def test_a_key_that_two_nodes_see_at_once_is_one_job(tmp_path: Path) -> None:
+    slow = Slow()
+    slow.may.set()
+    async with nodes(tmp_path, slow.reply, count=4) as all_nodes:
+        got = await asyncio.gather(
+            *(ask(it, idempotency_key="k") for it in all_nodes for _ in "ab")
+        )
+        assert ([it.json["created"] for it in got], slow.calls) == ([1] * 8, 1)
+
+
+async def test_equal_requests_at_once_are_made_once_where_the_cache_keeps_them(
+    tmp_path: Path,
+) -> None:
+    slow = Slow()
+    config = orjson.dumps({"virtual_key": "up", "cache": {"mode": "simple"}}).decode()
+    async with nodes(tmp_path, slow.reply) as (one, two):
+        asked = [
+            asyncio.create_task(it.ask({"prompt": "a cube"}, config=config)) for it in (one, two)
+        ]
+        await asyncio.sleep(0.3)
+        slow.may.set()
+        got = [await it for it in asked]
+        assert ([it.json["created"] for it in got], slow.calls) == ([1, 1], 1)
+
+
+async def test_fresh_requests_that_are_equal_are_two_pictures(tmp_path: Path) -> None:
+    slow = Slow()
+    slow.may.set()
+    async with nodes(tmp_path, slow.reply) as (one, two):
+        got = [await ask(one), await ask(two)]
+        assert [it.json["created"] for it in got] == [1, 2]
+
+
+async def test_two_lost_clients_of_equal_requests_get_a_picture_each(tmp_path: Path) -> None:
+    slow = Slow()
+    async with nodes(tmp_path, slow.reply, count=3) as (one, two, three):
+        await left(one, slow.begun)
+        slow.begun.clear()
+        await left(two, slow.begun)
+        slow.may.set()
+        await is_true(lambda: len(list(tmp_path.glob("parked/*"))) == 2)
+        got = [await ask(three, **AGAIN)]
+        # The first of them knows by now that its picture has been taken.
+        await is_true(lambda: one.app[JOBS].all()[0].delivered > 0)
+        got.append(await ask(one, **AGAIN))
+        assert sorted(it.json["created"] for it in got) == [1, 2]
+        assert slow.calls == 2
+
+
+async def test_an_answer_that_was_delivered_can_be_had_elsewhere(tmp_path: Path) -> None:
+    slow = Slow()
+    slow.may.set()
+    async with nodes(tmp_path, slow.reply) as (one, two):
+        first = await ask(one)
+        again = await ask(two, **AGAIN)
+        assert (again.body, slow.calls) == (first.body, 1)
+
+
+async def test_a_failure_is_told_to_those_who_wait_and_then_begun_anew(tmp_path: Path) -> None:
+    may = asyncio.Event()
+    begun = asyncio.Event()
+
+    async def refusing(request: web.Request) -> web.Response:
+        del request
+        begun.set()
+        await may.wait()
+        return json_reply({"error": {"message": "No.", "code": "bad"}}, 400)
+
+    async with nodes(tmp_path, refusing) as all_nodes:
+        one, two = all_nodes
+        await left(one, begun)
+        waiting = asyncio.create_task(ask(two, **AGAIN))
+        await asyncio.sleep(0.2)
+        may.set()
+        got = await waiting
+        assert (got.status, got.error["message"]) == (400, "The provider answered: No.")
+        again = await ask(two, **AGAIN)
+        assert (again.status, len(all_nodes.fake.requests)) == (400, 2)
+
+
+async def test_a_failure_that_may_have_been_paid_for_is_told_once_elsewhere(tmp_path: Path) -> None:
+    begun = asyncio.Event()
+    may = asyncio.Event()
+    calls = 0
+
+    async def cut(request: web.Request) -> web.StreamResponse:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            return json_reply(ANSWER)
+        begun.set()
+        await may.wait()
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async with nodes(tmp_path, cut) as (one, two):
+        await left(one, begun)
+        may.set()
+        await is_true(lambda: one.app[JOBS].running == 0)
+        got = await ask(two, **AGAIN)
+        assert (got.status, got.error["code"]) == (502, "connection_lost")
+        assert (got.headers["x-should-retry"], calls) == ("false", 1)
+        again = await ask(two, **AGAIN)
+        assert (again.status, calls) == (200, 2)
+
+
+async def test_what_ran_on_a_node_that_is_gone_is_told_and_not_paid_again(tmp_path: Path) -> None:
+    slow = Slow()
+    async with nodes(tmp_path, slow.reply, count=1) as all_nodes:
+        (one,) = all_nodes
+        async with all_nodes.add() as gone:
+            await left(gone, slow.begun)
+        got = await ask(one, **AGAIN)
+        assert (got.status, got.error["code"]) == (502, "job_lost")
+        assert (got.headers["x-should-retry"], slow.calls) == ("false", 1)
+        slow.may.set()
+        again = await ask(one, **AGAIN)
+        assert (again.status, slow.calls) == (200, 2)
+
+
+async def test_what_a_node_has_finished_outlives_it(tmp_path: Path) -> None:
+    slow = Slow()
+    async with nodes(tmp_path, slow.reply, count=1) as all_nodes:
+        (one,) = all_nodes
+        async with all_nodes.add() as going:
+            slow.may.set()
+            delivered = await ask(going)
+            await left(going, slow.begun, "a sphere")
+            await is_true(lambda: going.app[JOBS].running == 0)
+            sharing = going.app[SHARING]
+            assert sharing is not None
+            await sharing.kept()
+            assert sharing.unkept == 0
+        got = [await ask(one, **AGAIN), await ask(one, "a sphere", **AGAIN)]
+        assert got[0].body == delivered.body
+        assert ([it.json["created"] for it in got], slow.calls) == ([1, 2], 2)
+
+
+async def test_a_job_can_be_asked_for_and_cancelled_on_any_node(tmp_path: Path) -> None:
+    slow = Slow()
+    async with nodes(tmp_path, slow.reply) as all_nodes:
+        one, two = all_nodes
+        got = await ask(one, prefer="respond-async")
+        place = got.json["id"]
+        path = f"/v1/images/jobs/{place}"
+        await slow.begun.wait()
+        running = await two.ask(method="GET", path=path)
+        stranger = await two.ask(method="GET", path=path, api_key=OTHER_KEY)
+        assert (running.status, running.json["status"], stranger.status) == (202, "running", 404)
+        slow.may.set()
+        await is_true(lambda: any(tmp_path.glob("parked/*")))
+        done = await two.ask(method="GET", path=path)
+        assert (done.status, done.json["created"]) == (200, 1)
+        assert (await two.ask(method="DELETE", path=path)).status == 204
+        await is_true(lambda: not any(tmp_path.glob("parked/*")))
+        await is_true(lambda: not one.app[JOBS].has(place))
+        assert (await one.ask(method="GET", path=path)).status == 404
+
+
+async def test_a_cancelled_job_ends_where_it_runs(tmp_path: Path) -> None:
+    slow = Slow()
+    async with nodes(tmp_path, slow.reply) as (one, two):
+        place = (await ask(one, prefer="respond-async")).json["id"]
+        await slow.begun.wait()
+        gone = await two.ask(method="DELETE", path=f"/v1/images/jobs/{place}")
+        await is_true(lambda: one.app[JOBS].running == 0)
+        assert gone.status == 204
+
+
+async def test_a_retry_that_need_not_wait_is_told_where_to_ask_on_any_node(tmp_path: Path) -> None:
+    slow = Slow()
+    async with nodes(tmp_path, slow.reply, count=3) as (one, two, three):
+        await left(one, slow.begun)
+        got = await ask(two, prefer="respond-async", **AGAIN)
+        path = f"/v1/images/jobs/{got.json['id']}"
+        await is_true(lambda: two.app[JOBS].running == 1)
+        slow.may.set()
+        await is_true(lambda: two.app[JOBS].running == 0)
+        collected = await three.ask(method="GET", path=path)
+        assert (collected.status, collected.json["created"], slow.calls) == (200, 1, 1)
+
+
+async def test_a_callers_jobs_are_bounded_over_all_nodes(tmp_path: Path) -> None:
+    slow = Slow()
+    async with nodes(tmp_path, slow.reply, "limits: {caller_jobs: 2}") as (one, two):
+        asked = [asyncio.create_task(ask(it)) for it in (one, two)]
+        await is_true(lambda: slow.calls == 2)
+        third = await ask(two)
+        other = asyncio.create_task(ask(two, api_key=OTHER_KEY))
+        assert (third.status, third.error["code"]) == (503, "overloaded")
+        slow.may.set()
+        assert [(await it).status for it in (*asked, other)] == [200, 200, 200]
+
+        async def has_room() -> bool:
+            return bool((await ask(one)).status == 200)
+
+        await is_true(has_room)
+
+
+async def test_without_what_is_shared_each_node_knows_its_own_and_finds_back(
+    tmp_path: Path,
+) -> None:
+    slow = Slow()
+    async with nodes(tmp_path, slow.reply) as all_nodes:
+        one, two = all_nodes
+        all_nodes.shared.is_away = True
+        await left(one, slow.begun)
+        at_home = asyncio.create_task(ask(one, **AGAIN))
+        slow.may.set()
+        assert ((await at_home).json["created"], slow.calls) == (1, 1)
+        slow.may.clear()
+        slow.begun.clear()
+        await left(one, slow.begun, "a sphere")
+        all_nodes.shared.memory = Memory()
+        all_nodes.shared.is_away = False
+
+        async def is_told() -> bool:
+            seen = await two.app[SHARING].found("test", one.app[JOBS].all()[-1].id)  # type: ignore[union-attr]  # it is there
+            return seen is not None
+
+        await is_true(is_told)
+        retry = asyncio.create_task(ask(two, "a sphere", **AGAIN))
+        await asyncio.sleep(0.1)
+        slow.may.set()
+        assert ((await retry).json["created"], slow.calls) == (2, 2)
+
+
+async def test_a_wait_for_another_nodes_job_is_kept_alive(tmp_path: Path) -> None:
+    slow = Slow()
+    async with nodes(tmp_path, slow.reply) as (one, two):
+        await left(one, slow.begun)
+        retry = asyncio.create_task(ask(two, x_easel_keepalive="1", **AGAIN))
+        await asyncio.sleep(1.5)
+        slow.may.set()
+        got = await retry
+        assert (got.body[:1], got.json["created"], slow.calls) == (b" ", 1, 1)

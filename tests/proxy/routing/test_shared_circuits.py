@@ -1,0 +1,157 @@
+"""Circuits of several processes: one's knowledge is everybody's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from proxy.policies import BreakerPolicy
+from proxy.routing.shared_circuits import SharedCircuits
+from proxy.shared.asking import Get, Op, Put, SharedAway, Swap
+from proxy.shared.memory import Memory
+
+COUNT = BreakerPolicy(failure_threshold=2, cooldown_interval=30_000)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def processes(count: int, shared: Any = None) -> tuple[Clock, list[SharedCircuits]]:
+    """Make the circuits of processes whose clocks began at other times."""
+    clock, memory = Clock(), shared or Memory()
+
+    def began(at: float) -> Any:
+        return lambda: clock.now - at
+
+    return clock, [SharedCircuits(memory, began(300.0 * i), clock) for i in range(count)]
+
+
+async def told(*all_of_them: SharedCircuits) -> None:
+    for it in (*all_of_them, *all_of_them):
+        await it.tell()
+
+
+def failed(circuits: SharedCircuits, times: int) -> None:
+    for _ in range(times):
+        circuits.settled("c", COUNT, 503)
+
+
+async def test_what_one_opens_is_open_for_all_and_half_open_at_the_same_time() -> None:
+    clock, (one, two) = processes(2)
+    failed(one, 3)
+    await told(one, two)
+    assert two.is_open("c")
+    clock.now += 29.9
+    assert two.is_open("c")
+    clock.now += 0.2
+    assert (two.states(), one.states()) == ({"c": "half-open"}, {"c": "half-open"})
+
+
+async def test_failures_of_all_add_up() -> None:
+    _, all_of_them = processes(3)
+    for it in all_of_them:
+        failed(it, 1)
+    assert not any(it.is_open("c") for it in all_of_them)
+    await told(*all_of_them)
+    assert all(it.is_open("c") for it in all_of_them)
+
+
+async def test_a_trial_that_succeeds_closes_it_for_all() -> None:
+    clock, (one, two) = processes(2)
+    failed(one, 3)
+    await told(one, two)
+    clock.now += 31
+    two.began("c")
+    two.settled("c", COUNT, 200)
+    await told(two, one)
+    assert (one.states(), two.states()) == ({}, {})
+
+
+async def test_a_trial_that_fails_opens_it_again_for_all() -> None:
+    clock, (one, two) = processes(2)
+    failed(one, 3)
+    await told(one, two)
+    clock.now += 31
+    two.began("c")
+    failed(two, 1)
+    await told(two, one)
+    assert one.is_open("c")
+    clock.now += 29
+    assert one.is_open("c")
+
+
+async def test_failures_of_long_ago_do_not_add_up() -> None:
+    clock, (one, two) = processes(2)
+    failed(one, 2)
+    await told(one, two)
+    clock.now += 31
+    failed(two, 1)
+    await told(two, one)
+    assert (one.states(), two.states()) == ({}, {})
+
+
+class Contended(Memory):
+    """A dictionary into which somebody else writes before one does, or that is away."""
+
+    is_away = False
+
+    async def ask(self, *ops: Op) -> Sequence[Any]:
+        if self.is_away:
+            raise SharedAway
+        if isinstance(ops[0], Swap):
+            self.answers([Put(ops[0].key, b"\x80", 60)])
+        return self.answers(ops)
+
+
+async def test_what_cannot_be_told_now_is_told_later() -> None:
+    memory = Contended()
+    _, (one, two) = processes(2, memory)
+    memory.is_away = True
+    failed(one, 3)
+    with pytest.raises(SharedAway):
+        await one.tell()
+    assert one.is_open("c")
+    memory.is_away = False
+    await told(one, two)
+    assert two.is_open("c")
+
+
+async def test_what_cannot_be_read_is_begun_anew() -> None:
+    memory = Memory()
+    await memory.ask(Put("circuits", b"\xff\x00", 60))
+    _, (one, two) = processes(2, memory)
+    failed(one, 3)
+    await told(one, two)
+    assert two.is_open("c")
+
+
+async def test_of_many_circuits_the_open_ones_are_kept() -> None:
+    memory = Memory()
+    clock, (one, two) = processes(2, memory)
+    failed(one, 3)
+    await one.tell()
+    clock.now += 1
+    for number in range(3000):
+        one.settled(str(number), COUNT, 503)
+    await told(one, two)
+    assert two.is_open("c")
+    (kept,) = await memory.ask(Get("circuits"))
+    assert len(kept) < 100_000
+
+
+async def test_it_tells_by_itself() -> None:
+    memory = Memory()
+    one, two = SharedCircuits(memory), SharedCircuits(memory)
+    async with one, two:
+        failed(one, 3)
+        async with asyncio.timeout(20):
+            while not two.is_open("c"):  # noqa: ASYNC110 - two tasks bring it about
+                await asyncio.sleep(0.02)

@@ -1,0 +1,63 @@
+"""Everybody who answers what processes share, each made ready for a test.
+
+What is promised of all of them stands in `test_asking.py`. One more is one more function here.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from proxy.shared.asking import Shared
+from proxy.shared.memory import Memory
+from proxy.workers.hub import ASK, Hub, HubShared
+from proxy.workers.line import Line
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def passes(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """Who answers, and how some seconds of its time are let pass."""
+
+    shared: Shared
+    passes: Callable[[float], Awaitable[None]]
+
+
+@asynccontextmanager
+async def memory() -> AsyncIterator[Answerer]:
+    clock = Clock()
+    yield Answerer(Memory(clock), clock.passes)
+
+
+@asynccontextmanager
+async def hub() -> AsyncIterator[Answerer]:
+    """Let a supervisor answer a worker, over a line."""
+    clock = Clock()
+    ours, theirs = socket.socketpair()
+    supervisor = await Line.over(ours, {ASK: Hub(Memory(clock)).ask})
+    worker = await Line.over(theirs)
+    try:
+        yield Answerer(HubShared(worker), clock.passes)
+    finally:
+        supervisor.close()
+        worker.close()
+        await worker.ended.wait()
+        await supervisor.ended.wait()
+
+
+ANSWERERS: dict[str, Callable[[], AbstractAsyncContextManager[Answerer]]] = {
+    "memory": memory,
+    "hub": hub,
+}

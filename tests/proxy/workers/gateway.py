@@ -1,0 +1,151 @@
+"""A gateway of several workers, started as users do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGTERM, Signals
+
+import aiohttp
+
+from tests.proxy.gateway import OURS, PATH, SETTINGS
+
+ROOT = Path(__file__).parents[3]
+SANDBOX = "virtual_keys: {box: {provider: sandbox}}\n"
+BOX = {**OURS, "x-portkey-virtual-key": "box"}
+_LISTENS = "0A"
+_LOOK_AGAIN_SECONDS = 0.02
+
+
+@dataclass
+class Running:
+    """A supervisor and its workers. `err` is what they complained of so far."""
+
+    url: str
+    process: asyncio.subprocess.Process
+    folder: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def err(self) -> str:
+        return (self.folder / "err").read_text()
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the workers that run, in the order of their numbers at the start."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return sorted(int(pid) for task in tasks for pid in task.read_text().split())
+
+    @property
+    def listeners(self) -> set[int]:
+        """Those that listen."""
+        return {pid for pid in self.workers if _sockets(pid) & _listening(self.port)}
+
+    def write(self, settings: str) -> None:
+        """Write the settings file."""
+        (self.folder / "easel.yaml").write_text(SETTINGS + settings)
+
+    def tell(self, number: Signals = SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    async def end(self) -> int:
+        """Wait for its end; gives the exit status."""
+        return await asyncio.wait_for(self.process.wait(), 20)
+
+    async def ask(self, latency_ms: int = 0, **more: object) -> int:
+        """Ask for a picture on a connection of its own; gives the status, 0 if it was cut."""
+        body = {"prompt": "a cube", "size": "64x64", "latency_ms": latency_ms, **more}
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(self.url + PATH, json=body, headers=BOX) as got,
+            ):
+                await got.read()
+                return got.status
+        except aiohttp.ClientError:
+            return 0
+
+
+def _listening(port: int) -> set[str]:
+    """Give the inodes of sockets that listen at a port."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {row[9] for row in rows if row[3] == _LISTENS and row[1].endswith(f":{port:04X}")}
+
+
+def _sockets(pid: int) -> set[str]:
+    """Give the inodes of a process's sockets."""
+    found = set()
+    with suppress(OSError):
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.add(os.readlink(file).removeprefix("socket:[").rstrip("]"))  # noqa: PTH115 - it leads to no path
+    return found
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(20):
+        while not is_so():  # noqa: ASYNC110 - processes tell nobody
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+
+def is_there(pid: int) -> bool:
+    """Tell whether a process runs."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@asynccontextmanager
+async def started(
+    folder: Path, settings: str = SANDBOX, *options: str, keyless: bool = False
+) -> AsyncIterator[Running]:
+    """Start `easel serve` with two workers, or with other options; it may fail to begin."""
+    (folder / "easel.yaml").write_text(settings if keyless else SETTINGS + settings)
+    options = options or ("--workers", "2")
+    command = ("-m", "proxy", "serve", "--config", "easel.yaml", "--port", "0", *options)
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=out,
+            stderr=err,
+        )
+    easel = Running("", process, folder)
+    try:
+        yield easel
+    finally:
+        workers = easel.workers if process.returncode is None else []
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        await until(lambda: not any(map(is_there, workers)))
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, settings: str = SANDBOX, *options: str, keyless: bool = False
+) -> AsyncIterator[Running]:
+    """Have one that listens."""
+    async with started(folder, settings, *options, keyless=keyless) as easel:
+        await until(lambda: easel.process.returncode is not None or _said(folder))
+        found = _said(folder)
+        assert found, easel.err
+        easel.url = found[1]
+        yield easel
+
+
+def _said(folder: Path) -> re.Match[str] | None:
+    return re.search(r"is listening on (http://\S+)\n", (folder / "out").read_text())

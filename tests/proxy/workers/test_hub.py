@@ -1,0 +1,74 @@
+"""What workers know together: kept from one supervisor to the next, and done without if need be."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from proxy.shared.asking import Get, Put, SharedAway
+from proxy.workers.hub import ASK, Hub, HubShared
+from proxy.workers.line import Line
+
+
+async def test_the_next_supervisor_knows_what_the_last_one_knew(tmp_path: Path) -> None:
+    first, second, third = Hub(), Hub(), Hub()
+    await first.memory.ask(Put("k", b"v", 60))
+    first.save(str(tmp_path / "state"))
+    assert (tmp_path / "state" / "hub").stat().st_mode & 0o777 == 0o600
+    second.restore(str(tmp_path / "state"))
+    third.restore(str(tmp_path / "state"))
+    assert [await it.memory.ask(Get("k")) for it in (second, third)] == [[b"v"], [None]]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\xc1", b"\x81\xa1k\x01"])
+async def test_a_damaged_file_is_told_of_once_and_is_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: bytes
+) -> None:
+    (tmp_path / "hub").write_bytes(damaged)
+    for _ in range(2):
+        Hub().restore(str(tmp_path))
+    assert len(caplog.messages) == 1
+    assert "hub is no use" in caplog.text
+
+
+async def test_a_folder_that_cannot_be_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "occupied").touch()
+    hub = Hub()
+    hub.restore(str(tmp_path / "occupied"))
+    hub.save(str(tmp_path / "occupied"))
+    assert len(caplog.messages) == 1
+    await hub.memory.ask(Put("k", b"v", 60))
+    hub.save(str(tmp_path / "occupied"))
+    assert [it.rpartition(": ")[2] for it in caplog.messages] == ["Not a directory"] * 2
+
+
+async def test_a_supervisor_that_is_away_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    ours, theirs = socket.socketpair()
+    supervisor, line = await Line.over(ours, {ASK: Hub().ask}), await Line.over(theirs)
+    shared = HubShared(line)
+    assert list(await shared.ask(Get("k"))) == [None]
+    supervisor.close()
+    for _ in range(2):
+        with pytest.raises(SharedAway):
+            await shared.ask(Get("k"))
+    assert len(caplog.messages) == 1
+    await line.ended.wait()
+
+
+async def test_a_supervisor_that_answers_again_is_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ours, theirs = socket.socketpair()
+    supervisor, line = await Line.over(ours), await Line.over(theirs)
+    shared = HubShared(line)
+    with pytest.raises(SharedAway):
+        await shared.ask(Get("k"))
+    supervisor.handlers[ASK] = Hub().ask
+    assert list(await shared.ask(Get("k"))) == [None]
+    assert caplog.messages[-1] == "the supervisor is back"
+    supervisor.close()
+    await line.ended.wait()

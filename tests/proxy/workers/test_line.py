@@ -1,0 +1,146 @@
+"""A line between two processes, here between two ends in one."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from proxy.workers import line as lines
+from proxy.workers.line import Handler, Line, LineError, call_all
+
+
+async def echo(payload: bytes) -> bytes:
+    return payload
+
+
+async def fail(payload: bytes) -> bytes:
+    raise ValueError(payload)
+
+
+async def hang(payload: bytes) -> bytes:
+    await asyncio.sleep(60)
+    return payload
+
+
+@asynccontextmanager
+async def pair(**handlers: Handler) -> AsyncIterator[tuple[Line, Line]]:
+    """Give both ends of a line, the second of which answers."""
+    ours, theirs = socket.socketpair()
+    first, second = await Line.over(ours), await Line.over(theirs, handlers)
+    try:
+        yield first, second
+    finally:
+        for it in (first, second):
+            it.close()
+            await it.ended.wait()
+        for task in second._answering:
+            task.cancel()
+
+
+async def test_each_side_calls_the_other() -> None:
+    async with pair(echo=echo) as (first, second):
+        first.handlers["twice"] = lambda payload: echo(2 * payload)
+        assert await first.call("echo", b"abc") == b"abc"
+        assert await second.call("twice", b"abc") == b"abcabc"
+
+
+async def test_each_of_many_calls_at_once_gets_its_own_answer() -> None:
+    async def late(payload: bytes) -> bytes:
+        await asyncio.sleep(0.001 * (50 - int(payload)))
+        return payload
+
+    async with pair(late=late) as (first, _):
+        said = await asyncio.gather(*(first.call("late", b"%d" % number) for number in range(50)))
+        assert said == [b"%d" % number for number in range(50)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 3 << 20])
+async def test_what_comes_in_pieces_arrives_whole(size: int) -> None:
+    async with pair(echo=echo) as (first, _):
+        assert await first.call("echo", bytes(size)) == bytes(size)
+
+
+async def test_a_handler_that_fails_fails_its_caller_without_its_words(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with pair(fail=fail, echo=echo) as (first, _):
+        with pytest.raises(LineError, match="failed at 'fail'"):
+            await first.call("fail", b"sekret")
+        with pytest.raises(LineError):
+            await first.call("nobody has this")
+        assert await first.call("echo", b"still there") == b"still there"
+    assert "ValueError" in caplog.text
+    assert "sekret" not in caplog.text
+
+
+async def test_who_waits_too_long_waits_no_longer() -> None:
+    async with pair(hang=hang, echo=echo) as (first, _):
+        with pytest.raises(LineError, match="within"):
+            await first.call("hang", seconds=0.01)
+        assert await first.call("echo", b"x") == b"x"
+        assert not first._waiting
+
+
+async def test_who_waits_for_a_process_that_ends_is_told() -> None:
+    async with pair(hang=hang) as (first, second):
+        waiting = asyncio.create_task(first.call("hang"))
+        await asyncio.sleep(0.01)
+        second.close()
+        with pytest.raises(LineError, match="gone"):
+            await waiting
+        await first.ended.wait()
+        with pytest.raises(LineError, match="gone"):
+            await first.call("hang")
+
+
+async def test_a_caller_that_is_cancelled_leaves_nothing_behind() -> None:
+    async with pair(hang=hang) as (first, _):
+        waiting = asyncio.create_task(first.call("hang"))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert not first._waiting
+
+
+@pytest.mark.parametrize("sent", [b"\xff\xff\xff\xff", b"\x00\x00\x00\x02\xc1\xc1"])
+async def test_what_is_no_frame_ends_the_line(sent: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        line = await Line.over(ours)
+        theirs.send(sent)
+        await asyncio.wait_for(line.ended.wait(), 10)
+
+
+async def test_a_frame_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "MOST_BYTES", 1000)
+    async with pair(echo=echo) as (first, _):
+        with pytest.raises(LineError, match="more than"):
+            await first.call("echo", bytes(1001))
+        assert await first.call("echo", bytes(100)) == bytes(100)
+
+
+async def test_what_nobody_reads_is_not_heaped_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "_MOST_UNSENT", 1 << 20)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        line = await Line.over(ours)
+        calls = [asyncio.create_task(line.call("x", bytes(1 << 20))) for _ in range(9)]
+        done, waiting = await asyncio.wait(calls, timeout=0.1)
+        assert {str(it.exception()) for it in done} == {"the other process takes nothing in"}
+        line._break_off()
+        await asyncio.wait(waiting)
+
+
+async def test_of_several_those_answer_who_can() -> None:
+    async with (
+        pair(echo=echo) as (one, _),
+        pair(echo=fail) as (two, _),
+        pair(echo=echo) as (three, end),
+    ):
+        end.close()
+        await three.ended.wait()
+        assert await call_all([one, two, three], "echo", b"x") == [b"x"]

@@ -1,0 +1,50 @@
+"""What a worker is told to serve."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.settings import SettingsError, digest
+from proxy.workers.orders import Orders, read, written
+
+KEY = digest("a-key-of-sixteen-characters")
+FILE = "api_keys: {web: {key: a-key-of-sixteen-characters}}\n"
+
+
+def orders(text: str = FILE, **more: str | bytes) -> Orders:
+    return Orders(text=text, file="my.yaml", host="127.0.0.1", port=1234, **more)  # type: ignore[arg-type]  # each test gives its own
+
+
+def test_orders_go_over_a_line_and_are_the_same() -> None:
+    assert read(written(orders(local_key=KEY))) == orders(local_key=KEY)
+
+
+def test_the_command_line_stands_over_the_file() -> None:
+    told = orders(FILE + "server: {host: 0.0.0.0, port: 1, shutdown_seconds: 5}").settings()
+    assert (told.server.host, told.server.port) == ("127.0.0.1", 1234)
+    assert told.server.shutdown_seconds == 5
+
+
+@pytest.mark.parametrize(("said", "meant"), [("auto", "text"), ("json", "json")])
+def test_auto_means_what_it_means_to_the_supervisor(said: str, meant: str) -> None:
+    assert orders(f"log: {{format: {said}}}", log="text").settings().log.format == meant
+
+
+def test_the_generated_key_is_for_settings_without_one() -> None:
+    assert orders("", local_key=KEY).settings().api_keys == {KEY: "local"}
+    assert orders(local_key=digest("another")).settings().api_keys == {KEY: "web"}
+
+
+def test_other_settings_are_checked_and_bad_ones_told_by_file_and_line() -> None:
+    assert orders().anew(FILE + "limits: {pictures: 3}").settings().limits.pictures == 3
+    with pytest.raises(SettingsError, match=r"my\.yaml:2: limits\.picturs"):
+        orders().anew(FILE + "limits: {picturs: 3}")
+
+
+def test_a_gateway_does_not_lose_its_last_key_while_it_runs() -> None:
+    with pytest.raises(SettingsError, match="must not become empty"):
+        orders().anew("limits: {pictures: 3}")
+
+
+def test_no_key_is_shown_with_orders() -> None:
+    assert "sixteen" not in repr(orders())

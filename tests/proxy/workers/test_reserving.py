@@ -1,0 +1,68 @@
+"""The address that workers have in common."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from proxy.workers.reserving import NotFreeError, reserved
+
+
+def listening(port: int, *, shared: bool) -> socket.socket:
+    return socket.create_server(("127.0.0.1", port), reuse_port=shared)
+
+
+def test_a_free_port_is_found_and_can_be_shared() -> None:
+    with reserved("127.0.0.1", 0) as port:
+        with listening(port, shared=True), listening(port, shared=True):
+            pass
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server(("127.0.0.1", port), reuse_port=False).close()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_where_somebody_listens_is_not_free_however_he_does(*, shared: bool) -> None:
+    with listening(0, shared=shared) as other:
+        port = other.getsockname()[1]
+        with (
+            pytest.raises(NotFreeError, match="Address already in use"),
+            reserved("127.0.0.1", port),
+        ):
+            pass
+
+
+def test_two_gateways_do_not_share_a_port() -> None:
+    with (
+        reserved("127.0.0.1", 0) as port,
+        listening(port, shared=True),
+        pytest.raises(NotFreeError),
+        reserved("127.0.0.1", port),
+    ):
+        pass
+
+
+def test_what_has_just_ended_is_in_nobodys_way() -> None:
+    with listening(0, shared=False) as other:
+        port = other.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            other.accept()[0].close()  # This side closes first, and lingers.
+    with reserved("127.0.0.1", port) as held:
+        assert held == port
+
+
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_all_addresses_of_a_name_are_held(host: str) -> None:
+    with reserved(host, 0) as port:
+        assert port
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "no.such.host.invalid"])
+def test_an_address_that_is_not_ours_is_told_in_words(host: str) -> None:
+    with pytest.raises(NotFreeError, match=r"[a-z]"), reserved(host, 0):
+        pass
+
+
+def test_what_fails_while_it_is_held_is_not_taken_for_that() -> None:
+    with pytest.raises(OSError, match="disk"), reserved("127.0.0.1", 0):
+        raise OSError("disk")

@@ -1,0 +1,132 @@
+"""A gateway of several workers: from its first to its last moment."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.proxy.workers.gateway import SANDBOX, is_there, running, started, until
+
+SLOW_STOP = SANDBOX + "server: {shutdown_seconds: 0.3}"
+
+
+async def test_the_workers_of_a_gateway_listen_at_one_port(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        assert len(easel.listeners) == 2
+        assert easel.listeners == set(easel.workers)
+        assert await asyncio.gather(*(easel.ask() for _ in range(20))) == [200] * 20
+
+
+async def test_the_number_can_stand_in_the_settings(tmp_path: Path) -> None:
+    settings = SANDBOX + 'server: {workers: "3"}'
+    async with running(tmp_path, settings, "--host", "127.0.0.1") as easel:
+        assert len(easel.workers) == 3
+
+
+async def test_one_worker_is_one_process(tmp_path: Path) -> None:
+    async with running(tmp_path, SANDBOX, "--workers", "1") as easel:
+        assert easel.workers == []
+        assert await easel.ask() == 200
+
+
+async def test_the_generated_key_is_the_same_in_all(tmp_path: Path) -> None:
+    async with running(tmp_path, "", "--workers", "2", keyless=True) as easel:
+        key = (tmp_path / ".easel" / "key").read_text().strip()
+        assert (tmp_path / "out").read_text().count(key) == 2
+        for _ in range(20):
+            async with (
+                aiohttp.ClientSession(headers={"x-portkey-api-key": key}) as session,
+                session.get(easel.url + "/v1/models") as got,
+            ):
+                assert got.status == 200
+
+
+async def test_a_signal_lets_what_runs_finish(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        slow = [asyncio.create_task(easel.ask(1000)) for _ in range(8)]
+        await asyncio.sleep(0.3)
+        easel.tell()
+        await until(lambda: not easel.listeners)
+        assert await easel.ask() == 0
+        assert await asyncio.gather(*slow) == [200] * 8
+        assert (await easel.end(), easel.err) == (0, "")
+
+
+async def test_ctrl_c_goes_to_all_of_them_and_they_still_finish(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        slow = [asyncio.create_task(easel.ask(1000)) for _ in range(8)]
+        await asyncio.sleep(0.3)
+        for pid in (easel.process.pid, *easel.workers):
+            subprocess.run(["/bin/kill", "-INT", str(pid)], check=True)  # noqa: S603, ASYNC221 - as a terminal does
+        assert await asyncio.gather(*slow) == [200] * 8
+        assert (await easel.end(), easel.err) == (0, "")
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=str)
+async def test_a_second_signal_ends_all_at_once(tmp_path: Path, second: signal.Signals) -> None:
+    async with running(tmp_path) as easel:
+        workers = easel.workers
+        slow = [asyncio.create_task(easel.ask(60_000)) for _ in range(8)]
+        await asyncio.sleep(0.3)
+        easel.tell(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        easel.tell(second)
+        assert await easel.end() == 128 + second
+        assert await asyncio.gather(*slow) == [0] * 8
+        await until(lambda: not any(map(is_there, workers)))
+
+
+async def test_a_supervisor_that_is_killed_leaves_nobody_behind(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        workers = easel.workers
+        slow = [asyncio.create_task(easel.ask(1000)) for _ in range(8)]
+        await asyncio.sleep(0.3)
+        easel.tell(signal.SIGKILL)
+        await easel.end()
+        assert await asyncio.gather(*slow) == [200] * 8
+        await until(lambda: not any(map(is_there, workers)))
+
+
+async def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        async with started(tmp_path, SANDBOX, "--workers", "2", "--port", port) as easel:
+            assert await easel.end() == 1
+            assert easel.err == (
+                f"easel: cannot listen on 127.0.0.1:{port}: Address already in use. "
+                "Try another --host or --port.\n"
+            )
+
+
+async def test_what_workers_share_outlives_them(tmp_path: Path) -> None:
+    hub = tmp_path / ".easel" / "hub"
+    hub.parent.mkdir()
+    hub.write_bytes(b"\x81\xa1k\x92\xcb\x7f\xe0\x00\x00\x00\x00\x00\x00\xc4\x01v")
+    kept = hub.read_bytes()
+    async with running(tmp_path) as easel:
+        assert not hub.exists()
+        easel.tell()
+        assert (await easel.end(), easel.err) == (0, "")
+    assert hub.read_bytes() == kept
+
+
+async def test_a_damaged_file_of_what_they_share_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".easel").mkdir()
+    (tmp_path / ".easel" / "hub").write_bytes(b"garbage")
+    async with running(tmp_path) as easel:
+        assert await easel.ask() == 200
+        assert easel.err.startswith(".easel/hub is no use: ")
+        assert easel.err.count("\n") == 1
+
+
+def test_the_supervisor_loads_nothing_that_serves() -> None:
+    asked = "import sys, proxy.__main__, proxy.workers.running; print('aiohttp' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True)  # noqa: S603 - our own
+    assert told.stdout == b"False\n"

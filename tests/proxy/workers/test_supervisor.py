@@ -1,0 +1,111 @@
+"""Workers that end are started again; settings that are read again reach all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.proxy.workers.gateway import SANDBOX, Running, running, started, until
+
+
+async def replaced(easel: Running) -> None:
+    """Kill all workers, and wait for the next ones."""
+    before = easel.listeners
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: len(easel.listeners - before) == len(before))
+
+
+async def test_a_worker_that_dies_is_started_again_and_requests_go_on(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        killed, other = easel.workers
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: killed not in easel.workers)
+        assert [await easel.ask() for _ in range(20)] == [200] * 20
+        await until(lambda: len(easel.listeners) == 2)
+        assert other in easel.listeners
+        assert killed not in easel.listeners
+        assert re.fullmatch(
+            r"worker [12] was ended by SIGKILL; it is started again in 1 s\n", easel.err
+        )
+        easel.tell()
+        assert await easel.end() == 0
+
+
+async def test_one_that_dies_again_waits_longer(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        await replaced(easel)
+        await replaced(easel)
+        told = sorted(line.partition("again in ")[2] for line in easel.err.splitlines())
+        assert told == ["1 s", "1 s", "2 s", "2 s"]
+
+
+async def test_while_a_worker_is_waited_for_a_signal_ends_all(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        for pid in easel.workers:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not easel.workers)
+        easel.tell()
+        assert await easel.end() == 0
+
+
+async def test_a_signal_before_anybody_listens_ends_all(tmp_path: Path) -> None:
+    async with started(tmp_path) as easel:
+        await until(lambda: len(easel.workers) == 2)
+        easel.tell()
+        assert await easel.end() == 0
+        assert easel.err == ""
+
+
+async def test_where_none_can_start_the_first_says_why(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.yaml"
+    os.mkfifo(prices)  # It can be read once.
+    async with started(tmp_path, SANDBOX + "prices: prices.yaml") as easel:
+        await asyncio.to_thread(prices.write_text, "[]\n")
+        prices.unlink()
+        assert await easel.end() == 1
+        assert easel.err == (
+            "easel: easel.yaml:5: prices: must name a file of prices in YAML that can be read\n"
+        )
+
+
+async def test_a_file_that_is_edited_badly_is_not_what_the_next_worker_serves(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as easel:
+        easel.write("virtual_keys: {box: {provider: sanbox}}")
+        await replaced(easel)
+        assert [await easel.ask() for _ in range(8)] == [200] * 8
+
+
+async def test_bad_settings_are_told_of_and_change_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        easel.write("virtual_keys: {box: {provider: sanbox}}\nlimit: {}")
+        easel.tell(signal.SIGHUP)
+        await until(lambda: "not changed" in easel.err)
+        told = [line.partition(": ")[2] for line in easel.err.splitlines()[:2]]
+        assert told[0].startswith("virtual_keys.box.provider: is not a provider; did you mean")
+        assert told[1] == "limit: is not a setting; did you mean limits?"
+        await replaced(easel)
+        assert [await easel.ask() for _ in range(8)] == [200] * 8
+
+
+async def test_good_settings_are_those_of_every_worker(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        assert await easel.ask(n=2) == 200
+        easel.write(SANDBOX + "limits: {pictures: 1}")
+        easel.tell(signal.SIGHUP)
+        await replaced(easel)
+        assert [await easel.ask(n=2) for _ in range(8)] == [400] * 8
+
+
+@pytest.mark.parametrize("said", ["0", "65", "many", "-1", "2.0"])
+async def test_what_is_no_number_of_workers_is_told(tmp_path: Path, said: str) -> None:
+    async with started(tmp_path, SANDBOX, "--workers", said) as easel:
+        assert await easel.end() == 2
+        assert "is not auto, or a number from 1 to 64" in easel.err

@@ -1,0 +1,104 @@
+"""A worker, as its line knows it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from proxy.workers import orders as words
+from proxy.workers.line import Handler, Line, LineError
+from proxy.workers.orders import Orders, written
+from proxy.workers.worker import Fellows
+from tests.proxy.gateway import SETTINGS
+from tests.proxy.workers.gateway import ROOT
+
+ORDERS = Orders(text=SETTINGS, file="my.yaml", host="127.0.0.1", port=0)
+
+
+class Boss:
+    """A supervisor of one worker that does as a test says."""
+
+    def __init__(self, process: asyncio.subprocess.Process, line: Line) -> None:
+        self.process = process
+        self.line = line
+        self.told: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+
+    def notes(self, name: str) -> Handler:
+        async def note(payload: bytes) -> bytes:
+            self.told.put_nowait((name, payload))
+            return b""
+
+        return note
+
+
+@asynccontextmanager
+async def worker(folder: Path, orders: Orders = ORDERS) -> AsyncIterator[Boss]:
+    """Start one; `told` gets what it says."""
+
+    async def begin(_: bytes) -> bytes:
+        return written(orders)
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "proxy", "worker", str(theirs.fileno())),
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            pass_fds=(theirs.fileno(),),
+        )
+    line = await Line.over(ours, {words.BEGIN: begin})
+    boss = Boss(process, line)
+    for name in (words.LISTENING, words.FAILED):
+        line.handlers[name] = boss.notes(name)
+    try:
+        yield boss
+    finally:
+        line.close()
+        assert await asyncio.wait_for(process.wait(), 20) in (0, 1)
+
+
+async def test_a_worker_says_when_it_listens_and_ends_with_its_line(tmp_path: Path) -> None:
+    async with worker(tmp_path) as boss:
+        assert await asyncio.wait_for(boss.told.get(), 20) == (words.LISTENING, b"")
+        boss.line.close()
+        assert await asyncio.wait_for(boss.process.wait(), 20) == 0
+
+
+@pytest.mark.parametrize(
+    ("orders", "why"),
+    [
+        (
+            Orders(text="server: {prot: 1}", file="my.yaml", host="", port=0),
+            "my.yaml:1: server.prot",
+        ),
+        (Orders(text=SETTINGS, file="my.yaml", host="192.0.2.1", port=0), "cannot listen: "),
+    ],
+    ids=["settings", "address"],
+)
+async def test_a_worker_says_why_it_cannot(tmp_path: Path, orders: Orders, why: str) -> None:
+    async with worker(tmp_path, orders) as boss:
+        name, said = await asyncio.wait_for(boss.told.get(), 20)
+        assert name == words.FAILED
+        assert said.decode().startswith(why)
+        assert await asyncio.wait_for(boss.process.wait(), 20) == 1
+
+
+async def test_one_asks_all_through_the_supervisor() -> None:
+    async def everybody(payload: bytes) -> bytes:
+        assert payload == b"\x92\xa5count\xc4\x01x"
+        return b"\x92\xc4\x011\xc4\x012"
+
+    ours, theirs = socket.socketpair()
+    supervisor, line = await Line.over(ours, {words.ALL: everybody}), await Line.over(theirs)
+    assert await Fellows(line).ask("count", b"x") == [b"1", b"2"]
+    supervisor.close()
+    await line.ended.wait()
+    with pytest.raises(LineError):
+        await Fellows(line).ask("count")
