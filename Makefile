@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help install run test check audit fuzz docs format lock \
-  faults fault-matrix mutations clean \
+  faults fault-matrix mutations cluster-test clean \
   bench bench-quick bench-smoke bench-soak storm \
   bench-translate bench-memory bench-blobs bench-cache bench-pictures bench-jobs
 
@@ -84,6 +84,9 @@ faults: $(VENV)/.tested ## Cause every kind of fault, and write what each cost i
 
 fault-matrix: $(VENV)/.tested ## Have providers do everything wrong, and write what came into docs/reliability.md
 	@$(BIN)/python -m tests.faults
+
+cluster-test: $(VENV)/.tested ## Break one part after the other of a cluster of three nodes under load (3 minutes)
+	@$(BIN)/python -m tests.cluster
 
 mutations: $(VENV)/.tested ## Take out each defence of docs/security.md, and see that its tests notice
 	@$(BIN)/python -m tests.hostile.mutations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sized
 from dataclasses import replace
@@ -24,7 +25,7 @@ from proxy.local_key import local_key, new_key
 from proxy.log_file import LogFile
 from proxy.logs import logs
 from proxy.own_names import is_loopback
-from proxy.sections import WORKERS_FORM, Log, is_number_of_workers
+from proxy.sections import NO_TCP, WORKERS_FORM, Log, Server, is_number_of_workers
 from proxy.settings import (
     NAME_FORM,
     Settings,
@@ -66,7 +67,11 @@ def main() -> None:
     help="Settings in YAML, such as config/dev.yaml. Without it the gateway serves this machine "
     "only, with a provider that draws its own pictures.",
 )
-@click.option("--host", metavar="ADDRESS", help="Listen here instead of at server.host.")
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    help="Listen here instead of at server.host; none is nowhere but on the socket.",
+)
 @click.option(
     "--port",
     metavar="PORT",
@@ -74,14 +79,18 @@ def main() -> None:
     help="Listen here instead of at server.port; 0 is any free port.",
 )
 @click.option(
+    "--socket",
+    metavar="PATH",
+    type=_FILE,
+    help="Listen on this unix socket too, instead of on server.socket.",
+)
+@click.option(
     "--workers",
     metavar="N|auto",
     callback=_number_of_workers,
     help="Serve in so many processes instead of server.workers; auto is one for each core.",
 )
-def serve(
-    config: str | None, host: str | None, port: int | None, workers: int | str | None
-) -> None:
+def serve(config: str | None, **given: str | int | None) -> None:
     """Run the gateway.
 
     SIGTERM or Ctrl-C stops it: what is running may finish within server.shutdown_seconds. A second
@@ -91,9 +100,7 @@ def serve(
     it then listens to this machine only.
     """
     text, settings = _text_and_settings(config)
-    given = {"host": host, "port": port, "workers": workers}
-    given = {name: it for name, it in given.items() if it is not None}
-    server = msgspec.structs.replace(settings.server, **given)
+    server = _changed(settings.server, {name: it for name, it in given.items() if it is not None})
     settings = replace(settings, server=server)
     _refuse_open_door(settings)
     settings, key = _with_local_key(settings)
@@ -109,20 +116,21 @@ def serve(
 
 
 def _serve_alone(settings: Settings, key: str) -> None:
-    from proxy.serving import CannotListenError, run  # noqa: PLC0415 - as in `serve`
+    from proxy.serving import run  # noqa: PLC0415 - as in `serve`
+    from proxy.sockets import CannotListenError  # noqa: PLC0415 - the same
 
     settings = replace(settings, log=settings.log.in_style(_log_style()))
     try:
-        run(settings, lambda host, port: click.echo(_banner(host, port, key)))
+        run(settings, lambda _, port: _say_ready(settings.server, port, key))
     except CannotListenError as error:
-        _cannot_listen(settings, str(error))
+        _fail(f"cannot listen on {error}")
 
 
 def _serve_with_workers(
     count: int, config: str | None, text: str, settings: Settings, key: str
 ) -> None:
-    from proxy.workers.orders import Orders  # noqa: PLC0415 - as in `serve`
-    from proxy.workers.reserving import NotFreeError  # noqa: PLC0415 - the same
+    from proxy.sockets import CannotListenError  # noqa: PLC0415 - as in `serve`
+    from proxy.workers.orders import Orders  # noqa: PLC0415 - the same
     from proxy.workers.running import run_workers  # noqa: PLC0415 - the same
     from proxy.workers.supervisor import NoWorkerError  # noqa: PLC0415 - the same
 
@@ -131,6 +139,7 @@ def _serve_with_workers(
         file=config or "settings",
         host=settings.server.host,
         port=settings.server.port,
+        socket=settings.server.socket,
         log=_log_style(),
         local_key=digest(key) if key else b"",
     )
@@ -140,10 +149,10 @@ def _serve_with_workers(
 
     try:
         run_workers(
-            orders, settings, count, lambda host, port: click.echo(_banner(host, port, key)), again
+            orders, settings, count, lambda port: _say_ready(settings.server, port, key), again
         )
-    except NotFreeError as error:
-        _cannot_listen(settings, str(error))
+    except CannotListenError as error:
+        _fail(f"cannot listen on {error}")
     except NoWorkerError as error:
         _fail(str(error))
 
@@ -161,9 +170,8 @@ def worker(end: int) -> None:
     work(end)
 
 
-def _cannot_listen(settings: Settings, reason: str) -> NoReturn:
-    place = _netloc(settings.server.host, settings.server.port)
-    _fail(f"cannot listen on {place}: {reason}. Try another --host or --port.")
+def _say_ready(server: Server, port: int, key: str) -> None:
+    click.echo(_banner(msgspec.structs.replace(server, port=port), key))
 
 
 def _log_style() -> str:
@@ -358,10 +366,22 @@ def _text_and_settings(config: str | None) -> tuple[str, Settings]:
         sys.exit(1)
 
 
+def _changed(server: Server, given: dict[str, str | int]) -> Server:
+    """Put what the command line says over the settings."""
+    changed: Server = msgspec.structs.replace(server, **given)
+    try:
+        changed.__post_init__()
+    except ValueError as error:
+        _fail(str(error))
+    for key, fault in changed.conflicts():
+        _fail(f"server.{key}: {fault}")
+    return changed
+
+
 def _refuse_open_door(settings: Settings) -> None:
     """Fail where others could reach a gateway that asks for no key of the operator's."""
     host = settings.server.host
-    if not settings.api_keys and not is_loopback(host):
+    if not settings.api_keys and host != NO_TCP and not is_loopback(host):
         _fail(
             f"api_keys is empty, and others can reach {host or 'every address'}. Make a key with "
             "`easel keys new` and put its lines into the settings file."
@@ -415,11 +435,21 @@ def _in_columns(rows: dict[str, str]) -> str:
     )
 
 
-def _banner(host: str, port: int, key: str) -> str:
-    url = f"http://{_netloc(host, port)}"
-    lines = [f"Easel {__version__} is listening on {url}"]
+def _banner(server: Server, key: str) -> str:
+    scheme = "https" if server.tls_certificate else "http"
+    url, by_socket = f"{scheme}://{_netloc(server.host, server.port)}", ""
+    lines = []
+    if server.host != NO_TCP:
+        lines.append(f"Easel {__version__} is listening on {url}")
+    if server.socket:
+        by_socket = f"--unix-socket {shlex.quote(server.socket)} "
+        lines.append(
+            f"Easel {__version__} is listening on the socket {server.socket}: "
+            f"curl {by_socket}http://localhost/healthz"
+        )
     if key:
-        lines += ["", "Paste this in another terminal, then open picture.png:", "", _curl(url, key)]
+        command = _curl("http://localhost" if by_socket else url, key, by_socket)
+        lines += ["", "Paste this in another terminal, then open picture.png:", "", command]
     return "\n".join([*lines, ""])
 
 
@@ -427,10 +457,10 @@ def _netloc(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _curl(url: str, key: str) -> str:
+def _curl(url: str, key: str, by_socket: str = "") -> str:
     body = '{"prompt": "A lighthouse at dawn", "size": "1024x1024"}'
     return (
-        f"curl -s {url}/v1/images/generations \\\n"
+        f"curl -s {by_socket}{url}/v1/images/generations \\\n"
         f"  -H 'x-portkey-api-key: {key}' \\\n"
         f"  -H 'x-portkey-provider: {adapters.DEMO}' \\\n"
         f"  -H 'content-type: application/json' \\\n"

@@ -27,16 +27,23 @@ class Misdirected(GatewayError):
 
 
 class OwnNames:
-    """The names of a gateway; any, where others can reach it and no names are set."""
+    """The names of a gateway; any, where others can reach it and no names are set.
+
+    No page reaches a unix socket, so that by one any name is good too, unless some are set: then a
+    proxy may stand before it that pages can reach.
+    """
 
     def __init__(self, server: Server) -> None:
         own = urlsplit(server.public_url).hostname
         self._names = frozenset({*map(str.lower, server.allowed_hosts), *([own] if own else [])})
-        self._any = not (server.allowed_hosts or is_loopback(server.host))
+        self._any_by_unix = not server.allowed_hosts
+        self._any = self._any_by_unix and not is_loopback(server.host)
         self._knows = lru_cache(_MOST_KNOWN)(self._is_one)
 
-    def check(self, host: str | None) -> None:
+    def check(self, host: str | None, *, by_unix: bool = False) -> None:
         """Hold a `Host` against the names; raises `Misdirected`. Every browser sends one."""
+        if by_unix and self._any_by_unix:
+            return
         if not (self._any or host is None or self._knows(host)):
             raise Misdirected(
                 "This gateway is not known by the name in the header Host. If it should be, the "

@@ -1,25 +1,24 @@
 """Redis, or Valkey, for whatever nodes share: small values only, and never waited for long.
 
-Whoever asks must be able to do without: `RedisAway` says that it has to, now. A Redis that is away
-is left alone for a short while, then one call tries it again. The only module that imports the
-library, which is an extra, and does so when a URL is set.
+Whoever asks must be able to do without: `RedisAway` says that it has to, now. A Redis that is away,
+or the node of a cluster, is left alone for a short while, then one call tries it again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
+from proxy.redis_address import address
+from proxy.redis_servers import Command, servers
 from proxy.sections import Redis as Settings
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-    from redis.commands.core import AsyncScript as Script
 
 _LOG = logging.getLogger("easel")
 
@@ -27,7 +26,8 @@ _PAUSE_SECONDS = 1.5
 """How long a Redis that is away is not asked again."""
 _TELL_SECONDS = 60.0
 """How long a refusal that was logged is not logged again."""
-_CONNECTIONS = 32
+_AT_ONCE = 32
+"""How many calls are under way at once; others wait for them."""
 _CODE = re.compile(r"[A-Z]{3,20}\b")
 """The word with which Redis begins an error."""
 
@@ -38,34 +38,48 @@ class RedisAway(Exception):
     """Redis cannot be reached, does not answer in time, or refuses; the operator has been told."""
 
 
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What Redis carries out in one step; it knows it by its digest from the first time on."""
+
+    text: str
+    digest: str
+
+
 class SharedRedis:
-    """One Redis and the connections to it; run as a context. It opens none before it is used."""
+    """A Redis of any kind and the connections to it, as a context; it opens none before its use.
+
+    Of a cluster, what is said here of Redis goes for each of its nodes.
+    """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.prefix = settings.prefix
         self._timeout = settings.timeout_seconds
         self._clock = clock
-        self._client = _client(settings)
-        self._away = False
-        self._asked_again = 0.0
+        self._servers = servers(
+            address(settings.url), settings.timeout_seconds, settings.sentinel_password
+        )
+        self._client = self._servers.client
+        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._away: dict[str, float] = {}
+        """The places that are away, and when each is asked again."""
         self._told = -_TELL_SECONDS
 
     @property
     def is_away(self) -> bool:
-        """Whether it is done without now."""
-        return self._away
+        """Whether it, or of a cluster any node, is done without now."""
+        return bool(self._away)
 
     async def __aenter__(self) -> Self:
         # The operator learns at the start that Redis is away, not with the first request.
         with contextlib.suppress(RedisAway):
-            await self.ask(_ping)
+            await self.ask(lambda _: self._servers.reach())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        from redis.exceptions import RedisError  # noqa: PLC0415 - see the module
-
-        with contextlib.suppress(RedisError, OSError):
-            await self._client.aclose()
+        with contextlib.suppress(*self._servers.failures):
+            async with asyncio.timeout(self._timeout):
+                await self._servers.close()
 
     def key(self, subject: str, name: str) -> str:
         """Give the name of a key: those of one subject lie on one node of a cluster.
@@ -75,88 +89,106 @@ class SharedRedis:
         return f"{{{self.prefix}:{subject}}}:{name}"
 
     def script(self, text: str) -> Script:
-        """Make a script for `run`; Redis has its text from the first time on."""
-        return self._client.register_script(text)
+        """Make a script for `run`."""
+        return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
     async def run(self, script: Script, keys: list[str], args: Sequence[bytes | float]) -> Any:
         """Run a script, within the timeout; raises `RedisAway`."""
-        return await self.ask(lambda client: script(keys, args, client))
+        what = len(keys), *keys, *args
 
-    async def ask(self, call: Callable[[Redis], Awaitable[T]]) -> T:
-        """Do something with the client, within the timeout; raises `RedisAway`.
+        async def call(client: Any) -> Any:
+            try:
+                return await client.evalsha(script.digest, *what)
+            except self._servers.unknown_script:
+                return await client.eval(script.text, *what)
 
-        A connection that is lost has Redis asked once more: it may do it twice.
+        return await self.ask(call, keys[0] if keys else "")
+
+    async def send(self, keys: Sequence[str], commands: Sequence[Command]) -> list[Any]:
+        """Have commands carried out in order, each on its key, within the timeout in all.
+
+        Raises `RedisAway`; some may have been carried out then, but none twice.
         """
-        now = self._clock()
+        ends = self._ends()
+        if self._servers.is_one:
+            return await self.ask(self._sending(commands), ends=ends)
+        if any(self._is_left_alone(self._servers.place(key)) for key in keys):
+            raise RedisAway
+        said = []
+        for key, command in zip(keys, commands, strict=True):
+            said += await self.ask(self._sending([command]), key, ends)
+        return said
+
+    def _sending(self, commands: Sequence[Command]) -> Callable[[Any], Awaitable[list[Any]]]:
+        return lambda _: self._servers.send(commands)
+
+    async def ask(
+        self, call: Callable[[Any], Awaitable[T]], key: str = "", ends: float | None = None
+    ) -> T:
+        """Do something with the library's client, within the timeout; raises `RedisAway`.
+
+        In a cluster `key` tells which node is asked. A connection that is lost has Redis asked once
+        more: it may do it twice.
+        """
         if self._away:
-            if now < self._asked_again:
-                raise RedisAway
-            # This call tries; others go on doing without until it knows.
-            self._asked_again = now + self._timeout + _PAUSE_SECONDS
-        with self._translated():
-            async with asyncio.timeout(self._timeout):
-                answer = await call(self._client)
-        self._is_back()
+            self._try_again(self._servers.place(key))
+        with self._translated(key):
+            async with asyncio.timeout_at(ends or self._ends()), self._room:
+                try:
+                    answer = await call(self._client)
+                except self._servers.moved:
+                    await self._servers.disconnect()
+                    raise
+        if self._away:
+            self._is_back(self._servers.place(key))
         return answer
 
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn the library's failures into ours, without what they say: it could hold the URL."""
-        from redis import exceptions  # noqa: PLC0415 - see the module
+    def _ends(self) -> float:
+        return asyncio.get_running_loop().time() + self._timeout
 
+    def _is_left_alone(self, place: str) -> bool:
+        return self._clock() < self._away.get(place, 0.0)
+
+    def _try_again(self, place: str) -> None:
+        """Have one call try a place that is away; others do without until it knows."""
+        if self._is_left_alone(place):
+            raise RedisAway
+        if place in self._away:
+            self._away[place] = self._clock() + self._timeout + _PAUSE_SECONDS
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """Turn the library's failures into ours, without what they say: it could hold the URL."""
         try:
             yield
-        except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
-            self._is_away(error)
+        except self._servers.away as error:
+            self._is_away(self._servers.place(key), self._servers.cause(error))
             raise RedisAway from None
-        except exceptions.RedisError as error:
-            self._is_back()
+        except self._servers.failures as error:
+            self._is_back(self._servers.place(key))
             self._refused(error)
             raise RedisAway from None
 
-    def _is_away(self, error: Exception) -> None:
-        self._asked_again = self._clock() + _PAUSE_SECONDS
+    def _is_away(self, place: str, error: BaseException) -> None:
         if not self._away:
-            self._away = True
             _LOG.error("Redis is away (%s): what is shared there is done without", _named(error))
+        self._away[place] = self._clock() + _PAUSE_SECONDS
 
-    def _is_back(self) -> None:
+    def _is_back(self, place: str) -> None:
+        """Note that a place is there; those that have no keys any more are of no interest."""
         if self._away:
-            self._away = False
-            _LOG.warning("Redis is back")
+            known = self._servers.places()
+            self._away = {it: at for it, at in self._away.items() if it != place and it in known}
+            if not self._away:
+                _LOG.warning("Redis is back")
 
-    def _refused(self, error: Exception) -> None:
+    def _refused(self, error: BaseException) -> None:
         if self._clock() - self._told >= _TELL_SECONDS:
             self._told = self._clock()
             _LOG.error("Redis refuses (%s): what it is asked for is done without", _named(error))
 
 
-def _client(settings: Settings) -> Redis:
-    from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415 - see the module
-    from redis.asyncio.retry import Retry  # noqa: PLC0415 - the same
-    from redis.backoff import NoBackoff  # noqa: PLC0415 - the same
-    from redis.exceptions import ConnectionError as Lost  # noqa: PLC0415 - the same
-
-    pool = BlockingConnectionPool.from_url(
-        settings.url,
-        max_connections=_CONNECTIONS,
-        timeout=settings.timeout_seconds,
-        socket_timeout=settings.timeout_seconds,
-        socket_connect_timeout=settings.timeout_seconds,
-        # Once, as a connection of the pool may have ended unseen.
-        retry=Retry(NoBackoff(), 1, supported_errors=(Lost,)),
-        # Every server and every proxy before one speaks it.
-        protocol=2,
-        decode_responses=False,
-    )
-    return Redis.from_pool(pool)
-
-
-async def _ping(client: Redis) -> Any:
-    return await client.ping()
-
-
-def _named(error: Exception) -> str:
+def _named(error: BaseException) -> str:
     """Name a failure by its type, and by the word with which Redis begins what it says."""
     code = _CODE.match(str(error))
     return f"{type(error).__name__}, {code[0]}" if code else type(error).__name__

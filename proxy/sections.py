@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from importlib.util import find_spec
+from ipaddress import ip_network
 
 import msgspec
 
 from proxy import configs
+from proxy.redis_address import address
 
 _MB = 1024 * 1024
 _MIN_SIGNING_KEY = 32
@@ -16,10 +20,10 @@ AUTO, MOST_WORKERS = "auto", 64
 WORKERS_FORM = f"{AUTO}, or a number from 1 to {MOST_WORKERS}"
 """What `server.workers` may be."""
 _BASE_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
-_REDIS_URL = re.compile(
-    r"rediss?://([^\s/?#@]*@)?([^\s/?#@:\[\]]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?(/\d{0,3})?"
-)
 _HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
+_MODE = re.compile(r"0?[0-7]{3}")
+_MOST_SOCKET = 107
+"""Bytes of a unix socket's path: what the system's own structure holds (unix(7))."""
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MOST = {
     "attempts": 1000,
@@ -36,18 +40,37 @@ _BUCKET = re.compile(r"(s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._/-]*)?")
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A section of the file whose keys are all numbers or words of ours."""
 
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        """Give what values that are each possible say against one another: key and sentence."""
+        yield from ()
+
+
+NO_TCP = "none"
+"""The host of a gateway that listens on its unix socket only."""
+UNIX = "unix"
+"""The word for whoever comes by the unix socket."""
+
 
 class Server(Section, frozen=True):
     """Where the gateway listens, by what names clients reach it, and how it stops.
 
     `workers` is in how many processes, `auto` for one a core.
+    `trusted_proxies` are those whose `X-Forwarded-*` is believed. `drain_seconds` are part of
+    `shutdown_seconds`.
     """
 
     host: str = "127.0.0.1"
     port: int = 8787
     workers: int | str = 1
+    socket: str = ""
+    socket_mode: str = "660"
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_client_ca: str = ""
     public_url: str = ""
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    drain_seconds: float = 0.0
     shutdown_seconds: float = 180.0
 
     def __post_init__(self) -> None:
@@ -55,10 +78,30 @@ class Server(Section, frozen=True):
         _within("port", self.port, 0, _MOST_PORT)
         if not is_number_of_workers(self.workers):
             raise ValueError(f"`workers` must be {WORKERS_FORM}")
+        if len(os.fsencode(self.socket)) > _MOST_SOCKET or not self.socket.isprintable():
+            raise ValueError(f"`socket` must be a path of at most {_MOST_SOCKET} bytes")
+        if not _MODE.fullmatch(self.socket_mode):
+            raise ValueError('`socket_mode` must be three octal digits in quotes, such as "660"')
+        if not all(map(_is_proxy, self.trusted_proxies)):
+            raise ValueError(
+                "`trusted_proxies` must be addresses, networks such as 10.0.0.0/8, or the word unix"
+            )
+        _within("drain_seconds", self.drain_seconds, 0, 3600)
         _is_base_url("public_url", self.public_url)
         if not all(map(_HOST.fullmatch, self.allowed_hosts)):
             raise ValueError("`allowed_hosts` must be names or addresses, without scheme or port")
         _within("shutdown_seconds", self.shutdown_seconds, 0, 3600)
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        """Hold the values against each other, and the TLS files against the disk."""
+        if self.host == NO_TCP and not self.socket:
+            yield "host", "may be none only where server.socket names a unix socket"
+        if self.drain_seconds > self.shutdown_seconds:
+            yield "drain_seconds", "must not be more than shutdown_seconds, of which it is a part"
+        if self.tls_certificate or self.tls_key or self.tls_client_ca:
+            from proxy import tls  # noqa: PLC0415 - most gateways have no TLS of their own
+
+            yield from tls.faults(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
 
 class Limits(Section, frozen=True):
@@ -160,29 +203,29 @@ class Blobs(Section, frozen=True):
 class Redis(Section, frozen=True):
     """What nodes share, if they do: in a Redis or Valkey, in keys that begin with `prefix`.
 
-    `timeout_seconds` is the most that a request waits for it.
+    `timeout_seconds` is the most that a request waits for it. `limits` says what becomes of limits
+    that nodes share while it is away: each counts for itself (`open`), or none lets anybody in.
     """
 
     url: str = ""
+    sentinel_password: str = ""
     timeout_seconds: float = 1.0
     prefix: str = "easel"
+    limits: str = "open"
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        found = _REDIS_URL.fullmatch(self.url)
-        if self.url and not (found and int(found["port"] or 0) <= _MOST_PORT):
-            raise ValueError(
-                "`url` must be redis:// or rediss://user:password@host:port/number, "
-                "with what is odd in the password percent-encoded"
-            )
-        if self.url and find_spec("redis") is None:
-            raise ValueError("`url` needs a package: pip install 'easel-gateway[redis]'")
+        if self.url:
+            address(self.url)
+            if find_spec("redis") is None:
+                raise ValueError("`url` needs a package: pip install 'easel-gateway[redis]'")
         _within("timeout_seconds", self.timeout_seconds, 0.05, 10)
         if not _PREFIX.fullmatch(self.prefix):
             raise ValueError("`prefix` must be 1 to 64 letters, digits, '.', '_' and '-'")
+        _one_of("limits", self.limits, ("open", "closed"))
 
     def __repr__(self) -> str:
-        """Leave the URL out: it may hold a password."""
+        """Leave the passwords out."""
         return f"Redis(prefix={self.prefix!r})"
 
 
@@ -279,6 +322,14 @@ SECTIONS: dict[str, type[Section]] = {
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"`{name}` must be {low} to {high}")
+
+
+def _is_proxy(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return text == UNIX
+    return "%" not in text
 
 
 def _is_base_url(name: str, value: str) -> None:

@@ -11,19 +11,24 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from proxy import connections
 from proxy.app import make_app
 from proxy.core_dumps import forbid_core_dumps
 from proxy.keys import DRAINING, JOBS, RUNNING, SHARING
+from proxy.listening import Door, closed, opened
 from proxy.patience import patience
+from proxy.sections import Server
 from proxy.settings import Settings
 from proxy.shared.asking import Shared
+from proxy.sockets import Listener, listeners
+from proxy.tls import Tls, renewed
 
 _GC_THRESHOLDS = (10_000, 5, 50)
 """Rounds of the collector look at what parked jobs hold: small ones pause for milliseconds."""
@@ -31,6 +36,8 @@ _CLOSING_SECONDS = 0.1
 _SIGNALLED = 128
 """A shell's exit status for a process that a signal ended, without the signal's number."""
 _LOOK_AGAIN_SECONDS = 0.05
+_FIRST_REQUEST_SECONDS = 1.0
+"""How long a connection that was let in at the last moment has to say what for."""
 _KEEPING_SHARE = 0.1
 _KEEPING_SECONDS = 10.0
 """How much of the time to stop is for writing what is finished to disk: a share, and the most."""
@@ -38,10 +45,6 @@ _KEEPING_SECONDS = 10.0
 
 _BY_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
 """What a client can cause as often as it likes."""
-
-
-class CannotListenError(Exception):
-    """The address cannot be listened on; the message is the system's reason."""
 
 
 class Discreet(logging.Filter):
@@ -69,12 +72,12 @@ def discreetly(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 class Team:
     """What a process is given that serves with others at one address.
 
-    `shared` is what all know together. `attend` is called with the application before it listens.
-    `stopping` ends it as a signal does.
+    `shared` is what all know together. `listening` makes the sockets. `attend` is called with the
+    application before it listens. `stopping` ends it as a signal does.
     """
 
     shared: Shared | None = None
-    reuse_port: bool = False
+    listening: Callable[[Server], Sequence[Listener]] = listeners
     attend: Callable[[web.Application], None] = lambda _: None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -82,7 +85,8 @@ class Team:
 def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with host and port once it listens.
 
-    Raises `CannotListenError` when the address cannot be used.
+    On the sockets that are `given`, or else on its own. Where none is TCP's, the port is 0. Raises
+    `CannotListenError` when an address cannot be used.
     """
     in_a_loop(serve(settings, ready))
 
@@ -104,8 +108,23 @@ async def serve(
     """Do so in a loop that runs, alone or in a team."""
     team = team or Team()
     asyncio.get_running_loop().set_exception_handler(discreetly)
+    listening = team.listening(settings.server)
+    try:
+        await _serve(settings, listening, ready, team)
+    finally:
+        for listener in listening:
+            listener.close()
+
+
+async def _serve(
+    settings: Settings,
+    listening: Sequence[Listener],
+    ready: Callable[[str, int], None],
+    team: Team,
+) -> None:
     app, server = make_app(settings, shared=team.shared), settings.server
     team.attend(app)
+    tls = _tls(settings)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -121,20 +140,27 @@ async def serve(
     )
     await runner.setup()
     try:
-        site = web.TCPSite(
-            runner, server.host, server.port, reuse_address=True, reuse_port=team.reuse_port
-        )
-        await _listening(site)
+        doors = await opened(runner, listening, tls, settings.timeouts)
         _on_signal(stopping := team.stopping)
-        ready(server.host, runner.addresses[0][1])
+        ready(server.host, _port(listening))
         _quiet_gc()
-        async with patience(_server(runner), settings.timeouts):
+        async with patience(_server(runner), settings.timeouts), renewed(tls):
             await stopping.wait()
-            app[DRAINING].append(True)
-            await site.stop()
-            await _drained(runner, server.shutdown_seconds)
+            await _stopped(runner, doors, server)
     finally:
         await runner.cleanup()
+
+
+def _tls(settings: Settings) -> Tls | None:
+    server = settings.server
+    if not server.tls_certificate:
+        return None
+    return Tls(server.tls_certificate, server.tls_key, server.tls_client_ca)
+
+
+def _port(listening: Sequence[Listener]) -> int:
+    ports = [it.socket.getsockname()[1] for it in listening if not it.is_unix]
+    return ports[0] if ports else 0
 
 
 def _server(runner: web.AppRunner) -> web.Server:
@@ -142,16 +168,12 @@ def _server(runner: web.AppRunner) -> web.Server:
     return runner.server
 
 
-async def _listening(site: web.TCPSite) -> None:
-    try:
-        await site.start()
-    except UnicodeError as error:
-        raise CannotListenError("that is no host name") from error
-    except OSError as error:
-        number = error.errno or 0
-        # asyncio writes the address into its own sentence; a resolver's numbers are negative.
-        reason = os.strerror(number) if number > 0 else error.strerror
-        raise CannotListenError(reason) from error
+async def _stopped(runner: web.AppRunner, doors: Sequence[Door], server: Server) -> None:
+    """Let load balancers see that we go, then let nobody in, then let what runs finish."""
+    runner.app[DRAINING].append(True)
+    await asyncio.sleep(server.drain_seconds)
+    await closed(doors)
+    await _drained(runner, server.shutdown_seconds - server.drain_seconds)
 
 
 def discreet_logger() -> logging.Logger:
@@ -200,28 +222,27 @@ async def _drained(runner: web.AppRunner, seconds: float) -> None:
 async def _finished(runner: web.AppRunner, seconds: float) -> None:
     """Let what runs finish, and its answers arrive; at the deadline, cut what is left."""
     running, jobs, sharing = runner.app[RUNNING], runner.app[JOBS], runner.app[SHARING]
+    loop = asyncio.get_running_loop()
+    first = loop.time() + min(seconds, _FIRST_REQUEST_SECONDS)
     if sharing:
         sharing.keep()
     try:
         async with asyncio.timeout(seconds):
-            while running or jobs.running:  # noqa: ASYNC110 - requests come and go: no one event ends them all
+            while running or jobs.running or _asked(runner, new=loop.time() < first):
                 # What is finished is safe already, should the process be killed before that.
                 if not sharing:
                     await jobs.keep()
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-            await _sent(runner.server)
+            await connections.ended(runner.server)
     except TimeoutError:
         if count := max(len(running), jobs.running):
             requests = "1 request" if count == 1 else f"{count} requests"
             sys.stderr.write(f"easel: {requests} cut, after {seconds:g} seconds\n")
 
 
-async def _sent(server: web.Server | None) -> None:
-    """Close the connections that are idle, and the others once all their bytes have gone."""
-    if server is None:
-        return
-    transports = [it.transport for it in server.connections if it.transport is not None]
-    server.pre_shutdown()
-    await server.shutdown(None)
-    while any(it.get_write_buffer_size() for it in transports):  # noqa: ASYNC110 - nothing tells
-        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+def _asked(runner: web.AppRunner, *, new: bool) -> bool:
+    """Tell whether a connection carries a request, or, if it is `new`, may be about to."""
+    return any(
+        connections.is_busy(it) or (new and connections.is_new(it))
+        for it in _server(runner).connections
+    )

@@ -221,7 +221,10 @@ class _Reader:
                 self.wrong((name, key), explained(error)[1])
             else:
                 good[key] = raw[key]
-        return msgspec.convert(good, kind, strict=False)
+        section = msgspec.convert(good, kind, strict=False)
+        for key, fault in section.conflicts():
+            self.wrong((name, key), fault)
+        return section
 
     def text(self, name: str, default: str) -> str:
         value = self.value(name, default)

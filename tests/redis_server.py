@@ -30,7 +30,9 @@ class RedisServer:
     command: str
     folder: Path
     options: tuple[str, ...] = ()
+    file: Path | None = None
     port: int = 0
+    password: str = ""
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -43,10 +45,11 @@ class RedisServer:
         if not self.port:
             with socket.create_server(("127.0.0.1", 0)) as free:
                 self.port = free.getsockname()[1]
+        file = [self.file] if self.file else []
         options = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder))
         quiet = ("--save", "", "--appendonly", "no", "--logfile", str(self.folder / "log"))
         self.processes.append(
-            subprocess.Popen([self.command, *options, *quiet, *self.options])  # noqa: S603 - Debian's own command
+            subprocess.Popen([self.command, *file, *options, *quiet, *self.options])  # noqa: S603 - Debian's own command
         )
         deadline = time.monotonic() + _SECONDS_TO_START
         while not self._answers():
@@ -86,12 +89,15 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(folder: Path, *options: str) -> Iterator[RedisServer]:
-    """Run Redis with its files in a folder."""
-    command = shutil.which("redis-server") or shutil.which("valkey-server")
+def redis_server(folder: Path, *options: str, file: Path | None = None) -> Iterator[RedisServer]:
+    """Run Redis with its files in a folder, and with a file of settings if there is one.
+
+    REDIS_SERVER in the environment names another command, such as Valkey's.
+    """
+    command = shutil.which(os.environ.get("REDIS_SERVER", "")) or shutil.which("redis-server")
     if command is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("needs the package redis-server")
-    server = RedisServer(command, folder, options)
+    server = RedisServer(command, folder, options, file)
     server.start()
     try:
         yield server

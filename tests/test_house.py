@@ -17,25 +17,20 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
-        {
-            "errors",
-            "yaml_source",
-            "access_log",
-            "log_file",
-            "following",
-            "state_folder",
-            "hints",
-            "core_dumps",
-        }
+        {"errors", "yaml_source", "access_log", "log_file", "following", "state_folder", "hints"}
+        | {"core_dumps", "connections", "redis_address", "tls"}
     ),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
-    frozenset({"configs", "shared"}),
+    frozenset({"configs", "redis_servers"}),
     frozenset({"config_text"}),
     frozenset({"credentials", "sections", "prices"}),
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
+    frozenset({"shared", "sockets"}),
+    frozenset({"listening"}),
     frozenset({"plan", "logs"}),
     frozenset({"keys"}),
+    frozenset({"forwarded"}),
     frozenset({"metrics"}),
     frozenset({"blobs", "routing", "studio"}),
     frozenset({"cache", "jobs"}),
@@ -57,6 +52,8 @@ SUITES = {
     "tests/proxy/test_behind_nginx.py": "a real reverse proxy with less patience than a job takes",
     "tests/faults/test_matrix.py": "what providers do wrong, in every kind of conversation",
     "tests/proxy/jobs/test_interleavings.py": "jobs, tapes and the shelf under any order of events",
+    "tests/proxy/test_doors.py": "the gateway as a process, by its unix socket and by TLS",
+    "tests/proxy/test_rolling_restart.py": "restarts behind a real nginx under load",
     "tests/proxy/test_matrix.py": "every provider in every form, through OpenAI's own SDK",
     "tests/proxy/test_official_sdks.py": "what we ask of providers against what their own SDKs ask",
     "tests/proxy/test_replay.py": "every transcript through the running gateway",

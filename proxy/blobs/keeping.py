@@ -10,6 +10,7 @@ from aiohttp import web
 from proxy.blobs.media import media_type_of, with_head
 from proxy.blobs.signing import PATH, Link
 from proxy.errors import BlobStoreFailed
+from proxy.forwarded import base_url_of
 from proxy.keys import BLOBS, CALLER, SETTINGS, SIGNER
 
 
@@ -47,5 +48,5 @@ def _link(request: web.Request, media_type: str, content: str = "") -> Link:
 
 def _url(request: web.Request, link: Link) -> str:
     settings, signer = request.app[SETTINGS], request.app[SIGNER]
-    base = settings.server.public_url.rstrip("/") or f"{request.scheme}://{request.host}"
+    base = settings.server.public_url.rstrip("/") or base_url_of(request)
     return f"{base}{PATH.format(name=link.name)}?{signer.query(link)}"

@@ -66,6 +66,7 @@ class Sharing:
         self._following: set[str] = set()
         self._keeps_all = False
         self._is_known = False
+        self._is_away = False
         self._renewed = time.monotonic()
 
     async def __aenter__(self) -> Self:
@@ -147,12 +148,13 @@ class Sharing:
         """Store whatever is finished, from now on, for the processes that stay."""
         if not self._keeps_all:
             self._keeps_all = True
+            self._begin_storing(self._jobs.all())
             self._note_all()
 
     async def kept(self) -> None:
-        """Wait until all that is finished is stored, and told of."""
+        """Wait until all that is finished is stored, and told of if anybody can be told."""
         self.keep()
-        while self._changed or self._storing:  # noqa: ASYNC110 - two tasks bring it about
+        while self._storing or (self._changed and not self._is_away):  # noqa: ASYNC110 - two tasks bring it about
             await asyncio.sleep(_FIRST_LOOK)
 
     @property
@@ -222,16 +224,16 @@ class Sharing:
             changed, self._changed = self._changed, {}
             try:
                 await self._tell(list(changed.values()))
+                self._is_away = False
             except SharedAway:
+                self._is_away = True
                 self._changed = changed | self._changed
                 self._news.set()
                 await asyncio.sleep(_AWAY_SECONDS)
 
     async def _tell(self, changed: list[Job]) -> None:
         known = [job for job in changed if self._jobs.has(job.id)]
-        for job in known:
-            if self._is_to_store(job):
-                self._storing[job.id] = asyncio.create_task(self._store(job))
+        self._begin_storing(known)
         if not self._is_known:
             await self._board.announce(known)
             self._is_known = True
@@ -253,6 +255,11 @@ class Sharing:
         for job in forgotten:
             self._wanted.discard(job.id)
             self._left.discard(job.id)
+
+    def _begin_storing(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if self._is_to_store(job):
+                self._storing[job.id] = asyncio.create_task(self._store(job))
 
     def _is_to_store(self, job: Job) -> bool:
         tape = job.tape

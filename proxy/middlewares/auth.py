@@ -5,11 +5,12 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.blobs.signing import PATH as BLOB
 from proxy.errors import Unauthorized
+from proxy.forwarded import comes_by_unix, host_of
 from proxy.keys import CALLER, OWN_NAMES, SETTINGS
 from proxy.plan import Caller
 from proxy.settings import digest
@@ -25,7 +26,7 @@ The routed resource decides, never the URL as it was written.
 async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request pass if it was meant for us, and needs no key or has a good one."""
     app, headers = request.app, request.headers
-    app[OWN_NAMES].check(headers.get(hdrs.HOST))
+    app[OWN_NAMES].check(host_of(request), by_unix=comes_by_unix(request))
     resource = request.match_info.route.resource
     if resource is not None and resource.canonical not in PUBLIC:
         request[CALLER] = identified(headers, app[SETTINGS].api_keys)

@@ -11,11 +11,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from adapters.receipts import RECORD_LIMIT
+from proxy.forwarded import client_of
 from proxy.incoming import usable_trace
 from proxy.keys import (
     ATTEMPT,
     CALLER,
     COMMITTED,
+    DRAINING,
     FAILURE,
     JOB,
     JOINED,
@@ -69,6 +71,10 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers = response.headers
     headers["x-portkey-trace-id"] = request.get(TRACE, "")
     headers["server"] = "easel"
+    if request.app[DRAINING]:
+        # Whoever keeps connections is told to send what is next elsewhere.
+        response.force_close()
+        headers["connection"] = "close"
     attempt = request.get(ATTEMPT)
     # What a job answers has said the rest already, onto its tape.
     if attempt is None or "x-portkey-provider" in headers:
@@ -95,7 +101,7 @@ def _line(
         # The route's own path: what a stranger wrote into a URL stays out of the log.
         "path": "(no route)" if resource is None else resource.canonical,
         "ms": _ms(trail.arrived, ended),
-        "client": request.remote or "",
+        "client": client_of(request),
         "caller": caller.name if caller else "",
         "config": config_told(plan),
         "provider": attempt.target.adapter.id if attempt else "",

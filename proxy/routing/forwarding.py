@@ -15,11 +15,14 @@ _REFUSED = frozenset(
         *("proxy-authorization", "proxy-connection", "proxy-authenticate"),
         *("host", "content-length", "content-encoding", "content-type", "expect"),
         *("accept-encoding", "cookie", "http2-settings"),
+        # They say who the client of a proxy is: of ours, to nobody else's advantage.
+        *("forwarded", "x-real-ip"),
         # They open cloud metadata services.
         *("metadata", "metadata-flavor", "x-google-metadata-request"),
         *("x-aws-ec2-metadata-token", "x-aws-ec2-metadata-token-ttl-seconds"),
     }
 )
+_REFUSED_PREFIXES = ("x-portkey-", "x-forwarded-")
 
 _NAME_IN_VIA = "easel"
 _MOST_HOPS = 4
@@ -97,7 +100,7 @@ def refused(name: str) -> bool:
     >>> refused("x-portkey-api-key"), refused("x-tenant")
     (True, False)
     """
-    return name in _REFUSED or name.startswith("x-portkey-") or not _NAME.fullmatch(name)
+    return name in _REFUSED or name.startswith(_REFUSED_PREFIXES) or not _NAME.fullmatch(name)
 
 
 def _legacy(name: str) -> str:

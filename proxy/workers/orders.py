@@ -24,6 +24,7 @@ _LOCKED = "must not become empty while the gateway runs: nobody could call it"
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """The text of a settings file, the file's name, and where to listen.
 
+    `unix` is the number of the unix socket that listens, which a worker inherits.
     `log` is what `log.format: auto` means here. `local_key` is the digest of the generated gateway
     key, for settings that have none.
     """
@@ -32,16 +33,24 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     host: str
     port: int
+    socket: str = ""
+    unix: int | None = None
     log: str = "json"
     local_key: bytes = b""
 
     def settings(self) -> Settings:
         """Give what is to be served; raises `SettingsError`."""
         found = parse(self.text, file=self.file)
-        server = msgspec.structs.replace(found.server, host=self.host, port=self.port)
+        place = {"host": self.host, "port": self.port, "socket": self.socket}
+        server = msgspec.structs.replace(found.server, **place)
         keys = found.api_keys or ({self.local_key: "local"} if self.local_key else {})
         log = found.log.in_style(self.log)
         return replace(found, server=server, api_keys=keys, log=log)
+
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        """The sockets that a worker inherits."""
+        return () if self.unix is None else (self.unix,)
 
     def anew(self, text: str) -> Orders:
         """Give orders of a text that was read again; raises `SettingsError`."""

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import socket
 from collections.abc import Iterator
+
+from proxy.sections import NO_TCP, Server
+from proxy.sockets import no_tcp, reason_of
 
 _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[object, ...]]
 
 
-class NotFreeError(Exception):
-    """The address cannot be listened on; the message is the system's reason."""
-
-
 @contextlib.contextmanager
-def reserved(host: str, port: int) -> Iterator[int]:
-    """Hold an address that is free; gives the port, which for 0 is any.
+def reserved(server: Server) -> Iterator[int]:
+    """Hold the TCP address that settings name, if it is free; gives the port, which for 0 is any.
 
     What is held never listens: the system leads connections to those that do. Raises
-    `NotFreeError`.
+    `CannotListenError`.
     """
+    host, port = server.host, server.port
     with contextlib.ExitStack() as held:
-        with _translated():
-            for address in _addresses(host, port):
+        with _translated(server):
+            for address in () if host == NO_TCP else _addresses(host, port):
                 _free(address, port)
                 if it := _held(address, port):
                     held.enter_context(it)
@@ -74,11 +73,8 @@ def _bound(address: _Address, port: int, *options: int) -> socket.socket | None:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translated(server: Server) -> Iterator[None]:
     try:
         yield
-    except UnicodeError as error:
-        raise NotFreeError("that is no host name") from error
-    except OSError as error:
-        number = error.errno or 0
-        raise NotFreeError(os.strerror(number) if number > 0 else error.strerror) from error
+    except (OSError, UnicodeError) as error:
+        raise no_tcp(server, reason_of(error)) from error

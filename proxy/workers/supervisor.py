@@ -155,7 +155,7 @@ class Supervisor:
         with theirs:
             try:
                 async with self._spawning:
-                    process = await _spawned(theirs.fileno())
+                    process = await _spawned(theirs.fileno(), self.orders.inherited)
             except OSError as error:
                 ours.close()
                 return f"could not be started: {error.strerror}"
@@ -239,14 +239,14 @@ class Supervisor:
             worker.has = orders
 
 
-async def _spawned(end: int) -> asyncio.subprocess.Process:
-    """Start a worker, which inherits an end of a line."""
+async def _spawned(end: int, others: tuple[int, ...]) -> asyncio.subprocess.Process:
+    """Start a worker, which inherits an end of a line, and other sockets."""
     # Ctrl-C goes to all processes of a terminal, and so does its end. What is blocked here stays
     # blocked in a worker: it is the supervisor who tells it what to do.
     signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
     try:
         return await asyncio.create_subprocess_exec(
-            *_command(), str(end), stdin=asyncio.subprocess.DEVNULL, pass_fds=(end,)
+            *_command(), str(end), stdin=asyncio.subprocess.DEVNULL, pass_fds=(end, *others)
         )
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)

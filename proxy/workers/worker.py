@@ -12,8 +12,10 @@ from typing import NoReturn
 import msgspec
 from aiohttp import web
 
-from proxy.serving import CannotListenError, Team, in_a_loop, serve
+from proxy.sections import Server
+from proxy.serving import Team, in_a_loop, serve
 from proxy.settings import Settings, SettingsError
+from proxy.sockets import CannotListenError, Listener, tcp_listeners
 from proxy.workers import orders as words
 from proxy.workers.hub import HubShared
 from proxy.workers.line import Line, LineError
@@ -63,15 +65,19 @@ class _Worker:
         except LineError:
             return  # The supervisor has gone already.
         try:
-            await self._serve(line, words.read(told).settings())
+            await self._serve(line, words.read(told))
         except CannotListenError as error:
-            await _failed(line, f"cannot listen: {error}")
+            await _failed(line, f"cannot listen on {error}")
         except SettingsError as error:
             await _failed(line, str(error))
         finally:
             line.close()
 
-    async def _serve(self, line: Line, settings: Settings) -> None:
+    async def _serve(self, line: Line, orders: words.Orders) -> None:
+        def listening(server: Server) -> list[Listener]:
+            unix = [Listener.inherited(number) for number in orders.inherited]
+            return tcp_listeners(server, reuse_port=True) + unix
+
         def attend(app: web.Application) -> None:
             async def taken(payload: bytes) -> bytes:
                 new = await asyncio.to_thread(words.read(payload).settings)
@@ -84,10 +90,10 @@ class _Worker:
             del port
             self._telling = asyncio.ensure_future(_told(line))
 
-        team = Team(shared=HubShared(line), reuse_port=True, attend=attend)
+        team = Team(shared=HubShared(line), listening=listening, attend=attend)
         watching = asyncio.create_task(_followed(line, team.stopping))
         try:
-            await serve(settings, ready, team)
+            await serve(orders.settings(), ready, team)
         finally:
             watching.cancel()
 

@@ -114,8 +114,8 @@ MUTATIONS = (
     Mutation(
         "what frames a message is not forwarded",
         "proxy/routing/forwarding.py",
-        'return name in _REFUSED or name.startswith("x-portkey-")',
-        'return name.startswith("x-portkey-")',
+        "return name in _REFUSED or name.startswith(_REFUSED_PREFIXES)",
+        "return name.startswith(_REFUSED_PREFIXES)",
     ),
     Mutation(
         "a gateway key never leaves",

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,41 @@ from proxy import redis_client
 from proxy.redis_client import RedisAway, SharedRedis
 from proxy.sections import Redis
 from tests.redis_server import RedisServer, redis_server
+from tests.redis_sets import told
 
 TIMEOUT = 0.3
 SECRET = "sekret-sekret-sekret"
+
+
+@dataclass
+class CutsTheAnswer:
+    """A way to Redis on which what was asked arrives, and the answer does not."""
+
+    port: int
+    url: str = ""
+    cuts: bool = False
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, port: int) -> AsyncIterator[CutsTheAnswer]:
+        ours = cls(port)
+        server = await asyncio.start_server(ours._serve, "127.0.0.1", 0)
+        ours.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield ours
+        finally:
+            server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self.port)
+        while asked := await reader.read(65536):
+            back.write(asked)
+            answer = await there.read(65536)
+            if self.cuts:
+                break
+            writer.write(answer)
+        back.close()
+        writer.close()
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +148,7 @@ async def test_only_one_tries_whether_it_is_back(one: RedisServer) -> None:
     async with shared(one.url) as ours:
         with one.stuck():
             assert await is_away(ours)
-            ours._asked_again = 0.0
+            ours._away = {"": 0.0}
             trying = asyncio.create_task(ping(ours))
             await asyncio.sleep(0)
             began = time.monotonic()
@@ -150,6 +183,49 @@ async def test_a_refusal_is_told_once_and_keeps_nothing_else_from_working(
             assert await ping(ours)
     [line] = caplog.records
     assert "refuses (ResponseError" in line.getMessage()
+
+
+async def test_one_that_takes_no_writes_any_more_is_looked_up_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.01)
+    with redis_server(tmp_path) as server:
+        async with shared(server.url) as ours:
+            await ping(ours)
+            told(server, "REPLICAOF", "127.0.0.1", 1)
+            with pytest.raises(RedisAway):
+                await ours.send(["k"], [("INCR", "k"), ("INCR", "k")])
+            # A connection that is made now may lead to whoever has the name.
+            assert not any(
+                it.is_connected for it in ours._client.connection_pool._available_connections
+            )
+            told(server, "REPLICAOF", "NO", "ONE")
+            await asyncio.sleep(0.02)
+            assert await ours.send(["k"], [("INCR", "k"), ("INCR", "k")]) == [1, 2]
+
+
+async def test_what_is_sent_is_answered_as_a_whole_or_not_at_all(one: RedisServer) -> None:
+    async with shared(one.url) as ours:
+        commands = [("SET", "a", b"text"), ("INCR", "a"), ("SET", "b", b"\xff")]
+        with pytest.raises(RedisAway):
+            await ours.send(["a", "a", "b"], commands)
+        # Nothing is left on the connection of what was not read.
+        assert await ours.send(["a", "b"], [("GET", "a"), ("GET", "b")]) == [b"text", b"\xff"]
+        assert await ours.send([], []) == []
+
+
+async def test_what_is_sent_is_not_sent_twice(
+    one: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.01)
+    async with CutsTheAnswer.of(one.port) as cutting, shared(cutting.url) as ours:
+        await ours.ask(lambda client: client.delete("once"))
+        cutting.cuts = True
+        with pytest.raises(RedisAway):
+            await ours.send(["once"], [("INCR", "once")])
+        cutting.cuts = False
+        await asyncio.sleep(0.02)
+        assert await ours.send(["once"], [("GET", "once")]) == [b"1"]
 
 
 @pytest.mark.parametrize(

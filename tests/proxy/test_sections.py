@@ -26,9 +26,8 @@ def test_a_section_has_a_default_for_every_key(name: str) -> None:
         (Blobs, {"store": "ftp://bucket"}),
         (Redis, {"url": "http://h"}),
         (Redis, {"url": "redis://"}),
-        (Redis, {"url": "redis://h:65536"}),
-        (Redis, {"url": "redis://h/0?socket_timeout=0"}),
-        (Redis, {"url": "redis://u:p/w@h"}),
+        (Redis, {"url": "redis+sentinel://h"}),
+        (Redis, {"limits": "ajar"}),
         (Redis, {"timeout_seconds": 0}),
         (Redis, {"timeout_seconds": 11}),
         (Redis, {"prefix": ""}),
@@ -43,7 +42,7 @@ def test_what_is_not_possible_is_refused_by_name(kind: Any, wrong: dict[str, Any
 
 @pytest.mark.parametrize(
     "url",
-    ["redis://h", "rediss://h:6380/2", "redis://:p%2Fw@10.0.0.1", "redis://u:p@[::1]:6379/0"],
+    ["redis://u:p@[::1]:6379/0", "rediss+sentinel://a,b,c/mymaster", "redis+cluster://:p@a,b"],
 )
 def test_a_redis_is_named_by_its_url(url: str) -> None:
     assert msgspec.convert({"url": url}, Redis).url == url
@@ -58,4 +57,4 @@ def test_without_its_package_a_redis_cannot_be_used(monkeypatch: pytest.MonkeyPa
 
 def test_a_secret_is_not_shown() -> None:
     assert "secret" not in repr(Blobs(signing_key="secret" * 8))
-    assert "secret" not in repr(Redis(url="redis://:secret@h"))
+    assert "secret" not in repr(Redis(url="redis://:secret@h", sentinel_password="secret"))

@@ -86,21 +86,30 @@ async def running(folder: Path, settings: str = SANDBOX) -> AsyncIterator[Runnin
     """Start a gateway as users do, on a free port."""
     file = folder / "easel.yaml"
     file.write_text(SETTINGS + settings)
-    command = ("-m", "proxy", "serve", "--config", str(file), "--port", "0")
+    async with started(folder, "--config", str(file), "--port", "0") as (process, said):
+        found = re.search(r"https?://\S+", said)
+        assert found
+        async with aiohttp.ClientSession() as session:
+            yield Running(found[0], process, session)
+
+
+@asynccontextmanager
+async def started(
+    folder: Path, *options: str, **environ: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """Run `easel serve` in a folder; gives the process, and the first line that it says."""
+    command = ("-m", "proxy", "serve", *options)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *command,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
         assert process.stdout
-        found = re.search(rb"http://\S+", await process.stdout.readline())
-        assert found
-        async with aiohttp.ClientSession() as session:
-            yield Running(found[0].decode(), process, session)
+        yield process, (await process.stdout.readline()).decode()
     finally:
         if process.returncode is None:
             process.kill()

@@ -167,7 +167,7 @@ def test_a_signing_key_is_not_shown() -> None:
         ("blobs:\n  disk_bytes: 0", "my.yaml:2: blobs.disk_bytes: must be 1048576 to 1125899906842624"),  # noqa: E501 - the same
         ("blobs:\n  signing_key: too short", "my.yaml:2: blobs.signing_key: must be at least 32 characters long"),  # noqa: E501 - the same
         ("blobs:\n  s3_endpoint: minio:9000", "my.yaml:2: blobs.s3_endpoint: must be a URL such as https://host/path"),  # noqa: E501 - the same
-        ("redis:\n  url: h:6379", "my.yaml:2: redis.url: must be redis:// or rediss://user:password@host:port/number, with what is odd in the password percent-encoded"),  # noqa: E501 - the same
+        ("redis:\n  url: h:6379", "my.yaml:2: redis.url: must be redis://user:password@host:port/number, redis+sentinel://…@host:port,…/service or redis+cluster://…@host:port,…, with rediss for TLS, and with what is odd in the password percent-encoded"),  # noqa: E501 - the same
         ("redis:\n  prefix: a b", "my.yaml:2: redis.prefix: must be 1 to 64 letters, digits, '.', '_' and '-'"),  # noqa: E501 - the same
         ("log:\n  format: JSON", "my.yaml:2: log.format: must be one of: auto, json, text, none"),
         ("state_dir: ''", "my.yaml:1: state_dir: must be a text that is not empty"),

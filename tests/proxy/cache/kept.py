@@ -16,6 +16,7 @@ from proxy.cache.redis_index import RedisIndex
 from proxy.redis_client import SharedRedis
 from proxy.sections import Redis
 from tests.redis_server import RedisServer
+from tests.redis_sets import RedisSet
 
 MEMORY, DISK = 20_000, 10_000
 
@@ -125,7 +126,7 @@ class KeptThere(Kept):
 
 @asynccontextmanager
 async def kept_in(
-    server: RedisServer | None, memory: int = MEMORY, disk: int = DISK
+    server: RedisServer | RedisSet | None, memory: int = MEMORY, disk: int = DISK
 ) -> AsyncIterator[Kept]:
     """Run an index: in memory, or in a Redis."""
     if server is None:

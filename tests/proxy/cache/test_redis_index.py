@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,14 @@ from tests.proxy.cache.kept import DISK, MEMORY, KeptThere, entry, kept_in, key,
 from tests.proxy.cache.shelves import MB, shelves
 from tests.proxy.gateway import ANSWER, KEY, OURS, PATH, PNG, Gateway, gateway, provider
 from tests.redis_server import RedisServer, redis_server
+from tests.redis_sets import RedisSet, clustered, told
 
 DIGEST = picture(1).digest
 TIMEOUT = 0.3
 
 
 @asynccontextmanager
-async def there(server: RedisServer, *bounds: int) -> AsyncIterator[KeptThere]:
+async def there(server: RedisServer | RedisSet, *bounds: int) -> AsyncIterator[KeptThere]:
     async with kept_in(server, *bounds) as kept:
         assert isinstance(kept, KeptThere)
         yield kept
@@ -116,8 +117,12 @@ ASKS = st.tuples(st.sampled_from(["get", "drop"]), st.integers(0, 9))
 async def test_the_same_goes_first_as_in_memory(
     one_redis: RedisServer, steps: list[tuple[Any, ...]]
 ) -> None:
-    one_redis.flush()
-    async with kept_in(None) as here, there(one_redis) as far:
+    await same_goes_first(one_redis, steps)
+
+
+async def same_goes_first(server: RedisServer | RedisSet, steps: list[tuple[Any, ...]]) -> None:
+    server.flush()
+    async with kept_in(None) as here, there(server) as far:
         for step in steps:
             for index in (here.index, far.index):
                 match step:
@@ -235,7 +240,9 @@ async def test_what_could_not_be_deleted_is_no_failure_and_is_freed_again(
 
 
 @asynccontextmanager
-async def gateways(server: RedisServer, folder: Path, count: int = 2) -> AsyncIterator[Any]:
+async def gateways(
+    server: RedisServer | RedisSet, folder: Path, count: int = 2
+) -> AsyncIterator[Any]:
     """Run gateways that share a Redis and a folder, and the provider that all of them ask."""
     async with AsyncExitStack() as stack:
         fake = await stack.enter_async_context(provider())
@@ -344,3 +351,50 @@ async def asked(url: str) -> tuple[str, Any]:
         session.post(url + PATH, json=body, headers=headers) as got,
     ):
         return got.headers["x-portkey-cache-status"], (await got.json())["data"]
+
+
+# A cluster.
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSet]:
+    with clustered(tmp_path_factory.mktemp("cluster")) as found:
+        yield found
+
+
+@settings(deadline=None, max_examples=10)
+@given(steps=st.lists(st.one_of(PUTS, PUTS, ASKS), max_size=40))
+async def test_in_a_cluster_the_same_goes_first(
+    cluster: RedisSet, steps: list[tuple[Any, ...]]
+) -> None:
+    await same_goes_first(cluster, steps)
+
+
+async def test_what_a_cluster_holds_is_given_up_and_freed(cluster: RedisSet) -> None:
+    cluster.flush()
+    async with there(cluster) as kept:
+        await kept.index.put(key(1), entry(picture(1), caller="a", namespace="n"))
+        assert await kept.index.announce(DIGEST)
+        assert await kept.index.forget("a", "n") == (1, [])
+        await kept.wait(61)
+        assert await kept.index.tidy() == [DIGEST]
+        await kept.index.deleted([DIGEST])
+        assert not await kept.index.announce(DIGEST)
+
+
+async def test_a_cluster_that_loses_a_node_keeps_what_is_kept(
+    cluster: RedisSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.05)
+    cluster.flush()
+    async with gateways(cluster, tmp_path) as ((one, other), _):
+        assert [await status(it) for it in (one, other)] == ["MISS", "HIT"]
+        [owner] = [it for it in cluster.masters() if told(it, "DBSIZE")]
+        assert told(owner, "WAIT", 1, 5000) == 1
+        owner.stop()
+        assert await status(one) == "MISS"
+        async with asyncio.timeout(30):
+            while {await status(one, "another"), await status(other, "another")} != {"HIT"}:
+                pass
+        # It was there before, and its replica has it.
+        assert await status(other) == "HIT"

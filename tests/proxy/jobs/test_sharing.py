@@ -429,3 +429,18 @@ async def test_a_wait_for_another_nodes_job_is_kept_alive(tmp_path: Path) -> Non
         slow.may.set()
         got = await retry
         assert (got.body[:1], got.json["created"], slow.calls) == (b" ", 1, 1)
+
+
+async def test_a_node_can_stop_though_nobody_can_be_told(tmp_path: Path) -> None:
+    slow = Slow()
+    slow.may.set()
+    async with nodes(tmp_path, slow.reply, count=1) as all_nodes:
+        (one,) = all_nodes
+        all_nodes.shared.is_away = True
+        assert (await ask(one)).status == 200
+        sharing = one.app[SHARING]
+        assert sharing is not None
+        async with asyncio.timeout(20):
+            await sharing.kept()
+        assert sharing.unkept == 0
+        assert await asyncio.to_thread(lambda: any(tmp_path.glob("parked/*")))

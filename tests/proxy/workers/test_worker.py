@@ -78,7 +78,7 @@ async def test_a_worker_says_when_it_listens_and_ends_with_its_line(tmp_path: Pa
             Orders(text="server: {prot: 1}", file="my.yaml", host="", port=0),
             "my.yaml:1: server.prot",
         ),
-        (Orders(text=SETTINGS, file="my.yaml", host="192.0.2.1", port=0), "cannot listen: "),
+        (Orders(text=SETTINGS, file="my.yaml", host="192.0.2.1", port=0), "cannot listen on "),
     ],
     ids=["settings", "address"],
 )

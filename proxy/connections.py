@@ -1,0 +1,65 @@
+"""What the server's connections are at, when it is time to close them.
+
+aiohttp has no public way to ask a connection that: this and `patience` are where it is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import struct
+import termios
+from collections.abc import Iterable
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+_LOOK_AGAIN_SECONDS = 0.05
+_GOODBYE_SECONDS = 1.0
+"""How long the other end of TLS may take to say goodbye once it has everything."""
+
+
+def is_busy(connection: RequestHandler) -> bool:
+    """Tell whether a request is answered on a connection, waits there, or is just arriving."""
+    if connection.transport is None:
+        return False
+    asked = connection._current_request or connection._messages  # noqa: SLF001 - see above
+    return bool(asked) or _has_come(connection.transport)
+
+
+def is_new(connection: RequestHandler) -> bool:
+    """Tell whether nothing has been asked on a connection yet: it was made for something."""
+    return connection.transport is not None and not connection._request_count  # noqa: SLF001 - see above
+
+
+def _has_come(transport: asyncio.BaseTransport) -> bool:
+    """Tell whether bytes have come that nobody has read."""
+    own = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        count = fcntl.ioctl(own.fileno(), termios.FIONREAD, bytes(4))
+        return bool(struct.unpack("i", count)[0])
+    return False
+
+
+async def ended(server: web.Server | None) -> None:
+    """Close all connections, each once its bytes have gone."""
+    if server is None:
+        return
+    connections = server.connections
+    transports = [it.transport for it in connections if it.transport is not None]
+    # Up to here nothing has been waited for: no request has come in between.
+    server.pre_shutdown()
+    await server.shutdown(None)
+    while any(it.get_write_buffer_size() for it in transports):  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            await _gone(connections)
+
+
+async def _gone(connections: Iterable[RequestHandler]) -> None:
+    """Wait until connections are no more: TLS has bytes of its own to send behind the last."""
+    for connection in connections:
+        while connection._manager is not None:  # noqa: ASYNC110, SLF001 - nothing tells
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)

@@ -1,0 +1,148 @@
+"""Serves on the sockets that listen, and closes them without a loss."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import socket
+import ssl
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from proxy.sections import Timeouts
+from proxy.sockets import Listener
+from proxy.tls import Tls
+
+_BACKLOG = 1024
+_HANDSHAKE_SECONDS = 0.5
+"""How long a handshake that is under way when the listener closes is waited for."""
+_TURNS = 3
+"""Of asyncio's loop, from taking a connection to having made something of it."""
+_SO_ATTACH_FILTER = 26
+_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
+"""The shortest packet filter: return 0 bytes of whatever comes (BPF_RET | BPF_K)."""
+
+
+class Door(web.BaseSite):
+    """Takes connections from one socket, and hands them to the server."""
+
+    def __init__(
+        self,
+        runner: web.BaseRunner,
+        listener: Listener,
+        tls: ssl.SSLContext | None,
+        timeouts: Timeouts,
+    ) -> None:
+        # A unix socket leads nowhere that could be listened to.
+        super().__init__(runner, ssl_context=None if listener.is_unix else tls, backlog=_BACKLOG)
+        self._listener = listener
+        self._given: socket.socket | None = None
+        self._options: dict[str, Any] = {"ssl": self._ssl_context}
+        if self._ssl_context:
+            self._options["ssl_handshake_timeout"] = timeouts.head
+            # Answers that are still being taken in are part of it.
+            self._options["ssl_shutdown_timeout"] = timeouts.unread
+
+    @property
+    def name(self) -> str:
+        """Say where it is."""
+        return str(self._listener.socket.getsockname())
+
+    async def start(self) -> None:
+        """Take connections from now on."""
+        await super().start()
+        loop = asyncio.get_running_loop()
+        # The loop closes what it is given; what is left in the queue is taken from ours.
+        self._given = self._listener.socket.dup()
+        given = {**self._options, "sock": self._given, "backlog": _BACKLOG}
+        if not self._listener.is_unix:
+            self._server = await loop.create_server(self._factory, **given)
+            return
+        if sys.version_info >= (3, 13) and isinstance(loop, asyncio.BaseEventLoop):
+            given["cleanup_socket"] = False  # that is for whoever made it
+        self._server = await loop.create_unix_server(self._factory, **given)
+
+    @property
+    def _factory(self) -> Callable[[], asyncio.Protocol]:
+        assert self._runner.server is not None  # noqa: S101 - it is set up
+        return self._runner.server
+
+    async def close(self) -> None:
+        """Take what has already knocked, and nothing after it."""
+        self._listener.remove()
+        await self._let_through()
+        await self.stop()
+        if not self._listener.shared:
+            _deafen(self._listener.socket)
+            await self._take_the_rest()
+        self._listener.socket.close()
+        if self._ssl_context:
+            await asyncio.sleep(_HANDSHAKE_SECONDS)
+
+    async def _let_through(self) -> None:
+        """Have asyncio go on with what it has taken: it drops that when its server is closed."""
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, asyncio.BaseEventLoop) and self._given:
+            loop.remove_reader(self._given)
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+
+    async def _take_the_rest(self) -> None:
+        loop, taken = asyncio.get_running_loop(), []
+        while connection := _next(self._listener.socket):
+            connecting = loop.connect_accepted_socket(self._factory, connection, **self._options)
+            taken.append(asyncio.ensure_future(connecting))
+        if taken:
+            await asyncio.wait(taken, timeout=_HANDSHAKE_SECONDS)
+
+
+def _next(listening: socket.socket) -> socket.socket | None:
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except (BlockingIOError, OSError) as error:
+            if error.errno == errno.ECONNABORTED:
+                continue
+            return None
+        connection.settimeout(0)
+        return connection
+
+
+def _deafen(listening: socket.socket) -> None:
+    """Have the kernel drop what knocks from now on, until the socket is closed.
+
+    What it took in between the last look into the queue and the end would be reset, although its
+    client has been let in and may have sent an order. Unheard, a client knocks again a second
+    later, and is told that nobody is there, or is let in by another process.
+    """
+    if listening.family == socket.AF_UNIX or sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(_DROP)
+    told = struct.pack("HP", 1, ctypes.addressof(program))
+    with contextlib.suppress(OSError):
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, told)
+
+
+async def opened(
+    runner: web.BaseRunner,
+    listening: Sequence[Listener],
+    tls: Tls | None,
+    timeouts: Timeouts,
+) -> list[Door]:
+    """Serve on sockets, those of TCP with TLS if there is any."""
+    context = tls.context if tls else None
+    doors = [Door(runner, listener, context, timeouts) for listener in listening]
+    for door in doors:
+        await door.start()
+    return doors
+
+
+async def closed(doors: Sequence[Door]) -> None:
+    """Close doors: whoever has knocked is let in, nobody else."""
+    await asyncio.gather(*(door.close() for door in doors))

@@ -1,0 +1,225 @@
+"""What processes share in a Redis: one server, one that Sentinels choose, and a cluster alike.
+
+What goes for everybody who answers is in `test_asking`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy import redis_client
+from proxy.redis_client import SharedRedis
+from proxy.sections import Redis
+from proxy.shared.asking import (
+    Add,
+    Count,
+    Delete,
+    Enter,
+    Get,
+    Items,
+    Leave,
+    Op,
+    Push,
+    Put,
+    SharedAway,
+    Swap,
+    Take,
+)
+from proxy.shared.memory import Memory
+from proxy.shared.redis import RedisShared
+from tests.redis_server import RedisServer, redis_server
+from tests.redis_sets import RedisSet, clustered, told, watched
+
+DEADLINE = 20
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[RedisSet]:
+    with redis_server(folder) as server:
+        yield RedisSet(server.url, (server,))
+
+
+KINDS: dict[str, Callable[[Path], AbstractContextManager[RedisSet]]] = {
+    "one": alone,
+    "sentinel": watched,
+    "cluster": clustered,
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RedisSet]:
+    with KINDS[request.param](tmp_path_factory.mktemp("redis")) as found:
+        yield found
+
+
+@pytest.fixture
+def there(kind: RedisSet) -> RedisSet:
+    kind.flush()
+    return kind
+
+
+@asynccontextmanager
+async def opened(url: str, seconds: float = 5) -> AsyncIterator[RedisShared]:
+    async with SharedRedis(Redis(url=url, timeout_seconds=seconds)) as redis:
+        yield RedisShared(redis)
+
+
+async def until(is_so: Callable[[Any], bool], ours: RedisShared, *ops: Op) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not is_so(await ours.ask(*ops)):
+            pass
+
+
+VALUES = st.sampled_from([b"", b"-", b"=", b"a", b"\x00\xff\r\n"])
+OLD = st.one_of(st.none(), VALUES)
+PLACES = st.sampled_from(["x", "y", "{z}"])
+MOST = st.integers(1, 3)
+
+
+def of(kind: str) -> st.SearchStrategy[str]:
+    """Give keys that hold one kind of thing."""
+    return PLACES.map(lambda place: f"{kind}:{place}")
+
+
+OPS: st.SearchStrategy[Op] = st.one_of(
+    st.builds(Get, of("value")),
+    st.builds(Put, of("value"), VALUES, st.just(60.0)),
+    st.builds(Add, of("value"), VALUES, st.just(60.0)),
+    st.builds(Swap, of("value"), OLD, OLD, st.just(60.0)),
+    st.builds(Delete, of("value")),
+    st.builds(Push, of("list"), VALUES, st.just(60.0), MOST),
+    st.builds(Items, of("list")),
+    st.builds(Take, of("list")),
+    st.builds(Delete, of("list")),
+    st.builds(Enter, of("set"), VALUES, st.just(60.0), MOST),
+    st.builds(Leave, of("set"), VALUES),
+    st.builds(Count, of("set")),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(asked=st.lists(st.lists(OPS, max_size=8), max_size=6))
+async def test_the_same_is_answered_as_from_memory(kind: RedisSet, asked: list[list[Op]]) -> None:
+    kind.flush()
+    memory = Memory()
+    async with opened(kind.url) as ours:
+        for ops in asked:
+            assert await ours.ask(*ops) == await memory.ask(*ops)
+
+
+async def test_all_that_is_there_goes_by_itself(there: RedisSet) -> None:
+    async with opened(there.url) as ours:
+        await ours.ask(
+            *(Put("p", b"1", 60), Add("a", b"1", 60), Swap("s", None, b"1", 60)),
+            *(Push("l", b"1", 60, 9), Enter("e", b"1", 30, 9), Enter("e", b"2", 60, 9)),
+            *(Enter("e", b"3", 1, 9), Put("now", b"1", 0)),
+        )
+        lifetimes = [
+            told(server, "PTTL", name)
+            for server in there.masters()
+            for name in told(server, "KEYS", "*")
+        ]
+        assert len(lifetimes) == 5
+        assert all(50_000 < it <= 60_000 for it in lifetimes)
+
+
+async def test_what_is_over_is_not_there_by_the_servers_time(there: RedisSet) -> None:
+    async with opened(there.url) as ours:
+        put = Put("p", b"1", 0.05), Add("a", b"1", 0.05), Push("l", b"1", 0.05, 9)
+        await ours.ask(*put, Enter("e", b"long", 60, 2), Enter("e", b"short", 0.05, 2))
+        await until([None, None, [], 1].__eq__, ours, Get("p"), Get("a"), Items("l"), Count("e"))
+        said = await ours.ask(Enter("e", b"next", 60, 2), Enter("e", b"more", 60, 2))
+        assert said == [True, False]
+
+
+async def test_keys_of_many_spread_over_a_cluster(there: RedisSet) -> None:
+    async with opened(there.url) as ours:
+        await ours.ask(*(Put(f"k{number}", b"", 60) for number in range(60)))
+        names = [told(server, "KEYS", "*") for server in there.masters()]
+        assert all(len(it) > 5 for it in names)
+        assert {it for some in names for it in some} == {
+            b"easel:shared:k%d" % number for number in range(60)
+        }
+
+
+async def test_two_prefixes_know_nothing_of_each_other(there: RedisSet) -> None:
+    other = SharedRedis(Redis(url=there.url, prefix="other"))
+    async with opened(there.url) as ours, other:
+        await ours.ask(Put("k", b"1", 60))
+        assert await RedisShared(other).ask(Get("k")) == [None]
+
+
+async def test_each_operation_is_one_step_whoever_asks_meanwhile(there: RedisSet) -> None:
+    async with opened(there.url) as ours, opened(there.url) as other:
+        asking = [
+            who.ask(
+                Add("a", b"%d" % number, 60),
+                Enter("e", b"%d" % number, 60, 7),
+                Swap("s", None, b"%d" % number, 60),
+                Push("l", b"%d" % number, 60, 100),
+                Take("t") if number % 2 else Push("t", b"%d" % number, 60, 100),
+            )
+            for number, who in enumerate([ours, other] * 40)
+        ]
+        added, entered, swapped, _, taken = zip(*await asyncio.gather(*asking), strict=True)
+        assert [added.count(None), entered.count(True), swapped.count(True)] == [1, 7, 1]
+        pushed, left = await ours.ask(Items("l"), Take("t"))
+        assert sorted(pushed) == sorted(b"%d" % number for number in range(80))
+        found = [item for it in [*taken, left] for item in it or ()]
+        assert sorted(found) == sorted(b"%d" % number for number in range(0, 80, 2))
+
+
+@dataclass
+class Away:
+    """Ways in which a server is not there."""
+
+    server: RedisServer
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        self.server.stop()
+        yield
+        self.server.start()
+
+    @contextmanager
+    def stuck(self) -> Iterator[None]:
+        with self.server.stuck():
+            yield
+
+
+@pytest.mark.parametrize("how", [Away.stopped, Away.stuck])
+async def test_without_an_answer_it_says_so_until_there_is_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: Callable[[Away], AbstractContextManager[None]],
+) -> None:
+    monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.01)
+    with redis_server(tmp_path) as server:
+        async with opened(server.url, 0.2) as ours:
+            await ours.ask(Put("k", b"1", 60))
+            with how(Away(server)):
+                for _ in range(3):
+                    with pytest.raises(SharedAway):
+                        await ours.ask(Get("k"))
+                    await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)
+            assert await ours.ask(Add("k", b"2", 60)) in ([None], [b"1"])
+
+
+async def test_what_is_refused_is_done_without(tmp_path: Path) -> None:
+    with redis_server(tmp_path, "--maxmemory", "1") as server:
+        async with opened(server.url) as ours:
+            with pytest.raises(SharedAway):
+                await ours.ask(Put("k", b"1", 60))
+            assert await ours.ask(Get("k")) == [None]

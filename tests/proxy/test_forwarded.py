@@ -1,0 +1,130 @@
+"""Who a client is, and by what URL it came."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.proxy.gateway import KEY, PATH, Gateway, gateway
+
+BOX = "virtual_keys: {box: {provider: sandbox}}\n"
+TRUSTING = BOX + "server: {trusted_proxies: [127.0.0.1, 10.0.0.0/8, '2001:db8::/32']}\n"
+CLIENT = "198.51.100.7"
+
+
+async def line(ours: Gateway) -> Any:
+    """Give the last access line."""
+    await asyncio.sleep(0.15)
+    return orjson.loads(ours.log.getvalue().splitlines()[-1])
+
+
+async def client_told(ours: Gateway, *forwarded: str) -> str:
+    """Give the client that the access line names for some lines of X-Forwarded-For."""
+    named = [("X-Forwarded-For", it) for it in forwarded]
+    async with ours.session.get(ours.url + "/healthz", headers=named) as got:
+        assert got.status == 200
+    return str((await line(ours))["client"])
+
+
+FORWARDED = [
+    ((), "127.0.0.1"),
+    ((CLIENT,), CLIENT),
+    ((f"9.9.9.9, {CLIENT}",), CLIENT),
+    ((f"9.9.9.9, {CLIENT}, 10.1.2.3",), CLIENT),
+    (("9.9.9.9", f"{CLIENT}, 10.1.2.3"), CLIENT),
+    ((CLIENT, "10.1.2.3"), CLIENT),
+    (("10.0.0.1, 10.0.0.2",), "10.0.0.1"),
+    ((f"{CLIENT}:4711",), CLIENT),
+    (("[2001:4860::1]:4711",), "2001:4860::1"),
+    (("2001:4860::1, 2001:DB8::7",), "2001:4860::1"),
+    ((f"::ffff:{CLIENT}",), CLIENT),
+]
+HOSTILE = [
+    ("unknown",),
+    ("",),
+    (",,,",),
+    ("' OR 1=1",),
+    ("1.2.3.4.5",),
+    ("999.1.1.1",),
+    ("fe80::1%eth0",),
+    ("localhost",),
+    ("1.1.1.1,unknown",),
+    ("1.1.1.1, unix",),
+]
+
+
+@pytest.mark.parametrize(("lines", "client"), FORWARDED)
+async def test_a_trusted_proxy_says_who_the_client_is(lines: tuple[str, ...], client: str) -> None:
+    async with gateway(TRUSTING) as ours:
+        assert await client_told(ours, *lines) == client
+
+
+@pytest.mark.parametrize("lines", HOSTILE)
+async def test_what_is_no_address_is_ignored(lines: tuple[str, ...]) -> None:
+    async with gateway(TRUSTING) as ours:
+        assert await client_told(ours, *lines) == "127.0.0.1"
+
+
+async def test_a_proxys_list_is_read_so_far_and_no_further() -> None:
+    async with gateway(TRUSTING) as ours:
+        many = ", ".join(["10.0.0.1"] * 2000)
+        assert await client_told(ours, f"{CLIENT}, {many}") == "10.0.0.1"
+
+
+@pytest.mark.parametrize("trusted", ["", "server: {trusted_proxies: [10.0.0.0/8, unix]}"])
+@pytest.mark.parametrize("lines", [lines for lines, _ in FORWARDED])
+async def test_nobody_else_says_who_the_client_is(lines: tuple[str, ...], trusted: str) -> None:
+    async with gateway(BOX + trusted) as ours:
+        assert await client_told(ours, *lines) == "127.0.0.1"
+
+
+async def url_of_a_picture(ours: Gateway, **forwarded: str) -> str:
+    asked = {"prompt": "x", "size": "64x64", "response_format": "url"}
+    named = {f"X-Forwarded-{name}": value for name, value in forwarded.items()}
+    named |= {"x-portkey-api-key": KEY, "x-portkey-virtual-key": "box"}
+    async with ours.session.post(ours.url + PATH, json=asked, headers=named) as got:
+        assert got.status == 200
+        return str((await got.json())["data"][0]["url"])
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "base"),
+    [
+        ({"Proto": "https"}, "https://127.0.0.1:"),
+        ({"Proto": "HTTPS", "Host": "localhost"}, "https://localhost/"),
+        ({"Host": "localhost:99"}, "http://localhost:99/"),
+        ({"Host": "evil.example, localhost"}, "http://localhost/"),
+        ({"Proto": "gopher", "Host": "localhost/@evil"}, "http://127.0.0.1:"),
+        ({"Proto": "", "Host": "a b"}, "http://127.0.0.1:"),
+        ({"Host": "x" * 300}, "http://127.0.0.1:"),
+    ],
+)
+async def test_a_picture_has_the_url_that_the_proxy_was_asked_by(
+    forwarded: dict[str, str], base: str
+) -> None:
+    async with gateway(TRUSTING) as ours:
+        assert (await url_of_a_picture(ours, **forwarded)).startswith(base)
+
+
+async def test_nobody_else_says_what_a_pictures_url_is() -> None:
+    async with gateway(BOX) as ours:
+        url = await url_of_a_picture(ours, Proto="https", Host="evil.example")
+        assert url.startswith(ours.url + "/")
+
+
+async def test_the_name_that_a_proxy_was_called_by_is_held_against_ours() -> None:
+    async with gateway(TRUSTING) as ours:
+        for host, status in (("evil.example", 421), ("localhost", 200)):
+            named = {"X-Forwarded-Host": host}
+            async with ours.session.get(ours.url + "/healthz", headers=named) as got:
+                assert got.status == status
+
+
+async def test_a_stranger_cannot_say_that_it_called_us_by_a_good_name() -> None:
+    async with gateway(BOX) as ours:
+        named = {"Host": "evil.example", "X-Forwarded-Host": "localhost"}
+        async with ours.session.get(ours.url + "/healthz", headers=named) as got:
+            assert got.status == 421

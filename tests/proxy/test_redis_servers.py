@@ -1,0 +1,285 @@
+"""Real Sentinels and a real cluster: members die, or get stuck, and what is shared stays.
+
+What goes for one server is in `test_redis_client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy import redis_client
+from proxy.redis_client import RedisAway, SharedRedis
+from proxy.sections import Redis
+from tests.proxy.upstream.test_posting import certificate
+from tests.redis_server import RedisServer, redis_server
+from tests.redis_sets import RedisSet, clustered, free_port, told, wait_until, watched
+
+TIMEOUT = 1.0
+SECONDS_TO_FAIL_OVER = 30
+SECRET = "sekret-sekret-sekret"
+SETS: dict[str, Callable[[Path], AbstractContextManager[RedisSet]]] = {
+    "sentinel": watched,
+    "cluster": clustered,
+}
+
+
+@pytest.fixture(params=SETS)
+def several(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisSet]:
+    with SETS[request.param](tmp_path) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.1)
+
+
+@asynccontextmanager
+async def shared(url: str, **more: Any) -> AsyncIterator[SharedRedis]:
+    async with SharedRedis(Redis(url=url, **{"timeout_seconds": TIMEOUT, **more})) as ours:
+        yield ours
+
+
+async def add(ours: SharedRedis, key: str) -> int:
+    """Count with a script and with a command, as what is shared does; gives the sum."""
+    script = ours.script("return redis.call('INCR', KEYS[1])")
+    by_script = await ours.run(script, [key], [])
+    [by_command] = await ours.send([key], [("INCR", key)])
+    return int(by_script) + int(by_command)
+
+
+async def settled(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask until there is an answer; no question takes longer than the timeout."""
+    deadline = time.monotonic() + SECONDS_TO_FAIL_OVER
+    while True:
+        began = time.monotonic()
+        try:
+            return await ask()
+        except RedisAway:
+            assert time.monotonic() - began < TIMEOUT + 0.5
+            assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+def owner(several: RedisSet, key: str) -> RedisServer:
+    """Give the server that has a key."""
+    [found] = [it for it in several.masters() if _has(it, key)]
+    return found
+
+
+def _has(server: RedisServer, key: str) -> bool:
+    if b"cluster_enabled:1" not in told(server, "INFO", "cluster"):
+        return True
+    slot = told(server, "CLUSTER", "KEYSLOT", key)
+    mine = told(server, "CLUSTER", "MYID")
+    return any(
+        first <= slot <= last and master[2] == mine
+        for first, last, master, *_ in told(server, "CLUSTER", "SLOTS")
+    )
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [it.getMessage()[:13] for it in caplog.records if it.name == "easel"]
+
+
+async def test_one_that_dies_is_told_of_once_and_another_takes_its_place(
+    several: RedisSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with shared(several.url) as ours:
+        assert await add(ours, "k") == 1 + 2
+        # The replica has it too.
+        assert told(owner(several, "k"), "WAIT", 1, 5000) == 1
+        dead = owner(several, "k")
+        dead.stop()
+        with pytest.raises(RedisAway):
+            await add(ours, "k")
+        # A script that the new master has never seen is known to it at once.
+        assert await settled(lambda: add(ours, "k")) == 3 + 4
+        assert messages(caplog) == ["Redis is away", "Redis is back"]
+
+
+async def test_one_that_is_stuck_is_left_for_another(
+    several: RedisSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with shared(several.url) as ours:
+        assert await add(ours, "k") == 1 + 2
+        assert told(owner(several, "k"), "WAIT", 1, 5000) == 1
+        stuck = owner(several, "k")
+        with stuck.stuck():
+            with pytest.raises(RedisAway):
+                await add(ours, "k")
+            assert await settled(lambda: add(ours, "k")) == 3 + 4
+        assert messages(caplog) == ["Redis is away", "Redis is back"]
+
+
+async def test_many_who_ask_meanwhile_wait_no_longer_than_the_timeout(several: RedisSet) -> None:
+    async with shared(several.url) as ours:
+        await add(ours, "k")
+        with owner(several, "k").stuck():
+            began = time.monotonic()
+            asking = (add(ours, "k") for _ in range(100))
+            got = await asyncio.gather(*asking, return_exceptions=True)
+            assert time.monotonic() - began < 3 * TIMEOUT
+            # One that asks last may have its answer from whoever took the place.
+            assert RedisAway in {type(it) for it in got} <= {RedisAway, int}
+        await settled(lambda: add(ours, "k"))
+
+
+# Sentinels.
+
+
+async def test_a_failover_that_is_asked_for_is_followed(tmp_path: Path) -> None:
+    with watched(tmp_path) as several:
+        async with shared(several.url) as ours:
+            assert await add(ours, "k") == 1 + 2
+            [old] = several.masters()
+            assert told(old, "WAIT", 1, 5000) == 1
+            told(several.servers[2], "SENTINEL", "FAILOVER", "mymaster")
+            wait_until(lambda: len(several.masters()) == 2)
+            [new] = (it for it in several.masters() if it is not old)
+            # The Sentinels do so too, ten seconds later. The connection to it lasts.
+            told(old, "REPLICAOF", "127.0.0.1", new.port)
+            assert await settled(lambda: add(ours, "k")) == 3 + 4
+
+
+async def test_a_sentinel_that_is_gone_or_stuck_is_not_needed(tmp_path: Path) -> None:
+    with watched(tmp_path) as several:
+        *_, gone, stuck, _ = several.servers
+        gone.stop()
+        with stuck.stuck():
+            async with shared(several.url) as ours:
+                assert await add(ours, "k") == 1 + 2
+
+
+async def test_servers_and_sentinels_have_passwords_of_their_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with watched(tmp_path, password="right", sentinel_password="other") as several:
+        async with shared(several.url, sentinel_password="other") as ours:
+            assert await add(ours, "k") == 1 + 2
+        assert not caplog.records
+        async with shared(several.url, sentinel_password=SECRET):
+            pass
+        wrong = several.url.replace(":right@", f":{SECRET}@")
+        async with shared(wrong, sentinel_password="other"):
+            pass
+    assert messages(caplog) == ["Redis is away"] * 2
+    assert SECRET not in caplog.text
+
+
+# The cluster.
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSet]:
+    folder = tmp_path_factory.mktemp("cluster")
+    with clustered(folder, 3, "--cluster-require-full-coverage", "no") as found:
+        yield found
+
+
+async def test_a_part_of_a_cluster_that_is_away_keeps_the_others_from_nothing(
+    cluster: RedisSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = [f"part-{number}" for number in range(32)]
+    async with shared(cluster.url) as ours:
+        for key in keys:
+            await add(ours, key)
+        away = owner(cluster, keys[0])
+        lost = {key for key in keys if _has(away, key)}
+        assert 0 < len(lost) < len(keys)
+        away.processes[-1].send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(RedisAway):
+                await add(ours, keys[0])
+            for key in set(keys) - lost:
+                await settled(lambda it=key: add(ours, it))  # type: ignore[misc] # it is bound
+            # Until a replica has taken its place what is there is not asked half.
+            for key in lost:
+                await settled(lambda it=key: add(ours, it))  # type: ignore[misc] # it is bound
+        finally:
+            away.processes[-1].send_signal(signal.SIGCONT)
+    assert messages(caplog) == ["Redis is away", "Redis is back"]
+    wait_until(lambda: len(cluster.masters()) == 3)
+
+
+async def test_keys_that_move_are_found(cluster: RedisSet) -> None:
+    async with shared(cluster.url) as ours:
+        assert await add(ours, "moving") == 1 + 2
+        here = owner(cluster, "moving")
+        there = next(it for it in cluster.masters() if it is not here)
+        slot = told(here, "CLUSTER", "KEYSLOT", "moving")
+        ids = {it.port: told(it, "CLUSTER", "MYID").decode() for it in (here, there)}
+        told(there, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[here.port])
+        told(here, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[there.port])
+        told(here, "MIGRATE", "127.0.0.1", there.port, "moving", 0, 5000)
+        # It is asked for where it is no more, which tells where it is for now.
+        assert await add(ours, "moving") == 3 + 4
+        for server in (there, here):
+            told(server, "CLUSTER", "SETSLOT", slot, "NODE", ids[there.port])
+        assert await add(ours, "moving") == 5 + 6
+
+
+async def test_what_is_sent_goes_to_where_its_keys_lie_in_its_order(cluster: RedisSet) -> None:
+    async with shared(cluster.url) as ours:
+        keys = [f"sent-{number}" for number in range(20)]
+        assert await ours.send(keys, [("INCR", key) for key in keys]) == [1] * 20
+        assert len({owner(cluster, key).port for key in keys}) == 3
+        twice = ["sent-0", "sent-1", "sent-0"]
+        assert await ours.send(twice, [("INCR", key) for key in twice]) == [2, 2, 3]
+
+
+async def test_one_server_is_no_cluster(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with redis_server(tmp_path) as server:
+        async with shared(server.url.replace("redis:", "redis+cluster:")):
+            pass
+    assert messages(caplog) == ["Redis is away"]
+
+
+async def test_a_wrong_password_for_a_cluster_is_told_without_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis_server(tmp_path, "--cluster-enabled", "yes", "--requirepass", "right") as server:
+        url = server.url.replace("redis://", f"redis+cluster://:{SECRET}@")
+        async with shared(url):
+            pass
+    [line] = caplog.records
+    assert "AuthenticationError" in line.getMessage()
+    assert SECRET not in caplog.text
+
+
+# Encrypted.
+
+
+@pytest.mark.parametrize("kind", ["rediss", "rediss+cluster"])
+async def test_a_certificate_is_checked(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+) -> None:
+    file, port = certificate(tmp_path), free_port()
+    tls = ("--tls-cert-file", str(file), "--tls-key-file", str(file), "--tls-auth-clients", "no")
+    more: tuple[str, ...] = ()
+    if kind == "rediss+cluster":
+        # Without `tls-cluster` it tells clients its other port.
+        more = ("--cluster-enabled", "yes", "--tls-cluster", "yes", "--tls-ca-cert-file", str(file))
+    with redis_server(tmp_path, "--tls-port", str(port), *tls, *more) as server:
+        if more:
+            told(server, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            wait_until(lambda: b"cluster_state:ok" in told(server, "CLUSTER", "INFO"))
+        url = f"{kind}://127.0.0.1:{port}"
+        async with shared(url):
+            pass
+        assert messages(caplog) == ["Redis is away"]
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        async with shared(url) as ours:
+            assert await add(ours, "k") == 1 + 2
+        assert messages(caplog) == ["Redis is away"]
