@@ -291,11 +291,13 @@ class Budget(msgspec.Struct):
 class Tries(msgspec.Struct):
     """What it took at one target: retries so far, -1 once they were of no use.
 
+    `repeated` counts the requests that were sent once more, of use or not.
     `progress` is how far each call is, 0 to 1, where its provider tells; by `ImageCall.chance`.
     """
 
     budget: Budget = msgspec.field(default_factory=Budget)
     retries: int = 0
+    repeated: int = 0
     progress: dict[int, float] = {}
 
 

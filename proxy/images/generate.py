@@ -182,7 +182,7 @@ class Walk:
         """Note how an attempt ended; `asked`: its provider was sent something."""
         how, status = ended
         result, word = (how, how) if isinstance(how, str) else (outcome_of(how), logged(how))
-        retries = max(self._request[ATTEMPT].tries.retries, 0)
+        retries = self._request[ATTEMPT].tries.repeated
         ms = round((perf_counter() - began) * 1000, 1)
         provider = target.adapter.id
         self._trail.note(Tried(target.index, provider, status, word, retries, ms))

@@ -291,6 +291,7 @@ class Conversation:
         labels = provider, family_at(target, self._call.model)
         metrics.provider_seconds.see(time.perf_counter() - self._began, labels)
         if self._buying.repeated:
+            self._tries.repeated += self._buying.repeated
             metrics.retries.add((provider,), self._buying.repeated)
         self._buying = None
 

@@ -89,7 +89,7 @@ class Buying:
     """The rule for what may cost money, for one conversation; see the module for its table.
 
     `sleep` is how it waits, `chance` gives numbers from 0 to 1, `now` seconds since the epoch.
-    `began` is the loop's time at which the last try began, `repeated` how many there were of use.
+    `began` is the loop's time at which the last try began; `repeated` counts those after the first.
     """
 
     policy: RetryPolicy | None = None

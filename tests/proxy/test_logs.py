@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from proxy.__main__ import main
+from tests.process import serving
+from tests.proxy.gateway import KEY, PATH
 
 ROOT = Path(__file__).parents[2]
 LINE: dict[str, Any] = {
@@ -170,3 +174,29 @@ def _until(is_so: Any) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_running_gateway_writes_what_is_printed_also_once_its_file_was_moved_away(
+    tmp_path: Path,
+) -> None:
+    log, old, settings = (tmp_path / it for it in ("access.log", "access.log.1", "my.yaml"))
+    settings.write_text(
+        f"api_keys: {{web: {{key: {KEY}}}}}\nvirtual_keys: {{draw: {{provider: sandbox}}}}\n"
+        f"log: {{file: {log}}}"
+    )
+    headers = {"x-portkey-api-key": KEY, "x-portkey-virtual-key": "draw"}
+    headers["content-type"] = "application/json"
+    body = orjson.dumps({"prompt": "a cube", "size": "64x64"})
+    with serving(tmp_path, "--config", str(settings)) as url:
+        for trace in ("t1", "t2"):
+            asked = urllib.request.Request(  # noqa: S310 - ours
+                url + PATH, body, {**headers, "x-portkey-trace-id": trace}
+            )
+            with urllib.request.urlopen(asked) as got:  # noqa: S310 - ours
+                assert got.status == 200
+            if trace == "t1":
+                _until(lambda: log.read_text().endswith("\n"))
+                log.rename(old)
+    assert traces(easel(str(old)).output) == ["t1"]
+    assert traces(easel("--config", str(settings), "--caller", "web").output) == ["t2"]
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
