@@ -83,7 +83,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     `log_to` gets the access lines; what the settings say unless given.
 
     `chooser` holds circuits, sticky choices and chance; this process's own unless given.
-    `shared` is what it knows together with others; a Redis, if there is one, unless given.
+    `shared` is what it knows together with others, unless it has a Redis for that.
     """
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
@@ -91,10 +91,11 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     app[OWN_NAMES] = OwnNames(settings.server)
     app[BLOBS] = Blobs(settings)
     redis = SharedRedis(settings.redis) if settings.redis.url else None
+    shared = _shared(redis) or shared
     app[CACHE] = _cache(settings, app[BLOBS], redis)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
     app[RESOLVER] = Resolver(settings)
-    circuits = SharedCircuits(shared) if shared else None
+    circuits = SharedCircuits(shared) if shared is not None else None
     app[CHOOSER] = chooser or (
         Chooser(circuits, ComputedStuck()) if circuits else Chooser(LocalCircuits(), LocalStuck())
     )
@@ -144,6 +145,15 @@ def _stream(log: Log) -> Stream:
     return LogFile(log.file) if log.file else sys.stdout
 
 
+def _shared(redis: SharedRedis | None) -> Shared | None:
+    """Have nodes share what they know, if they have a Redis: it reaches farther than a machine."""
+    if redis is None:
+        return None
+    from proxy.shared.redis import RedisShared  # noqa: PLC0415 - most gateways have no Redis
+
+    return RedisShared(redis)
+
+
 def _cache(settings: Settings, blobs: Blobs, redis: SharedRedis | None) -> SimpleCache:
     """Make the cache: this process's own, or one that all have who share a Redis."""
     if redis is None:
@@ -170,7 +180,9 @@ def _sharing(settings: Settings, app: web.Application) -> Sharing | None:
     if (shared := app[SHARED]) is None:
         return None
     jobs, total = settings.jobs, settings.timeouts.total
-    bounds = Bounds(settings.limits.caller_jobs, total + jobs.park_seconds + _SLACK_SECONDS)
+    seconds = total + jobs.park_seconds + _SLACK_SECONDS
+    closed = bool(settings.redis.url) and settings.redis.limits == "closed"
+    bounds = Bounds(settings.limits.caller_jobs, seconds, fails_closed=closed)
     board = Board(shared, app[JOBS], bounds)
     return Sharing(board, app[JOBS], Answers(app[BLOBS]), bounds.seconds)
 

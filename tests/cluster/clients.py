@@ -61,15 +61,12 @@ def _word(error: Exception) -> str:
 @asynccontextmanager
 async def sdks(url: str) -> AsyncIterator[Sequence[Any]]:
     """Open a client of each SDK, as its users do, with its own retries."""
-    headers = {"x-portkey-virtual-key": "up"}
     base = f"{url}/v1"
     async with (
         AsyncOpenAI(
             base_url=base, api_key="-", default_headers=HEADERS, timeout=_PATIENCE
         ) as first,
-        AsyncPortkey(
-            base_url=base, api_key=KEY, default_headers=headers, timeout=_PATIENCE
-        ) as second,
+        AsyncPortkey(base_url=base, api_key=KEY, virtual_key="up", timeout=_PATIENCE) as second,
     ):
         yield first, second
 
