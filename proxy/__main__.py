@@ -101,7 +101,7 @@ def serve(config: str | None, **given: str | int | None) -> None:
     """
     text, settings = _text_and_settings(config)
     server = _changed(settings.server, {name: it for name, it in given.items() if it is not None})
-    settings = replace(settings, server=server)
+    settings = replace(settings, server=server, as_read=settings, file=config or "")
     _refuse_open_door(settings)
     settings, key = _with_local_key(settings)
     _refuse_unwritable(settings.log)

@@ -37,8 +37,7 @@ from proxy.keys import (
     JOBS,
     LOG,
     METRICS,
-    OWN_NAMES,
-    RESOLVER,
+    RELOADING,
     RUNNING,
     SETTINGS,
     SHARED,
@@ -52,11 +51,10 @@ from proxy.metrics.measures import Metrics
 from proxy.metrics.watching import watch
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked
 from proxy.middlewares.observing import stamp
-from proxy.own_names import OwnNames
 from proxy.redis_client import SharedRedis
+from proxy.reloading.applying import Reloading
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, ComputedStuck, LocalStuck
-from proxy.routing.resolve import Resolver
 from proxy.routing.shared_circuits import SharedCircuits
 from proxy.sections import Log
 from proxy.settings import Settings
@@ -88,13 +86,12 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
     app[BODIES] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
-    app[OWN_NAMES] = OwnNames(settings.server)
+    app[RELOADING] = Reloading(settings)
     app[BLOBS] = Blobs(settings)
     redis = SharedRedis(settings.redis) if settings.redis.url else None
     shared = _shared(redis) or shared
     app[CACHE] = _cache(settings, app[BLOBS], redis)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
-    app[RESOLVER] = Resolver(settings)
     circuits = SharedCircuits(shared) if shared is not None else None
     app[CHOOSER] = chooser or (
         Chooser(circuits, ComputedStuck()) if circuits else Chooser(LocalCircuits(), LocalStuck())

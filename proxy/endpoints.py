@@ -8,8 +8,10 @@ from aiohttp import web
 import adapters
 from proxy import __version__
 from proxy.errors import GatewayError
-from proxy.keys import CACHE, CALLER, CHOOSER, DRAINING, SETTINGS
+from proxy.keys import CACHE, CALLER, CHOOSER, CURRENT, DRAINING, RELOADING
 from proxy.middlewares.auth import identified
+from proxy.routing.choosing import place_of
+from proxy.routing.resolve import SAVED
 
 
 async def root(request: web.Request) -> web.Response:
@@ -27,15 +29,28 @@ async def healthz(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """GET /readyz: 200 while new requests are welcome, 503 once the node is stopping.
 
-    With `?verbose`, and a gateway key, it says which circuits are not closed, by config and target.
+    With `?verbose`, and a gateway key, it says which settings are in force, how the last reload of
+    them went, and which circuits are not closed, by config and target.
     """
     stopping = bool(request.app[DRAINING])
     said: dict[str, object] = {"status": "stopping" if stopping else "ready"}
     if "verbose" in request.query:
         # The names of configs are for callers only.
-        identified(request.headers, request.app[SETTINGS].api_keys)
-        said["circuits"] = request.app[CHOOSER].circuits.states()
+        identified(request.headers, request[CURRENT].settings.api_keys)
+        said["settings"] = request.app[RELOADING].as_object()
+        said["circuits"] = _circuits(request)
     return _json(said, status=503 if stopping else 200)
+
+
+def _circuits(request: web.Request) -> dict[str, str]:
+    """Give the circuits that are not closed, by place; not those of saved configs that are gone."""
+    states = request.app[CHOOSER].circuits.states()
+    there = tuple(f"{SAVED}{name}:" for name in request[CURRENT].settings.configs)
+    return {
+        place_of(name): state
+        for name, state in states.items()
+        if not name.startswith(SAVED) or name.startswith(there)
+    }
 
 
 async def models(request: web.Request) -> web.Response:
@@ -50,7 +65,7 @@ async def models(request: web.Request) -> web.Response:
             "created": 0,
             "owned_by": virtual_key.adapter.id,
         }
-        for slug, virtual_key in sorted(request.app[SETTINGS].virtual_keys.items())
+        for slug, virtual_key in sorted(request[CURRENT].settings.virtual_keys.items())
         if not virtual_key.custom_host
         for model in virtual_key.adapter.models
     ]
@@ -64,7 +79,7 @@ async def image_model(request: web.Request) -> web.Response:
     """
     name, model = request.match_info["provider"], request.match_info["model"]
     if name.startswith("@"):
-        virtual_key = request.app[SETTINGS].virtual_keys.get(name[1:])
+        virtual_key = request[CURRENT].settings.virtual_keys.get(name[1:])
         adapter = virtual_key.adapter if virtual_key else None
     else:
         adapter = adapters.adapter(name) if name in adapters.NAMES else None

@@ -15,7 +15,7 @@ from adapters.params import Policy
 from proxy.images.rehearse import shown_attempt
 from proxy.middlewares.transform import fitted
 from proxy.plan import Attempt, Target
-from proxy.prices import loaded
+from proxy.prices import own
 
 
 def explained(
@@ -26,7 +26,7 @@ def explained(
     target = Target(adapter, credentials, adapter.base(credentials), policy=policy)
     attempt = Attempt(target, dict(params), orjson.dumps(params))
     fitted(attempt)
-    return asyncio.run(shown_attempt(attempt, loaded()))
+    return asyncio.run(shown_attempt(attempt, own()))
 
 
 def _needed(adapter: Adapter, options: Mapping[str, str]) -> Mapping[str, str]:

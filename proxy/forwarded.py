@@ -17,7 +17,7 @@ from itertools import islice
 
 from aiohttp import web
 
-from proxy.keys import SETTINGS
+from proxy.keys import CURRENT
 from proxy.sections import UNIX
 
 _FOR, _PROTO, _HOST = "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"
@@ -50,7 +50,7 @@ _trusted = lru_cache(4)(TrustedProxies)
 
 def _proxies(request: web.Request) -> TrustedProxies | None:
     """Give the proxies that are trusted if the other end of the connection is one of them."""
-    if not (trusted := request.app[SETTINGS].server.trusted_proxies):
+    if not (trusted := request[CURRENT].settings.server.trusted_proxies):
         return None
     proxies = _trusted(trusted)
     return proxies if proxies.holds(_peer(request)) else None

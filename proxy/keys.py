@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from proxy.jobs.registry import Job, Jobs
     from proxy.jobs.sharing import Sharing
     from proxy.metrics.measures import Metrics
-    from proxy.own_names import OwnNames
+    from proxy.reloading.applying import Reloading
+    from proxy.reloading.current import Current
     from proxy.routing.choosing import Chooser
-    from proxy.routing.resolve import Resolver
     from proxy.shared.asking import Shared
     from proxy.upstream.conversation import Upstream
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
-"""app sets; everybody reads."""
+"""app sets to what it began with. What may change while it runs a request has in CURRENT."""
+RELOADING: web.AppKey[Reloading] = web.AppKey("reloading")
+"""app sets; middlewares.observing reads, and /readyz."""
 BODIES: web.AppKey[Bodies] = web.AppKey("bodies")
 """app sets; middlewares.routing counts in it."""
-OWN_NAMES: web.AppKey[OwnNames] = web.AppKey("own_names")
-"""app sets; middlewares.auth reads."""
 UPSTREAM: web.AppKey[Upstream] = web.AppKey("upstream")
 """app sets for the time it runs; images.converse reads."""
 CACHE: web.AppKey[SimpleCache] = web.AppKey("cache")
@@ -38,8 +38,6 @@ BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
 """app sets; blobs.keeping and the cache write, blobs.serve reads."""
 SIGNER: web.AppKey[Signer] = web.AppKey("signer")
 """app sets; blobs.keeping and blobs.serve read."""
-RESOLVER: web.AppKey[Resolver] = web.AppKey("resolver")
-"""app sets; middlewares.routing reads."""
 CHOOSER: web.AppKey[Chooser] = web.AppKey("chooser")
 """app sets; images.generate reads, and /readyz its circuits."""
 LOG: web.AppKey[AccessLog] = web.AppKey("log")
@@ -63,6 +61,9 @@ TRACE: web.RequestKey[str] = web.RequestKey("trace", str)
 TRAIL: web.RequestKey[Trail] = web.RequestKey("trail", Trail)
 """observing sets, and reads it in the end; a job's request has the same one, and images.generate
 notes in it."""
+CURRENT: web.RequestKey[Current] = web.RequestKey("current")
+"""observing sets: the settings that this request began with, and what is made of them; everybody
+reads."""
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 """auth sets; routing, caching and observing read."""
 PLAN: web.RequestKey[Plan] = web.RequestKey("plan", Plan)

@@ -30,6 +30,7 @@ _NO_RECEIPT = Receipt()
 _SHORTEST_SECRET = 8
 _MOST_TRIED = 30
 """Attempts that are told of one request: its last ones."""
+_DIGITS = 8
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -43,6 +44,7 @@ class Target(msgspec.Struct, frozen=True, dict=True):
     """A provider, a credential and overrides. `index` is its place in the plan's config.
 
     `private` says that its origin may lie on a private address: the operator chose or trusts it.
+    `stored`: the credential is the operator's.
     """
 
     adapter: Adapter
@@ -60,6 +62,7 @@ class Target(msgspec.Struct, frozen=True, dict=True):
     policy: Policy = Policy.ADAPT
     index: str = "config"
     slug: str = ""
+    stored: bool = False
 
     __repr__ = object.__repr__
 
@@ -78,6 +81,17 @@ class Target(msgspec.Struct, frozen=True, dict=True):
             *(self.default_params, self.override_params, self.drop_params),
         ]
         return hashlib.sha256(orjson.dumps(said, option=_ALIKE)).hexdigest()
+
+    @cached_property
+    def edition(self) -> str:
+        """What tells it from others that stood at its place in other settings, whoever asks."""
+        options = self.credentials.options.items()
+        stored = [self.credentials.api_key, *map(str, sorted(options))] if self.stored else []
+        said = [
+            *(self.adapter.id, self.base_url, self.slug, *stored),
+            *(self.default_params, self.override_params, self.drop_params),
+        ]
+        return _short_digest(orjson.dumps(said, option=_ALIKE))
 
     @property
     def caches(self) -> frozenset[CachePolicy]:
@@ -124,6 +138,11 @@ class Branch(msgspec.Struct, frozen=True, dict=True):
         return hashlib.sha256(said.encode()).hexdigest()
 
     @cached_property
+    def edition(self) -> str:
+        """What tells its targets from those of other settings."""
+        return _short_digest("".join(leaf.edition for leaf in leaves_of(self)).encode())
+
+    @cached_property
     def caches(self) -> frozenset[CachePolicy]:
         """What its targets say of keeping answers."""
         return frozenset(leaf.cache for leaf in leaves_of(self) if leaf.cache)
@@ -144,6 +163,10 @@ def leaves_of(node: Node) -> list[Target]:
     if isinstance(node, Branch):
         return [leaf for inner in node.nodes for leaf in leaves_of(inner)]
     return [node]
+
+
+def _short_digest(said: bytes) -> str:
+    return hashlib.sha256(said).hexdigest()[:_DIGITS]
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -32,15 +32,24 @@ _PLACES = (
 """Where the table that comes with Easel lies: in a checkout, and where it is installed."""
 
 
-@cache
-def loaded(file: str = "") -> Prices:
-    """Read a table; that which comes with Easel if no file is named.
+def read(file: str | Path) -> Prices:
+    """Read a table.
 
     Raises `OSError`, `yaml.YAMLError`, and `msgspec.ValidationError`, a `ValueError`.
     """
-    place = Path(file) if file else next(filter(Path.exists, _PLACES), _PLACES[0])
-    tree = yaml.load(place.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    tree = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     return msgspec.convert(tree or {}, dict[str, dict[str, _Dollars | dict[str, _Dollars]]])
+
+
+@cache
+def own() -> Prices:
+    """Give the table that comes with Easel; raises as `read`."""
+    return read(next(filter(Path.exists, _PLACES), _PLACES[0]))
+
+
+def or_own(table: Prices | None) -> Prices:
+    """Give a table, or without one that which comes with Easel."""
+    return own() if table is None else table
 
 
 def price_of(prices: Prices, provider: str, model: str, pixels: int | None) -> float | None:

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from aiohttp import web
 
 from proxy.errors import GatewayError
-from proxy.keys import METRICS, SETTINGS
+from proxy.keys import CURRENT, METRICS
 from proxy.metrics.page import NoLibraryError, page
 from proxy.middlewares.auth import identified
 
@@ -17,7 +17,7 @@ _BY_A_PROXY = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-rea
 
 async def metrics(request: web.Request) -> web.Response:
     """GET /metrics: in Prometheus' text format, or in OpenMetrics'."""
-    settings = request.app[SETTINGS]
+    settings = request[CURRENT].settings
     access = settings.metrics.access
     if access == "key" or (access == "loopback" and not _is_this_machines(request)):
         identified(request.headers, settings.api_keys)

@@ -52,9 +52,10 @@ UNIX = "unix"
 
 
 class Server(Section, frozen=True):
-    """Where the gateway listens, by what names clients reach it, and how it stops.
+    """Where the gateway listens, by what names clients reach it, how it stops.
 
-    `workers` is in how many processes, `auto` for one a core.
+    `workers` is in how many processes, `auto` for one a core; `watch` whether changes of the
+    settings file are noticed.
     `trusted_proxies` are those whose `X-Forwarded-*` is believed. `drain_seconds` are part of
     `shutdown_seconds`.
     """
@@ -72,6 +73,7 @@ class Server(Section, frozen=True):
     trusted_proxies: tuple[str, ...] = ()
     drain_seconds: float = 0.0
     shutdown_seconds: float = 180.0
+    watch: str | bool = "auto"
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
@@ -91,6 +93,16 @@ class Server(Section, frozen=True):
         if not all(map(_HOST.fullmatch, self.allowed_hosts)):
             raise ValueError("`allowed_hosts` must be names or addresses, without scheme or port")
         _within("shutdown_seconds", self.shutdown_seconds, 0, 3600)
+        # YAML reads on and off as true and false.
+        if not isinstance(self.watch, bool):
+            _one_of("watch", self.watch, ("auto", "on", "off"))
+        if self.watch in (True, "on") and not can_watch():
+            raise ValueError("`watch` needs a package: pip install 'easel-gateway[reload]'")
+
+    @property
+    def watches(self) -> bool:
+        """Whether the settings file is watched."""
+        return self.watch not in (False, "off") and can_watch()
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         """Hold the values against each other, and the TLS files against the disk."""
@@ -317,6 +329,11 @@ SECTIONS: dict[str, type[Section]] = {
     "metrics": Metrics,
 }
 """The sections whose keys are all numbers or words of ours."""
+
+
+def can_watch() -> bool:
+    """Tell whether the package that watches files is there."""
+    return find_spec("watchfiles") is not None
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +22,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from proxy import connections
 from proxy.app import make_app
 from proxy.core_dumps import forbid_core_dumps
-from proxy.keys import DRAINING, JOBS, RUNNING, SHARING
+from proxy.keys import DRAINING, JOBS, RELOADING, RUNNING, SHARING
 from proxy.listening import Door, closed, opened
 from proxy.patience import patience
+from proxy.reloading.following import following
 from proxy.sections import Server
 from proxy.settings import Settings
 from proxy.shared.asking import Shared
@@ -73,13 +75,15 @@ class Team:
     """What a process is given that serves with others at one address.
 
     `shared` is what all know together. `listening` makes the sockets. `attend` is called with the
-    application before it listens. `stopping` ends it as a signal does.
+    application before it listens. `stopping` ends it as a signal does. `follows`: it looks itself
+    whether the settings file changes, where else whoever supervises it does.
     """
 
     shared: Shared | None = None
     listening: Callable[[Server], Sequence[Listener]] = listeners
     attend: Callable[[web.Application], None] = lambda _: None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    follows: bool = False
 
 
 def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
@@ -106,7 +110,7 @@ async def serve(
     settings: Settings, ready: Callable[[str, int], None], team: Team | None = None
 ) -> None:
     """Do so in a loop that runs, alone or in a team."""
-    team = team or Team()
+    team = team or Team(follows=True)
     asyncio.get_running_loop().set_exception_handler(discreetly)
     listening = team.listening(settings.server)
     try:
@@ -142,13 +146,24 @@ async def _serve(
     try:
         doors = await opened(runner, listening, tls, settings.timeouts)
         _on_signal(stopping := team.stopping)
-        ready(server.host, _port(listening))
-        _quiet_gc()
-        async with patience(_server(runner), settings.timeouts), renewed(tls):
+        patient = patience(_server(runner), settings.timeouts)
+        async with _followed(app, settings, team), patient, renewed(tls):
+            ready(server.host, _port(listening))
+            _quiet_gc()
             await stopping.wait()
             await _stopped(runner, doors, server)
     finally:
         await runner.cleanup()
+
+
+def _followed(
+    app: web.Application, settings: Settings, team: Team
+) -> AbstractAsyncContextManager[None]:
+    """Follow the settings file while a block lasts, if there is one and nobody else does."""
+    if not (settings.file and team.follows):
+        return nullcontext()
+    watches = settings.server.watches
+    return following(settings.file, app[RELOADING], version=settings.version, watches=watches)
 
 
 def _tls(settings: Settings) -> Tls | None:

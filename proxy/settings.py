@@ -31,6 +31,7 @@ from proxy.credentials import (
     sendable,
 )
 from proxy.hints import nearest
+from proxy.prices import Prices
 from proxy.sections import (
     SECTIONS,
     Blobs,
@@ -53,6 +54,7 @@ NAME_FORM = "at most 128 letters, digits, '.', '_' and '-', a letter or digit fi
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _MIN_KEY = 16
+_DIGITS = 12
 _TRUSTED = "TRUSTED_CUSTOM_HOSTS"
 
 _NOT_A_HOST = "must be a host name, an address or *.domain, without scheme, port or path"
@@ -92,6 +94,10 @@ class Settings:
     """All that the operator chose.
 
     `api_keys` maps a key's SHA-256 digest to its name, `default_configs` a name to its config.
+    `prices` is the file of the `price_table`. `file` is where all of it stands, if anywhere, and
+    `version` a digest of its text: without what its references stand for. `as_read` is what the
+    file alone says, where the command line or this machine's own key says something else. Of each
+    config's text there is a mark, since two readings of a condition cannot be compared.
     """
 
     server: Server = field(default_factory=Server)
@@ -111,6 +117,11 @@ class Settings:
     trusted_custom_hosts: frozenset[str] = frozenset()
     state_dir: str = ".easel"
     prices: str = ""
+    price_table: Prices | None = None
+    file: str = ""
+    version: str = ""
+    as_read: Settings | None = None
+    config_marks: Mapping[str, int] = field(default_factory=dict)
 
 
 def embedded(environ: Mapping[str, str] | None = None) -> Settings:
@@ -158,6 +169,11 @@ def text_of(file: str) -> str:
         raise SettingsError([Problem(file, 0, "", reason)]) from None
 
 
+def version_of(text: str) -> str:
+    """Give a short digest of the text of a settings file."""
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
 def parse(
     text: str, *, file: str = "settings", environ: Mapping[str, str] | None = None
 ) -> Settings:
@@ -177,7 +193,11 @@ def parse(
         configs=reader.configs(virtual_keys),
         trusted_custom_hosts=reader.trusted_hosts(environ.get(_TRUSTED, "")),
         state_dir=reader.text("state_dir", ".easel"),
-        prices=reader.prices(),
+        prices=(found := reader.prices())[0],
+        price_table=found[1],
+        file=file,
+        version=version_of(text),
+        config_marks=reader.marks("configs"),
     )
     if source.problems:
         raise SettingsError(sorted(source.problems, key=lambda problem: problem.line))
@@ -233,16 +253,16 @@ class _Reader:
         self.wrong((name,), "must be a text that is not empty")
         return default
 
-    def prices(self) -> str:
-        """Give the file of prices if one is named, and can be read."""
+    def prices(self) -> tuple[str, Prices | None]:
+        """Give the file of prices if one is named, and what it holds."""
         if self.value("prices", None) is None:
-            return ""
+            return "", None
         file = self.text("prices", "")
         try:
-            prices.loaded(file)
+            return file, prices.read(file)
         except (OSError, ValueError, yaml.YAMLError):
             self.wrong(("prices",), "must name a file of prices in YAML that can be read")
-        return file
+        return file, None
 
     def entries(self, name: str) -> Iterator[tuple[str, dict[str, Any], Path]]:
         """Walk the named mappings of a section."""
@@ -258,6 +278,12 @@ class _Reader:
                 self.wrong(path, "must be a mapping of keys to values")
             else:
                 yield key, entry, path
+
+    def marks(self, name: str) -> dict[str, int]:
+        """Mark each entry of a section: what is written alike has the same mark in a process."""
+        raw = self.value(name, {})
+        entries = raw.items() if isinstance(raw, dict) else ()
+        return {key: hash(repr(entry)) for key, entry in entries}
 
     def api_keys(self) -> dict[bytes, str]:
         keys: dict[bytes, str] = {}

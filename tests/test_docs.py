@@ -18,6 +18,8 @@ from proxy.keys import METRICS
 from proxy.metrics.labels import OUTCOMES
 from proxy.metrics.snapshots import read as read_snapshot
 from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy
+from proxy.reloading.applying import Reloading
+from proxy.reloading.restarting import AT_ONCE
 from proxy.sections import SECTIONS
 from proxy.settings import KEYS as SETTINGS
 from proxy.settings import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
@@ -165,6 +167,16 @@ def test_every_setting_is_documented_with_its_default() -> None:
         fields = kind.__struct_fields__
         defaults |= {f"{section}.{key}": shown(getattr(kind(), key)) for key in fields}
     assert dict(rows) == defaults
+
+
+def test_the_settings_that_hold_at_once_are_documented() -> None:
+    assert first_cells(part("Reloading")) == AT_ONCE
+
+
+def test_what_is_told_of_the_settings_in_force_is_documented() -> None:
+    page = read("operations.md")
+    about = page[page.index("## New settings") : page.index("## Probes")]
+    assert first_cells(about) == Reloading(parse("", environ={})).as_object().keys()
 
 
 def test_every_key_of_a_virtual_key_is_documented() -> None:

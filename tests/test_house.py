@@ -33,7 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"forwarded"}),
     frozenset({"metrics"}),
     frozenset({"blobs", "routing", "studio"}),
-    frozenset({"cache", "jobs"}),
+    frozenset({"cache", "jobs", "reloading"}),
     frozenset({"upstream"}),
     frozenset({"images"}),
     frozenset({"middlewares"}),
@@ -155,6 +155,14 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_no_modules_import_each_other() -> None:
     graph = {name: {it for it in imported(tree) if it in MODULES} for name, tree in MODULES.items()}
     assert list(TopologicalSorter(graph).static_order())
+
+
+READS_LATE = re.compile(r"request\.app\[SETTINGS\]")
+
+
+def test_a_request_reads_the_settings_that_it_began_with() -> None:
+    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in PROXY}
+    assert [str(path) for path, text in texts.items() if READS_LATE.search(text)] == []
 
 
 def _names_of_providers() -> list[str]:

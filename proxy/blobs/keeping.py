@@ -11,7 +11,7 @@ from proxy.blobs.media import media_type_of, with_head
 from proxy.blobs.signing import PATH, Link
 from proxy.errors import BlobStoreFailed
 from proxy.forwarded import base_url_of
-from proxy.keys import BLOBS, CALLER, SETTINGS, SIGNER
+from proxy.keys import BLOBS, CALLER, CURRENT, SIGNER
 
 
 async def kept(request: web.Request, chunks: AsyncIterator[bytes], media_type: str) -> str:
@@ -42,11 +42,11 @@ async def linked(request: web.Request, place: str, media_type: str) -> str:
 
 def _link(request: web.Request, media_type: str, content: str = "") -> Link:
     # Counted from before the bytes come: the URL never outlives the blob.
-    expires = int(time.time()) + request.app[SETTINGS].blobs.lifetime_seconds
+    expires = int(time.time()) + request[CURRENT].settings.blobs.lifetime_seconds
     return request.app[SIGNER].link(request[CALLER].name, media_type, expires, content)
 
 
 def _url(request: web.Request, link: Link) -> str:
-    settings, signer = request.app[SETTINGS], request.app[SIGNER]
+    settings, signer = request[CURRENT].settings, request.app[SIGNER]
     base = settings.server.public_url.rstrip("/") or base_url_of(request)
     return f"{base}{PATH.format(name=link.name)}?{signer.query(link)}"

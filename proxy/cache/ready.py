@@ -21,10 +21,6 @@ _LARGEST_SHARE = 4
 """How many of the largest answers there is room for."""
 
 
-_MOST_REPEATED = 4096
-"""How many requests are known again by their bytes; then all are forgotten."""
-
-
 class Ready(msgspec.Struct, frozen=True, dict=True):
     """An answer in JSON, and what is to be said of it. `key` is that of its `entry`.
 
@@ -72,13 +68,11 @@ class Copying(Recording):
 class ReadyAnswers:
     """Holds answers by the digest of all that may make a request's answer another one.
 
-    The longest unused go first. `limit` is in bytes; 0 holds none. `repeats` leads from the digest
-    of a request as it came to that one.
+    The longest unused go first. `limit` is in bytes; 0 holds none.
     """
 
     def __init__(self, limit: int) -> None:
         self.largest = limit // _LARGEST_SHARE
-        self.repeats: dict[bytes, bytes] = {}
         self._answers: LRUCache[bytes, Ready] = LRUCache(limit, getsizeof=lambda it: it.size)
 
     def get(self, name: bytes) -> Ready | None:
@@ -92,12 +86,6 @@ class ReadyAnswers:
         """Hold an answer, unless it is too large."""
         if ready.size <= self.largest:
             self._answers[name] = ready
-
-    def note(self, words: bytes, name: bytes) -> None:
-        """Know a request again by its bytes."""
-        if len(self.repeats) >= _MOST_REPEATED:
-            self.repeats.clear()
-        self.repeats[words] = name
 
     def drop(self, name: bytes) -> None:
         """Give one up."""

@@ -16,14 +16,14 @@ from proxy.images.deliver import deliver
 from proxy.images.events import Came, deliver_events
 from proxy.images.incomplete import accounted, asked_of, fewer
 from proxy.images.relay import relay
-from proxy.keys import ATTEMPT, SETTINGS, UPSTREAM
+from proxy.keys import ATTEMPT, CURRENT
 from proxy.plan import Attempt
-from proxy.upstream.conversation import Upstream
+from proxy.upstream.conversation import Upstream, upstream_of
 
 
 async def converse(request: web.Request) -> web.StreamResponse:
     """Have the attempt's conversations, and answer the client."""
-    attempt, upstream = request[ATTEMPT], request.app[UPSTREAM]
+    attempt, upstream = request[ATTEMPT], upstream_of(request)
     _within_budget(attempt)
     streamed = attempt.params.get("stream") is True
     if streamed and not attempt.target.adapter.openai_shaped:
@@ -56,7 +56,7 @@ def _counted(request: web.Request) -> bool:
         return True
     if asked_of(attempt) == 1:
         return False
-    return attempt.fills or request.app[SETTINGS].images.incomplete == "fail"
+    return attempt.fills or request[CURRENT].settings.images.incomplete == "fail"
 
 
 def _within_budget(attempt: Attempt) -> None:

@@ -24,8 +24,9 @@ from proxy.images.committing import poured
 from proxy.images.drawn import drawn_of
 from proxy.images.incomplete import accounted
 from proxy.images.sources import Source, cached_lines, is_tidy, lines_of, of_text, opened
-from proxy.keys import ATTEMPT, SETTINGS, UPSTREAM
+from proxy.keys import ATTEMPT, CURRENT
 from proxy.plan import Attempt, Made, Target
+from proxy.upstream.conversation import upstream_of
 from proxy.upstream.deadlines import Deadline, worked_too_long
 
 _JSON = "application/json"
@@ -60,7 +61,7 @@ async def deliver(
 
 def _is_as_asked(request: web.Request, answer: Answer) -> bool:
     """Tell whether the provider's own body has all pictures, in the form that was asked for."""
-    attempt, blobs = request[ATTEMPT], request.app[SETTINGS].blobs
+    attempt, blobs = request[ATTEMPT], request[CURRENT].settings.blobs
     wanted = attempt.params.get("response_format")
     by_url = wanted != "b64_json" and not blobs.persist_urls
     return not attempt.made and all(
@@ -109,11 +110,11 @@ async def _entry(
     request: web.Request, image: Image, target: Target, stack: AsyncExitStack
 ) -> _Entry:
     """Bring a picture into the form that the client asked for."""
-    attempt, blobs = request[ATTEMPT], request.app[SETTINGS].blobs
+    attempt, blobs = request[ATTEMPT], request[CURRENT].settings.blobs
     wanted = attempt.params.get("response_format")
     if image.url and wanted != "b64_json" and not blobs.persist_urls:
         return _Entry({"url": image.url, **image.extra})
-    source = await opened(request.app[UPSTREAM], target, image, stack, attempt.recording)
+    source = await opened(upstream_of(request), target, image, stack, attempt.recording)
     if not (image.url or wanted == "url") or wanted == "b64_json":
         return _Entry(dict(image.extra), source)
     if not source.measured.media_type:
@@ -126,7 +127,7 @@ async def _url(request: web.Request, source: Source) -> str:
     media_type = source.measured.media_type
     if isinstance(source.image, KeptImage):
         return await linked(request, source.image.place, media_type)
-    most = request.app[SETTINGS].timeouts.total
+    most = request[CURRENT].settings.timeouts.total
     with Deadline(most, worked_too_long):
         return await kept(request, source.raw(), media_type)
 

@@ -11,10 +11,10 @@ from adapters.pictures import Measured
 from proxy.cache.entries import KeptImage
 from proxy.images.final_params import final_params
 from proxy.images.sources import Source
-from proxy.keys import METRICS, SETTINGS
+from proxy.keys import CURRENT, METRICS
 from proxy.metrics.labels import family_of
 from proxy.plan import Attempt, Drawn, Target
-from proxy.prices import loaded, price_of
+from proxy.prices import or_own, price_of
 
 
 def drawn_of(target: Target, source: Source | None) -> Drawn:
@@ -29,12 +29,12 @@ def pixels_of(measured: Measured | None) -> int:
     return measured.width * measured.height if measured else 0
 
 
-def count_drawn(app: web.Application, attempt: Attempt, params: Mapping[str, Any]) -> None:
+def count_drawn(request: web.Request, attempt: Attempt, params: Mapping[str, Any]) -> None:
     """Count the pictures of an answer, each for the target that made it.
 
     `params` are the client's: of a target before the last, they tell the model that was named.
     """
-    metrics, prices = app[METRICS], app[SETTINGS].prices
+    metrics, prices = request.app[METRICS], request[CURRENT].settings.price_table
     for target, pixels, kept in attempt.drawn:
         adapter = target.adapter
         named = attempt.params if target is attempt.target else final_params(params, target)
@@ -44,7 +44,7 @@ def count_drawn(app: web.Application, attempt: Attempt, params: Mapping[str, Any
         metrics.pictures.add((adapter.id, family, "cache" if kept else "provider"))
         if kept:
             continue
-        price = price_of(loaded(prices), adapter.id, model, pixels or None)
+        price = price_of(or_own(prices), adapter.id, model, pixels or None)
         if price is None:
             metrics.unpriced.add((adapter.id,))
         else:

@@ -21,7 +21,8 @@ from proxy.images.deliver import dumped, opened_string
 from proxy.images.drawn import drawn_of
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import Source, lines_of, opened
-from proxy.keys import ATTEMPT, FAILURE, SETTINGS, UPSTREAM
+from proxy.keys import ATTEMPT, CURRENT, FAILURE
+from proxy.upstream.conversation import upstream_of
 from proxy.upstream.deadlines import Deadline, worked_too_long
 
 Came = tuple[Answer, Mapping[str, str]] | ImageError
@@ -42,7 +43,7 @@ async def deliver_events(
     """Answer with an event for each picture, in the order in which they come."""
     failed: list[ImageError] = []
     async with aclosing(coming), AsyncExitStack() as stack:
-        most = request.app[SETTINGS].timeouts.total
+        most = request[CURRENT].settings.timeouts.total
         with Deadline(most, worked_too_long):
             answer, headers, sources = await _first(request, coming, failed, stack)
         for number, source in enumerate(sources, 1):
@@ -92,7 +93,7 @@ async def _first(
 async def _others(
     request: web.Request, coming: AsyncIterator[Came], failed: list[ImageError]
 ) -> AsyncGenerator[bytes, None]:
-    seconds = request.app[SETTINGS].images.comment_seconds
+    seconds = request[CURRENT].settings.images.comment_seconds
     async with aclosing(or_silence(coming, seconds)) as pieces:
         async for came in pieces:
             if came is None:
@@ -110,7 +111,7 @@ async def _opened(
     request: web.Request, answer: Answer, failed: list[ImageError], stack: AsyncExitStack
 ) -> list[Source]:
     """Make the pictures of an answer ready; one that is lost takes no others with it."""
-    upstream, attempt = request.app[UPSTREAM], request[ATTEMPT]
+    upstream, attempt = upstream_of(request), request[ATTEMPT]
     recording = attempt.recording
     if recording:
         recording.consists_of(answer)

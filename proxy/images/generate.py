@@ -23,7 +23,7 @@ from proxy.images.drawn import count_drawn
 from proxy.images.final_params import final_params
 from proxy.images.incomplete import Incomplete, line_of
 from proxy.incoming import in_bounds
-from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, METRICS, PLAN, RAW, SETTINGS, TRAIL
+from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, CURRENT, METRICS, PLAN, RAW, TRAIL
 from proxy.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, outcome_of
 from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried, Tries
 from proxy.routing.choosing import circuit_of
@@ -59,7 +59,7 @@ def generator(attempt_at: Handler, rehearse_at: Handler) -> Handler:
             raise
         finally:
             if ATTEMPT in request:
-                count_drawn(request.app, request[ATTEMPT], request[PLAN].params)
+                count_drawn(request, request[ATTEMPT], request[PLAN].params)
 
     return generate
 
@@ -78,7 +78,7 @@ class Walk:
         self._attempt_at = attempt_at
         self._plan = request[PLAN]
         self._chooser = request.app[CHOOSER]
-        self._limits = request.app[SETTINGS].limits
+        self._limits = request[CURRENT].settings.limits
         self._metrics = request.app[METRICS]
         self._trail = request.get(TRAIL) or Trail(perf_counter())
         self.budget = Budget(self._limits.attempts, hops=hops(request.headers), trail=self._trail)
@@ -88,7 +88,7 @@ class Walk:
         try:
             return await self.at(self._plan.root)
         except ImageError as error:
-            all_or_none = self._request.app[SETTINGS].images.incomplete == "fail"
+            all_or_none = self._request[CURRENT].settings.images.incomplete == "fail"
             if not self._made or self._request.get(COMMITTED) or all_or_none:
                 raise
             return await self._with_what_was_made(error)

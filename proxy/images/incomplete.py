@@ -6,7 +6,7 @@ from aiohttp import web
 
 from adapters.errors import ImageError, ProviderError
 from adapters.receipts import Line, plain
-from proxy.keys import ATTEMPT, SETTINGS
+from proxy.keys import ATTEMPT, CURRENT
 from proxy.plan import Attempt, Made
 from proxy.routing.falling import status_of
 
@@ -42,7 +42,7 @@ def accounted(request: web.Request, made: Made, missing: int, why: ImageError) -
     attempt.receipt = attempt.receipt.plus(line_of(missing, why))
     if attempt.fills:
         raise Incomplete(made, missing, why)
-    if request.app[SETTINGS].images.incomplete == "fail":
+    if request[CURRENT].settings.images.incomplete == "fail":
         raise why
     if attempt.recording:
         # What is not complete is not kept.

@@ -16,16 +16,16 @@ from adapters.contract import ImageCall
 from adapters.errors import BadParam
 from adapters.rows import checked
 from proxy.images.incomplete import asked_of
-from proxy.keys import ATTEMPT, SETTINGS
+from proxy.keys import ATTEMPT, CURRENT
 from proxy.plan import Attempt, Target
-from proxy.prices import Prices, loaded, price_of
+from proxy.prices import Prices, or_own, price_of
 from proxy.upstream.conversation import drawn
 from proxy.upstream.sending import shown
 
 
 async def rehearse(request: web.Request) -> web.Response:
     """Answer with what `shown_attempt` tells."""
-    prices = loaded(request.app[SETTINGS].prices)
+    prices = or_own(request[CURRENT].settings.price_table)
     told = await shown_attempt(request[ATTEMPT], prices)
     return web.Response(body=orjson.dumps(told), content_type="application/json")
 

@@ -19,7 +19,7 @@ from proxy.images.drawn import pixels_of
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.incomplete import asked_of
 from proxy.images.sources import lines_of, measured_text
-from proxy.keys import ATTEMPT, SETTINGS
+from proxy.keys import ATTEMPT, CURRENT
 from proxy.plan import Drawn
 from proxy.upstream.conversation import Outcome
 from proxy.upstream.deadlines import worked_too_long
@@ -42,7 +42,7 @@ async def relay(
     found = first_picture(b"".join(head))
     if found:
         attempt.receipt = attempt.receipt.plus(*lines_of(1, found, attempt.params))
-    settings = request.app[SETTINGS]
+    settings = request[CURRENT].settings
     pieces = _pieces(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
     if response.content_type == "text/event-stream":
         # One of the events may be an error.

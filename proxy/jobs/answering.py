@@ -14,7 +14,7 @@ from adapters.errors import ImageError
 from proxy.errors import GatewayError, as_told, body_of, logged, put_headers
 from proxy.jobs.registry import Job
 from proxy.jobs.tape import BrokenOffError
-from proxy.keys import FAILURE, OUTCOME, SETTINGS, TRACE
+from proxy.keys import CURRENT, FAILURE, OUTCOME, TRACE
 from proxy.metrics.labels import outcome_of
 
 CLIENT_GONE = "client_gone"
@@ -92,7 +92,7 @@ async def _is_late(request: web.Request, job: Job, keepalive: float) -> bool:
 
     True once `keepalive` seconds have gone before that, and a target has taken the request.
     """
-    seconds = request.app[SETTINGS].jobs.wait_seconds
+    seconds = request[CURRENT].settings.jobs.wait_seconds
     if not (seconds or keepalive):
         await job.tape.wait_for_head()
         return False

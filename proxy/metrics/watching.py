@@ -10,7 +10,7 @@ from functools import partial
 from aiohttp import web
 
 from proxy import __version__
-from proxy.keys import CHOOSER, DRAINING, JOBS, METRICS, RUNNING, UPSTREAM
+from proxy.keys import CHOOSER, DRAINING, JOBS, METRICS, RELOADING, RUNNING, UPSTREAM
 from proxy.metrics import process
 from proxy.metrics.lag import Lag
 from proxy.redis_client import SharedRedis
@@ -20,6 +20,7 @@ def watch(app: web.Application, lag: Lag, redis: SharedRedis | None) -> None:
     """Have the metrics of a gateway look at its parts."""
     _watch_jobs(app)
     _watch_upstream(app)
+    _watch_settings(app)
     _watch_process(app, lag)
     if redis is not None:
         app[METRICS].gauge(
@@ -85,6 +86,26 @@ def _connections(app: web.Application) -> Mapping[str, float]:
 def _circuits(app: web.Application) -> Mapping[str, float]:
     found = Counter(app[CHOOSER].circuits.states().values())
     return {"open": found["open"], "half-open": found["half-open"]}
+
+
+def _watch_settings(app: web.Application) -> None:
+    metrics = app[METRICS]
+    metrics.counter(
+        "easel_reloads_total",
+        "Times that the settings were read again, by whether they could be used.",
+        partial(_reloads, app),
+        "result",
+    )
+    metrics.gauge(
+        "easel_settings_loaded_seconds",
+        "When the settings in force were loaded, in seconds since the epoch.",
+        lambda: app[RELOADING].loaded_at,
+        merge="min",
+    )
+
+
+def _reloads(app: web.Application) -> Mapping[str, float]:
+    return {"good": app[RELOADING].reloads_good, "bad": app[RELOADING].reloads_bad}
 
 
 def _watch_process(app: web.Application, lag: Lag) -> None:

@@ -3,7 +3,7 @@
 | link | needs | leaves | may answer with |
 | --- | --- | --- | --- |
 | **CHAIN, every request** | | | |
-| observing | | TRACE, COMMITTED, x-portkey-* headers, the access line | |
+| observing | | TRACE, CURRENT, COMMITTED, x-portkey-* headers, the access line | |
 | explaining | TRACE | FAILURE | any failure, as an OpenAI error |
 | framing | | | 400 |
 | auth | | CALLER | 401, 421 |

@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 from proxy.blobs.signing import PATH as BLOB
 from proxy.errors import Unauthorized
 from proxy.forwarded import comes_by_unix, host_of
-from proxy.keys import CALLER, OWN_NAMES, SETTINGS
+from proxy.keys import CALLER, CURRENT
 from proxy.plan import Caller
 from proxy.settings import digest
 
@@ -25,11 +25,11 @@ The routed resource decides, never the URL as it was written.
 @web.middleware
 async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request pass if it was meant for us, and needs no key or has a good one."""
-    app, headers = request.app, request.headers
-    app[OWN_NAMES].check(host_of(request), by_unix=comes_by_unix(request))
+    current, headers = request[CURRENT], request.headers
+    current.own_names.check(host_of(request), by_unix=comes_by_unix(request))
     resource = request.match_info.route.resource
     if resource is not None and resource.canonical not in PUBLIC:
-        request[CALLER] = identified(headers, app[SETTINGS].api_keys)
+        request[CALLER] = identified(headers, current.settings.api_keys)
     return await handler(request)
 
 

@@ -32,9 +32,10 @@ from proxy.images.deliver import deliver
 from proxy.images.events import Came, deliver_events
 from proxy.images.sources import cached_lines, opened
 from proxy.incoming import is_untracked
-from proxy.keys import ATTEMPT, CACHE, CALLER, FAILURE, JOB, PLAN, SETTINGS, UPSTREAM
+from proxy.keys import ATTEMPT, CACHE, CALLER, CURRENT, FAILURE, JOB, PLAN
 from proxy.middlewares.transform import check_ours
 from proxy.plan import Attempt, Recording, Target
+from proxy.upstream.conversation import Upstream, upstream_of
 
 _OK = 200
 _TOLD = frozenset({"quality", "background"})
@@ -118,7 +119,7 @@ class LookUp:
             attempt.made = tuple((image, attempt.target) for image in images)
             attempt.params = {**attempt.params, "n": self.pooled - len(images)}
             attempt.raw = None
-        filling = Filling(pictures, partial(_fetched, self._request.app, attempt.target))
+        filling = Filling(pictures, partial(_fetched, upstream_of(self._request), attempt.target))
         recording = attempt.recording = Recording(pictures.limit, filling.watch)
         began = self.cache.clock()
         try:
@@ -143,7 +144,7 @@ class LookUp:
     ) -> None:
         """Keep an answer that the client has, beside what was `known`; not if it is no picture."""
         plan, attempt = self._request[PLAN], self._attempt
-        prices = self._request.app[SETTINGS].prices
+        prices = self._request[CURRENT].settings.price_table
         answers = recording.answers or await self.cache.taken_apart(
             partial(_read, attempt, recording)
         )
@@ -160,7 +161,7 @@ class LookUp:
             await self.cache.put(self.key, entry, arrived, anew=anew)
 
     def _images(self, pictures: Sequence[Picture]) -> tuple[KeptImage, ...]:
-        now, ours = self.cache.clock(), self._request.app[SETTINGS].blobs.persist_urls
+        now, ours = self.cache.clock(), self._request[CURRENT].settings.blobs.persist_urls
         return tuple(
             self.cache.pictures.image(it, "" if ours or it.url_until <= now else it.url)
             for it in pictures
@@ -173,10 +174,10 @@ def _read(attempt: Attempt, recording: Recording) -> list[Answer]:
     return read(attempt.target.adapter, attempt.calls[0], recording.content_type, body)
 
 
-async def _fetched(app: web.Application, target: Target, image: Image) -> AsyncIterator[bytes]:
+async def _fetched(upstream: Upstream, target: Target, image: Image) -> AsyncIterator[bytes]:
     """Give the bytes of a picture that the client has; a URL is asked once more."""
     async with AsyncExitStack() as stack:
-        source = await opened(app[UPSTREAM], target, image, stack)
+        source = await opened(upstream, target, image, stack)
         async for piece in source.raw():
             yield piece
 

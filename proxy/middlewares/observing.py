@@ -1,4 +1,4 @@
-"""The outermost link: a trace id for every request, the answer's headers, the access line."""
+"""The outermost link: a trace id, the settings in force, the answer's headers, the access line."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from proxy.keys import (
     ATTEMPT,
     CALLER,
     COMMITTED,
+    CURRENT,
     DRAINING,
     FAILURE,
     JOB,
@@ -24,8 +25,8 @@ from proxy.keys import (
     LOG,
     METRICS,
     PLAN,
+    RELOADING,
     RUNNING,
-    SETTINGS,
     TRACE,
     TRAIL,
 )
@@ -48,6 +49,7 @@ async def observing(request: web.Request, handler: Handler) -> web.StreamRespons
     given = request.headers.get("x-portkey-trace-id", "")
     request[TRACE] = given if usable_trace(given) else f"{_PREFIX}-{next(_COUNTER):08x}"
     app = request.app
+    request[CURRENT] = app[RELOADING].current
     running = app[RUNNING]
     running.add(id(request))
     response = None
@@ -117,7 +119,7 @@ def _line(
         "joined": left.get(JOINED, ""),
         "trace": request[TRACE],
     }
-    if plan and request.app[SETTINGS].log.prompts:
+    if plan and request[CURRENT].settings.log.prompts:
         line["prompt"] = prompt_told(plan)
     return line
 

@@ -13,16 +13,20 @@ from proxy.cache.naming import name_of, words_of
 from proxy.cache.ready import Ready
 from proxy.images.drawn import count_drawn
 from proxy.incoming import is_untracked, prefers_async
-from proxy.keys import ATTEMPT, CACHE, PLAN, RAW
+from proxy.keys import ATTEMPT, CACHE, CURRENT, PLAN, RAW
 from proxy.plan import Plan, Target
+
+_MOST_REPEATED = 4096
+"""How many requests are known again by their bytes; then all are forgotten."""
 
 
 @web.middleware
 async def recalling(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer with what is ready; whoever may mean a certain job is passed on to it."""
-    plan, headers = request[PLAN], request.headers
+    plan, headers, root = request[PLAN], request.headers, request[PLAN].root
     if (
-        not _is_kept(plan)
+        not isinstance(root, Target)
+        or not _is_kept(plan, root)
         or "idempotency-key" in headers
         or prefers_async(headers)
         or is_untracked(headers)
@@ -30,20 +34,28 @@ async def recalling(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     cache, name = request.app[CACHE], name_of(plan)
     ready = await cache.recalled(name)
-    if ready is None:
+    if ready is None or ready.target.cache != root.cache:
         return await handler(request)
-    cache.ready.note(_words(request, request[RAW]), name)
+    _note(request[CURRENT].repeats, _words(request, request[RAW]), name)
     return _response(request, ready)
 
 
 async def repeated(request: web.Request, raw: bytes) -> web.Response | None:
     """Answer a request that repeats one, if the answer to that is still good."""
-    cache = request.app[CACHE]
-    if not cache.ready.repeats:
+    # Those of other settings are not known: what they led to may not be there any more.
+    repeats = request[CURRENT].repeats
+    if not repeats:
         return None
-    name = cache.ready.repeats.get(_words(request, raw))
-    ready = await cache.recalled(name) if name else None
+    name = repeats.get(_words(request, raw))
+    ready = await request.app[CACHE].recalled(name) if name else None
     return _response(request, ready) if ready else None
+
+
+def _note(repeats: dict[bytes, bytes], words: bytes, name: bytes) -> None:
+    """Know a request again by its bytes."""
+    if len(repeats) >= _MOST_REPEATED:
+        repeats.clear()
+    repeats[words] = name
 
 
 def _words(request: web.Request, raw: bytes) -> bytes:
@@ -52,12 +64,12 @@ def _words(request: web.Request, raw: bytes) -> bytes:
 
 def _response(request: web.Request, ready: Ready) -> web.Response:
     request[ATTEMPT] = attempt = ready.attempt
-    count_drawn(request.app, attempt, attempt.params)
+    count_drawn(request, attempt, attempt.params)
     return web.Response(body=ready.body, headers=ready.headers)
 
 
-def _is_kept(plan: Plan) -> bool:
-    """Tell whether a plan has one way only, and the cache stands on it."""
-    if plan.force_refresh or plan.dry_run or not isinstance(plan.root, Target):
+def _is_kept(plan: Plan, root: Target) -> bool:
+    """Tell whether the cache stands on a plan's one way."""
+    if plan.force_refresh or plan.dry_run:
         return False
-    return plan.root.cache is not None and plan.root.cache.keeps
+    return root.cache is not None and root.cache.keeps

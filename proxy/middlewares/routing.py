@@ -7,15 +7,14 @@ from aiohttp.typedefs import Handler
 
 from proxy.errors import BadRequest
 from proxy.incoming import read_body, read_params, usable_trace
-from proxy.keys import BODIES, CALLER, HELD, PLAN, RAW, RESOLVER
+from proxy.keys import BODIES, CALLER, CURRENT, HELD, PLAN, RAW
 from proxy.middlewares.recalling import repeated
 
 
 @web.middleware
 async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Leave the plan of this request, unless it repeats one and is answered as that was."""
-    app = request.app
-    raw, held = await read_body(request, app[BODIES])
+    raw, held = await read_body(request, request.app[BODIES])
     if held:
         request[HELD] = held
         # A connection holds on to its last request for as long as it idles; aiohttp has no public
@@ -33,5 +32,6 @@ async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
             param="x-portkey-trace-id",
         )
     request[RAW] = raw
-    request[PLAN] = app[RESOLVER].plan(request.headers, request[CALLER], params, request.path)
+    resolver = request[CURRENT].resolver
+    request[PLAN] = resolver.plan(request.headers, request[CALLER], params, request.path)
     return await handler(request)

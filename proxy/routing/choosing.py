@@ -19,6 +19,7 @@ from proxy.policies import StickyPolicy
 from proxy.routing.breaker import Circuits
 
 _MOST_STUCK = 100_000
+_EDITION = "#"
 _DIGITS = 13
 """Hex digits that a float holds without loss."""
 _WHOLE = float(1 << 4 * _DIGITS)
@@ -142,8 +143,20 @@ def _at(branch: Branch, place: float) -> Node:
 
 
 def circuit_of(target: Target, plan: Plan) -> str:
-    """Name a target's circuit: its place in its config."""
-    return f"{plan.scope}:{target.index}"
+    """Name a target's circuit: its place in its config, and what stands there now.
+
+    What was known of another that stood there says nothing of it.
+    """
+    return f"{plan.scope}:{target.index}{_EDITION}{target.edition}"
+
+
+def place_of(circuit: str) -> str:
+    """Give a target's place in its config by the name of its circuit.
+
+    >>> place_of("saved:pc:config.targets[0]#1a2b3c4d")
+    'saved:pc:config.targets[0]'
+    """
+    return circuit.partition(_EDITION)[0]
 
 
 def facts_of(plan: Plan) -> Facts:
@@ -171,5 +184,5 @@ def _identity(sticky: StickyPolicy, branch: Branch, plan: Plan) -> str:
     said = [facts.value(name) if facts.has(name) else None for name in sticky.hash_fields]
     if not any(value is not None for value in said):
         return ""
-    named = [plan.scope, plan.caller, branch.index, said]
+    named = [plan.scope, plan.root.edition, plan.caller, branch.index, said]
     return hashlib.sha256(orjson.dumps(named, default=str)).hexdigest()

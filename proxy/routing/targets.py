@@ -152,6 +152,7 @@ def _target(config: Config, chosen: Chosen, asked: Asked) -> Target:
         or Policy(config.unsupported or asked.settings.images.unsupported),
         index=config.index,
         slug=config.virtual_key or "",
+        stored=chosen.stored,
     )
 
 

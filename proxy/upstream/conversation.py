@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import msgspec
-from aiohttp import ClientResponse
+from aiohttp import ClientResponse, web
 from multidict import CIMultiDict
 
 from adapters.contract import (
@@ -25,6 +26,7 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import ProviderError
+from proxy.keys import CURRENT, UPSTREAM
 from proxy.metrics.labels import family_at
 from proxy.metrics.measures import Metrics
 from proxy.plan import Target, Tries
@@ -102,7 +104,8 @@ class Upstream:
         self.tokens = Tokens(self.dialer)
         self.cancellations = Cancellations(self.dialer)
         self.spools = Spools(Path(settings.state_dir).expanduser())
-        self._studio: Studio | None = None
+        self._studio: list[Studio] = []
+        self._latest = self
 
     async def __aenter__(self) -> Self:
         await self.dialer.__aenter__()
@@ -111,8 +114,15 @@ class Upstream:
     async def __aexit__(self, *_: object) -> None:
         await self.cancellations.ended()
         await self.dialer.__aexit__()
-        if self._studio:
-            await self._studio.stop()
+        for studio in self._studio:
+            await studio.stop()
+
+    def under(self, settings: Settings) -> Upstream:
+        """Give the same with the bounds and times of other settings; all else is shared."""
+        if self._latest.settings is not settings:
+            self._latest = copy.copy(self)
+            self._latest.settings = settings
+        return self._latest
 
     def conversation(
         self,
@@ -145,11 +155,17 @@ class Upstream:
         """Start the provider that this process serves itself, if the target is on it."""
         if target.base_url != IN_PROCESS:
             return target
-        if self._studio is None:
+        if not self._studio:
             from proxy.studio.server import Studio  # noqa: PLC0415 - most gateways never draw
 
-            self._studio = Studio()
-        return msgspec.structs.replace(target, base_url=await self._studio.start(), private=True)
+            self._studio.append(Studio())
+        base_url = await self._studio[0].start()
+        return msgspec.structs.replace(target, base_url=base_url, private=True)
+
+
+def upstream_of(request: web.Request) -> Upstream:
+    """Give what a request of a client's talks to providers by: under the settings it began with."""
+    return request.app[UPSTREAM].under(request[CURRENT].settings)
 
 
 class Conversation:

@@ -346,6 +346,24 @@ MUTATIONS = (
         "        if False:\n",
     ),
     Mutation(
+        "settings are exchanged whole",
+        "proxy/reloading/applying.py",
+        "self.current = Current(checked.settings)",
+        "self.current = Current(self.current.settings)",
+    ),
+    Mutation(
+        "what was remembered of requests ends with its settings",
+        "proxy/reloading/current.py",
+        "self.repeats: dict[bytes, bytes] = {}",
+        "self.repeats = Current.__init__.__dict__",
+    ),
+    Mutation(
+        "a file that lets nobody in is a bad one",
+        "proxy/reloading/applying.py",
+        "if not (read.api_keys or self._own_keys):",
+        "if False:",
+    ),
+    Mutation(
         "a request is one line of the log, and printable",
         "proxy/access_log.py",
         'text if text.isprintable() else text.encode("unicode_escape").decode()',

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from proxy.app import make_app
 from proxy.keys import SETTINGS as SETTINGS_OF
+from proxy.reloading.applying import apply
 from proxy.serving import discreet_logger
 from proxy.settings import parse
 from proxy.shared.asking import Shared
@@ -77,6 +78,10 @@ class Gateway:
         async with self.session.request(method, self.url + path, data=data, headers=sent) as got:
             return Answered(got.status, got.headers, await got.read())
 
+    async def reload(self, more: str = "", base: str = SETTINGS) -> list[str]:
+        """Put other settings in force; gives what is wrong with them."""
+        return list(map(str, await apply(self.app, base + more, "easel.yaml")))
+
     async def draw(self, prompt: str = "a cube", *, params: Any = None, **headers: str) -> Answered:
         """Ask for a picture."""
         return await self.ask({"prompt": prompt, **(params or {})}, **headers)
@@ -131,7 +136,8 @@ async def gateway(
         del seconds
 
     with tempfile.TemporaryDirectory() as folder:
-        settings = replace(parse(base + more, environ=environ), state_dir=folder)
+        read = parse(base + more, environ=environ)
+        settings = replace(read, state_dir=folder, as_read=read)
         app = make_app(settings, log_to=log, sleep=at_once, shared=shared)
         async with served(app) as url, aiohttp.ClientSession(auto_decompress=False) as session:
             yield Gateway(url, session, app, log)
@@ -194,15 +200,21 @@ async def provider(reply: Reply | None = None) -> AsyncIterator[Provider]:
         yield fake
 
 
+def key_to(fake: Provider, key: str = "test-key-0123456789") -> str:
+    """Give the settings of the virtual key `up`."""
+    return f"""
+virtual_keys:
+  up: {{provider: openai, api_key: {key}, custom_host: {fake.url}/v1}}
+"""
+
+
 @asynccontextmanager
 async def gateway_to(
     reply: Reply | None = None, more: str = "", **environ: str
 ) -> AsyncIterator[tuple[Gateway, Provider]]:
     """Run a provider, and a gateway whose virtual key `up` leads to it."""
-    async with provider(reply) as fake:
-        keys = f"""
-virtual_keys:
-  up: {{provider: openai, api_key: test-key-0123456789, custom_host: {fake.url}/v1}}
-"""
-        async with gateway(keys + more, shared=None, **environ) as ours:
-            yield ours, fake
+    async with (
+        provider(reply) as fake,
+        gateway(key_to(fake) + more, shared=None, **environ) as ours,
+    ):
+        yield ours, fake

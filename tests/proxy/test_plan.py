@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from base64 import b64encode
 
+from msgspec.structs import replace
+
 from adapters import adapter
 from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Option
 from proxy.plan import Attempt, Recording, Target
@@ -42,6 +44,21 @@ def test_a_placeholder_is_no_secret() -> None:
 
 def test_a_target_shows_no_secret() -> None:
     assert "key-1" not in repr(Target(adapter("openai"), Credentials("key-1"), HOST))
+
+
+def test_an_edition_is_that_of_what_the_operator_wrote_whoever_asks() -> None:
+    stored = Target(adapter("openai"), Credentials("key-1"), HOST, stored=True)
+    same = replace(stored, forwarded={"x-tenant": "a"}, request_timeout=9.0)
+    others = (
+        replace(stored, credentials=Credentials("key-2")),
+        replace(stored, base_url="https://other.test/v1"),
+        replace(stored, override_params={"model": "another"}),
+        replace(stored, adapter=adapter("stability-ai")),
+    )
+    assert same.edition == stored.edition
+    assert len({stored.edition, *(it.edition for it in others)}) == 5
+    theirs = [replace(stored, credentials=Credentials(it), stored=False) for it in ("a", "b")]
+    assert theirs[0].edition == theirs[1].edition
 
 
 def test_a_recording_keeps_the_chunks_themselves() -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import adapters
-from proxy.prices import Prices, loaded, price_of
+from proxy.prices import Prices, own, price_of, read
 
 TABLE: Prices = {
     "acme": {"": 0.01, "flux": 0.04, "flux-2": {"megapixel": 0.02}, "odd": {"hour": 1.0}}
@@ -32,7 +32,7 @@ def test_nobody_has_a_price_that_the_table_does_not_give() -> None:
 
 
 def test_the_table_that_comes_along_is_of_providers_and_positive_prices() -> None:
-    prices = loaded()
+    prices = own()
     assert prices.keys() <= set(adapters.PROVIDERS)
     for models in prices.values():
         for price in models.values():
@@ -42,10 +42,10 @@ def test_the_table_that_comes_along_is_of_providers_and_positive_prices() -> Non
 
 def test_a_table_of_ones_own_is_read_and_a_broken_one_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("acme: {flux: 0.5}")
-    assert price_of(loaded(str(tmp_path / "mine.yaml")), "acme", "flux", None) == 0.5
+    assert price_of(read(str(tmp_path / "mine.yaml")), "acme", "flux", None) == 0.5
     (tmp_path / "broken.yaml").write_text("acme: {")
     with pytest.raises(yaml.YAMLError):
-        loaded(str(tmp_path / "broken.yaml"))
+        read(str(tmp_path / "broken.yaml"))
 
 
 MISTAKES = [
@@ -59,4 +59,4 @@ def test_a_table_that_is_none_is_found_when_it_is_read(text: str, tmp_path: Path
     file = tmp_path / "prices.yaml"
     file.write_text(text)
     with pytest.raises(ValueError, match=r"."):
-        loaded(str(file))
+        read(str(file))

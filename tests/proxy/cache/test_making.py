@@ -14,13 +14,14 @@ from proxy.cache.making import Made
 from proxy.cache.pictures import Arrived
 from proxy.plan import Attempt, Plan, Target
 from proxy.policies import CachePolicy
+from proxy.prices import Prices, read
 
 POLICY = CachePolicy("simple", max_age=60)
 TARGET = Target(adapter("openai"), Credentials("key"), "https://api.openai.com/v1", cache=POLICY)
 ARRIVED = Arrived("", "1" * 64, 100, Measured("image/png", 1000, 1000))
 
 
-def made(*images: Image, model: str = "", prices: str = "", **about: Any) -> Entry:
+def made(*images: Image, model: str = "", prices: Prices | None = None, **about: Any) -> Entry:
     plan = Plan(TARGET, {}, caller="web", cache_namespace="ns")
     lines = (
         Line("dropped", "style"),
@@ -62,7 +63,7 @@ def test_each_picture_costs_what_the_prices_say_or_else_something(tmp_path: Path
     prices = tmp_path / "prices.yaml"
     prices.write_text("openai: {a: 0.5, b: {megapixel: 0.25}}")
     two = (Image(data=b"1"), Image(data=b"2"))
-    costs = [made(*two, model=name, prices=str(prices)).dollars for name in ("a", "b", "c")]
+    costs = [made(*two, model=name, prices=read(prices)).dollars for name in ("a", "b", "c")]
     assert costs == [1.0, 0.5, 2 * DEFAULT_DOLLARS]
 
 

@@ -45,11 +45,3 @@ def test_a_copy_has_the_bytes_of_what_was_put_together() -> None:
 
 def test_no_answer_shows_what_it_holds() -> None:
     assert "body" not in repr(ready(9))
-
-
-def test_no_more_than_so_many_requests_are_known_again() -> None:
-    answers = ReadyAnswers(100_000)
-    for number in range(5000):
-        answers.note(b"%d" % number, b"a")
-        assert len(answers.repeats) <= 4096
-    assert answers.repeats[b"4999"] == b"a"

@@ -18,7 +18,8 @@ from proxy.jobs.answering import EVENTS, JSON, listen
 from proxy.jobs.registry import Asked, Job, Jobs
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
-from proxy.keys import FAILURE, SETTINGS, TRACE
+from proxy.keys import CURRENT, FAILURE, TRACE
+from proxy.reloading.current import Current
 from proxy.settings import parse
 from tests.proxy.gateway import ANSWER, Answered, served
 
@@ -49,11 +50,11 @@ async def counter(
     play: Play, folder: Path, *, kind: str = JSON, keepalive: float = 0.02, wait: float = 0
 ) -> AsyncIterator[Counter]:
     """Serve one job, begun by whoever asks first."""
-    here = Counter()
+    here, current = Counter(), Current(parse(f"jobs: {{wait_seconds: {wait}}}", environ={}))
     jobs = Jobs(Shelf(1 << 20, 0), folder, park_seconds=60)
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        request[TRACE] = "t1"
+        request[TRACE], request[CURRENT] = "t1", current
         here.requests.append(request)
         if not here.jobs:
             here.jobs.append(jobs.begin(Asked("c", b"d"), play))  # type: ignore[arg-type]  # all are coroutines
@@ -61,7 +62,6 @@ async def counter(
         return await listen(request, here.jobs[0], keepalive)
 
     app = web.Application()
-    app[SETTINGS] = parse(f"jobs: {{wait_seconds: {wait}}}", environ={})
     app.router.add_get("/", handler)
     async with served(app) as here.url:
         yield here

@@ -10,7 +10,8 @@ from aiohttp import web
 from proxy import __version__
 from proxy.keys import DRAINING, METRICS
 from proxy.metrics.snapshots import read
-from tests.proxy.gateway import ANSWER, Gateway, gateway, gateway_to, json_reply
+from proxy.reloading.applying import apply
+from tests.proxy.gateway import ANSWER, SETTINGS, Gateway, gateway, gateway_to, json_reply
 from tests.redis_server import redis_server
 
 UP = {"virtual_key": "up"}
@@ -92,3 +93,13 @@ async def test_without_a_redis_nothing_is_said_of_one() -> None:
     async with gateway() as ours:
         names = {it.name for it in read(ours.app[METRICS].snapshot())}
         assert "easel_redis_up" not in names
+
+
+async def test_settings_that_are_read_again_are_counted() -> None:
+    async with gateway() as ours:
+        before = seen(ours, "easel_settings_loaded_seconds")[""]
+        assert seen(ours, "easel_reloads_total") == {"good": 0, "bad": 0}
+        assert await apply(ours.app, "nonsense: 1", "my.yaml")
+        assert not await apply(ours.app, SETTINGS, "my.yaml")
+        assert seen(ours, "easel_reloads_total") == {"good": 1, "bad": 1}
+        assert seen(ours, "easel_settings_loaded_seconds")[""] > before

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.keys import CACHE, JOBS, LOG
+from proxy.keys import CACHE, JOBS, LOG, RELOADING
 from proxy.routing.resolve import Resolver
 from tests.proxy.gateway import OTHER_KEY, Answered, Gateway, gateway_to
 from tests.proxy.middlewares.test_caching import CACHED, PC, POOL, SHARED, another, status, texts
@@ -127,6 +127,16 @@ async def test_a_request_that_repeats_one_byte_for_byte_is_not_routed_anew(
         again = await ours.draw(**PC)
         assert (again.status, again.body, status(again)) == (200, ready.body, "HIT")
         assert (await ours.draw(**PC, metadata="{}")).status == 500
+
+
+async def test_no_more_than_so_many_requests_are_known_again() -> None:
+    async with gateway_to(another, CACHED) as (ours, _):
+        await kept(ours, **PC)
+        repeats = ours.app[RELOADING].current.repeats
+        assert len(repeats) == 1
+        repeats.update({b"%d" % number: b"a" for number in range(4095)})
+        await ours.draw(**PC, trace_id="of-its-own")
+        assert len(repeats) == 1
 
 
 async def test_what_is_repeated_still_needs_a_key_and_an_answer_that_is_good() -> None:

@@ -147,6 +147,29 @@ def test_an_open_circuit_leaves_a_target_out() -> None:
     assert left.weights == (1, 3)
 
 
+def edited(root: Branch) -> Branch:
+    """Give a tree whose targets' places are another host's now."""
+    nodes = [replace(it, base_url="https://y.test") for it in root.nodes if isinstance(it, Target)]
+    return replace(root, nodes=tuple(nodes))
+
+
+def test_what_stands_at_a_place_now_has_nothing_of_what_stood_there() -> None:
+    chooses, root = chooser(), branch(1, 1, mode="fallback")
+    assert len(opened(chooses, root, 0).nodes) == 1
+    assert len(chooses.healthy(edited(root), plan(edited(root))).nodes) == 2
+    assert len(chooses.healthy(root, plan(root)).nodes) == 1
+
+
+def test_nobody_sticks_to_what_has_taken_a_place() -> None:
+    sticky = StickyPolicy(hash_fields=("metadata.user",))
+    chooses, root = chooser(2), branch(1, 1, mode="loadbalance", sticky=sticky)
+    stuck = [chooses.chosen(root, plan(root, user="u")).index for _ in range(3)]
+    assert len(set(stuck)) == 1
+    other = edited(root)
+    assert chooses.chosen(other, plan(other, user="u")).index != stuck[0]
+    assert chooses.chosen(root, plan(root, user="u")).index == stuck[0]
+
+
 def test_all_open_is_as_good_as_none() -> None:
     assert len(opened(chooser(), branch(1, 1, mode="fallback"), 0, 1).nodes) == 2
 

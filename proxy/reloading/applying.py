@@ -1,0 +1,136 @@
+"""Holds the settings in force for an application, and puts others in their place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from aiohttp import web
+
+from proxy.keys import RELOADING
+from proxy.reloading.changes import changes
+from proxy.reloading.current import Current
+from proxy.reloading.restarting import at_once, waiting
+from proxy.settings import Settings, SettingsError, parse
+from proxy.yaml_source import Problem
+
+_NO_KEYS = (
+    "is empty: a gateway that was started with keys of yours makes none of its own while it runs. "
+    "Keep one, or restart it"
+)
+
+
+async def apply(app: web.Application, text: str, file: str) -> list[Problem]:
+    """Put the text of a settings file in force for a running application; gives what is wrong.
+
+    With anything wrong, nothing changes. Reading happens in a thread: requests go on.
+    """
+    return await app[RELOADING].apply(text, file)
+
+
+def say(line: str) -> None:
+    """Write a line for the operator to standard error, whatever it quotes of a file."""
+    shown = line if line.isprintable() else line.encode("unicode_escape").decode()
+    # Nobody may be there to read it.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"easel: {shown}\n")
+        sys.stderr.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What a text comes to: what is put in force, what it changes, and what of it has to wait."""
+
+    settings: Settings
+    changes: str
+    waiting: tuple[str, ...]
+
+
+class Reloading:
+    """What is in force: `current` is replaced as one, between two requests.
+
+    `reloads_good` and `reloads_bad` count; `problems` are those of the last reload, if it was bad.
+    `loaded_at` is when what is in force was loaded, in seconds since the epoch. `waiting` names
+    what the file says and a restart would bring.
+    """
+
+    def __init__(self, settings: Settings, say: Callable[[str], None] = say) -> None:
+        self.current = Current(settings)
+        self.loaded_at = time.time()
+        self.reloads_good = 0
+        self.reloads_bad = 0
+        self.problems: Sequence[Problem] = ()
+        self.waiting: tuple[str, ...] = ()
+        self._began = settings.as_read or settings
+        self._own_keys = {} if self._began.api_keys else settings.api_keys
+        self._say = say
+        self._lock = asyncio.Lock()
+
+    @property
+    def version(self) -> str:
+        """A short digest of the text that is in force."""
+        return self.current.settings.version
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that the settings in force name, which are read with them."""
+        prices = self.current.settings.prices
+        return (prices,) if prices else ()
+
+    async def apply(self, text: str, file: str) -> list[Problem]:
+        """Put a text in force if it is good; gives what is wrong with it."""
+        async with self._lock:
+            try:
+                checked = await asyncio.to_thread(self._checked, text, file)
+            except SettingsError as error:
+                self.refuse(error.problems)
+                return error.problems
+            self._put(checked)
+        return []
+
+    def refuse(self, problems: Sequence[Problem]) -> None:
+        """Note a reload that cannot be: what is in force stays."""
+        self.problems = problems
+        self.reloads_bad += 1
+        told = " | ".join(map(str, problems))
+        self._say(f"settings not reloaded, the last good ones stay in force: {told}")
+
+    def _checked(self, text: str, file: str) -> _Checked:
+        """Read and check a text; raises `SettingsError`."""
+        if not text.strip():
+            raise SettingsError([Problem(file, 0, "", "is empty")])
+        read, running = parse(text, file=file), self.current.settings
+        if not (read.api_keys or self._own_keys):
+            raise SettingsError([Problem(file, 0, "api_keys", _NO_KEYS)])
+        settings = at_once(running, read)
+        if not read.api_keys:
+            settings = replace(settings, api_keys=self._own_keys)
+        return _Checked(settings, changes(running, settings), waiting(self._began, read))
+
+    def _put(self, checked: _Checked) -> None:
+        self.current = Current(checked.settings)
+        self.loaded_at = time.time()
+        self.reloads_good += 1
+        self.problems, self.waiting = (), checked.waiting
+        told = [f"settings reloaded, version {self.version}"]
+        if checked.changes:
+            told.append(checked.changes)
+        if checked.waiting:
+            told.append(f"waiting for a restart: {', '.join(checked.waiting)}")
+        self._say("; ".join(told))
+
+    def as_object(self) -> dict[str, object]:
+        """Tell of it, for those who have a key."""
+        outcome = "bad" if self.problems else "good" if self.reloads_good else "none"
+        return {
+            "version": self.version,
+            "loaded_at": round(self.loaded_at, 3),
+            "last_reload": outcome,
+            "reloads": {"good": self.reloads_good, "bad": self.reloads_bad},
+            "problems": list(map(str, self.problems)),
+            "waiting_for_restart": list(self.waiting),
+        }

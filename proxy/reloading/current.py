@@ -1,0 +1,23 @@
+"""The settings in force, and all that is made of them: what a request began with, it ends with."""
+
+from __future__ import annotations
+
+from proxy.own_names import OwnNames
+from proxy.routing.resolve import Resolver
+from proxy.settings import Settings
+
+
+class Current:
+    """One reading of the settings, and what is made of it. It is never changed, only replaced.
+
+    Whatever is remembered of requests as they came lies here as well: it ends with what it came of.
+    """
+
+    __slots__ = ("own_names", "repeats", "resolver", "settings")
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.resolver = Resolver(settings)
+        self.own_names = OwnNames(settings.server)
+        self.repeats: dict[bytes, bytes] = {}
+        """From the digest of a request as it came to that of what its answer is made of."""

@@ -1,0 +1,187 @@
+"""Has a settings file reloaded when it has changed, and when SIGHUP says so.
+
+It knows no application: whoever follows is given a text, in one process or in a supervisor of many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from proxy.reloading.ways import folders_of, steps_of, traces
+from proxy.settings import SettingsError, text_of, version_of
+from proxy.yaml_source import Problem
+
+_STEP_MS, _TOGETHER_MS = 250, 1000
+"""How often changes are asked for, and how long those that follow one another are taken as one."""
+_LOOK_SECONDS = 5.0
+"""How often files are looked at anyway: not every file system tells of changes."""
+_SETTLE_SECONDS = 0.1
+_MOST_LOOKS = 20
+"""A file that somebody is writing is read until it stays as it is, for two seconds at most."""
+
+
+class Follower(Protocol):
+    """Who is given the texts. `files` are those that the settings in force name."""
+
+    @property
+    def files(self) -> Sequence[str]:
+        """Name the files that are read with the settings."""
+
+    async def apply(self, text: str, file: str) -> object:
+        """Take a text, good or bad."""
+
+    def refuse(self, problems: Sequence[Problem]) -> None:
+        """Hear that there is no text."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What files hold: a text or what is wrong with it, and the bytes of those that it names."""
+
+    text: str
+    problems: Sequence[Problem]
+    others: Sequence[bytes]
+
+
+@asynccontextmanager
+async def following(
+    file: str, follower: Follower, *, version: str, watches: bool
+) -> AsyncIterator[None]:
+    """Have a file's new contents applied while a block lasts.
+
+    `version` is that of the text in force. Without `watches`, only SIGHUP has it read.
+    """
+    ours, loop = Following(file, follower), asyncio.get_running_loop()
+    await ours.begin(version)
+    loop.add_signal_handler(signal.SIGHUP, ours.read_again)
+    tasks = [asyncio.create_task(ours.run())]
+    if watches:
+        tasks.append(asyncio.create_task(ours.watch()))
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Following:
+    """One file that is followed. Contents are compared, never events."""
+
+    def __init__(self, file: str, follower: Follower) -> None:
+        self._file = file
+        self._follower = follower
+        self._seen = _Contents("", (), ())
+        self._known = traces(self.files)
+        self._again = False
+        self._wake = asyncio.Event()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All that is followed."""
+        return (self._file, *self._follower.files)
+
+    async def begin(self, version: str) -> None:
+        """Note what the files hold now; what changed since they were loaded is applied."""
+        self._seen = await asyncio.to_thread(self._read)
+        if version_of(self._seen.text) != version:
+            self.read_again()
+
+    def read_again(self) -> None:
+        """Have the file read and applied, whether it has changed or not."""
+        self._again = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Apply what is new, for ever."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            again, self._again = self._again, False
+            contents = await self._settled()
+            if again or contents != self._seen:
+                self._seen = await self._given(contents)
+
+    async def watch(self) -> None:
+        """Look whenever something has happened on the way to the files, for ever."""
+        # What has happened since `begin` nothing else would tell of.
+        self._wake.set()
+        while True:
+            steps = steps_of(self.files)
+            async with aclosing(_happenings(steps)) as happenings:
+                async for happened in happenings:
+                    before, self._known = self._known, traces(self.files)
+                    if happened or self._known != before:
+                        self._wake.set()
+                    if steps_of(self.files) != steps:
+                        break
+
+    async def _given(self, contents: _Contents) -> _Contents:
+        """Give contents to the follower, and what has been seen with that: it may name others."""
+        before = self.files
+        if contents.problems:
+            self._follower.refuse(contents.problems)
+        else:
+            await self._follower.apply(contents.text, self._file)
+        if self.files == before:
+            return contents
+        return replace(contents, others=await asyncio.to_thread(self._others))
+
+    async def _settled(self) -> _Contents:
+        """Read until two readings are the same: an editor empties a file before it writes it."""
+        contents = await asyncio.to_thread(self._read)
+        for _ in range(_MOST_LOOKS):
+            await asyncio.sleep(_SETTLE_SECONDS)
+            before, contents = contents, await asyncio.to_thread(self._read)
+            if contents == before:
+                break
+        return contents
+
+    def _read(self) -> _Contents:
+        text, problems = "", list[Problem]()
+        try:
+            text = text_of(self._file)
+        except SettingsError as error:
+            problems = error.problems
+        return _Contents(text, problems, self._others())
+
+    def _others(self) -> list[bytes]:
+        return [_bytes_of(it) for it in self._follower.files]
+
+
+def _bytes_of(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError:
+        return b""
+
+
+async def _happenings(steps: frozenset[Path]) -> AsyncGenerator[bool, None]:
+    """Tell when something has happened to files and links: now, if True; perhaps, if False."""
+    from watchfiles import awatch  # noqa: PLC0415 - an extra: `Server.watches` has looked for it
+
+    try:
+        names = frozenset(map(str, steps))
+        watched = awatch(
+            *folders_of(steps),
+            watch_filter=lambda _, path: path in names,
+            recursive=False,
+            step=_STEP_MS,
+            debounce=_TOGETHER_MS,
+            rust_timeout=int(_LOOK_SECONDS * 1000),
+            yield_on_timeout=True,
+        )
+        async with aclosing(watched):
+            async for changes in watched:
+                yield bool(changes)
+    except (OSError, RuntimeError):
+        # A folder has gone, or the system watches no more: then looking has to do.
+        await asyncio.sleep(_LOOK_SECONDS)
+        yield False

@@ -1,0 +1,36 @@
+"""What a request reads of the settings is one value, made anew with each reading of the file."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.own_names import Misdirected
+from proxy.reloading.current import Current
+from proxy.settings import parse
+from proxy.upstream.conversation import Upstream
+
+
+def test_all_that_a_request_reads_is_of_the_same_settings() -> None:
+    settings = parse("server: {allowed_hosts: [easel.internal]}", environ={})
+    current = Current(settings)
+    assert current.settings is settings
+    current.own_names.check("easel.internal")
+    with pytest.raises(Misdirected):
+        current.own_names.check("other.internal")
+
+
+def test_what_was_remembered_of_requests_ends_with_the_settings_it_came_of() -> None:
+    settings = parse("", environ={})
+    current = Current(settings)
+    current.repeats[b"a"] = b"b"
+    assert Current(settings).repeats == {}
+
+
+async def test_providers_are_talked_to_under_the_settings_that_a_request_began_with() -> None:
+    first, second = (parse(f"timeouts: {{total: {it}}}", environ={}) for it in (1, 2))
+    async with Upstream(first) as upstream:
+        assert upstream.under(first) is upstream
+        later = upstream.under(second)
+        assert (later.settings, later.dialer) == (second, upstream.dialer)
+        assert later is upstream.under(second)
+        assert upstream.under(first).settings is first

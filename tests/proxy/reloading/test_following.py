@@ -1,0 +1,275 @@
+"""A settings file that changes is applied, whatever way it changes; requests go on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from proxy.reloading import following as module
+from proxy.reloading.following import Following, following
+from proxy.settings import version_of
+from proxy.yaml_source import Problem
+from tests.process import running
+from tests.proxy.gateway import ANSWER, OURS, PATH, SETTINGS, json_reply, key_to, provider
+
+LONG = 15
+OLD = "log: {format: none}\n"
+
+
+@dataclass
+class Hearing:
+    """Is given texts, and keeps them."""
+
+    files: Sequence[str] = ()
+    heard: list[str] = field(default_factory=list)
+    refused: list[Problem] = field(default_factory=list)
+
+    async def apply(self, text: str, file: str) -> None:
+        assert Path(file).name == "easel.yaml"
+        self.heard.append(text)
+
+    def refuse(self, problems: Sequence[Problem]) -> None:
+        self.refused.extend(problems)
+
+    async def hears(self, text: str) -> None:
+        """Wait until a text has come, as the last one."""
+        await until(lambda: self.heard[-1:] == [text])
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LONG):
+        while not happened():  # noqa: ASYNC110 - files tell nobody
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def heard(file: Path, *others: Path, watches: bool = True) -> AsyncIterator[Hearing]:
+    """Follow a file that holds the old text."""
+    file.write_text(OLD)  # noqa: ASYNC240 - a few bytes
+    hearing = Hearing(list(map(str, others)))
+    async with following(str(file), hearing, version=version_of(OLD), watches=watches):
+        yield hearing
+
+
+async def test_what_is_written_is_heard_and_a_touch_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "easel.yaml"
+    async with heard(file) as hearing:
+        file.touch()
+        file.write_text(OLD)
+        file.write_text("a: 1")
+        await hearing.hears("a: 1")
+        file.write_text("a: 2")
+        await hearing.hears("a: 2")
+        assert hearing.heard == ["a: 1", "a: 2"]
+
+
+async def test_a_file_that_takes_another_s_name_is_heard(tmp_path: Path) -> None:
+    async with heard(tmp_path / "easel.yaml") as hearing:
+        for text in ("a: 1", "a: 2"):
+            (tmp_path / "new").write_text(text)
+            (tmp_path / "new").rename(tmp_path / "easel.yaml")
+            await hearing.hears(text)
+
+
+def mapped(folder: Path, day: str, text: str) -> None:
+    """Have a folder hold a text as Kubernetes would: by the exchange of one link."""
+    (folder / day).mkdir()
+    (folder / day / "easel.yaml").write_text(text)
+    (folder / "..data_tmp").symlink_to(day)
+    (folder / "..data_tmp").rename(folder / "..data")
+
+
+async def test_a_config_map_that_is_exchanged_is_heard_again_and_again(tmp_path: Path) -> None:
+    mapped(tmp_path, "..day1", OLD)
+    file = tmp_path / "easel.yaml"
+    file.symlink_to("..data/easel.yaml")
+    hearing = Hearing()
+    async with following(str(file), hearing, version=version_of(OLD), watches=True):
+        for day in (2, 3, 4):
+            mapped(tmp_path, f"..day{day}", f"a: {day}")
+            await hearing.hears(f"a: {day}")
+    assert hearing.heard == ["a: 2", "a: 3", "a: 4"]
+
+
+async def test_a_folder_that_is_taken_away_and_comes_back_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.1)
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    async with heard(folder / "easel.yaml") as hearing:
+        folder.rename(tmp_path / "away")
+        await until(lambda: bool(hearing.refused))
+        assert str(hearing.refused[0]).endswith("easel.yaml: No such file or directory")
+        folder.mkdir()
+        (folder / "easel.yaml").write_text("a: 1")
+        await hearing.hears("a: 1")
+
+
+async def test_what_the_settings_name_is_followed_as_well(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("a: {}")
+    async with heard(tmp_path / "easel.yaml", prices) as hearing:
+        prices.write_text("a: {b: 1}")
+        await hearing.hears(OLD)
+
+
+async def test_files_that_a_text_names_anew_are_followed_from_then_on(tmp_path: Path) -> None:
+    file, prices = tmp_path / "easel.yaml", tmp_path / "prices.yaml"
+    prices.write_text("a: {}")
+    async with heard(file, watches=False) as hearing:
+        ours = Following(str(file), hearing)
+        await ours.begin(version_of(OLD))
+        contents = await ours._settled()  # noqa: SLF001 - how a reading is done
+        hearing.files = [str(prices)]
+        assert (await ours._given(contents)).others == []  # noqa: SLF001 - see above
+
+
+async def test_what_changed_before_anybody_followed_is_heard(tmp_path: Path) -> None:
+    file, hearing = tmp_path / "easel.yaml", Hearing()
+    file.write_text("a: 1")
+    async with following(str(file), hearing, version=version_of(OLD), watches=False):
+        await hearing.hears("a: 1")
+
+
+async def test_a_file_that_is_being_written_is_read_until_it_stays_as_it_is(
+    tmp_path: Path,
+) -> None:
+    texts = iter(["", "a: 1\n", "a: 1\nb: 2\n", "a: 1\nb: 2\n"])
+
+    class BeingWritten(Following):
+        def _read(self) -> Any:
+            (tmp_path / "easel.yaml").write_text(next(texts))
+            return super()._read()
+
+    hearing = Hearing()
+    contents = await BeingWritten(str(tmp_path / "easel.yaml"), hearing)._settled()  # noqa: SLF001 - how a reading is done
+    assert contents.text == "a: 1\nb: 2\n"
+
+
+async def test_a_signal_has_the_file_read_also_where_nobody_watches_it(tmp_path: Path) -> None:
+    file = tmp_path / "easel.yaml"
+    async with heard(file, watches=False) as hearing:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await hearing.hears(OLD)
+        file.write_text("a: 1")
+        os.kill(os.getpid(), signal.SIGHUP)
+        await hearing.hears("a: 1")
+        assert hearing.heard == [OLD, "a: 1"]
+
+
+class Easel:
+    """A gateway as a process, whose settings file is ours to write."""
+
+    def __init__(self, folder: Path, url: str, pid: int, session: aiohttp.ClientSession) -> None:
+        self.file = folder / "easel.yaml"
+        self.pid = pid
+        self.session = session
+        self.url = url
+
+    async def draw(self) -> int:
+        asked, headers = {"prompt": "a cube"}, {**OURS, "x-portkey-virtual-key": "up"}
+        async with self.session.post(self.url + PATH, json=asked, headers=headers) as got:
+            await got.read()
+            return got.status
+
+    async def told(self) -> Any:
+        async with self.session.get(self.url + "/readyz?verbose", headers=OURS) as got:
+            return (await got.json())["settings"]
+
+    async def tells(self, **expected: Any) -> None:
+        """Wait until it tells of its settings what is expected."""
+        async with asyncio.timeout(LONG):
+            while not expected.items() <= (await self.told()).items():  # noqa: ASYNC110 - see `until`
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def easel(folder: Path, text: str) -> AsyncIterator[Easel]:
+    (folder / "easel.yaml").write_text(text)
+    options = ("--config", str(folder / "easel.yaml"))
+    with running(folder, *options, complains=True) as served:
+        async with aiohttp.ClientSession() as session:
+            yield Easel(folder, served.url, served.pid, session)
+
+
+async def slowly(request: web.Request) -> web.Response:
+    del request
+    await asyncio.sleep(0.05)
+    return json_reply(ANSWER)
+
+
+async def test_reloads_under_load_lose_no_request(tmp_path: Path) -> None:
+    async with provider(slowly) as fake:
+        text = SETTINGS + key_to(fake)
+        async with easel(tmp_path, text) as ours:
+            statuses: list[int] = []
+            over = asyncio.Event()
+
+            async def client() -> None:
+                while not over.is_set():
+                    statuses.append(await ours.draw())
+
+            clients = [asyncio.create_task(client()) for _ in range(8)]
+            for number in range(2):
+                good, bad = f"{text}images: {{comment_seconds: {number + 1}}}\n", f"{text}x: 1\n"
+                ours.file.write_text(good)
+                await ours.tells(version=version_of(good))
+                ours.file.write_text(bad)
+                await ours.tells(last_reload="bad", version=version_of(good))
+                ours.file.write_text(good)
+                os.kill(ours.pid, signal.SIGHUP)
+            over.set()
+            await asyncio.gather(*clients)
+            assert len(statuses) >= 8
+            assert set(statuses) == {200}
+    assert "x: is not a setting" in (tmp_path / "err").read_text()
+
+
+async def test_half_a_file_keeps_the_last_good_one_until_the_rest_is_there(tmp_path: Path) -> None:
+    async with provider() as fake:
+        text = SETTINGS + key_to(fake)
+        whole = text + "images: {incomplete: fail}\n"
+        async with easel(tmp_path, text) as ours:
+            for part in ("", whole[: whole.index("virtual_keys")].replace("other", "test"), "a: ["):
+                bad = (await ours.told())["reloads"]["bad"]
+                ours.file.write_text(part)
+                await until_bad(ours, bad)
+                assert await ours.draw() == 200
+            ours.file.write_text(whole)
+            await ours.tells(last_reload="good", version=version_of(whole))
+
+
+async def until_bad(ours: Easel, before: int) -> None:
+    async with asyncio.timeout(LONG):
+        while (await ours.told())["reloads"]["bad"] <= before:  # noqa: ASYNC110 - see `until`
+            await asyncio.sleep(0.02)
+
+
+async def test_a_watch_that_is_off_leaves_it_to_the_signal(tmp_path: Path) -> None:
+    text = SETTINGS + "server: {watch: off}\n"
+    async with easel(tmp_path, text) as ours:
+        newer = text + "images: {incomplete: fail}\n"
+        ours.file.write_text(newer)
+        assert (await ours.told())["version"] == version_of(text)
+        os.kill(ours.pid, signal.SIGHUP)
+        await ours.tells(last_reload="good", version=version_of(newer))
+        assert (await ours.told())["reloads"] == {"good": 1, "bad": 0}
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Leave no handling of the signal behind."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    assert signal.getsignal(signal.SIGHUP) == before

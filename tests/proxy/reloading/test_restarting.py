@@ -1,0 +1,34 @@
+"""What waits for a restart is in force nowhere; the rest is, from the next request on."""
+
+from __future__ import annotations
+
+from proxy.reloading.restarting import AT_ONCE, at_once, waiting
+from proxy.sections import SECTIONS
+from proxy.settings import KEYS, parse
+
+BEGAN = parse("", environ={})
+READ = parse(
+    "server: {port: 1, public_url: https://a.example}\nstate_dir: b\nredis: {prefix: c}\n"
+    "limits: {jobs: 2, pictures: 3}\nvirtual_keys: {s: {provider: sandbox}}\n",
+    environ={},
+)
+
+
+def test_every_setting_that_holds_at_once_is_one() -> None:
+    dotted = {f"{name}.{key}" for name, kind in SECTIONS.items() for key in kind.__struct_fields__}
+    assert dotted | (KEYS - SECTIONS.keys()) >= AT_ONCE
+
+
+def test_what_waits_stays_as_it_is_and_what_does_not_is_as_it_was_read() -> None:
+    merged = at_once(BEGAN, READ)
+    assert (merged.server.port, merged.state_dir, merged.limits.jobs) == (8787, ".easel", 1000)
+    assert merged.redis == BEGAN.redis
+    assert (merged.server.public_url, merged.limits.pictures) == ("https://a.example", 3)
+    assert merged.virtual_keys.keys() == {"s"}
+
+
+def test_what_waits_is_named_against_what_the_process_began_with() -> None:
+    names = {"server.port", "limits.jobs", "redis.prefix", "state_dir"}
+    assert set(waiting(BEGAN, READ)) == names
+    assert waiting(READ, READ) == ()
+    assert waiting(BEGAN, at_once(BEGAN, READ)) == ()
