@@ -282,13 +282,34 @@ class Jobs(Section, frozen=True):
 
 
 class Log(Section, frozen=True):
-    """How the line of each request is written."""
+    """How the line of each request is written, and where: to `file`, or to standard output.
+
+    `prompts`: with the beginning of the prompt.
+    """
 
     format: str = "auto"
+    file: str = ""
+    prompts: bool = False
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         _one_of("format", self.format, ("auto", "json", "text", "none"))
+
+    def in_style(self, style: str) -> Log:
+        """Give it with `auto` decided: that is `style` on standard output, and JSON in a file."""
+        if self.format != "auto":
+            return self
+        return msgspec.structs.replace(self, format="json" if self.file else style)
+
+
+class Metrics(Section, frozen=True):
+    """Who may read what the gateway counts."""
+
+    access: str = "loopback"
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        _one_of("access", self.access, ("loopback", "key", "open"))
 
 
 class Tracing(Section, frozen=True):
@@ -335,6 +356,7 @@ SECTIONS: dict[str, type[Section]] = {
     "images": Images,
     "jobs": Jobs,
     "log": Log,
+    "metrics": Metrics,
     "tracing": Tracing,
 }
 """The sections whose keys are all numbers or words of ours."""

@@ -110,7 +110,8 @@ class LookUp:
         """Keep a whole answer, as it was written, for the next time it is asked for."""
         attempt, job = self._attempt, self._request.get(JOB)
         name = name_of(self._request[PLAN])
-        ready = Ready(body, job.id if job else "", attempt.receipt, attempt.target, self.key, entry)
+        whose = job.id if job else "", attempt.receipt, attempt.target
+        ready = Ready(body, *whose, self.key, entry, attempt.model)
         self.cache.ready.put(name, ready)
 
     async def filled(self, handler: Handler, known: Entry | None) -> web.StreamResponse:

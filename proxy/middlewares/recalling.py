@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 
 from proxy.cache.naming import name_of, words_of
 from proxy.cache.ready import Ready
+from proxy.images.drawn import count_drawn
 from proxy.incoming import is_untracked, prefers_async
 from proxy.keys import ATTEMPT, CACHE, CURRENT, PLAN, RAW
 from proxy.plan import Plan, Target
@@ -64,7 +65,8 @@ def _words(request: web.Request, raw: bytes) -> bytes:
 
 
 def _response(request: web.Request, ready: Ready) -> web.Response:
-    request[ATTEMPT] = ready.attempt
+    request[ATTEMPT] = attempt = ready.attempt
+    count_drawn(request, attempt, attempt.params)
     noted(CACHE_HIT)
     return web.Response(body=ready.body, headers=ready.headers)
 

@@ -346,6 +346,12 @@ MUTATIONS = (
         '        "trace": repr(list(request._state.values())),\n',
     ),
     Mutation(
+        "a label is a word of ours",
+        "proxy/metrics/labels.py",
+        "    return OTHER\n",
+        "    return model\n",
+    ),
+    Mutation(
         "what was ordered is finished, and kept for who ordered it",
         "proxy/middlewares/joining.py",
         'retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),',
@@ -390,7 +396,7 @@ MUTATIONS = (
     Mutation(
         "a request is one line of the log, and printable",
         "proxy/access_log.py",
-        '(text if text.isprintable() else text.encode("unicode_escape").decode())',
+        'text if text.isprintable() else text.encode("unicode_escape").decode()',
         "text",
     ),
     Mutation(
