@@ -142,15 +142,11 @@ def _serve_with_workers(
         socket=settings.server.socket,
         log=_log_style(),
         local_key=digest(key) if key else b"",
+        files=settings.files,
     )
 
-    def again() -> Orders:
-        return orders.anew(text_of(config) if config else text)
-
     try:
-        run_workers(
-            orders, settings, count, lambda port: _say_ready(settings.server, port, key), again
-        )
+        run_workers(orders, settings, count, lambda port: _say_ready(settings.server, port, key))
     except CannotListenError as error:
         _fail(f"cannot listen on {error}")
     except NoWorkerError as error:
@@ -205,6 +201,39 @@ def check(config: str) -> None:
 
 
 main.add_command(logs)
+
+
+@main.command()
+@click.option(
+    "--url",
+    metavar="URL",
+    default="http://127.0.0.1:8787",
+    show_default=True,
+    envvar="EASEL_HEALTH_URL",
+    show_envvar=True,
+    help="Where the gateway listens.",
+)
+@click.option("--socket", metavar="PATH", help="Its unix socket, instead of a URL.")
+@click.option("--ready", is_flag=True, help="Whether it welcomes new requests, too.")
+@click.option(
+    "--seconds",
+    default=3.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 60),
+    help="How long to wait.",
+)
+def health(*, url: str, socket: str | None, ready: bool, seconds: float) -> None:
+    """Ask a running gateway how it is.
+
+    Exits with 0 if it answers, and with 1 if it does not, which is what the health check of a
+    container wants to know. It needs no gateway key.
+    """
+    from proxy.health import ALIVE, READY, UnwellError, asked  # noqa: PLC0415 - as in `serve`
+
+    try:
+        click.echo(asked(socket or url, READY if ready else ALIVE, seconds=seconds))
+    except UnwellError as error:
+        _fail(f"{error}.")
 
 
 @main.command()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ from proxy.blobs.signing import PATH as BLOB
 from proxy.blobs.signing import Signer
 from proxy.blobs.store import Blobs
 from proxy.bodies import Bodies
+from proxy.cache.index import PlacedIndex
 from proxy.cache.simple import SimpleCache
 from proxy.images.converse import converse
 from proxy.images.generate import generator
@@ -43,13 +45,14 @@ from proxy.keys import (
     SHARED,
     SHARING,
     SIGNER,
+    TRACER,
     UPSTREAM,
 )
 from proxy.log_file import LogFile
 from proxy.metrics.lag import Lag
 from proxy.metrics.measures import Metrics
 from proxy.metrics.watching import watch
-from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked
+from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
 from proxy.middlewares.observing import stamp
 from proxy.redis_client import SharedRedis
 from proxy.reloading.applying import Reloading
@@ -60,6 +63,9 @@ from proxy.sections import Log
 from proxy.settings import Settings
 from proxy.shared.asking import Shared
 from proxy.upstream.conversation import Upstream, drawn
+
+if TYPE_CHECKING:
+    from proxy.tracing.spans import Tracer
 
 _SLACK_SECONDS = 300.0
 """How much longer than it may take a job is known to others: it may have several targets."""
@@ -73,6 +79,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     draw: Callable[[], int] = drawn,
     chooser: Chooser | None = None,
     shared: Shared | None = None,
+    index: PlacedIndex | None = None,
 ) -> web.Application:
     """Make the gateway.
 
@@ -81,16 +88,19 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     `log_to` gets the access lines; what the settings say unless given.
 
     `chooser` holds circuits, sticky choices and chance; this process's own unless given.
-    `shared` is what it knows together with others, unless it has a Redis for that.
+    `shared` is what it knows together with others, unless it has a Redis for that. `index` is the
+    cache's, if others have it too.
     """
-    app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
+    chain = traced(CHAIN) if settings.tracing.is_on else CHAIN
+    app = web.Application(middlewares=chain, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
+    app[TRACER] = _tracer(settings)
     app[BODIES] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
     app[RELOADING] = Reloading(settings)
-    app[BLOBS] = Blobs(settings)
+    app[BLOBS] = Blobs(settings, index.folder if index else "")
     redis = SharedRedis(settings.redis) if settings.redis.url else None
     shared = _shared(redis) or shared
-    app[CACHE] = _cache(settings, app[BLOBS], redis)
+    app[CACHE] = _cache(settings, app[BLOBS], redis, index)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
     circuits = SharedCircuits(shared) if shared is not None else None
     app[CHOOSER] = chooser or (
@@ -103,6 +113,10 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     app[RUNNING] = set()
     app[JOBS] = _jobs(settings)
     app[SHARING] = _sharing(settings, app)
+
+    async def traces(app: web.Application) -> AsyncIterator[None]:
+        async with app[TRACER] or nullcontext():
+            yield
 
     async def upstream(app: web.Application) -> AsyncIterator[None]:
         talks = Upstream(settings, sleep, draw=draw, metrics=app[METRICS])
@@ -131,7 +145,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
         yield
         lag.stop()
 
-    app.cleanup_ctx.extend((upstream, common, blobs, jobs, watched))
+    app.cleanup_ctx.extend((traces, upstream, common, blobs, jobs, watched))
     app.on_response_prepare.append(stamp)
     _add_routes(app)
     return app
@@ -151,14 +165,16 @@ def _shared(redis: SharedRedis | None) -> Shared | None:
     return RedisShared(redis)
 
 
-def _cache(settings: Settings, blobs: Blobs, redis: SharedRedis | None) -> SimpleCache:
-    """Make the cache: this process's own, or one that all have who share a Redis."""
+def _cache(
+    settings: Settings, blobs: Blobs, redis: SharedRedis | None, index: PlacedIndex | None
+) -> SimpleCache:
+    """Make the cache: this process's own, that of all workers, or of all who share a Redis."""
     if redis is None:
-        return SimpleCache(settings.cache, blobs)
+        return SimpleCache(settings.cache, blobs, index, shared=index.folder if index else "")
     from proxy.cache.redis_index import RedisIndex  # noqa: PLC0415 - most gateways have no Redis
 
-    index = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
-    return SimpleCache(settings.cache, blobs, index, shared=f"shared-{redis.prefix}")
+    far = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
+    return SimpleCache(settings.cache, blobs, far, shared=f"shared-{redis.prefix}")
 
 
 def _jobs(settings: Settings) -> Jobs:
@@ -170,6 +186,15 @@ def _jobs(settings: Settings) -> Jobs:
         cancels=settings.jobs.on_disconnect == "cancel",
         room=Room(settings.limits.jobs, settings.limits.caller_jobs),
     )
+
+
+def _tracer(settings: Settings) -> Tracer | None:
+    """Make what makes spans, where they are asked for."""
+    if not settings.tracing.is_on:
+        return None
+    from proxy.tracing.spans import Tracer  # noqa: PLC0415 - an extra, and most have no traces
+
+    return Tracer(settings.tracing)
 
 
 def _sharing(settings: Settings, app: web.Application) -> Sharing | None:

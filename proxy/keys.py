@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from proxy.reloading.current import Current
     from proxy.routing.choosing import Chooser
     from proxy.shared.asking import Shared
+    from proxy.tracing.spans import Tracer
     from proxy.upstream.conversation import Upstream
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
@@ -42,6 +43,8 @@ CHOOSER: web.AppKey[Chooser] = web.AppKey("chooser")
 """app sets; images.generate reads, and /readyz its circuits."""
 LOG: web.AppKey[AccessLog] = web.AppKey("log")
 """app sets; middlewares.observing writes to it."""
+TRACER: web.AppKey[Tracer | None] = web.AppKey("tracer")
+"""app sets, None with traces off; middlewares.tracing reads, which then is not in the chain."""
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
 """app sets; observing, images.generate and upstream count in it, and GET /metrics shows it."""
 DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")

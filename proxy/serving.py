@@ -21,6 +21,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy import connections
 from proxy.app import make_app
+from proxy.cache.index import PlacedIndex
 from proxy.core_dumps import forbid_core_dumps
 from proxy.keys import DRAINING, JOBS, RELOADING, RUNNING, SHARING
 from proxy.listening import Door, closed, opened
@@ -74,12 +75,14 @@ def discreetly(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 class Team:
     """What a process is given that serves with others at one address.
 
-    `shared` is what all know together. `listening` makes the sockets. `attend` is called with the
-    application before it listens. `stopping` ends it as a signal does. `follows`: it looks itself
-    whether the settings file changes, where else whoever supervises it does.
+    `shared` is what all know together, `index` what the cache knows. `listening` makes the sockets.
+    `attend` is called with the application before it listens. `stopping` ends it as a signal does.
+    `follows`: it looks itself whether the settings file changes, where else whoever supervises it
+    does.
     """
 
     shared: Shared | None = None
+    index: PlacedIndex | None = None
     listening: Callable[[Server], Sequence[Listener]] = listeners
     attend: Callable[[web.Application], None] = lambda _: None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,8 +92,8 @@ class Team:
 def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with host and port once it listens.
 
-    On the sockets that are `given`, or else on its own. Where none is TCP's, the port is 0. Raises
-    `CannotListenError` when an address cannot be used.
+    The port is 0 where it listens on its unix socket only. Raises `CannotListenError` when an
+    address cannot be used.
     """
     in_a_loop(serve(settings, ready))
 
@@ -126,9 +129,10 @@ async def _serve(
     ready: Callable[[str, int], None],
     team: Team,
 ) -> None:
-    app, server = make_app(settings, shared=team.shared), settings.server
+    app, server = make_app(settings, shared=team.shared, index=team.index), settings.server
+    if tls := _tls(settings):
+        app[RELOADING].taken.append(tls.renew)
     team.attend(app)
-    tls = _tls(settings)
     runner = web.AppRunner(
         app,
         access_log=None,

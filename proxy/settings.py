@@ -45,6 +45,7 @@ from proxy.sections import (
     Section,
     Server,
     Timeouts,
+    Tracing,
 )
 from proxy.yaml_source import Path, Problem, Source
 
@@ -109,6 +110,7 @@ class Settings:
     images: Images = field(default_factory=Images)
     jobs: Jobs = field(default_factory=Jobs)
     log: Log = field(default_factory=Log)
+    tracing: Tracing = field(default_factory=Tracing)
     metrics: Metrics = field(default_factory=Metrics)
     api_keys: Mapping[bytes, str] = field(default_factory=dict)
     default_configs: Mapping[str, DefaultConfig] = field(default_factory=dict)
@@ -122,6 +124,11 @@ class Settings:
     version: str = ""
     as_read: Settings | None = None
     config_marks: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that these settings name, which are read with them."""
+        return (self.prices,) if self.prices else ()
 
 
 def embedded(environ: Mapping[str, str] | None = None) -> Settings:

@@ -23,6 +23,7 @@ from proxy.reloading.restarting import AT_ONCE
 from proxy.sections import SECTIONS
 from proxy.settings import KEYS as SETTINGS
 from proxy.settings import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
+from proxy.tracing import names
 from tests.adapters.test_contract import CANCELLING
 from tests.hostile.mutations import defences
 from tests.hostile.taken_out import MUTATIONS
@@ -167,6 +168,22 @@ def test_every_setting_is_documented_with_its_default() -> None:
         fields = kind.__struct_fields__
         defaults |= {f"{section}.{key}": shown(getattr(kind(), key)) for key in fields}
     assert dict(rows) == defaults
+
+
+def test_every_name_that_a_span_may_hold_is_documented() -> None:
+    page = read("tracing.md")
+    about = page[page.index("## Attributes") : page.index("## What comes in")]
+    attributes, events = about[: about.index("| event |")], about[about.index("| event |") :]
+    assert first_cells(attributes) == names.ATTRIBUTES
+    assert first_cells(events) == names.EVENTS
+    given = [it for name, it in vars(names).items() if name.isupper() and isinstance(it, str)]
+    assert {it for it in given if "." in it} == names.ATTRIBUTES | names.EVENTS
+
+
+def test_every_setting_of_traces_is_explained() -> None:
+    page = read("tracing.md")
+    about = page[page.index("## Settings") : page.index("## Spans")]
+    assert first_cells(about) == {*SECTIONS["tracing"].__struct_fields__}
 
 
 def test_the_settings_that_hold_at_once_are_documented() -> None:

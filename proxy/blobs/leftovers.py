@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 CACHE = "cache"
@@ -24,14 +25,15 @@ _PROCESS = re.compile(r"[0-9a-f]{16}")
 _OURS = re.compile(r"([0-9a-f]{64}|new-[0-9a-f]{32})(#\d+)?")
 
 
-def clear_others(blobs: Path, own: str, now: float) -> None:
+def clear_others(blobs: Path, own: Sequence[str], now: float) -> None:
     """Delete what processes left that are gone, and mark one's own. It blocks."""
-    mine = blobs / own
-    if own and mine.is_dir():
-        os.utime(mine, (now, now))
+    mine = [blobs / it for it in own if it]
+    for folder in mine:
+        if folder.is_dir():
+            os.utime(folder, (now, now))
     for folder in (blobs / CACHE).glob("*"):
         about = folder.lstat()
-        dead = folder != mine and about.st_mtime < now - _DEAD_SECONDS
+        dead = folder not in mine and about.st_mtime < now - _DEAD_SECONDS
         if dead and _PROCESS.fullmatch(folder.name) and stat.S_ISDIR(about.st_mode):
             clear(folder)
 

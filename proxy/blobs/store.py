@@ -42,21 +42,29 @@ _RETRY_FOR = timedelta(seconds=20)
 _LINGER_SECONDS = 0.05
 
 
+def folder_of(settings: Settings) -> Path | None:
+    """Give the folder of the blobs, None where they lie in a bucket."""
+    if "://" in settings.blobs.store:
+        return None
+    return Path(settings.blobs.store or Path(settings.state_dir, "blobs")).expanduser()
+
+
 class Blobs:
     """Pictures by their place, `owner/name`; run as a context, in which a folder is kept tidy.
 
-    Every method raises `BlobStoreFailed` when the store does not do its part.
+    `common` is the name of the folder of the cache that several workers have, if they do. Every
+    method raises `BlobStoreFailed` when the store does not do its part.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, common: str = "") -> None:
         self._settings = settings.blobs
         self._sweeper: Sweeper | None = None
-        if "://" not in settings.blobs.store:
-            folder = Path(settings.blobs.store or Path(settings.state_dir, "blobs")).expanduser()
+        if folder := folder_of(settings):
             limits = settings.blobs.lifetime_seconds, settings.blobs.disk_bytes
             self._sweeper = Sweeper(folder, *limits, parked=settings.jobs.park_seconds)
         self._sweeping: asyncio.Task[None] | None = None
         self._process = secrets.token_hex(8)
+        self._common = f"{CACHE}/{common}" if common else ""
 
     @property
     def cache_folder(self) -> str:
@@ -70,7 +78,7 @@ class Blobs:
 
     async def __aenter__(self) -> Self:
         if self._sweeper:
-            self._sweeping = asyncio.create_task(self._sweeper.run(self.cache_folder))
+            self._sweeping = asyncio.create_task(self._sweeper.run(self.cache_folder, self._common))
         return self
 
     async def __aexit__(

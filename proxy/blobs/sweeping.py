@@ -54,11 +54,11 @@ class Sweeper:
         if self.held > self._limit:
             self._full.set()
 
-    async def run(self, cache: str = "") -> None:
+    async def run(self, *caches: str) -> None:
         """Sweep now, every few minutes, and whenever the folder is full.
 
-        `cache` is the folder below in which this process's cache lies: it is left alone, and what
-        the caches of other processes left behind is not.
+        `caches` are the folders below in which this process's cache lies: they are left alone, and
+        what the caches of other processes left behind is not.
         """
         while True:
             self._full.clear()
@@ -67,7 +67,7 @@ class Sweeper:
             try:
                 found = await asyncio.to_thread(self.sweep)
                 self.held += found
-                await asyncio.to_thread(clear_others, self.folder, cache, self._clock())
+                await asyncio.to_thread(clear_others, self.folder, caches, self._clock())
             except OSError as error:
                 _LOG.error("could not sweep the blobs' folder: %s", error.strerror)  # noqa: TRY400 - no traceback needed
             try:

@@ -55,6 +55,12 @@ class Index(Protocol):
         """Note that the bytes of freed pictures are gone."""
 
 
+class PlacedIndex(Index, Protocol):
+    """One that several processes have. `folder` is that of their pictures."""
+
+    folder: str
+
+
 @dataclass(slots=True)
 class _Ranked:
     """An entry, its rank, and when it was used last, which decides between equal ranks.

@@ -29,6 +29,8 @@ from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried
 from proxy.routing.choosing import circuit_of
 from proxy.routing.falling import Said, falls, status_of
 from proxy.routing.forwarding import hops
+from proxy.tracing import names
+from proxy.tracing.hooks import attempted, noted
 
 Ended = tuple[ImageError | str, int]
 """How an attempt ended: by what failure, or in a word, and with which status."""
@@ -114,6 +116,7 @@ class Walk:
             except ImageError as error:
                 if not self._goes_on(error, branch.strategy):
                     raise
+                noted(names.FALLBACK, {names.TARGET: node.index, names.ERROR: logged(error)})
                 self._metrics.fallbacks.add((self._request[ATTEMPT].target.adapter.id,))
         return await self.at(last, fills=fills)
 
@@ -154,8 +157,9 @@ class Walk:
         status, left = None, self.budget.left
         began, ended = perf_counter(), _FAILED
         try:
-            in_bounds(params, self._limits)
-            response = await self._attempt_at(self._request)
+            with attempted(self._request[ATTEMPT]):
+                in_bounds(params, self._limits)
+                response = await self._attempt_at(self._request)
             # Without a request to the provider, as on a cache hit, it has shown nothing.
             if self.budget.left < left:
                 status = _OK

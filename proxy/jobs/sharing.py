@@ -23,7 +23,7 @@ from proxy.jobs.board import Board, Seen
 from proxy.jobs.records import Failure, Record
 from proxy.jobs.registry import Asked, Job, Jobs
 from proxy.jobs.tape import BrokenOffError, Tape
-from proxy.shared.asking import SharedAway
+from proxy.shared.asking import SharedAway, SharedGone
 
 _BEAT_SECONDS = 0.25
 _AWAY_SECONDS = 1.0
@@ -67,6 +67,7 @@ class Sharing:
         self._keeps_all = False
         self._is_known = False
         self._is_away = False
+        self._is_left_alone = False
         self._renewed = time.monotonic()
 
     async def __aenter__(self) -> Self:
@@ -152,14 +153,21 @@ class Sharing:
             self._note_all()
 
     async def kept(self) -> None:
-        """Wait until all that is finished is stored, and told of if anybody can be told."""
+        """Wait until all that is finished is stored, and told of if anybody can be told.
+
+        Where nobody ever can it is kept on disk, as by a process that is alone.
+        """
         self.keep()
         while self._storing or (self._changed and not self._is_away):  # noqa: ASYNC110 - two tasks bring it about
             await asyncio.sleep(_FIRST_LOOK)
+        if self._is_left_alone:
+            await self._jobs.keep()
 
     @property
     def unkept(self) -> int:
         """How many answers that nobody has got are not stored."""
+        if self._is_left_alone:
+            return self._jobs.unkept
         return sum(self._is_to_store(job) and not job.delivered for job in self._jobs.all())
 
     async def _looks(self, name: str) -> AsyncGenerator[Seen, None]:
@@ -225,8 +233,9 @@ class Sharing:
             try:
                 await self._tell(list(changed.values()))
                 self._is_away = False
-            except SharedAway:
+            except SharedAway as error:
                 self._is_away = True
+                self._is_left_alone = isinstance(error, SharedGone)
                 self._changed = changed | self._changed
                 self._news.set()
                 await asyncio.sleep(_AWAY_SECONDS)
@@ -294,8 +303,9 @@ class Sharing:
         while True:
             try:
                 known, told = await self._board.beat()
-            except SharedAway:
+            except SharedAway as error:
                 self._is_known = False
+                self._is_left_alone = isinstance(error, SharedGone)
                 await asyncio.sleep(_AWAY_SECONDS)
                 continue
             if not known:

@@ -35,6 +35,8 @@ from proxy.incoming import is_untracked
 from proxy.keys import ATTEMPT, CACHE, CALLER, CURRENT, FAILURE, JOB, PLAN
 from proxy.middlewares.transform import check_ours
 from proxy.plan import Attempt, Recording, Target
+from proxy.tracing.hooks import noted
+from proxy.tracing.names import CACHE_HIT
 from proxy.upstream.conversation import Upstream, upstream_of
 
 _OK = 200
@@ -61,6 +63,7 @@ async def caching(request: web.Request, handler: Handler) -> web.StreamResponse:
     async with look_up.cache.found(look_up.key) as entry:
         if entry and len(entry.pictures) >= look_up.pooled:
             attempt.cache_status = "HIT"
+            noted(CACHE_HIT)
             return await look_up.again(entry)
         # Events that are relayed leave no room for others.
         streamed = attempt.params.get("stream") is True

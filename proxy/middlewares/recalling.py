@@ -15,6 +15,8 @@ from proxy.images.drawn import count_drawn
 from proxy.incoming import is_untracked, prefers_async
 from proxy.keys import ATTEMPT, CACHE, CURRENT, PLAN, RAW
 from proxy.plan import Plan, Target
+from proxy.tracing.hooks import noted
+from proxy.tracing.names import CACHE_HIT
 
 _MOST_REPEATED = 4096
 """How many requests are known again by their bytes; then all are forgotten."""
@@ -65,6 +67,7 @@ def _words(request: web.Request, raw: bytes) -> bytes:
 def _response(request: web.Request, ready: Ready) -> web.Response:
     request[ATTEMPT] = attempt = ready.attempt
     count_drawn(request, attempt, attempt.params)
+    noted(CACHE_HIT)
     return web.Response(body=ready.body, headers=ready.headers)
 
 

@@ -65,6 +65,7 @@ class Reloading:
         self.reloads_bad = 0
         self.problems: Sequence[Problem] = ()
         self.waiting: tuple[str, ...] = ()
+        self.taken: list[Callable[[], object]] = []
         self._began = settings.as_read or settings
         self._own_keys = {} if self._began.api_keys else settings.api_keys
         self._say = say
@@ -78,24 +79,28 @@ class Reloading:
     @property
     def files(self) -> tuple[str, ...]:
         """The files that the settings in force name, which are read with them."""
-        prices = self.current.settings.prices
-        return (prices,) if prices else ()
+        return self.current.settings.files
 
-    async def apply(self, text: str, file: str) -> list[Problem]:
-        """Put a text in force if it is good; gives what is wrong with it."""
+    async def apply(self, text: str, file: str, *, aloud: bool = True) -> list[Problem]:
+        """Put a text in force if it is good; gives what is wrong with it.
+
+        `aloud`: the operator is told. Of several workers one tells.
+        """
         async with self._lock:
             try:
                 checked = await asyncio.to_thread(self._checked, text, file)
             except SettingsError as error:
-                self.refuse(error.problems)
+                self.refuse(error.problems, aloud=aloud)
                 return error.problems
-            self._put(checked)
+            self._put(checked, aloud=aloud)
         return []
 
-    def refuse(self, problems: Sequence[Problem]) -> None:
+    def refuse(self, problems: Sequence[Problem], *, aloud: bool = True) -> None:
         """Note a reload that cannot be: what is in force stays."""
         self.problems = problems
         self.reloads_bad += 1
+        if not aloud:
+            return
         told = " | ".join(map(str, problems))
         self._say(f"settings not reloaded, the last good ones stay in force: {told}")
 
@@ -111,11 +116,15 @@ class Reloading:
             settings = replace(settings, api_keys=self._own_keys)
         return _Checked(settings, changes(running, settings), waiting(self._began, read))
 
-    def _put(self, checked: _Checked) -> None:
+    def _put(self, checked: _Checked, *, aloud: bool) -> None:
         self.current = Current(checked.settings)
         self.loaded_at = time.time()
         self.reloads_good += 1
         self.problems, self.waiting = (), checked.waiting
+        for call in self.taken:
+            call()
+        if not aloud:
+            return
         told = [f"settings reloaded, version {self.version}"]
         if checked.changes:
             told.append(checked.changes)

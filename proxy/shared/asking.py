@@ -29,6 +29,10 @@ class SharedAway(Exception):
     """Nobody answers now: whoever asks does without. Whoever answers has told the operator."""
 
 
+class SharedGone(SharedAway):
+    """Nobody will ever answer again: this process has outlived what it shared it with."""
+
+
 class _Op(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """One operation."""
 

@@ -31,6 +31,7 @@ from proxy.metrics.labels import family_at
 from proxy.metrics.measures import Metrics
 from proxy.plan import Target, Tries
 from proxy.settings import Settings
+from proxy.tracing.hooks import counted
 from proxy.upstream.abandoning import Cancellations
 from proxy.upstream.deadlines import Deadline, asked_too_long, worked_too_long
 from proxy.upstream.dialer import Dialer
@@ -235,6 +236,7 @@ class Conversation:
             except StopIteration as done:
                 if call.chance in self._tries.progress:
                     self._tries.progress[call.chance] = 1.0
+                counted(done.value, target.secrets)
                 return Outcome(answer=await self._in_full(done.value), headers=headers)
             except ProviderError as error:
                 error.headers = headers

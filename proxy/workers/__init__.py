@@ -6,6 +6,7 @@
 | orders | what a worker is told to serve |
 | line | how two processes call each other, over a socket without a name |
 | hub | what all know together: the supervisor answers, workers ask |
+| cache_index | what the cache of all knows: the same |
 | reserving | the address, held while workers come and go |
 | lives | how a worker ended, and when the next one begins |
 | supervisor | starts workers, restarts them, stops them |

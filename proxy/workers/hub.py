@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.shared.asking import Op, SharedAway
+from proxy.shared.asking import Op, SharedAway, SharedGone
 from proxy.shared.memory import Memory
 from proxy.state_folder import make_private
 from proxy.workers.line import Line, LineError
@@ -91,7 +91,7 @@ class HubShared:
             if not self._away:
                 self._away = True
                 _LOG.error("the supervisor is away: what workers share is done without: %s", error)  # noqa: TRY400 - no traceback needed
-            raise SharedAway from None
+            raise (SharedGone if self._line.ended.is_set() else SharedAway) from None
         if self._away:
             self._away = False
             _LOG.warning("the supervisor is back")

@@ -7,16 +7,18 @@ file has become.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import msgspec
 
 from proxy.settings import Settings, SettingsError, parse
 from proxy.yaml_source import Problem
 
-BEGIN, LISTENING, FAILED, SETTINGS, ALL = "begin", "listening", "failed", "settings", "all"
-"""What workers call: for their orders, when they listen, why they cannot. `settings` is what the
-supervisor calls, with new orders. `all` is for asking all workers: `[name, payload]`, answered by
-a list."""
+BEGIN, LISTENING, FAILED, ALL = "begin", "listening", "failed", "all"
+SETTINGS, REFUSED = "settings", "refused"
+"""What workers call: for their orders, when they listen, why they cannot; and `all`, to ask all
+workers something: `[name, payload]`, answered by a list. What the supervisor calls: `settings`,
+with new orders, and `refused`, where there can be none."""
 
 _LOCKED = "must not become empty while the gateway runs: nobody could call it"
 
@@ -24,9 +26,10 @@ _LOCKED = "must not become empty while the gateway runs: nobody could call it"
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """The text of a settings file, the file's name, and where to listen.
 
-    `unix` is the number of the unix socket that listens, which a worker inherits.
+    `unix` is the number of the unix socket that listens, which a worker inherits. `cache` is the
+    folder of the pictures that workers keep together, below `cache` in the store.
     `log` is what `log.format: auto` means here. `local_key` is the digest of the generated gateway
-    key, for settings that have none.
+    key, for settings that have none. `files` are those that the settings name.
     """
 
     text: str
@@ -35,8 +38,10 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     socket: str = ""
     unix: int | None = None
+    cache: str = ""
     log: str = "json"
     local_key: bytes = b""
+    files: tuple[str, ...] = ()
 
     def settings(self) -> Settings:
         """Give what is to be served; raises `SettingsError`."""
@@ -45,7 +50,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
         server = msgspec.structs.replace(found.server, **place)
         keys = found.api_keys or ({self.local_key: "local"} if self.local_key else {})
         log = found.log.in_style(self.log)
-        return replace(found, server=server, api_keys=keys, log=log)
+        return replace(found, server=server, api_keys=keys, log=log, as_read=found)
 
     @property
     def inherited(self) -> tuple[int, ...]:
@@ -55,20 +60,38 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     def anew(self, text: str) -> Orders:
         """Give orders of a text that was read again; raises `SettingsError`."""
         made = msgspec.structs.replace(self, text=text)
-        if not made.settings().api_keys:
+        settings = made.settings()
+        if not settings.api_keys:
             raise SettingsError([Problem(self.file, 0, "api_keys", _LOCKED)])
-        return made
+        return msgspec.structs.replace(made, files=settings.files)
 
     def __repr__(self) -> str:
         """Leave the text out: it may hold keys."""
         return f"Orders(file={self.file!r})"
 
 
-def written(orders: Orders) -> bytes:
-    """Write orders, for a line."""
-    return msgspec.msgpack.encode(orders)
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a settings file cannot be taken. `aloud`: whoever hears it tells the operator."""
+
+    problems: list[Problem]
+    aloud: bool = False
 
 
-def read(data: bytes) -> Orders:
+class Change(msgspec.Struct, frozen=True):
+    """Other orders for a worker that runs. `aloud` as of a refusal."""
+
+    orders: Orders
+    aloud: bool = False
+
+
+def written(told: Orders | Change | Refusal) -> bytes:
+    """Write something for a line."""
+    return msgspec.msgpack.encode(told)
+
+
+T = TypeVar("T", Orders, Change, Refusal)
+
+
+def read(data: bytes, kind: type[T]) -> T:
     """Read what `written` wrote."""
-    return msgspec.msgpack.decode(data, type=Orders)
+    return msgspec.msgpack.decode(data, type=kind)

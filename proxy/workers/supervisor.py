@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from proxy.workers import orders as words
 from proxy.workers.hub import ASK, Hub
 from proxy.workers.line import Handler, Line, LineError, call_all
 from proxy.workers.lives import Backoff, ending
-from proxy.workers.orders import Orders
+from proxy.workers.orders import Change, Orders, Refusal
+from proxy.yaml_source import Problem
 
 _LOG = logging.getLogger("easel")
 
@@ -62,8 +64,10 @@ class _Signals:
 class Supervisor:
     """Keeps `count` workers running with `orders` until a signal ends it.
 
-    `ready` is called once all of them listen for the first time. `again` reads the settings anew:
-    it is called in a thread, and raises `SettingsError`. `handlers` answer workers besides.
+    `ready` is called once all of them listen for the first time. `anew` gives orders of another
+    text of the settings file: it is called in a thread, and raises `SettingsError`. `handlers`
+    answer workers besides. It can follow that file (see `reloading.following`). `drained` is
+    called when workers cease to take connections.
     """
 
     def __init__(  # noqa: PLR0913 - what it is made of
@@ -73,15 +77,19 @@ class Supervisor:
         *,
         hub: Hub,
         ready: Callable[[], None],
-        again: Callable[[], Orders],
+        anew: Callable[[str], Orders],
         shutdown_seconds: float,
+        drain_seconds: float = 0.0,
+        drained: Callable[[], None] = lambda: None,
         handlers: dict[str, Handler] | None = None,
     ) -> None:
         self.orders = orders
         self._numbers = range(1, count + 1)
         self._hub = hub
         self._ready = ready
-        self._again = again
+        self._anew = anew
+        self._refusal: Sequence[Problem] = ()
+        self._drain_seconds, self._drained = drain_seconds, drained
         self._patience = shutdown_seconds + _GRACE_SECONDS
         self._handlers = {**(handlers or {}), ASK: hub.ask, words.ALL: self._all}
         self._workers: dict[int, _Worker] = {}
@@ -102,6 +110,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(self._keep(number)) for number in self._numbers]
             await self._signals.stop.wait()
+            asyncio.get_running_loop().call_later(self._drain_seconds, self._drained)
             for worker in self._workers.values():
                 _signal(worker, signal.SIGTERM)
             _, late = await asyncio.wait(keepers, timeout=self._patience)
@@ -116,7 +125,6 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._soon(self.reload()))
 
     def _stop(self, number: int) -> None:
         if self._signals.stop.is_set():
@@ -201,6 +209,8 @@ class Supervisor:
                 self._ready()
             if worker.has is not self.orders:
                 self._soon(self._tell(number, worker))
+            if self._refusal:
+                self._soon(self._refuse(worker.line))
             return b""
 
         async def failed(payload: bytes) -> bytes:
@@ -216,23 +226,43 @@ class Supervisor:
 
     # Settings
 
-    async def reload(self) -> None:
-        """Read the settings again, and have all workers take them; bad ones are told of."""
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that the settings in force name."""
+        return self.orders.files
+
+    async def apply(self, text: str, file: str) -> None:
+        """Have all workers take a text, if it is good."""
+        del file  # It is the one that the orders name.
         async with self._reading:
             try:
-                self.orders = await asyncio.to_thread(self._again)
+                self.orders = await asyncio.to_thread(self._anew, text)
             except SettingsError as error:
-                for problem in error.problems:
-                    _LOG.error("%s", problem)
-                _LOG.error("the settings are not changed")  # noqa: TRY400 - no traceback needed
+                await self._refused(error.problems)
                 return
-            told = [self._tell(*it) for it in self._workers.items() if it[1].listens]
-            await asyncio.gather(*told)
+            self._refusal = ()
+            told = [it for it in self._workers.items() if it[1].listens]
+            await asyncio.gather(*(self._tell(*it, aloud=it is told[0]) for it in told))
 
-    async def _tell(self, number: int, worker: _Worker) -> None:
+    def refuse(self, problems: Sequence[Problem]) -> None:
+        """Have all workers know that there is no text that could be taken."""
+        self._soon(self._refused(problems))
+
+    async def _refused(self, problems: Sequence[Problem]) -> None:
+        self._refusal = problems
+        lines = self.lines
+        await asyncio.gather(*(self._refuse(it, aloud=it is lines[0]) for it in lines))
+
+    async def _refuse(self, line: Line, *, aloud: bool = False) -> None:
+        refusal = Refusal(list(self._refusal), aloud=aloud)
+        with contextlib.suppress(LineError):
+            await line.call(words.REFUSED, words.written(refusal))
+
+    async def _tell(self, number: int, worker: _Worker, *, aloud: bool = False) -> None:
         orders = self.orders
+        change = words.written(Change(orders, aloud=aloud))
         try:
-            await worker.line.call(words.SETTINGS, words.written(orders), _READING_SECONDS)
+            await worker.line.call(words.SETTINGS, change, _READING_SECONDS)
         except LineError as error:
             _LOG.error("worker %d goes on with the settings it had: %s", number, error)  # noqa: TRY400 - no traceback needed
         else:

@@ -6,32 +6,27 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 import msgspec
 from aiohttp import web
 
+from proxy.keys import RELOADING
+from proxy.reloading.applying import Reloading
 from proxy.sections import Server
 from proxy.serving import Team, in_a_loop, serve
-from proxy.settings import Settings, SettingsError
+from proxy.settings import SettingsError
 from proxy.sockets import CannotListenError, Listener, tcp_listeners
 from proxy.workers import orders as words
+from proxy.workers.cache_index import WorkersIndex
 from proxy.workers.hub import HubShared
-from proxy.workers.line import Line, LineError
-
-Take = Callable[[web.Application, Settings], Awaitable[None]]
-"""Puts other settings in force in an application that runs; raises where it cannot."""
+from proxy.workers.line import Handler, Line, LineError
+from proxy.workers.orders import Orders
 
 
-async def keeps_its_own(_: web.Application, settings: Settings) -> None:
-    """Take nothing."""
-    raise NotImplementedError(type(settings).__name__)
-
-
-def work(end: int, take: Take = keeps_its_own) -> None:
+def work(end: int) -> None:
     """Serve until told to stop, or until the supervisor is gone; `end` is a socket's number."""
-    in_a_loop(_Worker(socket.socket(fileno=end), take).run())
+    in_a_loop(_Worker(socket.socket(fileno=end)).run())
 
 
 class Fellows:
@@ -52,9 +47,8 @@ class Fellows:
 
 
 class _Worker:
-    def __init__(self, end: socket.socket, take: Take) -> None:
+    def __init__(self, end: socket.socket) -> None:
         self._end = end
-        self._take = take
         self._telling: asyncio.Task[bytes] | None = None
 
     async def run(self) -> None:
@@ -65,7 +59,7 @@ class _Worker:
         except LineError:
             return  # The supervisor has gone already.
         try:
-            await self._serve(line, words.read(told))
+            await self._serve(line, words.read(told, Orders))
         except CannotListenError as error:
             await _failed(line, f"cannot listen on {error}")
         except SettingsError as error:
@@ -73,29 +67,49 @@ class _Worker:
         finally:
             line.close()
 
-    async def _serve(self, line: Line, orders: words.Orders) -> None:
+    async def _serve(self, line: Line, orders: Orders) -> None:
+        settings = orders.settings()
+
         def listening(server: Server) -> list[Listener]:
             unix = [Listener.inherited(number) for number in orders.inherited]
             return tcp_listeners(server, reuse_port=True) + unix
 
         def attend(app: web.Application) -> None:
-            async def taken(payload: bytes) -> bytes:
-                new = await asyncio.to_thread(words.read(payload).settings)
-                await self._take(app, new)
-                return b""
-
-            line.handlers[words.SETTINGS] = taken
+            line.handlers |= _handlers(app[RELOADING])
 
         def ready(_: str, port: int) -> None:
             del port
             self._telling = asyncio.ensure_future(_told(line))
 
-        team = Team(shared=HubShared(line), listening=listening, attend=attend)
+        # Where there is a Redis, all workers of all nodes share that.
+        alone = not settings.redis.url
+        team = Team(
+            shared=HubShared(line) if alone else None,
+            index=WorkersIndex(line, orders.cache) if alone else None,
+            listening=listening,
+            attend=attend,
+        )
         watching = asyncio.create_task(_followed(line, team.stopping))
         try:
-            await serve(orders.settings(), ready, team)
+            await serve(settings, ready, team)
         finally:
             watching.cancel()
+
+
+def _handlers(reloading: Reloading) -> dict[str, Handler]:
+    """Answer a supervisor that has read the settings file again."""
+
+    async def taken(payload: bytes) -> bytes:
+        change = words.read(payload, words.Change)
+        await reloading.apply(change.orders.text, change.orders.file, aloud=change.aloud)
+        return b""
+
+    async def refused(payload: bytes) -> bytes:
+        refusal = words.read(payload, words.Refusal)
+        reloading.refuse(refusal.problems, aloud=refusal.aloud)
+        return b""
+
+    return {words.SETTINGS: taken, words.REFUSED: refused}
 
 
 async def _failed(line: Line, why: str) -> NoReturn:

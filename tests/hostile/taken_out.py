@@ -316,6 +316,30 @@ MUTATIONS = (
         "_OWNERS_ONLY = 0o755",
     ),
     Mutation(
+        "a span holds no words that a client wrote freely",
+        "proxy/tracing/attempts.py",
+        "if not (isinstance(named, str) and _MODEL.fullmatch(named)):",
+        "if not isinstance(named, str):",
+    ),
+    Mutation(
+        "a span tells a failure by its name",
+        "proxy/tracing/spans.py",
+        "else type(error).__name__",
+        "else repr(error)",
+    ),
+    Mutation(
+        "a span holds a path without its query and its ids",
+        "proxy/tracing/exchanges.py",
+        'step if _is_word(step, secrets) else "{id}"',
+        "step",
+    ),
+    Mutation(
+        "a caller's baggage goes to no provider unasked",
+        "proxy/tracing/headers.py",
+        'if propagate == "all":',
+        "if True:",
+    ),
+    Mutation(
         "no line of a log holds a prompt, a key or a picture",
         "proxy/middlewares/observing.py",
         '        "trace": request[TRACE],\n',
@@ -344,6 +368,12 @@ MUTATIONS = (
         "proxy/own_names.py",
         "        if not (self._any or host is None or self._knows(host)):\n",
         "        if False:\n",
+    ),
+    Mutation(
+        "whoever is no trusted proxy speaks for nobody",
+        "proxy/forwarded.py",
+        "    return proxies if proxies.holds(_peer(request)) else None\n",
+        "    return proxies\n",
     ),
     Mutation(
         "settings are exchanged whole",

@@ -27,7 +27,7 @@ def test_a_folder_goes_once_nobody_touches_it(tmp_path: Path) -> None:
     dead = [put(tmp_path, f"{OTHER}/{name}", 1801) for name in (NAME, f"new-{'b' * 32}#1")]
     alive = put(tmp_path, f"cache/{'2' * 16}/{NAME}", 1700)
     mine = put(tmp_path, f"{OURS}/{NAME}", 9000)
-    clear_others(tmp_path, OURS, NOW)
+    clear_others(tmp_path, [OURS], NOW)
     assert not any(path.exists() for path in dead)
     assert not dead[0].parent.exists()
     assert alive.exists()
@@ -42,7 +42,7 @@ def test_a_folder_goes_once_nobody_touches_it(tmp_path: Path) -> None:
 def test_what_is_no_picture_of_a_cache_is_left_alone(tmp_path: Path, place: str) -> None:
     mine = put(tmp_path, place, 1e6)
     os.utime(tmp_path / "cache", (0, 0)) if (tmp_path / "cache").exists() else None
-    clear_others(tmp_path, OURS, NOW)
+    clear_others(tmp_path, [OURS], NOW)
     assert mine.exists()
 
 
@@ -51,7 +51,7 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / OTHER).symlink_to(elsewhere.parent)
     os.utime(tmp_path / OTHER, (0, 0), follow_symlinks=False)
-    clear_others(tmp_path, OURS, NOW)
+    clear_others(tmp_path, [OURS], NOW)
     assert elsewhere.exists()
 
 

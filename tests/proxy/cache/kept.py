@@ -1,7 +1,8 @@
-"""Both indexes, in memory and in Redis, for tests of what they promise alike; and what to keep."""
+"""All indexes, in memory, in Redis and in a supervisor, for tests of what they promise alike."""
 
 from __future__ import annotations
 
+import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
@@ -15,6 +16,9 @@ from proxy.cache.index import Freed, Index, LocalIndex
 from proxy.cache.redis_index import RedisIndex
 from proxy.redis_client import SharedRedis
 from proxy.sections import Redis
+from proxy.workers.cache_index import CacheHub, WorkersIndex
+from proxy.workers.line import Line
+from tests.proxy.shared.answerers import Clock
 from tests.redis_server import RedisServer
 from tests.redis_sets import RedisSet
 
@@ -122,6 +126,51 @@ class KeptThere(Kept):
         for name in names:
             for member in await self.client.zrange(self.keys[name], 0, -1):
                 await self.client.zincrby(self.keys[name], -seconds * 1000, member)
+
+
+class KeptByWorkers(Kept):
+    """The index in a supervisor; `hub` is there, and `index` one of the workers'."""
+
+    index: WorkersIndex
+
+    def __init__(self, hub: CacheHub, line: Line, clock: Clock) -> None:
+        self.hub = hub
+        self.clock = clock
+        self.index = WorkersIndex(line, "workers", clock)
+
+    def now(self) -> float:
+        return self.clock()
+
+    async def wait(self, seconds: float) -> None:
+        await self.clock.passes(seconds)
+
+    async def freed(self, at_once: Freed) -> set[str]:
+        found = {*at_once, *await self.index.tidy()}
+        self.hub._doomed = {digest: until - 60 for digest, until in self.hub._doomed.items()}
+        while freed := await self.index.tidy():
+            found.update(freed)
+            await self.index.deleted(freed)
+        return found
+
+    async def books(self) -> tuple[int, int, set[str]]:
+        local = self.hub.index
+        return int(local.memory), local.disk, set(local._pictures)
+
+    async def is_tidy(self) -> bool:
+        local = self.hub.index
+        return len(local._entries._heap) <= 2 * len(local._entries) + 101
+
+
+@asynccontextmanager
+async def kept_by_workers(memory: int = MEMORY, disk: int = DISK) -> AsyncIterator[KeptByWorkers]:
+    """Run the index of a supervisor, and the line of a worker to it."""
+    clock = Clock()
+    hub = CacheHub(memory, disk, clock)
+    ours, theirs = socket.socketpair()
+    supervisor, worker = await Line.over(ours, hub.handlers), await Line.over(theirs)
+    yield KeptByWorkers(hub, worker, clock)
+    supervisor.close()
+    await worker.ended.wait()
 
 
 @asynccontextmanager

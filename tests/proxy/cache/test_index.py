@@ -1,4 +1,4 @@
-"""What an index promises, in memory and in Redis: how long, how much, and what goes first."""
+"""What an index promises, wherever it lies: how long, how much, and what goes first."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.proxy.cache.kept import DISK, MEMORY, Kept, entry, kept_in, key, picture
+from tests.proxy.cache.kept import DISK, MEMORY, Kept, entry, kept_by_workers, kept_in, key, picture
 from tests.redis_server import RedisServer
 
 Keeping = Callable[..., AbstractAsyncContextManager[Kept]]
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "workers"])
 def keeping(request: pytest.FixtureRequest) -> Keeping:
+    if request.param == "workers":
+        return kept_by_workers
     here = request.param == "memory"
     return partial(kept_in, None if here else request.getfixturevalue("redis"))
 

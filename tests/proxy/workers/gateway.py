@@ -61,18 +61,30 @@ class Running:
         """Wait for its end; gives the exit status."""
         return await asyncio.wait_for(self.process.wait(), 20)
 
-    async def ask(self, latency_ms: int = 0, **more: object) -> int:
+    async def ask(self, latency_ms: int = 0, *, again: bool = False, **more: object) -> int:
         """Ask for a picture on a connection of its own; gives the status, 0 if it was cut."""
-        body = {"prompt": "a cube", "size": "64x64", "latency_ms": latency_ms, **more}
+        body = {"prompt": "a cube", "size": "64x64", **more}
+        body |= {"latency_ms": latency_ms} if latency_ms else {}
+        headers = BOX | ({"x-stainless-retry-count": "1"} if again else {})
         try:
             async with (
                 aiohttp.ClientSession() as session,
-                session.post(self.url + PATH, json=body, headers=BOX) as got,
+                session.post(self.url + PATH, json=body, headers=headers) as got,
             ):
                 await got.read()
                 return got.status
         except aiohttp.ClientError:
             return 0
+
+    async def cached(self, config: str) -> str:
+        """Ask for the same picture with a config; gives whether the cache had it."""
+        headers = OURS | {"x-portkey-config": config}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self.url + PATH, json={"prompt": "a cube"}, headers=headers) as got,
+        ):
+            await got.read()
+            return got.headers["x-portkey-cache-status"]
 
 
 def _listening(port: int) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.shared.asking import Get, Put, SharedAway
+from proxy.shared.asking import Get, Put, SharedAway, SharedGone
 from proxy.workers.hub import ASK, Hub, HubShared
 from proxy.workers.line import Line
 
@@ -52,11 +52,11 @@ async def test_a_supervisor_that_is_away_is_told_of_once(caplog: pytest.LogCaptu
     shared = HubShared(line)
     assert list(await shared.ask(Get("k"))) == [None]
     supervisor.close()
+    await line.ended.wait()
     for _ in range(2):
-        with pytest.raises(SharedAway):
+        with pytest.raises(SharedGone):
             await shared.ask(Get("k"))
     assert len(caplog.messages) == 1
-    await line.ended.wait()
 
 
 async def test_a_supervisor_that_answers_again_is_told_of(
@@ -65,8 +65,9 @@ async def test_a_supervisor_that_answers_again_is_told_of(
     ours, theirs = socket.socketpair()
     supervisor, line = await Line.over(ours), await Line.over(theirs)
     shared = HubShared(line)
-    with pytest.raises(SharedAway):
+    with pytest.raises(SharedAway) as raised:
         await shared.ask(Get("k"))
+    assert not isinstance(raised.value, SharedGone)
     supervisor.handlers[ASK] = Hub().ask
     assert list(await shared.ask(Get("k"))) == [None]
     assert caplog.messages[-1] == "the supervisor is back"

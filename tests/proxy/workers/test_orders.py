@@ -16,7 +16,7 @@ def orders(text: str = FILE, **more: str | bytes) -> Orders:
 
 
 def test_orders_go_over_a_line_and_are_the_same() -> None:
-    assert read(written(orders(local_key=KEY))) == orders(local_key=KEY)
+    assert read(written(orders(local_key=KEY)), Orders) == orders(local_key=KEY)
 
 
 def test_the_command_line_stands_over_the_file() -> None:

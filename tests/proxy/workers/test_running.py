@@ -11,7 +11,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from tests.proxy.gateway import ANSWER, provider
 from tests.proxy.workers.gateway import SANDBOX, is_there, running, started, until
 
 SLOW_STOP = SANDBOX + "server: {shutdown_seconds: 0.3}"
@@ -94,6 +96,27 @@ async def test_a_supervisor_that_is_killed_leaves_nobody_behind(tmp_path: Path) 
         await until(lambda: not any(map(is_there, workers)))
 
 
+async def test_what_a_killed_supervisor_leaves_uncollected_is_not_paid_again(
+    tmp_path: Path,
+) -> None:
+    async def slow(_: web.Request) -> web.Response:
+        await asyncio.sleep(1)
+        return web.json_response(ANSWER)
+
+    async with provider(slow) as fake:
+        led = f"virtual_keys: {{box: {{provider: openai, custom_host: {fake.url}/v1}}}}\n"
+        async with running(tmp_path, led) as easel:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await easel.ask()
+            workers = easel.workers
+            easel.tell(signal.SIGKILL)
+            await until(lambda: not any(map(is_there, workers)))
+        async with running(tmp_path, led) as easel:
+            assert await easel.ask(again=True) == 200
+        assert len(fake.requests) == 1
+
+
 async def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
@@ -103,6 +126,27 @@ async def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> Non
                 f"easel: cannot listen on 127.0.0.1:{port}: Address already in use. "
                 "Try another --host or --port.\n"
             )
+
+
+async def test_what_one_worker_has_made_is_a_hit_on_all(tmp_path: Path) -> None:
+    async def picture(_: web.Request) -> web.Response:
+        return web.json_response(ANSWER)
+
+    async with provider(picture) as fake:
+        led = f"virtual_keys: {{box: {{provider: openai, custom_host: {fake.url}/v1}}}}\n"
+        kept = led + "configs: {kept: {virtual_key: box, cache: {mode: simple}}}\n"
+        async with running(tmp_path, kept) as easel:
+            async with asyncio.timeout(20):
+                while await easel.cached("kept") != "HIT":  # It is kept after the client has it.
+                    pass
+            made = len(fake.requests)
+            assert [await easel.cached("kept") for _ in range(20)] == ["HIT"] * 20
+            assert len(fake.requests) == made
+            common = [it for it in (tmp_path / ".easel/blobs/cache").iterdir() if any(it.iterdir())]
+            assert len(common) == 1
+            easel.tell()
+            assert (await easel.end(), easel.err) == (0, "")
+        assert list((tmp_path / ".easel/blobs/cache").iterdir()) == []
 
 
 async def test_what_workers_share_outlives_them(tmp_path: Path) -> None:
