@@ -22,8 +22,10 @@ from proxy import __version__
 from proxy.configs import ConfigError
 from proxy.credentials import credentials_for, named
 from proxy.local_key import local_key, new_key
+from proxy.log_file import LogFile
+from proxy.logs import logs
 from proxy.own_names import is_loopback
-from proxy.sections import NO_TCP, WORKERS_FORM, Server, is_number_of_workers
+from proxy.sections import NO_TCP, WORKERS_FORM, Log, Server, is_number_of_workers
 from proxy.settings import (
     NAME_FORM,
     Settings,
@@ -102,6 +104,7 @@ def serve(config: str | None, **given: str | int | None) -> None:
     settings = replace(settings, server=server, as_read=settings, file=config or "")
     _refuse_open_door(settings)
     settings, key = _with_local_key(settings)
+    _refuse_unwritable(settings.log)
 
     # Imported here: `easel --help` need not wait for the server's machinery.
     from proxy.workers.counting import count  # noqa: PLC0415
@@ -116,8 +119,7 @@ def _serve_alone(settings: Settings, key: str) -> None:
     from proxy.serving import run  # noqa: PLC0415 - as in `serve`
     from proxy.sockets import CannotListenError  # noqa: PLC0415 - the same
 
-    if settings.log.format == "auto":
-        settings = replace(settings, log=type(settings.log)(format=_log_style()))
+    settings = replace(settings, log=settings.log.in_style(_log_style()))
     try:
         run(settings, lambda _, port: _say_ready(settings.server, port, key))
     except CannotListenError as error:
@@ -196,6 +198,9 @@ def check(config: str) -> None:
         _counted(settings.configs, "config"),
     )
     click.echo(f"{config}: good. It holds {', '.join(held)}.")
+
+
+main.add_command(logs)
 
 
 @main.command()
@@ -410,6 +415,16 @@ def _refuse_open_door(settings: Settings) -> None:
             f"api_keys is empty, and others can reach {host or 'every address'}. Make a key with "
             "`easel keys new` and put its lines into the settings file."
         )
+
+
+def _refuse_unwritable(log: Log) -> None:
+    """Fail where access lines cannot go to the file that is named for them."""
+    if not log.file:
+        return
+    try:
+        LogFile(log.file).close()
+    except OSError as error:
+        _fail(f"cannot write to log.file, {log.file}: {error.strerror or error}.")
 
 
 def _with_local_key(settings: Settings) -> tuple[Settings, str]:

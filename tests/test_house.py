@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps"}
-        | {"connections", "redis_address", "tls"}
+        {"errors", "yaml_source", "access_log", "log_file", "following", "state_folder", "hints"}
+        | {"core_dumps", "connections", "redis_address", "tls"}
     ),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
@@ -28,15 +28,17 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
     frozenset({"shared", "sockets"}),
     frozenset({"listening"}),
-    frozenset({"plan"}),
+    frozenset({"plan", "logs"}),
+    frozenset({"tracing"}),
     frozenset({"keys"}),
     frozenset({"forwarded"}),
+    frozenset({"metrics"}),
     frozenset({"blobs", "routing", "studio"}),
     frozenset({"cache", "jobs", "reloading"}),
     frozenset({"upstream"}),
     frozenset({"images"}),
     frozenset({"middlewares"}),
-    frozenset({"endpoints", "explain", "health"}),
+    frozenset({"endpoints", "explain", "health", "scraping"}),
     frozenset({"app"}),
     frozenset({"serving"}),
     frozenset({"workers"}),

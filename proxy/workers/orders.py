@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import msgspec
 
-from proxy.sections import Log
 from proxy.settings import Settings, SettingsError, parse
 from proxy.yaml_source import Problem
 
@@ -50,7 +49,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
         place = {"host": self.host, "port": self.port, "socket": self.socket}
         server = msgspec.structs.replace(found.server, **place)
         keys = found.api_keys or ({self.local_key: "local"} if self.local_key else {})
-        log = Log(format=self.log) if found.log.format == "auto" else found.log
+        log = found.log.in_style(self.log)
         return replace(found, server=server, api_keys=keys, log=log, as_read=found)
 
     @property

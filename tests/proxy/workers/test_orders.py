@@ -48,3 +48,8 @@ def test_a_gateway_does_not_lose_its_last_key_while_it_runs() -> None:
 
 def test_no_key_is_shown_with_orders() -> None:
     assert "sixteen" not in repr(orders())
+
+
+def test_where_lines_go_to_is_kept_and_a_file_is_written_in_json() -> None:
+    log = orders("log: {file: access.log, prompts: true}", log="text").settings().log
+    assert (log.file, log.prompts, log.format) == ("access.log", True, "json")
