@@ -92,7 +92,7 @@ def serve(config: str | None, **given: str | int | None) -> None:
     """Run the gateway.
 
     SIGTERM or Ctrl-C stops it: what is running may finish within server.shutdown_seconds. A second
-    one ends it at once. With several workers, SIGHUP has them take what the settings file says now.
+    one ends it at once. SIGHUP has it take what the settings file says now.
 
     Without api_keys in the settings it makes a gateway key, keeps it in state_dir and prints it;
     it then listens to this machine only.
@@ -107,7 +107,7 @@ def serve(config: str | None, **given: str | int | None) -> None:
     from proxy.workers.counting import count  # noqa: PLC0415
 
     if (several := count(server.workers)) > 1:
-        _serve_with_workers(several, config, text, settings, key)
+        _serve_with_workers(several, text, settings, key)
     else:
         _serve_alone(settings, key)
 
@@ -124,9 +124,7 @@ def _serve_alone(settings: Settings, key: str) -> None:
         _fail(f"cannot listen on {error}")
 
 
-def _serve_with_workers(
-    count: int, config: str | None, text: str, settings: Settings, key: str
-) -> None:
+def _serve_with_workers(count: int, text: str, settings: Settings, key: str) -> None:
     from proxy.sockets import CannotListenError  # noqa: PLC0415 - as in `serve`
     from proxy.workers.orders import Orders  # noqa: PLC0415 - the same
     from proxy.workers.running import run_workers  # noqa: PLC0415 - the same
@@ -134,7 +132,7 @@ def _serve_with_workers(
 
     orders = Orders(
         text=text,
-        file=config or "settings",
+        file=settings.file or "settings",
         host=settings.server.host,
         port=settings.server.port,
         socket=settings.server.socket,
@@ -142,13 +140,8 @@ def _serve_with_workers(
         local_key=digest(key) if key else b"",
     )
 
-    def again() -> Orders:
-        return orders.anew(text_of(config) if config else text)
-
     try:
-        run_workers(
-            orders, settings, count, lambda port: _say_ready(settings.server, port, key), again
-        )
+        run_workers(orders, settings, count, lambda port: _say_ready(settings.server, port, key))
     except CannotListenError as error:
         _fail(f"cannot listen on {error}")
     except NoWorkerError as error:

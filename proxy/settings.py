@@ -121,6 +121,11 @@ class Settings:
     as_read: Settings | None = None
     config_marks: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def named_files(self) -> tuple[str, ...]:
+        """The files that are read with them."""
+        return (self.prices,) if self.prices else ()
+
 
 def embedded(environ: Mapping[str, str] | None = None) -> Settings:
     """Give the settings that hold without a file: this machine only, the demo provider."""

@@ -55,7 +55,7 @@ class Reloading:
 
     `reloads_good` and `reloads_bad` count; `problems` are those of the last reload, if it was bad.
     `loaded_at` is when what is in force was loaded, in seconds since the epoch. `waiting` names
-    what the file says and a restart would bring.
+    what the file says and a restart would bring. `say` tells the operator.
     """
 
     def __init__(self, settings: Settings, say: Callable[[str], None] = say) -> None:
@@ -67,7 +67,7 @@ class Reloading:
         self.waiting: tuple[str, ...] = ()
         self._began = settings.as_read or settings
         self._own_keys = {} if self._began.api_keys else settings.api_keys
-        self._say = say
+        self.say = say
         self._lock = asyncio.Lock()
 
     @property
@@ -78,8 +78,7 @@ class Reloading:
     @property
     def files(self) -> tuple[str, ...]:
         """The files that the settings in force name, which are read with them."""
-        prices = self.current.settings.prices
-        return (prices,) if prices else ()
+        return self.current.settings.named_files
 
     async def apply(self, text: str, file: str) -> list[Problem]:
         """Put a text in force if it is good; gives what is wrong with it."""
@@ -97,7 +96,7 @@ class Reloading:
         self.problems = problems
         self.reloads_bad += 1
         told = " | ".join(map(str, problems))
-        self._say(f"settings not reloaded, the last good ones stay in force: {told}")
+        self.say(f"settings not reloaded, the last good ones stay in force: {told}")
 
     def _checked(self, text: str, file: str) -> _Checked:
         """Read and check a text; raises `SettingsError`."""
@@ -121,7 +120,7 @@ class Reloading:
             told.append(checked.changes)
         if checked.waiting:
             told.append(f"waiting for a restart: {', '.join(checked.waiting)}")
-        self._say("; ".join(told))
+        self.say("; ".join(told))
 
     def as_object(self) -> dict[str, object]:
         """Tell of it, for those who have a key."""

@@ -12,6 +12,7 @@ import msgspec
 from proxy.blobs.leftovers import CACHE, clear
 from proxy.blobs.store import folder_of
 from proxy.core_dumps import forbid_core_dumps
+from proxy.reloading.following import following
 from proxy.sections import Server
 from proxy.settings import Settings
 from proxy.sockets import unix_listeners
@@ -27,38 +28,42 @@ def run_workers(
     settings: Settings,
     count: int,
     ready: Callable[[int], None],
-    again: Callable[[], Orders],
 ) -> None:
     """Serve with so many workers until SIGTERM or SIGINT; `ready` gets the port.
 
-    `settings` are what the orders come to. `again` gives new ones on SIGHUP; it may raise
-    `SettingsError`. Raises `CannotListenError`, and `NoWorkerError` where none can start.
+    `settings` are what the orders come to. Raises `CannotListenError`, and `NoWorkerError` where
+    none can start.
     """
     forbid_core_dumps()
     hub = Hub()
     cache = CacheHub(settings.cache.memory_bytes, settings.cache.disk_bytes)
     common = secrets.token_hex(8)
     with reserved(settings.server) as port, _unix(settings.server) as unix:
-
-        def here(made: Orders) -> Orders:
-            return msgspec.structs.replace(made, port=port, unix=unix, cache=common)
-
         hub.restore(settings.state_dir)
         supervisor = Supervisor(
-            here(orders),
+            msgspec.structs.replace(orders, port=port, unix=unix, cache=common),
             count,
             hub=hub,
             ready=lambda: ready(port),
-            again=lambda: here(again()),
-            shutdown_seconds=settings.server.shutdown_seconds,
+            settings=settings,
             handlers=cache.handlers,
         )
         try:
-            asyncio.run(supervisor.run())
+            asyncio.run(_supervised(supervisor, settings))
         finally:
             hub.save(settings.state_dir)
             if folder := folder_of(settings):
                 clear(folder / CACHE / common)
+
+
+async def _supervised(supervisor: Supervisor, settings: Settings) -> None:
+    """Run a supervisor, who follows the settings file for all, if there is one."""
+    if not settings.file:
+        await supervisor.run()
+        return
+    version, watches = settings.version, settings.server.watches
+    async with following(settings.file, supervisor, version=version, watches=watches):
+        await supervisor.run()
 
 
 @contextlib.contextmanager

@@ -8,18 +8,19 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from proxy.settings import SettingsError
+from proxy.settings import Settings, SettingsError
 from proxy.workers import orders as words
 from proxy.workers.hub import ASK, Hub
 from proxy.workers.line import Handler, Line, LineError, call_all
 from proxy.workers.lives import Backoff, ending
 from proxy.workers.orders import Orders
+from proxy.yaml_source import Problem
 
 _LOG = logging.getLogger("easel")
 
@@ -62,8 +63,9 @@ class _Signals:
 class Supervisor:
     """Keeps `count` workers running with `orders` until a signal ends it.
 
-    `ready` is called once all of them listen for the first time. `again` reads the settings anew:
-    it is called in a thread, and raises `SettingsError`. `handlers` answer workers besides.
+    `settings` are what they come to at the start.
+    `ready` is called once all of them listen for the first time. `handlers` answer workers besides.
+    It is given other texts of the settings, as a `proxy.reloading.following.Follower`.
     """
 
     def __init__(  # noqa: PLR0913 - what it is made of
@@ -73,16 +75,14 @@ class Supervisor:
         *,
         hub: Hub,
         ready: Callable[[], None],
-        again: Callable[[], Orders],
-        shutdown_seconds: float,
+        settings: Settings,
         handlers: dict[str, Handler] | None = None,
     ) -> None:
         self.orders = orders
         self._numbers = range(1, count + 1)
         self._hub = hub
         self._ready = ready
-        self._again = again
-        self._patience = shutdown_seconds + _GRACE_SECONDS
+        self._patience = settings.server.shutdown_seconds + _GRACE_SECONDS
         self._handlers = {**(handlers or {}), ASK: hub.ask, words.ALL: self._all}
         self._workers: dict[int, _Worker] = {}
         self._failed: dict[int, str] = {}
@@ -90,6 +90,7 @@ class Supervisor:
         self._signals = _Signals()
         self._spawning, self._reading = asyncio.Lock(), asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._files = settings.named_files
 
     @property
     def lines(self) -> list[Line]:
@@ -116,7 +117,6 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._soon(self.reload()))
 
     def _stop(self, number: int) -> None:
         if self._signals.stop.is_set():
@@ -200,7 +200,7 @@ class Supervisor:
                 self._is_ready = True
                 self._ready()
             if worker.has is not self.orders:
-                self._soon(self._tell(number, worker))
+                await self._tell(number, worker)
             return b""
 
         async def failed(payload: bytes) -> bytes:
@@ -216,27 +216,49 @@ class Supervisor:
 
     # Settings
 
-    async def reload(self) -> None:
-        """Read the settings again, and have all workers take them; bad ones are told of."""
+    @property
+    def files(self) -> Sequence[str]:
+        """Name the files that the settings in force name."""
+        return self._files
+
+    async def apply(self, text: str, file: str) -> None:
+        """Have all workers take a text, if it is good."""
+        del file
         async with self._reading:
             try:
-                self.orders = await asyncio.to_thread(self._again)
+                self.orders, settings = await asyncio.to_thread(self.orders.anew, text)
             except SettingsError as error:
-                for problem in error.problems:
-                    _LOG.error("%s", problem)
-                _LOG.error("the settings are not changed")  # noqa: TRY400 - no traceback needed
+                await self._refused(error.problems)
                 return
+            self._files = settings.named_files
             told = [self._tell(*it) for it in self._workers.items() if it[1].listens]
-            await asyncio.gather(*told)
+            _say(next(filter(None, await asyncio.gather(*told)), "settings reloaded"))
 
-    async def _tell(self, number: int, worker: _Worker) -> None:
+    def refuse(self, problems: Sequence[Problem]) -> None:
+        """Have all workers hear that there is no text."""
+        self._soon(self._refused(problems))
+
+    async def _refused(self, problems: Sequence[Problem]) -> None:
+        lines = await call_all(self.lines, words.REFUSED, msgspec.msgpack.encode(problems))
+        told = " | ".join(map(str, problems))
+        _say(lines[0].decode() if lines else f"settings not reloaded: {told}")
+
+    async def _tell(self, number: int, worker: _Worker) -> str:
         orders = self.orders
         try:
-            await worker.line.call(words.SETTINGS, words.written(orders), _READING_SECONDS)
+            told = await worker.line.call(words.SETTINGS, words.written(orders), _READING_SECONDS)
         except LineError as error:
-            _LOG.error("worker %d goes on with the settings it had: %s", number, error)  # noqa: TRY400 - no traceback needed
-        else:
-            worker.has = orders
+            _say(f"worker {number} goes on with the settings it had: {error}")
+            return ""
+        worker.has = orders
+        return told.decode()
+
+
+def _say(line: str) -> None:
+    """Write a line for the operator, whatever it quotes of a file."""
+    shown = line if line.isprintable() else line.encode("unicode_escape").decode()
+    sys.stderr.write(f"easel: {shown}\n")
+    sys.stderr.flush()
 
 
 async def _spawned(end: int, others: tuple[int, ...]) -> asyncio.subprocess.Process:

@@ -6,34 +6,29 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from typing import NoReturn
 
 import msgspec
 from aiohttp import web
 
+from proxy.keys import RELOADING
+from proxy.reloading.applying import Reloading
 from proxy.sections import Server
 from proxy.serving import Team, in_a_loop, serve
-from proxy.settings import Settings, SettingsError
+from proxy.settings import SettingsError
 from proxy.sockets import CannotListenError, Listener, tcp_listeners
 from proxy.workers import orders as words
 from proxy.workers.cache_index import WorkersIndex
 from proxy.workers.hub import HubShared
-from proxy.workers.line import Line, LineError
+from proxy.workers.line import Handler, Line, LineError
 from proxy.workers.orders import Orders
-
-Take = Callable[[web.Application, Settings], Awaitable[None]]
-"""Puts other settings in force in an application that runs; raises where it cannot."""
+from proxy.yaml_source import Problem
 
 
-async def keeps_its_own(_: web.Application, settings: Settings) -> None:
-    """Take nothing."""
-    raise NotImplementedError(type(settings).__name__)
-
-
-def work(end: int, take: Take = keeps_its_own) -> None:
+def work(end: int) -> None:
     """Serve until told to stop, or until the supervisor is gone; `end` is a socket's number."""
-    in_a_loop(_Worker(socket.socket(fileno=end), take).run())
+    in_a_loop(_Worker(socket.socket(fileno=end)).run())
 
 
 class Fellows:
@@ -54,9 +49,8 @@ class Fellows:
 
 
 class _Worker:
-    def __init__(self, end: socket.socket, take: Take) -> None:
+    def __init__(self, end: socket.socket) -> None:
         self._end = end
-        self._take = take
         self._telling: asyncio.Task[bytes] | None = None
 
     async def run(self) -> None:
@@ -83,12 +77,7 @@ class _Worker:
             return tcp_listeners(server, reuse_port=True) + unix
 
         def attend(app: web.Application) -> None:
-            async def taken(payload: bytes) -> bytes:
-                new = await asyncio.to_thread(words.read(payload).settings)
-                await self._take(app, new)
-                return b""
-
-            line.handlers[words.SETTINGS] = taken
+            line.handlers |= _reloading(app[RELOADING])
 
         def ready(_: str, port: int) -> None:
             del port
@@ -107,6 +96,32 @@ class _Worker:
             await serve(settings, ready, team)
         finally:
             watching.cancel()
+
+
+def _reloading(reloading: Reloading) -> dict[str, Handler]:
+    """Take other settings, or hear that there are none; the supervisor says so, for all, once."""
+    said: list[str] = []
+    reloading.say = said.append
+
+    async def taken(payload: bytes) -> bytes:
+        orders = words.read(payload)
+        problems = await reloading.apply(orders.text, orders.file)
+        return _lines(said, problems)
+
+    async def refused(payload: bytes) -> bytes:
+        reloading.refuse(msgspec.msgpack.decode(payload, type=list[Problem]))
+        return _lines(said, ())
+
+    return {words.SETTINGS: taken, words.REFUSED: refused}
+
+
+def _lines(said: list[str], problems: Sequence[Problem]) -> bytes:
+    """Give what is to be said; raises `SettingsError` where this worker alone found problems."""
+    told = "\n".join(said)
+    said.clear()
+    if problems:
+        raise SettingsError(list(problems))
+    return told.encode()
 
 
 async def _failed(line: Line, why: str) -> NoReturn:

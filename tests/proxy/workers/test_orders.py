@@ -36,12 +36,25 @@ def test_the_generated_key_is_for_settings_without_one() -> None:
 
 
 def test_other_settings_are_checked_and_bad_ones_told_by_file_and_line() -> None:
-    assert orders().anew(FILE + "limits: {pictures: 3}").settings().limits.pictures == 3
+    made, settings = orders().anew(FILE + "limits: {pictures: 3}")
+    assert made.settings().limits.pictures == settings.limits.pictures == 3
     with pytest.raises(SettingsError, match=r"my\.yaml:2: limits\.picturs"):
         orders().anew(FILE + "limits: {picturs: 3}")
 
 
+def test_what_waits_for_a_restart_waits_for_a_worker_that_begins_later_too() -> None:
+    told, _ = orders(FILE + "jobs: {memory_bytes: 2097152}\nlimits: {pictures: 5}").anew(
+        FILE + "jobs: {memory_bytes: 4194304}\nlimits: {pictures: 3}"
+    )
+    found = told.settings()
+    assert (found.jobs.memory_bytes, found.limits.pictures) == (2_097_152, 3)
+    _, again = told.anew(FILE)
+    assert (again.jobs.memory_bytes, again.limits.pictures) == (2_097_152, 10)
+
+
 def test_a_gateway_does_not_lose_its_last_key_while_it_runs() -> None:
+    with pytest.raises(SettingsError, match="is empty"):
+        orders().anew(" \n")
     with pytest.raises(SettingsError, match="must not become empty"):
         orders().anew("limits: {pictures: 3}")
 
