@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test check audit fuzz docs format lock \
+.PHONY: help install run test check audit deploy-tools fuzz docs format lock \
   faults fault-matrix mutations cluster-test clean \
   bench bench-quick bench-smoke bench-soak storm \
   bench-translate bench-memory bench-blobs bench-cache bench-pictures bench-jobs
@@ -25,6 +25,9 @@ check: $(VENV)/.tested audit ## Format, lint, types, tests, known vulnerabilitie
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest
+
+deploy-tools: $(VENV)/.tested ## Install the linters and schemas that hold up deploy/
+	@$(PIP) install --require-hashes -r requirements/deploy.txt
 
 audit: $(VENV)/.tested ## Hold what is pinned against known vulnerabilities, if there is a network
 	@test -x $(VENV)/audit/bin/pip-audit || { $(BIN)/python -m venv $(VENV)/audit && \
@@ -99,6 +102,13 @@ lock: $(VENV)/.tested ## Pin all dependencies anew, with hashes
 	@$(BIN)/python -m piptools compile --quiet --upgrade --generate-hashes --allow-unsafe \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
 	  --all-build-deps --extra test --extra sdks --output-file requirements/test.txt setup.cfg
+	@$(BIN)/python -m piptools compile --quiet --upgrade --generate-hashes --allow-unsafe \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
+	  --all-build-deps --extra gcp --extra metrics --extra otel --extra redis --extra reload \
+	  --output-file requirements/image.txt setup.cfg
+	@$(BIN)/python -m piptools compile --quiet --upgrade --generate-hashes --allow-unsafe \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
+	  --constraint requirements/test.txt --output-file requirements/deploy.txt requirements/deploy.in
 
 clean: ## Remove what was installed and made; the state folder stays
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,8 +22,10 @@ from proxy import __version__
 from proxy.configs import ConfigError
 from proxy.credentials import credentials_for, named
 from proxy.local_key import local_key, new_key
+from proxy.log_file import LogFile
+from proxy.logs import logs
 from proxy.own_names import is_loopback
-from proxy.sections import NO_TCP, WORKERS_FORM, Server, is_number_of_workers
+from proxy.sections import NO_TCP, WORKERS_FORM, Log, Server, is_number_of_workers
 from proxy.settings import (
     NAME_FORM,
     Settings,
@@ -92,7 +94,7 @@ def serve(config: str | None, **given: str | int | None) -> None:
     """Run the gateway.
 
     SIGTERM or Ctrl-C stops it: what is running may finish within server.shutdown_seconds. A second
-    one ends it at once. SIGHUP has it take what the settings file says now.
+    one ends it at once. With several workers, SIGHUP has them take what the settings file says now.
 
     Without api_keys in the settings it makes a gateway key, keeps it in state_dir and prints it;
     it then listens to this machine only.
@@ -102,12 +104,13 @@ def serve(config: str | None, **given: str | int | None) -> None:
     settings = replace(settings, server=server, as_read=settings, file=config or "")
     _refuse_open_door(settings)
     settings, key = _with_local_key(settings)
+    _refuse_unwritable(settings.log)
 
     # Imported here: `easel --help` need not wait for the server's machinery.
     from proxy.workers.counting import count  # noqa: PLC0415
 
     if (several := count(server.workers)) > 1:
-        _serve_with_workers(several, text, settings, key)
+        _serve_with_workers(several, config, text, settings, key)
     else:
         _serve_alone(settings, key)
 
@@ -116,15 +119,16 @@ def _serve_alone(settings: Settings, key: str) -> None:
     from proxy.serving import run  # noqa: PLC0415 - as in `serve`
     from proxy.sockets import CannotListenError  # noqa: PLC0415 - the same
 
-    if settings.log.format == "auto":
-        settings = replace(settings, log=type(settings.log)(format=_log_style()))
+    settings = replace(settings, log=settings.log.in_style(_log_style()))
     try:
         run(settings, lambda _, port: _say_ready(settings.server, port, key))
     except CannotListenError as error:
         _fail(f"cannot listen on {error}")
 
 
-def _serve_with_workers(count: int, text: str, settings: Settings, key: str) -> None:
+def _serve_with_workers(
+    count: int, config: str | None, text: str, settings: Settings, key: str
+) -> None:
     from proxy.sockets import CannotListenError  # noqa: PLC0415 - as in `serve`
     from proxy.workers.orders import Orders  # noqa: PLC0415 - the same
     from proxy.workers.running import run_workers  # noqa: PLC0415 - the same
@@ -132,12 +136,13 @@ def _serve_with_workers(count: int, text: str, settings: Settings, key: str) -> 
 
     orders = Orders(
         text=text,
-        file=settings.file or "settings",
+        file=config or "settings",
         host=settings.server.host,
         port=settings.server.port,
         socket=settings.server.socket,
         log=_log_style(),
         local_key=digest(key) if key else b"",
+        files=settings.files,
     )
 
     try:
@@ -193,6 +198,42 @@ def check(config: str) -> None:
         _counted(settings.configs, "config"),
     )
     click.echo(f"{config}: good. It holds {', '.join(held)}.")
+
+
+main.add_command(logs)
+
+
+@main.command()
+@click.option(
+    "--url",
+    metavar="URL",
+    default="http://127.0.0.1:8787",
+    show_default=True,
+    envvar="EASEL_HEALTH_URL",
+    show_envvar=True,
+    help="Where the gateway listens.",
+)
+@click.option("--socket", metavar="PATH", help="Its unix socket, instead of a URL.")
+@click.option("--ready", is_flag=True, help="Whether it welcomes new requests, too.")
+@click.option(
+    "--seconds",
+    default=3.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 60),
+    help="How long to wait.",
+)
+def health(*, url: str, socket: str | None, ready: bool, seconds: float) -> None:
+    """Ask a running gateway how it is.
+
+    Exits with 0 if it answers, and with 1 if it does not, which is what the health check of a
+    container wants to know. It needs no gateway key.
+    """
+    from proxy.health import ALIVE, READY, UnwellError, asked  # noqa: PLC0415 - as in `serve`
+
+    try:
+        click.echo(asked(socket or url, READY if ready else ALIVE, seconds=seconds))
+    except UnwellError as error:
+        _fail(f"{error}.")
 
 
 @main.command()
@@ -374,6 +415,16 @@ def _refuse_open_door(settings: Settings) -> None:
             f"api_keys is empty, and others can reach {host or 'every address'}. Make a key with "
             "`easel keys new` and put its lines into the settings file."
         )
+
+
+def _refuse_unwritable(log: Log) -> None:
+    """Fail where access lines cannot go to the file that is named for them."""
+    if not log.file:
+        return
+    try:
+        LogFile(log.file).close()
+    except OSError as error:
+        _fail(f"cannot write to log.file, {log.file}: {error.strerror or error}.")
 
 
 def _with_local_key(settings: Settings) -> tuple[Settings, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import socket
 import ssl
@@ -22,6 +21,7 @@ from proxy.tls import Tls
 _BACKLOG = 1024
 _HANDSHAKE_SECONDS = 0.5
 """How long a handshake that is under way when the listener closes is waited for."""
+_OTHERS_SECONDS = 0.2
 _TURNS = 3
 """Of asyncio's loop, from taking a connection to having made something of it."""
 _SO_ATTACH_FILTER = 26
@@ -76,11 +76,14 @@ class Door(web.BaseSite):
     async def close(self) -> None:
         """Take what has already knocked, and nothing after it."""
         self._listener.remove()
+        if self._listener.shared:
+            # Whoever made it deletes its file by then; with the last of us its queue is lost.
+            await asyncio.sleep(_OTHERS_SECONDS)
+        else:
+            _deafen(self._listener.socket)
         await self._let_through()
         await self.stop()
-        if not self._listener.shared:
-            _deafen(self._listener.socket)
-            await self._take_the_rest()
+        await self._take_the_rest()
         self._listener.socket.close()
         if self._ssl_context:
             await asyncio.sleep(_HANDSHAKE_SECONDS)
@@ -123,6 +126,8 @@ def _deafen(listening: socket.socket) -> None:
     """
     if listening.family == socket.AF_UNIX or sys.platform != "linux":
         return
+    import ctypes  # noqa: PLC0415 - only at the end
+
     program = ctypes.create_string_buffer(_DROP)
     told = struct.pack("HP", 1, ctypes.addressof(program))
     with contextlib.suppress(OSError):

@@ -65,6 +65,11 @@ class SharedRedis:
         """The places that are away, and when each is asked again."""
         self._told = -_TELL_SECONDS
 
+    @property
+    def is_away(self) -> bool:
+        """Whether it, or of a cluster any node, is done without now."""
+        return bool(self._away)
+
     async def __aenter__(self) -> Self:
         # The operator learns at the start that Redis is away, not with the first request.
         with contextlib.suppress(RedisAway):

@@ -108,7 +108,7 @@ class One(Servers):
         super().__init__()
         [(host, port)] = where.hosts
         self.client = Redis(
-            host=host, port=port, db=where.number, **_common(where, seconds), retry=_once_more()
+            host=host, port=port, db=where.number, **_untimed(where, seconds), retry=_once_more()
         )
 
     async def close(self) -> None:
@@ -132,7 +132,7 @@ class Watched(Servers):
             where.hosts, sentinel_kwargs={**asked, "retry": _once_more(0)}
         )
         self.client = self._sentinel.master_for(
-            where.service, db=where.number, **_common(where, seconds), retry=_once_more()
+            where.service, db=where.number, **_untimed(where, seconds), retry=_once_more()
         )
 
     async def close(self) -> None:
@@ -219,6 +219,11 @@ def _common(where: Address, seconds: float) -> dict[str, Any]:
         "protocol": 2,
         "decode_responses": False,
     }
+
+
+def _untimed(where: Address, seconds: float) -> dict[str, Any]:
+    """Leave it to the caller to end a call that has nowhere else to go: a timer less for each."""
+    return {**_common(where, seconds), "socket_timeout": None}
 
 
 def _once_more(times: int = 1) -> Retry:

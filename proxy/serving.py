@@ -92,8 +92,8 @@ class Team:
 def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with host and port once it listens.
 
-    On the sockets that are `given`, or else on its own. Where none is TCP's, the port is 0. Raises
-    `CannotListenError` when an address cannot be used.
+    The port is 0 where it listens on its unix socket only. Raises `CannotListenError` when an
+    address cannot be used.
     """
     in_a_loop(serve(settings, ready))
 
@@ -130,8 +130,9 @@ async def _serve(
     team: Team,
 ) -> None:
     app, server = make_app(settings, shared=team.shared, index=team.index), settings.server
+    if tls := _tls(settings):
+        app[RELOADING].taken.append(tls.renew)
     team.attend(app)
-    tls = _tls(settings)
     runner = web.AppRunner(
         app,
         access_log=None,

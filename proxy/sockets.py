@@ -27,7 +27,7 @@ class Listener:
     """A socket that listens.
 
     `file` is that of a unix socket we made: its path, device and inode. `shared`: other processes
-    take connections from the very same socket, so that nothing of it is ours to end.
+    take connections from the very same socket, which is not ours to end.
     """
 
     socket: socket.socket

@@ -53,6 +53,7 @@ class RedisServer:
         )
         deadline = time.monotonic() + _SECONDS_TO_START
         while not self._answers():
+            assert self.processes[-1].poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < deadline, (self.folder / "log").read_text()
             time.sleep(_LOOK_AGAIN_SECONDS)
 
@@ -98,8 +99,8 @@ def redis_server(folder: Path, *options: str, file: Path | None = None) -> Itera
     if command is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("needs the package redis-server")
     server = RedisServer(command, folder, options, file)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()

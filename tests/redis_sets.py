@@ -44,7 +44,7 @@ class RedisSet:
         return [it for it in there if told(it, "ROLE")[0] == b"master"]
 
 
-def told(server: RedisServer, *command: str | int) -> Any:
+def told(server: RedisServer, *command: str | bytes | int) -> Any:
     """Tell a server something, and give what it said."""
     about: Any = {"password": server.password or None, "socket_timeout": 5, "protocol": 2}
     with Redis(port=server.port, **about) as asking:

@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps"}
-        | {"connections", "redis_address", "tls"}
+        {"errors", "yaml_source", "access_log", "log_file", "following", "state_folder", "hints"}
+        | {"core_dumps", "connections", "redis_address", "tls"}
     ),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
@@ -28,15 +28,17 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
     frozenset({"shared", "sockets"}),
     frozenset({"listening"}),
-    frozenset({"plan"}),
+    frozenset({"plan", "logs"}),
+    frozenset({"tracing"}),
     frozenset({"keys"}),
     frozenset({"forwarded"}),
+    frozenset({"metrics"}),
     frozenset({"blobs", "routing", "studio"}),
     frozenset({"cache", "jobs", "reloading"}),
     frozenset({"upstream"}),
     frozenset({"images"}),
     frozenset({"middlewares"}),
-    frozenset({"endpoints", "explain"}),
+    frozenset({"endpoints", "explain", "health", "scraping"}),
     frozenset({"app"}),
     frozenset({"serving"}),
     frozenset({"workers"}),
@@ -49,6 +51,14 @@ SUITES = {
     "tests/proxy/images/test_completing.py": "pictures of several targets in one answer",
     "tests/adapters/test_tables.py": "every table, from the client's word to the wire",
     "tests/proxy/test_behind_nginx.py": "a real reverse proxy with less patience than a job takes",
+    "tests/deploy/test_balancers.py": "deploy/'s nginx and HAProxy in front of real gateways",
+    "tests/deploy/test_compose.py": "the compose file and its settings against the specification",
+    "tests/deploy/test_helm.py": "the chart through Helm, against Kubernetes' schemas",
+    "tests/deploy/test_image.py": "the Dockerfile, and that what it copies is a whole gateway",
+    "tests/deploy/test_restarts.py": "nodes that restart behind the two load balancers of deploy/",
+    "tests/deploy/test_sidecar.py": "the sidecar's manifests against Kubernetes' schemas",
+    "tests/deploy/test_systemd.py": "the unit through systemd, a gateway under its hardest line",
+    "tests/deploy/test_watching.py": "alerts and dashboard through promtool, against the metrics",
     "tests/faults/test_matrix.py": "what providers do wrong, in every kind of conversation",
     "tests/proxy/jobs/test_interleavings.py": "jobs, tapes and the shelf under any order of events",
     "tests/proxy/test_doors.py": "the gateway as a process, by its unix socket and by TLS",

@@ -55,7 +55,7 @@ class Reloading:
 
     `reloads_good` and `reloads_bad` count; `problems` are those of the last reload, if it was bad.
     `loaded_at` is when what is in force was loaded, in seconds since the epoch. `waiting` names
-    what the file says and a restart would bring. `say` tells the operator.
+    what the file says and a restart would bring.
     """
 
     def __init__(self, settings: Settings, say: Callable[[str], None] = say) -> None:
@@ -65,9 +65,10 @@ class Reloading:
         self.reloads_bad = 0
         self.problems: Sequence[Problem] = ()
         self.waiting: tuple[str, ...] = ()
+        self.taken: list[Callable[[], object]] = []
         self._began = settings.as_read or settings
         self._own_keys = {} if self._began.api_keys else settings.api_keys
-        self.say = say
+        self._say = say
         self._lock = asyncio.Lock()
 
     @property
@@ -78,25 +79,30 @@ class Reloading:
     @property
     def files(self) -> tuple[str, ...]:
         """The files that the settings in force name, which are read with them."""
-        return self.current.settings.named_files
+        return self.current.settings.files
 
-    async def apply(self, text: str, file: str) -> list[Problem]:
-        """Put a text in force if it is good; gives what is wrong with it."""
+    async def apply(self, text: str, file: str, *, aloud: bool = True) -> list[Problem]:
+        """Put a text in force if it is good; gives what is wrong with it.
+
+        `aloud`: the operator is told. Of several workers one tells.
+        """
         async with self._lock:
             try:
                 checked = await asyncio.to_thread(self._checked, text, file)
             except SettingsError as error:
-                self.refuse(error.problems)
+                self.refuse(error.problems, aloud=aloud)
                 return error.problems
-            self._put(checked)
+            self._put(checked, aloud=aloud)
         return []
 
-    def refuse(self, problems: Sequence[Problem]) -> None:
+    def refuse(self, problems: Sequence[Problem], *, aloud: bool = True) -> None:
         """Note a reload that cannot be: what is in force stays."""
         self.problems = problems
         self.reloads_bad += 1
+        if not aloud:
+            return
         told = " | ".join(map(str, problems))
-        self.say(f"settings not reloaded, the last good ones stay in force: {told}")
+        self._say(f"settings not reloaded, the last good ones stay in force: {told}")
 
     def _checked(self, text: str, file: str) -> _Checked:
         """Read and check a text; raises `SettingsError`."""
@@ -110,17 +116,21 @@ class Reloading:
             settings = replace(settings, api_keys=self._own_keys)
         return _Checked(settings, changes(running, settings), waiting(self._began, read))
 
-    def _put(self, checked: _Checked) -> None:
+    def _put(self, checked: _Checked, *, aloud: bool) -> None:
         self.current = Current(checked.settings)
         self.loaded_at = time.time()
         self.reloads_good += 1
         self.problems, self.waiting = (), checked.waiting
+        for call in self.taken:
+            call()
+        if not aloud:
+            return
         told = [f"settings reloaded, version {self.version}"]
         if checked.changes:
             told.append(checked.changes)
         if checked.waiting:
             told.append(f"waiting for a restart: {', '.join(checked.waiting)}")
-        self.say("; ".join(told))
+        self._say("; ".join(told))
 
     def as_object(self) -> dict[str, object]:
         """Tell of it, for those who have a key."""

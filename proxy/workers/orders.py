@@ -7,20 +7,18 @@ file has become.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import msgspec
 
-from proxy.reloading.restarting import at_once
-from proxy.sections import Log
 from proxy.settings import Settings, SettingsError, parse
 from proxy.yaml_source import Problem
 
 BEGIN, LISTENING, FAILED, ALL = "begin", "listening", "failed", "all"
 SETTINGS, REFUSED = "settings", "refused"
-"""What workers call: for their orders, when they listen, why they cannot. `settings` and
-`refused` are what the supervisor calls, with new orders, and with what is wrong with a file; both
-are answered by a line for the operator. `all` is for asking all workers: `[name, payload]`,
-answered by a list."""
+"""What workers call: for their orders, when they listen, why they cannot; and `all`, to ask all
+workers something: `[name, payload]`, answered by a list. What the supervisor calls: `settings`,
+with new orders, and `refused`, where there can be none."""
 
 _LOCKED = "must not become empty while the gateway runs: nobody could call it"
 
@@ -28,17 +26,14 @@ _LOCKED = "must not become empty while the gateway runs: nobody could call it"
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """The text of a settings file, the file's name, and where to listen.
 
-    `first` is the text with which the gateway began: what waits for a restart is what it says, also
-    for a worker that begins later.
     `unix` is the number of the unix socket that listens, which a worker inherits. `cache` is the
     folder of the pictures that workers keep together, below `cache` in the store.
     `log` is what `log.format: auto` means here. `local_key` is the digest of the generated gateway
-    key, for settings that have none.
+    key, for settings that have none. `files` are those that the settings name.
     """
 
     text: str
     file: str
-    first: str = ""
     host: str
     port: int
     socket: str = ""
@@ -46,46 +41,57 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     cache: str = ""
     log: str = "json"
     local_key: bytes = b""
+    files: tuple[str, ...] = ()
 
     def settings(self) -> Settings:
         """Give what is to be served; raises `SettingsError`."""
-        found = first = parse(self.first or self.text, file=self.file)
-        if self.first and self.first != self.text:
-            found = at_once(first, parse(self.text, file=self.file))
+        found = parse(self.text, file=self.file)
         place = {"host": self.host, "port": self.port, "socket": self.socket}
         server = msgspec.structs.replace(found.server, **place)
         keys = found.api_keys or ({self.local_key: "local"} if self.local_key else {})
-        log = Log(format=self.log) if found.log.format == "auto" else found.log
-        return replace(found, server=server, api_keys=keys, log=log, as_read=first)
+        log = found.log.in_style(self.log)
+        return replace(found, server=server, api_keys=keys, log=log, as_read=found)
 
     @property
     def inherited(self) -> tuple[int, ...]:
         """The sockets that a worker inherits."""
         return () if self.unix is None else (self.unix,)
 
-    def anew(self, text: str) -> tuple[Orders, Settings]:
-        """Give orders of a text that was read again, and what they come to.
-
-        Raises `SettingsError`.
-        """
-        if not text.strip():
-            raise SettingsError([Problem(self.file, 0, "", "is empty")])
-        made = msgspec.structs.replace(self, text=text, first=self.first or self.text)
+    def anew(self, text: str) -> Orders:
+        """Give orders of a text that was read again; raises `SettingsError`."""
+        made = msgspec.structs.replace(self, text=text)
         settings = made.settings()
         if not settings.api_keys:
             raise SettingsError([Problem(self.file, 0, "api_keys", _LOCKED)])
-        return made, settings
+        return msgspec.structs.replace(made, files=settings.files)
 
     def __repr__(self) -> str:
         """Leave the text out: it may hold keys."""
         return f"Orders(file={self.file!r})"
 
 
-def written(orders: Orders) -> bytes:
-    """Write orders, for a line."""
-    return msgspec.msgpack.encode(orders)
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a settings file cannot be taken. `aloud`: whoever hears it tells the operator."""
+
+    problems: list[Problem]
+    aloud: bool = False
 
 
-def read(data: bytes) -> Orders:
+class Change(msgspec.Struct, frozen=True):
+    """Other orders for a worker that runs. `aloud` as of a refusal."""
+
+    orders: Orders
+    aloud: bool = False
+
+
+def written(told: Orders | Change | Refusal) -> bytes:
+    """Write something for a line."""
+    return msgspec.msgpack.encode(told)
+
+
+T = TypeVar("T", Orders, Change, Refusal)
+
+
+def read(data: bytes, kind: type[T]) -> T:
     """Read what `written` wrote."""
-    return msgspec.msgpack.decode(data, type=Orders)
+    return msgspec.msgpack.decode(data, type=kind)

@@ -15,7 +15,7 @@ from proxy.core_dumps import forbid_core_dumps
 from proxy.reloading.following import following
 from proxy.sections import Server
 from proxy.settings import Settings
-from proxy.sockets import unix_listeners
+from proxy.sockets import Listener, unix_listeners
 from proxy.workers.cache_index import CacheHub
 from proxy.workers.hub import Hub
 from proxy.workers.orders import Orders
@@ -31,47 +31,56 @@ def run_workers(
 ) -> None:
     """Serve with so many workers until SIGTERM or SIGINT; `ready` gets the port.
 
-    `settings` are what the orders come to. Raises `CannotListenError`, and `NoWorkerError` where
-    none can start.
+    `settings` are what the orders come to; the file of theirs is followed. Raises
+    `CannotListenError`, and `NoWorkerError` where none can start.
     """
     forbid_core_dumps()
     hub = Hub()
     cache = CacheHub(settings.cache.memory_bytes, settings.cache.disk_bytes)
     common = secrets.token_hex(8)
     with reserved(settings.server) as port, _unix(settings.server) as unix:
+        number = unix.socket.fileno() if unix else None
+
+        def here(made: Orders) -> Orders:
+            return msgspec.structs.replace(made, port=port, unix=number, cache=common)
+
         hub.restore(settings.state_dir)
         supervisor = Supervisor(
-            msgspec.structs.replace(orders, port=port, unix=unix, cache=common),
+            here(orders),
             count,
             hub=hub,
             ready=lambda: ready(port),
-            settings=settings,
+            anew=lambda text: here(orders.anew(text)),
+            shutdown_seconds=settings.server.shutdown_seconds,
+            drain_seconds=settings.server.drain_seconds,
+            # Whoever came after that would stand in a queue that nobody empties.
+            drained=unix.remove if unix else lambda: None,
             handlers=cache.handlers,
         )
         try:
-            asyncio.run(_supervised(supervisor, settings))
+            asyncio.run(_run(supervisor, settings))
         finally:
             hub.save(settings.state_dir)
             if folder := folder_of(settings):
                 clear(folder / CACHE / common)
 
 
-async def _supervised(supervisor: Supervisor, settings: Settings) -> None:
-    """Run a supervisor, who follows the settings file for all, if there is one."""
+async def _run(supervisor: Supervisor, settings: Settings) -> None:
+    """Keep workers running, and have them take what the settings file says."""
     if not settings.file:
         await supervisor.run()
         return
-    version, watches = settings.version, settings.server.watches
-    async with following(settings.file, supervisor, version=version, watches=watches):
+    watches = settings.server.watches
+    async with following(settings.file, supervisor, version=settings.version, watches=watches):
         await supervisor.run()
 
 
 @contextlib.contextmanager
-def _unix(server: Server) -> Iterator[int | None]:
-    """Listen on the unix socket for all workers, if there is one; gives its number."""
+def _unix(server: Server) -> Iterator[Listener | None]:
+    """Listen on the unix socket for all workers, if there is one."""
     made = unix_listeners(server)
     try:
-        yield made[0].socket.fileno() if made else None
+        yield made[0] if made else None
     finally:
         for listener in made:
             listener.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -14,12 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.settings import Settings, SettingsError
+from proxy.settings import SettingsError
 from proxy.workers import orders as words
 from proxy.workers.hub import ASK, Hub
 from proxy.workers.line import Handler, Line, LineError, call_all
 from proxy.workers.lives import Backoff, ending
-from proxy.workers.orders import Orders
+from proxy.workers.orders import Change, Orders, Refusal
 from proxy.yaml_source import Problem
 
 _LOG = logging.getLogger("easel")
@@ -63,9 +64,10 @@ class _Signals:
 class Supervisor:
     """Keeps `count` workers running with `orders` until a signal ends it.
 
-    `settings` are what they come to at the start.
-    `ready` is called once all of them listen for the first time. `handlers` answer workers besides.
-    It is given other texts of the settings, as a `proxy.reloading.following.Follower`.
+    `ready` is called once all of them listen for the first time. `anew` gives orders of another
+    text of the settings file: it is called in a thread, and raises `SettingsError`. `handlers`
+    answer workers besides. It can follow that file (see `reloading.following`). `drained` is
+    called when workers cease to take connections.
     """
 
     def __init__(  # noqa: PLR0913 - what it is made of
@@ -75,14 +77,20 @@ class Supervisor:
         *,
         hub: Hub,
         ready: Callable[[], None],
-        settings: Settings,
+        anew: Callable[[str], Orders],
+        shutdown_seconds: float,
+        drain_seconds: float = 0.0,
+        drained: Callable[[], None] = lambda: None,
         handlers: dict[str, Handler] | None = None,
     ) -> None:
         self.orders = orders
         self._numbers = range(1, count + 1)
         self._hub = hub
         self._ready = ready
-        self._patience = settings.server.shutdown_seconds + _GRACE_SECONDS
+        self._anew = anew
+        self._refusal: Sequence[Problem] = ()
+        self._drain_seconds, self._drained = drain_seconds, drained
+        self._patience = shutdown_seconds + _GRACE_SECONDS
         self._handlers = {**(handlers or {}), ASK: hub.ask, words.ALL: self._all}
         self._workers: dict[int, _Worker] = {}
         self._failed: dict[int, str] = {}
@@ -90,7 +98,6 @@ class Supervisor:
         self._signals = _Signals()
         self._spawning, self._reading = asyncio.Lock(), asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._files = settings.named_files
 
     @property
     def lines(self) -> list[Line]:
@@ -103,6 +110,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(self._keep(number)) for number in self._numbers]
             await self._signals.stop.wait()
+            asyncio.get_running_loop().call_later(self._drain_seconds, self._drained)
             for worker in self._workers.values():
                 _signal(worker, signal.SIGTERM)
             _, late = await asyncio.wait(keepers, timeout=self._patience)
@@ -200,7 +208,9 @@ class Supervisor:
                 self._is_ready = True
                 self._ready()
             if worker.has is not self.orders:
-                await self._tell(number, worker)
+                self._soon(self._tell(number, worker))
+            if self._refusal:
+                self._soon(self._refuse(worker.line))
             return b""
 
         async def failed(payload: bytes) -> bytes:
@@ -217,48 +227,46 @@ class Supervisor:
     # Settings
 
     @property
-    def files(self) -> Sequence[str]:
-        """Name the files that the settings in force name."""
-        return self._files
+    def files(self) -> tuple[str, ...]:
+        """The files that the settings in force name."""
+        return self.orders.files
 
     async def apply(self, text: str, file: str) -> None:
         """Have all workers take a text, if it is good."""
-        del file
+        del file  # It is the one that the orders name.
         async with self._reading:
             try:
-                self.orders, settings = await asyncio.to_thread(self.orders.anew, text)
+                self.orders = await asyncio.to_thread(self._anew, text)
             except SettingsError as error:
                 await self._refused(error.problems)
                 return
-            self._files = settings.named_files
-            told = [self._tell(*it) for it in self._workers.items() if it[1].listens]
-            _say(next(filter(None, await asyncio.gather(*told)), "settings reloaded"))
+            self._refusal = ()
+            told = [it for it in self._workers.items() if it[1].listens]
+            await asyncio.gather(*(self._tell(*it, aloud=it is told[0]) for it in told))
 
     def refuse(self, problems: Sequence[Problem]) -> None:
-        """Have all workers hear that there is no text."""
+        """Have all workers know that there is no text that could be taken."""
         self._soon(self._refused(problems))
 
     async def _refused(self, problems: Sequence[Problem]) -> None:
-        lines = await call_all(self.lines, words.REFUSED, msgspec.msgpack.encode(problems))
-        told = " | ".join(map(str, problems))
-        _say(lines[0].decode() if lines else f"settings not reloaded: {told}")
+        self._refusal = problems
+        lines = self.lines
+        await asyncio.gather(*(self._refuse(it, aloud=it is lines[0]) for it in lines))
 
-    async def _tell(self, number: int, worker: _Worker) -> str:
+    async def _refuse(self, line: Line, *, aloud: bool = False) -> None:
+        refusal = Refusal(list(self._refusal), aloud=aloud)
+        with contextlib.suppress(LineError):
+            await line.call(words.REFUSED, words.written(refusal))
+
+    async def _tell(self, number: int, worker: _Worker, *, aloud: bool = False) -> None:
         orders = self.orders
+        change = words.written(Change(orders, aloud=aloud))
         try:
-            told = await worker.line.call(words.SETTINGS, words.written(orders), _READING_SECONDS)
+            await worker.line.call(words.SETTINGS, change, _READING_SECONDS)
         except LineError as error:
-            _say(f"worker {number} goes on with the settings it had: {error}")
-            return ""
-        worker.has = orders
-        return told.decode()
-
-
-def _say(line: str) -> None:
-    """Write a line for the operator, whatever it quotes of a file."""
-    shown = line if line.isprintable() else line.encode("unicode_escape").decode()
-    sys.stderr.write(f"easel: {shown}\n")
-    sys.stderr.flush()
+            _LOG.error("worker %d goes on with the settings it had: %s", number, error)  # noqa: TRY400 - no traceback needed
+        else:
+            worker.has = orders
 
 
 async def _spawned(end: int, others: tuple[int, ...]) -> asyncio.subprocess.Process:

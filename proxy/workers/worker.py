@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Sequence
 from typing import NoReturn
 
 import msgspec
@@ -23,7 +22,6 @@ from proxy.workers.cache_index import WorkersIndex
 from proxy.workers.hub import HubShared
 from proxy.workers.line import Handler, Line, LineError
 from proxy.workers.orders import Orders
-from proxy.yaml_source import Problem
 
 
 def work(end: int) -> None:
@@ -61,7 +59,7 @@ class _Worker:
         except LineError:
             return  # The supervisor has gone already.
         try:
-            await self._serve(line, words.read(told))
+            await self._serve(line, words.read(told, Orders))
         except CannotListenError as error:
             await _failed(line, f"cannot listen on {error}")
         except SettingsError as error:
@@ -77,7 +75,7 @@ class _Worker:
             return tcp_listeners(server, reuse_port=True) + unix
 
         def attend(app: web.Application) -> None:
-            line.handlers |= _reloading(app[RELOADING])
+            line.handlers |= _handlers(app[RELOADING])
 
         def ready(_: str, port: int) -> None:
             del port
@@ -98,30 +96,20 @@ class _Worker:
             watching.cancel()
 
 
-def _reloading(reloading: Reloading) -> dict[str, Handler]:
-    """Take other settings, or hear that there are none; the supervisor says so, for all, once."""
-    said: list[str] = []
-    reloading.say = said.append
+def _handlers(reloading: Reloading) -> dict[str, Handler]:
+    """Answer a supervisor that has read the settings file again."""
 
     async def taken(payload: bytes) -> bytes:
-        orders = words.read(payload)
-        problems = await reloading.apply(orders.text, orders.file)
-        return _lines(said, problems)
+        change = words.read(payload, words.Change)
+        await reloading.apply(change.orders.text, change.orders.file, aloud=change.aloud)
+        return b""
 
     async def refused(payload: bytes) -> bytes:
-        reloading.refuse(msgspec.msgpack.decode(payload, type=list[Problem]))
-        return _lines(said, ())
+        refusal = words.read(payload, words.Refusal)
+        reloading.refuse(refusal.problems, aloud=refusal.aloud)
+        return b""
 
     return {words.SETTINGS: taken, words.REFUSED: refused}
-
-
-def _lines(said: list[str], problems: Sequence[Problem]) -> bytes:
-    """Give what is to be said; raises `SettingsError` where this worker alone found problems."""
-    told = "\n".join(said)
-    said.clear()
-    if problems:
-        raise SettingsError(list(problems))
-    return told.encode()
 
 
 async def _failed(line: Line, why: str) -> NoReturn:

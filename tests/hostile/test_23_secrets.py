@@ -31,7 +31,10 @@ SETTINGS_TEXT = f"""
 api_keys: {{test: {{key: {canary.GATEWAY_KEY}}}, other: {{key: {canary.OTHER_KEY}}}}}
 log: {{format: json}}
 trusted_custom_hosts: [127.0.0.1]
-redis: {{url: "redis://:{canary.PASSWORD}@127.0.0.1:1/0", timeout_seconds: 0.1}}
+redis:
+  url: "redis+sentinel://:{canary.PASSWORD}@127.0.0.1:1/m"
+  sentinel_password: "{canary.PASSWORD}"
+  timeout_seconds: 0.1
 blobs: {{signing_key: {canary.SIGNING}}}
 """
 

@@ -50,11 +50,13 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+{before}
     server {{
         listen 127.0.0.1:{port};
         location / {{
             proxy_pass {upstream};
             proxy_read_timeout {patience}s;
+{more}
         }}
     }}
 }}
@@ -62,17 +64,19 @@ http {{
 
 
 @contextmanager
-def nginx(folder: Path, upstream: str) -> Iterator[str]:
-    """Run nginx before a server; gives its URL."""
+def nginx(folder: Path, upstream: str, before: str = "", more: str = "") -> Iterator[str]:
+    """Run nginx before a server; gives its URL.
+
+    `before` stands in the configuration before its server, `more` where it passes requests on.
+    """
     command = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
     if command is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("needs the package nginx-light")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         file = folder / "nginx.conf"
-        file.write_text(
-            CONFIG.format(folder=folder, port=port, upstream=upstream, patience=PATIENCE_SECONDS)
-        )
+        values = {"upstream": upstream, "patience": PATIENCE_SECONDS, "before": before}
+        file.write_text(CONFIG.format(folder=folder, port=port, more=more, **values))
         # It takes over a socket that listens already, as in an upgrade of its binary: the port is
         # ours beyond doubt, and a client need not wait for its start.
         with subprocess.Popen(  # noqa: S603 - Debian's own command

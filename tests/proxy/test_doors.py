@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -59,10 +60,12 @@ def short() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def by_socket(folder: Path, settings: str = SANDBOX) -> AsyncIterator[Running]:
+async def by_socket(
+    folder: Path, settings: str = SANDBOX, place: str = ONLY_SOCKET
+) -> AsyncIterator[Running]:
     """Start a gateway that has no port."""
     file = folder / "easel.yaml"
-    file.write_text(SETTINGS + ONLY_SOCKET + settings)
+    file.write_text(SETTINGS + place + settings)
     connector = aiohttp.UnixConnector(str(folder / "easel.sock"))
     async with (
         started(folder, "--config", str(file)) as (process, _),
@@ -176,20 +179,16 @@ async def test_the_banner_says_how_to_get_a_picture_by_the_socket(short: Path) -
         await process.communicate()
 
 
-async def test_by_the_socket_any_name_is_good_unless_some_are_set(short: Path) -> None:
-    names = "server: {host: none, socket: easel.sock, allowed_hosts: [mine.example]}\n"
-    for settings, status in (("", 200), (names, 421)):
-        async with by_socket(short, SANDBOX) as easel:
-            file = short / "easel.yaml"
-            file.write_text(SETTINGS + (settings or ONLY_SOCKET) + SANDBOX)
-            await end(easel)
-        connector = aiohttp.UnixConnector(str(short / "easel.sock"))
-        async with (
-            started(short, "--config", str(file)),
-            aiohttp.ClientSession(connector=connector) as session,
-            session.get("http://other.example/healthz") as got,
-        ):
-            assert got.status == status
+@pytest.mark.parametrize(("names", "status"), [("", 200), ("allowed_hosts: [mine.example]", 421)])
+async def test_by_the_socket_any_name_is_good_unless_some_are_set(
+    short: Path, names: str, status: int
+) -> None:
+    settings = ONLY_SOCKET.replace("}", f", {names}}}") if names else ONLY_SOCKET
+    async with (
+        by_socket(short, SANDBOX, settings) as easel,
+        easel.session.get("http://other.example/healthz") as got,
+    ):
+        assert got.status == status
 
 
 async def test_two_gateways_cannot_have_one_socket(short: Path) -> None:
@@ -211,6 +210,39 @@ async def test_a_killed_gateways_socket_is_taken_over(short: Path) -> None:
     assert (short / "easel.sock").exists()
     async with by_socket(short) as easel:
         assert await easel.ready() == 200
+
+
+async def knocked(place: str, seen: Counter[str]) -> None:
+    """Order pictures on one connection after the other, until nobody is there."""
+    async with aiohttp.ClientSession(
+        connector=aiohttp.UnixConnector(place, force_close=True)
+    ) as session:
+        while True:
+            asked = {"prompt": f"{id(session)}", "size": "64x64", "latency_ms": 20}
+            try:
+                async with session.post("http://easel" + PATH, json=asked, headers=BOX) as got:
+                    seen["good" if b"b64_json" in await got.read() else str(got.status)] += 1
+            except aiohttp.ClientConnectorError:
+                return
+            except aiohttp.ClientError as error:
+                seen[type(error).__name__] += 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_stop_under_load_loses_nobody_who_got_in(short: Path, workers: str) -> None:
+    file = short / "easel.yaml"
+    file.write_text(SETTINGS + ONLY_SOCKET + SANDBOX + "jobs: {park_seconds: 1}\n")
+    async with started(short, "--config", str(file), "--workers", workers) as (process, _):
+        seen: Counter[str] = Counter()
+        place = str(short / "easel.sock")
+        clients = [asyncio.create_task(knocked(place, seen)) for _ in range(16)]
+        await asyncio.sleep(1)
+        process.terminate()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*clients)
+        assert seen.keys() == {"good"}
+        _, err = await process.communicate()
+        assert (process.returncode, err) == (0, b"")
 
 
 # TLS.
@@ -261,6 +293,22 @@ async def test_a_client_needs_a_certificate_of_the_right_authority(tmp_path: Pat
             except aiohttp.ClientError:
                 assert status == 0
         await end(easel)
+
+
+async def test_sighup_takes_up_a_renewed_certificate_at_once(tmp_path: Path) -> None:
+    async with by_tls(tmp_path) as (easel, authority):
+        after = authority.sign("server")
+        easel.tell(signal.SIGHUP)
+        url, shown = URL(easel.url), 0
+        async with asyncio.timeout(8):  # it looks by itself every ten seconds
+            while shown != after.serial:
+                trusting = authority.trusting()
+                _, writer = await asyncio.open_connection(url.host, url.port, ssl=trusting)
+                told = writer.get_extra_info("ssl_object").getpeercert()
+                shown = int(told["serialNumber"], 16)
+                writer.close()
+                await writer.wait_closed()
+                await asyncio.sleep(0.05)
 
 
 # By any door.

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -77,17 +77,17 @@ def listener_family(by: str) -> int:
     return socket.AF_UNIX if by == "unix" else socket.AF_INET
 
 
-async def test_what_others_listen_on_too_is_left_to_them(path: Path) -> None:
+async def test_what_others_listen_on_too_goes_on_without_us(path: Path) -> None:
     [listener] = listeners(Server(host="none", socket=str(path)))
     ours = Listener(listener.socket.dup(), shared=True)
-    with closing(listener):
-        async with serving() as first:
-            await closed(await opened(first, [ours], None, Timeouts()))
-        async with serving() as second:
-            [client] = knocking(listener, 1)
-            doors = await opened(second, [listener], None, Timeouts())
-            assert (await asyncio.to_thread(answer_to, client)).endswith(b"here")
-            await closed(doors)
+    async with serving() as first, serving() as second:
+        clients = knocking(listener, KNOCKING)
+        doors = await opened(second, [listener], None, Timeouts())
+        await closed(await opened(first, [ours], None, Timeouts()))
+        clients += await asyncio.to_thread(knocking, listener, KNOCKING)
+        answers = await asyncio.to_thread(lambda: list(map(answer_to, clients)))
+        assert [it.endswith(b"here") for it in answers] == [True] * 2 * KNOCKING
+        await closed(doors)
 
 
 async def test_a_port_that_others_listen_on_too_loses_nobody() -> None:

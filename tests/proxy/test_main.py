@@ -125,6 +125,15 @@ def test_production_does_not_start_without_its_environment() -> None:
     assert "the environment variable EASEL_KEY_WEB is not set" in told.stderr
 
 
+def test_a_log_file_that_cannot_be_written_is_told_in_a_sentence(file: Path) -> None:
+    file.write_text("log: {file: nowhere/access.log}")
+    told = easel("serve", "--config", str(file), "--port", "0")
+    assert told.exit_code == 1
+    assert told.stderr == (
+        "easel: cannot write to log.file, nowhere/access.log: No such file or directory.\n"
+    )
+
+
 def test_a_taken_port_is_told_in_a_sentence(taken: str) -> None:
     told = easel("serve", "--port", taken)
     assert told.exit_code == 1

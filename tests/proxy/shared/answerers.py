@@ -9,11 +9,18 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from proxy.redis_client import SharedRedis
+from proxy.sections import Redis
 from proxy.shared.asking import Shared
 from proxy.shared.memory import Memory
+from proxy.shared.redis import RedisShared
 from proxy.workers.hub import ASK, Hub, HubShared
 from proxy.workers.line import Line
+from tests.redis_server import redis_server
+from tests.redis_sets import told
 
 
 @dataclass
@@ -57,7 +64,25 @@ async def hub() -> AsyncIterator[Answerer]:
         await supervisor.ended.wait()
 
 
+@asynccontextmanager
+async def redis() -> AsyncIterator[Answerer]:
+    """Let a Redis answer, whose time is its own: what is to be over is, so much earlier."""
+    with TemporaryDirectory() as folder, redis_server(Path(folder)) as server:
+
+        async def passes(seconds: float) -> None:
+            ms = round(seconds * 1000)
+            for name in told(server, "KEYS", "*"):
+                if told(server, "TYPE", name) == b"zset":
+                    for member in told(server, "ZRANGE", name, 0, -1):
+                        told(server, "ZINCRBY", name, -ms, member)
+                told(server, "PEXPIRE", name, told(server, "PTTL", name) - ms)
+
+        async with SharedRedis(Redis(url=server.url, timeout_seconds=5)) as ours:
+            yield Answerer(RedisShared(ours), passes)
+
+
 ANSWERERS: dict[str, Callable[[], AbstractAsyncContextManager[Answerer]]] = {
     "memory": memory,
     "hub": hub,
+    "redis": redis,
 }

@@ -1,0 +1,73 @@
+"""Asks a running gateway how it is, as a container's health check does."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from contextlib import closing
+from urllib.parse import urlsplit
+
+from proxy.own_names import is_loopback
+
+ALIVE, READY = "/healthz", "/readyz"
+_MOST_BYTES = 65_536
+
+
+class UnwellError(Exception):
+    """The gateway does not answer, or says no; the message says which."""
+
+
+class _OverSocket(http.client.HTTPConnection):
+    """Speaks HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket instead of a port."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def asked(place: str, path: str, *, seconds: float) -> str:
+    """Ask a gateway at a URL or a unix socket; gives its status, raises `UnwellError`.
+
+    What begins with `http://` or `https://` is a URL, all else the path of a socket.
+    """
+    try:
+        with closing(_connection(place, seconds)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            told = _status(answer.read(_MOST_BYTES))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise UnwellError(f"{place} does not answer: {reason}") from error
+    if answer.status != http.client.OK:
+        raise UnwellError(f"{place} answers {answer.status} {told}".rstrip())
+    return told
+
+
+def _connection(place: str, seconds: float) -> http.client.HTTPConnection:
+    """Make a connection that is not open yet."""
+    if not place.startswith(("http://", "https://")):
+        return _OverSocket(place, seconds)
+    parts = urlsplit(place)
+    host = parts.hostname or ""
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(host, parts.port, timeout=seconds)
+    context = ssl.create_default_context()
+    if is_loopback(host):
+        # Its certificate is for the name that clients know; nothing secret is sent or believed.
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, parts.port, timeout=seconds, context=context)
+
+
+def _status(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["status"])
+    except (ValueError, KeyError, TypeError):
+        return ""

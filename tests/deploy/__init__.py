@@ -1,0 +1,1 @@
+"""What an operator runs Easel with, held against the tools that read it."""

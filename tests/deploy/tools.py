@@ -1,0 +1,79 @@
+"""The real programs that read what lies in deploy/: linters, schemas, load balancers.
+
+Where one is missing, the tests that need it are skipped with the words to install it, and fail in
+CI.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+_FROM_PYPI = "make deploy-tools"
+_SECONDS = 60
+_SYSTEM = "/usr/sbin:/sbin"
+"""Where Debian puts servers, which is not on everybody's PATH."""
+
+
+def program(name: str, package: str) -> str:
+    """Give the path of a program of Debian's."""
+    places = os.pathsep.join((os.environ.get("PATH", ""), _SYSTEM))
+    return shutil.which(name, path=places) or _missing(f"needs the package {package}")
+
+
+def module(name: str) -> Any:
+    """Give a module of a tool from PyPI."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        _missing(f"needs {name}: {_FROM_PYPI}")
+
+
+def script(name: str) -> str:
+    """Give the path of a command that a package from PyPI brings."""
+    beside = Path(sys.executable).parent
+    return shutil.which(name, path=str(beside)) or _missing(f"needs {name}: {_FROM_PYPI}")
+
+
+def told(*command: str | Path, environ: dict[str, str] | None = None) -> str:
+    """Run a tool, which must be content; gives all that it said."""
+    done = _run(command, environ)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def complaint(*command: str | Path) -> str:
+    """Run a tool, which must not be content; gives all that it said."""
+    done = _run(command, None)
+    assert done.returncode != 0, done.stdout
+    return done.stdout
+
+
+def _run(
+    command: Sequence[str | Path], environ: dict[str, str] | None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - the tools above
+        list(map(str, command)),
+        env={**os.environ, **(environ or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+
+
+def _missing(what: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
