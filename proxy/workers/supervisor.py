@@ -242,7 +242,9 @@ class Supervisor:
                 return
             self._refusal = ()
             told = [it for it in self._workers.items() if it[1].listens]
-            await asyncio.gather(*(self._tell(*it, aloud=it is told[0]) for it in told))
+            await asyncio.gather(*(self._tell(*it) for it in told[1:]))
+            for it in told[:1]:  # Once all have taken it, one tells the operator.
+                await self._tell(*it, aloud=True)
 
     def refuse(self, problems: Sequence[Problem]) -> None:
         """Have all workers know that there is no text that could be taken."""
