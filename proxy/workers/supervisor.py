@@ -91,7 +91,7 @@ class Supervisor:
         self._refusal: Sequence[Problem] = ()
         self._drain_seconds, self._drained = drain_seconds, drained
         self._patience = shutdown_seconds + _GRACE_SECONDS
-        self._handlers = {**(handlers or {}), ASK: hub.ask, words.ALL: self._all}
+        self._handlers = {**(handlers or {}), words.ALL: self._all}
         self._workers: dict[int, _Worker] = {}
         self._failed: dict[int, str] = {}
         self._is_ready = False
@@ -168,6 +168,7 @@ class Supervisor:
                 ours.close()
                 return f"could not be started: {error.strerror}"
         line = await Line.over(ours)
+        line.immediate[ASK] = self._hub.ask
         worker = self._workers[number] = _Worker(process, line)
         line.handlers |= self._handlers | self._handlers_of(number, worker)
         if self._signals.stop.is_set():
