@@ -17,6 +17,7 @@ import msgspec
 
 from proxy.settings import SettingsError
 from proxy.workers import orders as words
+from proxy.workers.counts import GoneCounts
 from proxy.workers.hub import ASK, Hub
 from proxy.workers.line import Handler, Line, LineError, call_all
 from proxy.workers.lives import Backoff, ending
@@ -89,6 +90,7 @@ class Supervisor:
         self._ready = ready
         self._anew = anew
         self._refusal: Sequence[Problem] = ()
+        self._counts = GoneCounts()
         self._drain_seconds, self._drained = drain_seconds, drained
         self._patience = shutdown_seconds + _GRACE_SECONDS
         self._handlers = {**(handlers or {}), words.ALL: self._all}
@@ -176,6 +178,7 @@ class Supervisor:
         status = await process.wait()
         line.close()
         del self._workers[number]
+        self._counts.ended(number)
         if worker.says:
             self._failed.setdefault(number, worker.says)
         return f"{ending(status)}: {worker.says}" if worker.says else ending(status)
@@ -218,7 +221,8 @@ class Supervisor:
             worker.says = payload.decode()
             return b""
 
-        return {words.BEGIN: begin, words.LISTENING: listening, words.FAILED: failed}
+        counts = self._counts.handlers(number)
+        return counts | {words.BEGIN: begin, words.LISTENING: listening, words.FAILED: failed}
 
     async def _all(self, payload: bytes) -> bytes:
         """Ask all workers something for one of them."""
