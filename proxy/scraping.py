@@ -8,7 +8,6 @@ from aiohttp import web
 
 from proxy.errors import GatewayError
 from proxy.keys import CURRENT, METRICS
-from proxy.metrics.page import NoLibraryError, page
 from proxy.middlewares.auth import identified
 
 _BY_A_PROXY = ("forwarded", "via", "x-forwarded-", "x-real-ip")
@@ -21,6 +20,8 @@ async def metrics(request: web.Request) -> web.Response:
     access = settings.metrics.access
     if access == "key" or (access == "loopback" and not _is_this_machines(request)):
         identified(request.headers, settings.api_keys)
+    from proxy.metrics.page import NoLibraryError, page  # noqa: PLC0415 - rarely asked for
+
     snapshot = await request.app[METRICS].gather()
     try:
         body, content_type = page(snapshot, request.headers.get("accept", ""))

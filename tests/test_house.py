@@ -40,6 +40,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"images"}),
     frozenset({"middlewares"}),
     frozenset({"endpoints", "explain", "health", "scraping"}),
+    frozenset({"together"}),
     frozenset({"app"}),
     frozenset({"serving"}),
     frozenset({"workers"}),
