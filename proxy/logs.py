@@ -13,7 +13,6 @@ import orjson
 
 from proxy.access_log import printable
 from proxy.command_line import fail
-from proxy.following import followed, lines_of
 from proxy.settings import SettingsError, load
 
 _BAD, _FAILED, _MOVED = 400, 500, 300
@@ -66,12 +65,17 @@ def logs(file: str | None, *, follow: bool, config: str | None, **chosen: Any) -
 
 
 def _lines(file: str, *, follow: bool) -> Iterable[str]:
+    # Imported here: a gateway that serves follows no log.
+    from proxy.following import followed, lines_of  # noqa: PLC0415
+
     if file == "-":
         return lines_of(sys.stdin.buffer)
     return followed(file) if follow else _all_of(file)
 
 
 def _all_of(file: str) -> Iterable[str]:
+    from proxy.following import lines_of  # noqa: PLC0415 - see above
+
     with open(file, "rb") as opened:  # noqa: PTH123 - a name as it was given
         yield from lines_of(opened)
 
