@@ -11,8 +11,8 @@ from proxy.keys import CURRENT, METRICS
 from proxy.metrics.page import NoLibraryError, page
 from proxy.middlewares.auth import identified
 
-_BY_A_PROXY = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-"""Headers of a request that came through a proxy: its address says nothing of who asks."""
+_BY_A_PROXY = ("forwarded", "via", "x-forwarded-", "x-real-ip")
+"""How headers begin of a request that came through a proxy: its address is not who asks."""
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -36,7 +36,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 def _is_this_machines(request: web.Request) -> bool:
     """Tell whether a request comes from this machine, and through nobody."""
-    if any(name in request.headers for name in _BY_A_PROXY):
+    if any(name.lower().startswith(_BY_A_PROXY) for name in request.headers):
         return False
     try:
         address = ip_address(request.remote or "")

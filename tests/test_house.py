@@ -28,7 +28,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
     frozenset({"shared", "sockets"}),
     frozenset({"listening"}),
-    frozenset({"plan", "logs"}),
+    frozenset({"plan", "command_line"}),
+    frozenset({"logs"}),
     frozenset({"tracing"}),
     frozenset({"keys"}),
     frozenset({"forwarded"}),
@@ -42,6 +43,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"app"}),
     frozenset({"serving"}),
     frozenset({"workers"}),
+    frozenset({"serve"}),
     frozenset({"__main__"}),
 )
 """The modules and packages of `proxy`, lowest first: each imports only what lies below it."""
