@@ -78,7 +78,7 @@ async def redis() -> AsyncIterator[Answerer]:
                         told(server, "ZINCRBY", name, -ms, member)
                 told(server, "PEXPIRE", name, told(server, "PTTL", name) - ms)
 
-        async with SharedRedis(Redis(url=server.url, timeout_seconds=5)) as ours:
+        async with SharedRedis(Redis(url=server.url, timeout_seconds=10)) as ours:
             yield Answerer(RedisShared(ours), passes)
 
 
