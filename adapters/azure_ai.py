@@ -94,6 +94,7 @@ class AzureAI(entra.InAzure, OpenAILike):
     """Image models on Azure AI Foundry, and on model endpoints of Azure's."""
 
     id = "azure-ai"
+    known_as = "azure.ai.inference"
     name = "Azure AI Foundry"
     base_url = ""
     docs = (

@@ -40,6 +40,7 @@ class AzureOpenAI(entra.InAzure, OpenAIShape):
     """Azure OpenAI, and OpenAI-shaped deployments of Azure AI Foundry by a custom host."""
 
     id = "azure-openai"
+    known_as = "azure.ai.openai"
     name = "Azure OpenAI"
     base_url = ""
     docs = "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/dall-e"

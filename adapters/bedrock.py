@@ -141,6 +141,7 @@ class Bedrock(Adapter):
     """Image models on Amazon Bedrock: Stability AI's, and Amazon's own while they last."""
 
     id = "bedrock"
+    known_as = "aws.bedrock"
     name = "Amazon Bedrock"
     base_url = ""
     docs = "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html"

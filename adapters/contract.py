@@ -298,6 +298,9 @@ class Adapter:
 
     id: ClassVar[str]
     name: ClassVar[str]
+    known_as: ClassVar[str] = ""
+    """The provider's name in traces (`gen_ai.provider.name`), where OpenTelemetry's conventions
+    have one for it that is not its id."""
     base_url: ClassVar[str]
     """Up to and including the version segment, no slash at the end. "" when it depends on the
     options (then `base` gives it), `IN_PROCESS` when the gateway serves the provider itself."""

@@ -34,6 +34,7 @@ class Google(Adapter):
     """Google AI Studio's Gemini API. It has no model but Gemini's left that makes pictures."""
 
     id = "google"
+    known_as = "gcp.gemini"
     name = "Google Gemini"
     base_url = "https://generativelanguage.googleapis.com/v1beta"
     docs = "https://ai.google.dev/gemini-api/docs/image-generation"

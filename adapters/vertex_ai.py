@@ -114,6 +114,7 @@ class VertexAI(Adapter):
     """Google's own image models on Vertex AI, by a project and a region of it."""
 
     id = "vertex-ai"
+    known_as = "gcp.vertex_ai"
     name = "Google Vertex AI"
     base_url = ""
     docs = "https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/image-generation"

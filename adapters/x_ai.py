@@ -68,6 +68,7 @@ class XAI(OpenAILike):
     """The Grok Imagine models of xAI."""
 
     id = "x-ai"
+    known_as = "x_ai"
     name = "xAI"
     base_url = "https://api.x.ai/v1"
     docs = "https://docs.x.ai/developers/model-capabilities/images/generation"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 import orjson
 
@@ -12,18 +12,29 @@ _FLUSH_AFTER = 0.1
 _FLUSH_AT = 500
 
 
+class Stream(Protocol):
+    """Where lines go."""
+
+    def write(self, text: str, /) -> int:
+        """Take a text."""
+
+    def flush(self) -> None:
+        """Have it where it goes."""
+
+
 class AccessLog:
     """Gathers lines and writes them every tenth of a second, or every 500 lines."""
 
-    def __init__(self, stream: TextIO, style: str) -> None:
+    def __init__(self, stream: Stream, style: str) -> None:
         self._stream = stream
         self._style = style
         self._lines: list[dict[str, Any]] = []
         self._alarm: asyncio.TimerHandle | None = None
+        self.writes = style != "none"
 
     def write(self, line: dict[str, Any]) -> None:
         """Take a line; must be called from a running event loop."""
-        if self._style == "none":
+        if not self.writes:
             return
         self._lines.append(line)
         if len(self._lines) >= _FLUSH_AT:
@@ -56,7 +67,23 @@ def _as_text(line: dict[str, Any]) -> str:
     """
     head = "{status} {method} {path} {ms}ms".format_map(line)
     shown = ("status", "method", "path", "ms", "time")
-    rest = [f"{name}={value}" for name, value in line.items() if name not in shown and value != ""]
+    rest = [
+        f"{name}={_tried(value) if isinstance(value, list) else value}"
+        for name, value in line.items()
+        if name not in shown and value not in ("", [])
+    ]
     text = " ".join([head, *rest])
-    # What a stranger sent may not move a terminal's cursor, or begin a line of its own.
-    return (text if text.isprintable() else text.encode("unicode_escape").decode()) + "\n"
+    return printable(text) + "\n"
+
+
+def _tried(attempts: list[dict[str, Any]]) -> str:
+    return ",".join(f"{it['target']}:{it['provider']}:{it['ended']}" for it in attempts)
+
+
+def printable(text: str) -> str:
+    r"""Escape what could move a terminal's cursor, or begin a line of its own.
+
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    return text if text.isprintable() else text.encode("unicode_escape").decode()

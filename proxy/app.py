@@ -7,12 +7,12 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy import endpoints
-from proxy.access_log import AccessLog
+from proxy import endpoints, scraping
+from proxy.access_log import AccessLog, Stream
 from proxy.blobs.serve import blob
 from proxy.blobs.signing import PATH as BLOB
 from proxy.blobs.signing import Signer
@@ -38,24 +38,34 @@ from proxy.keys import (
     DRAINING,
     JOBS,
     LOG,
+    METRICS,
     RELOADING,
     RUNNING,
     SETTINGS,
     SHARED,
     SHARING,
     SIGNER,
+    TRACER,
     UPSTREAM,
 )
-from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked
+from proxy.log_file import LogFile
+from proxy.metrics.lag import Lag
+from proxy.metrics.measures import Metrics
+from proxy.metrics.watching import watch
+from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
 from proxy.middlewares.observing import stamp
 from proxy.redis_client import SharedRedis
 from proxy.reloading.applying import Reloading
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, ComputedStuck, LocalStuck
 from proxy.routing.shared_circuits import SharedCircuits
+from proxy.sections import Log
 from proxy.settings import Settings
 from proxy.shared.asking import Shared
 from proxy.upstream.conversation import Upstream, drawn
+
+if TYPE_CHECKING:
+    from proxy.tracing.spans import Tracer
 
 _SLACK_SECONDS = 300.0
 """How much longer than it may take a job is known to others: it may have several targets."""
@@ -64,7 +74,7 @@ _SLACK_SECONDS = 300.0
 def make_app(  # noqa: PLR0913 - what tests give, each by its name
     settings: Settings,
     *,
-    log_to: TextIO = sys.stdout,
+    log_to: Stream | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     draw: Callable[[], int] = drawn,
     chooser: Chooser | None = None,
@@ -75,12 +85,16 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
 
     `sleep` is what waits between two polls of a provider, `draw` makes one call differ from others.
 
+    `log_to` gets the access lines; what the settings say unless given.
+
     `chooser` holds circuits, sticky choices and chance; this process's own unless given.
     `shared` is what it knows together with others, unless it has a Redis for that. `index` is the
     cache's, if others have it too.
     """
-    app = web.Application(middlewares=CHAIN, client_max_size=settings.limits.body_bytes)
+    chain = traced(CHAIN) if settings.tracing.is_on else CHAIN
+    app = web.Application(middlewares=chain, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
+    app[TRACER] = _tracer(settings)
     app[BODIES] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
     app[RELOADING] = Reloading(settings)
     app[BLOBS] = Blobs(settings, index.folder if index else "")
@@ -92,15 +106,21 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     app[CHOOSER] = chooser or (
         Chooser(circuits, ComputedStuck()) if circuits else Chooser(LocalCircuits(), LocalStuck())
     )
-    app[LOG] = AccessLog(log_to, settings.log.format)
+    app[LOG] = AccessLog(log_to or _stream(settings.log), settings.log.format)
+    app[METRICS] = Metrics()
     app[SHARED] = shared
     app[DRAINING] = []
     app[RUNNING] = set()
     app[JOBS] = _jobs(settings)
     app[SHARING] = _sharing(settings, app)
 
+    async def traces(app: web.Application) -> AsyncIterator[None]:
+        async with app[TRACER] or nullcontext():
+            yield
+
     async def upstream(app: web.Application) -> AsyncIterator[None]:
-        async with Upstream(settings, sleep, draw=draw) as app[UPSTREAM]:
+        talks = Upstream(settings, sleep, draw=draw, metrics=app[METRICS])
+        async with talks as app[UPSTREAM]:
             yield
         app[LOG].flush()
 
@@ -118,10 +138,22 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
             yield
         await app[JOBS].close()
 
-    app.cleanup_ctx.extend((upstream, common, blobs, jobs))
+    async def watched(app: web.Application) -> AsyncIterator[None]:
+        lag = Lag()
+        watch(app, lag, redis)
+        lag.start()
+        yield
+        lag.stop()
+
+    app.cleanup_ctx.extend((traces, upstream, common, blobs, jobs, watched))
     app.on_response_prepare.append(stamp)
     _add_routes(app)
     return app
+
+
+def _stream(log: Log) -> Stream:
+    """Give what access lines are written to; raises `OSError` where a file cannot be."""
+    return LogFile(log.file) if log.file else sys.stdout
 
 
 def _shared(redis: SharedRedis | None) -> Shared | None:
@@ -156,6 +188,15 @@ def _jobs(settings: Settings) -> Jobs:
     )
 
 
+def _tracer(settings: Settings) -> Tracer | None:
+    """Make what makes spans, where they are asked for."""
+    if not settings.tracing.is_on:
+        return None
+    from proxy.tracing.spans import Tracer  # noqa: PLC0415 - an extra, and most have no traces
+
+    return Tracer(settings.tracing)
+
+
 def _sharing(settings: Settings, app: web.Application) -> Sharing | None:
     """Have this process's jobs shared with others, if there are any."""
     if (shared := app[SHARED]) is None:
@@ -184,3 +225,4 @@ def _add_routes(app: web.Application) -> None:
     app.router.add_get("/", endpoints.root)
     app.router.add_get("/healthz", endpoints.healthz)
     app.router.add_get("/readyz", endpoints.readyz)
+    app.router.add_get("/metrics", scraping.metrics)

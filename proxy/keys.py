@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy.plan import Attempt, Caller, Plan
+from proxy.plan import Attempt, Caller, Plan, Trail
 from proxy.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from proxy.cache.simple import SimpleCache
     from proxy.jobs.registry import Job, Jobs
     from proxy.jobs.sharing import Sharing
+    from proxy.metrics.measures import Metrics
     from proxy.reloading.applying import Reloading
     from proxy.reloading.current import Current
     from proxy.routing.choosing import Chooser
     from proxy.shared.asking import Shared
+    from proxy.tracing.spans import Tracer
     from proxy.upstream.conversation import Upstream
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
@@ -41,6 +43,10 @@ CHOOSER: web.AppKey[Chooser] = web.AppKey("chooser")
 """app sets; images.generate reads, and /readyz its circuits."""
 LOG: web.AppKey[AccessLog] = web.AppKey("log")
 """app sets; middlewares.observing writes to it."""
+TRACER: web.AppKey[Tracer | None] = web.AppKey("tracer")
+"""app sets, None with traces off; middlewares.tracing reads, which then is not in the chain."""
+METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
+"""app sets; observing, images.generate and upstream count in it, and GET /metrics shows it."""
 DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")
 """app sets to an empty list, __main__ appends when it stops; /readyz reads."""
 RUNNING: web.AppKey[set[int]] = web.AppKey("running")
@@ -55,6 +61,9 @@ SHARING: web.AppKey[Sharing | None] = web.AppKey("sharing")
 
 TRACE: web.RequestKey[str] = web.RequestKey("trace", str)
 """observing sets: never empty."""
+TRAIL: web.RequestKey[Trail] = web.RequestKey("trail", Trail)
+"""observing sets, and reads it in the end; a job's request has the same one, and images.generate
+notes in it."""
 CURRENT: web.RequestKey[Current] = web.RequestKey("current")
 """observing sets: the settings that this request began with, and what is made of them; everybody
 reads."""
@@ -78,3 +87,6 @@ JOINED: web.RequestKey[str] = web.RequestKey("joined", str)
 another process's; observing reads."""
 FAILURE: web.RequestKey[str] = web.RequestKey("failure", str)
 """explaining sets: the error's code for the access line; observing reads."""
+OUTCOME: web.RequestKey[str] = web.RequestKey("outcome", str)
+"""explaining sets where a failure is told, and jobs.answering where it is told late: what became of
+the request, for the metrics; observing reads."""

@@ -7,10 +7,11 @@ What holds secrets or a prompt has no repr.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -27,6 +28,8 @@ _ALIKE = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 """Equal values are written alike."""
 _NO_RECEIPT = Receipt()
 _SHORTEST_SECRET = 8
+_MOST_TRIED = 30
+"""Attempts that are told of one request: its last ones."""
 _DIGITS = 8
 
 
@@ -261,16 +264,47 @@ class Recording:
             self.chunks.append(chunk)
 
 
+class Tried(msgspec.Struct, frozen=True):
+    """How the attempt at one target ended: with `ok`, or with the word for its failure."""
+
+    target: str
+    provider: str
+    status: int
+    ended: str
+    retries: int
+    ms: float
+
+
+class Trail(msgspec.Struct):
+    """What is noted of one request of a client's on its way; times are of `time.perf_counter`.
+
+    `asked` is when its first request to a provider went, `headed` when the head of its answer did,
+    0 before. `tried` are its attempts, the last ones where they are many.
+    """
+
+    arrived: float
+    asked: float = 0.0
+    headed: float = 0.0
+    tried: deque[Tried] | None = None
+
+    def note(self, tried: Tried) -> None:
+        """Note an attempt that has ended."""
+        if self.tried is None:
+            self.tried = deque(maxlen=_MOST_TRIED)
+        self.tried.append(tried)
+
+
 class Budget(msgspec.Struct):
     """How many more requests may go to providers for one request of a client's.
 
     `in_doubt`: one of them may have been paid for, and nobody knows what became of it. `hops` is
-    how many gateways of our kind the client's request has passed.
+    how many gateways of our kind the client's request has passed. `trail` is where it is noted.
     """
 
     left: int = 30
     in_doubt: bool = False
     hops: int = 0
+    trail: Trail | None = None
 
     def note(self, error: ImageError) -> None:
         """Note how a request failed."""
@@ -280,19 +314,30 @@ class Budget(msgspec.Struct):
 class Tries(msgspec.Struct):
     """What it took at one target: retries so far, -1 once they were of no use.
 
+    `repeated` counts the requests that were sent once more, of use or not.
     `progress` is how far each call is, 0 to 1, where its provider tells; by `ImageCall.chance`.
     """
 
     budget: Budget = msgspec.field(default_factory=Budget)
     retries: int = 0
+    repeated: int = 0
     progress: dict[int, float] = {}
+
+
+class Drawn(NamedTuple):
+    """A picture of an answer. `pixels` are 0 where nobody looked; `kept`: the cache had it."""
+
+    target: Target
+    pixels: int = 0
+    kept: bool = False
 
 
 class Attempt(msgspec.Struct):
     """One try at one target, and what is known of it so far.
 
     `made` are the pictures that earlier targets made, and this one was asked for the others.
-    `fills`: what this one fails to make, another target will be asked for.
+    `fills`: what this one fails to make, another target will be asked for. `drawn` are the pictures
+    that its answer holds.
     """
 
     target: Target
@@ -305,8 +350,15 @@ class Attempt(msgspec.Struct):
     recording: Recording | None = None
     made: Made = ()
     fills: bool = False
+    drawn: list[Drawn] = []
 
     __repr__ = object.__repr__
+
+    @property
+    def model(self) -> str:
+        """The model that was named for it, "" where none was."""
+        named = self.params.get("model")
+        return named if isinstance(named, str) else ""
 
     @property
     def headers(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ _MODE = re.compile(r"0?[0-7]{3}")
 _MOST_SOCKET = 107
 """Bytes of a unix socket's path: what the system's own structure holds (unix(7))."""
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_LONGEST_NAME = 255
 _MOST = {
     "attempts": 1000,
     "body_ratio": 10_000,
@@ -281,13 +282,63 @@ class Jobs(Section, frozen=True):
 
 
 class Log(Section, frozen=True):
-    """How the line of each request is written."""
+    """How the line of each request is written, and where: to `file`, or to standard output.
+
+    `prompts`: with the beginning of the prompt.
+    """
 
     format: str = "auto"
+    file: str = ""
+    prompts: bool = False
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         _one_of("format", self.format, ("auto", "json", "text", "none"))
+
+    def in_style(self, style: str) -> Log:
+        """Give it with `auto` decided: that is `style` on standard output, and JSON in a file."""
+        if self.format != "auto":
+            return self
+        return msgspec.structs.replace(self, format="json" if self.file else style)
+
+
+class Metrics(Section, frozen=True):
+    """Who may read what the gateway counts."""
+
+    access: str = "loopback"
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        _one_of("access", self.access, ("loopback", "key", "open"))
+
+
+class Tracing(Section, frozen=True):
+    """Whether spans go to a receiver of OTLP, and which headers of a trace go to providers.
+
+    An `endpoint` turns it on; `enabled` does too, and leaves it to the environment to say where.
+    """
+
+    enabled: bool = False
+    endpoint: str = ""
+    sample: float = 1.0
+    propagate: str = "trace"
+    service_name: str = ""
+
+    def __post_init__(self) -> None:
+        """Hold the values against what is possible."""
+        _is_base_url("endpoint", self.endpoint)
+        _within("sample", self.sample, 0, 1)
+        _one_of("propagate", self.propagate, ("none", "trace", "all"))
+        if len(self.service_name) > _LONGEST_NAME or not self.service_name.isprintable():
+            raise ValueError(f"`service_name` must be printable, at most {_LONGEST_NAME} long")
+        if self.is_on and not _installed("opentelemetry.exporter.otlp.proto.http"):
+            name = "endpoint" if self.endpoint else "enabled"
+            raise ValueError(f"`{name}` needs a package: pip install 'easel-gateway[otel]'")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether traces are written."""
+        return self.enabled or bool(self.endpoint)
 
 
 def is_number_of_workers(value: int | str) -> bool:
@@ -305,8 +356,17 @@ SECTIONS: dict[str, type[Section]] = {
     "images": Images,
     "jobs": Jobs,
     "log": Log,
+    "metrics": Metrics,
+    "tracing": Tracing,
 }
 """The sections whose keys are all numbers or words of ours."""
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # One of the packages that it lies in.
+        return False
 
 
 def can_watch() -> bool:

@@ -40,10 +40,12 @@ from proxy.sections import (
     Jobs,
     Limits,
     Log,
+    Metrics,
     Redis,
     Section,
     Server,
     Timeouts,
+    Tracing,
 )
 from proxy.yaml_source import Path, Problem, Source
 
@@ -108,6 +110,8 @@ class Settings:
     images: Images = field(default_factory=Images)
     jobs: Jobs = field(default_factory=Jobs)
     log: Log = field(default_factory=Log)
+    tracing: Tracing = field(default_factory=Tracing)
+    metrics: Metrics = field(default_factory=Metrics)
     api_keys: Mapping[bytes, str] = field(default_factory=dict)
     default_configs: Mapping[str, DefaultConfig] = field(default_factory=dict)
     virtual_keys: Mapping[str, VirtualKey] = field(default_factory=dict)

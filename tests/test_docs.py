@@ -14,15 +14,20 @@ from docs.generate import WRITERS, written
 from proxy import configs
 from proxy.__main__ import main
 from proxy.conditions import OPERATORS
+from proxy.keys import METRICS
+from proxy.metrics.labels import OUTCOMES
+from proxy.metrics.snapshots import read as read_snapshot
 from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy
 from proxy.reloading.applying import Reloading
 from proxy.reloading.restarting import AT_ONCE
 from proxy.sections import SECTIONS
 from proxy.settings import KEYS as SETTINGS
 from proxy.settings import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
+from proxy.tracing import names
 from tests.adapters.test_contract import CANCELLING
 from tests.hostile.mutations import defences
 from tests.hostile.taken_out import MUTATIONS
+from tests.proxy.gateway import gateway
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -165,6 +170,22 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert dict(rows) == defaults
 
 
+def test_every_name_that_a_span_may_hold_is_documented() -> None:
+    page = read("tracing.md")
+    about = page[page.index("## Attributes") : page.index("## What comes in")]
+    attributes, events = about[: about.index("| event |")], about[about.index("| event |") :]
+    assert first_cells(attributes) == names.ATTRIBUTES
+    assert first_cells(events) == names.EVENTS
+    given = [it for name, it in vars(names).items() if name.isupper() and isinstance(it, str)]
+    assert {it for it in given if "." in it} == names.ATTRIBUTES | names.EVENTS
+
+
+def test_every_setting_of_traces_is_explained() -> None:
+    page = read("tracing.md")
+    about = page[page.index("## Settings") : page.index("## Spans")]
+    assert first_cells(about) == {*SECTIONS["tracing"].__struct_fields__}
+
+
 def test_the_settings_that_hold_at_once_are_documented() -> None:
     assert first_cells(part("Reloading")) == AT_ONCE
 
@@ -238,3 +259,24 @@ def test_check_prints_what_the_docs_say(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.chdir(folder)
         command, _, output = block.partition("\n")
         assert CliRunner().invoke(main, command.split()[2:]).output == output
+
+
+async def test_the_metrics_of_the_docs_are_those_of_the_code() -> None:
+    page = read("metrics.md")
+    about = page[page.index("## What is counted") :]
+    row = r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \| ((?:`[a-z]+` ?)*)\|"
+    rows = {
+        name: (kind, tuple(re.findall("`([a-z]+)`", labels)))
+        for name, kind, labels in re.findall(row, about, re.MULTILINE)
+    }
+    async with gateway() as ours:
+        told = read_snapshot(ours.app[METRICS].snapshot())
+    there = {it.name: (it.kind, it.labels) for it in told}
+    # Only where the settings name one.
+    assert rows == {**there, "easel_redis_up": ("gauge", ())}
+
+
+def test_the_outcomes_of_the_docs_are_those_of_the_code() -> None:
+    page = read("metrics.md")
+    about = page[page.index("| `outcome` | what became") :]
+    assert re.findall(r"^\| `([a-z_]+)` \|", about, re.MULTILINE) == ["outcome", *OUTCOMES]

@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"errors", "yaml_source", "access_log", "state_folder", "hints", "core_dumps"}
-        | {"connections", "redis_address", "tls"}
+        {"errors", "yaml_source", "access_log", "log_file", "following", "state_folder", "hints"}
+        | {"core_dumps", "connections", "redis_address", "tls"}
     ),
     frozenset({"local_key"}),
     frozenset({"bodies", "conditions", "policies"}),
@@ -28,18 +28,22 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
     frozenset({"shared", "sockets"}),
     frozenset({"listening"}),
-    frozenset({"plan"}),
+    frozenset({"plan", "command_line"}),
+    frozenset({"logs"}),
+    frozenset({"tracing"}),
     frozenset({"keys"}),
     frozenset({"forwarded"}),
+    frozenset({"metrics"}),
     frozenset({"blobs", "routing", "studio"}),
     frozenset({"cache", "jobs", "reloading"}),
     frozenset({"upstream"}),
     frozenset({"images"}),
     frozenset({"middlewares"}),
-    frozenset({"endpoints", "explain", "health"}),
+    frozenset({"endpoints", "explain", "health", "scraping"}),
     frozenset({"app"}),
     frozenset({"serving"}),
     frozenset({"workers"}),
+    frozenset({"serve"}),
     frozenset({"__main__"}),
 )
 """The modules and packages of `proxy`, lowest first: each imports only what lies below it."""
@@ -53,6 +57,7 @@ SUITES = {
     "tests/deploy/test_compose.py": "the compose file and its settings against the specification",
     "tests/deploy/test_helm.py": "the chart through Helm, against Kubernetes' schemas",
     "tests/deploy/test_image.py": "the Dockerfile, and that what it copies is a whole gateway",
+    "tests/deploy/test_restarts.py": "nodes that restart behind the two load balancers of deploy/",
     "tests/deploy/test_sidecar.py": "the sidecar's manifests against Kubernetes' schemas",
     "tests/deploy/test_systemd.py": "the unit through systemd, a gateway under its hardest line",
     "tests/deploy/test_watching.py": "alerts and dashboard through promtool, against the metrics",

@@ -12,6 +12,8 @@ from proxy.blobs.signing import PATH, Link
 from proxy.errors import BlobStoreFailed
 from proxy.forwarded import base_url_of
 from proxy.keys import BLOBS, CALLER, CURRENT, SIGNER
+from proxy.tracing.hooks import noted
+from proxy.tracing.names import BLOB_STORED
 
 
 async def kept(request: web.Request, chunks: AsyncIterator[bytes], media_type: str) -> str:
@@ -27,6 +29,7 @@ async def kept(request: web.Request, chunks: AsyncIterator[bytes], media_type: s
         raise BlobStoreFailed("The picture is of a kind that the gateway does not keep.")
     link = _link(request, found)
     await request.app[BLOBS].put(link.place, chunks, found)
+    noted(BLOB_STORED)
     return _url(request, link)
 
 

@@ -13,7 +13,7 @@ from cachetools import LRUCache
 
 from adapters.receipts import Receipt
 from proxy.cache.entries import Entry
-from proxy.plan import Attempt, Recording, Target
+from proxy.plan import Attempt, Drawn, Recording, Target
 
 _BESIDE = 2048
 """Bytes that an answer takes beside its body."""
@@ -24,7 +24,7 @@ _LARGEST_SHARE = 4
 class Ready(msgspec.Struct, frozen=True, dict=True):
     """An answer in JSON, and what is to be said of it. `key` is that of its `entry`.
 
-    `job` is the id of the job that wrote it.
+    `job` is the id of the job that wrote it, `model` the one that was named.
     """
 
     body: bytes
@@ -33,6 +33,7 @@ class Ready(msgspec.Struct, frozen=True, dict=True):
     target: Target
     key: bytes
     entry: Entry
+    model: str = ""
 
     __repr__ = object.__repr__
 
@@ -44,7 +45,11 @@ class Ready(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def attempt(self) -> Attempt:
         """What is told of whoever gets it."""
-        return Attempt(self.target, {}, None, cache_status="HIT", receipt=self.receipt)
+        attempt = Attempt(self.target, {}, None, cache_status="HIT", receipt=self.receipt)
+        if self.model:
+            attempt.params["model"] = self.model
+        attempt.drawn = [Drawn(self.target, kept=True)] * len(self.entry.pictures)
+        return attempt
 
     @cached_property
     def headers(self) -> dict[str, str]:

@@ -21,6 +21,7 @@ from proxy.blobs.keeping import kept, linked
 from proxy.cache.entries import KeptImage
 from proxy.errors import UpstreamFailed
 from proxy.images.committing import poured
+from proxy.images.drawn import drawn_of
 from proxy.images.incomplete import accounted
 from proxy.images.sources import Source, cached_lines, is_tidy, lines_of, of_text, opened
 from proxy.keys import ATTEMPT, CURRENT
@@ -45,7 +46,9 @@ async def deliver(
     if not images:
         raise no_picture()
     if answer.body is not None and _is_as_asked(request, answer):
-        _measure(attempt, [of_text(it) if it.b64 else None for it in answer.images])
+        sources = [of_text(it) if it.b64 else None for it in answer.images]
+        _measure(attempt, sources)
+        attempt.drawn = [drawn_of(attempt.target, source) for source in sources]
         return _whole(attempt, answer.body, headers)
     attempt.receipt = attempt.receipt.plus(*cached_lines(image for image, _ in images))
     async with AsyncExitStack() as stack:
@@ -89,6 +92,8 @@ async def _entries(request: web.Request, images: Made, stack: AsyncExitStack) ->
         raise lost[0]
     if lost:
         accounted(request, tuple(made), len(lost), lost[0])
+    whose = [target for _, target in made]
+    request[ATTEMPT].drawn = list(map(drawn_of, whose, [entry.source for entry in entries]))
     return entries
 
 

@@ -18,6 +18,7 @@ from adapters.errors import ImageError, no_picture
 from proxy.errors import logged
 from proxy.images.committing import poured
 from proxy.images.deliver import dumped, opened_string
+from proxy.images.drawn import drawn_of
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import Source, lines_of, opened
 from proxy.keys import ATTEMPT, CURRENT, FAILURE
@@ -117,9 +118,13 @@ async def _opened(
     sources: list[Source] = []
     for image in answer.images:
         try:
-            sources.append(await opened(upstream, attempt.target, image, stack, recording))
+            source = await opened(upstream, attempt.target, image, stack, recording)
         except ImageError as error:
             failed.append(error)
+        else:
+            sources.append(source)
+            if image.preview is None:
+                attempt.drawn.append(drawn_of(attempt.target, source))
     return sources
 
 

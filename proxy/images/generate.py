@@ -6,6 +6,8 @@ target while the client has nothing yet; every other strategy leads to one.
 
 from __future__ import annotations
 
+import asyncio
+from time import perf_counter
 from typing import Any
 
 from aiohttp import web
@@ -15,19 +17,27 @@ from adapters.contract import Answer
 from adapters.errors import ImageError
 from adapters.receipts import Receipt
 from proxy.configs import Strategy
-from proxy.errors import put_headers
+from proxy.errors import logged, put_headers
 from proxy.images.deliver import deliver
+from proxy.images.drawn import count_drawn
 from proxy.images.final_params import final_params
 from proxy.images.incomplete import Incomplete, line_of
 from proxy.incoming import in_bounds
-from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, CURRENT, PLAN, RAW
-from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Tries
+from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, CURRENT, METRICS, PLAN, RAW, TRAIL
+from proxy.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, outcome_of
+from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried, Tries
 from proxy.routing.choosing import circuit_of
 from proxy.routing.falling import Said, falls, status_of
 from proxy.routing.forwarding import hops
+from proxy.tracing import names
+from proxy.tracing.hooks import attempted, noted
+
+Ended = tuple[ImageError | str, int]
+"""How an attempt ended: by what failure, or in a word, and with which status."""
 
 _OK, _LOST = 200, 502
 _OF_EVENTS = frozenset({"stream", "partial_images"})
+_FAILED: Ended = (GATEWAY_ERROR, 0)
 _MOST_TOLD = 100
 """Failures that a client is told of: its last ones. What was refused unsent costs no attempt."""
 
@@ -49,6 +59,9 @@ def generator(attempt_at: Handler, rehearse_at: Handler) -> Handler:
                 # An SDK that tried again by its own rules could pay twice for the same picture.
                 put_headers(error, {"x-should-retry": "false"})
             raise
+        finally:
+            if ATTEMPT in request:
+                count_drawn(request, request[ATTEMPT], request[PLAN].params)
 
     return generate
 
@@ -68,7 +81,9 @@ class Walk:
         self._plan = request[PLAN]
         self._chooser = request.app[CHOOSER]
         self._limits = request[CURRENT].settings.limits
-        self.budget = Budget(self._limits.attempts, hops=hops(request.headers))
+        self._metrics = request.app[METRICS]
+        self._trail = request.get(TRAIL) or Trail(perf_counter())
+        self.budget = Budget(self._limits.attempts, hops=hops(request.headers), trail=self._trail)
 
     async def answer(self) -> web.StreamResponse:
         """Answer with what the plan comes to; raises `ImageError`."""
@@ -101,6 +116,8 @@ class Walk:
             except ImageError as error:
                 if not self._goes_on(error, branch.strategy):
                     raise
+                noted(names.FALLBACK, {names.TARGET: node.index, names.ERROR: logged(error)})
+                self._metrics.fallbacks.add((self._request[ATTEMPT].target.adapter.id,))
         return await self.at(last, fills=fills)
 
     def _goes_on(self, error: ImageError, strategy: Strategy) -> bool:
@@ -138,21 +155,40 @@ class Walk:
         if target.breaker:
             circuits.began(name := circuit_of(target, self._plan))
         status, left = None, self.budget.left
+        began, ended = perf_counter(), _FAILED
         try:
-            in_bounds(params, self._limits)
-            response = await self._attempt_at(self._request)
+            with attempted(self._request[ATTEMPT]):
+                in_bounds(params, self._limits)
+                response = await self._attempt_at(self._request)
             # Without a request to the provider, as on a cache hit, it has shown nothing.
             if self.budget.left < left:
                 status = _OK
+            ended = OK, response.status
             return response  # noqa: TRY300 - what it showed is noted on the way out
         except ImageError as error:
             seen = status_of(error)
             status = seen if self.budget.left < left or seen >= _LOST else None
             self.budget.note(error)
             self.said.append(Said.of(target, error, seen))
+            ended = error, seen
             if isinstance(error, Incomplete):
                 self._made, self._missing = error.made, error.missing
+            raise
+        except asyncio.CancelledError:
+            ended = CANCELLED, 0
             raise
         finally:
             if target.breaker:
                 circuits.settled(name, target.breaker, status)
+            self._note(target, ended, began, asked=self.budget.left < left)
+
+    def _note(self, target: Target, ended: Ended, began: float, *, asked: bool) -> None:
+        """Note how an attempt ended; `asked`: its provider was sent something."""
+        how, status = ended
+        result, word = (how, how) if isinstance(how, str) else (outcome_of(how), logged(how))
+        retries = self._request[ATTEMPT].tries.repeated
+        ms = round((perf_counter() - began) * 1000, 1)
+        provider = target.adapter.id
+        self._trail.note(Tried(target.index, provider, status, word, retries, ms))
+        if asked:
+            self._metrics.attempts.add((provider, result))

@@ -15,9 +15,12 @@ from aiohttp import ClientResponse, web
 
 from adapters.pictures import HEAD, Measured
 from proxy.images.committing import poured
+from proxy.images.drawn import pixels_of
 from proxy.images.heartbeat import BEAT, or_silence
+from proxy.images.incomplete import asked_of
 from proxy.images.sources import lines_of, measured_text
 from proxy.keys import ATTEMPT, CURRENT
+from proxy.plan import Drawn
 from proxy.upstream.conversation import Outcome
 from proxy.upstream.deadlines import worked_too_long
 from proxy.upstream.faults import translated
@@ -36,7 +39,8 @@ async def relay(
     response = web.StreamResponse(status=provider.status, headers=outcome.headers)
     if attempt.recording and is_compressed(provider):
         attempt.recording.chunks = None
-    if found := first_picture(b"".join(head)):
+    found = first_picture(b"".join(head))
+    if found:
         attempt.receipt = attempt.receipt.plus(*lines_of(1, found, attempt.params))
     settings = request[CURRENT].settings
     pieces = _pieces(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
@@ -44,7 +48,10 @@ async def relay(
         # One of the events may be an error.
         pieces = blotted_pieces(pieces, outcome.secrets)
         pieces = _with_comments(pieces, settings.images.comment_seconds)
-    return await poured(request, response, pieces)
+    answered = await poured(request, response, pieces)
+    # It was not read: as many as were asked for, all like the first.
+    attempt.drawn = [Drawn(attempt.target, pixels_of(found))] * asked_of(attempt)
+    return answered
 
 
 async def _pieces(

@@ -14,7 +14,8 @@ from adapters.errors import ImageError
 from proxy.errors import GatewayError, as_told, body_of, logged, put_headers
 from proxy.jobs.registry import Job
 from proxy.jobs.tape import BrokenOffError
-from proxy.keys import CURRENT, FAILURE, TRACE
+from proxy.keys import CURRENT, FAILURE, OUTCOME, TRACE
+from proxy.metrics.labels import outcome_of
 
 CLIENT_GONE = "client_gone"
 """Why an answer was cut: nobody was left to read it."""
@@ -175,7 +176,7 @@ async def _kept_alive(
                 del piece
         return
     error = as_told(failure, request[TRACE])
-    request[FAILURE] = logged(error)
+    request[FAILURE], request[OUTCOME] = logged(error), outcome_of(error)
     yield _as_event(error) if kind == EVENTS else body_of(error)
 
 

@@ -156,6 +156,7 @@ class Job(msgspec.Struct, eq=False):
 
     def give_up(self) -> None:
         """Be forgotten, and end if it still runs."""
+        self.jobs.note_lost(self, "given_up")
         self.jobs.forget(self)
 
     def cancel(self) -> None:
@@ -209,6 +210,8 @@ class Jobs:
         self._by_key: dict[tuple[str, str], Job] = {}
         self._parked: OrderedDict[str, float] = OrderedDict()
         """Until when each waits, by the loop's clock. What was parked first goes first."""
+        self.lost: dict[str, float] = {"expired": 0, "given_up": 0}
+        """How many good answers that nobody had got are gone, and why."""
         self._timer: asyncio.TimerHandle | None = None
 
         self.told: Callable[[Job], None] = lambda _: None
@@ -233,6 +236,16 @@ class Jobs:
     def running(self) -> int:
         """How many run."""
         return len(self._running)
+
+    @property
+    def in_memory(self) -> int:
+        """How many bytes are held in memory."""
+        return self._shelf.in_memory
+
+    @property
+    def on_disk(self) -> int:
+        """How many bytes are held on disk."""
+        return self._shelf.on_disk
 
     @property
     def unkept(self) -> int:
@@ -310,6 +323,11 @@ class Jobs:
                 job.cancel()
         elif job.id not in self._parked:  # Its time has passed.
             self.forget(job)
+
+    def note_lost(self, job: Job, why: str) -> None:
+        """Note that a job is about to be forgotten which somebody could have collected."""
+        if job.tape.ended and not (job.delivered or job.failed):
+            self.lost[why] += 1
 
     def forget(self, job: Job) -> None:
         """Forget a job, and end it if it still runs."""
@@ -415,4 +433,5 @@ class Jobs:
                 return
             del self._parked[name]
             if not (job := self._by_id[name]).listeners:  # Else it goes with the last: see `left`.
+                self.note_lost(job, "expired")
                 self.forget(job)

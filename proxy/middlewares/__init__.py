@@ -15,6 +15,9 @@
 | caching | PLAN, ATTEMPT | attempt.cache_status, .recording, .made | a kept answer, 400 |
 | transform | PLAN, ATTEMPT, JOB | attempt.calls, attempt.receipt, job.kind | 400 |
 
+Where traces are written, `tracing` stands behind the last link of CHAIN: it needs CALLER, and
+leaves TRACE where the client named none.
+
 A dry run goes through REHEARSAL instead of ATTEMPT: transform alone, then `images.rehearse`.
 
 After the last link of IMAGES comes `images.generate`, after the last of ATTEMPT
@@ -42,6 +45,13 @@ CHAIN: tuple[Middleware, ...] = (observing, explaining, framing, auth)
 IMAGES: tuple[Middleware, ...] = (routing, recalling, joining)
 ATTEMPT: tuple[Middleware, ...] = (caching, transform)
 REHEARSAL: tuple[Middleware, ...] = (transform,)
+
+
+def traced(links: Sequence[Middleware]) -> tuple[Middleware, ...]:
+    """Put the link that writes traces behind others."""
+    from proxy.middlewares.tracing import tracing  # noqa: PLC0415 - an extra
+
+    return (*links, tracing)
 
 
 def linked(links: Sequence[Middleware], handler: Handler) -> Handler:

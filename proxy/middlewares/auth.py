@@ -15,8 +15,8 @@ from proxy.keys import CALLER, CURRENT
 from proxy.plan import Caller
 from proxy.settings import digest
 
-PUBLIC = frozenset({"/", "/healthz", "/readyz", BLOB})
-"""Resources that need no key: a blob's URL is one.
+PUBLIC = frozenset({"/", "/healthz", "/readyz", "/metrics", BLOB})
+"""Resources that need no key: a blob's URL is one, and /metrics asks for one itself.
 
 The routed resource decides, never the URL as it was written.
 """

@@ -35,6 +35,8 @@ from proxy.incoming import is_untracked
 from proxy.keys import ATTEMPT, CACHE, CALLER, CURRENT, FAILURE, JOB, PLAN
 from proxy.middlewares.transform import check_ours
 from proxy.plan import Attempt, Recording, Target
+from proxy.tracing.hooks import noted
+from proxy.tracing.names import CACHE_HIT
 from proxy.upstream.conversation import Upstream, upstream_of
 
 _OK = 200
@@ -61,6 +63,7 @@ async def caching(request: web.Request, handler: Handler) -> web.StreamResponse:
     async with look_up.cache.found(look_up.key) as entry:
         if entry and len(entry.pictures) >= look_up.pooled:
             attempt.cache_status = "HIT"
+            noted(CACHE_HIT)
             return await look_up.again(entry)
         # Events that are relayed leave no room for others.
         streamed = attempt.params.get("stream") is True
@@ -107,7 +110,8 @@ class LookUp:
         """Keep a whole answer, as it was written, for the next time it is asked for."""
         attempt, job = self._attempt, self._request.get(JOB)
         name = name_of(self._request[PLAN])
-        ready = Ready(body, job.id if job else "", attempt.receipt, attempt.target, self.key, entry)
+        whose = job.id if job else "", attempt.receipt, attempt.target
+        ready = Ready(body, *whose, self.key, entry, attempt.model)
         self.cache.ready.put(name, ready)
 
     async def filled(self, handler: Handler, known: Entry | None) -> web.StreamResponse:

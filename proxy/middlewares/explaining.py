@@ -7,7 +7,8 @@ from aiohttp.typedefs import Handler
 
 from adapters.errors import ImageError
 from proxy.errors import GatewayError, as_told, body_of, logged
-from proxy.keys import ATTEMPT, COMMITTED, FAILURE, TRACE
+from proxy.keys import ATTEMPT, COMMITTED, FAILURE, OUTCOME, TRACE
+from proxy.metrics.labels import outcome_of
 
 # What aiohttp itself refuses: status -> (code, what to do).
 _HTTP: dict[int, tuple[str, str]] = {
@@ -41,6 +42,7 @@ def _answer(request: web.Request, error: ImageError) -> web.Response:
     # Its frames hold the request, and a parked job holds the error.
     error.__traceback__ = None
     request[FAILURE] = logged(error)
+    request[OUTCOME] = outcome_of(error)
     headers = dict(error.headers)
     if isinstance(error, GatewayError) and ATTEMPT in request:
         headers["x-portkey-gateway-exception"] = "true"

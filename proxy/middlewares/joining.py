@@ -18,6 +18,8 @@ from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
 from proxy.keys import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN, SHARING
 from proxy.plan import Plan
+from proxy.tracing.hooks import job_begun, noted
+from proxy.tracing.names import JOB_JOINED
 
 
 @web.middleware
@@ -35,6 +37,7 @@ async def joining(request: web.Request, handler: Handler) -> web.StreamResponse:
         job = jobs.begin(asked, lambda tape: _made(request, tape, handler, other))
     else:
         request[JOINED] = job.status
+        noted(JOB_JOINED)
     request[JOB] = job
     if prefers_async(request.headers):
         return accepted(job)
@@ -46,6 +49,7 @@ async def _made(request: web.Request, tape: Tape, handler: Handler, other: str) 
     sharing, job = request.app[SHARING], request[JOB]
     if sharing and (other := other or await sharing.claim(job)):
         request[JOINED] = "elsewhere"
+        noted(JOB_JOINED)
         # Its parameters are good: another process took it.
         job.kind = EVENTS if request[PLAN].params.get("stream") is True else JSON
         await sharing.follow(job, other)
@@ -57,7 +61,8 @@ async def _played(request: web.Request, tape: Tape, handler: Handler) -> None:
     stage, job = staged(request, tape), request[JOB]
     job.progress = lambda: stage[ATTEMPT].progress if ATTEMPT in stage else None
     try:
-        await play(stage, tape, handler)
+        with job_begun(job.id):
+            await play(stage, tape, handler)
     finally:
         # A parked job holds on to nothing but its answer.
         job.progress = untold

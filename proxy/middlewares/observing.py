@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -22,37 +23,53 @@ from proxy.keys import (
     JOB,
     JOINED,
     LOG,
+    METRICS,
+    PLAN,
     RELOADING,
     RUNNING,
     TRACE,
+    TRAIL,
 )
+from proxy.metrics.requests import bytes_in, bytes_out, count
+from proxy.plan import Plan, Trail, Tried
 
 _PREFIX = os.urandom(8).hex()
 _COUNTER = itertools.count(1)
+
+_INLINE, _DIGITS = "inline:", 12
+"""How the scope of a config begins that came with the request, and how much is told of the rest."""
+_LONGEST_PROMPT = 500
+"""Characters of a prompt that are logged where the operator wants them."""
 
 
 @web.middleware
 async def observing(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Name the request, count it while it runs, and write its line."""
-    started = time.perf_counter()
+    trail = request[TRAIL] = Trail(time.perf_counter())
     given = request.headers.get("x-portkey-trace-id", "")
     request[TRACE] = given if usable_trace(given) else f"{_PREFIX}-{next(_COUNTER):08x}"
-    request[CURRENT] = request.app[RELOADING].current
-    running = request.app[RUNNING]
+    app = request.app
+    request[CURRENT] = app[RELOADING].current
+    running = app[RUNNING]
     running.add(id(request))
-    status = 0
+    response = None
     try:
         response = await handler(request)
-        status = response.status
         return response
     finally:
         running.discard(id(request))
-        request.app[LOG].write(_line(request, status, time.perf_counter() - started))
+        ended = time.perf_counter()
+        count(app[METRICS], request, response, ended)
+        if (log := app[LOG]).writes:
+            log.write(_line(request, response, trail, ended))
 
 
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     """Set the gateway's own headers on an answer that is about to go (a prepare signal)."""
     request[COMMITTED] = True
+    if (trail := request.get(TRAIL)) is not None:
+        # A job's answer comes by here twice: last when it goes to the client.
+        trail.headed = time.perf_counter()
     headers = response.headers
     headers["x-portkey-trace-id"] = request.get(TRACE, "")
     headers["server"] = "easel"
@@ -68,26 +85,74 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
         headers[name] = told
 
 
-def _line(request: web.Request, status: int, seconds: float) -> dict[str, object]:
-    """Say what became of a request. Never a prompt, a key, a query or a header of the client's."""
+def _line(
+    request: web.Request, response: web.StreamResponse | None, trail: Trail, ended: float
+) -> dict[str, object]:
+    """Say what became of a request. Never a key, a query or a header of the client's.
+
+    Nor a prompt, unless the operator wants it.
+    """
     # What is not there costs a request's own `get` an exception.
     left = request._state  # noqa: SLF001 - see above
     attempt, caller, job = left.get(ATTEMPT), left.get(CALLER), left.get(JOB)
-    resource = request.match_info.route.resource
-    return {
+    resource, plan = request.match_info.route.resource, left.get(PLAN)
+    line = {
         "time": round(time.time(), 3),
-        "status": status,
+        "status": response.status if response is not None else 0,
         "method": request.method,
         # The route's own path: what a stranger wrote into a URL stays out of the log.
         "path": "(no route)" if resource is None else resource.canonical,
-        "ms": round(seconds * 1000, 1),
+        "ms": _ms(trail.arrived, ended),
         "client": client_of(request),
         "caller": caller.name if caller else "",
+        "config": config_told(plan),
         "provider": attempt.target.adapter.id if attempt else "",
         "cache": attempt.cache_status if attempt else "",
         "error": left.get(FAILURE, ""),
         "receipt": attempt.receipt.written(RECORD_LIMIT) if attempt else "",
+        "tried": [_told(it) for it in trail.tried or ()],
+        "pictures": len(attempt.drawn) if attempt else 0,
+        "bytes_in": bytes_in(request),
+        "bytes_out": bytes_out(request, response),
+        **_times(trail, trail.headed or ended),
         "job": job.id if job else "",
         "joined": left.get(JOINED, ""),
         "trace": request[TRACE],
     }
+    if plan and request[CURRENT].settings.log.prompts:
+        line["prompt"] = prompt_told(plan)
+    return line
+
+
+def config_told(plan: Plan | None) -> str:
+    """Name the config of a request: by its own name, or an inline one by a short digest.
+
+    >>> config_told(Plan(None, {}, scope="saved:fast")), config_told(Plan(None, {}))
+    ('fast', '')
+    """
+    scope = plan.scope if plan else ""
+    if scope.startswith(_INLINE):
+        return scope[: len(_INLINE) + _DIGITS]
+    return scope.partition(":")[2]
+
+
+def prompt_told(plan: Plan) -> str:
+    """Give the beginning of a prompt, for an operator who asked for it."""
+    return str(plan.params.get("prompt", ""))[:_LONGEST_PROMPT]
+
+
+def _told(tried: Tried) -> dict[str, Any]:
+    return {name: getattr(tried, name) for name in tried.__struct_fields__}
+
+
+def _times(trail: Trail, headed: float) -> dict[str, float]:
+    """Tell the parts of a request's time that are known, in milliseconds."""
+    times = {"first_byte_ms": _ms(trail.arrived, headed)}
+    if trail.asked:
+        times["queue_ms"] = _ms(trail.arrived, trail.asked)
+        times["provider_ms"] = round(sum(it.ms for it in trail.tried or ()), 1)
+    return times
+
+
+def _ms(since: float, until: float) -> float:
+    return round((until - since) * 1000, 1)

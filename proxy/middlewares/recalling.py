@@ -11,9 +11,12 @@ from aiohttp.typedefs import Handler
 
 from proxy.cache.naming import name_of, words_of
 from proxy.cache.ready import Ready
+from proxy.images.drawn import count_drawn
 from proxy.incoming import is_untracked, prefers_async
 from proxy.keys import ATTEMPT, CACHE, CURRENT, PLAN, RAW
 from proxy.plan import Plan, Target
+from proxy.tracing.hooks import noted
+from proxy.tracing.names import CACHE_HIT
 
 _MOST_REPEATED = 4096
 """How many requests are known again by their bytes; then all are forgotten."""
@@ -62,7 +65,9 @@ def _words(request: web.Request, raw: bytes) -> bytes:
 
 
 def _response(request: web.Request, ready: Ready) -> web.Response:
-    request[ATTEMPT] = ready.attempt
+    request[ATTEMPT] = attempt = ready.attempt
+    count_drawn(request, attempt, attempt.params)
+    noted(CACHE_HIT)
     return web.Response(body=ready.body, headers=ready.headers)
 
 

@@ -6,8 +6,10 @@ It knows no application: whoever follows is given a text, in one process or in a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,12 +166,35 @@ def _bytes_of(file: str) -> bytes:
 
 
 async def _happenings(steps: frozenset[Path]) -> AsyncGenerator[bool, None]:
-    """Tell when something has happened to files and links: now, if True; perhaps, if False."""
-    from watchfiles import awatch  # noqa: PLC0415 - an extra: `Server.watches` has looked for it
+    """Tell when something has happened to files and links: now, if True; perhaps, if False.
 
+    Ends where nobody can watch them: then they may lie elsewhere.
+    """
+    loop, stop = asyncio.get_running_loop(), threading.Event()
+    told: asyncio.Queue[bool | None] = asyncio.Queue()
+
+    def tell(happened: bool | None) -> None:  # noqa: FBT001 - what is put into the queue
+        # The loop may have ended meanwhile.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(told.put_nowait, happened)
+
+    threading.Thread(target=_watch, args=(steps, stop, tell), daemon=True).start()
     try:
-        names = frozenset(map(str, steps))
-        watched = awatch(
+        while (happened := await told.get()) is not None:
+            yield happened
+    finally:
+        stop.set()
+
+
+def _watch(
+    steps: frozenset[Path], stop: threading.Event, tell: Callable[[bool | None], None]
+) -> None:
+    """Tell what happens until told to stop: in a thread of its own, which nobody waits for."""
+    from watchfiles import watch  # noqa: PLC0415 - an extra: `Server.watches` has looked for it
+
+    names = frozenset(map(str, steps))
+    with contextlib.suppress(OSError, RuntimeError):
+        for changes in watch(
             *folders_of(steps),
             watch_filter=lambda _, path: path in names,
             recursive=False,
@@ -177,11 +202,10 @@ async def _happenings(steps: frozenset[Path]) -> AsyncGenerator[bool, None]:
             debounce=_TOGETHER_MS,
             rust_timeout=int(_LOOK_SECONDS * 1000),
             yield_on_timeout=True,
-        )
-        async with aclosing(watched):
-            async for changes in watched:
-                yield bool(changes)
-    except (OSError, RuntimeError):
-        # A folder has gone, or the system watches no more: then looking has to do.
-        await asyncio.sleep(_LOOK_SECONDS)
-        yield False
+            stop_event=stop,
+        ):
+            tell(bool(changes))
+    # A folder has gone, or the system watches no more: then looking has to do.
+    if not stop.wait(_LOOK_SECONDS):
+        tell(False)  # noqa: FBT003 - see `tell`
+        tell(None)

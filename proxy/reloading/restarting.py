@@ -21,7 +21,7 @@ AT_ONCE = frozenset(
         *("limits.prompt_characters", "limits.pictures", "limits.attempts"),
         *("limits.reply_bytes", "limits.picture_bytes", "timeouts.total"),
         *("images.unsupported", "images.incomplete", "images.comment_seconds"),
-        *("jobs.wait_seconds", "blobs.persist_urls"),
+        *("jobs.wait_seconds", "blobs.persist_urls", "log.prompts", "metrics.access"),
     }
 )
 """What a request reads of the settings that it began with. Everything else is read at the start."""

@@ -26,12 +26,14 @@ def folders_of(steps: Iterable[Path]) -> frozenset[Path]:
 def _on_the_way(file: str) -> set[Path]:
     at, todo = Path("/"), list(Path(file).absolute().parts[1:])
     steps: set[Path] = set()
-    while todo and len(steps) <= _MOST_LINKS:
+    links = 0
+    while todo and links <= _MOST_LINKS:
         step = at / todo.pop(0)
         if step.name == "..":
             at = at.parent
         elif step.is_symlink():
             steps.add(step)
+            links += 1
             target = step.readlink()
             at = Path("/") if target.is_absolute() else at
             todo[:0] = target.parts[target.is_absolute() :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -26,8 +27,11 @@ from adapters.contract import (
 )
 from adapters.errors import ProviderError
 from proxy.keys import CURRENT, UPSTREAM
+from proxy.metrics.labels import family_at
+from proxy.metrics.measures import Metrics
 from proxy.plan import Target, Tries
 from proxy.settings import Settings
+from proxy.tracing.hooks import counted
 from proxy.upstream.abandoning import Cancellations
 from proxy.upstream.deadlines import Deadline, asked_too_long, worked_too_long
 from proxy.upstream.dialer import Dialer
@@ -90,8 +94,10 @@ class Upstream:
         sleep: Sleep = asyncio.sleep,
         chance: Callable[[], float] = random.random,
         draw: Callable[[], int] = drawn,
+        metrics: Metrics | None = None,
     ) -> None:
         self.settings = settings
+        self.metrics = metrics or Metrics()
         self.sleep = sleep
         self.chance = chance
         self.draw = draw
@@ -172,7 +178,7 @@ class Conversation:
     """
 
     __slots__ = (
-        *("_call", "_flow", "_granted", "_relayed"),
+        *("_began", "_buying", "_call", "_flow", "_granted", "_relayed"),
         *("_response", "_taken", "_target", "_tries", "_upstream"),
     )
 
@@ -187,6 +193,8 @@ class Conversation:
         self._flow: Flow | None = None
         self._response: ClientResponse | None = None
         self._taken: dict[str, Spool] | None = None
+        self._buying: Buying | None = None
+        self._began = 0.0
 
     async def __aenter__(self) -> Outcome:
         own, most = self._target.request_timeout, self._upstream.settings.timeouts.total
@@ -210,6 +218,8 @@ class Conversation:
         call = replace(self._call, credentials=target.credentials, chance=upstream.draw())
         began = asyncio.get_running_loop().time()
         buying = Buying(target.retry, self._tries, upstream.sleep, upstream.chance, began=began)
+        self._buying = buying
+        self._note_begin()
         flow = self._flow = target.adapter.flow(call)
         request = next(flow)
         while True:
@@ -226,6 +236,7 @@ class Conversation:
             except StopIteration as done:
                 if call.chance in self._tries.progress:
                     self._tries.progress[call.chance] = 1.0
+                counted(done.value, target.secrets)
                 return Outcome(answer=await self._in_full(done.value), headers=headers)
             except ProviderError as error:
                 error.headers = headers
@@ -280,6 +291,27 @@ class Conversation:
         if error is not None:
             self._upstream.tokens.note(self._target, error)
         await self._answered()
+        self._note_end()
+
+    def _note_begin(self) -> None:
+        """Note when the first request of a client's goes to a provider."""
+        self._began = time.perf_counter()
+        trail = self._tries.budget.trail
+        if trail and not trail.asked:
+            trail.asked = self._began
+
+    def _note_end(self) -> None:
+        """Count what the conversation took, if it came to a request at all."""
+        if self._buying is None:
+            return
+        target, metrics = self._target, self._upstream.metrics
+        provider = target.adapter.id
+        labels = provider, family_at(target, self._call.model)
+        metrics.provider_seconds.see(time.perf_counter() - self._began, labels)
+        if self._buying.repeated:
+            self._tries.repeated += self._buying.repeated
+            metrics.retries.add((provider,), self._buying.repeated)
+        self._buying = None
 
 
 async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:

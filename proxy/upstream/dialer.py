@@ -78,6 +78,19 @@ class Dialer:
         for door in self._doors.values():
             await door.session.close()
 
+    @property
+    def received(self) -> int:
+        """How many bytes have come in all."""
+        return self._intake.received
+
+    def connections(self) -> dict[str, float]:
+        """Count the connections that are open: `used` by a request, or `idle`."""
+        connectors = [door.session.connector for door in self._doors.values()]
+        # aiohttp has no public way to ask for those that wait to be used again.
+        pools = [it._conns for it in connectors if it]  # noqa: SLF001 - see above
+        idle = sum(len(kept) for pool in pools for kept in pool.values())
+        return {"used": max(self._intake.opened - idle, 0), "idle": idle}
+
     def door(self, *, private: bool) -> Door:
         """Give the door whose connections may reach private addresses, or may not."""
         return self._doors[private]

@@ -27,10 +27,14 @@ Of the least go where there are more than a few: many more may be opened until i
 
 
 class Intake:
-    """Tells connections how much they may read; `opened` are all that are open."""
+    """Tells connections how much they may read; `opened` are all that are open.
+
+    `received` are the bytes that all of them have read so far.
+    """
 
     def __init__(self) -> None:
         self.opened = 0
+        self.received = 0
         # For all of them: what is read is taken out at once.
         self._buffer = memoryview(bytearray(_MOST))
 
@@ -48,6 +52,7 @@ class Intake:
 
     def taken(self, size: int) -> bytes:
         """Take out what was read."""
+        self.received += size
         return bytes(self._buffer[:size])
 
     def connection(self, loop: asyncio.AbstractEventLoop) -> ResponseHandler:

@@ -89,7 +89,7 @@ class Buying:
     """The rule for what may cost money, for one conversation; see the module for its table.
 
     `sleep` is how it waits, `chance` gives numbers from 0 to 1, `now` seconds since the epoch.
-    `began` is the loop's time at which the last try began.
+    `began` is the loop's time at which the last try began; `repeated` counts those after the first.
     """
 
     policy: RetryPolicy | None = None
@@ -98,7 +98,7 @@ class Buying:
     chance: Callable[[], float] = random.random
     now: Callable[[], float] = time.time
     began: float = 0.0
-    _repeated: int = 0
+    repeated: int = 0
     _waited: float = 0.0
     _taken: bool = False
 
@@ -122,8 +122,8 @@ class Buying:
             return None
         wait = self._told(came) if policy.heeds_retry_after else None
         if wait is None:
-            wait = 2.0**self._repeated * (1 + _JITTER * self.chance())
-        spent = self._repeated >= policy.attempts or self.tries.budget.left <= 0
+            wait = 2.0**self.repeated * (1 + _JITTER * self.chance())
+        spent = self.repeated >= policy.attempts or self.tries.budget.left <= 0
         if spent or wait >= MOST_WAITING or self._waited + wait > MOST_WAITING:
             self.tries.retries = -1
             return None
@@ -131,12 +131,12 @@ class Buying:
         self._repeat()
         # Conversations side by side share it: the most that one needed, or that one was in vain.
         if self.tries.retries >= 0:
-            self.tries.retries = max(self.tries.retries, self._repeated)
+            self.tries.retries = max(self.tries.retries, self.repeated)
         return wait
 
     def _once_more(self, came: Came) -> float | None:
         """Without a policy: dial once more, at once. Nobody asked for it, so it counts nothing."""
-        if self._repeated or self.tries.budget.left <= 0 or not is_repeated(came, frozenset()):
+        if self.repeated or self.tries.budget.left <= 0 or not is_repeated(came, frozenset()):
             return None
         self._repeat()
         return 0.0
@@ -145,7 +145,7 @@ class Buying:
         # Taken before waiting, or conversations side by side would all count on the last one.
         self.tries.budget.left -= 1
         self._taken = True
-        self._repeated += 1
+        self.repeated += 1
 
     def _told(self, came: Came) -> float | None:
         if isinstance(came, GatewayError) or came.status not in _TELL_WHEN:

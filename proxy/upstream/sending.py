@@ -6,7 +6,7 @@ The law: a credential goes to the target's origin and the provider's own hosts, 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from adapters.contract import Adapter, Outgoing, ProviderReply, ProviderRequest
 from proxy.errors import UpstreamFailed
 from proxy.plan import Target
 from proxy.routing.forwarding import via
+from proxy.tracing.hooks import watched
 from proxy.upstream.deadlines import Deadline, asked_too_long
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.faults import translated
@@ -44,7 +45,7 @@ async def sent(
     may_return = is_paid and not _own_host(target.adapter, url)
     passed = {"via": via(buying.tries.budget.hops)} if may_return else {}
 
-    async def send() -> ClientResponse:
+    async def send(of_trace: Mapping[str, str]) -> ClientResponse:
         if is_paid:
             buying.begin()
         # Anew each time: it may be long since the last, and a signature is good for minutes.
@@ -53,9 +54,10 @@ async def sent(
             Deadline(target.request_timeout, asked_too_long),
             translated(by_provider=by_provider),
         ):
-            return await door.request(request.method, url, {**headers, **passed}, body)
+            return await door.request(request.method, url, {**headers, **passed, **of_trace}, body)
 
-    return await tried(send, buying if is_paid else Asking(), buying.sleep)
+    send_once = watched(send, target, request, url)
+    return await tried(send_once, buying if is_paid else Asking(), buying.sleep)
 
 
 @asynccontextmanager

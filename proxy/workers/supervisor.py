@@ -17,6 +17,7 @@ import msgspec
 
 from proxy.settings import SettingsError
 from proxy.workers import orders as words
+from proxy.workers.counts import GoneCounts
 from proxy.workers.hub import ASK, Hub
 from proxy.workers.line import Handler, Line, LineError, call_all
 from proxy.workers.lives import Backoff, ending
@@ -89,9 +90,10 @@ class Supervisor:
         self._ready = ready
         self._anew = anew
         self._refusal: Sequence[Problem] = ()
+        self._counts = GoneCounts()
         self._drain_seconds, self._drained = drain_seconds, drained
         self._patience = shutdown_seconds + _GRACE_SECONDS
-        self._handlers = {**(handlers or {}), ASK: hub.ask, words.ALL: self._all}
+        self._handlers = {**(handlers or {}), words.ALL: self._all}
         self._workers: dict[int, _Worker] = {}
         self._failed: dict[int, str] = {}
         self._is_ready = False
@@ -168,6 +170,7 @@ class Supervisor:
                 ours.close()
                 return f"could not be started: {error.strerror}"
         line = await Line.over(ours)
+        line.immediate[ASK] = self._hub.ask
         worker = self._workers[number] = _Worker(process, line)
         line.handlers |= self._handlers | self._handlers_of(number, worker)
         if self._signals.stop.is_set():
@@ -175,6 +178,7 @@ class Supervisor:
         status = await process.wait()
         line.close()
         del self._workers[number]
+        self._counts.ended(number)
         if worker.says:
             self._failed.setdefault(number, worker.says)
         return f"{ending(status)}: {worker.says}" if worker.says else ending(status)
@@ -217,7 +221,8 @@ class Supervisor:
             worker.says = payload.decode()
             return b""
 
-        return {words.BEGIN: begin, words.LISTENING: listening, words.FAILED: failed}
+        counts = self._counts.handlers(number)
+        return counts | {words.BEGIN: begin, words.LISTENING: listening, words.FAILED: failed}
 
     async def _all(self, payload: bytes) -> bytes:
         """Ask all workers something for one of them."""
@@ -242,7 +247,9 @@ class Supervisor:
                 return
             self._refusal = ()
             told = [it for it in self._workers.items() if it[1].listens]
-            await asyncio.gather(*(self._tell(*it, aloud=it is told[0]) for it in told))
+            await asyncio.gather(*(self._tell(*it) for it in told[1:]))
+            for it in told[:1]:  # Once all have taken it, one tells the operator.
+                await self._tell(*it, aloud=True)
 
     def refuse(self, problems: Sequence[Problem]) -> None:
         """Have all workers know that there is no text that could be taken."""

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import socket
 import sys
+from collections.abc import AsyncIterator
 from typing import NoReturn
 
-import msgspec
 from aiohttp import web
 
-from proxy.keys import RELOADING
+from proxy.keys import METRICS, RELOADING
 from proxy.reloading.applying import Reloading
 from proxy.sections import Server
 from proxy.serving import Team, in_a_loop, serve
@@ -19,6 +19,7 @@ from proxy.settings import SettingsError
 from proxy.sockets import CannotListenError, Listener, tcp_listeners
 from proxy.workers import orders as words
 from proxy.workers.cache_index import WorkersIndex
+from proxy.workers.counts import Counts
 from proxy.workers.hub import HubShared
 from proxy.workers.line import Handler, Line, LineError
 from proxy.workers.orders import Orders
@@ -27,23 +28,6 @@ from proxy.workers.orders import Orders
 def work(end: int) -> None:
     """Serve until told to stop, or until the supervisor is gone; `end` is a socket's number."""
     in_a_loop(_Worker(socket.socket(fileno=end)).run())
-
-
-class Fellows:
-    """All workers of a gateway, as one of them sees them, itself included.
-
-    `handlers` are what this one answers when another asks all of them.
-    """
-
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self.handlers = line.handlers
-
-    async def ask(self, name: str, payload: bytes = b"") -> list[bytes]:
-        """Ask all, and give what those say who answer; raises `LineError`."""
-        asked = msgspec.msgpack.encode((name, payload))
-        found = await self._line.call(words.ALL, asked)
-        return msgspec.msgpack.decode(found, type=list[bytes])
 
 
 class _Worker:
@@ -76,6 +60,15 @@ class _Worker:
 
         def attend(app: web.Application) -> None:
             line.handlers |= _handlers(app[RELOADING])
+            metrics = app[METRICS]
+            counts = Counts(line, metrics.snapshot)
+            metrics.gather = counts.all
+
+            async def told(_: web.Application) -> AsyncIterator[None]:
+                async with counts:
+                    yield
+
+            app.cleanup_ctx.append(told)
 
         def ready(_: str, port: int) -> None:
             del port

@@ -381,3 +381,20 @@ def _is_picture(image: Image) -> bool:
     held = [it for it in (image.url, image.b64, image.data) if it]
     kinds = (isinstance(image.url, str), isinstance(image.b64, str), isinstance(image.data, bytes))
     return len(held) == 1 and all(kinds)
+
+
+KNOWN_AS = {
+    *("anthropic", "aws.bedrock", "azure.ai.inference", "azure.ai.openai", "cohere", "deepseek"),
+    *("gcp.gemini", "gcp.gen_ai", "gcp.vertex_ai", "groq", "ibm.watsonx.ai", "mistral_ai"),
+    *("openai", "perplexity", "x_ai"),
+}
+"""The providers that OpenTelemetry's GenAI conventions have a name for."""
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_provider_has_another_name_in_traces_only_where_the_conventions_have_one(
+    name: str,
+) -> None:
+    known_as = adapter(name).known_as
+    assert known_as in {"", *KNOWN_AS}
+    assert known_as != name

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 import yaml
 
 from tests.deploy.tools import DEPLOY, ROOT, program, told
+from tests.proxy.gateway import KEY, gateway
 
 FOLDER = DEPLOY / "prometheus"
 ALERTS = FOLDER / "alerts.yaml"
@@ -88,6 +95,82 @@ def test_every_alert_says_what_to_do_and_how_soon() -> None:
 def test_no_alert_is_written_about_that_does_not_exist() -> None:
     meanings = (ROOT / "docs" / "operations.md").read_text()
     assert set(re.findall(r"^\| `(Easel\w+)` \|", meanings, re.MULTILINE)) == RULES.keys()
+
+
+@dataclass
+class Prometheus:
+    """A real one, that scrapes as deploy/ says and looks every second."""
+
+    url: str
+    session: aiohttp.ClientSession
+
+    async def asked(self, path: str, **query: str) -> Any:
+        async with self.session.get(f"{self.url}/api/v1/{path}", params=query) as got:
+            told = orjson.loads(await got.read())
+            assert told["status"] == "success", told
+            return told["data"]
+
+    async def value(self, expression: str) -> float:
+        """Give the one value of an expression, -1 as long as there is none."""
+        found = (await self.asked("query", query=expression))["result"]
+        return float(found[0]["value"][1]) if found else -1.0
+
+
+@asynccontextmanager
+async def prometheus(folder: Path, node: str) -> AsyncIterator[Prometheus]:
+    """Run Prometheus on the files of deploy/ with one node and its gateway key."""
+    command = program("prometheus", "prometheus")
+    (folder / "alerts.yaml").write_text(ALERTS.read_text())
+    (folder / "key").write_text(KEY)
+    text = (FOLDER / "prometheus.yaml").read_text().replace(": 15s", ": 1s")
+    text = re.sub(r"targets: \[.*\]", f'targets: ["{node}"]', text)
+    (folder / "prometheus.yaml").write_text(text.replace("/run/secrets/easel-key", f"{folder}/key"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    process = await asyncio.create_subprocess_exec(
+        command,
+        f"--config.file={folder}/prometheus.yaml",
+        f"--storage.tsdb.path={folder}/data",
+        f"--web.listen-address={place}",
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with aiohttp.ClientSession() as session, asyncio.timeout(60):
+            here = Prometheus(f"http://{place}", session)
+            while not await _is_up(here):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.1)
+            yield here
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _is_up(here: Prometheus) -> bool:
+    try:
+        return await here.value('up{job="easel"}') == 1
+    except (aiohttp.ClientError, orjson.JSONDecodeError):
+        return False
+
+
+async def test_a_real_prometheus_sees_a_real_gateway_and_nothing_to_complain_of(
+    tmp_path: Path,
+) -> None:
+    settings = "virtual_keys: {box: {provider: sandbox}}\nmetrics: {access: key}\n"
+    async with gateway(settings) as ours, prometheus(tmp_path, ours.url[len("http://") :]) as seen:
+        assert (await ours.draw(virtual_key="box", params={"size": "64x64"})).status == 200
+        ok = 'sum(easel_requests_total{outcome="ok"})'
+        while await seen.value(ok) != 1:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.2)
+        for expression in EXPRESSIONS:
+            await seen.asked("query", query=plain(expression))
+        rules = [rule for it in (await seen.asked("rules"))["groups"] for rule in it["rules"]]
+        assert len(rules) == len(RULES)
+        assert {(it["health"], it["state"]) for it in rules} <= {
+            ("ok", "inactive"),
+            ("unknown", "inactive"),
+        }
+        names = await seen.asked("label/__name__/values")
+        assert [it for it in names if it.startswith("easel_") and it not in SERIES] == []
 
 
 def test_panels_lie_beside_each_other() -> None:

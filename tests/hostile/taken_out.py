@@ -316,10 +316,40 @@ MUTATIONS = (
         "_OWNERS_ONLY = 0o755",
     ),
     Mutation(
+        "a span holds no words that a client wrote freely",
+        "proxy/tracing/attempts.py",
+        "if not (isinstance(named, str) and _MODEL.fullmatch(named)):",
+        "if not isinstance(named, str):",
+    ),
+    Mutation(
+        "a span tells a failure by its name",
+        "proxy/tracing/spans.py",
+        "else type(error).__name__",
+        "else repr(error)",
+    ),
+    Mutation(
+        "a span holds a path without its query and its ids",
+        "proxy/tracing/exchanges.py",
+        'step if _is_word(step, secrets) else "{id}"',
+        "step",
+    ),
+    Mutation(
+        "a caller's baggage goes to no provider unasked",
+        "proxy/tracing/headers.py",
+        'if propagate == "all":',
+        "if True:",
+    ),
+    Mutation(
         "no line of a log holds a prompt, a key or a picture",
         "proxy/middlewares/observing.py",
         '        "trace": request[TRACE],\n',
         '        "trace": repr(list(request._state.values())),\n',
+    ),
+    Mutation(
+        "a label is a word of ours",
+        "proxy/metrics/labels.py",
+        "    return OTHER\n",
+        "    return model\n",
     ),
     Mutation(
         "what was ordered is finished, and kept for who ordered it",
@@ -366,7 +396,7 @@ MUTATIONS = (
     Mutation(
         "a request is one line of the log, and printable",
         "proxy/access_log.py",
-        '(text if text.isprintable() else text.encode("unicode_escape").decode())',
+        'text if text.isprintable() else text.encode("unicode_escape").decode()',
         "text",
     ),
     Mutation(

@@ -93,6 +93,8 @@ _PLAIN = (
     "content-",
     "accept",
     "traceparent",
+    "tracestate",
+    "baggage",
     "prefer",
     "idempotency-",
     "via",

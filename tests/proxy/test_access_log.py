@@ -45,3 +45,15 @@ async def test_text_is_one_line_whatever_a_client_sent() -> None:
     log.flush()
     assert stream.getvalue().count("\n") == 1
     assert "\x1b" not in stream.getvalue()
+
+
+async def test_text_says_in_few_words_what_was_tried() -> None:
+    stream = io.StringIO()
+    log = AccessLog(stream, "text")
+    tried = {"target": "config", "provider": "acme", "ended": "ok", "ms": 1.0}
+    log.write({**LINE, "tried": [tried, tried]})
+    log.write({**LINE, "tried": []})
+    log.flush()
+    first, second = stream.getvalue().splitlines()
+    assert "tried=config:acme:ok,config:acme:ok" in first
+    assert "tried" not in second

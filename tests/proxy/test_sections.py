@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from proxy import sections
-from proxy.sections import SECTIONS, Blobs, Images, Redis
+from proxy.sections import SECTIONS, Blobs, Images, Redis, Tracing
+from proxy.settings import SettingsError, parse
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -32,6 +33,12 @@ def test_a_section_has_a_default_for_every_key(name: str) -> None:
         (Redis, {"timeout_seconds": 11}),
         (Redis, {"prefix": ""}),
         (Redis, {"prefix": "a{b}"}),
+        (Tracing, {"endpoint": "collector:4318"}),
+        (Tracing, {"endpoint": "http://h/v1/traces?key=1"}),
+        (Tracing, {"sample": 1.1}),
+        (Tracing, {"sample": -1}),
+        (Tracing, {"propagate": "some"}),
+        (Tracing, {"service_name": "a\nb"}),
     ],
 )
 def test_what_is_not_possible_is_refused_by_name(kind: Any, wrong: dict[str, Any]) -> None:
@@ -55,6 +62,46 @@ def test_without_its_package_a_redis_cannot_be_used(monkeypatch: pytest.MonkeyPa
         Redis(url="redis://h")
 
 
+@pytest.mark.parametrize("chosen", [{"endpoint": "http://h:4318"}, {"enabled": True}])
+def test_without_its_package_there_are_no_traces(
+    chosen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Tracing(**chosen).is_on
+    for missing in (lambda _: None, _not_even_what_it_lies_in):
+        monkeypatch.setattr(sections, "find_spec", missing)
+        assert not Tracing(sample=0.5).is_on
+        with pytest.raises(ValueError, match=rf"`{next(iter(chosen))}` .*easel-gateway\[otel\]"):
+            Tracing(**chosen)
+
+
+def _not_even_what_it_lies_in(name: str) -> None:
+    raise ModuleNotFoundError(name)
+
+
 def test_a_secret_is_not_shown() -> None:
     assert "secret" not in repr(Blobs(signing_key="secret" * 8))
     assert "secret" not in repr(Redis(url="redis://:secret@h", sentinel_password="secret"))
+
+
+@pytest.mark.parametrize(
+    ("said", "watches"),
+    [("auto", (True, False)), ("off", (False, False)), ("'off'", (False, False))],
+)
+def test_what_is_watched_is_said_by_the_setting_and_by_what_is_installed(
+    said: str, watches: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = parse(f"server: {{watch: {said}}}", environ={}).server
+    with_it = server.watches
+    monkeypatch.setattr(sections, "find_spec", lambda name: None if name == "watchfiles" else name)
+    assert (with_it, server.watches) == watches
+
+
+@pytest.mark.parametrize("said", ["on", "'on'", "true"])
+def test_without_its_package_nothing_can_be_watched(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"server: {{watch: {said}}}"
+    assert parse(text, environ={}).server.watches
+    monkeypatch.setattr(sections, "find_spec", lambda name: None if name == "watchfiles" else name)
+    with pytest.raises(SettingsError, match=r"server\.watch: .*easel-gateway\[reload\]"):
+        parse(text, environ={})

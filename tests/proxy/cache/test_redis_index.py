@@ -277,12 +277,24 @@ async def test_what_one_gateway_fills_another_has(redis: RedisServer, tmp_path: 
 async def test_redis_holds_no_prompt_and_no_key(redis: RedisServer, tmp_path: Path) -> None:
     async with gateways(redis, tmp_path) as (ours, _), there(redis) as kept:
         assert [await status(it, "sekret prompt") for it in ours] == ["MISS", "HIT"]
-        values = [await kept.client.dump(it) for it in await kept.client.keys("*")]
-        assert len(values) > 5
+        names = await kept.client.keys("*")
+        values = [await raw(kept.client, it) for it in names]
+        assert len(names) > 5
         entries = await kept.client.hgetall(kept.keys["entries"])
-        held = b"".join([*values, *entries.keys(), *entries.values()])
+        held = b"".join([*names, *values, *entries.keys(), *entries.values()])
         for secret in (b"sekret", KEY.encode(), b"test-key-0123456789"):
             assert secret not in held
+
+
+async def raw(client: Any, name: bytes) -> bytes:
+    """Give what a key holds, as it is where Redis might pack it; it may have gone."""
+    match await client.type(name):
+        case b"string":
+            return await client.get(name) or b""
+        case b"list":
+            return b"".join(await client.lrange(name, 0, -1))
+        case _:
+            return await client.dump(name) or b""
 
 
 async def test_without_redis_pictures_are_made_and_nothing_else_is_amiss(
@@ -297,10 +309,14 @@ async def test_without_redis_pictures_are_made_and_nothing_else_is_amiss(
             assert [await status(ours) for _ in range(3)] == ["MISS"] * 3
             got = await ours.ask(method="DELETE", path="/v1/cache")
             assert (got.status, got.error["code"]) == (503, "cache_unavailable")
+            assert len(fake.requests) == 4
             server.start()
-            await asyncio.sleep(0.1)
-            assert [await status(ours) for _ in range(2)] == ["MISS", "HIT"]
-            assert len(fake.requests) == 5
+            async with asyncio.timeout(20):
+                while await status(ours) != "HIT":
+                    pass
+            made = len(fake.requests)
+            assert await status(ours) == "HIT"
+            assert len(fake.requests) == made
     told = [it for it in caplog.records if it.levelno >= logging.WARNING]
     assert [it.getMessage()[:13] for it in told] == ["Redis is away", "Redis is back"]
     assert not any(it.exc_info for it in told)
@@ -389,7 +405,8 @@ async def test_a_cluster_that_loses_a_node_keeps_what_is_kept(
     cluster.flush()
     async with gateways(cluster, tmp_path) as ((one, other), _):
         assert [await status(it) for it in (one, other)] == ["MISS", "HIT"]
-        [owner] = [it for it in cluster.masters() if told(it, "DBSIZE")]
+        entries = "{easel:cache}:entries"
+        [owner] = [it for it in cluster.masters() if told(it, "KEYS", entries)]
         assert told(owner, "WAIT", 1, 5000) == 1
         owner.stop()
         assert await status(one) == "MISS"

@@ -10,7 +10,7 @@ from aiohttp.test_utils import make_mocked_request
 from aiohttp.typedefs import Handler, Middleware
 
 from proxy import middlewares
-from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, linked
+from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, linked, traced
 
 
 def named(passed: list[str], name: str) -> Middleware:
@@ -40,6 +40,12 @@ def test_the_table_shows_the_links_in_their_order(half: str, links: tuple[Middle
     rows = (middlewares.__doc__ or "").partition(f"| **{half},")[2].splitlines()[1:]
     named = [found[1] for row in rows if (found := re.match(r"\| (\w+) \|", row))]
     assert named[: len(links)] == [getattr(link, "__name__", "") for link in links]
+
+
+def test_traces_begin_once_the_caller_is_known() -> None:
+    order = [getattr(link, "__name__", "") for link in traced(CHAIN)]
+    assert order == [*(getattr(link, "__name__", "") for link in CHAIN), "tracing"]
+    assert order[-2] == "auth"
 
 
 def test_auth_comes_before_anything_that_costs() -> None:

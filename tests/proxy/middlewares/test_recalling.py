@@ -45,7 +45,7 @@ async def test_the_access_line_of_what_is_ready_says_as_much_as_that_of_a_hit() 
         await kept(ours, **PC)
         ours.app[LOG].flush()
         _, read, ready = map(orjson.loads, ours.log.getvalue().splitlines())
-        changing = ("time", "ms", "trace", "job")
+        changing = ("time", "ms", "first_byte_ms", "tried", "trace", "job")
         assert {**read, **dict.fromkeys(changing)} == {**ready, **dict.fromkeys(changing)}
         assert ready["job"] == ""
 

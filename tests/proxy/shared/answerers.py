@@ -53,7 +53,8 @@ async def hub() -> AsyncIterator[Answerer]:
     """Let a supervisor answer a worker, over a line."""
     clock = Clock()
     ours, theirs = socket.socketpair()
-    supervisor = await Line.over(ours, {ASK: Hub(Memory(clock)).ask})
+    supervisor = await Line.over(ours)
+    supervisor.immediate[ASK] = Hub(Memory(clock)).ask
     worker = await Line.over(theirs)
     try:
         yield Answerer(HubShared(worker), clock.passes)

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from proxy.workers import orders as words
-from proxy.workers.line import Handler, Line, LineError
+from proxy.workers.line import Handler, Line
 from proxy.workers.orders import Orders, written
-from proxy.workers.worker import Fellows
 from tests.proxy.gateway import SETTINGS
 from tests.proxy.workers.gateway import ROOT
 
@@ -88,17 +87,3 @@ async def test_a_worker_says_why_it_cannot(tmp_path: Path, orders: Orders, why: 
         assert name == words.FAILED
         assert said.decode().startswith(why)
         assert await asyncio.wait_for(boss.process.wait(), 20) == 1
-
-
-async def test_one_asks_all_through_the_supervisor() -> None:
-    async def everybody(payload: bytes) -> bytes:
-        assert payload == b"\x92\xa5count\xc4\x01x"
-        return b"\x92\xc4\x011\xc4\x012"
-
-    ours, theirs = socket.socketpair()
-    supervisor, line = await Line.over(ours, {words.ALL: everybody}), await Line.over(theirs)
-    assert await Fellows(line).ask("count", b"x") == [b"1", b"2"]
-    supervisor.close()
-    await line.ended.wait()
-    with pytest.raises(LineError):
-        await Fellows(line).ask("count")

@@ -1,0 +1,51 @@
+"""What pictures an answer holds, and what they cost: for the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from adapters.pictures import Measured
+from proxy.cache.entries import KeptImage
+from proxy.images.final_params import final_params
+from proxy.images.sources import Source
+from proxy.keys import CURRENT, METRICS
+from proxy.metrics.labels import family_of
+from proxy.plan import Attempt, Drawn, Target
+from proxy.prices import or_own, price_of
+
+
+def drawn_of(target: Target, source: Source | None) -> Drawn:
+    """Note a picture as it goes into an answer; without a source it goes as its provider's URL."""
+    if source is None:
+        return Drawn(target)
+    return Drawn(target, pixels_of(source.measured), isinstance(source.image, KeptImage))
+
+
+def pixels_of(measured: Measured | None) -> int:
+    """Give how many pixels a picture has; 0 where that is not known."""
+    return measured.width * measured.height if measured else 0
+
+
+def count_drawn(request: web.Request, attempt: Attempt, params: Mapping[str, Any]) -> None:
+    """Count the pictures of an answer, each for the target that made it.
+
+    `params` are the client's: of a target before the last, they tell the model that was named.
+    """
+    metrics, prices = request.app[METRICS], request[CURRENT].settings.price_table
+    for target, pixels, kept in attempt.drawn:
+        adapter = target.adapter
+        named = attempt.params if target is attempt.target else final_params(params, target)
+        model = named.get("model")
+        model = adapter.model_in_force(model if isinstance(model, str) else "", target.credentials)
+        family = family_of(adapter, model)
+        metrics.pictures.add((adapter.id, family, "cache" if kept else "provider"))
+        if kept:
+            continue
+        price = price_of(or_own(prices), adapter.id, model, pixels or None)
+        if price is None:
+            metrics.unpriced.add((adapter.id,))
+        else:
+            metrics.dollars.add((adapter.id, family), price)

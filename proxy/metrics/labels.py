@@ -1,0 +1,104 @@
+"""The fixed sets that labels are of. The law: no word of a caller's or a provider's is a label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from adapters.contract import Adapter
+from adapters.errors import ImageError, ProviderError, Refusal
+from proxy.errors import BlobStoreFailed, CacheAway, GatewayError, Overloaded, Unauthorized
+from proxy.plan import Target
+
+NONE, OTHER = "none", "other"
+OK, ACCEPTED, DRY_RUN, CUT, CLIENT_GONE = "ok", "accepted", "dry_run", "cut", "client_gone"
+CANCELLED, GATEWAY_ERROR = "cancelled", "gateway_error"
+OUTCOMES = (
+    *(OK, ACCEPTED, DRY_RUN),
+    *("client_error", "unauthorized", "refused", "rate_limited", "overloaded"),
+    *("timeout", "provider_error", GATEWAY_ERROR, CUT, CLIENT_GONE),
+)
+"""What can become of a request."""
+RESULTS = (*OUTCOMES[:1], *OUTCOMES[3:-2], CANCELLED)
+"""What can become of an attempt."""
+
+CACHES: Mapping[str, str] = {"HIT": "HIT", "MISS": "MISS", "REFRESH": "REFRESH"}
+"""What a cache can say; nothing else is a label."""
+STATUSES = (NONE, NONE, "2xx", "3xx", "4xx", "5xx")
+"""The classes of statuses, by their first digit."""
+
+_TOO_MANY = 429
+_CLIENTS, _SERVERS = 400, 500
+_TIMEOUTS = frozenset({408, 504, 524})
+_CREDENTIALS = frozenset({401, 402, 403})
+"""What a provider says of the operator's credential, or of his account."""
+_OURS = (BlobStoreFailed, CacheAway)
+
+
+def family_of(adapter: Adapter, model: str) -> str:
+    """Name the family of a model, or the model itself: as its adapter does, else not at all."""
+    if not model:
+        return NONE
+    known, starts = _declared(adapter)
+    if found := known.get(model):
+        return found
+    for start, family in starts:
+        if model.startswith(start):
+            return family
+    return OTHER
+
+
+def family_at(target: Target, named: str) -> str:
+    """Name the family of the model that is in force at a target, where a request named one."""
+    return family_of(target.adapter, target.adapter.model_in_force(named, target.credentials))
+
+
+@cache
+def _declared(adapter: Adapter) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+    """Give the family of each model that is known by name, and how the names of each begin."""
+    several = [(start,) if isinstance(start, str) else start for start, _ in adapter.families]
+    every = [start for starts in several for start in starts if start]
+    starts = tuple((start, start.rstrip("-./:@_") or start) for start in every)
+    known = {
+        model: next((name for start, name in starts if model.startswith(start)), model)
+        for model in adapter.models
+    }
+    return known, starts
+
+
+def outcome_of(error: ImageError) -> str:
+    """Tell what became of a request that ended in a failure.
+
+    >>> from adapters.errors import Refusal
+    >>> outcome_of(Refusal("No.")), outcome_of(ProviderError("Down.", provider_status=500))
+    ('refused', 'provider_error')
+    """
+    if isinstance(error, GatewayError):
+        return _ours(error)
+    if isinstance(error, Refusal):
+        return "refused"
+    status = error.status
+    if isinstance(error, ProviderError) and error.provider_status in _CREDENTIALS:
+        return "provider_error"
+    return _by_status(status)
+
+
+def _ours(error: GatewayError) -> str:
+    """Tell what a failure means that the gateway itself found."""
+    if isinstance(error, Unauthorized):
+        return "unauthorized"
+    if isinstance(error, Overloaded):
+        return "overloaded"
+    if error.type == "invalid_request_error":
+        return "client_error"
+    if isinstance(error, _OURS) or error.status == _SERVERS:
+        return GATEWAY_ERROR
+    return _by_status(error.status)
+
+
+def _by_status(status: int) -> str:
+    if status == _TOO_MANY:
+        return "rate_limited"
+    if status in _TIMEOUTS:
+        return "timeout"
+    return "client_error" if _CLIENTS <= status < _SERVERS else "provider_error"

@@ -1,0 +1,86 @@
+"""The span of a request, from the moment its caller is known; in the chain only with traces on.
+
+A stranger without a key makes no span, and neither do the endpoints that need none.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from adapters.errors import ImageError
+from proxy.incoming import usable_trace
+from proxy.keys import ATTEMPT, CALLER, COMMITTED, FAILURE, JOB, JOINED, PLAN, TRACE, TRACER
+from proxy.middlewares.observing import config_told
+from proxy.tracing import names
+from proxy.tracing.attempts import asked_of, came_of, name_of
+from proxy.tracing.spans import Serving, Value
+
+_IMAGES = "/images/generations"
+_FAULT = 500
+
+
+@web.middleware
+async def tracing(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Have what follows be a span; without a trace id of its own, the request gets the trace's."""
+    tracer, resource = request.app[TRACER], request.match_info.route.resource
+    if tracer is None or resource is None or CALLER not in request:
+        return await handler(request)
+    about: dict[str, Value] = {
+        names.METHOD: request.method,
+        names.ROUTE: resource.canonical,
+        names.CALLER: request[CALLER].name,
+    }
+    name = f"{request.method} {resource.canonical}"
+    with tracer.serving(name, request.headers, about) as span:
+        if not usable_trace(request.headers.get("x-portkey-trace-id", "")):
+            request[TRACE] = span.trace_id
+        try:
+            response = await handler(request)
+            span.status = response.status
+        except BaseException as error:
+            span.status = 0 if request.get(COMMITTED) else _status_of(error)
+            raise
+        finally:
+            if span.is_sampled:
+                _told(span, request, resource.canonical)
+        return response
+
+
+def _status_of(error: BaseException) -> int:
+    """Give the status by which a failure is going to be answered; 0: by none."""
+    if isinstance(error, ImageError | web.HTTPException):
+        return error.status
+    return _FAULT if isinstance(error, Exception) else 0
+
+
+def _told(span: Serving, request: web.Request, route: str) -> None:
+    """Say of a request all that is known at its end."""
+    about: dict[str, Value] = {names.TRACE: request[TRACE]}
+    if span.status:
+        about[names.STATUS] = span.status
+    if route.endswith(_IMAGES):
+        about |= _asked(request)
+        span.otel.update_name(name_of(about))
+    joined = request.get(JOINED, "")
+    if joined:
+        about[names.JOINED] = joined
+    if job := request.get(JOB):
+        about[names.JOB] = job.id
+        if joined or not route.endswith(_IMAGES):
+            span.link(job.id)
+    span.set(about)
+    if why := request.get(FAILURE):
+        span.fail(why)
+
+
+def _asked(request: web.Request) -> dict[str, Value]:
+    """Say what was asked for, and what became of it at the last target."""
+    plan, attempt = request.get(PLAN), request.get(ATTEMPT)
+    params = plan.params if plan else attempt.params if attempt else {}
+    about = asked_of(attempt.target if attempt else None, params)
+    if attempt:
+        about |= came_of(attempt)
+    if config := config_told(plan):
+        about[names.CONFIG] = config
+    return about

@@ -1,0 +1,46 @@
+"""GET /metrics: what the gateway has counted, for who may know."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from aiohttp import web
+
+from proxy.errors import GatewayError
+from proxy.keys import CURRENT, METRICS
+from proxy.metrics.page import NoLibraryError, page
+from proxy.middlewares.auth import identified
+
+_BY_A_PROXY = ("forwarded", "via", "x-forwarded-", "x-real-ip")
+"""How headers begin of a request that came through a proxy: its address is not who asks."""
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """GET /metrics: in Prometheus' text format, or in OpenMetrics'."""
+    settings = request[CURRENT].settings
+    access = settings.metrics.access
+    if access == "key" or (access == "loopback" and not _is_this_machines(request)):
+        identified(request.headers, settings.api_keys)
+    snapshot = await request.app[METRICS].gather()
+    try:
+        body, content_type = page(snapshot, request.headers.get("accept", ""))
+    except NoLibraryError:
+        raise GatewayError(
+            "This page is written by a package that is not installed: "
+            "pip install 'easel-gateway[metrics]', then start the gateway again.",
+            status=501,
+            code="not_installed",
+        ) from None
+    return web.Response(body=body, headers={"content-type": content_type})
+
+
+def _is_this_machines(request: web.Request) -> bool:
+    """Tell whether a request comes from this machine, and through nobody."""
+    if any(name.lower().startswith(_BY_A_PROXY) for name in request.headers):
+        return False
+    try:
+        address = ip_address(request.remote or "")
+    except ValueError:
+        return False  # A unix socket: whoever is behind it.
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback)

@@ -1,0 +1,15 @@
+"""The span that what runs now belongs to; None where no trace is written.
+
+Whoever has something to say to it does so through `hooks`, which costs a look-up here while it is
+off. A task has what was current where it was made.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.tracing.spans import Span
+
+CURRENT: ContextVar[Span | None] = ContextVar("span", default=None)

@@ -1,0 +1,106 @@
+"""The spans of one request to a provider: one for each time that it goes out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import ClientResponse
+from opentelemetry.trace import SpanKind
+from yarl import URL
+
+from adapters.contract import ProviderRequest
+from proxy.plan import Target
+from proxy.tracing import names
+from proxy.tracing.spans import Span, Value, reason_of
+
+Sending = Callable[[Mapping[str, str]], Awaitable[ClientResponse]]
+"""Sends a request once, with further headers."""
+
+_FIRST_ERROR = 400
+_WORD = re.compile(r"v?[0-9][0-9.]{0,7}|[A-Za-z][A-Za-z0-9._~:@-]{0,63}")
+"""A step of a path that may be a name."""
+_ID = re.compile(r"[0-9]{6}|[0-9a-fA-F]{12}|[0-9a-fA-F]{8}-|(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{24}")
+"""What in it is none."""
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class Exchanges:
+    """Sends a request, each time in a span that ends once the head of the answer is there."""
+
+    def __init__(
+        self, parent: Span, send: Sending, target: Target, request: ProviderRequest, url: URL
+    ) -> None:
+        self._parent = parent
+        self._send = send
+        self._target = target
+        self._request = request
+        self._about: dict[str, Value] = {names.METHOD: request.method, names.HOST: url.host or ""}
+        if url.port:
+            self._about[names.PORT] = url.port
+        if place := template_of(request.path, target.secrets):
+            self._about[names.TEMPLATE] = place
+        self._name = f"{request.method} {place or _kind_of(request)}".rstrip()
+        self._sent = 0
+        self._why = ""
+
+    async def __call__(self) -> ClientResponse:
+        """Send it once more."""
+        about = dict(self._about)
+        if self._sent:
+            about |= {names.RESEND_COUNT: self._sent, names.REASON: self._why}
+        self._sent += 1
+        span = self._parent.child(self._name, about, SpanKind.CLIENT)
+        try:
+            response = await self._send(along(span, self._target, self._request))
+        except BaseException as error:
+            self._why = reason_of(error)
+            span.fail(self._why)
+            raise
+        else:
+            self._answered(span, response.status)
+            return response
+        finally:
+            span.otel.end()
+
+    def _answered(self, span: Span, status: int) -> None:
+        span.set({names.STATUS: status})
+        self._why = str(status)
+        if status >= _FIRST_ERROR:
+            span.fail(self._why)
+
+
+def along(span: Span, target: Target, request: ProviderRequest) -> Mapping[str, str]:
+    """Give the headers of the trace for a request: they go where the credential goes, only there.
+
+    What a caller has forwarded by its own choice comes before them.
+    """
+    if not request.signed:
+        return _NO_HEADERS
+    return {name: it for name, it in span.headers.items() if name not in target.forwarded}
+
+
+def _kind_of(request: ProviderRequest) -> str:
+    """Say what an address is for that a provider, or its token endpoint, has as a whole."""
+    if request.signed:
+        return ""
+    return "picture" if request.method == "GET" else "token"
+
+
+def template_of(path: str, secrets: frozenset[str]) -> str:
+    """Give a path without its query, and without what looks like an id.
+
+    >>> template_of("/tasks/0f8fad5b-d9cb-469f-a165-70867728950e/result?key=1", frozenset())
+    '/tasks/{id}/result'
+    >>> template_of("/models/flux-2-pro:run", frozenset())
+    '/models/flux-2-pro:run'
+    """
+    steps = path.partition("?")[0].partition("#")[0].split("/")
+    return "/".join(step if _is_word(step, secrets) else "{id}" for step in steps)
+
+
+def _is_word(step: str, secrets: frozenset[str]) -> bool:
+    if not step:
+        return True
+    is_name = _WORD.fullmatch(step) and not _ID.search(step)
+    return bool(is_name) and not any(secret in step for secret in secrets)

@@ -1,0 +1,77 @@
+"""Every label is of a fixed set, whatever a caller or a provider says."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import adapters
+from adapters.contract import Adapter
+from adapters.errors import BadParam, ImageError, ProviderError, Refusal
+from proxy.errors import (
+    BadRequest,
+    BlobStoreFailed,
+    GatewayError,
+    Overloaded,
+    TimedOut,
+    Unauthorized,
+    UpstreamFailed,
+)
+from proxy.metrics.labels import NONE, OTHER, OUTCOMES, RESULTS, family_of, outcome_of
+
+EVERY = [adapters.adapter(name) for name in adapters.PROVIDERS]
+
+
+def families_of(provider: str) -> set[str]:
+    """Give all that `family_of` can say: what the adapter declares, and two words more."""
+    it = adapters.adapter(provider)
+    starts = [start for several, _ in it.families for start in _each(several)]
+    return {start.rstrip("-./:@_") for start in starts if start} | {*it.models, NONE, OTHER}
+
+
+def _each(several: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (several,) if isinstance(several, str) else several
+
+
+@given(st.sampled_from(EVERY), st.text(max_size=40))
+def test_no_name_of_a_model_makes_a_family_of_its_own(adapter: Adapter, model: str) -> None:
+    assert family_of(adapter, model) in families_of(adapter.id)
+
+
+@pytest.mark.parametrize("provider", adapters.PROVIDERS)
+def test_a_model_that_is_known_is_never_other(provider: str) -> None:
+    it = adapters.adapter(provider)
+    assert OTHER not in {family_of(it, model) for model in it.models}
+
+
+def test_a_version_belongs_to_its_family_and_a_strangers_name_to_none() -> None:
+    it = adapters.adapter("openai")
+    assert family_of(it, "dall-e-3-of-next-week") == family_of(it, "dall-e-3") == "dall-e-3"
+    assert (family_of(it, "my-own"), family_of(it, "")) == (OTHER, NONE)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (BadParam("size", "No."), "client_error"),
+        (BadRequest("No."), "client_error"),
+        (GatewayError("Loop.", status=508, type="invalid_request_error"), "client_error"),
+        (Unauthorized("Who?"), "unauthorized"),
+        (Refusal("No."), "refused"),
+        (ProviderError("Slowly.", provider_status=429, status=429), "rate_limited"),
+        (Overloaded("Later."), "overloaded"),
+        (TimedOut("Late."), "timeout"),
+        (GatewayError("Still.", status=504, code="still_working"), "timeout"),
+        (ProviderError("Late.", provider_status=504, status=504), "timeout"),
+        (UpstreamFailed("Gone."), "provider_error"),
+        (ProviderError("Down.", provider_status=503, status=503), "provider_error"),
+        (ProviderError("Whose key?", provider_status=401, status=401), "provider_error"),
+        (BlobStoreFailed("Full."), "gateway_error"),
+        (GatewayError("A bug."), "gateway_error"),
+    ],
+)
+def test_every_failure_has_its_outcome(error: ImageError, outcome: str) -> None:
+    assert outcome_of(error) == outcome
+    assert outcome in OUTCOMES
+    assert outcome in RESULTS

@@ -1,0 +1,60 @@
+"""What workers have counted is told as one, and never falls."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from pathlib import Path
+
+import aiohttp
+
+from proxy.metrics.measures import Metrics
+from proxy.metrics.snapshots import read
+from proxy.workers.counts import GONE, KEPT, GoneCounts
+from tests.proxy.gateway import OURS
+from tests.proxy.workers.gateway import Running, running, until
+
+
+async def counted(easel: Running) -> float:
+    """Give how many requests for pictures the page tells of."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{easel.url}/metrics", headers=OURS) as got,
+    ):
+        page = await got.text()
+    return sum(map(float, re.findall(r"^easel_requests_total\{.*\} (\S+)$", page, re.MULTILINE)))
+
+
+async def test_any_worker_tells_of_all_and_of_those_that_are_gone(tmp_path: Path) -> None:
+    async with running(tmp_path) as easel:
+        assert [await easel.ask() for _ in range(12)] == [200] * 12
+        assert [await counted(easel) for _ in range(4)] == [12] * 4
+        # What a worker has counted it tells once a second.
+        first = easel.workers[0]
+        await asyncio.sleep(1.5)
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: first not in easel.workers and len(easel.listeners) == 2)
+        assert await counted(easel) == 12
+        assert [await easel.ask() for _ in range(4)] == [200] * 4
+        assert await counted(easel) == 16
+
+
+async def test_what_a_worker_had_counted_stays_when_it_is_gone() -> None:
+    gone, metrics = GoneCounts(), Metrics()
+    metrics.jobs_begun.add()
+    for life in (1, 2):
+        handlers = gone.handlers(life)
+        await handlers[KEPT](metrics.snapshot())
+        gone.ended(life)
+    (told,) = [it for it in read(await handlers[GONE](b"")) if it.name == "easel_jobs_begun_total"]
+    assert told.samples == [((), [2.0])]
+
+
+async def test_one_that_never_told_anything_may_end() -> None:
+    gone = GoneCounts()
+    gone.ended(1)
+    await gone.handlers(2)[KEPT](b"\xff")
+    gone.ended(2)
+    assert read(await gone.handlers(3)[GONE](b"")) == []
