@@ -98,7 +98,7 @@ lock: $(VENV)/.tested ## Pin all dependencies anew, with hashes
 	@$(PIP) install 'pip-tools>=7.4'
 	@$(BIN)/python -m piptools compile --quiet --upgrade --generate-hashes --allow-unsafe \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
-	  --all-build-deps --output-file requirements/run.txt setup.cfg
+	  --all-build-deps --extra metrics --extra reload --output-file requirements/run.txt setup.cfg
 	@$(BIN)/python -m piptools compile --quiet --upgrade --generate-hashes --allow-unsafe \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
 	  --all-build-deps --extra test --extra sdks --output-file requirements/test.txt setup.cfg

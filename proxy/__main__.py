@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable, Sized
-from dataclasses import replace
 from textwrap import fill
-from typing import NoReturn
 
 import click
-import msgspec
 import orjson
 
 import adapters
@@ -19,35 +14,19 @@ from adapters.errors import BadParam
 from adapters.params import Policy
 from adapters.rows import CONTRACT
 from proxy import __version__
+from proxy.command_line import FILE, fail, loaded, refuse_open_door
 from proxy.configs import ConfigError
 from proxy.credentials import credentials_for, named
-from proxy.local_key import local_key, new_key
-from proxy.log_file import LogFile
+from proxy.local_key import new_key
 from proxy.logs import logs
-from proxy.own_names import is_loopback
-from proxy.sections import NO_TCP, WORKERS_FORM, Log, Server, is_number_of_workers
+from proxy.serve import serve, worker
 from proxy.settings import (
     NAME_FORM,
-    Settings,
-    SettingsError,
     digest,
-    embedded_text,
     is_name,
-    parse,
-    text_of,
 )
 
 _WIDTH = 100
-_FILE = click.Path(dir_okay=False)
-
-
-def _number_of_workers(
-    _: click.Context, __: click.Parameter, value: str | None
-) -> int | str | None:
-    """Take what `server.workers` takes."""
-    if value is not None and not is_number_of_workers(value):
-        raise click.BadParameter(f"{value!r} is not {WORKERS_FORM}")
-    return value
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,123 +42,7 @@ def main() -> None:
 @click.option(
     "--config",
     metavar="FILE",
-    type=_FILE,
-    help="Settings in YAML, such as config/dev.yaml. Without it the gateway serves this machine "
-    "only, with a provider that draws its own pictures.",
-)
-@click.option(
-    "--host",
-    metavar="ADDRESS",
-    help="Listen here instead of at server.host; none is nowhere but on the socket.",
-)
-@click.option(
-    "--port",
-    metavar="PORT",
-    type=click.IntRange(0, 65_535),
-    help="Listen here instead of at server.port; 0 is any free port.",
-)
-@click.option(
-    "--socket",
-    metavar="PATH",
-    type=_FILE,
-    help="Listen on this unix socket too, instead of on server.socket.",
-)
-@click.option(
-    "--workers",
-    metavar="N|auto",
-    callback=_number_of_workers,
-    help="Serve in so many processes instead of server.workers; auto is one for each core.",
-)
-def serve(config: str | None, **given: str | int | None) -> None:
-    """Run the gateway.
-
-    SIGTERM or Ctrl-C stops it: what is running may finish within server.shutdown_seconds. A second
-    one ends it at once. With several workers, SIGHUP has them take what the settings file says now.
-
-    Without api_keys in the settings it makes a gateway key, keeps it in state_dir and prints it;
-    it then listens to this machine only.
-    """
-    text, settings = _text_and_settings(config)
-    server = _changed(settings.server, {name: it for name, it in given.items() if it is not None})
-    settings = replace(settings, server=server, as_read=settings, file=config or "")
-    _refuse_open_door(settings)
-    settings, key = _with_local_key(settings)
-    _refuse_unwritable(settings.log)
-
-    # Imported here: `easel --help` need not wait for the server's machinery.
-    from proxy.workers.counting import count  # noqa: PLC0415
-
-    if (several := count(server.workers)) > 1:
-        _serve_with_workers(several, config, text, settings, key)
-    else:
-        _serve_alone(settings, key)
-
-
-def _serve_alone(settings: Settings, key: str) -> None:
-    from proxy.serving import run  # noqa: PLC0415 - as in `serve`
-    from proxy.sockets import CannotListenError  # noqa: PLC0415 - the same
-
-    settings = replace(settings, log=settings.log.in_style(_log_style()))
-    try:
-        run(settings, lambda _, port: _say_ready(settings.server, port, key))
-    except CannotListenError as error:
-        _fail(f"cannot listen on {error}")
-
-
-def _serve_with_workers(
-    count: int, config: str | None, text: str, settings: Settings, key: str
-) -> None:
-    from proxy.sockets import CannotListenError  # noqa: PLC0415 - as in `serve`
-    from proxy.workers.orders import Orders  # noqa: PLC0415 - the same
-    from proxy.workers.running import run_workers  # noqa: PLC0415 - the same
-    from proxy.workers.supervisor import NoWorkerError  # noqa: PLC0415 - the same
-
-    orders = Orders(
-        text=text,
-        file=config or "settings",
-        host=settings.server.host,
-        port=settings.server.port,
-        socket=settings.server.socket,
-        log=_log_style(),
-        local_key=digest(key) if key else b"",
-        files=settings.files,
-    )
-
-    try:
-        run_workers(orders, settings, count, lambda port: _say_ready(settings.server, port, key))
-    except CannotListenError as error:
-        _fail(f"cannot listen on {error}")
-    except NoWorkerError as error:
-        _fail(str(error))
-
-
-@main.command(hidden=True)
-@click.argument("end", type=int)
-def worker(end: int) -> None:
-    """Serve as one of several workers.
-
-    `easel serve --workers` starts them. END is the number of the socket over which it is told what
-    to serve.
-    """
-    from proxy.workers.worker import work  # noqa: PLC0415 - as in `serve`
-
-    work(end)
-
-
-def _say_ready(server: Server, port: int, key: str) -> None:
-    click.echo(_banner(msgspec.structs.replace(server, port=port), key))
-
-
-def _log_style() -> str:
-    """Say what `log.format: auto` means where this runs."""
-    return "text" if sys.stdout.isatty() else "json"
-
-
-@main.command()
-@click.option(
-    "--config",
-    metavar="FILE",
-    type=_FILE,
+    type=FILE,
     required=True,
     help="The settings file, such as config/production.yaml.",
 )
@@ -190,8 +53,8 @@ def check(config: str) -> None:
     it says what the file holds and exits with 0. References such as ${NAME} are taken from the
     environment, as when serving.
     """
-    settings = _loaded(config)
-    _refuse_open_door(settings)
+    settings = loaded(config)
+    refuse_open_door(settings)
     held = (
         _counted(settings.api_keys, "API key"),
         _counted(settings.virtual_keys, "virtual key"),
@@ -200,6 +63,8 @@ def check(config: str) -> None:
     click.echo(f"{config}: good. It holds {', '.join(held)}.")
 
 
+main.add_command(serve)
+main.add_command(worker)
 main.add_command(logs)
 
 
@@ -233,7 +98,7 @@ def health(*, url: str, socket: str | None, ready: bool, seconds: float) -> None
     try:
         click.echo(asked(socket or url, READY if ready else ALIVE, seconds=seconds))
     except UnwellError as error:
-        _fail(f"{error}.")
+        fail(f"{error}.")
 
 
 @main.command()
@@ -250,7 +115,7 @@ def providers(provider: str | None) -> None:
     try:
         adapter = named(provider)
     except ConfigError as error:
-        _fail(f"{provider!r} {error.message}")
+        fail(f"{provider!r} {error.message}")
     aliases = [alias for alias, name in adapters.ALIASES.items() if name == adapter.id]
     facts = {
         "id": ", ".join([adapter.id, *aliases]),
@@ -329,14 +194,14 @@ def explain(  # noqa: PLR0913 - one for each option
         adapter = named(provider)
         named_options = credentials_for(adapter, "", dict(map(_pair, options)), by_operator=True)
     except ConfigError as error:
-        _fail(error.sentences)
+        fail(error.sentences)
     params = {name: it for name, it in given.items() if it is not None}
     params |= {name: _json_or_text(text) for name, text in map(_pair, own)}
     asked = {"model": model or adapter.models[0], "prompt": prompt, **params}
     try:
         told = explained(adapter, asked, named_options.options, Policy(unsupported))
     except BadParam as error:
-        _fail(error.message)
+        fail(error.message)
     click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2) if as_json else as_text(told))
 
 
@@ -369,7 +234,7 @@ def keys_new(name: str) -> None:
     its digest. Nothing is kept.
     """
     if not is_name(name):
-        _fail(f"a name has {NAME_FORM}")
+        fail(f"a name has {NAME_FORM}")
     key = new_key()
     click.echo(f"The key, shown this once; give it to the client:\n\n  {key}\n")
     click.echo("For the settings file, which need not hold the key itself:\n")
@@ -379,68 +244,6 @@ def keys_new(name: str) -> None:
 def _summary(adapter: Adapter) -> str:
     mark = " (experimental)" if adapter.experimental else ""
     return f"{adapter.name}{mark}: {', '.join(adapter.models[:3])}"
-
-
-def _loaded(config: str) -> Settings:
-    return _text_and_settings(config)[1]
-
-
-def _text_and_settings(config: str | None) -> tuple[str, Settings]:
-    try:
-        text = text_of(config) if config else embedded_text()
-        return text, parse(text, file=config or "settings")
-    except SettingsError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-        sys.exit(1)
-
-
-def _changed(server: Server, given: dict[str, str | int]) -> Server:
-    """Put what the command line says over the settings."""
-    changed: Server = msgspec.structs.replace(server, **given)
-    try:
-        changed.__post_init__()
-    except ValueError as error:
-        _fail(str(error))
-    for key, fault in changed.conflicts():
-        _fail(f"server.{key}: {fault}")
-    return changed
-
-
-def _refuse_open_door(settings: Settings) -> None:
-    """Fail where others could reach a gateway that asks for no key of the operator's."""
-    host = settings.server.host
-    if not settings.api_keys and host != NO_TCP and not is_loopback(host):
-        _fail(
-            f"api_keys is empty, and others can reach {host or 'every address'}. Make a key with "
-            "`easel keys new` and put its lines into the settings file."
-        )
-
-
-def _refuse_unwritable(log: Log) -> None:
-    """Fail where access lines cannot go to the file that is named for them."""
-    if not log.file:
-        return
-    try:
-        LogFile(log.file).close()
-    except OSError as error:
-        _fail(f"cannot write to log.file, {log.file}: {error.strerror or error}.")
-
-
-def _with_local_key(settings: Settings) -> tuple[Settings, str]:
-    """Add the generated key where settings hold none, and give it."""
-    if settings.api_keys:
-        return settings, ""
-    try:
-        key, path = local_key(settings.state_dir)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        _fail(
-            f"cannot keep a gateway key in state_dir, {settings.state_dir}: {reason}. Set "
-            "state_dir to a folder that can be written to, or set api_keys."
-        )
-    click.echo(f"Gateway key: {key} (kept in {path.resolve()})")
-    return replace(settings, api_keys={digest(key): "local"}), key
 
 
 def _counted(things: Sized, name: str) -> str:
@@ -462,45 +265,6 @@ def _in_columns(rows: dict[str, str]) -> str:
         for label, text in rows.items()
         if text
     )
-
-
-def _banner(server: Server, key: str) -> str:
-    scheme = "https" if server.tls_certificate else "http"
-    url, by_socket = f"{scheme}://{_netloc(server.host, server.port)}", ""
-    lines = []
-    if server.host != NO_TCP:
-        lines.append(f"Easel {__version__} is listening on {url}")
-    if server.socket:
-        by_socket = f"--unix-socket {shlex.quote(server.socket)} "
-        lines.append(
-            f"Easel {__version__} is listening on the socket {server.socket}: "
-            f"curl {by_socket}http://localhost/healthz"
-        )
-    if key:
-        command = _curl("http://localhost" if by_socket else url, key, by_socket)
-        lines += ["", "Paste this in another terminal, then open picture.png:", "", command]
-    return "\n".join([*lines, ""])
-
-
-def _netloc(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _curl(url: str, key: str, by_socket: str = "") -> str:
-    body = '{"prompt": "A lighthouse at dawn", "size": "1024x1024"}'
-    return (
-        f"curl -s {by_socket}{url}/v1/images/generations \\\n"
-        f"  -H 'x-portkey-api-key: {key}' \\\n"
-        f"  -H 'x-portkey-provider: {adapters.DEMO}' \\\n"
-        f"  -H 'content-type: application/json' \\\n"
-        f"  -d '{body}' \\\n"
-        '  | sed \'s/.*"b64_json":"\\([^"]*\\)".*/\\1/\' | base64 --decode > picture.png'
-    )
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"easel: {message}", err=True)
-    sys.exit(1)
 
 
 if __name__ == "__main__":

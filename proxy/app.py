@@ -18,17 +18,13 @@ from proxy.blobs.signing import PATH as BLOB
 from proxy.blobs.signing import Signer
 from proxy.blobs.store import Blobs
 from proxy.bodies import Bodies
-from proxy.cache.index import PlacedIndex
 from proxy.cache.simple import SimpleCache
 from proxy.images.converse import converse
 from proxy.images.generate import generator
 from proxy.images.rehearse import rehearse
 from proxy.jobs import asking
-from proxy.jobs.answers import Answers
-from proxy.jobs.board import Board, Bounds
 from proxy.jobs.registry import Jobs
 from proxy.jobs.room import Room
-from proxy.jobs.sharing import Sharing
 from proxy.jobs.shelf import EACH, Shelf
 from proxy.keys import (
     BLOBS,
@@ -54,21 +50,20 @@ from proxy.metrics.measures import Metrics
 from proxy.metrics.watching import watch
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
 from proxy.middlewares.observing import stamp
-from proxy.redis_client import SharedRedis
 from proxy.reloading.applying import Reloading
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, ComputedStuck, LocalStuck
-from proxy.routing.shared_circuits import SharedCircuits
 from proxy.sections import Log
 from proxy.settings import Settings
-from proxy.shared.asking import Shared
 from proxy.upstream.conversation import Upstream, drawn
 
 if TYPE_CHECKING:
+    from proxy.cache.index import PlacedIndex
+    from proxy.jobs.sharing import Sharing
+    from proxy.redis_client import SharedRedis
+    from proxy.routing.shared_circuits import SharedCircuits
+    from proxy.shared.asking import Shared
     from proxy.tracing.spans import Tracer
-
-_SLACK_SECONDS = 300.0
-"""How much longer than it may take a job is known to others: it may have several targets."""
 
 
 def make_app(  # noqa: PLR0913 - what tests give, each by its name
@@ -98,11 +93,10 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     app[BODIES] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
     app[RELOADING] = Reloading(settings)
     app[BLOBS] = Blobs(settings, index.folder if index else "")
-    redis = SharedRedis(settings.redis) if settings.redis.url else None
-    shared = _shared(redis) or shared
+    redis, shared = _shared(settings, shared)
     app[CACHE] = _cache(settings, app[BLOBS], redis, index)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
-    circuits = SharedCircuits(shared) if shared is not None else None
+    circuits = _circuits(shared)
     app[CHOOSER] = chooser or (
         Chooser(circuits, ComputedStuck()) if circuits else Chooser(LocalCircuits(), LocalStuck())
     )
@@ -156,13 +150,22 @@ def _stream(log: Log) -> Stream:
     return LogFile(log.file) if log.file else sys.stdout
 
 
-def _shared(redis: SharedRedis | None) -> Shared | None:
+def _shared(settings: Settings, given: Shared | None) -> tuple[SharedRedis | None, Shared | None]:
     """Have nodes share what they know, if they have a Redis: it reaches farther than a machine."""
-    if redis is None:
-        return None
-    from proxy.shared.redis import RedisShared  # noqa: PLC0415 - most gateways have no Redis
+    if not settings.redis.url:
+        return None, given
+    from proxy.together import RedisShared, SharedRedis  # noqa: PLC0415 - see that module
 
-    return RedisShared(redis)
+    redis = SharedRedis(settings.redis)
+    return redis, RedisShared(redis)
+
+
+def _circuits(shared: Shared | None) -> SharedCircuits | None:
+    if shared is None:
+        return None
+    from proxy.together import SharedCircuits  # noqa: PLC0415 - see that module
+
+    return SharedCircuits(shared)
 
 
 def _cache(
@@ -171,10 +174,9 @@ def _cache(
     """Make the cache: this process's own, that of all workers, or of all who share a Redis."""
     if redis is None:
         return SimpleCache(settings.cache, blobs, index, shared=index.folder if index else "")
-    from proxy.cache.redis_index import RedisIndex  # noqa: PLC0415 - most gateways have no Redis
+    from proxy.together import cache  # noqa: PLC0415 - see that module
 
-    far = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
-    return SimpleCache(settings.cache, blobs, far, shared=f"shared-{redis.prefix}")
+    return cache(settings, blobs, redis)
 
 
 def _jobs(settings: Settings) -> Jobs:
@@ -201,12 +203,9 @@ def _sharing(settings: Settings, app: web.Application) -> Sharing | None:
     """Have this process's jobs shared with others, if there are any."""
     if (shared := app[SHARED]) is None:
         return None
-    jobs, total = settings.jobs, settings.timeouts.total
-    seconds = total + jobs.park_seconds + _SLACK_SECONDS
-    closed = bool(settings.redis.url) and settings.redis.limits == "closed"
-    bounds = Bounds(settings.limits.caller_jobs, seconds, fails_closed=closed)
-    board = Board(shared, app[JOBS], bounds)
-    return Sharing(board, app[JOBS], Answers(app[BLOBS]), bounds.seconds)
+    from proxy.together import sharing  # noqa: PLC0415 - see that module
+
+    return sharing(settings, app, shared)
 
 
 def _add_routes(app: web.Application) -> None:

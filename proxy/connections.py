@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import os
+import socket
 import struct
 import termios
 from collections.abc import Iterable
@@ -40,6 +42,31 @@ def _has_come(transport: asyncio.BaseTransport) -> bool:
         count = fcntl.ioctl(own.fileno(), termios.FIONREAD, bytes(4))
         return bool(struct.unpack("i", count)[0])
     return False
+
+
+def hung_up(server: web.Server) -> bool:
+    """Close the connections, which idle; tells whether none of them has just been asked something.
+
+    One that has is left open, and so are those behind it.
+    """
+    return all(_is_hung_up(it) for it in server.connections)
+
+
+def _is_hung_up(connection: RequestHandler) -> bool:
+    """Close a connection if it idles; False where it does not. What has bytes to send is left."""
+    transport = connection.transport
+    if transport is None or transport.get_write_buffer_size():
+        return True
+    if connection.ssl_context:
+        return not is_busy(connection)
+    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as same:
+        if is_busy(connection):
+            return False
+        # At once: by way of the loop it would take a turn or two, in which a request may come.
+        with contextlib.suppress(OSError):
+            same.shutdown(socket.SHUT_WR)
+    connection.force_close()
+    return True
 
 
 async def ended(server: web.Server | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
 import ssl
@@ -24,9 +23,20 @@ _HANDSHAKE_SECONDS = 0.5
 _OTHERS_SECONDS = 0.2
 _TURNS = 3
 """Of asyncio's loop, from taking a connection to having made something of it."""
+_HANDSHAKES_SECONDS = 0.05
+"""How long a connection that is being made when the listener closes may take: a round trip."""
 _SO_ATTACH_FILTER = 26
-_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
-"""The shortest packet filter: return 0 bytes of whatever comes (BPF_RET | BPF_K)."""
+_NO_SYN = b"".join(
+    struct.pack("HBBI", *line)
+    for line in (
+        (0x30, 0, 0, 13),  # load the byte of TCP's flags
+        (0x54, 0, 0, 0x12),  # of these SYN and ACK
+        (0x15, 0, 1, 0x02),  # if it is SYN alone
+        (0x06, 0, 0, 0),  # drop it
+        (0x06, 0, 0, 0xFFFFFFFF),  # else take all of it
+    )
+)
+"""A packet filter, as bpf(4) has it, that takes everything but what begins a connection."""
 
 
 class Door(web.BaseSite):
@@ -79,8 +89,8 @@ class Door(web.BaseSite):
         if self._listener.shared:
             # Whoever made it deletes its file by then; with the last of us its queue is lost.
             await asyncio.sleep(_OTHERS_SECONDS)
-        else:
-            _deafen(self._listener.socket)
+        elif _deafened(self._listener.socket):
+            await asyncio.sleep(_HANDSHAKES_SECONDS)
         await self._let_through()
         await self.stop()
         await self._take_the_rest()
@@ -117,21 +127,24 @@ def _next(listening: socket.socket) -> socket.socket | None:
         return connection
 
 
-def _deafen(listening: socket.socket) -> None:
-    """Have the kernel drop what knocks from now on, until the socket is closed.
+def _deafened(listening: socket.socket) -> bool:
+    """Have the kernel drop what begins a connection from now on; tells whether it can.
 
-    What it took in between the last look into the queue and the end would be reset, although its
-    client has been let in and may have sent an order. Unheard, a client knocks again a second
-    later, and is told that nobody is there, or is let in by another process.
+    What it let in between the last look into the queue and the end would be reset, although its
+    client may have sent an order by then. Unheard, a client knocks again a second later, and is
+    told that nobody is there, or is let in by another process.
     """
     if listening.family == socket.AF_UNIX or sys.platform != "linux":
-        return
-    import ctypes  # noqa: PLC0415 - only at the end
+        return False
+    import ctypes  # noqa: PLC0415 - a gateway starts sooner without it
 
-    program = ctypes.create_string_buffer(_DROP)
-    told = struct.pack("HP", 1, ctypes.addressof(program))
-    with contextlib.suppress(OSError):
+    program = ctypes.create_string_buffer(_NO_SYN)
+    told = struct.pack("HP", len(_NO_SYN) // 8, ctypes.addressof(program))
+    try:
         listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, told)
+    except OSError:
+        return False
+    return True
 
 
 async def opened(

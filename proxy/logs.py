@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import orjson
 
 from proxy.access_log import printable
-from proxy.following import followed, lines_of
+from proxy.command_line import fail
 from proxy.settings import SettingsError, load
 
 _BAD, _FAILED, _MOVED = 400, 500, 300
@@ -59,18 +59,23 @@ def logs(file: str | None, *, follow: bool, config: str | None, **chosen: Any) -
             if shown := _shown(line, chosen):
                 click.echo(shown, color=is_terminal)
     except OSError as error:
-        _fail(f"cannot read {error.filename or file}: {error.strerror}.")
+        fail(f"cannot read {error.filename or file}: {error.strerror}.")
     except KeyboardInterrupt:
         pass
 
 
 def _lines(file: str, *, follow: bool) -> Iterable[str]:
+    # Imported here: a gateway that serves follows no log.
+    from proxy.following import followed, lines_of  # noqa: PLC0415
+
     if file == "-":
         return lines_of(sys.stdin.buffer)
     return followed(file) if follow else _all_of(file)
 
 
 def _all_of(file: str) -> Iterable[str]:
+    from proxy.following import lines_of  # noqa: PLC0415 - see above
+
     with open(file, "rb") as opened:  # noqa: PTH123 - a name as it was given
         yield from lines_of(opened)
 
@@ -78,12 +83,12 @@ def _all_of(file: str) -> Iterable[str]:
 def _file_of(config: str | None) -> str:
     """Name the file that the settings have lines written to."""
     if config is None:
-        _fail("name a FILE, or the settings by --config; - reads standard input.")
+        fail("name a FILE, or the settings by --config; - reads standard input.")
     try:
         file = load(config).log.file
     except SettingsError as error:
-        _fail(str(error))
-    return file or _fail(f"{config} has no log.file: lines go to standard output there.")
+        fail(str(error))
+    return file or fail(f"{config} has no log.file: lines go to standard output there.")
 
 
 def _shown(text: str, chosen: Mapping[str, Any]) -> str:
@@ -221,8 +226,3 @@ def _large(size: float) -> str:
 
 def _text(told: object) -> str:
     return "" if told is None else printable(str(told))
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"easel: {message}", err=True)
-    sys.exit(1)

@@ -175,10 +175,17 @@ class SharedRedis:
         self._away[place] = self._clock() + _PAUSE_SECONDS
 
     def _is_back(self, place: str) -> None:
-        """Note that a place is there; those that have no keys any more are of no interest."""
+        """Note that a place is there.
+
+        Those that have no keys any more, or that nobody has asked for a while, are of no interest.
+        """
         if self._away:
-            known = self._servers.places()
-            self._away = {it: at for it, at in self._away.items() if it != place and it in known}
+            lately, known = self._clock() - _TELL_SECONDS, self._servers.places()
+            self._away = {
+                it: at
+                for it, at in self._away.items()
+                if it != place and it in known and at > lately
+            }
             if not self._away:
                 _LOG.warning("Redis is back")
 

@@ -8,11 +8,10 @@ from aiohttp import web
 
 from proxy.errors import GatewayError
 from proxy.keys import CURRENT, METRICS
-from proxy.metrics.page import NoLibraryError, page
 from proxy.middlewares.auth import identified
 
-_BY_A_PROXY = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-"""Headers of a request that came through a proxy: its address says nothing of who asks."""
+_BY_A_PROXY = ("forwarded", "via", "x-forwarded-", "x-real-ip")
+"""How headers begin of a request that came through a proxy: its address is not who asks."""
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -21,6 +20,8 @@ async def metrics(request: web.Request) -> web.Response:
     access = settings.metrics.access
     if access == "key" or (access == "loopback" and not _is_this_machines(request)):
         identified(request.headers, settings.api_keys)
+    from proxy.metrics.page import NoLibraryError, page  # noqa: PLC0415 - rarely asked for
+
     snapshot = await request.app[METRICS].gather()
     try:
         body, content_type = page(snapshot, request.headers.get("accept", ""))
@@ -36,7 +37,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 def _is_this_machines(request: web.Request) -> bool:
     """Tell whether a request comes from this machine, and through nobody."""
-    if any(name in request.headers for name in _BY_A_PROXY):
+    if any(name.lower().startswith(_BY_A_PROXY) for name in request.headers):
         return False
     try:
         address = ip_address(request.remote or "")

@@ -247,7 +247,7 @@ async def _finished(runner: web.AppRunner, seconds: float) -> None:
         sharing.keep()
     try:
         async with asyncio.timeout(seconds):
-            while running or jobs.running or _asked(runner, new=loop.time() < first):
+            while running or jobs.running or not _quiet(runner, new=loop.time() < first):
                 # What is finished is safe already, should the process be killed before that.
                 if not sharing:
                     await jobs.keep()
@@ -259,9 +259,10 @@ async def _finished(runner: web.AppRunner, seconds: float) -> None:
             sys.stderr.write(f"easel: {requests} cut, after {seconds:g} seconds\n")
 
 
-def _asked(runner: web.AppRunner, *, new: bool) -> bool:
-    """Tell whether a connection carries a request, or, if it is `new`, may be about to."""
-    return any(
-        connections.is_busy(it) or (new and connections.is_new(it))
-        for it in _server(runner).connections
-    )
+def _quiet(runner: web.AppRunner, *, new: bool) -> bool:
+    """Close what idles if nothing else is left, where `new` connections are no idle ones."""
+    server = _server(runner)
+    for it in server.connections:
+        if connections.is_busy(it) or (new and connections.is_new(it)):
+            return False
+    return connections.hung_up(server)

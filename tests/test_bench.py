@@ -14,7 +14,7 @@ from compare.contestants import EASEL, PORTKEY, RELAY
 from compare.growth import inline
 from compare.load import Asked, BadAnswersError, Loader, read, script
 from compare.servers import Server
-from compare.soak import Sample, slope
+from compare.soak import Left, Sample, slope
 from compare.targets import LINES, Line, NotMeasuredError, outcome, ratio
 from pytest_aiohttp import AiohttpServer
 
@@ -129,3 +129,15 @@ def test_the_locks_of_the_rivals_name_no_index() -> None:
     rivals = Path(report.PLACE / "rivals")
     assert '"resolved"' not in (rivals / "package-lock.json").read_text(encoding="utf-8")
     assert "://" not in (rivals / "litellm.txt").read_text(encoding="utf-8")
+
+
+def test_tasks_that_are_left_behind_are_no_good_soak() -> None:
+    assert Left((10, 12), (20, 24)).is_little
+    assert not Left((10, 12), (20, 25)).is_little
+    assert not Left((10, 30), (20, 20)).is_little
+
+
+def test_where_nobody_counts_tasks_a_soak_says_so() -> None:
+    left = Left((10, 12), (None, None))
+    assert left.is_little
+    assert "does not say" in list(left.rows())[1]

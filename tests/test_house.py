@@ -28,7 +28,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
     frozenset({"shared", "sockets"}),
     frozenset({"listening"}),
-    frozenset({"plan", "logs"}),
+    frozenset({"plan", "command_line"}),
+    frozenset({"logs"}),
     frozenset({"tracing"}),
     frozenset({"keys"}),
     frozenset({"forwarded"}),
@@ -39,9 +40,11 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"images"}),
     frozenset({"middlewares"}),
     frozenset({"endpoints", "explain", "health", "scraping"}),
+    frozenset({"together"}),
     frozenset({"app"}),
     frozenset({"serving"}),
     frozenset({"workers"}),
+    frozenset({"serve"}),
     frozenset({"__main__"}),
 )
 """The modules and packages of `proxy`, lowest first: each imports only what lies below it."""

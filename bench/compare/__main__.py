@@ -29,6 +29,7 @@ from .scenarios import (
     streams,
     streams_of_rivals,
     warm,
+    workers,
 )
 from .servers import StartError
 from .soak import soak
@@ -53,6 +54,8 @@ async def full(bench: Bench, rounds: int) -> None:
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}: start, and slow readers")
         await fresh(bench)
+        say(f"round {number + 1} of {rounds}: two workers")
+        await workers(bench)
     await crowd(bench)
     drawn = await growth(bench, rounds)
     result: dict[str, Any] = {
@@ -90,6 +93,7 @@ async def smoke(bench: Bench, _: int) -> None:
         await streams(bench, 2)
         await forms(bench, 1, [LARGE])
     await fresh(bench, 4, 0.5)
+    await workers(bench, 1, 1)
     await crowd(bench, 20, 1)
     tell(bench)
 

@@ -62,14 +62,16 @@ class Bench:
         return self.contestants[who].asked(self.site, what, **more)
 
     @asynccontextmanager
-    async def started(self, contestant: Contestant, folder: Path) -> AsyncIterator[Server]:
-        """Run a contestant on the core of the servers."""
+    async def started(
+        self, contestant: Contestant, folder: Path, core: int | None = UNDER_TEST
+    ) -> AsyncIterator[Server]:
+        """Run a contestant on the core of the servers, or on another one."""
         port = free_port()
         async with running(
             contestant.name,
             contestant.command(self.site, port),
             port,
-            core=UNDER_TEST,
+            core=core,
             folder=folder,
             environ=contestant.environ,
             cwd=contestant.cwd,

@@ -19,10 +19,12 @@ from .pictures import BY_URL, SIZES
 from .relay import SLOW
 
 EASEL, KEEPS_NOTHING, PORTKEY, LITELLM = "easel", "easel-keeps-nothing", "portkey", "litellm"
+TWO_WORKERS = "easel-two-workers"
 NGINX, RELAY, STATIC, DIRECT = "nginx", "relay", "static", "direct"
 NAMES = {
     EASEL: "Easel",
     KEEPS_NOTHING: "Easel, keeping nothing",
+    TWO_WORKERS: "Easel, two workers",
     PORTKEY: "Portkey",
     LITELLM: "LiteLLM",
     NGINX: "nginx",

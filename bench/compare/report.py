@@ -19,8 +19,8 @@ from .contestants import GATEWAYS, NAMES
 from .environment import Environment
 from .growth import GROW_CONFIGS, GROW_JOBS, GROW_KEYS
 from .pictures import HUGE, LARGE
-from .scenarios import CROWD, FORMS, FRESH, LOADS, MEMORY_FULL, STREAMS
-from .targets import LINES, NOT_MEASURED, Line, NotMeasuredError, outcome
+from .scenarios import CROWD, FORMS, FRESH, LOADS, MEMORY_FULL, STREAMS, WORKERS
+from .targets import LINES, Line, NotMeasuredError, outcome
 
 PLACE = Path(__file__).parents[1]
 _ROWS = {
@@ -101,6 +101,7 @@ def tables(found: Found) -> Iterator[str]:
         CROWD: "1,000 x 6 MB to slow readers, small answers to others",
         STREAMS: "events, behind the provider's own time",
         FORMS: "another form than the provider's",
+        WORKERS: "one worker and two on all cores, small answers, 64 connections",
         GROW_KEYS: "virtual keys and configs, small answers, 8 connections",
         GROW_JOBS: "open jobs, small answers to others, 8 connections",
         GROW_CONFIGS: "KB of inline config, small answers, 8 connections",
@@ -158,7 +159,6 @@ def written(result: dict[str, Any]) -> str:
     if found.values:
         rounds = f"Medians of {about['rounds']} rounds, and from the least to the most of a round."
         out += ["", rounds, "", "## Targets", "", *verdicts(found), ""]
-        out += [f"Not measured: {what}: {why}." for what, why in NOT_MEASURED.items()]
     if result.get("soak"):
         out += ["", "## Soak", "", *result["soak"]]
     if GROW_JOBS in found.values:

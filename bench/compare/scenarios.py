@@ -27,6 +27,7 @@ from .contestants import (
     PORTKEY,
     RELAY,
     STATIC,
+    TWO_WORKERS,
     easel,
 )
 from .environment import say
@@ -66,6 +67,7 @@ SMOKE = ("small-8", "large-4", "hit-small")
 FORMS_ASKED = {"b64_json": BY_URL, "url": ""}
 """The form asked for, and what comes before the size of what a provider answers with."""
 STREAMS, FRESH, CROWD, FORMS = "events", "fresh", "crowd", "forms"
+WORKERS = "workers"
 
 MEMORY_FULL = "easel-memory-full"
 
@@ -76,6 +78,11 @@ _PROBE_EVERY = 0.1
 _STREAMED = 20
 _KEEPS_ON_DISK = easel("easel-keeps-on-disk", jobs={"memory_bytes": 1 << 20})
 """What is kept for retries is not what another form adds."""
+_BY_WORKERS = (
+    easel(),
+    easel(TWO_WORKERS, server={"shutdown_seconds": 0, "workers": 2}),
+)
+_WORKERS_CONNECTIONS = 64
 
 
 async def warm(bench: Bench, seconds: int = WARM_SECONDS, measured: Sequence[str] = ()) -> None:
@@ -205,6 +212,18 @@ async def _watched(
         await asyncio.sleep(_PROBE_EVERY)
     await work
     return sizes, times
+
+
+async def workers(bench: Bench, seconds: int = 4, warming: int = WARM_SECONDS) -> None:
+    """Have one worker and two answer, each on all cores: what the second one adds."""
+    for contestant in _BY_WORKERS:
+        asked = bench.asked(EASEL, SMALL)
+        with tempfile.TemporaryDirectory(dir=bench.site.folder) as folder:
+            async with bench.started(contestant, Path(folder), core=None) as server:
+                await first_answer(server, asked)
+                await bench.under(server, asked, _WORKERS_CONNECTIONS, warming)
+                got = await bench.under(server, asked, _WORKERS_CONNECTIONS, seconds)
+                bench.found.add(WORKERS, contestant.name, got)
 
 
 def _in_form(bench: Bench, form: str, what: str) -> Asked:

@@ -63,8 +63,8 @@ class Server:
 
 
 @contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """Start processes on a core, if there is more than one."""
+def on_core(core: int | None) -> Iterator[None]:
+    """Start processes on a core, if there is more than one; None is on all of them."""
     before = os.sched_getaffinity(0)
     if core in before and len(before) > 1:
         os.sched_setaffinity(0, {core})
@@ -88,7 +88,7 @@ async def running(  # noqa: PLR0913 - what a process has to be told
     command: Sequence[str],
     port: int,
     *,
-    core: int,
+    core: int | None,
     folder: Path,
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import statistics
 import tempfile
 import time
@@ -37,7 +38,10 @@ _IDLE_SECONDS = 100
 _MOST_GROWTH = 0.05
 _MOST_FILES = 8
 """What may be open more than before, once all is quiet: a picture store's or a resolver's."""
+_MOST_TASKS = 4
+"""The same of asyncio tasks."""
 _PROMPTS = 2000
+_TASKS = re.compile(r"^easel_tasks ([0-9.]+)$", re.MULTILINE)
 
 
 @dataclass
@@ -176,11 +180,13 @@ async def soak(bench: Bench, minutes: int) -> None:
                 soaking = Soaking(bench, server, session)
                 await first_answer(server, bench.asked(EASEL, SMALL))
                 await soaking.whole(SMALL)
-                files = server.files()
+                tasks, files = await _tasks(server), server.files()
                 samples = await driven(soaking, seconds)
             after = await _quiet(server, files)
+            tasks_after = await _tasks(server)
     warm = [it for it in samples if it.at > max(seconds / 3, park)]
-    rows = list(verdict(soaking, warm, (files, after), minutes, park))
+    left = Left((files, after), (tasks, tasks_after))
+    rows = list(verdict(soaking, warm, left, minutes, park))
     print("\n".join(rows))
     result = {
         "about": report.facts(bench.site.environment, 0),
@@ -202,16 +208,49 @@ async def _quiet(server: Server, files: int) -> int:
     return server.files()
 
 
+async def _tasks(server: Server) -> int | None:
+    """Give how many asyncio tasks the gateway has, as its metrics say; None where they do not."""
+    async with clients() as session, session.get(f"{server.url}/metrics") as response:
+        found = _TASKS.search(await response.text())
+    return round(float(found[1])) if found else None
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is open when all is quiet, before and after: files, and asyncio tasks if known."""
+
+    files: tuple[int, int]
+    tasks: tuple[int | None, int | None]
+
+    @property
+    def is_little(self) -> bool:
+        """Tell whether nothing has been left behind."""
+        before, after = self.files
+        return after <= before + _MOST_FILES and self.more_tasks <= _MOST_TASKS
+
+    @property
+    def more_tasks(self) -> int:
+        """How many tasks more there are than before."""
+        before, after = self.tasks
+        return 0 if before is None or after is None else after - before
+
+    def rows(self) -> Iterator[str]:
+        """Give the rows of the results."""
+        told = "{}, {}".format(*self.files)
+        yield f"| files open, idle: before, after | {told} | {_MOST_FILES} more at most |"
+        told = "`/metrics` does not say" if None in self.tasks else "{}, {}".format(*self.tasks)
+        yield f"| asyncio tasks, idle: before, after | {told} | {_MOST_TASKS} more at most |"
+
+
 def verdict(
-    soaking: Soaking, warm: list[Sample], files: tuple[int, int], minutes: int, park: float
+    soaking: Soaking, warm: list[Sample], left: Left, minutes: int, park: float
 ) -> Iterator[str]:
     """Give the rows of the results."""
     by_the_minute = slope(warm) * 60
     lasted = warm[-1].at - warm[0].at
     grown = slope(warm) * lasted / statistics.median(it.resident for it in warm)
-    before, after = files
     wrong = len(soaking.wrong)
-    good = grown <= _MOST_GROWTH and after <= before + _MOST_FILES and not wrong
+    good = grown <= _MOST_GROWTH and left.is_little and not wrong
     total = sum(soaking.counts.values())
     told = ", ".join(f"{count} {kind}" for kind, count in soaking.counts.most_common())
     yield f"{minutes} minutes at half a core, {total} requests ({told}); `park_seconds` {park:g}."
@@ -223,7 +262,7 @@ def verdict(
         f"{by_the_minute / 1e6:+.2f} MB a minute, {grown:+.1%} in all | at most +5% |"
     )
     yield f"| most memory | {max(it.resident for it in warm) / 1e6:.0f} MB | |"
-    yield f"| files open, idle: before, after | {before}, {after} | {_MOST_FILES} more at most |"
+    yield from left.rows()
     yield f"| most files open | {max(it.files for it in warm)} | |"
     yield f"| answers that were not as they should | {wrong} | 0 |"
     yield ""

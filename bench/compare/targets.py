@@ -20,10 +20,11 @@ from .contestants import (
     PORTKEY,
     RELAY,
     STATIC,
+    TWO_WORKERS,
 )
 from .growth import CONFIG_KB, GROW_CONFIGS, GROW_JOBS, GROW_KEYS, KEYS, OPEN_JOBS
 from .pictures import HUGE, LARGE
-from .scenarios import CROWD, FORMS, FRESH, STREAMS
+from .scenarios import CROWD, FORMS, FRESH, STREAMS, WORKERS
 
 _MB = 1e6
 _JOBS_MB = 268.4
@@ -275,8 +276,17 @@ def _growth() -> list[Line]:
     ]
 
 
-LINES = (*_small(), *_times(), *_bytes(), *_memory(), *_hits(), *_forms(), *_growth())
-NOT_MEASURED = {
-    "two workers against one": "comes with workers",
-}
-"""What there is nothing to measure of, yet."""
+def _workers() -> list[Line]:
+    rate, cpu = (ratio(WORKERS, it, TWO_WORKERS, EASEL) for it in ("rate", "cpu"))
+    at = "two workers, small answers, 64 connections"
+    shared = "on all cores, which the load generator and the mock provider share"
+    return [
+        Line(f"{at}: throughput, of one's ({shared})", rate, 1.8, at_least=True),
+        Line(f"{at}: CPU per request, of one's", cpu, 1.05),
+    ]
+
+
+LINES = (
+    *(*_small(), *_times(), *_bytes(), *_memory(), *_hits(), *_forms()),
+    *(*_growth(), *_workers()),
+)

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -13,7 +14,9 @@ from proxy import __version__
 from proxy.keys import CHOOSER, DRAINING, JOBS, METRICS, RELOADING, RUNNING, UPSTREAM
 from proxy.metrics import process
 from proxy.metrics.lag import Lag
-from proxy.redis_client import SharedRedis
+
+if TYPE_CHECKING:
+    from proxy.redis_client import SharedRedis
 
 
 def watch(app: web.Application, lag: Lag, redis: SharedRedis | None) -> None:

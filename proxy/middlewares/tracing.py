@@ -11,15 +11,13 @@ from aiohttp.typedefs import Handler
 from adapters.errors import ImageError
 from proxy.incoming import usable_trace
 from proxy.keys import ATTEMPT, CALLER, COMMITTED, FAILURE, JOB, JOINED, PLAN, TRACE, TRACER
-from proxy.routing.resolve import SAVED
+from proxy.middlewares.observing import config_told
 from proxy.tracing import names
 from proxy.tracing.attempts import asked_of, came_of, name_of
 from proxy.tracing.spans import Serving, Value
 
 _IMAGES = "/images/generations"
 _FAULT = 500
-_SHORTENED = len("inline:") + 12
-"""What is shown of an inline config's scope: enough of its digest to tell it from another."""
 
 
 @web.middleware
@@ -83,7 +81,6 @@ def _asked(request: web.Request) -> dict[str, Value]:
     about = asked_of(attempt.target if attempt else None, params)
     if attempt:
         about |= came_of(attempt)
-    if plan and plan.scope:
-        saved = plan.scope.startswith(SAVED)
-        about[names.CONFIG] = plan.scope.removeprefix(SAVED) if saved else plan.scope[:_SHORTENED]
+    if config := config_told(plan):
+        about[names.CONFIG] = config
     return about

@@ -35,8 +35,8 @@ class Hub:
     def __init__(self, memory: Memory | None = None) -> None:
         self.memory = Memory() if memory is None else memory
 
-    async def ask(self, payload: bytes) -> bytes:
-        """Answer a worker."""
+    def ask(self, payload: bytes) -> bytes:
+        """Answer a worker, at once."""
         return msgspec.msgpack.encode(self.memory.answers(_OPS.decode(payload)))
 
     def restore(self, state_dir: str) -> None:

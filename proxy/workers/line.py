@@ -32,6 +32,8 @@ SECONDS = 10.0
 _FRAME = msgspec.msgpack.Decoder(tuple[int, int, str, bytes])
 
 Handler = Callable[[bytes], Awaitable[bytes]]
+Immediate = Callable[[bytes], bytes]
+"""A handler that waits for nothing: it answers without a task of its own."""
 
 
 class LineError(Exception):
@@ -39,13 +41,18 @@ class LineError(Exception):
 
 
 class Line(asyncio.Protocol):
-    """One side's end. `handlers` answer what the other side calls; `ended` is set at its end."""
+    """One side's end. `handlers` answer what the other side calls; `ended` is set at its end.
+
+    What is sent in one turn of the loop goes out together.
+    """
 
     def __init__(self, handlers: Mapping[str, Handler] | None = None) -> None:
         self.handlers: dict[str, Handler] = dict(handlers or {})
+        self.immediate: dict[str, Immediate] = {}
         self.ended = asyncio.Event()
         self._transport: asyncio.Transport | None = None
         self._unread = bytearray()
+        self._unsent = bytearray()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._answering: set[asyncio.Task[None]] = set()
@@ -59,16 +66,15 @@ class Line(asyncio.Protocol):
 
     async def call(self, name: str, payload: bytes = b"", seconds: float = SECONDS) -> bytes:
         """Have the other side's handler of a name answer; raises `LineError`."""
-        number = next(self._numbers)
+        number, loop = next(self._numbers), asyncio.get_running_loop()
         self._send(_CALL, number, name, payload)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[bytes] = loop.create_future()
         self._waiting[number] = answer
+        late = loop.call_later(seconds, _give_up, answer, name, seconds)
         try:
-            async with asyncio.timeout(seconds):
-                return await answer
-        except TimeoutError:
-            raise LineError(f"no answer to {name!r} within {seconds:g} seconds") from None
+            return await answer
         finally:
+            late.cancel()
             del self._waiting[number]
             if answer.done() and not answer.cancelled():
                 answer.exception()  # It counts as seen, also by a caller who was cancelled.
@@ -76,6 +82,7 @@ class Line(asyncio.Protocol):
     def close(self) -> None:
         """End it, for both sides."""
         if self._transport:
+            self._flush()
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -113,7 +120,9 @@ class Line(asyncio.Protocol):
         except msgspec.DecodeError:
             self._break_off()
             return
-        if kind == _CALL:
+        if kind == _CALL and name in self.immediate:
+            self._answer_at_once(number, name, payload)
+        elif kind == _CALL:
             task = asyncio.get_running_loop().create_task(self._answer(number, name, payload))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)
@@ -123,12 +132,21 @@ class Line(asyncio.Protocol):
             else:
                 answer.set_exception(LineError(f"the other process failed at {name!r}"))
 
+    def _answer_at_once(self, number: int, name: str, payload: bytes) -> None:
+        try:
+            kind, payload = _ANSWER, self.immediate[name](payload)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other side must not wait for it
+            kind, payload = _failure(name, error)
+        self._reply(kind, number, name, payload)
+
     async def _answer(self, number: int, name: str, payload: bytes) -> None:
         try:
             kind, payload = _ANSWER, await self.handlers[name](payload)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other side must not wait for it
-            kind, payload = _FAILURE, b""
-            _LOG.error("%r failed, asked by another process: %s", name, place_of(error))  # noqa: TRY400 - without its words
+        except Exception as error:  # noqa: BLE001 - the same
+            kind, payload = _failure(name, error)
+        self._reply(kind, number, name, payload)
+
+    def _reply(self, kind: int, number: int, name: str, payload: bytes) -> None:
         try:
             self._send(kind, number, name, payload)
         except LineError:
@@ -140,13 +158,31 @@ class Line(asyncio.Protocol):
             raise LineError("the other process is gone")
         if len(frame) > MOST_BYTES:
             raise LineError(f"{name!r} has more than {MOST_BYTES // _MB} MB")
-        if self._transport.get_write_buffer_size() > _MOST_UNSENT:
+        if self._transport.get_write_buffer_size() + len(self._unsent) > _MOST_UNSENT:
             raise LineError("the other process takes nothing in")
-        self._transport.write(len(frame).to_bytes(_HEAD) + frame)
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent += len(frame).to_bytes(_HEAD) + frame
+
+    def _flush(self) -> None:
+        # Another one, as the loop may keep what it is given.
+        unsent, self._unsent = self._unsent, bytearray()
+        if unsent and self._transport:
+            self._transport.write(unsent)
 
     def _break_off(self) -> None:
         if self._transport:
             self._transport.abort()
+
+
+def _failure(name: str, error: Exception) -> tuple[int, bytes]:
+    _LOG.error("%r failed, asked by another process: %s", name, place_of(error))
+    return _FAILURE, b""
+
+
+def _give_up(answer: asyncio.Future[bytes], name: str, seconds: float) -> None:
+    if not answer.done():
+        answer.set_exception(LineError(f"no answer to {name!r} within {seconds:g} seconds"))
 
 
 async def call_all(

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
+from proxy.reloading.restarting import at_once
 from proxy.settings import Settings, SettingsError, parse
 from proxy.yaml_source import Problem
 
@@ -26,14 +27,17 @@ _LOCKED = "must not become empty while the gateway runs: nobody could call it"
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """The text of a settings file, the file's name, and where to listen.
 
-    `unix` is the number of the unix socket that listens, which a worker inherits. `cache` is the
-    folder of the pictures that workers keep together, below `cache` in the store.
+    `first` is the text with which the gateway began: what waits for a restart is what it says, also
+    for a worker that begins later. `unix` is the number of the unix socket that listens, which a
+    worker inherits. `cache` is the folder of the pictures that workers keep together, below `cache`
+    in the store.
     `log` is what `log.format: auto` means here. `local_key` is the digest of the generated gateway
     key, for settings that have none. `files` are those that the settings name.
     """
 
     text: str
     file: str
+    first: str = ""
     host: str
     port: int
     socket: str = ""
@@ -45,12 +49,14 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
     def settings(self) -> Settings:
         """Give what is to be served; raises `SettingsError`."""
-        found = parse(self.text, file=self.file)
+        found = began = parse(self.first or self.text, file=self.file)
+        if self.first and self.first != self.text:
+            found = at_once(began, parse(self.text, file=self.file))
         place = {"host": self.host, "port": self.port, "socket": self.socket}
         server = msgspec.structs.replace(found.server, **place)
         keys = found.api_keys or ({self.local_key: "local"} if self.local_key else {})
         log = found.log.in_style(self.log)
-        return replace(found, server=server, api_keys=keys, log=log, as_read=found)
+        return replace(found, server=server, api_keys=keys, log=log, as_read=began)
 
     @property
     def inherited(self) -> tuple[int, ...]:
@@ -59,7 +65,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
     def anew(self, text: str) -> Orders:
         """Give orders of a text that was read again; raises `SettingsError`."""
-        made = msgspec.structs.replace(self, text=text)
+        made = msgspec.structs.replace(self, text=text, first=self.first or self.text)
         settings = made.settings()
         if not settings.api_keys:
             raise SettingsError([Problem(self.file, 0, "api_keys", _LOCKED)])

@@ -93,7 +93,7 @@ class Supervisor:
         self._counts = GoneCounts()
         self._drain_seconds, self._drained = drain_seconds, drained
         self._patience = shutdown_seconds + _GRACE_SECONDS
-        self._handlers = {**(handlers or {}), ASK: hub.ask, words.ALL: self._all}
+        self._handlers = {**(handlers or {}), words.ALL: self._all}
         self._workers: dict[int, _Worker] = {}
         self._failed: dict[int, str] = {}
         self._is_ready = False
@@ -170,6 +170,7 @@ class Supervisor:
                 ours.close()
                 return f"could not be started: {error.strerror}"
         line = await Line.over(ours)
+        line.immediate[ASK] = self._hub.ask
         worker = self._workers[number] = _Worker(process, line)
         line.handlers |= self._handlers | self._handlers_of(number, worker)
         if self._signals.stop.is_set():
@@ -246,7 +247,9 @@ class Supervisor:
                 return
             self._refusal = ()
             told = [it for it in self._workers.items() if it[1].listens]
-            await asyncio.gather(*(self._tell(*it, aloud=it is told[0]) for it in told))
+            await asyncio.gather(*(self._tell(*it) for it in told[1:]))
+            for it in told[:1]:  # Once all have taken it, one tells the operator.
+                await self._tell(*it, aloud=True)
 
     def refuse(self, problems: Sequence[Problem]) -> None:
         """Have all workers know that there is no text that could be taken."""

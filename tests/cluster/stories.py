@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ _WARM, _AFTER = 1.5, 2.0
 _LEFT = 20
 _RETRIES = 200
 _AT_ONCE = 40
+_COUNTED = 60
 _STORED_AFTER = 3.0
 _AWAY = 4.0
 _LOST = frozenset({"job_lost"})
@@ -50,6 +52,13 @@ class Cluster:
         """Tell how often each prompt was paid for."""
         async with self.session.get(f"{self.provider.url}/calls") as answer:
             return Counter(await answer.json())
+
+    async def counted(self, node: Node) -> int:
+        """Ask a node how many requests for pictures it has had; each time, any worker answers."""
+        async with self.session.get(f"{node.url}/metrics", headers=HEADERS) as answer:
+            page = await answer.text()
+        found = re.findall(r"^easel_requests_total\{.*\} (\S+)$", page, re.MULTILINE)
+        return int(sum(map(float, found)))
 
     async def told(self, node: Node) -> dict[str, object]:
         """Ask a node how it is."""
@@ -276,9 +285,26 @@ async def bad_settings(cluster: Cluster) -> Seen:
     return Seen("a bad settings file, then a good one", "no failure", got, twice, also=also)
 
 
+async def counted(cluster: Cluster) -> Seen:
+    """Have a node tell of all its workers how many requests it had."""
+    node, prompts = cluster.nodes[0], _prompts("counted", _COUNTED)
+    before = await cluster.counted(node)
+    got = await cluster.leavers.collect([node.url], prompts)
+    told = [await cluster.counted(node) - before for _ in range(6)]
+    also = {f"{_COUNTED} told by each worker": told == [_COUNTED] * 6}
+    return Seen(
+        f"{_COUNTED} requests to one node, counted",
+        "its metrics tell of as many as were sent",
+        got,
+        await _twice(cluster, got),
+        also=also,
+    )
+
+
 Story = Callable[[Cluster], Awaitable[Seen]]
 STORIES: tuple[Story, ...] = (
     quiet,
+    counted,
     random_nodes,
     rolling_restart,
     worker_killed,

@@ -6,10 +6,11 @@ import asyncio
 
 import orjson
 
-from tests.hostile.canary import GATEWAY_KEY, PROMPT
+from tests.hostile.canary import GATEWAY_KEY, PROMPT, STORED
 from tests.hostile.test_23_secrets import GOOD, watched
-from tests.proxy.gateway import always
+from tests.proxy.gateway import KEY, SETTINGS, always, gateway, provider
 
+WANTED = SETTINGS.replace("format: json", "format: json, prompts: true")
 CALLER = {"x_portkey_virtual_key": "up", "x_portkey_api_key": GATEWAY_KEY}
 FAILED = {"error": {"message": f"no: {PROMPT}", "type": "t", "param": None, "code": "c"}}
 
@@ -26,3 +27,17 @@ async def test_no_log_holds_a_prompt_or_a_picture_whatever_became_of_it() -> Non
         for sink in (lines, sinks.text):
             assert "PROMPTMARK" not in sink
             assert "iVBORw0KGgo" not in sink
+
+
+async def test_where_the_operator_wants_prompts_a_line_still_holds_no_key_and_no_picture() -> None:
+    async with provider(always(GOOD)) as fake:
+        stored = f"{{provider: openai, api_key: {STORED!r}, custom_host: {fake.url}}}"
+        async with gateway(f"virtual_keys: {{up: {stored}}}", WANTED) as ours:
+            for params in ({}, {"response_format": "url"}, {"stream": True}):
+                await ours.draw(PROMPT * 40, params=params, virtual_key="up")
+            await asyncio.sleep(0.15)
+            lines = ours.log.getvalue().splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert orjson.loads(line)["prompt"] == (PROMPT * 40)[:500]
+        assert not [it for it in (KEY, STORED, "iVBORw0KGgo") if it in line]

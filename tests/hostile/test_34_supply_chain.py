@@ -72,7 +72,14 @@ def test_all_that_is_installed_is_pinned_by_hash() -> None:
 
 
 def test_what_is_imported_is_required() -> None:
-    optional = {"cryptography", "google", "opentelemetry", "redis", "watchfiles"}
+    optional = {
+        "cryptography",
+        "google",
+        "opentelemetry",
+        "prometheus_client",
+        "redis",
+        "watchfiles",
+    }
     names = {
         "PIL": "Pillow",
         "re2": "google-re2",

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.connections import ended, is_busy, is_new
+from proxy.connections import ended, hung_up, is_busy, is_new
 from proxy.listening import closed, opened
 from proxy.sections import Server, Timeouts
 from proxy.sockets import listeners
@@ -107,4 +107,17 @@ async def test_what_idles_is_ended_at_once() -> None:
     async with talking() as (server, _, (reader, _)):
         await the_one(server)
         await ended(server)
+        assert await reader.read() == b""
+
+
+async def test_what_idles_is_hung_up_on_and_what_is_asked_is_not() -> None:
+    async with talking() as (server, told, (reader, writer)):
+        await the_one(server)
+        told.set()
+        own = writer.get_extra_info("socket")
+        own._sock.send(ASKED)  # at once, as above
+        assert not hung_up(server)
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(LARGE)
+        assert hung_up(server)
         assert await reader.read() == b""

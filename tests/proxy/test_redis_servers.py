@@ -200,6 +200,22 @@ async def test_a_part_of_a_cluster_that_is_away_keeps_the_others_from_nothing(
     wait_until(lambda: len(cluster.masters()) == 3)
 
 
+async def test_a_part_that_nobody_asks_any_more_is_not_away_for_ever(cluster: RedisSet) -> None:
+    later = 0.0
+    settings = Redis(url=cluster.url, timeout_seconds=0.2)
+    async with SharedRedis(settings, lambda: time.monotonic() + later) as ours:
+        keys = [f"asked-{number}" for number in range(32)]
+        gone = owner(cluster, keys[0])
+        other = next(key for key in keys if not _has(gone, key))
+        with gone.stuck(), pytest.raises(RedisAway):
+            await add(ours, keys[0])
+        await settled(lambda: add(ours, other))
+        assert ours.is_away
+        later = 62
+        await settled(lambda: add(ours, other))
+        assert not ours.is_away
+
+
 async def test_keys_that_move_are_found(cluster: RedisSet) -> None:
     async with shared(cluster.url) as ours:
         assert await add(ours, "moving") == 1 + 2

@@ -23,7 +23,7 @@ async def test_this_machine_needs_no_key_by_default() -> None:
         assert await status(ours, **NO_KEY) == 200
 
 
-@pytest.mark.parametrize("header", ["x_forwarded_for", "x_real_ip", "via"])
+@pytest.mark.parametrize("header", ["x_forwarded_for", "x_forwarded_proto", "x_real_ip", "via"])
 async def test_whoever_comes_through_a_proxy_on_this_machine_needs_one(header: str) -> None:
     async with gateway() as ours:
         assert await status(ours, **NO_KEY, **{header: "192.0.2.7"}) == 401

@@ -9,6 +9,7 @@ import pytest
 
 from proxy import sections
 from proxy.sections import SECTIONS, Blobs, Images, Redis, Tracing
+from proxy.settings import SettingsError, parse
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -80,3 +81,27 @@ def _not_even_what_it_lies_in(name: str) -> None:
 def test_a_secret_is_not_shown() -> None:
     assert "secret" not in repr(Blobs(signing_key="secret" * 8))
     assert "secret" not in repr(Redis(url="redis://:secret@h", sentinel_password="secret"))
+
+
+@pytest.mark.parametrize(
+    ("said", "watches"),
+    [("auto", (True, False)), ("off", (False, False)), ("'off'", (False, False))],
+)
+def test_what_is_watched_is_said_by_the_setting_and_by_what_is_installed(
+    said: str, watches: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = parse(f"server: {{watch: {said}}}", environ={}).server
+    with_it = server.watches
+    monkeypatch.setattr(sections, "find_spec", lambda name: None if name == "watchfiles" else name)
+    assert (with_it, server.watches) == watches
+
+
+@pytest.mark.parametrize("said", ["on", "'on'", "true"])
+def test_without_its_package_nothing_can_be_watched(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"server: {{watch: {said}}}"
+    assert parse(text, environ={}).server.watches
+    monkeypatch.setattr(sections, "find_spec", lambda name: None if name == "watchfiles" else name)
+    with pytest.raises(SettingsError, match=r"server\.watch: .*easel-gateway\[reload\]"):
+        parse(text, environ={})

@@ -11,7 +11,7 @@ from aiohttp import web
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
-from proxy.keys import COMMITTED, TRACE
+from proxy.keys import COMMITTED, DRAINING, TRACE
 from proxy.middlewares.observing import stamp
 from tests.proxy.gateway import served
 
@@ -41,6 +41,7 @@ async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Pa
         return web.Response(text="the client's own")
 
     app = web.Application()
+    app[DRAINING] = []
     app.on_response_prepare.append(stamp)
     app.router.add_post("/{name}", outer)
     async with (

@@ -53,7 +53,8 @@ async def hub() -> AsyncIterator[Answerer]:
     """Let a supervisor answer a worker, over a line."""
     clock = Clock()
     ours, theirs = socket.socketpair()
-    supervisor = await Line.over(ours, {ASK: Hub(Memory(clock)).ask})
+    supervisor = await Line.over(ours)
+    supervisor.immediate[ASK] = Hub(Memory(clock)).ask
     worker = await Line.over(theirs)
     try:
         yield Answerer(HubShared(worker), clock.passes)
@@ -77,7 +78,7 @@ async def redis() -> AsyncIterator[Answerer]:
                         told(server, "ZINCRBY", name, -ms, member)
                 told(server, "PEXPIRE", name, told(server, "PTTL", name) - ms)
 
-        async with SharedRedis(Redis(url=server.url, timeout_seconds=5)) as ours:
+        async with SharedRedis(Redis(url=server.url, timeout_seconds=10)) as ours:
             yield Answerer(RedisShared(ours), passes)
 
 

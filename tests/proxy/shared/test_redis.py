@@ -70,7 +70,7 @@ def there(kind: RedisSet) -> RedisSet:
 
 
 @asynccontextmanager
-async def opened(url: str, seconds: float = 5) -> AsyncIterator[RedisShared]:
+async def opened(url: str, seconds: float = 10) -> AsyncIterator[RedisShared]:
     async with SharedRedis(Redis(url=url, timeout_seconds=seconds)) as redis:
         yield RedisShared(redis)
 

@@ -48,7 +48,8 @@ async def test_a_folder_that_cannot_be_is_told_of(
 
 async def test_a_supervisor_that_is_away_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     ours, theirs = socket.socketpair()
-    supervisor, line = await Line.over(ours, {ASK: Hub().ask}), await Line.over(theirs)
+    supervisor, line = await Line.over(ours), await Line.over(theirs)
+    supervisor.immediate[ASK] = Hub().ask
     shared = HubShared(line)
     assert list(await shared.ask(Get("k"))) == [None]
     supervisor.close()
@@ -68,7 +69,7 @@ async def test_a_supervisor_that_answers_again_is_told_of(
     with pytest.raises(SharedAway) as raised:
         await shared.ask(Get("k"))
     assert not isinstance(raised.value, SharedGone)
-    supervisor.handlers[ASK] = Hub().ask
+    supervisor.immediate[ASK] = Hub().ask
     assert list(await shared.ask(Get("k"))) == [None]
     assert caplog.messages[-1] == "the supervisor is back"
     supervisor.close()

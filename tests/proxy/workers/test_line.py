@@ -77,6 +77,37 @@ async def test_a_handler_that_fails_fails_its_caller_without_its_words(
     assert "sekret" not in caplog.text
 
 
+async def test_what_waits_for_nothing_is_answered_at_once_or_fails_alike(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(payload: bytes) -> bytes:
+        raise ValueError(payload)
+
+    async with pair() as (first, second):
+        second.immediate |= {"twice": lambda payload: 2 * payload, "broken": broken}
+        said = await asyncio.gather(*(first.call("twice", b"%d" % it) for it in range(50)))
+        assert said == [b"%d" % it * 2 for it in range(50)]
+        with pytest.raises(LineError, match="failed at 'broken'"):
+            await first.call("broken", b"sekret")
+    assert "sekret" not in caplog.text
+
+
+async def test_what_was_sent_before_the_end_arrives() -> None:
+    got: list[bytes] = []
+
+    async def note(payload: bytes) -> bytes:
+        got.append(payload)
+        return b""
+
+    async with pair(note=note) as (first, second):
+        calling = asyncio.create_task(first.call("note", b"last words"))
+        await asyncio.sleep(0)
+        first.close()
+        await second.ended.wait()
+        await asyncio.wait([calling])
+        assert got == [b"last words"]
+
+
 async def test_who_waits_too_long_waits_no_longer() -> None:
     async with pair(hang=hang, echo=echo) as (first, _):
         with pytest.raises(LineError, match="within"):

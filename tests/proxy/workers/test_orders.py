@@ -41,6 +41,14 @@ def test_other_settings_are_checked_and_bad_ones_told_by_file_and_line() -> None
         orders().anew(FILE + "limits: {picturs: 3}")
 
 
+def test_what_waits_for_a_restart_waits_for_a_worker_that_begins_later_too() -> None:
+    began = orders(FILE + "jobs: {memory_bytes: 2097152}\nlimits: {pictures: 5}")
+    told = began.anew(FILE + "jobs: {memory_bytes: 4194304}\nlimits: {pictures: 3}")
+    found, again = told.settings(), told.anew(FILE).settings()
+    assert (found.jobs.memory_bytes, found.limits.pictures) == (2_097_152, 3)
+    assert (again.jobs.memory_bytes, again.limits.pictures) == (2_097_152, 10)
+
+
 def test_a_gateway_does_not_lose_its_last_key_while_it_runs() -> None:
     with pytest.raises(SettingsError, match="must not become empty"):
         orders().anew("limits: {pictures: 3}")

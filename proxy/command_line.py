@@ -1,0 +1,46 @@
+"""What commands have in common: the settings that they are given, and how they fail."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import click
+
+from proxy.own_names import is_loopback
+from proxy.sections import NO_TCP
+from proxy.settings import Settings, SettingsError, embedded_text, parse, text_of
+
+FILE = click.Path(dir_okay=False)
+
+
+def loaded(config: str) -> Settings:
+    """Read a settings file; ends the process with all that is wrong with it."""
+    return text_and_settings(config)[1]
+
+
+def text_and_settings(config: str | None) -> tuple[str, Settings]:
+    """Give what stands in a settings file, and what that comes to; as `loaded`."""
+    try:
+        text = text_of(config) if config else embedded_text()
+        return text, parse(text, file=config or "settings")
+    except SettingsError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        sys.exit(1)
+
+
+def refuse_open_door(settings: Settings) -> None:
+    """Fail where others could reach a gateway that asks for no key of the operator's."""
+    host = settings.server.host
+    if not settings.api_keys and host != NO_TCP and not is_loopback(host):
+        fail(
+            f"api_keys is empty, and others can reach {host or 'every address'}. Make a key with "
+            "`easel keys new` and put its lines into the settings file."
+        )
+
+
+def fail(message: str) -> NoReturn:
+    """End the process with a sentence."""
+    click.echo(f"easel: {message}", err=True)
+    sys.exit(1)

@@ -1,0 +1,42 @@
+"""Makes what a gateway has that is not alone: one of several workers, or of several nodes.
+
+Imported only then: a gateway that is alone pays nothing for it.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from proxy.blobs.store import Blobs
+from proxy.cache.redis_index import RedisIndex
+from proxy.cache.simple import SimpleCache
+from proxy.jobs.answers import Answers
+from proxy.jobs.board import Board, Bounds
+from proxy.jobs.sharing import Sharing
+from proxy.keys import BLOBS, JOBS
+from proxy.redis_client import SharedRedis
+from proxy.routing.shared_circuits import SharedCircuits
+from proxy.settings import Settings
+from proxy.shared.asking import Shared
+from proxy.shared.redis import RedisShared
+
+__all__ = ["RedisShared", "SharedCircuits", "SharedRedis", "cache", "sharing"]
+
+_SLACK_SECONDS = 300.0
+"""How much longer than it may take a job is known to others: it may have several targets."""
+
+
+def cache(settings: Settings, blobs: Blobs, redis: SharedRedis) -> SimpleCache:
+    """Make the cache of all who share a Redis."""
+    index = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
+    return SimpleCache(settings.cache, blobs, index, shared=f"shared-{redis.prefix}")
+
+
+def sharing(settings: Settings, app: web.Application, shared: Shared) -> Sharing:
+    """Have an application's jobs shared with others."""
+    jobs, total = settings.jobs, settings.timeouts.total
+    seconds = total + jobs.park_seconds + _SLACK_SECONDS
+    closed = bool(settings.redis.url) and settings.redis.limits == "closed"
+    bounds = Bounds(settings.limits.caller_jobs, seconds, fails_closed=closed)
+    board = Board(shared, app[JOBS], bounds)
+    return Sharing(board, app[JOBS], Answers(app[BLOBS]), bounds.seconds)

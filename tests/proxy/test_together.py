@@ -1,0 +1,45 @@
+"""A gateway that is alone has nothing of what several share; one that is not has all of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.app import make_app
+from proxy.jobs.sharing import Sharing
+from proxy.keys import CHOOSER, SHARED, SHARING
+from proxy.routing.shared_circuits import SharedCircuits
+from proxy.settings import parse
+from proxy.shared.memory import Memory
+from proxy.shared.redis import RedisShared
+
+
+def test_who_is_alone_imports_none_of_it() -> None:
+    asked = """
+import sys
+from proxy.app import make_app
+from proxy.settings import embedded
+make_app(embedded({}))
+print([it for it in sys.modules if "shar" in it and it.startswith("proxy") or "redis" in it])
+"""
+    told = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-c", asked],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert told.stdout == "['proxy.redis_address']\n"
+
+
+@pytest.mark.parametrize("redis", ["", "redis: {url: redis://127.0.0.1:1}"])
+def test_who_is_not_alone_shares_all_of_it(redis: str) -> None:
+    memory = Memory()
+    app = make_app(parse(redis, environ={}), shared=memory)
+    assert isinstance(app[SHARING], Sharing)
+    assert isinstance(app[CHOOSER].circuits, SharedCircuits)
+    # A Redis reaches farther than a machine.
+    assert isinstance(app[SHARED], RedisShared) if redis else app[SHARED] is memory
