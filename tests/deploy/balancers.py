@@ -92,6 +92,8 @@ def _running(
     listening: socket.socket,
     output: int | None = None,
 ) -> Iterator[None]:
+    # Of two that see one client come, one would wait for the next in vain, and hear no signal.
+    listening.setblocking(False)  # noqa: FBT003 - the library's
     with subprocess.Popen(  # noqa: S603 - Debian's own command
         command, env=environ, pass_fds=[listening.fileno()], stdout=output
     ) as process:

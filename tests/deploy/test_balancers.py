@@ -189,6 +189,19 @@ async def test_the_log_holds_no_url(run: Run, tmp_path: Path) -> None:
         assert "sekret" not in balancer.log.read_text()
 
 
+async def test_nginx_logs_no_url_of_what_fails_either(tmp_path: Path) -> None:
+    with nginx(tmp_path, [f"127.0.0.1:{free_port()}"]) as balancer:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(balancer.url + "/v1/images/blobs/sekret?sig=sekret") as got,
+            asyncio.timeout(20),
+        ):
+            assert got.status == 502
+            while " 502 " not in balancer.log.read_text():  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.05)
+    assert "sekret" not in (tmp_path / "error.log").read_text() + balancer.log.read_text()
+
+
 async def test_haproxy_asks_a_node_that_is_stopping_for_nothing_new(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(gateway()) for _ in range(2)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import sys
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +56,7 @@ class Node:
             )
         async with asyncio.timeout(30):
             while not await asyncio.to_thread(self.is_ready):  # noqa: ASYNC110 - another process
+                assert self.process.returncode is None, (self.folder / "log").read_text()
                 await asyncio.sleep(0.05)
 
     def is_ready(self) -> bool:
@@ -98,9 +100,14 @@ class Load:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
+    """Give a port that stays free while its node is away.
+
+    The system hands out those from 32,768 on to whoever connects to somebody, also in between.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 async def test_no_request_fails_while_one_node_after_the_other_restarts(tmp_path: Path) -> None:
