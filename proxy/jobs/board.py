@@ -41,6 +41,9 @@ from proxy.shared.asking import (
 )
 
 _ALIVE_SECONDS = 10.0
+_LEASE_SECONDS = 150.0
+"""How long a job counts against its caller's bound unless that is renewed."""
+_ANY = 1 << 30
 _MOST_EQUAL = 64
 _MOST_TOLD = 10_000
 _DIGEST = 32
@@ -75,10 +78,11 @@ class Board:
         self._jobs = jobs
         self._bounds = bounds
 
-    async def claim(self, job: Job, record: Record) -> str:
+    async def claim(self, job: Job, record: Record) -> str | None:
         """Give the id of another process's job that this one is to follow; "": it is made here.
 
-        Raises `Overloaded`, `BadRequest`; not `SharedAway`: then it is made here.
+        None: so it is, and nobody knows, as what is shared is away. Raises `Overloaded`,
+        `BadRequest`.
         """
         asked = job.asked
         try:
@@ -96,6 +100,7 @@ class Board:
                     "How many pictures are being made for this gateway key cannot be counted now "
                     "(`redis.limits` is closed). Ask again in a while."
                 ) from None
+            return None
         return ""
 
     async def seen(self, name: str) -> Seen | None:
@@ -115,6 +120,8 @@ class Board:
             ops.append(Put(_job(name), written(record), seconds))
             if record.state != "running":
                 ops.append(Leave(_of(record.caller), name.encode()))
+            elif not record.follows:
+                ops.append(Enter(_of(record.caller), name.encode(), _LEASE_SECONDS, _ANY))
         if ops:
             await self._shared.ask(*ops)
 
@@ -159,7 +166,7 @@ class Board:
         asked, seconds = job.asked, self._bounds.seconds
         same = _key("same", asked.caller, asked.digest)
         return [
-            Enter(_of(asked.caller), job.id.encode(), seconds, self._bounds.each),
+            Enter(_of(asked.caller), job.id.encode(), _LEASE_SECONDS, self._bounds.each),
             Put(_job(job.id), written(record), seconds),
             Push(same, job.id.encode(), 2 * seconds, _MOST_EQUAL),
             *first,

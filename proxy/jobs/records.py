@@ -9,6 +9,7 @@ import msgspec
 from adapters.errors import ImageError, ProviderError
 from proxy.errors import GatewayError, put_headers
 from proxy.jobs.handover import check_headers
+from proxy.jobs.registry import Job
 
 _KEPT_HEADERS = frozenset({"retry-after", "retry-after-ms", "x-should-retry"})
 
@@ -80,6 +81,47 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     def is_useless(self) -> bool:
         """Whether nobody has to hear of it: it failed, and whoever had to know was told."""
         return self.failure is not None and not self.failure.doubt
+
+
+def lost() -> GatewayError:
+    """Give what a job fails with whose answer nobody has any more."""
+    error = GatewayError(
+        "The process that had this picture made is gone, and what the provider answered with it. "
+        "It may have been paid for: ask again only if you want another one.",
+        status=502,
+        code="job_lost",
+    )
+    error.headers = {"x-should-retry": "false"}
+    return error
+
+
+def record_of(
+    job: Job, owner: str, *, stored: bool = False, failure: ImageError | None = None
+) -> Record:
+    """Give the record of a job, or of one that failed so.
+
+    An answer whose beginning has been given up, or that cannot be told of, is no use to anybody.
+    """
+    asked, tape = job.asked, job.tape
+    about = (asked.caller, asked.digest, owner, job.began)
+    if failure is None and job.failed:
+        found = tape.failure
+        failure = found if isinstance(found, ImageError) else GatewayError("The gateway failed.")
+    if failure is not None:
+        doubt = failure.code == "job_lost" or job.in_doubt
+        return Record(*about, state="failed", failure=Failure.of(failure, doubt=doubt))
+    left = not (job.is_heard or job.delivered)
+    if not tape.ended or tape.head is None:
+        return Record(*about, left=left)
+    useless = Record(*about, state="failed", failure=Failure.of(lost(), doubt=False))
+    if not (stored or (tape.is_whole and tape.size)):
+        return useless
+    headers = [(str(name), str(value)) for name, value in tape.head.headers.items()]
+    done = Record(*about, state="done", left=left, stored=stored, status=tape.head.status)
+    try:
+        return msgspec.structs.replace(done, headers=headers, size=tape.size)
+    except ValueError:
+        return useless
 
 
 def written(record: Record) -> bytes:

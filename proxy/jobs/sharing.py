@@ -12,15 +12,16 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from itertools import islice
 from typing import Self
 
 from multidict import CIMultiDict
 
 from adapters.errors import ImageError
-from proxy.errors import BlobStoreFailed, GatewayError
+from proxy.errors import BlobStoreFailed
 from proxy.jobs.answers import Answers
 from proxy.jobs.board import Board, Seen
-from proxy.jobs.records import Failure, Record
+from proxy.jobs.records import Record, lost, record_of
 from proxy.jobs.registry import Asked, Job, Jobs
 from proxy.jobs.tape import BrokenOffError, Tape
 from proxy.shared.asking import SharedAway, SharedGone
@@ -33,18 +34,7 @@ _GRACE_SECONDS = 3.0
 _FIRST_LOOK, _LAST_LOOK, _LOOKS_GROW = 0.05, 1.0, 1.5
 _WANTED_AGAIN_SECONDS = 3.0
 _STORED_AT_ONCE = 8
-
-
-def lost() -> GatewayError:
-    """Give what the job of a process that is gone fails with."""
-    error = GatewayError(
-        "The process that had this picture made is gone, and what the provider answered with it. "
-        "It may have been paid for: ask again only if you want another one.",
-        status=502,
-        code="job_lost",
-    )
-    error.headers = {"x-should-retry": "false"}
-    return error
+_TOLD_AT_ONCE = 200
 
 
 class Sharing:
@@ -65,7 +55,8 @@ class Sharing:
         self._tasks: list[asyncio.Task[None]] = []
         self._following: set[str] = set()
         self._keeps_all = False
-        self._is_known = False
+        self._unknown: set[str] = set()
+        """Jobs that others may not find: of when what is shared was not there, or has lost them."""
         self._is_away = False
         self._is_left_alone = False
         self._renewed = time.monotonic()
@@ -94,9 +85,12 @@ class Sharing:
     async def claim(self, job: Job) -> str:
         """Give the id of another process's job that this one is to follow; "": it is made here."""
         other = await self._board.claim(job, self._record(job))
-        if other:
+        if other is None:
+            self._unknown.add(job.id)
+            self._note(job)
+        elif other:
             self._following.add(job.id)
-        return other
+        return other or ""
 
     async def left_behind(self, asked: Asked) -> str:
         """Find a job of another process that nobody has come for; "" where there is none."""
@@ -224,12 +218,22 @@ class Sharing:
         for job in self._jobs.all():
             self._note(job)
 
+    def _announce_all(self) -> None:
+        """Have all be found again."""
+        self._unknown.update(job.id for job in self._jobs.all() if job.id not in self._following)
+        self._note_all()
+
     async def _telling(self) -> None:
         """Tell what has changed, as often as it does."""
         while True:
             await self._news.wait()
             self._news.clear()
-            changed, self._changed = self._changed, {}
+            # Not all of a thousand in one question: there is a time for each to be answered in.
+            changed = dict(islice(self._changed.items(), _TOLD_AT_ONCE))
+            for name in changed:
+                del self._changed[name]
+            if self._changed:
+                self._news.set()
             try:
                 await self._tell(list(changed.values()))
                 self._is_away = False
@@ -243,9 +247,9 @@ class Sharing:
     async def _tell(self, changed: list[Job]) -> None:
         known = [job for job in changed if self._jobs.has(job.id)]
         self._begin_storing(known)
-        if not self._is_known:
-            await self._board.announce(known)
-            self._is_known = True
+        if unknown := [job for job in known if job.id in self._unknown]:
+            await self._board.announce(unknown)
+            self._unknown.difference_update(job.id for job in unknown)
         now = time.time()
         await self._board.write(
             (
@@ -262,8 +266,8 @@ class Sharing:
             await self._board.erase(gone)
             await self._board.write(failed)
         for job in forgotten:
-            self._wanted.discard(job.id)
-            self._left.discard(job.id)
+            for names in (self._wanted, self._left, self._unknown):
+                names.discard(job.id)
 
     def _begin_storing(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -300,18 +304,18 @@ class Sharing:
 
     async def _beating(self) -> None:
         """Say that this process is alive, hear what others want, and see whose client has gone."""
+        was_away = False
         while True:
             try:
                 known, told = await self._board.beat()
             except SharedAway as error:
-                self._is_known = False
                 self._is_left_alone = isinstance(error, SharedGone)
+                was_away = True
                 await asyncio.sleep(_AWAY_SECONDS)
                 continue
-            if not known:
-                self._is_known = False
-            if not self._is_known:
-                self._note_all()
+            if was_away or not known:
+                was_away = False
+                self._announce_all()
             for what, name in told:
                 self._do(what, name)
             self._look_around()
@@ -354,28 +358,8 @@ class Sharing:
             del self._stored[name]
 
     def _record(self, job: Job, failure: ImageError | None = None) -> Record:
-        asked, tape = job.asked, job.tape
-        about = (asked.caller, asked.digest, self._board.process, job.began)
-        if failure is None and job.failed:
-            found = tape.failure
-            failure = (
-                found if isinstance(found, ImageError) else GatewayError("The gateway failed.")
-            )
-        if failure is not None:
-            doubt = failure.code == "job_lost" or job.in_doubt
-            return Record(*about, state="failed", failure=Failure.of(failure, doubt=doubt))
-        if not tape.ended or tape.head is None:
-            return Record(*about, left=not (job.is_heard or job.delivered))
-        headers = [(str(name), str(value)) for name, value in tape.head.headers.items()]
-        return Record(
-            *about,
-            state="done",
-            left=not (job.is_heard or job.delivered),
-            stored=job.id in self._stored,
-            status=tape.head.status,
-            headers=headers,
-            size=tape.size,
-        )
+        stored = job.id in self._stored
+        return record_of(job, self._board.process, stored=stored, failure=failure)
 
 
 def _always() -> bool:

@@ -34,7 +34,7 @@ class Node:
 
         return self.jobs.begin(asked, forever)
 
-    async def claim(self, asked: Asked, **about: Any) -> tuple[Job, str]:
+    async def claim(self, asked: Asked, **about: Any) -> tuple[Job, str | None]:
         job = self.begin(asked)
         return job, await self.board.claim(job, self.record(job, **about))
 
@@ -124,7 +124,7 @@ async def test_what_cannot_be_counted_is_made_or_refused_as_the_operator_wants(
         Node(Away(), tmp_path),
         Node(Away(), tmp_path, Bounds(9, 60, fails_closed=True)),
     )
-    assert (await is_open.claim(asked()))[1] == ""
+    assert (await is_open.claim(asked()))[1] is None
     with pytest.raises(Overloaded, match=r"redis\.limits"):
         await closed.claim(asked())
     await is_open.jobs.close()

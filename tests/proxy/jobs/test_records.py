@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from adapters.errors import ImageError, ProviderError
 from proxy.errors import BadRequest
-from proxy.jobs.records import Failure, Record, read, written
+from proxy.jobs.records import Failure, Record, read, record_of, written
+from proxy.jobs.registry import Asked, Job, Jobs
+from proxy.jobs.shelf import Shelf
+from proxy.jobs.tape import Tape
 
 GOOD = Record("test", b"d" * 32, "p", 1.5, state="done", headers=[("x-a", "b")], size=3)
 
@@ -60,3 +66,43 @@ def test_only_a_failure_that_nobody_has_to_hear_of_is_useless() -> None:
         for it in (True, False)
     ]
     assert [it.is_useless for it in (*failed, GOOD)] == [False, True, False]
+
+
+async def job_of(tmp_path: Path, *pieces: bytes, headers: dict[str, str] | None = None) -> Job:
+    """Give a job that has ended with an answer."""
+    jobs = Jobs(Shelf(1 << 20, 0), tmp_path, park_seconds=60)
+
+    async def play(tape: Tape) -> None:
+        tape.begin(200, headers or {})
+        for piece in pieces:
+            await tape.append(piece)
+
+    job = jobs.begin(Asked("c", b"d" * 32), play)
+    assert job.task
+    await job.task
+    await asyncio.sleep(0)
+    return job
+
+
+async def test_a_good_answer_is_told_with_its_head(tmp_path: Path) -> None:
+    record = record_of(await job_of(tmp_path, b"abc", headers={"x-a": "b"}), "me")
+    assert (record.state, record.status, record.size) == ("done", 200, 3)
+    assert (record.headers, record.left, record.stored) == ([("x-a", "b")], True, False)
+
+
+async def test_an_answer_whose_beginning_is_gone_is_no_use_to_anybody(tmp_path: Path) -> None:
+    job = await job_of(tmp_path, b"abc")
+    job.tape.forget()
+    record = record_of(job, "me")
+    assert record.is_useless
+    assert record_of(job, "me", stored=True).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "headers"),
+    [((), {}), ((b"abc",), {"content-length": "4"}), ((b"abc",), {"x-a": "b\x07"})],
+)
+async def test_an_answer_that_cannot_be_told_of_is_no_use_to_anybody(
+    tmp_path: Path, pieces: tuple[bytes, ...], headers: dict[str, str]
+) -> None:
+    assert record_of(await job_of(tmp_path, *pieces, headers=headers), "me").is_useless

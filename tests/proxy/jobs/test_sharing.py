@@ -39,9 +39,11 @@ class Broken:
     def __init__(self) -> None:
         self.memory = Memory()
         self.is_away = False
+        self.most_at_once = 0
 
     async def ask(self, *ops: Op) -> Sequence[Any]:
         await asyncio.sleep(0)
+        self.most_at_once = max(self.most_at_once, len(ops))
         if self.is_away:
             raise SharedAway
         return self.memory.answers(ops)
@@ -444,3 +446,38 @@ async def test_a_node_can_stop_though_nobody_can_be_told(tmp_path: Path) -> None
             await sharing.kept()
         assert sharing.unkept == 0
         assert await asyncio.to_thread(lambda: any(tmp_path.glob("parked/*")))
+
+
+async def test_a_thousand_jobs_are_found_again_after_all_was_lost(tmp_path: Path) -> None:
+    slow = Slow()
+    slow.may.set()
+    async with nodes(tmp_path, slow.reply, count=1) as all_nodes:
+        (one,) = all_nodes
+        for _ in range(5):
+            await asyncio.gather(*(ask(one, str(number)) for number in range(100)))
+        all_nodes.shared.memory = Memory()
+        async with all_nodes.add() as two:
+            sharing = two.app[SHARING]
+
+            async def all_told() -> bool:
+                seen = [await sharing.found("test", job.id) for job in one.app[JOBS].all()]
+                return all(seen)
+
+            await is_true(all_told)
+            asked_before = slow.calls
+            assert (await ask(two, "7", **AGAIN)).status == 200
+            assert slow.calls == asked_before
+    assert all_nodes.shared.most_at_once <= 1000
+
+
+async def test_an_answer_that_was_given_up_is_not_waited_for(tmp_path: Path) -> None:
+    slow = Slow()
+    slow.may.set()
+    async with nodes(tmp_path, slow.reply) as (one, two):
+        await ask(one)
+        (job,) = one.app[JOBS].all()
+        job.tape.forget()
+        first = await ask(two, **AGAIN)
+        assert (first.status, first.error["code"]) == (502, "job_lost")
+        again = await ask(two, **AGAIN)
+        assert (again.status, slow.calls) == (200, 2)
