@@ -50,6 +50,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 """The modules and packages of `proxy`, lowest first: each imports only what lies below it."""
 
 SUITES = {
+    "tests/proxy/cache/test_common_index.py": "the cache's index, where several processes have it",
     "tests/adapters/test_contract.py": "what every adapter promises, generated",
     "tests/proxy/images/test_completing.py": "pictures of several targets in one answer",
     "tests/adapters/test_tables.py": "every table, from the client's word to the wire",

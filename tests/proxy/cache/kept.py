@@ -96,6 +96,10 @@ class KeptThere(Kept):
         self.client: Any = redis._client
         self.keys = {name: redis.key("cache", name) for name in redis_scripts.KEYS}
 
+    def another(self) -> RedisIndex:
+        """Give the index of another process."""
+        return RedisIndex(self.redis, MEMORY, DISK)
+
     def now(self) -> float:
         return time.monotonic()
 
@@ -137,6 +141,10 @@ class KeptByWorkers(Kept):
         self.hub = hub
         self.clock = clock
         self.index = WorkersIndex(line, "workers", clock)
+
+    def another(self) -> WorkersIndex:
+        """Give the index of another worker."""
+        return WorkersIndex(self.index._line, "workers", self.clock)
 
     def now(self) -> float:
         return self.clock()

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from proxy import redis_client
 from proxy.cache import redis_scripts, simple
 from proxy.cache.redis_index import RedisIndex
-from proxy.errors import CacheAway
 from proxy.keys import CACHE
 from proxy.redis_client import SharedRedis
 from proxy.sections import Redis
@@ -44,65 +43,6 @@ async def there(server: RedisServer | RedisSet, *bounds: int) -> AsyncIterator[K
 async def kept(redis: RedisServer) -> AsyncIterator[KeptThere]:
     async with there(redis) as ours:
         yield ours
-
-
-# Pictures that another process may be reading, or about to take hold of.
-
-
-async def test_a_picture_lies_for_a_while_after_its_last_entry(kept: KeptThere) -> None:
-    await kept.index.put(key(1), entry(picture(1)))
-    assert await kept.index.drop(key(1)) == []
-    await kept.wait(59)
-    assert await kept.index.tidy() == []
-    await kept.wait(2)
-    assert await kept.index.tidy() == [DIGEST]
-
-
-async def test_what_is_taken_hold_of_meanwhile_stays(kept: KeptThere) -> None:
-    await kept.index.put(key(1), entry(picture(1)))
-    await kept.index.drop(key(1))
-    await kept.wait(59)
-    assert not await kept.index.announce(DIGEST)
-    await kept.wait(59)
-    assert await kept.index.tidy() == []
-    await kept.index.put(key(2), entry(picture(1)))
-    await kept.wait(600)
-    assert await kept.index.tidy() == []
-
-
-async def test_what_was_announced_and_never_came_to_be_held_goes(kept: KeptThere) -> None:
-    assert not await kept.index.announce(DIGEST)
-    await kept.wait(61)
-    assert await kept.index.tidy() == [DIGEST]
-
-
-async def test_one_process_gets_a_picture_to_delete_and_another_if_it_fails(
-    redis: RedisServer,
-) -> None:
-    async with there(redis) as ours, there(redis) as other:
-        await ours.index.free([DIGEST])
-        await ours.wait(61)
-        assert await ours.index.tidy() == [DIGEST]
-        assert await other.index.tidy() == []
-        await ours.wait(601)
-        assert await other.index.tidy() == [DIGEST]
-        await other.index.deleted([DIGEST])
-        await ours.wait(601)
-        assert await ours.index.tidy() == []
-
-
-async def test_a_picture_that_is_being_deleted_can_be_kept_only_afterwards(kept: KeptThere) -> None:
-    assert not await kept.index.announce(DIGEST)
-    await kept.wait(61)
-    assert await kept.index.tidy() == [DIGEST]
-    with pytest.raises(CacheAway):
-        await kept.index.announce(DIGEST)
-    # Whoever announced it before it went, and was slow.
-    await kept.index.put(key(1), entry(picture(1), picture(2)))
-    assert await kept.index.get(key(1)) is None
-    await kept.index.deleted([DIGEST])
-    assert await kept.freed([]) == {DIGEST, picture(2).digest}
-    assert not await kept.index.announce(DIGEST)
 
 
 # The books.

@@ -1,0 +1,91 @@
+"""An index that several processes have: pictures that another may be reading, or about to hold.
+
+Held by a Redis, and by the supervisor of workers. `test_index` has what any index promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proxy.errors import CacheAway
+from tests.proxy.cache.kept import (
+    KeptByWorkers,
+    KeptThere,
+    entry,
+    kept_by_workers,
+    kept_in,
+    key,
+    picture,
+)
+from tests.redis_server import RedisServer
+
+DIGEST = picture(1).digest
+Common = KeptThere | KeptByWorkers
+
+
+@pytest.fixture(params=["redis", "workers"])
+async def kept(request: pytest.FixtureRequest) -> AsyncIterator[Common]:
+    if request.param == "workers":
+        async with kept_by_workers() as by_workers:
+            yield by_workers
+        return
+    server: RedisServer = request.getfixturevalue("redis")
+    async with kept_in(server) as there:
+        assert isinstance(there, KeptThere)
+        yield there
+
+
+async def test_a_picture_lies_for_a_while_after_its_last_entry(kept: Common) -> None:
+    await kept.index.put(key(1), entry(picture(1)))
+    assert await kept.index.drop(key(1)) == []
+    await kept.wait(59)
+    assert await kept.index.tidy() == []
+    await kept.wait(2)
+    assert await kept.index.tidy() == [DIGEST]
+
+
+async def test_what_is_taken_hold_of_meanwhile_stays(kept: Common) -> None:
+    await kept.index.put(key(1), entry(picture(1)))
+    await kept.index.drop(key(1))
+    await kept.wait(59)
+    assert not await kept.index.announce(DIGEST)
+    await kept.wait(59)
+    assert await kept.index.tidy() == []
+    await kept.index.put(key(2), entry(picture(1)))
+    await kept.wait(600)
+    assert await kept.index.tidy() == []
+
+
+async def test_what_was_announced_and_never_came_to_be_held_goes(kept: Common) -> None:
+    assert not await kept.index.announce(DIGEST)
+    await kept.wait(61)
+    assert await kept.index.tidy() == [DIGEST]
+
+
+async def test_one_process_gets_a_picture_to_delete_and_another_if_it_fails(kept: Common) -> None:
+    other = kept.another()
+    await kept.index.free([DIGEST])
+    await kept.wait(61)
+    assert await kept.index.tidy() == [DIGEST]
+    assert await other.tidy() == []
+    await kept.wait(601)
+    assert await other.tidy() == [DIGEST]
+    await other.deleted([DIGEST])
+    await kept.wait(601)
+    assert await kept.index.tidy() == []
+
+
+async def test_a_picture_that_is_being_deleted_can_be_kept_only_afterwards(kept: Common) -> None:
+    assert not await kept.index.announce(DIGEST)
+    await kept.wait(61)
+    assert await kept.index.tidy() == [DIGEST]
+    with pytest.raises(CacheAway):
+        await kept.index.announce(DIGEST)
+    # Whoever announced it before it went, and was slow.
+    await kept.index.put(key(1), entry(picture(1), picture(2)))
+    assert await kept.index.get(key(1)) is None
+    await kept.index.deleted([DIGEST])
+    assert await kept.freed([]) == {DIGEST, picture(2).digest}
+    assert not await kept.index.announce(DIGEST)
