@@ -5,14 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from proxy.__main__ import main
-
-
-def easel(*arguments: str) -> Result:
-    """Run the command."""
-    return CliRunner().invoke(main, arguments, prog_name="easel", catch_exceptions=False)
+from tests.proxy.command import easel
 
 
 @pytest.fixture(autouse=True)

@@ -7,20 +7,15 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
 import adapters
 from proxy import __version__
 from proxy.__main__ import main
 from proxy.settings import digest, parse
+from tests.proxy.command import easel
 
 CONFIG = Path(__file__).parents[2] / "config"
 KEY = "a-key-of-sixteen-characters"
-
-
-def easel(*arguments: str) -> Result:
-    """Run the command."""
-    return CliRunner().invoke(main, arguments, prog_name="easel", catch_exceptions=False)
 
 
 @pytest.fixture(autouse=True)

@@ -8,17 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from proxy.__main__ import main
+from tests.proxy.command import easel
 
 CONFIG = Path(__file__).parents[2] / "config"
 KEY = "a-key-of-sixteen-characters"
-
-
-def easel(*arguments: str) -> Result:
-    """Run the command."""
-    return CliRunner().invoke(main, arguments, prog_name="easel", catch_exceptions=False)
 
 
 @pytest.fixture(autouse=True)
