@@ -254,7 +254,7 @@ async def test_a_wrong_password_for_a_cluster_is_told_without_it(
 ) -> None:
     with redis_server(tmp_path, "--cluster-enabled", "yes", "--requirepass", "right") as server:
         url = server.url.replace("redis://", f"redis+cluster://:{SECRET}@")
-        async with shared(url):
+        async with shared(url, timeout_seconds=5):
             pass
     [line] = caplog.records
     assert "AuthenticationError" in line.getMessage()

@@ -124,10 +124,9 @@ async def cluster(folder: Path, workers: int) -> AsyncIterator[tuple[str, list[N
         yield stack.enter_context(nginx(folder, "http://easel", upstream, KEEPING)), nodes
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_no_order_is_lost_while_nodes_restart(tmp_path: Path, workers: int) -> None:
+async def test_no_order_is_lost_while_nodes_restart(tmp_path: Path) -> None:
     async with (
-        cluster(tmp_path, workers) as (url, nodes),
+        cluster(tmp_path, 2) as (url, nodes),
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
         load = Load(url)
