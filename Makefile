@@ -17,14 +17,17 @@ install: $(VENV)/.installed ## Make .venv with the gateway in it
 run: install ## Start the gateway on embedded defaults
 	@$(BIN)/easel serve
 
+# Most tests wait for something: two processes share them.
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
 test: $(VENV)/.tested ## Run every test
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 check: $(VENV)/.tested audit ## Format, lint, types, tests, known vulnerabilities
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 deploy-tools: $(VENV)/.tested ## Install the linters and schemas that hold up deploy/
 	@$(PIP) install --require-hashes -r requirements/deploy.txt
