@@ -23,6 +23,7 @@ _STEP_MS, _TOGETHER_MS = 250, 1000
 """How often changes are asked for, and how long those that follow one another are taken as one."""
 _LOOK_SECONDS = 5.0
 """How often files are looked at anyway: not every file system tells of changes."""
+_BEGIN_SECONDS = 1.0
 _SETTLE_SECONDS = 0.1
 _MOST_LOOKS = 20
 """A file that somebody is writing is read until it stays as it is, for two seconds at most."""
@@ -113,6 +114,8 @@ class Following:
 
     async def watch(self) -> None:
         """Look whenever something has happened on the way to the files, for ever."""
+        # What watches takes a tenth of a second to import: a client comes first.
+        await asyncio.sleep(_BEGIN_SECONDS)
         # What has happened since `begin` nothing else would tell of.
         self._wake.set()
         while True:
