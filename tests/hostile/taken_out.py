@@ -214,6 +214,12 @@ MUTATIONS = (
         "return job",
     ),
     Mutation(
+        "a job is its caller's on every node",
+        "proxy/jobs/sharing.py",
+        "return seen if seen and seen.record.caller == caller else None",
+        "return seen",
+    ),
+    Mutation(
         "a compressed body has a size and a ratio",
         "proxy/incoming.py",
         "    if size > request.content.total_raw_bytes * bodies.ratio:\n",
