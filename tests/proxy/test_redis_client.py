@@ -126,7 +126,7 @@ async def test_one_that_is_stuck_costs_one_timeout_and_then_nothing(
 ) -> None:
     async with shared(one.url) as ours:
         with one.stuck():
-            for most in (TIMEOUT + 0.2, 0.1):
+            for most in (10 * TIMEOUT, 0.9 * TIMEOUT):
                 began = time.monotonic()
                 assert await is_away(ours)
                 assert time.monotonic() - began < most
@@ -153,7 +153,7 @@ async def test_only_one_tries_whether_it_is_back(one: RedisServer) -> None:
             await asyncio.sleep(0)
             began = time.monotonic()
             assert await is_away(ours)
-            assert time.monotonic() - began < TIMEOUT / 2
+            assert time.monotonic() - began < 0.9 * TIMEOUT
         assert await trying
 
 
