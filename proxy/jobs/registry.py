@@ -204,7 +204,7 @@ class Jobs:
         self._cancels = cancels
         self._room = room or Room(_ANY, _ANY)
         self._names = _drawn_names()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Job] = {}
         self._by_id: dict[str, Job] = {}
         self._by_digest: dict[tuple[str, bytes], list[Job]] = {}
         self._by_key: dict[tuple[str, str], Job] = {}
@@ -251,6 +251,11 @@ class Jobs:
     def unkept(self) -> int:
         """How many answers that nobody has got the next process will not have."""
         return sum(not job.delivered for job in self._to_keep())
+
+    @property
+    def under_way(self) -> list[Job]:
+        """Give those that run."""
+        return list(self._running.values())
 
     async def open(self) -> None:
         """Take over what an earlier process has kept."""
@@ -302,7 +307,7 @@ class Jobs:
         self._enter(job)
         job.task = asyncio.create_task(play(job.tape))
         job.task.add_done_callback(partial(self._ended, job))
-        self._running.add(job.task)
+        self._running[job.task] = job
         return job
 
     def of(self, caller: str, name: str) -> Job | None:
@@ -408,7 +413,7 @@ class Jobs:
             failure.__traceback__ = failure.__context__ = failure.__cause__ = None
         job.tape.end(failure)
         job.task = None
-        self._running.discard(task)
+        self._running.pop(task, None)
         self._room.leave(job.asked.caller)
         self._park(job, self._park_seconds)
         self.told(job)

@@ -338,7 +338,7 @@ class Sharing:
 
     def _look_around(self) -> None:
         """Note whose client has left, or is there again; and renew what has been told long ago."""
-        running = [job for job in self._jobs.all() if not job.tape.ended]
+        running = self._jobs.under_way
         left = {job.id for job in running if not (job.is_heard or job.delivered)}
         for job in running:
             if (job.id in left) != (job.id in self._left):
