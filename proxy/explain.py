@@ -15,7 +15,7 @@ from adapters.params import Policy
 from proxy.images.rehearse import shown_attempt
 from proxy.middlewares.transform import fitted
 from proxy.plan import Attempt, Target
-from proxy.prices import own
+from proxy.prices import bundled_prices
 
 
 def explained(
@@ -26,7 +26,7 @@ def explained(
     target = Target(adapter, credentials, adapter.base(credentials), policy=policy)
     attempt = Attempt(target, dict(params), orjson.dumps(params))
     fitted(attempt)
-    return asyncio.run(shown_attempt(attempt, own()))
+    return asyncio.run(shown_attempt(attempt, bundled_prices()))
 
 
 def _needed(adapter: Adapter, options: Mapping[str, str]) -> Mapping[str, str]:

@@ -9,7 +9,6 @@ The longest name with which a model begins is the one that counts; `""` fits eve
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -23,33 +22,28 @@ Prices = Mapping[str, Mapping[str, Price]]
 
 _Dollars = Annotated[float, msgspec.Meta(ge=0, lt=1_000_000)]
 
-_NAME = "prices.yaml"
 _MEGAPIXEL = 1_000_000
-_PLACES = (
-    Path(__file__).parent.parent / "config" / _NAME,
-    Path(sys.prefix) / "share" / "easel" / _NAME,
-)
-"""Where the table that comes with Easel lies: in a checkout, and where it is installed."""
 
 
 def read(file: str | Path) -> Prices:
-    """Read a table.
+    """Read a price table from a file.
 
     Raises `OSError`, `yaml.YAMLError`, and `msgspec.ValidationError`, a `ValueError`.
     """
-    tree = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    return msgspec.convert(tree or {}, dict[str, dict[str, _Dollars | dict[str, _Dollars]]])
+    return _parse(Path(file).read_text(encoding="utf-8"))
 
 
 @cache
-def own() -> Prices:
-    """Give the table that comes with Easel; raises as `read`."""
-    return read(next(filter(Path.exists, _PLACES), _PLACES[0]))
+def bundled_prices() -> Prices:
+    """Return the price table that is shipped inside the package; raises as `read`."""
+    from importlib.resources import files  # noqa: PLC0415 - 4 ms that most commands do not need
+
+    return _parse(files(__package__).joinpath("prices.yaml").read_text(encoding="utf-8"))
 
 
-def or_own(table: Prices | None) -> Prices:
-    """Give a table, or without one that which comes with Easel."""
-    return own() if table is None else table
+def _parse(text: str) -> Prices:
+    tree = yaml.load(text, Loader=yaml.CSafeLoader)
+    return msgspec.convert(tree or {}, dict[str, dict[str, _Dollars | dict[str, _Dollars]]])
 
 
 def price_of(prices: Prices, provider: str, model: str, pixels: int | None) -> float | None:

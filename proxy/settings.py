@@ -20,7 +20,7 @@ import yaml
 
 import adapters
 from adapters.contract import Adapter, Credentials
-from proxy import configs, prices
+from proxy import configs
 from proxy.configs import Config, Faults, explained
 from proxy.credentials import (
     NOT_SENDABLE,
@@ -31,7 +31,8 @@ from proxy.credentials import (
     sendable,
 )
 from proxy.hints import nearest
-from proxy.prices import Prices
+from proxy.prices import Prices, bundled_prices
+from proxy.prices import read as read_prices
 from proxy.sections import (
     SECTIONS,
     Blobs,
@@ -58,6 +59,8 @@ _MIN_KEY = 16
 _DIGITS = 12
 _TRUSTED = "TRUSTED_CUSTOM_HOSTS"
 
+_BAD_PRICES = "must name a file of prices in YAML that can be read"
+_NO_PRICES = "the price table inside the package is missing or damaged: install Easel again"
 _NOT_A_HOST = "must be a host name, an address or *.domain, without scheme, port or path"
 
 
@@ -95,10 +98,11 @@ class Settings:
     """All that the operator chose.
 
     `api_keys` maps a key's SHA-256 digest to its name, `default_configs` a name to its config.
-    `prices` is the file of the `price_table`. `file` is where all of it stands, if anywhere, and
-    `version` a digest of its text: without what its references stand for. `as_read` is what the
-    file alone says, where the command line or this machine's own key says something else. Of each
-    config's text there is a mark, since two readings of a condition cannot be compared.
+    `price_table` is what the file `prices` holds, or without one the table inside the package.
+    `file` is where all of it stands, if anywhere, and `version` a digest of its text: without what
+    its references stand for. `as_read` is what the file alone says, where the command line or this
+    machine's own key says something else. Of each config's text there is a mark, since two readings
+    of a condition cannot be compared.
     """
 
     server: Server = field(default_factory=Server)
@@ -119,7 +123,7 @@ class Settings:
     trusted_custom_hosts: frozenset[str] = frozenset()
     state_dir: str = ".easel"
     prices: str = ""
-    price_table: Prices | None = None
+    price_table: Prices = field(default_factory=bundled_prices)
     file: str = ""
     version: str = ""
     as_read: Settings | None = None
@@ -260,16 +264,18 @@ class _Reader:
         self.wrong((name,), "must be a text that is not empty")
         return default
 
-    def prices(self) -> tuple[str, Prices | None]:
-        """Give the file of prices if one is named, and what it holds."""
-        if self.value("prices", None) is None:
-            return "", None
-        file = self.text("prices", "")
+    def prices(self) -> tuple[str, Prices]:
+        """Return the name of the price table's file, empty if none is named, and the table.
+
+        It is read here, so that a broken table stops the start and not a request that was paid for.
+        """
+        is_named = self.value("prices", None) is not None
+        file = self.text("prices", "") if is_named else ""
         try:
-            return file, prices.read(file)
+            return file, read_prices(file) if is_named else bundled_prices()
         except (OSError, ValueError, yaml.YAMLError):
-            self.wrong(("prices",), "must name a file of prices in YAML that can be read")
-        return file, None
+            self.wrong(("prices",), _BAD_PRICES if is_named else _NO_PRICES)
+        return file, {}
 
     def entries(self, name: str) -> Iterator[tuple[str, dict[str, Any], Path]]:
         """Walk the named mappings of a section."""

@@ -7,14 +7,15 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 _ROOT = Path(__file__).parent.parent
-_SECONDS_TO_START = 20
-_SECONDS_TO_STOP = 20
+_EASEL = (sys.executable, "-m", "proxy")
+_SECONDS_TO_START = 60
+_SECONDS_TO_STOP = 60
 _LOOK_AGAIN_SECONDS = 0.02
 
 
@@ -34,14 +35,20 @@ def serving(folder: Path, *options: str) -> Iterator[str]:
 
 
 @contextmanager
-def running(folder: Path, *options: str, complains: bool = False) -> Iterator[Served]:
-    """Run `python -m proxy serve` in a folder, on a free port.
+def running(
+    folder: Path,
+    *options: str,
+    complains: bool = False,
+    easel: Sequence[str] = _EASEL,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Served]:
+    """Run `python -m proxy serve` in a folder, on a free port, or `serve` of another `easel`.
 
     SIGTERM ends it. It must then exit with 0 and, unless it `complains`, have complained of
     nothing: what it printed is in the folder's files `out` and `err`.
     """
-    command = [sys.executable, "-m", "proxy", "serve", "--port", "0", *options]
-    environ = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    command = [*easel, "serve", "--port", "0", *options]
+    environ = environ or {**os.environ, "PYTHONPATH": str(_ROOT)}
     out, err = folder / "out", folder / "err"
     with (
         out.open("wb") as out_file,

@@ -63,6 +63,7 @@ SUITES = {
     "tests/deploy/test_sidecar.py": "the sidecar's manifests against Kubernetes' schemas",
     "tests/deploy/test_systemd.py": "the unit through systemd, a gateway under its hardest line",
     "tests/deploy/test_watching.py": "alerts and dashboard through promtool, against the metrics",
+    "tests/deploy/test_wheel.py": "the built wheel, installed and used outside the repository",
     "tests/faults/test_matrix.py": "what providers do wrong, in every kind of conversation",
     "tests/proxy/jobs/test_interleavings.py": "jobs, tapes and the shelf under any order of events",
     "tests/proxy/test_doors.py": "the gateway as a process, by its unix socket and by TLS",

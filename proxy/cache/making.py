@@ -12,7 +12,7 @@ from adapters.receipts import Line
 from proxy.cache.entries import DEFAULT_DOLLARS, Entry, Picture
 from proxy.cache.pictures import Arrived
 from proxy.plan import Attempt, Plan
-from proxy.prices import Prices, or_own, price_of
+from proxy.prices import Prices, price_of
 
 _WRITTEN_ANEW = frozenset({"measured", "asked", "cached"})
 """Lines of a receipt that each answer has of its own."""
@@ -22,7 +22,7 @@ _WRITTEN_ANEW = frozenset({"measured", "asked", "cached"})
 class Made:
     """An answer, by whom it was asked for, and how long it took; `known` is what was there before.
 
-    `now` is by the clock of the index, `prices` the operator's if any. `usage` is that of all.
+    `now` is by the clock of the index, `prices` the price table. `usage` is that of all.
     """
 
     plan: Plan
@@ -30,7 +30,7 @@ class Made:
     answers: Sequence[Answer]
     known: Entry | None
     usage: Mapping[str, Any] | None
-    prices: Prices | None
+    prices: Prices
     now: float
     seconds: float
 
@@ -40,7 +40,7 @@ class Made:
         return [image for answer in self.answers for image in answer.images]
 
     def entry(self, arrived: Sequence[Arrived]) -> Entry:
-        """Make the entry. It may read a file: call it in a thread."""
+        """Return the cache entry for these images."""
         plan, attempt, known = self.plan, self.attempt, self.known
         new = tuple(map(self._picture, self.images, arrived))
         pictures = (*known.pictures, *new) if known else new
@@ -72,7 +72,7 @@ class Made:
         named = self.attempt.params.get("model") or ""
         model = target.adapter.model_in_force(named, target.credentials)
         pixels = found.width * found.height or None
-        price = price_of(or_own(self.prices), target.adapter.id, model, pixels)
+        price = price_of(self.prices, target.adapter.id, model, pixels)
         return DEFAULT_DOLLARS if price is None else price
 
 

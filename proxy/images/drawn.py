@@ -14,7 +14,7 @@ from proxy.images.sources import Source
 from proxy.keys import CURRENT, METRICS
 from proxy.metrics.labels import family_of
 from proxy.plan import Attempt, Drawn, Target
-from proxy.prices import or_own, price_of
+from proxy.prices import price_of
 
 
 def drawn_of(target: Target, source: Source | None) -> Drawn:
@@ -44,7 +44,7 @@ def count_drawn(request: web.Request, attempt: Attempt, params: Mapping[str, Any
         metrics.pictures.add((adapter.id, family, "cache" if kept else "provider"))
         if kept:
             continue
-        price = price_of(or_own(prices), adapter.id, model, pixels or None)
+        price = price_of(prices, adapter.id, model, pixels or None)
         if price is None:
             metrics.unpriced.add((adapter.id,))
         else:

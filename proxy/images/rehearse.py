@@ -18,15 +18,14 @@ from adapters.rows import checked
 from proxy.images.incomplete import asked_of
 from proxy.keys import ATTEMPT, CURRENT
 from proxy.plan import Attempt, Target
-from proxy.prices import Prices, or_own, price_of
+from proxy.prices import Prices, price_of
 from proxy.upstream.conversation import drawn
 from proxy.upstream.sending import shown
 
 
 async def rehearse(request: web.Request) -> web.Response:
     """Answer with what `shown_attempt` tells."""
-    prices = or_own(request[CURRENT].settings.price_table)
-    told = await shown_attempt(request[ATTEMPT], prices)
+    told = await shown_attempt(request[ATTEMPT], request[CURRENT].settings.price_table)
     return web.Response(body=orjson.dumps(told), content_type="application/json")
 
 

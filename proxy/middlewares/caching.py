@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -159,9 +158,8 @@ class LookUp:
         except (ImageError, NotKeptError):
             return
         if arrived:
-            entry = await asyncio.to_thread(made.entry, arrived)
             anew = plan.force_refresh or not self.pooled
-            await self.cache.put(self.key, entry, arrived, anew=anew)
+            await self.cache.put(self.key, made.entry(arrived), arrived, anew=anew)
 
     def _images(self, pictures: Sequence[Picture]) -> tuple[KeptImage, ...]:
         now, ours = self.cache.clock(), self._request[CURRENT].settings.blobs.persist_urls

@@ -28,7 +28,7 @@ _SYSTEM = "/usr/sbin:/sbin"
 def program(name: str, package: str) -> str:
     """Give the path of a program of Debian's."""
     places = os.pathsep.join((os.environ.get("PATH", ""), _SYSTEM))
-    return shutil.which(name, path=places) or _missing(f"needs the package {package}")
+    return shutil.which(name, path=places) or missing(f"needs the package {package}")
 
 
 def module(name: str) -> Any:
@@ -36,13 +36,13 @@ def module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        _missing(f"needs {name}: {_FROM_PYPI}")
+        missing(f"needs {name}: {_FROM_PYPI}")
 
 
 def script(name: str) -> str:
     """Give the path of a command that a package from PyPI brings."""
     beside = Path(sys.executable).parent
-    return shutil.which(name, path=str(beside)) or _missing(f"needs {name}: {_FROM_PYPI}")
+    return shutil.which(name, path=str(beside)) or missing(f"needs {name}: {_FROM_PYPI}")
 
 
 def told(*command: str | Path, environ: dict[str, str] | None = None) -> str:
@@ -73,7 +73,8 @@ def _run(
     )
 
 
-def _missing(what: str) -> NoReturn:
+def missing(what: str) -> NoReturn:
+    """Skip a test for what this machine does not have; fail it in CI."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import adapters
-from proxy.prices import Prices, own, price_of, read
+from proxy.prices import Prices, bundled_prices, price_of, read
 
 TABLE: Prices = {
     "acme": {"": 0.01, "flux": 0.04, "flux-2": {"megapixel": 0.02}, "odd": {"hour": 1.0}}
@@ -32,7 +32,7 @@ def test_nobody_has_a_price_that_the_table_does_not_give() -> None:
 
 
 def test_the_table_that_comes_along_is_of_providers_and_positive_prices() -> None:
-    prices = own()
+    prices = bundled_prices()
     assert prices.keys() <= set(adapters.PROVIDERS)
     for models in prices.values():
         for price in models.values():

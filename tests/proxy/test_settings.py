@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adapters
 from proxy import configs, policies
+from proxy.prices import Prices, bundled_prices
 from proxy.sections import SECTIONS
 from proxy.settings import (
     KEYS,
@@ -28,7 +30,7 @@ from proxy.yaml_source import Source
 CONFIG = Path(__file__).parents[2] / "config"
 KEY = "a-key-of-sixteen-characters"
 SECRET = "sekret-sekret-sekret"
-FILES = sorted(set(CONFIG.glob("*.yaml")) - {CONFIG / "prices.yaml"})
+FILES = sorted(CONFIG.glob("*.yaml"))
 
 
 def problems(text: str, **environ: str) -> list[str]:
@@ -392,3 +394,21 @@ def test_a_file_of_other_bytes_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("server:", encoding="utf-16")
     with pytest.raises(SettingsError, match="is not UTF-8 text"):
         load(str(tmp_path / "x.yaml"))
+
+
+def test_without_a_file_of_prices_the_table_of_the_package_holds() -> None:
+    assert parse("", environ={}).price_table == bundled_prices()
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, yaml.YAMLError, ValueError])
+def test_a_package_without_its_price_table_does_not_start(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Prices:
+        raise error
+
+    monkeypatch.setattr("proxy.settings.bundled_prices", broken)
+    [problem] = problems("")
+    assert problem.startswith("my.yaml: prices: the price table inside the package is missing")
+    named = f"prices: {CONFIG.parent / 'proxy' / 'prices.yaml'}"
+    assert parse(named, environ={}).price_table == bundled_prices()

@@ -19,9 +19,10 @@ from proxy.prices import Prices, read
 POLICY = CachePolicy("simple", max_age=60)
 TARGET = Target(adapter("openai"), Credentials("key"), "https://api.openai.com/v1", cache=POLICY)
 ARRIVED = Arrived("", "1" * 64, 100, Measured("image/png", 1000, 1000))
+NO_PRICES: Prices = {}
 
 
-def made(*images: Image, model: str = "", prices: Prices | None = None, **about: Any) -> Entry:
+def made(*images: Image, model: str = "", prices: Prices = NO_PRICES, **about: Any) -> Entry:
     plan = Plan(TARGET, {}, caller="web", cache_namespace="ns")
     lines = (
         Line("dropped", "style"),
