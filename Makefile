@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help install run test check audit deploy-tools fuzz docs format lock \
-  faults fault-matrix mutations cluster-test clean \
+  golden faults fault-matrix mutations cluster-test clean \
   bench bench-quick bench-smoke bench-soak storm \
   bench-translate bench-memory bench-blobs bench-cache bench-pictures bench-jobs
 
@@ -90,6 +90,9 @@ faults: $(VENV)/.tested ## Cause every kind of fault, and write what each cost i
 
 fault-matrix: $(VENV)/.tested ## Have providers do everything wrong, and write what came into docs/reliability.md
 	@$(BIN)/python -m tests.faults
+
+golden: $(VENV)/.tested ## Record again what tests/test_golden.py compares; look at the difference
+	@EASEL_RECORD=1 $(BIN)/python -m pytest --quiet tests/test_golden.py
 
 cluster-test: $(VENV)/.tested ## Break one part after the other of a cluster of three nodes under load (3 minutes)
 	@$(BIN)/python -m tests.cluster
