@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.adapters.transcripts", "tests.scripted")
+pytest.register_assert_rewrite("tests.support.transcripts", "tests.support.transcript_provider")

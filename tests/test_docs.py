@@ -25,9 +25,9 @@ from proxy.settings import KEYS as SETTINGS
 from proxy.settings import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
 from proxy.tracing import names
 from tests.adapters.test_contract import CANCELLING
+from tests.hostile.defence_mutations import MUTATIONS
 from tests.hostile.mutations import defences
-from tests.hostile.taken_out import MUTATIONS
-from tests.proxy.gateway import gateway
+from tests.support.gateway import gateway
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

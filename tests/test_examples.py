@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.process import serving
+from tests.support.gateway_process import serving
 
 FOLDER = Path(__file__).parent.parent / "examples"
 WITH_CONFIG = FOLDER / "with_config.sh"

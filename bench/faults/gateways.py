@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.process import serving
+from tests.support.gateway_process import serving
 
 KEY = "easel-faults-key-0123456789"
 

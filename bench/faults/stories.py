@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.cutting import cutting
+from tests.support.flaky_proxy import cutting
 
 from .gateways import started
 from .provider import HALF

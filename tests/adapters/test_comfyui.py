@@ -12,7 +12,7 @@ import pytest
 from adapters.comfyui import ADAPTER
 from adapters.contract import Credentials, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import BadParam, ProviderError
-from tests.adapters.transcripts import translated
+from tests.support.transcripts import translated
 
 OPTIONS = {option.name: option for option in ADAPTER.options}
 GRAPH = {"1": {"class_type": "Sampler", "inputs": {"seed": "{{seed}}", "text": "{{prompt}}"}}}

@@ -25,8 +25,8 @@ from adapters.contract import IN_PROCESS, Answer, Image, ProviderReply, Provider
 from adapters.errors import Abandoned, BadParam, ImageError, Refusal
 from adapters.params import Table
 from adapters.rows import CONTRACT
-from tests.adapters import damage, values
-from tests.adapters.transcripts import (
+from tests.support import boundary_values, malformed
+from tests.support.transcripts import (
     FOLDER,
     Failure,
     Transcript,
@@ -150,7 +150,7 @@ def test_a_call_leaves_the_receipt_written_down(transcript: Transcript) -> None:
 
 
 def test_a_refusal_is_a_refusal_and_nothing_else_is(transcript: Transcript) -> None:
-    outcome = _ended(transcript, damage.replies(transcript))
+    outcome = _ended(transcript, malformed.replies(transcript))
     assert isinstance(outcome, Refusal) is (transcript.kind == "refusal")
 
 
@@ -172,7 +172,7 @@ def test_two_conversations_of_one_adapter_do_not_meet(transcript: Transcript) ->
 
 
 def test_an_abandoned_job_is_cancelled_once_and_at_home(transcript: Transcript) -> None:
-    provider, replies = adapter(transcript.provider), damage.replies(transcript)
+    provider, replies = adapter(transcript.provider), malformed.replies(transcript)
     wire = Wire(provider, transcript.credentials)
     for count in range(len(replies)):
         waiting, asked = _abandoned(transcript, replies[:count])
@@ -188,7 +188,7 @@ def test_an_abandoned_job_is_cancelled_once_and_at_home(transcript: Transcript) 
 @pytest.mark.parametrize("provider", sorted(CANCELLING))
 def test_every_cancellation_has_been_seen(provider: str) -> None:
     seen = [
-        _abandoned(one, damage.replies(one)[:count])[1]
+        _abandoned(one, malformed.replies(one)[:count])[1]
         for one in transcripts_of(provider)
         for count in range(len(one.exchanges))
     ]
@@ -197,7 +197,9 @@ def test_every_cancellation_has_been_seen(provider: str) -> None:
 
 def test_after_a_damaged_reply_a_job_can_be_abandoned_too(transcript: Transcript) -> None:
     if transcript.provider in CANCELLING:
-        damaged = chain(damage.with_a_key_gone(transcript), damage.with_another_value(transcript))
+        damaged = chain(
+            malformed.with_a_key_gone(transcript), malformed.with_another_value(transcript)
+        )
         for what, replies in damaged:
             for count in range(len(replies)):
                 assert len(_abandoned(transcript, replies[:count])[1]) <= 1, what
@@ -205,8 +207,8 @@ def test_after_a_damaged_reply_a_job_can_be_abandoned_too(transcript: Transcript
 
 def test_progress_is_a_part_of_one_or_not_told(transcript: Transcript) -> None:
     provider = adapter(transcript.provider)
-    damaged = chain(damage.with_a_key_gone(transcript), damage.with_another_value(transcript))
-    for replies in chain([damage.replies(transcript)], (replies for _, replies in damaged)):
+    damaged = chain(malformed.with_a_key_gone(transcript), malformed.with_another_value(transcript))
+    for replies in chain([malformed.replies(transcript)], (replies for _, replies in damaged)):
         told = [provider.progress(reply) for reply in replies]
         assert all(it is None or 0 <= it <= 1 for it in told)
 
@@ -215,14 +217,14 @@ def test_progress_is_a_part_of_one_or_not_told(transcript: Transcript) -> None:
 
 
 def test_a_reply_that_never_changes_comes_to_an_end(transcript: Transcript) -> None:
-    replies = damage.replies(transcript)
+    replies = malformed.replies(transcript)
     for count in range(1, len(replies) + 1):
         _ended(transcript, replies[:count], "with its last reply repeated")
 
 
-@pytest.mark.parametrize("damaged", [damage.with_a_key_gone, damage.with_another_value])
+@pytest.mark.parametrize("damaged", [malformed.with_a_key_gone, malformed.with_another_value])
 def test_a_damaged_reply_is_an_answer_or_an_error_for_the_client(
-    transcript: Transcript, damaged: Callable[[Transcript], Iterator[damage.Damaged]]
+    transcript: Transcript, damaged: Callable[[Transcript], Iterator[malformed.Damaged]]
 ) -> None:
     for what, replies in damaged(transcript):
         outcome = _ended(transcript, replies, what)
@@ -230,7 +232,7 @@ def test_a_damaged_reply_is_an_answer_or_an_error_for_the_client(
 
 
 def test_a_web_page_or_a_cut_body_is_never_a_picture(transcript: Transcript) -> None:
-    for what, replies in damage.with_no_picture(transcript):
+    for what, replies in malformed.with_no_picture(transcript):
         assert isinstance(_ended(transcript, replies, what), ImageError), what
 
 
@@ -248,14 +250,14 @@ def test_a_table_has_one_row_for_a_parameter(provider: str) -> None:
 @every_provider
 def test_what_is_inside_of_a_range_is_accepted(provider: str) -> None:
     for table, name in _ruled(provider):
-        for value in values.inside(values.rule(table, name)):
+        for value in boundary_values.inside(boundary_values.rule(table, name)):
             assert orjson.dumps(table.translate({name: value}).fields)
 
 
 @every_provider
 def test_what_is_outside_of_a_range_is_refused_by_name(provider: str) -> None:
     for table, name in _ruled(provider):
-        for value in values.outside(values.rule(table, name)):
+        for value in boundary_values.outside(boundary_values.rule(table, name)):
             with pytest.raises(BadParam) as caught:
                 table.translate({name: value})
             assert caught.value.param == name, value
@@ -361,7 +363,7 @@ def _requests(transcript: Transcript) -> list[ProviderRequest]:
     flow, asked = conversation(transcript), []
     with suppress(StopIteration, ImageError):
         asked.append(next(flow))
-        for reply in damage.replies(transcript):
+        for reply in malformed.replies(transcript):
             asked.append(flow.send(reply))  # noqa: PERF401 - keeps what came before the end
     return asked
 

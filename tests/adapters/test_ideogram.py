@@ -12,7 +12,7 @@ from adapters.contract import ProviderRequest as Request
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.ideogram import ADAPTER
 from adapters.receipts import Receipt
-from tests.adapters.transcripts import translated
+from tests.support.transcripts import translated
 
 
 def requested(model: str, **params: Any) -> Request:

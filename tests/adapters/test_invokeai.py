@@ -10,7 +10,7 @@ import pytest
 from adapters.contract import Credentials, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError
 from adapters.invokeai import ADAPTER
-from tests.adapters.transcripts import translated
+from tests.support.transcripts import translated
 
 GRAPH = {"nodes": {"a": {"type": "noise", "seed": "{{seed}}", "width": "{{width}}"}}, "edges": []}
 RESULTS = {

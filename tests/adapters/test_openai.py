@@ -11,7 +11,7 @@ from adapters.contract import Credentials, ImageCall, Outgoing, ProviderReply
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.openai import ADAPTER
 from adapters.params import Policy
-from tests.adapters.transcripts import translated
+from tests.support.transcripts import translated
 
 
 def call(body: bytes | None = None, **params: Any) -> ImageCall:

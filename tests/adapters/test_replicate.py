@@ -10,7 +10,7 @@ import pytest
 from adapters.contract import Answer, Credentials, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.replicate import ADAPTER
-from tests.adapters.transcripts import translated
+from tests.support.transcripts import translated
 
 HASH = "5599ed30703defd1d160a25a63321b4dec97101d98b4674bcc56e41f62f35637"
 RECRAFTS = "realistic_image"

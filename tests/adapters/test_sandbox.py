@@ -9,7 +9,7 @@ from adapters.contract import Answer, Credentials, ImageCall
 from adapters.errors import ProviderError, Refusal
 from adapters.sandbox import ADAPTER
 from proxy.studio import script
-from tests.adapters.transcripts import FOLDER, Transcript, load, play
+from tests.support.transcripts import FOLDER, Transcript, load, play
 
 
 def transcript(name: str) -> Transcript:

@@ -27,8 +27,8 @@ from adapters.params import OURS, Policy, Table
 from adapters.receipts import Line, Receipt
 from adapters.rows import CONTRACT, Nearest, Param
 from adapters.sizes import Converter, parse
-from tests.adapters import values
-from tests.adapters.transcripts import transcripts_of, translated
+from tests.support import boundary_values
+from tests.support.transcripts import transcripts_of, translated
 
 PROMPT = "a cube at dusk"
 SILENT = frozenset({"model", "n", "response_format", "stream"})
@@ -139,7 +139,7 @@ def a_few(examples: int) -> settings:
 
 _EDGE = -(2**53)
 SIZES = st.one_of(
-    st.sampled_from(values.SIZES),
+    st.sampled_from(boundary_values.SIZES),
     st.builds("{}x{}".format, st.integers(10, 99_999), st.integers(10, 99_999)),
     st.builds("{}x{}".format, st.integers(256, 4096), st.integers(256, 4096)),
 )
@@ -157,14 +157,14 @@ def any_value(rule: Param) -> st.SearchStrategy[Any]:
         return st.integers(_EDGE if low is None else int(low), 2**53 if high is None else int(high))
     if rule.kind is float and not rule.choices:
         return st.floats(rule.low, rule.high, allow_nan=False, allow_infinity=False)
-    return st.sampled_from(values.inside(rule))
+    return st.sampled_from(boundary_values.inside(rule))
 
 
 @st.composite
 def any_params(draw: st.DrawFn, table: Table) -> dict[str, Any]:
     """Draw parameters in any order: the contract's, the table's, unknown ones, its own fields."""
-    rules = {name: values.rule(table, name) for name in CONTRACT}
-    rules |= {row.name: values.rule(table, row.name) for row in table.rows}
+    rules = {name: boundary_values.rule(table, name) for name in CONTRACT}
+    rules |= {row.name: boundary_values.rule(table, row.name) for row in table.rows}
     fields = [row.target.split(".")[0] for row in table.rows] + list(table.constant)
     strange = UNKNOWN | {
         it.split(".")[0]: "mine" for it in (*fields, *table.never) if it.split(".")[0] not in rules

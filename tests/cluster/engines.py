@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.object_store import BUCKET
+from tests.support.s3 import BUCKET
 
 ROOT = Path(__file__).parents[2]
 _SECONDS_TO_START = 30

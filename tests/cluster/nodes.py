@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster.engines import ROOT, Engine
-from tests.object_store import ACCESS_KEY, BUCKET
+from tests.support.s3 import ACCESS_KEY, BUCKET
 
 KEY = "easel-cluster-key-0123456789"
 _SECONDS = 60

@@ -17,7 +17,7 @@ from aiohttp import web
 from proxy.keys import DRAINING
 from tests.deploy.balancers import HAPROXY_FILE, Balancer, Run, haproxy, nginx, with_nodes
 from tests.deploy.tools import program, told
-from tests.proxy.gateway import (
+from tests.support.gateway import (
     ANSWER,
     OURS,
     PATH,

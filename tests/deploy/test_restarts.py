@@ -19,7 +19,7 @@ import yaml
 from proxy.health import READY, UnwellError, asked
 from tests.deploy.balancers import haproxy, nginx
 from tests.deploy.tools import DEPLOY, ROOT
-from tests.proxy.gateway import OURS, PATH, SETTINGS
+from tests.support.gateway import OURS, PATH, SETTINGS
 
 DRAIN = yaml.safe_load((DEPLOY / "compose" / "easel.yaml").read_text())["server"]["drain_seconds"]
 BOX = {**OURS, "x-portkey-virtual-key": "box"}

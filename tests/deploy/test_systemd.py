@@ -14,7 +14,7 @@ import pytest
 
 from proxy.sections import Server
 from tests.deploy.tools import DEPLOY, ROOT, program, told
-from tests.proxy.gateway import OURS, PATH, SETTINGS
+from tests.support.gateway import OURS, PATH, SETTINGS
 
 FILE = DEPLOY / "systemd" / "easel.service"
 TEXT = FILE.read_text()

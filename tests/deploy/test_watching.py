@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.deploy.tools import DEPLOY, ROOT, program, told
-from tests.proxy.gateway import KEY, gateway
+from tests.support.gateway import KEY, gateway
 
 FOLDER = DEPLOY / "prometheus"
 ALERTS = FOLDER / "alerts.yaml"

@@ -23,10 +23,10 @@ import pytest
 
 from adapters import adapter
 from proxy import __version__
-from tests.adapters.transcripts import FOLDER, load
 from tests.deploy.tools import ROOT, missing
-from tests.process import running
-from tests.scripted import RepeatingProvider
+from tests.support.gateway_process import running
+from tests.support.transcript_provider import RepeatingProvider
+from tests.support.transcripts import FOLDER, load
 
 SOURCES = ("adapters", "proxy", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 """What a wheel is built from."""

@@ -24,7 +24,7 @@ from cryptography.x509 import (
 from cryptography.x509.oid import NameOID
 
 from tests.faults.wire import Line
-from tests.rsa_key import rsa_key
+from tests.support.rsa_key import rsa_key
 
 _TOO_LONG = ".".join(["a" * 63] * 5)
 """No resolver asks anyone for a name that has more than 253 characters."""

@@ -21,8 +21,8 @@ from tests.faults.behaviours import BEHAVIOURS, SHORT, Behaviour
 from tests.faults.kinds import KINDS, Kind
 from tests.faults.modes import MODES, Mode
 from tests.faults.wire import Part, Provider
-from tests.process import Served, running
-from tests.proxy.gateway import PATH, PNG
+from tests.support.gateway import PATH, PNG
+from tests.support.gateway_process import Served, running
 
 KEY = "easel-faults-key-0123456789"
 PICTURE, CUT = "picture", "cut"

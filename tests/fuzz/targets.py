@@ -29,9 +29,9 @@ from proxy.plan import Target as PlanTarget
 from proxy.routing.resolve import Resolver
 from proxy.settings import KEYS, Settings, SettingsError, parse
 from proxy.upstream.replies import decoded
-from tests.adapters.damage import _below, _changed
-from tests.adapters.transcripts import Transcript, call_of, conversation, transcripts_of
 from tests.fuzz.drawing import Drawn
+from tests.support.malformed import _below, _changed
+from tests.support.transcripts import Transcript, call_of, conversation, transcripts_of
 
 Target = Callable[[bytes], None]
 

@@ -14,7 +14,7 @@ from tests.golden import volatile
 from tests.golden.provider import Provider, providing
 from tests.golden.requests import REQUESTS, Reply, Request, settings
 from tests.golden.text import Exchange, written
-from tests.process import running
+from tests.support.gateway_process import running
 
 METRICS = "metrics"
 RECORDED = Path(__file__).parent / "recorded"

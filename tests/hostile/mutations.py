@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.hostile.taken_out import MUTATIONS, Mutation
+from tests.hostile.defence_mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parent.parent.parent
 _COPIED = ("adapters", "config", "docs", "proxy", "requirements", "tests")
@@ -87,7 +87,7 @@ def noticed(tree: Path, tests: Sequence[str]) -> str:
         "-q",
         "--no-header",
         "-p",
-        "tests.hostile.indoors",
+        "tests.support.no_network",
     ]
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     try:

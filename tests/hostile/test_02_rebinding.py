@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.keys import UPSTREAM
-from tests.proxy.gateway import Gateway, gateway_to
 from tests.proxy.upstream.test_dialer import is_refused, resolving, to_host
+from tests.support.gateway import Gateway, gateway_to
 
 TRUST = "trusted_custom_hosts: ['*.lan']\n"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 
-from tests.proxy.gateway import Reply, gateway_to, provider
 from tests.proxy.upstream.test_download import drawn as picture_drawn
 from tests.proxy.upstream.test_download import pictures
 from tests.proxy.upstream.test_sending import drawn, polled
+from tests.support.gateway import Reply, gateway_to, provider
 
 REDIRECTS = (301, 302, 303, 307, 308)
 

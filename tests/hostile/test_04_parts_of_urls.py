@@ -10,7 +10,7 @@ from adapters.contract import Option
 from adapters.errors import ImageError
 from proxy.configs import ConfigError
 from proxy.credentials import credentials_for
-from tests.proxy.gateway import gateway, gateway_to, provider
+from tests.support.gateway import gateway, gateway_to, provider
 
 BREAKING = (
     *("evil.example#", "evil.example/", "evil.example?", "x@evil.example", "evil.example\\"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proxy.gateway import provider
 from tests.proxy.upstream.test_sending import (
     ELSEWHERE,
     HELD,
@@ -12,6 +11,7 @@ from tests.proxy.upstream.test_sending import (
     drawn,
     polled,
 )
+from tests.support.gateway import provider
 
 BESIDE = ("{own}@evil.example/get", "{own}.evil.example/get", "https://evil.example/{own}")
 

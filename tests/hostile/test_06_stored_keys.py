@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.proxy.gateway import gateway_to, provider
 from tests.proxy.routing.test_resolve import CONFIGS, KEYS_AND_HOSTS
+from tests.support.gateway import gateway_to, provider
 
 SAVED = """
 configs:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from tests.proxy.gateway import ANSWER, gateway, gateway_to
-from tests.proxy.wire import gateway_at, shout, wire
+from tests.support.gateway import ANSWER, gateway, gateway_to
+from tests.support.raw_http import gateway_at, shout, wire
 
 BREAKS = ("a\r\nx-evil: 1", "a\nx-evil: 1", "a\rx-evil: 1", "a\0b", "a\r\n\r\nGET / HTTP/1.1")
 UP = (b"x-portkey-virtual-key: up",)

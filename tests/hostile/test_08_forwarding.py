@@ -5,8 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from tests.proxy.gateway import KEY, gateway_to
 from tests.proxy.routing.test_forwarding import REFUSED
+from tests.support.gateway import KEY, gateway_to
 
 UP = {"virtual_key": "up"}
 SENDABLE = [name for name in REFUSED if name.isascii() and name.isprintable()]

@@ -6,8 +6,8 @@ import asyncio
 
 from aiohttp import web
 
-from tests.proxy.gateway import KEY, gateway, gateway_to, json_reply, provider
-from tests.proxy.wire import shout
+from tests.support.gateway import KEY, gateway, gateway_to, json_reply, provider
+from tests.support.raw_http import shout
 
 UP = {"virtual_key": "up"}
 

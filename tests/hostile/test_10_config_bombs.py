@@ -7,7 +7,7 @@ import time
 import aiohttp
 import pytest
 
-from tests.proxy.gateway import Gateway, gateway_to
+from tests.support.gateway import Gateway, gateway_to
 
 LEAF = '{"virtual_key":"up"}'
 

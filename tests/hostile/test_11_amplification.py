@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from tests.proxy.gateway import always, gateway, gateway_to, provider
+from tests.support.gateway import always, gateway, gateway_to, provider
 
 MOST = 30
 

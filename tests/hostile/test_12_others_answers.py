@@ -5,9 +5,9 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
-from tests.proxy.gateway import OTHER_KEY, Reply, always, gateway_to
 from tests.proxy.middlewares.test_caching import CACHED, PC, SHARED, another, statuses
-from tests.proxy.wire import gateway_at, wire
+from tests.support.gateway import OTHER_KEY, Reply, always, gateway_to
+from tests.support.raw_http import gateway_at, wire
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500000\r\n\r\n"
 POISON: dict[str, Reply] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proxy.gateway import Answered, Gateway, gateway_to
 from tests.proxy.middlewares.test_caching import CACHED, another
+from tests.support.gateway import Answered, Gateway, gateway_to
 
 TWICE = b'{"prompt":"a wolf","prompt":"a lamb","\\u0070rompt":"a lamb"}'
 APART = (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from yarl import URL
 
-from tests.proxy.blobs.shelf import shelf
-from tests.proxy.gateway import OTHER_KEY, gateway_to
+from tests.support.blobs import shelf
+from tests.support.gateway import OTHER_KEY, gateway_to
 
 
 async def test_a_pictures_url_cannot_be_changed_in_any_part(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import orjson
 import pytest
 
-from tests.proxy.gateway import gateway, gateway_to
+from tests.support.gateway import gateway, gateway_to
 
 UP = {"virtual_key": "up"}
 MB = 1 << 20

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from adapters.pictures import measured
-from tests.proxy.gateway import always, gateway_to
+from tests.support.gateway import always, gateway_to
 from tests.test_house import PROXY, dotted, imported
 
 

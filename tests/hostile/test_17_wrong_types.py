@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxy.blobs.shelf import SVG, shelf
-from tests.proxy.gateway import PNG, always, gateway_to
+from tests.support.blobs import SVG, shelf
+from tests.support.gateway import PNG, always, gateway_to
 
 SCRIPT = b"<script>alert(document.domain)</script>"
 PAGES = {

@@ -10,8 +10,8 @@ from pathlib import Path
 import orjson
 from yarl import URL
 
-from tests.proxy.gateway import KEY, OURS, PATH
 from tests.proxy.test_serving import SANDBOX, Running, led_to, running, slow_provider, slow_reader
+from tests.support.gateway import KEY, OURS, PATH
 
 TIMES = "timeouts: {head: 1, body: 1, unread: 1, keepalive: 2}\n"
 PICTURE = orjson.dumps({"created": 1, "data": [{"b64_json": "A" * (12 << 20)}]})

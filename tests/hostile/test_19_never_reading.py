@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from proxy.keys import BODIES
-from tests.proxy.gateway import ANSWER, OTHER_KEY, Gateway, gateway_to, json_reply
+from tests.support.gateway import ANSWER, OTHER_KEY, Gateway, gateway_to, json_reply
 
 UP = {"virtual_key": "up"}
 AGAIN = {"x_stainless_retry_count": "1"}

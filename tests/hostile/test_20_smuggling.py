@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from tests.proxy.gateway import KEY, PATH, Gateway, Provider, gateway_to
+from tests.support.gateway import KEY, PATH, Gateway, Provider, gateway_to
 
 _BODY = b'{"prompt":"a"}'
 _HEAD = f"x-portkey-api-key: {KEY}\r\nx-portkey-virtual-key: up\r\n".encode()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.keys import SETTINGS
-from tests.proxy.gateway import KEY, OTHER_KEY, gateway
+from tests.support.gateway import KEY, OTHER_KEY, gateway
 
 GUESSES = ("", "x", KEY[:-1], KEY + "x", KEY.swapcase(), " " + KEY[1:], "k" * 10_000)
 

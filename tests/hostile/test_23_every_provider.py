@@ -15,10 +15,10 @@ from aiohttp import web
 from adapters import PROVIDERS
 from proxy.app import make_app
 from proxy.settings import parse
-from tests.adapters.transcripts import Exchange, Seen, Transcript, secrets_of, transcripts_of
-from tests.hostile.canary import GATEWAY_KEY, PROMPT, listening, loose
 from tests.proxy.test_replay import Open, by_virtual_key, move_by_hand
-from tests.scripted import ScriptedProvider
+from tests.support.secret_markers import GATEWAY_KEY, PROMPT, listening, loose
+from tests.support.transcript_provider import ScriptedProvider
+from tests.support.transcripts import Exchange, Seen, Transcript, secrets_of, transcripts_of
 
 _NO_SECRET = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
 _SCHEMES = ("basic", "bearer", "key", "token")

@@ -16,14 +16,14 @@ from aiohttp import web
 from yarl import URL
 
 from proxy.settings import SettingsError, parse
-from tests.hostile import canary
-from tests.hostile.canary import GATEWAY_KEY, PROMPT, STORED, keys_in, loose, told
 from tests.hostile.test_23_secrets import GOOD, watched
-from tests.proxy.gateway import KEY, PATH, Answered, Gateway, always, json_reply, provider
 from tests.proxy.test_serving import running
+from tests.support import secret_markers
+from tests.support.gateway import KEY, PATH, Answered, Gateway, always, json_reply, provider
+from tests.support.secret_markers import GATEWAY_KEY, PROMPT, STORED, keys_in, loose, told
 
 UP = {"x_portkey_virtual_key": "up", "x_portkey_api_key": GATEWAY_KEY}
-OTHER = {**UP, "x_portkey_api_key": canary.OTHER_KEY}
+OTHER = {**UP, "x_portkey_api_key": secret_markers.OTHER_KEY}
 
 
 async def drawn(ours: Gateway, **headers: str) -> Answered:
@@ -94,23 +94,23 @@ async def test_no_refusal_repeats_a_key(method: str, path: str, headers: dict[st
     assert loose(sinks.text) == []
 
 
-_KEYED = {"provider": "openai", "api_key": canary.INLINE}
+_KEYED = {"provider": "openai", "api_key": secret_markers.INLINE}
 
 
 @pytest.mark.parametrize(
     "config",
     [
-        {**_KEYED, "api_key": f"{canary.INLINE} \u00e9"},
-        {**_KEYED, "retry": canary.INLINE},
-        {**_KEYED, "custom_host": f"https://u:{canary.INLINE}@h/"},
-        {**_KEYED, "aws_region": canary.INLINE},
-        {**_KEYED, "openai_project": f"\n{canary.INLINE}"},
-        {"strategy": {"mode": canary.INLINE}, "targets": [_KEYED]},
-        {"targets": [_KEYED, {"provider": canary.INLINE}]},
-        {"virtual_key": canary.INLINE},
-        {**_KEYED, "cache": {"mode": canary.INLINE}},
-        {**_KEYED, "override_params": {"size": canary.INLINE, "n": canary.INLINE}},
-        {"api_key": canary.INLINE},
+        {**_KEYED, "api_key": f"{secret_markers.INLINE} \u00e9"},
+        {**_KEYED, "retry": secret_markers.INLINE},
+        {**_KEYED, "custom_host": f"https://u:{secret_markers.INLINE}@h/"},
+        {**_KEYED, "aws_region": secret_markers.INLINE},
+        {**_KEYED, "openai_project": f"\n{secret_markers.INLINE}"},
+        {"strategy": {"mode": secret_markers.INLINE}, "targets": [_KEYED]},
+        {"targets": [_KEYED, {"provider": secret_markers.INLINE}]},
+        {"virtual_key": secret_markers.INLINE},
+        {**_KEYED, "cache": {"mode": secret_markers.INLINE}},
+        {**_KEYED, "override_params": {"size": secret_markers.INLINE, "n": secret_markers.INLINE}},
+        {"api_key": secret_markers.INLINE},
     ],
     ids=str,
 )
@@ -128,11 +128,11 @@ async def test_no_fault_of_a_config_repeats_its_key(config: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "text",
     [
-        f"redis: {{url: 'http://:{canary.PASSWORD}@h'}}",
-        f"redis: {{url: ['redis://:{canary.PASSWORD}@h']}}",
+        f"redis: {{url: 'http://:{secret_markers.PASSWORD}@h'}}",
+        f"redis: {{url: ['redis://:{secret_markers.PASSWORD}@h']}}",
         "blobs: {signing_key: KEYMARK}",
-        f"blobs: {{signing_key: [{canary.SIGNING}]}}",
-        f"blobs: {canary.SIGNING}",
+        f"blobs: {{signing_key: [{secret_markers.SIGNING}]}}",
+        f"blobs: {secret_markers.SIGNING}",
         f"api_keys: {{a: {{key: [{GATEWAY_KEY}]}}}}",
         f"api_keys: {{a: {{key: '{GATEWAY_KEY} x'}}}}",
         f"api_keys: {{a: {{key: sha256:{GATEWAY_KEY}}}}}",
@@ -162,7 +162,7 @@ async def test_no_fault_of_a_config_repeats_its_key(config: dict[str, Any]) -> N
 )
 def test_no_fault_of_the_settings_repeats_a_secret(text: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        parse(text, environ={"SECRET": canary.PASSWORD})
+        parse(text, environ={"SECRET": secret_markers.PASSWORD})
     assert keys_in(str(caught.value)) == []
     assert "KEYMARK" not in str(caught.value)
 
@@ -206,7 +206,15 @@ async def test_a_bug_in_mid_answer_is_told_by_its_place(monkeypatch: pytest.Monk
 
 async def test_no_value_of_ours_shows_a_secret() -> None:
     config = orjson.dumps(
-        {"targets": [{"provider": "openai", "api_key": canary.INLINE, "cache": {"mode": "simple"}}]}
+        {
+            "targets": [
+                {
+                    "provider": "openai",
+                    "api_key": secret_markers.INLINE,
+                    "cache": {"mode": "simple"},
+                }
+            ]
+        }
     ).decode()
     async with watched(_slow) as (ours, _, sinks):
         await ours.draw(PROMPT, **{**UP, "x_portkey_config": config, "x_portkey_virtual_key": ""})

@@ -13,9 +13,8 @@ import pytest
 from aiohttp import web
 
 from proxy.keys import SETTINGS
-from tests.hostile import canary
-from tests.hostile.canary import Sinks, keys_in, listening, loose, told
-from tests.proxy.gateway import (
+from tests.support import secret_markers
+from tests.support.gateway import (
     PATH,
     Answered,
     Gateway,
@@ -26,19 +25,20 @@ from tests.proxy.gateway import (
     json_reply,
     provider,
 )
+from tests.support.secret_markers import Sinks, keys_in, listening, loose, told
 
 SETTINGS_TEXT = f"""
-api_keys: {{test: {{key: {canary.GATEWAY_KEY}}}, other: {{key: {canary.OTHER_KEY}}}}}
+api_keys: {{test: {{key: {secret_markers.GATEWAY_KEY}}}, other: {{key: {secret_markers.OTHER_KEY}}}}}
 log: {{format: json}}
 trusted_custom_hosts: [127.0.0.1]
 redis:
-  url: "redis+sentinel://:{canary.PASSWORD}@127.0.0.1:1/m"
-  sentinel_password: "{canary.PASSWORD}"
+  url: "redis+sentinel://:{secret_markers.PASSWORD}@127.0.0.1:1/m"
+  sentinel_password: "{secret_markers.PASSWORD}"
   timeout_seconds: 0.1
-blobs: {{signing_key: {canary.SIGNING}}}
+blobs: {{signing_key: {secret_markers.SIGNING}}}
 """
 
-GOOD = {"created": 1, "data": [{"b64_json": canary.PICTURE}]}
+GOOD = {"created": 1, "data": [{"b64_json": secret_markers.PICTURE}]}
 
 
 def _said(request: web.Request, body: bytes) -> str:
@@ -117,17 +117,17 @@ REPLIES: dict[str, Reply] = {
 }
 
 CREDENTIALS: dict[str, tuple[str, Callable[[str], dict[str, str]]]] = {
-    "stored": (canary.STORED, lambda _: {"x-portkey-virtual-key": "up"}),
+    "stored": (secret_markers.STORED, lambda _: {"x-portkey-virtual-key": "up"}),
     "sent": (
-        canary.SENT,
+        secret_markers.SENT,
         lambda url: {
-            "authorization": f"Bearer {canary.SENT}",
+            "authorization": f"Bearer {secret_markers.SENT}",
             "x-portkey-provider": "openai",
             "x-portkey-custom-host": f"{url}/v1",
         },
     ),
     "inline": (
-        canary.INLINE,
+        secret_markers.INLINE,
         lambda url: {
             "x-portkey-config": orjson.dumps(
                 {
@@ -135,7 +135,7 @@ CREDENTIALS: dict[str, tuple[str, Callable[[str], dict[str, str]]]] = {
                     "targets": [
                         {
                             "provider": "openai",
-                            "api_key": canary.INLINE,
+                            "api_key": secret_markers.INLINE,
                             "custom_host": f"{url}/v1",
                             "retry": {"attempts": 1, "on_status_codes": [429, 500]},
                             "cache": {"mode": "simple"},
@@ -154,7 +154,14 @@ WAYS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "dry": ({"x-easel-dry-run": "true"}, {}),
     "in a while": ({"x-easel-keepalive": "1"}, {}),
     "by URL": ({}, {"response_format": "url"}),
-    "oddly": ({}, {canary.PROMPT: canary.PROMPT, "user": canary.PROMPT, "size": canary.PROMPT}),
+    "oddly": (
+        {},
+        {
+            secret_markers.PROMPT: secret_markers.PROMPT,
+            "user": secret_markers.PROMPT,
+            "size": secret_markers.PROMPT,
+        },
+    ),
 }
 
 
@@ -163,7 +170,7 @@ async def watched(reply: Reply) -> AsyncIterator[tuple[Gateway, Provider, Sinks]
     """Run a gateway whose every secret is marked, and hear all that it says."""
     with listening() as sinks:
         async with provider(reply) as fake:
-            stored = f"{{provider: openai, api_key: {canary.STORED}, custom_host: {fake.url}/v1}}"
+            stored = f"{{provider: openai, api_key: {secret_markers.STORED}, custom_host: {fake.url}/v1}}"
             async with gateway(f"virtual_keys: {{up: {stored}}}\n", SETTINGS_TEXT) as ours:
                 yield ours, fake, sinks
                 await asyncio.sleep(0)
@@ -172,8 +179,12 @@ async def watched(reply: Reply) -> AsyncIterator[tuple[Gateway, Provider, Sinks]
 
 
 async def _asked(ours: Gateway, headers: dict[str, str], more: dict[str, Any]) -> Answered:
-    sent = {"content-type": "application/json", "x-portkey-api-key": canary.GATEWAY_KEY, **headers}
-    body = orjson.dumps({"prompt": canary.PROMPT, "model": "gpt-image-1", **more})
+    sent = {
+        "content-type": "application/json",
+        "x-portkey-api-key": secret_markers.GATEWAY_KEY,
+        **headers,
+    }
+    body = orjson.dumps({"prompt": secret_markers.PROMPT, "model": "gpt-image-1", **more})
     async with ours.session.post(ours.url + PATH, data=body, headers=sent) as got:
         try:
             return Answered(got.status, got.headers, await got.read())
@@ -190,6 +201,6 @@ async def test_what_a_provider_repeats_reaches_nobody(kind: str, credential: str
             answer = await _asked(ours, {**headers_for(fake.url), **headers}, more)
             assert answer.status
             assert keys_in(told(answer)) == []
-    assert keys_in(canary.asked(fake), but=key) == []
+    assert keys_in(secret_markers.asked(fake), but=key) == []
     assert not [it for it in fake.requests if "KEYMARK" in it.raw_path]
     assert loose(sinks.text) == []

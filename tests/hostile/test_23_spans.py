@@ -19,8 +19,6 @@ from multidict import CIMultiDict
 from proxy.sections import Tracing
 from proxy.tracing import names
 from proxy.tracing.spans import Tracer
-from tests.hostile import canary
-from tests.hostile.canary import GATEWAY_KEY, PROMPT, STORED, loose
 from tests.hostile.test_23_secrets import (
     CREDENTIALS,
     GOOD,
@@ -29,8 +27,8 @@ from tests.hostile.test_23_secrets import (
     WAYS,
     _asked,
 )
-from tests.otlp_receiver import Received, fresh_receiver
-from tests.proxy.gateway import (
+from tests.support import secret_markers
+from tests.support.gateway import (
     PATH,
     PNG,
     Gateway,
@@ -41,6 +39,8 @@ from tests.proxy.gateway import (
     json_reply,
     provider,
 )
+from tests.support.otlp import Received, fresh_receiver
+from tests.support.secret_markers import GATEWAY_KEY, PROMPT, STORED, loose
 
 MARKED = {"x-portkey-api-key": GATEWAY_KEY, "x-portkey-virtual-key": "up"}
 SIGNED = "/a/PROMPTMARK.png?X-Signature=KEYMARK"
@@ -171,8 +171,8 @@ async def test_a_bug_is_told_by_its_name(place: str, monkeypatch: pytest.MonkeyP
 async def test_a_key_or_a_prompt_in_a_span_would_be_found() -> None:
     receiver = await fresh_receiver()
     async with Tracer(Tracing(endpoint=receiver.url)) as tracer:
-        for told in (STORED, PROMPT, canary.PICTURE):
+        for told in (STORED, PROMPT, secret_markers.PICTURE):
             with tracer.serving("a", CIMultiDict[str](), {"x": told}):
                 pass
     seen = await receiver.got()
-    assert {"KEYMARK", "PROMPTMARK", canary.PICTURE[:40], STORED} <= {*leaks(seen)}
+    assert {"KEYMARK", "PROMPTMARK", secret_markers.PICTURE[:40], STORED} <= {*leaks(seen)}

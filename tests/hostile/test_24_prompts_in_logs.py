@@ -6,9 +6,9 @@ import asyncio
 
 import orjson
 
-from tests.hostile.canary import GATEWAY_KEY, PROMPT, STORED
 from tests.hostile.test_23_secrets import GOOD, watched
-from tests.proxy.gateway import KEY, SETTINGS, always, gateway, provider
+from tests.support.gateway import KEY, SETTINGS, always, gateway, provider
+from tests.support.secret_markers import GATEWAY_KEY, PROMPT, STORED
 
 WANTED = SETTINGS.replace("format: json", "format: json, prompts: true")
 CALLER = {"x_portkey_virtual_key": "up", "x_portkey_api_key": GATEWAY_KEY}

@@ -9,10 +9,10 @@ import adapters
 from proxy.keys import METRICS
 from proxy.metrics.labels import CACHES, OUTCOMES, RESULTS
 from proxy.metrics.snapshots import read
-from tests.hostile.canary import GATEWAY_KEY, PROMPT, loose
 from tests.hostile.test_23_secrets import GOOD, watched
-from tests.proxy.gateway import Gateway, always
 from tests.proxy.metrics.test_labels import families_of
+from tests.support.gateway import Gateway, always
+from tests.support.secret_markers import GATEWAY_KEY, PROMPT, loose
 
 CALLER = {"x_portkey_virtual_key": "up", "x_portkey_api_key": GATEWAY_KEY}
 _EVIL = 'STRANGER"} 1\\n{x="'

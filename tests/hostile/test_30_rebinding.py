@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proxy.gateway import PATH, gateway
+from tests.support.gateway import PATH, gateway
 
 EVERYWHERE = (
     *(("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/v1/models"), ("POST", PATH)),

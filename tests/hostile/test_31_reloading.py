@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.proxy.gateway import KEY, OTHER_KEY, SETTINGS, Gateway, Provider, gateway_to, key_to
 from tests.proxy.middlewares.test_caching import CACHED, PC, SHARED, another, status
+from tests.support.gateway import KEY, OTHER_KEY, SETTINGS, Gateway, Provider, gateway_to, key_to
 
 
 async def remembered(ours: Gateway) -> None:

@@ -8,8 +8,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.proxy.gateway import SETTINGS, Provider, gateway, json_reply, provider
-from tests.proxy.wire import shout
+from tests.support.gateway import SETTINGS, Provider, gateway, json_reply, provider
+from tests.support.raw_http import shout
 
 _EVIL = 'a"} {"status":200}\\n\x1b[2J\x9b31m\u2028\u202e\u0085'
 _FORGED = "200 GET /healthz 0.4ms"

@@ -12,10 +12,10 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.proxy.gateway import ANSWER, PNG, Reply, always, gateway_to
 from tests.proxy.upstream.test_download import drawn as picture_drawn
 from tests.proxy.upstream.test_download import pictures
-from tests.proxy.wire import connections, gateway_at, wire
+from tests.support.gateway import ANSWER, PNG, Reply, always, gateway_to
+from tests.support.raw_http import connections, gateway_at, wire
 
 UP = {"virtual_key": "up"}
 LIMITS = "limits: {reply_bytes: 1_000_000, picture_bytes: 500_000}\ntimeouts: {total: 2}\n"

@@ -16,7 +16,7 @@ from proxy.app import make_app
 from proxy.keys import JOBS, LOG
 from proxy.middlewares.auth import PUBLIC
 from proxy.settings import parse
-from tests.proxy.gateway import KEY, OURS, PATH, SETTINGS, Answered, Gateway, gateway
+from tests.support.gateway import KEY, OURS, PATH, SETTINGS, Answered, Gateway, gateway
 
 SMALL = "limits: {body_bytes: 2048}\nvirtual_keys: {box: {provider: sandbox}}"
 PROMPT = "sekret-prompt"

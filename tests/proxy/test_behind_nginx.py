@@ -20,7 +20,7 @@ import pytest
 from aiohttp import web
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-from tests.proxy.gateway import (
+from tests.support.gateway import (
     ANSWER,
     B64,
     KEY,

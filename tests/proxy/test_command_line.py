@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxy.command import easel
+from tests.support.cli import easel
 
 
 @pytest.fixture(autouse=True)

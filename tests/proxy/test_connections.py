@@ -16,7 +16,7 @@ from proxy.listening import closed, opened
 from proxy.sections import Server, Timeouts
 from proxy.sockets import listeners
 from proxy.tls import Tls
-from tests.certificates import Authority
+from tests.support.certificates import Authority
 
 ASKED = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 LARGE = 24 << 20

@@ -14,7 +14,7 @@ from proxy import configs
 from proxy.configs import ConfigError
 from proxy.credentials import check_config, checked_host, credentials_for
 from proxy.settings import SettingsError
-from tests.proxy.gateway import Answered, gateway
+from tests.support.gateway import Answered, gateway
 
 AZURE, OPENAI, SANDBOX = adapter("azure-openai"), adapter("openai"), adapter("sandbox")
 STORED = {"az": AZURE, "box": SANDBOX}

@@ -26,7 +26,6 @@ import pytest
 from openai import AsyncOpenAI
 from yarl import URL
 
-from tests.certificates import Authority
 from tests.hostile.test_18_slow_clients import (
     PICTURE,
     TIMES,
@@ -35,7 +34,6 @@ from tests.hostile.test_18_slow_clients import (
     read_to_its_end,
     trickled,
 )
-from tests.proxy.gateway import B64, KEY, OURS, PATH, SETTINGS, provider
 from tests.proxy.test_serving import (
     BOX,
     SANDBOX,
@@ -45,6 +43,8 @@ from tests.proxy.test_serving import (
     slow_provider,
     started,
 )
+from tests.support.certificates import Authority
+from tests.support.gateway import B64, KEY, OURS, PATH, SETTINGS, provider
 
 ROOT = Path(__file__).parents[2]
 PROVIDERS_KEY = "sk-the-providers-own-key"

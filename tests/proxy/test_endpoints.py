@@ -8,7 +8,7 @@ from yarl import URL
 
 import adapters
 from proxy.keys import DRAINING
-from tests.proxy.gateway import OURS, gateway
+from tests.support.gateway import OURS, gateway
 
 NO_KEY = {"api_key": ""}
 

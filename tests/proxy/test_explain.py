@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 import adapters
 from proxy.__main__ import main
-from tests.adapters.transcripts import secrets_of, transcripts_of
+from tests.support.transcripts import secrets_of, transcripts_of
 
 
 def run(*arguments: str) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.proxy.gateway import KEY, PATH, Gateway, gateway
+from tests.support.gateway import KEY, PATH, Gateway, gateway
 
 BOX = "virtual_keys: {box: {provider: sandbox}}\n"
 TRUSTING = BOX + "server: {trusted_proxies: [127.0.0.1, 10.0.0.0/8, '2001:db8::/32']}\n"

@@ -22,7 +22,7 @@ from proxy.__main__ import main
 from proxy.app import make_app
 from proxy.keys import DRAINING
 from proxy.settings import parse
-from tests.proxy.gateway import SETTINGS, gateway, json_reply, provider
+from tests.support.gateway import SETTINGS, gateway, json_reply, provider
 
 
 async def health(*arguments: str) -> Result:

@@ -22,7 +22,7 @@ from proxy.incoming import (
     usable_trace,
 )
 from proxy.keys import LOG
-from tests.proxy.gateway import KEY, PATH, gateway
+from tests.support.gateway import KEY, PATH, gateway
 
 NAME = "x-portkey-request-timeout"
 

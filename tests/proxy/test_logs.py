@@ -17,8 +17,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from proxy.__main__ import main
-from tests.process import serving
-from tests.proxy.gateway import KEY, PATH
+from tests.support.gateway import KEY, PATH
+from tests.support.gateway_process import serving
 
 ROOT = Path(__file__).parents[2]
 LINE: dict[str, Any] = {

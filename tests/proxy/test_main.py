@@ -12,7 +12,7 @@ import adapters
 from proxy import __version__
 from proxy.__main__ import main
 from proxy.settings import digest, parse
-from tests.proxy.command import easel
+from tests.support.cli import easel
 
 CONFIG = Path(__file__).parents[2] / "config"
 KEY = "a-key-of-sixteen-characters"

@@ -21,9 +21,9 @@ from PIL import Image as Picture
 
 from adapters import PROVIDERS, adapter
 from adapters.pictures import media_type_of
-from tests.adapters.transcripts import FOLDER, Transcript, load
-from tests.proxy.gateway import KEY, Gateway, gateway
-from tests.scripted import RepeatingProvider
+from tests.support.gateway import KEY, Gateway, gateway
+from tests.support.transcript_provider import RepeatingProvider
+from tests.support.transcripts import FOLDER, Transcript, load
 
 
 @dataclass

@@ -27,10 +27,10 @@ import pytest
 
 from adapters import adapter
 from adapters.contract import Outgoing
-from tests.adapters.transcripts import FOLDER, Exchange, Reply, Request, Seen, Transcript, load
-from tests.official_sdks import ASKINGS
 from tests.proxy.test_replay import Open, move_by_hand, replayed
-from tests.scripted import EveryHost
+from tests.support.official_sdks import ASKINGS
+from tests.support.transcript_provider import EveryHost
+from tests.support.transcripts import FOLDER, Exchange, Reply, Request, Seen, Transcript, load
 
 ROOT = Path(__file__).parent.parent.parent
 FEWEST_PROVIDERS = 10
@@ -209,7 +209,7 @@ async def asked_by_the_sdk(transcript: Transcript, home: Path) -> list[Seen]:
     extra = [it for of, it in ONLY_ASKED_BY_THE_SDK if fnmatchcase(transcript.place, of)]
     script = msgspec.structs.replace(transcript, exchanges=[*extra, *transcript.exchanges])
     async with EveryHost(script) as provider:
-        await _run("tests.official_sdks", transcript.place, str(provider.port), home=home)
+        await _run("tests.support.official_sdks", transcript.place, str(provider.port), home=home)
     for seen, body in zip(provider.asked, provider.bodies, strict=True):
         _hold_signature(seen, body, transcript)
     asked_first, asked = provider.asked[: len(extra)], provider.asked[len(extra) :]

@@ -24,8 +24,7 @@ from PIL import Image
 from portkey_ai import AsyncPortkey, Portkey, createHeaders
 from portkey_ai._vendor import openai as openai_in_portkey
 
-from tests.process import serving
-from tests.proxy.gateway import (
+from tests.support.gateway import (
     ANSWER,
     B64,
     KEY,
@@ -33,6 +32,7 @@ from tests.proxy.gateway import (
     gateway_to,
     json_reply,
 )
+from tests.support.gateway_process import serving
 
 SETTINGS = f"""
 api_keys: {{app: {{key: {KEY}}}}}

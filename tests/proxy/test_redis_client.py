@@ -18,8 +18,8 @@ import pytest
 from proxy import redis_client
 from proxy.redis_client import RedisAway, SharedRedis
 from proxy.sections import Redis
-from tests.redis_server import RedisServer, redis_server
-from tests.redis_sets import told
+from tests.support.redis import RedisServer, redis_server
+from tests.support.redis_topologies import told
 
 TIMEOUT = 0.3
 SECRET = "sekret-sekret-sekret"

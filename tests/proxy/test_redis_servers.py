@@ -19,8 +19,8 @@ from proxy import redis_client
 from proxy.redis_client import RedisAway, SharedRedis
 from proxy.sections import Redis
 from tests.proxy.upstream.test_posting import certificate
-from tests.redis_server import RedisServer, redis_server
-from tests.redis_sets import RedisSet, clustered, free_port, told, wait_until, watched
+from tests.support.redis import RedisServer, redis_server
+from tests.support.redis_topologies import RedisSet, clustered, free_port, told, wait_until, watched
 
 TIMEOUT = 1.0
 SECONDS_TO_FAIL_OVER = 30

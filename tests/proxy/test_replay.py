@@ -22,8 +22,8 @@ from proxy.app import make_app
 from proxy.plan import Target
 from proxy.settings import parse
 from proxy.upstream import sending
-from tests.adapters.transcripts import FOLDER, Transcript, load, play, secrets_of
-from tests.scripted import ScriptedProvider
+from tests.support.transcript_provider import ScriptedProvider
+from tests.support.transcripts import FOLDER, Transcript, load, play, secrets_of
 
 KEY = "gateway-key-0123456789"
 PLACES = sorted(FOLDER.glob("*/*.json"))

@@ -19,9 +19,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.proxy.gateway import PATH, SETTINGS
 from tests.proxy.test_behind_nginx import nginx
 from tests.proxy.test_serving import BOX, ROOT, SANDBOX
+from tests.support.gateway import PATH, SETTINGS
 
 CLIENTS = 32
 DRAINING, KEPT = "drain_seconds: 1.5", "500ms"

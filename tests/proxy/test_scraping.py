@@ -8,7 +8,7 @@ import sys
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as families
 
-from tests.proxy.gateway import Gateway, gateway, gateway_to
+from tests.support.gateway import Gateway, gateway, gateway_to
 
 NO_KEY = {"x_portkey_api_key": ""}
 UP = {"virtual_key": "up"}

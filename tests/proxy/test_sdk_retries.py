@@ -18,9 +18,9 @@ import pytest
 from aiohttp import web
 from portkey_ai._vendor import openai as openai_in_portkey
 
-from tests.cutting import When, Wire, cutting
-from tests.proxy.gateway import Gateway, gateway_to
 from tests.proxy.test_real_clients import OPENAI, PORTKEY, UP, draw, event, events, opened
+from tests.support.flaky_proxy import When, Wire, cutting
+from tests.support.gateway import Gateway, gateway_to
 
 SDKS = (*OPENAI, *PORTKEY)
 PICTURE = "A" * 900_000

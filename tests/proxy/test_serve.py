@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxy.command import easel
+from tests.support.cli import easel
 
 CONFIG = Path(__file__).parents[2] / "config"
 KEY = "a-key-of-sixteen-characters"

@@ -25,7 +25,7 @@ from aiohttp import web
 from yarl import URL
 
 from proxy.serving import Discreet, discreetly
-from tests.proxy.gateway import ANSWER, KEY, OURS, PATH, SETTINGS, Provider, provider
+from tests.support.gateway import ANSWER, KEY, OURS, PATH, SETTINGS, Provider, provider
 
 ROOT = Path(__file__).parents[2]
 SANDBOX = "virtual_keys: {box: {provider: sandbox}}\n"

@@ -14,7 +14,7 @@ import pytest
 
 from proxy.settings import SettingsError, parse
 from proxy.tls import Tls, renewed
-from tests.certificates import Authority, Pair
+from tests.support.certificates import Authority, Pair
 
 
 @pytest.fixture

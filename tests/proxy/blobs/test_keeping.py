@@ -11,8 +11,8 @@ import pytest
 from yarl import URL
 
 from proxy.errors import UpstreamFailed
-from tests.proxy.blobs.shelf import JPEG, PICTURES, shelf
-from tests.proxy.gateway import OTHER_KEY, PNG
+from tests.support.blobs import JPEG, PICTURES, shelf
+from tests.support.gateway import OTHER_KEY, PNG
 
 
 @pytest.mark.parametrize(("media_type", "picture"), PICTURES.items())

@@ -14,8 +14,8 @@ from aiohttp import ClientError
 from yarl import URL
 
 from proxy.keys import LOG, RUNNING
-from tests.proxy.blobs.shelf import PICTURES, SVG, Shelf, shelf
-from tests.proxy.gateway import PNG
+from tests.support.blobs import PICTURES, SVG, Shelf, shelf
+from tests.support.gateway import PNG
 
 PICTURE = PNG + bytes(range(256)) * 40
 SIZE = len(PICTURE)

@@ -16,8 +16,8 @@ from proxy.blobs.store import Blobs
 from proxy.blobs.sweeping import Sweeper
 from proxy.errors import BlobStoreFailed
 from proxy.settings import parse
-from tests.object_store import ACCESS_KEY, BUCKET, object_store
-from tests.proxy.blobs.shelf import in_pieces
+from tests.support.blobs import in_pieces
+from tests.support.s3 import ACCESS_KEY, BUCKET, object_store
 
 MB = 1024 * 1024
 OWNER = "0123456789abcdef"

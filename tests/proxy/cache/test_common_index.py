@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxy.errors import CacheAway
-from tests.proxy.cache.kept import (
+from tests.support.cache_entries import (
     KeptByWorkers,
     KeptThere,
     entry,
@@ -19,7 +19,7 @@ from tests.proxy.cache.kept import (
     key,
     picture,
 )
-from tests.redis_server import RedisServer
+from tests.support.redis import RedisServer
 
 DIGEST = picture(1).digest
 Common = KeptThere | KeptByWorkers

@@ -11,8 +11,8 @@ import pytest
 from adapters.contract import Image
 from proxy.cache.filling import Filling
 from proxy.cache.pictures import NotKeptError
-from tests.proxy.cache.shelves import Shelves, pieces, shelves
-from tests.proxy.gateway import PNG
+from tests.support.cache_store import Shelves, pieces, shelves
+from tests.support.gateway import PNG
 
 FIRST, SECOND = Image(url="https://a.test/1"), Image(data=PNG + b"2")
 

@@ -11,8 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.proxy.cache.kept import DISK, MEMORY, Kept, entry, kept_by_workers, kept_in, key, picture
-from tests.redis_server import RedisServer
+from tests.support.cache_entries import (
+    DISK,
+    MEMORY,
+    Kept,
+    entry,
+    kept_by_workers,
+    kept_in,
+    key,
+    picture,
+)
+from tests.support.redis import RedisServer
 
 Keeping = Callable[..., AbstractAsyncContextManager[Kept]]
 

@@ -11,9 +11,9 @@ from adapters.pictures import Measured
 from proxy.cache.entries import Picture
 from proxy.cache.pictures import NotKeptError
 from proxy.sections import Cache
-from tests.proxy.blobs.shelf import PICTURES, SVG
-from tests.proxy.cache.shelves import MB, pieces, shelves
-from tests.proxy.gateway import PNG
+from tests.support.blobs import PICTURES, SVG
+from tests.support.cache_store import MB, pieces, shelves
+from tests.support.gateway import PNG
 
 LARGE = PNG + bytes(range(256)) * 10_000
 

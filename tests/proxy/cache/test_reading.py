@@ -8,7 +8,7 @@ import pytest
 from adapters import adapter
 from adapters.contract import Answer, ImageCall
 from proxy.cache.reading import EVENTS, read
-from tests.proxy.gateway import B64
+from tests.support.gateway import B64
 
 OPENAI, CALL = adapter("openai"), ImageCall({}, {})
 FINISHED = {

@@ -21,12 +21,12 @@ from proxy.cache.redis_index import RedisIndex
 from proxy.keys import CACHE
 from proxy.redis_client import SharedRedis
 from proxy.sections import Redis
-from tests.process import serving
-from tests.proxy.cache.kept import DISK, MEMORY, KeptThere, entry, kept_in, key, picture
-from tests.proxy.cache.shelves import MB, shelves
-from tests.proxy.gateway import ANSWER, KEY, OURS, PATH, PNG, Gateway, gateway, provider
-from tests.redis_server import RedisServer, redis_server
-from tests.redis_sets import RedisSet, clustered, told
+from tests.support.cache_entries import DISK, MEMORY, KeptThere, entry, kept_in, key, picture
+from tests.support.cache_store import MB, shelves
+from tests.support.gateway import ANSWER, KEY, OURS, PATH, PNG, Gateway, gateway, provider
+from tests.support.gateway_process import serving
+from tests.support.redis import RedisServer, redis_server
+from tests.support.redis_topologies import RedisSet, clustered, told
 
 DIGEST = picture(1).digest
 TIMEOUT = 0.3

@@ -16,9 +16,9 @@ from proxy.cache.entries import Entry
 from proxy.cache.index import Freed, LocalIndex
 from proxy.errors import BlobStoreFailed, CacheAway
 from proxy.sections import Cache
-from tests.object_store import ACCESS_KEY, BUCKET, object_store
-from tests.proxy.cache.shelves import MB, Shelves, shelves
-from tests.proxy.gateway import PNG
+from tests.support.cache_store import MB, Shelves, shelves
+from tests.support.gateway import PNG
+from tests.support.s3 import ACCESS_KEY, BUCKET, object_store
 
 ONE, TWO, THREE = PNG + b"1", PNG + b"2", PNG + b"3"
 

@@ -14,7 +14,7 @@ from proxy.errors import UpstreamFailed
 from proxy.images.committing import poured
 from proxy.keys import ATTEMPT, FAILURE
 from proxy.plan import Attempt, Recording, Target
-from tests.proxy.gateway import served
+from tests.support.gateway import served
 
 
 async def ask(failure: UpstreamFailed | None) -> tuple[web.Request, Recording]:

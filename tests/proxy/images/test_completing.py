@@ -12,7 +12,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.proxy.gateway import B64, PNG, Answered, Gateway, gateway, json_reply, provider
+from tests.support.gateway import B64, PNG, Answered, Gateway, gateway, json_reply, provider
 
 REFUSED = (403, {"name": "content_moderation", "errors": ["no"]})
 BROKEN = (500, {"name": "internal_error", "errors": ["no"]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from tests.proxy.gateway import B64, PNG, Gateway, Provider, always, gateway, provider
+from tests.support.gateway import B64, PNG, Gateway, Provider, always, gateway, provider
 
 UP = {"virtual_key": "up"}
 CORE = {"model": "stable-image-core"}

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from proxy.upstream.conversation import SMALL
-from tests.proxy.gateway import (
+from tests.support.gateway import (
     B64,
     OURS,
     PATH,
@@ -26,7 +26,7 @@ from tests.proxy.gateway import (
     json_reply,
     provider,
 )
-from tests.proxy.wire import connections
+from tests.support.raw_http import connections
 
 UP = {"virtual_key": "up"}
 

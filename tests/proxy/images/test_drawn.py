@@ -9,8 +9,8 @@ import pytest
 
 from adapters.pictures import Measured
 from proxy.images.drawn import pixels_of
-from tests.proxy.gateway import ANSWER, B64, always, gateway, gateway_to, provider
 from tests.proxy.metrics.test_requests import counted
+from tests.support.gateway import ANSWER, B64, always, gateway, gateway_to, provider
 
 UP = {"virtual_key": "up"}
 MODEL = "dall-e-3"

@@ -17,7 +17,7 @@ from adapters.contract import Answer, Image
 from adapters.events import Events
 from proxy.images.converse import with_usage
 from proxy.keys import JOBS, LOG, RUNNING
-from tests.proxy.gateway import (
+from tests.support.gateway import (
     B64,
     OURS,
     PATH,
@@ -30,7 +30,7 @@ from tests.proxy.gateway import (
     json_reply,
     provider,
 )
-from tests.proxy.wire import connections
+from tests.support.raw_http import connections
 
 UP = {"virtual_key": "up"}
 COMPLETED = "image_generation.completed"

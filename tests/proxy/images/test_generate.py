@@ -15,7 +15,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.proxy.gateway import (
+from tests.support.gateway import (
     ANSWER,
     KEY,
     Gateway,

@@ -16,7 +16,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.proxy.gateway import PNG, Answered, Gateway, gateway, json_reply, provider
+from tests.support.gateway import PNG, Answered, Gateway, gateway, json_reply, provider
 
 MODELS = {
     "stability-ai": "stable-image-core",

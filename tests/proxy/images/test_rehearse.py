@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 
 import adapters
-from tests.adapters.transcripts import secrets_of, transcripts_of
-from tests.proxy.gateway import gateway, gateway_to
+from tests.support.gateway import gateway, gateway_to
+from tests.support.transcripts import secrets_of, transcripts_of
 
 SECRET = "skStoredSecret0123456789"
 KEYS = f"""

@@ -13,8 +13,8 @@ from aiohttp import web
 from proxy.images.relay import first_picture
 from proxy.keys import JOBS
 from proxy.upstream.conversation import SMALL
-from tests.proxy.gateway import B64, OURS, PATH, PNG, Gateway, always, gateway_to, let_go
-from tests.proxy.wire import connections
+from tests.support.gateway import B64, OURS, PATH, PNG, Gateway, always, gateway_to, let_go
+from tests.support.raw_http import connections
 
 UP = {"virtual_key": "up"}
 LARGE = b'{"created":1,"data":[{"b64_json":"' + b"A" * (3 * SMALL) + b'"}],"unknown":"kept"}'

@@ -28,7 +28,7 @@ from proxy.plan import Target
 from proxy.settings import Settings
 from proxy.upstream.conversation import Upstream
 from proxy.upstream.download import Download
-from tests.proxy.gateway import B64, PNG
+from tests.support.gateway import B64, PNG
 
 UNKNOWN = Measured("")
 

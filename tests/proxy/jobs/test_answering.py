@@ -21,7 +21,7 @@ from proxy.jobs.tape import Tape
 from proxy.keys import CURRENT, FAILURE, TRACE
 from proxy.reloading.current import Current
 from proxy.settings import parse
-from tests.proxy.gateway import ANSWER, Answered, served
+from tests.support.gateway import ANSWER, Answered, served
 
 Play = Callable[[Tape], Awaitable[None]]
 OTTER = orjson.dumps(ANSWER)

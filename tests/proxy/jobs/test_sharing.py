@@ -17,7 +17,7 @@ from aiohttp import web
 from proxy.keys import JOBS, SHARING
 from proxy.shared.asking import Op, SharedAway
 from proxy.shared.memory import Memory
-from tests.proxy.gateway import (
+from tests.support.gateway import (
     ANSWER,
     OTHER_KEY,
     OURS,

@@ -13,7 +13,7 @@ from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
 from proxy.keys import COMMITTED, DRAINING, TRACE
 from proxy.middlewares.observing import stamp
-from tests.proxy.gateway import served
+from tests.support.gateway import served
 
 
 async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import BrokenOffError, Tape
-from tests.proxy.gateway import let_go
+from tests.support.gateway import let_go
 
 ROOMY = 1 << 30
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from proxy.keys import METRICS, RUNNING
 from proxy.metrics.snapshots import read
-from tests.proxy.gateway import ANSWER, PATH, Gateway, always, gateway, gateway_to, json_reply
+from tests.support.gateway import ANSWER, PATH, Gateway, always, gateway, gateway_to, json_reply
 
 UP = {"virtual_key": "up"}
 PC = {"config": '{"virtual_key":"up","cache":{"mode":"simple"}}'}

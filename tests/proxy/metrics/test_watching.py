@@ -11,8 +11,8 @@ from proxy import __version__
 from proxy.keys import DRAINING, METRICS
 from proxy.metrics.snapshots import read
 from proxy.reloading.applying import apply
-from tests.proxy.gateway import ANSWER, SETTINGS, Gateway, gateway, gateway_to, json_reply
-from tests.redis_server import redis_server
+from tests.support.gateway import ANSWER, SETTINGS, Gateway, gateway, gateway_to, json_reply
+from tests.support.redis import redis_server
 
 UP = {"virtual_key": "up"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proxy.gateway import KEY, OTHER_KEY, Answered, Gateway, gateway, gateway_to
+from tests.support.gateway import KEY, OTHER_KEY, Answered, Gateway, gateway, gateway_to
 
 UP = {"virtual_key": "up"}
 BEARER = {"authorization": f"Bearer {KEY}"}

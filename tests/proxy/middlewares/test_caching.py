@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from adapters.events import Events
-from tests.proxy.gateway import (
+from tests.support.gateway import (
     B64,
     OTHER_KEY,
     PNG,

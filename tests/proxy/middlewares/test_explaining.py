@@ -13,7 +13,7 @@ from aiohttp import web
 from proxy.app import make_app
 from proxy.keys import LOG
 from proxy.settings import parse
-from tests.proxy.gateway import OURS, SETTINGS, always, gateway, gateway_to, served
+from tests.support.gateway import OURS, SETTINGS, always, gateway, gateway_to, served
 
 SECRET = "a prompt that nobody may read"
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from proxy.keys import JOBS, LOG
-from tests.proxy.gateway import (
+from tests.support.gateway import (
     ANSWER,
     OTHER_KEY,
     OURS,

@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from proxy.keys import LOG, RUNNING
-from tests.proxy.gateway import (
+from tests.support.gateway import (
     ANSWER,
     B64,
     KEY,

@@ -9,8 +9,8 @@ import pytest
 
 from proxy.keys import CACHE, JOBS, LOG, RELOADING
 from proxy.routing.resolve import Resolver
-from tests.proxy.gateway import OTHER_KEY, Answered, Gateway, gateway_to
 from tests.proxy.middlewares.test_caching import CACHED, PC, POOL, SHARED, another, status, texts
+from tests.support.gateway import OTHER_KEY, Answered, Gateway, gateway_to
 
 
 async def kept(ours: Gateway, **ask: Any) -> tuple[Answered, Answered]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.proxy.gateway import always, gateway, gateway_to
-from tests.proxy.wire import shout
+from tests.support.gateway import always, gateway, gateway_to
+from tests.support.raw_http import shout
 
 UP = {"virtual_key": "up"}
 

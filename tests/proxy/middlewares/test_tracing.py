@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.otlp_receiver import Received, Seen, fresh_receiver
-from tests.proxy.gateway import ANSWER, Gateway, Provider, always, json_reply
 from tests.proxy.jobs.test_sharing import Slow, nodes
 from tests.proxy.jobs.test_sharing import left as leave
 from tests.proxy.middlewares.test_joining import AGAIN, left, slow
-from tests.proxy.tracing.scene import PARENT, SPAN, TRACE, UP, config, traced
+from tests.support.gateway import ANSWER, Gateway, Provider, always, json_reply
+from tests.support.otlp import Received, Seen, fresh_receiver
+from tests.support.spans import PARENT, SPAN, TRACE, UP, config, traced
 
 FALLBACK = config(
     strategy={"mode": "fallback"},

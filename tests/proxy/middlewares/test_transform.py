@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.proxy.gateway import PNG, gateway, gateway_to, provider
+from tests.support.gateway import PNG, gateway, gateway_to, provider
 
 UP = {"virtual_key": "up"}
 

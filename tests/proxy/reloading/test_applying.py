@@ -17,7 +17,7 @@ from proxy.keys import RELOADING
 from proxy.reloading.applying import Reloading, apply
 from proxy.reloading.current import Current
 from proxy.settings import Settings, digest, parse, version_of
-from tests.proxy.gateway import (
+from tests.support.gateway import (
     ANSWER,
     KEY,
     OTHER_KEY,

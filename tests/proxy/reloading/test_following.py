@@ -19,8 +19,8 @@ from proxy.reloading import following as module
 from proxy.reloading.following import Following, following
 from proxy.settings import version_of
 from proxy.yaml_source import Problem
-from tests.process import running
-from tests.proxy.gateway import ANSWER, OURS, PATH, SETTINGS, json_reply, key_to, provider
+from tests.support.gateway import ANSWER, OURS, PATH, SETTINGS, json_reply, key_to, provider
+from tests.support.gateway_process import running
 
 LONG = 15
 OLD = "log: {format: none}\n"

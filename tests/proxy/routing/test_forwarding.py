@@ -7,8 +7,8 @@ from multidict import CIMultiDict
 
 from proxy.errors import BadRequest
 from proxy.routing.forwarding import forwarded
-from tests.proxy.gateway import gateway_to
-from tests.proxy.wire import shout
+from tests.support.gateway import gateway_to
+from tests.support.raw_http import shout
 
 UP = {"virtual_key": "up"}
 REFUSED = (

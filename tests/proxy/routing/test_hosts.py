@@ -6,7 +6,7 @@ import pytest
 
 from proxy.errors import BadRequest
 from proxy.routing.hosts import custom_host, is_trusted
-from tests.proxy.gateway import Answered, Gateway, gateway, gateway_to
+from tests.support.gateway import Answered, Gateway, gateway, gateway_to
 
 NOBODY = frozenset[str]()
 OWN_KEY = {"provider": "openai", "authorization": "Bearer sk-callers-own"}

@@ -17,8 +17,8 @@ from proxy.plan import Caller
 from proxy.routing.resolve import Resolver
 from proxy.settings import Settings
 from proxy.upstream import dialer
-from tests.proxy.gateway import ANSWER, Answered, Gateway, Provider, gateway, gateway_to, provider
-from tests.proxy.wire import shout
+from tests.support.gateway import ANSWER, Answered, Gateway, Provider, gateway, gateway_to, provider
+from tests.support.raw_http import shout
 
 DEEP = "[" * 300 + "]" * 300
 CACHED = b'x-portkey-config: {"virtual_key": "up", "cache": {"mode": "simple"}}\r\n'

@@ -21,7 +21,7 @@ from proxy.shared.asking import (
     Swap,
     Take,
 )
-from tests.proxy.shared.answerers import ANSWERERS, Answerer
+from tests.support.state_stores import ANSWERERS, Answerer
 
 
 @pytest.fixture(params=ANSWERERS)

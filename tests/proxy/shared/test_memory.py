@@ -6,7 +6,7 @@ import pytest
 
 from proxy.shared.asking import Count, Enter, Get, Items, Push, Put
 from proxy.shared.memory import Memory
-from tests.proxy.shared.answerers import Clock
+from tests.support.state_stores import Clock
 
 
 async def test_what_was_saved_is_there_again_while_it_is_good() -> None:

@@ -36,8 +36,8 @@ from proxy.shared.asking import (
 )
 from proxy.shared.memory import Memory
 from proxy.shared.redis import RedisShared
-from tests.redis_server import RedisServer, redis_server
-from tests.redis_sets import RedisSet, clustered, told, watched
+from tests.support.redis import RedisServer, redis_server
+from tests.support.redis_topologies import RedisSet, clustered, told, watched
 
 DEADLINE = 20
 

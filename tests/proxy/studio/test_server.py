@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from proxy.studio import Studio
-from tests.adapters.transcripts import Transcript, transcripts_of
+from tests.support.transcripts import Transcript, transcripts_of
 
 Form = dict[str, bool]
 every_form = pytest.mark.parametrize("form", [{}, {"stream": True}], ids=["whole", "stream"])

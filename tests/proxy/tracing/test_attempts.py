@@ -11,10 +11,10 @@ from adapters import adapter
 from adapters.contract import Credentials
 from proxy.plan import Target
 from proxy.tracing.attempts import asked_of, model_of
-from tests.otlp_receiver import Seen, otlp_receiver
-from tests.proxy.gateway import ANSWER, PNG, Gateway, Provider, always, gateway, provider
 from tests.proxy.images.test_converse import CORE, settings
-from tests.proxy.tracing.scene import UP, traced
+from tests.support.gateway import ANSWER, PNG, Gateway, Provider, always, gateway, provider
+from tests.support.otlp import Seen, otlp_receiver
+from tests.support.spans import UP, traced
 
 COUNTED = {"input_tokens": 5, "output_tokens": 70, "total_tokens": 75}
 

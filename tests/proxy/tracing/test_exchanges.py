@@ -20,9 +20,9 @@ from proxy.sections import Tracing
 from proxy.tracing import hooks
 from proxy.tracing.exchanges import template_of
 from proxy.tracing.spans import Tracer
-from tests.otlp_receiver import Received, fresh_receiver, otlp_receiver
-from tests.proxy.gateway import ANSWER, PNG, Gateway, Provider, gateway, json_reply, provider
-from tests.proxy.tracing.scene import PARENT, SPAN, TRACE, UP, config, traced
+from tests.support.gateway import ANSWER, PNG, Gateway, Provider, gateway, json_reply, provider
+from tests.support.otlp import Received, fresh_receiver, otlp_receiver
+from tests.support.spans import PARENT, SPAN, TRACE, UP, config, traced
 
 NONE: frozenset[str] = frozenset()
 BAGGAGE = {"baggage": "user=alice,tenant=7;p=1", "tracestate": "vendor=t.usr:alice"}

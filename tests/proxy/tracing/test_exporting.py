@@ -14,12 +14,12 @@ import pytest
 from proxy.sections import Tracing
 from proxy.tracing import exporting
 from proxy.tracing.spans import Tracer
-from tests.hostile.canary import listening
-from tests.otlp_receiver import Receiver, otlp_receiver
-from tests.proxy.gateway import PATH, Gateway, Provider, gateway_to
 from tests.proxy.test_serving import BOX, SANDBOX, Running, running
-from tests.proxy.tracing.scene import PARENT, UP, traced
 from tests.proxy.tracing.test_spans import NO_HEADERS
+from tests.support.gateway import PATH, Gateway, Provider, gateway_to
+from tests.support.otlp import Receiver, otlp_receiver
+from tests.support.secret_markers import listening
+from tests.support.spans import PARENT, UP, traced
 
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "20", "OTEL_EXPORTER_OTLP_TIMEOUT": "0.5"}
 """Spans go at once, and are given up soon."""

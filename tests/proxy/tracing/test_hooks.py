@@ -9,12 +9,12 @@ from adapters import adapter
 from adapters.contract import Answer, Credentials
 from proxy.plan import Attempt, Target
 from proxy.tracing import hooks
-from tests.proxy.gateway import Gateway, Provider, gateway_to
-from tests.proxy.tracing.scene import PARENT, UP, traced
+from tests.support.gateway import Gateway, Provider, gateway_to
+from tests.support.spans import PARENT, UP, traced
 
 _DRAWN = """
 import asyncio, sys
-from tests.proxy.gateway import gateway_to
+from tests.support.gateway import gateway_to
 
 async def main():
     async with gateway_to() as (ours, fake):

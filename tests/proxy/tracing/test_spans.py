@@ -12,7 +12,7 @@ from proxy.errors import BadRequest, TimedOut
 from proxy.sections import Tracing
 from proxy.tracing.current import CURRENT
 from proxy.tracing.spans import Serving, Tracer, reason_of
-from tests.otlp_receiver import Receiver, fresh_receiver
+from tests.support.otlp import Receiver, fresh_receiver
 
 NO_HEADERS: CIMultiDict[str] = CIMultiDict()
 

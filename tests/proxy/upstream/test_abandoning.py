@@ -15,8 +15,8 @@ from adapters.contract import Answer, Flow, ProviderReply, ProviderRequest
 from adapters.errors import Abandoned, no_picture
 from proxy.keys import JOBS
 from proxy.upstream.abandoning import abandoned
-from tests.proxy.gateway import B64, OTHER_KEY, OURS, PATH, Gateway, gateway, gateway_to, provider
-from tests.proxy.wire import connections
+from tests.support.gateway import B64, OTHER_KEY, OURS, PATH, Gateway, gateway, gateway_to, provider
+from tests.support.raw_http import connections
 
 CANCELS = "jobs: {on_disconnect: cancel}\n"
 SECRET = "luma-secret-0123456789"

@@ -25,7 +25,7 @@ from adapters.contract import Assertion, ProviderRequest
 from proxy.errors import BadRequest, GatewayError
 from proxy.upstream import assertions
 from proxy.upstream.assertions import asserted, signed
-from tests.rsa_key import rsa_key, rsa_pem
+from tests.support.rsa_key import rsa_key, rsa_pem
 
 CLAIMS = {"iss": "a@b.test", "aud": "https://a.test/token", "iat": 4_000_000_000}
 REQUEST = ProviderRequest(

@@ -8,8 +8,8 @@ from contextlib import suppress
 import pytest
 from aiohttp import web
 
-from tests.proxy.gateway import B64, Reply, gateway, gateway_to, provider
-from tests.proxy.wire import connections, deaf, gateway_at, shout
+from tests.support.gateway import B64, Reply, gateway, gateway_to, provider
+from tests.support.raw_http import connections, deaf, gateway_at, shout
 
 UP = {"virtual_key": "up"}
 POLLED = {"virtual_key": "polled"}

@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from proxy.keys import UPSTREAM
 from proxy.sections import Timeouts
 from proxy.upstream.dialer import Dialer, ForbiddenAddressError, may_reach
-from tests.proxy.gateway import Answered, Gateway, gateway, gateway_to, provider
+from tests.support.gateway import Answered, Gateway, gateway, gateway_to, provider
 
 UP = {"virtual_key": "up"}
 OWN_KEY = {"provider": "openai", "authorization": "Bearer sk-callers-own"}

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from adapters.pictures import media_type_of
-from tests.proxy.gateway import (
+from tests.support.gateway import (
     PNG,
     Answered,
     Gateway,

@@ -11,8 +11,8 @@ from aiohttp import InvalidURL, web
 from proxy.errors import UpstreamFailed
 from proxy.upstream.conversation import SMALL
 from proxy.upstream.faults import translated
-from tests.proxy.gateway import Answered, Gateway, gateway_to
-from tests.proxy.wire import SECRET, connections, gateway_at, wire
+from tests.support.gateway import Answered, Gateway, gateway_to
+from tests.support.raw_http import SECRET, connections, gateway_at, wire
 
 UP = {"virtual_key": "up"}
 SOON = "timeouts: {idle: 0.2}\n"

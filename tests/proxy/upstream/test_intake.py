@@ -19,7 +19,7 @@ from proxy.sections import Timeouts
 from proxy.upstream import intake
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.intake import Intake
-from tests.proxy.gateway import provider
+from tests.support.gateway import provider
 
 MANY = 80
 MB = 1024 * 1024

@@ -16,8 +16,8 @@ from multidict import CIMultiDict
 from proxy.errors import UpstreamFailed
 from proxy.keys import LOG
 from proxy.upstream.replies import ERROR_LIMIT, blotted_pieces, decoded, relayed_headers
-from tests.proxy.gateway import Reply, always, gateway_to
-from tests.proxy.wire import SECRET, gateway_at, wire
+from tests.support.gateway import Reply, always, gateway_to
+from tests.support.raw_http import SECRET, gateway_at, wire
 
 UP = {"virtual_key": "up"}
 LARGE = b'{"created":1,"data":[{"b64_json":"' + b"A" * 300_000 + b'"}]}'

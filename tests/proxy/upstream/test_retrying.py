@@ -27,8 +27,8 @@ from proxy.sections import Timeouts
 from proxy.settings import Settings
 from proxy.upstream.conversation import Upstream
 from proxy.upstream.retrying import retry_after
-from tests.proxy.gateway import ANSWER, PNG, Provider, gateway_to, json_reply, provider
 from tests.proxy.upstream.test_dialer import Answers
+from tests.support.gateway import ANSWER, PNG, Provider, gateway_to, json_reply, provider
 
 OPENAI, FLUX = adapter("openai"), adapter("black-forest-labs")
 Step = int | str | Mapping[str, str]

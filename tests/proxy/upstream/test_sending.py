@@ -19,7 +19,7 @@ from proxy.keys import UPSTREAM
 from proxy.plan import Target
 from proxy.upstream import retrying
 from proxy.upstream.sending import address
-from tests.proxy.gateway import (
+from tests.support.gateway import (
     ANSWER,
     B64,
     PNG,
@@ -32,7 +32,7 @@ from tests.proxy.gateway import (
     json_reply,
     provider,
 )
-from tests.proxy.wire import SECRET
+from tests.support.raw_http import SECRET
 
 POLLED = {"virtual_key": "polled"}
 HELD = {"virtual_key": "held"}

@@ -19,7 +19,7 @@ from adapters.contract import Answer, Image
 from proxy.upstream import sifting
 from proxy.upstream.sifting import LONG, Sieve, with_taken
 from proxy.upstream.spool import SpooledImage, Spools
-from tests.proxy.gateway import PNG, Gateway, Provider, Reply, always, gateway, provider
+from tests.support.gateway import PNG, Gateway, Provider, Reply, always, gateway, provider
 
 LARGE = PNG + random.Random(7).randbytes(700_000)  # noqa: S311 - no secret
 TEXT = base64.b64encode(LARGE).decode()

@@ -11,7 +11,7 @@ import pytest
 from adapters.pictures import HEAD
 from proxy.errors import UpstreamFailed
 from proxy.upstream.spool import Spool
-from tests.proxy.gateway import let_go
+from tests.support.gateway import let_go
 
 LARGE = bytes(range(256)) * 2000
 

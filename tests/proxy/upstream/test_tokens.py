@@ -27,8 +27,8 @@ from proxy.plan import Target
 from proxy.sections import Timeouts
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.tokens import Tokens
-from tests.proxy.gateway import Provider, json_reply, provider
-from tests.rsa_key import rsa_pem
+from tests.support.gateway import Provider, json_reply, provider
+from tests.support.rsa_key import rsa_pem
 
 HOUR = 3600.0
 

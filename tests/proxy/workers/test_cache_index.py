@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxy.errors import CacheAway
-from tests.proxy.cache.kept import KeptByWorkers, entry, kept_by_workers, key, picture
+from tests.support.cache_entries import KeptByWorkers, entry, kept_by_workers, key, picture
 
 DIGEST = picture(1).digest
 

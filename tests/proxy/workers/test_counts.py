@@ -13,8 +13,8 @@ import aiohttp
 from proxy.metrics.measures import Metrics
 from proxy.metrics.snapshots import read
 from proxy.workers.counts import GONE, KEPT, GoneCounts
-from tests.proxy.gateway import OURS
-from tests.proxy.workers.gateway import Running, running, until
+from tests.support.gateway import OURS
+from tests.support.worker_gateway import Running, running, until
 
 
 async def counted(easel: Running) -> float:

@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.proxy.gateway import ANSWER, provider
-from tests.proxy.workers.gateway import SANDBOX, is_there, running, started, until
+from tests.support.gateway import ANSWER, provider
+from tests.support.worker_gateway import SANDBOX, is_there, running, started, until
 
 SLOW_STOP = SANDBOX + "server: {shutdown_seconds: 0.3}"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxy.workers.gateway import SANDBOX, Running, running, started, until
+from tests.support.worker_gateway import SANDBOX, Running, running, started, until
 
 
 async def replaced(easel: Running) -> None:

@@ -15,8 +15,8 @@ import pytest
 from proxy.workers import orders as words
 from proxy.workers.line import Handler, Line
 from proxy.workers.orders import Orders, written
-from tests.proxy.gateway import SETTINGS
-from tests.proxy.workers.gateway import ROOT
+from tests.support.gateway import SETTINGS
+from tests.support.worker_gateway import ROOT
 
 ORDERS = Orders(text=SETTINGS, file="my.yaml", host="127.0.0.1", port=0)
 

@@ -18,9 +18,9 @@ from proxy.redis_client import SharedRedis
 from proxy.sections import Redis
 from proxy.workers.cache_index import CacheHub, WorkersIndex
 from proxy.workers.line import Line
-from tests.proxy.shared.answerers import Clock
-from tests.redis_server import RedisServer
-from tests.redis_sets import RedisSet
+from tests.support.redis import RedisServer
+from tests.support.redis_topologies import RedisSet
+from tests.support.state_stores import Clock
 
 MEMORY, DISK = 20_000, 10_000
 

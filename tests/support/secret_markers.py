@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import orjson
 
-from tests.proxy.gateway import Answered, Provider
+from tests.support.gateway import Answered, Provider
 
 GATEWAY_KEY = "easel-KEYMARK-gateway-0123456789"
 OTHER_KEY = "easel-KEYMARK-other-0123456789ab"

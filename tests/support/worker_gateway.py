@@ -14,9 +14,9 @@ from signal import SIGTERM, Signals
 
 import aiohttp
 
-from tests.proxy.gateway import OURS, PATH, SETTINGS
+from tests.support.gateway import OURS, PATH, SETTINGS
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SANDBOX = "virtual_keys: {box: {provider: sandbox}}\n"
 BOX = {**OURS, "x-portkey-virtual-key": "box"}
 _LISTENS = "0A"

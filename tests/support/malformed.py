@@ -9,7 +9,7 @@ import msgspec
 import orjson
 
 from adapters.contract import ProviderReply
-from tests.adapters.transcripts import Transcript
+from tests.support.transcripts import Transcript
 
 Place = tuple[str | int, ...]
 Damaged = tuple[str, list[ProviderReply]]

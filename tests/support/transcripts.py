@@ -40,7 +40,7 @@ from adapters.errors import ImageError
 from adapters.events import Events
 from adapters.params import Policy, left_out
 from adapters.receipts import Receipt
-from tests.rsa_key import PLACE, rsa_pem
+from tests.support.rsa_key import PLACE, rsa_pem
 
 FOLDER = Path(__file__).parent.parent / "transcripts"
 SIGNING_TIME = datetime(2026, 11, 22, tzinfo=UTC).timestamp()

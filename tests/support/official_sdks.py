@@ -1,6 +1,6 @@
 """The official SDKs, each asked as its own documentation says, in a process of its own.
 
-    python -m tests.official_sdks replicate/pro-polled 8765
+    python -m tests.support.official_sdks replicate/pro-polled 8765
 
 imports the one SDK of that table row and lets it make the call of that transcript. The SDK is as
 it is installed: it keeps its own address, and its TLS too as far as it can tell. But in this

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 _EASEL = (sys.executable, "-m", "proxy")
 _SECONDS_TO_START = 60
 _SECONDS_TO_STOP = 60

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from tests.otlp_receiver import Received, fresh_receiver
-from tests.proxy.gateway import Gateway, Provider, Reply, gateway_to
+from tests.support.gateway import Gateway, Provider, Reply, gateway_to
+from tests.support.otlp import Received, fresh_receiver
 
 UP = {"virtual_key": "up"}
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

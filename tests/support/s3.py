@@ -20,7 +20,7 @@ import pytest
 BUCKET = "pictures"
 ACCESS_KEY = "S3RVER"
 """The server's own, and its secret as well."""
-_HOME = Path(__file__).parent / "s3rver"
+_HOME = Path(__file__).parents[1] / "s3rver"
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from proxy.shared.memory import Memory
 from proxy.shared.redis import RedisShared
 from proxy.workers.hub import ASK, Hub, HubShared
 from proxy.workers.line import Line
-from tests.redis_server import redis_server
-from tests.redis_sets import told
+from tests.support.redis import redis_server
+from tests.support.redis_topologies import told
 
 
 @dataclass

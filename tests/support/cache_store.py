@@ -14,7 +14,7 @@ from proxy.cache.pictures import Arrived
 from proxy.cache.simple import SimpleCache
 from proxy.sections import Cache
 from proxy.settings import parse
-from tests.proxy.gateway import PNG
+from tests.support.gateway import PNG
 
 MB = 1024 * 1024
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from adapters.contract import IN_PROCESS
-from tests.adapters.transcripts import Exchange, Seen, Transcript
+from tests.support.transcripts import Exchange, Seen, Transcript
 
 _PLACE = "/_host/"
 _PLAIN = "http:"

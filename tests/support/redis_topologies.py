@@ -16,7 +16,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tests.redis_server import RedisServer, redis_server
+from tests.support.redis import RedisServer, redis_server
 
 SERVICE = "mymaster"
 _SECONDS_TO_AGREE = 30

@@ -13,7 +13,7 @@ from typing import Any
 from yarl import URL
 
 from proxy.keys import UPSTREAM
-from tests.proxy.gateway import OURS, PATH, Answered, Gateway, gateway
+from tests.support.gateway import OURS, PATH, Answered, Gateway, gateway
 
 SECRET = "sk-stored/secret+0123456789"
 """The credential of the virtual key."""

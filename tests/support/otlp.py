@@ -2,7 +2,7 @@
 
 It decodes what it gets with OpenTelemetry's own protobuf, and keeps the very bytes.
 
-    python -m tests.otlp_receiver PORT
+    python -m tests.support.otlp PORT
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 _SECONDS = 20
 _LOOK_AGAIN_SECONDS = 0.02
 _OUR_KINDS = {1: "internal", 2: "server", 3: "client"}
@@ -105,7 +105,7 @@ class Receiver:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.otlp_receiver", str(self.port)]
+        command = [sys.executable, "-m", "tests.support.otlp", str(self.port)]
         self.process = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE)  # noqa: S603 - our own
         assert self.process.stdout
         assert self.process.stdout.readline()

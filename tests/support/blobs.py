@@ -14,7 +14,7 @@ from aiohttp import web
 from proxy.app import make_app
 from proxy.blobs.keeping import kept
 from proxy.settings import parse
-from tests.proxy.gateway import OURS, PNG, SETTINGS, Answered, Gateway, served
+from tests.support.gateway import OURS, PNG, SETTINGS, Answered, Gateway, served
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4
 WEBP = b"RIFF\x1a\x00\x00\x00WEBPVP8L" + bytes(64)
