@@ -91,5 +91,5 @@ def adapter(name: str) -> Adapter:
     """Give the adapter of a provider by its id or an alias; `KeyError` for any other name."""
     if name not in NAMES:
         raise KeyError(name)
-    module = import_module("adapters." + ALIASES.get(name, name).replace("-", "_"))
+    module = import_module("adapters.providers." + ALIASES.get(name, name).replace("-", "_"))
     return cast("Adapter", module.ADAPTER)

@@ -42,14 +42,6 @@ from tests.support.transcripts import (
     transcripts_of,
 )
 
-SHARED = {
-    *("aws", "contract", "describing", "dotted", "entra", "errors", "events", "gemini", "oauth"),
-    *("openai_like", "openai_shape", "openai_tables", "outcomes", "params", "paths", "pictures"),
-    *("polling", "reading", "receipts", "rows", "service_account", "signing", "sizes", "templates"),
-    "values",
-}
-"""Modules of `adapters` that are no provider."""
-
 UNGUARDED = {"automatic1111", "comfyui", "invokeai"}
 """Servers of one's own without a safety system: they refuse nothing."""
 
@@ -59,7 +51,7 @@ CANCELLING = {"comfyui", "dashscope", "fal-ai", "invokeai", "krea", "luma", "rep
 PATIENCE = 5_000
 """Steps after which a conversation counts as endless."""
 
-FILES = {path.stem for path in Path(adapters.__file__).parent.glob("*.py")} - {"__init__", *SHARED}
+FILES = {it.stem for it in Path(adapters.__file__).parent.glob("providers/*.py")} - {"__init__"}
 WRITTEN = [name for name in PROVIDERS if name.replace("-", "_") in FILES]
 PLACES = [path for name in WRITTEN for path in sorted(FOLDER.glob(f"{name}/*.json"))]
 

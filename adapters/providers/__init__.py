@@ -1,0 +1,1 @@
+"""One module per provider; `adapters.PROVIDERS` lists them."""

@@ -1,0 +1,126 @@
+"""Freepik: a path by the model's name, a header by the host, and two forms of pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from adapters.contract import Answer, Credentials, ImageCall, Outgoing, ProviderReply
+from adapters.errors import BadParam, ProviderError
+from adapters.providers.freepik import ADAPTER
+
+URL = "https://ai-statics.freepik.com/a.jpg"
+
+
+def made(model: str, **params: Any) -> dict[str, Any]:
+    return ADAPTER.table(model).translate(params).fields
+
+
+def said(wire: int = 200, **tree: Any) -> ProviderReply:
+    return ProviderReply(wire, {}, orjson.dumps(tree))
+
+
+def ended(data: Any) -> Answer:
+    return ADAPTER.answer(ImageCall({}, {}), said(data=data))
+
+
+@pytest.mark.parametrize(
+    ("url", "header"),
+    [
+        ("https://api.magnific.com/v1/ai/mystic", "x-magnific-api-key"),
+        ("https://api.freepik.com/v1/ai/mystic", "x-freepik-api-key"),
+        ("https://notfreepik.com/v1/ai/mystic", "x-magnific-api-key"),
+        ("", "x-magnific-api-key"),
+    ],
+)
+def test_the_host_chooses_the_header(url: str, header: str) -> None:
+    sent = ADAPTER.sign(Outgoing("GET", url, {}, b"", 0), Credentials("secret"))
+    assert sent == {header: "secret"}
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        ("mystic", "/ai/mystic"),
+        ("classic-fast", "/ai/text-to-image"),
+        ("flux-dev", "/ai/text-to-image/flux-dev"),
+        ("ai/flux-2-pro", "/ai/flux-2-pro"),
+        ("text-to-image/hyperflux", "/ai/text-to-image/hyperflux"),
+    ],
+)
+def test_the_models_name_chooses_the_path(model: str, path: str) -> None:
+    call = ImageCall({"model": model}, {})
+    assert ADAPTER.request(call).path == path
+    question = ADAPTER.question(call, said(data={"task_id": "7", "status": "CREATED"}))
+    assert question
+    assert question.path == f"{path}/7"
+
+
+@pytest.mark.parametrize("model", ["", "ai/../resources", "ai//mystic", "mystic?x"])
+def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
+    with pytest.raises(BadParam):
+        ADAPTER.request(ImageCall({"model": model}, {}))
+
+
+@pytest.mark.parametrize(
+    ("size", "word"),
+    [
+        ("1024x1024", "square_1_1"),
+        ("1536x1024", "standard_3_2"),
+        ("1024x1536", "portrait_2_3"),
+        ("1792x1024", "widescreen_16_9"),
+        ("1024x1792", "social_story_9_16"),
+    ],
+)
+def test_a_ratio_is_a_word(size: str, word: str) -> None:
+    assert made("flux-dev", size=size) == {"aspect_ratio": word}
+    assert made("mystic", size=size) == {"aspect_ratio": word, "resolution": "1k"}
+
+
+def test_mystic_draws_nothing_larger_than_asked_for() -> None:
+    assert made("mystic", prompt="x")["resolution"] == "1k"
+    assert made("mystic", size="4096x4096")["resolution"] == "4k"
+    assert made("mystic", resolution="2k") == {"resolution": "2k"}
+
+
+def test_mystics_own_models_go_under_another_name() -> None:
+    assert made("mystic", mystic_model="zen", resolution="1k")["model"] == "zen"
+
+
+def test_no_client_has_freepik_call_an_address() -> None:
+    assert made("flux-dev", prompt="x", webhook_url="https://a.test") == {"prompt": "x"}
+
+
+def test_an_empty_list_is_no_end_of_a_task() -> None:
+    assert not ADAPTER.is_settled(said(data={"status": "CREATED", "generated": []}))
+
+
+def test_a_mark_goes_to_the_picture_it_is_about() -> None:
+    task = {"status": "COMPLETED", "generated": [URL, URL], "has_nsfw": [False, True]}
+    assert [it.extra for it in ended(task).images] == [{}, {"nsfw": True}]
+
+
+def test_pictures_can_come_at_once_as_base64() -> None:
+    reply = said(data=[{"base64": "aGk=", "has_nsfw": True}])
+    assert ADAPTER.question(ImageCall({"model": "classic-fast"}, {}), reply) is None
+    picture = ADAPTER.answer(ImageCall({}, {}), reply).images[0]
+    assert (picture.b64, picture.extra) == ("aGk=", {"nsfw": True})
+
+
+@pytest.mark.parametrize("data", [[{"odd": 1}], {"status": "COMPLETED"}, {"status": "FAILED"}, []])
+def test_anything_else_is_an_error(data: Any) -> None:
+    with pytest.raises(ProviderError) as caught:
+        ended(data)
+    assert caught.value.status == 502
+
+
+def test_a_complaint_names_its_field() -> None:
+    problem = {"message": "no", "invalid_params": [{"name": "engine", "reason": "odd"}]}
+    error = ADAPTER.error(said(400, problem=problem))
+    assert (error.status, error.param, error.message) == (
+        400,
+        "engine",
+        "The provider answered: no",
+    )

@@ -1,0 +1,72 @@
+"""getimg.ai: pipelines and their models, sizes by pipeline, both forms of a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from adapters.contract import Answer, ImageCall, ProviderReply
+from adapters.errors import BadParam, ProviderError
+from adapters.providers.getimg import ADAPTER
+
+
+def made(model: str, **params: Any) -> dict[str, Any]:
+    return ADAPTER.table(model).translate(params).fields
+
+
+def answered(**tree: Any) -> Answer:
+    return ADAPTER.answer(ImageCall({}, {}), ProviderReply(body=orjson.dumps(tree)))
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "body"),
+    [
+        ("flux-schnell", "/flux-schnell/text-to-image", {}),
+        ("stable-diffusion/some-model", "/stable-diffusion/text-to-image", {"model": "some-model"}),
+        ("seedream-v4", "/seedream-v4/text-to-image", {}),
+    ],
+)
+def test_a_pipeline_is_in_the_path_and_its_model_in_the_body(
+    model: str, path: str, body: dict[str, str]
+) -> None:
+    request = ADAPTER.request(ImageCall({"model": model}, {}))
+    assert (request.path, request.json) == (path, body)
+
+
+@pytest.mark.parametrize("model", ["", "/x", "..", "../x", "a?b", "a#b/c"])
+def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
+    with pytest.raises(BadParam):
+        ADAPTER.request(ImageCall({"model": model}, {}))
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "sent"),
+    [
+        ("flux-schnell", "1792x1024", {"width": 1280, "height": 736}),
+        ("stable-diffusion-xl", "1792x1024", {"width": 1536, "height": 896}),
+        ("stable-diffusion", "1000x1000", {"width": 1024, "height": 1024}),
+        ("latent-consistency", "100x100", {"width": 256, "height": 256}),
+        ("essential-v2", "1024x1792", {"aspect_ratio": "4:7"}),
+        ("essential-v2", "auto", {}),
+    ],
+)
+def test_a_size_is_what_the_pipeline_can_do(model: str, size: str, sent: dict[str, Any]) -> None:
+    assert made(model, size=size) == sent
+
+
+def test_openais_style_is_not_getimgs() -> None:
+    assert made("essential-v2", style="vivid") == {}
+    assert made("essential-v2", style_preset="anime") == {"style": "anime"}
+
+
+def test_the_form_of_the_picture_is_asked_for_in_getimgs_words() -> None:
+    assert made("flux-schnell", response_format="b64_json") == {"response_format": "b64"}
+    assert answered(image="aGk=", seed=0).images[0].extra == {"seed": 0}
+    assert answered(url="https://a.test/1").images[0].url == "https://a.test/1"
+
+
+def test_no_picture_is_an_error() -> None:
+    with pytest.raises(ProviderError, match="without a picture"):
+        answered(cost=0.1)
