@@ -17,9 +17,9 @@ from typing import Any
 
 from adapters import errors, sizes
 from adapters.contract import Answer, Image, ProviderReply
-from adapters.params import Table
 from adapters.reading import at, items_at, pick, text_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 MODELS = (
     "gemini-3.1-flash-image",

@@ -8,8 +8,8 @@ https://learn.microsoft.com/en-us/azure/ai-foundry/openai/how-to/dall-e
 
 from __future__ import annotations
 
-from adapters.params import Table
-from adapters.rows import CONTRACT, Param
+from adapters.table.param import CONTRACT, Param
+from adapters.table.table import Table
 
 Families = tuple[tuple[str | tuple[str, ...], Table], ...]
 

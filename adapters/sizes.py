@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import floor, gcd, log, sqrt
 from typing import Any
 
-from adapters.rows import Nearest
+from adapters.table.param import Nearest
 
 Fields = dict[str, Any]
 

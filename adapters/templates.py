@@ -17,7 +17,7 @@ from typing import Any
 from adapters import sizes
 from adapters.errors import BadParam
 from adapters.reading import parsed
-from adapters.rows import Param
+from adapters.table.param import Param
 
 ROWS = (
     Param("prompt"),

@@ -16,8 +16,8 @@ import orjson
 
 import adapters
 from adapters.contract import Adapter
-from adapters.describing import parameters, streams
-from adapters.params import Table
+from adapters.table.describe import parameters, streams
+from adapters.table.table import Table
 
 PAGES = Path(__file__).parent
 README = "../README.md"

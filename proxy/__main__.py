@@ -11,8 +11,8 @@ import orjson
 import adapters
 from adapters.contract import Adapter
 from adapters.errors import BadParam
-from adapters.params import Policy
-from adapters.rows import CONTRACT
+from adapters.table.param import CONTRACT
+from adapters.table.table import Policy
 from proxy import __version__
 from proxy.command_line import FILE, fail, loaded, refuse_open_door
 from proxy.configs import ConfigError

@@ -15,7 +15,7 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
-from adapters.params import Policy as Unsupported
+from adapters.table.table import Policy as Unsupported
 from proxy.conditions import QueryError, Room, Test, compiled
 from proxy.hints import nearest
 from proxy.policies import KEYS as POLICY_KEYS

@@ -91,7 +91,7 @@ async def image_model(request: web.Request) -> web.Response:
             code="unknown_provider",
             param="provider",
         )
-    from adapters.describing import described  # noqa: PLC0415 - rarely asked for
+    from adapters.table.describe import described  # noqa: PLC0415 - rarely asked for
 
     return _json(described(adapter, model))
 

@@ -11,7 +11,7 @@ import orjson
 
 from adapters.contract import Adapter, Credentials
 from adapters.errors import ImageError
-from adapters.params import Policy
+from adapters.table.table import Policy
 from proxy.images.rehearse import shown_attempt
 from proxy.middlewares.transform import fitted
 from proxy.plan import Attempt, Target

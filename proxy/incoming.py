@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from adapters.errors import BadParam
-from adapters.params import Policy
+from adapters.table.table import Policy
 from proxy.bodies import LARGE, Bodies, Held
 from proxy.configs import MAX_KEEPALIVE
 from proxy.errors import BadRequest

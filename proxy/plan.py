@@ -18,8 +18,8 @@ import orjson
 
 from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Outgoing
 from adapters.errors import ImageError
-from adapters.params import Policy
-from adapters.receipts import Receipt
+from adapters.table.receipt import Receipt
+from adapters.table.table import Policy
 from proxy.configs import Strategy
 from proxy.errors import outcome_unknown
 from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy

@@ -20,9 +20,9 @@ from adapters import errors, sizes
 from adapters.contract import ProviderReply
 from adapters.openai_like import OpenAILike
 from adapters.openai_shape import MODERATION_CODES
-from adapters.params import Table
 from adapters.reading import items_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _RATIOS = ("21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21")
 _FORBIDDEN, _NO_CREDIT = 403, 402

@@ -33,9 +33,9 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import ProviderError, failure, no_picture
-from adapters.params import Table
 from adapters.reading import at, items_at, parsed, pick, text_at, without_none
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _DEFAULT = "default"
 _SETTINGS = "override_settings"

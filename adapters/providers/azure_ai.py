@@ -35,9 +35,9 @@ from adapters.contract import (
 from adapters.errors import REFUSED, BadParam
 from adapters.openai_like import OpenAILike
 from adapters.openai_shape import MODERATION_CODES
-from adapters.params import Table
 from adapters.paths import model_path
-from adapters.rows import Fields, Param
+from adapters.table.param import Fields, Param
+from adapters.table.table import Table
 
 _URL = "azure_foundry_url"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"

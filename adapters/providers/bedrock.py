@@ -33,10 +33,10 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import BadParam, ProviderError, failure, no_picture, refusal
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.reading import at, items_at, pick, text_at, without_none
-from adapters.rows import Param, within
+from adapters.table.param import Param, within
+from adapters.table.table import Table
 
 _STYLES = (
     "3D_ANIMATED_FAMILY_FILM DESIGN_SKETCH FLAT_VECTOR_ILLUSTRATION GRAPHIC_NOVEL_ILLUSTRATION "

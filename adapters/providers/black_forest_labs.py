@@ -26,11 +26,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import Jobs, poll
 from adapters.reading import pick, text_at, without_none
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _LOST = "Task not found"
 _PATIENCE = 5

@@ -23,11 +23,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import Jobs
 from adapters.reading import pick, text_at, without_none
-from adapters.rows import Param, or_png
+from adapters.table.param import Param, or_png
+from adapters.table.table import Table
 
 _UNPROCESSABLE = 422
 _FIBO = "fibo"

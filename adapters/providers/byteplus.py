@@ -22,9 +22,9 @@ from typing import Any, ClassVar
 from adapters import errors, sizes
 from adapters.contract import Answer, ImageCall, ProviderReply
 from adapters.openai_like import OpenAILike
-from adapters.params import Table
 from adapters.reading import at, items_at, text_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _UNSAFE = re.compile(r"SensitiveContent|RiskDetection|PolicyViolation")
 _WIDEST = 16

@@ -35,11 +35,11 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import Abandoned, BadParam, ProviderError, failure, no_picture
-from adapters.params import Table
 from adapters.paths import step
 from adapters.polling import fetched, poll
 from adapters.reading import at, items_at, pick, text_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _WORKFLOW, _ALLOW = "comfyui_workflow", "comfyui_allow_graphs"
 _SEEDS = 2**64

@@ -31,11 +31,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Table
 from adapters.paths import named_model, step
 from adapters.polling import Jobs
 from adapters.reading import items_at, text_at, usage, without_none
-from adapters.rows import Param, within
+from adapters.table.param import Param, within
+from adapters.table.table import Table
 
 _HOSTS = {"cn": "dashscope", "intl": "dashscope-intl", "us": "dashscope-us"}
 _QWEN_1_SIZES = "1664x928 1472x1104 1328x1328 1104x1472 928x1664"

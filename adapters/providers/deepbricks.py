@@ -17,8 +17,8 @@ from typing import ClassVar
 from adapters import errors, sizes
 from adapters.openai_like import STANDARD_OR_HD, OpenAILike
 from adapters.openai_shape import MODERATION_CODES
-from adapters.params import Table
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _ROWS = (
     Param("prompt"),

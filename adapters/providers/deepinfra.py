@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from adapters import errors, sizes
 from adapters.openai_like import OpenAILike
-from adapters.params import Table
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _TABLE = Table(
     (

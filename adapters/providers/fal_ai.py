@@ -31,11 +31,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import Jobs
 from adapters.reading import at, items_at, pick, text_at, without_none
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _WORDS = "square_hd square portrait_4_3 portrait_16_9 landscape_4_3 landscape_16_9"
 _FLUX_RATIOS = ("21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21")

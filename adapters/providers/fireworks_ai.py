@@ -34,11 +34,11 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import ProviderError, failure
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import poll
 from adapters.reading import items_at, text_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _RATIOS = ("1:1", "21:9", "16:9", "3:2", "5:4", "4:5", "2:3", "9:16", "9:21", "4:3", "3:4")
 _SAFETY_CHECK = Param("safety_check", kind=bool)

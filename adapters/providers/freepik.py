@@ -31,11 +31,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import Jobs
 from adapters.reading import at, items_at, text_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _PATHS = {"mystic": "/ai/mystic", "classic-fast": "/ai/text-to-image"}
 _OLD_HOST = "freepik.com"

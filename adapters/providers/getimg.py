@@ -26,10 +26,10 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.reading import pick, text_at, without_none
-from adapters.rows import Param, or_png
+from adapters.table.param import Param, or_png
+from adapters.table.table import Table
 
 _RATIOS = ("1:1", "4:5", "5:4", "2:3", "3:2", "4:7", "7:4")
 _COMMON = (

@@ -38,11 +38,11 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.openai_shape import pictures
-from adapters.params import Table
 from adapters.paths import model_path, named_model, step
 from adapters.polling import poll
 from adapters.reading import at, items_at, pick, places, text_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _Exchange = Generator[ProviderRequest, ProviderReply, ProviderReply]
 

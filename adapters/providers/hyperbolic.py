@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from adapters import errors, sizes
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
-from adapters.params import Table
 from adapters.paths import named_model
 from adapters.reading import items_at, pick, text_at, without_none
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _TABLE = Table(
     (

@@ -33,10 +33,10 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.reading import at, items_at, pick, text_at, without_none
-from adapters.rows import Param, within
+from adapters.table.param import Param, within
+from adapters.table.table import Table
 
 # The members of v3's list of resolutions that are known here; what is none is said as a ratio.
 _RESOLUTIONS = (

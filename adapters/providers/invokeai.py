@@ -23,11 +23,11 @@ from typing import Any, ClassVar
 from adapters import templates
 from adapters.contract import Answer, Flow, ImageCall, Option, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError, failure, no_picture
-from adapters.params import Table
 from adapters.paths import step
 from adapters.polling import Jobs, fetched
 from adapters.reading import items_at, pick, text_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _GRAPH, _NODE = "invokeai_graph", "invokeai_output_node"
 _SEEDS = 2**32

@@ -18,10 +18,10 @@ import re
 from adapters import sizes
 from adapters.contract import ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import BadParam
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import Jobs
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _ENDS = frozenset({"completed", "failed", "cancelled", ""})
 

@@ -16,8 +16,8 @@ from typing import Any
 from adapters import errors, sizes
 from adapters.contract import ImageCall
 from adapters.openai_like import OpenAILike
-from adapters.params import Table
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 
 class Lemonfox(OpenAILike):

@@ -18,11 +18,11 @@ from collections.abc import Iterator
 
 from adapters import sizes
 from adapters.contract import Image, ImageCall, ProviderReply, ProviderRequest
-from adapters.params import Table
 from adapters.paths import named_model, step
 from adapters.polling import Jobs
 from adapters.reading import anywhere, items_at, text_at
-from adapters.rows import Param, within
+from adapters.table.param import Param, within
+from adapters.table.table import Table
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PUBLIC = Param("public", kind=bool, default=False, about="whether others see the picture")

@@ -15,11 +15,11 @@ import re
 
 from adapters import sizes
 from adapters.contract import ImageCall, ProviderReply, ProviderRequest
-from adapters.params import Table
 from adapters.paths import named_model
 from adapters.polling import Jobs
 from adapters.reading import text_at
-from adapters.rows import Param, or_png
+from adapters.table.param import Param, or_png
+from adapters.table.table import Table
 
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21")
 

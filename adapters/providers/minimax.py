@@ -23,9 +23,9 @@ from typing import Any, ClassVar
 from adapters import errors, sizes
 from adapters.contract import Answer, Image, ImageCall, ProviderReply
 from adapters.openai_like import OpenAILike
-from adapters.params import Table
 from adapters.reading import at, items_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _RATIOS = ("1:1", "16:9", "4:3", "3:2", "2:3", "3:4", "9:16")
 

@@ -16,11 +16,11 @@ import re
 
 from adapters import sizes
 from adapters.contract import ImageCall, ProviderReply, ProviderRequest
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import Jobs
 from adapters.reading import text_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _SHAPES = {"1:1": "square", "3:2": "landscape", "2:3": "portrait"}
 _TABLE = Table(

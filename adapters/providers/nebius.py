@@ -19,8 +19,8 @@ from typing import ClassVar
 from adapters import errors, sizes
 from adapters.contract import ImageCall, Option
 from adapters.openai_like import OpenAILike
-from adapters.params import Table
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _TABLE = Table(
     (

@@ -21,11 +21,11 @@ from urllib.parse import quote
 
 from adapters import errors, sizes
 from adapters.contract import Answer, Image, ImageCall, ProviderReply, ProviderRequest
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import Jobs
 from adapters.reading import items_at, text_at
-from adapters.rows import Param, within
+from adapters.table.param import Param, within
+from adapters.table.table import Table
 
 _CHECKPOINTS = (".safetensors", ".ckpt")
 _FORMATS = ("png", "webp", "jpeg")

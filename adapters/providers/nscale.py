@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from adapters import errors, sizes
 from adapters.openai_like import OpenAILike
-from adapters.params import Table
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 # Steps are refused there; that a URL can be asked for is doubtful, base64 is not.
 _TABLE = Table(

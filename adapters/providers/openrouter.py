@@ -18,9 +18,9 @@ from adapters import errors, sizes
 from adapters.contract import Credentials, ImageCall, Option, Outgoing, ProviderReply
 from adapters.openai_like import OpenAILike
 from adapters.openai_shape import MODERATION_CODES
-from adapters.params import Table
 from adapters.reading import pick, text_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _RATIOS = (
     "1:1 1:2 1:4 1:8 2:1 2:3 2.35:1 3:2 3:4 4:1 4:3 4:5 5:2 5:4 5:7 7:5 8:1 9:16 16:9 9:19.5 "

@@ -24,10 +24,10 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Table
 from adapters.paths import named_model
 from adapters.reading import at
-from adapters.rows import Param, within
+from adapters.table.param import Param, within
+from adapters.table.table import Table
 
 # What an internal row makes of `output_format`, for `request` to put into a header.
 _ACCEPT = "accept"

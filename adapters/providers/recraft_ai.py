@@ -19,8 +19,8 @@ from typing import ClassVar
 from adapters import errors, sizes
 from adapters.contract import ProviderReply
 from adapters.openai_like import OpenAILike
-from adapters.params import Table
-from adapters.rows import Param, or_png
+from adapters.table.param import Param, or_png
+from adapters.table.table import Table
 
 # https://www.recraft.ai/docs/api-reference/appendix
 _V4_SIZES = (

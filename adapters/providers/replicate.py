@@ -28,11 +28,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import Jobs
 from adapters.reading import at, places, text_at
-from adapters.rows import Nearest, Param
+from adapters.table.param import Nearest, Param
+from adapters.table.table import Table
 
 _EXAMPLE = "black-forest-labs/flux-schnell"
 _VERSION = re.compile(r"[0-9a-f]{64}|[^/:]+/[^/:]+:[^/:]+")

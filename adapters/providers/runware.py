@@ -20,10 +20,10 @@ from typing import Any, ClassVar
 
 from adapters import errors, sizes
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
-from adapters.params import Table
 from adapters.paths import named_model
 from adapters.reading import at, items_at, pick, text_at, usage, without_none
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _BAD_REQUEST, _BAD_GATEWAY = 400, 502
 _UNSAFE = re.compile(r"^nsfw|moderat", re.IGNORECASE)

@@ -15,8 +15,8 @@ from __future__ import annotations
 from adapters import sizes
 from adapters.contract import IN_PROCESS, ImageCall
 from adapters.openai_shape import OpenAIShape
-from adapters.params import Table
-from adapters.rows import CONTRACT, Param
+from adapters.table.param import CONTRACT, Param
+from adapters.table.table import Table
 
 _LESS = (
     Param("size", to=sizes.pixels(low=16, high=3840, most=8_294_400, joined="size")),

@@ -32,11 +32,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.polling import Jobs, poll
 from adapters.reading import at, parsed, places, text_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _DONE = ("COMPLETED", "FAILED")
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4")

@@ -22,9 +22,9 @@ from typing import ClassVar
 from adapters import errors, sizes
 from adapters.contract import Answer, ImageCall, ProviderReply
 from adapters.openai_like import OpenAILike
-from adapters.params import Table
 from adapters.reading import pick, text_at, without_none
-from adapters.rows import Conversion, Param
+from adapters.table.param import Conversion, Param
+from adapters.table.table import Table
 
 _KOLORS_SIZES = "1024x1024 960x1280 768x1024 720x1440 720x1280"
 _QWEN_SIZES = "1328x1328 1664x928 928x1664 1472x1140 1140x1472 1584x1056 1056x1584"

@@ -26,10 +26,10 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.reading import items_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _RATIOS = ("16:9", "1:1", "21:9", "2:3", "3:2", "4:5", "5:4", "9:16", "9:21")
 _STYLES = (

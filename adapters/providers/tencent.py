@@ -33,12 +33,12 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.openai_shape import MODERATION_CODES, pictures
-from adapters.params import Table
 from adapters.paths import named_model
 from adapters.polling import Jobs
 from adapters.reading import at, items_at, pick, text_at, usage, without_none
-from adapters.rows import Param
 from adapters.signing import tc3
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _HOSTS = {
     "": "tokenhub-intl.tencentcloudmaas.com",

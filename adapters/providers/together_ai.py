@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from adapters import errors, sizes
 from adapters.openai_like import OpenAILike
-from adapters.params import Table
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _RATIOS = ("1:1", "3:2", "2:3", "4:3", "3:4", "16:9", "9:16")
 _COMMON = (

@@ -35,10 +35,10 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import no_picture, refusal
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.reading import items_at, text_at
-from adapters.rows import Param, within
+from adapters.table.param import Param, within
+from adapters.table.table import Table
 
 _MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg"}
 _LABELS = Param("labels", kind=dict)

@@ -29,10 +29,10 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.params import Table
 from adapters.paths import model_path
 from adapters.reading import at, items_at, text_at
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _UNSAFE = re.compile(r"nsfw|content policy", re.IGNORECASE)
 # https://developers.cloudflare.com/workers-ai/platform/errors/, and of Cloudflare's API in general

@@ -23,9 +23,9 @@ from typing import Any
 from adapters import errors, sizes
 from adapters.contract import Answer, ImageCall, ProviderReply
 from adapters.openai_like import OpenAILike
-from adapters.params import Table
 from adapters.reading import at, items_at, pick, text_at
-from adapters.rows import Nearest, Param
+from adapters.table.param import Nearest, Param
+from adapters.table.table import Table
 
 _RATIOS = (
     *("1:1", "3:4", "4:3", "9:16", "16:9", "2:3", "3:2"),

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 
 from adapters import errors, sizes
 from adapters.openai_like import STANDARD_OR_HD, OpenAILike
-from adapters.params import Table
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 _USER_LENGTH = range(6, 129)
 

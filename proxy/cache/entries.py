@@ -10,7 +10,7 @@ import orjson
 
 from adapters.contract import Image
 from adapters.pictures import Measured
-from adapters.receipts import Line
+from adapters.table.receipt import Line
 from adapters.values import value
 
 DEFAULT_DOLLARS = 0.04

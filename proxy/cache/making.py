@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.contract import Answer, Image
-from adapters.receipts import Line
+from adapters.table.receipt import Line
 from proxy.cache.entries import DEFAULT_DOLLARS, Entry, Picture
 from proxy.cache.pictures import Arrived
 from proxy.plan import Attempt, Plan

@@ -11,7 +11,7 @@ from functools import cached_property
 import msgspec
 from cachetools import LRUCache
 
-from adapters.receipts import Receipt
+from adapters.table.receipt import Receipt
 from proxy.cache.entries import Entry
 from proxy.plan import Attempt, Drawn, Recording, Target
 

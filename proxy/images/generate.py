@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 
 from adapters.contract import Answer
 from adapters.errors import ImageError
-from adapters.receipts import Receipt
+from adapters.table.receipt import Receipt
 from proxy.configs import Strategy
 from proxy.errors import logged, put_headers
 from proxy.images.deliver import deliver

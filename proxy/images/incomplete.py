@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from adapters.errors import ImageError, ProviderError
-from adapters.receipts import Line, plain
+from adapters.table.receipt import Line, plain
 from proxy.keys import ATTEMPT, CURRENT
 from proxy.plan import Attempt, Made
 from proxy.routing.falling import status_of

@@ -14,7 +14,7 @@ from aiohttp import web
 from adapters import sizes
 from adapters.contract import ImageCall
 from adapters.errors import BadParam
-from adapters.rows import checked
+from adapters.table.param import checked
 from proxy.images.incomplete import asked_of
 from proxy.keys import ATTEMPT, CURRENT
 from proxy.plan import Attempt, Target

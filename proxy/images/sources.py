@@ -16,7 +16,7 @@ import pybase64
 
 from adapters.contract import Image
 from adapters.pictures import HEAD, KNOWN, Measured, measured
-from adapters.receipts import Line
+from adapters.table.receipt import Line
 from proxy.cache.entries import KeptImage
 from proxy.errors import UpstreamFailed
 from proxy.plan import Recording, Target

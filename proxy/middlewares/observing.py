@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from adapters.receipts import RECORD_LIMIT
+from adapters.table.receipt import RECORD_LIMIT
 from proxy.forwarded import client_of
 from proxy.incoming import usable_trace
 from proxy.keys import (

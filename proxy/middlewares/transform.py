@@ -9,9 +9,9 @@ from aiohttp.typedefs import Handler
 
 from adapters.contract import Adapter, ImageCall
 from adapters.errors import BadParam
-from adapters.params import left_out
-from adapters.receipts import Line, Receipt
-from adapters.rows import Param, checked
+from adapters.table.param import Param, checked
+from adapters.table.receipt import Line, Receipt
+from adapters.table.table import left_out
 from proxy.jobs.answering import EVENTS, JSON
 from proxy.keys import ATTEMPT, JOB
 from proxy.plan import Attempt

@@ -14,7 +14,7 @@ import msgspec
 import adapters
 from adapters.contract import Adapter, Credentials
 from adapters.errors import ImageError
-from adapters.params import Policy
+from adapters.table.table import Policy
 from proxy.configs import MAX_TIMEOUT_MS, Config, ConfigError
 from proxy.credentials import credentials_for
 from proxy.errors import BadRequest

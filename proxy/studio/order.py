@@ -15,7 +15,7 @@ import orjson
 
 from adapters import sizes
 from adapters.errors import BadParam, ImageError
-from adapters.rows import CONTRACT, Param, checked
+from adapters.table.param import CONTRACT, Param, checked
 from proxy.studio import script
 from proxy.studio.script import Script
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.errors import ImageError
-from adapters.rows import Param
+from adapters.table.param import Param
 
 ROWS: tuple[Param, ...] = (
     Param("latency_ms", kind=int, low=0, high=600_000),

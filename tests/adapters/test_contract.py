@@ -23,8 +23,8 @@ import adapters
 from adapters import ALIASES, PROVIDERS, adapter
 from adapters.contract import IN_PROCESS, Answer, Image, ProviderReply, ProviderRequest
 from adapters.errors import Abandoned, BadParam, ImageError, Refusal
-from adapters.params import Table
-from adapters.rows import CONTRACT
+from adapters.table.param import CONTRACT
+from adapters.table.table import Table
 from tests.support import boundary_values, malformed
 from tests.support.transcripts import (
     FOLDER,

@@ -10,7 +10,7 @@ import pytest
 from adapters import gemini
 from adapters.contract import ProviderReply
 from adapters.errors import ProviderError, Refusal
-from adapters.rows import Param
+from adapters.table.param import Param
 
 TABLES = dict(gemini.families())
 FLASH, PLAIN = TABLES["gemini-3.1-flash-image"], TABLES["gemini-2.5-flash-image"]

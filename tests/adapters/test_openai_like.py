@@ -11,8 +11,8 @@ from adapters import errors
 from adapters.contract import Answer, ImageCall, ProviderReply
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.openai_like import STANDARD_OR_HD, OpenAILike
-from adapters.params import Table
-from adapters.rows import CONTRACT, Param
+from adapters.table.param import CONTRACT, Param
+from adapters.table.table import Table
 
 
 class Acme(OpenAILike):

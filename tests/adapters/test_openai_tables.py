@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from adapters.openai_tables import families
-from adapters.params import Table
-from adapters.rows import Param
+from adapters.table.param import Param
+from adapters.table.table import Table
 
 
 def table(model: str) -> Table:

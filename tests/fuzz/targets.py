@@ -18,7 +18,7 @@ from adapters import PROVIDERS, adapter
 from adapters.contract import Answer, ProviderReply
 from adapters.errors import ImageError
 from adapters.events import Events
-from adapters.params import Policy
+from adapters.table.table import Policy
 from proxy import configs
 from proxy.config_text import read_config
 from proxy.configs import ConfigError

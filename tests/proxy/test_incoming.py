@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from adapters.params import Policy
+from adapters.table.table import Policy
 from proxy.errors import BadRequest
 from proxy.incoming import (
     is_deeper,

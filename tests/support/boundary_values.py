@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import find
 from hypothesis import strategies as st
 
-from adapters.params import Table
-from adapters.rows import CONTRACT, Param
+from adapters.table.param import CONTRACT, Param
+from adapters.table.table import Table
 
 SIZES = [
     "auto",

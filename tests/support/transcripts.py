@@ -38,8 +38,8 @@ from adapters.contract import (
 )
 from adapters.errors import ImageError
 from adapters.events import Events
-from adapters.params import Policy, left_out
-from adapters.receipts import Receipt
+from adapters.table.receipt import Receipt
+from adapters.table.table import Policy, left_out
 from tests.support.rsa_key import PLACE, rsa_pem
 
 FOLDER = Path(__file__).parent.parent / "transcripts"

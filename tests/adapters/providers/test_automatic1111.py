@@ -9,8 +9,8 @@ import pytest
 
 from adapters.contract import Credentials, ImageCall, Outgoing, ProviderReply
 from adapters.errors import ProviderError
-from adapters.params import Policy
 from adapters.providers.automatic1111 import ADAPTER
+from adapters.table.table import Policy
 
 OUTGOING = Outgoing("POST", "", {}, b"", 0)
 

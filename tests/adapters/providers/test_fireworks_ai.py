@@ -8,8 +8,8 @@ import pytest
 
 from adapters.contract import Credentials, ImageCall, ProviderReply
 from adapters.errors import BadParam, ImageError, ProviderError, Refusal
-from adapters.params import Policy
 from adapters.providers.fireworks_ai import ADAPTER
+from adapters.table.table import Policy
 
 PNG = {"content-type": "image/png"}
 

@@ -11,7 +11,7 @@ from adapters.contract import Answer, Credentials, ImageCall, Outgoing, Provider
 from adapters.contract import ProviderRequest as Request
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.providers.ideogram import ADAPTER
-from adapters.receipts import Receipt
+from adapters.table.receipt import Receipt
 from tests.support.transcripts import translated
 
 

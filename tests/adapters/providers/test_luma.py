@@ -9,8 +9,8 @@ import pytest
 
 from adapters.contract import ImageCall, ProviderReply
 from adapters.errors import BadParam, ProviderError, Refusal
-from adapters.params import Policy
 from adapters.providers.luma import ADAPTER
+from adapters.table.table import Policy
 
 
 def made(**params: Any) -> dict[str, Any]:

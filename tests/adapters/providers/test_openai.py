@@ -9,8 +9,8 @@ import pytest
 
 from adapters.contract import Credentials, ImageCall, Outgoing, ProviderReply
 from adapters.errors import BadParam, ProviderError, Refusal
-from adapters.params import Policy
 from adapters.providers.openai import ADAPTER
+from adapters.table.table import Policy
 from tests.support.transcripts import translated
 
 

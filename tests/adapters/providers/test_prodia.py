@@ -8,8 +8,8 @@ import pytest
 
 from adapters.contract import Answer, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import BadParam, ProviderError, Refusal
-from adapters.params import Policy
 from adapters.providers.prodia import ADAPTER
+from adapters.table.table import Policy
 
 DEV = "inference.flux.dev.txt2img.v2"
 

@@ -10,8 +10,8 @@ import pytest
 
 from adapters.contract import ImageCall, ProviderReply
 from adapters.errors import BadParam, Refusal
-from adapters.params import Policy
 from adapters.providers.recraft_ai import ADAPTER
+from adapters.table.table import Policy
 
 SVG = b64encode(b'<svg xmlns="http://www.w3.org/2000/svg"/>').decode()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters.pictures import Measured
-from adapters.receipts import Line
+from adapters.table.receipt import Line
 from proxy.cache.entries import Entry, KeptImage, Picture
 
 

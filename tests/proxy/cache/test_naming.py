@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from adapters import adapter
 from adapters.contract import Credentials
-from adapters.params import Policy
+from adapters.table.table import Policy
 from proxy.cache.naming import key_of, pool_of, words_of
 from proxy.plan import Plan, Target
 from proxy.policies import CachePolicy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters import adapter
 from adapters.contract import Answer, Credentials
-from adapters.receipts import Receipt
+from adapters.table.receipt import Receipt
 from proxy.cache.entries import Entry
 from proxy.cache.ready import Copying, Ready, ReadyAnswers
 from proxy.plan import Target

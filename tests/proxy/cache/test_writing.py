@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.pictures import Measured
-from adapters.receipts import Line
+from adapters.table.receipt import Line
 from proxy.cache.entries import Entry, Picture
 from proxy.cache.writing import VERSION, read, written
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from adapters import dotted
 from adapters.errors import BadParam
-from adapters.receipts import Line, Receipt, line_of, told_fields
-from adapters.rows import Fields, Nearest, Param, checked, fields_for
+from adapters.table import paths
+from adapters.table.param import Fields, Nearest, Param, checked, fields_for
+from adapters.table.receipt import Line, Receipt, line_of, told_fields
 
 OURS = frozenset({"model", "n", "response_format", "stream", "user", "safety_identifier"})
 """What the gateway itself honours or may leave out under every policy."""
@@ -152,7 +152,7 @@ class Table:
         return {
             name: fields
             for name, fields in taken.items()
-            if not any(dotted.is_taken(said, target) for target in fields)
+            if not any(paths.is_taken(said, target) for target in fields)
         }
 
     def _joined(self, made: Mapping[str, Fields]) -> dict[str, Any]:
@@ -160,11 +160,11 @@ class Table:
         fields: dict[str, Any] = {}
         for name, part in made.items():
             if part and name not in self._by_name:
-                dotted.put(fields, part)
+                paths.put(fields, part)
         for name, part in made.items():
             if part and name in self._by_name:
-                dotted.put(fields, part)
-        dotted.put(fields, self.constant)
+                paths.put(fields, part)
+        paths.put(fields, self.constant)
         return fields
 
 
@@ -250,6 +250,6 @@ def _kept(made: Fields, fields: Fields) -> Fields:
     if not made or all(fields.get(target) is content for target, content in made.items()):
         return made
     kept = {
-        target: it for target, it in made.items() if dotted.holds(dotted.found(fields, target), it)
+        target: it for target, it in made.items() if paths.holds(paths.found(fields, target), it)
     }
     return Nearest(kept) if isinstance(made, Nearest) else kept

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from adapters import sizes
 from adapters.errors import BadParam
-from adapters.params import Policy, Table, left_out
-from adapters.receipts import RECEIPT_LIMIT
-from adapters.rows import CONTRACT, Param
+from adapters.table.param import CONTRACT, Param
+from adapters.table.receipt import RECEIPT_LIMIT
+from adapters.table.table import Policy, Table, left_out
 
 TABLE = Table(
     (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from adapters.rows import CONTRACT, Fields, Nearest, Param
+from adapters.table.param import CONTRACT, Fields, Nearest, Param
 from adapters.values import value
 
 RECEIPT_LIMIT, RECORD_LIMIT = 2048, 16_384

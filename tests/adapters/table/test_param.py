@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters.errors import BadParam
-from adapters.rows import Nearest, Param, checked, fields_for
+from adapters.table.param import Nearest, Param, checked, fields_for
 
 
 def test_a_row_can_be_the_rule() -> None:

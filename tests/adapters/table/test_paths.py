@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters.dotted import found, holds, is_taken, put
+from adapters.table.paths import found, holds, is_taken, put
 
 
 def test_objects_are_made_on_the_way() -> None:

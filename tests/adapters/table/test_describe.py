@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from adapters import PROVIDERS, adapter, sizes
-from adapters.describing import described, parameters
-from adapters.params import Table
-from adapters.rows import CONTRACT, Param
+from adapters.table.describe import described, parameters
+from adapters.table.param import CONTRACT, Param
+from adapters.table.table import Table
 
 
 def told(*rows: Param) -> list[dict[str, Any]]:

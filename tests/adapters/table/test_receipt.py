@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.receipts import RECEIPT_LIMIT, Line, Receipt, plain
+from adapters.table.receipt import RECEIPT_LIMIT, Line, Receipt, plain
 
 
 def test_a_receipt_takes_further_lines() -> None:

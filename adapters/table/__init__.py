@@ -1,0 +1,1 @@
+"""Parameter tables: how a provider spells each parameter, and the receipt."""
