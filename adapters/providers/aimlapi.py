@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from adapters import errors, sizes
+from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_passthrough import MODERATION_CODES
 from adapters.contract import ProviderReply
-from adapters.openai_like import OpenAILike
-from adapters.openai_shape import MODERATION_CODES
 from adapters.reading import items_at
 from adapters.table.param import Param
 from adapters.table.table import Table

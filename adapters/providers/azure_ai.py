@@ -25,6 +25,8 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 from adapters import entra, sizes
+from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_passthrough import MODERATION_CODES
 from adapters.contract import (
     Credentials,
     ImageCall,
@@ -33,8 +35,6 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import REFUSED, BadParam
-from adapters.openai_like import OpenAILike
-from adapters.openai_shape import MODERATION_CODES
 from adapters.paths import model_path
 from adapters.table.param import Fields, Param
 from adapters.table.table import Table

@@ -18,7 +18,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from adapters import entra, openai_tables
+from adapters import entra
+from adapters.bases import openai_tables
+from adapters.bases.openai_passthrough import OpenAIShape
 from adapters.contract import (
     Credentials,
     ImageCall,
@@ -27,7 +29,6 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import BadParam, ProviderError, failure, refusal
-from adapters.openai_shape import OpenAIShape
 from adapters.paths import model_path
 from adapters.reading import at, text_at
 

@@ -19,7 +19,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from adapters import aws, outcomes, sizes
+from adapters import aws, sizes
+from adapters.bases import stability_style
 from adapters.contract import (
     Adapter,
     Answer,
@@ -225,7 +226,7 @@ class Bedrock(Adapter):
         del call
         tree = reply.json()
         if artifacts := items_at(tree, "artifacts"):
-            return outcomes.answered(map(outcomes.in_json, artifacts), reply)
+            return stability_style.answered(map(stability_style.in_json, artifacts), reply)
         if images := tuple(_pictures(tree)):
             return Answer(images)
         said = _objection(tree)

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import Any
 
 from adapters import errors, sizes
+from adapters.bases.polling import Jobs, poll
 from adapters.contract import (
     Answer,
     Credentials,
@@ -27,7 +28,6 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.paths import model_path
-from adapters.polling import Jobs, poll
 from adapters.reading import pick, text_at, without_none
 from adapters.table.param import Param
 from adapters.table.table import Table

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from adapters import errors, sizes
+from adapters.bases.polling import Jobs
 from adapters.contract import (
     Credentials,
     Image,
@@ -24,7 +25,6 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.paths import model_path
-from adapters.polling import Jobs
 from adapters.reading import pick, text_at, without_none
 from adapters.table.param import Param, or_png
 from adapters.table.table import Table

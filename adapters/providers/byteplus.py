@@ -20,8 +20,8 @@ from math import isqrt
 from typing import Any, ClassVar
 
 from adapters import errors, sizes
+from adapters.bases.openai_compatible import OpenAILike
 from adapters.contract import Answer, ImageCall, ProviderReply
-from adapters.openai_like import OpenAILike
 from adapters.reading import at, items_at, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table

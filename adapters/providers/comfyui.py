@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from adapters import templates
+from adapters.bases.polling import fetched, poll
 from adapters.contract import (
     Adapter,
     Answer,
@@ -36,7 +37,6 @@ from adapters.contract import (
 )
 from adapters.errors import Abandoned, BadParam, ProviderError, failure, no_picture
 from adapters.paths import step
-from adapters.polling import fetched, poll
 from adapters.reading import at, items_at, pick, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import orjson
 
 from adapters import errors, sizes
+from adapters.bases.polling import Jobs
 from adapters.contract import (
     Answer,
     Credentials,
@@ -32,7 +33,6 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.paths import named_model, step
-from adapters.polling import Jobs
 from adapters.reading import items_at, text_at, usage, without_none
 from adapters.table.param import Param, within
 from adapters.table.table import Table

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from adapters import errors, sizes
-from adapters.openai_like import STANDARD_OR_HD, OpenAILike
-from adapters.openai_shape import MODERATION_CODES
+from adapters.bases.openai_compatible import STANDARD_OR_HD, OpenAILike
+from adapters.bases.openai_passthrough import MODERATION_CODES
 from adapters.table.param import Param
 from adapters.table.table import Table
 

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from itertools import zip_longest
 
 from adapters import errors, sizes
+from adapters.bases.polling import Jobs
 from adapters.contract import (
     Answer,
     Credentials,
@@ -32,7 +33,6 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.paths import model_path
-from adapters.polling import Jobs
 from adapters.reading import at, items_at, pick, text_at, without_none
 from adapters.table.param import Param
 from adapters.table.table import Table

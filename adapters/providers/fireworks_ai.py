@@ -23,7 +23,9 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from adapters import outcomes, sizes
+from adapters import sizes
+from adapters.bases import stability_style
+from adapters.bases.polling import poll
 from adapters.contract import (
     Adapter,
     Answer,
@@ -35,7 +37,6 @@ from adapters.contract import (
 )
 from adapters.errors import ProviderError, failure
 from adapters.paths import model_path
-from adapters.polling import poll
 from adapters.reading import items_at, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table
@@ -151,8 +152,8 @@ class Fireworks(Adapter):
         """Read the pictures that were not filtered, whichever way they came."""
         del call
         in_bytes = reply.media_type.startswith("image/")
-        ended = [outcomes.in_bytes(reply)] if in_bytes else _in_json(reply.json())
-        return outcomes.answered(ended, reply)
+        ended = [stability_style.in_bytes(reply)] if in_bytes else _in_json(reply.json())
+        return stability_style.answered(ended, reply)
 
     def error(self, reply: ProviderReply) -> ProviderError:
         """Say of a 404 what it means here: that the model is not, or no longer, offered."""
@@ -178,13 +179,13 @@ def _is_settled(reply: ProviderReply) -> bool:
     return text_at(reply.json(), "status") in _ENDS
 
 
-def _in_json(tree: Any) -> Iterator[outcomes.Ended]:
+def _in_json(tree: Any) -> Iterator[stability_style.Ended]:
     """Read pictures and their outcomes: an array, an object with a list, or a job's sample."""
     for entry in tree if isinstance(tree, list) else [tree]:
         for b64 in (text_at(entry, "base64"), *items_at(entry, "base64")):
             # With or without `data:…;base64,` before it.
             content = b64.rpartition(",")[2] if isinstance(b64, str) else ""
-            yield outcomes.in_json(entry, content)
+            yield stability_style.in_json(entry, content)
     if status := text_at(tree, "status"):
         yield status, Image.at(text_at(tree, "result", "sample"))
 

@@ -23,6 +23,7 @@ from itertools import zip_longest
 from urllib.parse import urlsplit
 
 from adapters import errors, sizes
+from adapters.bases.polling import Jobs
 from adapters.contract import (
     Credentials,
     Image,
@@ -32,7 +33,6 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.paths import model_path
-from adapters.polling import Jobs
 from adapters.reading import at, items_at, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from adapters import gemini
+from adapters.bases import gemini
 from adapters.contract import (
     Adapter,
     Answer,

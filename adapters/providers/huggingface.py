@@ -26,6 +26,8 @@ from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 
 from adapters import errors, sizes
+from adapters.bases.openai_passthrough import pictures
+from adapters.bases.polling import poll
 from adapters.contract import (
     Adapter,
     Answer,
@@ -37,9 +39,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.openai_shape import pictures
 from adapters.paths import model_path, named_model, step
-from adapters.polling import poll
 from adapters.reading import at, items_at, pick, places, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table

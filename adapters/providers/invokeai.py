@@ -21,10 +21,10 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 from adapters import templates
+from adapters.bases.polling import Jobs, fetched
 from adapters.contract import Answer, Flow, ImageCall, Option, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError, failure, no_picture
 from adapters.paths import step
-from adapters.polling import Jobs, fetched
 from adapters.reading import items_at, pick, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table

@@ -17,9 +17,9 @@ import re
 from collections.abc import Iterator
 
 from adapters import sizes
+from adapters.bases.polling import Jobs
 from adapters.contract import Image, ImageCall, ProviderReply, ProviderRequest
 from adapters.paths import named_model, step
-from adapters.polling import Jobs
 from adapters.reading import anywhere, items_at, text_at
 from adapters.table.param import Param, within
 from adapters.table.table import Table

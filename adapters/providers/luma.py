@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 
 from adapters import sizes
+from adapters.bases.polling import Jobs
 from adapters.contract import ImageCall, ProviderReply, ProviderRequest
 from adapters.paths import named_model
-from adapters.polling import Jobs
 from adapters.reading import text_at
 from adapters.table.param import Param, or_png
 from adapters.table.table import Table

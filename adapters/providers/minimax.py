@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from adapters import errors, sizes
+from adapters.bases.openai_compatible import OpenAILike
 from adapters.contract import Answer, Image, ImageCall, ProviderReply
-from adapters.openai_like import OpenAILike
 from adapters.reading import at, items_at
 from adapters.table.param import Param
 from adapters.table.table import Table

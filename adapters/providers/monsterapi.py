@@ -15,9 +15,9 @@ from __future__ import annotations
 import re
 
 from adapters import sizes
+from adapters.bases.polling import Jobs
 from adapters.contract import ImageCall, ProviderReply, ProviderRequest
 from adapters.paths import model_path
-from adapters.polling import Jobs
 from adapters.reading import text_at
 from adapters.table.param import Param
 from adapters.table.table import Table

@@ -17,8 +17,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from adapters import errors, sizes
+from adapters.bases.openai_compatible import OpenAILike
 from adapters.contract import ImageCall, Option
-from adapters.openai_like import OpenAILike
 from adapters.table.param import Param
 from adapters.table.table import Table
 

@@ -20,9 +20,9 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from adapters import errors, sizes
+from adapters.bases.polling import Jobs
 from adapters.contract import Answer, Image, ImageCall, ProviderReply, ProviderRequest
 from adapters.paths import model_path
-from adapters.polling import Jobs
 from adapters.reading import items_at, text_at
 from adapters.table.param import Param, within
 from adapters.table.table import Table

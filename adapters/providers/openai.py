@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from adapters import openai_tables
+from adapters.bases import openai_tables
+from adapters.bases.openai_passthrough import OpenAIShape
 from adapters.contract import (
     Answer,
     Credentials,
@@ -31,7 +32,6 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import BadParam
-from adapters.openai_shape import OpenAIShape
 from adapters.reading import text_at, without_none
 
 BASE64_ONLY = ("gpt-image-", "chatgpt-image-")

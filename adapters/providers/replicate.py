@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from adapters import errors, sizes
+from adapters.bases.polling import Jobs
 from adapters.contract import (
     Image,
     ImageCall,
@@ -29,7 +30,6 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.paths import model_path
-from adapters.polling import Jobs
 from adapters.reading import at, places, text_at
 from adapters.table.param import Nearest, Param
 from adapters.table.table import Table

@@ -13,8 +13,8 @@ b'{"model":"sandbox-1","prompt":"a cube","latency_ms":250}'
 from __future__ import annotations
 
 from adapters import sizes
+from adapters.bases.openai_passthrough import OpenAIShape
 from adapters.contract import IN_PROCESS, ImageCall
-from adapters.openai_shape import OpenAIShape
 from adapters.table.param import CONTRACT, Param
 from adapters.table.table import Table
 

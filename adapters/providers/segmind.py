@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from adapters import errors, sizes
+from adapters.bases.polling import Jobs, poll
 from adapters.contract import (
     Answer,
     Credentials,
@@ -33,7 +34,6 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.paths import model_path
-from adapters.polling import Jobs, poll
 from adapters.reading import at, parsed, places, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table

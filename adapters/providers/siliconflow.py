@@ -20,8 +20,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from adapters import errors, sizes
+from adapters.bases.openai_compatible import OpenAILike
 from adapters.contract import Answer, ImageCall, ProviderReply
-from adapters.openai_like import OpenAILike
 from adapters.reading import pick, text_at, without_none
 from adapters.table.param import Conversion, Param
 from adapters.table.table import Table

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from adapters import errors, outcomes, sizes
+from adapters import errors, sizes
+from adapters.bases import stability_style
 from adapters.contract import (
     Adapter,
     Answer,
@@ -131,8 +132,10 @@ class StabilityAI(Adapter):
         """Read bytes, or the `artifacts` of v1; what the filter blurred is a refusal."""
         del call
         if reply.media_type.startswith("image/"):
-            return outcomes.answered([outcomes.in_bytes(reply)], reply)
-        return outcomes.answered(map(outcomes.in_json, items_at(reply.json(), "artifacts")), reply)
+            return stability_style.answered([stability_style.in_bytes(reply)], reply)
+        return stability_style.answered(
+            map(stability_style.in_json, items_at(reply.json(), "artifacts")), reply
+        )
 
     def told(self, reply: ProviderReply) -> str:
         """Join all that is complained of."""

@@ -22,6 +22,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from adapters import errors, sizes
+from adapters.bases.openai_passthrough import MODERATION_CODES, pictures
+from adapters.bases.polling import Jobs
 from adapters.contract import (
     Answer,
     Credentials,
@@ -32,9 +34,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.openai_shape import MODERATION_CODES, pictures
 from adapters.paths import named_model
-from adapters.polling import Jobs
 from adapters.reading import at, items_at, pick, text_at, usage, without_none
 from adapters.signing import tc3
 from adapters.table.param import Param

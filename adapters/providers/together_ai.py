@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from adapters import errors, sizes
-from adapters.openai_like import OpenAILike
+from adapters.bases.openai_compatible import OpenAILike
 from adapters.table.param import Param
 from adapters.table.table import Table
 

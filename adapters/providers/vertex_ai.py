@@ -21,7 +21,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from adapters import gemini, service_account, sizes
+from adapters import service_account, sizes
+from adapters.bases import gemini
 from adapters.contract import (
     Adapter,
     Answer,

@@ -21,8 +21,8 @@ from http import HTTPStatus
 from typing import Any
 
 from adapters import errors, sizes
+from adapters.bases.openai_compatible import OpenAILike
 from adapters.contract import Answer, ImageCall, ProviderReply
-from adapters.openai_like import OpenAILike
 from adapters.reading import at, items_at, pick, text_at
 from adapters.table.param import Nearest, Param
 from adapters.table.table import Table

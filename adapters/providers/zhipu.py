@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from adapters import errors, sizes
-from adapters.openai_like import STANDARD_OR_HD, OpenAILike
+from adapters.bases.openai_compatible import STANDARD_OR_HD, OpenAILike
 from adapters.table.param import Param
 from adapters.table.table import Table
 

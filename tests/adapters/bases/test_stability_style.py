@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from adapters.bases.stability_style import answered, in_bytes, in_json
 from adapters.contract import Answer, Image, ProviderReply
 from adapters.errors import ProviderError, Refusal
-from adapters.outcomes import answered, in_bytes, in_json
 
 GOOD = Image(b64="aGk=")
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters import gemini
+from adapters.bases import gemini
 from adapters.contract import ProviderReply
 from adapters.errors import ProviderError, Refusal
 from adapters.table.param import Param

@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
+from adapters.bases.openai_passthrough import OpenAIShape
 from adapters.contract import Answer, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError, Refusal
-from adapters.openai_shape import OpenAIShape
 
 BODY = {"model": "m", "prompt": "a cube", "response_format": "b64_json", "x-new": [1]}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.openai_tables import families
+from adapters.bases.openai_tables import families
 from adapters.table.param import Param
 from adapters.table.table import Table
 

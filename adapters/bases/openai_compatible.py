@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from adapters.bases.openai_passthrough import MODERATION_CODES, pictures
 from adapters.contract import Adapter, Answer, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError, codes_of
-from adapters.openai_shape import MODERATION_CODES, pictures
 from adapters.paths import named_model
 from adapters.reading import at, pick, usage
 

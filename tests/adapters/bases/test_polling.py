@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
+from adapters.bases.polling import Jobs, fetched, poll
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import Abandoned, ProviderError
-from adapters.polling import Jobs, fetched, poll
 from adapters.reading import text_at
 
 QUESTION = ProviderRequest(url="https://api.test/jobs/1", method="GET")

@@ -1,0 +1,1 @@
+"""Base classes for adapters that share a wire format."""
