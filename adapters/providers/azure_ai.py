@@ -24,7 +24,8 @@ from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from adapters import entra, sizes
+from adapters import sizes
+from adapters.auth import entra_id
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.bases.openai_passthrough import MODERATION_CODES
 from adapters.contract import (
@@ -90,7 +91,7 @@ _FAMILIES = (
 )
 
 
-class AzureAI(entra.InAzure, OpenAILike):
+class AzureAI(entra_id.InAzure, OpenAILike):
     """Image models on Azure AI Foundry, and on model endpoints of Azure's."""
 
     id = "azure-ai"
@@ -124,7 +125,7 @@ class AzureAI(entra.InAzure, OpenAILike):
             "what an endpoint does with parameters that it does not know (extra-parameters)",
             pattern=r"error|drop|pass-through|ignore|allow",
         ),
-        *entra.OPTIONS,
+        *entra_id.OPTIONS,
     )
     codes = dict.fromkeys(
         (*MODERATION_CODES, "contentFilter", "ContentFilter", "ResponsibleAIPolicyViolation"),
@@ -152,7 +153,7 @@ class AzureAI(entra.InAzure, OpenAILike):
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Bear the key, except to a resource; a token is borne everywhere."""
         host = urlsplit(credentials[_URL]).hostname or ""
-        if credentials[entra.TOKEN] or host.endswith(_RESOURCES):
+        if credentials[entra_id.TOKEN] or host.endswith(_RESOURCES):
             return super().sign(outgoing, credentials)
         return {"authorization": f"Bearer {credentials.api_key}"}
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from adapters import entra
+from adapters.auth import entra_id
 from adapters.bases import openai_tables
 from adapters.bases.openai_passthrough import OpenAIShape
 from adapters.contract import (
@@ -37,7 +37,7 @@ _V1 = ("v1", "preview", "latest")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 
-class AzureOpenAI(entra.InAzure, OpenAIShape):
+class AzureOpenAI(entra_id.InAzure, OpenAIShape):
     """Azure OpenAI, and OpenAI-shaped deployments of Azure AI Foundry by a custom host."""
 
     id = "azure-openai"
@@ -73,7 +73,7 @@ class AzureOpenAI(entra.InAzure, OpenAIShape):
             aliases=("api_version",),
             pattern=r"v1|preview|latest|\d{4}-\d{2}-\d{2}(?:-preview)?",
         ),
-        *entra.OPTIONS,
+        *entra_id.OPTIONS,
     )
     unconfirmed = (
         "whether the v1 API needs `api-version` in its query (`v1` sends none), and whether it "

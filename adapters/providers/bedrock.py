@@ -19,7 +19,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from adapters import aws, sizes
+from adapters import sizes
+from adapters.auth import aws
 from adapters.bases import stability_style
 from adapters.contract import (
     Adapter,

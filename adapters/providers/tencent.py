@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from adapters import errors, sizes
+from adapters.auth.signatures import tc3
 from adapters.bases.openai_passthrough import MODERATION_CODES, pictures
 from adapters.bases.polling import Jobs
 from adapters.contract import (
@@ -36,7 +37,6 @@ from adapters.contract import (
 )
 from adapters.paths import named_model
 from adapters.reading import at, items_at, pick, text_at, usage, without_none
-from adapters.signing import tc3
 from adapters.table.param import Param
 from adapters.table.table import Table
 

@@ -21,7 +21,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from adapters import service_account, sizes
+from adapters import sizes
+from adapters.auth import google_service_account
 from adapters.bases import gemini
 from adapters.contract import (
     Adapter,
@@ -130,14 +131,14 @@ class VertexAI(Adapter):
         Option(
             "vertex_project_id",
             "the project; the service account's own by default",
-            pattern=service_account.PROJECT,
+            pattern=google_service_account.PROJECT,
         ),
         Option(
             "vertex_region",
             "the region; us and eu are multi-regions, global is the default",
             pattern=r"[a-z]{2,16}(?:-[a-z]{2,16}[0-9]{1,2})?",
         ),
-        *service_account.OPTIONS,
+        *google_service_account.OPTIONS,
     )
     codes = gemini.CODES
     # Not whatever violates something: a request can violate a perimeter of the network.
@@ -166,28 +167,31 @@ class VertexAI(Adapter):
 
     def lacks(self, credentials: Credentials) -> str:
         """Name the credential or the project that is missing."""
-        key, token = credentials[service_account.KEY], credentials[service_account.TOKEN]
+        key, token = (
+            credentials[google_service_account.KEY],
+            credentials[google_service_account.TOKEN],
+        )
         if not (key or token or credentials.api_key):
-            return f"an OAuth access token as its API key, or {service_account.KEY}"
+            return f"an OAuth access token as its API key, or {google_service_account.KEY}"
         return "" if key or credentials["vertex_project_id"] else "vertex_project_id"
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Add the token: the service account's before the API key."""
         del outgoing
         return {
-            "authorization": f"Bearer {credentials[service_account.TOKEN] or credentials.api_key}"
+            "authorization": f"Bearer {credentials[google_service_account.TOKEN] or credentials.api_key}"
         }
 
     def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
         """Buy a token for the service account, if there is one and no token yet."""
-        if credentials[service_account.TOKEN] or not credentials[service_account.KEY]:
+        if credentials[google_service_account.TOKEN] or not credentials[google_service_account.KEY]:
             return None
-        return service_account.token(credentials, time)
+        return google_service_account.token(credentials, time)
 
     def request(self, call: ImageCall) -> ProviderRequest:
         """Name project, region and model in the path."""
         found, model = call.credentials, _plain(call.model)
-        project = found["vertex_project_id"] or service_account.project(found)
+        project = found["vertex_project_id"] or google_service_account.project(found)
         publisher = f"/projects/{project}/locations/{_region(found)}/publishers/google"
         path = f"{publisher}/models/{model_path(model, safe='@', example=self.models[0])}"
         verb = "predict" if self.table(model) in _IMAGENS else "generateContent"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from adapters import oauth
+from adapters.auth import oauth2
 from adapters.contract import (
     Adapter,
     Credentials,
@@ -95,8 +95,8 @@ def token(credentials: Credentials) -> GrantFlow:
     }
     request = ProviderRequest(
         url=f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
-        headers=oauth.FORM,
+        headers=oauth2.FORM,
         content=urlencode(wanted).encode(),
         signed=False,
     )
-    return oauth.bought(request, TOKEN, "Microsoft Entra")
+    return oauth2.bought(request, TOKEN, "Microsoft Entra")

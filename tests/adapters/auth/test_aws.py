@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from adapters.aws import OPTIONS, assumed_role, signed
+from adapters.auth.aws import OPTIONS, assumed_role, signed
 from adapters.contract import Credentials, Grant, GrantFlow, Outgoing, ProviderReply
 from adapters.errors import ImageError
 

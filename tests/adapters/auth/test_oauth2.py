@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from adapters.auth.oauth2 import bought
 from adapters.contract import Grant, ProviderReply, ProviderRequest
 from adapters.errors import ImageError
-from adapters.oauth import bought
 
 REQUEST = ProviderRequest(url="https://a.test/token")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from adapters import oauth
+from adapters.auth import oauth2
 from adapters.contract import Assertion, Credentials, GrantFlow, Option, ProviderRequest
 from adapters.errors import BadParam
 from adapters.reading import text_at
@@ -69,12 +69,12 @@ def token(credentials: Credentials, time: float) -> GrantFlow:
     }
     request = ProviderRequest(
         url=endpoint,
-        headers=oauth.FORM,
+        headers=oauth2.FORM,
         content=b"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=",
         signed=False,
         assertion=Assertion(claims, private_key, text_at(key, "private_key_id")),
     )
-    return (yield from oauth.bought(request, TOKEN, "Google"))
+    return (yield from oauth2.bought(request, TOKEN, "Google"))
 
 
 def _opened(credentials: Credentials) -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
+from adapters.auth.google_service_account import KEY, OPTIONS, PROJECT, project, token
 from adapters.contract import Credentials, ProviderRequest
 from adapters.errors import BadParam
-from adapters.service_account import KEY, OPTIONS, PROJECT, project, token
 
 FILE = {
     "type": "service_account",

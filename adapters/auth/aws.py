@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
+from adapters.auth.signatures import sigv4
 from adapters.contract import (
     Credentials,
     Grant,
@@ -16,7 +17,6 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import ProviderError, failure
-from adapters.signing import sigv4
 
 ACCESS_KEY = ("aws_access_key_id", "aws_secret_access_key")
 OPTIONS = (

@@ -19,8 +19,8 @@ from botocore.auth import SigV4Auth  # type: ignore[import-untyped] # botocore s
 from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped] # the same
 from botocore.credentials import Credentials  # type: ignore[import-untyped] # the same
 
+from adapters.auth.signatures import sigv4, tc3
 from adapters.contract import Outgoing
-from adapters.signing import sigv4, tc3
 
 STAMP = "20150830T123600Z"
 TIME = datetime(2015, 8, 30, 12, 36, tzinfo=UTC).timestamp()

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from adapters.auth.entra_id import NEEDED, OPTIONS, InAzure, token
 from adapters.contract import Credentials, Grant, ProviderReply
-from adapters.entra import NEEDED, OPTIONS, InAzure, token
 from adapters.errors import ImageError
 
 PATTERNS = {option.name: option.pattern for option in OPTIONS}
