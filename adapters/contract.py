@@ -31,8 +31,8 @@ from uuid import UUID
 import orjson
 
 from adapters import errors
-from adapters.reading import at
 from adapters.table.table import Table
+from adapters.tools.json_access import at
 from adapters.values import value
 
 _ERROR_STATUS = 400

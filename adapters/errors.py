@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapters.reading import at, pick, text_at
+from adapters.tools.json_access import at, pick, text_at
 
 if TYPE_CHECKING:
     from adapters.contract import ProviderReply

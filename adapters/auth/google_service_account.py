@@ -13,7 +13,7 @@ import orjson
 from adapters.auth import oauth2
 from adapters.contract import Assertion, Credentials, GrantFlow, Option, ProviderRequest
 from adapters.errors import BadParam
-from adapters.reading import text_at
+from adapters.tools.json_access import text_at
 
 KEY, TOKEN = "vertex_service_account_json", "vertex_access_token"
 OPTIONS = (

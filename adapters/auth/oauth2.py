@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from adapters.contract import Grant, GrantFlow, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError, failure
-from adapters.reading import pick, text_at
+from adapters.tools.json_access import pick, text_at
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 

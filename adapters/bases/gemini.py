@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.contract import Answer, Image, ProviderReply
-from adapters.reading import at, items_at, pick, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, items_at, pick, text_at
 
 MODELS = (
     "gemini-3.1-flash-image",

@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 from adapters.bases.openai_passthrough import MODERATION_CODES, pictures
 from adapters.contract import Adapter, Answer, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError, codes_of
-from adapters.paths import named_model
-from adapters.reading import at, pick, usage
+from adapters.tools.json_access import at, pick, usage
+from adapters.tools.url_paths import named_model
 
 STANDARD_OR_HD: Mapping[str, str] = {
     **dict.fromkeys(("low", "medium", "standard"), "standard"),

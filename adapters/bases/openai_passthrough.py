@@ -14,7 +14,7 @@ import orjson
 
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError, failure, no_picture, refusal
-from adapters.reading import at, items_at, pick, text_at
+from adapters.tools.json_access import at, items_at, pick, text_at
 
 MODERATION_CODES = frozenset(
     {"moderation_blocked", "content_policy_violation", "contentfilter", "content_filter"}

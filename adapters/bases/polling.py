@@ -29,8 +29,8 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import Abandoned, ProviderError, failure, no_picture, told
-from adapters.paths import step
-from adapters.reading import at, places, text_at
+from adapters.tools.json_access import at, places, text_at
+from adapters.tools.url_paths import step
 
 
 def poll(

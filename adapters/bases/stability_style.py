@@ -12,7 +12,7 @@ from typing import Any
 
 from adapters.contract import Answer, Image, ProviderReply
 from adapters.errors import failure, no_picture, refusal
-from adapters.reading import pick, text_at, without_none
+from adapters.tools.json_access import pick, text_at, without_none
 
 Ended = tuple[str, Image]
 """How a picture ended, in the provider's word, and the picture."""

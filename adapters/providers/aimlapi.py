@@ -16,13 +16,14 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.bases.openai_passthrough import MODERATION_CODES
 from adapters.contract import ProviderReply
-from adapters.reading import items_at
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import items_at
 
 _RATIOS = ("21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21")
 _FORBIDDEN, _NO_CREDIT = 403, 402

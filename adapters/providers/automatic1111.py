@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar
 
-from adapters import sizes
 from adapters.contract import (
     Adapter,
     Answer,
@@ -33,9 +32,10 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import ProviderError, failure, no_picture
-from adapters.reading import at, items_at, parsed, pick, text_at, without_none
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, items_at, parsed, pick, text_at, without_none
 
 _DEFAULT = "default"
 _SETTINGS = "override_settings"

@@ -24,7 +24,6 @@ from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from adapters import sizes
 from adapters.auth import entra_id
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.bases.openai_passthrough import MODERATION_CODES
@@ -36,9 +35,10 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import REFUSED, BadParam
-from adapters.paths import model_path
 from adapters.table.param import Fields, Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.url_paths import model_path
 
 _URL = "azure_foundry_url"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"

@@ -29,8 +29,8 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import BadParam, ProviderError, failure, refusal
-from adapters.paths import model_path
-from adapters.reading import at, text_at
+from adapters.tools.json_access import at, text_at
+from adapters.tools.url_paths import model_path
 
 _DATED = "2025-04-01-preview"
 _V1 = ("v1", "preview", "latest")

@@ -19,7 +19,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from adapters import sizes
 from adapters.auth import aws
 from adapters.bases import stability_style
 from adapters.contract import (
@@ -35,10 +34,11 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import BadParam, ProviderError, failure, no_picture, refusal
-from adapters.paths import model_path
-from adapters.reading import at, items_at, pick, text_at, without_none
 from adapters.table.param import Param, within
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, items_at, pick, text_at, without_none
+from adapters.tools.url_paths import model_path
 
 _STYLES = (
     "3D_ANIMATED_FAMILY_FILM DESIGN_SKETCH FLAT_VECTOR_ILLUSTRATION GRAPHIC_NOVEL_ILLUSTRATION "

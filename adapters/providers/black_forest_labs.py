@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.polling import Jobs, poll
 from adapters.contract import (
     Answer,
@@ -27,10 +27,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import model_path
-from adapters.reading import pick, text_at, without_none
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import pick, text_at, without_none
+from adapters.tools.url_paths import model_path
 
 _LOST = "Task not found"
 _PATIENCE = 5

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.polling import Jobs
 from adapters.contract import (
     Credentials,
@@ -24,10 +24,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import model_path
-from adapters.reading import pick, text_at, without_none
 from adapters.table.param import Param, or_png
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import pick, text_at, without_none
+from adapters.tools.url_paths import model_path
 
 _UNPROCESSABLE = 422
 _FIBO = "fibo"

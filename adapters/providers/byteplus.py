@@ -19,12 +19,13 @@ from dataclasses import replace
 from math import isqrt
 from typing import Any, ClassVar
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.contract import Answer, ImageCall, ProviderReply
-from adapters.reading import at, items_at, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, items_at, text_at
 
 _UNSAFE = re.compile(r"SensitiveContent|RiskDetection|PolicyViolation")
 _WIDEST = 16

@@ -23,7 +23,6 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from adapters import templates
 from adapters.bases.polling import fetched, poll
 from adapters.contract import (
     Adapter,
@@ -36,10 +35,11 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import Abandoned, BadParam, ProviderError, failure, no_picture
-from adapters.paths import step
-from adapters.reading import at, items_at, pick, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import templates
+from adapters.tools.json_access import at, items_at, pick, text_at
+from adapters.tools.url_paths import step
 
 _WORKFLOW, _ALLOW = "comfyui_workflow", "comfyui_allow_graphs"
 _SEEDS = 2**64

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.polling import Jobs
 from adapters.contract import (
     Answer,
@@ -32,10 +32,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import named_model, step
-from adapters.reading import items_at, text_at, usage, without_none
 from adapters.table.param import Param, within
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import items_at, text_at, usage, without_none
+from adapters.tools.url_paths import named_model, step
 
 _HOSTS = {"cn": "dashscope", "intl": "dashscope-intl", "us": "dashscope-us"}
 _QWEN_1_SIZES = "1664x928 1472x1104 1328x1328 1104x1472 928x1664"

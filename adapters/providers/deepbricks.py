@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.openai_compatible import STANDARD_OR_HD, OpenAILike
 from adapters.bases.openai_passthrough import MODERATION_CODES
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
 
 _ROWS = (
     Param("prompt"),

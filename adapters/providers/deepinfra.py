@@ -12,10 +12,11 @@
 
 from __future__ import annotations
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
 
 _TABLE = Table(
     (

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import zip_longest
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.polling import Jobs
 from adapters.contract import (
     Answer,
@@ -32,10 +32,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import model_path
-from adapters.reading import at, items_at, pick, text_at, without_none
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, items_at, pick, text_at, without_none
+from adapters.tools.url_paths import model_path
 
 _WORDS = "square_hd square portrait_4_3 portrait_16_9 landscape_4_3 landscape_16_9"
 _FLUX_RATIOS = ("21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21")

@@ -23,7 +23,6 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from adapters import sizes
 from adapters.bases import stability_style
 from adapters.bases.polling import poll
 from adapters.contract import (
@@ -36,10 +35,11 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import ProviderError, failure
-from adapters.paths import model_path
-from adapters.reading import items_at, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import items_at, text_at
+from adapters.tools.url_paths import model_path
 
 _RATIOS = ("1:1", "21:9", "16:9", "3:2", "5:4", "4:5", "2:3", "9:16", "9:21", "4:3", "3:4")
 _SAFETY_CHECK = Param("safety_check", kind=bool)

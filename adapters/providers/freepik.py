@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from urllib.parse import urlsplit
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.polling import Jobs
 from adapters.contract import (
     Credentials,
@@ -32,10 +32,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import model_path
-from adapters.reading import at, items_at, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, items_at, text_at
+from adapters.tools.url_paths import model_path
 
 _PATHS = {"mystic": "/ai/mystic", "classic-fast": "/ai/text-to-image"}
 _OLD_HOST = "freepik.com"

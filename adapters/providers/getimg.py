@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.contract import (
     Adapter,
     Answer,
@@ -26,10 +26,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import model_path
-from adapters.reading import pick, text_at, without_none
 from adapters.table.param import Param, or_png
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import pick, text_at, without_none
+from adapters.tools.url_paths import model_path
 
 _RATIOS = ("1:1", "4:5", "5:4", "2:3", "3:2", "4:7", "7:4")
 _COMMON = (

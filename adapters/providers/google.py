@@ -27,7 +27,7 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import model_path
+from adapters.tools.url_paths import model_path
 
 
 class Google(Adapter):

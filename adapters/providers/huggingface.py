@@ -25,7 +25,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.openai_passthrough import pictures
 from adapters.bases.polling import poll
 from adapters.contract import (
@@ -39,10 +39,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import model_path, named_model, step
-from adapters.reading import at, items_at, pick, places, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, items_at, pick, places, text_at
+from adapters.tools.url_paths import model_path, named_model, step
 
 _Exchange = Generator[ProviderRequest, ProviderReply, ProviderReply]
 

@@ -11,12 +11,13 @@
 
 from __future__ import annotations
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
-from adapters.paths import named_model
-from adapters.reading import items_at, pick, text_at, without_none
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import items_at, pick, text_at, without_none
+from adapters.tools.url_paths import named_model
 
 _TABLE = Table(
     (

@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.contract import (
     Adapter,
     Answer,
@@ -33,10 +33,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import model_path
-from adapters.reading import at, items_at, pick, text_at, without_none
 from adapters.table.param import Param, within
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, items_at, pick, text_at, without_none
+from adapters.tools.url_paths import model_path
 
 # The members of v3's list of resolutions that are known here; what is none is said as a ratio.
 _RESOLUTIONS = (

@@ -20,14 +20,14 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from adapters import templates
 from adapters.bases.polling import Jobs, fetched
 from adapters.contract import Answer, Flow, ImageCall, Option, ProviderReply, ProviderRequest
 from adapters.errors import ProviderError, failure, no_picture
-from adapters.paths import step
-from adapters.reading import items_at, pick, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import templates
+from adapters.tools.json_access import items_at, pick, text_at
+from adapters.tools.url_paths import step
 
 _GRAPH, _NODE = "invokeai_graph", "invokeai_output_node"
 _SEEDS = 2**32

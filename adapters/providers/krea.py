@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import re
 
-from adapters import sizes
 from adapters.bases.polling import Jobs
 from adapters.contract import ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import BadParam
-from adapters.paths import model_path
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.url_paths import model_path
 
 _ENDS = frozenset({"completed", "failed", "cancelled", ""})
 

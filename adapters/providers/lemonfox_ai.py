@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.contract import ImageCall
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
 
 
 class Lemonfox(OpenAILike):

@@ -16,13 +16,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from adapters import sizes
 from adapters.bases.polling import Jobs
 from adapters.contract import Image, ImageCall, ProviderReply, ProviderRequest
-from adapters.paths import named_model, step
-from adapters.reading import anywhere, items_at, text_at
 from adapters.table.param import Param, within
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import anywhere, items_at, text_at
+from adapters.tools.url_paths import named_model, step
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PUBLIC = Param("public", kind=bool, default=False, about="whether others see the picture")

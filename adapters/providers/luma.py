@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 
-from adapters import sizes
 from adapters.bases.polling import Jobs
 from adapters.contract import ImageCall, ProviderReply, ProviderRequest
-from adapters.paths import named_model
-from adapters.reading import text_at
 from adapters.table.param import Param, or_png
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import text_at
+from adapters.tools.url_paths import named_model
 
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21")
 

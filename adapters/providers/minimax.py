@@ -20,12 +20,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.contract import Answer, Image, ImageCall, ProviderReply
-from adapters.reading import at, items_at
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, items_at
 
 _RATIOS = ("1:1", "16:9", "4:3", "3:2", "2:3", "3:4", "9:16")
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import re
 
-from adapters import sizes
 from adapters.bases.polling import Jobs
 from adapters.contract import ImageCall, ProviderReply, ProviderRequest
-from adapters.paths import model_path
-from adapters.reading import text_at
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import text_at
+from adapters.tools.url_paths import model_path
 
 _SHAPES = {"1:1": "square", "3:2": "landscape", "2:3": "portrait"}
 _TABLE = Table(

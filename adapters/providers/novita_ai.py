@@ -19,13 +19,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.polling import Jobs
 from adapters.contract import Answer, Image, ImageCall, ProviderReply, ProviderRequest
-from adapters.paths import model_path
-from adapters.reading import items_at, text_at
 from adapters.table.param import Param, within
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import items_at, text_at
+from adapters.tools.url_paths import model_path
 
 _CHECKPOINTS = (".safetensors", ".ckpt")
 _FORMATS = ("png", "webp", "jpeg")

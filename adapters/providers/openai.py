@@ -32,7 +32,7 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import BadParam
-from adapters.reading import text_at, without_none
+from adapters.tools.json_access import text_at, without_none
 
 BASE64_ONLY = ("gpt-image-", "chatgpt-image-")
 """Families that always answer in base64 and refuse `response_format`."""

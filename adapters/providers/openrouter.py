@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.bases.openai_passthrough import MODERATION_CODES
 from adapters.contract import Credentials, ImageCall, Option, Outgoing, ProviderReply
-from adapters.reading import pick, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import pick, text_at
 
 _RATIOS = (
     "1:1 1:2 1:4 1:8 2:1 2:3 2.35:1 3:2 3:4 4:1 4:3 4:5 5:2 5:4 5:7 7:5 8:1 9:16 16:9 9:19.5 "

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 
-from adapters import sizes
 from adapters.contract import (
     Adapter,
     Answer,
@@ -24,10 +23,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import named_model
-from adapters.reading import at
 from adapters.table.param import Param, within
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at
+from adapters.tools.url_paths import named_model
 
 # What an internal row makes of `output_format`, for `request` to put into a header.
 _ACCEPT = "accept"

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.contract import ProviderReply
 from adapters.table.param import Param, or_png
 from adapters.table.table import Table
+from adapters.tools import sizes
 
 # https://www.recraft.ai/docs/api-reference/appendix
 _V4_SIZES = (

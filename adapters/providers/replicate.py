@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.polling import Jobs
 from adapters.contract import (
     Image,
@@ -29,10 +29,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import model_path
-from adapters.reading import at, places, text_at
 from adapters.table.param import Nearest, Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, places, text_at
+from adapters.tools.url_paths import model_path
 
 _EXAMPLE = "black-forest-labs/flux-schnell"
 _VERSION = re.compile(r"[0-9a-f]{64}|[^/:]+/[^/:]+:[^/:]+")

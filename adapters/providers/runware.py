@@ -18,12 +18,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
-from adapters.paths import named_model
-from adapters.reading import at, items_at, pick, text_at, usage, without_none
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, items_at, pick, text_at, usage, without_none
+from adapters.tools.url_paths import named_model
 
 _BAD_REQUEST, _BAD_GATEWAY = 400, 502
 _UNSAFE = re.compile(r"^nsfw|moderat", re.IGNORECASE)

@@ -12,11 +12,11 @@ b'{"model":"sandbox-1","prompt":"a cube","latency_ms":250}'
 
 from __future__ import annotations
 
-from adapters import sizes
 from adapters.bases.openai_passthrough import OpenAIShape
 from adapters.contract import IN_PROCESS, ImageCall
 from adapters.table.param import CONTRACT, Param
 from adapters.table.table import Table
+from adapters.tools import sizes
 
 _LESS = (
     Param("size", to=sizes.pixels(low=16, high=3840, most=8_294_400, joined="size")),

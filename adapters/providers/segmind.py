@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.polling import Jobs, poll
 from adapters.contract import (
     Answer,
@@ -33,10 +33,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import model_path
-from adapters.reading import at, parsed, places, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, parsed, places, text_at
+from adapters.tools.url_paths import model_path
 
 _DONE = ("COMPLETED", "FAILED")
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4")

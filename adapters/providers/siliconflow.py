@@ -19,12 +19,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.contract import Answer, ImageCall, ProviderReply
-from adapters.reading import pick, text_at, without_none
 from adapters.table.param import Conversion, Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import pick, text_at, without_none
 
 _KOLORS_SIZES = "1024x1024 960x1280 768x1024 720x1440 720x1280"
 _QWEN_SIZES = "1328x1328 1664x928 928x1664 1472x1140 1140x1472 1584x1056 1056x1584"

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.auth.signatures import tc3
 from adapters.bases.openai_passthrough import MODERATION_CODES, pictures
 from adapters.bases.polling import Jobs
@@ -35,10 +35,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import named_model
-from adapters.reading import at, items_at, pick, text_at, usage, without_none
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, items_at, pick, text_at, usage, without_none
+from adapters.tools.url_paths import named_model
 
 _HOSTS = {
     "": "tokenhub-intl.tencentcloudmaas.com",

@@ -14,10 +14,11 @@
 
 from __future__ import annotations
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
 
 _RATIOS = ("1:1", "3:2", "2:3", "4:3", "3:4", "16:9", "9:16")
 _COMMON = (

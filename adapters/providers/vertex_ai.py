@@ -21,7 +21,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from adapters import sizes
 from adapters.auth import google_service_account
 from adapters.bases import gemini
 from adapters.contract import (
@@ -37,10 +36,11 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import no_picture, refusal
-from adapters.paths import model_path
-from adapters.reading import items_at, text_at
 from adapters.table.param import Param, within
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import items_at, text_at
+from adapters.tools.url_paths import model_path
 
 _MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg"}
 _LABELS = Param("labels", kind=dict)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.contract import (
     Adapter,
     Answer,
@@ -29,10 +29,11 @@ from adapters.contract import (
     ProviderReply,
     ProviderRequest,
 )
-from adapters.paths import model_path
-from adapters.reading import at, items_at, text_at
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, items_at, text_at
+from adapters.tools.url_paths import model_path
 
 _UNSAFE = re.compile(r"nsfw|content policy", re.IGNORECASE)
 # https://developers.cloudflare.com/workers-ai/platform/errors/, and of Cloudflare's API in general

@@ -20,12 +20,13 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.contract import Answer, ImageCall, ProviderReply
-from adapters.reading import at, items_at, pick, text_at
 from adapters.table.param import Nearest, Param
 from adapters.table.table import Table
+from adapters.tools import sizes
+from adapters.tools.json_access import at, items_at, pick, text_at
 
 _RATIOS = (
     *("1:1", "3:4", "4:3", "9:16", "16:9", "2:3", "3:2"),

@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from adapters import errors, sizes
+from adapters import errors
 from adapters.bases.openai_compatible import STANDARD_OR_HD, OpenAILike
 from adapters.table.param import Param
 from adapters.table.table import Table
+from adapters.tools import sizes
 
 _USER_LENGTH = range(6, 129)
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from adapters.contract import Adapter
-from adapters.sizes import Converter
 from adapters.table.param import CONTRACT, Param
 from adapters.table.table import Table
+from adapters.tools.sizes import Converter
 
 _TYPES = {
     str: "string",

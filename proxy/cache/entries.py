@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from adapters.contract import Image
-from adapters.pictures import Measured
 from adapters.table.receipt import Line
+from adapters.tools.image_header import Measured
 from adapters.values import value
 
 DEFAULT_DOLLARS = 0.04

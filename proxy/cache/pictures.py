@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from adapters.pictures import HEAD, Measured, measured
+from adapters.tools.image_header import HEAD, Measured, measured
 from proxy.blobs.leftovers import CACHE
 from proxy.blobs.media import media_type_of, with_head
 from proxy.blobs.store import Blobs

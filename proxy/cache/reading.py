@@ -6,8 +6,8 @@ from typing import Any
 
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply
 from adapters.errors import ImageError
-from adapters.events import Events
-from adapters.reading import at, text_at
+from adapters.tools.json_access import at, text_at
+from adapters.tools.sse import Events
 
 EVENTS = "text/event-stream"
 _ABOUT = ("background", "output_format", "quality", "size")

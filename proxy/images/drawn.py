@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from adapters.pictures import Measured
+from adapters.tools.image_header import Measured
 from proxy.cache.entries import KeptImage
 from proxy.images.final_params import final_params
 from proxy.images.sources import Source

@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from adapters import sizes
 from adapters.contract import ImageCall
 from adapters.errors import BadParam
 from adapters.table.param import checked
+from adapters.tools import sizes
 from proxy.images.incomplete import asked_of
 from proxy.keys import ATTEMPT, CURRENT
 from proxy.plan import Attempt, Target

@@ -13,7 +13,7 @@ from contextlib import aclosing
 
 from aiohttp import ClientResponse, web
 
-from adapters.pictures import HEAD, Measured
+from adapters.tools.image_header import HEAD, Measured
 from proxy.images.committing import poured
 from proxy.images.drawn import pixels_of
 from proxy.images.heartbeat import BEAT, or_silence

@@ -15,8 +15,8 @@ import msgspec
 import pybase64
 
 from adapters.contract import Image
-from adapters.pictures import HEAD, KNOWN, Measured, measured
 from adapters.table.receipt import Line
+from adapters.tools.image_header import HEAD, KNOWN, Measured, measured
 from proxy.cache.entries import KeptImage
 from proxy.errors import UpstreamFailed
 from proxy.plan import Recording, Target

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import orjson
 
-from adapters import sizes
 from adapters.errors import BadParam, ImageError
 from adapters.table.param import CONTRACT, Param, checked
+from adapters.tools import sizes
 from proxy.studio import script
 from proxy.studio.script import Script
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aiohttp import ClientResponse
 
 from adapters.contract import Image, ProviderRequest
-from adapters.pictures import HEAD, Measured, measured
+from adapters.tools.image_header import HEAD, Measured, measured
 from proxy.errors import UpstreamFailed
 from proxy.plan import Target
 from proxy.upstream.deadlines import worked_too_long

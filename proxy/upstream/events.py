@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from aiohttp import ClientResponse
 
 from adapters.contract import Adapter, Answer, ImageCall
-from adapters.events import Event, Events
+from adapters.tools.sse import Event, Events
 from proxy.upstream.faults import translated
 from proxy.upstream.replies import blotted, too_much
 

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from adapters import PROVIDERS, adapter
 from adapters.contract import Credentials, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import BadParam, ImageError
-from adapters.sizes import Converter, parse
 from adapters.table.param import CONTRACT, Nearest, Param
 from adapters.table.receipt import Line, Receipt
 from adapters.table.table import OURS, Policy, Table
+from adapters.tools.sizes import Converter, parse
 from tests.support import boundary_values
 from tests.support.transcripts import transcripts_of, translated
 

@@ -17,8 +17,8 @@ import adapters
 from adapters import PROVIDERS, adapter
 from adapters.contract import Answer, ProviderReply
 from adapters.errors import ImageError
-from adapters.events import Events
 from adapters.table.table import Policy
+from adapters.tools.sse import Events
 from proxy import configs
 from proxy.config_text import read_config
 from proxy.configs import ConfigError

@@ -71,7 +71,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a model's name keeps its place in a path",
-        "adapters/paths.py",
+        "adapters/tools/url_paths.py",
         'if not _MODEL.fullmatch(model) or any(step in ("", ".", "..") for step in steps):',
         "if not steps:",
     ),
@@ -431,7 +431,7 @@ MUTATIONS = (
     ),
     Mutation(
         "whatever comes, reading it ends in an answer or an error",
-        "adapters/reading.py",
+        "adapters/tools/json_access.py",
         "tree.get(step) if isinstance(tree, dict) else None",
         "tree[step]",
     ),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.pictures import measured
+from adapters.tools.image_header import measured
 from tests.support.gateway import always, gateway_to
 from tests.test_house import PROXY, dotted, imported
 

@@ -20,7 +20,7 @@ from openai.types.images_response import ImagesResponse
 from PIL import Image as Picture
 
 from adapters import PROVIDERS, adapter
-from adapters.pictures import media_type_of
+from adapters.tools.image_header import media_type_of
 from tests.support.gateway import KEY, Gateway, gateway
 from tests.support.transcript_provider import RepeatingProvider
 from tests.support.transcripts import FOLDER, Transcript, load

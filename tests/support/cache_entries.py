@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from adapters.pictures import Measured
+from adapters.tools.image_header import Measured
 from proxy.cache import redis_scripts
 from proxy.cache.entries import Entry, Picture
 from proxy.cache.index import Freed, Index, LocalIndex

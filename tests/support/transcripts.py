@@ -37,9 +37,9 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import ImageError
-from adapters.events import Events
 from adapters.table.receipt import Receipt
 from adapters.table.table import Policy, left_out
+from adapters.tools.sse import Events
 from tests.support.rsa_key import PLACE, rsa_pem
 
 FOLDER = Path(__file__).parent.parent / "transcripts"

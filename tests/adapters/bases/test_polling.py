@@ -11,7 +11,7 @@ import pytest
 from adapters.bases.polling import Jobs, fetched, poll
 from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
 from adapters.errors import Abandoned, ProviderError
-from adapters.reading import text_at
+from adapters.tools.json_access import text_at
 
 QUESTION = ProviderRequest(url="https://api.test/jobs/1", method="GET")
 WORKING, DONE = ProviderReply(200, {}, b'"working"'), ProviderReply(200, {}, b'"done"')

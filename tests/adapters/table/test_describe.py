@@ -7,10 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters import PROVIDERS, adapter, sizes
+from adapters import PROVIDERS, adapter
 from adapters.table.describe import described, parameters
 from adapters.table.param import CONTRACT, Param
 from adapters.table.table import Table
+from adapters.tools import sizes
 
 
 def told(*rows: Param) -> list[dict[str, Any]]:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters import sizes
 from adapters.errors import BadParam
 from adapters.table.param import CONTRACT, Param
 from adapters.table.receipt import RECEIPT_LIMIT
 from adapters.table.table import Policy, Table, left_out
+from adapters.tools import sizes
 
 TABLE = Table(
     (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from adapters.pictures import Measured
 from adapters.table.receipt import Line
+from adapters.tools.image_header import Measured
 from proxy.cache.entries import Entry, KeptImage, Picture
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from adapters import adapter
 from adapters.contract import Answer, Credentials, Image
-from adapters.pictures import Measured
 from adapters.table.receipt import Line, Receipt
+from adapters.tools.image_header import Measured
 from proxy.cache.entries import DEFAULT_DOLLARS, Entry, Picture
 from proxy.cache.making import Made
 from proxy.cache.pictures import Arrived

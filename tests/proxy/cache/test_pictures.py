@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.pictures import Measured
+from adapters.tools.image_header import Measured
 from proxy.cache.entries import Picture
 from proxy.cache.pictures import NotKeptError
 from proxy.sections import Cache

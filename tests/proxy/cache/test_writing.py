@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from adapters.pictures import Measured
 from adapters.table.receipt import Line
+from adapters.tools.image_header import Measured
 from proxy.cache.entries import Entry, Picture
 from proxy.cache.writing import VERSION, read, written
 

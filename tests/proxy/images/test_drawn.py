@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from adapters.pictures import Measured
+from adapters.tools.image_header import Measured
 from proxy.images.drawn import pixels_of
 from tests.proxy.metrics.test_requests import counted
 from tests.support.gateway import ANSWER, B64, always, gateway, gateway_to, provider

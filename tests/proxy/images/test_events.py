@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from adapters.contract import Answer, Image
-from adapters.events import Events
+from adapters.tools.sse import Events
 from proxy.images.converse import with_usage
 from proxy.keys import JOBS, LOG, RUNNING
 from tests.support.gateway import (

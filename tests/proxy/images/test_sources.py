@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adapters import adapter
 from adapters.contract import Credentials, Image
-from adapters.pictures import Measured
+from adapters.tools.image_header import Measured
 from proxy.cache.entries import KeptImage
 from proxy.errors import UpstreamFailed
 from proxy.images.sources import (

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from adapters.events import Events
+from adapters.tools.sse import Events
 from tests.support.gateway import (
     B64,
     OTHER_KEY,

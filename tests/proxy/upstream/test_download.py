@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from adapters.pictures import media_type_of
+from adapters.tools.image_header import media_type_of
 from tests.support.gateway import (
     PNG,
     Answered,

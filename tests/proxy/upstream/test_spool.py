@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.pictures import HEAD
+from adapters.tools.image_header import HEAD
 from proxy.errors import UpstreamFailed
 from proxy.upstream.spool import Spool
 from tests.support.gateway import let_go

@@ -21,7 +21,7 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import ProviderError, failure
-from adapters.reading import text_at
+from adapters.tools.json_access import text_at
 from proxy.errors import UpstreamFailed
 from proxy.plan import Target
 from proxy.sections import Timeouts

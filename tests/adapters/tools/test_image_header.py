@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Picture
 
-from adapters.pictures import HEAD, Measured, measured, media_type_of
+from adapters.tools.image_header import HEAD, Measured, measured, media_type_of
 
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
 

@@ -14,10 +14,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from adapters import sizes
 from adapters.errors import BadParam
-from adapters.reading import parsed
 from adapters.table.param import Param
+from adapters.tools import sizes
+from adapters.tools.json_access import parsed
 
 ROWS = (
     Param("prompt"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.events import Events
+from adapters.tools.sse import Events
 
 STREAM = (
     b": hello\n\nevent: one\ndata: 1\n\ndata: two\ndata:  lines\r\n\r\nid: 7\n\n"

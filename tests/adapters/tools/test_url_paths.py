@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.errors import BadParam
-from adapters.paths import model_path, step
+from adapters.tools.url_paths import model_path, step
 
 SAFE = ("", "/", "@/")
 HOSTILE = (

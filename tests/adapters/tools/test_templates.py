@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from adapters.errors import BadParam
-from adapters.templates import chosen, filled, slots, withheld
+from adapters.tools.templates import chosen, filled, slots, withheld
 
 GRAPH = {"nodes": {"1": {"text": "{{prompt}}"}}}
 OTHER = {"nodes": {"2": {"text": "{{prompt}}, small", "size": ["{{width}}"]}}}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.reading import anywhere, at, items_at, pick, places, text_at, usage
+from adapters.tools.json_access import anywhere, at, items_at, pick, places, text_at, usage
 
 TREE = {"data": [{"url": "u", "seed": 0}, "odd"], "error": None, "ok": False}
 

@@ -1,0 +1,1 @@
+"""What adapters share: sizes, JSON access, image headers, URLs."""
