@@ -31,9 +31,9 @@ from uuid import UUID
 import orjson
 
 from adapters import errors
+from adapters.frozen import value
 from adapters.table.table import Table
 from adapters.tools.json_access import at
-from adapters.values import value
 
 _ERROR_STATUS = 400
 _UNREAD = object()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from adapters.frozen import value
 from adapters.table.param import CONTRACT, Fields, Nearest, Param
-from adapters.values import value
 
 RECEIPT_LIMIT, RECORD_LIMIT = 2048, 16_384
 """Bytes of a receipt in a header, and in the record of a call."""

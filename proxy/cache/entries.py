@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from adapters.contract import Image
+from adapters.frozen import value
 from adapters.table.receipt import Line
 from adapters.tools.image_header import Measured
-from adapters.values import value
 
 DEFAULT_DOLLARS = 0.04
 """What a picture is taken to cost where its price is not known."""

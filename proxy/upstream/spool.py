@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from adapters.contract import Image
+from adapters.frozen import value
 from adapters.tools.image_header import HEAD
-from adapters.values import value
 from proxy.errors import UpstreamFailed
 from proxy.state_folder import make_private
 

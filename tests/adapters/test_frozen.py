@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.values import value
+from adapters.frozen import value
 
 
 @value
