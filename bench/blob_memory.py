@@ -17,7 +17,7 @@ from processes import KEY, MB, command, memory, reset, started, tell
 
 from proxy.app import make_app
 from proxy.blobs.keeping import kept
-from proxy.settings import parse
+from proxy.settings.loader import parse
 
 SMALL, LARGE = 128 * 1024, 64 * MB
 CHUNK = 64 * 1024

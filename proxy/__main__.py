@@ -15,16 +15,16 @@ from adapters.table.param import CONTRACT
 from adapters.table.table import Policy
 from proxy import __version__
 from proxy.command_line import FILE, fail, loaded, refuse_open_door
-from proxy.configs import ConfigError
-from proxy.credentials import credentials_for, named
-from proxy.local_key import new_key
 from proxy.logs import logs
 from proxy.serve import serve, worker
-from proxy.settings import (
+from proxy.settings.credentials import credentials_for, named
+from proxy.settings.loader import (
     NAME_FORM,
     digest,
     is_name,
 )
+from proxy.settings.routing_config import ConfigError
+from proxy.settings.secrets import new_key
 
 _WIDTH = 100
 

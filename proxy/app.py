@@ -53,8 +53,8 @@ from proxy.middlewares.observing import stamp
 from proxy.reloading.applying import Reloading
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, ComputedStuck, LocalStuck
-from proxy.sections import Log
-from proxy.settings import Settings
+from proxy.settings.loader import Settings
+from proxy.settings.schema import Log
 from proxy.upstream.conversation import Upstream, drawn
 
 if TYPE_CHECKING:

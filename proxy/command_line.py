@@ -8,8 +8,8 @@ from typing import NoReturn
 import click
 
 from proxy.own_names import is_loopback
-from proxy.sections import NO_TCP
-from proxy.settings import Settings, SettingsError, embedded_text, parse, text_of
+from proxy.settings.loader import Settings, SettingsError, embedded_text, parse, text_of
+from proxy.settings.schema import NO_TCP
 
 FILE = click.Path(dir_okay=False)
 

@@ -15,7 +15,7 @@ from adapters.table.table import Policy
 from proxy.images.rehearse import shown_attempt
 from proxy.middlewares.transform import fitted
 from proxy.plan import Attempt, Target
-from proxy.prices import bundled_prices
+from proxy.settings.prices import bundled_prices
 
 
 def explained(

@@ -18,7 +18,7 @@ from itertools import islice
 from aiohttp import web
 
 from proxy.keys import CURRENT
-from proxy.sections import UNIX
+from proxy.settings.schema import UNIX
 
 _FOR, _PROTO, _HOST = "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"
 _MOST_HOPS = 32

@@ -12,9 +12,9 @@ from aiohttp import web
 from adapters.errors import BadParam
 from adapters.table.table import Policy
 from proxy.bodies import LARGE, Bodies, Held
-from proxy.configs import MAX_KEEPALIVE
 from proxy.errors import BadRequest
-from proxy.sections import Limits
+from proxy.settings.routing_config import MAX_KEEPALIVE
+from proxy.settings.schema import Limits
 
 _TRUE, _FALSE = ("true",), ("false", "")
 _POLICIES = tuple(policy.value for policy in Policy)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from proxy.plan import Attempt, Caller, Plan, Trail
-from proxy.settings import Settings
+from proxy.settings.loader import Settings
 
 if TYPE_CHECKING:
     from proxy.access_log import AccessLog

@@ -13,9 +13,9 @@ from typing import Any
 
 from aiohttp import web
 
-from proxy.sections import Timeouts
+from proxy.settings.schema import Timeouts
+from proxy.settings.tls import Tls
 from proxy.sockets import Listener
-from proxy.tls import Tls
 
 _BACKLOG = 1024
 _HANDSHAKE_SECONDS = 0.5

@@ -13,7 +13,7 @@ import orjson
 
 from proxy.access_log import printable
 from proxy.command_line import fail
-from proxy.settings import SettingsError, load
+from proxy.settings.loader import SettingsError, load
 
 _BAD, _FAILED, _MOVED = 400, 500, 300
 _SECOND = 1000.0

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from proxy.errors import GatewayError
-from proxy.sections import Server
+from proxy.settings.schema import Server
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(:[0-9]{0,5})?")
 _MOST_KNOWN = 64

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from proxy.errors import GatewayError
-from proxy.sections import Timeouts
+from proxy.settings.schema import Timeouts
 
 _LOOK_SECONDS = 1.0
 _SHARE = 4

@@ -20,9 +20,9 @@ from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Ou
 from adapters.errors import ImageError
 from adapters.table.receipt import Receipt
 from adapters.table.table import Policy
-from proxy.configs import Strategy
 from proxy.errors import outcome_unknown
-from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy
+from proxy.settings.policies import BreakerPolicy, CachePolicy, RetryPolicy
+from proxy.settings.routing_config import Strategy
 
 _ALIKE = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 """Equal values are written alike."""

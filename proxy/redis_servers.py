@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from proxy.redis_address import Address
+from proxy.settings.redis_url import Address
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -27,11 +27,11 @@ from proxy.keys import DRAINING, JOBS, RELOADING, RUNNING, SHARING
 from proxy.listening import Door, closed, opened
 from proxy.patience import patience
 from proxy.reloading.following import following
-from proxy.sections import Server
-from proxy.settings import Settings
+from proxy.settings.loader import Settings
+from proxy.settings.schema import Server
+from proxy.settings.tls import Tls, renewed
 from proxy.shared.asking import Shared
 from proxy.sockets import Listener, listeners
-from proxy.tls import Tls, renewed
 
 _GC_THRESHOLDS = (10_000, 5, 50)
 """Rounds of the collector look at what parked jobs hold: small ones pause for milliseconds."""

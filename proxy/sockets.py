@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxy.sections import NO_TCP, Server
+from proxy.settings.schema import NO_TCP, Server
 
 _BACKLOG = 1024
 _ANSWERS_SECONDS = 1.0

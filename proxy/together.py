@@ -16,7 +16,7 @@ from proxy.jobs.sharing import Sharing
 from proxy.keys import BLOBS, JOBS
 from proxy.redis_client import SharedRedis
 from proxy.routing.shared_circuits import SharedCircuits
-from proxy.settings import Settings
+from proxy.settings.loader import Settings
 from proxy.shared.asking import Shared
 from proxy.shared.redis import RedisShared
 

@@ -11,18 +11,18 @@ from click.testing import CliRunner
 
 import adapters
 from docs.generate import WRITERS, written
-from proxy import configs
 from proxy.__main__ import main
-from proxy.conditions import OPERATORS
 from proxy.keys import METRICS
 from proxy.metrics.labels import OUTCOMES
 from proxy.metrics.snapshots import read as read_snapshot
-from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy
 from proxy.reloading.applying import Reloading
 from proxy.reloading.restarting import AT_ONCE
-from proxy.sections import SECTIONS
-from proxy.settings import KEYS as SETTINGS
-from proxy.settings import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
+from proxy.settings import routing_config
+from proxy.settings.conditions import OPERATORS
+from proxy.settings.loader import KEYS as SETTINGS
+from proxy.settings.loader import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
+from proxy.settings.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy
+from proxy.settings.schema import SECTIONS
 from proxy.tracing import names
 from tests.adapters.test_contract import CANCELLING
 from tests.hostile.defence_mutations import MUTATIONS
@@ -201,12 +201,12 @@ def test_every_key_of_a_virtual_key_is_documented() -> None:
 
 
 def test_every_key_of_a_config_is_documented() -> None:
-    assert first_cells(part("The config object")) == configs.KEYS | configs.TREE
+    assert first_cells(part("The config object")) == routing_config.KEYS | routing_config.TREE
 
 
 def test_every_key_of_a_strategy_is_documented() -> None:
     named = first_cells(part("Strategies"))
-    assert named == configs.STRATEGY_KEYS
+    assert named == routing_config.STRATEGY_KEYS
 
 
 def test_every_key_of_a_policy_is_documented() -> None:
@@ -223,10 +223,16 @@ def test_every_operator_of_a_query_is_documented() -> None:
 @pytest.mark.parametrize(
     ("start", "keys"),
     [
-        ("Accepted, and without an effect", configs.NOTED),
-        ("Refused, with a 400", configs.LATER),
-        ("The targets of a `targets` list take over", configs.INHERITED | configs.MERGED),
-        ("Not taken over, and allowed beside", configs.SHARED - configs.INHERITED - configs.MERGED),
+        ("Accepted, and without an effect", routing_config.NOTED),
+        ("Refused, with a 400", routing_config.LATER),
+        (
+            "The targets of a `targets` list take over",
+            routing_config.INHERITED | routing_config.MERGED,
+        ),
+        (
+            "Not taken over, and allowed beside",
+            routing_config.SHARED - routing_config.INHERITED - routing_config.MERGED,
+        ),
     ],
 )
 def test_the_lists_of_a_configs_keys_are_those_of_the_code(start: str, keys: set[str]) -> None:
@@ -248,7 +254,7 @@ def test_an_example_of_the_docs_loads_or_is_told_to_be_wrong(block: str) -> None
 
 @pytest.mark.parametrize("block", blocks("json", read("configuration.md")))
 def test_a_config_of_the_docs_is_one(block: str) -> None:
-    assert configs.parse(orjson.loads(block))
+    assert routing_config.parse(orjson.loads(block))
 
 
 def test_check_prints_what_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from functools import cached_property
 
 from proxy.blobs.media import EXTENSIONS, MEDIA_TYPES
 from proxy.errors import BlobStoreFailed
-from proxy.local_key import kept_secret
+from proxy.settings.secrets import kept_secret
 
 PATH = "/v1/images/blobs/{name}"
 """The route of every blob."""

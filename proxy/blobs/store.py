@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Self
 from proxy.blobs.leftovers import CACHE, clear
 from proxy.blobs.sweeping import Sweeper
 from proxy.errors import BlobStoreFailed
-from proxy.settings import Settings
-from proxy.state_folder import make_private
+from proxy.settings.loader import Settings
+from proxy.settings.state_dir import make_private
 
 if TYPE_CHECKING:
     from obstore import AsyncWritableFile

@@ -12,7 +12,7 @@ from adapters.table.receipt import Line
 from proxy.cache.entries import DEFAULT_DOLLARS, Entry, Picture
 from proxy.cache.pictures import Arrived
 from proxy.plan import Attempt, Plan
-from proxy.prices import Prices, price_of
+from proxy.settings.prices import Prices, price_of
 
 _WRITTEN_ANEW = frozenset({"measured", "asked", "cached"})
 """Lines of a receipt that each answer has of its own."""

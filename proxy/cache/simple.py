@@ -19,7 +19,7 @@ from proxy.cache.index import Index, LocalIndex
 from proxy.cache.pictures import Arrived, Pictures
 from proxy.cache.ready import Ready, ReadyAnswers
 from proxy.errors import BlobStoreFailed, CacheAway, place_of
-from proxy.sections import Cache
+from proxy.settings.schema import Cache
 
 _LOG = logging.getLogger("easel")
 _WITHOUT = (BlobStoreFailed, CacheAway)

@@ -14,7 +14,7 @@ from proxy.images.sources import Source
 from proxy.keys import CURRENT, METRICS
 from proxy.metrics.labels import family_of
 from proxy.plan import Attempt, Drawn, Target
-from proxy.prices import price_of
+from proxy.settings.prices import price_of
 
 
 def drawn_of(target: Target, source: Source | None) -> Drawn:

@@ -16,7 +16,6 @@ from aiohttp.typedefs import Handler
 from adapters.contract import Answer
 from adapters.errors import ImageError
 from adapters.table.receipt import Receipt
-from proxy.configs import Strategy
 from proxy.errors import logged, put_headers
 from proxy.images.deliver import deliver
 from proxy.images.drawn import count_drawn
@@ -29,6 +28,7 @@ from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried
 from proxy.routing.choosing import circuit_of
 from proxy.routing.falling import Said, falls, status_of
 from proxy.routing.forwarding import hops
+from proxy.settings.routing_config import Strategy
 from proxy.tracing import names
 from proxy.tracing.hooks import attempted, noted
 

@@ -24,7 +24,7 @@ from typing import Annotated
 
 import msgspec
 
-from proxy.state_folder import make_private
+from proxy.settings.state_dir import make_private
 
 _LOG = logging.getLogger("easel")
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from multidict import CIMultiDict
 
-from proxy.state_folder import make_private
+from proxy.settings.state_dir import make_private
 
 if TYPE_CHECKING:
     from proxy.jobs.shelf import Shelf

@@ -13,7 +13,7 @@ from proxy.errors import Unauthorized
 from proxy.forwarded import comes_by_unix, host_of
 from proxy.keys import CALLER, CURRENT
 from proxy.plan import Caller
-from proxy.settings import digest
+from proxy.settings.loader import digest
 
 PUBLIC = frozenset({"/", "/healthz", "/readyz", "/metrics", BLOB})
 """Resources that need no key: a blob's URL is one, and /metrics asks for one itself.

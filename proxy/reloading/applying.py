@@ -15,8 +15,8 @@ from proxy.keys import RELOADING
 from proxy.reloading.changes import changes
 from proxy.reloading.current import Current
 from proxy.reloading.restarting import at_once, waiting
-from proxy.settings import Settings, SettingsError, parse
-from proxy.yaml_source import Problem
+from proxy.settings.loader import Settings, SettingsError, parse
+from proxy.settings.yaml_file import Problem
 
 _NO_KEYS = (
     "is empty: a gateway that was started with keys of yours makes none of its own while it runs. "

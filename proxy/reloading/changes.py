@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from proxy.settings import Settings
+from proxy.settings.loader import Settings
 
 _MOST_NAMED = 50
 
@@ -13,7 +13,7 @@ _MOST_NAMED = 50
 def changes(before: Settings, after: Settings) -> str:
     """Say which API keys, virtual keys and configs were added, removed and changed.
 
-    >>> from proxy.settings import parse
+    >>> from proxy.settings.loader import parse
     >>> texts = ("configs: {a: {provider: openai}, b: {}}", "configs: {a: {}, c: {}}")
     >>> changes(*(parse(text, environ={}) for text in texts))
     'configs: added c, removed b, changed a'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxy.own_names import OwnNames
 from proxy.routing.resolve import Resolver
-from proxy.settings import Settings
+from proxy.settings.loader import Settings
 
 
 class Current:

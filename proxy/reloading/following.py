@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from proxy.reloading.ways import folders_of, steps_of, traces
-from proxy.settings import SettingsError, text_of, version_of
-from proxy.yaml_source import Problem
+from proxy.settings.loader import SettingsError, text_of, version_of
+from proxy.settings.yaml_file import Problem
 
 _STEP_MS, _TOGETHER_MS = 250, 1000
 """How often changes are asked for, and how long those that follow one another are taken as one."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import structs
 
-from proxy.sections import SECTIONS
-from proxy.settings import KEYS, Settings
+from proxy.settings.loader import KEYS, Settings
+from proxy.settings.schema import SECTIONS
 
 AT_ONCE = frozenset(
     {

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from cachetools import LRUCache
 
-from proxy.policies import BreakerPolicy
+from proxy.settings.policies import BreakerPolicy
 
 _MOST_CIRCUITS = 10_000
 _LONGEST_TRIAL = 900.0

@@ -12,11 +12,11 @@ import orjson
 from cachetools import TLRUCache
 from msgspec.structs import replace
 
-from proxy.conditions import Facts
 from proxy.errors import BadRequest
 from proxy.plan import Branch, Node, Plan, Target
-from proxy.policies import StickyPolicy
 from proxy.routing.breaker import Circuits
+from proxy.settings.conditions import Facts
+from proxy.settings.policies import StickyPolicy
 
 _MOST_STUCK = 100_000
 _EDITION = "#"

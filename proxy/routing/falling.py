@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from adapters.errors import ImageError, ProviderError, Refusal
-from proxy.configs import Strategy
 from proxy.plan import Target
+from proxy.settings.routing_config import Strategy
 
 _OK = 200
 _MOST_SAID, _LONGEST_CODE = 200, 64

@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from proxy.configs import Config
 from proxy.routing.targets import Asked, slug_of
+from proxy.settings.routing_config import Config
 
 _BESIDE = 1024
 """Bytes of what is empty in a thing, and of what is noted of it later, as a target's digests."""

@@ -8,11 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from proxy import configs
-from proxy.config_text import NotJson, read_config
-from proxy.configs import Config, ConfigError
 from proxy.errors import BadRequest
-from proxy.hints import nearest
 from proxy.incoming import (
     read_flag,
     read_keepalive,
@@ -22,7 +18,11 @@ from proxy.incoming import (
 from proxy.plan import Branch, Caller, Node, Plan, Target
 from proxy.routing.keeping import Kept, Name, is_anybodys, name_of
 from proxy.routing.targets import Asked, adapter_named, bad_config, invalid, slug_of, target_of
-from proxy.settings import Settings
+from proxy.settings import routing_config
+from proxy.settings.config_json import NotJson, read_config
+from proxy.settings.loader import Settings
+from proxy.settings.routing_config import Config, ConfigError
+from proxy.settings.suggest import nearest
 
 CONFIG_LIMIT = 32 * 1024
 SAVED = "saved:"
@@ -94,7 +94,7 @@ def _branch(config: Config, asked: Asked) -> Branch:
         else _leaf(target, asked, stored=_holds(target, asked))
         for target in config.targets
     )
-    weights = tuple(configs.weight_of(target) for target in config.targets)
+    weights = tuple(routing_config.weight_of(target) for target in config.targets)
     return Branch(config.strategy, nodes, weights, config.index)
 
 
@@ -156,7 +156,7 @@ def _parsed(text: str) -> Config | str:
                 legacy="This version of config is not supported in this route. "
                 "Please migrate to the latest version",
             )
-        return raw if isinstance(raw, str) else configs.parse(raw)
+        return raw if isinstance(raw, str) else routing_config.parse(raw)
     except NotJson as error:
         raise bad_config(
             f"x-portkey-config: {error.message}.",

@@ -15,8 +15,8 @@ from typing import Self
 
 import msgspec
 
-from proxy.policies import BreakerPolicy
 from proxy.routing.breaker import LocalCircuits, is_too_much
+from proxy.settings.policies import BreakerPolicy
 from proxy.shared.asking import Get, Shared, SharedAway, Swap
 
 _KEY = "circuits"

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
 
 from proxy import __version__
-from proxy.sections import Tracing
+from proxy.settings.schema import Tracing
 
 _LOG = logging.getLogger("easel")
 _SDK = logging.getLogger("opentelemetry")

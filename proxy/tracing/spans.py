@@ -16,7 +16,7 @@ from opentelemetry.trace import Tracer as OtelTracer
 from adapters.errors import ImageError
 from proxy import __version__
 from proxy.errors import logged
-from proxy.sections import Tracing
+from proxy.settings.schema import Tracing
 from proxy.tracing import names
 from proxy.tracing.current import CURRENT
 from proxy.tracing.exporting import Exporting

@@ -30,7 +30,7 @@ from proxy.keys import CURRENT, UPSTREAM
 from proxy.metrics.labels import family_at
 from proxy.metrics.measures import Metrics
 from proxy.plan import Target, Tries
-from proxy.settings import Settings
+from proxy.settings.loader import Settings
 from proxy.tracing.hooks import counted
 from proxy.upstream.abandoning import Cancellations
 from proxy.upstream.deadlines import Deadline, asked_too_long, worked_too_long

@@ -19,7 +19,7 @@ from typing import Any, Self
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from yarl import URL
 
-from proxy.sections import Timeouts
+from proxy.settings.schema import Timeouts
 from proxy.upstream.intake import Intake
 from proxy.upstream.posting import Poster, Reading
 

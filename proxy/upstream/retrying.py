@@ -29,7 +29,7 @@ from aiohttp_retry import RetryClient, RetryOptionsBase
 
 from proxy.errors import GAVE_UP_WAITING, GatewayError, TimedOut
 from proxy.plan import Tries
-from proxy.policies import MOST_ATTEMPTS, RetryPolicy
+from proxy.settings.policies import MOST_ATTEMPTS, RetryPolicy
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

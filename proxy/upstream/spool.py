@@ -17,7 +17,7 @@ from adapters.contract import Image
 from adapters.frozen import value
 from adapters.tools.image_header import HEAD
 from proxy.errors import UpstreamFailed
-from proxy.state_folder import make_private
+from proxy.settings.state_dir import make_private
 
 _LOG = logging.getLogger("easel")
 

@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-from proxy.sections import AUTO, MOST_WORKERS
+from proxy.settings.schema import AUTO, MOST_WORKERS
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """What a container may use of the machine's cores, in cgroups of version 2."""

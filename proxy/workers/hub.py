@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
+from proxy.settings.state_dir import make_private
 from proxy.shared.asking import Op, SharedAway, SharedGone
 from proxy.shared.memory import Memory
-from proxy.state_folder import make_private
 from proxy.workers.line import Line, LineError
 
 _LOG = logging.getLogger("easel")

@@ -12,8 +12,8 @@ from typing import TypeVar
 import msgspec
 
 from proxy.reloading.restarting import at_once
-from proxy.settings import Settings, SettingsError, parse
-from proxy.yaml_source import Problem
+from proxy.settings.loader import Settings, SettingsError, parse
+from proxy.settings.yaml_file import Problem
 
 BEGIN, LISTENING, FAILED, ALL = "begin", "listening", "failed", "all"
 SETTINGS, REFUSED = "settings", "refused"

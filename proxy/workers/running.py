@@ -13,8 +13,8 @@ from proxy.blobs.leftovers import CACHE, clear
 from proxy.blobs.store import folder_of
 from proxy.core_dumps import forbid_core_dumps
 from proxy.reloading.following import following
-from proxy.sections import Server
-from proxy.settings import Settings
+from proxy.settings.loader import Settings
+from proxy.settings.schema import Server
 from proxy.sockets import Listener, unix_listeners
 from proxy.workers.cache_index import CacheHub
 from proxy.workers.hub import Hub

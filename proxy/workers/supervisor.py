@@ -15,14 +15,14 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.settings import SettingsError
+from proxy.settings.loader import SettingsError
+from proxy.settings.yaml_file import Problem
 from proxy.workers import orders as words
 from proxy.workers.counts import GoneCounts
 from proxy.workers.hub import ASK, Hub
 from proxy.workers.line import Handler, Line, LineError, call_all
 from proxy.workers.lives import Backoff, ending
 from proxy.workers.orders import Change, Orders, Refusal
-from proxy.yaml_source import Problem
 
 _LOG = logging.getLogger("easel")
 

@@ -13,9 +13,9 @@ from aiohttp import web
 
 from proxy.keys import METRICS, RELOADING
 from proxy.reloading.applying import Reloading
-from proxy.sections import Server
 from proxy.serving import Team, in_a_loop, serve
-from proxy.settings import SettingsError
+from proxy.settings.loader import SettingsError
+from proxy.settings.schema import Server
 from proxy.sockets import CannotListenError, Listener, tcp_listeners
 from proxy.workers import orders as words
 from proxy.workers.cache_index import WorkersIndex

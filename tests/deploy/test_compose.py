@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.settings import Settings, load
+from proxy.settings.loader import Settings, load
 from tests.deploy.tools import DEPLOY, ROOT, module
 
 FILE = DEPLOY / "compose.yaml"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from proxy import __version__
-from proxy.settings import parse
+from proxy.settings.loader import parse
 from tests.deploy.manifests import OLDEST, check
 from tests.deploy.tools import DEPLOY, module
 

@@ -8,7 +8,7 @@ import yaml
 from click.testing import CliRunner
 
 from proxy.__main__ import main
-from proxy.settings import Settings, parse
+from proxy.settings.loader import Settings, parse
 from tests.deploy.manifests import check
 from tests.deploy.tools import DEPLOY
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from proxy.sections import Server
+from proxy.settings.schema import Server
 from tests.deploy.tools import DEPLOY, ROOT, program, told
 from tests.support.gateway import OURS, PATH, SETTINGS
 

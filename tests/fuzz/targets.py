@@ -19,15 +19,15 @@ from adapters.contract import Answer, ProviderReply
 from adapters.errors import ImageError
 from adapters.table.table import Policy
 from adapters.tools.sse import Events
-from proxy import configs
-from proxy.config_text import read_config
-from proxy.configs import ConfigError
 from proxy.errors import body_of
 from proxy.middlewares.transform import fitted
 from proxy.plan import Attempt, Caller
 from proxy.plan import Target as PlanTarget
 from proxy.routing.resolve import Resolver
-from proxy.settings import KEYS, Settings, SettingsError, parse
+from proxy.settings import routing_config
+from proxy.settings.config_json import read_config
+from proxy.settings.loader import KEYS, Settings, SettingsError, parse
+from proxy.settings.routing_config import ConfigError
 from proxy.upstream.replies import decoded
 from tests.fuzz.drawing import Drawn
 from tests.support.malformed import _below, _changed
@@ -53,10 +53,10 @@ def settings_text(data: bytes) -> None:
 def config_text(data: bytes) -> None:
     """Read any text, and any tree, as a config."""
     drawn = Drawn(data)
-    tree = orjson.dumps(drawn.tree(keys=sorted(configs.KEYS))).decode()
+    tree = orjson.dumps(drawn.tree(keys=sorted(routing_config.KEYS))).decode()
     for text in (tree, drawn.rest().decode("utf-8", "replace")):
         with suppress(ConfigError):
-            configs.parse(read_config(text))
+            routing_config.parse(read_config(text))
 
 
 @cache

@@ -65,7 +65,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an option has a form",
-        "proxy/credentials.py",
+        "proxy/settings/credentials.py",
         "elif not re.fullmatch(option.pattern, value):",
         "elif False:",
     ),
@@ -89,7 +89,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a key is printable ASCII",
-        "proxy/credentials.py",
+        "proxy/settings/credentials.py",
         "if not sendable(api_key):",
         "if False:",
     ),
@@ -137,19 +137,19 @@ MUTATIONS = (
     ),
     Mutation(
         "depth is counted before anything is parsed",
-        "proxy/config_text.py",
+        "proxy/settings/config_json.py",
         "if _nesting(text) > _MOST_NESTED:",
         "if False:",
     ),
     Mutation(
         "targets are counted",
-        "proxy/configs.py",
+        "proxy/settings/routing_config.py",
         "if self._targets > MOST_IN_ALL:",
         "if False:",
     ),
     Mutation(
         "a key of a config is given once",
-        "proxy/config_text.py",
+        "proxy/settings/config_json.py",
         'found[key] = _Bad("is given twice") if key in found else value',
         "found[key] = value",
     ),
@@ -317,7 +317,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the state folder is its owner's",
-        "proxy/state_folder.py",
+        "proxy/settings/state_dir.py",
         "_OWNERS_ONLY = 0o700",
         "_OWNERS_ONLY = 0o755",
     ),
@@ -455,7 +455,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what a caller sends is never run",
-        "proxy/conditions.py",
+        "proxy/settings/conditions.py",
         "from __future__ import annotations\n",
         "from __future__ import annotations\n\nimport pickle\n",
     ),

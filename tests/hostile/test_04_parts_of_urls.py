@@ -8,8 +8,8 @@ from yarl import URL
 from adapters import PROVIDERS, adapter
 from adapters.contract import Option
 from adapters.errors import ImageError
-from proxy.configs import ConfigError
-from proxy.credentials import credentials_for
+from proxy.settings.credentials import credentials_for
+from proxy.settings.routing_config import ConfigError
 from tests.support.gateway import gateway, gateway_to, provider
 
 BREAKING = (

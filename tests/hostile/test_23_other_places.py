@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from proxy.settings import SettingsError, parse
+from proxy.settings.loader import SettingsError, parse
 from tests.hostile.test_23_secrets import GOOD, watched
 from tests.proxy.test_serving import running
 from tests.support import secret_markers

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.sections import Tracing
+from proxy.settings.schema import Tracing
 from proxy.tracing import names
 from proxy.tracing.spans import Tracer
 from tests.hostile.test_23_secrets import (

@@ -15,7 +15,7 @@ import pytest
 from proxy.app import make_app
 from proxy.keys import JOBS, LOG
 from proxy.middlewares.auth import PUBLIC
-from proxy.settings import parse
+from proxy.settings.loader import parse
 from tests.support.gateway import KEY, OURS, PATH, SETTINGS, Answered, Gateway, gateway
 
 SMALL = "limits: {body_bytes: 2048}\nvirtual_keys: {box: {provider: sandbox}}"

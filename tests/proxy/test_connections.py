@@ -13,9 +13,9 @@ from aiohttp.web_protocol import RequestHandler
 
 from proxy.connections import ended, hung_up, is_busy, is_new
 from proxy.listening import closed, opened
-from proxy.sections import Server, Timeouts
+from proxy.settings.schema import Server, Timeouts
+from proxy.settings.tls import Tls
 from proxy.sockets import listeners
-from proxy.tls import Tls
 from tests.support.certificates import Authority
 
 ASKED = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"

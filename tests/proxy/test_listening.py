@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 
 from proxy.listening import closed, opened
-from proxy.sections import Server, Timeouts
+from proxy.settings.schema import Server, Timeouts
+from proxy.settings.tls import Tls
 from proxy.sockets import Listener, listeners
-from proxy.tls import Tls
 from tests.support.certificates import Authority
 
 KNOCKING = 200

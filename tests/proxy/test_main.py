@@ -11,7 +11,7 @@ import pytest
 import adapters
 from proxy import __version__
 from proxy.__main__ import main
-from proxy.settings import digest, parse
+from proxy.settings.loader import digest, parse
 from tests.support.cli import easel
 
 CONFIG = Path(__file__).parents[2] / "config"

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from proxy.patience import BODY_RATE, Patience, TooSlow
-from proxy.sections import Timeouts
+from proxy.settings.schema import Timeouts
 
 TIMES = Timeouts(head=10, body=10, unread=10)
 

@@ -17,7 +17,7 @@ import pytest
 
 from proxy import redis_client
 from proxy.redis_client import RedisAway, SharedRedis
-from proxy.sections import Redis
+from proxy.settings.schema import Redis
 from tests.support.redis import RedisServer, redis_server
 from tests.support.redis_topologies import told
 

@@ -17,7 +17,7 @@ import pytest
 
 from proxy import redis_client
 from proxy.redis_client import RedisAway, SharedRedis
-from proxy.sections import Redis
+from proxy.settings.schema import Redis
 from tests.proxy.upstream.test_posting import certificate
 from tests.support.redis import RedisServer, redis_server
 from tests.support.redis_topologies import RedisSet, clustered, free_port, told, wait_until, watched

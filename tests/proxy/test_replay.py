@@ -20,7 +20,7 @@ from adapters.contract import ProviderRequest
 from adapters.errors import ImageError, ProviderError
 from proxy.app import make_app
 from proxy.plan import Target
-from proxy.settings import parse
+from proxy.settings.loader import parse
 from proxy.upstream import sending
 from tests.support.transcript_provider import ScriptedProvider
 from tests.support.transcripts import FOLDER, Transcript, load, play, secrets_of

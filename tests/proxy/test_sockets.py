@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from proxy.sections import Server
-from proxy.settings import SettingsError, parse
+from proxy.settings.loader import SettingsError, parse
+from proxy.settings.schema import Server
 from proxy.sockets import CannotListenError, Listener, listeners
 
 

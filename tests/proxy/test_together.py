@@ -12,7 +12,7 @@ from proxy.app import make_app
 from proxy.jobs.sharing import Sharing
 from proxy.keys import CHOOSER, SHARED, SHARING
 from proxy.routing.shared_circuits import SharedCircuits
-from proxy.settings import parse
+from proxy.settings.loader import parse
 from proxy.shared.memory import Memory
 from proxy.shared.redis import RedisShared
 
@@ -21,7 +21,7 @@ def test_who_is_alone_imports_none_of_it() -> None:
     asked = """
 import sys
 from proxy.app import make_app
-from proxy.settings import embedded
+from proxy.settings.loader import embedded
 make_app(embedded({}))
 print([it for it in sys.modules if "shar" in it and it.startswith("proxy") or "redis" in it])
 """
@@ -32,7 +32,7 @@ print([it for it in sys.modules if "shar" in it and it.startswith("proxy") or "r
         check=True,
         cwd=Path(__file__).parents[2],
     )
-    assert told.stdout == "['proxy.redis_address']\n"
+    assert told.stdout == "['proxy.settings.redis_url']\n"
 
 
 @pytest.mark.parametrize("redis", ["", "redis: {url: redis://127.0.0.1:1}"])

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from proxy.app import make_app
 from proxy.blobs.keeping import kept
-from proxy.settings import parse
+from proxy.settings.loader import parse
 from tests.support.gateway import OURS, PNG, SETTINGS, Answered, Gateway, served
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4

@@ -15,7 +15,7 @@ from proxy.cache.entries import Entry, Picture
 from proxy.cache.index import Freed, Index, LocalIndex
 from proxy.cache.redis_index import RedisIndex
 from proxy.redis_client import SharedRedis
-from proxy.sections import Redis
+from proxy.settings.schema import Redis
 from proxy.workers.cache_index import CacheHub, WorkersIndex
 from proxy.workers.line import Line
 from tests.support.redis import RedisServer

@@ -12,8 +12,8 @@ from proxy.cache.entries import Entry, Picture
 from proxy.cache.index import Index
 from proxy.cache.pictures import Arrived
 from proxy.cache.simple import SimpleCache
-from proxy.sections import Cache
-from proxy.settings import parse
+from proxy.settings.loader import parse
+from proxy.settings.schema import Cache
 from tests.support.gateway import PNG
 
 MB = 1024 * 1024

@@ -20,7 +20,7 @@ from proxy.app import make_app
 from proxy.keys import SETTINGS as SETTINGS_OF
 from proxy.reloading.applying import apply
 from proxy.serving import discreet_logger
-from proxy.settings import parse
+from proxy.settings.loader import parse
 from proxy.shared.asking import Shared
 
 KEY = "easel-test-key-0123456789"

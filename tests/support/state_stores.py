@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from proxy.redis_client import SharedRedis
-from proxy.sections import Redis
+from proxy.settings.schema import Redis
 from proxy.shared.asking import Shared
 from proxy.shared.memory import Memory
 from proxy.shared.redis import RedisShared

@@ -15,7 +15,7 @@ import pytest
 from proxy.blobs.store import Blobs
 from proxy.blobs.sweeping import Sweeper
 from proxy.errors import BlobStoreFailed
-from proxy.settings import parse
+from proxy.settings.loader import parse
 from tests.support.blobs import in_pieces
 from tests.support.s3 import ACCESS_KEY, BUCKET, object_store
 
@@ -237,7 +237,7 @@ def test_a_process_ends_well_right_after_its_last_picture(tmp_path: Path) -> Non
     code = (
         "import asyncio\n"
         "from proxy.blobs.store import Blobs\n"
-        "from proxy.settings import parse\n"
+        "from proxy.settings.loader import parse\n"
         "async def main():\n"
         f"    async with Blobs(parse('state_dir: {tmp_path}', environ={{}})) as blobs:\n"
         "        async def chunks():\n"

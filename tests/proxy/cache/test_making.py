@@ -13,8 +13,8 @@ from proxy.cache.entries import DEFAULT_DOLLARS, Entry, Picture
 from proxy.cache.making import Made
 from proxy.cache.pictures import Arrived
 from proxy.plan import Attempt, Plan, Target
-from proxy.policies import CachePolicy
-from proxy.prices import Prices, read
+from proxy.settings.policies import CachePolicy
+from proxy.settings.prices import Prices, read
 
 POLICY = CachePolicy("simple", max_age=60)
 TARGET = Target(adapter("openai"), Credentials("key"), "https://api.openai.com/v1", cache=POLICY)

@@ -12,7 +12,7 @@ from adapters.contract import Credentials
 from adapters.table.table import Policy
 from proxy.cache.naming import key_of, pool_of, words_of
 from proxy.plan import Plan, Target
-from proxy.policies import CachePolicy
+from proxy.settings.policies import CachePolicy
 
 TARGET = Target(
     adapter("openai"), Credentials("key"), "https://api.openai.com/v1", cache=CachePolicy("simple")

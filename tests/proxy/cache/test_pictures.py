@@ -10,7 +10,7 @@ import pytest
 from adapters.tools.image_header import Measured
 from proxy.cache.entries import Picture
 from proxy.cache.pictures import NotKeptError
-from proxy.sections import Cache
+from proxy.settings.schema import Cache
 from tests.support.blobs import PICTURES, SVG
 from tests.support.cache_store import MB, pieces, shelves
 from tests.support.gateway import PNG

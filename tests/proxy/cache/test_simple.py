@@ -15,7 +15,7 @@ from proxy.cache import simple
 from proxy.cache.entries import Entry
 from proxy.cache.index import Freed, LocalIndex
 from proxy.errors import BlobStoreFailed, CacheAway
-from proxy.sections import Cache
+from proxy.settings.schema import Cache
 from tests.support.cache_store import MB, Shelves, shelves
 from tests.support.gateway import PNG
 from tests.support.s3 import ACCESS_KEY, BUCKET, object_store

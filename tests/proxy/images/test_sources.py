@@ -25,7 +25,7 @@ from proxy.images.sources import (
     tidied,
 )
 from proxy.plan import Target
-from proxy.settings import Settings
+from proxy.settings.loader import Settings
 from proxy.upstream.conversation import Upstream
 from proxy.upstream.download import Download
 from tests.support.gateway import B64, PNG

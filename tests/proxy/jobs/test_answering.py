@@ -20,7 +20,7 @@ from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
 from proxy.keys import CURRENT, FAILURE, TRACE
 from proxy.reloading.current import Current
-from proxy.settings import parse
+from proxy.settings.loader import parse
 from tests.support.gateway import ANSWER, Answered, served
 
 Play = Callable[[Tape], Awaitable[None]]

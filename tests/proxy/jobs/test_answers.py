@@ -12,7 +12,7 @@ from proxy.errors import BlobStoreFailed
 from proxy.jobs.answers import Answers
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import BrokenOffError, Tape
-from proxy.settings import embedded
+from proxy.settings.loader import embedded
 
 MB = 1024 * 1024
 NAME = "a" * 32

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from proxy.app import make_app
 from proxy.keys import LOG
-from proxy.settings import parse
+from proxy.settings.loader import parse
 from tests.support.gateway import OURS, SETTINGS, always, gateway, gateway_to, served
 
 SECRET = "a prompt that nobody may read"

@@ -16,7 +16,7 @@ from proxy.app import make_app
 from proxy.keys import RELOADING
 from proxy.reloading.applying import Reloading, apply
 from proxy.reloading.current import Current
-from proxy.settings import Settings, digest, parse, version_of
+from proxy.settings.loader import Settings, digest, parse, version_of
 from tests.support.gateway import (
     ANSWER,
     KEY,

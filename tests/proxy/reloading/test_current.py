@@ -6,7 +6,7 @@ import pytest
 
 from proxy.own_names import Misdirected
 from proxy.reloading.current import Current
-from proxy.settings import parse
+from proxy.settings.loader import parse
 from proxy.upstream.conversation import Upstream
 
 

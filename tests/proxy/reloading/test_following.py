@@ -17,8 +17,8 @@ from aiohttp import web
 
 from proxy.reloading import following as module
 from proxy.reloading.following import Following, following
-from proxy.settings import version_of
-from proxy.yaml_source import Problem
+from proxy.settings.loader import version_of
+from proxy.settings.yaml_file import Problem
 from tests.support.gateway import ANSWER, OURS, PATH, SETTINGS, json_reply, key_to, provider
 from tests.support.gateway_process import running
 

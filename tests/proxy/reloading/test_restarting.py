@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from proxy.reloading.restarting import AT_ONCE, at_once, waiting
-from proxy.sections import SECTIONS
-from proxy.settings import KEYS, parse
+from proxy.settings.loader import KEYS, parse
+from proxy.settings.schema import SECTIONS
 
 BEGAN = parse("", environ={})
 READ = parse(

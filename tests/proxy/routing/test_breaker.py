@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.policies import BreakerPolicy
 from proxy.routing.breaker import LocalCircuits
+from proxy.settings.policies import BreakerPolicy
 
 COUNT = BreakerPolicy(failure_threshold=2, cooldown_interval=30_000)
 RATE = BreakerPolicy(failure_threshold_percentage=20, minimum_requests=10, cooldown_interval=60_000)

@@ -11,13 +11,13 @@ from msgspec.structs import replace
 
 from adapters import adapter
 from adapters.contract import Credentials
-from proxy.conditions import compiled
-from proxy.configs import Strategy
 from proxy.errors import BadRequest
 from proxy.plan import Branch, Node, Plan, Target
-from proxy.policies import BreakerPolicy, StickyPolicy
 from proxy.routing.breaker import LocalCircuits
 from proxy.routing.choosing import Chooser, ComputedStuck, LocalStuck, circuit_of
+from proxy.settings.conditions import compiled
+from proxy.settings.policies import BreakerPolicy, StickyPolicy
+from proxy.settings.routing_config import Strategy
 
 BREAKER = BreakerPolicy(failure_threshold=1)
 

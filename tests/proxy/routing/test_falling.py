@@ -7,10 +7,10 @@ import pytest
 from adapters import adapter
 from adapters.contract import Credentials
 from adapters.errors import BadParam, ImageError, ProviderError, refusal
-from proxy.configs import Strategy
 from proxy.errors import TimedOut, UpstreamFailed
 from proxy.plan import Target
 from proxy.routing.falling import Said, falls, status_of
+from proxy.settings.routing_config import Strategy
 
 
 def provider(status: int, client: int = 502) -> ProviderError:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from proxy.configs import parse as parsed
 from proxy.plan import Caller, Target
 from proxy.routing.keeping import Kept, size_of
 from proxy.routing.resolve import Resolver
-from proxy.settings import Settings, parse
+from proxy.settings.loader import Settings, parse
+from proxy.settings.routing_config import parse as parsed
 
 KEY = "sk-callers-own-0123456789"
 KEPT = {

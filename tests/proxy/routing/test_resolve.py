@@ -11,11 +11,11 @@ import pytest
 from multidict import CIMultiDict
 
 import adapters
-from proxy.configs import Config
 from proxy.errors import BadRequest
 from proxy.plan import Caller
 from proxy.routing.resolve import Resolver
-from proxy.settings import Settings
+from proxy.settings.loader import Settings
+from proxy.settings.routing_config import Config
 from proxy.upstream import dialer
 from tests.support.gateway import ANSWER, Answered, Gateway, Provider, gateway, gateway_to, provider
 from tests.support.raw_http import shout

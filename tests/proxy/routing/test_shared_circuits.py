@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from proxy.policies import BreakerPolicy
 from proxy.routing.shared_circuits import SharedCircuits
+from proxy.settings.policies import BreakerPolicy
 from proxy.shared.asking import Get, Op, Put, SharedAway, Swap
 from proxy.shared.memory import Memory
 

@@ -7,11 +7,11 @@ from multidict import CIMultiDict
 
 from adapters import adapter
 from adapters.contract import Credentials
-from proxy.configs import Config
 from proxy.errors import BadRequest
 from proxy.plan import Caller, Target
 from proxy.routing.targets import Asked, target_of
-from proxy.settings import Settings, VirtualKey
+from proxy.settings.loader import Settings, VirtualKey
+from proxy.settings.routing_config import Config
 
 KEY = VirtualKey("v", adapter("openai"), Credentials("sk-stored"), "http://10.0.0.1/v1")
 SETTINGS = Settings(virtual_keys={"v": KEY}, trusted_custom_hosts=frozenset({"10.0.0.2"}))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from proxy import redis_client
 from proxy.redis_client import SharedRedis
-from proxy.sections import Redis
+from proxy.settings.schema import Redis
 from proxy.shared.asking import (
     Add,
     Count,

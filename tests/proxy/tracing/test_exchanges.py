@@ -16,7 +16,7 @@ from adapters import adapter
 from adapters.contract import Credentials, ProviderRequest
 from proxy.errors import BadRequest
 from proxy.plan import Target
-from proxy.sections import Tracing
+from proxy.settings.schema import Tracing
 from proxy.tracing import hooks
 from proxy.tracing.exchanges import template_of
 from proxy.tracing.spans import Tracer

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from proxy.sections import Tracing
+from proxy.settings.schema import Tracing
 from proxy.tracing import exporting
 from proxy.tracing.spans import Tracer
 from tests.proxy.test_serving import BOX, SANDBOX, Running, running

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from adapters.errors import ImageError
 from proxy.errors import BadRequest, TimedOut
-from proxy.sections import Tracing
+from proxy.settings.schema import Tracing
 from proxy.tracing.current import CURRENT
 from proxy.tracing.spans import Serving, Tracer, reason_of
 from tests.support.otlp import Receiver, fresh_receiver

@@ -15,7 +15,7 @@ from yarl import URL
 
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
-from proxy.sections import Timeouts
+from proxy.settings.schema import Timeouts
 from proxy.upstream import intake
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.intake import Intake

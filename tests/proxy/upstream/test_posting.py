@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from yarl import URL
 
-from proxy.sections import Timeouts
+from proxy.settings.schema import Timeouts
 from proxy.upstream.dialer import SHORT, Dialer, Door
 
 HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "easel", "x-a": "1"}

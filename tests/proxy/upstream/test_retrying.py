@@ -22,9 +22,9 @@ from adapters import adapter
 from adapters.contract import Credentials, ImageCall, Outgoing
 from adapters.errors import ImageError, ProviderError
 from proxy.plan import Budget, Target, Tries
-from proxy.policies import RETRIED, RetryPolicy
-from proxy.sections import Timeouts
-from proxy.settings import Settings
+from proxy.settings.loader import Settings
+from proxy.settings.policies import RETRIED, RetryPolicy
+from proxy.settings.schema import Timeouts
 from proxy.upstream.conversation import Upstream
 from proxy.upstream.retrying import retry_after
 from tests.proxy.upstream.test_dialer import Answers

@@ -13,10 +13,10 @@ from yarl import URL
 
 from adapters import adapter
 from adapters.contract import Credentials, Outgoing, ProviderRequest
-from proxy.configs import parse
 from proxy.errors import UpstreamFailed
 from proxy.keys import UPSTREAM
 from proxy.plan import Target
+from proxy.settings.routing_config import parse
 from proxy.upstream import retrying
 from proxy.upstream.sending import address
 from tests.support.gateway import (

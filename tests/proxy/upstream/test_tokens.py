@@ -24,7 +24,7 @@ from adapters.errors import ProviderError, failure
 from adapters.tools.json_access import text_at
 from proxy.errors import UpstreamFailed
 from proxy.plan import Target
-from proxy.sections import Timeouts
+from proxy.settings.schema import Timeouts
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.tokens import Tokens
 from tests.support.gateway import Provider, json_reply, provider

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.settings import SettingsError, digest
+from proxy.settings.loader import SettingsError, digest
 from proxy.workers.orders import Orders, read, written
 
 KEY = digest("a-key-of-sixteen-characters")

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from proxy.sections import Server
+from proxy.settings.schema import Server
 from proxy.sockets import CannotListenError
 from proxy.workers.reserving import reserved
 

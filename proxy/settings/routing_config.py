@@ -16,10 +16,9 @@ import orjson
 from msgspec.structs import replace
 
 from adapters.table.table import Policy as Unsupported
-from proxy.conditions import QueryError, Room, Test, compiled
-from proxy.hints import nearest
-from proxy.policies import KEYS as POLICY_KEYS
-from proxy.policies import (
+from proxy.settings.conditions import QueryError, Room, Test, compiled
+from proxy.settings.policies import KEYS as POLICY_KEYS
+from proxy.settings.policies import (
     BreakerPolicy,
     CachePolicy,
     Policy,
@@ -27,6 +26,7 @@ from proxy.policies import (
     StickyPolicy,
     check_statuses,
 )
+from proxy.settings.suggest import nearest
 
 MAX_TIMEOUT_MS = 3_600_000
 MAX_KEEPALIVE = 600
@@ -214,7 +214,7 @@ def parse(raw: Any) -> Config:
     'config'
     >>> parse({"provider": "openai", "cache": {"mode": "exact"}})
     Traceback (most recent call last):
-    proxy.configs.ConfigError: cache.mode: must be one of: simple, semantic
+    proxy.settings.routing_config.ConfigError: cache.mode: must be one of: simple, semantic
     """
     if not isinstance(raw, dict):
         raise ConfigError("", "a config must be a JSON object")

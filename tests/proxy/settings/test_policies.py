@@ -7,8 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy import policies
-from proxy.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy, check_statuses
+from proxy.settings import policies
+from proxy.settings.policies import (
+    BreakerPolicy,
+    CachePolicy,
+    RetryPolicy,
+    StickyPolicy,
+    check_statuses,
+)
 
 
 def read(kind: Any, raw: dict[str, Any]) -> Any:

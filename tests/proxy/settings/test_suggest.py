@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.hints import nearest
+from proxy.settings.suggest import nearest
 
 
 def test_a_hint_does_not_mind_the_case() -> None:

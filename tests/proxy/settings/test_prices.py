@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import adapters
-from proxy.prices import Prices, bundled_prices, price_of, read
+from proxy.settings.prices import Prices, bundled_prices, price_of, read
 
 TABLE: Prices = {
     "acme": {"": 0.01, "flux": 0.04, "flux-2": {"megapixel": 0.02}, "odd": {"hour": 1.0}}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.conditions import (
+from proxy.settings.conditions import (
     MOST_INSTRUCTIONS,
     MOST_LEVELS,
     TEXT_LIMIT,

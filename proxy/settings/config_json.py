@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.configs import MOST_FAULTS, ConfigError, Faults
+from proxy.settings.routing_config import MOST_FAULTS, ConfigError, Faults
 
 
 class NotJson(ConfigError):  # noqa: N818 - what is wrong, said in two words
@@ -33,7 +33,7 @@ def read_config(text: str) -> Any:
 
     >>> read_config('{"retry": {"attempts": 1, "attempts": 5}}')
     Traceback (most recent call last):
-    proxy.configs.ConfigError: retry.attempts: is given twice
+    proxy.settings.routing_config.ConfigError: retry.attempts: is given twice
     """
     if _nesting(text) > _MOST_NESTED:
         raise ConfigError("", f"a config must not be nested more than {_MOST_NESTED} levels deep")

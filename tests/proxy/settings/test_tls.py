@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.settings import SettingsError, parse
-from proxy.tls import Tls, renewed
+from proxy.settings.loader import SettingsError, parse
+from proxy.settings.tls import Tls, renewed
 from tests.support.certificates import Authority, Pair
 
 

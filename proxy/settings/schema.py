@@ -10,8 +10,8 @@ from ipaddress import ip_network
 
 import msgspec
 
-from proxy import configs
-from proxy.redis_address import address
+from proxy.settings import routing_config
+from proxy.settings.redis_url import address
 
 _MB = 1024 * 1024
 _MIN_SIGNING_KEY = 32
@@ -112,7 +112,7 @@ class Server(Section, frozen=True):
         if self.drain_seconds > self.shutdown_seconds:
             yield "drain_seconds", "must not be more than shutdown_seconds, of which it is a part"
         if self.tls_certificate or self.tls_key or self.tls_client_ca:
-            from proxy import tls  # noqa: PLC0415 - most gateways have no TLS of their own
+            from proxy.settings import tls  # noqa: PLC0415 - most gateways have no TLS of their own
 
             yield from tls.faults(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
@@ -254,7 +254,7 @@ class Images(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        _one_of("unsupported", self.unsupported, configs.UNSUPPORTED)
+        _one_of("unsupported", self.unsupported, routing_config.UNSUPPORTED)
         _one_of("incomplete", self.incomplete, ("deliver", "fail"))
         _within("comment_seconds", self.comment_seconds, 0.01, 3600)
 

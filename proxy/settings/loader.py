@@ -20,9 +20,8 @@ import yaml
 
 import adapters
 from adapters.contract import Adapter, Credentials
-from proxy import configs
-from proxy.configs import Config, Faults, explained
-from proxy.credentials import (
+from proxy.settings import routing_config as configs
+from proxy.settings.credentials import (
     NOT_SENDABLE,
     check_config,
     checked_host,
@@ -30,10 +29,10 @@ from proxy.credentials import (
     named,
     sendable,
 )
-from proxy.hints import nearest
-from proxy.prices import Prices, bundled_prices
-from proxy.prices import read as read_prices
-from proxy.sections import (
+from proxy.settings.prices import Prices, bundled_prices
+from proxy.settings.prices import read as read_prices
+from proxy.settings.routing_config import Config, Faults, explained
+from proxy.settings.schema import (
     SECTIONS,
     Blobs,
     Cache,
@@ -48,7 +47,8 @@ from proxy.sections import (
     Timeouts,
     Tracing,
 )
-from proxy.yaml_source import Path, Problem, Source
+from proxy.settings.suggest import nearest
+from proxy.settings.yaml_file import Path, Problem, Source
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 NAME_FORM = "at most 128 letters, digits, '.', '_' and '-', a letter or digit first"

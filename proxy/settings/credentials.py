@@ -9,9 +9,9 @@ from yarl import URL
 
 import adapters
 from adapters.contract import Adapter, Credentials
-from proxy import configs
-from proxy.configs import Config, ConfigError, Faults
-from proxy.hints import nearest
+from proxy.settings import routing_config
+from proxy.settings.routing_config import Config, ConfigError, Faults
+from proxy.settings.suggest import nearest
 
 NOT_SENDABLE = "must be printable ASCII, without spaces or line breaks"
 """What is wrong with a key that is not `sendable`."""
@@ -26,7 +26,7 @@ def credentials_for(
     adapter: Adapter,
     api_key: str,
     raw: Mapping[str, str],
-    beside: frozenset[str] = configs.KEYS,
+    beside: frozenset[str] = routing_config.KEYS,
     *,
     by_operator: bool = False,
 ) -> Credentials:
@@ -122,7 +122,9 @@ def _check_unnamed(config: Config) -> None:
     known = {name for option in declared for name in (option.name, *option.aliases)}
     faults = Faults()
     for key in (key for key in config.options if key not in known):
-        faults.add(key, "is not an option of any provider" + nearest(key, configs.KEYS | known))
+        faults.add(
+            key, "is not an option of any provider" + nearest(key, routing_config.KEYS | known)
+        )
     faults.raise_any()
     if config.api_key or config.options:
         raise ConfigError("", "holds a credential, but names no provider for it")

@@ -10,10 +10,10 @@ import pytest
 import adapters
 from adapters import adapter
 from adapters.contract import Option
-from proxy import configs
-from proxy.configs import ConfigError
-from proxy.credentials import check_config, checked_host, credentials_for
-from proxy.settings import SettingsError
+from proxy.settings import routing_config
+from proxy.settings.credentials import check_config, checked_host, credentials_for
+from proxy.settings.loader import SettingsError
+from proxy.settings.routing_config import ConfigError
 from tests.support.gateway import Answered, gateway
 
 AZURE, OPENAI, SANDBOX = adapter("azure-openai"), adapter("openai"), adapter("sandbox")
@@ -28,11 +28,13 @@ def wrong(*arguments: Any, check: Any = credentials_for) -> dict[str, str]:
 
 
 def config_wrong(**raw: Any) -> dict[str, str]:
-    return wrong(configs.parse(raw), STORED, frozenset({*STORED, "broken"}), check=check_config)
+    return wrong(
+        routing_config.parse(raw), STORED, frozenset({*STORED, "broken"}), check=check_config
+    )
 
 
 def check(**raw: Any) -> None:
-    check_config(configs.parse(raw), STORED, frozenset({*STORED, "broken"}))
+    check_config(routing_config.parse(raw), STORED, frozenset({*STORED, "broken"}))
 
 
 def test_an_option_is_known_by_each_of_its_names() -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import yaml_source
-from proxy.yaml_source import Source
+from proxy.settings import yaml_file
+from proxy.settings.yaml_file import Source
 
 YAML_LIKE = st.text(alphabet="ab:{}[]-&*!#|>'\"%@ \n\t?,$.<1~=\\/\0é", max_size=60)
 TAGGED = st.from_regex(r"a: !!(int|float|bool|null|timestamp|binary|set|x) [a-z0-9.:+-]{0,12}")
@@ -55,7 +55,7 @@ def said(text: str) -> tuple[str, list[str]]:
 
 @given(st.one_of(st.text(), YAML_LIKE, TAGGED))
 def test_the_parser_in_c_changes_nothing(text: str) -> None:
-    with patch.object(yaml_source, "_FAST", None):
+    with patch.object(yaml_file, "_FAST", None):
         without = said(text)
     assert said(text) == without
 

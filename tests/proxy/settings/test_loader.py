@@ -11,10 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adapters
-from proxy import configs, policies
-from proxy.prices import Prices, bundled_prices
-from proxy.sections import SECTIONS
-from proxy.settings import (
+from proxy.settings import policies, routing_config
+from proxy.settings.loader import (
     KEYS,
     NAME_FORM,
     VIRTUAL_KEY_KEYS,
@@ -25,9 +23,11 @@ from proxy.settings import (
     load,
     parse,
 )
-from proxy.yaml_source import Source
+from proxy.settings.prices import Prices, bundled_prices
+from proxy.settings.schema import SECTIONS
+from proxy.settings.yaml_file import Source
 
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = Path(__file__).parents[3] / "config"
 KEY = "a-key-of-sixteen-characters"
 SECRET = "sekret-sekret-sekret"
 FILES = sorted(CONFIG.glob("*.yaml"))
@@ -104,9 +104,9 @@ def test_the_example_shows_every_key_of_a_virtual_key() -> None:
 
 def test_the_example_shows_every_key_of_a_config() -> None:
     shown = {path[-1] for path in keys_shown(CONFIG / "example.yaml") if path[0] == "configs"}
-    assert shown >= configs.KEYS | configs.TREE | configs.NOTED
+    assert shown >= routing_config.KEYS | routing_config.TREE | routing_config.NOTED
     spelled = {"sticky_session", "use_retry_after_headers"}  # second spellings
-    assert shown >= (configs.STRATEGY_KEYS | policies.KEYS) - spelled
+    assert shown >= (routing_config.STRATEGY_KEYS | policies.KEYS) - spelled
 
 
 def test_the_example_tells_the_true_defaults() -> None:
@@ -407,7 +407,7 @@ def test_a_package_without_its_price_table_does_not_start(
     def broken() -> Prices:
         raise error
 
-    monkeypatch.setattr("proxy.settings.bundled_prices", broken)
+    monkeypatch.setattr("proxy.settings.loader.bundled_prices", broken)
     [problem] = problems("")
     assert problem.startswith("my.yaml: prices: the price table inside the package is missing")
     named = f"prices: {CONFIG.parent / 'proxy' / 'prices.yaml'}"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config_text import NotJson, read_config
-from proxy.configs import ConfigError
+from proxy.settings.config_json import NotJson, read_config
+from proxy.settings.routing_config import ConfigError
 
 JSON: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from proxy.jobs.handover import Handover
-from proxy.local_key import local_key
-from proxy.state_folder import make_private
+from proxy.settings.secrets import local_key
+from proxy.settings.state_dir import make_private
 from proxy.upstream.spool import Spool
 
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy import configs
-from proxy.conditions import Facts
-from proxy.configs import (
+from proxy.settings import routing_config
+from proxy.settings.conditions import Facts
+from proxy.settings.policies import BreakerPolicy
+from proxy.settings.routing_config import (
     MOST_DEPTH,
     MOST_FAULTS,
     MOST_IN_ALL,
@@ -25,9 +26,10 @@ from proxy.configs import (
     parse,
     weight_of,
 )
-from proxy.policies import BreakerPolicy
 
-WORDS = sorted(configs.KEYS | configs.NOTED | configs.TREE | configs.LATER)
+WORDS = sorted(
+    routing_config.KEYS | routing_config.NOTED | routing_config.TREE | routing_config.LATER
+)
 KEYS: Any = st.sampled_from([*WORDS, "mode", "max_age", "azure_api_version"]) | st.text(max_size=4)
 JSON: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -103,17 +105,17 @@ def test_a_text_of_another_name_is_a_providers_option() -> None:
     assert parse({"azure_api_version": "v1"}).options == {"azure_api_version": "v1"}
 
 
-@pytest.mark.parametrize("key", sorted(configs.NOTED))
+@pytest.mark.parametrize("key", sorted(routing_config.NOTED))
 def test_keys_without_an_effect_on_a_picture_are_accepted(key: str) -> None:
     assert parse({"provider": "p", key: 1}) == parse({"provider": "p"})
 
 
-@pytest.mark.parametrize("key", sorted(configs.LATER))
+@pytest.mark.parametrize("key", sorted(routing_config.LATER))
 def test_what_is_not_honoured_is_refused(key: str) -> None:
     assert wrong({key: {}}) == {key: "is not supported here"}
 
 
-@pytest.mark.parametrize("key", sorted(configs.KEYS))
+@pytest.mark.parametrize("key", sorted(routing_config.KEYS))
 def test_null_is_as_good_as_nothing(key: str) -> None:
     assert parse({key: None}) == Config()
 
@@ -354,21 +356,21 @@ TAKEN: dict[str, tuple[Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize("key", sorted(configs.INHERITED))
+@pytest.mark.parametrize("key", sorted(routing_config.INHERITED))
 def test_a_target_takes_over_what_stands_above_it(key: str) -> None:
     above, _ = TAKEN[key]
     (leaf,) = parse({key: above, "targets": [{"targets": [{}]}]}).leaves
     assert getattr(leaf, key) == getattr(parse({key: above}), key)
 
 
-@pytest.mark.parametrize("key", sorted(configs.INHERITED))
+@pytest.mark.parametrize("key", sorted(routing_config.INHERITED))
 def test_a_targets_own_word_replaces_the_whole(key: str) -> None:
     above, own = TAKEN[key]
     (leaf,) = parse({key: above, "targets": [{key: own}]}).leaves
     assert getattr(leaf, key) == getattr(parse({key: own}), key)
 
 
-@pytest.mark.parametrize("key", sorted(configs.MERGED))
+@pytest.mark.parametrize("key", sorted(routing_config.MERGED))
 def test_parameters_are_merged_and_a_targets_own_win(key: str) -> None:
     raw = {key: {"a": 1, "b": 1, "c": {"x": 1}}, "targets": [{key: {"b": 2, "c": {"y": 2}}}, {}]}
     first, second = parse(raw).leaves
@@ -407,7 +409,9 @@ def test_a_targets_bad_parameters_are_a_config_error_beside_good_ones() -> None:
     assert list(wrong(raw)) == ["targets[0].override_params"]
 
 
-@pytest.mark.parametrize("key", [*sorted(configs.KEYS - configs.SHARED), "azure_api_version"])
+@pytest.mark.parametrize(
+    "key", [*sorted(routing_config.KEYS - routing_config.SHARED), "azure_api_version"]
+)
 def test_what_a_target_would_not_take_over_is_refused_beside_it(key: str) -> None:
     assert list(wrong({key: "x", "targets": [{"provider": "p"}]})) == [key]
 

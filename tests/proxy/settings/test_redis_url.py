@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.redis_address import address
+from proxy.settings.redis_url import address
 
 
 @pytest.mark.parametrize(

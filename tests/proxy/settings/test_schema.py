@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy import sections
-from proxy.sections import SECTIONS, Blobs, Images, Redis, Tracing
-from proxy.settings import SettingsError, parse
+from proxy.settings import schema
+from proxy.settings.loader import SettingsError, parse
+from proxy.settings.schema import SECTIONS, Blobs, Images, Redis, Tracing
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -56,7 +56,7 @@ def test_a_redis_is_named_by_its_url(url: str) -> None:
 
 
 def test_without_its_package_a_redis_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sections, "find_spec", lambda name: None if name == "redis" else name)
+    monkeypatch.setattr(schema, "find_spec", lambda name: None if name == "redis" else name)
     assert Redis() == Redis(url="")
     with pytest.raises(ValueError, match=r"easel-gateway\[redis\]"):
         Redis(url="redis://h")
@@ -68,7 +68,7 @@ def test_without_its_package_there_are_no_traces(
 ) -> None:
     assert Tracing(**chosen).is_on
     for missing in (lambda _: None, _not_even_what_it_lies_in):
-        monkeypatch.setattr(sections, "find_spec", missing)
+        monkeypatch.setattr(schema, "find_spec", missing)
         assert not Tracing(sample=0.5).is_on
         with pytest.raises(ValueError, match=rf"`{next(iter(chosen))}` .*easel-gateway\[otel\]"):
             Tracing(**chosen)
@@ -92,7 +92,7 @@ def test_what_is_watched_is_said_by_the_setting_and_by_what_is_installed(
 ) -> None:
     server = parse(f"server: {{watch: {said}}}", environ={}).server
     with_it = server.watches
-    monkeypatch.setattr(sections, "find_spec", lambda name: None if name == "watchfiles" else name)
+    monkeypatch.setattr(schema, "find_spec", lambda name: None if name == "watchfiles" else name)
     assert (with_it, server.watches) == watches
 
 
@@ -102,6 +102,6 @@ def test_without_its_package_nothing_can_be_watched(
 ) -> None:
     text = f"server: {{watch: {said}}}"
     assert parse(text, environ={}).server.watches
-    monkeypatch.setattr(sections, "find_spec", lambda name: None if name == "watchfiles" else name)
+    monkeypatch.setattr(schema, "find_spec", lambda name: None if name == "watchfiles" else name)
     with pytest.raises(SettingsError, match=r"server\.watch: .*easel-gateway\[reload\]"):
         parse(text, environ={})

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy.state_folder import make_private
+from proxy.settings.state_dir import make_private
 
 _NAME = "key"
 PREFIX = "easel-"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.local_key import kept_secret, local_key, new_key
+from proxy.settings.secrets import kept_secret, local_key, new_key
 
 
 def test_it_is_made_once_and_kept(tmp_path: Path) -> None:
@@ -39,7 +39,9 @@ def test_what_is_no_key_is_replaced(tmp_path: Path) -> None:
 
 
 def test_processes_that_make_it_at_once_have_the_same(tmp_path: Path) -> None:
-    command = f"from proxy.local_key import local_key; print(local_key({str(tmp_path)!r})[0])"
+    command = (
+        f"from proxy.settings.secrets import local_key; print(local_key({str(tmp_path)!r})[0])"
+    )
     made = [
         subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE)  # noqa: S603 - our own
         for _ in range(8)

@@ -1,0 +1,1 @@
+"""The settings file, routing configs, credentials, prices: everything an operator writes."""
