@@ -51,7 +51,7 @@ from proxy.upstream.spool import Spool, Spools
 from proxy.upstream.tokens import Tokens
 
 if TYPE_CHECKING:
-    from proxy.studio.server import Studio
+    from proxy.sandbox.server import Studio
 
 SMALL = 64 * 1024
 """Bytes up to which a verbatim reply is held back, so that a failure inside it is seen."""
@@ -157,7 +157,7 @@ class Upstream:
         if target.base_url != IN_PROCESS:
             return target
         if not self._studio:
-            from proxy.studio.server import Studio  # noqa: PLC0415 - most gateways never draw
+            from proxy.sandbox.server import Studio  # noqa: PLC0415 - most gateways never draw
 
             self._studio.append(Studio())
         base_url = await self._studio[0].start()

@@ -56,14 +56,14 @@ def test_nothing_but_the_sandbox_can_draw_and_nothing_parses_xml() -> None:
     for path, tree in PROXY.items():
         for name in imported(tree):
             assert not name.startswith(("xml", "lxml", "cairosvg", "wand")), path
-            assert not name.startswith("PIL") or dotted(path).startswith("proxy.studio."), path
+            assert not name.startswith("PIL") or dotted(path).startswith("proxy.sandbox."), path
 
 
 def test_the_sandbox_opens_no_picture_at_all() -> None:
     called = {
         ast.unparse(node.func)
         for path, tree in PROXY.items()
-        if dotted(path).startswith("proxy.studio")
+        if dotted(path).startswith("proxy.sandbox")
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
     }

@@ -8,7 +8,7 @@ import pytest
 from adapters.contract import Answer, Credentials, ImageCall
 from adapters.errors import ProviderError, Refusal
 from adapters.providers.sandbox import ADAPTER
-from proxy.studio import script
+from proxy.sandbox import faults
 from tests.support.transcripts import FOLDER, Transcript, load, play
 
 
@@ -52,7 +52,7 @@ def test_an_error_keeps_its_status_and_its_words(name: str, status: int) -> None
 
 
 def test_what_is_told_of_its_script_is_what_the_studio_takes() -> None:
-    for taken in script.ROWS:
+    for taken in faults.ROWS:
         told = ADAPTER.table("sandbox-1").row(taken.name)
         assert told
         assert (told.kind, told.low, told.high) == (taken.kind, taken.low, taken.high)

@@ -15,7 +15,7 @@ import orjson
 import pytest
 from PIL import Image
 
-from proxy.studio import Studio
+from proxy.sandbox import Studio
 from tests.support.transcripts import Transcript, transcripts_of
 
 Form = dict[str, bool]

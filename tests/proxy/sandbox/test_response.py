@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from adapters.errors import BadParam
-from proxy.studio.answers import CREATED, Pieces, document, event, failure, usage
-from proxy.studio.order import Order, read
+from proxy.sandbox.request import Order, read
+from proxy.sandbox.response import CREATED, Pieces, document, event, failure, usage
 
 
 def order(**params: Any) -> Order:

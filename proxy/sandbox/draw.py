@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from PIL import Image, ImageDraw
 
-from proxy.studio.caption import caption
-from proxy.studio.motifs import MOTIFS, Palette
+from proxy.sandbox.caption import caption
+from proxy.sandbox.motifs import MOTIFS, Palette
 
 STAGES: Final = (64, 16, 4)
 """How coarse a picture is while it is made, in pixels a block: the coarsest first."""

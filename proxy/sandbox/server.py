@@ -13,10 +13,10 @@ from contextlib import aclosing, suppress
 from aiohttp import web
 
 from adapters.errors import ImageError
-from proxy.studio import answers
-from proxy.studio.order import Order, read
-from proxy.studio.painters import Painters
-from proxy.studio.script import RETRY_LATER
+from proxy.sandbox import response as answers
+from proxy.sandbox.faults import RETRY_LATER
+from proxy.sandbox.render import Painters
+from proxy.sandbox.request import Order, read
 
 PAINTERS = web.AppKey("painters", Painters)
 

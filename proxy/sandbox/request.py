@@ -16,8 +16,8 @@ import orjson
 from adapters.errors import BadParam, ImageError
 from adapters.table.param import CONTRACT, Param, checked
 from adapters.tools import sizes
-from proxy.studio import script
-from proxy.studio.script import Script
+from proxy.sandbox import faults as script
+from proxy.sandbox.faults import Script
 
 SMALLEST: Final = 16
 LARGEST: Final = 3840

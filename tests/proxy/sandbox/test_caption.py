@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from proxy.studio.caption import LINES, caption, font, shortened, wrapped
+from proxy.sandbox.caption import LINES, caption, font, shortened, wrapped
 
 FONT = font(20)
 

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from PIL import Image, ImageDraw
 
-from proxy.studio.motifs import MOTIFS, Palette, Size, oklch
+from proxy.sandbox.motifs import MOTIFS, Palette, Size, oklch
 
 DICE = partial(Random, "fox")
 Motif = Callable[[ImageDraw.ImageDraw, Random, Palette, Size], None]

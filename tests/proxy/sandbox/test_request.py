@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from adapters.errors import BadParam, ImageError
-from proxy.studio.order import _DEFAULTS, Order, read
+from proxy.sandbox.request import _DEFAULTS, Order, read
 
 _DOCS = Path(__file__).parents[3] / "docs" / "sandbox.md"
 _TAKES = _DOCS.read_text().partition("## What it takes")[2].partition("## ")[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.studio.script import ROWS, Script
+from proxy.sandbox.faults import ROWS, Script
 
 _DOCS = Path(__file__).parents[3] / "docs" / "sandbox.md"
 _SCRIPTS = _DOCS.read_text().partition("## Scripts")[2]

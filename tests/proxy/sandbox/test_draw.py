@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat
 
-from proxy.studio.drawing import STAGES, Subject, coarse, draw, encode
+from proxy.sandbox.draw import STAGES, Subject, coarse, draw, encode
 
 FOX = Subject("a red fox in the snow", 64, 48, "c0ffee")
 SIZES = [(16, 16), (17, 31), (16, 3840), (3840, 16), (128, 128), (300, 200), (3840, 2160)]

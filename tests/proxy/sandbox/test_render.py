@@ -13,8 +13,8 @@ import orjson
 import pytest
 from PIL import Image
 
-from proxy.studio.order import Order, read
-from proxy.studio.painters import Painters
+from proxy.sandbox.render import Painters
+from proxy.sandbox.request import Order, read
 
 
 @pytest.fixture
@@ -51,5 +51,5 @@ async def test_every_text_is_a_picture_of_the_asked_form(painters: Painters, for
 
 
 def test_pillow_is_not_imported_before_the_first_picture() -> None:
-    asked = "import sys, proxy.studio; sys.exit('PIL' in sys.modules)"
+    asked = "import sys, proxy.sandbox; sys.exit('PIL' in sys.modules)"
     subprocess.run([sys.executable, "-c", asked], check=True)  # noqa: S603 - our own words

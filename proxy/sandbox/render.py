@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pybase64
 
-from proxy.studio.order import Order
+from proxy.sandbox.request import Order
 
 _MOST = 4
 
@@ -46,7 +46,7 @@ class Painters:
 def _texts(order: Order, index: int) -> Iterator[bytes]:
     """Draw one picture: give it at each stage, the last one finished."""
     # Pillow is imported with the first picture: most gateways never draw one.
-    from proxy.studio.drawing import Subject, coarse, draw, encode  # noqa: PLC0415 - see above
+    from proxy.sandbox.draw import Subject, coarse, draw, encode  # noqa: PLC0415 - see above
 
     subject = Subject(
         order.prompt, order.width, order.height, order.digest, index, order.transparent

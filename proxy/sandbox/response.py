@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from adapters.errors import ImageError
-from proxy.studio.order import Order
+from proxy.sandbox.request import Order
 
 CREATED: Final = 1_767_225_600
 """When every picture was made: 2026-01-01T00:00:00Z."""
