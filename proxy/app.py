@@ -17,8 +17,8 @@ from proxy.blobs.serve import blob
 from proxy.blobs.signing import PATH as BLOB
 from proxy.blobs.signing import Signer
 from proxy.blobs.store import Blobs
-from proxy.bodies import Bodies
 from proxy.cache.simple import SimpleCache
+from proxy.http.body_limits import Bodies
 from proxy.images.converse import converse
 from proxy.images.generate import generator
 from proxy.images.rehearse import rehearse

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from proxy.own_names import is_loopback
+from proxy.http.allowed_hosts import is_loopback
 from proxy.settings.loader import Settings, SettingsError, embedded_text, parse, text_of
 from proxy.settings.schema import NO_TCP
 

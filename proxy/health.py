@@ -9,7 +9,7 @@ import ssl
 from contextlib import closing
 from urllib.parse import urlsplit
 
-from proxy.own_names import is_loopback
+from proxy.http.allowed_hosts import is_loopback
 
 ALIVE, READY = "/healthz", "/readyz"
 _MOST_BYTES = 65_536

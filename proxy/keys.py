@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from proxy.access_log import AccessLog
     from proxy.blobs.signing import Signer
     from proxy.blobs.store import Blobs
-    from proxy.bodies import Bodies, Held
     from proxy.cache.simple import SimpleCache
+    from proxy.http.body_limits import Bodies, Held
     from proxy.jobs.registry import Job, Jobs
     from proxy.jobs.sharing import Sharing
     from proxy.metrics.measures import Metrics

@@ -17,17 +17,17 @@ from adapters.contract import Answer
 from adapters.errors import ImageError
 from adapters.table.receipt import Receipt
 from proxy.errors import logged, put_headers
+from proxy.http.forwarding import hops
+from proxy.http.headers import in_bounds
 from proxy.images.deliver import deliver
 from proxy.images.drawn import count_drawn
 from proxy.images.final_params import final_params
 from proxy.images.incomplete import Incomplete, line_of
-from proxy.incoming import in_bounds
 from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, CURRENT, METRICS, PLAN, RAW, TRAIL
 from proxy.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, outcome_of
 from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried, Tries
 from proxy.routing.choosing import circuit_of
 from proxy.routing.falling import Said, falls, status_of
-from proxy.routing.forwarding import hops
 from proxy.settings.routing_config import Strategy
 from proxy.tracing import names
 from proxy.tracing.hooks import attempted, noted

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 
 from proxy.blobs.signing import PATH as BLOB
 from proxy.errors import Unauthorized
-from proxy.forwarded import comes_by_unix, host_of
+from proxy.http.proxy_headers import comes_by_unix, host_of
 from proxy.keys import CALLER, CURRENT
 from proxy.plan import Caller
 from proxy.settings.loader import digest

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.cache.naming import name_of
-from proxy.incoming import is_untracked, prefers_async, read_idempotency_key
+from proxy.http.headers import is_untracked, prefers_async, read_idempotency_key
 from proxy.jobs.answering import EVENTS, JSON, accepted, listen
 from proxy.jobs.registry import Asked, untold
 from proxy.jobs.staging import play, staged

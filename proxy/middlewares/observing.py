@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from adapters.table.receipt import RECORD_LIMIT
-from proxy.forwarded import client_of
-from proxy.incoming import usable_trace
+from proxy.http.headers import usable_trace
+from proxy.http.proxy_headers import client_of
 from proxy.keys import (
     ATTEMPT,
     CALLER,

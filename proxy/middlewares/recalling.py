@@ -11,8 +11,8 @@ from aiohttp.typedefs import Handler
 
 from proxy.cache.naming import name_of, words_of
 from proxy.cache.ready import Ready
+from proxy.http.headers import is_untracked, prefers_async
 from proxy.images.drawn import count_drawn
-from proxy.incoming import is_untracked, prefers_async
 from proxy.keys import ATTEMPT, CACHE, CURRENT, PLAN, RAW
 from proxy.plan import Plan, Target
 from proxy.tracing.hooks import noted

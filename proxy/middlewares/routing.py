@@ -6,7 +6,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.errors import BadRequest
-from proxy.incoming import read_body, read_params, usable_trace
+from proxy.http.headers import read_body, read_params, usable_trace
 from proxy.keys import BODIES, CALLER, CURRENT, HELD, PLAN, RAW
 from proxy.middlewares.recalling import repeated
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.own_names import OwnNames
+from proxy.http.allowed_hosts import OwnNames
 from proxy.routing.resolve import Resolver
 from proxy.settings.loader import Settings
 

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from proxy.errors import BadRequest
-from proxy.incoming import (
+from proxy.http.headers import (
     read_flag,
     read_keepalive,
     read_metadata,

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from adapters.contract import ProviderReply
 from proxy.errors import UpstreamFailed
-from proxy.routing.forwarding import named_by_connection
+from proxy.http.forwarding import named_by_connection
 from proxy.upstream.faults import translated
 from proxy.upstream.sifting import LONG, Sieve
 

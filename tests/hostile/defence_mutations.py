@@ -101,7 +101,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what `Connection` names ends there",
-        "proxy/routing/forwarding.py",
+        "proxy/http/forwarding.py",
         "if name in headers and name not in of_connection:",
         "if name in headers:",
     ),
@@ -113,19 +113,19 @@ MUTATIONS = (
     ),
     Mutation(
         "what frames a message is not forwarded",
-        "proxy/routing/forwarding.py",
+        "proxy/http/forwarding.py",
         "return name in _REFUSED or name.startswith(_REFUSED_PREFIXES)",
         "return name.startswith(_REFUSED_PREFIXES)",
     ),
     Mutation(
         "a gateway key never leaves",
-        "proxy/routing/forwarding.py",
+        "proxy/http/forwarding.py",
         'if refused(name) or (name == "authorization" and bearer_is_ours):',
         "if refused(name):",
     ),
     Mutation(
         "gateways are counted",
-        "proxy/routing/forwarding.py",
+        "proxy/http/forwarding.py",
         "if count > _MOST_HOPS:",
         "if count > 40:",
     ),
@@ -155,7 +155,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a body's depth is bounded",
-        "proxy/incoming.py",
+        "proxy/http/headers.py",
         "    if is_deeper(params, DEPTH_LIMIT):\n",
         "    if False:\n",
     ),
@@ -191,7 +191,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what was read is what is sent",
-        "proxy/incoming.py",
+        "proxy/http/headers.py",
         "return orjson.dumps(params), params",
         "return raw, params",
     ),
@@ -221,7 +221,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a compressed body has a size and a ratio",
-        "proxy/incoming.py",
+        "proxy/http/headers.py",
         "    if size > request.content.total_raw_bytes * bodies.ratio:\n",
         "    if False:\n",
     ),
@@ -263,13 +263,13 @@ MUTATIONS = (
     ),
     Mutation(
         "pictures and prompts of a request are bounded",
-        "proxy/incoming.py",
+        "proxy/http/headers.py",
         "    if isinstance(n, int | float) and n > limits.pictures:\n",
         "    if False:\n",
     ),
     Mutation(
         "large bodies are counted together",
-        "proxy/bodies.py",
+        "proxy/http/body_limits.py",
         "        if bodies.held + more > bodies.most:\n",
         "        if False:\n",
     ),
@@ -371,13 +371,13 @@ MUTATIONS = (
     ),
     Mutation(
         "a name that is not ours is refused",
-        "proxy/own_names.py",
+        "proxy/http/allowed_hosts.py",
         "        if not (self._any or host is None or self._knows(host)):\n",
         "        if False:\n",
     ),
     Mutation(
         "whoever is no trusted proxy speaks for nobody",
-        "proxy/forwarded.py",
+        "proxy/http/proxy_headers.py",
         "    return proxies if proxies.holds(_peer(request)) else None\n",
         "    return proxies\n",
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.own_names import Misdirected
+from proxy.http.allowed_hosts import Misdirected
 from proxy.reloading.current import Current
 from proxy.settings.loader import parse
 from proxy.upstream.conversation import Upstream

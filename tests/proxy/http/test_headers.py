@@ -13,7 +13,7 @@ from yarl import URL
 
 from adapters.table.table import Policy
 from proxy.errors import BadRequest
-from proxy.incoming import (
+from proxy.http.headers import (
     is_deeper,
     read_flag,
     read_metadata,

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from adapters.errors import BadParam
 from adapters.table.table import Policy
-from proxy.bodies import LARGE, Bodies, Held
 from proxy.errors import BadRequest
+from proxy.http.body_limits import LARGE, Bodies, Held
 from proxy.settings.routing_config import MAX_KEEPALIVE
 from proxy.settings.schema import Limits
 

@@ -6,7 +6,7 @@ import pytest
 from multidict import CIMultiDict
 
 from proxy.errors import BadRequest
-from proxy.routing.forwarding import forwarded
+from proxy.http.forwarding import forwarded
 from tests.support.gateway import gateway_to
 from tests.support.raw_http import shout
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.bodies import Bodies, Held
 from proxy.errors import Overloaded
+from proxy.http.body_limits import Bodies, Held
 
 
 def test_a_body_counts_as_long_as_it_is_held() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.own_names import Misdirected, OwnNames
+from proxy.http.allowed_hosts import Misdirected, OwnNames
 from proxy.settings.schema import Server
 
 OURS = ("localhost", "LocalHost:8787", "127.0.0.1", "127.9.9.9:1", "[::1]", "[::1]:8787", None)

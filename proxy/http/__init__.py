@@ -1,0 +1,1 @@
+"""What an HTTP request says: headers, body, proxies, hosts."""
