@@ -60,9 +60,9 @@ from proxy.upstream.conversation import Upstream, drawn
 if TYPE_CHECKING:
     from proxy.cache.index import PlacedIndex
     from proxy.jobs.sharing import Sharing
-    from proxy.redis_client import SharedRedis
     from proxy.routing.shared_circuits import SharedCircuits
-    from proxy.shared.asking import Shared
+    from proxy.state.ops import Shared
+    from proxy.state.redis_client import SharedRedis
     from proxy.tracing.spans import Tracer
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxy.reloading.applying import Reloading
     from proxy.reloading.current import Current
     from proxy.routing.choosing import Chooser
-    from proxy.shared.asking import Shared
+    from proxy.state.ops import Shared
     from proxy.tracing.spans import Tracer
     from proxy.upstream.conversation import Upstream
 

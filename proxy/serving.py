@@ -30,8 +30,8 @@ from proxy.reloading.following import following
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Server
 from proxy.settings.tls import Tls, renewed
-from proxy.shared.asking import Shared
 from proxy.sockets import Listener, listeners
+from proxy.state.ops import Shared
 
 _GC_THRESHOLDS = (10_000, 5, 50)
 """Rounds of the collector look at what parked jobs hold: small ones pause for milliseconds."""

@@ -14,11 +14,11 @@ from proxy.jobs.answers import Answers
 from proxy.jobs.board import Board, Bounds
 from proxy.jobs.sharing import Sharing
 from proxy.keys import BLOBS, JOBS
-from proxy.redis_client import SharedRedis
 from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings.loader import Settings
-from proxy.shared.asking import Shared
-from proxy.shared.redis import RedisShared
+from proxy.state.ops import Shared
+from proxy.state.redis import RedisShared
+from proxy.state.redis_client import SharedRedis
 
 __all__ = ["RedisShared", "SharedCircuits", "SharedRedis", "cache", "sharing"]
 

@@ -17,7 +17,7 @@ from proxy.cache.entries import Entry
 from proxy.cache.index import Freed
 from proxy.cache.writing import read, written
 from proxy.errors import CacheAway
-from proxy.redis_client import RedisAway, SharedRedis
+from proxy.state.redis_client import RedisAway, SharedRedis
 
 _GRACE_SECONDS = 60.0
 """How long a picture lies after its last entry."""

@@ -24,7 +24,7 @@ import msgspec
 from proxy.errors import Overloaded
 from proxy.jobs.records import Record, read, written
 from proxy.jobs.registry import Asked, Job, Jobs, key_reused
-from proxy.shared.asking import (
+from proxy.state.ops import (
     Add,
     Delete,
     Enter,

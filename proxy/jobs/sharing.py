@@ -24,7 +24,7 @@ from proxy.jobs.board import Board, Seen
 from proxy.jobs.records import Record, lost, record_of
 from proxy.jobs.registry import Asked, Job, Jobs
 from proxy.jobs.tape import BrokenOffError, Tape
-from proxy.shared.asking import SharedAway, SharedGone
+from proxy.state.ops import SharedAway, SharedGone
 
 _BEAT_SECONDS = 0.25
 _AWAY_SECONDS = 1.0

@@ -16,7 +16,7 @@ from proxy.metrics import process
 from proxy.metrics.lag import Lag
 
 if TYPE_CHECKING:
-    from proxy.redis_client import SharedRedis
+    from proxy.state.redis_client import SharedRedis
 
 
 def watch(app: web.Application, lag: Lag, redis: SharedRedis | None) -> None:

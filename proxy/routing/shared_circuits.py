@@ -17,7 +17,7 @@ import msgspec
 
 from proxy.routing.breaker import LocalCircuits, is_too_much
 from proxy.settings.policies import BreakerPolicy
-from proxy.shared.asking import Get, Shared, SharedAway, Swap
+from proxy.state.ops import Get, Shared, SharedAway, Swap
 
 _KEY = "circuits"
 _EVERY_SECONDS = 0.3

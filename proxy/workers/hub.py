@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from proxy.settings.state_dir import make_private
-from proxy.shared.asking import Op, SharedAway, SharedGone
-from proxy.shared.memory import Memory
+from proxy.state.memory import Memory
+from proxy.state.ops import Op, SharedAway, SharedGone
 from proxy.workers.line import Line, LineError
 
 _LOG = logging.getLogger("easel")
@@ -77,7 +77,7 @@ def _named(error: Exception) -> str:
 
 
 class HubShared:
-    """A worker's side: answers as `proxy.shared.asking.Shared` promises."""
+    """A worker's side: answers as `proxy.state.ops.Shared` promises."""
 
     def __init__(self, line: Line) -> None:
         self._line = line

@@ -13,8 +13,8 @@ from proxy.jobs.sharing import Sharing
 from proxy.keys import CHOOSER, SHARED, SHARING
 from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings.loader import parse
-from proxy.shared.memory import Memory
-from proxy.shared.redis import RedisShared
+from proxy.state.memory import Memory
+from proxy.state.redis import RedisShared
 
 
 def test_who_is_alone_imports_none_of_it() -> None:

@@ -14,8 +14,8 @@ from proxy.cache import redis_scripts
 from proxy.cache.entries import Entry, Picture
 from proxy.cache.index import Freed, Index, LocalIndex
 from proxy.cache.redis_index import RedisIndex
-from proxy.redis_client import SharedRedis
 from proxy.settings.schema import Redis
+from proxy.state.redis_client import SharedRedis
 from proxy.workers.cache_index import CacheHub, WorkersIndex
 from proxy.workers.line import Line
 from tests.support.redis import RedisServer

@@ -21,7 +21,7 @@ from proxy.keys import SETTINGS as SETTINGS_OF
 from proxy.reloading.applying import apply
 from proxy.serving import discreet_logger
 from proxy.settings.loader import parse
-from proxy.shared.asking import Shared
+from proxy.state.ops import Shared
 
 KEY = "easel-test-key-0123456789"
 OTHER_KEY = "easel-other-key-0123456789"

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from proxy.redis_client import SharedRedis
 from proxy.settings.schema import Redis
-from proxy.shared.asking import Shared
-from proxy.shared.memory import Memory
-from proxy.shared.redis import RedisShared
+from proxy.state.memory import Memory
+from proxy.state.ops import Shared
+from proxy.state.redis import RedisShared
+from proxy.state.redis_client import SharedRedis
 from proxy.workers.hub import ASK, Hub, HubShared
 from proxy.workers.line import Line
 from tests.support.redis import redis_server

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy import redis_client
 from proxy.cache import redis_scripts, simple
 from proxy.cache.redis_index import RedisIndex
 from proxy.keys import CACHE
-from proxy.redis_client import SharedRedis
 from proxy.settings.schema import Redis
+from proxy.state import redis_client
+from proxy.state.redis_client import SharedRedis
 from tests.support.cache_entries import DISK, MEMORY, KeptThere, entry, kept_in, key, picture
 from tests.support.cache_store import MB, shelves
 from tests.support.gateway import ANSWER, KEY, OURS, PATH, PNG, Gateway, gateway, provider

@@ -15,8 +15,8 @@ from proxy.jobs.records import Failure, Record
 from proxy.jobs.registry import Asked, Job, Jobs
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
-from proxy.shared.asking import Op, SharedAway
-from proxy.shared.memory import Memory
+from proxy.state.memory import Memory
+from proxy.state.ops import Op, SharedAway
 
 MB = 1024 * 1024
 

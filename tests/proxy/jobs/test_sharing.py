@@ -15,8 +15,8 @@ import pytest
 from aiohttp import web
 
 from proxy.keys import JOBS, SHARING
-from proxy.shared.asking import Op, SharedAway
-from proxy.shared.memory import Memory
+from proxy.state.memory import Memory
+from proxy.state.ops import Op, SharedAway
 from tests.support.gateway import (
     ANSWER,
     OTHER_KEY,

@@ -10,8 +10,8 @@ import pytest
 
 from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings.policies import BreakerPolicy
-from proxy.shared.asking import Get, Op, Put, SharedAway, Swap
-from proxy.shared.memory import Memory
+from proxy.state.memory import Memory
+from proxy.state.ops import Get, Op, Put, SharedAway, Swap
 
 COUNT = BreakerPolicy(failure_threshold=2, cooldown_interval=30_000)
 

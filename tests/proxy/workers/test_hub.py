@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.shared.asking import Get, Put, SharedAway, SharedGone
+from proxy.state.ops import Get, Put, SharedAway, SharedGone
 from proxy.workers.hub import ASK, Hub, HubShared
 from proxy.workers.line import Line
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from proxy import redis_client
-from proxy.redis_client import RedisAway, SharedRedis
 from proxy.settings.schema import Redis
+from proxy.state import redis_client
+from proxy.state.redis_client import RedisAway, SharedRedis
 from tests.proxy.upstream.test_posting import certificate
 from tests.support.redis import RedisServer, redis_server
 from tests.support.redis_topologies import RedisSet, clustered, free_port, told, wait_until, watched

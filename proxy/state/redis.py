@@ -13,9 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from proxy.redis_client import RedisAway, SharedRedis
-from proxy.redis_servers import Command
-from proxy.shared.asking import (
+from proxy.state.ops import (
     Add,
     Count,
     Delete,
@@ -30,6 +28,8 @@ from proxy.shared.asking import (
     Swap,
     Take,
 )
+from proxy.state.redis_client import RedisAway, SharedRedis
+from proxy.state.redis_topology import Command
 
 _NOTHING, _SOMETHING = b"-", b"="
 """What stands before a value that a swap tells of: nothing is another thing than an empty one."""

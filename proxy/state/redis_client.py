@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
-from proxy.redis_servers import Command, servers
 from proxy.settings.redis_url import address
 from proxy.settings.schema import Redis as Settings
+from proxy.state.redis_topology import Command, servers
 
 _LOG = logging.getLogger("easel")
 

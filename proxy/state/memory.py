@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.shared.asking import (
+from proxy.state.ops import (
     Add,
     Count,
     Delete,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from proxy.shared.asking import (
+from proxy.state.ops import (
     Add,
     Count,
     Delete,

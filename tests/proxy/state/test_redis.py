@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy import redis_client
-from proxy.redis_client import SharedRedis
 from proxy.settings.schema import Redis
-from proxy.shared.asking import (
+from proxy.state import redis_client
+from proxy.state.memory import Memory
+from proxy.state.ops import (
     Add,
     Count,
     Delete,
@@ -34,8 +34,8 @@ from proxy.shared.asking import (
     Swap,
     Take,
 )
-from proxy.shared.memory import Memory
-from proxy.shared.redis import RedisShared
+from proxy.state.redis import RedisShared
+from proxy.state.redis_client import SharedRedis
 from tests.support.redis import RedisServer, redis_server
 from tests.support.redis_topologies import RedisSet, clustered, told, watched
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.shared.asking import Count, Enter, Get, Items, Push, Put
-from proxy.shared.memory import Memory
+from proxy.state.memory import Memory
+from proxy.state.ops import Count, Enter, Get, Items, Push, Put
 from tests.support.state_stores import Clock
 
 
