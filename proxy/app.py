@@ -51,8 +51,8 @@ from proxy.metrics.watching import watch
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
 from proxy.middlewares.observing import stamp
 from proxy.reloading.applying import Reloading
-from proxy.routing.breaker import LocalCircuits
-from proxy.routing.choosing import Chooser, ComputedStuck, LocalStuck
+from proxy.routing.circuit_breaker import LocalCircuits
+from proxy.routing.strategies import Chooser, ComputedStuck, LocalStuck
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Log
 from proxy.upstream.conversation import Upstream, drawn

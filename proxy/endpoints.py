@@ -10,8 +10,8 @@ from proxy import __version__
 from proxy.errors import GatewayError
 from proxy.keys import CACHE, CALLER, CHOOSER, CURRENT, DRAINING, RELOADING
 from proxy.middlewares.auth import identified
-from proxy.routing.choosing import place_of
-from proxy.routing.resolve import SAVED
+from proxy.routing.resolver import SAVED
+from proxy.routing.strategies import place_of
 
 
 async def root(request: web.Request) -> web.Response:

@@ -14,7 +14,7 @@ from adapters.errors import ImageError
 from adapters.table.table import Policy
 from proxy.images.rehearse import shown_attempt
 from proxy.middlewares.transform import fitted
-from proxy.plan import Attempt, Target
+from proxy.routing.plan import Attempt, Target
 from proxy.settings.prices import bundled_prices
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy.plan import Attempt, Caller, Plan, Trail
+from proxy.routing.plan import Attempt, Caller, Plan, Trail
 from proxy.settings.loader import Settings
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.metrics.measures import Metrics
     from proxy.reloading.applying import Reloading
     from proxy.reloading.current import Current
-    from proxy.routing.choosing import Chooser
+    from proxy.routing.strategies import Chooser
     from proxy.state.ops import Shared
     from proxy.tracing.spans import Tracer
     from proxy.upstream.conversation import Upstream

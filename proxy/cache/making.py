@@ -11,7 +11,7 @@ from adapters.contract import Answer, Image
 from adapters.table.receipt import Line
 from proxy.cache.entries import DEFAULT_DOLLARS, Entry, Picture
 from proxy.cache.pictures import Arrived
-from proxy.plan import Attempt, Plan
+from proxy.routing.plan import Attempt, Plan
 from proxy.settings.prices import Prices, price_of
 
 _WRITTEN_ANEW = frozenset({"measured", "asked", "cached"})

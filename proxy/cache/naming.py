@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from proxy.plan import Plan, Target
+from proxy.routing.plan import Plan, Target
 
 _FORM = frozenset({"response_format", "stream", "partial_images"})
 """Parameters that say in which form a picture comes, and not which picture it is."""

@@ -13,7 +13,7 @@ from cachetools import LRUCache
 
 from adapters.table.receipt import Receipt
 from proxy.cache.entries import Entry
-from proxy.plan import Attempt, Drawn, Recording, Target
+from proxy.routing.plan import Attempt, Drawn, Recording, Target
 
 _BESIDE = 2048
 """Bytes that an answer takes beside its body."""

@@ -17,7 +17,7 @@ from proxy.images.events import Came, deliver_events
 from proxy.images.incomplete import accounted, asked_of, fewer
 from proxy.images.relay import relay
 from proxy.keys import ATTEMPT, CURRENT
-from proxy.plan import Attempt
+from proxy.routing.plan import Attempt
 from proxy.upstream.conversation import Upstream, upstream_of
 
 

@@ -25,7 +25,7 @@ from proxy.images.drawn import drawn_of
 from proxy.images.incomplete import accounted
 from proxy.images.sources import Source, cached_lines, is_tidy, lines_of, of_text, opened
 from proxy.keys import ATTEMPT, CURRENT
-from proxy.plan import Attempt, Made, Target
+from proxy.routing.plan import Attempt, Made, Target
 from proxy.upstream.conversation import upstream_of
 from proxy.upstream.deadlines import Deadline, worked_too_long
 

@@ -13,7 +13,7 @@ from proxy.images.final_params import final_params
 from proxy.images.sources import Source
 from proxy.keys import CURRENT, METRICS
 from proxy.metrics.labels import family_of
-from proxy.plan import Attempt, Drawn, Target
+from proxy.routing.plan import Attempt, Drawn, Target
 from proxy.settings.prices import price_of
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.plan import Target
+from proxy.routing.plan import Target
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,9}|\*)\]")
 

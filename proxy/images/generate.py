@@ -25,9 +25,9 @@ from proxy.images.final_params import final_params
 from proxy.images.incomplete import Incomplete, line_of
 from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, CURRENT, METRICS, PLAN, RAW, TRAIL
 from proxy.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, outcome_of
-from proxy.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried, Tries
-from proxy.routing.choosing import circuit_of
-from proxy.routing.falling import Said, falls, status_of
+from proxy.routing.fallback import Said, falls, status_of
+from proxy.routing.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried, Tries
+from proxy.routing.strategies import circuit_of
 from proxy.settings.routing_config import Strategy
 from proxy.tracing import names
 from proxy.tracing.hooks import attempted, noted

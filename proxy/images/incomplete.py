@@ -7,8 +7,8 @@ from aiohttp import web
 from adapters.errors import ImageError, ProviderError
 from adapters.table.receipt import Line, plain
 from proxy.keys import ATTEMPT, CURRENT
-from proxy.plan import Attempt, Made
-from proxy.routing.falling import status_of
+from proxy.routing.fallback import status_of
+from proxy.routing.plan import Attempt, Made
 
 
 class Incomplete(ProviderError):

@@ -17,7 +17,7 @@ from adapters.table.param import checked
 from adapters.tools import sizes
 from proxy.images.incomplete import asked_of
 from proxy.keys import ATTEMPT, CURRENT
-from proxy.plan import Attempt, Target
+from proxy.routing.plan import Attempt, Target
 from proxy.settings.prices import Prices, price_of
 from proxy.upstream.conversation import drawn
 from proxy.upstream.sending import shown

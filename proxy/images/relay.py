@@ -20,7 +20,7 @@ from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.incomplete import asked_of
 from proxy.images.sources import lines_of, measured_text
 from proxy.keys import ATTEMPT, CURRENT
-from proxy.plan import Drawn
+from proxy.routing.plan import Drawn
 from proxy.upstream.conversation import Outcome
 from proxy.upstream.deadlines import worked_too_long
 from proxy.upstream.faults import translated

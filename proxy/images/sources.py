@@ -19,7 +19,7 @@ from adapters.table.receipt import Line
 from adapters.tools.image_header import HEAD, KNOWN, Measured, measured
 from proxy.cache.entries import KeptImage
 from proxy.errors import UpstreamFailed
-from proxy.plan import Recording, Target
+from proxy.routing.plan import Recording, Target
 from proxy.upstream.conversation import Upstream
 from proxy.upstream.download import Download
 from proxy.upstream.spool import SpooledImage

@@ -8,7 +8,7 @@ from functools import cache
 from adapters.contract import Adapter
 from adapters.errors import ImageError, ProviderError, Refusal
 from proxy.errors import BlobStoreFailed, CacheAway, GatewayError, Overloaded, Unauthorized
-from proxy.plan import Target
+from proxy.routing.plan import Target
 
 NONE, OTHER = "none", "other"
 OK, ACCEPTED, DRY_RUN, CUT, CLIENT_GONE = "ok", "accepted", "dry_run", "cut", "client_gone"

@@ -12,7 +12,7 @@ from proxy.blobs.signing import PATH as BLOB
 from proxy.errors import Unauthorized
 from proxy.http.proxy_headers import comes_by_unix, host_of
 from proxy.keys import CALLER, CURRENT
-from proxy.plan import Caller
+from proxy.routing.plan import Caller
 from proxy.settings.loader import digest
 
 PUBLIC = frozenset({"/", "/healthz", "/readyz", "/metrics", BLOB})

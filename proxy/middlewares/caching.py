@@ -33,7 +33,7 @@ from proxy.images.events import Came, deliver_events
 from proxy.images.sources import cached_lines, opened
 from proxy.keys import ATTEMPT, CACHE, CALLER, CURRENT, FAILURE, JOB, PLAN
 from proxy.middlewares.transform import check_ours
-from proxy.plan import Attempt, Recording, Target
+from proxy.routing.plan import Attempt, Recording, Target
 from proxy.tracing.hooks import noted
 from proxy.tracing.names import CACHE_HIT
 from proxy.upstream.conversation import Upstream, upstream_of

@@ -17,7 +17,7 @@ from proxy.jobs.registry import Asked, untold
 from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
 from proxy.keys import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN, SHARING
-from proxy.plan import Plan
+from proxy.routing.plan import Plan
 from proxy.tracing.hooks import job_begun, noted
 from proxy.tracing.names import JOB_JOINED
 

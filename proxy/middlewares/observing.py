@@ -31,7 +31,7 @@ from proxy.keys import (
     TRAIL,
 )
 from proxy.metrics.requests import bytes_in, bytes_out, count
-from proxy.plan import Plan, Trail, Tried
+from proxy.routing.plan import Plan, Trail, Tried
 
 _PREFIX = os.urandom(8).hex()
 _COUNTER = itertools.count(1)

@@ -14,7 +14,7 @@ from proxy.cache.ready import Ready
 from proxy.http.headers import is_untracked, prefers_async
 from proxy.images.drawn import count_drawn
 from proxy.keys import ATTEMPT, CACHE, CURRENT, PLAN, RAW
-from proxy.plan import Plan, Target
+from proxy.routing.plan import Plan, Target
 from proxy.tracing.hooks import noted
 from proxy.tracing.names import CACHE_HIT
 

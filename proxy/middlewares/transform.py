@@ -14,7 +14,7 @@ from adapters.table.receipt import Line, Receipt
 from adapters.table.table import left_out
 from proxy.jobs.answering import EVENTS, JSON
 from proxy.keys import ATTEMPT, JOB
-from proxy.plan import Attempt
+from proxy.routing.plan import Attempt
 
 _READ_BY_US = ("prompt", "model", "response_format", "stream")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.http.allowed_hosts import OwnNames
-from proxy.routing.resolve import Resolver
+from proxy.routing.resolver import Resolver
 from proxy.settings.loader import Settings
 
 

@@ -15,7 +15,7 @@ from typing import Self
 
 import msgspec
 
-from proxy.routing.breaker import LocalCircuits, is_too_much
+from proxy.routing.circuit_breaker import LocalCircuits, is_too_much
 from proxy.settings.policies import BreakerPolicy
 from proxy.state.ops import Get, Shared, SharedAway, Swap
 

@@ -18,8 +18,8 @@ from adapters.table.table import Policy
 from proxy.errors import BadRequest
 from proxy.http.forwarding import forwarded
 from proxy.http.headers import read_milliseconds, read_policy
-from proxy.plan import Caller, Target
-from proxy.routing import hosts
+from proxy.routing import custom_host as hosts
+from proxy.routing.plan import Caller, Target
 from proxy.settings.credentials import credentials_for
 from proxy.settings.loader import Settings, VirtualKey
 from proxy.settings.routing_config import MAX_TIMEOUT_MS, Config, ConfigError

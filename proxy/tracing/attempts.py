@@ -10,7 +10,7 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 
 from adapters.contract import Answer
-from proxy.plan import Attempt, Target
+from proxy.routing.plan import Attempt, Target
 from proxy.tracing import names
 from proxy.tracing.spans import Span, Value
 

@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind
 from yarl import URL
 
 from adapters.contract import ProviderRequest
-from proxy.plan import Target
+from proxy.routing.plan import Target
 from proxy.tracing import names
 from proxy.tracing.spans import Span, Value, reason_of
 

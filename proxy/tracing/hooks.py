@@ -13,7 +13,7 @@ from aiohttp import ClientResponse
 from yarl import URL
 
 from adapters.contract import Answer, ProviderRequest
-from proxy.plan import Attempt, Target
+from proxy.routing.plan import Attempt, Target
 from proxy.tracing.current import CURRENT
 
 if TYPE_CHECKING:

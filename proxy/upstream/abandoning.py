@@ -12,7 +12,7 @@ import logging
 
 from adapters.contract import Flow, ProviderRequest
 from adapters.errors import Abandoned, ImageError
-from proxy.plan import Target
+from proxy.routing.plan import Target
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.sending import exchange
 

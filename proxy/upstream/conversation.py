@@ -29,7 +29,7 @@ from adapters.errors import ProviderError
 from proxy.keys import CURRENT, UPSTREAM
 from proxy.metrics.labels import family_at
 from proxy.metrics.measures import Metrics
-from proxy.plan import Target, Tries
+from proxy.routing.plan import Target, Tries
 from proxy.settings.loader import Settings
 from proxy.tracing.hooks import counted
 from proxy.upstream.abandoning import Cancellations

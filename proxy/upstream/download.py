@@ -12,7 +12,7 @@ from aiohttp import ClientResponse
 from adapters.contract import Image, ProviderRequest
 from adapters.tools.image_header import HEAD, Measured, measured
 from proxy.errors import UpstreamFailed
-from proxy.plan import Target
+from proxy.routing.plan import Target
 from proxy.upstream.deadlines import worked_too_long
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.faults import translated

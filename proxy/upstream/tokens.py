@@ -14,7 +14,7 @@ from cachetools import LRUCache
 
 from adapters.contract import Credentials, Grant, GrantFlow, ProviderRequest
 from adapters.errors import ProviderError
-from proxy.plan import Target
+from proxy.routing.plan import Target
 from proxy.upstream.assertions import asserted
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.replies import ERROR_LIMIT, read_reply

@@ -21,9 +21,9 @@ from adapters.table.table import Policy
 from adapters.tools.sse import Events
 from proxy.errors import body_of
 from proxy.middlewares.transform import fitted
-from proxy.plan import Attempt, Caller
-from proxy.plan import Target as PlanTarget
-from proxy.routing.resolve import Resolver
+from proxy.routing.plan import Attempt, Caller
+from proxy.routing.plan import Target as PlanTarget
+from proxy.routing.resolver import Resolver
 from proxy.settings import routing_config
 from proxy.settings.config_json import read_config
 from proxy.settings.loader import KEYS, Settings, SettingsError, parse

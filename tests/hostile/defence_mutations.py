@@ -131,7 +131,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a config is at most 32 KB",
-        "proxy/routing/resolve.py",
+        "proxy/routing/resolver.py",
         "if len(text) > CONFIG_LIMIT:",
         "if False:",
     ),
@@ -299,7 +299,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what signing makes of a key is as secret as the key",
-        "proxy/plan.py",
+        "proxy/routing/plan.py",
         "        values.add(self._authorization)\n",
         "",
     ),

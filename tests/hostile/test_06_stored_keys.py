@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.proxy.routing.test_resolve import CONFIGS, KEYS_AND_HOSTS
+from tests.proxy.routing.test_resolver import CONFIGS, KEYS_AND_HOSTS
 from tests.support.gateway import gateway_to, provider
 
 SAVED = """

@@ -19,7 +19,7 @@ from adapters import adapter
 from adapters.contract import ProviderRequest
 from adapters.errors import ImageError, ProviderError
 from proxy.app import make_app
-from proxy.plan import Target
+from proxy.routing.plan import Target
 from proxy.settings.loader import parse
 from proxy.upstream import sending
 from tests.support.transcript_provider import ScriptedProvider

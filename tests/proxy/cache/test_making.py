@@ -12,7 +12,7 @@ from adapters.tools.image_header import Measured
 from proxy.cache.entries import DEFAULT_DOLLARS, Entry, Picture
 from proxy.cache.making import Made
 from proxy.cache.pictures import Arrived
-from proxy.plan import Attempt, Plan, Target
+from proxy.routing.plan import Attempt, Plan, Target
 from proxy.settings.policies import CachePolicy
 from proxy.settings.prices import Prices, read
 

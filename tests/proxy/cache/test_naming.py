@@ -11,7 +11,7 @@ from adapters import adapter
 from adapters.contract import Credentials
 from adapters.table.table import Policy
 from proxy.cache.naming import key_of, pool_of, words_of
-from proxy.plan import Plan, Target
+from proxy.routing.plan import Plan, Target
 from proxy.settings.policies import CachePolicy
 
 TARGET = Target(

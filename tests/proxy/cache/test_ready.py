@@ -7,7 +7,7 @@ from adapters.contract import Answer, Credentials
 from adapters.table.receipt import Receipt
 from proxy.cache.entries import Entry
 from proxy.cache.ready import Copying, Ready, ReadyAnswers
-from proxy.plan import Target
+from proxy.routing.plan import Target
 
 TARGET = Target(adapter("openai"), Credentials("k"), "https://api.openai.com/v1")
 

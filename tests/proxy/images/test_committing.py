@@ -13,7 +13,7 @@ from adapters.contract import Credentials
 from proxy.errors import UpstreamFailed
 from proxy.images.committing import poured
 from proxy.keys import ATTEMPT, FAILURE
-from proxy.plan import Attempt, Recording, Target
+from proxy.routing.plan import Attempt, Recording, Target
 from tests.support.gateway import served
 
 

@@ -7,7 +7,7 @@ import pytest
 from adapters import adapter
 from adapters.contract import Credentials
 from proxy.images.final_params import final_params, without
-from proxy.plan import Target
+from proxy.routing.plan import Target
 
 
 def test_defaults_give_way_to_the_client_and_overrides_to_nobody() -> None:

@@ -24,7 +24,7 @@ from proxy.images.sources import (
     opened,
     tidied,
 )
-from proxy.plan import Target
+from proxy.routing.plan import Target
 from proxy.settings.loader import Settings
 from proxy.upstream.conversation import Upstream
 from proxy.upstream.download import Download

@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 from adapters import adapter
 from adapters.contract import Credentials
 from proxy.errors import BadRequest
-from proxy.plan import Caller, Target
+from proxy.routing.plan import Caller, Target
 from proxy.routing.targets import Asked, target_of
 from proxy.settings.loader import Settings, VirtualKey
 from proxy.settings.routing_config import Config

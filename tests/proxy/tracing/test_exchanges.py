@@ -15,7 +15,7 @@ from yarl import URL
 from adapters import adapter
 from adapters.contract import Credentials, ProviderRequest
 from proxy.errors import BadRequest
-from proxy.plan import Target
+from proxy.routing.plan import Target
 from proxy.settings.schema import Tracing
 from proxy.tracing import hooks
 from proxy.tracing.exchanges import template_of

@@ -7,7 +7,7 @@ import sys
 
 from adapters import adapter
 from adapters.contract import Answer, Credentials
-from proxy.plan import Attempt, Target
+from proxy.routing.plan import Attempt, Target
 from proxy.tracing import hooks
 from tests.support.gateway import Gateway, Provider, gateway_to
 from tests.support.spans import PARENT, UP, traced

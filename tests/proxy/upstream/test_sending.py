@@ -15,7 +15,7 @@ from adapters import adapter
 from adapters.contract import Credentials, Outgoing, ProviderRequest
 from proxy.errors import UpstreamFailed
 from proxy.keys import UPSTREAM
-from proxy.plan import Target
+from proxy.routing.plan import Target
 from proxy.settings.routing_config import parse
 from proxy.upstream import retrying
 from proxy.upstream.sending import address

@@ -23,7 +23,7 @@ from adapters.contract import (
 from adapters.errors import ProviderError, failure
 from adapters.tools.json_access import text_at
 from proxy.errors import UpstreamFailed
-from proxy.plan import Target
+from proxy.routing.plan import Target
 from proxy.settings.schema import Timeouts
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.tokens import Tokens

@@ -8,8 +8,8 @@ from adapters import adapter
 from adapters.contract import Credentials
 from adapters.errors import BadParam, ImageError, ProviderError, refusal
 from proxy.errors import TimedOut, UpstreamFailed
-from proxy.plan import Target
-from proxy.routing.falling import Said, falls, status_of
+from proxy.routing.fallback import Said, falls, status_of
+from proxy.routing.plan import Target
 from proxy.settings.routing_config import Strategy
 
 

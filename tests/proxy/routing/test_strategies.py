@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from adapters import adapter
 from adapters.contract import Credentials
 from proxy.errors import BadRequest
-from proxy.plan import Branch, Node, Plan, Target
-from proxy.routing.breaker import LocalCircuits
-from proxy.routing.choosing import Chooser, ComputedStuck, LocalStuck, circuit_of
+from proxy.routing.circuit_breaker import LocalCircuits
+from proxy.routing.plan import Branch, Node, Plan, Target
+from proxy.routing.strategies import Chooser, ComputedStuck, LocalStuck, circuit_of
 from proxy.settings.conditions import compiled
 from proxy.settings.policies import BreakerPolicy, StickyPolicy
 from proxy.settings.routing_config import Strategy

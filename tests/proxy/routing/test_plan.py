@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from adapters import adapter
 from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Option
-from proxy.plan import Attempt, Recording, Target
+from proxy.routing.plan import Attempt, Recording, Target
 
 HOST = "https://api.openai.com/v1"
 

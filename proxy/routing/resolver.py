@@ -15,8 +15,8 @@ from proxy.http.headers import (
     read_metadata,
     read_text,
 )
-from proxy.plan import Branch, Caller, Node, Plan, Target
-from proxy.routing.keeping import Kept, Name, is_anybodys, name_of
+from proxy.routing.plan import Branch, Caller, Node, Plan, Target
+from proxy.routing.plan_cache import Kept, Name, is_anybodys, name_of
 from proxy.routing.targets import Asked, adapter_named, bad_config, invalid, slug_of, target_of
 from proxy.settings import routing_config
 from proxy.settings.config_json import NotJson, read_config

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from proxy.plan import Caller, Target
-from proxy.routing.keeping import Kept, size_of
-from proxy.routing.resolve import Resolver
+from proxy.routing.plan import Caller, Target
+from proxy.routing.plan_cache import Kept, size_of
+from proxy.routing.resolver import Resolver
 from proxy.settings.loader import Settings, parse
 from proxy.settings.routing_config import parse as parsed
 

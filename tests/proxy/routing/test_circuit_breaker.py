@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.routing.breaker import LocalCircuits
+from proxy.routing.circuit_breaker import LocalCircuits
 from proxy.settings.policies import BreakerPolicy
 
 COUNT = BreakerPolicy(failure_threshold=2, cooldown_interval=30_000)

@@ -12,8 +12,8 @@ from multidict import CIMultiDict
 
 import adapters
 from proxy.errors import BadRequest
-from proxy.plan import Caller
-from proxy.routing.resolve import Resolver
+from proxy.routing.plan import Caller
+from proxy.routing.resolver import Resolver
 from proxy.settings.loader import Settings
 from proxy.settings.routing_config import Config
 from proxy.upstream import dialer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import BadRequest
-from proxy.routing.hosts import custom_host, is_trusted
+from proxy.routing.custom_host import custom_host, is_trusted
 from tests.support.gateway import Answered, Gateway, gateway, gateway_to
 
 NOBODY = frozenset[str]()

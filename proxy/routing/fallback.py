@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from adapters.errors import ImageError, ProviderError, Refusal
-from proxy.plan import Target
+from proxy.routing.plan import Target
 from proxy.settings.routing_config import Strategy
 
 _OK = 200

@@ -13,8 +13,8 @@ from cachetools import TLRUCache
 from msgspec.structs import replace
 
 from proxy.errors import BadRequest
-from proxy.plan import Branch, Node, Plan, Target
-from proxy.routing.breaker import Circuits
+from proxy.routing.circuit_breaker import Circuits
+from proxy.routing.plan import Branch, Node, Plan, Target
 from proxy.settings.conditions import Facts
 from proxy.settings.policies import StickyPolicy
 
