@@ -18,15 +18,7 @@ from proxy.blobs.signing import PATH as BLOB
 from proxy.blobs.signing import Signer
 from proxy.blobs.store import Blobs
 from proxy.cache.simple import SimpleCache
-from proxy.http.body_limits import Bodies
-from proxy.images.converse import converse
-from proxy.images.generate import generator
-from proxy.images.rehearse import rehearse
-from proxy.jobs import asking
-from proxy.jobs.registry import Jobs
-from proxy.jobs.room import Room
-from proxy.jobs.shelf import EACH, Shelf
-from proxy.keys import (
+from proxy.context import (
     BLOBS,
     BODIES,
     CACHE,
@@ -44,6 +36,14 @@ from proxy.keys import (
     TRACER,
     UPSTREAM,
 )
+from proxy.http.body_limits import Bodies
+from proxy.images.converse import converse
+from proxy.images.generate import generator
+from proxy.images.rehearse import rehearse
+from proxy.jobs import asking
+from proxy.jobs.registry import Jobs
+from proxy.jobs.room import Room
+from proxy.jobs.shelf import EACH, Shelf
 from proxy.log_file import LogFile
 from proxy.metrics.lag import Lag
 from proxy.metrics.measures import Metrics
@@ -154,7 +154,7 @@ def _shared(settings: Settings, given: Shared | None) -> tuple[SharedRedis | Non
     """Have nodes share what they know, if they have a Redis: it reaches farther than a machine."""
     if not settings.redis.url:
         return None, given
-    from proxy.together import RedisShared, SharedRedis  # noqa: PLC0415 - see that module
+    from proxy.cluster import RedisShared, SharedRedis  # noqa: PLC0415 - see that module
 
     redis = SharedRedis(settings.redis)
     return redis, RedisShared(redis)
@@ -163,7 +163,7 @@ def _shared(settings: Settings, given: Shared | None) -> tuple[SharedRedis | Non
 def _circuits(shared: Shared | None) -> SharedCircuits | None:
     if shared is None:
         return None
-    from proxy.together import SharedCircuits  # noqa: PLC0415 - see that module
+    from proxy.cluster import SharedCircuits  # noqa: PLC0415 - see that module
 
     return SharedCircuits(shared)
 
@@ -174,7 +174,7 @@ def _cache(
     """Make the cache: this process's own, that of all workers, or of all who share a Redis."""
     if redis is None:
         return SimpleCache(settings.cache, blobs, index, shared=index.folder if index else "")
-    from proxy.together import cache  # noqa: PLC0415 - see that module
+    from proxy.cluster import cache  # noqa: PLC0415 - see that module
 
     return cache(settings, blobs, redis)
 
@@ -203,7 +203,7 @@ def _sharing(settings: Settings, app: web.Application) -> Sharing | None:
     """Have this process's jobs shared with others, if there are any."""
     if (shared := app[SHARED]) is None:
         return None
-    from proxy.together import sharing  # noqa: PLC0415 - see that module
+    from proxy.cluster import sharing  # noqa: PLC0415 - see that module
 
     return sharing(settings, app, shared)
 

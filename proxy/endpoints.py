@@ -7,8 +7,8 @@ from aiohttp import web
 
 import adapters
 from proxy import __version__
+from proxy.context import CACHE, CALLER, CHOOSER, CURRENT, DRAINING, RELOADING
 from proxy.errors import GatewayError
-from proxy.keys import CACHE, CALLER, CHOOSER, CURRENT, DRAINING, RELOADING
 from proxy.middlewares.auth import identified
 from proxy.routing.resolver import SAVED
 from proxy.routing.strategies import place_of

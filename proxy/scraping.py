@@ -6,8 +6,8 @@ from ipaddress import ip_address
 
 from aiohttp import web
 
+from proxy.context import CURRENT, METRICS
 from proxy.errors import GatewayError
-from proxy.keys import CURRENT, METRICS
 from proxy.middlewares.auth import identified
 
 _BY_A_PROXY = ("forwarded", "via", "x-forwarded-", "x-real-ip")

@@ -22,8 +22,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from proxy import connections
 from proxy.app import make_app
 from proxy.cache.index import PlacedIndex
+from proxy.context import DRAINING, JOBS, RELOADING, RUNNING, SHARING
 from proxy.core_dumps import forbid_core_dumps
-from proxy.keys import DRAINING, JOBS, RELOADING, RUNNING, SHARING
 from proxy.listening import Door, closed, opened
 from proxy.patience import patience
 from proxy.reloading.following import following

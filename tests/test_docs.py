@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import adapters
 from docs.generate import WRITERS, written
 from proxy.__main__ import main
-from proxy.keys import METRICS
+from proxy.context import METRICS
 from proxy.metrics.labels import OUTCOMES
 from proxy.metrics.snapshots import read as read_snapshot
 from proxy.reloading.applying import Reloading

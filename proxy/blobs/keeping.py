@@ -9,9 +9,9 @@ from aiohttp import web
 
 from proxy.blobs.media import media_type_of, with_head
 from proxy.blobs.signing import PATH, Link
+from proxy.context import BLOBS, CALLER, CURRENT, SIGNER
 from proxy.errors import BlobStoreFailed
 from proxy.http.proxy_headers import base_url_of
-from proxy.keys import BLOBS, CALLER, CURRENT, SIGNER
 from proxy.tracing.hooks import noted
 from proxy.tracing.names import BLOB_STORED
 

@@ -18,8 +18,8 @@ from aiohttp import web
 
 from proxy.blobs.media import SVG
 from proxy.blobs.signing import Link
+from proxy.context import BLOBS, COMMITTED, FAILURE, SIGNER
 from proxy.errors import BlobGone, BlobStoreFailed, RangeRefused
-from proxy.keys import BLOBS, COMMITTED, FAILURE, SIGNER
 
 _OK, _PARTIAL, _NOT_MODIFIED = 200, 206, 304
 _RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")

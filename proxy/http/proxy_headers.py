@@ -17,7 +17,7 @@ from itertools import islice
 
 from aiohttp import web
 
-from proxy.keys import CURRENT
+from proxy.context import CURRENT
 from proxy.settings.schema import UNIX
 
 _FOR, _PROTO, _HOST = "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"

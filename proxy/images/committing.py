@@ -12,7 +12,7 @@ from contextlib import aclosing
 from aiohttp import web
 
 from adapters.errors import ImageError
-from proxy.keys import ATTEMPT, FAILURE
+from proxy.context import ATTEMPT, FAILURE
 
 
 async def poured(

@@ -11,12 +11,12 @@ from aiohttp import web
 
 from adapters.contract import Answer, ImageCall
 from adapters.errors import ImageError, no_picture
+from proxy.context import ATTEMPT, CURRENT
 from proxy.errors import BadRequest
 from proxy.images.deliver import deliver
 from proxy.images.events import Came, deliver_events
 from proxy.images.incomplete import accounted, asked_of, fewer
 from proxy.images.relay import relay
-from proxy.keys import ATTEMPT, CURRENT
 from proxy.routing.plan import Attempt
 from proxy.upstream.conversation import Upstream, upstream_of
 

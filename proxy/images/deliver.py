@@ -19,12 +19,12 @@ from adapters.contract import Answer, Image
 from adapters.errors import ImageError, no_picture
 from proxy.blobs.keeping import kept, linked
 from proxy.cache.entries import KeptImage
+from proxy.context import ATTEMPT, CURRENT
 from proxy.errors import UpstreamFailed
 from proxy.images.committing import poured
 from proxy.images.drawn import drawn_of
 from proxy.images.incomplete import accounted
 from proxy.images.sources import Source, cached_lines, is_tidy, lines_of, of_text, opened
-from proxy.keys import ATTEMPT, CURRENT
 from proxy.routing.plan import Attempt, Made, Target
 from proxy.upstream.conversation import upstream_of
 from proxy.upstream.deadlines import Deadline, worked_too_long

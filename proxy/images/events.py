@@ -15,13 +15,13 @@ from aiohttp import web
 
 from adapters.contract import Answer
 from adapters.errors import ImageError, no_picture
+from proxy.context import ATTEMPT, CURRENT, FAILURE
 from proxy.errors import logged
 from proxy.images.committing import poured
 from proxy.images.deliver import dumped, opened_string
 from proxy.images.drawn import drawn_of
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import Source, lines_of, opened
-from proxy.keys import ATTEMPT, CURRENT, FAILURE
 from proxy.upstream.conversation import upstream_of
 from proxy.upstream.deadlines import Deadline, worked_too_long
 

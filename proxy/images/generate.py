@@ -16,6 +16,7 @@ from aiohttp.typedefs import Handler
 from adapters.contract import Answer
 from adapters.errors import ImageError
 from adapters.table.receipt import Receipt
+from proxy.context import ATTEMPT, CHOOSER, COMMITTED, CURRENT, METRICS, PLAN, RAW, TRAIL
 from proxy.errors import logged, put_headers
 from proxy.http.forwarding import hops
 from proxy.http.headers import in_bounds
@@ -23,7 +24,6 @@ from proxy.images.deliver import deliver
 from proxy.images.drawn import count_drawn
 from proxy.images.final_params import final_params
 from proxy.images.incomplete import Incomplete, line_of
-from proxy.keys import ATTEMPT, CHOOSER, COMMITTED, CURRENT, METRICS, PLAN, RAW, TRAIL
 from proxy.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, outcome_of
 from proxy.routing.fallback import Said, falls, status_of
 from proxy.routing.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried, Tries

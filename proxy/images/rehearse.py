@@ -15,8 +15,8 @@ from adapters.contract import ImageCall
 from adapters.errors import BadParam
 from adapters.table.param import checked
 from adapters.tools import sizes
+from proxy.context import ATTEMPT, CURRENT
 from proxy.images.incomplete import asked_of
-from proxy.keys import ATTEMPT, CURRENT
 from proxy.routing.plan import Attempt, Target
 from proxy.settings.prices import Prices, price_of
 from proxy.upstream.conversation import drawn

@@ -14,12 +14,12 @@ from contextlib import aclosing
 from aiohttp import ClientResponse, web
 
 from adapters.tools.image_header import HEAD, Measured
+from proxy.context import ATTEMPT, CURRENT
 from proxy.images.committing import poured
 from proxy.images.drawn import pixels_of
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.incomplete import asked_of
 from proxy.images.sources import lines_of, measured_text
-from proxy.keys import ATTEMPT, CURRENT
 from proxy.routing.plan import Drawn
 from proxy.upstream.conversation import Outcome
 from proxy.upstream.deadlines import worked_too_long

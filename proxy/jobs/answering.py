@@ -11,10 +11,10 @@ import orjson
 from aiohttp import hdrs, web
 
 from adapters.errors import ImageError
+from proxy.context import CURRENT, FAILURE, OUTCOME, TRACE
 from proxy.errors import GatewayError, as_told, body_of, logged, put_headers
 from proxy.jobs.registry import Job
 from proxy.jobs.tape import BrokenOffError
-from proxy.keys import CURRENT, FAILURE, OUTCOME, TRACE
 from proxy.metrics.labels import outcome_of
 
 CLIENT_GONE = "client_gone"

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from proxy.context import CALLER, JOB, JOBS, SHARING
 from proxy.errors import GatewayError
 from proxy.jobs.answering import accepted, listen, under_way
 from proxy.jobs.registry import Asked, Job
 from proxy.jobs.tape import Tape
-from proxy.keys import CALLER, JOB, JOBS, SHARING
 
 if TYPE_CHECKING:
     from proxy.jobs.board import Seen

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import EMPTY_PAYLOAD, hdrs, web
 
 import adapters
-from proxy.keys import ATTEMPT, FAILURE, JOB, JOINED, OUTCOME, PLAN, TRAIL
+from proxy.context import ATTEMPT, FAILURE, JOB, JOINED, OUTCOME, PLAN, TRAIL
 from proxy.metrics.labels import (
     ACCEPTED,
     CACHES,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from proxy import __version__
-from proxy.keys import CHOOSER, DRAINING, JOBS, METRICS, RELOADING, RUNNING, UPSTREAM
+from proxy.context import CHOOSER, DRAINING, JOBS, METRICS, RELOADING, RUNNING, UPSTREAM
 from proxy.metrics import process
 from proxy.metrics.lag import Lag
 

@@ -9,9 +9,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.blobs.signing import PATH as BLOB
+from proxy.context import CALLER, CURRENT
 from proxy.errors import Unauthorized
 from proxy.http.proxy_headers import comes_by_unix, host_of
-from proxy.keys import CALLER, CURRENT
 from proxy.routing.plan import Caller
 from proxy.settings.loader import digest
 

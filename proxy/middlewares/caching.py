@@ -26,12 +26,12 @@ from proxy.cache.naming import key_of, name_of, pool_of
 from proxy.cache.pictures import NotKeptError
 from proxy.cache.reading import read
 from proxy.cache.ready import Copying, Ready
+from proxy.context import ATTEMPT, CACHE, CALLER, CURRENT, FAILURE, JOB, PLAN
 from proxy.http.headers import is_untracked
 from proxy.images.converse import summed
 from proxy.images.deliver import deliver
 from proxy.images.events import Came, deliver_events
 from proxy.images.sources import cached_lines, opened
-from proxy.keys import ATTEMPT, CACHE, CALLER, CURRENT, FAILURE, JOB, PLAN
 from proxy.middlewares.transform import check_ours
 from proxy.routing.plan import Attempt, Recording, Target
 from proxy.tracing.hooks import noted

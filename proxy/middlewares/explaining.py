@@ -6,8 +6,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from adapters.errors import ImageError
+from proxy.context import ATTEMPT, COMMITTED, FAILURE, OUTCOME, TRACE
 from proxy.errors import GatewayError, as_told, body_of, logged
-from proxy.keys import ATTEMPT, COMMITTED, FAILURE, OUTCOME, TRACE
 from proxy.metrics.labels import outcome_of
 
 # What aiohttp itself refuses: status -> (code, what to do).

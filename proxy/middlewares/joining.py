@@ -11,12 +11,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.cache.naming import name_of
+from proxy.context import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN, SHARING
 from proxy.http.headers import is_untracked, prefers_async, read_idempotency_key
 from proxy.jobs.answering import EVENTS, JSON, accepted, listen
 from proxy.jobs.registry import Asked, untold
 from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
-from proxy.keys import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN, SHARING
 from proxy.routing.plan import Plan
 from proxy.tracing.hooks import job_begun, noted
 from proxy.tracing.names import JOB_JOINED

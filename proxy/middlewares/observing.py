@@ -11,9 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from adapters.table.receipt import RECORD_LIMIT
-from proxy.http.headers import usable_trace
-from proxy.http.proxy_headers import client_of
-from proxy.keys import (
+from proxy.context import (
     ATTEMPT,
     CALLER,
     COMMITTED,
@@ -30,6 +28,8 @@ from proxy.keys import (
     TRACE,
     TRAIL,
 )
+from proxy.http.headers import usable_trace
+from proxy.http.proxy_headers import client_of
 from proxy.metrics.requests import bytes_in, bytes_out, count
 from proxy.routing.plan import Plan, Trail, Tried
 

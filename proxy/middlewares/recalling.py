@@ -11,9 +11,9 @@ from aiohttp.typedefs import Handler
 
 from proxy.cache.naming import name_of, words_of
 from proxy.cache.ready import Ready
+from proxy.context import ATTEMPT, CACHE, CURRENT, PLAN, RAW
 from proxy.http.headers import is_untracked, prefers_async
 from proxy.images.drawn import count_drawn
-from proxy.keys import ATTEMPT, CACHE, CURRENT, PLAN, RAW
 from proxy.routing.plan import Plan, Target
 from proxy.tracing.hooks import noted
 from proxy.tracing.names import CACHE_HIT

@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from proxy.context import BODIES, CALLER, CURRENT, HELD, PLAN, RAW
 from proxy.errors import BadRequest
 from proxy.http.headers import read_body, read_params, usable_trace
-from proxy.keys import BODIES, CALLER, CURRENT, HELD, PLAN, RAW
 from proxy.middlewares.recalling import repeated
 
 

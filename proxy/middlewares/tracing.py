@@ -9,8 +9,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from adapters.errors import ImageError
+from proxy.context import ATTEMPT, CALLER, COMMITTED, FAILURE, JOB, JOINED, PLAN, TRACE, TRACER
 from proxy.http.headers import usable_trace
-from proxy.keys import ATTEMPT, CALLER, COMMITTED, FAILURE, JOB, JOINED, PLAN, TRACE, TRACER
 from proxy.middlewares.observing import config_told
 from proxy.tracing import names
 from proxy.tracing.attempts import asked_of, came_of, name_of

@@ -12,8 +12,8 @@ from adapters.errors import BadParam
 from adapters.table.param import Param, checked
 from adapters.table.receipt import Line, Receipt
 from adapters.table.table import left_out
+from proxy.context import ATTEMPT, JOB
 from proxy.jobs.answering import EVENTS, JSON
-from proxy.keys import ATTEMPT, JOB
 from proxy.routing.plan import Attempt
 
 _READ_BY_US = ("prompt", "model", "response_format", "stream")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from aiohttp import web
 
-from proxy.keys import RELOADING
+from proxy.context import RELOADING
 from proxy.reloading.changes import changes
 from proxy.reloading.current import Current
 from proxy.reloading.restarting import at_once, waiting

@@ -26,7 +26,7 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import ProviderError
-from proxy.keys import CURRENT, UPSTREAM
+from proxy.context import CURRENT, UPSTREAM
 from proxy.metrics.labels import family_at
 from proxy.metrics.measures import Metrics
 from proxy.routing.plan import Target, Tries

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from proxy.keys import METRICS, RELOADING
+from proxy.context import METRICS, RELOADING
 from proxy.reloading.applying import Reloading
 from proxy.serving import Team, in_a_loop, serve
 from proxy.settings.loader import SettingsError

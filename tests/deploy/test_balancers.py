@@ -14,7 +14,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from proxy.keys import DRAINING
+from proxy.context import DRAINING
 from tests.deploy.balancers import HAPROXY_FILE, Balancer, Run, haproxy, nginx, with_nodes
 from tests.deploy.tools import program, told
 from tests.support.gateway import (

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from proxy.keys import BODIES
+from proxy.context import BODIES
 from tests.support.gateway import ANSWER, OTHER_KEY, Gateway, gateway_to, json_reply
 
 UP = {"virtual_key": "up"}

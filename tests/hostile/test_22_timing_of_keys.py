@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.keys import SETTINGS
+from proxy.context import SETTINGS
 from tests.support.gateway import KEY, OTHER_KEY, gateway
 
 GUESSES = ("", "x", KEY[:-1], KEY + "x", KEY.swapcase(), " " + KEY[1:], "k" * 10_000)

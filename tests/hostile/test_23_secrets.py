@@ -12,7 +12,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from proxy.keys import SETTINGS
+from proxy.context import SETTINGS
 from tests.support import secret_markers
 from tests.support.gateway import (
     PATH,

@@ -6,7 +6,7 @@ import orjson
 from prometheus_client.parser import text_string_to_metric_families as families
 
 import adapters
-from proxy.keys import METRICS
+from proxy.context import METRICS
 from proxy.metrics.labels import CACHES, OUTCOMES, RESULTS
 from proxy.metrics.snapshots import read
 from tests.hostile.test_23_secrets import GOOD, watched

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from proxy.app import make_app
-from proxy.keys import JOBS, LOG
+from proxy.context import JOBS, LOG
 from proxy.middlewares.auth import PUBLIC
 from proxy.settings.loader import parse
 from tests.support.gateway import KEY, OURS, PATH, SETTINGS, Answered, Gateway, gateway

@@ -7,7 +7,7 @@ import pytest
 from yarl import URL
 
 import adapters
-from proxy.keys import DRAINING
+from proxy.context import DRAINING
 from tests.support.gateway import OURS, gateway
 
 NO_KEY = {"api_key": ""}

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from proxy.__main__ import main
 from proxy.app import make_app
-from proxy.keys import DRAINING
+from proxy.context import DRAINING
 from proxy.settings.loader import parse
 from tests.support.gateway import SETTINGS, gateway, json_reply, provider
 

@@ -17,7 +17,7 @@ import orjson
 from aiohttp import web
 
 from proxy.app import make_app
-from proxy.keys import SETTINGS as SETTINGS_OF
+from proxy.context import SETTINGS as SETTINGS_OF
 from proxy.reloading.applying import apply
 from proxy.serving import discreet_logger
 from proxy.settings.loader import parse

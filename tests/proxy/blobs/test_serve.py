@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientError
 from yarl import URL
 
-from proxy.keys import LOG, RUNNING
+from proxy.context import LOG, RUNNING
 from tests.support.blobs import PICTURES, SVG, Shelf, shelf
 from tests.support.gateway import PNG
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from adapters.table.table import Policy
+from proxy.context import LOG
 from proxy.errors import BadRequest
 from proxy.http.headers import (
     is_deeper,
@@ -21,7 +22,6 @@ from proxy.http.headers import (
     read_policy,
     usable_trace,
 )
-from proxy.keys import LOG
 from tests.support.gateway import KEY, PATH, gateway
 
 NAME = "x-portkey-request-timeout"

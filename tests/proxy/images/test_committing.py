@@ -10,9 +10,9 @@ from aiohttp import web
 
 from adapters import adapter
 from adapters.contract import Credentials
+from proxy.context import ATTEMPT, FAILURE
 from proxy.errors import UpstreamFailed
 from proxy.images.committing import poured
-from proxy.keys import ATTEMPT, FAILURE
 from proxy.routing.plan import Attempt, Recording, Target
 from tests.support.gateway import served
 

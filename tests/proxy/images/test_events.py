@@ -15,8 +15,8 @@ from aiohttp import web
 
 from adapters.contract import Answer, Image
 from adapters.tools.sse import Events
+from proxy.context import JOBS, LOG, RUNNING
 from proxy.images.converse import with_usage
-from proxy.keys import JOBS, LOG, RUNNING
 from tests.support.gateway import (
     B64,
     OURS,

@@ -14,11 +14,11 @@ import pytest
 from aiohttp import web
 
 from adapters.errors import BadParam, refusal
+from proxy.context import CURRENT, FAILURE, TRACE
 from proxy.jobs.answering import EVENTS, JSON, listen
 from proxy.jobs.registry import Asked, Job, Jobs
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
-from proxy.keys import CURRENT, FAILURE, TRACE
 from proxy.reloading.current import Current
 from proxy.settings.loader import parse
 from tests.support.gateway import ANSWER, Answered, served

@@ -8,10 +8,10 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from proxy.context import COMMITTED, DRAINING, TRACE
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
-from proxy.keys import COMMITTED, DRAINING, TRACE
 from proxy.middlewares.observing import stamp
 from tests.support.gateway import served
 

@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from proxy.keys import METRICS, RUNNING
+from proxy.context import METRICS, RUNNING
 from proxy.metrics.snapshots import read
 from tests.support.gateway import ANSWER, PATH, Gateway, always, gateway, gateway_to, json_reply
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from aiohttp import web
 
 from proxy import __version__
-from proxy.keys import DRAINING, METRICS
+from proxy.context import DRAINING, METRICS
 from proxy.metrics.snapshots import read
 from proxy.reloading.applying import apply
 from tests.support.gateway import ANSWER, SETTINGS, Gateway, gateway, gateway_to, json_reply

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from proxy.keys import JOBS, LOG
+from proxy.context import JOBS, LOG
 from tests.support.gateway import (
     ANSWER,
     OTHER_KEY,

@@ -8,7 +8,7 @@ import re
 import orjson
 from aiohttp import web
 
-from proxy.keys import LOG, RUNNING
+from proxy.context import LOG, RUNNING
 from tests.support.gateway import (
     ANSWER,
     B64,

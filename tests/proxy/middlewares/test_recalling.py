@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.keys import CACHE, JOBS, LOG, RELOADING
+from proxy.context import CACHE, JOBS, LOG, RELOADING
 from proxy.routing.resolver import Resolver
 from tests.proxy.middlewares.test_caching import CACHED, PC, POOL, SHARED, another, status, texts
 from tests.support.gateway import OTHER_KEY, Answered, Gateway, gateway_to

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from proxy.app import make_app
-from proxy.keys import RELOADING
+from proxy.context import RELOADING
 from proxy.reloading.applying import Reloading, apply
 from proxy.reloading.current import Current
 from proxy.settings.loader import Settings, digest, parse, version_of

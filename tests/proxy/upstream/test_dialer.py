@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientConnectorError, web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from proxy.keys import UPSTREAM
+from proxy.context import UPSTREAM
 from proxy.settings.schema import Timeouts
 from proxy.upstream.dialer import Dialer, ForbiddenAddressError, may_reach
 from tests.support.gateway import Answered, Gateway, gateway, gateway_to, provider

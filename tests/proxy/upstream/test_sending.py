@@ -13,8 +13,8 @@ from yarl import URL
 
 from adapters import adapter
 from adapters.contract import Credentials, Outgoing, ProviderRequest
+from proxy.context import UPSTREAM
 from proxy.errors import UpstreamFailed
-from proxy.keys import UPSTREAM
 from proxy.routing.plan import Target
 from proxy.settings.routing_config import parse
 from proxy.upstream import retrying

@@ -10,10 +10,10 @@ from aiohttp import web
 from proxy.blobs.store import Blobs
 from proxy.cache.redis_index import RedisIndex
 from proxy.cache.simple import SimpleCache
+from proxy.context import BLOBS, JOBS
 from proxy.jobs.answers import Answers
 from proxy.jobs.board import Board, Bounds
 from proxy.jobs.sharing import Sharing
-from proxy.keys import BLOBS, JOBS
 from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings.loader import Settings
 from proxy.state.ops import Shared

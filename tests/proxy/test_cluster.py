@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from proxy.app import make_app
+from proxy.context import CHOOSER, SHARED, SHARING
 from proxy.jobs.sharing import Sharing
-from proxy.keys import CHOOSER, SHARED, SHARING
 from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings.loader import parse
 from proxy.state.memory import Memory
