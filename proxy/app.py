@@ -45,11 +45,11 @@ from proxy.jobs.registry import Jobs
 from proxy.jobs.room import Room
 from proxy.jobs.shelf import EACH, Shelf
 from proxy.log_file import LogFile
-from proxy.metrics.lag import Lag
-from proxy.metrics.measures import Metrics
-from proxy.metrics.watching import watch
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
 from proxy.middlewares.observing import stamp
+from proxy.observability.metrics.gauges import watch
+from proxy.observability.metrics.loop_lag import Lag
+from proxy.observability.metrics.registry import Metrics
 from proxy.reloading.applying import Reloading
 from proxy.routing.circuit_breaker import LocalCircuits
 from proxy.routing.strategies import Chooser, ComputedStuck, LocalStuck

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from proxy.http.body_limits import Bodies, Held
     from proxy.jobs.registry import Job, Jobs
     from proxy.jobs.sharing import Sharing
-    from proxy.metrics.measures import Metrics
+    from proxy.observability.metrics.registry import Metrics
     from proxy.reloading.applying import Reloading
     from proxy.reloading.current import Current
     from proxy.routing.strategies import Chooser

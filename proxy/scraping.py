@@ -20,7 +20,7 @@ async def metrics(request: web.Request) -> web.Response:
     access = settings.metrics.access
     if access == "key" or (access == "loopback" and not _is_this_machines(request)):
         identified(request.headers, settings.api_keys)
-    from proxy.metrics.page import NoLibraryError, page  # noqa: PLC0415 - rarely asked for
+    from proxy.observability.metrics.exposition import NoLibraryError, page  # noqa: PLC0415 - rarely asked for
 
     snapshot = await request.app[METRICS].gather()
     try:

@@ -13,8 +13,8 @@ import adapters
 from docs.generate import WRITERS, written
 from proxy.__main__ import main
 from proxy.context import METRICS
-from proxy.metrics.labels import OUTCOMES
-from proxy.metrics.snapshots import read as read_snapshot
+from proxy.observability.metrics.labels import OUTCOMES
+from proxy.observability.metrics.merge import read as read_snapshot
 from proxy.reloading.applying import Reloading
 from proxy.reloading.restarting import AT_ONCE
 from proxy.settings import routing_config

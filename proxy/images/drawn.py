@@ -12,7 +12,7 @@ from proxy.cache.entries import KeptImage
 from proxy.context import CURRENT, METRICS
 from proxy.images.final_params import final_params
 from proxy.images.sources import Source
-from proxy.metrics.labels import family_of
+from proxy.observability.metrics.labels import family_of
 from proxy.routing.plan import Attempt, Drawn, Target
 from proxy.settings.prices import price_of
 

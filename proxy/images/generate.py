@@ -24,7 +24,7 @@ from proxy.images.deliver import deliver
 from proxy.images.drawn import count_drawn
 from proxy.images.final_params import final_params
 from proxy.images.incomplete import Incomplete, line_of
-from proxy.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, outcome_of
+from proxy.observability.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, outcome_of
 from proxy.routing.fallback import Said, falls, status_of
 from proxy.routing.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried, Tries
 from proxy.routing.strategies import circuit_of

@@ -15,7 +15,7 @@ from proxy.context import CURRENT, FAILURE, OUTCOME, TRACE
 from proxy.errors import GatewayError, as_told, body_of, logged, put_headers
 from proxy.jobs.registry import Job
 from proxy.jobs.tape import BrokenOffError
-from proxy.metrics.labels import outcome_of
+from proxy.observability.metrics.labels import outcome_of
 
 CLIENT_GONE = "client_gone"
 """Why an answer was cut: nobody was left to read it."""

@@ -8,7 +8,7 @@ from aiohttp.typedefs import Handler
 from adapters.errors import ImageError
 from proxy.context import ATTEMPT, COMMITTED, FAILURE, OUTCOME, TRACE
 from proxy.errors import GatewayError, as_told, body_of, logged
-from proxy.metrics.labels import outcome_of
+from proxy.observability.metrics.labels import outcome_of
 
 # What aiohttp itself refuses: status -> (code, what to do).
 _HTTP: dict[int, tuple[str, str]] = {

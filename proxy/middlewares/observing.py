@@ -30,7 +30,7 @@ from proxy.context import (
 )
 from proxy.http.headers import usable_trace
 from proxy.http.proxy_headers import client_of
-from proxy.metrics.requests import bytes_in, bytes_out, count
+from proxy.observability.metrics.request import bytes_in, bytes_out, count
 from proxy.routing.plan import Plan, Trail, Tried
 
 _PREFIX = os.urandom(8).hex()

@@ -27,8 +27,8 @@ from adapters.contract import (
 )
 from adapters.errors import ProviderError
 from proxy.context import CURRENT, UPSTREAM
-from proxy.metrics.labels import family_at
-from proxy.metrics.measures import Metrics
+from proxy.observability.metrics.labels import family_at
+from proxy.observability.metrics.registry import Metrics
 from proxy.routing.plan import Target, Tries
 from proxy.settings.loader import Settings
 from proxy.tracing.hooks import counted

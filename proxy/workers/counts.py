@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from proxy.metrics.snapshots import merged
+from proxy.observability.metrics.merge import merged
 from proxy.workers.fellows import Fellows
 from proxy.workers.line import Handler, Line, LineError
 

@@ -353,7 +353,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a label is a word of ours",
-        "proxy/metrics/labels.py",
+        "proxy/observability/metrics/labels.py",
         "    return OTHER\n",
         "    return model\n",
     ),

@@ -7,10 +7,10 @@ from prometheus_client.parser import text_string_to_metric_families as families
 
 import adapters
 from proxy.context import METRICS
-from proxy.metrics.labels import CACHES, OUTCOMES, RESULTS
-from proxy.metrics.snapshots import read
+from proxy.observability.metrics.labels import CACHES, OUTCOMES, RESULTS
+from proxy.observability.metrics.merge import read
 from tests.hostile.test_23_secrets import GOOD, watched
-from tests.proxy.metrics.test_labels import families_of
+from tests.proxy.observability.metrics.test_labels import families_of
 from tests.support.gateway import Gateway, always
 from tests.support.secret_markers import GATEWAY_KEY, PROMPT, loose
 

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.tools.image_header import Measured
 from proxy.images.drawn import pixels_of
-from tests.proxy.metrics.test_requests import counted
+from tests.proxy.observability.metrics.test_request import counted
 from tests.support.gateway import ANSWER, B64, always, gateway, gateway_to, provider
 
 UP = {"virtual_key": "up"}

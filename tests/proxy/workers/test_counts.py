@@ -10,8 +10,8 @@ from pathlib import Path
 
 import aiohttp
 
-from proxy.metrics.measures import Metrics
-from proxy.metrics.snapshots import read
+from proxy.observability.metrics.merge import read
+from proxy.observability.metrics.registry import Metrics
 from proxy.workers.counts import GONE, KEPT, GoneCounts
 from tests.support.gateway import OURS
 from tests.support.worker_gateway import Running, running, until

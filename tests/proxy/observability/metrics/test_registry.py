@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.metrics.measures import Metrics
-from proxy.metrics.snapshots import COUNTER, GAUGE, Told, merged, read
+from proxy.observability.metrics.merge import COUNTER, GAUGE, Told, merged, read
+from proxy.observability.metrics.registry import Metrics
 
 
 def told(snapshot: bytes) -> dict[str, Told]:

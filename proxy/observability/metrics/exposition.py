@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from proxy.metrics.snapshots import COUNTER, GAUGE, Told, read
+from proxy.observability.metrics.merge import COUNTER, GAUGE, Told, read
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric

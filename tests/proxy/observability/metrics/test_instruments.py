@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.metrics.counting import Counter, Histogram, Watched
-from proxy.metrics.snapshots import GAUGE, Told
+from proxy.observability.metrics.instruments import Counter, Histogram, Watched
+from proxy.observability.metrics.merge import GAUGE, Told
 
 
 def test_a_counter_counts_for_each_of_its_labels() -> None:

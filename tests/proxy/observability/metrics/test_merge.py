@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.metrics.snapshots import COUNTER, GAUGE, HISTOGRAM, Told, merged, read, written
+from proxy.observability.metrics.merge import COUNTER, GAUGE, HISTOGRAM, Told, merged, read, written
 
 A, B = ("a",), ("b",)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from proxy.metrics.counting import Counter, Histogram, Watch, Watched
-from proxy.metrics.snapshots import COUNTER, GAUGE, Labels, Told, written
+from proxy.observability.metrics.instruments import Counter, Histogram, Watch, Watched
+from proxy.observability.metrics.merge import COUNTER, GAUGE, Labels, Told, written
 
 _SECONDS = (
     *(0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from proxy.metrics.lag import Lag
+from proxy.observability.metrics.loop_lag import Lag
 
 _HELD = 0.8
 """Seconds: longer than it takes until somebody looks."""

@@ -18,7 +18,7 @@ from proxy.errors import (
     Unauthorized,
     UpstreamFailed,
 )
-from proxy.metrics.labels import NONE, OTHER, OUTCOMES, RESULTS, family_of, outcome_of
+from proxy.observability.metrics.labels import NONE, OTHER, OUTCOMES, RESULTS, family_of, outcome_of
 
 EVERY = [adapters.adapter(name) for name in adapters.PROVIDERS]
 

@@ -8,7 +8,7 @@ from aiohttp import EMPTY_PAYLOAD, hdrs, web
 
 import adapters
 from proxy.context import ATTEMPT, FAILURE, JOB, JOINED, OUTCOME, PLAN, TRAIL
-from proxy.metrics.labels import (
+from proxy.observability.metrics.labels import (
     ACCEPTED,
     CACHES,
     CLIENT_GONE,
@@ -20,7 +20,7 @@ from proxy.metrics.labels import (
     family_at,
     family_of,
 )
-from proxy.metrics.measures import Metrics
+from proxy.observability.metrics.registry import Metrics
 
 PICTURES = frozenset({"/v1/images/generations", "/images/generations"})
 """The routes at which pictures are asked for."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 
-from proxy.metrics.snapshots import COUNTER, HISTOGRAM, Labels, Told
+from proxy.observability.metrics.merge import COUNTER, HISTOGRAM, Labels, Told
 
 Watch = Callable[[], float | Mapping[str, float]]
 """Gives the value that something has now, or one for each value of a label."""

@@ -6,7 +6,7 @@ import resource
 import time
 from pathlib import Path
 
-from proxy.metrics import process
+from proxy.observability.metrics import process
 
 
 def test_processor_time_only_grows() -> None:

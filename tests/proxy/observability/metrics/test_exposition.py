@@ -10,8 +10,8 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as families
 
-from proxy.metrics.page import NoLibraryError, page
-from proxy.metrics.snapshots import COUNTER, GAUGE, HISTOGRAM, Told, written
+from proxy.observability.metrics.exposition import NoLibraryError, page
+from proxy.observability.metrics.merge import COUNTER, GAUGE, HISTOGRAM, Told, written
 
 EVIL = 'a"b\\c\nd'
 SNAPSHOT = written(

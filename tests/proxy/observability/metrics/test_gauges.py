@@ -9,7 +9,7 @@ from aiohttp import web
 
 from proxy import __version__
 from proxy.context import DRAINING, METRICS
-from proxy.metrics.snapshots import read
+from proxy.observability.metrics.merge import read
 from proxy.reloading.applying import apply
 from tests.support.gateway import ANSWER, SETTINGS, Gateway, gateway, gateway_to, json_reply
 from tests.support.redis import redis_server

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from proxy.context import METRICS, RUNNING
-from proxy.metrics.snapshots import read
+from proxy.observability.metrics.merge import read
 from tests.support.gateway import ANSWER, PATH, Gateway, always, gateway, gateway_to, json_reply
 
 UP = {"virtual_key": "up"}

@@ -12,8 +12,8 @@ from aiohttp import web
 
 from proxy import __version__
 from proxy.context import CHOOSER, DRAINING, JOBS, METRICS, RELOADING, RUNNING, UPSTREAM
-from proxy.metrics import process
-from proxy.metrics.lag import Lag
+from proxy.observability.metrics import process
+from proxy.observability.metrics.loop_lag import Lag
 
 if TYPE_CHECKING:
     from proxy.state.redis_client import SharedRedis
