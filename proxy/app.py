@@ -60,10 +60,10 @@ from proxy.upstream.conversation import Upstream, drawn
 if TYPE_CHECKING:
     from proxy.cache.index import PlacedIndex
     from proxy.jobs.sharing import Sharing
+    from proxy.observability.tracing.spans import Tracer
     from proxy.routing.shared_circuits import SharedCircuits
     from proxy.state.ops import Shared
     from proxy.state.redis_client import SharedRedis
-    from proxy.tracing.spans import Tracer
 
 
 def make_app(  # noqa: PLR0913 - what tests give, each by its name
@@ -194,7 +194,7 @@ def _tracer(settings: Settings) -> Tracer | None:
     """Make what makes spans, where they are asked for."""
     if not settings.tracing.is_on:
         return None
-    from proxy.tracing.spans import Tracer  # noqa: PLC0415 - an extra, and most have no traces
+    from proxy.observability.tracing.spans import Tracer  # noqa: PLC0415 - an extra, and most have no traces
 
     return Tracer(settings.tracing)
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from proxy.jobs.registry import Job, Jobs
     from proxy.jobs.sharing import Sharing
     from proxy.observability.metrics.registry import Metrics
+    from proxy.observability.tracing.spans import Tracer
     from proxy.reloading.applying import Reloading
     from proxy.reloading.current import Current
     from proxy.routing.strategies import Chooser
     from proxy.state.ops import Shared
-    from proxy.tracing.spans import Tracer
     from proxy.upstream.conversation import Upstream
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)

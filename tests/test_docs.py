@@ -15,6 +15,7 @@ from proxy.__main__ import main
 from proxy.context import METRICS
 from proxy.observability.metrics.labels import OUTCOMES
 from proxy.observability.metrics.merge import read as read_snapshot
+from proxy.observability.tracing import attributes as names
 from proxy.reloading.applying import Reloading
 from proxy.reloading.restarting import AT_ONCE
 from proxy.settings import routing_config
@@ -23,7 +24,6 @@ from proxy.settings.loader import KEYS as SETTINGS
 from proxy.settings.loader import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
 from proxy.settings.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy
 from proxy.settings.schema import SECTIONS
-from proxy.tracing import names
 from tests.adapters.test_contract import CANCELLING
 from tests.hostile.defence_mutations import MUTATIONS
 from tests.hostile.mutations import defences

@@ -12,8 +12,8 @@ from proxy.blobs.signing import PATH, Link
 from proxy.context import BLOBS, CALLER, CURRENT, SIGNER
 from proxy.errors import BlobStoreFailed
 from proxy.http.proxy_headers import base_url_of
-from proxy.tracing.hooks import noted
-from proxy.tracing.names import BLOB_STORED
+from proxy.observability.tracing.attributes import BLOB_STORED
+from proxy.observability.tracing.hooks import noted
 
 
 async def kept(request: web.Request, chunks: AsyncIterator[bytes], media_type: str) -> str:

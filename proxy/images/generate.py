@@ -25,12 +25,12 @@ from proxy.images.drawn import count_drawn
 from proxy.images.final_params import final_params
 from proxy.images.incomplete import Incomplete, line_of
 from proxy.observability.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, outcome_of
+from proxy.observability.tracing import attributes
+from proxy.observability.tracing.hooks import attempted, noted
 from proxy.routing.fallback import Said, falls, status_of
 from proxy.routing.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried, Tries
 from proxy.routing.strategies import circuit_of
 from proxy.settings.routing_config import Strategy
-from proxy.tracing import names
-from proxy.tracing.hooks import attempted, noted
 
 Ended = tuple[ImageError | str, int]
 """How an attempt ended: by what failure, or in a word, and with which status."""
@@ -116,7 +116,10 @@ class Walk:
             except ImageError as error:
                 if not self._goes_on(error, branch.strategy):
                     raise
-                noted(names.FALLBACK, {names.TARGET: node.index, names.ERROR: logged(error)})
+                noted(
+                    attributes.FALLBACK,
+                    {attributes.TARGET: node.index, attributes.ERROR: logged(error)},
+                )
                 self._metrics.fallbacks.add((self._request[ATTEMPT].target.adapter.id,))
         return await self.at(last, fills=fills)
 

@@ -33,9 +33,9 @@ from proxy.images.deliver import deliver
 from proxy.images.events import Came, deliver_events
 from proxy.images.sources import cached_lines, opened
 from proxy.middlewares.transform import check_ours
+from proxy.observability.tracing.attributes import CACHE_HIT
+from proxy.observability.tracing.hooks import noted
 from proxy.routing.plan import Attempt, Recording, Target
-from proxy.tracing.hooks import noted
-from proxy.tracing.names import CACHE_HIT
 from proxy.upstream.conversation import Upstream, upstream_of
 
 _OK = 200

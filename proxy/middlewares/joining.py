@@ -17,9 +17,9 @@ from proxy.jobs.answering import EVENTS, JSON, accepted, listen
 from proxy.jobs.registry import Asked, untold
 from proxy.jobs.staging import play, staged
 from proxy.jobs.tape import Tape
+from proxy.observability.tracing.attributes import JOB_JOINED
+from proxy.observability.tracing.hooks import job_begun, noted
 from proxy.routing.plan import Plan
-from proxy.tracing.hooks import job_begun, noted
-from proxy.tracing.names import JOB_JOINED
 
 
 @web.middleware

@@ -14,9 +14,9 @@ from proxy.cache.ready import Ready
 from proxy.context import ATTEMPT, CACHE, CURRENT, PLAN, RAW
 from proxy.http.headers import is_untracked, prefers_async
 from proxy.images.drawn import count_drawn
+from proxy.observability.tracing.attributes import CACHE_HIT
+from proxy.observability.tracing.hooks import noted
 from proxy.routing.plan import Plan, Target
-from proxy.tracing.hooks import noted
-from proxy.tracing.names import CACHE_HIT
 
 _MOST_REPEATED = 4096
 """How many requests are known again by their bytes; then all are forgotten."""

@@ -12,9 +12,9 @@ from adapters.errors import ImageError
 from proxy.context import ATTEMPT, CALLER, COMMITTED, FAILURE, JOB, JOINED, PLAN, TRACE, TRACER
 from proxy.http.headers import usable_trace
 from proxy.middlewares.observing import config_told
-from proxy.tracing import names
-from proxy.tracing.attempts import asked_of, came_of, name_of
-from proxy.tracing.spans import Serving, Value
+from proxy.observability.tracing import attributes
+from proxy.observability.tracing.attempt import asked_of, came_of, name_of
+from proxy.observability.tracing.spans import Serving, Value
 
 _IMAGES = "/images/generations"
 _FAULT = 500
@@ -27,9 +27,9 @@ async def tracing(request: web.Request, handler: Handler) -> web.StreamResponse:
     if tracer is None or resource is None or CALLER not in request:
         return await handler(request)
     about: dict[str, Value] = {
-        names.METHOD: request.method,
-        names.ROUTE: resource.canonical,
-        names.CALLER: request[CALLER].name,
+        attributes.METHOD: request.method,
+        attributes.ROUTE: resource.canonical,
+        attributes.CALLER: request[CALLER].name,
     }
     name = f"{request.method} {resource.canonical}"
     with tracer.serving(name, request.headers, about) as span:
@@ -56,17 +56,17 @@ def _status_of(error: BaseException) -> int:
 
 def _told(span: Serving, request: web.Request, route: str) -> None:
     """Say of a request all that is known at its end."""
-    about: dict[str, Value] = {names.TRACE: request[TRACE]}
+    about: dict[str, Value] = {attributes.TRACE: request[TRACE]}
     if span.status:
-        about[names.STATUS] = span.status
+        about[attributes.STATUS] = span.status
     if route.endswith(_IMAGES):
         about |= _asked(request)
         span.otel.update_name(name_of(about))
     joined = request.get(JOINED, "")
     if joined:
-        about[names.JOINED] = joined
+        about[attributes.JOINED] = joined
     if job := request.get(JOB):
-        about[names.JOB] = job.id
+        about[attributes.JOB] = job.id
         if joined or not route.endswith(_IMAGES):
             span.link(job.id)
     span.set(about)
@@ -82,5 +82,5 @@ def _asked(request: web.Request) -> dict[str, Value]:
     if attempt:
         about |= came_of(attempt)
     if config := config_told(plan):
-        about[names.CONFIG] = config
+        about[attributes.CONFIG] = config
     return about

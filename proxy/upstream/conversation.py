@@ -29,9 +29,9 @@ from adapters.errors import ProviderError
 from proxy.context import CURRENT, UPSTREAM
 from proxy.observability.metrics.labels import family_at
 from proxy.observability.metrics.registry import Metrics
+from proxy.observability.tracing.hooks import counted
 from proxy.routing.plan import Target, Tries
 from proxy.settings.loader import Settings
-from proxy.tracing.hooks import counted
 from proxy.upstream.abandoning import Cancellations
 from proxy.upstream.deadlines import Deadline, asked_too_long, worked_too_long
 from proxy.upstream.dialer import Dialer

@@ -17,8 +17,8 @@ from yarl import URL
 from adapters.contract import Adapter, Outgoing, ProviderReply, ProviderRequest
 from proxy.errors import UpstreamFailed
 from proxy.http.forwarding import via
+from proxy.observability.tracing.hooks import watched
 from proxy.routing.plan import Target
-from proxy.tracing.hooks import watched
 from proxy.upstream.deadlines import Deadline, asked_too_long
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.faults import translated

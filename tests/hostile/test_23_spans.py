@@ -16,9 +16,9 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
+from proxy.observability.tracing import attributes
+from proxy.observability.tracing.spans import Tracer
 from proxy.settings.schema import Tracing
-from proxy.tracing import names
-from proxy.tracing.spans import Tracer
 from tests.hostile.test_23_secrets import (
     CREDENTIALS,
     GOOD,
@@ -76,8 +76,8 @@ async def test_what_a_provider_repeats_stands_in_no_span(kind: str) -> None:
             for headers, more in WAYS.values():
                 await _asked(ours, {**headers_for(fake.url), **headers}, more)
     assert leaks(into[0]) == []
-    assert {name for it in into[0].spans for name in it.attributes} <= names.ATTRIBUTES
-    assert {name for it in into[0].spans for name in it.events} <= names.EVENTS
+    assert {name for it in into[0].spans for name in it.attributes} <= attributes.ATTRIBUTES
+    assert {name for it in into[0].spans for name in it.events} <= attributes.EVENTS
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from yarl import URL
 from adapters import adapter
 from adapters.contract import Credentials, ProviderRequest
 from proxy.errors import BadRequest
+from proxy.observability.tracing import hooks
+from proxy.observability.tracing.exchange import template_of
+from proxy.observability.tracing.spans import Tracer
 from proxy.routing.plan import Target
 from proxy.settings.schema import Tracing
-from proxy.tracing import hooks
-from proxy.tracing.exchanges import template_of
-from proxy.tracing.spans import Tracer
 from tests.support.gateway import ANSWER, PNG, Gateway, Provider, gateway, json_reply, provider
 from tests.support.otlp import Received, fresh_receiver, otlp_receiver
 from tests.support.spans import PARENT, SPAN, TRACE, UP, config, traced

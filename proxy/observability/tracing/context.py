@@ -10,6 +10,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.tracing.spans import Span
+    from proxy.observability.tracing.spans import Span
 
 CURRENT: ContextVar[Span | None] = ContextVar("span", default=None)

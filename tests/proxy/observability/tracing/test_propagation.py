@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState, get_current_span
 
-from proxy.tracing.headers import baggage_of, headers_of, parent_of
+from proxy.observability.tracing.propagation import baggage_of, headers_of, parent_of
 from tests.support.spans import PARENT, SPAN, TRACE
 
 CONTEXT = SpanContext(int(TRACE, 16), int(SPAN, 16), is_remote=False, trace_flags=TraceFlags(3))

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from adapters import adapter
 from adapters.contract import Credentials
+from proxy.observability.tracing.attempt import asked_of, model_of
 from proxy.routing.plan import Target
-from proxy.tracing.attempts import asked_of, model_of
 from tests.proxy.images.test_converse import CORE, settings
 from tests.support.gateway import ANSWER, PNG, Gateway, Provider, always, gateway, provider
 from tests.support.otlp import Seen, otlp_receiver

@@ -10,9 +10,9 @@ from opentelemetry.trace import SpanKind
 from yarl import URL
 
 from adapters.contract import ProviderRequest
+from proxy.observability.tracing import attributes
+from proxy.observability.tracing.spans import Span, Value, reason_of
 from proxy.routing.plan import Target
-from proxy.tracing import names
-from proxy.tracing.spans import Span, Value, reason_of
 
 Sending = Callable[[Mapping[str, str]], Awaitable[ClientResponse]]
 """Sends a request once, with further headers."""
@@ -35,11 +35,14 @@ class Exchanges:
         self._send = send
         self._target = target
         self._request = request
-        self._about: dict[str, Value] = {names.METHOD: request.method, names.HOST: url.host or ""}
+        self._about: dict[str, Value] = {
+            attributes.METHOD: request.method,
+            attributes.HOST: url.host or "",
+        }
         if url.port:
-            self._about[names.PORT] = url.port
+            self._about[attributes.PORT] = url.port
         if place := template_of(request.path, target.secrets):
-            self._about[names.TEMPLATE] = place
+            self._about[attributes.TEMPLATE] = place
         self._name = f"{request.method} {place or _kind_of(request)}".rstrip()
         self._sent = 0
         self._why = ""
@@ -48,7 +51,7 @@ class Exchanges:
         """Send it once more."""
         about = dict(self._about)
         if self._sent:
-            about |= {names.RESEND_COUNT: self._sent, names.REASON: self._why}
+            about |= {attributes.RESEND_COUNT: self._sent, attributes.REASON: self._why}
         self._sent += 1
         span = self._parent.child(self._name, about, SpanKind.CLIENT)
         try:
@@ -64,7 +67,7 @@ class Exchanges:
             span.otel.end()
 
     def _answered(self, span: Span, status: int) -> None:
-        span.set({names.STATUS: status})
+        span.set({attributes.STATUS: status})
         self._why = str(status)
         if status >= _FIRST_ERROR:
             span.fail(self._why)

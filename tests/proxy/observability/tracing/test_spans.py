@@ -9,9 +9,9 @@ from multidict import CIMultiDict
 
 from adapters.errors import ImageError
 from proxy.errors import BadRequest, TimedOut
+from proxy.observability.tracing.context import CURRENT
+from proxy.observability.tracing.spans import Serving, Tracer, reason_of
 from proxy.settings.schema import Tracing
-from proxy.tracing.current import CURRENT
-from proxy.tracing.spans import Serving, Tracer, reason_of
 from tests.support.otlp import Receiver, fresh_receiver
 
 NO_HEADERS: CIMultiDict[str] = CIMultiDict()

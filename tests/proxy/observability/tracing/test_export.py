@@ -11,11 +11,11 @@ from pathlib import Path
 import orjson
 import pytest
 
+from proxy.observability.tracing import export
+from proxy.observability.tracing.spans import Tracer
 from proxy.settings.schema import Tracing
-from proxy.tracing import exporting
-from proxy.tracing.spans import Tracer
+from tests.proxy.observability.tracing.test_spans import NO_HEADERS
 from tests.proxy.test_serving import BOX, SANDBOX, Running, running
-from tests.proxy.tracing.test_spans import NO_HEADERS
 from tests.support.gateway import PATH, Gateway, Provider, gateway_to
 from tests.support.otlp import Receiver, otlp_receiver
 from tests.support.secret_markers import listening
@@ -98,7 +98,7 @@ async def test_more_spans_than_fit_are_dropped_and_that_is_said(
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
     for heard in logging.getLogger("opentelemetry").handlers:
-        if isinstance(heard, exporting._Crowded):  # Another test's: this is as in a new process.
+        if isinstance(heard, export._Crowded):  # Another test's: this is as in a new process.
             monkeypatch.setattr(heard, "_is_told", False)
     with otlp_receiver() as receiver:
         tracer = Tracer(Tracing(endpoint=receiver.url))

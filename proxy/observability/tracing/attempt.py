@@ -10,14 +10,17 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 
 from adapters.contract import Answer
+from proxy.observability.tracing import attributes
+from proxy.observability.tracing.spans import Span, Value
 from proxy.routing.plan import Attempt, Target
-from proxy.tracing import names
-from proxy.tracing.spans import Span, Value
 
 _MODEL = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@._:/+~-]{0,127}")
 _CHANGED = ("converted", "clamped", "rounded")
 """Verbs of a receipt that say that a provider is asked for something else."""
-_COUNTED = {"input_tokens": names.GEN_AI_INPUT, "output_tokens": names.GEN_AI_OUTPUT_TOKENS}
+_COUNTED = {
+    "input_tokens": attributes.GEN_AI_INPUT,
+    "output_tokens": attributes.GEN_AI_OUTPUT_TOKENS,
+}
 
 
 class Attempted(Span):
@@ -26,45 +29,48 @@ class Attempted(Span):
     __slots__ = ("_attempt",)
 
     def __init__(self, parent: Span, attempt: Attempt) -> None:
-        about = {**asked_of(attempt.target, attempt.params), names.TARGET: attempt.target.index}
+        about = {
+            **asked_of(attempt.target, attempt.params),
+            attributes.TARGET: attempt.target.index,
+        }
         n = attempt.params.get("n")
         if type(n) is int and n != 1:
-            about[names.GEN_AI_COUNT] = n
+            about[attributes.GEN_AI_COUNT] = n
         begun = parent.child(name_of(about), about, SpanKind.CLIENT)
         super().__init__(begun.tracer, begun.otel, begun.baggage)
         self._attempt = attempt
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.set({**came_of(self._attempt), names.RETRIES: self._attempt.tries.retries})
+        self.set({**came_of(self._attempt), attributes.RETRIES: self._attempt.tries.retries})
         super().__exit__(kind, error, trace)
 
 
 def asked_of(target: Target | None, params: Mapping[str, Any]) -> dict[str, Value]:
     """Say who is asked for what, in the words of the GenAI conventions."""
     about: dict[str, Value] = {
-        names.GEN_AI_OPERATION: names.OPERATION,
-        names.GEN_AI_OUTPUT: names.IMAGE,
+        attributes.GEN_AI_OPERATION: attributes.OPERATION,
+        attributes.GEN_AI_OUTPUT: attributes.IMAGE,
     }
     secrets = target.secrets if target else frozenset[str]()
     if model := model_of(params.get("model"), secrets):
-        about[names.GEN_AI_MODEL] = model
+        about[attributes.GEN_AI_MODEL] = model
     if target:
-        about[names.GEN_AI_PROVIDER] = target.adapter.known_as or target.adapter.id
+        about[attributes.GEN_AI_PROVIDER] = target.adapter.known_as or target.adapter.id
     return about
 
 
 def name_of(about: Mapping[str, Value]) -> str:
     """Name a span by what is asked for."""
-    return f"{names.OPERATION} {about.get(names.GEN_AI_MODEL, '')}".rstrip()
+    return f"{attributes.OPERATION} {about.get(attributes.GEN_AI_MODEL, '')}".rstrip()
 
 
 def came_of(attempt: Attempt) -> dict[str, Value]:
     """Say what became of the parameters, and whether the cache had an answer."""
     verbs = Counter(line.verb for line in attempt.receipt.lines)
     return {
-        names.CACHE: attempt.cache_status,
-        names.DROPPED: verbs["dropped"],
-        names.CHANGED: sum(verbs[verb] for verb in _CHANGED),
+        attributes.CACHE: attempt.cache_status,
+        attributes.DROPPED: verbs["dropped"],
+        attributes.CHANGED: sum(verbs[verb] for verb in _CHANGED),
     }
 
 
@@ -86,4 +92,4 @@ def count(span: Span, answer: Answer, secrets: frozenset[str]) -> None:
         if type(number) is int:
             span.add(name, number)
     if model := model_of(answer.extra.get("model"), secrets):
-        span.set({names.GEN_AI_ANSWERED: model})
+        span.set({attributes.GEN_AI_ANSWERED: model})

@@ -13,12 +13,12 @@ from aiohttp import ClientResponse
 from yarl import URL
 
 from adapters.contract import Answer, ProviderRequest
+from proxy.observability.tracing.context import CURRENT
 from proxy.routing.plan import Attempt, Target
-from proxy.tracing.current import CURRENT
 
 if TYPE_CHECKING:
-    from proxy.tracing.exchanges import Sending
-    from proxy.tracing.spans import Value
+    from proxy.observability.tracing.exchange import Sending
+    from proxy.observability.tracing.spans import Value
 
 _NOTHING: AbstractContextManager[object] = nullcontext()
 _NO_HEADERS: Mapping[str, str] = {}
@@ -41,7 +41,7 @@ def attempted(attempt: Attempt) -> AbstractContextManager[object]:
     """Have a block be an attempt at a target."""
     if (span := CURRENT.get()) is None or not span.is_sampled:
         return _NOTHING
-    from proxy.tracing.attempts import Attempted  # noqa: PLC0415 - see above
+    from proxy.observability.tracing.attempt import Attempted  # noqa: PLC0415 - see above
 
     return Attempted(span, attempt)
 
@@ -49,7 +49,7 @@ def attempted(attempt: Attempt) -> AbstractContextManager[object]:
 def counted(answer: Answer, secrets: frozenset[str]) -> None:
     """Note what a provider that was sent some secrets said of an answer that it made."""
     if (span := CURRENT.get()) is not None and span.is_sampled:
-        from proxy.tracing.attempts import count  # noqa: PLC0415 - see above
+        from proxy.observability.tracing.attempt import count  # noqa: PLC0415 - see above
 
         count(span, answer, secrets)
 
@@ -60,7 +60,7 @@ def watched(
     """Give what sends a request to a provider, as often as it is called."""
     if (span := CURRENT.get()) is None:
         return lambda: send(_NO_HEADERS)
-    from proxy.tracing.exchanges import Exchanges, along  # noqa: PLC0415 - see above
+    from proxy.observability.tracing.exchange import Exchanges, along  # noqa: PLC0415 - see above
 
     if not span.is_sampled:
         headers = along(span, target, request)

@@ -16,11 +16,11 @@ from opentelemetry.trace import Tracer as OtelTracer
 from adapters.errors import ImageError
 from proxy import __version__
 from proxy.errors import logged
+from proxy.observability.tracing import attributes
+from proxy.observability.tracing.context import CURRENT
+from proxy.observability.tracing.export import Exporting
+from proxy.observability.tracing.propagation import Headers, baggage_of, headers_of, parent_of
 from proxy.settings.schema import Tracing
-from proxy.tracing import names
-from proxy.tracing.current import CURRENT
-from proxy.tracing.exporting import Exporting
-from proxy.tracing.headers import Headers, baggage_of, headers_of, parent_of
 
 Value = str | int
 
@@ -104,14 +104,14 @@ class Span:
 
     def job(self, name: str) -> Span:
         """Begin the span of a job that this request began."""
-        span = self.child(names.JOB_SPAN, {names.JOB: name})
+        span = self.child(attributes.JOB_SPAN, {attributes.JOB: name})
         self.tracer.jobs[name] = span.context
         return span
 
     def link(self, job: str) -> None:
         """Lead to the span of a job that another request began, if it is known here."""
         if context := self.tracer.jobs.get(job):
-            self.otel.add_link(context, {names.JOB: job})
+            self.otel.add_link(context, {attributes.JOB: job})
 
     def set(self, about: Mapping[str, Value]) -> None:
         """Say more of it."""
@@ -128,7 +128,7 @@ class Span:
 
     def fail(self, why: str) -> None:
         """Say that it failed, by a word: no sentence, which could hold a prompt."""
-        self.otel.set_attribute(names.ERROR, why)
+        self.otel.set_attribute(attributes.ERROR, why)
         self.otel.set_status(StatusCode.ERROR)
 
 
@@ -143,7 +143,7 @@ class Serving(Span):
 
     def fail(self, why: str) -> None:
         """Say why it failed; what the client did wrong is no fault of the server's."""
-        self.otel.set_attribute(names.ERROR, why)
+        self.otel.set_attribute(attributes.ERROR, why)
         if not _CLIENTS_FAULT <= self.status < _OURS:
             self.otel.set_status(StatusCode.ERROR)
 
