@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from proxy import endpoints, scraping
-from proxy.access_log import AccessLog, Stream
 from proxy.blobs.serve import blob
 from proxy.blobs.signing import PATH as BLOB
 from proxy.blobs.signing import Signer
@@ -44,9 +43,10 @@ from proxy.jobs import asking
 from proxy.jobs.registry import Jobs
 from proxy.jobs.room import Room
 from proxy.jobs.shelf import EACH, Shelf
-from proxy.log_file import LogFile
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
 from proxy.middlewares.observing import stamp
+from proxy.observability.access_log import AccessLog, Stream
+from proxy.observability.log_file import LogFile
 from proxy.observability.metrics.gauges import watch
 from proxy.observability.metrics.loop_lag import Lag
 from proxy.observability.metrics.registry import Metrics

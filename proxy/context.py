@@ -10,13 +10,13 @@ from proxy.routing.plan import Attempt, Caller, Plan, Trail
 from proxy.settings.loader import Settings
 
 if TYPE_CHECKING:
-    from proxy.access_log import AccessLog
     from proxy.blobs.signing import Signer
     from proxy.blobs.store import Blobs
     from proxy.cache.simple import SimpleCache
     from proxy.http.body_limits import Bodies, Held
     from proxy.jobs.registry import Job, Jobs
     from proxy.jobs.sharing import Sharing
+    from proxy.observability.access_log import AccessLog
     from proxy.observability.metrics.registry import Metrics
     from proxy.observability.tracing.spans import Tracer
     from proxy.reloading.applying import Reloading

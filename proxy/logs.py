@@ -11,8 +11,8 @@ from typing import Any
 import click
 import orjson
 
-from proxy.access_log import printable
 from proxy.command_line import fail
+from proxy.observability.access_log import printable
 from proxy.settings.loader import SettingsError, load
 
 _BAD, _FAILED, _MOVED = 400, 500, 300

@@ -401,7 +401,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a request is one line of the log, and printable",
-        "proxy/access_log.py",
+        "proxy/observability/access_log.py",
         'text if text.isprintable() else text.encode("unicode_escape").decode()',
         "text",
     ),

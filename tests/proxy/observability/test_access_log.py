@@ -7,7 +7,7 @@ import io
 
 import orjson
 
-from proxy.access_log import AccessLog
+from proxy.observability.access_log import AccessLog
 
 LINE = {"status": 200, "method": "GET", "path": "/", "ms": 1.0, "trace": "t", "error": ""}
 

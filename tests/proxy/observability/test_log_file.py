@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.log_file import LogFile
+from proxy.observability.log_file import LogFile
 
 
 def test_lines_are_appended_to_what_is_there(tmp_path: Path) -> None:
