@@ -50,7 +50,7 @@ from proxy.observability.log_file import LogFile
 from proxy.observability.metrics.gauges import watch
 from proxy.observability.metrics.loop_lag import Lag
 from proxy.observability.metrics.registry import Metrics
-from proxy.reloading.applying import Reloading
+from proxy.reload.live_settings import Reloading
 from proxy.routing.circuit_breaker import LocalCircuits
 from proxy.routing.strategies import Chooser, ComputedStuck, LocalStuck
 from proxy.settings.loader import Settings

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from proxy.observability.access_log import AccessLog
     from proxy.observability.metrics.registry import Metrics
     from proxy.observability.tracing.spans import Tracer
-    from proxy.reloading.applying import Reloading
-    from proxy.reloading.current import Current
+    from proxy.reload.live_settings import Reloading
+    from proxy.reload.snapshot import Current
     from proxy.routing.strategies import Chooser
     from proxy.state.ops import Shared
     from proxy.upstream.conversation import Upstream

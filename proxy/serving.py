@@ -26,7 +26,7 @@ from proxy.context import DRAINING, JOBS, RELOADING, RUNNING, SHARING
 from proxy.core_dumps import forbid_core_dumps
 from proxy.listening import Door, closed, opened
 from proxy.patience import patience
-from proxy.reloading.following import following
+from proxy.reload.watcher import following
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Server
 from proxy.settings.tls import Tls, renewed

@@ -16,8 +16,8 @@ from proxy.context import METRICS
 from proxy.observability.metrics.labels import OUTCOMES
 from proxy.observability.metrics.merge import read as read_snapshot
 from proxy.observability.tracing import attributes as names
-from proxy.reloading.applying import Reloading
-from proxy.reloading.restarting import AT_ONCE
+from proxy.reload.live_settings import Reloading
+from proxy.reload.restart_only import AT_ONCE
 from proxy.settings import routing_config
 from proxy.settings.conditions import OPERATORS
 from proxy.settings.loader import KEYS as SETTINGS

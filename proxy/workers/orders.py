@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from proxy.reloading.restarting import at_once
+from proxy.reload.restart_only import at_once
 from proxy.settings.loader import Settings, SettingsError, parse
 from proxy.settings.yaml_file import Problem
 

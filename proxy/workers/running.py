@@ -12,7 +12,7 @@ import msgspec
 from proxy.blobs.leftovers import CACHE, clear
 from proxy.blobs.store import folder_of
 from proxy.core_dumps import forbid_core_dumps
-from proxy.reloading.following import following
+from proxy.reload.watcher import following
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Server
 from proxy.sockets import Listener, unix_listeners

@@ -12,7 +12,7 @@ from typing import NoReturn
 from aiohttp import web
 
 from proxy.context import METRICS, RELOADING
-from proxy.reloading.applying import Reloading
+from proxy.reload.live_settings import Reloading
 from proxy.serving import Team, in_a_loop, serve
 from proxy.settings.loader import SettingsError
 from proxy.settings.schema import Server

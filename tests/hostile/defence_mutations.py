@@ -383,19 +383,19 @@ MUTATIONS = (
     ),
     Mutation(
         "settings are exchanged whole",
-        "proxy/reloading/applying.py",
+        "proxy/reload/live_settings.py",
         "self.current = Current(checked.settings)",
         "self.current = Current(self.current.settings)",
     ),
     Mutation(
         "what was remembered of requests ends with its settings",
-        "proxy/reloading/current.py",
+        "proxy/reload/snapshot.py",
         "self.repeats: dict[bytes, bytes] = {}",
         "self.repeats = Current.__init__.__dict__",
     ),
     Mutation(
         "a file that lets nobody in is a bad one",
-        "proxy/reloading/applying.py",
+        "proxy/reload/live_settings.py",
         "if not (read.api_keys or self._own_keys):",
         "if False:",
     ),

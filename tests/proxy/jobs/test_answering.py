@@ -19,7 +19,7 @@ from proxy.jobs.answering import EVENTS, JSON, listen
 from proxy.jobs.registry import Asked, Job, Jobs
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
-from proxy.reloading.current import Current
+from proxy.reload.snapshot import Current
 from proxy.settings.loader import parse
 from tests.support.gateway import ANSWER, Answered, served
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from proxy import __version__
 from proxy.context import DRAINING, METRICS
 from proxy.observability.metrics.merge import read
-from proxy.reloading.applying import apply
+from proxy.reload.live_settings import apply
 from tests.support.gateway import ANSWER, SETTINGS, Gateway, gateway, gateway_to, json_reply
 from tests.support.redis import redis_server
 

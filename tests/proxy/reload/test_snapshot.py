@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.http.allowed_hosts import Misdirected
-from proxy.reloading.current import Current
+from proxy.reload.snapshot import Current
 from proxy.settings.loader import parse
 from proxy.upstream.conversation import Upstream
 

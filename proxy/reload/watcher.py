@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from proxy.reloading.ways import folders_of, steps_of, traces
+from proxy.reload.symlinks import folders_of, steps_of, traces
 from proxy.settings.loader import SettingsError, text_of, version_of
 from proxy.settings.yaml_file import Problem
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.reloading.changes import changes
+from proxy.reload.diff import changes
 from proxy.settings.loader import parse
 
 CONDITION = "configs: {c: {strategy: {mode: conditional, conditions: [{query: {metadata.a: b}, then: t}]}, targets: [{name: t, provider: openai}]}}"  # noqa: E501 - YAML of one line

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from proxy.context import RELOADING
-from proxy.reloading.changes import changes
-from proxy.reloading.current import Current
-from proxy.reloading.restarting import at_once, waiting
+from proxy.reload.diff import changes
+from proxy.reload.restart_only import at_once, waiting
+from proxy.reload.snapshot import Current
 from proxy.settings.loader import Settings, SettingsError, parse
 from proxy.settings.yaml_file import Problem
 

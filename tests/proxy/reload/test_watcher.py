@@ -15,8 +15,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from proxy.reloading import following as module
-from proxy.reloading.following import Following, following
+from proxy.reload import watcher as module
+from proxy.reload.watcher import Following, following
 from proxy.settings.loader import version_of
 from proxy.settings.yaml_file import Problem
 from tests.support.gateway import ANSWER, OURS, PATH, SETTINGS, json_reply, key_to, provider

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.reloading.restarting import AT_ONCE, at_once, waiting
+from proxy.reload.restart_only import AT_ONCE, at_once, waiting
 from proxy.settings.loader import KEYS, parse
 from proxy.settings.schema import SECTIONS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from proxy.reloading.ways import folders_of, steps_of, traces
+from proxy.reload.symlinks import folders_of, steps_of, traces
 
 
 def test_a_file_of_its_own_is_the_one_step(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from proxy.app import make_app
 from proxy.context import RELOADING
-from proxy.reloading.applying import Reloading, apply
-from proxy.reloading.current import Current
+from proxy.reload.live_settings import Reloading, apply
+from proxy.reload.snapshot import Current
 from proxy.settings.loader import Settings, digest, parse, version_of
 from tests.support.gateway import (
     ANSWER,
