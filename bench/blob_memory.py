@@ -16,7 +16,7 @@ from aiohttp import web
 from processes import KEY, MB, command, memory, reset, started, tell
 
 from proxy.app import make_app
-from proxy.blobs.keeping import kept
+from proxy.blobs.publish import kept
 from proxy.settings.loader import parse
 
 SMALL, LARGE = 128 * 1024, 64 * MB

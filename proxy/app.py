@@ -13,9 +13,9 @@ from aiohttp import web
 
 from proxy import endpoints, scraping
 from proxy.blobs.serve import blob
-from proxy.blobs.signing import PATH as BLOB
-from proxy.blobs.signing import Signer
 from proxy.blobs.store import Blobs
+from proxy.blobs.urls import PATH as BLOB
+from proxy.blobs.urls import Signer
 from proxy.cache.simple import SimpleCache
 from proxy.context import (
     BLOBS,

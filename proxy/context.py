@@ -10,8 +10,8 @@ from proxy.routing.plan import Attempt, Caller, Plan, Trail
 from proxy.settings.loader import Settings
 
 if TYPE_CHECKING:
-    from proxy.blobs.signing import Signer
     from proxy.blobs.store import Blobs
+    from proxy.blobs.urls import Signer
     from proxy.cache.simple import SimpleCache
     from proxy.http.body_limits import Bodies, Held
     from proxy.jobs.registry import Job, Jobs

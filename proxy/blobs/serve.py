@@ -16,8 +16,8 @@ import time
 
 from aiohttp import web
 
-from proxy.blobs.media import SVG
-from proxy.blobs.signing import Link
+from proxy.blobs.media_types import SVG
+from proxy.blobs.urls import Link
 from proxy.context import BLOBS, COMMITTED, FAILURE, SIGNER
 from proxy.errors import BlobGone, BlobStoreFailed, RangeRefused
 

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from proxy.blobs.leftovers import CACHE, clear
-from proxy.blobs.sweeping import Sweeper
+from proxy.blobs.retention import Sweeper
 from proxy.errors import BlobStoreFailed
 from proxy.settings.loader import Settings
 from proxy.settings.state_dir import make_private

@@ -20,7 +20,7 @@ from functools import partial
 
 from adapters.tools.image_header import HEAD, Measured, measured
 from proxy.blobs.leftovers import CACHE
-from proxy.blobs.media import media_type_of, with_head
+from proxy.blobs.media_types import media_type_of, with_head
 from proxy.blobs.store import Blobs
 from proxy.cache.entries import KeptImage, Picture
 from proxy.errors import BlobStoreFailed

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.blobs.signing import PATH as BLOB
+from proxy.blobs.urls import PATH as BLOB
 from proxy.context import CALLER, CURRENT
 from proxy.errors import Unauthorized
 from proxy.http.proxy_headers import comes_by_unix, host_of

@@ -197,13 +197,13 @@ MUTATIONS = (
     ),
     Mutation(
         "a picture's URL is signed in every part",
-        "proxy/blobs/signing.py",
+        "proxy/blobs/urls.py",
         "return link if hmac.compare_digest(signed[2], self._mac(link)) else None",
         "return link",
     ),
     Mutation(
         "a name is 128 bits of chance",
-        "proxy/blobs/signing.py",
+        "proxy/blobs/urls.py",
         "else secrets.token_hex(16)",
         'else f"{expires:032x}"',
     ),
@@ -233,7 +233,7 @@ MUTATIONS = (
     ),
     Mutation(
         "only pictures are kept, by their first bytes",
-        "proxy/blobs/keeping.py",
+        "proxy/blobs/publish.py",
         "found = media_type_of(head, media_type)",
         'found = media_type_of(head, media_type) or "image/png"',
     ),

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from proxy.app import make_app
-from proxy.blobs.keeping import kept
+from proxy.blobs.publish import kept
 from proxy.settings.loader import parse
 from tests.support.gateway import OURS, PNG, SETTINGS, Answered, Gateway, served
 

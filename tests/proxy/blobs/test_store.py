@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.blobs.retention import Sweeper
 from proxy.blobs.store import Blobs
-from proxy.blobs.sweeping import Sweeper
 from proxy.errors import BlobStoreFailed
 from proxy.settings.loader import parse
 from tests.support.blobs import in_pieces

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.blobs.signing import Link, Signer
+from proxy.blobs.urls import Link, Signer
 from proxy.errors import BlobStoreFailed
 
 KEY = "a signing key of at least 32 characters"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.blobs.media import EXTENSIONS, HEAD_BYTES, SVG, media_type_of, with_head
+from proxy.blobs.media_types import EXTENSIONS, HEAD_BYTES, SVG, media_type_of, with_head
 from tests.support.blobs import PICTURES, in_pieces
 
 NO_PICTURES = [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.blobs.sweeping import Sweeper
+from proxy.blobs.retention import Sweeper
 
 OWNER = "0123456789abcdef"
 NOW = 1_900_000_000.0

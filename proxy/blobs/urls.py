@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from proxy.blobs.media import EXTENSIONS, MEDIA_TYPES
+from proxy.blobs.media_types import EXTENSIONS, MEDIA_TYPES
 from proxy.errors import BlobStoreFailed
 from proxy.settings.secrets import kept_secret
 

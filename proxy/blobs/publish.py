@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from proxy.blobs.media import media_type_of, with_head
-from proxy.blobs.signing import PATH, Link
+from proxy.blobs.media_types import media_type_of, with_head
+from proxy.blobs.urls import PATH, Link
 from proxy.context import BLOBS, CALLER, CURRENT, SIGNER
 from proxy.errors import BlobStoreFailed
 from proxy.http.proxy_headers import base_url_of

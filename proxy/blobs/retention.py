@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from proxy.blobs.leftovers import PARKED, clear_others
-from proxy.blobs.signing import NAME, OWNER
+from proxy.blobs.urls import NAME, OWNER
 
 _LOG = logging.getLogger("easel")
 
