@@ -55,7 +55,7 @@ from proxy.routing.circuit_breaker import LocalCircuits
 from proxy.routing.strategies import Chooser, ComputedStuck, LocalStuck
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Log
-from proxy.upstream.conversation import Upstream, drawn
+from proxy.upstream.client import Upstream, drawn
 
 if TYPE_CHECKING:
     from proxy.cache.index import PlacedIndex

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proxy.reload.snapshot import Current
     from proxy.routing.strategies import Chooser
     from proxy.state.ops import Shared
-    from proxy.upstream.conversation import Upstream
+    from proxy.upstream.client import Upstream
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 """app sets to what it began with. What may change while it runs a request has in CURRENT."""

@@ -18,7 +18,7 @@ from proxy.images.events import Came, deliver_events
 from proxy.images.incomplete import accounted, asked_of, fewer
 from proxy.images.relay import relay
 from proxy.routing.plan import Attempt
-from proxy.upstream.conversation import Upstream, upstream_of
+from proxy.upstream.client import Upstream, upstream_of
 
 
 async def converse(request: web.Request) -> web.StreamResponse:

@@ -26,8 +26,8 @@ from proxy.images.drawn import drawn_of
 from proxy.images.incomplete import accounted
 from proxy.images.sources import Source, cached_lines, is_tidy, lines_of, of_text, opened
 from proxy.routing.plan import Attempt, Made, Target
-from proxy.upstream.conversation import upstream_of
-from proxy.upstream.deadlines import Deadline, worked_too_long
+from proxy.upstream.client import upstream_of
+from proxy.upstream.timeout import Deadline, worked_too_long
 
 _JSON = "application/json"
 _SHORT = 256 * 1024

@@ -22,8 +22,8 @@ from proxy.images.deliver import dumped, opened_string
 from proxy.images.drawn import drawn_of
 from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.sources import Source, lines_of, opened
-from proxy.upstream.conversation import upstream_of
-from proxy.upstream.deadlines import Deadline, worked_too_long
+from proxy.upstream.client import upstream_of
+from proxy.upstream.timeout import Deadline, worked_too_long
 
 Came = tuple[Answer, Mapping[str, str]] | ImageError
 """What came of a conversation: an answer, or a part of one, with headers; or a failure."""

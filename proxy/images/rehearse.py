@@ -19,8 +19,8 @@ from proxy.context import ATTEMPT, CURRENT
 from proxy.images.incomplete import asked_of
 from proxy.routing.plan import Attempt, Target
 from proxy.settings.prices import Prices, price_of
-from proxy.upstream.conversation import drawn
-from proxy.upstream.sending import shown
+from proxy.upstream.client import drawn
+from proxy.upstream.exchange import shown
 
 
 async def rehearse(request: web.Request) -> web.Response:

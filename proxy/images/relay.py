@@ -21,10 +21,10 @@ from proxy.images.heartbeat import BEAT, or_silence
 from proxy.images.incomplete import asked_of
 from proxy.images.sources import lines_of, measured_text
 from proxy.routing.plan import Drawn
-from proxy.upstream.conversation import Outcome
-from proxy.upstream.deadlines import worked_too_long
-from proxy.upstream.faults import translated
-from proxy.upstream.replies import blotted_pieces, is_compressed, too_much
+from proxy.upstream.client import Outcome
+from proxy.upstream.errors import translated
+from proxy.upstream.reply import blotted_pieces, is_compressed, too_much
+from proxy.upstream.timeout import worked_too_long
 
 _PICTURE = re.compile(
     rb'"b64_json"\s*:\s*"(?:data:[^,"]{0,64},)?([A-Za-z0-9+/]{16,%d})' % (HEAD * 2)

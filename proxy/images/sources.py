@@ -20,9 +20,9 @@ from adapters.tools.image_header import HEAD, KNOWN, Measured, measured
 from proxy.cache.entries import KeptImage
 from proxy.errors import UpstreamFailed
 from proxy.routing.plan import Recording, Target
-from proxy.upstream.conversation import Upstream
-from proxy.upstream.download import Download
-from proxy.upstream.spool import SpooledImage
+from proxy.upstream.client import Upstream
+from proxy.upstream.image_download import Download
+from proxy.upstream.temp_file import SpooledImage
 
 _PIECE = 96 * 1024
 """Bytes that are encoded in one go: a multiple of 3, and a millisecond at the most."""

@@ -36,7 +36,7 @@ from proxy.middlewares.transform import check_ours
 from proxy.observability.tracing.attributes import CACHE_HIT
 from proxy.observability.tracing.hooks import noted
 from proxy.routing.plan import Attempt, Recording, Target
-from proxy.upstream.conversation import Upstream, upstream_of
+from proxy.upstream.client import Upstream, upstream_of
 
 _OK = 200
 _TOLD = frozenset({"quality", "background"})

@@ -15,10 +15,10 @@ from cachetools import LRUCache
 from adapters.contract import Credentials, Grant, GrantFlow, ProviderRequest
 from adapters.errors import ProviderError
 from proxy.routing.plan import Target
-from proxy.upstream.assertions import asserted
-from proxy.upstream.dialer import Dialer
-from proxy.upstream.replies import ERROR_LIMIT, read_reply
-from proxy.upstream.sending import exchange
+from proxy.upstream.connector import Dialer
+from proxy.upstream.exchange import exchange
+from proxy.upstream.jwt import asserted
+from proxy.upstream.reply import ERROR_LIMIT, read_reply
 
 _EARLY = 300.0
 _MOST_TOKENS = 4096

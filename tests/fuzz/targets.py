@@ -28,7 +28,7 @@ from proxy.settings import routing_config
 from proxy.settings.config_json import read_config
 from proxy.settings.loader import KEYS, Settings, SettingsError, parse
 from proxy.settings.routing_config import ConfigError
-from proxy.upstream.replies import decoded
+from proxy.upstream.reply import decoded
 from tests.fuzz.drawing import Drawn
 from tests.support.malformed import _below, _changed
 from tests.support.transcripts import Transcript, call_of, conversation, transcripts_of

@@ -17,7 +17,7 @@ class Mutation(NamedTuple):
 MUTATIONS = (
     Mutation(
         "addresses are checked where the socket is made",
-        "proxy/upstream/dialer.py",
+        "proxy/upstream/connector.py",
         "if not may_reach(address[0], private=private):",
         "if False:",
     ),
@@ -29,37 +29,37 @@ MUTATIONS = (
     ),
     Mutation(
         "metadata services are closed to everybody",
-        "proxy/upstream/dialer.py",
+        "proxy/upstream/connector.py",
         "if address in _METADATA or address.is_multicast",
         "if address.is_multicast",
     ),
     Mutation(
         "an IPv4 address inside of an IPv6 one is that address",
-        "proxy/upstream/dialer.py",
+        "proxy/upstream/connector.py",
         'address = _inner(ip_address(text.partition("%")[0]))',
         'address = ip_address(text.partition("%")[0])',
     ),
     Mutation(
         "a picture's host has the reach of a stranger",
-        "proxy/upstream/sending.py",
+        "proxy/upstream/exchange.py",
         "    return url, False\n",
         "    return url, target.private\n",
     ),
     Mutation(
         "what was checked is what is dialled",
-        "proxy/upstream/dialer.py",
+        "proxy/upstream/connector.py",
         "if not may_reach(address[0], private=private):",
         "if False:",
     ),
     Mutation(
         "two pools of connections",
-        "proxy/upstream/dialer.py",
+        "proxy/upstream/connector.py",
         "return self._doors[private]",
         "return self._doors[True]",
     ),
     Mutation(
         "no redirect is followed",
-        "proxy/upstream/dialer.py",
+        "proxy/upstream/connector.py",
         "allow_redirects=False",
         "allow_redirects=True",
     ),
@@ -77,7 +77,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a key follows an answer to the provider's own hosts only",
-        "proxy/upstream/sending.py",
+        "proxy/upstream/exchange.py",
         "if request.signed and not _own_host(target.adapter, url):",
         "if False:",
     ),
@@ -95,7 +95,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a head has the lines that were meant",
-        "proxy/upstream/posting.py",
+        "proxy/upstream/fast_post.py",
         'if head.count("\\n") >= len(lines) or _FORBIDDEN.search(head):',
         "if False:",
     ),
@@ -107,7 +107,7 @@ MUTATIONS = (
     ),
     Mutation(
         "of a provider's headers only some go on",
-        "proxy/upstream/replies.py",
+        "proxy/upstream/reply.py",
         "if lower in _NOT_RELAYED or lower.startswith(_NOT_RELAYED_PREFIXES):",
         "if lower.startswith(_NOT_RELAYED_PREFIXES):",
     ),
@@ -287,13 +287,13 @@ MUTATIONS = (
     ),
     Mutation(
         "secrets are blotted out of what a provider repeats",
-        "proxy/upstream/replies.py",
+        "proxy/upstream/reply.py",
         '            body = body.replace(secret.encode(), b"***")\n',
         "            pass\n",
     ),
     Mutation(
         "secrets are blotted out of events that are relayed",
-        "proxy/upstream/replies.py",
+        "proxy/upstream/reply.py",
         'text.replace(secret, b"*" * len(secret))',
         "text",
     ),
@@ -365,7 +365,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what nobody waits for is cancelled at the provider, where the operator wants that",
-        "proxy/upstream/conversation.py",
+        "proxy/upstream/client.py",
         "self._upstream.cancellations.begin(self._flow, self._granted)",
         "pass",
     ),
@@ -407,7 +407,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an answer has an end in bytes",
-        "proxy/upstream/replies.py",
+        "proxy/upstream/reply.py",
         "            if room < 0:\n",
         "            if False:\n",
     ),
@@ -425,7 +425,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a picture has an end in time",
-        "proxy/upstream/download.py",
+        "proxy/upstream/image_download.py",
         "        if left < 0:\n",
         "        if False:\n",
     ),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from tests.proxy.upstream.test_dialer import LOOPBACK, is_refused, resolving, to_host
-from tests.proxy.upstream.test_sending import drawn, polled
+from tests.proxy.upstream.test_connector import LOOPBACK, is_refused, resolving, to_host
+from tests.proxy.upstream.test_exchange import drawn, polled
 from tests.support.gateway import PATH, gateway_to, provider
 
 INSIDE = (

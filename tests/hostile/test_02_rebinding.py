@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.context import UPSTREAM
-from tests.proxy.upstream.test_dialer import is_refused, resolving, to_host
+from tests.proxy.upstream.test_connector import is_refused, resolving, to_host
 from tests.support.gateway import Gateway, gateway_to
 
 TRUST = "trusted_custom_hosts: ['*.lan']\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 
-from tests.proxy.upstream.test_download import drawn as picture_drawn
-from tests.proxy.upstream.test_download import pictures
-from tests.proxy.upstream.test_sending import drawn, polled
+from tests.proxy.upstream.test_exchange import drawn, polled
+from tests.proxy.upstream.test_image_download import drawn as picture_drawn
+from tests.proxy.upstream.test_image_download import pictures
 from tests.support.gateway import Reply, gateway_to, provider
 
 REDIRECTS = (301, 302, 303, 307, 308)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proxy.upstream.test_sending import (
+from tests.proxy.upstream.test_exchange import (
     ELSEWHERE,
     HELD,
     SCHNELL,

@@ -21,7 +21,7 @@ from adapters.errors import ImageError, ProviderError
 from proxy.app import make_app
 from proxy.routing.plan import Target
 from proxy.settings.loader import parse
-from proxy.upstream import sending
+from proxy.upstream import exchange as sending
 from tests.support.transcript_provider import ScriptedProvider
 from tests.support.transcripts import FOLDER, Transcript, load, play, secrets_of
 

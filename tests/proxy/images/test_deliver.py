@@ -12,7 +12,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from proxy.upstream.conversation import SMALL
+from proxy.upstream.client import SMALL
 from tests.support.gateway import (
     B64,
     OURS,

@@ -26,8 +26,8 @@ from proxy.images.sources import (
 )
 from proxy.routing.plan import Target
 from proxy.settings.loader import Settings
-from proxy.upstream.conversation import Upstream
-from proxy.upstream.download import Download
+from proxy.upstream.client import Upstream
+from proxy.upstream.image_download import Download
 from tests.support.gateway import B64, PNG
 
 UNKNOWN = Measured("")

@@ -7,7 +7,7 @@ import pytest
 from proxy.http.allowed_hosts import Misdirected
 from proxy.reload.snapshot import Current
 from proxy.settings.loader import parse
-from proxy.upstream.conversation import Upstream
+from proxy.upstream.client import Upstream
 
 
 def test_all_that_a_request_reads_is_of_the_same_settings() -> None:

@@ -16,7 +16,7 @@ from proxy.routing.plan import Caller
 from proxy.routing.resolver import Resolver
 from proxy.settings.loader import Settings
 from proxy.settings.routing_config import Config
-from proxy.upstream import dialer
+from proxy.upstream import connector
 from tests.support.gateway import ANSWER, Answered, Gateway, Provider, gateway, gateway_to, provider
 from tests.support.raw_http import shout
 
@@ -108,7 +108,7 @@ async def theirs(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Provider]:
     """Stand in for the provider's own host, whose address is on this machine then."""
     async with provider() as fake:
         monkeypatch.setattr(adapters.adapter("openai"), "base_url", f"{fake.url}/v1")
-        monkeypatch.setattr(dialer, "may_reach", lambda _address, **_: True)
+        monkeypatch.setattr(connector, "may_reach", lambda _address, **_: True)
         yield fake
 
 

@@ -10,7 +10,7 @@ import pytest
 from proxy.jobs.handover import Handover
 from proxy.settings.secrets import local_key
 from proxy.settings.state_dir import make_private
-from proxy.upstream.spool import Spool
+from proxy.upstream.temp_file import Spool
 
 
 def _mode(folder: Path) -> int:

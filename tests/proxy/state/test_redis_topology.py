@@ -18,7 +18,7 @@ import pytest
 from proxy.settings.schema import Redis
 from proxy.state import redis_client
 from proxy.state.redis_client import RedisAway, SharedRedis
-from tests.proxy.upstream.test_posting import certificate
+from tests.proxy.upstream.test_fast_post import certificate
 from tests.support.redis import RedisServer, redis_server
 from tests.support.redis_topologies import RedisSet, clustered, free_port, told, wait_until, watched
 

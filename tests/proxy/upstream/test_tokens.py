@@ -25,7 +25,7 @@ from adapters.tools.json_access import text_at
 from proxy.errors import UpstreamFailed
 from proxy.routing.plan import Target
 from proxy.settings.schema import Timeouts
-from proxy.upstream.dialer import Dialer
+from proxy.upstream.connector import Dialer
 from proxy.upstream.tokens import Tokens
 from tests.support.gateway import Provider, json_reply, provider
 from tests.support.rsa_key import rsa_pem

@@ -19,10 +19,10 @@ from proxy.errors import UpstreamFailed
 from proxy.http.forwarding import via
 from proxy.observability.tracing.hooks import watched
 from proxy.routing.plan import Target
-from proxy.upstream.deadlines import Deadline, asked_too_long
-from proxy.upstream.dialer import Dialer
-from proxy.upstream.faults import translated
-from proxy.upstream.retrying import Asking, Buying, tried
+from proxy.upstream.connector import Dialer
+from proxy.upstream.errors import translated
+from proxy.upstream.retry import Asking, Buying, tried
+from proxy.upstream.timeout import Deadline, asked_too_long
 
 _OF_ALL = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "easel"}
 """The headers of every request."""

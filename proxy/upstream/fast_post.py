@@ -3,7 +3,7 @@
 What `ClientSession.request` makes of every request beside that (cookies, redirects, authorization,
 proxies, a task that writes the body) is of no use to a short POST, and costs more than all the rest
 of relaying a small answer. The parts are those that a session puts together itself; the release of
-aiohttp is pinned, and `tests/proxy/upstream/test_posting.py` holds both ways against each other.
+aiohttp is pinned, and `tests/proxy/upstream/test_fast_post.py` holds both ways against each other.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from proxy.errors import TimedOut, UpstreamFailed
-from proxy.upstream.deadlines import Deadline, asked_too_long, worked_too_long
+from proxy.upstream.timeout import Deadline, asked_too_long, worked_too_long
 
 
 def cancelled_still() -> int:

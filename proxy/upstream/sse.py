@@ -8,8 +8,8 @@ from aiohttp import ClientResponse
 
 from adapters.contract import Adapter, Answer, ImageCall
 from adapters.tools.sse import Event, Events
-from proxy.upstream.faults import translated
-from proxy.upstream.replies import blotted, too_much
+from proxy.upstream.errors import translated
+from proxy.upstream.reply import blotted, too_much
 
 
 async def told(

@@ -14,7 +14,7 @@ from aiohttp import web
 from adapters.contract import Answer, Flow, ProviderReply, ProviderRequest
 from adapters.errors import Abandoned, no_picture
 from proxy.context import JOBS
-from proxy.upstream.abandoning import abandoned
+from proxy.upstream.cancellation import abandoned
 from tests.support.gateway import B64, OTHER_KEY, OURS, PATH, Gateway, gateway, gateway_to, provider
 from tests.support.raw_http import connections
 
@@ -172,7 +172,7 @@ async def test_a_cancellation_that_is_refused_is_noted(caplog: pytest.LogCapture
 async def test_a_cancellation_takes_no_longer_than_it_may(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.upstream.abandoning._SECONDS", 0.1)
+    monkeypatch.setattr("proxy.upstream.cancellation._SECONDS", 0.1)
     async with queue() as (ours, jobs):
         jobs.deletes_after = 5
         await begun(ours)

@@ -11,7 +11,7 @@ from aiohttp import ClientResponse
 from adapters.contract import Adapter, Answer, Image, ImageCall
 from adapters.errors import ProviderError
 from proxy.errors import UpstreamFailed
-from proxy.upstream.events import told
+from proxy.upstream.sse import told
 
 CALL = ImageCall({}, {})
 

@@ -16,9 +16,9 @@ from yarl import URL
 from proxy.jobs.shelf import Shelf
 from proxy.jobs.tape import Tape
 from proxy.settings.schema import Timeouts
-from proxy.upstream import intake
-from proxy.upstream.dialer import Dialer
-from proxy.upstream.intake import Intake
+from proxy.upstream import read_buffer
+from proxy.upstream.connector import Dialer
+from proxy.upstream.read_buffer import Intake
 from tests.support.gateway import provider
 
 MANY = 80
@@ -94,9 +94,9 @@ async def test_what_waits_for_room_and_in_connections_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As many connections for what they may hold as 1,280 in earnest.
-    monkeypatch.setattr(intake, "_FEW", 0)
-    monkeypatch.setattr(intake, "_AHEAD", MB)
-    monkeypatch.setattr(intake, "_LEAST", 1024)
+    monkeypatch.setattr(read_buffer, "_FEW", 0)
+    monkeypatch.setattr(read_buffer, "_AHEAD", MB)
+    monkeypatch.setattr(read_buffer, "_LEAST", 1024)
     shelf = Shelf(MEMORY, 0)
 
     async def taken(response: ClientResponse, number: int) -> None:
@@ -110,7 +110,7 @@ async def test_what_waits_for_room_and_in_connections_is_bounded(
         held = await settled(lambda: shelf.in_memory + sum(it.content._size for it in got))
         # What each may have left in its buffer and still read on, and what it then reads: once
         # there, and once on its way to the shelf.
-        left = intake._LEAST // 2
+        left = read_buffer._LEAST // 2
         assert MEMORY < held <= MEMORY + 2 * MANY * (left + counting.step)
         for task in taking:
             task.cancel()

@@ -21,7 +21,7 @@ import orjson
 import pybase64
 
 from adapters.contract import Answer, Image
-from proxy.upstream.spool import Spool, SpooledImage, Spools
+from proxy.upstream.temp_file import Spool, SpooledImage, Spools
 
 LONG = 64 * 1024
 """Characters from which on a text is worth the effort."""

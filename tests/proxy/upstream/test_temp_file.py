@@ -10,7 +10,7 @@ import pytest
 
 from adapters.tools.image_header import HEAD
 from proxy.errors import UpstreamFailed
-from proxy.upstream.spool import Spool
+from proxy.upstream.temp_file import Spool
 from tests.support.gateway import let_go
 
 LARGE = bytes(range(256)) * 2000

@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from adapters.contract import Assertion, ProviderRequest
 from proxy.errors import BadRequest, GatewayError
-from proxy.upstream import assertions
-from proxy.upstream.assertions import asserted, signed
+from proxy.upstream import jwt
+from proxy.upstream.jwt import asserted, signed
 from tests.support.rsa_key import rsa_key, rsa_pem
 
 CLAIMS = {"iss": "a@b.test", "aud": "https://a.test/token", "iat": 4_000_000_000}
@@ -84,7 +84,7 @@ async def test_the_loop_does_not_do_the_arithmetic(monkeypatch: pytest.MonkeyPat
         threads.append(threading.get_ident())
         return signed(assertion)
 
-    monkeypatch.setattr(assertions, "signed", noting)
+    monkeypatch.setattr(jwt, "signed", noting)
     await asserted(REQUEST)
     assert len(threads) == 1
     assert threads != [threading.get_ident()]

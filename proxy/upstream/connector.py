@@ -20,8 +20,8 @@ from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
 from yarl import URL
 
 from proxy.settings.schema import Timeouts
-from proxy.upstream.intake import Intake
-from proxy.upstream.posting import Poster, Reading
+from proxy.upstream.fast_post import Poster, Reading
+from proxy.upstream.read_buffer import Intake
 
 _METADATA = frozenset(
     map(

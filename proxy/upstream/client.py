@@ -32,22 +32,22 @@ from proxy.observability.metrics.registry import Metrics
 from proxy.observability.tracing.hooks import counted
 from proxy.routing.plan import Target, Tries
 from proxy.settings.loader import Settings
-from proxy.upstream.abandoning import Cancellations
-from proxy.upstream.deadlines import Deadline, asked_too_long, worked_too_long
-from proxy.upstream.dialer import Dialer
-from proxy.upstream.download import Download, download
-from proxy.upstream.events import told
-from proxy.upstream.replies import (
+from proxy.upstream.base64_extract import Sieve, with_taken
+from proxy.upstream.cancellation import Cancellations
+from proxy.upstream.connector import Dialer
+from proxy.upstream.exchange import sent
+from proxy.upstream.image_download import Download, download
+from proxy.upstream.reply import (
     is_compressed,
     read_head,
     read_reply,
     relayed_headers,
     too_much,
 )
-from proxy.upstream.retrying import Buying, Sleep
-from proxy.upstream.sending import sent
-from proxy.upstream.sifting import Sieve, with_taken
-from proxy.upstream.spool import Spool, Spools
+from proxy.upstream.retry import Buying, Sleep
+from proxy.upstream.sse import told
+from proxy.upstream.temp_file import Spool, Spools
+from proxy.upstream.timeout import Deadline, asked_too_long, worked_too_long
 from proxy.upstream.tokens import Tokens
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import InvalidURL, web
 
 from proxy.errors import UpstreamFailed
-from proxy.upstream.conversation import SMALL
-from proxy.upstream.faults import translated
+from proxy.upstream.client import SMALL
+from proxy.upstream.errors import translated
 from tests.support.gateway import Answered, Gateway, gateway_to
 from tests.support.raw_http import SECRET, connections, gateway_at, wire
 

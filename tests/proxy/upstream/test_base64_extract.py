@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.contract import Answer, Image
-from proxy.upstream import sifting
-from proxy.upstream.sifting import LONG, Sieve, with_taken
-from proxy.upstream.spool import SpooledImage, Spools
+from proxy.upstream import base64_extract
+from proxy.upstream.base64_extract import LONG, Sieve, with_taken
+from proxy.upstream.temp_file import SpooledImage, Spools
 from tests.support.gateway import PNG, Gateway, Provider, Reply, always, gateway, provider
 
 LARGE = PNG + random.Random(7).randbytes(700_000)  # noqa: S311 - no secret
@@ -70,8 +70,8 @@ trees = st.recursive(
 async def test_what_is_left_is_the_reply_whatever_it_is(
     tree: object, step: int, indent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sifting, "LONG", 64)
-    monkeypatch.setattr(sifting, "_PIECE", 256)
+    monkeypatch.setattr(base64_extract, "LONG", 64)
+    monkeypatch.setattr(base64_extract, "_PIECE", 256)
     body = orjson.dumps(tree, option=indent)
     sieve = await left_of(body, step, tmp_path)
     assert in_full(sieve) == body

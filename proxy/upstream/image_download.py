@@ -13,11 +13,11 @@ from adapters.contract import Image, ProviderRequest
 from adapters.tools.image_header import HEAD, Measured, measured
 from proxy.errors import UpstreamFailed
 from proxy.routing.plan import Target
-from proxy.upstream.deadlines import worked_too_long
-from proxy.upstream.dialer import Dialer
-from proxy.upstream.faults import translated
-from proxy.upstream.replies import is_compressed, read_bytes, read_head, too_much
-from proxy.upstream.sending import exchange
+from proxy.upstream.connector import Dialer
+from proxy.upstream.errors import translated
+from proxy.upstream.exchange import exchange
+from proxy.upstream.reply import is_compressed, read_bytes, read_head, too_much
+from proxy.upstream.timeout import worked_too_long
 
 _OK = 200
 _SMALL = 1024 * 1024

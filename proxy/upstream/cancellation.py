@@ -13,8 +13,8 @@ import logging
 from adapters.contract import Flow, ProviderRequest
 from adapters.errors import Abandoned, ImageError
 from proxy.routing.plan import Target
-from proxy.upstream.dialer import Dialer
-from proxy.upstream.sending import exchange
+from proxy.upstream.connector import Dialer
+from proxy.upstream.exchange import exchange
 
 _LOG = logging.getLogger("easel")
 _SECONDS = 5.0

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from proxy.context import LOG
 from proxy.errors import UpstreamFailed
-from proxy.upstream.replies import ERROR_LIMIT, blotted_pieces, decoded, relayed_headers
+from proxy.upstream.reply import ERROR_LIMIT, blotted_pieces, decoded, relayed_headers
 from tests.support.gateway import Reply, always, gateway_to
 from tests.support.raw_http import SECRET, gateway_at, wire
 

@@ -12,8 +12,8 @@ from multidict import CIMultiDict
 from adapters.contract import ProviderReply
 from proxy.errors import UpstreamFailed
 from proxy.http.forwarding import named_by_connection
-from proxy.upstream.faults import translated
-from proxy.upstream.sifting import LONG, Sieve
+from proxy.upstream.base64_extract import LONG, Sieve
+from proxy.upstream.errors import translated
 
 ERROR_LIMIT = 1024 * 1024
 """Bytes of an error reply that are read."""

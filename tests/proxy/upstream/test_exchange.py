@@ -17,8 +17,8 @@ from proxy.context import UPSTREAM
 from proxy.errors import UpstreamFailed
 from proxy.routing.plan import Target
 from proxy.settings.routing_config import parse
-from proxy.upstream import retrying
-from proxy.upstream.sending import address
+from proxy.upstream import retry
+from proxy.upstream.exchange import address
 from tests.support.gateway import (
     ANSWER,
     B64,
@@ -235,7 +235,7 @@ def with_one_connection(ours: Gateway) -> None:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait next to nothing between two tries."""
-    monkeypatch.setattr(retrying, "_HALF_A_WAIT", 0.001)
+    monkeypatch.setattr(retry, "_HALF_A_WAIT", 0.001)
 
 
 @pytest.mark.usefixtures("hasty")

@@ -25,9 +25,9 @@ from proxy.routing.plan import Budget, Target, Tries
 from proxy.settings.loader import Settings
 from proxy.settings.policies import RETRIED, RetryPolicy
 from proxy.settings.schema import Timeouts
-from proxy.upstream.conversation import Upstream
-from proxy.upstream.retrying import retry_after
-from tests.proxy.upstream.test_dialer import Answers
+from proxy.upstream.client import Upstream
+from proxy.upstream.retry import retry_after
+from tests.proxy.upstream.test_connector import Answers
 from tests.support.gateway import ANSWER, PNG, Provider, gateway_to, json_reply, provider
 
 OPENAI, FLUX = adapter("openai"), adapter("black-forest-labs")

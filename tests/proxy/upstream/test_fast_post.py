@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from yarl import URL
 
 from proxy.settings.schema import Timeouts
-from proxy.upstream.dialer import SHORT, Dialer, Door
+from proxy.upstream.connector import SHORT, Dialer, Door
 
 HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "easel", "x-a": "1"}
 HEADERS |= {"content-type": "application/json", "authorization": "Bearer k"}

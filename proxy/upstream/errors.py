@@ -5,7 +5,7 @@ from __future__ import annotations
 import aiohttp
 
 from proxy.errors import BadRequest, GatewayError, UpstreamFailed
-from proxy.upstream.dialer import ForbiddenAddressError
+from proxy.upstream.connector import ForbiddenAddressError
 
 
 class translated:  # noqa: N801 - reads as what it does: `with translated():`

@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from proxy.context import UPSTREAM
 from proxy.settings.schema import Timeouts
-from proxy.upstream.dialer import Dialer, ForbiddenAddressError, may_reach
+from proxy.upstream.connector import Dialer, ForbiddenAddressError, may_reach
 from tests.support.gateway import Answered, Gateway, gateway, gateway_to, provider
 
 UP = {"virtual_key": "up"}
