@@ -16,7 +16,7 @@ from proxy.blobs.serve import blob
 from proxy.blobs.store import Blobs
 from proxy.blobs.urls import PATH as BLOB
 from proxy.blobs.urls import Signer
-from proxy.cache.simple import SimpleCache
+from proxy.cache.store import SimpleCache
 from proxy.context import (
     BLOBS,
     BODIES,

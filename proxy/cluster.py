@@ -9,7 +9,7 @@ from aiohttp import web
 
 from proxy.blobs.store import Blobs
 from proxy.cache.redis_index import RedisIndex
-from proxy.cache.simple import SimpleCache
+from proxy.cache.store import SimpleCache
 from proxy.context import BLOBS, JOBS
 from proxy.jobs.answers import Answers
 from proxy.jobs.board import Board, Bounds

@@ -12,7 +12,7 @@ from proxy.settings.loader import Settings
 if TYPE_CHECKING:
     from proxy.blobs.store import Blobs
     from proxy.blobs.urls import Signer
-    from proxy.cache.simple import SimpleCache
+    from proxy.cache.store import SimpleCache
     from proxy.http.body_limits import Bodies, Held
     from proxy.jobs.registry import Job, Jobs
     from proxy.jobs.sharing import Sharing

@@ -18,7 +18,7 @@ from typing import Protocol
 import orjson
 from cachetools import Cache
 
-from proxy.cache.entries import Entry
+from proxy.cache.entry import Entry
 
 Freed = list[str]
 """Digests of pictures that no entry holds any more: their bytes can go."""

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from proxy.cache import redis_scripts as scripts
-from proxy.cache.entries import Entry
+from proxy.cache import redis_lua as scripts
+from proxy.cache.codec import read, written
+from proxy.cache.entry import Entry
 from proxy.cache.index import Freed
-from proxy.cache.writing import read, written
 from proxy.errors import CacheAway
 from proxy.state.redis_client import RedisAway, SharedRedis
 

@@ -18,7 +18,7 @@ from aiohttp import web
 from adapters.contract import Answer, Image
 from adapters.errors import ImageError, no_picture
 from proxy.blobs.publish import kept, linked
-from proxy.cache.entries import KeptImage
+from proxy.cache.entry import KeptImage
 from proxy.context import ATTEMPT, CURRENT
 from proxy.errors import UpstreamFailed
 from proxy.images.committing import poured

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from adapters.tools.image_header import Measured
-from proxy.cache.entries import KeptImage
+from proxy.cache.entry import KeptImage
 from proxy.context import CURRENT, METRICS
 from proxy.images.final_params import final_params
 from proxy.images.sources import Source

@@ -17,7 +17,7 @@ import pybase64
 from adapters.contract import Image
 from adapters.table.receipt import Line
 from adapters.tools.image_header import HEAD, KNOWN, Measured, measured
-from proxy.cache.entries import KeptImage
+from proxy.cache.entry import KeptImage
 from proxy.errors import UpstreamFailed
 from proxy.routing.plan import Recording, Target
 from proxy.upstream.client import Upstream

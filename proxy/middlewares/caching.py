@@ -19,13 +19,13 @@ from aiohttp.typedefs import Handler
 
 from adapters.contract import Answer, Image
 from adapters.errors import ImageError
-from proxy.cache.entries import Entry, KeptImage, Picture
-from proxy.cache.filling import Filling
-from proxy.cache.making import Made
-from proxy.cache.naming import key_of, name_of, pool_of
-from proxy.cache.pictures import NotKeptError
-from proxy.cache.reading import read
-from proxy.cache.ready import Copying, Ready
+from proxy.cache.builder import Made
+from proxy.cache.entry import Entry, KeptImage, Picture
+from proxy.cache.fill import Filling
+from proxy.cache.hot_responses import Copying, Ready
+from proxy.cache.images import NotKeptError
+from proxy.cache.keys import key_of, name_of, pool_of
+from proxy.cache.parse import read
 from proxy.context import ATTEMPT, CACHE, CALLER, CURRENT, FAILURE, JOB, PLAN
 from proxy.http.headers import is_untracked
 from proxy.images.converse import summed

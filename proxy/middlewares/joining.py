@@ -10,7 +10,7 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.cache.naming import name_of
+from proxy.cache.keys import name_of
 from proxy.context import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN, SHARING
 from proxy.http.headers import is_untracked, prefers_async, read_idempotency_key
 from proxy.jobs.answering import EVENTS, JSON, accepted, listen

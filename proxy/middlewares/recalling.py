@@ -9,8 +9,8 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.cache.naming import name_of, words_of
-from proxy.cache.ready import Ready
+from proxy.cache.hot_responses import Ready
+from proxy.cache.keys import name_of, words_of
 from proxy.context import ATTEMPT, CACHE, CURRENT, PLAN, RAW
 from proxy.http.headers import is_untracked, prefers_async
 from proxy.images.drawn import count_drawn

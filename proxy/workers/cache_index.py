@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from proxy.cache.entries import Entry
+from proxy.cache.codec import read, written
+from proxy.cache.entry import Entry
 from proxy.cache.index import Freed, LocalIndex
-from proxy.cache.writing import read, written
 from proxy.errors import CacheAway
 from proxy.workers.line import Handler, Line, LineError
 

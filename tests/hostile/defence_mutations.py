@@ -173,19 +173,19 @@ MUTATIONS = (
     ),
     Mutation(
         "an answer is its caller's",
-        "proxy/cache/naming.py",
+        "proxy/cache/keys.py",
         '"" if shared else caller,',
         '"",',
     ),
     Mutation(
         "an answer is its credential's",
-        "proxy/cache/naming.py",
+        "proxy/cache/keys.py",
         "*(target.fingerprint, target.adapter.id,",
         "*(target.adapter.id,",
     ),
     Mutation(
         "only what is a picture is kept",
-        "proxy/cache/pictures.py",
+        "proxy/cache/images.py",
         "        media_type = media_type_of(head, declared)\n",
         '        media_type = media_type_of(head, declared) or "image/png"\n',
     ),

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from adapters.tools.image_header import Measured
-from proxy.cache import redis_scripts
-from proxy.cache.entries import Entry, Picture
+from proxy.cache import redis_lua
+from proxy.cache.entry import Entry, Picture
 from proxy.cache.index import Freed, Index, LocalIndex
 from proxy.cache.redis_index import RedisIndex
 from proxy.settings.schema import Redis
@@ -94,7 +94,7 @@ class KeptThere(Kept):
         self.index = RedisIndex(redis, memory, disk)
         # The library's types leave out that an awaited answer is no awaitable any more.
         self.client: Any = redis._client
-        self.keys = {name: redis.key("cache", name) for name in redis_scripts.KEYS}
+        self.keys = {name: redis.key("cache", name) for name in redis_lua.KEYS}
 
     def another(self) -> RedisIndex:
         """Give the index of another process."""

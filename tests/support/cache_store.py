@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.blobs.store import Blobs
-from proxy.cache.entries import Entry, Picture
+from proxy.cache.entry import Entry, Picture
+from proxy.cache.images import Arrived
 from proxy.cache.index import Index
-from proxy.cache.pictures import Arrived
-from proxy.cache.simple import SimpleCache
+from proxy.cache.store import SimpleCache
 from proxy.settings.loader import parse
 from proxy.settings.schema import Cache
 from tests.support.gateway import PNG

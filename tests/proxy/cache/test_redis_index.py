@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.cache import redis_scripts, simple
+from proxy.cache import redis_lua, store
 from proxy.cache.redis_index import RedisIndex
 from proxy.context import CACHE
 from proxy.settings.schema import Redis
@@ -76,7 +76,7 @@ async def same_goes_first(server: RedisServer | RedisSet, steps: list[tuple[Any,
             assert await far.books() == await here.books()
 
 
-@pytest.mark.parametrize("name", redis_scripts.KEYS)
+@pytest.mark.parametrize("name", redis_lua.KEYS)
 async def test_books_of_which_a_part_is_lost_begin_anew(redis: RedisServer, name: str) -> None:
     async with there(redis, 100 * MEMORY) as kept:
         for number in range(8):
@@ -145,7 +145,7 @@ async def test_what_redis_has_forgotten_is_deleted_from_the_store(
             redis.flush()
             await ours.keep(b"l", PNG + b"2")
         assert len(ours.names) == 2
-        monkeypatch.setattr(simple, "_TIDY_SECONDS", 0.01)
+        monkeypatch.setattr(store, "_TIDY_SECONDS", 0.01)
         async with shelves(tmp_path, index=kept.index, shared="shared-easel") as ours:
             async with asyncio.timeout(10):
                 while len(ours.names) == 2:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adapters import adapter
 from adapters.contract import Credentials, Image
 from adapters.tools.image_header import Measured
-from proxy.cache.entries import KeptImage
+from proxy.cache.entry import KeptImage
 from proxy.errors import UpstreamFailed
 from proxy.images.sources import (
     Source,

@@ -22,7 +22,7 @@ from adapters.tools.image_header import HEAD, Measured, measured
 from proxy.blobs.leftovers import CACHE
 from proxy.blobs.media_types import media_type_of, with_head
 from proxy.blobs.store import Blobs
-from proxy.cache.entries import KeptImage, Picture
+from proxy.cache.entry import KeptImage, Picture
 from proxy.errors import BlobStoreFailed
 
 _DIGEST = re.compile("[0-9a-f]{64}")

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import msgspec
 
-from proxy.cache.entries import Entry, Picture
+from proxy.cache.entry import Entry, Picture
 
 VERSION = b"\x01"
 """What every entry begins with: another one for another shape of `Entry`, or another meaning."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from proxy.cache import simple
-from proxy.cache.entries import Entry
+from proxy.cache import store as simple
+from proxy.cache.entry import Entry
 from proxy.cache.index import Freed, LocalIndex
 from proxy.errors import BlobStoreFailed, CacheAway
 from proxy.settings.schema import Cache

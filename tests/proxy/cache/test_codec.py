@@ -9,8 +9,8 @@ import pytest
 
 from adapters.table.receipt import Line
 from adapters.tools.image_header import Measured
-from proxy.cache.entries import Entry, Picture
-from proxy.cache.writing import VERSION, read, written
+from proxy.cache.codec import VERSION, read, written
+from proxy.cache.entry import Entry, Picture
 
 ENTRY = Entry(
     (

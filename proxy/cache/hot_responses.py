@@ -12,7 +12,7 @@ import msgspec
 from cachetools import LRUCache
 
 from adapters.table.receipt import Receipt
-from proxy.cache.entries import Entry
+from proxy.cache.entry import Entry
 from proxy.routing.plan import Attempt, Drawn, Recording, Target
 
 _BESIDE = 2048

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.table.receipt import Line
 from adapters.tools.image_header import Measured
-from proxy.cache.entries import Entry, KeptImage, Picture
+from proxy.cache.entry import Entry, KeptImage, Picture
 
 
 def picture(length: int, **about: str) -> Picture:

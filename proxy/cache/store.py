@@ -14,10 +14,10 @@ from typing import Self
 
 from adapters.contract import Answer
 from proxy.blobs.store import Blobs
-from proxy.cache.entries import Entry
+from proxy.cache.entry import Entry
+from proxy.cache.hot_responses import Ready, ReadyAnswers
+from proxy.cache.images import Arrived, Pictures
 from proxy.cache.index import Index, LocalIndex
-from proxy.cache.pictures import Arrived, Pictures
-from proxy.cache.ready import Ready, ReadyAnswers
 from proxy.errors import BlobStoreFailed, CacheAway, place_of
 from proxy.settings.schema import Cache
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from adapters.contract import Image
-from proxy.cache.pictures import Arrived, Pictures
+from proxy.cache.images import Arrived, Pictures
 
 Fetch = Callable[[Image], AsyncIterator[bytes]]
 """Gives the bytes of a picture, from memory or from its URL."""

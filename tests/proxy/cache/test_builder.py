@@ -9,9 +9,9 @@ from adapters import adapter
 from adapters.contract import Answer, Credentials, Image
 from adapters.table.receipt import Line, Receipt
 from adapters.tools.image_header import Measured
-from proxy.cache.entries import DEFAULT_DOLLARS, Entry, Picture
-from proxy.cache.making import Made
-from proxy.cache.pictures import Arrived
+from proxy.cache.builder import Made
+from proxy.cache.entry import DEFAULT_DOLLARS, Entry, Picture
+from proxy.cache.images import Arrived
 from proxy.routing.plan import Attempt, Plan, Target
 from proxy.settings.policies import CachePolicy
 from proxy.settings.prices import Prices, read

@@ -9,8 +9,8 @@ from typing import Any
 
 from adapters.contract import Answer, Image
 from adapters.table.receipt import Line
-from proxy.cache.entries import DEFAULT_DOLLARS, Entry, Picture
-from proxy.cache.pictures import Arrived
+from proxy.cache.entry import DEFAULT_DOLLARS, Entry, Picture
+from proxy.cache.images import Arrived
 from proxy.routing.plan import Attempt, Plan
 from proxy.settings.prices import Prices, price_of
 

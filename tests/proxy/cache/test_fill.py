@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from adapters.contract import Image
-from proxy.cache.filling import Filling
-from proxy.cache.pictures import NotKeptError
+from proxy.cache.fill import Filling
+from proxy.cache.images import NotKeptError
 from tests.support.cache_store import Shelves, pieces, shelves
 from tests.support.gateway import PNG
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from adapters.tools.image_header import Measured
-from proxy.cache.entries import Picture
-from proxy.cache.pictures import NotKeptError
+from proxy.cache.entry import Picture
+from proxy.cache.images import NotKeptError
 from proxy.settings.schema import Cache
 from tests.support.blobs import PICTURES, SVG
 from tests.support.cache_store import MB, pieces, shelves

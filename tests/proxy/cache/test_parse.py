@@ -7,7 +7,7 @@ import pytest
 
 from adapters import adapter
 from adapters.contract import Answer, ImageCall
-from proxy.cache.reading import EVENTS, read
+from proxy.cache.parse import EVENTS, read
 from tests.support.gateway import B64
 
 OPENAI, CALL = adapter("openai"), ImageCall({}, {})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from adapters import adapter
 from adapters.contract import Answer, Credentials
 from adapters.table.receipt import Receipt
-from proxy.cache.entries import Entry
-from proxy.cache.ready import Copying, Ready, ReadyAnswers
+from proxy.cache.entry import Entry
+from proxy.cache.hot_responses import Copying, Ready, ReadyAnswers
 from proxy.routing.plan import Target
 
 TARGET = Target(adapter("openai"), Credentials("k"), "https://api.openai.com/v1")

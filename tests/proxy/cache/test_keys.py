@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from adapters import adapter
 from adapters.contract import Credentials
 from adapters.table.table import Policy
-from proxy.cache.naming import key_of, pool_of, words_of
+from proxy.cache.keys import key_of, pool_of, words_of
 from proxy.routing.plan import Plan, Target
 from proxy.settings.policies import CachePolicy
 
