@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy import endpoints, scraping
-from proxy.blobs.serve import blob
 from proxy.blobs.store import Blobs
 from proxy.blobs.urls import PATH as BLOB
 from proxy.blobs.urls import Signer
@@ -35,11 +33,13 @@ from proxy.context import (
     TRACER,
     UPSTREAM,
 )
+from proxy.endpoints import jobs as asking
+from proxy.endpoints import metrics, models
+from proxy.endpoints.blobs import blob
 from proxy.http.body_limits import Bodies
 from proxy.images.converse import converse
 from proxy.images.generate import generator
 from proxy.images.rehearse import rehearse
-from proxy.jobs import asking
 from proxy.jobs.registry import Jobs
 from proxy.jobs.room import Room
 from proxy.jobs.shelf import EACH, Shelf
@@ -214,14 +214,14 @@ def _add_routes(app: web.Application) -> None:
     generate = linked(IMAGES, generator(attempt_at, rehearse_at))
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/images/generations", generate)
-        app.router.add_delete(f"{prefix}/cache", endpoints.forget)
+        app.router.add_delete(f"{prefix}/cache", models.forget)
         app.router.add_get(f"{prefix}/images/jobs/{{id}}", asking.collect)
         app.router.add_delete(f"{prefix}/images/jobs/{{id}}", asking.cancel)
-        app.router.add_get(f"{prefix}/models", endpoints.models)
-        app.router.add_get(f"{prefix}/images/models", endpoints.image_models)
-        app.router.add_get(prefix + "/images/models/{provider}/{model:.+}", endpoints.image_model)
+        app.router.add_get(f"{prefix}/models", models.models)
+        app.router.add_get(f"{prefix}/images/models", models.image_models)
+        app.router.add_get(prefix + "/images/models/{provider}/{model:.+}", models.image_model)
     app.router.add_get(BLOB, blob)
-    app.router.add_get("/", endpoints.root)
-    app.router.add_get("/healthz", endpoints.healthz)
-    app.router.add_get("/readyz", endpoints.readyz)
-    app.router.add_get("/metrics", scraping.metrics)
+    app.router.add_get("/", models.root)
+    app.router.add_get("/healthz", models.healthz)
+    app.router.add_get("/readyz", models.readyz)
+    app.router.add_get("/metrics", metrics.metrics)

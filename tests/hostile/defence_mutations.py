@@ -239,13 +239,13 @@ MUTATIONS = (
     ),
     Mutation(
         "no browser looks for another type",
-        "proxy/blobs/serve.py",
+        "proxy/endpoints/blobs.py",
         '        "X-Content-Type-Options": "nosniff",\n',
         "",
     ),
     Mutation(
         "a drawing is saved, not shown",
-        "proxy/blobs/serve.py",
+        "proxy/endpoints/blobs.py",
         '"attachment" if link.media_type == SVG else "inline"',
         '"inline"',
     ),
