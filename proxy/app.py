@@ -40,9 +40,9 @@ from proxy.http.body_limits import Bodies
 from proxy.images.converse import converse
 from proxy.images.generate import generator
 from proxy.images.rehearse import rehearse
-from proxy.jobs.registry import Jobs
-from proxy.jobs.room import Room
-from proxy.jobs.shelf import EACH, Shelf
+from proxy.jobs.budget import EACH, Shelf
+from proxy.jobs.limits import Room
+from proxy.jobs.store import Jobs
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
 from proxy.middlewares.observing import stamp
 from proxy.observability.access_log import AccessLog, Stream
@@ -59,7 +59,7 @@ from proxy.upstream.client import Upstream, drawn
 
 if TYPE_CHECKING:
     from proxy.cache.index import PlacedIndex
-    from proxy.jobs.sharing import Sharing
+    from proxy.jobs.cluster import Sharing
     from proxy.observability.tracing.spans import Tracer
     from proxy.routing.shared_circuits import SharedCircuits
     from proxy.state.ops import Shared

@@ -11,9 +11,9 @@ from proxy.blobs.store import Blobs
 from proxy.cache.redis_index import RedisIndex
 from proxy.cache.store import SimpleCache
 from proxy.context import BLOBS, JOBS
-from proxy.jobs.answers import Answers
-from proxy.jobs.board import Board, Bounds
-from proxy.jobs.sharing import Sharing
+from proxy.jobs.cluster import Sharing
+from proxy.jobs.cluster_results import Answers
+from proxy.jobs.directory import Board, Bounds
 from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings.loader import Settings
 from proxy.state.ops import Shared

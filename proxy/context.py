@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from proxy.blobs.urls import Signer
     from proxy.cache.store import SimpleCache
     from proxy.http.body_limits import Bodies, Held
-    from proxy.jobs.registry import Job, Jobs
-    from proxy.jobs.sharing import Sharing
+    from proxy.jobs.cluster import Sharing
+    from proxy.jobs.store import Job, Jobs
     from proxy.observability.access_log import AccessLog
     from proxy.observability.metrics.registry import Metrics
     from proxy.observability.tracing.spans import Tracer

@@ -8,12 +8,12 @@ from aiohttp import web
 
 from proxy.context import CALLER, JOB, JOBS, SHARING
 from proxy.errors import GatewayError
-from proxy.jobs.answering import accepted, listen, under_way
-from proxy.jobs.registry import Asked, Job
-from proxy.jobs.tape import Tape
+from proxy.jobs.delivery import accepted, listen, under_way
+from proxy.jobs.recording import Tape
+from proxy.jobs.store import Asked, Job
 
 if TYPE_CHECKING:
-    from proxy.jobs.board import Seen
+    from proxy.jobs.directory import Seen
 
 
 async def collect(request: web.Request) -> web.StreamResponse:

@@ -13,10 +13,10 @@ from aiohttp.typedefs import Handler
 from proxy.cache.keys import name_of
 from proxy.context import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN, SHARING
 from proxy.http.headers import is_untracked, prefers_async, read_idempotency_key
-from proxy.jobs.answering import EVENTS, JSON, accepted, listen
-from proxy.jobs.registry import Asked, untold
-from proxy.jobs.staging import play, staged
-from proxy.jobs.tape import Tape
+from proxy.jobs.capture import play, staged
+from proxy.jobs.delivery import EVENTS, JSON, accepted, listen
+from proxy.jobs.recording import Tape
+from proxy.jobs.store import Asked, untold
 from proxy.observability.tracing.attributes import JOB_JOINED
 from proxy.observability.tracing.hooks import job_begun, noted
 from proxy.routing.plan import Plan

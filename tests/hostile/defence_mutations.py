@@ -209,13 +209,13 @@ MUTATIONS = (
     ),
     Mutation(
         "a job is its caller's",
-        "proxy/jobs/registry.py",
+        "proxy/jobs/store.py",
         "return job if job and job.asked.caller == caller else None",
         "return job",
     ),
     Mutation(
         "a job is its caller's on every node",
-        "proxy/jobs/sharing.py",
+        "proxy/jobs/cluster.py",
         "return seen if seen and seen.record.caller == caller else None",
         "return seen",
     ),
@@ -257,7 +257,7 @@ MUTATIONS = (
     ),
     Mutation(
         "jobs under way are counted",
-        "proxy/jobs/room.py",
+        "proxy/jobs/limits.py",
         "        if own >= self._each:\n",
         "        if False:\n",
     ),

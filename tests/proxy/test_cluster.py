@@ -10,7 +10,7 @@ import pytest
 
 from proxy.app import make_app
 from proxy.context import CHOOSER, SHARED, SHARING
-from proxy.jobs.sharing import Sharing
+from proxy.jobs.cluster import Sharing
 from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings.loader import parse
 from proxy.state.memory import Memory

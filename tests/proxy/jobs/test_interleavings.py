@@ -26,9 +26,9 @@ from hypothesis.stateful import (
 )
 
 from proxy.errors import BadRequest, UpstreamFailed
-from proxy.jobs.registry import Asked, Job, Jobs
-from proxy.jobs.shelf import Shelf
-from proxy.jobs.tape import BrokenOffError, Tape
+from proxy.jobs.budget import Shelf
+from proxy.jobs.recording import BrokenOffError, Tape
+from proxy.jobs.store import Asked, Job, Jobs
 
 MEMORY, DISK = 100, 150
 PARK_SECONDS = 10.0

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.proxy.jobs.test_sharing import Slow, nodes
-from tests.proxy.jobs.test_sharing import left as leave
+from tests.proxy.jobs.test_cluster import Slow, nodes
+from tests.proxy.jobs.test_cluster import left as leave
 from tests.proxy.middlewares.test_joining import AGAIN, left, slow
 from tests.support.gateway import ANSWER, Gateway, Provider, always, json_reply
 from tests.support.otlp import Received, Seen, fresh_receiver

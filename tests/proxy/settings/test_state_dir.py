@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.jobs.handover import Handover
+from proxy.jobs.persistence import Handover
 from proxy.settings.secrets import local_key
 from proxy.settings.state_dir import make_private
 from proxy.upstream.temp_file import Spool

@@ -13,8 +13,8 @@ import pytest
 from aiohttp import ClientResponse, web
 from yarl import URL
 
-from proxy.jobs.shelf import Shelf
-from proxy.jobs.tape import Tape
+from proxy.jobs.budget import Shelf
+from proxy.jobs.recording import Tape
 from proxy.settings.schema import Timeouts
 from proxy.upstream import read_buffer
 from proxy.upstream.connector import Dialer

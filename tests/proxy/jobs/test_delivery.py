@@ -15,10 +15,10 @@ from aiohttp import web
 
 from adapters.errors import BadParam, refusal
 from proxy.context import CURRENT, FAILURE, TRACE
-from proxy.jobs.answering import EVENTS, JSON, listen
-from proxy.jobs.registry import Asked, Job, Jobs
-from proxy.jobs.shelf import Shelf
-from proxy.jobs.tape import Tape
+from proxy.jobs.budget import Shelf
+from proxy.jobs.delivery import EVENTS, JSON, listen
+from proxy.jobs.recording import Tape
+from proxy.jobs.store import Asked, Job, Jobs
 from proxy.reload.snapshot import Current
 from proxy.settings.loader import parse
 from tests.support.gateway import ANSWER, Answered, served

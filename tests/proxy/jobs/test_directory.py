@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from proxy.errors import BadRequest, Overloaded
-from proxy.jobs.board import Board, Bounds
-from proxy.jobs.records import Failure, Record
-from proxy.jobs.registry import Asked, Job, Jobs
-from proxy.jobs.shelf import Shelf
-from proxy.jobs.tape import Tape
+from proxy.jobs.budget import Shelf
+from proxy.jobs.cluster_record import Failure, Record
+from proxy.jobs.directory import Board, Bounds
+from proxy.jobs.recording import Tape
+from proxy.jobs.store import Asked, Job, Jobs
 from proxy.state.memory import Memory
 from proxy.state.ops import Op, SharedAway
 

@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from proxy.jobs.tape import Tape
+from proxy.jobs.recording import Tape
 
 _LOG = logging.getLogger("easel")
 

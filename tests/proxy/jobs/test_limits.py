@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import Overloaded
-from proxy.jobs.room import Room
+from proxy.jobs.limits import Room
 
 
 def test_a_caller_that_has_its_share_takes_nobody_elses() -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.jobs.shelf import Shelf
-from proxy.jobs.tape import BrokenOffError, Tape
+from proxy.jobs.budget import Shelf
+from proxy.jobs.recording import BrokenOffError, Tape
 from tests.support.gateway import let_go
 
 ROOMY = 1 << 30

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import msgspec
 
 from proxy.errors import Overloaded
-from proxy.jobs.records import Record, read, written
-from proxy.jobs.registry import Asked, Job, Jobs, key_reused
+from proxy.jobs.cluster_record import Record, read, written
+from proxy.jobs.store import Asked, Job, Jobs, key_reused
 from proxy.state.ops import (
     Add,
     Delete,

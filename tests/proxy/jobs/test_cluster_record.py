@@ -10,10 +10,10 @@ import pytest
 
 from adapters.errors import ImageError, ProviderError
 from proxy.errors import BadRequest
-from proxy.jobs.records import Failure, Record, read, record_of, written
-from proxy.jobs.registry import Asked, Job, Jobs
-from proxy.jobs.shelf import Shelf
-from proxy.jobs.tape import Tape
+from proxy.jobs.budget import Shelf
+from proxy.jobs.cluster_record import Failure, Record, read, record_of, written
+from proxy.jobs.recording import Tape
+from proxy.jobs.store import Asked, Job, Jobs
 
 GOOD = Record("test", b"d" * 32, "p", 1.5, state="done", headers=[("x-a", "b")], size=3)
 

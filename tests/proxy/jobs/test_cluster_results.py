@@ -9,9 +9,9 @@ import pytest
 
 from proxy.blobs.store import Blobs
 from proxy.errors import BlobStoreFailed
-from proxy.jobs.answers import Answers
-from proxy.jobs.shelf import Shelf
-from proxy.jobs.tape import BrokenOffError, Tape
+from proxy.jobs.budget import Shelf
+from proxy.jobs.cluster_results import Answers
+from proxy.jobs.recording import BrokenOffError, Tape
 from proxy.settings.loader import embedded
 
 MB = 1024 * 1024

@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 from multidict import CIMultiDict
 
-from proxy.jobs.tape import Tape
+from proxy.jobs.recording import Tape
 
 _OF_THE_CONNECTION = (hdrs.CONNECTION, hdrs.DATE, hdrs.SERVER, hdrs.TRANSFER_ENCODING)
 

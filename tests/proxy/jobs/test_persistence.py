@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.jobs.handover import Handover, Manifest
+from proxy.jobs.persistence import Handover, Manifest
 
 ID = "0" * 31 + "1"
 GOOD: dict[str, Any] = {

@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 from proxy.settings.state_dir import make_private
 
 if TYPE_CHECKING:
-    from proxy.jobs.shelf import Shelf
+    from proxy.jobs.budget import Shelf
 
 _AHEAD = 48 * 1024 * 1024
 """Bytes that are read from disk in one go by all readers together, within what one may read."""

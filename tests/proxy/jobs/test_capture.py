@@ -9,9 +9,9 @@ import aiohttp
 from aiohttp import web
 
 from proxy.context import COMMITTED, DRAINING, TRACE
-from proxy.jobs.shelf import Shelf
-from proxy.jobs.staging import play, staged
-from proxy.jobs.tape import Tape
+from proxy.jobs.budget import Shelf
+from proxy.jobs.capture import play, staged
+from proxy.jobs.recording import Tape
 from proxy.middlewares.observing import stamp
 from tests.support.gateway import served
 

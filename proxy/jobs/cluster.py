@@ -19,11 +19,11 @@ from multidict import CIMultiDict
 
 from adapters.errors import ImageError
 from proxy.errors import BlobStoreFailed
-from proxy.jobs.answers import Answers
-from proxy.jobs.board import Board, Seen
-from proxy.jobs.records import Record, lost, record_of
-from proxy.jobs.registry import Asked, Job, Jobs
-from proxy.jobs.tape import BrokenOffError, Tape
+from proxy.jobs.cluster_record import Record, lost, record_of
+from proxy.jobs.cluster_results import Answers
+from proxy.jobs.directory import Board, Seen
+from proxy.jobs.recording import BrokenOffError, Tape
+from proxy.jobs.store import Asked, Job, Jobs
 from proxy.state.ops import SharedAway, SharedGone
 
 _BEAT_SECONDS = 0.25

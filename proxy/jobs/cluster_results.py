@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from proxy.blobs.leftovers import PARKED
 from proxy.blobs.store import Blobs
-from proxy.jobs.tape import Tape
+from proxy.jobs.recording import Tape
 
 _KIND = "application/octet-stream"
 

@@ -13,8 +13,8 @@ from aiohttp import hdrs, web
 from adapters.errors import ImageError
 from proxy.context import CURRENT, FAILURE, OUTCOME, TRACE
 from proxy.errors import GatewayError, as_told, body_of, logged, put_headers
-from proxy.jobs.registry import Job
-from proxy.jobs.tape import BrokenOffError
+from proxy.jobs.recording import BrokenOffError
+from proxy.jobs.store import Job
 from proxy.observability.metrics.labels import outcome_of
 
 CLIENT_GONE = "client_gone"

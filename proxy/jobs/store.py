@@ -21,10 +21,10 @@ from multidict import CIMultiDict
 
 from adapters.errors import ImageError
 from proxy.errors import BadRequest, GatewayError
-from proxy.jobs.handover import Handover, Manifest
-from proxy.jobs.room import Room
-from proxy.jobs.shelf import Shelf
-from proxy.jobs.tape import Tape
+from proxy.jobs.budget import Shelf
+from proxy.jobs.limits import Room
+from proxy.jobs.persistence import Handover, Manifest
+from proxy.jobs.recording import Tape
 
 Play = Callable[[Tape], Coroutine[Any, Any, None]]
 """What a job does: fulfil its request, and write the answer on the tape."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import BadRequest, GatewayError, UpstreamFailed
-from proxy.jobs.registry import Asked, Job, Jobs
-from proxy.jobs.shelf import Shelf
-from proxy.jobs.tape import Tape
+from proxy.jobs.budget import Shelf
+from proxy.jobs.recording import Tape
+from proxy.jobs.store import Asked, Job, Jobs
 
 FRESH = Asked("ada", b"d1")
 RETRY = Asked("ada", b"d1", retry=True)
