@@ -37,9 +37,6 @@ from proxy.endpoints import jobs as asking
 from proxy.endpoints import metrics, models
 from proxy.endpoints.blobs import blob
 from proxy.http.body_limits import Bodies
-from proxy.images.converse import converse
-from proxy.images.generate import generator
-from proxy.images.rehearse import rehearse
 from proxy.jobs.budget import EACH, Shelf
 from proxy.jobs.limits import Room
 from proxy.jobs.store import Jobs
@@ -50,6 +47,9 @@ from proxy.observability.log_file import LogFile
 from proxy.observability.metrics.gauges import watch
 from proxy.observability.metrics.loop_lag import Lag
 from proxy.observability.metrics.registry import Metrics
+from proxy.pipeline.converse import converse
+from proxy.pipeline.dry_run import rehearse
+from proxy.pipeline.execute import generator
 from proxy.reload.live_settings import Reloading
 from proxy.routing.circuit_breaker import LocalCircuits
 from proxy.routing.strategies import Chooser, ComputedStuck, LocalStuck

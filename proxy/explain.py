@@ -12,8 +12,8 @@ import orjson
 from adapters.contract import Adapter, Credentials
 from adapters.errors import ImageError
 from adapters.table.table import Policy
-from proxy.images.rehearse import shown_attempt
 from proxy.middlewares.transform import fitted
+from proxy.pipeline.dry_run import shown_attempt
 from proxy.routing.plan import Attempt, Target
 from proxy.settings.prices import bundled_prices
 

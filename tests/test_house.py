@@ -52,7 +52,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 SUITES = {
     "tests/proxy/cache/test_common_index.py": "the cache's index, where several processes have it",
     "tests/adapters/test_contract.py": "what every adapter promises, generated",
-    "tests/proxy/images/test_completing.py": "pictures of several targets in one answer",
+    "tests/proxy/pipeline/test_completing.py": "pictures of several targets in one answer",
     "tests/adapters/test_tables.py": "every table, from the client's word to the wire",
     "tests/proxy/test_behind_nginx.py": "a real reverse proxy with less patience than a job takes",
     "tests/deploy/test_balancers.py": "deploy/'s nginx and HAProxy in front of real gateways",

@@ -28,13 +28,13 @@ from proxy.cache.keys import key_of, name_of, pool_of
 from proxy.cache.parse import read
 from proxy.context import ATTEMPT, CACHE, CALLER, CURRENT, FAILURE, JOB, PLAN
 from proxy.http.headers import is_untracked
-from proxy.images.converse import summed
-from proxy.images.deliver import deliver
-from proxy.images.events import Came, deliver_events
-from proxy.images.sources import cached_lines, opened
 from proxy.middlewares.transform import check_ours
 from proxy.observability.tracing.attributes import CACHE_HIT
 from proxy.observability.tracing.hooks import noted
+from proxy.pipeline.converse import summed
+from proxy.pipeline.image_source import cached_lines, opened
+from proxy.pipeline.response import deliver
+from proxy.pipeline.sse import Came, deliver_events
 from proxy.routing.plan import Attempt, Recording, Target
 from proxy.upstream.client import Upstream, upstream_of
 

@@ -13,9 +13,9 @@ from proxy.cache.hot_responses import Ready
 from proxy.cache.keys import name_of, words_of
 from proxy.context import ATTEMPT, CACHE, CURRENT, PLAN, RAW
 from proxy.http.headers import is_untracked, prefers_async
-from proxy.images.drawn import count_drawn
 from proxy.observability.tracing.attributes import CACHE_HIT
 from proxy.observability.tracing.hooks import noted
+from proxy.pipeline.accounting import count_drawn
 from proxy.routing.plan import Plan, Target
 
 _MOST_REPEATED = 4096

@@ -161,13 +161,13 @@ MUTATIONS = (
     ),
     Mutation(
         "one budget for all attempts of a request",
-        "proxy/images/generate.py",
+        "proxy/pipeline/execute.py",
         "if self._request.get(COMMITTED) or self.budget.left <= 0:",
         "if self._request.get(COMMITTED):",
     ),
     Mutation(
         "pictures that take too many requests are not begun",
-        "proxy/images/converse.py",
+        "proxy/pipeline/converse.py",
         "if 1 < len(attempt.calls) > (left := attempt.tries.budget.left):",
         "if (left := attempt.tries.budget.left) < 0:",
     ),
@@ -227,7 +227,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no stranger's picture is decoded",
-        "proxy/images/sources.py",
+        "proxy/pipeline/image_source.py",
         "from __future__ import annotations\n",
         "from __future__ import annotations\n\nimport PIL.Image\n",
     ),
@@ -413,13 +413,13 @@ MUTATIONS = (
     ),
     Mutation(
         "what is relayed has an end in bytes too",
-        "proxy/images/relay.py",
+        "proxy/pipeline/passthrough.py",
         "        if room < 0:\n",
         "        if False:\n",
     ),
     Mutation(
         "what is relayed has an end in time",
-        "proxy/images/relay.py",
+        "proxy/pipeline/passthrough.py",
         "        if waited > patience:\n",
         "        if False:\n",
     ),

@@ -376,7 +376,7 @@ async def test_a_bug_in_a_job_is_logged_with_its_place(
     async def broken_here(*_: object) -> None:
         raise KeyError
 
-    monkeypatch.setattr("proxy.images.generate.Walk.answer", broken_here)
+    monkeypatch.setattr("proxy.pipeline.execute.Walk.answer", broken_here)
     async with gateway_to() as (ours, _):
         assert (await ask(ours)).status == 500
         assert "broken_here" in caplog.text

@@ -185,7 +185,7 @@ async def test_a_bug_of_ours_is_a_500_by_its_name(monkeypatch: pytest.MonkeyPatc
     def broken(*_: object) -> None:
         raise ValueError("a sekret")
 
-    monkeypatch.setattr("proxy.images.generate.final_params", broken)
+    monkeypatch.setattr("proxy.pipeline.execute.final_params", broken)
     seen = await traced(draw)
     [serving] = seen.of_kind("server")
     assert (serving["http.response.status_code"], serving["error.type"]) == (500, "ValueError")

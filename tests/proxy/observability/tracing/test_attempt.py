@@ -11,7 +11,7 @@ from adapters import adapter
 from adapters.contract import Credentials
 from proxy.observability.tracing.attempt import asked_of, model_of
 from proxy.routing.plan import Target
-from tests.proxy.images.test_converse import CORE, settings
+from tests.proxy.pipeline.test_converse import CORE, settings
 from tests.support.gateway import ANSWER, PNG, Gateway, Provider, always, gateway, provider
 from tests.support.otlp import Seen, otlp_receiver
 from tests.support.spans import UP, traced

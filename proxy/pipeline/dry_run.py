@@ -16,7 +16,7 @@ from adapters.errors import BadParam
 from adapters.table.param import checked
 from adapters.tools import sizes
 from proxy.context import ATTEMPT, CURRENT
-from proxy.images.incomplete import asked_of
+from proxy.pipeline.partial import asked_of
 from proxy.routing.plan import Attempt, Target
 from proxy.settings.prices import Prices, price_of
 from proxy.upstream.client import drawn

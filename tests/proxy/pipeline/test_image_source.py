@@ -15,7 +15,7 @@ from adapters.contract import Credentials, Image
 from adapters.tools.image_header import Measured
 from proxy.cache.entry import KeptImage
 from proxy.errors import UpstreamFailed
-from proxy.images.sources import (
+from proxy.pipeline.image_source import (
     Source,
     cached_lines,
     decoded,

@@ -6,7 +6,7 @@ import pytest
 
 from adapters import adapter
 from adapters.contract import Credentials
-from proxy.images.final_params import final_params, without
+from proxy.pipeline.params import final_params, without
 from proxy.routing.plan import Target
 
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from proxy.context import JOBS
-from proxy.images.relay import first_picture
+from proxy.pipeline.passthrough import first_picture
 from proxy.upstream.client import SMALL
 from tests.support.gateway import B64, OURS, PATH, PNG, Gateway, always, gateway_to, let_go
 from tests.support.raw_http import connections

@@ -20,13 +20,13 @@ from proxy.context import ATTEMPT, CHOOSER, COMMITTED, CURRENT, METRICS, PLAN, R
 from proxy.errors import logged, put_headers
 from proxy.http.forwarding import hops
 from proxy.http.headers import in_bounds
-from proxy.images.deliver import deliver
-from proxy.images.drawn import count_drawn
-from proxy.images.final_params import final_params
-from proxy.images.incomplete import Incomplete, line_of
 from proxy.observability.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, outcome_of
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.hooks import attempted, noted
+from proxy.pipeline.accounting import count_drawn
+from proxy.pipeline.params import final_params
+from proxy.pipeline.partial import Incomplete, line_of
+from proxy.pipeline.response import deliver
 from proxy.routing.fallback import Said, falls, status_of
 from proxy.routing.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried, Tries
 from proxy.routing.strategies import circuit_of

@@ -16,7 +16,7 @@ from aiohttp import web
 from adapters.contract import Answer, Image
 from adapters.tools.sse import Events
 from proxy.context import JOBS, LOG, RUNNING
-from proxy.images.converse import with_usage
+from proxy.pipeline.converse import with_usage
 from tests.support.gateway import (
     B64,
     OURS,

@@ -12,7 +12,7 @@ from adapters import adapter
 from adapters.contract import Credentials
 from proxy.context import ATTEMPT, FAILURE
 from proxy.errors import UpstreamFailed
-from proxy.images.committing import poured
+from proxy.pipeline.stream_response import poured
 from proxy.routing.plan import Attempt, Recording, Target
 from tests.support.gateway import served
 

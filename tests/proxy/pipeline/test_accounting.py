@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from adapters.tools.image_header import Measured
-from proxy.images.drawn import pixels_of
+from proxy.pipeline.accounting import pixels_of
 from tests.proxy.observability.metrics.test_request import counted
 from tests.support.gateway import ANSWER, B64, always, gateway, gateway_to, provider
 

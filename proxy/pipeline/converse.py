@@ -13,10 +13,10 @@ from adapters.contract import Answer, ImageCall
 from adapters.errors import ImageError, no_picture
 from proxy.context import ATTEMPT, CURRENT
 from proxy.errors import BadRequest
-from proxy.images.deliver import deliver
-from proxy.images.events import Came, deliver_events
-from proxy.images.incomplete import accounted, asked_of, fewer
-from proxy.images.relay import relay
+from proxy.pipeline.partial import accounted, asked_of, fewer
+from proxy.pipeline.passthrough import relay
+from proxy.pipeline.response import deliver
+from proxy.pipeline.sse import Came, deliver_events
 from proxy.routing.plan import Attempt
 from proxy.upstream.client import Upstream, upstream_of
 

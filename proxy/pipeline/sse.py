@@ -17,11 +17,11 @@ from adapters.contract import Answer
 from adapters.errors import ImageError, no_picture
 from proxy.context import ATTEMPT, CURRENT, FAILURE
 from proxy.errors import logged
-from proxy.images.committing import poured
-from proxy.images.deliver import dumped, opened_string
-from proxy.images.drawn import drawn_of
-from proxy.images.heartbeat import BEAT, or_silence
-from proxy.images.sources import Source, lines_of, opened
+from proxy.pipeline.accounting import drawn_of
+from proxy.pipeline.heartbeat import BEAT, or_silence
+from proxy.pipeline.image_source import Source, lines_of, opened
+from proxy.pipeline.response import dumped, opened_string
+from proxy.pipeline.stream_response import poured
 from proxy.upstream.client import upstream_of
 from proxy.upstream.timeout import Deadline, worked_too_long
 

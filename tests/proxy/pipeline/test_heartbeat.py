@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
-from proxy.images.heartbeat import or_silence
+from proxy.pipeline.heartbeat import or_silence
 
 
 async def test_silence_is_told_and_no_piece_is_lost() -> None:

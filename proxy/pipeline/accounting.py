@@ -10,9 +10,9 @@ from aiohttp import web
 from adapters.tools.image_header import Measured
 from proxy.cache.entry import KeptImage
 from proxy.context import CURRENT, METRICS
-from proxy.images.final_params import final_params
-from proxy.images.sources import Source
 from proxy.observability.metrics.labels import family_of
+from proxy.pipeline.image_source import Source
+from proxy.pipeline.params import final_params
 from proxy.routing.plan import Attempt, Drawn, Target
 from proxy.settings.prices import price_of
 
