@@ -41,7 +41,7 @@ from proxy.jobs.budget import EACH, Shelf
 from proxy.jobs.limits import Room
 from proxy.jobs.store import Jobs
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
-from proxy.middlewares.observing import stamp
+from proxy.middlewares.access import stamp
 from proxy.observability.access_log import AccessLog, Stream
 from proxy.observability.log_file import LogFile
 from proxy.observability.metrics.gauges import watch

@@ -31,13 +31,13 @@ from functools import partial
 
 from aiohttp.typedefs import Handler, Middleware
 
+from proxy.middlewares.access import observing
 from proxy.middlewares.auth import auth
-from proxy.middlewares.caching import caching
-from proxy.middlewares.explaining import explaining
+from proxy.middlewares.cache import caching
+from proxy.middlewares.cache_lookup import recalling
+from proxy.middlewares.errors import explaining
 from proxy.middlewares.framing import framing
-from proxy.middlewares.joining import joining
-from proxy.middlewares.observing import observing
-from proxy.middlewares.recalling import recalling
+from proxy.middlewares.jobs import joining
 from proxy.middlewares.routing import routing
 from proxy.middlewares.transform import transform
 

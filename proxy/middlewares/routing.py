@@ -8,7 +8,7 @@ from aiohttp.typedefs import Handler
 from proxy.context import BODIES, CALLER, CURRENT, HELD, PLAN, RAW
 from proxy.errors import BadRequest
 from proxy.http.headers import read_body, read_params, usable_trace
-from proxy.middlewares.recalling import repeated
+from proxy.middlewares.cache_lookup import repeated
 
 
 @web.middleware

@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 from adapters.errors import ImageError
 from proxy.context import ATTEMPT, CALLER, COMMITTED, FAILURE, JOB, JOINED, PLAN, TRACE, TRACER
 from proxy.http.headers import usable_trace
-from proxy.middlewares.observing import config_told
+from proxy.middlewares.access import config_told
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.attempt import asked_of, came_of, name_of
 from proxy.observability.tracing.spans import Serving, Value

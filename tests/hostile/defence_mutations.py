@@ -347,7 +347,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no line of a log holds a prompt, a key or a picture",
-        "proxy/middlewares/observing.py",
+        "proxy/middlewares/access.py",
         '        "trace": request[TRACE],\n',
         '        "trace": repr(list(request._state.values())),\n',
     ),
@@ -359,7 +359,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what was ordered is finished, and kept for who ordered it",
-        "proxy/middlewares/joining.py",
+        "proxy/middlewares/jobs.py",
         'retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),',
         "retry=False,",
     ),

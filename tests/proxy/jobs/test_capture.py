@@ -12,7 +12,7 @@ from proxy.context import COMMITTED, DRAINING, TRACE
 from proxy.jobs.budget import Shelf
 from proxy.jobs.capture import play, staged
 from proxy.jobs.recording import Tape
-from proxy.middlewares.observing import stamp
+from proxy.middlewares.access import stamp
 from tests.support.gateway import served
 
 

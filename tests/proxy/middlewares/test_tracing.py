@@ -11,7 +11,7 @@ from aiohttp import web
 
 from tests.proxy.jobs.test_cluster import Slow, nodes
 from tests.proxy.jobs.test_cluster import left as leave
-from tests.proxy.middlewares.test_joining import AGAIN, left, slow
+from tests.proxy.middlewares.test_jobs import AGAIN, left, slow
 from tests.support.gateway import ANSWER, Gateway, Provider, always, json_reply
 from tests.support.otlp import Received, Seen, fresh_receiver
 from tests.support.spans import PARENT, SPAN, TRACE, UP, config, traced

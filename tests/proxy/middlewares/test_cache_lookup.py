@@ -9,7 +9,7 @@ import pytest
 
 from proxy.context import CACHE, JOBS, LOG, RELOADING
 from proxy.routing.resolver import Resolver
-from tests.proxy.middlewares.test_caching import CACHED, PC, POOL, SHARED, another, status, texts
+from tests.proxy.middlewares.test_cache import CACHED, PC, POOL, SHARED, another, status, texts
 from tests.support.gateway import OTHER_KEY, Answered, Gateway, gateway_to
 
 
