@@ -84,8 +84,8 @@ def serve(config: str | None, **given: str | int | None) -> None:
 
 
 def _serve_alone(settings: Settings, key: str) -> None:
-    from proxy.serving import run  # noqa: PLC0415 - as in `serve`
-    from proxy.sockets import CannotListenError  # noqa: PLC0415 - the same
+    from proxy.server.listeners import CannotListenError  # noqa: PLC0415 - the same
+    from proxy.server.run import run  # noqa: PLC0415 - as in `serve`
 
     settings = replace(settings, log=settings.log.in_style(_log_style()))
     try:
@@ -97,7 +97,7 @@ def _serve_alone(settings: Settings, key: str) -> None:
 def _serve_with_workers(
     count: int, config: str | None, text: str, settings: Settings, key: str
 ) -> None:
-    from proxy.sockets import CannotListenError  # noqa: PLC0415 - as in `serve`
+    from proxy.server.listeners import CannotListenError  # noqa: PLC0415 - as in `serve`
     from proxy.workers.orders import Orders  # noqa: PLC0415 - the same
     from proxy.workers.running import run_workers  # noqa: PLC0415 - the same
     from proxy.workers.supervisor import NoWorkerError  # noqa: PLC0415 - the same

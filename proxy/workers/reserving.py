@@ -7,8 +7,8 @@ import errno
 import socket
 from collections.abc import Iterator
 
+from proxy.server.listeners import no_tcp, reason_of
 from proxy.settings.schema import NO_TCP, Server
-from proxy.sockets import no_tcp, reason_of
 
 _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[object, ...]]
 

@@ -11,11 +11,11 @@ import msgspec
 
 from proxy.blobs.leftovers import CACHE, clear
 from proxy.blobs.store import folder_of
-from proxy.core_dumps import forbid_core_dumps
 from proxy.reload.watcher import following
+from proxy.server.listeners import Listener, unix_listeners
+from proxy.server.process import forbid_core_dumps
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Server
-from proxy.sockets import Listener, unix_listeners
 from proxy.workers.cache_index import CacheHub
 from proxy.workers.hub import Hub
 from proxy.workers.orders import Orders

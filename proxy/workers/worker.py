@@ -13,10 +13,10 @@ from aiohttp import web
 
 from proxy.context import METRICS, RELOADING
 from proxy.reload.live_settings import Reloading
-from proxy.serving import Team, in_a_loop, serve
+from proxy.server.listeners import CannotListenError, Listener, tcp_listeners
+from proxy.server.run import Team, in_a_loop, serve
 from proxy.settings.loader import SettingsError
 from proxy.settings.schema import Server
-from proxy.sockets import CannotListenError, Listener, tcp_listeners
 from proxy.workers import orders as words
 from proxy.workers.cache_index import WorkersIndex
 from proxy.workers.counts import Counts

@@ -251,7 +251,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a head, a body and an answer have their time",
-        "proxy/patience.py",
+        "proxy/server/client_timeouts.py",
         "            if now - wait.since >= self._allowed(connection, wait.what):\n",
         "            if False:\n",
     ),
@@ -311,7 +311,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a crash leaves no image of the memory",
-        "proxy/core_dumps.py",
+        "proxy/server/process.py",
         "    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))\n",
         "",
     ),

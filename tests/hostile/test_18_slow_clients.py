@@ -10,7 +10,14 @@ from pathlib import Path
 import orjson
 from yarl import URL
 
-from tests.proxy.test_serving import SANDBOX, Running, led_to, running, slow_provider, slow_reader
+from tests.proxy.server.test_run import (
+    SANDBOX,
+    Running,
+    led_to,
+    running,
+    slow_provider,
+    slow_reader,
+)
 from tests.support.gateway import KEY, OURS, PATH
 
 TIMES = "timeouts: {head: 1, body: 1, unread: 1, keepalive: 2}\n"

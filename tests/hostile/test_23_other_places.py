@@ -17,7 +17,7 @@ from yarl import URL
 
 from proxy.settings.loader import SettingsError, parse
 from tests.hostile.test_23_secrets import GOOD, watched
-from tests.proxy.test_serving import running
+from tests.proxy.server.test_run import running
 from tests.support import secret_markers
 from tests.support.gateway import KEY, PATH, Answered, Gateway, always, json_reply, provider
 from tests.support.secret_markers import GATEWAY_KEY, PROMPT, STORED, keys_in, loose, told

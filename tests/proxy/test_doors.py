@@ -34,7 +34,7 @@ from tests.hostile.test_18_slow_clients import (
     read_to_its_end,
     trickled,
 )
-from tests.proxy.test_serving import (
+from tests.proxy.server.test_run import (
     BOX,
     SANDBOX,
     Running,

@@ -19,8 +19,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.proxy.server.test_run import BOX, ROOT, SANDBOX
 from tests.proxy.test_behind_nginx import nginx
-from tests.proxy.test_serving import BOX, ROOT, SANDBOX
 from tests.support.gateway import PATH, SETTINGS
 
 CLIENTS = 32

@@ -19,7 +19,7 @@ from aiohttp import web
 from proxy.app import make_app
 from proxy.context import SETTINGS as SETTINGS_OF
 from proxy.reload.live_settings import apply
-from proxy.serving import discreet_logger
+from proxy.server.run import discreet_logger
 from proxy.settings.loader import parse
 from proxy.state.ops import Shared
 

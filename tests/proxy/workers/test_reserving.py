@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
+from proxy.server.listeners import CannotListenError
 from proxy.settings.schema import Server
-from proxy.sockets import CannotListenError
 from proxy.workers.reserving import reserved
 
 

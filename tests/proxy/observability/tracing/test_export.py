@@ -15,7 +15,7 @@ from proxy.observability.tracing import export
 from proxy.observability.tracing.spans import Tracer
 from proxy.settings.schema import Tracing
 from tests.proxy.observability.tracing.test_spans import NO_HEADERS
-from tests.proxy.test_serving import BOX, SANDBOX, Running, running
+from tests.proxy.server.test_run import BOX, SANDBOX, Running, running
 from tests.support.gateway import PATH, Gateway, Provider, gateway_to
 from tests.support.otlp import Receiver, otlp_receiver
 from tests.support.secret_markers import listening

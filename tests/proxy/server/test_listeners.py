@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from proxy.server.listeners import CannotListenError, Listener, listeners
 from proxy.settings.loader import SettingsError, parse
 from proxy.settings.schema import Server
-from proxy.sockets import CannotListenError, Listener, listeners
 
 
 @pytest.fixture

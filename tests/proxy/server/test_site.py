@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from proxy.listening import closed, opened
+from proxy.server.listeners import Listener, listeners
+from proxy.server.site import closed, opened
 from proxy.settings.schema import Server, Timeouts
 from proxy.settings.tls import Tls
-from proxy.sockets import Listener, listeners
 from tests.support.certificates import Authority
 
 KNOCKING = 200

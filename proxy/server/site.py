@@ -13,9 +13,9 @@ from typing import Any
 
 from aiohttp import web
 
+from proxy.server.listeners import Listener
 from proxy.settings.schema import Timeouts
 from proxy.settings.tls import Tls
-from proxy.sockets import Listener
 
 _BACKLOG = 1024
 _HANDSHAKE_SECONDS = 0.5

@@ -19,18 +19,18 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from proxy import connections
 from proxy.app import make_app
 from proxy.cache.index import PlacedIndex
 from proxy.context import DRAINING, JOBS, RELOADING, RUNNING, SHARING
-from proxy.core_dumps import forbid_core_dumps
-from proxy.listening import Door, closed, opened
-from proxy.patience import patience
 from proxy.reload.watcher import following
+from proxy.server import drain
+from proxy.server.client_timeouts import patience
+from proxy.server.listeners import Listener, listeners
+from proxy.server.process import forbid_core_dumps
+from proxy.server.site import Door, closed, opened
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Server
 from proxy.settings.tls import Tls, renewed
-from proxy.sockets import Listener, listeners
 from proxy.state.ops import Shared
 
 _GC_THRESHOLDS = (10_000, 5, 50)
@@ -252,7 +252,7 @@ async def _finished(runner: web.AppRunner, seconds: float) -> None:
                 if not sharing:
                     await jobs.keep()
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-            await connections.ended(runner.server)
+            await drain.ended(runner.server)
     except TimeoutError:
         if count := max(len(running), jobs.running):
             requests = "1 request" if count == 1 else f"{count} requests"
@@ -263,6 +263,6 @@ def _quiet(runner: web.AppRunner, *, new: bool) -> bool:
     """Close what idles if nothing else is left, where `new` connections are no idle ones."""
     server = _server(runner)
     for it in server.connections:
-        if connections.is_busy(it) or (new and connections.is_new(it)):
+        if drain.is_busy(it) or (new and drain.is_new(it)):
             return False
-    return connections.hung_up(server)
+    return drain.hung_up(server)

@@ -7,7 +7,7 @@ import sys
 
 _ASKED = """
 import resource, subprocess, sys
-from proxy.core_dumps import forbid_core_dumps
+from proxy.server.process import forbid_core_dumps
 hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
 resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 forbid_core_dumps()

@@ -8,7 +8,7 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.patience import BODY_RATE, Patience, TooSlow
+from proxy.server.client_timeouts import BODY_RATE, Patience, TooSlow
 from proxy.settings.schema import Timeouts
 
 TIMES = Timeouts(head=10, body=10, unread=10)

@@ -24,10 +24,10 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from proxy.serving import Discreet, discreetly
+from proxy.server.run import Discreet, discreetly
 from tests.support.gateway import ANSWER, KEY, OURS, PATH, SETTINGS, Provider, provider
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SANDBOX = "virtual_keys: {box: {provider: sandbox}}\n"
 BOX = {**OURS, "x-portkey-virtual-key": "box"}
 

@@ -11,11 +11,11 @@ import pytest
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.connections import ended, hung_up, is_busy, is_new
-from proxy.listening import closed, opened
+from proxy.server.drain import ended, hung_up, is_busy, is_new
+from proxy.server.listeners import listeners
+from proxy.server.site import closed, opened
 from proxy.settings.schema import Server, Timeouts
 from proxy.settings.tls import Tls
-from proxy.sockets import listeners
 from tests.support.certificates import Authority
 
 ASKED = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
