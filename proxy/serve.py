@@ -75,7 +75,7 @@ def serve(config: str | None, **given: str | int | None) -> None:
     _refuse_unwritable(settings.log)
 
     # Imported here: `easel --help` need not wait for the server's machinery.
-    from proxy.workers.counting import count  # noqa: PLC0415
+    from proxy.workers.cpu_count import count  # noqa: PLC0415
 
     if (several := count(server.workers)) > 1:
         _serve_with_workers(several, config, text, settings, key)
@@ -98,7 +98,7 @@ def _serve_with_workers(
     count: int, config: str | None, text: str, settings: Settings, key: str
 ) -> None:
     from proxy.server.listeners import CannotListenError  # noqa: PLC0415 - as in `serve`
-    from proxy.workers.orders import Orders  # noqa: PLC0415 - the same
+    from proxy.workers.bootstrap import Orders  # noqa: PLC0415 - the same
     from proxy.workers.running import run_workers  # noqa: PLC0415 - the same
     from proxy.workers.supervisor import NoWorkerError  # noqa: PLC0415 - the same
 

@@ -17,7 +17,7 @@ from proxy.cache.codec import read, written
 from proxy.cache.entry import Entry
 from proxy.cache.index import Freed, LocalIndex
 from proxy.errors import CacheAway
-from proxy.workers.line import Handler, Line, LineError
+from proxy.workers.rpc import Handler, Line, LineError
 
 _GRACE_SECONDS = 60.0
 """How long a picture lies after its last entry, or until it gets its first."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from proxy.workers import orders as words
-from proxy.workers.line import Line
+from proxy.workers import bootstrap as words
+from proxy.workers.rpc import Line
 
 
 class Fellows:

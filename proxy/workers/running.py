@@ -16,10 +16,10 @@ from proxy.server.listeners import Listener, unix_listeners
 from proxy.server.process import forbid_core_dumps
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Server
+from proxy.workers.bootstrap import Orders
 from proxy.workers.cache_index import CacheHub
-from proxy.workers.hub import Hub
-from proxy.workers.orders import Orders
-from proxy.workers.reserving import reserved
+from proxy.workers.port import reserved
+from proxy.workers.shared_state import Hub
 from proxy.workers.supervisor import Supervisor
 
 

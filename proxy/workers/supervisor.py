@@ -17,12 +17,12 @@ import msgspec
 
 from proxy.settings.loader import SettingsError
 from proxy.settings.yaml_file import Problem
-from proxy.workers import orders as words
-from proxy.workers.counts import GoneCounts
-from proxy.workers.hub import ASK, Hub
-from proxy.workers.line import Handler, Line, LineError, call_all
+from proxy.workers import bootstrap as words
+from proxy.workers.bootstrap import Change, Orders, Refusal
 from proxy.workers.lives import Backoff, ending
-from proxy.workers.orders import Change, Orders, Refusal
+from proxy.workers.metrics import GoneCounts
+from proxy.workers.rpc import Handler, Line, LineError, call_all
+from proxy.workers.shared_state import ASK, Hub
 
 _LOG = logging.getLogger("easel")
 

@@ -17,12 +17,12 @@ from proxy.server.listeners import CannotListenError, Listener, tcp_listeners
 from proxy.server.run import Team, in_a_loop, serve
 from proxy.settings.loader import SettingsError
 from proxy.settings.schema import Server
-from proxy.workers import orders as words
+from proxy.workers import bootstrap as words
+from proxy.workers.bootstrap import Orders
 from proxy.workers.cache_index import WorkersIndex
-from proxy.workers.counts import Counts
-from proxy.workers.hub import HubShared
-from proxy.workers.line import Handler, Line, LineError
-from proxy.workers.orders import Orders
+from proxy.workers.metrics import Counts
+from proxy.workers.rpc import Handler, Line, LineError
+from proxy.workers.shared_state import HubShared
 
 
 def work(end: int) -> None:

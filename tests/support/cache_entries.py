@@ -17,7 +17,7 @@ from proxy.cache.redis_index import RedisIndex
 from proxy.settings.schema import Redis
 from proxy.state.redis_client import SharedRedis
 from proxy.workers.cache_index import CacheHub, WorkersIndex
-from proxy.workers.line import Line
+from proxy.workers.rpc import Line
 from tests.support.redis import RedisServer
 from tests.support.redis_topologies import RedisSet
 from tests.support.state_stores import Clock

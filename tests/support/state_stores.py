@@ -17,8 +17,8 @@ from proxy.state.memory import Memory
 from proxy.state.ops import Shared
 from proxy.state.redis import RedisShared
 from proxy.state.redis_client import SharedRedis
-from proxy.workers.hub import ASK, Hub, HubShared
-from proxy.workers.line import Line
+from proxy.workers.rpc import Line
+from proxy.workers.shared_state import ASK, Hub, HubShared
 from tests.support.redis import redis_server
 from tests.support.redis_topologies import told
 

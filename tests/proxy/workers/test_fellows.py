@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
-from proxy.workers import orders as words
+from proxy.workers import bootstrap as words
 from proxy.workers.fellows import Fellows
-from proxy.workers.line import Line, LineError
+from proxy.workers.rpc import Line, LineError
 
 
 async def test_one_asks_all_through_the_supervisor() -> None:

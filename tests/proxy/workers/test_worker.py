@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.workers import orders as words
-from proxy.workers.line import Handler, Line
-from proxy.workers.orders import Orders, written
+from proxy.workers import bootstrap as words
+from proxy.workers.bootstrap import Orders, written
+from proxy.workers.rpc import Handler, Line
 from tests.support.gateway import SETTINGS
 from tests.support.worker_gateway import ROOT
 

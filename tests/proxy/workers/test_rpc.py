@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from proxy.workers import line as lines
-from proxy.workers.line import Handler, Line, LineError, call_all
+from proxy.workers import rpc as lines
+from proxy.workers.rpc import Handler, Line, LineError, call_all
 
 
 async def echo(payload: bytes) -> bytes:

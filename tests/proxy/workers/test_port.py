@@ -8,7 +8,7 @@ import pytest
 
 from proxy.server.listeners import CannotListenError
 from proxy.settings.schema import Server
-from proxy.workers.reserving import reserved
+from proxy.workers.port import reserved
 
 
 def listening(port: int, *, shared: bool) -> socket.socket:

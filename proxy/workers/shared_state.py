@@ -16,7 +16,7 @@ import msgspec
 from proxy.settings.state_dir import make_private
 from proxy.state.memory import Memory
 from proxy.state.ops import Op, SharedAway, SharedGone
-from proxy.workers.line import Line, LineError
+from proxy.workers.rpc import Line, LineError
 
 _LOG = logging.getLogger("easel")
 

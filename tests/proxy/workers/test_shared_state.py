@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from proxy.state.ops import Get, Put, SharedAway, SharedGone
-from proxy.workers.hub import ASK, Hub, HubShared
-from proxy.workers.line import Line
+from proxy.workers.rpc import Line
+from proxy.workers.shared_state import ASK, Hub, HubShared
 
 
 async def test_the_next_supervisor_knows_what_the_last_one_knew(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import aiohttp
 
 from proxy.observability.metrics.merge import read
 from proxy.observability.metrics.registry import Metrics
-from proxy.workers.counts import GONE, KEPT, GoneCounts
+from proxy.workers.metrics import GONE, KEPT, GoneCounts
 from tests.support.gateway import OURS
 from tests.support.worker_gateway import Running, running, until
 

@@ -14,7 +14,7 @@ import msgspec
 
 from proxy.observability.metrics.merge import merged
 from proxy.workers.fellows import Fellows
-from proxy.workers.line import Handler, Line, LineError
+from proxy.workers.rpc import Handler, Line, LineError
 
 COUNTED, GONE = "counted", "gone"
 """What a worker is asked for, and what it asks of the supervisor."""

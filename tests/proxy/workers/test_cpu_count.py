@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.workers.counting import cores, count
+from proxy.workers.cpu_count import cores, count
 
 
 @pytest.mark.parametrize(

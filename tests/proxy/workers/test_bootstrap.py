@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.settings.loader import SettingsError, digest
-from proxy.workers.orders import Orders, read, written
+from proxy.workers.bootstrap import Orders, read, written
 
 KEY = digest("a-key-of-sixteen-characters")
 FILE = "api_keys: {web: {key: a-key-of-sixteen-characters}}\n"
