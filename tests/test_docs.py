@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import adapters
 from docs.generate import WRITERS, written
-from proxy.__main__ import main
+from proxy.cli.main import main
 from proxy.context import METRICS
 from proxy.observability.metrics.labels import OUTCOMES
 from proxy.observability.metrics.merge import read as read_snapshot

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from proxy.__main__ import main
+from proxy.cli.main import main
 from tests.deploy.tools import DEPLOY, ROOT, script, told
 
 FILE = DEPLOY / "Dockerfile"

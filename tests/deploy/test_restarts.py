@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import yaml
 
-from proxy.health import READY, UnwellError, asked
+from proxy.cli.health import READY, UnwellError, asked
 from tests.deploy.balancers import haproxy, nginx
 from tests.deploy.tools import DEPLOY, ROOT
 from tests.support.gateway import OURS, PATH, SETTINGS

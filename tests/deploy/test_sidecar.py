@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from click.testing import CliRunner
 
-from proxy.__main__ import main
+from proxy.cli.main import main
 from proxy.settings.loader import Settings, parse
 from tests.deploy.manifests import check
 from tests.deploy.tools import DEPLOY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from click.testing import CliRunner, Result
 
-from proxy.__main__ import main
+from proxy.cli.main import main
 
 
 def easel(*arguments: str) -> Result:

@@ -171,6 +171,6 @@ async def test_a_damaged_file_of_what_they_share_stops_nothing(tmp_path: Path) -
 
 
 def test_the_supervisor_loads_nothing_that_serves() -> None:
-    asked = "import sys, proxy.__main__, proxy.workers.running; print('aiohttp' in sys.modules)"
+    asked = "import sys, proxy.cli.main, proxy.workers.running; print('aiohttp' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True)  # noqa: S603 - our own
     assert told.stdout == b"False\n"

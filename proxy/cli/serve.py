@@ -11,7 +11,7 @@ import msgspec
 
 import adapters
 from proxy import __version__
-from proxy.command_line import FILE, fail, refuse_open_door, text_and_settings
+from proxy.cli.options import FILE, fail, refuse_open_door, text_and_settings
 from proxy.observability.log_file import LogFile
 from proxy.settings.loader import Settings, digest
 from proxy.settings.schema import NO_TCP, WORKERS_FORM, Log, Server, is_number_of_workers

@@ -10,11 +10,11 @@ import pytest
 
 import adapters
 from proxy import __version__
-from proxy.__main__ import main
+from proxy.cli.main import main
 from proxy.settings.loader import digest, parse
 from tests.support.cli import easel
 
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = Path(__file__).parents[3] / "config"
 KEY = "a-key-of-sixteen-characters"
 
 

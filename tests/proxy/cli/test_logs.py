@@ -16,11 +16,11 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
-from proxy.__main__ import main
+from proxy.cli.main import main
 from tests.support.gateway import KEY, PATH
 from tests.support.gateway_process import serving
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LINE: dict[str, Any] = {
     "time": 1795929228.6,
     "status": 200,

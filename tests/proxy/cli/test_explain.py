@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import adapters
-from proxy.__main__ import main
+from proxy.cli.main import main
 from tests.support.transcripts import secrets_of, transcripts_of
 
 

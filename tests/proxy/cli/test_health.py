@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from proxy.__main__ import main
 from proxy.app import make_app
+from proxy.cli.main import main
 from proxy.context import DRAINING
 from proxy.settings.loader import parse
 from tests.support.gateway import SETTINGS, gateway, json_reply, provider

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.cli import easel
 
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = Path(__file__).parents[3] / "config"
 KEY = "a-key-of-sixteen-characters"
 
 

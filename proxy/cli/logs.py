@@ -11,7 +11,7 @@ from typing import Any
 import click
 import orjson
 
-from proxy.command_line import fail
+from proxy.cli.options import fail
 from proxy.observability.access_log import printable
 from proxy.settings.loader import SettingsError, load
 
@@ -66,7 +66,7 @@ def logs(file: str | None, *, follow: bool, config: str | None, **chosen: Any) -
 
 def _lines(file: str, *, follow: bool) -> Iterable[str]:
     # Imported here: a gateway that serves follows no log.
-    from proxy.following import followed, lines_of  # noqa: PLC0415
+    from proxy.cli.tail import followed, lines_of  # noqa: PLC0415
 
     if file == "-":
         return lines_of(sys.stdin.buffer)
@@ -74,7 +74,7 @@ def _lines(file: str, *, follow: bool) -> Iterable[str]:
 
 
 def _all_of(file: str) -> Iterable[str]:
-    from proxy.following import lines_of  # noqa: PLC0415 - see above
+    from proxy.cli.tail import lines_of  # noqa: PLC0415 - see above
 
     with open(file, "rb") as opened:  # noqa: PTH123 - a name as it was given
         yield from lines_of(opened)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.following import followed, lines_of
+from proxy.cli.tail import followed, lines_of
 
 
 class Writer:
