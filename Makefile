@@ -91,8 +91,8 @@ faults: $(VENV)/.tested ## Cause every kind of fault, and write what each cost i
 fault-matrix: $(VENV)/.tested ## Have providers do everything wrong, and write what came into docs/reliability.md
 	@$(BIN)/python -m tests.faults
 
-golden: $(VENV)/.tested ## Record again what tests/test_golden.py compares; look at the difference
-	@EASEL_RECORD=1 $(BIN)/python -m pytest --quiet tests/test_golden.py
+golden: $(VENV)/.tested ## Record again what tests/golden/test_golden.py compares; look at the difference
+	@EASEL_RECORD=1 $(BIN)/python -m pytest --quiet tests/golden/test_golden.py
 
 cluster-test: $(VENV)/.tested ## Break one part after the other of a cluster of three nodes under load (3 minutes)
 	@$(BIN)/python -m tests.cluster

@@ -24,7 +24,7 @@ from proxy.settings.loader import KEYS as SETTINGS
 from proxy.settings.loader import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
 from proxy.settings.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy
 from proxy.settings.schema import SECTIONS
-from tests.adapters.test_contract import CANCELLING
+from tests.contract.test_contract import CANCELLING
 from tests.hostile.defence_mutations import MUTATIONS
 from tests.hostile.mutations import defences
 from tests.support.gateway import gateway

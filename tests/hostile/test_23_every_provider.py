@@ -15,7 +15,7 @@ from aiohttp import web
 from adapters import PROVIDERS
 from proxy.app import make_app
 from proxy.settings.loader import parse
-from tests.proxy.test_replay import Open, by_virtual_key, move_by_hand
+from tests.contract.test_replay import Open, by_virtual_key, move_by_hand
 from tests.support.secret_markers import GATEWAY_KEY, PROMPT, listening, loose
 from tests.support.transcript_provider import ScriptedProvider
 from tests.support.transcripts import Exchange, Seen, Transcript, secrets_of, transcripts_of

@@ -1,6 +1,6 @@
 """The gateway as a client sees it: every answer, access line and metric as it was recorded.
 
-`make golden` (or `EASEL_RECORD=1 pytest tests/test_golden.py`) records all of them again.
+`make golden` (or `EASEL_RECORD=1 pytest tests/golden/test_golden.py`) records all of them again.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ import aiohttp
 import pytest
 
 from tests.proxy.server.test_run import BOX, ROOT, SANDBOX
-from tests.proxy.test_behind_nginx import nginx
 from tests.support.gateway import PATH, SETTINGS
+from tests.system.test_behind_nginx import nginx
 
 CLIENTS = 32
 DRAINING, KEPT = "drain_seconds: 1.5", "500ms"

@@ -27,7 +27,7 @@ import pytest
 
 from adapters import adapter
 from adapters.contract import Outgoing
-from tests.proxy.test_replay import Open, move_by_hand, replayed
+from tests.contract.test_replay import Open, move_by_hand, replayed
 from tests.support.official_sdks import ASKINGS
 from tests.support.transcript_provider import EveryHost
 from tests.support.transcripts import FOLDER, Exchange, Reply, Request, Seen, Transcript, load

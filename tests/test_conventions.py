@@ -51,10 +51,10 @@ LAYERS: tuple[frozenset[str], ...] = (
 
 SUITES = {
     "tests/proxy/cache/test_common_index.py": "the cache's index, where several processes have it",
-    "tests/adapters/test_contract.py": "what every adapter promises, generated",
+    "tests/contract/test_contract.py": "what every adapter promises, generated",
     "tests/proxy/pipeline/test_completing.py": "pictures of several targets in one answer",
-    "tests/adapters/test_tables.py": "every table, from the client's word to the wire",
-    "tests/proxy/test_behind_nginx.py": "a real reverse proxy with less patience than a job takes",
+    "tests/contract/test_tables.py": "every table, from the client's word to the wire",
+    "tests/system/test_behind_nginx.py": "a real reverse proxy with less patience than a job takes",
     "tests/deploy/test_balancers.py": "deploy/'s nginx and HAProxy in front of real gateways",
     "tests/deploy/test_compose.py": "the compose file and its settings against the specification",
     "tests/deploy/test_helm.py": "the chart through Helm, against Kubernetes' schemas",
@@ -66,13 +66,13 @@ SUITES = {
     "tests/deploy/test_wheel.py": "the built wheel, installed and used outside the repository",
     "tests/faults/test_matrix.py": "what providers do wrong, in every kind of conversation",
     "tests/proxy/jobs/test_interleavings.py": "jobs, tapes and the shelf under any order of events",
-    "tests/proxy/test_doors.py": "the gateway as a process, by its unix socket and by TLS",
-    "tests/proxy/test_rolling_restart.py": "restarts behind a real nginx under load",
-    "tests/proxy/test_matrix.py": "every provider in every form, through OpenAI's own SDK",
-    "tests/proxy/test_official_sdks.py": "what we ask of providers against what their own SDKs ask",
-    "tests/proxy/test_replay.py": "every transcript through the running gateway",
-    "tests/proxy/test_real_clients.py": "the official SDKs against the running gateway",
-    "tests/proxy/test_sdk_retries.py": "what the official SDKs' own retries cost",
+    "tests/system/test_listeners.py": "the gateway as a process, by its unix socket and by TLS",
+    "tests/system/test_rolling_restart.py": "restarts behind a real nginx under load",
+    "tests/contract/test_matrix.py": "every provider in every form, through OpenAI's own SDK",
+    "tests/contract/test_official_sdks.py": "what we ask of providers against what their own SDKs ask",
+    "tests/contract/test_replay.py": "every transcript through the running gateway",
+    "tests/system/test_sdk_clients.py": "the official SDKs against the running gateway",
+    "tests/system/test_sdk_retries.py": "what the official SDKs' own retries cost",
 }
 """Test modules that are about more than one module."""
 

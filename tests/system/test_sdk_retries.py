@@ -18,9 +18,9 @@ import pytest
 from aiohttp import web
 from portkey_ai._vendor import openai as openai_in_portkey
 
-from tests.proxy.test_real_clients import OPENAI, PORTKEY, UP, draw, event, events, opened
 from tests.support.flaky_proxy import When, Wire, cutting
 from tests.support.gateway import Gateway, gateway_to
+from tests.system.test_sdk_clients import OPENAI, PORTKEY, UP, draw, event, events, opened
 
 SDKS = (*OPENAI, *PORTKEY)
 PICTURE = "A" * 900_000

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.support.gateway_process import serving
 
-FOLDER = Path(__file__).parent.parent / "examples"
+FOLDER = Path(__file__).parents[2] / "examples"
 WITH_CONFIG = FOLDER / "with_config.sh"
 EXAMPLES = sorted(path for path in FOLDER.glob("*.*") if path != WITH_CONFIG)
 CONFIGS = {
