@@ -26,7 +26,7 @@ import pytest
 from openai import AsyncOpenAI
 from yarl import URL
 
-from tests.hostile.test_18_slow_clients import (
+from tests.hostile.test_slow_clients import (
     PICTURE,
     TIMES,
     body_for_ever,

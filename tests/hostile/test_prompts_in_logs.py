@@ -6,7 +6,7 @@ import asyncio
 
 import orjson
 
-from tests.hostile.test_23_secrets import GOOD, watched
+from tests.hostile.test_secrets import GOOD, watched
 from tests.support.gateway import KEY, SETTINGS, always, gateway, provider
 from tests.support.secret_markers import GATEWAY_KEY, PROMPT, STORED
 

@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.spans import Tracer
 from proxy.settings.schema import Tracing
-from tests.hostile.test_23_secrets import (
+from tests.hostile.test_secrets import (
     CREDENTIALS,
     GOOD,
     REPLIES,

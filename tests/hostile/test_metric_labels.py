@@ -9,7 +9,7 @@ import adapters
 from proxy.context import METRICS
 from proxy.observability.metrics.labels import CACHES, OUTCOMES, RESULTS
 from proxy.observability.metrics.merge import read
-from tests.hostile.test_23_secrets import GOOD, watched
+from tests.hostile.test_secrets import GOOD, watched
 from tests.proxy.observability.metrics.test_labels import families_of
 from tests.support.gateway import Gateway, always
 from tests.support.secret_markers import GATEWAY_KEY, PROMPT, loose

@@ -16,7 +16,7 @@ from aiohttp import web
 from yarl import URL
 
 from proxy.settings.loader import SettingsError, parse
-from tests.hostile.test_23_secrets import GOOD, watched
+from tests.hostile.test_secrets import GOOD, watched
 from tests.proxy.server.test_run import running
 from tests.support import secret_markers
 from tests.support.gateway import KEY, PATH, Answered, Gateway, always, json_reply, provider
