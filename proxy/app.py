@@ -11,51 +11,35 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy.blobs.store import Blobs
+from proxy.blobs.store import BLOBS, Blobs
 from proxy.blobs.urls import PATH as BLOB
-from proxy.blobs.urls import Signer
-from proxy.cache.store import SimpleCache
-from proxy.context import (
-    BLOBS,
-    BODIES,
-    CACHE,
-    CHOOSER,
-    DRAINING,
-    JOBS,
-    LOG,
-    METRICS,
-    RELOADING,
-    RUNNING,
-    SETTINGS,
-    SHARED,
-    SHARING,
-    SIGNER,
-    TRACER,
-    UPSTREAM,
-)
+from proxy.blobs.urls import SIGNER, Signer
+from proxy.cache.store import CACHE, SimpleCache
+from proxy.context import BODIES, CHOOSER, DRAINING, RUNNING, SETTINGS, SHARED
 from proxy.endpoints import jobs as asking
 from proxy.endpoints import metrics, models
 from proxy.endpoints.blobs import blob
 from proxy.http.body_limits import Bodies
 from proxy.jobs.budget import EACH, Shelf
+from proxy.jobs.keys import JOBS, SHARING
 from proxy.jobs.limits import Room
 from proxy.jobs.store import Jobs
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
 from proxy.middlewares.access import stamp
-from proxy.observability.access_log import AccessLog, Stream
+from proxy.observability.access_log import LOG, AccessLog, Stream
 from proxy.observability.log_file import LogFile
-from proxy.observability.metrics.gauges import watch
+from proxy.observability.metrics.gauges import Sources, watch
 from proxy.observability.metrics.loop_lag import Lag
-from proxy.observability.metrics.registry import Metrics
+from proxy.observability.metrics.registry import METRICS, Metrics
 from proxy.pipeline.converse import converse
 from proxy.pipeline.dry_run import rehearse
 from proxy.pipeline.execute import generator
-from proxy.reload.live_settings import Reloading
+from proxy.reload.live_settings import RELOADING, Reloading
 from proxy.routing.circuit_breaker import LocalCircuits
 from proxy.routing.strategies import Chooser, ComputedStuck, LocalStuck
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Log
-from proxy.upstream.client import Upstream, drawn
+from proxy.upstream.client import UPSTREAM, Upstream, drawn
 
 if TYPE_CHECKING:
     from proxy.cache.index import PlacedIndex
@@ -86,10 +70,10 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     `shared` is what it knows together with others, unless it has a Redis for that. `index` is the
     cache's, if others have it too.
     """
-    chain = traced(CHAIN) if settings.tracing.is_on else CHAIN
+    tracer = _tracer(settings)
+    chain = traced(CHAIN, tracer) if tracer else CHAIN
     app = web.Application(middlewares=chain, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
-    app[TRACER] = _tracer(settings)
     app[BODIES] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
     app[RELOADING] = Reloading(settings)
     app[BLOBS] = Blobs(settings, index.folder if index else "")
@@ -108,8 +92,8 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     app[JOBS] = _jobs(settings)
     app[SHARING] = _sharing(settings, app)
 
-    async def traces(app: web.Application) -> AsyncIterator[None]:
-        async with app[TRACER] or nullcontext():
+    async def traces(_: web.Application) -> AsyncIterator[None]:
+        async with tracer or nullcontext():
             yield
 
     async def upstream(app: web.Application) -> AsyncIterator[None]:
@@ -134,7 +118,15 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
 
     async def watched(app: web.Application) -> AsyncIterator[None]:
         lag = Lag()
-        watch(app, lag, redis)
+        sources = Sources(
+            jobs=app[JOBS],
+            traffic=lambda: app[UPSTREAM].dialer,
+            circuits=app[CHOOSER].circuits,
+            reloads=app[RELOADING],
+            running=app[RUNNING],
+            draining=app[DRAINING],
+        )
+        watch(app[METRICS], sources, lag, redis)
         lag.start()
         yield
         lag.stop()

@@ -10,43 +10,16 @@ from proxy.routing.plan import Attempt, Caller, Plan, Trail
 from proxy.settings.loader import Settings
 
 if TYPE_CHECKING:
-    from proxy.blobs.store import Blobs
-    from proxy.blobs.urls import Signer
-    from proxy.cache.store import SimpleCache
     from proxy.http.body_limits import Bodies, Held
-    from proxy.jobs.cluster import Sharing
-    from proxy.jobs.store import Job, Jobs
-    from proxy.observability.access_log import AccessLog
-    from proxy.observability.metrics.registry import Metrics
-    from proxy.observability.tracing.spans import Tracer
-    from proxy.reload.live_settings import Reloading
-    from proxy.reload.snapshot import Current
     from proxy.routing.strategies import Chooser
     from proxy.state.ops import Shared
-    from proxy.upstream.client import Upstream
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 """app sets to what it began with. What may change while it runs a request has in CURRENT."""
-RELOADING: web.AppKey[Reloading] = web.AppKey("reloading")
-"""app sets; middlewares.observing reads, and /readyz."""
 BODIES: web.AppKey[Bodies] = web.AppKey("bodies")
 """app sets; middlewares.routing counts in it."""
-UPSTREAM: web.AppKey[Upstream] = web.AppKey("upstream")
-"""app sets for the time it runs; images.converse reads."""
-CACHE: web.AppKey[SimpleCache] = web.AppKey("cache")
-"""app sets; middlewares.caching reads and fills, and DELETE /v1/cache empties."""
-BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
-"""app sets; blobs.keeping and the cache write, blobs.serve reads."""
-SIGNER: web.AppKey[Signer] = web.AppKey("signer")
-"""app sets; blobs.keeping and blobs.serve read."""
 CHOOSER: web.AppKey[Chooser] = web.AppKey("chooser")
 """app sets; images.generate reads, and /readyz its circuits."""
-LOG: web.AppKey[AccessLog] = web.AppKey("log")
-"""app sets; middlewares.observing writes to it."""
-TRACER: web.AppKey[Tracer | None] = web.AppKey("tracer")
-"""app sets, None with traces off; middlewares.tracing reads, which then is not in the chain."""
-METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
-"""app sets; observing, images.generate and upstream count in it, and GET /metrics shows it."""
 DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")
 """app sets to an empty list, __main__ appends when it stops; /readyz reads."""
 RUNNING: web.AppKey[set[int]] = web.AppKey("running")
@@ -54,19 +27,11 @@ RUNNING: web.AppKey[set[int]] = web.AppKey("running")
 
 SHARED: web.AppKey[Shared | None] = web.AppKey("shared")
 """app sets: what this process knows together with others, None where it is alone."""
-JOBS: web.AppKey[Jobs] = web.AppKey("jobs")
-"""app sets; middlewares.joining and jobs.asking read."""
-SHARING: web.AppKey[Sharing | None] = web.AppKey("sharing")
-"""app sets, None where this process is alone; middlewares.joining and jobs.asking read."""
-
 TRACE: web.RequestKey[str] = web.RequestKey("trace", str)
 """observing sets: never empty."""
 TRAIL: web.RequestKey[Trail] = web.RequestKey("trail", Trail)
 """observing sets, and reads it in the end; a job's request has the same one, and images.generate
 notes in it."""
-CURRENT: web.RequestKey[Current] = web.RequestKey("current")
-"""observing sets: the settings that this request began with, and what is made of them; everybody
-reads."""
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 """auth sets; routing, caching and observing read."""
 PLAN: web.RequestKey[Plan] = web.RequestKey("plan", Plan)
@@ -79,9 +44,6 @@ ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
 """images.generate sets, anew for each target; the ATTEMPT links and observing read and write."""
 COMMITTED: web.RequestKey[bool] = web.RequestKey("committed", bool)
 """observing sets when the first byte is about to go; explaining reads."""
-JOB: web.RequestKey[Job] = web.RequestKey("job")
-"""joining and jobs.asking set: the job that answers this request; observing reads, and
-transform writes its kind."""
 JOINED: web.RequestKey[str] = web.RequestKey("joined", str)
 """joining sets where the request began no job: the status of the one it found, or `elsewhere` for
 another process's; observing reads."""

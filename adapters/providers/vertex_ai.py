@@ -178,9 +178,8 @@ class VertexAI(Adapter):
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Add the token: the service account's before the API key."""
         del outgoing
-        return {
-            "authorization": f"Bearer {credentials[google_service_account.TOKEN] or credentials.api_key}"
-        }
+        token = credentials[google_service_account.TOKEN] or credentials.api_key
+        return {"authorization": f"Bearer {token}"}
 
     def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
         """Buy a token for the service account, if there is one and no token yet."""

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from proxy.blobs.media_types import media_type_of, with_head
-from proxy.blobs.urls import PATH, Link
-from proxy.context import BLOBS, CALLER, CURRENT, SIGNER
+from proxy.blobs.store import BLOBS
+from proxy.blobs.urls import PATH, SIGNER, Link
+from proxy.context import CALLER
 from proxy.errors import BlobStoreFailed
 from proxy.http.proxy_headers import base_url_of
 from proxy.observability.tracing.attributes import BLOB_STORED
 from proxy.observability.tracing.hooks import noted
+from proxy.reload.snapshot import CURRENT
 
 
 async def kept(request: web.Request, chunks: AsyncIterator[bytes], media_type: str) -> str:
@@ -51,5 +53,7 @@ def _link(request: web.Request, media_type: str, content: str = "") -> Link:
 
 def _url(request: web.Request, link: Link) -> str:
     settings, signer = request[CURRENT].settings, request.app[SIGNER]
-    base = settings.server.public_url.rstrip("/") or base_url_of(request)
+    base = settings.server.public_url.rstrip("/") or base_url_of(
+        request, settings.server.trusted_proxies
+    )
     return f"{base}{PATH.format(name=link.name)}?{signer.query(link)}"

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from aiohttp import web
+
 from proxy.blobs.leftovers import CACHE, clear
 from proxy.blobs.retention import Sweeper
 from proxy.errors import BlobStoreFailed
@@ -207,6 +209,10 @@ class Blobs:
             retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_FOR},
             **more,
         )
+
+
+BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
+"""The blob store."""
 
 
 @contextlib.contextmanager

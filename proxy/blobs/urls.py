@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from aiohttp import web
+
 from proxy.blobs.media_types import EXTENSIONS, MEDIA_TYPES
 from proxy.errors import BlobStoreFailed
 from proxy.settings.secrets import kept_secret
@@ -103,3 +105,7 @@ class Signer:
                 "its operator has to set blobs.signing_key, or make state_dir writable."
             ) from error
         return key.encode()
+
+
+SIGNER: web.AppKey[Signer] = web.AppKey("signer")
+"""Signs and verifies blob URLs."""

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Self
 
+from aiohttp import web
+
 from adapters.contract import Answer
 from proxy.blobs.store import Blobs
 from proxy.cache.entry import Entry
@@ -238,3 +240,7 @@ class SimpleCache:
             await self.pictures.delete(freed)
             await self.index.deleted(freed)
         return bool(freed)
+
+
+CACHE: web.AppKey[SimpleCache] = web.AppKey("cache")
+"""The response cache."""

@@ -17,8 +17,9 @@ import time
 from aiohttp import web
 
 from proxy.blobs.media_types import SVG
-from proxy.blobs.urls import Link
-from proxy.context import BLOBS, COMMITTED, FAILURE, SIGNER
+from proxy.blobs.store import BLOBS
+from proxy.blobs.urls import SIGNER, Link
+from proxy.context import COMMITTED, FAILURE
 from proxy.errors import BlobGone, BlobStoreFailed, RangeRefused
 
 _OK, _PARTIAL, _NOT_MODIFIED = 200, 206, 304

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy.context import CALLER, JOB, JOBS, SHARING
+from proxy.context import CALLER
 from proxy.errors import GatewayError
 from proxy.jobs.delivery import accepted, listen, under_way
+from proxy.jobs.keys import JOB, JOBS, SHARING
 from proxy.jobs.recording import Tape
 from proxy.jobs.store import Asked, Job
 

@@ -6,9 +6,10 @@ from ipaddress import ip_address
 
 from aiohttp import web
 
-from proxy.context import CURRENT, METRICS
 from proxy.errors import GatewayError
 from proxy.middlewares.auth import identified
+from proxy.observability.metrics.registry import METRICS
+from proxy.reload.snapshot import CURRENT
 
 _BY_A_PROXY = ("forwarded", "via", "x-forwarded-", "x-real-ip")
 """How headers begin of a request that came through a proxy: its address is not who asks."""

@@ -7,9 +7,12 @@ from aiohttp import web
 
 import adapters
 from proxy import __version__
-from proxy.context import CACHE, CALLER, CHOOSER, CURRENT, DRAINING, RELOADING
+from proxy.cache.store import CACHE
+from proxy.context import CALLER, CHOOSER, DRAINING
 from proxy.errors import GatewayError
 from proxy.middlewares.auth import identified
+from proxy.reload.live_settings import RELOADING
+from proxy.reload.snapshot import CURRENT
 from proxy.routing.resolver import SAVED
 from proxy.routing.strategies import place_of
 

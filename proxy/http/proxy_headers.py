@@ -17,7 +17,6 @@ from itertools import islice
 
 from aiohttp import web
 
-from proxy.context import CURRENT
 from proxy.settings.schema import UNIX
 
 _FOR, _PROTO, _HOST = "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"
@@ -48,9 +47,9 @@ class TrustedProxies:
 _trusted = lru_cache(4)(TrustedProxies)
 
 
-def _proxies(request: web.Request) -> TrustedProxies | None:
-    """Give the proxies that are trusted if the other end of the connection is one of them."""
-    if not (trusted := request[CURRENT].settings.server.trusted_proxies):
+def _proxies(request: web.Request, trusted: tuple[str, ...]) -> TrustedProxies | None:
+    """Return the trusted proxies if the peer is one of them."""
+    if not trusted:
         return None
     proxies = _trusted(trusted)
     return proxies if proxies.holds(_peer(request)) else None
@@ -66,10 +65,13 @@ def comes_by_unix(request: web.Request) -> bool:
     return isinstance(request._transport_sockname, str | bytes)  # noqa: SLF001 - see above
 
 
-def client_of(request: web.Request) -> str:
-    """Give the client's address, as far as it is known; `unix` for one by the unix socket."""
+def client_of(request: web.Request, trusted: tuple[str, ...]) -> str:
+    """Return the client's address, or `unix` for a client of the Unix socket.
+
+    `trusted` are the addresses and networks of trusted proxies (`server.trusted_proxies`).
+    """
     client = _peer(request)
-    if proxies := _proxies(request):
+    if proxies := _proxies(request, trusted):
         for hop in islice(_hops(request), _MOST_HOPS):
             address = _address(hop)
             if address is None:
@@ -80,22 +82,22 @@ def client_of(request: web.Request) -> str:
     return client
 
 
-def host_of(request: web.Request) -> str | None:
-    """Give the host that the client called, with its port if it said one."""
-    told = _last(request, _HOST)
+def host_of(request: web.Request, trusted: tuple[str, ...]) -> str | None:
+    """Return the host that the client called, with its port if it sent one."""
+    told = _last(request, _HOST, trusted)
     return told if _HOST_FORM.fullmatch(told) else request.headers.get("Host")
 
 
-def base_url_of(request: web.Request) -> str:
-    """Give scheme and host by which the client came, as the beginning of a URL."""
-    told = _last(request, _PROTO).lower()
+def base_url_of(request: web.Request, trusted: tuple[str, ...]) -> str:
+    """Return the scheme and host of the client's URL."""
+    told = _last(request, _PROTO, trusted).lower()
     scheme = told if told in ("http", "https") else request.scheme
-    return f"{scheme}://{host_of(request) or request.host}"
+    return f"{scheme}://{host_of(request, trusted) or request.host}"
 
 
-def _last(request: web.Request, name: str) -> str:
-    """Give what the nearest proxy has written into a header, "" if we do not trust it."""
-    if name not in request.headers or _proxies(request) is None:
+def _last(request: web.Request, name: str, trusted: tuple[str, ...]) -> str:
+    """Return the header value that the nearest proxy wrote, "" if that proxy is not trusted."""
+    if name not in request.headers or _proxies(request, trusted) is None:
         return ""
     return request.headers.getall(name)[-1].rpartition(",")[2].strip()[:_LONGEST]
 

@@ -11,11 +11,12 @@ import orjson
 from aiohttp import hdrs, web
 
 from adapters.errors import ImageError
-from proxy.context import CURRENT, FAILURE, OUTCOME, TRACE
+from proxy.context import FAILURE, OUTCOME, TRACE
 from proxy.errors import GatewayError, as_told, body_of, logged, put_headers
 from proxy.jobs.recording import BrokenOffError
 from proxy.jobs.store import Job
 from proxy.observability.metrics.labels import outcome_of
+from proxy.reload.snapshot import CURRENT
 
 CLIENT_GONE = "client_gone"
 """Why an answer was cut: nobody was left to read it."""

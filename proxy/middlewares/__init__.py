@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from aiohttp.typedefs import Handler, Middleware
 
@@ -41,17 +42,20 @@ from proxy.middlewares.jobs import joining
 from proxy.middlewares.routing import routing
 from proxy.middlewares.transform import transform
 
+if TYPE_CHECKING:
+    from proxy.observability.tracing.spans import Tracer
+
 CHAIN: tuple[Middleware, ...] = (observing, explaining, framing, auth)
 IMAGES: tuple[Middleware, ...] = (routing, recalling, joining)
 ATTEMPT: tuple[Middleware, ...] = (caching, transform)
 REHEARSAL: tuple[Middleware, ...] = (transform,)
 
 
-def traced(links: Sequence[Middleware]) -> tuple[Middleware, ...]:
-    """Put the link that writes traces behind others."""
-    from proxy.middlewares.tracing import tracing  # noqa: PLC0415 - an extra
+def traced(links: Sequence[Middleware], tracer: Tracer) -> tuple[Middleware, ...]:
+    """Return the links with the tracing middleware after them."""
+    from proxy.middlewares.tracing import make_tracing  # noqa: PLC0415 - an extra
 
-    return (*links, tracing)
+    return (*links, make_tracing(tracer))
 
 
 def linked(links: Sequence[Middleware], handler: Handler) -> Handler:

@@ -15,22 +15,22 @@ from proxy.context import (
     ATTEMPT,
     CALLER,
     COMMITTED,
-    CURRENT,
     DRAINING,
     FAILURE,
-    JOB,
     JOINED,
-    LOG,
-    METRICS,
     PLAN,
-    RELOADING,
     RUNNING,
     TRACE,
     TRAIL,
 )
 from proxy.http.headers import usable_trace
 from proxy.http.proxy_headers import client_of
+from proxy.jobs.keys import JOB
+from proxy.observability.access_log import LOG
+from proxy.observability.metrics.registry import METRICS
 from proxy.observability.metrics.request import bytes_in, bytes_out, count
+from proxy.reload.live_settings import RELOADING
+from proxy.reload.snapshot import CURRENT
 from proxy.routing.plan import Plan, Trail, Tried
 
 _PREFIX = os.urandom(8).hex()
@@ -59,7 +59,7 @@ async def observing(request: web.Request, handler: Handler) -> web.StreamRespons
     finally:
         running.discard(id(request))
         ended = time.perf_counter()
-        count(app[METRICS], request, response, ended)
+        count(app[METRICS], request, response, ended, has_job=JOB in request)
         if (log := app[LOG]).writes:
             log.write(_line(request, response, trail, ended))
 
@@ -103,7 +103,7 @@ def _line(
         # The route's own path: what a stranger wrote into a URL stays out of the log.
         "path": "(no route)" if resource is None else resource.canonical,
         "ms": _ms(trail.arrived, ended),
-        "client": client_of(request),
+        "client": client_of(request, request[CURRENT].settings.server.trusted_proxies),
         "caller": caller.name if caller else "",
         "config": config_told(plan),
         "provider": attempt.target.adapter.id if attempt else "",

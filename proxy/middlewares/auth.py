@@ -9,9 +9,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.blobs.urls import PATH as BLOB
-from proxy.context import CALLER, CURRENT
+from proxy.context import CALLER
 from proxy.errors import Unauthorized
 from proxy.http.proxy_headers import comes_by_unix, host_of
+from proxy.reload.snapshot import CURRENT
 from proxy.routing.plan import Caller
 from proxy.settings.loader import digest
 
@@ -26,7 +27,8 @@ The routed resource decides, never the URL as it was written.
 async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request pass if it was meant for us, and needs no key or has a good one."""
     current, headers = request[CURRENT], request.headers
-    current.own_names.check(host_of(request), by_unix=comes_by_unix(request))
+    host = host_of(request, current.settings.server.trusted_proxies)
+    current.own_names.check(host, by_unix=comes_by_unix(request))
     resource = request.match_info.route.resource
     if resource is not None and resource.canonical not in PUBLIC:
         request[CALLER] = identified(headers, current.settings.api_keys)

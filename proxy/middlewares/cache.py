@@ -26,8 +26,10 @@ from proxy.cache.hot_responses import Copying, Ready
 from proxy.cache.images import NotKeptError
 from proxy.cache.keys import key_of, name_of, pool_of
 from proxy.cache.parse import read
-from proxy.context import ATTEMPT, CACHE, CALLER, CURRENT, FAILURE, JOB, PLAN
+from proxy.cache.store import CACHE
+from proxy.context import ATTEMPT, CALLER, FAILURE, PLAN
 from proxy.http.headers import is_untracked
+from proxy.jobs.keys import JOB
 from proxy.middlewares.transform import check_ours
 from proxy.observability.tracing.attributes import CACHE_HIT
 from proxy.observability.tracing.hooks import noted
@@ -35,6 +37,7 @@ from proxy.pipeline.converse import summed
 from proxy.pipeline.image_source import cached_lines, opened
 from proxy.pipeline.response import deliver
 from proxy.pipeline.sse import Came, deliver_events
+from proxy.reload.snapshot import CURRENT
 from proxy.routing.plan import Attempt, Recording, Target
 from proxy.upstream.client import Upstream, upstream_of
 

@@ -11,11 +11,13 @@ from aiohttp.typedefs import Handler
 
 from proxy.cache.hot_responses import Ready
 from proxy.cache.keys import name_of, words_of
-from proxy.context import ATTEMPT, CACHE, CURRENT, PLAN, RAW
+from proxy.cache.store import CACHE
+from proxy.context import ATTEMPT, PLAN, RAW
 from proxy.http.headers import is_untracked, prefers_async
 from proxy.observability.tracing.attributes import CACHE_HIT
 from proxy.observability.tracing.hooks import noted
 from proxy.pipeline.accounting import count_drawn
+from proxy.reload.snapshot import CURRENT
 from proxy.routing.plan import Plan, Target
 
 _MOST_REPEATED = 4096

@@ -11,10 +11,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.cache.keys import name_of
-from proxy.context import ATTEMPT, CALLER, FAILURE, JOB, JOBS, JOINED, PLAN, SHARING
+from proxy.context import ATTEMPT, CALLER, FAILURE, JOINED, PLAN
 from proxy.http.headers import is_untracked, prefers_async, read_idempotency_key
 from proxy.jobs.capture import play, staged
 from proxy.jobs.delivery import EVENTS, JSON, accepted, listen
+from proxy.jobs.keys import JOB, JOBS, SHARING
 from proxy.jobs.recording import Tape
 from proxy.jobs.store import Asked, untold
 from proxy.observability.tracing.attributes import JOB_JOINED

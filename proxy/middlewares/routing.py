@@ -5,10 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.context import BODIES, CALLER, CURRENT, HELD, PLAN, RAW
+from proxy.context import BODIES, CALLER, HELD, PLAN, RAW
 from proxy.errors import BadRequest
 from proxy.http.headers import read_body, read_params, usable_trace
 from proxy.middlewares.cache_lookup import repeated
+from proxy.reload.snapshot import CURRENT
 
 
 @web.middleware

@@ -6,25 +6,35 @@ A stranger without a key makes no span, and neither do the endpoints that need n
 from __future__ import annotations
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from adapters.errors import ImageError
-from proxy.context import ATTEMPT, CALLER, COMMITTED, FAILURE, JOB, JOINED, PLAN, TRACE, TRACER
+from proxy.context import ATTEMPT, CALLER, COMMITTED, FAILURE, JOINED, PLAN, TRACE
 from proxy.http.headers import usable_trace
+from proxy.jobs.keys import JOB
 from proxy.middlewares.access import config_told
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.attempt import asked_of, came_of, name_of
-from proxy.observability.tracing.spans import Serving, Value
+from proxy.observability.tracing.spans import Serving, Tracer, Value
 
 _IMAGES = "/images/generations"
 _FAULT = 500
 
 
-@web.middleware
-async def tracing(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Have what follows be a span; without a trace id of its own, the request gets the trace's."""
-    tracer, resource = request.app[TRACER], request.match_info.route.resource
-    if tracer is None or resource is None or CALLER not in request:
+def make_tracing(tracer: Tracer) -> Middleware:
+    """Return the middleware that makes a span of each request by `tracer`."""
+
+    @web.middleware
+    async def tracing(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await _traced(tracer, request, handler)
+
+    return tracing
+
+
+async def _traced(tracer: Tracer, request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Run a request in a span; without a trace id of its own, it gets the trace's."""
+    resource = request.match_info.route.resource
+    if resource is None or CALLER not in request:
         return await handler(request)
     about: dict[str, Value] = {
         attributes.METHOD: request.method,

@@ -12,8 +12,9 @@ from adapters.errors import BadParam
 from adapters.table.param import Param, checked
 from adapters.table.receipt import Line, Receipt
 from adapters.table.table import left_out
-from proxy.context import ATTEMPT, JOB
+from proxy.context import ATTEMPT
 from proxy.jobs.delivery import EVENTS, JSON
+from proxy.jobs.keys import JOB
 from proxy.routing.plan import Attempt
 
 _READ_BY_US = ("prompt", "model", "response_format", "stream")

@@ -7,6 +7,7 @@ import contextlib
 from typing import Any, Protocol
 
 import orjson
+from aiohttp import web
 
 _FLUSH_AFTER = 0.1
 _FLUSH_AT = 500
@@ -53,6 +54,10 @@ class AccessLog:
         with contextlib.suppress(OSError, ValueError):
             self._stream.write("".join(written))
             self._stream.flush()
+
+
+LOG: web.AppKey[AccessLog] = web.AppKey("log")
+"""The access log."""
 
 
 def _as_json(line: dict[str, Any]) -> str:

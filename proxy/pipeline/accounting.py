@@ -9,10 +9,11 @@ from aiohttp import web
 
 from adapters.tools.image_header import Measured
 from proxy.cache.entry import KeptImage
-from proxy.context import CURRENT, METRICS
 from proxy.observability.metrics.labels import family_of
+from proxy.observability.metrics.registry import METRICS
 from proxy.pipeline.image_source import Source
 from proxy.pipeline.params import final_params
+from proxy.reload.snapshot import CURRENT
 from proxy.routing.plan import Attempt, Drawn, Target
 from proxy.settings.prices import price_of
 

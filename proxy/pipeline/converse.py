@@ -11,12 +11,13 @@ from aiohttp import web
 
 from adapters.contract import Answer, ImageCall
 from adapters.errors import ImageError, no_picture
-from proxy.context import ATTEMPT, CURRENT
+from proxy.context import ATTEMPT
 from proxy.errors import BadRequest
 from proxy.pipeline.partial import accounted, asked_of, fewer
 from proxy.pipeline.passthrough import relay
 from proxy.pipeline.response import deliver
 from proxy.pipeline.sse import Came, deliver_events
+from proxy.reload.snapshot import CURRENT
 from proxy.routing.plan import Attempt
 from proxy.upstream.client import Upstream, upstream_of
 

@@ -15,8 +15,9 @@ from adapters.contract import ImageCall
 from adapters.errors import BadParam
 from adapters.table.param import checked
 from adapters.tools import sizes
-from proxy.context import ATTEMPT, CURRENT
+from proxy.context import ATTEMPT
 from proxy.pipeline.partial import asked_of
+from proxy.reload.snapshot import CURRENT
 from proxy.routing.plan import Attempt, Target
 from proxy.settings.prices import Prices, price_of
 from proxy.upstream.client import drawn

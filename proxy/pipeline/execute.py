@@ -16,17 +16,19 @@ from aiohttp.typedefs import Handler
 from adapters.contract import Answer
 from adapters.errors import ImageError
 from adapters.table.receipt import Receipt
-from proxy.context import ATTEMPT, CHOOSER, COMMITTED, CURRENT, METRICS, PLAN, RAW, TRAIL
+from proxy.context import ATTEMPT, CHOOSER, COMMITTED, PLAN, RAW, TRAIL
 from proxy.errors import logged, put_headers
 from proxy.http.forwarding import hops
 from proxy.http.headers import in_bounds
 from proxy.observability.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, outcome_of
+from proxy.observability.metrics.registry import METRICS
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.hooks import attempted, noted
 from proxy.pipeline.accounting import count_drawn
 from proxy.pipeline.params import final_params
 from proxy.pipeline.partial import Incomplete, line_of
 from proxy.pipeline.response import deliver
+from proxy.reload.snapshot import CURRENT
 from proxy.routing.fallback import Said, falls, status_of
 from proxy.routing.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried, Tries
 from proxy.routing.strategies import circuit_of

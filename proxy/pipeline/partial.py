@@ -6,7 +6,8 @@ from aiohttp import web
 
 from adapters.errors import ImageError, ProviderError
 from adapters.table.receipt import Line, plain
-from proxy.context import ATTEMPT, CURRENT
+from proxy.context import ATTEMPT
+from proxy.reload.snapshot import CURRENT
 from proxy.routing.fallback import status_of
 from proxy.routing.plan import Attempt, Made
 

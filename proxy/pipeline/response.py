@@ -19,12 +19,13 @@ from adapters.contract import Answer, Image
 from adapters.errors import ImageError, no_picture
 from proxy.blobs.publish import kept, linked
 from proxy.cache.entry import KeptImage
-from proxy.context import ATTEMPT, CURRENT
+from proxy.context import ATTEMPT
 from proxy.errors import UpstreamFailed
 from proxy.pipeline.accounting import drawn_of
 from proxy.pipeline.image_source import Source, cached_lines, is_tidy, lines_of, of_text, opened
 from proxy.pipeline.partial import accounted
 from proxy.pipeline.stream_response import poured
+from proxy.reload.snapshot import CURRENT
 from proxy.routing.plan import Attempt, Made, Target
 from proxy.upstream.client import upstream_of
 from proxy.upstream.timeout import Deadline, worked_too_long

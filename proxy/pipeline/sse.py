@@ -15,13 +15,14 @@ from aiohttp import web
 
 from adapters.contract import Answer
 from adapters.errors import ImageError, no_picture
-from proxy.context import ATTEMPT, CURRENT, FAILURE
+from proxy.context import ATTEMPT, FAILURE
 from proxy.errors import logged
 from proxy.pipeline.accounting import drawn_of
 from proxy.pipeline.heartbeat import BEAT, or_silence
 from proxy.pipeline.image_source import Source, lines_of, opened
 from proxy.pipeline.response import dumped, opened_string
 from proxy.pipeline.stream_response import poured
+from proxy.reload.snapshot import CURRENT
 from proxy.upstream.client import upstream_of
 from proxy.upstream.timeout import Deadline, worked_too_long
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from aiohttp import web
 
-from proxy.context import RELOADING
 from proxy.reload.diff import changes
 from proxy.reload.restart_only import at_once, waiting
 from proxy.reload.snapshot import Current
@@ -143,3 +142,7 @@ class Reloading:
             "problems": list(map(str, self.problems)),
             "waiting_for_restart": list(self.waiting),
         }
+
+
+RELOADING: web.AppKey[Reloading] = web.AppKey("reloading")
+"""The live settings of this process."""

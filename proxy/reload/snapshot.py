@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aiohttp import web
+
 from proxy.http.allowed_hosts import OwnNames
 from proxy.routing.resolver import Resolver
 from proxy.settings.loader import Settings
@@ -21,3 +23,7 @@ class Current:
         self.own_names = OwnNames(settings.server)
         self.repeats: dict[bytes, bytes] = {}
         """From the digest of a request as it came to that of what its answer is made of."""
+
+
+CURRENT: web.RequestKey[Current] = web.RequestKey("current")
+"""The settings snapshot that a request began with. Set by the access middleware."""

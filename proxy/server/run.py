@@ -21,7 +21,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.app import make_app
 from proxy.cache.index import PlacedIndex
-from proxy.context import DRAINING, JOBS, RELOADING, RUNNING, SHARING
+from proxy.context import DRAINING, RUNNING
+from proxy.jobs.keys import JOBS, SHARING
+from proxy.reload.live_settings import RELOADING
 from proxy.reload.watcher import following
 from proxy.server import drain
 from proxy.server.client_timeouts import patience

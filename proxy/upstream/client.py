@@ -26,10 +26,10 @@ from adapters.contract import (
     ProviderRequest,
 )
 from adapters.errors import ProviderError
-from proxy.context import CURRENT, UPSTREAM
 from proxy.observability.metrics.labels import family_at
 from proxy.observability.metrics.registry import Metrics
 from proxy.observability.tracing.hooks import counted
+from proxy.reload.snapshot import CURRENT
 from proxy.routing.plan import Target, Tries
 from proxy.settings.loader import Settings
 from proxy.upstream.base64_extract import Sieve, with_taken
@@ -162,6 +162,10 @@ class Upstream:
             self._studio.append(Studio())
         base_url = await self._studio[0].start()
         return msgspec.structs.replace(target, base_url=base_url, private=True)
+
+
+UPSTREAM: web.AppKey[Upstream] = web.AppKey("upstream")
+"""The client for providers, while the application runs."""
 
 
 def upstream_of(request: web.Request) -> Upstream:

@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from proxy.context import METRICS, RELOADING
-from proxy.reload.live_settings import Reloading
+from proxy.observability.metrics.registry import METRICS
+from proxy.reload.live_settings import RELOADING, Reloading
 from proxy.server.listeners import CannotListenError, Listener, tcp_listeners
 from proxy.server.run import Team, in_a_loop, serve
 from proxy.settings.loader import SettingsError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from proxy.context import JOBS
+from proxy.jobs.keys import JOBS
 from tests.proxy.upstream.test_cancellation import CANCELS, left, queue, until
 
 AGAIN = {"virtual_key": "up", "x_stainless_retry_count": "1"}

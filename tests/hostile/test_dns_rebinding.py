@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.context import UPSTREAM
+from proxy.upstream.client import UPSTREAM
 from tests.proxy.upstream.test_connector import is_refused, resolving, to_host
 from tests.support.gateway import Gateway, gateway_to
 

@@ -6,9 +6,9 @@ import orjson
 from prometheus_client.parser import text_string_to_metric_families as families
 
 import adapters
-from proxy.context import METRICS
 from proxy.observability.metrics.labels import CACHES, OUTCOMES, RESULTS
 from proxy.observability.metrics.merge import read
+from proxy.observability.metrics.registry import METRICS
 from tests.hostile.test_secrets import GOOD, watched
 from tests.proxy.observability.metrics.test_labels import families_of
 from tests.support.gateway import Gateway, always

@@ -28,7 +28,9 @@ from tests.support.gateway import (
 from tests.support.secret_markers import Sinks, keys_in, listening, loose, told
 
 SETTINGS_TEXT = f"""
-api_keys: {{test: {{key: {secret_markers.GATEWAY_KEY}}}, other: {{key: {secret_markers.OTHER_KEY}}}}}
+api_keys:
+  test: {{key: {secret_markers.GATEWAY_KEY}}}
+  other: {{key: {secret_markers.OTHER_KEY}}}
 log: {{format: json}}
 trusted_custom_hosts: [127.0.0.1]
 redis:
@@ -170,7 +172,8 @@ async def watched(reply: Reply) -> AsyncIterator[tuple[Gateway, Provider, Sinks]
     """Run a gateway whose every secret is marked, and hear all that it says."""
     with listening() as sinks:
         async with provider(reply) as fake:
-            stored = f"{{provider: openai, api_key: {secret_markers.STORED}, custom_host: {fake.url}/v1}}"
+            key = secret_markers.STORED
+            stored = f"{{provider: openai, api_key: {key}, custom_host: {fake.url}/v1}}"
             async with gateway(f"virtual_keys: {{up: {stored}}}\n", SETTINGS_TEXT) as ours:
                 yield ours, fake, sinks
                 await asyncio.sleep(0)

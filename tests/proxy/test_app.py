@@ -13,8 +13,9 @@ import orjson
 import pytest
 
 from proxy.app import make_app
-from proxy.context import JOBS, LOG
+from proxy.jobs.keys import JOBS
 from proxy.middlewares.auth import PUBLIC
+from proxy.observability.access_log import LOG
 from proxy.settings.loader import parse
 from tests.support.gateway import KEY, OURS, PATH, SETTINGS, Answered, Gateway, gateway
 

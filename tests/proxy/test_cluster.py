@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from proxy.app import make_app
-from proxy.context import CHOOSER, SHARED, SHARING
+from proxy.context import CHOOSER, SHARED
 from proxy.jobs.cluster import Sharing
+from proxy.jobs.keys import SHARING
 from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings.loader import parse
 from proxy.state.memory import Memory

@@ -12,7 +12,7 @@ from typing import Any
 
 from yarl import URL
 
-from proxy.context import UPSTREAM
+from proxy.upstream.client import UPSTREAM
 from tests.support.gateway import OURS, PATH, Answered, Gateway, gateway
 
 SECRET = "sk-stored/secret+0123456789"

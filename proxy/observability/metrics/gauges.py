@@ -1,32 +1,86 @@
-"""What is looked at when somebody asks: the gauges of a gateway, and what it counts elsewhere."""
+"""Gauges, and counters kept elsewhere, that are read when the metrics page is asked for."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
-from functools import partial
-from typing import TYPE_CHECKING
-
-from aiohttp import web
+from collections.abc import Callable, Mapping, Sized
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from proxy import __version__
-from proxy.context import CHOOSER, DRAINING, JOBS, METRICS, RELOADING, RUNNING, UPSTREAM
 from proxy.observability.metrics import process
 from proxy.observability.metrics.loop_lag import Lag
+from proxy.observability.metrics.registry import Metrics
+from proxy.routing.circuit_breaker import Circuits
 
 if TYPE_CHECKING:
     from proxy.state.redis_client import SharedRedis
 
 
-def watch(app: web.Application, lag: Lag, redis: SharedRedis | None) -> None:
-    """Have the metrics of a gateway look at its parts."""
-    _watch_jobs(app)
-    _watch_upstream(app)
-    _watch_settings(app)
-    _watch_process(app, lag)
+class JobCounts(Sized, Protocol):
+    """What the job store knows of its jobs: counts, and bytes in memory and on disk."""
+
+    @property
+    def running(self) -> int:
+        """Jobs in progress."""
+        ...
+
+    @property
+    def in_memory(self) -> int:
+        """Bytes of responses in memory."""
+        ...
+
+    @property
+    def on_disk(self) -> int:
+        """Bytes of responses on disk."""
+        ...
+
+    @property
+    def lost(self) -> Mapping[str, float]:
+        """Responses that were never collected, by reason."""
+        ...
+
+
+class Traffic(Protocol):
+    """What the connectors for providers count."""
+
+    @property
+    def received(self) -> int:
+        """Bytes received so far."""
+        ...
+
+    def connections(self) -> Mapping[str, float]:
+        """Return the number of connections by state."""
+        ...
+
+
+class Reloads(Protocol):
+    """What the live settings count."""
+
+    loaded_at: float
+    reloads_good: int
+    reloads_bad: int
+
+
+class Sources(NamedTuple):
+    """The parts of a gateway that its gauges read. `traffic` returns the connectors in use."""
+
+    jobs: JobCounts
+    traffic: Callable[[], Traffic]
+    circuits: Circuits
+    reloads: Reloads
+    running: Sized
+    draining: Sized
+
+
+def watch(metrics: Metrics, sources: Sources, lag: Lag, redis: SharedRedis | None) -> None:
+    """Register the gauges of a gateway."""
+    _watch_jobs(metrics, sources)
+    _watch_upstream(metrics, sources)
+    _watch_settings(metrics, sources.reloads)
+    _watch_process(metrics, sources.draining, lag)
     if redis is not None:
-        app[METRICS].gauge(
+        metrics.gauge(
             "easel_redis_up",
             "1 while Redis answers, 0 while it is done without.",
             lambda: float(not redis.is_away),
@@ -34,85 +88,75 @@ def watch(app: web.Application, lag: Lag, redis: SharedRedis | None) -> None:
         )
 
 
-def _watch_jobs(app: web.Application) -> None:
-    metrics = app[METRICS]
+def _watch_jobs(metrics: Metrics, sources: Sources) -> None:
+    jobs = sources.jobs
     metrics.gauge(
         "easel_requests_in_flight",
         "Requests that are being answered.",
-        lambda: len(app[RUNNING]),
+        lambda: len(sources.running),
     )
-    metrics.gauge("easel_jobs", "Jobs, by their state.", partial(_jobs, app), "state")
+    metrics.gauge(
+        "easel_jobs",
+        "Jobs, by their state.",
+        lambda: {"running": jobs.running, "parked": len(jobs) - jobs.running},
+        "state",
+    )
     metrics.gauge(
         "easel_jobs_bytes",
         "Bytes of jobs' answers that are held.",
-        lambda: {"memory": app[JOBS].in_memory, "disk": app[JOBS].on_disk},
+        lambda: {"memory": jobs.in_memory, "disk": jobs.on_disk},
         "place",
     )
     metrics.counter(
         "easel_jobs_lost_total",
         "Finished answers that nobody collected.",
-        lambda: app[JOBS].lost,
+        lambda: jobs.lost,
         "reason",
     )
 
 
-def _jobs(app: web.Application) -> Mapping[str, float]:
-    jobs = app[JOBS]
-    return {"running": jobs.running, "parked": len(jobs) - jobs.running}
-
-
-def _watch_upstream(app: web.Application) -> None:
-    metrics = app[METRICS]
+def _watch_upstream(metrics: Metrics, sources: Sources) -> None:
     metrics.counter(
         "easel_provider_bytes_total",
         "Bytes that came from providers and the hosts of their pictures.",
-        lambda: app[UPSTREAM].dialer.received,
+        lambda: sources.traffic().received,
     )
     metrics.gauge(
         "easel_upstream_connections",
         "Connections to providers.",
-        partial(_connections, app),
+        lambda: sources.traffic().connections(),
         "state",
     )
     metrics.gauge(
         "easel_circuits",
         "Circuits of targets that are not closed.",
-        partial(_circuits, app),
+        lambda: _circuits(sources.circuits),
         "state",
     )
 
 
-def _connections(app: web.Application) -> Mapping[str, float]:
-    return app[UPSTREAM].dialer.connections()
-
-
-def _circuits(app: web.Application) -> Mapping[str, float]:
-    found = Counter(app[CHOOSER].circuits.states().values())
+def _circuits(circuits: Circuits) -> Mapping[str, float]:
+    found = Counter(circuits.states().values())
     return {"open": found["open"], "half-open": found["half-open"]}
 
 
-def _watch_settings(app: web.Application) -> None:
-    metrics = app[METRICS]
+def _watch_settings(metrics: Metrics, reloads: Reloads) -> None:
     metrics.counter(
         "easel_reloads_total",
         "Times that the settings were read again, by whether they could be used.",
-        partial(_reloads, app),
+        lambda: {"good": reloads.reloads_good, "bad": reloads.reloads_bad},
         "result",
     )
     metrics.gauge(
         "easel_settings_loaded_seconds",
         "When the settings in force were loaded, in seconds since the epoch.",
-        lambda: app[RELOADING].loaded_at,
+        lambda: reloads.loaded_at,
         merge="min",
     )
 
 
-def _reloads(app: web.Application) -> Mapping[str, float]:
-    return {"good": app[RELOADING].reloads_good, "bad": app[RELOADING].reloads_bad}
-
-
-def _watch_process(app: web.Application, lag: Lag) -> None:
-    gauge = app[METRICS].gauge
+def _watch_process(metrics: Metrics, draining: Sized, lag: Lag) -> None:
+    gauge = metrics.gauge
     gauge(
         "easel_loop_lag_seconds",
         "The longest that the event loop was late within the last 15 seconds.",
@@ -120,7 +164,7 @@ def _watch_process(app: web.Application, lag: Lag) -> None:
         merge="max",
     )
     gauge("easel_tasks", "Asyncio tasks.", lambda: len(asyncio.all_tasks()))
-    gauge("easel_draining", "Processes that are stopping.", lambda: bool(app[DRAINING]))
+    gauge("easel_draining", "Processes that are stopping.", lambda: bool(draining))
     gauge("easel_workers", "Processes that these numbers are the sum of.", lambda: 1)
     gauge(
         "easel_build_info",
@@ -129,9 +173,7 @@ def _watch_process(app: web.Application, lag: Lag) -> None:
         "version",
         merge="max",
     )
-    app[METRICS].counter(
-        "process_cpu_seconds_total", "Seconds of processor time.", process.cpu_seconds
-    )
+    metrics.counter("process_cpu_seconds_total", "Seconds of processor time.", process.cpu_seconds)
     gauge(
         "process_resident_memory_bytes",
         "Bytes of memory that are resident.",

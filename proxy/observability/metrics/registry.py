@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from aiohttp import web
+
 from proxy.observability.metrics.instruments import Counter, Histogram, Watch, Watched
 from proxy.observability.metrics.merge import COUNTER, GAUGE, Labels, Told, written
 
@@ -144,3 +146,7 @@ class Metrics:
         made = Histogram(name, about, bounds, labels)
         self._add(name, made)
         return made
+
+
+METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
+"""The metrics of this process."""

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import EMPTY_PAYLOAD, hdrs, web
 
 import adapters
-from proxy.context import ATTEMPT, FAILURE, JOB, JOINED, OUTCOME, PLAN, TRAIL
+from proxy.context import ATTEMPT, FAILURE, JOINED, OUTCOME, PLAN, TRAIL
 from proxy.observability.metrics.labels import (
     ACCEPTED,
     CACHES,
@@ -33,7 +33,12 @@ Left = dict[Any, Any]
 
 
 def count(
-    metrics: Metrics, request: web.Request, response: web.StreamResponse | None, ended: float
+    metrics: Metrics,
+    request: web.Request,
+    response: web.StreamResponse | None,
+    ended: float,
+    *,
+    has_job: bool,
 ) -> None:
     """Count a request that ended at a time; without a response it was cut or left."""
     resource = request.match_info.route.resource
@@ -44,11 +49,16 @@ def count(
     metrics.answer_bytes.add((), bytes_out(request, response))
     if path in PICTURES and request.method == hdrs.METH_POST:
         # What is not there costs a request's own `get` an exception.
-        _count_pictures(metrics, request._state, response, ended)  # noqa: SLF001 - see above
+        _count_pictures(metrics, request._state, response, ended, has_job=has_job)  # noqa: SLF001 - see above
 
 
 def _count_pictures(
-    metrics: Metrics, left: Left, response: web.StreamResponse | None, ended: float
+    metrics: Metrics,
+    left: Left,
+    response: web.StreamResponse | None,
+    ended: float,
+    *,
+    has_job: bool,
 ) -> None:
     outcome = _outcome(left, response)
     provider, family, cache = _whose(left, response)
@@ -65,7 +75,7 @@ def _count_pictures(
         metrics.queue_seconds.see(trail.asked - trail.arrived)
     if joined := left.get(JOINED):
         metrics.joined.add((joined,))
-    elif JOB in left:
+    elif has_job:
         metrics.jobs_begun.add()
 
 

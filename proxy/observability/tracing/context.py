@@ -7,9 +7,6 @@ off. A task has what was current where it was made.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from proxy.observability.tracing.spans import Span
-
-CURRENT: ContextVar[Span | None] = ContextVar("span", default=None)
+CURRENT: ContextVar[object] = ContextVar("span", default=None)
+"""A `spans.Span`, or None: `hooks` and `spans` both import this, so it cannot name the class."""

@@ -60,7 +60,7 @@ class Span:
         self.otel = otel
         self.baggage = baggage
         self.counts: dict[str, int] = {}
-        self._token: Token[Span | None] | None = None
+        self._token: Token[object] | None = None
 
     def __enter__(self) -> Self:
         self._token = CURRENT.set(self)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from proxy.cache import redis_lua, store
 from proxy.cache.redis_index import RedisIndex
-from proxy.context import CACHE
+from proxy.cache.store import CACHE
 from proxy.settings.schema import Redis
 from proxy.state import redis_client
 from proxy.state.redis_client import SharedRedis

@@ -13,7 +13,8 @@ import pytest
 from aiohttp import ClientError
 from yarl import URL
 
-from proxy.context import LOG, RUNNING
+from proxy.context import RUNNING
+from proxy.observability.access_log import LOG
 from tests.support.blobs import PICTURES, SVG, Shelf, shelf
 from tests.support.gateway import PNG
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from proxy.context import JOBS
+from proxy.jobs.keys import JOBS
 from tests.support.gateway import ANSWER, OTHER_KEY, OURS, PATH, Gateway, gateway_to
 
 NOWHERE = "/v1/images/jobs/0123456789abcdef0123456789abcdef"

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from adapters.table.table import Policy
-from proxy.context import LOG
 from proxy.errors import BadRequest
 from proxy.http.headers import (
     is_deeper,
@@ -22,6 +21,7 @@ from proxy.http.headers import (
     read_policy,
     usable_trace,
 )
+from proxy.observability.access_log import LOG
 from tests.support.gateway import KEY, PATH, gateway
 
 NAME = "x-portkey-request-timeout"

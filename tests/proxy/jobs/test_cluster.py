@@ -14,7 +14,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from proxy.context import JOBS, SHARING
+from proxy.jobs.keys import JOBS, SHARING
 from proxy.state.memory import Memory
 from proxy.state.ops import Op, SharedAway
 from tests.support.gateway import (

@@ -14,12 +14,12 @@ import pytest
 from aiohttp import web
 
 from adapters.errors import BadParam, refusal
-from proxy.context import CURRENT, FAILURE, TRACE
+from proxy.context import FAILURE, TRACE
 from proxy.jobs.budget import Shelf
 from proxy.jobs.delivery import EVENTS, JSON, listen
 from proxy.jobs.recording import Tape
 from proxy.jobs.store import Asked, Job, Jobs
-from proxy.reload.snapshot import Current
+from proxy.reload.snapshot import CURRENT, Current
 from proxy.settings.loader import parse
 from tests.support.gateway import ANSWER, Answered, served
 

@@ -8,7 +8,8 @@ import re
 import orjson
 from aiohttp import web
 
-from proxy.context import LOG, RUNNING
+from proxy.context import RUNNING
+from proxy.observability.access_log import LOG
 from tests.support.gateway import (
     ANSWER,
     B64,

@@ -288,7 +288,7 @@ async def test_a_providers_url_is_answered_again_while_it_lives_and_then_one_of_
 
 
 async def _with_clock(ours: Gateway, clock: Any) -> None:
-    from proxy.context import CACHE  # noqa: PLC0415 - only here
+    from proxy.cache.store import CACHE  # noqa: PLC0415 - only here
 
     ours.app[CACHE].clock = clock
     ours.app[CACHE].index._clock = clock  # type: ignore[attr-defined]  # the local one has it

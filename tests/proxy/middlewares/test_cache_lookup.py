@@ -7,7 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.context import CACHE, JOBS, LOG, RELOADING
+from proxy.cache.store import CACHE
+from proxy.jobs.keys import JOBS
+from proxy.observability.access_log import LOG
+from proxy.reload.live_settings import RELOADING
 from proxy.routing.resolver import Resolver
 from tests.proxy.middlewares.test_cache import CACHED, PC, POOL, SHARED, another, status, texts
 from tests.support.gateway import OTHER_KEY, Answered, Gateway, gateway_to

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from proxy.app import make_app
-from proxy.context import LOG
+from proxy.observability.access_log import LOG
 from proxy.settings.loader import parse
 from tests.support.gateway import OURS, SETTINGS, always, gateway, gateway_to, served
 

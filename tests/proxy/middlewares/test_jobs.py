@@ -10,7 +10,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from proxy.context import JOBS, LOG
+from proxy.jobs.keys import JOBS
+from proxy.observability.access_log import LOG
 from tests.support.gateway import (
     ANSWER,
     OTHER_KEY,

@@ -11,6 +11,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from proxy import middlewares
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, linked, traced
+from proxy.observability.tracing.spans import Tracer
+from proxy.settings.loader import embedded
 
 
 def named(passed: list[str], name: str) -> Middleware:
@@ -43,7 +45,8 @@ def test_the_table_shows_the_links_in_their_order(half: str, links: tuple[Middle
 
 
 def test_traces_begin_once_the_caller_is_known() -> None:
-    order = [getattr(link, "__name__", "") for link in traced(CHAIN)]
+    tracer = Tracer(embedded().tracing)
+    order = [getattr(link, "__name__", "") for link in traced(CHAIN, tracer)]
     assert order == [*(getattr(link, "__name__", "") for link in CHAIN), "tracing"]
     assert order[-2] == "auth"
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from proxy.context import JOBS
+from proxy.jobs.keys import JOBS
 from proxy.pipeline.passthrough import first_picture
 from proxy.upstream.client import SMALL
 from tests.support.gateway import B64, OURS, PATH, PNG, Gateway, always, gateway_to, let_go

@@ -15,7 +15,9 @@ from aiohttp import web
 
 from adapters.contract import Answer, Image
 from adapters.tools.sse import Events
-from proxy.context import JOBS, LOG, RUNNING
+from proxy.context import RUNNING
+from proxy.jobs.keys import JOBS
+from proxy.observability.access_log import LOG
 from proxy.pipeline.converse import with_usage
 from tests.support.gateway import (
     B64,

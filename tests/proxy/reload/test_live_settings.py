@@ -13,8 +13,7 @@ import pytest
 from aiohttp import web
 
 from proxy.app import make_app
-from proxy.context import RELOADING
-from proxy.reload.live_settings import Reloading, apply
+from proxy.reload.live_settings import RELOADING, Reloading, apply
 from proxy.reload.snapshot import Current
 from proxy.settings.loader import Settings, digest, parse, version_of
 from tests.support.gateway import (

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from adapters.contract import Answer, Flow, ProviderReply, ProviderRequest
 from adapters.errors import Abandoned, no_picture
-from proxy.context import JOBS
+from proxy.jobs.keys import JOBS
 from proxy.upstream.cancellation import abandoned
 from tests.support.gateway import B64, OTHER_KEY, OURS, PATH, Gateway, gateway, gateway_to, provider
 from tests.support.raw_http import connections

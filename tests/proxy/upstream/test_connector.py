@@ -10,8 +10,8 @@ import pytest
 from aiohttp import ClientConnectorError, web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from proxy.context import UPSTREAM
 from proxy.settings.schema import Timeouts
+from proxy.upstream.client import UPSTREAM
 from proxy.upstream.connector import Dialer, ForbiddenAddressError, may_reach
 from tests.support.gateway import Answered, Gateway, gateway, gateway_to, provider
 

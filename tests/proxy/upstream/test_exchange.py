@@ -13,11 +13,11 @@ from yarl import URL
 
 from adapters import adapter
 from adapters.contract import Credentials, Outgoing, ProviderRequest
-from proxy.context import UPSTREAM
 from proxy.errors import UpstreamFailed
 from proxy.routing.plan import Target
 from proxy.settings.routing_config import parse
 from proxy.upstream import retry
+from proxy.upstream.client import UPSTREAM
 from proxy.upstream.exchange import address
 from tests.support.gateway import (
     ANSWER,

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from proxy.context import LOG
 from proxy.errors import UpstreamFailed
+from proxy.observability.access_log import LOG
 from proxy.upstream.reply import ERROR_LIMIT, blotted_pieces, decoded, relayed_headers
 from tests.support.gateway import Reply, always, gateway_to
 from tests.support.raw_http import SECRET, gateway_at, wire

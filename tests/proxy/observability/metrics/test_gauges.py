@@ -8,8 +8,9 @@ from pathlib import Path
 from aiohttp import web
 
 from proxy import __version__
-from proxy.context import DRAINING, METRICS
+from proxy.context import DRAINING
 from proxy.observability.metrics.merge import read
+from proxy.observability.metrics.registry import METRICS
 from proxy.reload.live_settings import apply
 from tests.support.gateway import ANSWER, SETTINGS, Gateway, gateway, gateway_to, json_reply
 from tests.support.redis import redis_server

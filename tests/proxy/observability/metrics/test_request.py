@@ -10,8 +10,9 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from proxy.context import METRICS, RUNNING
+from proxy.context import RUNNING
 from proxy.observability.metrics.merge import read
+from proxy.observability.metrics.registry import METRICS
 from tests.support.gateway import ANSWER, PATH, Gateway, always, gateway, gateway_to, json_reply
 
 UP = {"virtual_key": "up"}

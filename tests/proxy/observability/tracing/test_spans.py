@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from adapters.errors import ImageError
 from proxy.errors import BadRequest, TimedOut
 from proxy.observability.tracing.context import CURRENT
-from proxy.observability.tracing.spans import Serving, Tracer, reason_of
+from proxy.observability.tracing.spans import Serving, Span, Tracer, reason_of
 from proxy.settings.schema import Tracing
 from tests.support.otlp import Receiver, fresh_receiver
 
@@ -49,7 +49,7 @@ async def test_a_task_goes_on_in_the_span_that_it_was_made_in(
     async def later(go: asyncio.Event) -> None:
         await go.wait()
         current = CURRENT.get()
-        assert current
+        assert isinstance(current, Span)
         with current.child("late", {}):
             pass
 

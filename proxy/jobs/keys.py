@@ -1,0 +1,18 @@
+"""The application and request keys of jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from proxy.jobs.cluster import Sharing
+    from proxy.jobs.store import Job, Jobs
+
+JOBS: web.AppKey[Jobs] = web.AppKey("jobs")
+"""The job store."""
+SHARING: web.AppKey[Sharing | None] = web.AppKey("sharing")
+"""Jobs shared with other processes; None if this process is alone."""
+JOB: web.RequestKey[Job] = web.RequestKey("job")
+"""The job that answers a request. Set by the jobs middleware and the jobs endpoint."""
