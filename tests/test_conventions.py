@@ -1,4 +1,4 @@
-"""Holds the house up: which way imports point, who may name a provider, where tests stand."""
+"""The project's conventions: import order, pure adapters, no provider names in `proxy`, tests."""
 
 from __future__ import annotations
 
@@ -6,103 +6,62 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-
-import pytest
 
 from adapters import ALIASES, PROVIDERS, adapter
 
 ROOT = Path(__file__).parent.parent
 
-LAYERS: tuple[frozenset[str], ...] = (
-    frozenset(
-        {"errors", "yaml_source", "access_log", "log_file", "following", "state_folder", "hints"}
-        | {"core_dumps", "connections", "redis_address", "tls"}
-    ),
-    frozenset({"local_key"}),
-    frozenset({"bodies", "conditions", "policies"}),
-    frozenset({"configs", "redis_servers"}),
-    frozenset({"config_text"}),
-    frozenset({"credentials", "sections", "prices"}),
-    frozenset({"settings", "incoming", "own_names", "patience", "redis_client"}),
-    frozenset({"shared", "sockets"}),
-    frozenset({"listening"}),
-    frozenset({"plan", "command_line"}),
-    frozenset({"logs"}),
-    frozenset({"tracing"}),
-    frozenset({"keys"}),
-    frozenset({"forwarded"}),
-    frozenset({"metrics"}),
-    frozenset({"blobs", "routing", "studio"}),
-    frozenset({"cache", "jobs", "reloading"}),
-    frozenset({"upstream"}),
-    frozenset({"images"}),
+ORDER: tuple[frozenset[str], ...] = (
+    frozenset({"errors", "sandbox"}),
+    frozenset({"settings"}),
+    frozenset({"http", "state"}),
+    frozenset({"routing"}),
+    frozenset({"context"}),
+    frozenset({"observability", "reload"}),
+    frozenset({"blobs", "upstream"}),
+    frozenset({"cache", "jobs"}),
+    frozenset({"pipeline", "cluster"}),
     frozenset({"middlewares"}),
-    frozenset({"endpoints", "explain", "health", "scraping"}),
-    frozenset({"together"}),
+    frozenset({"endpoints"}),
     frozenset({"app"}),
-    frozenset({"serving"}),
+    frozenset({"server"}),
     frozenset({"workers"}),
-    frozenset({"serve"}),
+    frozenset({"cli"}),
     frozenset({"__main__"}),
 )
-"""The modules and packages of `proxy`, lowest first: each imports only what lies below it."""
+"""The packages of `proxy`, lowest first. Each may import what stands on an earlier line."""
 
-SUITES = {
-    "tests/proxy/cache/test_common_index.py": "the cache's index, where several processes have it",
-    "tests/contract/test_contract.py": "what every adapter promises, generated",
-    "tests/proxy/pipeline/test_completing.py": "pictures of several targets in one answer",
-    "tests/contract/test_tables.py": "every table, from the client's word to the wire",
-    "tests/system/test_behind_nginx.py": "a real reverse proxy with less patience than a job takes",
-    "tests/deploy/test_balancers.py": "deploy/'s nginx and HAProxy in front of real gateways",
-    "tests/deploy/test_compose.py": "the compose file and its settings against the specification",
-    "tests/deploy/test_helm.py": "the chart through Helm, against Kubernetes' schemas",
-    "tests/deploy/test_image.py": "the Dockerfile, and that what it copies is a whole gateway",
-    "tests/deploy/test_restarts.py": "nodes that restart behind the two load balancers of deploy/",
-    "tests/deploy/test_sidecar.py": "the sidecar's manifests against Kubernetes' schemas",
-    "tests/deploy/test_systemd.py": "the unit through systemd, a gateway under its hardest line",
-    "tests/deploy/test_watching.py": "alerts and dashboard through promtool, against the metrics",
-    "tests/deploy/test_wheel.py": "the built wheel, installed and used outside the repository",
-    "tests/faults/test_matrix.py": "what providers do wrong, in every kind of conversation",
-    "tests/proxy/jobs/test_interleavings.py": "jobs, tapes and the shelf under any order of events",
-    "tests/system/test_listeners.py": "the gateway as a process, by its unix socket and by TLS",
-    "tests/system/test_rolling_restart.py": "restarts behind a real nginx under load",
-    "tests/contract/test_matrix.py": "every provider in every form, through OpenAI's own SDK",
-    "tests/contract/test_official_sdks.py": "what we ask of providers against what their own SDKs ask",
-    "tests/contract/test_replay.py": "every transcript through the running gateway",
-    "tests/system/test_sdk_clients.py": "the official SDKs against the running gateway",
-    "tests/system/test_sdk_retries.py": "what the official SDKs' own retries cost",
+TOP_LEVEL = {"__init__", "__main__", "app", "cluster", "context", "errors"}
+"""The modules directly in `proxy`."""
+
+TEST_FOLDERS = {
+    *("cluster", "contract", "deploy", "faults", "fuzz", "golden", "hostile", "support", "system"),
 }
-"""Test modules that are about more than one module."""
+"""Folders of `tests` that cut across packages. All others mirror a package."""
 
-HOSTILE = Path("tests/hostile")
-"""Test modules that are about one attack each; docs/security.md names every one."""
-
-UNTESTED = {
-    "adapters/__init__.py": "the list of providers: held up by the contract suite",
-}
-"""Modules with code and without a test module of their own, and why."""
-
-DOORS = {
+IMPURE = {
     *("asyncio", "http.client", "os", "pathlib", "random", "secrets", "socket", "ssl"),
     *("subprocess", "tempfile", "threading", "time", "urllib.request"),
 }
-"""Modules by which an adapter would reach out of a call and its replies."""
+"""Standard modules with I/O, time or randomness, which adapters may not use."""
 
-BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "core"}
+BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "core", "services"}
+BANNED_FIRST_WORDS = {"Give", "Tell", "Have", "Say", "Let"}
 
 WIRE = "openai"
-"""The client's own wire is named after a provider: texts for readers may say so."""
+"""The client's wire format is named after a provider: docstrings may mention it."""
 SHAPE = "openai_shaped"
-"""The contract's word for an adapter that speaks that wire."""
-NAMESAKES = (
+"""The adapter attribute for providers that speak that wire format."""
+HOMONYMS = (
     "metadata.google.internal",
     "x-google-metadata-request",
     "google.auth",
     "sandbox; default-src 'none'",
+    "proxy.sandbox",
 )
-"""A host, a header, a library and a word of browsers that share a provider's name."""
+"""A host, a header, a library, a CSP directive and a package that contain a provider's name."""
 
 
 def sources(*packages: str) -> dict[Path, ast.Module]:
@@ -116,59 +75,68 @@ EVERYTHING = {**ADAPTERS, **PROXY, **TESTS}
 
 
 def dotted(path: Path) -> str:
-    """Give a module's dotted name."""
+    """Return a module's dotted name."""
     return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
 MODULES = {dotted(path): tree for path, tree in EVERYTHING.items()}
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Name what a module imports when it runs; imports for the type checker only do not count."""
+def imported(tree: ast.AST, *, types: bool = True) -> Iterator[str]:
+    """Yield the modules that a module imports, with those for the type checker if `types`."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if not types and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
             yield from (name if name in MODULES else node.module for name in inner)
-        yield from imported(node)
+        yield from imported(node, types=types)
 
 
-def layer(name: str) -> int:
-    """Give the layer of a module of `proxy`; the package itself is the lowest."""
-    parts = name.split(".")
-    return next((at for at, layer in enumerate(LAYERS) if parts[1:2] and parts[1] in layer), -1)
+def package(name: str) -> str:
+    """Return the part of `proxy` that a dotted name belongs to, "" for `proxy` itself."""
+    return "".join(name.split(".")[1:2])
+
+
+RUNG = {name: at for at, names in enumerate(ORDER) for name in names}
+
+
+def test_imports_follow_the_order() -> None:
+    for path, tree in PROXY.items():
+        here = package(dotted(path))
+        for name in imported(tree):
+            there = package(name) if name.startswith("proxy.") else ""
+            if not there or there == here:
+                continue
+            below = sorted(word for names in ORDER[: RUNG[here]] for word in names)
+            assert RUNG[there] < RUNG[here], (
+                f"{path} imports {name}, but proxy/{here} may import only: {', '.join(below)}. "
+                f"Pass the value as an argument, or move the code up."
+            )
+
+
+def test_the_order_lists_every_package() -> None:
+    top = {path.with_suffix("").parts[1] for path in PROXY} - {"__init__"}
+    assert top == RUNG.keys()
+    assert {path.stem for path in PROXY if len(path.parts) == 2} == TOP_LEVEL
+
+
+def test_no_modules_import_each_other_even_for_types() -> None:
+    graph = {name: {it for it in imported(tree) if it in MODULES} for name, tree in MODULES.items()}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise AssertionError(f"import cycle: {' <- '.join(error.args[1])}") from None
 
 
 def test_adapters_are_pure() -> None:
     allowed = {*sys.stdlib_module_names, "orjson", "adapters"}
     for path, tree in ADAPTERS.items():
-        assert {name.partition(".")[0] for name in imported(tree)} <= allowed, path
-
-
-def test_adapters_open_nothing() -> None:
-    for path, tree in ADAPTERS.items():
-        assert not DOORS & set(imported(tree)), path
-
-
-def test_every_module_of_the_proxy_has_its_layer() -> None:
-    known = {name for layer in LAYERS for name in layer} | {"__init__"}
-    assert {path.with_suffix("").parts[1] for path in PROXY} <= known
-
-
-@pytest.mark.parametrize("path", PROXY, ids=str)
-def test_imports_point_one_way(path: Path) -> None:
-    here = dotted(path)
-    for name in imported(PROXY[path]):
-        if name.startswith("proxy.") and name.split(".")[1] != here.split(".")[1]:
-            assert layer(name) < layer(here), f"{here} may not import {name}"
-
-
-def test_no_modules_import_each_other() -> None:
-    graph = {name: {it for it in imported(tree) if it in MODULES} for name, tree in MODULES.items()}
-    assert list(TopologicalSorter(graph).static_order())
+        names = set(imported(tree))
+        assert {name.partition(".")[0] for name in names} <= allowed, path
+        assert not IMPURE & names, path
 
 
 READS_LATE = re.compile(r"request\.app\[SETTINGS\]")
@@ -179,85 +147,68 @@ def test_a_request_reads_the_settings_that_it_began_with() -> None:
     assert [str(path) for path, text in texts.items() if READS_LATE.search(text)] == []
 
 
-def _names_of_providers() -> list[str]:
-    """Give every id, alias and name of a provider."""
-    written = [name for name in PROVIDERS if (ROOT / _module_of(name)).exists()]
-    return [*PROVIDERS, *ALIASES, *(adapter(name).name for name in written)]
-
-
-def _module_of(provider: str) -> str:
-    return f"adapters/{provider.replace('-', '_')}.py"
-
-
 def _pattern(names: list[str]) -> re.Pattern[str]:
     """Match any of the names as words, however their parts are joined."""
     spelled = (r"[-_ ]?".join(map(re.escape, re.split(r"[-_ ]", name.lower()))) for name in names)
     return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(sorted(spelled))})(?![a-z0-9])")
 
 
-def _docstrings(tree: ast.Module) -> set[int]:
-    """Tell the strings that stand alone, which are for readers, by identity."""
+def _strings(tree: ast.Module) -> Iterator[tuple[str, bool]]:
+    """Yield every identifier and string of a module, and whether it is a docstring."""
     alone = (node.value for node in ast.walk(tree) if isinstance(node, ast.Expr))
-    return {id(value) for value in alone if isinstance(value, ast.Constant)}
-
-
-def _words(tree: ast.Module) -> Iterator[tuple[str, bool]]:
-    """Give every identifier and string of a module, and whether it is only for readers."""
-    readable = _docstrings(tree)
+    docstrings = {id(value) for value in alone if isinstance(value, ast.Constant)}
     for node in ast.walk(tree):
         for _, value in ast.iter_fields(node):
             if isinstance(value, str):
                 snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value).lower()
-                for other in (SHAPE, *NAMESAKES):
+                for other in (SHAPE, *HOMONYMS):
                     snake = snake.replace(other, "")
-                yield snake, id(node) in readable
+                yield snake, id(node) in docstrings
 
 
-@pytest.mark.parametrize("path", PROXY, ids=str)
-def test_the_proxy_knows_no_provider(path: Path) -> None:
-    names = _names_of_providers()
-    everywhere = _pattern([name for name in names if name.lower() != WIRE])
+def test_the_proxy_names_no_provider() -> None:
+    names = [*PROVIDERS, *ALIASES, *(adapter(name).name for name in PROVIDERS)]
+    in_docstrings = _pattern([name for name in names if name.lower() != WIRE])
     in_code = _pattern(names)
-    for text, for_readers in _words(PROXY[path]):
-        found = (everywhere if for_readers else in_code).search(text)
-        assert not found, f"{path} names {found and found[0]}: {text[:80]!r}"
+    for path, tree in PROXY.items():
+        if path.parts[1] == "sandbox":
+            continue
+        for text, is_docstring in _strings(tree):
+            found = (in_docstrings if is_docstring else in_code).search(text)
+            assert not found, (
+                f"{path} names the provider {found and found[0]!r} in {text[:80]!r}: what depends "
+                f"on a provider belongs in adapters/providers"
+            )
 
 
-def _home(module: Path) -> str:
-    """Give the test module of a module: the same path below `tests`."""
-    folder = Path("tests", module.parent)
-    stem = module.parent.name if module.stem == "__init__" else module.stem.strip("_")
-    return (folder / f"test_{stem}.py").as_posix()
+def test_docstrings_begin_with_a_plain_verb_or_noun() -> None:
+    for path, tree in {**ADAPTERS, **PROXY}.items():
+        for node in ast.walk(tree):
+            if isinstance(
+                node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+            ):
+                first = (ast.get_docstring(node) or "").partition(" ")[0]
+                assert first not in BANNED_FIRST_WORDS, (
+                    f"{path}: {getattr(node, 'name', 'module')}: a docstring begins {first!r}. "
+                    f"Write Return, Yield, Raise, Send, or 'Whether …'."
+                )
 
 
-def _has_code(tree: ast.Module) -> bool:
-    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(tree))
+def test_module_names_say_what_is_inside() -> None:
+    for path, tree in EVERYTHING.items():
+        assert not tree.body or ast.get_docstring(tree), f"{path} has no docstring"
+        assert not BANNED_NAMES & {path.stem, path.parent.name}, path
 
 
-def _is_a_providers(module: Path) -> bool:
-    """Tell the modules that the contract suite and the transcripts prove."""
-    return module.as_posix() in map(_module_of, PROVIDERS)
-
-
-def test_every_test_module_is_about_a_module() -> None:
-    homes = {_home(path) for path in [*ADAPTERS, *PROXY]}
-    about_modules = [path for path in TESTS if path.parent != HOSTILE]
-    inner = [p.as_posix() for p in about_modules if len(p.parts) > 2 and p.stem[:5] == "test_"]
-    assert [name for name in inner if name not in homes and name not in SUITES] == []
-
-
-def test_an_attack_is_known_by_its_number() -> None:
-    names = [path.name for path in TESTS if path.parent == HOSTILE and path.stem[:5] == "test_"]
-    assert [name for name in names if not re.fullmatch(r"test_\d\d_[a-z_]+\.py", name)] == []
-
-
-def test_every_module_with_code_has_its_test_module() -> None:
-    bare = {
-        path.as_posix()
-        for path, tree in (ADAPTERS | PROXY).items()
-        if _has_code(tree) and not _is_a_providers(path) and not (ROOT / _home(path)).exists()
-    }
-    assert bare == UNTESTED.keys()
+def test_tests_mirror_packages() -> None:
+    packages = {path.parent for path in (*ADAPTERS, *PROXY)}
+    mirrored = {path.parent for path in TESTS if path.parts[1] not in TEST_FOLDERS}
+    for folder in mirrored - {Path("tests")}:
+        assert folder.relative_to("tests") in packages, f"{folder} mirrors no package"
+    contract = {Path("adapters/providers")}  # its tests are tests/contract and the transcripts
+    for folder in packages - contract:
+        tested = [path for path in TESTS if path.parent == "tests" / folder]
+        assert any(path.stem.startswith("test_") for path in tested), f"no tests for {folder}"
 
 
 def test_every_folder_of_tests_is_a_package() -> None:
@@ -265,12 +216,8 @@ def test_every_folder_of_tests_is_a_package() -> None:
     assert [str(folder) for folder in folders if folder / "__init__.py" not in TESTS] == []
 
 
-@pytest.mark.parametrize("path", EVERYTHING, ids=str)
-def test_a_module_opens_with_what_it_is_for(path: Path) -> None:
-    assert not EVERYTHING[path].body or ast.get_docstring(EVERYTHING[path])
-
-
-@pytest.mark.parametrize("path", EVERYTHING, ids=str)
-def test_no_module_is_a_drawer_for_odds_and_ends(path: Path) -> None:
-    assert path.stem not in BANNED_NAMES
-    assert path.parent.name not in BANNED_NAMES
+def test_test_modules_import_no_test_modules() -> None:
+    for path, tree in TESTS.items():
+        for name in imported(tree):
+            shared = name.startswith("tests.") and name.rpartition(".")[2].startswith("test_")
+            assert not shared, f"{path} imports {name}: shared code belongs in tests/support"
