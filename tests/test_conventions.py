@@ -184,9 +184,7 @@ def test_the_proxy_names_no_provider() -> None:
 def test_docstrings_begin_with_a_plain_verb_or_noun() -> None:
     for path, tree in {**ADAPTERS, **PROXY}.items():
         for node in ast.walk(tree):
-            if isinstance(
-                node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-            ):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 first = (ast.get_docstring(node) or "").partition(" ")[0]
                 assert first not in BANNED_FIRST_WORDS, (
                     f"{path}: {getattr(node, 'name', 'module')}: a docstring begins {first!r}. "

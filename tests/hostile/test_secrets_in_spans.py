@@ -155,7 +155,11 @@ def _broken(*_: object) -> object:
 
 @pytest.mark.parametrize(
     "place",
-    ["images.generate.final_params", "images.converse._deliver_all", "jobs.tape.Tape.append"],
+    [
+        "pipeline.execute.final_params",
+        "pipeline.converse._deliver_all",
+        "jobs.recording.Tape.append",
+    ],
 )
 async def test_a_bug_is_told_by_its_name(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"proxy.{place}", _broken)

@@ -410,5 +410,5 @@ def test_a_package_without_its_price_table_does_not_start(
     monkeypatch.setattr("proxy.settings.loader.bundled_prices", broken)
     [problem] = problems("")
     assert problem.startswith("my.yaml: prices: the price table inside the package is missing")
-    named = f"prices: {CONFIG.parent / 'proxy' / 'prices.yaml'}"
+    named = f"prices: {CONFIG.parent / 'proxy' / 'settings' / 'prices.yaml'}"
     assert parse(named, environ={}).price_table == bundled_prices()
