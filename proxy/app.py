@@ -15,13 +15,13 @@ from proxy.blobs.store import BLOBS, Blobs
 from proxy.blobs.urls import PATH as BLOB
 from proxy.blobs.urls import SIGNER, Signer
 from proxy.cache.store import CACHE, SimpleCache
-from proxy.context import BODIES, CHOOSER, DRAINING, RUNNING, SETTINGS, SHARED
+from proxy.context import BODY_MEMORY, DRAINING, IN_FLIGHT, SETTINGS, STATE_STORE, STRATEGIES
 from proxy.endpoints import jobs as asking
 from proxy.endpoints import metrics, models
 from proxy.endpoints.blobs import blob
 from proxy.http.body_limits import Bodies
 from proxy.jobs.budget import EACH, Shelf
-from proxy.jobs.keys import JOBS, SHARING
+from proxy.jobs.keys import JOB_CLUSTER, JOBS
 from proxy.jobs.limits import Room
 from proxy.jobs.store import Jobs
 from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
@@ -74,23 +74,23 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     chain = traced(CHAIN, tracer) if tracer else CHAIN
     app = web.Application(middlewares=chain, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
-    app[BODIES] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
+    app[BODY_MEMORY] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
     app[RELOADING] = Reloading(settings)
     app[BLOBS] = Blobs(settings, index.folder if index else "")
     redis, shared = _shared(settings, shared)
     app[CACHE] = _cache(settings, app[BLOBS], redis, index)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
     circuits = _circuits(shared)
-    app[CHOOSER] = chooser or (
+    app[STRATEGIES] = chooser or (
         Chooser(circuits, ComputedStuck()) if circuits else Chooser(LocalCircuits(), LocalStuck())
     )
     app[LOG] = AccessLog(log_to or _stream(settings.log), settings.log.format)
     app[METRICS] = Metrics()
-    app[SHARED] = shared
+    app[STATE_STORE] = shared
     app[DRAINING] = []
-    app[RUNNING] = set()
+    app[IN_FLIGHT] = set()
     app[JOBS] = _jobs(settings)
-    app[SHARING] = _sharing(settings, app)
+    app[JOB_CLUSTER] = _sharing(settings, app)
 
     async def traces(_: web.Application) -> AsyncIterator[None]:
         async with tracer or nullcontext():
@@ -112,7 +112,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
 
     async def jobs(app: web.Application) -> AsyncIterator[None]:
         await app[JOBS].open()
-        async with app[SHARING] or nullcontext():
+        async with app[JOB_CLUSTER] or nullcontext():
             yield
         await app[JOBS].close()
 
@@ -121,9 +121,9 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
         sources = Sources(
             jobs=app[JOBS],
             traffic=lambda: app[UPSTREAM].dialer,
-            circuits=app[CHOOSER].circuits,
+            circuits=app[STRATEGIES].circuits,
             reloads=app[RELOADING],
-            running=app[RUNNING],
+            running=app[IN_FLIGHT],
             draining=app[DRAINING],
         )
         watch(app[METRICS], sources, lag, redis)
@@ -193,7 +193,7 @@ def _tracer(settings: Settings) -> Tracer | None:
 
 def _sharing(settings: Settings, app: web.Application) -> Sharing | None:
     """Have this process's jobs shared with others, if there are any."""
-    if (shared := app[SHARED]) is None:
+    if (shared := app[STATE_STORE]) is None:
         return None
     from proxy.cluster import sharing  # noqa: PLC0415 - see that module
 

@@ -15,7 +15,7 @@ from proxy.errors import BlobStoreFailed
 from proxy.http.proxy_headers import base_url_of
 from proxy.observability.tracing.attributes import BLOB_STORED
 from proxy.observability.tracing.hooks import noted
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 
 
 async def kept(request: web.Request, chunks: AsyncIterator[bytes], media_type: str) -> str:
@@ -47,12 +47,12 @@ async def linked(request: web.Request, place: str, media_type: str) -> str:
 
 def _link(request: web.Request, media_type: str, content: str = "") -> Link:
     # Counted from before the bytes come: the URL never outlives the blob.
-    expires = int(time.time()) + request[CURRENT].settings.blobs.lifetime_seconds
+    expires = int(time.time()) + request[SNAPSHOT].settings.blobs.lifetime_seconds
     return request.app[SIGNER].link(request[CALLER].name, media_type, expires, content)
 
 
 def _url(request: web.Request, link: Link) -> str:
-    settings, signer = request[CURRENT].settings, request.app[SIGNER]
+    settings, signer = request[SNAPSHOT].settings, request.app[SIGNER]
     base = settings.server.public_url.rstrip("/") or base_url_of(
         request, settings.server.trusted_proxies
     )

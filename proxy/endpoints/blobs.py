@@ -19,7 +19,7 @@ from aiohttp import web
 from proxy.blobs.media_types import SVG
 from proxy.blobs.store import BLOBS
 from proxy.blobs.urls import SIGNER, Link
-from proxy.context import COMMITTED, FAILURE
+from proxy.context import COMMITTED, ERROR_CODE
 from proxy.errors import BlobGone, BlobStoreFailed, RangeRefused
 
 _OK, _PARTIAL, _NOT_MODIFIED = 200, 206, 304
@@ -63,7 +63,7 @@ async def _send(
     except (ConnectionError, BlobStoreFailed) as error:
         if not request.get(COMMITTED):
             raise
-        request[FAILURE] = getattr(error, "code", None) or "client_gone"
+        request[ERROR_CODE] = getattr(error, "code", None) or "client_gone"
         if request.transport:
             request.transport.abort()
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from proxy.context import CALLER
 from proxy.errors import GatewayError
 from proxy.jobs.delivery import accepted, listen, under_way
-from proxy.jobs.keys import JOB, JOBS, SHARING
+from proxy.jobs.keys import JOB, JOB_CLUSTER, JOBS
 from proxy.jobs.recording import Tape
 from proxy.jobs.store import Asked, Job
 
@@ -34,7 +34,7 @@ async def collect(request: web.Request) -> web.StreamResponse:
 async def cancel(request: web.Request) -> web.Response:
     """Cancel a job, or forget what it made."""
     caller, name = request[CALLER].name, request.match_info["id"]
-    sharing = request.app[SHARING]
+    sharing = request.app[JOB_CLUSTER]
     if job := request.app[JOBS].of(caller, name):
         request[JOB] = job
         request.app[JOBS].forget(job)
@@ -49,7 +49,7 @@ async def cancel(request: web.Request) -> web.Response:
 
 def _fetched(request: web.Request, seen: Seen) -> Job:
     """Begin a job that gets the answer of another process's."""
-    sharing, record = request.app[SHARING], seen.record
+    sharing, record = request.app[JOB_CLUSTER], seen.record
     assert sharing is not None  # noqa: S101 - it has seen the job
 
     async def follow(_: Tape) -> None:
@@ -61,7 +61,7 @@ def _fetched(request: web.Request, seen: Seen) -> Job:
 
 async def _elsewhere(request: web.Request) -> Seen:
     """Give the caller's own job of another process; another caller's is not there."""
-    sharing = request.app[SHARING]
+    sharing = request.app[JOB_CLUSTER]
     seen = None
     if sharing:
         seen = await sharing.found(request[CALLER].name, request.match_info["id"])

@@ -9,7 +9,7 @@ from aiohttp import web
 from proxy.errors import GatewayError
 from proxy.middlewares.auth import identified
 from proxy.observability.metrics.registry import METRICS
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 
 _BY_A_PROXY = ("forwarded", "via", "x-forwarded-", "x-real-ip")
 """How headers begin of a request that came through a proxy: its address is not who asks."""
@@ -17,7 +17,7 @@ _BY_A_PROXY = ("forwarded", "via", "x-forwarded-", "x-real-ip")
 
 async def metrics(request: web.Request) -> web.Response:
     """GET /metrics: in Prometheus' text format, or in OpenMetrics'."""
-    settings = request[CURRENT].settings
+    settings = request[SNAPSHOT].settings
     access = settings.metrics.access
     if access == "key" or (access == "loopback" and not _is_this_machines(request)):
         identified(request.headers, settings.api_keys)

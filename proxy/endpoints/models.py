@@ -8,11 +8,11 @@ from aiohttp import web
 import adapters
 from proxy import __version__
 from proxy.cache.store import CACHE
-from proxy.context import CALLER, CHOOSER, DRAINING
+from proxy.context import CALLER, DRAINING, STRATEGIES
 from proxy.errors import GatewayError
 from proxy.middlewares.auth import identified
 from proxy.reload.live_settings import RELOADING
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.resolver import SAVED
 from proxy.routing.strategies import place_of
 
@@ -39,7 +39,7 @@ async def readyz(request: web.Request) -> web.Response:
     said: dict[str, object] = {"status": "stopping" if stopping else "ready"}
     if "verbose" in request.query:
         # The names of configs are for callers only.
-        identified(request.headers, request[CURRENT].settings.api_keys)
+        identified(request.headers, request[SNAPSHOT].settings.api_keys)
         said["settings"] = request.app[RELOADING].as_object()
         said["circuits"] = _circuits(request)
     return _json(said, status=503 if stopping else 200)
@@ -47,8 +47,8 @@ async def readyz(request: web.Request) -> web.Response:
 
 def _circuits(request: web.Request) -> dict[str, str]:
     """Give the circuits that are not closed, by place; not those of saved configs that are gone."""
-    states = request.app[CHOOSER].circuits.states()
-    there = tuple(f"{SAVED}{name}:" for name in request[CURRENT].settings.configs)
+    states = request.app[STRATEGIES].circuits.states()
+    there = tuple(f"{SAVED}{name}:" for name in request[SNAPSHOT].settings.configs)
     return {
         place_of(name): state
         for name, state in states.items()
@@ -68,7 +68,7 @@ async def models(request: web.Request) -> web.Response:
             "created": 0,
             "owned_by": virtual_key.adapter.id,
         }
-        for slug, virtual_key in sorted(request[CURRENT].settings.virtual_keys.items())
+        for slug, virtual_key in sorted(request[SNAPSHOT].settings.virtual_keys.items())
         if not virtual_key.custom_host
         for model in virtual_key.adapter.models
     ]
@@ -82,7 +82,7 @@ async def image_model(request: web.Request) -> web.Response:
     """
     name, model = request.match_info["provider"], request.match_info["model"]
     if name.startswith("@"):
-        virtual_key = request[CURRENT].settings.virtual_keys.get(name[1:])
+        virtual_key = request[SNAPSHOT].settings.virtual_keys.get(name[1:])
         adapter = virtual_key.adapter if virtual_key else None
     else:
         adapter = adapters.adapter(name) if name in adapters.NAMES else None

@@ -11,12 +11,12 @@ import orjson
 from aiohttp import hdrs, web
 
 from adapters.errors import ImageError
-from proxy.context import FAILURE, OUTCOME, TRACE
+from proxy.context import ERROR_CODE, METRIC_OUTCOME, TRACE_ID
 from proxy.errors import GatewayError, as_told, body_of, logged, put_headers
 from proxy.jobs.recording import BrokenOffError
 from proxy.jobs.store import Job
 from proxy.observability.metrics.labels import outcome_of
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 
 CLIENT_GONE = "client_gone"
 """Why an answer was cut: nobody was left to read it."""
@@ -81,10 +81,10 @@ async def listen(request: web.Request, job: Job, keepalive: float = 0) -> web.St
         except ConnectionError:  # aiohttp's own, or this one where a slow reader breaks off
             _cut(request, CLIENT_GONE)
         except asyncio.CancelledError:
-            request[FAILURE] = CLIENT_GONE
+            request[ERROR_CODE] = CLIENT_GONE
             raise
         except BrokenOffError:
-            _cut(request, request.get(FAILURE) or "cut")
+            _cut(request, request.get(ERROR_CODE) or "cut")
     return response
 
 
@@ -93,7 +93,7 @@ async def _is_late(request: web.Request, job: Job, keepalive: float) -> bool:
 
     True once `keepalive` seconds have gone before that, and a target has taken the request.
     """
-    seconds = request[CURRENT].settings.jobs.wait_seconds
+    seconds = request[SNAPSHOT].settings.jobs.wait_seconds
     if not (seconds or keepalive):
         await job.tape.wait_for_head()
         return False
@@ -176,8 +176,8 @@ async def _kept_alive(
                 yield piece
                 del piece
         return
-    error = as_told(failure, request[TRACE])
-    request[FAILURE], request[OUTCOME] = logged(error), outcome_of(error)
+    error = as_told(failure, request[TRACE_ID])
+    request[ERROR_CODE], request[METRIC_OUTCOME] = logged(error), outcome_of(error)
     yield _as_event(error) if kind == EVENTS else body_of(error)
 
 
@@ -233,6 +233,6 @@ def _of(job: Job, failure: BaseException) -> BaseException:
 
 def _cut(request: web.Request, why: str) -> None:
     """End a body that has begun and cannot be finished: by cutting the connection."""
-    request[FAILURE] = why
+    request[ERROR_CODE] = why
     if request.transport:
         request.transport.abort()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 JOBS: web.AppKey[Jobs] = web.AppKey("jobs")
 """The job store."""
-SHARING: web.AppKey[Sharing | None] = web.AppKey("sharing")
+JOB_CLUSTER: web.AppKey[Sharing | None] = web.AppKey("sharing")
 """Jobs shared with other processes; None if this process is alone."""
 JOB: web.RequestKey[Job] = web.RequestKey("job")
 """The job that answers a request. Set by the jobs middleware and the jobs endpoint."""

@@ -16,12 +16,12 @@ from proxy.context import (
     CALLER,
     COMMITTED,
     DRAINING,
-    FAILURE,
-    JOINED,
+    ERROR_CODE,
+    IN_FLIGHT,
+    JOIN_STATUS,
     PLAN,
-    RUNNING,
-    TRACE,
-    TRAIL,
+    TIMELINE,
+    TRACE_ID,
 )
 from proxy.http.headers import usable_trace
 from proxy.http.proxy_headers import client_of
@@ -30,7 +30,7 @@ from proxy.observability.access_log import LOG
 from proxy.observability.metrics.registry import METRICS
 from proxy.observability.metrics.request import bytes_in, bytes_out, count
 from proxy.reload.live_settings import RELOADING
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Plan, Trail, Tried
 
 _PREFIX = os.urandom(8).hex()
@@ -45,12 +45,12 @@ _LONGEST_PROMPT = 500
 @web.middleware
 async def observing(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Name the request, count it while it runs, and write its line."""
-    trail = request[TRAIL] = Trail(time.perf_counter())
+    trail = request[TIMELINE] = Trail(time.perf_counter())
     given = request.headers.get("x-portkey-trace-id", "")
-    request[TRACE] = given if usable_trace(given) else f"{_PREFIX}-{next(_COUNTER):08x}"
+    request[TRACE_ID] = given if usable_trace(given) else f"{_PREFIX}-{next(_COUNTER):08x}"
     app = request.app
-    request[CURRENT] = app[RELOADING].current
-    running = app[RUNNING]
+    request[SNAPSHOT] = app[RELOADING].current
+    running = app[IN_FLIGHT]
     running.add(id(request))
     response = None
     try:
@@ -67,11 +67,11 @@ async def observing(request: web.Request, handler: Handler) -> web.StreamRespons
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     """Set the gateway's own headers on an answer that is about to go (a prepare signal)."""
     request[COMMITTED] = True
-    if (trail := request.get(TRAIL)) is not None:
+    if (trail := request.get(TIMELINE)) is not None:
         # A job's answer comes by here twice: last when it goes to the client.
         trail.headed = time.perf_counter()
     headers = response.headers
-    headers["x-portkey-trace-id"] = request.get(TRACE, "")
+    headers["x-portkey-trace-id"] = request.get(TRACE_ID, "")
     headers["server"] = "easel"
     if request.app[DRAINING]:
         # Whoever keeps connections is told to send what is next elsewhere.
@@ -103,12 +103,12 @@ def _line(
         # The route's own path: what a stranger wrote into a URL stays out of the log.
         "path": "(no route)" if resource is None else resource.canonical,
         "ms": _ms(trail.arrived, ended),
-        "client": client_of(request, request[CURRENT].settings.server.trusted_proxies),
+        "client": client_of(request, request[SNAPSHOT].settings.server.trusted_proxies),
         "caller": caller.name if caller else "",
         "config": config_told(plan),
         "provider": attempt.target.adapter.id if attempt else "",
         "cache": attempt.cache_status if attempt else "",
-        "error": left.get(FAILURE, ""),
+        "error": left.get(ERROR_CODE, ""),
         "receipt": attempt.receipt.written(RECORD_LIMIT) if attempt else "",
         "tried": [_told(it) for it in trail.tried or ()],
         "pictures": len(attempt.drawn) if attempt else 0,
@@ -116,10 +116,10 @@ def _line(
         "bytes_out": bytes_out(request, response),
         **_times(trail, trail.headed or ended),
         "job": job.id if job else "",
-        "joined": left.get(JOINED, ""),
-        "trace": request[TRACE],
+        "joined": left.get(JOIN_STATUS, ""),
+        "trace": request[TRACE_ID],
     }
-    if plan and request[CURRENT].settings.log.prompts:
+    if plan and request[SNAPSHOT].settings.log.prompts:
         line["prompt"] = prompt_told(plan)
     return line
 

@@ -12,7 +12,7 @@ from proxy.blobs.urls import PATH as BLOB
 from proxy.context import CALLER
 from proxy.errors import Unauthorized
 from proxy.http.proxy_headers import comes_by_unix, host_of
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Caller
 from proxy.settings.loader import digest
 
@@ -26,7 +26,7 @@ The routed resource decides, never the URL as it was written.
 @web.middleware
 async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request pass if it was meant for us, and needs no key or has a good one."""
-    current, headers = request[CURRENT], request.headers
+    current, headers = request[SNAPSHOT], request.headers
     host = host_of(request, current.settings.server.trusted_proxies)
     current.own_names.check(host, by_unix=comes_by_unix(request))
     resource = request.match_info.route.resource

@@ -27,7 +27,7 @@ from proxy.cache.images import NotKeptError
 from proxy.cache.keys import key_of, name_of, pool_of
 from proxy.cache.parse import read
 from proxy.cache.store import CACHE
-from proxy.context import ATTEMPT, CALLER, FAILURE, PLAN
+from proxy.context import ATTEMPT, CALLER, ERROR_CODE, PLAN
 from proxy.http.headers import is_untracked
 from proxy.jobs.keys import JOB
 from proxy.middlewares.transform import check_ours
@@ -37,7 +37,7 @@ from proxy.pipeline.converse import summed
 from proxy.pipeline.image_source import cached_lines, opened
 from proxy.pipeline.response import deliver
 from proxy.pipeline.sse import Came, deliver_events
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Attempt, Recording, Target
 from proxy.upstream.client import Upstream, upstream_of
 
@@ -142,14 +142,14 @@ class LookUp:
         """Tell whether an answer was a success, went to its end, and was all there was."""
         good = recording.complete and not recording.spoiled and recording.status == _OK
         noted = bool(recording.answers or recording.chunks)
-        return good and noted and FAILURE not in self._request
+        return good and noted and ERROR_CODE not in self._request
 
     async def _keep(
         self, filling: Filling, recording: Recording, known: Entry | None, seconds: float
     ) -> None:
         """Keep an answer that the client has, beside what was `known`; not if it is no picture."""
         plan, attempt = self._request[PLAN], self._attempt
-        prices = self._request[CURRENT].settings.price_table
+        prices = self._request[SNAPSHOT].settings.price_table
         answers = recording.answers or await self.cache.taken_apart(
             partial(_read, attempt, recording)
         )
@@ -165,7 +165,7 @@ class LookUp:
             await self.cache.put(self.key, made.entry(arrived), arrived, anew=anew)
 
     def _images(self, pictures: Sequence[Picture]) -> tuple[KeptImage, ...]:
-        now, ours = self.cache.clock(), self._request[CURRENT].settings.blobs.persist_urls
+        now, ours = self.cache.clock(), self._request[SNAPSHOT].settings.blobs.persist_urls
         return tuple(
             self.cache.pictures.image(it, "" if ours or it.url_until <= now else it.url)
             for it in pictures

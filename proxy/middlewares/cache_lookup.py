@@ -12,12 +12,12 @@ from aiohttp.typedefs import Handler
 from proxy.cache.hot_responses import Ready
 from proxy.cache.keys import name_of, words_of
 from proxy.cache.store import CACHE
-from proxy.context import ATTEMPT, PLAN, RAW
+from proxy.context import ATTEMPT, BODY, PLAN
 from proxy.http.headers import is_untracked, prefers_async
 from proxy.observability.tracing.attributes import CACHE_HIT
 from proxy.observability.tracing.hooks import noted
 from proxy.pipeline.accounting import count_drawn
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Plan, Target
 
 _MOST_REPEATED = 4096
@@ -40,14 +40,14 @@ async def recalling(request: web.Request, handler: Handler) -> web.StreamRespons
     ready = await cache.recalled(name)
     if ready is None or ready.target.cache != root.cache:
         return await handler(request)
-    _note(request[CURRENT].repeats, _words(request, request[RAW]), name)
+    _note(request[SNAPSHOT].repeats, _words(request, request[BODY]), name)
     return _response(request, ready)
 
 
 async def repeated(request: web.Request, raw: bytes) -> web.Response | None:
     """Answer a request that repeats one, if the answer to that is still good."""
     # Those of other settings are not known: what they led to may not be there any more.
-    repeats = request[CURRENT].repeats
+    repeats = request[SNAPSHOT].repeats
     if not repeats:
         return None
     name = repeats.get(_words(request, raw))

@@ -6,7 +6,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from adapters.errors import ImageError
-from proxy.context import ATTEMPT, COMMITTED, FAILURE, OUTCOME, TRACE
+from proxy.context import ATTEMPT, COMMITTED, ERROR_CODE, METRIC_OUTCOME, TRACE_ID
 from proxy.errors import GatewayError, as_told, body_of, logged
 from proxy.observability.metrics.labels import outcome_of
 
@@ -35,14 +35,14 @@ async def explaining(request: web.Request, handler: Handler) -> web.StreamRespon
         # The one place where anything at all is caught: nobody further out would explain it.
         if request.get(COMMITTED):
             raise
-        return _answer(request, as_told(error, request[TRACE]))
+        return _answer(request, as_told(error, request[TRACE_ID]))
 
 
 def _answer(request: web.Request, error: ImageError) -> web.Response:
     # Its frames hold the request, and a parked job holds the error.
     error.__traceback__ = None
-    request[FAILURE] = logged(error)
-    request[OUTCOME] = outcome_of(error)
+    request[ERROR_CODE] = logged(error)
+    request[METRIC_OUTCOME] = outcome_of(error)
     headers = dict(error.headers)
     if isinstance(error, GatewayError) and ATTEMPT in request:
         headers["x-portkey-gateway-exception"] = "true"

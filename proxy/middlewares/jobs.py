@@ -11,11 +11,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.cache.keys import name_of
-from proxy.context import ATTEMPT, CALLER, FAILURE, JOINED, PLAN
+from proxy.context import ATTEMPT, CALLER, ERROR_CODE, JOIN_STATUS, PLAN
 from proxy.http.headers import is_untracked, prefers_async, read_idempotency_key
 from proxy.jobs.capture import play, staged
 from proxy.jobs.delivery import EVENTS, JSON, accepted, listen
-from proxy.jobs.keys import JOB, JOBS, SHARING
+from proxy.jobs.keys import JOB, JOB_CLUSTER, JOBS
 from proxy.jobs.recording import Tape
 from proxy.jobs.store import Asked, untold
 from proxy.observability.tracing.attributes import JOB_JOINED
@@ -28,7 +28,7 @@ async def joining(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Begin or find the job, and answer with what it comes to."""
     if request[PLAN].dry_run:
         return await handler(request)
-    jobs, asked, sharing = request.app[JOBS], asked_of(request), request.app[SHARING]
+    jobs, asked, sharing = request.app[JOBS], asked_of(request), request.app[JOB_CLUSTER]
     job = jobs.found(asked)
     other = ""
     if sharing and job and asked.retry and not asked.key and (job.is_heard or job.delivered):
@@ -37,7 +37,7 @@ async def joining(request: web.Request, handler: Handler) -> web.StreamResponse:
     if job is None or other:
         job = jobs.begin(asked, lambda tape: _made(request, tape, handler, other))
     else:
-        request[JOINED] = job.status
+        request[JOIN_STATUS] = job.status
         noted(JOB_JOINED)
     request[JOB] = job
     if prefers_async(request.headers):
@@ -47,9 +47,9 @@ async def joining(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _made(request: web.Request, tape: Tape, handler: Handler, other: str) -> None:
     """Fulfil the request, unless another process is doing so, or has: that of its job `other`."""
-    sharing, job = request.app[SHARING], request[JOB]
+    sharing, job = request.app[JOB_CLUSTER], request[JOB]
     if sharing and (other := other or await sharing.claim(job)):
-        request[JOINED] = "elsewhere"
+        request[JOIN_STATUS] = "elsewhere"
         noted(JOB_JOINED)
         # Its parameters are good: another process took it.
         job.kind = EVENTS if request[PLAN].params.get("stream") is True else JSON
@@ -70,8 +70,8 @@ async def _played(request: web.Request, tape: Tape, handler: Handler) -> None:
         # For the access line, and the headers of an error.
         if ATTEMPT in stage:
             request[ATTEMPT] = stage[ATTEMPT]
-        if FAILURE in stage:
-            request[FAILURE] = stage[FAILURE]
+        if ERROR_CODE in stage:
+            request[ERROR_CODE] = stage[ERROR_CODE]
 
 
 def asked_of(request: web.Request) -> Asked:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.context import BODIES, CALLER, HELD, PLAN, RAW
+from proxy.context import BODY, BODY_MEMORY, BODY_RESERVATION, CALLER, PLAN
 from proxy.errors import BadRequest
 from proxy.http.headers import read_body, read_params, usable_trace
 from proxy.middlewares.cache_lookup import repeated
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 
 
 @web.middleware
 async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Leave the plan of this request, unless it repeats one and is answered as that was."""
-    raw, held = await read_body(request, request.app[BODIES])
+    raw, held = await read_body(request, request.app[BODY_MEMORY])
     if held:
-        request[HELD] = held
+        request[BODY_RESERVATION] = held
         # A connection holds on to its last request for as long as it idles; aiohttp has no public
         # way to end it with this one.
         message = request._message  # noqa: SLF001 - see above
@@ -32,7 +32,7 @@ async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
             code="invalid_header",
             param="x-portkey-trace-id",
         )
-    request[RAW] = raw
-    resolver = request[CURRENT].resolver
+    request[BODY] = raw
+    resolver = request[SNAPSHOT].resolver
     request[PLAN] = resolver.plan(request.headers, request[CALLER], params, request.path)
     return await handler(request)

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from adapters.errors import ImageError
-from proxy.context import ATTEMPT, CALLER, COMMITTED, FAILURE, JOINED, PLAN, TRACE
+from proxy.context import ATTEMPT, CALLER, COMMITTED, ERROR_CODE, JOIN_STATUS, PLAN, TRACE_ID
 from proxy.http.headers import usable_trace
 from proxy.jobs.keys import JOB
 from proxy.middlewares.access import config_told
@@ -44,7 +44,7 @@ async def _traced(tracer: Tracer, request: web.Request, handler: Handler) -> web
     name = f"{request.method} {resource.canonical}"
     with tracer.serving(name, request.headers, about) as span:
         if not usable_trace(request.headers.get("x-portkey-trace-id", "")):
-            request[TRACE] = span.trace_id
+            request[TRACE_ID] = span.trace_id
         try:
             response = await handler(request)
             span.status = response.status
@@ -66,13 +66,13 @@ def _status_of(error: BaseException) -> int:
 
 def _told(span: Serving, request: web.Request, route: str) -> None:
     """Say of a request all that is known at its end."""
-    about: dict[str, Value] = {attributes.TRACE: request[TRACE]}
+    about: dict[str, Value] = {attributes.TRACE: request[TRACE_ID]}
     if span.status:
         about[attributes.STATUS] = span.status
     if route.endswith(_IMAGES):
         about |= _asked(request)
         span.otel.update_name(name_of(about))
-    joined = request.get(JOINED, "")
+    joined = request.get(JOIN_STATUS, "")
     if joined:
         about[attributes.JOINED] = joined
     if job := request.get(JOB):
@@ -80,7 +80,7 @@ def _told(span: Serving, request: web.Request, route: str) -> None:
         if joined or not route.endswith(_IMAGES):
             span.link(job.id)
     span.set(about)
-    if why := request.get(FAILURE):
+    if why := request.get(ERROR_CODE):
         span.fail(why)
 
 

@@ -13,7 +13,7 @@ from proxy.observability.metrics.labels import family_of
 from proxy.observability.metrics.registry import METRICS
 from proxy.pipeline.image_source import Source
 from proxy.pipeline.params import final_params
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Attempt, Drawn, Target
 from proxy.settings.prices import price_of
 
@@ -35,7 +35,7 @@ def count_drawn(request: web.Request, attempt: Attempt, params: Mapping[str, Any
 
     `params` are the client's: of a target before the last, they tell the model that was named.
     """
-    metrics, prices = request.app[METRICS], request[CURRENT].settings.price_table
+    metrics, prices = request.app[METRICS], request[SNAPSHOT].settings.price_table
     for target, pixels, kept in attempt.drawn:
         adapter = target.adapter
         named = attempt.params if target is attempt.target else final_params(params, target)

@@ -17,7 +17,7 @@ from proxy.pipeline.partial import accounted, asked_of, fewer
 from proxy.pipeline.passthrough import relay
 from proxy.pipeline.response import deliver
 from proxy.pipeline.sse import Came, deliver_events
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Attempt
 from proxy.upstream.client import Upstream, upstream_of
 
@@ -57,7 +57,7 @@ def _counted(request: web.Request) -> bool:
         return True
     if asked_of(attempt) == 1:
         return False
-    return attempt.fills or request[CURRENT].settings.images.incomplete == "fail"
+    return attempt.fills or request[SNAPSHOT].settings.images.incomplete == "fail"
 
 
 def _within_budget(attempt: Attempt) -> None:

@@ -17,7 +17,7 @@ from adapters.table.param import checked
 from adapters.tools import sizes
 from proxy.context import ATTEMPT
 from proxy.pipeline.partial import asked_of
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Attempt, Target
 from proxy.settings.prices import Prices, price_of
 from proxy.upstream.client import drawn
@@ -26,7 +26,7 @@ from proxy.upstream.exchange import shown
 
 async def rehearse(request: web.Request) -> web.Response:
     """Answer with what `shown_attempt` tells."""
-    told = await shown_attempt(request[ATTEMPT], request[CURRENT].settings.price_table)
+    told = await shown_attempt(request[ATTEMPT], request[SNAPSHOT].settings.price_table)
     return web.Response(body=orjson.dumps(told), content_type="application/json")
 
 

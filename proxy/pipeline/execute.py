@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 from adapters.contract import Answer
 from adapters.errors import ImageError
 from adapters.table.receipt import Receipt
-from proxy.context import ATTEMPT, CHOOSER, COMMITTED, PLAN, RAW, TRAIL
+from proxy.context import ATTEMPT, BODY, COMMITTED, PLAN, STRATEGIES, TIMELINE
 from proxy.errors import logged, put_headers
 from proxy.http.forwarding import hops
 from proxy.http.headers import in_bounds
@@ -28,7 +28,7 @@ from proxy.pipeline.accounting import count_drawn
 from proxy.pipeline.params import final_params
 from proxy.pipeline.partial import Incomplete, line_of
 from proxy.pipeline.response import deliver
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.fallback import Said, falls, status_of
 from proxy.routing.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried, Tries
 from proxy.routing.strategies import circuit_of
@@ -81,10 +81,10 @@ class Walk:
         self._request = request
         self._attempt_at = attempt_at
         self._plan = request[PLAN]
-        self._chooser = request.app[CHOOSER]
-        self._limits = request[CURRENT].settings.limits
+        self._chooser = request.app[STRATEGIES]
+        self._limits = request[SNAPSHOT].settings.limits
         self._metrics = request.app[METRICS]
-        self._trail = request.get(TRAIL) or Trail(perf_counter())
+        self._trail = request.get(TIMELINE) or Trail(perf_counter())
         self.budget = Budget(self._limits.attempts, hops=hops(request.headers), trail=self._trail)
 
     async def answer(self) -> web.StreamResponse:
@@ -92,7 +92,7 @@ class Walk:
         try:
             return await self.at(self._plan.root)
         except ImageError as error:
-            all_or_none = self._request[CURRENT].settings.images.incomplete == "fail"
+            all_or_none = self._request[SNAPSHOT].settings.images.incomplete == "fail"
             if not self._made or self._request.get(COMMITTED) or all_or_none:
                 raise
             return await self._with_what_was_made(error)
@@ -142,7 +142,7 @@ class Walk:
     def _begin(self, target: Target, *, fills: bool) -> dict[str, Any]:
         """Note an attempt at a target, and give what it is asked for: what is still missing."""
         params = final_params(self._plan.params, target)
-        raw = self._request.get(RAW) if params == self._plan.params else None
+        raw = self._request.get(BODY) if params == self._plan.params else None
         if self._made:
             # Pictures that were made stand in one answer with those to come: not in events.
             params = {name: it for name, it in params.items() if name not in _OF_EVENTS}

@@ -7,7 +7,7 @@ from aiohttp import web
 from adapters.errors import ImageError, ProviderError
 from adapters.table.receipt import Line, plain
 from proxy.context import ATTEMPT
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.fallback import status_of
 from proxy.routing.plan import Attempt, Made
 
@@ -43,7 +43,7 @@ def accounted(request: web.Request, made: Made, missing: int, why: ImageError) -
     attempt.receipt = attempt.receipt.plus(line_of(missing, why))
     if attempt.fills:
         raise Incomplete(made, missing, why)
-    if request[CURRENT].settings.images.incomplete == "fail":
+    if request[SNAPSHOT].settings.images.incomplete == "fail":
         raise why
     if attempt.recording:
         # What is not complete is not kept.

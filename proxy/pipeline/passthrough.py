@@ -20,7 +20,7 @@ from proxy.pipeline.heartbeat import BEAT, or_silence
 from proxy.pipeline.image_source import lines_of, measured_text
 from proxy.pipeline.partial import asked_of
 from proxy.pipeline.stream_response import poured
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Drawn
 from proxy.upstream.client import Outcome
 from proxy.upstream.errors import translated
@@ -43,7 +43,7 @@ async def relay(
     found = first_picture(b"".join(head))
     if found:
         attempt.receipt = attempt.receipt.plus(*lines_of(1, found, attempt.params))
-    settings = request[CURRENT].settings
+    settings = request[SNAPSHOT].settings
     pieces = _pieces(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
     if response.content_type == "text/event-stream":
         # One of the events may be an error.

@@ -25,7 +25,7 @@ from proxy.pipeline.accounting import drawn_of
 from proxy.pipeline.image_source import Source, cached_lines, is_tidy, lines_of, of_text, opened
 from proxy.pipeline.partial import accounted
 from proxy.pipeline.stream_response import poured
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Attempt, Made, Target
 from proxy.upstream.client import upstream_of
 from proxy.upstream.timeout import Deadline, worked_too_long
@@ -62,7 +62,7 @@ async def deliver(
 
 def _is_as_asked(request: web.Request, answer: Answer) -> bool:
     """Tell whether the provider's own body has all pictures, in the form that was asked for."""
-    attempt, blobs = request[ATTEMPT], request[CURRENT].settings.blobs
+    attempt, blobs = request[ATTEMPT], request[SNAPSHOT].settings.blobs
     wanted = attempt.params.get("response_format")
     by_url = wanted != "b64_json" and not blobs.persist_urls
     return not attempt.made and all(
@@ -111,7 +111,7 @@ async def _entry(
     request: web.Request, image: Image, target: Target, stack: AsyncExitStack
 ) -> _Entry:
     """Bring a picture into the form that the client asked for."""
-    attempt, blobs = request[ATTEMPT], request[CURRENT].settings.blobs
+    attempt, blobs = request[ATTEMPT], request[SNAPSHOT].settings.blobs
     wanted = attempt.params.get("response_format")
     if image.url and wanted != "b64_json" and not blobs.persist_urls:
         return _Entry({"url": image.url, **image.extra})
@@ -128,7 +128,7 @@ async def _url(request: web.Request, source: Source) -> str:
     media_type = source.measured.media_type
     if isinstance(source.image, KeptImage):
         return await linked(request, source.image.place, media_type)
-    most = request[CURRENT].settings.timeouts.total
+    most = request[SNAPSHOT].settings.timeouts.total
     with Deadline(most, worked_too_long):
         return await kept(request, source.raw(), media_type)
 

@@ -15,14 +15,14 @@ from aiohttp import web
 
 from adapters.contract import Answer
 from adapters.errors import ImageError, no_picture
-from proxy.context import ATTEMPT, FAILURE
+from proxy.context import ATTEMPT, ERROR_CODE
 from proxy.errors import logged
 from proxy.pipeline.accounting import drawn_of
 from proxy.pipeline.heartbeat import BEAT, or_silence
 from proxy.pipeline.image_source import Source, lines_of, opened
 from proxy.pipeline.response import dumped, opened_string
 from proxy.pipeline.stream_response import poured
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.upstream.client import upstream_of
 from proxy.upstream.timeout import Deadline, worked_too_long
 
@@ -44,7 +44,7 @@ async def deliver_events(
     """Answer with an event for each picture, in the order in which they come."""
     failed: list[ImageError] = []
     async with aclosing(coming), AsyncExitStack() as stack:
-        most = request[CURRENT].settings.timeouts.total
+        most = request[SNAPSHOT].settings.timeouts.total
         with Deadline(most, worked_too_long):
             answer, headers, sources = await _first(request, coming, failed, stack)
         for number, source in enumerate(sources, 1):
@@ -70,7 +70,7 @@ async def _told(
         async for piece in others:
             yield piece
     if failed:
-        request[FAILURE] = logged(failed[0])
+        request[ERROR_CODE] = logged(failed[0])
         yield _event({"type": "error", "error": failed[0].as_object()}, "error")
 
 
@@ -94,7 +94,7 @@ async def _first(
 async def _others(
     request: web.Request, coming: AsyncIterator[Came], failed: list[ImageError]
 ) -> AsyncGenerator[bytes, None]:
-    seconds = request[CURRENT].settings.images.comment_seconds
+    seconds = request[SNAPSHOT].settings.images.comment_seconds
     async with aclosing(or_silence(coming, seconds)) as pieces:
         async for came in pieces:
             if came is None:

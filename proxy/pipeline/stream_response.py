@@ -12,7 +12,7 @@ from contextlib import aclosing
 from aiohttp import web
 
 from adapters.errors import ImageError
-from proxy.context import ATTEMPT, FAILURE
+from proxy.context import ATTEMPT, ERROR_CODE
 
 
 async def poured(
@@ -35,7 +35,7 @@ async def poured(
                 # It may have gone to disk by now, and the next one be long in coming.
                 del piece
     except ImageError as error:
-        request[FAILURE] = error.code or "cut"
+        request[ERROR_CODE] = error.code or "cut"
         raise
     if recording:
         recording.complete = True

@@ -25,5 +25,5 @@ class Current:
         """From the digest of a request as it came to that of what its answer is made of."""
 
 
-CURRENT: web.RequestKey[Current] = web.RequestKey("current")
+SNAPSHOT: web.RequestKey[Current] = web.RequestKey("current")
 """The settings snapshot that a request began with. Set by the access middleware."""

@@ -21,8 +21,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.app import make_app
 from proxy.cache.index import PlacedIndex
-from proxy.context import DRAINING, RUNNING
-from proxy.jobs.keys import JOBS, SHARING
+from proxy.context import DRAINING, IN_FLIGHT
+from proxy.jobs.keys import JOB_CLUSTER, JOBS
 from proxy.reload.live_settings import RELOADING
 from proxy.reload.watcher import following
 from proxy.server import drain
@@ -229,7 +229,7 @@ def _quiet_gc() -> None:
 
 async def _drained(runner: web.AppRunner, seconds: float) -> None:
     """Let what runs finish, and keep for the next process what then waits to be collected."""
-    jobs, sharing = runner.app[JOBS], runner.app[SHARING]
+    jobs, sharing = runner.app[JOBS], runner.app[JOB_CLUSTER]
     deadline = asyncio.get_running_loop().time() + seconds
     await _finished(runner, seconds - min(seconds * _KEEPING_SHARE, _KEEPING_SECONDS))
     with contextlib.suppress(TimeoutError):
@@ -242,7 +242,7 @@ async def _drained(runner: web.AppRunner, seconds: float) -> None:
 
 async def _finished(runner: web.AppRunner, seconds: float) -> None:
     """Let what runs finish, and its answers arrive; at the deadline, cut what is left."""
-    running, jobs, sharing = runner.app[RUNNING], runner.app[JOBS], runner.app[SHARING]
+    running, jobs, sharing = runner.app[IN_FLIGHT], runner.app[JOBS], runner.app[JOB_CLUSTER]
     loop = asyncio.get_running_loop()
     first = loop.time() + min(seconds, _FIRST_REQUEST_SECONDS)
     if sharing:

@@ -29,7 +29,7 @@ from adapters.errors import ProviderError
 from proxy.observability.metrics.labels import family_at
 from proxy.observability.metrics.registry import Metrics
 from proxy.observability.tracing.hooks import counted
-from proxy.reload.snapshot import CURRENT
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Target, Tries
 from proxy.settings.loader import Settings
 from proxy.upstream.base64_extract import Sieve, with_taken
@@ -170,7 +170,7 @@ UPSTREAM: web.AppKey[Upstream] = web.AppKey("upstream")
 
 def upstream_of(request: web.Request) -> Upstream:
     """Give what a request of a client's talks to providers by: under the settings it began with."""
-    return request.app[UPSTREAM].under(request[CURRENT].settings)
+    return request.app[UPSTREAM].under(request[SNAPSHOT].settings)
 
 
 class Conversation:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from proxy.context import BODIES
+from proxy.context import BODY_MEMORY
 from tests.support.gateway import ANSWER, OTHER_KEY, Gateway, gateway_to, json_reply
 
 UP = {"virtual_key": "up"}
@@ -113,4 +113,4 @@ async def test_a_connection_that_idles_holds_no_body(asked: dict[str, str]) -> N
         got = await ours.ask(BODY, **asked)
         assert got.headers["connection"] == "close"
         await asyncio.sleep(0.1)
-        assert ours.app[BODIES].held == 0
+        assert ours.app[BODY_MEMORY].held == 0

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from proxy.app import make_app
-from proxy.context import CHOOSER, SHARED
+from proxy.context import STATE_STORE, STRATEGIES
 from proxy.jobs.cluster import Sharing
-from proxy.jobs.keys import SHARING
+from proxy.jobs.keys import JOB_CLUSTER
 from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings.loader import parse
 from proxy.state.memory import Memory
@@ -40,7 +40,7 @@ print([it for it in sys.modules if "shar" in it and it.startswith("proxy") or "r
 def test_who_is_not_alone_shares_all_of_it(redis: str) -> None:
     memory = Memory()
     app = make_app(parse(redis, environ={}), shared=memory)
-    assert isinstance(app[SHARING], Sharing)
-    assert isinstance(app[CHOOSER].circuits, SharedCircuits)
+    assert isinstance(app[JOB_CLUSTER], Sharing)
+    assert isinstance(app[STRATEGIES].circuits, SharedCircuits)
     # A Redis reaches farther than a machine.
-    assert isinstance(app[SHARED], RedisShared) if redis else app[SHARED] is memory
+    assert isinstance(app[STATE_STORE], RedisShared) if redis else app[STATE_STORE] is memory

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import EMPTY_PAYLOAD, hdrs, web
 
 import adapters
-from proxy.context import ATTEMPT, FAILURE, JOINED, OUTCOME, PLAN, TRAIL
+from proxy.context import ATTEMPT, ERROR_CODE, JOIN_STATUS, METRIC_OUTCOME, PLAN, TIMELINE
 from proxy.observability.metrics.labels import (
     ACCEPTED,
     CACHES,
@@ -65,7 +65,7 @@ def _count_pictures(
     metrics.requests.add((provider, family, outcome, cache))
     if outcome == DRY_RUN:
         return
-    trail = left[TRAIL]
+    trail = left[TIMELINE]
     metrics.request_seconds.see(ended - trail.arrived, (provider, outcome, cache))
     if response is not None:
         # What is all there goes right after this.
@@ -73,7 +73,7 @@ def _count_pictures(
         metrics.first_byte_seconds.see(headed - trail.arrived, (provider, cache))
     if trail.asked:
         metrics.queue_seconds.see(trail.asked - trail.arrived)
-    if joined := left.get(JOINED):
+    if joined := left.get(JOIN_STATUS):
         metrics.joined.add((joined,))
     elif has_job:
         metrics.jobs_begun.add()
@@ -84,9 +84,9 @@ def _outcome(left: Left, response: web.StreamResponse | None) -> str:
     plan = left.get(PLAN)
     if plan and plan.dry_run:
         return DRY_RUN
-    if outcome := left.get(OUTCOME):
+    if outcome := left.get(METRIC_OUTCOME):
         return str(outcome)
-    if failure := left.get(FAILURE):
+    if failure := left.get(ERROR_CODE):
         return CLIENT_GONE if failure == CLIENT_GONE else CUT
     if response is None:
         return CLIENT_GONE

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientError
 from yarl import URL
 
-from proxy.context import RUNNING
+from proxy.context import IN_FLIGHT
 from proxy.observability.access_log import LOG
 from tests.support.blobs import PICTURES, SVG, Shelf, shelf
 from tests.support.gateway import PNG
@@ -211,7 +211,7 @@ async def test_a_client_that_leaves_is_noted_and_no_failure_of_ours(ours: Shelf)
     got = await ours.session.get(url)
     got.close()
     async with asyncio.timeout(10):
-        while ours.app[RUNNING]:  # noqa: ASYNC110 - requests come and go: nothing tells
+        while ours.app[IN_FLIGHT]:  # noqa: ASYNC110 - requests come and go: nothing tells
             await asyncio.sleep(0.01)
     ours.app[LOG].flush()
     assert orjson.loads(ours.log.getvalue().splitlines()[-1])["error"] == "client_gone"

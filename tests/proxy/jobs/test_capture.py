@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from proxy.context import COMMITTED, DRAINING, TRACE
+from proxy.context import COMMITTED, DRAINING, TRACE_ID
 from proxy.jobs.budget import Shelf
 from proxy.jobs.capture import play, staged
 from proxy.jobs.recording import Tape
@@ -21,16 +21,16 @@ async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Pa
     seen: list[tuple[bool, str, str]] = []
 
     async def inner(request: web.Request) -> web.StreamResponse:
-        seen.append((request.get(COMMITTED, False), request[TRACE], request.match_info["name"]))
+        seen.append((request.get(COMMITTED, False), request[TRACE_ID], request.match_info["name"]))
         response = web.StreamResponse(status=201, headers={"x-said": "yes"})
         await response.prepare(request)
-        seen.append((request.get(COMMITTED, False), request[TRACE], await request.text()))
+        seen.append((request.get(COMMITTED, False), request[TRACE_ID], await request.text()))
         for piece in (b"one, ", bytearray(b"two, "), memoryview(b"three")):
             await response.write(piece)
         return response
 
     async def outer(request: web.Request) -> web.StreamResponse:
-        request[TRACE] = "t1"
+        request[TRACE_ID] = "t1"
         stage = staged(request, tape)
         left = weakref.ref(stage)
         await play(stage, tape, inner)
@@ -63,7 +63,7 @@ async def test_an_answer_that_is_all_there_is_on_the_tape_as_any_other(tmp_path:
     tape = Tape(Shelf(1 << 20, 0), tmp_path / "tape")
 
     async def stamp(request: web.Request, response: web.StreamResponse) -> None:
-        response.headers["x-trace"] = request[TRACE]
+        response.headers["x-trace"] = request[TRACE_ID]
         response.headers["server"] = "easel"
 
     async def inner(request: web.Request) -> web.StreamResponse:
@@ -71,7 +71,7 @@ async def test_an_answer_that_is_all_there_is_on_the_tape_as_any_other(tmp_path:
         return web.Response(body=b"whole", status=201, content_type="text/plain")
 
     async def outer(request: web.Request) -> web.StreamResponse:
-        request[TRACE] = "t1"
+        request[TRACE_ID] = "t1"
         await play(staged(request, tape), tape, inner)
         tape.end(None)
         return web.Response()

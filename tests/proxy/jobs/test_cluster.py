@@ -14,7 +14,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from proxy.jobs.keys import JOBS, SHARING
+from proxy.jobs.keys import JOB_CLUSTER, JOBS
 from proxy.state.memory import Memory
 from proxy.state.ops import Op, SharedAway
 from tests.support.gateway import (
@@ -324,7 +324,7 @@ async def test_what_a_node_has_finished_outlives_it(tmp_path: Path) -> None:
             delivered = await ask(going)
             await left(going, slow.begun, "a sphere")
             await is_true(lambda: going.app[JOBS].running == 0)
-            sharing = going.app[SHARING]
+            sharing = going.app[JOB_CLUSTER]
             assert sharing is not None
             await sharing.kept()
             assert sharing.unkept == 0
@@ -412,7 +412,7 @@ async def test_without_what_is_shared_each_node_knows_its_own_and_finds_back(
         all_nodes.shared.is_away = False
 
         async def is_told() -> bool:
-            seen = await two.app[SHARING].found("test", one.app[JOBS].all()[-1].id)  # type: ignore[union-attr]  # it is there
+            seen = await two.app[JOB_CLUSTER].found("test", one.app[JOBS].all()[-1].id)  # type: ignore[union-attr]  # it is there
             return seen is not None
 
         await is_true(is_told)
@@ -440,7 +440,7 @@ async def test_a_node_can_stop_though_nobody_can_be_told(tmp_path: Path) -> None
         (one,) = all_nodes
         all_nodes.shared.is_away = True
         assert (await ask(one)).status == 200
-        sharing = one.app[SHARING]
+        sharing = one.app[JOB_CLUSTER]
         assert sharing is not None
         async with asyncio.timeout(20):
             await sharing.kept()
@@ -457,7 +457,7 @@ async def test_a_thousand_jobs_are_found_again_after_all_was_lost(tmp_path: Path
             await asyncio.gather(*(ask(one, str(number)) for number in range(100)))
         all_nodes.shared.memory = Memory()
         async with all_nodes.add() as two:
-            sharing = two.app[SHARING]
+            sharing = two.app[JOB_CLUSTER]
 
             async def all_told() -> bool:
                 seen = [await sharing.found("test", job.id) for job in one.app[JOBS].all()]

@@ -14,12 +14,12 @@ import pytest
 from aiohttp import web
 
 from adapters.errors import BadParam, refusal
-from proxy.context import FAILURE, TRACE
+from proxy.context import ERROR_CODE, TRACE_ID
 from proxy.jobs.budget import Shelf
 from proxy.jobs.delivery import EVENTS, JSON, listen
 from proxy.jobs.recording import Tape
 from proxy.jobs.store import Asked, Job, Jobs
-from proxy.reload.snapshot import CURRENT, Current
+from proxy.reload.snapshot import SNAPSHOT, Current
 from proxy.settings.loader import parse
 from tests.support.gateway import ANSWER, Answered, served
 
@@ -42,7 +42,7 @@ class Counter:
 
     @property
     def failures(self) -> list[str | None]:
-        return [request.get(FAILURE) for request in self.requests]
+        return [request.get(ERROR_CODE) for request in self.requests]
 
 
 @asynccontextmanager
@@ -54,7 +54,7 @@ async def counter(
     jobs = Jobs(Shelf(1 << 20, 0), folder, park_seconds=60)
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        request[TRACE], request[CURRENT] = "t1", current
+        request[TRACE_ID], request[SNAPSHOT] = "t1", current
         here.requests.append(request)
         if not here.jobs:
             here.jobs.append(jobs.begin(Asked("c", b"d"), play))  # type: ignore[arg-type]  # all are coroutines

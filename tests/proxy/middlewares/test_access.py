@@ -8,7 +8,7 @@ import re
 import orjson
 from aiohttp import web
 
-from proxy.context import RUNNING
+from proxy.context import IN_FLIGHT
 from proxy.observability.access_log import LOG
 from tests.support.gateway import (
     ANSWER,
@@ -96,7 +96,7 @@ async def test_the_line_names_the_job_and_whether_it_was_joined() -> None:
 async def test_nothing_runs_once_everything_is_answered() -> None:
     async with gateway_to() as (ours, _):
         await asyncio.gather(*(ours.draw(**UP) for _ in range(5)))
-        assert not ours.app[RUNNING]
+        assert not ours.app[IN_FLIGHT]
 
 
 async def test_the_line_says_what_was_tried_and_how_each_ended() -> None:

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from adapters.contract import Answer, Image
 from adapters.tools.sse import Events
-from proxy.context import RUNNING
+from proxy.context import IN_FLIGHT
 from proxy.jobs.keys import JOBS
 from proxy.observability.access_log import LOG
 from proxy.pipeline.converse import with_usage
@@ -305,7 +305,7 @@ async def test_a_client_that_leaves_in_a_silence_leaves_nothing_behind(
             await got.content.readany()
             got.close()
         async with asyncio.timeout(5):
-            while ours.app[RUNNING] or ours.app[JOBS].running:  # noqa: ASYNC110 - nothing tells
+            while ours.app[IN_FLIGHT] or ours.app[JOBS].running:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
         gc.collect()
         await asyncio.sleep(0.01)

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from adapters import adapter
 from adapters.contract import Credentials
-from proxy.context import ATTEMPT, FAILURE
+from proxy.context import ATTEMPT, ERROR_CODE
 from proxy.errors import UpstreamFailed
 from proxy.pipeline.stream_response import poured
 from proxy.routing.plan import Attempt, Recording, Target
@@ -54,5 +54,5 @@ async def test_a_body_that_is_written_to_its_end_is_recorded() -> None:
 
 async def test_a_body_that_breaks_off_is_told_and_not_recorded_as_whole() -> None:
     request, recording = await ask(UpstreamFailed("lost", code="connection_lost"))
-    assert request[FAILURE] == "connection_lost"
+    assert request[ERROR_CODE] == "connection_lost"
     assert not recording.complete

@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from proxy.context import RUNNING
+from proxy.context import IN_FLIGHT
 from proxy.observability.metrics.merge import read
 from proxy.observability.metrics.registry import METRICS
 from tests.support.gateway import ANSWER, PATH, Gateway, always, gateway, gateway_to, json_reply
@@ -28,7 +28,7 @@ def counted(ours: Gateway, name: str) -> dict[tuple[str, ...], float]:
 async def ended(ours: Gateway) -> None:
     """Wait until a gateway has nothing to do."""
     async with asyncio.timeout(10):
-        while ours.app[RUNNING]:  # noqa: ASYNC110 - nothing tells
+        while ours.app[IN_FLIGHT]:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
 
 
