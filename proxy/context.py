@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy.routing.plan import Attempt, Caller, Plan, Trail
+from proxy.routing.attempt import Attempt, Trail
+from proxy.routing.plan import Caller, Plan
 from proxy.settings.loader import Settings
 
 if TYPE_CHECKING:

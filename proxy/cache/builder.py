@@ -11,7 +11,8 @@ from adapters.contract import Answer, Image
 from adapters.table.receipt import Line
 from proxy.cache.entry import DEFAULT_DOLLARS, Entry, Picture
 from proxy.cache.images import Arrived
-from proxy.routing.plan import Attempt, Plan
+from proxy.routing.attempt import Attempt
+from proxy.routing.plan import Plan
 from proxy.settings.prices import Prices, price_of
 
 _WRITTEN_ANEW = frozenset({"measured", "asked", "cached"})

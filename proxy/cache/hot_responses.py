@@ -13,7 +13,8 @@ from cachetools import LRUCache
 
 from adapters.table.receipt import Receipt
 from proxy.cache.entry import Entry
-from proxy.routing.plan import Attempt, Drawn, Recording, Target
+from proxy.routing.attempt import Attempt, Drawn, Recording
+from proxy.routing.plan import Target
 
 _BESIDE = 2048
 """Bytes that an answer takes beside its body."""

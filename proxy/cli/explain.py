@@ -14,7 +14,8 @@ from adapters.errors import ImageError
 from adapters.table.table import Policy
 from proxy.middlewares.transform import fitted
 from proxy.pipeline.dry_run import shown_attempt
-from proxy.routing.plan import Attempt, Target
+from proxy.routing.attempt import Attempt
+from proxy.routing.plan import Target
 from proxy.settings.prices import bundled_prices
 
 

@@ -31,7 +31,8 @@ from proxy.observability.metrics.registry import METRICS
 from proxy.observability.metrics.request import bytes_in, bytes_out, count
 from proxy.reload.live_settings import RELOADING
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.plan import Plan, Trail, Tried
+from proxy.routing.attempt import Trail, Tried
+from proxy.routing.plan import Plan
 
 _PREFIX = os.urandom(8).hex()
 _COUNTER = itertools.count(1)

@@ -38,7 +38,8 @@ from proxy.pipeline.image_source import cached_lines, opened
 from proxy.pipeline.response import deliver
 from proxy.pipeline.sse import Came, deliver_events
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.plan import Attempt, Recording, Target
+from proxy.routing.attempt import Attempt, Recording
+from proxy.routing.plan import Target
 from proxy.upstream.client import Upstream, upstream_of
 
 _OK = 200

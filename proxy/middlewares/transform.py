@@ -15,7 +15,7 @@ from adapters.table.table import left_out
 from proxy.context import ATTEMPT
 from proxy.jobs.delivery import EVENTS, JSON
 from proxy.jobs.keys import JOB
-from proxy.routing.plan import Attempt
+from proxy.routing.attempt import Attempt
 
 _READ_BY_US = ("prompt", "model", "response_format", "stream")
 

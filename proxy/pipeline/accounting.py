@@ -14,7 +14,8 @@ from proxy.observability.metrics.registry import METRICS
 from proxy.pipeline.image_source import Source
 from proxy.pipeline.params import final_params
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.plan import Attempt, Drawn, Target
+from proxy.routing.attempt import Attempt, Drawn
+from proxy.routing.plan import Target
 from proxy.settings.prices import price_of
 
 

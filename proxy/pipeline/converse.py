@@ -18,7 +18,7 @@ from proxy.pipeline.passthrough import relay
 from proxy.pipeline.response import deliver
 from proxy.pipeline.sse import Came, deliver_events
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.plan import Attempt
+from proxy.routing.attempt import Attempt
 from proxy.upstream.client import Upstream, upstream_of
 
 

@@ -18,7 +18,8 @@ from adapters.tools import sizes
 from proxy.context import ATTEMPT
 from proxy.pipeline.partial import asked_of
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.plan import Attempt, Target
+from proxy.routing.attempt import Attempt
+from proxy.routing.plan import Target
 from proxy.settings.prices import Prices, price_of
 from proxy.upstream.client import drawn
 from proxy.upstream.exchange import shown

@@ -29,8 +29,9 @@ from proxy.pipeline.params import final_params
 from proxy.pipeline.partial import Incomplete, line_of
 from proxy.pipeline.response import deliver
 from proxy.reload.snapshot import SNAPSHOT
+from proxy.routing.attempt import Attempt, Budget, Made, Trail, Tried, Tries
 from proxy.routing.fallback import Said, falls, status_of
-from proxy.routing.plan import Attempt, Branch, Budget, Made, Node, Target, Trail, Tried, Tries
+from proxy.routing.plan import Branch, Node, Target
 from proxy.routing.strategies import circuit_of
 from proxy.settings.routing_config import Strategy
 

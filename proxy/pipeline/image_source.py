@@ -19,7 +19,8 @@ from adapters.table.receipt import Line
 from adapters.tools.image_header import HEAD, KNOWN, Measured, measured
 from proxy.cache.entry import KeptImage
 from proxy.errors import UpstreamFailed
-from proxy.routing.plan import Recording, Target
+from proxy.routing.attempt import Recording
+from proxy.routing.plan import Target
 from proxy.upstream.client import Upstream
 from proxy.upstream.image_download import Download
 from proxy.upstream.temp_file import SpooledImage

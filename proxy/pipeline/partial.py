@@ -8,8 +8,8 @@ from adapters.errors import ImageError, ProviderError
 from adapters.table.receipt import Line, plain
 from proxy.context import ATTEMPT
 from proxy.reload.snapshot import SNAPSHOT
+from proxy.routing.attempt import Attempt, Made
 from proxy.routing.fallback import status_of
-from proxy.routing.plan import Attempt, Made
 
 
 class Incomplete(ProviderError):

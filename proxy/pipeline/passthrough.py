@@ -21,7 +21,7 @@ from proxy.pipeline.image_source import lines_of, measured_text
 from proxy.pipeline.partial import asked_of
 from proxy.pipeline.stream_response import poured
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.plan import Drawn
+from proxy.routing.attempt import Drawn
 from proxy.upstream.client import Outcome
 from proxy.upstream.errors import translated
 from proxy.upstream.reply import blotted_pieces, is_compressed, too_much

@@ -26,7 +26,8 @@ from proxy.pipeline.image_source import Source, cached_lines, is_tidy, lines_of,
 from proxy.pipeline.partial import accounted
 from proxy.pipeline.stream_response import poured
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.plan import Attempt, Made, Target
+from proxy.routing.attempt import Attempt, Made
+from proxy.routing.plan import Target
 from proxy.upstream.client import upstream_of
 from proxy.upstream.timeout import Deadline, worked_too_long
 

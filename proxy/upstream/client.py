@@ -30,7 +30,8 @@ from proxy.observability.metrics.labels import family_at
 from proxy.observability.metrics.registry import Metrics
 from proxy.observability.tracing.hooks import counted
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.plan import Target, Tries
+from proxy.routing.attempt import Tries
+from proxy.routing.plan import Target
 from proxy.settings.loader import Settings
 from proxy.upstream.base64_extract import Sieve, with_taken
 from proxy.upstream.cancellation import Cancellations

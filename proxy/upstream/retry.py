@@ -28,7 +28,7 @@ from aiohttp import ClientResponse
 from aiohttp_retry import RetryClient, RetryOptionsBase
 
 from proxy.errors import GAVE_UP_WAITING, GatewayError, TimedOut
-from proxy.routing.plan import Tries
+from proxy.routing.attempt import Tries
 from proxy.settings.policies import MOST_ATTEMPTS, RetryPolicy
 
 if TYPE_CHECKING:

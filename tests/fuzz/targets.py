@@ -21,7 +21,8 @@ from adapters.table.table import Policy
 from adapters.tools.sse import Events
 from proxy.errors import body_of
 from proxy.middlewares.transform import fitted
-from proxy.routing.plan import Attempt, Caller
+from proxy.routing.attempt import Attempt
+from proxy.routing.plan import Caller
 from proxy.routing.plan import Target as PlanTarget
 from proxy.routing.resolver import Resolver
 from proxy.settings import routing_config

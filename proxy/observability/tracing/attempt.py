@@ -12,7 +12,8 @@ from opentelemetry.trace import SpanKind
 from adapters.contract import Answer
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.spans import Span, Value
-from proxy.routing.plan import Attempt, Target
+from proxy.routing.attempt import Attempt
+from proxy.routing.plan import Target
 
 _MODEL = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@._:/+~-]{0,127}")
 _CHANGED = ("converted", "clamped", "rounded")

@@ -14,7 +14,8 @@ from yarl import URL
 
 from adapters.contract import Answer, ProviderRequest
 from proxy.observability.tracing.context import CURRENT
-from proxy.routing.plan import Attempt, Target
+from proxy.routing.attempt import Attempt
+from proxy.routing.plan import Target
 
 if TYPE_CHECKING:
     from proxy.observability.tracing.exchange import Sending

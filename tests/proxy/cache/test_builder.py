@@ -12,7 +12,8 @@ from adapters.tools.image_header import Measured
 from proxy.cache.builder import Made
 from proxy.cache.entry import DEFAULT_DOLLARS, Entry, Picture
 from proxy.cache.images import Arrived
-from proxy.routing.plan import Attempt, Plan, Target
+from proxy.routing.attempt import Attempt
+from proxy.routing.plan import Plan, Target
 from proxy.settings.policies import CachePolicy
 from proxy.settings.prices import Prices, read
 

@@ -13,7 +13,8 @@ from adapters.contract import Credentials
 from proxy.context import ATTEMPT, ERROR_CODE
 from proxy.errors import UpstreamFailed
 from proxy.pipeline.stream_response import poured
-from proxy.routing.plan import Attempt, Recording, Target
+from proxy.routing.attempt import Attempt, Recording
+from proxy.routing.plan import Target
 from tests.support.gateway import served
 
 

@@ -21,7 +21,8 @@ from msgspec.structs import replace
 from adapters import adapter
 from adapters.contract import Credentials, ImageCall, Outgoing
 from adapters.errors import ImageError, ProviderError
-from proxy.routing.plan import Budget, Target, Tries
+from proxy.routing.attempt import Budget, Tries
+from proxy.routing.plan import Target
 from proxy.settings.loader import Settings
 from proxy.settings.policies import RETRIED, RetryPolicy
 from proxy.settings.schema import Timeouts

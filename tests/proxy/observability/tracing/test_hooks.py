@@ -8,7 +8,8 @@ import sys
 from adapters import adapter
 from adapters.contract import Answer, Credentials
 from proxy.observability.tracing import hooks
-from proxy.routing.plan import Attempt, Target
+from proxy.routing.attempt import Attempt
+from proxy.routing.plan import Target
 from tests.support.gateway import Gateway, Provider, gateway_to
 from tests.support.spans import PARENT, UP, traced
 
