@@ -16,10 +16,10 @@ from aiohttp import ClientResponse, web
 from adapters.tools.image_header import HEAD, Measured
 from proxy.context import ATTEMPT
 from proxy.pipeline.accounting import pixels_of
-from proxy.pipeline.heartbeat import BEAT, or_silence
 from proxy.pipeline.image_source import lines_of, measured_text
 from proxy.pipeline.partial import asked_of
-from proxy.pipeline.stream_response import poured
+from proxy.pipeline.response import poured
+from proxy.pipeline.sse import BEAT, or_silence
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Drawn
 from proxy.upstream.client import Outcome

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import msgspec
@@ -19,12 +19,11 @@ from adapters.contract import Answer, Image
 from adapters.errors import ImageError, no_picture
 from proxy.blobs.publish import kept, linked
 from proxy.cache.entry import KeptImage
-from proxy.context import ATTEMPT
+from proxy.context import ATTEMPT, ERROR_CODE
 from proxy.errors import UpstreamFailed
 from proxy.pipeline.accounting import drawn_of
 from proxy.pipeline.image_source import Source, cached_lines, is_tidy, lines_of, of_text, opened
 from proxy.pipeline.partial import accounted
-from proxy.pipeline.stream_response import poured
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt, Made
 from proxy.routing.plan import Target
@@ -200,3 +199,30 @@ def _whole(attempt: Attempt, body: bytes, headers: Mapping[str, str]) -> web.Res
         attempt.recording.add(body)
         attempt.recording.complete = True
     return web.Response(body=body, content_type=_JSON, headers=headers)
+
+
+async def poured(
+    request: web.Request, response: web.StreamResponse, pieces: AsyncGenerator[bytes, None]
+) -> web.StreamResponse:
+    """Commit to `response` and write its body; each piece goes on as the same object.
+
+    Where the pieces end in a failure, the body that has begun can only be cut: it is raised.
+    """
+    recording = request[ATTEMPT].recording
+    if recording:
+        recording.begin(response.status, response.content_type, response.content_length)
+    try:
+        async with aclosing(pieces):
+            await response.prepare(request)
+            async for piece in pieces:
+                await response.write(piece)
+                if recording:
+                    recording.add(piece)
+                # It may have gone to disk by now, and the next one be long in coming.
+                del piece
+    except ImageError as error:
+        request[ERROR_CODE] = error.code or "cut"
+        raise
+    if recording:
+        recording.complete = True
+    return response

@@ -5,10 +5,11 @@ Until the first event has gone a failure is a plain HTTP error; after it, it is 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from aiohttp import web
@@ -18,16 +19,19 @@ from adapters.errors import ImageError, no_picture
 from proxy.context import ATTEMPT, ERROR_CODE
 from proxy.errors import logged
 from proxy.pipeline.accounting import drawn_of
-from proxy.pipeline.heartbeat import BEAT, or_silence
 from proxy.pipeline.image_source import Source, lines_of, opened
-from proxy.pipeline.response import dumped, opened_string
-from proxy.pipeline.stream_response import poured
+from proxy.pipeline.response import dumped, opened_string, poured
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.upstream.client import upstream_of
 from proxy.upstream.timeout import Deadline, worked_too_long
 
+T = TypeVar("T")
+
 Came = tuple[Answer, Mapping[str, str]] | ImageError
 """What came of a conversation: an answer, or a part of one, with headers; or a failure."""
+
+BEAT = b": keep-alive\n\n"
+"""A comment: every reader of server-sent events passes it over."""
 
 _COMPLETED, _PREVIEW = "image_generation.completed", "image_generation.partial_image"
 _NOTHING_COUNTED = {
@@ -162,3 +166,31 @@ def _about(request: web.Request, usage: Mapping[str, Any] | None, source: Source
 
 def _event(data: dict[str, Any], name: str) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(data))
+
+
+async def or_silence(pieces: AsyncIterator[T], seconds: float) -> AsyncGenerator[T | None, None]:
+    """Give each piece as it comes, and None after each `seconds` in which none came.
+
+    Close it, or `pieces` is still being asked for its next one.
+    """
+    coming = asyncio.ensure_future(_next(pieces))
+    try:
+        while True:
+            done, _ = await asyncio.wait({coming}, timeout=seconds)
+            if not done:
+                yield None
+                continue
+            try:
+                piece = coming.result()
+            except StopAsyncIteration:
+                return
+            yield piece
+            del piece, done  # What has gone is not held until the next comes.
+            coming = asyncio.ensure_future(_next(pieces))
+    finally:
+        coming.cancel()
+        await asyncio.wait({coming})
+
+
+async def _next(pieces: AsyncIterator[T]) -> T:
+    return await anext(pieces)

@@ -6,7 +6,8 @@ import asyncio
 import base64
 import contextlib
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from proxy.context import IN_FLIGHT
 from proxy.jobs.keys import JOBS
 from proxy.observability.access_log import LOG
 from proxy.pipeline.converse import with_usage
+from proxy.pipeline.sse import or_silence
 from tests.support.gateway import (
     B64,
     OURS,
@@ -341,3 +343,47 @@ async def test_events_that_never_come_to_a_picture_are_not_waited_for_forever() 
         async with asyncio.timeout(10):
             got = await streamed(ours, **ROUTER)
         assert (got.status, got.error["code"], connections(ours)) == (504, "timeout", 0)
+
+
+async def test_silence_is_told_and_no_piece_is_lost() -> None:
+    again = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[int]:
+        yield 1
+        await again.wait()
+        yield 2
+
+    seen: list[int | None] = []
+    async for piece in or_silence(pieces(), 0.01):
+        seen.append(piece)
+        if seen.count(None) == 2:
+            again.set()
+    assert [it for it in seen if it] == [1, 2]
+    assert seen.index(None) > 0
+
+
+async def test_whoever_stops_listening_leaves_nothing_running() -> None:
+    ended = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[int]:
+        try:
+            await asyncio.sleep(60)
+            yield 1
+        finally:
+            ended.set()
+
+    listening = or_silence(pieces(), 0.01)
+    assert await anext(listening) is None
+    await listening.aclose()
+    await asyncio.wait_for(ended.wait(), 1)
+
+
+async def test_whoever_has_stopped_listening_can_close_what_was_listened_to() -> None:
+    async def pieces() -> AsyncGenerator[int, None]:
+        await asyncio.sleep(60)
+        yield 1
+
+    heard = pieces()
+    async with aclosing(or_silence(heard, 0.01)) as listening:
+        assert await anext(listening) is None
+    await heard.aclose()
