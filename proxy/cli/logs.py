@@ -12,10 +12,10 @@ import click
 import orjson
 
 from proxy.cli.options import fail
+from proxy.http.status import is_error, is_server_error, is_success
 from proxy.observability.access_log import printable
 from proxy.settings.loader import SettingsError, load
 
-_BAD, _FAILED, _MOVED = 400, 500, 300
 _SECOND = 1000.0
 _STEP = 1024
 _PLACES = {"caller": 12, "provider": 16, "cache": 8}
@@ -131,7 +131,7 @@ def is_chosen(
 
 def _has_failed(line: Mapping[str, Any]) -> bool:
     status = line["status"]
-    return bool(line.get("error")) or status >= _BAD or not status
+    return bool(line.get("error")) or is_error(status) or not status
 
 
 def _tried(line: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -186,11 +186,11 @@ def _attempt(tried: Mapping[str, Any]) -> str:
 
 def _coloured(status: object, text: str) -> str:
     """Colour a text by how good a status is."""
-    if not isinstance(status, int) or status >= _FAILED or not status:
+    if not isinstance(status, int) or is_server_error(status) or not status:
         return click.style(text, fg="red")
-    if status >= _BAD:
+    if is_error(status):
         return click.style(text, fg="yellow")
-    return click.style(text, fg="green") if status < _MOVED else text
+    return click.style(text, fg="green") if is_success(status) else text
 
 
 def _when(told: object) -> str:

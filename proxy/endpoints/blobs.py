@@ -21,8 +21,8 @@ from proxy.blobs.store import BLOBS
 from proxy.blobs.urls import SIGNER, Link
 from proxy.context import COMMITTED, ERROR_CODE
 from proxy.errors import BlobGone, BlobStoreFailed, RangeRefused
+from proxy.http.status import NOT_MODIFIED, OK, PARTIAL_CONTENT
 
-_OK, _PARTIAL, _NOT_MODIFIED = 200, 206, 304
 _RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
 
 
@@ -39,12 +39,12 @@ async def blob(request: web.Request) -> web.StreamResponse:
         raise BlobGone("The picture is not kept any more; ask for it again.")
     headers = _headers(link, left)
     if _is_among(headers["ETag"], request.headers.get("If-None-Match", "")):
-        return web.Response(status=_NOT_MODIFIED, headers=headers)
+        return web.Response(status=NOT_MODIFIED, headers=headers)
     start, end = _span(request, headers["ETag"], size)
-    response = web.StreamResponse(status=_OK, headers=headers)
+    response = web.StreamResponse(status=OK, headers=headers)
     response.content_length = end - start
     if end - start < size:
-        response.set_status(_PARTIAL)
+        response.set_status(PARTIAL_CONTENT)
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     await _send(request, response, link, start, end)
     return response

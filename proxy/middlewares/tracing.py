@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler, Middleware
 from adapters.errors import ImageError
 from proxy.context import ATTEMPT, CALLER, COMMITTED, ERROR_CODE, JOIN_STATUS, PLAN, TRACE_ID
 from proxy.http.headers import usable_trace
+from proxy.http.status import INTERNAL_SERVER_ERROR
 from proxy.jobs.keys import JOB
 from proxy.middlewares.access import config_told
 from proxy.observability.tracing import attributes
@@ -18,7 +19,6 @@ from proxy.observability.tracing.attempt import asked_of, came_of, name_of
 from proxy.observability.tracing.spans import Serving, Tracer, Value
 
 _IMAGES = "/images/generations"
-_FAULT = 500
 
 
 def make_tracing(tracer: Tracer) -> Middleware:
@@ -61,7 +61,7 @@ def _status_of(error: BaseException) -> int:
     """Give the status by which a failure is going to be answered; 0: by none."""
     if isinstance(error, ImageError | web.HTTPException):
         return error.status
-    return _FAULT if isinstance(error, Exception) else 0
+    return INTERNAL_SERVER_ERROR if isinstance(error, Exception) else 0
 
 
 def _told(span: Serving, request: web.Request, route: str) -> None:

@@ -18,6 +18,7 @@ from adapters.errors import ImageError
 from adapters.table.receipt import Receipt
 from proxy.context import ATTEMPT, BODY, COMMITTED, PLAN, STRATEGIES, TIMELINE
 from proxy.errors import logged, put_headers
+from proxy.http import status as http_status
 from proxy.http.forwarding import hops
 from proxy.http.headers import in_bounds
 from proxy.observability.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, outcome_of
@@ -38,7 +39,6 @@ from proxy.settings.routing_config import Strategy
 Ended = tuple[ImageError | str, int]
 """How an attempt ended: by what failure, or in a word, and with which status."""
 
-_OK, _LOST = 200, 502
 _OF_EVENTS = frozenset({"stream", "partial_images"})
 _FAILED: Ended = (GATEWAY_ERROR, 0)
 _MOST_TOLD = 100
@@ -168,12 +168,12 @@ class Walk:
                 response = await self._attempt_at(self._request)
             # Without a request to the provider, as on a cache hit, it has shown nothing.
             if self.budget.left < left:
-                status = _OK
+                status = http_status.OK
             ended = OK, response.status
             return response  # noqa: TRY300 - what it showed is noted on the way out
         except ImageError as error:
             seen = status_of(error)
-            status = seen if self.budget.left < left or seen >= _LOST else None
+            status = seen if self.budget.left < left or seen >= http_status.BAD_GATEWAY else None
             self.budget.note(error)
             self.said.append(Said.of(target, error, seen))
             ended = error, seen

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from adapters.errors import ImageError, ProviderError, Refusal
+from proxy.http.status import OK
 from proxy.routing.plan import Target
 from proxy.settings.routing_config import Strategy
 
-_OK = 200
 _MOST_SAID, _LONGEST_CODE = 200, 64
 """Characters of a failure's message and code that are told again, for each target."""
 
@@ -23,7 +23,7 @@ def falls(error: ImageError, strategy: Strategy) -> bool:
     """
     if strategy.on_status_codes is not None:
         statuses = {error.status}
-        if isinstance(error, ProviderError) and error.provider_status != _OK:
+        if isinstance(error, ProviderError) and error.provider_status != OK:
             statuses.add(error.provider_status)
         if isinstance(error, Refusal) and strategy.on_refusal:
             return True
@@ -55,6 +55,6 @@ class Said:
 
 def status_of(error: ImageError) -> int:
     """Give the status by which a failure is judged: the provider's own where it sent one."""
-    if isinstance(error, ProviderError) and error.provider_status != _OK:
+    if isinstance(error, ProviderError) and error.provider_status != OK:
         return error.provider_status
     return error.status

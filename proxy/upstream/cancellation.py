@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from adapters.contract import Flow, ProviderRequest
+from adapters.contract import Flow
 from adapters.errors import Abandoned, ImageError
+from adapters.http import ProviderRequest
+from proxy.http.status import is_error
 from proxy.routing.plan import Target
 from proxy.upstream.connector import Dialer
 from proxy.upstream.exchange import exchange
@@ -19,7 +21,6 @@ from proxy.upstream.exchange import exchange
 _LOG = logging.getLogger("easel")
 _SECONDS = 5.0
 """How long a provider may take over it."""
-_REFUSED = 400
 
 
 class Cancellations:
@@ -47,7 +48,7 @@ class Cancellations:
                 asyncio.timeout(_SECONDS),
                 exchange(self._dialer, target, request) as response,
             ):
-                said = str(response.status) if response.status >= _REFUSED else ""
+                said = str(response.status) if is_error(response.status) else ""
         except ImageError as error:
             said = error.code or error.message
         except TimeoutError:

@@ -16,16 +16,10 @@ import msgspec
 from aiohttp import ClientResponse, web
 from multidict import CIMultiDict
 
-from adapters.contract import (
-    IN_PROCESS,
-    Answer,
-    Flow,
-    Image,
-    ImageCall,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import IN_PROCESS, Answer, Flow, Image, ImageCall
 from adapters.errors import ProviderError
+from adapters.http import ProviderReply, ProviderRequest
+from proxy.http.status import is_success
 from proxy.observability.metrics.labels import family_at
 from proxy.observability.metrics.registry import Metrics
 from proxy.observability.tracing.hooks import counted
@@ -57,7 +51,6 @@ if TYPE_CHECKING:
 SMALL = 64 * 1024
 """Bytes up to which a verbatim reply is held back, so that a failure inside it is seen."""
 
-_FIRST_REDIRECT = 300
 _EVENT_FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _LONGEST_FIELD = 5
 _AT_ONCE_SECONDS = 0.025
@@ -326,7 +319,7 @@ async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:
     back whole: it may be a failure that calls itself a success. So may what is no event, which
     comes with its head; a picture takes longer.
     """
-    if response.status >= _FIRST_REDIRECT:
+    if not is_success(response.status):
         return [], False
     if _tells_events(response):
         if is_compressed(response):
@@ -357,4 +350,4 @@ def _begins_events(first: bytes) -> bool:
 
 def _tells_events(response: ClientResponse) -> bool:
     """Tell whether a success comes as server-sent events."""
-    return response.status < _FIRST_REDIRECT and response.content_type == "text/event-stream"
+    return is_success(response.status) and response.content_type == "text/event-stream"

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from aiohttp import ClientResponse
 
-from adapters.contract import Image, ProviderRequest
+from adapters.contract import Image
+from adapters.http import ProviderRequest
 from adapters.tools.image_header import HEAD, Measured, measured
 from proxy.errors import UpstreamFailed
+from proxy.http.status import OK
 from proxy.routing.plan import Target
 from proxy.upstream.connector import Dialer
 from proxy.upstream.errors import translated
@@ -19,7 +21,6 @@ from proxy.upstream.exchange import exchange
 from proxy.upstream.reply import is_compressed, read_bytes, read_head, too_much
 from proxy.upstream.timeout import worked_too_long
 
-_OK = 200
 _SMALL = 1024 * 1024
 """Bytes up to which a picture is fetched whole: one that breaks off then spoils no others."""
 
@@ -47,7 +48,7 @@ async def download(
     """
     request = ProviderRequest(url=image.url, method="GET", signed=False)
     async with exchange(dialer, target, request) as response:
-        if response.status != _OK:
+        if response.status != OK:
             raise UpstreamFailed(
                 f"The picture was made, but its URL answered {response.status}.",
                 code="picture_lost",

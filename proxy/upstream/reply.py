@@ -9,9 +9,10 @@ from functools import lru_cache
 from aiohttp import ClientResponse
 from multidict import CIMultiDict
 
-from adapters.contract import ProviderReply
+from adapters.http import ProviderReply
 from proxy.errors import UpstreamFailed
 from proxy.http.forwarding import named_by_connection
+from proxy.http.status import is_error, is_redirect, is_success
 from proxy.upstream.base64_extract import LONG, Sieve
 from proxy.upstream.errors import translated
 
@@ -85,13 +86,13 @@ async def read_reply(
     Where a reply that may be an error repeats one of
     the `secrets`, it is blotted out: an error can come with any status.
     """
-    if 300 <= response.status < 400:  # noqa: PLR2004 - HTTP's redirects
+    if is_redirect(response.status):
         raise UpstreamFailed(
             f"The provider answered with a redirect ({response.status}); it was not followed. "
             "Its address may have to be corrected.",
             code="redirected",
         )
-    if response.status >= 400:  # noqa: PLR2004 - where HTTP's errors begin
+    if is_error(response.status):
         limit = min(limit, ERROR_LIMIT)
     if sieve and _has_room_for_pictures(response):
         body = await _sifted(response, limit, head, sieve)
@@ -153,7 +154,7 @@ def _has_room_for_pictures(response: ClientResponse) -> bool:
     is_long = length is None or length > LONG
     return (
         is_long
-        and response.status < 300  # noqa: PLR2004 - HTTP's successes
+        and is_success(response.status)
         and response.content_type.endswith("json")
         and not is_compressed(response)
     )

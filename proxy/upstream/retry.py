@@ -28,6 +28,7 @@ from aiohttp import ClientResponse
 from aiohttp_retry import RetryClient, RetryOptionsBase
 
 from proxy.errors import GAVE_UP_WAITING, GatewayError, TimedOut
+from proxy.http.status import is_success
 from proxy.routing.attempt import Tries
 from proxy.settings.policies import MOST_ATTEMPTS, RetryPolicy
 
@@ -45,7 +46,6 @@ MOST_WAITING = 60.0
 
 _UNREACHED = "provider_unreachable"
 _BROKEN = frozenset({"connection_lost", "timeout"})
-_SUCCESS_ENDS = 300
 _JITTER = 0.1
 _NO_POLICY = RetryPolicy(attempts=0)
 
@@ -163,7 +163,7 @@ def is_repeated(came: Came, statuses: frozenset[int]) -> bool:
     False
     """
     if not isinstance(came, GatewayError):
-        return came.status >= _SUCCESS_ENDS and came.status in statuses
+        return not is_success(came.status) and came.status in statuses
     if came.code == _UNREACHED:
         return True
     # Each of these failures has the status by which a config names it: 408, 502, 504.
@@ -199,7 +199,7 @@ async def tried(send: Send, rule: Rule, sleep: Sleep) -> ClientResponse:
     came: Came
     try:
         came = response = await send()
-        if response.status < _SUCCESS_ENDS:
+        if is_success(response.status):
             # No rule repeats a success: what repeats is set up only for what it may be needed for.
             return response
     except GatewayError as error:

@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from http import HTTPStatus
 
 import msgspec
 from cachetools import LRUCache
 
-from adapters.contract import Credentials, Grant, GrantFlow, ProviderRequest
+from adapters.contract import Credentials, Grant, GrantFlow
 from adapters.errors import ProviderError
+from adapters.http import ProviderRequest
+from proxy.http.status import UNAUTHORIZED
 from proxy.routing.plan import Target
 from proxy.upstream.connector import Dialer
 from proxy.upstream.exchange import exchange
@@ -68,7 +69,7 @@ class Tokens:
         A token can end early: it was revoked, or this machine slept, and its clock with it.
         """
         status = isinstance(error, ProviderError) and error.provider_status
-        if status == HTTPStatus.UNAUTHORIZED and (entry := self._entries.get(_name(target))):
+        if status == UNAUTHORIZED and (entry := self._entries.get(_name(target))):
             entry.good_until = -math.inf
 
     def _flow(self, target: Target) -> GrantFlow | None:

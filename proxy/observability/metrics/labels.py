@@ -8,6 +8,7 @@ from functools import cache
 from adapters.contract import Adapter
 from adapters.errors import ImageError, ProviderError, Refusal
 from proxy.errors import BlobStoreFailed, CacheAway, GatewayError, Overloaded, Unauthorized
+from proxy.http.status import INTERNAL_SERVER_ERROR, TOO_MANY_REQUESTS, is_client_error
 from proxy.routing.plan import Target
 
 NONE, OTHER = "none", "other"
@@ -27,8 +28,6 @@ CACHES: Mapping[str, str] = {"HIT": "HIT", "MISS": "MISS", "REFRESH": "REFRESH"}
 STATUSES = (NONE, NONE, "2xx", "3xx", "4xx", "5xx")
 """The classes of statuses, by their first digit."""
 
-_TOO_MANY = 429
-_CLIENTS, _SERVERS = 400, 500
 _TIMEOUTS = frozenset({408, 504, 524})
 _CREDENTIALS = frozenset({401, 402, 403})
 """What a provider says of the operator's credential, or of his account."""
@@ -91,14 +90,14 @@ def _ours(error: GatewayError) -> str:
         return "overloaded"
     if error.type == "invalid_request_error":
         return "client_error"
-    if isinstance(error, _OURS) or error.status == _SERVERS:
+    if isinstance(error, _OURS) or error.status == INTERNAL_SERVER_ERROR:
         return GATEWAY_ERROR
     return _by_status(error.status)
 
 
 def _by_status(status: int) -> str:
-    if status == _TOO_MANY:
+    if status == TOO_MANY_REQUESTS:
         return "rate_limited"
     if status in _TIMEOUTS:
         return "timeout"
-    return "client_error" if _CLIENTS <= status < _SERVERS else "provider_error"
+    return "client_error" if is_client_error(status) else "provider_error"

@@ -8,6 +8,7 @@ from aiohttp import EMPTY_PAYLOAD, hdrs, web
 
 import adapters
 from proxy.context import ATTEMPT, ERROR_CODE, JOIN_STATUS, METRIC_OUTCOME, PLAN, TIMELINE
+from proxy.http import status as http_status
 from proxy.observability.metrics.labels import (
     ACCEPTED,
     CACHES,
@@ -25,7 +26,6 @@ from proxy.observability.metrics.registry import Metrics
 PICTURES = frozenset({"/v1/images/generations", "/images/generations"})
 """The routes at which pictures are asked for."""
 
-_ACCEPTED = 202
 _KNOWN = frozenset(adapters.PROVIDERS)
 
 Left = dict[Any, Any]
@@ -90,7 +90,7 @@ def _outcome(left: Left, response: web.StreamResponse | None) -> str:
         return CLIENT_GONE if failure == CLIENT_GONE else CUT
     if response is None:
         return CLIENT_GONE
-    return ACCEPTED if response.status == _ACCEPTED else OK
+    return ACCEPTED if response.status == http_status.ACCEPTED else OK
 
 
 def _whose(left: Left, response: web.StreamResponse | None) -> tuple[str, str, str]:

@@ -9,7 +9,8 @@ from aiohttp import ClientResponse
 from opentelemetry.trace import SpanKind
 from yarl import URL
 
-from adapters.contract import ProviderRequest
+from adapters.http import ProviderRequest
+from proxy.http.status import is_error
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.spans import Span, Value, reason_of
 from proxy.routing.plan import Target
@@ -17,7 +18,6 @@ from proxy.routing.plan import Target
 Sending = Callable[[Mapping[str, str]], Awaitable[ClientResponse]]
 """Sends a request once, with further headers."""
 
-_FIRST_ERROR = 400
 _WORD = re.compile(r"v?[0-9][0-9.]{0,7}|[A-Za-z][A-Za-z0-9._~:@-]{0,63}")
 """A step of a path that may be a name."""
 _ID = re.compile(r"[0-9]{6}|[0-9a-fA-F]{12}|[0-9a-fA-F]{8}-|(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{24}")
@@ -69,7 +69,7 @@ class Exchanges:
     def _answered(self, span: Span, status: int) -> None:
         span.set({attributes.STATUS: status})
         self._why = str(status)
-        if status >= _FIRST_ERROR:
+        if is_error(status):
             span.fail(self._why)
 
 

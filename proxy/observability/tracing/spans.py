@@ -16,6 +16,7 @@ from opentelemetry.trace import Tracer as OtelTracer
 from adapters.errors import ImageError
 from proxy import __version__
 from proxy.errors import logged
+from proxy.http.status import is_client_error
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.context import CURRENT
 from proxy.observability.tracing.export import Exporting
@@ -24,7 +25,6 @@ from proxy.settings.schema import Tracing
 
 Value = str | int
 
-_CLIENTS_FAULT, _OURS = 400, 500
 _MOST_JOBS = 16_384
 """Jobs whose spans are known, for those who join them later."""
 
@@ -144,7 +144,7 @@ class Serving(Span):
     def fail(self, why: str) -> None:
         """Say why it failed; what the client did wrong is no fault of the server's."""
         self.otel.set_attribute(attributes.ERROR, why)
-        if not _CLIENTS_FAULT <= self.status < _OURS:
+        if not is_client_error(self.status):
             self.otel.set_status(StatusCode.ERROR)
 
 
