@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from proxy.routing.plan import Target
-
-_STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,9}|\*)\]")
+from proxy.settings.paths import Path, parse_path
 
 
 def final_params(params: Mapping[str, Any], target: Target) -> dict[str, Any]:
@@ -31,12 +29,11 @@ def without(params: dict[str, Any], path: str) -> dict[str, Any]:
     >>> without({"user": "u", "input": [{"a": 1, "b": 2}]}, "input[*].a")
     {'user': 'u', 'input': [{'b': 2}]}
     """
-    steps = [name or ("*" if index == "*" else int(index)) for name, index in _STEP.findall(path)]
-    copied: dict[str, Any] = _without(params, steps)
+    copied: dict[str, Any] = _without(params, parse_path(path))
     return copied
 
 
-def _without(tree: Any, steps: list[str | int]) -> Any:
+def _without(tree: Any, steps: Path) -> Any:
     if not steps:
         return tree
     step, rest = steps[0], steps[1:]

@@ -5,7 +5,6 @@ The law: a stored credential never meets an origin that the caller chose.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from proxy.routing import custom_host as hosts
 from proxy.routing.plan import Caller, Target
 from proxy.settings.credentials import credentials_for
 from proxy.settings.loader import Settings, VirtualKey
+from proxy.settings.paths import parse_path
 from proxy.settings.routing_config import MAX_TIMEOUT_MS, Config, ConfigError
 from proxy.settings.suggest import nearest
 
@@ -201,7 +201,7 @@ def _with_commas(path: str) -> str:
     >>> _with_commas("targets[0].cache.mode")
     'targets,0,cache,mode'
     """
-    return ",".join(re.findall(r"[^.\[\]]+", path))
+    return ",".join(map(str, parse_path(path)))
 
 
 def bad_config(

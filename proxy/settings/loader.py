@@ -20,7 +20,6 @@ import yaml
 
 import adapters
 from adapters.contract import Adapter, Credentials
-from proxy.settings import routing_config as configs
 from proxy.settings.credentials import (
     NOT_SENDABLE,
     check_config,
@@ -29,9 +28,11 @@ from proxy.settings.credentials import (
     named,
     sendable,
 )
+from proxy.settings.paths import Path, parse_path
 from proxy.settings.prices import Prices, bundled_prices
 from proxy.settings.prices import read as read_prices
 from proxy.settings.routing_config import Config, Faults, explained
+from proxy.settings.routing_config import parse as parse_config
 from proxy.settings.schema import (
     SECTIONS,
     Blobs,
@@ -48,7 +49,7 @@ from proxy.settings.schema import (
     Tracing,
 )
 from proxy.settings.suggest import nearest
-from proxy.settings.yaml_file import Path, Problem, Source
+from proxy.settings.yaml_file import Problem, Source
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 NAME_FORM = "at most 128 letters, digits, '.', '_' and '-', a letter or digit first"
@@ -396,7 +397,7 @@ class _Reader:
         for name, entry, path in self.entries("configs"):
             faults = Faults()
             with faults.noted():
-                found[name] = configs.parse(entry)
+                found[name] = parse_config(entry)
                 check_config(found[name], stored, slugs)
             self.report(faults, path)
         return found
@@ -404,7 +405,7 @@ class _Reader:
     def report(self, faults: Faults, path: Path) -> None:
         """Note what was gathered, each at its own line."""
         for error in faults.errors:
-            self.wrong((*path, *_steps(error.path)), error.message)
+            self.wrong((*path, *parse_path(error.path)), error.message)
 
     def trusted_hosts(self, by_environment: str) -> frozenset[str]:
         """Read the list of the file, and that of the environment, which adds to it."""
@@ -433,13 +434,3 @@ def _host(text: object) -> str:
         return ip_address(host).compressed
     except ValueError:
         return host if _HOST.fullmatch(host) else ""
-
-
-def _steps(path: str) -> Path:
-    """Split `targets[0].cache` into its steps.
-
-    >>> _steps("targets[0].cache")
-    ('targets', 0, 'cache')
-    """
-    found = re.findall(r"([^.\[\]]+)|\[(\d+)\]", path)
-    return tuple(name or int(number) for name, number in found)

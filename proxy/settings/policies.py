@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from proxy.settings.checks import check_range, check_statuses
+
 MIN_AGE, MAX_AGE, DEFAULT_AGE = 60, 7_776_000, 604_800
 """Seconds that an answer may be kept: least, most (90 days), and when not said (7 days)."""
 
@@ -43,7 +45,7 @@ class CachePolicy(Policy, frozen=True):
             raise ValueError("needs 'mode'")
         if self.mode not in ("", "simple", "semantic"):
             raise ValueError("`mode` must be one of: simple, semantic")
-        _within("max_age", self.max_age, MIN_AGE, MAX_AGE, " seconds")
+        check_range("max_age", self.max_age, MIN_AGE, MAX_AGE, " seconds")
 
     @property
     def keeps(self) -> bool:
@@ -65,7 +67,7 @@ class RetryPolicy(Policy, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against the documentation."""
-        _within("attempts", self.attempts, 0, MOST_ATTEMPTS)
+        check_range("attempts", self.attempts, 0, MOST_ATTEMPTS)
         check_statuses("on_status_codes", self.on_status_codes)
 
     @property
@@ -98,13 +100,15 @@ class BreakerPolicy(Policy, frozen=True):
         if self.failure_threshold is None and self.failure_threshold_percentage is None:
             raise ValueError("`failure_threshold` or failure_threshold_percentage must be given")
         if self.failure_threshold is not None:
-            _within("failure_threshold", self.failure_threshold, 1, 1_000_000)
+            check_range("failure_threshold", self.failure_threshold, 1, 1_000_000)
         if self.failure_threshold_percentage is not None:
             percentage = self.failure_threshold_percentage
-            _within("failure_threshold_percentage", percentage, 0, 100)
+            check_range("failure_threshold_percentage", percentage, 0, 100)
         interval = self.cooldown_interval
-        _within("cooldown_interval", interval, MIN_COOLDOWN_MS, MAX_COOLDOWN_MS, " milliseconds")
-        _within("minimum_requests", self.minimum_requests, 1, 1_000_000)
+        check_range(
+            "cooldown_interval", interval, MIN_COOLDOWN_MS, MAX_COOLDOWN_MS, " milliseconds"
+        )
+        check_range("minimum_requests", self.minimum_requests, 1, 1_000_000)
         check_statuses("failure_status_codes", self.failure_status_codes)
 
     def is_failure(self, status: int) -> bool:
@@ -123,7 +127,7 @@ class StickyPolicy(Policy, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against the documentation."""
-        _within("ttl", self.ttl, 1, MAX_STICKY_SECONDS, " seconds")
+        check_range("ttl", self.ttl, 1, MAX_STICKY_SECONDS, " seconds")
         if not 1 <= len(self.hash_fields) <= _MOST_FIELDS:
             raise ValueError(f"`hash_fields` must name 1 to {_MOST_FIELDS} fields")
         for name in self.hash_fields:
@@ -136,15 +140,3 @@ class StickyPolicy(Policy, frozen=True):
 
 KEYS = frozenset(name for kind in Policy.__subclasses__() for name in kind.__struct_fields__)
 """Every key of every policy."""
-
-
-def check_statuses(name: str, statuses: frozenset[int] | None) -> None:
-    """Hold a list of HTTP statuses against what a status can be; raises `ValueError`."""
-    for status in statuses or ():
-        if not 100 <= status <= 599:  # noqa: PLR2004 - HTTP's first and last
-            raise ValueError(f"`{name}` must hold HTTP statuses, 100 to 599")
-
-
-def _within(name: str, value: float, low: float, high: float, unit: str = "") -> None:
-    if not low <= value <= high:
-        raise ValueError(f"`{name}` must be {low} to {high}{unit}")

@@ -16,6 +16,7 @@ import orjson
 from msgspec.structs import replace
 
 from adapters.table.table import Policy as Unsupported
+from proxy.settings.checks import check_choice, check_range, check_statuses
 from proxy.settings.conditions import QueryError, Room, Test, compiled
 from proxy.settings.policies import KEYS as POLICY_KEYS
 from proxy.settings.policies import (
@@ -24,7 +25,6 @@ from proxy.settings.policies import (
     Policy,
     RetryPolicy,
     StickyPolicy,
-    check_statuses,
 )
 from proxy.settings.suggest import nearest
 
@@ -122,14 +122,14 @@ class _Body(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against the documentation."""
-        if self.weight is not None and not 0 <= self.weight <= MAX_WEIGHT:
-            raise ValueError(f"`weight` must be 0 to {MAX_WEIGHT}")
-        if self.request_timeout is not None and not 1 <= self.request_timeout <= MAX_TIMEOUT_MS:
-            raise ValueError(f"`request_timeout` must be 1 to {MAX_TIMEOUT_MS} milliseconds")
-        if self.keepalive is not None and not 0 <= self.keepalive <= MAX_KEEPALIVE:
-            raise ValueError(f"`keepalive` must be 0 to {MAX_KEEPALIVE} seconds")
-        if self.unsupported is not None and self.unsupported not in UNSUPPORTED:
-            raise ValueError(f"`unsupported` must be one of: {', '.join(UNSUPPORTED)}")
+        if self.weight is not None:
+            check_range("weight", self.weight, 0, MAX_WEIGHT)
+        if self.request_timeout is not None:
+            check_range("request_timeout", self.request_timeout, 1, MAX_TIMEOUT_MS, " milliseconds")
+        if self.keepalive is not None:
+            check_range("keepalive", self.keepalive, 0, MAX_KEEPALIVE, " seconds")
+        if self.unsupported is not None:
+            check_choice("unsupported", self.unsupported, UNSUPPORTED)
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -320,10 +320,8 @@ class _StrategyBody(Policy, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against the documentation."""
-        if self.mode not in MODES:
-            raise ValueError(f"`mode` must be one of: {', '.join(MODES)}")
-        if self.on_refusal not in ("stop", "next"):
-            raise ValueError("`on_refusal` must be one of: stop, next")
+        check_choice("mode", self.mode, MODES)
+        check_choice("on_refusal", self.on_refusal, ("stop", "next"))
         check_statuses("on_status_codes", self.on_status_codes)
         if self.complete and self.mode != "fallback":
             raise ValueError("`complete` needs the mode fallback")

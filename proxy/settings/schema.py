@@ -11,6 +11,7 @@ from ipaddress import ip_network
 import msgspec
 
 from proxy.settings import routing_config
+from proxy.settings.checks import check_choice, check_range
 from proxy.settings.redis_url import address
 
 _MB = 1024 * 1024
@@ -78,7 +79,7 @@ class Server(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        _within("port", self.port, 0, _MOST_PORT)
+        check_range("port", self.port, 0, _MOST_PORT)
         if not is_number_of_workers(self.workers):
             raise ValueError(f"`workers` must be {WORKERS_FORM}")
         if len(os.fsencode(self.socket)) > _MOST_SOCKET or not self.socket.isprintable():
@@ -89,14 +90,14 @@ class Server(Section, frozen=True):
             raise ValueError(
                 "`trusted_proxies` must be addresses, networks such as 10.0.0.0/8, or the word unix"
             )
-        _within("drain_seconds", self.drain_seconds, 0, 3600)
+        check_range("drain_seconds", self.drain_seconds, 0, 3600)
         _is_base_url("public_url", self.public_url)
         if not all(map(_HOST.fullmatch, self.allowed_hosts)):
             raise ValueError("`allowed_hosts` must be names or addresses, without scheme or port")
-        _within("shutdown_seconds", self.shutdown_seconds, 0, 3600)
+        check_range("shutdown_seconds", self.shutdown_seconds, 0, 3600)
         # YAML reads on and off as true and false.
         if not isinstance(self.watch, bool):
-            _one_of("watch", self.watch, ("auto", "on", "off"))
+            check_choice("watch", self.watch, ("auto", "on", "off"))
         if self.watch in (True, "on") and not can_watch():
             raise ValueError("`watch` needs a package: pip install 'easel-gateway[reload]'")
 
@@ -139,9 +140,9 @@ class Limits(Section, frozen=True):
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         for name, most in _MOST.items():
-            _within(name, getattr(self, name), 1, most)
+            check_range(name, getattr(self, name), 1, most)
         for name in (name for name in self.__struct_fields__ if name.endswith("_bytes")):
-            _within(name, getattr(self, name), 1024, 4096 * _MB)
+            check_range(name, getattr(self, name), 1024, 4096 * _MB)
 
 
 class Timeouts(Section, frozen=True):
@@ -162,7 +163,7 @@ class Timeouts(Section, frozen=True):
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         for name in self.__struct_fields__:
-            _within(name, getattr(self, name), 0.01, 86_400)
+            check_range(name, getattr(self, name), 0.01, 86_400)
 
 
 class Cache(Section, frozen=True):
@@ -179,10 +180,10 @@ class Cache(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        _within("memory_bytes", self.memory_bytes, 0, 1024 * 1024 * _MB)
-        _within("ready_bytes", self.ready_bytes, 0, 1024 * 1024 * _MB)
-        _within("disk_bytes", self.disk_bytes, 0, 1024 * 1024 * 1024 * _MB)
-        _within("answer_bytes", self.answer_bytes, 0, 4096 * _MB)
+        check_range("memory_bytes", self.memory_bytes, 0, 1024 * 1024 * _MB)
+        check_range("ready_bytes", self.ready_bytes, 0, 1024 * 1024 * _MB)
+        check_range("disk_bytes", self.disk_bytes, 0, 1024 * 1024 * 1024 * _MB)
+        check_range("answer_bytes", self.answer_bytes, 0, 4096 * _MB)
 
 
 class Blobs(Section, frozen=True):
@@ -202,8 +203,8 @@ class Blobs(Section, frozen=True):
         """Hold the values against what is possible."""
         if "://" in self.store and not _BUCKET.fullmatch(self.store):
             raise ValueError("`store` must be a folder, or s3://, gs:// or az://bucket/prefix")
-        _within("lifetime_seconds", self.lifetime_seconds, 60, 31_536_000)
-        _within("disk_bytes", self.disk_bytes, _MB, 1024 * 1024 * 1024 * _MB)
+        check_range("lifetime_seconds", self.lifetime_seconds, 60, 31_536_000)
+        check_range("disk_bytes", self.disk_bytes, _MB, 1024 * 1024 * 1024 * _MB)
         if self.signing_key and len(self.signing_key) < _MIN_SIGNING_KEY:
             raise ValueError(f"`signing_key` must be at least {_MIN_SIGNING_KEY} characters long")
         _is_base_url("s3_endpoint", self.s3_endpoint)
@@ -232,10 +233,10 @@ class Redis(Section, frozen=True):
             address(self.url)
             if find_spec("redis") is None:
                 raise ValueError("`url` needs a package: pip install 'easel-gateway[redis]'")
-        _within("timeout_seconds", self.timeout_seconds, 0.05, 10)
+        check_range("timeout_seconds", self.timeout_seconds, 0.05, 10)
         if not _PREFIX.fullmatch(self.prefix):
             raise ValueError("`prefix` must be 1 to 64 letters, digits, '.', '_' and '-'")
-        _one_of("limits", self.limits, ("open", "closed"))
+        check_choice("limits", self.limits, ("open", "closed"))
 
     def __repr__(self) -> str:
         """Leave the passwords out."""
@@ -254,9 +255,9 @@ class Images(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        _one_of("unsupported", self.unsupported, routing_config.UNSUPPORTED)
-        _one_of("incomplete", self.incomplete, ("deliver", "fail"))
-        _within("comment_seconds", self.comment_seconds, 0.01, 3600)
+        check_choice("unsupported", self.unsupported, routing_config.UNSUPPORTED)
+        check_choice("incomplete", self.incomplete, ("deliver", "fail"))
+        check_range("comment_seconds", self.comment_seconds, 0.01, 3600)
 
 
 class Jobs(Section, frozen=True):
@@ -274,11 +275,11 @@ class Jobs(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        _one_of("on_disconnect", self.on_disconnect, ("finish", "cancel"))
-        _within("park_seconds", self.park_seconds, 0, 86_400)
-        _within("wait_seconds", self.wait_seconds, 0, 86_400)
-        _within("memory_bytes", self.memory_bytes, _MB, 1024 * 1024 * _MB)
-        _within("disk_bytes", self.disk_bytes, 0, 1024 * 1024 * _MB)
+        check_choice("on_disconnect", self.on_disconnect, ("finish", "cancel"))
+        check_range("park_seconds", self.park_seconds, 0, 86_400)
+        check_range("wait_seconds", self.wait_seconds, 0, 86_400)
+        check_range("memory_bytes", self.memory_bytes, _MB, 1024 * 1024 * _MB)
+        check_range("disk_bytes", self.disk_bytes, 0, 1024 * 1024 * _MB)
 
 
 class Log(Section, frozen=True):
@@ -293,7 +294,7 @@ class Log(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        _one_of("format", self.format, ("auto", "json", "text", "none"))
+        check_choice("format", self.format, ("auto", "json", "text", "none"))
 
     def in_style(self, style: str) -> Log:
         """Give it with `auto` decided: that is `style` on standard output, and JSON in a file."""
@@ -309,7 +310,7 @@ class Metrics(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        _one_of("access", self.access, ("loopback", "key", "open"))
+        check_choice("access", self.access, ("loopback", "key", "open"))
 
 
 class Tracing(Section, frozen=True):
@@ -327,8 +328,8 @@ class Tracing(Section, frozen=True):
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         _is_base_url("endpoint", self.endpoint)
-        _within("sample", self.sample, 0, 1)
-        _one_of("propagate", self.propagate, ("none", "trace", "all"))
+        check_range("sample", self.sample, 0, 1)
+        check_choice("propagate", self.propagate, ("none", "trace", "all"))
         if len(self.service_name) > _LONGEST_NAME or not self.service_name.isprintable():
             raise ValueError(f"`service_name` must be printable, at most {_LONGEST_NAME} long")
         if self.is_on and not _installed("opentelemetry.exporter.otlp.proto.http"):
@@ -374,11 +375,6 @@ def can_watch() -> bool:
     return find_spec("watchfiles") is not None
 
 
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"`{name}` must be {low} to {high}")
-
-
 def _is_proxy(text: str) -> bool:
     try:
         ip_network(text)
@@ -390,8 +386,3 @@ def _is_proxy(text: str) -> bool:
 def _is_base_url(name: str, value: str) -> None:
     if value and not _BASE_URL.fullmatch(value):
         raise ValueError(f"`{name}` must be a URL such as https://host/path")
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"`{name}` must be one of: {', '.join(known)}")

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from yaml.composer import Composer
 
-Path = tuple[str | int, ...]
+from proxy.settings.paths import Path, format_path
 
 _REFERENCE = re.compile(r"\$\$|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
 _SCALARS = frozenset(
@@ -94,18 +94,6 @@ class Problem:
         return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
 
 
-def dotted(path: Path) -> str:
-    """Write a path as people do.
-
-    >>> dotted(("configs", "pc-1", "targets", 0, "retry"))
-    'configs.pc-1.targets[0].retry'
-    """
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
-    return text
-
-
 class Source:
     """A parsed file: `data` in JSON's types, and where each of its keys stands.
 
@@ -159,7 +147,7 @@ class Source:
         """Note what is wrong at a path, unless more is known already: one fault, one sentence."""
         if path not in self._faulty:
             self._faulty.update(path[:end] for end in range(len(path) + 1))
-            self.problems.append(Problem(self.file, self.line(path), dotted(path), message))
+            self.problems.append(Problem(self.file, self.line(path), format_path(path), message))
 
     def _unreadable(self, line: int, why: str) -> None:
         self.data = {}
