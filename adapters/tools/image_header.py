@@ -11,13 +11,13 @@ from dataclasses import dataclass
 HEAD = 64 * 1024
 """Bytes from the beginning in which the size stands, unless a JPEG has a very large preface."""
 
-_MAGIC: tuple[tuple[bytes, int, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
-    (b"\xff\xd8\xff", 0, "image/jpeg"),
-    (b"WEBP", 8, "image/webp"),
-    (b"GIF8", 0, "image/gif"),
+_MAGIC: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
+    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
+    (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "image/webp"),
+    (re.compile(rb"GIF8[79]a"), "image/gif"),
 )
-KNOWN = frozenset(media_type for _, _, media_type in _MAGIC)
+KNOWN = frozenset(media_type for _, media_type in _MAGIC)
 """The types that are told by their first bytes, whatever a picture is said to be."""
 # Atomic groups: a stranger's bytes must not be able to make the search try again and again.
 _SVG = re.compile(
@@ -60,8 +60,8 @@ def media_type_of(head: bytes) -> str:
     >>> media_type_of(bytes.fromhex("ffd8ffe0"))
     'image/jpeg'
     """
-    for magic, offset, media_type in _MAGIC:
-        if head.startswith(magic, offset):
+    for magic, media_type in _MAGIC:
+        if magic.match(head):
             return media_type
     start = head[:4096]
     return "image/svg+xml" if b"<svg" in start and _SVG.match(start) else ""

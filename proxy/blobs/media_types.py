@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 
+from adapters.tools.image_header import media_type_of
+
 SVG = "image/svg+xml"
 EXTENSIONS = {
     "image/png": "png",
@@ -19,31 +21,20 @@ MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.ite
 HEAD_BYTES = 512
 """How much of a picture `media_type_of` wants to see."""
 
-_MAGIC: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
-    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
-    (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "image/webp"),
-    (re.compile(rb"GIF8[79]a"), "image/gif"),
-    # The root element, after what XML allows before it.
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<(?:\?|!)[^>]*>\s*)*<svg[\s>]"), SVG),
-)
 _XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
 
 
-def media_type_of(head: bytes, declared: str = "") -> str:
-    """Tell a picture's type by its first bytes; "" when it is none that may be kept.
+def allowed_media_type(head: bytes, declared: str = "") -> str:
+    """Return the media type that the first bytes of an image show; "" if it may not be stored.
 
-    What it was `declared` to be counts only for SVG, whose root may lie behind a long comment.
+    The `declared` type counts only for SVG, whose root element may follow a long comment.
 
-    >>> media_type_of(bytes.fromhex("ffd8ffe0"), "image/png")
+    >>> allowed_media_type(bytes.fromhex("ffd8ffe0"), "image/png")
     'image/jpeg'
-    >>> media_type_of(b"<html><svg>")
+    >>> allowed_media_type(b"<html><svg>")
     ''
     """
-    for magic, media_type in _MAGIC:
-        if magic.match(head):
-            return media_type
-    return SVG if declared == SVG and _XML.match(head) else ""
+    return media_type_of(head) or (SVG if declared == SVG and _XML.match(head) else "")
 
 
 async def with_head(chunks: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from proxy.blobs.media_types import media_type_of, with_head
+from proxy.blobs.media_types import allowed_media_type, with_head
 from proxy.blobs.store import BLOBS
 from proxy.blobs.urls import PATH, SIGNER, Link
 from proxy.context import CALLER
@@ -26,7 +26,7 @@ async def kept(request: web.Request, chunks: AsyncIterator[bytes], media_type: s
     `chunks` raises passes through.
     """
     head, chunks = await with_head(chunks)
-    found = media_type_of(head, media_type)
+    found = allowed_media_type(head, media_type)
     if not found:
         raise BlobStoreFailed("The picture is of a kind that the gateway does not keep.")
     link = _link(request, found)

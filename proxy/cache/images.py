@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from adapters.tools.image_header import HEAD, Measured, measured
-from proxy.blobs.leftovers import CACHE
-from proxy.blobs.media_types import media_type_of, with_head
+from proxy.blobs.media_types import allowed_media_type, with_head
+from proxy.blobs.retention import CACHE
 from proxy.blobs.store import Blobs
 from proxy.cache.entry import KeptImage, Picture
 from proxy.errors import BlobStoreFailed
@@ -60,7 +60,7 @@ class Pictures:
     async def put(self, chunks: AsyncIterator[bytes], declared: str = "") -> Arrived:
         """Store what comes, if it is a picture; raises `NotKeptError`, and what `chunks` does."""
         head, chunks = await with_head(chunks)
-        media_type = media_type_of(head, declared)
+        media_type = allowed_media_type(head, declared)
         if not media_type:
             raise NotKeptError
         seen = _Seen(self.limit)

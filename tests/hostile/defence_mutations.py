@@ -186,8 +186,8 @@ MUTATIONS = (
     Mutation(
         "only what is a picture is kept",
         "proxy/cache/images.py",
-        "        media_type = media_type_of(head, declared)\n",
-        '        media_type = media_type_of(head, declared) or "image/png"\n',
+        "        media_type = allowed_media_type(head, declared)\n",
+        '        media_type = allowed_media_type(head, declared) or "image/png"\n',
     ),
     Mutation(
         "what was read is what is sent",
@@ -234,8 +234,8 @@ MUTATIONS = (
     Mutation(
         "only pictures are kept, by their first bytes",
         "proxy/blobs/publish.py",
-        "found = media_type_of(head, media_type)",
-        'found = media_type_of(head, media_type) or "image/png"',
+        "found = allowed_media_type(head, media_type)",
+        'found = allowed_media_type(head, media_type) or "image/png"',
     ),
     Mutation(
         "no browser looks for another type",

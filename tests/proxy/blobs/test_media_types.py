@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.blobs.media_types import EXTENSIONS, HEAD_BYTES, SVG, media_type_of, with_head
+from proxy.blobs.media_types import EXTENSIONS, HEAD_BYTES, SVG, allowed_media_type, with_head
 from tests.support.blobs import PICTURES, in_pieces
 
 NO_PICTURES = [
@@ -25,24 +25,24 @@ NO_PICTURES = [
 def test_a_picture_is_known_by_its_bytes_whatever_it_is_declared_to_be(
     media_type: str, picture: bytes
 ) -> None:
-    assert {media_type_of(picture[:HEAD_BYTES], said) for said in EXTENSIONS} == {media_type}
+    assert {allowed_media_type(picture[:HEAD_BYTES], said) for said in EXTENSIONS} == {media_type}
 
 
 @pytest.mark.parametrize("head", NO_PICTURES)
 def test_anything_else_is_no_picture(head: bytes) -> None:
-    assert {media_type_of(head, said) for said in ("", "image/png", "text/html")} == {""}
+    assert {allowed_media_type(head, said) for said in ("", "image/png", "text/html")} == {""}
 
 
 @pytest.mark.parametrize(
     "before", [b"", b"\xef\xbb\xbf", b" \n", b"<!-- by -->", b"<!DOCTYPE svg>"]
 )
 def test_an_svg_may_begin_as_xml_does(before: bytes) -> None:
-    assert media_type_of(before + b'<svg width="1">') == SVG
+    assert allowed_media_type(before + b'<svg width="1">') == SVG
 
 
 def test_an_svg_behind_a_long_comment_is_one_where_it_is_declared() -> None:
-    assert media_type_of(b"<!-- " + b"x" * HEAD_BYTES, SVG) == SVG
-    assert not media_type_of(b"plain text", SVG)
+    assert allowed_media_type(b"<!-- " + b"x" * HEAD_BYTES, SVG) == SVG
+    assert not allowed_media_type(b"plain text", SVG)
 
 
 @pytest.mark.parametrize("size", [1, 100, HEAD_BYTES, 5000])
