@@ -11,8 +11,7 @@ from proxy.blobs.store import BLOBS, Blobs
 from proxy.cache.redis_index import RedisIndex
 from proxy.cache.store import SimpleCache
 from proxy.jobs.cluster import Sharing
-from proxy.jobs.cluster_results import Answers
-from proxy.jobs.directory import Board, Bounds
+from proxy.jobs.directory import Answers, Board, Bounds
 from proxy.jobs.keys import JOBS
 from proxy.routing.shared_circuits import SharedCircuits
 from proxy.settings.loader import Settings

@@ -9,9 +9,9 @@ from aiohttp import web
 from proxy.context import CALLER
 from proxy.errors import GatewayError
 from proxy.jobs.delivery import accepted, listen, under_way
+from proxy.jobs.job import Asked, Job
 from proxy.jobs.keys import JOB, JOB_CLUSTER, JOBS
 from proxy.jobs.recording import Tape
-from proxy.jobs.store import Asked, Job
 
 if TYPE_CHECKING:
     from proxy.jobs.directory import Seen

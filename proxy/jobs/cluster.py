@@ -20,10 +20,10 @@ from multidict import CIMultiDict
 from adapters.errors import ImageError
 from proxy.errors import BlobStoreFailed
 from proxy.jobs.cluster_record import Record, lost, record_of
-from proxy.jobs.cluster_results import Answers
-from proxy.jobs.directory import Board, Seen
+from proxy.jobs.directory import Answers, Board, Seen
+from proxy.jobs.job import Asked, Job
 from proxy.jobs.recording import BrokenOffError, Tape
-from proxy.jobs.store import Asked, Job, Jobs
+from proxy.jobs.store import Jobs
 from proxy.state.ops import SharedAway, SharedGone
 
 _BEAT_SECONDS = 0.25

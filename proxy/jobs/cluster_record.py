@@ -8,8 +8,8 @@ import msgspec
 
 from adapters.errors import ImageError, ProviderError
 from proxy.errors import GatewayError, put_headers
+from proxy.jobs.job import Job
 from proxy.jobs.persistence import check_headers
-from proxy.jobs.store import Job
 
 _KEPT_HEADERS = frozenset({"retry-after", "retry-after-ms", "x-should-retry"})
 

@@ -13,8 +13,9 @@ from aiohttp import hdrs, web
 from adapters.errors import ImageError
 from proxy.context import ERROR_CODE, METRIC_OUTCOME, TRACE_ID
 from proxy.errors import GatewayError, as_told, body_of, logged, put_headers
+from proxy.http.status import is_success
+from proxy.jobs.job import Job
 from proxy.jobs.recording import BrokenOffError
-from proxy.jobs.store import Job
 from proxy.observability.metrics.labels import outcome_of
 from proxy.reload.snapshot import SNAPSHOT
 
@@ -26,7 +27,6 @@ JSON, EVENTS = "application/json", "text/event-stream"
 
 _FILLERS = {JSON: b" ", EVENTS: b": keep-alive\n\n"}
 """What may stand before an answer of a kind and means nothing."""
-_OK_ENDS = 300
 
 
 def accepted(job: Job) -> web.Response:
@@ -188,7 +188,7 @@ def _late_failure(request: web.Request, job: Job, kind: str) -> BaseException | 
         _tell(request, job)
         return job.tape.failure
     told = head.headers.get("content-type", "").partition(";")[0].strip()
-    if told == kind and head.status < _OK_ENDS and "content-encoding" not in head.headers:
+    if told == kind and is_success(head.status) and "content-encoding" not in head.headers:
         return None
     return GatewayError(
         "The answer has another form than the one that had to be begun: it waits for you at "

@@ -16,14 +16,19 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
 
+from proxy.blobs.retention import PARKED
+from proxy.blobs.store import Blobs
 from proxy.errors import Overloaded
 from proxy.jobs.cluster_record import Record, read, written
-from proxy.jobs.store import Asked, Job, Jobs, key_reused
+from proxy.jobs.job import Asked, Job, key_reused
+from proxy.jobs.recording import Tape
+from proxy.jobs.store import Jobs
 from proxy.state.ops import (
     Add,
     Delete,
@@ -47,6 +52,7 @@ _ANY = 1 << 30
 _MOST_EQUAL = 64
 _MOST_TOLD = 10_000
 _DIGEST = 32
+_RESULT_TYPE = "application/octet-stream"
 
 
 class Bounds(NamedTuple):
@@ -239,8 +245,37 @@ class Board:
         ]
 
 
+class Answers:
+    """The answers below one place of the store. Every method raises `BlobStoreFailed`."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    async def put(self, name: str, tape: Tape) -> None:
+        """Store what is on a tape that has ended; raises `BrokenOffError` too."""
+        async with aclosing(tape.pieces()) as pieces:
+            await self._blobs.put(_result(name), pieces, _RESULT_TYPE)
+
+    async def size(self, name: str) -> int | None:
+        """Give an answer's size in bytes; None when it is not there."""
+        return await self._blobs.head(_result(name))
+
+    async def pieces(self, name: str, start: int, size: int) -> AsyncGenerator[bytes, None]:
+        """Read an answer of so many bytes, from `start` on."""
+        async for piece in self._blobs.get_range(_result(name), start, size):
+            yield piece
+
+    async def delete(self, name: str) -> None:
+        """Give an answer up; one that is not there is no failure."""
+        await self._blobs.delete(_result(name))
+
+
 def _job(name: str) -> str:
     return f"job:{name}"
+
+
+def _result(name: str) -> str:
+    return f"{PARKED}/{name}"
 
 
 def _of(caller: str) -> str:

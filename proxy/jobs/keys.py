@@ -8,7 +8,8 @@ from aiohttp import web
 
 if TYPE_CHECKING:
     from proxy.jobs.cluster import Sharing
-    from proxy.jobs.store import Job, Jobs
+    from proxy.jobs.job import Job
+    from proxy.jobs.store import Jobs
 
 JOBS: web.AppKey[Jobs] = web.AppKey("jobs")
 """The job store."""

@@ -12,21 +12,36 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 from multidict import CIMultiDict
 
 from proxy.settings.state_dir import make_private
 
-if TYPE_CHECKING:
-    from proxy.jobs.budget import Shelf
-
 _AHEAD = 48 * 1024 * 1024
 """Bytes that are read from disk in one go by all readers together, within what one may read."""
 _LEAST_READ, _MOST_READ = 32 * 1024, 256 * 1024
 _SHORT = 32 * 1024
 """Bytes that any connection takes at once."""
+
+
+class Budget(Protocol):
+    """The memory and disk that recordings share, in bytes."""
+
+    in_memory: int
+    on_disk: int
+    readers: int
+
+    @property
+    def left_on_disk(self) -> int:
+        """How many bytes more the disk may take."""
+
+    def freed(self) -> None:
+        """Wake the writers that wait: something was read or evicted."""
+
+    async def settle(self, tape: Tape) -> None:
+        """Wait until a recording that was written to is within the budget."""
 
 
 class BrokenOffError(Exception):
@@ -75,7 +90,7 @@ class Tape:
         "size",
     )
 
-    def __init__(self, shelf: Shelf, file: Path | str) -> None:
+    def __init__(self, shelf: Budget, file: Path | str) -> None:
         self.head: Head | None = None
         self.failure: BaseException | None = None
         self.ended = False

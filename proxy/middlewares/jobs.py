@@ -15,9 +15,9 @@ from proxy.context import ATTEMPT, CALLER, ERROR_CODE, JOIN_STATUS, PLAN
 from proxy.http.headers import is_untracked, prefers_async, read_idempotency_key
 from proxy.jobs.capture import play, staged
 from proxy.jobs.delivery import EVENTS, JSON, accepted, listen
+from proxy.jobs.job import Asked, untold
 from proxy.jobs.keys import JOB, JOB_CLUSTER, JOBS
 from proxy.jobs.recording import Tape
-from proxy.jobs.store import Asked, untold
 from proxy.observability.tracing.attributes import JOB_JOINED
 from proxy.observability.tracing.hooks import job_begun, noted
 from proxy.routing.plan import Plan

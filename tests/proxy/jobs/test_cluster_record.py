@@ -12,8 +12,9 @@ from adapters.errors import ImageError, ProviderError
 from proxy.errors import BadRequest
 from proxy.jobs.budget import Shelf
 from proxy.jobs.cluster_record import Failure, Record, read, record_of, written
+from proxy.jobs.job import Asked, Job
 from proxy.jobs.recording import Tape
-from proxy.jobs.store import Asked, Job, Jobs
+from proxy.jobs.store import Jobs
 
 GOOD = Record("test", b"d" * 32, "p", 1.5, state="done", headers=[("x-a", "b")], size=3)
 

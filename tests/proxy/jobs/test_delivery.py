@@ -17,8 +17,9 @@ from adapters.errors import BadParam, refusal
 from proxy.context import ERROR_CODE, TRACE_ID
 from proxy.jobs.budget import Shelf
 from proxy.jobs.delivery import EVENTS, JSON, listen
+from proxy.jobs.job import Asked, Job
 from proxy.jobs.recording import Tape
-from proxy.jobs.store import Asked, Job, Jobs
+from proxy.jobs.store import Jobs
 from proxy.reload.snapshot import SNAPSHOT, Current
 from proxy.settings.loader import parse
 from tests.support.gateway import ANSWER, Answered, served

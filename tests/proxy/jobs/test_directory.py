@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proxy.errors import BadRequest, Overloaded
+from proxy.blobs.store import Blobs
+from proxy.errors import BadRequest, BlobStoreFailed, Overloaded
 from proxy.jobs.budget import Shelf
 from proxy.jobs.cluster_record import Failure, Record
-from proxy.jobs.directory import Board, Bounds
-from proxy.jobs.recording import Tape
-from proxy.jobs.store import Asked, Job, Jobs
+from proxy.jobs.directory import Answers, Board, Bounds
+from proxy.jobs.job import Asked, Job
+from proxy.jobs.recording import BrokenOffError, Tape
+from proxy.jobs.store import Jobs
+from proxy.settings.loader import embedded
 from proxy.state.memory import Memory
 from proxy.state.ops import Op, SharedAway
 
 MB = 1024 * 1024
+NAME = "a" * 32
 
 
 class Node:
@@ -161,3 +166,42 @@ async def test_a_follower_is_known_by_its_own_name(tmp_path: Path) -> None:
     assert await one.board.seen("f" * 32) is None
     await one.jobs.close()
     await two.jobs.close()
+
+
+def answers(folder: Path) -> Answers:
+    return Answers(Blobs(replace(embedded({}), state_dir=str(folder))))
+
+
+async def tape(folder: Path, *pieces: bytes) -> Tape:
+    made = Tape(Shelf(64 * MB, 0), folder / "tape")
+    made.begin(200, {})
+    for piece in pieces:
+        await made.append(piece)
+    made.end()
+    return made
+
+
+async def test_an_answer_is_read_from_anywhere_in_it(tmp_path: Path) -> None:
+    kept, body = answers(tmp_path), b"ab" * MB
+    await kept.put(NAME, await tape(tmp_path, body[:5], body[5:]))
+    assert await kept.size(NAME) == len(body)
+    assert b"".join([it async for it in kept.pieces(NAME, 0, len(body))]) == body
+    assert b"".join([it async for it in kept.pieces(NAME, MB + 1, len(body))]) == body[MB + 1 :]
+
+
+async def test_an_answer_that_was_given_up_is_not_there(tmp_path: Path) -> None:
+    kept = answers(tmp_path)
+    await kept.put(NAME, await tape(tmp_path, b"abc"))
+    await kept.delete(NAME)
+    await kept.delete(NAME)
+    assert await kept.size(NAME) is None
+    with pytest.raises(BlobStoreFailed):
+        _ = [it async for it in kept.pieces(NAME, 0, 3)]
+
+
+async def test_what_was_given_up_before_it_was_stored_is_not_stored(tmp_path: Path) -> None:
+    kept, gone = answers(tmp_path), await tape(tmp_path, b"abc")
+    gone.forget()
+    with pytest.raises(BrokenOffError):
+        await kept.put(NAME, gone)
+    assert await kept.size(NAME) is None

@@ -27,8 +27,9 @@ from hypothesis.stateful import (
 
 from proxy.errors import BadRequest, UpstreamFailed
 from proxy.jobs.budget import Shelf
+from proxy.jobs.job import Asked, Job
 from proxy.jobs.recording import BrokenOffError, Tape
-from proxy.jobs.store import Asked, Job, Jobs
+from proxy.jobs.store import Jobs
 
 MEMORY, DISK = 100, 150
 PARK_SECONDS = 10.0

@@ -10,8 +10,9 @@ import pytest
 
 from proxy.errors import BadRequest, GatewayError, UpstreamFailed
 from proxy.jobs.budget import Shelf
+from proxy.jobs.job import Asked, Job
 from proxy.jobs.recording import Tape
-from proxy.jobs.store import Asked, Job, Jobs
+from proxy.jobs.store import Jobs
 
 FRESH = Asked("ada", b"d1")
 RETRY = Asked("ada", b"d1", retry=True)
