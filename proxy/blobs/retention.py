@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from proxy.blobs.leftovers import PARKED, clear_others
 from proxy.blobs.urls import NAME, OWNER
 
 _LOG = logging.getLogger("easel")
@@ -21,8 +22,16 @@ _GRACE_SECONDS = 600.0
 _LOW_WATER = 0.9
 """How full the folder is left once it was too full, so that not each picture costs a sweep."""
 
+CACHE = "cache"
+"""The folder, or the beginning of a name in a bucket, below which caches lie."""
+PARKED = "parked"
+"""The folder, or the beginning of a name in a bucket, below which finished answers wait."""
+_DEAD_SECONDS = 1800.0
+"""How long a folder lies untouched until its process is taken to be gone: several sweeps."""
+_PROCESS = re.compile(r"[0-9a-f]{16}")
 # Also what an upload that broke off has left: the store writes to NAME#1 and renames.
 _OURS = re.compile(rf"({OWNER.pattern}/{NAME.pattern}|{PARKED}/[0-9a-f]{{32}})(#\d+)?")
+_CACHED = re.compile(r"([0-9a-f]{64}|new-[0-9a-f]{32})(#\d+)?")
 
 
 class Sweeper:
@@ -108,3 +117,25 @@ class Sweeper:
             if stat.S_ISREG(about.st_mode):
                 # Several places of one picture share its bytes.
                 yield about.st_mtime, about.st_size // max(about.st_nlink, 1), path
+
+
+def clear_others(blobs: Path, own: Sequence[str], now: float) -> None:
+    """Delete what processes left that are gone, and mark one's own. It blocks."""
+    mine = [blobs / it for it in own if it]
+    for folder in mine:
+        if folder.is_dir():
+            os.utime(folder, (now, now))
+    for folder in (blobs / CACHE).glob("*"):
+        about = folder.lstat()
+        dead = folder not in mine and about.st_mtime < now - _DEAD_SECONDS
+        if dead and _PROCESS.fullmatch(folder.name) and stat.S_ISDIR(about.st_mode):
+            clear(folder)
+
+
+def clear(folder: Path) -> None:
+    """Delete the cache's files in a folder, and the folder if nothing else is in it. It blocks."""
+    for path in folder.glob("*"):
+        if _CACHED.fullmatch(path.name) and not path.is_dir():
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from proxy.blobs.leftovers import CACHE, clear
-from proxy.blobs.retention import Sweeper
+from proxy.blobs.retention import CACHE, Sweeper, clear
 from proxy.errors import BlobStoreFailed
 from proxy.settings.loader import Settings
 from proxy.settings.state_dir import make_private

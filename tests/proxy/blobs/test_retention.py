@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from proxy.blobs.retention import Sweeper
+from proxy.blobs.retention import Sweeper, clear, clear_others
 
 OWNER = "0123456789abcdef"
 NOW = 1_900_000_000.0
 GRACE = 600
+OWN_CACHE, OTHER_CACHE = "cache/" + "0" * 16, "cache/" + "1" * 16
+CACHED = "a" * 64
 
 
 def sweeper(folder: Path, limit: int = 10_000) -> Sweeper:
@@ -139,3 +141,57 @@ async def test_a_folder_that_cannot_be_read_does_not_end_it(
     ]
     running.cancel()
     await asyncio.wait([running])
+
+
+def put_cached(folder: Path, place: str, age: float = 0) -> Path:
+    """Write a file into a folder that nobody has touched for a time."""
+    path = folder / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.utime(path.parent, (NOW - age, NOW - age))
+    return path
+
+
+def test_a_folder_goes_once_nobody_touches_it(tmp_path: Path) -> None:
+    dead = [
+        put_cached(tmp_path, f"{OTHER_CACHE}/{name}", 1801)
+        for name in (CACHED, f"new-{'b' * 32}#1")
+    ]
+    alive = put_cached(tmp_path, f"cache/{'2' * 16}/{CACHED}", 1700)
+    mine = put_cached(tmp_path, f"{OWN_CACHE}/{CACHED}", 9000)
+    clear_others(tmp_path, [OWN_CACHE], NOW)
+    assert not any(path.exists() for path in dead)
+    assert not dead[0].parent.exists()
+    assert alive.exists()
+    assert mine.exists()
+    assert mine.parent.stat().st_mtime == NOW
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        f"{OTHER_CACHE}/notes.txt",
+        f"cache/shared-easel/{CACHED}",
+        f"{OTHER_CACHE}/{CACHED}/file",
+        f"x/{CACHED}",
+    ],
+)
+def test_what_is_no_picture_of_a_cache_is_left_alone(tmp_path: Path, place: str) -> None:
+    mine = put_cached(tmp_path, place, 1e6)
+    os.utime(tmp_path / "cache", (0, 0)) if (tmp_path / "cache").exists() else None
+    clear_others(tmp_path, [OWN_CACHE], NOW)
+    assert mine.exists()
+
+
+def test_no_link_is_followed(tmp_path: Path) -> None:
+    elsewhere = put_cached(tmp_path, f"elsewhere/{CACHED}", 1e6)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / OTHER_CACHE).symlink_to(elsewhere.parent)
+    os.utime(tmp_path / OTHER_CACHE, (0, 0), follow_symlinks=False)
+    clear_others(tmp_path, [OWN_CACHE], NOW)
+    assert elsewhere.exists()
+
+
+def test_a_folder_that_is_not_there_is_clear(tmp_path: Path) -> None:
+    clear(tmp_path / "none")
+    clear_others(tmp_path / "none", OWN_CACHE, NOW)
