@@ -32,11 +32,9 @@ import orjson
 
 from adapters import errors
 from adapters.frozen import value
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.table import Table
 from adapters.tools.json_access import at
-
-_ERROR_STATUS = 400
-_UNREAD = object()
 
 
 @value
@@ -128,85 +126,6 @@ class ImageCall:
     def response_format(self) -> str:
         """`url`, `b64_json`, or "" when the client left it to the provider."""
         return self.params.get("response_format") or ""
-
-
-@value
-class ProviderRequest:
-    """One request to a provider.
-
-    `path` is appended to the base URL and is already percent-encoded. `url` is used instead when
-    a provider's reply named an absolute address: it gets the credential only on the provider's
-    own hosts. At most one of `json`, `form` (multipart text fields) and `content` is the body.
-    `wait` seconds pass before it is sent. `signed=False` keeps the credential off it. `verbatim`
-    says: a success is already what the client is to see, relay it unread. `events`: a success may
-    come as server-sent events, each of which `Adapter.event` reads. An `assertion` is signed by the
-    gateway and put at the end of `content`.
-    """
-
-    path: str = ""
-    url: str = ""
-    method: str = "POST"
-    headers: Mapping[str, str] = field(default_factory=dict)
-    json: Any = None
-    form: Mapping[str, str] | None = None
-    content: bytes | None = None
-    wait: float = 0.0
-    signed: bool = True
-    verbatim: bool = False
-    events: bool = False
-    assertion: Assertion | None = None
-
-
-@value
-class Assertion:
-    """A JSON Web Token to be signed with RS256 (RFC 7523), for a token endpoint.
-
-    `private_key` is PEM. Signing takes more than the standard library, so the gateway does it.
-    """
-
-    claims: Mapping[str, Any]
-    private_key: str
-    key_id: str = ""
-
-
-class ProviderReply:
-    """One reply of a provider: status, lower-cased headers, the whole body.
-
-    `tree` is the body's JSON where it has been parsed already.
-    """
-
-    __slots__ = ("_tree", "body", "headers", "status")
-
-    def __init__(
-        self,
-        status: int = 200,
-        headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
-        tree: Any = _UNREAD,
-    ) -> None:
-        self.status = status
-        self.headers: Mapping[str, str] = headers or {}
-        self.body = body
-        self._tree = tree
-
-    @property
-    def ok(self) -> bool:
-        """Whether the status says success."""
-        return self.status < _ERROR_STATUS
-
-    @property
-    def media_type(self) -> str:
-        """The content type without its parameters, lower case."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    def json(self) -> Any:
-        """Parse the body, once; None when it is not JSON."""
-        if self._tree is _UNREAD:
-            try:
-                self._tree = orjson.loads(self.body)
-            except orjson.JSONDecodeError:
-                self._tree = None
-        return self._tree
 
 
 @value

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from adapters.http import ProviderReply
 from adapters.tools.json_access import at, pick, text_at
-
-if TYPE_CHECKING:
-    from adapters.contract import ProviderReply
 
 MESSAGE_LIMIT = 600
 
@@ -186,7 +184,7 @@ _CODES: tuple[tuple[str | int, ...], ...] = (
 def told(reply: ProviderReply) -> str:
     """Find the sentence in which a provider says what went wrong; "" when there is none.
 
-    >>> from adapters.contract import ProviderReply
+    >>> from adapters.http import ProviderReply
     >>> told(ProviderReply(422, body=b'{"detail": [{"loc": ["width"], "msg": "too wide"}]}'))
     'too wide'
     """
@@ -200,7 +198,7 @@ def told(reply: ProviderReply) -> str:
 def codes_of(reply: ProviderReply) -> list[str]:
     """Find the words and numbers by which a provider says what kind of failure it is.
 
-    >>> from adapters.contract import ProviderReply
+    >>> from adapters.http import ProviderReply
     >>> codes_of(ProviderReply(200, body=b'{"base_resp": {"status_code": 1026}}'))
     ['1026']
     """

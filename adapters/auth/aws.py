@@ -7,16 +7,9 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from adapters.auth.signatures import sigv4
-from adapters.contract import (
-    Credentials,
-    Grant,
-    GrantFlow,
-    Option,
-    Outgoing,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Credentials, Grant, GrantFlow, Option, Outgoing
 from adapters.errors import ProviderError, failure
+from adapters.http import ProviderReply, ProviderRequest
 
 ACCESS_KEY = ("aws_access_key_id", "aws_secret_access_key")
 OPTIONS = (

@@ -9,14 +9,8 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from adapters.auth import oauth2
-from adapters.contract import (
-    Adapter,
-    Credentials,
-    GrantFlow,
-    Option,
-    Outgoing,
-    ProviderRequest,
-)
+from adapters.contract import Adapter, Credentials, GrantFlow, Option, Outgoing
+from adapters.http import ProviderRequest
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _SCOPE = "https://cognitiveservices.azure.com/.default"

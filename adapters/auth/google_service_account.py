@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 
 from adapters.auth import oauth2
-from adapters.contract import Assertion, Credentials, GrantFlow, Option, ProviderRequest
+from adapters.contract import Credentials, GrantFlow, Option
 from adapters.errors import BadParam
+from adapters.http import Assertion, ProviderRequest
 from adapters.tools.json_access import text_at
 
 KEY, TOKEN = "vertex_service_account_json", "vertex_access_token"

@@ -5,8 +5,9 @@ Source: https://www.rfc-editor.org/rfc/rfc6749#section-5
 
 from __future__ import annotations
 
-from adapters.contract import Grant, GrantFlow, ProviderReply, ProviderRequest
+from adapters.contract import Grant, GrantFlow
 from adapters.errors import ProviderError, failure
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.tools.json_access import pick, text_at
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}

@@ -16,7 +16,8 @@ from http import HTTPStatus
 from typing import Any
 
 from adapters import errors
-from adapters.contract import Answer, Image, ProviderReply
+from adapters.contract import Answer, Image
+from adapters.http import ProviderReply
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -15,8 +15,9 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from adapters.bases.openai_passthrough import MODERATION_CODES, pictures
-from adapters.contract import Adapter, Answer, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Adapter, Answer, ImageCall
 from adapters.errors import ProviderError, codes_of
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.tools.json_access import at, pick, usage
 from adapters.tools.url_paths import named_model
 

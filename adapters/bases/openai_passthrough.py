@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 import orjson
 
-from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Adapter, Answer, Image, ImageCall
 from adapters.errors import ProviderError, failure, no_picture, refusal
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.tools.json_access import at, items_at, pick, text_at
 
 MODERATION_CODES = frozenset(

@@ -19,16 +19,9 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from adapters.contract import (
-    Adapter,
-    Answer,
-    Flow,
-    Image,
-    ImageCall,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Adapter, Answer, Flow, Image, ImageCall
 from adapters.errors import Abandoned, ProviderError, failure, no_picture, told
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.tools.json_access import at, places, text_at
 from adapters.tools.url_paths import step
 

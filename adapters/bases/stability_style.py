@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from adapters.contract import Answer, Image, ProviderReply
+from adapters.contract import Answer, Image
 from adapters.errors import failure, no_picture, refusal
+from adapters.http import ProviderReply
 from adapters.tools.json_access import pick, text_at, without_none
 
 Ended = tuple[str, Image]

@@ -19,7 +19,7 @@ from typing import ClassVar
 from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.bases.openai_passthrough import MODERATION_CODES
-from adapters.contract import ProviderReply
+from adapters.http import ProviderReply
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -20,18 +20,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar
 
-from adapters.contract import (
-    Adapter,
-    Answer,
-    Credentials,
-    Image,
-    ImageCall,
-    Option,
-    Outgoing,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Option, Outgoing
 from adapters.errors import ProviderError, failure, no_picture
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -27,14 +27,9 @@ from urllib.parse import urlsplit
 from adapters.auth import entra_id
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.bases.openai_passthrough import MODERATION_CODES
-from adapters.contract import (
-    Credentials,
-    ImageCall,
-    Option,
-    Outgoing,
-    ProviderRequest,
-)
+from adapters.contract import Credentials, ImageCall, Option, Outgoing
 from adapters.errors import REFUSED, BadParam
+from adapters.http import ProviderRequest
 from adapters.table.param import Fields, Param
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -21,14 +21,9 @@ from typing import ClassVar
 from adapters.auth import entra_id
 from adapters.bases import openai_tables
 from adapters.bases.openai_passthrough import OpenAIShape
-from adapters.contract import (
-    Credentials,
-    ImageCall,
-    Option,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Credentials, ImageCall, Option
 from adapters.errors import BadParam, ProviderError, failure, refusal
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.tools.json_access import at, text_at
 from adapters.tools.url_paths import model_path
 

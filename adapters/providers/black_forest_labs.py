@@ -17,16 +17,8 @@ from typing import Any
 
 from adapters import errors
 from adapters.bases.polling import Jobs, poll
-from adapters.contract import (
-    Answer,
-    Credentials,
-    Flow,
-    Image,
-    ImageCall,
-    Outgoing,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Answer, Credentials, Flow, Image, ImageCall, Outgoing
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

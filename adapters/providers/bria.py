@@ -16,14 +16,8 @@ from collections.abc import Iterator, Mapping
 
 from adapters import errors
 from adapters.bases.polling import Jobs
-from adapters.contract import (
-    Credentials,
-    Image,
-    ImageCall,
-    Outgoing,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Credentials, Image, ImageCall, Outgoing
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param, or_png
 from adapters.table.table import Table
 from adapters.tools import sizes

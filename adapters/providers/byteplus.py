@@ -21,7 +21,8 @@ from typing import Any, ClassVar
 
 from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
-from adapters.contract import Answer, ImageCall, ProviderReply
+from adapters.contract import Answer, ImageCall
+from adapters.http import ProviderReply
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -24,17 +24,9 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from adapters.bases.polling import fetched, poll
-from adapters.contract import (
-    Adapter,
-    Answer,
-    Flow,
-    Image,
-    ImageCall,
-    Option,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Adapter, Answer, Flow, Image, ImageCall, Option
 from adapters.errors import Abandoned, BadParam, ProviderError, failure, no_picture
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import templates

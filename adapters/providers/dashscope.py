@@ -22,16 +22,8 @@ import orjson
 
 from adapters import errors
 from adapters.bases.polling import Jobs
-from adapters.contract import (
-    Answer,
-    Credentials,
-    Image,
-    ImageCall,
-    Option,
-    Outgoing,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Answer, Credentials, Image, ImageCall, Option, Outgoing
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param, within
 from adapters.table.table import Table
 from adapters.tools import sizes

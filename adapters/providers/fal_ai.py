@@ -22,16 +22,8 @@ from itertools import zip_longest
 
 from adapters import errors
 from adapters.bases.polling import Jobs
-from adapters.contract import (
-    Answer,
-    Credentials,
-    Flow,
-    Image,
-    ImageCall,
-    Outgoing,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Answer, Credentials, Flow, Image, ImageCall, Outgoing
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -25,16 +25,9 @@ from typing import Any
 
 from adapters.bases import stability_style
 from adapters.bases.polling import poll
-from adapters.contract import (
-    Adapter,
-    Answer,
-    Flow,
-    Image,
-    ImageCall,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Adapter, Answer, Flow, Image, ImageCall
 from adapters.errors import ProviderError, failure
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

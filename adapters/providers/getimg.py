@@ -18,14 +18,8 @@ from __future__ import annotations
 import re
 
 from adapters import errors
-from adapters.contract import (
-    Adapter,
-    Answer,
-    Image,
-    ImageCall,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Adapter, Answer, Image, ImageCall
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param, or_png
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -18,15 +18,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adapters.bases import gemini
-from adapters.contract import (
-    Adapter,
-    Answer,
-    Credentials,
-    ImageCall,
-    Outgoing,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Adapter, Answer, Credentials, ImageCall, Outgoing
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.tools.url_paths import model_path
 
 

@@ -28,17 +28,8 @@ from typing import Any, ClassVar, NamedTuple
 from adapters import errors
 from adapters.bases.openai_passthrough import pictures
 from adapters.bases.polling import poll
-from adapters.contract import (
-    Adapter,
-    Answer,
-    Credentials,
-    Flow,
-    Image,
-    ImageCall,
-    Option,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Adapter, Answer, Credentials, Flow, Image, ImageCall, Option
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

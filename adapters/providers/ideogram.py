@@ -23,16 +23,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapters import errors
-from adapters.contract import (
-    Adapter,
-    Answer,
-    Credentials,
-    Image,
-    ImageCall,
-    Outgoing,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Outgoing
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param, within
 from adapters.table.table import Table
 from adapters.tools import sizes

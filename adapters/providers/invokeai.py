@@ -21,8 +21,9 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 from adapters.bases.polling import Jobs, fetched
-from adapters.contract import Answer, Flow, ImageCall, Option, ProviderReply, ProviderRequest
+from adapters.contract import Answer, Flow, ImageCall, Option
 from adapters.errors import ProviderError, failure, no_picture
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import templates

@@ -17,7 +17,8 @@ import re
 from collections.abc import Iterator
 
 from adapters.bases.polling import Jobs
-from adapters.contract import Image, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Image, ImageCall
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param, within
 from adapters.table.table import Table
 from adapters.tools import sizes

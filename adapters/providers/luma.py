@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 
 from adapters.bases.polling import Jobs
-from adapters.contract import ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import ImageCall
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param, or_png
 from adapters.table.table import Table
 from adapters.tools import sizes

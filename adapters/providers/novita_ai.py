@@ -21,7 +21,8 @@ from urllib.parse import quote
 
 from adapters import errors
 from adapters.bases.polling import Jobs
-from adapters.contract import Answer, Image, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Answer, Image, ImageCall
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param, within
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -21,17 +21,9 @@ from typing import Any, ClassVar
 
 from adapters.bases import openai_tables
 from adapters.bases.openai_passthrough import OpenAIShape
-from adapters.contract import (
-    Answer,
-    Credentials,
-    Image,
-    ImageCall,
-    Option,
-    Outgoing,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Answer, Credentials, Image, ImageCall, Option, Outgoing
 from adapters.errors import BadParam
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.tools.json_access import text_at, without_none
 
 BASE64_ONLY = ("gpt-image-", "chatgpt-image-")

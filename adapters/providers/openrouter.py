@@ -17,7 +17,8 @@ from typing import ClassVar
 from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
 from adapters.bases.openai_passthrough import MODERATION_CODES
-from adapters.contract import Credentials, ImageCall, Option, Outgoing, ProviderReply
+from adapters.contract import Credentials, ImageCall, Option, Outgoing
+from adapters.http import ProviderReply
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

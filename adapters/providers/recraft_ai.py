@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from adapters import errors
 from adapters.bases.openai_compatible import OpenAILike
-from adapters.contract import ProviderReply
+from adapters.http import ProviderReply
 from adapters.table.param import Param, or_png
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -23,12 +23,8 @@ from typing import Any
 
 from adapters import errors
 from adapters.bases.polling import Jobs
-from adapters.contract import (
-    Image,
-    ImageCall,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Image, ImageCall
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Nearest, Param
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from adapters import errors
-from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Adapter, Answer, Image, ImageCall
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -22,17 +22,8 @@ from urllib.parse import quote
 
 from adapters import errors
 from adapters.bases.polling import Jobs, poll
-from adapters.contract import (
-    Answer,
-    Credentials,
-    Flow,
-    Image,
-    ImageCall,
-    Option,
-    Outgoing,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Answer, Credentials, Flow, Image, ImageCall, Option, Outgoing
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -17,16 +17,8 @@ from typing import Any, ClassVar
 
 from adapters import errors
 from adapters.bases import stability_style
-from adapters.contract import (
-    Adapter,
-    Answer,
-    Credentials,
-    ImageCall,
-    Option,
-    Outgoing,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Adapter, Answer, Credentials, ImageCall, Option, Outgoing
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -25,16 +25,8 @@ from adapters import errors
 from adapters.auth.signatures import tc3
 from adapters.bases.openai_passthrough import MODERATION_CODES, pictures
 from adapters.bases.polling import Jobs
-from adapters.contract import (
-    Answer,
-    Credentials,
-    Image,
-    ImageCall,
-    Option,
-    Outgoing,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Answer, Credentials, Image, ImageCall, Option, Outgoing
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

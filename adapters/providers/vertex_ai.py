@@ -32,10 +32,9 @@ from adapters.contract import (
     ImageCall,
     Option,
     Outgoing,
-    ProviderReply,
-    ProviderRequest,
 )
 from adapters.errors import no_picture, refusal
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param, within
 from adapters.table.table import Table
 from adapters.tools import sizes

@@ -19,16 +19,8 @@ import re
 from typing import ClassVar
 
 from adapters import errors
-from adapters.contract import (
-    Adapter,
-    Answer,
-    Credentials,
-    Image,
-    ImageCall,
-    Option,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Option
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes

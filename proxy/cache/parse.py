@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply
+from adapters.contract import Adapter, Answer, Image, ImageCall
 from adapters.errors import ImageError
+from adapters.http import ProviderReply
 from adapters.tools.json_access import at, text_at
 from adapters.tools.sse import Events
 

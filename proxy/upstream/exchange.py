@@ -14,7 +14,8 @@ import orjson
 from aiohttp import ClientResponse, FormData
 from yarl import URL
 
-from adapters.contract import Adapter, Outgoing, ProviderReply, ProviderRequest
+from adapters.contract import Adapter, Outgoing
+from adapters.http import ProviderReply, ProviderRequest
 from proxy.errors import UpstreamFailed
 from proxy.http.forwarding import via
 from proxy.observability.tracing.hooks import watched

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from adapters.contract import Assertion, ProviderRequest
+from adapters.http import Assertion, ProviderRequest
 from proxy.errors import BadRequest, GatewayError
 
 

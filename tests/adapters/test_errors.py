@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.contract import ProviderReply
 from adapters.errors import (
     MESSAGE_LIMIT,
     REFUSED,
@@ -25,6 +24,7 @@ from adapters.errors import (
     told,
     understood,
 )
+from adapters.http import ProviderReply
 
 
 def reply(status: int, tree: Any = None) -> ProviderReply:

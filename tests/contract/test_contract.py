@@ -21,8 +21,9 @@ from PIL import Image as Picture
 
 import adapters
 from adapters import ALIASES, PROVIDERS, adapter
-from adapters.contract import IN_PROCESS, Answer, Image, ProviderReply, ProviderRequest
+from adapters.contract import IN_PROCESS, Answer, Image
 from adapters.errors import Abandoned, BadParam, ImageError, Refusal
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import CONTRACT
 from adapters.table.table import Table
 from tests.support import boundary_values, malformed

@@ -16,8 +16,8 @@ from aiohttp.test_utils import TestClient
 from yarl import URL
 
 from adapters import adapter
-from adapters.contract import ProviderRequest
 from adapters.errors import ImageError, ProviderError
+from adapters.http import ProviderRequest
 from proxy.app import make_app
 from proxy.routing.plan import Target
 from proxy.settings.loader import parse

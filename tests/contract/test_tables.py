@@ -21,8 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters import PROVIDERS, adapter
-from adapters.contract import Credentials, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Credentials, ImageCall
 from adapters.errors import BadParam, ImageError
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import CONTRACT, Nearest, Param
 from adapters.table.receipt import Line, Receipt
 from adapters.table.table import OURS, Policy, Table

@@ -15,12 +15,13 @@ from multidict import CIMultiDict
 
 import adapters
 from adapters import PROVIDERS, adapter
-from adapters.contract import Answer, ProviderReply
+from adapters.contract import Answer
 from adapters.errors import ImageError
+from adapters.http import ProviderReply
 from adapters.table.table import Policy
 from adapters.tools.sse import Events
 from proxy.errors import body_of
-from proxy.middlewares.transform import fitted
+from proxy.pipeline.translate import fitted
 from proxy.routing.attempt import Attempt
 from proxy.routing.plan import Caller
 from proxy.routing.plan import Target as PlanTarget

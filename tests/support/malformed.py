@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from adapters.contract import ProviderReply
+from adapters.http import ProviderReply
 from tests.support.transcripts import Transcript
 
 Place = tuple[str | int, ...]

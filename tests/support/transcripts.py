@@ -26,17 +26,9 @@ import msgspec
 import orjson
 
 from adapters import adapter
-from adapters.contract import (
-    Adapter,
-    Answer,
-    Credentials,
-    Image,
-    ImageCall,
-    Outgoing,
-    ProviderReply,
-    ProviderRequest,
-)
+from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Outgoing
 from adapters.errors import ImageError
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.receipt import Receipt
 from adapters.table.table import Policy, left_out
 from adapters.tools.sse import Events

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import ClientResponse
 from yarl import URL
 
-from adapters.contract import Answer, ProviderRequest
+from adapters.contract import Answer
+from adapters.http import ProviderRequest
 from proxy.observability.tracing.context import CURRENT
 from proxy.routing.attempt import Attempt
 from proxy.routing.plan import Target

@@ -8,8 +8,9 @@ from urllib.parse import parse_qs
 import pytest
 
 from adapters.auth.aws import OPTIONS, assumed_role, signed
-from adapters.contract import Credentials, Grant, GrantFlow, Outgoing, ProviderReply
+from adapters.contract import Credentials, Grant, GrantFlow, Outgoing
 from adapters.errors import ImageError
+from adapters.http import ProviderReply
 
 PATTERNS = {option.name: option.pattern for option in OPTIONS}
 TIME = 1_795_341_600

@@ -8,8 +8,9 @@ from urllib.parse import parse_qs
 import pytest
 
 from adapters.auth.entra_id import NEEDED, OPTIONS, InAzure, token
-from adapters.contract import Credentials, Grant, ProviderReply
+from adapters.contract import Credentials, Grant
 from adapters.errors import ImageError
+from adapters.http import ProviderReply
 
 PATTERNS = {option.name: option.pattern for option in OPTIONS}
 APPLICATION = dict(zip(NEEDED, ("contoso.example", "id-1", "test-secret-0123456789"), strict=True))

@@ -9,8 +9,9 @@ import orjson
 import pytest
 
 from adapters.auth.google_service_account import KEY, OPTIONS, PROJECT, project, token
-from adapters.contract import Credentials, ProviderRequest
+from adapters.contract import Credentials
 from adapters.errors import BadParam
+from adapters.http import ProviderRequest
 
 FILE = {
     "type": "service_account",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from adapters.auth.oauth2 import bought
-from adapters.contract import Grant, ProviderReply, ProviderRequest
+from adapters.contract import Grant
 from adapters.errors import ImageError
+from adapters.http import ProviderReply, ProviderRequest
 
 REQUEST = ProviderRequest(url="https://a.test/token")
 

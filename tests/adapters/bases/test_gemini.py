@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from adapters.bases import gemini
-from adapters.contract import ProviderReply
 from adapters.errors import ProviderError, Refusal
+from adapters.http import ProviderReply
 from adapters.table.param import Param
 
 TABLES = dict(gemini.families())

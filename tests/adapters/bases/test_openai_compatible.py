@@ -9,8 +9,9 @@ import pytest
 
 from adapters import errors
 from adapters.bases.openai_compatible import STANDARD_OR_HD, OpenAILike
-from adapters.contract import Answer, ImageCall, ProviderReply
+from adapters.contract import Answer, ImageCall
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.http import ProviderReply
 from adapters.table.param import CONTRACT, Param
 from adapters.table.table import Table
 

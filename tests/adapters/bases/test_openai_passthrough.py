@@ -8,8 +8,9 @@ import orjson
 import pytest
 
 from adapters.bases.openai_passthrough import OpenAIShape
-from adapters.contract import Answer, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Answer, ImageCall
 from adapters.errors import ProviderError, Refusal
+from adapters.http import ProviderReply, ProviderRequest
 
 BODY = {"model": "m", "prompt": "a cube", "response_format": "b64_json", "x-new": [1]}
 

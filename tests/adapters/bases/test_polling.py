@@ -9,8 +9,9 @@ import orjson
 import pytest
 
 from adapters.bases.polling import Jobs, fetched, poll
-from adapters.contract import Adapter, Answer, Image, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Adapter, Answer, Image, ImageCall
 from adapters.errors import Abandoned, ProviderError
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.tools.json_access import text_at
 
 QUESTION = ProviderRequest(url="https://api.test/jobs/1", method="GET")

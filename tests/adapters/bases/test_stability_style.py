@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from adapters.bases.stability_style import answered, in_bytes, in_json
-from adapters.contract import Answer, Image, ProviderReply
+from adapters.contract import Answer, Image
 from adapters.errors import ProviderError, Refusal
+from adapters.http import ProviderReply
 
 GOOD = Image(b64="aGk=")
 

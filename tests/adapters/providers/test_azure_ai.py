@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from adapters.contract import Credentials, ImageCall, Outgoing, ProviderRequest
+from adapters.contract import Credentials, ImageCall, Outgoing
 from adapters.errors import BadParam
+from adapters.http import ProviderRequest
 from adapters.providers.azure_ai import ADAPTER
 
 PATTERNS = {option.name: option.pattern for option in ADAPTER.options}

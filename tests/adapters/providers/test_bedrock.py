@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from adapters.contract import Credentials, ImageCall, Outgoing, ProviderReply
+from adapters.contract import Credentials, ImageCall, Outgoing
 from adapters.errors import BadParam
+from adapters.http import ProviderReply
 from adapters.providers.bedrock import ADAPTER
 
 OPTIONS = {option.name: option for option in ADAPTER.options}

@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing, ProviderReply
+from adapters.contract import Answer, Credentials, ImageCall, Outgoing
 from adapters.errors import ProviderError, Refusal
+from adapters.http import ProviderReply
 from adapters.providers.black_forest_labs import ADAPTER
 
 PLACE = "https://api.eu1.bfl.ai/v1/get_result?id=1"

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.contract import Answer, ImageCall, ProviderReply
+from adapters.contract import Answer, ImageCall
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.http import ProviderReply
 from adapters.providers.byteplus import ADAPTER
 
 PRO, LITE = "dola-seedream-5-0-pro-260628", "seedream-5-0-lite-260128"

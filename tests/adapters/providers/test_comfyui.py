@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Credentials, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Credentials, ImageCall
 from adapters.errors import BadParam, ProviderError
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.providers.comfyui import ADAPTER
 from tests.support.transcripts import translated
 

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import ProviderReply
 from adapters.errors import ProviderError, Refusal
+from adapters.http import ProviderReply
 from adapters.providers.deepinfra import ADAPTER
 
 

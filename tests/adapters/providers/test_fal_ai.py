@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing, ProviderReply
+from adapters.contract import Answer, Credentials, ImageCall, Outgoing
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.http import ProviderReply
 from adapters.providers.fal_ai import ADAPTER
 
 KONTEXT = "fal-ai/flux-pro/kontext/max/text-to-image"

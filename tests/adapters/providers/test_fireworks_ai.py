@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from adapters.contract import Credentials, ImageCall, ProviderReply
+from adapters.contract import Credentials, ImageCall
 from adapters.errors import BadParam, ImageError, ProviderError, Refusal
+from adapters.http import ProviderReply
 from adapters.providers.fireworks_ai import ADAPTER
 from adapters.table.table import Policy
 

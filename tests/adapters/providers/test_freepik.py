@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing, ProviderReply
+from adapters.contract import Answer, Credentials, ImageCall, Outgoing
 from adapters.errors import BadParam, ProviderError
+from adapters.http import ProviderReply
 from adapters.providers.freepik import ADAPTER
 
 URL = "https://ai-statics.freepik.com/a.jpg"

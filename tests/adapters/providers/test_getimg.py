@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, ImageCall, ProviderReply
+from adapters.contract import Answer, ImageCall
 from adapters.errors import BadParam, ProviderError
+from adapters.http import ProviderReply
 from adapters.providers.getimg import ADAPTER
 
 

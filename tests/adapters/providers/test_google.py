@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Credentials, ImageCall, Outgoing, ProviderReply
+from adapters.contract import Credentials, ImageCall, Outgoing
 from adapters.errors import BadParam
+from adapters.http import ProviderReply
 from adapters.providers.google import ADAPTER
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, Flow, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Answer, Credentials, Flow, ImageCall
 from adapters.errors import BadParam, ImageError, ProviderError, Refusal
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.providers.huggingface import ADAPTER
 
 ENDPOINT = "https://a1b2.us-east-1.aws.endpoints.huggingface.cloud"

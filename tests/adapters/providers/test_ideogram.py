@@ -7,9 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing, ProviderReply
-from adapters.contract import ProviderRequest as Request
+from adapters.contract import Answer, Credentials, ImageCall, Outgoing
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.http import ProviderReply
+from adapters.http import ProviderRequest as Request
 from adapters.providers.ideogram import ADAPTER
 from adapters.table.receipt import Receipt
 from tests.support.transcripts import translated

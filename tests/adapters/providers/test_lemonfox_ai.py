@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.contract import ImageCall, ProviderReply
+from adapters.contract import ImageCall
 from adapters.errors import Refusal
+from adapters.http import ProviderReply
 from adapters.providers.lemonfox_ai import ADAPTER
 
 

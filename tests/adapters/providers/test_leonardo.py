@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import ImageCall
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.providers.leonardo import ADAPTER
 
 UUID = "7b592283-e8a7-4c5a-9ba6-d18c31f258b9"

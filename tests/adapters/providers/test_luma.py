@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import ImageCall, ProviderReply
+from adapters.contract import ImageCall
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.http import ProviderReply
 from adapters.providers.luma import ADAPTER
 from adapters.table.table import Policy
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.contract import Answer, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Answer, ImageCall
 from adapters.errors import ProviderError, Refusal
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.providers.minimax import ADAPTER
 
 H3, OLD, LIVE = "MiniMax-H3-Image", "image-01", "image-01-live"

@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Answer, ImageCall
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.providers.novita_ai import ADAPTER
 
 CHECKPOINT = "sd_xl_base_1.0.safetensors"

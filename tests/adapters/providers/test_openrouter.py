@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing, ProviderReply
+from adapters.contract import Answer, Credentials, ImageCall, Outgoing
 from adapters.errors import ProviderError, Refusal
+from adapters.http import ProviderReply
 from adapters.providers.openrouter import ADAPTER
 
 OUTGOING = Outgoing("POST", "https://openrouter.ai/api/v1/images", {}, b"", 0.0)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from adapters.contract import Answer, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Answer, ImageCall
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.providers.prodia import ADAPTER
 from adapters.table.table import Policy
 

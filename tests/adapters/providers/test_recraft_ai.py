@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import ImageCall, ProviderReply
+from adapters.contract import ImageCall
 from adapters.errors import BadParam, Refusal
+from adapters.http import ProviderReply
 from adapters.providers.recraft_ai import ADAPTER
 from adapters.table.table import Policy
 

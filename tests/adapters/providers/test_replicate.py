@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Answer, Credentials, ImageCall
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.providers.replicate import ADAPTER
 from tests.support.transcripts import translated
 

@@ -8,8 +8,9 @@ from uuid import UUID
 import orjson
 import pytest
 
-from adapters.contract import Answer, ImageCall, ProviderReply
+from adapters.contract import Answer, ImageCall
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.http import ProviderReply
 from adapters.providers.runware import ADAPTER
 
 MODEL = "runware:101@1"

@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Credentials, ImageCall, Outgoing, ProviderReply, ProviderRequest
+from adapters.contract import Credentials, ImageCall, Outgoing
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.providers.segmind import ADAPTER
 
 

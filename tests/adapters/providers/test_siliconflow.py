@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, ImageCall, ProviderReply
+from adapters.contract import Answer, ImageCall
 from adapters.errors import ProviderError, Refusal
+from adapters.http import ProviderReply
 from adapters.providers.siliconflow import ADAPTER
 
 KOLORS, QWEN, EDIT = "Kwai-Kolors/Kolors", "Qwen/Qwen-Image", "Qwen/Qwen-Image-Edit-2509"

@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing, ProviderReply
+from adapters.contract import Answer, Credentials, ImageCall, Outgoing
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.http import ProviderReply
 from adapters.providers.vertex_ai import ADAPTER
 
 PATTERNS = {option.name: option.pattern for option in ADAPTER.options}

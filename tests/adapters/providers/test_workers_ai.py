@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, ProviderReply, ProviderRequest
+from adapters.contract import Answer, Credentials, ImageCall
 from adapters.errors import BadParam, ProviderError, Refusal
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.providers.workers_ai import ADAPTER
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.contract import ProviderReply
 from adapters.errors import ProviderError, Refusal
+from adapters.http import ProviderReply
 from adapters.providers.zhipu import ADAPTER
 
 BOUNDS = {"glm-image": (1024, 32, 2**22), "cogview-4-250304": (512, 16, 2**21)}

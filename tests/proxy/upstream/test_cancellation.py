@@ -11,8 +11,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from adapters.contract import Answer, Flow, ProviderReply, ProviderRequest
+from adapters.contract import Answer, Flow
 from adapters.errors import Abandoned, no_picture
+from adapters.http import ProviderReply, ProviderRequest
 from proxy.jobs.keys import JOBS
 from proxy.upstream.cancellation import abandoned
 from tests.support.gateway import B64, OTHER_KEY, OURS, PATH, Gateway, gateway, gateway_to, provider

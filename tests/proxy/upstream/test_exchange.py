@@ -12,7 +12,8 @@ from aiohttp import web
 from yarl import URL
 
 from adapters import adapter
-from adapters.contract import Credentials, Outgoing, ProviderRequest
+from adapters.contract import Credentials, Outgoing
+from adapters.http import ProviderRequest
 from proxy.errors import UpstreamFailed
 from proxy.routing.plan import Target
 from proxy.settings.routing_config import parse

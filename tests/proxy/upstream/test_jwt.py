@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from adapters.contract import Assertion, ProviderRequest
+from adapters.http import Assertion, ProviderRequest
 from proxy.errors import BadRequest, GatewayError
 from proxy.upstream import jwt
 from proxy.upstream.jwt import asserted, signed

@@ -11,16 +11,9 @@ import pytest
 from aiohttp import web
 from msgspec.structs import replace
 
-from adapters.contract import (
-    Adapter,
-    Assertion,
-    Credentials,
-    Grant,
-    GrantFlow,
-    Option,
-    ProviderRequest,
-)
+from adapters.contract import Adapter, Credentials, Grant, GrantFlow, Option
 from adapters.errors import ProviderError, failure
+from adapters.http import Assertion, ProviderRequest
 from adapters.tools.json_access import text_at
 from proxy.errors import UpstreamFailed
 from proxy.routing.plan import Target

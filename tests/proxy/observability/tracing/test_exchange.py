@@ -13,7 +13,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from adapters import adapter
-from adapters.contract import Credentials, ProviderRequest
+from adapters.contract import Credentials
+from adapters.http import ProviderRequest
 from proxy.errors import BadRequest
 from proxy.observability.tracing import hooks
 from proxy.observability.tracing.exchange import template_of
