@@ -12,8 +12,8 @@ import orjson
 from adapters.contract import Adapter, Credentials
 from adapters.errors import ImageError
 from adapters.table.table import Policy
-from proxy.middlewares.transform import fitted
 from proxy.pipeline.dry_run import shown_attempt
+from proxy.pipeline.translate import fitted
 from proxy.routing.attempt import Attempt
 from proxy.routing.plan import Target
 from proxy.settings.prices import bundled_prices

@@ -1,105 +1,21 @@
-"""Turns the client's parameters into the calls of one target, with a receipt."""
+"""Translates the client's parameters into the calls of one target."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from adapters.contract import Adapter, ImageCall
-from adapters.errors import BadParam
-from adapters.table.param import Param, checked
-from adapters.table.receipt import Line, Receipt
-from adapters.table.table import left_out
 from proxy.context import ATTEMPT
 from proxy.jobs.delivery import EVENTS, JSON
 from proxy.jobs.keys import JOB
-from proxy.routing.attempt import Attempt
-
-_READ_BY_US = ("prompt", "model", "response_format", "stream")
+from proxy.pipeline.translate import fitted
 
 
 @web.middleware
 async def transform(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Leave the attempt's calls and its receipt."""
+    """Set the attempt's calls and receipt, and the job's kind of response."""
     attempt = request[ATTEMPT]
     fitted(attempt)
     if job := request.get(JOB):
         job.kind = EVENTS if attempt.params.get("stream") is True else JSON
     return await handler(request)
-
-
-def fitted(attempt: Attempt) -> None:
-    """Set the attempt's calls and its receipt; raises `BadParam`."""
-    check_ours(attempt.params)
-    adapter = attempt.target.adapter
-    if adapter.openai_shaped:
-        target = attempt.target
-        call = ImageCall(attempt.params, attempt.params, target.credentials, attempt.raw)
-        attempt.calls = (call,)
-        attempt.receipt = left_out(call.params, adapter.withheld(call), target.policy, adapter.name)
-    else:
-        attempt.calls, attempt.receipt = translated(adapter, attempt)
-
-
-def check_ours(params: dict[str, Any]) -> None:
-    """Check what the gateway itself reads, whoever the provider is; the rest is the table's."""
-    if params.get("prompt") is None:
-        raise BadParam(
-            "prompt", "'prompt' is required: say what to draw.", code="missing_required_parameter"
-        )
-    for name in _READ_BY_US:
-        if params.get(name) is not None:
-            checked(name, params[name])
-
-
-def translated(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...], Receipt]:
-    """Translate for a provider with a shape of its own; more pictures than it makes at once
-    become several calls, each with a seed of its own.
-    """  # noqa: D205 - one sentence
-    params, credentials = attempt.params, attempt.target.credentials
-    asked = ImageCall(params, params, credentials)
-    table, withheld = adapter.table_in_force(asked), adapter.withheld(asked)
-    n = params.get("n")
-    if n is not None:
-        checked("n", n)
-    counts = shares(n or 1, table.pictures_per_call)
-    calls: list[ImageCall] = []
-    receipt = Receipt()
-    for i, count in enumerate(counts):
-        own = seeded(params, sum(counts[:i]), table.row("seed"))
-        made = table.translate(
-            *(own, attempt.target.policy), n=count, provider=adapter.name, withheld=withheld
-        )
-        calls.append(ImageCall(own, made.fields, credentials, n=count))
-        receipt = receipt if calls[1:] else made.receipt
-    if calls[1:]:
-        receipt = receipt.plus(Line("converted", "n", str(n), f"calls={len(calls)}"))
-    return tuple(calls), receipt
-
-
-def shares(n: int, most: int) -> list[int]:
-    """Divide `n` pictures into calls of at most `most`.
-
-    >>> shares(5, 4), shares(1, 1)
-    ([4, 1], [1])
-    """
-    return [min(most, n - done) for done in range(0, n, most)]
-
-
-def seeded(params: dict[str, Any], offset: int, row: Param | None = None) -> dict[str, Any]:
-    """Give a later call a seed of its own: the same one would make the same picture again.
-
-    What would leave the range of its row begins at the row's other end.
-
-    >>> seeded({"seed": 7}, 2), seeded({"seed": 7}, 2, Param("seed", kind=int, low=1, high=8))
-    ({'seed': 9}, {'seed': 1})
-    """
-    seed = params.get("seed")
-    if not offset or not isinstance(seed, int) or isinstance(seed, bool):
-        return params
-    seed += offset
-    if row and row.high is not None and seed > row.high:
-        seed = int(row.low or 0) + seed - int(row.high) - 1
-    return {**params, "seed": seed}
