@@ -190,7 +190,7 @@ def test_the_settings_that_hold_at_once_are_documented() -> None:
 
 def test_what_is_told_of_the_settings_in_force_is_documented() -> None:
     page = read("operations.md")
-    about = page[page.index("## New settings") : page.index("## Probes")]
+    about = page[page.index("## Reloading settings") : page.index("## Listening")]
     assert first_cells(about) == Reloading(parse("", environ={})).as_object().keys()
 
 

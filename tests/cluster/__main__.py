@@ -1,6 +1,6 @@
 """Starts the cluster, tells all stories, prints the table, and exits with 1 on a broken promise.
 
-With `--write` the table goes into docs/operations.md as well.
+With `--write` the table goes into docs/clustering.md as well.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.cluster import engines
 from tests.cluster.nodes import Node
 from tests.cluster.stories import STORIES, Cluster, Seen
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "clustering.md"
 BEGIN, END = "<!-- measured: make cluster-test -->\n", "<!-- end of the cluster -->\n"
 _NODES = 3
 
