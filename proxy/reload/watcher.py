@@ -9,13 +9,12 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from proxy.reload.symlinks import folders_of, steps_of, traces
 from proxy.settings.loader import SettingsError, text_of, version_of
 from proxy.settings.yaml_file import Problem
 
@@ -25,6 +24,8 @@ _LOOK_SECONDS = 5.0
 """How often files are looked at anyway: not every file system tells of changes."""
 _BEGIN_SECONDS = 1.0
 _SETTLE_SECONDS = 0.1
+_MAX_LINKS = 40
+"""How many symbolic links of one path are followed: as many as Linux follows."""
 _MOST_LOOKS = 20
 """A file that somebody is writing is read until it stays as it is, for two seconds at most."""
 
@@ -212,3 +213,45 @@ def _watch(
     if not stop.wait(_LOOK_SECONDS):
         tell(False)  # noqa: FBT003 - see `tell`
         tell(None)
+
+
+def steps_of(files: Iterable[str]) -> frozenset[Path]:
+    """Give files and the links on the way to them; to their folders no link leads any more."""
+    return frozenset(step for file in files for step in _on_the_way(file))
+
+
+def folders_of(steps: Iterable[Path]) -> frozenset[Path]:
+    """Give the folders in which steps lie, those that are there."""
+    return frozenset(filter(Path.is_dir, (step.parent for step in steps)))
+
+
+def _on_the_way(file: str) -> set[Path]:
+    at, todo = Path("/"), list(Path(file).absolute().parts[1:])
+    steps: set[Path] = set()
+    links = 0
+    while todo and links <= _MAX_LINKS:
+        step = at / todo.pop(0)
+        if step.name == "..":
+            at = at.parent
+        elif step.is_symlink():
+            steps.add(step)
+            links += 1
+            target = step.readlink()
+            at = Path("/") if target.is_absolute() else at
+            todo[:0] = target.parts[target.is_absolute() :]
+        else:
+            at = step
+    return {*steps, at}
+
+
+def traces(files: Iterable[str]) -> list[tuple[int, int, int, int] | None]:
+    """Give what is cheap to know of files, and is another when they have changed."""
+    return [_trace(file) for file in files]
+
+
+def _trace(file: str) -> tuple[int, int, int, int] | None:
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
