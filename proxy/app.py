@@ -16,24 +16,19 @@ from proxy.blobs.urls import PATH as BLOB
 from proxy.blobs.urls import SIGNER, Signer
 from proxy.cache.store import CACHE, SimpleCache
 from proxy.context import BODY_MEMORY, DRAINING, IN_FLIGHT, SETTINGS, STATE_STORE, STRATEGIES
-from proxy.endpoints import jobs as asking
-from proxy.endpoints import metrics, models
-from proxy.endpoints.blobs import blob
+from proxy.endpoints import blobs, cache, health, images, jobs, metrics, models
 from proxy.http.body_limits import Bodies
 from proxy.jobs.budget import EACH, Shelf
 from proxy.jobs.keys import JOB_CLUSTER, JOBS
 from proxy.jobs.limits import Room
 from proxy.jobs.store import Jobs
-from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, REHEARSAL, linked, traced
+from proxy.middlewares import CHAIN, traced
 from proxy.middlewares.access import stamp
-from proxy.observability.access_log import LOG, AccessLog, Stream
+from proxy.observability.access_log import ACCESS_LOG, AccessLog, Stream
 from proxy.observability.log_file import LogFile
-from proxy.observability.metrics.gauges import Sources, watch
-from proxy.observability.metrics.loop_lag import Lag
+from proxy.observability.metrics.gauges import Sources, register_gauges
+from proxy.observability.metrics.loop_lag import LoopLag
 from proxy.observability.metrics.registry import METRICS, Metrics
-from proxy.pipeline.converse import converse
-from proxy.pipeline.dry_run import rehearse
-from proxy.pipeline.execute import generator
 from proxy.reload.live_settings import RELOADING, Reloading
 from proxy.routing.circuit_breaker import LocalCircuits
 from proxy.routing.strategies import Chooser, ComputedStuck, LocalStuck
@@ -84,7 +79,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     app[STRATEGIES] = chooser or (
         Chooser(circuits, ComputedStuck()) if circuits else Chooser(LocalCircuits(), LocalStuck())
     )
-    app[LOG] = AccessLog(log_to or _stream(settings.log), settings.log.format)
+    app[ACCESS_LOG] = AccessLog(log_to or _stream(settings.log), settings.log.format)
     app[METRICS] = Metrics()
     app[STATE_STORE] = shared
     app[DRAINING] = []
@@ -100,7 +95,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
         talks = Upstream(settings, sleep, draw=draw, metrics=app[METRICS])
         async with talks as app[UPSTREAM]:
             yield
-        app[LOG].flush()
+        app[ACCESS_LOG].flush()
 
     async def common(_: web.Application) -> AsyncIterator[None]:
         async with redis or nullcontext(), circuits or nullcontext():
@@ -117,7 +112,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
         await app[JOBS].close()
 
     async def watched(app: web.Application) -> AsyncIterator[None]:
-        lag = Lag()
+        lag = LoopLag()
         sources = Sources(
             jobs=app[JOBS],
             traffic=lambda: app[UPSTREAM].dialer,
@@ -126,7 +121,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
             running=app[IN_FLIGHT],
             draining=app[DRAINING],
         )
-        watch(app[METRICS], sources, lag, redis)
+        register_gauges(app[METRICS], sources, lag, redis)
         lag.start()
         yield
         lag.stop()
@@ -202,18 +197,17 @@ def _sharing(settings: Settings, app: web.Application) -> Sharing | None:
 
 def _add_routes(app: web.Application) -> None:
     """Say which paths there are, with and without `/v1`."""
-    attempt_at, rehearse_at = linked(ATTEMPT, converse), linked(REHEARSAL, rehearse)
-    generate = linked(IMAGES, generator(attempt_at, rehearse_at))
+    generate = images.image_generation()
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/images/generations", generate)
-        app.router.add_delete(f"{prefix}/cache", models.forget)
-        app.router.add_get(f"{prefix}/images/jobs/{{id}}", asking.collect)
-        app.router.add_delete(f"{prefix}/images/jobs/{{id}}", asking.cancel)
+        app.router.add_delete(f"{prefix}/cache", cache.forget)
+        app.router.add_get(f"{prefix}/images/jobs/{{id}}", jobs.collect)
+        app.router.add_delete(f"{prefix}/images/jobs/{{id}}", jobs.cancel)
         app.router.add_get(f"{prefix}/models", models.models)
         app.router.add_get(f"{prefix}/images/models", models.image_models)
         app.router.add_get(prefix + "/images/models/{provider}/{model:.+}", models.image_model)
-    app.router.add_get(BLOB, blob)
-    app.router.add_get("/", models.root)
-    app.router.add_get("/healthz", models.healthz)
-    app.router.add_get("/readyz", models.readyz)
+    app.router.add_get(BLOB, blobs.blob)
+    app.router.add_get("/", health.root)
+    app.router.add_get("/healthz", health.healthz)
+    app.router.add_get("/readyz", health.readyz)
     app.router.add_get("/metrics", metrics.metrics)

@@ -13,7 +13,7 @@ import adapters
 from docs.generate import WRITERS, written
 from proxy.cli.main import main
 from proxy.observability.metrics.labels import OUTCOMES
-from proxy.observability.metrics.merge import read as read_snapshot
+from proxy.observability.metrics.merge import decode_snapshot as read_snapshot
 from proxy.observability.metrics.registry import METRICS
 from proxy.observability.tracing import attributes as names
 from proxy.reload.live_settings import Reloading

@@ -13,7 +13,7 @@ import orjson
 
 from proxy.cli.options import fail
 from proxy.http.status import is_error, is_server_error, is_success
-from proxy.observability.access_log import printable
+from proxy.observability.access_log import escape_unprintable
 from proxy.settings.loader import SettingsError, load
 
 _SECOND = 1000.0
@@ -95,7 +95,7 @@ def _shown(text: str, chosen: Mapping[str, Any]) -> str:
     """Write a line for people, "" where it was not asked for."""
     line = _parsed(text)
     if line is None:
-        return "" if any(chosen.values()) else printable(text)
+        return "" if any(chosen.values()) else escape_unprintable(text)
     return as_shown(line) if is_chosen(line, **chosen) else ""
 
 
@@ -225,4 +225,4 @@ def _large(size: float) -> str:
 
 
 def _text(told: object) -> str:
-    return "" if told is None else printable(str(told))
+    return "" if told is None else escape_unprintable(str(told))

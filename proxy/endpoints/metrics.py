@@ -21,12 +21,12 @@ async def metrics(request: web.Request) -> web.Response:
     access = settings.metrics.access
     if access == "key" or (access == "loopback" and not _is_this_machines(request)):
         identified(request.headers, settings.api_keys)
-    from proxy.observability.metrics.exposition import NoLibraryError, page  # noqa: PLC0415 - rarely asked for
+    from proxy.observability.metrics.exposition import MissingLibraryError, render  # noqa: PLC0415 - rarely asked for
 
     snapshot = await request.app[METRICS].gather()
     try:
-        body, content_type = page(snapshot, request.headers.get("accept", ""))
-    except NoLibraryError:
+        body, content_type = render(snapshot, request.headers.get("accept", ""))
+    except MissingLibraryError:
         raise GatewayError(
             "This page is written by a package that is not installed: "
             "pip install 'easel-gateway[metrics]', then start the gateway again.",

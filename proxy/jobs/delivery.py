@@ -16,7 +16,7 @@ from proxy.errors import GatewayError, as_told, body_of, logged, put_headers
 from proxy.http.status import is_success
 from proxy.jobs.job import Job
 from proxy.jobs.recording import BrokenOffError
-from proxy.observability.metrics.labels import outcome_of
+from proxy.observability.metrics.labels import error_outcome
 from proxy.reload.snapshot import SNAPSHOT
 
 CLIENT_GONE = "client_gone"
@@ -177,7 +177,7 @@ async def _kept_alive(
                 del piece
         return
     error = as_told(failure, request[TRACE_ID])
-    request[ERROR_CODE], request[METRIC_OUTCOME] = logged(error), outcome_of(error)
+    request[ERROR_CODE], request[METRIC_OUTCOME] = logged(error), error_outcome(error)
     yield _as_event(error) if kind == EVENTS else body_of(error)
 
 

@@ -26,9 +26,9 @@ from proxy.context import (
 from proxy.http.headers import usable_trace
 from proxy.http.proxy_headers import client_of
 from proxy.jobs.keys import JOB
-from proxy.observability.access_log import LOG
+from proxy.observability.access_log import ACCESS_LOG
 from proxy.observability.metrics.registry import METRICS
-from proxy.observability.metrics.request import bytes_in, bytes_out, count
+from proxy.observability.metrics.request import bytes_in, bytes_out, record_request
 from proxy.reload.live_settings import RELOADING
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Trail, Tried
@@ -60,8 +60,8 @@ async def observing(request: web.Request, handler: Handler) -> web.StreamRespons
     finally:
         running.discard(id(request))
         ended = time.perf_counter()
-        count(app[METRICS], request, response, ended, has_job=JOB in request)
-        if (log := app[LOG]).writes:
+        record_request(app[METRICS], request, response, ended, has_job=JOB in request)
+        if (log := app[ACCESS_LOG]).is_enabled:
             log.write(_line(request, response, trail, ended))
 
 

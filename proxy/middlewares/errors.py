@@ -8,7 +8,7 @@ from aiohttp.typedefs import Handler
 from adapters.errors import ImageError
 from proxy.context import ATTEMPT, COMMITTED, ERROR_CODE, METRIC_OUTCOME, TRACE_ID
 from proxy.errors import GatewayError, as_told, body_of, logged
-from proxy.observability.metrics.labels import outcome_of
+from proxy.observability.metrics.labels import error_outcome
 
 # What aiohttp itself refuses: status -> (code, what to do).
 _HTTP: dict[int, tuple[str, str]] = {
@@ -42,7 +42,7 @@ def _answer(request: web.Request, error: ImageError) -> web.Response:
     # Its frames hold the request, and a parked job holds the error.
     error.__traceback__ = None
     request[ERROR_CODE] = logged(error)
-    request[METRIC_OUTCOME] = outcome_of(error)
+    request[METRIC_OUTCOME] = error_outcome(error)
     headers = dict(error.headers)
     if isinstance(error, GatewayError) and ATTEMPT in request:
         headers["x-portkey-gateway-exception"] = "true"

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import orjson
 from aiohttp import web
 
-_FLUSH_AFTER = 0.1
-_FLUSH_AT = 500
+_FLUSH_SECONDS = 0.1
+_FLUSH_LINES = 500
 
 
 class Stream(Protocol):
@@ -30,24 +30,24 @@ class AccessLog:
         self._stream = stream
         self._style = style
         self._lines: list[dict[str, Any]] = []
-        self._alarm: asyncio.TimerHandle | None = None
-        self.writes = style != "none"
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self.is_enabled = style != "none"
 
     def write(self, line: dict[str, Any]) -> None:
         """Take a line; must be called from a running event loop."""
-        if not self.writes:
+        if not self.is_enabled:
             return
         self._lines.append(line)
-        if len(self._lines) >= _FLUSH_AT:
+        if len(self._lines) >= _FLUSH_LINES:
             self.flush()
-        elif self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(_FLUSH_AFTER, self.flush)
+        elif self._flush_timer is None:
+            self._flush_timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Write out what has been gathered."""
-        if self._alarm:
-            self._alarm.cancel()
-            self._alarm = None
+        if self._flush_timer:
+            self._flush_timer.cancel()
+            self._flush_timer = None
         lines, self._lines = self._lines, []
         written = map(_as_json if self._style == "json" else _as_text, lines)
         # A log that nobody takes must not stop the pictures: no reader any more, a full disk.
@@ -56,7 +56,7 @@ class AccessLog:
             self._stream.flush()
 
 
-LOG: web.AppKey[AccessLog] = web.AppKey("log")
+ACCESS_LOG: web.AppKey[AccessLog] = web.AppKey("log")
 """The access log."""
 
 
@@ -73,19 +73,19 @@ def _as_text(line: dict[str, Any]) -> str:
     head = "{status} {method} {path} {ms}ms".format_map(line)
     shown = ("status", "method", "path", "ms", "time")
     rest = [
-        f"{name}={_tried(value) if isinstance(value, list) else value}"
+        f"{name}={_attempts_text(value) if isinstance(value, list) else value}"
         for name, value in line.items()
         if name not in shown and value not in ("", [])
     ]
     text = " ".join([head, *rest])
-    return printable(text) + "\n"
+    return escape_unprintable(text) + "\n"
 
 
-def _tried(attempts: list[dict[str, Any]]) -> str:
+def _attempts_text(attempts: list[dict[str, Any]]) -> str:
     return ",".join(f"{it['target']}:{it['provider']}:{it['ended']}" for it in attempts)
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     r"""Escape what could move a terminal's cursor, or begin a line of its own.
 
     >>> printable("a\nb")

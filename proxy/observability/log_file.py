@@ -19,17 +19,17 @@ class LogFile:
     def __init__(self, path: str) -> None:
         """Open the file; raises `OSError`."""
         self._path = path
-        self._is_lost = False
-        self._opened = self._open()
+        self._reopen_failed = False
+        self._descriptor = self._open()
 
     def write(self, text: str) -> int:
         """Append a text; raises `OSError`."""
         if text:
-            self._follow()
+            self._reopen_if_rotated()
             left = memoryview(text.encode())
             while left:
                 # In one go, so that several processes do not write into each other's lines.
-                left = left[os.write(self._opened, left) :]
+                left = left[os.write(self._descriptor, left) :]
         return len(text)
 
     def flush(self) -> None:
@@ -37,25 +37,25 @@ class LogFile:
 
     def close(self) -> None:
         """Let go of the file."""
-        os.close(self._opened)
+        os.close(self._descriptor)
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         return os.open(self._path, flags, 0o600)
 
-    def _follow(self) -> None:
+    def _reopen_if_rotated(self) -> None:
         """Open the file anew where it is another one; where that fails, go on in the old one."""
         try:
-            there, ours = None, os.fstat(self._opened)
+            there, ours = None, os.fstat(self._descriptor)
             with suppress(FileNotFoundError):
                 there = os.stat(self._path)  # noqa: PTH116 - a path would be made for every line
             if there and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
                 return
             opened = self._open()
         except OSError as error:
-            if not self._is_lost:
-                self._is_lost = True
+            if not self._reopen_failed:
+                self._reopen_failed = True
                 _LOG.error("the log file %s cannot be opened anew: %s", self._path, error.strerror)  # noqa: TRY400 - the system's reason is enough
             return
-        os.close(self._opened)
-        self._opened, self._is_lost = opened, False
+        os.close(self._descriptor)
+        self._descriptor, self._reopen_failed = opened, False

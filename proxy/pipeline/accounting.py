@@ -9,7 +9,7 @@ from aiohttp import web
 
 from adapters.tools.image_header import Measured
 from proxy.cache.entry import KeptImage
-from proxy.observability.metrics.labels import family_of
+from proxy.observability.metrics.labels import model_family
 from proxy.observability.metrics.registry import METRICS
 from proxy.pipeline.image_source import Source
 from proxy.pipeline.params import final_params
@@ -42,12 +42,12 @@ def count_drawn(request: web.Request, attempt: Attempt, params: Mapping[str, Any
         named = attempt.params if target is attempt.target else final_params(params, target)
         model = named.get("model")
         model = adapter.model_in_force(model if isinstance(model, str) else "", target.credentials)
-        family = family_of(adapter, model)
-        metrics.pictures.add((adapter.id, family, "cache" if kept else "provider"))
+        family = model_family(adapter, model)
+        metrics.images.add((adapter.id, family, "cache" if kept else "provider"))
         if kept:
             continue
         price = price_of(prices, adapter.id, model, pixels or None)
         if price is None:
-            metrics.unpriced.add((adapter.id,))
+            metrics.unpriced_images.add((adapter.id,))
         else:
             metrics.dollars.add((adapter.id, family), price)

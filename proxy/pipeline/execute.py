@@ -21,7 +21,7 @@ from proxy.errors import logged, put_headers
 from proxy.http import status as http_status
 from proxy.http.forwarding import hops
 from proxy.http.headers import in_bounds
-from proxy.observability.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, outcome_of
+from proxy.observability.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, error_outcome
 from proxy.observability.metrics.registry import METRICS
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.hooks import attempted, noted
@@ -191,7 +191,7 @@ class Walk:
     def _note(self, target: Target, ended: Ended, began: float, *, asked: bool) -> None:
         """Note how an attempt ended; `asked`: its provider was sent something."""
         how, status = ended
-        result, word = (how, how) if isinstance(how, str) else (outcome_of(how), logged(how))
+        result, word = (how, how) if isinstance(how, str) else (error_outcome(how), logged(how))
         retries = self._request[ATTEMPT].tries.repeated
         ms = round((perf_counter() - began) * 1000, 1)
         provider = target.adapter.id

@@ -20,7 +20,7 @@ from adapters.contract import IN_PROCESS, Answer, Flow, Image, ImageCall
 from adapters.errors import ProviderError
 from adapters.http import ProviderReply, ProviderRequest
 from proxy.http.status import is_success
-from proxy.observability.metrics.labels import family_at
+from proxy.observability.metrics.labels import target_family
 from proxy.observability.metrics.registry import Metrics
 from proxy.observability.tracing.hooks import counted
 from proxy.reload.snapshot import SNAPSHOT
@@ -304,8 +304,8 @@ class Conversation:
             return
         target, metrics = self._target, self._upstream.metrics
         provider = target.adapter.id
-        labels = provider, family_at(target, self._call.model)
-        metrics.provider_seconds.see(time.perf_counter() - self._began, labels)
+        labels = provider, target_family(target, self._call.model)
+        metrics.provider_seconds.observe(time.perf_counter() - self._began, labels)
         if self._buying.repeated:
             self._tries.repeated += self._buying.repeated
             metrics.retries.add((provider,), self._buying.repeated)

@@ -12,9 +12,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from proxy.observability.metrics.merge import merged
-from proxy.workers.fellows import Fellows
-from proxy.workers.rpc import Handler, Line, LineError
+from proxy.observability.metrics.merge import merge_snapshots
+from proxy.workers.rpc import Fellows, Handler, Line, LineError
 
 COUNTED, GONE = "counted", "gone"
 """What a worker is asked for, and what it asks of the supervisor."""
@@ -28,7 +27,7 @@ class GoneCounts:
 
     def __init__(self) -> None:
         self._last: dict[int, bytes] = {}
-        self._gone = merged(())
+        self._gone = merge_snapshots(())
 
     def handlers(self, number: int) -> dict[str, Handler]:
         """Answer the worker of a number."""
@@ -45,7 +44,7 @@ class GoneCounts:
     def ended(self, number: int) -> None:
         """Note that a worker is gone."""
         with contextlib.suppress(msgspec.MsgspecError, KeyError):
-            self._gone = merged((), (self._gone, self._last.pop(number)))
+            self._gone = merge_snapshots((), (self._gone, self._last.pop(number)))
 
 
 class Counts:
@@ -65,7 +64,7 @@ class Counts:
         """Give what all have counted; this one's own where the supervisor does not answer."""
         try:
             living = await Fellows(self._line).ask(COUNTED)
-            return merged(living, (await self._line.call(GONE),))
+            return merge_snapshots(living, (await self._line.call(GONE),))
         except LineError:
             return self._own()
 

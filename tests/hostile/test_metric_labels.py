@@ -6,8 +6,8 @@ import orjson
 from prometheus_client.parser import text_string_to_metric_families as families
 
 import adapters
-from proxy.observability.metrics.labels import CACHES, OUTCOMES, RESULTS
-from proxy.observability.metrics.merge import read
+from proxy.observability.metrics.labels import ATTEMPT_RESULTS, CACHE_STATUSES, OUTCOMES
+from proxy.observability.metrics.merge import decode_snapshot
 from proxy.observability.metrics.registry import METRICS
 from tests.hostile.test_secrets import GOOD, watched
 from tests.proxy.observability.metrics.test_labels import families_of
@@ -22,7 +22,7 @@ _MANY = 60
 def labels_of(ours: Gateway) -> dict[str, set[str]]:
     """Give every value of every label, by the label's name."""
     found: dict[str, set[str]] = {}
-    for told in read(ours.app[METRICS].snapshot()):
+    for told in decode_snapshot(ours.app[METRICS].snapshot()):
         for values, _ in told.samples:
             for name, value in zip(told.labels, values, strict=True):
                 found.setdefault(name, set()).add(value)
@@ -59,8 +59,8 @@ async def test_whatever_callers_and_providers_say_labels_are_of_fixed_sets() -> 
         assert found["provider"] <= {*adapters.PROVIDERS, "none"}
         assert found["family"] <= families_of("openai")
         assert found["outcome"] <= set(OUTCOMES)
-        assert found["result"] <= {*RESULTS, "good", "bad"}
-        assert found["cache"] <= {*CACHES, "none"}
+        assert found["result"] <= {*ATTEMPT_RESULTS, "good", "bad"}
+        assert found["cache"] <= {*CACHE_STATUSES, "none"}
         assert found["route"] <= {*routes, "none"}
         assert found["status"] <= {"2xx", "3xx", "4xx", "5xx", "none"}
 
@@ -70,7 +70,9 @@ async def test_more_requests_make_no_more_samples() -> None:
         sizes = []
         for _ in range(2):
             await hostile(ours)
-            sizes.append({it.name: len(it.samples) for it in read(ours.app[METRICS].snapshot())})
+            sizes.append(
+                {it.name: len(it.samples) for it in decode_snapshot(ours.app[METRICS].snapshot())}
+            )
         assert sizes[0] == sizes[1]
 
 

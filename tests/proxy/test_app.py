@@ -15,7 +15,7 @@ import pytest
 from proxy.app import make_app
 from proxy.jobs.keys import JOBS
 from proxy.middlewares.auth import PUBLIC
-from proxy.observability.access_log import LOG
+from proxy.observability.access_log import ACCESS_LOG
 from proxy.settings.loader import parse
 from tests.support.gateway import KEY, OURS, PATH, SETTINGS, Answered, Gateway, gateway
 
@@ -167,7 +167,7 @@ async def test_the_log_has_a_line_for_each_and_nothing_of_what_was_sent(easel: G
     for body in (GOOD, LARGE, b"{" + GOOD):
         await easel.ask(body, virtual_key="box", metadata='{"who": "sekret"}')
     await easel.ask(path=f"/sekret/{KEY}?key={KEY}", method="GET")
-    easel.app[LOG].flush()
+    easel.app[ACCESS_LOG].flush()
     lines = [orjson.loads(line) for line in easel.log.getvalue().splitlines()]
     assert [line["status"] for line in lines] == [200, 413, 400, 404]
     assert not re.search(f"sekret|{KEY}|iVBORw0KGgo", easel.log.getvalue())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from proxy import __version__
 from proxy.observability.metrics import process
-from proxy.observability.metrics.loop_lag import Lag
+from proxy.observability.metrics.loop_lag import LoopLag
 from proxy.observability.metrics.registry import Metrics
 from proxy.routing.circuit_breaker import Circuits
 
@@ -73,12 +73,14 @@ class Sources(NamedTuple):
     draining: Sized
 
 
-def watch(metrics: Metrics, sources: Sources, lag: Lag, redis: SharedRedis | None) -> None:
+def register_gauges(
+    metrics: Metrics, sources: Sources, lag: LoopLag, redis: SharedRedis | None
+) -> None:
     """Register the gauges of a gateway."""
-    _watch_jobs(metrics, sources)
-    _watch_upstream(metrics, sources)
-    _watch_settings(metrics, sources.reloads)
-    _watch_process(metrics, sources.draining, lag)
+    _register_job_metrics(metrics, sources)
+    _register_upstream_metrics(metrics, sources)
+    _register_settings_metrics(metrics, sources.reloads)
+    _register_process_metrics(metrics, sources.draining, lag)
     if redis is not None:
         metrics.gauge(
             "easel_redis_up",
@@ -88,7 +90,7 @@ def watch(metrics: Metrics, sources: Sources, lag: Lag, redis: SharedRedis | Non
         )
 
 
-def _watch_jobs(metrics: Metrics, sources: Sources) -> None:
+def _register_job_metrics(metrics: Metrics, sources: Sources) -> None:
     jobs = sources.jobs
     metrics.gauge(
         "easel_requests_in_flight",
@@ -115,7 +117,7 @@ def _watch_jobs(metrics: Metrics, sources: Sources) -> None:
     )
 
 
-def _watch_upstream(metrics: Metrics, sources: Sources) -> None:
+def _register_upstream_metrics(metrics: Metrics, sources: Sources) -> None:
     metrics.counter(
         "easel_provider_bytes_total",
         "Bytes that came from providers and the hosts of their pictures.",
@@ -130,17 +132,17 @@ def _watch_upstream(metrics: Metrics, sources: Sources) -> None:
     metrics.gauge(
         "easel_circuits",
         "Circuits of targets that are not closed.",
-        lambda: _circuits(sources.circuits),
+        lambda: _count_circuits(sources.circuits),
         "state",
     )
 
 
-def _circuits(circuits: Circuits) -> Mapping[str, float]:
+def _count_circuits(circuits: Circuits) -> Mapping[str, float]:
     found = Counter(circuits.states().values())
     return {"open": found["open"], "half-open": found["half-open"]}
 
 
-def _watch_settings(metrics: Metrics, reloads: Reloads) -> None:
+def _register_settings_metrics(metrics: Metrics, reloads: Reloads) -> None:
     metrics.counter(
         "easel_reloads_total",
         "Times that the settings were read again, by whether they could be used.",
@@ -155,7 +157,7 @@ def _watch_settings(metrics: Metrics, reloads: Reloads) -> None:
     )
 
 
-def _watch_process(metrics: Metrics, draining: Sized, lag: Lag) -> None:
+def _register_process_metrics(metrics: Metrics, draining: Sized, lag: LoopLag) -> None:
     gauge = metrics.gauge
     gauge(
         "easel_loop_lag_seconds",

@@ -20,25 +20,25 @@ OUTCOMES = (
     *("timeout", "provider_error", GATEWAY_ERROR, CUT, CLIENT_GONE),
 )
 """What can become of a request."""
-RESULTS = (*OUTCOMES[:1], *OUTCOMES[3:-2], CANCELLED)
+ATTEMPT_RESULTS = (*OUTCOMES[:1], *OUTCOMES[3:-2], CANCELLED)
 """What can become of an attempt."""
 
-CACHES: Mapping[str, str] = {"HIT": "HIT", "MISS": "MISS", "REFRESH": "REFRESH"}
+CACHE_STATUSES: Mapping[str, str] = {"HIT": "HIT", "MISS": "MISS", "REFRESH": "REFRESH"}
 """What a cache can say; nothing else is a label."""
-STATUSES = (NONE, NONE, "2xx", "3xx", "4xx", "5xx")
+STATUS_CLASSES = (NONE, NONE, "2xx", "3xx", "4xx", "5xx")
 """The classes of statuses, by their first digit."""
 
 _TIMEOUTS = frozenset({408, 504, 524})
-_CREDENTIALS = frozenset({401, 402, 403})
+_CREDENTIAL_STATUSES = frozenset({401, 402, 403})
 """What a provider says of the operator's credential, or of his account."""
-_OURS = (BlobStoreFailed, CacheAway)
+_GATEWAY_FAULTS = (BlobStoreFailed, CacheAway)
 
 
-def family_of(adapter: Adapter, model: str) -> str:
+def model_family(adapter: Adapter, model: str) -> str:
     """Name the family of a model, or the model itself: as its adapter does, else not at all."""
     if not model:
         return NONE
-    known, starts = _declared(adapter)
+    known, starts = _declared_families(adapter)
     if found := known.get(model):
         return found
     for start, family in starts:
@@ -47,13 +47,13 @@ def family_of(adapter: Adapter, model: str) -> str:
     return OTHER
 
 
-def family_at(target: Target, named: str) -> str:
+def target_family(target: Target, named: str) -> str:
     """Name the family of the model that is in force at a target, where a request named one."""
-    return family_of(target.adapter, target.adapter.model_in_force(named, target.credentials))
+    return model_family(target.adapter, target.adapter.model_in_force(named, target.credentials))
 
 
 @cache
-def _declared(adapter: Adapter) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+def _declared_families(adapter: Adapter) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
     """Give the family of each model that is known by name, and how the names of each begin."""
     several = [(start,) if isinstance(start, str) else start for start, _ in adapter.families]
     every = [start for starts in several for start in starts if start]
@@ -65,7 +65,7 @@ def _declared(adapter: Adapter) -> tuple[dict[str, str], tuple[tuple[str, str], 
     return known, starts
 
 
-def outcome_of(error: ImageError) -> str:
+def error_outcome(error: ImageError) -> str:
     """Tell what became of a request that ended in a failure.
 
     >>> from adapters.errors import Refusal
@@ -73,16 +73,16 @@ def outcome_of(error: ImageError) -> str:
     ('refused', 'provider_error')
     """
     if isinstance(error, GatewayError):
-        return _ours(error)
+        return _gateway_error_outcome(error)
     if isinstance(error, Refusal):
         return "refused"
     status = error.status
-    if isinstance(error, ProviderError) and error.provider_status in _CREDENTIALS:
+    if isinstance(error, ProviderError) and error.provider_status in _CREDENTIAL_STATUSES:
         return "provider_error"
-    return _by_status(status)
+    return _status_outcome(status)
 
 
-def _ours(error: GatewayError) -> str:
+def _gateway_error_outcome(error: GatewayError) -> str:
     """Tell what a failure means that the gateway itself found."""
     if isinstance(error, Unauthorized):
         return "unauthorized"
@@ -90,12 +90,12 @@ def _ours(error: GatewayError) -> str:
         return "overloaded"
     if error.type == "invalid_request_error":
         return "client_error"
-    if isinstance(error, _OURS) or error.status == INTERNAL_SERVER_ERROR:
+    if isinstance(error, _GATEWAY_FAULTS) or error.status == INTERNAL_SERVER_ERROR:
         return GATEWAY_ERROR
-    return _by_status(error.status)
+    return _status_outcome(error.status)
 
 
-def _by_status(status: int) -> str:
+def _status_outcome(status: int) -> str:
     if status == TOO_MANY_REQUESTS:
         return "rate_limited"
     if status in _TIMEOUTS:

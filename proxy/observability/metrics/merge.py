@@ -17,7 +17,7 @@ COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 """The kinds of metrics."""
 
 
-class Told(msgspec.Struct, array_like=True):
+class MetricSnapshot(msgspec.Struct, array_like=True):
     """One metric. `merge` is how the values of several processes become one.
 
     The values of a sample are the one there is, or of a histogram the count of each bucket (not of
@@ -25,7 +25,7 @@ class Told(msgspec.Struct, array_like=True):
     """
 
     name: str
-    about: str
+    help_text: str
     kind: str
     labels: Labels = ()
     bounds: tuple[float, ...] = ()
@@ -33,64 +33,64 @@ class Told(msgspec.Struct, array_like=True):
     samples: list[tuple[Labels, list[float]]] = []
 
 
-_MERGES: dict[str, Callable[[float, float], float]] = {
+_MERGE_FUNCTIONS: dict[str, Callable[[float, float], float]] = {
     "sum": lambda one, other: one + other,
     "max": max,
     "min": min,
 }
-MERGES = frozenset(_MERGES)
+MERGE_RULES = frozenset(_MERGE_FUNCTIONS)
 """How gauges can be put together."""
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Told])
+_decoder = msgspec.msgpack.Decoder(list[MetricSnapshot])
 
 
-def written(metrics: Sequence[Told]) -> bytes:
+def encode_snapshot(metrics: Sequence[MetricSnapshot]) -> bytes:
     """Write a snapshot."""
     return _encoder.encode(metrics)
 
 
-def read(snapshot: bytes) -> list[Told]:
+def decode_snapshot(snapshot: bytes) -> list[MetricSnapshot]:
     """Read a snapshot; raises `msgspec.MsgspecError` where it is none."""
     return _decoder.decode(snapshot)
 
 
-def merged(living: Sequence[bytes], gone: Sequence[bytes] = ()) -> bytes:
+def merge_snapshots(live: Sequence[bytes], exited: Sequence[bytes] = ()) -> bytes:
     """Put together what processes have counted.
 
     Of those that are `gone` there are the counters and histograms, which must never fall. What
     comes out is a snapshot: `merged((), (known, last))` is all that is to be kept of them.
     """
-    found: dict[str, _Sum] = {}
-    for told in (it for snapshot in living for it in read(snapshot)):
-        found.setdefault(told.name, _Sum(told)).add(told)
-    for told in (it for snapshot in gone for it in read(snapshot) if it.kind != GAUGE):
-        found.setdefault(told.name, _Sum(told)).add(told)
-    return written([it.told() for it in found.values()])
+    found: dict[str, _MergedMetric] = {}
+    for told in (it for snapshot in live for it in decode_snapshot(snapshot)):
+        found.setdefault(told.name, _MergedMetric(told)).add(told)
+    for told in (it for snapshot in exited for it in decode_snapshot(snapshot) if it.kind != GAUGE):
+        found.setdefault(told.name, _MergedMetric(told)).add(told)
+    return encode_snapshot([it.snapshot() for it in found.values()])
 
 
-class _Sum:
+class _MergedMetric:
     """One metric of several processes. What has another form is another version's: left out."""
 
     __slots__ = ("_first", "_merge", "_samples")
 
-    def __init__(self, first: Told) -> None:
+    def __init__(self, first: MetricSnapshot) -> None:
         self._first = first
-        self._merge = _MERGES[first.merge]
+        self._merge = _MERGE_FUNCTIONS[first.merge]
         self._samples: dict[Labels, list[float]] = {}
 
-    def add(self, told: Told) -> None:
+    def add(self, told: MetricSnapshot) -> None:
         first = self._first
         if (told.kind, told.labels, told.bounds) == (first.kind, first.labels, first.bounds):
             for labels, values in told.samples:
-                self._one(labels, values)
+                self._add_sample(labels, values)
 
-    def _one(self, labels: Labels, values: Iterable[float]) -> None:
+    def _add_sample(self, labels: Labels, values: Iterable[float]) -> None:
         known = self._samples.get(labels)
         if known is None:
             self._samples[labels] = list(values)
         else:
             self._samples[labels] = list(map(self._merge, known, values))
 
-    def told(self) -> Told:
+    def snapshot(self) -> MetricSnapshot:
         return msgspec.structs.replace(self._first, samples=list(self._samples.items()))

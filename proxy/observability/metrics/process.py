@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 _PROC = Path("/proc/self")
-_STARTED_AT, _RESIDENT_AT = 19, 1
+_START_TIME_FIELD, _RESIDENT_FIELD = 19, 1
 """Places of fields in `stat`, behind the name of the program, and in `statm`."""
 
 
@@ -23,7 +23,7 @@ def cpu_seconds() -> float:
 def resident_bytes() -> float:
     """Give the memory that is resident now; 0 where the system does not tell."""
     try:
-        pages = int((_PROC / "statm").read_text(encoding="ascii").split()[_RESIDENT_AT])
+        pages = int((_PROC / "statm").read_text(encoding="ascii").split()[_RESIDENT_FIELD])
     except OSError:
         return 0.0
     return float(pages * resource.getpagesize())
@@ -46,7 +46,7 @@ def start_time() -> float:
     """Give when the process was started, in seconds since the epoch; 0 where nobody tells."""
     try:
         fields = (_PROC / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        ticks = int(fields[_STARTED_AT]) / os.sysconf("SC_CLK_TCK")
+        ticks = int(fields[_START_TIME_FIELD]) / os.sysconf("SC_CLK_TCK")
         since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
     except (OSError, AttributeError):
         return 0.0

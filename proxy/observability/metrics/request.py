@@ -11,28 +11,28 @@ from proxy.context import ATTEMPT, ERROR_CODE, JOIN_STATUS, METRIC_OUTCOME, PLAN
 from proxy.http import status as http_status
 from proxy.observability.metrics.labels import (
     ACCEPTED,
-    CACHES,
+    CACHE_STATUSES,
     CLIENT_GONE,
     CUT,
     DRY_RUN,
     NONE,
     OK,
-    STATUSES,
-    family_at,
-    family_of,
+    STATUS_CLASSES,
+    model_family,
+    target_family,
 )
 from proxy.observability.metrics.registry import Metrics
 
-PICTURES = frozenset({"/v1/images/generations", "/images/generations"})
+IMAGE_ROUTES = frozenset({"/v1/images/generations", "/images/generations"})
 """The routes at which pictures are asked for."""
 
-_KNOWN = frozenset(adapters.PROVIDERS)
+_PROVIDER_IDS = frozenset(adapters.PROVIDERS)
 
-Left = dict[Any, Any]
+State = dict[Any, Any]
 """What the links have left of a request."""
 
 
-def count(
+def record_request(
     metrics: Metrics,
     request: web.Request,
     response: web.StreamResponse | None,
@@ -44,42 +44,42 @@ def count(
     resource = request.match_info.route.resource
     path = NONE if resource is None else resource.canonical
     status = response.status if response is not None else 0
-    metrics.http_requests.add((path, STATUSES[min(status // 100, 5)]))
+    metrics.http_requests.add((path, STATUS_CLASSES[min(status // 100, 5)]))
     metrics.request_bytes.add((), bytes_in(request))
     metrics.answer_bytes.add((), bytes_out(request, response))
-    if path in PICTURES and request.method == hdrs.METH_POST:
+    if path in IMAGE_ROUTES and request.method == hdrs.METH_POST:
         # What is not there costs a request's own `get` an exception.
-        _count_pictures(metrics, request._state, response, ended, has_job=has_job)  # noqa: SLF001 - see above
+        _record_image_request(metrics, request._state, response, ended, has_job=has_job)  # noqa: SLF001 - see above
 
 
-def _count_pictures(
+def _record_image_request(
     metrics: Metrics,
-    left: Left,
+    left: State,
     response: web.StreamResponse | None,
     ended: float,
     *,
     has_job: bool,
 ) -> None:
     outcome = _outcome(left, response)
-    provider, family, cache = _whose(left, response)
+    provider, family, cache = _request_labels(left, response)
     metrics.requests.add((provider, family, outcome, cache))
     if outcome == DRY_RUN:
         return
     trail = left[TIMELINE]
-    metrics.request_seconds.see(ended - trail.arrived, (provider, outcome, cache))
+    metrics.request_seconds.observe(ended - trail.arrived, (provider, outcome, cache))
     if response is not None:
         # What is all there goes right after this.
         headed = trail.headed or ended
-        metrics.first_byte_seconds.see(headed - trail.arrived, (provider, cache))
+        metrics.first_byte_seconds.observe(headed - trail.arrived, (provider, cache))
     if trail.asked:
-        metrics.queue_seconds.see(trail.asked - trail.arrived)
+        metrics.queue_seconds.observe(trail.asked - trail.arrived)
     if joined := left.get(JOIN_STATUS):
         metrics.joined.add((joined,))
     elif has_job:
         metrics.jobs_begun.add()
 
 
-def _outcome(left: Left, response: web.StreamResponse | None) -> str:
+def _outcome(left: State, response: web.StreamResponse | None) -> str:
     """Tell what became of a request."""
     plan = left.get(PLAN)
     if plan and plan.dry_run:
@@ -93,22 +93,22 @@ def _outcome(left: Left, response: web.StreamResponse | None) -> str:
     return ACCEPTED if response.status == http_status.ACCEPTED else OK
 
 
-def _whose(left: Left, response: web.StreamResponse | None) -> tuple[str, str, str]:
+def _request_labels(left: State, response: web.StreamResponse | None) -> tuple[str, str, str]:
     """Tell the provider, the model's family and what the cache said.
 
     Of a request that joined a job, its answer tells: the attempt was another request's.
     """
     if attempt := left.get(ATTEMPT):
         target = attempt.target
-        family = family_at(target, attempt.model)
-        return target.adapter.id, family, CACHES.get(attempt.cache_status, NONE)
+        family = target_family(target, attempt.model)
+        return target.adapter.id, family, CACHE_STATUSES.get(attempt.cache_status, NONE)
     headers = {} if response is None else response.headers
     provider, plan = headers.get("x-portkey-provider", ""), left.get(PLAN)
-    if provider not in _KNOWN or plan is None:
+    if provider not in _PROVIDER_IDS or plan is None:
         return NONE, NONE, NONE
     named = plan.params.get("model")
-    family = family_of(adapters.adapter(provider), named if isinstance(named, str) else "")
-    return provider, family, CACHES.get(headers.get("x-portkey-cache-status", ""), NONE)
+    family = model_family(adapters.adapter(provider), named if isinstance(named, str) else "")
+    return provider, family, CACHE_STATUSES.get(headers.get("x-portkey-cache-status", ""), NONE)
 
 
 def bytes_in(request: web.Request) -> int:

@@ -14,7 +14,7 @@ from aiohttp import ClientError
 from yarl import URL
 
 from proxy.context import IN_FLIGHT
-from proxy.observability.access_log import LOG
+from proxy.observability.access_log import ACCESS_LOG
 from tests.support.blobs import PICTURES, SVG, Shelf, shelf
 from tests.support.gateway import PNG
 
@@ -180,7 +180,7 @@ async def test_a_store_that_fails_is_told_and_the_reason_is_not(ours: Shelf) -> 
 async def test_the_access_line_holds_nothing_of_the_url(ours: Shelf) -> None:
     url = URL(await ours.kept())
     await ours.get(str(url))
-    ours.app[LOG].flush()
+    ours.app[ACCESS_LOG].flush()
     line = orjson.loads(ours.log.getvalue().splitlines()[-1])
     assert (line["path"], line["status"]) == ("/v1/images/blobs/{name}", 200)
     assert url.query["sig"] not in ours.log.getvalue()
@@ -201,7 +201,7 @@ async def test_what_cannot_be_finished_is_cut(ours: Shelf) -> None:
             path.unlink()
         with pytest.raises(ClientError):
             await got.read()
-    ours.app[LOG].flush()
+    ours.app[ACCESS_LOG].flush()
     assert orjson.loads(ours.log.getvalue().splitlines()[-1])["error"] == "blob_store_failed"
 
 
@@ -213,5 +213,5 @@ async def test_a_client_that_leaves_is_noted_and_no_failure_of_ours(ours: Shelf)
     async with asyncio.timeout(10):
         while ours.app[IN_FLIGHT]:  # noqa: ASYNC110 - requests come and go: nothing tells
             await asyncio.sleep(0.01)
-    ours.app[LOG].flush()
+    ours.app[ACCESS_LOG].flush()
     assert orjson.loads(ours.log.getvalue().splitlines()[-1])["error"] == "client_gone"

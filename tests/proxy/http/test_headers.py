@@ -21,7 +21,7 @@ from proxy.http.headers import (
     read_policy,
     usable_trace,
 )
-from proxy.observability.access_log import LOG
+from proxy.observability.access_log import ACCESS_LOG
 from tests.support.gateway import KEY, PATH, gateway
 
 NAME = "x-portkey-request-timeout"
@@ -98,6 +98,6 @@ async def test_a_client_that_leaves_in_mid_body_is_no_failure_of_ours(
         await asyncio.sleep(0.05)
         client.close()
         await asyncio.sleep(0.05)
-        ours.app[LOG].flush()
+        ours.app[ACCESS_LOG].flush()
     assert orjson.loads(ours.log.getvalue())["error"] == "invalid_json"
     assert not caplog.records

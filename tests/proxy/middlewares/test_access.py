@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from proxy.context import IN_FLIGHT
-from proxy.observability.access_log import LOG
+from proxy.observability.access_log import ACCESS_LOG
 from tests.support.gateway import (
     ANSWER,
     B64,
@@ -27,7 +27,7 @@ UP = {"virtual_key": "up"}
 
 
 def line(ours: Gateway) -> dict[str, object]:
-    ours.app[LOG].flush()
+    ours.app[ACCESS_LOG].flush()
     found: dict[str, object] = orjson.loads(ours.log.getvalue().splitlines()[-1])
     return found
 
@@ -73,7 +73,7 @@ async def test_the_line_holds_no_prompt_key_picture_or_url_of_the_clients() -> N
     async with gateway_to() as (ours, _):
         await ours.draw("a secret prompt", **UP)
         await ours.ask({"prompt": "x"}, path="/v1/a-secret-path?key=" + KEY)
-        ours.app[LOG].flush()
+        ours.app[ACCESS_LOG].flush()
         written = ours.log.getvalue()
         assert not any(word in written for word in ("secret", KEY, B64, "test-key-0123456789"))
 

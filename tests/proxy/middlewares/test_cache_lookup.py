@@ -9,10 +9,18 @@ import pytest
 
 from proxy.cache.store import CACHE
 from proxy.jobs.keys import JOBS
-from proxy.observability.access_log import LOG
+from proxy.observability.access_log import ACCESS_LOG
 from proxy.reload.live_settings import RELOADING
 from proxy.routing.resolver import Resolver
-from tests.proxy.middlewares.test_cache import CACHED, PC, POOL, SHARED, another, status, texts
+from tests.proxy.pipeline.test_cached_attempt import (
+    CACHED,
+    PC,
+    POOL,
+    SHARED,
+    another,
+    status,
+    texts,
+)
 from tests.support.gateway import OTHER_KEY, Answered, Gateway, gateway_to
 
 
@@ -46,7 +54,7 @@ async def test_what_is_ready_is_the_answer_that_was_read_and_takes_no_job(
 async def test_the_access_line_of_what_is_ready_says_as_much_as_that_of_a_hit() -> None:
     async with gateway_to(another, CACHED) as (ours, _):
         await kept(ours, **PC)
-        ours.app[LOG].flush()
+        ours.app[ACCESS_LOG].flush()
         _, read, ready = map(orjson.loads, ours.log.getvalue().splitlines())
         changing = ("time", "ms", "first_byte_ms", "tried", "trace", "job")
         assert {**read, **dict.fromkeys(changing)} == {**ready, **dict.fromkeys(changing)}

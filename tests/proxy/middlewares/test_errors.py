@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from proxy.app import make_app
-from proxy.observability.access_log import LOG
+from proxy.observability.access_log import ACCESS_LOG
 from proxy.settings.loader import parse
 from tests.support.gateway import OURS, SETTINGS, always, gateway, gateway_to, served
 
@@ -81,5 +81,5 @@ async def test_what_a_provider_calls_its_code_does_not_write_our_log(code: str) 
     failure = {"error": {"message": "m", "type": "t", "code": code}}
     async with gateway_to(always(failure, 400)) as (ours, _):
         assert (await ours.draw(virtual_key="up")).error["code"] == code
-        ours.app[LOG].flush()
+        ours.app[ACCESS_LOG].flush()
         assert orjson.loads(ours.log.getvalue())["error"] == "invalid_request_error"

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from proxy.jobs.keys import JOBS
-from proxy.observability.access_log import LOG
+from proxy.observability.access_log import ACCESS_LOG
 from tests.support.gateway import (
     ANSWER,
     OTHER_KEY,
@@ -358,7 +358,7 @@ async def test_an_answer_is_begun_early_where_config_or_header_ask_for_it() -> N
         assert "x-request-id" not in by_header.headers
         assert off.headers["x-request-id"] == joined.headers["x-request-id"] == "r1"
         assert (failed.status, failed.error["code"]) == (200, "c")
-        ours.app[LOG].flush()
+        ours.app[ACCESS_LOG].flush()
         lines = [orjson.loads(line) for line in ours.log.getvalue().splitlines()]
         assert [line["error"] for line in lines if line["error"]] == ["c"]
         assert {line["provider"] for line in lines} == {"openai", ""}

@@ -18,7 +18,7 @@ from adapters.contract import Answer, Image
 from adapters.tools.sse import Events
 from proxy.context import IN_FLIGHT
 from proxy.jobs.keys import JOBS
-from proxy.observability.access_log import LOG
+from proxy.observability.access_log import ACCESS_LOG
 from proxy.pipeline.converse import with_usage
 from proxy.pipeline.sse import or_silence
 from tests.support.gateway import (
@@ -216,7 +216,7 @@ async def test_what_cannot_be_written_again_is_the_providers_fault(
         # It broke off before its client had any of it: that can still be said.
         assert (got.status, got.error["code"]) == (502, "bad_answer")
         assert caplog.records == []
-        ours.app[LOG].flush()
+        ours.app[ACCESS_LOG].flush()
         assert orjson.loads(ours.log.getvalue())["error"] == "bad_answer"
 
 
@@ -311,7 +311,7 @@ async def test_a_client_that_leaves_in_a_silence_leaves_nothing_behind(
                 await asyncio.sleep(0.01)
         gc.collect()
         await asyncio.sleep(0.01)
-        ours.app[LOG].flush()
+        ours.app[ACCESS_LOG].flush()
         line = orjson.loads(ours.log.getvalue())
         assert (line["status"], line["error"], connections(ours)) == (0, "client_gone", 0)
         assert caplog.records == []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from proxy.errors import UpstreamFailed
-from proxy.observability.access_log import LOG
+from proxy.observability.access_log import ACCESS_LOG
 from proxy.upstream.reply import ERROR_LIMIT, blotted_pieces, decoded, relayed_headers
 from tests.support.gateway import Reply, always, gateway_to
 from tests.support.raw_http import SECRET, gateway_at, wire
@@ -86,7 +86,7 @@ async def test_a_credential_does_not_come_back(status: int, body: object, *, esc
     async with wire(head.encode() + b"\r\n" + said) as url, gateway_at(url) as ours:
         got = await ours.draw(**UP)
         assert got.status == (status if body != ECHOES["a success that is none"][1] else 502)
-        ours.app[LOG].flush()
+        ours.app[ACCESS_LOG].flush()
         assert "secret" not in got.body.decode() + str(got.headers) + ours.log.getvalue()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
-from proxy.observability.metrics.merge import read
+from proxy.observability.metrics.merge import decode_snapshot
 from proxy.observability.metrics.registry import Metrics
 from proxy.workers.metrics import GONE, KEPT, GoneCounts
 from tests.support.gateway import OURS
@@ -48,7 +48,11 @@ async def test_what_a_worker_had_counted_stays_when_it_is_gone() -> None:
         handlers = gone.handlers(life)
         await handlers[KEPT](metrics.snapshot())
         gone.ended(life)
-    (told,) = [it for it in read(await handlers[GONE](b"")) if it.name == "easel_jobs_begun_total"]
+    (told,) = [
+        it
+        for it in decode_snapshot(await handlers[GONE](b""))
+        if it.name == "easel_jobs_begun_total"
+    ]
     assert told.samples == [((), [2.0])]
 
 
@@ -57,4 +61,4 @@ async def test_one_that_never_told_anything_may_end() -> None:
     gone.ended(1)
     await gone.handlers(2)[KEPT](b"\xff")
     gone.ended(2)
-    assert read(await gone.handlers(3)[GONE](b"")) == []
+    assert decode_snapshot(await gone.handlers(3)[GONE](b"")) == []

@@ -10,15 +10,21 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as families
 
-from proxy.observability.metrics.exposition import NoLibraryError, page
-from proxy.observability.metrics.merge import COUNTER, GAUGE, HISTOGRAM, Told, written
+from proxy.observability.metrics.exposition import MissingLibraryError, render
+from proxy.observability.metrics.merge import (
+    COUNTER,
+    GAUGE,
+    HISTOGRAM,
+    MetricSnapshot,
+    encode_snapshot,
+)
 
 EVIL = 'a"b\\c\nd'
-SNAPSHOT = written(
+SNAPSHOT = encode_snapshot(
     [
-        Told("c_total", "C.", COUNTER, ("of",), samples=[((EVIL,), [3])]),
-        Told("g", 'G "of" \\ \n.', GAUGE, samples=[((), [1.5])]),
-        Told("h", "H.", HISTOGRAM, (), (1.0, 2.0), samples=[((), [1, 2, 3, 9.5])]),
+        MetricSnapshot("c_total", "C.", COUNTER, ("of",), samples=[((EVIL,), [3])]),
+        MetricSnapshot("g", 'G "of" \\ \n.', GAUGE, samples=[((), [1.5])]),
+        MetricSnapshot("h", "H.", HISTOGRAM, (), (1.0, 2.0), samples=[((), [1, 2, 3, 9.5])]),
     ]
 )
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -27,7 +33,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 @pytest.mark.parametrize(("accept", "parse"), [("", families), (OPENMETRICS, openmetrics_families)])
 def test_what_is_written_is_read_back(accept: str, parse: object) -> None:
     assert callable(parse)
-    body, content_type = page(SNAPSHOT, accept)
+    body, content_type = render(SNAPSHOT, accept)
     found = {
         (it.name, tuple(it.labels.values())): it.value
         for family in parse(body.decode())
@@ -47,5 +53,5 @@ def test_what_is_written_is_read_back(accept: str, parse: object) -> None:
 
 def test_without_the_library_there_is_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client.exposition", None)
-    with pytest.raises(NoLibraryError):
-        page(SNAPSHOT, "")
+    with pytest.raises(MissingLibraryError):
+        render(SNAPSHOT, "")

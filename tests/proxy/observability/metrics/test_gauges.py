@@ -9,7 +9,7 @@ from aiohttp import web
 
 from proxy import __version__
 from proxy.context import DRAINING
-from proxy.observability.metrics.merge import read
+from proxy.observability.metrics.merge import decode_snapshot
 from proxy.observability.metrics.registry import METRICS
 from proxy.reload.live_settings import apply
 from tests.support.gateway import ANSWER, SETTINGS, Gateway, gateway, gateway_to, json_reply
@@ -20,7 +20,7 @@ UP = {"virtual_key": "up"}
 
 def seen(ours: Gateway, name: str) -> dict[str, float]:
     """Give what a gauge shows, by its label."""
-    (told,) = [it for it in read(ours.app[METRICS].snapshot()) if it.name == name]
+    (told,) = [it for it in decode_snapshot(ours.app[METRICS].snapshot()) if it.name == name]
     return {"".join(labels): value for labels, (value,) in told.samples}
 
 
@@ -92,7 +92,7 @@ async def test_redis_is_up_until_it_is_missed(tmp_path: Path) -> None:
 
 async def test_without_a_redis_nothing_is_said_of_one() -> None:
     async with gateway() as ours:
-        names = {it.name for it in read(ours.app[METRICS].snapshot())}
+        names = {it.name for it in decode_snapshot(ours.app[METRICS].snapshot())}
         assert "easel_redis_up" not in names
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.observability.metrics.instruments import Counter, Histogram, Watched
-from proxy.observability.metrics.merge import GAUGE, Told
+from proxy.observability.metrics.instruments import CallbackMetric, Counter, Histogram
+from proxy.observability.metrics.merge import GAUGE, MetricSnapshot
 
 
 def test_a_counter_counts_for_each_of_its_labels() -> None:
@@ -11,31 +11,33 @@ def test_a_counter_counts_for_each_of_its_labels() -> None:
     counter.add(("a",))
     counter.add(("a",), 2.5)
     counter.add(("b",))
-    assert dict(counter.told().samples) == {("a",): [3.5], ("b",): [1]}
+    assert dict(counter.snapshot().samples) == {("a",): [3.5], ("b",): [1]}
 
 
 def test_without_labels_there_is_a_sample_from_the_start() -> None:
-    assert Counter("c", "C.").told().samples == [((), [0])]
-    assert Histogram("h", "H.", (1.0,)).told().samples == [((), [0, 0, 0.0])]
+    assert Counter("c", "C.").snapshot().samples == [((), [0])]
+    assert Histogram("h", "H.", (1.0,)).snapshot().samples == [((), [0, 0, 0.0])]
 
 
 def test_a_value_belongs_to_the_first_bucket_that_it_is_not_above() -> None:
     histogram = Histogram("h", "H.", (1.0, 2.0), ("of",))
     for value in (0.5, 1.0, 1.5, 2.0, 2.5):
-        histogram.see(value, ("a",))
-    assert histogram.told().samples == [(("a",), [2, 2, 1, 7.5])]
+        histogram.observe(value, ("a",))
+    assert histogram.snapshot().samples == [(("a",), [2, 2, 1, 7.5])]
 
 
 def test_what_was_told_does_not_change_with_what_is_counted_later() -> None:
     histogram = Histogram("h", "H.", (1.0,))
-    told = histogram.told()
-    histogram.see(0.5)
+    told = histogram.snapshot()
+    histogram.observe(0.5)
     assert told.samples == [((), [0, 0, 0.0])]
 
 
 def test_what_is_watched_is_told_as_it_is_now() -> None:
     seen = {"open": 1}
-    watched = Watched(Told("g", "G.", GAUGE, ("state",)), lambda: seen)
+    watched = CallbackMetric(MetricSnapshot("g", "G.", GAUGE, ("state",)), lambda: seen)
     seen["open"] = 2
-    assert watched.told().samples == [(("open",), [2.0])]
-    assert Watched(Told("g", "G.", GAUGE), lambda: 7).told().samples == [((), [7.0])]
+    assert watched.snapshot().samples == [(("open",), [2.0])]
+    assert CallbackMetric(MetricSnapshot("g", "G.", GAUGE), lambda: 7).snapshot().samples == [
+        ((), [7.0])
+    ]

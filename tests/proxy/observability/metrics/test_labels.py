@@ -18,7 +18,14 @@ from proxy.errors import (
     Unauthorized,
     UpstreamFailed,
 )
-from proxy.observability.metrics.labels import NONE, OTHER, OUTCOMES, RESULTS, family_of, outcome_of
+from proxy.observability.metrics.labels import (
+    ATTEMPT_RESULTS,
+    NONE,
+    OTHER,
+    OUTCOMES,
+    error_outcome,
+    model_family,
+)
 
 EVERY = [adapters.adapter(name) for name in adapters.PROVIDERS]
 
@@ -36,19 +43,19 @@ def _each(several: str | tuple[str, ...]) -> tuple[str, ...]:
 
 @given(st.sampled_from(EVERY), st.text(max_size=40))
 def test_no_name_of_a_model_makes_a_family_of_its_own(adapter: Adapter, model: str) -> None:
-    assert family_of(adapter, model) in families_of(adapter.id)
+    assert model_family(adapter, model) in families_of(adapter.id)
 
 
 @pytest.mark.parametrize("provider", adapters.PROVIDERS)
 def test_a_model_that_is_known_is_never_other(provider: str) -> None:
     it = adapters.adapter(provider)
-    assert OTHER not in {family_of(it, model) for model in it.models}
+    assert OTHER not in {model_family(it, model) for model in it.models}
 
 
 def test_a_version_belongs_to_its_family_and_a_strangers_name_to_none() -> None:
     it = adapters.adapter("openai")
-    assert family_of(it, "dall-e-3-of-next-week") == family_of(it, "dall-e-3") == "dall-e-3"
-    assert (family_of(it, "my-own"), family_of(it, "")) == (OTHER, NONE)
+    assert model_family(it, "dall-e-3-of-next-week") == model_family(it, "dall-e-3") == "dall-e-3"
+    assert (model_family(it, "my-own"), model_family(it, "")) == (OTHER, NONE)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +79,6 @@ def test_a_version_belongs_to_its_family_and_a_strangers_name_to_none() -> None:
     ],
 )
 def test_every_failure_has_its_outcome(error: ImageError, outcome: str) -> None:
-    assert outcome_of(error) == outcome
+    assert error_outcome(error) == outcome
     assert outcome in OUTCOMES
-    assert outcome in RESULTS
+    assert outcome in ATTEMPT_RESULTS

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
-from proxy.observability.metrics.loop_lag import Lag
+from proxy.observability.metrics.loop_lag import LoopLag
 
 _HELD = 0.8
 """Seconds: longer than it takes until somebody looks."""
 
 
 async def test_a_loop_that_was_held_up_was_late() -> None:
-    lag = Lag()
+    lag = LoopLag()
     lag.start()
     assert lag.seconds == 0
     time.sleep(_HELD)  # noqa: ASYNC251 - that is what is to be seen
@@ -24,7 +24,7 @@ async def test_a_loop_that_was_held_up_was_late() -> None:
 
 
 async def test_nobody_looks_after_the_end() -> None:
-    lag = Lag()
+    lag = LoopLag()
     lag.start()
     lag.stop()
     lag.stop()

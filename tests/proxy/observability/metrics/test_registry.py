@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.observability.metrics.merge import COUNTER, GAUGE, Told, merged, read
+from proxy.observability.metrics.merge import (
+    COUNTER,
+    GAUGE,
+    MetricSnapshot,
+    decode_snapshot,
+    merge_snapshots,
+)
 from proxy.observability.metrics.registry import Metrics
 
 
-def told(snapshot: bytes) -> dict[str, Told]:
-    return {it.name: it for it in read(snapshot)}
+def told(snapshot: bytes) -> dict[str, MetricSnapshot]:
+    return {it.name: it for it in decode_snapshot(snapshot)}
 
 
 async def test_by_default_the_numbers_are_this_processs_own() -> None:
@@ -25,7 +31,7 @@ async def test_whoever_runs_several_processes_says_where_the_numbers_come_from()
     other.jobs_begun.add((), 2)
 
     async def of_both() -> bytes:
-        return merged([metrics.snapshot(), other.snapshot()])
+        return merge_snapshots([metrics.snapshot(), other.snapshot()])
 
     metrics.gather = of_both
     assert told(await metrics.gather())["easel_jobs_begun_total"].samples == [((), [3])]
