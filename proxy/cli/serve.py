@@ -75,7 +75,7 @@ def serve(config: str | None, **given: str | int | None) -> None:
     _refuse_unwritable(settings.log)
 
     # Imported here: `easel --help` need not wait for the server's machinery.
-    from proxy.workers.cpu_count import count  # noqa: PLC0415
+    from proxy.workers.run import count  # noqa: PLC0415
 
     if (several := count(server.workers)) > 1:
         _serve_with_workers(several, config, text, settings, key)
@@ -99,7 +99,7 @@ def _serve_with_workers(
 ) -> None:
     from proxy.server.listeners import CannotListenError  # noqa: PLC0415 - as in `serve`
     from proxy.workers.bootstrap import Orders  # noqa: PLC0415 - the same
-    from proxy.workers.running import run_workers  # noqa: PLC0415 - the same
+    from proxy.workers.run import run_workers  # noqa: PLC0415 - the same
     from proxy.workers.supervisor import NoWorkerError  # noqa: PLC0415 - the same
 
     orders = Orders(

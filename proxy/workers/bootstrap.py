@@ -15,11 +15,10 @@ from proxy.reload.restart_only import at_once
 from proxy.settings.loader import Settings, SettingsError, parse
 from proxy.settings.yaml_file import Problem
 
-BEGIN, LISTENING, FAILED, ALL = "begin", "listening", "failed", "all"
+BEGIN, LISTENING, FAILED = "begin", "listening", "failed"
+"""Calls of a worker: fetch the bootstrap config, report that it listens, report why it cannot."""
 SETTINGS, REFUSED = "settings", "refused"
-"""What workers call: for their orders, when they listen, why they cannot; and `all`, to ask all
-workers something: `[name, payload]`, answered by a list. What the supervisor calls: `settings`,
-with new orders, and `refused`, where there can be none."""
+"""Calls of the supervisor: apply an updated config, report that the settings file is invalid."""
 
 _LOCKED = "must not become empty while the gateway runs: nobody could call it"
 

@@ -28,6 +28,8 @@ _MOST_UNSENT = 64 * _MB
 """What waits for the other side to read, at most: beyond, nothing more is sent."""
 SECONDS = 10.0
 """How long an answer may take where nothing else is said."""
+ALL = "all"
+"""The call that has the supervisor ask all workers: `[name, payload]`, answered by a list."""
 
 _FRAME = msgspec.msgpack.Decoder(tuple[int, int, str, bytes])
 
@@ -198,3 +200,20 @@ async def call_all(
 
     answers = await asyncio.gather(*map(one, lines))
     return [it for it in answers if it is not None]
+
+
+class Fellows:
+    """All workers of a gateway, as one of them sees them, itself included.
+
+    `handlers` are what this one answers when another asks all of them.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self.handlers = line.handlers
+
+    async def ask(self, name: str, payload: bytes = b"") -> list[bytes]:
+        """Ask all, and give what those say who answer; raises `LineError`."""
+        asked = msgspec.msgpack.encode((name, payload))
+        found = await self._line.call(ALL, asked)
+        return msgspec.msgpack.decode(found, type=list[bytes])

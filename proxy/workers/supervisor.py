@@ -19,9 +19,8 @@ from proxy.settings.loader import SettingsError
 from proxy.settings.yaml_file import Problem
 from proxy.workers import bootstrap as words
 from proxy.workers.bootstrap import Change, Orders, Refusal
-from proxy.workers.lives import Backoff, ending
 from proxy.workers.metrics import GoneCounts
-from proxy.workers.rpc import Handler, Line, LineError, call_all
+from proxy.workers.rpc import ALL, Handler, Line, LineError, call_all
 from proxy.workers.shared_state import ASK, Hub
 
 _LOG = logging.getLogger("easel")
@@ -33,6 +32,10 @@ _GRACE_SECONDS = 30.0
 """What a worker may take to end beyond the time that it has for its requests."""
 _READING_SECONDS = 120.0
 """What a worker may take to read new settings: 100,000 keys take 15 seconds."""
+
+_FIRST, _MOST = 1.0, 30.0
+_LONG = 60.0
+"""Seconds that a worker has lived after which the next one is not held up for the ones before."""
 
 _ASKED = msgspec.msgpack.Decoder(tuple[str, bytes])
 
@@ -93,7 +96,7 @@ class Supervisor:
         self._counts = GoneCounts()
         self._drain_seconds, self._drained = drain_seconds, drained
         self._patience = shutdown_seconds + _GRACE_SECONDS
-        self._handlers = {**(handlers or {}), words.ALL: self._all}
+        self._handlers = {**(handlers or {}), ALL: self._all}
         self._workers: dict[int, _Worker] = {}
         self._failed: dict[int, str] = {}
         self._is_ready = False
@@ -310,3 +313,30 @@ async def _passed(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         return
+
+
+class Backoff:
+    """Seconds until a worker is started again: 1, 2, 4 up to 30; 1 after one that lived long."""
+
+    def __init__(self) -> None:
+        self._next = _FIRST
+
+    def after(self, lived: float) -> float:
+        """Give how long to wait after a worker that lived so many seconds."""
+        pause = _FIRST if lived >= _LONG else self._next
+        self._next = min(2 * pause, _MOST)
+        return pause
+
+
+def ending(status: int) -> str:
+    """Say how a process ended.
+
+    >>> ending(1), ending(-9)
+    ('ended with status 1', 'was ended by SIGKILL')
+    """
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proxy.workers import rpc as lines
-from proxy.workers.rpc import Handler, Line, LineError, call_all
+from proxy.workers.rpc import ALL, Fellows, Handler, Line, LineError, call_all
 
 
 async def echo(payload: bytes) -> bytes:
@@ -175,3 +175,17 @@ async def test_of_several_those_answer_who_can() -> None:
         end.close()
         await three.ended.wait()
         assert await call_all([one, two, three], "echo", b"x") == [b"x"]
+
+
+async def test_one_asks_all_through_the_supervisor() -> None:
+    async def everybody(payload: bytes) -> bytes:
+        assert payload == b"\x92\xa5count\xc4\x01x"
+        return b"\x92\xc4\x011\xc4\x012"
+
+    ours, theirs = socket.socketpair()
+    supervisor, line = await Line.over(ours, {ALL: everybody}), await Line.over(theirs)
+    assert await Fellows(line).ask("count", b"x") == [b"1", b"2"]
+    supervisor.close()
+    await line.ended.wait()
+    with pytest.raises(LineError):
+        await Fellows(line).ask("count")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.workers.supervisor import Backoff, ending
 from tests.support.worker_gateway import SANDBOX, Running, running, started, until
 
 
@@ -112,3 +113,17 @@ async def test_what_is_no_number_of_workers_is_told(tmp_path: Path, said: str) -
     async with started(tmp_path, SANDBOX, "--workers", said) as easel:
         assert await easel.end() == 2
         assert "is not auto, or a number from 1 to 64" in easel.err
+
+
+def test_each_time_it_takes_longer_up_to_half_a_minute() -> None:
+    backoff = Backoff()
+    assert [backoff.after(0) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+
+
+def test_after_a_long_life_it_begins_anew() -> None:
+    backoff = Backoff()
+    assert [backoff.after(lived) for lived in (0, 0, 61, 0, 59)] == [1, 2, 1, 2, 4]
+
+
+def test_an_unknown_signal_is_told_by_its_number() -> None:
+    assert ending(-63) == "was ended by signal 63"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from proxy.workers.run import cores, count
 from tests.support.gateway import ANSWER, provider
 from tests.support.worker_gateway import SANDBOX, is_there, running, started, until
 
@@ -171,6 +173,32 @@ async def test_a_damaged_file_of_what_they_share_stops_nothing(tmp_path: Path) -
 
 
 def test_the_supervisor_loads_nothing_that_serves() -> None:
-    asked = "import sys, proxy.cli.main, proxy.workers.running; print('aiohttp' in sys.modules)"
+    asked = "import sys, proxy.cli.main, proxy.workers.run; print('aiohttp' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True)  # noqa: S603 - our own
     assert told.stdout == b"False\n"
+
+
+@pytest.mark.parametrize(
+    ("quota", "most"),
+    [("max 100000", 4), ("200000 100000", 2), ("150000 100000", 2), ("5000 100000", 1), ("", 4)],
+)
+def test_a_containers_quota_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, most: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
+    (tmp_path / "cpu.max").write_text(quota)
+    assert cores(tmp_path / "cpu.max") == most
+
+
+def test_only_the_cores_that_this_process_may_use_count(tmp_path: Path) -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert cores(tmp_path / "none") == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(("said", "many"), [(3, 3), ("3", 3), ("auto", None)])
+def test_a_number_is_a_number_also_as_text(said: int | str, many: int | None) -> None:
+    assert count(said) == (many or cores())

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import os
 import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 
-from proxy.blobs.leftovers import CACHE, clear
+from proxy.blobs.retention import CACHE, clear
 from proxy.blobs.store import folder_of
 from proxy.reload.watcher import following
 from proxy.server.listeners import Listener, unix_listeners
 from proxy.server.process import forbid_core_dumps
 from proxy.settings.loader import Settings
-from proxy.settings.schema import Server
+from proxy.settings.schema import AUTO, MOST_WORKERS, Server
 from proxy.workers.bootstrap import Orders
 from proxy.workers.cache_index import CacheHub
 from proxy.workers.port import reserved
 from proxy.workers.shared_state import Hub
 from proxy.workers.supervisor import Supervisor
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""What a container may use of the machine's cores, in cgroups of version 2."""
 
 
 def run_workers(
@@ -84,3 +90,21 @@ def _unix(server: Server) -> Iterator[Listener | None]:
     finally:
         for listener in made:
             listener.close()
+
+
+def count(workers: int | str) -> int:
+    """Give a number of workers; `auto` is one for each core that this process may use."""
+    return min(cores(), MOST_WORKERS) if workers == AUTO else int(workers)
+
+
+def cores(quota: Path = _QUOTA) -> int:
+    """Count the cores that this process may use: by its affinity, and by its container's quota."""
+    try:
+        found = len(os.sched_getaffinity(0))
+    except AttributeError:  # Not on Linux.
+        found = os.cpu_count() or 1
+    try:
+        share, period = quota.read_text(encoding="ascii").split()
+        return max(1, min(found, math.ceil(int(share) / int(period))))
+    except (OSError, ValueError):  # "max": no quota.
+        return found
