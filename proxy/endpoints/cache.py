@@ -1,0 +1,16 @@
+"""DELETE /v1/cache: delete the caller's cached responses."""
+
+from __future__ import annotations
+
+import orjson
+from aiohttp import web
+
+from proxy.cache.store import CACHE
+from proxy.context import CALLER
+
+
+async def forget(request: web.Request) -> web.Response:
+    """DELETE /v1/cache: give up the caller's kept answers, with `?namespace=` only of that one."""
+    namespace = request.query.get("namespace")
+    count = await request.app[CACHE].forget(request[CALLER].name, namespace)
+    return web.Response(body=orjson.dumps({"deleted": count}), content_type="application/json")
