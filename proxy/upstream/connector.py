@@ -8,10 +8,8 @@ redirect, keeps a cookie or heeds a proxy variable.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Mapping
-from functools import partial
 from io import BytesIO
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Self
@@ -20,8 +18,7 @@ from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
 from yarl import URL
 
 from proxy.settings.schema import Timeouts
-from proxy.upstream.fast_post import Poster, Reading
-from proxy.upstream.read_buffer import Intake
+from proxy.upstream.http1 import Intake, Poster, Reading, idle_connections
 
 _METADATA = frozenset(
     map(
@@ -86,9 +83,7 @@ class Dialer:
     def connections(self) -> dict[str, float]:
         """Count the connections that are open: `used` by a request, or `idle`."""
         connectors = [door.session.connector for door in self._doors.values()]
-        # aiohttp has no public way to ask for those that wait to be used again.
-        pools = [it._conns for it in connectors if it]  # noqa: SLF001 - see above
-        idle = sum(len(kept) for pool in pools for kept in pool.values())
+        idle = sum(idle_connections(it) for it in connectors if it)
         return {"used": max(self._intake.opened - idle, 0), "idle": idle}
 
     def door(self, *, private: bool) -> Door:
@@ -108,8 +103,7 @@ class Dialer:
             ttl_dns_cache=60,
             socket_factory=make_socket,
         )
-        # aiohttp has no public way to say how much is read at once.
-        connector._factory = partial(self._intake.connection, asyncio.get_running_loop())  # noqa: SLF001 - see above
+        self._intake.attach(connector)
         reading = self._reading
         session = ClientSession(
             connector=connector,

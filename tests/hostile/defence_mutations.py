@@ -95,7 +95,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a head has the lines that were meant",
-        "proxy/upstream/fast_post.py",
+        "proxy/upstream/http1.py",
         'if head.count("\\n") >= len(lines) or _FORBIDDEN.search(head):',
         "if False:",
     ),

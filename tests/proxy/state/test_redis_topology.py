@@ -18,7 +18,7 @@ import pytest
 from proxy.settings.schema import Redis
 from proxy.state import redis_client
 from proxy.state.redis_client import RedisAway, SharedRedis
-from tests.proxy.upstream.test_fast_post import certificate
+from tests.support.certificates import self_signed
 from tests.support.redis import RedisServer, redis_server
 from tests.support.redis_topologies import RedisSet, clustered, free_port, told, wait_until, watched
 
@@ -271,7 +271,7 @@ async def test_a_certificate_is_checked(
     caplog: pytest.LogCaptureFixture,
     kind: str,
 ) -> None:
-    file, port = certificate(tmp_path), free_port()
+    file, port = self_signed(tmp_path), free_port()
     tls = ("--tls-cert-file", str(file), "--tls-key-file", str(file), "--tls-auth-clients", "no")
     more: tuple[str, ...] = ()
     if kind == "rediss+cluster":

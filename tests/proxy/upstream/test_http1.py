@@ -1,25 +1,119 @@
-"""What providers' connections hold: a bounded sum, however many there are."""
+"""Short requests in one write, compared with a client session's, and the read budget."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket, socketpair
 
+import aiohttp.connector
 import pytest
-from aiohttp import ClientResponse, web
+from aiohttp import ClientConnectorError, ClientError, ClientResponse, web
+from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from proxy.jobs.budget import Shelf
 from proxy.jobs.recording import Tape
 from proxy.settings.schema import Timeouts
-from proxy.upstream import read_buffer
-from proxy.upstream.connector import Dialer
-from proxy.upstream.read_buffer import Intake
+from proxy.upstream import http1
+from proxy.upstream.connector import SHORT, Dialer, Door
+from proxy.upstream.http1 import Intake
+from tests.support.certificates import self_signed
 from tests.support.gateway import provider
+
+HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "easel", "x-a": "1"}
+HEADERS |= {"content-type": "application/json", "authorization": "Bearer k"}
+Seen = list[tuple[str, dict[str, str], bytes]]
+
+
+@asynccontextmanager
+async def server(seen: Seen, context: ssl.SSLContext | None = None) -> AsyncIterator[URL]:
+    """Run a server that notes what comes, and answers 201 with a header and a body."""
+
+    async def answer(request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        seen.append((request.raw_path, headers, await request.read()))
+        return web.Response(status=201, body=b"made", headers={"x-b": "2"})
+
+    app = web.Application()
+    app.router.add_post("/{any:.*}", answer)
+    running = TestServer(app)
+    await running.start_server(ssl=context)
+    try:
+        scheme = "https" if context else "http"
+        yield URL(f"{scheme}://127.0.0.1:{running.port}/v1/x%20y?a=%2f", encoded=True)
+    finally:
+        await running.close()
+
+
+@asynccontextmanager
+async def opened(timeouts: Timeouts | None = None) -> AsyncIterator[Door]:
+    async with Dialer(timeouts or Timeouts()) as dialer:
+        yield dialer.door(private=True)
+
+
+async def test_both_ways_send_the_same_and_understand_the_same() -> None:
+    seen: Seen = []
+    async with server(seen) as url, opened() as door:
+        ours = await door.request("POST", url, HEADERS, b"{}")
+        theirs = await door.session.request("POST", url, headers=HEADERS, data=b"{}")
+        assert seen[0] == seen[1]
+        for response in (ours, theirs):
+            got = response.status, response.headers["x-b"], await response.read()
+            assert got == (201, "2", b"made")
+
+
+async def test_a_connection_is_used_again_by_both_ways() -> None:
+    async with server([]) as url, opened() as door:
+        for body in (b"{}", b"x" * (SHORT + 1), b"{}"):
+            await (await door.request("POST", url, HEADERS, body)).read()
+        pool = door.session.connector
+        assert isinstance(pool, aiohttp.TCPConnector)
+        assert [len(it) for it in pool._conns.values()] == [1]
+
+
+@pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\nb", "a\x00", "\x7f"])
+async def test_a_header_that_would_be_another_line_is_not_sent(value: str) -> None:
+    seen: Seen = []
+    async with server(seen) as url, opened() as door:
+        with pytest.raises(ValueError):  # noqa: PT011 - it says nothing of what it refused
+            await door.request("POST", url, {"x": value}, b"{}")
+    assert not seen
+
+
+async def test_bytes_that_are_no_text_leave_as_they_came() -> None:
+    seen: Seen = []
+    async with server(seen) as url, opened() as door:
+        (await door.request("POST", url, {"x": "\udcff\udcfe"}, b"{}")).release()
+    assert seen[0][1]["x"] == "\udcff\udcfe"
+
+
+async def test_a_port_that_nobody_listens_at_is_told_as_a_session_tells_it() -> None:
+    async with opened() as door:
+        with pytest.raises(ClientConnectorError):
+            await door.request("POST", URL("http://127.0.0.1:9/"), HEADERS, b"{}")
+
+
+async def test_a_certificate_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = self_signed(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(file)
+    seen: Seen = []
+    async with server(seen, context) as url:
+        async with opened() as door:
+            with pytest.raises(ClientError, match="certificate"):
+                await door.request("POST", url, HEADERS, b"{}")
+        trusting = ssl.create_default_context(cafile=str(file))
+        monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", trusting)
+        async with opened() as door:
+            response = await door.request("POST", url, HEADERS, b"{}")
+            assert (response.status, len(seen)) == (201, 1)
+            response.release()
+
 
 MANY = 80
 MB = 1024 * 1024
@@ -94,9 +188,9 @@ async def test_what_waits_for_room_and_in_connections_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As many connections for what they may hold as 1,280 in earnest.
-    monkeypatch.setattr(read_buffer, "_FEW", 0)
-    monkeypatch.setattr(read_buffer, "_AHEAD", MB)
-    monkeypatch.setattr(read_buffer, "_LEAST", 1024)
+    monkeypatch.setattr(http1, "_FEW", 0)
+    monkeypatch.setattr(http1, "_AHEAD", MB)
+    monkeypatch.setattr(http1, "_LEAST", 1024)
     shelf = Shelf(MEMORY, 0)
 
     async def taken(response: ClientResponse, number: int) -> None:
@@ -110,7 +204,7 @@ async def test_what_waits_for_room_and_in_connections_is_bounded(
         held = await settled(lambda: shelf.in_memory + sum(it.content._size for it in got))
         # What each may have left in its buffer and still read on, and what it then reads: once
         # there, and once on its way to the shelf.
-        left = read_buffer._LEAST // 2
+        left = http1._LEAST // 2
         assert MEMORY < held <= MEMORY + 2 * MANY * (left + counting.step)
         for task in taking:
             task.cancel()
@@ -123,7 +217,7 @@ async def test_what_a_provider_does_unasked_is_seen_before_the_loop_sees_it(
 ) -> None:
     ours, theirs = socketpair()
     loop = asyncio.get_running_loop()
-    _, handler = await loop.create_connection(lambda: Intake().connection(loop), sock=ours)
+    _, handler = await loop.create_connection(lambda: Intake().handler(loop), sock=ours)
     with theirs:
         assert handler.is_connected()
         leave(theirs)

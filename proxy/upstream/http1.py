@@ -1,0 +1,292 @@
+"""HTTP/1.1 to providers by aiohttp's own parts: the one module that uses the client's internals.
+
+**A short POST in one write.** `FastPoster` writes head and body at once, and then uses aiohttp's
+connection pool, parser and `ClientResponse`. The rest of `ClientSession.request` (cookies,
+redirects, authorization, proxies, a task that writes the body) is of no use to such a request, and
+costs more than everything else in relaying a small answer.
+
+**A read budget.** `ReadBudget` bounds what all connections read ahead. What has been read but not
+consumed stays in memory, once per connection: an answer whose reader waits for memory keeps its own
+share. Up to `_FEW` connections read `_MOST` bytes at a time. With more, each gets an equal share of
+`_AHEAD`, but at least `_LEAST`. aiohttp pauses a connection that has twice its low-water mark
+unread (`read_bufsize`), which is a fraction of the read size. The invariant: with more than `_FEW`
+connections, one read of each adds up to at most `_AHEAD` bytes, as long as the share is not less
+than `_LEAST`.
+
+The release of aiohttp is pinned. `tests/proxy/upstream/test_http1.py` compares requests sent this
+way with those of `ClientSession.request`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import select
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from aiohttp import (
+    ClientError,
+    ClientOSError,
+    ClientRequest,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    ConnectionTimeoutError,
+)
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.helpers import TimerNoop
+from cachetools import LRUCache
+from yarl import URL
+
+if TYPE_CHECKING:
+    from aiohttp import BaseConnector
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.connector import Connection
+
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+"""Characters that no line of a request's head may contain. Line feeds are counted instead."""
+_MOST_ORIGINS = 1024
+_NO_TIMER = TimerNoop()
+
+_FEW = 16
+"""Connections that may all read as much as possible."""
+_AHEAD = 16 * 1024 * 1024
+"""Bytes that more connections than that may read ahead together."""
+_MOST = 256 * 1024
+"""Largest read size in bytes: a larger one saves no time, half of it costs a tenth more."""
+_LEAST = 16 * 1024
+"""Smallest read size in bytes: below it the overhead per read dominates."""
+_KEPT = 4
+"""The low-water mark is this fraction of the read size.
+
+Where there are many connections it is a fraction of `_LEAST`: many more may be opened before one
+has read its answer to the end.
+"""
+
+_Origin = tuple[str, str | None, int | None]
+"""Scheme, host and port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Timeouts and limits for reading a response, by aiohttp's names."""
+
+    timeout: ClientTimeout
+    max_line_size: int
+    max_field_size: int
+
+
+class Poster:
+    """Sends short POST requests over the connection pool of a session."""
+
+    def __init__(self, session: ClientSession, reading: Reading) -> None:
+        self._session = session
+        self._reading = reading
+        self._loop = asyncio.get_running_loop()
+        self._origins: LRUCache[_Origin, ClientRequest] = LRUCache(_MOST_ORIGINS)
+
+    async def post(self, url: URL, headers: Mapping[str, str], body: bytes) -> ClientResponse:
+        """Send a request that fits the connection's write buffer; return the unread response.
+
+        Raises what `ClientSession.request` raises.
+        """
+        origin = self._origin(url)
+        written = _head(url, origin.headers["host"], headers, len(body)) + body
+        connection = await self._connected(origin)
+        try:
+            protocol, reading = connection.protocol, self._reading
+            assert protocol is not None  # noqa: S101 - the connection was not closed yet
+            assert protocol.transport is not None  # noqa: S101 - the connection was not closed yet
+            protocol.set_response_params(
+                timer=None,
+                read_until_eof=True,
+                auto_decompress=False,
+                read_timeout=reading.timeout.sock_read,
+                max_line_size=reading.max_line_size,
+                max_field_size=reading.max_field_size,
+            )
+            protocol.transport.write(written)
+            protocol.start_timeout()
+            return await self._started(url, origin, connection, len(written))
+        except BaseException:
+            connection.close()
+            raise
+
+    def _origin(self, url: URL) -> ClientRequest:
+        """Return the cached `ClientRequest` that serves as the pool key for this origin."""
+        key = url.scheme, url.raw_host, url.port
+        if (known := self._origins.get(key)) is None:
+            known = ClientRequest("POST", url.origin(), loop=self._loop, session=self._session)
+            self._origins[key] = known
+        return known
+
+    async def _connected(self, origin: ClientRequest) -> Connection:
+        connector = self._session.connector
+        assert connector is not None  # noqa: S101 - only a closed session has none
+        try:
+            return await connector.connect(origin, [], self._reading.timeout)
+        except TimeoutError as error:
+            raise ConnectionTimeoutError from error
+        except ClientError:
+            raise
+        except OSError as error:
+            raise ClientOSError(*error.args) from error
+
+    async def _started(
+        self, url: URL, origin: ClientRequest, connection: Connection, size: int
+    ) -> ClientResponse:
+        """Return the response once its head has arrived."""
+        response = ClientResponse(
+            "POST",
+            url,
+            writer=None,
+            continue100=None,
+            timer=_NO_TIMER,
+            request_info=origin.request_info,
+            traces=[],
+            loop=self._loop,
+            session=self._session,
+            stream_writer=cast("AbstractStreamWriter", _Written(size)),
+        )
+        try:
+            return await response.start(connection)
+        except BaseException:
+            response.close()
+            raise
+
+
+class _Written(NamedTuple):
+    """The one attribute that a response reads of the request's writer, here already done."""
+
+    output_size: int
+
+
+def _head(url: URL, host: str, headers: Mapping[str, str], length: int) -> bytes:
+    """Return the head of a request; raise `ValueError` for a value that would break its lines."""
+    lines = [f"POST {url.raw_path_qs} HTTP/1.1", f"host: {host}", f"content-length: {length}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    head = "\n".join(lines)
+    if head.count("\n") >= len(lines) or _FORBIDDEN.search(head):
+        raise ValueError
+    # Header bytes that are not UTF-8 were decoded with surrogates, and are sent as they arrived.
+    return f"{head}\n\n".replace("\n", "\r\n").encode(errors="surrogateescape")
+
+
+class Intake:
+    """Shares the memory for reading ahead among all provider connections.
+
+    `opened` counts open connections, `received` the bytes that all of them have read so far.
+    """
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.received = 0
+        # One buffer for all connections: what was read is copied out before the next read.
+        self._buffer = memoryview(bytearray(_MOST))
+
+    @property
+    def step(self) -> int:
+        """Bytes that a connection may read at a time now."""
+        if self.opened <= _FEW:
+            return _MOST
+        return max(_LEAST, min(_MOST // 2, _AHEAD // self.opened))
+
+    @property
+    def low_water(self) -> int:
+        """Unread bytes down to which a paused connection must be consumed before it reads on."""
+        return (_MOST if self.opened <= _FEW else _LEAST) // _KEPT
+
+    @property
+    def room(self) -> memoryview:
+        """The buffer for the next read."""
+        return self._buffer[: self.step]
+
+    def taken(self, size: int) -> bytes:
+        """Return a copy of what was read, and count it."""
+        self.received += size
+        return bytes(self._buffer[:size])
+
+    def attach(self, connector: BaseConnector) -> None:
+        """Make every new connection of a connector read within this budget."""
+        # aiohttp has no public way to choose the read size.
+        connector._factory = partial(self.handler, asyncio.get_running_loop())  # noqa: SLF001 - see above
+
+    def handler(self, loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+        """Return the protocol for a new connection."""
+        return _Handler(loop, self)
+
+
+def idle_connections(connector: BaseConnector) -> int:
+    """Return the number of open connections that no request uses."""
+    # aiohttp has no public way to ask for them.
+    return sum(len(idle) for idle in connector._conns.values())  # noqa: SLF001 - see above
+
+
+class _Handler(ResponseHandler):
+    """aiohttp's protocol, whose transport reads through `_InSteps`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, intake: Intake) -> None:
+        super().__init__(loop)
+        self._intake = intake
+
+    def is_connected(self) -> bool:
+        """Return whether the pool may use this connection for another request.
+
+        Bytes that arrive while no request is pending would be taken for the next response. aiohttp
+        checks for them when a connection is returned to the pool, not when it is taken out again.
+        If the socket is readable, bytes or a close have arrived that the loop has not seen yet.
+        """
+        used_up = not super().is_connected() or self.should_close
+        return not (used_up or _can_be_read(self.transport))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._intake.opened += 1
+        transport.set_protocol(_InSteps(self, self._intake))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._intake.opened -= 1
+        super().connection_lost(exc)
+
+    def set_response_params(self, **params: Any) -> None:
+        # aiohttp pauses reading at twice this many unread bytes.
+        super().set_response_params(**{**params, "read_bufsize": self._intake.low_water})
+
+
+def _can_be_read(transport: asyncio.BaseTransport | None) -> bool:
+    sock = transport.get_extra_info("socket") if transport else None
+    if sock is None or sock.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+class _InSteps(asyncio.BufferedProtocol):
+    """Passes on what is read; unlike aiohttp's own protocol it decides how much that is."""
+
+    def __init__(self, handler: _Handler, intake: Intake) -> None:
+        self._handler = handler
+        self._intake = intake
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        del sizehint
+        return self._intake.room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._handler.data_received(self._intake.taken(nbytes))
+
+    def eof_received(self) -> None:
+        self._handler.eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._handler.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._handler.resume_writing()
