@@ -19,13 +19,11 @@ from aiohttp.typedefs import Handler
 
 from adapters.contract import Answer, Image
 from adapters.errors import ImageError
-from proxy.cache.builder import Made
 from proxy.cache.entry import Entry, KeptImage, Picture
-from proxy.cache.fill import Filling
+from proxy.cache.fill import Filling, Made, read
 from proxy.cache.hot_responses import Copying, Ready
 from proxy.cache.images import NotKeptError
 from proxy.cache.keys import key_of, name_of, pool_of
-from proxy.cache.parse import read
 from proxy.cache.store import CACHE
 from proxy.context import ATTEMPT, CALLER, ERROR_CODE, PLAN
 from proxy.http.status import OK
@@ -36,13 +34,13 @@ from proxy.pipeline.converse import summed
 from proxy.pipeline.image_source import cached_lines, opened
 from proxy.pipeline.response import deliver
 from proxy.pipeline.sse import Came, deliver_events
-from proxy.pipeline.translate import check_ours
+from proxy.pipeline.translate import check_common_params
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt, Recording
 from proxy.routing.plan import Target
 from proxy.upstream.client import Upstream, upstream_of
 
-_TOLD = frozenset({"quality", "background"})
+_EVENT_FIELDS = frozenset({"quality", "background"})
 """What an answer says of its pictures, and an event takes from the parameters."""
 
 
@@ -50,22 +48,22 @@ async def attempt_with_cache(request: web.Request, handler: Handler) -> web.Stre
     """Respond from the cache, or with the response of `handler`, which is then stored."""
     attempt, plan = request[ATTEMPT], request[PLAN]
     # An invalid request is refused even if the cache has a response for it.
-    check_ours(attempt.params)
-    look_up = LookUp(request)
+    check_common_params(attempt.params)
+    look_up = CachedAttempt(request)
     attempt.cache_status = "REFRESH" if plan.force_refresh else "MISS"
     if plan.force_refresh:
-        return await look_up.filled(handler, None)
+        return await look_up.fill(handler, None)
     async with look_up.cache.found(look_up.key) as entry:
-        if entry and len(entry.pictures) >= look_up.pooled:
+        if entry and len(entry.pictures) >= look_up.pool_size:
             attempt.cache_status = "HIT"
             noted(CACHE_HIT)
-            return await look_up.again(entry)
+            return await look_up.replay(entry)
         # Events that are relayed leave no room for others.
         streamed = attempt.params.get("stream") is True
-        return await look_up.filled(handler, None if streamed else entry)
+        return await look_up.fill(handler, None if streamed else entry)
 
 
-class LookUp:
+class CachedAttempt:
     """What one attempt asks the cache for. `pooled` is how many pictures of a pool, or 0."""
 
     def __init__(self, request: web.Request) -> None:
@@ -75,20 +73,20 @@ class LookUp:
         asks = request[CALLER].name, request[PLAN], attempt.target, attempt.params
         self.cache = request.app[CACHE]
         self.key = key_of(*asks, path)
-        self.pooled = pool_of(attempt.target, attempt.params)
+        self.pool_size = pool_of(attempt.target, attempt.params)
         self._request = request
         self._attempt = attempt
 
-    async def again(self, entry: Entry) -> web.StreamResponse:
+    async def replay(self, entry: Entry) -> web.StreamResponse:
         """Answer with what is kept, in the form that is asked for now."""
         attempt = self._attempt
         attempt.receipt = attempt.receipt.plus(*entry.receipt)
-        images = self._images(entry.pictures[: self.pooled or None])
+        images = self._images(entry.pictures[: self.pool_size or None])
         if attempt.params.get("stream") is True:
-            about: dict[str, Any] = {k: v for k, v in entry.extra.items() if k in _TOLD}
+            about: dict[str, Any] = {k: v for k, v in entry.extra.items() if k in _EVENT_FIELDS}
             attempt.params = {**attempt.params, **about}
             attempt.receipt = attempt.receipt.plus(*cached_lines(images))
-            return await deliver_events(self._request, _one_by_one(images, entry.usage))
+            return await deliver_events(self._request, _results(images, entry.usage))
         if entry.by_url and not attempt.params.get("response_format"):
             attempt.params = {**attempt.params, "response_format": "url"}
         extra = {**entry.extra, "created": entry.created}
@@ -98,10 +96,10 @@ class LookUp:
         by_url = attempt.params.get("response_format") == "url" or any(it.url for it in images)
         # A URL of ours is signed anew for each answer, and no URL is good for ever.
         if copy.complete and copy.chunks and not by_url:
-            self._keep_ready(b"".join(copy.chunks), entry)
+            self._store_hot_response(b"".join(copy.chunks), entry)
         return response
 
-    def _keep_ready(self, body: bytes, entry: Entry) -> None:
+    def _store_hot_response(self, body: bytes, entry: Entry) -> None:
         """Keep a whole answer, as it was written, for the next time it is asked for."""
         attempt, job = self._attempt, self._request.get(JOB)
         name = name_of(self._request[PLAN])
@@ -109,42 +107,42 @@ class LookUp:
         ready = Ready(body, *whose, self.key, entry, attempt.model)
         self.cache.ready.put(name, ready)
 
-    async def filled(self, handler: Handler, known: Entry | None) -> web.StreamResponse:
+    async def fill(self, handler: Handler, existing: Entry | None) -> web.StreamResponse:
         """Have the rest of the chain make what is not `known`, and keep it."""
         attempt, pictures = self._attempt, self.cache.pictures
-        if known:
-            images = self._images(known.pictures)
+        if existing:
+            images = self._images(existing.pictures)
             attempt.made = tuple((image, attempt.target) for image in images)
-            attempt.params = {**attempt.params, "n": self.pooled - len(images)}
+            attempt.params = {**attempt.params, "n": self.pool_size - len(images)}
             attempt.raw = None
-        filling = Filling(pictures, partial(_fetched, upstream_of(self._request), attempt.target))
+        filling = Filling(pictures, partial(_image_bytes, upstream_of(self._request), attempt.target))
         recording = attempt.recording = Recording(pictures.limit, filling.watch)
         began = self.cache.clock()
         try:
             response = await handler(self._request)
         finally:
-            if not self._is_whole(recording):
+            if not self._is_complete(recording):
                 await filling.drop()
-        if self._is_whole(recording):
-            keeping = self._keep(filling, recording, known, self.cache.clock() - began)
+        if self._is_complete(recording):
+            keeping = self._store(filling, recording, existing, self.cache.clock() - began)
             if not self.cache.later(self.key, keeping, recording.held):
                 await filling.drop()
         return response
 
-    def _is_whole(self, recording: Recording) -> bool:
+    def _is_complete(self, recording: Recording) -> bool:
         """Tell whether an answer was a success, went to its end, and was all there was."""
         good = recording.complete and not recording.spoiled and recording.status == OK
         noted = bool(recording.answers or recording.chunks)
         return good and noted and ERROR_CODE not in self._request
 
-    async def _keep(
+    async def _store(
         self, filling: Filling, recording: Recording, known: Entry | None, seconds: float
     ) -> None:
         """Keep an answer that the client has, beside what was `known`; not if it is no picture."""
         plan, attempt = self._request[PLAN], self._attempt
         prices = self._request[SNAPSHOT].settings.price_table
         answers = recording.answers or await self.cache.taken_apart(
-            partial(_read, attempt, recording)
+            partial(_parse_recording, attempt, recording)
         )
         usage = summed([known.usage if known else None, *(answer.usage for answer in answers)])
         now = self.cache.clock()
@@ -154,7 +152,7 @@ class LookUp:
         except (ImageError, NotKeptError):
             return
         if arrived:
-            anew = plan.force_refresh or not self.pooled
+            anew = plan.force_refresh or not self.pool_size
             await self.cache.put(self.key, made.entry(arrived), arrived, anew=anew)
 
     def _images(self, pictures: Sequence[Picture]) -> tuple[KeptImage, ...]:
@@ -165,13 +163,13 @@ class LookUp:
         )
 
 
-def _read(attempt: Attempt, recording: Recording) -> list[Answer]:
+def _parse_recording(attempt: Attempt, recording: Recording) -> list[Answer]:
     body = b"".join(recording.chunks or ())
     recording.chunks = None
     return read(attempt.target.adapter, attempt.calls[0], recording.content_type, body)
 
 
-async def _fetched(upstream: Upstream, target: Target, image: Image) -> AsyncIterator[bytes]:
+async def _image_bytes(upstream: Upstream, target: Target, image: Image) -> AsyncIterator[bytes]:
     """Give the bytes of a picture that the client has; a URL is asked once more."""
     async with AsyncExitStack() as stack:
         source = await opened(upstream, target, image, stack)
@@ -179,7 +177,7 @@ async def _fetched(upstream: Upstream, target: Target, image: Image) -> AsyncIte
             yield piece
 
 
-async def _one_by_one(
+async def _results(
     images: Sequence[Image], usage: Mapping[str, Any] | None
 ) -> AsyncGenerator[Came, None]:
     """Give each picture by itself, the last one with what was counted for all."""

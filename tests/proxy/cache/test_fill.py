@@ -1,18 +1,29 @@
-"""Pictures find their way into the store while they pass, or after it; all of them, or none."""
+"""Filling the cache: images are stored during or after delivery, all of them or none."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
-from adapters.contract import Image
-from proxy.cache.fill import Filling
-from proxy.cache.images import NotKeptError
+from adapters import adapter
+from adapters.contract import Answer, Credentials, Image, ImageCall
+from adapters.table.receipt import Line, Receipt
+from adapters.tools.image_header import Measured
+from proxy.cache.entry import DEFAULT_DOLLARS, Entry, Picture
+from proxy.cache.fill import EVENTS, Filling, Made, read
+from proxy.cache.images import Arrived, NotKeptError
+from proxy.routing.attempt import Attempt
+from proxy.routing.plan import Plan, Target
+from proxy.settings.policies import CachePolicy
+from proxy.settings.prices import Prices
+from proxy.settings.prices import read as read_prices
 from tests.support.cache_store import Shelves, pieces, shelves
-from tests.support.gateway import PNG
+from tests.support.gateway import B64, PNG
 
 FIRST, SECOND = Image(url="https://a.test/1"), Image(data=PNG + b"2")
 
@@ -79,3 +90,110 @@ async def test_a_store_that_stands_still_holds_nobody_up(tmp_path: Path) -> None
         filler = filling(ours)
         assert await passed(filler, FIRST, PNG) == PNG[10:]
         await filler.drop()
+
+
+POLICY = CachePolicy("simple", max_age=60)
+TARGET = Target(adapter("openai"), Credentials("key"), "https://api.openai.com/v1", cache=POLICY)
+ARRIVED = Arrived("", "1" * 64, 100, Measured("image/png", 1000, 1000))
+NO_PRICES: Prices = {}
+
+
+def made(*images: Image, model: str = "", prices: Prices = NO_PRICES, **about: Any) -> Entry:
+    plan = Plan(TARGET, {}, caller="web", cache_namespace="ns")
+    lines = (
+        Line("dropped", "style"),
+        Line("measured", "1"),
+        Line("converted", "n", "2", "calls=2"),
+    )
+    attempt = Attempt(TARGET, {"model": model}, None, receipt=Receipt(lines))
+    answers = [Answer((image,), extra=about.get("extra", {})) for image in images]
+    one = Made(plan, attempt, answers, about.get("known"), None, prices, 1000.0, 5.0)
+    return one.entry([ARRIVED] * len(images))
+
+
+def test_it_is_the_callers_and_ends_when_the_config_says() -> None:
+    entry = made(Image(data=b"1"))
+    assert (entry.caller, entry.namespace, entry.expires) == ("web", "ns", 1060)
+    assert entry.seconds == 5
+
+
+def test_of_a_receipt_what_was_said_of_parameters_lasts() -> None:
+    assert list(map(str, made(Image(data=b"1")).receipt)) == ["dropped style"]
+
+
+def test_a_url_is_given_on_for_half_its_life() -> None:
+    entry = made(Image(url="https://a.test", extra={"seed": 1}))
+    [picture] = entry.pictures
+    assert (picture.url, picture.extra) == ("https://a.test", {"seed": 1})
+    assert picture.url_until == 1000 + TARGET.adapter.url_lifetime / 2
+    assert entry.by_url
+    assert not made(Image(data=b"1")).by_url
+
+
+def test_it_was_made_when_the_provider_says_or_else_now() -> None:
+    told = made(Image(data=b"1"), extra={"created": 7, "size": "1x1"})
+    assert (told.created, told.extra) == (7, {"size": "1x1"})
+    assert made(Image(data=b"1")).created > 1_700_000_000
+
+
+def test_each_picture_costs_what_the_prices_say_or_else_something(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("openai: {a: 0.5, b: {megapixel: 0.25}}")
+    two = (Image(data=b"1"), Image(data=b"2"))
+    costs = [made(*two, model=name, prices=read_prices(prices)).dollars for name in ("a", "b", "c")]
+    assert costs == [1.0, 0.5, 2 * DEFAULT_DOLLARS]
+
+
+def test_what_was_known_comes_first_and_counts() -> None:
+    known = Entry((Picture("0" * 64, 1, Measured("")),), 0, seconds=3)
+    entry = made(Image(data=b"1"), known=known)
+    assert [it.digest[0] for it in entry.pictures] == ["0", "1"]
+    assert entry.seconds == 8
+
+
+OPENAI, CALL = adapter("openai"), ImageCall({}, {})
+FINISHED = {
+    "type": "image_generation.completed",
+    "b64_json": B64,
+    "created_at": 7,
+    "quality": "low",
+    "seed": 1,
+    "usage": {"total_tokens": 3},
+}
+PREVIEW = {**FINISHED, "type": "image_generation.partial_image", "partial_image_index": 0}
+ERROR = {"type": "error", "error": {"message": "m"}}
+
+
+def event_stream(*events: object) -> bytes:
+    return b"".join(b": keep-alive\n\ndata: %b\n\n" % orjson.dumps(event) for event in events)
+
+
+def of_events(*events: object) -> list[Answer]:
+    return read(OPENAI, CALL, EVENTS, event_stream(*events))
+
+
+def test_json_is_read_with_all_that_stands_in_it() -> None:
+    tree = {"created": 7, "data": [{"b64_json": B64, "seed": 1}], "usage": {"a": 1}, "size": "1x1"}
+    [answer] = read(OPENAI, CALL, "application/json", orjson.dumps(tree))
+    [image] = answer.images
+    assert (image.b64, image.extra) == (B64, {"seed": 1})
+    assert (answer.extra, answer.usage) == ({"created": 7, "size": "1x1"}, {"a": 1})
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"data":[]}', b'{"error":{"message":"m"}}'])
+def test_what_holds_no_picture_consists_of_nothing(body: bytes) -> None:
+    assert read(OPENAI, CALL, "application/json", body) == []
+
+
+def test_of_events_the_finished_pictures_count() -> None:
+    first, second = of_events(PREVIEW, FINISHED, {**FINISHED, "seed": 2})
+    assert [it.images[0].extra for it in (first, second)] == [{"seed": 1}, {"seed": 2}]
+    assert first.images[0].b64 == B64
+    assert (first.extra, first.usage) == ({"created": 7, "quality": "low"}, {"total_tokens": 3})
+
+
+@pytest.mark.parametrize("events", [(), (PREVIEW,), (FINISHED, ERROR), ("text", [1], None)])
+def test_events_that_end_in_a_failure_or_in_nothing_consist_of_nothing(
+    events: tuple[object, ...],
+) -> None:
+    assert of_events(*events) == []
