@@ -330,7 +330,7 @@ class Adapter:
             return reply
         raise self.error(reply)
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Find the sentence in which the provider says what went wrong; "" when there is none."""
         return errors.told(reply)
 
@@ -339,7 +339,7 @@ class Adapter:
 
         Default: by `codes`, `refuses`, `phrases`, the status, with the sentence of `told`.
         """
-        said, status = self.told(reply), errors.meaning(reply, self.codes)
+        said, status = self.error_message(reply), errors.meaning(reply, self.codes)
         unsafe = not status and self.refuses is not None and self.refuses.search(said)
         if status == errors.REFUSED or unsafe:
             return self.refused(reply)
@@ -348,7 +348,7 @@ class Adapter:
 
     def refused(self, reply: ProviderReply) -> errors.ProviderError:
         """Say that the safety system refused, in the provider's words."""
-        return errors.refusal(self.told(reply), provider_status=reply.status)
+        return errors.refusal(self.error_message(reply), provider_status=reply.status)
 
     def nothing(self, reply: ProviderReply) -> errors.ProviderError:
         """Say what a success without a picture means: what its `error` tells of, if it has one."""

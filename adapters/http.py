@@ -37,7 +37,7 @@ class ProviderRequest:
     json: Any = None
     form: Mapping[str, str] | None = None
     content: bytes | None = None
-    wait: float = 0.0
+    delay: float = 0.0
     signed: bool = True
     verbatim: bool = False
     events: bool = False

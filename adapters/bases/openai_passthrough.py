@@ -73,7 +73,9 @@ class OpenAIShape(Adapter):
             error: ProviderError = refusal(text_at(told, "message"), provider_status=reply.status)
         else:
             param = text_at(told, "param") or None
-            error = failure(reply, message=self.told(reply), code=code or None, param=param)
+            error = failure(
+                reply, message=self.error_message(reply), code=code or None, param=param
+            )
         if not reply.ok and text_at(told, "message") and text_at(told, "type"):
             error.status = reply.status
             error.body = reply.body

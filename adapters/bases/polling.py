@@ -46,7 +46,9 @@ def poll(
         if settled(reply):
             return reply
         if reply.status == HTTPStatus.NOT_FOUND:
-            raise failure(reply, message=adapter.told(reply), status=HTTPStatus.BAD_GATEWAY)
+            raise failure(
+                reply, message=adapter.error_message(reply), status=HTTPStatus.BAD_GATEWAY
+            )
         adapter.checked(reply)
     raise ProviderError(
         f"The provider was still working after {limit:.0f} seconds.",

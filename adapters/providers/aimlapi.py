@@ -235,7 +235,7 @@ class AIMLAPI(OpenAILike):
     def told(self, reply: ProviderReply) -> str:
         """Find the sentence; a complaint of several fields is a list of them."""
         several = [it for it in items_at(reply.json(), "message") if isinstance(it, str)]
-        return "; ".join(several) or super().told(reply)
+        return "; ".join(several) or super().error_message(reply)
 
     def error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know by its words that an account without credits is forbidden to draw."""

@@ -123,7 +123,7 @@ class Automatic1111(Adapter):
     def told(self, reply: ProviderReply) -> str:
         """Prefer the sentence to the kind of error that stands before it."""
         tree = reply.json()
-        return text_at(tree, "detail") or text_at(tree, "errors") or super().told(reply)
+        return text_at(tree, "detail") or text_at(tree, "errors") or super().error_message(reply)
 
     def error(self, reply: ProviderReply) -> ProviderError:
         """Say of a 404 what it means here: no API at all, or a name that the server has not."""

@@ -236,7 +236,7 @@ class Bedrock(Adapter):
 
     def told(self, reply: ProviderReply) -> str:
         """Find the sentence, whose key begins with a capital at times."""
-        return text_at(reply.json(), "Message") or super().told(reply)
+        return text_at(reply.json(), "Message") or super().error_message(reply)
 
     def error(self, reply: ProviderReply) -> ProviderError:
         """Go by `x-amzn-ErrorType`, cut out of its name space and its address."""

@@ -140,7 +140,7 @@ class ComfyUI(Adapter):
         nodes = (pick(tree, "node_errors", kind=dict) or {}).values()
         fault = next((it for node in nodes for it in items_at(node, "errors")), None)
         field = text_at(fault, "details").partition(":")[0]
-        said = [self.told(reply), text_at(fault, "message"), text_at(fault, "details")]
+        said = [self.error_message(reply), text_at(fault, "message"), text_at(fault, "details")]
         message = ": ".join(dict.fromkeys(filter(None, said)))
         is_complaint = at(tree, "error", "type") is not None
         if field in _FILES:

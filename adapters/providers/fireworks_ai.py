@@ -151,7 +151,7 @@ class Fireworks(Adapter):
     def error(self, reply: ProviderReply) -> ProviderError:
         """Say of a 404 what it means here: that the model is not, or no longer, offered."""
         if reply.status == HTTPStatus.NOT_FOUND:
-            said = self.told(reply) or "no reason given"
+            said = self.error_message(reply) or "no reason given"
             return failure(reply, message=f"this model is not available ({said})")
         return super().error(reply)
 

@@ -261,7 +261,7 @@ class HuggingFace(Adapter):
 
     def told(self, reply: ProviderReply) -> str:
         """Find the sentence; a job's own says more than the message around it."""
-        return text_at(reply.json(), "data", "error") or super().told(reply)
+        return text_at(reply.json(), "data", "error") or super().error_message(reply)
 
     def error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know that a model which is gone is none any more."""

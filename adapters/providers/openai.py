@@ -114,7 +114,7 @@ class OpenAI(OpenAIShape):
 
     def told(self, reply: ProviderReply) -> str:
         """Prefer `message`, which can stand beside a bare code in `error`."""
-        return text_at(reply.json(), "message") or super().told(reply)
+        return text_at(reply.json(), "message") or super().error_message(reply)
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Add the bearer key, and organisation, project and beta where they are set."""

@@ -91,7 +91,7 @@ class OpenRouter(OpenAILike):
 
     def told(self, reply: ProviderReply) -> str:
         """Prefer the provider's own sentence: OpenRouter's may only say that there was one."""
-        return errors.told(_behind(reply)) or super().told(reply)
+        return errors.told(_behind(reply)) or super().error_message(reply)
 
     def error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refusal by its metadata; else the code is a status, even inside of a 200."""

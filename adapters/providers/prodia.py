@@ -104,7 +104,9 @@ class Prodia(Adapter):
     def told(self, reply: ProviderReply) -> str:
         """Find the sentence; where `detail` is an object of any form, show all that came."""
         whole = isinstance(at(reply.json(), "detail"), dict)
-        return super().told(reply) or (reply.body.decode(errors="replace") if whole else "")
+        return super().error_message(reply) or (
+            reply.body.decode(errors="replace") if whole else ""
+        )
 
 
 ADAPTER = Prodia()

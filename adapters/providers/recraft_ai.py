@@ -143,7 +143,7 @@ class Recraft(OpenAILike):
         """Take a plain text as the sentence: some errors are no JSON."""
         plain = reply.media_type == "text/plain"
         text = reply.body.decode(errors="replace").strip() if plain else ""
-        return super().told(reply) or text
+        return super().error_message(reply) or text
 
 
 ADAPTER = Recraft()

@@ -121,7 +121,7 @@ class Runware(Adapter):
         """Know a refusal by its code, too; else name the parameter that the first complains of."""
         code = text_at(reply.json(), "errors", 0, "code")
         if _UNSAFE.search(code):
-            return errors.refusal(self.told(reply) or code, provider_status=reply.status)
+            return errors.refusal(self.error_message(reply) or code, provider_status=reply.status)
         found = super().error(reply)
         named = text_at(reply.json(), "errors", 0, "parameter")
         if named and found.status == _BAD_GATEWAY and reply.ok:

@@ -110,7 +110,7 @@ class SiliconFlow(OpenAILike):
 
     def told(self, reply: ProviderReply) -> str:
         """Find the sentence; some errors are nothing but one, as a JSON text."""
-        return super().told(reply) or text_at(reply.json())
+        return super().error_message(reply) or text_at(reply.json())
 
     def error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refusal by its status, too."""

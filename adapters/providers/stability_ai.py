@@ -133,7 +133,7 @@ class StabilityAI(Adapter):
     def told(self, reply: ProviderReply) -> str:
         """Join all that is complained of."""
         said = "; ".join(it for it in items_at(reply.json(), "errors") if isinstance(it, str))
-        return said or super().told(reply)
+        return said or super().error_message(reply)
 
     def error(self, reply: ProviderReply) -> errors.ProviderError:
         """Name the field that a complaint begins with."""

@@ -140,7 +140,7 @@ class WorkersAI(Adapter):
         """Join all that is complained of."""
         listed = items_at(reply.json(), "errors")
         said = "; ".join(filter(None, (text_at(it, "message") for it in listed)))
-        return said or super().told(reply)
+        return said or super().error_message(reply)
 
     def error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refused prompt by its words, too, whatever the code beside them."""

@@ -107,7 +107,7 @@ class XAI(OpenAILike):
 
     def error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a wrong key, which is told of as a bad request."""
-        if reply.status == HTTPStatus.BAD_REQUEST and _WRONG_KEY.search(self.told(reply)):
+        if reply.status == HTTPStatus.BAD_REQUEST and _WRONG_KEY.search(self.error_message(reply)):
             return errors.failure(reply, status=HTTPStatus.UNAUTHORIZED)
         return super().error(reply)
 

@@ -221,8 +221,8 @@ class Conversation:
         flow = self._flow = target.adapter.flow(call)
         request = next(flow)
         while True:
-            if request.wait:
-                await upstream.sleep(request.wait)
+            if request.delay:
+                await upstream.sleep(request.delay)
             self._response = await sent(upstream.dialer, target, request, buying)
             came = await self._heard(self._response, request, call)
             if isinstance(came, Outcome):

@@ -169,7 +169,7 @@ def test_an_abandoned_job_is_cancelled_once_and_at_home(transcript: Transcript) 
     wire = Wire(provider, transcript.credentials)
     for count in range(len(replies)):
         waiting, asked = _abandoned(transcript, replies[:count])
-        is_waited_for = bool(waiting and waiting.wait)
+        is_waited_for = bool(waiting and waiting.delay)
         assert len(asked) <= (transcript.provider in CANCELLING), waiting and wire.line(waiting)
         assert asked or not (transcript.provider in CANCELLING and is_waited_for)
         for request in asked:

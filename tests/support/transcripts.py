@@ -400,7 +400,7 @@ class Seen:
 def _compare(expected: Request, request: ProviderRequest, wire: Wire) -> None:
     """Assert that a request of a flow is the one written down."""
     line = wire.line(request)
-    assert request.wait == expected.wait, f"{line}: waits {request.wait} seconds"
+    assert request.delay == expected.wait, f"{line}: waits {request.delay} seconds"
     own, added = wire.headers(request)
     Seen(line, own | added, wire.body(request)).hold_against(expected)
     written = _lower(expected.headers).keys()

@@ -45,12 +45,12 @@ def test_the_settled_reply_ends_it() -> None:
 
 def test_every_question_waits_and_is_otherwise_the_one_given() -> None:
     _, questions = asked(WORKING, DONE, interval=2.0)
-    assert {(it.wait, it.url, it.method) for it in questions} == {(2.0, QUESTION.url, "GET")}
+    assert {(it.delay, it.url, it.method) for it in questions} == {(2.0, QUESTION.url, "GET")}
 
 
 def test_the_question_given_is_left_as_it_was() -> None:
     asked(DONE)
-    assert QUESTION.wait == 0.0
+    assert QUESTION.delay == 0.0
 
 
 def test_an_error_status_ends_it() -> None:
@@ -112,7 +112,7 @@ def test_a_job_is_asked_about_until_it_is_settled() -> None:
     flow = Queue().flow(ImageCall({}, {}))
     assert next(flow).path == "/jobs"
     question = flow.send(said(id="7", status="queued"))
-    assert (question.path, question.wait) == ("/jobs/7", 2.0)
+    assert (question.path, question.delay) == ("/jobs/7", 2.0)
     assert flow.send(said(status="queued")) == question
     with pytest.raises(StopIteration) as done:
         flow.send(said(status="done", url="https://a.test"))

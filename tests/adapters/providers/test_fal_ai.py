@@ -56,10 +56,10 @@ def test_a_job_that_is_done_is_fetched_from_where_the_submission_said() -> None:
     flow = ADAPTER.flow(ImageCall({"model": "fal-ai/flux/dev"}, {}))
     next(flow)
     asked = flow.send(said(**QUEUED, status="IN_QUEUE"))
-    assert (asked.url, asked.method, asked.wait) == (QUEUED["status_url"], "GET", 1.0)
+    assert (asked.url, asked.method, asked.delay) == (QUEUED["status_url"], "GET", 1.0)
     assert flow.send(said(202, status="IN_PROGRESS")) == asked
     fetched = flow.send(said(status="COMPLETED", response_url="https://elsewhere.test"))
-    assert (fetched.url, fetched.method, fetched.wait) == (QUEUED["response_url"], "GET", 0.0)
+    assert (fetched.url, fetched.method, fetched.delay) == (QUEUED["response_url"], "GET", 0.0)
 
 
 @pytest.mark.parametrize(
