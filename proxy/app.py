@@ -20,17 +20,17 @@ from proxy.endpoints import blobs, cache, health, images, jobs, metrics, models
 from proxy.http.body_limits import Bodies
 from proxy.jobs.budget import EACH, Shelf
 from proxy.jobs.keys import JOB_CLUSTER, JOBS
-from proxy.jobs.limits import Room
+from proxy.jobs.limits import ConcurrencyLimit
 from proxy.jobs.store import Jobs
-from proxy.middlewares import CHAIN, traced
-from proxy.middlewares.access import stamp
+from proxy.middlewares import CHAIN, with_tracing
+from proxy.middlewares.access import set_gateway_headers
 from proxy.observability.access_log import ACCESS_LOG, AccessLog, Stream
 from proxy.observability.log_file import LogFile
 from proxy.observability.metrics.gauges import Sources, register_gauges
 from proxy.observability.metrics.loop_lag import LoopLag
 from proxy.observability.metrics.registry import METRICS, Metrics
 from proxy.reload.live_settings import RELOADING, Reloading
-from proxy.routing.circuit_breaker import LocalCircuits
+from proxy.routing.circuit_breaker import LocalCircuitBreakers
 from proxy.routing.strategies import Chooser, ComputedStuck, LocalStuck
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Log
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from proxy.cache.index import PlacedIndex
     from proxy.jobs.cluster import Sharing
     from proxy.observability.tracing.spans import Tracer
-    from proxy.routing.shared_circuits import SharedCircuits
+    from proxy.routing.shared_circuits import SharedCircuitBreakers
     from proxy.state.ops import Shared
     from proxy.state.redis_client import SharedRedis
 
@@ -66,7 +66,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     cache's, if others have it too.
     """
     tracer = _tracer(settings)
-    chain = traced(CHAIN, tracer) if tracer else CHAIN
+    chain = with_tracing(CHAIN, tracer) if tracer else CHAIN
     app = web.Application(middlewares=chain, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
     app[BODY_MEMORY] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
@@ -77,7 +77,9 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
     circuits = _circuits(shared)
     app[STRATEGIES] = chooser or (
-        Chooser(circuits, ComputedStuck()) if circuits else Chooser(LocalCircuits(), LocalStuck())
+        Chooser(circuits, ComputedStuck())
+        if circuits
+        else Chooser(LocalCircuitBreakers(), LocalStuck())
     )
     app[ACCESS_LOG] = AccessLog(log_to or _stream(settings.log), settings.log.format)
     app[METRICS] = Metrics()
@@ -127,7 +129,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
         lag.stop()
 
     app.cleanup_ctx.extend((traces, upstream, common, blobs, jobs, watched))
-    app.on_response_prepare.append(stamp)
+    app.on_response_prepare.append(set_gateway_headers)
     _add_routes(app)
     return app
 
@@ -147,12 +149,12 @@ def _shared(settings: Settings, given: Shared | None) -> tuple[SharedRedis | Non
     return redis, RedisShared(redis)
 
 
-def _circuits(shared: Shared | None) -> SharedCircuits | None:
+def _circuits(shared: Shared | None) -> SharedCircuitBreakers | None:
     if shared is None:
         return None
-    from proxy.cluster import SharedCircuits  # noqa: PLC0415 - see that module
+    from proxy.cluster import SharedCircuitBreakers  # noqa: PLC0415 - see that module
 
-    return SharedCircuits(shared)
+    return SharedCircuitBreakers(shared)
 
 
 def _cache(
@@ -173,7 +175,7 @@ def _jobs(settings: Settings) -> Jobs:
         Path(settings.state_dir).expanduser() / "jobs",
         park_seconds=settings.jobs.park_seconds,
         cancels=settings.jobs.on_disconnect == "cancel",
-        room=Room(settings.limits.jobs, settings.limits.caller_jobs),
+        room=ConcurrencyLimit(settings.limits.jobs, settings.limits.caller_jobs),
     )
 
 
@@ -200,13 +202,15 @@ def _add_routes(app: web.Application) -> None:
     generate = images.image_generation()
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/images/generations", generate)
-        app.router.add_delete(f"{prefix}/cache", cache.forget)
-        app.router.add_get(f"{prefix}/images/jobs/{{id}}", jobs.collect)
-        app.router.add_delete(f"{prefix}/images/jobs/{{id}}", jobs.cancel)
-        app.router.add_get(f"{prefix}/models", models.models)
-        app.router.add_get(f"{prefix}/images/models", models.image_models)
-        app.router.add_get(prefix + "/images/models/{provider}/{model:.+}", models.image_model)
-    app.router.add_get(BLOB, blobs.blob)
+        app.router.add_delete(f"{prefix}/cache", cache.clear_cache)
+        app.router.add_get(f"{prefix}/images/jobs/{{id}}", jobs.get_job)
+        app.router.add_delete(f"{prefix}/images/jobs/{{id}}", jobs.delete_job)
+        app.router.add_get(f"{prefix}/models", models.list_models)
+        app.router.add_get(f"{prefix}/images/models", models.list_image_models)
+        app.router.add_get(
+            prefix + "/images/models/{provider}/{model:.+}", models.describe_image_model
+        )
+    app.router.add_get(BLOB, blobs.get_blob)
     app.router.add_get("/", health.root)
     app.router.add_get("/healthz", health.healthz)
     app.router.add_get("/readyz", health.readyz)

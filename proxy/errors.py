@@ -26,7 +26,7 @@ import orjson
 from adapters.errors import ImageError, ProviderError
 
 _LOG = logging.getLogger("easel")
-_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_SAFE_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 class GatewayError(ImageError):
@@ -61,7 +61,7 @@ class Unauthorized(GatewayError):
     code = "invalid_api_key"
 
 
-class TimedOut(GatewayError):
+class RequestTimeout(GatewayError):
     """The provider took longer than the request allowed."""
 
     status = 408
@@ -86,7 +86,7 @@ class BlobGone(GatewayError):
     headers = {"Cache-Control": "no-store"}
 
 
-class RangeRefused(GatewayError):
+class RangeNotSatisfiable(GatewayError):
     """A picture of `size` bytes has none in the range that was asked for."""
 
     status = 416
@@ -106,7 +106,7 @@ class BlobStoreFailed(GatewayError):
     code = "blob_store_failed"
 
 
-class CacheAway(GatewayError):
+class CacheUnavailable(GatewayError):
     """The index of the cache is elsewhere, and cannot be reached; a picture is made without it."""
 
     status = 503
@@ -123,15 +123,15 @@ class Overloaded(GatewayError):
     headers = {"retry-after": "2", "x-should-retry": "true"}
 
 
-def as_told(error: BaseException, trace: str) -> ImageError:
+def to_client_error(error: BaseException, trace: str) -> ImageError:
     """Give what a client is told of a failure: little of a bug of ours, the log has the rest."""
     if isinstance(error, ImageError):
         return error
-    _LOG.error("trace %s: %s", trace, place_of(error))
+    _LOG.error("trace %s: %s", trace, traceback_summary(error))
     return GatewayError("The gateway failed; its log has the details.")
 
 
-def place_of(error: BaseException) -> str:
+def traceback_summary(error: BaseException) -> str:
     """Give an exception's type and where it came from; its message could hold a prompt."""
     frames = traceback.extract_tb(error.__traceback__)
     return " <- ".join(
@@ -139,34 +139,34 @@ def place_of(error: BaseException) -> str:
     )
 
 
-def logged(error: ImageError) -> str:
+def log_code(error: ImageError) -> str:
     """Give the word by which a failure stands in the log: a provider may call anything its code."""
     code = error.code or ""
-    return code if _CODE.fullmatch(code) else error.type
+    return code if _SAFE_CODE.fullmatch(code) else error.type
 
 
-GAVE_UP_WAITING = frozenset({408, 504, 524})
+TIMEOUT_STATUSES = frozenset({408, 504, 524})
 """Statuses by which a provider, or what stands before it, waits no longer for its own work."""
 
 
-def outcome_unknown(error: ImageError) -> bool:
+def may_have_been_charged(error: ImageError) -> bool:
     """Tell whether a provider may have made, and charged, a picture that we know nothing of.
 
     >>> outcome_unknown(TimedOut("Late.")), outcome_unknown(UpstreamFailed("Not reached."))
     (True, False)
     """
     if isinstance(error, ProviderError):
-        return error.provider_status in GAVE_UP_WAITING or error.code == "timeout"
-    return isinstance(error, TimedOut) or error.code in ("timeout", "connection_lost")
+        return error.provider_status in TIMEOUT_STATUSES or error.code == "timeout"
+    return isinstance(error, RequestTimeout) or error.code in ("timeout", "connection_lost")
 
 
-def put_headers(error: ImageError, headers: Mapping[str, str]) -> None:
+def set_headers(error: ImageError, headers: Mapping[str, str]) -> None:
     """Put headers, named in lower case, over those that an error brings, however spelled."""
     kept = {name: it for name, it in error.headers.items() if name.lower() not in headers}
     error.headers = {**kept, **headers}
 
 
-def body_of(error: ImageError) -> bytes:
+def error_body(error: ImageError) -> bytes:
     """Write an error for the client: the OpenAI object, with Portkey's fields beside it.
 
     >>> body_of(BadRequest("Say more.", legacy="Invalid config passed"))  # doctest: +ELLIPSIS

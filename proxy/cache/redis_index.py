@@ -16,7 +16,7 @@ from proxy.cache import redis_lua as scripts
 from proxy.cache.codec import read, written
 from proxy.cache.entry import Entry
 from proxy.cache.index import Freed
-from proxy.errors import CacheAway
+from proxy.errors import CacheUnavailable
 from proxy.state.redis_client import RedisAway, SharedRedis
 
 _GRACE_SECONDS = 60.0
@@ -99,7 +99,7 @@ class RedisIndex:
         """
         found = await self._run(self._announce, bytes.fromhex(digest))
         if found < 0:
-            raise CacheAway("The picture is being deleted.")
+            raise CacheUnavailable("The picture is being deleted.")
         return bool(found)
 
     async def free(self, digests: Iterable[str]) -> Freed:
@@ -116,7 +116,7 @@ class RedisIndex:
         try:
             return await self._redis.run(script, self._keys, (_GRACE_SECONDS * 1000, *args))
         except RedisAway:
-            raise CacheAway(
+            raise CacheUnavailable(
                 "What the cache knows cannot be reached now; the gateway's log says why."
             ) from None
 

@@ -20,11 +20,11 @@ from proxy.cache.entry import Entry
 from proxy.cache.hot_responses import Ready, ReadyAnswers
 from proxy.cache.images import Arrived, Pictures
 from proxy.cache.index import Index, LocalIndex
-from proxy.errors import BlobStoreFailed, CacheAway, place_of
+from proxy.errors import BlobStoreFailed, CacheUnavailable, traceback_summary
 from proxy.settings.schema import Cache
 
 _LOG = logging.getLogger("easel")
-_WITHOUT = (BlobStoreFailed, CacheAway)
+_WITHOUT = (BlobStoreFailed, CacheUnavailable)
 """What a request goes on without; the operator has been told."""
 
 _TIDY_SECONDS = 60.0
@@ -108,7 +108,7 @@ class SimpleCache:
         """Give what the index has under a key: nothing, while it cannot be asked."""
         try:
             return await self.index.get(key)
-        except CacheAway:
+        except CacheUnavailable:
             return None
 
     async def _returned(self, left: list[str]) -> None:
@@ -139,7 +139,7 @@ class SimpleCache:
                 for it in arrived:
                     await self.pictures.discard(it)
                 return
-            with contextlib.suppress(CacheAway):
+            with contextlib.suppress(CacheUnavailable):
                 await self._settled(arrived)
                 await self.pictures.delete(await self.index.put(key, entry))
 
@@ -214,7 +214,7 @@ class SimpleCache:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error and not isinstance(error, _WITHOUT):
-            _LOG.error("an answer could not be kept: %s", place_of(error))
+            _LOG.error("an answer could not be kept: %s", traceback_summary(error))
 
     async def _tidied(self) -> None:
         """Give up what is too old, every minute, and now and then what the index has forgotten."""

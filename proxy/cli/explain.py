@@ -12,8 +12,8 @@ import orjson
 from adapters.contract import Adapter, Credentials
 from adapters.errors import ImageError
 from adapters.table.table import Policy
-from proxy.pipeline.dry_run import shown_attempt
-from proxy.pipeline.translate import fitted
+from proxy.pipeline.dry_run import describe_attempt
+from proxy.pipeline.translate import prepare_calls
 from proxy.routing.attempt import Attempt
 from proxy.routing.plan import Target
 from proxy.settings.prices import bundled_prices
@@ -24,18 +24,20 @@ def explained(
 ) -> dict[str, Any]:
     """Give what a dry run would; raises `BadParam`. What is needed and missing is `***`."""
     credentials = Credentials("***", {**_needed(adapter, options), **options})
-    target = Target(adapter, credentials, adapter.base(credentials), policy=policy)
+    target = Target(
+        adapter, credentials, adapter.resolve_base_url(credentials), unsupported_policy=policy
+    )
     attempt = Attempt(target, dict(params), orjson.dumps(params))
-    fitted(attempt)
-    return asyncio.run(shown_attempt(attempt, bundled_prices()))
+    prepare_calls(attempt)
+    return asyncio.run(describe_attempt(attempt, bundled_prices()))
 
 
 def _needed(adapter: Adapter, options: Mapping[str, str]) -> Mapping[str, str]:
     """Give stand-ins for missing options only where nothing can be sent without them."""
     credentials = Credentials("***", options)
-    lacking = adapter.lacks(credentials)
+    lacking = adapter.missing_credentials(credentials)
     try:
-        adapter.base(credentials)
+        adapter.resolve_base_url(credentials)
     except ImageError as error:
         lacking += error.message
     return {option.name: "***" for option in adapter.options if option.name in lacking}

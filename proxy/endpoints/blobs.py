@@ -20,13 +20,13 @@ from proxy.blobs.media_types import SVG
 from proxy.blobs.store import BLOBS
 from proxy.blobs.urls import SIGNER, Link
 from proxy.context import COMMITTED, ERROR_CODE
-from proxy.errors import BlobGone, BlobStoreFailed, RangeRefused
+from proxy.errors import BlobGone, BlobStoreFailed, RangeNotSatisfiable
 from proxy.http.status import NOT_MODIFIED, OK, PARTIAL_CONTENT
 
-_RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
+_RANGE_HEADER = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
 
 
-async def blob(request: web.Request) -> web.StreamResponse:
+async def get_blob(request: web.Request) -> web.StreamResponse:
     """GET /v1/images/blobs/{name}: the picture, or the part of it that is asked for."""
     link = request.app[SIGNER].opened(request.match_info["name"], request.query)
     if link is None:
@@ -37,20 +37,20 @@ async def blob(request: web.Request) -> web.StreamResponse:
     size = await request.app[BLOBS].head(link.place)
     if size is None:
         raise BlobGone("The picture is not kept any more; ask for it again.")
-    headers = _headers(link, left)
-    if _is_among(headers["ETag"], request.headers.get("If-None-Match", "")):
+    headers = _blob_headers(link, left)
+    if _etag_matches(headers["ETag"], request.headers.get("If-None-Match", "")):
         return web.Response(status=NOT_MODIFIED, headers=headers)
-    start, end = _span(request, headers["ETag"], size)
+    start, end = _requested_range(request, headers["ETag"], size)
     response = web.StreamResponse(status=OK, headers=headers)
     response.content_length = end - start
     if end - start < size:
         response.set_status(PARTIAL_CONTENT)
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    await _send(request, response, link, start, end)
+    await _send_bytes(request, response, link, start, end)
     return response
 
 
-async def _send(
+async def _send_bytes(
     request: web.Request, response: web.StreamResponse, link: Link, start: int, end: int
 ) -> None:
     """Write the bytes, as fast as they are read; what cannot be finished is cut."""
@@ -68,7 +68,7 @@ async def _send(
             request.transport.abort()
 
 
-def _headers(link: Link, left: int) -> dict[str, str]:
+def _blob_headers(link: Link, left: int) -> dict[str, str]:
     """Give what goes with every answer: no browser shall take a picture for anything else."""
     return {
         "Accept-Ranges": "bytes",
@@ -83,19 +83,19 @@ def _headers(link: Link, left: int) -> dict[str, str]:
     }
 
 
-def _is_among(etag: str, header: str) -> bool:
+def _etag_matches(etag: str, header: str) -> bool:
     """Tell whether If-None-Match names a tag; weakly, as RFC 9110 13.1.2 has it."""
     named = {tag.strip().removeprefix("W/") for tag in header.split(",")}
     return etag in named or "*" in named
 
 
-def _span(request: web.Request, etag: str, size: int) -> tuple[int, int]:
+def _requested_range(request: web.Request, etag: str, size: int) -> tuple[int, int]:
     """Give the bytes that are asked for, from the first to before the last.
 
     All of them, where the range is not one of bytes, is more than one, or was meant for another
     state of the picture (RFC 9110 14.2 lets a server ignore what it does not want to serve).
     """
-    asked = _RANGE.fullmatch(request.headers.get("Range", ""))
+    asked = _RANGE_HEADER.fullmatch(request.headers.get("Range", ""))
     other = request.headers.get("If-Range", etag) != etag
     if request.method != "GET" or other or not asked or asked[0] == "bytes=-":
         return 0, size
@@ -105,5 +105,5 @@ def _span(request: web.Request, etag: str, size: int) -> tuple[int, int]:
     start = int(first) if first else max(size - int(last), 0)
     end = min(int(last) + 1, size) if first and last else size
     if start >= end:
-        raise RangeRefused(size)
+        raise RangeNotSatisfiable(size)
     return start, end

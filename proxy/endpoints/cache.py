@@ -9,7 +9,7 @@ from proxy.cache.store import CACHE
 from proxy.context import CALLER
 
 
-async def forget(request: web.Request) -> web.Response:
+async def clear_cache(request: web.Request) -> web.Response:
     """DELETE /v1/cache: give up the caller's kept answers, with `?namespace=` only of that one."""
     namespace = request.query.get("namespace")
     count = await request.app[CACHE].forget(request[CALLER].name, namespace)

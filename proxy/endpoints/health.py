@@ -7,7 +7,7 @@ from aiohttp import web
 
 from proxy import __version__
 from proxy.context import DRAINING, STRATEGIES
-from proxy.middlewares.auth import identified
+from proxy.middlewares.auth import authenticate
 from proxy.reload.live_settings import RELOADING
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.resolver import SAVED
@@ -36,13 +36,13 @@ async def readyz(request: web.Request) -> web.Response:
     said: dict[str, object] = {"status": "stopping" if stopping else "ready"}
     if "verbose" in request.query:
         # The names of configs are for callers only.
-        identified(request.headers, request[SNAPSHOT].settings.api_keys)
+        authenticate(request.headers, request[SNAPSHOT].settings.api_keys)
         said["settings"] = request.app[RELOADING].as_object()
-        said["circuits"] = _circuits(request)
+        said["circuits"] = _open_circuits(request)
     return _json(said, status=503 if stopping else 200)
 
 
-def _circuits(request: web.Request) -> dict[str, str]:
+def _open_circuits(request: web.Request) -> dict[str, str]:
     """Give the circuits that are not closed, by place; not those of saved configs that are gone."""
     states = request.app[STRATEGIES].circuits.states()
     there = tuple(f"{SAVED}{name}:" for name in request[SNAPSHOT].settings.configs)

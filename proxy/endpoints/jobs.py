@@ -9,7 +9,7 @@ from aiohttp import web
 from proxy.context import CALLER
 from proxy.errors import GatewayError
 from proxy.jobs.delivery import accepted, listen, under_way
-from proxy.jobs.job import Asked, Job
+from proxy.jobs.job import Job, JobKey
 from proxy.jobs.keys import JOB, JOB_CLUSTER, JOBS
 from proxy.jobs.recording import Tape
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from proxy.jobs.directory import Seen
 
 
-async def collect(request: web.Request) -> web.StreamResponse:
+async def get_job(request: web.Request) -> web.StreamResponse:
     """Answer 202 while a job runs, then with its very answer."""
     caller, name = request[CALLER].name, request.match_info["id"]
     job = request.app[JOBS].of(caller, name)
     if job is None:
-        seen = await _elsewhere(request)
+        seen = await _lookup_in_cluster(request)
         if seen.record.state == "running" and seen.alive:
             return under_way(name, seen.record.began)
-        job = _fetched(request, seen)
+        job = _mirror_job(request, seen)
         await job.tape.wait_for_head()
     request[JOB] = job
     return await listen(request, job) if job.tape.head or job.tape.ended else accepted(job)
 
 
-async def cancel(request: web.Request) -> web.Response:
+async def delete_job(request: web.Request) -> web.Response:
     """Cancel a job, or forget what it made."""
     caller, name = request[CALLER].name, request.match_info["id"]
     sharing = request.app[JOB_CLUSTER]
@@ -41,13 +41,13 @@ async def cancel(request: web.Request) -> web.Response:
         if sharing:
             await sharing.erase(job)
     else:
-        seen = await _elsewhere(request)
+        seen = await _lookup_in_cluster(request)
         if sharing:
             await sharing.cancel(seen)
     return web.Response(status=204, headers={"x-easel-job": name})
 
 
-def _fetched(request: web.Request, seen: Seen) -> Job:
+def _mirror_job(request: web.Request, seen: Seen) -> Job:
     """Begin a job that gets the answer of another process's."""
     sharing, record = request.app[JOB_CLUSTER], seen.record
     assert sharing is not None  # noqa: S101 - it has seen the job
@@ -55,11 +55,11 @@ def _fetched(request: web.Request, seen: Seen) -> Job:
     async def follow(_: Tape) -> None:
         await sharing.follow(job, seen.name)
 
-    job = request.app[JOBS].begin(Asked(record.caller, record.digest), follow)
+    job = request.app[JOBS].begin(JobKey(record.caller, record.digest), follow)
     return job
 
 
-async def _elsewhere(request: web.Request) -> Seen:
+async def _lookup_in_cluster(request: web.Request) -> Seen:
     """Give the caller's own job of another process; another caller's is not there."""
     sharing = request.app[JOB_CLUSTER]
     seen = None

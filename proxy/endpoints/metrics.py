@@ -7,11 +7,11 @@ from ipaddress import ip_address
 from aiohttp import web
 
 from proxy.errors import GatewayError
-from proxy.middlewares.auth import identified
+from proxy.middlewares.auth import authenticate
 from proxy.observability.metrics.registry import METRICS
 from proxy.reload.snapshot import SNAPSHOT
 
-_BY_A_PROXY = ("forwarded", "via", "x-forwarded-", "x-real-ip")
+_PROXY_HEADERS = ("forwarded", "via", "x-forwarded-", "x-real-ip")
 """How headers begin of a request that came through a proxy: its address is not who asks."""
 
 
@@ -19,8 +19,8 @@ async def metrics(request: web.Request) -> web.Response:
     """GET /metrics: in Prometheus' text format, or in OpenMetrics'."""
     settings = request[SNAPSHOT].settings
     access = settings.metrics.access
-    if access == "key" or (access == "loopback" and not _is_this_machines(request)):
-        identified(request.headers, settings.api_keys)
+    if access == "key" or (access == "loopback" and not _is_loopback(request)):
+        authenticate(request.headers, settings.api_keys)
     from proxy.observability.metrics.exposition import MissingLibraryError, render  # noqa: PLC0415 - rarely asked for
 
     snapshot = await request.app[METRICS].gather()
@@ -36,9 +36,9 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={"content-type": content_type})
 
 
-def _is_this_machines(request: web.Request) -> bool:
+def _is_loopback(request: web.Request) -> bool:
     """Tell whether a request comes from this machine, and through nobody."""
-    if any(name.lower().startswith(_BY_A_PROXY) for name in request.headers):
+    if any(name.lower().startswith(_PROXY_HEADERS) for name in request.headers):
         return False
     try:
         address = ip_address(request.remote or "")

@@ -10,7 +10,7 @@ from proxy.errors import GatewayError
 from proxy.reload.snapshot import SNAPSHOT
 
 
-async def models(request: web.Request) -> web.Response:
+async def list_models(request: web.Request) -> web.Response:
     """GET /v1/models: what can be asked for by model name alone, as `@slug/model`.
 
     What a server of the operator's own has, behind a custom host, is not known here.
@@ -29,7 +29,7 @@ async def models(request: web.Request) -> web.Response:
     return _json({"object": "list", "data": entries})
 
 
-async def image_models(request: web.Request) -> web.Response:
+async def list_image_models(request: web.Request) -> web.Response:
     """GET /v1/images/models: every provider, with the models of it that are known by name."""
     del request
     known = map(adapters.adapter, adapters.PROVIDERS)
@@ -41,7 +41,7 @@ async def image_models(request: web.Request) -> web.Response:
     return _json({"object": "list", "data": entries})
 
 
-async def image_model(request: web.Request) -> web.Response:
+async def describe_image_model(request: web.Request) -> web.Response:
     """GET /v1/images/models/{provider}/{model}: what each parameter may be, and what becomes of it.
 
     The provider is an id, or a virtual key as `@slug`.

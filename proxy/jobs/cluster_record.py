@@ -7,7 +7,7 @@ from typing import Literal, Self
 import msgspec
 
 from adapters.errors import ImageError, ProviderError
-from proxy.errors import GatewayError, put_headers
+from proxy.errors import GatewayError, set_headers
 from proxy.jobs.job import Job
 from proxy.jobs.persistence import check_headers
 
@@ -49,7 +49,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
             error = ProviderError(self.message, body=self.body)
         error.status, error.type, error.code = self.status, self.type, self.code
         error.param = self.param
-        put_headers(error, self.headers)
+        set_headers(error, self.headers)
         return error
 
 
@@ -102,7 +102,7 @@ def record_of(
 
     An answer whose beginning has been given up, or that cannot be told of, is no use to anybody.
     """
-    asked, tape = job.asked, job.tape
+    asked, tape = job.key, job.tape
     about = (asked.caller, asked.digest, owner, job.began)
     if failure is None and job.failed:
         found = tape.failure

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 
 from adapters.errors import ImageError
 from proxy.context import ERROR_CODE, METRIC_OUTCOME, TRACE_ID
-from proxy.errors import GatewayError, as_told, body_of, logged, put_headers
+from proxy.errors import GatewayError, error_body, log_code, set_headers, to_client_error
 from proxy.http.status import is_success
 from proxy.jobs.job import Job
 from proxy.jobs.recording import BrokenOffError
@@ -176,9 +176,9 @@ async def _kept_alive(
                 yield piece
                 del piece
         return
-    error = as_told(failure, request[TRACE_ID])
-    request[ERROR_CODE], request[METRIC_OUTCOME] = logged(error), error_outcome(error)
-    yield _as_event(error) if kind == EVENTS else body_of(error)
+    error = to_client_error(failure, request[TRACE_ID])
+    request[ERROR_CODE], request[METRIC_OUTCOME] = log_code(error), error_outcome(error)
+    yield _as_event(error) if kind == EVENTS else error_body(error)
 
 
 def _late_failure(request: web.Request, job: Job, kind: str) -> BaseException | None:
@@ -227,7 +227,7 @@ def _of(job: Job, failure: BaseException) -> BaseException:
     """Give what a job failed with, for one more client to be told."""
     if not isinstance(failure, ImageError):
         return failure  # Its traceback is for the log.
-    put_headers(failure, {"x-easel-job": job.id})
+    set_headers(failure, {"x-easel-job": job.id})
     return failure
 
 

@@ -32,33 +32,33 @@ from typing import TYPE_CHECKING
 
 from aiohttp.typedefs import Handler, Middleware
 
-from proxy.middlewares.access import observing
+from proxy.middlewares.access import access
 from proxy.middlewares.auth import auth
-from proxy.middlewares.cache import caching
-from proxy.middlewares.cache_lookup import recalling
-from proxy.middlewares.errors import explaining
+from proxy.middlewares.cache import cache
+from proxy.middlewares.cache_lookup import cache_lookup
+from proxy.middlewares.errors import errors
 from proxy.middlewares.framing import framing
-from proxy.middlewares.jobs import joining
+from proxy.middlewares.jobs import jobs
 from proxy.middlewares.routing import routing
 from proxy.middlewares.transform import transform
 
 if TYPE_CHECKING:
     from proxy.observability.tracing.spans import Tracer
 
-CHAIN: tuple[Middleware, ...] = (observing, explaining, framing, auth)
-IMAGES: tuple[Middleware, ...] = (routing, recalling, joining)
-ATTEMPT: tuple[Middleware, ...] = (caching, transform)
-REHEARSAL: tuple[Middleware, ...] = (transform,)
+CHAIN: tuple[Middleware, ...] = (access, errors, framing, auth)
+IMAGE_CHAIN: tuple[Middleware, ...] = (routing, cache_lookup, jobs)
+ATTEMPT_CHAIN: tuple[Middleware, ...] = (cache, transform)
+DRY_RUN_CHAIN: tuple[Middleware, ...] = (transform,)
 
 
-def traced(links: Sequence[Middleware], tracer: Tracer) -> tuple[Middleware, ...]:
+def with_tracing(links: Sequence[Middleware], tracer: Tracer) -> tuple[Middleware, ...]:
     """Return the links with the tracing middleware after them."""
     from proxy.middlewares.tracing import make_tracing  # noqa: PLC0415 - an extra
 
     return (*links, make_tracing(tracer))
 
 
-def linked(links: Sequence[Middleware], handler: Handler) -> Handler:
+def wrap(links: Sequence[Middleware], handler: Handler) -> Handler:
     """Put links before a handler, the first one outermost."""
     for link in reversed(links):
         handler = partial(link, handler=handler)

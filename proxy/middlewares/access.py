@@ -31,24 +31,26 @@ from proxy.observability.metrics.registry import METRICS
 from proxy.observability.metrics.request import bytes_in, bytes_out, record_request
 from proxy.reload.live_settings import RELOADING
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.attempt import Trail, Tried
+from proxy.routing.attempt import AttemptLog, RequestTimeline
 from proxy.routing.plan import Plan
 
-_PREFIX = os.urandom(8).hex()
-_COUNTER = itertools.count(1)
+_TRACE_PREFIX = os.urandom(8).hex()
+_TRACE_COUNTER = itertools.count(1)
 
-_INLINE, _DIGITS = "inline:", 12
+_INLINE, _DIGEST_LENGTH = "inline:", 12
 """How the scope of a config begins that came with the request, and how much is told of the rest."""
-_LONGEST_PROMPT = 500
+_PROMPT_LIMIT = 500
 """Characters of a prompt that are logged where the operator wants them."""
 
 
 @web.middleware
-async def observing(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Name the request, count it while it runs, and write its line."""
-    trail = request[TIMELINE] = Trail(time.perf_counter())
+    trail = request[TIMELINE] = RequestTimeline(time.perf_counter())
     given = request.headers.get("x-portkey-trace-id", "")
-    request[TRACE_ID] = given if usable_trace(given) else f"{_PREFIX}-{next(_COUNTER):08x}"
+    request[TRACE_ID] = (
+        given if usable_trace(given) else f"{_TRACE_PREFIX}-{next(_TRACE_COUNTER):08x}"
+    )
     app = request.app
     request[SNAPSHOT] = app[RELOADING].current
     running = app[IN_FLIGHT]
@@ -62,10 +64,10 @@ async def observing(request: web.Request, handler: Handler) -> web.StreamRespons
         ended = time.perf_counter()
         record_request(app[METRICS], request, response, ended, has_job=JOB in request)
         if (log := app[ACCESS_LOG]).is_enabled:
-            log.write(_line(request, response, trail, ended))
+            log.write(access_line(request, response, trail, ended))
 
 
-async def stamp(request: web.Request, response: web.StreamResponse) -> None:
+async def set_gateway_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Set the gateway's own headers on an answer that is about to go (a prepare signal)."""
     request[COMMITTED] = True
     if (trail := request.get(TIMELINE)) is not None:
@@ -86,8 +88,8 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
         headers[name] = told
 
 
-def _line(
-    request: web.Request, response: web.StreamResponse | None, trail: Trail, ended: float
+def access_line(
+    request: web.Request, response: web.StreamResponse | None, trail: RequestTimeline, ended: float
 ) -> dict[str, object]:
     """Say what became of a request. Never a key, a query or a header of the client's.
 
@@ -103,29 +105,29 @@ def _line(
         "method": request.method,
         # The route's own path: what a stranger wrote into a URL stays out of the log.
         "path": "(no route)" if resource is None else resource.canonical,
-        "ms": _ms(trail.arrived, ended),
+        "ms": _milliseconds(trail.arrived_at, ended),
         "client": client_of(request, request[SNAPSHOT].settings.server.trusted_proxies),
         "caller": caller.name if caller else "",
-        "config": config_told(plan),
+        "config": config_label(plan),
         "provider": attempt.target.adapter.id if attempt else "",
         "cache": attempt.cache_status if attempt else "",
         "error": left.get(ERROR_CODE, ""),
         "receipt": attempt.receipt.written(RECORD_LIMIT) if attempt else "",
-        "tried": [_told(it) for it in trail.tried or ()],
+        "tried": [_attempt_fields(it) for it in trail.attempts or ()],
         "pictures": len(attempt.drawn) if attempt else 0,
         "bytes_in": bytes_in(request),
         "bytes_out": bytes_out(request, response),
-        **_times(trail, trail.headed or ended),
+        **_durations(trail, trail.first_byte_at or ended),
         "job": job.id if job else "",
         "joined": left.get(JOIN_STATUS, ""),
         "trace": request[TRACE_ID],
     }
     if plan and request[SNAPSHOT].settings.log.prompts:
-        line["prompt"] = prompt_told(plan)
+        line["prompt"] = prompt_excerpt(plan)
     return line
 
 
-def config_told(plan: Plan | None) -> str:
+def config_label(plan: Plan | None) -> str:
     """Name the config of a request: by its own name, or an inline one by a short digest.
 
     >>> config_told(Plan(None, {}, scope="saved:fast")), config_told(Plan(None, {}))
@@ -133,27 +135,27 @@ def config_told(plan: Plan | None) -> str:
     """
     scope = plan.scope if plan else ""
     if scope.startswith(_INLINE):
-        return scope[: len(_INLINE) + _DIGITS]
+        return scope[: len(_INLINE) + _DIGEST_LENGTH]
     return scope.partition(":")[2]
 
 
-def prompt_told(plan: Plan) -> str:
+def prompt_excerpt(plan: Plan) -> str:
     """Give the beginning of a prompt, for an operator who asked for it."""
-    return str(plan.params.get("prompt", ""))[:_LONGEST_PROMPT]
+    return str(plan.params.get("prompt", ""))[:_PROMPT_LIMIT]
 
 
-def _told(tried: Tried) -> dict[str, Any]:
+def _attempt_fields(tried: AttemptLog) -> dict[str, Any]:
     return {name: getattr(tried, name) for name in tried.__struct_fields__}
 
 
-def _times(trail: Trail, headed: float) -> dict[str, float]:
+def _durations(trail: RequestTimeline, headed: float) -> dict[str, float]:
     """Tell the parts of a request's time that are known, in milliseconds."""
-    times = {"first_byte_ms": _ms(trail.arrived, headed)}
-    if trail.asked:
-        times["queue_ms"] = _ms(trail.arrived, trail.asked)
-        times["provider_ms"] = round(sum(it.ms for it in trail.tried or ()), 1)
+    times = {"first_byte_ms": _milliseconds(trail.arrived_at, headed)}
+    if trail.first_upstream_at:
+        times["queue_ms"] = _milliseconds(trail.arrived_at, trail.first_upstream_at)
+        times["provider_ms"] = round(sum(it.ms for it in trail.attempts or ()), 1)
     return times
 
 
-def _ms(since: float, until: float) -> float:
+def _milliseconds(since: float, until: float) -> float:
     return round((until - since) * 1000, 1)

@@ -16,7 +16,7 @@ from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Caller
 from proxy.settings.loader import digest
 
-PUBLIC = frozenset({"/", "/healthz", "/readyz", "/metrics", BLOB})
+PUBLIC_ROUTES = frozenset({"/", "/healthz", "/readyz", "/metrics", BLOB})
 """Resources that need no key: a blob's URL is one, and /metrics asks for one itself.
 
 The routed resource decides, never the URL as it was written.
@@ -30,12 +30,12 @@ async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
     host = host_of(request, current.settings.server.trusted_proxies)
     current.own_names.check(host, by_unix=comes_by_unix(request))
     resource = request.match_info.route.resource
-    if resource is not None and resource.canonical not in PUBLIC:
-        request[CALLER] = identified(headers, current.settings.api_keys)
+    if resource is not None and resource.canonical not in PUBLIC_ROUTES:
+        request[CALLER] = authenticate(headers, current.settings.api_keys)
     return await handler(request)
 
 
-def identified(headers: Mapping[str, str], api_keys: Mapping[bytes, str]) -> Caller:
+def authenticate(headers: Mapping[str, str], api_keys: Mapping[bytes, str]) -> Caller:
     """Tell who calls; raises `Unauthorized`.
 
     `Authorization` lets nobody in where `x-portkey-api-key` is there as well: then it belongs to
@@ -46,14 +46,14 @@ def identified(headers: Mapping[str, str], api_keys: Mapping[bytes, str]) -> Cal
     key = headers.get("x-portkey-api-key", "") or bearer
     if not key:
         raise Unauthorized("Send your gateway key in the header x-portkey-api-key.")
-    name = _holder(digest(key), api_keys)
+    name = _key_name(digest(key), api_keys)
     if name is None:
         raise Unauthorized("The gateway key in this request is not known here. Check its spelling.")
-    by_bearer = bool(bearer) and _holder(digest(bearer), api_keys) is not None
-    return Caller(name, by_bearer=by_bearer)
+    by_bearer = bool(bearer) and _key_name(digest(bearer), api_keys) is not None
+    return Caller(name, key_in_authorization=by_bearer)
 
 
-def _holder(asked: bytes, api_keys: Mapping[bytes, str]) -> str | None:
+def _key_name(asked: bytes, api_keys: Mapping[bytes, str]) -> str | None:
     """Find a key by its digest; the comparison itself takes the same time for any input."""
     name = api_keys.get(asked)
     known = asked if name is not None else bytes(len(asked))

@@ -11,7 +11,7 @@ from proxy.pipeline.cached_attempt import attempt_with_cache
 
 
 @web.middleware
-async def caching(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def cache(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Respond from the cache if the policy allows it.
 
     `x-portkey-debug: false` keeps a request out of the cache. An attempt that completes the images
@@ -19,6 +19,6 @@ async def caching(request: web.Request, handler: Handler) -> web.StreamResponse:
     """
     attempt = request[ATTEMPT]
     policy = attempt.target.cache
-    if not policy or not policy.keeps or attempt.made or is_untracked(request.headers):
+    if not policy or not policy.keeps or attempt.prior_images or is_untracked(request.headers):
         return await handler(request)
     return await attempt_with_cache(request, handler)

@@ -18,13 +18,13 @@ async def framing(request: web.Request, handler: Handler) -> web.StreamResponse:
     coding = request.headers.get("transfer-encoding")
     if coding is not None and coding.strip().lower() != "chunked":
         # RFC 9112, 6.1: to treat a coding that is not understood as understood is an attack's door.
-        raise _refused("A request's only transfer-encoding is chunked.")
+        raise _unreadable("A request's only transfer-encoding is chunked.")
     if request.method == "CONNECT":
-        raise _refused("This is no proxy: it makes no tunnels.")
+        raise _unreadable("This is no proxy: it makes no tunnels.")
     return await handler(request)
 
 
-def _refused(message: str) -> BadRequest:
+def _unreadable(message: str) -> BadRequest:
     error = BadRequest(message, code="unreadable_request")
     error.headers = {"Connection": "close"}
     return error

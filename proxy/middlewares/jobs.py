@@ -15,7 +15,7 @@ from proxy.context import ATTEMPT, CALLER, ERROR_CODE, JOIN_STATUS, PLAN
 from proxy.http.headers import is_untracked, prefers_async, read_idempotency_key
 from proxy.jobs.capture import play, staged
 from proxy.jobs.delivery import EVENTS, JSON, accepted, listen
-from proxy.jobs.job import Asked, untold
+from proxy.jobs.job import JobKey, untold
 from proxy.jobs.keys import JOB, JOB_CLUSTER, JOBS
 from proxy.jobs.recording import Tape
 from proxy.observability.tracing.attributes import JOB_JOINED
@@ -24,18 +24,24 @@ from proxy.routing.plan import Plan
 
 
 @web.middleware
-async def joining(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def jobs(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Begin or find the job, and answer with what it comes to."""
     if request[PLAN].dry_run:
         return await handler(request)
-    jobs, asked, sharing = request.app[JOBS], asked_of(request), request.app[JOB_CLUSTER]
+    jobs, asked, sharing = request.app[JOBS], job_key(request), request.app[JOB_CLUSTER]
     job = jobs.found(asked)
     other = ""
-    if sharing and job and asked.retry and not asked.key and (job.is_heard or job.delivered):
+    if (
+        sharing
+        and job
+        and asked.is_retry
+        and not asked.idempotency_key
+        and (job.is_heard or job.delivered)
+    ):
         # That one may be another client's of the same caller, and this client's be elsewhere.
         other = await sharing.left_behind(asked)
     if job is None or other:
-        job = jobs.begin(asked, lambda tape: _made(request, tape, handler, other))
+        job = jobs.begin(asked, lambda tape: _run_or_follow(request, tape, handler, other))
     else:
         request[JOIN_STATUS] = job.status
         noted(JOB_JOINED)
@@ -45,7 +51,7 @@ async def joining(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await listen(request, job, request[PLAN].keepalive)
 
 
-async def _made(request: web.Request, tape: Tape, handler: Handler, other: str) -> None:
+async def _run_or_follow(request: web.Request, tape: Tape, handler: Handler, other: str) -> None:
     """Fulfil the request, unless another process is doing so, or has: that of its job `other`."""
     sharing, job = request.app[JOB_CLUSTER], request[JOB]
     if sharing and (other := other or await sharing.claim(job)):
@@ -55,10 +61,10 @@ async def _made(request: web.Request, tape: Tape, handler: Handler, other: str) 
         job.kind = EVENTS if request[PLAN].params.get("stream") is True else JSON
         await sharing.follow(job, other)
     else:
-        await _played(request, tape, handler)
+        await _run(request, tape, handler)
 
 
-async def _played(request: web.Request, tape: Tape, handler: Handler) -> None:
+async def _run(request: web.Request, tape: Tape, handler: Handler) -> None:
     stage, job = staged(request, tape), request[JOB]
     job.progress = lambda: stage[ATTEMPT].progress if ATTEMPT in stage else None
     try:
@@ -74,18 +80,18 @@ async def _played(request: web.Request, tape: Tape, handler: Handler) -> None:
             request[ERROR_CODE] = stage[ERROR_CODE]
 
 
-def asked_of(request: web.Request) -> Asked:
+def job_key(request: web.Request) -> JobKey:
     """Tell a request from any other, and whether its client has sent it before."""
     plan, headers = request[PLAN], request.headers
-    return Asked(
+    return JobKey(
         caller=request[CALLER].name,
         digest=name_of(plan),
-        key=read_idempotency_key(headers),
-        retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),
-        shares=_shares(plan, untracked=is_untracked(headers)),
+        idempotency_key=read_idempotency_key(headers),
+        is_retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),
+        coalesce=_is_shareable(plan, untracked=is_untracked(headers)),
     )
 
 
-def _shares(plan: Plan, *, untracked: bool) -> bool:
+def _is_shareable(plan: Plan, *, untracked: bool) -> bool:
     """Tell whether an equal request under way is as good, even to one that has not asked before."""
-    return any(it.coalesce or (it.keeps and not untracked) for it in plan.root.caches)
+    return any(it.coalesce or (it.keeps and not untracked) for it in plan.root.cache_policies)

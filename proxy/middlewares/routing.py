@@ -7,8 +7,9 @@ from aiohttp.typedefs import Handler
 
 from proxy.context import BODY, BODY_MEMORY, BODY_RESERVATION, CALLER, PLAN
 from proxy.errors import BadRequest
-from proxy.http.headers import read_body, read_params, usable_trace
-from proxy.middlewares.cache_lookup import repeated
+from proxy.http.body import read_body, read_params
+from proxy.http.headers import usable_trace
+from proxy.middlewares.cache_lookup import lookup_by_bytes
 from proxy.reload.snapshot import SNAPSHOT
 
 
@@ -22,7 +23,7 @@ async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
         # way to end it with this one.
         message = request._message  # noqa: SLF001 - see above
         request._message = message._replace(should_close=True)  # noqa: SLF001 - see above
-    if (response := await repeated(request, raw)) is not None:
+    if (response := await lookup_by_bytes(request, raw)) is not None:
         return response
     raw, params = read_params(raw)
     trace = request.headers.get("x-portkey-trace-id", "")

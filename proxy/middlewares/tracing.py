@@ -13,12 +13,12 @@ from proxy.context import ATTEMPT, CALLER, COMMITTED, ERROR_CODE, JOIN_STATUS, P
 from proxy.http.headers import usable_trace
 from proxy.http.status import INTERNAL_SERVER_ERROR
 from proxy.jobs.keys import JOB
-from proxy.middlewares.access import config_told
+from proxy.middlewares.access import config_label
 from proxy.observability.tracing import attributes
-from proxy.observability.tracing.attempt import asked_of, came_of, name_of
+from proxy.observability.tracing.attempt import request_attributes, result_attributes, span_name
 from proxy.observability.tracing.spans import Serving, Tracer, Value
 
-_IMAGES = "/images/generations"
+_GENERATIONS = "/images/generations"
 
 
 def make_tracing(tracer: Tracer) -> Middleware:
@@ -26,12 +26,14 @@ def make_tracing(tracer: Tracer) -> Middleware:
 
     @web.middleware
     async def tracing(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await _traced(tracer, request, handler)
+        return await _run_in_span(tracer, request, handler)
 
     return tracing
 
 
-async def _traced(tracer: Tracer, request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _run_in_span(
+    tracer: Tracer, request: web.Request, handler: Handler
+) -> web.StreamResponse:
     """Run a request in a span; without a trace id of its own, it gets the trace's."""
     resource = request.match_info.route.resource
     if resource is None or CALLER not in request:
@@ -53,7 +55,7 @@ async def _traced(tracer: Tracer, request: web.Request, handler: Handler) -> web
             raise
         finally:
             if span.is_sampled:
-                _told(span, request, resource.canonical)
+                _set_attributes(span, request, resource.canonical)
         return response
 
 
@@ -64,33 +66,33 @@ def _status_of(error: BaseException) -> int:
     return INTERNAL_SERVER_ERROR if isinstance(error, Exception) else 0
 
 
-def _told(span: Serving, request: web.Request, route: str) -> None:
+def _set_attributes(span: Serving, request: web.Request, route: str) -> None:
     """Say of a request all that is known at its end."""
     about: dict[str, Value] = {attributes.TRACE: request[TRACE_ID]}
     if span.status:
         about[attributes.STATUS] = span.status
-    if route.endswith(_IMAGES):
-        about |= _asked(request)
-        span.otel.update_name(name_of(about))
+    if route.endswith(_GENERATIONS):
+        about |= _image_attributes(request)
+        span.otel.update_name(span_name(about))
     joined = request.get(JOIN_STATUS, "")
     if joined:
         about[attributes.JOINED] = joined
     if job := request.get(JOB):
         about[attributes.JOB] = job.id
-        if joined or not route.endswith(_IMAGES):
+        if joined or not route.endswith(_GENERATIONS):
             span.link(job.id)
     span.set(about)
     if why := request.get(ERROR_CODE):
         span.fail(why)
 
 
-def _asked(request: web.Request) -> dict[str, Value]:
+def _image_attributes(request: web.Request) -> dict[str, Value]:
     """Say what was asked for, and what became of it at the last target."""
     plan, attempt = request.get(PLAN), request.get(ATTEMPT)
     params = plan.params if plan else attempt.params if attempt else {}
-    about = asked_of(attempt.target if attempt else None, params)
+    about = request_attributes(attempt.target if attempt else None, params)
     if attempt:
-        about |= came_of(attempt)
-    if config := config_told(plan):
+        about |= result_attributes(attempt)
+    if config := config_label(plan):
         about[attributes.CONFIG] = config
     return about

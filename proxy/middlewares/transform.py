@@ -8,14 +8,14 @@ from aiohttp.typedefs import Handler
 from proxy.context import ATTEMPT
 from proxy.jobs.delivery import EVENTS, JSON
 from proxy.jobs.keys import JOB
-from proxy.pipeline.translate import fitted
+from proxy.pipeline.translate import prepare_calls
 
 
 @web.middleware
 async def transform(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Set the attempt's calls and receipt, and the job's kind of response."""
     attempt = request[ATTEMPT]
-    fitted(attempt)
+    prepare_calls(attempt)
     if job := request.get(JOB):
         job.kind = EVENTS if attempt.params.get("stream") is True else JSON
     return await handler(request)

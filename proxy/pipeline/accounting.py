@@ -11,37 +11,37 @@ from adapters.tools.image_header import Measured
 from proxy.cache.entry import KeptImage
 from proxy.observability.metrics.labels import model_family
 from proxy.observability.metrics.registry import METRICS
-from proxy.pipeline.image_source import Source
+from proxy.pipeline.image_source import ImageSource
 from proxy.pipeline.params import final_params
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.attempt import Attempt, Drawn
+from proxy.routing.attempt import Attempt, BilledImage
 from proxy.routing.plan import Target
 from proxy.settings.prices import price_of
 
 
-def drawn_of(target: Target, source: Source | None) -> Drawn:
+def bill_image(target: Target, source: ImageSource | None) -> BilledImage:
     """Note a picture as it goes into an answer; without a source it goes as its provider's URL."""
     if source is None:
-        return Drawn(target)
-    return Drawn(target, pixels_of(source.measured), isinstance(source.image, KeptImage))
+        return BilledImage(target)
+    return BilledImage(target, pixel_count(source.measured), isinstance(source.image, KeptImage))
 
 
-def pixels_of(measured: Measured | None) -> int:
+def pixel_count(measured: Measured | None) -> int:
     """Give how many pixels a picture has; 0 where that is not known."""
     return measured.width * measured.height if measured else 0
 
 
-def count_drawn(request: web.Request, attempt: Attempt, params: Mapping[str, Any]) -> None:
+def record_images(request: web.Request, attempt: Attempt, params: Mapping[str, Any]) -> None:
     """Count the pictures of an answer, each for the target that made it.
 
     `params` are the client's: of a target before the last, they tell the model that was named.
     """
     metrics, prices = request.app[METRICS], request[SNAPSHOT].settings.price_table
-    for target, pixels, kept in attempt.drawn:
+    for target, pixels, kept in attempt.images_out:
         adapter = target.adapter
         named = attempt.params if target is attempt.target else final_params(params, target)
         model = named.get("model")
-        model = adapter.model_in_force(model if isinstance(model, str) else "", target.credentials)
+        model = adapter.effective_model(model if isinstance(model, str) else "", target.credentials)
         family = model_family(adapter, model)
         metrics.images.add((adapter.id, family, "cache" if kept else "provider"))
         if kept:

@@ -30,13 +30,13 @@ from proxy.http.status import OK
 from proxy.jobs.keys import JOB
 from proxy.observability.tracing.attributes import CACHE_HIT
 from proxy.observability.tracing.hooks import noted
-from proxy.pipeline.converse import summed
-from proxy.pipeline.image_source import cached_lines, opened
+from proxy.pipeline.converse import sum_usage
+from proxy.pipeline.image_source import cached_receipt, open_image
 from proxy.pipeline.response import deliver
-from proxy.pipeline.sse import Came, deliver_events
+from proxy.pipeline.sse import ConversationResult, deliver_stream
 from proxy.pipeline.translate import check_common_params
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.attempt import Attempt, Recording
+from proxy.routing.attempt import Attempt, ResponseCapture
 from proxy.routing.plan import Target
 from proxy.upstream.client import Upstream, upstream_of
 
@@ -85,12 +85,12 @@ class CachedAttempt:
         if attempt.params.get("stream") is True:
             about: dict[str, Any] = {k: v for k, v in entry.extra.items() if k in _EVENT_FIELDS}
             attempt.params = {**attempt.params, **about}
-            attempt.receipt = attempt.receipt.plus(*cached_lines(images))
-            return await deliver_events(self._request, _results(images, entry.usage))
+            attempt.receipt = attempt.receipt.plus(*cached_receipt(images))
+            return await deliver_stream(self._request, _results(images, entry.usage))
         if entry.by_url and not attempt.params.get("response_format"):
             attempt.params = {**attempt.params, "response_format": "url"}
         extra = {**entry.extra, "created": entry.created}
-        copy = attempt.recording = Copying(self.cache.ready.largest)
+        copy = attempt.capture = Copying(self.cache.ready.largest)
         answer = Answer(images, usage=entry.usage, extra=extra)
         response = await deliver(self._request, answer, {})
         by_url = attempt.params.get("response_format") == "url" or any(it.url for it in images)
@@ -112,11 +112,13 @@ class CachedAttempt:
         attempt, pictures = self._attempt, self.cache.pictures
         if existing:
             images = self._images(existing.pictures)
-            attempt.made = tuple((image, attempt.target) for image in images)
+            attempt.prior_images = tuple((image, attempt.target) for image in images)
             attempt.params = {**attempt.params, "n": self.pool_size - len(images)}
-            attempt.raw = None
-        filling = Filling(pictures, partial(_image_bytes, upstream_of(self._request), attempt.target))
-        recording = attempt.recording = Recording(pictures.limit, filling.watch)
+            attempt.raw_body = None
+        filling = Filling(
+            pictures, partial(_image_bytes, upstream_of(self._request), attempt.target)
+        )
+        recording = attempt.capture = ResponseCapture(pictures.limit, filling.watch)
         began = self.cache.clock()
         try:
             response = await handler(self._request)
@@ -125,18 +127,18 @@ class CachedAttempt:
                 await filling.drop()
         if self._is_complete(recording):
             keeping = self._store(filling, recording, existing, self.cache.clock() - began)
-            if not self.cache.later(self.key, keeping, recording.held):
+            if not self.cache.later(self.key, keeping, recording.size):
                 await filling.drop()
         return response
 
-    def _is_complete(self, recording: Recording) -> bool:
+    def _is_complete(self, recording: ResponseCapture) -> bool:
         """Tell whether an answer was a success, went to its end, and was all there was."""
-        good = recording.complete and not recording.spoiled and recording.status == OK
+        good = recording.complete and not recording.discarded and recording.status == OK
         noted = bool(recording.answers or recording.chunks)
         return good and noted and ERROR_CODE not in self._request
 
     async def _store(
-        self, filling: Filling, recording: Recording, known: Entry | None, seconds: float
+        self, filling: Filling, recording: ResponseCapture, known: Entry | None, seconds: float
     ) -> None:
         """Keep an answer that the client has, beside what was `known`; not if it is no picture."""
         plan, attempt = self._request[PLAN], self._attempt
@@ -144,7 +146,7 @@ class CachedAttempt:
         answers = recording.answers or await self.cache.taken_apart(
             partial(_parse_recording, attempt, recording)
         )
-        usage = summed([known.usage if known else None, *(answer.usage for answer in answers)])
+        usage = sum_usage([known.usage if known else None, *(answer.usage for answer in answers)])
         now = self.cache.clock()
         made = Made(plan, attempt, answers, known, usage, prices, now, seconds)
         try:
@@ -163,7 +165,7 @@ class CachedAttempt:
         )
 
 
-def _parse_recording(attempt: Attempt, recording: Recording) -> list[Answer]:
+def _parse_recording(attempt: Attempt, recording: ResponseCapture) -> list[Answer]:
     body = b"".join(recording.chunks or ())
     recording.chunks = None
     return read(attempt.target.adapter, attempt.calls[0], recording.content_type, body)
@@ -172,14 +174,14 @@ def _parse_recording(attempt: Attempt, recording: Recording) -> list[Answer]:
 async def _image_bytes(upstream: Upstream, target: Target, image: Image) -> AsyncIterator[bytes]:
     """Give the bytes of a picture that the client has; a URL is asked once more."""
     async with AsyncExitStack() as stack:
-        source = await opened(upstream, target, image, stack)
-        async for piece in source.raw():
+        source = await open_image(upstream, target, image, stack)
+        async for piece in source.iter_bytes():
             yield piece
 
 
 async def _results(
     images: Sequence[Image], usage: Mapping[str, Any] | None
-) -> AsyncGenerator[Came, None]:
+) -> AsyncGenerator[ConversationResult, None]:
     """Give each picture by itself, the last one with what was counted for all."""
     for number, image in enumerate(images, 1):
         yield Answer((image,), usage=usage if number == len(images) else None), {}

@@ -13,10 +13,10 @@ from adapters.contract import Answer, ImageCall
 from adapters.errors import ImageError, no_picture
 from proxy.context import ATTEMPT
 from proxy.errors import BadRequest
-from proxy.pipeline.partial import accounted, asked_of, fewer
+from proxy.pipeline.partial import handle_missing, requested_count, too_few_images
 from proxy.pipeline.passthrough import relay
 from proxy.pipeline.response import deliver
-from proxy.pipeline.sse import Came, deliver_events
+from proxy.pipeline.sse import ConversationResult, deliver_stream
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt
 from proxy.upstream.client import Upstream, upstream_of
@@ -25,43 +25,43 @@ from proxy.upstream.client import Upstream, upstream_of
 async def converse(request: web.Request) -> web.StreamResponse:
     """Have the attempt's conversations, and answer the client."""
     attempt, upstream = request[ATTEMPT], upstream_of(request)
-    _within_budget(attempt)
+    _check_attempt_budget(attempt)
     streamed = attempt.params.get("stream") is True
-    if streamed and not attempt.target.adapter.openai_shaped:
-        return await deliver_events(request, as_they_come(upstream, attempt))
+    if streamed and not attempt.target.adapter.passthrough:
+        return await deliver_stream(request, iter_results(upstream, attempt))
     if len(attempt.calls) > 1:
-        return await _deliver_all(request, await _together(upstream, attempt))
-    relayed, call = streamed or not _counted(request), attempt.calls[0]
+        return await _deliver_all(request, await _gather_results(upstream, attempt))
+    relayed, call = streamed or not _needs_counting(request), attempt.calls[0]
     async with upstream.conversation(
-        attempt.target, call, attempt.tries, relayed=relayed
+        attempt.target, call, attempt.retry_state, relayed=relayed
     ) as outcome:
         if outcome.response is not None:
             return await relay(request, outcome.response, outcome)
     # The provider's connection is free again before the client's pace matters.
-    came: list[Came] = [(outcome.answer or Answer(()), outcome.headers)]
+    came: list[ConversationResult] = [(outcome.answer or Answer(()), outcome.headers)]
     if streamed:
-        return await deliver_events(request, _one_by_one(came))
+        return await deliver_stream(request, _iterate(came))
     return await _deliver_all(request, came)
 
 
-async def _deliver_all(request: web.Request, came: list[Came]) -> web.StreamResponse:
-    answer, headers = _merged(request, came)
+async def _deliver_all(request: web.Request, came: list[ConversationResult]) -> web.StreamResponse:
+    answer, headers = _merge_answers(request, came)
     return await deliver(request, answer, headers)
 
 
-def _counted(request: web.Request) -> bool:
+def _needs_counting(request: web.Request) -> bool:
     """Tell whether the pictures of an answer have to be counted: then it is not relayed unread."""
     attempt = request[ATTEMPT]
-    if attempt.made:
+    if attempt.prior_images:
         # They are to stand beside those of this target.
         return True
-    if asked_of(attempt) == 1:
+    if requested_count(attempt) == 1:
         return False
-    return attempt.fills or request[SNAPSHOT].settings.images.incomplete == "fail"
+    return attempt.completes_elsewhere or request[SNAPSHOT].settings.images.incomplete == "fail"
 
 
-def _within_budget(attempt: Attempt) -> None:
-    if 1 < len(attempt.calls) > (left := attempt.tries.budget.left):
+def _check_attempt_budget(attempt: Attempt) -> None:
+    if 1 < len(attempt.calls) > (left := attempt.retry_state.budget.remaining):
         raise BadRequest(
             f"These pictures take {len(attempt.calls)} requests to the provider, and "
             f"limits.attempts leaves {left}: ask for fewer.",
@@ -70,21 +70,23 @@ def _within_budget(attempt: Attempt) -> None:
         )
 
 
-async def _together(upstream: Upstream, attempt: Attempt) -> list[Came]:
+async def _gather_results(upstream: Upstream, attempt: Attempt) -> list[ConversationResult]:
     """Have the conversations side by side, and give what came of each, in order."""
 
-    async def one(call: ImageCall) -> Came:
+    async def one(call: ImageCall) -> ConversationResult:
         try:
-            async with upstream.conversation(attempt.target, call, attempt.tries) as outcome:
+            async with upstream.conversation(attempt.target, call, attempt.retry_state) as outcome:
                 return outcome.answer or Answer(()), outcome.headers
         except ImageError as error:
-            attempt.tries.budget.note(error)
+            attempt.retry_state.budget.record_failure(error)
             return error
 
     return await asyncio.gather(*map(one, attempt.calls))
 
 
-def _merged(request: web.Request, came: list[Came]) -> tuple[Answer, Mapping[str, str]]:
+def _merge_answers(
+    request: web.Request, came: list[ConversationResult]
+) -> tuple[Answer, Mapping[str, str]]:
     """Merge what came, in order; what some conversations made is given even if others failed."""
     attempt = request[ATTEMPT]
     failed = [it for it in came if isinstance(it, ImageError)]
@@ -92,46 +94,50 @@ def _merged(request: web.Request, came: list[Came]) -> tuple[Answer, Mapping[str
     images = [image for answer, _ in made for image in answer.images]
     if not images:
         raise failed[0] if failed else no_picture()
-    if (missing := asked_of(attempt) - len(images)) > 0:
-        why = failed[0] if failed else fewer(missing)
-        accounted(request, attempt.with_made(images), missing, why)
+    if (missing := requested_count(attempt) - len(images)) > 0:
+        why = failed[0] if failed else too_few_images(missing)
+        handle_missing(request, attempt.with_prior_images(images), missing, why)
     first, headers = made[0]
     if len(came) == 1:
         return first, headers
-    usage = summed([answer.usage for answer, _ in made])
+    usage = sum_usage([answer.usage for answer, _ in made])
     return replace(first, images=tuple(images), usage=usage, body=None), headers
 
 
-async def as_they_come(upstream: Upstream, attempt: Attempt) -> AsyncGenerator[Came, None]:
+async def iter_results(
+    upstream: Upstream, attempt: Attempt
+) -> AsyncGenerator[ConversationResult, None]:
     """Have the conversations side by side, and give each answer, or part of one, as it comes."""
-    queue: asyncio.Queue[Came] = asyncio.Queue(maxsize=1)
+    queue: asyncio.Queue[ConversationResult] = asyncio.Queue(maxsize=1)
 
     async def one(call: ImageCall) -> None:
         try:
-            async with upstream.conversation(attempt.target, call, attempt.tries) as outcome:
+            async with upstream.conversation(attempt.target, call, attempt.retry_state) as outcome:
                 if outcome.events:
-                    async for answer in with_usage(outcome.events, call.n):
+                    async for answer in attach_usage(outcome.events, call.n):
                         await queue.put((answer, outcome.headers))
             if outcome.answer:
                 await queue.put((outcome.answer, outcome.headers))
         except ImageError as error:
-            attempt.tries.budget.note(error)
+            attempt.retry_state.budget.record_failure(error)
             await queue.put(error)
 
-    missing, failed = asked_of(attempt), False
-    async for came in _drained(queue, [asyncio.create_task(one(call)) for call in attempt.calls]):
+    missing, failed = requested_count(attempt), False
+    async for came in _merge_tasks(
+        queue, [asyncio.create_task(one(call)) for call in attempt.calls]
+    ):
         if isinstance(came, ImageError):
             failed = True
         else:
-            missing -= _finished(came[0])
+            missing -= _count_finished(came[0])
         yield came
     if missing > 0 and not failed:
-        yield fewer(missing)
+        yield too_few_images(missing)
 
 
-async def _drained(
-    queue: asyncio.Queue[Came], tasks: list[asyncio.Task[None]]
-) -> AsyncGenerator[Came, None]:
+async def _merge_tasks(
+    queue: asyncio.Queue[ConversationResult], tasks: list[asyncio.Task[None]]
+) -> AsyncGenerator[ConversationResult, None]:
     """Give what tasks put into a queue, until they have ended; they end with this."""
     left: set[asyncio.Task[Any]] = set(tasks)
     coming = asyncio.create_task(queue.get())
@@ -150,13 +156,13 @@ async def _drained(
         await asyncio.gather(coming, *tasks, return_exceptions=True)
 
 
-async def with_usage(events: AsyncIterator[Answer], n: int) -> AsyncIterator[Answer]:
+async def attach_usage(events: AsyncIterator[Answer], n: int) -> AsyncIterator[Answer]:
     """Put a count that comes after the last of `n` pictures beside that picture."""
     held: Answer | None = None
     finished = 0
     try:
         async for answer in events:
-            finished += _finished(answer)
+            finished += _count_finished(answer)
             if held and answer.usage and not answer.images:
                 yield replace(held, usage=answer.usage)
                 held = None
@@ -176,16 +182,16 @@ async def with_usage(events: AsyncIterator[Answer], n: int) -> AsyncIterator[Ans
         yield held
 
 
-def _finished(answer: Answer) -> int:
+def _count_finished(answer: Answer) -> int:
     return sum(image.preview is None for image in answer.images)
 
 
-async def _one_by_one(came: list[Came]) -> AsyncGenerator[Came, None]:
+async def _iterate(came: list[ConversationResult]) -> AsyncGenerator[ConversationResult, None]:
     for one in came:
         yield one
 
 
-def summed(usages: list[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+def sum_usage(usages: list[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
     """Add up what several conversations counted, number by number.
 
     >>> summed([{"total_tokens": 2}, {"total_tokens": 3}])
@@ -201,5 +207,5 @@ def summed(usages: list[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
             if isinstance(value, int | float) and isinstance(known, int | float):
                 total[name] = known + value
             elif isinstance(value, dict) and isinstance(known, dict):
-                total[name] = summed([known, value])
+                total[name] = sum_usage([known, value])
     return total

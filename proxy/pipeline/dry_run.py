@@ -16,7 +16,7 @@ from adapters.errors import BadParam
 from adapters.table.param import checked
 from adapters.tools import sizes
 from proxy.context import ATTEMPT
-from proxy.pipeline.partial import asked_of
+from proxy.pipeline.partial import requested_count
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt
 from proxy.routing.plan import Target
@@ -25,13 +25,13 @@ from proxy.upstream.client import drawn
 from proxy.upstream.exchange import shown
 
 
-async def rehearse(request: web.Request) -> web.Response:
+async def dry_run(request: web.Request) -> web.Response:
     """Answer with what `shown_attempt` tells."""
-    told = await shown_attempt(request[ATTEMPT], request[SNAPSHOT].settings.price_table)
+    told = await describe_attempt(request[ATTEMPT], request[SNAPSHOT].settings.price_table)
     return web.Response(body=orjson.dumps(told), content_type="application/json")
 
 
-async def shown_attempt(attempt: Attempt, prices: Prices) -> dict[str, Any]:
+async def describe_attempt(attempt: Attempt, prices: Prices) -> dict[str, Any]:
     """Show the requests of an attempt, secrets masked, its receipt and its price.
 
     A conversation of several requests is shown up to the first reply that it needs.
@@ -40,14 +40,14 @@ async def shown_attempt(attempt: Attempt, prices: Prices) -> dict[str, Any]:
     return {
         "object": "easel.dry_run",
         "provider": target.adapter.id,
-        "target": target.index,
-        "requests": [await _shown(target, call) for call in attempt.calls],
+        "target": target.config_path,
+        "requests": [await _describe_call(target, call) for call in attempt.calls],
         "receipt": list(map(str, attempt.receipt.lines)),
         "price": _price(attempt, prices),
     }
 
 
-async def _shown(target: Target, call: ImageCall) -> dict[str, Any]:
+async def _describe_call(target: Target, call: ImageCall) -> dict[str, Any]:
     call = replace(call, credentials=target.credentials, chance=drawn())
     return await shown(target, next(target.adapter.flow(call)))
 
@@ -55,15 +55,15 @@ async def _shown(target: Target, call: ImageCall) -> dict[str, Any]:
 def _price(attempt: Attempt, prices: Prices) -> dict[str, Any] | None:
     """Give the price of all pictures; None when it is not known."""
     params, target = attempt.params, attempt.target
-    area, pictures = _area(params.get("size")), asked_of(attempt)
-    model = target.adapter.model_in_force(params.get("model") or "", target.credentials)
+    area, pictures = _pixel_count(params.get("size")), requested_count(attempt)
+    model = target.adapter.effective_model(params.get("model") or "", target.credentials)
     each = price_of(prices, target.adapter.id, model, area)
     if each is None or pictures < 1:
         return None
     return {"usd": round(each * pictures, 6), "usd_each": each, "pictures": pictures}
 
 
-def _area(size: object) -> int | None:
+def _pixel_count(size: object) -> int | None:
     """Give the pixels of a size; None where it names none: not every provider has it checked."""
     try:
         checked("size", size)

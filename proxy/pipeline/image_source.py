@@ -19,22 +19,22 @@ from adapters.table.receipt import Line
 from adapters.tools.image_header import HEAD, KNOWN, Measured, measured
 from proxy.cache.entry import KeptImage
 from proxy.errors import UpstreamFailed
-from proxy.routing.attempt import Recording
+from proxy.routing.attempt import ResponseCapture
 from proxy.routing.plan import Target
 from proxy.upstream.client import Upstream
 from proxy.upstream.image_download import Download
 from proxy.upstream.temp_file import SpooledImage
 
-_PIECE = 96 * 1024
+_CHUNK = 96 * 1024
 """Bytes that are encoded in one go: a multiple of 3, and a millisecond at the most."""
-_TEXT_PIECE = _PIECE // 3 * 4
-_FOR_URLS = str.maketrans("-_", "+/")
+_BASE64_CHUNK = _CHUNK // 3 * 4
+_URL_SAFE_ALPHABET = str.maketrans("-_", "+/")
 """From the alphabet of RFC 4648, 5 to that of 4."""
-_ENOUGH = 64
+_SHORT_HEADER = 64
 """Characters of base64 in which most pictures say their size."""
 
 
-class Source(msgspec.Struct, frozen=True):
+class ImageSource(msgspec.Struct, frozen=True):
     """One picture. `length` is its size in bytes, None where the other side did not tell."""
 
     image: Image
@@ -51,78 +51,80 @@ class Source(msgspec.Struct, frozen=True):
             return len(self.image.b64)
         return None if self.length is None else -(-self.length // 3) * 4
 
-    async def raw(self) -> AsyncIterator[bytes]:
+    async def iter_bytes(self) -> AsyncIterator[bytes]:
         """Give the picture as bytes."""
         if self.download:
             yield self.download.head
             async for piece in self.download.rest:
                 yield piece
-        for at in range(0, len(self.image.b64), _TEXT_PIECE):
-            yield decoded(self.image.b64[at : at + _TEXT_PIECE])
-        for part in _sliced(self.image.data):
+        for at in range(0, len(self.image.b64), _BASE64_CHUNK):
+            yield decode_base64(self.image.b64[at : at + _BASE64_CHUNK])
+        for part in _slices(self.image.data):
             yield bytes(part)
 
-    async def text(self) -> AsyncIterator[bytes]:
+    async def iter_base64(self) -> AsyncIterator[bytes]:
         """Give the picture as base64."""
-        for at in range(0, len(self.image.b64), _TEXT_PIECE):
-            yield self.image.b64[at : at + _TEXT_PIECE].encode("ascii")
+        for at in range(0, len(self.image.b64), _BASE64_CHUNK):
+            yield self.image.b64[at : at + _BASE64_CHUNK].encode("ascii")
         if self.image.b64:
             return
         left = b""
-        async for piece in self.raw():
+        async for piece in self.iter_bytes():
             whole = left + piece
             even = len(whole) // 3 * 3
-            for part in _sliced(memoryview(whole)[:even]):
+            for part in _slices(memoryview(whole)[:even]):
                 yield pybase64.b64encode(part)
             left = whole[even:]
         yield pybase64.b64encode(left)
 
 
-async def opened(
+async def open_image(
     upstream: Upstream,
     target: Target,
     image: Image,
     stack: AsyncExitStack,
-    recording: Recording | None = None,
-) -> Source:
+    recording: ResponseCapture | None = None,
+) -> ImageSource:
     """Make a picture ready, which may be behind a URL: `stack` keeps its connection.
 
     `recording` may watch it pass.
     """
     if isinstance(image, KeptImage):
-        return Source(image, image.measured, image.length, _read(image.pieces(), image.measured))
+        return ImageSource(
+            image, image.measured, image.length, _as_download(image.pieces(), image.measured)
+        )
     if isinstance(image, SpooledImage):
         spool, found = image.spool, measured(image.spool.head)
-        return Source(image, found, spool.length, _read(spool.pieces(), found))
+        return ImageSource(image, found, spool.length, _as_download(spool.pieces(), found))
     if image.url:
         download = await stack.enter_async_context(upstream.download(target, image))
-        if recording and recording.watch:
-            rest = recording.watch(image, download.head, download.rest)
+        if recording and recording.tee:
+            rest = recording.tee(image, download.head, download.rest)
             download = replace(download, rest=rest)
-        return Source(image, download.measured, download.length, download)
+        return ImageSource(image, download.measured, download.length, download)
     if image.b64:
-        text = tidied(image.b64)
-        return of_text(image if text is image.b64 else replace(image, b64=text))
+        text = normalize_base64(image.b64)
+        return from_base64(image if text is image.b64 else replace(image, b64=text))
     if not image.data:
         raise _damaged()
     found = measured(image.data[:HEAD])
     if image.media_type in KNOWN and not found.media_type:
         raise _damaged()
-    return Source(image, found, len(image.data))
+    return ImageSource(image, found, len(image.data))
 
 
-def of_text(image: Image) -> Source:
+def from_base64(image: Image) -> ImageSource:
     """Make a picture ready whose base64 is tidy."""
     length = len(image.b64) // 4 * 3 - image.b64[-2:].count("=")
-    return Source(image, measured_text(image.b64), length)
+    return ImageSource(image, measure_base64(image.b64), length)
 
 
-def _read(pieces: AsyncIterator[bytes], found: Measured) -> Download:
+def _as_download(pieces: AsyncIterator[bytes], found: Measured) -> Download:
     """Read what lies here as if it came from a URL."""
     return Download(b"", found, None, pieces)
 
 
-def tidied(text: str) -> str:
+def normalize_base64(text: str) -> str:
     r"""Give base64 as it can stand in JSON and be cut anywhere; raises `UpstreamFailed`.
 
     Some write it with line breaks, without padding, with the letters for URLs, or as a data: URL.
@@ -130,40 +132,40 @@ def tidied(text: str) -> str:
     >>> tidied("AAEC\r\n_-8"), tidied("data:image/png;base64,AAEC")
     ('AAEC/+8=', 'AAEC')
     """
-    if is_tidy(text):
+    if is_canonical_base64(text):
         return text
     if text.startswith("data:"):
         text = text.partition(",")[2]
-    text = "".join(text.split()).translate(_FOR_URLS).rstrip("=")
+    text = "".join(text.split()).translate(_URL_SAFE_ALPHABET).rstrip("=")
     text += "=" * (-len(text) % 4)
-    if not is_tidy(text):
+    if not is_canonical_base64(text):
         raise _damaged()
     return text
 
 
-def is_tidy(text: str) -> bool:
+def is_canonical_base64(text: str) -> bool:
     """Tell whether base64 is as `tidied` would give it."""
     if not text or len(text) % 4 or not text.isascii():
         return False
-    for at in range(0, len(text), _TEXT_PIECE):
-        piece = text[at : at + _TEXT_PIECE]
+    for at in range(0, len(text), _BASE64_CHUNK):
+        piece = text[at : at + _BASE64_CHUNK]
         try:
             pybase64.b64decode(piece, validate=True)
         except NotBase64:
             return False
-        if piece.endswith("=") and at + _TEXT_PIECE < len(text):
+        if piece.endswith("=") and at + _BASE64_CHUNK < len(text):
             return False
     return True
 
 
-def measured_text(text: str) -> Measured:
+def measure_base64(text: str) -> Measured:
     """Measure a picture by the beginning of its base64."""
-    found = measured(decoded(text[:_ENOUGH]))
+    found = measured(decode_base64(text[:_SHORT_HEADER]))
     # Every type but JPEG says its size at once.
-    return found if found.width else measured(decoded(text[: HEAD // 3 * 4]))
+    return found if found.width else measured(decode_base64(text[: HEAD // 3 * 4]))
 
 
-def decoded(text: str) -> bytes:
+def decode_base64(text: str) -> bytes:
     """Undo base64; raises `UpstreamFailed`."""
     try:
         return pybase64.b64decode(text, validate=True)
@@ -177,7 +179,7 @@ def _damaged() -> UpstreamFailed:
     )
 
 
-def lines_of(
+def measured_receipt(
     number: int, found: Measured, params: Mapping[str, object], length: int | None = None
 ) -> Iterator[Line]:
     """Say what a picture turned out to be, and what was asked for where that is not it.
@@ -199,13 +201,13 @@ def lines_of(
         yield Line("asked", str(number), ";".join(other))
 
 
-def cached_lines(images: Iterable[Image]) -> Iterator[Line]:
+def cached_receipt(images: Iterable[Image]) -> Iterator[Line]:
     """Say how many pictures came from the cache, if any did."""
     if count := sum(isinstance(image, KeptImage) for image in images):
         yield Line("cached", "pictures", str(count))
 
 
-def _sliced(data: bytes | memoryview) -> Iterator[memoryview]:
+def _slices(data: bytes | memoryview) -> Iterator[memoryview]:
     view = memoryview(data)
-    for at in range(0, len(view), _PIECE):
-        yield view[at : at + _PIECE]
+    for at in range(0, len(view), _CHUNK):
+        yield view[at : at + _CHUNK]

@@ -8,14 +8,14 @@ from adapters.errors import ImageError, ProviderError
 from adapters.table.receipt import Line, plain
 from proxy.context import ATTEMPT
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.attempt import Attempt, Made
+from proxy.routing.attempt import Attempt, MadeImages
 from proxy.routing.fallback import status_of
 
 
-class Incomplete(ProviderError):
+class IncompleteImages(ProviderError):
     """Some pictures were `made`, by the targets beside them; another is to make what is missing."""
 
-    def __init__(self, made: Made, missing: int, why: ImageError) -> None:
+    def __init__(self, made: MadeImages, missing: int, why: ImageError) -> None:
         super().__init__(
             f"{missing} of the pictures were not made.",
             code="incomplete",
@@ -25,37 +25,37 @@ class Incomplete(ProviderError):
         self.missing = missing
 
 
-def asked_of(attempt: Attempt) -> int:
+def requested_count(attempt: Attempt) -> int:
     """Give how many pictures an attempt is for; who speaks the client's shape counts for itself."""
-    if not attempt.target.adapter.openai_shaped:
+    if not attempt.target.adapter.passthrough:
         return sum(call.n for call in attempt.calls)
     n = attempt.params.get("n")
     return n if isinstance(n, int) and not isinstance(n, bool) else 1
 
 
-def accounted(request: web.Request, made: Made, missing: int, why: ImageError) -> None:
+def handle_missing(request: web.Request, made: MadeImages, missing: int, why: ImageError) -> None:
     """Say that pictures are `missing` beside those that were `made`.
 
     What was made is the client's: it has been paid for. But the plan may have another target make
     the others (raises `Incomplete`), or the settings make it a failure (raises `why`).
     """
     attempt = request[ATTEMPT]
-    attempt.receipt = attempt.receipt.plus(line_of(missing, why))
-    if attempt.fills:
-        raise Incomplete(made, missing, why)
+    attempt.receipt = attempt.receipt.plus(failed_line(missing, why))
+    if attempt.completes_elsewhere:
+        raise IncompleteImages(made, missing, why)
     if request[SNAPSHOT].settings.images.incomplete == "fail":
         raise why
-    if attempt.recording:
+    if attempt.capture:
         # What is not complete is not kept.
-        attempt.recording.spoil()
+        attempt.capture.discard()
 
 
-def line_of(missing: int, why: ImageError) -> Line:
+def failed_line(missing: int, why: ImageError) -> Line:
     """Say it in a receipt, which is a header line: a provider may call anything its code."""
     return Line("failed", "pictures", str(missing), plain(why.code or why.status))
 
 
-def fewer(missing: int) -> ProviderError:
+def too_few_images(missing: int) -> ProviderError:
     """Say that a provider made fewer pictures than it was asked for."""
     return ProviderError(
         f"The provider made {missing} fewer pictures than asked.", code="incomplete"

@@ -15,21 +15,20 @@ from aiohttp import ClientResponse, web
 
 from adapters.tools.image_header import HEAD, Measured
 from proxy.context import ATTEMPT
-from proxy.pipeline.accounting import pixels_of
-from proxy.pipeline.image_source import lines_of, measured_text
-from proxy.pipeline.partial import asked_of
-from proxy.pipeline.response import poured
-from proxy.pipeline.sse import BEAT, or_silence
+from proxy.pipeline.accounting import pixel_count
+from proxy.pipeline.image_source import measure_base64, measured_receipt
+from proxy.pipeline.partial import requested_count
+from proxy.pipeline.response import stream_response
+from proxy.pipeline.sse import KEEPALIVE_COMMENT, with_keepalives
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.attempt import Drawn
+from proxy.routing.attempt import BilledImage
 from proxy.upstream.client import Outcome
 from proxy.upstream.errors import translated
-from proxy.upstream.reply import blotted_pieces, is_compressed, too_much
+from proxy.upstream.redact import blotted_pieces
+from proxy.upstream.reply import is_compressed, too_much
 from proxy.upstream.timeout import worked_too_long
 
-_PICTURE = re.compile(
-    rb'"b64_json"\s*:\s*"(?:data:[^,"]{0,64},)?([A-Za-z0-9+/]{16,%d})' % (HEAD * 2)
-)
+_IMAGE = re.compile(rb'"b64_json"\s*:\s*"(?:data:[^,"]{0,64},)?([A-Za-z0-9+/]{16,%d})' % (HEAD * 2))
 
 
 async def relay(
@@ -38,28 +37,30 @@ async def relay(
     """Pass a provider's answer on, piece by piece; its beginning is taken out of the outcome."""
     attempt, head = request[ATTEMPT], outcome.head
     response = web.StreamResponse(status=provider.status, headers=outcome.headers)
-    if attempt.recording and is_compressed(provider):
-        attempt.recording.chunks = None
-    found = first_picture(b"".join(head))
+    if attempt.capture and is_compressed(provider):
+        attempt.capture.chunks = None
+    found = measure_first_image(b"".join(head))
     if found:
-        attempt.receipt = attempt.receipt.plus(*lines_of(1, found, attempt.params))
+        attempt.receipt = attempt.receipt.plus(*measured_receipt(1, found, attempt.params))
     settings = request[SNAPSHOT].settings
-    pieces = _pieces(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
+    pieces = _relay_chunks(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
     if response.content_type == "text/event-stream":
         # One of the events may be an error.
         pieces = blotted_pieces(pieces, outcome.secrets)
-        pieces = _with_comments(pieces, settings.images.comment_seconds)
-    answered = await poured(request, response, pieces)
+        pieces = _add_keepalives(pieces, settings.images.comment_seconds)
+    answered = await stream_response(request, response, pieces)
     # It was not read: as many as were asked for, all like the first.
-    attempt.drawn = [Drawn(attempt.target, pixels_of(found))] * asked_of(attempt)
+    attempt.images_out = [BilledImage(attempt.target, pixel_count(found))] * requested_count(
+        attempt
+    )
     return answered
 
 
-async def _pieces(
-    provider: ClientResponse, head: list[bytes], room: int, patience: float
+async def _relay_chunks(
+    provider: ClientResponse, head: list[bytes], limit: int, total_timeout: float
 ) -> AsyncGenerator[bytes, None]:
     """Give at most `room` bytes, for which the provider is waited for `patience` seconds in all."""
-    room -= sum(map(len, head))
+    limit -= sum(map(len, head))
     while head:
         yield head.pop(0)
     content, clock, waited = provider.content, asyncio.get_running_loop().time, 0.0
@@ -69,39 +70,39 @@ async def _pieces(
             piece = await content.readany()
         # The time in which the client takes a piece is not the provider's.
         waited += clock() - began
-        room -= len(piece)
-        if room < 0:
+        limit -= len(piece)
+        if limit < 0:
             raise too_much()
-        if waited > patience:
-            raise worked_too_long(patience)
+        if waited > total_timeout:
+            raise worked_too_long(total_timeout)
         if piece:
             yield piece
         del piece  # See `poured`.
 
 
-async def _with_comments(
+async def _add_keepalives(
     pieces: AsyncIterator[bytes], seconds: float
 ) -> AsyncGenerator[bytes, None]:
     """Put comments between two events that are far apart; one that has begun is left alone."""
     end = b""
-    async with aclosing(or_silence(pieces, seconds)) as heard:
+    async with aclosing(with_keepalives(pieces, seconds)) as heard:
         async for piece in heard:
             if piece is not None:
                 # The blank line after an event may have come in two pieces.
                 end = (end + piece)[-4:]
                 yield piece
             elif end.endswith((b"\n\n", b"\r\n\r\n")):
-                yield BEAT
+                yield KEEPALIVE_COMMENT
 
 
-def first_picture(head: bytes) -> Measured | None:
+def measure_first_image(head: bytes) -> Measured | None:
     """Measure the picture at the beginning of an answer in OpenAI's shape, if there is one.
 
     >>> first_picture(b'{"data": [{"b64_json": "R0lGODlhAgADAIAAAAAAAAAA')
     Measured(media_type='image/gif', width=2, height=3)
     """
-    if not (found := _PICTURE.search(head)):
+    if not (found := _IMAGE.search(head)):
         return None
     text = found[1].decode()
-    made = measured_text(text[: len(text) // 4 * 4])
+    made = measure_base64(text[: len(text) // 4 * 4])
     return made if made.media_type else None

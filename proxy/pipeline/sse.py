@@ -17,24 +17,24 @@ from aiohttp import web
 from adapters.contract import Answer
 from adapters.errors import ImageError, no_picture
 from proxy.context import ATTEMPT, ERROR_CODE
-from proxy.errors import logged
-from proxy.pipeline.accounting import drawn_of
-from proxy.pipeline.image_source import Source, lines_of, opened
-from proxy.pipeline.response import dumped, opened_string, poured
+from proxy.errors import log_code
+from proxy.pipeline.accounting import bill_image
+from proxy.pipeline.image_source import ImageSource, measured_receipt, open_image
+from proxy.pipeline.response import open_json_string, stream_response, to_json
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.upstream.client import upstream_of
 from proxy.upstream.timeout import Deadline, worked_too_long
 
 T = TypeVar("T")
 
-Came = tuple[Answer, Mapping[str, str]] | ImageError
+ConversationResult = tuple[Answer, Mapping[str, str]] | ImageError
 """What came of a conversation: an answer, or a part of one, with headers; or a failure."""
 
-BEAT = b": keep-alive\n\n"
+KEEPALIVE_COMMENT = b": keep-alive\n\n"
 """A comment: every reader of server-sent events passes it over."""
 
 _COMPLETED, _PREVIEW = "image_generation.completed", "image_generation.partial_image"
-_NOTHING_COUNTED = {
+_NO_USAGE = {
     "total_tokens": 0,
     "input_tokens": 0,
     "output_tokens": 0,
@@ -42,111 +42,115 @@ _NOTHING_COUNTED = {
 }
 
 
-async def deliver_events(
-    request: web.Request, coming: AsyncGenerator[Came, None]
+async def deliver_stream(
+    request: web.Request, coming: AsyncGenerator[ConversationResult, None]
 ) -> web.StreamResponse:
     """Answer with an event for each picture, in the order in which they come."""
     failed: list[ImageError] = []
     async with aclosing(coming), AsyncExitStack() as stack:
         most = request[SNAPSHOT].settings.timeouts.total
         with Deadline(most, worked_too_long):
-            answer, headers, sources = await _first(request, coming, failed, stack)
+            answer, headers, sources = await _first_images(request, coming, failed, stack)
         for number, source in enumerate(sources, 1):
-            told = lines_of(number, source.measured, request[ATTEMPT].params, source.length)
+            told = measured_receipt(number, source.measured, request[ATTEMPT].params, source.length)
             request[ATTEMPT].receipt = request[ATTEMPT].receipt.plus(*told)
         response = web.StreamResponse(headers=headers)
         response.headers["cache-control"] = "no-cache"
         response.content_type = "text/event-stream"
-        return await poured(request, response, _told(request, answer, sources, coming, failed))
+        return await stream_response(
+            request, response, _event_stream(request, answer, sources, coming, failed)
+        )
 
 
-async def _told(
+async def _event_stream(
     request: web.Request,
     answer: Answer,
-    sources: list[Source],
-    coming: AsyncIterator[Came],
+    sources: list[ImageSource],
+    coming: AsyncIterator[ConversationResult],
     failed: list[ImageError],
 ) -> AsyncGenerator[bytes, None]:
     """Write the first answer, then what comes after it; at the end, what failed."""
-    async for piece in _written(request, answer, sources):
+    async for piece in _image_events(request, answer, sources):
         yield piece
-    async with aclosing(_others(request, coming, failed)) as others:
+    async with aclosing(_later_events(request, coming, failed)) as others:
         async for piece in others:
             yield piece
     if failed:
-        request[ERROR_CODE] = logged(failed[0])
-        yield _event({"type": "error", "error": failed[0].as_object()}, "error")
+        request[ERROR_CODE] = log_code(failed[0])
+        yield _format_event({"type": "error", "error": failed[0].as_object()}, "error")
 
 
-async def _first(
+async def _first_images(
     request: web.Request,
-    coming: AsyncGenerator[Came, None],
+    coming: AsyncGenerator[ConversationResult, None],
     failed: list[ImageError],
     stack: AsyncExitStack,
-) -> tuple[Answer, Mapping[str, str], list[Source]]:
+) -> tuple[Answer, Mapping[str, str], list[ImageSource]]:
     """Wait for the first picture that can be written; raises the first failure if none can."""
     async for came in coming:
         if isinstance(came, ImageError):
             failed.append(came)
             continue
         answer, headers = came
-        if sources := await _opened(request, answer, failed, stack):
+        if sources := await _open_images(request, answer, failed, stack):
             return answer, headers, sources
     raise failed[0] if failed else no_picture()
 
 
-async def _others(
-    request: web.Request, coming: AsyncIterator[Came], failed: list[ImageError]
+async def _later_events(
+    request: web.Request, coming: AsyncIterator[ConversationResult], failed: list[ImageError]
 ) -> AsyncGenerator[bytes, None]:
     seconds = request[SNAPSHOT].settings.images.comment_seconds
-    async with aclosing(or_silence(coming, seconds)) as pieces:
+    async with aclosing(with_keepalives(coming, seconds)) as pieces:
         async for came in pieces:
             if came is None:
-                yield BEAT
+                yield KEEPALIVE_COMMENT
             elif isinstance(came, ImageError):
                 failed.append(came)
             else:
                 async with AsyncExitStack() as stack:
-                    sources = await _opened(request, came[0], failed, stack)
-                    async for piece in _written(request, came[0], sources):
+                    sources = await _open_images(request, came[0], failed, stack)
+                    async for piece in _image_events(request, came[0], sources):
                         yield piece
 
 
-async def _opened(
+async def _open_images(
     request: web.Request, answer: Answer, failed: list[ImageError], stack: AsyncExitStack
-) -> list[Source]:
+) -> list[ImageSource]:
     """Make the pictures of an answer ready; one that is lost takes no others with it."""
     upstream, attempt = upstream_of(request), request[ATTEMPT]
-    recording = attempt.recording
+    recording = attempt.capture
     if recording:
-        recording.consists_of(answer)
-    sources: list[Source] = []
+        recording.add_answer(answer)
+    sources: list[ImageSource] = []
     for image in answer.images:
         try:
-            source = await opened(upstream, attempt.target, image, stack, recording)
+            source = await open_image(upstream, attempt.target, image, stack, recording)
         except ImageError as error:
             failed.append(error)
         else:
             sources.append(source)
             if image.preview is None:
-                attempt.drawn.append(drawn_of(attempt.target, source))
+                attempt.images_out.append(bill_image(attempt.target, source))
     return sources
 
 
-async def _written(
-    request: web.Request, answer: Answer, sources: list[Source]
+async def _image_events(
+    request: web.Request, answer: Answer, sources: list[ImageSource]
 ) -> AsyncIterator[bytes]:
     """Write an event for each picture of an answer; what was counted stands beside the last."""
     for source in sources:
-        about = _about(request, answer.usage if source is sources[-1] else None, source)
-        data = opened_string(dumped(about), "b64_json")
+        about = _event_fields(request, answer.usage if source is sources[-1] else None, source)
+        data = open_json_string(to_json(about), "b64_json")
         yield b"event: %b\ndata: %b" % (about["type"].encode(), data)
-        async for piece in source.text():
+        async for piece in source.iter_base64():
             yield piece
         yield b'"}\n\n'
 
 
-def _about(request: web.Request, usage: Mapping[str, Any] | None, source: Source) -> dict[str, Any]:
+def _event_fields(
+    request: web.Request, usage: Mapping[str, Any] | None, source: ImageSource
+) -> dict[str, Any]:
     """Give the members of an event beside the picture."""
     asked, found = request[ATTEMPT].params, source.measured
     size = found.size if found.width else asked.get("size") or "auto"
@@ -160,15 +164,17 @@ def _about(request: web.Request, usage: Mapping[str, Any] | None, source: Source
         "output_format": found.format or asked.get("output_format") or "png",
     }
     if source.image.preview is None:
-        return {**about, "usage": usage or _NOTHING_COUNTED}
+        return {**about, "usage": usage or _NO_USAGE}
     return {**about, "type": _PREVIEW, "partial_image_index": source.image.preview}
 
 
-def _event(data: dict[str, Any], name: str) -> bytes:
+def _format_event(data: dict[str, Any], name: str) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(data))
 
 
-async def or_silence(pieces: AsyncIterator[T], seconds: float) -> AsyncGenerator[T | None, None]:
+async def with_keepalives(
+    pieces: AsyncIterator[T], seconds: float
+) -> AsyncGenerator[T | None, None]:
     """Give each piece as it comes, and None after each `seconds` in which none came.
 
     Close it, or `pieces` is still being asked for its next one.

@@ -11,50 +11,55 @@ from adapters.table.receipt import Line, Receipt
 from adapters.table.table import left_out
 from proxy.routing.attempt import Attempt
 
-_READ_BY_US = ("prompt", "model", "response_format", "stream")
+_COMMON_PARAMS = ("prompt", "model", "response_format", "stream")
 
 
-def fitted(attempt: Attempt) -> None:
+def prepare_calls(attempt: Attempt) -> None:
     """Set the attempt's calls and its receipt; raises `BadParam`."""
-    check_ours(attempt.params)
+    check_common_params(attempt.params)
     adapter = attempt.target.adapter
-    if adapter.openai_shaped:
+    if adapter.passthrough:
         target = attempt.target
-        call = ImageCall(attempt.params, attempt.params, target.credentials, attempt.raw)
+        call = ImageCall(attempt.params, attempt.params, target.credentials, attempt.raw_body)
         attempt.calls = (call,)
-        attempt.receipt = left_out(call.params, adapter.withheld(call), target.policy, adapter.name)
+        attempt.receipt = left_out(
+            call.params, adapter.suppressed_params(call), target.unsupported_policy, adapter.name
+        )
     else:
-        attempt.calls, attempt.receipt = translated(adapter, attempt)
+        attempt.calls, attempt.receipt = translate(adapter, attempt)
 
 
-def check_ours(params: dict[str, Any]) -> None:
+def check_common_params(params: dict[str, Any]) -> None:
     """Check what the gateway itself reads, whoever the provider is; the rest is the table's."""
     if params.get("prompt") is None:
         raise BadParam(
             "prompt", "'prompt' is required: say what to draw.", code="missing_required_parameter"
         )
-    for name in _READ_BY_US:
+    for name in _COMMON_PARAMS:
         if params.get(name) is not None:
             checked(name, params[name])
 
 
-def translated(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...], Receipt]:
+def translate(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...], Receipt]:
     """Translate for a provider with a shape of its own; more pictures than it makes at once
     become several calls, each with a seed of its own.
     """  # noqa: D205 - one sentence
     params, credentials = attempt.params, attempt.target.credentials
     asked = ImageCall(params, params, credentials)
-    table, withheld = adapter.table_in_force(asked), adapter.withheld(asked)
+    table, withheld = adapter.effective_table(asked), adapter.suppressed_params(asked)
     n = params.get("n")
     if n is not None:
         checked("n", n)
-    counts = shares(n or 1, table.pictures_per_call)
+    counts = split_n(n or 1, table.pictures_per_call)
     calls: list[ImageCall] = []
     receipt = Receipt()
     for i, count in enumerate(counts):
-        own = seeded(params, sum(counts[:i]), table.row("seed"))
+        own = offset_seed(params, sum(counts[:i]), table.row("seed"))
         made = table.translate(
-            *(own, attempt.target.policy), n=count, provider=adapter.name, withheld=withheld
+            *(own, attempt.target.unsupported_policy),
+            n=count,
+            provider=adapter.name,
+            withheld=withheld,
         )
         calls.append(ImageCall(own, made.fields, credentials, n=count))
         receipt = receipt if calls[1:] else made.receipt
@@ -63,16 +68,16 @@ def translated(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...
     return tuple(calls), receipt
 
 
-def shares(n: int, most: int) -> list[int]:
+def split_n(n: int, limit: int) -> list[int]:
     """Divide `n` pictures into calls of at most `most`.
 
     >>> shares(5, 4), shares(1, 1)
     ([4, 1], [1])
     """
-    return [min(most, n - done) for done in range(0, n, most)]
+    return [min(limit, n - done) for done in range(0, n, limit)]
 
 
-def seeded(params: dict[str, Any], offset: int, row: Param | None = None) -> dict[str, Any]:
+def offset_seed(params: dict[str, Any], offset: int, row: Param | None = None) -> dict[str, Any]:
     """Give a later call a seed of its own: the same one would make the same picture again.
 
     What would leave the range of its row begins at the row's other end.

@@ -15,21 +15,21 @@ import msgspec
 from adapters.contract import Answer, Image, ImageCall
 from adapters.errors import ImageError
 from adapters.table.receipt import Receipt
-from proxy.errors import outcome_unknown
+from proxy.errors import may_have_been_charged
 from proxy.routing.plan import Target
 
 _NO_RECEIPT = Receipt()
-_MOST_TRIED = 30
+_MAX_LOGGED_ATTEMPTS = 30
 """Attempts that are told of one request: its last ones."""
 
-Made = tuple[tuple[Image, Target], ...]
+MadeImages = tuple[tuple[Image, Target], ...]
 """Pictures, each with the target that made it."""
 
-Watch = Callable[[Image, bytes, AsyncIterator[bytes]], AsyncIterator[bytes]]
+ByteTee = Callable[[Image, bytes, AsyncIterator[bytes]], AsyncIterator[bytes]]
 """Gives on the bytes of a picture that come after its first ones, and looks at all of them."""
 
 
-class Recording:
+class ResponseCapture:
     """One answer as it goes to the client: its bytes, up to `limit`; past it, nothing.
 
     Of an answer that is put together here it holds the `answers` that it consists of instead, and
@@ -37,68 +37,68 @@ class Recording:
     """
 
     __slots__ = (
-        "_left",
+        "_remaining",
         "_limit",
         "answers",
         "chunks",
         "complete",
         "content_type",
-        "spoiled",
+        "discarded",
         "status",
-        "watch",
+        "tee",
     )
 
-    def __init__(self, limit: int, watch: Watch | None = None) -> None:
+    def __init__(self, limit: int, tee: ByteTee | None = None) -> None:
         self.answers: list[Answer] = []
         self.chunks: list[bytes] | None = []
         self.complete = False
-        self.spoiled = False
+        self.discarded = False
         self.content_type = ""
         self.status = 0
-        self.watch = watch
-        self._limit = self._left = limit
+        self.tee = tee
+        self._limit = self._remaining = limit
 
     @property
-    def held(self) -> int:
+    def size(self) -> int:
         """How many bytes are held, of the answer or of the pictures in it."""
-        return self._limit - max(self._left, 0)
+        return self._limit - max(self._remaining, 0)
 
-    def consists_of(self, answer: Answer) -> None:
+    def add_answer(self, answer: Answer) -> None:
         """Note an answer, or a part of one, whose pictures are at hand: no bytes are needed.
 
         A preview is not held any longer than it takes to go.
         """
         self.chunks = None
         finished = tuple(image for image in answer.images if image.preview is None)
-        self._left -= sum(it.held for it in finished)
-        if self._left < 0:
-            self.spoil()
+        self._remaining -= sum(it.held for it in finished)
+        if self._remaining < 0:
+            self.discard()
         elif finished or answer.usage:
             self.answers.append(replace(answer, images=finished, body=None))
 
-    def spoil(self) -> None:
+    def discard(self) -> None:
         """Note that the answer is not the whole answer."""
-        self.spoiled, self.chunks = True, None
+        self.discarded, self.chunks = True, None
         self.answers.clear()
 
-    def begin(self, status: int, content_type: str, length: int | None) -> None:
+    def start(self, status: int, content_type: str, length: int | None) -> None:
         """Note the head; an answer known to be too long is not recorded at all."""
         self.status, self.content_type = status, content_type
-        if length is not None and length > self._left:
+        if length is not None and length > self._remaining:
             self.chunks = None
 
-    def add(self, chunk: bytes) -> None:
+    def add_chunk(self, chunk: bytes) -> None:
         """Keep a chunk (the same object, no copy), or give up once it is too much."""
         if self.chunks is None:
             return
-        self._left -= len(chunk)
-        if self._left < 0:
+        self._remaining -= len(chunk)
+        if self._remaining < 0:
             self.chunks = None
         else:
             self.chunks.append(chunk)
 
 
-class Tried(msgspec.Struct, frozen=True):
+class AttemptLog(msgspec.Struct, frozen=True):
     """How the attempt at one target ended: with `ok`, or with the word for its failure."""
 
     target: str
@@ -109,61 +109,61 @@ class Tried(msgspec.Struct, frozen=True):
     ms: float
 
 
-class Trail(msgspec.Struct):
+class RequestTimeline(msgspec.Struct):
     """What is noted of one request of a client's on its way; times are of `time.perf_counter`.
 
     `asked` is when its first request to a provider went, `headed` when the head of its answer did,
     0 before. `tried` are its attempts, the last ones where they are many.
     """
 
-    arrived: float
-    asked: float = 0.0
-    headed: float = 0.0
-    tried: deque[Tried] | None = None
+    arrived_at: float
+    first_upstream_at: float = 0.0
+    first_byte_at: float = 0.0
+    attempts: deque[AttemptLog] | None = None
 
-    def note(self, tried: Tried) -> None:
+    def add_attempt(self, tried: AttemptLog) -> None:
         """Note an attempt that has ended."""
-        if self.tried is None:
-            self.tried = deque(maxlen=_MOST_TRIED)
-        self.tried.append(tried)
+        if self.attempts is None:
+            self.attempts = deque(maxlen=_MAX_LOGGED_ATTEMPTS)
+        self.attempts.append(tried)
 
 
-class Budget(msgspec.Struct):
+class AttemptBudget(msgspec.Struct):
     """How many more requests may go to providers for one request of a client's.
 
     `in_doubt`: one of them may have been paid for, and nobody knows what became of it. `hops` is
     how many gateways of our kind the client's request has passed. `trail` is where it is noted.
     """
 
-    left: int = 30
-    in_doubt: bool = False
+    remaining: int = 30
+    maybe_charged: bool = False
     hops: int = 0
-    trail: Trail | None = None
+    timeline: RequestTimeline | None = None
 
-    def note(self, error: ImageError) -> None:
+    def record_failure(self, error: ImageError) -> None:
         """Note how a request failed."""
-        self.in_doubt = self.in_doubt or outcome_unknown(error)
+        self.maybe_charged = self.maybe_charged or may_have_been_charged(error)
 
 
-class Tries(msgspec.Struct):
+class RetryState(msgspec.Struct):
     """What it took at one target: retries so far, -1 once they were of no use.
 
     `repeated` counts the requests that were sent once more, of use or not.
     `progress` is how far each call is, 0 to 1, where its provider tells; by `ImageCall.chance`.
     """
 
-    budget: Budget = msgspec.field(default_factory=Budget)
+    budget: AttemptBudget = msgspec.field(default_factory=AttemptBudget)
     retries: int = 0
-    repeated: int = 0
+    resent: int = 0
     progress: dict[int, float] = {}
 
 
-class Drawn(NamedTuple):
+class BilledImage(NamedTuple):
     """A picture of an answer. `pixels` are 0 where nobody looked; `kept`: the cache had it."""
 
     target: Target
     pixels: int = 0
-    kept: bool = False
+    from_cache: bool = False
 
 
 class Attempt(msgspec.Struct):
@@ -176,15 +176,15 @@ class Attempt(msgspec.Struct):
 
     target: Target
     params: dict[str, Any]
-    raw: bytes | None
+    raw_body: bytes | None
     calls: tuple[ImageCall, ...] = ()
     receipt: Receipt = _NO_RECEIPT
     cache_status: str = "DISABLED"
-    tries: Tries = msgspec.field(default_factory=Tries)
-    recording: Recording | None = None
-    made: Made = ()
-    fills: bool = False
-    drawn: list[Drawn] = []
+    retry_state: RetryState = msgspec.field(default_factory=RetryState)
+    capture: ResponseCapture | None = None
+    prior_images: MadeImages = ()
+    completes_elsewhere: bool = False
+    images_out: list[BilledImage] = []
 
     __repr__ = object.__repr__
 
@@ -195,24 +195,24 @@ class Attempt(msgspec.Struct):
         return named if isinstance(named, str) else ""
 
     @property
-    def headers(self) -> dict[str, str]:
+    def response_headers(self) -> dict[str, str]:
         """What is told of it to the client."""
         told = {
             "x-portkey-provider": self.target.adapter.id,
-            "x-portkey-last-used-option-index": self.target.index,
-            "x-portkey-retry-attempt-count": str(self.tries.retries),
+            "x-portkey-last-used-option-index": self.target.config_path,
+            "x-portkey-retry-attempt-count": str(self.retry_state.retries),
             "x-portkey-cache-status": self.cache_status,
         }
         if receipt := str(self.receipt):
             told["x-easel-receipt"] = receipt
         return told
 
-    def with_made(self, images: Iterable[Image]) -> Made:
+    def with_prior_images(self, images: Iterable[Image]) -> MadeImages:
         """Give the pictures of earlier targets, and those that this one made."""
-        return (*self.made, *[(image, self.target) for image in images])
+        return (*self.prior_images, *[(image, self.target) for image in images])
 
     @property
     def progress(self) -> float | None:
         """How far its calls are in all, 0 to 1; None where the provider does not tell."""
-        told = self.tries.progress
+        told = self.retry_state.progress
         return sum(told.values()) / max(len(self.calls), len(told)) if told else None

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 from aiohttp import ClientResponse
 from aiohttp_retry import RetryClient, RetryOptionsBase
 
-from proxy.errors import GAVE_UP_WAITING, GatewayError, TimedOut
+from proxy.errors import TIMEOUT_STATUSES, GatewayError, RequestTimeout
 from proxy.http.status import is_success
-from proxy.routing.attempt import Tries
+from proxy.routing.attempt import RetryState
 from proxy.settings.policies import MOST_ATTEMPTS, RetryPolicy
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Buying:
     """
 
     policy: RetryPolicy | None = None
-    tries: Tries = field(default_factory=Tries)
+    tries: RetryState = field(default_factory=RetryState)
     sleep: Sleep = asyncio.sleep
     chance: Callable[[], float] = random.random
     now: Callable[[], float] = time.time
@@ -105,16 +105,16 @@ class Buying:
     def begin(self) -> None:
         """Note that a request goes out: it takes one from the budget, if it has not yet."""
         if not self._taken:
-            self.tries.budget.left -= 1
+            self.tries.budget.remaining -= 1
         self._taken = False
         self.began = asyncio.get_running_loop().time()
 
     def wait(self, came: Came) -> float | None:
         """Give the seconds to wait before the next try; None: `came` stands."""
         if isinstance(came, GatewayError):
-            self.tries.budget.note(came)
-        elif came.status in GAVE_UP_WAITING:
-            self.tries.budget.in_doubt = True
+            self.tries.budget.record_failure(came)
+        elif came.status in TIMEOUT_STATUSES:
+            self.tries.budget.maybe_charged = True
         policy = self.policy or _NO_POLICY
         if not policy.attempts:
             return self._once_more(came)
@@ -123,7 +123,7 @@ class Buying:
         wait = self._told(came) if policy.heeds_retry_after else None
         if wait is None:
             wait = 2.0**self.repeated * (1 + _JITTER * self.chance())
-        spent = self.repeated >= policy.attempts or self.tries.budget.left <= 0
+        spent = self.repeated >= policy.attempts or self.tries.budget.remaining <= 0
         if spent or wait >= MOST_WAITING or self._waited + wait > MOST_WAITING:
             self.tries.retries = -1
             return None
@@ -136,14 +136,14 @@ class Buying:
 
     def _once_more(self, came: Came) -> float | None:
         """Without a policy: dial once more, at once. Nobody asked for it, so it counts nothing."""
-        if self.repeated or self.tries.budget.left <= 0 or not is_repeated(came, frozenset()):
+        if self.repeated or self.tries.budget.remaining <= 0 or not is_repeated(came, frozenset()):
             return None
         self._repeat()
         return 0.0
 
     def _repeat(self) -> None:
         # Taken before waiting, or conversations side by side would all count on the last one.
-        self.tries.budget.left -= 1
+        self.tries.budget.remaining -= 1
         self._taken = True
         self.repeated += 1
 
@@ -167,7 +167,7 @@ def is_repeated(came: Came, statuses: frozenset[int]) -> bool:
     if came.code == _UNREACHED:
         return True
     # Each of these failures has the status by which a config names it: 408, 502, 504.
-    return (isinstance(came, TimedOut) or came.code in _BROKEN) and came.status in statuses
+    return (isinstance(came, RequestTimeout) or came.code in _BROKEN) and came.status in statuses
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Self
 
-from proxy.errors import GatewayError, TimedOut, UpstreamFailed
+from proxy.errors import GatewayError, RequestTimeout, UpstreamFailed
 
 Late = Callable[[float], GatewayError]
 """Says what it means that so many seconds have run out."""
@@ -68,10 +68,10 @@ class Deadline:
             self._task.cancel()
 
 
-def asked_too_long(seconds: float) -> TimedOut:
+def asked_too_long(seconds: float) -> RequestTimeout:
     """Say, in Portkey's words, that the request's own timeout ran out."""
     milliseconds = round(seconds * 1000)
-    return TimedOut(f"Request exceeded the timeout sent in the request: {milliseconds}ms")
+    return RequestTimeout(f"Request exceeded the timeout sent in the request: {milliseconds}ms")
 
 
 def worked_too_long(seconds: float) -> UpstreamFailed:

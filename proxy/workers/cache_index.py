@@ -16,7 +16,7 @@ import msgspec
 from proxy.cache.codec import read, written
 from proxy.cache.entry import Entry
 from proxy.cache.index import Freed, LocalIndex
-from proxy.errors import CacheAway
+from proxy.errors import CacheUnavailable
 from proxy.workers.rpc import Handler, Line, LineError
 
 _GRACE_SECONDS = 60.0
@@ -182,7 +182,7 @@ class WorkersIndex:
         """
         held = await self._call("announce", digest)
         if held is None:
-            raise CacheAway(_DELETED)
+            raise CacheUnavailable(_DELETED)
         return bool(held)
 
     async def free(self, digests: Iterable[str]) -> Freed:
@@ -199,5 +199,5 @@ class WorkersIndex:
         try:
             answer = await self._line.call(_PREFIX + name, _encode(args), _SECONDS)
         except LineError:
-            raise CacheAway(_AWAY) from None
+            raise CacheUnavailable(_AWAY) from None
         return msgspec.msgpack.decode(answer)

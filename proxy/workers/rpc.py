@@ -15,7 +15,7 @@ from typing import cast
 
 import msgspec
 
-from proxy.errors import place_of
+from proxy.errors import traceback_summary
 
 _LOG = logging.getLogger("easel")
 
@@ -178,7 +178,7 @@ class Line(asyncio.Protocol):
 
 
 def _failure(name: str, error: Exception) -> tuple[int, bytes]:
-    _LOG.error("%r failed, asked by another process: %s", name, place_of(error))
+    _LOG.error("%r failed, asked by another process: %s", name, traceback_summary(error))
     return _FAILURE, b""
 
 

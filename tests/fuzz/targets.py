@@ -20,8 +20,8 @@ from adapters.errors import ImageError
 from adapters.http import ProviderReply
 from adapters.table.table import Policy
 from adapters.tools.sse import Events
-from proxy.errors import body_of
-from proxy.pipeline.translate import fitted
+from proxy.errors import error_body
+from proxy.pipeline.translate import prepare_calls
 from proxy.routing.attempt import Attempt
 from proxy.routing.plan import Caller
 from proxy.routing.plan import Target as PlanTarget
@@ -88,14 +88,16 @@ def body(data: bytes) -> None:
     drawn = Drawn(data)
     transcript = drawn.of(_successes())
     provider = adapter(transcript.provider)
-    names = sorted({"size", "n", "quality", *(row.name for row in provider.table("").rows)})
+    names = sorted({"size", "n", "quality", *(row.name for row in provider.table_for("").rows)})
     params = {drawn.of(names): drawn.tree() for _ in range(drawn.number(6))}
     params = {"prompt": "a", "model": transcript.call.get("model") or "", **params}
     given = transcript.credentials
-    target = PlanTarget(provider, given, provider.base(given), policy=drawn.of(list(Policy)))
+    target = PlanTarget(
+        provider, given, provider.resolve_base_url(given), unsupported_policy=drawn.of(list(Policy))
+    )
     attempt = Attempt(target, params, orjson.dumps(params))
     with suppress(ImageError):
-        fitted(attempt)
+        prepare_calls(attempt)
         assert str(attempt.receipt).isascii()
         for call in attempt.calls:
             request = next(provider.flow(call))
@@ -121,7 +123,7 @@ def replies(data: bytes) -> None:
     except StopIteration as end:
         outcome = end.value
     except ImageError as error:
-        outcome = body_of(error)
+        outcome = error_body(error)
     else:
         raise AssertionError(f"{transcript.place} goes on for ever")
     assert outcome is None or isinstance(outcome, Answer | bytes)
@@ -150,14 +152,14 @@ def events(data: bytes) -> None:
     assert [(it.name, it.data) for it in found] == [(it.name, it.data) for it in same]
     for event in found:
         with suppress(ImageError):
-            adapter(transcript.provider).event(call_of(transcript)[0], event.json())
+            adapter(transcript.provider).parse_event(call_of(transcript)[0], event.json())
 
 
 @cache
 def _of_events() -> list[Transcript]:
     """Give transcripts of the adapters that read events themselves."""
     base = adapters.contract.Adapter.event
-    return [it for it in _successes() if type(adapter(it.provider)).event is not base]
+    return [it for it in _successes() if type(adapter(it.provider)).parse_event is not base]
 
 
 def _cut(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
@@ -177,7 +179,7 @@ def sizes(data: bytes) -> None:
         size = f"{drawn.number(1 << 30)}{drawn.of('x:*X')}{drawn.number(1 << 30)}"
     for model in (*provider.models, ""):
         with suppress(ImageError):
-            provider.table(model).translate({"size": size})
+            provider.table_for(model).translate({"size": size})
 
 
 def compressed(data: bytes) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from proxy.app import make_app
 from proxy.jobs.keys import JOBS
-from proxy.middlewares.auth import PUBLIC
+from proxy.middlewares.auth import PUBLIC_ROUTES
 from proxy.observability.access_log import ACCESS_LOG
 from proxy.settings.loader import parse
 from tests.support.gateway import KEY, OURS, PATH, SETTINGS, Answered, Gateway, gateway
@@ -39,7 +39,7 @@ def named(path: str) -> str:
 
 ROUTES = routes()
 POSTS = [path for method, path in ROUTES if method == "POST"]
-CLOSED = [(method, path) for method, path in ROUTES if path not in map(named, PUBLIC)]
+CLOSED = [(method, path) for method, path in ROUTES if path not in map(named, PUBLIC_ROUTES)]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from functools import cache
 
 from adapters.contract import Adapter
 from adapters.errors import ImageError, ProviderError, Refusal
-from proxy.errors import BlobStoreFailed, CacheAway, GatewayError, Overloaded, Unauthorized
+from proxy.errors import BlobStoreFailed, CacheUnavailable, GatewayError, Overloaded, Unauthorized
 from proxy.http.status import INTERNAL_SERVER_ERROR, TOO_MANY_REQUESTS, is_client_error
 from proxy.routing.plan import Target
 
@@ -31,7 +31,7 @@ STATUS_CLASSES = (NONE, NONE, "2xx", "3xx", "4xx", "5xx")
 _TIMEOUTS = frozenset({408, 504, 524})
 _CREDENTIAL_STATUSES = frozenset({401, 402, 403})
 """What a provider says of the operator's credential, or of his account."""
-_GATEWAY_FAULTS = (BlobStoreFailed, CacheAway)
+_GATEWAY_FAULTS = (BlobStoreFailed, CacheUnavailable)
 
 
 def model_family(adapter: Adapter, model: str) -> str:
@@ -49,13 +49,15 @@ def model_family(adapter: Adapter, model: str) -> str:
 
 def target_family(target: Target, named: str) -> str:
     """Name the family of the model that is in force at a target, where a request named one."""
-    return model_family(target.adapter, target.adapter.model_in_force(named, target.credentials))
+    return model_family(target.adapter, target.adapter.effective_model(named, target.credentials))
 
 
 @cache
 def _declared_families(adapter: Adapter) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
     """Give the family of each model that is known by name, and how the names of each begin."""
-    several = [(start,) if isinstance(start, str) else start for start, _ in adapter.families]
+    several = [
+        (start,) if isinstance(start, str) else start for start, _ in adapter.tables_by_model
+    ]
     every = [start for starts in several for start in starts if start]
     starts = tuple((start, start.rstrip("-./:@_") or start) for start in every)
     known = {

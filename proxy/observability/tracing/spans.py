@@ -15,10 +15,10 @@ from opentelemetry.trace import Tracer as OtelTracer
 
 from adapters.errors import ImageError
 from proxy import __version__
-from proxy.errors import logged
+from proxy.errors import log_code
 from proxy.http.status import is_client_error
 from proxy.observability.tracing import attributes
-from proxy.observability.tracing.context import CURRENT
+from proxy.observability.tracing.context import CURRENT_SPAN
 from proxy.observability.tracing.export import Exporting
 from proxy.observability.tracing.propagation import Headers, baggage_of, headers_of, parent_of
 from proxy.settings.schema import Tracing
@@ -63,12 +63,12 @@ class Span:
         self._token: Token[object] | None = None
 
     def __enter__(self) -> Self:
-        self._token = CURRENT.set(self)
+        self._token = CURRENT_SPAN.set(self)
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self._token:
-            CURRENT.reset(self._token)
+            CURRENT_SPAN.reset(self._token)
         if error is not None:
             self.fail(reason_of(error))
         self.otel.end()
@@ -151,5 +151,5 @@ class Serving(Span):
 def reason_of(error: BaseException) -> str:
     """Give the word for a failure."""
     if isinstance(error, ImageError):
-        return logged(error)
+        return log_code(error)
     return "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__

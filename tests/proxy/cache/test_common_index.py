@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.errors import CacheAway
+from proxy.errors import CacheUnavailable
 from tests.support.cache_entries import (
     KeptByWorkers,
     KeptThere,
@@ -81,7 +81,7 @@ async def test_a_picture_that_is_being_deleted_can_be_kept_only_afterwards(kept:
     assert not await kept.index.announce(DIGEST)
     await kept.wait(61)
     assert await kept.index.tidy() == [DIGEST]
-    with pytest.raises(CacheAway):
+    with pytest.raises(CacheUnavailable):
         await kept.index.announce(DIGEST)
     # Whoever announced it before it went, and was slow.
     await kept.index.put(key(1), entry(picture(1), picture(2)))

@@ -14,7 +14,7 @@ import pytest
 from proxy.cache import store as simple
 from proxy.cache.entry import Entry
 from proxy.cache.index import Freed, LocalIndex
-from proxy.errors import BlobStoreFailed, CacheAway
+from proxy.errors import BlobStoreFailed, CacheUnavailable
 from proxy.settings.schema import Cache
 from tests.support.cache_store import MB, Shelves, shelves
 from tests.support.gateway import PNG
@@ -284,7 +284,7 @@ class Leaving(LocalIndex):
     def _reach(self) -> None:
         self.left -= 1
         if self.left < 0:
-            raise CacheAway("away")
+            raise CacheUnavailable("away")
 
     async def get(self, key: bytes) -> Entry | None:
         self._reach()
@@ -324,7 +324,7 @@ async def test_whenever_the_index_leaves_nobody_is_failed(tmp_path: Path, calls:
 
 async def test_nobody_is_told_that_what_cannot_be_reached_was_forgotten(tmp_path: Path) -> None:
     async with shelves(tmp_path, index=Leaving(MB, MB)) as ours:
-        with pytest.raises(CacheAway):
+        with pytest.raises(CacheUnavailable):
             await ours.cache.forget("a", None)
 
 

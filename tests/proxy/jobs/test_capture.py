@@ -12,7 +12,7 @@ from proxy.context import COMMITTED, DRAINING, TRACE_ID
 from proxy.jobs.budget import Shelf
 from proxy.jobs.capture import play, staged
 from proxy.jobs.recording import Tape
-from proxy.middlewares.access import stamp
+from proxy.middlewares.access import set_gateway_headers
 from tests.support.gateway import served
 
 
@@ -42,7 +42,7 @@ async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Pa
 
     app = web.Application()
     app[DRAINING] = []
-    app.on_response_prepare.append(stamp)
+    app.on_response_prepare.append(set_gateway_headers)
     app.router.add_post("/{name}", outer)
     async with (
         served(app) as url,

@@ -10,7 +10,7 @@ from aiohttp.test_utils import make_mocked_request
 from aiohttp.typedefs import Handler, Middleware
 
 from proxy import middlewares
-from proxy.middlewares import ATTEMPT, CHAIN, IMAGES, linked, traced
+from proxy.middlewares import ATTEMPT_CHAIN, CHAIN, IMAGE_CHAIN, with_tracing, wrap
 from proxy.observability.tracing.spans import Tracer
 from proxy.settings.loader import embedded
 
@@ -30,13 +30,13 @@ async def test_the_first_link_is_the_outermost() -> None:
         passed.append(request.path)
         return web.Response()
 
-    chain = linked([named(passed, "a"), named(passed, "b")], handler)
+    chain = wrap([named(passed, "a"), named(passed, "b")], handler)
     await chain(make_mocked_request("GET", "/"))
     assert passed == ["a", "b", "/"]
 
 
 @pytest.mark.parametrize(
-    ("half", "links"), [("CHAIN", CHAIN), ("IMAGES", IMAGES), ("ATTEMPT", ATTEMPT)]
+    ("half", "links"), [("CHAIN", CHAIN), ("IMAGES", IMAGE_CHAIN), ("ATTEMPT", ATTEMPT_CHAIN)]
 )
 def test_the_table_shows_the_links_in_their_order(half: str, links: tuple[Middleware, ...]) -> None:
     rows = (middlewares.__doc__ or "").partition(f"| **{half},")[2].splitlines()[1:]
@@ -46,11 +46,11 @@ def test_the_table_shows_the_links_in_their_order(half: str, links: tuple[Middle
 
 def test_traces_begin_once_the_caller_is_known() -> None:
     tracer = Tracer(embedded().tracing)
-    order = [getattr(link, "__name__", "") for link in traced(CHAIN, tracer)]
+    order = [getattr(link, "__name__", "") for link in with_tracing(CHAIN, tracer)]
     assert order == [*(getattr(link, "__name__", "") for link in CHAIN), "tracing"]
     assert order[-2] == "auth"
 
 
 def test_auth_comes_before_anything_that_costs() -> None:
-    order = [getattr(link, "__name__", "") for link in (*CHAIN, *IMAGES, *ATTEMPT)]
+    order = [getattr(link, "__name__", "") for link in (*CHAIN, *IMAGE_CHAIN, *ATTEMPT_CHAIN)]
     assert order.index("auth") < order.index("routing") < order.index("transform")

@@ -16,13 +16,13 @@ from adapters.tools.image_header import Measured
 from proxy.cache.entry import KeptImage
 from proxy.errors import UpstreamFailed
 from proxy.pipeline.image_source import (
-    Source,
-    cached_lines,
-    decoded,
-    lines_of,
-    measured_text,
-    opened,
-    tidied,
+    ImageSource,
+    cached_receipt,
+    decode_base64,
+    measure_base64,
+    measured_receipt,
+    normalize_base64,
+    open_image,
 )
 from proxy.routing.plan import Target
 from proxy.settings.loader import Settings
@@ -44,13 +44,13 @@ async def arriving(pieces: list[bytes]) -> AsyncIterator[bytes]:
 
 @given(head=st.binary(max_size=9), rest=st.lists(st.binary(max_size=9), max_size=5))
 async def test_a_download_is_encoded_as_if_it_were_whole(head: bytes, rest: list[bytes]) -> None:
-    def source() -> Source:
+    def source() -> ImageSource:
         download = Download(head, UNKNOWN, None, arriving(rest))
-        return Source(Image(url="https://a.test"), UNKNOWN, None, download)
+        return ImageSource(Image(url="https://a.test"), UNKNOWN, None, download)
 
     whole = b"".join((head, *rest))
-    assert await joined(source().raw()) == whole
-    assert await joined(source().text()) == base64.b64encode(whole)
+    assert await joined(source().iter_bytes()) == whole
+    assert await joined(source().iter_base64()) == base64.b64encode(whole)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 196_608, 500_000, 1_000_001])
@@ -59,15 +59,15 @@ async def test_bytes_and_base64_are_two_forms_of_one_picture(size: int) -> None:
     data = data[:size]
     text = base64.b64encode(data)
     for image in (Image(data=data), Image(b64=text.decode())):
-        source = Source(image, UNKNOWN, size)
-        assert await joined(source.raw()) == data
-        assert await joined(source.text()) == text
+        source = ImageSource(image, UNKNOWN, size)
+        assert await joined(source.iter_bytes()) == data
+        assert await joined(source.iter_base64()) == text
         assert source.base64_length == len(text)
 
 
 async def test_a_large_picture_goes_in_pieces() -> None:
-    source = Source(Image(data=bytes(1_000_000)), UNKNOWN, 1_000_000)
-    assert max([len(piece) async for piece in source.text()]) < 300_000
+    source = ImageSource(Image(data=bytes(1_000_000)), UNKNOWN, 1_000_000)
+    assert max([len(piece) async for piece in source.iter_base64()]) < 300_000
 
 
 async def test_a_picture_of_the_cache_is_read_as_if_it_came_from_a_url() -> None:
@@ -75,11 +75,11 @@ async def test_a_picture_of_the_cache_is_read_as_if_it_came_from_a_url() -> None
     image = KeptImage(length=len(data), measured=png, pieces=lambda: arriving([data, b"end"]))
     async with AsyncExitStack() as stack, Upstream(Settings()) as upstream:
         target = Target(adapter("openai"), Credentials(), "https://a.test")
-        source = await opened(upstream, target, image, stack)
+        source = await open_image(upstream, target, image, stack)
         assert (source.measured, source.length) == (png, len(data))
-        assert await joined(source.text()) == base64.b64encode(data + b"end")
-    assert [str(it) for it in cached_lines([image, Image(), image])] == ["cached pictures=2"]
-    assert list(cached_lines([Image()])) == []
+        assert await joined(source.iter_base64()) == base64.b64encode(data + b"end")
+    assert [str(it) for it in cached_receipt([image, Image(), image])] == ["cached pictures=2"]
+    assert list(cached_receipt([Image()])) == []
 
 
 async def test_a_page_is_no_picture_whatever_it_is_said_to_be() -> None:
@@ -87,16 +87,16 @@ async def test_a_page_is_no_picture_whatever_it_is_said_to_be() -> None:
     async with AsyncExitStack() as stack, Upstream(Settings()) as upstream:
         target = Target(adapter("openai"), Credentials(), "https://a.test")
         with pytest.raises(UpstreamFailed):
-            await opened(upstream, target, page, stack)
+            await open_image(upstream, target, page, stack)
 
 
 def test_base64_is_measured_by_its_beginning() -> None:
-    assert measured_text(B64) == Measured("image/png", 1, 1)
+    assert measure_base64(B64) == Measured("image/png", 1, 1)
 
 
 def test_what_is_no_base64_is_a_damaged_answer() -> None:
     with pytest.raises(UpstreamFailed) as caught:
-        decoded("ä" * 8)
+        decode_base64("ä" * 8)
     assert caught.value.code == "bad_answer"
 
 
@@ -112,7 +112,7 @@ def test_a_receipt_has_what_was_asked_for_where_the_picture_is_not_that(
     params: dict[str, object], asked: list[str]
 ) -> None:
     found = Measured("image/png", 1, 1)
-    told = [str(line) for line in lines_of(1, found, params, len(PNG))]
+    told = [str(line) for line in measured_receipt(1, found, params, len(PNG))]
     assert told == [f"measured 1=1x1;png;{len(PNG)}", *asked]
 
 
@@ -120,7 +120,7 @@ def test_a_receipt_has_what_was_asked_for_where_the_picture_is_not_that(
 def test_base64_is_tidied_however_it_is_written(size: int) -> None:
     data = b"\xff\xfe\xfb" * size + b"\xff"
     proper = base64.b64encode(data).decode()
-    assert tidied(proper) is proper
+    assert normalize_base64(proper) is proper
     for text in (
         base64.encodebytes(data).decode(),
         base64.encodebytes(data).decode().replace("\n", "\r\n"),
@@ -128,10 +128,10 @@ def test_base64_is_tidied_however_it_is_written(size: int) -> None:
         f" data:image/png;base64,{proper}".strip(),
         f"\t{proper} ",
     ):
-        assert tidied(text) == proper
+        assert normalize_base64(text) == proper
 
 
 @pytest.mark.parametrize("text", ['AAAA","url":"https://a.test', "AAAAA", "ä===", "=", "AA=A", " "])
 def test_what_would_not_end_as_it_began_is_damaged(text: str) -> None:
     with pytest.raises(UpstreamFailed):
-        tidied(text)
+        normalize_base64(text)

@@ -6,7 +6,7 @@ import pytest
 
 from adapters import adapter
 from adapters.contract import Credentials
-from proxy.pipeline.params import final_params, without
+from proxy.pipeline.params import drop_path, final_params
 from proxy.routing.plan import Target
 
 
@@ -39,5 +39,5 @@ def test_defaults_give_way_to_the_client_and_overrides_to_nobody() -> None:
 def test_a_path_names_what_is_dropped(path: str, left: object) -> None:
     params = {"a": 1, "b": [{"c": 1}, {"c": 2}]}
     if path:
-        assert without(params, path) == left
+        assert drop_path(params, path) == left
     assert params == {"a": 1, "b": [{"c": 1}, {"c": 2}]}

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from proxy.jobs.keys import JOBS
-from proxy.pipeline.passthrough import first_picture
+from proxy.pipeline.passthrough import measure_first_image
 from proxy.upstream.client import SMALL
 from tests.support.gateway import B64, OURS, PATH, PNG, Gateway, always, gateway_to, let_go
 from tests.support.raw_http import connections
@@ -214,7 +214,7 @@ async def test_the_first_picture_is_measured_while_nothing_has_gone() -> None:
     "head", [b"", b'{"data":[{"url":"https://a.test"}]}', b'"b64_json":"AAAA"']
 )
 def test_what_shows_no_picture_is_not_measured(head: bytes) -> None:
-    assert first_picture(head) is None
+    assert measure_first_image(head) is None
 
 
 async def test_silence_between_events_is_broken_by_comments_and_within_one_it_is_not() -> None:

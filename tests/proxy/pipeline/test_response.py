@@ -17,8 +17,8 @@ from adapters import adapter
 from adapters.contract import Credentials
 from proxy.context import ATTEMPT, ERROR_CODE
 from proxy.errors import UpstreamFailed
-from proxy.pipeline.response import poured
-from proxy.routing.attempt import Attempt, Recording
+from proxy.pipeline.response import stream_response
+from proxy.routing.attempt import Attempt, ResponseCapture
 from proxy.routing.plan import Target
 from proxy.upstream.client import SMALL
 from tests.support.gateway import (
@@ -230,7 +230,7 @@ async def test_a_picture_that_drips_is_not_waited_for_forever() -> None:
         assert (got.status, got.error["code"], connections(ours)) == (504, "timeout", 0)
 
 
-async def answer_with(failure: UpstreamFailed | None) -> tuple[web.Request, Recording]:
+async def answer_with(failure: UpstreamFailed | None) -> tuple[web.Request, ResponseCapture]:
     """Commit to an answer whose body is "begun", and then what follows."""
     seen: list[web.Request] = []
 
@@ -242,20 +242,20 @@ async def answer_with(failure: UpstreamFailed | None) -> tuple[web.Request, Reco
     async def handle(request: web.Request) -> web.StreamResponse:
         seen.append(request)
         attempt = Attempt(Target(adapter("openai"), Credentials("k"), ""), {}, None)
-        attempt.recording = Recording(100)
+        attempt.capture = ResponseCapture(100)
         request[ATTEMPT] = attempt
         response = web.StreamResponse()
         if not failure:
-            return await poured(request, response, pieces())
+            return await stream_response(request, response, pieces())
         with pytest.raises(UpstreamFailed):
-            await poured(request, response, pieces())
+            await stream_response(request, response, pieces())
         return response
 
     app = web.Application()
     app.router.add_get("/", handle)
     async with served(app) as url, aiohttp.ClientSession() as session, session.get(url) as got:
         assert await got.read() == b"begun"
-    recording = seen[0][ATTEMPT].recording
+    recording = seen[0][ATTEMPT].capture
     assert recording
     return seen[0], recording
 

@@ -19,8 +19,8 @@ from adapters.tools.sse import Events
 from proxy.context import IN_FLIGHT
 from proxy.jobs.keys import JOBS
 from proxy.observability.access_log import ACCESS_LOG
-from proxy.pipeline.converse import with_usage
-from proxy.pipeline.sse import or_silence
+from proxy.pipeline.converse import attach_usage
+from proxy.pipeline.sse import with_keepalives
 from tests.support.gateway import (
     B64,
     OURS,
@@ -242,7 +242,7 @@ async def test_a_count_after_the_last_picture_stands_beside_it(
             yield one
 
     found = [
-        answer.usage and answer.usage["total_tokens"] async for answer in with_usage(coming(), n)
+        answer.usage and answer.usage["total_tokens"] async for answer in attach_usage(coming(), n)
     ]
     assert found == usages
 
@@ -354,7 +354,7 @@ async def test_silence_is_told_and_no_piece_is_lost() -> None:
         yield 2
 
     seen: list[int | None] = []
-    async for piece in or_silence(pieces(), 0.01):
+    async for piece in with_keepalives(pieces(), 0.01):
         seen.append(piece)
         if seen.count(None) == 2:
             again.set()
@@ -372,7 +372,7 @@ async def test_whoever_stops_listening_leaves_nothing_running() -> None:
         finally:
             ended.set()
 
-    listening = or_silence(pieces(), 0.01)
+    listening = with_keepalives(pieces(), 0.01)
     assert await anext(listening) is None
     await listening.aclose()
     await asyncio.wait_for(ended.wait(), 1)
@@ -384,6 +384,6 @@ async def test_whoever_has_stopped_listening_can_close_what_was_listened_to() ->
         yield 1
 
     heard = pieces()
-    async with aclosing(or_silence(heard, 0.01)) as listening:
+    async with aclosing(with_keepalives(heard, 0.01)) as listening:
         assert await anext(listening) is None
     await heard.aclose()

@@ -7,7 +7,7 @@ import pytest
 from adapters import adapter
 from adapters.contract import Credentials
 from adapters.errors import BadParam, ImageError, ProviderError, refusal
-from proxy.errors import TimedOut, UpstreamFailed
+from proxy.errors import RequestTimeout, UpstreamFailed
 from proxy.routing.fallback import Said, falls, status_of
 from proxy.routing.plan import Target
 from proxy.settings.routing_config import Strategy
@@ -23,7 +23,7 @@ def provider(status: int, client: int = 502) -> ProviderError:
         (provider(500), None, False, True),
         (provider(200), None, False, True),
         (UpstreamFailed("m"), None, False, True),
-        (TimedOut("m"), None, False, True),
+        (RequestTimeout("m"), None, False, True),
         (BadParam("size", "m"), None, False, True),
         (refusal("m"), None, False, False),
         (refusal("m"), None, True, True),
@@ -34,7 +34,7 @@ def provider(status: int, client: int = 502) -> ProviderError:
         (provider(429, 429), {429}, False, True),
         (provider(500), {500}, False, True),
         (provider(500), {502}, False, True),
-        (TimedOut("m"), {408}, False, True),
+        (RequestTimeout("m"), {408}, False, True),
         (UpstreamFailed("m"), {429, 500}, False, False),
     ],
 )

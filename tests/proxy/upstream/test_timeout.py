@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from proxy.errors import TimedOut, UpstreamFailed
+from proxy.errors import RequestTimeout, UpstreamFailed
 from proxy.upstream.timeout import Deadline, asked_too_long, worked_too_long
 
 
@@ -17,7 +17,7 @@ def cancelled_still() -> int:
 
 
 async def test_a_block_that_takes_too_long_ends_in_what_that_means() -> None:
-    with pytest.raises(TimedOut, match="10ms"), Deadline(0.01, asked_too_long):
+    with pytest.raises(RequestTimeout, match="10ms"), Deadline(0.01, asked_too_long):
         await asyncio.sleep(9)
     assert not cancelled_still()
 
@@ -45,7 +45,7 @@ async def test_a_deadline_that_was_lifted_is_none_and_one_that_was_set_again_is_
 
 
 @pytest.mark.parametrize(
-    ("outer", "inner", "said"), [(0.01, 9, UpstreamFailed), (9, 0.01, TimedOut)]
+    ("outer", "inner", "said"), [(0.01, 9, UpstreamFailed), (9, 0.01, RequestTimeout)]
 )
 async def test_the_inner_and_the_outer_deadline_each_say_their_own(
     outer: float, inner: float, said: type[Exception]

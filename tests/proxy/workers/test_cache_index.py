@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.errors import CacheAway
+from proxy.errors import CacheUnavailable
 from tests.support.cache_entries import KeptByWorkers, entry, kept_by_workers, key, picture
 
 DIGEST = picture(1).digest
@@ -29,7 +29,7 @@ async def test_without_the_supervisor_nothing_is_known(kept: KeptByWorkers) -> N
         lambda: kept.index.forget("me", None),
         kept.index.tidy,
     ):
-        with pytest.raises(CacheAway):
+        with pytest.raises(CacheUnavailable):
             await call()
 
 

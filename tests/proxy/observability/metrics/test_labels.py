@@ -14,7 +14,7 @@ from proxy.errors import (
     BlobStoreFailed,
     GatewayError,
     Overloaded,
-    TimedOut,
+    RequestTimeout,
     Unauthorized,
     UpstreamFailed,
 )
@@ -33,7 +33,7 @@ EVERY = [adapters.adapter(name) for name in adapters.PROVIDERS]
 def families_of(provider: str) -> set[str]:
     """Give all that `family_of` can say: what the adapter declares, and two words more."""
     it = adapters.adapter(provider)
-    starts = [start for several, _ in it.families for start in _each(several)]
+    starts = [start for several, _ in it.tables_by_model for start in _each(several)]
     return {start.rstrip("-./:@_") for start in starts if start} | {*it.models, NONE, OTHER}
 
 
@@ -68,7 +68,7 @@ def test_a_version_belongs_to_its_family_and_a_strangers_name_to_none() -> None:
         (Refusal("No."), "refused"),
         (ProviderError("Slowly.", provider_status=429, status=429), "rate_limited"),
         (Overloaded("Later."), "overloaded"),
-        (TimedOut("Late."), "timeout"),
+        (RequestTimeout("Late."), "timeout"),
         (GatewayError("Still.", status=504, code="still_working"), "timeout"),
         (ProviderError("Late.", provider_status=504, status=504), "timeout"),
         (UpstreamFailed("Gone."), "provider_error"),

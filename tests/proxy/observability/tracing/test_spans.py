@@ -8,8 +8,8 @@ import pytest
 from multidict import CIMultiDict
 
 from adapters.errors import ImageError
-from proxy.errors import BadRequest, TimedOut
-from proxy.observability.tracing.context import CURRENT
+from proxy.errors import BadRequest, RequestTimeout
+from proxy.observability.tracing.context import CURRENT_SPAN
 from proxy.observability.tracing.spans import Serving, Span, Tracer, reason_of
 from proxy.settings.schema import Tracing
 from tests.support.otlp import Receiver, fresh_receiver
@@ -34,11 +34,11 @@ def serving(tracer: Tracer) -> Serving:
 async def test_what_begins_in_a_block_is_its_child(receiver: Receiver, tracer: Tracer) -> None:
     async with tracer:
         with serving(tracer) as outer:
-            assert CURRENT.get() is outer
+            assert CURRENT_SPAN.get() is outer
             with outer.child("b", {}) as inner:
-                assert CURRENT.get() is inner
-            assert CURRENT.get() is outer
-        assert CURRENT.get() is None
+                assert CURRENT_SPAN.get() is inner
+            assert CURRENT_SPAN.get() is outer
+        assert CURRENT_SPAN.get() is None
     seen = await receiver.got()
     assert seen.one("b").parent == seen.one("a").id
 
@@ -48,7 +48,7 @@ async def test_a_task_goes_on_in_the_span_that_it_was_made_in(
 ) -> None:
     async def later(go: asyncio.Event) -> None:
         await go.wait()
-        current = CURRENT.get()
+        current = CURRENT_SPAN.get()
         assert isinstance(current, Span)
         with current.child("late", {}):
             pass
@@ -80,7 +80,7 @@ async def test_a_failure_is_told_by_its_word_and_never_by_its_sentence(
     ("error", "word"),
     [
         (BadRequest("A sekret."), "invalid_request"),
-        (TimedOut("Late."), "timeout_error"),
+        (RequestTimeout("Late."), "timeout_error"),
         (ImageError("x", code="a sekret of the provider's"), "server_error"),
         (asyncio.CancelledError(), "cancelled"),
         (KeyError("sekret"), "KeyError"),
