@@ -14,7 +14,7 @@ from proxy.context import CALLER
 from proxy.errors import BlobStoreFailed
 from proxy.http.proxy_headers import base_url_of
 from proxy.observability.tracing.attributes import BLOB_STORED
-from proxy.observability.tracing.hooks import noted
+from proxy.observability.tracing.hooks import add_event
 from proxy.reload.snapshot import SNAPSHOT
 
 
@@ -31,7 +31,7 @@ async def kept(request: web.Request, chunks: AsyncIterator[bytes], media_type: s
         raise BlobStoreFailed("The picture is of a kind that the gateway does not keep.")
     link = _link(request, found)
     await request.app[BLOBS].put(link.place, chunks, found)
-    noted(BLOB_STORED)
+    add_event(BLOB_STORED)
     return _url(request, link)
 
 

@@ -15,7 +15,7 @@ from proxy.cache.store import CACHE
 from proxy.context import ATTEMPT, BODY, PLAN
 from proxy.http.headers import is_untracked, prefers_async
 from proxy.observability.tracing.attributes import CACHE_HIT
-from proxy.observability.tracing.hooks import noted
+from proxy.observability.tracing.hooks import add_event
 from proxy.pipeline.accounting import record_images
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Plan, Target
@@ -69,7 +69,7 @@ def _raw_digest(request: web.Request, raw: bytes) -> bytes:
 def _response(request: web.Request, ready: Ready) -> web.Response:
     request[ATTEMPT] = attempt = ready.attempt
     record_images(request, attempt, attempt.params)
-    noted(CACHE_HIT)
+    add_event(CACHE_HIT)
     return web.Response(body=ready.body, headers=ready.headers)
 
 

@@ -15,11 +15,11 @@ from proxy.context import ATTEMPT, CALLER, ERROR_CODE, JOIN_STATUS, PLAN
 from proxy.http.headers import is_untracked, prefers_async, read_idempotency_key
 from proxy.jobs.capture import play, staged
 from proxy.jobs.delivery import EVENTS, JSON, accepted, listen
-from proxy.jobs.job import JobKey, untold
+from proxy.jobs.job import JobKey, no_progress
 from proxy.jobs.keys import JOB, JOB_CLUSTER, JOBS
 from proxy.jobs.recording import Tape
 from proxy.observability.tracing.attributes import JOB_JOINED
-from proxy.observability.tracing.hooks import job_begun, noted
+from proxy.observability.tracing.hooks import add_event, job_span
 from proxy.routing.plan import Plan
 
 
@@ -36,7 +36,7 @@ async def jobs(request: web.Request, handler: Handler) -> web.StreamResponse:
         and job
         and asked.is_retry
         and not asked.idempotency_key
-        and (job.is_heard or job.delivered)
+        and (job.has_connected_client or job.deliveries)
     ):
         # That one may be another client's of the same caller, and this client's be elsewhere.
         other = await sharing.left_behind(asked)
@@ -44,7 +44,7 @@ async def jobs(request: web.Request, handler: Handler) -> web.StreamResponse:
         job = jobs.begin(asked, lambda tape: _run_or_follow(request, tape, handler, other))
     else:
         request[JOIN_STATUS] = job.status
-        noted(JOB_JOINED)
+        add_event(JOB_JOINED)
     request[JOB] = job
     if prefers_async(request.headers):
         return accepted(job)
@@ -56,9 +56,9 @@ async def _run_or_follow(request: web.Request, tape: Tape, handler: Handler, oth
     sharing, job = request.app[JOB_CLUSTER], request[JOB]
     if sharing and (other := other or await sharing.claim(job)):
         request[JOIN_STATUS] = "elsewhere"
-        noted(JOB_JOINED)
+        add_event(JOB_JOINED)
         # Its parameters are good: another process took it.
-        job.kind = EVENTS if request[PLAN].params.get("stream") is True else JSON
+        job.content_type = EVENTS if request[PLAN].params.get("stream") is True else JSON
         await sharing.follow(job, other)
     else:
         await _run(request, tape, handler)
@@ -68,11 +68,11 @@ async def _run(request: web.Request, tape: Tape, handler: Handler) -> None:
     stage, job = staged(request, tape), request[JOB]
     job.progress = lambda: stage[ATTEMPT].progress if ATTEMPT in stage else None
     try:
-        with job_begun(job.id):
+        with job_span(job.id):
             await play(stage, tape, handler)
     finally:
         # A parked job holds on to nothing but its answer.
-        job.progress = untold
+        job.progress = no_progress
         # For the access line, and the headers of an error.
         if ATTEMPT in stage:
             request[ATTEMPT] = stage[ATTEMPT]

@@ -16,7 +16,7 @@ from proxy.jobs.keys import JOB
 from proxy.middlewares.access import config_label
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.attempt import request_attributes, result_attributes, span_name
-from proxy.observability.tracing.spans import Serving, Tracer, Value
+from proxy.observability.tracing.spans import ServerSpan, Tracer, Value
 
 _GENERATIONS = "/images/generations"
 
@@ -44,7 +44,7 @@ async def _run_in_span(
         attributes.CALLER: request[CALLER].name,
     }
     name = f"{request.method} {resource.canonical}"
-    with tracer.serving(name, request.headers, about) as span:
+    with tracer.start_server_span(name, request.headers, about) as span:
         if not usable_trace(request.headers.get("x-portkey-trace-id", "")):
             request[TRACE_ID] = span.trace_id
         try:
@@ -66,7 +66,7 @@ def _status_of(error: BaseException) -> int:
     return INTERNAL_SERVER_ERROR if isinstance(error, Exception) else 0
 
 
-def _set_attributes(span: Serving, request: web.Request, route: str) -> None:
+def _set_attributes(span: ServerSpan, request: web.Request, route: str) -> None:
     """Say of a request all that is known at its end."""
     about: dict[str, Value] = {attributes.TRACE: request[TRACE_ID]}
     if span.status:
@@ -80,10 +80,10 @@ def _set_attributes(span: Serving, request: web.Request, route: str) -> None:
     if job := request.get(JOB):
         about[attributes.JOB] = job.id
         if joined or not route.endswith(_GENERATIONS):
-            span.link(job.id)
-    span.set(about)
+            span.link_to_job(job.id)
+    span.set_attributes(about)
     if why := request.get(ERROR_CODE):
-        span.fail(why)
+        span.set_error(why)
 
 
 def _image_attributes(request: web.Request) -> dict[str, Value]:

@@ -29,7 +29,7 @@ from proxy.context import ATTEMPT, CALLER, ERROR_CODE, PLAN
 from proxy.http.status import OK
 from proxy.jobs.keys import JOB
 from proxy.observability.tracing.attributes import CACHE_HIT
-from proxy.observability.tracing.hooks import noted
+from proxy.observability.tracing.hooks import add_event
 from proxy.pipeline.converse import sum_usage
 from proxy.pipeline.image_source import cached_receipt, open_image
 from proxy.pipeline.response import deliver
@@ -56,7 +56,7 @@ async def attempt_with_cache(request: web.Request, handler: Handler) -> web.Stre
     async with look_up.cache.found(look_up.key) as entry:
         if entry and len(entry.pictures) >= look_up.pool_size:
             attempt.cache_status = "HIT"
-            noted(CACHE_HIT)
+            add_event(CACHE_HIT)
             return await look_up.replay(entry)
         # Events that are relayed leave no room for others.
         streamed = attempt.params.get("stream") is True

@@ -24,7 +24,7 @@ from proxy.http.forwarding import hops
 from proxy.observability.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, error_outcome
 from proxy.observability.metrics.registry import METRICS
 from proxy.observability.tracing import attributes
-from proxy.observability.tracing.hooks import attempted, noted
+from proxy.observability.tracing.hooks import add_event, attempt_span
 from proxy.pipeline.accounting import record_images
 from proxy.pipeline.params import final_params
 from proxy.pipeline.partial import IncompleteImages, failed_line
@@ -38,7 +38,7 @@ from proxy.routing.attempt import (
     RequestTimeline,
     RetryState,
 )
-from proxy.routing.fallback import Said, falls, status_of
+from proxy.routing.fallback import TargetFailure, failure_status, should_fall_back
 from proxy.routing.plan import Node, StrategyNode, Target
 from proxy.routing.strategies import circuit_of
 from proxy.settings.routing_config import Strategy
@@ -64,7 +64,7 @@ def plan_handler(attempt_at: Handler, rehearse_at: Handler) -> Handler:
             return await walk.run()
         except ImageError as error:
             told = walk.failures[-_MAX_REPORTED:] if walk.failures[1:] else []
-            error.attempts = [said.as_object() for said in told]
+            error.attempts = [said.to_json() for said in told]
             if walk.budget.maybe_charged:
                 # An SDK that tried again by its own rules could pay twice for the same picture.
                 set_headers(error, {"x-should-retry": "false"})
@@ -83,7 +83,7 @@ class PlanExecutor:
     """
 
     def __init__(self, request: web.Request, attempt_at: Handler) -> None:
-        self.failures: list[Said] = []
+        self.failures: list[TargetFailure] = []
         self._prior_images: MadeImages = ()
         self._missing = 0
         self._request = request
@@ -128,7 +128,7 @@ class PlanExecutor:
             except ImageError as error:
                 if not self._should_fall_back(error, branch.strategy):
                     raise
-                noted(
+                add_event(
                     attributes.FALLBACK,
                     {attributes.TARGET: node.config_path, attributes.ERROR: log_code(error)},
                 )
@@ -139,7 +139,7 @@ class PlanExecutor:
         """Tell whether the next target is tried after a failure."""
         if self._request.get(COMMITTED) or self.budget.remaining <= 0:
             return False
-        return isinstance(error, IncompleteImages) or falls(error, strategy)
+        return isinstance(error, IncompleteImages) or should_fall_back(error, strategy)
 
     async def _deliver_partial(self, error: ImageError) -> web.StreamResponse:
         """Deliver what some targets made, now that none is left to make the others."""
@@ -177,7 +177,7 @@ class PlanExecutor:
         status, left = None, self.budget.remaining
         began, ended = perf_counter(), _FAILED
         try:
-            with attempted(self._request[ATTEMPT]):
+            with attempt_span(self._request[ATTEMPT]):
                 in_bounds(params, self._limits)
                 response = await self._run_chain(self._request)
             # Without a request to the provider, as on a cache hit, it has shown nothing.
@@ -186,12 +186,12 @@ class PlanExecutor:
             ended = OK, response.status
             return response  # noqa: TRY300 - what it showed is noted on the way out
         except ImageError as error:
-            seen = status_of(error)
+            seen = failure_status(error)
             status = (
                 seen if self.budget.remaining < left or seen >= http_status.BAD_GATEWAY else None
             )
             self.budget.record_failure(error)
-            self.failures.append(Said.of(target, error, seen))
+            self.failures.append(TargetFailure.from_error(target, error, seen))
             ended = error, seen
             if isinstance(error, IncompleteImages):
                 self._prior_images, self._missing = error.made, error.missing

@@ -19,12 +19,13 @@ from multidict import CIMultiDict
 from adapters.contract import IN_PROCESS, Answer, Flow, Image, ImageCall
 from adapters.errors import ProviderError
 from adapters.http import ProviderReply, ProviderRequest
+from proxy.http.forwarding import relayed_headers
 from proxy.http.status import is_success
 from proxy.observability.metrics.labels import target_family
 from proxy.observability.metrics.registry import Metrics
-from proxy.observability.tracing.hooks import counted
+from proxy.observability.tracing.hooks import record_usage
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.attempt import Tries
+from proxy.routing.attempt import RetryState
 from proxy.routing.plan import Target
 from proxy.settings.loader import Settings
 from proxy.upstream.base64_extract import Sieve, with_taken
@@ -36,7 +37,6 @@ from proxy.upstream.reply import (
     is_compressed,
     read_head,
     read_reply,
-    relayed_headers,
     too_much,
 )
 from proxy.upstream.retry import Buying, Sleep
@@ -123,7 +123,7 @@ class Upstream:
         self,
         target: Target,
         call: ImageCall,
-        tries: Tries | None = None,
+        tries: RetryState | None = None,
         *,
         relayed: bool = True,
     ) -> Conversation:
@@ -131,7 +131,7 @@ class Upstream:
 
         `relayed`: where the provider's answer is what the client is to see, it may be left unread.
         """
-        return Conversation(self, target, call, tries or Tries(), relayed=relayed)
+        return Conversation(self, target, call, tries or RetryState(), relayed=relayed)
 
     @asynccontextmanager
     async def download(self, target: Target, image: Image) -> AsyncIterator[Download]:
@@ -181,7 +181,13 @@ class Conversation:
     )
 
     def __init__(
-        self, upstream: Upstream, target: Target, call: ImageCall, tries: Tries, *, relayed: bool
+        self,
+        upstream: Upstream,
+        target: Target,
+        call: ImageCall,
+        tries: RetryState,
+        *,
+        relayed: bool,
     ) -> None:
         self._upstream = upstream
         self._target = self._granted = target
@@ -234,12 +240,12 @@ class Conversation:
             except StopIteration as done:
                 if call.chance in self._tries.progress:
                     self._tries.progress[call.chance] = 1.0
-                counted(done.value, target.secrets)
+                record_usage(done.value, target.secrets)
                 return Outcome(answer=await self._in_full(done.value), headers=headers)
             except ProviderError as error:
                 error.headers = headers
                 raise
-            if (progress := target.adapter.progress(reply)) is not None:
+            if (progress := target.adapter.parse_progress(reply)) is not None:
                 self._tries.progress[call.chance] = progress
             if not asked.is_set and target.request_timeout:
                 asked.set(buying.began + target.request_timeout)
@@ -294,9 +300,9 @@ class Conversation:
     def _note_begin(self) -> None:
         """Note when the first request of a client's goes to a provider."""
         self._began = time.perf_counter()
-        trail = self._tries.budget.trail
-        if trail and not trail.asked:
-            trail.asked = self._began
+        trail = self._tries.budget.timeline
+        if trail and not trail.first_upstream_at:
+            trail.first_upstream_at = self._began
 
     def _note_end(self) -> None:
         """Count what the conversation took, if it came to a request at all."""
@@ -307,7 +313,7 @@ class Conversation:
         labels = provider, target_family(target, self._call.model)
         metrics.provider_seconds.observe(time.perf_counter() - self._began, labels)
         if self._buying.repeated:
-            self._tries.repeated += self._buying.repeated
+            self._tries.resent += self._buying.repeated
             metrics.retries.add((provider,), self._buying.repeated)
         self._buying = None
 

@@ -18,10 +18,11 @@ from adapters.contract import Adapter, Outgoing
 from adapters.http import ProviderReply, ProviderRequest
 from proxy.errors import UpstreamFailed
 from proxy.http.forwarding import via
-from proxy.observability.tracing.hooks import watched
+from proxy.observability.tracing.hooks import traced_send
 from proxy.routing.plan import Target
 from proxy.upstream.connector import Dialer
 from proxy.upstream.errors import translated
+from proxy.upstream.redact import blotted_text
 from proxy.upstream.retry import Asking, Buying, tried
 from proxy.upstream.timeout import Deadline, asked_too_long
 
@@ -57,7 +58,7 @@ async def sent(
         ):
             return await door.request(request.method, url, {**headers, **passed, **of_trace}, body)
 
-    send_once = watched(send, target, request, url)
+    send_once = traced_send(send, target, request, url)
     return await tried(send_once, buying if is_paid else Asking(), buying.sleep)
 
 
@@ -83,7 +84,7 @@ async def shown(target: Target, request: ProviderRequest) -> dict[str, Any]:
         told = ProviderReply(body=body).json()
     return {
         "method": request.method,
-        "url": _blotted(str(url), secrets),
+        "url": blotted_text(str(url), secrets),
         "headers": dict(sorted(masked.items())),
         "body": told,
     }
@@ -94,13 +95,7 @@ def _masked(name: str, value: str, secrets: frozenset[str]) -> str:
     if name in ("authorization", "cookie", "proxy-authorization"):
         scheme, space, _ = value.partition(" ")
         return f"{scheme} ***" if space else "***"
-    return _blotted(value, secrets)
-
-
-def _blotted(text: str, secrets: frozenset[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
+    return blotted_text(value, secrets)
 
 
 def _plain(request: ProviderRequest, content_type: str) -> dict[str, str]:
@@ -121,9 +116,13 @@ def _signed(  # noqa: PLR0913, PLR0917 - all that a signature covers
     if not request.signed:
         return plain
     # Before signing, so that the signature covers them; and after it, so that they win.
-    headers = {**plain, **target.forwarded}
+    headers = {**plain, **target.forwarded_headers}
     outgoing = Outgoing(request.method, str(url), headers, body, now)
-    return {**headers, **target.adapter.sign(outgoing, target.credentials), **target.forwarded}
+    return {
+        **headers,
+        **target.adapter.sign(outgoing, target.credentials),
+        **target.forwarded_headers,
+    }
 
 
 def address(target: Target, request: ProviderRequest) -> tuple[URL, bool]:
@@ -132,10 +131,10 @@ def address(target: Target, request: ProviderRequest) -> tuple[URL, bool]:
     The URL is taken as it is written: what was signed must be what is sent.
     """
     if not request.url:
-        return URL(target.base_url + request.path, encoded=True), target.private
+        return URL(target.base_url + request.path, encoded=True), target.allow_private_network
     url, base = URL(request.url, encoded=True), URL(target.base_url, encoded=True)
     if url.origin() == base.origin():
-        return url, target.private
+        return url, target.allow_private_network
     if request.signed and not _own_host(target.adapter, url):
         raise UpstreamFailed(
             "The provider named an address on a foreign host to continue at; it was not followed.",
@@ -147,7 +146,7 @@ def address(target: Target, request: ProviderRequest) -> tuple[URL, bool]:
 def _own_host(adapter: Adapter, url: URL) -> bool:
     host = (url.host or "").lower()
     return url.scheme == "https" and any(
-        host == domain or host.endswith("." + domain) for domain in adapter.domains
+        host == domain or host.endswith("." + domain) for domain in adapter.credential_domains
     )
 
 

@@ -176,7 +176,7 @@ async def test_a_key_or_a_prompt_in_a_span_would_be_found() -> None:
     receiver = await fresh_receiver()
     async with Tracer(Tracing(endpoint=receiver.url)) as tracer:
         for told in (STORED, PROMPT, secret_markers.PICTURE):
-            with tracer.serving("a", CIMultiDict[str](), {"x": told}):
+            with tracer.start_server_span("a", CIMultiDict[str](), {"x": told}):
                 pass
     seen = await receiver.got()
     assert {"KEYMARK", "PROMPTMARK", secret_markers.PICTURE[:40], STORED} <= {*leaks(seen)}

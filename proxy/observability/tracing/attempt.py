@@ -16,66 +16,71 @@ from proxy.routing.attempt import Attempt
 from proxy.routing.plan import Target
 
 _MODEL = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@._:/+~-]{0,127}")
-_CHANGED = ("converted", "clamped", "rounded")
+_CHANGE_VERBS = ("converted", "clamped", "rounded")
 """Verbs of a receipt that say that a provider is asked for something else."""
-_COUNTED = {
+_USAGE_ATTRIBUTES = {
     "input_tokens": attributes.GEN_AI_INPUT,
     "output_tokens": attributes.GEN_AI_OUTPUT_TOKENS,
 }
 
 
-class Attempted(Span):
+class AttemptSpan(Span):
     """A span that says at its end what became of the attempt."""
 
     __slots__ = ("_attempt",)
 
     def __init__(self, parent: Span, attempt: Attempt) -> None:
         about = {
-            **asked_of(attempt.target, attempt.params),
-            attributes.TARGET: attempt.target.index,
+            **request_attributes(attempt.target, attempt.params),
+            attributes.TARGET: attempt.target.config_path,
         }
         n = attempt.params.get("n")
         if type(n) is int and n != 1:
             about[attributes.GEN_AI_COUNT] = n
-        begun = parent.child(name_of(about), about, SpanKind.CLIENT)
+        begun = parent.start_child(span_name(about), about, SpanKind.CLIENT)
         super().__init__(begun.tracer, begun.otel, begun.baggage)
         self._attempt = attempt
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.set({**came_of(self._attempt), attributes.RETRIES: self._attempt.tries.retries})
+        self.set_attributes(
+            {
+                **result_attributes(self._attempt),
+                attributes.RETRIES: self._attempt.retry_state.retries,
+            }
+        )
         super().__exit__(kind, error, trace)
 
 
-def asked_of(target: Target | None, params: Mapping[str, Any]) -> dict[str, Value]:
+def request_attributes(target: Target | None, params: Mapping[str, Any]) -> dict[str, Value]:
     """Say who is asked for what, in the words of the GenAI conventions."""
     about: dict[str, Value] = {
         attributes.GEN_AI_OPERATION: attributes.OPERATION,
         attributes.GEN_AI_OUTPUT: attributes.IMAGE,
     }
     secrets = target.secrets if target else frozenset[str]()
-    if model := model_of(params.get("model"), secrets):
+    if model := safe_model_name(params.get("model"), secrets):
         about[attributes.GEN_AI_MODEL] = model
     if target:
-        about[attributes.GEN_AI_PROVIDER] = target.adapter.known_as or target.adapter.id
+        about[attributes.GEN_AI_PROVIDER] = target.adapter.otel_provider_name or target.adapter.id
     return about
 
 
-def name_of(about: Mapping[str, Value]) -> str:
+def span_name(about: Mapping[str, Value]) -> str:
     """Name a span by what is asked for."""
     return f"{attributes.OPERATION} {about.get(attributes.GEN_AI_MODEL, '')}".rstrip()
 
 
-def came_of(attempt: Attempt) -> dict[str, Value]:
+def result_attributes(attempt: Attempt) -> dict[str, Value]:
     """Say what became of the parameters, and whether the cache had an answer."""
     verbs = Counter(line.verb for line in attempt.receipt.lines)
     return {
         attributes.CACHE: attempt.cache_status,
         attributes.DROPPED: verbs["dropped"],
-        attributes.CHANGED: sum(verbs[verb] for verb in _CHANGED),
+        attributes.CHANGED: sum(verbs[verb] for verb in _CHANGE_VERBS),
     }
 
 
-def model_of(named: Any, secrets: frozenset[str]) -> str:
+def safe_model_name(named: Any, secrets: frozenset[str]) -> str:
     """Give a model's name if it has the form of one, else "": a client may write anything there.
 
     >>> model_of("@up/gpt-image-1", frozenset()), model_of("A lighthouse at dawn", frozenset())
@@ -86,11 +91,11 @@ def model_of(named: Any, secrets: frozenset[str]) -> str:
     return "" if any(secret in named for secret in secrets) else named
 
 
-def count(span: Span, answer: Answer, secrets: frozenset[str]) -> None:
+def record_usage(span: Span, answer: Answer, secrets: frozenset[str]) -> None:
     """Add what a provider counted for one of an attempt's answers, and which model it named."""
-    for said, name in _COUNTED.items():
+    for said, name in _USAGE_ATTRIBUTES.items():
         number = (answer.usage or {}).get(said)
         if type(number) is int:
-            span.add(name, number)
-    if model := model_of(answer.extra.get("model"), secrets):
-        span.set({attributes.GEN_AI_ANSWERED: model})
+            span.add_count(name, number)
+    if model := safe_model_name(answer.extra.get("model"), secrets):
+        span.set_attributes({attributes.GEN_AI_ANSWERED: model})

@@ -8,5 +8,5 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-CURRENT: ContextVar[object] = ContextVar("span", default=None)
+CURRENT_SPAN: ContextVar[object] = ContextVar("span", default=None)
 """A `spans.Span`, or None: `hooks` and `spans` both import this, so it cannot name the class."""

@@ -12,85 +12,90 @@ from yarl import URL
 from adapters.http import ProviderRequest
 from proxy.http.status import is_error
 from proxy.observability.tracing import attributes
-from proxy.observability.tracing.spans import Span, Value, reason_of
+from proxy.observability.tracing.spans import Span, Value, error_type
 from proxy.routing.plan import Target
 
-Sending = Callable[[Mapping[str, str]], Awaitable[ClientResponse]]
+Send = Callable[[Mapping[str, str]], Awaitable[ClientResponse]]
 """Sends a request once, with further headers."""
 
-_WORD = re.compile(r"v?[0-9][0-9.]{0,7}|[A-Za-z][A-Za-z0-9._~:@-]{0,63}")
+_SAFE_SEGMENT = re.compile(r"v?[0-9][0-9.]{0,7}|[A-Za-z][A-Za-z0-9._~:@-]{0,63}")
 """A step of a path that may be a name."""
-_ID = re.compile(r"[0-9]{6}|[0-9a-fA-F]{12}|[0-9a-fA-F]{8}-|(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{24}")
+_ID_LIKE = re.compile(
+    r"[0-9]{6}|[0-9a-fA-F]{12}|[0-9a-fA-F]{8}-|(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{24}"
+)
 """What in it is none."""
 _NO_HEADERS: Mapping[str, str] = {}
 
 
-class Exchanges:
+class TracedSend:
     """Sends a request, each time in a span that ends once the head of the answer is there."""
 
     def __init__(
-        self, parent: Span, send: Sending, target: Target, request: ProviderRequest, url: URL
+        self, parent: Span, send: Send, target: Target, request: ProviderRequest, url: URL
     ) -> None:
         self._parent = parent
         self._send = send
         self._target = target
         self._request = request
-        self._about: dict[str, Value] = {
+        self._attributes: dict[str, Value] = {
             attributes.METHOD: request.method,
             attributes.HOST: url.host or "",
         }
         if url.port:
-            self._about[attributes.PORT] = url.port
-        if place := template_of(request.path, target.secrets):
-            self._about[attributes.TEMPLATE] = place
-        self._name = f"{request.method} {place or _kind_of(request)}".rstrip()
-        self._sent = 0
-        self._why = ""
+            self._attributes[attributes.PORT] = url.port
+        if place := url_template(request.path, target.secrets):
+            self._attributes[attributes.TEMPLATE] = place
+        self._name = f"{request.method} {place or _request_kind(request)}".rstrip()
+        self._send_count = 0
+        self._last_result = ""
 
     async def __call__(self) -> ClientResponse:
         """Send it once more."""
-        about = dict(self._about)
-        if self._sent:
-            about |= {attributes.RESEND_COUNT: self._sent, attributes.REASON: self._why}
-        self._sent += 1
-        span = self._parent.child(self._name, about, SpanKind.CLIENT)
+        about = dict(self._attributes)
+        if self._send_count:
+            about |= {
+                attributes.RESEND_COUNT: self._send_count,
+                attributes.REASON: self._last_result,
+            }
+        self._send_count += 1
+        span = self._parent.start_child(self._name, about, SpanKind.CLIENT)
         try:
-            response = await self._send(along(span, self._target, self._request))
+            response = await self._send(trace_headers(span, self._target, self._request))
         except BaseException as error:
-            self._why = reason_of(error)
-            span.fail(self._why)
+            self._last_result = error_type(error)
+            span.set_error(self._last_result)
             raise
         else:
-            self._answered(span, response.status)
+            self._record_status(span, response.status)
             return response
         finally:
             span.otel.end()
 
-    def _answered(self, span: Span, status: int) -> None:
-        span.set({attributes.STATUS: status})
-        self._why = str(status)
+    def _record_status(self, span: Span, status: int) -> None:
+        span.set_attributes({attributes.STATUS: status})
+        self._last_result = str(status)
         if is_error(status):
-            span.fail(self._why)
+            span.set_error(self._last_result)
 
 
-def along(span: Span, target: Target, request: ProviderRequest) -> Mapping[str, str]:
+def trace_headers(span: Span, target: Target, request: ProviderRequest) -> Mapping[str, str]:
     """Give the headers of the trace for a request: they go where the credential goes, only there.
 
     What a caller has forwarded by its own choice comes before them.
     """
     if not request.signed:
         return _NO_HEADERS
-    return {name: it for name, it in span.headers.items() if name not in target.forwarded}
+    return {name: it for name, it in span.headers.items() if name not in target.forwarded_headers}
 
 
-def _kind_of(request: ProviderRequest) -> str:
+def _request_kind(request: ProviderRequest) -> str:
     """Say what an address is for that a provider, or its token endpoint, has as a whole."""
     if request.signed:
         return ""
     return "picture" if request.method == "GET" else "token"
 
 
-def template_of(path: str, secrets: frozenset[str]) -> str:
+def url_template(path: str, secrets: frozenset[str]) -> str:
     """Give a path without its query, and without what looks like an id.
 
     >>> template_of("/tasks/0f8fad5b-d9cb-469f-a165-70867728950e/result?key=1", frozenset())
@@ -99,11 +104,11 @@ def template_of(path: str, secrets: frozenset[str]) -> str:
     '/models/flux-2-pro:run'
     """
     steps = path.partition("?")[0].partition("#")[0].split("/")
-    return "/".join(step if _is_word(step, secrets) else "{id}" for step in steps)
+    return "/".join(step if _is_safe_segment(step, secrets) else "{id}" for step in steps)
 
 
-def _is_word(step: str, secrets: frozenset[str]) -> bool:
+def _is_safe_segment(step: str, secrets: frozenset[str]) -> bool:
     if not step:
         return True
-    is_name = _WORD.fullmatch(step) and not _ID.search(step)
+    is_name = _SAFE_SEGMENT.fullmatch(step) and not _ID_LIKE.search(step)
     return bool(is_name) and not any(secret in step for secret in secrets)

@@ -26,33 +26,35 @@ _SDK = logging.getLogger("opentelemetry")
 
 _FLUSH_SECONDS = 3.0
 """How long the end of a process waits for its last spans to arrive."""
-_LONGEST_VALUE = 512
-_PLACE = "/v1/traces"
-_UNNAMED = "unknown_service"
+_MAX_VALUE_LENGTH = 512
+_TRACES_PATH = "/v1/traces"
+_UNKNOWN_SERVICE = "unknown_service"
 
 
-class Exporting:
+class SpanExport:
     """Sends the spans of a process, from when it is opened until it is closed."""
 
     def __init__(self, settings: Tracing) -> None:
         self._settings = settings
-        self._exporter: _Telling | None = None
+        self._exporter: _LoggingExporter | None = None
         self._provider: TracerProvider | None = None
 
     def open(self) -> TracerProvider:
         """Start, and give what makes the SDK's own tracers."""
         settings = self._settings
         # Without an endpoint the exporter asks the environment.
-        exporter = self._exporter = _Telling(OTLPSpanExporter(endpoint_of(settings.endpoint)))
+        exporter = self._exporter = _LoggingExporter(
+            OTLPSpanExporter(traces_url(settings.endpoint))
+        )
         provider = self._provider = TracerProvider(
             sampler=_sampler(settings.sample),
             resource=_resource(settings.service_name),
             shutdown_on_exit=False,
-            span_limits=SpanLimits(max_attribute_length=_LONGEST_VALUE),
+            span_limits=SpanLimits(max_attribute_length=_MAX_VALUE_LENGTH),
         )
         provider.add_span_processor(BatchSpanProcessor(exporter))
         # From here on: what is wrong with the environment's variables has been told.
-        _quieten()
+        _silence_sdk()
         return provider
 
     async def close(self) -> None:
@@ -74,57 +76,57 @@ class Exporting:
             self._exporter.shutdown()
 
 
-class _Telling(SpanExporter):
+class _LoggingExporter(SpanExporter):
     """Says once that spans are dropped, and once that they arrive again; always from one thread."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
-        self._is_away = False
+        self._is_unavailable = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send some spans."""
         result = self._inner.export(spans)
         is_away = result is not SpanExportResult.SUCCESS
-        if is_away and not self._is_away:
+        if is_away and not self._is_unavailable:
             _LOG.warning("traces: the receiver is away or refuses them; spans are dropped")
-        elif self._is_away and not is_away:
+        elif self._is_unavailable and not is_away:
             _LOG.warning("traces: spans arrive again")
-        self._is_away = is_away
+        self._is_unavailable = is_away
         return result
 
     def shutdown(self) -> None:
         """Try nothing again, and say nothing more."""
-        self._is_away = True
+        self._is_unavailable = True
         self._inner.shutdown()
 
 
-class _Crowded(logging.Handler):
+class _QueueFullHandler(logging.Handler):
     """Says once that spans come faster than they can go; all else that the SDK says is told."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._is_told = False
+        self._has_logged = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hear what the SDK says: it may quote what it was given."""
-        if not self._is_told and str(record.msg).startswith("Queue full"):
-            self._is_told = True
+        if not self._has_logged and str(record.msg).startswith("Queue full"):
+            self._has_logged = True
             _LOG.warning("traces: spans come faster than the receiver takes them; some are dropped")
 
 
-def _quieten() -> None:
-    if not any(isinstance(it, _Crowded) for it in _SDK.handlers):
-        _SDK.addHandler(_Crowded())
+def _silence_sdk() -> None:
+    if not any(isinstance(it, _QueueFullHandler) for it in _SDK.handlers):
+        _SDK.addHandler(_QueueFullHandler())
     _SDK.propagate = False
 
 
-def endpoint_of(url: str) -> str | None:
+def traces_url(url: str) -> str | None:
     """Give the URL that spans are sent to, None where the environment is to say it.
 
     >>> endpoint_of("http://collector:4318/"), endpoint_of("https://h/otlp/v1/traces")
     ('http://collector:4318/v1/traces', 'https://h/otlp/v1/traces')
     """
-    return url.rstrip("/").removesuffix(_PLACE) + _PLACE if url else None
+    return url.rstrip("/").removesuffix(_TRACES_PATH) + _TRACES_PATH if url else None
 
 
 def _sampler(ratio: float) -> Sampler | None:
@@ -137,6 +139,6 @@ def _resource(name: str) -> Resource:
     given = name or os.environ.get("OTEL_SERVICE_NAME", "")
     named = {SERVICE_NAME: given} if given else {}
     made = Resource.create({SERVICE_VERSION: __version__, **named})
-    if str(made.attributes.get(SERVICE_NAME)).startswith(_UNNAMED):
+    if str(made.attributes.get(SERVICE_NAME)).startswith(_UNKNOWN_SERVICE):
         return made.merge(Resource({SERVICE_NAME: "easel"}))
     return made

@@ -16,7 +16,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
 _PARENT, _STATE, _BAGGAGE = "traceparent", "tracestate", "baggage"
-_MOST_MEMBERS, _MOST_BYTES = 180, 8192
+_MAX_MEMBERS, _MAX_BYTES = 180, 8192
 """Of baggage: what every server has to be able to carry."""
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _VALUE = r"[!#-+\--:<-\[\]-~]*"
@@ -26,7 +26,7 @@ _MEMBER = re.compile(
 _TRACE_CONTEXT = TraceContextTextMapPropagator()
 
 
-def parent_of(headers: Headers) -> Context:
+def extract_parent(headers: Headers) -> Context:
     """Read the span that a request was made in; an empty context where there is none."""
     parents = headers.getall(_PARENT, [])
     if len(parents) != 1:
@@ -35,16 +35,16 @@ def parent_of(headers: Headers) -> Context:
     return _TRACE_CONTEXT.extract(carrier, Context())
 
 
-def baggage_of(headers: Headers) -> str:
+def extract_baggage(headers: Headers) -> str:
     """Read the baggage of a request as it came, "" where there is none that can go on."""
     text = ",".join(headers.getall(_BAGGAGE, []))
     members = text.split(",")
-    if len(text) > _MOST_BYTES or len(members) > _MOST_MEMBERS:
+    if len(text) > _MAX_BYTES or len(members) > _MAX_MEMBERS:
         return ""
     return text if all(map(_MEMBER.fullmatch, members)) else ""
 
 
-def headers_of(span: SpanContext, propagate: str, baggage: str) -> Mapping[str, str]:
+def propagation_headers(span: SpanContext, propagate: str, baggage: str) -> Mapping[str, str]:
     """Write what a provider is sent along: `none`, `trace`, or `all` that came.
 
     `trace` is the ids alone. State and baggage are a caller's data, which may name people.

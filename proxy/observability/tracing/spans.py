@@ -19,13 +19,18 @@ from proxy.errors import log_code
 from proxy.http.status import is_client_error
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.context import CURRENT_SPAN
-from proxy.observability.tracing.export import Exporting
-from proxy.observability.tracing.propagation import Headers, baggage_of, headers_of, parent_of
+from proxy.observability.tracing.export import SpanExport
+from proxy.observability.tracing.propagation import (
+    Headers,
+    extract_baggage,
+    extract_parent,
+    propagation_headers,
+)
 from proxy.settings.schema import Tracing
 
 Value = str | int
 
-_MOST_JOBS = 16_384
+_MAX_JOBS = 16_384
 """Jobs whose spans are known, for those who join them later."""
 
 
@@ -34,8 +39,8 @@ class Tracer:
 
     def __init__(self, settings: Tracing) -> None:
         self.propagate = settings.propagate
-        self.jobs: LRUCache[str, SpanContext] = LRUCache(_MOST_JOBS)
-        self._exporting = Exporting(settings)
+        self.jobs: LRUCache[str, SpanContext] = LRUCache(_MAX_JOBS)
+        self._exporting = SpanExport(settings)
 
     async def __aenter__(self) -> Self:
         self.otel: OtelTracer = self._exporting.open().get_tracer("easel", __version__)
@@ -44,10 +49,12 @@ class Tracer:
     async def __aexit__(self, *_: object) -> None:
         await self._exporting.close()
 
-    def serving(self, name: str, headers: Headers, about: Mapping[str, Value]) -> Serving:
+    def start_server_span(
+        self, name: str, headers: Headers, about: Mapping[str, Value]
+    ) -> ServerSpan:
         """Give the span of a request, in the trace that its headers name."""
-        otel = self.otel.start_span(name, parent_of(headers), SpanKind.SERVER, about)
-        return Serving(self, otel, baggage_of(headers) if self.propagate == "all" else "")
+        otel = self.otel.start_span(name, extract_parent(headers), SpanKind.SERVER, about)
+        return ServerSpan(self, otel, extract_baggage(headers) if self.propagate == "all" else "")
 
 
 class Span:
@@ -70,7 +77,7 @@ class Span:
         if self._token:
             CURRENT_SPAN.reset(self._token)
         if error is not None:
-            self.fail(reason_of(error))
+            self.set_error(error_type(error))
         self.otel.end()
 
     @property
@@ -91,9 +98,9 @@ class Span:
     @property
     def headers(self) -> Mapping[str, str]:
         """What a provider is sent along with a request that is made in this span."""
-        return headers_of(self.context, self.tracer.propagate, self.baggage)
+        return propagation_headers(self.context, self.tracer.propagate, self.baggage)
 
-    def child(
+    def start_child(
         self, name: str, about: Mapping[str, Value], kind: SpanKind = SpanKind.INTERNAL
     ) -> Span:
         """Begin a span inside of this one, which may have ended."""
@@ -102,37 +109,37 @@ class Span:
             self.tracer, self.tracer.otel.start_span(name, inside, kind, about), self.baggage
         )
 
-    def job(self, name: str) -> Span:
+    def start_job(self, name: str) -> Span:
         """Begin the span of a job that this request began."""
-        span = self.child(attributes.JOB_SPAN, {attributes.JOB: name})
+        span = self.start_child(attributes.JOB_SPAN, {attributes.JOB: name})
         self.tracer.jobs[name] = span.context
         return span
 
-    def link(self, job: str) -> None:
+    def link_to_job(self, job: str) -> None:
         """Lead to the span of a job that another request began, if it is known here."""
         if context := self.tracer.jobs.get(job):
             self.otel.add_link(context, {attributes.JOB: job})
 
-    def set(self, about: Mapping[str, Value]) -> None:
+    def set_attributes(self, about: Mapping[str, Value]) -> None:
         """Say more of it."""
         self.otel.set_attributes(about)
 
-    def add(self, name: str, count: int) -> None:
+    def add_count(self, name: str, count: int) -> None:
         """Add to what was counted."""
         self.counts[name] = self.counts.get(name, 0) + count
         self.otel.set_attribute(name, self.counts[name])
 
-    def note(self, event: str, about: Mapping[str, Value]) -> None:
+    def add_event(self, event: str, about: Mapping[str, Value]) -> None:
         """Note that something happened just now."""
         self.otel.add_event(event, dict(about))
 
-    def fail(self, why: str) -> None:
+    def set_error(self, why: str) -> None:
         """Say that it failed, by a word: no sentence, which could hold a prompt."""
         self.otel.set_attribute(attributes.ERROR, why)
         self.otel.set_status(StatusCode.ERROR)
 
 
-class Serving(Span):
+class ServerSpan(Span):
     """The span of a request of a client's, which is answered with `status`; 0: with none."""
 
     __slots__ = ("status",)
@@ -141,14 +148,14 @@ class Serving(Span):
         super().__init__(tracer, otel, baggage)
         self.status = 0
 
-    def fail(self, why: str) -> None:
+    def set_error(self, why: str) -> None:
         """Say why it failed; what the client did wrong is no fault of the server's."""
         self.otel.set_attribute(attributes.ERROR, why)
         if not is_client_error(self.status):
             self.otel.set_status(StatusCode.ERROR)
 
 
-def reason_of(error: BaseException) -> str:
+def error_type(error: BaseException) -> str:
     """Give the word for a failure."""
     if isinstance(error, ImageError):
         return log_code(error)

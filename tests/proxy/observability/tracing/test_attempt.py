@@ -9,7 +9,7 @@ from aiohttp import web
 
 from adapters import adapter
 from adapters.contract import Credentials
-from proxy.observability.tracing.attempt import asked_of, model_of
+from proxy.observability.tracing.attempt import request_attributes, safe_model_name
 from proxy.routing.plan import Target
 from tests.proxy.pipeline.test_converse import CORE, settings
 from tests.support.gateway import ANSWER, PNG, Gateway, Provider, always, gateway, provider
@@ -52,14 +52,16 @@ async def test_a_prompt_in_the_place_of_a_model_is_not_told() -> None:
 
 def test_a_key_in_the_place_of_a_model_is_not_told() -> None:
     key = "sk-stored-0123456789"
-    assert model_of(f"x/{key}", frozenset({key})) == ""
-    assert model_of(f"x/{key}", frozenset()) == f"x/{key}"
-    assert model_of("a" * 129, frozenset()) == ""
+    assert safe_model_name(f"x/{key}", frozenset({key})) == ""
+    assert safe_model_name(f"x/{key}", frozenset()) == f"x/{key}"
+    assert safe_model_name("a" * 129, frozenset()) == ""
 
 
 def test_a_provider_is_named_as_the_conventions_name_it() -> None:
     told = {
-        name: asked_of(Target(adapter(name), Credentials(), ""), {})["gen_ai.provider.name"]
+        name: request_attributes(Target(adapter(name), Credentials(), ""), {})[
+            "gen_ai.provider.name"
+        ]
         for name in ("azure-openai", "bedrock", "stability-ai")
     }
     assert told == {

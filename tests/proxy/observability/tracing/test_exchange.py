@@ -17,7 +17,7 @@ from adapters.contract import Credentials
 from adapters.http import ProviderRequest
 from proxy.errors import BadRequest
 from proxy.observability.tracing import hooks
-from proxy.observability.tracing.exchange import template_of
+from proxy.observability.tracing.exchange import url_template
 from proxy.observability.tracing.spans import Tracer
 from proxy.routing.plan import Target
 from proxy.settings.schema import Tracing
@@ -179,8 +179,8 @@ async def test_an_exchange_is_named_by_what_it_is_for(asked: ProviderRequest, na
 
     target = Target(adapter("openai"), Credentials("key-0123456789"), "http://h")
     async with Tracer(Tracing(endpoint=receiver.url)) as tracer:
-        with tracer.serving("a", CIMultiDict(), {}), pytest.raises(BadRequest):
-            await hooks.watched(send, target, asked, URL("http://h:81/a"))()
+        with tracer.start_server_span("a", CIMultiDict(), {}), pytest.raises(BadRequest):
+            await hooks.traced_send(send, target, asked, URL("http://h:81/a"))()
     [span] = (await receiver.got()).of_kind("client")
     assert (span.name, span["server.address"], span["server.port"]) == (name, "h", 81)
     assert span["error.type"] == "invalid_request"
@@ -206,10 +206,10 @@ async def test_an_exchange_is_named_by_what_it_is_for(asked: ProviderRequest, na
 )
 def test_a_path_is_told_without_what_is_one_requests_own(path: str, template: str | None) -> None:
     secrets = frozenset({"sk-stored-0123456789"})
-    assert template_of(path, secrets) == (path if template is None else template)
+    assert url_template(path, secrets) == (path if template is None else template)
 
 
 @given(st.text(max_size=40), st.uuids())
 def test_no_id_and_no_query_is_ever_told(text: str, name: object) -> None:
-    told = template_of(f"/tasks/{name}/x?{text}", NONE)
+    told = url_template(f"/tasks/{name}/x?{text}", NONE)
     assert told == "/tasks/{id}/x"

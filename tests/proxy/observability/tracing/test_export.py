@@ -83,7 +83,7 @@ async def test_the_end_of_a_gateway_does_not_wait_for_a_stuck_receiver() -> None
         tracer = Tracer(Tracing(endpoint=receiver.url))
         with receiver.stuck():
             await tracer.__aenter__()
-            with tracer.serving("a", NO_HEADERS, {}):
+            with tracer.start_server_span("a", NO_HEADERS, {}):
                 pass
             closing = asyncio.create_task(tracer.__aexit__())
             await asyncio.sleep(0.1)
@@ -98,14 +98,16 @@ async def test_more_spans_than_fit_are_dropped_and_that_is_said(
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
     for heard in logging.getLogger("opentelemetry").handlers:
-        if isinstance(heard, export._Crowded):  # Another test's: this is as in a new process.
+        if isinstance(
+            heard, export._QueueFullHandler
+        ):  # Another test's: this is as in a new process.
             monkeypatch.setattr(heard, "_is_told", False)
     with otlp_receiver() as receiver:
         tracer = Tracer(Tracing(endpoint=receiver.url))
         async with tracer:
             with receiver.stuck():
                 for _ in range(100):
-                    with tracer.serving("a", NO_HEADERS, {}):
+                    with tracer.start_server_span("a", NO_HEADERS, {}):
                         pass
                 [said] = await told(caplog, 1)
                 assert "faster" in said

@@ -38,10 +38,10 @@ def test_a_picture_without_traces_imports_nothing_of_them() -> None:
 
 
 def test_nobody_is_told_where_nobody_listens() -> None:
-    hooks.noted("x", {"a": 1})
-    hooks.counted(Answer((), usage={"input_tokens": 1}), frozenset())
+    hooks.add_event("x", {"a": 1})
+    hooks.record_usage(Answer((), usage={"input_tokens": 1}), frozenset())
     attempt = Attempt(Target(adapter("openai"), Credentials(), ""), {}, None)
-    with hooks.job_begun("j") as job, hooks.attempted(attempt) as span:
+    with hooks.job_span("j") as job, hooks.attempt_span(attempt) as span:
         assert (job, span) == (None, None)
 
 

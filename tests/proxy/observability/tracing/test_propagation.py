@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState, get_current_span
 
-from proxy.observability.tracing.propagation import baggage_of, headers_of, parent_of
+from proxy.observability.tracing.propagation import (
+    extract_baggage,
+    extract_parent,
+    propagation_headers,
+)
 from tests.support.spans import PARENT, SPAN, TRACE
 
 CONTEXT = SpanContext(int(TRACE, 16), int(SPAN, 16), is_remote=False, trace_flags=TraceFlags(3))
@@ -18,7 +22,7 @@ def parent(*values: str, state: str = "") -> SpanContext:
     headers = CIMultiDict([("TraceParent", it) for it in values])
     if state:
         headers["tracestate"] = state
-    return get_current_span(parent_of(headers)).get_span_context()
+    return get_current_span(extract_parent(headers)).get_span_context()
 
 
 def test_a_parent_is_read() -> None:
@@ -58,7 +62,7 @@ def test_two_parents_are_none() -> None:
 def test_no_text_is_too_odd_to_be_read(text: str) -> None:
     parent(text, state=text)
     parent(PARENT, state=text)
-    baggage_of(CIMultiDict(baggage=text))
+    extract_baggage(CIMultiDict(baggage=text))
 
 
 def test_a_later_versions_parent_is_read() -> None:
@@ -69,8 +73,8 @@ def test_a_later_versions_parent_is_read() -> None:
     "good", ["a=1", "a=1,b=2;p=3;q", " a = 1 , b=", "user=alice%20b,tenant=7", "a=x=y"]
 )
 def test_baggage_goes_on_as_it_came(good: str) -> None:
-    assert baggage_of(CIMultiDict(baggage=good)) == good
-    assert baggage_of(CIMultiDict([("baggage", "a=1"), ("Baggage", good)])) == f"a=1,{good}"
+    assert extract_baggage(CIMultiDict(baggage=good)) == good
+    assert extract_baggage(CIMultiDict([("baggage", "a=1"), ("Baggage", good)])) == f"a=1,{good}"
 
 
 @pytest.mark.parametrize(
@@ -81,13 +85,13 @@ def test_baggage_goes_on_as_it_came(good: str) -> None:
     ],
 )
 def test_baggage_that_is_none_goes_nowhere(bad: str) -> None:
-    assert baggage_of(CIMultiDict(baggage=bad)) == ""
+    assert extract_baggage(CIMultiDict(baggage=bad)) == ""
 
 
 def test_none_trace_and_all() -> None:
-    assert headers_of(CONTEXT, "none", "a=1") == {}
-    assert headers_of(CONTEXT, "trace", "a=1") == {"traceparent": PARENT}
-    assert headers_of(CONTEXT, "all", "") == {"traceparent": PARENT}
+    assert propagation_headers(CONTEXT, "none", "a=1") == {}
+    assert propagation_headers(CONTEXT, "trace", "a=1") == {"traceparent": PARENT}
+    assert propagation_headers(CONTEXT, "all", "") == {"traceparent": PARENT}
     stated = SpanContext(
         CONTEXT.trace_id,
         CONTEXT.span_id,
@@ -95,7 +99,7 @@ def test_none_trace_and_all() -> None:
         trace_flags=TraceFlags(0),
         trace_state=TraceState([("v", "1")]),
     )
-    assert headers_of(stated, "all", "a=1") == {
+    assert propagation_headers(stated, "all", "a=1") == {
         "traceparent": PARENT[:-1] + "0",
         "tracestate": "v=1",
         "baggage": "a=1",
@@ -105,7 +109,7 @@ def test_none_trace_and_all() -> None:
 @given(st.text(max_size=100))
 def test_no_header_that_goes_on_has_a_second_line(text: str) -> None:
     context = get_current_span(
-        parent_of(CIMultiDict(traceparent=PARENT, tracestate=text))
+        extract_parent(CIMultiDict(traceparent=PARENT, tracestate=text))
     ).get_span_context()
-    made = headers_of(context, "all", baggage_of(CIMultiDict(baggage=text)))
+    made = propagation_headers(context, "all", extract_baggage(CIMultiDict(baggage=text)))
     assert all(it.isprintable() and it.isascii() for it in made.values())

@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from adapters.errors import ImageError
 from proxy.errors import BadRequest, RequestTimeout
 from proxy.observability.tracing.context import CURRENT_SPAN
-from proxy.observability.tracing.spans import Serving, Span, Tracer, reason_of
+from proxy.observability.tracing.spans import ServerSpan, Span, Tracer, error_type
 from proxy.settings.schema import Tracing
 from tests.support.otlp import Receiver, fresh_receiver
 
@@ -27,15 +27,15 @@ def tracer(receiver: Receiver) -> Tracer:
     return Tracer(Tracing(endpoint=receiver.url))
 
 
-def serving(tracer: Tracer) -> Serving:
-    return tracer.serving("a", NO_HEADERS, {})
+def serving(tracer: Tracer) -> ServerSpan:
+    return tracer.start_server_span("a", NO_HEADERS, {})
 
 
 async def test_what_begins_in_a_block_is_its_child(receiver: Receiver, tracer: Tracer) -> None:
     async with tracer:
         with serving(tracer) as outer:
             assert CURRENT_SPAN.get() is outer
-            with outer.child("b", {}) as inner:
+            with outer.start_child("b", {}) as inner:
                 assert CURRENT_SPAN.get() is inner
             assert CURRENT_SPAN.get() is outer
         assert CURRENT_SPAN.get() is None
@@ -50,7 +50,7 @@ async def test_a_task_goes_on_in_the_span_that_it_was_made_in(
         await go.wait()
         current = CURRENT_SPAN.get()
         assert isinstance(current, Span)
-        with current.child("late", {}):
+        with current.start_child("late", {}):
             pass
 
     async with tracer:
@@ -87,14 +87,14 @@ async def test_a_failure_is_told_by_its_word_and_never_by_its_sentence(
     ],
 )
 def test_the_word_for_a_failure(error: BaseException, word: str) -> None:
-    assert reason_of(error) == word
+    assert error_type(error) == word
 
 
 async def test_counts_add_up(receiver: Receiver, tracer: Tracer) -> None:
     async with tracer:
         with serving(tracer) as span:
-            span.add("n", 2)
-            span.add("n", 3)
+            span.add_count("n", 2)
+            span.add_count("n", 3)
     assert (await receiver.got()).one("a")["n"] == 5
 
 
@@ -102,11 +102,11 @@ async def test_a_job_that_is_not_known_here_is_led_to_by_nothing(
     receiver: Receiver, tracer: Tracer
 ) -> None:
     async with tracer:
-        with serving(tracer) as span, span.job("j1"):
+        with serving(tracer) as span, span.start_job("j1"):
             pass
-        with tracer.serving("b", NO_HEADERS, {}) as other:
-            other.link("j1")
-            other.link("j2")
+        with tracer.start_server_span("b", NO_HEADERS, {}) as other:
+            other.link_to_job("j1")
+            other.link_to_job("j2")
     seen = await receiver.got()
     assert seen.one("b").links == (seen.one("job").id,)
 
@@ -114,5 +114,5 @@ async def test_a_job_that_is_not_known_here_is_led_to_by_nothing(
 async def test_what_is_too_long_is_cut(receiver: Receiver, tracer: Tracer) -> None:
     async with tracer:
         with serving(tracer) as span:
-            span.set({"x": "y" * 100_000})
+            span.set_attributes({"x": "y" * 100_000})
     assert (await receiver.got()).one("a")["x"] == "y" * 512
