@@ -52,14 +52,14 @@ _MAX_REPORTED = 100
 """Failures that a client is told of: its last ones. What was refused unsent costs no attempt."""
 
 
-def plan_handler(attempt_at: Handler, rehearse_at: Handler) -> Handler:
+def plan_handler(run_chain: Handler, dry_run_chain: Handler) -> Handler:
     """Make the handler; `attempt_at` is what serves one attempt: the ATTEMPT links.
 
     `rehearse_at` serves one in a dry run.
     """
 
-    async def generate(request: web.Request) -> web.StreamResponse:
-        walk = PlanExecutor(request, rehearse_at if request[PLAN].dry_run else attempt_at)
+    async def run_plan(request: web.Request) -> web.StreamResponse:
+        walk = PlanExecutor(request, dry_run_chain if request[PLAN].dry_run else run_chain)
         try:
             return await walk.run()
         except ImageError as error:
@@ -73,7 +73,7 @@ def plan_handler(attempt_at: Handler, rehearse_at: Handler) -> Handler:
             if ATTEMPT in request:
                 record_images(request, request[ATTEMPT], request[PLAN].params)
 
-    return generate
+    return run_plan
 
 
 class PlanExecutor:
@@ -82,12 +82,12 @@ class PlanExecutor:
     `said` is how each target failed, in order; `budget` what is left to be tried.
     """
 
-    def __init__(self, request: web.Request, attempt_at: Handler) -> None:
+    def __init__(self, request: web.Request, run_chain: Handler) -> None:
         self.failures: list[TargetFailure] = []
         self._prior_images: MadeImages = ()
         self._missing = 0
         self._request = request
-        self._run_chain = attempt_at
+        self._run_chain = run_chain
         self._plan = request[PLAN]
         self._strategies = request.app[STRATEGIES]
         self._limits = request[SNAPSHOT].settings.limits
@@ -107,24 +107,32 @@ class PlanExecutor:
                 raise
             return await self._deliver_partial(error)
 
-    async def run_node(self, node: Node, *, fills: bool = False) -> web.StreamResponse:
+    async def run_node(
+        self, node: Node, *, completes_elsewhere: bool = False
+    ) -> web.StreamResponse:
         """Answer with what a node of the tree comes to; raises `ImageError`.
 
         `fills`: what it fails to make, another node will make.
         """
         if isinstance(node, Target):
-            return await self._run_attempt(node, fills=fills)
+            return await self._run_attempt(node, completes_elsewhere=completes_elsewhere)
         branch = self._strategies.healthy(node, self._plan)
         if branch.strategy.mode == "fallback":
-            return await self._run_fallback(branch, fills=fills)
-        return await self.run_node(self._strategies.chosen(branch, self._plan), fills=fills)
+            return await self._run_fallback(branch, completes_elsewhere=completes_elsewhere)
+        return await self.run_node(
+            self._strategies.chosen(branch, self._plan), completes_elsewhere=completes_elsewhere
+        )
 
-    async def _run_fallback(self, branch: StrategyNode, *, fills: bool) -> web.StreamResponse:
+    async def _run_fallback(
+        self, branch: StrategyNode, *, completes_elsewhere: bool
+    ) -> web.StreamResponse:
         """Try each target; if it fails before the client has anything, try the next."""
         *others, last = branch.children
         for node in others:
             try:
-                return await self.run_node(node, fills=fills or branch.strategy.complete)
+                return await self.run_node(
+                    node, completes_elsewhere=completes_elsewhere or branch.strategy.complete
+                )
             except ImageError as error:
                 if not self._should_fall_back(error, branch.strategy):
                     raise
@@ -133,7 +141,7 @@ class PlanExecutor:
                     {attributes.TARGET: node.config_path, attributes.ERROR: log_code(error)},
                 )
                 self._metrics.fallbacks.add((self._request[ATTEMPT].target.adapter.id,))
-        return await self.run_node(last, fills=fills)
+        return await self.run_node(last, completes_elsewhere=completes_elsewhere)
 
     def _should_fall_back(self, error: ImageError, strategy: Strategy) -> bool:
         """Tell whether the next target is tried after a failure."""
@@ -149,7 +157,7 @@ class PlanExecutor:
         attempt.capture = None
         return await deliver(self._request, Answer(()), {})
 
-    def _start_attempt(self, target: Target, *, fills: bool) -> dict[str, Any]:
+    def _start_attempt(self, target: Target, *, completes_elsewhere: bool) -> dict[str, Any]:
         """Note an attempt at a target, and give what it is asked for: what is still missing."""
         params = final_params(self._plan.params, target)
         raw = self._request.get(BODY) if params == self._plan.params else None
@@ -164,13 +172,15 @@ class PlanExecutor:
             raw,
             retry_state=tries,
             prior_images=self._prior_images,
-            completes_elsewhere=fills,
+            completes_elsewhere=completes_elsewhere,
         )
         return params
 
-    async def _run_attempt(self, target: Target, *, fills: bool) -> web.StreamResponse:
+    async def _run_attempt(
+        self, target: Target, *, completes_elsewhere: bool
+    ) -> web.StreamResponse:
         """Attempt one target, and tell its circuit how that ended."""
-        params = self._start_attempt(target, fills=fills)
+        params = self._start_attempt(target, completes_elsewhere=completes_elsewhere)
         circuits, name = self._strategies.circuits, ""
         if target.breaker:
             circuits.on_start(name := circuit_of(target, self._plan))
@@ -194,7 +204,7 @@ class PlanExecutor:
             self.failures.append(TargetFailure.from_error(target, error, seen))
             ended = error, seen
             if isinstance(error, IncompleteImages):
-                self._prior_images, self._missing = error.made, error.missing
+                self._prior_images, self._missing = error.images, error.missing
             raise
         except asyncio.CancelledError:
             ended = CANCELLED, 0

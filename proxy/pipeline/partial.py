@@ -9,7 +9,7 @@ from adapters.table.receipt import Line, plain
 from proxy.context import ATTEMPT
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt, MadeImages
-from proxy.routing.fallback import status_of
+from proxy.routing.fallback import failure_status
 
 
 class IncompleteImages(ProviderError):
@@ -19,9 +19,9 @@ class IncompleteImages(ProviderError):
         super().__init__(
             f"{missing} of the pictures were not made.",
             code="incomplete",
-            provider_status=status_of(why),
+            provider_status=failure_status(why),
         )
-        self.made = made
+        self.images = made
         self.missing = missing
 
 
@@ -33,26 +33,28 @@ def requested_count(attempt: Attempt) -> int:
     return n if isinstance(n, int) and not isinstance(n, bool) else 1
 
 
-def handle_missing(request: web.Request, made: MadeImages, missing: int, why: ImageError) -> None:
+def handle_missing(
+    request: web.Request, images: MadeImages, missing: int, error: ImageError
+) -> None:
     """Say that pictures are `missing` beside those that were `made`.
 
     What was made is the client's: it has been paid for. But the plan may have another target make
     the others (raises `Incomplete`), or the settings make it a failure (raises `why`).
     """
     attempt = request[ATTEMPT]
-    attempt.receipt = attempt.receipt.plus(failed_line(missing, why))
+    attempt.receipt = attempt.receipt.plus(failed_line(missing, error))
     if attempt.completes_elsewhere:
-        raise IncompleteImages(made, missing, why)
+        raise IncompleteImages(images, missing, error)
     if request[SNAPSHOT].settings.images.incomplete == "fail":
-        raise why
+        raise error
     if attempt.capture:
         # What is not complete is not kept.
         attempt.capture.discard()
 
 
-def failed_line(missing: int, why: ImageError) -> Line:
+def failed_line(missing: int, error: ImageError) -> Line:
     """Say it in a receipt, which is a header line: a provider may call anything its code."""
-    return Line("failed", "pictures", str(missing), plain(why.code or why.status))
+    return Line("failed", "pictures", str(missing), plain(error.code or error.status))
 
 
 def too_few_images(missing: int) -> ProviderError:

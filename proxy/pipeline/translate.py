@@ -45,8 +45,8 @@ def translate(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...]
     become several calls, each with a seed of its own.
     """  # noqa: D205 - one sentence
     params, credentials = attempt.params, attempt.target.credentials
-    asked = ImageCall(params, params, credentials)
-    table, withheld = adapter.effective_table(asked), adapter.suppressed_params(asked)
+    call = ImageCall(params, params, credentials)
+    table, withheld = adapter.effective_table(call), adapter.suppressed_params(call)
     n = params.get("n")
     if n is not None:
         checked("n", n)
