@@ -18,10 +18,10 @@ from proxy.cache.store import CACHE, SimpleCache
 from proxy.context import BODY_MEMORY, DRAINING, IN_FLIGHT, SETTINGS, STATE_STORE, STRATEGIES
 from proxy.endpoints import blobs, cache, health, images, jobs, metrics, models
 from proxy.http.body_limits import Bodies
-from proxy.jobs.budget import EACH, Shelf
+from proxy.jobs.budget import BYTES_PER_JOB, Shelf
 from proxy.jobs.keys import JOB_CLUSTER, JOBS
 from proxy.jobs.limits import ConcurrencyLimit
-from proxy.jobs.store import Jobs
+from proxy.jobs.store import JobStore
 from proxy.middlewares import CHAIN, with_tracing
 from proxy.middlewares.access import set_gateway_headers
 from proxy.observability.access_log import ACCESS_LOG, AccessLog, Stream
@@ -29,9 +29,9 @@ from proxy.observability.log_file import LogFile
 from proxy.observability.metrics.gauges import Sources, register_gauges
 from proxy.observability.metrics.loop_lag import LoopLag
 from proxy.observability.metrics.registry import METRICS, Metrics
-from proxy.reload.live_settings import RELOADING, Reloading
+from proxy.reload.live_settings import LIVE_SETTINGS, LiveSettings
 from proxy.routing.circuit_breaker import LocalCircuitBreakers
-from proxy.routing.strategies import Chooser, ComputedStuck, LocalStuck
+from proxy.routing.strategies import HashSticky, MemorySticky, StrategySelector
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Log
 from proxy.upstream.client import UPSTREAM, Upstream, drawn
@@ -51,7 +51,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     log_to: Stream | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     draw: Callable[[], int] = drawn,
-    chooser: Chooser | None = None,
+    chooser: StrategySelector | None = None,
     shared: Shared | None = None,
     index: PlacedIndex | None = None,
 ) -> web.Application:
@@ -70,16 +70,16 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     app = web.Application(middlewares=chain, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
     app[BODY_MEMORY] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
-    app[RELOADING] = Reloading(settings)
+    app[LIVE_SETTINGS] = LiveSettings(settings)
     app[BLOBS] = Blobs(settings, index.folder if index else "")
     redis, shared = _shared(settings, shared)
     app[CACHE] = _cache(settings, app[BLOBS], redis, index)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
     circuits = _circuits(shared)
     app[STRATEGIES] = chooser or (
-        Chooser(circuits, ComputedStuck())
+        StrategySelector(circuits, HashSticky())
         if circuits
-        else Chooser(LocalCircuitBreakers(), LocalStuck())
+        else StrategySelector(LocalCircuitBreakers(), MemorySticky())
     )
     app[ACCESS_LOG] = AccessLog(log_to or _stream(settings.log), settings.log.format)
     app[METRICS] = Metrics()
@@ -108,7 +108,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
             yield
 
     async def jobs(app: web.Application) -> AsyncIterator[None]:
-        await app[JOBS].open()
+        await app[JOBS].restore()
         async with app[JOB_CLUSTER] or nullcontext():
             yield
         await app[JOBS].close()
@@ -119,7 +119,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
             jobs=app[JOBS],
             traffic=lambda: app[UPSTREAM].dialer,
             circuits=app[STRATEGIES].circuits,
-            reloads=app[RELOADING],
+            reloads=app[LIVE_SETTINGS],
             running=app[IN_FLIGHT],
             draining=app[DRAINING],
         )
@@ -168,14 +168,14 @@ def _cache(
     return cache(settings, blobs, redis)
 
 
-def _jobs(settings: Settings) -> Jobs:
+def _jobs(settings: Settings) -> JobStore:
     """Make the register of jobs, as the settings want it."""
-    return Jobs(
-        Shelf(settings.jobs.memory_bytes, settings.jobs.disk_bytes, EACH),
+    return JobStore(
+        Shelf(settings.jobs.memory_bytes, settings.jobs.disk_bytes, BYTES_PER_JOB),
         Path(settings.state_dir).expanduser() / "jobs",
-        park_seconds=settings.jobs.park_seconds,
-        cancels=settings.jobs.on_disconnect == "cancel",
-        room=ConcurrencyLimit(settings.limits.jobs, settings.limits.caller_jobs),
+        result_ttl=settings.jobs.park_seconds,
+        cancel_on_disconnect=settings.jobs.on_disconnect == "cancel",
+        limit=ConcurrencyLimit(settings.limits.jobs, settings.limits.caller_jobs),
     )
 
 

@@ -16,18 +16,18 @@ from proxy.observability.metrics.labels import OUTCOMES
 from proxy.observability.metrics.merge import decode_snapshot as read_snapshot
 from proxy.observability.metrics.registry import METRICS
 from proxy.observability.tracing import attributes as names
-from proxy.reload.live_settings import Reloading
-from proxy.reload.restart_only import AT_ONCE
+from proxy.reload.live_settings import LiveSettings
+from proxy.reload.restart_only import HOT_RELOADABLE
 from proxy.settings import routing_config
 from proxy.settings.conditions import OPERATORS
 from proxy.settings.loader import KEYS as SETTINGS
 from proxy.settings.loader import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
 from proxy.settings.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy
 from proxy.settings.schema import SECTIONS
-from tests.contract.test_contract import CANCELLING
 from tests.hostile.defence_mutations import MUTATIONS
 from tests.hostile.mutations import defences
 from tests.support.gateway import gateway
+from tests.support.transcripts import CANCELLING
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -185,13 +185,13 @@ def test_every_setting_of_traces_is_explained() -> None:
 
 
 def test_the_settings_that_hold_at_once_are_documented() -> None:
-    assert first_cells(part("Reloading")) == AT_ONCE
+    assert first_cells(part("Reloading")) == HOT_RELOADABLE
 
 
 def test_what_is_told_of_the_settings_in_force_is_documented() -> None:
     page = read("operations.md")
     about = page[page.index("## Reloading settings") : page.index("## Listening")]
-    assert first_cells(about) == Reloading(parse("", environ={})).as_object().keys()
+    assert first_cells(about) == LiveSettings(parse("", environ={})).as_object().keys()
 
 
 def test_every_key_of_a_virtual_key_is_documented() -> None:

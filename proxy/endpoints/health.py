@@ -8,10 +8,10 @@ from aiohttp import web
 from proxy import __version__
 from proxy.context import DRAINING, STRATEGIES
 from proxy.middlewares.auth import authenticate
-from proxy.reload.live_settings import RELOADING
+from proxy.reload.live_settings import LIVE_SETTINGS
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.resolver import SAVED
-from proxy.routing.strategies import place_of
+from proxy.routing.resolver import SAVED_SCOPE
+from proxy.routing.strategies import circuit_location
 
 
 async def root(request: web.Request) -> web.Response:
@@ -37,7 +37,7 @@ async def readyz(request: web.Request) -> web.Response:
     if "verbose" in request.query:
         # The names of configs are for callers only.
         authenticate(request.headers, request[SNAPSHOT].settings.api_keys)
-        said["settings"] = request.app[RELOADING].as_object()
+        said["settings"] = request.app[LIVE_SETTINGS].as_object()
         said["circuits"] = _open_circuits(request)
     return _json(said, status=503 if stopping else 200)
 
@@ -45,11 +45,11 @@ async def readyz(request: web.Request) -> web.Response:
 def _open_circuits(request: web.Request) -> dict[str, str]:
     """Give the circuits that are not closed, by place; not those of saved configs that are gone."""
     states = request.app[STRATEGIES].circuits.states()
-    there = tuple(f"{SAVED}{name}:" for name in request[SNAPSHOT].settings.configs)
+    there = tuple(f"{SAVED_SCOPE}{name}:" for name in request[SNAPSHOT].settings.configs)
     return {
-        place_of(name): state
+        circuit_location(name): state
         for name, state in states.items()
-        if not name.startswith(SAVED) or name.startswith(there)
+        if not name.startswith(SAVED_SCOPE) or name.startswith(there)
     }
 
 

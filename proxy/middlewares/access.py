@@ -29,7 +29,7 @@ from proxy.jobs.keys import JOB
 from proxy.observability.access_log import ACCESS_LOG
 from proxy.observability.metrics.registry import METRICS
 from proxy.observability.metrics.request import bytes_in, bytes_out, record_request
-from proxy.reload.live_settings import RELOADING
+from proxy.reload.live_settings import LIVE_SETTINGS
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import AttemptLog, RequestTimeline
 from proxy.routing.plan import Plan
@@ -52,7 +52,7 @@ async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
         given if usable_trace(given) else f"{_TRACE_PREFIX}-{next(_TRACE_COUNTER):08x}"
     )
     app = request.app
-    request[SNAPSHOT] = app[RELOADING].current
+    request[SNAPSHOT] = app[LIVE_SETTINGS].snapshot
     running = app[IN_FLIGHT]
     running.add(id(request))
     response = None

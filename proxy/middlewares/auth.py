@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 from proxy.blobs.urls import PATH as BLOB
 from proxy.context import CALLER
 from proxy.errors import Unauthorized
+from proxy.http.headers import bearer
 from proxy.http.proxy_headers import comes_by_unix, host_of
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Caller
@@ -28,7 +29,7 @@ async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request pass if it was meant for us, and needs no key or has a good one."""
     current, headers = request[SNAPSHOT], request.headers
     host = host_of(request, current.settings.server.trusted_proxies)
-    current.own_names.check(host, by_unix=comes_by_unix(request))
+    current.allowed_hosts.check(host, by_unix=comes_by_unix(request))
     resource = request.match_info.route.resource
     if resource is not None and resource.canonical not in PUBLIC_ROUTES:
         request[CALLER] = authenticate(headers, current.settings.api_keys)
@@ -41,15 +42,14 @@ def authenticate(headers: Mapping[str, str], api_keys: Mapping[bytes, str]) -> C
     `Authorization` lets nobody in where `x-portkey-api-key` is there as well: then it belongs to
     the provider, unless it holds a gateway key, which never leaves.
     """
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    bearer = token.strip() if scheme.lower() == "bearer" else ""
-    key = headers.get("x-portkey-api-key", "") or bearer
+    token = bearer(headers)
+    key = headers.get("x-portkey-api-key", "") or token
     if not key:
         raise Unauthorized("Send your gateway key in the header x-portkey-api-key.")
     name = _key_name(digest(key), api_keys)
     if name is None:
         raise Unauthorized("The gateway key in this request is not known here. Check its spelling.")
-    by_bearer = bool(bearer) and _key_name(digest(bearer), api_keys) is not None
+    by_bearer = bool(token) and _key_name(digest(token), api_keys) is not None
     return Caller(name, key_in_authorization=by_bearer)
 
 

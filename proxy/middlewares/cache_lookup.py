@@ -40,14 +40,14 @@ async def cache_lookup(request: web.Request, handler: Handler) -> web.StreamResp
     ready = await cache.recalled(name)
     if ready is None or ready.target.cache != root.cache:
         return await handler(request)
-    _remember(request[SNAPSHOT].repeats, _raw_digest(request, request[BODY]), name)
+    _remember(request[SNAPSHOT].response_digests, _raw_digest(request, request[BODY]), name)
     return _response(request, ready)
 
 
 async def lookup_by_bytes(request: web.Request, raw: bytes) -> web.Response | None:
     """Answer a request that repeats one, if the answer to that is still good."""
     # Those of other settings are not known: what they led to may not be there any more.
-    repeats = request[SNAPSHOT].repeats
+    repeats = request[SNAPSHOT].response_digests
     if not repeats:
         return None
     name = repeats.get(_raw_digest(request, raw))

@@ -7,10 +7,10 @@ from typing import Any
 
 from proxy.settings.loader import Settings
 
-_MOST_NAMED = 50
+_MAX_NAMES = 50
 
 
-def changes(before: Settings, after: Settings) -> str:
+def describe_changes(before: Settings, after: Settings) -> str:
     """Say which API keys, virtual keys and configs were added, removed and changed.
 
     >>> from proxy.settings.loader import parse
@@ -18,12 +18,12 @@ def changes(before: Settings, after: Settings) -> str:
     >>> changes(*(parse(text, environ={}) for text in texts))
     'configs: added c, removed b, changed a'
     """
-    pairs = zip(_held(before).items(), _held(after).values(), strict=True)
-    told = [(section, _changed(old, new)) for (section, old), new in pairs]
+    pairs = zip(_named_entries(before).items(), _named_entries(after).values(), strict=True)
+    told = [(section, _describe_section(old, new)) for (section, old), new in pairs]
     return "; ".join(f"{section}: {what}" for section, what in told if what)
 
 
-def _held(settings: Settings) -> dict[str, Mapping[str, Any]]:
+def _named_entries(settings: Settings) -> dict[str, Mapping[str, Any]]:
     """Give what there is of each, by name, so that what is the same is equal."""
     return {
         "api_keys": {
@@ -35,17 +35,17 @@ def _held(settings: Settings) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def _describe_section(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     what = {
         "added": new.keys() - old.keys(),
         "removed": old.keys() - new.keys(),
         "changed": {name for name in old.keys() & new.keys() if old[name] != new[name]},
     }
-    return ", ".join(f"{verb} {_listed(names)}" for verb, names in what.items() if names)
+    return ", ".join(f"{verb} {_join_names(names)}" for verb, names in what.items() if names)
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     """List names, of many only the first."""
     first = sorted(names)
-    more = len(first) - _MOST_NAMED
-    return ", ".join(first[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(first) - _MAX_NAMES
+    return ", ".join(first[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

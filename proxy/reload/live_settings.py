@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from aiohttp import web
 
-from proxy.reload.diff import changes
-from proxy.reload.restart_only import at_once, waiting
-from proxy.reload.snapshot import Current
+from proxy.reload.diff import describe_changes
+from proxy.reload.restart_only import apply_hot, restart_required
+from proxy.reload.snapshot import SettingsSnapshot
 from proxy.settings.loader import Settings, SettingsError, parse
 from proxy.settings.yaml_file import Problem
 
@@ -28,7 +28,7 @@ async def apply(app: web.Application, text: str, file: str) -> list[Problem]:
 
     With anything wrong, nothing changes. Reading happens in a thread: requests go on.
     """
-    return await app[RELOADING].apply(text, file)
+    return await app[LIVE_SETTINGS].apply(text, file)
 
 
 def say(line: str) -> None:
@@ -41,15 +41,15 @@ def say(line: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
+class _Candidate:
     """What a text comes to: what is put in force, what it changes, and what of it has to wait."""
 
     settings: Settings
     changes: str
-    waiting: tuple[str, ...]
+    restart_required: tuple[str, ...]
 
 
-class Reloading:
+class LiveSettings:
     """What is in force: `current` is replaced as one, between two requests.
 
     `reloads_good` and `reloads_bad` count; `problems` are those of the last reload, if it was bad.
@@ -58,27 +58,27 @@ class Reloading:
     """
 
     def __init__(self, settings: Settings, say: Callable[[str], None] = say) -> None:
-        self.current = Current(settings)
+        self.snapshot = SettingsSnapshot(settings)
         self.loaded_at = time.time()
         self.reloads_good = 0
         self.reloads_bad = 0
         self.problems: Sequence[Problem] = ()
-        self.waiting: tuple[str, ...] = ()
-        self.taken: list[Callable[[], object]] = []
-        self._began = settings.as_read or settings
-        self._own_keys = {} if self._began.api_keys else settings.api_keys
+        self.restart_required: tuple[str, ...] = ()
+        self.on_applied: list[Callable[[], object]] = []
+        self._startup = settings.as_read or settings
+        self._generated_keys = {} if self._startup.api_keys else settings.api_keys
         self._say = say
         self._lock = asyncio.Lock()
 
     @property
     def version(self) -> str:
         """A short digest of the text that is in force."""
-        return self.current.settings.version
+        return self.snapshot.settings.version
 
     @property
     def files(self) -> tuple[str, ...]:
         """The files that the settings in force name, which are read with them."""
-        return self.current.settings.files
+        return self.snapshot.settings.files
 
     async def apply(self, text: str, file: str, *, aloud: bool = True) -> list[Problem]:
         """Put a text in force if it is good; gives what is wrong with it.
@@ -87,14 +87,14 @@ class Reloading:
         """
         async with self._lock:
             try:
-                checked = await asyncio.to_thread(self._checked, text, file)
+                checked = await asyncio.to_thread(self._check, text, file)
             except SettingsError as error:
-                self.refuse(error.problems, aloud=aloud)
+                self.reject(error.problems, aloud=aloud)
                 return error.problems
-            self._put(checked, aloud=aloud)
+            self._install(checked, aloud=aloud)
         return []
 
-    def refuse(self, problems: Sequence[Problem], *, aloud: bool = True) -> None:
+    def reject(self, problems: Sequence[Problem], *, aloud: bool = True) -> None:
         """Note a reload that cannot be: what is in force stays."""
         self.problems = problems
         self.reloads_bad += 1
@@ -103,32 +103,34 @@ class Reloading:
         told = " | ".join(map(str, problems))
         self._say(f"settings not reloaded, the last good ones stay in force: {told}")
 
-    def _checked(self, text: str, file: str) -> _Checked:
+    def _check(self, text: str, file: str) -> _Candidate:
         """Read and check a text; raises `SettingsError`."""
         if not text.strip():
             raise SettingsError([Problem(file, 0, "", "is empty")])
-        read, running = parse(text, file=file), self.current.settings
-        if not (read.api_keys or self._own_keys):
+        read, running = parse(text, file=file), self.snapshot.settings
+        if not (read.api_keys or self._generated_keys):
             raise SettingsError([Problem(file, 0, "api_keys", _NO_KEYS)])
-        settings = at_once(running, read)
+        settings = apply_hot(running, read)
         if not read.api_keys:
-            settings = replace(settings, api_keys=self._own_keys)
-        return _Checked(settings, changes(running, settings), waiting(self._began, read))
+            settings = replace(settings, api_keys=self._generated_keys)
+        return _Candidate(
+            settings, describe_changes(running, settings), restart_required(self._startup, read)
+        )
 
-    def _put(self, checked: _Checked, *, aloud: bool) -> None:
-        self.current = Current(checked.settings)
+    def _install(self, checked: _Candidate, *, aloud: bool) -> None:
+        self.snapshot = SettingsSnapshot(checked.settings)
         self.loaded_at = time.time()
         self.reloads_good += 1
-        self.problems, self.waiting = (), checked.waiting
-        for call in self.taken:
+        self.problems, self.restart_required = (), checked.restart_required
+        for call in self.on_applied:
             call()
         if not aloud:
             return
         told = [f"settings reloaded, version {self.version}"]
         if checked.changes:
             told.append(checked.changes)
-        if checked.waiting:
-            told.append(f"waiting for a restart: {', '.join(checked.waiting)}")
+        if checked.restart_required:
+            told.append(f"waiting for a restart: {', '.join(checked.restart_required)}")
         self._say("; ".join(told))
 
     def as_object(self) -> dict[str, object]:
@@ -140,9 +142,9 @@ class Reloading:
             "last_reload": outcome,
             "reloads": {"good": self.reloads_good, "bad": self.reloads_bad},
             "problems": list(map(str, self.problems)),
-            "waiting_for_restart": list(self.waiting),
+            "waiting_for_restart": list(self.restart_required),
         }
 
 
-RELOADING: web.AppKey[Reloading] = web.AppKey("reloading")
+LIVE_SETTINGS: web.AppKey[LiveSettings] = web.AppKey("reloading")
 """The live settings of this process."""

@@ -14,7 +14,7 @@ from msgspec import structs
 from proxy.settings.loader import KEYS, Settings
 from proxy.settings.schema import SECTIONS
 
-AT_ONCE = frozenset(
+HOT_RELOADABLE = frozenset(
     {
         *("api_keys", "virtual_keys", "configs", "trusted_custom_hosts", "prices"),
         *("server.public_url", "server.allowed_hosts", "server.trusted_proxies"),
@@ -26,36 +26,38 @@ AT_ONCE = frozenset(
 )
 """What a request reads of the settings that it began with. Everything else is read at the start."""
 
-_ALONE = sorted(KEYS - SECTIONS.keys() - AT_ONCE)
+_TOP_LEVEL = sorted(KEYS - SECTIONS.keys() - HOT_RELOADABLE)
 """Keys of the top that wait, and are no sections."""
 
 
-def waiting(began: Settings, read: Settings) -> tuple[str, ...]:
+def restart_required(began: Settings, read: Settings) -> tuple[str, ...]:
     """Name what a file says otherwise than that which the process began with, and that waits."""
-    there = {**_values(began), **{name: getattr(began, name) for name in _ALONE}}
-    now = {**_values(read), **{name: getattr(read, name) for name in _ALONE}}
+    there = {**_restart_values(began), **{name: getattr(began, name) for name in _TOP_LEVEL}}
+    now = {**_restart_values(read), **{name: getattr(read, name) for name in _TOP_LEVEL}}
     return tuple(name for name, value in now.items() if there[name] != value)
 
 
-def at_once(running: Settings, read: Settings) -> Settings:
+def apply_hot(running: Settings, read: Settings) -> Settings:
     """Give what was read, but what waits as it is now."""
     sections = {
-        name: structs.replace(getattr(read, name), **_waiting_of(getattr(running, name), name))
+        name: structs.replace(
+            getattr(read, name), **_section_restart_values(getattr(running, name), name)
+        )
         for name in SECTIONS
     }
-    alone = {name: getattr(running, name) for name in _ALONE}
+    alone = {name: getattr(running, name) for name in _TOP_LEVEL}
     return replace(read, **sections, **alone)
 
 
-def _values(settings: Settings) -> dict[str, Any]:
+def _restart_values(settings: Settings) -> dict[str, Any]:
     """Give what waits of all sections, by dotted key."""
     return {
         f"{name}.{key}": value
         for name in SECTIONS
-        for key, value in _waiting_of(getattr(settings, name), name).items()
+        for key, value in _section_restart_values(getattr(settings, name), name).items()
     }
 
 
-def _waiting_of(section: Any, name: str) -> dict[str, Any]:
-    keys = (key for key in section.__struct_fields__ if f"{name}.{key}" not in AT_ONCE)
+def _section_restart_values(section: Any, name: str) -> dict[str, Any]:
+    keys = (key for key in section.__struct_fields__ if f"{name}.{key}" not in HOT_RELOADABLE)
     return {key: getattr(section, key) for key in keys}

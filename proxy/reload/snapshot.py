@@ -9,21 +9,21 @@ from proxy.routing.resolver import Resolver
 from proxy.settings.loader import Settings
 
 
-class Current:
+class SettingsSnapshot:
     """One reading of the settings, and what is made of it. It is never changed, only replaced.
 
     Whatever is remembered of requests as they came lies here as well: it ends with what it came of.
     """
 
-    __slots__ = ("own_names", "repeats", "resolver", "settings")
+    __slots__ = ("allowed_hosts", "repeats", "resolver", "settings")
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.resolver = Resolver(settings)
-        self.own_names = OwnNames(settings.server)
-        self.repeats: dict[bytes, bytes] = {}
+        self.allowed_hosts = OwnNames(settings.server)
+        self.response_digests: dict[bytes, bytes] = {}
         """From the digest of a request as it came to that of what its answer is made of."""
 
 
-SNAPSHOT: web.RequestKey[Current] = web.RequestKey("current")
+SNAPSHOT: web.RequestKey[SettingsSnapshot] = web.RequestKey("current")
 """The settings snapshot that a request began with. Set by the access middleware."""

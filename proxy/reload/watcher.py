@@ -18,19 +18,19 @@ from typing import Protocol
 from proxy.settings.loader import SettingsError, text_of, version_of
 from proxy.settings.yaml_file import Problem
 
-_STEP_MS, _TOGETHER_MS = 250, 1000
+_STEP_MS, _DEBOUNCE_MS = 250, 1000
 """How often changes are asked for, and how long those that follow one another are taken as one."""
-_LOOK_SECONDS = 5.0
+_POLL_SECONDS = 5.0
 """How often files are looked at anyway: not every file system tells of changes."""
-_BEGIN_SECONDS = 1.0
+_START_DELAY_SECONDS = 1.0
 _SETTLE_SECONDS = 0.1
 _MAX_LINKS = 40
 """How many symbolic links of one path are followed: as many as Linux follows."""
-_MOST_LOOKS = 20
+_MAX_READS = 20
 """A file that somebody is writing is read until it stays as it is, for two seconds at most."""
 
 
-class Follower(Protocol):
+class SettingsReceiver(Protocol):
     """Who is given the texts. `files` are those that the settings in force name."""
 
     @property
@@ -40,7 +40,7 @@ class Follower(Protocol):
     async def apply(self, text: str, file: str) -> object:
         """Take a text, good or bad."""
 
-    def refuse(self, problems: Sequence[Problem]) -> None:
+    def reject(self, problems: Sequence[Problem]) -> None:
         """Hear that there is no text."""
 
 
@@ -50,20 +50,20 @@ class _Contents:
 
     text: str
     problems: Sequence[Problem]
-    others: Sequence[bytes]
+    named_files: Sequence[bytes]
 
 
 @asynccontextmanager
-async def following(
-    file: str, follower: Follower, *, version: str, watches: bool
+async def watch_settings_file(
+    file: str, follower: SettingsReceiver, *, version: str, watches: bool
 ) -> AsyncIterator[None]:
     """Have a file's new contents applied while a block lasts.
 
     `version` is that of the text in force. Without `watches`, only SIGHUP has it read.
     """
-    ours, loop = Following(file, follower), asyncio.get_running_loop()
-    await ours.begin(version)
-    loop.add_signal_handler(signal.SIGHUP, ours.read_again)
+    ours, loop = SettingsFileWatcher(file, follower), asyncio.get_running_loop()
+    await ours.start(version)
+    loop.add_signal_handler(signal.SIGHUP, ours.request_reload)
     tasks = [asyncio.create_task(ours.run())]
     if watches:
         tasks.append(asyncio.create_task(ours.watch()))
@@ -76,31 +76,31 @@ async def following(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class Following:
+class SettingsFileWatcher:
     """One file that is followed. Contents are compared, never events."""
 
-    def __init__(self, file: str, follower: Follower) -> None:
+    def __init__(self, file: str, follower: SettingsReceiver) -> None:
         self._file = file
-        self._follower = follower
-        self._seen = _Contents("", (), ())
-        self._known = traces(self.files)
-        self._again = False
+        self._receiver = follower
+        self._applied = _Contents("", (), ())
+        self._signatures = stat_signatures(self.files)
+        self._is_forced = False
         self._wake = asyncio.Event()
 
     @property
     def files(self) -> tuple[str, ...]:
         """All that is followed."""
-        return (self._file, *self._follower.files)
+        return (self._file, *self._receiver.files)
 
-    async def begin(self, version: str) -> None:
+    async def start(self, version: str) -> None:
         """Note what the files hold now; what changed since they were loaded is applied."""
-        self._seen = await asyncio.to_thread(self._read)
-        if version_of(self._seen.text) != version:
-            self.read_again()
+        self._applied = await asyncio.to_thread(self._read)
+        if version_of(self._applied.text) != version:
+            self.request_reload()
 
-    def read_again(self) -> None:
+    def request_reload(self) -> None:
         """Have the file read and applied, whether it has changed or not."""
-        self._again = True
+        self._is_forced = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -108,42 +108,42 @@ class Following:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            again, self._again = self._again, False
-            contents = await self._settled()
-            if again or contents != self._seen:
-                self._seen = await self._given(contents)
+            again, self._is_forced = self._is_forced, False
+            contents = await self._read_until_stable()
+            if again or contents != self._applied:
+                self._applied = await self._apply(contents)
 
     async def watch(self) -> None:
         """Look whenever something has happened on the way to the files, for ever."""
         # What watches takes a tenth of a second to import: a client comes first.
-        await asyncio.sleep(_BEGIN_SECONDS)
+        await asyncio.sleep(_START_DELAY_SECONDS)
         # What has happened since `begin` nothing else would tell of.
         self._wake.set()
         while True:
-            steps = steps_of(self.files)
-            async with aclosing(_happenings(steps)) as happenings:
+            steps = watched_paths(self.files)
+            async with aclosing(_file_events(steps)) as happenings:
                 async for happened in happenings:
-                    before, self._known = self._known, traces(self.files)
-                    if happened or self._known != before:
+                    before, self._signatures = self._signatures, stat_signatures(self.files)
+                    if happened or self._signatures != before:
                         self._wake.set()
-                    if steps_of(self.files) != steps:
+                    if watched_paths(self.files) != steps:
                         break
 
-    async def _given(self, contents: _Contents) -> _Contents:
+    async def _apply(self, contents: _Contents) -> _Contents:
         """Give contents to the follower, and what has been seen with that: it may name others."""
         before = self.files
         if contents.problems:
-            self._follower.refuse(contents.problems)
+            self._receiver.reject(contents.problems)
         else:
-            await self._follower.apply(contents.text, self._file)
+            await self._receiver.apply(contents.text, self._file)
         if self.files == before:
             return contents
-        return replace(contents, others=await asyncio.to_thread(self._others))
+        return replace(contents, others=await asyncio.to_thread(self._read_named_files))
 
-    async def _settled(self) -> _Contents:
+    async def _read_until_stable(self) -> _Contents:
         """Read until two readings are the same: an editor empties a file before it writes it."""
         contents = await asyncio.to_thread(self._read)
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MAX_READS):
             await asyncio.sleep(_SETTLE_SECONDS)
             before, contents = contents, await asyncio.to_thread(self._read)
             if contents == before:
@@ -156,20 +156,20 @@ class Following:
             text = text_of(self._file)
         except SettingsError as error:
             problems = error.problems
-        return _Contents(text, problems, self._others())
+        return _Contents(text, problems, self._read_named_files())
 
-    def _others(self) -> list[bytes]:
-        return [_bytes_of(it) for it in self._follower.files]
+    def _read_named_files(self) -> list[bytes]:
+        return [_read_bytes(it) for it in self._receiver.files]
 
 
-def _bytes_of(file: str) -> bytes:
+def _read_bytes(file: str) -> bytes:
     try:
         return Path(file).read_bytes()
     except OSError:
         return b""
 
 
-async def _happenings(steps: frozenset[Path]) -> AsyncGenerator[bool, None]:
+async def _file_events(steps: frozenset[Path]) -> AsyncGenerator[bool, None]:
     """Tell when something has happened to files and links: now, if True; perhaps, if False.
 
     Ends where nobody can watch them: then they may lie elsewhere.
@@ -199,33 +199,33 @@ def _watch(
     names = frozenset(map(str, steps))
     with contextlib.suppress(OSError, RuntimeError):
         for changes in watch(
-            *folders_of(steps),
+            *parent_folders(steps),
             watch_filter=lambda _, path: path in names,
             recursive=False,
             step=_STEP_MS,
-            debounce=_TOGETHER_MS,
-            rust_timeout=int(_LOOK_SECONDS * 1000),
+            debounce=_DEBOUNCE_MS,
+            rust_timeout=int(_POLL_SECONDS * 1000),
             yield_on_timeout=True,
             stop_event=stop,
         ):
             tell(bool(changes))
     # A folder has gone, or the system watches no more: then looking has to do.
-    if not stop.wait(_LOOK_SECONDS):
+    if not stop.wait(_POLL_SECONDS):
         tell(False)  # noqa: FBT003 - see `tell`
         tell(None)
 
 
-def steps_of(files: Iterable[str]) -> frozenset[Path]:
+def watched_paths(files: Iterable[str]) -> frozenset[Path]:
     """Give files and the links on the way to them; to their folders no link leads any more."""
-    return frozenset(step for file in files for step in _on_the_way(file))
+    return frozenset(step for file in files for step in _symlink_chain(file))
 
 
-def folders_of(steps: Iterable[Path]) -> frozenset[Path]:
+def parent_folders(steps: Iterable[Path]) -> frozenset[Path]:
     """Give the folders in which steps lie, those that are there."""
     return frozenset(filter(Path.is_dir, (step.parent for step in steps)))
 
 
-def _on_the_way(file: str) -> set[Path]:
+def _symlink_chain(file: str) -> set[Path]:
     at, todo = Path("/"), list(Path(file).absolute().parts[1:])
     steps: set[Path] = set()
     links = 0
@@ -244,12 +244,12 @@ def _on_the_way(file: str) -> set[Path]:
     return {*steps, at}
 
 
-def traces(files: Iterable[str]) -> list[tuple[int, int, int, int] | None]:
+def stat_signatures(files: Iterable[str]) -> list[tuple[int, int, int, int] | None]:
     """Give what is cheap to know of files, and is another when they have changed."""
-    return [_trace(file) for file in files]
+    return [_stat_signature(file) for file in files]
 
 
-def _trace(file: str) -> tuple[int, int, int, int] | None:
+def _stat_signature(file: str) -> tuple[int, int, int, int] | None:
     try:
         found = Path(file).stat()
     except OSError:

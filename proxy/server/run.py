@@ -23,8 +23,8 @@ from proxy.app import make_app
 from proxy.cache.index import PlacedIndex
 from proxy.context import DRAINING, IN_FLIGHT
 from proxy.jobs.keys import JOB_CLUSTER, JOBS
-from proxy.reload.live_settings import RELOADING
-from proxy.reload.watcher import following
+from proxy.reload.live_settings import LIVE_SETTINGS
+from proxy.reload.watcher import watch_settings_file
 from proxy.server import drain
 from proxy.server.client_timeouts import patience
 from proxy.server.listeners import Listener, listeners
@@ -133,7 +133,7 @@ async def _serve(
 ) -> None:
     app, server = make_app(settings, shared=team.shared, index=team.index), settings.server
     if tls := _tls(settings):
-        app[RELOADING].taken.append(tls.renew)
+        app[LIVE_SETTINGS].on_applied.append(tls.renew)
     team.attend(app)
     runner = web.AppRunner(
         app,
@@ -169,7 +169,9 @@ def _followed(
     if not (settings.file and team.follows):
         return nullcontext()
     watches = settings.server.watches
-    return following(settings.file, app[RELOADING], version=settings.version, watches=watches)
+    return watch_settings_file(
+        settings.file, app[LIVE_SETTINGS], version=settings.version, watches=watches
+    )
 
 
 def _tls(settings: Settings) -> Tls | None:
@@ -234,8 +236,8 @@ async def _drained(runner: web.AppRunner, seconds: float) -> None:
     await _finished(runner, seconds - min(seconds * _KEEPING_SHARE, _KEEPING_SECONDS))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):
-            await (sharing.kept() if sharing else jobs.keep())
-    if count := sharing.unkept if sharing else jobs.unkept:
+            await (sharing.kept() if sharing else jobs.persist())
+    if count := sharing.unkept if sharing else jobs.unsaved_count:
         answers = "1 finished answer" if count == 1 else f"{count} finished answers"
         sys.stderr.write(f"easel: {answers} could not be kept on disk for a client to collect\n")
 
@@ -249,14 +251,14 @@ async def _finished(runner: web.AppRunner, seconds: float) -> None:
         sharing.keep()
     try:
         async with asyncio.timeout(seconds):
-            while running or jobs.running or not _quiet(runner, new=loop.time() < first):
+            while running or jobs.running_count or not _quiet(runner, new=loop.time() < first):
                 # What is finished is safe already, should the process be killed before that.
                 if not sharing:
-                    await jobs.keep()
+                    await jobs.persist()
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             await drain.ended(runner.server)
     except TimeoutError:
-        if count := max(len(running), jobs.running):
+        if count := max(len(running), jobs.running_count):
             requests = "1 request" if count == 1 else f"{count} requests"
             sys.stderr.write(f"easel: {requests} cut, after {seconds:g} seconds\n")
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from proxy.reload.restart_only import at_once
+from proxy.reload.restart_only import apply_hot
 from proxy.settings.loader import Settings, SettingsError, parse
 from proxy.settings.yaml_file import Problem
 
@@ -50,7 +50,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
         """Give what is to be served; raises `SettingsError`."""
         found = began = parse(self.first or self.text, file=self.file)
         if self.first and self.first != self.text:
-            found = at_once(began, parse(self.text, file=self.file))
+            found = apply_hot(began, parse(self.text, file=self.file))
         place = {"host": self.host, "port": self.port, "socket": self.socket}
         server = msgspec.structs.replace(found.server, **place)
         keys = found.api_keys or ({self.local_key: "local"} if self.local_key else {})

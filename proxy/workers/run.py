@@ -14,7 +14,7 @@ import msgspec
 
 from proxy.blobs.retention import CACHE, clear
 from proxy.blobs.store import folder_of
-from proxy.reload.watcher import following
+from proxy.reload.watcher import watch_settings_file
 from proxy.server.listeners import Listener, unix_listeners
 from proxy.server.process import forbid_core_dumps
 from proxy.settings.loader import Settings
@@ -77,7 +77,9 @@ async def _run(supervisor: Supervisor, settings: Settings) -> None:
         await supervisor.run()
         return
     watches = settings.server.watches
-    async with following(settings.file, supervisor, version=settings.version, watches=watches):
+    async with watch_settings_file(
+        settings.file, supervisor, version=settings.version, watches=watches
+    ):
         await supervisor.run()
 
 

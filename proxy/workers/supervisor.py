@@ -17,7 +17,7 @@ import msgspec
 
 from proxy.settings.loader import SettingsError
 from proxy.settings.yaml_file import Problem
-from proxy.workers import bootstrap as words
+from proxy.workers import bootstrap
 from proxy.workers.bootstrap import Change, Orders, Refusal
 from proxy.workers.metrics import GoneCounts
 from proxy.workers.rpc import ALL, Handler, Line, LineError, call_all
@@ -206,7 +206,7 @@ class Supervisor:
     def _handlers_of(self, number: int, worker: _Worker) -> dict[str, Handler]:
         async def begin(_: bytes) -> bytes:
             worker.has = self.orders
-            return words.written(self.orders)
+            return bootstrap.written(self.orders)
 
         async def listening(_: bytes) -> bytes:
             worker.listens = True
@@ -225,7 +225,11 @@ class Supervisor:
             return b""
 
         counts = self._counts.handlers(number)
-        return counts | {words.BEGIN: begin, words.LISTENING: listening, words.FAILED: failed}
+        return counts | {
+            bootstrap.BEGIN: begin,
+            bootstrap.LISTENING: listening,
+            bootstrap.FAILED: failed,
+        }
 
     async def _all(self, payload: bytes) -> bytes:
         """Ask all workers something for one of them."""
@@ -254,7 +258,7 @@ class Supervisor:
             for it in told[:1]:  # Once all have taken it, one tells the operator.
                 await self._tell(*it, aloud=True)
 
-    def refuse(self, problems: Sequence[Problem]) -> None:
+    def reject(self, problems: Sequence[Problem]) -> None:
         """Have all workers know that there is no text that could be taken."""
         self._soon(self._refused(problems))
 
@@ -266,13 +270,13 @@ class Supervisor:
     async def _refuse(self, line: Line, *, aloud: bool = False) -> None:
         refusal = Refusal(list(self._refusal), aloud=aloud)
         with contextlib.suppress(LineError):
-            await line.call(words.REFUSED, words.written(refusal))
+            await line.call(bootstrap.REFUSED, bootstrap.written(refusal))
 
     async def _tell(self, number: int, worker: _Worker, *, aloud: bool = False) -> None:
         orders = self.orders
-        change = words.written(Change(orders, aloud=aloud))
+        change = bootstrap.written(Change(orders, aloud=aloud))
         try:
-            await worker.line.call(words.SETTINGS, change, _READING_SECONDS)
+            await worker.line.call(bootstrap.SETTINGS, change, _READING_SECONDS)
         except LineError as error:
             _LOG.error("worker %d goes on with the settings it had: %s", number, error)  # noqa: TRY400 - no traceback needed
         else:

@@ -12,12 +12,12 @@ from typing import NoReturn
 from aiohttp import web
 
 from proxy.observability.metrics.registry import METRICS
-from proxy.reload.live_settings import RELOADING, Reloading
+from proxy.reload.live_settings import LIVE_SETTINGS, LiveSettings
 from proxy.server.listeners import CannotListenError, Listener, tcp_listeners
 from proxy.server.run import Team, in_a_loop, serve
 from proxy.settings.loader import SettingsError
 from proxy.settings.schema import Server
-from proxy.workers import bootstrap as words
+from proxy.workers import bootstrap
 from proxy.workers.bootstrap import Orders
 from proxy.workers.cache_index import WorkersIndex
 from proxy.workers.metrics import Counts
@@ -39,11 +39,11 @@ class _Worker:
         """Get orders, and serve."""
         line = await Line.over(self._end)
         try:
-            told = await line.call(words.BEGIN)
+            told = await line.call(bootstrap.BEGIN)
         except LineError:
             return  # The supervisor has gone already.
         try:
-            await self._serve(line, words.read(told, Orders))
+            await self._serve(line, bootstrap.read(told, Orders))
         except CannotListenError as error:
             await _failed(line, f"cannot listen on {error}")
         except SettingsError as error:
@@ -59,7 +59,7 @@ class _Worker:
             return tcp_listeners(server, reuse_port=True) + unix
 
         def attend(app: web.Application) -> None:
-            line.handlers |= _handlers(app[RELOADING])
+            line.handlers |= _handlers(app[LIVE_SETTINGS])
             metrics = app[METRICS]
             counts = Counts(line, metrics.snapshot)
             metrics.gather = counts.all
@@ -89,26 +89,26 @@ class _Worker:
             watching.cancel()
 
 
-def _handlers(reloading: Reloading) -> dict[str, Handler]:
+def _handlers(reloading: LiveSettings) -> dict[str, Handler]:
     """Answer a supervisor that has read the settings file again."""
 
     async def taken(payload: bytes) -> bytes:
-        change = words.read(payload, words.Change)
+        change = bootstrap.read(payload, bootstrap.Change)
         await reloading.apply(change.orders.text, change.orders.file, aloud=change.aloud)
         return b""
 
     async def refused(payload: bytes) -> bytes:
-        refusal = words.read(payload, words.Refusal)
-        reloading.refuse(refusal.problems, aloud=refusal.aloud)
+        refusal = bootstrap.read(payload, bootstrap.Refusal)
+        reloading.reject(refusal.problems, aloud=refusal.aloud)
         return b""
 
-    return {words.SETTINGS: taken, words.REFUSED: refused}
+    return {bootstrap.SETTINGS: taken, bootstrap.REFUSED: refused}
 
 
 async def _failed(line: Line, why: str) -> NoReturn:
     """End, and leave it to the supervisor to say why: all may fail alike."""
     with contextlib.suppress(LineError):
-        await line.call(words.FAILED, why.encode())
+        await line.call(bootstrap.FAILED, why.encode())
     sys.exit(1)
 
 
@@ -121,5 +121,5 @@ async def _followed(line: Line, stopping: asyncio.Event) -> None:
 async def _told(line: Line) -> bytes:
     """Say that this one listens; where nobody hears it, it is about to end."""
     with contextlib.suppress(LineError):
-        return await line.call(words.LISTENING)
+        return await line.call(bootstrap.LISTENING)
     return b""

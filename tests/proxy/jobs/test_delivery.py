@@ -17,10 +17,10 @@ from adapters.errors import BadParam, refusal
 from proxy.context import ERROR_CODE, TRACE_ID
 from proxy.jobs.budget import Shelf
 from proxy.jobs.delivery import EVENTS, JSON, listen
-from proxy.jobs.job import Asked, Job
+from proxy.jobs.job import Job, JobKey
 from proxy.jobs.recording import Tape
-from proxy.jobs.store import Jobs
-from proxy.reload.snapshot import SNAPSHOT, Current
+from proxy.jobs.store import JobStore
+from proxy.reload.snapshot import SNAPSHOT, SettingsSnapshot
 from proxy.settings.loader import parse
 from tests.support.gateway import ANSWER, Answered, served
 
@@ -51,15 +51,18 @@ async def counter(
     play: Play, folder: Path, *, kind: str = JSON, keepalive: float = 0.02, wait: float = 0
 ) -> AsyncIterator[Counter]:
     """Serve one job, begun by whoever asks first."""
-    here, current = Counter(), Current(parse(f"jobs: {{wait_seconds: {wait}}}", environ={}))
-    jobs = Jobs(Shelf(1 << 20, 0), folder, park_seconds=60)
+    here, current = (
+        Counter(),
+        SettingsSnapshot(parse(f"jobs: {{wait_seconds: {wait}}}", environ={})),
+    )
+    jobs = JobStore(Shelf(1 << 20, 0), folder, result_ttl=60)
 
     async def handler(request: web.Request) -> web.StreamResponse:
         request[TRACE_ID], request[SNAPSHOT] = "t1", current
         here.requests.append(request)
         if not here.jobs:
-            here.jobs.append(jobs.begin(Asked("c", b"d"), play))  # type: ignore[arg-type]  # all are coroutines
-            here.jobs[0].kind = kind
+            here.jobs.append(jobs.start(JobKey("c", b"d"), play))  # type: ignore[arg-type]  # all are coroutines
+            here.jobs[0].content_type = kind
         return await listen(request, here.jobs[0], keepalive)
 
     app = web.Application()
@@ -99,7 +102,7 @@ async def test_whitespace_goes_before_the_body_of_a_slow_answer(tmp_path: Path) 
         assert got.body.startswith(b"  ")
         assert got.headers["x-easel-job"] == here.jobs[0].id
         assert "x-easel-receipt" not in got.headers
-        assert (here.jobs[0].delivered, here.failures) == (1, [None])
+        assert (here.jobs[0].deliveries, here.failures) == (1, [None])
 
 
 async def test_comments_go_before_the_first_event(tmp_path: Path) -> None:
@@ -120,14 +123,14 @@ async def test_an_answer_in_time_is_as_it_would_be(tmp_path: Path) -> None:
 async def test_a_short_answer_has_the_length_it_has(tmp_path: Path) -> None:
     async with counter(slow(seconds=0, content_length="3"), tmp_path, keepalive=0) as here:
         got = await here.ask()
-        assert (got.body, here.jobs[0].delivered, here.failures) == (OTTER, 1, [None])
+        assert (got.body, here.jobs[0].deliveries, here.failures) == (OTTER, 1, [None])
 
 
 async def test_a_late_failure_stands_in_the_body_and_in_the_log(tmp_path: Path) -> None:
     async with counter(failing(refusal("no")), tmp_path) as here:
         got = await here.ask()
         assert (got.status, got.error["code"]) == (200, "moderation_blocked")
-        assert (here.jobs[0].delivered, here.failures) == (0, ["moderation_blocked"])
+        assert (here.jobs[0].deliveries, here.failures) == (0, ["moderation_blocked"])
 
 
 async def test_a_late_failure_is_an_event_among_events(tmp_path: Path) -> None:
@@ -161,7 +164,7 @@ async def test_an_answer_of_another_form_waits_for_its_client(play: Play, tmp_pa
         got = await here.ask()
         assert (got.status, got.error["code"]) == (200, "other_form")
         assert here.jobs[0].id in got.error["message"]
-        assert (here.jobs[0].delivered, here.jobs[0].status) == (0, "done")
+        assert (here.jobs[0].deliveries, here.jobs[0].status) == (0, "done")
 
 
 @pytest.mark.parametrize(("keepalive", "wait", "status"), [(5, 0.01, 500), (0.02, 0.25, 200)])

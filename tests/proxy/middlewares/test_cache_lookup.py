@@ -10,7 +10,7 @@ import pytest
 from proxy.cache.store import CACHE
 from proxy.jobs.keys import JOBS
 from proxy.observability.access_log import ACCESS_LOG
-from proxy.reload.live_settings import RELOADING
+from proxy.reload.live_settings import LIVE_SETTINGS
 from proxy.routing.resolver import Resolver
 from tests.proxy.pipeline.test_cached_attempt import (
     CACHED,
@@ -143,7 +143,7 @@ async def test_a_request_that_repeats_one_byte_for_byte_is_not_routed_anew(
 async def test_no_more_than_so_many_requests_are_known_again() -> None:
     async with gateway_to(another, CACHED) as (ours, _):
         await kept(ours, **PC)
-        repeats = ours.app[RELOADING].current.repeats
+        repeats = ours.app[LIVE_SETTINGS].snapshot.response_digests
         assert len(repeats) == 1
         repeats.update({b"%d" % number: b"a" for number in range(4095)})
         await ours.draw(**PC, trace_id="of-its-own")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from proxy.reload.diff import changes
+from proxy.reload.diff import describe_changes
 from proxy.settings.loader import parse
 
 CONDITION = "configs: {c: {strategy: {mode: conditional, conditions: [{query: {metadata.a: b}, then: t}]}, targets: [{name: t, provider: openai}]}}"  # noqa: E501 - YAML of one line
 
 
 def told(before: str, after: str) -> str:
-    return changes(parse(before, environ={}), parse(after, environ={}))
+    return describe_changes(parse(before, environ={}), parse(after, environ={}))
 
 
 def test_what_is_the_same_is_not_told_of() -> None:

@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from proxy.app import make_app
-from proxy.reload.live_settings import RELOADING, Reloading, apply
-from proxy.reload.snapshot import Current
+from proxy.reload.live_settings import LIVE_SETTINGS, LiveSettings, apply
+from proxy.reload.snapshot import SettingsSnapshot
 from proxy.settings.loader import Settings, digest, parse, version_of
 from tests.support.gateway import (
     ANSWER,
@@ -57,7 +57,7 @@ async def verbose(ours: Gateway, part: str = "settings") -> Any:
 async def test_a_request_ends_with_the_settings_that_it_began_with() -> None:
     async def reply(request: web.Request) -> web.Response:
         del request
-        ours.app[RELOADING].current = Current(Settings())
+        ours.app[LIVE_SETTINGS].snapshot = SettingsSnapshot(Settings())
         return json_reply(ANSWER)
 
     async with gateway_to(reply) as (ours, _):
@@ -84,7 +84,7 @@ async def test_the_line_of_a_good_reload_says_names_and_no_value(
         await ours.reload(
             keys, base=SETTINGS.replace(KEY, "easel-quite-another-key").replace(OTHER, "")
         )
-        reloading = ours.app[RELOADING]
+        reloading = ours.app[LIVE_SETTINGS]
         assert capsys.readouterr().err == (
             f"easel: settings reloaded, version {reloading.version}; api_keys: removed other, "
             "changed test; virtual_keys: added new, removed up\n"
@@ -96,7 +96,7 @@ async def test_a_bad_text_keeps_the_last_good_one_and_every_problem_is_told(
 ) -> None:
     bad = "server: {port: nonsense-value}\nvirtual_kees: {}\n"
     async with gateway_to() as (ours, _):
-        version = ours.app[RELOADING].version
+        version = ours.app[LIVE_SETTINGS].version
         problems = await ours.reload(bad)
         assert [it.partition(": ")[2].partition(":")[0] for it in problems] == [
             "server.port",
@@ -144,13 +144,13 @@ async def test_a_text_that_lets_nobody_in_is_a_bad_one(text: str) -> None:
 async def test_the_key_of_this_machine_stays_where_the_file_has_none() -> None:
     read = parse("log: {format: none}", environ={})
     own = replace(read, api_keys={digest(KEY): "local"}, as_read=read)
-    reloading = Reloading(own, ignored)
+    reloading = LiveSettings(own, ignored)
     assert await reloading.apply("virtual_keys: {s: {provider: sandbox}}", "f") == []
-    assert reloading.current.settings.api_keys == own.api_keys
+    assert reloading.snapshot.settings.api_keys == own.api_keys
     await reloading.apply("api_keys: {a: {key: easel-quite-another-key}}", "f")
-    assert reloading.current.settings.api_keys == {digest("easel-quite-another-key"): "a"}
+    assert reloading.snapshot.settings.api_keys == {digest("easel-quite-another-key"): "a"}
     await reloading.apply("virtual_keys: {s: {provider: sandbox}}", "f")
-    assert reloading.current.settings.api_keys == own.api_keys
+    assert reloading.snapshot.settings.api_keys == own.api_keys
 
 
 async def test_a_credential_that_was_rotated_is_used_by_the_next_call() -> None:
@@ -172,7 +172,7 @@ async def test_what_waits_for_a_restart_is_named_and_the_rest_is_applied(
         waiting = ["server.port", "limits.jobs", "state_dir"]
         assert (await verbose(ours))["waiting_for_restart"] == waiting
         assert f"; waiting for a restart: {', '.join(waiting)}\n" in capsys.readouterr().err
-        in_force = ours.app[RELOADING].current.settings
+        in_force = ours.app[LIVE_SETTINGS].snapshot.settings
         assert (in_force.server.port, in_force.limits.jobs) == (8787, 1000)
         await ours.reload(key_to(fake))
         assert (await verbose(ours))["waiting_for_restart"] == []
@@ -228,7 +228,7 @@ async def test_a_file_of_prices_is_read_again(tmp_path: Path) -> None:
         assert seen == [0.25, 0.5]
         file.write_text("{")
         assert len(await ours.reload(key_to(fake) + more)) == 1
-        assert ours.app[RELOADING].files == (str(file),)
+        assert ours.app[LIVE_SETTINGS].files == (str(file),)
 
 
 async def test_a_worker_applies_a_text_by_its_application(
@@ -236,17 +236,17 @@ async def test_a_worker_applies_a_text_by_its_application(
 ) -> None:
     app = make_app(parse(SETTINGS, environ={}), log_to=io.StringIO())
     assert await apply(app, SETTINGS + "images: {incomplete: fail}", "f.yaml") == []
-    assert app[RELOADING].current.settings.images.incomplete == "fail"
+    assert app[LIVE_SETTINGS].snapshot.settings.images.incomplete == "fail"
     [problem] = await apply(app, SETTINGS + "images: {incomplete: x}", "f.yaml")
     assert (problem.file, problem.line, problem.key) == ("f.yaml", 4, "images.incomplete")
-    assert app[RELOADING].current.settings.images.incomplete == "fail"
+    assert app[LIVE_SETTINGS].snapshot.settings.images.incomplete == "fail"
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
 async def test_a_line_is_one_line_whatever_a_file_says(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    reloading = Reloading(parse(SETTINGS, environ={}))
+    reloading = LiveSettings(parse(SETTINGS, environ={}))
     name = json.dumps("a\nb\x1b[2J")
     await reloading.apply(f"{{{name}: 1}}", "f.yaml")
     [line] = capsys.readouterr().err.splitlines()
@@ -255,10 +255,10 @@ async def test_a_line_is_one_line_whatever_a_file_says(
 
 
 async def test_texts_are_applied_in_the_order_in_which_they_came() -> None:
-    reloading = Reloading(parse(SETTINGS, environ={}), ignored)
+    reloading = LiveSettings(parse(SETTINGS, environ={}), ignored)
     slow = SETTINGS + "configs:\n" + "".join(f"  c{i}: {{}}\n" for i in range(3000))
     first, second = reloading.apply(slow, "f"), reloading.apply(SETTINGS, "f")
     tasks = [asyncio.create_task(it) for it in (first, second)]
     await asyncio.gather(*tasks)
-    assert reloading.current.settings.configs == {}
+    assert reloading.snapshot.settings.configs == {}
     assert reloading.reloads_good == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.reload.restart_only import AT_ONCE, at_once, waiting
+from proxy.reload.restart_only import HOT_RELOADABLE, apply_hot, restart_required
 from proxy.settings.loader import KEYS, parse
 from proxy.settings.schema import SECTIONS
 
@@ -16,11 +16,11 @@ READ = parse(
 
 def test_every_setting_that_holds_at_once_is_one() -> None:
     dotted = {f"{name}.{key}" for name, kind in SECTIONS.items() for key in kind.__struct_fields__}
-    assert dotted | (KEYS - SECTIONS.keys()) >= AT_ONCE
+    assert dotted | (KEYS - SECTIONS.keys()) >= HOT_RELOADABLE
 
 
 def test_what_waits_stays_as_it_is_and_what_does_not_is_as_it_was_read() -> None:
-    merged = at_once(BEGAN, READ)
+    merged = apply_hot(BEGAN, READ)
     assert (merged.server.port, merged.state_dir, merged.limits.jobs) == (8787, ".easel", 1000)
     assert merged.redis == BEGAN.redis
     assert (merged.server.public_url, merged.limits.pictures) == ("https://a.example", 3)
@@ -29,6 +29,6 @@ def test_what_waits_stays_as_it_is_and_what_does_not_is_as_it_was_read() -> None
 
 def test_what_waits_is_named_against_what_the_process_began_with() -> None:
     names = {"server.port", "limits.jobs", "redis.prefix", "state_dir"}
-    assert set(waiting(BEGAN, READ)) == names
-    assert waiting(READ, READ) == ()
-    assert waiting(BEGAN, at_once(BEGAN, READ)) == ()
+    assert set(restart_required(BEGAN, READ)) == names
+    assert restart_required(READ, READ) == ()
+    assert restart_required(BEGAN, apply_hot(BEGAN, READ)) == ()

@@ -5,25 +5,25 @@ from __future__ import annotations
 import pytest
 
 from proxy.http.allowed_hosts import Misdirected
-from proxy.reload.snapshot import Current
+from proxy.reload.snapshot import SettingsSnapshot
 from proxy.settings.loader import parse
 from proxy.upstream.client import Upstream
 
 
 def test_all_that_a_request_reads_is_of_the_same_settings() -> None:
     settings = parse("server: {allowed_hosts: [easel.internal]}", environ={})
-    current = Current(settings)
+    current = SettingsSnapshot(settings)
     assert current.settings is settings
-    current.own_names.check("easel.internal")
+    current.allowed_hosts.check("easel.internal")
     with pytest.raises(Misdirected):
-        current.own_names.check("other.internal")
+        current.allowed_hosts.check("other.internal")
 
 
 def test_what_was_remembered_of_requests_ends_with_the_settings_it_came_of() -> None:
     settings = parse("", environ={})
-    current = Current(settings)
-    current.repeats[b"a"] = b"b"
-    assert Current(settings).repeats == {}
+    current = SettingsSnapshot(settings)
+    current.response_digests[b"a"] = b"b"
+    assert SettingsSnapshot(settings).response_digests == {}
 
 
 async def test_providers_are_talked_to_under_the_settings_that_a_request_began_with() -> None:

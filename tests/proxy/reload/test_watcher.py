@@ -16,7 +16,13 @@ import pytest
 from aiohttp import web
 
 from proxy.reload import watcher as module
-from proxy.reload.watcher import Following, folders_of, following, steps_of, traces
+from proxy.reload.watcher import (
+    SettingsFileWatcher,
+    parent_folders,
+    stat_signatures,
+    watch_settings_file,
+    watched_paths,
+)
 from proxy.settings.loader import version_of
 from proxy.settings.yaml_file import Problem
 from tests.support.gateway import ANSWER, OURS, PATH, SETTINGS, json_reply, key_to, provider
@@ -57,7 +63,7 @@ async def heard(file: Path, *others: Path, watches: bool = True) -> AsyncIterato
     """Follow a file that holds the old text."""
     file.write_text(OLD)  # noqa: ASYNC240 - a few bytes
     hearing = Hearing(list(map(str, others)))
-    async with following(str(file), hearing, version=version_of(OLD), watches=watches):
+    async with watch_settings_file(str(file), hearing, version=version_of(OLD), watches=watches):
         yield hearing
 
 
@@ -94,7 +100,7 @@ async def test_a_config_map_that_is_exchanged_is_heard_again_and_again(tmp_path:
     file = tmp_path / "easel.yaml"
     file.symlink_to("..data/easel.yaml")
     hearing = Hearing()
-    async with following(str(file), hearing, version=version_of(OLD), watches=True):
+    async with watch_settings_file(str(file), hearing, version=version_of(OLD), watches=True):
         for day in (2, 3, 4):
             mapped(tmp_path, f"..day{day}", f"a: {day}")
             await hearing.hears(f"a: {day}")
@@ -128,17 +134,17 @@ async def test_files_that_a_text_names_anew_are_followed_from_then_on(tmp_path: 
     file, prices = tmp_path / "easel.yaml", tmp_path / "prices.yaml"
     prices.write_text("a: {}")
     async with heard(file, watches=False) as hearing:
-        ours = Following(str(file), hearing)
-        await ours.begin(version_of(OLD))
-        contents = await ours._settled()  # noqa: SLF001 - how a reading is done
+        ours = SettingsFileWatcher(str(file), hearing)
+        await ours.start(version_of(OLD))
+        contents = await ours._read_until_stable()  # noqa: SLF001 - how a reading is done
         hearing.files = [str(prices)]
-        assert (await ours._given(contents)).others == []  # noqa: SLF001 - see above
+        assert (await ours._apply(contents)).named_files == []  # noqa: SLF001 - see above
 
 
 async def test_what_changed_before_anybody_followed_is_heard(tmp_path: Path) -> None:
     file, hearing = tmp_path / "easel.yaml", Hearing()
     file.write_text("a: 1")
-    async with following(str(file), hearing, version=version_of(OLD), watches=False):
+    async with watch_settings_file(str(file), hearing, version=version_of(OLD), watches=False):
         await hearing.hears("a: 1")
 
 
@@ -147,13 +153,13 @@ async def test_a_file_that_is_being_written_is_read_until_it_stays_as_it_is(
 ) -> None:
     texts = iter(["", "a: 1\n", "a: 1\nb: 2\n", "a: 1\nb: 2\n"])
 
-    class BeingWritten(Following):
+    class BeingWritten(SettingsFileWatcher):
         def _read(self) -> Any:
             (tmp_path / "easel.yaml").write_text(next(texts))
             return super()._read()
 
     hearing = Hearing()
-    contents = await BeingWritten(str(tmp_path / "easel.yaml"), hearing)._settled()  # noqa: SLF001 - how a reading is done
+    contents = await BeingWritten(str(tmp_path / "easel.yaml"), hearing)._read_until_stable()  # noqa: SLF001 - how a reading is done
     assert contents.text == "a: 1\nb: 2\n"
 
 
@@ -277,9 +283,9 @@ def _restored() -> Iterator[None]:
 
 def test_a_file_of_its_own_is_the_one_step(tmp_path: Path) -> None:
     here = tmp_path.resolve()
-    steps = steps_of([str(here / "a.yaml")])
+    steps = watched_paths([str(here / "a.yaml")])
     assert steps == {here / "a.yaml"}
-    assert folders_of(steps) == {here}
+    assert parent_folders(steps) == {here}
 
 
 def test_links_are_steps_and_so_is_what_they_lead_to(tmp_path: Path) -> None:
@@ -290,17 +296,17 @@ def test_links_are_steps_and_so_is_what_they_lead_to(tmp_path: Path) -> None:
     (here / "a.yaml").symlink_to("..data/a.yaml")
     (here / "far").mkdir()
     (here / "far/b.yaml").symlink_to(here / "far/../a.yaml")
-    steps = steps_of([str(here / "far/b.yaml")])
+    steps = watched_paths([str(here / "far/b.yaml")])
     names = ("far/b.yaml", "a.yaml", "..data", "day/a.yaml")
     assert steps == {here / name for name in names}
-    assert folders_of(steps) == {here, here / "far", here / "day"}
+    assert parent_folders(steps) == {here, here / "far", here / "day"}
 
 
 def test_a_relative_path_is_one_from_here(tmp_path: Path) -> None:
     before = Path.cwd()
     os.chdir(tmp_path)
     try:
-        assert steps_of(["a.yaml"]) == {tmp_path.resolve() / "a.yaml"}
+        assert watched_paths(["a.yaml"]) == {tmp_path.resolve() / "a.yaml"}
     finally:
         os.chdir(before)
 
@@ -308,18 +314,18 @@ def test_a_relative_path_is_one_from_here(tmp_path: Path) -> None:
 def test_links_in_a_circle_come_to_an_end(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    assert len(steps_of([str(tmp_path / "a")])) <= 41
-    assert traces([str(tmp_path / "a")]) == [None]
+    assert len(watched_paths([str(tmp_path / "a")])) <= 41
+    assert stat_signatures([str(tmp_path / "a")]) == [None]
 
 
 def test_folders_that_are_not_there_are_left_out(tmp_path: Path) -> None:
-    assert folders_of(steps_of([str(tmp_path / "none/a.yaml")])) == frozenset()
+    assert parent_folders(watched_paths([str(tmp_path / "none/a.yaml")])) == frozenset()
 
 
 def test_a_trace_is_another_once_the_file_is(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("a")
-    before = traces([str(file)])
-    assert traces([str(file)]) == before
+    before = stat_signatures([str(file)])
+    assert stat_signatures([str(file)]) == before
     file.write_text("ab")
-    assert traces([str(file)]) != before
+    assert stat_signatures([str(file)]) != before
