@@ -1,28 +1,54 @@
-"""Which of the client's headers may go on to the provider, and how far a request has come."""
+"""Which headers the gateway passes on: the client's to a provider, and a provider's to the client.
+
+Also the `Via` header, by which a request that comes back to a gateway is noticed.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from multidict import CIMultiDict
 
 from proxy.errors import BadRequest
 
-_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
-_REFUSED = frozenset(
+HOP_BY_HOP = frozenset(
     {
-        # They belong to one connection, or frame the message: RFC 9110, 7.6.1.
-        *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
-        *("proxy-authorization", "proxy-connection", "proxy-authenticate"),
-        *("host", "content-length", "content-encoding", "content-type", "expect"),
-        *("accept-encoding", "cookie", "http2-settings"),
-        # They say who the client of a proxy is: of ours, to nobody else's advantage.
-        *("forwarded", "x-real-ip"),
-        # They open cloud metadata services.
-        *("metadata", "metadata-flavor", "x-google-metadata-request"),
-        *("x-aws-ec2-metadata-token", "x-aws-ec2-metadata-token-ttl-seconds"),
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization"),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
     }
 )
+"""Headers that belong to one connection: RFC 9110, 7.6.1."""
+
+_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_REFUSED = HOP_BY_HOP | {
+    # They frame the message, or are written by the gateway itself.
+    *("host", "content-length", "content-encoding", "content-type", "expect"),
+    *("accept-encoding", "cookie", "http2-settings"),
+    # They name the client of a proxy; a provider has no use for the address of the gateway's.
+    *("forwarded", "x-real-ip"),
+    # They unlock cloud metadata services.
+    *("metadata", "metadata-flavor", "x-google-metadata-request"),
+    *("x-aws-ec2-metadata-token", "x-aws-ec2-metadata-token-ttl-seconds"),
+}
 _REFUSED_PREFIXES = ("x-portkey-", "x-forwarded-")
+
+_NOT_RELAYED = HOP_BY_HOP | {
+    # They describe the provider's own site.
+    *("set-cookie", "server", "date", "alt-svc", "strict-transport-security", "via", "nel"),
+    *("report-to", "content-security-policy", "clear-site-data"),
+    # A web server in front of the gateway would obey them, and serve its own files.
+    *("x-accel-redirect", "x-sendfile", "x-lighttpd-send-file", "x-reproxy-url"),
+}
+_NOT_RELAYED_PREFIXES = ("x-portkey-", "x-easel-", "access-control-", "cf-")
+_ABOUT_THE_BODY = frozenset(
+    {"content-type", "content-length", "content-encoding", "etag", "last-modified"}
+    | {"accept-ranges", "content-disposition", "content-md5", "digest", "age", "expires", "vary"}
+)
+_USUAL = 64
+"""Characters of a header's name that is worth remembering."""
+_FREELY, _WITH_THE_BODY = "freely", "with the body"
 
 _NAME_IN_VIA = "easel"
 _MOST_HOPS = 4
@@ -51,6 +77,38 @@ def forwarded(
         if name in headers and name not in of_connection:
             picked[name] = headers[name]
     return picked
+
+
+def relayed_headers(
+    headers: Mapping[str, str], secrets: frozenset[str] = frozenset(), *, whole: bool
+) -> CIMultiDict[str]:
+    """Pick the provider's headers for the client; `whole`: the body goes unchanged as well.
+
+    One that repeats one of the `secrets` stays here, and so does one that cannot be written again.
+    """
+    of_connection = named_by_connection(headers) if "connection" in headers else ()
+    return CIMultiDict(
+        (name, value)
+        for name, value in headers.items()
+        if (relayed := _relayed(name))
+        and (whole or relayed == _FREELY)
+        and value.replace("\t", " ").isprintable()
+        and not any(secret in value for secret in secrets)
+        and not (of_connection and name.lower() in of_connection)
+    )
+
+
+def _relayed(name: str) -> str:
+    """Tell whether a header is relayed: "" where it is not."""
+    return _judged(name) if len(name) <= _USUAL else _judged.__wrapped__(name)
+
+
+@lru_cache(4096)
+def _judged(name: str) -> str:
+    lower = name.lower()
+    if lower in _NOT_RELAYED or lower.startswith(_NOT_RELAYED_PREFIXES):
+        return ""
+    return _WITH_THE_BODY if lower in _ABOUT_THE_BODY else _FREELY
 
 
 def hops(headers: Mapping[str, str]) -> int:

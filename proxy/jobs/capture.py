@@ -12,9 +12,10 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 from multidict import CIMultiDict
 
+from proxy.http.forwarding import HOP_BY_HOP
 from proxy.jobs.recording import Tape
 
-_OF_THE_CONNECTION = (hdrs.CONNECTION, hdrs.DATE, hdrs.SERVER, hdrs.TRANSFER_ENCODING)
+_OF_THE_CONNECTION = (*HOP_BY_HOP, hdrs.DATE, hdrs.SERVER)
 
 
 class _OntoTape(AbstractStreamWriter):

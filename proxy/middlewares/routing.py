@@ -35,5 +35,5 @@ async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
         )
     request[BODY] = raw
     resolver = request[SNAPSHOT].resolver
-    request[PLAN] = resolver.plan(request.headers, request[CALLER], params, request.path)
+    request[PLAN] = resolver.resolve(request.headers, request[CALLER], params, request.path)
     return await handler(request)

@@ -40,7 +40,7 @@ from proxy.routing.attempt import (
 )
 from proxy.routing.fallback import TargetFailure, failure_status, should_fall_back
 from proxy.routing.plan import Node, StrategyNode, Target
-from proxy.routing.strategies import circuit_of
+from proxy.routing.strategies import circuit_name
 from proxy.settings.routing_config import Strategy
 
 AttemptEnd = tuple[ImageError | str, int]
@@ -116,11 +116,11 @@ class PlanExecutor:
         """
         if isinstance(node, Target):
             return await self._run_attempt(node, completes_elsewhere=completes_elsewhere)
-        branch = self._strategies.healthy(node, self._plan)
+        branch = self._strategies.without_open_circuits(node, self._plan)
         if branch.strategy.mode == "fallback":
             return await self._run_fallback(branch, completes_elsewhere=completes_elsewhere)
         return await self.run_node(
-            self._strategies.chosen(branch, self._plan), completes_elsewhere=completes_elsewhere
+            self._strategies.select(branch, self._plan), completes_elsewhere=completes_elsewhere
         )
 
     async def _run_fallback(
@@ -183,7 +183,7 @@ class PlanExecutor:
         params = self._start_attempt(target, completes_elsewhere=completes_elsewhere)
         circuits, name = self._strategies.circuits, ""
         if target.breaker:
-            circuits.on_start(name := circuit_of(target, self._plan))
+            circuits.on_start(name := circuit_name(target, self._plan))
         status, left = None, self.budget.remaining
         began, ended = perf_counter(), _FAILED
         try:

@@ -10,30 +10,31 @@ from msgspec.structs import replace
 
 from proxy.errors import BadRequest
 from proxy.http.headers import (
+    bearer,
     read_flag,
     read_keepalive,
     read_metadata,
     read_text,
 )
-from proxy.routing.plan import Branch, Caller, Node, Plan, Target
-from proxy.routing.plan_cache import Kept, Name, is_anybodys, name_of
-from proxy.routing.targets import Asked, adapter_named, bad_config, invalid, slug_of, target_of
+from proxy.routing.plan import Caller, Node, Plan, StrategyNode, Target
+from proxy.routing.plan_cache import PlanKey, SizedLRU, is_shareable, plan_key
+from proxy.routing.targets import ResolveContext, find_adapter, bad_config, invalid, virtual_key_in_model, make_target
 from proxy.settings import routing_config
 from proxy.settings.config_json import NotJson, read_config
 from proxy.settings.loader import Settings
 from proxy.settings.routing_config import Config, ConfigError
 from proxy.settings.suggest import nearest
 
-CONFIG_LIMIT = 32 * 1024
-SAVED = "saved:"
+MAX_CONFIG_BYTES = 32 * 1024
+SAVED_SCOPE = "saved:"
 """How the scope of a saved config begins."""
-_MOST_BYTES, _MOST_CONFIGS = 32 << 20, 1024
-_MOST_OF_TREES = 32 << 20
+_CONFIG_CACHE_BYTES, _MAX_CACHED_CONFIGS = 32 << 20, 1024
+_PLAN_CACHE_BYTES = 32 << 20
 
-_PARSED: Kept[str, tuple[Config, str]] = Kept(_MOST_BYTES, _MOST_BYTES // _MOST_CONFIGS)
+_PARSED_CONFIGS: SizedLRU[str, tuple[Config, str]] = SizedLRU(_CONFIG_CACHE_BYTES, _CONFIG_CACHE_BYTES // _MAX_CACHED_CONFIGS)
 """Inline configs and their scopes, by the header's text: one that comes again costs a look-up."""
 
-_NO_CONFIG = Config()
+_EMPTY_CONFIG = Config()
 
 _NEEDS_PROVIDER = "Either x-portkey-config or x-portkey-provider header is required"
 _NEEDS_PROVIDER_IN_CONFIG = (
@@ -47,9 +48,9 @@ class Resolver:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._trees: Kept[Name, Node] = Kept(_MOST_OF_TREES)
+        self._trees: SizedLRU[PlanKey, Node] = SizedLRU(_PLAN_CACHE_BYTES)
 
-    def plan(
+    def resolve(
         self,
         headers: Mapping[str, str],
         caller: Caller,
@@ -60,11 +61,11 @@ class Resolver:
 
         `headers` must be case-insensitive. `params` is the client's body.
         """
-        config, scope = _config(self._settings, headers, caller)
-        asked = Asked(self._settings, headers, caller, params, saved=scope.startswith(SAVED))
+        config, scope = _find_config(self._settings, headers, caller)
+        asked = ResolveContext(self._settings, headers, caller, params, config_is_saved=scope.startswith(SAVED_SCOPE))
         keepalive = read_keepalive(headers)
         return Plan(
-            root=self._root(config, asked, scope),
+            root=self._resolve_tree(config, asked, scope),
             params=params,
             pathname=pathname,
             scope=scope,
@@ -76,53 +77,53 @@ class Resolver:
             keepalive=(config.keepalive or 0) if keepalive is None else keepalive,
         )
 
-    def _root(self, config: Config, asked: Asked, scope: str) -> Node:
-        name = name_of(scope, asked)
-        if kept := self._trees.found(name):
+    def _resolve_tree(self, config: Config, asked: ResolveContext, scope: str) -> Node:
+        name = plan_key(scope, asked)
+        if kept := self._trees.get(name):
             return kept
-        root = _branch(config, asked) if config.targets else _alone(config, asked)
-        if is_anybodys(name, config, asked):
-            self._trees.keep(name, root)
+        root = _resolve_strategy(config, asked) if config.targets else _single_target(config, asked)
+        if is_shareable(name, config, asked):
+            self._trees.put(name, root)
         return root
 
 
-def _branch(config: Config, asked: Asked) -> Branch:
+def _resolve_strategy(config: Config, asked: ResolveContext) -> StrategyNode:
     """Resolve a level of a config that has others below it."""
     nodes = tuple(
-        _branch(target, asked)
+        _resolve_strategy(target, asked)
         if target.targets
-        else _leaf(target, asked, stored=_holds(target, asked))
+        else _resolve_leaf(target, asked, stored=_has_operator_secret(target, asked))
         for target in config.targets
     )
     weights = tuple(routing_config.weight_of(target) for target in config.targets)
-    return Branch(config.strategy, nodes, weights, config.index)
+    return StrategyNode(config.strategy, nodes, weights, config.index)
 
 
-def _alone(config: Config, asked: Asked) -> Target:
+def _single_target(config: Config, asked: ResolveContext) -> Target:
     """Resolve a config without targets: the headers may add a provider and a credential to it."""
-    stored = _holds(config, asked)
-    return _leaf(
-        _completed(config, asked.headers, asked.caller, stored=stored), asked, stored=stored
+    stored = _has_operator_secret(config, asked)
+    return _resolve_leaf(
+        _with_headers(config, asked.headers, asked.caller, stored=stored), asked, stored=stored
     )
 
 
-def _holds(config: Config, asked: Asked) -> bool:
+def _has_operator_secret(config: Config, asked: ResolveContext) -> bool:
     """Tell whether a config brings a credential of the operator's."""
-    return asked.saved and bool(config.api_key or config.options)
+    return asked.config_is_saved and bool(config.api_key or config.options)
 
 
-def _leaf(config: Config, asked: Asked, *, stored: bool) -> Target:
-    config = _by_model(_slugged(config), asked.params)
-    return target_of(config, asked, stored=stored)
+def _resolve_leaf(config: Config, asked: ResolveContext, *, stored: bool) -> Target:
+    config = _with_virtual_key_of_model(_normalize_virtual_key(config), asked.params)
+    return make_target(config, asked, stored=stored)
 
 
-def _config(settings: Settings, headers: Mapping[str, str], caller: Caller) -> tuple[Config, str]:
+def _find_config(settings: Settings, headers: Mapping[str, str], caller: Caller) -> tuple[Config, str]:
     """Give the config in force, and its scope: what tells it from any other.
 
     That of the header; else that which the settings give to the caller's API key.
     """
     # A text that was read before is known to be printable, which takes a while to find out.
-    known = _PARSED.found(headers.get("x-portkey-config", ""))
+    known = _PARSED_CONFIGS.get(headers.get("x-portkey-config", ""))
     text = known[1] if known else read_text(headers, "x-portkey-config").strip()
     default = settings.default_configs.get(caller.name)
     if default and text and not default.allow_override:
@@ -132,20 +133,20 @@ def _config(settings: Settings, headers: Mapping[str, str], caller: Caller) -> t
     if known:
         return known
     if not text:
-        return _NO_CONFIG, ""
+        return _EMPTY_CONFIG, ""
     if not text.startswith(("{", "[", '"')):
-        return _saved(settings, text), SAVED + text
-    if len(text) > CONFIG_LIMIT:
-        raise bad_config(f"A config may have at most {CONFIG_LIMIT} bytes.")
-    config = _parsed(text)
+        return _saved_config(settings, text), SAVED_SCOPE + text
+    if len(text) > MAX_CONFIG_BYTES:
+        raise bad_config(f"A config may have at most {MAX_CONFIG_BYTES} bytes.")
+    config = _parse_inline(text)
     if isinstance(config, str):
-        return _saved(settings, config), SAVED + config
+        return _saved_config(settings, config), SAVED_SCOPE + config
     known = (config, f"inline:{hashlib.sha256(text.encode()).hexdigest()}")
-    _PARSED.keep(headers["x-portkey-config"], known)
+    _PARSED_CONFIGS.put(headers["x-portkey-config"], known)
     return known
 
 
-def _parsed(text: str) -> Config | str:
+def _parse_inline(text: str) -> Config | str:
     """Parse an inline config, or the id of a saved one in quotes."""
     try:
         raw = read_config(text)
@@ -166,7 +167,7 @@ def _parsed(text: str) -> Config | str:
         raise invalid("config", error) from None
 
 
-def _saved(settings: Settings, name: str) -> Config:
+def _saved_config(settings: Settings, name: str) -> Config:
     if found := settings.configs.get(name):
         return found
     raise bad_config(
@@ -176,12 +177,12 @@ def _saved(settings: Settings, name: str) -> Config:
     )
 
 
-def _completed(
+def _with_headers(
     config: Config, headers: Mapping[str, str], caller: Caller, *, stored: bool
 ) -> Config:
     """Add provider and credential from the headers to a config that names none."""
     if config.provider or config.virtual_key:
-        return _slugged(config)
+        return _normalize_virtual_key(config)
     if stored:
         # Who chose the provider would choose where the credential goes.
         raise bad_config("The saved config holds a credential, but names no provider for it.")
@@ -192,35 +193,30 @@ def _completed(
     if not provider:
         return config
     if provider.startswith("@"):
-        return _slugged(replace(config, provider=headers["x-portkey-provider"].strip()))
-    adapter = adapter_named(provider)
+        return _normalize_virtual_key(replace(config, provider=headers["x-portkey-provider"].strip()))
+    adapter = find_adapter(provider)
     options = dict(config.options)
     for option in adapter.options:
         for header in () if option.operator else (option.header, *option.headers):
             if value := headers.get(header, "").strip():
                 options.setdefault(option.name, value)
-    api_key = config.api_key or ("" if caller.by_bearer else _bearer(headers))
+    api_key = config.api_key or ("" if caller.key_in_authorization else bearer(headers))
     return replace(config, provider=provider, api_key=api_key, options=options)
 
 
-def _slugged(config: Config) -> Config:
+def _normalize_virtual_key(config: Config) -> Config:
     """Read `provider: @slug` as the virtual key that it names."""
     if config.provider and config.provider.startswith("@"):
         return replace(config, provider=None, virtual_key=config.provider[1:])
     return config
 
 
-def _bearer(headers: Mapping[str, str]) -> str:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def _by_model(config: Config, params: Mapping[str, Any]) -> Config:
+def _with_virtual_key_of_model(config: Config, params: Mapping[str, Any]) -> Config:
     """Let a model of the form `@slug/model` name the virtual key where nothing else does."""
     if config.provider or config.virtual_key:
         return config
     model = config.override_params.get("model") or params.get("model")
-    if slug := slug_of(model):
+    if slug := virtual_key_in_model(model):
         return replace(config, virtual_key=slug)
     bare = config == Config(index=config.index)
     raise BadRequest(

@@ -9,7 +9,8 @@ from aiohttp import ClientResponse
 from adapters.contract import Adapter, Answer, ImageCall
 from adapters.tools.sse import Event, Events
 from proxy.upstream.errors import translated
-from proxy.upstream.reply import blotted, too_much
+from proxy.upstream.redact import blotted
+from proxy.upstream.reply import too_much
 
 
 async def told(
@@ -25,7 +26,7 @@ async def told(
     may be an error repeats one of the `secrets`, it is blotted out.
     """
     async for event in _events(response, limit):
-        answer = adapter.event(call, Event(event.name, blotted(event.data, secrets)).json())
+        answer = adapter.parse_event(call, Event(event.name, blotted(event.data, secrets)).json())
         if answer.images or answer.usage:
             yield answer
 

@@ -1,25 +1,31 @@
-"""Short-lived tokens: bought once, shared by all requests, renewed before they run out."""
+"""Access tokens: fetched once per credential, shared by all requests, renewed before they expire.
+
+A service account pays with a signed assertion: a JSON Web Token with RS256 (RFC 7523). The library
+that signs it is an optional dependency and slow to import, so it is imported on first use.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 from cachetools import LRUCache
 
 from adapters.contract import Credentials, Grant, GrantFlow
 from adapters.errors import ProviderError
-from adapters.http import ProviderRequest
+from adapters.http import Assertion, ProviderRequest
+from proxy.errors import BadRequest, GatewayError
 from proxy.http.status import UNAUTHORIZED
 from proxy.routing.plan import Target
 from proxy.upstream.connector import Dialer
 from proxy.upstream.exchange import exchange
-from proxy.upstream.jwt import asserted
-from proxy.upstream.reply import ERROR_LIMIT, read_reply
+from proxy.upstream.redact import ERROR_LIMIT
+from proxy.upstream.reply import read_reply
 
 _EARLY = 300.0
 _MOST_TOKENS = 4096
@@ -73,7 +79,7 @@ class Tokens:
             entry.good_until = -math.inf
 
     def _flow(self, target: Target) -> GrantFlow | None:
-        return target.adapter.grant(target.credentials, self._now())
+        return target.adapter.token_flow(target.credentials, self._now())
 
     async def _buy(self, target: Target, flow: GrantFlow) -> Grant:
         # A token endpoint is a public host of the provider's own; nothing of ours signs for it.
@@ -93,3 +99,36 @@ def _name(target: Target) -> str:
     # Headers that a client forwards differ from request to request, and buy nothing.
     bare = msgspec.structs.replace(target, forwarded={})
     return f"{target.adapter.id}:{bare.fingerprint}"
+
+
+async def asserted(request: ProviderRequest) -> ProviderRequest:
+    """Give a request with its assertion, signed, at the end of its content."""
+    if request.assertion is None:
+        return request
+    # Some milliseconds of arithmetic, and at first an import.
+    token = await asyncio.to_thread(signed, request.assertion)
+    return replace(request, content=(request.content or b"") + token, assertion=None)
+
+
+def signed(assertion: Assertion) -> bytes:
+    """Write the token of an assertion; raises `GatewayError`."""
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - see the module
+        from google.auth import crypt, jwt  # noqa: PLC0415 - see the module
+    except ImportError:
+        raise GatewayError(
+            "A service account's key cannot be used here, for want of a package to sign with: "
+            "the operator has to install easel-gateway[gcp].",
+            code="not_installed",
+        ) from None
+    # The library declares no types here.
+    read: Callable[[str, str | None], Any] = crypt.RSASigner.from_string
+    write: Callable[[Any, Mapping[str, Any]], bytes] = jwt.encode
+    try:
+        return write(read(assertion.private_key, assertion.key_id or None), assertion.claims)
+    except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm):
+        # What went wrong is not passed on: it could quote the key.
+        raise BadRequest(
+            "The private key of the service account is not an RSA key in PEM, or is damaged.",
+            code="invalid_credential",
+        ) from None

@@ -107,7 +107,7 @@ MUTATIONS = (
     ),
     Mutation(
         "of a provider's headers only some go on",
-        "proxy/upstream/reply.py",
+        "proxy/http/forwarding.py",
         "if lower in _NOT_RELAYED or lower.startswith(_NOT_RELAYED_PREFIXES):",
         "if lower.startswith(_NOT_RELAYED_PREFIXES):",
     ),
@@ -155,7 +155,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a body's depth is bounded",
-        "proxy/http/headers.py",
+        "proxy/http/body.py",
         "    if is_deeper(params, DEPTH_LIMIT):\n",
         "    if False:\n",
     ),
@@ -191,7 +191,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what was read is what is sent",
-        "proxy/http/headers.py",
+        "proxy/http/body.py",
         "return orjson.dumps(params), params",
         "return raw, params",
     ),
@@ -221,7 +221,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a compressed body has a size and a ratio",
-        "proxy/http/headers.py",
+        "proxy/http/body.py",
         "    if size > request.content.total_raw_bytes * bodies.ratio:\n",
         "    if False:\n",
     ),
@@ -263,7 +263,7 @@ MUTATIONS = (
     ),
     Mutation(
         "pictures and prompts of a request are bounded",
-        "proxy/http/headers.py",
+        "proxy/http/body.py",
         "    if isinstance(n, int | float) and n > limits.pictures:\n",
         "    if False:\n",
     ),
@@ -287,13 +287,13 @@ MUTATIONS = (
     ),
     Mutation(
         "secrets are blotted out of what a provider repeats",
-        "proxy/upstream/reply.py",
+        "proxy/upstream/redact.py",
         '            body = body.replace(secret.encode(), b"***")\n',
         "            pass\n",
     ),
     Mutation(
         "secrets are blotted out of events that are relayed",
-        "proxy/upstream/reply.py",
+        "proxy/upstream/redact.py",
         'text.replace(secret, b"*" * len(secret))',
         "text",
     ),

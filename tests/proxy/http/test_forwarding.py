@@ -6,7 +6,7 @@ import pytest
 from multidict import CIMultiDict
 
 from proxy.errors import BadRequest
-from proxy.http.forwarding import forwarded
+from proxy.http.forwarding import forwarded, relayed_headers
 from tests.support.gateway import gateway_to
 from tests.support.raw_http import shout
 
@@ -90,3 +90,22 @@ async def test_bytes_that_are_no_text_break_nothing() -> None:
         asked = b"x-portkey-virtual-key: up", b"x-portkey-forward-headers: x-tenant"
         assert (await shout(ours, *asked, b"x-tenant: \xff\xfe")).status == 200
         assert (await shout(ours, asked[0], b"x-portkey-forward-headers: \xff")).status == 400
+
+
+NOT_RELAYED = (
+    *("set-cookie", "Connection", "keep-alive", "x-portkey-trace-id", "X-Portkey-Provider"),
+    *("x-easel-receipt", "server", "x-accel-redirect", "X-Sendfile", "access-control-allow-origin"),
+    *("proxy-authenticate", "trailer", "strict-transport-security", "cf-ray", "x-named"),
+)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_headers_of_the_providers_own_site_and_connection_stay_there(*, whole: bool) -> None:
+    theirs = CIMultiDict(dict.fromkeys(NOT_RELAYED, "x") | {"connection": "close, X-Named"})
+    assert not relayed_headers(theirs, whole=whole)
+
+
+def test_headers_about_the_body_go_with_the_body() -> None:
+    theirs = {"content-type": "a/b", "etag": "x", "x-request-id": "r", "retry-after": "1"}
+    assert dict(relayed_headers(theirs, whole=True)) == theirs
+    assert set(relayed_headers(theirs, whole=False)) == {"x-request-id", "retry-after"}

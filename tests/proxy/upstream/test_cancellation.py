@@ -96,14 +96,14 @@ async def test_a_client_that_leaves_has_its_job_cancelled_where_the_operator_wan
         await asyncio.sleep(0.1)
         assert jobs.cancelled == ["DELETE /generations/1"]
         assert jobs.asked[-1] == jobs.cancelled[0]
-        assert ours.app[JOBS].running == 0
+        assert ours.app[JOBS].running_count == 0
 
 
 async def test_a_client_that_leaves_has_its_job_finished_otherwise() -> None:
     async with queue() as (ours, jobs):
         await left(ours, jobs)
         jobs.done.add("1")
-        await until(lambda: not ours.app[JOBS].running)
+        await until(lambda: not ours.app[JOBS].running_count)
         assert not jobs.cancelled
         params = {"model": "photon-1"}
         got = await ours.draw(params=params, virtual_key="up", x_stainless_retry_count="1")
@@ -139,7 +139,7 @@ async def test_a_job_that_is_done_is_not_cancelled() -> None:
     async with queue() as (ours, jobs):
         jobs.done.add("1")
         place = await begun(ours)
-        await until(lambda: not ours.app[JOBS].running)
+        await until(lambda: not ours.app[JOBS].running_count)
         assert (await ours.ask(method="DELETE", path=place)).status == 204
     assert not jobs.cancelled
 

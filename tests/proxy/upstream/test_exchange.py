@@ -88,7 +88,9 @@ def test_an_unsigned_request_may_go_anywhere_public() -> None:
 
 
 def test_the_base_urls_own_origin_shares_its_reach() -> None:
-    own = Target(adapter("openai"), Credentials(), "http://10.0.0.5:8080/v1", private=True)
+    own = Target(
+        adapter("openai"), Credentials(), "http://10.0.0.5:8080/v1", allow_private_network=True
+    )
     for url, private in (("http://10.0.0.5:8080/a.png", True), ("http://10.0.0.5/a.png", False)):
         assert address(own, at(url, signed=False))[1] is private
 

@@ -201,7 +201,7 @@ async def test_what_waits_for_room_and_in_connections_is_bounded(
 
     async with responses(MANY) as (got, counting):
         taking = [asyncio.create_task(taken(it, number)) for number, it in enumerate(got)]
-        held = await settled(lambda: shelf.in_memory + sum(it.content._size for it in got))
+        held = await settled(lambda: shelf.bytes_in_memory + sum(it.content._size for it in got))
         # What each may have left in its buffer and still read on, and what it then reads: once
         # there, and once on its way to the shelf.
         left = http1._LEAST // 2

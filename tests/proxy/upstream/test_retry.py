@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from adapters import adapter
 from adapters.contract import Credentials, ImageCall, Outgoing
 from adapters.errors import ImageError, ProviderError
-from proxy.routing.attempt import Budget, Tries
+from proxy.routing.attempt import AttemptBudget, RetryState
 from proxy.routing.plan import Target
 from proxy.settings.loader import Settings
 from proxy.settings.policies import RETRIED, RetryPolicy
@@ -47,7 +47,7 @@ class Talk:
     target: Target
     steps: list[Step]
     waits: list[float]
-    tries: Tries = field(default_factory=Tries)
+    tries: RetryState = field(default_factory=RetryState)
 
     async def reply(self, request: web.Request) -> web.StreamResponse:
         step = self.steps.pop(0) if self.steps else 200
@@ -92,9 +92,16 @@ async def talk(
     async with provider() as fake, Upstream(settings, sleep, lambda: chance) as upstream:
         at = f"{fake.url}/v1"
         target = Target(
-            OPENAI, Credentials("k"), at, private=True, retry=retry, request_timeout=own
+            OPENAI,
+            Credentials("k"),
+            at,
+            allow_private_network=True,
+            retry=retry,
+            request_timeout=own,
         )
-        made = Talk(fake, upstream, target, list(steps), waits, Tries(budget=Budget(left)))
+        made = Talk(
+            fake, upstream, target, list(steps), waits, RetryState(budget=AttemptBudget(left))
+        )
         fake.reply = made.reply
         yield made
 
@@ -335,7 +342,7 @@ def test_whatever_a_provider_says_it_is_a_wait_or_none(headers: dict[str, str]) 
 async def test_nothing_is_repeated_once_the_budget_is_spent(left: int) -> None:
     async with talk(*[503] * 9, left=left, attempts=5) as it:
         assert (await it.draw(), it.asked, it.tries.retries) == (503, left, -1)
-        assert it.tries.budget.left == 0
+        assert it.tries.budget.remaining == 0
 
 
 async def test_conversations_side_by_side_share_the_budget() -> None:
@@ -432,7 +439,7 @@ class Jobs:
 async def test_polls_count_nothing_and_take_nothing_from_the_budget() -> None:
     async with talk(attempts=5, left=2) as it:
         Jobs(it, 503, 503)
-        assert (await it.draw(), it.tries.retries, it.tries.budget.left) == (200, 1, 0)
+        assert (await it.draw(), it.tries.retries, it.tries.budget.remaining) == (200, 1, 0)
 
 
 async def test_a_job_has_the_requests_timeout_since_it_was_submitted() -> None:

@@ -1,0 +1,35 @@
+"""Redaction: secrets are removed from texts, bodies and streams."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.upstream.redact import blotted_pieces
+
+
+@given(st.lists(st.integers(1, 40), min_size=1))
+async def test_a_secret_is_blotted_out_however_it_is_cut(sizes: list[int]) -> None:
+    text = b"data: sk-sk-secret, sk-secre sk-secretsk-sec\n\nsk-secret sk-"
+    sizes = [*sizes, len(text)]
+
+    async def cut() -> AsyncGenerator[bytes, None]:
+        rest = text
+        for size in sizes:
+            yield rest[:size]
+            rest = rest[size:]
+
+    blotted = b"".join([it async for it in blotted_pieces(cut(), frozenset({"sk-secret"}))])
+    assert blotted == text.replace(b"sk-secret", b"*********")
+
+
+async def test_a_piece_without_a_secret_goes_on_as_the_same_object() -> None:
+    piece = b"data: {}\n\n" * 9
+
+    async def whole() -> AsyncGenerator[bytes, None]:
+        yield piece
+
+    [same] = [it async for it in blotted_pieces(whole(), frozenset({"sk-secret"}))]
+    assert same is piece
