@@ -13,13 +13,13 @@ from proxy.cache.store import SimpleCache
 from proxy.jobs.cluster import Sharing
 from proxy.jobs.directory import Answers, Board, Bounds
 from proxy.jobs.keys import JOBS
-from proxy.routing.shared_circuits import SharedCircuits
+from proxy.routing.shared_circuits import SharedCircuitBreakers
 from proxy.settings.loader import Settings
 from proxy.state.ops import Shared
 from proxy.state.redis import RedisShared
 from proxy.state.redis_client import SharedRedis
 
-__all__ = ["RedisShared", "SharedCircuits", "SharedRedis", "cache", "sharing"]
+__all__ = ["RedisShared", "SharedCircuitBreakers", "SharedRedis", "cache", "sharing"]
 
 _SLACK_SECONDS = 300.0
 """How much longer than it may take a job is known to others: it may have several targets."""

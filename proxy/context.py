@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy.routing.attempt import Attempt, Trail
+from proxy.routing.attempt import Attempt, RequestTimeline
 from proxy.routing.plan import Caller, Plan
 from proxy.settings.loader import Settings
 
 if TYPE_CHECKING:
     from proxy.http.body_limits import Bodies, Held
-    from proxy.routing.strategies import Chooser
+    from proxy.routing.strategies import StrategySelector
     from proxy.state.ops import Shared
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 """app sets to what it began with. What may change while it runs a request has in CURRENT."""
 BODY_MEMORY: web.AppKey[Bodies] = web.AppKey("bodies")
 """app sets; middlewares.routing counts in it."""
-STRATEGIES: web.AppKey[Chooser] = web.AppKey("chooser")
+STRATEGIES: web.AppKey[StrategySelector] = web.AppKey("chooser")
 """app sets; images.generate reads, and /readyz its circuits."""
 DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")
 """app sets to an empty list, __main__ appends when it stops; /readyz reads."""
@@ -30,7 +30,7 @@ STATE_STORE: web.AppKey[Shared | None] = web.AppKey("shared")
 """app sets: what this process knows together with others, None where it is alone."""
 TRACE_ID: web.RequestKey[str] = web.RequestKey("trace", str)
 """observing sets: never empty."""
-TIMELINE: web.RequestKey[Trail] = web.RequestKey("trail", Trail)
+TIMELINE: web.RequestKey[RequestTimeline] = web.RequestKey("trail", RequestTimeline)
 """observing sets, and reads it in the end; a job's request has the same one, and images.generate
 notes in it."""
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)

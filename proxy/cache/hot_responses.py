@@ -13,7 +13,7 @@ from cachetools import LRUCache
 
 from adapters.table.receipt import Receipt
 from proxy.cache.entry import Entry
-from proxy.routing.attempt import Attempt, Drawn, Recording
+from proxy.routing.attempt import Attempt, BilledImage, ResponseCapture
 from proxy.routing.plan import Target
 
 _BESIDE = 2048
@@ -49,17 +49,17 @@ class Ready(msgspec.Struct, frozen=True, dict=True):
         attempt = Attempt(self.target, {}, None, cache_status="HIT", receipt=self.receipt)
         if self.model:
             attempt.params["model"] = self.model
-        attempt.drawn = [Drawn(self.target, kept=True)] * len(self.entry.pictures)
+        attempt.images_out = [BilledImage(self.target, from_cache=True)] * len(self.entry.pictures)
         return attempt
 
     @cached_property
     def headers(self) -> dict[str, str]:
         """The headers that it goes with."""
         job = {"x-easel-job": self.job} if self.job else {}
-        return {"content-type": "application/json", **job, **self.attempt.headers}
+        return {"content-type": "application/json", **job, **self.attempt.response_headers}
 
 
-class Copying(Recording):
+class Copying(ResponseCapture):
     """Records the very bytes of an answer, whatever it was put together from."""
 
     def consists_of(self, answer: object) -> None:

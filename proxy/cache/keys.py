@@ -27,7 +27,7 @@ def key_of(caller: str, plan: Plan, target: Target, params: Mapping[str, Any], p
     said = [
         *("shared" if shared else "own", "" if shared else caller, "pool" if pooled else ""),
         *(target.fingerprint, target.adapter.id, target.base_url, path),
-        *(target.policy.value, plan.cache_namespace),
+        *(target.unsupported_policy.value, plan.cache_namespace),
         *(canonical(plan.metadata), canonical(drawn)),
     ]
     return digest(said)
@@ -37,7 +37,7 @@ def name_of(plan: Plan) -> bytes:
     """Give the digest of all that may make the answer to a request another one."""
     said = [
         *(plan.caller, plan.pathname, plan.scope, plan.cache_namespace, plan.force_refresh),
-        *(plan.params, plan.metadata, plan.root.identity),
+        *(plan.params, plan.metadata, plan.root.cache_identity),
     ]
     return hashlib.sha256(canonical(said)).digest()
 

@@ -29,7 +29,7 @@ async def jobs(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request[PLAN].dry_run:
         return await handler(request)
     jobs, asked, sharing = request.app[JOBS], job_key(request), request.app[JOB_CLUSTER]
-    job = jobs.found(asked)
+    job = jobs.find(asked)
     other = ""
     if (
         sharing
@@ -41,7 +41,7 @@ async def jobs(request: web.Request, handler: Handler) -> web.StreamResponse:
         # That one may be another client's of the same caller, and this client's be elsewhere.
         other = await sharing.left_behind(asked)
     if job is None or other:
-        job = jobs.begin(asked, lambda tape: _run_or_follow(request, tape, handler, other))
+        job = jobs.start(asked, lambda tape: _run_or_follow(request, tape, handler, other))
     else:
         request[JOIN_STATUS] = job.status
         add_event(JOB_JOINED)

@@ -21,20 +21,20 @@ from cachetools import LRUCache
 
 from proxy.settings.policies import BreakerPolicy
 
-_MOST_CIRCUITS = 10_000
-_LONGEST_TRIAL = 900.0
+_MAX_CIRCUITS = 10_000
+_MAX_TRIAL_SECONDS = 900.0
 
 
-class Circuits(Protocol):
+class CircuitBreakers(Protocol):
     """Where circuits are kept, by name: this process's memory, or a store that nodes share."""
 
     def is_open(self, name: str) -> bool:
         """Tell whether a target is to be left out now."""
 
-    def began(self, name: str) -> None:
+    def on_start(self, name: str) -> None:
         """Note that a request goes to a target: the trial, if its circuit is half-open."""
 
-    def settled(self, name: str, policy: BreakerPolicy, status: int | None) -> None:
+    def on_result(self, name: str, policy: BreakerPolicy, status: int | None) -> None:
         """Count how a request ended; None: it showed nothing, and only ends its trial."""
 
     def states(self) -> dict[str, str]:
@@ -45,21 +45,21 @@ class Circuits(Protocol):
 class _Circuit:
     failures: int = 0
     total: int = 0
-    since: float = 0.0
-    until: float = 0.0
+    counting_since: float = 0.0
+    open_until: float = 0.0
     trial_until: float = 0.0
 
     @property
     def has_opened(self) -> bool:
-        return self.until > 0
+        return self.open_until > 0
 
 
-class LocalCircuits:
+class LocalCircuitBreakers:
     """Circuits of this process, in memory, the longest untouched given up first."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._circuits: LRUCache[str, _Circuit] = LRUCache(_MOST_CIRCUITS)
+        self._circuits: LRUCache[str, _Circuit] = LRUCache(_MAX_CIRCUITS)
 
     def is_open(self, name: str) -> bool:
         """Tell whether a target is to be left out now."""
@@ -67,15 +67,15 @@ class LocalCircuits:
         if circuit is None or not circuit.has_opened:
             return False
         now = self._clock()
-        return now < circuit.until or now < circuit.trial_until
+        return now < circuit.open_until or now < circuit.trial_until
 
-    def began(self, name: str) -> None:
+    def on_start(self, name: str) -> None:
         """Note that a request goes to a target: the trial, if its circuit is half-open."""
         circuit = self._circuits.get(name)
-        if circuit and circuit.has_opened and self._clock() >= circuit.until:
-            circuit.trial_until = self._clock() + _LONGEST_TRIAL
+        if circuit and circuit.has_opened and self._clock() >= circuit.open_until:
+            circuit.trial_until = self._clock() + _MAX_TRIAL_SECONDS
 
-    def settled(self, name: str, policy: BreakerPolicy, status: int | None) -> None:
+    def on_result(self, name: str, policy: BreakerPolicy, status: int | None) -> None:
         """Count how a request ended, and open or close the circuit by it.
 
         None: it showed nothing of the target; the next request may be the trial.
@@ -85,51 +85,51 @@ class LocalCircuits:
                 self._circuits[name].trial_until = 0.0
             return
         now, cooldown = self._clock(), policy.cooldown_interval / 1000
-        circuit = self._circuits.get(name) or _Circuit(since=now)
+        circuit = self._circuits.get(name) or _Circuit(counting_since=now)
         self._circuits[name] = circuit
         failed = policy.is_failure(status)
-        if circuit.has_opened and now >= circuit.until:
-            fresh = _Circuit(since=now, until=now + cooldown if failed else 0.0)
+        if circuit.has_opened and now >= circuit.open_until:
+            fresh = _Circuit(counting_since=now, open_until=now + cooldown if failed else 0.0)
             self._circuits[name] = fresh
             return
-        if now - circuit.since > cooldown:
-            circuit.failures, circuit.total, circuit.since = 0, 0, now
+        if now - circuit.counting_since > cooldown:
+            circuit.failures, circuit.total, circuit.counting_since = 0, 0, now
         circuit.failures += failed
         circuit.total += 1
-        if is_too_much(policy, circuit.failures, circuit.total) and not circuit.has_opened:
-            circuit.until = now + cooldown
+        if threshold_exceeded(policy, circuit.failures, circuit.total) and not circuit.has_opened:
+            circuit.open_until = now + cooldown
 
-    def opened(self) -> dict[str, float]:
+    def open_circuits(self) -> dict[str, float]:
         """Give until when each circuit that is not closed is, or was, open."""
-        return {name: it.until for name, it in self._circuits.items() if it.has_opened}
+        return {name: it.open_until for name, it in self._circuits.items() if it.has_opened}
 
-    def until(self, name: str) -> float:
+    def open_until(self, name: str) -> float:
         """Give until when a circuit is, or was, open; 0 if it is closed."""
         circuit = self._circuits.get(name)
-        return circuit.until if circuit else 0.0
+        return circuit.open_until if circuit else 0.0
 
-    def open_until(self, name: str, until: float) -> None:
+    def set_open_until(self, name: str, until: float) -> None:
         """Have a circuit be open, as others found it, or closed with 0."""
         circuit = self._circuits.get(name)
-        if circuit and circuit.until != until:
-            circuit.until = until
+        if circuit and circuit.open_until != until:
+            circuit.open_until = until
             circuit.trial_until = 0.0
             if not until:
                 circuit.failures = circuit.total = 0
         elif circuit is None and until:
-            self._circuits[name] = _Circuit(since=self._clock(), until=until)
+            self._circuits[name] = _Circuit(counting_since=self._clock(), open_until=until)
 
     def states(self) -> dict[str, str]:
         """Give the state of every circuit that is not closed: `open` or `half-open`."""
         now = self._clock()
         return {
-            name: "open" if now < circuit.until else "half-open"
+            name: "open" if now < circuit.open_until else "half-open"
             for name, circuit in self._circuits.items()
             if circuit.has_opened
         }
 
 
-def is_too_much(policy: BreakerPolicy, failures: int, total: int) -> bool:
+def threshold_exceeded(policy: BreakerPolicy, failures: int, total: int) -> bool:
     """Tell whether the failures so far open a circuit."""
     if policy.failure_threshold is not None and failures > policy.failure_threshold:
         return True

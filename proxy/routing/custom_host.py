@@ -10,12 +10,12 @@ from yarl import URL
 
 from proxy.errors import BadRequest
 
-_NAME = re.compile(r"(?:[a-z0-9-]{1,63}\.)*[a-z0-9-]{1,63}")
-_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
+_HOST_NAME = re.compile(r"(?:[a-z0-9-]{1,63}\.)*[a-z0-9-]{1,63}")
+_NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 """What resolvers may take for an IPv4 address: its last part is a number."""
 _MAX_LABELS = 10
 _MAX_LENGTH = 2048
-_NEVER = frozenset(
+_METADATA_HOSTS = frozenset(
     {"metadata", "metadata.google.internal", "metadata.azure.com", "instance-data", "0.0.0.0"}  # noqa: S104 - a name that is refused, nothing is bound
 )
 """Names of cloud metadata services: no setting makes them reachable."""
@@ -25,7 +25,7 @@ _LOCAL_DOMAINS = (
 )
 
 
-def custom_host(text: str, trusted: AbstractSet[str]) -> URL:
+def parse_custom_host(text: str, trusted: AbstractSet[str]) -> URL:
     """Read a caller's `x-portkey-custom-host`; raises `BadRequest`.
 
     It must be an absolute http(s) URL without credentials, query or fragment, on a public name
@@ -35,22 +35,28 @@ def custom_host(text: str, trusted: AbstractSet[str]) -> URL:
         url = URL(text) if len(text) <= _MAX_LENGTH and text.isprintable() else URL()
         port = url.port
     except ValueError:
-        raise _bad("is not a URL") from None
+        raise _invalid("is not a URL") from None
     if url.scheme not in ("http", "https") or not url.host or not port:
-        raise _bad("must be an absolute http or https URL, such as https://images.example.com/v1")
+        raise _invalid(
+            "must be an absolute http or https URL, such as https://images.example.com/v1"
+        )
     if "@" in text or "\\" in text or url.query_string or url.fragment:
-        raise _bad("must not hold credentials, a query, a fragment or a backslash")
+        raise _invalid("must not hold credentials, a query, a fragment or a backslash")
     host = url.host.lower()
-    if host in _NEVER or not (":" in host or _NAME.fullmatch(host)) or _is_odd_number(host):
-        raise _bad("names a host that cannot be used")
+    if (
+        host in _METADATA_HOSTS
+        or not (":" in host or _HOST_NAME.fullmatch(host))
+        or _is_ambiguous_ipv4(host)
+    ):
+        raise _invalid("names a host that cannot be used")
     if is_trusted(host, trusted):
         return url
     if host.count(".") >= _MAX_LABELS or host == "localhost" or host.endswith(_LOCAL_DOMAINS):
-        raise _bad("names a private host; the operator can add it to trusted_custom_hosts")
+        raise _invalid("names a private host; the operator can add it to trusted_custom_hosts")
     return url
 
 
-def _is_odd_number(host: str) -> bool:
+def _is_ambiguous_ipv4(host: str) -> bool:
     """Tell the notations of IPv4 addresses that only some programs understand.
 
     >>> [_is_odd_number(host) for host in ("127.1", "2130706433", "0x7f.1", "127.0.0.1", "4.com")]
@@ -59,7 +65,7 @@ def _is_odd_number(host: str) -> bool:
     try:
         IPv4Address(host)
     except AddressValueError:
-        return _NUMBER.fullmatch(host) is not None
+        return _NUMERIC_HOST.fullmatch(host) is not None
     return False
 
 
@@ -79,7 +85,7 @@ def is_trusted(host: str, trusted: AbstractSet[str]) -> bool:
     return any("*." + ".".join(labels[start:]) in trusted for start in range(1, len(labels)))
 
 
-def _bad(why: str) -> BadRequest:
+def _invalid(why: str) -> BadRequest:
     return BadRequest(
         f"The custom host {why}.",
         code="invalid_custom_host",

@@ -10,11 +10,11 @@ from proxy.http.status import OK
 from proxy.routing.plan import Target
 from proxy.settings.routing_config import Strategy
 
-_MOST_SAID, _LONGEST_CODE = 200, 64
+_MAX_MESSAGE_LENGTH, _MAX_CODE_LENGTH = 200, 64
 """Characters of a failure's message and code that are told again, for each target."""
 
 
-def falls(error: ImageError, strategy: Strategy) -> bool:
+def should_fall_back(error: ImageError, strategy: Strategy) -> bool:
     """Tell whether a failure falls through.
 
     With `on_status_codes` only those statuses do, the provider's own or the one the client would
@@ -32,7 +32,7 @@ def falls(error: ImageError, strategy: Strategy) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class TargetFailure:
     """How one target failed, for the client."""
 
     index: str
@@ -42,18 +42,18 @@ class Said:
     message: str
 
     @classmethod
-    def of(cls, target: Target, error: ImageError, status: int) -> Self:
+    def from_error(cls, target: Target, error: ImageError, status: int) -> Self:
         """Note how a target failed."""
-        code = error.code and error.code[:_LONGEST_CODE]
-        message = error.message[:_MOST_SAID]
-        return cls(target.index, target.adapter.id, status, code, message)
+        code = error.code and error.code[:_MAX_CODE_LENGTH]
+        message = error.message[:_MAX_MESSAGE_LENGTH]
+        return cls(target.config_path, target.adapter.id, status, code, message)
 
-    def as_object(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Give it as it stands in the client's answer, under `attempts`."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def status_of(error: ImageError) -> int:
+def failure_status(error: ImageError) -> int:
     """Give the status by which a failure is judged: the provider's own where it sent one."""
     if isinstance(error, ProviderError) and error.provider_status != OK:
         return error.provider_status

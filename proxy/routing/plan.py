@@ -19,17 +19,17 @@ from adapters.table.table import Policy
 from proxy.settings.policies import BreakerPolicy, CachePolicy, RetryPolicy
 from proxy.settings.routing_config import Strategy
 
-_ALIKE = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+_CANONICAL_JSON = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 """Equal values are written alike."""
-_SHORTEST_SECRET = 8
-_DIGITS = 8
+_MIN_SECRET_LENGTH = 8
+_VERSION_DIGITS = 8
 
 
 class Caller(msgspec.Struct, frozen=True):
     """The holder of a gateway key. `by_bearer`: `Authorization` holds a gateway key."""
 
     name: str
-    by_bearer: bool = False
+    key_in_authorization: bool = False
 
 
 class Target(msgspec.Struct, frozen=True, dict=True):
@@ -42,51 +42,61 @@ class Target(msgspec.Struct, frozen=True, dict=True):
     adapter: Adapter
     credentials: Credentials
     base_url: str
-    private: bool = False
+    allow_private_network: bool = False
     override_params: Mapping[str, Any] = {}
     default_params: Mapping[str, Any] = {}
     drop_params: tuple[str, ...] = ()
     request_timeout: float | None = None
-    forwarded: Mapping[str, str] = {}
+    forwarded_headers: Mapping[str, str] = {}
     cache: CachePolicy | None = None
     retry: RetryPolicy | None = None
     breaker: BreakerPolicy | None = None
-    policy: Policy = Policy.ADAPT
-    index: str = "config"
-    slug: str = ""
-    stored: bool = False
+    unsupported_policy: Policy = Policy.ADAPT
+    config_path: str = "config"
+    virtual_key: str = ""
+    operator_credential: bool = False
 
     __repr__ = object.__repr__
 
     @cached_property
     def fingerprint(self) -> str:
         """A digest that tells this credential from any other, and does not reveal it."""
-        said = [self.credentials.api_key, *map(str, sorted(self.credentials.options.items()))]
-        said += map(str, sorted(self.forwarded.items()))
-        return hashlib.sha256("\0".join(said).encode()).hexdigest()
+        parts = [self.credentials.api_key, *map(str, sorted(self.credentials.options.items()))]
+        parts += map(str, sorted(self.forwarded_headers.items()))
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     @cached_property
-    def identity(self) -> str:
+    def cache_identity(self) -> str:
         """A digest of all of it that may make an answer another one."""
         said = [
-            *(self.index, self.adapter.id, self.base_url, self.policy.value, self.fingerprint),
+            *(
+                self.config_path,
+                self.adapter.id,
+                self.base_url,
+                self.unsupported_policy.value,
+                self.fingerprint,
+            ),
             *(self.default_params, self.override_params, self.drop_params),
         ]
-        return hashlib.sha256(orjson.dumps(said, option=_ALIKE)).hexdigest()
+        return hashlib.sha256(orjson.dumps(said, option=_CANONICAL_JSON)).hexdigest()
 
     @cached_property
-    def edition(self) -> str:
+    def config_version(self) -> str:
         """What tells it from others that stood at its place in other settings, whoever asks."""
         options = self.credentials.options.items()
-        stored = [self.credentials.api_key, *map(str, sorted(options))] if self.stored else []
+        stored = (
+            [self.credentials.api_key, *map(str, sorted(options))]
+            if self.operator_credential
+            else []
+        )
         said = [
-            *(self.adapter.id, self.base_url, self.slug, *stored),
+            *(self.adapter.id, self.base_url, self.virtual_key, *stored),
             *(self.default_params, self.override_params, self.drop_params),
         ]
-        return _short_digest(orjson.dumps(said, option=_ALIKE))
+        return _short_digest(orjson.dumps(said, option=_CANONICAL_JSON))
 
     @property
-    def caches(self) -> frozenset[CachePolicy]:
+    def cache_policies(self) -> frozenset[CachePolicy]:
         """What it says of keeping answers."""
         return frozenset((self.cache,) if self.cache else ())
 
@@ -100,7 +110,7 @@ class Target(msgspec.Struct, frozen=True, dict=True):
         values = {self.credentials.api_key, *(self.credentials[name] for name in secret)}
         values.add(self._authorization)
         values |= {value.replace("/", "\\/") for value in values}  # as some write it in JSON
-        return frozenset(value for value in values if len(value) >= _SHORTEST_SECRET)
+        return frozenset(value for value in values if len(value) >= _MIN_SECRET_LENGTH)
 
     @property
     def _authorization(self) -> str:
@@ -110,53 +120,53 @@ class Target(msgspec.Struct, frozen=True, dict=True):
         return signed.get("authorization", "").rpartition(" ")[2]
 
 
-class Branch(msgspec.Struct, frozen=True, dict=True):
+class StrategyNode(msgspec.Struct, frozen=True, dict=True):
     """A strategy over targets, or over branches of them. `weights` are those of `nodes`.
 
     What all its targets come to is found once: a tree is kept, and may have a thousand of them.
     """
 
     strategy: Strategy
-    nodes: tuple[Node, ...]
+    children: tuple[Node, ...]
     weights: tuple[float, ...]
-    index: str = "config"
+    config_path: str = "config"
 
     __repr__ = object.__repr__
 
     @cached_property
-    def identity(self) -> str:
+    def cache_identity(self) -> str:
         """A digest of all of its targets that may make an answer another one."""
-        said = "".join(leaf.identity for leaf in leaves_of(self))
+        said = "".join(leaf.cache_identity for leaf in leaf_targets(self))
         return hashlib.sha256(said.encode()).hexdigest()
 
     @cached_property
-    def edition(self) -> str:
+    def config_version(self) -> str:
         """What tells its targets from those of other settings."""
-        return _short_digest("".join(leaf.edition for leaf in leaves_of(self)).encode())
+        return _short_digest("".join(leaf.config_version for leaf in leaf_targets(self)).encode())
 
     @cached_property
-    def caches(self) -> frozenset[CachePolicy]:
+    def cache_policies(self) -> frozenset[CachePolicy]:
         """What its targets say of keeping answers."""
-        return frozenset(leaf.cache for leaf in leaves_of(self) if leaf.cache)
+        return frozenset(leaf.cache for leaf in leaf_targets(self) if leaf.cache)
 
     @cached_property
-    def breaks(self) -> bool:
+    def has_circuit_breaker(self) -> bool:
         """Whether any of its targets has a circuit breaker."""
-        return any(leaf.breaker for leaf in leaves_of(self))
+        return any(leaf.breaker for leaf in leaf_targets(self))
 
 
-Node = Target | Branch
+Node = Target | StrategyNode
 
 
-def leaves_of(node: Node) -> list[Target]:
+def leaf_targets(node: Node) -> list[Target]:
     """Give the targets of a tree, in order."""
-    if isinstance(node, Branch):
-        return [leaf for inner in node.nodes for leaf in leaves_of(inner)]
+    if isinstance(node, StrategyNode):
+        return [leaf for inner in node.children for leaf in leaf_targets(inner)]
     return [node]
 
 
-def _short_digest(said: bytes) -> str:
-    return hashlib.sha256(said).hexdigest()[:_DIGITS]
+def _short_digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:_VERSION_DIGITS]
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -18,7 +18,14 @@ from proxy.http.headers import (
 )
 from proxy.routing.plan import Caller, Node, Plan, StrategyNode, Target
 from proxy.routing.plan_cache import PlanKey, SizedLRU, is_shareable, plan_key
-from proxy.routing.targets import ResolveContext, find_adapter, bad_config, invalid, virtual_key_in_model, make_target
+from proxy.routing.targets import (
+    ResolveContext,
+    find_adapter,
+    invalid_config,
+    make_target,
+    to_bad_request,
+    virtual_key_in_model,
+)
 from proxy.settings import routing_config
 from proxy.settings.config_json import NotJson, read_config
 from proxy.settings.loader import Settings
@@ -31,7 +38,9 @@ SAVED_SCOPE = "saved:"
 _CONFIG_CACHE_BYTES, _MAX_CACHED_CONFIGS = 32 << 20, 1024
 _PLAN_CACHE_BYTES = 32 << 20
 
-_PARSED_CONFIGS: SizedLRU[str, tuple[Config, str]] = SizedLRU(_CONFIG_CACHE_BYTES, _CONFIG_CACHE_BYTES // _MAX_CACHED_CONFIGS)
+_PARSED_CONFIGS: SizedLRU[str, tuple[Config, str]] = SizedLRU(
+    _CONFIG_CACHE_BYTES, _CONFIG_CACHE_BYTES // _MAX_CACHED_CONFIGS
+)
 """Inline configs and their scopes, by the header's text: one that comes again costs a look-up."""
 
 _EMPTY_CONFIG = Config()
@@ -62,7 +71,9 @@ class Resolver:
         `headers` must be case-insensitive. `params` is the client's body.
         """
         config, scope = _find_config(self._settings, headers, caller)
-        asked = ResolveContext(self._settings, headers, caller, params, config_is_saved=scope.startswith(SAVED_SCOPE))
+        asked = ResolveContext(
+            self._settings, headers, caller, params, config_is_saved=scope.startswith(SAVED_SCOPE)
+        )
         keepalive = read_keepalive(headers)
         return Plan(
             root=self._resolve_tree(config, asked, scope),
@@ -117,7 +128,9 @@ def _resolve_leaf(config: Config, asked: ResolveContext, *, stored: bool) -> Tar
     return make_target(config, asked, stored=stored)
 
 
-def _find_config(settings: Settings, headers: Mapping[str, str], caller: Caller) -> tuple[Config, str]:
+def _find_config(
+    settings: Settings, headers: Mapping[str, str], caller: Caller
+) -> tuple[Config, str]:
     """Give the config in force, and its scope: what tells it from any other.
 
     That of the header; else that which the settings give to the caller's API key.
@@ -127,7 +140,9 @@ def _find_config(settings: Settings, headers: Mapping[str, str], caller: Caller)
     text = known[1] if known else read_text(headers, "x-portkey-config").strip()
     default = settings.default_configs.get(caller.name)
     if default and text and not default.allow_override:
-        raise bad_config(f"This API key's requests use the config {default.config}: send no other.")
+        raise invalid_config(
+            f"This API key's requests use the config {default.config}: send no other."
+        )
     if default and not text:
         text = default.config
     if known:
@@ -137,7 +152,7 @@ def _find_config(settings: Settings, headers: Mapping[str, str], caller: Caller)
     if not text.startswith(("{", "[", '"')):
         return _saved_config(settings, text), SAVED_SCOPE + text
     if len(text) > MAX_CONFIG_BYTES:
-        raise bad_config(f"A config may have at most {MAX_CONFIG_BYTES} bytes.")
+        raise invalid_config(f"A config may have at most {MAX_CONFIG_BYTES} bytes.")
     config = _parse_inline(text)
     if isinstance(config, str):
         return _saved_config(settings, config), SAVED_SCOPE + config
@@ -151,7 +166,7 @@ def _parse_inline(text: str) -> Config | str:
     try:
         raw = read_config(text)
         if isinstance(raw, dict) and "options" in raw:
-            raise bad_config(
+            raise invalid_config(
                 "A config with 'options' is of Portkey's first version: write its options as "
                 "targets.",
                 legacy="This version of config is not supported in this route. "
@@ -159,18 +174,18 @@ def _parse_inline(text: str) -> Config | str:
             )
         return raw if isinstance(raw, str) else routing_config.parse(raw)
     except NotJson as error:
-        raise bad_config(
+        raise invalid_config(
             f"x-portkey-config: {error.message}.",
             legacy="Invalid config passed. You need to pass a valid json",
         ) from None
     except ConfigError as error:
-        raise invalid("config", error) from None
+        raise to_bad_request("config", error) from None
 
 
 def _saved_config(settings: Settings, name: str) -> Config:
     if found := settings.configs.get(name):
         return found
-    raise bad_config(
+    raise invalid_config(
         "x-portkey-config is neither a JSON object nor the id of a saved config"
         f"{nearest(name, settings.configs) or '.'}",
         legacy="Invalid config passed. You need to pass a valid json",
@@ -185,7 +200,7 @@ def _with_headers(
         return _normalize_virtual_key(config)
     if stored:
         # Who chose the provider would choose where the credential goes.
-        raise bad_config("The saved config holds a credential, but names no provider for it.")
+        raise invalid_config("The saved config holds a credential, but names no provider for it.")
     slug = headers.get("x-portkey-virtual-key", "").strip()
     provider = headers.get("x-portkey-provider", "").strip().lower()
     if slug:
@@ -193,7 +208,9 @@ def _with_headers(
     if not provider:
         return config
     if provider.startswith("@"):
-        return _normalize_virtual_key(replace(config, provider=headers["x-portkey-provider"].strip()))
+        return _normalize_virtual_key(
+            replace(config, provider=headers["x-portkey-provider"].strip())
+        )
     adapter = find_adapter(provider)
     options = dict(config.options)
     for option in adapter.options:

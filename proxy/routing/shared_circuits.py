@@ -15,54 +15,54 @@ from typing import Self
 
 import msgspec
 
-from proxy.routing.circuit_breaker import LocalCircuits, is_too_much
+from proxy.routing.circuit_breaker import LocalCircuitBreakers, threshold_exceeded
 from proxy.settings.policies import BreakerPolicy
 from proxy.state.ops import Get, Shared, SharedAway, Swap
 
 _KEY = "circuits"
-_EVERY_SECONDS = 0.3
-_AWAY_SECONDS = 1.0
-_KEPT_SECONDS = 86_400.0
-_MOST = 1000
-_TRIES = 5
+_SYNC_SECONDS = 0.3
+_UNAVAILABLE_RETRY_SECONDS = 1.0
+_TTL_SECONDS = 86_400.0
+_MAX_SHARED_CIRCUITS = 1000
+_MAX_SWAPS = 5
 
 
-class _Common(msgspec.Struct, array_like=True):
+class _SharedCircuit(msgspec.Struct, array_like=True):
     """What all processes together know of a circuit; seconds since the epoch."""
 
     failures: int = 0
     total: int = 0
-    since: float = 0.0
-    until: float = 0.0
+    counting_since: float = 0.0
+    open_until: float = 0.0
     cooldown: float = 0.0
 
 
-class _Own(msgspec.Struct):
+class _LocalCounts(msgspec.Struct):
     """What this process has counted of a circuit since it last told the others."""
 
     policy: BreakerPolicy
     failures: int = 0
     total: int = 0
-    trial: bool | None = None
+    trial_succeeded: bool | None = None
 
 
-class SharedCircuits(LocalCircuits):
+class SharedCircuitBreakers(LocalCircuitBreakers):
     """Circuits of this process and of others; run as a context."""
 
     def __init__(
         self,
-        shared: Shared,
+        store: Shared,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(clock)
-        self._shared = shared
+        self._store = store
         self._now = now
-        self._own: dict[str, _Own] = {}
+        self._pending: dict[str, _LocalCounts] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._telling())
+        self._task = asyncio.create_task(self._sync_loop())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -70,97 +70,107 @@ class SharedCircuits(LocalCircuits):
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def settled(self, name: str, policy: BreakerPolicy, status: int | None) -> None:
+    def on_result(self, name: str, policy: BreakerPolicy, status: int | None) -> None:
         """Count how a request ended, here at once and for the others soon."""
-        before = self.until(name)
-        super().settled(name, policy, status)
+        before = self.open_until(name)
+        super().on_result(name, policy, status)
         if status is None:
             return
-        own = self._own.setdefault(name, _Own(policy))
+        own = self._pending.setdefault(name, _LocalCounts(policy))
         failed = policy.is_failure(status)
         own.failures += failed
         own.total += 1
-        if before and (after := self.until(name)) != before:
-            own.trial = not after
+        if before and (after := self.open_until(name)) != before:
+            own.trial_succeeded = not after
 
-    async def tell(self) -> None:
+    async def sync(self) -> None:
         """Tell the others what was counted here, and take over what they know.
 
         Raises `SharedAway`: then it is told later.
         """
-        for _ in range(_TRIES):
-            (old,) = await self._shared.ask(Get(_KEY))
-            common = _read(old)
-            own, self._own = self._own, {}
+        for _ in range(_MAX_SWAPS):
+            (old,) = await self._store.ask(Get(_KEY))
+            common = _decode(old)
+            own, self._pending = self._pending, {}
             for name, counted in own.items():
-                self._add(common, name, counted)
+                self._merge(common, name, counted)
             swapped = not own
             try:
                 if own:
-                    swap = Swap(_KEY, old, _written(common, self._now()), _KEPT_SECONDS)
-                    (swapped,) = await self._shared.ask(swap)
+                    swap = Swap(_KEY, old, _encode(common, self._now()), _TTL_SECONDS)
+                    (swapped,) = await self._store.ask(swap)
             finally:
                 if not swapped:
-                    self._own = _joined(own, self._own)
+                    self._pending = _merge_counts(own, self._pending)
             if swapped:
-                self._take_over(common)
+                self._apply(common)
                 return
 
-    async def _telling(self) -> None:
+    async def _sync_loop(self) -> None:
         while True:
-            pause = _EVERY_SECONDS
+            pause = _SYNC_SECONDS
             try:
-                await self.tell()
+                await self.sync()
             except SharedAway:
-                pause = _AWAY_SECONDS
+                pause = _UNAVAILABLE_RETRY_SECONDS
             await asyncio.sleep(pause)
 
-    def _add(self, common: dict[str, _Common], name: str, own: _Own) -> None:
+    def _merge(self, common: dict[str, _SharedCircuit], name: str, own: _LocalCounts) -> None:
         """Add to what all know what was counted here, and open or close the circuit by it."""
         now, cooldown = self._now(), own.policy.cooldown_interval / 1000
-        found = common.setdefault(name, _Common(since=now, cooldown=cooldown))
-        if own.trial is not None:
-            common[name] = _Common(
-                since=now, cooldown=cooldown, until=0.0 if own.trial else now + cooldown
+        found = common.setdefault(name, _SharedCircuit(counting_since=now, cooldown=cooldown))
+        if own.trial_succeeded is not None:
+            common[name] = _SharedCircuit(
+                counting_since=now,
+                cooldown=cooldown,
+                open_until=0.0 if own.trial_succeeded else now + cooldown,
             )
             return
-        if now - found.since > cooldown:
-            found.failures, found.total, found.since = 0, 0, now
+        if now - found.counting_since > cooldown:
+            found.failures, found.total, found.counting_since = 0, 0, now
         found.failures += own.failures
         found.total += own.total
-        if not found.until and is_too_much(own.policy, found.failures, found.total):
-            found.until = now + cooldown
+        if not found.open_until and threshold_exceeded(own.policy, found.failures, found.total):
+            found.open_until = now + cooldown
 
-    def _take_over(self, common: dict[str, _Common]) -> None:
+    def _apply(self, common: dict[str, _SharedCircuit]) -> None:
         shift = self._clock() - self._now()
-        is_open = {name: it.until + shift for name, it in common.items() if it.until}
-        told = self._own
-        for name in [*self.opened(), *is_open]:
+        is_open = {name: it.open_until + shift for name, it in common.items() if it.open_until}
+        told = self._pending
+        for name in [*self.open_circuits(), *is_open]:
             if name not in told:
-                self.open_until(name, is_open.get(name, 0.0))
+                self.set_open_until(name, is_open.get(name, 0.0))
 
 
-def _read(data: bytes | None) -> dict[str, _Common]:
+def _decode(data: bytes | None) -> dict[str, _SharedCircuit]:
     with contextlib.suppress(msgspec.MsgspecError):
-        return msgspec.msgpack.decode(data or b"\x80", type=dict[str, _Common])
+        return msgspec.msgpack.decode(data or b"\x80", type=dict[str, _SharedCircuit])
     return {}
 
 
-def _written(common: dict[str, _Common], now: float) -> bytes:
+def _encode(common: dict[str, _SharedCircuit], now: float) -> bytes:
     """Write down those circuits that matter: open ones, and the latest that count."""
     counting = {
-        name: it for name, it in common.items() if it.until or now - it.since <= it.cooldown
+        name: it
+        for name, it in common.items()
+        if it.open_until or now - it.counting_since <= it.cooldown
     }
-    newest = sorted(counting, key=lambda name: (counting[name].until > 0, counting[name].since))
-    return msgspec.msgpack.encode({name: counting[name] for name in newest[-_MOST:]})
+    newest = sorted(
+        counting, key=lambda name: (counting[name].open_until > 0, counting[name].counting_since)
+    )
+    return msgspec.msgpack.encode({name: counting[name] for name in newest[-_MAX_SHARED_CIRCUITS:]})
 
 
-def _joined(first: dict[str, _Own], then: dict[str, _Own]) -> dict[str, _Own]:
+def _merge_counts(
+    first: dict[str, _LocalCounts], then: dict[str, _LocalCounts]
+) -> dict[str, _LocalCounts]:
     for name, own in then.items():
         if known := first.get(name):
             known.failures += own.failures
             known.total += own.total
-            known.trial = own.trial if own.trial is not None else known.trial
+            known.trial_succeeded = (
+                own.trial_succeeded if own.trial_succeeded is not None else known.trial_succeeded
+            )
         else:
             first[name] = own
     return first

@@ -26,50 +26,56 @@ from proxy.settings.routing_config import MAX_TIMEOUT_MS, Config, ConfigError
 from proxy.settings.suggest import nearest
 
 
-class Asked(msgspec.Struct, frozen=True):
+class ResolveContext(msgspec.Struct, frozen=True):
     """A request's side of the plan. `saved`: the config is the operator's."""
 
     settings: Settings
     headers: Mapping[str, str]
     caller: Caller
     params: Mapping[str, Any]
-    saved: bool
+    config_is_saved: bool
 
     __repr__ = object.__repr__
 
 
-class Chosen(msgspec.Struct, frozen=True):
+class ResolvedCredential(msgspec.Struct, frozen=True):
     """A provider and a credential. `stored`: the credential is the operator's, not the caller's."""
 
     adapter: Adapter
     credentials: Credentials
-    stored: bool
+    operator_credential: bool
     custom_host: str = ""
 
     __repr__ = object.__repr__
 
 
-def target_of(config: Config, asked: Asked, *, stored: bool) -> Target:
+def make_target(config: Config, asked: ResolveContext, *, stored: bool) -> Target:
     """Make the target of a config that names a provider or a virtual key; raises `BadRequest`.
 
     `stored`: the config brings a credential of the operator's.
     """
-    return _target(config, _chosen(config, asked, stored=stored), asked)
+    return _build_target(config, _resolve_credential(config, asked, stored=stored), asked)
 
 
-def _chosen(config: Config, asked: Asked, *, stored: bool) -> Chosen:
+def _resolve_credential(
+    config: Config, asked: ResolveContext, *, stored: bool
+) -> ResolvedCredential:
     """Find the adapter and the credential that a completed config names."""
     if config.virtual_key:
-        return _stored(asked.settings.virtual_keys, config, saved=asked.saved)
-    adapter = adapter_named(config.provider or "")
+        return _virtual_key_credential(
+            asked.settings.virtual_keys, config, saved=asked.config_is_saved
+        )
+    adapter = find_adapter(config.provider or "")
     try:
         credentials = credentials_for(adapter, config.api_key or "", config.options)
     except ConfigError as error:
-        raise invalid("option", error) from None
-    return Chosen(adapter, credentials, stored)
+        raise to_bad_request("option", error) from None
+    return ResolvedCredential(adapter, credentials, stored)
 
 
-def _stored(virtual_keys: Mapping[str, VirtualKey], config: Config, *, saved: bool) -> Chosen:
+def _virtual_key_credential(
+    virtual_keys: Mapping[str, VirtualKey], config: Config, *, saved: bool
+) -> ResolvedCredential:
     slug = config.virtual_key or ""
     virtual_key = virtual_keys.get(slug)
     if virtual_key is None:
@@ -82,20 +88,22 @@ def _stored(virtual_keys: Mapping[str, VirtualKey], config: Config, *, saved: bo
         )
     adapter = virtual_key.adapter
     if config.api_key or (config.options and not saved):
-        raise bad_config("A virtual key holds its own credential: give no other beside it.")
-    if config.provider and adapter is not adapter_named(config.provider):
-        raise bad_config(f"That virtual key is for {adapter.id}, not for the provider named.")
+        raise invalid_config("A virtual key holds its own credential: give no other beside it.")
+    if config.provider and adapter is not find_adapter(config.provider):
+        raise invalid_config(f"That virtual key is for {adapter.id}, not for the provider named.")
     credentials = virtual_key.credentials
     if config.options:
         try:
             added = credentials_for(adapter, "", config.options).options
         except ConfigError as error:
-            raise invalid("option", error) from None
+            raise to_bad_request("option", error) from None
         credentials = Credentials(credentials.api_key, {**credentials.options, **added})
-    return Chosen(adapter, credentials, stored=True, custom_host=virtual_key.custom_host)
+    return ResolvedCredential(
+        adapter, credentials, operator_credential=True, custom_host=virtual_key.custom_host
+    )
 
 
-def adapter_named(name: str) -> Adapter:
+def find_adapter(name: str) -> Adapter:
     """Give the adapter of a provider that a client named; raises `BadRequest`."""
     if name in adapters.NAMES:
         return adapters.adapter(name)
@@ -107,7 +115,7 @@ def adapter_named(name: str) -> Adapter:
     )
 
 
-def slug_of(model: Any) -> str:
+def virtual_key_in_model(model: Any) -> str:
     """Give the virtual key that a model names, "" where it names none.
 
     >>> slug_of("@up/gpt-image-1"), slug_of("gpt-image-1")
@@ -117,15 +125,15 @@ def slug_of(model: Any) -> str:
     return slug[1:] if slash and slug.startswith("@") else ""
 
 
-def _target(config: Config, chosen: Chosen, asked: Asked) -> Target:
+def _build_target(config: Config, chosen: ResolvedCredential, asked: ResolveContext) -> Target:
     headers = asked.headers
     base_url, private = _origin(config, chosen, asked)
     header_names = headers.get("x-portkey-forward-headers", "")
     names = header_names.split(",") if header_names else config.forward_headers
-    bearer_is_ours = asked.caller.by_bearer
+    bearer_is_ours = asked.caller.key_in_authorization
     passed = forwarded(names, headers, bearer_is_ours=bearer_is_ours) if names else {}
-    lack = chosen.adapter.lacks(chosen.credentials)
-    if lack and not _custom(config, chosen, headers) and "authorization" not in passed:
+    lack = chosen.adapter.missing_credentials(chosen.credentials)
+    if lack and not _custom_host(config, chosen, headers) and "authorization" not in passed:
         raise BadRequest(
             f"The provider {chosen.adapter.id} needs {lack}: send it as Authorization: Bearer or "
             "in its x-portkey- headers, put it into the config that names the provider, or use a "
@@ -138,39 +146,41 @@ def _target(config: Config, chosen: Chosen, asked: Asked) -> Target:
         adapter=chosen.adapter,
         credentials=chosen.credentials,
         base_url=base_url.rstrip("/"),
-        private=private,
+        allow_private_network=private,
         override_params=config.override_params,
         default_params=config.default_params,
         drop_params=config.drop_params,
         request_timeout=read_milliseconds(headers, "x-portkey-request-timeout", MAX_TIMEOUT_MS)
         or config.request_timeout,
-        forwarded=passed,
+        forwarded_headers=passed,
         cache=config.cache,
         retry=config.retry,
         breaker=config.cb_config,
-        policy=read_policy(headers)
+        unsupported_policy=read_policy(headers)
         or Policy(config.unsupported or asked.settings.images.unsupported),
-        index=config.index,
-        slug=config.virtual_key or "",
-        stored=chosen.stored,
+        config_path=config.index,
+        virtual_key=config.virtual_key or "",
+        operator_credential=chosen.operator_credential,
     )
 
 
-def _custom(config: Config, chosen: Chosen, headers: Mapping[str, str]) -> str:
+def _custom_host(config: Config, chosen: ResolvedCredential, headers: Mapping[str, str]) -> str:
     """Give the custom host in force: the header's, the config's, the virtual key's."""
     return headers.get("x-portkey-custom-host") or config.custom_host or chosen.custom_host
 
 
-def _origin(config: Config, chosen: Chosen, asked: Asked) -> tuple[str, bool]:
+def _origin(config: Config, chosen: ResolvedCredential, asked: ResolveContext) -> tuple[str, bool]:
     """Give the base URL, and whether it may lie on a private address."""
     headers, trusted = asked.headers, asked.settings.trusted_custom_hosts
-    host = _custom(config, chosen, headers)
+    host = _custom_host(config, chosen, headers)
     if not host:
-        return _own_base(chosen), False
-    by_caller = headers.get("x-portkey-custom-host") or (config.custom_host and not asked.saved)
+        return _provider_base_url(chosen), False
+    by_caller = headers.get("x-portkey-custom-host") or (
+        config.custom_host and not asked.config_is_saved
+    )
     if not by_caller:
         return host, True
-    if chosen.stored:
+    if chosen.operator_credential:
         raise BadRequest(
             "A stored credential is not sent to a host that the caller chose: leave out the "
             "custom host, or send your own credential.",
@@ -178,24 +188,24 @@ def _origin(config: Config, chosen: Chosen, asked: Asked) -> tuple[str, bool]:
             param="x-portkey-custom-host",
             legacy="Invalid custom host",
         )
-    url = hosts.custom_host(host, trusted)
+    url = hosts.parse_custom_host(host, trusted)
     return str(url), hosts.is_trusted(url.host or "", trusted)
 
 
-def _own_base(chosen: Chosen) -> str:
+def _provider_base_url(chosen: ResolvedCredential) -> str:
     try:
-        return chosen.adapter.base(chosen.credentials)
+        return chosen.adapter.resolve_base_url(chosen.credentials)
     except ImageError as error:
         raise BadRequest(error.message, code=error.code, param=error.param) from None
 
 
-def invalid(what: str, error: ConfigError) -> BadRequest:
+def to_bad_request(what: str, error: ConfigError) -> BadRequest:
     """Say what is wrong with a config; Portkey's list says all that is wrong."""
-    errors = [f"path: {_with_commas(one.path)}, message: {one.message}" for one in error.all]
-    return bad_config(f"Invalid {what}: {error.sentences}", param=error.path, errors=errors)
+    errors = [f"path: {_portkey_path(one.path)}, message: {one.message}" for one in error.all]
+    return invalid_config(f"Invalid {what}: {error.sentences}", param=error.path, errors=errors)
 
 
-def _with_commas(path: str) -> str:
+def _portkey_path(path: str) -> str:
     """Write a path as Portkey does.
 
     >>> _with_commas("targets[0].cache.mode")
@@ -204,7 +214,7 @@ def _with_commas(path: str) -> str:
     return ",".join(map(str, parse_path(path)))
 
 
-def bad_config(
+def invalid_config(
     message: str,
     *,
     legacy: str = "Invalid config passed",

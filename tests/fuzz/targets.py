@@ -80,7 +80,7 @@ def headers(data: bytes) -> None:
         value = orjson.dumps(drawn.tree()).decode() if drawn.number(2) else drawn.text()
         asked[name] = value
     with suppress(ImageError):
-        resolver.plan(asked, Caller("c"), {"prompt": "a", "model": drawn.text()}, "/v1")
+        resolver.resolve(asked, Caller("c"), {"prompt": "a", "model": drawn.text()}, "/v1")
 
 
 def body(data: bytes) -> None:

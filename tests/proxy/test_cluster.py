@@ -12,7 +12,7 @@ from proxy.app import make_app
 from proxy.context import STATE_STORE, STRATEGIES
 from proxy.jobs.cluster import Sharing
 from proxy.jobs.keys import JOB_CLUSTER
-from proxy.routing.shared_circuits import SharedCircuits
+from proxy.routing.shared_circuits import SharedCircuitBreakers
 from proxy.settings.loader import parse
 from proxy.state.memory import Memory
 from proxy.state.redis import RedisShared
@@ -41,6 +41,6 @@ def test_who_is_not_alone_shares_all_of_it(redis: str) -> None:
     memory = Memory()
     app = make_app(parse(redis, environ={}), shared=memory)
     assert isinstance(app[JOB_CLUSTER], Sharing)
-    assert isinstance(app[STRATEGIES].circuits, SharedCircuits)
+    assert isinstance(app[STRATEGIES].circuits, SharedCircuitBreakers)
     # A Redis reaches farther than a machine.
     assert isinstance(app[STATE_STORE], RedisShared) if redis else app[STATE_STORE] is memory

@@ -11,7 +11,7 @@ from proxy import __version__
 from proxy.observability.metrics import process
 from proxy.observability.metrics.loop_lag import LoopLag
 from proxy.observability.metrics.registry import Metrics
-from proxy.routing.circuit_breaker import Circuits
+from proxy.routing.circuit_breaker import CircuitBreakers
 
 if TYPE_CHECKING:
     from proxy.state.redis_client import SharedRedis
@@ -67,7 +67,7 @@ class Sources(NamedTuple):
 
     jobs: JobCounts
     traffic: Callable[[], Traffic]
-    circuits: Circuits
+    circuits: CircuitBreakers
     reloads: Reloads
     running: Sized
     draining: Sized
@@ -137,7 +137,7 @@ def _register_upstream_metrics(metrics: Metrics, sources: Sources) -> None:
     )
 
 
-def _count_circuits(circuits: Circuits) -> Mapping[str, float]:
+def _count_circuits(circuits: CircuitBreakers) -> Mapping[str, float]:
     found = Counter(circuits.states().values())
     return {"open": found["open"], "half-open": found["half-open"]}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.routing.circuit_breaker import LocalCircuits
+from proxy.routing.circuit_breaker import LocalCircuitBreakers
 from proxy.settings.policies import BreakerPolicy
 
 COUNT = BreakerPolicy(failure_threshold=2, cooldown_interval=30_000)
@@ -17,18 +17,18 @@ class Clock:
         return self.now
 
 
-def circuits(*statuses: int, policy: BreakerPolicy = COUNT) -> tuple[LocalCircuits, Clock]:
+def circuits(*statuses: int, policy: BreakerPolicy = COUNT) -> tuple[LocalCircuitBreakers, Clock]:
     clock = Clock()
-    made = LocalCircuits(clock)
+    made = LocalCircuitBreakers(clock)
     for status in statuses:
-        made.settled("c", policy, status)
+        made.on_result("c", policy, status)
     return made, clock
 
 
 def test_it_opens_when_failures_exceed_the_threshold() -> None:
     made, _ = circuits(503, 503)
     assert not made.is_open("c")
-    made.settled("c", COUNT, 503)
+    made.on_result("c", COUNT, 503)
     assert made.is_open("c")
     assert made.states() == {"c": "open"}
 
@@ -47,7 +47,7 @@ def test_the_statuses_that_count_can_be_named() -> None:
 def test_a_rate_counts_once_there_are_enough_requests() -> None:
     made, _ = circuits(*[503] * 3, *[200] * 6, policy=RATE)
     assert not made.is_open("c")
-    made.settled("c", RATE, 200)
+    made.on_result("c", RATE, 200)
     assert made.is_open("c")
 
 
@@ -58,23 +58,23 @@ def test_one_request_is_let_through_when_the_cooldown_has_passed() -> None:
     clock.now += 0.1
     assert not made.is_open("c")
     assert made.states() == {"c": "half-open"}
-    made.began("c")
+    made.on_start("c")
     assert made.is_open("c")
 
 
 def test_a_trial_that_succeeds_closes_it() -> None:
     made, clock = circuits(503, 503, 503)
     clock.now += 30
-    made.began("c")
-    made.settled("c", COUNT, 200)
+    made.on_start("c")
+    made.on_result("c", COUNT, 200)
     assert (made.is_open("c"), made.states()) == (False, {})
 
 
 def test_a_trial_that_fails_opens_it_again() -> None:
     made, clock = circuits(503, 503, 503)
     clock.now += 30
-    made.began("c")
-    made.settled("c", COUNT, 503)
+    made.on_start("c")
+    made.on_result("c", COUNT, 503)
     assert made.is_open("c")
     clock.now += 30
     assert not made.is_open("c")
@@ -83,15 +83,15 @@ def test_a_trial_that_fails_opens_it_again() -> None:
 def test_a_trial_that_shows_nothing_leaves_the_trial_to_the_next() -> None:
     made, clock = circuits(503, 503, 503)
     clock.now += 30
-    made.began("c")
-    made.settled("c", COUNT, None)
+    made.on_start("c")
+    made.on_result("c", COUNT, None)
     assert (made.is_open("c"), made.states()) == (False, {"c": "half-open"})
 
 
 def test_failures_of_long_ago_do_not_add_up() -> None:
     made, clock = circuits(503, 503)
     clock.now += 31
-    made.settled("c", COUNT, 503)
+    made.on_result("c", COUNT, 503)
     assert not made.is_open("c")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import BadRequest
-from proxy.routing.custom_host import custom_host, is_trusted
+from proxy.routing.custom_host import is_trusted, parse_custom_host
 from tests.support.gateway import Answered, Gateway, gateway, gateway_to
 
 NOBODY = frozenset[str]()
@@ -46,7 +46,7 @@ PRIVATE_NAMES = (
 def test_what_is_no_plain_url_of_a_host_is_refused(text: str) -> None:
     for trusted in (NOBODY, frozenset({"example.com", "metadata", "0.0.0.0"})):  # noqa: S104 - the same
         with pytest.raises(BadRequest) as caught:
-            custom_host(text, trusted)
+            parse_custom_host(text, trusted)
         assert (caught.value.code, caught.value.legacy) == (
             "invalid_custom_host",
             "Invalid custom host",
@@ -56,8 +56,8 @@ def test_what_is_no_plain_url_of_a_host_is_refused(text: str) -> None:
 @pytest.mark.parametrize("host", PRIVATE_NAMES)
 def test_a_private_name_needs_the_operators_trust(host: str) -> None:
     with pytest.raises(BadRequest, match="trusted_custom_hosts"):
-        custom_host(f"http://{host}/v1", NOBODY)
-    assert custom_host(f"http://{host}/v1", frozenset({host.lower()})).host == host.lower()
+        parse_custom_host(f"http://{host}/v1", NOBODY)
+    assert parse_custom_host(f"http://{host}/v1", frozenset({host.lower()})).host == host.lower()
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,13 @@ def test_a_private_name_needs_the_operators_trust(host: str) -> None:
     ],
 )
 def test_a_public_name_needs_no_trust(text: str) -> None:
-    assert str(custom_host(text, NOBODY)).lower().rstrip("/") == text.lower()
+    assert str(parse_custom_host(text, NOBODY)).lower().rstrip("/") == text.lower()
 
 
 def test_what_climbs_in_a_path_stays_on_its_host() -> None:
-    assert str(custom_host("https://example.com/v1/../../x", NOBODY)) == "https://example.com/x"
+    assert (
+        str(parse_custom_host("https://example.com/v1/../../x", NOBODY)) == "https://example.com/x"
+    )
 
 
 def test_trust_is_by_whole_names() -> None:

@@ -8,7 +8,7 @@ from adapters import adapter
 from adapters.contract import Credentials
 from adapters.errors import BadParam, ImageError, ProviderError, refusal
 from proxy.errors import RequestTimeout, UpstreamFailed
-from proxy.routing.fallback import Said, falls, status_of
+from proxy.routing.fallback import TargetFailure, failure_status, should_fall_back
 from proxy.routing.plan import Target
 from proxy.settings.routing_config import Strategy
 
@@ -46,16 +46,16 @@ def test_what_falls(
 ) -> None:
     statuses = frozenset(codes) if codes else None
     strategy = Strategy("fallback", on_status_codes=statuses, on_refusal=next_on_refusal)
-    assert falls(error, strategy) is expected
+    assert should_fall_back(error, strategy) is expected
 
 
 def test_what_a_target_said_is_told_in_short() -> None:
     long = ProviderError("m" * 600, code="c" * 5000, provider_status=500)
     target = Target(adapter("openai"), Credentials(), "https://x.test")
-    said = Said.of(target, long, 500)
+    said = TargetFailure.from_error(target, long, 500)
     assert (len(said.message), len(said.code or "")) == (200, 64)
 
 
 def test_a_failure_is_judged_by_the_providers_own_status_where_it_sent_one() -> None:
-    assert status_of(provider(429, client=400)) == 429
-    assert status_of(provider(200, client=502)) == status_of(UpstreamFailed("m")) == 502
+    assert failure_status(provider(429, client=400)) == 429
+    assert failure_status(provider(200, client=502)) == failure_status(UpstreamFailed("m")) == 502

@@ -47,7 +47,7 @@ def test_a_target_shows_no_secret() -> None:
 
 
 def test_an_edition_is_that_of_what_the_operator_wrote_whoever_asks() -> None:
-    stored = Target(adapter("openai"), Credentials("key-1"), HOST, stored=True)
+    stored = Target(adapter("openai"), Credentials("key-1"), HOST, operator_credential=True)
     same = replace(stored, forwarded={"x-tenant": "a"}, request_timeout=9.0)
     others = (
         replace(stored, credentials=Credentials("key-2")),
@@ -55,7 +55,7 @@ def test_an_edition_is_that_of_what_the_operator_wrote_whoever_asks() -> None:
         replace(stored, override_params={"model": "another"}),
         replace(stored, adapter=adapter("stability-ai")),
     )
-    assert same.edition == stored.edition
-    assert len({stored.edition, *(it.edition for it in others)}) == 5
+    assert same.config_version == stored.config_version
+    assert len({stored.config_version, *(it.config_version for it in others)}) == 5
     theirs = [replace(stored, credentials=Credentials(it), stored=False) for it in ("a", "b")]
-    assert theirs[0].edition == theirs[1].edition
+    assert theirs[0].config_version == theirs[1].config_version

@@ -8,7 +8,7 @@ import pytest
 from multidict import CIMultiDict
 
 from proxy.routing.plan import Caller, Target
-from proxy.routing.plan_cache import Kept, size_of
+from proxy.routing.plan_cache import SizedLRU, memory_size
 from proxy.routing.resolver import Resolver
 from proxy.settings.loader import Settings, parse
 from proxy.settings.routing_config import parse as parsed
@@ -42,7 +42,8 @@ STORED = parse(
 def test_what_leads_where_others_led_is_resolved_once(headers: dict[str, str]) -> None:
     resolver = Resolver(STORED)
     one, other = (
-        resolver.plan(CIMultiDict(headers), Caller(name), {"prompt": name}) for name in ("a", "b")
+        resolver.resolve(CIMultiDict(headers), Caller(name), {"prompt": name})
+        for name in ("a", "b")
     )
     assert one.root is other.root
     assert (one.caller, other.caller, other.params) == ("a", "b", {"prompt": "b"})
@@ -52,7 +53,7 @@ def test_what_leads_where_others_led_is_resolved_once(headers: dict[str, str]) -
 def test_nothing_of_one_clients_is_kept_for_the_next(headers: dict[str, str]) -> None:
     resolver = Resolver(STORED)
     sent = CIMultiDict({**headers, "x-tenant": "acme"})
-    one, other = (resolver.plan(sent, Caller("a"), {}) for _ in range(2))
+    one, other = (resolver.resolve(sent, Caller("a"), {}) for _ in range(2))
     assert one.root is not other.root
 
 
@@ -61,38 +62,40 @@ def test_nothing_of_one_clients_is_kept_for_the_next(headers: dict[str, str]) ->
 )
 def test_a_tree_is_another_one_where_a_header_has_a_part_in_it(told: dict[str, str]) -> None:
     resolver, asked = Resolver(STORED), {"x-portkey-virtual-key": "up"}
-    roots = [resolver.plan(CIMultiDict(it), Caller("a"), {}).root for it in (asked, asked | told)]
+    roots = [
+        resolver.resolve(CIMultiDict(it), Caller("a"), {}).root for it in (asked, asked | told)
+    ]
     assert roots[0] != roots[1]
 
 
 def test_a_model_names_its_own_virtual_key_each_time() -> None:
     names = {"up": STORED.virtual_keys["up"], "other": STORED.virtual_keys["up"]}
     resolver = Resolver(Settings(virtual_keys=names))
-    plans = [resolver.plan(CIMultiDict(), Caller("a"), {"model": f"@{it}/m"}) for it in names]
-    assert [it.root.slug for it in plans if isinstance(it.root, Target)] == ["up", "other"]
+    plans = [resolver.resolve(CIMultiDict(), Caller("a"), {"model": f"@{it}/m"}) for it in names]
+    assert [it.root.virtual_key for it in plans if isinstance(it.root, Target)] == ["up", "other"]
 
 
 def test_the_longest_unused_goes_first() -> None:
-    kept: Kept[str, str] = Kept(most=2 * size_of(("a", "A")))
-    kept.keep("a", "A")
-    kept.keep("b", "B")
-    assert kept.found("a")
-    kept.keep("c", "C")
-    assert [bool(kept.found(name)) for name in "abc"] == [True, False, True]
+    kept: SizedLRU[str, str] = SizedLRU(max_bytes=2 * memory_size(("a", "A")))
+    kept.put("a", "A")
+    kept.put("b", "B")
+    assert kept.get("a")
+    kept.put("c", "C")
+    assert [bool(kept.get(name)) for name in "abc"] == [True, False, True]
 
 
 def test_what_comes_again_is_counted_once() -> None:
-    kept: Kept[str, str] = Kept(most=2 * size_of(("a", "A")))
+    kept: SizedLRU[str, str] = SizedLRU(max_bytes=2 * memory_size(("a", "A")))
     for name in "aaab":
-        kept.keep(name, name.upper())
-    assert [kept.found(name) for name in "ab"] == ["A", "B"]
+        kept.put(name, name.upper())
+    assert [kept.get(name) for name in "ab"] == ["A", "B"]
 
 
 def test_what_is_larger_than_all_room_drives_nothing_out() -> None:
-    kept: Kept[str, str] = Kept(most=1000)
-    kept.keep("a", "A")
-    kept.keep("b", "B" * 1000)
-    assert [kept.found(name) for name in "ab"] == ["A", None]
+    kept: SizedLRU[str, str] = SizedLRU(max_bytes=1000)
+    kept.put("a", "A")
+    kept.put("b", "B" * 1000)
+    assert [kept.get(name) for name in "ab"] == ["A", None]
 
 
 @pytest.mark.parametrize(
@@ -103,4 +106,4 @@ def test_what_is_larger_than_all_room_drives_nothing_out() -> None:
     ],
 )
 def test_the_bytes_of_a_config_are_counted(value: dict[str, Any]) -> None:
-    assert size_of(parsed({"virtual_key": "up"})) + 10_000 < size_of(parsed(value))
+    assert memory_size(parsed({"virtual_key": "up"})) + 10_000 < memory_size(parsed(value))

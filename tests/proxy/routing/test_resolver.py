@@ -70,7 +70,7 @@ def test_a_stored_credential_does_not_go_to_a_provider_that_the_caller_chose(nam
     settings = Settings(configs={"pc-key": Config(api_key="sk-stored-0123456789")})
     headers = CIMultiDict({"x-portkey-config": "pc-key", f"x-portkey-{name}": "openai"})
     with pytest.raises(BadRequest, match="names no provider"):
-        Resolver(settings).plan(headers, Caller("test"), {})
+        Resolver(settings).resolve(headers, Caller("test"), {})
 
 
 async def test_an_empty_custom_host_is_none() -> None:
@@ -420,6 +420,6 @@ async def test_requests_share_nothing(theirs: Provider) -> None:
 @pytest.mark.parametrize("beside", ["\t", "\x1c", "\x85"])
 def test_a_config_that_is_known_excuses_nothing_beside_it(beside: str) -> None:
     resolver, text = Resolver(Settings()), '{"provider": "openai", "api_key": "sk-0123456789"}'
-    assert resolver.plan(CIMultiDict({"x-portkey-config": text}), Caller("a"), {})
+    assert resolver.resolve(CIMultiDict({"x-portkey-config": text}), Caller("a"), {})
     with pytest.raises(BadRequest, match="printable"):
-        resolver.plan(CIMultiDict({"x-portkey-config": text + beside}), Caller("a"), {})
+        resolver.resolve(CIMultiDict({"x-portkey-config": text + beside}), Caller("a"), {})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.routing.shared_circuits import SharedCircuits
+from proxy.routing.shared_circuits import SharedCircuitBreakers
 from proxy.settings.policies import BreakerPolicy
 from proxy.state.memory import Memory
 from proxy.state.ops import Get, Op, Put, SharedAway, Swap
@@ -24,24 +24,24 @@ class Clock:
         return self.now
 
 
-def processes(count: int, shared: Any = None) -> tuple[Clock, list[SharedCircuits]]:
+def processes(count: int, shared: Any = None) -> tuple[Clock, list[SharedCircuitBreakers]]:
     """Make the circuits of processes whose clocks began at other times."""
     clock, memory = Clock(), shared or Memory()
 
     def began(at: float) -> Any:
         return lambda: clock.now - at
 
-    return clock, [SharedCircuits(memory, began(300.0 * i), clock) for i in range(count)]
+    return clock, [SharedCircuitBreakers(memory, began(300.0 * i), clock) for i in range(count)]
 
 
-async def told(*all_of_them: SharedCircuits) -> None:
+async def told(*all_of_them: SharedCircuitBreakers) -> None:
     for it in (*all_of_them, *all_of_them):
-        await it.tell()
+        await it.sync()
 
 
-def failed(circuits: SharedCircuits, times: int) -> None:
+def failed(circuits: SharedCircuitBreakers, times: int) -> None:
     for _ in range(times):
-        circuits.settled("c", COUNT, 503)
+        circuits.on_result("c", COUNT, 503)
 
 
 async def test_what_one_opens_is_open_for_all_and_half_open_at_the_same_time() -> None:
@@ -69,8 +69,8 @@ async def test_a_trial_that_succeeds_closes_it_for_all() -> None:
     failed(one, 3)
     await told(one, two)
     clock.now += 31
-    two.began("c")
-    two.settled("c", COUNT, 200)
+    two.on_start("c")
+    two.on_result("c", COUNT, 200)
     await told(two, one)
     assert (one.states(), two.states()) == ({}, {})
 
@@ -80,7 +80,7 @@ async def test_a_trial_that_fails_opens_it_again_for_all() -> None:
     failed(one, 3)
     await told(one, two)
     clock.now += 31
-    two.began("c")
+    two.on_start("c")
     failed(two, 1)
     await told(two, one)
     assert one.is_open("c")
@@ -117,7 +117,7 @@ async def test_what_cannot_be_told_now_is_told_later() -> None:
     memory.is_away = True
     failed(one, 3)
     with pytest.raises(SharedAway):
-        await one.tell()
+        await one.sync()
     assert one.is_open("c")
     memory.is_away = False
     await told(one, two)
@@ -137,10 +137,10 @@ async def test_of_many_circuits_the_open_ones_are_kept() -> None:
     memory = Memory()
     clock, (one, two) = processes(2, memory)
     failed(one, 3)
-    await one.tell()
+    await one.sync()
     clock.now += 1
     for number in range(3000):
-        one.settled(str(number), COUNT, 503)
+        one.on_result(str(number), COUNT, 503)
     await told(one, two)
     assert two.is_open("c")
     (kept,) = await memory.ask(Get("circuits"))
@@ -149,7 +149,7 @@ async def test_of_many_circuits_the_open_ones_are_kept() -> None:
 
 async def test_it_tells_by_itself() -> None:
     memory = Memory()
-    one, two = SharedCircuits(memory), SharedCircuits(memory)
+    one, two = SharedCircuitBreakers(memory), SharedCircuitBreakers(memory)
     async with one, two:
         failed(one, 3)
         async with asyncio.timeout(20):

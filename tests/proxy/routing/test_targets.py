@@ -9,7 +9,7 @@ from adapters import adapter
 from adapters.contract import Credentials
 from proxy.errors import BadRequest
 from proxy.routing.plan import Caller, Target
-from proxy.routing.targets import Asked, target_of
+from proxy.routing.targets import ResolveContext, make_target
 from proxy.settings.loader import Settings, VirtualKey
 from proxy.settings.routing_config import Config
 
@@ -19,13 +19,15 @@ SETTINGS = Settings(virtual_keys={"v": KEY}, trusted_custom_hosts=frozenset({"10
 
 def made(config: Config, *, saved: bool = False, stored: bool = False, **headers: str) -> Target:
     named = CIMultiDict({f"x-portkey-{name}".replace("_", "-"): it for name, it in headers.items()})
-    return target_of(config, Asked(SETTINGS, named, Caller("test"), {}, saved), stored=stored)
+    return make_target(
+        config, ResolveContext(SETTINGS, named, Caller("test"), {}, saved), stored=stored
+    )
 
 
 def test_a_virtual_key_brings_credential_and_origin() -> None:
     target = made(Config(virtual_key="v"))
     assert (target.credentials.api_key, target.base_url) == ("sk-stored", "http://10.0.0.1/v1")
-    assert (target.private, target.slug) == (True, "v")
+    assert (target.allow_private_network, target.virtual_key) == (True, "v")
 
 
 @pytest.mark.parametrize("config", [Config(virtual_key="v", custom_host="https://x.test/v1")])
@@ -44,8 +46,8 @@ def test_the_operators_config_may_choose_the_origin_of_his_key() -> None:
 
 def test_a_trusted_host_may_be_private_a_public_one_not() -> None:
     own = Config(provider="openai", api_key="k")
-    assert made(own, custom_host="http://10.0.0.2/v1").private
-    assert not made(own, custom_host="https://images.example.com/v1").private
+    assert made(own, custom_host="http://10.0.0.2/v1").allow_private_network
+    assert not made(own, custom_host="https://images.example.com/v1").allow_private_network
 
 
 def test_headers_come_before_the_config() -> None:
