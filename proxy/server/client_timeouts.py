@@ -16,15 +16,15 @@ from aiohttp.web_protocol import RequestHandler
 from proxy.errors import GatewayError
 from proxy.settings.schema import Timeouts
 
-_LOOK_SECONDS = 1.0
-_SHARE = 4
+_SWEEP_SECONDS = 1.0
+_SWEEPS_PER_TIMEOUT = 4
 """Looks at least that are taken within the shortest of the times."""
-BODY_RATE = 16 * 1024
+MIN_BODY_RATE = 16 * 1024
 """Bytes of a body for which it has a second more."""
 HEAD, BODY, ANSWER = "head", "body", "answer"
 
 
-class TooSlow(GatewayError):
+class RequestTooSlow(GatewayError):
     """A body took too long to arrive."""
 
     status = 408
@@ -32,52 +32,52 @@ class TooSlow(GatewayError):
     code = "request_too_slow"
 
 
-class Wait(NamedTuple):
+class Stall(NamedTuple):
     """What is waited for on a connection, since when, and how far that was when it was seen."""
 
-    what: str
-    far: int
+    waiting_for: str
+    progress: int
     since: float
 
 
 @asynccontextmanager
-async def patience(server: web.Server, timeouts: Timeouts) -> AsyncIterator[None]:
+async def enforce_client_timeouts(server: web.Server, timeouts: Timeouts) -> AsyncIterator[None]:
     """Cut connections that are too slow, while a block lasts."""
-    task = asyncio.create_task(_looking(Patience(server, timeouts), timeouts))
+    task = asyncio.create_task(_sweep_forever(ClientTimeouts(server, timeouts), timeouts))
     try:
         yield
     finally:
         task.cancel()
 
 
-async def _looking(watch: Patience, timeouts: Timeouts) -> None:
+async def _sweep_forever(watch: ClientTimeouts, timeouts: Timeouts) -> None:
     shortest = min(timeouts.head, timeouts.body, timeouts.unread)
     loop = asyncio.get_running_loop()
     while True:
-        await asyncio.sleep(min(_LOOK_SECONDS, shortest / _SHARE))
-        watch.look(loop.time())
+        await asyncio.sleep(min(_SWEEP_SECONDS, shortest / _SWEEPS_PER_TIMEOUT))
+        watch.sweep(loop.time())
 
 
-class Patience:
+class ClientTimeouts:
     """What each connection is waited for."""
 
     def __init__(self, server: web.Server, timeouts: Timeouts) -> None:
         self._server = server
         self._timeouts = timeouts
-        self._waits: dict[RequestHandler, Wait] = {}
+        self._stalls: dict[RequestHandler, Stall] = {}
 
-    def look(self, now: float) -> None:
+    def sweep(self, now: float) -> None:
         """Look at all connections, and cut those that take too long."""
-        before, self._waits = self._waits, {}
+        before, self._stalls = self._stalls, {}
         for connection in self._server.connections:
-            if (awaited := _awaited(connection)) is None:
+            if (awaited := _awaited_from_client(connection)) is None:
                 continue
             wait = before.get(connection)
             if wait is None or wait[:2] != awaited:
-                wait = Wait(*awaited, now)
-            self._waits[connection] = wait
-            if now - wait.since >= self._allowed(connection, wait.what):
-                _cut(connection, wait.what)
+                wait = Stall(*awaited, now)
+            self._stalls[connection] = wait
+            if now - wait.since >= self._allowed(connection, wait.waiting_for):
+                _time_out(connection, wait.waiting_for)
 
     def _allowed(self, connection: RequestHandler, what: str) -> float:
         if what == HEAD:
@@ -86,10 +86,10 @@ class Patience:
             return self._timeouts.unread
         request = connection._current_request  # noqa: SLF001 - see `_awaited`
         come = request.content.total_raw_bytes if request else 0
-        return self._timeouts.body + come / BODY_RATE
+        return self._timeouts.body + come / MIN_BODY_RATE
 
 
-def _awaited(connection: RequestHandler) -> tuple[str, int] | None:
+def _awaited_from_client(connection: RequestHandler) -> tuple[str, int] | None:
     """Tell what a connection waits for its client to do, and how far that is.
 
     A head that follows another on the same connection has the time that it may idle.
@@ -106,12 +106,12 @@ def _awaited(connection: RequestHandler) -> tuple[str, int] | None:
     return None if count else (HEAD, 0)
 
 
-def _cut(connection: RequestHandler, what: str) -> None:
+def _time_out(connection: RequestHandler, what: str) -> None:
     request = connection._current_request  # noqa: SLF001 - see `_awaited`
     if what == BODY and request is not None:
         # Whoever reads it is told, and can tell the client; what comes later is not looked at.
         request.content.set_exception(
-            TooSlow("The body of the request took too long to arrive (`timeouts.body`).")
+            RequestTooSlow("The body of the request took too long to arrive (`timeouts.body`).")
         )
         request.content.feed_eof()
         connection.close()

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-_LOOK_AGAIN_SECONDS = 0.05
-_GOODBYE_SECONDS = 1.0
+_POLL_SECONDS = 0.05
+_TLS_CLOSE_SECONDS = 1.0
 """How long the other end of TLS may take to say goodbye once it has everything."""
 
 
@@ -27,15 +27,15 @@ def is_busy(connection: RequestHandler) -> bool:
     if connection.transport is None:
         return False
     asked = connection._current_request or connection._messages  # noqa: SLF001 - see above
-    return bool(asked) or _has_come(connection.transport)
+    return bool(asked) or _has_unread_bytes(connection.transport)
 
 
-def is_new(connection: RequestHandler) -> bool:
+def is_unused(connection: RequestHandler) -> bool:
     """Tell whether nothing has been asked on a connection yet: it was made for something."""
     return connection.transport is not None and not connection._request_count  # noqa: SLF001 - see above
 
 
-def _has_come(transport: asyncio.BaseTransport) -> bool:
+def _has_unread_bytes(transport: asyncio.BaseTransport) -> bool:
     """Tell whether bytes have come that nobody has read."""
     own = transport.get_extra_info("socket")
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -44,15 +44,15 @@ def _has_come(transport: asyncio.BaseTransport) -> bool:
     return False
 
 
-def hung_up(server: web.Server) -> bool:
+def close_idle(server: web.Server) -> bool:
     """Close the connections, which idle; tells whether none of them has just been asked something.
 
     One that has is left open, and so are those behind it.
     """
-    return all(_is_hung_up(it) for it in server.connections)
+    return all(_close_if_idle(it) for it in server.connections)
 
 
-def _is_hung_up(connection: RequestHandler) -> bool:
+def _close_if_idle(connection: RequestHandler) -> bool:
     """Close a connection if it idles; False where it does not. What has bytes to send is left."""
     transport = connection.transport
     if transport is None or transport.get_write_buffer_size():
@@ -69,7 +69,7 @@ def _is_hung_up(connection: RequestHandler) -> bool:
     return True
 
 
-async def ended(server: web.Server | None) -> None:
+async def close_all(server: web.Server | None) -> None:
     """Close all connections, each once its bytes have gone."""
     if server is None:
         return
@@ -79,14 +79,14 @@ async def ended(server: web.Server | None) -> None:
     server.pre_shutdown()
     await server.shutdown(None)
     while any(it.get_write_buffer_size() for it in transports):  # noqa: ASYNC110 - nothing tells
-        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_GOODBYE_SECONDS):
-            await _gone(connections)
+        async with asyncio.timeout(_TLS_CLOSE_SECONDS):
+            await _wait_closed(connections)
 
 
-async def _gone(connections: Iterable[RequestHandler]) -> None:
+async def _wait_closed(connections: Iterable[RequestHandler]) -> None:
     """Wait until connections are no more: TLS has bytes of its own to send behind the last."""
     for connection in connections:
         while connection._manager is not None:  # noqa: ASYNC110, SLF001 - nothing tells
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)

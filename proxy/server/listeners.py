@@ -15,7 +15,7 @@ from typing import Any
 from proxy.settings.schema import NO_TCP, Server
 
 _BACKLOG = 1024
-_ANSWERS_SECONDS = 1.0
+_CONNECT_SECONDS = 1.0
 
 
 class CannotListenError(Exception):
@@ -51,7 +51,7 @@ class Listener:
                 Path(path).unlink()
 
     @classmethod
-    def inherited(cls, number: int) -> Listener:
+    def from_descriptor(cls, number: int) -> Listener:
         """Give the socket that another process has made, by its number here."""
         return cls(socket.socket(fileno=number), shared=True)
 
@@ -61,21 +61,21 @@ class Listener:
         self.socket.close()
 
 
-def listeners(server: Server, *, reuse_port: bool = False) -> list[Listener]:
+def open_listeners(server: Server, *, reuse_port: bool = False) -> list[Listener]:
     """Make the sockets that settings ask for, TCP's first; raises `CannotListenError`.
 
     With `reuse_port` other processes may listen at the same TCP address, each on its own socket.
     """
-    made = tcp_listeners(server, reuse_port=reuse_port)
+    made = open_tcp_listeners(server, reuse_port=reuse_port)
     try:
-        return made + unix_listeners(server)
+        return made + open_unix_listeners(server)
     except CannotListenError:
         for listener in made:
             listener.close()
         raise
 
 
-def tcp_listeners(server: Server, *, reuse_port: bool = False) -> list[Listener]:
+def open_tcp_listeners(server: Server, *, reuse_port: bool = False) -> list[Listener]:
     """Make the TCP sockets: one for each address that the host has."""
     if server.host == NO_TCP:
         return []
@@ -86,7 +86,7 @@ def tcp_listeners(server: Server, *, reuse_port: bool = False) -> list[Listener]
             # Any free port is the same one at every address.
             place = (address[0], port, *address[2:])
             try:
-                made.append(_bound(family, place, reuse_port=reuse_port))
+                made.append(_bind(family, place, reuse_port=reuse_port))
             except OSError as error:
                 # A name may have an address that this machine lacks, such as IPv6 in a container.
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
@@ -99,7 +99,7 @@ def tcp_listeners(server: Server, *, reuse_port: bool = False) -> list[Listener]
     except (OSError, UnicodeError) as error:
         for listener in made:
             listener.close()
-        raise no_tcp(server, reason_of(error)) from error
+        raise tcp_error(server, describe_os_error(error)) from error
     return made
 
 
@@ -109,7 +109,7 @@ def _addresses(host: str, port: int) -> Iterator[tuple[int, tuple[Any, ...]]]:
         yield family, address
 
 
-def _bound(family: int, place: tuple[Any, ...], *, reuse_port: bool) -> Listener:
+def _bind(family: int, place: tuple[Any, ...], *, reuse_port: bool) -> Listener:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -126,13 +126,13 @@ def _bound(family: int, place: tuple[Any, ...], *, reuse_port: bool) -> Listener
     return Listener(made)
 
 
-def no_tcp(server: Server, reason: str) -> CannotListenError:
+def tcp_error(server: Server, reason: str) -> CannotListenError:
     """Give what is raised where the TCP address cannot be listened at."""
     host = f"[{server.host}]" if ":" in server.host else server.host
     return CannotListenError(f"{host}:{server.port}: {reason}. Try another --host or --port.")
 
 
-def reason_of(error: Exception) -> str:
+def describe_os_error(error: Exception) -> str:
     """Say why an address cannot be used, in the system's words."""
     if not isinstance(error, OSError):
         return "that is no host name"
@@ -141,13 +141,13 @@ def reason_of(error: Exception) -> str:
     return os.strerror(number) if number > 0 else error.strerror or str(error)
 
 
-def unix_listeners(server: Server) -> list[Listener]:
+def open_unix_listeners(server: Server) -> list[Listener]:
     """Make the unix socket, if settings name one."""
     if not server.socket:
         return []
     path, made = Path(server.socket), socket.socket(socket.AF_UNIX)
     try:
-        _make_way(path)
+        _remove_stale_socket(path)
         # Others may connect from the moment that it is bound: its mode must hold by then.
         before = os.umask(0o777 & ~int(server.socket_mode, 8))
         try:
@@ -168,10 +168,10 @@ def _unix_reason(path: Path, error: Exception) -> str:
         return str(error)
     if not path.parent.is_dir():
         return f"there is no folder {path.parent}. Make it, or set server.socket to another path."
-    return f"{reason_of(error)}. Try another --socket."
+    return f"{describe_os_error(error)}. Try another --socket."
 
 
-def _make_way(path: Path) -> None:
+def _remove_stale_socket(path: Path) -> None:
     """Delete a socket that a dead process has left; raises where something else stands there."""
     try:
         mode = path.lstat().st_mode
@@ -181,14 +181,14 @@ def _make_way(path: Path) -> None:
         raise CannotListenError(
             "there is something that is no socket. Move it away, or try another --socket."
         )
-    if _answers(path):
+    if _has_listener(path):
         raise CannotListenError("another process listens there. Stop it, or try another --socket.")
     path.unlink(missing_ok=True)
 
 
-def _answers(path: Path) -> bool:
+def _has_listener(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as asking:
-        asking.settimeout(_ANSWERS_SECONDS)
+        asking.settimeout(_CONNECT_SECONDS)
         try:
             asking.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):

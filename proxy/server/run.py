@@ -26,10 +26,10 @@ from proxy.jobs.keys import JOB_CLUSTER, JOBS
 from proxy.reload.live_settings import LIVE_SETTINGS
 from proxy.reload.watcher import watch_settings_file
 from proxy.server import drain
-from proxy.server.client_timeouts import patience
-from proxy.server.listeners import Listener, listeners
+from proxy.server.client_timeouts import enforce_client_timeouts
+from proxy.server.listeners import Listener, open_listeners
 from proxy.server.process import forbid_core_dumps
-from proxy.server.site import Door, closed, opened
+from proxy.server.site import GracefulSite, close_sites, start_sites
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Server
 from proxy.settings.tls import Tls, renewed
@@ -40,19 +40,19 @@ _GC_THRESHOLDS = (10_000, 5, 50)
 _CLOSING_SECONDS = 0.1
 _SIGNALLED = 128
 """A shell's exit status for a process that a signal ended, without the signal's number."""
-_LOOK_AGAIN_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _FIRST_REQUEST_SECONDS = 1.0
 """How long a connection that was let in at the last moment has to say what for."""
-_KEEPING_SHARE = 0.1
-_KEEPING_SECONDS = 10.0
+_PERSIST_SHARE = 0.1
+_MAX_PERSIST_SECONDS = 10.0
 """How much of the time to stop is for writing what is finished to disk: a share, and the most."""
 
 
-_BY_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
+_CLIENT_ERRORS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
 """What a client can cause as often as it likes."""
 
 
-class Discreet(logging.Filter):
+class RedactingFilter(logging.Filter):
     """Takes out of the server's log what it quotes of a request: it may be a key."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -61,20 +61,20 @@ class Discreet(logging.Filter):
         if error is not None:
             record.msg = f"{record.getMessage()}: {type(error).__name__}"
             record.args, record.exc_info = None, None
-            if not isinstance(error, _BY_CLIENT):
+            if not isinstance(error, _CLIENT_ERRORS):
                 record.msg += "\n" + "".join(traceback.format_tb(error.__traceback__))
         return True
 
 
-def discreetly(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def loop_exception_handler(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what nobody has caught as the server's log does: its own sentence may hold a prompt."""
     # Behind a bracket stand arguments.
     said = re.split(r"[(<{\[]", context.get("message") or "", maxsplit=1)[0].strip()
-    discreet_logger().error(said or "Unhandled", exc_info=context.get("exception"))
+    server_logger().error(said or "Unhandled", exc_info=context.get("exception"))
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class ServeOptions:
     """What a process is given that serves with others at one address.
 
     `shared` is what all know together, `index` what the cache knows. `listening` makes the sockets.
@@ -85,10 +85,10 @@ class Team:
 
     shared: Shared | None = None
     index: PlacedIndex | None = None
-    listening: Callable[[Server], Sequence[Listener]] = listeners
-    attend: Callable[[web.Application], None] = lambda _: None
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    follows: bool = False
+    open_listeners: Callable[[Server], Sequence[Listener]] = open_listeners
+    on_app: Callable[[web.Application], None] = lambda _: None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    watches_settings: bool = False
 
 
 def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
@@ -97,10 +97,10 @@ def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
     The port is 0 where it listens on its unix socket only. Raises `CannotListenError` when an
     address cannot be used.
     """
-    in_a_loop(serve(settings, ready))
+    run_loop(serve(settings, ready))
 
 
-def in_a_loop(serving: Coroutine[Any, Any, None]) -> None:
+def run_loop(serving: Coroutine[Any, Any, None]) -> None:
     """Run what serves, as a process of its own."""
     runner = asyncio.run
     with contextlib.suppress(ImportError):
@@ -112,14 +112,14 @@ def in_a_loop(serving: Coroutine[Any, Any, None]) -> None:
 
 
 async def serve(
-    settings: Settings, ready: Callable[[str, int], None], team: Team | None = None
+    settings: Settings, ready: Callable[[str, int], None], options: ServeOptions | None = None
 ) -> None:
     """Do so in a loop that runs, alone or in a team."""
-    team = team or Team(follows=True)
-    asyncio.get_running_loop().set_exception_handler(discreetly)
-    listening = team.listening(settings.server)
+    options = options or ServeOptions(watches_settings=True)
+    asyncio.get_running_loop().set_exception_handler(loop_exception_handler)
+    listening = options.open_listeners(settings.server)
     try:
-        await _serve(settings, listening, ready, team)
+        await _serve(settings, listening, ready, options)
     finally:
         for listener in listening:
             listener.close()
@@ -129,16 +129,16 @@ async def _serve(
     settings: Settings,
     listening: Sequence[Listener],
     ready: Callable[[str, int], None],
-    team: Team,
+    options: ServeOptions,
 ) -> None:
-    app, server = make_app(settings, shared=team.shared, index=team.index), settings.server
+    app, server = make_app(settings, shared=options.shared, index=options.index), settings.server
     if tls := _tls(settings):
         app[LIVE_SETTINGS].on_applied.append(tls.renew)
-    team.attend(app)
+    options.on_app(app)
     runner = web.AppRunner(
         app,
         access_log=None,
-        logger=discreet_logger(),
+        logger=server_logger(),
         handle_signals=False,
         # A client that leaves does not waste the picture that is being made for it, unless the
         # operator wants that: then whoever listens is cancelled, and with the last one the job.
@@ -150,23 +150,23 @@ async def _serve(
     )
     await runner.setup()
     try:
-        doors = await opened(runner, listening, tls, settings.timeouts)
-        _on_signal(stopping := team.stopping)
-        patient = patience(_server(runner), settings.timeouts)
-        async with _followed(app, settings, team), patient, renewed(tls):
+        doors = await start_sites(runner, listening, tls, settings.timeouts)
+        _stop_on_signal(stopping := options.stop)
+        patient = enforce_client_timeouts(_server(runner), settings.timeouts)
+        async with _settings_watcher(app, settings, options), patient, renewed(tls):
             ready(server.host, _port(listening))
-            _quiet_gc()
+            _freeze_gc()
             await stopping.wait()
-            await _stopped(runner, doors, server)
+            await _shut_down(runner, doors, server)
     finally:
         await runner.cleanup()
 
 
-def _followed(
-    app: web.Application, settings: Settings, team: Team
+def _settings_watcher(
+    app: web.Application, settings: Settings, team: ServeOptions
 ) -> AbstractAsyncContextManager[None]:
     """Follow the settings file while a block lasts, if there is one and nobody else does."""
-    if not (settings.file and team.follows):
+    if not (settings.file and team.watches_settings):
         return nullcontext()
     watches = settings.server.watches
     return watch_settings_file(
@@ -191,23 +191,23 @@ def _server(runner: web.AppRunner) -> web.Server:
     return runner.server
 
 
-async def _stopped(runner: web.AppRunner, doors: Sequence[Door], server: Server) -> None:
+async def _shut_down(runner: web.AppRunner, doors: Sequence[GracefulSite], server: Server) -> None:
     """Let load balancers see that we go, then let nobody in, then let what runs finish."""
     runner.app[DRAINING].append(True)
     await asyncio.sleep(server.drain_seconds)
-    await closed(doors)
-    await _drained(runner, server.shutdown_seconds - server.drain_seconds)
+    await close_sites(doors)
+    await _drain(runner, server.shutdown_seconds - server.drain_seconds)
 
 
-def discreet_logger() -> logging.Logger:
+def server_logger() -> logging.Logger:
     """Give the server's log."""
     logger = logging.getLogger("easel.server")
-    if not any(isinstance(it, Discreet) for it in logger.filters):
-        logger.addFilter(Discreet())
+    if not any(isinstance(it, RedactingFilter) for it in logger.filters):
+        logger.addFilter(RedactingFilter())
     return logger
 
 
-def _on_signal(stopping: asyncio.Event) -> None:
+def _stop_on_signal(stopping: asyncio.Event) -> None:
     """Have an event set by the first signal; a second one ends the process at once."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)
@@ -222,18 +222,18 @@ def _on_signal(stopping: asyncio.Event) -> None:
         loop.add_signal_handler(number, stop)
 
 
-def _quiet_gc() -> None:
+def _freeze_gc() -> None:
     """Take what start-up made out of the collector's rounds: they are where tail latency is."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
-async def _drained(runner: web.AppRunner, seconds: float) -> None:
+async def _drain(runner: web.AppRunner, seconds: float) -> None:
     """Let what runs finish, and keep for the next process what then waits to be collected."""
     jobs, sharing = runner.app[JOBS], runner.app[JOB_CLUSTER]
     deadline = asyncio.get_running_loop().time() + seconds
-    await _finished(runner, seconds - min(seconds * _KEEPING_SHARE, _KEEPING_SECONDS))
+    await _drain_requests(runner, seconds - min(seconds * _PERSIST_SHARE, _MAX_PERSIST_SECONDS))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):
             await (sharing.kept() if sharing else jobs.persist())
@@ -242,7 +242,7 @@ async def _drained(runner: web.AppRunner, seconds: float) -> None:
         sys.stderr.write(f"easel: {answers} could not be kept on disk for a client to collect\n")
 
 
-async def _finished(runner: web.AppRunner, seconds: float) -> None:
+async def _drain_requests(runner: web.AppRunner, seconds: float) -> None:
     """Let what runs finish, and its answers arrive; at the deadline, cut what is left."""
     running, jobs, sharing = runner.app[IN_FLIGHT], runner.app[JOBS], runner.app[JOB_CLUSTER]
     loop = asyncio.get_running_loop()
@@ -251,22 +251,22 @@ async def _finished(runner: web.AppRunner, seconds: float) -> None:
         sharing.keep()
     try:
         async with asyncio.timeout(seconds):
-            while running or jobs.running_count or not _quiet(runner, new=loop.time() < first):
+            while running or jobs.running_count or not _close_idle(runner, new=loop.time() < first):
                 # What is finished is safe already, should the process be killed before that.
                 if not sharing:
                     await jobs.persist()
-                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-            await drain.ended(runner.server)
+                await asyncio.sleep(_POLL_SECONDS)
+            await drain.close_all(runner.server)
     except TimeoutError:
         if count := max(len(running), jobs.running_count):
             requests = "1 request" if count == 1 else f"{count} requests"
             sys.stderr.write(f"easel: {requests} cut, after {seconds:g} seconds\n")
 
 
-def _quiet(runner: web.AppRunner, *, new: bool) -> bool:
+def _close_idle(runner: web.AppRunner, *, new: bool) -> bool:
     """Close what idles if nothing else is left, where `new` connections are no idle ones."""
     server = _server(runner)
     for it in server.connections:
-        if drain.is_busy(it) or (new and drain.is_new(it)):
+        if drain.is_busy(it) or (new and drain.is_unused(it)):
             return False
-    return drain.hung_up(server)
+    return drain.close_idle(server)

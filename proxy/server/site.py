@@ -18,12 +18,12 @@ from proxy.settings.schema import Timeouts
 from proxy.settings.tls import Tls
 
 _BACKLOG = 1024
-_HANDSHAKE_SECONDS = 0.5
+_TLS_HANDSHAKE_SECONDS = 0.5
 """How long a handshake that is under way when the listener closes is waited for."""
-_OTHERS_SECONDS = 0.2
-_TURNS = 3
+_SHARED_CLOSE_SECONDS = 0.2
+_ACCEPT_LOOP_TURNS = 3
 """Of asyncio's loop, from taking a connection to having made something of it."""
-_HANDSHAKES_SECONDS = 0.05
+_TCP_HANDSHAKE_SECONDS = 0.05
 """How long a connection that is being made when the listener closes may take: a round trip."""
 _SO_ATTACH_FILTER = 26
 _NO_SYN = b"".join(
@@ -39,7 +39,7 @@ _NO_SYN = b"".join(
 """A packet filter, as bpf(4) has it, that takes everything but what begins a connection."""
 
 
-class Door(web.BaseSite):
+class GracefulSite(web.BaseSite):
     """Takes connections from one socket, and hands them to the server."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Door(web.BaseSite):
         # A unix socket leads nowhere that could be listened to.
         super().__init__(runner, ssl_context=None if listener.is_unix else tls, backlog=_BACKLOG)
         self._listener = listener
-        self._given: socket.socket | None = None
+        self._loop_socket: socket.socket | None = None
         self._options: dict[str, Any] = {"ssl": self._ssl_context}
         if self._ssl_context:
             self._options["ssl_handshake_timeout"] = timeouts.head
@@ -69,8 +69,8 @@ class Door(web.BaseSite):
         await super().start()
         loop = asyncio.get_running_loop()
         # The loop closes what it is given; what is left in the queue is taken from ours.
-        self._given = self._listener.socket.dup()
-        given = {**self._options, "sock": self._given, "backlog": _BACKLOG}
+        self._loop_socket = self._listener.socket.dup()
+        given = {**self._options, "sock": self._loop_socket, "backlog": _BACKLOG}
         if not self._listener.is_unix:
             self._server = await loop.create_server(self._factory, **given)
             return
@@ -88,34 +88,34 @@ class Door(web.BaseSite):
         self._listener.remove()
         if self._listener.shared:
             # Whoever made it deletes its file by then; with the last of us its queue is lost.
-            await asyncio.sleep(_OTHERS_SECONDS)
-        elif _deafened(self._listener.socket):
-            await asyncio.sleep(_HANDSHAKES_SECONDS)
-        await self._let_through()
+            await asyncio.sleep(_SHARED_CLOSE_SECONDS)
+        elif _drop_new_syns(self._listener.socket):
+            await asyncio.sleep(_TCP_HANDSHAKE_SECONDS)
+        await self._finish_accepts()
         await self.stop()
-        await self._take_the_rest()
+        await self._drain_backlog()
         self._listener.socket.close()
         if self._ssl_context:
-            await asyncio.sleep(_HANDSHAKE_SECONDS)
+            await asyncio.sleep(_TLS_HANDSHAKE_SECONDS)
 
-    async def _let_through(self) -> None:
+    async def _finish_accepts(self) -> None:
         """Have asyncio go on with what it has taken: it drops that when its server is closed."""
         loop = asyncio.get_running_loop()
-        if isinstance(loop, asyncio.BaseEventLoop) and self._given:
-            loop.remove_reader(self._given)
-            for _ in range(_TURNS):
+        if isinstance(loop, asyncio.BaseEventLoop) and self._loop_socket:
+            loop.remove_reader(self._loop_socket)
+            for _ in range(_ACCEPT_LOOP_TURNS):
                 await asyncio.sleep(0)
 
-    async def _take_the_rest(self) -> None:
+    async def _drain_backlog(self) -> None:
         loop, taken = asyncio.get_running_loop(), []
-        while connection := _next(self._listener.socket):
+        while connection := _accept(self._listener.socket):
             connecting = loop.connect_accepted_socket(self._factory, connection, **self._options)
             taken.append(asyncio.ensure_future(connecting))
         if taken:
-            await asyncio.wait(taken, timeout=_HANDSHAKE_SECONDS)
+            await asyncio.wait(taken, timeout=_TLS_HANDSHAKE_SECONDS)
 
 
-def _next(listening: socket.socket) -> socket.socket | None:
+def _accept(listening: socket.socket) -> socket.socket | None:
     while True:
         try:
             connection, _ = listening.accept()
@@ -127,7 +127,7 @@ def _next(listening: socket.socket) -> socket.socket | None:
         return connection
 
 
-def _deafened(listening: socket.socket) -> bool:
+def _drop_new_syns(listening: socket.socket) -> bool:
     """Have the kernel drop what begins a connection from now on; tells whether it can.
 
     What it let in between the last look into the queue and the end would be reset, although its
@@ -147,20 +147,20 @@ def _deafened(listening: socket.socket) -> bool:
     return True
 
 
-async def opened(
+async def start_sites(
     runner: web.BaseRunner,
     listening: Sequence[Listener],
     tls: Tls | None,
     timeouts: Timeouts,
-) -> list[Door]:
+) -> list[GracefulSite]:
     """Serve on sockets, those of TCP with TLS if there is any."""
     context = tls.context if tls else None
-    doors = [Door(runner, listener, context, timeouts) for listener in listening]
+    doors = [GracefulSite(runner, listener, context, timeouts) for listener in listening]
     for door in doors:
         await door.start()
     return doors
 
 
-async def closed(doors: Sequence[Door]) -> None:
+async def close_sites(doors: Sequence[GracefulSite]) -> None:
     """Close doors: whoever has knocked is let in, nobody else."""
     await asyncio.gather(*(door.close() for door in doors))

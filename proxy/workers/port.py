@@ -7,7 +7,7 @@ import errno
 import socket
 from collections.abc import Iterator
 
-from proxy.server.listeners import no_tcp, reason_of
+from proxy.server.listeners import describe_os_error, tcp_error
 from proxy.settings.schema import NO_TCP, Server
 
 _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[object, ...]]
@@ -77,4 +77,4 @@ def _translated(server: Server) -> Iterator[None]:
     try:
         yield
     except (OSError, UnicodeError) as error:
-        raise no_tcp(server, reason_of(error)) from error
+        raise tcp_error(server, describe_os_error(error)) from error

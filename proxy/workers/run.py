@@ -15,7 +15,7 @@ import msgspec
 from proxy.blobs.retention import CACHE, clear
 from proxy.blobs.store import folder_of
 from proxy.reload.watcher import watch_settings_file
-from proxy.server.listeners import Listener, unix_listeners
+from proxy.server.listeners import Listener, open_unix_listeners
 from proxy.server.process import forbid_core_dumps
 from proxy.settings.loader import Settings
 from proxy.settings.schema import AUTO, MOST_WORKERS, Server
@@ -86,7 +86,7 @@ async def _run(supervisor: Supervisor, settings: Settings) -> None:
 @contextlib.contextmanager
 def _unix(server: Server) -> Iterator[Listener | None]:
     """Listen on the unix socket for all workers, if there is one."""
-    made = unix_listeners(server)
+    made = open_unix_listeners(server)
     try:
         yield made[0] if made else None
     finally:

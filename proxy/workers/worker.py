@@ -13,8 +13,8 @@ from aiohttp import web
 
 from proxy.observability.metrics.registry import METRICS
 from proxy.reload.live_settings import LIVE_SETTINGS, LiveSettings
-from proxy.server.listeners import CannotListenError, Listener, tcp_listeners
-from proxy.server.run import Team, in_a_loop, serve
+from proxy.server.listeners import CannotListenError, Listener, open_tcp_listeners
+from proxy.server.run import ServeOptions, run_loop, serve
 from proxy.settings.loader import SettingsError
 from proxy.settings.schema import Server
 from proxy.workers import bootstrap
@@ -27,7 +27,7 @@ from proxy.workers.shared_state import HubShared
 
 def work(end: int) -> None:
     """Serve until told to stop, or until the supervisor is gone; `end` is a socket's number."""
-    in_a_loop(_Worker(socket.socket(fileno=end)).run())
+    run_loop(_Worker(socket.socket(fileno=end)).run())
 
 
 class _Worker:
@@ -55,8 +55,8 @@ class _Worker:
         settings = orders.settings()
 
         def listening(server: Server) -> list[Listener]:
-            unix = [Listener.inherited(number) for number in orders.inherited]
-            return tcp_listeners(server, reuse_port=True) + unix
+            unix = [Listener.from_descriptor(number) for number in orders.inherited]
+            return open_tcp_listeners(server, reuse_port=True) + unix
 
         def attend(app: web.Application) -> None:
             line.handlers |= _handlers(app[LIVE_SETTINGS])
@@ -76,13 +76,13 @@ class _Worker:
 
         # Where there is a Redis, all workers of all nodes share that.
         alone = not settings.redis.url
-        team = Team(
+        team = ServeOptions(
             shared=HubShared(line) if alone else None,
             index=WorkersIndex(line, orders.cache) if alone else None,
-            listening=listening,
-            attend=attend,
+            open_listeners=listening,
+            on_app=attend,
         )
-        watching = asyncio.create_task(_followed(line, team.stopping))
+        watching = asyncio.create_task(_followed(line, team.stop))
         try:
             await serve(settings, ready, team)
         finally:

@@ -19,7 +19,7 @@ from aiohttp import web
 from proxy.app import make_app
 from proxy.context import SETTINGS as SETTINGS_OF
 from proxy.reload.live_settings import apply
-from proxy.server.run import discreet_logger
+from proxy.server.run import server_logger
 from proxy.settings.loader import parse
 from proxy.state.ops import Shared
 
@@ -113,7 +113,7 @@ async def served(app: web.Application) -> AsyncIterator[str]:
     runner = web.AppRunner(
         app,
         access_log=None,
-        logger=discreet_logger(),
+        logger=server_logger(),
         handler_cancellation=SETTINGS_OF in app and app[SETTINGS_OF].jobs.on_disconnect == "cancel",
         shutdown_timeout=1,
         max_field_size=40960,

@@ -8,7 +8,7 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.server.client_timeouts import BODY_RATE, Patience, TooSlow
+from proxy.server.client_timeouts import MIN_BODY_RATE, ClientTimeouts, RequestTooSlow
 from proxy.settings.schema import Timeouts
 
 TIMES = Timeouts(head=10, body=10, unread=10)
@@ -58,18 +58,18 @@ class Connection:
         self.transport = None
 
 
-def looking(connection: Connection) -> Patience:
+def looking(connection: Connection) -> ClientTimeouts:
     server = SimpleNamespace(connections=[cast("RequestHandler", connection)])
-    return Patience(cast("web.Server", server), TIMES)
+    return ClientTimeouts(cast("web.Server", server), TIMES)
 
 
 def test_a_head_has_its_time_from_the_first_look_on() -> None:
     slow = Connection()
     watch = looking(slow)
-    watch.look(0)
-    watch.look(9)
+    watch.sweep(0)
+    watch.sweep(9)
     assert slow.cuts == []
-    watch.look(10)
+    watch.sweep(10)
     assert slow.cuts == ["closed"]
 
 
@@ -77,7 +77,7 @@ def test_a_connection_that_idles_after_a_request_is_not_ours_to_end() -> None:
     idle = Connection(requests=1)
     watch = looking(idle)
     for now in range(100):
-        watch.look(now)
+        watch.sweep(now)
     assert idle.cuts == []
 
 
@@ -85,13 +85,13 @@ def test_a_body_has_more_time_the_more_of_it_has_come() -> None:
     body = Body()
     slow = Connection(requests=1, body=body)
     watch = looking(slow)
-    watch.look(0)
-    body.total_raw_bytes = 20 * BODY_RATE
-    watch.look(29)
+    watch.sweep(0)
+    body.total_raw_bytes = 20 * MIN_BODY_RATE
+    watch.sweep(29)
     assert slow.cuts == []
-    watch.look(30)
+    watch.sweep(30)
     assert slow.cuts == ["closed"]
-    assert isinstance(body.failure, TooSlow)
+    assert isinstance(body.failure, RequestTooSlow)
 
 
 def test_the_next_body_has_a_time_of_its_own() -> None:
@@ -100,7 +100,7 @@ def test_the_next_body_has_a_time_of_its_own() -> None:
     watch = looking(busy)
     for now in range(100):
         busy._request_count = now // 5
-        watch.look(now)
+        watch.sweep(now)
     assert busy.cuts == []
 
 
@@ -110,7 +110,7 @@ def test_a_client_is_cut_that_takes_nothing_in_however_much_is_written() -> None
     for now in range(11):
         assert deaf.cuts == []
         deaf.unread = deaf.writer.output_size = 1000 * (now + 1)
-        watch.look(now)
+        watch.sweep(now)
     assert deaf.cuts == ["aborted"]
 
 
@@ -120,5 +120,5 @@ def test_a_client_that_takes_a_little_is_not_cut() -> None:
     for now in range(100):
         slow.writer.output_size += 1000
         slow.unread += 999
-        watch.look(now)
+        watch.sweep(now)
     assert slow.cuts == []

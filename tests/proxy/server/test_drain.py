@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.server.drain import ended, hung_up, is_busy, is_new
-from proxy.server.listeners import listeners
-from proxy.server.site import closed, opened
+from proxy.server.drain import close_all, close_idle, is_busy, is_unused
+from proxy.server.listeners import open_listeners
+from proxy.server.site import close_sites, start_sites
 from proxy.settings.schema import Server, Timeouts
 from proxy.settings.tls import Tls
 from tests.support.certificates import Authority
@@ -39,8 +39,8 @@ async def talking(
     await runner.setup()
     pair = authority.sign("server") if authority else None
     tls = Tls(str(pair.certificate), str(pair.key)) if pair else None
-    [listener] = listeners(Server(port=0))
-    doors = await opened(runner, [listener], tls, Timeouts())
+    [listener] = open_listeners(Server(port=0))
+    doors = await start_sites(runner, [listener], tls, Timeouts())
     trusting = authority.trusting() if authority else None
     reader, writer = await asyncio.open_connection(
         *listener.socket.getsockname(), ssl=trusting, limit=1 << 16
@@ -50,7 +50,7 @@ async def talking(
         yield runner.server, told, (reader, writer)
     finally:
         writer.close()
-        await closed(doors)
+        await close_sites(doors)
         await runner.cleanup()
 
 
@@ -66,15 +66,15 @@ async def the_one(server: web.Server) -> RequestHandler:
 async def test_a_connection_is_new_until_something_is_asked() -> None:
     async with talking() as (server, told, (reader, writer)):
         connection = await the_one(server)
-        assert (is_new(connection), is_busy(connection)) == (True, False)
+        assert (is_unused(connection), is_busy(connection)) == (True, False)
         writer.write(ASKED)
         while not connection._current_request:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
-        assert (is_new(connection), is_busy(connection)) == (False, True)
+        assert (is_unused(connection), is_busy(connection)) == (False, True)
         told.set()
         await reader.readuntil(b"\r\n\r\n")
         await reader.readexactly(LARGE)
-        assert (is_new(connection), is_busy(connection)) == (False, False)
+        assert (is_unused(connection), is_busy(connection)) == (False, False)
 
 
 async def test_a_request_that_nobody_has_read_yet_is_seen() -> None:
@@ -94,7 +94,7 @@ async def test_an_end_waits_for_the_last_byte(tmp_path: Path, *, by_tls: bool) -
         writer.write(ASKED)
         told.set()
         await reader.readuntil(b"\r\n\r\n")
-        ending = asyncio.create_task(ended(server))
+        ending = asyncio.create_task(close_all(server))
         await asyncio.sleep(0.2)
         assert not ending.done()
         assert len(await reader.read(-1)) == LARGE
@@ -106,7 +106,7 @@ async def test_an_end_waits_for_the_last_byte(tmp_path: Path, *, by_tls: bool) -
 async def test_what_idles_is_ended_at_once() -> None:
     async with talking() as (server, _, (reader, _)):
         await the_one(server)
-        await ended(server)
+        await close_all(server)
         assert await reader.read() == b""
 
 
@@ -116,8 +116,8 @@ async def test_what_idles_is_hung_up_on_and_what_is_asked_is_not() -> None:
         told.set()
         own = writer.get_extra_info("socket")
         own._sock.send(ASKED)  # at once, as above
-        assert not hung_up(server)
+        assert not close_idle(server)
         await reader.readuntil(b"\r\n\r\n")
         await reader.readexactly(LARGE)
-        assert hung_up(server)
+        assert close_idle(server)
         assert await reader.read() == b""

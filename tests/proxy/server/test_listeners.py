@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from proxy.server.listeners import CannotListenError, Listener, listeners
+from proxy.server.listeners import CannotListenError, Listener, open_listeners
 from proxy.settings.loader import SettingsError, parse
 from proxy.settings.schema import Server
 
@@ -25,7 +25,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def made(path: Path, **more: Any) -> Listener:
-    [listener] = listeners(Server(host="none", socket=str(path), **more))
+    [listener] = open_listeners(Server(host="none", socket=str(path), **more))
     return listener
 
 
@@ -99,7 +99,7 @@ def test_tcp_is_closed_where_the_socket_cannot_be_made(path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(CannotListenError):
-        listeners(Server(port=port, socket=str("nowhere" / path)))
+        open_listeners(Server(port=port, socket=str("nowhere" / path)))
     socket.create_server(("127.0.0.1", port)).close()
 
 
@@ -107,7 +107,7 @@ def test_tcp_is_closed_where_the_socket_cannot_be_made(path: Path) -> None:
 
 
 def test_every_address_of_a_name_has_the_same_port() -> None:
-    found = listeners(Server(host="", port=0))
+    found = open_listeners(Server(host="", port=0))
     try:
         assert len({it.socket.getsockname()[1] for it in found}) == 1
         assert {it.socket.family for it in found} >= {socket.AF_INET}
@@ -117,12 +117,12 @@ def test_every_address_of_a_name_has_the_same_port() -> None:
 
 
 def test_a_port_is_shared_only_where_both_want_it() -> None:
-    [first] = listeners(Server(port=0), reuse_port=True)
+    [first] = open_listeners(Server(port=0), reuse_port=True)
     port = first.socket.getsockname()[1]
     with closing(first):
         with pytest.raises(CannotListenError, match=f"127.0.0.1:{port}: Address already in use"):
-            listeners(Server(port=port))
-        [second] = listeners(Server(port=port), reuse_port=True)
+            open_listeners(Server(port=port))
+        [second] = open_listeners(Server(port=port), reuse_port=True)
         second.close()
 
 
@@ -156,7 +156,7 @@ def test_an_empty_variable_names_no_socket() -> None:
 
 
 def listeners_of(server: Server) -> Iterator[Listener]:
-    for listener in listeners(Server(port=0, socket=server.socket)):
+    for listener in open_listeners(Server(port=0, socket=server.socket)):
         with closing(listener):
             yield listener
 

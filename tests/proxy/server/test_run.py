@@ -24,7 +24,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from proxy.server.run import Discreet, discreetly
+from proxy.server.run import RedactingFilter, loop_exception_handler
 from tests.support.gateway import ANSWER, KEY, OURS, PATH, SETTINGS, Provider, provider
 
 ROOT = Path(__file__).parents[3]
@@ -392,7 +392,7 @@ def test_the_servers_log_tells_where_it_failed_and_not_with_what() -> None:
         int("sekret")
     except ValueError:
         record = logging.LogRecord("x", 40, "f", 1, "Failed for %s", ("me",), sys.exc_info())
-    assert Discreet().filter(record)
+    assert RedactingFilter().filter(record)
     told = logging.Formatter().format(record)
     assert told.startswith("Failed for me: ValueError\n")
     assert told.splitlines()[2].strip() == 'int("sekret")'  # the line of code, and no message
@@ -409,7 +409,7 @@ async def test_what_nobody_has_caught_is_told_without_its_words(
         fail("sekret")
 
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(discreetly)
+    loop.set_exception_handler(loop_exception_handler)
     loop.call_soon(fail, "sekret")
     task = asyncio.ensure_future(lost())
     await asyncio.sleep(0.01)

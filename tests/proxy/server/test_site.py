@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from proxy.server.listeners import Listener, listeners
-from proxy.server.site import closed, opened
+from proxy.server.listeners import Listener, open_listeners
+from proxy.server.site import close_sites, start_sites
 from proxy.settings.schema import Server, Timeouts
 from proxy.settings.tls import Tls
 from tests.support.certificates import Authority
@@ -62,11 +62,11 @@ def answer_to(client: socket.socket) -> bytes:
 @pytest.mark.parametrize("by", ["tcp", "unix"])
 async def test_who_has_knocked_is_answered_though_the_door_is_closed(path: Path, by: str) -> None:
     unix = Server(host="none", socket=str(path))
-    [listener] = listeners(unix if by == "unix" else Server(port=0))
+    [listener] = open_listeners(unix if by == "unix" else Server(port=0))
     place = listener.socket.getsockname()
     async with serving() as runner:
         clients = knocking(listener, KNOCKING)
-        await closed(await opened(runner, [listener], None, Timeouts()))
+        await close_sites(await start_sites(runner, [listener], None, Timeouts()))
         answers = await asyncio.to_thread(lambda: list(map(answer_to, clients)))
         assert [it.endswith(b"here") for it in answers] == [True] * KNOCKING
         with socket.socket(listener_family(by)) as late, pytest.raises(OSError):  # noqa: PT011 - refused, or no file
@@ -78,40 +78,40 @@ def listener_family(by: str) -> int:
 
 
 async def test_what_others_listen_on_too_goes_on_without_us(path: Path) -> None:
-    [listener] = listeners(Server(host="none", socket=str(path)))
+    [listener] = open_listeners(Server(host="none", socket=str(path)))
     ours = Listener(listener.socket.dup(), shared=True)
     async with serving() as first, serving() as second:
         clients = knocking(listener, KNOCKING)
-        doors = await opened(second, [listener], None, Timeouts())
-        await closed(await opened(first, [ours], None, Timeouts()))
+        doors = await start_sites(second, [listener], None, Timeouts())
+        await close_sites(await start_sites(first, [ours], None, Timeouts()))
         clients += await asyncio.to_thread(knocking, listener, KNOCKING)
         answers = await asyncio.to_thread(lambda: list(map(answer_to, clients)))
         assert [it.endswith(b"here") for it in answers] == [True] * 2 * KNOCKING
-        await closed(doors)
+        await close_sites(doors)
 
 
 async def test_a_port_that_others_listen_on_too_loses_nobody() -> None:
-    [first] = listeners(Server(port=0), reuse_port=True)
-    [second] = listeners(Server(port=first.socket.getsockname()[1]), reuse_port=True)
+    [first] = open_listeners(Server(port=0), reuse_port=True)
+    [second] = open_listeners(Server(port=first.socket.getsockname()[1]), reuse_port=True)
     async with serving() as one, serving() as other:
         clients = knocking(first, KNOCKING)
-        doors = await opened(other, [second], None, Timeouts())
-        await closed(await opened(one, [first], None, Timeouts()))
+        doors = await start_sites(other, [second], None, Timeouts())
+        await close_sites(await start_sites(one, [first], None, Timeouts()))
         clients += await asyncio.to_thread(knocking, second, KNOCKING)
         answers = await asyncio.to_thread(lambda: list(map(answer_to, clients)))
         assert [it.endswith(b"here") for it in answers] == [True] * 2 * KNOCKING
-        await closed(doors)
+        await close_sites(doors)
 
 
 async def test_a_handshake_has_as_long_as_a_head(tmp_path: Path) -> None:
     pair = Authority(tmp_path).sign("server")
-    [listener] = listeners(Server(port=0))
+    [listener] = open_listeners(Server(port=0))
     async with serving() as runner:
         tls = Tls(str(pair.certificate), str(pair.key))
-        doors = await opened(runner, [listener], tls, Timeouts(head=0.2))
+        doors = await start_sites(runner, [listener], tls, Timeouts(head=0.2))
         with socket.create_connection(listener.socket.getsockname()) as silent:
             silent.settimeout(10)
             started = time.monotonic()
             assert await asyncio.to_thread(silent.recv, 1) == b""
             assert time.monotonic() - started < 5
-        await closed(doors)
+        await close_sites(doors)
