@@ -142,7 +142,7 @@ class Made:
         """Give what a picture cost, as far as it is known."""
         target, found = self.attempt.target, picture.measured
         named = self.attempt.params.get("model") or ""
-        model = target.adapter.model_in_force(named, target.credentials)
+        model = target.adapter.effective_model(named, target.credentials)
         pixels = found.width * found.height or None
         price = price_of(self.prices, target.adapter.id, model, pixels)
         return DEFAULT_DOLLARS if price is None else price
@@ -166,7 +166,7 @@ def read(adapter: Adapter, call: ImageCall, content_type: str, body: bytes) -> l
         return _read_events(body)
     reply = ProviderReply(body=body)
     try:
-        answer = adapter.answer(call, reply)
+        answer = adapter.parse_answer(call, reply)
     except ImageError:
         return []
     created = at(reply.json(), "created")

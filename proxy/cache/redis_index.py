@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from proxy.cache import redis_lua as scripts
+from proxy.cache import redis_lua
 from proxy.cache.codec import read, written
 from proxy.cache.entry import Entry
 from proxy.cache.index import Freed
@@ -41,15 +41,15 @@ class RedisIndex:
         self._redis = redis
         self._bounds = memory_bytes, disk_bytes
         self._clock = clock
-        self._keys = [redis.key("cache", name) for name in scripts.KEYS]
-        self._get = redis.script(scripts.GET)
-        self._put = redis.script(scripts.PUT)
-        self._drop = redis.script(scripts.DROP)
-        self._forget = redis.script(scripts.FORGET)
-        self._tidy = redis.script(scripts.TIDY)
-        self._announce = redis.script(scripts.ANNOUNCE)
-        self._free = redis.script(scripts.FREE)
-        self._deleted = redis.script(scripts.DELETED)
+        self._keys = [redis.key("cache", name) for name in redis_lua.KEYS]
+        self._get = redis.script(redis_lua.GET)
+        self._put = redis.script(redis_lua.PUT)
+        self._drop = redis.script(redis_lua.DROP)
+        self._forget = redis.script(redis_lua.FORGET)
+        self._tidy = redis.script(redis_lua.TIDY)
+        self._announce = redis.script(redis_lua.ANNOUNCE)
+        self._free = redis.script(redis_lua.FREE)
+        self._deleted = redis.script(redis_lua.DELETED)
 
     async def get(self, key: bytes) -> Entry | None:
         """Give the entry that is kept under a key and still good."""
@@ -77,7 +77,7 @@ class RedisIndex:
     async def forget(self, caller: str, namespace: str | None) -> tuple[int, Freed]:
         """Give up what a caller filled, in one namespace or in all; tells how many entries."""
         owner = _owner(caller, namespace)
-        first, last = b"[" + owner, b"[" + owner + b"\xff" * 3 * scripts.OWNER
+        first, last = b"[" + owner, b"[" + owner + b"\xff" * 3 * redis_lua.OWNER
         count = 0
         while found := await self._run(self._forget, first, last, _AT_ONCE):
             count += found
@@ -124,5 +124,5 @@ class RedisIndex:
 def _owner(caller: str, namespace: str | None) -> bytes:
     """Give the beginning of an owner's members: all of a caller's, or those of one namespace."""
     parts = [caller] if namespace is None else [caller, namespace]
-    half = scripts.OWNER // 2
+    half = redis_lua.OWNER // 2
     return b"".join(hashlib.sha256(part.encode()).digest()[:half] for part in parts)

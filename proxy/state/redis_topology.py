@@ -122,13 +122,13 @@ class Watched(Servers):
     client: Redis
 
     def __init__(self, where: Address, seconds: float, password: str) -> None:
-        from redis.asyncio.sentinel import Sentinel  # noqa: PLC0415 - see the module
+        from redis.asyncio.sentinel import Sentinel as SentinelClient  # noqa: PLC0415 - see the module
 
         super().__init__()
         # Each that does not answer leaves time for the others, and for the master.
         each = seconds / (len(where.hosts) + 1)
         asked = {**_common(where, each), "username": None, "password": password or None}
-        self._sentinel = Sentinel(  # type: ignore[no-untyped-call] # it says nothing of them
+        self._sentinel = SentinelClient(  # type: ignore[no-untyped-call] # it says nothing of them
             where.hosts, sentinel_kwargs={**asked, "retry": _once_more(0)}
         )
         self.client = self._sentinel.master_for(

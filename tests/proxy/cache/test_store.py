@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.cache import store as simple
+from proxy.cache import store
 from proxy.cache.entry import Entry
 from proxy.cache.index import Freed, LocalIndex
 from proxy.errors import BlobStoreFailed, CacheUnavailable
@@ -96,8 +96,8 @@ async def test_it_works_in_a_bucket_too(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
     with object_store(tmp_path / "s3") as endpoint:
-        store = f"blobs: {{store: 's3://{BUCKET}/easel', s3_endpoint: '{endpoint}'}}"
-        async with shelves(tmp_path, store=store) as ours:
+        s3_settings = f"blobs: {{store: 's3://{BUCKET}/easel', s3_endpoint: '{endpoint}'}}"
+        async with shelves(tmp_path, store=s3_settings) as ours:
             await ours.keep(b"a", ONE, TWO)
             await ours.keep(b"b", ONE)
             await ours.cache.drop(b"a")
@@ -111,7 +111,7 @@ async def test_it_works_in_a_bucket_too(tmp_path: Path, monkeypatch: pytest.Monk
 async def test_what_takes_too_long_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simple, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(store, "_PATIENCE_SECONDS", 0.01)
     async with shelves(tmp_path) as ours:
         kept = False
 
@@ -331,7 +331,7 @@ async def test_nobody_is_told_that_what_cannot_be_reached_was_forgotten(tmp_path
 async def test_what_is_too_old_goes_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simple, "_TIDY_SECONDS", 0.01)
+    monkeypatch.setattr(store, "_TIDY_SECONDS", 0.01)
     async with shelves(tmp_path) as ours:
         await ours.keep(b"k", ONE)
         ours.cache.index._clock = lambda: 1e12  # type: ignore[attr-defined]  # the local one has it

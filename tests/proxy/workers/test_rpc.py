@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from proxy.workers import rpc as lines
+from proxy.workers import rpc
 from proxy.workers.rpc import ALL, Fellows, Handler, Line, LineError, call_all
 
 
@@ -147,7 +147,7 @@ async def test_what_is_no_frame_ends_the_line(sent: bytes) -> None:
 
 
 async def test_a_frame_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "MOST_BYTES", 1000)
+    monkeypatch.setattr(rpc, "MOST_BYTES", 1000)
     async with pair(echo=echo) as (first, _):
         with pytest.raises(LineError, match="more than"):
             await first.call("echo", bytes(1001))
@@ -155,7 +155,7 @@ async def test_a_frame_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyP
 
 
 async def test_what_nobody_reads_is_not_heaped_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "_MOST_UNSENT", 1 << 20)
+    monkeypatch.setattr(rpc, "_MOST_UNSENT", 1 << 20)
     ours, theirs = socket.socketpair()
     with theirs:
         line = await Line.over(ours)

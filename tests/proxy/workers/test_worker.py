@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.workers import bootstrap as words
+from proxy.workers import bootstrap
 from proxy.workers.bootstrap import Orders, written
 from proxy.workers.rpc import Handler, Line
 from tests.support.gateway import SETTINGS
@@ -52,9 +52,9 @@ async def worker(folder: Path, orders: Orders = ORDERS) -> AsyncIterator[Boss]:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             pass_fds=(theirs.fileno(),),
         )
-    line = await Line.over(ours, {words.BEGIN: begin})
+    line = await Line.over(ours, {bootstrap.BEGIN: begin})
     boss = Boss(process, line)
-    for name in (words.LISTENING, words.FAILED):
+    for name in (bootstrap.LISTENING, bootstrap.FAILED):
         line.handlers[name] = boss.notes(name)
     try:
         yield boss
@@ -65,7 +65,7 @@ async def worker(folder: Path, orders: Orders = ORDERS) -> AsyncIterator[Boss]:
 
 async def test_a_worker_says_when_it_listens_and_ends_with_its_line(tmp_path: Path) -> None:
     async with worker(tmp_path) as boss:
-        assert await asyncio.wait_for(boss.told.get(), 20) == (words.LISTENING, b"")
+        assert await asyncio.wait_for(boss.told.get(), 20) == (bootstrap.LISTENING, b"")
         boss.line.close()
         assert await asyncio.wait_for(boss.process.wait(), 20) == 0
 
@@ -84,6 +84,6 @@ async def test_a_worker_says_when_it_listens_and_ends_with_its_line(tmp_path: Pa
 async def test_a_worker_says_why_it_cannot(tmp_path: Path, orders: Orders, why: str) -> None:
     async with worker(tmp_path, orders) as boss:
         name, said = await asyncio.wait_for(boss.told.get(), 20)
-        assert name == words.FAILED
+        assert name == bootstrap.FAILED
         assert said.decode().startswith(why)
         assert await asyncio.wait_for(boss.process.wait(), 20) == 1
