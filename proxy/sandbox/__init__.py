@@ -9,6 +9,6 @@ drawing     the pictures; it and its neighbours `motifs` and `caption` need Pill
             imported with the first picture
 """
 
-from proxy.sandbox.server import Studio
+from proxy.sandbox.server import SandboxServer
 
-__all__ = ["Studio"]
+__all__ = ["SandboxServer"]

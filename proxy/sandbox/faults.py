@@ -15,7 +15,7 @@ from typing import Any
 from adapters.errors import ImageError
 from adapters.table.param import Param
 
-ROWS: tuple[Param, ...] = (
+PARAMS: tuple[Param, ...] = (
     Param("latency_ms", kind=int, low=0, high=600_000),
     Param("status", kind=int, low=400, high=599),
     Param("refuse", kind=bool),
@@ -26,7 +26,7 @@ RETRY_LATER = frozenset({429, 503})
 """Statuses that come with `retry-after`."""
 
 # Scripted status -> (type, code). What is not here is one of the two below it.
-_KINDS: dict[int, tuple[str, str | None]] = {
+_ERROR_TYPES: dict[int, tuple[str, str | None]] = {
     401: ("authentication_error", "invalid_api_key"),
     402: ("insufficient_quota", "insufficient_quota"),
     403: ("permission_error", None),
@@ -43,7 +43,7 @@ _FIRST_SERVER_ERROR = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class FaultScript:
     """What was asked for; by default nothing, and the studio simply answers."""
 
     latency_ms: int = 0
@@ -52,11 +52,11 @@ class Script:
     cut_after: int | None = None
 
     @classmethod
-    def read(cls, params: Mapping[str, Any]) -> Script:
+    def from_params(cls, params: Mapping[str, Any]) -> FaultScript:
         """Take the script out of parameters that hold to `ROWS`."""
-        return cls(**{row.name: params[row.name] for row in ROWS if row.name in params})
+        return cls(**{row.name: params[row.name] for row in PARAMS if row.name in params})
 
-    def failure(self) -> ImageError | None:
+    def error(self) -> ImageError | None:
         """Give the failure that was asked for, if one was.
 
         >>> Script(status=429).failure().code
@@ -72,6 +72,6 @@ class Script:
         if self.status is None:
             return None
         usual = _SERVER_ERROR if self.status >= _FIRST_SERVER_ERROR else _BAD_REQUEST
-        kind, code = _KINDS.get(self.status, usual)
+        kind, code = _ERROR_TYPES.get(self.status, usual)
         message = f"You asked for status {self.status}, and here it is."
         return ImageError(message, status=self.status, type=kind, code=code)

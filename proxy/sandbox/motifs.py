@@ -22,12 +22,12 @@ class Palette:
         self._turn = (30 + 30 * dice.random()) * (1 if self._hue < 280 else -1)
         self._dark = dice.random() < 0.4
 
-    def ground(self, step: float) -> Colour:
+    def background(self, step: float) -> Colour:
         """Give a colour of the background, `step` from 0 to 1 across it."""
         lightness = 0.30 + 0.25 * step if self._dark else 0.93 - 0.18 * step
         return oklch(lightness, 0.05 + 0.06 * step, self._hue + self._turn * step)
 
-    def form(self, step: float) -> Colour:
+    def shape(self, step: float) -> Colour:
         """Give a colour for a shape, `step` from 0 (light) to 1 (deep)."""
         hue = self._hue + self._turn * (0.5 + step)
         return oklch(0.80 - 0.45 * step, 0.11 + 0.04 * step, hue)
@@ -63,7 +63,7 @@ def _srgb(linear: float) -> int:
     return round(255 * curved)
 
 
-def hills(pen: ImageDraw, dice: Random, palette: Palette, size: Size) -> None:
+def draw_hills(pen: ImageDraw, dice: Random, palette: Palette, size: Size) -> None:
     """Draw a sun over rows of hills."""
     width, height = size
     side = min(size)
@@ -72,7 +72,7 @@ def hills(pen: ImageDraw, dice: Random, palette: Palette, size: Size) -> None:
         pen.circle(sun, side * radius, (*palette.accent(), alpha))
     for row in range(5):
         ridge = _ridge(dice, width, height * (0.45 + 0.11 * row), side * 0.07)
-        pen.polygon([(0, height), *ridge, (width, height)], (*palette.form(row / 4), 235))
+        pen.polygon([(0, height), *ridge, (width, height)], (*palette.shape(row / 4), 235))
 
 
 def _ridge(dice: Random, width: int, level: float, swing: float) -> Iterator[tuple[float, float]]:
@@ -85,28 +85,28 @@ def _ridge(dice: Random, width: int, level: float, swing: float) -> Iterator[tup
         yield step / 128 * width, level - swing * lift
 
 
-def orbits(pen: ImageDraw, dice: Random, palette: Palette, size: Size) -> None:
+def draw_orbits(pen: ImageDraw, dice: Random, palette: Palette, size: Size) -> None:
     """Draw circles around one middle, with a planet on each."""
     side = min(size)
     x, y = size[0] * (0.35 + 0.3 * dice.random()), size[1] * (0.36 + 0.12 * dice.random())
     for ring in range(7, 0, -1):
         radius, angle = side * 0.085 * ring, dice.random() * math.tau
         planet = x + radius * math.cos(angle), y + radius * math.sin(angle)
-        pen.circle((x, y), radius, (*palette.form(1 - ring / 8), 110))
+        pen.circle((x, y), radius, (*palette.shape(1 - ring / 8), 110))
         pen.circle(planet, side * (0.012 + 0.022 * dice.random()), (*palette.accent(), 255))
     pen.circle((x, y), side * 0.06, (*palette.accent(), 255))
 
 
-def tiles(pen: ImageDraw, dice: Random, palette: Palette, size: Size) -> None:
+def draw_tiles(pen: ImageDraw, dice: Random, palette: Palette, size: Size) -> None:
     """Lay rows of tiles: quarter circles, discs, gaps."""
     edge = max(8, math.ceil(min(size) / 5), max(size) // 40)
     for left in range(0, size[0], edge):
         for top in range(0, size[1], edge):
-            colour = palette.accent() if dice.random() < 0.1 else palette.form(dice.random())
-            _tile(pen, int(dice.random() * 6), (left, top, edge), (*colour, 225))
+            colour = palette.accent() if dice.random() < 0.1 else palette.shape(dice.random())
+            _draw_tile(pen, int(dice.random() * 6), (left, top, edge), (*colour, 225))
 
 
-def _tile(
+def _draw_tile(
     pen: ImageDraw, kind: int, place: tuple[int, int, int], fill: tuple[int, int, int, int]
 ) -> None:
     """Draw one tile; `kind` 0 to 3 is a quarter circle in one of its corners, 4 is a disc."""
@@ -118,5 +118,9 @@ def _tile(
         pen.circle((left + edge / 2, top + edge / 2), edge * 0.38, fill)
 
 
-MOTIFS: tuple[Callable[[ImageDraw, Random, Palette, Size], None], ...] = (hills, orbits, tiles)
+MOTIFS: tuple[Callable[[ImageDraw, Random, Palette, Size], None], ...] = (
+    draw_hills,
+    draw_orbits,
+    draw_tiles,
+)
 """Every motif. Each fills the whole picture, whatever its size and ratio."""

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pybase64
 
-from proxy.sandbox.request import Order
+from proxy.sandbox.request import SandboxRequest
 
-_MOST = 4
+_MAX_THREADS = 4
 
 
-class Painters:
+class RenderPool:
     """Threads that draw.
 
     They are the studio's own: name look-ups, which share asyncio's threads, must not wait behind
@@ -22,20 +22,20 @@ class Painters:
     """
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(min(_MOST, os.cpu_count() or 1), "studio")
+        self._threads = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "studio")
 
-    async def stages(self, order: Order, index: int) -> AsyncIterator[tuple[int, bytes]]:
+    async def stages(self, order: SandboxRequest, index: int) -> AsyncIterator[tuple[int, bytes]]:
         """Give one picture's texts as they are made, numbered; number `order.partials` is done."""
         loop = asyncio.get_running_loop()
-        texts = _texts(order, index)
+        texts = _render_stages(order, index)
         for stage in range(order.partials + 1):
             yield stage, await loop.run_in_executor(self._threads, next, texts)
 
-    async def pictures(self, order: Order) -> list[bytes]:
+    async def images(self, order: SandboxRequest) -> list[bytes]:
         """Give the texts of all the finished pictures, drawn side by side."""
-        return await asyncio.gather(*(self._finished(order, index) for index in range(order.n)))
+        return await asyncio.gather(*(self._final_image(order, index) for index in range(order.n)))
 
-    async def _finished(self, order: Order, index: int) -> bytes:
+    async def _final_image(self, order: SandboxRequest, index: int) -> bytes:
         return [text async for _, text in self.stages(order, index)][-1]
 
     def close(self) -> None:
@@ -43,15 +43,15 @@ class Painters:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _texts(order: Order, index: int) -> Iterator[bytes]:
+def _render_stages(order: SandboxRequest, index: int) -> Iterator[bytes]:
     """Draw one picture: give it at each stage, the last one finished."""
     # Pillow is imported with the first picture: most gateways never draw one.
-    from proxy.sandbox.draw import Subject, coarse, draw, encode  # noqa: PLC0415 - see above
+    from proxy.sandbox.draw import Scene, draw, encode, preview  # noqa: PLC0415 - see above
 
-    subject = Subject(
-        order.prompt, order.width, order.height, order.digest, index, order.transparent
-    )
+    subject = Scene(order.prompt, order.width, order.height, order.digest, index, order.transparent)
     image = draw(subject)
     for stage in range(order.partials):
-        yield pybase64.b64encode(encode(coarse(image, stage), order.form, order.compression))
-    yield pybase64.b64encode(encode(image, order.form, order.compression))
+        yield pybase64.b64encode(
+            encode(preview(image, stage), order.output_format, order.compression)
+        )
+    yield pybase64.b64encode(encode(image, order.output_format, order.compression))

@@ -17,15 +17,16 @@ from adapters.errors import BadParam, ImageError
 from adapters.table.param import CONTRACT, Param, checked
 from adapters.tools import sizes
 from proxy.sandbox import faults as script
-from proxy.sandbox.faults import Script
+from proxy.sandbox.faults import FaultScript
 
-SMALLEST: Final = 16
-LARGEST: Final = 3840
+MIN_SIDE: Final = 16
+MAX_SIDE: Final = 3840
 """Pixels of one side."""
-MOST_PIXELS: Final = 8_294_400
+MAX_PIXELS: Final = 8_294_400
 
-_ROWS: dict[str, Param] = CONTRACT | {
-    row.name: row for row in (Param("output_format", choices=("png", "jpeg", "webp")), *script.ROWS)
+_PARAMS: dict[str, Param] = CONTRACT | {
+    row.name: row
+    for row in (Param("output_format", choices=("png", "jpeg", "webp")), *script.PARAMS)
 }
 _DEFAULTS: dict[str, Any] = {
     "model": "",
@@ -40,12 +41,12 @@ _DEFAULTS: dict[str, Any] = {
     "partial_images": 0,
 }
 # What a word comes to when the studio chooses, or when it is an older word for the same.
-_QUALITIES = {"auto": "medium", "standard": "medium", "hd": "high"}
+_QUALITY_ALIASES = {"auto": "medium", "standard": "medium", "hd": "high"}
 _AUTO_SIZE = (1024, 1024)
 
 
 @dataclass(frozen=True)
-class Order:
+class SandboxRequest:
     """A call, with every choice made: nothing here is `auto`."""
 
     prompt: str
@@ -56,11 +57,11 @@ class Order:
     quality: str
     style: str
     transparent: bool
-    form: str
+    output_format: str
     compression: int
     stream: bool
     partials: int
-    script: Script
+    faults: FaultScript
 
     @property
     def size(self) -> str:
@@ -86,30 +87,30 @@ class Order:
         return hashlib.sha256(orjson.dumps(seen)).hexdigest()
 
 
-def read(body: bytes) -> Order:
+def parse_request(body: bytes) -> SandboxRequest:
     """Read the body of a call; raises `ImageError` with what is to be changed in it."""
-    params = _DEFAULTS | _checked(body)
-    width, height = _pixels(params["size"])
-    order = Order(
+    params = _DEFAULTS | _parse_body(body)
+    width, height = _parse_size(params["size"])
+    order = SandboxRequest(
         prompt=params["prompt"],
         model=params["model"],
         n=params["n"],
         width=width,
         height=height,
-        quality=_QUALITIES.get(params["quality"], params["quality"]),
+        quality=_QUALITY_ALIASES.get(params["quality"], params["quality"]),
         style=params["style"],
         transparent=params["background"] == "transparent",
-        form=params["output_format"],
+        output_format=params["output_format"],
         compression=params["output_compression"],
         stream=params["stream"],
         partials=params["partial_images"],
-        script=Script.read(params),
+        faults=FaultScript.from_params(params),
     )
-    _fits_together(order)
+    _check_combinations(order)
     return order
 
 
-def _checked(body: bytes) -> dict[str, Any]:
+def _parse_body(body: bytes) -> dict[str, Any]:
     """Parse the body and hold each parameter against its row; a null is left out."""
     try:
         tree = orjson.loads(body)
@@ -119,7 +120,7 @@ def _checked(body: bytes) -> dict[str, Any]:
         raise _bad_body("The body must be a JSON object.")
     params = {name: value for name, value in tree.items() if value is not None}
     for name, value in params.items():
-        checked(name, value, _ROWS.get(name))
+        checked(name, value, _PARAMS.get(name))
     if "prompt" not in params:
         raise BadParam(
             "prompt",
@@ -133,19 +134,19 @@ def _bad_body(message: str) -> ImageError:
     return ImageError(message, status=400, type="invalid_request_error", code="invalid_json")
 
 
-def _pixels(size: str) -> tuple[int, int]:
+def _parse_size(size: str) -> tuple[int, int]:
     """Give width and height, within what the studio draws."""
     width, height = sizes.parse(size) or _AUTO_SIZE
-    if not all(SMALLEST <= side <= LARGEST for side in (width, height)):
-        raise BadParam("size", f"'size' must have sides of {SMALLEST} to {LARGEST} pixels.")
-    if width * height > MOST_PIXELS:
-        raise BadParam("size", f"'size' must come to at most {MOST_PIXELS} pixels.")
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
+        raise BadParam("size", f"'size' must have sides of {MIN_SIDE} to {MAX_SIDE} pixels.")
+    if width * height > MAX_PIXELS:
+        raise BadParam("size", f"'size' must come to at most {MAX_PIXELS} pixels.")
     return width, height
 
 
-def _fits_together(order: Order) -> None:
+def _check_combinations(order: SandboxRequest) -> None:
     """Refuse parameters that are each legal and contradict each other."""
-    if order.transparent and order.form == "jpeg":
+    if order.transparent and order.output_format == "jpeg":
         raise BadParam(
             "background", "A jpeg cannot be transparent: send 'output_format' png or webp."
         )

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from adapters.errors import ImageError
-from proxy.sandbox.request import Order
+from proxy.sandbox.request import SandboxRequest
 
 CREATED: Final = 1_767_225_600
 """When every picture was made: 2026-01-01T00:00:00Z."""
@@ -21,23 +21,23 @@ CREATED: Final = 1_767_225_600
 Pieces = list[bytes]
 
 # Tokens for a picture of 1024x1024 pixels; other sizes cost by their area.
-_TOKENS = {"low": 272, "medium": 1056, "high": 4160, "xhigh": 6240, "max": 8320}
+_IMAGE_TOKENS = {"low": 272, "medium": 1056, "high": 4160, "xhigh": 6240, "max": 8320}
 _SQUARE = 1024 * 1024
 _PARTIAL_TOKENS = 100
-_BYTES_A_TOKEN = 4
+_BYTES_PER_TOKEN = 4
 
 
-def document(order: Order, pictures: Sequence[bytes]) -> Pieces:
+def json_body(order: SandboxRequest, images: Sequence[bytes]) -> Pieces:
     """Write the JSON answer around the pictures' base64 texts."""
     opening = b'{"created":%d,"data":[' % CREATED
     before, after = b'{"b64_json":"', b'"}'
-    entries = [piece for b64 in pictures for piece in (b",", before, b64, after)][1:]
+    entries = [piece for b64 in images for piece in (b",", before, b64, after)][1:]
     tokens = usage(order, order.n)
     tokens["output_tokens_details"] = {"image_tokens": tokens["output_tokens"], "text_tokens": 0}
-    return [opening, *entries, b"],", _rest({**_description(order), "usage": tokens})]
+    return [opening, *entries, b"],", _closing_fields({**_description(order), "usage": tokens})]
 
 
-def event(order: Order, stage: int, b64: bytes) -> Pieces:
+def sse_event(order: SandboxRequest, stage: int, b64: bytes) -> Pieces:
     """Write the event of a picture at a stage; stage `order.partials` is the finished one.
 
     A finished picture's usage is that of this one picture.
@@ -49,38 +49,38 @@ def event(order: Order, stage: int, b64: bytes) -> Pieces:
     return _event(b"image_generation.completed", b64, {**dated, "usage": usage(order, 1)})
 
 
-def failure(error: ImageError) -> bytes:
+def error_body(error: ImageError) -> bytes:
     """Write an error."""
     return orjson.dumps({"error": error.as_object()})
 
 
-def usage(order: Order, pictures: int) -> dict[str, Any]:
+def usage(order: SandboxRequest, images: int) -> dict[str, Any]:
     """Count tokens, plausibly: the prompt by its length, a picture by its quality and area."""
-    text = math.ceil(len(order.prompt.encode()) / _BYTES_A_TOKEN)
+    text = math.ceil(len(order.prompt.encode()) / _BYTES_PER_TOKEN)
     area = order.width * order.height / _SQUARE
-    image = math.ceil(_TOKENS[order.quality] * area) + _PARTIAL_TOKENS * order.partials
+    image = math.ceil(_IMAGE_TOKENS[order.quality] * area) + _PARTIAL_TOKENS * order.partials
     return {
         "input_tokens": text,
         "input_tokens_details": {"text_tokens": text, "image_tokens": 0},
-        "output_tokens": image * pictures,
-        "total_tokens": text + image * pictures,
+        "output_tokens": image * images,
+        "total_tokens": text + image * images,
     }
 
 
 def _event(kind: bytes, b64: bytes, fields: dict[str, Any]) -> Pieces:
     opening = b'event: %s\ndata: {"type":"%s","b64_json":"' % (kind, kind)
-    return [opening, b64, b'",', _rest(fields), b"\n\n"]
+    return [opening, b64, b'",', _closing_fields(fields), b"\n\n"]
 
 
-def _description(order: Order) -> dict[str, Any]:
+def _description(order: SandboxRequest) -> dict[str, Any]:
     return {
         "background": order.background,
-        "output_format": order.form,
+        "output_format": order.output_format,
         "quality": order.quality,
         "size": order.size,
     }
 
 
-def _rest(fields: dict[str, Any]) -> bytes:
+def _closing_fields(fields: dict[str, Any]) -> bytes:
     """Write the last fields of an object that is already open, and close it."""
     return orjson.dumps(fields)[1:]

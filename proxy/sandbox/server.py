@@ -15,105 +15,105 @@ from aiohttp import web
 from adapters.errors import ImageError
 from proxy.sandbox import response as answers
 from proxy.sandbox.faults import RETRY_LATER
-from proxy.sandbox.render import Painters
-from proxy.sandbox.request import Order, read
+from proxy.sandbox.render import RenderPool
+from proxy.sandbox.request import SandboxRequest, parse_request
 
-PAINTERS = web.AppKey("painters", Painters)
+RENDER_POOL = web.AppKey("painters", RenderPool)
 
-_MOST_BODY = 32 << 20
+_MAX_BODY = 32 << 20
 _CHUNK = 256 << 10
 _CLOSING_SECONDS = 0.2
 
 
-class Studio:
+class SandboxServer:
     """The studio, open on a port of its own from `start` to `stop`."""
 
     def __init__(self) -> None:
-        self._door = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> str:
         """Open the studio unless it is open, and give its base URL, `http://127.0.0.1:PORT/v1`."""
-        async with self._door:
+        async with self._lock:
             if self._runner is None:
-                self._runner = await _opened()
+                self._runner = await _start_runner()
             host, port = self._runner.addresses[0]
             return f"http://{host}:{port}/v1"
 
     async def stop(self) -> None:
         """Close the studio; calls that are still waiting in it are cut."""
-        async with self._door:
+        async with self._lock:
             if self._runner is not None:
                 await self._runner.cleanup()
                 self._runner = None
 
 
-async def _opened() -> web.AppRunner:
-    runner = web.AppRunner(studio(), access_log=None, shutdown_timeout=_CLOSING_SECONDS)
+async def _start_runner() -> web.AppRunner:
+    runner = web.AppRunner(sandbox_app(), access_log=None, shutdown_timeout=_CLOSING_SECONDS)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     return runner
 
 
-def studio() -> web.Application:
+def sandbox_app() -> web.Application:
     """Make the web application."""
-    app = web.Application(client_max_size=_MOST_BODY)
+    app = web.Application(client_max_size=_MAX_BODY)
     app.router.add_post("/v1/images/generations", generations)
-    app.cleanup_ctx.append(_painting)
+    app.cleanup_ctx.append(_render_pool)
     return app
 
 
-async def _painting(app: web.Application) -> AsyncIterator[None]:
-    app[PAINTERS] = Painters()
+async def _render_pool(app: web.Application) -> AsyncIterator[None]:
+    app[RENDER_POOL] = RenderPool()
     yield
-    app[PAINTERS].close()
+    app[RENDER_POOL].close()
 
 
 async def generations(request: web.Request) -> web.StreamResponse:
     """Draw what the body orders, or play what its script says."""
     try:
-        order = read(await request.read())
-        await asyncio.sleep(order.script.latency_ms / 1000)
-        if failure := order.script.failure():
+        order = parse_request(await request.read())
+        await asyncio.sleep(order.faults.latency_ms / 1000)
+        if failure := order.faults.error():
             raise failure
     except ImageError as error:
-        return _failed(error)
+        return _error_response(error)
     if order.stream:
-        return await _stream(request, order)
-    return await _document(request, order)
+        return await _send_stream(request, order)
+    return await _send_json(request, order)
 
 
-def _failed(error: ImageError) -> web.Response:
+def _error_response(error: ImageError) -> web.Response:
     return web.Response(
         status=error.status,
         headers={"retry-after": "1"} if error.status in RETRY_LATER else None,
-        body=answers.failure(error),
+        body=answers.error_body(error),
         content_type="application/json",
     )
 
 
-async def _document(request: web.Request, order: Order) -> web.StreamResponse:
-    pieces = answers.document(order, await request.app[PAINTERS].pictures(order))
+async def _send_json(request: web.Request, order: SandboxRequest) -> web.StreamResponse:
+    pieces = answers.json_body(order, await request.app[RENDER_POOL].images(order))
     response = web.StreamResponse(headers={"content-type": "application/json"})
     response.content_length = sum(map(len, pieces))
-    return await _send(request, response, _each(pieces), order.script.cut_after)
+    return await _send(request, response, _iterate(pieces), order.faults.cut_after)
 
 
-async def _stream(request: web.Request, order: Order) -> web.StreamResponse:
+async def _send_stream(request: web.Request, order: SandboxRequest) -> web.StreamResponse:
     headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}
     response = web.StreamResponse(headers=headers)
-    pieces = _events(request.app[PAINTERS], order)
-    return await _send(request, response, pieces, order.script.cut_after)
+    pieces = _events(request.app[RENDER_POOL], order)
+    return await _send(request, response, pieces, order.faults.cut_after)
 
 
-async def _events(painters: Painters, order: Order) -> AsyncGenerator[bytes, None]:
+async def _events(painters: RenderPool, order: SandboxRequest) -> AsyncGenerator[bytes, None]:
     for index in range(order.n):
         async for stage, text in painters.stages(order, index):
-            for piece in answers.event(order, stage, text):
+            for piece in answers.sse_event(order, stage, text):
                 yield piece
 
 
-async def _each(pieces: answers.Pieces) -> AsyncGenerator[bytes, None]:
+async def _iterate(pieces: answers.Pieces) -> AsyncGenerator[bytes, None]:
     for piece in pieces:
         yield piece
 

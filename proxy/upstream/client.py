@@ -46,7 +46,7 @@ from proxy.upstream.timeout import Deadline, asked_too_long, worked_too_long
 from proxy.upstream.tokens import Tokens
 
 if TYPE_CHECKING:
-    from proxy.sandbox.server import Studio
+    from proxy.sandbox.server import SandboxServer
 
 SMALL = 64 * 1024
 """Bytes up to which a verbatim reply is held back, so that a failure inside it is seen."""
@@ -99,7 +99,7 @@ class Upstream:
         self.tokens = Tokens(self.dialer)
         self.cancellations = Cancellations(self.dialer)
         self.spools = Spools(Path(settings.state_dir).expanduser())
-        self._studio: list[Studio] = []
+        self._studio: list[SandboxServer] = []
         self._latest = self
 
     async def __aenter__(self) -> Self:
@@ -151,11 +151,11 @@ class Upstream:
         if target.base_url != IN_PROCESS:
             return target
         if not self._studio:
-            from proxy.sandbox.server import Studio  # noqa: PLC0415 - most gateways never draw
+            from proxy.sandbox.server import SandboxServer  # noqa: PLC0415 - most gateways never draw
 
-            self._studio.append(Studio())
+            self._studio.append(SandboxServer())
         base_url = await self._studio[0].start()
-        return msgspec.structs.replace(target, base_url=base_url, private=True)
+        return msgspec.structs.replace(target, base_url=base_url, allow_private_network=True)
 
 
 UPSTREAM: web.AppKey[Upstream] = web.AppKey("upstream")

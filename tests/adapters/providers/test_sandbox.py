@@ -23,14 +23,14 @@ def answer(name: str) -> Answer:
 
 
 def test_it_needs_no_key_and_sends_none() -> None:
-    assert ADAPTER.lacks(Credentials()) == ""
-    assert ADAPTER.request(ImageCall({}, {})).headers == {"content-type": "application/json"}
+    assert ADAPTER.missing_credentials(Credentials()) == ""
+    assert ADAPTER.build_request(ImageCall({}, {})).headers == {"content-type": "application/json"}
 
 
 def test_a_script_goes_through_byte_for_byte() -> None:
     params = {"prompt": "fox", "latency_ms": 5, "status": 503, "refuse": True, "cut_after": 9}
     body = orjson.dumps(params)
-    assert ADAPTER.request(ImageCall(params, params, body=body)).content is body
+    assert ADAPTER.build_request(ImageCall(params, params, body=body)).content is body
 
 
 def test_an_answer_is_kept_as_it_is() -> None:
@@ -52,7 +52,7 @@ def test_an_error_keeps_its_status_and_its_words(name: str, status: int) -> None
 
 
 def test_what_is_told_of_its_script_is_what_the_studio_takes() -> None:
-    for taken in faults.ROWS:
-        told = ADAPTER.table("sandbox-1").row(taken.name)
+    for taken in faults.PARAMS:
+        told = ADAPTER.table_for("sandbox-1").row(taken.name)
         assert told
         assert (told.kind, told.low, told.high) == (taken.kind, taken.low, taken.high)

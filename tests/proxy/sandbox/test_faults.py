@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from proxy.sandbox.faults import ROWS, Script
+from proxy.sandbox.faults import PARAMS, FaultScript
 
 _DOCS = Path(__file__).parents[3] / "docs" / "sandbox.md"
 _SCRIPTS = _DOCS.read_text().partition("## Scripts")[2]
 
 
 def test_without_a_script_nothing_fails() -> None:
-    assert Script.read({"prompt": "fox"}) == Script()
-    assert Script().failure() is None
+    assert FaultScript.from_params({"prompt": "fox"}) == FaultScript()
+    assert FaultScript().error() is None
 
 
 def test_a_script_is_read_from_among_other_parameters() -> None:
     params = {"prompt": "fox", "latency_ms": 5, "status": 503, "refuse": True, "cut_after": 9}
-    assert Script.read(params) == Script(5, 503, refuse=True, cut_after=9)
+    assert FaultScript.from_params(params) == FaultScript(5, 503, refuse=True, cut_after=9)
 
 
 @pytest.mark.parametrize("status", range(400, 600))
 def test_every_error_status_can_be_played(status: int) -> None:
-    failure = Script(status=status).failure()
+    failure = FaultScript(status=status).error()
     assert failure is not None
     assert failure.status == status
     assert failure.type
@@ -36,13 +36,13 @@ def test_every_error_status_can_be_played(status: int) -> None:
     [(401, "invalid_api_key"), (429, "rate_limit_exceeded"), (503, "overloaded"), (418, None)],
 )
 def test_a_status_brings_the_code_that_fits_it(status: int, code: str | None) -> None:
-    failure = Script(status=status).failure()
+    failure = FaultScript(status=status).error()
     assert failure is not None
     assert failure.code == code
 
 
 def test_a_refusal_wins_over_a_status() -> None:
-    failure = Script(status=500, refuse=True).failure()
+    failure = FaultScript(status=500, refuse=True).error()
     assert failure is not None
     assert (failure.status, failure.code) == (400, "moderation_blocked")
 
@@ -51,5 +51,5 @@ def test_the_documentation_lists_every_script_with_its_bounds() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", _SCRIPTS, re.MULTILINE)
     bounds = {name: [int(number) for number in re.findall(r"\d+", value)] for name, value in rows}
     assert bounds == {
-        row.name: [bound for bound in (row.low, row.high) if bound is not None] for row in ROWS
+        row.name: [bound for bound in (row.low, row.high) if bound is not None] for row in PARAMS
     }

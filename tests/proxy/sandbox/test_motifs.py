@@ -31,10 +31,13 @@ def test_every_hue_gives_a_colour_that_exists(hue: int) -> None:
 
 def test_forms_go_from_light_to_deep() -> None:
     palette = Palette(DICE())
-    assert sum(palette.form(0)) > sum(palette.form(0.5)) > sum(palette.form(1))
+    assert sum(palette.shape(0)) > sum(palette.shape(0.5)) > sum(palette.shape(1))
 
 
 def test_the_accent_is_none_of_the_other_colours() -> None:
     palette = Palette(DICE())
-    others = {palette.form(step / 8) for step in range(9)} | {palette.ground(0), palette.ground(1)}
+    others = {palette.shape(step / 8) for step in range(9)} | {
+        palette.background(0),
+        palette.background(1),
+    }
     assert palette.accent() not in others

@@ -13,37 +13,37 @@ import orjson
 import pytest
 from PIL import Image
 
-from proxy.sandbox.render import Painters
-from proxy.sandbox.request import Order, read
+from proxy.sandbox.render import RenderPool
+from proxy.sandbox.request import SandboxRequest, parse_request
 
 
 @pytest.fixture
-def painters() -> Iterator[Painters]:
-    threads = Painters()
+def painters() -> Iterator[RenderPool]:
+    threads = RenderPool()
     yield threads
     threads.close()
 
 
-def order(**params: Any) -> Order:
-    return read(orjson.dumps({"prompt": "fox", "size": "64x48", **params}))
+def order(**params: Any) -> SandboxRequest:
+    return parse_request(orjson.dumps({"prompt": "fox", "size": "64x48", **params}))
 
 
-async def test_n_pictures_are_all_different(painters: Painters) -> None:
-    assert len(set(await painters.pictures(order(n=5)))) == 5
+async def test_n_pictures_are_all_different(painters: RenderPool) -> None:
+    assert len(set(await painters.images(order(n=5)))) == 5
 
 
-async def test_the_first_of_many_is_the_one_alone(painters: Painters) -> None:
-    assert (await painters.pictures(order(n=3)))[:1] == await painters.pictures(order())
+async def test_the_first_of_many_is_the_one_alone(painters: RenderPool) -> None:
+    assert (await painters.images(order(n=3)))[:1] == await painters.images(order())
 
 
-async def test_stages_are_numbered_and_end_with_the_finished_picture(painters: Painters) -> None:
+async def test_stages_are_numbered_and_end_with_the_finished_picture(painters: RenderPool) -> None:
     made = [made async for made in painters.stages(order(stream=True, partial_images=3), 0)]
     assert [stage for stage, _ in made] == [0, 1, 2, 3]
-    assert [made[-1][1]] == await painters.pictures(order())
+    assert [made[-1][1]] == await painters.images(order())
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
-async def test_every_text_is_a_picture_of_the_asked_form(painters: Painters, form: str) -> None:
+async def test_every_text_is_a_picture_of_the_asked_form(painters: RenderPool, form: str) -> None:
     asked = order(stream=True, partial_images=1, output_format=form)
     async for _, text in painters.stages(asked, 0):
         with Image.open(BytesIO(b64decode(text, validate=True))) as image:

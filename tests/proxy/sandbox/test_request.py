@@ -10,19 +10,24 @@ import orjson
 import pytest
 
 from adapters.errors import BadParam, ImageError
-from proxy.sandbox.request import _DEFAULTS, Order, read
+from proxy.sandbox.request import _DEFAULTS, SandboxRequest, parse_request
 
 _DOCS = Path(__file__).parents[3] / "docs" / "sandbox.md"
 _TAKES = _DOCS.read_text().partition("## What it takes")[2].partition("## ")[0]
 
 
-def order(**params: Any) -> Order:
-    return read(orjson.dumps({"prompt": "fox", **params}))
+def order(**params: Any) -> SandboxRequest:
+    return parse_request(orjson.dumps({"prompt": "fox", **params}))
 
 
 def test_a_prompt_is_enough() -> None:
     made = order()
-    assert (made.n, made.size, made.quality, made.form) == (1, "1024x1024", "medium", "png")
+    assert (made.n, made.size, made.quality, made.output_format) == (
+        1,
+        "1024x1024",
+        "medium",
+        "png",
+    )
     assert (made.background, made.stream) == ("opaque", False)
 
 
@@ -87,14 +92,14 @@ def test_what_is_at_the_bound_is_taken(params: dict[str, Any]) -> None:
 
 def test_a_prompt_is_required() -> None:
     with pytest.raises(BadParam) as caught:
-        read(b"{}")
+        parse_request(b"{}")
     assert (caught.value.param, caught.value.code) == ("prompt", "missing_required_parameter")
 
 
 @pytest.mark.parametrize("body", [b"", b"fox", b"[]", b'"fox"', b"null", b"{" * 5000, b'"\\ud800"'])
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(ImageError) as caught:
-        read(body)
+        parse_request(body)
     assert (caught.value.status, caught.value.code) == (400, "invalid_json")
 
 

@@ -8,12 +8,12 @@ import orjson
 import pytest
 
 from adapters.errors import BadParam
-from proxy.sandbox.request import Order, read
-from proxy.sandbox.response import CREATED, Pieces, document, event, failure, usage
+from proxy.sandbox.request import SandboxRequest, parse_request
+from proxy.sandbox.response import CREATED, Pieces, error_body, json_body, sse_event, usage
 
 
-def order(**params: Any) -> Order:
-    return read(orjson.dumps({"prompt": "a red fox", "size": "64x48", **params}))
+def order(**params: Any) -> SandboxRequest:
+    return parse_request(orjson.dumps({"prompt": "a red fox", "size": "64x48", **params}))
 
 
 def parsed(pieces: Pieces) -> Any:
@@ -27,25 +27,25 @@ def fields(pieces: Pieces) -> tuple[str, Any]:
 
 
 def test_a_document_describes_what_was_made() -> None:
-    made = parsed(document(order(quality="hd"), [b"aGk="]))
+    made = parsed(json_body(order(quality="hd"), [b"aGk="]))
     described = {key: made[key] for key in ("background", "output_format", "quality", "size")}
     assert list(described.values()) == ["opaque", "png", "high", "64x48"]
     assert (made["created"], made["data"]) == (CREATED, [{"b64_json": "aGk="}])
 
 
 def test_each_picture_is_an_entry() -> None:
-    made = parsed(document(order(n=3), [b"YQ==", b"Yg==", b"Yw=="]))
+    made = parsed(json_body(order(n=3), [b"YQ==", b"Yg==", b"Yw=="]))
     assert [entry["b64_json"] for entry in made["data"]] == ["YQ==", "Yg==", "Yw=="]
 
 
 def test_a_picture_is_never_copied_into_a_larger_text() -> None:
     b64 = b"aGk=" * 1000
-    assert any(piece is b64 for piece in document(order(), [b64]))
-    assert any(piece is b64 for piece in event(order(stream=True), 0, b64))
+    assert any(piece is b64 for piece in json_body(order(), [b64]))
+    assert any(piece is b64 for piece in sse_event(order(stream=True), 0, b64))
 
 
 def test_a_partial_event_has_exactly_the_documented_fields() -> None:
-    name, made = fields(event(order(stream=True, partial_images=2), 1, b"aGk="))
+    name, made = fields(sse_event(order(stream=True, partial_images=2), 1, b"aGk="))
     assert name == made.pop("type") == "image_generation.partial_image"
     assert made == {
         "b64_json": "aGk=",
@@ -59,10 +59,10 @@ def test_a_partial_event_has_exactly_the_documented_fields() -> None:
 
 
 def test_a_completed_event_has_exactly_the_documented_fields() -> None:
-    name, made = fields(event(order(stream=True, partial_images=2), 2, b"aGk="))
+    name, made = fields(sse_event(order(stream=True, partial_images=2), 2, b"aGk="))
     assert name == made.pop("type") == "image_generation.completed"
     counted = made.pop("usage")
-    _, partial = fields(event(order(stream=True, partial_images=2), 1, b"aGk="))
+    _, partial = fields(sse_event(order(stream=True, partial_images=2), 1, b"aGk="))
     assert made.keys() == partial.keys() - {"type", "partial_image_index"}
     assert counted["input_tokens_details"] == {"text_tokens": 3, "image_tokens": 0}
 
@@ -81,7 +81,7 @@ def test_a_better_picture_costs_more() -> None:
 
 
 def test_an_error_is_the_error_object() -> None:
-    error = orjson.loads(failure(BadParam("size", "too large")))["error"]
+    error = orjson.loads(error_body(BadParam("size", "too large")))["error"]
     assert error == {
         "message": "too large",
         "type": "invalid_request_error",

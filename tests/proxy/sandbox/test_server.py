@@ -15,7 +15,7 @@ import orjson
 import pytest
 from PIL import Image
 
-from proxy.sandbox import Studio
+from proxy.sandbox import SandboxServer
 from tests.support.transcripts import Transcript, transcripts_of
 
 Form = dict[str, bool]
@@ -54,7 +54,7 @@ class Caller:
 
 @pytest.fixture
 async def caller() -> AsyncIterator[Caller]:
-    studio = Studio()
+    studio = SandboxServer()
     async with aiohttp.ClientSession() as session:
         yield Caller(await studio.start(), session)
     await studio.stop()
@@ -203,7 +203,7 @@ async def test_a_caller_who_leaves_does_no_harm(
 
 
 async def test_it_opens_once_however_many_ask() -> None:
-    studio = Studio()
+    studio = SandboxServer()
     bases = await asyncio.gather(*(studio.start() for _ in range(5)))
     assert len(set(bases)) == 1
     assert bases[0].startswith("http://127.0.0.1:")
@@ -211,7 +211,7 @@ async def test_it_opens_once_however_many_ask() -> None:
 
 
 async def test_it_can_close_before_it_opened_and_open_again() -> None:
-    studio = Studio()
+    studio = SandboxServer()
     await studio.stop()
     await studio.start()
     await studio.stop()
@@ -222,7 +222,7 @@ async def test_it_can_close_before_it_opened_and_open_again() -> None:
 
 
 async def test_closing_does_not_wait_for_those_who_wait() -> None:
-    studio = Studio()
+    studio = SandboxServer()
     async with aiohttp.ClientSession() as session:
         waiting = asyncio.create_task(Caller(await studio.start(), session).gets(latency_ms=60_000))
         await asyncio.sleep(0.05)
