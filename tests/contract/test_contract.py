@@ -28,6 +28,7 @@ from adapters.table.param import CONTRACT
 from adapters.table.table import Table
 from tests.support import boundary_values, malformed
 from tests.support.transcripts import (
+    CANCELLING,
     FOLDER,
     Failure,
     Transcript,
@@ -36,6 +37,7 @@ from tests.support.transcripts import (
     conversation,
     finished,
     load,
+    naming,
     playing,
     receipt_of,
     secrets_of,
@@ -44,24 +46,31 @@ from tests.support.transcripts import (
 )
 
 UNGUARDED = {"automatic1111", "comfyui", "invokeai"}
-"""Servers of one's own without a safety system: they refuse nothing."""
+"""Self-hosted servers without a safety system: they refuse nothing."""
 
-CANCELLING = {"comfyui", "dashscope", "fal-ai", "invokeai", "krea", "luma", "replicate"}
-"""Those with a request that cancels what they were asked for."""
-
-PATIENCE = 5_000
+MAX_STEPS = 5_000
 """Steps after which a conversation counts as endless."""
 
 FILES = {it.stem for it in Path(adapters.__file__).parent.glob("providers/*.py")} - {"__init__"}
 WRITTEN = [name for name in PROVIDERS if name.replace("-", "_") in FILES]
-PLACES = [path for name in WRITTEN for path in sorted(FOLDER.glob(f"{name}/*.json"))]
 
 every_provider = pytest.mark.parametrize("provider", WRITTEN)
 
 
-@pytest.fixture(params=PLACES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def transcript(request: pytest.FixtureRequest) -> Transcript:
-    return load(request.param)
+def every_transcript(claim: Callable[[Transcript], None]) -> Callable[[str], None]:
+    """Make one test for each provider that asserts a claim for all of its transcripts.
+
+    The failure names the transcript.
+    """
+
+    @every_provider
+    def test(provider: str) -> None:
+        for transcript in transcripts_of(provider):
+            with naming(transcript):
+                claim(transcript)
+
+    test.__name__, test.__doc__ = claim.__name__, claim.__doc__
+    return test
 
 
 # Listed, written, proved
@@ -113,18 +122,21 @@ def test_no_two_options_share_a_name_an_alias_or_a_header(provider: str) -> None
 # Transcripts
 
 
+@every_transcript
 def test_a_transcript_says_where_it_is_from(transcript: Transcript) -> None:
     assert transcript.about
     assert transcript.source.startswith("https://")
     assert date.fromisoformat(transcript.read)
 
 
+@every_transcript
 def test_a_transcripts_options_are_declared_and_of_their_form(transcript: Transcript) -> None:
     options = {option.name: option for option in adapter(transcript.provider).options}
     for name, value in transcript.credentials.options.items():
         assert re.fullmatch(options[name].pattern, value)
 
 
+@every_transcript
 def test_the_pictures_of_a_transcript_are_real(transcript: Transcript) -> None:
     entries = (transcript.answer or {}).get("data", [])
     assert {entry["url"] for entry in entries if "url" in entry} == transcript.downloads.keys()
@@ -133,20 +145,24 @@ def test_the_pictures_of_a_transcript_are_real(transcript: Transcript) -> None:
         Picture.open(BytesIO(b64decode(text, validate=True))).verify()
 
 
+@every_transcript
 def test_a_conversation_comes_to_what_is_written_down(transcript: Transcript) -> None:
     assert finished(_outcome(transcript)) == (transcript.answer or transcript.error)
 
 
+@every_transcript
 def test_a_call_leaves_the_receipt_written_down(transcript: Transcript) -> None:
     never_made = not transcript.exchanges
     assert never_made or receipt_of(transcript) == transcript.receipt
 
 
+@every_transcript
 def test_a_refusal_is_a_refusal_and_nothing_else_is(transcript: Transcript) -> None:
     outcome = _ended(transcript, malformed.replies(transcript))
     assert isinstance(outcome, Refusal) is (transcript.kind == "refusal")
 
 
+@every_transcript
 def test_secrets_are_not_shown(transcript: Transcript) -> None:
     requests = _requests(transcript)
     call = call_of(transcript) if requests else ()
@@ -154,6 +170,7 @@ def test_secrets_are_not_shown(transcript: Transcript) -> None:
     assert not [secret for secret in secrets_of(transcript) if secret in told]
 
 
+@every_transcript
 def test_two_conversations_of_one_adapter_do_not_meet(transcript: Transcript) -> None:
     alone = finished(_outcome(transcript))
     for other in transcripts_of(transcript.provider):
@@ -164,6 +181,7 @@ def test_two_conversations_of_one_adapter_do_not_meet(transcript: Transcript) ->
 # Nobody waits any more
 
 
+@every_transcript
 def test_an_abandoned_job_is_cancelled_once_and_at_home(transcript: Transcript) -> None:
     provider, replies = adapter(transcript.provider), malformed.replies(transcript)
     wire = Wire(provider, transcript.credentials)
@@ -188,42 +206,41 @@ def test_every_cancellation_has_been_seen(provider: str) -> None:
     assert any(seen)
 
 
+@every_transcript
 def test_after_a_damaged_reply_a_job_can_be_abandoned_too(transcript: Transcript) -> None:
     if transcript.provider in CANCELLING:
-        damaged = chain(
-            malformed.with_a_key_gone(transcript), malformed.with_another_value(transcript)
-        )
-        for what, replies in damaged:
+        for what, replies in _damaged(transcript):
             for count in range(len(replies)):
                 assert len(_abandoned(transcript, replies[:count])[1]) <= 1, what
 
 
+@every_transcript
 def test_progress_is_a_part_of_one_or_not_told(transcript: Transcript) -> None:
     provider = adapter(transcript.provider)
-    damaged = chain(malformed.with_a_key_gone(transcript), malformed.with_another_value(transcript))
-    for replies in chain([malformed.replies(transcript)], (replies for _, replies in damaged)):
-        told = [provider.progress(reply) for reply in replies]
+    damaged = (replies for _, replies in _damaged(transcript))
+    for replies in chain([malformed.replies(transcript)], damaged):
+        told = [provider.parse_progress(reply) for reply in replies]
         assert all(it is None or 0 <= it <= 1 for it in told)
 
 
 # Replies as nobody wrote them down
 
 
+@every_transcript
 def test_a_reply_that_never_changes_comes_to_an_end(transcript: Transcript) -> None:
     replies = malformed.replies(transcript)
     for count in range(1, len(replies) + 1):
         _ended(transcript, replies[:count], "with its last reply repeated")
 
 
-@pytest.mark.parametrize("damaged", [malformed.with_a_key_gone, malformed.with_another_value])
-def test_a_damaged_reply_is_an_answer_or_an_error_for_the_client(
-    transcript: Transcript, damaged: Callable[[Transcript], Iterator[malformed.Damaged]]
-) -> None:
-    for what, replies in damaged(transcript):
+@every_transcript
+def test_a_damaged_reply_is_an_answer_or_an_error_for_the_client(transcript: Transcript) -> None:
+    for what, replies in _damaged(transcript):
         outcome = _ended(transcript, replies, what)
         assert outcome is None or _is_whole(outcome), what
 
 
+@every_transcript
 def test_a_web_page_or_a_cut_body_is_never_a_picture(transcript: Transcript) -> None:
     for what, replies in malformed.with_no_picture(transcript):
         assert isinstance(_ended(transcript, replies, what), ImageError), what
@@ -264,21 +281,27 @@ def test_every_size_of_the_contract_is_accepted(provider: str, size: str) -> Non
         assert orjson.dumps(table.translate({"size": size}).fields)
 
 
-# The words above
+# Support functions
+
+
+def _damaged(transcript: Transcript) -> Iterator[malformed.Damaged]:
+    """Yield the replies with one key or list entry removed, then with one value replaced."""
+    yield from malformed.with_a_key_gone(transcript)
+    yield from malformed.with_another_value(transcript)
 
 
 @cache
 def _tables(provider: str) -> list[Table]:
-    """Give the tables of all model families."""
+    """Return the tables of all model families."""
     found = adapter(provider)
     used = [one.call.get("model", "") for one in transcripts_of(provider)]
     models = dict.fromkeys([*found.models, *used, "", "never-heard-of-it"])
-    tables = [found.table(model) for model in models]
+    tables = [found.table_for(model) for model in models]
     return [table for at, table in enumerate(tables) if table not in tables[:at]]
 
 
 def _ruled(provider: str) -> Iterator[tuple[Table, str]]:
-    """Name every parameter that a table has a rule for: its own rows, and the contract's."""
+    """Yield every parameter that a table has a rule for: its own rows, and the contract's."""
     for table in _tables(provider):
         yield from ((table, name) for name in {*CONTRACT, *(row.name for row in table.rows)})
 
@@ -286,11 +309,11 @@ def _ruled(provider: str) -> Iterator[tuple[Table, str]]:
 def _ended(
     transcript: Transcript, replies: list[ProviderReply], what: str = ""
 ) -> Answer | ImageError | None:
-    """Run a conversation on replies, the last of them for ever, and say how it ended."""
+    """Run a conversation on replies, the last repeated without end, and return its outcome."""
     flow = conversation(transcript)
     try:
         next(flow)
-        for reply in chain(replies, repeat(replies[-1], PATIENCE)):
+        for reply in chain(replies, repeat(replies[-1], MAX_STEPS)):
             flow.send(reply)
     except StopIteration as end:
         answer: Answer | None = end.value
@@ -303,12 +326,13 @@ def _ended(
 def _abandoned(
     transcript: Transcript, replies: list[ProviderReply]
 ) -> tuple[ProviderRequest | None, list[ProviderRequest]]:
-    """Abandon a conversation after some replies: give what it waits with then, and what it asks.
+    """Abandon a conversation after some replies.
 
-    A token is none of it: whoever buys one has asked for no picture yet.
+    Returns the request that was pending, and the requests sent because of it. Empty for an
+    adapter that buys a token first: no image has been requested by then.
     """
     provider = adapter(transcript.provider)
-    if provider.grant(transcript.credentials, 0.0):
+    if provider.token_flow(transcript.credentials, 0.0):
         return None, []
     asked: list[ProviderRequest] = []
     waiting: ProviderRequest | None = None
@@ -325,13 +349,13 @@ def _abandoned(
 
 
 def _discreet(error: ImageError, transcript: Transcript) -> ImageError:
-    """Give the error back if none of the secrets is in its message."""
+    """Return the error after checking that no secret is in its message."""
     assert not [secret for secret in secrets_of(transcript) if secret in error.message]
     return error
 
 
 def _outcome(transcript: Transcript) -> Generator[None, None, Any]:
-    """Play a transcript step by step and give what the client would see."""
+    """Play a transcript step by step and return what the client would see."""
     try:
         answer = yield from playing(transcript)
     except ImageError as error:
@@ -340,7 +364,7 @@ def _outcome(transcript: Transcript) -> Generator[None, None, Any]:
 
 
 def _in_turns(*stepped: Generator[None, None, Any]) -> list[Any]:
-    """Take one step of each in turn, to the end of the last, and give what they return."""
+    """Take one step of each in turn until all have ended, and return their results."""
     ends: dict[int, Any] = {}
     while len(ends) < len(stepped):
         for which, one in enumerate(stepped):
@@ -362,7 +386,7 @@ def _requests(transcript: Transcript) -> list[ProviderRequest]:
 
 
 def _is_whole(outcome: Answer | ImageError) -> bool:
-    """Tell whether an outcome can be put into JSON as the contract describes it."""
+    """Whether an outcome can be put into JSON as the contract describes it."""
     if isinstance(outcome, ImageError):
         words = (outcome.message, outcome.type, outcome.code or "", outcome.param or "")
         return 400 <= outcome.status < 600 and all(isinstance(word, str) for word in words)
@@ -372,7 +396,7 @@ def _is_whole(outcome: Answer | ImageError) -> bool:
 
 
 def _is_picture(image: Image) -> bool:
-    """Tell whether an image is exactly one of a URL, base64 text or bytes."""
+    """Whether an image is exactly one of a URL, base64 text or bytes."""
     held = [it for it in (image.url, image.b64, image.data) if it]
     kinds = (isinstance(image.url, str), isinstance(image.b64, str), isinstance(image.data, bytes))
     return len(held) == 1 and all(kinds)
@@ -390,6 +414,6 @@ KNOWN_AS = {
 def test_a_provider_has_another_name_in_traces_only_where_the_conventions_have_one(
     name: str,
 ) -> None:
-    known_as = adapter(name).known_as
+    known_as = adapter(name).otel_provider_name
     assert known_as in {"", *KNOWN_AS}
     assert known_as != name

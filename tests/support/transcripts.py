@@ -15,9 +15,11 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -33,6 +35,9 @@ from adapters.table.receipt import Receipt
 from adapters.table.table import Policy, left_out
 from adapters.tools.sse import Events
 from tests.support.rsa_key import PLACE, rsa_pem
+
+CANCELLING = {"comfyui", "dashscope", "fal-ai", "invokeai", "krea", "luma", "replicate"}
+"""The providers with a request that cancels a job."""
 
 FOLDER = Path(__file__).parent.parent / "transcripts"
 SIGNING_TIME = datetime(2026, 11, 22, tzinfo=UTC).timestamp()
@@ -165,6 +170,7 @@ class Transcript(_Strict, frozen=True, rename={"credentials_": "credentials"}):
         return Credentials(self.credentials_.get("api_key", ""), options)
 
 
+@cache
 def load(path: Path) -> Transcript:
     """Read a transcript; an unknown key or a wrong type is an error that names its place."""
     place = f"{path.parent.name}/{path.stem}"
@@ -181,6 +187,16 @@ def load(path: Path) -> Transcript:
 def transcripts_of(provider: str) -> list[Transcript]:
     """Read the transcripts of one provider."""
     return [load(path) for path in sorted(FOLDER.glob(f"{provider}/*.json"))]
+
+
+@contextmanager
+def naming(transcript: Transcript) -> Iterator[None]:
+    """Add the transcript's place to whatever fails in the block."""
+    try:
+        yield
+    except BaseException as failure:
+        failure.add_note(f"in the transcript {transcript.place}")
+        raise
 
 
 def play(transcript: Transcript) -> Answer | None:
@@ -242,10 +258,10 @@ def translated(
 ) -> tuple[ImageCall, Receipt]:
     """Make the first call for some parameters as the gateway does, and give the receipt with it."""
     call = ImageCall(params, params, credentials, orjson.dumps(params), params.get("n") or 1)
-    withheld = provider.withheld(call)
-    if provider.openai_shaped:
+    withheld = provider.suppressed_params(call)
+    if provider.passthrough:
         return call, left_out(params, withheld, policy, provider.name)
-    table = provider.table_in_force(call)
+    table = provider.effective_table(call)
     n = min(call.n, table.pictures_per_call)
     made = table.translate(params, policy, n=n, provider=provider.name, withheld=withheld)
     return replace(call, fields=made.fields, n=n), made.receipt
@@ -280,7 +296,7 @@ def _granted(
     provider: Adapter, credentials: Credentials
 ) -> Generator[ProviderRequest, ProviderReply, Credentials]:
     """Let the adapter buy its token, if it needs one, and add it to the credentials."""
-    flow = provider.grant(credentials, SIGNING_TIME)
+    flow = provider.token_flow(credentials, SIGNING_TIME)
     if flow is None:
         return credentials
     grant = yield from flow
@@ -312,7 +328,9 @@ def _until_relayed(
 def _told_by_events(provider: Adapter, call: ImageCall, body: bytes) -> Answer:
     """Give the finished pictures and the usage that a stream of events told of."""
     events = Events()
-    told = [provider.event(call, event.json()) for event in (*events.feed(body), *events.rest())]
+    told = [
+        provider.parse_event(call, event.json()) for event in (*events.feed(body), *events.rest())
+    ]
     images = [image for answer in told for image in answer.images if image.preview is None]
     usages = [answer.usage for answer in told if answer.usage]
     return Answer(tuple(images), usage=usages[-1] if usages else None)
@@ -345,7 +363,7 @@ class Wire:
 
     def line(self, request: ProviderRequest) -> str:
         """Give method and full URL."""
-        url = request.url or self.provider.base(self.credentials) + request.path
+        url = request.url or self.provider.resolve_base_url(self.credentials) + request.path
         return f"{request.method} {url}"
 
     def body(self, request: ProviderRequest) -> tuple[Any, ...]:
@@ -371,10 +389,10 @@ class Wire:
 
     def is_ours(self, url: str) -> bool:
         """Tell whether a URL leads to the provider's own hosts, which may get the credential."""
-        base, target = urlsplit(self.provider.base(self.credentials)), urlsplit(url)
+        base, target = urlsplit(self.provider.resolve_base_url(self.credentials)), urlsplit(url)
         if not url or (base.scheme, base.netloc) == (target.scheme, target.netloc):
             return True
-        below = tuple(f".{domain}" for domain in self.provider.domains)
+        below = tuple(f".{domain}" for domain in self.provider.credential_domains)
         return target.scheme == "https" and f".{target.hostname}".endswith(below)
 
 
