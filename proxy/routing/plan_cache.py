@@ -67,7 +67,7 @@ class SizedLRU(Generic[K, V]):
 def memory_size(value: Any) -> int:
     """Count the bytes of memory that a config or a tree takes, what it holds twice once.
 
-    >>> size_of({"a": "x" * 1000}) - size_of({"a": ""})
+    >>> memory_size({"a": "x" * 1000}) - memory_size({"a": ""})
     1000
     """
     seen: set[int] = set()

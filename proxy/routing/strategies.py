@@ -103,7 +103,7 @@ class StrategySelector:
             # What is left is never drawn: all that could be are open.
             return branch
         nodes = tuple(branch.children[i] for i in good)
-        return replace(branch, nodes=nodes, weights=tuple(branch.weights[i] for i in good))
+        return replace(branch, children=nodes, weights=tuple(branch.weights[i] for i in good))
 
     def _is_open(self, node: Node, plan: Plan) -> bool:
         if isinstance(node, Target):

@@ -97,7 +97,7 @@ class Tokens:
 
 def _name(target: Target) -> str:
     # Headers that a client forwards differ from request to request, and buy nothing.
-    bare = msgspec.structs.replace(target, forwarded={})
+    bare = msgspec.structs.replace(target, forwarded_headers={})
     return f"{target.adapter.id}:{bare.fingerprint}"
 
 

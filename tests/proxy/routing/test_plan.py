@@ -48,7 +48,7 @@ def test_a_target_shows_no_secret() -> None:
 
 def test_an_edition_is_that_of_what_the_operator_wrote_whoever_asks() -> None:
     stored = Target(adapter("openai"), Credentials("key-1"), HOST, operator_credential=True)
-    same = replace(stored, forwarded={"x-tenant": "a"}, request_timeout=9.0)
+    same = replace(stored, forwarded_headers={"x-tenant": "a"}, request_timeout=9.0)
     others = (
         replace(stored, credentials=Credentials("key-2")),
         replace(stored, base_url="https://other.test/v1"),
@@ -57,5 +57,7 @@ def test_an_edition_is_that_of_what_the_operator_wrote_whoever_asks() -> None:
     )
     assert same.config_version == stored.config_version
     assert len({stored.config_version, *(it.config_version for it in others)}) == 5
-    theirs = [replace(stored, credentials=Credentials(it), stored=False) for it in ("a", "b")]
+    theirs = [
+        replace(stored, credentials=Credentials(it), operator_credential=False) for it in ("a", "b")
+    ]
     assert theirs[0].config_version == theirs[1].config_version

@@ -154,7 +154,7 @@ def edited(root: StrategyNode) -> StrategyNode:
     nodes = [
         replace(it, base_url="https://y.test") for it in root.children if isinstance(it, Target)
     ]
-    return replace(root, nodes=tuple(nodes))
+    return replace(root, children=tuple(nodes))
 
 
 def test_what_stands_at_a_place_now_has_nothing_of_what_stood_there() -> None:

@@ -253,7 +253,7 @@ async def test_a_failure_to_connect_is_repeated_whatever_is_named(
 
 async def test_an_address_that_may_not_be_reached_is_tried_once() -> None:
     async with talk(attempts=5) as it:
-        it.target = replace(it.target, private=False)
+        it.target = replace(it.target, allow_private_network=False)
         assert (await it.draw(), it.asked, it.waits, it.tries.retries) == (400, 0, [], 0)
 
 
