@@ -217,7 +217,7 @@ class Adapter:
 
     id: ClassVar[str]
     name: ClassVar[str]
-    known_as: ClassVar[str] = ""
+    otel_provider_name: ClassVar[str] = ""
     """The provider's name in traces (`gen_ai.provider.name`), where OpenTelemetry's conventions
     have one for it that is not its id."""
     base_url: ClassVar[str]
@@ -226,14 +226,14 @@ class Adapter:
     docs: ClassVar[str] = ""
     models: ClassVar[tuple[str, ...]] = ()
     """Models known today, the recommended one first; others are never refused on their name."""
-    families: ClassVar[tuple[tuple[str | tuple[str, ...], Table], ...]] = (("", Table(())),)
+    tables_by_model: ClassVar[tuple[tuple[str | tuple[str, ...], Table], ...]] = (("", Table(())),)
     """Tables by how a model's name begins, the first that fits; the last, "", fits any name."""
     options: ClassVar[tuple[Option, ...]] = ()
-    domains: ClassVar[tuple[str, ...]] = ()
+    credential_domains: ClassVar[tuple[str, ...]] = ()
     """Hosts (and all below them) that may get the credential beside the base URL's own origin."""
     url_lifetime: ClassVar[int] = 0
     """Seconds that a picture's URL stays good; 0 when the provider gives none."""
-    openai_shaped: ClassVar[bool] = False
+    passthrough: ClassVar[bool] = False
     """Speaks the client's shape: every parameter goes through as sent, answers come verbatim."""
     keyless: ClassVar[bool] = False
     """Needs no credential."""
@@ -243,36 +243,36 @@ class Adapter:
     """How good the sources are: `high`, `medium` or `low`."""
     experimental: ClassVar[bool] = False
     """Written from old or third-party sources only, or for a service whose state is in doubt."""
-    read: ClassVar[str] = "2026-11-22"
+    docs_checked_on: ClassVar[str] = "2026-11-22"
     """When the sources were read."""
-    codes: ClassVar[Mapping[str, int]] = {}
+    status_by_code: ClassVar[Mapping[str, int]] = {}
     """What the provider's own error codes mean, by how they begin: the HTTP status that says it
     best, whatever the status on the wire; `errors.REFUSED` for its safety system."""
-    refuses: ClassVar[re.Pattern[str] | None] = None
+    refusal_pattern: ClassVar[re.Pattern[str] | None] = None
     """What the provider's words look like when its safety system said no."""
-    phrases: ClassVar[Mapping[str, int]] = {}
+    status_by_phrase: ClassVar[Mapping[str, int]] = {}
     """What the provider's words mean where no code says it: pieces of its sentence, in lower case,
     the first that fits; a status as in `codes`."""
 
-    def base(self, credentials: Credentials) -> str:
+    def resolve_base_url(self, credentials: Credentials) -> str:
         """Give the base URL for these credentials."""
         del credentials
         return self.base_url
 
-    def table(self, model: str) -> Table:
+    def table_for(self, model: str) -> Table:
         """Give the parameter table of the family that `model` belongs to."""
-        return next(table for start, table in self.families if model.startswith(start))
+        return next(table for start, table in self.tables_by_model if model.startswith(start))
 
-    def model_in_force(self, named: str, credentials: Credentials) -> str:
+    def effective_model(self, named: str, credentials: Credentials) -> str:
         """Name the model whose table holds: an option may replace or explain the client's."""
         del credentials
         return named
 
-    def table_in_force(self, call: ImageCall) -> Table:
+    def effective_table(self, call: ImageCall) -> Table:
         """Give the table by which a call is translated; `call.fields` are `call.params`."""
-        return self.table(self.model_in_force(call.model, call.credentials))
+        return self.table_for(self.effective_model(call.model, call.credentials))
 
-    def withheld(self, call: ImageCall) -> frozenset[str]:
+    def suppressed_params(self, call: ImageCall) -> frozenset[str]:
         """Name the client's parameters that do not go out here, so that its receipt says so.
 
         It is asked before the table makes something of them: `call.fields` are `call.params`.
@@ -280,7 +280,7 @@ class Adapter:
         del call
         return frozenset()
 
-    def lacks(self, credentials: Credentials) -> str:
+    def missing_credentials(self, credentials: Credentials) -> str:
         """Name what is missing for a request to be possible; "" when nothing is."""
         return "" if self.keyless or credentials.api_key else "an API key"
 
@@ -289,7 +289,7 @@ class Adapter:
         del outgoing
         return {"authorization": f"Bearer {credentials.api_key}"} if credentials.api_key else {}
 
-    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
+    def token_flow(self, credentials: Credentials, time: float) -> GrantFlow | None:
         """Give the flow that buys a short-lived token for these credentials, if one is needed.
 
         Its requests name absolute URLs and are sent as they are: a flow that has to sign one does
@@ -301,59 +301,61 @@ class Adapter:
 
     def flow(self, call: ImageCall) -> Flow:
         """Converse with the provider. Default: one request, one reply."""
-        reply = yield self.request(call)
-        return self.answer(call, self.checked(reply))
+        reply = yield self.build_request(call)
+        return self.parse_answer(call, self.raise_for_status(reply))
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Give the request of a one-shot conversation."""
         raise NotImplementedError
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the reply of a one-shot conversation; its status is below 400."""
         raise NotImplementedError
 
-    def event(self, call: ImageCall, data: Any) -> Answer:
+    def parse_event(self, call: ImageCall, data: Any) -> Answer:
         """Read one server-sent event, parsed: pictures, previews, usage, or nothing yet.
 
         Raises what an event that tells of a failure means.
         """
         raise NotImplementedError
 
-    def progress(self, reply: ProviderReply) -> float | None:
+    def parse_progress(self, reply: ProviderReply) -> float | None:
         """Tell how far a job is, 0 to 1, by a reply on which the flow goes on; None: not said."""
         del reply
         return None
 
-    def checked(self, reply: ProviderReply) -> ProviderReply:
+    def raise_for_status(self, reply: ProviderReply) -> ProviderReply:
         """Give the reply back, or raise what its error status means."""
         if reply.ok:
             return reply
-        raise self.error(reply)
+        raise self.provider_error(reply)
 
     def error_message(self, reply: ProviderReply) -> str:
         """Find the sentence in which the provider says what went wrong; "" when there is none."""
         return errors.told(reply)
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Say what a reply means that tells of a failure, whatever its status.
 
         Default: by `codes`, `refuses`, `phrases`, the status, with the sentence of `told`.
         """
-        said, status = self.error_message(reply), errors.meaning(reply, self.codes)
-        unsafe = not status and self.refuses is not None and self.refuses.search(said)
+        said, status = self.error_message(reply), errors.meaning(reply, self.status_by_code)
+        unsafe = (
+            not status and self.refusal_pattern is not None and self.refusal_pattern.search(said)
+        )
         if status == errors.REFUSED or unsafe:
-            return self.refused(reply)
-        status = status or errors.understood(said, self.phrases)
+            return self.refusal(reply)
+        status = status or errors.understood(said, self.status_by_phrase)
         return errors.failure(reply, message=said, status=status)
 
-    def refused(self, reply: ProviderReply) -> errors.ProviderError:
+    def refusal(self, reply: ProviderReply) -> errors.ProviderError:
         """Say that the safety system refused, in the provider's words."""
         return errors.refusal(self.error_message(reply), provider_status=reply.status)
 
-    def nothing(self, reply: ProviderReply) -> errors.ProviderError:
+    def no_image_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Say what a success without a picture means: what its `error` tells of, if it has one."""
         tells = at(reply.json(), "error") is not None
-        return self.error(reply) if tells else errors.no_picture(reply.status)
+        return self.provider_error(reply) if tells else errors.no_picture(reply.status)
 
 
 IN_PROCESS = "in-process:"

@@ -48,16 +48,16 @@ def microseconds(work: Callable[[], object]) -> float:
 def measured(adapter: Adapter) -> tuple[float, float | None]:
     """Give what translating costs, and what making the request costs."""
     params = {"model": adapter.models[0], **CALL}
-    table = adapter.table(adapter.models[0])
+    table = adapter.table_for(adapter.models[0])
     made = table.translate(params)
     options = {option.name: "x" for option in adapter.options if not option.operator}
     call = ImageCall(params, made.fields, Credentials("key", options), chance=1)
     try:
-        adapter.request(call)
+        adapter.build_request(call)
     except (ImageError, NotImplementedError, KeyError, ValueError):
         return microseconds(lambda: table.translate(params)), None
     return microseconds(lambda: table.translate(params)), microseconds(
-        lambda: adapter.request(call)
+        lambda: adapter.build_request(call)
     )
 
 

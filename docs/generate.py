@@ -106,7 +106,7 @@ def _section(adapter: Adapter) -> str:
     lines = [
         f"### {adapter.id}",
         "",
-        f"{adapter.name}. [Documentation]({adapter.docs}), read {adapter.read}; {known}.",
+        f"{adapter.name}. [Documentation]({adapter.docs}), read {adapter.docs_checked_on}; {known}.",
         "",
         f"Models known by name: {models}.",
         "",
@@ -122,7 +122,7 @@ def _families(adapter: Adapter) -> Iterator[tuple[str, Table]]:
     """Give each table of an adapter once, under the models that it is for."""
     found: list[tuple[Table, list[str]]] = []
     for name, model in _named(adapter):
-        table = adapter.table(model)
+        table = adapter.table_for(model)
         names = next((names for known, names in found if known.rows == table.rows), None)
         if names is None:
             found.append((table, names := []))
@@ -134,7 +134,7 @@ def _families(adapter: Adapter) -> Iterator[tuple[str, Table]]:
 def _named(adapter: Adapter) -> Iterator[tuple[str, str]]:
     """Name models and families of models, each with a model's name that leads to its table."""
     yield from ((f"`{model}`", model) for model in adapter.models)
-    for starts, _ in adapter.families:
+    for starts, _ in adapter.tables_by_model:
         for start in (starts,) if isinstance(starts, str) else starts:
             if start and not any(model.startswith(start) for model in adapter.models):
                 yield f"`{start}…`", start

@@ -52,8 +52,6 @@ BANNED_FIRST_WORDS = {"Give", "Tell", "Have", "Say", "Let"}
 
 WIRE = "openai"
 """The client's wire format is named after a provider: docstrings may mention it."""
-SHAPE = "openai_shaped"
-"""The adapter attribute for providers that speak that wire format."""
 HOMONYMS = (
     "metadata.google.internal",
     "x-google-metadata-request",
@@ -161,7 +159,7 @@ def _strings(tree: ast.Module) -> Iterator[tuple[str, bool]]:
         for _, value in ast.iter_fields(node):
             if isinstance(value, str):
                 snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value).lower()
-                for other in (SHAPE, *HOMONYMS):
+                for other in HOMONYMS:
                     snake = snake.replace(other, "")
                 yield snake, id(node) in docstrings
 

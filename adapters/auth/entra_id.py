@@ -48,11 +48,11 @@ OPTIONS = (
 class InAzure(Adapter):
     """A service that takes a key or a token of Entra's, and names deployments freely."""
 
-    def model_in_force(self, named: str, credentials: Credentials) -> str:
+    def effective_model(self, named: str, credentials: Credentials) -> str:
         """Let the operator say which model is behind the deployment's name."""
         return credentials["azure_model_name"] or named
 
-    def lacks(self, credentials: Credentials) -> str:
+    def missing_credentials(self, credentials: Credentials) -> str:
         """Name the credential that is missing; the address is `base`'s to ask for."""
         mode = credentials[_MODE]
         if credentials[TOKEN] or (not mode and credentials.api_key):
@@ -70,7 +70,7 @@ class InAzure(Adapter):
             return {"authorization": f"Bearer {token}"}
         return {"api-key": credentials.api_key} if credentials.api_key else {}
 
-    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
+    def token_flow(self, credentials: Credentials, time: float) -> GrantFlow | None:
         """Buy a token for an application, if that is the way in."""
         del time
         if credentials[TOKEN] or credentials[_MODE] != "entra":

@@ -33,51 +33,53 @@ _SUCCESS, _LAST_STATUS = 200, 599
 class OpenAILike(Adapter):
     """A provider with OpenAI's endpoint and answer, and parameters of its own."""
 
-    kept: ClassVar[frozenset[str]] = frozenset({"revised_prompt", "seed"})
+    extra_fields: ClassVar[frozenset[str]] = frozenset({"revised_prompt", "seed"})
     """What of a picture's entry goes on to the client, beside the picture."""
-    listed_at: ClassVar[tuple[str | int, ...]] = ("data",)
+    images_path: ClassVar[tuple[str | int, ...]] = ("data",)
     """Where the list of pictures stands in an answer."""
-    also_listed_at: ClassVar[tuple[tuple[str | int, ...], ...]] = ()
+    other_images_paths: ClassVar[tuple[tuple[str | int, ...], ...]] = ()
     """Where it stands in the answers of some models."""
 
-    def path(self, call: ImageCall) -> str:
+    def request_path(self, call: ImageCall) -> str:
         """Give the path below the base URL."""
         del call
         return "/images/generations"
 
-    def body(self, call: ImageCall) -> dict[str, Any]:
+    def build_body(self, call: ImageCall) -> dict[str, Any]:
         """Give the body: the model's name, and what the table made."""
         return {"model": named_model(call.model, example=self.models[0]), **call.fields}
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask; where the table lets `stream` through, the answer may be events."""
-        body = self.body(call)
-        return ProviderRequest(self.path(call), json=body, events=body.get("stream") is True)
+        body = self.build_body(call)
+        return ProviderRequest(
+            self.request_path(call), json=body, events=body.get("stream") is True
+        )
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures; an answer without one may say why."""
         del call
         tree = reply.json()
-        for place in (self.listed_at, *self.also_listed_at):
-            if images := tuple(pictures(tree, *place, kept=self.kept)):
+        for place in (self.images_path, *self.other_images_paths):
+            if images := tuple(pictures(tree, *place, kept=self.extra_fields)):
                 return Answer(images, usage=usage(tree, "usage"))
-        raise self.nothing(reply)
+        raise self.no_image_error(reply)
 
-    def event(self, call: ImageCall, data: Any) -> Answer:
+    def parse_event(self, call: ImageCall, data: Any) -> Answer:
         """Read an event that holds a picture, a preview, the usage or what went wrong."""
         del call
         if at(data, "error") is not None:
-            raise self.error(_failed(data))
-        images = tuple(pictures({"data": [data]}, kept=self.kept))
+            raise self.provider_error(_failed(data))
+        images = tuple(pictures({"data": [data]}, kept=self.extra_fields))
         if (index := pick(data, "partial_image_index", kind=int)) is not None:
             images = tuple(replace(image, preview=index) for image in images)
         return Answer(images, usage=usage(data, "usage"))
 
-    def error(self, reply: ProviderReply) -> ProviderError:
+    def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Know a refusal by OpenAI's codes, too: who took the shape may have taken them."""
         if MODERATION_CODES & {code.lower() for code in codes_of(reply)}:
-            return self.refused(reply)
-        return super().error(reply)
+            return self.refusal(reply)
+        return super().provider_error(reply)
 
 
 def _failed(data: Any) -> ProviderReply:

@@ -28,16 +28,16 @@ _OPENED = ("https://", "http://", "data:")
 class OpenAIShape(Adapter):
     """A provider that speaks the client's shape."""
 
-    openai_shaped: ClassVar[bool] = True
+    passthrough: ClassVar[bool] = True
 
-    def path(self, call: ImageCall) -> str:
+    def request_path(self, call: ImageCall) -> str:
         """Give the path below the base URL."""
         del call
         return "/images/generations"
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Send what the client sent; the same bytes where nothing had to change."""
-        withheld = self.withheld(call) & call.fields.keys()
+        withheld = self.suppressed_params(call) & call.fields.keys()
         # Where the gateway has to turn one form of picture into the other, it must read the reply.
         verbatim = "response_format" not in withheld or call.response_format == "b64_json"
         content = call.body
@@ -45,14 +45,17 @@ class OpenAIShape(Adapter):
             content = orjson.dumps({k: v for k, v in call.fields.items() if k not in withheld})
         headers = {"content-type": "application/json"}
         return ProviderRequest(
-            self.path(call), content=content, headers=headers, verbatim=verbatim or call.stream
+            self.request_path(call),
+            content=content,
+            headers=headers,
+            verbatim=verbatim or call.stream,
         )
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read a reply in OpenAI's shape and keep its bytes."""
         tree = reply.json()
         if at(tree, "error") is not None:
-            raise self.error(reply)
+            raise self.provider_error(reply)
         images = tuple(pictures(tree))
         if not images:
             raise no_picture(reply.status)
@@ -64,7 +67,7 @@ class OpenAIShape(Adapter):
         body = None if disguised or unwanted else reply.body
         return Answer(images, usage=pick(tree, "usage", kind=dict), extra=extra, body=body)
 
-    def error(self, reply: ProviderReply) -> ProviderError:
+    def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Keep an error that is in OpenAI's shape, bytes and status; make one of any other."""
         tree = reply.json()
         told = at(tree, "error")

@@ -1,11 +1,11 @@
 """Waiting for a job at a provider by asking again.
 
 class Acme(Jobs):
-    under_way = frozenset({"queued", "running"})
+    pending_states = frozenset({"queued", "running"})
     job_at, asked_at = ("id",), "/jobs/{}"
     done, pictures_at = "succeeded", ("result", "urls")
 
-    def request(self, call):                # submit
+    def build_request(self, call):                # submit
 
 What is asked of the job and how its end is read follow from these words; a provider that differs
 writes `question` (what to ask again and again; None: it is settled) or `answer` (read a job that
@@ -40,7 +40,7 @@ def poll(
     (504). An error status is raised as the adapter understands it, unless it is settled; but
     what is not found here is a job that was taken, and no model of the client's (502).
     """
-    question = replace(question, wait=interval)
+    question = replace(question, delay=interval)
     for _ in range(int(limit / interval)):
         reply = yield question
         if settled(reply):
@@ -49,7 +49,7 @@ def poll(
             raise failure(
                 reply, message=adapter.error_message(reply), status=HTTPStatus.BAD_GATEWAY
             )
-        adapter.checked(reply)
+        adapter.raise_for_status(reply)
     raise ProviderError(
         f"The provider was still working after {limit:.0f} seconds.",
         status=504,
@@ -63,7 +63,7 @@ def fetched(
     """Fetch the pictures that a settled job left at these paths of the base URL, as bytes."""
     images = []
     for path in paths:
-        reply = adapter.checked((yield ProviderRequest(path, method="GET")))
+        reply = adapter.raise_for_status((yield ProviderRequest(path, method="GET")))
         if not (image := Image.in_body(reply, **extra)):
             raise no_picture(reply.status)
         images.append(image)
@@ -73,99 +73,105 @@ def fetched(
 class Jobs(Adapter):
     """A provider that takes a job and is asked about it until it is settled."""
 
-    state_at: ClassVar[tuple[str | int, ...]] = ("status",)
+    state_path: ClassVar[tuple[str | int, ...]] = ("status",)
     """Where the job's state stands in a reply."""
-    under_way: ClassVar[frozenset[str]] = frozenset()
+    pending_states: ClassVar[frozenset[str]] = frozenset()
     """States in which to ask again; any other, or none at all, is settled."""
-    job_at: ClassVar[tuple[str | int, ...]] = ("id",)
+    id_path: ClassVar[tuple[str | int, ...]] = ("id",)
     """Where the job's name stands in the reply to a submission."""
-    asked_at: ClassVar[str] = ""
+    poll_path: ClassVar[str] = ""
     """The path below the base URL at which a job is asked about; its name goes into the braces."""
-    done: ClassVar[str] = ""
+    success_state: ClassVar[str] = ""
     """The state of a job that went well; any other settled one tells of a failure."""
-    pictures_at: ClassVar[tuple[str | int, ...]] = ()
+    images_path: ClassVar[tuple[str | int, ...]] = ()
     """Where a finished job has the URL of its picture, or the list of them."""
-    progress_at: ClassVar[tuple[str | int, ...]] = ()
+    progress_path: ClassVar[tuple[str | int, ...]] = ()
     """Where a reply says how far the job is; () where none does."""
-    progress_whole: ClassVar[float] = 1.0
+    progress_max: ClassVar[float] = 1.0
     """What stands there in the end."""
-    interval: ClassVar[float] = 1.0
+    poll_interval: ClassVar[float] = 1.0
     """Seconds between two questions."""
-    limit: ClassVar[float] = 600.0
+    poll_timeout: ClassVar[float] = 600.0
     """Seconds of waiting after which the job is given up."""
 
     def flow(self, call: ImageCall) -> Flow:
         """Submit, ask until it is settled, read."""
-        return self.answer(call, (yield from self.settled(call)))
+        return self.parse_answer(call, (yield from self.submit_and_poll(call)))
 
-    def settled(self, call: ImageCall) -> Generator[ProviderRequest, ProviderReply, ProviderReply]:
+    def submit_and_poll(
+        self, call: ImageCall
+    ) -> Generator[ProviderRequest, ProviderReply, ProviderReply]:
         """Submit, ask until it is settled, and give the reply that says so."""
-        reply = self.checked((yield self.request(call)))
-        if question := self.question(call, reply):
-            reply = yield from self.waited(call, reply, question)
+        reply = self.raise_for_status((yield self.build_request(call)))
+        if question := self.poll_request(call, reply):
+            reply = yield from self.poll_job(call, reply, question)
         return reply
 
-    def waited(
+    def poll_job(
         self, call: ImageCall, submitted: ProviderReply, question: ProviderRequest
     ) -> Generator[ProviderRequest, ProviderReply, ProviderReply]:
         """Ask until a submitted job is settled; have it cancelled if it is abandoned meanwhile."""
         try:
             return (
                 yield from poll(
-                    self, question, self.is_settled, interval=self.interval, limit=self.limit
+                    self,
+                    question,
+                    self.is_finished,
+                    interval=self.poll_interval,
+                    limit=self.poll_timeout,
                 )
             )
         except Abandoned:
-            if request := self.cancellation(call, submitted):
+            if request := self.cancel_request(call, submitted):
                 yield request
             raise
 
-    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
+    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
         """Give the request that cancels a job; None where the provider is not known to have one."""
         del call, submitted
         return None
 
-    def progress(self, reply: ProviderReply) -> float | None:
+    def parse_progress(self, reply: ProviderReply) -> float | None:
         """Tell how far a job is, 0 to 1; None where the reply does not say."""
-        if not self.progress_at:
+        if not self.progress_path:
             return None
-        told = at(reply.json(), *self.progress_at)
+        told = at(reply.json(), *self.progress_path)
         if not isinstance(told, int | float) or isinstance(told, bool):
             return None
-        return min(max(told / self.progress_whole, 0.0), 1.0)
+        return min(max(told / self.progress_max, 0.0), 1.0)
 
-    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Give what to ask again and again after a submission; None when it is settled already."""
         del call
-        return ProviderRequest(self.asked_at.format(self.job(reply)), method="GET")
+        return ProviderRequest(self.poll_path.format(self.job_id(reply)), method="GET")
 
-    def job(self, reply: ProviderReply) -> str:
+    def job_id(self, reply: ProviderReply) -> str:
         """Give the job's name as it can stand in a path; raises where a reply names none."""
-        if named := step(text_at(reply.json(), *self.job_at)):
+        if named := step(text_at(reply.json(), *self.id_path)):
             return named
-        raise self.error(reply) if told(reply) else no_picture(reply.status)
+        raise self.provider_error(reply) if told(reply) else no_picture(reply.status)
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read a job that is settled: its pictures, or why there are none."""
         del call
-        if self.state(reply) != self.done:
-            raise self.error(reply)
-        if images := tuple(self.pictures(reply)):
+        if self.parse_state(reply) != self.success_state:
+            raise self.provider_error(reply)
+        if images := tuple(self.parse_images(reply)):
             return Answer(images)
         raise no_picture(reply.status)
 
-    def pictures(self, reply: ProviderReply) -> Iterable[Image]:
+    def parse_images(self, reply: ProviderReply) -> Iterable[Image]:
         """Read the pictures of a job that went well."""
-        return map(Image.at, places(at(reply.json(), *self.pictures_at)))
+        return map(Image.at, places(at(reply.json(), *self.images_path)))
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Find why a job failed, or what an error says; the job's state where nothing else is."""
-        return told(reply) or self.state(reply)
+        return told(reply) or self.parse_state(reply)
 
-    def state(self, reply: ProviderReply) -> str:
+    def parse_state(self, reply: ProviderReply) -> str:
         """Give the job's state."""
-        return text_at(reply.json(), *self.state_at)
+        return text_at(reply.json(), *self.state_path)
 
-    def is_settled(self, reply: ProviderReply) -> bool:
+    def is_finished(self, reply: ProviderReply) -> bool:
         """Tell whether a reply shows the job's end."""
-        return reply.ok and self.state(reply) not in self.under_way
+        return reply.ok and self.parse_state(reply) not in self.pending_states

@@ -4,8 +4,8 @@
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "flux/dev", "prompt": "a cube", "size": "1792x1024", "n": 2}
->>> made = ADAPTER.table("flux/dev").translate(params, n=2)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for("flux/dev").translate(params, n=2)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json
 {'model': 'flux/dev', 'prompt': 'a cube', 'image_size': {'width': 1536, 'height': 864}, \
 'num_images': 2}
 """
@@ -182,7 +182,7 @@ class AIMLAPI(OpenAILike):
     name = "AI/ML API"
     base_url = "https://api.aimlapi.com/v1"
     docs = "https://docs.aimlapi.com/api-references/image-models"
-    families = (
+    tables_by_model = (
         ("openai/", _OPENAI),
         ("flux-pro/v1.1-ultra", _ULTRA),
         ("flux-pro/v1.1", _PRO_1_1),
@@ -223,26 +223,26 @@ class AIMLAPI(OpenAILike):
         "recraft-v3",
     )
     url_lifetime = 600
-    also_listed_at = (("images",), ("output", "choices"))
+    other_images_paths = (("images",), ("output", "choices"))
     confidence = "medium"
-    codes: ClassVar[Mapping[str, int]] = dict.fromkeys(MODERATION_CODES, errors.REFUSED)
-    refuses = re.compile(r"moderation|content policy|safety system|nsfw", re.IGNORECASE)
+    status_by_code: ClassVar[Mapping[str, int]] = dict.fromkeys(MODERATION_CODES, errors.REFUSED)
+    refusal_pattern = re.compile(r"moderation|content policy|safety system|nsfw", re.IGNORECASE)
     unconfirmed = (
         "parameters of minimax/image-01; vector pictures of recraft-v3; the form of errors; "
         "how a refusal is told; how long a URL stays good"
     )
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Find the sentence; a complaint of several fields is a list of them."""
         several = [it for it in items_at(reply.json(), "message") if isinstance(it, str)]
         return "; ".join(several) or super().error_message(reply)
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know by its words that an account without credits is forbidden to draw."""
-        told = self.told(reply)
+        told = self.error_message(reply)
         if reply.status == _FORBIDDEN and _PAY.search(told):
             return errors.failure(reply, message=told, status=_NO_CREDIT)
-        return super().error(reply)
+        return super().provider_error(reply)
 
 
 ADAPTER = AIMLAPI()

@@ -6,8 +6,8 @@ The client's model, format and compression are settings of the server, and stay 
 left them: they are sent with every call. Scripts and other settings never leave the gateway.
 
 >>> from adapters.contract import ImageCall
->>> made = ADAPTER.table("").translate({"prompt": "a cube", "quality": "high", "n": 2}, n=2)
->>> ADAPTER.request(ImageCall({"model": "flux"}, made.fields)).json
+>>> made = ADAPTER.table_for("").translate({"prompt": "a cube", "quality": "high", "n": 2}, n=2)
+>>> ADAPTER.build_request(ImageCall({"model": "flux"}, made.fields)).json
 {'prompt': 'a cube', 'steps': 40, 'n_iter': 2, 'width': 1024, 'height': 1024, \
 'override_settings': {'samples_format': 'png', 'jpeg_quality': 100, \
 'sd_model_checkpoint': 'flux'}, 'override_settings_restore_afterwards': False}
@@ -76,7 +76,7 @@ class Automatic1111(Adapter):
     name = "AUTOMATIC1111 and Forge"
     base_url = "http://127.0.0.1:7860"
     docs = "https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/API"
-    families = (("", _TABLE),)
+    tables_by_model = (("", _TABLE),)
     models = (_DEFAULT,)
     keyless = True
     options: ClassVar[tuple[Option, ...]] = (
@@ -95,7 +95,7 @@ class Automatic1111(Adapter):
         pair = f"{user}:{credentials['automatic1111_password']}"
         return {"authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask for the pictures, with the settings that they need."""
         fields = dict(call.fields)
         settings = {
@@ -109,7 +109,7 @@ class Automatic1111(Adapter):
         lasting = {_SETTINGS: settings, _RESTORE: False}
         return ProviderRequest("/sdapi/v1/txt2img", json={**fields, **lasting})
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures asked for; what extensions add comes after them."""
         tree = reply.json()
         seeds = items_at(parsed(text_at(tree, "info")), "all_seeds")
@@ -120,18 +120,18 @@ class Automatic1111(Adapter):
         images = zip(made, told, strict=True)
         return Answer(tuple(Image(b64=b64, extra=extra) for b64, extra in images))
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Prefer the sentence to the kind of error that stands before it."""
         tree = reply.json()
         return text_at(tree, "detail") or text_at(tree, "errors") or super().error_message(reply)
 
-    def error(self, reply: ProviderReply) -> ProviderError:
+    def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Say of a 404 what it means here: no API at all, or a name that the server has not."""
         if reply.status != HTTPStatus.NOT_FOUND:
-            return super().error(reply)
+            return super().provider_error(reply)
         if at(reply.json(), "error") is None:
             return failure(reply, message="it has no API (start it with --api)", status=502)
-        return failure(reply, message=self.told(reply), status=400)
+        return failure(reply, message=self.error_message(reply), status=400)
 
 
 ADAPTER = Automatic1111()

@@ -9,8 +9,8 @@ deployment's name says nothing: `azure_model_name` tells what is behind it.
 
 >>> url = "https://contoso.services.ai.azure.com"
 >>> params = {"model": "MAI-Image-2.6", "prompt": "a cube", "size": "1792x1024"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> request = ADAPTER.request(ImageCall(params, made.fields, Credentials("k", {_URL: url})))
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> request = ADAPTER.build_request(ImageCall(params, made.fields, Credentials("k", {_URL: url})))
 >>> request.path, request.json
 ('/mai/v1/images/generations?api-version=preview', \
 {'model': 'MAI-Image-2.6', 'prompt': 'a cube', 'width': 1354, 'height': 774})
@@ -90,14 +90,14 @@ class AzureAI(entra_id.InAzure, OpenAILike):
     """Image models on Azure AI Foundry, and on model endpoints of Azure's."""
 
     id = "azure-ai"
-    known_as = "azure.ai.inference"
+    otel_provider_name = "azure.ai.inference"
     name = "Azure AI Foundry"
     base_url = ""
     docs = (
         "https://learn.microsoft.com/azure/foundry/foundry-models/how-to/"
         "use-foundry-models-mai-image"
     )
-    families = tuple((start, table) for start, table, _ in _FAMILIES)
+    tables_by_model = tuple((start, table) for start, table, _ in _FAMILIES)
     models = ("MAI-Image-2.6", "FLUX.2-pro", "FLUX.2-flex", "FLUX-1.1-pro", "gpt-image-2")
     options: ClassVar[tuple[Option, ...]] = (
         Option(
@@ -122,11 +122,11 @@ class AzureAI(entra_id.InAzure, OpenAILike):
         ),
         *entra_id.OPTIONS,
     )
-    codes = dict.fromkeys(
+    status_by_code = dict.fromkeys(
         (*MODERATION_CODES, "contentFilter", "ContentFilter", "ResponsibleAIPolicyViolation"),
         REFUSED,
     )
-    refuses = re.compile(r"moderated|safety system|content (?:filter|polic)", re.IGNORECASE)
+    refusal_pattern = re.compile(r"moderated|safety system|content (?:filter|polic)", re.IGNORECASE)
     confidence = "medium"
     unconfirmed = (
         "how FLUX.2 and MAI refuse; the range of a FLUX.2 side, and several of its pictures at "
@@ -134,7 +134,7 @@ class AzureAI(entra_id.InAzure, OpenAILike):
         "whether `preview` fits every base URL with a path of its own"
     )
 
-    def base(self, credentials: Credentials) -> str:
+    def resolve_base_url(self, credentials: Credentials) -> str:
         """Give the base URL that was chosen."""
         if not credentials[_URL]:
             raise BadParam(
@@ -152,17 +152,17 @@ class AzureAI(entra_id.InAzure, OpenAILike):
             return super().sign(outgoing, credentials)
         return {"authorization": f"Bearer {credentials.api_key}"}
 
-    def path(self, call: ImageCall) -> str:
+    def request_path(self, call: ImageCall) -> str:
         """Give the path of the model's surface, without what the base URL names already."""
-        found, model = call.credentials, self.model_in_force(call.model, call.credentials)
-        table = self.table(model)
+        found, model = call.credentials, self.effective_model(call.model, call.credentials)
+        table = self.table_for(model)
         is_bare = bool(found[_URL]) and "/" not in found[_URL].partition("://")[2].rstrip("/")
         surface = next(place for _, it, place in _FAMILIES if it is table) if is_bare else ""
         named = model_path(model.lower().replace(".", "-")) if table is _FLUX_2 else ""
         version = found["azure_api_version"] or "preview"
         return f"{surface}/{named or 'images/generations'}?api-version={version}"
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask; what an endpoint is told of itself stands in headers."""
         found = call.credentials
         told = {
@@ -170,7 +170,7 @@ class AzureAI(entra_id.InAzure, OpenAILike):
             "extra-parameters": found["azure_extra_params"],
         }
         headers = {name: value for name, value in told.items() if value}
-        return replace(super().request(call), headers=headers)
+        return replace(super().build_request(call), headers=headers)
 
 
 ADAPTER = AzureAI()

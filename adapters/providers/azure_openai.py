@@ -8,7 +8,8 @@ names the deployment as its model. A deployment's name says nothing about the mo
 
 >>> from adapters.contract import ImageCall
 >>> body = {"model": "gpt-image-2", "prompt": "a cube"}
->>> request = ADAPTER.request(ImageCall(body, body, Credentials("k", {"azure_deployment_id": "d"})))
+>>> credentials = Credentials("k", {"azure_deployment_id": "d"})
+>>> request = ADAPTER.build_request(ImageCall(body, body, credentials))
 >>> request.path, request.content
 ('/deployments/d/images/generations?api-version=2025-04-01-preview', b'{"prompt":"a cube"}')
 """
@@ -36,12 +37,12 @@ class AzureOpenAI(entra_id.InAzure, OpenAIShape):
     """Azure OpenAI, and OpenAI-shaped deployments of Azure AI Foundry by a custom host."""
 
     id = "azure-openai"
-    known_as = "azure.ai.openai"
+    otel_provider_name = "azure.ai.openai"
     name = "Azure OpenAI"
     base_url = ""
     docs = "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/dall-e"
     # What Azure's page lists: no webp, and none of what only OpenAI's own newest models take.
-    families = openai_tables.families("png", "jpeg", newer=())
+    tables_by_model = openai_tables.families("png", "jpeg", newer=())
     models = (
         "gpt-image-2",
         "gpt-image-2.5-sunburst",
@@ -75,7 +76,7 @@ class AzureOpenAI(entra_id.InAzure, OpenAIShape):
         "wants tokens for https://ai.azure.com/.default"
     )
 
-    def base(self, credentials: Credentials) -> str:
+    def resolve_base_url(self, credentials: Credentials) -> str:
         """Give the resource's own address."""
         if not (name := credentials["azure_resource_name"]):
             raise BadParam(
@@ -86,7 +87,7 @@ class AzureOpenAI(entra_id.InAzure, OpenAIShape):
             )
         return f"https://{name}.openai.azure.com/openai"
 
-    def path(self, call: ImageCall) -> str:
+    def request_path(self, call: ImageCall) -> str:
         """Give the path of the API that the version belongs to."""
         version = call.credentials["azure_api_version"] or _DATED
         if version in _V1:
@@ -96,21 +97,21 @@ class AzureOpenAI(entra_id.InAzure, OpenAIShape):
         deployment = model_path(named, example="the deployment, or set azure_deployment_id")
         return f"/deployments/{deployment}/images/generations?api-version={version}"
 
-    def withheld(self, call: ImageCall) -> frozenset[str]:
+    def suppressed_params(self, call: ImageCall) -> frozenset[str]:
         """Withhold `model` where the URL names it, `response_format` but from DALL-E."""
         names = {"model"} if not _is_v1(call.credentials) else set[str]()
-        if not self.model_in_force(call.model, call.credentials).startswith("dall-e"):
+        if not self.effective_model(call.model, call.credentials).startswith("dall-e"):
             names.add("response_format")
         return frozenset(names)
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Send what the client sent; on v1 the deployment is the model."""
         deployment = call.credentials["azure_deployment_id"]
         if _is_v1(call.credentials) and deployment and deployment != call.model:
             call = replace(call, fields={**call.fields, "model": deployment}, body=None)
-        return super().request(call)
+        return super().build_request(call)
 
-    def error(self, reply: ProviderReply) -> ProviderError:
+    def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Know the content filter by its inner code too, and codes that say what OpenAI's do."""
         told = at(reply.json(), "error")
         inner = {text_at(told, name, "code") for name in ("innererror", "inner_error")}
@@ -118,7 +119,7 @@ class AzureOpenAI(entra_id.InAzure, OpenAIShape):
             return refusal(text_at(told, "message"), provider_status=reply.status)
         if (code := text_at(told, "code")) == "DeploymentNotFound" or code.isdigit():
             return failure(reply)
-        return super().error(reply)
+        return super().provider_error(reply)
 
 
 def _is_v1(credentials: Credentials) -> bool:

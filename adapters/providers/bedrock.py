@@ -7,8 +7,8 @@ known by its words. What kind an error is stands in the header `x-amzn-ErrorType
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "us.stability.sd3-5-large-v1:0", "prompt": "a cube", "size": "1536x1024"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> request = ADAPTER.request(ImageCall(params, made.fields))
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> request = ADAPTER.build_request(ImageCall(params, made.fields))
 >>> request.path, request.json["aspect_ratio"]
 ('/model/us.stability.sd3-5-large-v1%3A0/invoke', '3:2')
 """
@@ -142,7 +142,7 @@ class Bedrock(Adapter):
     """Image models on Amazon Bedrock: Stability AI's, and Amazon's own while they last."""
 
     id = "bedrock"
-    known_as = "aws.bedrock"
+    otel_provider_name = "aws.bedrock"
     name = "Amazon Bedrock"
     base_url = ""
     docs = "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html"
@@ -164,27 +164,27 @@ class Bedrock(Adapter):
             pattern=r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,511}",
         ),
     )
-    refuses = re.compile("content filter|responsible ai", re.IGNORECASE)
+    refusal_pattern = re.compile("content filter|responsible ai", re.IGNORECASE)
     confidence = "medium"
     unconfirmed = (
         "the reply of a model that has ended (Nova Canvas, Titan Image); webp from Stability's "
         "models; sizes and defaults of Titan; the area and the ratios of Nova Canvas"
     )
 
-    def base(self, credentials: Credentials) -> str:
+    def resolve_base_url(self, credentials: Credentials) -> str:
         """Give the region's own address."""
         return f"https://bedrock-runtime.{aws.region(credentials)}.amazonaws.com"
 
-    def table(self, model: str) -> Table:
+    def table_for(self, model: str) -> Table:
         """Give the table of the family; for a name that says no family, Stability's."""
         return _family(model) or _STABLE_IMAGE
 
-    def model_in_force(self, named: str, credentials: Credentials) -> str:
+    def effective_model(self, named: str, credentials: Credentials) -> str:
         """Let the operator's choice decide, unless it is an ARN that does not show its family."""
         chosen = credentials["aws_bedrock_model"]
         return chosen if _family(chosen) else named
 
-    def lacks(self, credentials: Credentials) -> str:
+    def missing_credentials(self, credentials: Credentials) -> str:
         """Name what the chosen way to sign needs and has not."""
         way = credentials["aws_auth_type"]
         if _bears_a_key(credentials):
@@ -199,17 +199,17 @@ class Bedrock(Adapter):
             return super().sign(outgoing, credentials)
         return aws.signed(outgoing, credentials, "bedrock")
 
-    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
+    def token_flow(self, credentials: Credentials, time: float) -> GrantFlow | None:
         """Assume a role, if that is the way in."""
         if credentials["aws_auth_type"] != "assumedRole":
             return None
         return aws.assumed_role(credentials, time)
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Invoke the model; the operator's choice of it comes first."""
         invoked = call.credentials["aws_bedrock_model"] or call.model
         path = model_path(invoked, example=self.models[0])
-        if not _family(self.model_in_force(call.model, call.credentials)):
+        if not _family(self.effective_model(call.model, call.credentials)):
             raise BadParam(
                 "model",
                 "No family of Bedrock's image models is known by this name, so its body cannot be "
@@ -221,7 +221,7 @@ class Bedrock(Adapter):
         headers = {"accept": "application/json"}
         return ProviderRequest(f"/model/{path}/invoke", json=_seeded(call), headers=headers)
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures that were not filtered; when none is left, say why."""
         del call
         tree = reply.json()
@@ -234,16 +234,16 @@ class Bedrock(Adapter):
             raise failure(reply, message=said, status=502)
         raise refusal(said, provider_status=reply.status) if said else no_picture(reply.status)
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Find the sentence, whose key begins with a capital at times."""
         return text_at(reply.json(), "Message") or super().error_message(reply)
 
-    def error(self, reply: ProviderReply) -> ProviderError:
+    def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Go by `x-amzn-ErrorType`, cut out of its name space and its address."""
         kind = reply.headers.get("x-amzn-errortype", "").partition(":")[0].rpartition("#")[2]
         if status := _KINDS.get(kind):
-            return failure(reply, message=self.told(reply), status=status)
-        return super().error(reply)
+            return failure(reply, message=self.error_message(reply), status=status)
+        return super().provider_error(reply)
 
 
 def _family(model: str) -> Table | None:

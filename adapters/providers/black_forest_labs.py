@@ -4,8 +4,8 @@
     GET  {polling_url}       on some host below bfl.ai -> {"status", "result"}
 
 >>> from adapters.contract import ImageCall
->>> made = ADAPTER.table("flux-pro-1.1").translate({"prompt": "a cube", "size": "1792x1024"})
->>> ADAPTER.request(ImageCall({"model": "flux-pro-1.1"}, made.fields)).json
+>>> made = ADAPTER.table_for("flux-pro-1.1").translate({"prompt": "a cube", "size": "1792x1024"})
+>>> ADAPTER.build_request(ImageCall({"model": "flux-pro-1.1"}, made.fields)).json
 {'prompt': 'a cube', 'width': 1440, 'height': 832}
 """
 
@@ -96,7 +96,7 @@ class BlackForestLabs(Jobs):
     name = "Black Forest Labs"
     base_url = "https://api.bfl.ai/v1"
     docs = "https://docs.bfl.ai"
-    families = _FAMILIES
+    tables_by_model = _FAMILIES
     models = (
         "flux-2-pro",
         "flux-2-max",
@@ -111,11 +111,11 @@ class BlackForestLabs(Jobs):
         "flux-kontext-pro",
         "flux-kontext-max",
     )
-    domains = ("bfl.ai",)
+    credential_domains = ("bfl.ai",)
     url_lifetime = 600
-    under_way = frozenset({"Pending"})
-    progress_at = ("progress",)
-    interval = 0.5
+    pending_states = frozenset({"Pending"})
+    progress_path = ("progress",)
+    poll_interval = 0.5
     unconfirmed = (
         "the form of a 4xx other than 422; Retry-After on a 429; all delivery hosts; webp from "
         "FLUX.1"
@@ -126,11 +126,11 @@ class BlackForestLabs(Jobs):
         del outgoing
         return {"x-key": credentials.api_key}
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit the job."""
         return ProviderRequest("/" + model_path(call.model, example="flux-2-pro"), json=call.fields)
 
-    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
+    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
         """Ask at the URL that the reply names: only that region knows the task."""
         del call
         if not (place := text_at(reply.json(), "polling_url")):
@@ -139,21 +139,21 @@ class BlackForestLabs(Jobs):
 
     def flow(self, call: ImageCall) -> Flow:
         """Submit, and wait, with some patience for a task that is not known yet."""
-        reply = self.checked((yield self.request(call)))
-        question = self.question(call, reply)
+        reply = self.raise_for_status((yield self.build_request(call)))
+        question = self.poll_request(call, reply)
         for _ in range(_PATIENCE):
-            reply = yield from poll(self, question, self.is_settled, interval=self.interval)
-            if self.state(reply) != _LOST:
+            reply = yield from poll(self, question, self.is_finished, interval=self.poll_interval)
+            if self.parse_state(reply) != _LOST:
                 break
-        return self.answer(call, reply)
+        return self.parse_answer(call, reply)
 
-    def is_settled(self, reply: ProviderReply) -> bool:
+    def is_finished(self, reply: ProviderReply) -> bool:
         """Tell whether a task has ended, or is not known, with whatever status that is said."""
-        return self.state(reply) == _LOST or super().is_settled(reply)
+        return self.parse_state(reply) == _LOST or super().is_finished(reply)
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read a settled task; a prompt is called revised only if it was."""
-        tree, state = reply.json(), self.state(reply)
+        tree, state = reply.json(), self.parse_state(reply)
         if state.endswith("Moderated"):
             raise errors.refusal(_reason(tree, state), provider_status=reply.status)
         if state != "Ready":
@@ -167,16 +167,16 @@ class BlackForestLabs(Jobs):
         )
         return Answer((Image.at(sample, **extra),))
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Prefer `message`, which can stand beside a bare code in `error`."""
-        return text_at(reply.json(), "message") or super().told(reply)
+        return text_at(reply.json(), "message") or super().error_message(reply)
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know that what is forbidden here is the key: it has no 401."""
         if reply.status == HTTPStatus.FORBIDDEN:
-            told = self.told(reply)
+            told = self.error_message(reply)
             return errors.failure(reply, message=told, status=HTTPStatus.UNAUTHORIZED)
-        return super().error(reply)
+        return super().provider_error(reply)
 
 
 def _reason(tree: Any, state: str) -> str:

@@ -4,8 +4,8 @@
     GET  {base}/status/{request_id}     {"status", "result": {"image_url"}, "error"}
 
 >>> from adapters.contract import ImageCall
->>> made = ADAPTER.table("fibo").translate({"prompt": "a cube", "size": "2048x2048"})
->>> sent = ADAPTER.request(ImageCall({"model": "fibo-lite"}, made.fields))
+>>> made = ADAPTER.table_for("fibo").translate({"prompt": "a cube", "size": "2048x2048"})
+>>> sent = ADAPTER.build_request(ImageCall({"model": "fibo-lite"}, made.fields))
 >>> sent.path, sent.json
 ('/image/generate/lite', {'prompt': 'a cube', 'aspect_ratio': '1:1', 'resolution': '4MP'})
 """
@@ -64,7 +64,7 @@ class Bria(Jobs):
     name = "Bria"
     base_url = "https://engine.prod.bria-api.com/v2"
     docs = "https://docs.bria.ai"
-    families = (("", _TABLE),)
+    tables_by_model = (("", _TABLE),)
     models = (_FIBO, "fibo-lite")
     url_lifetime = 3600
     confidence = "medium"
@@ -72,36 +72,36 @@ class Bria(Jobs):
         "how long a picture's URL lasts (an hour is a guess); a 422 that is no moderation is told "
         "as one; the state UNKNOWN, which ends a job here; Retry-After on a 429"
     )
-    codes = {str(_UNPROCESSABLE): errors.REFUSED}
+    status_by_code = {str(_UNPROCESSABLE): errors.REFUSED}
 
-    under_way = frozenset({"IN_PROGRESS"})
-    job_at = ("request_id",)
-    asked_at = "/status/{}"
-    done = "COMPLETED"
+    pending_states = frozenset({"IN_PROGRESS"})
+    id_path = ("request_id",)
+    poll_path = "/status/{}"
+    success_state = "COMPLETED"
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Put the key into `api_token`, its only place."""
         del outgoing
         return {"api_token": credentials.api_key}
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit the job at the model's endpoint."""
         path = model_path(call.model, example=_FIBO)
         below = "" if path == _FIBO else "/" + path.removeprefix(f"{_FIBO}-")
         return ProviderRequest(f"/image/generate{below}", json=call.fields)
 
-    def pictures(self, reply: ProviderReply) -> Iterator[Image]:
+    def parse_images(self, reply: ProviderReply) -> Iterator[Image]:
         """Read the picture and its seed."""
         if place := text_at(reply.json(), "result", "image_url"):
             yield Image.at(
                 place, **without_none(seed=pick(reply.json(), "result", "seed", kind=int))
             )
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Take a 422 for what Bria says it is: its moderation."""
         if reply.status == _UNPROCESSABLE:
-            return self.refused(reply)
-        return super().error(reply)
+            return self.refusal(reply)
+        return super().provider_error(reply)
 
 
 ADAPTER = Bria()

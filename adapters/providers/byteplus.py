@@ -6,8 +6,8 @@ A custom host can be China's: https://ark.cn-beijing.volces.com/api/v3
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "seedream-4-5-251128", "prompt": "a cube", "size": "1024x1024"}
->>> made = ADAPTER.table("seedream-4-5-251128").translate(params)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for("seedream-4-5-251128").translate(params)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json
 {'model': 'seedream-4-5-251128', 'prompt': 'a cube', 'size': '1920x1920', 'watermark': False}
 """
 
@@ -91,7 +91,7 @@ class BytePlus(OpenAILike):
     name = "BytePlus ModelArk"
     base_url = "https://ark.ap-southeast.bytepluses.com/api/v3"
     docs = "https://docs.byteplus.com/en/docs/ModelArk/1541523"
-    families = (
+    tables_by_model = (
         ((*_named("5-0-pro"), *_named("5-0-flash")), _PRO),
         (_named("5-0"), _5_0),
         (_named("4-5"), _4_5),
@@ -107,7 +107,7 @@ class BytePlus(OpenAILike):
         "seedream-4-0-250828",
     )
     url_lifetime = 86_400
-    codes: ClassVar[Mapping[str, int]] = {
+    status_by_code: ClassVar[Mapping[str, int]] = {
         "AuthenticationError": 401,
         **dict.fromkeys(("AccessDenied", "PermissionDenied", "InvalidAccountStatus"), 403),
         **dict.fromkeys(("UnsupportedModel", "InvalidEndpoint", "ModelNotOpen"), 404),
@@ -124,25 +124,25 @@ class BytePlus(OpenAILike):
         "the status of some error codes; Retry-After on a 429"
     )
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read what came; where every picture failed, the first says why."""
         entries = items_at(reply.json(), "data")
         if entries and all(at(entry, "error") is not None for entry in entries):
-            raise self.error(ProviderReply(reply.status, tree=entries[0]))
-        return super().answer(call, reply)
+            raise self.provider_error(ProviderReply(reply.status, tree=entries[0]))
+        return super().parse_answer(call, reply)
 
-    def event(self, call: ImageCall, data: Any) -> Answer:
+    def parse_event(self, call: ImageCall, data: Any) -> Answer:
         """Read an event; one failed picture of a group does not fail the rest."""
         grouped = call.fields.get("sequential_image_generation") == "auto"
         if grouped and text_at(data, "type") == "image_generation.partial_failed":
             return Answer(())
-        return super().event(call, data)
+        return super().parse_event(call, data)
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refusal by its code, wherever in it the word stands."""
         if _UNSAFE.search(text_at(reply.json(), "error", "code")):
-            return self.refused(reply)
-        return super().error(reply)
+            return self.refusal(reply)
+        return super().provider_error(reply)
 
 
 ADAPTER = BytePlus()

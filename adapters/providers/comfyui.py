@@ -11,7 +11,7 @@ run as often as there are pictures to make, a graph without one for seed makes t
 
 >>> from adapters.contract import Credentials, ImageCall
 >>> graph = '{"6": {"class_type": "CLIPTextEncode", "inputs": {"text": "{{prompt}}, oil"}}}'
->>> made = ADAPTER.table("").translate({"prompt": "a cube"}).fields
+>>> made = ADAPTER.table_for("").translate({"prompt": "a cube"}).fields
 >>> call = ImageCall({}, made, Credentials("", {"comfyui_workflow": graph}))
 >>> next(ADAPTER.flow(call)).json
 {'prompt': {'6': {'class_type': 'CLIPTextEncode', 'inputs': {'text': 'a cube, oil'}}}}
@@ -57,7 +57,7 @@ class ComfyUI(Adapter):
     name = "ComfyUI"
     base_url = "http://127.0.0.1:8188"
     docs = "https://docs.comfy.org/development/comfyui-server/comms_routes"
-    families = (("", _TABLE),)
+    tables_by_model = (("", _TABLE),)
     models = (templates.DEFAULT,)
     keyless = True
     options: ClassVar[tuple[Option, ...]] = (
@@ -105,7 +105,7 @@ class ComfyUI(Adapter):
             images += yield from fetched(self, _places(reply, job), **extra)
         return Answer(tuple(images))
 
-    def withheld(self, call: ImageCall) -> frozenset[str]:
+    def suppressed_params(self, call: ImageCall) -> frozenset[str]:
         """Withhold what the graph has no slot for."""
         return templates.withheld(lambda: self._graph(call))
 

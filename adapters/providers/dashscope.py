@@ -8,8 +8,8 @@ A failure has its `code` at the top, or in `output` when a task failed: both can
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "qwen-image-2.0", "prompt": "a cube", "size": "1536x1024"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> ADAPTER.request(ImageCall(params, made.fields)).json["parameters"]
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json["parameters"]
 {'size': '1536*1024', 'n': 1}
 """
 
@@ -98,7 +98,7 @@ class DashScope(Jobs):
     name = "Alibaba DashScope"
     base_url = "https://dashscope-intl.aliyuncs.com/api/v1"
     docs = "https://www.alibabacloud.com/help/en/model-studio/qwen-image-generation-and-editing-api-reference"
-    families = (
+    tables_by_model = (
         (("qwen-image-max", "qwen-image-plus", "qwen-image-edit"), _QWEN_1),
         ("qwen-image-", _QWEN),
         ("qwen-image", _QWEN_1),
@@ -138,7 +138,7 @@ class DashScope(Jobs):
         "n of qwen-image-max and of each wan2.2 and older; thinking_mode; the ratios of wan2.7; "
         "the form of an error of one picture of several; Retry-After on a 429"
     )
-    codes: ClassVar[Mapping[str, int]] = {
+    status_by_code: ClassVar[Mapping[str, int]] = {
         "InvalidApiKey": 401,
         "AccessDenied": 403,
         "Arrearage": 402,
@@ -153,11 +153,11 @@ class DashScope(Jobs):
         "InternalError.Timeout": 504,
         "SystemError": 500,
     }
-    state_at = ("output", "task_status")
-    under_way = frozenset({"PENDING", "RUNNING"})
-    interval = 3.0
+    state_path = ("output", "task_status")
+    pending_states = frozenset({"PENDING", "RUNNING"})
+    poll_interval = 3.0
 
-    def base(self, credentials: Credentials) -> str:
+    def resolve_base_url(self, credentials: Credentials) -> str:
         """Give the region's own address: no key of one region is good in another."""
         host = _HOSTS[credentials["dashscope_region"] or "intl"]
         return f"https://{host}.aliyuncs.com/api/v1"
@@ -168,7 +168,7 @@ class DashScope(Jobs):
         named = {"x-dashscope-workspace": workspace} if workspace else {}
         return {**super().sign(outgoing, credentials), **named}
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask for pictures, or for a task that makes them."""
         body = {"model": named_model(call.model, example=self.models[0]), **call.fields}
         if call.model.startswith(_TASKS):
@@ -177,19 +177,19 @@ class DashScope(Jobs):
             return ProviderRequest(path, json=body, headers=headers)
         return ProviderRequest("/services/aigc/multimodal-generation/generation", json=body)
 
-    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Ask for the task, if that is what there is."""
         del call
         path = _task(reply)
-        return ProviderRequest(path, method="GET") if path and not self.is_settled(reply) else None
+        return ProviderRequest(path, method="GET") if path and not self.is_finished(reply) else None
 
-    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
+    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
         """Cancel the task; one that has left the queue is refused, and goes on."""
         del call
         path = _task(submitted)
         return ProviderRequest(f"{path}/cancel") if path else None
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures of either protocol; where there is none, what was said instead."""
         del call
         tree = reply.json()
@@ -199,8 +199,8 @@ class DashScope(Jobs):
         lost = (ProviderReply(reply.status, body=orjson.dumps(it)) for it in _results(tree))
         for told in (reply, *lost):
             if any(errors.codes_of(told)):
-                raise self.error(told)
-        if (state := self.state(reply)) not in ("", "SUCCEEDED"):
+                raise self.provider_error(told)
+        if (state := self.parse_state(reply)) not in ("", "SUCCEEDED"):
             raise errors.failure(reply, message=f"the task is {state}", status=502)
         raise errors.no_picture(reply.status)
 

@@ -4,8 +4,8 @@
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "dall-e-3", "prompt": "a cube", "style": "vivid", "background": "opaque"}
->>> made = ADAPTER.table("dall-e-3").translate(params)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for("dall-e-3").translate(params)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json
 {'model': 'dall-e-3', 'prompt': 'a cube', 'style': 'vivid'}
 """
 
@@ -39,12 +39,12 @@ class Deepbricks(OpenAILike):
     name = "Deepbricks"
     base_url = "https://api.deepbricks.ai/v1"
     docs = "https://deepbricks.ai"
-    families = (("dall-e-2", _DALL_E_2), ("", Table(_ROWS)))
+    tables_by_model = (("dall-e-2", _DALL_E_2), ("", Table(_ROWS)))
     models = ("dall-e-3", "dall-e-2")
     url_lifetime = 600
     confidence = "low"
     experimental = True
-    codes: ClassVar[Mapping[str, int]] = {
+    status_by_code: ClassVar[Mapping[str, int]] = {
         **dict.fromkeys(MODERATION_CODES, errors.REFUSED),
         "insufficient_quota": 402,
     }

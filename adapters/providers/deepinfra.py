@@ -5,7 +5,7 @@
 `quality`, `style` and `user` are accepted there and have no effect: the receipt says so instead.
 
 >>> asked = {"prompt": "a cube", "size": "1792x1024", "quality": "hd"}
->>> made = ADAPTER.table("black-forest-labs/FLUX-2-dev").translate(asked)
+>>> made = ADAPTER.table_for("black-forest-labs/FLUX-2-dev").translate(asked)
 >>> made.fields, str(made.receipt)
 ({'prompt': 'a cube', 'size': '1792x1024'}, 'dropped quality=hd')
 """
@@ -35,7 +35,7 @@ class DeepInfra(OpenAILike):
     name = "DeepInfra"
     base_url = "https://api.deepinfra.com/v1/openai"
     docs = "https://deepinfra.com/black-forest-labs/FLUX-2-dev/api"
-    families = (("", _TABLE),)
+    tables_by_model = (("", _TABLE),)
     models = (
         "black-forest-labs/FLUX-2-dev",
         "black-forest-labs/FLUX-2-klein-4b",
@@ -50,7 +50,7 @@ class DeepInfra(OpenAILike):
         "run-diffusion/Juggernaut-Lightning-Flux",
     )
     confidence = "medium"
-    refuses = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSING_WORDS
     unconfirmed = (
         "which sizes each model has; more than 4 pictures a call; seeds and steps here; "
         "the words of a refusal; Retry-After on a 429"

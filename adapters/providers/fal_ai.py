@@ -9,8 +9,8 @@ https://fal.run, which keeps the caller waiting and replies with the pictures at
 `sync_mode` is in no table: what it makes is not kept, and a queue is asked for it afterwards.
 
 >>> from adapters.contract import ImageCall
->>> made = ADAPTER.table("fal-ai/flux/dev").translate({"prompt": "a cube", "size": "1536x1024"})
->>> sent = ADAPTER.request(ImageCall({"model": "fal-ai/flux/dev"}, made.fields))
+>>> made = ADAPTER.table_for("fal-ai/flux/dev").translate({"prompt": "a cube", "size": "1536x1024"})
+>>> sent = ADAPTER.build_request(ImageCall({"model": "fal-ai/flux/dev"}, made.fields))
 >>> sent.path, sent.json
 ('/fal-ai/flux/dev', {'prompt': 'a cube', 'image_size': {'width': 1536, 'height': 1024}})
 """
@@ -208,7 +208,7 @@ class FalAI(Jobs):
     name = "fal"
     base_url = "https://queue.fal.run"
     docs = "https://fal.ai/docs/documentation/model-apis/inference/queue"
-    families = _FAMILIES
+    tables_by_model = _FAMILIES
     models = (
         "fal-ai/flux-2-pro",
         "fal-ai/flux-2",
@@ -234,15 +234,15 @@ class FalAI(Jobs):
         "fal-ai/luma-photon",
         "bria/text-to-image/3.2",
     )
-    domains = ("fal.run", "falrun.com")
+    credential_domains = ("fal.run", "falrun.com")
     url_lifetime = 86_400
-    under_way = frozenset({"IN_QUEUE", "IN_PROGRESS"})
+    pending_states = frozenset({"IN_QUEUE", "IN_PROGRESS"})
     unconfirmed = (
         "bounds and steps of sizes by model; how long the CDN keeps a picture (a day is a guess); "
         "the words of a 403 for an empty balance; background of openai/*; ratios of bria/* and "
         "xai/*; a picture marked has_nsfw_concepts is blacked out"
     )
-    codes = {
+    status_by_code = {
         "content_policy_violation": errors.REFUSED,
         # In these words nano-banana refuses.
         "no_media_generated": errors.REFUSED,
@@ -258,36 +258,36 @@ class FalAI(Jobs):
         "downstream_service_error": 502,
         "internal_": 502,
     }
-    phrases = {"exhausted balance": 402}
+    status_by_phrase = {"exhausted balance": 402}
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Put the key behind the word `Key`."""
         del outgoing
         return {"authorization": f"Key {credentials.api_key}"} if credentials.api_key else {}
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Put the call into the queue."""
         path = model_path(call.model, safe="/", example=self.models[0])
         return ProviderRequest(f"/{path}", json=call.fields)
 
     def flow(self, call: ImageCall) -> Flow:
         """Wait in the queue, then fetch the model's own reply: COMPLETED only says it is there."""
-        reply = self.checked((yield self.request(call)))
+        reply = self.raise_for_status((yield self.build_request(call)))
         if status_url := text_at(reply.json(), "status_url"):
             question = ProviderRequest(url=status_url, method="GET")
             place = text_at(reply.json(), "response_url")
-            reply = yield from self.waited(call, reply, question)
+            reply = yield from self.poll_job(call, reply, question)
             if place:
-                reply = self.checked((yield ProviderRequest(url=place, method="GET")))
-        return self.answer(call, reply)
+                reply = self.raise_for_status((yield ProviderRequest(url=place, method="GET")))
+        return self.parse_answer(call, reply)
 
-    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
+    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
         """Cancel where the queue says."""
         del call
         place = text_at(submitted.json(), "cancel_url")
         return ProviderRequest(url=place, method="PUT") if place else None
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures, but for those that the safety checker blacked out."""
         tree = reply.json()
         told = text_at(tree, "prompt")

@@ -9,8 +9,8 @@ A filtered picture is an HTTP 200 that says so in a header, in an entry or in th
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "flux-1-schnell-fp8", "prompt": "a cube", "output_format": "jpeg"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> request = ADAPTER.request(ImageCall(params, made.fields))
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> request = ADAPTER.build_request(ImageCall(params, made.fields))
 >>> request.path
 '/workflows/accounts/fireworks/models/flux-1-schnell-fp8/text_to_image'
 >>> request.json, request.headers
@@ -120,40 +120,40 @@ class Fireworks(Adapter):
         "stays good; which ratio FLUX draws where none is said; the sizes of SDXL"
     )
 
-    def table(self, model: str) -> Table:
+    def table_for(self, model: str) -> Table:
         """Give the table of the family, by the last part of the model's name."""
         return _family(model)[0]
 
     def flow(self, call: ImageCall) -> Flow:
         """Ask once; for Kontext, submit and wait."""
-        if self.table(call.model) is not _KONTEXT:
+        if self.table_for(call.model) is not _KONTEXT:
             return (yield from super().flow(call))
-        submitted = self.request(call)
-        reply = self.checked((yield submitted))
+        submitted = self.build_request(call)
+        reply = self.raise_for_status((yield submitted))
         if not (job := text_at(reply.json(), "request_id")):
             raise ProviderError("The provider took the job without giving it an id.")
         question = ProviderRequest(f"{submitted.path}/get_result", json={"id": job})
-        return self.answer(call, (yield from poll(self, question, _is_settled, limit=120)))
+        return self.parse_answer(call, (yield from poll(self, question, _is_settled, limit=120)))
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Give the request of the model's family."""
         path, body = _family(call.model)[1], dict(call.fields)
         headers = body.pop("headers", {"accept": "application/json"})
         return ProviderRequest(path.format(_full_name(call.model)), json=body, headers=headers)
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures that were not filtered, whichever way they came."""
         del call
         in_bytes = reply.media_type.startswith("image/")
         ended = [stability_style.in_bytes(reply)] if in_bytes else _in_json(reply.json())
         return stability_style.answered(ended, reply)
 
-    def error(self, reply: ProviderReply) -> ProviderError:
+    def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Say of a 404 what it means here: that the model is not, or no longer, offered."""
         if reply.status == HTTPStatus.NOT_FOUND:
             said = self.error_message(reply) or "no reason given"
             return failure(reply, message=f"this model is not available ({said})")
-        return super().error(reply)
+        return super().provider_error(reply)
 
 
 def _family(model: str) -> tuple[Table, str]:

@@ -9,8 +9,8 @@ A model with a slash in its name is a path: `ai/flux-2-pro` is POST {base}/ai/fl
 A custom host can be https://api.freepik.com/v1, which has another header for the key.
 
 >>> from adapters.contract import ImageCall
->>> made = ADAPTER.table("mystic").translate({"prompt": "a cube", "size": "1536x1024"})
->>> sent = ADAPTER.request(ImageCall({"model": "mystic"}, made.fields))
+>>> made = ADAPTER.table_for("mystic").translate({"prompt": "a cube", "size": "1536x1024"})
+>>> sent = ADAPTER.build_request(ImageCall({"model": "mystic"}, made.fields))
 >>> sent.path, sent.json
 ('/ai/mystic', {'prompt': 'a cube', 'aspect_ratio': 'standard_3_2', 'resolution': '1k'})
 """
@@ -99,7 +99,7 @@ class Freepik(Jobs):
     name = "Freepik (Magnific)"
     base_url = "https://api.magnific.com/v1"
     docs = "https://docs.freepik.com"
-    families = (
+    tables_by_model = (
         (("mystic", "ai/mystic"), _MYSTIC),
         ("classic-fast", _CLASSIC),
         (("nano-banana", "ai/nano-banana"), _NANO),
@@ -124,13 +124,13 @@ class Freepik(Jobs):
         "other models; the form of a 400 and the words of a refusal; how long a picture's URL "
         "lasts (an hour is a guess)"
     )
-    refuses = re.compile("moderat|nsfw", re.IGNORECASE)
+    refusal_pattern = re.compile("moderat|nsfw", re.IGNORECASE)
 
-    state_at = ("data", "status")
-    under_way = frozenset({"CREATED", "IN_PROGRESS"})
-    job_at = ("data", "task_id")
-    done = "COMPLETED"
-    interval = 2.0
+    state_path = ("data", "status")
+    pending_states = frozenset({"CREATED", "IN_PROGRESS"})
+    id_path = ("data", "task_id")
+    success_state = "COMPLETED"
+    poll_interval = 2.0
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Put the key into the header of the host's age."""
@@ -138,28 +138,28 @@ class Freepik(Jobs):
         brand = "freepik" if host.endswith(f".{_OLD_HOST}") else "magnific"
         return {f"x-{brand}-api-key": credentials.api_key}
 
-    def path(self, call: ImageCall) -> str:
+    def request_path(self, call: ImageCall) -> str:
         """Give the model's path."""
         named = model_path(call.model, safe="/", example=self.models[0])
         if "/" in named:
             return "/ai/" + named.removeprefix("ai/")
         return _PATHS.get(named, f"/ai/text-to-image/{named}")
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit the task."""
-        return ProviderRequest(self.path(call), json=call.fields)
+        return ProviderRequest(self.request_path(call), json=call.fields)
 
-    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Ask below the path that took the task; a list of pictures is none."""
         if items_at(reply.json(), "data"):
             return None
-        return ProviderRequest(f"{self.path(call)}/{self.job(reply)}", method="GET")
+        return ProviderRequest(f"{self.request_path(call)}/{self.job_id(reply)}", method="GET")
 
-    def state(self, reply: ProviderReply) -> str:
+    def parse_state(self, reply: ProviderReply) -> str:
         """Give the task's state; a list of pictures is done."""
-        return self.done if items_at(reply.json(), "data") else super().state(reply)
+        return self.success_state if items_at(reply.json(), "data") else super().parse_state(reply)
 
-    def pictures(self, reply: ProviderReply) -> Iterator[Image]:
+    def parse_images(self, reply: ProviderReply) -> Iterator[Image]:
         """Read the pictures; one marked as not safe for work is delivered, with the mark."""
         tree = reply.json()
         for made in items_at(tree, "data"):
@@ -170,13 +170,13 @@ class Freepik(Jobs):
             if isinstance(place, str) and place:
                 yield Image.at(place, **_marked(mark))
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Find what an error says, which a complaint about a field says further in."""
-        return text_at(reply.json(), "problem", "message") or super().told(reply)
+        return text_at(reply.json(), "problem", "message") or super().error_message(reply)
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Name the field that a complaint is about."""
-        error = super().error(reply)
+        error = super().provider_error(reply)
         error.param = error.param or text_at(reply.json(), *_COMPLAINT) or None
         return error
 

@@ -6,8 +6,8 @@ A client's model is a pipeline, or `pipeline/model` where a pipeline has several
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "stable-diffusion-xl/realvis-xl-v4", "prompt": "a cube", "size": "1792x1024"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> request = ADAPTER.request(ImageCall(params, made.fields))
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> request = ADAPTER.build_request(ImageCall(params, made.fields))
 >>> request.path, request.json
 ('/stable-diffusion-xl/text-to-image', \
 {'model': 'realvis-xl-v4', 'prompt': 'a cube', 'width': 1536, 'height': 896})
@@ -76,7 +76,7 @@ class GetImg(Adapter):
     name = "getimg.ai"
     base_url = "https://api.getimg.ai/v1"
     docs = "https://docs.getimg.ai/reference"
-    families = _FAMILIES
+    tables_by_model = _FAMILIES
     models = (
         "flux-schnell",
         "essential-v2",
@@ -87,8 +87,8 @@ class GetImg(Adapter):
         "essential",
     )
     url_lifetime = 3600
-    codes = {"quota_exceeded": 402}
-    refuses = re.compile(r"nsfw|safety|moderat", re.IGNORECASE)
+    status_by_code = {"quota_exceeded": 402}
+    refusal_pattern = re.compile(r"nsfw|safety|moderat", re.IGNORECASE)
     confidence = "low"
     experimental = True
     unconfirmed = (
@@ -96,14 +96,14 @@ class GetImg(Adapter):
         "of essential-v2; the form of errors and refusals; how long a URL lives"
     )
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask the pipeline, by a model of its own if the client names one."""
         pipeline, _, model = call.model.partition("/")
         path = f"/{model_path(pipeline, example=self.models[0])}/text-to-image"
         named = {"model": model} if model else {}
         return ProviderRequest(path, json={**named, **call.fields})
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the picture, whichever way it came."""
         del call
         tree = reply.json()

@@ -4,8 +4,8 @@
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "gemini-3.1-flash-image", "prompt": "a cube", "size": "1792x1024"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> request = ADAPTER.request(ImageCall(params, made.fields))
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> request = ADAPTER.build_request(ImageCall(params, made.fields))
 >>> request.path, request.json["contents"]
 ('/models/gemini-3.1-flash-image:generateContent', \
 [{'role': 'user', 'parts': [{'text': 'a cube'}]}])
@@ -27,13 +27,13 @@ class Google(Adapter):
     """Google AI Studio's Gemini API. It has no model but Gemini's left that makes pictures."""
 
     id = "google"
-    known_as = "gcp.gemini"
+    otel_provider_name = "gcp.gemini"
     name = "Google Gemini"
     base_url = "https://generativelanguage.googleapis.com/v1beta"
     docs = "https://ai.google.dev/gemini-api/docs/image-generation"
-    families = gemini.families()
+    tables_by_model = gemini.families()
     models = gemini.MODELS
-    codes = gemini.CODES
+    status_by_code = gemini.CODES
     unconfirmed = gemini.UNCONFIRMED
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
@@ -41,12 +41,12 @@ class Google(Adapter):
         del outgoing
         return {"x-goog-api-key": credentials.api_key}
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Name the model in the path."""
         path = model_path(call.model, example=self.models[0])
         return ProviderRequest(f"/models/{path}:generateContent", json=call.fields)
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures."""
         del call
         return gemini.answer(reply)

@@ -10,7 +10,7 @@ A provider knows a model by another name, which Hugging Face tells:
     GET https://huggingface.co/api/models/{repo}?expand=inferenceProviderMapping
 
 >>> params = {"model": "stabilityai/stable-diffusion-xl-base-1.0", "prompt": "a cube", "seed": 7}
->>> made = ADAPTER.table(params["model"]).translate(params)
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
 >>> request = next(ADAPTER.flow(ImageCall(params, made.fields)))
 >>> request.path, request.json
 ('/hf-inference/models/stabilityai/stable-diffusion-xl-base-1.0', \
@@ -170,10 +170,10 @@ class HuggingFace(Adapter):
             pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}",
         ),
     )
-    domains = ("huggingface.co",)
+    credential_domains = ("huggingface.co",)
     # Zhipu's, by way of zai-org.
-    codes: ClassVar[Mapping[str, int]] = {"1301": errors.REFUSED}
-    refuses = re.compile(r"nsfw|safety|content policy", re.IGNORECASE)
+    status_by_code: ClassVar[Mapping[str, int]] = {"1301": errors.REFUSED}
+    refusal_pattern = re.compile(r"nsfw|safety|content policy", re.IGNORECASE)
     confidence = "medium"
     url_lifetime = 3600
     unconfirmed = (
@@ -182,15 +182,15 @@ class HuggingFace(Adapter):
         "and wavespeed; a prediction of replicate's that outlasts its wait, which is given up"
     )
 
-    def base(self, credentials: Credentials) -> str:
+    def resolve_base_url(self, credentials: Credentials) -> str:
         """Give the router, or the endpoint that was chosen."""
         return credentials[_ENDPOINT].rstrip("/") or self.base_url
 
-    def table(self, model: str) -> Table:
+    def table_for(self, model: str) -> Table:
         """Give the table of the provider that the model's name ends in."""
         return _PROVIDERS.get(_split(model)[1], _PROVIDERS[_OWN]).table
 
-    def model_in_force(self, named: str, credentials: Credentials) -> str:
+    def effective_model(self, named: str, credentials: Credentials) -> str:
         """Leave the name aside where an endpoint serves one model."""
         return "" if credentials[_ENDPOINT] else named
 
@@ -198,7 +198,7 @@ class HuggingFace(Adapter):
         """Ask Hugging Face for a provider's name of the model, then the provider."""
         repo, provider = _split(call.model)
         if call.credentials[_ENDPOINT]:
-            return self.answer(call, (yield from self._asked(call, "", call.fields)))
+            return self.parse_answer(call, (yield from self._asked(call, "", call.fields)))
         if provider not in _PROVIDERS:
             raise errors.BadParam(
                 "model", f"'model' must end in one of {', '.join(f':{it}' for it in _PROVIDERS)}."
@@ -206,7 +206,7 @@ class HuggingFace(Adapter):
         named, path = named_model(repo, example=_EXAMPLE), model_path(repo, safe="/")
         if provider != _OWN:
             place = f"https://huggingface.co/api/models/{path}?expand=inferenceProviderMapping"
-            reply = self.checked((yield ProviderRequest(url=place, method="GET")))
+            reply = self.raise_for_status((yield ProviderRequest(url=place, method="GET")))
             named = _name_with(provider, at(reply.json(), "inferenceProviderMapping"))
             if not named:
                 missing = f"{provider} does not offer {repo} on Hugging Face"
@@ -221,14 +221,16 @@ class HuggingFace(Adapter):
         reply = yield from self._asked(call, place, body, found.headers)
         if job := found.job:
             reply = yield from self._settled(provider, job, reply)
-        return self.answer(call, reply)
+        return self.parse_answer(call, reply)
 
     def _asked(
         self, call: ImageCall, path: str, body: Mapping[str, Any], headers: Mapping[str, str] = {}
     ) -> _Exchange:
         payer = call.credentials["huggingface_bill_to"]
         billed = {"x-hf-bill-to": payer} if payer else {}
-        return self.checked((yield ProviderRequest(path, json=body, headers={**headers, **billed})))
+        return self.raise_for_status(
+            (yield ProviderRequest(path, json=body, headers={**headers, **billed}))
+        )
 
     def _settled(self, provider: str, job: _Job, reply: ProviderReply) -> _Exchange:
         """Ask the router for a job until it is settled, whatever host its provider names."""
@@ -242,7 +244,7 @@ class HuggingFace(Adapter):
 
         return (yield from poll(self, question, is_settled, interval=1.0))
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read bytes, OpenAI's list, or the URLs that each provider has in a place of its own."""
         del call
         if image := Image.in_body(reply):
@@ -254,21 +256,21 @@ class HuggingFace(Adapter):
         if images := (*pictures(tree, kept=()), *_fals(tree), *_listed(tree)):
             return Answer(images)
         if at(tree, "error") is not None or text_at(tree, "data", "error"):
-            raise self.error(reply)
+            raise self.provider_error(reply)
         if text_at(tree, "status") in ("starting", "processing"):
             raise errors.failure(reply, message="it is still working", status=504)
-        raise self.nothing(reply)
+        raise self.no_image_error(reply)
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Find the sentence; a job's own says more than the message around it."""
         return text_at(reply.json(), "data", "error") or super().error_message(reply)
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know that a model which is gone is none any more."""
         if reply.status == HTTPStatus.GONE:
-            told = self.told(reply)
+            told = self.error_message(reply)
             return errors.failure(reply, message=told, status=HTTPStatus.NOT_FOUND)
-        return super().error(reply)
+        return super().provider_error(reply)
 
 
 def _split(model: str) -> tuple[str, str]:

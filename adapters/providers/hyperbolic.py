@@ -4,8 +4,8 @@
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "SDXL1.0-base", "prompt": "a cube", "size": "1792x1024"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json
 {'model_name': 'SDXL1.0-base', 'prompt': 'a cube', 'width': 1792, 'height': 1024}
 """
 
@@ -44,22 +44,22 @@ class Hyperbolic(Adapter):
     name = "Hyperbolic"
     base_url = "https://api.hyperbolic.xyz/v1"
     docs = "https://docs.hyperbolic.ai"
-    families = (("", _TABLE),)
+    tables_by_model = (("", _TABLE),)
     models = ("SDXL1.0-base", "SD3.5", "SDXL-turbo", "SD1.5", "SD2", "SSD", "FLUX.1-dev")
     confidence = "low"
     experimental = True
-    refuses = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSING_WORDS
     unconfirmed = (
         "whether pictures are still offered; several pictures of one call; which models are "
         "served; the words of a refusal; Retry-After on a 429"
     )
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Name the model as it is named here, beside what the table made."""
         model = named_model(call.model, example=self.models[0])
         return ProviderRequest("/image/generation", json={"model_name": model, **call.fields})
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures, each with its seed."""
         del call
         made = (

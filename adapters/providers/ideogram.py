@@ -9,8 +9,8 @@ Of several pictures some can be held back: an entry that is not safe has no URL,
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "ideogram-v3", "prompt": "a cube", "size": "1536x1024", "quality": "high"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> sent = ADAPTER.request(ImageCall(params, made.fields))
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> sent = ADAPTER.build_request(ImageCall(params, made.fields))
 >>> sent.path, dict(sent.form)
 ('/v1/ideogram-v3/generate', \
 {'prompt': 'a cube', 'aspect_ratio': '3x2', 'rendering_speed': 'QUALITY'})
@@ -133,35 +133,35 @@ class Ideogram(Adapter):
     name = "Ideogram"
     base_url = "https://api.ideogram.ai"
     docs = "https://developer.ideogram.ai/v1/api-reference/generate-images/generate-v3"
-    families = ((_OLD, _BEFORE_V3), (("ideogram-v4", "V_4"), _V4), ("", _V3))
+    tables_by_model = ((_OLD, _BEFORE_V3), (("ideogram-v4", "V_4"), _V4), ("", _V3))
     models = ("ideogram-v3", "ideogram-v4", "V_2A", "V_2A_TURBO", "V_2", "V_2_TURBO", "V_1")
     url_lifetime = 1800
     unconfirmed = (
         "how long a URL is good (about an hour, say others); a picture fetched without a key; seed "
         "on ideogram-v4; models after it; the form of errors other than a failed safety check"
     )
-    refuses = re.compile(r"safety check|prohibited content", re.IGNORECASE)
+    refusal_pattern = re.compile(r"safety check|prohibited content", re.IGNORECASE)
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Put the key into `Api-Key`, its only place."""
         del outgoing
         return {"api-key": credentials.api_key}
 
-    def table_in_force(self, call: ImageCall) -> Table:
+    def effective_table(self, call: ImageCall) -> Table:
         """Give a table of its own to a transparent background: its path knows ratios, no styles."""
-        table = super().table_in_force(call)
+        table = super().effective_table(call)
         is_transparent = table is _V3 and call.params.get("background") == "transparent"
         return _TRANSPARENT if is_transparent else table
 
-    def withheld(self, call: ImageCall) -> frozenset[str]:
+    def suppressed_params(self, call: ImageCall) -> frozenset[str]:
         """Withhold a ratio beside a resolution: the two together are refused."""
-        table, asked = self.table_in_force(call), call.params
+        table, asked = self.effective_table(call), call.params
         if table in (_V3, _BEFORE_V3) and asked.get("resolution") is not None:
             return frozenset({"size", "aspect_ratio"})
         is_listed = table is _V3 and asked.get("size") in _RESOLUTIONS.split()
         return frozenset({"aspect_ratio"} if is_listed else ())
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask at the path of the model's generation."""
         name = model_path(call.model, example=self.models[0])
         if name.startswith(_OLD):
@@ -172,7 +172,7 @@ class Ideogram(Adapter):
         verb = "generate-transparent" if is_transparent else "generate"
         return ProviderRequest(f"/v1/{_generation(name)}/{verb}", form=form)
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures that are safe; when none is, that is a refusal."""
         del call
         tree = reply.json()
@@ -181,7 +181,7 @@ class Ideogram(Adapter):
         if any(at(it, "is_image_safe") is False for it in items_at(tree, "data")):
             raise errors.refusal("no picture was found safe", provider_status=reply.status)
         if errors.told(reply):
-            raise self.error(reply)
+            raise self.provider_error(reply)
         raise errors.no_picture(reply.status)
 
 

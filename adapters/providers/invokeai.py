@@ -9,9 +9,9 @@ is not a graph, and is refused. A graph without a slot for seed makes the same p
 
 >>> from adapters.contract import Credentials, ImageCall
 >>> graph = '{"nodes": {"a": {"type": "string", "value": "{{prompt}}, oil"}}, "edges": []}'
->>> made = ADAPTER.table("").translate({"prompt": "a cube"}).fields
+>>> made = ADAPTER.table_for("").translate({"prompt": "a cube"}).fields
 >>> call = ImageCall({}, made, Credentials("", {"invokeai_graph": graph}))
->>> ADAPTER.request(call).json["batch"]["graph"]["nodes"]
+>>> ADAPTER.build_request(call).json["batch"]["graph"]["nodes"]
 {'a': {'type': 'string', 'value': 'a cube, oil'}}
 """
 
@@ -49,7 +49,7 @@ class InvokeAI(Jobs):
     name = "InvokeAI"
     base_url = "http://127.0.0.1:9090/api/v1"
     docs = "https://invoke-ai.github.io/InvokeAI/"
-    families = (("", _TABLE),)
+    tables_by_model = (("", _TABLE),)
     models = (templates.DEFAULT,)
     keyless = True
     options: ClassVar[tuple[Option, ...]] = (
@@ -66,15 +66,15 @@ class InvokeAI(Jobs):
             operator=True,
         ),
     )
-    under_way = frozenset({"pending", "in_progress"})
+    pending_states = frozenset({"pending", "in_progress"})
     confidence = "medium"
     unconfirmed = "the status of a submission that succeeds; the greatest seed"
 
-    def withheld(self, call: ImageCall) -> frozenset[str]:
+    def suppressed_params(self, call: ImageCall) -> frozenset[str]:
         """Withhold what the graph has no slot for."""
         return templates.withheld(lambda: _graph(call))
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Queue one run of the graph."""
         graph = _graph(call)
         seed = call.fields.get("seed", call.chance % _SEEDS)
@@ -86,26 +86,26 @@ class InvokeAI(Jobs):
 
     def flow(self, call: ImageCall) -> Flow:
         """Queue, wait, and fetch the picture."""
-        done = yield from self.settled(call)
+        done = yield from self.submit_and_poll(call)
         name = _result(done, call.credentials[_NODE])
         images = yield from fetched(self, [f"/images/i/{name}/full"])
         return Answer(tuple(images))
 
-    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
+    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
         """Ask for the item of the queue that the run became."""
         del call
         return ProviderRequest(_item(reply), method="GET")
 
-    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
+    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
         """Cancel the item."""
         del call
         return ProviderRequest(f"{_item(submitted)}/cancel", method="PUT")
 
-    def error(self, reply: ProviderReply) -> ProviderError:
+    def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Say of a graph that was not taken whose mistake it is: the operator's."""
         if reply.status == HTTPStatus.UNPROCESSABLE_ENTITY:
             return failure(reply, status=502)
-        return super().error(reply)
+        return super().provider_error(reply)
 
 
 def _graph(call: ImageCall) -> Any:

@@ -4,8 +4,9 @@
     GET  {base}/jobs/{job_id}                     {"status", "result": {"urls"}}
 
 >>> from adapters.contract import ImageCall
->>> made = ADAPTER.table("krea/krea-2-large").translate({"prompt": "a cube", "size": "1792x1024"})
->>> sent = ADAPTER.request(ImageCall({"model": "krea/krea-2-large"}, made.fields))
+>>> params = {"prompt": "a cube", "size": "1792x1024"}
+>>> made = ADAPTER.table_for("krea/krea-2-large").translate(params)
+>>> sent = ADAPTER.build_request(ImageCall({"model": "krea/krea-2-large"}, made.fields))
 >>> sent.path, sent.json
 ('/generate/image/krea/krea-2-large', \
 {'prompt': 'a cube', 'aspect_ratio': '16:9', 'resolution': '1K'})
@@ -63,7 +64,7 @@ class Krea(Jobs):
     name = "Krea"
     base_url = "https://api.krea.ai"
     docs = "https://docs.krea.ai"
-    families = (("krea/krea-2", _KREA_2), ("bfl/", _FLUX), ("", _OTHER))
+    tables_by_model = (("krea/krea-2", _KREA_2), ("bfl/", _FLUX), ("", _OTHER))
     models = (
         "krea/krea-2-medium",
         "krea/krea-2-large",
@@ -78,29 +79,29 @@ class Krea(Jobs):
         "ratios of models other than krea-2; how long a picture's URL lasts (an hour is a guess); "
         "whether a job that is deleted ends"
     )
-    refuses = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
+    refusal_pattern = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
 
-    job_at = ("job_id",)
-    asked_at = "/jobs/{}"
-    done = "completed"
-    pictures_at = ("result", "urls")
-    interval = 2.0
+    id_path = ("job_id",)
+    poll_path = "/jobs/{}"
+    success_state = "completed"
+    images_path = ("result", "urls")
+    poll_interval = 2.0
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit the job at the model's path."""
         path = model_path(call.model, safe="/", example=self.models[0])
         if path.count("/") != 1:
             raise BadParam("model", f"Krea's models are vendor/model, such as {self.models[0]}.")
         return ProviderRequest(f"/generate/image/{path}", json=call.fields)
 
-    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
+    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
         """Delete the job."""
         del call
-        return ProviderRequest(self.asked_at.format(self.job(submitted)), method="DELETE")
+        return ProviderRequest(self.poll_path.format(self.job_id(submitted)), method="DELETE")
 
-    def is_settled(self, reply: ProviderReply) -> bool:
+    def is_finished(self, reply: ProviderReply) -> bool:
         """Tell by the words for an end: Krea has many for being under way, not all documented."""
-        return reply.ok and self.state(reply) in _ENDS
+        return reply.ok and self.parse_state(reply) in _ENDS
 
 
 ADAPTER = Krea()

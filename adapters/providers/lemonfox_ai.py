@@ -4,8 +4,8 @@
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "stable-diffusion-xl", "prompt": "a cube", "n": 2, "quality": "high"}
->>> made = ADAPTER.table("").translate(params, n=2)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for("").translate(params, n=2)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json
 {'prompt': 'a cube', 'n': 2}
 """
 
@@ -28,7 +28,7 @@ class Lemonfox(OpenAILike):
     name = "Lemonfox"
     base_url = "https://api.lemonfox.ai/v1"
     docs = "https://www.lemonfox.ai"
-    families = (
+    tables_by_model = (
         (
             "",
             Table(
@@ -46,12 +46,12 @@ class Lemonfox(OpenAILike):
     url_lifetime = 600
     confidence = "low"
     experimental = True
-    refuses = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSING_WORDS
     unconfirmed = (
         "which sizes it can draw; the form of errors and refusals; how long a URL stays good"
     )
 
-    def body(self, call: ImageCall) -> dict[str, Any]:
+    def build_body(self, call: ImageCall) -> dict[str, Any]:
         """Give what the table made, and no model: there is one."""
         return dict(call.fields)
 

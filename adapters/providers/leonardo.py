@@ -5,8 +5,8 @@
     GET  {base}/v1/generations/{id}     {"generations_by_pk": {"status", "generated_images"}}
 
 >>> from adapters.contract import ImageCall
->>> made = ADAPTER.table("nano-banana-2").translate({"prompt": "a cube", "size": "1024x1024"})
->>> sent = ADAPTER.request(ImageCall({"model": "nano-banana-2"}, made.fields))
+>>> made = ADAPTER.table_for("nano-banana-2").translate({"prompt": "a cube", "size": "1024x1024"})
+>>> sent = ADAPTER.build_request(ImageCall({"model": "nano-banana-2"}, made.fields))
 >>> sent.path, sent.json["parameters"]
 ('/v2/generations', {'prompt': 'a cube', 'width': 1024, 'height': 1024, 'quantity': 1})
 """
@@ -87,7 +87,7 @@ class Leonardo(Jobs):
     base_url = "https://cloud.leonardo.ai/api/rest"
     docs = "https://docs.leonardo.ai"
     # No name begins like the first: `table` tells by the whole of a name.
-    families = (("(a UUID)", _V1), ("gpt-image", _GPT), ("", _V2))
+    tables_by_model = (("(a UUID)", _V1), ("gpt-image", _GPT), ("", _V2))
     models = (
         "7b592283-e8a7-4c5a-9ba6-d18c31f258b9",  # Lucid Origin
         "05ce0082-2d80-4a2d-8653-4d1c85e2418e",  # Lucid Realism
@@ -104,38 +104,38 @@ class Leonardo(Jobs):
         "a limit of 1500 characters for v1's prompts; statuses and codes of errors; how long a "
         "picture's URL lasts (an hour is a guess)"
     )
-    refuses = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
-    phrases = {
+    refusal_pattern = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
+    status_by_phrase = {
         "authorization hook": 401,
         "unauthorized": 401,
         "not enough api tokens": 402,
         "rate limit": 429,
         "concurren": 429,
     }
-    codes = {"access-denied": 401, "validation-failed": 400}
+    status_by_code = {"access-denied": 401, "validation-failed": 400}
 
-    state_at = ("generations_by_pk", "status")
-    under_way = frozenset({"PENDING"})
-    asked_at = "/v1/generations/{}"
-    done = "COMPLETE"
-    interval = 2.0
+    state_path = ("generations_by_pk", "status")
+    pending_states = frozenset({"PENDING"})
+    poll_path = "/v1/generations/{}"
+    success_state = "COMPLETE"
+    poll_interval = 2.0
 
-    def table(self, model: str) -> Table:
+    def table_for(self, model: str) -> Table:
         """Know Leonardo's own models by the form of their names."""
-        return _V1 if _UUID.fullmatch(model) else super().table(model)
+        return _V1 if _UUID.fullmatch(model) else super().table_for(model)
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit the job to the version that the model belongs to."""
         model = named_model(call.model, example=self.models[0])
         if _UUID.fullmatch(model):
             return ProviderRequest("/v1/generations", json={"modelId": model, **call.fields})
         return ProviderRequest("/v2/generations", json={"model": model, **call.fields})
 
-    def job(self, reply: ProviderReply) -> str:
+    def job_id(self, reply: ProviderReply) -> str:
         """Find the job's name, wherever a version puts it."""
-        return step(anywhere(reply.json(), "generationId")) or super().job(reply)
+        return step(anywhere(reply.json(), "generationId")) or super().job_id(reply)
 
-    def pictures(self, reply: ProviderReply) -> Iterator[Image]:
+    def parse_images(self, reply: ProviderReply) -> Iterator[Image]:
         """Read the pictures; one marked as not safe for work is delivered, with the mark."""
         for made in items_at(reply.json(), "generations_by_pk", "generated_images"):
             if place := text_at(made, "url"):

@@ -4,8 +4,8 @@
     GET  {base}/generations/{id}      {"state", "failure_reason", "assets": {"image"}}
 
 >>> from adapters.contract import ImageCall
->>> made = ADAPTER.table("photon-1").translate({"prompt": "a cube", "size": "1536x1024"})
->>> ADAPTER.request(ImageCall({"model": "photon-1"}, made.fields)).json
+>>> made = ADAPTER.table_for("photon-1").translate({"prompt": "a cube", "size": "1536x1024"})
+>>> ADAPTER.build_request(ImageCall({"model": "photon-1"}, made.fields)).json
 {'model': 'photon-1', 'prompt': 'a cube', 'aspect_ratio': '4:3'}
 """
 
@@ -53,35 +53,35 @@ class Luma(Jobs):
     name = "Luma"
     base_url = "https://api.lumalabs.ai/dream-machine/v1"
     docs = "https://docs.lumalabs.ai/docs/image-generation"
-    families = (("", _PHOTON),)
+    tables_by_model = (("", _PHOTON),)
     models = ("photon-1", "photon-flash-1")
     url_lifetime = 3600
     unconfirmed = (
         "how long a picture's URL lasts (an hour is a guess); the words of a refusal and of a 403 "
         "for missing credits; Retry-After on a 429; whether a job that is deleted ends"
     )
-    refuses = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
-    phrases = {"credits": 402}
+    refusal_pattern = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
+    status_by_phrase = {"credits": 402}
 
-    state_at = ("state",)
-    under_way = frozenset({"queued", "dreaming"})
-    asked_at = "/generations/{}"
-    done = "completed"
-    pictures_at = ("assets", "image")
+    state_path = ("state",)
+    pending_states = frozenset({"queued", "dreaming"})
+    poll_path = "/generations/{}"
+    success_state = "completed"
+    images_path = ("assets", "image")
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit the job."""
         model = named_model(call.model, example=self.models[0])
         return ProviderRequest("/generations/image", json={"model": model, **call.fields})
 
-    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
+    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
         """Delete the job."""
         del call
-        return ProviderRequest(self.asked_at.format(self.job(submitted)), method="DELETE")
+        return ProviderRequest(self.poll_path.format(self.job_id(submitted)), method="DELETE")
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Find why a job failed, or what an error says."""
-        return text_at(reply.json(), "failure_reason") or super().told(reply)
+        return text_at(reply.json(), "failure_reason") or super().error_message(reply)
 
 
 ADAPTER = Luma()

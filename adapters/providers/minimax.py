@@ -7,8 +7,8 @@ A custom host can be the mainland's, whose keys are others: https://api.minimaxi
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "image-01", "prompt": "a cube", "size": "1536x1024", "n": 2}
->>> made = ADAPTER.table("image-01").translate(params, n=2)
->>> sent = ADAPTER.request(ImageCall(params, made.fields))
+>>> made = ADAPTER.table_for("image-01").translate(params, n=2)
+>>> sent = ADAPTER.build_request(ImageCall(params, made.fields))
 >>> sent.path, sent.json
 ('/image_generation', \
 {'model': 'image-01', 'prompt': 'a cube', 'width': 1536, 'height': 1024, 'n': 2})
@@ -83,12 +83,12 @@ class MiniMax(OpenAILike):
     name = "MiniMax"
     base_url = "https://api.minimax.io/v1"
     docs = "https://platform.minimax.io/docs/api-reference/image-generation-t2i"
-    families = (("image-01-live", _LIVE), ("image-01", _IMAGE_01), ("", _H3))
+    tables_by_model = (("image-01-live", _LIVE), ("image-01", _IMAGE_01), ("", _H3))
     models = ("MiniMax-H3-Image", "MiniMax-H3-Image-Highspeed", "image-01", "image-01-live")
     url_lifetime = 86_400
     confidence = "medium"
     # https://platform.minimax.io/docs/api-reference/errorcode
-    codes: ClassVar[Mapping[str, int]] = {
+    status_by_code: ClassVar[Mapping[str, int]] = {
         **dict.fromkeys(("1002", "1039", "1041", "2045"), 429),
         **dict.fromkeys(("1004", "2049"), 401),
         **dict.fromkeys(("1008", "2056"), 402),
@@ -98,34 +98,34 @@ class MiniMax(OpenAILike):
         "1001": 504,
         "2061": 403,
     }
-    refuses = re.compile(r"sensitive|" + errors.REFUSING_WORDS.pattern, re.IGNORECASE)
+    refusal_pattern = re.compile(r"sensitive|" + errors.REFUSING_WORDS.pattern, re.IGNORECASE)
     unconfirmed = (
         "image-01-live from text alone on the global host; the form of H3's errors and usage, "
         "and the names of its events; how an error names a refusal on H3; output_compression by "
         "that name"
     )
 
-    def path(self, call: ImageCall) -> str:
+    def request_path(self, call: ImageCall) -> str:
         """Give the endpoint of the family."""
         return "/image_generation" if self._is_native(call) else "/images/generations"
 
-    def body(self, call: ImageCall) -> dict[str, Any]:
+    def build_body(self, call: ImageCall) -> dict[str, Any]:
         """Give the body; events can only hold URLs, and have to be asked for with them.
 
         A ratio alone would be drawn in 4K, and paid for as that.
         """
-        body = super().body(call)
+        body = super().build_body(call)
         if "aspect_ratio" in body and not self._is_native(call) and not body.keys() & _AREAS:
             body["area"] = "1K"
         return {**body, "response_format": "url"} if body.get("stream") else body
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read what came, of several perhaps not all; what was held back was blocked as unsafe."""
         if not self._is_native(call):
-            return super().answer(call, reply)
+            return super().parse_answer(call, reply)
         tree = reply.json()
         if at(tree, "base_resp", "status_code"):
-            raise self.error(reply)
+            raise self.provider_error(reply)
         places = (Image.at(it) for it in items_at(tree, "data", "image_urls") if _is_text(it))
         texts = (Image(b64=it) for it in items_at(tree, "data", "image_base64") if _is_text(it))
         if images := (*places, *texts):
@@ -135,7 +135,7 @@ class MiniMax(OpenAILike):
         raise errors.no_picture(reply.status)
 
     def _is_native(self, call: ImageCall) -> bool:
-        return self.table(call.model) in _NATIVE
+        return self.table_for(call.model) in _NATIVE
 
 
 def _is_text(found: Any) -> bool:

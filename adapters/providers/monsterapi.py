@@ -4,8 +4,8 @@
     GET  {base}/status/{process_id}     {"status", "result": {"output"}}
 
 >>> from adapters.contract import ImageCall
->>> made = ADAPTER.table("sdxl-base").translate({"prompt": "a cube", "size": "1536x1024"})
->>> sent = ADAPTER.request(ImageCall({"model": "sdxl-base"}, made.fields))
+>>> made = ADAPTER.table_for("sdxl-base").translate({"prompt": "a cube", "size": "1536x1024"})
+>>> sent = ADAPTER.build_request(ImageCall({"model": "sdxl-base"}, made.fields))
 >>> sent.path, sent.json
 ('/generate/sdxl-base', {'prompt': 'a cube', 'aspect_ratio': 'landscape', 'samples': 1})
 """
@@ -50,7 +50,7 @@ class MonsterAPI(Jobs):
     name = "MonsterAPI"
     base_url = "https://api.monsterapi.ai/v1"
     docs = "https://github.com/Portkey-AI/gateway/tree/main/src/providers/monsterapi"
-    families = (("", _TABLE),)
+    tables_by_model = (("", _TABLE),)
     models = ("sdxl-base", "txt2img")
     url_lifetime = 3600
     confidence = "low"
@@ -60,23 +60,23 @@ class MonsterAPI(Jobs):
         "portrait and landscape; the reason of a failure; the form of errors and the words of a "
         "refusal; how long a picture's URL lasts (an hour is a guess)"
     )
-    refuses = re.compile("nsfw|moderat|unsafe|content policy", re.IGNORECASE)
+    refusal_pattern = re.compile("nsfw|moderat|unsafe|content policy", re.IGNORECASE)
 
-    under_way = frozenset({"IN_QUEUE", "IN_PROGRESS"})
-    job_at = ("process_id",)
-    asked_at = "/status/{}"
-    done = "COMPLETED"
-    pictures_at = ("result", "output")
-    interval = 2.0
+    pending_states = frozenset({"IN_QUEUE", "IN_PROGRESS"})
+    id_path = ("process_id",)
+    poll_path = "/status/{}"
+    success_state = "COMPLETED"
+    images_path = ("result", "output")
+    poll_interval = 2.0
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit the process at the model's path."""
         path = model_path(call.model, example=self.models[0])
         return ProviderRequest(f"/generate/{path}", json=call.fields)
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Find why a process failed, or what an error says."""
-        return text_at(reply.json(), "result", "errorMessage") or super().told(reply)
+        return text_at(reply.json(), "result", "errorMessage") or super().error_message(reply)
 
 
 ADAPTER = MonsterAPI()

@@ -6,8 +6,8 @@
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "black-forest-labs/flux-dev", "prompt": "a cube", "output_format": "jpeg"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json
 {'model': 'black-forest-labs/flux-dev', 'prompt': 'a cube', 'response_extension': 'jpg', \
 'width': 1024, 'height': 1024}
 """
@@ -50,7 +50,7 @@ class Nebius(OpenAILike):
     name = "Nebius Token Factory"
     base_url = "https://api.tokenfactory.nebius.com/v1"
     docs = "https://docs.tokenfactory.nebius.com/api-reference/inference/generate"
-    families = (("", _TABLE),)
+    tables_by_model = (("", _TABLE),)
     models = (
         "black-forest-labs/flux-schnell",
         "black-forest-labs/flux-dev",
@@ -62,16 +62,16 @@ class Nebius(OpenAILike):
     url_lifetime = 600
     confidence = "medium"
     experimental = True
-    refuses = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSING_WORDS
     unconfirmed = (
         "whether pictures are still offered; how long a URL lives; the range of guidance_scale; "
         "the words of a refusal; Retry-After on a 429"
     )
 
-    def path(self, call: ImageCall) -> str:
+    def request_path(self, call: ImageCall) -> str:
         """Name the project, where there is one."""
         project = call.credentials["nebius_ai_project_id"]
-        return super().path(call) + (f"?ai_project_id={project}" if project else "")
+        return super().request_path(call) + (f"?ai_project_id={project}" if project else "")
 
 
 ADAPTER = Nebius()

@@ -7,8 +7,8 @@
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "z-image-turbo", "prompt": "a cube", "size": "1536x1024"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> sent = ADAPTER.request(ImageCall(params, made.fields))
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> sent = ADAPTER.build_request(ImageCall(params, made.fields))
 >>> sent.path, sent.json
 ('/v3/async/z-image-turbo', {'prompt': 'a cube', 'size': '1536*1024'})
 """
@@ -92,7 +92,7 @@ class NovitaAI(Jobs):
     name = "Novita AI"
     base_url = "https://api.novita.ai"
     docs = "https://novita.ai/docs/api-reference/model-apis-z-image-turbo"
-    families = (("flux-1-schnell", _SCHNELL), ("", _NAMED))
+    tables_by_model = (("flux-1-schnell", _SCHNELL), ("", _NAMED))
     models = (
         "z-image-turbo",
         "flux-1-schnell",
@@ -110,7 +110,7 @@ class NovitaAI(Jobs):
         "whether every URL lasts an hour"
     )
     # https://novita.ai/docs/api-reference/basic-error-code
-    codes: ClassVar[Mapping[str, int]] = {
+    status_by_code: ClassVar[Mapping[str, int]] = {
         "ILLEGAL_PROMPT": errors.REFUSED,
         "ILLEGAL_IMAGE_CONTENT": errors.REFUSED,
         "API_NOT_FOUND": 404,
@@ -121,16 +121,16 @@ class NovitaAI(Jobs):
         "RATE_LIMIT_EXCEEDED": 429,
         "TASK_NOT_FOUND": 502,
     }
-    refuses = errors.REFUSING_WORDS
-    state_at = ("task", "status")
-    under_way = frozenset({"TASK_STATUS_QUEUED", "TASK_STATUS_PROCESSING"})
-    progress_at, progress_whole = ("task", "progress_percent"), 100.0
+    refusal_pattern = errors.REFUSING_WORDS
+    state_path = ("task", "status")
+    pending_states = frozenset({"TASK_STATUS_QUEUED", "TASK_STATUS_PROCESSING"})
+    progress_path, progress_max = ("task", "progress_percent"), 100.0
 
-    def table(self, model: str) -> Table:
+    def table_for(self, model: str) -> Table:
         """Know a checkpoint by how its name ends."""
-        return _CHECKPOINT if model.endswith(_CHECKPOINTS) else super().table(model)
+        return _CHECKPOINT if model.endswith(_CHECKPOINTS) else super().table_for(model)
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask at the model's path; checkpoints share one."""
         if call.model.endswith(_CHECKPOINTS):
             asked = {**call.fields.get("request", {}), "model_name": call.model}
@@ -141,7 +141,7 @@ class NovitaAI(Jobs):
             place = "/v3beta" if path.startswith("flux") else "/v3"
         return ProviderRequest(f"{place}/{path}", json=call.fields)
 
-    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Ask for the task, unless its pictures are there already."""
         del call
         tree = reply.json()
@@ -151,15 +151,15 @@ class NovitaAI(Jobs):
         path = f"/v3/async/task-result?task_id={quote(task, safe='')}"
         return ProviderRequest(path, method="GET")
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures; a task without one says why in `reason`, under a 200."""
         del call
         tree = reply.json()
         if places := _places(tree):
             return Answer(tuple(map(Image.at, places)))
         if any(errors.codes_of(reply)):
-            raise self.error(reply)
-        state = self.state(reply).removeprefix("TASK_STATUS_")
+            raise self.provider_error(reply)
+        state = self.parse_state(reply).removeprefix("TASK_STATUS_")
         if state not in ("", "SUCCEED"):
             raise errors.failure(reply, message=f"the task is {state}", status=502)
         raise errors.no_picture(reply.status)

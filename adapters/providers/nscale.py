@@ -4,8 +4,8 @@
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "black-forest-labs/FLUX.1-schnell", "prompt": "a cube", "size": "auto"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json
 {'model': 'black-forest-labs/FLUX.1-schnell', 'prompt': 'a cube', 'response_format': 'b64_json'}
 """
 
@@ -38,13 +38,13 @@ class Nscale(OpenAILike):
     name = "Nscale"
     base_url = "https://inference.api.nscale.com/v1"
     docs = "https://docs.nscale.com"
-    families = (("", _TABLE),)
+    tables_by_model = (("", _TABLE),)
     models = (
         "black-forest-labs/FLUX.1-schnell",
         "stabilityai/stable-diffusion-xl-base-1.0",
     )
     confidence = "medium"
-    refuses = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSING_WORDS
     unconfirmed = (
         "more than 4 pictures a call; seed, negative_prompt and guidance_scale; which sizes there "
         "are; the words of a refusal; Retry-After on a 429"

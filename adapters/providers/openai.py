@@ -9,7 +9,7 @@ can be relative, a file's path or on a private host. `openai_response_format: b6
 
 >>> from adapters.contract import ImageCall
 >>> body = {"model": "gpt-image-2", "prompt": "a cube", "response_format": "b64_json"}
->>> ADAPTER.request(ImageCall(body, body)).content
+>>> ADAPTER.build_request(ImageCall(body, body)).content
 b'{"model":"gpt-image-2","prompt":"a cube"}'
 """
 
@@ -51,7 +51,7 @@ class OpenAI(OpenAIShape):
     name = "OpenAI"
     base_url = "https://api.openai.com/v1"
     docs = "https://platform.openai.com/docs/api-reference/images/create"
-    families = openai_tables.families("png", "jpeg", "webp", "gif", "svg")
+    tables_by_model = openai_tables.families("png", "jpeg", "webp", "gif", "svg")
     models = (
         "gpt-image-2",
         "gpt-image-2.5-sunburst",
@@ -81,7 +81,7 @@ class OpenAI(OpenAIShape):
         "the form of an error inside a stream"
     )
 
-    def withheld(self, call: ImageCall) -> frozenset[str]:
+    def suppressed_params(self, call: ImageCall) -> frozenset[str]:
         """Withhold `response_format` from the families that refuse it.
 
         A server of one's own gets no events to make and no URLs to fetch, and chooses the size if
@@ -93,26 +93,28 @@ class OpenAI(OpenAIShape):
         refuses = call.model.startswith(BASE64_ONLY) or call.credentials[_FORMAT] == "none"
         return _NO_FORMAT if refuses else _NOTHING
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Send what the client sent; ask a server of one's own for base64, and read its answer."""
         if not _is_own(call):
-            return super().request(call)
+            return super().build_request(call)
         if _COMMANDS in str(call.params.get("prompt")):
             raise BadParam("prompt", f"'prompt' must not hold {_COMMANDS}.")
-        withheld = self.withheld(call)
+        withheld = self.suppressed_params(call)
         fields = {name: value for name, value in call.fields.items() if name not in withheld}
-        return ProviderRequest(self.path(call), json={**fields, "response_format": "b64_json"})
+        return ProviderRequest(
+            self.request_path(call), json={**fields, "response_format": "b64_json"}
+        )
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Keep an answer as it came; of a server of one's own only what is the client's."""
-        answer = super().answer(call, reply)
+        answer = super().parse_answer(call, reply)
         if not _is_own(call):
             return answer
         images = tuple(_without_paths(image, call) for image in answer.images)
         counted = answer.usage if answer.usage and any(answer.usage.values()) else None
         return Answer(images, usage=counted)
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Prefer `message`, which can stand beside a bare code in `error`."""
         return text_at(reply.json(), "message") or super().error_message(reply)
 

@@ -4,8 +4,8 @@
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "openai/gpt-image-2", "prompt": "a cube", "quality": "hd", "size": "auto"}
->>> made = ADAPTER.table("openai/gpt-image-2").translate(params)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for("openai/gpt-image-2").translate(params)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json
 {'model': 'openai/gpt-image-2', 'prompt': 'a cube', 'quality': 'high'}
 """
 
@@ -61,7 +61,7 @@ class OpenRouter(OpenAILike):
     name = "OpenRouter"
     base_url = "https://openrouter.ai/api/v1"
     docs = "https://openrouter.ai/docs/guides/overview/multimodal/image-generation"
-    families = (("openai/", _SEVERAL), ("", Table(_ROWS)))
+    tables_by_model = (("openai/", _SEVERAL), ("", Table(_ROWS)))
     models = (
         "openai/gpt-image-2",
         "black-forest-labs/flux.2-pro",
@@ -72,7 +72,7 @@ class OpenRouter(OpenAILike):
         Option("openrouter_referer", "your app's address", headers=("http-referer",)),
         Option("openrouter_title", "your app's name", headers=("x-openrouter-title", "x-title")),
     )
-    codes: ClassVar[Mapping[str, int]] = {
+    status_by_code: ClassVar[Mapping[str, int]] = {
         **{str(status): status for status in _ERRORS},
         "499": 502,
         "524": 504,
@@ -84,23 +84,23 @@ class OpenRouter(OpenAILike):
         told = {header: credentials[name] for name, header in _HEADERS.items() if credentials[name]}
         return {**super().sign(outgoing, credentials), **told}
 
-    def path(self, call: ImageCall) -> str:
+    def request_path(self, call: ImageCall) -> str:
         """Give its own path: there is none below /images."""
         del call
         return "/images"
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Prefer the provider's own sentence: OpenRouter's may only say that there was one."""
         return errors.told(_behind(reply)) or super().error_message(reply)
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refusal by its metadata; else the code is a status, even inside of a 200."""
         about = pick(reply.json(), "error", "metadata", kind=dict) or {}
         behind = {code.lower() for code in errors.codes_of(_behind(reply))}
-        worded = errors.REFUSING_WORDS.search(self.told(reply))
+        worded = errors.REFUSING_WORDS.search(self.error_message(reply))
         if _UNSAFE & about.keys() or MODERATION_CODES & behind or worded:
-            return self.refused(reply)
-        return super().error(reply)
+            return self.refusal(reply)
+        return super().provider_error(reply)
 
 
 def _behind(reply: ProviderReply) -> ProviderReply:

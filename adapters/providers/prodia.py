@@ -4,8 +4,8 @@
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "inference.flux.dev.txt2img.v2", "prompt": "a cube", "output_format": "webp"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> request = ADAPTER.request(ImageCall(params, made.fields))
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> request = ADAPTER.build_request(ImageCall(params, made.fields))
 >>> request.json, request.headers
 ({'type': 'inference.flux.dev.txt2img.v2', 'config': {'prompt': 'a cube'}}, \
 {'accept': 'image/webp'})
@@ -70,7 +70,7 @@ class Prodia(Adapter):
     name = "Prodia"
     base_url = "https://inference.prodia.com/v2"
     docs = "https://docs.prodia.com/reference/getting-started"
-    families = (
+    tables_by_model = (
         (("inference.flux-fast.schnell", "inference.flux.schnell"), _SCHNELL),
         ("inference.flux", _config(None)),
         ("", _SDXL),
@@ -81,27 +81,27 @@ class Prodia(Adapter):
         "inference.flux.dev.txt2img.v2",
         "v2.job.sdxl.txt2img",
     )
-    refuses = re.compile(r"nsfw|safety|moderat|content policy", re.IGNORECASE)
+    refusal_pattern = re.compile(r"nsfw|safety|moderat|content policy", re.IGNORECASE)
     confidence = "medium"
     unconfirmed = (
         "webp; steps of sizes; the names of styles; how a refusal looks; Retry-After on a 429"
     )
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Name the type of the job, and in a header the kind of picture."""
         fields = dict(call.fields)
         headers = {"accept": str(fields.pop(_ACCEPT, _MEDIA_TYPES["png"]))}
         body = {"type": named_model(call.model, example=self.models[0]), **fields}
         return ProviderRequest("/job", json=body, headers=headers)
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the bytes; what is no picture may say why."""
         del call
         if image := Image.in_body(reply):
             return Answer((image,))
-        raise self.nothing(reply)
+        raise self.no_image_error(reply)
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Find the sentence; where `detail` is an object of any form, show all that came."""
         whole = isinstance(at(reply.json(), "detail"), dict)
         return super().error_message(reply) or (

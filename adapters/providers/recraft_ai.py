@@ -7,8 +7,8 @@ Models whose names end in `_vector` make SVG and know ratios only.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "recraftv4_1", "prompt": "a cube", "size": "1536x1024", "style": "vivid"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json
 {'model': 'recraftv4_1', 'prompt': 'a cube', 'size': '1280x832'}
 """
 
@@ -112,7 +112,7 @@ class Recraft(OpenAILike):
     name = "Recraft"
     base_url = "https://external.api.recraft.ai/v1"
     docs = "https://www.recraft.ai/docs/api-reference/agents"
-    families = _FAMILIES
+    tables_by_model = _FAMILIES
     models = (
         "recraftv4_1",
         "recraftv4_1_flash",
@@ -129,17 +129,17 @@ class Recraft(OpenAILike):
         "recraftv2_vector",
     )
     url_lifetime = 24 * 3600
-    codes: ClassVar[dict[str, int]] = {"invalid_model": 404, "not_enough_credits": 402}
-    phrases: ClassVar[dict[str, int]] = {"credits": 402, "balance": 402}
-    refuses = errors.REFUSING_WORDS
-    kept = frozenset({"revised_prompt", "image_id", "features"})
+    status_by_code: ClassVar[dict[str, int]] = {"invalid_model": 404, "not_enough_credits": 402}
+    status_by_phrase: ClassVar[dict[str, int]] = {"credits": 402, "balance": 402}
+    refusal_pattern = errors.REFUSING_WORDS
+    extra_fields = frozenset({"revised_prompt", "image_id", "features"})
     unconfirmed = (
         "which hosted models a key may use; the form of an error and the words of a refusal; "
         "how an empty account is told of; which models take creativity, upscale and style_match; "
         "Retry-After on a 429"
     )
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Take a plain text as the sentence: some errors are no JSON."""
         plain = reply.media_type == "text/plain"
         text = reply.body.decode(errors="replace").strip() if plain else ""

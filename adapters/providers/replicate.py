@@ -10,7 +10,8 @@ it can carry everything that a model knows and no table here does.
 
 >>> from adapters.contract import ImageCall
 >>> body = {"model": "luma/photon", "prompt": "a cube", "input": {"style_reference_weight": 0.5}}
->>> sent = ADAPTER.request(ImageCall(body, ADAPTER.table("luma/photon").translate(body).fields))
+>>> made = ADAPTER.table_for("luma/photon").translate(body)
+>>> sent = ADAPTER.build_request(ImageCall(body, made.fields))
 >>> sent.path, sent.json
 ('/models/luma/photon/predictions', {'input': {'prompt': 'a cube', 'style_reference_weight': 0.5}})
 """
@@ -154,7 +155,7 @@ class Replicate(Jobs):
     name = "Replicate"
     base_url = "https://api.replicate.com/v1"
     docs = "https://replicate.com/docs/reference/http"
-    families = _FAMILIES
+    tables_by_model = _FAMILIES
     models = (
         "black-forest-labs/flux-schnell",
         "black-forest-labs/flux-dev",
@@ -170,27 +171,27 @@ class Replicate(Jobs):
         "luma/photon",
         "qwen/qwen-image",
     )
-    domains = ("replicate.com",)
+    credential_domains = ("replicate.com",)
     url_lifetime = 3600
-    under_way = frozenset({"starting", "processing"})
-    done = "succeeded"
-    interval = 0.5
-    refuses = re.compile(r"nsfw|sensitive|flagged|safety|E005", re.IGNORECASE)
+    pending_states = frozenset({"starting", "processing"})
+    success_state = "succeeded"
+    poll_interval = 0.5
+    refusal_pattern = re.compile(r"nsfw|sensitive|flagged|safety|E005", re.IGNORECASE)
     unconfirmed = (
         "ratios of models without a table; safety_tolerance of flux-2-*; invalid_fields in a 422; "
         "data: URLs as output; Retry-After on every 429"
     )
 
-    def withheld(self, call: ImageCall) -> frozenset[str]:
+    def suppressed_params(self, call: ImageCall) -> frozenset[str]:
         """Withhold what the client's own `input` says otherwise."""
         own = call.params.get("input")
         if not isinstance(own, dict):
             return frozenset()
-        rows = self.table_in_force(call).rows
+        rows = self.effective_table(call).rows
         names = {row.name for row in rows if row.target in own and row.name != "input"}
         return frozenset(names | {"size"} if own.keys() & _SIZED else names)
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask for a prediction, and to be kept waiting as long as Replicate does."""
         made = dict(call.fields)
         extra = made.pop("input", {})
@@ -208,30 +209,30 @@ class Replicate(Jobs):
             )
         return ProviderRequest(f"{path}/predictions", headers={"prefer": "wait"}, json=body)
 
-    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Ask again where a prediction outlasts the wait."""
         del call
         place = text_at(reply.json(), "urls", "get")
-        waits = place and not self.is_settled(reply)
+        waits = place and not self.is_finished(reply)
         return ProviderRequest(url=place, method="GET") if waits else None
 
-    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
+    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
         """Cancel where the prediction says; before Replicate has replied, nothing can be."""
         del call
         place = text_at(submitted.json(), "urls", "cancel")
         return ProviderRequest(url=place) if place else None
 
-    def pictures(self, reply: ProviderReply) -> Iterable[Image]:
+    def parse_images(self, reply: ProviderReply) -> Iterable[Image]:
         """Find the pictures' URLs: an output is one, a list or an object of them."""
         return map(Image.at, places(at(reply.json(), "output")))
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Tell a prediction that failed, maybe for what it showed, from one that was not taken.
 
         A request that was not taken may have an input field named in words of safety.
         """
         if reply.ok:
-            return super().error(reply)
+            return super().provider_error(reply)
         field = text_at(reply.json(), "invalid_fields", 0, "field")
         return errors.failure(reply, param=field.removeprefix("input.") or None)
 

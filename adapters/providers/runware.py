@@ -6,8 +6,8 @@ Of the pictures of one task some can fail: then `errors` stands beside `data`.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "runware:101@1", "prompt": "a cube", "size": "1536x1024"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> [task] = ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> [task] = ADAPTER.build_request(ImageCall(params, made.fields)).json
 >>> task["model"], task["positivePrompt"], task["width"], task["height"]
 ('runware:101@1', 'a cube', 1536, 1024)
 """
@@ -78,7 +78,7 @@ class Runware(Adapter):
     name = "Runware"
     base_url = "https://api.runware.ai/v1"
     docs = "https://runware.ai/docs/platform/introduction"
-    families = ((_HOSTED, _OWN), ("", _PARTNERS))
+    tables_by_model = ((_HOSTED, _OWN), ("", _PARTNERS))
     models = ("runware:101@1", "runware:100@1", "ideogram:4@1")
     url_lifetime = 3600
     confidence = "medium"
@@ -87,21 +87,21 @@ class Runware(Adapter):
         "number and prompt; the sizes of models that Runware does not run itself; how long a URL "
         "is kept"
     )
-    codes: ClassVar[Mapping[str, int]] = {
+    status_by_code: ClassVar[Mapping[str, int]] = {
         "invalidApiKey": 401,
         "missingApiKey": 401,
         "insufficientCredits": 402,
         "timeoutProvider": 504,
     }
     # Not whatever ends so: a parameter is called checkNSFW.
-    refuses = re.compile(r"\bnsfw|moderat|content policy|inappropriate", re.IGNORECASE)
+    refusal_pattern = re.compile(r"\bnsfw|moderat|content policy|inappropriate", re.IGNORECASE)
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Give a list with the one task in it."""
         named = {"model": named_model(call.model, example=self.models[0])}
         return ProviderRequest(json=[{**call.fields, **named, "taskUUID": call.id}])
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures that nothing is said against, and what they cost together."""
         del call
         tree = reply.json()
@@ -112,17 +112,17 @@ class Runware(Adapter):
             told = {"usage": {"cost": round(sum(costs), 6)} if costs else {}}
             return Answer(images, usage=usage(told, "usage"))
         if items_at(tree, "errors"):
-            raise self.error(reply)
+            raise self.provider_error(reply)
         if made and any(at(it, "NSFWContent") is True for it in made):
             raise errors.refusal("NSFWContent", provider_status=reply.status)
         raise errors.no_picture(reply.status)
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refusal by its code, too; else name the parameter that the first complains of."""
         code = text_at(reply.json(), "errors", 0, "code")
         if _UNSAFE.search(code):
             return errors.refusal(self.error_message(reply) or code, provider_status=reply.status)
-        found = super().error(reply)
+        found = super().provider_error(reply)
         named = text_at(reply.json(), "errors", 0, "parameter")
         if named and found.status == _BAD_GATEWAY and reply.ok:
             return errors.failure(reply, status=_BAD_REQUEST, param=named)

@@ -4,7 +4,7 @@ It speaks OpenAI's shape and takes every parameter, with a few more that script 
 
 >>> from adapters.contract import ImageCall
 >>> body = {"model": "sandbox-1", "prompt": "a cube", "latency_ms": 250}
->>> ADAPTER.request(ImageCall(body, body)).content
+>>> ADAPTER.build_request(ImageCall(body, body)).content
 b'{"model":"sandbox-1","prompt":"a cube","latency_ms":250}'
 >>> ADAPTER.base_url, ADAPTER.keyless
 ('in-process:', True)
@@ -39,13 +39,13 @@ class Sandbox(OpenAIShape):
     name = "Sandbox"
     base_url = IN_PROCESS
     docs = "https://platform.openai.com/docs/api-reference/images/create"
-    families = (
+    tables_by_model = (
         ("", Table((*(row for name, row in _OPENAIS.items() if name not in _IGNORED), *_SCRIPT))),
     )
     models = ("sandbox-1",)
     keyless = True
 
-    def withheld(self, call: ImageCall) -> frozenset[str]:
+    def suppressed_params(self, call: ImageCall) -> frozenset[str]:
         """Withhold `response_format`: the pictures have no host of their own to be at."""
         del call
         return frozenset({"response_format"})

@@ -7,8 +7,8 @@
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "flux-pro", "prompt": "a cube", "size": "1536x1024"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> sent = ADAPTER.request(ImageCall(params, made.fields))
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> sent = ADAPTER.build_request(ImageCall(params, made.fields))
 >>> sent.path, sent.json
 ('/v2/flux-pro', {'prompt': 'a cube', 'width': 1536, 'height': 1024})
 """
@@ -77,7 +77,7 @@ class Segmind(Jobs):
     name = "Segmind"
     base_url = "https://api.segmind.com"
     docs = "https://docs.segmind.com/docs/serverless-api"
-    families = (
+    tables_by_model = (
         (("sdxl", "sd1.5", "ssd-1b", "kandinsky"), _SDXL),
         (("flux", "fast-flux"), _FLUX),
         (("nano-banana", "ideogram", "seedream"), _BY_RATIO),
@@ -93,15 +93,15 @@ class Segmind(Jobs):
         "each model's own fields, sizes above all; the list of models; the words of a refusal; "
         "in which forms `output` comes; how the end of a rate limit is written"
     )
-    refuses = re.compile(r"nsfw|safety|moderat|content policy|inappropriate", re.IGNORECASE)
-    under_way = frozenset({"QUEUED", "PROCESSING"})
+    refusal_pattern = re.compile(r"nsfw|safety|moderat|content policy|inappropriate", re.IGNORECASE)
+    pending_states = frozenset({"QUEUED", "PROCESSING"})
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
         """Put the key into `x-api-key`: as a bearer it is refused."""
         del outgoing
         return {"x-api-key": credentials.api_key}
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask at the model's path; the body does not name it."""
         version = call.credentials["segmind_api"] or "v2"
         path = model_path(call.model, example=self.models[0])
@@ -109,22 +109,26 @@ class Segmind(Jobs):
 
     def flow(self, call: ImageCall) -> Flow:
         """Submit; ask until it is done; fetch. What came at once is the end of it."""
-        reply = self.checked((yield self.request(call)))
+        reply = self.raise_for_status((yield self.build_request(call)))
         if job := text_at(reply.json(), "request_id"):
             path = f"/v2/requests/{quote(job, safe='')}"
             question = ProviderRequest(f"{path}/status", method="GET")
             reply = yield from poll(
-                self, question, self.is_settled, interval=self.interval, limit=self.limit
+                self,
+                question,
+                self.is_finished,
+                interval=self.poll_interval,
+                limit=self.poll_timeout,
             )
-            if self.state(reply) == "COMPLETED":
-                reply = self.checked((yield ProviderRequest(path, method="GET")))
-        return self.answer(call, reply)
+            if self.parse_state(reply) == "COMPLETED":
+                reply = self.raise_for_status((yield ProviderRequest(path, method="GET")))
+        return self.parse_answer(call, reply)
 
-    def is_settled(self, reply: ProviderReply) -> bool:
+    def is_finished(self, reply: ProviderReply) -> bool:
         """Know the end by the job's state, whatever the status it comes under."""
-        return self.state(reply) in _DONE or super().is_settled(reply)
+        return self.parse_state(reply) in _DONE or super().is_finished(reply)
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read bytes, or the URLs in `output`."""
         del call
         seed = reply.headers.get("x-seed-value", "")
@@ -132,23 +136,27 @@ class Segmind(Jobs):
         if image := Image.in_body(reply, **extra):
             return Answer((image,))
         tree = reply.json()
-        if self.state(reply) != "FAILED" and (found := places(_opened(at(tree, "output")))):
+        if self.parse_state(reply) != "FAILED" and (found := places(_opened(at(tree, "output")))):
             return Answer(tuple(map(Image.at, found)))
-        raise self.error(reply) if self.state(reply) == "FAILED" else self.nothing(reply)
+        raise (
+            self.provider_error(reply)
+            if self.parse_state(reply) == "FAILED"
+            else self.no_image_error(reply)
+        )
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Prefer the sentence where `error` is only a word."""
         tree = reply.json()
         return (
             text_at(tree, "error_description")
-            or super().told(reply)
+            or super().error_message(reply)
             or text_at(tree, "html-message")
         )
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Go by the words where the status does not tell: a 406, or a job that failed."""
-        found = super().error(reply)
-        said = self.told(reply)
+        found = super().provider_error(reply)
+        said = self.error_message(reply)
         meant = 0
         if reply.status == _NOT_ACCEPTABLE:
             meant = 402 if _ABOUT_MONEY.search(said) else 400
@@ -156,7 +164,7 @@ class Segmind(Jobs):
             meant = 404
         elif _LOST.match(said):
             meant = 502
-        elif reply.status == _FAILED_JOB or self.state(reply) == "FAILED":
+        elif reply.status == _FAILED_JOB or self.parse_state(reply) == "FAILED":
             meant = 400 if _ABOUT_A_FIELD.search(said) else 502
         if not meant or isinstance(found, errors.Refusal):
             return found

@@ -7,8 +7,8 @@ https://api.siliconflow.com/v1
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "Qwen/Qwen-Image", "prompt": "a cube", "size": "1536x1024"}
->>> made = ADAPTER.table("Qwen/Qwen-Image").translate(params)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for("Qwen/Qwen-Image").translate(params)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json
 {'model': 'Qwen/Qwen-Image', 'prompt': 'a cube', 'image_size': '1584x1056'}
 """
 
@@ -78,7 +78,7 @@ class SiliconFlow(OpenAILike):
     name = "SiliconFlow"
     base_url = "https://api.siliconflow.cn/v1"
     docs = "https://docs.siliconflow.cn/cn/api-reference/images/images-generations"
-    families = (
+    tables_by_model = (
         ("Kwai-Kolors/", _KOLORS),
         ("Qwen/Qwen-Image-Edit", _EDIT),
         ("Qwen/", _QWEN),
@@ -92,31 +92,31 @@ class SiliconFlow(OpenAILike):
         "black-forest-labs/FLUX.1-schnell",
     )
     url_lifetime = 3600
-    listed_at = ("images",)
-    also_listed_at = (("data",),)
+    images_path = ("images",)
+    other_images_paths = (("data",),)
     confidence = "medium"
     # A 400 on the wire, with the code of a parameter that is not valid.
-    phrases: ClassVar[Mapping[str, int]] = {"model does not exist": 404}
-    refuses = re.compile(r"sensitive|content policy|moderation", re.IGNORECASE)
+    status_by_phrase: ClassVar[Mapping[str, int]] = {"model does not exist": 404}
+    refusal_pattern = re.compile(r"sensitive|content policy|moderation", re.IGNORECASE)
     unconfirmed = (
         "sizes of FLUX models; the form of errors; how a refusal is told (status 451, or words); "
         "how an empty account is told of; which models the international host has"
     )
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures; the seed stands beside their list."""
         seed = pick(reply.json(), "seed", kind=int)
-        return replace(super().answer(call, reply), extra=without_none(seed=seed))
+        return replace(super().parse_answer(call, reply), extra=without_none(seed=seed))
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Find the sentence; some errors are nothing but one, as a JSON text."""
         return super().error_message(reply) or text_at(reply.json())
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refusal by its status, too."""
         if reply.status == _FOR_LEGAL_REASONS:
-            return self.refused(reply)
-        return super().error(reply)
+            return self.refusal(reply)
+        return super().provider_error(reply)
 
 
 ADAPTER = SiliconFlow()

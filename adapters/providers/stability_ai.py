@@ -4,8 +4,8 @@
     POST {base}/v1/generation/{engine}/text-to-image              JSON -> JSON
 
 >>> from adapters.contract import ImageCall
->>> made = ADAPTER.table("sd3.5-large").translate({"prompt": "a cube", "size": "1536x1024"})
->>> sent = ADAPTER.request(ImageCall({"model": "sd3.5-large"}, made.fields))
+>>> made = ADAPTER.table_for("sd3.5-large").translate({"prompt": "a cube", "size": "1536x1024"})
+>>> sent = ADAPTER.build_request(ImageCall({"model": "sd3.5-large"}, made.fields))
 >>> sent.path, dict(sent.form)["aspect_ratio"], dict(sent.form)["model"]
 ('/v2beta/stable-image/generate/sd3', '3:2', 'sd3.5-large')
 """
@@ -83,7 +83,7 @@ class StabilityAI(Adapter):
     name = "Stability AI"
     base_url = "https://api.stability.ai"
     docs = "https://platform.stability.ai/docs/api-reference"
-    families = _FAMILIES
+    tables_by_model = _FAMILIES
     models = (
         "stable-image-core",
         "stable-image-ultra",
@@ -98,7 +98,7 @@ class StabilityAI(Adapter):
         Option("stability_client_user_id", "your user's id", pattern=r"[!-~][ -~]{0,255}"),
         Option("stability_client_version", "your app's version", pattern=r"[!-~][ -~]{0,255}"),
     )
-    codes: ClassVar[Mapping[str, int]] = {"content_moderation": errors.REFUSED}
+    status_by_code: ClassVar[Mapping[str, int]] = {"content_moderation": errors.REFUSED}
     unconfirmed = "sd3.5-flash and sd3-*; cfg_scale on sd3.5; webp on sd3; Retry-After on a 429"
 
     def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
@@ -106,10 +106,10 @@ class StabilityAI(Adapter):
         told = {name.replace("_", "-"): value for name, value in credentials.options.items()}
         return {**super().sign(outgoing, credentials), **told}
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask for bytes with multipart; a v1 engine for JSON with JSON."""
         path = model_path(call.model, example="stable-image-core")
-        if self.table(call.model) is _V1:
+        if self.table_for(call.model) is _V1:
             headers = {"accept": "application/json"}
             path = f"/v1/generation/{path}/text-to-image"
             return ProviderRequest(path, headers=headers, json=_weighted(call.fields))
@@ -121,7 +121,7 @@ class StabilityAI(Adapter):
         path = f"/v2beta/stable-image/generate/{path.removeprefix('stable-image-')}"
         return ProviderRequest(path, headers={"accept": "image/*"}, form=form)
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read bytes, or the `artifacts` of v1; what the filter blurred is a refusal."""
         del call
         if reply.media_type.startswith("image/"):
@@ -130,15 +130,15 @@ class StabilityAI(Adapter):
             map(stability_style.in_json, items_at(reply.json(), "artifacts")), reply
         )
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Join all that is complained of."""
         said = "; ".join(it for it in items_at(reply.json(), "errors") if isinstance(it, str))
         return said or super().error_message(reply)
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Name the field that a complaint begins with."""
-        error = super().error(reply)
-        field, colon, _ = self.told(reply).partition(": ")
+        error = super().provider_error(reply)
+        field, colon, _ = self.error_message(reply).partition(": ")
         error.param = error.param or (field if colon and " " not in field else None)
         return error
 

@@ -9,9 +9,9 @@ A secret pair (`tencent_secret_id`, `tencent_secret_key`) leads to Hunyuan, an A
 Hunyuan says everything under a 200; its failures have a code in `Response.Error`.
 
 >>> from adapters.contract import ImageCall
->>> made = ADAPTER.table("hunyuan-image").translate({"prompt": "a cube", "size": "1536x1024"})
+>>> made = ADAPTER.table_for("hunyuan-image").translate({"prompt": "a cube", "size": "1536x1024"})
 >>> pair = Credentials("", {"tencent_secret_id": "id", "tencent_secret_key": "key"})
->>> sent = ADAPTER.request(ImageCall({"model": "hunyuan-image"}, made.fields, pair))
+>>> sent = ADAPTER.build_request(ImageCall({"model": "hunyuan-image"}, made.fields, pair))
 >>> sent.headers["x-tc-action"], sent.json
 ('SubmitHunyuanImageJob', {'Prompt': 'a cube', 'Resolution': '1280:768', 'LogoAdd': 0})
 """
@@ -97,7 +97,7 @@ class Tencent(Jobs):
     name = "Tencent Cloud"
     base_url = "https://tokenhub-intl.tencentcloudmaas.com/v1"
     docs = "https://cloud.tencent.com/document/product/1729"
-    families = (("hunyuan-image-lite", _LITE), ("hunyuan", _JOB), ("", _TOKENHUB))
+    tables_by_model = (("hunyuan-image-lite", _LITE), ("hunyuan", _JOB), ("", _TOKENHUB))
     models = (
         "seedream-image-v5.0-pro",
         "seedream-image-v5.0-lite",
@@ -119,8 +119,8 @@ class Tencent(Jobs):
         "how a refusal is told there; the style of TextToImageLite that is none; "
         "how many jobs may run at a time"
     )
-    refuses = errors.REFUSING_WORDS
-    codes: ClassVar[Mapping[str, int]] = {
+    refusal_pattern = errors.REFUSING_WORDS
+    status_by_code: ClassVar[Mapping[str, int]] = {
         **dict.fromkeys(MODERATION_CODES, errors.REFUSED),
         "AuthFailure": 401,
         "AuthFailure.UnauthorizedOperation": 403,
@@ -147,24 +147,24 @@ class Tencent(Jobs):
         "FailedOperation.EngineServerLimitExceeded": _TOO_MANY,
         "FailedOperation.EngineRequestTimeout": 504,
     }
-    state_at = ("Response", "JobStatusCode")
-    under_way = frozenset({"1", "2"})
-    interval = 2.0
+    state_path = ("Response", "JobStatusCode")
+    pending_states = frozenset({"1", "2"})
+    poll_interval = 2.0
 
-    def base(self, credentials: Credentials) -> str:
+    def resolve_base_url(self, credentials: Credentials) -> str:
         """Give the address that the credential is for."""
         if _signs(credentials):
             return "https://hunyuan.tencentcloudapi.com"
         return f"https://{_HOSTS[credentials['tencent_tokenhub']]}/v1"
 
-    def model_in_force(self, named: str, credentials: Credentials) -> str:
+    def effective_model(self, named: str, credentials: Credentials) -> str:
         """Keep to what there is at that address: Hunyuan's actions, or everything else."""
         ours = named.startswith("hunyuan")
         if _signs(credentials):
             return named if ours else _HUNYUAN
         return "" if ours else named
 
-    def lacks(self, credentials: Credentials) -> str:
+    def missing_credentials(self, credentials: Credentials) -> str:
         """Ask for both of a pair, or for a key."""
         missing = [name for name in _PAIR if not credentials[name]]
         if credentials.api_key or not missing:
@@ -184,7 +184,7 @@ class Tencent(Jobs):
             token=credentials["tencent_token"],
         )
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit a job, or ask for what comes at once."""
         if _signs(call.credentials):
             is_lite = call.model.startswith("hunyuan-image-lite")
@@ -195,24 +195,24 @@ class Tencent(Jobs):
         kind = "minimax-image" if model.lower().startswith("minimax") else "si-image"
         return ProviderRequest(f"/wand/{kind}/generation", json={"model": model, **call.fields})
 
-    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Ask for the job, if that is what there is."""
         job = text_at(reply.json(), "Response", "JobId")
         return _action("QueryHunyuanImageJob", call, {"JobId": job}) if job else None
 
-    def is_settled(self, reply: ProviderReply) -> bool:
+    def is_finished(self, reply: ProviderReply) -> bool:
         """Ask on where the question came too early, too: the job itself goes on."""
         code = text_at(reply.json(), "Response", "Error", "Code")
-        return super().is_settled(reply) and not code.startswith(_LIMITED)
+        return super().is_finished(reply) and not code.startswith(_LIMITED)
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures of whichever way it was; where there is none, what was said instead."""
         del call
         tree = reply.json()
         if images := (*pictures(tree, kept={"revised_prompt"}), *_drawn(at(tree, "Response"))):
             return Answer(images, usage=usage(tree, "tokenhub_usage"))
         if any(errors.codes_of(reply)) or errors.told(reply):
-            raise self.error(reply)
+            raise self.provider_error(reply)
         raise errors.no_picture(reply.status)
 
 

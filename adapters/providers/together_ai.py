@@ -7,8 +7,8 @@
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "black-forest-labs/FLUX.2-pro", "prompt": "a cube", "size": "1536x1024"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json
 {'model': 'black-forest-labs/FLUX.2-pro', 'prompt': 'a cube', 'width': 1536, 'height': 1024}
 """
 
@@ -62,7 +62,7 @@ class TogetherAI(OpenAILike):
     name = "Together AI"
     base_url = "https://api.together.ai/v1"
     docs = "https://docs.together.ai/docs/images-overview"
-    families = _FAMILIES
+    tables_by_model = _FAMILIES
     models = (
         "black-forest-labs/FLUX.2-pro",
         "black-forest-labs/FLUX.2-dev",
@@ -74,7 +74,7 @@ class TogetherAI(OpenAILike):
         "black-forest-labs/FLUX.1-kontext-max",
     )
     url_lifetime = 600
-    refuses = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSING_WORDS
     unconfirmed = (
         "which models are served today; which ratios there are; the words of a refusal; "
         "how long a URL lives; Retry-After on a 429"

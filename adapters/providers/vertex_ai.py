@@ -6,9 +6,9 @@ The verb is `generateContent` for Gemini, `predict` for Imagen. Imagen's filter 
 or has `raiFilteredReason` in their place.
 
 >>> params = {"model": "gemini-3-pro-image", "prompt": "a cube", "output_format": "jpeg"}
->>> made = ADAPTER.table(params["model"]).translate(params)
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
 >>> credentials = Credentials("a-token", {"vertex_project_id": "my-project"})
->>> request = ADAPTER.request(ImageCall(params, made.fields, credentials))
+>>> request = ADAPTER.build_request(ImageCall(params, made.fields, credentials))
 >>> request.path
 '/projects/my-project/locations/global/publishers/google/models/gemini-3-pro-image:generateContent'
 >>> request.json["generationConfig"]["imageConfig"]
@@ -115,11 +115,11 @@ class VertexAI(Adapter):
     """Google's own image models on Vertex AI, by a project and a region of it."""
 
     id = "vertex-ai"
-    known_as = "gcp.vertex_ai"
+    otel_provider_name = "gcp.vertex_ai"
     name = "Google Vertex AI"
     base_url = ""
     docs = "https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/image-generation"
-    families = (
+    tables_by_model = (
         ("imagen-4.0-fast", _IMAGEN),
         ("imagen-4", _IMAGEN_4),
         (("imagen-", "imagegeneration@"), _IMAGEN),
@@ -139,9 +139,9 @@ class VertexAI(Adapter):
         ),
         *google_service_account.OPTIONS,
     )
-    codes = gemini.CODES
+    status_by_code = gemini.CODES
     # Not whatever violates something: a request can violate a perimeter of the network.
-    refuses = re.compile(
+    refusal_pattern = re.compile(
         r"responsible ai|\b(?:prompt|words?|images?|content)\b[^.]*\bviolat", re.IGNORECASE
     )
     confidence = "medium"
@@ -150,7 +150,7 @@ class VertexAI(Adapter):
         "Imagen, its longest prompt, the spelling of its words, and what seed needs on Imagen 4"
     )
 
-    def base(self, credentials: Credentials) -> str:
+    def resolve_base_url(self, credentials: Credentials) -> str:
         """Give the region's own address."""
         region = _region(credentials)
         if region == "global":
@@ -159,12 +159,12 @@ class VertexAI(Adapter):
             return f"https://aiplatform.{region}.rep.googleapis.com/v1"
         return f"https://{region}-aiplatform.googleapis.com/v1"
 
-    def model_in_force(self, named: str, credentials: Credentials) -> str:
+    def effective_model(self, named: str, credentials: Credentials) -> str:
         """Take a name with its publisher before it, as Portkey writes it."""
         del credentials
         return _plain(named)
 
-    def lacks(self, credentials: Credentials) -> str:
+    def missing_credentials(self, credentials: Credentials) -> str:
         """Name the credential or the project that is missing."""
         key, token = (
             credentials[google_service_account.KEY],
@@ -180,24 +180,24 @@ class VertexAI(Adapter):
         token = credentials[google_service_account.TOKEN] or credentials.api_key
         return {"authorization": f"Bearer {token}"}
 
-    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
+    def token_flow(self, credentials: Credentials, time: float) -> GrantFlow | None:
         """Buy a token for the service account, if there is one and no token yet."""
         if credentials[google_service_account.TOKEN] or not credentials[google_service_account.KEY]:
             return None
         return google_service_account.token(credentials, time)
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Name project, region and model in the path."""
         found, model = call.credentials, _plain(call.model)
         project = found["vertex_project_id"] or google_service_account.project(found)
         publisher = f"/projects/{project}/locations/{_region(found)}/publishers/google"
         path = f"{publisher}/models/{model_path(model, safe='@', example=self.models[0])}"
-        verb = "predict" if self.table(model) in _IMAGENS else "generateContent"
+        verb = "predict" if self.table_for(model) in _IMAGENS else "generateContent"
         return ProviderRequest(f"{path}:{verb}", json=call.fields)
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures that Imagen's filter left, or Gemini's."""
-        if self.table(_plain(call.model)) not in _IMAGENS:
+        if self.table_for(_plain(call.model)) not in _IMAGENS:
             return gemini.answer(reply)
         predictions = items_at(reply.json(), "predictions")
         if images := tuple(_pictures(predictions)):

@@ -6,8 +6,8 @@ A custom host can be an AI Gateway: https://gateway.ai.cloudflare.com/v1/{accoun
 
 >>> from adapters.contract import ImageCall
 >>> model = "@cf/black-forest-labs/flux-2-klein-4b"
->>> made = ADAPTER.table(model).translate({"prompt": "a cube", "size": "1024x768"})
->>> sent = ADAPTER.request(ImageCall({"model": model}, made.fields))
+>>> made = ADAPTER.table_for(model).translate({"prompt": "a cube", "size": "1024x768"})
+>>> sent = ADAPTER.build_request(ImageCall({"model": model}, made.fields))
 >>> sent.path, dict(sent.form)
 ('/@cf/black-forest-labs/flux-2-klein-4b', \
 {'prompt': 'a cube', 'width': '1024', 'height': '768'})
@@ -87,7 +87,7 @@ class WorkersAI(Adapter):
     name = "Cloudflare Workers AI"
     base_url = ""
     docs = "https://developers.cloudflare.com/workers-ai/models/"
-    families = _FAMILIES
+    tables_by_model = _FAMILIES
     models = (
         "@cf/black-forest-labs/flux-2-klein-9b",
         "@cf/black-forest-labs/flux-2-klein-4b",
@@ -102,51 +102,53 @@ class WorkersAI(Adapter):
     options: ClassVar[tuple[Option, ...]] = (
         Option("workers_ai_account_id", "the account's id", pattern=r"[A-Za-z0-9]{1,64}"),
     )
-    codes = _CODES
+    status_by_code = _CODES
     unconfirmed = (
         "sizes, seed and guidance of flux-2; code 3030 for a refused prompt; Retry-After on a 429"
     )
 
-    def base(self, credentials: Credentials) -> str:
+    def resolve_base_url(self, credentials: Credentials) -> str:
         """Put the account into the base URL."""
         account = credentials["workers_ai_account_id"]
         return f"https://api.cloudflare.com/client/v4/accounts/{account}/ai/run"
 
-    def lacks(self, credentials: Credentials) -> str:
+    def missing_credentials(self, credentials: Credentials) -> str:
         """Ask for the account too."""
         account = credentials["workers_ai_account_id"]
-        return super().lacks(credentials) or ("" if account else "workers_ai_account_id")
+        return super().missing_credentials(credentials) or (
+            "" if account else "workers_ai_account_id"
+        )
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         """Send JSON; FLUX.2 takes a form only, even for a prompt alone."""
         path = "/" + model_path(call.model, safe="@/", example=self.models[0])
-        if self.table(call.model) in (_KLEIN, _FLUX_2):
+        if self.table_for(call.model) in (_KLEIN, _FLUX_2):
             return ProviderRequest(path, form=call.form)
         return ProviderRequest(path, json=call.fields)
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read bytes or JSON as the content type says; a 200 can still be a failure."""
         del call
         if image := Image.in_body(reply):
             return Answer((image,))
         tree = reply.json()
         if at(tree, "success") is False or items_at(tree, "errors"):
-            raise self.error(reply)
+            raise self.provider_error(reply)
         if b64 := text_at(tree, "result", "image"):
             return Answer((Image(b64=b64),))
         raise errors.no_picture(reply.status)
 
-    def told(self, reply: ProviderReply) -> str:
+    def error_message(self, reply: ProviderReply) -> str:
         """Join all that is complained of."""
         listed = items_at(reply.json(), "errors")
         said = "; ".join(filter(None, (text_at(it, "message") for it in listed)))
         return said or super().error_message(reply)
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refused prompt by its words, too, whatever the code beside them."""
-        if _UNSAFE.search(said := self.told(reply)):
+        if _UNSAFE.search(said := self.error_message(reply)):
             return errors.refusal(said, provider_status=reply.status)
-        return super().error(reply)
+        return super().provider_error(reply)
 
 
 ADAPTER = WorkersAI()

@@ -8,8 +8,8 @@ stands in the list without a picture and with `respect_moderation` false.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "grok-imagine-image-2.0", "prompt": "a cube", "size": "1536x1024"}
->>> made = ADAPTER.table(params["model"]).translate(params)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for(params["model"]).translate(params)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json
 {'model': 'grok-imagine-image-2.0', 'prompt': 'a cube', 'aspect_ratio': '3:2', 'resolution': '1k'}
 """
 
@@ -70,11 +70,11 @@ class XAI(OpenAILike):
     """The Grok Imagine models of xAI."""
 
     id = "x-ai"
-    known_as = "x_ai"
+    otel_provider_name = "x_ai"
     name = "xAI"
     base_url = "https://api.x.ai/v1"
     docs = "https://docs.x.ai/developers/model-capabilities/images/generation"
-    families = _FAMILIES
+    tables_by_model = _FAMILIES
     models = (
         "grok-imagine-image-2.0",
         "grok-imagine-image",
@@ -82,15 +82,15 @@ class XAI(OpenAILike):
     )
     url_lifetime = 600
     confidence = "medium"
-    refuses = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSING_WORDS
     # The service no longer fills `revised_prompt`, and a picture has no seed.
-    kept = frozenset()
+    extra_fields = frozenset()
     unconfirmed = (
         "quality `high` (sent as medium); storage_options; how long a URL lives; "
         "the forms of an error by status; Retry-After on a 429"
     )
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read what was not held back, and the cost, which comes in ticks."""
         tree = reply.json()
         entries = items_at(tree, "data")
@@ -99,17 +99,17 @@ class XAI(OpenAILike):
             usual = "the picture was held back by moderation" if held_back else ""
             if reason := text_at(tree, "block_reason") or usual:
                 raise errors.refusal(reason, provider_status=reply.status)
-        made = super().answer(call, reply)
+        made = super().parse_answer(call, reply)
         ticks = pick(made.usage, "cost_in_usd_ticks", kind=int)
         if made.usage is None or ticks is None:
             return made
         return replace(made, usage={**made.usage, "cost": ticks / _TICKS})
 
-    def error(self, reply: ProviderReply) -> errors.ProviderError:
+    def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a wrong key, which is told of as a bad request."""
         if reply.status == HTTPStatus.BAD_REQUEST and _WRONG_KEY.search(self.error_message(reply)):
             return errors.failure(reply, status=HTTPStatus.UNAUTHORIZED)
-        return super().error(reply)
+        return super().provider_error(reply)
 
 
 ADAPTER = XAI()

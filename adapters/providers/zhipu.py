@@ -6,8 +6,8 @@ A custom host can be the mainland's: https://open.bigmodel.cn/api/paas/v4
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "glm-image", "prompt": "a cube", "size": "1536x1024", "quality": "low"}
->>> made = ADAPTER.table("glm-image").translate(params)
->>> ADAPTER.request(ImageCall(params, made.fields)).json
+>>> made = ADAPTER.table_for("glm-image").translate(params)
+>>> ADAPTER.build_request(ImageCall(params, made.fields)).json
 {'model': 'glm-image', 'prompt': 'a cube', 'size': '1536x1024', 'quality': 'standard'}
 """
 
@@ -48,7 +48,7 @@ class Zhipu(OpenAILike):
     name = "Zhipu AI"
     base_url = "https://api.z.ai/api/paas/v4"
     docs = "https://docs.z.ai/api-reference/image/generate-image"
-    families = (
+    tables_by_model = (
         ("glm-image", Table((*_COMMON, Param("size", to=_GLM_SIZE)))),
         ("", Table((*_COMMON, Param("size", to=_COGVIEW_SIZE)))),
     )
@@ -56,7 +56,7 @@ class Zhipu(OpenAILike):
     url_lifetime = 86_400
     confidence = "medium"
     # https://docs.z.ai/api-reference/api-code
-    codes: ClassVar[Mapping[str, int]] = {
+    status_by_code: ClassVar[Mapping[str, int]] = {
         **dict.fromkeys(("100", "1100"), 401),
         **dict.fromkeys(("111", "112"), 402),
         "1211": 404,

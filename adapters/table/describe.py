@@ -36,7 +36,7 @@ _HONOURED = {
 
 def described(adapter: Adapter, model: str) -> dict[str, Any]:
     """Describe a model: each parameter, how pictures come, and how well this is known."""
-    table = adapter.table(model)
+    table = adapter.table_for(model)
     return {
         "id": f"{adapter.id}/{model}",
         "object": "image_model",
@@ -44,7 +44,7 @@ def described(adapter: Adapter, model: str) -> dict[str, Any]:
         "model": model,
         "known": model in adapter.models,
         "parameters": [*parameters(table), *honoured(table)],
-        "passes_unknown_parameters": adapter.openai_shaped,
+        "passes_unknown_parameters": adapter.passthrough,
         "pictures_per_call": table.pictures_per_call,
         "events": streams(adapter, table),
         "url_lifetime": adapter.url_lifetime or None,
@@ -52,13 +52,13 @@ def described(adapter: Adapter, model: str) -> dict[str, Any]:
         "confidence": adapter.confidence,
         "experimental": adapter.experimental,
         "unconfirmed": adapter.unconfirmed,
-        "read": adapter.read,
+        "read": adapter.docs_checked_on,
     }
 
 
 def streams(adapter: Adapter, table: Table) -> str:
     """Tell whose the events of a stream are: `provider`'s own or the `gateway`'s."""
-    return "provider" if adapter.openai_shaped or table.row("stream") else "gateway"
+    return "provider" if adapter.passthrough or table.row("stream") else "gateway"
 
 
 def parameters(table: Table) -> list[dict[str, Any]]:

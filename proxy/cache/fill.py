@@ -14,84 +14,84 @@ from adapters.http import ProviderReply
 from adapters.table.receipt import Line
 from adapters.tools.json_access import at, text_at
 from adapters.tools.sse import Events
-from proxy.cache.entry import DEFAULT_DOLLARS, Entry, Picture
-from proxy.cache.images import Arrived, Pictures
+from proxy.cache.entry import DEFAULT_DOLLARS_PER_IMAGE, CacheEntry, ImageRecord
+from proxy.cache.images import StoredImage, ImageStore
 from proxy.routing.attempt import Attempt
 from proxy.routing.plan import Plan
 from proxy.settings.prices import Prices, price_of
 
-Fetch = Callable[[Image], AsyncIterator[bytes]]
+FetchImage = Callable[[Image], AsyncIterator[bytes]]
 """Gives the bytes of a picture, from memory or from its URL."""
-EVENTS = "text/event-stream"
-_ABOUT = ("background", "output_format", "quality", "size")
+EVENT_STREAM = "text/event-stream"
+_TOP_LEVEL_FIELDS = ("background", "output_format", "quality", "size")
 """Members of an event that stand at the top of an answer in JSON."""
-_OWN = frozenset({*_ABOUT, "type", "b64_json", "created_at", "usage"})
-_WRITTEN_ANEW = frozenset({"measured", "asked", "cached"})
+_NON_IMAGE_FIELDS = frozenset({*_TOP_LEVEL_FIELDS, "type", "b64_json", "created_at", "usage"})
+_PER_RESPONSE_VERBS = frozenset({"measured", "asked", "cached"})
 """Lines of a receipt that each answer has of its own."""
 
 
-class Filling:
+class CacheFill:
     """One answer on its way into the cache. A slow store never holds the client up."""
 
-    def __init__(self, pictures: Pictures, fetch: Fetch) -> None:
-        self._pictures = pictures
+    def __init__(self, images: ImageStore, fetch: FetchImage) -> None:
+        self._images = images
         self._fetch = fetch
-        self._passing: dict[int, asyncio.Task[Arrived]] = {}
+        self._uploads: dict[int, asyncio.Task[StoredImage]] = {}
 
-    async def watch(
+    async def tee(
         self, image: Image, head: bytes, rest: AsyncIterator[bytes]
     ) -> AsyncIterator[bytes]:
         """Store a picture that goes by; it is the caller who holds the `image` meanwhile."""
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
-        storing = asyncio.create_task(self._pictures.put(_queued(queue), image.media_type))
-        self._passing[id(image)] = storing
+        upload = asyncio.create_task(self._images.upload(_read_queue(queue), image.media_type))
+        self._uploads[id(image)] = upload
         queue.put_nowait(head)
-        whole = False
+        complete = False
         try:
-            async for piece in rest:
-                if not storing.done():
-                    queue.put_nowait(piece)
-                yield piece
-            whole = True
+            async for chunk in rest:
+                if not upload.done():
+                    queue.put_nowait(chunk)
+                yield chunk
+            complete = True
             queue.put_nowait(None)
         finally:
-            if not whole:
-                storing.cancel()
+            if not complete:
+                upload.cancel()
 
-    async def stored(self, images: Sequence[Image]) -> list[Arrived]:
+    async def finish(self, images: Sequence[Image]) -> list[StoredImage]:
         """Store what has not been stored yet; all of the pictures, or none: then it raises."""
-        arrived: list[Arrived] = []
+        stored: list[StoredImage] = []
         try:
             for image in images:
-                passing = self._passing.pop(id(image), None)
-                put = passing or self._pictures.put(self._fetch(image), image.media_type)
-                arrived.append(await put)
+                upload = self._uploads.pop(id(image), None)
+                put = upload or self._images.upload(self._fetch(image), image.media_type)
+                stored.append(await put)
         except BaseException:
-            for it in arrived:
-                await self._pictures.discard(it)
+            for image in stored:
+                await self._images.discard(image)
             raise
         finally:
-            await self.drop()
-        return arrived
+            await self.abort()
+        return stored
 
-    async def drop(self) -> None:
+    async def abort(self) -> None:
         """Give up what passed by and was not asked for."""
-        passing = [*self._passing.values()]
-        self._passing.clear()
-        for task in passing:
+        uploads = [*self._uploads.values()]
+        self._uploads.clear()
+        for task in uploads:
             task.cancel()
-        for came in await asyncio.gather(*passing, return_exceptions=True):
-            if isinstance(came, Arrived):
-                await self._pictures.discard(came)
+        for result in await asyncio.gather(*uploads, return_exceptions=True):
+            if isinstance(result, StoredImage):
+                await self._images.discard(result)
 
 
-async def _queued(queue: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
-    while (piece := await queue.get()) is not None:
-        yield piece
+async def _read_queue(queue: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
+    while (chunk := await queue.get()) is not None:
+        yield chunk
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Made:
+class EntryBuilder:
     """An answer, by whom it was asked for, and how long it took; `known` is what was there before.
 
     `now` is by the clock of the index, `prices` the price table. `usage` is that of all.
@@ -100,7 +100,7 @@ class Made:
     plan: Plan
     attempt: Attempt
     answers: Sequence[Answer]
-    known: Entry | None
+    existing: CacheEntry | None
     usage: Mapping[str, Any] | None
     prices: Prices
     now: float
@@ -111,59 +111,59 @@ class Made:
         """The pictures that were made."""
         return [image for answer in self.answers for image in answer.images]
 
-    def entry(self, arrived: Sequence[Arrived]) -> Entry:
+    def build(self, stored: Sequence[StoredImage]) -> CacheEntry:
         """Return the cache entry for these images."""
-        plan, attempt, known = self.plan, self.attempt, self.known
-        new = tuple(map(self._picture, self.images, arrived))
-        pictures = (*known.pictures, *new) if known else new
+        plan, attempt, existing = self.plan, self.attempt, self.existing
+        new = tuple(map(self._record, self.images, stored))
+        images = (*existing.images, *new) if existing else new
         extra = {**self.answers[0].extra}
         created = extra.pop("created", None) or int(time.time())
-        return Entry(
-            pictures=pictures,
+        return CacheEntry(
+            images=images,
             expires=self.now + (attempt.target.cache.max_age if attempt.target.cache else 0),
             caller=plan.caller,
             namespace=plan.cache_namespace,
             created=created,
             usage=self.usage,
             extra=extra,
-            receipt=tuple(line for line in attempt.receipt.lines if lasts(line)),
-            by_url=any(picture.url for picture in new),
-            dollars=sum(map(self._dollars, pictures)),
-            seconds=self.seconds + (known.seconds if known else 0.0),
+            receipt=tuple(line for line in attempt.receipt.lines if is_cacheable_receipt_line(line)),
+            has_urls=any(picture.url for picture in new),
+            dollars=sum(map(self._cost, images)),
+            seconds=self.seconds + (existing.seconds if existing else 0.0),
         )
 
-    def _picture(self, image: Image, arrived: Arrived) -> Picture:
+    def _record(self, image: Image, stored: StoredImage) -> ImageRecord:
         # Half of the URL's life is left to whoever gets it last.
-        until = self.now + self.attempt.target.adapter.url_lifetime / 2 if image.url else 0.0
-        about = arrived.digest, arrived.length, arrived.measured, image.extra
-        return Picture(*about, image.url, until)
+        url_expires = self.now + self.attempt.target.adapter.url_lifetime / 2 if image.url else 0.0
+        content = stored.digest, stored.length, stored.measured, image.extra
+        return ImageRecord(*content, image.url, url_expires)
 
-    def _dollars(self, picture: Picture) -> float:
+    def _cost(self, record: ImageRecord) -> float:
         """Give what a picture cost, as far as it is known."""
-        target, found = self.attempt.target, picture.measured
-        named = self.attempt.params.get("model") or ""
-        model = target.adapter.effective_model(named, target.credentials)
-        pixels = found.width * found.height or None
+        target, info = self.attempt.target, record.measured
+        requested = self.attempt.params.get("model") or ""
+        model = target.adapter.effective_model(requested, target.credentials)
+        pixels = info.width * info.height or None
         price = price_of(self.prices, target.adapter.id, model, pixels)
-        return DEFAULT_DOLLARS if price is None else price
+        return DEFAULT_DOLLARS_PER_IMAGE if price is None else price
 
 
-def lasts(line: Line) -> bool:
+def is_cacheable_receipt_line(line: Line) -> bool:
     """Tell whether a line of a receipt is true of the pictures whenever they are answered.
 
     >>> lasts(Line("dropped", "style")), lasts(Line("converted", "n", "3", "calls=3"))
     (True, False)
     """
-    return line.verb not in _WRITTEN_ANEW and line.name != "n"
+    return line.verb not in _PER_RESPONSE_VERBS and line.name != "n"
 
 
-def read(adapter: Adapter, call: ImageCall, content_type: str, body: bytes) -> list[Answer]:
+def parse_recorded(adapter: Adapter, call: ImageCall, content_type: str, body: bytes) -> list[Answer]:
     """Give what an answer consists of; nothing where it is no whole answer with pictures.
 
     It takes its time with an answer of megabytes: call it in a thread.
     """
-    if content_type == EVENTS:
-        return _read_events(body)
+    if content_type == EVENT_STREAM:
+        return _parse_events(body)
     reply = ProviderReply(body=body)
     try:
         answer = adapter.parse_answer(call, reply)
@@ -174,19 +174,19 @@ def read(adapter: Adapter, call: ImageCall, content_type: str, body: bytes) -> l
     return [Answer(answer.images, usage=answer.usage, extra=extra)]
 
 
-def _read_events(body: bytes) -> list[Answer]:
+def _parse_events(body: bytes) -> list[Answer]:
     events = Events()
-    told = [event.json() for event in (*events.feed(body), *events.rest())]
-    if any(at(it, "error") is not None or text_at(it, "type") == "error" for it in told):
+    values = [event.json() for event in (*events.feed(body), *events.rest())]
+    if any(at(it, "error") is not None or text_at(it, "type") == "error" for it in values):
         return []
-    return [_finished(it) for it in told if text_at(it, "type").endswith(".completed")]
+    return [_completed_answer(it) for it in values if text_at(it, "type").endswith(".completed")]
 
 
-def _finished(told: dict[str, Any]) -> Answer:
-    own = {name: value for name, value in told.items() if name not in _OWN}
-    about = {name: told[name] for name in _ABOUT if name in told}
-    if isinstance(created := told.get("created_at"), int):
-        about["created"] = created
-    image = Image(b64=text_at(told, "b64_json"), extra=own)
-    usage = told.get("usage")
-    return Answer((image,), usage=usage if isinstance(usage, dict) else None, extra=about)
+def _completed_answer(event: dict[str, Any]) -> Answer:
+    extra = {name: value for name, value in event.items() if name not in _NON_IMAGE_FIELDS}
+    shared = {name: event[name] for name in _TOP_LEVEL_FIELDS if name in event}
+    if isinstance(created := event.get("created_at"), int):
+        shared["created"] = created
+    image = Image(b64=text_at(event, "b64_json"), extra=extra)
+    usage = event.get("usage")
+    return Answer((image,), usage=usage if isinstance(usage, dict) else None, extra=shared)

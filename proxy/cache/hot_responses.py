@@ -12,28 +12,28 @@ import msgspec
 from cachetools import LRUCache
 
 from adapters.table.receipt import Receipt
-from proxy.cache.entry import Entry
+from proxy.cache.entry import CacheEntry
 from proxy.routing.attempt import Attempt, BilledImage, ResponseCapture
 from proxy.routing.plan import Target
 
-_BESIDE = 2048
+_OVERHEAD_BYTES = 2048
 """Bytes that an answer takes beside its body."""
-_LARGEST_SHARE = 4
+_MIN_CAPACITY = 4
 """How many of the largest answers there is room for."""
 
 
-class Ready(msgspec.Struct, frozen=True, dict=True):
+class HotResponse(msgspec.Struct, frozen=True, dict=True):
     """An answer in JSON, and what is to be said of it. `key` is that of its `entry`.
 
     `job` is the id of the job that wrote it, `model` the one that was named.
     """
 
     body: bytes
-    job: str
+    job_id: str
     receipt: Receipt
     target: Target
     key: bytes
-    entry: Entry
+    entry: CacheEntry
     model: str = ""
 
     __repr__ = object.__repr__
@@ -41,7 +41,7 @@ class Ready(msgspec.Struct, frozen=True, dict=True):
     @property
     def size(self) -> int:
         """About how many bytes of memory it takes."""
-        return len(self.body) + _BESIDE
+        return len(self.body) + _OVERHEAD_BYTES
 
     @cached_property
     def attempt(self) -> Attempt:
@@ -49,45 +49,45 @@ class Ready(msgspec.Struct, frozen=True, dict=True):
         attempt = Attempt(self.target, {}, None, cache_status="HIT", receipt=self.receipt)
         if self.model:
             attempt.params["model"] = self.model
-        attempt.images_out = [BilledImage(self.target, from_cache=True)] * len(self.entry.pictures)
+        attempt.images_out = [BilledImage(self.target, from_cache=True)] * len(self.entry.images)
         return attempt
 
     @cached_property
     def headers(self) -> dict[str, str]:
         """The headers that it goes with."""
-        job = {"x-easel-job": self.job} if self.job else {}
+        job = {"x-easel-job": self.job_id} if self.job_id else {}
         return {"content-type": "application/json", **job, **self.attempt.response_headers}
 
 
-class Copying(ResponseCapture):
+class ByteCapture(ResponseCapture):
     """Records the very bytes of an answer, whatever it was put together from."""
 
     def consists_of(self, answer: object) -> None:
         """Record its bytes all the same."""
 
 
-class ReadyAnswers:
+class HotResponses:
     """Holds answers by the digest of all that may make a request's answer another one.
 
     The longest unused go first. `limit` is in bytes; 0 holds none.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.largest = limit // _LARGEST_SHARE
-        self._answers: LRUCache[bytes, Ready] = LRUCache(limit, getsizeof=lambda it: it.size)
+    def __init__(self, max_bytes: int) -> None:
+        self.max_response_bytes = max_bytes // _MIN_CAPACITY
+        self._responses: LRUCache[bytes, HotResponse] = LRUCache(max_bytes, getsizeof=lambda it: it.size)
 
-    def get(self, name: bytes) -> Ready | None:
+    def get(self, digest: bytes) -> HotResponse | None:
         """Give what may be ready for a request."""
         try:
-            return self._answers[name]
+            return self._responses[digest]
         except KeyError:
             return None
 
-    def put(self, name: bytes, ready: Ready) -> None:
+    def put(self, digest: bytes, response: HotResponse) -> None:
         """Hold an answer, unless it is too large."""
-        if ready.size <= self.largest:
-            self._answers[name] = ready
+        if response.size <= self.max_response_bytes:
+            self._responses[digest] = response
 
-    def drop(self, name: bytes) -> None:
+    def remove(self, digest: bytes) -> None:
         """Give one up."""
-        self._answers.pop(name, None)
+        self._responses.pop(digest, None)

@@ -122,7 +122,7 @@ def providers(provider: str | None) -> None:
         "name": adapter.name,
         "docs": adapter.docs,
         "models": ", ".join(adapter.models),
-        "sources": f"{adapter.confidence} confidence, read {adapter.read}",
+        "sources": f"{adapter.confidence} confidence, read {adapter.docs_checked_on}",
         "experimental": "yes" if adapter.experimental else "",
         "unconfirmed": adapter.unconfirmed,
     }

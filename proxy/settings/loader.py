@@ -31,7 +31,7 @@ from proxy.settings.credentials import (
 from proxy.settings.paths import Path, parse_path
 from proxy.settings.prices import Prices, bundled_prices
 from proxy.settings.prices import read as read_prices
-from proxy.settings.routing_config import Config, Faults, explained
+from proxy.settings.routing_config import Config, ErrorCollector, describe_validation_error
 from proxy.settings.routing_config import parse as parse_config
 from proxy.settings.schema import (
     SECTIONS,
@@ -250,7 +250,7 @@ class _Reader:
             try:
                 msgspec.convert({key: raw[key]}, kind, strict=False)
             except msgspec.ValidationError as error:
-                self.wrong((name, key), explained(error)[1])
+                self.wrong((name, key), describe_validation_error(error)[1])
             else:
                 good[key] = raw[key]
         section = msgspec.convert(good, kind, strict=False)
@@ -368,23 +368,23 @@ class _Reader:
             return None
         raw = {key: value for key, value in texts.items() if key not in VIRTUAL_KEY_KEYS}
         host, credentials = texts.get("custom_host", ""), Credentials()
-        faults = Faults()
-        with faults.noted():
+        faults = ErrorCollector()
+        with faults.collect():
             checked_host(host)
-        with faults.noted():
+        with faults.collect():
             credentials = credentials_for(
                 adapter, texts.get("api_key", ""), raw, VIRTUAL_KEY_KEYS, by_operator=True
             )
         self.report(faults, path)
-        if not host and (lack := adapter.lacks(credentials)):
+        if not host and (lack := adapter.missing_credentials(credentials)):
             self.wrong(path, f"lacks {lack}")
         return VirtualKey(slug, adapter, credentials, host)
 
     def provider(self, name: Any, path: Path) -> Adapter | None:
         if name is None:
             self.wrong(path, "needs 'provider'; `easel providers` lists them")
-        adapter, faults = None, Faults()
-        with faults.noted():
+        adapter, faults = None, ErrorCollector()
+        with faults.collect():
             adapter = named(name) if isinstance(name, str) else None
         self.report(faults, path)
         return adapter
@@ -395,14 +395,14 @@ class _Reader:
         names = self.value("virtual_keys", {})
         slugs = frozenset(names if isinstance(names, dict) else ())
         for name, entry, path in self.entries("configs"):
-            faults = Faults()
-            with faults.noted():
+            faults = ErrorCollector()
+            with faults.collect():
                 found[name] = parse_config(entry)
                 check_config(found[name], stored, slugs)
             self.report(faults, path)
         return found
 
-    def report(self, faults: Faults, path: Path) -> None:
+    def report(self, faults: ErrorCollector, path: Path) -> None:
         """Note what was gathered, each at its own line."""
         for error in faults.errors:
             self.wrong((*path, *parse_path(error.path)), error.message)

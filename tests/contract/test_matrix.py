@@ -63,7 +63,7 @@ class Asked:
 @asynccontextmanager
 async def asked(transcript: Transcript) -> AsyncIterator[Asked]:
     async with RepeatingProvider(transcript) as provider:
-        host = provider.here(adapter(transcript.provider).base(transcript.credentials))
+        host = provider.here(adapter(transcript.provider).resolve_base_url(transcript.credentials))
         stored = {**transcript.credentials_, "provider": transcript.provider, "custom_host": host}
         keys = orjson.dumps({"stored": stored}).decode()
         async with gateway(f"virtual_keys: {keys}") as ours:
@@ -81,7 +81,7 @@ def conversation(provider: str) -> Transcript:
     """Give the success that is easiest to have again in another form: one of a single picture."""
     found = [load(path) for path in sorted(FOLDER.glob(f"{provider}/*.json"))]
     good = [it for it in found if it.kind == "success" and not it.call.get("stream")]
-    free = [it for it in good if not adapter(provider).grant(it.credentials, 0)]
+    free = [it for it in good if not adapter(provider).token_flow(it.credentials, 0)]
     return min(free, key=lambda it: len((it.answer or {}).get("data", [])))
 
 
@@ -120,7 +120,7 @@ async def test_a_stream_has_an_event_for_each_picture_or_an_error_at_its_end(
 
 def _says_it_itself(provider: str) -> bool:
     """Tell whether a provider's answer is relayed unread: how many it made is its own to say."""
-    return adapter(provider).openai_shaped
+    return adapter(provider).passthrough
 
 
 async def _is_a_picture(ours: Gateway, url: str, text: str) -> None:

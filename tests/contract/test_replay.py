@@ -84,7 +84,7 @@ def by_headers(
 
 
 def _host(transcript: Transcript, provider: ScriptedProvider) -> str:
-    return provider.here(adapter(transcript.provider).base(transcript.credentials))
+    return provider.here(adapter(transcript.provider).resolve_base_url(transcript.credentials))
 
 
 async def replayed(
@@ -225,7 +225,7 @@ def _leads_elsewhere(transcript: Transcript) -> bool:
 
     It asks there first: for a token, or for another's name of a model.
     """
-    base = adapter(transcript.provider).base(transcript.credentials)
+    base = adapter(transcript.provider).resolve_base_url(transcript.credentials)
     return bool(transcript.exchanges) and not transcript.exchanges[0].request.url.startswith(base)
 
 
@@ -233,7 +233,7 @@ def _is_translated(transcript: Transcript) -> bool:
     """Tell whether the gateway itself gives the picture the form that the client wants."""
     found, call = adapter(transcript.provider), transcript.call
     plain = not {"response_format", "stream"} & call.keys()
-    return transcript.kind == "success" and plain and not found.openai_shaped
+    return transcript.kind == "success" and plain and not found.passthrough
 
 
 def _pictures(transcript: Transcript) -> list[str]:
@@ -276,7 +276,7 @@ def _opened(replay: Replay, url: str) -> str:
 def _expected_receipt(transcript: Transcript) -> str:
     """Give the receipt written down, and what the gateway itself adds on pictures not made."""
     found, made = adapter(transcript.provider), len((transcript.answer or {}).get("data", []))
-    missing = 0 if found.openai_shaped else transcript.n - made
+    missing = 0 if found.passthrough else transcript.n - made
     lost = f"failed pictures={missing}>incomplete" if made and missing > 0 else ""
     return ", ".join(filter(None, (transcript.receipt, lost)))
 

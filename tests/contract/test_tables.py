@@ -103,13 +103,15 @@ def families(provider: str) -> list[Family]:
             if provider in GRAPHS:
                 graphs = {name: orjson.dumps(it).decode() for name, it in GRAPHS[provider].items()}
                 credentials = Credentials("", graphs)
-            table = found.table(found.model_in_force(model, credentials))
+            table = found.table_for(found.effective_model(model, credentials))
             replies = one.exchanges if one.call.get("model") == model else []
             family = Family(
                 *(provider, model, table, credentials),
                 tuple(it.reply.received() for it in replies),
             )
-            if table not in [it.table for it in made] and not found.lacks(credentials):
+            if table not in [it.table for it in made] and not found.missing_credentials(
+                credentials
+            ):
                 with suppress(ImageError, StopIteration):
                     if family.sent({"prompt": PROMPT}, Policy.ADAPT).request.method != "GET":
                         made.append(family)
@@ -119,7 +121,7 @@ def families(provider: str) -> list[Family]:
 FAMILIES = [
     family
     for provider in PROVIDERS
-    if not adapter(provider).openai_shaped
+    if not adapter(provider).passthrough
     for family in families(provider)
 ]
 
@@ -216,7 +218,7 @@ def test_a_parameter_is_sent_as_it_is_or_has_a_true_line(
     assert not [value for _, value in there if "evil.test" in str(value)]
 
 
-SHAPED = [it for name in PROVIDERS if adapter(name).openai_shaped for it in families(name)]
+SHAPED = [it for name in PROVIDERS if adapter(name).passthrough for it in families(name)]
 
 
 @pytest.mark.parametrize("family", SHAPED, ids=lambda it: f"{it.provider}/{it.model}")

@@ -125,7 +125,7 @@ async def served(installed: Installed, folder: Path, workers: int) -> AsyncItera
     """Run `easel serve`: the sandbox, and a real provider's adapter that leads to a script."""
     async with RepeatingProvider(TRANSCRIPT) as provider:
         real = adapter(TRANSCRIPT.provider)
-        host = provider.here(real.base(TRANSCRIPT.credentials))
+        host = provider.here(real.resolve_base_url(TRANSCRIPT.credentials))
         stored = {**TRANSCRIPT.credentials_, "provider": real.id, "custom_host": host}
         settings = {
             "server": {"workers": workers},

@@ -27,7 +27,7 @@ from proxy.routing.plan import Caller
 from proxy.routing.plan import Target as PlanTarget
 from proxy.routing.resolver import Resolver
 from proxy.settings import routing_config
-from proxy.settings.config_json import read_config
+from proxy.settings.config_json import parse_config_json
 from proxy.settings.loader import KEYS, Settings, SettingsError, parse
 from proxy.settings.routing_config import ConfigError
 from proxy.upstream.reply import decoded
@@ -55,10 +55,10 @@ def settings_text(data: bytes) -> None:
 def config_text(data: bytes) -> None:
     """Read any text, and any tree, as a config."""
     drawn = Drawn(data)
-    tree = orjson.dumps(drawn.tree(keys=sorted(routing_config.KEYS))).decode()
+    tree = orjson.dumps(drawn.tree(keys=sorted(routing_config.CONFIG_KEYS))).decode()
     for text in (tree, drawn.rest().decode("utf-8", "replace")):
         with suppress(ConfigError):
-            routing_config.parse(read_config(text))
+            routing_config.parse(parse_config_json(text))
 
 
 @cache
@@ -158,7 +158,7 @@ def events(data: bytes) -> None:
 @cache
 def _of_events() -> list[Transcript]:
     """Give transcripts of the adapters that read events themselves."""
-    base = adapters.contract.Adapter.event
+    base = adapters.contract.Adapter.parse_event
     return [it for it in _successes() if type(adapter(it.provider)).parse_event is not base]
 
 

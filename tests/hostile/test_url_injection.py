@@ -33,7 +33,7 @@ def test_no_option_moves_the_host(name: str, option: Option) -> None:
     for value in BREAKING:
         try:
             credentials = credentials_for(whose, "k", {option.name: value})
-            host = URL(whose.base(credentials)).host or ""
+            host = URL(whose.resolve_base_url(credentials)).host or ""
         except (ConfigError, ImageError):
             continue
         assert "evil" not in host, value

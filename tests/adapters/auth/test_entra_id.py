@@ -82,17 +82,17 @@ def test_no_token_is_an_error(status: int, body: bytes, ours: int) -> None:
 def test_a_key_a_token_or_a_whole_application_is_enough(
     credentials: Credentials, lacking: str
 ) -> None:
-    assert InAzure().lacks(credentials) == lacking
+    assert InAzure().missing_credentials(credentials) == lacking
 
 
 def test_a_mode_that_is_not_supported_is_named() -> None:
-    assert "managed is not supported" in InAzure().lacks(
+    assert "managed is not supported" in InAzure().missing_credentials(
         Credentials("k", {"azure_auth_mode": "managed"})
     )
 
 
 def test_a_token_is_bought_only_where_entra_is_chosen_and_there_is_none() -> None:
-    assert InAzure().grant(Credentials("k", APPLICATION), 0) is None
+    assert InAzure().token_flow(Credentials("k", APPLICATION), 0) is None
     chosen = {**APPLICATION, "azure_auth_mode": "entra"}
-    assert InAzure().grant(Credentials("k", {**chosen, "azure_ad_token": "t"}), 0) is None
-    assert InAzure().grant(Credentials("k", chosen), 0) is not None
+    assert InAzure().token_flow(Credentials("k", {**chosen, "azure_ad_token": "t"}), 0) is None
+    assert InAzure().token_flow(Credentials("k", chosen), 0) is not None

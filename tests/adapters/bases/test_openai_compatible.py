@@ -21,25 +21,25 @@ class Acme(OpenAILike):
     name = "Acme"
     base_url = "https://api.acme.test/v1"
     models = ("one",)
-    families = (("", Table((Param("prompt"), Param("stream", kind=bool)))),)
-    also_listed_at = (("output", "images"),)
-    codes: ClassVar[dict[str, int]] = {"unsafe": errors.REFUSED, "no_money": 402}
+    tables_by_model = (("", Table((Param("prompt"), Param("stream", kind=bool)))),)
+    other_images_paths = (("output", "images"),)
+    status_by_code: ClassVar[dict[str, int]] = {"unsafe": errors.REFUSED, "no_money": 402}
 
 
 ACME = Acme()
 
 
 def call(**params: Any) -> ImageCall:
-    return ImageCall(params, ACME.table("").translate(params).fields)
+    return ImageCall(params, ACME.table_for("").translate(params).fields)
 
 
 def answered(status: int = 200, **tree: Any) -> Answer:
     reply = ProviderReply(status, {}, orjson.dumps(tree))
-    return ACME.answer(call(model="one"), ACME.checked(reply))
+    return ACME.parse_answer(call(model="one"), ACME.raise_for_status(reply))
 
 
 def test_the_request_names_the_model_beside_what_the_table_made() -> None:
-    request = ACME.request(call(model="one", prompt="a cube", style="vivid"))
+    request = ACME.build_request(call(model="one", prompt="a cube", style="vivid"))
     assert (request.path, request.json) == (
         "/images/generations",
         {"model": "one", "prompt": "a cube"},
@@ -48,12 +48,12 @@ def test_the_request_names_the_model_beside_what_the_table_made() -> None:
 
 
 def test_events_are_expected_where_the_table_lets_stream_through() -> None:
-    assert ACME.request(call(model="one", prompt="a cube", stream=True)).events
+    assert ACME.build_request(call(model="one", prompt="a cube", stream=True)).events
 
 
 def test_a_call_without_a_model_is_told_of_one() -> None:
     with pytest.raises(BadParam, match="such as one") as caught:
-        ACME.request(call(prompt="a cube"))
+        ACME.build_request(call(prompt="a cube"))
     assert caught.value.code == "model_needed"
 
 
@@ -106,7 +106,7 @@ def test_the_list_can_stand_in_other_places_too() -> None:
 
 
 def told(**data: Any) -> Answer:
-    return ACME.event(call(model="one", stream=True), data)
+    return ACME.parse_event(call(model="one", stream=True), data)
 
 
 def test_an_event_is_a_picture_a_preview_or_a_count() -> None:
@@ -122,7 +122,7 @@ def test_an_event_is_a_picture_a_preview_or_a_count() -> None:
 
 @pytest.mark.parametrize("data", [None, [], "[DONE]", {}, {"type": "text"}])
 def test_an_event_may_tell_nothing(data: Any) -> None:
-    assert ACME.event(call(model="one"), data) == Answer(())
+    assert ACME.parse_event(call(model="one"), data) == Answer(())
 
 
 @pytest.mark.parametrize(("code", "status"), [(429, 429), (700, 502), (None, 502), ("429", 502)])

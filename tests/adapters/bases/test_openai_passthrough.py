@@ -22,23 +22,23 @@ class Plain(OpenAIShape):
 class Base64Only(OpenAIShape):
     """Refuses `response_format`."""
 
-    def withheld(self, call: ImageCall) -> frozenset[str]:
+    def suppressed_params(self, call: ImageCall) -> frozenset[str]:
         del call
         return frozenset({"response_format"})
 
 
 def requested(adapter: OpenAIShape, body: bytes | None = None, **params: Any) -> ProviderRequest:
     fields = {**BODY, **params}
-    return adapter.request(ImageCall(fields, fields, body=body))
+    return adapter.build_request(ImageCall(fields, fields, body=body))
 
 
 def answered(tree: Any, status: int = 200) -> Answer:
     reply = ProviderReply(status, {"content-type": "application/json"}, orjson.dumps(tree))
-    return Plain().answer(ImageCall(BODY, BODY), reply)
+    return Plain().parse_answer(ImageCall(BODY, BODY), reply)
 
 
 def failed(status: int, tree: Any) -> ProviderError:
-    return Plain().error(ProviderReply(status, {}, orjson.dumps(tree)))
+    return Plain().provider_error(ProviderReply(status, {}, orjson.dumps(tree)))
 
 
 # What goes out
@@ -80,7 +80,7 @@ def test_a_reply_is_read_only_where_its_pictures_must_change_form(
 
 
 def test_no_row_stands_in_the_table() -> None:
-    assert Plain().table("any").rows == ()
+    assert Plain().table_for("any").rows == ()
 
 
 # What comes back
@@ -96,7 +96,7 @@ def test_the_bytes_are_not_held_beside_base64_that_is_to_go_behind_a_url() -> No
     asked = {**BODY, "response_format": "url"}
     for entry, kept in (({"b64_json": "AAAA"}, False), ({"url": "https://a.test"}, True)):
         reply = ProviderReply(body=orjson.dumps({"data": [entry]}))
-        assert bool(Plain().answer(ImageCall(asked, asked), reply).body) is kept
+        assert bool(Plain().parse_answer(ImageCall(asked, asked), reply).body) is kept
 
 
 def test_pictures_are_read_in_every_form() -> None:

@@ -84,22 +84,22 @@ def test_it_gives_up_after_the_limit() -> None:
 class Queue(Jobs):
     """A provider with a queue."""
 
-    under_way = frozenset({"queued"})
-    interval = 2.0
+    pending_states = frozenset({"queued"})
+    poll_interval = 2.0
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         return ProviderRequest("/jobs", json=call.fields)
 
-    def question(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         del call
         place = text_at(reply.json(), "id")
         return ProviderRequest(f"/jobs/{place}", method="GET") if place else None
 
-    def cancellation(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
+    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
         del call
         return ProviderRequest(f"/jobs/{text_at(submitted.json(), 'id')}/cancel")
 
-    def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+    def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         del call
         return Answer((Image(url=text_at(reply.json(), "url")),))
 
@@ -154,18 +154,18 @@ def test_a_job_that_cannot_be_cancelled_is_left_alone() -> None:
 class Declared(Jobs):
     """A provider whose jobs are described by words alone."""
 
-    under_way = frozenset({"queued"})
-    job_at, asked_at = ("job", "id"), "/jobs/{}/state"
-    done, pictures_at = "done", ("result", "urls")
+    pending_states = frozenset({"queued"})
+    id_path, poll_path = ("job", "id"), "/jobs/{}/state"
+    success_state, images_path = "done", ("result", "urls")
 
-    def request(self, call: ImageCall) -> ProviderRequest:
+    def build_request(self, call: ImageCall) -> ProviderRequest:
         return ProviderRequest("/jobs", json=call.fields)
 
 
 class Percent(Declared):
     """A provider that tells how far its jobs are."""
 
-    progress_at, progress_whole = ("job", "percent"), 100.0
+    progress_path, progress_max = ("job", "percent"), 100.0
 
 
 @pytest.mark.parametrize(
@@ -173,16 +173,16 @@ class Percent(Declared):
     [(0, 0.0), (40, 0.4), (120.5, 1.0), (-1, 0.0), (None, None), ("40", None), (True, None)],
 )
 def test_progress_is_told_as_a_part_of_one(told: Any, progress: float | None) -> None:
-    assert Percent().progress(said(job={"percent": told})) == progress
-    assert Declared().progress(said(job={"percent": told})) is None
+    assert Percent().parse_progress(said(job={"percent": told})) == progress
+    assert Declared().parse_progress(said(job={"percent": told})) is None
 
 
 def ended(**tree: Any) -> Answer:
-    return Declared().answer(ImageCall({}, {}), said(**tree))
+    return Declared().parse_answer(ImageCall({}, {}), said(**tree))
 
 
 def test_the_question_is_made_of_the_jobs_name() -> None:
-    question = Declared().question(ImageCall({}, {}), said(job={"id": "a/7"}))
+    question = Declared().poll_request(ImageCall({}, {}), said(job={"id": "a/7"}))
     assert question
     assert (question.method, question.path) == ("GET", "/jobs/a%2F7/state")
 
@@ -190,12 +190,12 @@ def test_the_question_is_made_of_the_jobs_name() -> None:
 @pytest.mark.parametrize("job", [None, {}, {"id": 7}, {"id": ""}, {"id": ".."}])
 def test_a_reply_that_names_no_job_is_an_error(job: Any) -> None:
     with pytest.raises(ProviderError, match="without a picture"):
-        Declared().question(ImageCall({}, {}), said(job=job))
+        Declared().poll_request(ImageCall({}, {}), said(job=job))
 
 
 def test_a_reply_that_names_no_job_may_say_why() -> None:
     with pytest.raises(ProviderError, match="too many jobs"):
-        Declared().question(ImageCall({}, {}), said(message="too many jobs"))
+        Declared().poll_request(ImageCall({}, {}), said(message="too many jobs"))
 
 
 @pytest.mark.parametrize(

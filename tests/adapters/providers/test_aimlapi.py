@@ -31,15 +31,15 @@ BOUNDS = {
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def answered(**tree: Any) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {}), ProviderReply(201, {}, orjson.dumps(tree)))
+    return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(201, {}, orjson.dumps(tree)))
 
 
 def failed(status: int, message: Any) -> ProviderError:
-    return ADAPTER.error(ProviderReply(status, {}, orjson.dumps({"message": message})))
+    return ADAPTER.provider_error(ProviderReply(status, {}, orjson.dumps({"message": message})))
 
 
 @pytest.mark.parametrize("model", BOUNDS)
@@ -100,7 +100,7 @@ def test_nano_banana_draws_a_square_unless_something_else_says_its_shape(
     ("model", "count"), [("flux/dev", 4), ("openai/gpt-image-2", 1), ("minimax/image-01", 9)]
 )
 def test_several_at_once_depend_on_the_family(model: str, count: int) -> None:
-    assert ADAPTER.table(model).pictures_per_call == count
+    assert ADAPTER.table_for(model).pictures_per_call == count
 
 
 def test_a_model_of_no_known_family_gets_its_prompt() -> None:

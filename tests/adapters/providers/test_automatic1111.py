@@ -17,13 +17,13 @@ OUTGOING = Outgoing("POST", "", {}, b"", 0)
 
 
 def sent(policy: Policy = Policy.ADAPT, **params: Any) -> dict[str, Any]:
-    fields = ADAPTER.table("").translate(params, policy).fields
-    body: dict[str, Any] = ADAPTER.request(ImageCall(params, fields)).json
+    fields = ADAPTER.table_for("").translate(params, policy).fields
+    body: dict[str, Any] = ADAPTER.build_request(ImageCall(params, fields)).json
     return body
 
 
 def failed(status: int, **tree: Any) -> ProviderError:
-    return ADAPTER.error(ProviderReply(status, body=orjson.dumps(tree)))
+    return ADAPTER.provider_error(ProviderReply(status, body=orjson.dumps(tree)))
 
 
 def test_the_model_that_is_loaded_stays_unless_another_is_named() -> None:
@@ -72,7 +72,7 @@ def test_user_and_password_are_sent_unasked_and_a_key_else() -> None:
 @pytest.mark.parametrize("info", ["", "{", "[]", '{"all_seeds": 7}', '{"all_seeds": ["7"]}'])
 def test_seeds_that_cannot_be_read_are_left_out(info: str) -> None:
     body = orjson.dumps({"images": ["aGk="], "info": info})
-    (image,) = ADAPTER.answer(ImageCall({}, {}), ProviderReply(body=body)).images
+    (image,) = ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(body=body)).images
     assert image.extra == {}
 
 

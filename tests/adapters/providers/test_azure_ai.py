@@ -24,9 +24,9 @@ def holding(url: str = RESOURCE, api_key: str = "k", **options: str) -> Credenti
 
 
 def requested(model: str, credentials: Credentials, **params: Any) -> ProviderRequest:
-    table = ADAPTER.table(ADAPTER.model_in_force(model, credentials))
+    table = ADAPTER.table_for(ADAPTER.effective_model(model, credentials))
     call = ImageCall({"model": model, **params}, table.translate(params).fields, credentials)
-    return ADAPTER.request(call)
+    return ADAPTER.build_request(call)
 
 
 def place(model: str, credentials: Credentials) -> str:
@@ -63,12 +63,12 @@ def test_an_address_that_is_left_open_is_a_bare_resource() -> None:
 
 
 def test_the_base_has_no_slash_at_its_end() -> None:
-    assert ADAPTER.base(holding(f"{ENDPOINT}/v1/")) == f"{ENDPOINT}/v1"
+    assert ADAPTER.resolve_base_url(holding(f"{ENDPOINT}/v1/")) == f"{ENDPOINT}/v1"
 
 
 def test_without_an_address_there_is_no_base() -> None:
     with pytest.raises(BadParam) as caught:
-        ADAPTER.base(holding(""))
+        ADAPTER.resolve_base_url(holding(""))
     assert caught.value.param == "azure_foundry_url"
 
 
@@ -125,9 +125,9 @@ def test_one_credential_is_sent_where_its_host_looks_for_it(
 
 
 def test_an_application_buys_a_token() -> None:
-    assert ADAPTER.grant(holding(), 0) is None
-    assert ADAPTER.grant(holding(auth_mode="entra"), 0) is not None
-    assert ADAPTER.lacks(holding(api_key="")) == "an API key or azure_ad_token"
+    assert ADAPTER.token_flow(holding(), 0) is None
+    assert ADAPTER.token_flow(holding(auth_mode="entra"), 0) is not None
+    assert ADAPTER.missing_credentials(holding(api_key="")) == "an API key or azure_ad_token"
 
 
 # Parameters

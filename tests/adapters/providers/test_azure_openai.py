@@ -65,25 +65,25 @@ def test_the_short_names_of_a_config_are_aliases() -> None:
 
 def test_without_a_resource_there_is_no_address() -> None:
     with pytest.raises(BadParam) as caught:
-        ADAPTER.base(Credentials("k"))
+        ADAPTER.resolve_base_url(Credentials("k"))
     assert caught.value.param == "azure_resource_name"
 
 
 def test_a_custom_host_needs_no_resource() -> None:
     credentials = with_options("k", deployment_id="d")
-    assert ADAPTER.lacks(credentials) == ""
-    assert ADAPTER.request(call(credentials, prompt="a")).path.startswith("/deployments/d/")
+    assert ADAPTER.missing_credentials(credentials) == ""
+    assert ADAPTER.build_request(call(credentials, prompt="a")).path.startswith("/deployments/d/")
 
 
 def test_without_a_deployment_the_clients_model_names_it() -> None:
-    path = ADAPTER.request(call(Credentials("k"), model="my-pictures")).path
+    path = ADAPTER.build_request(call(Credentials("k"), model="my-pictures")).path
     assert path.startswith("/deployments/my-pictures/images/generations?")
 
 
 @pytest.mark.parametrize("model", ["", "..", "a/../b", "a?b", "a#b"])
 def test_a_model_that_is_no_deployments_name_is_refused(model: str) -> None:
     with pytest.raises(BadParam) as caught:
-        ADAPTER.request(call(Credentials("k"), model=model, prompt="a"))
+        ADAPTER.build_request(call(Credentials("k"), model=model, prompt="a"))
     assert caught.value.param == "model"
 
 
@@ -92,7 +92,7 @@ def test_a_model_that_is_no_deployments_name_is_refused(model: str) -> None:
 
 @pytest.mark.parametrize("model", ["gpt-image-2", "gpt-image-2.5-flare", "gpt-image-1-mini"])
 def test_azure_writes_no_webp(model: str) -> None:
-    row = ADAPTER.table(model).row("output_format")
+    row = ADAPTER.table_for(model).row("output_format")
     assert row
     assert row.choices == ("png", "jpeg")
 
@@ -103,12 +103,12 @@ def test_azure_writes_no_webp(model: str) -> None:
 def test_v1_sends_the_clients_bytes_where_the_model_is_the_deployment() -> None:
     body = b'{ "model": "d", "prompt": "a" }'
     credentials = with_options("k", deployment_id="d", api_version="v1")
-    assert ADAPTER.request(call(credentials, body, model="d", prompt="a")).content is body
+    assert ADAPTER.build_request(call(credentials, body, model="d", prompt="a")).content is body
 
 
 def test_v1_replaces_the_model_by_the_deployment() -> None:
     credentials = with_options("k", deployment_id="d", api_version="latest")
-    request = ADAPTER.request(call(credentials, b"{...}", model="gpt-image-2", prompt="a"))
+    request = ADAPTER.build_request(call(credentials, b"{...}", model="gpt-image-2", prompt="a"))
     assert orjson.loads(request.content or b"") == {"model": "d", "prompt": "a"}
     assert request.path == "/v1/images/generations?api-version=latest"
 
@@ -121,7 +121,7 @@ def test_the_model_and_not_the_deployment_decides_on_response_format(
     *, model: str, named: str, kept: bool
 ) -> None:
     credentials = with_options("k", deployment_id="dall-e-3", model_name=named)
-    request = ADAPTER.request(call(credentials, model=model, response_format="b64_json"))
+    request = ADAPTER.build_request(call(credentials, model=model, response_format="b64_json"))
     assert (b"response_format" in (request.content or b"")) is kept
 
 
@@ -141,8 +141,8 @@ def test_the_model_and_not_the_deployment_decides_on_response_format(
     ],
 )
 def test_what_is_missing_is_named(credentials: Credentials, missing: str) -> None:
-    assert missing in ADAPTER.lacks(credentials)
-    assert bool(ADAPTER.lacks(credentials)) is bool(missing)
+    assert missing in ADAPTER.missing_credentials(credentials)
+    assert bool(ADAPTER.missing_credentials(credentials)) is bool(missing)
 
 
 @pytest.mark.parametrize("token", ["", "test-token-0123456789"])
@@ -152,9 +152,9 @@ def test_never_are_two_credentials_sent(token: str) -> None:
 
 
 def test_a_token_is_bought_where_none_is_at_hand_and_the_mode_says_so() -> None:
-    assert ADAPTER.grant(with_options(ad_token="t", auth_mode="entra"), 0) is None
-    assert ADAPTER.grant(with_options("k"), 0) is None
-    assert ADAPTER.grant(ENTRA, 0) is not None
+    assert ADAPTER.token_flow(with_options(ad_token="t", auth_mode="entra"), 0) is None
+    assert ADAPTER.token_flow(with_options("k"), 0) is None
+    assert ADAPTER.token_flow(ENTRA, 0) is not None
 
 
 # Errors
@@ -164,4 +164,4 @@ def test_a_token_is_bought_where_none_is_at_hand_and_the_mode_says_so() -> None:
 def test_the_content_filter_is_known_by_its_inner_code(place: str) -> None:
     inner = {"code": "ResponsibleAIPolicyViolation"}
     told = {"error": {"code": None, "message": "No.", "type": "invalid", place: inner}}
-    assert isinstance(ADAPTER.error(ProviderReply(400, body=orjson.dumps(told))), Refusal)
+    assert isinstance(ADAPTER.provider_error(ProviderReply(400, body=orjson.dumps(told))), Refusal)

@@ -25,12 +25,14 @@ def with_options(api_key: str = "", **options: str) -> Credentials:
 def call(model: str, credentials: Credentials | None = None, **params: Any) -> ImageCall:
     credentials = credentials or with_options(**AWS_KEY)
     params = {"model": model, "prompt": "a cube", **params}
-    table = ADAPTER.table(ADAPTER.model_in_force(model, credentials))
+    table = ADAPTER.table_for(ADAPTER.effective_model(model, credentials))
     return ImageCall(params, table.translate(params).fields, credentials)
 
 
 def signed(credentials: Credentials) -> str:
-    outgoing = Outgoing("POST", ADAPTER.base(credentials) + "/model/a/invoke", {}, b"{}", 0)
+    outgoing = Outgoing(
+        "POST", ADAPTER.resolve_base_url(credentials) + "/model/a/invoke", {}, b"{}", 0
+    )
     return ADAPTER.sign(outgoing, credentials)["authorization"]
 
 
@@ -54,13 +56,15 @@ def signed(credentials: Credentials) -> str:
     ],
 )
 def test_the_body_is_that_of_the_family(model: str, key: str) -> None:
-    request = ADAPTER.request(call(model))
+    request = ADAPTER.build_request(call(model))
     assert key in request.json
     assert ":" not in request.path
 
 
 def test_stable_image_knows_no_mode() -> None:
-    assert ADAPTER.request(call("stability.stable-image-core-v1:1")).json == {"prompt": "a cube"}
+    assert ADAPTER.build_request(call("stability.stable-image-core-v1:1")).json == {
+        "prompt": "a cube"
+    }
 
 
 @pytest.mark.parametrize(
@@ -68,26 +72,26 @@ def test_stable_image_knows_no_mode() -> None:
 )
 def test_a_name_that_shows_no_family_is_answered_with_those_there_are(model: str) -> None:
     with pytest.raises(BadParam, match=r"stability\. or amazon\.") as caught:
-        ADAPTER.request(call(model))
+        ADAPTER.build_request(call(model))
     assert caught.value.param == "model"
 
 
 def test_the_operators_model_comes_before_the_clients() -> None:
     chosen = with_options(**AWS_KEY, bedrock_model="amazon.nova-canvas-v1:0")
-    request = ADAPTER.request(call("gpt-image-2", chosen, quality="high"))
+    request = ADAPTER.build_request(call("gpt-image-2", chosen, quality="high"))
     assert request.path == "/model/amazon.nova-canvas-v1%3A0/invoke"
     assert request.json["imageGenerationConfig"]["quality"] == "premium"
 
 
 @pytest.mark.parametrize("chosen", ["amazon.a", f"{ARN}inference-profile/us.amazon.a"])
 def test_the_operators_model_is_in_force(chosen: str) -> None:
-    assert ADAPTER.model_in_force("stability.a", with_options(bedrock_model=chosen)) == chosen
+    assert ADAPTER.effective_model("stability.a", with_options(bedrock_model=chosen)) == chosen
 
 
 @pytest.mark.parametrize("chosen", ["", f"{ARN}application-inference-profile/abc"])
 def test_the_clients_model_is_in_force_where_no_other_shows_its_family(chosen: str) -> None:
     credentials = with_options(bedrock_model=chosen)
-    assert ADAPTER.model_in_force("stability.a", credentials) == "stability.a"
+    assert ADAPTER.effective_model("stability.a", credentials) == "stability.a"
 
 
 def test_sizes_of_nova_stay_within_its_pixels() -> None:
@@ -103,14 +107,16 @@ def test_nova_is_never_asked_for_more_than_four_to_one() -> None:
 
 
 def test_stability_makes_one_picture_a_call_and_amazon_five() -> None:
-    made = {model: ADAPTER.table(model).pictures_per_call for model in ("stability.a", "amazon.a")}
+    made = {
+        model: ADAPTER.table_for(model).pictures_per_call for model in ("stability.a", "amazon.a")
+    }
     assert made == {"stability.a": 1, "amazon.a": 5}
 
 
 @pytest.mark.parametrize("model", ["amazon.nova-canvas-v1:0", "amazon.titan-image-generator-v2:0"])
 def test_amazons_models_get_a_seed_by_chance_where_the_client_gives_none(model: str) -> None:
     def seed(one: ImageCall) -> int:
-        found: int = ADAPTER.request(one).json["imageGenerationConfig"]["seed"]
+        found: int = ADAPTER.build_request(one).json["imageGenerationConfig"]["seed"]
         return found
 
     assert seed(replace(call(model), chance=41)) == 41
@@ -119,7 +125,7 @@ def test_amazons_models_get_a_seed_by_chance_where_the_client_gives_none(model: 
 
 
 def test_stabilitys_models_choose_a_seed_themselves() -> None:
-    assert "seed" not in ADAPTER.request(call("stability.sd3-5-large-v1:0")).json
+    assert "seed" not in ADAPTER.build_request(call("stability.sd3-5-large-v1:0")).json
 
 
 # Credentials
@@ -138,8 +144,8 @@ def test_stabilitys_models_choose_a_seed_themselves() -> None:
     ],
 )
 def test_what_is_missing_is_named(credentials: Credentials, missing: str) -> None:
-    assert missing in ADAPTER.lacks(credentials)
-    assert bool(ADAPTER.lacks(credentials)) is bool(missing)
+    assert missing in ADAPTER.missing_credentials(credentials)
+    assert bool(ADAPTER.missing_credentials(credentials)) is bool(missing)
 
 
 def test_an_access_key_comes_before_an_api_key() -> None:
@@ -149,7 +155,9 @@ def test_an_access_key_comes_before_an_api_key() -> None:
 
 def test_the_region_is_in_the_address_and_in_the_signature() -> None:
     credentials = with_options(region="eu-west-1", **AWS_KEY)
-    assert ADAPTER.base(credentials) == "https://bedrock-runtime.eu-west-1.amazonaws.com"
+    assert (
+        ADAPTER.resolve_base_url(credentials) == "https://bedrock-runtime.eu-west-1.amazonaws.com"
+    )
     assert "/eu-west-1/bedrock/aws4_request" in signed(credentials)
 
 
@@ -161,7 +169,7 @@ def test_a_model_that_would_leave_its_place_is_not_of_the_form(value: str) -> No
 @pytest.mark.parametrize(("way", "buys"), [("", False), ("apiKey", False), ("assumedRole", True)])
 def test_only_an_assumed_role_is_bought(way: str, *, buys: bool) -> None:
     role = with_options("k", role_arn="arn:aws:iam::1:role/r", auth_type=way, **AWS_KEY)
-    assert (ADAPTER.grant(role, 0) is not None) is buys
+    assert (ADAPTER.token_flow(role, 0) is not None) is buys
 
 
 # Errors
@@ -179,10 +187,14 @@ def test_only_an_assumed_role_is_bought(way: str, *, buys: bool) -> None:
     ],
 )
 def test_the_kind_of_an_error_is_cut_out_of_its_header(header: str, status: int) -> None:
-    error = ADAPTER.error(ProviderReply(400, {"x-amzn-errortype": header}, b'{"message": "No."}'))
+    error = ADAPTER.provider_error(
+        ProviderReply(400, {"x-amzn-errortype": header}, b'{"message": "No."}')
+    )
     assert error.status == status
     assert error.message.endswith("No.")
 
 
 def test_the_sentence_is_found_under_either_name() -> None:
-    assert ADAPTER.error(ProviderReply(403, body=b'{"Message": "No."}')).message.endswith("No.")
+    assert ADAPTER.provider_error(ProviderReply(403, body=b'{"Message": "No."}')).message.endswith(
+        "No."
+    )

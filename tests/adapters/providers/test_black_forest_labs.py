@@ -19,7 +19,7 @@ LOST = {"status": "Task not found"}
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def reply(tree: Any, status: int = 200) -> ProviderReply:
@@ -159,7 +159,7 @@ def test_a_poll_that_fails_ends_the_conversation() -> None:
 
 
 def test_what_is_forbidden_is_the_key() -> None:
-    assert ADAPTER.error(reply({"detail": "no"}, 403)).code == "invalid_api_key"
+    assert ADAPTER.provider_error(reply({"detail": "no"}, 403)).code == "invalid_api_key"
 
 
 def test_a_prompt_is_called_revised_only_if_it_was() -> None:
@@ -172,5 +172,7 @@ def test_a_prompt_is_called_revised_only_if_it_was() -> None:
 
 
 def test_a_message_says_more_than_the_code_beside_it() -> None:
-    error = ADAPTER.error(reply({"error": "rate_limit_exceeded", "message": "Slow down."}, 429))
+    error = ADAPTER.provider_error(
+        reply({"error": "rate_limit_exceeded", "message": "Slow down."}, 429)
+    )
     assert error.message.endswith("Slow down.")

@@ -14,7 +14,7 @@ from adapters.providers.bria import ADAPTER
 
 
 def made(**params: Any) -> dict[str, Any]:
-    return ADAPTER.table("fibo").translate(params).fields
+    return ADAPTER.table_for("fibo").translate(params).fields
 
 
 def said(wire: int = 200, **tree: Any) -> ProviderReply:
@@ -22,7 +22,7 @@ def said(wire: int = 200, **tree: Any) -> ProviderReply:
 
 
 def ended(**tree: Any) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {}), said(**tree))
+    return ADAPTER.parse_answer(ImageCall({}, {}), said(**tree))
 
 
 def test_the_token_has_a_header_of_its_own() -> None:
@@ -40,13 +40,13 @@ def test_the_token_has_a_header_of_its_own() -> None:
     ],
 )
 def test_the_models_name_is_the_endpoint(model: str, path: str) -> None:
-    assert ADAPTER.request(ImageCall({"model": model}, {})).path == path
+    assert ADAPTER.build_request(ImageCall({"model": model}, {})).path == path
 
 
 @pytest.mark.parametrize("model", ["", "../v1", "a?b"])
 def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
     with pytest.raises(BadParam):
-        ADAPTER.request(ImageCall({"model": model}, {}))
+        ADAPTER.build_request(ImageCall({"model": model}, {}))
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_any_other_end_is_the_providers_failure(status: str) -> None:
 
 
 def test_a_422_is_a_refusal_whatever_it_holds() -> None:
-    assert isinstance(ADAPTER.error(ProviderReply(422, {}, b"")), Refusal)
+    assert isinstance(ADAPTER.provider_error(ProviderReply(422, {}, b"")), Refusal)

@@ -27,21 +27,21 @@ FAILED = {"type": "image_generation.partial_failed", "error": {"code": "Internal
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def failed(code: str, status: int = 400) -> ProviderError:
     body = orjson.dumps({"error": {"code": code, "message": "no", "param": ""}})
-    return ADAPTER.error(ProviderReply(status, {}, body))
+    return ADAPTER.provider_error(ProviderReply(status, {}, body))
 
 
 def answered(*entries: Any) -> Answer:
     reply = ProviderReply(200, {}, orjson.dumps({"data": entries}))
-    return ADAPTER.answer(ImageCall({}, {}), reply)
+    return ADAPTER.parse_answer(ImageCall({}, {}), reply)
 
 
 def event(data: Any, **fields: Any) -> Answer:
-    return ADAPTER.event(ImageCall({}, fields), data)
+    return ADAPTER.parse_event(ImageCall({}, fields), data)
 
 
 @pytest.mark.parametrize(("model", "most"), [(PRO, 10), (LITE, 14), (V4_5, 14), (ENDPOINT, 14)])
@@ -72,8 +72,8 @@ def test_a_size_within_the_bounds_goes_as_it_is(model: str, size: str) -> None:
 
 @pytest.mark.parametrize("maker", ["", "dola-", "doubao-"])
 def test_a_model_is_known_under_each_makers_name(maker: str) -> None:
-    assert ADAPTER.table(f"{maker}seedream-5-0-flash-260915").row("stream") is None
-    assert ADAPTER.table(f"{maker}seedream-5-0-lite-260128").row("stream")
+    assert ADAPTER.table_for(f"{maker}seedream-5-0-flash-260915").row("stream") is None
+    assert ADAPTER.table_for(f"{maker}seedream-5-0-lite-260128").row("stream")
 
 
 def test_a_tier_takes_the_place_of_a_size() -> None:

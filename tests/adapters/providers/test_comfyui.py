@@ -23,7 +23,7 @@ AS_THE_EDITOR_SAVES_IT = {"nodes": [{"id": 1, "type": "Sampler"}], "links": []}
 
 def call(graph: Any = GRAPH, chance: int = 0, allow: str = "", **params: Any) -> ImageCall:
     stored = {"comfyui_workflow": orjson.dumps(graph).decode(), "comfyui_allow_graphs": allow}
-    fields = ADAPTER.table("").translate(params, n=params.get("n", 1)).fields
+    fields = ADAPTER.table_for("").translate(params, n=params.get("n", 1)).fields
     return ImageCall(params, fields, Credentials("", stored), n=params.get("n", 1), chance=chance)
 
 

@@ -14,16 +14,16 @@ from adapters.providers.dashscope import ADAPTER
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate({"model": model, **params}).fields
+    return ADAPTER.table_for(model).translate({"model": model, **params}).fields
 
 
 def requested(model: str, **params: Any) -> ProviderRequest:
     fields = made(model, prompt="a cube", **params)
-    return ADAPTER.request(ImageCall({"model": model}, fields))
+    return ADAPTER.build_request(ImageCall({"model": model}, fields))
 
 
 def answered(**tree: Any) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
+    return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
 
 
 def content(*places: str) -> dict[str, Any]:
@@ -34,7 +34,9 @@ def content(*places: str) -> dict[str, Any]:
     ("region", "host"), [("", "dashscope-intl"), ("cn", "dashscope"), ("us", "dashscope-us")]
 )
 def test_a_region_has_its_own_host(region: str, host: str) -> None:
-    base = ADAPTER.base(Credentials("k", {"dashscope_region": region} if region else {}))
+    base = ADAPTER.resolve_base_url(
+        Credentials("k", {"dashscope_region": region} if region else {})
+    )
     assert base == f"https://{host}.aliyuncs.com/api/v1"
 
 
@@ -80,7 +82,7 @@ def test_only_older_models_are_asked_for_a_task(model: str, name: str) -> None:
 def test_a_tasks_name_cannot_leave_its_place(task: str, asked: str) -> None:
     output = {"task_id": task, "task_status": "PENDING"}
     reply = ProviderReply(body=orjson.dumps({"output": output}))
-    question = ADAPTER.question(ImageCall({}, {}), reply)
+    question = ADAPTER.poll_request(ImageCall({}, {}), reply)
     assert (question.path if question else "") == asked
 
 

@@ -13,11 +13,11 @@ from adapters.providers.deepinfra import ADAPTER
 
 
 def made(**params: Any) -> dict[str, Any]:
-    return ADAPTER.table("black-forest-labs/FLUX-2-dev").translate(params, n=3).fields
+    return ADAPTER.table_for("black-forest-labs/FLUX-2-dev").translate(params, n=3).fields
 
 
 def failed(status: int, tree: Any) -> ProviderError:
-    return ADAPTER.error(ProviderReply(status, {}, orjson.dumps(tree)))
+    return ADAPTER.provider_error(ProviderReply(status, {}, orjson.dumps(tree)))
 
 
 @pytest.mark.parametrize("size", ["1024x1024", "1792x1024", "333x777"])
@@ -30,7 +30,7 @@ def test_an_open_size_is_left_to_the_model() -> None:
 
 
 def test_several_pictures_are_asked_for_at_once() -> None:
-    assert (made(n=3), ADAPTER.table("").pictures_per_call) == ({"n": 3}, 4)
+    assert (made(n=3), ADAPTER.table_for("").pictures_per_call) == ({"n": 3}, 4)
 
 
 def test_what_has_no_effect_and_what_is_refused_stay_here() -> None:

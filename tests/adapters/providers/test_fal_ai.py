@@ -22,7 +22,7 @@ QUEUED: dict[str, Any] = {
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def said(wire: int = 200, **tree: Any) -> ProviderReply:
@@ -30,7 +30,7 @@ def said(wire: int = 200, **tree: Any) -> ProviderReply:
 
 
 def answered(**tree: Any) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {"prompt": "a cube"}), said(**tree))
+    return ADAPTER.parse_answer(ImageCall({}, {"prompt": "a cube"}), said(**tree))
 
 
 def test_the_key_stands_behind_a_word_of_its_own() -> None:
@@ -41,7 +41,7 @@ def test_the_key_stands_behind_a_word_of_its_own() -> None:
 @pytest.mark.parametrize("model", ["", "fal-ai/../x", "fal-ai//x", "fal-ai/x?fal_webhook=y"])
 def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
     with pytest.raises(BadParam):
-        ADAPTER.request(ImageCall({"model": model}, {}))
+        ADAPTER.build_request(ImageCall({"model": model}, {}))
 
 
 def test_a_host_that_replies_at_once_is_asked_nothing_more() -> None:
@@ -121,7 +121,7 @@ def test_every_quality_has_the_nearest_that_there_is(asked: str, sent: str) -> N
 
 
 def test_recraft_is_asked_for_one_picture_and_takes_no_long_prompt() -> None:
-    table = ADAPTER.table("fal-ai/recraft/v3/text-to-image")
+    table = ADAPTER.table_for("fal-ai/recraft/v3/text-to-image")
     assert table.pictures_per_call == 1
     with pytest.raises(BadParam):
         table.translate({"prompt": "x" * 1001})
@@ -133,7 +133,7 @@ def test_a_clients_style_is_not_taken_for_a_models() -> None:
 
 @pytest.mark.parametrize("name", ["fal_webhook", "webhook_url", "sync_mode"])
 def test_no_client_has_a_result_sent_or_lost(name: str) -> None:
-    assert all(table.row(name) is None for _, table in ADAPTER.families)
+    assert all(table.row(name) is None for _, table in ADAPTER.tables_by_model)
 
 
 def test_a_single_image_is_a_picture_too() -> None:
@@ -174,14 +174,14 @@ def test_a_prompt_is_revised_only_if_it_is_another() -> None:
 )
 def test_the_type_says_more_than_the_status(wire: int, kind: str, status: int) -> None:
     listed = said(wire, detail=[{"loc": ["body", "seed"], "msg": "no", "type": kind}])
-    assert ADAPTER.error(listed).status == status
-    assert ADAPTER.error(said(wire, detail="no", error_type=kind)).status == status
+    assert ADAPTER.provider_error(listed).status == status
+    assert ADAPTER.provider_error(said(wire, detail="no", error_type=kind)).status == status
 
 
 def test_a_403_is_an_empty_balance_only_where_it_says_so() -> None:
     locked = said(403, detail="User is locked. Reason: Exhausted balance.")
-    assert ADAPTER.error(locked).code == "insufficient_quota"
-    assert ADAPTER.error(said(403, detail="Forbidden")).status == 403
+    assert ADAPTER.provider_error(locked).code == "insufficient_quota"
+    assert ADAPTER.provider_error(said(403, detail="Forbidden")).status == 403
 
 
 def test_a_completed_job_without_a_place_for_its_reply_is_an_error() -> None:

@@ -17,7 +17,7 @@ PNG = {"content-type": "image/png"}
 
 def call(model: str = "flux-1-schnell-fp8", **params: Any) -> ImageCall:
     params = {"model": model, "prompt": "a cube", **params}
-    fields = ADAPTER.table(model).translate(params).fields
+    fields = ADAPTER.table_for(model).translate(params).fields
     return ImageCall(params, fields, Credentials("test-key-0123456789"))
 
 
@@ -32,13 +32,13 @@ def call(model: str = "flux-1-schnell-fp8", **params: Any) -> ImageCall:
     ],
 )
 def test_a_short_name_is_completed_and_the_family_says_the_path(model: str, path: str) -> None:
-    assert ADAPTER.request(call(model)).path == path
+    assert ADAPTER.build_request(call(model)).path == path
 
 
 @pytest.mark.parametrize("model", ["", "../../other", "a?b", "a//b", "accounts/../x"])
 def test_a_name_that_would_leave_its_place_is_refused(model: str) -> None:
     with pytest.raises(BadParam) as caught:
-        ADAPTER.request(call(model))
+        ADAPTER.build_request(call(model))
     assert caught.value.param == "model"
 
 
@@ -51,18 +51,18 @@ def test_a_name_that_would_leave_its_place_is_refused(model: str) -> None:
     ],
 )
 def test_a_picture_is_asked_for_in_the_nearest_format(asked: dict[str, str], accept: str) -> None:
-    assert ADAPTER.request(call(**asked)).headers["accept"] == accept
+    assert ADAPTER.build_request(call(**asked)).headers["accept"] == accept
 
 
 def test_what_is_a_header_is_not_in_the_body() -> None:
-    request = ADAPTER.request(call(output_format="jpeg", output_compression=80, seed=1))
+    request = ADAPTER.build_request(call(output_format="jpeg", output_compression=80, seed=1))
     assert request.headers == {"accept": "image/jpeg", "jpeg-quality": "80"}
     assert request.json == {"prompt": "a cube", "seed": 1}
 
 
 def test_bytes_that_are_no_picture_are_no_picture() -> None:
     with pytest.raises(ProviderError):
-        ADAPTER.answer(call(), ProviderReply(200, {"content-type": "text/html"}, b"<html>"))
+        ADAPTER.parse_answer(call(), ProviderReply(200, {"content-type": "text/html"}, b"<html>"))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_bytes_that_are_no_picture_are_no_picture() -> None:
 )
 def test_the_header_says_how_a_picture_ended(finish: str, kind: type[ImageError]) -> None:
     with pytest.raises(kind):
-        ADAPTER.answer(call(), ProviderReply(200, {**PNG, "finish-reason": finish}, b"png"))
+        ADAPTER.parse_answer(call(), ProviderReply(200, {**PNG, "finish-reason": finish}, b"png"))
 
 
 def waiting() -> Any:
@@ -100,7 +100,7 @@ def test_a_job_without_a_picture_ends_in_words(status: str, kind: type[ImageErro
 
 def test_a_job_is_given_up_after_two_minutes() -> None:
     flow, pending = waiting(), ProviderReply(body=b'{"status": "Pending"}')
-    waits = [0.5, *(flow.send(pending).wait for _ in range(239))]
+    waits = [0.5, *(flow.send(pending).delay for _ in range(239))]
     assert sum(waits) == 120
     with pytest.raises(ProviderError) as caught:
         flow.send(pending)
@@ -115,14 +115,14 @@ def test_a_job_without_an_id_is_no_job() -> None:
 
 
 def test_a_model_that_is_gone_is_said_to_be_gone() -> None:
-    error = ADAPTER.error(ProviderReply(404, body=b""))
+    error = ADAPTER.provider_error(ProviderReply(404, body=b""))
     assert (error.status, error.code) == (404, "model_not_found")
     assert "not available" in error.message
 
 
 @pytest.mark.parametrize("model", ["flux-1-dev-fp8", "flux-kontext-pro", "SSD-1B"])
 def test_no_client_writes_a_header(model: str) -> None:
-    made = ADAPTER.table(model).translate({"headers": {"x-evil": "1"}}, Policy.PASS)
-    request = ADAPTER.request(ImageCall({"model": model}, made.fields))
+    made = ADAPTER.table_for(model).translate({"headers": {"x-evil": "1"}}, Policy.PASS)
+    request = ADAPTER.build_request(ImageCall({"model": model}, made.fields))
     assert "x-evil" not in request.headers
     assert str(made.receipt).startswith("dropped headers")

@@ -16,7 +16,7 @@ URL = "https://ai-statics.freepik.com/a.jpg"
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def said(wire: int = 200, **tree: Any) -> ProviderReply:
@@ -24,7 +24,7 @@ def said(wire: int = 200, **tree: Any) -> ProviderReply:
 
 
 def ended(data: Any) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {}), said(data=data))
+    return ADAPTER.parse_answer(ImageCall({}, {}), said(data=data))
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_the_host_chooses_the_header(url: str, header: str) -> None:
 )
 def test_the_models_name_chooses_the_path(model: str, path: str) -> None:
     call = ImageCall({"model": model}, {})
-    assert ADAPTER.request(call).path == path
-    question = ADAPTER.question(call, said(data={"task_id": "7", "status": "CREATED"}))
+    assert ADAPTER.build_request(call).path == path
+    question = ADAPTER.poll_request(call, said(data={"task_id": "7", "status": "CREATED"}))
     assert question
     assert question.path == f"{path}/7"
 
@@ -62,7 +62,7 @@ def test_the_models_name_chooses_the_path(model: str, path: str) -> None:
 @pytest.mark.parametrize("model", ["", "ai/../resources", "ai//mystic", "mystic?x"])
 def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
     with pytest.raises(BadParam):
-        ADAPTER.request(ImageCall({"model": model}, {}))
+        ADAPTER.build_request(ImageCall({"model": model}, {}))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_no_client_has_freepik_call_an_address() -> None:
 
 
 def test_an_empty_list_is_no_end_of_a_task() -> None:
-    assert not ADAPTER.is_settled(said(data={"status": "CREATED", "generated": []}))
+    assert not ADAPTER.is_finished(said(data={"status": "CREATED", "generated": []}))
 
 
 def test_a_mark_goes_to_the_picture_it_is_about() -> None:
@@ -105,8 +105,8 @@ def test_a_mark_goes_to_the_picture_it_is_about() -> None:
 
 def test_pictures_can_come_at_once_as_base64() -> None:
     reply = said(data=[{"base64": "aGk=", "has_nsfw": True}])
-    assert ADAPTER.question(ImageCall({"model": "classic-fast"}, {}), reply) is None
-    picture = ADAPTER.answer(ImageCall({}, {}), reply).images[0]
+    assert ADAPTER.poll_request(ImageCall({"model": "classic-fast"}, {}), reply) is None
+    picture = ADAPTER.parse_answer(ImageCall({}, {}), reply).images[0]
     assert (picture.b64, picture.extra) == ("aGk=", {"nsfw": True})
 
 
@@ -119,7 +119,7 @@ def test_anything_else_is_an_error(data: Any) -> None:
 
 def test_a_complaint_names_its_field() -> None:
     problem = {"message": "no", "invalid_params": [{"name": "engine", "reason": "odd"}]}
-    error = ADAPTER.error(said(400, problem=problem))
+    error = ADAPTER.provider_error(said(400, problem=problem))
     assert (error.status, error.param, error.message) == (
         400,
         "engine",

@@ -14,11 +14,11 @@ from adapters.providers.getimg import ADAPTER
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def answered(**tree: Any) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {}), ProviderReply(body=orjson.dumps(tree)))
+    return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(body=orjson.dumps(tree)))
 
 
 @pytest.mark.parametrize(
@@ -32,14 +32,14 @@ def answered(**tree: Any) -> Answer:
 def test_a_pipeline_is_in_the_path_and_its_model_in_the_body(
     model: str, path: str, body: dict[str, str]
 ) -> None:
-    request = ADAPTER.request(ImageCall({"model": model}, {}))
+    request = ADAPTER.build_request(ImageCall({"model": model}, {}))
     assert (request.path, request.json) == (path, body)
 
 
 @pytest.mark.parametrize("model", ["", "/x", "..", "../x", "a?b", "a#b/c"])
 def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
     with pytest.raises(BadParam):
-        ADAPTER.request(ImageCall({"model": model}, {}))
+        ADAPTER.build_request(ImageCall({"model": model}, {}))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ DEDICATED = Credentials("k", {"huggingface_base_url": f"{ENDPOINT}/"})
 
 def begun(model: str, credentials: Credentials | None = None, **params: Any) -> Flow:
     found = credentials or Credentials("k")
-    table = ADAPTER.table(ADAPTER.model_in_force(model, found))
+    table = ADAPTER.table_for(ADAPTER.effective_model(model, found))
     return ADAPTER.flow(
         ImageCall({"model": model, **params}, table.translate(params).fields, found)
     )
@@ -42,7 +42,7 @@ def asked(provider: str, name: str, **params: Any) -> ProviderRequest:
 
 
 def answered(reply: ProviderReply) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {}), reply)
+    return ADAPTER.parse_answer(ImageCall({}, {}), reply)
 
 
 def test_without_a_provider_it_is_hugging_faces_own() -> None:
@@ -202,7 +202,7 @@ def test_a_model_that_a_provider_does_not_offer_is_not_found(tree: Any) -> None:
 
 
 def test_an_endpoint_is_the_whole_address_and_needs_no_model() -> None:
-    assert ADAPTER.base(DEDICATED) == ENDPOINT
+    assert ADAPTER.resolve_base_url(DEDICATED) == ENDPOINT
     for model in ("", "some/model:together"):
         request = next(begun(model, DEDICATED, prompt="a"))
         assert (request.path, request.url, request.json) == ("", "", {"inputs": "a"})

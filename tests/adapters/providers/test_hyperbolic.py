@@ -14,21 +14,21 @@ from adapters.providers.hyperbolic import ADAPTER
 
 
 def made(**params: Any) -> dict[str, Any]:
-    return ADAPTER.table("SDXL1.0-base").translate(params).fields
+    return ADAPTER.table_for("SDXL1.0-base").translate(params).fields
 
 
 def answered(tree: Any) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
+    return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
 
 
 def test_the_model_has_another_name_here() -> None:
-    sent = ADAPTER.request(ImageCall({"model": "SD2"}, {"prompt": "a cube"})).json
+    sent = ADAPTER.build_request(ImageCall({"model": "SD2"}, {"prompt": "a cube"})).json
     assert sent == {"model_name": "SD2", "prompt": "a cube"}
 
 
 def test_a_call_without_a_model_is_told_of_one() -> None:
     with pytest.raises(BadParam, match=r"SDXL1\.0-base"):
-        ADAPTER.request(ImageCall({}, {}))
+        ADAPTER.build_request(ImageCall({}, {}))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.support.transcripts import translated
 
 
 def requested(model: str, **params: Any) -> Request:
-    return ADAPTER.request(called(model, **params)[0])
+    return ADAPTER.build_request(called(model, **params)[0])
 
 
 def called(model: str, **params: Any) -> tuple[ImageCall, Receipt]:
@@ -33,7 +33,7 @@ def formed(model: str = "ideogram-v3", **params: Any) -> dict[str, str]:
 
 def answered(*entries: Any) -> Answer:
     body = orjson.dumps({"created": "2026-11-22T12:00:00Z", "data": entries})
-    return ADAPTER.answer(ImageCall({}, {}), ProviderReply(200, {}, body))
+    return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(200, {}, body))
 
 
 def test_the_key_is_no_bearer() -> None:
@@ -101,7 +101,7 @@ def test_a_transparent_background_leads_to_its_own_path() -> None:
     assert request.path == "/v1/ideogram-v3/generate-transparent"
     assert request.form == {"prompt": "a cube", "aspect_ratio": "3x2"}
     call, said = called("ideogram-v3", background="transparent", style_type="REALISTIC")
-    assert "style_type" not in (ADAPTER.request(call).form or {})
+    assert "style_type" not in (ADAPTER.build_request(call).form or {})
     assert "dropped style_type" in str(said)
     with pytest.raises(BadParam, match="rendering_speed"):
         called("ideogram-v3", background="transparent", rendering_speed="FLASH")

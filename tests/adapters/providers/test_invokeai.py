@@ -23,7 +23,7 @@ RESULTS = {
 
 def call(chance: int = 0, node: str = "", **params: Any) -> ImageCall:
     stored = {"invokeai_graph": orjson.dumps(GRAPH).decode(), "invokeai_output_node": node}
-    fields = ADAPTER.table("").translate(params).fields
+    fields = ADAPTER.table_for("").translate(params).fields
     return ImageCall(params, fields, Credentials("", stored), chance=chance)
 
 
@@ -41,7 +41,7 @@ def test_only_the_operator_gives_the_graph() -> None:
 
 def test_where_the_client_gives_no_seed_chance_does() -> None:
     def seed(one: ImageCall) -> int:
-        found: int = ADAPTER.request(one).json["batch"]["graph"]["nodes"]["a"]["seed"]
+        found: int = ADAPTER.build_request(one).json["batch"]["graph"]["nodes"]["a"]["seed"]
         return found
 
     assert seed(call(chance=41)) == 41

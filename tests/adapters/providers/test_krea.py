@@ -14,7 +14,7 @@ from adapters.providers.krea import ADAPTER
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def said(wire: int = 200, **tree: Any) -> ProviderReply:
@@ -24,7 +24,7 @@ def said(wire: int = 200, **tree: Any) -> ProviderReply:
 @pytest.mark.parametrize("model", ["", "krea-2-large", "a/b/c", "../krea-2", "krea/..", "a/b?x"])
 def test_a_model_of_another_form_is_refused_with_an_example(model: str) -> None:
     with pytest.raises(BadParam, match="krea/krea-2-medium"):
-        ADAPTER.request(ImageCall({"model": model}, {}))
+        ADAPTER.build_request(ImageCall({"model": model}, {}))
 
 
 def test_krea_2_is_always_told_ratio_and_resolution() -> None:
@@ -49,10 +49,10 @@ def test_other_models_are_told_a_ratio_and_no_more() -> None:
 
 @pytest.mark.parametrize("status", ["queued", "backlogged", "sampling", "a new word"])
 def test_any_word_that_is_no_end_is_under_way(status: str) -> None:
-    assert not ADAPTER.is_settled(said(status=status))
+    assert not ADAPTER.is_finished(said(status=status))
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled", ""])
 def test_an_end_or_no_word_at_all_is_settled(status: str) -> None:
-    assert ADAPTER.is_settled(said(status=status))
-    assert not ADAPTER.is_settled(said(500, status=status))
+    assert ADAPTER.is_finished(said(status=status))
+    assert not ADAPTER.is_finished(said(500, status=status))

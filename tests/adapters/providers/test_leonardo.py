@@ -16,11 +16,11 @@ UUID = "7b592283-e8a7-4c5a-9ba6-d18c31f258b9"
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def requested(model: str, **params: Any) -> ProviderRequest:
-    return ADAPTER.request(ImageCall({"model": model, **params}, made(model, **params)))
+    return ADAPTER.build_request(ImageCall({"model": model, **params}, made(model, **params)))
 
 
 def said(wire: int = 200, *, tree: Any) -> ProviderReply:
@@ -44,7 +44,7 @@ def test_any_other_name_is_one_of_version_2(model: str) -> None:
 
 def test_a_model_has_to_be_named() -> None:
     with pytest.raises(BadParam):
-        ADAPTER.request(ImageCall({}, {}))
+        ADAPTER.build_request(ImageCall({}, {}))
 
 
 def test_how_many_pictures_is_always_said() -> None:
@@ -79,14 +79,14 @@ def test_only_a_model_with_qualities_is_sent_one() -> None:
     ],
 )
 def test_the_job_is_found_wherever_its_name_stands(tree: Any) -> None:
-    question = ADAPTER.question(ImageCall({}, {}), said(tree=tree))
+    question = ADAPTER.poll_request(ImageCall({}, {}), said(tree=tree))
     assert question
     assert question.path == "/v1/generations/7"
 
 
 def test_a_success_without_a_job_may_be_a_list_of_errors() -> None:
     with pytest.raises(ProviderError, match="odd"):
-        ADAPTER.question(ImageCall({}, {}), said(tree=[{"message": "odd"}]))
+        ADAPTER.poll_request(ImageCall({}, {}), said(tree=[{"message": "odd"}]))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,12 @@ def test_a_success_without_a_job_may_be_a_list_of_errors() -> None:
     ],
 )
 def test_the_words_of_an_error_count(message: str, status: int) -> None:
-    assert ADAPTER.error(said(400, tree={"error": message, "code": "unexpected"})).status == status
+    assert (
+        ADAPTER.provider_error(said(400, tree={"error": message, "code": "unexpected"})).status
+        == status
+    )
 
 
 @pytest.mark.parametrize("words", ["Content moderation", "NSFW prompt", "Against content policy"])
 def test_a_refusal_is_known_by_its_words(words: str) -> None:
-    assert isinstance(ADAPTER.error(said(400, tree={"error": words})), Refusal)
+    assert isinstance(ADAPTER.provider_error(said(400, tree={"error": words})), Refusal)

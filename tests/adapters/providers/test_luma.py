@@ -15,7 +15,7 @@ from adapters.table.table import Policy
 
 
 def made(**params: Any) -> dict[str, Any]:
-    return ADAPTER.table("photon-1").translate(params).fields
+    return ADAPTER.table_for("photon-1").translate(params).fields
 
 
 def said(**tree: Any) -> ProviderReply:
@@ -24,7 +24,7 @@ def said(**tree: Any) -> ProviderReply:
 
 def test_a_model_has_to_be_named() -> None:
     with pytest.raises(BadParam, match="photon-1"):
-        ADAPTER.request(ImageCall({}, {}))
+        ADAPTER.build_request(ImageCall({}, {}))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_format_has_lumas_word_for_it_or_is_a_png(asked: str, sent: str) -> No
 
 
 def test_a_format_that_luma_lacks_is_not_taken_for_the_same() -> None:
-    table = ADAPTER.table("photon-1")
+    table = ADAPTER.table_for("photon-1")
     assert table.translate({"output_format": "jpeg"}, Policy.STRICT).fields["format"] == "jpg"
     with pytest.raises(BadParam, match="png"):
         table.translate({"output_format": "webp"}, Policy.STRICT)
@@ -66,7 +66,7 @@ def test_no_client_has_luma_call_an_address() -> None:
 
 @pytest.mark.parametrize("state", ["queued", "dreaming"])
 def test_a_job_under_way_is_not_settled(state: str) -> None:
-    assert not ADAPTER.is_settled(said(state=state))
+    assert not ADAPTER.is_finished(said(state=state))
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_a_job_under_way_is_not_settled(state: str) -> None:
 )
 def test_the_reason_of_a_failure_tells_a_refusal(reason: str, kind: type[ProviderError]) -> None:
     with pytest.raises(ProviderError, match=reason) as caught:
-        ADAPTER.answer(ImageCall({}, {}), said(state="failed", failure_reason=reason))
+        ADAPTER.parse_answer(ImageCall({}, {}), said(state="failed", failure_reason=reason))
     assert type(caught.value) is kind
 
 
 @pytest.mark.parametrize("detail", ["no", [{"msg": "no"}]])
 def test_a_detail_is_a_text_or_a_list(detail: Any) -> None:
-    assert ADAPTER.told(said(detail=detail)) == "no"
+    assert ADAPTER.error_message(said(detail=detail)) == "no"

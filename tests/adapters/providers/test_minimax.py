@@ -18,16 +18,16 @@ H3, OLD, LIVE = "MiniMax-H3-Image", "image-01", "image-01-live"
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def requested(model: str, **params: Any) -> ProviderRequest:
-    return ADAPTER.request(ImageCall({"model": model, **params}, made(model, **params)))
+    return ADAPTER.build_request(ImageCall({"model": model, **params}, made(model, **params)))
 
 
 def answered(status: int = 200, model: str = OLD, **tree: Any) -> Answer:
     reply = ProviderReply(status, {}, orjson.dumps(tree))
-    return ADAPTER.answer(ImageCall({"model": model}, {}), ADAPTER.checked(reply))
+    return ADAPTER.parse_answer(ImageCall({"model": model}, {}), ADAPTER.raise_for_status(reply))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_events_are_asked_for_with_urls() -> None:
 def test_an_error_event_names_its_status() -> None:
     failed = {"type": "error", "error": {"http_code": 429, "message": "no"}, "request_id": "1"}
     with pytest.raises(ProviderError) as caught:
-        ADAPTER.event(ImageCall({"model": H3}, {}), failed)
+        ADAPTER.parse_event(ImageCall({"model": H3}, {}), failed)
     assert caught.value.code == "rate_limit_exceeded"
 
 

@@ -14,7 +14,7 @@ from adapters.providers.monsterapi import ADAPTER
 
 
 def made(**params: Any) -> dict[str, Any]:
-    return ADAPTER.table("sdxl-base").translate(params).fields
+    return ADAPTER.table_for("sdxl-base").translate(params).fields
 
 
 def said(**tree: Any) -> ProviderReply:
@@ -24,7 +24,7 @@ def said(**tree: Any) -> ProviderReply:
 @pytest.mark.parametrize("model", ["", "../status", "a?b"])
 def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
     with pytest.raises(BadParam):
-        ADAPTER.request(ImageCall({"model": model}, {}))
+        ADAPTER.build_request(ImageCall({"model": model}, {}))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_no_client_has_monsterapi_call_an_address() -> None:
 
 
 def test_the_message_of_a_submission_is_no_error() -> None:
-    question = ADAPTER.question(ImageCall({}, {}), said(message="accepted", process_id="7"))
+    question = ADAPTER.poll_request(ImageCall({}, {}), said(message="accepted", process_id="7"))
     assert question
     assert question.path == "/status/7"
 
@@ -68,5 +68,7 @@ def test_the_message_of_a_submission_is_no_error() -> None:
 )
 def test_the_reason_of_a_failure_tells_a_refusal(reason: str, kind: type[ProviderError]) -> None:
     with pytest.raises(ProviderError, match=reason) as caught:
-        ADAPTER.answer(ImageCall({}, {}), said(status="FAILED", result={"errorMessage": reason}))
+        ADAPTER.parse_answer(
+            ImageCall({}, {}), said(status="FAILED", result={"errorMessage": reason})
+        )
     assert type(caught.value) is kind

@@ -15,11 +15,11 @@ MODEL = "black-forest-labs/flux-dev"
 
 
 def made(**params: Any) -> dict[str, Any]:
-    return ADAPTER.table(MODEL).translate(params).fields
+    return ADAPTER.table_for(MODEL).translate(params).fields
 
 
 def path(credentials: Credentials) -> str:
-    return ADAPTER.request(ImageCall({"model": MODEL}, {}, credentials)).path
+    return ADAPTER.build_request(ImageCall({"model": MODEL}, {}, credentials)).path
 
 
 def test_a_call_that_says_nothing_makes_a_large_square_png() -> None:
@@ -46,7 +46,7 @@ def test_a_prompt_has_a_bound_of_its_own() -> None:
 
 
 def test_a_call_makes_one_picture() -> None:
-    assert (ADAPTER.table(MODEL).pictures_per_call, "n" in made(n=1)) == (1, False)
+    assert (ADAPTER.table_for(MODEL).pictures_per_call, "n" in made(n=1)) == (1, False)
 
 
 def test_a_project_stands_in_the_query() -> None:

@@ -16,8 +16,8 @@ CHECKPOINT = "sd_xl_base_1.0.safetensors"
 
 
 def requested(model: str, **params: Any) -> ProviderRequest:
-    fields = ADAPTER.table(model).translate({"prompt": "a cube", **params}).fields
-    return ADAPTER.request(ImageCall({"model": model}, fields))
+    fields = ADAPTER.table_for(model).translate({"prompt": "a cube", **params}).fields
+    return ADAPTER.build_request(ImageCall({"model": model}, fields))
 
 
 def replied(**tree: Any) -> ProviderReply:
@@ -25,7 +25,7 @@ def replied(**tree: Any) -> ProviderReply:
 
 
 def answered(**tree: Any) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {}), replied(**tree))
+    return ADAPTER.parse_answer(ImageCall({}, {}), replied(**tree))
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,14 @@ def test_what_the_api_requires_is_said_though_the_client_did_not() -> None:
 
 @pytest.mark.parametrize("tree", [{"task_id": "a&b"}, {"task": {"task_id": "a&b"}, "images": []}])
 def test_a_task_is_asked_for_wherever_its_id_stands(tree: dict[str, Any]) -> None:
-    question = ADAPTER.question(ImageCall({}, {}), replied(**tree))
+    question = ADAPTER.poll_request(ImageCall({}, {}), replied(**tree))
     assert question
     assert question.path == "/v3/async/task-result?task_id=a%26b"
 
 
 def test_pictures_that_are_there_are_not_asked_for() -> None:
     tree = {"task": {"task_id": "a"}, "images": [{"image_url": "https://p.test/1"}]}
-    assert ADAPTER.question(ImageCall({}, {}), replied(**tree)) is None
+    assert ADAPTER.poll_request(ImageCall({}, {}), replied(**tree)) is None
 
 
 def test_a_plain_list_of_urls_is_read_too() -> None:

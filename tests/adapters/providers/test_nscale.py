@@ -12,7 +12,7 @@ BASE64 = {"response_format": "b64_json"}
 
 
 def made(**params: Any) -> dict[str, Any]:
-    return ADAPTER.table("black-forest-labs/FLUX.1-schnell").translate(params, n=2).fields
+    return ADAPTER.table_for("black-forest-labs/FLUX.1-schnell").translate(params, n=2).fields
 
 
 @pytest.mark.parametrize("asked", ["url", "b64_json"])

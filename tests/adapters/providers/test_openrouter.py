@@ -16,15 +16,15 @@ OUTGOING = Outgoing("POST", "https://openrouter.ai/api/v1/images", {}, b"", 0.0)
 
 
 def made(model: str = "openai/gpt-image-2", **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def failed(status: int = 200, **told: Any) -> ProviderError:
-    return ADAPTER.error(ProviderReply(status, {}, orjson.dumps({"error": told})))
+    return ADAPTER.provider_error(ProviderReply(status, {}, orjson.dumps({"error": told})))
 
 
 def event(**data: Any) -> Answer:
-    return ADAPTER.event(ImageCall({}, {}), data)
+    return ADAPTER.parse_event(ImageCall({}, {}), data)
 
 
 def test_an_app_is_named_only_when_it_named_itself() -> None:
@@ -35,8 +35,8 @@ def test_an_app_is_named_only_when_it_named_itself() -> None:
 
 
 def test_several_pictures_are_asked_for_only_where_that_is_known_to_work() -> None:
-    assert ADAPTER.table("openai/gpt-image-2").pictures_per_call == 10
-    assert ADAPTER.table("black-forest-labs/flux.2-pro").pictures_per_call == 1
+    assert ADAPTER.table_for("openai/gpt-image-2").pictures_per_call == 10
+    assert ADAPTER.table_for("black-forest-labs/flux.2-pro").pictures_per_call == 1
 
 
 @pytest.mark.parametrize("size", ["256x256", "1792x1024", "3840x2160"])

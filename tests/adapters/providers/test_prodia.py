@@ -16,13 +16,13 @@ DEV = "inference.flux.dev.txt2img.v2"
 
 
 def requested(model: str, **params: Any) -> ProviderRequest:
-    made = ADAPTER.table(model).translate(params)
-    return ADAPTER.request(ImageCall({"model": model, **params}, made.fields))
+    made = ADAPTER.table_for(model).translate(params)
+    return ADAPTER.build_request(ImageCall({"model": model, **params}, made.fields))
 
 
 def answered(media_type: str, body: bytes) -> Answer:
     reply = ProviderReply(200, {"content-type": media_type}, body)
-    return ADAPTER.answer(ImageCall({}, {}), reply)
+    return ADAPTER.parse_answer(ImageCall({}, {}), reply)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
@@ -78,12 +78,12 @@ def test_a_success_without_a_picture_is_an_error(media_type: str, body: bytes, s
 
 def test_a_refusal_is_known_by_its_words() -> None:
     body = b'{"error": "The prompt is against our content policy."}'
-    assert isinstance(ADAPTER.error(ProviderReply(400, {}, body)), Refusal)
+    assert isinstance(ADAPTER.provider_error(ProviderReply(400, {}, body)), Refusal)
 
 
 def test_no_client_writes_a_header() -> None:
     asked = {"prompt": "a", "accept": "text/html", "type": "another"}
-    made = ADAPTER.table(DEV).translate(asked, Policy.PASS)
-    request = ADAPTER.request(ImageCall({"model": DEV}, made.fields))
+    made = ADAPTER.table_for(DEV).translate(asked, Policy.PASS)
+    request = ADAPTER.build_request(ImageCall({"model": DEV}, made.fields))
     assert (request.headers["accept"], request.json["type"]) == ("image/png", DEV)
     assert "dropped accept, dropped type" in str(made.receipt)

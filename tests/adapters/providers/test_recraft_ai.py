@@ -18,7 +18,7 @@ SVG = b64encode(b'<svg xmlns="http://www.w3.org/2000/svg"/>').decode()
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_picture_has_a_format(model: str) -> None:
 )
 def test_a_drawing_is_svg_without_being_asked_for(model: str) -> None:
     assert made(model, output_format="png") == {}
-    asked = ADAPTER.table(model).translate({"output_format": "svg"}, Policy.STRICT)
+    asked = ADAPTER.table_for(model).translate({"output_format": "svg"}, Policy.STRICT)
     assert (asked.fields, str(asked.receipt)) == ({}, "")
 
 
@@ -103,33 +103,35 @@ def test_a_prompt_has_the_familys_bound(model: str, most: int) -> None:
 
 def test_a_drawing_is_passed_on_as_it_is() -> None:
     body = orjson.dumps({"credits": 80, "data": [{"image_id": "i", "b64_json": SVG}]})
-    image = ADAPTER.answer(ImageCall({}, {}), ProviderReply(200, {}, body)).images[0]
+    image = ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(200, {}, body)).images[0]
     assert (image.b64, image.extra) == (SVG, {"image_id": "i"})
 
 
 def test_a_plain_text_is_the_sentence_of_an_error() -> None:
     plain = {"content-type": "text/plain; charset=utf-8"}
-    error = ADAPTER.error(ProviderReply(401, plain, b"request unauthorized\n"))
+    error = ADAPTER.provider_error(ProviderReply(401, plain, b"request unauthorized\n"))
     assert (error.status, error.message) == (401, "The provider answered: request unauthorized")
 
 
 def test_an_unknown_model_is_known_by_its_code() -> None:
-    error = ADAPTER.error(ProviderReply(400, {}, b'{"code":"invalid_model","message":"no"}'))
+    error = ADAPTER.provider_error(
+        ProviderReply(400, {}, b'{"code":"invalid_model","message":"no"}')
+    )
     assert (error.status, error.code) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize("told", [{"code": "not_enough_credits"}, {"message": "Low balance"}])
 def test_an_empty_account_is_known_whatever_the_status(told: dict[str, str]) -> None:
-    error = ADAPTER.error(ProviderReply(400, {}, orjson.dumps(told)))
+    error = ADAPTER.provider_error(ProviderReply(400, {}, orjson.dumps(told)))
     assert error.code == "insufficient_quota"
 
 
 @pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b"", b"[]"])
 def test_a_web_page_is_no_sentence(body: bytes) -> None:
-    error = ADAPTER.error(ProviderReply(502, {"content-type": "text/html"}, body))
+    error = ADAPTER.provider_error(ProviderReply(502, {"content-type": "text/html"}, body))
     assert "no reason given" in error.message
 
 
 def test_a_refusal_in_plain_text_is_one() -> None:
     plain = {"content-type": "text/plain"}
-    assert isinstance(ADAPTER.error(ProviderReply(400, plain, b"NSFW content")), Refusal)
+    assert isinstance(ADAPTER.provider_error(ProviderReply(400, plain, b"NSFW content")), Refusal)

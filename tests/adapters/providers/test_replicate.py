@@ -19,16 +19,16 @@ URL = "https://replicate.delivery/out-0.png"
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def requested(model: str, **params: Any) -> ProviderRequest:
-    return ADAPTER.request(ImageCall({"model": model, **params}, made(model, **params)))
+    return ADAPTER.build_request(ImageCall({"model": model, **params}, made(model, **params)))
 
 
 def answered(**tree: Any) -> Answer:
     reply = ProviderReply(201, {}, orjson.dumps({"status": "succeeded", **tree}))
-    return ADAPTER.answer(ImageCall({}, {}), reply)
+    return ADAPTER.parse_answer(ImageCall({}, {}), reply)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_no_size_is_left_to_the_model() -> None:
 
 
 def test_only_two_families_make_several_pictures_a_call() -> None:
-    several = [it for it in ADAPTER.models if ADAPTER.table(it).pictures_per_call > 1]
+    several = [it for it in ADAPTER.models if ADAPTER.table_for(it).pictures_per_call > 1]
     assert several == ["black-forest-labs/flux-schnell", "black-forest-labs/flux-dev"]
 
 
@@ -173,7 +173,7 @@ def test_an_output_without_a_picture_is_an_error(output: Any) -> None:
 def test_a_deeply_nested_output_does_not_matter() -> None:
     deep = b'{"status":"succeeded","output":' + b"[" * 1000 + b"]" * 1000 + b"}"
     with pytest.raises(ProviderError, match="without a picture"):
-        ADAPTER.answer(ImageCall({}, {}), ProviderReply(201, {}, deep))
+        ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(201, {}, deep))
 
 
 @pytest.mark.parametrize("status", ["failed", "canceled", "aborted"])
@@ -205,11 +205,11 @@ def test_a_prediction_that_says_no_place_is_read_as_it_is() -> None:
 
 def test_the_problems_own_words_are_passed_on() -> None:
     tree = {"title": "Invalid input", "detail": "width is too odd", "status": 422}
-    error = ADAPTER.error(ProviderReply(422, {}, orjson.dumps(tree)))
+    error = ADAPTER.provider_error(ProviderReply(422, {}, orjson.dumps(tree)))
     assert error.message.endswith("width is too odd")
 
 
 def test_a_field_that_is_named_after_safety_makes_no_refusal() -> None:
     tree = {"detail": "- input.safety_tolerance: Must be less than or equal to 5", "status": 422}
-    error = ADAPTER.error(ProviderReply(422, {}, orjson.dumps(tree)))
+    error = ADAPTER.provider_error(ProviderReply(422, {}, orjson.dumps(tree)))
     assert (error.status, isinstance(error, Refusal)) == (400, False)

@@ -17,18 +17,18 @@ MODEL = "runware:101@1"
 
 
 def made(model: str = MODEL, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def task(chance: int = 0, **params: Any) -> dict[str, Any]:
     call = ImageCall({"model": MODEL}, made(prompt="a cube", **params), chance=chance)
-    [asked] = ADAPTER.request(call).json
+    [asked] = ADAPTER.build_request(call).json
     assert isinstance(asked, dict)
     return asked
 
 
 def answered(**tree: Any) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
+    return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
 
 
 def test_every_call_is_a_task_of_its_own() -> None:
@@ -39,7 +39,7 @@ def test_every_call_is_a_task_of_its_own() -> None:
 
 def test_a_model_has_to_be_named() -> None:
     with pytest.raises(BadParam):
-        ADAPTER.request(ImageCall({}, {}))
+        ADAPTER.build_request(ImageCall({}, {}))
 
 
 @pytest.mark.parametrize(

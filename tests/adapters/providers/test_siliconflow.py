@@ -17,15 +17,15 @@ FLUX = "black-forest-labs/FLUX.1-schnell"
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def answered(**tree: Any) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
+    return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
 
 
 def failed(status: int, tree: Any) -> ProviderError:
-    return ADAPTER.error(ProviderReply(status, {}, orjson.dumps(tree)))
+    return ADAPTER.provider_error(ProviderReply(status, {}, orjson.dumps(tree)))
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_a_size_is_always_sent_but_to_who_edits(model: str) -> None:
 
 
 def test_only_kolors_draws_a_batch() -> None:
-    assert ADAPTER.table(KOLORS).pictures_per_call == 4
+    assert ADAPTER.table_for(KOLORS).pictures_per_call == 4
     assert made(KOLORS)["batch_size"] == 1
-    assert {ADAPTER.table(model).pictures_per_call for model in (QWEN, EDIT, FLUX)} == {1}
+    assert {ADAPTER.table_for(model).pictures_per_call for model in (QWEN, EDIT, FLUX)} == {1}
 
 
 def test_pictures_stand_in_one_of_two_lists() -> None:

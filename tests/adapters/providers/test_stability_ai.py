@@ -19,11 +19,11 @@ SDXL = "stable-diffusion-xl-1024-v1-0"
 
 def call(model: str, **params: Any) -> ImageCall:
     params = {"model": model, "prompt": "a cube", **params}
-    return ImageCall(params, ADAPTER.table(model).translate(params).fields)
+    return ImageCall(params, ADAPTER.table_for(model).translate(params).fields)
 
 
 def answered(reply: ProviderReply) -> Answer:
-    return ADAPTER.answer(call("core"), reply)
+    return ADAPTER.parse_answer(call("core"), reply)
 
 
 def in_bytes(body: bytes = b"png", **headers: str) -> ProviderReply:
@@ -52,35 +52,35 @@ def artifacts(*outcomes: str) -> ProviderReply:
 def test_the_model_chooses_the_endpoint_and_the_field(
     model: str, path: str, field: str | None
 ) -> None:
-    request = ADAPTER.request(call(model))
+    request = ADAPTER.build_request(call(model))
     assert request.path == path
     assert (request.form or {}).get("model") == field
 
 
 def test_a_model_has_to_be_named() -> None:
     with pytest.raises(BadParam, match="stable-image-core"):
-        ADAPTER.request(ImageCall({}, {}))
+        ADAPTER.build_request(ImageCall({}, {}))
 
 
 def test_every_value_of_a_form_is_text() -> None:
-    form = ADAPTER.request(call("sd3.5-large", seed=7, cfg_scale=4)).form or {}
+    form = ADAPTER.build_request(call("sd3.5-large", seed=7, cfg_scale=4)).form or {}
     assert form == {"prompt": "a cube", "seed": "7", "cfg_scale": "4", "model": "sd3.5-large"}
 
 
 @pytest.mark.parametrize("model", ["sd3.5-large-turbo", "sd3-large-turbo"])
 def test_a_large_turbo_model_is_told_no_negative_prompt(model: str) -> None:
-    made = ADAPTER.table(model).translate({"negative_prompt": "people"})
+    made = ADAPTER.table_for(model).translate({"negative_prompt": "people"})
     assert (made.fields, str(made.receipt)) == ({}, "dropped negative_prompt")
 
 
 def test_only_the_v1_engine_makes_several_pictures_a_call() -> None:
-    assert ADAPTER.table(SDXL).pictures_per_call == 10
-    assert {ADAPTER.table(it).pictures_per_call for it in ADAPTER.models if it != SDXL} == {1}
+    assert ADAPTER.table_for(SDXL).pictures_per_call == 10
+    assert {ADAPTER.table_for(it).pictures_per_call for it in ADAPTER.models if it != SDXL} == {1}
 
 
 def test_the_clients_own_fields_are_left_as_they_were() -> None:
     one = call(SDXL, negative_prompt="people")
-    assert ADAPTER.request(one).json == ADAPTER.request(one).json
+    assert ADAPTER.build_request(one).json == ADAPTER.build_request(one).json
 
 
 def test_what_the_options_say_goes_out_beside_the_key() -> None:
@@ -113,7 +113,9 @@ def test_only_a_filtered_picture_makes_a_refusal() -> None:
 
 
 def test_a_403_is_a_refusal_by_its_name_only() -> None:
-    error = ADAPTER.error(ProviderReply(403, {}, b'{"name":"permission_denied","message":"no"}'))
+    error = ADAPTER.provider_error(
+        ProviderReply(403, {}, b'{"name":"permission_denied","message":"no"}')
+    )
     assert (error.status, error.type) == (403, "permission_error")
 
 
@@ -121,6 +123,6 @@ def test_a_403_is_a_refusal_by_its_name_only() -> None:
     ("said", "param"), [("some-field: is required", "some-field"), ("not so: fast", None)]
 )
 def test_a_complaint_names_its_field(said: str, param: str | None) -> None:
-    error = ADAPTER.error(ProviderReply(400, {}, orjson.dumps({"errors": [said]})))
+    error = ADAPTER.provider_error(ProviderReply(400, {}, orjson.dumps({"errors": [said]})))
     assert error.param == param
     assert said in error.message

@@ -17,7 +17,7 @@ KEY = Credentials("a-key")
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def replied(**response: Any) -> ProviderReply:
@@ -25,7 +25,7 @@ def replied(**response: Any) -> ProviderReply:
 
 
 def answered(**response: Any) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {}), replied(**response))
+    return ADAPTER.parse_answer(ImageCall({}, {}), replied(**response))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def answered(**response: Any) -> Answer:
     ],
 )
 def test_a_pair_or_a_key_is_needed(options: dict[str, str], key: str, lacking: str) -> None:
-    assert ADAPTER.lacks(Credentials(key, options)) == lacking
+    assert ADAPTER.missing_credentials(Credentials(key, options)) == lacking
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,14 @@ def test_a_pair_or_a_key_is_needed(options: dict[str, str], key: str, lacking: s
 def test_the_credential_decides_whose_table_holds(
     credentials: Credentials, named: str, held: str
 ) -> None:
-    assert ADAPTER.model_in_force(named, credentials) == held
+    assert ADAPTER.effective_model(named, credentials) == held
 
 
 def test_a_pair_comes_before_a_key() -> None:
     both = Credentials("a-key", PAIR.options)
-    outgoing = Outgoing("POST", ADAPTER.base(both) + "/", {"content-type": "a/b"}, b"{}", 0)
+    outgoing = Outgoing(
+        "POST", ADAPTER.resolve_base_url(both) + "/", {"content-type": "a/b"}, b"{}", 0
+    )
     signed = ADAPTER.sign(outgoing, both)
     assert outgoing.url == "https://hunyuan.tencentcloudapi.com/"
     assert signed["authorization"].startswith("TC3-HMAC-SHA256 Credential=id/1970-01-01/hunyuan/")
@@ -67,7 +69,7 @@ def test_a_pair_comes_before_a_key() -> None:
 
 def test_a_key_without_a_model_asks_for_one() -> None:
     with pytest.raises(BadParam):
-        ADAPTER.request(ImageCall({}, {}, KEY))
+        ADAPTER.build_request(ImageCall({}, {}, KEY))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_only_tokenhub_is_told_of_the_end_user() -> None:
 
 def test_the_recommended_model_is_at_the_address_of_a_key() -> None:
     first = ADAPTER.models[0]
-    assert ADAPTER.model_in_force(first, KEY) == first
+    assert ADAPTER.effective_model(first, KEY) == first
 
 
 def test_what_came_of_a_job_is_kept() -> None:
@@ -113,8 +115,8 @@ def test_what_came_of_a_job_is_kept() -> None:
 
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "RequestLimitExceeded.JobNumExceed"])
 def test_a_job_goes_on_while_the_question_comes_too_early(code: str) -> None:
-    assert not ADAPTER.is_settled(replied(Error={"Code": code}))
-    assert ADAPTER.is_settled(replied(Error={"Code": "InternalError"}))
+    assert not ADAPTER.is_finished(replied(Error={"Code": code}))
+    assert ADAPTER.is_finished(replied(Error={"Code": "InternalError"}))
 
 
 @pytest.mark.parametrize(

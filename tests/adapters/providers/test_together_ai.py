@@ -15,12 +15,12 @@ MAKER = "black-forest-labs/"
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(MAKER + model).translate(params).fields
+    return ADAPTER.table_for(MAKER + model).translate(params).fields
 
 
 def failed(status: int, message: str) -> ProviderError:
     body = orjson.dumps({"id": "x", "error": {"message": message, "type": "t"}})
-    return ADAPTER.error(ProviderReply(status, {}, body))
+    return ADAPTER.provider_error(ProviderReply(status, {}, body))
 
 
 @pytest.mark.parametrize("model", ["FLUX.1-schnell", "FLUX.1-schnell-Free", "FLUX.1-kontext-max"])

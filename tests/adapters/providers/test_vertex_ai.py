@@ -24,17 +24,17 @@ def holding(api_key: str = "", **options: str) -> Credentials:
 
 
 def path(model: str, credentials: Credentials) -> str:
-    return ADAPTER.request(ImageCall({"model": model}, {}, credentials)).path
+    return ADAPTER.build_request(ImageCall({"model": model}, {}, credentials)).path
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    fields = ADAPTER.table(model).translate(params).fields
+    fields = ADAPTER.table_for(model).translate(params).fields
     return dict(fields.get("parameters", fields))
 
 
 def answered(*predictions: Any) -> Answer:
     reply = ProviderReply(body=orjson.dumps({"predictions": predictions}))
-    return ADAPTER.answer(ImageCall({"model": IMAGEN}, {}), reply)
+    return ADAPTER.parse_answer(ImageCall({"model": IMAGEN}, {}), reply)
 
 
 # Places
@@ -52,7 +52,7 @@ def answered(*predictions: Any) -> Answer:
     ],
 )
 def test_a_region_has_its_host(region: str, host: str) -> None:
-    assert ADAPTER.base(holding(region=region)) == f"https://{host}/v1"
+    assert ADAPTER.resolve_base_url(holding(region=region)) == f"https://{host}/v1"
     assert not region or re.fullmatch(PATTERNS["vertex_region"], region)
 
 
@@ -103,7 +103,7 @@ def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
 
 
 def test_a_name_with_its_publisher_has_the_table_of_the_plain_one() -> None:
-    assert ADAPTER.model_in_force(f"google.{IMAGEN}", holding()) == IMAGEN
+    assert ADAPTER.effective_model(f"google.{IMAGEN}", holding()) == IMAGEN
 
 
 # Credentials
@@ -121,14 +121,14 @@ def test_a_name_with_its_publisher_has_the_table_of_the_plain_one() -> None:
     ],
 )
 def test_what_is_lacking_is_named(credentials: Credentials, lacking: str) -> None:
-    assert lacking in ADAPTER.lacks(credentials)
-    assert bool(ADAPTER.lacks(credentials)) is bool(lacking)
+    assert lacking in ADAPTER.missing_credentials(credentials)
+    assert bool(ADAPTER.missing_credentials(credentials)) is bool(lacking)
 
 
 def test_a_token_is_bought_only_for_an_account_that_has_none() -> None:
-    assert ADAPTER.grant(holding("t", project_id="p"), 0) is None
-    assert ADAPTER.grant(holding(service_account_json=FILE, access_token="t"), 0) is None
-    assert ADAPTER.grant(holding("t", service_account_json=FILE), 0) is not None
+    assert ADAPTER.token_flow(holding("t", project_id="p"), 0) is None
+    assert ADAPTER.token_flow(holding(service_account_json=FILE, access_token="t"), 0) is None
+    assert ADAPTER.token_flow(holding("t", service_account_json=FILE), 0) is not None
 
 
 def test_the_accounts_token_comes_before_the_key() -> None:
@@ -154,12 +154,14 @@ def test_only_the_newest_imagen_has_tiers(model: str, tier: dict[str, str]) -> N
 
 def test_imagen_is_told_how_many_or_it_would_make_four() -> None:
     assert made(IMAGEN, prompt="a")["sampleCount"] == 1
-    assert ADAPTER.table(IMAGEN).translate({"n": 4}, n=4).fields["parameters"]["sampleCount"] == 4
-    assert ADAPTER.table(IMAGEN).pictures_per_call == 4
+    assert (
+        ADAPTER.table_for(IMAGEN).translate({"n": 4}, n=4).fields["parameters"]["sampleCount"] == 4
+    )
+    assert ADAPTER.table_for(IMAGEN).pictures_per_call == 4
 
 
 def test_gemini_makes_one_picture_a_call() -> None:
-    assert ADAPTER.table("gemini-new").pictures_per_call == 1
+    assert ADAPTER.table_for("gemini-new").pictures_per_call == 1
 
 
 def test_a_storage_of_the_clients_is_never_written_to() -> None:
@@ -182,7 +184,7 @@ def test_what_the_filter_left_is_the_answer() -> None:
 )
 def test_a_refused_prompt_is_known_by_its_words(said: str, *, is_refusal: bool) -> None:
     body = orjson.dumps({"error": {"message": said, "status": "INVALID_ARGUMENT"}})
-    assert isinstance(ADAPTER.error(ProviderReply(400, body=body)), Refusal) is is_refusal
+    assert isinstance(ADAPTER.provider_error(ProviderReply(400, body=body)), Refusal) is is_refusal
 
 
 def test_a_filter_that_left_nothing_is_a_refusal_and_silence_is_a_fault() -> None:

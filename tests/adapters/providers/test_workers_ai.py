@@ -20,25 +20,25 @@ SDXL = "@cf/stabilityai/stable-diffusion-xl-base-1.0"
 
 
 def made(model: str, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def requested(model: str, **params: Any) -> ProviderRequest:
-    return ADAPTER.request(ImageCall({"model": model, **params}, made(model, **params)))
+    return ADAPTER.build_request(ImageCall({"model": model, **params}, made(model, **params)))
 
 
 def answered(reply: ProviderReply) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {}), reply)
+    return ADAPTER.parse_answer(ImageCall({}, {}), reply)
 
 
 def failed(status: int, *told: tuple[Any, Any]) -> ProviderError:
     listed = [{"code": code, "message": message} for code, message in told]
     body = orjson.dumps({"result": None, "success": False, "errors": listed})
-    return ADAPTER.error(ProviderReply(status, {}, body))
+    return ADAPTER.provider_error(ProviderReply(status, {}, body))
 
 
 def test_the_account_stands_in_the_base() -> None:
-    base = ADAPTER.base(Credentials("k", {"workers_ai_account_id": ACCOUNT}))
+    base = ADAPTER.resolve_base_url(Credentials("k", {"workers_ai_account_id": ACCOUNT}))
     assert base == f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT}/ai/run"
 
 
@@ -51,7 +51,7 @@ def test_the_account_stands_in_the_base() -> None:
     ],
 )
 def test_key_and_account_are_both_needed(credentials: Credentials, lacking: str) -> None:
-    assert ADAPTER.lacks(credentials) == lacking
+    assert ADAPTER.missing_credentials(credentials) == lacking
 
 
 @pytest.mark.parametrize("account", ["", "../x", "a/b", "a#", "a?b", "a@b.test", "a" * 65, "ä"])
@@ -77,7 +77,7 @@ def test_flux_2_always_takes_a_form_of_text(size: str) -> None:
 
 def test_a_form_holds_what_is_no_text_as_json() -> None:
     call = ImageCall({"model": FLUX_2}, {"fast": True, "lora": {"a": None}, "seed": 7})
-    assert ADAPTER.request(call).form == {"fast": "true", "lora": '{"a":null}', "seed": "7"}
+    assert ADAPTER.build_request(call).form == {"fast": "true", "lora": '{"a":null}', "seed": "7"}
 
 
 @pytest.mark.parametrize("model", [FLUX_1, SDXL, "@cf/leonardo/lucid-origin", "@cf/new/model"])
@@ -180,7 +180,7 @@ def test_a_refusal_is_known_by_code_or_words(code: int, message: str) -> None:
 
 def test_an_error_of_a_gateway_before_it_is_read_too() -> None:
     body = b'{"error": {"message": "no such account"}}'
-    assert ADAPTER.error(ProviderReply(403, {}, body)).message.endswith("no such account")
+    assert ADAPTER.provider_error(ProviderReply(403, {}, body)).message.endswith("no such account")
 
 
 def test_a_refusal_can_come_with_a_success_status() -> None:

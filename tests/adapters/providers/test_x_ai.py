@@ -16,15 +16,15 @@ NEWEST = "grok-imagine-image-2.0"
 
 
 def made(model: str = NEWEST, **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def answered(**tree: Any) -> Answer:
-    return ADAPTER.answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
+    return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
 
 
 def failed(status: int, tree: Any) -> ProviderError:
-    return ADAPTER.error(ProviderReply(status, {}, orjson.dumps(tree)))
+    return ADAPTER.provider_error(ProviderReply(status, {}, orjson.dumps(tree)))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,9 @@ def test_a_quality_becomes_one_that_has_a_price(asked: str, sent: str) -> None:
 
 
 def test_a_quality_above_medium_is_told_of_as_rounded() -> None:
-    told = [str(ADAPTER.table(NEWEST).translate({"quality": it}).receipt) for it in ("hd", "auto")]
+    told = [
+        str(ADAPTER.table_for(NEWEST).translate({"quality": it}).receipt) for it in ("hd", "auto")
+    ]
     assert told == ["rounded quality=hd>quality=medium", "dropped quality=auto"]
 
 

@@ -17,12 +17,12 @@ BOUNDS = {"glm-image": (1024, 32, 2**22), "cogview-4-250304": (512, 16, 2**21)}
 
 
 def made(model: str = "glm-image", **params: Any) -> dict[str, Any]:
-    return ADAPTER.table(model).translate(params).fields
+    return ADAPTER.table_for(model).translate(params).fields
 
 
 def failed(code: Any, status: int = 400) -> ProviderError:
     body = orjson.dumps({"error": {"code": code, "message": "no"}})
-    return ADAPTER.error(ProviderReply(status, {}, body))
+    return ADAPTER.provider_error(ProviderReply(status, {}, body))
 
 
 @pytest.mark.parametrize("model", BOUNDS)

@@ -15,16 +15,16 @@ from aiohttp import web
 
 from adapters.errors import BadParam, refusal
 from proxy.context import ERROR_CODE, TRACE_ID
-from proxy.jobs.budget import Shelf
-from proxy.jobs.delivery import EVENTS, JSON, listen
+from proxy.jobs.budget import RecordingBudget
+from proxy.jobs.delivery import EVENT_STREAM_TYPE, JSON_TYPE, deliver
 from proxy.jobs.job import Job, JobKey
-from proxy.jobs.recording import Tape
+from proxy.jobs.recording import Recording
 from proxy.jobs.store import JobStore
 from proxy.reload.snapshot import SNAPSHOT, SettingsSnapshot
 from proxy.settings.loader import parse
 from tests.support.gateway import ANSWER, Answered, served
 
-Play = Callable[[Tape], Awaitable[None]]
+Play = Callable[[Recording], Awaitable[None]]
 OTTER = orjson.dumps(ANSWER)
 
 
@@ -48,14 +48,14 @@ class Counter:
 
 @asynccontextmanager
 async def counter(
-    play: Play, folder: Path, *, kind: str = JSON, keepalive: float = 0.02, wait: float = 0
+    play: Play, folder: Path, *, kind: str = JSON_TYPE, keepalive: float = 0.02, wait: float = 0
 ) -> AsyncIterator[Counter]:
     """Serve one job, begun by whoever asks first."""
     here, current = (
         Counter(),
         SettingsSnapshot(parse(f"jobs: {{wait_seconds: {wait}}}", environ={})),
     )
-    jobs = JobStore(Shelf(1 << 20, 0), folder, result_ttl=60)
+    jobs = JobStore(RecordingBudget(1 << 20, 0), folder, result_ttl=60)
 
     async def handler(request: web.Request) -> web.StreamResponse:
         request[TRACE_ID], request[SNAPSHOT] = "t1", current
@@ -63,7 +63,7 @@ async def counter(
         if not here.jobs:
             here.jobs.append(jobs.start(JobKey("c", b"d"), play))  # type: ignore[arg-type]  # all are coroutines
             here.jobs[0].content_type = kind
-        return await listen(request, here.jobs[0], keepalive)
+        return await deliver(request, here.jobs[0], keepalive)
 
     app = web.Application()
     app.router.add_get("/", handler)
@@ -72,10 +72,10 @@ async def counter(
     await jobs.close()
 
 
-def slow(kind: str = JSON, body: bytes = OTTER, seconds: float = 0.1, **headers: str) -> Play:
+def slow(kind: str = JSON_TYPE, body: bytes = OTTER, seconds: float = 0.1, **headers: str) -> Play:
     """Make a job that takes a while to begin its answer."""
 
-    async def play(tape: Tape) -> None:
+    async def play(tape: Recording) -> None:
         await asyncio.sleep(seconds)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         tape.begin(200, {"content-type": kind, "x-easel-receipt": "r", **named})
@@ -87,7 +87,7 @@ def slow(kind: str = JSON, body: bytes = OTTER, seconds: float = 0.1, **headers:
 def failing(error: Exception) -> Play:
     """Make a job that takes a while to fail."""
 
-    async def play(tape: Tape) -> None:
+    async def play(tape: Recording) -> None:
         del tape
         await asyncio.sleep(0.1)
         raise error
@@ -98,7 +98,7 @@ def failing(error: Exception) -> Play:
 async def test_whitespace_goes_before_the_body_of_a_slow_answer(tmp_path: Path) -> None:
     async with counter(slow(), tmp_path) as here:
         got = await here.ask()
-        assert (got.status, got.json, got.headers["content-type"]) == (200, ANSWER, JSON)
+        assert (got.status, got.json, got.headers["content-type"]) == (200, ANSWER, JSON_TYPE)
         assert got.body.startswith(b"  ")
         assert got.headers["x-easel-job"] == here.jobs[0].id
         assert "x-easel-receipt" not in got.headers
@@ -107,10 +107,10 @@ async def test_whitespace_goes_before_the_body_of_a_slow_answer(tmp_path: Path) 
 
 async def test_comments_go_before_the_first_event(tmp_path: Path) -> None:
     event = b"event: a\ndata: {}\n\n"
-    async with counter(slow(f"{EVENTS}; charset=utf-8", event), tmp_path, kind=EVENTS) as here:
+    async with counter(slow(f"{EVENT_STREAM_TYPE}; charset=utf-8", event), tmp_path, kind=EVENT_STREAM_TYPE) as here:
         got = await here.ask()
         comments, _, rest = got.body.rpartition(b": keep-alive\n\n")
-        assert (got.headers["content-type"], rest) == (EVENTS, event)
+        assert (got.headers["content-type"], rest) == (EVENT_STREAM_TYPE, event)
         assert comments.count(b": keep-alive\n\n") >= 1
 
 
@@ -134,7 +134,7 @@ async def test_a_late_failure_stands_in_the_body_and_in_the_log(tmp_path: Path) 
 
 
 async def test_a_late_failure_is_an_event_among_events(tmp_path: Path) -> None:
-    async with counter(failing(refusal("no")), tmp_path, kind=EVENTS) as here:
+    async with counter(failing(refusal("no")), tmp_path, kind=EVENT_STREAM_TYPE) as here:
         *_, last, end = (await here.ask()).body.split(b"\n\n")
         name, data = last.split(b"\n")
         told = orjson.loads(data.removeprefix(b"data: "))
@@ -158,7 +158,7 @@ async def test_nothing_is_begun_before_a_target_has_taken_the_request(tmp_path: 
         assert (await here.ask()).status == 500  # No middleware is here to make it a 400.
 
 
-@pytest.mark.parametrize("play", [slow(EVENTS), slow(content_encoding="gzip")])
+@pytest.mark.parametrize("play", [slow(EVENT_STREAM_TYPE), slow(content_encoding="gzip")])
 async def test_an_answer_of_another_form_waits_for_its_client(play: Play, tmp_path: Path) -> None:
     async with counter(play, tmp_path) as here:
         got = await here.ask()

@@ -19,7 +19,7 @@ CALL = ImageCall({}, {})
 class Acme(Adapter):
     """Tells of pictures, and of a failure by name."""
 
-    def event(self, call: ImageCall, data: Any) -> Answer:
+    def parse_event(self, call: ImageCall, data: Any) -> Answer:
         del call
         if data and "error" in data:
             raise ProviderError(data["error"])

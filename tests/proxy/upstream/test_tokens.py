@@ -49,7 +49,7 @@ class Granting(Adapter):
     id = "granting"
     options = (Option("client", "who"), Option("secret", "what", secret=True), Option("host", "it"))
 
-    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
+    def token_flow(self, credentials: Credentials, time: float) -> GrantFlow | None:
         """Buy a token with the client's secret."""
         del time
         return _bought(credentials)
@@ -58,7 +58,7 @@ class Granting(Adapter):
 class Asserting(Granting):
     """A provider whose token is bought with a key's signature."""
 
-    def grant(self, credentials: Credentials, time: float) -> GrantFlow | None:
+    def token_flow(self, credentials: Credentials, time: float) -> GrantFlow | None:
         """Assert who it is."""
         return _asserted(credentials, time)
 
