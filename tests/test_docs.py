@@ -199,7 +199,7 @@ def test_every_key_of_a_virtual_key_is_documented() -> None:
 
 
 def test_every_key_of_a_config_is_documented() -> None:
-    assert first_cells(part("The config object")) == routing_config.KEYS | routing_config.TREE
+    assert first_cells(part("The config object")) == routing_config.CONFIG_KEYS | routing_config.NESTING_KEYS
 
 
 def test_every_key_of_a_strategy_is_documented() -> None:
@@ -221,15 +221,15 @@ def test_every_operator_of_a_query_is_documented() -> None:
 @pytest.mark.parametrize(
     ("start", "keys"),
     [
-        ("Accepted, and without an effect", routing_config.NOTED),
-        ("Refused, with a 400", routing_config.LATER),
+        ("Accepted, and without an effect", routing_config.IGNORED_KEYS),
+        ("Refused, with a 400", routing_config.UNSUPPORTED_KEYS),
         (
-            "The targets of a `targets` list take over",
-            routing_config.INHERITED | routing_config.MERGED,
+            "Targets inherit",
+            routing_config.INHERITED_KEYS | routing_config.MERGED_KEYS,
         ),
         (
-            "Not taken over, and allowed beside",
-            routing_config.SHARED - routing_config.INHERITED - routing_config.MERGED,
+            "Not inherited, and allowed next",
+            routing_config.GROUP_KEYS - routing_config.INHERITED_KEYS - routing_config.MERGED_KEYS,
         ),
     ],
 )
