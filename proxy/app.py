@@ -14,11 +14,11 @@ from aiohttp import web
 from proxy.blobs.store import BLOBS, Blobs
 from proxy.blobs.urls import PATH as BLOB
 from proxy.blobs.urls import SIGNER, Signer
-from proxy.cache.store import CACHE, SimpleCache
+from proxy.cache.store import CACHE, ResponseCache
 from proxy.context import BODY_MEMORY, DRAINING, IN_FLIGHT, SETTINGS, STATE_STORE, STRATEGIES
 from proxy.endpoints import blobs, cache, health, images, jobs, metrics, models
-from proxy.http.body_limits import Bodies
-from proxy.jobs.budget import BYTES_PER_JOB, Shelf
+from proxy.http.body_limits import BodyMemory
+from proxy.jobs.budget import BYTES_PER_JOB, RecordingBudget
 from proxy.jobs.keys import JOB_CLUSTER, JOBS
 from proxy.jobs.limits import ConcurrencyLimit
 from proxy.jobs.store import JobStore
@@ -37,7 +37,7 @@ from proxy.settings.schema import Log
 from proxy.upstream.client import UPSTREAM, Upstream, drawn
 
 if TYPE_CHECKING:
-    from proxy.cache.index import PlacedIndex
+    from proxy.cache.index import SharedIndex
     from proxy.jobs.cluster import Sharing
     from proxy.observability.tracing.spans import Tracer
     from proxy.routing.shared_circuits import SharedCircuitBreakers
@@ -50,10 +50,10 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     *,
     log_to: Stream | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    draw: Callable[[], int] = drawn,
-    chooser: StrategySelector | None = None,
-    shared: Shared | None = None,
-    index: PlacedIndex | None = None,
+    make_call_id: Callable[[], int] = drawn,
+    strategies: StrategySelector | None = None,
+    state_store: Shared | None = None,
+    cache_index: SharedIndex | None = None,
 ) -> web.Application:
     """Make the gateway.
 
@@ -69,21 +69,21 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
     chain = with_tracing(CHAIN, tracer) if tracer else CHAIN
     app = web.Application(middlewares=chain, client_max_size=settings.limits.body_bytes)
     app[SETTINGS] = settings
-    app[BODY_MEMORY] = Bodies(settings.limits.bodies_bytes, settings.limits.body_ratio)
+    app[BODY_MEMORY] = BodyMemory(settings.limits.bodies_bytes, settings.limits.body_ratio)
     app[LIVE_SETTINGS] = LiveSettings(settings)
-    app[BLOBS] = Blobs(settings, index.folder if index else "")
-    redis, shared = _shared(settings, shared)
-    app[CACHE] = _cache(settings, app[BLOBS], redis, index)
+    app[BLOBS] = Blobs(settings, cache_index.folder if cache_index else "")
+    redis, state_store = _shared(settings, state_store)
+    app[CACHE] = _cache(settings, app[BLOBS], redis, cache_index)
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
-    circuits = _circuits(shared)
-    app[STRATEGIES] = chooser or (
+    circuits = _circuits(state_store)
+    app[STRATEGIES] = strategies or (
         StrategySelector(circuits, HashSticky())
         if circuits
         else StrategySelector(LocalCircuitBreakers(), MemorySticky())
     )
     app[ACCESS_LOG] = AccessLog(log_to or _stream(settings.log), settings.log.format)
     app[METRICS] = Metrics()
-    app[STATE_STORE] = shared
+    app[STATE_STORE] = state_store
     app[DRAINING] = []
     app[IN_FLIGHT] = set()
     app[JOBS] = _jobs(settings)
@@ -94,7 +94,7 @@ def make_app(  # noqa: PLR0913 - what tests give, each by its name
             yield
 
     async def upstream(app: web.Application) -> AsyncIterator[None]:
-        talks = Upstream(settings, sleep, draw=draw, metrics=app[METRICS])
+        talks = Upstream(settings, sleep, draw=make_call_id, metrics=app[METRICS])
         async with talks as app[UPSTREAM]:
             yield
         app[ACCESS_LOG].flush()
@@ -158,11 +158,13 @@ def _circuits(shared: Shared | None) -> SharedCircuitBreakers | None:
 
 
 def _cache(
-    settings: Settings, blobs: Blobs, redis: SharedRedis | None, index: PlacedIndex | None
-) -> SimpleCache:
+    settings: Settings, blobs: Blobs, redis: SharedRedis | None, index: SharedIndex | None
+) -> ResponseCache:
     """Make the cache: this process's own, that of all workers, or of all who share a Redis."""
     if redis is None:
-        return SimpleCache(settings.cache, blobs, index, shared=index.folder if index else "")
+        return ResponseCache(
+            settings.cache, blobs, index, shared_folder=index.folder if index else ""
+        )
     from proxy.cluster import cache  # noqa: PLC0415 - see that module
 
     return cache(settings, blobs, redis)
@@ -171,7 +173,7 @@ def _cache(
 def _jobs(settings: Settings) -> JobStore:
     """Make the register of jobs, as the settings want it."""
     return JobStore(
-        Shelf(settings.jobs.memory_bytes, settings.jobs.disk_bytes, BYTES_PER_JOB),
+        RecordingBudget(settings.jobs.memory_bytes, settings.jobs.disk_bytes, BYTES_PER_JOB),
         Path(settings.state_dir).expanduser() / "jobs",
         result_ttl=settings.jobs.park_seconds,
         cancel_on_disconnect=settings.jobs.on_disconnect == "cancel",

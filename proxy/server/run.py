@@ -20,7 +20,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.app import make_app
-from proxy.cache.index import PlacedIndex
+from proxy.cache.index import SharedIndex
 from proxy.context import DRAINING, IN_FLIGHT
 from proxy.jobs.keys import JOB_CLUSTER, JOBS
 from proxy.reload.live_settings import LIVE_SETTINGS
@@ -84,7 +84,7 @@ class ServeOptions:
     """
 
     shared: Shared | None = None
-    index: PlacedIndex | None = None
+    index: SharedIndex | None = None
     open_listeners: Callable[[Server], Sequence[Listener]] = open_listeners
     on_app: Callable[[web.Application], None] = lambda _: None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -131,7 +131,10 @@ async def _serve(
     ready: Callable[[str, int], None],
     options: ServeOptions,
 ) -> None:
-    app, server = make_app(settings, shared=options.shared, index=options.index), settings.server
+    app, server = (
+        make_app(settings, state_store=options.shared, cache_index=options.index),
+        settings.server,
+    )
     if tls := _tls(settings):
         app[LIVE_SETTINGS].on_applied.append(tls.renew)
     options.on_app(app)

@@ -100,7 +100,7 @@ async def replayed(
         chosen, headers = way(transcript, provider)
         settings = orjson.dumps({"api_keys": {"tests": {"key": KEY}}, **chosen}).decode()
         gateway = await open_(
-            make_app(parse(settings, environ={}), log_to=log, sleep=noted, draw=lambda: 0)
+            make_app(parse(settings, environ={}), log_to=log, sleep=noted, make_call_id=lambda: 0)
         )
         headers |= {"x-portkey-api-key": KEY, "content-type": "application/json"}
         asked = orjson.dumps({**transcript.call, **more})

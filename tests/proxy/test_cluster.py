@@ -39,7 +39,7 @@ print([it for it in sys.modules if "shar" in it and it.startswith("proxy") or "r
 @pytest.mark.parametrize("redis", ["", "redis: {url: redis://127.0.0.1:1}"])
 def test_who_is_not_alone_shares_all_of_it(redis: str) -> None:
     memory = Memory()
-    app = make_app(parse(redis, environ={}), shared=memory)
+    app = make_app(parse(redis, environ={}), state_store=memory)
     assert isinstance(app[JOB_CLUSTER], Sharing)
     assert isinstance(app[STRATEGIES].circuits, SharedCircuitBreakers)
     # A Redis reaches farther than a machine.

@@ -140,7 +140,7 @@ async def gateway(
     with tempfile.TemporaryDirectory() as folder:
         read = parse(base + more, environ=environ)
         settings = replace(read, state_dir=folder, as_read=read)
-        app = make_app(settings, log_to=log, sleep=at_once, shared=shared)
+        app = make_app(settings, log_to=log, sleep=at_once, state_store=shared)
         async with served(app) as url, aiohttp.ClientSession(auto_decompress=False) as session:
             yield Gateway(url, session, app, log)
 
