@@ -31,7 +31,7 @@ def _named_entries(settings: Settings) -> dict[str, Mapping[str, Any]]:
             for digest, name in settings.api_keys.items()
         },
         "virtual_keys": settings.virtual_keys,
-        "configs": settings.config_marks,
+        "configs": settings.config_hashes,
     }
 
 

@@ -65,7 +65,7 @@ class LiveSettings:
         self.problems: Sequence[Problem] = ()
         self.restart_required: tuple[str, ...] = ()
         self.on_applied: list[Callable[[], object]] = []
-        self._startup = settings.as_read or settings
+        self._startup = settings.file_settings or settings
         self._generated_keys = {} if self._startup.api_keys else settings.api_keys
         self._say = say
         self._lock = asyncio.Lock()
@@ -78,7 +78,7 @@ class LiveSettings:
     @property
     def files(self) -> tuple[str, ...]:
         """The files that the settings in force name, which are read with them."""
-        return self.snapshot.settings.files
+        return self.snapshot.settings.referenced_files
 
     async def apply(self, text: str, file: str, *, aloud: bool = True) -> list[Problem]:
         """Put a text in force if it is good; gives what is wrong with it.

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import structs
 
-from proxy.settings.loader import KEYS, Settings
+from proxy.settings.loader import TOP_LEVEL_KEYS, Settings
 from proxy.settings.schema import SECTIONS
 
 HOT_RELOADABLE = frozenset(
@@ -26,7 +26,7 @@ HOT_RELOADABLE = frozenset(
 )
 """What a request reads of the settings that it began with. Everything else is read at the start."""
 
-_TOP_LEVEL = sorted(KEYS - SECTIONS.keys() - HOT_RELOADABLE)
+_TOP_LEVEL = sorted(TOP_LEVEL_KEYS - SECTIONS.keys() - HOT_RELOADABLE)
 """Keys of the top that wait, and are no sections."""
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from proxy.settings.loader import SettingsError, text_of, version_of
+from proxy.settings.loader import SettingsError, read_settings_text, settings_version
 from proxy.settings.yaml_file import Problem
 
 _STEP_MS, _DEBOUNCE_MS = 250, 1000
@@ -95,7 +95,7 @@ class SettingsFileWatcher:
     async def start(self, version: str) -> None:
         """Note what the files hold now; what changed since they were loaded is applied."""
         self._applied = await asyncio.to_thread(self._read)
-        if version_of(self._applied.text) != version:
+        if settings_version(self._applied.text) != version:
             self.request_reload()
 
     def request_reload(self) -> None:
@@ -138,7 +138,7 @@ class SettingsFileWatcher:
             await self._receiver.apply(contents.text, self._file)
         if self.files == before:
             return contents
-        return replace(contents, others=await asyncio.to_thread(self._read_named_files))
+        return replace(contents, named_files=await asyncio.to_thread(self._read_named_files))
 
     async def _read_until_stable(self) -> _Contents:
         """Read until two readings are the same: an editor empties a file before it writes it."""
@@ -153,7 +153,7 @@ class SettingsFileWatcher:
     def _read(self) -> _Contents:
         text, problems = "", list[Problem]()
         try:
-            text = text_of(self._file)
+            text = read_settings_text(self._file)
         except SettingsError as error:
             problems = error.problems
         return _Contents(text, problems, self._read_named_files())

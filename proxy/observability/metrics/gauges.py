@@ -21,17 +21,17 @@ class JobCounts(Sized, Protocol):
     """What the job store knows of its jobs: counts, and bytes in memory and on disk."""
 
     @property
-    def running(self) -> int:
+    def running_count(self) -> int:
         """Jobs in progress."""
         ...
 
     @property
-    def in_memory(self) -> int:
+    def bytes_in_memory(self) -> int:
         """Bytes of responses in memory."""
         ...
 
     @property
-    def on_disk(self) -> int:
+    def bytes_on_disk(self) -> int:
         """Bytes of responses on disk."""
         ...
 
@@ -100,13 +100,13 @@ def _register_job_metrics(metrics: Metrics, sources: Sources) -> None:
     metrics.gauge(
         "easel_jobs",
         "Jobs, by their state.",
-        lambda: {"running": jobs.running, "parked": len(jobs) - jobs.running},
+        lambda: {"running": jobs.running_count, "parked": len(jobs) - jobs.running_count},
         "state",
     )
     metrics.gauge(
         "easel_jobs_bytes",
         "Bytes of jobs' answers that are held.",
-        lambda: {"memory": jobs.in_memory, "disk": jobs.on_disk},
+        lambda: {"memory": jobs.bytes_in_memory, "disk": jobs.bytes_on_disk},
         "place",
     )
     metrics.counter(

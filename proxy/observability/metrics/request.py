@@ -107,7 +107,7 @@ def _request_labels(left: State, response: web.StreamResponse | None) -> tuple[s
     if provider not in _PROVIDER_IDS or plan is None:
         return NONE, NONE, NONE
     named = plan.params.get("model")
-    family = model_family(adapters.adapter(provider), named if isinstance(named, str) else "")
+    family = model_family(adapters.get_adapter(provider), named if isinstance(named, str) else "")
     return provider, family, CACHE_STATUSES.get(headers.get("x-portkey-cache-status", ""), NONE)
 
 

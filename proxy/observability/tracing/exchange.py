@@ -83,14 +83,14 @@ def trace_headers(span: Span, target: Target, request: ProviderRequest) -> Mappi
 
     What a caller has forwarded by its own choice comes before them.
     """
-    if not request.signed:
+    if not request.authenticated:
         return _NO_HEADERS
     return {name: it for name, it in span.headers.items() if name not in target.forwarded_headers}
 
 
 def _request_kind(request: ProviderRequest) -> str:
     """Say what an address is for that a provider, or its token endpoint, has as a whole."""
-    if request.signed:
+    if request.authenticated:
         return ""
     return "picture" if request.method == "GET" else "token"
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from proxy.app import make_app
 from proxy.reload.live_settings import LIVE_SETTINGS, LiveSettings, apply
 from proxy.reload.snapshot import SettingsSnapshot
-from proxy.settings.loader import Settings, digest, parse, version_of
+from proxy.settings.loader import Settings, key_digest, parse, settings_version
 from tests.support.gateway import (
     ANSWER,
     KEY,
@@ -122,7 +122,7 @@ async def test_a_good_text_after_a_bad_one_ends_the_trouble() -> None:
         await ours.reload(key_to(fake) + "# another version")
         told = await verbose(ours)
         assert (told["last_reload"], told["problems"]) == ("good", [])
-        assert told["version"] == version_of(SETTINGS + key_to(fake) + "# another version")
+        assert told["version"] == settings_version(SETTINGS + key_to(fake) + "# another version")
         assert told["version"] != before["version"]
         assert told["loaded_at"] >= before["loaded_at"]
 
@@ -143,12 +143,12 @@ async def test_a_text_that_lets_nobody_in_is_a_bad_one(text: str) -> None:
 
 async def test_the_key_of_this_machine_stays_where_the_file_has_none() -> None:
     read = parse("log: {format: none}", environ={})
-    own = replace(read, api_keys={digest(KEY): "local"}, as_read=read)
+    own = replace(read, api_keys={key_digest(KEY): "local"}, as_read=read)
     reloading = LiveSettings(own, ignored)
     assert await reloading.apply("virtual_keys: {s: {provider: sandbox}}", "f") == []
     assert reloading.snapshot.settings.api_keys == own.api_keys
     await reloading.apply("api_keys: {a: {key: easel-quite-another-key}}", "f")
-    assert reloading.snapshot.settings.api_keys == {digest("easel-quite-another-key"): "a"}
+    assert reloading.snapshot.settings.api_keys == {key_digest("easel-quite-another-key"): "a"}
     await reloading.apply("virtual_keys: {s: {provider: sandbox}}", "f")
     assert reloading.snapshot.settings.api_keys == own.api_keys
 

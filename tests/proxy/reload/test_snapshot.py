@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.http.allowed_hosts import Misdirected
+from proxy.http.allowed_hosts import MisdirectedRequest
 from proxy.reload.snapshot import SettingsSnapshot
 from proxy.settings.loader import parse
 from proxy.upstream.client import Upstream
@@ -15,7 +15,7 @@ def test_all_that_a_request_reads_is_of_the_same_settings() -> None:
     current = SettingsSnapshot(settings)
     assert current.settings is settings
     current.allowed_hosts.check("easel.internal")
-    with pytest.raises(Misdirected):
+    with pytest.raises(MisdirectedRequest):
         current.allowed_hosts.check("other.internal")
 
 

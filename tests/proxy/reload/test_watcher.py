@@ -23,7 +23,7 @@ from proxy.reload.watcher import (
     watch_settings_file,
     watched_paths,
 )
-from proxy.settings.loader import version_of
+from proxy.settings.loader import settings_version
 from proxy.settings.yaml_file import Problem
 from tests.support.gateway import ANSWER, OURS, PATH, SETTINGS, json_reply, key_to, provider
 from tests.support.gateway_process import running
@@ -44,7 +44,7 @@ class Hearing:
         assert Path(file).name == "easel.yaml"
         self.heard.append(text)
 
-    def refuse(self, problems: Sequence[Problem]) -> None:
+    def reject(self, problems: Sequence[Problem]) -> None:
         self.refused.extend(problems)
 
     async def hears(self, text: str) -> None:
@@ -63,7 +63,7 @@ async def heard(file: Path, *others: Path, watches: bool = True) -> AsyncIterato
     """Follow a file that holds the old text."""
     file.write_text(OLD)  # noqa: ASYNC240 - a few bytes
     hearing = Hearing(list(map(str, others)))
-    async with watch_settings_file(str(file), hearing, version=version_of(OLD), watches=watches):
+    async with watch_settings_file(str(file), hearing, version=settings_version(OLD), watches=watches):
         yield hearing
 
 
@@ -100,7 +100,7 @@ async def test_a_config_map_that_is_exchanged_is_heard_again_and_again(tmp_path:
     file = tmp_path / "easel.yaml"
     file.symlink_to("..data/easel.yaml")
     hearing = Hearing()
-    async with watch_settings_file(str(file), hearing, version=version_of(OLD), watches=True):
+    async with watch_settings_file(str(file), hearing, version=settings_version(OLD), watches=True):
         for day in (2, 3, 4):
             mapped(tmp_path, f"..day{day}", f"a: {day}")
             await hearing.hears(f"a: {day}")
@@ -110,7 +110,7 @@ async def test_a_config_map_that_is_exchanged_is_heard_again_and_again(tmp_path:
 async def test_a_folder_that_is_taken_away_and_comes_back_is_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0.1)
     folder = tmp_path / "etc"
     folder.mkdir()
     async with heard(folder / "easel.yaml") as hearing:
@@ -135,7 +135,7 @@ async def test_files_that_a_text_names_anew_are_followed_from_then_on(tmp_path: 
     prices.write_text("a: {}")
     async with heard(file, watches=False) as hearing:
         ours = SettingsFileWatcher(str(file), hearing)
-        await ours.start(version_of(OLD))
+        await ours.start(settings_version(OLD))
         contents = await ours._read_until_stable()  # noqa: SLF001 - how a reading is done
         hearing.files = [str(prices)]
         assert (await ours._apply(contents)).named_files == []  # noqa: SLF001 - see above
@@ -144,7 +144,7 @@ async def test_files_that_a_text_names_anew_are_followed_from_then_on(tmp_path: 
 async def test_what_changed_before_anybody_followed_is_heard(tmp_path: Path) -> None:
     file, hearing = tmp_path / "easel.yaml", Hearing()
     file.write_text("a: 1")
-    async with watch_settings_file(str(file), hearing, version=version_of(OLD), watches=False):
+    async with watch_settings_file(str(file), hearing, version=settings_version(OLD), watches=False):
         await hearing.hears("a: 1")
 
 
@@ -230,9 +230,9 @@ async def test_reloads_under_load_lose_no_request(tmp_path: Path) -> None:
             for number in range(2):
                 good, bad = f"{text}images: {{comment_seconds: {number + 1}}}\n", f"{text}x: 1\n"
                 ours.file.write_text(good)
-                await ours.tells(version=version_of(good))
+                await ours.tells(version=settings_version(good))
                 ours.file.write_text(bad)
-                await ours.tells(last_reload="bad", version=version_of(good))
+                await ours.tells(last_reload="bad", version=settings_version(good))
                 ours.file.write_text(good)
                 os.kill(ours.pid, signal.SIGHUP)
             over.set()
@@ -253,7 +253,7 @@ async def test_half_a_file_keeps_the_last_good_one_until_the_rest_is_there(tmp_p
                 await until_bad(ours, bad)
                 assert await ours.draw() == 200
             ours.file.write_text(whole)
-            await ours.tells(last_reload="good", version=version_of(whole))
+            await ours.tells(last_reload="good", version=settings_version(whole))
 
 
 async def until_bad(ours: Easel, before: int) -> None:
@@ -267,9 +267,9 @@ async def test_a_watch_that_is_off_leaves_it_to_the_signal(tmp_path: Path) -> No
     async with easel(tmp_path, text) as ours:
         newer = text + "images: {incomplete: fail}\n"
         ours.file.write_text(newer)
-        assert (await ours.told())["version"] == version_of(text)
+        assert (await ours.told())["version"] == settings_version(text)
         os.kill(ours.pid, signal.SIGHUP)
-        await ours.tells(last_reload="good", version=version_of(newer))
+        await ours.tells(last_reload="good", version=settings_version(newer))
         assert (await ours.told())["reloads"] == {"good": 1, "bad": 0}
 
 

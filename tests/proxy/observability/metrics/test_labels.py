@@ -27,12 +27,12 @@ from proxy.observability.metrics.labels import (
     model_family,
 )
 
-EVERY = [adapters.adapter(name) for name in adapters.PROVIDERS]
+EVERY = [adapters.get_adapter(name) for name in adapters.PROVIDERS]
 
 
 def families_of(provider: str) -> set[str]:
     """Give all that `family_of` can say: what the adapter declares, and two words more."""
-    it = adapters.adapter(provider)
+    it = adapters.get_adapter(provider)
     starts = [start for several, _ in it.tables_by_model for start in _each(several)]
     return {start.rstrip("-./:@_") for start in starts if start} | {*it.models, NONE, OTHER}
 
@@ -48,12 +48,12 @@ def test_no_name_of_a_model_makes_a_family_of_its_own(adapter: Adapter, model: s
 
 @pytest.mark.parametrize("provider", adapters.PROVIDERS)
 def test_a_model_that_is_known_is_never_other(provider: str) -> None:
-    it = adapters.adapter(provider)
+    it = adapters.get_adapter(provider)
     assert OTHER not in {model_family(it, model) for model in it.models}
 
 
 def test_a_version_belongs_to_its_family_and_a_strangers_name_to_none() -> None:
-    it = adapters.adapter("openai")
+    it = adapters.get_adapter("openai")
     assert model_family(it, "dall-e-3-of-next-week") == model_family(it, "dall-e-3") == "dall-e-3"
     assert (model_family(it, "my-own"), model_family(it, "")) == (OTHER, NONE)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Credentials
 from proxy.observability.tracing.attempt import request_attributes, safe_model_name
 from proxy.routing.plan import Target
@@ -59,7 +59,7 @@ def test_a_key_in_the_place_of_a_model_is_not_told() -> None:
 
 def test_a_provider_is_named_as_the_conventions_name_it() -> None:
     told = {
-        name: request_attributes(Target(adapter(name), Credentials(), ""), {})[
+        name: request_attributes(Target(get_adapter(name), Credentials(), ""), {})[
             "gen_ai.provider.name"
         ]
         for name in ("azure-openai", "bedrock", "stability-ai")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from yarl import URL
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Credentials
 from adapters.http import ProviderRequest
 from proxy.errors import BadRequest
@@ -166,8 +166,8 @@ async def test_what_a_caller_forwards_itself_is_sent_as_it_is() -> None:
     [
         (ProviderRequest("/a?b=c"), "POST /a"),
         (ProviderRequest(url="http://h/a", method="GET"), "GET"),
-        (ProviderRequest(url="http://h/a", method="GET", signed=False), "GET picture"),
-        (ProviderRequest(url="http://h/a", signed=False), "POST token"),
+        (ProviderRequest(url="http://h/a", method="GET", authenticated=False), "GET picture"),
+        (ProviderRequest(url="http://h/a", authenticated=False), "POST token"),
     ],
 )
 async def test_an_exchange_is_named_by_what_it_is_for(asked: ProviderRequest, name: str) -> None:
@@ -177,14 +177,14 @@ async def test_an_exchange_is_named_by_what_it_is_for(asked: ProviderRequest, na
         headers.append(of_trace)
         raise BadRequest("No.")
 
-    target = Target(adapter("openai"), Credentials("key-0123456789"), "http://h")
+    target = Target(get_adapter("openai"), Credentials("key-0123456789"), "http://h")
     async with Tracer(Tracing(endpoint=receiver.url)) as tracer:
         with tracer.start_server_span("a", CIMultiDict(), {}), pytest.raises(BadRequest):
             await hooks.traced_send(send, target, asked, URL("http://h:81/a"))()
     [span] = (await receiver.got()).of_kind("client")
     assert (span.name, span["server.address"], span["server.port"]) == (name, "h", 81)
     assert span["error.type"] == "invalid_request"
-    assert [*headers[0]] == (["traceparent"] if asked.signed else [])
+    assert [*headers[0]] == (["traceparent"] if asked.authenticated else [])
 
 
 @pytest.mark.parametrize(

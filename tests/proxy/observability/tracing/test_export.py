@@ -101,7 +101,7 @@ async def test_more_spans_than_fit_are_dropped_and_that_is_said(
         if isinstance(
             heard, export._QueueFullHandler
         ):  # Another test's: this is as in a new process.
-            monkeypatch.setattr(heard, "_is_told", False)
+            monkeypatch.setattr(heard, "_has_logged", False)
     with otlp_receiver() as receiver:
         tracer = Tracer(Tracing(endpoint=receiver.url))
         async with tracer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Answer, Credentials
 from proxy.observability.tracing import hooks
 from proxy.routing.attempt import Attempt
@@ -40,7 +40,7 @@ def test_a_picture_without_traces_imports_nothing_of_them() -> None:
 def test_nobody_is_told_where_nobody_listens() -> None:
     hooks.add_event("x", {"a": 1})
     hooks.record_usage(Answer((), usage={"input_tokens": 1}), frozenset())
-    attempt = Attempt(Target(adapter("openai"), Credentials(), ""), {}, None)
+    attempt = Attempt(Target(get_adapter("openai"), Credentials(), ""), {}, None)
     with hooks.job_span("j") as job, hooks.attempt_span(attempt) as span:
         assert (job, span) == (None, None)
 
