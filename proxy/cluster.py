@@ -9,9 +9,9 @@ from aiohttp import web
 
 from proxy.blobs.store import BLOBS, Blobs
 from proxy.cache.redis_index import RedisIndex
-from proxy.cache.store import SimpleCache
+from proxy.cache.store import ResponseCache
 from proxy.jobs.cluster import Sharing
-from proxy.jobs.directory import Answers, Board, Bounds
+from proxy.jobs.directory import Answers, Board, DirectoryLimits
 from proxy.jobs.keys import JOBS
 from proxy.routing.shared_circuits import SharedCircuitBreakers
 from proxy.settings.loader import Settings
@@ -25,10 +25,10 @@ _SLACK_SECONDS = 300.0
 """How much longer than it may take a job is known to others: it may have several targets."""
 
 
-def cache(settings: Settings, blobs: Blobs, redis: SharedRedis) -> SimpleCache:
+def cache(settings: Settings, blobs: Blobs, redis: SharedRedis) -> ResponseCache:
     """Make the cache of all who share a Redis."""
     index = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
-    return SimpleCache(settings.cache, blobs, index, shared=f"shared-{redis.prefix}")
+    return ResponseCache(settings.cache, blobs, index, shared_folder=f"shared-{redis.prefix}")
 
 
 def sharing(settings: Settings, app: web.Application, shared: Shared) -> Sharing:
@@ -36,6 +36,6 @@ def sharing(settings: Settings, app: web.Application, shared: Shared) -> Sharing
     jobs, total = settings.jobs, settings.timeouts.total
     seconds = total + jobs.park_seconds + _SLACK_SECONDS
     closed = bool(settings.redis.url) and settings.redis.limits == "closed"
-    bounds = Bounds(settings.limits.caller_jobs, seconds, fails_closed=closed)
+    bounds = DirectoryLimits(settings.limits.caller_jobs, seconds, fails_closed=closed)
     board = Board(shared, app[JOBS], bounds)
-    return Sharing(board, app[JOBS], Answers(app[BLOBS]), bounds.seconds)
+    return Sharing(board, app[JOBS], Answers(app[BLOBS]), bounds.record_ttl)

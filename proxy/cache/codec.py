@@ -9,33 +9,33 @@ from dataclasses import replace
 
 import msgspec
 
-from proxy.cache.entry import Entry, Picture
+from proxy.cache.entry import CacheEntry, ImageRecord
 
 VERSION = b"\x01"
 """What every entry begins with: another one for another shape of `Entry`, or another meaning."""
 
-_ENTRY = msgspec.msgpack.Decoder(Entry)
+_DECODER = msgspec.msgpack.Decoder(CacheEntry)
 
 
-def written(entry: Entry) -> bytes:
+def encode(entry: CacheEntry) -> bytes:
     """Write an entry; raises `TypeError` or `OverflowError` for what cannot be written."""
-    timeless = replace(entry, expires=0.0, pictures=_moved(entry, -entry.expires))
-    return VERSION + msgspec.msgpack.encode(timeless)
+    relative = replace(entry, expires=0.0, pictures=_shift_url_expiry(entry, -entry.expires))
+    return VERSION + msgspec.msgpack.encode(relative)
 
 
-def read(data: bytes, expires: float) -> Entry | None:
+def decode(data: bytes, expires: float) -> CacheEntry | None:
     """Read an entry that ends at a time; None where its version is not ours, or it is damaged."""
     if not data.startswith(VERSION):
         return None
     try:
-        entry = _ENTRY.decode(memoryview(data)[len(VERSION) :])
+        entry = _DECODER.decode(memoryview(data)[len(VERSION) :])
     except msgspec.DecodeError:
         return None
-    return replace(entry, expires=expires, pictures=_moved(entry, expires))
+    return replace(entry, expires=expires, pictures=_shift_url_expiry(entry, expires))
 
 
-def _moved(entry: Entry, by: float) -> tuple[Picture, ...]:
+def _shift_url_expiry(entry: CacheEntry, seconds: float) -> tuple[ImageRecord, ...]:
     """Give the pictures with the end of their URLs moved, where they have one."""
     return tuple(
-        replace(it, url_until=it.url_until + by) if it.url else it for it in entry.pictures
+        replace(it, url_until=it.url_expires + seconds) if it.url else it for it in entry.images
     )

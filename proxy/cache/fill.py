@@ -15,10 +15,10 @@ from adapters.table.receipt import Line
 from adapters.tools.json_access import at, text_at
 from adapters.tools.sse import Events
 from proxy.cache.entry import DEFAULT_DOLLARS_PER_IMAGE, CacheEntry, ImageRecord
-from proxy.cache.images import StoredImage, ImageStore
+from proxy.cache.images import ImageStore, StoredImage
 from proxy.routing.attempt import Attempt
 from proxy.routing.plan import Plan
-from proxy.settings.prices import Prices, price_of
+from proxy.settings.prices import Prices, image_price
 
 FetchImage = Callable[[Image], AsyncIterator[bytes]]
 """Gives the bytes of a picture, from memory or from its URL."""
@@ -126,7 +126,9 @@ class EntryBuilder:
             created=created,
             usage=self.usage,
             extra=extra,
-            receipt=tuple(line for line in attempt.receipt.lines if is_cacheable_receipt_line(line)),
+            receipt=tuple(
+                line for line in attempt.receipt.lines if is_cacheable_receipt_line(line)
+            ),
             has_urls=any(picture.url for picture in new),
             dollars=sum(map(self._cost, images)),
             seconds=self.seconds + (existing.seconds if existing else 0.0),
@@ -144,7 +146,7 @@ class EntryBuilder:
         requested = self.attempt.params.get("model") or ""
         model = target.adapter.effective_model(requested, target.credentials)
         pixels = info.width * info.height or None
-        price = price_of(self.prices, target.adapter.id, model, pixels)
+        price = image_price(self.prices, target.adapter.id, model, pixels)
         return DEFAULT_DOLLARS_PER_IMAGE if price is None else price
 
 
@@ -157,7 +159,9 @@ def is_cacheable_receipt_line(line: Line) -> bool:
     return line.verb not in _PER_RESPONSE_VERBS and line.name != "n"
 
 
-def parse_recorded(adapter: Adapter, call: ImageCall, content_type: str, body: bytes) -> list[Answer]:
+def parse_recorded(
+    adapter: Adapter, call: ImageCall, content_type: str, body: bytes
+) -> list[Answer]:
     """Give what an answer consists of; nothing where it is no whole answer with pictures.
 
     It takes its time with an answer of megabytes: call it in a thread.

@@ -74,7 +74,9 @@ class HotResponses:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_response_bytes = max_bytes // _MIN_CAPACITY
-        self._responses: LRUCache[bytes, HotResponse] = LRUCache(max_bytes, getsizeof=lambda it: it.size)
+        self._responses: LRUCache[bytes, HotResponse] = LRUCache(
+            max_bytes, getsizeof=lambda it: it.size
+        )
 
     def get(self, digest: bytes) -> HotResponse | None:
         """Give what may be ready for a request."""

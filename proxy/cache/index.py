@@ -18,9 +18,9 @@ from typing import Protocol
 import orjson
 from cachetools import Cache
 
-from proxy.cache.entry import Entry
+from proxy.cache.entry import CacheEntry
 
-Freed = list[str]
+OrphanedImages = list[str]
 """Digests of pictures that no entry holds any more: their bytes can go."""
 
 
@@ -30,32 +30,32 @@ class Index(Protocol):
     One that lies elsewhere may raise `CacheAway` from any of them.
     """
 
-    async def get(self, key: bytes) -> Entry | None:
+    async def get(self, key: bytes) -> CacheEntry | None:
         """Give the entry that is kept under a key and still good."""
 
-    async def put(self, key: bytes, entry: Entry) -> Freed:
+    async def put(self, key: bytes, entry: CacheEntry) -> OrphanedImages:
         """Keep an entry if there can be room for it at all; its own pictures may be freed."""
 
-    async def drop(self, key: bytes) -> Freed:
+    async def remove(self, key: bytes) -> OrphanedImages:
         """Give an entry up."""
 
-    async def forget(self, caller: str, namespace: str | None) -> tuple[int, Freed]:
+    async def purge(self, caller: str, namespace: str | None) -> tuple[int, OrphanedImages]:
         """Give up what a caller filled, in one namespace or in all; tells how many entries."""
 
-    async def tidy(self) -> Freed:
+    async def expire(self) -> OrphanedImages:
         """Give up what is too old; tells what can go, also of what was given up before."""
 
-    async def announce(self, digest: str) -> bool:
+    async def reserve(self, digest: str) -> bool:
         """Note that a picture is about to be put in its place; tells whether an entry holds it."""
 
-    async def free(self, digests: Iterable[str]) -> Freed:
+    async def release(self, digests: Iterable[str]) -> OrphanedImages:
         """Give up those of some pictures that no entry holds."""
 
-    async def deleted(self, digests: Freed) -> None:
+    async def confirm_deleted(self, digests: OrphanedImages) -> None:
         """Note that the bytes of freed pictures are gone."""
 
 
-class PlacedIndex(Index, Protocol):
+class SharedIndex(Index, Protocol):
     """One that several processes have. `folder` is that of their pictures."""
 
     folder: str
@@ -68,11 +68,11 @@ class _Ranked:
     `serial` tells it from an older one under the same key.
     """
 
-    entry: Entry
+    entry: CacheEntry
     weight: int
     serial: int
-    order: tuple[float, int]
-    worth: float
+    rank: tuple[float, int]
+    value: float
 
 
 class LocalIndex:
@@ -81,19 +81,19 @@ class LocalIndex:
     def __init__(
         self, memory_bytes: int, disk_bytes: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.disk = 0
-        self._limit = disk_bytes
+        self.disk_used = 0
+        self._max_disk_bytes = disk_bytes
         self._clock = clock
         self._entries = _Entries(memory_bytes, self)
-        self._pictures: dict[str, list[int]] = {}
-        self._freed: Freed = []
+        self._references: dict[str, list[int]] = {}
+        self._orphans: OrphanedImages = []
 
     @property
-    def memory(self) -> float:
+    def memory_used(self) -> float:
         """About how many bytes of memory the entries take."""
         return self._entries.currsize
 
-    async def get(self, key: bytes) -> Entry | None:
+    async def get(self, key: bytes) -> CacheEntry | None:
         """Give the entry that is kept under a key and still good."""
         try:
             found = self._entries[key]
@@ -101,81 +101,81 @@ class LocalIndex:
             return None
         if found.entry.expires <= self._clock():
             return None
-        self._entries.used(found)
+        self._entries.touch(found)
         return found.entry
 
-    async def put(self, key: bytes, entry: Entry) -> Freed:
+    async def put(self, key: bytes, entry: CacheEntry) -> OrphanedImages:
         """Keep an entry if there can be room for it at all; its own pictures may be freed."""
         self._entries.pop(key, None)
-        sizes = {it.digest: it.length for it in entry.pictures}
-        self._hold(sizes)
+        sizes = {it.digest: it.length for it in entry.images}
+        self._add_references(sizes)
         try:
             weight = entry.weight
         except orjson.JSONEncodeError:
             weight = 1 << 62
-        if weight > self._entries.maxsize or sum(sizes.values()) > self._limit:
-            self.release(sizes)
-            return self._gone()
-        while self.disk > self._limit and self._entries:
+        if weight > self._entries.maxsize or sum(sizes.values()) > self._max_disk_bytes:
+            self._drop_references(sizes)
+            return self._take_orphans()
+        while self.disk_used > self._max_disk_bytes and self._entries:
             self._entries.popitem()
         self._entries.add(key, entry, weight)
-        return self._gone()
+        return self._take_orphans()
 
-    async def drop(self, key: bytes) -> Freed:
+    async def drop(self, key: bytes) -> OrphanedImages:
         """Give an entry up."""
         self._entries.pop(key, None)
-        return self._gone()
+        return self._take_orphans()
 
-    async def forget(self, caller: str, namespace: str | None) -> tuple[int, Freed]:
+    async def forget(self, caller: str, namespace: str | None) -> tuple[int, OrphanedImages]:
         """Give up what a caller filled, in one namespace or in all; tells how many entries."""
-        return self._drop_all(
+        return self._remove_matching(
             lambda it: it.caller == caller and namespace in (None, it.namespace)
-        ), self._gone()
+        ), self._take_orphans()
 
-    async def tidy(self) -> Freed:
+    async def tidy(self) -> OrphanedImages:
         """Give up what is too old."""
         now = self._clock()
-        self._drop_all(lambda it: it.expires <= now)
-        return self._gone()
+        self._remove_matching(lambda it: it.expires <= now)
+        return self._take_orphans()
 
     async def announce(self, digest: str) -> bool:
         """Tell whether an entry holds a picture."""
-        return digest in self._pictures
+        return digest in self._references
 
-    async def free(self, digests: Iterable[str]) -> Freed:
+    async def free(self, digests: Iterable[str]) -> OrphanedImages:
         """Tell which of some pictures no entry holds."""
-        return [digest for digest in digests if digest not in self._pictures]
+        return [digest for digest in digests if digest not in self._references]
 
-    async def deleted(self, digests: Freed) -> None:
+    async def deleted(self, digests: OrphanedImages) -> None:
         """Nothing was noted of what was freed."""
 
-    def _drop_all(self, which: Callable[[Entry], bool]) -> int:
-        keys = [key for key, ranked in self._entries.items() if which(ranked.entry)]
+    def _remove_matching(self, matches: Callable[[CacheEntry], bool]) -> int:
+        keys = [key for key, ranked in self._entries.items() if matches(ranked.entry)]
         for key in keys:
             del self._entries[key]
         return len(keys)
 
-    def _hold(self, sizes: dict[str, int]) -> None:
+    def _add_references(self, sizes: dict[str, int]) -> None:
         for digest, size in sizes.items():
-            held = self._pictures.setdefault(digest, [size, 0])
+            held = self._references.setdefault(digest, [size, 0])
             held[1] += 1
             if held[1] == 1:
-                self.disk += size
+                self.disk_used += size
 
-    def release(self, digests: Iterable[str]) -> None:
+    def _drop_references(self, digests: Iterable[str]) -> None:
         """Count an entry less that holds some pictures."""
         for digest in set(digests):
-            held = self._pictures[digest]
+            held = self._references[digest]
             held[1] -= 1
             if not held[1]:
-                del self._pictures[digest]
-                self.disk -= held[0]
-                self._freed.append(digest)
+                del self._references[digest]
+                self.disk_used -= held[0]
+                self._orphans.append(digest)
 
-    def _gone(self) -> Freed:
-        freed, self._freed = self._freed, []
+    def _take_orphans(self) -> OrphanedImages:
+        freed, self._orphans = self._orphans, []
         # What another entry has taken hold of since is not free.
-        return [digest for digest in freed if digest not in self._pictures]
+        return [digest for digest in freed if digest not in self._references]
 
 
 class _Entries(Cache[bytes, _Ranked]):
@@ -192,30 +192,30 @@ class _Entries(Cache[bytes, _Ranked]):
         self._serials = itertools.count()
         self._floor = 0.0
 
-    def add(self, key: bytes, entry: Entry, weight: int) -> None:
+    def add(self, key: bytes, entry: CacheEntry, weight: int) -> None:
         """Put an entry in that is not there, and make room for it."""
         serial = next(self._serials)
-        ranked = _Ranked(entry, weight, serial, (0.0, 0), entry.worth)
+        ranked = _Ranked(entry, weight, serial, (0.0, 0), entry.eviction_value)
         self[key] = ranked
-        self.used(ranked)
-        heapq.heappush(self._heap, (ranked.order, serial, key))
+        self.touch(ranked)
+        heapq.heappush(self._heap, (ranked.rank, serial, key))
         if len(self._heap) > 2 * len(self) + 100:
-            self._heap = [(it.order, it.serial, name) for name, it in self.items()]
+            self._heap = [(it.rank, it.serial, name) for name, it in self.items()]
             heapq.heapify(self._heap)
 
-    def used(self, ranked: _Ranked) -> None:
+    def touch(self, ranked: _Ranked) -> None:
         """Note that an entry was asked for."""
-        ranked.order = self._floor + ranked.worth, next(self._serials)
+        ranked.rank = self._floor + ranked.value, next(self._serials)
 
     def popitem(self) -> tuple[bytes, _Ranked]:
         """Give up the entry with the lowest rank."""
         while True:
             order, serial, key = heapq.heappop(self._heap)
-            found = self.get(key)
-            if found is None or found.serial != serial:
+            ranked = self.get(key)
+            if ranked is None or ranked.serial != serial:
                 continue
-            if found.order > order:
-                heapq.heappush(self._heap, (found.order, serial, key))
+            if ranked.rank > order:
+                heapq.heappush(self._heap, (ranked.rank, serial, key))
                 continue
             self._floor = order[0]
             return key, self.pop(key)
@@ -223,4 +223,4 @@ class _Entries(Cache[bytes, _Ranked]):
     def __delitem__(self, key: bytes) -> None:
         ranked = self[key]
         super().__delitem__(key)
-        self._index.release(it.digest for it in ranked.entry.pictures)
+        self._index._drop_references(it.digest for it in ranked.entry.images)

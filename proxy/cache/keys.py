@@ -10,45 +10,47 @@ import orjson
 
 from proxy.routing.plan import Plan, Target
 
-_FORM = frozenset({"response_format", "stream", "partial_images"})
+_DELIVERY_PARAMS = frozenset({"response_format", "stream", "partial_images"})
 """Parameters that say in which form a picture comes, and not which picture it is."""
 
 
-def key_of(caller: str, plan: Plan, target: Target, params: Mapping[str, Any], path: str) -> bytes:
+def cache_key(
+    caller: str, plan: Plan, target: Target, params: Mapping[str, Any], path: str
+) -> bytes:
     """Give the key of an answer.
 
     Two credentials, providers, origins or endpoints never share an answer; two callers do only
     where the config says so.
     """
     policy = target.cache
-    shared, pooled = bool(policy and policy.shared), bool(pool_of(target, params))
-    ours = _FORM | {"n"} if pooled else _FORM
-    drawn = {name: value for name, value in params.items() if name not in ours}
-    said = [
+    shared, pooled = bool(policy and policy.shared), bool(pool_size(target, params))
+    excluded = _DELIVERY_PARAMS | {"n"} if pooled else _DELIVERY_PARAMS
+    image_params = {name: value for name, value in params.items() if name not in excluded}
+    parts = [
         *("shared" if shared else "own", "" if shared else caller, "pool" if pooled else ""),
         *(target.fingerprint, target.adapter.id, target.base_url, path),
         *(target.unsupported_policy.value, plan.cache_namespace),
-        *(canonical(plan.metadata), canonical(drawn)),
+        *(canonical(plan.metadata), canonical(image_params)),
     ]
-    return digest(said)
+    return digest(parts)
 
 
-def name_of(plan: Plan) -> bytes:
+def request_digest(plan: Plan) -> bytes:
     """Give the digest of all that may make the answer to a request another one."""
-    said = [
+    parts = [
         *(plan.caller, plan.pathname, plan.scope, plan.cache_namespace, plan.force_refresh),
         *(plan.params, plan.metadata, plan.root.cache_identity),
     ]
-    return hashlib.sha256(canonical(said)).digest()
+    return hashlib.sha256(canonical(parts)).digest()
 
 
-def words_of(path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+def raw_request_digest(path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
     """Give the digest of a request as it came; no line of a head holds the end of one."""
-    head = b"\n".join([word for header in headers for word in header])
+    head = b"\n".join([part for header in headers for part in header])
     return hashlib.sha256(b"%b\n%b\n\n%b" % (path.encode(), head, body)).digest()
 
 
-def pool_of(target: Target, params: Mapping[str, Any]) -> int:
+def pool_size(target: Target, params: Mapping[str, Any]) -> int:
     """Tell how many pictures are asked for of a pool; 0 where the answer is one for itself.
 
     A seed asks for certain pictures, so they are in no pool; neither is what is no number.
@@ -61,12 +63,12 @@ def pool_of(target: Target, params: Mapping[str, Any]) -> int:
 
 def digest(parts: Iterable[str | bytes]) -> bytes:
     """Give one digest of parts, each with its length before it: none runs over into the next."""
-    made = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode()
-        made.update(b"%d:" % len(data))
-        made.update(data)
-    return made.digest()
+        sha256.update(b"%d:" % len(data))
+        sha256.update(data)
+    return sha256.digest()
 
 
 def canonical(value: Any) -> bytes:

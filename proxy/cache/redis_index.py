@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from proxy.cache import redis_lua
-from proxy.cache.codec import read, written
-from proxy.cache.entry import Entry
-from proxy.cache.index import Freed
+from proxy.cache.codec import decode, encode
+from proxy.cache.entry import CacheEntry
+from proxy.cache.index import OrphanedImages
 from proxy.errors import CacheUnavailable
 from proxy.state.redis_client import RedisAway, SharedRedis
 
@@ -23,9 +23,9 @@ _GRACE_SECONDS = 60.0
 """How long a picture lies after its last entry."""
 _LEASE_SECONDS = 600.0
 """How long a process has to delete what it was given before another one gets it."""
-_AT_ONCE = 100
+_BATCH = 100
 """How many entries or pictures one script deals with: no other call waits long for it."""
-_TOO_HEAVY = 1 << 62
+_OVER_ANY_LIMIT = 1 << 62
 
 
 class RedisIndex:
@@ -39,78 +39,84 @@ class RedisIndex:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redis = redis
-        self._bounds = memory_bytes, disk_bytes
+        self._limits = memory_bytes, disk_bytes
         self._clock = clock
         self._keys = [redis.key("cache", name) for name in redis_lua.KEYS]
         self._get = redis.script(redis_lua.GET)
         self._put = redis.script(redis_lua.PUT)
-        self._drop = redis.script(redis_lua.DROP)
-        self._forget = redis.script(redis_lua.FORGET)
-        self._tidy = redis.script(redis_lua.TIDY)
-        self._announce = redis.script(redis_lua.ANNOUNCE)
-        self._free = redis.script(redis_lua.FREE)
-        self._deleted = redis.script(redis_lua.DELETED)
+        self._remove = redis.script(redis_lua.REMOVE)
+        self._purge = redis.script(redis_lua.PURGE)
+        self._expire = redis.script(redis_lua.EXPIRE)
+        self._reserve = redis.script(redis_lua.RESERVE)
+        self._release = redis.script(redis_lua.RELEASE)
+        self._confirm_deleted = redis.script(redis_lua.CONFIRM_DELETED)
 
-    async def get(self, key: bytes) -> Entry | None:
+    async def get(self, key: bytes) -> CacheEntry | None:
         """Give the entry that is kept under a key and still good."""
         found = await self._run(self._get, key)
-        return read(found[0], self._clock() + found[1] / 1000) if found else None
+        return decode(found[0], self._clock() + found[1] / 1000) if found else None
 
-    async def put(self, key: bytes, entry: Entry) -> Freed:
+    async def put(self, key: bytes, entry: CacheEntry) -> OrphanedImages:
         """Keep an entry if there can be room for it at all; nothing is freed at once."""
         try:
-            body, weight = written(entry), entry.weight
+            body, weight = encode(entry), entry.weight
         except (TypeError, ValueError, OverflowError):
-            body, weight = b"", _TOO_HEAVY
-        left = int((entry.expires - self._clock()) * 1000)
-        pictures = {bytes.fromhex(it.digest): it.length for it in entry.pictures}
-        about = _owner(entry.caller, entry.namespace), weight, entry.worth, left, *self._bounds
-        sizes = [part for picture in pictures.items() for part in picture]
-        await self._run(self._put, key, body, *about, *sizes)
+            body, weight = b"", _OVER_ANY_LIMIT
+        ttl_ms = int((entry.expires - self._clock()) * 1000)
+        images = {bytes.fromhex(it.digest): it.length for it in entry.images}
+        details = (
+            _owner_prefix(entry.caller, entry.namespace),
+            weight,
+            entry.eviction_value,
+            ttl_ms,
+            *self._limits,
+        )
+        sizes = [part for picture in images.items() for part in picture]
+        await self._run(self._put, key, body, *details, *sizes)
         return []
 
-    async def drop(self, key: bytes) -> Freed:
+    async def remove(self, key: bytes) -> OrphanedImages:
         """Give an entry up."""
-        await self._run(self._drop, key)
+        await self._run(self._remove, key)
         return []
 
-    async def forget(self, caller: str, namespace: str | None) -> tuple[int, Freed]:
+    async def purge(self, caller: str, namespace: str | None) -> tuple[int, OrphanedImages]:
         """Give up what a caller filled, in one namespace or in all; tells how many entries."""
-        owner = _owner(caller, namespace)
-        first, last = b"[" + owner, b"[" + owner + b"\xff" * 3 * redis_lua.OWNER
+        owner = _owner_prefix(caller, namespace)
+        first, last = b"[" + owner, b"[" + owner + b"\xff" * 3 * redis_lua.OWNER_BYTES
         count = 0
-        while found := await self._run(self._forget, first, last, _AT_ONCE):
+        while found := await self._run(self._purge, first, last, _BATCH):
             count += found
-            if found < _AT_ONCE:
+            if found < _BATCH:
                 break
         return count, []
 
-    async def tidy(self) -> Freed:
+    async def expire(self) -> OrphanedImages:
         """Give up what is too old; tells what can go, as far as no other process was told."""
         while True:
-            old, free = await self._run(self._tidy, _LEASE_SECONDS * 1000, _AT_ONCE)
-            if free or old < _AT_ONCE:
-                return [digest.hex() for digest in free]
+            expired, orphaned = await self._run(self._expire, _LEASE_SECONDS * 1000, _BATCH)
+            if orphaned or expired < _BATCH:
+                return [digest.hex() for digest in orphaned]
 
-    async def announce(self, digest: str) -> bool:
+    async def reserve(self, digest: str) -> bool:
         """Note that a picture is about to be put in its place; tells whether an entry holds it.
 
         Raises `CacheAway` too where another process is about to delete it.
         """
-        found = await self._run(self._announce, bytes.fromhex(digest))
+        found = await self._run(self._reserve, bytes.fromhex(digest))
         if found < 0:
             raise CacheUnavailable("The picture is being deleted.")
         return bool(found)
 
-    async def free(self, digests: Iterable[str]) -> Freed:
+    async def release(self, digests: Iterable[str]) -> OrphanedImages:
         """Have those of some pictures freed, after a while, that no entry holds."""
-        await self._run(self._free, *map(bytes.fromhex, digests))
+        await self._run(self._release, *map(bytes.fromhex, digests))
         return []
 
-    async def deleted(self, digests: Freed) -> None:
+    async def confirm_deleted(self, digests: OrphanedImages) -> None:
         """Note that the bytes of freed pictures are gone."""
         if digests:
-            await self._run(self._deleted, *map(bytes.fromhex, digests))
+            await self._run(self._confirm_deleted, *map(bytes.fromhex, digests))
 
     async def _run(self, script: Any, *args: bytes | float) -> Any:
         try:
@@ -121,8 +127,8 @@ class RedisIndex:
             ) from None
 
 
-def _owner(caller: str, namespace: str | None) -> bytes:
+def _owner_prefix(caller: str, namespace: str | None) -> bytes:
     """Give the beginning of an owner's members: all of a caller's, or those of one namespace."""
     parts = [caller] if namespace is None else [caller, namespace]
-    half = redis_lua.OWNER // 2
+    half = redis_lua.OWNER_BYTES // 2
     return b"".join(hashlib.sha256(part.encode()).digest()[:half] for part in parts)

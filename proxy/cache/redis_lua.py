@@ -25,12 +25,12 @@ KEYS = (
 )
 """The last parts of the keys, in the order in which the scripts take them."""
 
-OWNER = 32
+OWNER_BYTES = 32
 """Bytes of the digests of caller and namespace."""
-_SERIAL = 16
+_SERIAL_DIGITS = 16
 """Digits of the number of a use."""
 
-_SHARED = f"""
+_PRELUDE = f"""
 local entries, about, ranks, expiry, owners, refs, doomed, deleting, totals = unpack(KEYS)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -50,12 +50,12 @@ end
 
 local function used(key, it)
   it.serial = redis.call('HINCRBY', totals, 'uses', 1)
-  redis.call('ZADD', ranks, total('floor') + it.worth, string.format('%0{_SERIAL}.0f', it.serial) .. key)
+  redis.call('ZADD', ranks, total('floor') + it.worth, string.format('%0{_SERIAL_DIGITS}.0f', it.serial) .. key)
   redis.call('HSET', about, key, cmsgpack.pack(it))
 end
 
 local function unranked(key, it)
-  redis.call('ZREM', ranks, string.format('%0{_SERIAL}.0f', it.serial) .. key)
+  redis.call('ZREM', ranks, string.format('%0{_SERIAL_DIGITS}.0f', it.serial) .. key)
 end
 
 local function hold(digest, length)
@@ -89,7 +89,7 @@ end
 """  # noqa: E501 - a line of Lua
 
 GET = (
-    _SHARED
+    _PRELUDE
     + """
 local key = ARGV[2]
 local left = tonumber(redis.call('ZSCORE', expiry, key) or 0) - now
@@ -104,7 +104,7 @@ return {body, left}
 """Give what is kept under a key and the milliseconds that are left to it."""
 
 PUT = (
-    _SHARED
+    _PRELUDE
     + f"""
 local key, body, owner = ARGV[2], ARGV[3], ARGV[4]
 local weight, worth, left = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -132,7 +132,7 @@ end
 local function evict()
   local lowest = redis.call('ZRANGE', ranks, 0, 0, 'WITHSCORES')
   redis.call('HSET', totals, 'floor', lowest[2])
-  remove(string.sub(lowest[1], {_SERIAL} + 1))
+  remove(string.sub(lowest[1], {_SERIAL_DIGITS} + 1))
 end
 
 if not is_sound() then
@@ -159,23 +159,23 @@ return 1
 )
 """Keep an entry if there can be room for it, and nobody deletes a picture of it."""
 
-DROP = _SHARED + "remove(ARGV[2])"
+REMOVE = _PRELUDE + "remove(ARGV[2])"
 """Give an entry up."""
 
-FORGET = (
-    _SHARED
+PURGE = (
+    _PRELUDE
     + f"""
 local found = redis.call('ZRANGEBYLEX', owners, ARGV[2], ARGV[3], 'LIMIT', 0, ARGV[4])
 for _, member in ipairs(found) do
-  if not remove(string.sub(member, {OWNER} + 1)) then redis.call('ZREM', owners, member) end
+  if not remove(string.sub(member, {OWNER_BYTES} + 1)) then redis.call('ZREM', owners, member) end
 end
 return #found
 """
 )
 """Give up some of the entries of an owner; tells how many."""
 
-TIDY = (
-    _SHARED
+EXPIRE = (
+    _PRELUDE
     + """
 local lease, limit = ARGV[2], ARGV[3]
 local function past(key)
@@ -208,8 +208,8 @@ return {#old, free}
 )
 """Give up some of what is too old; gives how many, and pictures for the asker to delete."""
 
-ANNOUNCE = (
-    _SHARED
+RESERVE = (
+    _PRELUDE
     + """
 local digest = ARGV[2]
 if redis.call('ZSCORE', deleting, digest) then return -1 end
@@ -220,8 +220,8 @@ return 0
 )
 """Have a picture go unless an entry comes to hold it; 1 if one does, -1 if it is being deleted."""
 
-FREE = (
-    _SHARED
+RELEASE = (
+    _PRELUDE
     + """
 for i = 2, #ARGV do
   local going = redis.call('ZSCORE', doomed, ARGV[i]) or redis.call('ZSCORE', deleting, ARGV[i])
@@ -231,5 +231,5 @@ end
 )
 """Have those of some pictures go that no entry holds."""
 
-DELETED = _SHARED + "for i = 2, #ARGV do redis.call('ZREM', deleting, ARGV[i]) end"
+CONFIRM_DELETED = _PRELUDE + "for i = 2, #ARGV do redis.call('ZREM', deleting, ARGV[i]) end"
 """Note that pictures are deleted."""

@@ -16,27 +16,27 @@ from aiohttp import web
 
 from adapters.contract import Answer
 from proxy.blobs.store import Blobs
-from proxy.cache.entry import Entry
-from proxy.cache.hot_responses import Ready, ReadyAnswers
-from proxy.cache.images import Arrived, Pictures
+from proxy.cache.entry import CacheEntry
+from proxy.cache.hot_responses import HotResponse, HotResponses
+from proxy.cache.images import ImageStore, StoredImage
 from proxy.cache.index import Index, LocalIndex
 from proxy.errors import BlobStoreFailed, CacheUnavailable, traceback_summary
 from proxy.settings.schema import Cache
 
 _LOG = logging.getLogger("easel")
-_WITHOUT = (BlobStoreFailed, CacheUnavailable)
+_UNAVAILABLE = (BlobStoreFailed, CacheUnavailable)
 """What a request goes on without; the operator has been told."""
 
-_TIDY_SECONDS = 60.0
-_SEARCH_EVERY = 60
+_EXPIRE_INTERVAL_SECONDS = 60.0
+_ORPHAN_SCAN_EVERY = 60
 """After how many times of that pictures are looked for that the index does not know."""
-_PATIENCE_SECONDS = 10.0
+_PENDING_TIMEOUT_SECONDS = 10.0
 """How long a look-up waits for what is on its way into the store."""
-_MOST_PENDING = 4
+_MAX_PENDING = 4
 """How many answers of the largest size may be waiting to be kept; what is more is not kept."""
 
 
-class SimpleCache:
+class ResponseCache:
     """Kept answers; run as a context, in which what is too old is given up.
 
     With an index that other processes have too, `shared` names the folder of their pictures.
@@ -48,24 +48,24 @@ class SimpleCache:
         blobs: Blobs,
         index: Index | None = None,
         clock: Callable[[], float] = time.monotonic,
-        shared: str = "",
+        shared_folder: str = "",
     ) -> None:
-        self.pictures = Pictures(blobs, settings.answer_bytes, shared)
-        self._shared = bool(shared)
+        self.images = ImageStore(blobs, settings.answer_bytes, shared_folder)
+        self._shared = bool(shared_folder)
         self.clock = clock
         self.index = index or LocalIndex(settings.memory_bytes, settings.disk_bytes, clock)
         # What other processes give up or replace, this one does not hear of.
-        self.ready = ReadyAnswers(0 if shared else settings.ready_bytes)
+        self.hot_responses = HotResponses(0 if shared_folder else settings.ready_bytes)
         self._blobs = blobs
-        self._room = _MOST_PENDING * settings.answer_bytes
+        self._pending_budget = _MAX_PENDING * settings.answer_bytes
         self._pending: dict[bytes, asyncio.Task[None]] = {}
-        self._filling: set[asyncio.Task[None]] = set()
+        self._fills: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
-        self._reading = asyncio.Lock()
+        self._parsing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        self._run(self._tidied())
+        self._start(self._expire_loop())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -76,171 +76,180 @@ class SimpleCache:
         await asyncio.to_thread(self._blobs.clear_cache)
 
     @asynccontextmanager
-    async def found(self, key: bytes) -> AsyncIterator[Entry | None]:
+    async def pinned_entry(self, key: bytes) -> AsyncIterator[CacheEntry | None]:
         """Give what is kept under a key, good, and whole in the store.
 
         Its pictures are not deleted meanwhile.
         """
         if task := self._pending.get(key):
-            await asyncio.wait({task}, timeout=_PATIENCE_SECONDS)
-        entry = await self._known(key)
+            await asyncio.wait({task}, timeout=_PENDING_TIMEOUT_SECONDS)
+        entry = await self._lookup(key)
         if entry is None:
             yield None
             return
-        left = list[str]()
+        unpinned = list[str]()
         try:
-            with self.pictures.lent(entry.pictures, left):
+            with self.images.pinned(entry.images, unpinned):
                 yield entry if await self._is_whole(key, entry) else None
         finally:
-            await self._returned(left)
+            await self._delete_unpinned(unpinned)
 
-    async def recalled(self, name: bytes) -> Ready | None:
+    async def find_hot(self, digest: bytes) -> HotResponse | None:
         """Give the whole answer to a request, if it is ready and still good."""
-        ready = self.ready.get(name)
-        if ready is None or ready.key in self._pending:  # Another answer is on its way.
+        response = self.hot_responses.get(digest)
+        if response is None or response.key in self._pending:  # Another answer is on its way.
             return None
-        if await self._known(ready.key) is ready.entry:
-            return ready
-        self.ready.drop(name)
+        if await self._lookup(response.key) is response.entry:
+            return response
+        self.hot_responses.remove(digest)
         return None
 
-    async def _known(self, key: bytes) -> Entry | None:
+    async def _lookup(self, key: bytes) -> CacheEntry | None:
         """Give what the index has under a key: nothing, while it cannot be asked."""
         try:
             return await self.index.get(key)
         except CacheUnavailable:
             return None
 
-    async def _returned(self, left: list[str]) -> None:
+    async def _delete_unpinned(self, unpinned: list[str]) -> None:
         """Delete what was given up while somebody read it; a failure is nothing to him."""
-        if not left:
+        if not unpinned:
             return
-        with contextlib.suppress(*_WITHOUT):
+        with contextlib.suppress(*_UNAVAILABLE):
             async with self._lock:
-                await self.pictures.delete(await self.index.free(left))
+                await self.images.delete(await self.index._drop_references(unpinned))
 
-    async def _is_whole(self, key: bytes, entry: Entry) -> bool:
+    async def _is_whole(self, key: bytes, entry: CacheEntry) -> bool:
         """Tell whether the store has all of an entry's pictures; else the entry is given up."""
         try:
-            if await self.pictures.are_there(entry.pictures):
+            if await self.images.all_exist(entry.images):
                 return True
-            await self.drop(key)
-        except _WITHOUT:
+            await self.remove(key)
+        except _UNAVAILABLE:
             pass
         return False
 
     async def put(
-        self, key: bytes, entry: Entry, arrived: Iterable[Arrived], *, anew: bool = True
+        self,
+        key: bytes,
+        entry: CacheEntry,
+        stored: Iterable[StoredImage],
+        *,
+        overwrite: bool = True,
     ) -> None:
         """Keep an entry whose new pictures have arrived; unless `anew`, not over a larger one."""
         async with self._lock:
-            there = None if anew else await self._known(key)
-            if there and len(there.pictures) >= len(entry.pictures):
-                for it in arrived:
-                    await self.pictures.discard(it)
+            existing = None if overwrite else await self._lookup(key)
+            if existing and len(existing.images) >= len(entry.images):
+                for image in stored:
+                    await self.images.discard(image)
                 return
             with contextlib.suppress(CacheUnavailable):
-                await self._settled(arrived)
-                await self.pictures.delete(await self.index.put(key, entry))
+                await self._commit(stored)
+                await self.images.delete(await self.index.put(key, entry))
 
-    async def _settled(self, arrived: Iterable[Arrived]) -> None:
+    async def _commit(self, stored: Iterable[StoredImage]) -> None:
         """Put pictures where they are looked for, each once: all of them, or none, and raise."""
-        new, left = set[str](), deque(arrived)
+        committed, remaining = set[str](), deque(stored)
         try:
-            while left:
-                if left[0].digest in new or await self.index.announce(left[0].digest):
-                    await self.pictures.discard(left[0])
+            while remaining:
+                if remaining[0].digest in committed or await self.index.reserve(
+                    remaining[0].digest
+                ):
+                    await self.images.discard(remaining[0])
                 else:
-                    await self.pictures.settle(left[0])
-                    new.add(left[0].digest)
-                left.popleft()
+                    await self.images.commit(remaining[0])
+                    committed.add(remaining[0].digest)
+                remaining.popleft()
         except BaseException:
-            for it in left:
-                await self.pictures.discard(it)
-            with contextlib.suppress(*_WITHOUT):
-                await self.pictures.delete(await self.index.free(new))
+            for image in remaining:
+                await self.images.discard(image)
+            with contextlib.suppress(*_UNAVAILABLE):
+                await self.images.delete(await self.index._drop_references(committed))
             raise
 
-    async def drop(self, key: bytes) -> None:
+    async def remove(self, key: bytes) -> None:
         """Give up what is kept under a key."""
         async with self._lock:
-            await self.pictures.delete(await self.index.drop(key))
+            await self.images.delete(await self.index.remove(key))
 
-    async def forget(self, caller: str, namespace: str | None) -> int:
+    async def purge(self, caller: str, namespace: str | None) -> int:
         """Give up what a caller filled, in one namespace or in all; tells how many entries.
 
         Raises `BlobStoreFailed` and `CacheAway`: nobody is told that what is there was forgotten.
         """
-        if self._filling:
+        if self._fills:
             # What is on its way is given up too.
-            _, late = await asyncio.wait(self._filling, timeout=_PATIENCE_SECONDS)
+            _, late = await asyncio.wait(self._fills, timeout=_PENDING_TIMEOUT_SECONDS)
             for task in late:
                 task.cancel()
         async with self._lock:
-            count, freed = await self.index.forget(caller, namespace)
-            await self.pictures.delete(freed)
+            count, orphaned = await self.index.purge(caller, namespace)
+            await self.images.delete(orphaned)
         return count
 
-    async def taken_apart(self, read: Callable[[], list[Answer]]) -> list[Answer]:
+    async def parse_in_thread(self, parse: Callable[[], list[Answer]]) -> list[Answer]:
         """Take a recorded answer apart: in a thread, and one at a time, for the memory it takes."""
-        async with self._reading:
-            return await asyncio.to_thread(read)
+        async with self._parsing:
+            return await asyncio.to_thread(parse)
 
-    def later(self, key: bytes, keeping: Coroutine[None, None, None], size: int) -> bool:
+    def store_in_background(
+        self, key: bytes, storing: Coroutine[None, None, None], size: int
+    ) -> bool:
         """Have an answer of a size kept, now that the client has it; not if too many wait."""
-        if size > self._room:
-            keeping.close()
+        if size > self._pending_budget:
+            storing.close()
             return False
-        self._room -= size
-        task = self._pending[key] = self._run(keeping)
-        self._filling.add(task)
+        self._pending_budget -= size
+        task = self._pending[key] = self._start(storing)
+        self._fills.add(task)
 
         def done(_: asyncio.Task[None]) -> None:
-            self._room += size
-            self._filling.discard(task)
+            self._pending_budget += size
+            self._fills.discard(task)
             if self._pending.get(key) is task:
                 del self._pending[key]
 
         task.add_done_callback(done)
         return True
 
-    def _run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._over)
+        task.add_done_callback(self._on_task_done)
         return task
 
-    def _over(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error and not isinstance(error, _WITHOUT):
+        if error and not isinstance(error, _UNAVAILABLE):
             _LOG.error("an answer could not be kept: %s", traceback_summary(error))
 
-    async def _tidied(self) -> None:
+    async def _expire_loop(self) -> None:
         """Give up what is too old, every minute, and now and then what the index has forgotten."""
         for count in itertools.count():
-            await asyncio.sleep(_TIDY_SECONDS)
+            await asyncio.sleep(_EXPIRE_INTERVAL_SECONDS)
             # What could not be deleted is freed again, or ends with the process.
-            with contextlib.suppress(*_WITHOUT):
-                while await self._tidied_once():
+            with contextlib.suppress(*_UNAVAILABLE):
+                while await self._expire_once():
                     pass
-                if self._shared and count % _SEARCH_EVERY == 0:
-                    await self._searched()
+                if self._shared and count % _ORPHAN_SCAN_EVERY == 0:
+                    await self._delete_orphans()
 
-    async def _searched(self) -> None:
+    async def _delete_orphans(self) -> None:
         """Give up pictures that no entry holds: an index elsewhere can lose what it knew."""
-        async for digests in self.pictures.all():
+        async for digests in self.images.list_digests():
             async with self._lock:
-                await self.pictures.delete(await self.index.free(digests))
+                await self.images.delete(await self.index._drop_references(digests))
 
-    async def _tidied_once(self) -> bool:
+    async def _expire_once(self) -> bool:
         """Delete what can go; tells whether there may be more."""
         async with self._lock:
-            freed = await self.index.tidy()
-            await self.pictures.delete(freed)
-            await self.index.deleted(freed)
-        return bool(freed)
+            orphaned = await self.index.expire()
+            await self.images.delete(orphaned)
+            await self.index.confirm_deleted(orphaned)
+        return bool(orphaned)
 
 
-CACHE: web.AppKey[SimpleCache] = web.AppKey("cache")
+CACHE: web.AppKey[ResponseCache] = web.AppKey("cache")
 """The response cache."""

@@ -1,8 +1,8 @@
-"""A request becomes a job, or joins the one that it asked for before.
+"""Starts a job for the request, or joins the job of an earlier, equal request.
 
-The job goes on when its client leaves; whoever waits for it gets its answer from the first byte on.
-Where processes share their jobs, one begins here and then turns out to be another process's: it
-gets the answer from there.
+A job continues when its client disconnects. Every request that joins it gets the response from the
+first byte on. If processes share their jobs, a job started here may turn out to run in another
+process already: it then mirrors the response from there.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.cache.keys import name_of
+from proxy.cache.keys import request_digest
 from proxy.context import ATTEMPT, CALLER, ERROR_CODE, JOIN_STATUS, PLAN
-from proxy.http.headers import is_untracked, prefers_async, read_idempotency_key
-from proxy.jobs.capture import play, staged
-from proxy.jobs.delivery import EVENTS, JSON, accepted, listen
+from proxy.http.headers import no_store, prefers_async, read_idempotency_key
+from proxy.jobs.capture import capture_request, capture_response
+from proxy.jobs.delivery import EVENT_STREAM_TYPE, JSON_TYPE, accepted_response, deliver
 from proxy.jobs.job import JobKey, no_progress
 from proxy.jobs.keys import JOB, JOB_CLUSTER, JOBS
-from proxy.jobs.recording import Tape
+from proxy.jobs.recording import Recording
 from proxy.observability.tracing.attributes import JOB_JOINED
 from proxy.observability.tracing.hooks import add_event, job_span
 from proxy.routing.plan import Plan
@@ -25,55 +25,59 @@ from proxy.routing.plan import Plan
 
 @web.middleware
 async def jobs(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Begin or find the job, and answer with what it comes to."""
+    """Start or join the job, and respond with its response."""
     if request[PLAN].dry_run:
         return await handler(request)
-    jobs, asked, sharing = request.app[JOBS], job_key(request), request.app[JOB_CLUSTER]
-    job = jobs.find(asked)
+    store, key, cluster = request.app[JOBS], job_key(request), request.app[JOB_CLUSTER]
+    job = store.find(key)
     other = ""
     if (
-        sharing
+        cluster
         and job
-        and asked.is_retry
-        and not asked.idempotency_key
+        and key.is_retry
+        and not key.idempotency_key
         and (job.has_connected_client or job.deliveries)
     ):
-        # That one may be another client's of the same caller, and this client's be elsewhere.
-        other = await sharing.left_behind(asked)
+        # This job may serve another client of the caller: look in the cluster for this client's.
+        other = await cluster.left_behind(key)
     if job is None or other:
-        job = jobs.start(asked, lambda tape: _run_or_follow(request, tape, handler, other))
+        job = store.start(key, lambda recording: _run_or_follow(request, recording, handler, other))
     else:
         request[JOIN_STATUS] = job.status
         add_event(JOB_JOINED)
     request[JOB] = job
     if prefers_async(request.headers):
-        return accepted(job)
-    return await listen(request, job, request[PLAN].keepalive)
+        return accepted_response(job)
+    return await deliver(request, job, request[PLAN].keepalive)
 
 
-async def _run_or_follow(request: web.Request, tape: Tape, handler: Handler, other: str) -> None:
-    """Fulfil the request, unless another process is doing so, or has: that of its job `other`."""
-    sharing, job = request.app[JOB_CLUSTER], request[JOB]
-    if sharing and (other := other or await sharing.claim(job)):
+async def _run_or_follow(
+    request: web.Request, recording: Recording, handler: Handler, other: str
+) -> None:
+    """Run the request, unless another process runs or ran it as its job `other`: mirror that."""
+    cluster, job = request.app[JOB_CLUSTER], request[JOB]
+    if cluster and (other := other or await cluster.claim(job)):
         request[JOIN_STATUS] = "elsewhere"
         add_event(JOB_JOINED)
-        # Its parameters are good: another process took it.
-        job.content_type = EVENTS if request[PLAN].params.get("stream") is True else JSON
-        await sharing.follow(job, other)
+        # The parameters are valid, because another process accepted the request.
+        job.content_type = (
+            EVENT_STREAM_TYPE if request[PLAN].params.get("stream") is True else JSON_TYPE
+        )
+        await cluster.follow(job, other)
     else:
-        await _run(request, tape, handler)
+        await _run(request, recording, handler)
 
 
-async def _run(request: web.Request, tape: Tape, handler: Handler) -> None:
-    stage, job = staged(request, tape), request[JOB]
+async def _run(request: web.Request, recording: Recording, handler: Handler) -> None:
+    stage, job = capture_request(request, recording), request[JOB]
     job.progress = lambda: stage[ATTEMPT].progress if ATTEMPT in stage else None
     try:
         with job_span(job.id):
-            await play(stage, tape, handler)
+            await capture_response(stage, recording, handler)
     finally:
-        # A parked job holds on to nothing but its answer.
+        # A stored job must refer to nothing but its response.
         job.progress = no_progress
-        # For the access line, and the headers of an error.
+        # The access line and the headers of an error response need both.
         if ATTEMPT in stage:
             request[ATTEMPT] = stage[ATTEMPT]
         if ERROR_CODE in stage:
@@ -81,17 +85,19 @@ async def _run(request: web.Request, tape: Tape, handler: Handler) -> None:
 
 
 def job_key(request: web.Request) -> JobKey:
-    """Tell a request from any other, and whether its client has sent it before."""
+    """Return what identifies the job of a request, and whether the client retries it."""
     plan, headers = request[PLAN], request.headers
     return JobKey(
         caller=request[CALLER].name,
-        digest=name_of(plan),
+        digest=request_digest(plan),
         idempotency_key=read_idempotency_key(headers),
         is_retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),
-        coalesce=_is_shareable(plan, untracked=is_untracked(headers)),
+        coalesce=_is_shareable(plan, untracked=no_store(headers)),
     )
 
 
 def _is_shareable(plan: Plan, *, untracked: bool) -> bool:
-    """Tell whether an equal request under way is as good, even to one that has not asked before."""
-    return any(it.coalesce or (it.keeps and not untracked) for it in plan.root.cache_policies)
+    """Whether the request may join the running job of an equal request of another client."""
+    return any(
+        it.coalesce or (it.stores_responses and not untracked) for it in plan.root.cache_policies
+    )

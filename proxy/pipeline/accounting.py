@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from adapters.tools.image_header import Measured
-from proxy.cache.entry import KeptImage
+from proxy.cache.entry import CachedImage
 from proxy.observability.metrics.labels import model_family
 from proxy.observability.metrics.registry import METRICS
 from proxy.pipeline.image_source import ImageSource
@@ -16,14 +16,14 @@ from proxy.pipeline.params import final_params
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt, BilledImage
 from proxy.routing.plan import Target
-from proxy.settings.prices import price_of
+from proxy.settings.prices import image_price
 
 
 def bill_image(target: Target, source: ImageSource | None) -> BilledImage:
     """Note a picture as it goes into an answer; without a source it goes as its provider's URL."""
     if source is None:
         return BilledImage(target)
-    return BilledImage(target, pixel_count(source.measured), isinstance(source.image, KeptImage))
+    return BilledImage(target, pixel_count(source.measured), isinstance(source.image, CachedImage))
 
 
 def pixel_count(measured: Measured | None) -> int:
@@ -46,7 +46,7 @@ def record_images(request: web.Request, attempt: Attempt, params: Mapping[str, A
         metrics.images.add((adapter.id, family, "cache" if kept else "provider"))
         if kept:
             continue
-        price = price_of(prices, adapter.id, model, pixels or None)
+        price = image_price(prices, adapter.id, model, pixels or None)
         if price is None:
             metrics.unpriced_images.add((adapter.id,))
         else:

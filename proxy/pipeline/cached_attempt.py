@@ -19,11 +19,11 @@ from aiohttp.typedefs import Handler
 
 from adapters.contract import Answer, Image
 from adapters.errors import ImageError
-from proxy.cache.entry import Entry, KeptImage, Picture
-from proxy.cache.fill import Filling, Made, read
-from proxy.cache.hot_responses import Copying, Ready
-from proxy.cache.images import NotKeptError
-from proxy.cache.keys import key_of, name_of, pool_of
+from proxy.cache.entry import CachedImage, CacheEntry, ImageRecord
+from proxy.cache.fill import CacheFill, EntryBuilder, parse_recorded
+from proxy.cache.hot_responses import ByteCapture, HotResponse
+from proxy.cache.images import NotCacheableError
+from proxy.cache.keys import cache_key, pool_size, request_digest
 from proxy.cache.store import CACHE
 from proxy.context import ATTEMPT, CALLER, ERROR_CODE, PLAN
 from proxy.http.status import OK
@@ -53,8 +53,8 @@ async def attempt_with_cache(request: web.Request, handler: Handler) -> web.Stre
     attempt.cache_status = "REFRESH" if plan.force_refresh else "MISS"
     if plan.force_refresh:
         return await look_up.fill(handler, None)
-    async with look_up.cache.found(look_up.key) as entry:
-        if entry and len(entry.pictures) >= look_up.pool_size:
+    async with look_up.cache.pinned_entry(look_up.key) as entry:
+        if entry and len(entry.images) >= look_up.pool_size:
             attempt.cache_status = "HIT"
             add_event(CACHE_HIT)
             return await look_up.replay(entry)
@@ -72,25 +72,25 @@ class CachedAttempt:
         path = request.path.removeprefix("/v1")
         asks = request[CALLER].name, request[PLAN], attempt.target, attempt.params
         self.cache = request.app[CACHE]
-        self.key = key_of(*asks, path)
-        self.pool_size = pool_of(attempt.target, attempt.params)
+        self.key = cache_key(*asks, path)
+        self.pool_size = pool_size(attempt.target, attempt.params)
         self._request = request
         self._attempt = attempt
 
-    async def replay(self, entry: Entry) -> web.StreamResponse:
+    async def replay(self, entry: CacheEntry) -> web.StreamResponse:
         """Answer with what is kept, in the form that is asked for now."""
         attempt = self._attempt
         attempt.receipt = attempt.receipt.plus(*entry.receipt)
-        images = self._images(entry.pictures[: self.pool_size or None])
+        images = self._images(entry.images[: self.pool_size or None])
         if attempt.params.get("stream") is True:
             about: dict[str, Any] = {k: v for k, v in entry.extra.items() if k in _EVENT_FIELDS}
             attempt.params = {**attempt.params, **about}
             attempt.receipt = attempt.receipt.plus(*cached_receipt(images))
             return await deliver_stream(self._request, _results(images, entry.usage))
-        if entry.by_url and not attempt.params.get("response_format"):
+        if entry.has_urls and not attempt.params.get("response_format"):
             attempt.params = {**attempt.params, "response_format": "url"}
         extra = {**entry.extra, "created": entry.created}
-        copy = attempt.capture = Copying(self.cache.ready.largest)
+        copy = attempt.capture = ByteCapture(self.cache.hot_responses.max_response_bytes)
         answer = Answer(images, usage=entry.usage, extra=extra)
         response = await deliver(self._request, answer, {})
         by_url = attempt.params.get("response_format") == "url" or any(it.url for it in images)
@@ -99,36 +99,36 @@ class CachedAttempt:
             self._store_hot_response(b"".join(copy.chunks), entry)
         return response
 
-    def _store_hot_response(self, body: bytes, entry: Entry) -> None:
+    def _store_hot_response(self, body: bytes, entry: CacheEntry) -> None:
         """Keep a whole answer, as it was written, for the next time it is asked for."""
         attempt, job = self._attempt, self._request.get(JOB)
-        name = name_of(self._request[PLAN])
+        name = request_digest(self._request[PLAN])
         whose = job.id if job else "", attempt.receipt, attempt.target
-        ready = Ready(body, *whose, self.key, entry, attempt.model)
-        self.cache.ready.put(name, ready)
+        ready = HotResponse(body, *whose, self.key, entry, attempt.model)
+        self.cache.hot_responses.put(name, ready)
 
-    async def fill(self, handler: Handler, existing: Entry | None) -> web.StreamResponse:
+    async def fill(self, handler: Handler, existing: CacheEntry | None) -> web.StreamResponse:
         """Have the rest of the chain make what is not `known`, and keep it."""
-        attempt, pictures = self._attempt, self.cache.pictures
+        attempt, pictures = self._attempt, self.cache.images
         if existing:
-            images = self._images(existing.pictures)
+            images = self._images(existing.images)
             attempt.prior_images = tuple((image, attempt.target) for image in images)
             attempt.params = {**attempt.params, "n": self.pool_size - len(images)}
             attempt.raw_body = None
-        filling = Filling(
+        filling = CacheFill(
             pictures, partial(_image_bytes, upstream_of(self._request), attempt.target)
         )
-        recording = attempt.capture = ResponseCapture(pictures.limit, filling.watch)
+        recording = attempt.capture = ResponseCapture(pictures.max_image_bytes, filling.tee)
         began = self.cache.clock()
         try:
             response = await handler(self._request)
         finally:
             if not self._is_complete(recording):
-                await filling.drop()
+                await filling.abort()
         if self._is_complete(recording):
             keeping = self._store(filling, recording, existing, self.cache.clock() - began)
-            if not self.cache.later(self.key, keeping, recording.size):
-                await filling.drop()
+            if not self.cache.store_in_background(self.key, keeping, recording.size):
+                await filling.abort()
         return response
 
     def _is_complete(self, recording: ResponseCapture) -> bool:
@@ -138,29 +138,33 @@ class CachedAttempt:
         return good and noted and ERROR_CODE not in self._request
 
     async def _store(
-        self, filling: Filling, recording: ResponseCapture, known: Entry | None, seconds: float
+        self,
+        filling: CacheFill,
+        recording: ResponseCapture,
+        known: CacheEntry | None,
+        seconds: float,
     ) -> None:
         """Keep an answer that the client has, beside what was `known`; not if it is no picture."""
         plan, attempt = self._request[PLAN], self._attempt
         prices = self._request[SNAPSHOT].settings.price_table
-        answers = recording.answers or await self.cache.taken_apart(
+        answers = recording.answers or await self.cache.parse_in_thread(
             partial(_parse_recording, attempt, recording)
         )
         usage = sum_usage([known.usage if known else None, *(answer.usage for answer in answers)])
         now = self.cache.clock()
-        made = Made(plan, attempt, answers, known, usage, prices, now, seconds)
+        made = EntryBuilder(plan, attempt, answers, known, usage, prices, now, seconds)
         try:
-            arrived = await filling.stored(made.images)
-        except (ImageError, NotKeptError):
+            arrived = await filling.finish(made.images)
+        except (ImageError, NotCacheableError):
             return
         if arrived:
             anew = plan.force_refresh or not self.pool_size
-            await self.cache.put(self.key, made.entry(arrived), arrived, anew=anew)
+            await self.cache.put(self.key, made.build(arrived), arrived, overwrite=anew)
 
-    def _images(self, pictures: Sequence[Picture]) -> tuple[KeptImage, ...]:
+    def _images(self, pictures: Sequence[ImageRecord]) -> tuple[CachedImage, ...]:
         now, ours = self.cache.clock(), self._request[SNAPSHOT].settings.blobs.persist_urls
         return tuple(
-            self.cache.pictures.image(it, "" if ours or it.url_until <= now else it.url)
+            self.cache.images.cached_image(it, "" if ours or it.url_expires <= now else it.url)
             for it in pictures
         )
 
@@ -168,7 +172,7 @@ class CachedAttempt:
 def _parse_recording(attempt: Attempt, recording: ResponseCapture) -> list[Answer]:
     body = b"".join(recording.chunks or ())
     recording.chunks = None
-    return read(attempt.target.adapter, attempt.calls[0], recording.content_type, body)
+    return parse_recorded(attempt.target.adapter, attempt.calls[0], recording.content_type, body)
 
 
 async def _image_bytes(upstream: Upstream, target: Target, image: Image) -> AsyncIterator[bytes]:

@@ -17,7 +17,7 @@ import pybase64
 from adapters.contract import Image
 from adapters.table.receipt import Line
 from adapters.tools.image_header import HEAD, KNOWN, Measured, measured
-from proxy.cache.entry import KeptImage
+from proxy.cache.entry import CachedImage
 from proxy.errors import UpstreamFailed
 from proxy.routing.attempt import ResponseCapture
 from proxy.routing.plan import Target
@@ -89,9 +89,9 @@ async def open_image(
 
     `recording` may watch it pass.
     """
-    if isinstance(image, KeptImage):
+    if isinstance(image, CachedImage):
         return ImageSource(
-            image, image.measured, image.length, _as_download(image.pieces(), image.measured)
+            image, image.measured, image.length, _as_download(image.read(), image.measured)
         )
     if isinstance(image, SpooledImage):
         spool, found = image.spool, measured(image.spool.head)
@@ -203,7 +203,7 @@ def measured_receipt(
 
 def cached_receipt(images: Iterable[Image]) -> Iterator[Line]:
     """Say how many pictures came from the cache, if any did."""
-    if count := sum(isinstance(image, KeptImage) for image in images):
+    if count := sum(isinstance(image, CachedImage) for image in images):
         yield Line("cached", "pictures", str(count))
 
 

@@ -16,9 +16,9 @@ import orjson
 from aiohttp import web
 
 from adapters.contract import Answer, Image
-from adapters.errors import ImageError, no_picture
+from adapters.errors import ImageError, no_image_error
 from proxy.blobs.publish import kept, linked
-from proxy.cache.entry import KeptImage
+from proxy.cache.entry import CachedImage
 from proxy.context import ATTEMPT, ERROR_CODE
 from proxy.errors import UpstreamFailed
 from proxy.pipeline.accounting import bill_image
@@ -52,7 +52,7 @@ async def deliver(
     attempt = request[ATTEMPT]
     images = attempt.with_prior_images(answer.images)
     if not images:
-        raise no_picture()
+        raise no_image_error()
     if answer.body is not None and _can_relay_body(request, answer):
         sources = [from_base64(it) if it.b64 else None for it in answer.images]
         _add_measured_lines(attempt, sources)
@@ -136,8 +136,8 @@ async def _make_entry(
 async def _publish_image(request: web.Request, source: ImageSource) -> str:
     """Give a picture a URL of ours; what the cache has lies in the store already."""
     media_type = source.measured.media_type
-    if isinstance(source.image, KeptImage):
-        return await linked(request, source.image.place, media_type)
+    if isinstance(source.image, CachedImage):
+        return await linked(request, source.image.path, media_type)
     most = request[SNAPSHOT].settings.timeouts.total
     with Deadline(most, worked_too_long):
         return await kept(request, source.iter_bytes(), media_type)

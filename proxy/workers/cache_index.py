@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from proxy.cache.codec import read, written
-from proxy.cache.entry import Entry
-from proxy.cache.index import Freed, LocalIndex
+from proxy.cache.codec import decode, encode
+from proxy.cache.entry import CacheEntry
+from proxy.cache.index import LocalIndex, OrphanedImages
 from proxy.errors import CacheUnavailable
 from proxy.workers.rpc import Handler, Line, LineError
 
@@ -23,18 +23,18 @@ _GRACE_SECONDS = 60.0
 """How long a picture lies after its last entry, or until it gets its first."""
 _LEASE_SECONDS = 600.0
 """How long a worker has to delete what it was given before another one gets it."""
-_AT_ONCE = 100
-_SECONDS = 2.0
+_BATCH = 100
+_TIMEOUT_SECONDS = 2.0
 """The most that a request waits for the supervisor."""
 _PREFIX = "cache."
 
-_AWAY = "What the cache knows cannot be reached now; the gateway's log says why."
-_DELETED = "The picture is being deleted."
+_UNAVAILABLE = "What the cache knows cannot be reached now; the gateway's log says why."
+_BEING_DELETED = "The picture is being deleted."
 
 _encode = msgspec.msgpack.encode
 
 
-class CacheHub:
+class CacheIndexServer:
     """The supervisor's side. `folder` is where the pictures lie, below `cache` in the store."""
 
     def __init__(
@@ -45,8 +45,8 @@ class CacheHub:
     ) -> None:
         self.index = LocalIndex(memory_bytes, disk_bytes, clock)
         self._clock = clock
-        self._doomed: dict[str, float] = {}
-        self._leased: dict[str, float] = {}
+        self._orphans: dict[str, float] = {}
+        self._leases: dict[str, float] = {}
 
     @property
     def handlers(self) -> dict[str, Handler]:
@@ -54,77 +54,77 @@ class CacheHub:
         return {
             _PREFIX + it.__name__: _handler(it)
             for it in (
-                *(self.get, self.put, self.drop, self.forget),
-                *(self.tidy, self.announce, self.free, self.deleted),
+                *(self.get, self.put, self.remove, self.purge),
+                *(self.expire, self.reserve, self.release, self.confirm_deleted),
             )
         }
 
     async def get(self, key: bytes) -> tuple[bytes, float] | None:
         """Give an entry, and how long it is good."""
-        found = await self.index.get(key)
-        return (written(found), found.expires - self._clock()) if found else None
+        entry = await self.index.get(key)
+        return (encode(entry), entry.expires - self._clock()) if entry else None
 
-    async def put(self, key: bytes, body: bytes, left: float) -> None:
+    async def put(self, key: bytes, body: bytes, ttl_seconds: float) -> None:
         """Keep an entry for so long."""
-        entry = read(body, self._clock() + left)
+        entry = decode(body, self._clock() + ttl_seconds)
         if entry is None:
             raise ValueError("no entry")
-        pictures = {it.digest for it in entry.pictures}
-        if pictures & self._leased.keys():
+        images = {it.digest for it in entry.images}
+        if images & self._leases.keys():
             # Somebody is about to delete one: whoever announced it was slow.
-            self._doom(await self.index.drop(key))
-            self._doom(await self.index.free(pictures))
+            self._schedule_deletion(await self.index.drop(key))
+            self._schedule_deletion(await self.index.free(images))
         else:
-            self._doom(await self.index.put(key, entry))
+            self._schedule_deletion(await self.index.put(key, entry))
 
-    async def drop(self, key: bytes) -> None:
+    async def remove(self, key: bytes) -> None:
         """Give an entry up."""
-        self._doom(await self.index.drop(key))
+        self._schedule_deletion(await self.index.drop(key))
 
-    async def forget(self, caller: str, namespace: str | None) -> int:
+    async def purge(self, caller: str, namespace: str | None) -> int:
         """Give up what a caller filled; tells how many entries."""
-        count, freed = await self.index.forget(caller, namespace)
-        self._doom(freed)
+        count, orphaned = await self.index.forget(caller, namespace)
+        self._schedule_deletion(orphaned)
         return count
 
-    async def tidy(self) -> Freed:
+    async def expire(self) -> OrphanedImages:
         """Give up what is too old; lease to one worker what has lain for long enough."""
         now = self._clock()
-        self._doom(await self.index.tidy())
-        for digest in [it for it, until in self._leased.items() if until <= now]:
+        self._schedule_deletion(await self.index.tidy())
+        for digest in [it for it, until in self._leases.items() if until <= now]:
             # Whoever was to delete it is gone.
-            self._doomed.setdefault(digest, now)
-            del self._leased[digest]
-        due = (it for it, at in self._doomed.items() if at <= now and it not in self._leased)
-        given = list(islice(due, _AT_ONCE))
-        for digest in given:
-            del self._doomed[digest]
+            self._orphans.setdefault(digest, now)
+            del self._leases[digest]
+        due = (it for it, at in self._orphans.items() if at <= now and it not in self._leases)
+        leased = list(islice(due, _BATCH))
+        for digest in leased:
+            del self._orphans[digest]
             if not await self.index.announce(digest):
-                self._leased[digest] = now + _LEASE_SECONDS
-        return [digest for digest in given if digest in self._leased]
+                self._leases[digest] = now + _LEASE_SECONDS
+        return [digest for digest in leased if digest in self._leases]
 
-    async def announce(self, digest: str) -> bool | None:
+    async def reserve(self, digest: str) -> bool | None:
         """Tell whether an entry holds a picture, None where somebody is about to delete it."""
-        if digest in self._leased:
+        if digest in self._leases:
             return None
         if await self.index.announce(digest):
             return True
-        self._doomed[digest] = self._clock() + _GRACE_SECONDS
+        self._orphans[digest] = self._clock() + _GRACE_SECONDS
         return False
 
-    async def free(self, digests: list[str]) -> None:
+    async def release(self, digests: list[str]) -> None:
         """Have those freed, after a while, that no entry holds."""
-        self._doom(await self.index.free(digests))
+        self._schedule_deletion(await self.index.free(digests))
 
-    async def deleted(self, digests: list[str]) -> None:
+    async def confirm_deleted(self, digests: list[str]) -> None:
         """Note that some are gone."""
         for digest in digests:
-            self._leased.pop(digest, None)
+            self._leases.pop(digest, None)
 
-    def _doom(self, digests: Iterable[str]) -> None:
+    def _schedule_deletion(self, digests: Iterable[str]) -> None:
         until = self._clock() + _GRACE_SECONDS
         for digest in digests:
-            self._doomed.setdefault(digest, until)
+            self._orphans.setdefault(digest, until)
 
 
 def _handler(method: Callable[..., Any]) -> Handler:
@@ -134,7 +134,7 @@ def _handler(method: Callable[..., Any]) -> Handler:
     return answer
 
 
-class WorkersIndex:
+class RpcIndex:
     """A worker's side. Every method may raise `CacheAway`.
 
     `folder` is where the pictures of all workers lie, below `cache` in the store.
@@ -147,57 +147,57 @@ class WorkersIndex:
         self._line = line
         self._clock = clock
 
-    async def get(self, key: bytes) -> Entry | None:
+    async def get(self, key: bytes) -> CacheEntry | None:
         """Give the entry that is kept under a key and still good."""
         found = await self._call("get", key)
-        return read(found[0], self._clock() + found[1]) if found else None
+        return decode(found[0], self._clock() + found[1]) if found else None
 
-    async def put(self, key: bytes, entry: Entry) -> Freed:
+    async def put(self, key: bytes, entry: CacheEntry) -> OrphanedImages:
         """Keep an entry if there can be room for it at all; nothing is freed at once."""
         try:
-            body = written(entry)
+            body = encode(entry)
         except (TypeError, ValueError, OverflowError):
             await self._call("drop", key)
-            return await self.free({it.digest for it in entry.pictures})
+            return await self.release({it.digest for it in entry.images})
         await self._call("put", key, body, entry.expires - self._clock())
         return []
 
-    async def drop(self, key: bytes) -> Freed:
+    async def remove(self, key: bytes) -> OrphanedImages:
         """Give an entry up."""
         await self._call("drop", key)
         return []
 
-    async def forget(self, caller: str, namespace: str | None) -> tuple[int, Freed]:
+    async def purge(self, caller: str, namespace: str | None) -> tuple[int, OrphanedImages]:
         """Give up what a caller filled, in one namespace or in all; tells how many entries."""
         return int(await self._call("forget", caller, namespace)), []
 
-    async def tidy(self) -> Freed:
+    async def expire(self) -> OrphanedImages:
         """Give up what is too old; tells what can go, as far as no other worker was told."""
         return list(await self._call("tidy"))
 
-    async def announce(self, digest: str) -> bool:
+    async def reserve(self, digest: str) -> bool:
         """Note that a picture is about to be put in its place; tells whether an entry holds it.
 
         Raises `CacheAway` too where another worker is about to delete it.
         """
         held = await self._call("announce", digest)
         if held is None:
-            raise CacheUnavailable(_DELETED)
+            raise CacheUnavailable(_BEING_DELETED)
         return bool(held)
 
-    async def free(self, digests: Iterable[str]) -> Freed:
+    async def release(self, digests: Iterable[str]) -> OrphanedImages:
         """Have those of some pictures freed, after a while, that no entry holds."""
         await self._call("free", list(digests))
         return []
 
-    async def deleted(self, digests: Freed) -> None:
+    async def confirm_deleted(self, digests: OrphanedImages) -> None:
         """Note that the bytes of freed pictures are gone."""
         if digests:
             await self._call("deleted", digests)
 
     async def _call(self, name: str, *args: object) -> Any:
         try:
-            answer = await self._line.call(_PREFIX + name, _encode(args), _SECONDS)
+            answer = await self._line.call(_PREFIX + name, _encode(args), _TIMEOUT_SECONDS)
         except LineError:
-            raise CacheUnavailable(_AWAY) from None
+            raise CacheUnavailable(_UNAVAILABLE) from None
         return msgspec.msgpack.decode(answer)

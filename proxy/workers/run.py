@@ -20,7 +20,7 @@ from proxy.server.process import forbid_core_dumps
 from proxy.settings.loader import Settings
 from proxy.settings.schema import AUTO, MOST_WORKERS, Server
 from proxy.workers.bootstrap import Orders
-from proxy.workers.cache_index import CacheHub
+from proxy.workers.cache_index import CacheIndexServer
 from proxy.workers.port import reserved
 from proxy.workers.shared_state import Hub
 from proxy.workers.supervisor import Supervisor
@@ -42,7 +42,7 @@ def run_workers(
     """
     forbid_core_dumps()
     hub = Hub()
-    cache = CacheHub(settings.cache.memory_bytes, settings.cache.disk_bytes)
+    cache = CacheIndexServer(settings.cache.memory_bytes, settings.cache.disk_bytes)
     common = secrets.token_hex(8)
     with reserved(settings.server) as port, _unix(settings.server) as unix:
         number = unix.socket.fileno() if unix else None

@@ -19,7 +19,7 @@ from proxy.settings.loader import SettingsError
 from proxy.settings.schema import Server
 from proxy.workers import bootstrap
 from proxy.workers.bootstrap import Orders
-from proxy.workers.cache_index import WorkersIndex
+from proxy.workers.cache_index import RpcIndex
 from proxy.workers.metrics import Counts
 from proxy.workers.rpc import Handler, Line, LineError
 from proxy.workers.shared_state import HubShared
@@ -78,7 +78,7 @@ class _Worker:
         alone = not settings.redis.url
         team = ServeOptions(
             shared=HubShared(line) if alone else None,
-            index=WorkersIndex(line, orders.cache) if alone else None,
+            index=RpcIndex(line, orders.cache) if alone else None,
             open_listeners=listening,
             on_app=attend,
         )

@@ -11,12 +11,12 @@ from typing import Any
 
 from adapters.tools.image_header import Measured
 from proxy.cache import redis_lua
-from proxy.cache.entry import Entry, Picture
-from proxy.cache.index import Freed, Index, LocalIndex
+from proxy.cache.entry import CacheEntry, ImageRecord
+from proxy.cache.index import Index, LocalIndex, OrphanedImages
 from proxy.cache.redis_index import RedisIndex
 from proxy.settings.schema import Redis
 from proxy.state.redis_client import SharedRedis
-from proxy.workers.cache_index import CacheHub, WorkersIndex
+from proxy.workers.cache_index import CacheIndexServer, RpcIndex
 from proxy.workers.rpc import Line
 from tests.support.redis import RedisServer
 from tests.support.redis_topologies import RedisSet
@@ -25,12 +25,12 @@ from tests.support.state_stores import Clock
 MEMORY, DISK = 20_000, 10_000
 
 
-def picture(number: int, length: int = 100) -> Picture:
-    return Picture(f"{number:064x}", length, Measured("image/png"))
+def picture(number: int, length: int = 100) -> ImageRecord:
+    return ImageRecord(f"{number:064x}", length, Measured("image/png"))
 
 
-def entry(*pictures: Picture, expires: float = 1e12, **about: Any) -> Entry:
-    return Entry(pictures, expires, **about)
+def entry(*pictures: ImageRecord, expires: float = 1e12, **about: Any) -> CacheEntry:
+    return CacheEntry(pictures, expires, **about)
 
 
 def key(number: int) -> bytes:
@@ -51,7 +51,7 @@ class Kept(ABC):
         """Put the clock forward."""
 
     @abstractmethod
-    async def freed(self, at_once: Freed) -> set[str]:
+    async def freed(self, at_once: OrphanedImages) -> set[str]:
         """Give the digests that were freed at once, and those that are, after a while."""
 
     @abstractmethod
@@ -76,11 +76,11 @@ class KeptHere(Kept):
     async def wait(self, seconds: float) -> None:
         self._now += seconds
 
-    async def freed(self, at_once: Freed) -> set[str]:
-        return {*at_once, *await self.index.tidy()}
+    async def freed(self, at_once: OrphanedImages) -> set[str]:
+        return {*at_once, *await self.index.expire()}
 
     async def books(self) -> tuple[int, int, set[str]]:
-        return int(self.local.memory), self.local.disk, set(self.local._pictures)
+        return int(self.local.memory_used), self.local.disk_used, set(self.local._references)
 
     async def is_tidy(self) -> bool:
         return len(self.local._entries._heap) <= 2 * len(self.local._entries) + 101
@@ -107,12 +107,12 @@ class KeptThere(Kept):
         # Redis has a clock of its own: what is to come, comes so much earlier.
         await self.hurry(seconds, "expiry", "doomed", "deleting")
 
-    async def freed(self, at_once: Freed) -> set[str]:
-        found = {*at_once, *await self.index.tidy()}
+    async def freed(self, at_once: OrphanedImages) -> set[str]:
+        found = {*at_once, *await self.index.expire()}
         await self.hurry(60, "doomed")
-        while freed := await self.index.tidy():
+        while freed := await self.index.expire():
             found.update(freed)
-            await self.index.deleted(freed)
+            await self.index.confirm_deleted(freed)
         return found
 
     async def books(self) -> tuple[int, int, set[str]]:
@@ -135,16 +135,16 @@ class KeptThere(Kept):
 class KeptByWorkers(Kept):
     """The index in a supervisor; `hub` is there, and `index` one of the workers'."""
 
-    index: WorkersIndex
+    index: RpcIndex
 
-    def __init__(self, hub: CacheHub, line: Line, clock: Clock) -> None:
+    def __init__(self, hub: CacheIndexServer, line: Line, clock: Clock) -> None:
         self.hub = hub
         self.clock = clock
-        self.index = WorkersIndex(line, "workers", clock)
+        self.index = RpcIndex(line, "workers", clock)
 
-    def another(self) -> WorkersIndex:
+    def another(self) -> RpcIndex:
         """Give the index of another worker."""
-        return WorkersIndex(self.index._line, "workers", self.clock)
+        return RpcIndex(self.index._line, "workers", self.clock)
 
     def now(self) -> float:
         return self.clock()
@@ -152,17 +152,17 @@ class KeptByWorkers(Kept):
     async def wait(self, seconds: float) -> None:
         await self.clock.passes(seconds)
 
-    async def freed(self, at_once: Freed) -> set[str]:
-        found = {*at_once, *await self.index.tidy()}
-        self.hub._doomed = {digest: until - 60 for digest, until in self.hub._doomed.items()}
-        while freed := await self.index.tidy():
+    async def freed(self, at_once: OrphanedImages) -> set[str]:
+        found = {*at_once, *await self.index.expire()}
+        self.hub._orphans = {digest: until - 60 for digest, until in self.hub._orphans.items()}
+        while freed := await self.index.expire():
             found.update(freed)
-            await self.index.deleted(freed)
+            await self.index.confirm_deleted(freed)
         return found
 
     async def books(self) -> tuple[int, int, set[str]]:
         local = self.hub.index
-        return int(local.memory), local.disk, set(local._pictures)
+        return int(local.memory_used), local.disk_used, set(local._references)
 
     async def is_tidy(self) -> bool:
         local = self.hub.index
@@ -173,7 +173,7 @@ class KeptByWorkers(Kept):
 async def kept_by_workers(memory: int = MEMORY, disk: int = DISK) -> AsyncIterator[KeptByWorkers]:
     """Run the index of a supervisor, and the line of a worker to it."""
     clock = Clock()
-    hub = CacheHub(memory, disk, clock)
+    hub = CacheIndexServer(memory, disk, clock)
     ours, theirs = socket.socketpair()
     supervisor, worker = await Line.over(ours, hub.handlers), await Line.over(theirs)
     yield KeptByWorkers(hub, worker, clock)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.blobs.store import Blobs
-from proxy.cache.entry import Entry, Picture
-from proxy.cache.images import Arrived
+from proxy.cache.entry import CacheEntry, ImageRecord
+from proxy.cache.images import StoredImage
 from proxy.cache.index import Index
-from proxy.cache.store import SimpleCache
+from proxy.cache.store import ResponseCache
 from proxy.settings.loader import parse
 from proxy.settings.schema import Cache
 from tests.support.gateway import PNG
@@ -29,7 +29,7 @@ async def pieces(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
 class Shelves:
     """A cache, and the folder in which its pictures lie."""
 
-    cache: SimpleCache
+    cache: ResponseCache
     folder: Path
 
     @property
@@ -37,15 +37,15 @@ class Shelves:
         """The names of all files, however deep."""
         return {path.name for path in self.folder.rglob("*") if path.is_file()}
 
-    async def arrive(self, data: bytes = PNG) -> Arrived:
+    async def arrive(self, data: bytes = PNG) -> StoredImage:
         """Store a picture."""
-        return await self.cache.pictures.put(pieces(data))
+        return await self.cache.images.upload(pieces(data))
 
-    async def keep(self, key: bytes, *pictures: bytes, caller: str = "") -> Entry:
+    async def keep(self, key: bytes, *pictures: bytes, caller: str = "") -> CacheEntry:
         """Keep an entry of pictures."""
         arrived = [await self.arrive(data) for data in pictures]
-        told = tuple(Picture(it.digest, it.length, it.measured) for it in arrived)
-        entry = Entry(told, self.cache.clock() + 100, caller)
+        told = tuple(ImageRecord(it.digest, it.length, it.measured) for it in arrived)
+        entry = CacheEntry(told, self.cache.clock() + 100, caller)
         await self.cache.put(key, entry, arrived)
         return entry
 
@@ -62,6 +62,6 @@ async def shelves(
     parsed = parse(store or f"state_dir: {tmp_path}", environ={})
     async with (
         Blobs(parsed) as blobs,
-        SimpleCache(settings or Cache(), blobs, index, shared=shared) as cache,
+        ResponseCache(settings or Cache(), blobs, index, shared_folder=shared) as cache,
     ):
         yield Shelves(cache, tmp_path / "blobs")

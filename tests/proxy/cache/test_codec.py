@@ -9,13 +9,13 @@ import pytest
 
 from adapters.table.receipt import Line
 from adapters.tools.image_header import Measured
-from proxy.cache.codec import VERSION, read, written
-from proxy.cache.entry import Entry, Picture
+from proxy.cache.codec import VERSION, decode, encode
+from proxy.cache.entry import CacheEntry, ImageRecord
 
-ENTRY = Entry(
+ENTRY = CacheEntry(
     (
-        Picture("a" * 64, 5, Measured("image/png", 2, 3), {"seed": 1, "more": [None, {}]}),
-        Picture("b" * 64, 6, Measured(""), url="https://a.test/p.png", url_until=140),
+        ImageRecord("a" * 64, 5, Measured("image/png", 2, 3), {"seed": 1, "more": [None, {}]}),
+        ImageRecord("b" * 64, 6, Measured(""), url="https://a.test/p.png", url_expires=140),
     ),
     expires=100,
     caller="web",
@@ -24,34 +24,36 @@ ENTRY = Entry(
     usage={"total_tokens": 2},
     extra={"size": "1x1", "at": 0.5},
     receipt=(Line("converted", "size", "2x2", "1x1"), Line("dropped", "style")),
-    by_url=True,
+    has_urls=True,
     dollars=0.25,
     seconds=3.5,
 )
 
 
 def test_it_comes_back_as_it_was_at_another_clock() -> None:
-    first, second = ENTRY.pictures
+    first, second = ENTRY.images
     moved = replace(ENTRY, expires=1000, pictures=(first, replace(second, url_until=1040)))
-    assert read(written(ENTRY), 1000) == moved
+    assert decode(encode(ENTRY), 1000) == moved
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"", VERSION, VERSION + b"\x90", b"\x00" + written(ENTRY)[1:], written(ENTRY)[:-1]],
+    [b"", VERSION, VERSION + b"\x90", b"\x00" + encode(ENTRY)[1:], encode(ENTRY)[:-1]],
 )
 def test_what_is_of_another_version_or_damaged_is_none(data: bytes) -> None:
-    assert read(data, 1) is None
+    assert decode(data, 1) is None
 
 
 @pytest.mark.parametrize("odd", [object(), 1 << 64])
 def test_what_cannot_be_written_is_told(odd: Any) -> None:
     with pytest.raises((TypeError, OverflowError)):
-        written(replace(ENTRY, extra={"a": odd}))
+        encode(replace(ENTRY, extra={"a": odd}))
 
 
 def test_another_shape_is_another_version() -> None:
-    shapes = [[it.name for it in fields(kind)] for kind in (Entry, Picture, Measured, Line)]
+    shapes = [
+        [it.name for it in fields(kind)] for kind in (CacheEntry, ImageRecord, Measured, Line)
+    ]
     # Whoever changes this gives `VERSION` another value.
     assert (VERSION, shapes) == (
         b"\x01",

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from adapters.table.receipt import Line
 from adapters.tools.image_header import Measured
-from proxy.cache.entry import Entry, KeptImage, Picture
+from proxy.cache.entry import CachedImage, CacheEntry, ImageRecord
 
 
-def picture(length: int, **about: str) -> Picture:
-    return Picture("0" * 64, length, Measured("image/png"), about)
+def picture(length: int, **about: str) -> ImageRecord:
+    return ImageRecord("0" * 64, length, Measured("image/png"), about)
 
 
 def test_what_is_dear_for_its_bytes_is_worth_more() -> None:
-    small, large = Entry((picture(1000),), 0), Entry((picture(2000),), 0)
-    slow = Entry((picture(1000),), 0, seconds=100)
-    dear = Entry((picture(1000),), 0, dollars=1)
-    assert large.worth < small.worth < slow.worth < dear.worth
+    small, large = CacheEntry((picture(1000),), 0), CacheEntry((picture(2000),), 0)
+    slow = CacheEntry((picture(1000),), 0, seconds=100)
+    dear = CacheEntry((picture(1000),), 0, dollars=1)
+    assert large.eviction_value < small.eviction_value < slow.eviction_value < dear.eviction_value
 
 
 def test_what_is_told_of_pictures_weighs_something() -> None:
-    bare = Entry((picture(1000),), 0)
-    told = Entry((picture(1000, revised_prompt="p" * 1000),), 0, receipt=(Line("dropped", "a"),))
+    bare = CacheEntry((picture(1000),), 0)
+    told = CacheEntry(
+        (picture(1000, revised_prompt="p" * 1000),), 0, receipt=(Line("dropped", "a"),)
+    )
     assert bare.weight < told.weight - 1000
-    assert bare.weight < Entry((picture(1), picture(1)), 0).weight
+    assert bare.weight < CacheEntry((picture(1), picture(1)), 0).weight
 
 
 async def test_a_picture_of_nothing_has_no_pieces() -> None:
-    assert [piece async for piece in KeptImage().pieces()] == []
+    assert [piece async for piece in CachedImage().read()] == []

@@ -10,31 +10,31 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Answer, Credentials, Image, ImageCall
 from adapters.table.receipt import Line, Receipt
 from adapters.tools.image_header import Measured
-from proxy.cache.entry import DEFAULT_DOLLARS, Entry, Picture
-from proxy.cache.fill import EVENTS, Filling, Made, read
-from proxy.cache.images import Arrived, NotKeptError
+from proxy.cache.entry import DEFAULT_DOLLARS_PER_IMAGE, CacheEntry, ImageRecord
+from proxy.cache.fill import EVENT_STREAM, CacheFill, EntryBuilder, parse_recorded
+from proxy.cache.images import NotCacheableError, StoredImage
 from proxy.routing.attempt import Attempt
 from proxy.routing.plan import Plan, Target
 from proxy.settings.policies import CachePolicy
 from proxy.settings.prices import Prices
-from proxy.settings.prices import read as read_prices
+from proxy.settings.prices import load_prices as read_prices
 from tests.support.cache_store import Shelves, pieces, shelves
 from tests.support.gateway import B64, PNG
 
 FIRST, SECOND = Image(url="https://a.test/1"), Image(data=PNG + b"2")
 
 
-def filling(ours: Shelves) -> Filling:
-    return Filling(ours.cache.pictures, lambda image: pieces(image.data))
+def filling(ours: Shelves) -> CacheFill:
+    return CacheFill(ours.cache.images, lambda image: pieces(image.data))
 
 
-async def passed(ours: Filling, image: Image, data: bytes) -> bytes:
+async def passed(ours: CacheFill, image: Image, data: bytes) -> bytes:
     """Let a picture pass."""
-    return b"".join([piece async for piece in ours.watch(image, data[:10], pieces(data[10:]))])
+    return b"".join([piece async for piece in ours.tee(image, data[:10], pieces(data[10:]))])
 
 
 async def test_what_passes_goes_on_as_it_was_and_is_stored(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ async def test_what_passes_goes_on_as_it_was_and_is_stored(tmp_path: Path) -> No
     async with shelves(tmp_path) as ours:
         filler = filling(ours)
         assert await passed(filler, FIRST, data) == data[10:]
-        first, second = await filler.stored([FIRST, SECOND])
+        first, second = await filler.finish([FIRST, SECOND])
         assert (first.length, second.length) == (len(data), len(PNG) + 1)
         assert len(ours.names) == 2
 
@@ -51,8 +51,8 @@ async def test_if_one_is_no_picture_none_is_stored(tmp_path: Path) -> None:
     async with shelves(tmp_path) as ours:
         filler = filling(ours)
         await passed(filler, FIRST, PNG)
-        with pytest.raises(NotKeptError):
-            await filler.stored([FIRST, SECOND, Image(data=b"text")])
+        with pytest.raises(NotCacheableError):
+            await filler.finish([FIRST, SECOND, Image(data=b"text")])
         assert ours.names == set()
 
 
@@ -61,7 +61,7 @@ async def test_what_passed_and_is_not_wanted_goes(tmp_path: Path) -> None:
         filler = filling(ours)
         await passed(filler, FIRST, PNG)
         await asyncio.sleep(0.1)
-        await filler.drop()
+        await filler.abort()
         assert ours.names == set()
 
 
@@ -73,9 +73,9 @@ async def test_what_breaks_off_is_not_stored(tmp_path: Path) -> None:
     async with shelves(tmp_path) as ours:
         filler = filling(ours)
         with pytest.raises(ConnectionResetError):
-            async for _ in filler.watch(FIRST, PNG, broken()):
+            async for _ in filler.tee(FIRST, PNG, broken()):
                 pass
-        await filler.drop()
+        await filler.abort()
         assert ours.names == set()
 
 
@@ -86,19 +86,21 @@ async def test_a_store_that_stands_still_holds_nobody_up(tmp_path: Path) -> None
         async def put(*_: object) -> None:
             await still.wait()
 
-        ours.cache.pictures.put = put  # type: ignore[method-assign, assignment]  # stands still
+        ours.cache.images.upload = put  # type: ignore[method-assign, assignment]  # stands still
         filler = filling(ours)
         assert await passed(filler, FIRST, PNG) == PNG[10:]
-        await filler.drop()
+        await filler.abort()
 
 
 POLICY = CachePolicy("simple", max_age=60)
-TARGET = Target(adapter("openai"), Credentials("key"), "https://api.openai.com/v1", cache=POLICY)
-ARRIVED = Arrived("", "1" * 64, 100, Measured("image/png", 1000, 1000))
+TARGET = Target(
+    get_adapter("openai"), Credentials("key"), "https://api.openai.com/v1", cache=POLICY
+)
+ARRIVED = StoredImage("", "1" * 64, 100, Measured("image/png", 1000, 1000))
 NO_PRICES: Prices = {}
 
 
-def made(*images: Image, model: str = "", prices: Prices = NO_PRICES, **about: Any) -> Entry:
+def made(*images: Image, model: str = "", prices: Prices = NO_PRICES, **about: Any) -> CacheEntry:
     plan = Plan(TARGET, {}, caller="web", cache_namespace="ns")
     lines = (
         Line("dropped", "style"),
@@ -107,8 +109,8 @@ def made(*images: Image, model: str = "", prices: Prices = NO_PRICES, **about: A
     )
     attempt = Attempt(TARGET, {"model": model}, None, receipt=Receipt(lines))
     answers = [Answer((image,), extra=about.get("extra", {})) for image in images]
-    one = Made(plan, attempt, answers, about.get("known"), None, prices, 1000.0, 5.0)
-    return one.entry([ARRIVED] * len(images))
+    one = EntryBuilder(plan, attempt, answers, about.get("known"), None, prices, 1000.0, 5.0)
+    return one.build([ARRIVED] * len(images))
 
 
 def test_it_is_the_callers_and_ends_when_the_config_says() -> None:
@@ -123,11 +125,11 @@ def test_of_a_receipt_what_was_said_of_parameters_lasts() -> None:
 
 def test_a_url_is_given_on_for_half_its_life() -> None:
     entry = made(Image(url="https://a.test", extra={"seed": 1}))
-    [picture] = entry.pictures
+    [picture] = entry.images
     assert (picture.url, picture.extra) == ("https://a.test", {"seed": 1})
-    assert picture.url_until == 1000 + TARGET.adapter.url_lifetime / 2
-    assert entry.by_url
-    assert not made(Image(data=b"1")).by_url
+    assert picture.url_expires == 1000 + TARGET.adapter.url_lifetime / 2
+    assert entry.has_urls
+    assert not made(Image(data=b"1")).has_urls
 
 
 def test_it_was_made_when_the_provider_says_or_else_now() -> None:
@@ -141,17 +143,17 @@ def test_each_picture_costs_what_the_prices_say_or_else_something(tmp_path: Path
     prices.write_text("openai: {a: 0.5, b: {megapixel: 0.25}}")
     two = (Image(data=b"1"), Image(data=b"2"))
     costs = [made(*two, model=name, prices=read_prices(prices)).dollars for name in ("a", "b", "c")]
-    assert costs == [1.0, 0.5, 2 * DEFAULT_DOLLARS]
+    assert costs == [1.0, 0.5, 2 * DEFAULT_DOLLARS_PER_IMAGE]
 
 
 def test_what_was_known_comes_first_and_counts() -> None:
-    known = Entry((Picture("0" * 64, 1, Measured("")),), 0, seconds=3)
+    known = CacheEntry((ImageRecord("0" * 64, 1, Measured("")),), 0, seconds=3)
     entry = made(Image(data=b"1"), known=known)
-    assert [it.digest[0] for it in entry.pictures] == ["0", "1"]
+    assert [it.digest[0] for it in entry.images] == ["0", "1"]
     assert entry.seconds == 8
 
 
-OPENAI, CALL = adapter("openai"), ImageCall({}, {})
+OPENAI, CALL = get_adapter("openai"), ImageCall({}, {})
 FINISHED = {
     "type": "image_generation.completed",
     "b64_json": B64,
@@ -169,12 +171,12 @@ def event_stream(*events: object) -> bytes:
 
 
 def of_events(*events: object) -> list[Answer]:
-    return read(OPENAI, CALL, EVENTS, event_stream(*events))
+    return parse_recorded(OPENAI, CALL, EVENT_STREAM, event_stream(*events))
 
 
 def test_json_is_read_with_all_that_stands_in_it() -> None:
     tree = {"created": 7, "data": [{"b64_json": B64, "seed": 1}], "usage": {"a": 1}, "size": "1x1"}
-    [answer] = read(OPENAI, CALL, "application/json", orjson.dumps(tree))
+    [answer] = parse_recorded(OPENAI, CALL, "application/json", orjson.dumps(tree))
     [image] = answer.images
     assert (image.b64, image.extra) == (B64, {"seed": 1})
     assert (answer.extra, answer.usage) == ({"created": 7, "size": "1x1"}, {"a": 1})
@@ -182,7 +184,7 @@ def test_json_is_read_with_all_that_stands_in_it() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"data":[]}', b'{"error":{"message":"m"}}'])
 def test_what_holds_no_picture_consists_of_nothing(body: bytes) -> None:
-    assert read(OPENAI, CALL, "application/json", body) == []
+    assert parse_recorded(OPENAI, CALL, "application/json", body) == []
 
 
 def test_of_events_the_finished_pictures_count() -> None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Answer, Credentials
 from adapters.table.receipt import Receipt
-from proxy.cache.entry import Entry
-from proxy.cache.hot_responses import Copying, Ready, ReadyAnswers
+from proxy.cache.entry import CacheEntry
+from proxy.cache.hot_responses import ByteCapture, HotResponse, HotResponses
 from proxy.routing.plan import Target
 
-TARGET = Target(adapter("openai"), Credentials("k"), "https://api.openai.com/v1")
+TARGET = Target(get_adapter("openai"), Credentials("k"), "https://api.openai.com/v1")
 
 
-def ready(size: int) -> Ready:
-    return Ready(bytes(size), "job", Receipt(), TARGET, b"key", Entry((), 0.0))
+def ready(size: int) -> HotResponse:
+    return HotResponse(bytes(size), "job", Receipt(), TARGET, b"key", CacheEntry((), 0.0))
 
 
 def test_the_longest_unused_goes_first() -> None:
-    answers, each = ReadyAnswers(100_000), ready(20_000)
+    answers, each = HotResponses(100_000), ready(20_000)
     for name in (b"a", b"b", b"c", b"d"):
         answers.put(name, each)
     assert answers.get(b"a") is each
@@ -26,17 +26,17 @@ def test_the_longest_unused_goes_first() -> None:
 
 
 def test_one_that_is_too_large_is_not_held_and_one_that_was_given_up_is_gone() -> None:
-    answers = ReadyAnswers(100_000)
+    answers = HotResponses(100_000)
     answers.put(b"a", ready(30_000))
     assert answers.get(b"a") is None
     answers.put(b"b", ready(100))
-    answers.drop(b"b")
-    answers.drop(b"b")
+    answers.remove(b"b")
+    answers.remove(b"b")
     assert answers.get(b"b") is None
 
 
 def test_a_copy_has_the_bytes_of_what_was_put_together() -> None:
-    copy = Copying(100)
+    copy = ByteCapture(100)
     copy.start(200, "application/json", None)
     copy.consists_of(Answer(()))
     copy.add_chunk(b"ab")

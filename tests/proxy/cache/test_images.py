@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from adapters.tools.image_header import Measured
-from proxy.cache.entry import Picture
-from proxy.cache.images import NotKeptError
+from proxy.cache.entry import ImageRecord
+from proxy.cache.images import NotCacheableError
 from proxy.settings.schema import Cache
 from tests.support.blobs import PICTURES, SVG
 from tests.support.cache_store import MB, pieces, shelves
@@ -23,11 +23,11 @@ async def test_a_picture_comes_back_as_it_was(tmp_path: Path, data: bytes) -> No
     async with shelves(tmp_path) as ours:
         entry = await ours.keep(b"k", data)
         [digest] = ours.names
-        assert digest == hashlib.sha256(data).hexdigest() == entry.pictures[0].digest
-        image = ours.cache.pictures.image(entry.pictures[0], "https://a.test")
-        assert b"".join([piece async for piece in image.pieces()]) == data
+        assert digest == hashlib.sha256(data).hexdigest() == entry.images[0].digest
+        image = ours.cache.images.cached_image(entry.images[0], "https://a.test")
+        assert b"".join([piece async for piece in image.read()]) == data
         assert (image.length, image.url) == (len(data), "https://a.test")
-        assert image.measured == entry.pictures[0].measured
+        assert image.measured == entry.images[0].measured
 
 
 async def test_a_picture_is_measured_and_an_svg_told_by_what_it_is_said_to_be(
@@ -35,7 +35,7 @@ async def test_a_picture_is_measured_and_an_svg_told_by_what_it_is_said_to_be(
 ) -> None:
     async with shelves(tmp_path) as ours:
         assert (await ours.arrive(PNG)).measured == Measured("image/png", 1, 1)
-        put = ours.cache.pictures.put
+        put = ours.cache.images.upload
         odd = b"<!--" + b"x" * 5000 + b"-->" + SVG
         assert (await put(pieces(odd), "image/svg+xml")).measured.media_type == "image/svg+xml"
 
@@ -43,24 +43,24 @@ async def test_a_picture_is_measured_and_an_svg_told_by_what_it_is_said_to_be(
 @pytest.mark.parametrize("data", [b"", b"text", b"<html><svg>", PNG + bytes(MB)])
 async def test_what_is_no_picture_or_too_large_leaves_nothing(tmp_path: Path, data: bytes) -> None:
     async with shelves(tmp_path, Cache(answer_bytes=MB)) as ours:
-        with pytest.raises(NotKeptError):
+        with pytest.raises(NotCacheableError):
             await ours.arrive(data)
         assert ours.names == set()
 
 
 async def test_what_is_discarded_is_gone(tmp_path: Path) -> None:
     async with shelves(tmp_path) as ours:
-        await ours.cache.pictures.discard(await ours.arrive())
+        await ours.cache.images.discard(await ours.arrive())
         assert ours.names == set()
 
 
 async def test_what_is_lent_is_deleted_when_the_last_has_read_it(tmp_path: Path) -> None:
     async with shelves(tmp_path) as ours:
-        kept = (await ours.keep(b"k", PNG)).pictures
-        pictures = ours.cache.pictures
+        kept = (await ours.keep(b"k", PNG)).images
+        pictures = ours.cache.images
         first, second = list[str](), list[str]()
-        with pictures.lent(kept, first):
-            with pictures.lent(kept, second):
+        with pictures.pinned(kept, first):
+            with pictures.pinned(kept, second):
                 await pictures.delete([kept[0].digest])
                 assert ours.names == {kept[0].digest}
             assert second == []
@@ -73,13 +73,13 @@ async def test_all_pictures_are_named_and_nothing_else(tmp_path: Path) -> None:
     async with shelves(tmp_path) as ours:
         kept = await ours.keep(b"k", PNG)
         await ours.arrive(LARGE)
-        found = [name async for some in ours.cache.pictures.all() for name in some]
-        assert found == [kept.pictures[0].digest]
+        found = [name async for some in ours.cache.images.list_digests() for name in some]
+        assert found == [kept.images[0].digest]
 
 
 async def test_what_the_store_lost_is_noticed(tmp_path: Path) -> None:
     async with shelves(tmp_path) as ours:
         entry = await ours.keep(b"k", PNG)
-        assert await ours.cache.pictures.are_there(entry.pictures)
-        lost = Picture("0" * 64, 1, Measured(""))
-        assert not await ours.cache.pictures.are_there([*entry.pictures, lost])
+        assert await ours.cache.images.all_exist(entry.images)
+        lost = ImageRecord("0" * 64, 1, Measured(""))
+        assert not await ours.cache.images.all_exist([*entry.images, lost])

@@ -54,13 +54,15 @@ async def test_a_picture_of_several_entries_is_held_once_and_freed_with_the_last
         for number in (1, 2):
             await kept.index.put(key(number), entry(picture(7, 500), picture(7, 500)))
         assert (await kept.books())[1:] == (500, {picture(7).digest})
-        assert await kept.freed(await kept.index.drop(key(1))) == set()
-        assert await kept.index.announce(picture(7).digest)
-        assert await kept.freed(await kept.index.free([picture(7).digest])) == set()
-        assert await kept.freed(await kept.index.drop(key(2))) == {picture(7).digest}
+        assert await kept.freed(await kept.index.remove(key(1))) == set()
+        assert await kept.index.reserve(picture(7).digest)
+        assert await kept.freed(await kept.index.release([picture(7).digest])) == set()
+        assert await kept.freed(await kept.index.remove(key(2))) == {picture(7).digest}
         assert await kept.books() == (0, 0, set())
-        assert not await kept.index.announce(picture(7).digest)
-        assert await kept.freed(await kept.index.free([picture(7).digest])) == {picture(7).digest}
+        assert not await kept.index.reserve(picture(7).digest)
+        assert await kept.freed(await kept.index.release([picture(7).digest])) == {
+            picture(7).digest
+        }
 
 
 async def test_what_comes_again_under_a_key_takes_its_place(keeping: Keeping) -> None:
@@ -120,9 +122,9 @@ async def test_only_a_callers_own_are_forgotten(keeping: Keeping) -> None:
                 key(number), entry(picture(number), caller=caller, namespace=namespace)
             )
         for owner, number in ((("a", "x"), 1), (("a", None), 0)):
-            count, freed = await kept.index.forget(*owner)
+            count, freed = await kept.index.purge(*owner)
             assert (count, await kept.freed(freed)) == (1, {picture(number).digest})
-        assert await kept.index.forget("c", None) == (0, [])
+        assert await kept.index.purge("c", None) == (0, [])
         assert await kept.index.get(key(2))
 
 
@@ -186,12 +188,12 @@ async def check(server: RedisServer | None, steps: list[tuple[Any, ...]]) -> Non
                 case "get", name:
                     await kept.index.get(name)
                 case "drop", name:
-                    there -= await kept.freed(await kept.index.drop(name))
+                    there -= await kept.freed(await kept.index.remove(name))
                 case "forget", caller:
-                    there -= await kept.freed((await kept.index.forget(caller, None))[1])
+                    there -= await kept.freed((await kept.index.purge(caller, None))[1])
                 case "wait", seconds:
                     await kept.wait(seconds)
-                    there -= await kept.freed(await kept.index.tidy())
+                    there -= await kept.freed(await kept.index.expire())
             memory, disk, held = await kept.books()
             assert there == held
             assert disk == sum(map(lengths.__getitem__, held)) <= DISK

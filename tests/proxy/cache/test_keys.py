@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Credentials
 from adapters.table.table import Policy
-from proxy.cache.keys import key_of, pool_of, words_of
+from proxy.cache.keys import cache_key, pool_size, raw_request_digest
 from proxy.routing.plan import Plan, Target
 from proxy.settings.policies import CachePolicy
 
 TARGET = Target(
-    adapter("openai"), Credentials("key"), "https://api.openai.com/v1", cache=CachePolicy("simple")
+    get_adapter("openai"),
+    Credentials("key"),
+    "https://api.openai.com/v1",
+    cache=CachePolicy("simple"),
 )
 SHARED = replace(TARGET, cache=CachePolicy("simple", shared=True))
 POOLED = replace(TARGET, cache=CachePolicy("simple", pool=True))
@@ -43,14 +46,14 @@ BASE: dict[str, Any] = {
         {"target": replace(TARGET, base_url="https://other.example/v1")},
         {"target": replace(TARGET, credentials=Credentials("other"))},
         {"target": replace(TARGET, credentials=Credentials("key", {"openai_project": "p"}))},
-        {"target": replace(TARGET, adapter=adapter("stability-ai"))},
+        {"target": replace(TARGET, adapter=get_adapter("stability-ai"))},
         {"target": replace(TARGET, forwarded_headers={"x-tenant": "t"})},
         {"target": SHARED},
         {"target": POOLED},
     ],
 )
 def test_whatever_may_change_the_answer_changes_the_key(change: dict[str, Any]) -> None:
-    assert key_of(**{**BASE, **change}) != key_of(**BASE)
+    assert cache_key(**{**BASE, **change}) != cache_key(**BASE)
 
 
 @pytest.mark.parametrize(
@@ -62,19 +65,19 @@ def test_whatever_may_change_the_answer_changes_the_key(change: dict[str, Any]) 
     ],
 )
 def test_neither_order_nor_form_changes_the_key(params: dict[str, Any]) -> None:
-    assert key_of(**{**BASE, "params": params}) == key_of(**BASE)
+    assert cache_key(**{**BASE, "params": params}) == cache_key(**BASE)
 
 
 def test_where_callers_share_only_the_caller_does_not_count() -> None:
     shared = {**BASE, "target": SHARED}
-    assert key_of(**{**shared, "caller": "b"}) == key_of(**shared)
+    assert cache_key(**{**shared, "caller": "b"}) == cache_key(**shared)
     other = replace(SHARED, credentials=Credentials("other"))
-    assert key_of(**{**shared, "target": other}) != key_of(**shared)
+    assert cache_key(**{**shared, "target": other}) != cache_key(**shared)
 
 
 def test_a_pool_is_one_answer_for_every_number() -> None:
     pooled = {**BASE, "target": POOLED}
-    assert key_of(**{**pooled, "params": {"prompt": "p", "n": 4}}) == key_of(**pooled)
+    assert cache_key(**{**pooled, "params": {"prompt": "p", "n": 4}}) == cache_key(**pooled)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +91,8 @@ def test_a_pool_is_one_answer_for_every_number() -> None:
 def test_only_a_number_without_a_seed_is_asked_of_a_pool(
     params: dict[str, Any], count: int
 ) -> None:
-    assert pool_of(POOLED, params) == count
-    assert pool_of(TARGET, params) == 0
+    assert pool_size(POOLED, params) == count
+    assert pool_size(TARGET, params) == 0
 
 
 @pytest.mark.parametrize(
@@ -104,4 +107,4 @@ def test_only_a_number_without_a_seed_is_asked_of_a_pool(
     ids=str,
 )
 def test_requests_that_came_in_other_words_are_told_apart(other: Any) -> None:
-    assert words_of(*other) != words_of(PATH, ((b"a", b"b"),), b"{}")
+    assert raw_request_digest(*other) != raw_request_digest(PATH, ((b"a", b"b"),), b"{}")

@@ -72,7 +72,7 @@ async def same_goes_first(server: RedisServer | RedisSet, steps: list[tuple[Any,
                     case "get", number:
                         await index.get(key(number))
                     case _, number:
-                        await index.drop(key(number))
+                        await index.remove(key(number))
             assert await far.books() == await here.books()
 
 
@@ -98,16 +98,16 @@ async def test_many_are_forgotten_and_many_grow_old(redis: RedisServer) -> None:
             ends = kept.now() + (10 if number % 2 else 1000)
             made = entry(picture(number), expires=ends, caller="a", namespace=str(number % 3))
             await kept.index.put(key(number), made)
-        assert await kept.index.forget("a", "0") == (84, [])
+        assert await kept.index.purge("a", "0") == (84, [])
         await kept.wait(11)
-        assert await kept.index.tidy() == []
-        assert await kept.index.forget("a", None) == (83, [])
+        assert await kept.index.expire() == []
+        assert await kept.index.purge("a", None) == (83, [])
         assert await kept.books() == (0, 0, set())
         await kept.wait(61)
         found = []
-        while freed := await kept.index.tidy():
+        while freed := await kept.index.expire():
             found += freed
-            await kept.index.deleted(freed)
+            await kept.index.confirm_deleted(freed)
         assert sorted(found) == [picture(number).digest for number in range(250)]
 
 
@@ -121,7 +121,7 @@ async def test_an_entry_of_another_version_is_a_miss(kept: KeptThere) -> None:
 
 async def test_all_keys_lie_on_one_node_of_a_cluster(kept: KeptThere) -> None:
     await kept.index.put(key(1), entry(picture(1)))
-    await kept.index.free([picture(2).digest])
+    await kept.index.release([picture(2).digest])
     names = await kept.client.keys("*")
     assert names
     assert all(it.startswith(b"{easel:cache}:") for it in names)
@@ -151,7 +151,7 @@ async def test_what_redis_has_forgotten_is_deleted_from_the_store(
                 while len(ours.names) == 2:
                     await kept.hurry(61, "doomed")
                     await asyncio.sleep(0.01)
-            async with ours.cache.found(b"l") as entry:
+            async with ours.cache.pinned_entry(b"l") as entry:
                 assert entry
 
 
@@ -163,14 +163,14 @@ async def test_what_could_not_be_deleted_is_no_failure_and_is_freed_again(
         shelves(tmp_path, index=kept.index, shared="shared-easel") as ours,
     ):
         await ours.keep(b"k", PNG)
-        await ours.cache.drop(b"k")
+        await ours.cache.remove(b"k")
         await kept.wait(61)
-        assert await kept.index.tidy()
+        assert await kept.index.expire()
         # That process died. Meanwhile the picture cannot be kept, which fails nobody.
         await ours.keep(b"k", PNG)
         assert len(ours.names) == 1
         await kept.wait(601)
-        assert await ours.cache._tidied_once()
+        assert await ours.cache._expire_once()
         assert ours.names == set()
         await ours.keep(b"k", PNG)
         assert len(ours.names) == 1
@@ -201,7 +201,7 @@ configs:
 async def status(ours: Gateway, prompt: str = "a cube") -> str:
     got = await ours.draw(prompt, config="pc")
     assert (got.status, got.json) == (200, ANSWER)
-    if filling := ours.app[CACHE]._filling:
+    if filling := ours.app[CACHE]._fills:
         await asyncio.wait(filling)
     return str(got.headers["x-portkey-cache-status"])
 
@@ -330,12 +330,12 @@ async def test_what_a_cluster_holds_is_given_up_and_freed(cluster: RedisSet) -> 
     cluster.flush()
     async with there(cluster) as kept:
         await kept.index.put(key(1), entry(picture(1), caller="a", namespace="n"))
-        assert await kept.index.announce(DIGEST)
-        assert await kept.index.forget("a", "n") == (1, [])
+        assert await kept.index.reserve(DIGEST)
+        assert await kept.index.purge("a", "n") == (1, [])
         await kept.wait(61)
-        assert await kept.index.tidy() == [DIGEST]
-        await kept.index.deleted([DIGEST])
-        assert not await kept.index.announce(DIGEST)
+        assert await kept.index.expire() == [DIGEST]
+        await kept.index.confirm_deleted([DIGEST])
+        assert not await kept.index.reserve(DIGEST)
 
 
 async def test_a_cluster_that_loses_a_node_keeps_what_is_kept(

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from proxy.cache import store
-from proxy.cache.entry import Entry
-from proxy.cache.index import Freed, LocalIndex
+from proxy.cache.entry import CacheEntry
+from proxy.cache.index import LocalIndex, OrphanedImages
 from proxy.errors import BlobStoreFailed, CacheUnavailable
 from proxy.settings.schema import Cache
 from tests.support.cache_store import MB, Shelves, shelves
@@ -24,14 +24,14 @@ ONE, TWO, THREE = PNG + b"1", PNG + b"2", PNG + b"3"
 
 
 async def is_there(ours: Shelves, key: bytes) -> bool:
-    async with ours.cache.found(key) as entry:
+    async with ours.cache.pinned_entry(key) as entry:
         return entry is not None
 
 
 async def test_what_is_kept_is_found(tmp_path: Path) -> None:
     async with shelves(tmp_path) as ours:
         kept = await ours.keep(b"k", ONE, TWO)
-        async with ours.cache.found(b"k") as entry:
+        async with ours.cache.pinned_entry(b"k") as entry:
             assert entry == kept
         assert not await is_there(ours, b"other")
 
@@ -41,9 +41,9 @@ async def test_a_picture_of_two_entries_is_stored_once(tmp_path: Path) -> None:
         await ours.keep(b"a", ONE, ONE)
         await ours.keep(b"b", ONE)
         assert len(ours.names) == 1
-        await ours.cache.drop(b"a")
+        await ours.cache.remove(b"a")
         assert await is_there(ours, b"b")
-        await ours.cache.drop(b"b")
+        await ours.cache.remove(b"b")
         assert ours.names == set()
 
 
@@ -58,11 +58,11 @@ async def test_an_entry_whose_picture_is_lost_is_given_up(tmp_path: Path) -> Non
 async def test_an_answer_that_is_being_read_is_never_cut(tmp_path: Path) -> None:
     async with shelves(tmp_path) as ours:
         await ours.keep(b"k", ONE)
-        async with ours.cache.found(b"k") as entry:
+        async with ours.cache.pinned_entry(b"k") as entry:
             assert entry
-            await ours.cache.drop(b"k")
-            image = ours.cache.pictures.image(entry.pictures[0])
-            assert b"".join([piece async for piece in image.pieces()]) == ONE
+            await ours.cache.remove(b"k")
+            image = ours.cache.images.cached_image(entry.images[0])
+            assert b"".join([piece async for piece in image.read()]) == ONE
         assert ours.names == set()
 
 
@@ -71,8 +71,8 @@ async def test_what_a_failed_answer_read_goes_too(tmp_path: Path) -> None:
         await ours.keep(b"k", ONE)
 
         async def read() -> None:
-            async with ours.cache.found(b"k"):
-                await ours.cache.drop(b"k")
+            async with ours.cache.pinned_entry(b"k"):
+                await ours.cache.remove(b"k")
                 raise ConnectionResetError
 
         with pytest.raises(ConnectionResetError):
@@ -83,9 +83,9 @@ async def test_what_a_failed_answer_read_goes_too(tmp_path: Path) -> None:
 async def test_a_pool_is_not_replaced_by_a_smaller_one(tmp_path: Path) -> None:
     async with shelves(tmp_path) as ours:
         kept = await ours.keep(b"k", ONE, TWO)
-        small = replace(kept, pictures=kept.pictures[:1])
-        await ours.cache.put(b"k", small, [await ours.arrive(THREE)], anew=False)
-        async with ours.cache.found(b"k") as entry:
+        small = replace(kept, pictures=kept.images[:1])
+        await ours.cache.put(b"k", small, [await ours.arrive(THREE)], overwrite=False)
+        async with ours.cache.pinned_entry(b"k") as entry:
             assert entry == kept
         assert len(ours.names) == 2
         await ours.cache.put(b"k", small, [])
@@ -100,12 +100,12 @@ async def test_it_works_in_a_bucket_too(tmp_path: Path, monkeypatch: pytest.Monk
         async with shelves(tmp_path, store=s3_settings) as ours:
             await ours.keep(b"a", ONE, TWO)
             await ours.keep(b"b", ONE)
-            await ours.cache.drop(b"a")
+            await ours.cache.remove(b"a")
             assert await is_there(ours, b"b")
-            async with ours.cache.found(b"b") as entry:
+            async with ours.cache.pinned_entry(b"b") as entry:
                 assert entry
-                image = ours.cache.pictures.image(entry.pictures[0])
-                assert b"".join([piece async for piece in image.pieces()]) == ONE
+                image = ours.cache.images.cached_image(entry.images[0])
+                assert b"".join([piece async for piece in image.read()]) == ONE
 
 
 async def test_what_takes_too_long_is_not_waited_for(
@@ -120,9 +120,9 @@ async def test_what_takes_too_long_is_not_waited_for(
             await asyncio.sleep(0.2)
             kept = True
 
-        ours.cache.later(b"k", keep(), 1)
+        ours.cache.store_in_background(b"k", keep(), 1)
         assert not await is_there(ours, b"k")
-        assert await ours.cache.forget("a", None) == 0
+        assert await ours.cache.purge("a", None) == 0
         await asyncio.sleep(0.3)
         assert not kept
 
@@ -144,7 +144,7 @@ async def test_a_look_up_waits_for_what_is_on_its_way(tmp_path: Path) -> None:
             await gate.wait()
             await ours.keep(b"k", ONE)
 
-        assert ours.cache.later(b"k", keep(), 100)
+        assert ours.cache.store_in_background(b"k", keep(), 100)
         looking = asyncio.create_task(is_there(ours, b"k"))
         await asyncio.sleep(0.01)
         gate.set()
@@ -158,10 +158,12 @@ async def test_what_is_too_much_at_once_is_not_kept(tmp_path: Path) -> None:
         async def keep() -> None:
             await gate.wait()
 
-        assert [ours.cache.later(b"%d" % it, keep(), MB) for it in range(5)] == [True] * 4 + [False]
+        assert [ours.cache.store_in_background(b"%d" % it, keep(), MB) for it in range(5)] == [
+            True
+        ] * 4 + [False]
         gate.set()
         await asyncio.sleep(0.01)
-        assert ours.cache.later(b"5", keep(), MB)
+        assert ours.cache.store_in_background(b"5", keep(), MB)
 
 
 async def test_a_failure_to_keep_is_the_logs_affair(
@@ -172,7 +174,7 @@ async def test_a_failure_to_keep_is_the_logs_affair(
 
     async with shelves(tmp_path) as ours:
         with caplog.at_level(logging.ERROR):
-            ours.cache.later(b"k", fails(), 1)
+            ours.cache.store_in_background(b"k", fails(), 1)
             assert not await is_there(ours, b"k")
     assert "an answer could not be kept" in caplog.text
 
@@ -186,8 +188,8 @@ async def test_what_is_forgotten_goes_and_so_does_what_was_on_its_way(tmp_path: 
             await asyncio.sleep(0.05)
             await ours.keep(b"c", THREE, caller="a")
 
-        ours.cache.later(b"c", keep(), 1)
-        assert await ours.cache.forget("a", None) == 2
+        ours.cache.store_in_background(b"c", keep(), 1)
+        assert await ours.cache.purge("a", None) == 2
         assert len(ours.names) == 1
         assert await is_there(ours, b"b")
 
@@ -202,8 +204,8 @@ async def test_both_of_two_that_are_on_their_way_under_one_key_are_forgotten(
             await ours.keep(b"c", THREE, caller="a")
 
         for seconds in (0.1, 0.0):
-            ours.cache.later(b"c", keep(seconds), 1)
-        await ours.cache.forget("a", None)
+            ours.cache.store_in_background(b"c", keep(seconds), 1)
+        await ours.cache.purge("a", None)
         await asyncio.sleep(0.15)
         assert ours.names == set()
 
@@ -226,7 +228,7 @@ async def test_of_an_entry_that_cannot_be_kept_whole_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with shelves(tmp_path) as ours:
-        blobs = ours.cache.pictures._blobs
+        blobs = ours.cache.images._blobs
         monkeypatch.setattr(blobs, "move", Failing(blobs.move))
         with pytest.raises(BlobStoreFailed):
             await ours.keep(b"k", ONE, TWO, THREE)
@@ -239,10 +241,10 @@ async def test_what_cannot_be_discarded_is_nothing_to_the_answer(
 ) -> None:
     async with shelves(tmp_path) as ours:
         arrived = [await ours.arrive(it) for it in (ONE, TWO)]
-        blobs = ours.cache.pictures._blobs
+        blobs = ours.cache.images._blobs
         monkeypatch.setattr(blobs, "delete", Failing(blobs.delete))
         for it in arrived:
-            await ours.cache.pictures.discard(it)
+            await ours.cache.images.discard(it)
         assert len(ours.names) == 1
 
 
@@ -251,10 +253,10 @@ async def test_one_that_cannot_be_deleted_keeps_no_other_from_it(
 ) -> None:
     async with shelves(tmp_path) as ours:
         entry = await ours.keep(b"k", ONE, TWO, THREE)
-        failing = Failing(ours.cache.pictures._blobs.delete)
-        monkeypatch.setattr(ours.cache.pictures._blobs, "delete", failing)
+        failing = Failing(ours.cache.images._blobs.delete)
+        monkeypatch.setattr(ours.cache.images._blobs, "delete", failing)
         with pytest.raises(BlobStoreFailed):
-            await ours.cache.pictures.delete(it.digest for it in entry.pictures)
+            await ours.cache.images.delete(it.digest for it in entry.images)
         assert failing.calls == 3
 
 
@@ -286,19 +288,19 @@ class Leaving(LocalIndex):
         if self.left < 0:
             raise CacheUnavailable("away")
 
-    async def get(self, key: bytes) -> Entry | None:
+    async def get(self, key: bytes) -> CacheEntry | None:
         self._reach()
         return await super().get(key)
 
-    async def put(self, key: bytes, entry: Entry) -> Freed:
+    async def put(self, key: bytes, entry: CacheEntry) -> OrphanedImages:
         self._reach()
         return await super().put(key, entry)
 
-    async def drop(self, key: bytes) -> Freed:
+    async def drop(self, key: bytes) -> OrphanedImages:
         self._reach()
         return await super().drop(key)
 
-    async def forget(self, caller: str, namespace: str | None) -> tuple[int, Freed]:
+    async def forget(self, caller: str, namespace: str | None) -> tuple[int, OrphanedImages]:
         self._reach()
         return await super().forget(caller, namespace)
 
@@ -314,7 +316,7 @@ async def test_whenever_the_index_leaves_nobody_is_failed(tmp_path: Path, calls:
         index.left = calls
         kept = await ours.keep(b"k", ONE, TWO, ONE)
         index.left = calls
-        await ours.cache.put(b"k", kept, [await ours.arrive(ONE)], anew=False)
+        await ours.cache.put(b"k", kept, [await ours.arrive(ONE)], overwrite=False)
         assert not [name for name in ours.names if name.startswith("new-")]
         for path in ours.folder.rglob("*"):
             path.unlink() if path.is_file() else None
@@ -325,7 +327,7 @@ async def test_whenever_the_index_leaves_nobody_is_failed(tmp_path: Path, calls:
 async def test_nobody_is_told_that_what_cannot_be_reached_was_forgotten(tmp_path: Path) -> None:
     async with shelves(tmp_path, index=Leaving(MB, MB)) as ours:
         with pytest.raises(CacheUnavailable):
-            await ours.cache.forget("a", None)
+            await ours.cache.purge("a", None)
 
 
 async def test_what_is_too_old_goes_by_itself(

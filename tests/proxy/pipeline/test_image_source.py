@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Credentials, Image
 from adapters.tools.image_header import Measured
-from proxy.cache.entry import KeptImage
+from proxy.cache.entry import CachedImage
 from proxy.errors import UpstreamFailed
 from proxy.pipeline.image_source import (
     ImageSource,
@@ -72,9 +72,9 @@ async def test_a_large_picture_goes_in_pieces() -> None:
 
 async def test_a_picture_of_the_cache_is_read_as_if_it_came_from_a_url() -> None:
     data, png = bytes(range(256)) * 3000, Measured("image/png", 1, 1)
-    image = KeptImage(length=len(data), measured=png, pieces=lambda: arriving([data, b"end"]))
+    image = CachedImage(length=len(data), measured=png, read=lambda: arriving([data, b"end"]))
     async with AsyncExitStack() as stack, Upstream(Settings()) as upstream:
-        target = Target(adapter("openai"), Credentials(), "https://a.test")
+        target = Target(get_adapter("openai"), Credentials(), "https://a.test")
         source = await open_image(upstream, target, image, stack)
         assert (source.measured, source.length) == (png, len(data))
         assert await joined(source.iter_base64()) == base64.b64encode(data + b"end")
@@ -85,7 +85,7 @@ async def test_a_picture_of_the_cache_is_read_as_if_it_came_from_a_url() -> None
 async def test_a_page_is_no_picture_whatever_it_is_said_to_be() -> None:
     page = Image(data=b"<html>Sorry</html>", media_type="image/png")
     async with AsyncExitStack() as stack, Upstream(Settings()) as upstream:
-        target = Target(adapter("openai"), Credentials(), "https://a.test")
+        target = Target(get_adapter("openai"), Credentials(), "https://a.test")
         with pytest.raises(UpstreamFailed):
             await open_image(upstream, target, page, stack)
 

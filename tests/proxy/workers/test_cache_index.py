@@ -26,14 +26,14 @@ async def test_without_the_supervisor_nothing_is_known(kept: KeptByWorkers) -> N
     for call in (
         lambda: kept.index.get(key(1)),
         lambda: kept.index.put(key(1), entry(picture(1))),
-        lambda: kept.index.forget("me", None),
-        kept.index.tidy,
+        lambda: kept.index.purge("me", None),
+        kept.index.expire,
     ):
         with pytest.raises(CacheUnavailable):
             await call()
 
 
 async def test_more_is_given_to_delete_than_fits_into_one_answer(kept: KeptByWorkers) -> None:
-    await kept.index.free([picture(number).digest for number in range(250)])
+    await kept.index.release([picture(number).digest for number in range(250)])
     await kept.wait(61)
-    assert [len(await kept.index.tidy()) for _ in range(4)] == [100, 100, 50, 0]
+    assert [len(await kept.index.expire()) for _ in range(4)] == [100, 100, 50, 0]
