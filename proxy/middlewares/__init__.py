@@ -1,27 +1,25 @@
-"""The chain, in two halves of links that all have one form: `async def link(request, handler)`.
+"""The middlewares of a request, in order. Each is `async def middleware(request, handler)`.
 
-| link | needs | leaves | may answer with |
+| middleware | reads | sets | may respond with |
 | --- | --- | --- | --- |
 | **CHAIN, every request** | | | |
-| observing | | TRACE, CURRENT, COMMITTED, x-portkey-* headers, the access line | |
-| explaining | TRACE | FAILURE | any failure, as an OpenAI error |
+| access | | TRACE_ID, SNAPSHOT, TIMELINE, COMMITTED, response headers, the access line | |
+| errors | TRACE_ID | ERROR_CODE, METRIC_OUTCOME | any failure, as an OpenAI error |
 | framing | | | 400 |
-| auth | | CALLER | 401, 421 |
-| **IMAGES, every image request** | | | |
-| routing | CALLER | PLAN, RAW, HELD | 4xx, 503; to what repeats a request, as `recalling` |
-| recalling | PLAN | ATTEMPT, where it answers | an answer that the cache has in memory |
-| joining | CALLER, PLAN | JOB, JOINED; the rest is in it | 202, 4xx, 503, 504, a job's answer |
-| **ATTEMPT, every target** | | | |
-| caching | PLAN, ATTEMPT | attempt.cache_status, .recording, .made | a kept answer, 400 |
-| transform | PLAN, ATTEMPT, JOB | attempt.calls, attempt.receipt, job.kind | 400 |
+| auth | SNAPSHOT | CALLER | 401, 421 |
+| **IMAGE_CHAIN, every image request** | | | |
+| routing | CALLER | PLAN, BODY, BODY_RESERVATION | 4xx, 503, a cached response |
+| cache_lookup | PLAN, BODY | ATTEMPT, if it responds | a response cached in memory |
+| jobs | CALLER, PLAN | JOB, JOIN_STATUS | 202, 4xx, 503, 504, the response of the job |
+| **ATTEMPT_CHAIN, every attempt at a target** | | | |
+| cache | PLAN, ATTEMPT | attempt.cache_status, .capture, .prior_images | a cached response, 400 |
+| transform | ATTEMPT, JOB | attempt.calls, attempt.receipt, the job's content type | 400 |
 
-Where traces are written, `tracing` stands behind the last link of CHAIN: it needs CALLER, and
-leaves TRACE where the client named none.
+With tracing on, `tracing` follows the last middleware of CHAIN: it reads CALLER, and sets TRACE_ID
+if the client sent none.
 
-A dry run goes through REHEARSAL instead of ATTEMPT: transform alone, then `images.rehearse`.
-
-After the last link of IMAGES comes `images.generate`, after the last of ATTEMPT
-`images.converse`.
+IMAGE_CHAIN ends in `pipeline.execute`, which sends each attempt through ATTEMPT_CHAIN to
+`pipeline.converse`. The attempt of a dry run goes through DRY_RUN_CHAIN to `pipeline.dry_run`.
 """
 
 from __future__ import annotations
@@ -52,14 +50,14 @@ DRY_RUN_CHAIN: tuple[Middleware, ...] = (transform,)
 
 
 def with_tracing(links: Sequence[Middleware], tracer: Tracer) -> tuple[Middleware, ...]:
-    """Return the links with the tracing middleware after them."""
+    """Return `links` followed by the tracing middleware."""
     from proxy.middlewares.tracing import make_tracing  # noqa: PLC0415 - an extra
 
     return (*links, make_tracing(tracer))
 
 
 def wrap(links: Sequence[Middleware], handler: Handler) -> Handler:
-    """Put links before a handler, the first one outermost."""
+    """Return a handler that runs `handler` inside `links`, the first one outermost."""
     for link in reversed(links):
         handler = partial(link, handler=handler)
     return handler

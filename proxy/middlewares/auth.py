@@ -1,4 +1,7 @@
-"""Who calls, and whom: a gateway key in `x-portkey-api-key`, or as `Authorization: Bearer`."""
+"""Authentication by gateway API key, and the check of the Host header.
+
+The key is sent in `x-portkey-api-key`, or as `Authorization: Bearer`.
+"""
 
 from __future__ import annotations
 
@@ -12,49 +15,57 @@ from proxy.blobs.urls import PATH as BLOB
 from proxy.context import CALLER
 from proxy.errors import Unauthorized
 from proxy.http.headers import bearer
-from proxy.http.proxy_headers import comes_by_unix, host_of
+from proxy.http.proxy_headers import is_unix_socket, requested_host
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Caller
-from proxy.settings.loader import digest
+from proxy.settings.loader import key_digest
 
 PUBLIC_ROUTES = frozenset({"/", "/healthz", "/readyz", "/metrics", BLOB})
-"""Resources that need no key: a blob's URL is one, and /metrics asks for one itself.
+"""Routes without authentication here: a blob's URL is signed, and /metrics checks the key itself.
 
-The routed resource decides, never the URL as it was written.
+The resource that the router matched decides, never the text of the URL.
 """
+_NO_KEY = (
+    "No gateway API key in this request. Send it in the x-portkey-api-key header, or as "
+    "'Authorization: Bearer <key>'."
+)
+_FROM_AUTHORIZATION = "Authorization header; x-portkey-api-key was not sent"
 
 
 @web.middleware
 async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a request pass if it was meant for us, and needs no key or has a good one."""
-    current, headers = request[SNAPSHOT], request.headers
-    host = host_of(request, current.settings.server.trusted_proxies)
-    current.allowed_hosts.check(host, by_unix=comes_by_unix(request))
+    """Check the Host header, and the gateway key unless the route is public."""
+    snapshot, headers = request[SNAPSHOT], request.headers
+    host = requested_host(request, snapshot.settings.server.trusted_proxies)
+    snapshot.allowed_hosts.check(host, over_unix=is_unix_socket(request))
     resource = request.match_info.route.resource
     if resource is not None and resource.canonical not in PUBLIC_ROUTES:
-        request[CALLER] = authenticate(headers, current.settings.api_keys)
+        request[CALLER] = authenticate(headers, snapshot.settings.api_keys)
     return await handler(request)
 
 
 def authenticate(headers: Mapping[str, str], api_keys: Mapping[bytes, str]) -> Caller:
-    """Tell who calls; raises `Unauthorized`.
+    """Return the caller whose gateway key the headers hold; raises `Unauthorized`.
 
-    `Authorization` lets nobody in where `x-portkey-api-key` is there as well: then it belongs to
-    the provider, unless it holds a gateway key, which never leaves.
+    `api_keys` maps the digest of a key to its name. If `x-portkey-api-key` is sent, it alone
+    decides, and `Authorization` is the provider's credential. A gateway key in `Authorization` is
+    never forwarded.
     """
     token = bearer(headers)
-    key = headers.get("x-portkey-api-key", "") or token
+    key = headers.get("x-portkey-api-key", "")
+    source = "x-portkey-api-key header" if key else _FROM_AUTHORIZATION
+    key = key or token
     if not key:
-        raise Unauthorized("Send your gateway key in the header x-portkey-api-key.")
-    name = _key_name(digest(key), api_keys)
+        raise Unauthorized(_NO_KEY)
+    name = _key_name(key_digest(key), api_keys)
     if name is None:
-        raise Unauthorized("The gateway key in this request is not known here. Check its spelling.")
-    by_bearer = bool(token) and _key_name(digest(token), api_keys) is not None
-    return Caller(name, key_in_authorization=by_bearer)
+        raise Unauthorized(f"Invalid gateway API key (taken from the {source}).")
+    in_authorization = bool(token) and _key_name(key_digest(token), api_keys) is not None
+    return Caller(name, key_in_authorization=in_authorization)
 
 
-def _key_name(asked: bytes, api_keys: Mapping[bytes, str]) -> str | None:
-    """Find a key by its digest; the comparison itself takes the same time for any input."""
-    name = api_keys.get(asked)
-    known = asked if name is not None else bytes(len(asked))
-    return name if hmac.compare_digest(known, asked) else None
+def _key_name(key_digest: bytes, api_keys: Mapping[bytes, str]) -> str | None:
+    """Return the name of the key with this digest; the comparison takes constant time."""
+    name = api_keys.get(key_digest)
+    expected = key_digest if name is not None else bytes(len(key_digest))
+    return name if hmac.compare_digest(expected, key_digest) else None

@@ -6,7 +6,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.context import ATTEMPT
-from proxy.http.headers import is_untracked
+from proxy.http.headers import no_store
 from proxy.pipeline.cached_attempt import attempt_with_cache
 
 
@@ -19,6 +19,11 @@ async def cache(request: web.Request, handler: Handler) -> web.StreamResponse:
     """
     attempt = request[ATTEMPT]
     policy = attempt.target.cache
-    if not policy or not policy.keeps or attempt.prior_images or is_untracked(request.headers):
+    if (
+        not policy
+        or not policy.stores_responses
+        or attempt.prior_images
+        or no_store(request.headers)
+    ):
         return await handler(request)
     return await attempt_with_cache(request, handler)

@@ -1,4 +1,4 @@
-"""Failures become answers in the OpenAI error shape, while the first byte has not gone."""
+"""Turns failures into responses in OpenAI's error format, until the response has started."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from proxy.context import ATTEMPT, COMMITTED, ERROR_CODE, METRIC_OUTCOME, TRACE_
 from proxy.errors import GatewayError, error_body, log_code, to_client_error
 from proxy.observability.metrics.labels import error_outcome
 
-# What aiohttp itself refuses: status -> (code, what to do).
-_MESSAGES: dict[int, tuple[str, str]] = {
-    404: ("unknown_route", "There is nothing here. Pictures are made at /v1/images/generations."),
-    405: ("method_not_allowed", "This method is not allowed here."),
-    413: ("request_too_large", "The body is larger than this gateway accepts."),
-}
+_CODES = {404: "unknown_route", 405: "method_not_allowed", 413: "request_too_large"}
+"""Error codes of the requests that aiohttp itself refuses."""
+_SUPPORTED = "POST /v1/images/generations"
+_PATH_LIMIT = 200
+"""Characters of the requested path that an error message repeats."""
 
 
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer with what went wrong; an answer that has begun is left to whoever began it."""
+    """Respond with the error of a failed request. Re-raise it if a response has started."""
     try:
         return await handler(request)
     except ImageError as error:
@@ -30,16 +29,16 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         if request.get(COMMITTED):
             raise
-        return _error_response(request, _from_aiohttp(error))
+        return _error_response(request, _from_aiohttp(request, error))
     except Exception as error:
-        # The one place where anything at all is caught: nobody further out would explain it.
+        # The only handler of unexpected exceptions: outside of it, aiohttp would send plain text.
         if request.get(COMMITTED):
             raise
         return _error_response(request, to_client_error(error, request[TRACE_ID]))
 
 
 def _error_response(request: web.Request, error: ImageError) -> web.Response:
-    # Its frames hold the request, and a parked job holds the error.
+    # The traceback refers to the request, and a stored job keeps the error.
     error.__traceback__ = None
     request[ERROR_CODE] = log_code(error)
     request[METRIC_OUTCOME] = error_outcome(error)
@@ -57,11 +56,26 @@ def _error_response(request: web.Request, error: ImageError) -> web.Response:
     return response
 
 
-def _from_aiohttp(error: web.HTTPException) -> GatewayError:
-    code, message = _MESSAGES.get(error.status, ("invalid_request", error.reason))
+def _from_aiohttp(request: web.Request, error: web.HTTPException) -> GatewayError:
+    """Return the error for a request that aiohttp refused: no such route, method or size."""
     headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
-    if "Allow" in headers:
-        message += f" Allowed: {headers['Allow']}."
-    refused = GatewayError(message, status=error.status, type="invalid_request_error", code=code)
+    refused = GatewayError(
+        _message(request, error),
+        status=error.status,
+        type="invalid_request_error",
+        code=_CODES.get(error.status, "invalid_request"),
+    )
     refused.headers = headers
     return refused
+
+
+def _message(request: web.Request, error: web.HTTPException) -> str:
+    operation = f"{request.method} {request.rel_url.raw_path[:_PATH_LIMIT]}"
+    if isinstance(error, web.HTTPNotFound):
+        return f"Not found: {operation} is not supported. Supported: {_SUPPORTED}."
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return f"Method not allowed: {operation}. Allowed: {error.headers['Allow']}."
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        limit = request.client_max_size
+        return f"Request body too large: the limit is {limit} bytes (limits.body_bytes)."
+    return f"{error.reason}."

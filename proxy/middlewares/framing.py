@@ -1,7 +1,7 @@
-"""Where a request ends: what another server on the way could measure differently goes no further.
+"""Request-smuggling guard: reject requests whose length another server could read differently.
 
-Two lengths, a length beside `transfer-encoding` and the like never come this far: the parser
-refuses them. What is refused here ends its connection: what follows may be the rest of a request.
+The HTTP parser already rejects duplicate lengths, or a length together with `transfer-encoding`.
+A rejection here closes the connection, because the bytes that follow may belong to this request.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from proxy.errors import BadRequest
 
 @web.middleware
 async def framing(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a request pass whose body is measured by its length, or in plain chunks."""
+    """Pass on a request whose body is framed by content-length or by plain chunks."""
     coding = request.headers.get("transfer-encoding")
     if coding is not None and coding.strip().lower() != "chunked":
-        # RFC 9112, 6.1: to treat a coding that is not understood as understood is an attack's door.
-        raise _unreadable("A request's only transfer-encoding is chunked.")
+        # RFC 9112, 6.1: a server must not process a transfer coding that it does not understand.
+        raise _unreadable("Unsupported transfer-encoding: only 'chunked' is accepted.")
     if request.method == "CONNECT":
-        raise _unreadable("This is no proxy: it makes no tunnels.")
+        raise _unreadable("CONNECT is not supported: this gateway is not a forward proxy.")
     return await handler(request)
 
 

@@ -1,6 +1,6 @@
-"""The span of a request, from the moment its caller is known; in the chain only with traces on.
+"""The server span of a request, started once its caller is known. In the chain if tracing is on.
 
-A stranger without a key makes no span, and neither do the endpoints that need none.
+Unauthenticated requests and public endpoints make no spans.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from adapters.errors import ImageError
 from proxy.context import ATTEMPT, CALLER, COMMITTED, ERROR_CODE, JOIN_STATUS, PLAN, TRACE_ID
-from proxy.http.headers import usable_trace
+from proxy.http.headers import is_valid_trace_id
 from proxy.http.status import INTERNAL_SERVER_ERROR
 from proxy.jobs.keys import JOB
 from proxy.middlewares.access import config_label
@@ -22,7 +22,7 @@ _GENERATIONS = "/images/generations"
 
 
 def make_tracing(tracer: Tracer) -> Middleware:
-    """Return the middleware that makes a span of each request by `tracer`."""
+    """Return the middleware that runs each request in a span of `tracer`."""
 
     @web.middleware
     async def tracing(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -34,18 +34,18 @@ def make_tracing(tracer: Tracer) -> Middleware:
 async def _run_in_span(
     tracer: Tracer, request: web.Request, handler: Handler
 ) -> web.StreamResponse:
-    """Run a request in a span; without a trace id of its own, it gets the trace's."""
+    """Run a request in a span. The span's trace id is used if the client sent none."""
     resource = request.match_info.route.resource
     if resource is None or CALLER not in request:
         return await handler(request)
-    about: dict[str, Value] = {
+    values: dict[str, Value] = {
         attributes.METHOD: request.method,
         attributes.ROUTE: resource.canonical,
         attributes.CALLER: request[CALLER].name,
     }
     name = f"{request.method} {resource.canonical}"
-    with tracer.start_server_span(name, request.headers, about) as span:
-        if not usable_trace(request.headers.get("x-portkey-trace-id", "")):
+    with tracer.start_server_span(name, request.headers, values) as span:
+        if not is_valid_trace_id(request.headers.get("x-portkey-trace-id", "")):
             request[TRACE_ID] = span.trace_id
         try:
             response = await handler(request)
@@ -60,39 +60,39 @@ async def _run_in_span(
 
 
 def _status_of(error: BaseException) -> int:
-    """Give the status by which a failure is going to be answered; 0: by none."""
+    """Return the status that the error response will have; 0 if there will be none."""
     if isinstance(error, ImageError | web.HTTPException):
         return error.status
     return INTERNAL_SERVER_ERROR if isinstance(error, Exception) else 0
 
 
 def _set_attributes(span: ServerSpan, request: web.Request, route: str) -> None:
-    """Say of a request all that is known at its end."""
-    about: dict[str, Value] = {attributes.TRACE: request[TRACE_ID]}
+    """Set the span's attributes at the end of the request."""
+    values: dict[str, Value] = {attributes.TRACE: request[TRACE_ID]}
     if span.status:
-        about[attributes.STATUS] = span.status
+        values[attributes.STATUS] = span.status
     if route.endswith(_GENERATIONS):
-        about |= _image_attributes(request)
-        span.otel.update_name(span_name(about))
+        values |= _image_attributes(request)
+        span.otel.update_name(span_name(values))
     joined = request.get(JOIN_STATUS, "")
     if joined:
-        about[attributes.JOINED] = joined
+        values[attributes.JOINED] = joined
     if job := request.get(JOB):
-        about[attributes.JOB] = job.id
+        values[attributes.JOB] = job.id
         if joined or not route.endswith(_GENERATIONS):
             span.link_to_job(job.id)
-    span.set_attributes(about)
-    if why := request.get(ERROR_CODE):
-        span.set_error(why)
+    span.set_attributes(values)
+    if code := request.get(ERROR_CODE):
+        span.set_error(code)
 
 
 def _image_attributes(request: web.Request) -> dict[str, Value]:
-    """Say what was asked for, and what became of it at the last target."""
+    """Return the attributes of an image request, and of the attempt at the last target."""
     plan, attempt = request.get(PLAN), request.get(ATTEMPT)
     params = plan.params if plan else attempt.params if attempt else {}
-    about = request_attributes(attempt.target if attempt else None, params)
+    values = request_attributes(attempt.target if attempt else None, params)
     if attempt:
-        about |= result_attributes(attempt)
+        values |= result_attributes(attempt)
     if config := config_label(plan):
-        about[attributes.CONFIG] = config
-    return about
+        values[attributes.CONFIG] = config
+    return values

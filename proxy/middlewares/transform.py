@@ -6,7 +6,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.context import ATTEMPT
-from proxy.jobs.delivery import EVENTS, JSON
+from proxy.jobs.delivery import EVENT_STREAM_TYPE, JSON_TYPE
 from proxy.jobs.keys import JOB
 from proxy.pipeline.translate import prepare_calls
 
@@ -17,5 +17,5 @@ async def transform(request: web.Request, handler: Handler) -> web.StreamRespons
     attempt = request[ATTEMPT]
     prepare_calls(attempt)
     if job := request.get(JOB):
-        job.kind = EVENTS if attempt.params.get("stream") is True else JSON
+        job.kind = EVENT_STREAM_TYPE if attempt.params.get("stream") is True else JSON_TYPE
     return await handler(request)

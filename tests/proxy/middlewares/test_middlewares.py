@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 from proxy import middlewares
 from proxy.middlewares import ATTEMPT_CHAIN, CHAIN, IMAGE_CHAIN, with_tracing, wrap
 from proxy.observability.tracing.spans import Tracer
-from proxy.settings.loader import embedded
+from proxy.settings.loader import default_settings
 
 
 def named(passed: list[str], name: str) -> Middleware:
@@ -36,7 +36,8 @@ async def test_the_first_link_is_the_outermost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("half", "links"), [("CHAIN", CHAIN), ("IMAGES", IMAGE_CHAIN), ("ATTEMPT", ATTEMPT_CHAIN)]
+    ("half", "links"),
+    [("CHAIN", CHAIN), ("IMAGE_CHAIN", IMAGE_CHAIN), ("ATTEMPT_CHAIN", ATTEMPT_CHAIN)],
 )
 def test_the_table_shows_the_links_in_their_order(half: str, links: tuple[Middleware, ...]) -> None:
     rows = (middlewares.__doc__ or "").partition(f"| **{half},")[2].splitlines()[1:]
@@ -45,7 +46,7 @@ def test_the_table_shows_the_links_in_their_order(half: str, links: tuple[Middle
 
 
 def test_traces_begin_once_the_caller_is_known() -> None:
-    tracer = Tracer(embedded().tracing)
+    tracer = Tracer(default_settings().tracing)
     order = [getattr(link, "__name__", "") for link in with_tracing(CHAIN, tracer)]
     assert order == [*(getattr(link, "__name__", "") for link in CHAIN), "tracing"]
     assert order[-2] == "auth"
