@@ -11,13 +11,13 @@ from proxy.routing.plan import Caller, Plan
 from proxy.settings.loader import Settings
 
 if TYPE_CHECKING:
-    from proxy.http.body_limits import Bodies, Held
+    from proxy.http.body_limits import BodyMemory, BodyReservation
     from proxy.routing.strategies import StrategySelector
     from proxy.state.ops import Shared
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 """app sets to what it began with. What may change while it runs a request has in CURRENT."""
-BODY_MEMORY: web.AppKey[Bodies] = web.AppKey("bodies")
+BODY_MEMORY: web.AppKey[BodyMemory] = web.AppKey("bodies")
 """app sets; middlewares.routing counts in it."""
 STRATEGIES: web.AppKey[StrategySelector] = web.AppKey("chooser")
 """app sets; images.generate reads, and /readyz its circuits."""
@@ -37,7 +37,7 @@ CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 """auth sets; routing, caching and observing read."""
 PLAN: web.RequestKey[Plan] = web.RequestKey("plan", Plan)
 """routing sets; images.generate and the ATTEMPT links read."""
-BODY_RESERVATION: web.RequestKey[Held] = web.RequestKey("held")
+BODY_RESERVATION: web.RequestKey[BodyReservation] = web.RequestKey("held")
 """routing sets where the body is large: it counts for as long as any request has this."""
 BODY: web.RequestKey[bytes] = web.RequestKey("raw", bytes)
 """routing sets: the body, in bytes that say what was read of it; images.generate reads."""

@@ -12,7 +12,7 @@ from proxy.blobs.store import BLOBS
 from proxy.blobs.urls import PATH, SIGNER, Link
 from proxy.context import CALLER
 from proxy.errors import BlobStoreFailed
-from proxy.http.proxy_headers import base_url_of
+from proxy.http.proxy_headers import base_url
 from proxy.observability.tracing.attributes import BLOB_STORED
 from proxy.observability.tracing.hooks import add_event
 from proxy.reload.snapshot import SNAPSHOT
@@ -53,7 +53,7 @@ def _link(request: web.Request, media_type: str, content: str = "") -> Link:
 
 def _url(request: web.Request, link: Link) -> str:
     settings, signer = request[SNAPSHOT].settings, request.app[SIGNER]
-    base = settings.server.public_url.rstrip("/") or base_url_of(
+    base = settings.server.public_url.rstrip("/") or base_url(
         request, settings.server.trusted_proxies
     )
     return f"{base}{PATH.format(name=link.name)}?{signer.query(link)}"

@@ -1,1 +1,1 @@
-"""What an HTTP request says: headers, body, proxies, hosts."""
+"""Parsing and checking HTTP messages: headers, body, forwarding, proxies, allowed hosts."""

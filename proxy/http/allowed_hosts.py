@@ -1,7 +1,8 @@
-"""By what names the gateway may be called: a page that rebinds its own name to ours is refused.
+"""The host names under which the gateway answers: protection against DNS rebinding.
 
-A page in a browser can have its own host's name resolve to 127.0.0.1 and then ask, as if it were of
-its own origin, whatever listens there. The name that the browser calls still stands in `Host`.
+A web page can make its own host name resolve to 127.0.0.1, and then send requests to whatever
+listens there as if it were the page's own origin. The browser still sends the page's host name in
+`Host`, so a request for any other name than the gateway's is refused.
 """
 
 from __future__ import annotations
@@ -14,50 +15,50 @@ from urllib.parse import urlsplit
 from proxy.errors import GatewayError
 from proxy.settings.schema import Server
 
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(:[0-9]{0,5})?")
-_MOST_KNOWN = 64
+_HOST_HEADER = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(:[0-9]{0,5})?")
+_CACHE_SIZE = 64
 
 
-class Misdirected(GatewayError):
-    """The request was meant for another host."""
+class MisdirectedRequest(GatewayError):
+    """The `Host` header names another host (421)."""
 
     status = 421
     type = "invalid_request_error"
     code = "unknown_host"
 
 
-class OwnNames:
-    """The names of a gateway; any, where others can reach it and no names are set.
+class AllowedHosts:
+    """The allowed host names; every name, if the gateway listens publicly and none are configured.
 
-    No page reaches a unix socket, so that by one any name is good too, unless some are set: then a
-    proxy may stand before it that pages can reach.
+    A web page cannot reach a Unix socket, so every name is allowed there too, unless names are
+    configured: then a proxy that web pages can reach may be in front of the socket.
     """
 
     def __init__(self, server: Server) -> None:
         own = urlsplit(server.public_url).hostname
         self._names = frozenset({*map(str.lower, server.allowed_hosts), *([own] if own else [])})
-        self._any_by_unix = not server.allowed_hosts
-        self._any = self._any_by_unix and not is_loopback(server.host)
-        self._knows = lru_cache(_MOST_KNOWN)(self._is_one)
+        self._allow_any_on_unix = not server.allowed_hosts
+        self._allow_any = self._allow_any_on_unix and not is_loopback(server.host)
+        self._is_allowed = lru_cache(_CACHE_SIZE)(self._matches)
 
-    def check(self, host: str | None, *, by_unix: bool = False) -> None:
-        """Hold a `Host` against the names; raises `Misdirected`. Every browser sends one."""
-        if by_unix and self._any_by_unix:
+    def check(self, host: str | None, *, over_unix: bool = False) -> None:
+        """Raise `MisdirectedRequest` if the `Host` header is not allowed. Browsers send one."""
+        if over_unix and self._allow_any_on_unix:
             return
-        if not (self._any or host is None or self._knows(host)):
-            raise Misdirected(
-                "This gateway is not known by the name in the header Host. If it should be, the "
-                "operator can add that name to `server.allowed_hosts`."
+        if not (self._allow_any or host is None or self._is_allowed(host)):
+            raise MisdirectedRequest(
+                "The name in the Host header is not an allowed host name of this gateway. The "
+                "operator can add it to `server.allowed_hosts`."
             )
 
-    def _is_one(self, host: str) -> bool:
-        found = _HOST.fullmatch(host.lower())
+    def _matches(self, host: str) -> bool:
+        found = _HOST_HEADER.fullmatch(host.lower())
         name = found[1].strip("[]") if found else ""
         return is_loopback(name) or name in self._names
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address, or a name, is this machine's own.
+    """Return whether an IP address or host name is this machine's loopback.
 
     >>> is_loopback("localhost"), is_loopback("127.0.0.9"), is_loopback("::1"), is_loopback("h")
     (True, True, True, False)

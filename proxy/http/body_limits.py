@@ -1,44 +1,47 @@
-"""Large bodies of requests: all that are held at once, within bounds."""
+"""The memory limit for large request bodies, shared by all requests (`limits.bodies_bytes`)."""
 
 from __future__ import annotations
 
 from proxy.errors import Overloaded
 
-LARGE = 64 * 1024
-"""Bytes up to which a body is not counted: as many as there are jobs have room."""
+RESERVE_ABOVE = 64 * 1024
+"""Bodies up to this many bytes are not counted: the limit on jobs bounds them."""
 
 
-class Bodies:
-    """Counts the bytes of all large bodies that are held, `most` at once.
+class BodyMemory:
+    """Counts the bytes of all large request bodies in memory, at most `limit`.
 
-    A compressed body may have `ratio` times the size of what came.
+    A compressed body may decompress to at most `max_ratio` times its compressed size.
     """
 
-    def __init__(self, most: int, ratio: int = 100) -> None:
-        self.held = 0
-        self.most = most
-        self.ratio = ratio
+    def __init__(self, limit: int, max_ratio: int = 100) -> None:
+        self.reserved = 0
+        self.limit = limit
+        self.max_ratio = max_ratio
 
 
-class Held:
-    """What one body takes, until nobody holds this any more: a request, and its job's, do."""
+class BodyReservation:
+    """The bytes reserved for one body, until the last reference to this object is gone.
 
-    __slots__ = ("_bodies", "_size")
+    The request holds one, and so does its job.
+    """
 
-    def __init__(self, bodies: Bodies) -> None:
-        self._bodies = bodies
+    __slots__ = ("_memory", "_size")
+
+    def __init__(self, memory: BodyMemory) -> None:
+        self._memory = memory
         self._size = 0
 
     def grow(self, size: int) -> None:
-        """Count so many bytes in all; raises `Overloaded` where there is no room for them."""
-        bodies, more = self._bodies, size - self._size
-        if bodies.held + more > bodies.most:
+        """Reserve `size` bytes in all; raise `Overloaded` if that exceeds the limit."""
+        memory, more = self._memory, size - self._size
+        if memory.reserved + more > memory.limit:
             raise Overloaded(
-                "The bodies of all requests take as much memory as they may "
-                "(`limits.bodies_bytes`). Ask again in a while."
+                "The request bodies in progress fill the memory that they may use "
+                "(`limits.bodies_bytes`). Retry in a few seconds."
             )
-        bodies.held += more
+        memory.reserved += more
         self._size = size
 
     def __del__(self) -> None:
-        self._bodies.held -= self._size
+        self._memory.reserved -= self._size

@@ -8,14 +8,14 @@ from typing import Any
 
 import orjson
 
-from adapters.table.table import Policy
+from adapters.table.table import UnsupportedPolicy
 from proxy.errors import BadRequest
-from proxy.http.body import DEPTH_LIMIT, is_deeper
-from proxy.settings.routing_config import MAX_KEEPALIVE
+from proxy.http.body import DEPTH_LIMIT, exceeds_depth
+from proxy.settings.routing_config import MAX_KEEPALIVE_SECONDS
 
 _TRUE, _FALSE = ("true",), ("false", "")
-_POLICIES = tuple(policy.value for policy in Policy)
-_TRACE_LIMIT = 512
+_POLICIES = tuple(policy.value for policy in UnsupportedPolicy)
+_MAX_ID_LENGTH = 512
 
 
 def bearer(headers: Mapping[str, str]) -> str:
@@ -29,7 +29,7 @@ def bearer(headers: Mapping[str, str]) -> str:
 
 
 def read_text(headers: Mapping[str, str], name: str) -> str:
-    """Read a header that holds any text; its bytes may be none."""
+    """Return the text of a header; raise `BadRequest` if it is not printable."""
     text = headers.get(name, "")
     if text.isprintable():
         return text
@@ -37,7 +37,7 @@ def read_text(headers: Mapping[str, str], name: str) -> str:
 
 
 def read_metadata(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Read `x-portkey-metadata`: a JSON object."""
+    """Parse `x-portkey-metadata`, a JSON object."""
     text = headers.get("x-portkey-metadata", "")
     if not text:
         return {}
@@ -45,7 +45,7 @@ def read_metadata(headers: Mapping[str, str]) -> dict[str, Any]:
         metadata = orjson.loads(text)
     except orjson.JSONDecodeError:
         metadata = None
-    if not isinstance(metadata, dict) or is_deeper(metadata, DEPTH_LIMIT):
+    if not isinstance(metadata, dict) or exceeds_depth(metadata, DEPTH_LIMIT):
         raise BadRequest(
             'x-portkey-metadata must be a JSON object, such as {"_user": "u1"}.',
             code="invalid_header",
@@ -55,20 +55,20 @@ def read_metadata(headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 def read_flag(headers: Mapping[str, str], name: str) -> bool:
-    """Read a header that is `true` or `false`, in any case."""
+    """Parse a header that is `true` or `false`, in any case."""
     text = headers.get(name, "").strip().lower()
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     raise BadRequest(f"{name} must be true or false.", code="invalid_header", param=name)
 
 
-def read_policy(headers: Mapping[str, str]) -> Policy | None:
-    """Read `x-easel-unsupported`: what becomes of a parameter that a provider cannot express."""
+def read_policy(headers: Mapping[str, str]) -> UnsupportedPolicy | None:
+    """Parse `x-easel-unsupported`, the policy for parameters that a provider does not support."""
     text = headers.get("x-easel-unsupported", "").strip().lower()
     if not text:
         return None
     if text in _POLICIES:
-        return Policy(text)
+        return UnsupportedPolicy(text)
     raise BadRequest(
         f"x-easel-unsupported must be one of {', '.join(_POLICIES)}.",
         code="invalid_header",
@@ -76,59 +76,59 @@ def read_policy(headers: Mapping[str, str]) -> Policy | None:
     )
 
 
-def read_milliseconds(headers: Mapping[str, str], name: str, most: int) -> float | None:
-    """Read a header that holds a whole number of milliseconds, as seconds."""
+def read_milliseconds(headers: Mapping[str, str], name: str, maximum: int) -> float | None:
+    """Parse a header that holds a whole number of milliseconds; return seconds, None if absent."""
     text = headers.get(name, "").strip()
     if not text:
         return None
-    if re.fullmatch("[0-9]{1,12}", text) and 1 <= int(text) <= most:
+    if re.fullmatch("[0-9]{1,12}", text) and 1 <= int(text) <= maximum:
         return int(text) / 1000
     raise BadRequest(
-        f"{name} must be a whole number of milliseconds, 1 to {most}.",
+        f"{name} must be a whole number of milliseconds, 1 to {maximum}.",
         code="invalid_header",
         param=name,
     )
 
 
 def read_keepalive(headers: Mapping[str, str]) -> int | None:
-    """Read `x-easel-keepalive`: whole seconds, 0 for never; None where it does not say."""
+    """Parse `x-easel-keepalive`: whole seconds, 0 to switch it off, None if absent."""
     text = headers.get("x-easel-keepalive", "").strip()
     if not text:
         return None
-    if re.fullmatch("[0-9]{1,3}", text) and int(text) <= MAX_KEEPALIVE:
+    if re.fullmatch("[0-9]{1,3}", text) and int(text) <= MAX_KEEPALIVE_SECONDS:
         return int(text)
     raise BadRequest(
-        f"x-easel-keepalive must be a whole number of seconds, 1 to {MAX_KEEPALIVE}, or 0.",
+        f"x-easel-keepalive must be a whole number of seconds, 1 to {MAX_KEEPALIVE_SECONDS}, or 0.",
         code="invalid_header",
         param="x-easel-keepalive",
     )
 
 
 def read_idempotency_key(headers: Mapping[str, str]) -> str:
-    """Read `Idempotency-Key`: a client's own name for a request, "" when it gives none."""
+    """Parse `Idempotency-Key`, the client's own name for a request; "" if absent."""
     key = headers.get("idempotency-key", "").strip()
-    if len(key) <= _TRACE_LIMIT and key.isascii() and (not key or key.isprintable()):
+    if len(key) <= _MAX_ID_LENGTH and key.isascii() and (not key or key.isprintable()):
         return key
     raise BadRequest(
-        f"Idempotency-Key must be printable ASCII, at most {_TRACE_LIMIT} characters.",
+        f"Idempotency-Key must be printable ASCII, at most {_MAX_ID_LENGTH} characters.",
         code="invalid_header",
         param="Idempotency-Key",
     )
 
 
 def prefers_async(headers: Mapping[str, str]) -> bool:
-    """Tell whether `Prefer` asks for an answer at once, and the picture later (RFC 7240)."""
+    """Return whether `Prefer: respond-async` asks for a job instead of the image (RFC 7240)."""
     if "prefer" not in headers:
         return False
     preferences = headers["prefer"].lower().split(",")
     return any(it.partition(";")[0].strip() == "respond-async" for it in preferences)
 
 
-def is_untracked(headers: Mapping[str, str]) -> bool:
-    """Tell whether `x-portkey-debug: false` asks that nothing of a request be kept."""
+def no_store(headers: Mapping[str, str]) -> bool:
+    """Return whether `x-portkey-debug: false` asks that nothing of the request be stored."""
     return headers.get("x-portkey-debug", "").lower() == "false"
 
 
-def usable_trace(text: str) -> bool:
-    """Tell whether a trace id can be echoed: printable ASCII of a bounded length."""
-    return 0 < len(text) <= _TRACE_LIMIT and text.isascii() and text.isprintable()
+def is_valid_trace_id(text: str) -> bool:
+    """Return whether a trace id can be echoed: printable ASCII, 1 to 512 characters."""
+    return 0 < len(text) <= _MAX_ID_LENGTH and text.isascii() and text.isprintable()

@@ -1,10 +1,10 @@
-"""Who a client is, and by what URL it came: from its connection, or from a proxy that we trust.
+"""The client's address and the URL it called: from the connection, or from a trusted proxy.
 
-    X-Forwarded-For    from the right, the first address that is no trusted proxy's is the client's
-    X-Forwarded-Proto  http or https; the last one, which the nearest proxy has written
-    X-Forwarded-Host   a host, with or without a port; the last one
+    X-Forwarded-For    the client is the first address from the right that is not a trusted proxy
+    X-Forwarded-Proto  http or https; the last value, which the nearest proxy wrote
+    X-Forwarded-Host   a host, with or without a port; the last value
 
-Whoever else sends them is not believed. What has no such form is ignored.
+From any other peer these headers are ignored, and so are values of another form.
 """
 
 from __future__ import annotations
@@ -20,100 +20,102 @@ from aiohttp import web
 from proxy.settings.schema import UNIX
 
 _FOR, _PROTO, _HOST = "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"
-_MOST_HOPS = 32
-_MOST_KNOWN = 1024
-_LONGEST = 255
+_MAX_HOPS = 32
+_CACHE_SIZE = 1024
+_MAX_LENGTH = 255
 _HOST_FORM = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(:[0-9]{1,5})?")
 _ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\](?::\d{1,5})?|([0-9.]{7,15}):\d{1,5}")
-"""An address with its port, or in brackets, as some proxies write it."""
+"""An address with a port, or in brackets, as some proxies write it."""
 
 
 class TrustedProxies:
-    """Whose word counts: `trusted` are addresses, networks, or the word `unix`."""
+    """The proxies whose headers count; `trusted` holds addresses, networks, or the word `unix`."""
 
     def __init__(self, trusted: tuple[str, ...]) -> None:
         self._networks = [ip_network(it) for it in trusted if it != UNIX]
         self._unix = UNIX in trusted
-        self.holds = lru_cache(_MOST_KNOWN)(self._is_one)
+        self.contains = lru_cache(_CACHE_SIZE)(self._matches)
 
-    def _is_one(self, peer: str) -> bool:
-        """Tell whether an address, or `unix`, is a trusted proxy's."""
+    def _matches(self, peer: str) -> bool:
+        """Return whether an address, or `unix`, belongs to a trusted proxy."""
         if peer == UNIX:
             return self._unix
-        address = _address(peer)
+        address = _parse_address(peer)
         return address is not None and any(ip_address(address) in it for it in self._networks)
 
 
-_trusted = lru_cache(4)(TrustedProxies)
+_trusted_proxies = lru_cache(4)(TrustedProxies)
 
 
-def _proxies(request: web.Request, trusted: tuple[str, ...]) -> TrustedProxies | None:
+def _proxies_if_trusted(request: web.Request, trusted: tuple[str, ...]) -> TrustedProxies | None:
     """Return the trusted proxies if the peer is one of them."""
     if not trusted:
         return None
-    proxies = _trusted(trusted)
-    return proxies if proxies.holds(_peer(request)) else None
+    proxies = _trusted_proxies(trusted)
+    return proxies if proxies.contains(_peer_address(request)) else None
 
 
-def _peer(request: web.Request) -> str:
-    return UNIX if comes_by_unix(request) else request.remote or ""
+def _peer_address(request: web.Request) -> str:
+    return UNIX if is_unix_socket(request) else request.remote or ""
 
 
-def comes_by_unix(request: web.Request) -> bool:
-    """Tell whether a request has come by the unix socket."""
-    # It is told even where the client has gone by now, unlike aiohttp's public ways to ask.
+def is_unix_socket(request: web.Request) -> bool:
+    """Return whether a request came in on the Unix socket."""
+    # Set even after the client has disconnected, unlike what aiohttp offers publicly.
     return isinstance(request._transport_sockname, str | bytes)  # noqa: SLF001 - see above
 
 
-def client_of(request: web.Request, trusted: tuple[str, ...]) -> str:
+def client_address(request: web.Request, trusted: tuple[str, ...]) -> str:
     """Return the client's address, or `unix` for a client of the Unix socket.
 
     `trusted` are the addresses and networks of trusted proxies (`server.trusted_proxies`).
     """
-    client = _peer(request)
-    if proxies := _proxies(request, trusted):
-        for hop in islice(_hops(request), _MOST_HOPS):
-            address = _address(hop)
+    client = _peer_address(request)
+    if proxies := _proxies_if_trusted(request, trusted):
+        for hop in islice(_forwarded_for(request), _MAX_HOPS):
+            address = _parse_address(hop)
             if address is None:
                 break
             client = address
-            if not proxies.holds(address):
+            if not proxies.contains(address):
                 break
     return client
 
 
-def host_of(request: web.Request, trusted: tuple[str, ...]) -> str | None:
+def requested_host(request: web.Request, trusted: tuple[str, ...]) -> str | None:
     """Return the host that the client called, with its port if it sent one."""
-    told = _last(request, _HOST, trusted)
-    return told if _HOST_FORM.fullmatch(told) else request.headers.get("Host")
+    host = _last_value(request, _HOST, trusted)
+    return host if _HOST_FORM.fullmatch(host) else request.headers.get("Host")
 
 
-def base_url_of(request: web.Request, trusted: tuple[str, ...]) -> str:
+def base_url(request: web.Request, trusted: tuple[str, ...]) -> str:
     """Return the scheme and host of the client's URL."""
-    told = _last(request, _PROTO, trusted).lower()
-    scheme = told if told in ("http", "https") else request.scheme
-    return f"{scheme}://{host_of(request, trusted) or request.host}"
+    proto = _last_value(request, _PROTO, trusted).lower()
+    scheme = proto if proto in ("http", "https") else request.scheme
+    return f"{scheme}://{requested_host(request, trusted) or request.host}"
 
 
-def _last(request: web.Request, name: str, trusted: tuple[str, ...]) -> str:
+def _last_value(request: web.Request, name: str, trusted: tuple[str, ...]) -> str:
     """Return the header value that the nearest proxy wrote, "" if that proxy is not trusted."""
-    if name not in request.headers or _proxies(request, trusted) is None:
+    if name not in request.headers or _proxies_if_trusted(request, trusted) is None:
         return ""
-    return request.headers.getall(name)[-1].rpartition(",")[2].strip()[:_LONGEST]
+    return request.headers.getall(name)[-1].rpartition(",")[2].strip()[:_MAX_LENGTH]
 
 
-def _hops(request: web.Request) -> Iterator[str]:
-    """Give what stands in X-Forwarded-For, from the right."""
+def _forwarded_for(request: web.Request) -> Iterator[str]:
+    """Yield the addresses in X-Forwarded-For, from the right."""
     for line in reversed(request.headers.getall(_FOR, ())):
-        for hop in reversed(line.rsplit(",", _MOST_HOPS)):
+        for hop in reversed(line.rsplit(",", _MAX_HOPS)):
             yield hop.strip()
 
 
-def _address(text: str) -> str | None:
-    """Read an address as it is compared and shown; None for what is none.
+def _parse_address(text: str) -> str | None:
+    """Return an address in its canonical form, None if it is not an address.
 
-    >>> _address("192.0.2.1:8080"), _address("[2001:DB8::1]"), _address("::ffff:192.0.2.1")
-    ('192.0.2.1', '2001:db8::1', '192.0.2.1')
+    >>> _parse_address("192.0.2.1:8080"), _parse_address("[2001:DB8::1]")
+    ('192.0.2.1', '2001:db8::1')
+    >>> _parse_address("::ffff:192.0.2.1")
+    '192.0.2.1'
     """
     if found := _ADDRESS.fullmatch(text):
         text = found[1] or found[2]

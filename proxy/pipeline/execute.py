@@ -19,8 +19,8 @@ from adapters.table.receipt import Receipt
 from proxy.context import ATTEMPT, BODY, COMMITTED, PLAN, STRATEGIES, TIMELINE
 from proxy.errors import log_code, set_headers
 from proxy.http import status as http_status
-from proxy.http.body import in_bounds
-from proxy.http.forwarding import hops
+from proxy.http.body import enforce_limits
+from proxy.http.forwarding import gateway_hops
 from proxy.observability.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, error_outcome
 from proxy.observability.metrics.registry import METRICS
 from proxy.observability.tracing import attributes
@@ -94,7 +94,7 @@ class PlanExecutor:
         self._metrics = request.app[METRICS]
         self._timeline = request.get(TIMELINE) or RequestTimeline(perf_counter())
         self.budget = AttemptBudget(
-            self._limits.attempts, hops=hops(request.headers), timeline=self._timeline
+            self._limits.attempts, hops=gateway_hops(request.headers), timeline=self._timeline
         )
 
     async def run(self) -> web.StreamResponse:
@@ -188,7 +188,7 @@ class PlanExecutor:
         began, ended = perf_counter(), _FAILED
         try:
             with attempt_span(self._request[ATTEMPT]):
-                in_bounds(params, self._limits)
+                enforce_limits(params, self._limits)
                 response = await self._run_chain(self._request)
             # Without a request to the provider, as on a cache hit, it has shown nothing.
             if self.budget.remaining < left:

@@ -13,9 +13,9 @@ import msgspec
 import adapters
 from adapters.contract import Adapter, Credentials
 from adapters.errors import ImageError
-from adapters.table.table import Policy
+from adapters.table.table import UnsupportedPolicy
 from proxy.errors import BadRequest
-from proxy.http.forwarding import forwarded
+from proxy.http.forwarding import forward_headers
 from proxy.http.headers import read_milliseconds, read_policy
 from proxy.routing import custom_host as hosts
 from proxy.routing.plan import Caller, Target
@@ -23,7 +23,7 @@ from proxy.settings.credentials import credentials_for
 from proxy.settings.loader import Settings, VirtualKey
 from proxy.settings.paths import parse_path
 from proxy.settings.routing_config import MAX_TIMEOUT_MS, Config, ConfigError
-from proxy.settings.suggest import nearest
+from proxy.settings.suggest import did_you_mean
 
 
 class ResolveContext(msgspec.Struct, frozen=True):
@@ -79,7 +79,7 @@ def _virtual_key_credential(
     slug = config.virtual_key or ""
     virtual_key = virtual_keys.get(slug)
     if virtual_key is None:
-        hint = nearest(slug, virtual_keys) or "."
+        hint = did_you_mean(slug, virtual_keys) or "."
         raise BadRequest(
             f"There is no virtual key of that name{hint}",
             code="unknown_virtual_key",
@@ -106,9 +106,9 @@ def _virtual_key_credential(
 def find_adapter(name: str) -> Adapter:
     """Give the adapter of a provider that a client named; raises `BadRequest`."""
     if name in adapters.NAMES:
-        return adapters.adapter(name)
+        return adapters.get_adapter(name)
     raise BadRequest(
-        f"There is no provider of that name{nearest(name, adapters.NAMES) or '.'}",
+        f"There is no provider of that name{did_you_mean(name, adapters.NAMES) or '.'}",
         code="unknown_provider",
         param="x-portkey-provider",
         legacy="Invalid provider passed",
@@ -130,8 +130,8 @@ def _build_target(config: Config, chosen: ResolvedCredential, asked: ResolveCont
     base_url, private = _origin(config, chosen, asked)
     header_names = headers.get("x-portkey-forward-headers", "")
     names = header_names.split(",") if header_names else config.forward_headers
-    bearer_is_ours = asked.caller.key_in_authorization
-    passed = forwarded(names, headers, bearer_is_ours=bearer_is_ours) if names else {}
+    is_ours = asked.caller.key_in_authorization
+    passed = forward_headers(names, headers, bearer_is_gateway_key=is_ours) if names else {}
     lack = chosen.adapter.missing_credentials(chosen.credentials)
     if lack and not _custom_host(config, chosen, headers) and "authorization" not in passed:
         raise BadRequest(
@@ -157,8 +157,8 @@ def _build_target(config: Config, chosen: ResolvedCredential, asked: ResolveCont
         retry=config.retry,
         breaker=config.cb_config,
         unsupported_policy=read_policy(headers)
-        or Policy(config.unsupported or asked.settings.images.unsupported),
-        config_path=config.index,
+        or UnsupportedPolicy(config.unsupported or asked.settings.images.unsupported),
+        config_path=config.config_path,
         virtual_key=config.virtual_key or "",
         operator_credential=chosen.operator_credential,
     )
@@ -201,8 +201,8 @@ def _provider_base_url(chosen: ResolvedCredential) -> str:
 
 def to_bad_request(what: str, error: ConfigError) -> BadRequest:
     """Say what is wrong with a config; Portkey's list says all that is wrong."""
-    errors = [f"path: {_portkey_path(one.path)}, message: {one.message}" for one in error.all]
-    return invalid_config(f"Invalid {what}: {error.sentences}", param=error.path, errors=errors)
+    errors = [f"path: {_portkey_path(one.path)}, message: {one.message}" for one in error.errors]
+    return invalid_config(f"Invalid {what}: {error.full_message}", param=error.path, errors=errors)
 
 
 def _portkey_path(path: str) -> str:

@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from adapters.contract import IN_PROCESS, Answer, Flow, Image, ImageCall
 from adapters.errors import ProviderError
 from adapters.http import ProviderReply, ProviderRequest
-from proxy.http.forwarding import relayed_headers
+from proxy.http.forwarding import relay_headers
 from proxy.http.status import is_success
 from proxy.observability.metrics.labels import target_family
 from proxy.observability.metrics.registry import Metrics
@@ -238,15 +238,15 @@ class Conversation:
             try:
                 request = flow.send(reply)
             except StopIteration as done:
-                if call.chance in self._tries.progress:
-                    self._tries.progress[call.chance] = 1.0
+                if call.nonce in self._tries.progress:
+                    self._tries.progress[call.nonce] = 1.0
                 record_usage(done.value, target.secrets)
                 return Outcome(answer=await self._in_full(done.value), headers=headers)
             except ProviderError as error:
                 error.headers = headers
                 raise
             if (progress := target.adapter.parse_progress(reply)) is not None:
-                self._tries.progress[call.chance] = progress
+                self._tries.progress[call.nonce] = progress
             if not asked.is_set and target.request_timeout:
                 asked.set(buying.began + target.request_timeout)
 
@@ -255,10 +255,10 @@ class Conversation:
     ) -> Outcome | tuple[ProviderReply, CIMultiDict[str]]:
         """Give what is to be used as it comes, or else the whole reply, with headers."""
         limit, secrets = self._upstream.settings.limits.reply_bytes, self._granted.secrets
-        if request.events and _tells_events(response):
+        if request.may_stream and _tells_events(response):
             events = told(response, self._granted.adapter, call, limit, secrets)
             return Outcome(
-                events=events, headers=relayed_headers(response.headers, secrets, whole=False)
+                events=events, headers=relay_headers(response.headers, secrets, with_body=False)
             )
         head: list[bytes] = []
         rest = False
@@ -267,14 +267,14 @@ class Conversation:
         if rest:
             if (response.content_length or 0) > limit:
                 raise too_much()
-            headers = relayed_headers(response.headers, secrets, whole=True)
+            headers = relay_headers(response.headers, secrets, with_body=True)
             return Outcome(response=response, head=head, headers=headers, secrets=secrets)
         # What is verbatim is to stay what it was, byte for byte.
         sieve = None if request.verbatim else Sieve(self._upstream.spools)
         reply = await read_reply(response, limit, secrets, b"".join(head), sieve)
         if sieve and sieve.taken:
             self._taken = {**(self._taken or {}), **sieve.taken}
-        return reply, relayed_headers(response.headers, secrets, whole=False)
+        return reply, relay_headers(response.headers, secrets, with_body=False)
 
     async def _in_full(self, answer: Answer) -> Answer:
         """Give an answer with the pictures that were taken out of its replies."""

@@ -14,10 +14,10 @@ import orjson
 from aiohttp import ClientResponse, FormData
 from yarl import URL
 
-from adapters.contract import Adapter, Outgoing
+from adapters.contract import Adapter, SignableRequest
 from adapters.http import ProviderReply, ProviderRequest
 from proxy.errors import UpstreamFailed
-from proxy.http.forwarding import via
+from proxy.http.forwarding import via_header
 from proxy.observability.tracing.hooks import traced_send
 from proxy.routing.plan import Target
 from proxy.upstream.connector import Dialer
@@ -45,7 +45,7 @@ async def sent(
     buying, is_paid = buying or Buying(), request.method != "GET"
     # A provider's own host is no gateway; whatever else this is may lead back to us.
     may_return = is_paid and not _own_host(target.adapter, url)
-    passed = {"via": via(buying.tries.budget.hops)} if may_return else {}
+    passed = {"via": via_header(buying.tries.budget.hops)} if may_return else {}
 
     async def send(of_trace: Mapping[str, str]) -> ClientResponse:
         if is_paid:
@@ -113,11 +113,11 @@ def _signed(  # noqa: PLR0913, PLR0917 - all that a signature covers
     body: bytes,
     now: float,
 ) -> dict[str, str]:
-    if not request.signed:
+    if not request.authenticated:
         return plain
     # Before signing, so that the signature covers them; and after it, so that they win.
     headers = {**plain, **target.forwarded_headers}
-    outgoing = Outgoing(request.method, str(url), headers, body, now)
+    outgoing = SignableRequest(request.method, str(url), headers, body, now)
     return {
         **headers,
         **target.adapter.sign(outgoing, target.credentials),
@@ -135,7 +135,7 @@ def address(target: Target, request: ProviderRequest) -> tuple[URL, bool]:
     url, base = URL(request.url, encoded=True), URL(target.base_url, encoded=True)
     if url.origin() == base.origin():
         return url, target.allow_private_network
-    if request.signed and not _own_host(target.adapter, url):
+    if request.authenticated and not _own_host(target.adapter, url):
         raise UpstreamFailed(
             "The provider named an address on a foreign host to continue at; it was not followed.",
             code="foreign_url",

@@ -102,31 +102,31 @@ MUTATIONS = (
     Mutation(
         "what `Connection` names ends there",
         "proxy/http/forwarding.py",
-        "if name in headers and name not in of_connection:",
+        "if name in headers and name not in named_by_connection:",
         "if name in headers:",
     ),
     Mutation(
         "of a provider's headers only some go on",
         "proxy/http/forwarding.py",
-        "if lower in _NOT_RELAYED or lower.startswith(_NOT_RELAYED_PREFIXES):",
-        "if lower.startswith(_NOT_RELAYED_PREFIXES):",
+        "if lower in _NEVER_RELAYED or lower.startswith(_NEVER_RELAYED_PREFIXES):",
+        "if lower.startswith(_NEVER_RELAYED_PREFIXES):",
     ),
     Mutation(
         "what frames a message is not forwarded",
         "proxy/http/forwarding.py",
-        "return name in _REFUSED or name.startswith(_REFUSED_PREFIXES)",
-        "return name.startswith(_REFUSED_PREFIXES)",
+        "return name in _NEVER_FORWARDED or name.startswith(_NEVER_FORWARDED_PREFIXES)",
+        "return name.startswith(_NEVER_FORWARDED_PREFIXES)",
     ),
     Mutation(
         "a gateway key never leaves",
         "proxy/http/forwarding.py",
-        'if refused(name) or (name == "authorization" and bearer_is_ours):',
-        "if refused(name):",
+        'if is_forbidden(name) or (name == "authorization" and bearer_is_gateway_key):',
+        "if is_forbidden(name):",
     ),
     Mutation(
         "gateways are counted",
         "proxy/http/forwarding.py",
-        "if count > _MOST_HOPS:",
+        "if count > _MAX_HOPS:",
         "if count > 40:",
     ),
     Mutation(
@@ -156,7 +156,7 @@ MUTATIONS = (
     Mutation(
         "a body's depth is bounded",
         "proxy/http/body.py",
-        "    if is_deeper(params, DEPTH_LIMIT):\n",
+        "    if exceeds_depth(params, DEPTH_LIMIT):\n",
         "    if False:\n",
     ),
     Mutation(
@@ -222,7 +222,7 @@ MUTATIONS = (
     Mutation(
         "a compressed body has a size and a ratio",
         "proxy/http/body.py",
-        "    if size > request.content.total_raw_bytes * bodies.ratio:\n",
+        "    if size > request.content.total_raw_bytes * memory.max_ratio:\n",
         "    if False:\n",
     ),
     Mutation(
@@ -270,7 +270,7 @@ MUTATIONS = (
     Mutation(
         "large bodies are counted together",
         "proxy/http/body_limits.py",
-        "        if bodies.held + more > bodies.most:\n",
+        "        if memory.reserved + more > memory.limit:\n",
         "        if False:\n",
     ),
     Mutation(
@@ -372,13 +372,13 @@ MUTATIONS = (
     Mutation(
         "a name that is not ours is refused",
         "proxy/http/allowed_hosts.py",
-        "        if not (self._any or host is None or self._knows(host)):\n",
+        "        if not (self._allow_any or host is None or self._is_allowed(host)):\n",
         "        if False:\n",
     ),
     Mutation(
         "whoever is no trusted proxy speaks for nobody",
         "proxy/http/proxy_headers.py",
-        "    return proxies if proxies.holds(_peer(request)) else None\n",
+        "    return proxies if proxies.contains(_peer_address(request)) else None\n",
         "    return proxies\n",
     ),
     Mutation(

@@ -25,7 +25,7 @@ async def test_a_gateway_that_is_its_own_provider_says_so_soon() -> None:
             between.reply = back
             async with asyncio.timeout(10):
                 got = await ours.draw(**UP)
-            assert (got.status, "again and again" in got.error["message"]) == (508, True)
+            assert (got.status, "Request loop" in got.error["message"]) == (508, True)
             assert len(between.requests) == 5
 
 

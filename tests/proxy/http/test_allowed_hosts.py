@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.http.allowed_hosts import Misdirected, OwnNames
+from proxy.http.allowed_hosts import AllowedHosts, MisdirectedRequest
 from proxy.settings.schema import Server
 
 OURS = ("localhost", "LocalHost:8787", "127.0.0.1", "127.9.9.9:1", "[::1]", "[::1]:8787", None)
@@ -23,23 +23,23 @@ OTHERS = (
 
 @pytest.mark.parametrize("listens", ["127.0.0.1", "localhost", "::1"])
 def test_on_loopback_only_loopback_is_our_name(listens: str) -> None:
-    names = OwnNames(Server(host=listens))
+    names = AllowedHosts(Server(host=listens))
     for host in OURS:
         names.check(host)
     for host in OTHERS:
-        with pytest.raises(Misdirected, match=r"server\.allowed_hosts"):
+        with pytest.raises(MisdirectedRequest, match=r"server\.allowed_hosts"):
             names.check(host)
 
 
 def test_elsewhere_every_name_is_good_unless_names_are_set() -> None:
     for host in (*OURS, *OTHERS):
-        OwnNames(Server(host="0.0.0.0")).check(host)  # noqa: S104 - nothing is bound
-    set_ = OwnNames(Server(host="0.0.0.0", allowed_hosts=("Easel.internal",)))  # noqa: S104
+        AllowedHosts(Server(host="0.0.0.0")).check(host)  # noqa: S104 - nothing is bound
+    set_ = AllowedHosts(Server(host="0.0.0.0", allowed_hosts=("Easel.internal",)))  # noqa: S104
     set_.check("easel.internal:80")
     set_.check("localhost")
-    with pytest.raises(Misdirected):
+    with pytest.raises(MisdirectedRequest):
         set_.check("evil.example")
 
 
 def test_the_public_url_is_our_name() -> None:
-    OwnNames(Server(public_url="https://Pictures.example/easel")).check("pictures.example")
+    AllowedHosts(Server(public_url="https://Pictures.example/easel")).check("pictures.example")

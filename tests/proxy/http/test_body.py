@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from proxy.http.body import is_deeper
+from proxy.http.body import exceeds_depth
 from proxy.observability.access_log import ACCESS_LOG
 from tests.support.gateway import KEY, PATH, gateway
 
@@ -20,7 +20,7 @@ def test_depth_is_counted_in_levels(depth: int, limit: int) -> None:
     tree: object = 1
     for _ in range(depth):
         tree = {"a": tree}
-    assert is_deeper(tree, limit) == (depth > limit)
+    assert exceeds_depth(tree, limit) == (depth > limit)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])

@@ -6,7 +6,7 @@ import pytest
 from multidict import CIMultiDict
 
 from proxy.errors import BadRequest
-from proxy.http.forwarding import forwarded, relayed_headers
+from proxy.http.forwarding import forward_headers, relay_headers
 from tests.support.gateway import gateway_to
 from tests.support.raw_http import shout
 
@@ -23,7 +23,7 @@ REFUSED = (
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_may_not_go_on_is_refused_by_name(name: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        forwarded([name], {}, bearer_is_ours=False)
+        forward_headers([name], {}, bearer_is_gateway_key=False)
     assert (caught.value.code, caught.value.param) == (
         "invalid_forward_header",
         "x-portkey-forward-headers",
@@ -32,13 +32,15 @@ def test_what_may_not_go_on_is_refused_by_name(name: str) -> None:
 
 def test_what_is_asked_for_and_there_goes_on() -> None:
     headers = CIMultiDict({"X-Tenant": "t", "traceparent": "00-1", "x-other": "o"})
-    picked = forwarded([" x-tenant", "TraceParent ", "x-absent", ""], headers, bearer_is_ours=True)
+    picked = forward_headers(
+        [" x-tenant", "TraceParent ", "x-absent", ""], headers, bearer_is_gateway_key=True
+    )
     assert picked == {"x-tenant": "t", "traceparent": "00-1"}
 
 
 def test_what_belongs_to_the_clients_connection_ends_with_it() -> None:
     headers = CIMultiDict({"connection": "close, X-Tenant", "x-tenant": "t"})
-    assert forwarded(["x-tenant"], headers, bearer_is_ours=False) == {}
+    assert forward_headers(["x-tenant"], headers, bearer_is_gateway_key=False) == {}
 
 
 async def test_nothing_goes_on_that_was_not_asked_for() -> None:
@@ -102,10 +104,10 @@ NOT_RELAYED = (
 @pytest.mark.parametrize("whole", [False, True])
 def test_headers_of_the_providers_own_site_and_connection_stay_there(*, whole: bool) -> None:
     theirs = CIMultiDict(dict.fromkeys(NOT_RELAYED, "x") | {"connection": "close, X-Named"})
-    assert not relayed_headers(theirs, whole=whole)
+    assert not relay_headers(theirs, with_body=whole)
 
 
 def test_headers_about_the_body_go_with_the_body() -> None:
     theirs = {"content-type": "a/b", "etag": "x", "x-request-id": "r", "retry-after": "1"}
-    assert dict(relayed_headers(theirs, whole=True)) == theirs
-    assert set(relayed_headers(theirs, whole=False)) == {"x-request-id", "retry-after"}
+    assert dict(relay_headers(theirs, with_body=True)) == theirs
+    assert set(relay_headers(theirs, with_body=False)) == {"x-request-id", "retry-after"}

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.table.table import Policy
+from adapters.table.table import UnsupportedPolicy
 from proxy.errors import BadRequest
 from proxy.http.headers import (
+    is_valid_trace_id,
     read_flag,
     read_metadata,
     read_milliseconds,
     read_policy,
-    usable_trace,
 )
 
 NAME = "x-portkey-request-timeout"
@@ -54,12 +54,12 @@ def test_metadata_is_an_object_or_refused(text: str) -> None:
 
 def test_a_policy_is_one_of_three_or_left_to_others() -> None:
     assert read_policy({}) is None
-    assert read_policy({"x-easel-unsupported": "pass"}) is Policy.PASS
-    assert read_policy({"x-easel-unsupported": "Strict"}) is Policy.STRICT
+    assert read_policy({"x-easel-unsupported": "pass"}) is UnsupportedPolicy.PASS
+    assert read_policy({"x-easel-unsupported": "Strict"}) is UnsupportedPolicy.STRICT
     with pytest.raises(BadRequest):
         read_policy({"x-easel-unsupported": "ignore"})
 
 
 @pytest.mark.parametrize("text", ["", "a\nb", "é", "x" * 513])
 def test_a_trace_id_that_would_harm_a_header_is_not_usable(text: str) -> None:
-    assert not usable_trace(text)
+    assert not is_valid_trace_id(text)
