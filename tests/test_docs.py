@@ -20,7 +20,7 @@ from proxy.reload.live_settings import LiveSettings
 from proxy.reload.restart_only import HOT_RELOADABLE
 from proxy.settings import routing_config
 from proxy.settings.conditions import OPERATORS
-from proxy.settings.loader import KEYS as SETTINGS
+from proxy.settings.loader import TOP_LEVEL_KEYS as SETTINGS
 from proxy.settings.loader import VIRTUAL_KEY_KEYS, Settings, SettingsError, parse
 from proxy.settings.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy
 from proxy.settings.schema import SECTIONS
@@ -78,7 +78,7 @@ def test_every_provider_that_can_cancel_is_documented() -> None:
 
 
 def test_every_provider_that_tells_how_far_it_is_is_documented() -> None:
-    known = map(adapters.adapter, adapters.PROVIDERS)
+    known = map(adapters.get_adapter, adapters.PROVIDERS)
     telling = [f"`{it.id}`" for it in known if getattr(it, "progress_at", ())]
     assert f"the provider tells: {' and '.join(telling)} do." in " ".join(
         read("providers.md").split()
@@ -113,11 +113,11 @@ def test_every_attack_is_in_the_table_of_defences() -> None:
     assert named == {it.name for it in (ROOT / "tests/hostile").glob("test_*.py")}
 
 
-def test_the_table_of_defences_is_read_to_its_end_and_in_order() -> None:
+def test_every_row_of_the_table_of_defences_is_read() -> None:
     page = read("security.md")
     about = page[page.index("## Defences") : page.index("## Open")]
-    cases = re.findall(r"^\| (\d+) ", about, re.MULTILINE)
-    assert [str(it.case) for it in defences()] == cases == sorted(cases, key=int)
+    rows = re.findall(r"^\| (?!attack |--- )", about, re.MULTILINE)
+    assert len(defences()) == len(rows)
     assert all((ROOT / it.place).exists() for it in defences())
 
 
@@ -199,7 +199,10 @@ def test_every_key_of_a_virtual_key_is_documented() -> None:
 
 
 def test_every_key_of_a_config_is_documented() -> None:
-    assert first_cells(part("The config object")) == routing_config.CONFIG_KEYS | routing_config.NESTING_KEYS
+    assert (
+        first_cells(part("The config object"))
+        == routing_config.CONFIG_KEYS | routing_config.NESTING_KEYS
+    )
 
 
 def test_every_key_of_a_strategy_is_documented() -> None:
@@ -252,7 +255,7 @@ def test_an_example_of_the_docs_loads_or_is_told_to_be_wrong(block: str) -> None
 
 @pytest.mark.parametrize("block", blocks("json", read("configuration.md")))
 def test_a_config_of_the_docs_is_one(block: str) -> None:
-    assert routing_config.parse(orjson.loads(block))
+    assert routing_config.parse_config(orjson.loads(block))
 
 
 def test_check_prints_what_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

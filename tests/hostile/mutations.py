@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 _COPIED = ("adapters", "config", "docs", "proxy", "requirements", "tests")
 _SLOWEST = 120
 _ROW = re.compile(
-    r"^\| (\d+) \| ([^|]+) \| ([^|]+) \| `([^`|]+)` \| ((?:`[^`|]+` ?)+)\|$", re.MULTILINE
+    r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| `([^`|]+)` \| ((?:`[^`|]+` ?)+)\|$", re.MULTILINE
 )
 _FAILED = 1
 
@@ -35,7 +35,7 @@ _FAILED = 1
 class Defence(NamedTuple):
     """A row of the table: `tests` are paths below `tests`, or tests in them."""
 
-    case: int
+    attack: str
     name: str
     stops: str
     place: str
@@ -46,8 +46,8 @@ def defences() -> list[Defence]:
     """Read the table of docs/security.md."""
     page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
     return [
-        Defence(int(case), name, stops, place, tuple(re.findall("`([^`]+)`", tests)))
-        for case, name, stops, place, tests in _ROW.findall(page)
+        Defence(attack, name, stops, place, tuple(re.findall("`([^`]+)`", tests)))
+        for attack, name, stops, place, tests in _ROW.findall(page)
     ]
 
 
@@ -124,7 +124,7 @@ def main(only: Sequence[str]) -> int:
             tried, missed = tried + 1, missed + (not by)
             told = by or ("UNNOTICED" if found else f"NOT FOUND in {mutation.file}")
             sys.stdout.write(
-                f"{row.case:>2}  {row.name:<72.72}  {time.monotonic() - began:4.1f}s  {told}\n"
+                f"{row.attack:<20}  {row.name:<72.72}  {time.monotonic() - began:4.1f}s  {told}\n"
             )
             sys.stdout.flush()
     sys.stdout.write(f"{missed} of {tried} defences can be taken out unnoticed.\n")
