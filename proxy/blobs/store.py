@@ -23,7 +23,7 @@ from aiohttp import web
 from proxy.blobs.retention import CACHE, Sweeper, clear
 from proxy.errors import BlobStoreFailed
 from proxy.settings.loader import Settings
-from proxy.settings.state_dir import make_private
+from proxy.settings.state_dir import ensure_private_dir
 
 if TYPE_CHECKING:
     from obstore import AsyncWritableFile
@@ -195,7 +195,7 @@ class Blobs:
         from obstore.store import LocalStore, from_url  # noqa: PLC0415 - see the module
 
         if self._sweeper:
-            make_private(self._sweeper.folder)
+            ensure_private_dir(self._sweeper.folder)
             return LocalStore(self._sweeper.folder)
         more: dict[str, Any] = {}
         endpoint = self._settings.s3_endpoint

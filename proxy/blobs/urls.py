@@ -22,7 +22,7 @@ from aiohttp import web
 
 from proxy.blobs.media_types import EXTENSIONS, MEDIA_TYPES
 from proxy.errors import BlobStoreFailed
-from proxy.settings.secrets import kept_secret
+from proxy.settings.secrets import load_or_create_secret
 
 PATH = "/v1/images/blobs/{name}"
 """The route of every blob."""
@@ -98,7 +98,9 @@ class Signer:
         if self._given:
             return self._given.encode()
         try:
-            key, _ = kept_secret(self._state_dir, _KEY_FILE, _KEY, lambda: secrets.token_hex(32))
+            key, _ = load_or_create_secret(
+                self._state_dir, _KEY_FILE, _KEY, lambda: secrets.token_hex(32)
+            )
         except OSError as error:
             raise BlobStoreFailed(
                 "The gateway cannot keep a key to sign picture URLs with: "

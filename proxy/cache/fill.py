@@ -11,7 +11,7 @@ from typing import Any
 from adapters.contract import Adapter, Answer, Image, ImageCall
 from adapters.errors import ImageError
 from adapters.http import ProviderReply
-from adapters.table.receipt import Line
+from adapters.table.receipt import ReceiptLine
 from adapters.tools.json_access import at, text_at
 from adapters.tools.sse import Events
 from proxy.cache.entry import DEFAULT_DOLLARS_PER_IMAGE, CacheEntry, ImageRecord
@@ -150,7 +150,7 @@ class EntryBuilder:
         return DEFAULT_DOLLARS_PER_IMAGE if price is None else price
 
 
-def is_cacheable_receipt_line(line: Line) -> bool:
+def is_cacheable_receipt_line(line: ReceiptLine) -> bool:
     """Tell whether a line of a receipt is true of the pictures whenever they are answered.
 
     >>> lasts(Line("dropped", "style")), lasts(Line("converted", "n", "3", "calls=3"))

@@ -11,20 +11,20 @@ import orjson
 import adapters
 from adapters.contract import Adapter
 from adapters.errors import BadParam
-from adapters.table.param import CONTRACT
-from adapters.table.table import Policy
+from adapters.table.param import STANDARD_PARAMS
+from adapters.table.table import UnsupportedPolicy
 from proxy import __version__
 from proxy.cli.logs import logs
 from proxy.cli.options import FILE, fail, loaded, refuse_open_door
 from proxy.cli.serve import serve, worker
-from proxy.settings.credentials import credentials_for, named
+from proxy.settings.credentials import adapter_by_name, credentials_for
 from proxy.settings.loader import (
-    NAME_FORM,
-    digest,
+    NAME_RULE,
     is_name,
+    key_digest,
 )
 from proxy.settings.routing_config import ConfigError
-from proxy.settings.secrets import new_key
+from proxy.settings.secrets import generate_key
 
 _WIDTH = 100
 
@@ -109,11 +109,11 @@ def providers(provider: str | None) -> None:
     Of one provider: its names, its models, its options and what is not confirmed about it.
     """
     if provider is None:
-        known = map(adapters.adapter, adapters.PROVIDERS)
+        known = map(adapters.get_adapter, adapters.PROVIDERS)
         click.echo(_in_columns({it.id: _summary(it) for it in known}))
         return
     try:
-        adapter = named(provider)
+        adapter = adapter_by_name(provider)
     except ConfigError as error:
         fail(f"{provider!r} {error.message}")
     aliases = [alias for alias, name in adapters.ALIASES.items() if name == adapter.id]
@@ -130,17 +130,17 @@ def providers(provider: str | None) -> None:
     if adapter.options:
         one = adapter.options[0]
         click.echo(f"\nOptions (the header for {one.name} is {one.header}):\n")
-        click.echo(_in_columns({option.name: option.about for option in adapter.options}))
+        click.echo(_in_columns({option.name: option.description for option in adapter.options}))
 
 
-_CLIENTS_OWN = [name for name in CONTRACT if name not in ("prompt", "model")]
+_CLIENTS_OWN = [name for name in STANDARD_PARAMS if name not in ("prompt", "model")]
 _KINDS = {int: click.INT, bool: click.BOOL}
 
 
 def _with_clients_parameters(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each parameter of the contract."""
     for name in reversed(_CLIENTS_OWN):
-        kind = _KINDS.get(CONTRACT[name].kind, click.STRING)
+        kind = _KINDS.get(STANDARD_PARAMS[name].kind, click.STRING)
         flag = "--" + name.replace("_", "-")
         about = f"OpenAI's parameter {name}."
         command = click.option(flag, name, type=kind, metavar="VALUE", help=about)(command)
@@ -166,7 +166,7 @@ def _with_clients_parameters(command: Callable[..., None]) -> Callable[..., None
     "--unsupported",
     default="adapt",
     show_default=True,
-    type=click.Choice([policy.value for policy in Policy]),
+    type=click.Choice([policy.value for policy in UnsupportedPolicy]),
     help="What becomes of what the provider cannot express.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as a dry run answers.")
@@ -191,15 +191,15 @@ def explain(  # noqa: PLR0913 - one for each option
     from proxy.cli.explain import as_text, explained  # noqa: PLC0415 - as in `serve`
 
     try:
-        adapter = named(provider)
+        adapter = adapter_by_name(provider)
         named_options = credentials_for(adapter, "", dict(map(_pair, options)), by_operator=True)
     except ConfigError as error:
-        fail(error.sentences)
+        fail(error.full_message)
     params = {name: it for name, it in given.items() if it is not None}
     params |= {name: _json_or_text(text) for name, text in map(_pair, own)}
     asked = {"model": model or adapter.models[0], "prompt": prompt, **params}
     try:
-        told = explained(adapter, asked, named_options.options, Policy(unsupported))
+        told = explained(adapter, asked, named_options.options, UnsupportedPolicy(unsupported))
     except BadParam as error:
         fail(error.message)
     click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2) if as_json else as_text(told))
@@ -234,11 +234,11 @@ def keys_new(name: str) -> None:
     its digest. Nothing is kept.
     """
     if not is_name(name):
-        fail(f"a name has {NAME_FORM}")
-    key = new_key()
+        fail(f"a name has {NAME_RULE}")
+    key = generate_key()
     click.echo(f"The key, shown this once; give it to the client:\n\n  {key}\n")
     click.echo("For the settings file, which need not hold the key itself:\n")
-    click.echo(f"api_keys:\n  {name}:\n    key: sha256:{digest(key).hex()}")
+    click.echo(f"api_keys:\n  {name}:\n    key: sha256:{key_digest(key).hex()}")
 
 
 def _summary(adapter: Adapter) -> str:

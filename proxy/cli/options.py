@@ -8,8 +8,14 @@ from typing import NoReturn
 import click
 
 from proxy.http.allowed_hosts import is_loopback
-from proxy.settings.loader import Settings, SettingsError, embedded_text, parse, text_of
-from proxy.settings.schema import NO_TCP
+from proxy.settings.loader import (
+    Settings,
+    SettingsError,
+    default_settings_text,
+    parse,
+    read_settings_text,
+)
+from proxy.settings.schema import HOST_NONE
 
 FILE = click.Path(dir_okay=False)
 
@@ -22,7 +28,7 @@ def loaded(config: str) -> Settings:
 def text_and_settings(config: str | None) -> tuple[str, Settings]:
     """Give what stands in a settings file, and what that comes to; as `loaded`."""
     try:
-        text = text_of(config) if config else embedded_text()
+        text = read_settings_text(config) if config else default_settings_text()
         return text, parse(text, file=config or "settings")
     except SettingsError as error:
         for problem in error.problems:
@@ -33,7 +39,7 @@ def text_and_settings(config: str | None) -> tuple[str, Settings]:
 def refuse_open_door(settings: Settings) -> None:
     """Fail where others could reach a gateway that asks for no key of the operator's."""
     host = settings.server.host
-    if not settings.api_keys and host != NO_TCP and not is_loopback(host):
+    if not settings.api_keys and host != HOST_NONE and not is_loopback(host):
         fail(
             f"api_keys is empty, and others can reach {host or 'every address'}. Make a key with "
             "`easel keys new` and put its lines into the settings file."

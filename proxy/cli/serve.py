@@ -13,17 +13,17 @@ import adapters
 from proxy import __version__
 from proxy.cli.options import FILE, fail, refuse_open_door, text_and_settings
 from proxy.observability.log_file import LogFile
-from proxy.settings.loader import Settings, digest
-from proxy.settings.schema import NO_TCP, WORKERS_FORM, Log, Server, is_number_of_workers
-from proxy.settings.secrets import local_key
+from proxy.settings.loader import Settings, key_digest
+from proxy.settings.schema import HOST_NONE, WORKERS_RULE, Log, Server, is_worker_count
+from proxy.settings.secrets import load_or_create_local_key
 
 
 def _number_of_workers(
     _: click.Context, __: click.Parameter, value: str | None
 ) -> int | str | None:
     """Take what `server.workers` takes."""
-    if value is not None and not is_number_of_workers(value):
-        raise click.BadParameter(f"{value!r} is not {WORKERS_FORM}")
+    if value is not None and not is_worker_count(value):
+        raise click.BadParameter(f"{value!r} is not {WORKERS_RULE}")
     return value
 
 
@@ -87,7 +87,7 @@ def _serve_alone(settings: Settings, key: str) -> None:
     from proxy.server.listeners import CannotListenError  # noqa: PLC0415 - the same
     from proxy.server.run import run  # noqa: PLC0415 - as in `serve`
 
-    settings = replace(settings, log=settings.log.in_style(_log_style()))
+    settings = replace(settings, log=settings.log.resolve_auto(_log_style()))
     try:
         run(settings, lambda _, port: _say_ready(settings.server, port, key))
     except CannotListenError as error:
@@ -109,8 +109,8 @@ def _serve_with_workers(
         port=settings.server.port,
         socket=settings.server.socket,
         log=_log_style(),
-        local_key=digest(key) if key else b"",
-        files=settings.files,
+        local_key=key_digest(key) if key else b"",
+        files=settings.referenced_files,
     )
 
     try:
@@ -170,7 +170,7 @@ def _with_local_key(settings: Settings) -> tuple[Settings, str]:
     if settings.api_keys:
         return settings, ""
     try:
-        key, path = local_key(settings.state_dir)
+        key, path = load_or_create_local_key(settings.state_dir)
     except OSError as error:
         reason = error.strerror or str(error)
         fail(
@@ -178,14 +178,14 @@ def _with_local_key(settings: Settings) -> tuple[Settings, str]:
             "state_dir to a folder that can be written to, or set api_keys."
         )
     click.echo(f"Gateway key: {key} (kept in {path.resolve()})")
-    return replace(settings, api_keys={digest(key): "local"}), key
+    return replace(settings, api_keys={key_digest(key): "local"}), key
 
 
 def _banner(server: Server, key: str) -> str:
     scheme = "https" if server.tls_certificate else "http"
     url, by_socket = f"{scheme}://{_netloc(server.host, server.port)}", ""
     lines = []
-    if server.host != NO_TCP:
+    if server.host != HOST_NONE:
         lines.append(f"Easel {__version__} is listening on {url}")
     if server.socket:
         by_socket = f"--unix-socket {shlex.quote(server.socket)} "

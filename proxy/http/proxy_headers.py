@@ -17,7 +17,7 @@ from itertools import islice
 
 from aiohttp import web
 
-from proxy.settings.schema import UNIX
+from proxy.settings.schema import PEER_UNIX
 
 _FOR, _PROTO, _HOST = "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"
 _MAX_HOPS = 32
@@ -32,13 +32,13 @@ class TrustedProxies:
     """The proxies whose headers count; `trusted` holds addresses, networks, or the word `unix`."""
 
     def __init__(self, trusted: tuple[str, ...]) -> None:
-        self._networks = [ip_network(it) for it in trusted if it != UNIX]
-        self._unix = UNIX in trusted
+        self._networks = [ip_network(it) for it in trusted if it != PEER_UNIX]
+        self._unix = PEER_UNIX in trusted
         self.contains = lru_cache(_CACHE_SIZE)(self._matches)
 
     def _matches(self, peer: str) -> bool:
         """Return whether an address, or `unix`, belongs to a trusted proxy."""
-        if peer == UNIX:
+        if peer == PEER_UNIX:
             return self._unix
         address = _parse_address(peer)
         return address is not None and any(ip_address(address) in it for it in self._networks)
@@ -56,7 +56,7 @@ def _proxies_if_trusted(request: web.Request, trusted: tuple[str, ...]) -> Trust
 
 
 def _peer_address(request: web.Request) -> str:
-    return UNIX if is_unix_socket(request) else request.remote or ""
+    return PEER_UNIX if is_unix_socket(request) else request.remote or ""
 
 
 def is_unix_socket(request: web.Request) -> bool:

@@ -24,21 +24,21 @@ from typing import Annotated
 
 import msgspec
 
-from proxy.settings.state_dir import make_private
+from proxy.settings.state_dir import ensure_private_dir
 
 _LOG = logging.getLogger("easel")
 
-_OURS = re.compile(r"([0-9a-f]{32})(\.json|\.new)?")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
-_MOST = 256 * 1024
+_FILE_NAME = re.compile(r"([0-9a-f]{32})(\.json|\.new)?")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_MAX_MANIFEST_BYTES = 256 * 1024
 """Bytes of a manifest: its headers are the gateway's own, and bounded."""
 
 
-def check_headers(headers: list[tuple[str, str]], size: int) -> None:
+def validate_headers(headers: list[tuple[str, str]], size: int) -> None:
     """Hold the headers of an answer against what may stand there; raises `ValueError`."""
     for name, value in headers:
-        if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
+        if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
             raise ValueError("a header is damaged")
         if name.lower() == "content-length" and value != str(size):
             raise ValueError("the length is another one")
@@ -50,27 +50,27 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     caller: str
     digest: bytes
-    key: str
+    idempotency_key: str
     status: Annotated[int, msgspec.Meta(ge=200, lt=400)]
     headers: list[tuple[str, str]]
     size: Annotated[int, msgspec.Meta(gt=0)]
-    began: float
-    expires: float
-    delivered: Annotated[int, msgspec.Meta(ge=0)] = 0
+    created_at: float
+    expires_at: float
+    deliveries: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def __post_init__(self) -> None:
         """Refuse headers that would break the answer they stand before."""
-        check_headers(self.headers, self.size)
+        validate_headers(self.headers, self.size)
 
 
-class Handover:
+class ResultFolder:
     """A folder in which finished answers outlive the process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock: int | None = None
+        self._lock_fd: int | None = None
 
-    def take(self) -> list[Manifest]:
+    def load(self) -> list[Manifest]:
         """Give what an earlier process has left, oldest first, and delete what is no use.
 
         Nothing is given or deleted while another process uses the folder: it may be that one's.
@@ -78,99 +78,100 @@ class Handover:
         """
         if not self._folder.exists():
             return []
-        lock = self._locked()
+        lock_fd = self._open_lock_file()
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return []
         else:
-            return self._sorted_out()
+            return self._load_and_clean()
         finally:
             # All may hold this one: it only says that the folder is in use.
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            fcntl.flock(lock_fd, fcntl.LOCK_SH)
 
-    def claim(self) -> None:
+    def lock(self) -> None:
         """Make the folder, for this process to write to; raises `OSError`."""
-        if self._lock is None:
-            fcntl.flock(self._locked(), fcntl.LOCK_SH)
+        if self._lock_fd is None:
+            fcntl.flock(self._open_lock_file(), fcntl.LOCK_SH)
 
     def write(self, manifest: Manifest) -> None:
         """Make an answer count whose bytes are all in its file; raises `OSError`, `ValueError`."""
-        written = msgspec.json.encode(manifest)
-        _synced(self._folder / manifest.id)
+        encoded = msgspec.json.encode(manifest)
+        _fsync(self._folder / manifest.id)
         new = self._folder / f"{manifest.id}.new"
-        opened = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(opened, "wb") as file:
-            file.write(written)
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(encoded)
             file.flush()
-            os.fsync(opened)
-        new.replace(self._place(manifest.id))
-        _synced(self._folder)
+            os.fsync(fd)
+        new.replace(self._manifest_path(manifest.id))
+        _fsync(self._folder)
 
-    def drop(self, name: str) -> None:
+    def remove(self, job_id: str) -> None:
         """Make an answer count no more."""
         with suppress(OSError):
-            self._place(name).unlink()
+            self._manifest_path(job_id).unlink()
 
     def close(self) -> None:
         """Let others know that the folder is not used any more."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
 
-    def _locked(self) -> int:
+    def _open_lock_file(self) -> int:
         """Give the open file that locks are held by."""
-        if self._lock is None:
-            make_private(self._folder)
+        if self._lock_fd is None:
+            ensure_private_dir(self._folder)
             self._folder.chmod(0o700)
-            self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        return self._lock
+            self._lock_fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        return self._lock_fd
 
-    def _place(self, name: str) -> Path:
-        return self._folder / f"{name}.json"
+    def _manifest_path(self, job_id: str) -> Path:
+        return self._folder / f"{job_id}.json"
 
-    def _sorted_out(self) -> list[Manifest]:
-        found = [it for it in map(_OURS.fullmatch, os.listdir(self._folder)) if it]  # noqa: PTH208 - names only
-        good = sorted(
-            self._good(it[1] for it in found if it[2] == ".json"), key=lambda it: it.began
+    def _load_and_clean(self) -> list[Manifest]:
+        found = [it for it in map(_FILE_NAME.fullmatch, os.listdir(self._folder)) if it]  # noqa: PTH208 - names only
+        valid = sorted(
+            self._valid_manifests(it[1] for it in found if it[2] == ".json"),
+            key=lambda it: it.created_at,
         )
-        names = {name for it in good for name in (it.id, f"{it.id}.json")}
+        names = {name for it in valid for name in (it.id, f"{it.id}.json")}
         for it in found:
             if it[0] not in names:
                 with suppress(OSError):  # A folder of that name, say.
                     (self._folder / it[0]).unlink()
-        return good
+        return valid
 
-    def _good(self, names: Iterator[str]) -> Iterator[Manifest]:
-        for name in names:
+    def _valid_manifests(self, job_ids: Iterator[str]) -> Iterator[Manifest]:
+        for job_id in job_ids:
             try:
-                manifest = self._read(name)
+                manifest = self._read_manifest(job_id)
             except (OSError, ValueError) as error:
-                _LOG.warning("jobs/%s.json is no use: %s", name, type(error).__name__)
+                _LOG.warning("jobs/%s.json is no use: %s", job_id, type(error).__name__)
                 continue
-            if manifest.expires > time.time():
+            if manifest.expires_at > time.time():
                 yield manifest
 
-    def _read(self, name: str) -> Manifest:
+    def _read_manifest(self, job_id: str) -> Manifest:
         """Read a manifest that has its answer beside it; raises `OSError`, `ValueError`."""
-        if not 0 < _size_of(self._place(name)) <= _MOST:
+        if not 0 < _own_file_size(self._manifest_path(job_id)) <= _MAX_MANIFEST_BYTES:
             raise ValueError("its size is none")
-        manifest = msgspec.json.decode(self._place(name).read_bytes(), type=Manifest)
-        if manifest.id != name or manifest.size != _size_of(self._folder / name):
+        manifest = msgspec.json.decode(self._manifest_path(job_id).read_bytes(), type=Manifest)
+        if manifest.id != job_id or manifest.size != _own_file_size(self._folder / job_id):
             raise ValueError("its answer is not there")
         return manifest
 
 
-def _size_of(file: Path) -> int:
+def _own_file_size(file: Path) -> int:
     """Give the size of a file of ours; of any other, such as a link or a pipe, 0."""
-    about = file.lstat()
-    return about.st_size if stat.S_ISREG(about.st_mode) and about.st_uid == os.geteuid() else 0
+    info = file.lstat()
+    return info.st_size if stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid() else 0
 
 
-def _synced(path: Path) -> None:
+def _fsync(path: Path) -> None:
     """Wait until a file, or the names in a folder, would outlive the machine."""
-    opened = os.open(path, os.O_RDONLY)
+    fd = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(opened)
+        os.fsync(fd)
     finally:
-        os.close(opened)
+        os.close(fd)

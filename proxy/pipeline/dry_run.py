@@ -13,14 +13,14 @@ from aiohttp import web
 
 from adapters.contract import ImageCall
 from adapters.errors import BadParam
-from adapters.table.param import checked
+from adapters.table.param import validate
 from adapters.tools import sizes
 from proxy.context import ATTEMPT
 from proxy.pipeline.partial import requested_count
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt
 from proxy.routing.plan import Target
-from proxy.settings.prices import Prices, price_of
+from proxy.settings.prices import Prices, image_price
 from proxy.upstream.client import drawn
 from proxy.upstream.exchange import shown
 
@@ -57,7 +57,7 @@ def _price(attempt: Attempt, prices: Prices) -> dict[str, Any] | None:
     params, target = attempt.params, attempt.target
     area, pictures = _pixel_count(params.get("size")), requested_count(attempt)
     model = target.adapter.effective_model(params.get("model") or "", target.credentials)
-    each = price_of(prices, target.adapter.id, model, area)
+    each = image_price(prices, target.adapter.id, model, area)
     if each is None or pictures < 1:
         return None
     return {"usd": round(each * pictures, 6), "usd_each": each, "pictures": pictures}
@@ -66,7 +66,7 @@ def _price(attempt: Attempt, prices: Prices) -> dict[str, Any] | None:
 def _pixel_count(size: object) -> int | None:
     """Give the pixels of a size; None where it names none: not every provider has it checked."""
     try:
-        checked("size", size)
+        validate("size", size)
     except BadParam:
         return None
     pixels = sizes.parse(str(size))

@@ -27,10 +27,10 @@ from proxy.routing.targets import (
     virtual_key_in_model,
 )
 from proxy.settings import routing_config
-from proxy.settings.config_json import NotJson, read_config
+from proxy.settings.config_json import InvalidJson, parse_config_json
 from proxy.settings.loader import Settings
 from proxy.settings.routing_config import Config, ConfigError
-from proxy.settings.suggest import nearest
+from proxy.settings.suggest import did_you_mean
 
 MAX_CONFIG_BYTES = 32 * 1024
 SAVED_SCOPE = "saved:"
@@ -107,7 +107,7 @@ def _resolve_strategy(config: Config, asked: ResolveContext) -> StrategyNode:
         for target in config.targets
     )
     weights = tuple(routing_config.weight_of(target) for target in config.targets)
-    return StrategyNode(config.strategy, nodes, weights, config.index)
+    return StrategyNode(config.strategy, nodes, weights, config.config_path)
 
 
 def _single_target(config: Config, asked: ResolveContext) -> Target:
@@ -164,7 +164,7 @@ def _find_config(
 def _parse_inline(text: str) -> Config | str:
     """Parse an inline config, or the id of a saved one in quotes."""
     try:
-        raw = read_config(text)
+        raw = parse_config_json(text)
         if isinstance(raw, dict) and "options" in raw:
             raise invalid_config(
                 "A config with 'options' is of Portkey's first version: write its options as "
@@ -172,8 +172,8 @@ def _parse_inline(text: str) -> Config | str:
                 legacy="This version of config is not supported in this route. "
                 "Please migrate to the latest version",
             )
-        return raw if isinstance(raw, str) else routing_config.parse(raw)
-    except NotJson as error:
+        return raw if isinstance(raw, str) else routing_config.parse_config(raw)
+    except InvalidJson as error:
         raise invalid_config(
             f"x-portkey-config: {error.message}.",
             legacy="Invalid config passed. You need to pass a valid json",
@@ -187,7 +187,7 @@ def _saved_config(settings: Settings, name: str) -> Config:
         return found
     raise invalid_config(
         "x-portkey-config is neither a JSON object nor the id of a saved config"
-        f"{nearest(name, settings.configs) or '.'}",
+        f"{did_you_mean(name, settings.configs) or '.'}",
         legacy="Invalid config passed. You need to pass a valid json",
     )
 
@@ -214,7 +214,7 @@ def _with_headers(
     adapter = find_adapter(provider)
     options = dict(config.options)
     for option in adapter.options:
-        for header in () if option.operator else (option.header, *option.headers):
+        for header in () if option.operator_only else (option.header, *option.headers):
             if value := headers.get(header, "").strip():
                 options.setdefault(option.name, value)
     api_key = config.api_key or ("" if caller.key_in_authorization else bearer(headers))
@@ -235,7 +235,7 @@ def _with_virtual_key_of_model(config: Config, params: Mapping[str, Any]) -> Con
     model = config.override_params.get("model") or params.get("model")
     if slug := virtual_key_in_model(model):
         return replace(config, virtual_key=slug)
-    bare = config == Config(index=config.index)
+    bare = config == Config(config_path=config.config_path)
     raise BadRequest(
         "Say which provider to use: x-portkey-provider with Authorization, x-portkey-virtual-key, "
         "x-portkey-config, or a model of the form @slug/model.",

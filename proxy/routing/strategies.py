@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from proxy.errors import BadRequest
 from proxy.routing.circuit_breaker import CircuitBreakers
 from proxy.routing.plan import Node, Plan, StrategyNode, Target
-from proxy.settings.conditions import Facts
+from proxy.settings.conditions import RequestFacts
 from proxy.settings.policies import StickyPolicy
 
 _MAX_STICKY = 100_000
@@ -164,9 +164,9 @@ def circuit_location(circuit: str) -> str:
     return circuit.partition(_VERSION_SEPARATOR)[0]
 
 
-def request_facts(plan: Plan) -> Facts:
+def request_facts(plan: Plan) -> RequestFacts:
     """Give what conditions and sticky choices can ask about."""
-    return Facts(plan.metadata, plan.params, plan.pathname)
+    return RequestFacts(plan.metadata, plan.params, plan.pathname)
 
 
 def _select_conditional(branch: StrategyNode, plan: Plan) -> Node:
@@ -186,7 +186,7 @@ def _select_conditional(branch: StrategyNode, plan: Plan) -> Node:
 def _sticky_key(sticky: StickyPolicy, branch: StrategyNode, plan: Plan) -> str:
     """Name who sticks, by the values of the fields; "" if the request has none of them."""
     facts = request_facts(plan)
-    said = [facts.value(name) if facts.has(name) else None for name in sticky.hash_fields]
+    said = [facts.get(name) if facts.has(name) else None for name in sticky.hash_fields]
     if not any(value is not None for value in said):
         return ""
     named = [plan.scope, plan.root.config_version, plan.caller, branch.config_path, said]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxy.settings.schema import NO_TCP, Server
+from proxy.settings.schema import HOST_NONE, Server
 
 _BACKLOG = 1024
 _CONNECT_SECONDS = 1.0
@@ -77,7 +77,7 @@ def open_listeners(server: Server, *, reuse_port: bool = False) -> list[Listener
 
 def open_tcp_listeners(server: Server, *, reuse_port: bool = False) -> list[Listener]:
     """Make the TCP sockets: one for each address that the host has."""
-    if server.host == NO_TCP:
+    if server.host == HOST_NONE:
         return []
     made: list[Listener] = []
     port, failure = server.port, OSError(errno.EADDRNOTAVAIL, "")

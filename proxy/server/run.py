@@ -32,7 +32,7 @@ from proxy.server.process import forbid_core_dumps
 from proxy.server.site import GracefulSite, close_sites, start_sites
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Server
-from proxy.settings.tls import Tls, renewed
+from proxy.settings.tls import ReloadableTls, reload_periodically
 from proxy.state.ops import Shared
 
 _GC_THRESHOLDS = (10_000, 5, 50)
@@ -136,7 +136,7 @@ async def _serve(
         settings.server,
     )
     if tls := _tls(settings):
-        app[LIVE_SETTINGS].on_applied.append(tls.renew)
+        app[LIVE_SETTINGS].on_applied.append(tls.reload_if_changed)
     options.on_app(app)
     runner = web.AppRunner(
         app,
@@ -156,7 +156,7 @@ async def _serve(
         doors = await start_sites(runner, listening, tls, settings.timeouts)
         _stop_on_signal(stopping := options.stop)
         patient = enforce_client_timeouts(_server(runner), settings.timeouts)
-        async with _settings_watcher(app, settings, options), patient, renewed(tls):
+        async with _settings_watcher(app, settings, options), patient, reload_periodically(tls):
             ready(server.host, _port(listening))
             _freeze_gc()
             await stopping.wait()
@@ -171,17 +171,17 @@ def _settings_watcher(
     """Follow the settings file while a block lasts, if there is one and nobody else does."""
     if not (settings.file and team.watches_settings):
         return nullcontext()
-    watches = settings.server.watches
+    watches = settings.server.watches_settings
     return watch_settings_file(
         settings.file, app[LIVE_SETTINGS], version=settings.version, watches=watches
     )
 
 
-def _tls(settings: Settings) -> Tls | None:
+def _tls(settings: Settings) -> ReloadableTls | None:
     server = settings.server
     if not server.tls_certificate:
         return None
-    return Tls(server.tls_certificate, server.tls_key, server.tls_client_ca)
+    return ReloadableTls(server.tls_certificate, server.tls_key, server.tls_client_ca)
 
 
 def _port(listening: Sequence[Listener]) -> int:

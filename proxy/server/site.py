@@ -15,7 +15,7 @@ from aiohttp import web
 
 from proxy.server.listeners import Listener
 from proxy.settings.schema import Timeouts
-from proxy.settings.tls import Tls
+from proxy.settings.tls import ReloadableTls
 
 _BACKLOG = 1024
 _TLS_HANDSHAKE_SECONDS = 0.5
@@ -150,7 +150,7 @@ def _drop_new_syns(listening: socket.socket) -> bool:
 async def start_sites(
     runner: web.BaseRunner,
     listening: Sequence[Listener],
-    tls: Tls | None,
+    tls: ReloadableTls | None,
     timeouts: Timeouts,
 ) -> list[GracefulSite]:
     """Serve on sockets, those of TCP with TLS if there is any."""

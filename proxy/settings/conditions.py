@@ -16,15 +16,15 @@ from typing import Any
 
 _MISSING = object()
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_REGEX_LIMIT = 1000
+_MAX_REGEX_LENGTH = 1000
 _REGEX_MEMORY = 1 << 20
-TEXT_LIMIT = 8192
+MAX_TEXT_LENGTH = 8192
 """Characters of a value that a `$regex` looks at."""
-MOST_INSTRUCTIONS = 2000
+MAX_INSTRUCTIONS = 2000
 """Of the patterns of one config, in RE2's own machine: each looks at each character once."""
-MOST_LEVELS = 8
+MAX_LEVELS = 8
 """Of `$and` and `$or` within each other."""
-_NUMBER_LIMIT = 1000
+_MAX_NUMBER_LENGTH = 1000
 
 
 class QueryError(Exception):
@@ -37,14 +37,14 @@ class QueryError(Exception):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Facts:
+class RequestFacts:
     """What a query can ask about: the request as the client sent it."""
 
     metadata: Mapping[str, Any]
     params: Mapping[str, Any]
     pathname: str
 
-    def value(self, key: str) -> Any:
+    def get(self, key: str) -> Any:
         """Give what a key such as `metadata.plan` names, or a value that equals nothing."""
         place, _, name = key.partition(".")
         if key == "url.pathname":
@@ -54,37 +54,37 @@ class Facts:
 
     def has(self, key: str) -> bool:
         """Tell whether the request has what a key names."""
-        return self.value(key) is not _MISSING
+        return self.get(key) is not _MISSING
 
 
-Test = Callable[[Facts], bool]
+Predicate = Callable[[RequestFacts], bool]
 Operator = Callable[[Any, Any], bool]
 
 
-class Room:
+class QueryLimits:
     """What the queries of one config may still hold together."""
 
     def __init__(self) -> None:
-        self.instructions = MOST_INSTRUCTIONS
-        self.levels = MOST_LEVELS
+        self.instructions_left = MAX_INSTRUCTIONS
+        self.levels_left = MAX_LEVELS
 
-    def take(self, instructions: int, path: str) -> None:
+    def add_regex(self, instructions: int, path: str) -> None:
         """Count a pattern in; raises `QueryError` where it is one too many."""
-        self.instructions -= instructions
-        if self.instructions < 0:
+        self.instructions_left -= instructions
+        if self.instructions_left < 0:
             raise QueryError(path, "makes the regular expressions of the config too large")
 
     @contextmanager
-    def level(self, path: str) -> Iterator[None]:
+    def nested(self, path: str) -> Iterator[None]:
         """Go down a level; raises `QueryError` where it is one too many."""
-        if self.levels == 0:
-            raise QueryError(path, f"must not be nested more than {MOST_LEVELS} levels deep")
-        self.levels -= 1
+        if self.levels_left == 0:
+            raise QueryError(path, f"must not be nested more than {MAX_LEVELS} levels deep")
+        self.levels_left -= 1
         yield
-        self.levels += 1
+        self.levels_left += 1
 
 
-def compiled(query: Any, path: str = "query", room: Room | None = None) -> Test:
+def compile_query(query: Any, path: str = "query", limits: QueryLimits | None = None) -> Predicate:
     """Compile a query; raises `QueryError`. Queries of one config share their `room`.
 
     >>> test = compiled({"metadata.plan": "paid", "params.n": {"$gt": 1, "$lte": 4}})
@@ -95,47 +95,56 @@ def compiled(query: Any, path: str = "query", room: Room | None = None) -> Test:
     """
     if not isinstance(query, dict) or not query:
         raise QueryError(path, "must be an object with at least one condition")
-    room = room or Room()
-    tests = [_condition(key, wanted, f"{path}.{key}", room) for key, wanted in query.items()]
+    limits = limits or QueryLimits()
+    tests = [
+        _compile_condition(key, wanted, f"{path}.{key}", limits) for key, wanted in query.items()
+    ]
     return lambda facts: all(test(facts) for test in tests)
 
 
-def _condition(key: str, wanted: Any, path: str, room: Room) -> Test:
+def _compile_condition(key: str, expected: Any, path: str, limits: QueryLimits) -> Predicate:
     if key in ("$and", "$or"):
-        return _several(key, wanted, path, room)
+        return _compile_group(key, expected, path, limits)
     place, _, name = key.partition(".")
     if key != "url.pathname" and not (place in ("metadata", "params") and name and "." not in name):
         raise QueryError(path, "must be metadata.<key>, params.<key>, url.pathname, $and or $or")
-    tests = _operators(wanted, path, room)
+    tests = _compile_operators(expected, path, limits)
 
-    def holds(facts: Facts) -> bool:
-        value = facts.value(key)
+    def holds(facts: RequestFacts) -> bool:
+        value = facts.get(key)
         return value is not _MISSING and all(test(value) for test in tests)
 
     return holds
 
 
-def _several(key: str, wanted: Any, path: str, room: Room) -> Test:
-    if not isinstance(wanted, list) or not wanted:
+def _compile_group(key: str, queries: Any, path: str, limits: QueryLimits) -> Predicate:
+    if not isinstance(queries, list) or not queries:
         raise QueryError(path, "must be a list of conditions")
-    with room.level(path):
-        tests = [compiled(query, f"{path}[{i}]", room) for i, query in enumerate(wanted)]
+    with limits.nested(path):
+        tests = [compile_query(query, f"{path}[{i}]", limits) for i, query in enumerate(queries)]
     combine = all if key == "$and" else any
     return lambda facts: combine(test(facts) for test in tests)
 
 
-def _operators(wanted: Any, path: str, room: Room) -> list[Callable[[Any], bool]]:
+def _compile_operators(
+    expected: Any, path: str, limits: QueryLimits
+) -> list[Callable[[Any], bool]]:
     """Compile what a key's value has to be: a plain value, or operators that all have to hold."""
-    if not isinstance(wanted, dict):
-        wanted = {"$eq": wanted}
-    if not wanted:
+    if not isinstance(expected, dict):
+        expected = {"$eq": expected}
+    if not expected:
         raise QueryError(path, "must hold at least one operator")
-    return [_operator(name, operand, f"{path}.{name}", room) for name, operand in wanted.items()]
+    return [
+        _compile_operator(name, operand, f"{path}.{name}", limits)
+        for name, operand in expected.items()
+    ]
 
 
-def _operator(name: str, operand: Any, path: str, room: Room) -> Callable[[Any], bool]:
+def _compile_operator(
+    name: str, operand: Any, path: str, limits: QueryLimits
+) -> Callable[[Any], bool]:
     if name == "$regex":
-        return _matching(_regex(operand, path, room))
+        return _regex_predicate(_compile_regex(operand, path, limits))
     if name not in _OPERATORS:
         known = ", ".join([*_OPERATORS, "$regex"])
         raise QueryError(path, f"is not an operator; they are {known}")
@@ -148,9 +157,9 @@ def _operator(name: str, operand: Any, path: str, room: Room) -> Callable[[Any],
     return lambda value: test(value, operand)
 
 
-def _regex(pattern: Any, path: str, room: Room) -> Any:
-    if not isinstance(pattern, str) or len(pattern) > _REGEX_LIMIT:
-        raise QueryError(path, f"must be a text of at most {_REGEX_LIMIT} characters")
+def _compile_regex(pattern: Any, path: str, limits: QueryLimits) -> Any:
+    if not isinstance(pattern, str) or len(pattern) > _MAX_REGEX_LENGTH:
+        raise QueryError(path, f"must be a text of at most {_MAX_REGEX_LENGTH} characters")
     import re2  # type: ignore[import-untyped]  # noqa: PLC0415 - see the module; it ships no types
 
     options = re2.Options()
@@ -162,20 +171,20 @@ def _regex(pattern: Any, path: str, room: Room) -> Any:
         raise QueryError(
             path, "is not a regular expression of RE2's syntax (no look-around), or too large"
         ) from None
-    room.take(found.programsize, path)
+    limits.add_regex(found.programsize, path)
     return found
 
 
-def _matching(pattern: Any) -> Callable[[Any], bool]:
+def _regex_predicate(pattern: Any) -> Callable[[Any], bool]:
     """Search what can be written as a text without much ado; lists and objects never match."""
 
     def matches(value: Any) -> bool:
-        return not isinstance(value, dict | list) and bool(pattern.search(_text(value)))
+        return not isinstance(value, dict | list) and bool(pattern.search(_to_text(value)))
 
     return matches
 
 
-def same(value: Any, operand: Any) -> bool:
+def strict_equals(value: Any, operand: Any) -> bool:
     """Tell whether two JSON values are strictly equal, as JavaScript's `===` has it.
 
     >>> same(1, 1.0), same(1, True), same("1", 1)
@@ -188,7 +197,7 @@ def same(value: Any, operand: Any) -> bool:
     return type(value) is type(operand) and bool(value == operand)
 
 
-def number(value: Any) -> float:
+def parse_float(value: Any) -> float:
     """Read a number as JavaScript's `parseFloat` does; NaN, which no comparison holds for.
 
     >>> number("12.5px"), number(3), number("x") == number("x")
@@ -197,22 +206,22 @@ def number(value: Any) -> float:
     if isinstance(value, bool):
         return float("nan")
     if isinstance(value, int | float):
-        return _float(value)
-    found = _NUMBER.match(value[:_NUMBER_LIMIT]) if isinstance(value, str) else None
-    return _float(found[0]) if found else float("nan")
+        return _to_float(value)
+    found = _NUMBER.match(value[:_MAX_NUMBER_LENGTH]) if isinstance(value, str) else None
+    return _to_float(found[0]) if found else float("nan")
 
 
-def _float(value: str | float) -> float:
+def _to_float(value: str | float) -> float:
     try:
         return float(value)
     except OverflowError:  # of an integer only
         return float("inf" if int(value) > 0 else "-inf")
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     """Give the beginning of a value as JavaScript writes it."""
     if isinstance(value, str):
-        return value[:TEXT_LIMIT]
+        return value[:MAX_TEXT_LENGTH]
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
@@ -221,14 +230,14 @@ def _text(value: Any) -> str:
 
 
 _OPERATORS: dict[str, Operator] = {
-    "$eq": same,
-    "$ne": lambda value, operand: not same(value, operand),
-    "$gt": lambda value, operand: number(value) > number(operand),
-    "$gte": lambda value, operand: number(value) >= number(operand),
-    "$lt": lambda value, operand: number(value) < number(operand),
-    "$lte": lambda value, operand: number(value) <= number(operand),
-    "$in": lambda value, operand: any(same(value, one) for one in operand),
-    "$nin": lambda value, operand: not any(same(value, one) for one in operand),
+    "$eq": strict_equals,
+    "$ne": lambda value, operand: not strict_equals(value, operand),
+    "$gt": lambda value, operand: parse_float(value) > parse_float(operand),
+    "$gte": lambda value, operand: parse_float(value) >= parse_float(operand),
+    "$lt": lambda value, operand: parse_float(value) < parse_float(operand),
+    "$lte": lambda value, operand: parse_float(value) <= parse_float(operand),
+    "$in": lambda value, operand: any(strict_equals(value, one) for one in operand),
+    "$nin": lambda value, operand: not any(strict_equals(value, one) for one in operand),
 }
 OPERATORS = frozenset({*_OPERATORS, "$regex", "$and", "$or"})
 """Every word of a query that begins with a dollar sign."""

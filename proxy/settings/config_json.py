@@ -8,53 +8,53 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.settings.routing_config import MOST_FAULTS, ConfigError, Faults
+from proxy.settings.routing_config import MAX_ERRORS, ConfigError, ErrorCollector
 
 
-class NotJson(ConfigError):  # noqa: N818 - what is wrong, said in two words
+class InvalidJson(ConfigError):  # noqa: N818 - what is wrong, said in two words
     """A text is no JSON at all."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Bad:
+class _Invalid:
     """Stands in JSON for a value that cannot be used, until its path is known."""
 
     message: str
 
 
-_MOST_NESTED = 32
-_MOST_DIGITS = 18
+_MAX_DEPTH = 32
+_MAX_DIGITS = 18
 # A text, whole or broken off, so that its brackets are not counted; or a bracket.
 _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
-def read_config(text: str) -> Any:
+def parse_config_json(text: str) -> Any:
     """Read the JSON of a config, refusing what parsers disagree on; raises `ConfigError`.
 
     >>> read_config('{"retry": {"attempts": 1, "attempts": 5}}')
     Traceback (most recent call last):
     proxy.settings.routing_config.ConfigError: retry.attempts: is given twice
     """
-    if _nesting(text) > _MOST_NESTED:
-        raise ConfigError("", f"a config must not be nested more than {_MOST_NESTED} levels deep")
+    if _depth(text) > _MAX_DEPTH:
+        raise ConfigError("", f"a config must not be nested more than {_MAX_DEPTH} levels deep")
     try:
         raw = json.loads(
             text,
             object_pairs_hook=_object,
             parse_int=_integer,
             parse_float=_decimal,
-            parse_constant=lambda _: _Bad("must be a number"),
+            parse_constant=lambda _: _Invalid("must be a number"),
         )
     except ValueError as error:
         where = f" (column {error.pos + 1})" if isinstance(error, json.JSONDecodeError) else ""
-        raise NotJson("", f"a config must be valid JSON{where}") from None
-    faults = Faults()
-    _find_bad(raw, "", faults)
-    faults.raise_any()
+        raise InvalidJson("", f"a config must be valid JSON{where}") from None
+    faults = ErrorCollector()
+    _collect_invalid(raw, "", faults)
+    faults.raise_errors()
     return raw
 
 
-def _nesting(text: str) -> int:
+def _depth(text: str) -> int:
     """Count how deep a text's brackets go, without parsing it.
 
     >>> _nesting('{"a": [1, "[["]}')
@@ -70,38 +70,38 @@ def _nesting(text: str) -> int:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
-        found[key] = _Bad("is given twice") if key in found else value
+        found[key] = _Invalid("is given twice") if key in found else value
     return found
 
 
 def _integer(digits: str) -> Any:
-    if len(digits.removeprefix("-")) > _MOST_DIGITS:
-        return _Bad(f"must have at most {_MOST_DIGITS} digits")
+    if len(digits.removeprefix("-")) > _MAX_DIGITS:
+        return _Invalid(f"must have at most {_MAX_DIGITS} digits")
     return int(digits)
 
 
 def _decimal(digits: str) -> Any:
     number = float(digits)
-    return number if math.isfinite(number) else _Bad("must be a number that is not too large")
+    return number if math.isfinite(number) else _Invalid("must be a number that is not too large")
 
 
-def _find_bad(value: Any, path: str, faults: Faults) -> None:
+def _collect_invalid(value: Any, path: str, errors: ErrorCollector) -> None:
     """Note what cannot be used; the nesting is known to be bounded."""
-    if len(faults.errors) > MOST_FAULTS:
+    if len(errors.errors) > MAX_ERRORS:
         return
-    if isinstance(value, _Bad):
-        faults.add(path, value.message)
+    if isinstance(value, _Invalid):
+        errors.add(path, value.message)
     elif isinstance(value, str) and not _is_unicode(value):
-        faults.add(path, "holds half a surrogate pair")
+        errors.add(path, "holds half a surrogate pair")
     elif isinstance(value, list):
         for i, one in enumerate(value):
-            _find_bad(one, f"{path}[{i}]", faults)
+            _collect_invalid(one, f"{path}[{i}]", errors)
     elif isinstance(value, dict):
         for key, one in value.items():
             if _is_unicode(key):
-                _find_bad(one, f"{path}.{key}".removeprefix("."), faults)
+                _collect_invalid(one, f"{path}.{key}".removeprefix("."), errors)
             else:
-                faults.add(path, "has a key that holds half a surrogate pair")
+                errors.add(path, "has a key that holds half a surrogate pair")
 
 
 def _is_unicode(text: str) -> bool:

@@ -21,18 +21,18 @@ import yaml
 import adapters
 from adapters.contract import Adapter, Credentials
 from proxy.settings.credentials import (
-    NOT_SENDABLE,
+    NOT_HEADER_SAFE,
+    adapter_by_name,
     check_config,
-    checked_host,
     credentials_for,
-    named,
-    sendable,
+    is_header_safe,
+    validate_host,
 )
 from proxy.settings.paths import Path, parse_path
 from proxy.settings.prices import Prices, bundled_prices
-from proxy.settings.prices import read as read_prices
+from proxy.settings.prices import load_prices as read_prices
 from proxy.settings.routing_config import Config, ErrorCollector, describe_validation_error
-from proxy.settings.routing_config import parse as parse_config
+from proxy.settings.routing_config import parse_config as parse_config
 from proxy.settings.schema import (
     SECTIONS,
     Blobs,
@@ -48,16 +48,16 @@ from proxy.settings.schema import (
     Timeouts,
     Tracing,
 )
-from proxy.settings.suggest import nearest
-from proxy.settings.yaml_file import Problem, Source
+from proxy.settings.suggest import did_you_mean
+from proxy.settings.yaml_file import Problem, YamlFile
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-NAME_FORM = "at most 128 letters, digits, '.', '_' and '-', a letter or digit first"
+NAME_RULE = "at most 128 letters, digits, '.', '_' and '-', a letter or digit first"
 """What `is_name` asks of the name of an API key, a virtual key or a config."""
-_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
-_MIN_KEY = 16
-_DIGITS = 12
+_MIN_KEY_LENGTH = 16
+_VERSION_DIGITS = 12
 _TRUSTED = "TRUSTED_CUSTOM_HOSTS"
 
 _BAD_PRICES = "must name a file of prices in YAML that can be read"
@@ -127,27 +127,27 @@ class Settings:
     price_table: Prices = field(default_factory=bundled_prices)
     file: str = ""
     version: str = ""
-    as_read: Settings | None = None
-    config_marks: Mapping[str, int] = field(default_factory=dict)
+    file_settings: Settings | None = None
+    config_hashes: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def files(self) -> tuple[str, ...]:
+    def referenced_files(self) -> tuple[str, ...]:
         """The files that these settings name, which are read with them."""
         return (self.prices,) if self.prices else ()
 
 
-def embedded(environ: Mapping[str, str] | None = None) -> Settings:
+def default_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Give the settings that hold without a file: this machine only, the demo provider."""
-    return parse(embedded_text(), environ=environ)
+    return parse(default_settings_text(), environ=environ)
 
 
-def embedded_text() -> str:
+def default_settings_text() -> str:
     """Give the text of those."""
-    demo = adapters.adapter(adapters.DEMO).id
+    demo = adapters.get_adapter(adapters.DEMO).id
     return f"virtual_keys: {{{demo}: {{provider: {demo}}}}}"
 
 
-KEYS = frozenset(SECTIONS) | {
+TOP_LEVEL_KEYS = frozenset(SECTIONS) | {
     "api_keys",
     "virtual_keys",
     "configs",
@@ -162,17 +162,17 @@ VIRTUAL_KEY_KEYS = frozenset({"provider", "api_key", "custom_host"})
 """The keys of a virtual key beside its provider's own options."""
 
 
-def digest(key: str) -> bytes:
+def key_digest(key: str) -> bytes:
     """Give the digest by which a gateway key is known."""
     return hashlib.sha256(key.encode()).digest()
 
 
 def load(file: str, environ: Mapping[str, str] | None = None) -> Settings:
     """Read and check a settings file; raises `SettingsError` with everything that is wrong."""
-    return parse(text_of(file), file=file, environ=environ)
+    return parse(read_settings_text(file), file=file, environ=environ)
 
 
-def text_of(file: str) -> str:
+def read_settings_text(file: str) -> str:
     """Read a settings file, without a look at what it says; raises `SettingsError`."""
     try:
         return FilePath(file).read_text(encoding="utf-8")
@@ -181,9 +181,9 @@ def text_of(file: str) -> str:
         raise SettingsError([Problem(file, 0, "", reason)]) from None
 
 
-def version_of(text: str) -> str:
+def settings_version(text: str) -> str:
     """Give a short digest of the text of a settings file."""
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_DIGITS]
 
 
 def parse(
@@ -191,12 +191,12 @@ def parse(
 ) -> Settings:
     """Read and check the text of a settings file; raises `SettingsError`."""
     environ = os.environ if environ is None else environ
-    source = Source(text, file, environ)
+    source = YamlFile(text, file, environ)
     if not isinstance(source.data, dict):
         source.data = {}
-        source.wrong((), "must be a mapping of keys to values")
-    reader = _Reader(source)
-    reader.unknown((), source.data, KEYS)
+        source.add_problem((), "must be a mapping of keys to values")
+    reader = _SettingsParser(source)
+    reader.check_known((), source.data, TOP_LEVEL_KEYS)
     settings = Settings(
         **reader.sections(),
         api_keys=reader.api_keys(),
@@ -208,28 +208,28 @@ def parse(
         prices=(found := reader.prices())[0],
         price_table=found[1],
         file=file,
-        version=version_of(text),
-        config_marks=reader.marks("configs"),
+        version=settings_version(text),
+        config_hashes=reader.hashes("configs"),
     )
     if source.problems:
         raise SettingsError(sorted(source.problems, key=lambda problem: problem.line))
     return settings
 
 
-class _Reader:
+class _SettingsParser:
     """Reads one section after the other, noting problems instead of stopping at the first."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: YamlFile) -> None:
         self.source = source
-        self.wrong = source.wrong
+        self.add_problem = source.add_problem
 
-    def unknown(self, path: Path, keys: Iterable[str], known: frozenset[str]) -> None:
+    def check_known(self, path: Path, keys: Iterable[str], known: frozenset[str]) -> None:
         """Note the keys that are not known here."""
         for key in keys:
             if key not in known:
-                self.wrong((*path, key), "is not a setting" + nearest(key, known))
+                self.add_problem((*path, key), "is not a setting" + did_you_mean(key, known))
 
-    def value(self, name: str, default: Any) -> Any:
+    def get(self, name: str, default: Any) -> Any:
         """Give what stands at a key of the top; nothing there is the default."""
         found = self.source.data.get(name)
         return default if found is None else found
@@ -239,30 +239,30 @@ class _Reader:
 
     def section(self, name: str, kind: type[Section]) -> Section:
         """Read a section; whatever is wrong in it is left at its default after being noted."""
-        raw = self.value(name, {})
+        raw = self.get(name, {})
         if not isinstance(raw, dict):
-            self.wrong((name,), "must be a mapping of keys to values")
+            self.add_problem((name,), "must be a mapping of keys to values")
             return kind()
         known = frozenset(kind.__struct_fields__)
-        self.unknown((name,), raw, known)
+        self.check_known((name,), raw, known)
         good: dict[str, Any] = {}
         for key in filter(known.__contains__, raw):
             try:
                 msgspec.convert({key: raw[key]}, kind, strict=False)
             except msgspec.ValidationError as error:
-                self.wrong((name, key), describe_validation_error(error)[1])
+                self.add_problem((name, key), describe_validation_error(error)[1])
             else:
                 good[key] = raw[key]
         section = msgspec.convert(good, kind, strict=False)
-        for key, fault in section.conflicts():
-            self.wrong((name, key), fault)
+        for key, fault in section.cross_field_errors():
+            self.add_problem((name, key), fault)
         return section
 
     def text(self, name: str, default: str) -> str:
-        value = self.value(name, default)
+        value = self.get(name, default)
         if isinstance(value, str) and value:
             return value
-        self.wrong((name,), "must be a text that is not empty")
+        self.add_problem((name,), "must be a text that is not empty")
         return default
 
     def prices(self) -> tuple[str, Prices]:
@@ -270,85 +270,85 @@ class _Reader:
 
         It is read here, so that a broken table stops the start and not a request that was paid for.
         """
-        is_named = self.value("prices", None) is not None
+        is_named = self.get("prices", None) is not None
         file = self.text("prices", "") if is_named else ""
         try:
             return file, read_prices(file) if is_named else bundled_prices()
         except (OSError, ValueError, yaml.YAMLError):
-            self.wrong(("prices",), _BAD_PRICES if is_named else _NO_PRICES)
+            self.add_problem(("prices",), _BAD_PRICES if is_named else _NO_PRICES)
         return file, {}
 
     def entries(self, name: str) -> Iterator[tuple[str, dict[str, Any], Path]]:
         """Walk the named mappings of a section."""
-        raw = self.value(name, {})
+        raw = self.get(name, {})
         if not isinstance(raw, dict):
-            self.wrong((name,), "must be a mapping of names to mappings")
+            self.add_problem((name,), "must be a mapping of names to mappings")
             return
         for key, entry in raw.items():
             path = (name, key)
             if not is_name(key):
-                self.wrong(path, f"a name has {NAME_FORM}")
+                self.add_problem(path, f"a name has {NAME_RULE}")
             elif not isinstance(entry, dict):
-                self.wrong(path, "must be a mapping of keys to values")
+                self.add_problem(path, "must be a mapping of keys to values")
             else:
                 yield key, entry, path
 
-    def marks(self, name: str) -> dict[str, int]:
+    def hashes(self, name: str) -> dict[str, int]:
         """Mark each entry of a section: what is written alike has the same mark in a process."""
-        raw = self.value(name, {})
+        raw = self.get(name, {})
         entries = raw.items() if isinstance(raw, dict) else ()
         return {key: hash(repr(entry)) for key, entry in entries}
 
     def api_keys(self) -> dict[bytes, str]:
         keys: dict[bytes, str] = {}
         for name, entry, path in self.entries("api_keys"):
-            self.unknown(path, entry, API_KEY_KEYS)
-            found = self.key_digest(entry.get("key"), path)
+            self.check_known(path, entry, API_KEY_KEYS)
+            found = self.api_key_digest(entry.get("key"), path)
             if found in keys:
-                self.wrong(path, f"has the same key as {keys[found]}")
+                self.add_problem(path, f"has the same key as {keys[found]}")
             elif found:
                 keys[found] = name
         return keys
 
     def default_configs(self) -> dict[str, DefaultConfig]:
         """Read which saved config belongs to which API key."""
-        saved = self.value("configs", {})
+        saved = self.get("configs", {})
         names = frozenset(saved if isinstance(saved, dict) else ())
         found: dict[str, DefaultConfig] = {}
-        raw = self.value("api_keys", {})
+        raw = self.get("api_keys", {})
         entries = raw.items() if isinstance(raw, dict) else ()
         for name, entry in ((name, it) for name, it in entries if isinstance(it, dict)):
             path: Path = ("api_keys", name)
             config, override = entry.get("config"), entry.get("allow_config_override", True)
             if not isinstance(override, bool):
-                self.wrong((*path, "allow_config_override"), "must be true or false")
+                self.add_problem((*path, "allow_config_override"), "must be true or false")
             elif config is None and not override:
-                self.wrong((*path, "allow_config_override"), "needs 'config' beside it")
+                self.add_problem((*path, "allow_config_override"), "needs 'config' beside it")
             elif config is None:
                 continue
             elif not isinstance(config, str) or config not in names:
-                hint = nearest(config, names) if isinstance(config, str) else ""
-                self.wrong((*path, "config"), f"is not one of configs{hint}")
+                hint = did_you_mean(config, names) if isinstance(config, str) else ""
+                self.add_problem((*path, "config"), f"is not one of configs{hint}")
             else:
                 found[name] = DefaultConfig(config, override)
         return found
 
-    def key_digest(self, key: Any, path: Path) -> bytes:
+    def api_key_digest(self, key: Any, path: Path) -> bytes:
         """Give the digest of an API key, empty after noting what is wrong with it."""
         if key is None:
-            self.wrong(path, "needs 'key': `easel keys new` makes one")
+            self.add_problem(path, "needs 'key': `easel keys new` makes one")
         elif not isinstance(key, str):
-            self.wrong((*path, "key"), "must be a text (put it in quotes)")
+            self.add_problem((*path, "key"), "must be a text (put it in quotes)")
         elif _DIGEST.fullmatch(key):
             return bytes.fromhex(key.removeprefix("sha256:"))
         elif key.lower().startswith("sha256:"):
-            self.wrong((*path, "key"), "sha256: must be followed by 64 lower-case hex digits")
-        elif len(key) < _MIN_KEY:
-            self.wrong((*path, "key"), f"must be at least {_MIN_KEY} characters long")
-        elif not sendable(key):
-            self.wrong((*path, "key"), NOT_SENDABLE)
+            self.add_problem((*path, "key"), "sha256: must be followed by 64 lower-case hex digits")
+        elif len(key) < _MIN_KEY_LENGTH:
+            self.add_problem((*path, "key"), f"must be at least {_MIN_KEY_LENGTH} characters long")
+        elif not is_header_safe(key):
+            self.add_problem((*path, "key"), NOT_HEADER_SAFE)
         else:
-            return digest(key)
+            return key_digest(key)
         return b""
 
     def virtual_keys(self) -> dict[str, VirtualKey]:
@@ -362,7 +362,7 @@ class _Reader:
         texts = {key: value for key, value in entry.items() if isinstance(value, str)}
         for key in entry:
             if key not in texts:
-                self.wrong((*path, key), "must be a text (put it in quotes)")
+                self.add_problem((*path, key), "must be a text (put it in quotes)")
         adapter = self.provider(entry.get("provider"), path)
         if adapter is None:
             return None
@@ -370,64 +370,64 @@ class _Reader:
         host, credentials = texts.get("custom_host", ""), Credentials()
         faults = ErrorCollector()
         with faults.collect():
-            checked_host(host)
+            validate_host(host)
         with faults.collect():
             credentials = credentials_for(
                 adapter, texts.get("api_key", ""), raw, VIRTUAL_KEY_KEYS, by_operator=True
             )
-        self.report(faults, path)
+        self.add_errors(faults, path)
         if not host and (lack := adapter.missing_credentials(credentials)):
-            self.wrong(path, f"lacks {lack}")
+            self.add_problem(path, f"lacks {lack}")
         return VirtualKey(slug, adapter, credentials, host)
 
     def provider(self, name: Any, path: Path) -> Adapter | None:
         if name is None:
-            self.wrong(path, "needs 'provider'; `easel providers` lists them")
+            self.add_problem(path, "needs 'provider'; `easel providers` lists them")
         adapter, faults = None, ErrorCollector()
         with faults.collect():
-            adapter = named(name) if isinstance(name, str) else None
-        self.report(faults, path)
+            adapter = adapter_by_name(name) if isinstance(name, str) else None
+        self.add_errors(faults, path)
         return adapter
 
     def configs(self, virtual_keys: Mapping[str, VirtualKey]) -> dict[str, Config]:
         found: dict[str, Config] = {}
         stored = {slug: virtual_key.adapter for slug, virtual_key in virtual_keys.items()}
-        names = self.value("virtual_keys", {})
+        names = self.get("virtual_keys", {})
         slugs = frozenset(names if isinstance(names, dict) else ())
         for name, entry, path in self.entries("configs"):
             faults = ErrorCollector()
             with faults.collect():
                 found[name] = parse_config(entry)
                 check_config(found[name], stored, slugs)
-            self.report(faults, path)
+            self.add_errors(faults, path)
         return found
 
-    def report(self, faults: ErrorCollector, path: Path) -> None:
+    def add_errors(self, faults: ErrorCollector, path: Path) -> None:
         """Note what was gathered, each at its own line."""
         for error in faults.errors:
-            self.wrong((*path, *parse_path(error.path)), error.message)
+            self.add_problem((*path, *parse_path(error.path)), error.message)
 
-    def trusted_hosts(self, by_environment: str) -> frozenset[str]:
+    def trusted_hosts(self, from_environment: str) -> frozenset[str]:
         """Read the list of the file, and that of the environment, which adds to it."""
-        raw = self.value("trusted_custom_hosts", [])
+        raw = self.get("trusted_custom_hosts", [])
         if not isinstance(raw, list):
-            self.wrong(("trusted_custom_hosts",), "must be a list of host names")
+            self.add_problem(("trusted_custom_hosts",), "must be a list of host names")
             raw = []
-        more = [text for text in by_environment.split(",") if text.strip()]
+        more = [text for text in from_environment.split(",") if text.strip()]
         for i, text in enumerate(raw):
-            if not _host(text):
-                self.wrong(("trusted_custom_hosts", i), _NOT_A_HOST)
-        if not all(map(_host, more)):
+            if not _normalize_host(text):
+                self.add_problem(("trusted_custom_hosts", i), _NOT_A_HOST)
+        if not all(map(_normalize_host, more)):
             self.source.problems.append(Problem("environment", 0, _TRUSTED, _NOT_A_HOST))
-        return frozenset(map(_host, [*raw, *more]))
+        return frozenset(map(_normalize_host, [*raw, *more]))
 
 
 def is_name(text: str) -> bool:
     """Tell whether a text can name an API key, a virtual key or a config."""
-    return _SLUG.fullmatch(text) is not None
+    return _NAME.fullmatch(text) is not None
 
 
-def _host(text: object) -> str:
+def _normalize_host(text: object) -> str:
     """Give a trusted host as it is compared, "" for what can be none."""
     host = text.strip().lower() if isinstance(text, str) else ""
     try:

@@ -12,13 +12,13 @@ from proxy.settings.checks import check_range, check_statuses
 MIN_AGE, MAX_AGE, DEFAULT_AGE = 60, 7_776_000, 604_800
 """Seconds that an answer may be kept: least, most (90 days), and when not said (7 days)."""
 
-MOST_ATTEMPTS = 5
-RETRIED = frozenset({429, 500, 502, 503, 504, 529})
+MAX_RETRY_ATTEMPTS = 5
+DEFAULT_RETRY_STATUSES = frozenset({429, 500, 502, 503, 504, 529})
 """Statuses that are repeated where a config asks for retries and names none."""
 
 MIN_COOLDOWN_MS, MAX_COOLDOWN_MS = 30_000, 86_400_000
 MAX_STICKY_SECONDS = 2_592_000
-_MOST_FIELDS = 16
+_MAX_HASH_FIELDS = 16
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +48,7 @@ class CachePolicy(Policy, frozen=True):
         check_range("max_age", self.max_age, MIN_AGE, MAX_AGE, " seconds")
 
     @property
-    def keeps(self) -> bool:
+    def stores_responses(self) -> bool:
         """Whether answers are kept at all."""
         return bool(self.mode)
 
@@ -67,16 +67,16 @@ class RetryPolicy(Policy, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against the documentation."""
-        check_range("attempts", self.attempts, 0, MOST_ATTEMPTS)
+        check_range("attempts", self.attempts, 0, MAX_RETRY_ATTEMPTS)
         check_statuses("on_status_codes", self.on_status_codes)
 
     @property
     def statuses(self) -> frozenset[int]:
         """The provider's statuses that are repeated."""
-        return RETRIED if self.on_status_codes is None else self.on_status_codes
+        return DEFAULT_RETRY_STATUSES if self.on_status_codes is None else self.on_status_codes
 
     @property
-    def heeds_retry_after(self) -> bool:
+    def honors_retry_after(self) -> bool:
         """Whether a provider's own word on when to come back is taken."""
         return self.use_retry_after_header or self.use_retry_after_headers
 
@@ -128,8 +128,8 @@ class StickyPolicy(Policy, frozen=True):
     def __post_init__(self) -> None:
         """Hold the values against the documentation."""
         check_range("ttl", self.ttl, 1, MAX_STICKY_SECONDS, " seconds")
-        if not 1 <= len(self.hash_fields) <= _MOST_FIELDS:
-            raise ValueError(f"`hash_fields` must name 1 to {_MOST_FIELDS} fields")
+        if not 1 <= len(self.hash_fields) <= _MAX_HASH_FIELDS:
+            raise ValueError(f"`hash_fields` must name 1 to {_MAX_HASH_FIELDS} fields")
         for name in self.hash_fields:
             place, _, key = name.partition(".")
             known = place in ("metadata", "params") and key and "." not in key
@@ -138,5 +138,5 @@ class StickyPolicy(Policy, frozen=True):
                 raise ValueError(said)
 
 
-KEYS = frozenset(name for kind in Policy.__subclasses__() for name in kind.__struct_fields__)
+POLICY_KEYS = frozenset(name for kind in Policy.__subclasses__() for name in kind.__struct_fields__)
 """Every key of every policy."""

@@ -25,7 +25,7 @@ _Dollars = Annotated[float, msgspec.Meta(ge=0, lt=1_000_000)]
 _MEGAPIXEL = 1_000_000
 
 
-def read(file: str | Path) -> Prices:
+def load_prices(file: str | Path) -> Prices:
     """Read a price table from a file.
 
     Raises `OSError`, `yaml.YAMLError`, and `msgspec.ValidationError`, a `ValueError`.
@@ -46,7 +46,7 @@ def _parse(text: str) -> Prices:
     return msgspec.convert(tree or {}, dict[str, dict[str, _Dollars | dict[str, _Dollars]]])
 
 
-def price_of(prices: Prices, provider: str, model: str, pixels: int | None) -> float | None:
+def image_price(prices: Prices, provider: str, model: str, pixels: int | None) -> float | None:
     """Give the price of one picture in US dollars; None when it is not known.
 
     >>> table = {"acme": {"flux": 0.04, "flux-2": {"megapixel": 0.02}}}

@@ -14,28 +14,28 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-_MOST_PORT = 65_535
-_PORTS = {"": 6379, "sentinel": 26_379, "cluster": 6379}
+_MAX_PORT = 65_535
+_DEFAULT_PORTS = {"": 6379, "sentinel": 26_379, "cluster": 6379}
 """The kinds, and the ports that are meant where none is named."""
 _HOST = r"(?:[^\s/?#@:,\[\]]+|\[[0-9a-fA-F:.]+\])"
-_AT = rf"{_HOST}(?::\d{{1,5}})?"
+_HOST_AND_PORT = rf"{_HOST}(?::\d{{1,5}})?"
 _URL = re.compile(
     r"(?P<scheme>rediss?)(?:\+(?P<kind>sentinel|cluster))?://"
     r"(?:(?P<user>[^\s/?#@:]*)(?::(?P<password>[^\s/?#@]*))?@)?"
-    rf"(?P<hosts>{_AT}(?:,{_AT})*)(?P<path>/[^\s?#]*)?"
+    rf"(?P<hosts>{_HOST_AND_PORT}(?:,{_HOST_AND_PORT})*)(?P<path>/[^\s?#]*)?"
 )
 _PATHS = {
     "": re.compile(r"(?:/(?P<number>\d{0,3}))?"),
     "sentinel": re.compile(r"/(?P<service>[A-Za-z0-9_.-]{1,128})(?:/(?P<number>\d{0,3}))?"),
     "cluster": re.compile(r"/?(?P<number>0?)"),
 }
-_WRONG_PATHS = {
+_PATH_ERRORS = {
     "": "`url` must end with the port, or with /number, a database's",
     "sentinel": "`url` must end with /service, the name that Sentinels know the servers by, "
     "or with /service/number",
     "cluster": "`url` must end with the port: a cluster has no numbered databases",
 }
-_FORMS = (
+_URL_ERROR = (
     "`url` must be redis://user:password@host:port/number, redis+sentinel://…@host:port,…/service "
     "or redis+cluster://…@host:port,…, with rediss for TLS, "
     "and with what is odd in the password percent-encoded"
@@ -43,19 +43,19 @@ _FORMS = (
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Address:
+class RedisUrl:
     """What a URL says; `kind` is "", `sentinel` or `cluster`, and `hosts` are theirs."""
 
     kind: str
     hosts: tuple[tuple[str, int], ...]
-    encrypted: bool
+    tls: bool
     username: str | None
     password: str | None
     service: str
-    number: int
+    database: int
 
 
-def address(url: str) -> Address:
+def parse_redis_url(url: str) -> RedisUrl:
     """Read a URL; raises `ValueError`, without the URL, which may hold a password.
 
     >>> found = address("redis+sentinel://:p%2Fw@one,two:26380/mymaster/2")
@@ -64,27 +64,27 @@ def address(url: str) -> Address:
     """
     found = _URL.fullmatch(url)
     if not found:
-        raise ValueError(_FORMS)
+        raise ValueError(_URL_ERROR)
     kind = found["kind"] or ""
     path = _PATHS[kind].fullmatch(found["path"] or "")
     if not path:
-        raise ValueError(_WRONG_PATHS[kind])
-    hosts = tuple(_host(text, _PORTS[kind]) for text in found["hosts"].split(","))
+        raise ValueError(_PATH_ERRORS[kind])
+    hosts = tuple(_parse_host(text, _DEFAULT_PORTS[kind]) for text in found["hosts"].split(","))
     if not kind and len(hosts) > 1:
         raise ValueError("`url` names several hosts: begin it with redis+sentinel or redis+cluster")
-    return Address(
+    return RedisUrl(
         kind=kind,
         hosts=hosts,
-        encrypted=found["scheme"] == "rediss",
+        tls=found["scheme"] == "rediss",
         username=unquote(found["user"] or "") or None,
         password=unquote(found["password"] or "") or None,
         service=path.groupdict().get("service") or "",
-        number=int(path["number"] or 0),
+        database=int(path["number"] or 0),
     )
 
 
-def _host(text: str, default: int) -> tuple[str, int]:
+def _parse_host(text: str, default: int) -> tuple[str, int]:
     host, _, port = text.rpartition(":") if re.search(r":\d+\Z", text) else (text, "", "")
-    if not 0 <= int(port or 0) <= _MOST_PORT:
-        raise ValueError(_FORMS)
+    if not 0 <= int(port or 0) <= _MAX_PORT:
+        raise ValueError(_URL_ERROR)
     return host.strip("[]"), int(port or default)

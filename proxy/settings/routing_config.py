@@ -15,10 +15,10 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
-from adapters.table.table import Policy as Unsupported
+from adapters.table.table import UnsupportedPolicy as Unsupported
 from proxy.settings.checks import check_choice, check_range, check_statuses
-from proxy.settings.conditions import QueryError, Room, Test, compiled
-from proxy.settings.policies import KEYS as POLICY_KEYS
+from proxy.settings.conditions import Predicate, QueryError, QueryLimits, compile_query
+from proxy.settings.policies import POLICY_KEYS as POLICY_KEYS
 from proxy.settings.policies import (
     BreakerPolicy,
     CachePolicy,
@@ -26,12 +26,12 @@ from proxy.settings.policies import (
     RetryPolicy,
     StickyPolicy,
 )
-from proxy.settings.suggest import nearest
+from proxy.settings.suggest import did_you_mean
 
 MAX_TIMEOUT_MS = 3_600_000
-MAX_KEEPALIVE = 600
+MAX_KEEPALIVE_SECONDS = 600
 """Seconds: no proxy waits longer, and no client."""
-UNSUPPORTED = tuple(policy.value for policy in Unsupported)
+UNSUPPORTED_POLICIES = tuple(policy.value for policy in Unsupported)
 
 
 class ConfigError(Exception):
@@ -44,16 +44,16 @@ class ConfigError(Exception):
         super().__init__(f"{path}: {message}" if path else message)
         self.path = path
         self.message = message
-        self.all: tuple[ConfigError, ...] = (self, *others)
+        self.errors: tuple[ConfigError, ...] = (self, *others)
 
     @property
-    def sentences(self) -> str:
+    def full_message(self) -> str:
         """Everything that is wrong, a sentence each."""
-        told = map(str, self.all)
+        told = map(str, self.errors)
         return " ".join(one if one.endswith((".", "?")) else f"{one}." for one in told)
 
 
-class Faults:
+class ErrorCollector:
     """Gathers what is wrong, to be raised as one `ConfigError`."""
 
     def __init__(self) -> None:
@@ -64,15 +64,15 @@ class Faults:
         self.errors.append(ConfigError(path, message))
 
     @contextmanager
-    def noted(self, prefix: str = "") -> Iterator[None]:
+    def collect(self, prefix: str = "") -> Iterator[None]:
         """Note what the block raises, below `prefix`."""
         try:
             yield
         except ConfigError as error:
-            for one in error.all:
+            for one in error.errors:
                 self.add(prefix + one.path if one.path else prefix.rstrip("."), one.message)
 
-    def raise_any(self) -> None:
+    def raise_errors(self) -> None:
         """Raise if anything was wrong."""
         if self.errors:
             first, *others = self.errors
@@ -93,14 +93,14 @@ class Strategy(msgspec.Struct, frozen=True):
     on_status_codes: frozenset[int] | None = None
     on_refusal: bool = False
     complete: bool = False
-    conditions: tuple[tuple[Test, int], ...] = ()
+    conditions: tuple[tuple[Predicate, int], ...] = ()
     default: int | None = None
     sticky: StickyPolicy | None = None
 
     __repr__ = object.__repr__
 
 
-class _Body(msgspec.Struct, frozen=True):
+class _ConfigKeys(msgspec.Struct, frozen=True):
     """The keys of one level whose types we fix; a provider's own options stand beside them."""
 
     provider: str | None = None
@@ -127,9 +127,9 @@ class _Body(msgspec.Struct, frozen=True):
         if self.request_timeout is not None:
             check_range("request_timeout", self.request_timeout, 1, MAX_TIMEOUT_MS, " milliseconds")
         if self.keepalive is not None:
-            check_range("keepalive", self.keepalive, 0, MAX_KEEPALIVE, " seconds")
+            check_range("keepalive", self.keepalive, 0, MAX_KEEPALIVE_SECONDS, " seconds")
         if self.unsupported is not None:
-            check_choice("unsupported", self.unsupported, UNSUPPORTED)
+            check_choice("unsupported", self.unsupported, UNSUPPORTED_POLICIES)
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -157,7 +157,7 @@ class Config(msgspec.Struct, frozen=True):
     name: str | None = None
     weight: float | None = None
     options: Mapping[str, str] = {}
-    index: str = "config"
+    config_path: str = "config"
     strategy: Strategy = Strategy()
     targets: tuple[Config, ...] = ()
 
@@ -171,13 +171,13 @@ class Config(msgspec.Struct, frozen=True):
         return tuple(leaf for target in self.targets for leaf in target.leaves)
 
 
-KEYS = frozenset(_Body.__struct_fields__)
+CONFIG_KEYS = frozenset(_ConfigKeys.__struct_fields__)
 """Keys of one level, beside a provider's own options."""
-NOTED = frozenset({"metadata", "strict_open_ai_compliance"})
+IGNORED_KEYS = frozenset({"metadata", "strict_open_ai_compliance"})
 """Keys without an effect on pictures, accepted."""
-TREE = frozenset({"strategy", "targets"})
+NESTING_KEYS = frozenset({"strategy", "targets"})
 """Keys of a level that has others below it."""
-LATER = frozenset(
+UNSUPPORTED_KEYS = frozenset(
     {
         "input_guardrails",
         "output_guardrails",
@@ -190,24 +190,24 @@ LATER = frozenset(
     }
 )
 """Keys of Portkey's that this gateway does not honour: refused, not silently passed over."""
-MERGED = frozenset({"override_params", "default_params"})
+MERGED_KEYS = frozenset({"override_params", "default_params"})
 """Keys beside `targets` that are merged with a target's own, key by key; the target's wins."""
-INHERITED = frozenset(
+INHERITED_KEYS = frozenset(
     {"cache", "retry", "cb_config", "request_timeout", "custom_host", "forward_headers"}
     | {"drop_params", "unsupported"}
 )
 """Keys beside `targets` that a target takes over unless it has its own."""
-SHARED = INHERITED | MERGED | {"keepalive", "name", "weight"}
+GROUP_KEYS = INHERITED_KEYS | MERGED_KEYS | {"keepalive", "name", "weight"}
 """Keys that may stand beside `targets`."""
-MOST_TARGETS, MOST_DEPTH, MOST_KEYS, MOST_FAULTS = 100, 8, 100, 100
+MAX_TARGETS, MAX_DEPTH, MAX_KEYS, MAX_ERRORS = 100, 8, 100, 100
 """Targets on one level; levels; keys of one level; faults after which no more are looked for."""
-MOST_IN_ALL = 1000
+MAX_TOTAL_TARGETS = 1000
 """Targets of a config in all: each is resolved for every request, tried or not."""
 MAX_WEIGHT = 1_000_000
 MODES = ("single", "loadbalance", "fallback", "conditional")
 
 
-def parse(raw: Any) -> Config:
+def parse_config(raw: Any) -> Config:
     """Check a config object, to its last level; raises `ConfigError`.
 
     >>> parse({"provider": "openai", "api_key": "k"}).index
@@ -218,94 +218,98 @@ def parse(raw: Any) -> Config:
     """
     if not isinstance(raw, dict):
         raise ConfigError("", "a config must be a JSON object")
-    reading = _Reading()
-    config = _node(raw, Config(), "", 1, reading)
-    reading.raise_any()
+    reading = _ConfigParser()
+    config = _parse_level(raw, Config(), "", 1, reading)
+    reading.raise_errors()
     return config
 
 
-class _Reading(Faults):
+class _ConfigParser(ErrorCollector):
     """What one config has been found to hold: faults, and queries in the room for them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.room = Room()
+        self.limits = QueryLimits()
         self._targets = 0
 
     def count(self, targets: int) -> None:
         """Add to the targets of the whole config; raises `ConfigError` once they are too many."""
         self._targets += targets
-        if self._targets > MOST_IN_ALL:
-            raise ConfigError("targets", f"must hold at most {MOST_IN_ALL} targets in all")
+        if self._targets > MAX_TOTAL_TARGETS:
+            raise ConfigError("targets", f"must hold at most {MAX_TOTAL_TARGETS} targets in all")
 
 
-def _node(raw: dict[str, Any], outer: Config, place: str, depth: int, faults: _Reading) -> Config:
+def _parse_level(
+    raw: dict[str, Any], outer: Config, prefix: str, depth: int, errors: _ConfigParser
+) -> Config:
     """Check a level and all below it; `place` is its path, with a dot at the end."""
     level = outer
-    if len(faults.errors) > MOST_FAULTS:
+    if len(errors.errors) > MAX_ERRORS:
         return level
-    if len(raw) > MOST_KEYS:
-        faults.add(place.rstrip("."), f"must hold at most {MOST_KEYS} keys")
+    if len(raw) > MAX_KEYS:
+        errors.add(prefix.rstrip("."), f"must hold at most {MAX_KEYS} keys")
         return level
-    with faults.noted(place):
-        level = _level({key: value for key, value in raw.items() if key not in TREE})
-        level = replace(level, **_from_above(level, outer), index=f"config.{place}".rstrip("."))
+    with errors.collect(prefix):
+        level = _parse_keys({key: value for key, value in raw.items() if key not in NESTING_KEYS})
+        level = replace(level, **_inherited(level, outer), index=f"config.{prefix}".rstrip("."))
     if level.keepalive is not None and depth > 1:
-        faults.add(f"{place}keepalive", "is for the whole request: put it on the outermost level")
-    if not raw.keys() & TREE:
+        errors.add(f"{prefix}keepalive", "is for the whole request: put it on the outermost level")
+    if not raw.keys() & NESTING_KEYS:
         return level
     for key, value in raw.items():
-        if key in level.options or (value and key in KEYS - SHARED):
-            faults.add(place + key, "is not taken over by a target: put it into the target")
+        if key in level.options or (value and key in CONFIG_KEYS - GROUP_KEYS):
+            errors.add(prefix + key, "is not taken over by a target: put it into the target")
     below: list[Config] = []
-    with faults.noted(place):
-        targets = _targets(raw, depth)
-        faults.count(len(targets))
+    with errors.collect(prefix):
+        targets = _raw_targets(raw, depth)
+        errors.count(len(targets))
         below = [
-            _node(target, level, f"{place}targets[{i}].", depth + 1, faults)
+            _parse_level(target, level, f"{prefix}targets[{i}].", depth + 1, errors)
             for i, target in enumerate(targets)
         ]
     strategy = Strategy()
-    with faults.noted(f"{place}strategy."):
+    with errors.collect(f"{prefix}strategy."):
         mode = raw.get("strategy", {"mode": "single"})
-        strategy, breaker = read_strategy(mode, below, faults.room)
+        strategy, breaker = parse_strategy(mode, below, errors.limits)
         if breaker:
-            below = [_under(target, breaker, level.cb_config) for target in below]
+            below = [_with_circuit_breaker(target, breaker, level.cb_config) for target in below]
     return replace(level, strategy=strategy, targets=tuple(below))
 
 
-def _from_above(level: Config, outer: Config) -> dict[str, Any]:
+def _inherited(level: Config, outer: Config) -> dict[str, Any]:
     """Give what a level takes over from the one above it."""
-    taken = {name: getattr(level, name) or getattr(outer, name) for name in INHERITED}
-    merged = {name: {**getattr(outer, name), **getattr(level, name)} for name in MERGED}
+    taken = {name: getattr(level, name) or getattr(outer, name) for name in INHERITED_KEYS}
+    merged = {name: {**getattr(outer, name), **getattr(level, name)} for name in MERGED_KEYS}
     return {**taken, **merged}
 
 
-def _under(config: Config, breaker: BreakerPolicy, further: BreakerPolicy | None) -> Config:
+def _with_circuit_breaker(
+    config: Config, breaker: BreakerPolicy, further: BreakerPolicy | None
+) -> Config:
     """Give a level the circuit breaker of the strategy above it instead of one from further up.
 
     One of its own stays.
     """
-    targets = tuple(_under(target, breaker, further) for target in config.targets)
+    targets = tuple(_with_circuit_breaker(target, breaker, further) for target in config.targets)
     own = config.cb_config is not further
     return replace(config, cb_config=config.cb_config if own else breaker, targets=targets)
 
 
-def _targets(raw: dict[str, Any], depth: int) -> list[dict[str, Any]]:
+def _raw_targets(raw: dict[str, Any], depth: int) -> list[dict[str, Any]]:
     targets = raw.get("targets")
     if not isinstance(targets, list) or not targets:
         raise ConfigError("targets", "must be a list with at least one config object")
-    if len(targets) > MOST_TARGETS:
-        raise ConfigError("targets", f"must hold at most {MOST_TARGETS} targets")
-    if depth >= MOST_DEPTH:
-        raise ConfigError("targets", f"must not be nested more than {MOST_DEPTH} levels deep")
+    if len(targets) > MAX_TARGETS:
+        raise ConfigError("targets", f"must hold at most {MAX_TARGETS} targets")
+    if depth >= MAX_DEPTH:
+        raise ConfigError("targets", f"must not be nested more than {MAX_DEPTH} levels deep")
     for i, target in enumerate(targets):
         if not isinstance(target, dict):
             raise ConfigError(f"targets[{i}]", "must be a config object")
     return targets
 
 
-class _StrategyBody(Policy, frozen=True):
+class _StrategyKeys(Policy, frozen=True):
     """The keys of `strategy`, as they are written."""
 
     mode: str
@@ -327,29 +331,31 @@ class _StrategyBody(Policy, frozen=True):
             raise ValueError("`complete` needs the mode fallback")
 
 
-STRATEGY_KEYS = frozenset(_StrategyBody.__struct_fields__)
+STRATEGY_KEYS = frozenset(_StrategyKeys.__struct_fields__)
 """The keys of `strategy`."""
 
 
-def read_strategy(
-    raw: Any, below: list[Config], room: Room
+def parse_strategy(
+    raw: Any, below: list[Config], limits: QueryLimits
 ) -> tuple[Strategy, BreakerPolicy | None]:
     """Check a strategy against the targets below it; raises `ConfigError`."""
     try:
-        body = msgspec.convert(raw, _StrategyBody, strict=False)
+        body = msgspec.convert(raw, _StrategyKeys, strict=False)
     except msgspec.ValidationError as error:
-        place, message = explained(error)
+        place, message = describe_validation_error(error)
         raise ConfigError(place, message) from None
     if body.mode == "loadbalance" and below and not any(weight_of(one) for one in below):
         raise ConfigError("mode", "needs a target whose weight is not 0")
     names = {one.name: i for i, one in reversed([*enumerate(below)]) if one.name}
-    conditions: tuple[tuple[Test, int], ...] = ()
+    conditions: tuple[tuple[Predicate, int], ...] = ()
     default = None
     if body.mode == "conditional":
         if not body.conditions:
             raise ConfigError("conditions", "must be a list with at least one condition")
-        conditions = tuple(_condition(it, i, names, room) for i, it in enumerate(body.conditions))
-        default = None if body.default is None else _named(body.default, "default", names)
+        conditions = tuple(
+            _parse_condition(it, i, names, limits) for i, it in enumerate(body.conditions)
+        )
+        default = None if body.default is None else _target_number(body.default, "default", names)
     strategy = Strategy(
         mode=body.mode,
         on_status_codes=body.on_status_codes,
@@ -367,62 +373,66 @@ def weight_of(config: Config) -> float:
     return 1.0 if config.weight is None else config.weight
 
 
-def _condition(
-    raw: dict[str, Any], i: int, names: Mapping[str, int], room: Room
-) -> tuple[Test, int]:
-    place = f"conditions[{i}]"
+def _parse_condition(
+    raw: dict[str, Any], i: int, names: Mapping[str, int], limits: QueryLimits
+) -> tuple[Predicate, int]:
+    path = f"conditions[{i}]"
     for key in raw.keys() - {"query", "then"}:
-        raise ConfigError(f"{place}.{key}", "is not known here" + nearest(key, {"query", "then"}))
+        raise ConfigError(
+            f"{path}.{key}", "is not known here" + did_you_mean(key, {"query", "then"})
+        )
     try:
-        test = compiled(raw.get("query"), f"{place}.query", room)
+        test = compile_query(raw.get("query"), f"{path}.query", limits)
     except QueryError as error:
         raise ConfigError(error.path, error.message) from None
-    return test, _named(raw.get("then"), f"{place}.then", names)
+    return test, _target_number(raw.get("then"), f"{path}.then", names)
 
 
-def _named(name: Any, place: str, names: Mapping[str, int]) -> int:
+def _target_number(name: Any, path: str, names: Mapping[str, int]) -> int:
     if isinstance(name, str) and name in names:
         return names[name]
-    hint = nearest(name, frozenset(names)) if isinstance(name, str) else ""
-    raise ConfigError(place, f"must be the name of a target beside it{hint}")
+    hint = did_you_mean(name, frozenset(names)) if isinstance(name, str) else ""
+    raise ConfigError(path, f"must be the name of a target beside it{hint}")
 
 
-def _level(raw: dict[str, Any]) -> Config:
+def _parse_keys(raw: dict[str, Any]) -> Config:
     """Check the keys of one level."""
     known: dict[str, Any] = {}
     options: dict[str, str] = {}
-    faults = Faults()
+    errors = ErrorCollector()
     for key, value in raw.items():
-        if key in LATER:
-            faults.add(key, "is not supported here")
-        elif value is None or key in NOTED:
+        if key in UNSUPPORTED_KEYS:
+            errors.add(key, "is not supported here")
+        elif value is None or key in IGNORED_KEYS:
             continue
-        elif key in KEYS:
-            with faults.noted():
-                known[key] = _typed(key, value)
+        elif key in CONFIG_KEYS:
+            with errors.collect():
+                known[key] = _convert_value(key, value)
         elif isinstance(value, str):
             options[key] = value
         elif isinstance(value, dict) and key.endswith("_json"):
             # An option that holds a file in JSON may stand there as the object itself.
             options[key] = orjson.dumps(value).decode()
         else:
-            faults.add(key, "is not a key of a config" + nearest(key, KEYS | TREE))
-    faults.raise_any()
+            errors.add(
+                key, "is not a key of a config" + did_you_mean(key, CONFIG_KEYS | NESTING_KEYS)
+            )
+    errors.raise_errors()
     if timeout := known.get("request_timeout"):
         known["request_timeout"] = timeout / 1000
     return Config(**known, options=options)
 
 
-def _typed(key: str, value: Any) -> Any:
+def _convert_value(key: str, value: Any) -> Any:
     try:
-        body = msgspec.convert({key: value}, _Body, strict=False)
+        body = msgspec.convert({key: value}, _ConfigKeys, strict=False)
     except msgspec.ValidationError as error:
-        place, message = explained(error)
+        place, message = describe_validation_error(error)
         raise ConfigError(place or key, message) from None
     return getattr(body, key)
 
 
-_KINDS = {
+_TYPE_NAMES = {
     "int": "a whole number",
     "float": "a number",
     "str": "a text",
@@ -432,7 +442,7 @@ _KINDS = {
 }
 
 
-def explained(error: msgspec.ValidationError) -> tuple[str, str]:
+def describe_validation_error(error: msgspec.ValidationError) -> tuple[str, str]:
     """Give the place (`cache.max_age`) and a sentence for what msgspec found.
 
     A value is never shown: it may be a secret.
@@ -440,11 +450,11 @@ def explained(error: msgspec.ValidationError) -> tuple[str, str]:
     said, _, place = str(error).partition(" - at `$")
     place = place.rstrip("`").removeprefix(".")
     if expected := re.match(r"Expected `(\w+)", said):
-        return place, f"must be {_KINDS.get(expected[1], expected[1])}"
+        return place, f"must be {_TYPE_NAMES.get(expected[1], expected[1])}"
     if missing := re.match(r"Object missing required field `(\w+)`", said):
         return place, f"needs '{missing[1]}'"
     if unknown := re.match(r"Object contains unknown field `(.*)`", said):
-        hint = nearest(unknown[1], POLICY_KEYS | STRATEGY_KEYS)
+        hint = did_you_mean(unknown[1], POLICY_KEYS | STRATEGY_KEYS)
         return f"{place}.{unknown[1]}".removeprefix("."), "is not known here" + hint
     if ours := re.match(r"`(\w+)` (.+)", said):
         return f"{place}.{ours[1]}".removeprefix("."), ours[2]

@@ -12,22 +12,22 @@ import msgspec
 
 from proxy.settings import routing_config
 from proxy.settings.checks import check_choice, check_range
-from proxy.settings.redis_url import address
+from proxy.settings.redis_url import parse_redis_url
 
 _MB = 1024 * 1024
 _MIN_SIGNING_KEY = 32
-_MOST_PORT = 65_535
-AUTO, MOST_WORKERS = "auto", 64
-WORKERS_FORM = f"{AUTO}, or a number from 1 to {MOST_WORKERS}"
+_MAX_PORT = 65_535
+AUTO, MAX_WORKERS = "auto", 64
+WORKERS_RULE = f"{AUTO}, or a number from 1 to {MAX_WORKERS}"
 """What `server.workers` may be."""
 _BASE_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _MODE = re.compile(r"0?[0-7]{3}")
-_MOST_SOCKET = 107
+_MAX_SOCKET_PATH_BYTES = 107
 """Bytes of a unix socket's path: what the system's own structure holds (unix(7))."""
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_LONGEST_NAME = 255
-_MOST = {
+_MAX_SERVICE_NAME = 255
+_MAX_COUNTS = {
     "attempts": 1000,
     "body_ratio": 10_000,
     "prompt_characters": 4096 * _MB,
@@ -42,14 +42,14 @@ _BUCKET = re.compile(r"(s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._/-]*)?")
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A section of the file whose keys are all numbers or words of ours."""
 
-    def conflicts(self) -> Iterator[tuple[str, str]]:
+    def cross_field_errors(self) -> Iterator[tuple[str, str]]:
         """Give what values that are each possible say against one another: key and sentence."""
         yield from ()
 
 
-NO_TCP = "none"
+HOST_NONE = "none"
 """The host of a gateway that listens on its unix socket only."""
-UNIX = "unix"
+PEER_UNIX = "unix"
 """The word for whoever comes by the unix socket."""
 
 
@@ -79,11 +79,11 @@ class Server(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        check_range("port", self.port, 0, _MOST_PORT)
-        if not is_number_of_workers(self.workers):
-            raise ValueError(f"`workers` must be {WORKERS_FORM}")
-        if len(os.fsencode(self.socket)) > _MOST_SOCKET or not self.socket.isprintable():
-            raise ValueError(f"`socket` must be a path of at most {_MOST_SOCKET} bytes")
+        check_range("port", self.port, 0, _MAX_PORT)
+        if not is_worker_count(self.workers):
+            raise ValueError(f"`workers` must be {WORKERS_RULE}")
+        if len(os.fsencode(self.socket)) > _MAX_SOCKET_PATH_BYTES or not self.socket.isprintable():
+            raise ValueError(f"`socket` must be a path of at most {_MAX_SOCKET_PATH_BYTES} bytes")
         if not _MODE.fullmatch(self.socket_mode):
             raise ValueError('`socket_mode` must be three octal digits in quotes, such as "660"')
         if not all(map(_is_proxy, self.trusted_proxies)):
@@ -91,31 +91,31 @@ class Server(Section, frozen=True):
                 "`trusted_proxies` must be addresses, networks such as 10.0.0.0/8, or the word unix"
             )
         check_range("drain_seconds", self.drain_seconds, 0, 3600)
-        _is_base_url("public_url", self.public_url)
+        _check_base_url("public_url", self.public_url)
         if not all(map(_HOST.fullmatch, self.allowed_hosts)):
             raise ValueError("`allowed_hosts` must be names or addresses, without scheme or port")
         check_range("shutdown_seconds", self.shutdown_seconds, 0, 3600)
         # YAML reads on and off as true and false.
         if not isinstance(self.watch, bool):
             check_choice("watch", self.watch, ("auto", "on", "off"))
-        if self.watch in (True, "on") and not can_watch():
+        if self.watch in (True, "on") and not has_watchfiles():
             raise ValueError("`watch` needs a package: pip install 'easel-gateway[reload]'")
 
     @property
-    def watches(self) -> bool:
+    def watches_settings(self) -> bool:
         """Whether the settings file is watched."""
-        return self.watch not in (False, "off") and can_watch()
+        return self.watch not in (False, "off") and has_watchfiles()
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         """Hold the values against each other, and the TLS files against the disk."""
-        if self.host == NO_TCP and not self.socket:
+        if self.host == HOST_NONE and not self.socket:
             yield "host", "may be none only where server.socket names a unix socket"
         if self.drain_seconds > self.shutdown_seconds:
             yield "drain_seconds", "must not be more than shutdown_seconds, of which it is a part"
         if self.tls_certificate or self.tls_key or self.tls_client_ca:
             from proxy.settings import tls  # noqa: PLC0415 - most gateways have no TLS of their own
 
-            yield from tls.faults(self.tls_certificate, self.tls_key, self.tls_client_ca)
+            yield from tls.tls_file_errors(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
 
 class Limits(Section, frozen=True):
@@ -139,7 +139,7 @@ class Limits(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        for name, most in _MOST.items():
+        for name, most in _MAX_COUNTS.items():
             check_range(name, getattr(self, name), 1, most)
         for name in (name for name in self.__struct_fields__ if name.endswith("_bytes")):
             check_range(name, getattr(self, name), 1024, 4096 * _MB)
@@ -207,7 +207,7 @@ class Blobs(Section, frozen=True):
         check_range("disk_bytes", self.disk_bytes, _MB, 1024 * 1024 * 1024 * _MB)
         if self.signing_key and len(self.signing_key) < _MIN_SIGNING_KEY:
             raise ValueError(f"`signing_key` must be at least {_MIN_SIGNING_KEY} characters long")
-        _is_base_url("s3_endpoint", self.s3_endpoint)
+        _check_base_url("s3_endpoint", self.s3_endpoint)
 
     def __repr__(self) -> str:
         """Leave the signing key out."""
@@ -230,7 +230,7 @@ class Redis(Section, frozen=True):
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
         if self.url:
-            address(self.url)
+            parse_redis_url(self.url)
             if find_spec("redis") is None:
                 raise ValueError("`url` needs a package: pip install 'easel-gateway[redis]'")
         check_range("timeout_seconds", self.timeout_seconds, 0.05, 10)
@@ -255,7 +255,7 @@ class Images(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        check_choice("unsupported", self.unsupported, routing_config.UNSUPPORTED)
+        check_choice("unsupported", self.unsupported, routing_config.UNSUPPORTED_POLICIES)
         check_choice("incomplete", self.incomplete, ("deliver", "fail"))
         check_range("comment_seconds", self.comment_seconds, 0.01, 3600)
 
@@ -296,11 +296,11 @@ class Log(Section, frozen=True):
         """Hold the values against what is possible."""
         check_choice("format", self.format, ("auto", "json", "text", "none"))
 
-    def in_style(self, style: str) -> Log:
+    def resolve_auto(self, auto_format: str) -> Log:
         """Give it with `auto` decided: that is `style` on standard output, and JSON in a file."""
         if self.format != "auto":
             return self
-        return msgspec.structs.replace(self, format="json" if self.file else style)
+        return msgspec.structs.replace(self, format="json" if self.file else auto_format)
 
 
 class Metrics(Section, frozen=True):
@@ -327,11 +327,11 @@ class Tracing(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Hold the values against what is possible."""
-        _is_base_url("endpoint", self.endpoint)
+        _check_base_url("endpoint", self.endpoint)
         check_range("sample", self.sample, 0, 1)
         check_choice("propagate", self.propagate, ("none", "trace", "all"))
-        if len(self.service_name) > _LONGEST_NAME or not self.service_name.isprintable():
-            raise ValueError(f"`service_name` must be printable, at most {_LONGEST_NAME} long")
+        if len(self.service_name) > _MAX_SERVICE_NAME or not self.service_name.isprintable():
+            raise ValueError(f"`service_name` must be printable, at most {_MAX_SERVICE_NAME} long")
         if self.is_on and not _installed("opentelemetry.exporter.otlp.proto.http"):
             name = "endpoint" if self.endpoint else "enabled"
             raise ValueError(f"`{name}` needs a package: pip install 'easel-gateway[otel]'")
@@ -342,9 +342,9 @@ class Tracing(Section, frozen=True):
         return self.enabled or bool(self.endpoint)
 
 
-def is_number_of_workers(value: int | str) -> bool:
+def is_worker_count(value: int | str) -> bool:
     """Tell whether so many workers can be had; from the environment every number is a text."""
-    return value == AUTO or str(value) in map(str, range(1, MOST_WORKERS + 1))
+    return value == AUTO or str(value) in map(str, range(1, MAX_WORKERS + 1))
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -370,7 +370,7 @@ def _installed(name: str) -> bool:
         return False
 
 
-def can_watch() -> bool:
+def has_watchfiles() -> bool:
     """Tell whether the package that watches files is there."""
     return find_spec("watchfiles") is not None
 
@@ -379,10 +379,10 @@ def _is_proxy(text: str) -> bool:
     try:
         ip_network(text)
     except ValueError:
-        return text == UNIX
+        return text == PEER_UNIX
     return "%" not in text
 
 
-def _is_base_url(name: str, value: str) -> None:
+def _check_base_url(name: str, value: str) -> None:
     if value and not _BASE_URL.fullmatch(value):
         raise ValueError(f"`{name}` must be a URL such as https://host/path")

@@ -11,28 +11,28 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy.settings.state_dir import make_private
+from proxy.settings.state_dir import ensure_private_dir
 
-_NAME = "key"
-PREFIX = "easel-"
-_KEY = re.compile(PREFIX + "[A-Za-z0-9_-]{32}")
+_LOCAL_KEY_FILE = "key"
+KEY_PREFIX = "easel-"
+_KEY = re.compile(KEY_PREFIX + "[A-Za-z0-9_-]{32}")
 
 
-def new_key() -> str:
+def generate_key() -> str:
     """Make a gateway key with 192 bits of chance in it."""
-    return PREFIX + secrets.token_urlsafe(24)
+    return KEY_PREFIX + secrets.token_urlsafe(24)
 
 
-def local_key(state_dir: str) -> tuple[str, Path]:
+def load_or_create_local_key(state_dir: str) -> tuple[str, Path]:
     """Give the key that is kept in the state folder, making both when they are not there.
 
     Raises `OSError` when the folder or the file cannot be used.
     """
-    return kept_secret(state_dir, _NAME, _KEY, new_key)
+    return load_or_create_secret(state_dir, _LOCAL_KEY_FILE, _KEY, generate_key)
 
 
-def kept_secret(
-    state_dir: str, name: str, form: re.Pattern[str], new: Callable[[], str]
+def load_or_create_secret(
+    state_dir: str, name: str, pattern: re.Pattern[str], generate: Callable[[], str]
 ) -> tuple[str, Path]:
     """Give the secret in a file of the state folder; what has not the form is made new.
 
@@ -41,24 +41,24 @@ def kept_secret(
     or the file cannot be used.
     """
     folder = Path(state_dir).expanduser()
-    make_private(folder)
+    ensure_private_dir(folder)
     path = folder / name
     if path.exists():
-        if kept := _kept(path, form):
-            return kept, path
+        if secret_in_file := _read_private(path, pattern):
+            return secret_in_file, path
         path.unlink(missing_ok=True)
-    made = folder / f"{name}.{secrets.token_hex(8)}"
-    handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    temporary = folder / f"{name}.{secrets.token_hex(8)}"
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write((secret := new()) + "\n")
-        _put(made, path)
+            file.write((secret := generate()) + "\n")
+        _publish(temporary, path)
     finally:
-        made.unlink(missing_ok=True)
-    return _kept(path, form) or secret, path
+        temporary.unlink(missing_ok=True)
+    return _read_private(path, pattern) or secret, path
 
 
-def _put(made: Path, path: Path) -> None:
+def _publish(made: Path, path: Path) -> None:
     """Have a file elsewhere, whole or not at all, and not in place of another process's."""
     try:
         path.hardlink_to(made)
@@ -68,7 +68,7 @@ def _put(made: Path, path: Path) -> None:
         made.rename(path)
 
 
-def _kept(path: Path, form: re.Pattern[str]) -> str:
+def _read_private(path: Path, pattern: re.Pattern[str]) -> str:
     """Give what a file holds, if nobody else can read it, and it has the form."""
     try:
         if path.stat().st_mode & 0o077:
@@ -76,4 +76,4 @@ def _kept(path: Path, form: re.Pattern[str]) -> str:
         kept = path.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
         return ""
-    return kept if form.fullmatch(kept) else ""
+    return kept if pattern.fullmatch(kept) else ""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-_MOST_COMPARED = 1000
+_MAX_COMPARED = 1000
 """Names that a wrong one is held against: each takes microseconds, for everyone who may ask."""
 
 
-def nearest(name: str, known: Collection[str]) -> str:
+def did_you_mean(name: str, known: Collection[str]) -> str:
     """Give a hint at the nearest known name, "" when none is near or they are too many to compare.
 
     >>> nearest("virtual_keey", {"virtual_key", "cache"})
     '; did you mean virtual_key?'
     """
-    if len(known) > _MOST_COMPARED:
+    if len(known) > _MAX_COMPARED:
         return ""
     import difflib  # noqa: PLC0415 - only what is misspelled needs it
 

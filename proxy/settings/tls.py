@@ -14,13 +14,13 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-_LOOK_SECONDS = 10.0
+_CHECK_SECONDS = 10.0
 _TRIES = 3
 
 _LOG = logging.getLogger("easel")
 
 
-class BadTlsError(Exception):
+class TlsFileError(Exception):
     """The files are no use; `key` is the setting that names the one at fault."""
 
     def __init__(self, key: str, message: str) -> None:
@@ -28,7 +28,7 @@ class BadTlsError(Exception):
         self.key = key
 
 
-def faults(certificate: str, key: str, client_ca: str) -> Iterator[tuple[str, str]]:
+def tls_file_errors(certificate: str, key: str, client_ca: str) -> Iterator[tuple[str, str]]:
     """Tell what is wrong with the files of TLS, by the setting that names them."""
     if not certificate:
         yield "tls_certificate", "must be set where tls_key or tls_client_ca is"
@@ -36,12 +36,12 @@ def faults(certificate: str, key: str, client_ca: str) -> Iterator[tuple[str, st
         yield "tls_key", "must be set where tls_certificate is"
     else:
         try:
-            context(certificate, key, client_ca)
-        except BadTlsError as error:
+            create_context(certificate, key, client_ca)
+        except TlsFileError as error:
             yield error.key, str(error)
 
 
-def context(certificate: str, key: str, client_ca: str = "") -> ssl.SSLContext:
+def create_context(certificate: str, key: str, client_ca: str = "") -> ssl.SSLContext:
     """Make what connections are encrypted with; raises `BadTlsError`."""
     made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -67,31 +67,31 @@ def _check_readable(setting: str, file: str) -> None:
             opened.read(1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "that is no path"
-        raise BadTlsError(setting, f"names a file that cannot be read: {reason}") from None
+        raise TlsFileError(setting, f"names a file that cannot be read: {reason}") from None
 
 
 def _check_certificates(setting: str, file: str) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
     except (ssl.SSLError, OSError):
-        raise BadTlsError(setting, "names a file without a certificate in PEM") from None
+        raise TlsFileError(setting, "names a file without a certificate in PEM") from None
 
 
 def _load_pair(made: ssl.SSLContext, certificate: str, key: str) -> None:
     try:
         made.load_cert_chain(certificate, key, password=_no_passphrase)
     except _EncryptedError:
-        raise BadTlsError("tls_key", "names a key with a passphrase: take it off") from None
+        raise TlsFileError("tls_key", "names a key with a passphrase: take it off") from None
     except ssl.SSLError as error:
         if error.reason and error.reason.endswith("_TOO_SMALL"):
-            fault = BadTlsError("tls_certificate", "names a certificate with too small a key")
+            fault = TlsFileError("tls_certificate", "names a certificate with too small a key")
         elif error.reason and "MISMATCH" in error.reason:
-            fault = BadTlsError("tls_key", "names a key that does not fit tls_certificate")
+            fault = TlsFileError("tls_key", "names a key that does not fit tls_certificate")
         else:
-            fault = BadTlsError("tls_key", "names a file without a private key in PEM")
+            fault = TlsFileError("tls_key", "names a file without a private key in PEM")
         raise fault from None
     except OSError as error:
-        raise BadTlsError("tls_key", f"cannot be read: {error.strerror}") from None
+        raise TlsFileError("tls_key", f"cannot be read: {error.strerror}") from None
 
 
 class _EncryptedError(Exception):
@@ -103,46 +103,46 @@ def _no_passphrase() -> str:
     raise _EncryptedError
 
 
-class Tls:
+class ReloadableTls:
     """The living context, which takes up renewed files for the connections that come after."""
 
     def __init__(self, certificate: str, key: str, client_ca: str = "") -> None:
         self._files = certificate, key
-        self._seen = self._stamp()
-        self.context = context(certificate, key, client_ca)
+        self._loaded = self._stamp()
+        self.context = create_context(certificate, key, client_ca)
 
-    def renew(self) -> bool:
+    def reload_if_changed(self) -> bool:
         """Take up the files if they have changed; what is no use changes nothing, and is logged."""
         stamp = self._stamp()
-        if stamp == self._seen:
+        if stamp == self._loaded:
             return False
-        self._seen = stamp
+        self._loaded = stamp
         try:
-            self._take_up()
-        except BadTlsError as error:
+            self._load()
+        except TlsFileError as error:
             _LOG.warning("server.%s %s; the last good certificate stays", error.key, error)
             return False
         _LOG.warning("the renewed certificate is in use")
         return True
 
-    def _take_up(self) -> None:
+    def _load(self) -> None:
         # A pair that does not fit would leave the living context without a key: it is tried on
         # another first. The files may be exchanged just between the two.
         for _ in range(_TRIES):
-            context(*self._files)
+            create_context(*self._files)
             try:
                 _load_pair(self.context, *self._files)
-            except BadTlsError as error:
+            except TlsFileError as error:
                 fault = error
             else:
                 return
         raise fault
 
     def _stamp(self) -> tuple[tuple[int, ...], ...]:
-        return tuple(map(_stamp, self._files))
+        return tuple(map(_file_stamp, self._files))
 
 
-def _stamp(file: str) -> tuple[int, ...]:
+def _file_stamp(file: str) -> tuple[int, ...]:
     try:
         # Behind links, as Kubernetes has them, it is the file at their end that counts.
         found = os.stat(file)  # noqa: PTH116 - as in `_check_readable`
@@ -152,19 +152,21 @@ def _stamp(file: str) -> tuple[int, ...]:
 
 
 @asynccontextmanager
-async def renewed(tls: Tls | None, every: float = _LOOK_SECONDS) -> AsyncIterator[None]:
+async def reload_periodically(
+    tls: ReloadableTls | None, interval: float = _CHECK_SECONDS
+) -> AsyncIterator[None]:
     """Look for renewed files now and then, while a block lasts."""
     if tls is None:
         yield
         return
-    task = asyncio.create_task(_looking(tls, every))
+    task = asyncio.create_task(_reload_loop(tls, interval))
     try:
         yield
     finally:
         task.cancel()
 
 
-async def _looking(tls: Tls, every: float) -> None:
+async def _reload_loop(tls: ReloadableTls, interval: float) -> None:
     while True:
-        await asyncio.sleep(every)
-        tls.renew()
+        await asyncio.sleep(interval)
+        tls.reload_if_changed()

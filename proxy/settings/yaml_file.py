@@ -22,12 +22,12 @@ _SCALARS = frozenset(
     f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")
 )
 _TEXT = "tag:yaml.org,2002:str"
-_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+_MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 """The whole numbers that can be sent to a provider."""
-_MOST_REPEATED = 100_000
+_MAX_ALIASED_VALUES = 100_000
 """Values that aliases may add: a file that repeats itself by them is small and becomes huge."""
 
-_UNLIKE_YAML = re.compile(
+_JSON_DIFFERENCES = re.compile(
     rf"\\u[dD][89a-fA-F]|[\x85\u2028\u2029]|{yaml.reader.Reader.NON_PRINTABLE.pattern}"
 )
 """What JSON and YAML do not agree on: halves of pairs, ends of lines, what may not be printed."""
@@ -55,7 +55,7 @@ class _Loader(yaml.SafeLoader):
     }
 
 
-def _fast() -> Any:
+def _fast_loader() -> Any:
     """Make the same loader from the library's parser in C, where it has one; None where not.
 
     The nodes are composed in Python all the same: in C they overrun the stack if they are deep.
@@ -72,10 +72,10 @@ def _fast() -> Any:
     return type("_FastLoader", (Composer, yaml.CSafeLoader), own)
 
 
-_FAST = _fast()
+_FAST_LOADER = _fast_loader()
 
 
-_JUDGED_APART = re.compile(r"[\t?]|[|>][-+0-9]*#|(?<![^\s\[\]{},:])!")
+_PARSER_DIFFERENCES = re.compile(r"[\t?]|[|>][-+0-9]*#|(?<![^\s\[\]{},:])!")
 """What one of the parsers takes and the other does not: tabs and tags in places, `{a?b}`, `|#`."""
 
 
@@ -94,7 +94,7 @@ class Problem:
         return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
 
 
-class Source:
+class YamlFile:
     """A parsed file: `data` in JSON's types, and where each of its keys stands.
 
     References are replaced in `data`; what is wrong is gathered in `problems`. Where something
@@ -114,20 +114,22 @@ class Source:
         self._text = text
         self._environ = environ
         self._lines = lines
-        self._notes = lines is not None
-        self._faulty: set[Path] = set()
+        self._records_lines = lines is not None
+        self._problem_paths: set[Path] = set()
         self._seen: set[int] = set()
-        self._left = _MOST_REPEATED
+        self._aliased_values_left = _MAX_ALIASED_VALUES
         try:
             self._parse(text)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 0
-            self._unreadable(line, _told(error, text))
+            self._add_syntax_problem(line, _message(error, text))
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
-            self._unreadable(line, f"a character that no text has (#x{error.character:02x})")
+            self._add_syntax_problem(
+                line, f"a character that no text has (#x{error.character:02x})"
+            )
         except RecursionError:
-            self._unreadable(0, "it is nested too deeply, or an alias holds itself")
+            self._add_syntax_problem(0, "it is nested too deeply, or an alias holds itself")
 
     def line(self, path: Path) -> int:
         """Give the line of a key, or of the nearest thing that holds it; 0 when unknown."""
@@ -140,33 +142,33 @@ class Source:
         """The line of every path."""
         if self._lines is None:
             self._lines = {}
-            Source(self._text, self.file, self._environ, self._lines)
+            YamlFile(self._text, self.file, self._environ, self._lines)
         return self._lines
 
-    def wrong(self, path: Path, message: str) -> None:
+    def add_problem(self, path: Path, message: str) -> None:
         """Note what is wrong at a path, unless more is known already: one fault, one sentence."""
-        if path not in self._faulty:
-            self._faulty.update(path[:end] for end in range(len(path) + 1))
+        if path not in self._problem_paths:
+            self._problem_paths.update(path[:end] for end in range(len(path) + 1))
             self.problems.append(Problem(self.file, self.line(path), format_path(path), message))
 
-    def _unreadable(self, line: int, why: str) -> None:
+    def _add_syntax_problem(self, line: int, why: str) -> None:
         self.data = {}
         self.problems.append(Problem(self.file, line, "", f"not valid YAML: {why}"))
 
     def _parse(self, text: str) -> None:
-        if not self._notes and (found := _as_json(text)):
-            self.data = self._refilled(found, ()) if "$" in text else found
+        if not self._records_lines and (found := _parse_json(text)):
+            self.data = self._expand_all(found, ()) if "$" in text else found
             return
-        loader, node = _composed(text)
+        loader, node = _compose(text)
         self.data = {} if node is None else self._read(loader, node, ())
         self._seen.clear()
 
     def _read(self, loader: Any, node: yaml.Node, path: Path) -> Any:
-        if self._notes:
+        if self._records_lines:
             self.lines.setdefault(path, node.start_mark.line + 1)
         if id(node) in self._seen:
-            self._left -= 1
-            if self._left < 0:
+            self._aliased_values_left -= 1
+            if self._aliased_values_left < 0:
                 raise yaml.MarkedYAMLError(problem="it is too large", problem_mark=node.start_mark)
         self._seen.add(id(node))
         if isinstance(node, yaml.MappingNode):
@@ -185,43 +187,43 @@ class Source:
             key = str(key_node.value)
             place = (*path, key)
             if key == "<<":
-                self.wrong(path, "merging with << is not supported: write the keys out")
+                self.add_problem(path, "merging with << is not supported: write the keys out")
             elif key in mapping:
                 line = key_node.start_mark.line + 1
-                self.wrong(place, f"stands here and again in line {line}")
+                self.add_problem(place, f"stands here and again in line {line}")
             else:
-                if self._notes:
+                if self._records_lines:
                     self.lines[place] = key_node.start_mark.line + 1
                 mapping[key] = self._read(loader, value_node, place)
         return mapping
 
     def _scalar(self, loader: Any, node: yaml.Node, path: Path) -> Any:
         if node.tag == _TEXT:
-            return self._filled(node.value, path)
+            return self._expand(node.value, path)
         if node.tag not in _SCALARS:
-            self.wrong(path, "has a tag: put a value that begins with ! in quotes")
+            self.add_problem(path, "has a tag: put a value that begins with ! in quotes")
             return None
         try:
             value = loader.construct_object(node)
         except (ValueError, LookupError):  # `!!int abc`, or thousands of digits
-            self.wrong(path, "cannot be read: put it in quotes")
+            self.add_problem(path, "cannot be read: put it in quotes")
             return None
         if isinstance(value, str):
-            return self._filled(value, path)
-        if not _is_writable(value):
-            self.wrong(path, "is a number that JSON cannot hold")
+            return self._expand(value, path)
+        if not _fits_json(value):
+            self.add_problem(path, "is a number that JSON cannot hold")
             return None
         return value
 
-    def _refilled(self, value: Any, path: Path) -> Any:
+    def _expand_all(self, value: Any, path: Path) -> Any:
         """Replace the references in what was read as JSON."""
         if isinstance(value, dict):
-            return {key: self._refilled(it, (*path, key)) for key, it in value.items()}
+            return {key: self._expand_all(it, (*path, key)) for key, it in value.items()}
         if isinstance(value, list):
-            return [self._refilled(it, (*path, i)) for i, it in enumerate(value)]
-        return self._filled(value, path) if isinstance(value, str) else value
+            return [self._expand_all(it, (*path, i)) for i, it in enumerate(value)]
+        return self._expand(value, path) if isinstance(value, str) else value
 
-    def _filled(self, text: str, path: Path) -> str:
+    def _expand(self, text: str, path: Path) -> str:
         """Replace `${NAME}` and `${NAME:-default}`; `$$` stands for one dollar."""
         if "$" not in text:
             return text
@@ -231,22 +233,24 @@ class Source:
             if match[0] == "$$":
                 return "$"
             if name is None:
-                self.wrong(path, "needs ${NAME} or ${NAME:-default}; $$ stands for a dollar sign")
+                self.add_problem(
+                    path, "needs ${NAME} or ${NAME:-default}; $$ stands for a dollar sign"
+                )
                 return ""
             # As in a shell, `:-` serves for a variable that is empty too.
             found = self._environ.get(name) or default
             if found is None:
-                self.wrong(path, f"the environment variable {name} is not set, or empty")
+                self.add_problem(path, f"the environment variable {name} is not set, or empty")
                 return ""
             return found
 
         return _REFERENCE.sub(value, text)
 
 
-def _composed(text: str) -> tuple[Any, yaml.Node | None]:
+def _compose(text: str) -> tuple[Any, yaml.Node | None]:
     """Compose a text's nodes; what the parser in C refuses, the other one judges."""
-    fast = _FAST and not _JUDGED_APART.search(text)
-    kinds: list[Any] = [_FAST, _Loader] if fast else [_Loader]
+    fast = _FAST_LOADER and not _PARSER_DIFFERENCES.search(text)
+    kinds: list[Any] = [_FAST_LOADER, _Loader] if fast else [_Loader]
     for kind in kinds:
         try:
             loader = kind(text)
@@ -260,9 +264,9 @@ def _composed(text: str) -> tuple[Any, yaml.Node | None]:
     raise AssertionError
 
 
-def _as_json(text: str) -> dict[str, Any] | None:
+def _parse_json(text: str) -> dict[str, Any] | None:
     """Read a text that is JSON, if YAML would say the same; None where it is for YAML to say."""
-    if not text.startswith("{") or _UNLIKE_YAML.search(text):
+    if not text.startswith("{") or _JSON_DIFFERENCES.search(text):
         return None
     try:
         found: dict[str, Any] = json.loads(
@@ -270,7 +274,7 @@ def _as_json(text: str) -> dict[str, Any] | None:
             object_pairs_hook=_object,
             parse_int=_integer,
             parse_float=_decimal,
-            parse_constant=_refused,
+            parse_constant=_reject,
         )
     except (ValueError, RecursionError):
         return None
@@ -286,7 +290,7 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _integer(digits: str) -> int:
     number = int(digits)
-    if not _is_writable(number):
+    if not _fits_json(number):
         raise ValueError
     return number
 
@@ -294,23 +298,23 @@ def _integer(digits: str) -> int:
 def _decimal(digits: str) -> float:
     number = float(digits)
     # Without a dot and a sign YAML takes 1e3 for a text.
-    if "e" in digits.lower() or not _is_writable(number):
+    if "e" in digits.lower() or not _fits_json(number):
         raise ValueError
     return number
 
 
-def _refused(_constant: str) -> Any:
+def _reject(_constant: str) -> Any:
     raise ValueError
 
 
-def _is_writable(value: Any) -> bool:
+def _fits_json(value: Any) -> bool:
     """Tell whether JSON can hold a value."""
     if isinstance(value, float):
         return math.isfinite(value)
-    return not isinstance(value, int) or _SMALLEST <= value <= _LARGEST
+    return not isinstance(value, int) or _MIN_INTEGER <= value <= _MAX_INTEGER
 
 
-def _told(error: yaml.MarkedYAMLError, text: str) -> str:
+def _message(error: yaml.MarkedYAMLError, text: str) -> str:
     """Say what the YAML library says, without what it quotes, and what to do about it."""
     said = str(error.problem)
     lines = text.splitlines()
@@ -319,10 +323,10 @@ def _told(error: yaml.MarkedYAMLError, text: str) -> str:
     hint = next((hint for sign, hint in _HINTS if sign in f"{error.context} {said}"), "")
     if "expected ',' or" in said and "${" in here:
         hint = "between { } and [ ], put ${...} in quotes"
-    shown = re.sub(r"'[^']*'|\"[^\"]*\"", _without_the_files_words, said)
+    shown = re.sub(r"'[^']*'|\"[^\"]*\"", _mask_quote, said)
     return f"{shown} ({hint})" if hint else shown
 
 
-def _without_the_files_words(quoted: re.Match[str]) -> str:
+def _mask_quote(quoted: re.Match[str]) -> str:
     """Keep a quoted character, and words of the library's own, which stand in <>."""
     return quoted[0] if len(quoted[0]) <= _ONE_CHARACTER or quoted[0][1] == "<" else "..."

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
-from proxy.settings.redis_url import address
+from proxy.settings.redis_url import parse_redis_url
 from proxy.settings.schema import Redis as Settings
 from proxy.state.redis_topology import Command, servers
 
@@ -57,7 +57,7 @@ class SharedRedis:
         self._timeout = settings.timeout_seconds
         self._clock = clock
         self._servers = servers(
-            address(settings.url), settings.timeout_seconds, settings.sentinel_password
+            parse_redis_url(settings.url), settings.timeout_seconds, settings.sentinel_password
         )
         self._client = self._servers.client
         self._room = asyncio.Semaphore(_AT_ONCE)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from proxy.settings.redis_url import Address
+from proxy.settings.redis_url import RedisUrl
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -102,13 +102,13 @@ class One(Servers):
 
     client: Redis
 
-    def __init__(self, where: Address, seconds: float) -> None:
+    def __init__(self, where: RedisUrl, seconds: float) -> None:
         from redis.asyncio import Redis  # noqa: PLC0415 - see the module
 
         super().__init__()
         [(host, port)] = where.hosts
         self.client = Redis(
-            host=host, port=port, db=where.number, **_untimed(where, seconds), retry=_once_more()
+            host=host, port=port, db=where.database, **_untimed(where, seconds), retry=_once_more()
         )
 
     async def close(self) -> None:
@@ -121,7 +121,7 @@ class Watched(Servers):
 
     client: Redis
 
-    def __init__(self, where: Address, seconds: float, password: str) -> None:
+    def __init__(self, where: RedisUrl, seconds: float, password: str) -> None:
         from redis.asyncio.sentinel import Sentinel as SentinelClient  # noqa: PLC0415 - see the module
 
         super().__init__()
@@ -132,7 +132,7 @@ class Watched(Servers):
             where.hosts, sentinel_kwargs={**asked, "retry": _once_more(0)}
         )
         self.client = self._sentinel.master_for(
-            where.service, db=where.number, **_untimed(where, seconds), retry=_once_more()
+            where.service, db=where.database, **_untimed(where, seconds), retry=_once_more()
         )
 
     async def close(self) -> None:
@@ -149,7 +149,7 @@ class Cluster(Servers):
     client: RedisCluster
     is_one = False
 
-    def __init__(self, where: Address, seconds: float) -> None:
+    def __init__(self, where: RedisUrl, seconds: float) -> None:
         from redis.asyncio.cluster import ClusterNode, RedisCluster  # noqa: PLC0415 - see the module
 
         super().__init__()
@@ -196,7 +196,7 @@ class Cluster(Servers):
         await self.client.nodes_manager.aclose("startup_nodes")
 
 
-def servers(where: Address, seconds: float, sentinel_password: str) -> Servers:
+def servers(where: RedisUrl, seconds: float, sentinel_password: str) -> Servers:
     """Make the client of what a URL names; no call is to take longer than so many seconds."""
     if where.kind == "sentinel":
         return Watched(where, seconds, sentinel_password)
@@ -207,11 +207,11 @@ def _key(command: Command) -> str:
     return str(command[3 if command[0] == "EVAL" else 1])
 
 
-def _common(where: Address, seconds: float) -> dict[str, Any]:
+def _common(where: RedisUrl, seconds: float) -> dict[str, Any]:
     return {
         "username": where.username,
         "password": where.password,
-        "ssl": where.encrypted,
+        "ssl": where.tls,
         "socket_timeout": seconds,
         "socket_connect_timeout": seconds,
         "max_connections": _CONNECTIONS,
@@ -221,7 +221,7 @@ def _common(where: Address, seconds: float) -> dict[str, Any]:
     }
 
 
-def _untimed(where: Address, seconds: float) -> dict[str, Any]:
+def _untimed(where: RedisUrl, seconds: float) -> dict[str, Any]:
     """Leave it to the caller to end a call that has nowhere else to go: a timer less for each."""
     return {**_common(where, seconds), "socket_timeout": None}
 

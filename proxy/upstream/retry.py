@@ -30,7 +30,7 @@ from aiohttp_retry import RetryClient, RetryOptionsBase
 from proxy.errors import TIMEOUT_STATUSES, GatewayError, RequestTimeout
 from proxy.http.status import is_success
 from proxy.routing.attempt import RetryState
-from proxy.settings.policies import MOST_ATTEMPTS, RetryPolicy
+from proxy.settings.policies import MAX_RETRY_ATTEMPTS, RetryPolicy
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -120,7 +120,7 @@ class Buying:
             return self._once_more(came)
         if not is_repeated(came, policy.statuses):
             return None
-        wait = self._told(came) if policy.heeds_retry_after else None
+        wait = self._told(came) if policy.honors_retry_after else None
         if wait is None:
             wait = 2.0**self.repeated * (1 + _JITTER * self.chance())
         spent = self.repeated >= policy.attempts or self.tries.budget.remaining <= 0
@@ -224,7 +224,7 @@ class _Again(RetryOptionsBase):
     def __init__(self, came: Came, send: Send, rule: Rule, sleep: Sleep) -> None:
         super().__init__(
             # One more try than any rule allows: it is the rule that ends it.
-            attempts=MOST_ATTEMPTS + 2,
+            attempts=MAX_RETRY_ATTEMPTS + 2,
             exceptions={_RepeatedError},
             retry_all_server_errors=False,
             evaluate_response_callback=self._is_final,

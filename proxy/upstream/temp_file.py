@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from adapters.contract import Image
-from adapters.frozen import value
+from adapters.frozen import frozen
 from adapters.tools.image_header import HEAD
 from proxy.errors import UpstreamFailed
-from proxy.settings.state_dir import make_private
+from proxy.settings.state_dir import ensure_private_dir
 
 _LOG = logging.getLogger("easel")
 
@@ -58,7 +58,7 @@ class Spool:
 
     def _write(self, data: bytes) -> None:
         if not self._file:
-            make_private(self._folder)
+            ensure_private_dir(self._folder)
             self._file = tempfile.TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115 - see __del__
         left, at = memoryview(data), self.length
         while left:
@@ -77,7 +77,7 @@ class Spool:
         return data
 
 
-@value
+@frozen
 class SpooledImage(Image):
     """A picture that lies on a spool."""
 

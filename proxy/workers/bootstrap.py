@@ -54,7 +54,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
         place = {"host": self.host, "port": self.port, "socket": self.socket}
         server = msgspec.structs.replace(found.server, **place)
         keys = found.api_keys or ({self.local_key: "local"} if self.local_key else {})
-        log = found.log.in_style(self.log)
+        log = found.log.resolve_auto(self.log)
         return replace(found, server=server, api_keys=keys, log=log, as_read=began)
 
     @property
@@ -68,7 +68,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
         settings = made.settings()
         if not settings.api_keys:
             raise SettingsError([Problem(self.file, 0, "api_keys", _LOCKED)])
-        return msgspec.structs.replace(made, files=settings.files)
+        return msgspec.structs.replace(made, files=settings.referenced_files)
 
     def __repr__(self) -> str:
         """Leave the text out: it may hold keys."""

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 
 from proxy.server.listeners import describe_os_error, tcp_error
-from proxy.settings.schema import NO_TCP, Server
+from proxy.settings.schema import HOST_NONE, Server
 
 _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[object, ...]]
 
@@ -23,7 +23,7 @@ def reserved(server: Server) -> Iterator[int]:
     host, port = server.host, server.port
     with contextlib.ExitStack() as held:
         with _translated(server):
-            for address in () if host == NO_TCP else _addresses(host, port):
+            for address in () if host == HOST_NONE else _addresses(host, port):
                 _free(address, port)
                 if it := _held(address, port):
                     held.enter_context(it)

@@ -18,7 +18,7 @@ from proxy.reload.watcher import watch_settings_file
 from proxy.server.listeners import Listener, open_unix_listeners
 from proxy.server.process import forbid_core_dumps
 from proxy.settings.loader import Settings
-from proxy.settings.schema import AUTO, MOST_WORKERS, Server
+from proxy.settings.schema import AUTO, MAX_WORKERS, Server
 from proxy.workers.bootstrap import Orders
 from proxy.workers.cache_index import CacheIndexServer
 from proxy.workers.port import reserved
@@ -76,7 +76,7 @@ async def _run(supervisor: Supervisor, settings: Settings) -> None:
     if not settings.file:
         await supervisor.run()
         return
-    watches = settings.server.watches
+    watches = settings.server.watches_settings
     async with watch_settings_file(
         settings.file, supervisor, version=settings.version, watches=watches
     ):
@@ -96,7 +96,7 @@ def _unix(server: Server) -> Iterator[Listener | None]:
 
 def count(workers: int | str) -> int:
     """Give a number of workers; `auto` is one for each core that this process may use."""
-    return min(cores(), MOST_WORKERS) if workers == AUTO else int(workers)
+    return min(cores(), MAX_WORKERS) if workers == AUTO else int(workers)
 
 
 def cores(quota: Path = _QUOTA) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.settings.state_dir import make_private
+from proxy.settings.state_dir import ensure_private_dir
 from proxy.state.memory import Memory
 from proxy.state.ops import Op, SharedAway, SharedGone
 from proxy.workers.rpc import Line, LineError
@@ -58,7 +58,7 @@ class Hub:
         path = _path(state_dir)
         new = path.with_suffix(".new")
         try:
-            make_private(path.parent)
+            ensure_private_dir(path.parent)
             new.unlink(missing_ok=True)
             handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as file:

@@ -14,11 +14,11 @@ import orjson
 from multidict import CIMultiDict
 
 import adapters
-from adapters import PROVIDERS, adapter
+from adapters import PROVIDERS, get_adapter
 from adapters.contract import Answer
 from adapters.errors import ImageError
 from adapters.http import ProviderReply
-from adapters.table.table import Policy
+from adapters.table.table import UnsupportedPolicy
 from adapters.tools.sse import Events
 from proxy.errors import error_body
 from proxy.pipeline.translate import prepare_calls
@@ -28,7 +28,7 @@ from proxy.routing.plan import Target as PlanTarget
 from proxy.routing.resolver import Resolver
 from proxy.settings import routing_config
 from proxy.settings.config_json import parse_config_json
-from proxy.settings.loader import KEYS, Settings, SettingsError, parse
+from proxy.settings.loader import TOP_LEVEL_KEYS, Settings, SettingsError, parse
 from proxy.settings.routing_config import ConfigError
 from proxy.upstream.reply import decoded
 from tests.fuzz.drawing import Drawn
@@ -45,7 +45,9 @@ _PATIENCE = 3_000
 def settings_text(data: bytes) -> None:
     """Read any text, and any tree, as settings."""
     drawn = Drawn(data)
-    keys = sorted(KEYS | {"key", "provider", "api_key", "url", "retry", "cache", "targets"})
+    keys = sorted(
+        TOP_LEVEL_KEYS | {"key", "provider", "api_key", "url", "retry", "cache", "targets"}
+    )
     tree = orjson.dumps(drawn.tree(keys=keys))
     for text in (tree.decode(), drawn.rest().decode("utf-8", "replace")):
         with suppress(SettingsError):
@@ -58,7 +60,7 @@ def config_text(data: bytes) -> None:
     tree = orjson.dumps(drawn.tree(keys=sorted(routing_config.CONFIG_KEYS))).decode()
     for text in (tree, drawn.rest().decode("utf-8", "replace")):
         with suppress(ConfigError):
-            routing_config.parse(parse_config_json(text))
+            routing_config.parse_config(parse_config_json(text))
 
 
 @cache
@@ -66,7 +68,7 @@ def _resolver() -> tuple[Resolver, Settings, list[str]]:
     settings = parse("virtual_keys: {up: {provider: openai, api_key: k0123456789}}", environ={})
     code = "".join(it.read_text("utf-8") for it in sorted((_ROOT / "proxy").rglob("*.py")))
     names = set(re.findall(r'"(x-(?:portkey|easel)-[a-z-]*[a-z])"', code))
-    names |= {option.header for it in PROVIDERS for option in adapter(it).options}
+    names |= {option.header for it in PROVIDERS for option in get_adapter(it).options}
     return Resolver(settings), settings, [*sorted(names), "authorization"]
 
 
@@ -87,13 +89,16 @@ def body(data: bytes) -> None:
     """Translate any body for some provider."""
     drawn = Drawn(data)
     transcript = drawn.of(_successes())
-    provider = adapter(transcript.provider)
+    provider = get_adapter(transcript.provider)
     names = sorted({"size", "n", "quality", *(row.name for row in provider.table_for("").rows)})
     params = {drawn.of(names): drawn.tree() for _ in range(drawn.number(6))}
     params = {"prompt": "a", "model": transcript.call.get("model") or "", **params}
     given = transcript.credentials
     target = PlanTarget(
-        provider, given, provider.resolve_base_url(given), unsupported_policy=drawn.of(list(Policy))
+        provider,
+        given,
+        provider.resolve_base_url(given),
+        unsupported_policy=drawn.of(list(UnsupportedPolicy)),
     )
     attempt = Attempt(target, params, orjson.dumps(params))
     with suppress(ImageError):
@@ -152,14 +157,14 @@ def events(data: bytes) -> None:
     assert [(it.name, it.data) for it in found] == [(it.name, it.data) for it in same]
     for event in found:
         with suppress(ImageError):
-            adapter(transcript.provider).parse_event(call_of(transcript)[0], event.json())
+            get_adapter(transcript.provider).parse_event(call_of(transcript)[0], event.json())
 
 
 @cache
 def _of_events() -> list[Transcript]:
     """Give transcripts of the adapters that read events themselves."""
     base = adapters.contract.Adapter.parse_event
-    return [it for it in _successes() if type(adapter(it.provider)).parse_event is not base]
+    return [it for it in _successes() if type(get_adapter(it.provider)).parse_event is not base]
 
 
 def _cut(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
@@ -173,7 +178,7 @@ def _cut(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
 def sizes(data: bytes) -> None:
     """Translate any size for every table of some provider."""
     drawn = Drawn(data)
-    provider = adapter(drawn.of(PROVIDERS))
+    provider = get_adapter(drawn.of(PROVIDERS))
     size: Any = drawn.text()
     if drawn.number(2):
         size = f"{drawn.number(1 << 30)}{drawn.of('x:*X')}{drawn.number(1 << 30)}"

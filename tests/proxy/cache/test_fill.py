@@ -12,7 +12,7 @@ import pytest
 
 from adapters import get_adapter
 from adapters.contract import Answer, Credentials, Image, ImageCall
-from adapters.table.receipt import Line, Receipt
+from adapters.table.receipt import Receipt, ReceiptLine
 from adapters.tools.image_header import Measured
 from proxy.cache.entry import DEFAULT_DOLLARS_PER_IMAGE, CacheEntry, ImageRecord
 from proxy.cache.fill import EVENT_STREAM, CacheFill, EntryBuilder, parse_recorded
@@ -103,9 +103,9 @@ NO_PRICES: Prices = {}
 def made(*images: Image, model: str = "", prices: Prices = NO_PRICES, **about: Any) -> CacheEntry:
     plan = Plan(TARGET, {}, caller="web", cache_namespace="ns")
     lines = (
-        Line("dropped", "style"),
-        Line("measured", "1"),
-        Line("converted", "n", "2", "calls=2"),
+        ReceiptLine("dropped", "style"),
+        ReceiptLine("measured", "1"),
+        ReceiptLine("converted", "n", "2", "calls=2"),
     )
     attempt = Attempt(TARGET, {"model": model}, None, receipt=Receipt(lines))
     answers = [Answer((image,), extra=about.get("extra", {})) for image in images]

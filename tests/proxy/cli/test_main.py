@@ -11,7 +11,7 @@ import pytest
 import adapters
 from proxy import __version__
 from proxy.cli.main import main
-from proxy.settings.loader import digest, parse
+from proxy.settings.loader import key_digest, parse
 from tests.support.cli import easel
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -91,7 +91,7 @@ def test_a_new_key_works_where_its_lines_are_pasted(arguments: tuple[str, ...]) 
     key = re.search(r"^  (easel-\S+)$", told, re.MULTILINE)
     assert key
     pasted = parse(told[told.index("api_keys:") :], environ={})
-    assert pasted.api_keys == {digest(key[1]): (arguments or ("", "my-app"))[1]}
+    assert pasted.api_keys == {key_digest(key[1]): (arguments or ("", "my-app"))[1]}
 
 
 def test_the_lines_do_not_hold_the_key() -> None:
@@ -110,12 +110,12 @@ def test_a_name_that_settings_would_refuse_is_refused() -> None:
 def test_every_provider_is_listed_with_its_models() -> None:
     told = easel("providers").output
     assert re.findall(r"^[a-z0-9-]+", told, re.MULTILINE) == list(adapters.PROVIDERS)
-    assert all(adapters.adapter(name).models[0] in told for name in adapters.PROVIDERS)
+    assert all(adapters.get_adapter(name).models[0] in told for name in adapters.PROVIDERS)
 
 
 @pytest.mark.parametrize("name", sorted(adapters.NAMES))
 def test_a_provider_is_shown_with_all_its_options(name: str) -> None:
-    told, adapter = easel("providers", name).output, adapters.adapter(name)
+    told, adapter = easel("providers", name).output, adapters.get_adapter(name)
     assert re.search(rf"^id .*\b{name}\b", told, re.MULTILINE)
     assert all(f"\n{option.name} " in told for option in adapter.options)
 

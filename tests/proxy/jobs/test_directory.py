@@ -12,13 +12,13 @@ import pytest
 
 from proxy.blobs.store import Blobs
 from proxy.errors import BadRequest, BlobStoreFailed, Overloaded
-from proxy.jobs.budget import Shelf
-from proxy.jobs.cluster_record import Failure, Record
-from proxy.jobs.directory import Answers, Board, Bounds
-from proxy.jobs.job import Asked, Job
-from proxy.jobs.recording import BrokenOffError, Tape
-from proxy.jobs.store import Jobs
-from proxy.settings.loader import embedded
+from proxy.jobs.budget import RecordingBudget
+from proxy.jobs.cluster_record import Failure, JobRecord
+from proxy.jobs.directory import DirectoryLimits, JobDirectory, JobResults
+from proxy.jobs.job import Job, JobKey
+from proxy.jobs.recording import Recording, RecordingTruncated
+from proxy.jobs.store import JobStore
+from proxy.settings.loader import default_settings
 from proxy.state.memory import Memory
 from proxy.state.ops import Op, SharedAway
 
@@ -29,27 +29,27 @@ NAME = "a" * 32
 class Node:
     """A process with a board, and jobs that run until they are cancelled."""
 
-    def __init__(self, shared: Any, folder: Path, bounds: Bounds | None = None) -> None:
-        self.jobs = Jobs(Shelf(MB, 0), folder, park_seconds=60)
-        self.board = Board(shared, self.jobs, bounds or Bounds(9, 60))
+    def __init__(self, shared: Any, folder: Path, bounds: DirectoryLimits | None = None) -> None:
+        self.jobs = JobStore(RecordingBudget(MB, 0), folder, result_ttl=60)
+        self.board = JobDirectory(shared, self.jobs, bounds or DirectoryLimits(9, 60))
 
-    def begin(self, asked: Asked) -> Job:
-        async def forever(_: Tape) -> None:
+    def begin(self, asked: JobKey) -> Job:
+        async def forever(_: Recording) -> None:
             await asyncio.Event().wait()
 
-        return self.jobs.begin(asked, forever)
+        return self.jobs.start(asked, forever)
 
-    async def claim(self, asked: Asked, **about: Any) -> tuple[Job, str | None]:
+    async def claim(self, asked: JobKey, **about: Any) -> tuple[Job, str | None]:
         job = self.begin(asked)
         return job, await self.board.claim(job, self.record(job, **about))
 
-    def record(self, job: Job, **about: Any) -> Record:
-        asked = job.asked
-        return Record(asked.caller, asked.digest, self.board.process, job.began, **about)
+    def record(self, job: Job, **about: Any) -> JobRecord:
+        asked = job.key
+        return JobRecord(asked.caller, asked.digest, self.board.process_id, job.created_at, **about)
 
 
-def asked(prompt: int = 1, **about: Any) -> Asked:
-    return Asked("test", bytes([prompt]) * 32, **about)
+def asked(prompt: int = 1, **about: Any) -> JobKey:
+    return JobKey("test", bytes([prompt]) * 32, **about)
 
 
 class Away:
@@ -63,12 +63,12 @@ class Away:
 async def test_a_retry_follows_the_job_that_lost_its_client(tmp_path: Path) -> None:
     memory = Memory()
     one, two = Node(memory, tmp_path), Node(memory, tmp_path)
-    await one.board.beat()
+    await one.board.heartbeat()
     await one.claim(asked())
     lost, _ = await one.claim(asked(), left=True)
     _, other = await two.claim(asked(retry=True))
     assert other == lost.id
-    assert await one.board.beat() == (True, [("taken", lost.id)])
+    assert await one.board.heartbeat() == (True, [("taken", lost.id)])
     await one.jobs.close()
     await two.jobs.close()
 
@@ -77,8 +77,8 @@ async def test_nobody_follows_what_another_caller_asked_for(tmp_path: Path) -> N
     memory = Memory()
     one, two = Node(memory, tmp_path), Node(memory, tmp_path)
     await one.claim(asked(key="k"), left=True)
-    stranger = Asked("other", asked().digest, retry=True)
-    keyed = Asked("other", asked().digest, key="k")
+    stranger = JobKey("other", asked().digest, is_retry=True)
+    keyed = JobKey("other", asked().digest, idempotency_key="k")
     assert [(await two.claim(it))[1] for it in (stranger, keyed)] == ["", ""]
     await one.jobs.close()
     await two.jobs.close()
@@ -89,8 +89,10 @@ async def test_a_name_is_free_again_once_its_job_failed(tmp_path: Path) -> None:
     one, two = Node(memory, tmp_path), Node(memory, tmp_path)
     job, _ = await one.claim(asked(key="k"))
     other = await two.claim(asked(key="k"))
-    failed = one.record(job, state="failed", failure=Failure.of(BadRequest("x"), doubt=False))
-    await one.board.write([(job.id, failed, 60)])
+    failed = one.record(
+        job, state="failed", failure=Failure.from_error(BadRequest("x"), unreported_charge=False)
+    )
+    await one.board.publish([(job.id, failed, 60)])
     anew, first = await two.claim(asked(key="k"))
     _, second = await one.claim(asked(key="k"))
     assert (other[1], first, second) == (job.id, "", anew.id)
@@ -111,13 +113,13 @@ async def test_a_key_is_for_one_request(tmp_path: Path) -> None:
 
 async def test_what_was_refused_takes_no_place(tmp_path: Path) -> None:
     memory = Memory()
-    node = Node(memory, tmp_path, Bounds(1, 60))
+    node = Node(memory, tmp_path, DirectoryLimits(1, 60))
     first, _ = await node.claim(asked())
     for _ in range(3):
         with pytest.raises(Overloaded):
             await node.claim(asked(2))
     ended = node.record(first, state="done", size=1, status=200)
-    await node.board.write([(first.id, ended, 60)])
+    await node.board.publish([(first.id, ended, 60)])
     assert (await node.claim(asked(2)))[1] == ""
     await node.jobs.close()
 
@@ -127,7 +129,7 @@ async def test_what_cannot_be_counted_is_made_or_refused_as_the_operator_wants(
 ) -> None:
     is_open, closed = (
         Node(Away(), tmp_path),
-        Node(Away(), tmp_path, Bounds(9, 60, fails_closed=True)),
+        Node(Away(), tmp_path, DirectoryLimits(9, 60, fails_closed=True)),
     )
     assert (await is_open.claim(asked()))[1] is None
     with pytest.raises(Overloaded, match=r"redis\.limits"):
@@ -144,10 +146,10 @@ async def test_jobs_are_found_again_after_what_is_shared_was_lost(tmp_path: Path
     fresh = Memory()
     one.board._shared = fresh  # noqa: SLF001 - as after a restart of the engine
     two = Node(fresh, tmp_path)
-    assert await two.board.left_behind(asked(retry=True)) == ""
-    await one.board.announce([job])
-    await one.board.write([(job.id, one.record(job), 60)])
-    assert await two.board.left_behind(asked(retry=True)) == job.id
+    assert await two.board.claim_abandoned(asked(retry=True)) == ""
+    await one.board.register_again([job])
+    await one.board.publish([(job.id, one.record(job), 60)])
+    assert await two.board.claim_abandoned(asked(retry=True)) == job.id
     assert (await two.claim(asked(key="k")))[1] == job.id
     await one.jobs.close()
     await two.jobs.close()
@@ -159,21 +161,25 @@ async def test_a_follower_is_known_by_its_own_name(tmp_path: Path) -> None:
     job, _ = await one.claim(asked())
     follower, _ = await two.claim(asked(2))
     alias = two.record(follower, follows=job.id)
-    await two.board.write([(follower.id, alias, 60)])
-    seen = await one.board.seen(follower.id)
+    await two.board.publish([(follower.id, alias, 60)])
+    seen = await one.board.look_up(follower.id)
     assert seen is not None
-    assert (seen.name, seen.record.owner, seen.alive) == (job.id, one.board.process, False)
-    assert await one.board.seen("f" * 32) is None
+    assert (seen.job_id, seen.record.owner, seen.owner_alive) == (
+        job.id,
+        one.board.process_id,
+        False,
+    )
+    assert await one.board.look_up("f" * 32) is None
     await one.jobs.close()
     await two.jobs.close()
 
 
-def answers(folder: Path) -> Answers:
-    return Answers(Blobs(replace(embedded({}), state_dir=str(folder))))
+def answers(folder: Path) -> JobResults:
+    return JobResults(Blobs(replace(default_settings({}), state_dir=str(folder))))
 
 
-async def tape(folder: Path, *pieces: bytes) -> Tape:
-    made = Tape(Shelf(64 * MB, 0), folder / "tape")
+async def tape(folder: Path, *pieces: bytes) -> Recording:
+    made = Recording(RecordingBudget(64 * MB, 0), folder / "tape")
     made.begin(200, {})
     for piece in pieces:
         await made.append(piece)
@@ -185,8 +191,8 @@ async def test_an_answer_is_read_from_anywhere_in_it(tmp_path: Path) -> None:
     kept, body = answers(tmp_path), b"ab" * MB
     await kept.put(NAME, await tape(tmp_path, body[:5], body[5:]))
     assert await kept.size(NAME) == len(body)
-    assert b"".join([it async for it in kept.pieces(NAME, 0, len(body))]) == body
-    assert b"".join([it async for it in kept.pieces(NAME, MB + 1, len(body))]) == body[MB + 1 :]
+    assert b"".join([it async for it in kept.chunks(NAME, 0, len(body))]) == body
+    assert b"".join([it async for it in kept.chunks(NAME, MB + 1, len(body))]) == body[MB + 1 :]
 
 
 async def test_an_answer_that_was_given_up_is_not_there(tmp_path: Path) -> None:
@@ -196,12 +202,12 @@ async def test_an_answer_that_was_given_up_is_not_there(tmp_path: Path) -> None:
     await kept.delete(NAME)
     assert await kept.size(NAME) is None
     with pytest.raises(BlobStoreFailed):
-        _ = [it async for it in kept.pieces(NAME, 0, 3)]
+        _ = [it async for it in kept.chunks(NAME, 0, 3)]
 
 
 async def test_what_was_given_up_before_it_was_stored_is_not_stored(tmp_path: Path) -> None:
     kept, gone = answers(tmp_path), await tape(tmp_path, b"abc")
-    gone.forget()
-    with pytest.raises(BrokenOffError):
+    gone.discard()
+    with pytest.raises(RecordingTruncated):
         await kept.put(NAME, gone)
     assert await kept.size(NAME) is None

@@ -63,7 +63,9 @@ async def heard(file: Path, *others: Path, watches: bool = True) -> AsyncIterato
     """Follow a file that holds the old text."""
     file.write_text(OLD)  # noqa: ASYNC240 - a few bytes
     hearing = Hearing(list(map(str, others)))
-    async with watch_settings_file(str(file), hearing, version=settings_version(OLD), watches=watches):
+    async with watch_settings_file(
+        str(file), hearing, version=settings_version(OLD), watches=watches
+    ):
         yield hearing
 
 
@@ -144,7 +146,9 @@ async def test_files_that_a_text_names_anew_are_followed_from_then_on(tmp_path: 
 async def test_what_changed_before_anybody_followed_is_heard(tmp_path: Path) -> None:
     file, hearing = tmp_path / "easel.yaml", Hearing()
     file.write_text("a: 1")
-    async with watch_settings_file(str(file), hearing, version=settings_version(OLD), watches=False):
+    async with watch_settings_file(
+        str(file), hearing, version=settings_version(OLD), watches=False
+    ):
         await hearing.hears("a: 1")
 
 

@@ -11,7 +11,7 @@ from proxy.routing.plan import Caller, Target
 from proxy.routing.plan_cache import SizedLRU, memory_size
 from proxy.routing.resolver import Resolver
 from proxy.settings.loader import Settings, parse
-from proxy.settings.routing_config import parse as parsed
+from proxy.settings.routing_config import parse_config as parsed
 
 KEY = "sk-callers-own-0123456789"
 KEPT = {

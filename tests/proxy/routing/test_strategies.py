@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Credentials
 from proxy.errors import BadRequest
 from proxy.routing.circuit_breaker import LocalCircuitBreakers
 from proxy.routing.plan import Node, Plan, StrategyNode, Target
 from proxy.routing.strategies import HashSticky, MemorySticky, StrategySelector, circuit_name
-from proxy.settings.conditions import compiled
+from proxy.settings.conditions import compile_query
 from proxy.settings.policies import BreakerPolicy, StickyPolicy
 from proxy.settings.routing_config import Strategy
 
@@ -25,7 +25,7 @@ BREAKER = BreakerPolicy(failure_threshold=1)
 def target(i: int) -> Target:
     index = f"config.targets[{i}]"
     return Target(
-        adapter("openai"), Credentials(), "https://x.test", breaker=BREAKER, config_path=index
+        get_adapter("openai"), Credentials(), "https://x.test", breaker=BREAKER, config_path=index
     )
 
 
@@ -115,8 +115,8 @@ def test_without_the_fields_nothing_sticks() -> None:
     }
 
 
-PAID = (compiled({"metadata.plan": "paid"}), 1)
-EU = (compiled({"metadata.region": "eu"}), 2)
+PAID = (compile_query({"metadata.plan": "paid"}), 1)
+EU = (compile_query({"metadata.region": "eu"}), 2)
 
 
 def test_the_first_condition_that_holds_leads() -> None:

@@ -15,7 +15,7 @@ from proxy.server.drain import close_all, close_idle, is_busy, is_unused
 from proxy.server.listeners import open_listeners
 from proxy.server.site import close_sites, start_sites
 from proxy.settings.schema import Server, Timeouts
-from proxy.settings.tls import Tls
+from proxy.settings.tls import ReloadableTls
 from tests.support.certificates import Authority
 
 ASKED = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -38,7 +38,7 @@ async def talking(
     runner = web.ServerRunner(web.Server(answer))
     await runner.setup()
     pair = authority.sign("server") if authority else None
-    tls = Tls(str(pair.certificate), str(pair.key)) if pair else None
+    tls = ReloadableTls(str(pair.certificate), str(pair.key)) if pair else None
     [listener] = open_listeners(Server(port=0))
     doors = await start_sites(runner, [listener], tls, Timeouts())
     trusting = authority.trusting() if authority else None

@@ -15,7 +15,7 @@ from aiohttp import web
 from proxy.server.listeners import Listener, open_listeners
 from proxy.server.site import close_sites, start_sites
 from proxy.settings.schema import Server, Timeouts
-from proxy.settings.tls import Tls
+from proxy.settings.tls import ReloadableTls
 from tests.support.certificates import Authority
 
 KNOCKING = 200
@@ -107,7 +107,7 @@ async def test_a_handshake_has_as_long_as_a_head(tmp_path: Path) -> None:
     pair = Authority(tmp_path).sign("server")
     [listener] = open_listeners(Server(port=0))
     async with serving() as runner:
-        tls = Tls(str(pair.certificate), str(pair.key))
+        tls = ReloadableTls(str(pair.certificate), str(pair.key))
         doors = await start_sites(runner, [listener], tls, Timeouts(head=0.2))
         with socket.create_connection(listener.socket.getsockname()) as silent:
             silent.settimeout(10)

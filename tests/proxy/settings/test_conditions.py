@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.settings.conditions import (
-    MOST_INSTRUCTIONS,
-    MOST_LEVELS,
-    TEXT_LIMIT,
-    Facts,
+    MAX_INSTRUCTIONS,
+    MAX_LEVELS,
+    MAX_TEXT_LENGTH,
     QueryError,
-    Room,
-    compiled,
-    number,
-    same,
+    QueryLimits,
+    RequestFacts,
+    compile_query,
+    parse_float,
+    strict_equals,
 )
 
-FACTS = Facts(
+FACTS = RequestFacts(
     metadata={"plan": "paid", "seats": "12", "nothing": None, "beta": True, "tags": ["a"]},
     params={"model": "gpt-image-2", "n": 2, "price": "12.5px", "size": 1.0, "prompt": "a cat"},
     pathname="/v1/images/generations",
@@ -43,13 +43,13 @@ NESTED: Any = st.recursive(
 
 def holds(query: Any) -> bool:
     """Tell whether a query holds for the facts above."""
-    return compiled(query)(FACTS)
+    return compile_query(query)(FACTS)
 
 
 def wrong(query: Any) -> str:
     """Give the path that a query is refused at."""
     with pytest.raises(QueryError) as caught:
-        compiled(query)
+        compile_query(query)
     return caught.value.path
 
 
@@ -186,7 +186,7 @@ def test_a_query_that_cannot_be_used_is_refused_at_its_place(query: Any, path: s
 @given(NESTED)
 def test_any_json_is_a_query_or_a_query_error(raw: Any) -> None:
     with suppress(QueryError):
-        assert isinstance(compiled(raw)(FACTS), bool)
+        assert isinstance(compile_query(raw)(FACTS), bool)
 
 
 def deep(levels: int) -> Any:
@@ -198,37 +198,37 @@ def deep(levels: int) -> Any:
 
 
 def test_a_query_may_be_nested_but_not_without_end() -> None:
-    assert holds(deep(MOST_LEVELS))
-    assert wrong(deep(MOST_LEVELS + 1)) == "query" + ".$and[0]" * MOST_LEVELS + ".$and"
-    assert wrong(deep(10_000)) == "query" + ".$and[0]" * MOST_LEVELS + ".$and"
+    assert holds(deep(MAX_LEVELS))
+    assert wrong(deep(MAX_LEVELS + 1)) == "query" + ".$and[0]" * MAX_LEVELS + ".$and"
+    assert wrong(deep(10_000)) == "query" + ".$and[0]" * MAX_LEVELS + ".$and"
 
 
 def test_levels_beside_each_other_are_not_below_each_other() -> None:
-    assert holds({"$and": [deep(1) for _ in range(3 * MOST_LEVELS)]})
+    assert holds({"$and": [deep(1) for _ in range(3 * MAX_LEVELS)]})
 
 
 @pytest.mark.parametrize(
     "pattern", ["(a+)+$", "(a|aa)+$", "(.*a){20}x", "([ab]?){400}x", "[ab]*a[ab]{200}x"]
 )
 def test_no_pattern_takes_long(pattern: str) -> None:
-    test = compiled({"params.prompt": {"$regex": pattern}})
+    test = compile_query({"params.prompt": {"$regex": pattern}})
     began = time.perf_counter()
-    assert not test(Facts({}, {"prompt": "ab" * 1_000_000 + "!"}, "/"))
+    assert not test(RequestFacts({}, {"prompt": "ab" * 1_000_000 + "!"}, "/"))
     assert time.perf_counter() - began < 2
 
 
 def test_the_patterns_of_one_config_share_their_room() -> None:
-    room, query = Room(), {"params.prompt": {"$regex": "[ab]{400}"}}
-    for _ in range(MOST_INSTRUCTIONS // 500):
-        compiled(query, room=room)
+    room, query = QueryLimits(), {"params.prompt": {"$regex": "[ab]{400}"}}
+    for _ in range(MAX_INSTRUCTIONS // 500):
+        compile_query(query, limits=room)
     with pytest.raises(QueryError, match="too large"):
-        compiled(query, room=room)
+        compile_query(query, limits=room)
 
 
 def test_a_pattern_looks_at_the_beginning_of_a_text() -> None:
-    test = compiled({"params.prompt": {"$regex": "cat"}})
-    assert test(Facts({}, {"prompt": " " * (TEXT_LIMIT - 3) + "cat"}, "/"))
-    assert not test(Facts({}, {"prompt": " " * TEXT_LIMIT + "cat"}, "/"))
+    test = compile_query({"params.prompt": {"$regex": "cat"}})
+    assert test(RequestFacts({}, {"prompt": " " * (MAX_TEXT_LENGTH - 3) + "cat"}, "/"))
+    assert not test(RequestFacts({}, {"prompt": " " * MAX_TEXT_LENGTH + "cat"}, "/"))
 
 
 @pytest.mark.parametrize(
@@ -239,12 +239,12 @@ def test_a_pattern_looks_at_the_beginning_of_a_text() -> None:
     ],
 )  # fmt: skip
 def test_a_number_is_read_from_the_beginning_of_a_text(value: Any, read: float) -> None:
-    assert number(value) == read
+    assert parse_float(value) == read
 
 
 @pytest.mark.parametrize("value", ["", "x3", "e5", ".", True, None, [], {}, " " * 10_000_000])
 def test_what_is_no_number_equals_none(value: Any) -> None:
-    assert number(value) != number(value)
+    assert parse_float(value) != parse_float(value)
 
 
 @pytest.mark.parametrize(
@@ -255,4 +255,4 @@ def test_what_is_no_number_equals_none(value: Any) -> None:
     ],
 )  # fmt: skip
 def test_equality_is_strict(one: Any, other: Any, equal: bool) -> None:  # noqa: FBT001 - a column of the table
-    assert same(one, other) is equal
+    assert strict_equals(one, other) is equal

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.settings.config_json import NotJson, read_config
+from proxy.settings.config_json import InvalidJson, parse_config_json
 from proxy.settings.routing_config import ConfigError
 
 JSON: Any = st.recursive(
@@ -26,7 +26,7 @@ JSON: Any = st.recursive(
     "text", ['{"a": [1, -2.5, true, null]}', '"pc-1"', '{"a": "[[{\\"["}', "{}"]
 )
 def test_json_is_read(text: str) -> None:
-    assert read_config(text) == orjson.loads(text)
+    assert parse_config_json(text) == orjson.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_json_is_read(text: str) -> None:
 def test_what_parsers_disagree_on_is_refused_at_its_place_and_soon(text: str, path: str) -> None:
     began = time.perf_counter()
     with pytest.raises(ConfigError) as caught:
-        read_config(text)
+        parse_config_json(text)
     assert (caught.value.path, type(caught.value)) == (path, ConfigError)
     assert time.perf_counter() - began < 1
 
@@ -60,16 +60,16 @@ def test_what_parsers_disagree_on_is_refused_at_its_place_and_soon(text: str, pa
     "text", ["", "{", "[1", "nul", "'a'", '{"a": 1,}', "\ufeff{}", '"' + '\\"' * 100_000]
 )  # fmt: skip
 def test_what_is_no_json_is_told_apart(text: str) -> None:
-    with pytest.raises(NotJson, match=r"must be valid JSON \(column \d+\)"):
-        read_config(text)
+    with pytest.raises(InvalidJson, match=r"must be valid JSON \(column \d+\)"):
+        parse_config_json(text)
 
 
 @pytest.mark.parametrize("text", ["123456789012345678", "-123456789012345678"])
 def test_an_integer_may_have_eighteen_digits(text: str) -> None:
-    assert read_config(text) == int(text)
+    assert parse_config_json(text) == int(text)
 
 
 @given(JSON.map(json.dumps) | st.text(max_size=20))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with suppress(ConfigError):
-        assert read_config(text) == orjson.loads(text)
+        assert parse_config_json(text) == orjson.loads(text)

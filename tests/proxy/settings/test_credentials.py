@@ -8,33 +8,33 @@ import orjson
 import pytest
 
 import adapters
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Option
 from proxy.settings import routing_config
-from proxy.settings.credentials import check_config, checked_host, credentials_for
+from proxy.settings.credentials import check_config, credentials_for, validate_host
 from proxy.settings.loader import SettingsError
 from proxy.settings.routing_config import ConfigError
 from tests.support.gateway import Answered, gateway
 
-AZURE, OPENAI, SANDBOX = adapter("azure-openai"), adapter("openai"), adapter("sandbox")
+AZURE, OPENAI, SANDBOX = get_adapter("azure-openai"), get_adapter("openai"), get_adapter("sandbox")
 STORED = {"az": AZURE, "box": SANDBOX}
-OPTIONS = [(name, option) for name in adapters.PROVIDERS for option in adapter(name).options]
+OPTIONS = [(name, option) for name in adapters.PROVIDERS for option in get_adapter(name).options]
 
 
 def wrong(*arguments: Any, check: Any = credentials_for) -> dict[str, str]:
     with pytest.raises(ConfigError) as caught:
         check(*arguments)
-    return {error.path: error.message for error in caught.value.all}
+    return {error.path: error.message for error in caught.value.errors}
 
 
 def config_wrong(**raw: Any) -> dict[str, str]:
     return wrong(
-        routing_config.parse(raw), STORED, frozenset({*STORED, "broken"}), check=check_config
+        routing_config.parse_config(raw), STORED, frozenset({*STORED, "broken"}), check=check_config
     )
 
 
 def check(**raw: Any) -> None:
-    check_config(routing_config.parse(raw), STORED, frozenset({*STORED, "broken"}))
+    check_config(routing_config.parse_config(raw), STORED, frozenset({*STORED, "broken"}))
 
 
 def test_an_option_is_known_by_each_of_its_names() -> None:
@@ -48,7 +48,7 @@ def test_an_option_is_known_by_each_of_its_names() -> None:
 
 @pytest.mark.parametrize(("provider", "option"), OPTIONS, ids=str)
 def test_no_option_leaves_its_place_in_a_header(provider: str, option: Any) -> None:
-    found = wrong(adapter(provider), "k", {option.name: "x\r\nx-evil: 1"})
+    found = wrong(get_adapter(provider), "k", {option.name: "x\r\nx-evil: 1"})
     assert list(found) == [option.name]
 
 
@@ -79,7 +79,7 @@ def test_everything_wrong_with_a_credential_is_told_at_once() -> None:
 
 @pytest.mark.parametrize("host", ["", "http://10.0.0.5:8080/v1", "https://images.example.com"])
 def test_a_custom_host_is_a_url(host: str) -> None:
-    assert checked_host(host) == host
+    assert validate_host(host) == host
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_custom_host_is_a_url(host: str) -> None:
     ],
 )
 def test_a_host_of_another_form_is_refused_unseen(host: str) -> None:
-    found = wrong(host, check=checked_host)
+    found = wrong(host, check=validate_host)
     assert found == {"custom_host": "must be a URL such as https://images.example.com/v1"}
 
 
@@ -149,7 +149,7 @@ def test_a_key_that_was_taken_for_a_virtual_key_is_not_shown() -> None:
     assert "sk-sekret" not in str(config_wrong(virtual_key="sk-sekret"))
 
 
-OPERATORS = [(name, option) for name, option in OPTIONS if option.operator]
+OPERATORS = [(name, option) for name, option in OPTIONS if option.operator_only]
 
 
 @pytest.mark.parametrize(("provider", "option"), OPERATORS)

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 import adapters
 from proxy.settings import policies, routing_config
 from proxy.settings.loader import (
-    KEYS,
-    NAME_FORM,
+    NAME_RULE,
+    TOP_LEVEL_KEYS,
     VIRTUAL_KEY_KEYS,
     Settings,
     SettingsError,
-    digest,
-    embedded,
+    default_settings,
+    key_digest,
     load,
     parse,
 )
 from proxy.settings.prices import Prices, bundled_prices
 from proxy.settings.schema import SECTIONS
-from proxy.settings.yaml_file import Source
+from proxy.settings.yaml_file import YamlFile
 
 CONFIG = Path(__file__).parents[3] / "config"
 KEY = "a-key-of-sixteen-characters"
@@ -57,7 +57,7 @@ def shown(default: object) -> str:
 
 def keys_shown(file: Path) -> list[tuple[str | int, ...]]:
     """Give the path of every key that stands in a file."""
-    source = Source(file.read_text(), file.name, environment_of(file))
+    source = YamlFile(file.read_text(), file.name, environment_of(file))
     return [path for path in source.lines if path]
 
 
@@ -89,7 +89,7 @@ def test_production_listens_to_others_only_with_keys() -> None:
 def test_the_example_shows_every_setting() -> None:
     shown = keys_shown(CONFIG / "example.yaml")
     fields = {(name, key) for name, kind in SECTIONS.items() for key in kind.__struct_fields__}
-    assert {path[0] for path in shown} == KEYS
+    assert {path[0] for path in shown} == TOP_LEVEL_KEYS
     assert fields <= set(shown)
 
 
@@ -104,9 +104,12 @@ def test_the_example_shows_every_key_of_a_virtual_key() -> None:
 
 def test_the_example_shows_every_key_of_a_config() -> None:
     shown = {path[-1] for path in keys_shown(CONFIG / "example.yaml") if path[0] == "configs"}
-    assert shown >= routing_config.KEYS | routing_config.TREE | routing_config.NOTED
+    assert (
+        shown
+        >= routing_config.CONFIG_KEYS | routing_config.NESTING_KEYS | routing_config.IGNORED_KEYS
+    )
     spelled = {"sticky_session", "use_retry_after_headers"}  # second spellings
-    assert shown >= (routing_config.STRATEGY_KEYS | policies.KEYS) - spelled
+    assert shown >= (routing_config.STRATEGY_KEYS | policies.POLICY_KEYS) - spelled
 
 
 def test_the_example_tells_the_true_defaults() -> None:
@@ -122,7 +125,7 @@ def test_the_example_tells_the_true_defaults() -> None:
 
 
 def test_without_a_file_the_gateway_is_for_this_machine_and_the_demo() -> None:
-    found = embedded({})
+    found = default_settings({})
     assert found.server.host == "127.0.0.1"
     assert found.virtual_keys.keys() == {adapters.DEMO}
     assert not found.api_keys
@@ -132,7 +135,7 @@ def test_an_empty_file_is_the_defaults() -> None:
     assert parse("", environ={}).server == Settings().server
 
 
-@pytest.mark.parametrize("name", sorted(KEYS - {"state_dir"}))
+@pytest.mark.parametrize("name", sorted(TOP_LEVEL_KEYS - {"state_dir"}))
 def test_an_empty_section_is_its_default(name: str) -> None:
     assert getattr(parse(f"{name}:", environ={}), name) == getattr(Settings(), name)
 
@@ -249,7 +252,8 @@ def test_no_sentence_holds_a_value(text: str, spelled: str) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.text(alphabet="abk:{}[]-&*!#|>'\"%@ \n,$.<1~", max_size=40), st.sampled_from(sorted(KEYS))
+    st.text(alphabet="abk:{}[]-&*!#|>'\"%@ \n,$.<1~", max_size=40),
+    st.sampled_from(sorted(TOP_LEVEL_KEYS)),
 )
 def test_no_text_makes_it_fail_otherwise(text: str, name: str) -> None:
     try:
@@ -262,8 +266,8 @@ def test_no_text_makes_it_fail_otherwise(text: str, name: str) -> None:
 
 
 def test_a_key_may_be_plain_or_its_digest() -> None:
-    text = f"api_keys: {{a: {{key: {KEY}}}, b: {{key: 'sha256:{digest('other').hex()}'}}}}"
-    assert parse(text, environ={}).api_keys == {digest(KEY): "a", digest("other"): "b"}
+    text = f"api_keys: {{a: {{key: {KEY}}}, b: {{key: 'sha256:{key_digest('other').hex()}'}}}}"
+    assert parse(text, environ={}).api_keys == {key_digest(KEY): "a", key_digest("other"): "b"}
 
 
 @pytest.mark.parametrize(
@@ -296,7 +300,7 @@ def test_two_names_for_one_key_are_a_problem() -> None:
 @pytest.mark.parametrize("name", ["web app", "-x", "", "é", "a/b", "x" * 129])
 def test_a_name_that_could_not_stand_in_a_header_is_a_problem(section: str, name: str) -> None:
     (problem,) = problems(f'{section}: {{"{name}": {{}}}}')
-    assert NAME_FORM in problem
+    assert NAME_RULE in problem
 
 
 # Virtual keys.

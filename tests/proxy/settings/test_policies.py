@@ -106,4 +106,4 @@ def test_no_statuses_are_good_statuses() -> None:
 
 
 def test_the_keys_of_all_policies_are_known() -> None:
-    assert {"mode", "attempts", "cooldown_interval", "hash_fields"} <= policies.KEYS
+    assert {"mode", "attempts", "cooldown_interval", "hash_fields"} <= policies.POLICY_KEYS

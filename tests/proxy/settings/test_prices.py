@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import adapters
-from proxy.settings.prices import Prices, bundled_prices, price_of, read
+from proxy.settings.prices import Prices, bundled_prices, image_price, load_prices
 
 TABLE: Prices = {
     "acme": {"": 0.01, "flux": 0.04, "flux-2": {"megapixel": 0.02}, "odd": {"hour": 1.0}}
@@ -23,12 +23,12 @@ TABLE: Prices = {
     ],
 )
 def test_the_longest_name_counts(model: str, pixels: int | None, price: float | None) -> None:
-    assert price_of(TABLE, "acme", model, pixels) == price
+    assert image_price(TABLE, "acme", model, pixels) == price
 
 
 def test_nobody_has_a_price_that_the_table_does_not_give() -> None:
-    assert price_of(TABLE, "other", "flux", 1) is None
-    assert price_of({"acme": {"flux": 0.04}}, "acme", "sd", 1) is None
+    assert image_price(TABLE, "other", "flux", 1) is None
+    assert image_price({"acme": {"flux": 0.04}}, "acme", "sd", 1) is None
 
 
 def test_the_table_that_comes_along_is_of_providers_and_positive_prices() -> None:
@@ -42,10 +42,10 @@ def test_the_table_that_comes_along_is_of_providers_and_positive_prices() -> Non
 
 def test_a_table_of_ones_own_is_read_and_a_broken_one_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("acme: {flux: 0.5}")
-    assert price_of(read(str(tmp_path / "mine.yaml")), "acme", "flux", None) == 0.5
+    assert image_price(load_prices(str(tmp_path / "mine.yaml")), "acme", "flux", None) == 0.5
     (tmp_path / "broken.yaml").write_text("acme: {")
     with pytest.raises(yaml.YAMLError):
-        read(str(tmp_path / "broken.yaml"))
+        load_prices(str(tmp_path / "broken.yaml"))
 
 
 MISTAKES = [
@@ -59,4 +59,4 @@ def test_a_table_that_is_none_is_found_when_it_is_read(text: str, tmp_path: Path
     file = tmp_path / "prices.yaml"
     file.write_text(text)
     with pytest.raises(ValueError, match=r"."):
-        read(str(file))
+        load_prices(str(file))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.settings.redis_url import address
+from proxy.settings.redis_url import parse_redis_url
 
 
 @pytest.mark.parametrize(
@@ -22,25 +22,28 @@ from proxy.settings.redis_url import address
 def test_hosts_have_the_port_that_is_named_or_that_of_their_kind(
     url: str, hosts: list[tuple[str, int]]
 ) -> None:
-    assert list(address(url).hosts) == hosts
+    assert list(parse_redis_url(url).hosts) == hosts
 
 
 def test_what_stands_before_the_hosts_is_decoded() -> None:
-    found = address("redis://us%40er:p%2Fw%3A@h/3")
-    assert (found.username, found.password, found.number) == ("us@er", "p/w:", 3)
-    assert (address("redis://h").username, address("redis://:@h").password) == (None, None)
+    found = parse_redis_url("redis://us%40er:p%2Fw%3A@h/3")
+    assert (found.username, found.password, found.database) == ("us@er", "p/w:", 3)
+    assert (parse_redis_url("redis://h").username, parse_redis_url("redis://:@h").password) == (
+        None,
+        None,
+    )
 
 
 def test_a_scheme_says_the_kind_and_whether_all_is_encrypted() -> None:
     urls = ["redis://h", "rediss://h", "redis+sentinel://h/m", "rediss+cluster://h"]
-    assert [(it.kind, it.encrypted) for it in map(address, urls)] == [
+    assert [(it.kind, it.tls) for it in map(parse_redis_url, urls)] == [
         *(("", False), ("", True), ("sentinel", False), ("cluster", True))
     ]
 
 
 def test_sentinels_are_asked_for_a_service() -> None:
-    found = address("redis+sentinel://h/my-master/4")
-    assert (found.service, found.number) == ("my-master", 4)
+    found = parse_redis_url("redis+sentinel://h/my-master/4")
+    assert (found.service, found.database) == ("my-master", 4)
 
 
 @pytest.mark.parametrize(
@@ -63,10 +66,10 @@ def test_sentinels_are_asked_for_a_service() -> None:
 def test_what_is_wrong_is_said_without_the_url(url: str, why: str) -> None:
     secret = "sekret"
     with pytest.raises(ValueError, match=why) as caught:
-        address(url.replace("//", f"//:{secret}@", 1) if "@" not in url else url)
+        parse_redis_url(url.replace("//", f"//:{secret}@", 1) if "@" not in url else url)
     assert secret not in str(caught.value)
     assert caught.value.args[0].startswith("`url` ")
 
 
 def test_an_address_has_no_repr() -> None:
-    assert "sekret" not in repr(address("redis://:sekret@h"))
+    assert "sekret" not in repr(parse_redis_url("redis://:sekret@h"))

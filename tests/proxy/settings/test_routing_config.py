@@ -12,23 +12,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.settings import routing_config
-from proxy.settings.conditions import Facts
+from proxy.settings.conditions import RequestFacts
 from proxy.settings.policies import BreakerPolicy
 from proxy.settings.routing_config import (
-    MOST_DEPTH,
-    MOST_FAULTS,
-    MOST_IN_ALL,
-    MOST_KEYS,
-    MOST_TARGETS,
+    MAX_DEPTH,
+    MAX_ERRORS,
+    MAX_KEYS,
+    MAX_TARGETS,
+    MAX_TOTAL_TARGETS,
     Config,
     ConfigError,
-    Faults,
-    parse,
+    ErrorCollector,
+    parse_config,
     weight_of,
 )
 
 WORDS = sorted(
-    routing_config.KEYS | routing_config.NOTED | routing_config.TREE | routing_config.LATER
+    routing_config.CONFIG_KEYS
+    | routing_config.IGNORED_KEYS
+    | routing_config.NESTING_KEYS
+    | routing_config.UNSUPPORTED_KEYS
 )
 KEYS: Any = st.sampled_from([*WORDS, "mode", "max_age", "azure_api_version"]) | st.text(max_size=4)
 JSON: Any = st.recursive(
@@ -50,15 +53,15 @@ TREE: Any = st.fixed_dictionaries(
 def wrong(raw: Any) -> dict[str, str]:
     """Give what is wrong with a config, by path."""
     with pytest.raises(ConfigError) as caught:
-        parse(raw)
-    return {error.path: error.message for error in caught.value.all}
+        parse_config(raw)
+    return {error.path: error.message for error in caught.value.errors}
 
 
 @settings(max_examples=300)
 @given(JSON | LEVEL | TREE)
 def test_any_json_is_a_config_or_a_config_error(raw: Any) -> None:
     with suppress(ConfigError):
-        assert isinstance(parse(raw), Config)
+        assert isinstance(parse_config(raw), Config)
 
 
 @pytest.mark.parametrize("raw", [None, 1, "x", [], [{}]])
@@ -67,7 +70,7 @@ def test_only_an_object_is_a_config(raw: Any) -> None:
 
 
 def test_an_empty_config_changes_nothing() -> None:
-    assert parse({}) == Config()
+    assert parse_config({}) == Config()
 
 
 def test_every_key_arrives_where_it_belongs() -> None:
@@ -81,43 +84,43 @@ def test_every_key_arrives_where_it_belongs() -> None:
         "drop_params": ["c"],
         "forward_headers": ["d"],
     }
-    read = parse(raw)
+    read = parse_config(raw)
     lists = {"drop_params": ("c",), "forward_headers": ("d",)}
     assert {name: getattr(read, name) for name in raw} == {**raw, **lists}
 
 
 def test_a_request_timeout_is_milliseconds() -> None:
-    assert parse({"request_timeout": 1500}).request_timeout == 1.5
+    assert parse_config({"request_timeout": 1500}).request_timeout == 1.5
 
 
 def test_a_cache_lives_seven_days_unless_told() -> None:
-    found = parse({"cache": {"mode": "simple"}}).cache
+    found = parse_config({"cache": {"mode": "simple"}}).cache
     assert found
     assert found.max_age == 604_800
 
 
 @pytest.mark.parametrize("mode", ["simple", "semantic"])
 def test_both_modes_of_cache_are_known(mode: str) -> None:
-    assert parse({"cache": {"mode": mode, "max_age": 60}}).cache
+    assert parse_config({"cache": {"mode": mode, "max_age": 60}}).cache
 
 
 def test_a_text_of_another_name_is_a_providers_option() -> None:
-    assert parse({"azure_api_version": "v1"}).options == {"azure_api_version": "v1"}
+    assert parse_config({"azure_api_version": "v1"}).options == {"azure_api_version": "v1"}
 
 
-@pytest.mark.parametrize("key", sorted(routing_config.NOTED))
+@pytest.mark.parametrize("key", sorted(routing_config.IGNORED_KEYS))
 def test_keys_without_an_effect_on_a_picture_are_accepted(key: str) -> None:
-    assert parse({"provider": "p", key: 1}) == parse({"provider": "p"})
+    assert parse_config({"provider": "p", key: 1}) == parse_config({"provider": "p"})
 
 
-@pytest.mark.parametrize("key", sorted(routing_config.LATER))
+@pytest.mark.parametrize("key", sorted(routing_config.UNSUPPORTED_KEYS))
 def test_what_is_not_honoured_is_refused(key: str) -> None:
     assert wrong({key: {}}) == {key: "is not supported here"}
 
 
-@pytest.mark.parametrize("key", sorted(routing_config.KEYS))
+@pytest.mark.parametrize("key", sorted(routing_config.CONFIG_KEYS))
 def test_null_is_as_good_as_nothing(key: str) -> None:
-    assert parse({key: None}) == Config()
+    assert parse_config({key: None}) == Config()
 
 
 def conditional(*conditions: Any, **more: Any) -> dict[str, Any]:
@@ -201,20 +204,20 @@ BAD: list[tuple[Any, str, str]] = [
     ({"cb_config": {COUNT: 1, "minimum_requests": 0}}, "cb_config.minimum_requests", "1 to"),
     ({"overide_params": {}}, "overide_params", "did you mean override_params?"),
     ({"weird": 1}, "weird", "is not a key of a config"),
-    ({f"k{i}": 1 for i in range(10_000)}, "", f"must hold at most {MOST_KEYS} keys"),
+    ({f"k{i}": 1 for i in range(10_000)}, "", f"must hold at most {MAX_KEYS} keys"),
     ({"strategy": {"mode": "single"}}, "targets", "must be a list with at least one"),
     ({"targets": []}, "targets", "must be a list with at least one"),
     ({"targets": {}}, "targets", "must be a list with at least one"),
     ({"targets": None}, "targets", "must be a list with at least one"),
     ({"targets": ["x"]}, "targets[0]", "must be a config object"),
     ({"targets": [{}, [], {}]}, "targets[1]", "must be a config object"),
-    ({"targets": [{}] * 1_000_000}, "targets", f"must hold at most {MOST_TARGETS} targets"),
+    ({"targets": [{}] * 1_000_000}, "targets", f"must hold at most {MAX_TARGETS} targets"),
     (
         {"targets": [{"targets": [{}] * 100}] * 10},
         "targets[9].targets",
-        f"must hold at most {MOST_IN_ALL} targets in all",
+        f"must hold at most {MAX_TOTAL_TARGETS} targets in all",
     ),
-    (nest(10_000), "targets[0]." * (MOST_DEPTH - 1) + "targets", "8 levels deep"),
+    (nest(10_000), "targets[0]." * (MAX_DEPTH - 1) + "targets", "8 levels deep"),
     ({"targets": [{}, {"retry": {"attempts": "x"}}]}, "targets[1].retry.attempts", "number"),
     ({"targets": [{"targets": []}]}, "targets[0].targets", "must be a list"),
     ({"strategy": None, "targets": [{}]}, "strategy", "must be a mapping"),
@@ -261,9 +264,9 @@ def test_what_is_wrong_is_told_with_its_place_and_soon(raw: Any, path: str, mess
 
 
 def test_not_every_one_of_many_faults_is_told() -> None:
-    targets = [{"targets": [{"weird": 1}] * MOST_TARGETS}] * MOST_TARGETS
+    targets = [{"targets": [{"weird": 1}] * MAX_TARGETS}] * MAX_TARGETS
     began = time.perf_counter()
-    assert len(wrong({"targets": targets})) <= 2 * MOST_FAULTS
+    assert len(wrong({"targets": targets})) <= 2 * MAX_ERRORS
     assert time.perf_counter() - began < 1
 
 
@@ -276,8 +279,8 @@ def test_everything_wrong_is_told_at_once() -> None:
 
 def test_what_is_wrong_is_told_in_sentences() -> None:
     with pytest.raises(ConfigError) as caught:
-        parse({"retry": {}, "overide_params": {}})
-    assert caught.value.sentences == (
+        parse_config({"retry": {}, "overide_params": {}})
+    assert caught.value.full_message == (
         "retry: needs 'attempts'. "
         "overide_params: is not a key of a config; did you mean override_params?"
     )
@@ -290,56 +293,58 @@ def test_no_value_stands_in_a_sentence() -> None:
 
 @pytest.mark.parametrize("mode", ["single", "loadbalance", "fallback"])
 def test_a_strategy_keeps_its_targets_in_order(mode: str) -> None:
-    found = parse({"strategy": {"mode": mode}, "targets": [{"provider": "p"}, {"provider": "q"}]})
+    found = parse_config(
+        {"strategy": {"mode": mode}, "targets": [{"provider": "p"}, {"provider": "q"}]}
+    )
     assert found.strategy.mode == mode
     assert [target.provider for target in found.targets] == ["p", "q"]
 
 
 def test_targets_without_a_strategy_are_a_single_one() -> None:
-    assert parse({"targets": [{}]}).strategy.mode == "single"
+    assert parse_config({"targets": [{}]}).strategy.mode == "single"
 
 
 def test_a_level_knows_its_place() -> None:
-    found = parse({"targets": [{}, {"targets": [{}, {}]}]})
+    found = parse_config({"targets": [{}, {"targets": [{}, {}]}]})
     ends = ["config.targets[0]", "config.targets[1].targets[0]", "config.targets[1].targets[1]"]
-    assert [leaf.index for leaf in found.leaves] == ends
-    assert found.targets[1].index == "config.targets[1]"
+    assert [leaf.config_path for leaf in found.leaves] == ends
+    assert found.targets[1].config_path == "config.targets[1]"
 
 
 def test_a_config_may_have_all_its_levels() -> None:
-    (leaf,) = parse(nest(MOST_DEPTH)).leaves
-    assert leaf.index == "config" + ".targets[0]" * (MOST_DEPTH - 1)
+    (leaf,) = parse_config(nest(MAX_DEPTH)).leaves
+    assert leaf.config_path == "config" + ".targets[0]" * (MAX_DEPTH - 1)
 
 
 def test_a_refusal_stops_unless_it_may_fall_through() -> None:
-    assert not parse(strategy(mode="fallback")).strategy.on_refusal
-    assert parse(strategy(mode="fallback", on_refusal="next")).strategy.on_refusal
+    assert not parse_config(strategy(mode="fallback")).strategy.on_refusal
+    assert parse_config(strategy(mode="fallback", on_refusal="next")).strategy.on_refusal
 
 
 def test_conditions_lead_to_targets_by_name() -> None:
-    found = parse(conditional({**GOOD, "then": "b"}, default="a")).strategy
+    found = parse_config(conditional({**GOOD, "then": "b"}, default="a")).strategy
     ((test, at),) = found.conditions
     assert (at, found.default) == (1, 0)
-    assert test(Facts({}, {"n": 1}, "/"))
+    assert test(RequestFacts({}, {"n": 1}, "/"))
 
 
 def test_the_first_of_two_targets_of_one_name_is_meant() -> None:
     raw = conditional(GOOD)
     raw["targets"].append({"name": "a"})
-    assert parse(raw).strategy.conditions[0][1] == 0
+    assert parse_config(raw).strategy.conditions[0][1] == 0
 
 
 @pytest.mark.parametrize("spelled", ["sticky", "sticky_session"])
 def test_sticky_has_two_spellings(spelled: str) -> None:
     raw = strategy(mode="loadbalance", **{spelled: {"hash_fields": ["metadata.u"], "ttl": 60}})
-    found = parse(raw).strategy.sticky
+    found = parse_config(raw).strategy.sticky
     assert found
     assert (found.hash_fields, found.ttl, found.enabled) == (("metadata.u",), 60, True)
 
 
 @pytest.mark.parametrize(("raw", "weight"), [({}, 1), ({"weight": 0}, 0), ({"weight": 0.5}, 0.5)])
 def test_a_target_weighs_one_unless_it_says_otherwise(raw: Any, weight: float) -> None:
-    assert weight_of(parse(raw)) == weight
+    assert weight_of(parse_config(raw)) == weight
 
 
 # What a target takes over from the levels above it.
@@ -356,36 +361,36 @@ TAKEN: dict[str, tuple[Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize("key", sorted(routing_config.INHERITED))
+@pytest.mark.parametrize("key", sorted(routing_config.INHERITED_KEYS))
 def test_a_target_takes_over_what_stands_above_it(key: str) -> None:
     above, _ = TAKEN[key]
-    (leaf,) = parse({key: above, "targets": [{"targets": [{}]}]}).leaves
-    assert getattr(leaf, key) == getattr(parse({key: above}), key)
+    (leaf,) = parse_config({key: above, "targets": [{"targets": [{}]}]}).leaves
+    assert getattr(leaf, key) == getattr(parse_config({key: above}), key)
 
 
-@pytest.mark.parametrize("key", sorted(routing_config.INHERITED))
+@pytest.mark.parametrize("key", sorted(routing_config.INHERITED_KEYS))
 def test_a_targets_own_word_replaces_the_whole(key: str) -> None:
     above, own = TAKEN[key]
-    (leaf,) = parse({key: above, "targets": [{key: own}]}).leaves
-    assert getattr(leaf, key) == getattr(parse({key: own}), key)
+    (leaf,) = parse_config({key: above, "targets": [{key: own}]}).leaves
+    assert getattr(leaf, key) == getattr(parse_config({key: own}), key)
 
 
-@pytest.mark.parametrize("key", sorted(routing_config.MERGED))
+@pytest.mark.parametrize("key", sorted(routing_config.MERGED_KEYS))
 def test_parameters_are_merged_and_a_targets_own_win(key: str) -> None:
     raw = {key: {"a": 1, "b": 1, "c": {"x": 1}}, "targets": [{key: {"b": 2, "c": {"y": 2}}}, {}]}
-    first, second = parse(raw).leaves
+    first, second = parse_config(raw).leaves
     assert getattr(first, key) == {"a": 1, "b": 2, "c": {"y": 2}}
     assert getattr(second, key) == raw[key]
 
 
 @pytest.mark.parametrize("key", ["name", "weight"])
 def test_a_name_and_a_weight_are_not_taken_over(key: str) -> None:
-    (leaf,) = parse({key: {"name": "n", "weight": 2}[key], "targets": [{}]}).leaves
+    (leaf,) = parse_config({key: {"name": "n", "weight": 2}[key], "targets": [{}]}).leaves
     assert getattr(leaf, key) is None
 
 
 def test_keepalive_is_for_the_whole_request() -> None:
-    assert parse({"keepalive": 15, "targets": [{}]}).keepalive == 15
+    assert parse_config({"keepalive": 15, "targets": [{}]}).keepalive == 15
     assert list(wrong({"targets": [{"targets": [{"keepalive": 15}]}]})) == [
         "targets[0].targets[0].keepalive"
     ]
@@ -393,14 +398,14 @@ def test_keepalive_is_for_the_whole_request() -> None:
 
 def test_a_strategy_is_not_taken_over() -> None:
     raw = {"strategy": {"mode": "fallback"}, "targets": [{"targets": [{}]}]}
-    assert parse(raw).targets[0].strategy.mode == "single"
+    assert parse_config(raw).targets[0].strategy.mode == "single"
 
 
 def test_a_strategys_breaker_is_that_of_its_targets_unless_they_have_their_own() -> None:
     raw = {"strategy": {"mode": "fallback", "cb_config": {COUNT: 2}}, "targets": [{}]}
     raw["targets"] = [{}, {"cb_config": {COUNT: 3}}]
     above = {"cb_config": {COUNT: 1}, "targets": [{}, raw]}
-    breakers = [leaf.cb_config for leaf in parse(above).leaves]
+    breakers = [leaf.cb_config for leaf in parse_config(above).leaves]
     assert breakers == [BreakerPolicy(failure_threshold=count) for count in (1, 2, 3)]
 
 
@@ -410,21 +415,21 @@ def test_a_targets_bad_parameters_are_a_config_error_beside_good_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [*sorted(routing_config.KEYS - routing_config.SHARED), "azure_api_version"]
+    "key", [*sorted(routing_config.CONFIG_KEYS - routing_config.GROUP_KEYS), "azure_api_version"]
 )
 def test_what_a_target_would_not_take_over_is_refused_beside_it(key: str) -> None:
     assert list(wrong({key: "x", "targets": [{"provider": "p"}]})) == [key]
 
 
 def test_faults_that_are_none_raise_nothing() -> None:
-    faults = Faults()
-    with faults.noted():
+    faults = ErrorCollector()
+    with faults.collect():
         pass
-    faults.raise_any()
+    faults.raise_errors()
     assert faults.errors == []
 
 
 def test_an_option_in_json_may_be_the_object_itself() -> None:
-    assert parse({"provider": "p", "key_json": {"a": 1}}).options == {"key_json": '{"a":1}'}
+    assert parse_config({"provider": "p", "key_json": {"a": 1}}).options == {"key_json": '{"a":1}'}
     with pytest.raises(ConfigError):
-        parse({"provider": "p", "key": {"a": 1}})
+        parse_config({"provider": "p", "key": {"a": 1}})

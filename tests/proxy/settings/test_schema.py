@@ -91,9 +91,9 @@ def test_what_is_watched_is_said_by_the_setting_and_by_what_is_installed(
     said: str, watches: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = parse(f"server: {{watch: {said}}}", environ={}).server
-    with_it = server.watches
+    with_it = server.watches_settings
     monkeypatch.setattr(schema, "find_spec", lambda name: None if name == "watchfiles" else name)
-    assert (with_it, server.watches) == watches
+    assert (with_it, server.watches_settings) == watches
 
 
 @pytest.mark.parametrize("said", ["on", "'on'", "true"])
@@ -101,7 +101,7 @@ def test_without_its_package_nothing_can_be_watched(
     said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = f"server: {{watch: {said}}}"
-    assert parse(text, environ={}).server.watches
+    assert parse(text, environ={}).server.watches_settings
     monkeypatch.setattr(schema, "find_spec", lambda name: None if name == "watchfiles" else name)
     with pytest.raises(SettingsError, match=r"server\.watch: .*easel-gateway\[reload\]"):
         parse(text, environ={})

@@ -10,24 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from proxy.settings.secrets import kept_secret, local_key, new_key
+from proxy.settings.secrets import generate_key, load_or_create_local_key, load_or_create_secret
 
 
 def test_it_is_made_once_and_kept(tmp_path: Path) -> None:
-    key, path = local_key(str(tmp_path / "state"))
-    assert local_key(str(tmp_path / "state")) == (key, path)
+    key, path = load_or_create_local_key(str(tmp_path / "state"))
+    assert load_or_create_local_key(str(tmp_path / "state")) == (key, path)
     assert path.read_text(encoding="ascii") == key + "\n"
 
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
-    _, path = local_key(str(tmp_path / "state"))
+    _, path = load_or_create_local_key(str(tmp_path / "state"))
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
 def test_one_that_others_could_read_is_replaced(tmp_path: Path) -> None:
-    key, path = local_key(str(tmp_path))
+    key, path = load_or_create_local_key(str(tmp_path))
     path.chmod(0o644)
-    other, _ = local_key(str(tmp_path))
+    other, _ = load_or_create_local_key(str(tmp_path))
     assert other != key
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -35,7 +35,7 @@ def test_one_that_others_could_read_is_replaced(tmp_path: Path) -> None:
 def test_what_is_no_key_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("hello", encoding="ascii")
     (tmp_path / "key").chmod(0o600)
-    assert local_key(str(tmp_path))[0].startswith("easel-")
+    assert load_or_create_local_key(str(tmp_path))[0].startswith("easel-")
 
 
 def test_processes_that_make_it_at_once_have_the_same(tmp_path: Path) -> None:
@@ -52,12 +52,12 @@ def test_processes_that_make_it_at_once_have_the_same(tmp_path: Path) -> None:
 
 def test_the_first_of_two_that_made_it_at_once_stays(tmp_path: Path) -> None:
     def late() -> str:
-        local_key(str(tmp_path))
-        return new_key()
+        load_or_create_local_key(str(tmp_path))
+        return generate_key()
 
-    key, path = kept_secret(str(tmp_path), "key", re.compile(r"easel-\S+"), late)
+    key, path = load_or_create_secret(str(tmp_path), "key", re.compile(r"easel-\S+"), late)
     assert path.read_text(encoding="ascii") == key + "\n"
-    assert local_key(str(tmp_path))[0] == key
+    assert load_or_create_local_key(str(tmp_path))[0] == key
 
 
 def test_a_file_system_without_hard_links_will_do(
@@ -67,37 +67,42 @@ def test_a_file_system_without_hard_links_will_do(
         raise PermissionError
 
     monkeypatch.setattr(os, "link", refused)
-    key, path = local_key(str(tmp_path))
+    key, path = load_or_create_local_key(str(tmp_path))
     assert path.read_text(encoding="ascii") == key + "\n"
     assert [it.name for it in tmp_path.iterdir()] == ["key"]
 
 
 def test_no_two_are_the_same() -> None:
-    assert len({new_key() for _ in range(100)}) == 100
+    assert len({generate_key() for _ in range(100)}) == 100
 
 
 @pytest.mark.parametrize("kept", [b"easel-", b"easel-short", b"\xff\xfe", b"easel-" + b"x" * 33])
 def test_what_would_be_a_weak_key_is_replaced(tmp_path: Path, kept: bytes) -> None:
     (tmp_path / "key").write_bytes(kept)
     (tmp_path / "key").chmod(0o600)
-    assert len(local_key(str(tmp_path))[0]) == len("easel-") + 32
+    assert len(load_or_create_local_key(str(tmp_path))[0]) == len("easel-") + 32
 
 
 def test_a_state_folder_may_be_below_the_home_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert local_key("~/.easel")[1] == tmp_path / ".easel" / "key"
+    assert load_or_create_local_key("~/.easel")[1] == tmp_path / ".easel" / "key"
 
 
 def test_a_folder_that_cannot_be_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="Not a directory"):
-        local_key(str(tmp_path / "file" / "state"))
+        load_or_create_local_key(str(tmp_path / "file" / "state"))
 
 
 def test_secrets_of_other_names_and_forms_are_kept_beside_it(tmp_path: Path) -> None:
-    kept = [kept_secret(str(tmp_path), "code", re.compile("[ab]+"), lambda: "ab") for _ in "12"]
+    kept = [
+        load_or_create_secret(str(tmp_path), "code", re.compile("[ab]+"), lambda: "ab")
+        for _ in "12"
+    ]
     assert kept == [("ab", tmp_path / "code")] * 2
     (tmp_path / "code").write_text("xyz", encoding="ascii")
-    assert kept_secret(str(tmp_path), "code", re.compile("[ab]+"), lambda: "ba")[0] == "ba"
+    assert (
+        load_or_create_secret(str(tmp_path), "code", re.compile("[ab]+"), lambda: "ba")[0] == "ba"
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from proxy.settings.loader import SettingsError, parse
-from proxy.settings.tls import Tls, renewed
+from proxy.settings.tls import ReloadableTls, reload_periodically
 from tests.support.certificates import Authority, Pair
 
 
@@ -79,7 +79,7 @@ def test_a_key_with_a_passphrase_asks_nobody(authority: Authority) -> None:
 
 
 @asynccontextmanager
-async def greeting(tls: Tls) -> AsyncIterator[int]:
+async def greeting(tls: ReloadableTls) -> AsyncIterator[int]:
     """Listen with a context; gives the port."""
 
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -103,8 +103,8 @@ async def serial_at(port: int, trusting: ssl.SSLContext) -> int:
 async def test_a_renewed_certificate_is_shown_to_who_comes_next(
     authority: Authority, pair: Pair
 ) -> None:
-    tls = Tls(str(pair.certificate), str(pair.key))
-    async with greeting(tls) as port, renewed(tls, every=0.01):
+    tls = ReloadableTls(str(pair.certificate), str(pair.key))
+    async with greeting(tls) as port, reload_periodically(tls, every=0.01):
         assert await serial_at(port, authority.trusting()) == pair.serial
         after = authority.sign("server")
         async with asyncio.timeout(10):
@@ -119,10 +119,10 @@ async def test_a_renewed_pair_behind_links_is_seen(tmp_path: Path, authority: Au
         shutil.copy(pair.certificate, tmp_path / str(number) / "crt")
         shutil.copy(pair.key, tmp_path / str(number) / "key")
     (tmp_path / "now").symlink_to("0")
-    tls = Tls(str(tmp_path / "now/crt"), str(tmp_path / "now/key"))
+    tls = ReloadableTls(str(tmp_path / "now/crt"), str(tmp_path / "now/key"))
     (tmp_path / "next").symlink_to("1")
     os.replace(tmp_path / "next", tmp_path / "now")  # noqa: PTH105 - as Kubernetes swaps a volume
-    assert tls.renew()
+    assert tls.reload_if_changed()
     async with greeting(tls) as port:
         assert await serial_at(port, authority.trusting()) == pairs[1].serial
 
@@ -130,11 +130,11 @@ async def test_a_renewed_pair_behind_links_is_seen(tmp_path: Path, authority: Au
 async def test_a_bad_pair_leaves_the_last_good_one(
     authority: Authority, pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tls = Tls(str(pair.certificate), str(pair.key))
-    assert not tls.renew()
+    tls = ReloadableTls(str(pair.certificate), str(pair.key))
+    assert not tls.reload_if_changed()
     shutil.copy(authority.sign("other").key, pair.key)
     for _ in range(3):
-        assert not tls.renew()
+        assert not tls.reload_if_changed()
     async with greeting(tls) as port:
         assert await serial_at(port, authority.trusting()) == pair.serial
     assert [it.levelname for it in caplog.records] == ["WARNING"]
@@ -144,11 +144,11 @@ async def test_a_bad_pair_leaves_the_last_good_one(
 async def test_a_pair_is_taken_up_once_both_files_have_come(
     authority: Authority, pair: Pair
 ) -> None:
-    tls = Tls(str(pair.certificate), str(pair.key))
+    tls = ReloadableTls(str(pair.certificate), str(pair.key))
     after = authority.sign("other")
     shutil.copy(after.certificate, pair.certificate)
-    assert not tls.renew()
+    assert not tls.reload_if_changed()
     shutil.copy(after.key, pair.key)
-    assert tls.renew()
+    assert tls.reload_if_changed()
     async with greeting(tls) as port:
         assert await serial_at(port, authority.trusting()) == after.serial

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.settings import yaml_file
-from proxy.settings.yaml_file import Source
+from proxy.settings.yaml_file import YamlFile
 
 YAML_LIKE = st.text(alphabet="ab:{}[]-&*!#|>'\"%@ \n\t?,$.<1~=\\/\0é", max_size=60)
 TAGGED = st.from_regex(r"a: !!(int|float|bool|null|timestamp|binary|set|x) [a-z0-9.:+-]{0,12}")
@@ -26,8 +26,8 @@ JSON = st.dictionaries(
 )
 
 
-def read(text: str, **environ: str) -> Source:
-    return Source(text, "my.yaml", environ)
+def read(text: str, **environ: str) -> YamlFile:
+    return YamlFile(text, "my.yaml", environ)
 
 
 def data(text: str, **environ: str) -> Any:
@@ -242,9 +242,9 @@ def test_aliases_of_aliases_cannot_fill_the_memory() -> None:
 
 def test_one_fault_gets_one_sentence() -> None:
     source = read("a:\n  b: ${NAME}\n  c: 1")
-    source.wrong(("a", "b"), "must be a number")
-    source.wrong(("a",), "lacks something")
-    source.wrong(("a", "c"), "is something else")
+    source.add_problem(("a", "b"), "must be a number")
+    source.add_problem(("a",), "lacks something")
+    source.add_problem(("a", "c"), "is something else")
     assert [problem.key for problem in source.problems] == ["a.b", "a.c"]
 
 

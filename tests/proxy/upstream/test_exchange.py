@@ -11,12 +11,12 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from adapters import adapter
-from adapters.contract import Credentials, Outgoing
+from adapters import get_adapter
+from adapters.contract import Credentials, SignableRequest
 from adapters.http import ProviderRequest
 from proxy.errors import UpstreamFailed
 from proxy.routing.plan import Target
-from proxy.settings.routing_config import parse
+from proxy.settings.routing_config import parse_config
 from proxy.upstream import retry
 from proxy.upstream.client import UPSTREAM
 from proxy.upstream.exchange import address
@@ -64,7 +64,7 @@ NOWHERE = (
 
 
 def target(base_url: str = "https://api.bfl.ai/v1") -> Target:
-    return Target(adapter("black-forest-labs"), Credentials(SECRET), base_url)
+    return Target(get_adapter("black-forest-labs"), Credentials(SECRET), base_url)
 
 
 def at(url: str, **more: Any) -> ProviderRequest:
@@ -89,7 +89,7 @@ def test_an_unsigned_request_may_go_anywhere_public() -> None:
 
 def test_the_base_urls_own_origin_shares_its_reach() -> None:
     own = Target(
-        adapter("openai"), Credentials(), "http://10.0.0.5:8080/v1", allow_private_network=True
+        get_adapter("openai"), Credentials(), "http://10.0.0.5:8080/v1", allow_private_network=True
     )
     for url, private in (("http://10.0.0.5:8080/a.png", True), ("http://10.0.0.5/a.png", False)):
         assert address(own, at(url, signed=False))[1] is private
@@ -304,7 +304,7 @@ async def test_a_providers_cookie_is_not_kept() -> None:
 
 def test_nothing_that_holds_a_credential_shows_it() -> None:
     whose = target()
-    outgoing = Outgoing("GET", "https://x", {"x-key": SECRET}, b"", 0)
-    config = parse({"provider": "openai", "api_key": SECRET})
+    outgoing = SignableRequest("GET", "https://x", {"x-key": SECRET}, b"", 0)
+    config = parse_config({"provider": "openai", "api_key": SECRET})
     for value in (whose, whose.credentials, outgoing, config, at("https://x")):
         assert SECRET not in f"{value!r} {value}"

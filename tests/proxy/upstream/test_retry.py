@@ -18,20 +18,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from adapters import adapter
-from adapters.contract import Credentials, ImageCall, Outgoing
+from adapters import get_adapter
+from adapters.contract import Credentials, ImageCall, SignableRequest
 from adapters.errors import ImageError, ProviderError
 from proxy.routing.attempt import AttemptBudget, RetryState
 from proxy.routing.plan import Target
 from proxy.settings.loader import Settings
-from proxy.settings.policies import RETRIED, RetryPolicy
+from proxy.settings.policies import DEFAULT_RETRY_STATUSES, RetryPolicy
 from proxy.settings.schema import Timeouts
 from proxy.upstream.client import Upstream
 from proxy.upstream.retry import retry_after
 from tests.proxy.upstream.test_connector import Answers
 from tests.support.gateway import ANSWER, PNG, Provider, gateway_to, json_reply, provider
 
-OPENAI, FLUX = adapter("openai"), adapter("black-forest-labs")
+OPENAI, FLUX = get_adapter("openai"), get_adapter("black-forest-labs")
 Step = int | str | Mapping[str, str]
 
 
@@ -106,7 +106,7 @@ async def talk(
         yield made
 
 
-@pytest.mark.parametrize("status", sorted(RETRIED))
+@pytest.mark.parametrize("status", sorted(DEFAULT_RETRY_STATUSES))
 async def test_the_documented_statuses_are_repeated_where_a_policy_names_none(status: int) -> None:
     async with talk(status, attempts=1) as it:
         assert (await it.draw(), it.asked, it.tries.retries) == (200, 2, 1)
@@ -125,14 +125,14 @@ async def test_the_statuses_that_a_policy_names_are_repeated(status: int) -> Non
         assert (await it.draw(), it.asked, it.tries.retries) == (200, 2, 1)
 
 
-@pytest.mark.parametrize("status", sorted(RETRIED - {503}))
+@pytest.mark.parametrize("status", sorted(DEFAULT_RETRY_STATUSES - {503}))
 async def test_a_policy_that_names_statuses_repeats_no_others(status: int) -> None:
     async with talk(status, attempts=5, on_status_codes=frozenset({503})) as it:
         assert (await it.draw(), it.asked, it.tries.retries) == (status, 1, 0)
 
 
 @pytest.mark.parametrize("policy", [{}, {"attempts": 0}])
-@pytest.mark.parametrize("step", [*sorted(RETRIED), "lost", "silent"])
+@pytest.mark.parametrize("step", [*sorted(DEFAULT_RETRY_STATUSES), "lost", "silent"])
 async def test_without_a_policy_nothing_that_was_sent_is_repeated(
     step: Step, policy: dict[str, Any]
 ) -> None:
@@ -383,7 +383,7 @@ class Signing(type(OPENAI)):  # type: ignore[misc]  # an adapter's class is had 
 
     count = 0
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         del outgoing, credentials
         self.count += 1
         return {"authorization": f"number {self.count}"}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.settings.loader import SettingsError, digest
+from proxy.settings.loader import SettingsError, key_digest
 from proxy.workers.bootstrap import Orders, read, written
 
-KEY = digest("a-key-of-sixteen-characters")
+KEY = key_digest("a-key-of-sixteen-characters")
 FILE = "api_keys: {web: {key: a-key-of-sixteen-characters}}\n"
 
 
@@ -32,7 +32,7 @@ def test_auto_means_what_it_means_to_the_supervisor(said: str, meant: str) -> No
 
 def test_the_generated_key_is_for_settings_without_one() -> None:
     assert orders("", local_key=KEY).settings().api_keys == {KEY: "local"}
-    assert orders(local_key=digest("another")).settings().api_keys == {KEY: "web"}
+    assert orders(local_key=key_digest("another")).settings().api_keys == {KEY: "web"}
 
 
 def test_other_settings_are_checked_and_bad_ones_told_by_file_and_line() -> None:
