@@ -11,7 +11,7 @@ import orjson
 
 from adapters.contract import Adapter, Credentials
 from adapters.errors import ImageError
-from adapters.table.table import Policy
+from adapters.table.table import UnsupportedPolicy
 from proxy.pipeline.dry_run import describe_attempt
 from proxy.pipeline.translate import prepare_calls
 from proxy.routing.attempt import Attempt
@@ -19,11 +19,14 @@ from proxy.routing.plan import Target
 from proxy.settings.prices import bundled_prices
 
 
-def explained(
-    adapter: Adapter, params: Mapping[str, Any], options: Mapping[str, str], policy: Policy
+def explain_call(
+    adapter: Adapter,
+    params: Mapping[str, Any],
+    options: Mapping[str, str],
+    policy: UnsupportedPolicy,
 ) -> dict[str, Any]:
     """Give what a dry run would; raises `BadParam`. What is needed and missing is `***`."""
-    credentials = Credentials("***", {**_needed(adapter, options), **options})
+    credentials = Credentials("***", {**_placeholder_options(adapter, options), **options})
     target = Target(
         adapter, credentials, adapter.resolve_base_url(credentials), unsupported_policy=policy
     )
@@ -32,22 +35,22 @@ def explained(
     return asyncio.run(describe_attempt(attempt, bundled_prices()))
 
 
-def _needed(adapter: Adapter, options: Mapping[str, str]) -> Mapping[str, str]:
+def _placeholder_options(adapter: Adapter, options: Mapping[str, str]) -> Mapping[str, str]:
     """Give stand-ins for missing options only where nothing can be sent without them."""
     credentials = Credentials("***", options)
-    lacking = adapter.missing_credentials(credentials)
+    missing = adapter.missing_credentials(credentials)
     try:
         adapter.resolve_base_url(credentials)
     except ImageError as error:
-        lacking += error.message
-    return {option.name: "***" for option in adapter.options if option.name in lacking}
+        missing += error.message
+    return {option.name: "***" for option in adapter.options if option.name in missing}
 
 
-def as_text(told: Mapping[str, Any]) -> str:
+def format_explanation(result: Mapping[str, Any]) -> str:
     """Write it for people: each request, then what became of each parameter."""
     lines: list[str] = []
-    for request, same in groupby(told["requests"]):
-        count = len(list(same))
+    for request, repeats in groupby(result["requests"]):
+        count = len(list(repeats))
         lines += [f"{count} times:"] if count > 1 else []
         lines += [f"{request['method']} {request['url']}"]
         lines += [f"{name}: {value}" for name, value in request["headers"].items()]
@@ -56,7 +59,7 @@ def as_text(told: Mapping[str, Any]) -> str:
             lines += ["", orjson.dumps(body, option=orjson.OPT_INDENT_2).decode()]
         lines.append("")
     lines += ["What became of the parameters:"]
-    lines += [f"  {line}" for line in told["receipt"] or ["everything goes through as it is"]]
-    price = told["price"]
+    lines += [f"  {line}" for line in result["receipt"] or ["everything goes through as it is"]]
+    price = result["price"]
     cost = f"{price['usd']:g} US dollars" if price else "not known"
     return "\n".join([*lines, f"Price: {cost}"])

@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 
 from proxy.http.allowed_hosts import is_loopback
 
-ALIVE, READY = "/healthz", "/readyz"
-_MOST_BYTES = 65_536
+LIVENESS_PATH, READINESS_PATH = "/healthz", "/readyz"
+_MAX_RESPONSE_BYTES = 65_536
 
 
-class UnwellError(Exception):
+class HealthCheckError(Exception):
     """The gateway does not answer, or says no; the message says which."""
 
 
-class _OverSocket(http.client.HTTPConnection):
+class _UnixSocketConnection(http.client.HTTPConnection):
     """Speaks HTTP over a unix socket."""
 
     def __init__(self, path: str, timeout: float) -> None:
@@ -33,29 +33,29 @@ class _OverSocket(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def asked(place: str, path: str, *, seconds: float) -> str:
+def check(address: str, path: str, *, seconds: float) -> str:
     """Ask a gateway at a URL or a unix socket; gives its status, raises `UnwellError`.
 
     What begins with `http://` or `https://` is a URL, all else the path of a socket.
     """
     try:
-        with closing(_connection(place, seconds)) as connection:
+        with closing(_connection(address, seconds)) as connection:
             connection.request("GET", path)
-            answer = connection.getresponse()
-            told = _status(answer.read(_MOST_BYTES))
+            response = connection.getresponse()
+            status = _status(response.read(_MAX_RESPONSE_BYTES))
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise UnwellError(f"{place} does not answer: {reason}") from error
-    if answer.status != http.client.OK:
-        raise UnwellError(f"{place} answers {answer.status} {told}".rstrip())
-    return told
+        raise HealthCheckError(f"{address} does not answer: {reason}") from error
+    if response.status != http.client.OK:
+        raise HealthCheckError(f"{address} answers {response.status} {status}".rstrip())
+    return status
 
 
-def _connection(place: str, seconds: float) -> http.client.HTTPConnection:
+def _connection(address: str, seconds: float) -> http.client.HTTPConnection:
     """Make a connection that is not open yet."""
-    if not place.startswith(("http://", "https://")):
-        return _OverSocket(place, seconds)
-    parts = urlsplit(place)
+    if not address.startswith(("http://", "https://")):
+        return _UnixSocketConnection(address, seconds)
+    parts = urlsplit(address)
     host = parts.hostname or ""
     if parts.scheme == "http":
         return http.client.HTTPConnection(host, parts.port, timeout=seconds)

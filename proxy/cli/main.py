@@ -15,7 +15,7 @@ from adapters.table.param import STANDARD_PARAMS
 from adapters.table.table import UnsupportedPolicy
 from proxy import __version__
 from proxy.cli.logs import logs
-from proxy.cli.options import FILE, fail, loaded, refuse_open_door
+from proxy.cli.options import FILE, fail, read_settings, require_api_keys_if_public
 from proxy.cli.serve import serve, worker
 from proxy.settings.credentials import adapter_by_name, credentials_for
 from proxy.settings.loader import (
@@ -53,12 +53,12 @@ def check(config: str) -> None:
     it says what the file holds and exits with 0. References such as ${NAME} are taken from the
     environment, as when serving.
     """
-    settings = loaded(config)
-    refuse_open_door(settings)
+    settings = read_settings(config)
+    require_api_keys_if_public(settings)
     held = (
-        _counted(settings.api_keys, "API key"),
-        _counted(settings.virtual_keys, "virtual key"),
-        _counted(settings.configs, "config"),
+        _count(settings.api_keys, "API key"),
+        _count(settings.virtual_keys, "virtual key"),
+        _count(settings.configs, "config"),
     )
     click.echo(f"{config}: good. It holds {', '.join(held)}.")
 
@@ -93,11 +93,13 @@ def health(*, url: str, socket: str | None, ready: bool, seconds: float) -> None
     Exits with 0 if it answers, and with 1 if it does not, which is what the health check of a
     container wants to know. It needs no gateway key.
     """
-    from proxy.cli.health import ALIVE, READY, UnwellError, asked  # noqa: PLC0415 - as in `serve`
+    from proxy.cli.health import LIVENESS_PATH, READINESS_PATH, HealthCheckError, check  # noqa: PLC0415 - as in `serve`
 
     try:
-        click.echo(asked(socket or url, READY if ready else ALIVE, seconds=seconds))
-    except UnwellError as error:
+        click.echo(
+            check(socket or url, READINESS_PATH if ready else LIVENESS_PATH, seconds=seconds)
+        )
+    except HealthCheckError as error:
         fail(f"{error}.")
 
 
@@ -110,7 +112,7 @@ def providers(provider: str | None) -> None:
     """
     if provider is None:
         known = map(adapters.get_adapter, adapters.PROVIDERS)
-        click.echo(_in_columns({it.id: _summary(it) for it in known}))
+        click.echo(_format_columns({it.id: _summary(it) for it in known}))
         return
     try:
         adapter = adapter_by_name(provider)
@@ -126,21 +128,21 @@ def providers(provider: str | None) -> None:
         "experimental": "yes" if adapter.experimental else "",
         "unconfirmed": adapter.unconfirmed,
     }
-    click.echo(_in_columns(facts))
+    click.echo(_format_columns(facts))
     if adapter.options:
         one = adapter.options[0]
         click.echo(f"\nOptions (the header for {one.name} is {one.header}):\n")
-        click.echo(_in_columns({option.name: option.description for option in adapter.options}))
+        click.echo(_format_columns({option.name: option.description for option in adapter.options}))
 
 
-_CLIENTS_OWN = [name for name in STANDARD_PARAMS if name not in ("prompt", "model")]
-_KINDS = {int: click.INT, bool: click.BOOL}
+_OPENAI_PARAMS = [name for name in STANDARD_PARAMS if name not in ("prompt", "model")]
+_OPTION_TYPES = {int: click.INT, bool: click.BOOL}
 
 
-def _with_clients_parameters(command: Callable[..., None]) -> Callable[..., None]:
+def _with_openai_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each parameter of the contract."""
-    for name in reversed(_CLIENTS_OWN):
-        kind = _KINDS.get(STANDARD_PARAMS[name].kind, click.STRING)
+    for name in reversed(_OPENAI_PARAMS):
+        kind = _OPTION_TYPES.get(STANDARD_PARAMS[name].kind, click.STRING)
         flag = "--" + name.replace("_", "-")
         about = f"OpenAI's parameter {name}."
         command = click.option(flag, name, type=kind, metavar="VALUE", help=about)(command)
@@ -151,7 +153,7 @@ def _with_clients_parameters(command: Callable[..., None]) -> Callable[..., None
 @click.option("--provider", required=True, metavar="ID", help="Whom to ask: `easel providers`.")
 @click.option("--model", metavar="NAME", help="Without it, the provider's recommended one.")
 @click.option("--prompt", default="A lighthouse at dawn", show_default=True, help="What to draw.")
-@_with_clients_parameters
+@_with_openai_options
 @click.option(
     "--param",
     "own",
@@ -175,11 +177,11 @@ def explain(  # noqa: PLR0913 - one for each option
     provider: str,
     model: str | None,
     prompt: str,
-    own: tuple[str, ...],
+    extra_params: tuple[str, ...],
     options: tuple[str, ...],
     unsupported: str,
     as_json: bool,
-    **given: object,
+    **openai_params: object,
 ) -> None:
     """Show what becomes of a call.
 
@@ -188,24 +190,30 @@ def explain(  # noqa: PLR0913 - one for each option
 
     easel explain --provider ID --size 1792x1024 --quality hd
     """
-    from proxy.cli.explain import as_text, explained  # noqa: PLC0415 - as in `serve`
+    from proxy.cli.explain import explain_call, format_explanation  # noqa: PLC0415 - as in `serve`
 
     try:
         adapter = adapter_by_name(provider)
-        named_options = credentials_for(adapter, "", dict(map(_pair, options)), by_operator=True)
+        named_options = credentials_for(
+            adapter, "", dict(map(_parse_pair, options)), by_operator=True
+        )
     except ConfigError as error:
         fail(error.full_message)
-    params = {name: it for name, it in given.items() if it is not None}
-    params |= {name: _json_or_text(text) for name, text in map(_pair, own)}
-    asked = {"model": model or adapter.models[0], "prompt": prompt, **params}
+    params = {name: it for name, it in openai_params.items() if it is not None}
+    params |= {name: _json_or_text(text) for name, text in map(_parse_pair, extra_params)}
+    request_params = {"model": model or adapter.models[0], "prompt": prompt, **params}
     try:
-        told = explained(adapter, asked, named_options.options, UnsupportedPolicy(unsupported))
+        result = explain_call(
+            adapter, request_params, named_options.options, UnsupportedPolicy(unsupported)
+        )
     except BadParam as error:
         fail(error.message)
-    click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2) if as_json else as_text(told))
+    click.echo(
+        orjson.dumps(result, option=orjson.OPT_INDENT_2) if as_json else format_explanation(result)
+    )
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _parse_pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE")
@@ -246,11 +254,11 @@ def _summary(adapter: Adapter) -> str:
     return f"{adapter.name}{mark}: {', '.join(adapter.models[:3])}"
 
 
-def _counted(things: Sized, name: str) -> str:
+def _count(things: Sized, name: str) -> str:
     return f"{len(things)} {name}" if len(things) == 1 else f"{len(things)} {name}s"
 
 
-def _in_columns(rows: dict[str, str]) -> str:
+def _format_columns(rows: dict[str, str]) -> str:
     """Write labels and their texts side by side, long texts wrapped; no text, no row."""
     width = max(map(len, rows)) + 2
     return "\n".join(

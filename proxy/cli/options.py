@@ -20,12 +20,12 @@ from proxy.settings.schema import HOST_NONE
 FILE = click.Path(dir_okay=False)
 
 
-def loaded(config: str) -> Settings:
+def read_settings(config: str) -> Settings:
     """Read a settings file; ends the process with all that is wrong with it."""
-    return text_and_settings(config)[1]
+    return read_text_and_settings(config)[1]
 
 
-def text_and_settings(config: str | None) -> tuple[str, Settings]:
+def read_text_and_settings(config: str | None) -> tuple[str, Settings]:
     """Give what stands in a settings file, and what that comes to; as `loaded`."""
     try:
         text = read_settings_text(config) if config else default_settings_text()
@@ -36,7 +36,7 @@ def text_and_settings(config: str | None) -> tuple[str, Settings]:
         sys.exit(1)
 
 
-def refuse_open_door(settings: Settings) -> None:
+def require_api_keys_if_public(settings: Settings) -> None:
     """Fail where others could reach a gateway that asks for no key of the operator's."""
     host = settings.server.host
     if not settings.api_keys and host != HOST_NONE and not is_loopback(host):

@@ -11,16 +11,14 @@ import msgspec
 
 import adapters
 from proxy import __version__
-from proxy.cli.options import FILE, fail, refuse_open_door, text_and_settings
+from proxy.cli.options import FILE, fail, read_text_and_settings, require_api_keys_if_public
 from proxy.observability.log_file import LogFile
 from proxy.settings.loader import Settings, key_digest
 from proxy.settings.schema import HOST_NONE, WORKERS_RULE, Log, Server, is_worker_count
 from proxy.settings.secrets import load_or_create_local_key
 
 
-def _number_of_workers(
-    _: click.Context, __: click.Parameter, value: str | None
-) -> int | str | None:
+def _parse_workers(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
     """Take what `server.workers` takes."""
     if value is not None and not is_worker_count(value):
         raise click.BadParameter(f"{value!r} is not {WORKERS_RULE}")
@@ -55,10 +53,10 @@ def _number_of_workers(
 @click.option(
     "--workers",
     metavar="N|auto",
-    callback=_number_of_workers,
+    callback=_parse_workers,
     help="Serve in so many processes instead of server.workers; auto is one for each core.",
 )
-def serve(config: str | None, **given: str | int | None) -> None:
+def serve(config: str | None, **overrides: str | int | None) -> None:
     """Run the gateway.
 
     SIGTERM or Ctrl-C stops it: what is running may finish within server.shutdown_seconds. A second
@@ -67,18 +65,20 @@ def serve(config: str | None, **given: str | int | None) -> None:
     Without api_keys in the settings it makes a gateway key, keeps it in state_dir and prints it;
     it then listens to this machine only.
     """
-    text, settings = text_and_settings(config)
-    server = _changed(settings.server, {name: it for name, it in given.items() if it is not None})
+    text, settings = read_text_and_settings(config)
+    server = _override(
+        settings.server, {name: it for name, it in overrides.items() if it is not None}
+    )
     settings = replace(settings, server=server, as_read=settings, file=config or "")
-    refuse_open_door(settings)
+    require_api_keys_if_public(settings)
     settings, key = _with_local_key(settings)
-    _refuse_unwritable(settings.log)
+    _require_writable(settings.log)
 
     # Imported here: `easel --help` need not wait for the server's machinery.
     from proxy.workers.run import count  # noqa: PLC0415
 
-    if (several := count(server.workers)) > 1:
-        _serve_with_workers(several, config, text, settings, key)
+    if (workers := count(server.workers)) > 1:
+        _serve_with_workers(workers, config, text, settings, key)
     else:
         _serve_alone(settings, key)
 
@@ -87,9 +87,9 @@ def _serve_alone(settings: Settings, key: str) -> None:
     from proxy.server.listeners import CannotListenError  # noqa: PLC0415 - the same
     from proxy.server.run import run  # noqa: PLC0415 - as in `serve`
 
-    settings = replace(settings, log=settings.log.resolve_auto(_log_style()))
+    settings = replace(settings, log=settings.log.resolve_auto(_auto_log_format()))
     try:
-        run(settings, lambda _, port: _say_ready(settings.server, port, key))
+        run(settings, lambda _, port: _print_banner(settings.server, port, key))
     except CannotListenError as error:
         fail(f"cannot listen on {error}")
 
@@ -108,13 +108,13 @@ def _serve_with_workers(
         host=settings.server.host,
         port=settings.server.port,
         socket=settings.server.socket,
-        log=_log_style(),
+        log=_auto_log_format(),
         local_key=key_digest(key) if key else b"",
         files=settings.referenced_files,
     )
 
     try:
-        run_workers(orders, settings, count, lambda port: _say_ready(settings.server, port, key))
+        run_workers(orders, settings, count, lambda port: _print_banner(settings.server, port, key))
     except CannotListenError as error:
         fail(f"cannot listen on {error}")
     except NoWorkerError as error:
@@ -123,7 +123,7 @@ def _serve_with_workers(
 
 @click.command(hidden=True)
 @click.argument("end", type=int)
-def worker(end: int) -> None:
+def worker(fd: int) -> None:
     """Serve as one of several workers.
 
     `easel serve --workers` starts them. END is the number of the socket over which it is told what
@@ -131,21 +131,21 @@ def worker(end: int) -> None:
     """
     from proxy.workers.worker import work  # noqa: PLC0415 - as in `serve`
 
-    work(end)
+    work(fd)
 
 
-def _say_ready(server: Server, port: int, key: str) -> None:
+def _print_banner(server: Server, port: int, key: str) -> None:
     click.echo(_banner(msgspec.structs.replace(server, port=port), key))
 
 
-def _log_style() -> str:
+def _auto_log_format() -> str:
     """Say what `log.format: auto` means where this runs."""
     return "text" if sys.stdout.isatty() else "json"
 
 
-def _changed(server: Server, given: dict[str, str | int]) -> Server:
+def _override(server: Server, overrides: dict[str, str | int]) -> Server:
     """Put what the command line says over the settings."""
-    changed: Server = msgspec.structs.replace(server, **given)
+    changed: Server = msgspec.structs.replace(server, **overrides)
     try:
         changed.__post_init__()
     except ValueError as error:
@@ -155,7 +155,7 @@ def _changed(server: Server, given: dict[str, str | int]) -> Server:
     return changed
 
 
-def _refuse_unwritable(log: Log) -> None:
+def _require_writable(log: Log) -> None:
     """Fail where access lines cannot go to the file that is named for them."""
     if not log.file:
         return

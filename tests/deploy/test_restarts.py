@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import yaml
 
-from proxy.cli.health import READY, UnwellError, asked
+from proxy.cli.health import READINESS_PATH, HealthCheckError, check
 from tests.deploy.balancers import haproxy, nginx
 from tests.deploy.tools import DEPLOY, ROOT
 from tests.support.gateway import OURS, PATH, SETTINGS
@@ -61,8 +61,8 @@ class Node:
 
     def is_ready(self) -> bool:
         try:
-            return asked(f"http://{self.address}", READY, seconds=5) == "ready"
-        except UnwellError:
+            return check(f"http://{self.address}", READINESS_PATH, seconds=5) == "ready"
+        except HealthCheckError:
             return False
 
     async def stop(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.tail import followed, lines_of
+from proxy.cli.tail import read_lines, tail
 
 
 class Writer:
@@ -48,15 +48,15 @@ def append(path: Path, text: str) -> Callable[[], object]:
 
 
 def test_the_last_line_of_what_has_an_end_may_lack_its_line_break() -> None:
-    assert list(lines_of(io.BytesIO(b"one\ntwo"))) == ["one", "two"]
-    assert list(lines_of(io.BytesIO(b""))) == []
+    assert list(read_lines(io.BytesIO(b"one\ntwo"))) == ["one", "two"]
+    assert list(read_lines(io.BytesIO(b""))) == []
 
 
 def test_a_line_that_comes_in_parts_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("one\ntw")
     writer = Writer(append(path, "o"), append(path, "\nthree\n"))
-    assert all_of(followed(str(path), writer.wait)) == ["one", "two", "three"]
+    assert all_of(tail(str(path), writer.wait)) == ["one", "two", "three"]
 
 
 def test_a_rotation_loses_nothing_and_gives_nothing_twice(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_rotation_loses_nothing_and_gives_nothing_twice(tmp_path: Path) -> Non
         append(path, "three\n"),
         append(path, "four\n"),
     )
-    assert all_of(followed(str(path), writer.wait)) == ["one", "two", "three", "four"]
+    assert all_of(tail(str(path), writer.wait)) == ["one", "two", "three", "four"]
 
 
 def test_what_is_written_to_the_old_file_last_is_read_before_the_new_one(tmp_path: Path) -> None:
@@ -80,26 +80,26 @@ def test_what_is_written_to_the_old_file_last_is_read_before_the_new_one(tmp_pat
         append(old, "one\n")()
         append(path, "two\n")()
 
-    assert all_of(followed(str(path), Writer(rotate, lambda: None).wait)) == ["one", "two"]
+    assert all_of(tail(str(path), Writer(rotate, lambda: None).wait)) == ["one", "two"]
 
 
 def test_a_file_that_is_cut_short_is_read_from_its_beginning(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("one\n")
     writer = Writer(lambda: path.write_text(""), append(path, "two\n"))
-    assert all_of(followed(str(path), writer.wait)) == ["one", "two"]
+    assert all_of(tail(str(path), writer.wait)) == ["one", "two"]
 
 
 def test_a_file_need_not_be_there_yet(tmp_path: Path) -> None:
     path = tmp_path / "log"
     writer = Writer(append(path, "one\n"), lambda: None)
-    assert all_of(followed(str(path), writer.wait)) == ["one"]
+    assert all_of(tail(str(path), writer.wait)) == ["one"]
 
 
 def test_of_a_long_file_only_the_last_whole_lines_are_given(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("".join(f"{number:09}\n" for number in range(20_000)))
-    found = all_of(followed(str(path), Writer().wait))
+    found = all_of(tail(str(path), Writer().wait))
     assert found[-1] == f"{19_999:09}"
     assert 1000 < len(found) < 10_000
     assert {len(line) for line in found} == {9}
@@ -109,8 +109,8 @@ def test_a_line_without_an_end_is_not_held(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"x" * 5_000_000 + b"\none\n")
     with path.open("rb") as file:
-        assert list(lines_of(file)) == ["one"]
+        assert list(read_lines(file)) == ["one"]
 
 
 def test_bytes_that_are_no_text_are_shown_as_such() -> None:
-    assert list(lines_of(io.BytesIO(b"\xff\n"))) == ["\ufffd"]
+    assert list(read_lines(io.BytesIO(b"\xff\n"))) == ["\ufffd"]
