@@ -1,11 +1,11 @@
-"""Puts it together: state, chain, routes, lifetime. The one place where the order is visible."""
+"""The application factory: services, middlewares, routes and lifetime. Read this module first."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,133 +34,142 @@ from proxy.routing.circuit_breaker import LocalCircuitBreakers
 from proxy.routing.strategies import HashSticky, MemorySticky, StrategySelector
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Log
-from proxy.upstream.client import UPSTREAM, Upstream, drawn
+from proxy.upstream.client import PROVIDER_CLIENT, ProviderClient, random_call_id
 
 if TYPE_CHECKING:
     from proxy.cache.index import SharedIndex
-    from proxy.jobs.cluster import Sharing
+    from proxy.jobs.cluster import JobCluster
     from proxy.observability.tracing.spans import Tracer
     from proxy.routing.shared_circuits import SharedCircuitBreakers
     from proxy.state.ops import Shared
     from proxy.state.redis_client import SharedRedis
 
 
-def make_app(  # noqa: PLR0913 - what tests give, each by its name
+def make_app(  # noqa: PLR0913 - tests replace these one by one
     settings: Settings,
     *,
     log_to: Stream | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    make_call_id: Callable[[], int] = drawn,
+    make_call_id: Callable[[], int] = random_call_id,
     strategies: StrategySelector | None = None,
     state_store: Shared | None = None,
     cache_index: SharedIndex | None = None,
 ) -> web.Application:
-    """Make the gateway.
+    """Return the gateway's application. Its services start and stop with it.
 
-    `sleep` is what waits between two polls of a provider, `draw` makes one call differ from others.
-
-    `log_to` gets the access lines; what the settings say unless given.
-
-    `chooser` holds circuits, sticky choices and chance; this process's own unless given.
-    `shared` is what it knows together with others, unless it has a Redis for that. `index` is the
-    cache's, if others have it too.
+    `log_to` receives the access lines instead of what the settings name. `sleep` waits between two
+    polls of a provider. `make_call_id` returns a number unique to each provider call. `strategies`
+    replaces the selector of targets. `state_store` and `cache_index` are shared with the other
+    workers; a configured Redis takes their place.
     """
     tracer = _tracer(settings)
-    chain = with_tracing(CHAIN, tracer) if tracer else CHAIN
-    app = web.Application(middlewares=chain, client_max_size=settings.limits.body_bytes)
-    app[SETTINGS] = settings
-    app[BODY_MEMORY] = BodyMemory(settings.limits.bodies_bytes, settings.limits.body_ratio)
-    app[LIVE_SETTINGS] = LiveSettings(settings)
-    app[BLOBS] = Blobs(settings, cache_index.folder if cache_index else "")
-    redis, state_store = _shared(settings, state_store)
-    app[CACHE] = _cache(settings, app[BLOBS], redis, cache_index)
-    app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
-    circuits = _circuits(state_store)
-    app[STRATEGIES] = strategies or (
-        StrategySelector(circuits, HashSticky())
-        if circuits
-        else StrategySelector(LocalCircuitBreakers(), MemorySticky())
+    redis, state_store = _state_store(settings, state_store)
+    circuits = _shared_circuits(state_store)
+    app = web.Application(
+        middlewares=with_tracing(CHAIN, tracer) if tracer else CHAIN,
+        client_max_size=settings.limits.body_bytes,
     )
-    app[ACCESS_LOG] = AccessLog(log_to or _stream(settings.log), settings.log.format)
+    app[SETTINGS] = settings
+    app[LIVE_SETTINGS] = LiveSettings(settings)
+    app[BODY_MEMORY] = BodyMemory(settings.limits.bodies_bytes, settings.limits.body_ratio)
+    app[BLOBS] = Blobs(settings, cache_index.folder if cache_index else "")
+    app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
+    app[CACHE] = _cache(settings, app[BLOBS], redis, cache_index)
+    app[STRATEGIES] = strategies or _strategies(circuits)
+    app[ACCESS_LOG] = AccessLog(log_to or _log_stream(settings.log), settings.log.format)
     app[METRICS] = Metrics()
     app[STATE_STORE] = state_store
     app[DRAINING] = []
     app[IN_FLIGHT] = set()
     app[JOBS] = _jobs(settings)
-    app[JOB_CLUSTER] = _sharing(settings, app)
-
-    async def traces(_: web.Application) -> AsyncIterator[None]:
-        async with tracer or nullcontext():
-            yield
-
-    async def upstream(app: web.Application) -> AsyncIterator[None]:
-        talks = Upstream(settings, sleep, draw=make_call_id, metrics=app[METRICS])
-        async with talks as app[UPSTREAM]:
-            yield
-        app[ACCESS_LOG].flush()
-
-    async def common(_: web.Application) -> AsyncIterator[None]:
-        async with redis or nullcontext(), circuits or nullcontext():
-            yield
-
-    async def blobs(app: web.Application) -> AsyncIterator[None]:
-        async with app[BLOBS], app[CACHE]:
-            yield
-
-    async def jobs(app: web.Application) -> AsyncIterator[None]:
-        await app[JOBS].restore()
-        async with app[JOB_CLUSTER] or nullcontext():
-            yield
-        await app[JOBS].close()
-
-    async def watched(app: web.Application) -> AsyncIterator[None]:
-        lag = LoopLag()
-        sources = Sources(
-            jobs=app[JOBS],
-            traffic=lambda: app[UPSTREAM].dialer,
-            circuits=app[STRATEGIES].circuits,
-            reloads=app[LIVE_SETTINGS],
-            running=app[IN_FLIGHT],
-            draining=app[DRAINING],
-        )
-        register_gauges(app[METRICS], sources, lag, redis)
-        lag.start()
-        yield
-        lag.stop()
-
-    app.cleanup_ctx.extend((traces, upstream, common, blobs, jobs, watched))
+    app[JOB_CLUSTER] = _job_cluster(settings, app)
+    upstream = ProviderClient(settings, sleep, next_call_id=make_call_id, metrics=app[METRICS])
+    app.cleanup_ctx.append(_lifetime(tracer, upstream, redis, circuits))
     app.on_response_prepare.append(set_gateway_headers)
     _add_routes(app)
     return app
 
 
-def _stream(log: Log) -> Stream:
-    """Give what access lines are written to; raises `OSError` where a file cannot be."""
+def _lifetime(
+    tracer: Tracer | None,
+    upstream: ProviderClient,
+    redis: SharedRedis | None,
+    circuits: SharedCircuitBreakers | None,
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Return the application's lifetime: services start in this order and stop in reverse."""
+
+    async def lifetime(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            start = stack.enter_async_context
+            blob_store, response_cache, cluster = app[BLOBS], app[CACHE], app[JOB_CLUSTER]
+            await start(tracer or nullcontext())
+            stack.callback(app[ACCESS_LOG].flush)
+            app[PROVIDER_CLIENT] = await start(upstream)
+            await start(redis or nullcontext())
+            await start(circuits or nullcontext())
+            await start(blob_store)
+            await start(response_cache)
+            stack.push_async_callback(app[JOBS].close)
+            await app[JOBS].restore()
+            await start(cluster or nullcontext())
+            stack.callback(_start_gauges(app, redis).stop)
+            yield
+
+    return lifetime
+
+
+def _start_gauges(app: web.Application, redis: SharedRedis | None) -> LoopLag:
+    """Register the gauges; return the running measurement of the event loop's lag."""
+    lag = LoopLag()
+    sources = Sources(
+        jobs=app[JOBS],
+        traffic=lambda: app[PROVIDER_CLIENT].connectors,
+        circuits=app[STRATEGIES].circuits,
+        reloads=app[LIVE_SETTINGS],
+        running=app[IN_FLIGHT],
+        draining=app[DRAINING],
+    )
+    register_gauges(app[METRICS], sources, lag, redis)
+    lag.start()
+    return lag
+
+
+def _log_stream(log: Log) -> Stream:
+    """Return the stream of the access log; raises `OSError` if its file cannot be opened."""
     return LogFile(log.file) if log.file else sys.stdout
 
 
-def _shared(settings: Settings, given: Shared | None) -> tuple[SharedRedis | None, Shared | None]:
-    """Have nodes share what they know, if they have a Redis: it reaches farther than a machine."""
+def _state_store(
+    settings: Settings, of_workers: Shared | None
+) -> tuple[SharedRedis | None, Shared | None]:
+    """Return the Redis client and the state store on it, if configured; else the workers' store."""
     if not settings.redis.url:
-        return None, given
+        return None, of_workers
     from proxy.cluster import RedisShared, SharedRedis  # noqa: PLC0415 - see that module
 
     redis = SharedRedis(settings.redis)
     return redis, RedisShared(redis)
 
 
-def _circuits(shared: Shared | None) -> SharedCircuitBreakers | None:
-    if shared is None:
+def _strategies(circuits: SharedCircuitBreakers | None) -> StrategySelector:
+    """Return the selector of targets. Sticky choices are hashed if several processes make them."""
+    if circuits:
+        return StrategySelector(circuits, HashSticky())
+    return StrategySelector(LocalCircuitBreakers(), MemorySticky())
+
+
+def _shared_circuits(state_store: Shared | None) -> SharedCircuitBreakers | None:
+    if state_store is None:
         return None
     from proxy.cluster import SharedCircuitBreakers  # noqa: PLC0415 - see that module
 
-    return SharedCircuitBreakers(shared)
+    return SharedCircuitBreakers(state_store)
 
 
 def _cache(
     settings: Settings, blobs: Blobs, redis: SharedRedis | None, index: SharedIndex | None
 ) -> ResponseCache:
-    """Make the cache: this process's own, that of all workers, or of all who share a Redis."""
+    """Return the cache: of this process, of all workers, or of all nodes on the same Redis."""
     if redis is None:
         return ResponseCache(
             settings.cache, blobs, index, shared_folder=index.folder if index else ""
@@ -171,7 +180,7 @@ def _cache(
 
 
 def _jobs(settings: Settings) -> JobStore:
-    """Make the register of jobs, as the settings want it."""
+    """Return the job store."""
     return JobStore(
         RecordingBudget(settings.jobs.memory_bytes, settings.jobs.disk_bytes, BYTES_PER_JOB),
         Path(settings.state_dir).expanduser() / "jobs",
@@ -182,7 +191,7 @@ def _jobs(settings: Settings) -> JobStore:
 
 
 def _tracer(settings: Settings) -> Tracer | None:
-    """Make what makes spans, where they are asked for."""
+    """Return the tracer, if tracing is on."""
     if not settings.tracing.is_on:
         return None
     from proxy.observability.tracing.spans import Tracer  # noqa: PLC0415 - an extra, and most have no traces
@@ -190,17 +199,17 @@ def _tracer(settings: Settings) -> Tracer | None:
     return Tracer(settings.tracing)
 
 
-def _sharing(settings: Settings, app: web.Application) -> Sharing | None:
-    """Have this process's jobs shared with others, if there are any."""
-    if (shared := app[STATE_STORE]) is None:
+def _job_cluster(settings: Settings, app: web.Application) -> JobCluster | None:
+    """Return what shares jobs with other processes, if there is a state store."""
+    if (state_store := app[STATE_STORE]) is None:
         return None
     from proxy.cluster import sharing  # noqa: PLC0415 - see that module
 
-    return sharing(settings, app, shared)
+    return sharing(settings, app, state_store)
 
 
 def _add_routes(app: web.Application) -> None:
-    """Say which paths there are, with and without `/v1`."""
+    """Add the routes; those of the API with and without `/v1`."""
     generate = images.image_generation()
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/images/generations", generate)

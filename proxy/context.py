@@ -1,4 +1,4 @@
-"""Every typed key of the application and of a request: who sets it, who reads it."""
+"""Typed keys of the application and of a request that belong to no single service."""
 
 from __future__ import annotations
 
@@ -16,40 +16,39 @@ if TYPE_CHECKING:
     from proxy.state.ops import Shared
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
-"""app sets to what it began with. What may change while it runs a request has in CURRENT."""
-BODY_MEMORY: web.AppKey[BodyMemory] = web.AppKey("bodies")
-"""app sets; middlewares.routing counts in it."""
-STRATEGIES: web.AppKey[StrategySelector] = web.AppKey("chooser")
-"""app sets; images.generate reads, and /readyz its circuits."""
+"""The settings that the process started with. A request reads SNAPSHOT, which reloads replace."""
+BODY_MEMORY: web.AppKey[BodyMemory] = web.AppKey("body_memory")
+"""Memory budget for large request bodies. Counted by the routing middleware."""
+STRATEGIES: web.AppKey[StrategySelector] = web.AppKey("strategies")
+"""Selects targets; holds circuits and sticky choices. Read by `pipeline.execute` and /readyz."""
 DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")
-"""app sets to an empty list, __main__ appends when it stops; /readyz reads."""
-IN_FLIGHT: web.AppKey[set[int]] = web.AppKey("running")
-"""middlewares.observing adds a request while it runs; __main__ waits until it is empty."""
+"""Not empty while the server shuts down. Filled by `server.run`, read by /readyz."""
+IN_FLIGHT: web.AppKey[set[int]] = web.AppKey("in_flight")
+"""Ids of the requests in progress. Filled by the access middleware, awaited by `server.run`."""
+STATE_STORE: web.AppKey[Shared | None] = web.AppKey("state_store")
+"""State shared with other processes; None if this process is alone."""
 
-STATE_STORE: web.AppKey[Shared | None] = web.AppKey("shared")
-"""app sets: what this process knows together with others, None where it is alone."""
-TRACE_ID: web.RequestKey[str] = web.RequestKey("trace", str)
-"""observing sets: never empty."""
-TIMELINE: web.RequestKey[RequestTimeline] = web.RequestKey("trail", RequestTimeline)
-"""observing sets, and reads it in the end; a job's request has the same one, and images.generate
-notes in it."""
+TRACE_ID: web.RequestKey[str] = web.RequestKey("trace_id", str)
+"""The trace id, never empty. Set by the access middleware."""
+TIMELINE: web.RequestKey[RequestTimeline] = web.RequestKey("timeline", RequestTimeline)
+"""Times of the request and its attempts. Set by the access middleware, shared with its job."""
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
-"""auth sets; routing, caching and observing read."""
+"""The holder of the gateway key. Set by the auth middleware."""
 PLAN: web.RequestKey[Plan] = web.RequestKey("plan", Plan)
-"""routing sets; images.generate and the ATTEMPT links read."""
-BODY_RESERVATION: web.RequestKey[BodyReservation] = web.RequestKey("held")
-"""routing sets where the body is large: it counts for as long as any request has this."""
-BODY: web.RequestKey[bytes] = web.RequestKey("raw", bytes)
-"""routing sets: the body, in bytes that say what was read of it; images.generate reads."""
+"""The resolved config. Set by the routing middleware."""
+BODY_RESERVATION: web.RequestKey[BodyReservation] = web.RequestKey("body_reservation")
+"""Memory reserved for a large body, for as long as a request refers to it. Set by routing."""
+BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
+"""The body, serialized again after parsing. Set by routing, forwarded if no parameter changes."""
 ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
-"""images.generate sets, anew for each target; the ATTEMPT links and observing read and write."""
+"""The attempt at the current target. Set by `pipeline.execute`, anew for each target."""
 COMMITTED: web.RequestKey[bool] = web.RequestKey("committed", bool)
-"""observing sets when the first byte is about to go; explaining reads."""
-JOIN_STATUS: web.RequestKey[str] = web.RequestKey("joined", str)
-"""joining sets where the request began no job: the status of the one it found, or `elsewhere` for
-another process's; observing reads."""
-ERROR_CODE: web.RequestKey[str] = web.RequestKey("failure", str)
-"""explaining sets: the error's code for the access line; observing reads."""
-METRIC_OUTCOME: web.RequestKey[str] = web.RequestKey("outcome", str)
-"""explaining sets where a failure is told, and jobs.answering where it is told late: what became of
-the request, for the metrics; observing reads."""
+"""True once the response headers are about to be sent. Set by `set_gateway_headers`."""
+JOIN_STATUS: web.RequestKey[str] = web.RequestKey("join_status", str)
+"""Set by the jobs middleware if the request started no job: the status of the job that it joined,
+or `elsewhere` for a job of another process."""
+ERROR_CODE: web.RequestKey[str] = web.RequestKey("error_code", str)
+"""The error code for the access line. Set by the errors middleware."""
+METRIC_OUTCOME: web.RequestKey[str] = web.RequestKey("metric_outcome", str)
+"""The outcome of a failed request for the metrics. Set by the errors middleware, or by
+`jobs.delivery` if the failure comes after the response has started."""
