@@ -1,16 +1,16 @@
-"""What the gateway itself has to say no to, and how every failure is written for a client.
+"""The errors of the gateway itself, and the JSON of every error response.
 
 adapters.errors.ImageError
-└── GatewayError           made by the gateway; `legacy` is Portkey's sentence, where it has one
-    ├── BadRequest         400: a header, a config, the body
-    ├── Unauthorized       401: no gateway key, or a wrong one
-    ├── TimedOut           408: the request's own `request_timeout` ran out
-    ├── BlobGone           410: the picture's URL has expired, or the picture was given up
-    ├── RangeRefused       416: a picture has no such bytes
-    ├── UpstreamFailed     502, 504: the provider could not be reached, or broke off
-    ├── BlobStoreFailed    502: a picture could not be kept, or not be read again
-    ├── Overloaded         503: as much is under way, or held, as may be
-    └── CacheAway          503: what the cache knows cannot be asked or changed now
+└── GatewayError             raised by the gateway; `legacy` is Portkey's message, if it has one
+    ├── BadRequest           400: a header, a config or the body is invalid
+    ├── Unauthorized         401: no gateway key, or an unknown one
+    ├── RequestTimeout       408: the request's own `request_timeout` expired
+    ├── BlobGone             410: the image URL has expired, or the image was deleted
+    ├── RangeNotSatisfiable  416: the requested range is outside of the image
+    ├── UpstreamFailed       502, 504: the provider is unreachable, or its response is unusable
+    ├── BlobStoreFailed      502: an image could not be stored or read
+    ├── Overloaded           503: a limit on running jobs or memory is reached
+    └── CacheUnavailable     503: the cache's index cannot be reached
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _SAFE_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 class GatewayError(ImageError):
-    """A failure that the gateway found; see the module for the tree.
+    """An error that the gateway itself found; the module lists the subclasses.
 
-    `errors` is Portkey's list of everything that is wrong with a config.
+    `errors` is Portkey's list of all problems of a config.
     """
 
     legacy = ""
@@ -46,7 +46,7 @@ class GatewayError(ImageError):
 
 
 class BadRequest(GatewayError):
-    """The request cannot be understood or may not be done; the message says what to change."""
+    """The request is invalid or not allowed; the message says what to change."""
 
     status = 400
     type = "invalid_request_error"
@@ -54,7 +54,7 @@ class BadRequest(GatewayError):
 
 
 class Unauthorized(GatewayError):
-    """No gateway key, or one that is not known."""
+    """The request has no gateway key, or an unknown one."""
 
     status = 401
     type = "authentication_error"
@@ -70,7 +70,7 @@ class RequestTimeout(GatewayError):
 
 
 class UpstreamFailed(GatewayError):
-    """The provider could not be reached, or broke off, or answered what cannot be read."""
+    """The provider is unreachable, closed the connection, or sent an unreadable response."""
 
     status = 502
     type = "server_error"
@@ -78,7 +78,7 @@ class UpstreamFailed(GatewayError):
 
 
 class BlobGone(GatewayError):
-    """The URL was good, and is no more."""
+    """The image URL has expired, or the image was deleted."""
 
     status = 410
     type = "invalid_request_error"
@@ -87,19 +87,19 @@ class BlobGone(GatewayError):
 
 
 class RangeNotSatisfiable(GatewayError):
-    """A picture of `size` bytes has none in the range that was asked for."""
+    """The requested range is outside of an image of `size` bytes."""
 
     status = 416
     type = "invalid_request_error"
     code = "range_not_satisfiable"
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"The picture has {size} bytes, and none in that range.")
+        super().__init__(f"The requested range is outside of the image, which has {size} bytes.")
         self.headers = {"Content-Range": f"bytes */{size}"}
 
 
 class BlobStoreFailed(GatewayError):
-    """The blob store cannot be reached or used, or will not keep a picture."""
+    """The blob store is unreachable, or refuses to store an image."""
 
     status = 502
     type = "server_error"
@@ -107,7 +107,7 @@ class BlobStoreFailed(GatewayError):
 
 
 class CacheUnavailable(GatewayError):
-    """The index of the cache is elsewhere, and cannot be reached; a picture is made without it."""
+    """The shared index of the cache is unreachable. Images are still generated without it."""
 
     status = 503
     type = "server_error"
@@ -115,7 +115,7 @@ class CacheUnavailable(GatewayError):
 
 
 class Overloaded(GatewayError):
-    """More is under way than may be; a client may ask again soon."""
+    """A limit on concurrency or memory is reached; the client may retry soon."""
 
     status = 503
     type = "server_error"
@@ -123,16 +123,18 @@ class Overloaded(GatewayError):
     headers = {"retry-after": "2", "x-should-retry": "true"}
 
 
-def to_client_error(error: BaseException, trace: str) -> ImageError:
-    """Give what a client is told of a failure: little of a bug of ours, the log has the rest."""
+def to_client_error(error: BaseException, trace_id: str) -> ImageError:
+    """Return the error to send for an exception. An unexpected one is logged, not shown."""
     if isinstance(error, ImageError):
         return error
-    _LOG.error("trace %s: %s", trace, traceback_summary(error))
-    return GatewayError("The gateway failed; its log has the details.")
+    _LOG.error("trace %s: %s", trace_id, traceback_summary(error))
+    return GatewayError(
+        f"Internal error in the gateway. Its log has the details, under trace id {trace_id}."
+    )
 
 
 def traceback_summary(error: BaseException) -> str:
-    """Give an exception's type and where it came from; its message could hold a prompt."""
+    """Return an exception's type and stack, without its message, which could hold a prompt."""
     frames = traceback.extract_tb(error.__traceback__)
     return " <- ".join(
         [type(error).__name__, *(f"{it.filename}:{it.lineno} {it.name}" for it in frames[::-1])]
@@ -140,19 +142,22 @@ def traceback_summary(error: BaseException) -> str:
 
 
 def log_code(error: ImageError) -> str:
-    """Give the word by which a failure stands in the log: a provider may call anything its code."""
+    """Return a log-safe error code; a provider's code is untrusted text."""
     code = error.code or ""
     return code if _SAFE_CODE.fullmatch(code) else error.type
 
 
 TIMEOUT_STATUSES = frozenset({408, 504, 524})
-"""Statuses by which a provider, or what stands before it, waits no longer for its own work."""
+"""Statuses by which a provider, or a proxy in front of it, reports its own timeout."""
 
 
 def may_have_been_charged(error: ImageError) -> bool:
-    """Tell whether a provider may have made, and charged, a picture that we know nothing of.
+    """Whether the provider may have generated, and charged for, an image that was not received.
 
-    >>> outcome_unknown(TimedOut("Late.")), outcome_unknown(UpstreamFailed("Not reached."))
+    >>> (
+    ...     may_have_been_charged(RequestTimeout("Late.")),
+    ...     may_have_been_charged(UpstreamFailed("Not reached.")),
+    ... )
     (True, False)
     """
     if isinstance(error, ProviderError):
@@ -161,16 +166,16 @@ def may_have_been_charged(error: ImageError) -> bool:
 
 
 def set_headers(error: ImageError, headers: Mapping[str, str]) -> None:
-    """Put headers, named in lower case, over those that an error brings, however spelled."""
-    kept = {name: it for name, it in error.headers.items() if name.lower() not in headers}
-    error.headers = {**kept, **headers}
+    """Set headers of an error response. Names are in lower case, and replace any spelling."""
+    others = {name: it for name, it in error.headers.items() if name.lower() not in headers}
+    error.headers = {**others, **headers}
 
 
 def error_body(error: ImageError) -> bytes:
-    """Write an error for the client: the OpenAI object, with Portkey's fields beside it.
+    """Return the JSON of an error response: OpenAI's error object and Portkey's fields.
 
-    >>> body_of(BadRequest("Say more.", legacy="Invalid config passed"))  # doctest: +ELLIPSIS
-    b'{"status":"failure","message":"Invalid config passed","error":{"message":"Say more.",...
+    >>> error_body(BadRequest("No model.", legacy="Invalid config passed"))  # doctest: +ELLIPSIS
+    b'{"status":"failure","message":"Invalid config passed","error":{"message":"No model.",...
     """
     if isinstance(error, ProviderError) and error.body is not None:
         return _with_attempts(error.body, error)
@@ -179,13 +184,13 @@ def error_body(error: ImageError) -> bytes:
         portkey = {"status": "failure", "message": error.legacy}
         if error.errors:
             portkey["errors"] = list(error.errors)
-    told = {"attempts": list(error.attempts)} if error.attempts else {}
-    return orjson.dumps({**portkey, "error": error.as_object(), **told})
+    attempts = {"attempts": list(error.attempts)} if error.attempts else {}
+    return orjson.dumps({**portkey, "error": error.to_dict(), **attempts})
 
 
 def _with_attempts(body: bytes, error: ProviderError) -> bytes:
-    """Add how each target failed to a provider's own error, whose bytes stay as they are."""
-    end = body.rstrip()
-    if not error.attempts or not end.endswith(b"}"):
+    """Append the failures of all targets to a provider's own error body, which is kept verbatim."""
+    stripped = body.rstrip()
+    if not error.attempts or not stripped.endswith(b"}"):
         return body
-    return end[:-1] + b',"attempts":' + orjson.dumps(list(error.attempts)) + b"}"
+    return stripped[:-1] + b',"attempts":' + orjson.dumps(list(error.attempts)) + b"}"

@@ -1,12 +1,14 @@
-"""GET and HEAD of a blob: the URL's signature is the key, and the answer is never a page.
+"""GET and HEAD /v1/images/blobs/{name}: stored images, by signed URLs.
 
-| the URL is | answer |
+The signature authorizes the request, and no browser may treat the response as a page.
+
+| the URL | status |
 | --- | --- |
-| not signed here, in whatever way | 404, as for any path where nothing is |
-| signed, and over; or the picture was given up | 410 |
-| good, and the client has the picture | 304 |
-| good, with a range that the picture has, or has not | 206, 416 |
-| good | 200 |
+| has no valid signature | 404 |
+| has expired, or the image was deleted | 410 |
+| is valid, and `If-None-Match` names the image | 304 |
+| is valid, with a range inside or outside of the image | 206, 416 |
+| is valid | 200 |
 """
 
 from __future__ import annotations
@@ -20,24 +22,30 @@ from proxy.blobs.media_types import SVG
 from proxy.blobs.store import BLOBS
 from proxy.blobs.urls import SIGNER, Link
 from proxy.context import COMMITTED, ERROR_CODE
-from proxy.errors import BlobGone, BlobStoreFailed, RangeNotSatisfiable
+from proxy.errors import BlobGone, BlobStoreFailed, GatewayError, RangeNotSatisfiable
 from proxy.http.status import NOT_MODIFIED, OK, PARTIAL_CONTENT
 
 _RANGE_HEADER = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
 
 
 async def get_blob(request: web.Request) -> web.StreamResponse:
-    """GET /v1/images/blobs/{name}: the picture, or the part of it that is asked for."""
-    link = request.app[SIGNER].opened(request.match_info["name"], request.query)
-    if link is None:
-        raise web.HTTPNotFound
-    left = link.expires - int(time.time())
-    if left <= 0:
-        raise BlobGone("The picture's URL has expired; ask for the picture again.")
-    size = await request.app[BLOBS].head(link.place)
+    """Respond with an image, or with the requested range of it."""
+    url = request.app[SIGNER].opened(request.match_info["name"], request.query)
+    if url is None:
+        raise GatewayError(
+            "Image not found: the URL's signature is missing or invalid. Use the URL exactly as it "
+            "was returned.",
+            status=404,
+            type="invalid_request_error",
+            code="unknown_route",
+        )
+    seconds_left = url.expires - int(time.time())
+    if seconds_left <= 0:
+        raise BlobGone("The image URL has expired. Request the image again.")
+    size = await request.app[BLOBS].head(url.place)
     if size is None:
-        raise BlobGone("The picture is not kept any more; ask for it again.")
-    headers = _blob_headers(link, left)
+        raise BlobGone("The image was deleted from the store. Request it again.")
+    headers = _blob_headers(url, seconds_left)
     if _etag_matches(headers["ETag"], request.headers.get("If-None-Match", "")):
         return web.Response(status=NOT_MODIFIED, headers=headers)
     start, end = _requested_range(request, headers["ETag"], size)
@@ -46,20 +54,20 @@ async def get_blob(request: web.Request) -> web.StreamResponse:
     if end - start < size:
         response.set_status(PARTIAL_CONTENT)
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    await _send_bytes(request, response, link, start, end)
+    await _send_bytes(request, response, url, start, end)
     return response
 
 
 async def _send_bytes(
-    request: web.Request, response: web.StreamResponse, link: Link, start: int, end: int
+    request: web.Request, response: web.StreamResponse, url: Link, start: int, end: int
 ) -> None:
-    """Write the bytes, as fast as they are read; what cannot be finished is cut."""
+    """Send the bytes from `start` to before `end`; abort the connection if reading them fails."""
     try:
         await response.prepare(request)
         if request.method == "HEAD":
             return
-        async for piece in request.app[BLOBS].get_range(link.place, start, end):
-            await response.write(piece)
+        async for chunk in request.app[BLOBS].get_range(url.place, start, end):
+            await response.write(chunk)
     except (ConnectionError, BlobStoreFailed) as error:
         if not request.get(COMMITTED):
             raise
@@ -68,38 +76,38 @@ async def _send_bytes(
             request.transport.abort()
 
 
-def _blob_headers(link: Link, left: int) -> dict[str, str]:
-    """Give what goes with every answer: no browser shall take a picture for anything else."""
+def _blob_headers(url: Link, seconds_left: int) -> dict[str, str]:
+    """Return the headers of every response: they stop a browser from running an image as a page."""
     return {
         "Accept-Ranges": "bytes",
-        "Cache-Control": f"private, max-age={left}, immutable",
-        "Content-Disposition": "attachment" if link.media_type == SVG else "inline",
+        "Cache-Control": f"private, max-age={seconds_left}, immutable",
+        "Content-Disposition": "attachment" if url.media_type == SVG else "inline",
         "Content-Security-Policy": "sandbox; default-src 'none'",
-        "Content-Type": link.media_type,
+        "Content-Type": url.media_type,
         "Cross-Origin-Resource-Policy": "cross-origin",
-        # A blob never changes.
-        "ETag": f'"{link.id}"',
+        # The content of a blob never changes.
+        "ETag": f'"{url.id}"',
         "X-Content-Type-Options": "nosniff",
     }
 
 
 def _etag_matches(etag: str, header: str) -> bool:
-    """Tell whether If-None-Match names a tag; weakly, as RFC 9110 13.1.2 has it."""
-    named = {tag.strip().removeprefix("W/") for tag in header.split(",")}
-    return etag in named or "*" in named
+    """Whether If-None-Match names the tag; a weak comparison (RFC 9110 13.1.2)."""
+    tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
+    return etag in tags or "*" in tags
 
 
 def _requested_range(request: web.Request, etag: str, size: int) -> tuple[int, int]:
-    """Give the bytes that are asked for, from the first to before the last.
+    """Return the requested range as the first byte and the end; raises `RangeNotSatisfiable`.
 
-    All of them, where the range is not one of bytes, is more than one, or was meant for another
-    state of the picture (RFC 9110 14.2 lets a server ignore what it does not want to serve).
+    It is the whole image if the header is not a single byte range, or if If-Range names another
+    version (RFC 9110 14.2 allows a server to ignore the Range header).
     """
-    asked = _RANGE_HEADER.fullmatch(request.headers.get("Range", ""))
-    other = request.headers.get("If-Range", etag) != etag
-    if request.method != "GET" or other or not asked or asked[0] == "bytes=-":
+    byte_range = _RANGE_HEADER.fullmatch(request.headers.get("Range", ""))
+    is_other_version = request.headers.get("If-Range", etag) != etag
+    if request.method != "GET" or is_other_version or not byte_range or byte_range[0] == "bytes=-":
         return 0, size
-    first, last = asked[1], asked[2]
+    first, last = byte_range[1], byte_range[2]
     if first and last and int(last) < int(first):
         return 0, size
     start = int(first) if first else max(size - int(last), 0)

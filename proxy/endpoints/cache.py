@@ -10,7 +10,7 @@ from proxy.context import CALLER
 
 
 async def clear_cache(request: web.Request) -> web.Response:
-    """DELETE /v1/cache: give up the caller's kept answers, with `?namespace=` only of that one."""
+    """Delete the caller's cached responses; with `?namespace=`, only those of that namespace."""
     namespace = request.query.get("namespace")
     count = await request.app[CACHE].purge(request[CALLER].name, namespace)
     return web.Response(body=orjson.dumps({"deleted": count}), content_type="application/json")

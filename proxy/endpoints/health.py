@@ -1,4 +1,4 @@
-"""GET /, /healthz and /readyz: what this is, whether it is alive, whether it takes requests."""
+"""GET /, /healthz and /readyz: name and version, liveness, readiness."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from proxy.routing.strategies import circuit_location
 
 
 async def root(request: web.Request) -> web.Response:
-    """GET /: say what this is."""
+    """Respond with the name, the version and the path of the image endpoint."""
     del request
     return _json({"name": "easel", "version": __version__, "images": "/v1/images/generations"})
 
 
 async def healthz(request: web.Request) -> web.Response:
-    """GET /healthz: 200 as long as the process can answer at all."""
+    """Respond with 200 as long as the process runs."""
     del request
     return _json({"status": "ok", "version": __version__})
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """GET /readyz: 200 while new requests are welcome, 503 once the node is stopping.
+    """Respond with 200 while new requests are accepted, 503 once the node shuts down.
 
-    With `?verbose`, and a gateway key, it says which settings are in force, how the last reload of
-    them went, and which circuits are not closed, by config and target.
+    With `?verbose` and a gateway key, the response also has the settings' version, the result of
+    their last reload, and the circuits that are not closed, by config and target.
     """
     stopping = bool(request.app[DRAINING])
-    said: dict[str, object] = {"status": "stopping" if stopping else "ready"}
+    body: dict[str, object] = {"status": "stopping" if stopping else "ready"}
     if "verbose" in request.query:
-        # The names of configs are for callers only.
+        # The names of configs are shown to authenticated callers only.
         authenticate(request.headers, request[SNAPSHOT].settings.api_keys)
-        said["settings"] = request.app[LIVE_SETTINGS].as_object()
-        said["circuits"] = _open_circuits(request)
-    return _json(said, status=503 if stopping else 200)
+        body["settings"] = request.app[LIVE_SETTINGS].as_object()
+        body["circuits"] = _open_circuits(request)
+    return _json(body, status=503 if stopping else 200)
 
 
 def _open_circuits(request: web.Request) -> dict[str, str]:
-    """Give the circuits that are not closed, by place; not those of saved configs that are gone."""
+    """Return the circuits that are not closed, without those of configs that no longer exist."""
     states = request.app[STRATEGIES].circuits.states()
     there = tuple(f"{SAVED_SCOPE}{name}:" for name in request[SNAPSHOT].settings.configs)
     return {

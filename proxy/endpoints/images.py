@@ -1,4 +1,4 @@
-"""POST /v1/images/generations: the handler, built from the chain of the middlewares."""
+"""POST /v1/images/generations: the image middlewares around the execution of the plan."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from proxy.pipeline.execute import plan_handler
 
 
 def image_generation() -> Handler:
-    """Return the handler: the image links, then the attempts of the plan that they leave."""
+    """Return the handler: IMAGE_CHAIN, then the plan, each attempt through ATTEMPT_CHAIN."""
     return wrap(
         IMAGE_CHAIN, plan_handler(wrap(ATTEMPT_CHAIN, converse), wrap(DRY_RUN_CHAIN, dry_run))
     )

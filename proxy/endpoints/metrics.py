@@ -1,4 +1,4 @@
-"""GET /metrics: what the gateway has counted, for who may know."""
+"""GET /metrics: the metrics page, for Prometheus. `metrics.access` decides who may read it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from proxy.observability.metrics.registry import METRICS
 from proxy.reload.snapshot import SNAPSHOT
 
 _PROXY_HEADERS = ("forwarded", "via", "x-forwarded-", "x-real-ip")
-"""How headers begin of a request that came through a proxy: its address is not who asks."""
+"""Prefixes of the headers that a proxy adds: the peer address is then the proxy's."""
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """GET /metrics: in Prometheus' text format, or in OpenMetrics'."""
+    """Respond in Prometheus' text format or in OpenMetrics, by the Accept header."""
     settings = request[SNAPSHOT].settings
     access = settings.metrics.access
     if access == "key" or (access == "loopback" and not _is_loopback(request)):
@@ -28,8 +28,8 @@ async def metrics(request: web.Request) -> web.Response:
         body, content_type = render(snapshot, request.headers.get("accept", ""))
     except MissingLibraryError:
         raise GatewayError(
-            "This page is written by a package that is not installed: "
-            "pip install 'easel-gateway[metrics]', then start the gateway again.",
+            "The metrics page needs a package that is not installed. Run "
+            "pip install 'easel-gateway[metrics]', then restart the gateway.",
             status=501,
             code="not_installed",
         ) from None
@@ -37,12 +37,12 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 def _is_loopback(request: web.Request) -> bool:
-    """Tell whether a request comes from this machine, and through nobody."""
+    """Whether a request comes from this machine, and not through a proxy."""
     if any(name.lower().startswith(_PROXY_HEADERS) for name in request.headers):
         return False
     try:
         address = ip_address(request.remote or "")
     except ValueError:
-        return False  # A unix socket: whoever is behind it.
+        return False  # A Unix socket: the client is not known.
     mapped = getattr(address, "ipv4_mapped", None) or address
     return bool(mapped.is_loopback)

@@ -1,4 +1,4 @@
-"""GET /v1/models and /v1/images/models: which models there are, and what they accept."""
+"""GET /v1/models and /v1/images/models: the known models, and the parameters of each."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import adapters
 from proxy.errors import GatewayError
 from proxy.reload.snapshot import SNAPSHOT
 
+_NAME_LIMIT = 64
+"""Characters of an unknown provider's name that the error message repeats."""
+
 
 async def list_models(request: web.Request) -> web.Response:
-    """GET /v1/models: what can be asked for by model name alone, as `@slug/model`.
+    """Respond with the models that a model name alone can reach, as `@virtual-key/model`.
 
-    What a server of the operator's own has, behind a custom host, is not known here.
+    The models of a self-hosted server, behind a custom host, are not known.
     """
     entries = [
         {
@@ -30,9 +33,9 @@ async def list_models(request: web.Request) -> web.Response:
 
 
 async def list_image_models(request: web.Request) -> web.Response:
-    """GET /v1/images/models: every provider, with the models of it that are known by name."""
+    """Respond with the known models of every provider."""
     del request
-    known = map(adapters.adapter, adapters.PROVIDERS)
+    known = map(adapters.get_adapter, adapters.PROVIDERS)
     entries = [
         {"id": f"{it.id}/{model}", "object": "image_model", "provider": it.id, "model": model}
         for it in known
@@ -42,7 +45,7 @@ async def list_image_models(request: web.Request) -> web.Response:
 
 
 async def describe_image_model(request: web.Request) -> web.Response:
-    """GET /v1/images/models/{provider}/{model}: what each parameter may be, and what becomes of it.
+    """Respond with the parameters of one model: their values, and how each is translated.
 
     The provider is an id, or a virtual key as `@slug`.
     """
@@ -51,18 +54,18 @@ async def describe_image_model(request: web.Request) -> web.Response:
         virtual_key = request[SNAPSHOT].settings.virtual_keys.get(name[1:])
         adapter = virtual_key.adapter if virtual_key else None
     else:
-        adapter = adapters.adapter(name) if name in adapters.NAMES else None
+        adapter = adapters.get_adapter(name) if name in adapters.NAMES else None
     if adapter is None:
         raise GatewayError(
-            "There is no provider of that name. GET /v1/images/models lists them.",
+            f"Unknown provider {name[:_NAME_LIMIT]!r}. GET /v1/images/models lists the providers.",
             status=404,
             type="invalid_request_error",
             code="unknown_provider",
             param="provider",
         )
-    from adapters.table.describe import described  # noqa: PLC0415 - rarely asked for
+    from adapters.table.describe import describe_model  # noqa: PLC0415 - rarely asked for
 
-    return _json(described(adapter, model))
+    return _json(describe_model(adapter, model))
 
 
 def _json(body: object) -> web.Response:
