@@ -1,4 +1,4 @@
-"""The line of each request, gathered and written in one go; no prompt, no key, no picture."""
+"""The access log: one line per request, written in batches. No line holds a key or an image."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _FLUSH_LINES = 500
 
 
 class Stream(Protocol):
-    """Where lines go."""
+    """A writable text stream."""
 
     def write(self, text: str, /) -> int:
-        """Take a text."""
+        """Write a text; return the number of characters."""
 
     def flush(self) -> None:
-        """Have it where it goes."""
+        """Write out whatever is buffered."""
 
 
 class AccessLog:
-    """Gathers lines and writes them every tenth of a second, or every 500 lines."""
+    """Buffers lines; writes them every tenth of a second, or every 500 lines."""
 
     def __init__(self, stream: Stream, style: str) -> None:
         self._stream = stream
@@ -34,7 +34,7 @@ class AccessLog:
         self.is_enabled = style != "none"
 
     def write(self, line: dict[str, Any]) -> None:
-        """Take a line; must be called from a running event loop."""
+        """Buffer a line. Needs a running event loop."""
         if not self.is_enabled:
             return
         self._lines.append(line)
@@ -44,13 +44,13 @@ class AccessLog:
             self._flush_timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.flush)
 
     def flush(self) -> None:
-        """Write out what has been gathered."""
+        """Write the buffered lines now."""
         if self._flush_timer:
             self._flush_timer.cancel()
             self._flush_timer = None
         lines, self._lines = self._lines, []
         written = map(_as_json if self._style == "json" else _as_text, lines)
-        # A log that nobody takes must not stop the pictures: no reader any more, a full disk.
+        # A closed pipe or a full disk must not fail requests.
         with contextlib.suppress(OSError, ValueError):
             self._stream.write("".join(written))
             self._stream.flush()
@@ -65,7 +65,7 @@ def _as_json(line: dict[str, Any]) -> str:
 
 
 def _as_text(line: dict[str, Any]) -> str:
-    r"""Write a line for people: what was asked, what it came to, how long it took.
+    r"""Return a line in the text format: status, method, path, duration, other fields.
 
     >>> _as_text({"status": 200, "method": "GET", "path": "/healthz", "ms": 0.4, "trace": "t"})
     '200 GET /healthz 0.4ms trace=t\n'
@@ -86,7 +86,7 @@ def _attempts_text(attempts: list[dict[str, Any]]) -> str:
 
 
 def escape_unprintable(text: str) -> str:
-    r"""Escape what could move a terminal's cursor, or begin a line of its own.
+    r"""Escape control characters, which could move a terminal's cursor or forge a log line.
 
     >>> printable("a\nb")
     'a\\nb'

@@ -1,4 +1,4 @@
-"""The file that access lines are appended to, also after somebody has moved it away."""
+"""The access log's file, reopened after log rotation."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ _LOG = logging.getLogger("easel")
 
 
 class LogFile:
-    """Appends texts to a file, which only its owner may read.
+    """Appends text to a file that only its owner may read (mode 0600).
 
-    Before each it looks whether the file of that name is still the one that is open, and opens it
-    anew where it is not: whoever rotates logs need not tell anybody.
+    Before each write it checks whether the path still names the open file, and reopens it if not,
+    so that log rotation needs no signal.
     """
 
     def __init__(self, path: str) -> None:
-        """Open the file; raises `OSError`."""
+        """Open the file. Raises `OSError`."""
         self._path = path
         self._reopen_failed = False
         self._descriptor = self._open()
 
     def write(self, text: str) -> int:
-        """Append a text; raises `OSError`."""
+        """Append a text. Raises `OSError`."""
         if text:
             self._reopen_if_rotated()
-            left = memoryview(text.encode())
-            while left:
-                # In one go, so that several processes do not write into each other's lines.
-                left = left[os.write(self._descriptor, left) :]
+            rest = memoryview(text.encode())
+            while rest:
+                # One write, so that the lines of several processes do not mix.
+                rest = rest[os.write(self._descriptor, rest) :]
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: all is written."""
+        """Do nothing: `write` does not buffer."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._descriptor)
 
     def _open(self) -> int:
@@ -44,18 +44,22 @@ class LogFile:
         return os.open(self._path, flags, 0o600)
 
     def _reopen_if_rotated(self) -> None:
-        """Open the file anew where it is another one; where that fails, go on in the old one."""
+        """Reopen the path if it names another file now. If that fails, keep the old file."""
         try:
-            there, ours = None, os.fstat(self._descriptor)
+            current, ours = None, os.fstat(self._descriptor)
             with suppress(FileNotFoundError):
-                there = os.stat(self._path)  # noqa: PTH116 - a path would be made for every line
-            if there and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                current = os.stat(self._path)  # noqa: PTH116 - a Path would be built per line
+            if current and (current.st_dev, current.st_ino) == (ours.st_dev, ours.st_ino):
                 return
             opened = self._open()
         except OSError as error:
             if not self._reopen_failed:
                 self._reopen_failed = True
-                _LOG.error("the log file %s cannot be opened anew: %s", self._path, error.strerror)  # noqa: TRY400 - the system's reason is enough
+                _LOG.error(
+                    "cannot reopen the log file %s: %s; still writing to the old file",
+                    self._path,
+                    error.strerror,
+                )  # noqa: TRY400 - the system's reason is enough
             return
         os.close(self._descriptor)
         self._descriptor, self._reopen_failed = opened, False

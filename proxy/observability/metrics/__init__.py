@@ -1,5 +1,5 @@
-"""What the gateway counts, and the page that shows it.
+"""Prometheus metrics: instruments, their registry, and the page that a scraper reads.
 
-Counting is on the way of every request and uses nothing but dictionaries; the library that writes
-the page is imported when it is first asked for.
+Counting happens in every request and uses dictionaries only. `prometheus_client`, which renders
+the page, is imported at the first scrape.
 """

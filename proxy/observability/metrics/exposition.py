@@ -1,4 +1,4 @@
-"""The page that a scraper reads, written by prometheus-client: an extra, imported when used."""
+"""Renders the metrics page with `prometheus_client`, an extra that is imported when used."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class MissingLibraryError(Exception):
-    """The library that writes the page is not installed."""
+    """The `prometheus_client` package is not installed."""
 
 
 def render(snapshot: bytes, accept: str) -> tuple[bytes, str]:
-    """Write what a snapshot holds, in the form that a scraper accepts; gives its content type.
+    """Render an encoded snapshot in the format that `accept` prefers.
 
-    Raises `NoLibraryError`.
+    Return the page and its content type. Raises `MissingLibraryError`.
     """
     try:
         from prometheus_client.exposition import choose_encoder  # noqa: PLC0415 - an extra
@@ -30,7 +30,7 @@ def render(snapshot: bytes, accept: str) -> tuple[bytes, str]:
 
 
 class _SnapshotCollector:
-    """What the library asks of a collector."""
+    """Presents a snapshot as a `prometheus_client` collector."""
 
     def __init__(self, metrics: list[MetricSnapshot]) -> None:
         self._metrics = metrics
@@ -39,24 +39,24 @@ class _SnapshotCollector:
         return map(_metric_family, self._metrics)
 
 
-def _metric_family(told: MetricSnapshot) -> Metric:
+def _metric_family(metric: MetricSnapshot) -> Metric:
     from prometheus_client import core  # noqa: PLC0415 - see `page`
 
-    if told.kind in (COUNTER, GAUGE):
-        kind = core.CounterMetricFamily if told.kind == COUNTER else core.GaugeMetricFamily
-        simple = kind(told.name, told.help_text, labels=told.labels)
-        for labels, (value,) in told.samples:
+    if metric.kind in (COUNTER, GAUGE):
+        kind = core.CounterMetricFamily if metric.kind == COUNTER else core.GaugeMetricFamily
+        simple = kind(metric.name, metric.help_text, labels=metric.labels)
+        for labels, (value,) in metric.samples:
             simple.add_metric(labels, value)
         return simple
-    family = core.HistogramMetricFamily(told.name, told.help_text, labels=told.labels)
-    for labels, (*counts, total) in told.samples:
-        family.add_metric(labels, list(_cumulative_buckets(told.bounds, counts)), total)
+    family = core.HistogramMetricFamily(metric.name, metric.help_text, labels=metric.labels)
+    for labels, (*counts, total) in metric.samples:
+        family.add_metric(labels, list(_cumulative_buckets(metric.bounds, counts)), total)
     return family
 
 
 def _cumulative_buckets(
     bounds: tuple[float, ...], counts: list[float]
 ) -> Iterator[tuple[str, float]]:
-    """Give each bucket with the count of all below it, as they are shown."""
+    """Return each bucket's bound with the number of values up to it."""
     names = [*map(str, bounds), "+Inf"]
     return zip(names, accumulate(counts), strict=True)

@@ -1,4 +1,4 @@
-"""Gauges, and counters kept elsewhere, that are read when the metrics page is asked for."""
+"""Metrics whose values are read at scrape time: gauges, and counters kept elsewhere."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class JobCounts(Sized, Protocol):
         ...
 
     @property
-    def lost(self) -> Mapping[str, float]:
+    def lost_counts(self) -> Mapping[str, float]:
         """Responses that were never collected, by reason."""
         ...
 
@@ -84,7 +84,7 @@ def register_gauges(
     if redis is not None:
         metrics.gauge(
             "easel_redis_up",
-            "1 while Redis answers, 0 while it is done without.",
+            "1 while Redis is available, 0 while the gateway runs without it.",
             lambda: float(not redis.is_away),
             merge="min",
         )
@@ -94,25 +94,25 @@ def _register_job_metrics(metrics: Metrics, sources: Sources) -> None:
     jobs = sources.jobs
     metrics.gauge(
         "easel_requests_in_flight",
-        "Requests that are being answered.",
+        "Requests in progress.",
         lambda: len(sources.running),
     )
     metrics.gauge(
         "easel_jobs",
-        "Jobs, by their state.",
+        "Jobs, by state.",
         lambda: {"running": jobs.running_count, "parked": len(jobs) - jobs.running_count},
         "state",
     )
     metrics.gauge(
         "easel_jobs_bytes",
-        "Bytes of jobs' answers that are held.",
+        "Bytes of recorded responses, in memory and on disk.",
         lambda: {"memory": jobs.bytes_in_memory, "disk": jobs.bytes_on_disk},
         "place",
     )
     metrics.counter(
         "easel_jobs_lost_total",
-        "Finished answers that nobody collected.",
-        lambda: jobs.lost,
+        "Finished responses that no client collected, by reason.",
+        lambda: jobs.lost_counts,
         "reason",
     )
 
@@ -120,18 +120,18 @@ def _register_job_metrics(metrics: Metrics, sources: Sources) -> None:
 def _register_upstream_metrics(metrics: Metrics, sources: Sources) -> None:
     metrics.counter(
         "easel_provider_bytes_total",
-        "Bytes that came from providers and the hosts of their pictures.",
+        "Bytes received from providers and from the hosts of their images.",
         lambda: sources.traffic().received,
     )
     metrics.gauge(
         "easel_upstream_connections",
-        "Connections to providers.",
+        "Connections to providers, by state.",
         lambda: sources.traffic().connections(),
         "state",
     )
     metrics.gauge(
         "easel_circuits",
-        "Circuits of targets that are not closed.",
+        "Circuit breakers that are not closed, by state.",
         lambda: _count_circuits(sources.circuits),
         "state",
     )
@@ -145,13 +145,13 @@ def _count_circuits(circuits: CircuitBreakers) -> Mapping[str, float]:
 def _register_settings_metrics(metrics: Metrics, reloads: Reloads) -> None:
     metrics.counter(
         "easel_reloads_total",
-        "Times that the settings were read again, by whether they could be used.",
+        "Reloads of the settings file, by result.",
         lambda: {"good": reloads.reloads_good, "bad": reloads.reloads_bad},
         "result",
     )
     metrics.gauge(
         "easel_settings_loaded_seconds",
-        "When the settings in force were loaded, in seconds since the epoch.",
+        "Unix time at which the current settings were loaded.",
         lambda: reloads.loaded_at,
         merge="min",
     )
@@ -161,36 +161,36 @@ def _register_process_metrics(metrics: Metrics, draining: Sized, lag: LoopLag) -
     gauge = metrics.gauge
     gauge(
         "easel_loop_lag_seconds",
-        "The longest that the event loop was late within the last 15 seconds.",
+        "Largest event-loop delay of the last 15 seconds.",
         lambda: lag.seconds,
         merge="max",
     )
     gauge("easel_tasks", "Asyncio tasks.", lambda: len(asyncio.all_tasks()))
-    gauge("easel_draining", "Processes that are stopping.", lambda: bool(draining))
-    gauge("easel_workers", "Processes that these numbers are the sum of.", lambda: 1)
+    gauge("easel_draining", "Processes that are shutting down.", lambda: bool(draining))
+    gauge("easel_workers", "Processes whose numbers are added up here.", lambda: 1)
     gauge(
         "easel_build_info",
-        "1 for the version that runs.",
+        "Always 1; the label is the running version.",
         lambda: {__version__: 1},
         "version",
         merge="max",
     )
-    metrics.counter("process_cpu_seconds_total", "Seconds of processor time.", process.cpu_seconds)
+    metrics.counter("process_cpu_seconds_total", "CPU time, in seconds.", process.cpu_seconds)
     gauge(
         "process_resident_memory_bytes",
-        "Bytes of memory that are resident.",
+        "Resident memory, in bytes.",
         process.resident_bytes,
     )
-    gauge("process_open_fds", "Open files and sockets.", process.open_fds)
+    gauge("process_open_fds", "Open file descriptors.", process.open_fds)
     gauge(
         "process_max_fds",
-        "The most that may be open in one process.",
+        "Limit of open file descriptors per process.",
         process.max_fds,
         merge="min",
     )
     gauge(
         "process_start_time_seconds",
-        "When the process was started, in seconds since the epoch.",
+        "Unix time at which the process started.",
         process.start_time,
         merge="min",
     )

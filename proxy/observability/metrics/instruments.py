@@ -1,7 +1,7 @@
-"""Counters and histograms for the way of every request: a look-up and an addition each.
+"""Counters and histograms that cost a dictionary look-up and an addition.
 
-One thread adds to them, that of the event loop. Labels are given as a tuple, in the metric's own
-order, and are to be of a fixed set: there is one sample for each that was ever given.
+Only the event loop's thread updates them. Labels are a tuple in the metric's own order, with values
+from a fixed set: every combination ever used stays as a sample.
 """
 
 from __future__ import annotations
@@ -12,43 +12,43 @@ from collections.abc import Callable, Mapping
 from proxy.observability.metrics.merge import COUNTER, HISTOGRAM, Labels, MetricSnapshot
 
 ReadValue = Callable[[], float | Mapping[str, float]]
-"""Gives the value that something has now, or one for each value of a label."""
+"""Returns the current value, or one for each value of a label."""
 
 
 class Counter:
-    """A number that only grows, for each of some labels."""
+    """A counter: one growing number per combination of labels."""
 
     __slots__ = ("_cells", "_definition")
 
-    def __init__(self, name: str, about: str, labels: Labels = ()) -> None:
-        self._definition = MetricSnapshot(name, about, COUNTER, labels)
+    def __init__(self, name: str, help_text: str, labels: Labels = ()) -> None:
+        self._definition = MetricSnapshot(name, help_text, COUNTER, labels)
         self._cells: dict[Labels, float] = {} if labels else {(): 0}
 
     def add(self, labels: Labels = (), amount: float = 1) -> None:
-        """Count one more, or so many."""
+        """Add `amount` to a sample."""
         cells = self._cells
         cells[labels] = cells.get(labels, 0) + amount
 
     def snapshot(self) -> MetricSnapshot:
-        """Give what was counted."""
+        """Return the current values."""
         samples = [(labels, [value]) for labels, value in self._cells.items()]
         return _with_samples(self._definition, samples)
 
 
 class Histogram:
-    """How often values came, by how large they were, for each of some labels."""
+    """A histogram: counts by bucket, and a sum, per combination of labels."""
 
     __slots__ = ("_bounds", "_cells", "_definition")
 
     def __init__(
-        self, name: str, about: str, bounds: tuple[float, ...], labels: Labels = ()
+        self, name: str, help_text: str, bounds: tuple[float, ...], labels: Labels = ()
     ) -> None:
-        self._definition = MetricSnapshot(name, about, HISTOGRAM, labels, bounds)
+        self._definition = MetricSnapshot(name, help_text, HISTOGRAM, labels, bounds)
         self._bounds = bounds
         self._cells: dict[Labels, list[float]] = {} if labels else {(): self._empty()}
 
     def observe(self, value: float, labels: Labels = ()) -> None:
-        """Count a value; one that is a bound belongs to what lies below it."""
+        """Count a value. One equal to a bound belongs to the bucket that ends there."""
         cell = self._cells.get(labels)
         if cell is None:
             cell = self._cells[labels] = self._empty()
@@ -56,7 +56,7 @@ class Histogram:
         cell[-1] += value
 
     def snapshot(self) -> MetricSnapshot:
-        """Give what was counted."""
+        """Return the current values."""
         return _with_samples(
             self._definition, [(labels, list(cell)) for labels, cell in self._cells.items()]
         )
@@ -66,30 +66,36 @@ class Histogram:
 
 
 class CallbackMetric:
-    """Something that is looked at when somebody asks: a gauge, or what counts itself elsewhere.
+    """A metric whose value a callback returns: a gauge, or a counter kept elsewhere.
 
-    `label` is what the keys of a mapping are values of; with none, there is one value.
+    If the callback returns a mapping, its keys are the values of the metric's one label.
     """
 
     __slots__ = ("_definition", "_read_value")
 
-    def __init__(self, told: MetricSnapshot, watch: ReadValue) -> None:
-        self._definition = told
-        self._read_value = watch
+    def __init__(self, metric: MetricSnapshot, read_value: ReadValue) -> None:
+        self._definition = metric
+        self._read_value = read_value
 
     def snapshot(self) -> MetricSnapshot:
-        """Look, and give what is seen."""
-        seen = self._read_value()
-        if isinstance(seen, Mapping):
+        """Call the callback and return its values."""
+        value = self._read_value()
+        if isinstance(value, Mapping):
             return _with_samples(
-                self._definition, [((name,), [float(it)]) for name, it in seen.items()]
+                self._definition, [((name,), [float(it)]) for name, it in value.items()]
             )
-        return _with_samples(self._definition, [((), [float(seen)])])
+        return _with_samples(self._definition, [((), [float(value)])])
 
 
 def _with_samples(
-    told: MetricSnapshot, samples: list[tuple[Labels, list[float]]]
+    metric: MetricSnapshot, samples: list[tuple[Labels, list[float]]]
 ) -> MetricSnapshot:
     return MetricSnapshot(
-        told.name, told.help_text, told.kind, told.labels, told.bounds, told.merge, samples
+        metric.name,
+        metric.help_text,
+        metric.kind,
+        metric.labels,
+        metric.bounds,
+        metric.merge,
+        samples,
     )

@@ -1,4 +1,4 @@
-"""The fixed sets that labels are of. The law: no word of a caller's or a provider's is a label."""
+"""The label values of the metrics. No text from a client or a provider becomes a label."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ OUTCOMES = (
     *("client_error", "unauthorized", "refused", "rate_limited", "overloaded"),
     *("timeout", "provider_error", GATEWAY_ERROR, CUT, CLIENT_GONE),
 )
-"""What can become of a request."""
+"""The outcomes of a request."""
 ATTEMPT_RESULTS = (*OUTCOMES[:1], *OUTCOMES[3:-2], CANCELLED)
-"""What can become of an attempt."""
+"""The results of an attempt."""
 
 CACHE_STATUSES: Mapping[str, str] = {"HIT": "HIT", "MISS": "MISS", "REFRESH": "REFRESH"}
-"""What a cache can say; nothing else is a label."""
+"""The cache statuses that become labels; any other becomes `none`."""
 STATUS_CLASSES = (NONE, NONE, "2xx", "3xx", "4xx", "5xx")
-"""The classes of statuses, by their first digit."""
+"""Classes of HTTP statuses, indexed by first digit."""
 
 _TIMEOUTS = frozenset({408, 504, 524})
 _CREDENTIAL_STATUSES = frozenset({401, 402, 403})
-"""What a provider says of the operator's credential, or of his account."""
+"""Provider statuses about the operator's credential or account: not the client's fault."""
 _GATEWAY_FAULTS = (BlobStoreFailed, CacheUnavailable)
 
 
 def model_family(adapter: Adapter, model: str) -> str:
-    """Name the family of a model, or the model itself: as its adapter does, else not at all."""
+    """Return a model's family as its adapter declares it, else `other`; `none` without a model."""
     if not model:
         return NONE
     known, starts = _declared_families(adapter)
@@ -48,13 +48,13 @@ def model_family(adapter: Adapter, model: str) -> str:
 
 
 def target_family(target: Target, named: str) -> str:
-    """Name the family of the model that is in force at a target, where a request named one."""
+    """Return the family of the model that a target uses for a request that named `named`."""
     return model_family(target.adapter, target.adapter.effective_model(named, target.credentials))
 
 
 @cache
 def _declared_families(adapter: Adapter) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
-    """Give the family of each model that is known by name, and how the names of each begin."""
+    """Return the families of models known by name, and of prefixes, in order."""
     several = [
         (start,) if isinstance(start, str) else start for start, _ in adapter.tables_by_model
     ]
@@ -68,7 +68,7 @@ def _declared_families(adapter: Adapter) -> tuple[dict[str, str], tuple[tuple[st
 
 
 def error_outcome(error: ImageError) -> str:
-    """Tell what became of a request that ended in a failure.
+    """Return the outcome of a request that failed.
 
     >>> from adapters.errors import Refusal
     >>> outcome_of(Refusal("No.")), outcome_of(ProviderError("Down.", provider_status=500))
@@ -85,7 +85,7 @@ def error_outcome(error: ImageError) -> str:
 
 
 def _gateway_error_outcome(error: GatewayError) -> str:
-    """Tell what a failure means that the gateway itself found."""
+    """Return the outcome of an error that the gateway raised itself."""
     if isinstance(error, Unauthorized):
         return "unauthorized"
     if isinstance(error, Overloaded):

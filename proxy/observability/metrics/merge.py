@@ -1,7 +1,7 @@
-"""What a process has counted, in bytes, and how that of several processes is put together.
+"""Snapshots of a process's metrics: encoding, and merging those of several processes.
 
-A snapshot says of each metric all that is needed to merge and to show it, so whoever merges need
-not know it, and processes of two versions can be put together.
+A snapshot describes each metric completely, so that merging needs no registry and processes of
+two versions can be merged.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 Labels = tuple[str, ...]
-"""The values of a metric's labels, in its own order."""
+"""The names or the values of a metric's labels, in its own order."""
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 """The kinds of metrics."""
 
 
 class MetricSnapshot(msgspec.Struct, array_like=True):
-    """One metric. `merge` is how the values of several processes become one.
+    """One metric with its samples. `merge` is how values of several processes are combined.
 
-    The values of a sample are the one there is, or of a histogram the count of each bucket (not of
-    those below it as well), of what lies above the last of `bounds`, and the sum.
+    A sample is its label values and a list: one value, or, of a histogram, the (not cumulative)
+    count of each bucket, the count above the last of `bounds`, and the sum.
     """
 
     name: str
@@ -39,38 +39,40 @@ _MERGE_FUNCTIONS: dict[str, Callable[[float, float], float]] = {
     "min": min,
 }
 MERGE_RULES = frozenset(_MERGE_FUNCTIONS)
-"""How gauges can be put together."""
+"""The ways to merge a gauge."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[MetricSnapshot])
 
 
 def encode_snapshot(metrics: Sequence[MetricSnapshot]) -> bytes:
-    """Write a snapshot."""
+    """Encode a snapshot as MessagePack."""
     return _encoder.encode(metrics)
 
 
 def decode_snapshot(snapshot: bytes) -> list[MetricSnapshot]:
-    """Read a snapshot; raises `msgspec.MsgspecError` where it is none."""
+    """Decode a snapshot. Raises `msgspec.MsgspecError`."""
     return _decoder.decode(snapshot)
 
 
 def merge_snapshots(live: Sequence[bytes], exited: Sequence[bytes] = ()) -> bytes:
-    """Put together what processes have counted.
+    """Merge the snapshots of several processes into one.
 
-    Of those that are `gone` there are the counters and histograms, which must never fall. What
-    comes out is a snapshot: `merged((), (known, last))` is all that is to be kept of them.
+    Of processes that have exited, only counters and histograms count: those must never fall. The
+    result is a snapshot, so `merge_snapshots((), (earlier, last))` accumulates exited processes.
     """
-    found: dict[str, _MergedMetric] = {}
-    for told in (it for snapshot in live for it in decode_snapshot(snapshot)):
-        found.setdefault(told.name, _MergedMetric(told)).add(told)
-    for told in (it for snapshot in exited for it in decode_snapshot(snapshot) if it.kind != GAUGE):
-        found.setdefault(told.name, _MergedMetric(told)).add(told)
-    return encode_snapshot([it.snapshot() for it in found.values()])
+    merged: dict[str, _MergedMetric] = {}
+    for metric in (it for snapshot in live for it in decode_snapshot(snapshot)):
+        merged.setdefault(metric.name, _MergedMetric(metric)).add(metric)
+    for metric in (
+        it for snapshot in exited for it in decode_snapshot(snapshot) if it.kind != GAUGE
+    ):
+        merged.setdefault(metric.name, _MergedMetric(metric)).add(metric)
+    return encode_snapshot([it.snapshot() for it in merged.values()])
 
 
 class _MergedMetric:
-    """One metric of several processes. What has another form is another version's: left out."""
+    """One metric of several processes. A different definition (of another version) is skipped."""
 
     __slots__ = ("_first", "_merge", "_samples")
 
@@ -79,10 +81,10 @@ class _MergedMetric:
         self._merge = _MERGE_FUNCTIONS[first.merge]
         self._samples: dict[Labels, list[float]] = {}
 
-    def add(self, told: MetricSnapshot) -> None:
+    def add(self, metric: MetricSnapshot) -> None:
         first = self._first
-        if (told.kind, told.labels, told.bounds) == (first.kind, first.labels, first.bounds):
-            for labels, values in told.samples:
+        if (metric.kind, metric.labels, metric.bounds) == (first.kind, first.labels, first.bounds):
+            for labels, values in metric.samples:
                 self._add_sample(labels, values)
 
     def _add_sample(self, labels: Labels, values: Iterable[float]) -> None:

@@ -1,6 +1,6 @@
-"""What Prometheus' own clients tell of a process: under the names that they use.
+"""The standard process metrics of Prometheus clients.
 
-Read where the system has it, from Linux' `/proc`; elsewhere what there is.
+Read from Linux' `/proc`; on other systems a value that cannot be read is 0.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from pathlib import Path
 
 _PROC = Path("/proc/self")
 _START_TIME_FIELD, _RESIDENT_FIELD = 19, 1
-"""Places of fields in `stat`, behind the name of the program, and in `statm`."""
+"""Indexes of fields in `stat`, after the program's name, and in `statm`."""
 
 
 def cpu_seconds() -> float:
-    """Give the processor time that was used, of the user's and the system's kind."""
+    """Return the CPU time used, user and system, in seconds."""
     return time.process_time()
 
 
 def resident_bytes() -> float:
-    """Give the memory that is resident now; 0 where the system does not tell."""
+    """Return the resident memory in bytes, 0 if unknown."""
     try:
         pages = int((_PROC / "statm").read_text(encoding="ascii").split()[_RESIDENT_FIELD])
     except OSError:
@@ -30,7 +30,7 @@ def resident_bytes() -> float:
 
 
 def open_fds() -> float:
-    """Give how many files and sockets are open; 0 where the system does not tell."""
+    """Return the number of open file descriptors, 0 if unknown."""
     try:
         return float(len(os.listdir(_PROC / "fd")))  # noqa: PTH208 - names only
     except OSError:
@@ -38,12 +38,12 @@ def open_fds() -> float:
 
 
 def max_fds() -> float:
-    """Give how many may be open."""
+    """Return the limit of open file descriptors."""
     return float(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def start_time() -> float:
-    """Give when the process was started, in seconds since the epoch; 0 where nobody tells."""
+    """Return the Unix time at which the process started, 0 if unknown."""
     try:
         fields = (_PROC / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         ticks = int(fields[_START_TIME_FIELD]) / os.sysconf("SC_CLK_TCK")

@@ -1,9 +1,9 @@
-"""Every metric that is counted on the way of requests, and a place for those that others add.
+"""The registry: every metric that requests update, and those read by callback.
 
-    metrics.attempts.add((provider, result))         on the way: a number that is held here
-    metrics.gauge("easel_tasks", "…", count_tasks)   looked at when somebody asks
+    metrics.attempts.add((provider, result))         updated by requests
+    metrics.gauge("easel_tasks", "…", count_tasks)   read at scrape time
 
-`docs/metrics.md` lists all of them; a test holds it against this.
+`docs/metrics.md` lists all of them; a test compares the two.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ _LATENCY_BUCKETS = (
     *(0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0),
     *(45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 900.0),
 )
-"""Where buckets of a picture's time end."""
+"""Upper bounds, in seconds, of the buckets for image requests."""
 _QUEUE_BUCKETS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0),
 )
-"""Where buckets of a wait's time end, which should be short."""
+"""Upper bounds, in seconds, of the buckets for waits, which should be short."""
 
 Gather = Callable[[], Awaitable[bytes]]
 
 
 class Metrics:
-    """What one process counts. `gather` gives what the page shows: this process's own numbers.
+    """The metrics of one process.
 
-    Who runs several processes sets `gather` to what gives the numbers of all, `merged`.
+    `gather` returns the encoded snapshot that the page shows. It is this process's own; with
+    several workers it is replaced by one that merges the snapshots of all.
     """
 
     def __init__(self) -> None:
@@ -46,96 +47,106 @@ class Metrics:
         self.gather: Gather = self._own_snapshot
         self.requests = self._add_counter(
             "easel_requests_total",
-            "Requests for pictures, by what they came to.",
+            "Image requests, by outcome.",
             ("provider", "family", "outcome", "cache"),
         )
         self.http_requests = self._add_counter(
-            "easel_http_requests_total", "Requests of every kind.", ("route", "status")
+            "easel_http_requests_total",
+            "HTTP requests, by route and status class.",
+            ("route", "status"),
         )
         self.attempts = self._add_counter(
             "easel_attempts_total",
-            "Attempts at a target for which its provider was asked.",
+            "Attempts at a target that reached its provider, by result.",
             ("provider", "result"),
         )
         self.retries = self._add_counter(
-            "easel_retries_total", "Requests to a provider that were sent once more.", ("provider",)
+            "easel_retries_total", "Retried requests to a provider.", ("provider",)
         )
         self.fallbacks = self._add_counter(
             "easel_fallbacks_total",
-            "Failures of this provider after which the next target was tried.",
+            "Failures of a provider that led to the next target.",
             ("provider",),
         )
         self.images = self._add_counter(
             "easel_pictures_total",
-            "Pictures that answers hold.",
+            "Images delivered, by source.",
             ("provider", "family", "source"),
         )
         self.unpriced_images = self._add_counter(
             "easel_pictures_unpriced_total",
-            "Pictures of a provider's whose price is not known.",
+            "Images whose price is unknown.",
             ("provider",),
         )
         self.dollars = self._add_counter(
             "easel_dollars_total",
-            "US dollars that pictures cost, as far as prices are known.",
+            "Cost of images in US dollars, where the price is known.",
             ("provider", "family"),
         )
         self.request_bytes = self._add_counter(
-            "easel_request_bytes_total", "Bytes of clients' bodies."
+            "easel_request_bytes_total", "Bytes of request bodies."
         )
         self.answer_bytes = self._add_counter(
-            "easel_answer_bytes_total", "Bytes of answers to clients."
+            "easel_answer_bytes_total", "Bytes of response bodies."
         )
-        self.jobs_begun = self._add_counter("easel_jobs_begun_total", "Jobs that were begun.")
+        self.jobs_begun = self._add_counter("easel_jobs_begun_total", "Jobs started.")
         self.joined = self._add_counter(
             "easel_joined_total",
-            "Requests that found their job instead of beginning one, by its state.",
+            "Requests that joined an existing job, by its state.",
             ("status",),
         )
         self.request_seconds = self._add_histogram(
             "easel_request_seconds",
-            "Seconds from a request for pictures to the end of its answer.",
+            "Duration of image requests, until the end of the response.",
             _LATENCY_BUCKETS,
             ("provider", "outcome", "cache"),
         )
         self.first_byte_seconds = self._add_histogram(
             "easel_first_byte_seconds",
-            "Seconds from a request for pictures to the head of its answer.",
+            "Duration of image requests, until the response's headers.",
             _LATENCY_BUCKETS,
             ("provider", "cache"),
         )
         self.queue_seconds = self._add_histogram(
             "easel_queue_seconds",
-            "Seconds from a request for pictures to its first request to a provider.",
+            "Time from an image request to its first request to a provider.",
             _QUEUE_BUCKETS,
         )
         self.provider_seconds = self._add_histogram(
             "easel_provider_seconds",
-            "Seconds of one conversation with a provider, retries and polling included.",
+            "Duration of a conversation with a provider, with retries and polling.",
             _LATENCY_BUCKETS,
             ("provider", "family"),
         )
 
-    def counter(self, name: str, about: str, read_value: ReadValue, label: str = "") -> None:
-        """Add a number that only grows, and that is kept elsewhere.
+    def counter(self, name: str, help_text: str, read_value: ReadValue, label: str = "") -> None:
+        """Register a counter that is kept elsewhere.
 
-        With a `label`, `watch` gives a mapping, whose keys must be of a fixed set.
+        With a `label`, `read_value` returns a mapping whose keys are from a fixed set.
         """
         labels = (label,) if label else ()
-        self._add(name, CallbackMetric(MetricSnapshot(name, about, COUNTER, labels), read_value))
+        self._add(
+            name, CallbackMetric(MetricSnapshot(name, help_text, COUNTER, labels), read_value)
+        )
 
     def gauge(
-        self, name: str, about: str, read_value: ReadValue, label: str = "", *, merge: str = "sum"
+        self,
+        name: str,
+        help_text: str,
+        read_value: ReadValue,
+        label: str = "",
+        *,
+        merge: str = "sum",
     ) -> None:
-        """Add a number that goes up and down. `merge`: of several processes the sum, max or min."""
+        """Register a gauge. `merge` combines several processes: `sum`, `max` or `min`."""
         labels = (label,) if label else ()
         self._add(
             name,
-            CallbackMetric(MetricSnapshot(name, about, GAUGE, labels, merge=merge), read_value),
+            CallbackMetric(MetricSnapshot(name, help_text, GAUGE, labels, merge=merge), read_value),
         )
 
     def snapshot(self) -> bytes:
-        """Give all that this process has counted."""
+        """Return the encoded snapshot of this process."""
         return encode_snapshot([it.snapshot() for it in self._all.values()])
 
     async def _own_snapshot(self) -> bytes:
@@ -143,18 +154,18 @@ class Metrics:
 
     def _add(self, name: str, metric: Counter | Histogram | CallbackMetric) -> None:
         if name in self._all:
-            raise ValueError(f"{name} is there already")
+            raise ValueError(f"the metric {name} is already registered")
         self._all[name] = metric
 
-    def _add_counter(self, name: str, about: str, labels: Labels = ()) -> Counter:
-        made = Counter(name, about, labels)
+    def _add_counter(self, name: str, help_text: str, labels: Labels = ()) -> Counter:
+        made = Counter(name, help_text, labels)
         self._add(name, made)
         return made
 
     def _add_histogram(
-        self, name: str, about: str, bounds: tuple[float, ...], labels: Labels = ()
+        self, name: str, help_text: str, bounds: tuple[float, ...], labels: Labels = ()
     ) -> Histogram:
-        made = Histogram(name, about, bounds, labels)
+        made = Histogram(name, help_text, bounds, labels)
         self._add(name, made)
         return made
 

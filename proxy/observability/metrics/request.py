@@ -1,4 +1,4 @@
-"""What one request of a client's adds to the metrics, once it has ended."""
+"""Records one client request in the metrics, once it has ended."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from proxy.observability.metrics.labels import (
 from proxy.observability.metrics.registry import Metrics
 
 IMAGE_ROUTES = frozenset({"/v1/images/generations", "/images/generations"})
-"""The routes at which pictures are asked for."""
+"""The routes that generate images."""
 
 _PROVIDER_IDS = frozenset(adapters.PROVIDERS)
 
 State = dict[Any, Any]
-"""What the links have left of a request."""
+"""The request's state: what the middlewares stored under `RequestKey`s."""
 
 
 def record_request(
@@ -40,7 +40,10 @@ def record_request(
     *,
     has_job: bool,
 ) -> None:
-    """Count a request that ended at a time; without a response it was cut or left."""
+    """Record a request that ended at `ended` (`time.perf_counter`).
+
+    Without a response its connection was cut, by us or by the client.
+    """
     resource = request.match_info.route.resource
     path = NONE if resource is None else resource.canonical
     status = response.status if response is not None else 0
@@ -48,62 +51,62 @@ def record_request(
     metrics.request_bytes.add((), bytes_in(request))
     metrics.answer_bytes.add((), bytes_out(request, response))
     if path in IMAGE_ROUTES and request.method == hdrs.METH_POST:
-        # What is not there costs a request's own `get` an exception.
+        # `request.get` of an absent key raises internally, which is slow.
         _record_image_request(metrics, request._state, response, ended, has_job=has_job)  # noqa: SLF001 - see above
 
 
 def _record_image_request(
     metrics: Metrics,
-    left: State,
+    state: State,
     response: web.StreamResponse | None,
     ended: float,
     *,
     has_job: bool,
 ) -> None:
-    outcome = _outcome(left, response)
-    provider, family, cache = _request_labels(left, response)
+    outcome = _outcome(state, response)
+    provider, family, cache = _request_labels(state, response)
     metrics.requests.add((provider, family, outcome, cache))
     if outcome == DRY_RUN:
         return
-    trail = left[TIMELINE]
+    trail = state[TIMELINE]
     metrics.request_seconds.observe(ended - trail.arrived, (provider, outcome, cache))
     if response is not None:
-        # What is all there goes right after this.
+        # A complete response is sent right after this.
         headed = trail.headed or ended
         metrics.first_byte_seconds.observe(headed - trail.arrived, (provider, cache))
     if trail.asked:
         metrics.queue_seconds.observe(trail.asked - trail.arrived)
-    if joined := left.get(JOIN_STATUS):
+    if joined := state.get(JOIN_STATUS):
         metrics.joined.add((joined,))
     elif has_job:
         metrics.jobs_begun.add()
 
 
-def _outcome(left: State, response: web.StreamResponse | None) -> str:
-    """Tell what became of a request."""
-    plan = left.get(PLAN)
+def _outcome(state: State, response: web.StreamResponse | None) -> str:
+    """Return the outcome of a request."""
+    plan = state.get(PLAN)
     if plan and plan.dry_run:
         return DRY_RUN
-    if outcome := left.get(METRIC_OUTCOME):
+    if outcome := state.get(METRIC_OUTCOME):
         return str(outcome)
-    if failure := left.get(ERROR_CODE):
+    if failure := state.get(ERROR_CODE):
         return CLIENT_GONE if failure == CLIENT_GONE else CUT
     if response is None:
         return CLIENT_GONE
     return ACCEPTED if response.status == http_status.ACCEPTED else OK
 
 
-def _request_labels(left: State, response: web.StreamResponse | None) -> tuple[str, str, str]:
-    """Tell the provider, the model's family and what the cache said.
+def _request_labels(state: State, response: web.StreamResponse | None) -> tuple[str, str, str]:
+    """Return the provider, the model family and the cache status.
 
-    Of a request that joined a job, its answer tells: the attempt was another request's.
+    A request that joined a job has no attempt of its own: its response's headers say it.
     """
-    if attempt := left.get(ATTEMPT):
+    if attempt := state.get(ATTEMPT):
         target = attempt.target
         family = target_family(target, attempt.model)
         return target.adapter.id, family, CACHE_STATUSES.get(attempt.cache_status, NONE)
     headers = {} if response is None else response.headers
-    provider, plan = headers.get("x-portkey-provider", ""), left.get(PLAN)
+    provider, plan = headers.get("x-portkey-provider", ""), state.get(PLAN)
     if provider not in _PROVIDER_IDS or plan is None:
         return NONE, NONE, NONE
     named = plan.params.get("model")
@@ -112,15 +115,15 @@ def _request_labels(left: State, response: web.StreamResponse | None) -> tuple[s
 
 
 def bytes_in(request: web.Request) -> int:
-    """Give how many bytes of its body a client has sent, as they came."""
+    """Return how many bytes of its body the client has sent (before decompression)."""
     content = request.content
     return 0 if content is EMPTY_PAYLOAD else content.total_raw_bytes
 
 
 def bytes_out(request: web.Request, response: web.StreamResponse | None) -> int:
-    """Give how many bytes an answer has; of one that goes in pieces, how many have gone.
+    """Return the bytes of a response; of a streamed one, those sent so far.
 
-    Those that are all there go right after this. With the pieces, their head and framing counts.
+    A complete response is sent right after this. For a streamed one, headers and framing count.
     """
     body = response.body if isinstance(response, web.Response) else None
     if isinstance(body, bytes):
