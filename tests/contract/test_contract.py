@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from PIL import Image as Picture
 
 import adapters
-from adapters import ALIASES, PROVIDERS, adapter
+from adapters import ALIASES, PROVIDERS, get_adapter
 from adapters.contract import IN_PROCESS, Answer, Image
-from adapters.errors import Abandoned, BadParam, ImageError, Refusal
+from adapters.errors import BadParam, FlowCancelled, ImageError, Refusal
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import CONTRACT
+from adapters.table.param import STANDARD_PARAMS
 from adapters.table.table import Table
 from tests.support import boundary_values, malformed
 from tests.support.transcripts import (
@@ -33,7 +33,6 @@ from tests.support.transcripts import (
     Failure,
     Transcript,
     Wire,
-    call_of,
     conversation,
     finished,
     load,
@@ -99,7 +98,7 @@ def test_every_provider_shows_a_success_a_refusal_and_an_error(provider: str) ->
 
 @every_provider
 def test_an_adapter_says_who_it_is(provider: str) -> None:
-    found = adapter(provider)
+    found = get_adapter(provider)
     assert found.id == provider
     assert found.name
     assert found.models
@@ -111,7 +110,7 @@ def test_an_adapter_says_who_it_is(provider: str) -> None:
 
 @every_provider
 def test_no_two_options_share_a_name_an_alias_or_a_header(provider: str) -> None:
-    options = adapter(provider).options
+    options = get_adapter(provider).options
     names = [name for option in options for name in (option.name, *option.aliases)]
     headers = [name for option in options for name in (option.header, *option.headers)]
     assert len(set(names)) == len(names)
@@ -131,7 +130,7 @@ def test_a_transcript_says_where_it_is_from(transcript: Transcript) -> None:
 
 @every_transcript
 def test_a_transcripts_options_are_declared_and_of_their_form(transcript: Transcript) -> None:
-    options = {option.name: option for option in adapter(transcript.provider).options}
+    options = {option.name: option for option in get_adapter(transcript.provider).options}
     for name, value in transcript.credentials.options.items():
         assert re.fullmatch(options[name].pattern, value)
 
@@ -165,7 +164,7 @@ def test_a_refusal_is_a_refusal_and_nothing_else_is(transcript: Transcript) -> N
 @every_transcript
 def test_secrets_are_not_shown(transcript: Transcript) -> None:
     requests = _requests(transcript)
-    call = call_of(transcript) if requests else ()
+    call = transcript.first_call if requests else ()
     told = repr([transcript.credentials, *call, *requests])
     assert not [secret for secret in secrets_of(transcript) if secret in told]
 
@@ -183,7 +182,7 @@ def test_two_conversations_of_one_adapter_do_not_meet(transcript: Transcript) ->
 
 @every_transcript
 def test_an_abandoned_job_is_cancelled_once_and_at_home(transcript: Transcript) -> None:
-    provider, replies = adapter(transcript.provider), malformed.replies(transcript)
+    provider, replies = get_adapter(transcript.provider), malformed.replies(transcript)
     wire = Wire(provider, transcript.credentials)
     for count in range(len(replies)):
         waiting, asked = _abandoned(transcript, replies[:count])
@@ -193,7 +192,7 @@ def test_an_abandoned_job_is_cancelled_once_and_at_home(transcript: Transcript) 
         for request in asked:
             assert wire.is_ours(request.url), wire.line(request)
             assert request.method != "GET"
-            assert request.signed
+            assert request.authenticated
 
 
 @pytest.mark.parametrize("provider", sorted(CANCELLING))
@@ -216,7 +215,7 @@ def test_after_a_damaged_reply_a_job_can_be_abandoned_too(transcript: Transcript
 
 @every_transcript
 def test_progress_is_a_part_of_one_or_not_told(transcript: Transcript) -> None:
-    provider = adapter(transcript.provider)
+    provider = get_adapter(transcript.provider)
     damaged = (replies for _, replies in _damaged(transcript))
     for replies in chain([malformed.replies(transcript)], damaged):
         told = [provider.parse_progress(reply) for reply in replies]
@@ -275,7 +274,7 @@ def test_what_is_outside_of_a_range_is_refused_by_name(provider: str) -> None:
 
 @every_provider
 @settings(deadline=None)  # the first example imports the adapter
-@given(size=st.from_regex(CONTRACT["size"].pattern, fullmatch=True))
+@given(size=st.from_regex(STANDARD_PARAMS["size"].pattern, fullmatch=True))
 def test_every_size_of_the_contract_is_accepted(provider: str, size: str) -> None:
     for table in _tables(provider):
         assert orjson.dumps(table.translate({"size": size}).fields)
@@ -293,7 +292,7 @@ def _damaged(transcript: Transcript) -> Iterator[malformed.Damaged]:
 @cache
 def _tables(provider: str) -> list[Table]:
     """Return the tables of all model families."""
-    found = adapter(provider)
+    found = get_adapter(provider)
     used = [one.call.get("model", "") for one in transcripts_of(provider)]
     models = dict.fromkeys([*found.models, *used, "", "never-heard-of-it"])
     tables = [found.table_for(model) for model in models]
@@ -303,7 +302,7 @@ def _tables(provider: str) -> list[Table]:
 def _ruled(provider: str) -> Iterator[tuple[Table, str]]:
     """Yield every parameter that a table has a rule for: its own rows, and the contract's."""
     for table in _tables(provider):
-        yield from ((table, name) for name in {*CONTRACT, *(row.name for row in table.rows)})
+        yield from ((table, name) for name in {*STANDARD_PARAMS, *(row.name for row in table.rows)})
 
 
 def _ended(
@@ -331,18 +330,18 @@ def _abandoned(
     Returns the request that was pending, and the requests sent because of it. Empty for an
     adapter that buys a token first: no image has been requested by then.
     """
-    provider = adapter(transcript.provider)
+    provider = get_adapter(transcript.provider)
     if provider.token_flow(transcript.credentials, 0.0):
         return None, []
     asked: list[ProviderRequest] = []
     waiting: ProviderRequest | None = None
     with suppress(StopIteration, ImageError):
-        flow = provider.flow(call_of(transcript)[0])
+        flow = provider.flow(transcript.first_call[0])
         waiting = next(flow)
         for reply in replies:
             waiting = flow.send(reply)
-        with suppress(Abandoned):
-            asked.append(flow.throw(Abandoned()))
+        with suppress(FlowCancelled):
+            asked.append(flow.throw(FlowCancelled()))
             asked.append(flow.send(ProviderReply(200)))
         return waiting, asked
     return None, []
@@ -414,6 +413,6 @@ KNOWN_AS = {
 def test_a_provider_has_another_name_in_traces_only_where_the_conventions_have_one(
     name: str,
 ) -> None:
-    known_as = adapter(name).otel_provider_name
+    known_as = get_adapter(name).otel_provider_name
     assert known_as in {"", *KNOWN_AS}
     assert known_as != name

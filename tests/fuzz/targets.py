@@ -19,7 +19,7 @@ from adapters.contract import Answer
 from adapters.errors import ImageError
 from adapters.http import ProviderReply
 from adapters.table.table import UnsupportedPolicy
-from adapters.tools.sse import Events
+from adapters.tools.sse import EventParser
 from proxy.errors import error_body
 from proxy.pipeline.translate import prepare_calls
 from proxy.routing.attempt import Attempt
@@ -30,10 +30,10 @@ from proxy.settings import routing_config
 from proxy.settings.config_json import parse_config_json
 from proxy.settings.loader import TOP_LEVEL_KEYS, Settings, SettingsError, parse
 from proxy.settings.routing_config import ConfigError
-from proxy.upstream.reply import decoded
+from proxy.upstream.reply import decompress
 from tests.fuzz.drawing import Drawn
 from tests.support.malformed import _below, _changed
-from tests.support.transcripts import Transcript, call_of, conversation, transcripts_of
+from tests.support.transcripts import Transcript, conversation, transcripts_of
 
 Target = Callable[[bytes], None]
 
@@ -151,13 +151,13 @@ def events(data: bytes) -> None:
     tree = b"data: " + orjson.dumps(drawn.tree()) + b"\n\n"
     sizes = [1 + drawn.number(9) for _ in range(6)]
     stream = tree + drawn.rest()
-    whole, cut = Events(), Events()
-    found = [*whole.feed(stream), *whole.rest()]
-    same = [it for piece in _cut(stream, sizes) for it in cut.feed(piece)] + cut.rest()
+    whole, cut = EventParser(), EventParser()
+    found = [*whole.feed(stream), *whole.flush()]
+    same = [it for piece in _cut(stream, sizes) for it in cut.feed(piece)] + cut.flush()
     assert [(it.name, it.data) for it in found] == [(it.name, it.data) for it in same]
     for event in found:
         with suppress(ImageError):
-            get_adapter(transcript.provider).parse_event(call_of(transcript)[0], event.json())
+            get_adapter(transcript.provider).parse_event(transcript.first_call[0], event.json())
 
 
 @cache
@@ -191,7 +191,7 @@ def compressed(data: bytes) -> None:
     """Undo any compression, within its limit."""
     for encoding in ("gzip", "deflate", "br"):
         with suppress(ImageError):
-            assert len(decoded(data, encoding, 1000)) <= 1000
+            assert len(decompress(data, encoding, 1000)) <= 1000
 
 
 TARGETS: tuple[Target, ...] = (

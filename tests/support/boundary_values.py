@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from hypothesis import find
 from hypothesis import strategies as st
 
-from adapters.table.param import CONTRACT, Param
+from adapters.table.param import STANDARD_PARAMS, Param
 from adapters.table.table import Table
 
 SIZES = [
@@ -32,7 +33,7 @@ _OF_A_KIND: dict[type, tuple[Any, ...]] = {
 
 def rule(table: Table, name: str) -> Param:
     """Give the rule a value is held against: the contract's, a text's length also the row's."""
-    row, ours = table.row(name), CONTRACT.get(name)
+    row, ours = table.row(name), STANDARD_PARAMS.get(name)
     if row is None or ours is None:
         return ours or row or Param(name)
     if ours.kind is not str or ours.choices or ours.pattern:
@@ -47,10 +48,16 @@ def inside(rule: Param) -> list[Any]:
     if rule.name == "size":
         return SIZES
     if rule.pattern:
-        return [find(st.from_regex(rule.pattern, fullmatch=True), lambda _: True)]
+        return [_match(rule.pattern)]
     bounds = [_sized(rule.kind, bound) for bound in (rule.low, rule.high) if bound is not None]
     usual = [value for value in _OF_A_KIND[rule.kind] if _within(rule, value)]
     return [*bounds, *usual]
+
+
+@cache
+def _match(pattern: str) -> str:
+    """Return the simplest text that matches a pattern."""
+    return find(st.from_regex(pattern, fullmatch=True), lambda _: True)
 
 
 def outside(rule: Param) -> list[Any]:

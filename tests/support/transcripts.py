@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -27,13 +27,13 @@ from urllib.parse import urlsplit
 import msgspec
 import orjson
 
-from adapters import adapter
-from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Outgoing
+from adapters import get_adapter
+from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, SignableRequest
 from adapters.errors import ImageError
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.receipt import Receipt
-from adapters.table.table import Policy, left_out
-from adapters.tools.sse import Events
+from adapters.table.table import UnsupportedPolicy, passthrough_receipt
+from adapters.tools.sse import EventParser
 from tests.support.rsa_key import PLACE, rsa_pem
 
 CANCELLING = {"comfyui", "dashscope", "fal-ai", "invokeai", "krea", "luma", "replicate"}
@@ -123,7 +123,7 @@ class Failure(_Strict, frozen=True):
         return cls(error.status, error.type, error.code, error.param)
 
 
-class Transcript(_Strict, frozen=True, rename={"credentials_": "credentials"}):
+class Transcript(_Strict, frozen=True, dict=True, rename={"credentials_": "credentials"}):
     """One conversation: the client's call, the exchanges with the provider, and the outcome."""
 
     about: str
@@ -163,11 +163,16 @@ class Transcript(_Strict, frozen=True, rename={"credentials_": "credentials"}):
         """How many pictures the client asks for."""
         return self.call.get("n") or 1
 
-    @property
+    @cached_property
     def credentials(self) -> Credentials:
         """The key and the provider's options."""
         options = {k: v for k, v in self.credentials_.items() if k != "api_key"}
         return Credentials(self.credentials_.get("api_key", ""), options)
+
+    @cached_property
+    def first_call(self) -> tuple[ImageCall, str]:
+        """The call as the gateway makes it, and the receipt with it."""
+        return call_of(self, self.credentials)
 
 
 @cache
@@ -209,7 +214,7 @@ def play(transcript: Transcript) -> Answer | None:
 
 def playing(transcript: Transcript) -> Generator[None, None, Answer | None]:
     """Play a transcript one exchange at a time."""
-    provider = adapter(transcript.provider)
+    provider = get_adapter(transcript.provider)
     exchanges = iter(transcript.exchanges)
     unsigned = Wire(provider, transcript.credentials, signs=False)
     granting = _granted(provider, transcript.credentials)
@@ -234,18 +239,17 @@ def conversation(
     transcript: Transcript,
 ) -> Generator[ProviderRequest, ProviderReply, Answer | None]:
     """Start the conversation of a transcript, token and all, whatever the provider will reply."""
-    provider = adapter(transcript.provider)
+    provider = get_adapter(transcript.provider)
     credentials = yield from _granted(provider, transcript.credentials)
-    call, _ = call_of(transcript, credentials)
+    own = credentials is transcript.credentials
+    call, _ = transcript.first_call if own else call_of(transcript, credentials)
     return (yield from _until_relayed(provider, call))
 
 
-def call_of(
-    transcript: Transcript, credentials: Credentials | None = None
-) -> tuple[ImageCall, str]:
-    """Make the call as the gateway does, and give the receipt with it."""
-    provider, params = adapter(transcript.provider), transcript.call
-    call, receipt = translated(provider, params, credentials or transcript.credentials)
+def call_of(transcript: Transcript, credentials: Credentials) -> tuple[ImageCall, str]:
+    """Make the call as the gateway does; return it and its receipt."""
+    provider, params = get_adapter(transcript.provider), transcript.call
+    call, receipt = translated(provider, params, credentials)
     assert call.n == transcript.n, f"{transcript.place}: `n` needs a fan-out"
     return call, str(receipt)
 
@@ -254,28 +258,28 @@ def translated(
     provider: Adapter,
     params: Mapping[str, Any],
     credentials: Credentials,
-    policy: Policy = Policy.ADAPT,
+    policy: UnsupportedPolicy = UnsupportedPolicy.ADAPT,
 ) -> tuple[ImageCall, Receipt]:
     """Make the first call for some parameters as the gateway does, and give the receipt with it."""
     call = ImageCall(params, params, credentials, orjson.dumps(params), params.get("n") or 1)
     withheld = provider.suppressed_params(call)
     if provider.passthrough:
-        return call, left_out(params, withheld, policy, provider.name)
+        return call, passthrough_receipt(params, withheld, policy, provider.name)
     table = provider.effective_table(call)
-    n = min(call.n, table.pictures_per_call)
-    made = table.translate(params, policy, n=n, provider=provider.name, withheld=withheld)
+    n = min(call.n, table.images_per_call)
+    made = table.translate(params, policy, n=n, provider=provider.name, suppressed=withheld)
     return replace(call, fields=made.fields, n=n), made.receipt
 
 
 def receipt_of(transcript: Transcript) -> str:
     """Write the receipt of a transcript's call."""
-    return call_of(transcript)[1]
+    return transcript.first_call[1]
 
 
 def secrets_of(transcript: Transcript) -> list[str]:
     """Name the values that nobody but the provider may see."""
     found = transcript.credentials
-    options = adapter(transcript.provider).options
+    options = get_adapter(transcript.provider).options
     secrets = [found.api_key, *(found[option.name] for option in options if option.secret)]
     return [secret for secret in secrets if secret]
 
@@ -316,7 +320,7 @@ def _until_relayed(
         if reply.ok and reply.media_type == "text/event-stream":
             if request.verbatim:
                 return None
-            if request.events:
+            if request.may_stream:
                 return _told_by_events(provider, call, reply.body)
         try:
             request = flow.send(reply)
@@ -327,11 +331,11 @@ def _until_relayed(
 
 def _told_by_events(provider: Adapter, call: ImageCall, body: bytes) -> Answer:
     """Give the finished pictures and the usage that a stream of events told of."""
-    events = Events()
+    events = EventParser()
     told = [
-        provider.parse_event(call, event.json()) for event in (*events.feed(body), *events.rest())
+        provider.parse_event(call, event.json()) for event in (*events.feed(body), *events.flush())
     ]
-    images = [image for answer in told for image in answer.images if image.preview is None]
+    images = [image for answer in told for image in answer.images if image.partial_index is None]
     usages = [answer.usage for answer in told if answer.usage]
     return Answer(tuple(images), usage=usages[-1] if usages else None)
 
@@ -381,10 +385,10 @@ class Wire:
         own, content = _lower(request.headers), request.content or b""
         if request.json is not None:
             own, content = {"content-type": "application/json"} | own, orjson.dumps(request.json)
-        if not (self.signs and request.signed and self.is_ours(request.url)):
+        if not (self.signs and request.authenticated and self.is_ours(request.url)):
             return own, {}
         method, _, url = self.line(request).partition(" ")
-        outgoing = Outgoing(method, url, own, content, SIGNING_TIME)
+        outgoing = SignableRequest(method, url, own, content, SIGNING_TIME)
         return own, _lower(self.provider.sign(outgoing, self.credentials))
 
     def is_ours(self, url: str) -> bool:
