@@ -87,7 +87,7 @@ NAMES: frozenset[str] = frozenset(PROVIDERS) | frozenset(ALIASES)
 
 
 @cache
-def adapter(name: str) -> Adapter:
+def get_adapter(name: str) -> Adapter:
     """Give the adapter of a provider by its id or an alias; `KeyError` for any other name."""
     if name not in NAMES:
         raise KeyError(name)

@@ -31,13 +31,13 @@ from uuid import UUID
 import orjson
 
 from adapters import errors
-from adapters.frozen import value
+from adapters.frozen import frozen
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.table import Table
-from adapters.tools.json_access import at
+from adapters.tools.json_access import dig
 
 
-@value
+@frozen
 class Credentials:
     """A provider's key and its own options, by their documented config names.
 
@@ -64,12 +64,12 @@ class Option:
     """
 
     name: str
-    about: str
+    description: str
     aliases: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     pattern: str = r"[!-~][ -~]{0,511}"
     secret: bool = False
-    operator: bool = False
+    operator_only: bool = False
 
     @property
     def header(self) -> str:
@@ -81,7 +81,7 @@ class Option:
         return "x-portkey-" + self.name.replace("_", "-")
 
 
-@value
+@frozen
 class ImageCall:
     """The client's image request, parsed, for one conversation with one provider.
 
@@ -97,12 +97,12 @@ class ImageCall:
     credentials: Credentials = field(default_factory=Credentials)
     body: bytes | None = None
     n: int = 1
-    chance: int = 0
+    nonce: int = 0
 
     @property
-    def id(self) -> str:
+    def uuid(self) -> str:
         """A UUID (version 4) for this call and no other, made of `chance`."""
-        return str(UUID(int=self.chance, version=4))
+        return str(UUID(int=self.nonce, version=4))
 
     @property
     def model(self) -> str:
@@ -110,7 +110,7 @@ class ImageCall:
         return self.params.get("model") or ""
 
     @property
-    def form(self) -> dict[str, str]:
+    def multipart_fields(self) -> dict[str, str]:
         """The fields as those of a multipart form: what is no text is written as JSON."""
         return {
             name: it if isinstance(it, str) else orjson.dumps(it).decode()
@@ -128,7 +128,7 @@ class ImageCall:
         return self.params.get("response_format") or ""
 
 
-@value
+@frozen
 class Image:
     """One picture: exactly one of `url`, `b64` (base64 text) or `data` (raw bytes).
 
@@ -141,18 +141,18 @@ class Image:
     data: bytes = b""
     media_type: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    preview: int | None = None
+    partial_index: int | None = None
 
     @property
-    def held(self) -> int:
+    def inline_size(self) -> int:
         """How many bytes of a picture are here."""
         return len(self.data) + len(self.b64) // 4 * 3
 
     @classmethod
-    def at(cls, place: str, /, **extra: Any) -> Image:
+    def from_url(cls, place: str, /, **extra: Any) -> Image:
         """Read a URL as providers give it: an http(s) one is kept, a `data:` one is opened.
 
-        >>> Image.at("data:image/png;base64,iVBO").b64
+        >>> Image.from_url("data:image/png;base64,iVBO").b64
         'iVBO'
         """
         if not place.startswith("data:"):
@@ -164,10 +164,10 @@ class Image:
         return cls(data=unquote_to_bytes(content), media_type=media_type, extra=extra)
 
     @classmethod
-    def in_body(cls, reply: ProviderReply, /, **extra: Any) -> Image | None:
+    def from_reply(cls, reply: ProviderReply, /, **extra: Any) -> Image | None:
         """Take a reply's own bytes, if they are those of a picture.
 
-        >>> Image.in_body(ProviderReply(200, {"content-type": "image/png"}, b"PNG")).media_type
+        >>> Image.from_reply(ProviderReply(200, {"content-type": "image/png"}, b"PNG")).media_type
         'image/png'
         """
         if reply.body and reply.media_type.startswith("image/"):
@@ -175,7 +175,7 @@ class Image:
         return None
 
 
-@value
+@frozen
 class Answer:
     """What a conversation came to.
 
@@ -189,16 +189,16 @@ class Answer:
     body: bytes | None = None
 
 
-@value
-class Grant:
+@frozen
+class AccessToken:
     """What a token endpoint gave: option values good for `seconds`."""
 
     options: Mapping[str, str]
-    seconds: float
+    expires_in: float
 
 
-@value
-class Outgoing:
+@frozen
+class SignableRequest:
     """A request as it will be on the wire, for signing. `time` is seconds since the epoch."""
 
     method: str
@@ -209,7 +209,7 @@ class Outgoing:
 
 
 Flow = Generator[ProviderRequest, ProviderReply, Answer]
-GrantFlow = Generator[ProviderRequest, ProviderReply, Grant]
+TokenFlow = Generator[ProviderRequest, ProviderReply, AccessToken]
 
 
 class Adapter:
@@ -284,12 +284,12 @@ class Adapter:
         """Name what is missing for a request to be possible; "" when nothing is."""
         return "" if self.keyless or credentials.api_key else "an API key"
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Give the headers that carry the credential. Default: `Authorization: Bearer`."""
         del outgoing
         return {"authorization": f"Bearer {credentials.api_key}"} if credentials.api_key else {}
 
-    def token_flow(self, credentials: Credentials, time: float) -> GrantFlow | None:
+    def token_flow(self, credentials: Credentials, time: float) -> TokenFlow | None:
         """Give the flow that buys a short-lived token for these credentials, if one is needed.
 
         Its requests name absolute URLs and are sent as they are: a flow that has to sign one does
@@ -332,21 +332,24 @@ class Adapter:
 
     def error_message(self, reply: ProviderReply) -> str:
         """Find the sentence in which the provider says what went wrong; "" when there is none."""
-        return errors.told(reply)
+        return errors.find_error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Say what a reply means that tells of a failure, whatever its status.
 
         Default: by `codes`, `refuses`, `phrases`, the status, with the sentence of `told`.
         """
-        said, status = self.error_message(reply), errors.meaning(reply, self.status_by_code)
+        said, status = (
+            self.error_message(reply),
+            errors.status_from_codes(reply, self.status_by_code),
+        )
         unsafe = (
             not status and self.refusal_pattern is not None and self.refusal_pattern.search(said)
         )
         if status == errors.REFUSED or unsafe:
             return self.refusal(reply)
-        status = status or errors.understood(said, self.status_by_phrase)
-        return errors.failure(reply, message=said, status=status)
+        status = status or errors.status_from_phrases(said, self.status_by_phrase)
+        return errors.error_from_reply(reply, message=said, status=status)
 
     def refusal(self, reply: ProviderReply) -> errors.ProviderError:
         """Say that the safety system refused, in the provider's words."""
@@ -354,8 +357,8 @@ class Adapter:
 
     def no_image_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Say what a success without a picture means: what its `error` tells of, if it has one."""
-        tells = at(reply.json(), "error") is not None
-        return self.provider_error(reply) if tells else errors.no_picture(reply.status)
+        tells = dig(reply.json(), "error") is not None
+        return self.provider_error(reply) if tells else errors.no_image_error(reply.status)
 
 
 IN_PROCESS = "in-process:"

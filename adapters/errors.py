@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.http import ProviderReply
-from adapters.tools.json_access import at, pick, text_at
+from adapters.tools.json_access import dig, dig_str, dig_typed
 
 MESSAGE_LIMIT = 600
 
@@ -51,7 +51,7 @@ class ImageError(Exception):
         self.code = code or self.code
         self.param = param or self.param
 
-    def as_object(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Give the OpenAI error object: `{"message", "type", "param", "code"}`."""
         return {
             "message": self.message,
@@ -98,7 +98,7 @@ class Refusal(ProviderError):
     code = "moderation_blocked"
 
 
-class Abandoned(Exception):
+class FlowCancelled(Exception):
     """Nobody wants the picture any more; thrown into a flow at the request that it waits with.
 
     The flow may yield one more request, by which the provider cancels its job, and lets this pass.
@@ -108,7 +108,7 @@ class Abandoned(Exception):
 REFUSED = 451
 """Among an adapter's `codes`: the provider's safety system said no."""
 
-REFUSING_WORDS = re.compile(
+REFUSAL_WORDS = re.compile(
     r"\bnsfw\b|content policy|content moderation|\bmoderated\b|usage guidelines", re.IGNORECASE
 )
 """For an adapter's `refuses`, where the provider's documents do not say how it refuses."""
@@ -181,53 +181,53 @@ _CODES: tuple[tuple[str | int, ...], ...] = (
 )
 
 
-def told(reply: ProviderReply) -> str:
+def find_error_message(reply: ProviderReply) -> str:
     """Find the sentence in which a provider says what went wrong; "" when there is none.
 
     >>> from adapters.http import ProviderReply
-    >>> told(ProviderReply(422, body=b'{"detail": [{"loc": ["width"], "msg": "too wide"}]}'))
+    >>> find_error_message(ProviderReply(422, body=b'{"detail": [{"loc": ["width"], "msg": "too wide"}]}'))
     'too wide'
     """
     tree = reply.json()
     for path in _MESSAGES:
-        if found := text_at(tree, *path):
+        if found := dig_str(tree, *path):
             return found
     return ""
 
 
-def codes_of(reply: ProviderReply) -> list[str]:
+def find_error_codes(reply: ProviderReply) -> list[str]:
     """Find the words and numbers by which a provider says what kind of failure it is.
 
     >>> from adapters.http import ProviderReply
-    >>> codes_of(ProviderReply(200, body=b'{"base_resp": {"status_code": 1026}}'))
+    >>> find_error_codes(ProviderReply(200, body=b'{"base_resp": {"status_code": 1026}}'))
     ['1026']
     """
     tree = reply.json()
-    found = (at(tree, *path) for path in _CODES)
+    found = (dig(tree, *path) for path in _CODES)
     return [str(it) for it in found if isinstance(it, str | int) and not isinstance(it, bool)]
 
 
-def meaning(reply: ProviderReply, codes: Mapping[str, int]) -> int:
+def status_from_codes(reply: ProviderReply, codes: Mapping[str, int]) -> int:
     """Give the status that says best what a reply means, by its own codes; 0: they say nothing.
 
     The longest of `codes` with which one of the reply's own begins is the one that counts.
     """
-    own = codes_of(reply)
+    own = find_error_codes(reply)
     fitting = (start for start in codes if any(code.startswith(start) for code in own))
     return codes.get(max(fitting, key=len, default=""), 0)
 
 
-def understood(said: str, phrases: Mapping[str, int]) -> int:
+def status_from_phrases(said: str, phrases: Mapping[str, int]) -> int:
     """Give the status that says best what a sentence means, by its phrases; 0: it says nothing.
 
-    >>> understood("You have no Credits left.", {"credits": 402})
+    >>> status_from_phrases("You have no Credits left.", {"credits": 402})
     402
     """
     lowered = said.lower()
     return next((status for phrase, status in phrases.items() if phrase in lowered), 0)
 
 
-def failure(  # noqa: PLR0913 - the parts of an error object, each with its own source
+def error_from_reply(  # noqa: PLR0913 - the parts of an error object, each with its own source
     reply: ProviderReply,
     *,
     message: str = "",
@@ -244,23 +244,23 @@ def failure(  # noqa: PLR0913 - the parts of an error object, each with its own 
     status = status or (reply.status if reply.status >= _FIRST_ERROR else 502)
     default = _BAD_GATEWAY if status >= _SERVER_ERROR else _BAD_REQUEST
     status, kind, usual_code = _BY_STATUS.get(status, default)
-    said = message or told(reply) or f"no reason given (status {reply.status})"
+    said = message or find_error_message(reply) or f"no reason given (status {reply.status})"
     return ProviderError(
         f"The provider answered: {said}",
         provider_status=reply.status,
         status=status,
         type=kind,
         code=code or usual_code,
-        param=param or _named_param(reply),
+        param=param or _find_param(reply),
     )
 
 
-def _named_param(reply: ProviderReply) -> str | None:
+def _find_param(reply: ProviderReply) -> str | None:
     """Name the parameter that OpenAI's `param` or a FastAPI-style `detail` list complains of."""
     tree = reply.json()
-    place = pick(tree, "detail", 0, "loc", kind=list)
+    place = dig_typed(tree, "detail", 0, "loc", kind=list)
     named = str(place[-1]) if place and place != ["body"] else None
-    return named or text_at(tree, "error", "param") or None
+    return named or dig_str(tree, "error", "param") or None
 
 
 def refusal(message: str, *, provider_status: int = 200) -> Refusal:
@@ -271,10 +271,10 @@ def refusal(message: str, *, provider_status: int = 200) -> Refusal:
     )
 
 
-def no_picture(provider_status: int = 200, why: str = "") -> ProviderError:
+def no_image_error(provider_status: int = 200, why: str = "") -> ProviderError:
     """Say that a reply which should have held a picture held none; `why` in the provider's words.
 
-    >>> no_picture(200, "NO_IMAGE").message
+    >>> no_image_error(200, "NO_IMAGE").message
     'The provider answered without a picture: NO_IMAGE'
     """
     return ProviderError(

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 @dataclass_transform(frozen_default=True)
-def value(kind: type[T]) -> type[T]:
+def frozen(kind: type[T]) -> type[T]:
     """Make a class a dataclass with slots, whose instances nobody changes.
 
     It has no repr: it may hold secrets, or a prompt.

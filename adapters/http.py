@@ -11,13 +11,13 @@ from typing import Any
 
 import orjson
 
-from adapters.frozen import value
+from adapters.frozen import frozen
 
 _ERROR_STATUS = 400
 _UNPARSED = object()
 
 
-@value
+@frozen
 class ProviderRequest:
     """One request to a provider.
 
@@ -38,13 +38,13 @@ class ProviderRequest:
     form: Mapping[str, str] | None = None
     content: bytes | None = None
     delay: float = 0.0
-    signed: bool = True
+    authenticated: bool = True
     verbatim: bool = False
-    events: bool = False
+    may_stream: bool = False
     assertion: Assertion | None = None
 
 
-@value
+@frozen
 class Assertion:
     """A JSON Web Token to be signed with RS256 (RFC 7523), for a token endpoint.
 

@@ -50,8 +50,8 @@ def measured(adapter: Adapter) -> tuple[float, float | None]:
     params = {"model": adapter.models[0], **CALL}
     table = adapter.table_for(adapter.models[0])
     made = table.translate(params)
-    options = {option.name: "x" for option in adapter.options if not option.operator}
-    call = ImageCall(params, made.fields, Credentials("key", options), chance=1)
+    options = {option.name: "x" for option in adapter.options if not option.operator_only}
+    call = ImageCall(params, made.fields, Credentials("key", options), nonce=1)
     try:
         adapter.build_request(call)
     except (ImageError, NotImplementedError, KeyError, ValueError):
@@ -67,7 +67,7 @@ def main() -> None:
     print(f"easel {__version__}, {datetime.now(UTC):%Y-%m-%d}, {machine}")
     print(f"median of {ROUNDS} rounds of {CALLS} calls, in microseconds a call\n")
     print(f"{'provider':<20}{'translate':>10}{'request':>10}")
-    found = {name: measured(adapters.adapter(name)) for name in adapters.PROVIDERS}
+    found = {name: measured(adapters.get_adapter(name)) for name in adapters.PROVIDERS}
     for name, (translating, making) in sorted(found.items(), key=lambda it: -it[1][0]):
         print(f"{name:<20}{translating:>10.1f}" + (f"{making:>10.1f}" if making else f"{'-':>10}"))
     slowest = max(found, key=lambda name: found[name][0])

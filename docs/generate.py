@@ -16,7 +16,7 @@ import orjson
 
 import adapters
 from adapters.contract import Adapter
-from adapters.table.describe import parameters, streams
+from adapters.table.describe import describe_parameters, event_source
 from adapters.table.table import Table
 
 PAGES = Path(__file__).parent
@@ -38,7 +38,7 @@ def written(page: str) -> str:
 
 def providers() -> str:
     """Write the table of all providers, then each one with the parameters of its models."""
-    known = [adapters.adapter(name) for name in adapters.PROVIDERS]
+    known = [adapters.get_adapter(name) for name in adapters.PROVIDERS]
     head = [
         "| id | also | pictures come as | most in one call | events | confidence |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -49,12 +49,12 @@ def providers() -> str:
 def options() -> str:
     """Write the table of the options of all providers, as headers."""
     rows = ["| provider | header | what it is |", "| --- | --- | --- |"]
-    for adapter in map(adapters.adapter, adapters.PROVIDERS):
+    for adapter in map(adapters.get_adapter, adapters.PROVIDERS):
         for option in adapter.options:
             also = "".join(f", `{header}`" for header in option.headers)
-            header = "(settings only)" if option.operator else f"`{option.header}`{also}"
-            name = f"`{option.name}`" if option.operator else ""
-            rows.append(f"| `{adapter.id}` | {name}{header} | {_cell(option.about)} |")
+            header = "(settings only)" if option.operator_only else f"`{option.header}`{also}"
+            name = f"`{option.name}`" if option.operator_only else ""
+            rows.append(f"| `{adapter.id}` | {name}{header} | {_cell(option.description)} |")
     return "\n".join([*rows, ""])
 
 
@@ -85,9 +85,9 @@ def _short(summary: dict[str, Any]) -> Iterator[str]:
 def _summary(adapter: Adapter) -> str:
     also = ", ".join(f"`{alias}`" for alias, name in adapters.ALIASES.items() if name == adapter.id)
     tables = list(_families(adapter))
-    most = max(table.pictures_per_call for _, table in tables)
+    most = max(table.images_per_call for _, table in tables)
     lifetime = f"URL, {_age(adapter.url_lifetime)}" if adapter.url_lifetime else "data"
-    own = any(streams(adapter, table) == "provider" for _, table in tables)
+    own = any(event_source(adapter, table) == "provider" for _, table in tables)
     mark = " (experimental)" if adapter.experimental else ""
     cells = (
         f"[`{adapter.id}`](#{adapter.id})",
@@ -142,7 +142,7 @@ def _named(adapter: Adapter) -> Iterator[tuple[str, str]]:
 
 
 def _table(table: Table) -> list[str]:
-    told = parameters(table)
+    told = describe_parameters(table)
     rows = [f"| `{it['name']}` | {_may_be(it)} | {_becomes(it)} |" for it in told]
     return ["| parameter | may be | becomes |", "| --- | --- | --- |", *rows]
 

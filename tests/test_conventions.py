@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from adapters import ALIASES, PROVIDERS, adapter
+from adapters import ALIASES, PROVIDERS, get_adapter
 
 ROOT = Path(__file__).parent.parent
 
@@ -165,7 +165,7 @@ def _strings(tree: ast.Module) -> Iterator[tuple[str, bool]]:
 
 
 def test_the_proxy_names_no_provider() -> None:
-    names = [*PROVIDERS, *ALIASES, *(adapter(name).name for name in PROVIDERS)]
+    names = [*PROVIDERS, *ALIASES, *(get_adapter(name).name for name in PROVIDERS)]
     in_docstrings = _pattern([name for name in names if name.lower() != WIRE])
     in_code = _pattern(names)
     for path, tree in PROXY.items():

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from adapters.auth.signatures import sigv4
-from adapters.contract import Credentials, Grant, GrantFlow, Option, Outgoing
-from adapters.errors import ProviderError, failure
+from adapters.auth.signatures import sign_sigv4
+from adapters.contract import AccessToken, Credentials, Option, SignableRequest, TokenFlow
+from adapters.errors import ProviderError, error_from_reply
 from adapters.http import ProviderReply, ProviderRequest
 
 ACCESS_KEY = ("aws_access_key_id", "aws_secret_access_key")
@@ -47,29 +47,29 @@ _FORM = {"content-type": "application/x-www-form-urlencoded"}
 _SESSION_SECONDS = 3600
 
 
-def region(credentials: Credentials) -> str:
+def get_region(credentials: Credentials) -> str:
     """Give the region to call and to sign for."""
     return credentials["aws_region"] or "us-east-1"
 
 
-def signed(outgoing: Outgoing, credentials: Credentials, service: str) -> Mapping[str, str]:
+def sign(outgoing: SignableRequest, credentials: Credentials, service: str) -> Mapping[str, str]:
     """Sign a request with the access key and give the headers to add."""
-    return sigv4(
+    return sign_sigv4(
         outgoing,
         service=service,
-        region=region(credentials),
+        region=get_region(credentials),
         access_key_id=credentials["aws_access_key_id"],
         secret_access_key=credentials["aws_secret_access_key"],
         session_token=credentials["aws_session_token"],
     )
 
 
-def assumed_role(credentials: Credentials, time: float) -> GrantFlow:
+def assume_role(credentials: Credentials, time: float) -> TokenFlow:
     """Ask STS for the role's own access key, with a signature made at `time`.
 
     Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
     """
-    url = f"https://sts.{region(credentials)}.amazonaws.com/"
+    url = f"https://sts.{get_region(credentials)}.amazonaws.com/"
     wanted = {
         "Action": "AssumeRole",
         "Version": "2011-06-15",
@@ -80,11 +80,11 @@ def assumed_role(credentials: Credentials, time: float) -> GrantFlow:
     if external_id := credentials["aws_external_id"]:
         wanted["ExternalId"] = external_id
     content = urlencode(wanted).encode()
-    signature = signed(Outgoing("POST", url, _FORM, content, time), credentials, "sts")
+    signature = sign(SignableRequest("POST", url, _FORM, content, time), credentials, "sts")
     reply = yield ProviderRequest(
-        url=url, headers={**_FORM, **signature}, content=content, signed=False
+        url=url, headers={**_FORM, **signature}, content=content, authenticated=False
     )
-    return Grant(_access_key(reply), _SESSION_SECONDS)
+    return AccessToken(_access_key(reply), _SESSION_SECONDS)
 
 
 def _access_key(reply: ProviderReply) -> dict[str, str]:
@@ -99,7 +99,7 @@ def _access_key(reply: ProviderReply) -> dict[str, str]:
     if reply.ok:
         raise ProviderError("AWS STS answered without the role's keys.")
     said = _element(reply, "Message")
-    raise failure(reply, message=said and f"the role could not be assumed: {said}")
+    raise error_from_reply(reply, message=said and f"the role could not be assumed: {said}")
 
 
 def _element(reply: ProviderReply, name: str) -> str:

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from adapters.auth import oauth2
-from adapters.contract import Adapter, Credentials, GrantFlow, Option, Outgoing
+from adapters.contract import Adapter, Credentials, Option, SignableRequest, TokenFlow
 from adapters.http import ProviderRequest
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _SCOPE = "https://cognitiveservices.azure.com/.default"
 
-NEEDED = ("azure_entra_tenant_id", "azure_entra_client_id", "azure_entra_client_secret")
+REQUIRED = ("azure_entra_tenant_id", "azure_entra_client_id", "azure_entra_client_secret")
 TOKEN, _MODE = "azure_ad_token", "azure_auth_mode"
 OPTIONS = (
     Option(
@@ -45,7 +45,7 @@ OPTIONS = (
 )
 
 
-class InAzure(Adapter):
+class AzureAdapter(Adapter):
     """A service that takes a key or a token of Entra's, and names deployments freely."""
 
     def effective_model(self, named: str, credentials: Credentials) -> str:
@@ -61,26 +61,26 @@ class InAzure(Adapter):
             return f"an API key or {TOKEN}"
         if mode != "entra":
             return f"another {_MODE} ({mode} is not supported, entra is)"
-        return " and ".join(name for name in NEEDED if not credentials[name])
+        return " and ".join(name for name in REQUIRED if not credentials[name])
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Add the token or the key, never both: Azure refuses a request with two credentials."""
         del outgoing
         if token := credentials[TOKEN]:
             return {"authorization": f"Bearer {token}"}
         return {"api-key": credentials.api_key} if credentials.api_key else {}
 
-    def token_flow(self, credentials: Credentials, time: float) -> GrantFlow | None:
+    def token_flow(self, credentials: Credentials, time: float) -> TokenFlow | None:
         """Buy a token for an application, if that is the way in."""
         del time
         if credentials[TOKEN] or credentials[_MODE] != "entra":
             return None
-        return token(credentials)
+        return request_token(credentials)
 
 
-def token(credentials: Credentials) -> GrantFlow:
+def request_token(credentials: Credentials) -> TokenFlow:
     """Ask Entra for a token; it is granted as `TOKEN`."""
-    tenant, client_id, client_secret = (credentials[name] for name in NEEDED)
+    tenant, client_id, client_secret = (credentials[name] for name in REQUIRED)
     wanted = {
         "grant_type": "client_credentials",
         "client_id": client_id,
@@ -91,6 +91,6 @@ def token(credentials: Credentials) -> GrantFlow:
         url=f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
         headers=oauth2.FORM,
         content=urlencode(wanted).encode(),
-        signed=False,
+        authenticated=False,
     )
-    return oauth2.bought(request, TOKEN, "Microsoft Entra")
+    return oauth2.request_token(request, TOKEN, "Microsoft Entra")

@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 
 from adapters.auth import oauth2
-from adapters.contract import Credentials, GrantFlow, Option
+from adapters.contract import Credentials, Option, TokenFlow
 from adapters.errors import BadParam
 from adapters.http import Assertion, ProviderRequest
-from adapters.tools.json_access import text_at
+from adapters.tools.json_access import dig_str
 
 KEY, TOKEN = "vertex_service_account_json", "vertex_access_token"
 OPTIONS = (
@@ -38,28 +38,28 @@ PROJECT = r"(?:[a-z0-9][a-z0-9.-]{0,62}:)?[a-z0-9][a-z0-9-]{0,62}"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _ENDPOINT = "https://oauth2.googleapis.com/token"
 # What the key signs goes there: to Google, whatever the file says.
-_GOOGLES = r"https://(?:[a-z0-9-]+\.)*google(?:apis)?\.com(?:/[A-Za-z0-9._~-]+)*"
+_GOOGLE_URL = r"https://(?:[a-z0-9-]+\.)*google(?:apis)?\.com(?:/[A-Za-z0-9._~-]+)*"
 _HOUR = 3600
 
 
-def project(credentials: Credentials) -> str:
+def get_project(credentials: Credentials) -> str:
     """Give the project that the account belongs to."""
-    found = text_at(_opened(credentials), "project_id")
+    found = dig_str(_parse_key_file(credentials), "project_id")
     if not re.fullmatch(PROJECT, found):
-        raise _unusable("names no project: set vertex_project_id")
+        raise _invalid_key("names no project: set vertex_project_id")
     return found
 
 
-def token(credentials: Credentials, time: float) -> GrantFlow:
+def request_token(credentials: Credentials, time: float) -> TokenFlow:
     """Ask Google for a token with an assertion made at `time`; it is granted as `TOKEN`."""
-    key = _opened(credentials)
+    key = _parse_key_file(credentials)
     # In an environment variable, line ends often are still written as backslash and n.
-    private_key = text_at(key, "private_key").replace("\\n", "\n")
-    issuer, endpoint = text_at(key, "client_email"), text_at(key, "token_uri") or _ENDPOINT
+    private_key = dig_str(key, "private_key").replace("\\n", "\n")
+    issuer, endpoint = dig_str(key, "client_email"), dig_str(key, "token_uri") or _ENDPOINT
     if not (private_key and issuer):
-        raise _unusable("lacks client_email or private_key: it must be the whole file")
-    if not re.fullmatch(_GOOGLES, endpoint):
-        raise _unusable("names a token_uri that is no https address of Google's")
+        raise _invalid_key("lacks client_email or private_key: it must be the whole file")
+    if not re.fullmatch(_GOOGLE_URL, endpoint):
+        raise _invalid_key("names a token_uri that is no https address of Google's")
     now = int(time)
     claims = {
         "iss": issuer,
@@ -72,18 +72,18 @@ def token(credentials: Credentials, time: float) -> GrantFlow:
         url=endpoint,
         headers=oauth2.FORM,
         content=b"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=",
-        signed=False,
-        assertion=Assertion(claims, private_key, text_at(key, "private_key_id")),
+        authenticated=False,
+        assertion=Assertion(claims, private_key, dig_str(key, "private_key_id")),
     )
-    return (yield from oauth2.bought(request, TOKEN, "Google"))
+    return (yield from oauth2.request_token(request, TOKEN, "Google"))
 
 
-def _opened(credentials: Credentials) -> Any:
+def _parse_key_file(credentials: Credentials) -> Any:
     try:
         return orjson.loads(credentials[KEY])
     except orjson.JSONDecodeError:
-        raise _unusable("is not JSON") from None
+        raise _invalid_key("is not JSON") from None
 
 
-def _unusable(why: str) -> BadParam:
+def _invalid_key(why: str) -> BadParam:
     return BadParam(KEY, f"'{KEY}' {why}.", code="invalid_credential")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
-from adapters.contract import Outgoing
+from adapters.contract import SignableRequest
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 # Proxies may change these on the way, and a client's own may be forwarded in their place.
@@ -18,8 +18,8 @@ _UNSIGNED = frozenset(
 _DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
-def sigv4(  # noqa: PLR0913 - what AWS needs to sign a request
-    outgoing: Outgoing,
+def sign_sigv4(  # noqa: PLR0913 - what AWS needs to sign a request
+    outgoing: SignableRequest,
     *,
     service: str,
     region: str,
@@ -66,8 +66,8 @@ def sigv4(  # noqa: PLR0913 - what AWS needs to sign a request
     }
 
 
-def tc3(
-    outgoing: Outgoing, *, service: str, secret_id: str, secret_key: str, token: str = ""
+def sign_tc3(
+    outgoing: SignableRequest, *, service: str, secret_id: str, secret_key: str, token: str = ""
 ) -> Mapping[str, str]:
     """Sign a request with JSON for a service of Tencent Cloud and give the headers to add.
 

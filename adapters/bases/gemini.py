@@ -21,7 +21,7 @@ from adapters.http import ProviderReply
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, items_at, pick, text_at
+from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed
 
 MODELS = (
     "gemini-3.1-flash-image",
@@ -61,7 +61,7 @@ _REFUSALS = frozenset(
 )
 
 
-def families(*more: Param) -> Families:
+def build_tables(*more: Param) -> Families:
     """Give the tables of the families, each with the rows that one of the two services adds."""
     return (
         ("gemini-2.5-flash-image", _table(_RATIOS, {}, more)),
@@ -80,16 +80,18 @@ def _table(ratios: tuple[str, ...], tiers: dict[str, int], more: tuple[Param, ..
         more = (_image_size(tiers), *more)
     return Table(
         (
-            Param("prompt", to=lambda text: {"contents": _turn(text)}),
-            Param("size", to=size),
-            Param("moderation", to=_moderated, about="low: every category at BLOCK_ONLY_HIGH"),
+            Param("prompt", convert=lambda text: {"contents": _user_turn(text)}),
+            Param("size", convert=size),
+            Param(
+                "moderation", convert=_relax_safety, note="low: every category at BLOCK_ONLY_HIGH"
+            ),
             Param("aspectRatio", f"{IMAGE}.aspectRatio", choices=ratios),
             Param("seed", f"{_CONFIG}.seed", kind=int),
             Param("temperature", f"{_CONFIG}.temperature", kind=float, low=0, high=2),
             Param("topP", f"{_CONFIG}.topP", kind=float, low=0, high=1),
             Param("thinkingConfig", f"{_CONFIG}.thinkingConfig", kind=dict),
             Param("safetySettings", kind=list),
-            Param("tools", kind=list, about='such as [{"google_search": {}}]'),
+            Param("tools", kind=list, note='such as [{"google_search": {}}]'),
             *more,
         ),
         constant={f"{_CONFIG}.responseModalities": ["IMAGE"]},
@@ -100,7 +102,7 @@ def _image_size(tiers: dict[str, int]) -> Param:
     return Param("imageSize", f"{IMAGE}.imageSize", choices=tuple(tiers))
 
 
-def _moderated(level: str) -> dict[str, Any]:
+def _relax_safety(level: str) -> dict[str, Any]:
     """Say of each category by itself that less of it is to be moderated."""
     if level != "low":
         return {}
@@ -108,51 +110,51 @@ def _moderated(level: str) -> dict[str, Any]:
     return {"safetySettings": [{"category": it, "threshold": "BLOCK_ONLY_HIGH"} for it in named]}
 
 
-def _turn(text: str) -> list[dict[str, Any]]:
+def _user_turn(text: str) -> list[dict[str, Any]]:
     return [{"role": "user", "parts": [{"text": text}]}]
 
 
-def answer(reply: ProviderReply) -> Answer:
+def parse_answer(reply: ProviderReply) -> Answer:
     """Read the pictures that are no mere thoughts; when there is none, say why."""
     tree = reply.json()
-    if images := tuple(_pictures(tree)):
-        return Answer(images, usage=_usage(tree))
-    blocked = text_at(tree, "promptFeedback", "blockReason")
-    finish = text_at(tree, "candidates", 0, "finishReason")
+    if images := tuple(_parse_images(tree)):
+        return Answer(images, usage=_parse_usage(tree))
+    blocked = dig_str(tree, "promptFeedback", "blockReason")
+    finish = dig_str(tree, "candidates", 0, "finishReason")
     said = (
-        text_at(tree, "promptFeedback", "blockReasonMessage")
-        or text_at(tree, "candidates", 0, "finishMessage")
-        or " ".join(text for part in _parts(tree) if (text := text_at(part, "text")))
+        dig_str(tree, "promptFeedback", "blockReasonMessage")
+        or dig_str(tree, "candidates", 0, "finishMessage")
+        or " ".join(text for part in _parts(tree) if (text := dig_str(part, "text")))
     )
     why = ": ".join(filter(None, (blocked or finish, said)))
     if blocked or finish in _REFUSALS:
         raise errors.refusal(why, provider_status=reply.status)
-    raise errors.no_picture(reply.status, why)
+    raise errors.no_image_error(reply.status, why)
 
 
 def _parts(tree: Any) -> Iterator[Any]:
-    for candidate in items_at(tree, "candidates"):
-        yield from items_at(candidate, "content", "parts")
+    for candidate in dig_list(tree, "candidates"):
+        yield from dig_list(candidate, "content", "parts")
 
 
-def _pictures(tree: Any) -> Iterator[Image]:
+def _parse_images(tree: Any) -> Iterator[Image]:
     """Give the pictures; a model that thinks shows drafts too, each marked as a thought."""
     for part in _parts(tree):
-        media_type = text_at(part, "inlineData", "mimeType")
-        b64 = text_at(part, "inlineData", "data")
-        if b64 and media_type.startswith("image/") and at(part, "thought") is not True:
+        media_type = dig_str(part, "inlineData", "mimeType")
+        b64 = dig_str(part, "inlineData", "data")
+        if b64 and media_type.startswith("image/") and dig(part, "thought") is not True:
             yield Image(b64=b64, media_type=media_type)
 
 
-def _usage(tree: Any) -> dict[str, Any] | None:
+def _parse_usage(tree: Any) -> dict[str, Any] | None:
     """Read the count of tokens; those of thoughts are counted and paid for as output."""
-    told = pick(tree, "usageMetadata", kind=dict)
+    told = dig_typed(tree, "usageMetadata", kind=dict)
     if not told:
         return None
-    count = {name: pick(told, f"{name}TokenCount", kind=int) or 0 for name in _COUNTED}
+    count = {name: dig_typed(told, f"{name}TokenCount", kind=int) or 0 for name in _COUNTED}
     made = count["candidates"] + count["thoughts"]
-    given = {text_at(it, "modality"): it for it in items_at(told, "promptTokensDetails")}
-    pictures = pick(given.get("IMAGE"), "tokenCount", kind=int) or 0
+    given = {dig_str(it, "modality"): it for it in dig_list(told, "promptTokensDetails")}
+    pictures = dig_typed(given.get("IMAGE"), "tokenCount", kind=int) or 0
     return {
         "input_tokens": count["prompt"],
         "output_tokens": made,

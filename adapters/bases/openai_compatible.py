@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from adapters.bases.openai_passthrough import MODERATION_CODES, pictures
+from adapters.bases.openai_passthrough import MODERATION_CODES, parse_images
 from adapters.contract import Adapter, Answer, ImageCall
-from adapters.errors import ProviderError, codes_of
+from adapters.errors import ProviderError, find_error_codes
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.tools.json_access import at, pick, usage
-from adapters.tools.url_paths import named_model
+from adapters.tools.json_access import dig, dig_typed, parse_usage
+from adapters.tools.url_paths import require_model
 
 STANDARD_OR_HD: Mapping[str, str] = {
     **dict.fromkeys(("low", "medium", "standard"), "standard"),
@@ -30,7 +30,7 @@ STANDARD_OR_HD: Mapping[str, str] = {
 _SUCCESS, _LAST_STATUS = 200, 599
 
 
-class OpenAILike(Adapter):
+class OpenAICompatible(Adapter):
     """A provider with OpenAI's endpoint and answer, and parameters of its own."""
 
     extra_fields: ClassVar[frozenset[str]] = frozenset({"revised_prompt", "seed"})
@@ -47,13 +47,13 @@ class OpenAILike(Adapter):
 
     def build_body(self, call: ImageCall) -> dict[str, Any]:
         """Give the body: the model's name, and what the table made."""
-        return {"model": named_model(call.model, example=self.models[0]), **call.fields}
+        return {"model": require_model(call.model, example=self.models[0]), **call.fields}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask; where the table lets `stream` through, the answer may be events."""
         body = self.build_body(call)
         return ProviderRequest(
-            self.request_path(call), json=body, events=body.get("stream") is True
+            self.request_path(call), json=body, may_stream=body.get("stream") is True
         )
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
@@ -61,28 +61,28 @@ class OpenAILike(Adapter):
         del call
         tree = reply.json()
         for place in (self.images_path, *self.other_images_paths):
-            if images := tuple(pictures(tree, *place, kept=self.extra_fields)):
-                return Answer(images, usage=usage(tree, "usage"))
+            if images := tuple(parse_images(tree, *place, extra_fields=self.extra_fields)):
+                return Answer(images, usage=parse_usage(tree, "usage"))
         raise self.no_image_error(reply)
 
     def parse_event(self, call: ImageCall, data: Any) -> Answer:
         """Read an event that holds a picture, a preview, the usage or what went wrong."""
         del call
-        if at(data, "error") is not None:
-            raise self.provider_error(_failed(data))
-        images = tuple(pictures({"data": [data]}, kept=self.extra_fields))
-        if (index := pick(data, "partial_image_index", kind=int)) is not None:
-            images = tuple(replace(image, preview=index) for image in images)
-        return Answer(images, usage=usage(data, "usage"))
+        if dig(data, "error") is not None:
+            raise self.provider_error(_failed_reply(data))
+        images = tuple(parse_images({"data": [data]}, extra_fields=self.extra_fields))
+        if (index := dig_typed(data, "partial_image_index", kind=int)) is not None:
+            images = tuple(replace(image, partial_index=index) for image in images)
+        return Answer(images, usage=parse_usage(data, "usage"))
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Know a refusal by OpenAI's codes, too: who took the shape may have taken them."""
-        if MODERATION_CODES & {code.lower() for code in codes_of(reply)}:
+        if MODERATION_CODES & {code.lower() for code in find_error_codes(reply)}:
             return self.refusal(reply)
         return super().provider_error(reply)
 
 
-def _failed(data: Any) -> ProviderReply:
+def _failed_reply(data: Any) -> ProviderReply:
     """Make a reply of an event that tells of a failure; some name the status it would have had."""
-    status = pick(data, "error", "http_code", kind=int) or _SUCCESS
+    status = dig_typed(data, "error", "http_code", kind=int) or _SUCCESS
     return ProviderReply(max(_SUCCESS, min(status, _LAST_STATUS)), tree=data)

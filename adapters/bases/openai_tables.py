@@ -8,7 +8,7 @@ https://learn.microsoft.com/en-us/azure/ai-foundry/openai/how-to/dall-e
 
 from __future__ import annotations
 
-from adapters.table.param import CONTRACT, Param
+from adapters.table.param import STANDARD_PARAMS, Param
 from adapters.table.table import Table
 
 Families = tuple[tuple[str | tuple[str, ...], Table], ...]
@@ -20,20 +20,20 @@ _LEVELS = ("auto", "low", "medium", "high")
 
 _ANY = Param(
     "size",
-    about="auto, or sides in steps of 16 up to 3840, 655,360 to 8,294,400 pixels in all, ratios "
+    note="auto, or sides in steps of 16 up to 3840, 655,360 to 8,294,400 pixels in all, ratios "
     "from 1:3 to 3:1; above 2560x1440 experimental",
 )
 _FROM_A_LIST = Param("size", choices=("auto", *_THREE))
-_AS_URL = Param("response_format", choices=("url", "b64_json"), about="url by default")
+_AS_URL = Param("response_format", choices=("url", "b64_json"), note="url by default")
 _GIF = (
-    Param("frame_count", kind=int, low=2, high=16, about="of a gif; 9 by default"),
-    Param("frame_duration_ms", kind=int, low=1, about="of a gif; 200 by default"),
+    Param("frame_count", kind=int, low=2, high=16, note="of a gif; 9 by default"),
+    Param("frame_duration_ms", kind=int, low=1, note="of a gif; 200 by default"),
 )
-_SVG = Param("svg", kind=dict, about="model and reasoning effort, for output_format svg")
+_SVG = Param("svg", kind=dict, note="model and reasoning effort, for output_format svg")
 _NEWER = (Param("complexity", choices=("low", "medium", "high")), *_GIF, _SVG)
 
 
-def families(*formats: str, newer: tuple[Param, ...] = _NEWER) -> Families:
+def build_tables(*formats: str, newer: tuple[Param, ...] = _NEWER) -> Families:
     """Give the tables of all families, where a server of them writes these formats.
 
     `newer` is what the newest models take there beside what all take.
@@ -47,7 +47,7 @@ def families(*formats: str, newer: tuple[Param, ...] = _NEWER) -> Families:
         (("gpt-image-1", "chatgpt-image-"), _gpt_image(_FROM_A_LIST, still)),
         ("dall-e-3", _dall_e(4000, 1, _LANDSCAPE, ("standard", "hd"), "style")),
         ("dall-e-2", _dall_e(1000, 10, _SQUARE, ("standard",))),
-        ("", Table(tuple(row for row in CONTRACT.values() if row.name != "model"))),
+        ("", Table(tuple(row for row in STANDARD_PARAMS.values() if row.name != "model"))),
     )
 
 
@@ -61,14 +61,14 @@ def _gpt_image(size: Param, *rows: Param, more: tuple[str, ...] = ()) -> Table:
             Param(
                 "background",
                 choices=("auto", "transparent", "opaque"),
-                about="transparent: not in jpeg",
+                note="transparent: not in jpeg",
             ),
             Param("moderation", choices=("auto", "low")),
             *rows,
-            Param("output_compression", about="of jpeg and webp; 100 by default"),
+            Param("output_compression", note="of jpeg and webp; 100 by default"),
             Param("stream", kind=bool),
-            Param("partial_images", high=3, about="with stream; 0 by default"),
-            Param("user", about="replaced by safety_identifier"),
+            Param("partial_images", high=3, note="with stream; 0 by default"),
+            Param("user", note="replaced by safety_identifier"),
             Param("safety_identifier"),
         )
     )

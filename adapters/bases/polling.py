@@ -20,19 +20,25 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 from adapters.contract import Adapter, Answer, Flow, Image, ImageCall
-from adapters.errors import Abandoned, ProviderError, failure, no_picture, told
+from adapters.errors import (
+    FlowCancelled,
+    ProviderError,
+    error_from_reply,
+    find_error_message,
+    no_image_error,
+)
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.tools.json_access import at, places, text_at
-from adapters.tools.url_paths import step
+from adapters.tools.json_access import dig, dig_str, find_urls
+from adapters.tools.url_paths import quote_segment
 
 
 def poll(
     adapter: Adapter,
-    question: ProviderRequest,
-    settled: Callable[[ProviderReply], bool],
+    request: ProviderRequest,
+    is_finished: Callable[[ProviderReply], bool],
     *,
     interval: float = 0.5,
-    limit: float = 600.0,
+    timeout: float = 600.0,
 ) -> Generator[ProviderRequest, ProviderReply, ProviderReply]:
     """Ask until `settled` says so of a reply, and give that one.
 
@@ -40,37 +46,37 @@ def poll(
     (504). An error status is raised as the adapter understands it, unless it is settled; but
     what is not found here is a job that was taken, and no model of the client's (502).
     """
-    question = replace(question, delay=interval)
-    for _ in range(int(limit / interval)):
-        reply = yield question
-        if settled(reply):
+    request = replace(request, delay=interval)
+    for _ in range(int(timeout / interval)):
+        reply = yield request
+        if is_finished(reply):
             return reply
         if reply.status == HTTPStatus.NOT_FOUND:
-            raise failure(
+            raise error_from_reply(
                 reply, message=adapter.error_message(reply), status=HTTPStatus.BAD_GATEWAY
             )
         adapter.raise_for_status(reply)
     raise ProviderError(
-        f"The provider was still working after {limit:.0f} seconds.",
+        f"The provider was still working after {timeout:.0f} seconds.",
         status=504,
         code="timeout",
     )
 
 
-def fetched(
+def fetch_images(
     adapter: Adapter, paths: Iterable[str], **extra: Any
 ) -> Generator[ProviderRequest, ProviderReply, list[Image]]:
     """Fetch the pictures that a settled job left at these paths of the base URL, as bytes."""
     images = []
     for path in paths:
         reply = adapter.raise_for_status((yield ProviderRequest(path, method="GET")))
-        if not (image := Image.in_body(reply, **extra)):
-            raise no_picture(reply.status)
+        if not (image := Image.from_reply(reply, **extra)):
+            raise no_image_error(reply.status)
         images.append(image)
     return images
 
 
-class Jobs(Adapter):
+class PollingAdapter(Adapter):
     """A provider that takes a job and is asked about it until it is settled."""
 
     state_path: ClassVar[tuple[str | int, ...]] = ("status",)
@@ -118,10 +124,10 @@ class Jobs(Adapter):
                     question,
                     self.is_finished,
                     interval=self.poll_interval,
-                    limit=self.poll_timeout,
+                    timeout=self.poll_timeout,
                 )
             )
-        except Abandoned:
+        except FlowCancelled:
             if request := self.cancel_request(call, submitted):
                 yield request
             raise
@@ -135,7 +141,7 @@ class Jobs(Adapter):
         """Tell how far a job is, 0 to 1; None where the reply does not say."""
         if not self.progress_path:
             return None
-        told = at(reply.json(), *self.progress_path)
+        told = dig(reply.json(), *self.progress_path)
         if not isinstance(told, int | float) or isinstance(told, bool):
             return None
         return min(max(told / self.progress_max, 0.0), 1.0)
@@ -147,9 +153,13 @@ class Jobs(Adapter):
 
     def job_id(self, reply: ProviderReply) -> str:
         """Give the job's name as it can stand in a path; raises where a reply names none."""
-        if named := step(text_at(reply.json(), *self.id_path)):
+        if named := quote_segment(dig_str(reply.json(), *self.id_path)):
             return named
-        raise self.provider_error(reply) if told(reply) else no_picture(reply.status)
+        raise (
+            self.provider_error(reply)
+            if find_error_message(reply)
+            else no_image_error(reply.status)
+        )
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read a job that is settled: its pictures, or why there are none."""
@@ -158,19 +168,19 @@ class Jobs(Adapter):
             raise self.provider_error(reply)
         if images := tuple(self.parse_images(reply)):
             return Answer(images)
-        raise no_picture(reply.status)
+        raise no_image_error(reply.status)
 
     def parse_images(self, reply: ProviderReply) -> Iterable[Image]:
         """Read the pictures of a job that went well."""
-        return map(Image.at, places(at(reply.json(), *self.images_path)))
+        return map(Image.from_url, find_urls(dig(reply.json(), *self.images_path)))
 
     def error_message(self, reply: ProviderReply) -> str:
         """Find why a job failed, or what an error says; the job's state where nothing else is."""
-        return told(reply) or self.parse_state(reply)
+        return find_error_message(reply) or self.parse_state(reply)
 
     def parse_state(self, reply: ProviderReply) -> str:
         """Give the job's state."""
-        return text_at(reply.json(), *self.state_path)
+        return dig_str(reply.json(), *self.state_path)
 
     def is_finished(self, reply: ProviderReply) -> bool:
         """Tell whether a reply shows the job's end."""

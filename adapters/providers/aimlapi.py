@@ -17,13 +17,13 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from adapters import errors
-from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_compatible import OpenAICompatible
 from adapters.bases.openai_passthrough import MODERATION_CODES
 from adapters.http import ProviderReply
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import items_at
+from adapters.tools.json_access import dig_list
 
 _RATIOS = ("21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21")
 _FORBIDDEN, _NO_CREDIT = 403, 402
@@ -39,10 +39,12 @@ def _sides(
 ) -> tuple[Param, Param]:
     """Take a size as an object of sides, or one of the family's words for it."""
     width, height = "image_size.width", "image_size.height"
-    bounds = sizes.pixels(low=low, high=high, step=step, most=most, width=width, height=height)
+    bounds = sizes.pixels(
+        low=low, high=high, step=step, max_pixels=most, width=width, height=height
+    )
     return (
-        Param("size", to=bounds, default="1024x1024", unless=("image_size",)),
-        Param("image_size", choices=words or tuple(_WORDS.split()), about="instead of size"),
+        Param("size", convert=bounds, default="1024x1024", default_unless=("image_size",)),
+        Param("image_size", choices=words or tuple(_WORDS.split()), note="instead of size"),
     )
 
 
@@ -53,7 +55,7 @@ _FORMAT = Param("output_format", choices=("jpeg", "png"))
 _STEPS = Param("num_inference_steps", kind=int, low=1, high=50)
 _GUIDANCE = Param("guidance_scale", kind=float, low=1, high=20)
 _SAFETY = (
-    Param("moderation", "safety_tolerance", to={"low": "6"}),
+    Param("moderation", "safety_tolerance", convert={"low": "6"}),
     Param("safety_tolerance", choices=("1", "2", "3", "4", "5", "6")),
 )
 _URL_OR_TEXT = Param("response_format")
@@ -61,8 +63,8 @@ _URL_OR_TEXT = Param("response_format")
 _OPENAI = Table(
     (
         Param("prompt"),
-        Param("size", to=sizes.listed(_OPENAI_SIZES)),
-        Param("quality", to=_QUALITIES),
+        Param("size", convert=sizes.nearest_size(_OPENAI_SIZES)),
+        Param("quality", convert=_QUALITIES),
         Param("output_format", choices=("png", "jpeg", "webp")),
         Param("background"),
         Param("moderation"),
@@ -76,11 +78,16 @@ _ULTRA = Table(
         *_FLUX,
         *_SAFETY,
         _FORMAT,
-        Param("size", to=sizes.ratio(_RATIOS), default="1024x1024", unless=("aspect_ratio",)),
+        Param(
+            "size",
+            convert=sizes.ratio(_RATIOS),
+            default="1024x1024",
+            default_unless=("aspect_ratio",),
+        ),
         Param("aspect_ratio", choices=_RATIOS),
     )
 )
-_KONTEXT = Table((*_ULTRA.rows, _GUIDANCE, Param("image_url", about="a picture to work from")))
+_KONTEXT = Table((*_ULTRA.rows, _GUIDANCE, Param("image_url", note="a picture to work from")))
 _PRO_1_1 = Table((*_FLUX, *_SAFETY, _FORMAT, *_sides(256, 1440)))
 _PRO = Table((*_PRO_1_1.rows, _STEPS, _GUIDANCE))
 _FEW_STEPS = Param("num_inference_steps", kind=int, low=1, high=12)
@@ -108,14 +115,14 @@ _SEEDREAM = (
 _SEEDREAM_3 = Table(
     (
         *_SEEDREAM,
-        Param("size", to=sizes.pixels(low=512, high=2048, joined="size")),
+        Param("size", convert=sizes.pixels(low=512, high=2048, combined="size")),
         Param("guidance_scale", kind=float, low=1, high=10),
     )
 )
 
 
 def _image_urls(most: int) -> Param:
-    return Param("image_urls", kind=list, low=1, high=most, about="pictures to work from")
+    return Param("image_urls", kind=list, low=1, high=most, note="pictures to work from")
 
 
 _SEEDREAM_5 = Table(
@@ -148,18 +155,23 @@ _TIERS = {"1K": 1024, "2K": 2048, "4K": 4096}
 _NANO_BANANA = Table(
     (
         Param("prompt"),
-        Param("size", to=sizes.tiers(sizes.ratio(_NANO_RATIOS), _TIERS)),
+        Param("size", convert=sizes.tiers(sizes.ratio(_NANO_RATIOS), _TIERS)),
         # Theirs is 16:9.
-        Param("aspect_ratio", choices=_NANO_RATIOS, default="1:1", unless=("size", "image_urls")),
+        Param(
+            "aspect_ratio",
+            choices=_NANO_RATIOS,
+            default="1:1",
+            default_unless=("size", "image_urls"),
+        ),
         Param("resolution", choices=tuple(_TIERS)),
-        Param("image_urls", kind=list, high=5, about="pictures to work from"),
+        Param("image_urls", kind=list, high=5, note="pictures to work from"),
         Param("enable_web_search", kind=bool),
     )
 )
 _RECRAFT = Table(
     (
         *(_PROMPT, *_sides(64, 1536)),
-        Param("style_preset", "style", about="e.g. realistic_image; vector_illustration gives SVG"),
+        Param("style_preset", "style", note="e.g. realistic_image; vector_illustration gives SVG"),
         Param("colors", kind=list),
     )
 )
@@ -167,7 +179,7 @@ _MINIMAX = Table(
     (
         Param("prompt", high=1500),
         Param("n", high=9),
-        Param("size", to=sizes.ratio(_RATIOS[:-1])),
+        Param("size", convert=sizes.ratio(_RATIOS[:-1])),
         Param("aspect_ratio", choices=_RATIOS[:-1]),
         Param("prompt_optimizer", kind=bool),
         Param("subject_reference", kind=list),
@@ -175,7 +187,7 @@ _MINIMAX = Table(
 )
 
 
-class AIMLAPI(OpenAILike):
+class AIMLAPI(OpenAICompatible):
     """AI/ML API. Of a model of no known family only the prompt is sent."""
 
     id = "aimlapi"
@@ -234,14 +246,14 @@ class AIMLAPI(OpenAILike):
 
     def error_message(self, reply: ProviderReply) -> str:
         """Find the sentence; a complaint of several fields is a list of them."""
-        several = [it for it in items_at(reply.json(), "message") if isinstance(it, str)]
+        several = [it for it in dig_list(reply.json(), "message") if isinstance(it, str)]
         return "; ".join(several) or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know by its words that an account without credits is forbidden to draw."""
         told = self.error_message(reply)
         if reply.status == _FORBIDDEN and _PAY.search(told):
-            return errors.failure(reply, message=told, status=_NO_CREDIT)
+            return errors.error_from_reply(reply, message=told, status=_NO_CREDIT)
         return super().provider_error(reply)
 
 

@@ -20,13 +20,21 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar
 
-from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Option, Outgoing
-from adapters.errors import ProviderError, failure, no_picture
+from adapters.contract import (
+    Adapter,
+    Answer,
+    Credentials,
+    Image,
+    ImageCall,
+    Option,
+    SignableRequest,
+)
+from adapters.errors import ProviderError, error_from_reply, no_image_error
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, items_at, parsed, pick, text_at, without_none
+from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed, parse_json, without_none
 
 _DEFAULT = "default"
 _SETTINGS = "override_settings"
@@ -47,9 +55,9 @@ _TABLE = Table(
         Param("negative_prompt"),
         Param("n", "n_iter", high=10),
         # The server's own are 512x512 and 50 steps.
-        Param("size", to=sizes.pixels(low=64, high=16_384, step=8), default="1024x1024"),
-        Param("quality", "steps", to=_STEPS, default="medium", unless=("steps",)),
-        Param("output_format", "format", to={"png": "png", "jpeg": "jpg", "webp": "webp"}),
+        Param("size", convert=sizes.pixels(low=64, high=16_384, step=8), default="1024x1024"),
+        Param("quality", "steps", convert=_STEPS, default="medium", default_unless=("steps",)),
+        Param("output_format", "format", convert={"png": "png", "jpeg": "jpg", "webp": "webp"}),
         Param("output_compression", "jpeg_quality"),
         *_numbers(int, "width", "height", "steps", low=1),
         *_numbers(int, "seed", "subseed", low=-1),
@@ -57,7 +65,7 @@ _TABLE = Table(
         *_numbers(float, "cfg_scale", "distilled_cfg_scale", "eta"),
         *_numbers(float, "s_churn", "s_tmin", "s_tmax", "s_noise"),
         *(Param(name) for name in ("sampler_name", "scheduler", "refiner_checkpoint")),
-        Param("styles", kind=list, about="names of styles saved on the server"),
+        Param("styles", kind=list, note="names of styles saved on the server"),
         *(Param(name, kind=bool) for name in ("restore_faces", "tiling", "enable_hr")),
         *_numbers(float, "hr_scale", "hr_cfg", "hr_distilled_cfg"),
         *_numbers(int, "hr_second_pass_steps", "hr_resize_x", "hr_resize_y"),
@@ -65,7 +73,7 @@ _TABLE = Table(
         *(Param(f"hr_{name}") for name in ("scheduler", "prompt", "negative_prompt")),
         Param("hr_additional_modules", kind=list),
     ),
-    never=frozenset({*_BEYOND, _SETTINGS, _RESTORE, "format"}),
+    reserved=frozenset({*_BEYOND, _SETTINGS, _RESTORE, "format"}),
 )
 
 
@@ -88,7 +96,7 @@ class Automatic1111(Adapter):
         "come before the pictures"
     )
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Add user and password, unasked; a key, if any, is for a proxy before the server."""
         if not (user := credentials["automatic1111_user"]):
             return super().sign(outgoing, credentials)
@@ -112,26 +120,28 @@ class Automatic1111(Adapter):
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures asked for; what extensions add comes after them."""
         tree = reply.json()
-        seeds = items_at(parsed(text_at(tree, "info")), "all_seeds")
-        made = [it for it in items_at(tree, "images") if it and isinstance(it, str)][: call.n]
+        seeds = dig_list(parse_json(dig_str(tree, "info")), "all_seeds")
+        made = [it for it in dig_list(tree, "images") if it and isinstance(it, str)][: call.n]
         if not made:
-            raise no_picture(reply.status)
-        told = [without_none(seed=pick(seeds, which, kind=int)) for which in range(len(made))]
+            raise no_image_error(reply.status)
+        told = [without_none(seed=dig_typed(seeds, which, kind=int)) for which in range(len(made))]
         images = zip(made, told, strict=True)
         return Answer(tuple(Image(b64=b64, extra=extra) for b64, extra in images))
 
     def error_message(self, reply: ProviderReply) -> str:
         """Prefer the sentence to the kind of error that stands before it."""
         tree = reply.json()
-        return text_at(tree, "detail") or text_at(tree, "errors") or super().error_message(reply)
+        return dig_str(tree, "detail") or dig_str(tree, "errors") or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Say of a 404 what it means here: no API at all, or a name that the server has not."""
         if reply.status != HTTPStatus.NOT_FOUND:
             return super().provider_error(reply)
-        if at(reply.json(), "error") is None:
-            return failure(reply, message="it has no API (start it with --api)", status=502)
-        return failure(reply, message=self.error_message(reply), status=400)
+        if dig(reply.json(), "error") is None:
+            return error_from_reply(
+                reply, message="it has no API (start it with --api)", status=502
+            )
+        return error_from_reply(reply, message=self.error_message(reply), status=400)
 
 
 ADAPTER = Automatic1111()

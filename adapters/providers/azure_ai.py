@@ -25,15 +25,15 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 from adapters.auth import entra_id
-from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_compatible import OpenAICompatible
 from adapters.bases.openai_passthrough import MODERATION_CODES
-from adapters.contract import Credentials, ImageCall, Option, Outgoing
+from adapters.contract import Credentials, ImageCall, Option, SignableRequest
 from adapters.errors import REFUSED, BadParam
 from adapters.http import ProviderRequest
 from adapters.table.param import Fields, Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.url_paths import model_path
+from adapters.tools.url_paths import quote_model
 
 _URL = "azure_foundry_url"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
@@ -55,8 +55,8 @@ _OPENAI = Table(
     (
         Param("prompt"),
         Param("n", high=10),
-        Param("size", to=_stated),
-        Param("quality", to=_QUALITIES),
+        Param("size", convert=_stated),
+        Param("quality", convert=_QUALITIES),
         Param("background"),
         Param("moderation"),
         Param("output_format", choices=("png", "jpeg")),
@@ -64,14 +64,14 @@ _OPENAI = Table(
         Param("user"),
     )
 )
-_MAI_SIZE = sizes.pixels(low=768, high=1365, most=1024**2)
-_MAI = Table((Param("prompt"), Param("size", to=_MAI_SIZE, default="1024x1024")))
+_MAI_SIZE = sizes.pixels(low=768, high=1365, max_pixels=1024**2)
+_MAI = Table((Param("prompt"), Param("size", convert=_MAI_SIZE, default="1024x1024")))
 _FLUX_2 = Table(
     (
         Param("prompt"),
-        Param("size", to=sizes.pixels(low=256, high=4096, step=32, most=2048**2)),
+        Param("size", convert=sizes.pixels(low=256, high=4096, step=32, max_pixels=2048**2)),
         Param("output_format", choices=("png", "jpeg")),
-        Param("moderation", "safety_tolerance", to={"low": 5}),
+        Param("moderation", "safety_tolerance", convert={"low": 5}),
         Param("safety_tolerance", kind=int, low=0, high=5),
         Param("seed", kind=int),
         Param("steps", kind=int, low=1),
@@ -86,7 +86,7 @@ _FAMILIES = (
 )
 
 
-class AzureAI(entra_id.InAzure, OpenAILike):
+class AzureAI(entra_id.AzureAdapter, OpenAICompatible):
     """Image models on Azure AI Foundry, and on model endpoints of Azure's."""
 
     id = "azure-ai"
@@ -145,7 +145,7 @@ class AzureAI(entra_id.InAzure, OpenAILike):
             )
         return credentials[_URL].rstrip("/")
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Bear the key, except to a resource; a token is borne everywhere."""
         host = urlsplit(credentials[_URL]).hostname or ""
         if credentials[entra_id.TOKEN] or host.endswith(_RESOURCES):
@@ -158,7 +158,7 @@ class AzureAI(entra_id.InAzure, OpenAILike):
         table = self.table_for(model)
         is_bare = bool(found[_URL]) and "/" not in found[_URL].partition("://")[2].rstrip("/")
         surface = next(place for _, it, place in _FAMILIES if it is table) if is_bare else ""
-        named = model_path(model.lower().replace(".", "-")) if table is _FLUX_2 else ""
+        named = quote_model(model.lower().replace(".", "-")) if table is _FLUX_2 else ""
         version = found["azure_api_version"] or "preview"
         return f"{surface}/{named or 'images/generations'}?api-version={version}"
 

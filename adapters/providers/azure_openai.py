@@ -21,19 +21,19 @@ from typing import ClassVar
 
 from adapters.auth import entra_id
 from adapters.bases import openai_tables
-from adapters.bases.openai_passthrough import OpenAIShape
+from adapters.bases.openai_passthrough import OpenAIPassthrough
 from adapters.contract import Credentials, ImageCall, Option
-from adapters.errors import BadParam, ProviderError, failure, refusal
+from adapters.errors import BadParam, ProviderError, error_from_reply, refusal
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.tools.json_access import at, text_at
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig, dig_str
+from adapters.tools.url_paths import quote_model
 
 _DATED = "2025-04-01-preview"
 _V1 = ("v1", "preview", "latest")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 
-class AzureOpenAI(entra_id.InAzure, OpenAIShape):
+class AzureOpenAI(entra_id.AzureAdapter, OpenAIPassthrough):
     """Azure OpenAI, and OpenAI-shaped deployments of Azure AI Foundry by a custom host."""
 
     id = "azure-openai"
@@ -42,7 +42,7 @@ class AzureOpenAI(entra_id.InAzure, OpenAIShape):
     base_url = ""
     docs = "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/dall-e"
     # What Azure's page lists: no webp, and none of what only OpenAI's own newest models take.
-    tables_by_model = openai_tables.families("png", "jpeg", newer=())
+    tables_by_model = openai_tables.build_tables("png", "jpeg", newer=())
     models = (
         "gpt-image-2",
         "gpt-image-2.5-sunburst",
@@ -94,7 +94,7 @@ class AzureOpenAI(entra_id.InAzure, OpenAIShape):
             query = "" if version == "v1" else f"?api-version={version}"
             return f"/v1/images/generations{query}"
         named = call.credentials["azure_deployment_id"] or call.model
-        deployment = model_path(named, example="the deployment, or set azure_deployment_id")
+        deployment = quote_model(named, example="the deployment, or set azure_deployment_id")
         return f"/deployments/{deployment}/images/generations?api-version={version}"
 
     def suppressed_params(self, call: ImageCall) -> frozenset[str]:
@@ -113,12 +113,12 @@ class AzureOpenAI(entra_id.InAzure, OpenAIShape):
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Know the content filter by its inner code too, and codes that say what OpenAI's do."""
-        told = at(reply.json(), "error")
-        inner = {text_at(told, name, "code") for name in ("innererror", "inner_error")}
+        told = dig(reply.json(), "error")
+        inner = {dig_str(told, name, "code") for name in ("innererror", "inner_error")}
         if "ResponsibleAIPolicyViolation" in inner:
-            return refusal(text_at(told, "message"), provider_status=reply.status)
-        if (code := text_at(told, "code")) == "DeploymentNotFound" or code.isdigit():
-            return failure(reply)
+            return refusal(dig_str(told, "message"), provider_status=reply.status)
+        if (code := dig_str(told, "code")) == "DeploymentNotFound" or code.isdigit():
+            return error_from_reply(reply)
         return super().provider_error(reply)
 
 

@@ -25,19 +25,19 @@ from adapters.contract import (
     Adapter,
     Answer,
     Credentials,
-    GrantFlow,
     Image,
     ImageCall,
     Option,
-    Outgoing,
+    SignableRequest,
+    TokenFlow,
 )
-from adapters.errors import BadParam, ProviderError, failure, no_picture, refusal
+from adapters.errors import BadParam, ProviderError, error_from_reply, no_image_error, refusal
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import Param, within
+from adapters.table.param import Param, nested_under
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, items_at, pick, text_at, without_none
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed, without_none
+from adapters.tools.url_paths import quote_model
 
 _STYLES = (
     "3D_ANIMATED_FAMILY_FILM DESIGN_SKETCH FLAT_VECTOR_ILLUSTRATION GRAPHIC_NOVEL_ILLUSTRATION "
@@ -57,18 +57,18 @@ _SEEDS = 858_993_460
 _SIDES: dict[str, Any] = {"width": f"{_CONFIG}.width", "height": f"{_CONFIG}.height"}
 
 # Fewer than 4,194,304 pixels, with room to round both sides to a multiple of 16.
-_NOVA_SIZE = sizes.pixels(low=320, high=4096, step=16, most=4_128_768, widest=4, **_SIDES)
+_NOVA_SIZE = sizes.pixels(low=320, high=4096, step=16, max_pixels=4_128_768, max_ratio=4, **_SIDES)
 
 _AMAZON = (
-    *within(
+    *nested_under(
         _TEXT,
-        Param("conditionImage", about="base64"),
+        Param("conditionImage", note="base64"),
         Param("controlMode", choices=("CANNY_EDGE", "SEGMENTATION")),
         Param("controlStrength", kind=float, low=0, high=1),
     ),
-    *within(
+    *nested_under(
         _CONFIG,
-        Param("quality", to=_QUALITY),
+        Param("quality", convert=_QUALITY),
         Param("n", "numberOfImages", high=5),
         Param("cfgScale", kind=float, low=1.1, high=10),
     ),
@@ -77,7 +77,7 @@ _NOVA = Table(
     (
         Param("prompt", f"{_TEXT}.text", high=1024),
         Param("negativeText", f"{_TEXT}.negativeText", low=1, high=1024),
-        Param("size", to=_NOVA_SIZE),
+        Param("size", convert=_NOVA_SIZE),
         Param("seed", f"{_CONFIG}.seed", kind=int, low=0, high=_SEEDS - 1),
         Param("style_preset", f"{_TEXT}.style", choices=tuple(_STYLES.split())),
         *_AMAZON,
@@ -88,7 +88,7 @@ _TITAN = Table(
     (
         Param("prompt", f"{_TEXT}.text", high=512),
         Param("negativeText", f"{_TEXT}.negativeText", low=3, high=512),
-        Param("size", to=sizes.listed_pixels(_TITAN_SIZES.split(), **_SIDES)),
+        Param("size", convert=sizes.nearest_sides(_TITAN_SIZES.split(), **_SIDES)),
         Param("seed", f"{_CONFIG}.seed", kind=int, low=0, high=2_147_483_646),
         *_AMAZON,
     ),
@@ -99,7 +99,7 @@ _STABLE_IMAGE = Table(
     (
         Param("prompt", high=10_000),
         Param("negative_prompt", high=10_000),
-        Param("size", to=sizes.ratio(_RATIOS)),
+        Param("size", convert=sizes.ratio(_RATIOS)),
         Param("aspect_ratio", choices=_RATIOS),
         Param("output_format", choices=("png", "jpeg")),
         _SEED,
@@ -108,8 +108,12 @@ _STABLE_IMAGE = Table(
 _SD3 = Table(_STABLE_IMAGE.rows, constant={"mode": "text-to-image"})
 _SDXL = Table(
     (
-        Param("prompt", high=2000, to=lambda text: {"text_prompts": [{"text": text, "weight": 1}]}),
-        Param("size", to=sizes.listed_pixels(_SDXL_SIZES.split())),
+        Param(
+            "prompt",
+            high=2000,
+            convert=lambda text: {"text_prompts": [{"text": text, "weight": 1}]},
+        ),
+        Param("size", convert=sizes.nearest_sides(_SDXL_SIZES.split())),
         Param("cfg_scale", kind=float, low=0, high=35),
         Param("steps", kind=int, low=10, high=150),
         Param("style_preset"),
@@ -173,7 +177,7 @@ class Bedrock(Adapter):
 
     def resolve_base_url(self, credentials: Credentials) -> str:
         """Give the region's own address."""
-        return f"https://bedrock-runtime.{aws.region(credentials)}.amazonaws.com"
+        return f"https://bedrock-runtime.{aws.get_region(credentials)}.amazonaws.com"
 
     def table_for(self, model: str) -> Table:
         """Give the table of the family; for a name that says no family, Stability's."""
@@ -193,22 +197,22 @@ class Bedrock(Adapter):
         needed = (*aws.ACCESS_KEY, "aws_role_arn") if way == "assumedRole" else aws.ACCESS_KEY
         return " and ".join(name for name in needed if not credentials[name])
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Sign with the access key, or add the API key."""
         if _bears_a_key(credentials):
             return super().sign(outgoing, credentials)
-        return aws.signed(outgoing, credentials, "bedrock")
+        return aws.sign(outgoing, credentials, "bedrock")
 
-    def token_flow(self, credentials: Credentials, time: float) -> GrantFlow | None:
+    def token_flow(self, credentials: Credentials, time: float) -> TokenFlow | None:
         """Assume a role, if that is the way in."""
         if credentials["aws_auth_type"] != "assumedRole":
             return None
-        return aws.assumed_role(credentials, time)
+        return aws.assume_role(credentials, time)
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Invoke the model; the operator's choice of it comes first."""
         invoked = call.credentials["aws_bedrock_model"] or call.model
-        path = model_path(invoked, example=self.models[0])
+        path = quote_model(invoked, example=self.models[0])
         if not _family(self.effective_model(call.model, call.credentials)):
             raise BadParam(
                 "model",
@@ -225,24 +229,26 @@ class Bedrock(Adapter):
         """Read the pictures that were not filtered; when none is left, say why."""
         del call
         tree = reply.json()
-        if artifacts := items_at(tree, "artifacts"):
-            return stability_style.answered(map(stability_style.in_json, artifacts), reply)
+        if artifacts := dig_list(tree, "artifacts"):
+            return stability_style.answer_from(
+                map(stability_style.image_from_json, artifacts), reply
+            )
         if images := tuple(_pictures(tree)):
             return Answer(images)
         said = _objection(tree)
         if said.lower() in _FAULTS:
-            raise failure(reply, message=said, status=502)
-        raise refusal(said, provider_status=reply.status) if said else no_picture(reply.status)
+            raise error_from_reply(reply, message=said, status=502)
+        raise refusal(said, provider_status=reply.status) if said else no_image_error(reply.status)
 
     def error_message(self, reply: ProviderReply) -> str:
         """Find the sentence, whose key begins with a capital at times."""
-        return text_at(reply.json(), "Message") or super().error_message(reply)
+        return dig_str(reply.json(), "Message") or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Go by `x-amzn-ErrorType`, cut out of its name space and its address."""
         kind = reply.headers.get("x-amzn-errortype", "").partition(":")[0].rpartition("#")[2]
         if status := _KINDS.get(kind):
-            return failure(reply, message=self.error_message(reply), status=status)
+            return error_from_reply(reply, message=self.error_message(reply), status=status)
         return super().provider_error(reply)
 
 
@@ -261,7 +267,7 @@ def _seeded(call: ImageCall) -> Mapping[str, Any]:
     """Add a seed where Amazon's models would take the same one, and make the same, each time."""
     if "taskType" not in call.fields:
         return call.fields
-    config = {"seed": call.chance % _SEEDS, **(pick(call.fields, _CONFIG, kind=dict) or {})}
+    config = {"seed": call.nonce % _SEEDS, **(dig_typed(call.fields, _CONFIG, kind=dict) or {})}
     return {**call.fields, _CONFIG: config}
 
 
@@ -273,19 +279,19 @@ def _bears_a_key(credentials: Credentials) -> bool:
 
 def _pictures(tree: Any) -> Iterator[Image]:
     """Give the pictures that nothing is said against."""
-    for which, b64 in enumerate(items_at(tree, "images")):
-        if b64 and isinstance(b64, str) and at(tree, "finish_reasons", which) is None:
-            seed = pick(tree, "seeds", which, kind=int)
+    for which, b64 in enumerate(dig_list(tree, "images")):
+        if b64 and isinstance(b64, str) and dig(tree, "finish_reasons", which) is None:
+            seed = dig_typed(tree, "seeds", which, kind=int)
             yield Image(b64=b64, extra=without_none(seed=seed))
 
 
 def _objection(tree: Any) -> str:
     """Find the words in which a 200 says no; "" when there are none."""
-    status = text_at(tree, "status")
+    status = dig_str(tree, "status")
     said = [
-        text_at(tree, "error"),
-        *items_at(tree, "finish_reasons"),
-        *items_at(tree, "details", "Moderation Reasons"),
+        dig_str(tree, "error"),
+        *dig_list(tree, "finish_reasons"),
+        *dig_list(tree, "details", "Moderation Reasons"),
         status if "moderated" in status.lower() else "",
     ]
     return next((words for words in said if words and isinstance(words, str)), "")

@@ -16,14 +16,14 @@ from http import HTTPStatus
 from typing import Any
 
 from adapters import errors
-from adapters.bases.polling import Jobs, poll
-from adapters.contract import Answer, Credentials, Flow, Image, ImageCall, Outgoing
+from adapters.bases.polling import PollingAdapter, poll
+from adapters.contract import Answer, Credentials, Flow, Image, ImageCall, SignableRequest
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import pick, text_at, without_none
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig_str, dig_typed, without_none
+from adapters.tools.url_paths import quote_model
 
 _LOST = "Task not found"
 _PATIENCE = 5
@@ -39,7 +39,7 @@ _STEPS = Param("steps", kind=int, low=1, high=50)
 def _safety(most: int) -> tuple[Param, Param]:
     """Moderate as little as the family can when the client asks for `low`."""
     return (
-        Param("moderation", "safety_tolerance", to={"low": most}),
+        Param("moderation", "safety_tolerance", convert={"low": most}),
         Param("safety_tolerance", kind=int, low=0, high=most),
     )
 
@@ -61,22 +61,24 @@ _FLUX_1 = (
 _PRO = (
     *_FLUX_1,
     # Theirs is 1024x768, and 16:9 for ultra.
-    Param("size", to=sizes.pixels(low=256, high=1440, step=32), default="1024x1024"),
+    Param("size", convert=sizes.pixels(low=256, high=1440, step=32), default="1024x1024"),
     Param("image_prompt"),
 )
 _ULTRA = (
     *_FLUX_1,
-    Param("size", to=sizes.reduced_ratio(), default="1024x1024", unless=("aspect_ratio",)),
+    Param(
+        "size", convert=sizes.reduced_ratio(), default="1024x1024", default_unless=("aspect_ratio",)
+    ),
     _ASPECT,
     Param("raw", kind=bool),
     Param("image_prompt"),
     Param("image_prompt_strength", kind=float, low=0, high=1),
 )
-_KONTEXT = (*_FLUX_1, Param("size", to=sizes.ratio(_RATIOS)), _ASPECT, *_pictures(4))
+_KONTEXT = (*_FLUX_1, Param("size", convert=sizes.ratio(_RATIOS)), _ASPECT, *_pictures(4))
 _FLUX_2 = (
     *(*_COMMON, *_safety(5)),
     Param("output_format", choices=("jpeg", "png", "webp")),
-    Param("size", to=sizes.pixels(low=64, high=99_999, step=16, most=2048 * 2048)),
+    Param("size", convert=sizes.pixels(low=64, high=99_999, step=16, max_pixels=2048 * 2048)),
 )
 _FAMILIES = (
     ("flux-2-flex", Table((*_FLUX_2, *_pictures(8), _UPSAMPLING, _STEPS, _guidance(10)))),
@@ -89,7 +91,7 @@ _FAMILIES = (
 )
 
 
-class BlackForestLabs(Jobs):
+class BlackForestLabs(PollingAdapter):
     """The BFL API. Webhook fields of a client are in no table: they never leave the gateway."""
 
     id = "black-forest-labs"
@@ -121,20 +123,22 @@ class BlackForestLabs(Jobs):
         "FLUX.1"
     )
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Put the key into `x-key`, its only place."""
         del outgoing
         return {"x-key": credentials.api_key}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit the job."""
-        return ProviderRequest("/" + model_path(call.model, example="flux-2-pro"), json=call.fields)
+        return ProviderRequest(
+            "/" + quote_model(call.model, example="flux-2-pro"), json=call.fields
+        )
 
     def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
         """Ask at the URL that the reply names: only that region knows the task."""
         del call
-        if not (place := text_at(reply.json(), "polling_url")):
-            raise errors.no_picture(reply.status)
+        if not (place := dig_str(reply.json(), "polling_url")):
+            raise errors.no_image_error(reply.status)
         return ProviderRequest(url=place, method="GET")
 
     def flow(self, call: ImageCall) -> Flow:
@@ -157,33 +161,33 @@ class BlackForestLabs(Jobs):
         if state.endswith("Moderated"):
             raise errors.refusal(_reason(tree, state), provider_status=reply.status)
         if state != "Ready":
-            raise errors.failure(reply, message=_reason(tree, state), status=502)
-        if not (sample := text_at(tree, "result", "sample")):
-            raise errors.no_picture(reply.status)
-        told = text_at(tree, "result", "prompt")
+            raise errors.error_from_reply(reply, message=_reason(tree, state), status=502)
+        if not (sample := dig_str(tree, "result", "sample")):
+            raise errors.no_image_error(reply.status)
+        told = dig_str(tree, "result", "prompt")
         revised = told if told != call.fields.get("prompt") else ""
         extra = without_none(
-            seed=pick(tree, "result", "seed", kind=int), revised_prompt=revised or None
+            seed=dig_typed(tree, "result", "seed", kind=int), revised_prompt=revised or None
         )
-        return Answer((Image.at(sample, **extra),))
+        return Answer((Image.from_url(sample, **extra),))
 
     def error_message(self, reply: ProviderReply) -> str:
         """Prefer `message`, which can stand beside a bare code in `error`."""
-        return text_at(reply.json(), "message") or super().error_message(reply)
+        return dig_str(reply.json(), "message") or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know that what is forbidden here is the key: it has no 401."""
         if reply.status == HTTPStatus.FORBIDDEN:
             told = self.error_message(reply)
-            return errors.failure(reply, message=told, status=HTTPStatus.UNAUTHORIZED)
+            return errors.error_from_reply(reply, message=told, status=HTTPStatus.UNAUTHORIZED)
         return super().provider_error(reply)
 
 
 def _reason(tree: Any, state: str) -> str:
     """Give the state with the words in `details`: a text, or lists of texts by topic."""
-    topics = (pick(tree, "details", kind=dict) or {}).values()
+    topics = (dig_typed(tree, "details", kind=dict) or {}).values()
     listed = (word for words in topics if isinstance(words, list) for word in words)
-    words = [text_at(tree, "details"), *(word for word in listed if isinstance(word, str))]
+    words = [dig_str(tree, "details"), *(word for word in listed if isinstance(word, str))]
     told = ", ".join(filter(None, words))
     return f"{state}: {told}" if told else state or "no state"
 

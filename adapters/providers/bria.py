@@ -15,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from adapters import errors
-from adapters.bases.polling import Jobs
-from adapters.contract import Credentials, Image, ImageCall, Outgoing
+from adapters.bases.polling import PollingAdapter
+from adapters.contract import Credentials, Image, ImageCall, SignableRequest
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import Param, or_png
+from adapters.table.param import Param, format_or_png
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import pick, text_at, without_none
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig_str, dig_typed, without_none
+from adapters.tools.url_paths import quote_model
 
 _UNPROCESSABLE = 422
 _FIBO = "fibo"
@@ -32,21 +32,21 @@ _SIZE = sizes.tiers(sizes.ratio(_RATIOS), {"1MP": 1024, "4MP": 2048})
 _TABLE = Table(
     (
         Param("prompt"),
-        Param("size", to=_SIZE),
+        Param("size", convert=_SIZE),
         Param("aspect_ratio", choices=_RATIOS),
         Param("resolution", choices=("1MP", "4MP")),
         Param(
             "output_format",
             "output_type",
-            to=or_png("output_type", png="png", jpeg="jpeg"),
-            about="jpeg or png; png for any other",
+            convert=format_or_png("output_type", png="png", jpeg="jpeg"),
+            note="jpeg or png; png for any other",
         ),
         Param("output_type", choices=("png", "jpeg")),
         Param("steps_num", kind=int, low=35, high=50),
         Param("guidance_scale", kind=float),
         Param("negative_prompt"),
         Param("seed", kind=int),
-        Param("structured_prompt", about="JSON as text, instead of a prompt or beside it"),
+        Param("structured_prompt", note="JSON as text, instead of a prompt or beside it"),
         Param("images", kind=list, high=1),
         Param("model_version"),
         Param("ip_signal", kind=bool),
@@ -57,7 +57,7 @@ _TABLE = Table(
 )
 
 
-class Bria(Jobs):
+class Bria(PollingAdapter):
     """Bria's version 2. Its `webhook_url` is in no table: none is ever sent."""
 
     id = "bria"
@@ -79,22 +79,22 @@ class Bria(Jobs):
     poll_path = "/status/{}"
     success_state = "COMPLETED"
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Put the key into `api_token`, its only place."""
         del outgoing
         return {"api_token": credentials.api_key}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit the job at the model's endpoint."""
-        path = model_path(call.model, example=_FIBO)
+        path = quote_model(call.model, example=_FIBO)
         below = "" if path == _FIBO else "/" + path.removeprefix(f"{_FIBO}-")
         return ProviderRequest(f"/image/generate{below}", json=call.fields)
 
     def parse_images(self, reply: ProviderReply) -> Iterator[Image]:
         """Read the picture and its seed."""
-        if place := text_at(reply.json(), "result", "image_url"):
-            yield Image.at(
-                place, **without_none(seed=pick(reply.json(), "result", "seed", kind=int))
+        if place := dig_str(reply.json(), "result", "image_url"):
+            yield Image.from_url(
+                place, **without_none(seed=dig_typed(reply.json(), "result", "seed", kind=int))
             )
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:

@@ -20,13 +20,13 @@ from math import isqrt
 from typing import Any, ClassVar
 
 from adapters import errors
-from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_compatible import OpenAICompatible
 from adapters.contract import Answer, ImageCall
 from adapters.http import ProviderReply
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, items_at, text_at
+from adapters.tools.json_access import dig, dig_list, dig_str
 
 _UNSAFE = re.compile(r"SensitiveContent|RiskDetection|PolicyViolation")
 _WIDEST = 16
@@ -37,14 +37,14 @@ def _sizes(least: int, most: int, levels: str) -> tuple[Param, Param]:
     bounds = sizes.pixels(
         low=isqrt(least // _WIDEST),
         high=isqrt(most * _WIDEST),
-        least=least,
-        most=most,
-        widest=_WIDEST,
-        joined="size",
+        min_pixels=least,
+        max_pixels=most,
+        max_ratio=_WIDEST,
+        combined="size",
     )
     return (
-        Param("size", to=bounds, default="1024x1024", unless=("resolution",)),
-        Param("resolution", "size", choices=tuple(levels.split()), about="instead of size"),
+        Param("size", convert=bounds, default="1024x1024", default_unless=("resolution",)),
+        Param("resolution", "size", choices=tuple(levels.split()), note="instead of size"),
     )
 
 
@@ -52,10 +52,10 @@ _COMMON = (
     Param("prompt"),
     Param("response_format"),
     Param("watermark", kind=bool, default=False),
-    Param("image", about="a picture to work from, a URL or a data: URL"),
+    Param("image", note="a picture to work from, a URL or a data: URL"),
     Param("optimize_prompt_options", kind=dict),
 )
-_UP_TO_10 = Param("images", "image", kind=list, low=1, high=10, about="several of them")
+_UP_TO_10 = Param("images", "image", kind=list, low=1, high=10, note="several of them")
 _UP_TO_14 = replace(_UP_TO_10, high=14)
 _FORMAT = Param("output_format", choices=("png", "jpeg"))
 _GROUPS = (
@@ -84,7 +84,7 @@ def _named(version: str) -> tuple[str, ...]:
     return tuple(f"{maker}seedream-{version}" for maker in ("", "dola-", "doubao-"))
 
 
-class BytePlus(OpenAILike):
+class BytePlus(OpenAICompatible):
     """Seedream over Ark. It marks every picture unless it is told not to."""
 
     id = "byteplus"
@@ -126,21 +126,21 @@ class BytePlus(OpenAILike):
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read what came; where every picture failed, the first says why."""
-        entries = items_at(reply.json(), "data")
-        if entries and all(at(entry, "error") is not None for entry in entries):
+        entries = dig_list(reply.json(), "data")
+        if entries and all(dig(entry, "error") is not None for entry in entries):
             raise self.provider_error(ProviderReply(reply.status, tree=entries[0]))
         return super().parse_answer(call, reply)
 
     def parse_event(self, call: ImageCall, data: Any) -> Answer:
         """Read an event; one failed picture of a group does not fail the rest."""
         grouped = call.fields.get("sequential_image_generation") == "auto"
-        if grouped and text_at(data, "type") == "image_generation.partial_failed":
+        if grouped and dig_str(data, "type") == "image_generation.partial_failed":
             return Answer(())
         return super().parse_event(call, data)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refusal by its code, wherever in it the word stands."""
-        if _UNSAFE.search(text_at(reply.json(), "error", "code")):
+        if _UNSAFE.search(dig_str(reply.json(), "error", "code")):
             return self.refusal(reply)
         return super().provider_error(reply)
 

@@ -23,15 +23,15 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from adapters.bases.polling import fetched, poll
+from adapters.bases.polling import fetch_images, poll
 from adapters.contract import Adapter, Answer, Flow, Image, ImageCall, Option
-from adapters.errors import Abandoned, BadParam, ProviderError, failure, no_picture
+from adapters.errors import BadParam, FlowCancelled, ProviderError, error_from_reply, no_image_error
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
-from adapters.tools import templates
-from adapters.tools.json_access import at, items_at, pick, text_at
-from adapters.tools.url_paths import step
+from adapters.tools import graphs
+from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed
+from adapters.tools.url_paths import quote_segment
 
 _WORKFLOW, _ALLOW = "comfyui_workflow", "comfyui_allow_graphs"
 _SEEDS = 2**64
@@ -41,12 +41,12 @@ _ASKED = ("width", "height", "batch_size", "seed", "noise_seed", "text")
 
 _TABLE = Table(
     (
-        *templates.ROWS,
+        *graphs.ROWS,
         Param("n", high=10),
         Param("seed", kind=int, low=0, high=_SEEDS - 1),
-        Param("workflow", kind=dict, about=f"a graph in API format, where {_ALLOW} is true"),
+        Param("workflow", kind=dict, note=f"a graph in API format, where {_ALLOW} is true"),
     ),
-    sealed=True,
+    closed=True,
 )
 
 
@@ -58,20 +58,20 @@ class ComfyUI(Adapter):
     base_url = "http://127.0.0.1:8188"
     docs = "https://docs.comfy.org/development/comfyui-server/comms_routes"
     tables_by_model = (("", _TABLE),)
-    models = (templates.DEFAULT,)
+    models = (graphs.DEFAULT_MODEL,)
     keyless = True
     options: ClassVar[tuple[Option, ...]] = (
         Option(
             _WORKFLOW,
             "a graph in API format (JSON) with slots such as {{prompt}}, or an object of several",
             pattern=r"(?s)\s*\{.*\}\s*",
-            operator=True,
+            operator_only=True,
         ),
         Option(
             _ALLOW,
             "true, for clients that may run graphs of their own, by the parameter workflow",
             pattern="true|false",
-            operator=True,
+            operator_only=True,
         ),
     )
     unconfirmed = "the form of `details` in a node's error; how a cancelled job ends"
@@ -81,7 +81,7 @@ class ComfyUI(Adapter):
         jobs: dict[str, dict[str, int]] = {}
         try:
             return (yield from self._ran(call, jobs))
-        except Abandoned:
+        except FlowCancelled:
             if jobs:
                 # By their ids: `/interrupt` would end whatever runs. Servers of before the middle
                 # of 2026 do not know this path, and finish.
@@ -94,29 +94,29 @@ class ComfyUI(Adapter):
             reply = yield ProviderRequest("/prompt", json={"prompt": graph})
             if not reply.ok:
                 raise self._not_taken(call, reply)
-            if not step(job := text_at(reply.json(), "prompt_id")):
+            if not quote_segment(job := dig_str(reply.json(), "prompt_id")):
                 raise ProviderError("The provider took the graph without giving it an id.")
             jobs[job] = extra
         images: list[Image] = []
         for job, extra in [*jobs.items()]:
-            question = ProviderRequest(f"/history/{step(job)}", method="GET")
+            question = ProviderRequest(f"/history/{quote_segment(job)}", method="GET")
             reply = yield from poll(self, question, _is_settled, interval=1.0)
             del jobs[job]
-            images += yield from fetched(self, _places(reply, job), **extra)
+            images += yield from fetch_images(self, _places(reply, job), **extra)
         return Answer(tuple(images))
 
     def suppressed_params(self, call: ImageCall) -> frozenset[str]:
         """Withhold what the graph has no slot for."""
-        return templates.withheld(lambda: self._graph(call))
+        return graphs.params_without_slot(lambda: self._graph(call))
 
     def _runs(self, call: ImageCall) -> Iterator[tuple[Any, dict[str, int]]]:
         """Give each graph to run, with what is to be said of its pictures."""
         graph, n = self._graph(call), call.fields.get("n", 1)
-        slots = set(templates.slots(graph))
+        slots = set(graphs.find_slots(graph))
         for run in range(1 if "n" in slots else n):
-            seed = (call.fields.get("seed", call.chance) + run) % _SEEDS
-            values = templates.values(call.fields, n=n, seed=seed)
-            yield templates.filled(graph, values), {"seed": seed} if "seed" in slots else {}
+            seed = (call.fields.get("seed", call.nonce) + run) % _SEEDS
+            values = graphs.slot_values(call.fields, n=n, seed=seed)
+            yield graphs.fill(graph, values), {"seed": seed} if "seed" in slots else {}
 
     def _graph(self, call: ImageCall) -> Any:
         """Choose the graph: the operator's, or the client's own where that is allowed."""
@@ -129,7 +129,7 @@ class ComfyUI(Adapter):
                 raise BadParam("workflow", "'workflow' must be a graph in API format.")
             return own
         stored = call.credentials[_WORKFLOW]
-        return templates.chosen(_WORKFLOW, stored, call.model, is_one=_is_graph)
+        return graphs.select_graph(_WORKFLOW, stored, call.model, is_graph=_is_graph)
 
     def _not_taken(self, call: ImageCall, reply: ProviderReply) -> ProviderError:
         """Say whose mistake a graph is: its author's, but for what the client asked.
@@ -137,52 +137,52 @@ class ComfyUI(Adapter):
         The first node that is complained of counts.
         """
         tree = reply.json()
-        nodes = (pick(tree, "node_errors", kind=dict) or {}).values()
-        fault = next((it for node in nodes for it in items_at(node, "errors")), None)
-        field = text_at(fault, "details").partition(":")[0]
-        said = [self.error_message(reply), text_at(fault, "message"), text_at(fault, "details")]
+        nodes = (dig_typed(tree, "node_errors", kind=dict) or {}).values()
+        fault = next((it for node in nodes for it in dig_list(node, "errors")), None)
+        field = dig_str(fault, "details").partition(":")[0]
+        said = [self.error_message(reply), dig_str(fault, "message"), dig_str(fault, "details")]
         message = ": ".join(dict.fromkeys(filter(None, said)))
-        is_complaint = at(tree, "error", "type") is not None
+        is_complaint = dig(tree, "error", "type") is not None
         if field in _FILES:
-            return failure(reply, message=message, status=404)
+            return error_from_reply(reply, message=message, status=404)
         if is_complaint and field not in _ASKED and not call.fields.get("workflow"):
-            return failure(reply, message=message, status=502)
-        return failure(reply, message=message)
+            return error_from_reply(reply, message=message, status=502)
+        return error_from_reply(reply, message=message)
 
 
 def _is_graph(tree: Any) -> bool:
     """Tell a graph in API format from one as the editor saves it, and from several."""
     nodes = tree.values() if isinstance(tree, dict) else ()
-    return bool(nodes) and all(text_at(node, "class_type") for node in nodes)
+    return bool(nodes) and all(dig_str(node, "class_type") for node in nodes)
 
 
 def _is_settled(reply: ProviderReply) -> bool:
     """Tell whether a job is in the history: `{}` says that it is not done yet."""
-    return reply.ok and bool(pick(reply.json(), kind=dict))
+    return reply.ok and bool(dig_typed(reply.json(), kind=dict))
 
 
 def _places(reply: ProviderReply, job: str) -> list[str]:
     """Give the paths of the pictures that a job saved, or those of its previews."""
-    done = at(reply.json(), job)
-    if text_at(done, "status", "status_str") == "error":
-        raise _failed(reply, items_at(done, "status", "messages"))
-    nodes = (pick(done, "outputs", kind=dict) or {}).values()
-    files = [file for node in nodes for file in items_at(node, "images")]
-    saved = [file for file in files if text_at(file, "type") == "output"] or files
+    done = dig(reply.json(), job)
+    if dig_str(done, "status", "status_str") == "error":
+        raise _failed(reply, dig_list(done, "status", "messages"))
+    nodes = (dig_typed(done, "outputs", kind=dict) or {}).values()
+    files = [file for node in nodes for file in dig_list(node, "images")]
+    saved = [file for file in files if dig_str(file, "type") == "output"] or files
     named = [
-        {key: text_at(file, key) for key in ("filename", "subfolder", "type")} for file in saved
+        {key: dig_str(file, key) for key in ("filename", "subfolder", "type")} for file in saved
     ]
     if not named:
-        raise no_picture(reply.status)
+        raise no_image_error(reply.status)
     return [f"/view?{urlencode(query)}" for query in named]
 
 
 def _failed(reply: ProviderReply, messages: list[Any]) -> ProviderError:
     """Say why a job failed, in the words of the node that did."""
-    told = [at(it, 1) for it in messages if at(it, 0) == "execution_error"]
-    said = text_at(told, 0, "exception_message")
-    full = "OutOfMemory" in text_at(told, 0, "exception_type")
-    return failure(reply, message=said, status=503 if full else 502)
+    told = [dig(it, 1) for it in messages if dig(it, 0) == "execution_error"]
+    said = dig_str(told, 0, "exception_message")
+    full = "OutOfMemory" in dig_str(told, 0, "exception_type")
+    return error_from_reply(reply, message=said, status=503 if full else 502)
 
 
 ADAPTER = ComfyUI()

@@ -21,14 +21,14 @@ from typing import Any, ClassVar
 import orjson
 
 from adapters import errors
-from adapters.bases.polling import Jobs
-from adapters.contract import Answer, Credentials, Image, ImageCall, Option, Outgoing
+from adapters.bases.polling import PollingAdapter
+from adapters.contract import Answer, Credentials, Image, ImageCall, Option, SignableRequest
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import Param, within
+from adapters.table.param import Param, nested_under
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import items_at, text_at, usage, without_none
-from adapters.tools.url_paths import named_model, step
+from adapters.tools.json_access import dig_list, dig_str, parse_usage, without_none
+from adapters.tools.url_paths import quote_segment, require_model
 
 _HOSTS = {"cn": "dashscope", "intl": "dashscope-intl", "us": "dashscope-us"}
 _QWEN_1_SIZES = "1664x928 1472x1104 1328x1328 1104x1472 928x1664"
@@ -45,10 +45,10 @@ def _pixels(low: int, high: int, least: int, most: int) -> sizes.Converter:
     return sizes.pixels(
         low=low,
         high=high,
-        least=least * least,
-        most=most * most,
-        joined="parameters.size",
-        cross="*",
+        min_pixels=least * least,
+        max_pixels=most * most,
+        combined="parameters.size",
+        separator="*",
     )
 
 
@@ -63,25 +63,27 @@ def _table(size: sizes.Converter, *rows: Param, n: int = 4, tasks: bool = False)
     """Say size and number always: DashScope would make four pictures, or one of 2048*2048."""
     return Table(
         (
-            Param("prompt", "input.prompt") if tasks else Param("prompt", to=_said),
-            Param("size", to=size, default="1024x1024"),
-            *within("parameters", *([Param("n", high=n, default=1)] if n else []), *_COMMON),
+            Param("prompt", "input.prompt") if tasks else Param("prompt", convert=_said),
+            Param("size", convert=size, default="1024x1024"),
+            *nested_under("parameters", *([Param("n", high=n, default=1)] if n else []), *_COMMON),
             *rows,
         ),
-        below="parameters",
+        unknown_under="parameters",
     )
 
 
 _NEGATIVE = Param("negative_prompt", high=500)
-_SAID_NEGATIVE = within("parameters", _NEGATIVE)
-_TASKS_NEGATIVE = within("input", _NEGATIVE)
-_WAN_27_ONLY = within(
+_SAID_NEGATIVE = nested_under("parameters", _NEGATIVE)
+_TASKS_NEGATIVE = nested_under("input", _NEGATIVE)
+_WAN_27_ONLY = nested_under(
     "parameters", Param("enable_sequential", kind=bool), Param("thinking_mode", kind=bool)
 )
 
 _QWEN = _table(_pixels(512, 4096, 512, 2048), *_SAID_NEGATIVE, n=6)
 _QWEN_1 = _table(
-    sizes.listed(_QWEN_1_SIZES.split(), field="parameters.size", cross="*"), *_SAID_NEGATIVE, n=1
+    sizes.nearest_size(_QWEN_1_SIZES.split(), field="parameters.size", separator="*"),
+    *_SAID_NEGATIVE,
+    n=1,
 )
 _WAN_27 = _table(_pixels(384, 3072, 768, 2048), *_WAN_27_ONLY)
 _WAN_27_PRO = _table(_pixels(512, 4096, 768, 4096), *_WAN_27_ONLY)
@@ -91,7 +93,7 @@ _WAN_2 = _table(_pixels(512, 1440, 512, 1440), *_TASKS_NEGATIVE, tasks=True)
 _Z_IMAGE = _table(_pixels(512, 4096, 512, 2048), n=0)
 
 
-class DashScope(Jobs):
+class DashScope(PollingAdapter):
     """DashScope in the region that the key is of."""
 
     id = "dashscope"
@@ -162,7 +164,7 @@ class DashScope(Jobs):
         host = _HOSTS[credentials["dashscope_region"] or "intl"]
         return f"https://{host}.aliyuncs.com/api/v1"
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Add the bearer key, and the workspace."""
         workspace = credentials["dashscope_workspace_id"]
         named = {"x-dashscope-workspace": workspace} if workspace else {}
@@ -170,7 +172,7 @@ class DashScope(Jobs):
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask for pictures, or for a task that makes them."""
-        body = {"model": named_model(call.model, example=self.models[0]), **call.fields}
+        body = {"model": require_model(call.model, example=self.models[0]), **call.fields}
         if call.model.startswith(_TASKS):
             headers = {"x-dashscope-async": "enable"}
             path = "/services/aigc/text2image/image-synthesis"
@@ -194,38 +196,38 @@ class DashScope(Jobs):
         del call
         tree = reply.json()
         if images := tuple(_pictures(tree)):
-            return Answer(images, usage=usage(tree, "usage"))
+            return Answer(images, usage=parse_usage(tree, "usage"))
         # One picture of a task fails in the words of a whole reply.
         lost = (ProviderReply(reply.status, body=orjson.dumps(it)) for it in _results(tree))
         for told in (reply, *lost):
-            if any(errors.codes_of(told)):
+            if any(errors.find_error_codes(told)):
                 raise self.provider_error(told)
         if (state := self.parse_state(reply)) not in ("", "SUCCEEDED"):
-            raise errors.failure(reply, message=f"the task is {state}", status=502)
-        raise errors.no_picture(reply.status)
+            raise errors.error_from_reply(reply, message=f"the task is {state}", status=502)
+        raise errors.no_image_error(reply.status)
 
 
 def _task(reply: ProviderReply) -> str:
     """Give the path of a task, "" where a reply names none."""
-    task = step(text_at(reply.json(), "output", "task_id"))
+    task = quote_segment(dig_str(reply.json(), "output", "task_id"))
     return f"/tasks/{task}" if task else ""
 
 
 def _results(tree: Any) -> list[Any]:
-    return items_at(tree, "output", "results")
+    return dig_list(tree, "output", "results")
 
 
 def _pictures(tree: Any) -> Iterator[Image]:
     """Give all pictures: several can stand in one choice, or in a choice each."""
-    for choice in items_at(tree, "output", "choices"):
-        for content in items_at(choice, "message", "content"):
-            if place := text_at(content, "image"):
-                yield Image.at(place)
+    for choice in dig_list(tree, "output", "choices"):
+        for content in dig_list(choice, "message", "content"):
+            if place := dig_str(content, "image"):
+                yield Image.from_url(place)
     for result in _results(tree):
-        extra = without_none(revised_prompt=text_at(result, "actual_prompt") or None)
-        if place := text_at(result, "url"):
-            yield Image.at(place, **extra)
-        elif b64 := text_at(result, "b64_image"):
+        extra = without_none(revised_prompt=dig_str(result, "actual_prompt") or None)
+        if place := dig_str(result, "url"):
+            yield Image.from_url(place, **extra)
+        elif b64 := dig_str(result, "b64_image"):
             yield Image(b64=b64, extra=extra)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from adapters import errors
-from adapters.bases.openai_compatible import STANDARD_OR_HD, OpenAILike
+from adapters.bases.openai_compatible import STANDARD_OR_HD, OpenAICompatible
 from adapters.bases.openai_passthrough import MODERATION_CODES
 from adapters.table.param import Param
 from adapters.table.table import Table
@@ -23,8 +23,8 @@ from adapters.tools import sizes
 
 _ROWS = (
     Param("prompt"),
-    Param("size", to=sizes.pixels(low=1, high=99_999, joined="size")),
-    Param("quality", to=STANDARD_OR_HD),
+    Param("size", convert=sizes.pixels(low=1, high=99_999, combined="size")),
+    Param("quality", convert=STANDARD_OR_HD),
     Param("style"),
     Param("response_format"),
     Param("user"),
@@ -32,7 +32,7 @@ _ROWS = (
 _DALL_E_2 = Table((*_ROWS, Param("n", high=10)))
 
 
-class Deepbricks(OpenAILike):
+class Deepbricks(OpenAICompatible):
     """Deepbricks, whose models are retired where they come from; only DALL-E 2 made several."""
 
     id = "deepbricks"

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from adapters import errors
-from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_compatible import OpenAICompatible
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
@@ -23,12 +23,12 @@ _TABLE = Table(
         Param("prompt"),
         Param("n", high=4),
         # Which sizes there are depends on the model; what it has not, the provider refuses.
-        Param("size", to=sizes.pixels(low=1, high=99_999, joined="size")),
+        Param("size", convert=sizes.pixels(low=1, high=99_999, combined="size")),
     )
 )
 
 
-class DeepInfra(OpenAILike):
+class DeepInfra(OpenAICompatible):
     """Image models on DeepInfra."""
 
     id = "deepinfra"
@@ -50,7 +50,7 @@ class DeepInfra(OpenAILike):
         "run-diffusion/Juggernaut-Lightning-Flux",
     )
     confidence = "medium"
-    refusal_pattern = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSAL_WORDS
     unconfirmed = (
         "which sizes each model has; more than 4 pictures a call; seeds and steps here; "
         "the words of a refusal; Retry-After on a 429"

@@ -21,14 +21,14 @@ from collections.abc import Mapping
 from itertools import zip_longest
 
 from adapters import errors
-from adapters.bases.polling import Jobs
-from adapters.contract import Answer, Credentials, Flow, Image, ImageCall, Outgoing
+from adapters.bases.polling import PollingAdapter
+from adapters.contract import Answer, Credentials, Flow, Image, ImageCall, SignableRequest
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, items_at, pick, text_at, without_none
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed, without_none
+from adapters.tools.url_paths import quote_model
 
 _WORDS = "square_hd square portrait_4_3 portrait_16_9 landscape_4_3 landscape_16_9"
 _FLUX_RATIOS = ("21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21")
@@ -46,7 +46,7 @@ _UP_TO_4 = Param("n", "num_images", high=4)
 _FORMAT = Param("output_format", choices=("jpeg", "png"))
 _ANY_FORMAT = Param("output_format", choices=("jpeg", "png", "webp"))
 _CHECKER = Param("enable_safety_checker", kind=bool)
-_UNCHECKED = Param("moderation", "enable_safety_checker", to={"low": False})
+_UNCHECKED = Param("moderation", "enable_safety_checker", convert={"low": False})
 _GUIDANCE = Param("guidance_scale", kind=float, low=0)
 _STEPS = Param("num_inference_steps", kind=int, low=1)
 
@@ -65,14 +65,14 @@ def _size(  # noqa: PLR0913 - as for `sizes.pixels`
         low=low,
         high=high,
         step=step,
-        least=least,
-        most=most,
-        widest=widest,
+        min_pixels=least,
+        max_pixels=most,
+        max_ratio=widest,
         width="image_size.width",
         height="image_size.height",
     )
     return (
-        Param("size", to=exact, default="1024x1024", unless=("image_size",)),
+        Param("size", convert=exact, default="1024x1024", default_unless=("image_size",)),
         Param("image_size", choices=tuple(_WORDS.split())),
     )
 
@@ -80,7 +80,9 @@ def _size(  # noqa: PLR0913 - as for `sizes.pixels`
 def _ratio(ratios: tuple[str, ...], *, default: str | None = None) -> tuple[Param, Param]:
     """Say the size as a ratio."""
     return (
-        Param("size", to=sizes.ratio(ratios), default=default, unless=("aspect_ratio",)),
+        Param(
+            "size", convert=sizes.ratio(ratios), default=default, default_unless=("aspect_ratio",)
+        ),
         Param("aspect_ratio", choices=ratios),
     )
 
@@ -89,7 +91,7 @@ def _tolerance(most: int) -> tuple[Param, ...]:
     """Moderate as little as the family can when the client asks for `low`; numbers are texts."""
     levels = tuple(map(str, range(1, most + 1)))
     return (
-        Param("moderation", "safety_tolerance", to={"low": str(most)}),
+        Param("moderation", "safety_tolerance", convert={"low": str(most)}),
         Param("safety_tolerance", choices=levels),
         _CHECKER,
     )
@@ -142,7 +144,7 @@ _RECRAFT = Table(
     (
         Param("prompt", high=1000),
         *_size(low=256, high=2048),
-        Param("style_preset", "style", about="e.g. realistic_image; vector_illustration gives SVG"),
+        Param("style_preset", "style", note="e.g. realistic_image; vector_illustration gives SVG"),
         Param("style_id"),
         Param("colors", kind=list),
     )
@@ -161,7 +163,7 @@ _NANO = Table((*_SIMPLE, _UP_TO_4, _ANY_FORMAT, *_ratio(_NANO_RATIOS)))
 _NANO_2 = Table(
     (
         *(*_SIMPLE, _UP_TO_4, _ANY_FORMAT),
-        Param("size", to=sizes.tiers(sizes.ratio(_NANO_RATIOS), _TIERS)),
+        Param("size", convert=sizes.tiers(sizes.ratio(_NANO_RATIOS), _TIERS)),
         Param("aspect_ratio", choices=(*_NANO_RATIOS, "auto")),
         Param("resolution", choices=tuple(_TIERS)),
     )
@@ -174,7 +176,9 @@ def _gpt(*qualities: str) -> Table:
         (
             *(_PROMPT, _UP_TO_4, _ANY_FORMAT),
             *_size(low=16, high=3840, step=16, least=655_360, most=3840 * 2160, widest=3),
-            Param("quality", to={**_QUALITIES, **{it: it for it in qualities}}, default="auto"),
+            Param(
+                "quality", convert={**_QUALITIES, **{it: it for it in qualities}}, default="auto"
+            ),
         )
     )
 
@@ -201,7 +205,7 @@ _FAMILIES: tuple[tuple[str | tuple[str, ...], Table], ...] = (
 )
 
 
-class FalAI(Jobs):
+class FalAI(PollingAdapter):
     """fal's queue. `fal_webhook` is a query parameter: no client's parameter becomes one."""
 
     id = "fal-ai"
@@ -260,22 +264,22 @@ class FalAI(Jobs):
     }
     status_by_phrase = {"exhausted balance": 402}
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Put the key behind the word `Key`."""
         del outgoing
         return {"authorization": f"Key {credentials.api_key}"} if credentials.api_key else {}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Put the call into the queue."""
-        path = model_path(call.model, safe="/", example=self.models[0])
+        path = quote_model(call.model, safe="/", example=self.models[0])
         return ProviderRequest(f"/{path}", json=call.fields)
 
     def flow(self, call: ImageCall) -> Flow:
         """Wait in the queue, then fetch the model's own reply: COMPLETED only says it is there."""
         reply = self.raise_for_status((yield self.build_request(call)))
-        if status_url := text_at(reply.json(), "status_url"):
+        if status_url := dig_str(reply.json(), "status_url"):
             question = ProviderRequest(url=status_url, method="GET")
-            place = text_at(reply.json(), "response_url")
+            place = dig_str(reply.json(), "response_url")
             reply = yield from self.poll_job(call, reply, question)
             if place:
                 reply = self.raise_for_status((yield ProviderRequest(url=place, method="GET")))
@@ -284,29 +288,29 @@ class FalAI(Jobs):
     def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
         """Cancel where the queue says."""
         del call
-        place = text_at(submitted.json(), "cancel_url")
+        place = dig_str(submitted.json(), "cancel_url")
         return ProviderRequest(url=place, method="PUT") if place else None
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures, but for those that the safety checker blacked out."""
         tree = reply.json()
-        told = text_at(tree, "prompt")
+        told = dig_str(tree, "prompt")
         extra = without_none(
-            seed=pick(tree, "seed", kind=int),
+            seed=dig_typed(tree, "seed", kind=int),
             revised_prompt=told if told and told != call.fields.get("prompt") else None,
         )
-        found = items_at(tree, "images") or [at(tree, "image")]
-        marks = items_at(tree, "has_nsfw_concepts") or items_at(tree, "nsfw_content_detected")
+        found = dig_list(tree, "images") or [dig(tree, "image")]
+        marks = dig_list(tree, "has_nsfw_concepts") or dig_list(tree, "nsfw_content_detected")
         images = tuple(
-            Image.at(place, **extra)
+            Image.from_url(place, **extra)
             for it, unsafe in zip_longest(found, marks)
-            if unsafe is not True and (place := text_at(it, "url"))
+            if unsafe is not True and (place := dig_str(it, "url"))
         )
         if images:
             return Answer(images)
         if True in marks:
             raise errors.refusal("the safety checker marked every picture")
-        raise errors.no_picture(reply.status)
+        raise errors.no_image_error(reply.status)
 
 
 ADAPTER = FalAI()

@@ -26,13 +26,13 @@ from typing import Any
 from adapters.bases import stability_style
 from adapters.bases.polling import poll
 from adapters.contract import Adapter, Answer, Flow, Image, ImageCall
-from adapters.errors import ProviderError, failure
+from adapters.errors import ProviderError, error_from_reply
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import items_at, text_at
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig_list, dig_str
+from adapters.tools.url_paths import quote_model
 
 _RATIOS = ("1:1", "21:9", "16:9", "3:2", "5:4", "4:5", "2:3", "9:16", "9:21", "4:3", "3:4")
 _SAFETY_CHECK = Param("safety_check", kind=bool)
@@ -44,33 +44,33 @@ _ACCEPT = {"png": "image/png", "jpeg": "image/jpeg"}
 _FLUX = Table(
     (
         *_COMMON,
-        Param("size", to=sizes.ratio(_RATIOS)),
+        Param("size", convert=sizes.ratio(_RATIOS)),
         Param("aspect_ratio", choices=_RATIOS),
-        Param("output_format", "headers.accept", to=_ACCEPT, default="png"),
-        Param("output_compression", to=lambda percent: {"headers.jpeg-quality": str(percent)}),
+        Param("output_format", "headers.accept", convert=_ACCEPT, default="png"),
+        Param("output_compression", convert=lambda percent: {"headers.jpeg-quality": str(percent)}),
         Param("num_inference_steps", kind=int, low=1),
         Param("guidance_scale", kind=float, low=0),
         _SAFETY_CHECK,
     ),
-    never=_NEVER,
+    reserved=_NEVER,
 )
 _KONTEXT = Table(
     (
         *_COMMON,
-        Param("size", to=sizes.reduced_ratio()),
+        Param("size", convert=sizes.reduced_ratio()),
         Param("aspect_ratio", pattern=r"[1-9]\d?:[1-9]\d?"),
         Param("output_format", choices=("png", "jpeg")),
-        Param("input_image", about="a URL or a data: URL"),
+        Param("input_image", note="a URL or a data: URL"),
         Param("prompt_upsampling", kind=bool),
         Param("safety_tolerance", kind=int, low=0, high=6),
     ),
-    never=_NEVER,
+    reserved=_NEVER,
 )
 _SDXL = Table(
     (
         Param("prompt"),
         Param("negative_prompt"),
-        Param("size", to=sizes.pixels(low=512, high=1024, step=8)),
+        Param("size", convert=sizes.pixels(low=512, high=1024, step=8)),
         Param("n", "samples", high=10),
         Param("cfg_scale", kind=float, low=0),
         Param("sampler"),
@@ -80,7 +80,7 @@ _SDXL = Table(
         Param("seed", kind=int, low=0, high=4_294_967_295),
         _SAFETY_CHECK,
     ),
-    never=_NEVER,
+    reserved=_NEVER,
 )
 _FAMILIES = (
     ("flux-kontext", _KONTEXT, "/workflows/{}"),
@@ -130,10 +130,10 @@ class Fireworks(Adapter):
             return (yield from super().flow(call))
         submitted = self.build_request(call)
         reply = self.raise_for_status((yield submitted))
-        if not (job := text_at(reply.json(), "request_id")):
+        if not (job := dig_str(reply.json(), "request_id")):
             raise ProviderError("The provider took the job without giving it an id.")
         question = ProviderRequest(f"{submitted.path}/get_result", json={"id": job})
-        return self.parse_answer(call, (yield from poll(self, question, _is_settled, limit=120)))
+        return self.parse_answer(call, (yield from poll(self, question, _is_settled, timeout=120)))
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Give the request of the model's family."""
@@ -145,14 +145,14 @@ class Fireworks(Adapter):
         """Read the pictures that were not filtered, whichever way they came."""
         del call
         in_bytes = reply.media_type.startswith("image/")
-        ended = [stability_style.in_bytes(reply)] if in_bytes else _in_json(reply.json())
-        return stability_style.answered(ended, reply)
+        ended = [stability_style.image_from_bytes(reply)] if in_bytes else _in_json(reply.json())
+        return stability_style.answer_from(ended, reply)
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Say of a 404 what it means here: that the model is not, or no longer, offered."""
         if reply.status == HTTPStatus.NOT_FOUND:
             said = self.error_message(reply) or "no reason given"
-            return failure(reply, message=f"this model is not available ({said})")
+            return error_from_reply(reply, message=f"this model is not available ({said})")
         return super().provider_error(reply)
 
 
@@ -165,22 +165,22 @@ def _family(model: str) -> tuple[Table, str]:
 def _full_name(model: str) -> str:
     """Write a model's full name; a short one is of Fireworks' own account."""
     full = model if "/" in model or not model else f"accounts/fireworks/models/{model}"
-    return model_path(full, safe="/", example="flux-1-schnell-fp8")
+    return quote_model(full, safe="/", example="flux-1-schnell-fp8")
 
 
 def _is_settled(reply: ProviderReply) -> bool:
-    return text_at(reply.json(), "status") in _ENDS
+    return dig_str(reply.json(), "status") in _ENDS
 
 
-def _in_json(tree: Any) -> Iterator[stability_style.Ended]:
+def _in_json(tree: Any) -> Iterator[stability_style.Outcome]:
     """Read pictures and their outcomes: an array, an object with a list, or a job's sample."""
     for entry in tree if isinstance(tree, list) else [tree]:
-        for b64 in (text_at(entry, "base64"), *items_at(entry, "base64")):
+        for b64 in (dig_str(entry, "base64"), *dig_list(entry, "base64")):
             # With or without `data:…;base64,` before it.
             content = b64.rpartition(",")[2] if isinstance(b64, str) else ""
-            yield stability_style.in_json(entry, content)
-    if status := text_at(tree, "status"):
-        yield status, Image.at(text_at(tree, "result", "sample"))
+            yield stability_style.image_from_json(entry, content)
+    if status := dig_str(tree, "status"):
+        yield status, Image.from_url(dig_str(tree, "result", "sample"))
 
 
 ADAPTER = Fireworks()

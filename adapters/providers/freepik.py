@@ -23,14 +23,14 @@ from itertools import zip_longest
 from urllib.parse import urlsplit
 
 from adapters import errors
-from adapters.bases.polling import Jobs
-from adapters.contract import Credentials, Image, ImageCall, Outgoing
+from adapters.bases.polling import PollingAdapter
+from adapters.contract import Credentials, Image, ImageCall, SignableRequest
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, items_at, text_at
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig, dig_list, dig_str
+from adapters.tools.url_paths import quote_model
 
 _PATHS = {"mystic": "/ai/mystic", "classic-fast": "/ai/text-to-image"}
 _OLD_HOST = "freepik.com"
@@ -56,16 +56,16 @@ _TIERS = {"1k": 1024, "2k": 2048, "4k": 4096}
 _PROMPT, _SEED = Param("prompt"), Param("seed", kind=int)
 _ASPECT = Param("aspect_ratio", choices=tuple(_WORDS.values()))
 _FILTER = (
-    Param("moderation", "filter_nsfw", to={"auto": True}),
+    Param("moderation", "filter_nsfw", convert={"auto": True}),
     Param("filter_nsfw", kind=bool),
 )
 _MYSTIC = Table(
     (
         *(_PROMPT, _SEED, _ASPECT, *_FILTER),
-        Param("size", to=sizes.tiers(sizes.ratio(_WORDS), _TIERS)),
+        Param("size", convert=sizes.tiers(sizes.ratio(_WORDS), _TIERS)),
         # Freepik's own is said to be 2k.
         Param("resolution", choices=tuple(_TIERS), default="1k"),
-        Param("mystic_model", "model", about="realism, fluid, zen, flexible …"),
+        Param("mystic_model", "model", note="realism, fluid, zen, flexible …"),
         Param("creative_detailing", kind=int, low=0, high=100),
         Param("engine"),
         Param("structure_reference"),
@@ -77,7 +77,7 @@ _CLASSIC = Table(
     (
         *(_PROMPT, _SEED, *_FILTER),
         Param("n", "num_images", high=4),
-        Param("size", to=sizes.ratio(_WORDS, field="image.size")),
+        Param("size", convert=sizes.ratio(_WORDS, field="image.size")),
         Param("styling", kind=dict),
     )
 )
@@ -85,14 +85,14 @@ _NANO_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "5:4", "4:5")
 _NANO = Table(
     (
         _PROMPT,
-        Param("size", to=sizes.ratio(_NANO_RATIOS)),
+        Param("size", convert=sizes.ratio(_NANO_RATIOS)),
         Param("aspect_ratio", choices=_NANO_RATIOS),
     )
 )
-_OTHER = Table((_PROMPT, _SEED, Param("size", to=sizes.ratio(_WORDS)), _ASPECT))
+_OTHER = Table((_PROMPT, _SEED, Param("size", convert=sizes.ratio(_WORDS)), _ASPECT))
 
 
-class Freepik(Jobs):
+class Freepik(PollingAdapter):
     """Freepik's API. Its `webhook_url` is in no table: none is ever sent."""
 
     id = "freepik"
@@ -132,7 +132,7 @@ class Freepik(Jobs):
     success_state = "COMPLETED"
     poll_interval = 2.0
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Put the key into the header of the host's age."""
         host = f".{urlsplit(outgoing.url).hostname}"
         brand = "freepik" if host.endswith(f".{_OLD_HOST}") else "magnific"
@@ -140,7 +140,7 @@ class Freepik(Jobs):
 
     def request_path(self, call: ImageCall) -> str:
         """Give the model's path."""
-        named = model_path(call.model, safe="/", example=self.models[0])
+        named = quote_model(call.model, safe="/", example=self.models[0])
         if "/" in named:
             return "/ai/" + named.removeprefix("ai/")
         return _PATHS.get(named, f"/ai/text-to-image/{named}")
@@ -151,33 +151,33 @@ class Freepik(Jobs):
 
     def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Ask below the path that took the task; a list of pictures is none."""
-        if items_at(reply.json(), "data"):
+        if dig_list(reply.json(), "data"):
             return None
         return ProviderRequest(f"{self.request_path(call)}/{self.job_id(reply)}", method="GET")
 
     def parse_state(self, reply: ProviderReply) -> str:
         """Give the task's state; a list of pictures is done."""
-        return self.success_state if items_at(reply.json(), "data") else super().parse_state(reply)
+        return self.success_state if dig_list(reply.json(), "data") else super().parse_state(reply)
 
     def parse_images(self, reply: ProviderReply) -> Iterator[Image]:
         """Read the pictures; one marked as not safe for work is delivered, with the mark."""
         tree = reply.json()
-        for made in items_at(tree, "data"):
-            if b64 := text_at(made, "base64"):
-                yield Image(b64=b64, extra=_marked(at(made, "has_nsfw")))
-        marks = items_at(tree, "data", "has_nsfw")
-        for place, mark in zip_longest(items_at(tree, "data", "generated"), marks):
+        for made in dig_list(tree, "data"):
+            if b64 := dig_str(made, "base64"):
+                yield Image(b64=b64, extra=_marked(dig(made, "has_nsfw")))
+        marks = dig_list(tree, "data", "has_nsfw")
+        for place, mark in zip_longest(dig_list(tree, "data", "generated"), marks):
             if isinstance(place, str) and place:
-                yield Image.at(place, **_marked(mark))
+                yield Image.from_url(place, **_marked(mark))
 
     def error_message(self, reply: ProviderReply) -> str:
         """Find what an error says, which a complaint about a field says further in."""
-        return text_at(reply.json(), "problem", "message") or super().error_message(reply)
+        return dig_str(reply.json(), "problem", "message") or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Name the field that a complaint is about."""
         error = super().provider_error(reply)
-        error.param = error.param or text_at(reply.json(), *_COMPLAINT) or None
+        error.param = error.param or dig_str(reply.json(), *_COMPLAINT) or None
         return error
 
 

@@ -20,21 +20,21 @@ import re
 from adapters import errors
 from adapters.contract import Adapter, Answer, Image, ImageCall
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import Param, or_png
+from adapters.table.param import Param, format_or_png
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import pick, text_at, without_none
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig_str, dig_typed, without_none
+from adapters.tools.url_paths import quote_model
 
 _RATIOS = ("1:1", "4:5", "5:4", "2:3", "3:2", "4:7", "7:4")
 _COMMON = (
     Param("prompt", high=2048),
     Param(
         "output_format",
-        to=or_png("output_format", jpeg="jpeg", png="png"),
-        about="jpeg or png; png for any other",
+        convert=format_or_png("output_format", jpeg="jpeg", png="png"),
+        note="jpeg or png; png for any other",
     ),
-    Param("response_format", to={"url": "url", "b64_json": "b64"}),
+    Param("response_format", convert={"url": "url", "b64_json": "b64"}),
     Param("seed", kind=int, low=0),
 )
 _STEPS = Param("steps", kind=int, low=1)
@@ -49,13 +49,13 @@ _DIFFUSION = (
 
 
 def _size(high: int, step: int = 64) -> Param:
-    return Param("size", to=sizes.pixels(low=256, high=high, step=step))
+    return Param("size", convert=sizes.pixels(low=256, high=high, step=step))
 
 
 _ESSENTIAL_V2 = Table(
     (
         *_COMMON,
-        Param("size", to=sizes.ratio(_RATIOS)),
+        Param("size", convert=sizes.ratio(_RATIOS)),
         Param("aspect_ratio", choices=_RATIOS),
         _STYLE,
     )
@@ -99,7 +99,7 @@ class GetImg(Adapter):
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask the pipeline, by a model of its own if the client names one."""
         pipeline, _, model = call.model.partition("/")
-        path = f"/{model_path(pipeline, example=self.models[0])}/text-to-image"
+        path = f"/{quote_model(pipeline, example=self.models[0])}/text-to-image"
         named = {"model": model} if model else {}
         return ProviderRequest(path, json={**named, **call.fields})
 
@@ -107,12 +107,12 @@ class GetImg(Adapter):
         """Read the picture, whichever way it came."""
         del call
         tree = reply.json()
-        extra = without_none(seed=pick(tree, "seed", kind=int))
-        if b64 := text_at(tree, "image"):
+        extra = without_none(seed=dig_typed(tree, "seed", kind=int))
+        if b64 := dig_str(tree, "image"):
             return Answer((Image(b64=b64, extra=extra),))
-        if place := text_at(tree, "url"):
-            return Answer((Image.at(place, **extra),))
-        raise errors.no_picture(reply.status)
+        if place := dig_str(tree, "url"):
+            return Answer((Image.from_url(place, **extra),))
+        raise errors.no_image_error(reply.status)
 
 
 ADAPTER = GetImg()

@@ -18,9 +18,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adapters.bases import gemini
-from adapters.contract import Adapter, Answer, Credentials, ImageCall, Outgoing
+from adapters.contract import Adapter, Answer, Credentials, ImageCall, SignableRequest
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.tools.url_paths import model_path
+from adapters.tools.url_paths import quote_model
 
 
 class Google(Adapter):
@@ -31,25 +31,25 @@ class Google(Adapter):
     name = "Google Gemini"
     base_url = "https://generativelanguage.googleapis.com/v1beta"
     docs = "https://ai.google.dev/gemini-api/docs/image-generation"
-    tables_by_model = gemini.families()
+    tables_by_model = gemini.build_tables()
     models = gemini.MODELS
     status_by_code = gemini.CODES
     unconfirmed = gemini.UNCONFIRMED
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Put the key into its header; in the query it would end up in logs."""
         del outgoing
         return {"x-goog-api-key": credentials.api_key}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Name the model in the path."""
-        path = model_path(call.model, example=self.models[0])
+        path = quote_model(call.model, example=self.models[0])
         return ProviderRequest(f"/models/{path}:generateContent", json=call.fields)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures."""
         del call
-        return gemini.answer(reply)
+        return gemini.parse_answer(reply)
 
 
 ADAPTER = Google()

@@ -26,15 +26,15 @@ from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 
 from adapters import errors
-from adapters.bases.openai_passthrough import pictures
+from adapters.bases.openai_passthrough import parse_images
 from adapters.bases.polling import poll
 from adapters.contract import Adapter, Answer, Credentials, Flow, Image, ImageCall, Option
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, items_at, pick, places, text_at
-from adapters.tools.url_paths import model_path, named_model, step
+from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed, find_urls
+from adapters.tools.url_paths import quote_model, quote_segment, require_model
 
 _Exchange = Generator[ProviderRequest, ProviderReply, ProviderReply]
 
@@ -58,10 +58,10 @@ def _table(size: sizes.Converter, below: str = "", /, **named: str) -> Table:
     return Table(
         (
             Param("prompt", named.get("prompt", "")),
-            Param("size", to=size),
+            Param("size", convert=size),
             *(replace(row, field=below + name) for row, name in known if name),
         ),
-        below=below.rstrip("."),
+        unknown_under=below.rstrip("."),
     )
 
 
@@ -91,13 +91,13 @@ class _Provider(NamedTuple):
 
 def _as_named(tree: Any) -> str:
     """Keep the path of the address that a reply names: the router stands before its host."""
-    rest = text_at(tree, "data", "urls", "get").partition("/api/")[2].partition("?")[0]
-    steps = [step(it) for it in rest.split("/")]
+    rest = dig_str(tree, "data", "urls", "get").partition("/api/")[2].partition("?")[0]
+    steps = [quote_segment(it) for it in rest.split("/")]
     return f"/api/{'/'.join(steps)}" if all(steps) else ""
 
 
 def _as_zais(tree: Any) -> str:
-    job = step(text_at(tree, "id"))
+    job = quote_segment(dig_str(tree, "id"))
     return job and f"/api/paas/v4/async-result/{job}"
 
 
@@ -109,7 +109,7 @@ _PROVIDERS = {
     ),
     "fal-ai": _Provider(_table(_pixels("image_size.")), "/{}", {}),
     "nscale": _Provider(
-        _table(sizes.pixels(low=64, high=4096, step=8, joined="size"), num_inference_steps=""),
+        _table(sizes.pixels(low=64, high=4096, step=8, combined="size"), num_inference_steps=""),
         _SAME_PATH,
         {"response_format": "b64_json"},
         names_model=True,
@@ -133,7 +133,7 @@ _PROVIDERS = {
         job=_Job(_as_named, ("data", "status"), frozenset({"created", "processing"}), "completed"),
     ),
     "zai-org": _Provider(
-        _table(sizes.pixels(low=1024, high=2048, step=32, most=2**22, joined="size")),
+        _table(sizes.pixels(low=1024, high=2048, step=32, max_pixels=2**22, combined="size")),
         "/api/paas/v4/async/images/generations",
         {},
         names_model=True,
@@ -203,15 +203,15 @@ class HuggingFace(Adapter):
             raise errors.BadParam(
                 "model", f"'model' must end in one of {', '.join(f':{it}' for it in _PROVIDERS)}."
             )
-        named, path = named_model(repo, example=_EXAMPLE), model_path(repo, safe="/")
+        named, path = require_model(repo, example=_EXAMPLE), quote_model(repo, safe="/")
         if provider != _OWN:
             place = f"https://huggingface.co/api/models/{path}?expand=inferenceProviderMapping"
             reply = self.raise_for_status((yield ProviderRequest(url=place, method="GET")))
-            named = _name_with(provider, at(reply.json(), "inferenceProviderMapping"))
+            named = _name_with(provider, dig(reply.json(), "inferenceProviderMapping"))
             if not named:
                 missing = f"{provider} does not offer {repo} on Hugging Face"
-                raise errors.failure(reply, message=missing, status=404)
-            path = model_path(named, safe="/")
+                raise errors.error_from_reply(reply, message=missing, status=404)
+            path = quote_model(named, safe="/")
         found = _PROVIDERS[provider]
         model = {"model": named} if found.names_model else {}
         place = f"/{provider}{found.path.format(path)}"
@@ -235,41 +235,41 @@ class HuggingFace(Adapter):
     def _settled(self, provider: str, job: _Job, reply: ProviderReply) -> _Exchange:
         """Ask the router for a job until it is settled, whatever host its provider names."""
         place = job.place(reply.json())
-        if not place or text_at(reply.json(), *job.state_at) == job.done:
+        if not place or dig_str(reply.json(), *job.state_at) == job.done:
             return reply
         question = ProviderRequest(f"/{provider}{place}", method="GET")
 
         def is_settled(told: ProviderReply) -> bool:
-            return told.ok and text_at(told.json(), *job.state_at) not in job.under_way
+            return told.ok and dig_str(told.json(), *job.state_at) not in job.under_way
 
         return (yield from poll(self, question, is_settled, interval=1.0))
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read bytes, OpenAI's list, or the URLs that each provider has in a place of its own."""
         del call
-        if image := Image.in_body(reply):
+        if image := Image.from_reply(reply):
             return Answer((image,))
         tree = reply.json()
         marks = _marks(tree)
         if marks and all(marks):
             raise errors.refusal("every picture is marked nsfw", provider_status=reply.status)
-        if images := (*pictures(tree, kept=()), *_fals(tree), *_listed(tree)):
+        if images := (*parse_images(tree, extra_fields=()), *_fals(tree), *_listed(tree)):
             return Answer(images)
-        if at(tree, "error") is not None or text_at(tree, "data", "error"):
+        if dig(tree, "error") is not None or dig_str(tree, "data", "error"):
             raise self.provider_error(reply)
-        if text_at(tree, "status") in ("starting", "processing"):
-            raise errors.failure(reply, message="it is still working", status=504)
+        if dig_str(tree, "status") in ("starting", "processing"):
+            raise errors.error_from_reply(reply, message="it is still working", status=504)
         raise self.no_image_error(reply)
 
     def error_message(self, reply: ProviderReply) -> str:
         """Find the sentence; a job's own says more than the message around it."""
-        return text_at(reply.json(), "data", "error") or super().error_message(reply)
+        return dig_str(reply.json(), "data", "error") or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know that a model which is gone is none any more."""
         if reply.status == HTTPStatus.GONE:
             told = self.error_message(reply)
-            return errors.failure(reply, message=told, status=HTTPStatus.NOT_FOUND)
+            return errors.error_from_reply(reply, message=told, status=HTTPStatus.NOT_FOUND)
         return super().provider_error(reply)
 
 
@@ -289,30 +289,30 @@ def _name_with(provider: str, mapping: Any) -> str:
     >>> _name_with("together", [{"provider": "together", "providerId": "a/b"}])
     'a/b'
     """
-    listed = (it for it in items_at(mapping) if text_at(it, "provider") == provider)
-    return text_at(mapping, provider, "providerId") or text_at(next(listed, None), "providerId")
+    listed = (it for it in dig_list(mapping) if dig_str(it, "provider") == provider)
+    return dig_str(mapping, provider, "providerId") or dig_str(next(listed, None), "providerId")
 
 
 def _marks(tree: Any) -> list[Any]:
     """Give what is said of each picture's safety: true says that it has none."""
-    return items_at(tree, "has_nsfw_concepts") or items_at(tree, "data", "has_nsfw_contents")
+    return dig_list(tree, "has_nsfw_concepts") or dig_list(tree, "data", "has_nsfw_contents")
 
 
 def _fals(tree: Any) -> Iterator[Image]:
     """Give the pictures of fal's, but those that it blacked out."""
-    seed = pick(tree, "seed", kind=int)
-    for which, it in enumerate(items_at(tree, "images")):
-        if (place := text_at(it, "url")) and not at(tree, "has_nsfw_concepts", which):
-            yield Image.at(place, **({} if seed is None else {"seed": seed}))
+    seed = dig_typed(tree, "seed", kind=int)
+    for which, it in enumerate(dig_list(tree, "images")):
+        if (place := dig_str(it, "url")) and not dig(tree, "has_nsfw_concepts", which):
+            yield Image.from_url(place, **({} if seed is None else {"seed": seed}))
 
 
 def _listed(tree: Any) -> Iterator[Image]:
     """Give the pictures of replicate's, of zai-org's, and of wavespeed's but those marked."""
-    for place in (*places(at(tree, "output")), *places(at(tree, "image_result"))):
-        yield Image.at(place)
-    for which, place in enumerate(items_at(tree, "data", "outputs")):
-        if isinstance(place, str) and place and not at(tree, "data", "has_nsfw_contents", which):
-            yield Image.at(place)
+    for place in (*find_urls(dig(tree, "output")), *find_urls(dig(tree, "image_result"))):
+        yield Image.from_url(place)
+    for which, place in enumerate(dig_list(tree, "data", "outputs")):
+        if isinstance(place, str) and place and not dig(tree, "data", "has_nsfw_contents", which):
+            yield Image.from_url(place)
 
 
 ADAPTER = HuggingFace()

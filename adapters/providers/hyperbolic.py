@@ -17,14 +17,14 @@ from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import items_at, pick, text_at, without_none
-from adapters.tools.url_paths import named_model
+from adapters.tools.json_access import dig_list, dig_str, dig_typed, without_none
+from adapters.tools.url_paths import require_model
 
 _TABLE = Table(
     (
         Param("prompt"),
         Param("negative_prompt"),
-        Param("size", to=sizes.pixels(low=64, high=2048)),
+        Param("size", convert=sizes.pixels(low=64, high=2048)),
         Param("steps", kind=int, low=1, high=100),
         Param("cfg_scale", kind=float, low=1, high=20),
         Param("seed", kind=int),
@@ -32,7 +32,7 @@ _TABLE = Table(
         Param("enable_refiner", kind=bool),
         Param("lora", kind=dict),
         Param("controlnet_name"),
-        Param("image", about="base64, for ControlNet models"),
+        Param("image", note="base64, for ControlNet models"),
     )
 )
 
@@ -48,7 +48,7 @@ class Hyperbolic(Adapter):
     models = ("SDXL1.0-base", "SD3.5", "SDXL-turbo", "SD1.5", "SD2", "SSD", "FLUX.1-dev")
     confidence = "low"
     experimental = True
-    refusal_pattern = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSAL_WORDS
     unconfirmed = (
         "whether pictures are still offered; several pictures of one call; which models are "
         "served; the words of a refusal; Retry-After on a 429"
@@ -56,20 +56,20 @@ class Hyperbolic(Adapter):
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Name the model as it is named here, beside what the table made."""
-        model = named_model(call.model, example=self.models[0])
+        model = require_model(call.model, example=self.models[0])
         return ProviderRequest("/image/generation", json={"model_name": model, **call.fields})
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures, each with its seed."""
         del call
         made = (
-            Image(b64=b64, extra=without_none(seed=pick(entry, "seed", kind=int)))
-            for entry in items_at(reply.json(), "images")
-            if (b64 := text_at(entry, "image"))
+            Image(b64=b64, extra=without_none(seed=dig_typed(entry, "seed", kind=int)))
+            for entry in dig_list(reply.json(), "images")
+            if (b64 := dig_str(entry, "image"))
         )
         if images := tuple(made):
             return Answer(images)
-        raise errors.no_picture(reply.status)
+        raise errors.no_image_error(reply.status)
 
 
 ADAPTER = Hyperbolic()

@@ -23,13 +23,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapters import errors
-from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Outgoing
+from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, SignableRequest
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import Param, within
+from adapters.table.param import Param, nested_under
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, items_at, pick, text_at, without_none
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed, without_none
+from adapters.tools.url_paths import quote_model
 
 # The members of v3's list of resolutions that are known here; what is none is said as a ratio.
 _RESOLUTIONS = (
@@ -56,17 +56,20 @@ def _shape(width: int, height: int) -> dict[str, Any]:
     return {"resolution": size} if size in _RESOLUTIONS.split() else _RATIO.convert(width, height)
 
 
-_QUALITY = Param("quality", "rendering_speed", to=_SPEEDS)
+_QUALITY = Param("quality", "rendering_speed", convert=_SPEEDS)
 _MAGIC = ("AUTO", "ON", "OFF")
 _SEED = Param("seed", kind=int, low=0, high=2_147_483_647)
 _V3 = Table(
     (
         Param("prompt"),
-        Param("size", to=sizes.Converter(f"pixels if it is listed; else {_RATIO.says}", _shape)),
+        Param(
+            "size",
+            convert=sizes.Converter(f"pixels if it is listed; else {_RATIO.description}", _shape),
+        ),
         Param("resolution", pattern=r"[1-9][0-9]{2,3}x[1-9][0-9]{2,3}"),
         Param("aspect_ratio", choices=tuple(_V3_RATIOS.split())),
         Param("n", "num_images", high=8),
-        Param("background", "transparent", to={"transparent": True, "opaque": False}),
+        Param("background", "transparent", convert={"transparent": True, "opaque": False}),
         _QUALITY,
         Param("rendering_speed", choices=("FLASH", "TURBO", "BALANCED", "DEFAULT", "QUALITY")),
         Param("magic_prompt", choices=_MAGIC),
@@ -75,23 +78,23 @@ _V3 = Table(
         Param("style_type", choices=tuple(_STYLES.split())),
         Param("style_preset", pattern=r"[A-Z0-9_]{1,64}"),
         Param("custom_model_uri"),
-        Param("upscale_factor", pattern=r"X[0-9]", about="with a transparent background"),
+        Param("upscale_factor", pattern=r"X[0-9]", note="with a transparent background"),
     ),
-    never=frozenset({"transparent"}),
+    reserved=frozenset({"transparent"}),
 )
 _IN_RATIOS = {
-    "size": Param("size", to=_RATIO),
+    "size": Param("size", convert=_RATIO),
     "rendering_speed": Param("rendering_speed", choices=("TURBO", "DEFAULT", "QUALITY")),
-    "resolution": Param("resolution", pattern=_V3.rows[2].pattern, to=_RATIO),
+    "resolution": Param("resolution", pattern=_V3.rows[2].pattern, convert=_RATIO),
 }
 _TRANSPARENT = Table(
     tuple(_IN_RATIOS.get(row.name, row) for row in _V3.rows if not row.name.startswith("style_")),
-    never=frozenset({"transparent"}),
+    reserved=frozenset({"transparent"}),
 )
 _V4 = Table(
     (
         Param("prompt", "text_prompt"),
-        Param("size", to=sizes.listed(_V4_SIZES.split(), field="resolution")),
+        Param("size", convert=sizes.nearest_size(_V4_SIZES.split(), field="resolution")),
         Param("resolution", choices=tuple(_V4_SIZES.split())),
         _QUALITY,
         Param("rendering_speed", choices=("TURBO", "DEFAULT", "QUALITY")),
@@ -105,12 +108,12 @@ _BEFORE_V3 = Table(
         Param("prompt", "image_request.prompt"),
         Param(
             "size",
-            to=sizes.ratio(
+            convert=sizes.ratio(
                 {it.replace("_", ":"): f"ASPECT_{it}" for it in _OLD_RATIOS.split()},
                 field="image_request.aspect_ratio",
             ),
         ),
-        *within(
+        *nested_under(
             "image_request",
             Param("aspect_ratio", pattern=r"ASPECT_[0-9]{1,2}_[0-9]{1,2}"),
             Param("resolution", pattern=r"RESOLUTION_[0-9]{3,4}_[0-9]{3,4}"),
@@ -122,7 +125,7 @@ _BEFORE_V3 = Table(
             Param("color_palette", kind=dict),
         ),
     ),
-    below="image_request",
+    unknown_under="image_request",
 )
 
 
@@ -142,7 +145,7 @@ class Ideogram(Adapter):
     )
     refusal_pattern = re.compile(r"safety check|prohibited content", re.IGNORECASE)
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Put the key into `Api-Key`, its only place."""
         del outgoing
         return {"api-key": credentials.api_key}
@@ -163,11 +166,11 @@ class Ideogram(Adapter):
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask at the path of the model's generation."""
-        name = model_path(call.model, example=self.models[0])
+        name = quote_model(call.model, example=self.models[0])
         if name.startswith(_OLD):
             asked = {"model": name, **call.fields.get("image_request", {})}
             return ProviderRequest("/generate", json={"image_request": asked})
-        form = call.form
+        form = call.multipart_fields
         is_transparent = form.pop("transparent", "") == "true"
         verb = "generate-transparent" if is_transparent else "generate"
         return ProviderRequest(f"/v1/{_generation(name)}/{verb}", form=form)
@@ -178,11 +181,11 @@ class Ideogram(Adapter):
         tree = reply.json()
         if images := tuple(_pictures(tree)):
             return Answer(images)
-        if any(at(it, "is_image_safe") is False for it in items_at(tree, "data")):
+        if any(dig(it, "is_image_safe") is False for it in dig_list(tree, "data")):
             raise errors.refusal("no picture was found safe", provider_status=reply.status)
-        if errors.told(reply):
+        if errors.find_error_message(reply):
             raise self.provider_error(reply)
-        raise errors.no_picture(reply.status)
+        raise errors.no_image_error(reply.status)
 
 
 def _generation(name: str) -> str:
@@ -197,12 +200,12 @@ def _generation(name: str) -> str:
 
 def _pictures(tree: Any) -> Iterator[Image]:
     """Give the pictures that are safe, with the prompt that was really used."""
-    for entry in items_at(tree, "data"):
-        place = text_at(entry, "url")
-        if place and at(entry, "is_image_safe") is not False:
-            told = text_at(entry, "prompt") or None
-            extra = without_none(revised_prompt=told, seed=pick(entry, "seed", kind=int))
-            yield Image.at(place, **extra)
+    for entry in dig_list(tree, "data"):
+        place = dig_str(entry, "url")
+        if place and dig(entry, "is_image_safe") is not False:
+            told = dig_str(entry, "prompt") or None
+            extra = without_none(revised_prompt=told, seed=dig_typed(entry, "seed", kind=int))
+            yield Image.from_url(place, **extra)
 
 
 ADAPTER = Ideogram()

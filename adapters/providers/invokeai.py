@@ -20,29 +20,29 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from adapters.bases.polling import Jobs, fetched
+from adapters.bases.polling import PollingAdapter, fetch_images
 from adapters.contract import Answer, Flow, ImageCall, Option
-from adapters.errors import ProviderError, failure, no_picture
+from adapters.errors import ProviderError, error_from_reply, no_image_error
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
-from adapters.tools import templates
-from adapters.tools.json_access import items_at, pick, text_at
-from adapters.tools.url_paths import step
+from adapters.tools import graphs
+from adapters.tools.json_access import dig_list, dig_str, dig_typed
+from adapters.tools.url_paths import quote_segment
 
 _GRAPH, _NODE = "invokeai_graph", "invokeai_output_node"
 _SEEDS = 2**32
 
 _TABLE = Table(
     (
-        *templates.ROWS,
+        *graphs.ROWS,
         Param("seed", kind=int, low=0, high=_SEEDS - 1),
     ),
-    sealed=True,
+    closed=True,
 )
 
 
-class InvokeAI(Jobs):
+class InvokeAI(PollingAdapter):
     """An InvokeAI server of one's own; a key is needed in its multi-user mode only."""
 
     id = "invokeai"
@@ -50,20 +50,20 @@ class InvokeAI(Jobs):
     base_url = "http://127.0.0.1:9090/api/v1"
     docs = "https://invoke-ai.github.io/InvokeAI/"
     tables_by_model = (("", _TABLE),)
-    models = (templates.DEFAULT,)
+    models = (graphs.DEFAULT_MODEL,)
     keyless = True
     options: ClassVar[tuple[Option, ...]] = (
         Option(
             _GRAPH,
             "a graph (nodes, edges; JSON) with slots such as {{prompt}}, or an object of several",
             pattern=r"(?s)\s*\{.*\}\s*",
-            operator=True,
+            operator_only=True,
         ),
         Option(
             _NODE,
             "the graph's node whose picture is the answer; without it, the last picture is",
             pattern=r"[\w.:-]{1,128}",
-            operator=True,
+            operator_only=True,
         ),
     )
     pending_states = frozenset({"pending", "in_progress"})
@@ -72,14 +72,14 @@ class InvokeAI(Jobs):
 
     def suppressed_params(self, call: ImageCall) -> frozenset[str]:
         """Withhold what the graph has no slot for."""
-        return templates.withheld(lambda: _graph(call))
+        return graphs.params_without_slot(lambda: _graph(call))
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Queue one run of the graph."""
         graph = _graph(call)
-        seed = call.fields.get("seed", call.chance % _SEEDS)
-        values = templates.values(call.fields, seed=seed)
-        batch = {"graph": templates.filled(graph, values), "runs": 1}
+        seed = call.fields.get("seed", call.nonce % _SEEDS)
+        values = graphs.slot_values(call.fields, seed=seed)
+        batch = {"graph": graphs.fill(graph, values), "runs": 1}
         return ProviderRequest(
             "/queue/default/enqueue_batch", json={"prepend": False, "batch": batch}
         )
@@ -88,7 +88,7 @@ class InvokeAI(Jobs):
         """Queue, wait, and fetch the picture."""
         done = yield from self.submit_and_poll(call)
         name = _result(done, call.credentials[_NODE])
-        images = yield from fetched(self, [f"/images/i/{name}/full"])
+        images = yield from fetch_images(self, [f"/images/i/{name}/full"])
         return Answer(tuple(images))
 
     def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
@@ -104,12 +104,12 @@ class InvokeAI(Jobs):
     def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Say of a graph that was not taken whose mistake it is: the operator's."""
         if reply.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-            return failure(reply, status=502)
+            return error_from_reply(reply, status=502)
         return super().provider_error(reply)
 
 
 def _graph(call: ImageCall) -> Any:
-    return templates.chosen(_GRAPH, call.credentials[_GRAPH], call.model, is_one=_is_graph)
+    return graphs.select_graph(_GRAPH, call.credentials[_GRAPH], call.model, is_graph=_is_graph)
 
 
 def _is_graph(tree: Any) -> bool:
@@ -118,12 +118,15 @@ def _is_graph(tree: Any) -> bool:
     >>> _is_graph({"nodes": {"a": {"type": "noise"}}, "edges": []}), _is_graph({"nodes": []})
     (True, False)
     """
-    return bool(pick(tree, "nodes", kind=dict)) and pick(tree, "edges", kind=list) is not None
+    return (
+        bool(dig_typed(tree, "nodes", kind=dict))
+        and dig_typed(tree, "edges", kind=list) is not None
+    )
 
 
 def _item(reply: ProviderReply) -> str:
     """Give the path of the item of the queue that a run became."""
-    item = pick(reply.json(), "item_ids", 0, kind=int)
+    item = dig_typed(reply.json(), "item_ids", 0, kind=int)
     if item is None:
         raise ProviderError("The provider took the graph without giving it an id.")
     return f"/queue/default/i/{item}"
@@ -132,16 +135,16 @@ def _item(reply: ProviderReply) -> str:
 def _result(reply: ProviderReply, node: str) -> str:
     """Name the picture that a run made, as a step of a path: that of `node`, else the last one."""
     tree = reply.json()
-    if text_at(tree, "status") != "completed":
-        said = text_at(tree, "error_message") or text_at(tree, "status")
-        raise failure(reply, message=said, status=502)
-    results = pick(tree, "session", "results", kind=dict) or {}
+    if dig_str(tree, "status") != "completed":
+        said = dig_str(tree, "error_message") or dig_str(tree, "status")
+        raise error_from_reply(reply, message=said, status=502)
+    results = dig_typed(tree, "session", "results", kind=dict) or {}
     # Results stand under the ids that the nodes got when they were prepared for this run.
-    ids = items_at(tree, "session", "source_prepared_mapping", node) if node else list(results)
-    names = [text_at(results.get(it), "image", "image_name") for it in ids if isinstance(it, str)]
-    if found := [name for name in map(step, names) if name]:
+    ids = dig_list(tree, "session", "source_prepared_mapping", node) if node else list(results)
+    names = [dig_str(results.get(it), "image", "image_name") for it in ids if isinstance(it, str)]
+    if found := [name for name in map(quote_segment, names) if name]:
         return found[-1]
-    raise no_picture(reply.status)
+    raise no_image_error(reply.status)
 
 
 ADAPTER = InvokeAI()

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import re
 
-from adapters.bases.polling import Jobs
+from adapters.bases.polling import PollingAdapter
 from adapters.contract import ImageCall
 from adapters.errors import BadParam
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.url_paths import model_path
+from adapters.tools.url_paths import quote_model
 
 _ENDS = frozenset({"completed", "failed", "cancelled", ""})
 
@@ -31,33 +31,38 @@ _RATIOS = ("1:1", "4:3", "3:2", "16:9", "2.35:1", "4:5", "2:3", "9:16")
 _ANY = (
     Param("prompt"),
     Param("seed", kind=int),
-    Param("styles", kind=list, about='[{"id", "strength"}], -2 to 2'),
+    Param("styles", kind=list, note='[{"id", "strength"}], -2 to 2'),
 )
 _ASPECT = Param("aspect_ratio", choices=_RATIOS)
 _KREA_2 = Table(
     (
         *_ANY,
         # Krea 2 draws nothing without a ratio and a resolution.
-        Param("size", to=sizes.ratio(_RATIOS), default="1024x1024", unless=("aspect_ratio",)),
+        Param(
+            "size",
+            convert=sizes.ratio(_RATIOS),
+            default="1024x1024",
+            default_unless=("aspect_ratio",),
+        ),
         _ASPECT,
         Param("resolution", choices=("1K",), default="1K"),
         Param("creativity", choices=("raw", "low", "medium", "high")),
-        Param("image_style_references", kind=list, about='[{"url", "strength"}], -2 to 2'),
-        Param("moodboards", kind=list, high=1, about="strength -0.5 to 1.5"),
+        Param("image_style_references", kind=list, note='[{"url", "strength"}], -2 to 2'),
+        Param("moodboards", kind=list, high=1, note="strength -0.5 to 1.5"),
     )
 )
 _FLUX = Table(
     (
         *_ANY,
-        Param("size", to=sizes.pixels(low=512, high=2368), default="1024x1024"),
+        Param("size", convert=sizes.pixels(low=512, high=2368), default="1024x1024"),
         Param("steps", kind=int, low=1),
         Param("guidance_scale_flux", kind=float, low=0),
     )
 )
-_OTHER = Table((*_ANY, Param("size", to=sizes.ratio(_RATIOS)), _ASPECT))
+_OTHER = Table((*_ANY, Param("size", convert=sizes.ratio(_RATIOS)), _ASPECT))
 
 
-class Krea(Jobs):
+class Krea(PollingAdapter):
     """Krea's API. Its webhook is a header, which no parameter sets."""
 
     id = "krea"
@@ -89,7 +94,7 @@ class Krea(Jobs):
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit the job at the model's path."""
-        path = model_path(call.model, safe="/", example=self.models[0])
+        path = quote_model(call.model, safe="/", example=self.models[0])
         if path.count("/") != 1:
             raise BadParam("model", f"Krea's models are vendor/model, such as {self.models[0]}.")
         return ProviderRequest(f"/generate/image/{path}", json=call.fields)

@@ -14,14 +14,14 @@ from __future__ import annotations
 from typing import Any
 
 from adapters import errors
-from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_compatible import OpenAICompatible
 from adapters.contract import ImageCall
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
 
 
-class Lemonfox(OpenAILike):
+class Lemonfox(OpenAICompatible):
     """Lemonfox's images."""
 
     id = "lemonfox-ai"
@@ -36,7 +36,7 @@ class Lemonfox(OpenAILike):
                     Param("prompt"),
                     Param("negative_prompt"),
                     Param("n", high=8),
-                    Param("size", to=sizes.pixels(low=256, high=1792, joined="size")),
+                    Param("size", convert=sizes.pixels(low=256, high=1792, combined="size")),
                     Param("response_format"),
                 )
             ),
@@ -46,7 +46,7 @@ class Lemonfox(OpenAILike):
     url_lifetime = 600
     confidence = "low"
     experimental = True
-    refusal_pattern = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSAL_WORDS
     unconfirmed = (
         "which sizes it can draw; the form of errors and refusals; how long a URL stays good"
     )

@@ -16,28 +16,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from adapters.bases.polling import Jobs
+from adapters.bases.polling import PollingAdapter
 from adapters.contract import Image, ImageCall
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import Param, within
+from adapters.table.param import Param, nested_under
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import anywhere, items_at, text_at
-from adapters.tools.url_paths import named_model, step
+from adapters.tools.json_access import dig_list, dig_str, find_str
+from adapters.tools.url_paths import quote_segment, require_model
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_PUBLIC = Param("public", kind=bool, default=False, about="whether others see the picture")
+_PUBLIC = Param("public", kind=bool, default=False, note="whether others see the picture")
 
 _V1 = Table(
     (
         Param("prompt"),
         # Four pictures are made, and paid for, where nobody says how many.
         Param("n", "num_images", high=4, default=1),
-        Param("size", to=sizes.pixels(low=32, high=1536, step=8), default="1024x1024"),
+        Param("size", convert=sizes.pixels(low=32, high=1536, step=8), default="1024x1024"),
         Param(
             "background",
             "transparency",
-            to={"transparent": "foreground_only", "opaque": "disabled"},
+            convert={"transparent": "foreground_only", "opaque": "disabled"},
         ),
         Param("transparency", choices=("disabled", "foreground_only")),
         Param("negative_prompt"),
@@ -61,9 +61,9 @@ _V1 = Table(
 _V2_SIZE = sizes.pixels(low=32, high=4096, width="parameters.width", height="parameters.height")
 _V2 = Table(
     (
-        *within("parameters", Param("prompt"), Param("n", "quantity", high=4, default=1)),
-        Param("size", to=_V2_SIZE, default="1024x1024"),
-        *within(
+        *nested_under("parameters", Param("prompt"), Param("n", "quantity", high=4, default=1)),
+        Param("size", convert=_V2_SIZE, default="1024x1024"),
+        *nested_under(
             "parameters",
             Param("seed", kind=int),
             Param("mode"),
@@ -73,13 +73,13 @@ _V2 = Table(
         ),
         _PUBLIC,
     ),
-    below="parameters",
+    unknown_under="parameters",
 )
-_QUALITY = within("parameters", Param("quality", choices=("low", "medium", "high")))
-_GPT = Table((*_V2.rows, *_QUALITY), below=_V2.below)
+_QUALITY = nested_under("parameters", Param("quality", choices=("low", "medium", "high")))
+_GPT = Table((*_V2.rows, *_QUALITY), unknown_under=_V2.unknown_under)
 
 
-class Leonardo(Jobs):
+class Leonardo(PollingAdapter):
     """Leonardo's production API. Webhooks belong to a key there, no parameter sets one."""
 
     id = "leonardo"
@@ -126,19 +126,19 @@ class Leonardo(Jobs):
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit the job to the version that the model belongs to."""
-        model = named_model(call.model, example=self.models[0])
+        model = require_model(call.model, example=self.models[0])
         if _UUID.fullmatch(model):
             return ProviderRequest("/v1/generations", json={"modelId": model, **call.fields})
         return ProviderRequest("/v2/generations", json={"model": model, **call.fields})
 
     def job_id(self, reply: ProviderReply) -> str:
         """Find the job's name, wherever a version puts it."""
-        return step(anywhere(reply.json(), "generationId")) or super().job_id(reply)
+        return quote_segment(find_str(reply.json(), "generationId")) or super().job_id(reply)
 
     def parse_images(self, reply: ProviderReply) -> Iterator[Image]:
         """Read the pictures; one marked as not safe for work is delivered, with the mark."""
-        for made in items_at(reply.json(), "generations_by_pk", "generated_images"):
-            if place := text_at(made, "url"):
+        for made in dig_list(reply.json(), "generations_by_pk", "generated_images"):
+            if place := dig_str(made, "url"):
                 marked = isinstance(made, dict) and made.get("nsfw") is True
                 yield Image(url=place, extra={"nsfw": True} if marked else {})
 

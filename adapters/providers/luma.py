@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import re
 
-from adapters.bases.polling import Jobs
+from adapters.bases.polling import PollingAdapter
 from adapters.contract import ImageCall
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import Param, or_png
+from adapters.table.param import Param, format_or_png
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import text_at
-from adapters.tools.url_paths import named_model
+from adapters.tools.json_access import dig_str
+from adapters.tools.url_paths import require_model
 
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21")
 
@@ -29,24 +29,29 @@ _PHOTON = Table(
     (
         Param("prompt"),
         # Luma's own is 16:9.
-        Param("size", to=sizes.ratio(_RATIOS), default="1024x1024", unless=("aspect_ratio",)),
+        Param(
+            "size",
+            convert=sizes.ratio(_RATIOS),
+            default="1024x1024",
+            default_unless=("aspect_ratio",),
+        ),
         Param("aspect_ratio", choices=_RATIOS),
         Param(
             "output_format",
             "format",
-            to=or_png("format", jpeg="jpg", png="png"),
-            about="jpeg or png; png for any other",
+            convert=format_or_png("format", jpeg="jpg", png="png"),
+            note="jpeg or png; png for any other",
         ),
         Param("format", choices=("jpg", "png")),
-        Param("image_ref", kind=list, about='[{"url", "weight"}], URLs only'),
-        Param("style_ref", kind=list, about='[{"url", "weight"}]'),
-        Param("character_ref", kind=dict, about='{"identity0": {"images": ["url"]}}'),
-        Param("modify_image_ref", kind=dict, about='{"url", "weight"}'),
+        Param("image_ref", kind=list, note='[{"url", "weight"}], URLs only'),
+        Param("style_ref", kind=list, note='[{"url", "weight"}]'),
+        Param("character_ref", kind=dict, note='{"identity0": {"images": ["url"]}}'),
+        Param("modify_image_ref", kind=dict, note='{"url", "weight"}'),
     )
 )
 
 
-class Luma(Jobs):
+class Luma(PollingAdapter):
     """Luma's Dream Machine API. Its `callback_url` is in no table: none is ever sent."""
 
     id = "luma"
@@ -71,7 +76,7 @@ class Luma(Jobs):
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit the job."""
-        model = named_model(call.model, example=self.models[0])
+        model = require_model(call.model, example=self.models[0])
         return ProviderRequest("/generations/image", json={"model": model, **call.fields})
 
     def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
@@ -81,7 +86,7 @@ class Luma(Jobs):
 
     def error_message(self, reply: ProviderReply) -> str:
         """Find why a job failed, or what an error says."""
-        return text_at(reply.json(), "failure_reason") or super().error_message(reply)
+        return dig_str(reply.json(), "failure_reason") or super().error_message(reply)
 
 
 ADAPTER = Luma()

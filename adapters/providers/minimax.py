@@ -21,53 +21,57 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from adapters import errors
-from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_compatible import OpenAICompatible
 from adapters.contract import Answer, Image, ImageCall
 from adapters.http import ProviderReply
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, items_at
+from adapters.tools.json_access import dig, dig_list
 
 _RATIOS = ("1:1", "16:9", "4:3", "3:2", "2:3", "3:4", "9:16")
 
 _OLD = (
     Param("prompt", high=1500),
     Param("n", high=9),
-    Param("response_format", to={"url": "url", "b64_json": "base64"}),
+    Param("response_format", convert={"url": "url", "b64_json": "base64"}),
     Param("seed", kind=int),
     Param("prompt_optimizer", kind=bool),
-    Param("aigc_watermark", kind=bool, about="on the mainland only"),
-    Param("subject_reference", kind=list, low=1, high=1, about="a face to keep"),
+    Param("aigc_watermark", kind=bool, note="on the mainland only"),
+    Param("subject_reference", kind=list, low=1, high=1, note="a face to keep"),
 )
 _IMAGE_01 = Table(
     (
         *_OLD,
-        Param("size", to=sizes.pixels(low=512, high=2048, step=8)),
-        Param("aspect_ratio", choices=(*_RATIOS, "21:9"), about="wins over size"),
+        Param("size", convert=sizes.pixels(low=512, high=2048, step=8)),
+        Param("aspect_ratio", choices=(*_RATIOS, "21:9"), note="wins over size"),
     )
 )
 _LIVE = Table(
     (
         *_OLD,
-        Param("size", to=sizes.ratio(_RATIOS)),
+        Param("size", convert=sizes.ratio(_RATIOS)),
         Param("aspect_ratio", choices=_RATIOS),
-        Param("style_preset", "style", kind=dict, about="style_type and style_weight"),
+        Param("style_preset", "style", kind=dict, note="style_type and style_weight"),
     )
 )
-_H3_SIZE = sizes.pixels(low=468, high=7745, least=655_360, most=20_000_000, widest=3, joined="size")
+_H3_SIZE = sizes.pixels(
+    low=468, high=7745, min_pixels=655_360, max_pixels=20_000_000, max_ratio=3, combined="size"
+)
 _H3 = Table(
     (
         Param("prompt"),
         Param("n", high=10),
-        Param("size", to=_H3_SIZE, default="1024x1024", unless=("aspect_ratio", "area")),
-        Param("aspect_ratio", pattern=r"auto|[0-9]{1,4}:[0-9]{1,4}", about="not beside size"),
-        Param("area", choices=("1K", "2K", "4K"), about="not beside size; 1K beside a ratio"),
+        Param(
+            "size", convert=_H3_SIZE, default="1024x1024", default_unless=("aspect_ratio", "area")
+        ),
+        Param("aspect_ratio", pattern=r"auto|[0-9]{1,4}:[0-9]{1,4}", note="not beside size"),
+        Param("area", choices=("1K", "2K", "4K"), note="not beside size; 1K beside a ratio"),
         Param("response_format"),
         Param("output_format", choices=("png", "jpeg", "webp")),
         Param("output_compression", kind=int),
         Param("disable_prompt_enhanced", kind=bool),
-        Param("images", kind=list, low=1, high=16, about="pictures to work from"),
+        Param("images", kind=list, low=1, high=16, note="pictures to work from"),
         Param("stream", kind=bool),
     )
 )
@@ -76,7 +80,7 @@ _AREAS = frozenset({"size", "area"})
 """What says how large a picture of H3 is."""
 
 
-class MiniMax(OpenAILike):
+class MiniMax(OpenAICompatible):
     """MiniMax's two families of models, told apart by name; a new name is taken for the newer."""
 
     id = "minimax"
@@ -98,7 +102,7 @@ class MiniMax(OpenAILike):
         "1001": 504,
         "2061": 403,
     }
-    refusal_pattern = re.compile(r"sensitive|" + errors.REFUSING_WORDS.pattern, re.IGNORECASE)
+    refusal_pattern = re.compile(r"sensitive|" + errors.REFUSAL_WORDS.pattern, re.IGNORECASE)
     unconfirmed = (
         "image-01-live from text alone on the global host; the form of H3's errors and usage, "
         "and the names of its events; how an error names a refusal on H3; output_compression by "
@@ -124,15 +128,15 @@ class MiniMax(OpenAILike):
         if not self._is_native(call):
             return super().parse_answer(call, reply)
         tree = reply.json()
-        if at(tree, "base_resp", "status_code"):
+        if dig(tree, "base_resp", "status_code"):
             raise self.provider_error(reply)
-        places = (Image.at(it) for it in items_at(tree, "data", "image_urls") if _is_text(it))
-        texts = (Image(b64=it) for it in items_at(tree, "data", "image_base64") if _is_text(it))
+        places = (Image.from_url(it) for it in dig_list(tree, "data", "image_urls") if _is_text(it))
+        texts = (Image(b64=it) for it in dig_list(tree, "data", "image_base64") if _is_text(it))
         if images := (*places, *texts):
             return Answer(images)
         if _blocked(tree):
             raise errors.refusal("no picture passed the content check")
-        raise errors.no_picture(reply.status)
+        raise errors.no_image_error(reply.status)
 
     def _is_native(self, call: ImageCall) -> bool:
         return self.table_for(call.model) in _NATIVE
@@ -144,7 +148,7 @@ def _is_text(found: Any) -> bool:
 
 def _blocked(tree: Any) -> bool:
     """Tell whether pictures were held back; the count is documented as a number, comes as text."""
-    count = str(at(tree, "metadata", "failed_count"))
+    count = str(dig(tree, "metadata", "failed_count"))
     return count.isdecimal() and count.strip("0") != ""
 
 

@@ -14,28 +14,28 @@ from __future__ import annotations
 
 import re
 
-from adapters.bases.polling import Jobs
+from adapters.bases.polling import PollingAdapter
 from adapters.contract import ImageCall
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import text_at
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig_str
+from adapters.tools.url_paths import quote_model
 
 _SHAPES = {"1:1": "square", "3:2": "landscape", "2:3": "portrait"}
 _TABLE = Table(
     (
         Param("prompt"),
         Param("n", "samples", high=4, default=1),
-        Param("size", to=sizes.ratio(_SHAPES)),
+        Param("size", convert=sizes.ratio(_SHAPES)),
         Param("aspect_ratio", choices=tuple(_SHAPES.values())),
         Param("negprompt"),
         Param("steps", kind=int, low=1),
         Param("guidance_scale", kind=float, low=0),
         Param("seed", kind=int),
         Param("style_preset", "style"),
-        Param("moderation", "safe_filter", to={"auto": True}),
+        Param("moderation", "safe_filter", convert={"auto": True}),
         Param("safe_filter", kind=bool),
         Param("enhance", kind=bool),
         Param("optimize", kind=bool),
@@ -43,7 +43,7 @@ _TABLE = Table(
 )
 
 
-class MonsterAPI(Jobs):
+class MonsterAPI(PollingAdapter):
     """MonsterAPI's processes. Its `callback_url` is in no table: none is ever sent."""
 
     id = "monsterapi"
@@ -71,12 +71,12 @@ class MonsterAPI(Jobs):
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Submit the process at the model's path."""
-        path = model_path(call.model, example=self.models[0])
+        path = quote_model(call.model, example=self.models[0])
         return ProviderRequest(f"/generate/{path}", json=call.fields)
 
     def error_message(self, reply: ProviderReply) -> str:
         """Find why a process failed, or what an error says."""
-        return text_at(reply.json(), "result", "errorMessage") or super().error_message(reply)
+        return dig_str(reply.json(), "result", "errorMessage") or super().error_message(reply)
 
 
 ADAPTER = MonsterAPI()

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from adapters import errors
-from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_compatible import OpenAICompatible
 from adapters.contract import ImageCall, Option
 from adapters.table.param import Param
 from adapters.table.table import Table
@@ -26,24 +26,24 @@ from adapters.tools import sizes
 _TABLE = Table(
     (
         Param("prompt", high=2000),
-        Param("size", to=sizes.pixels(low=64, high=2048), default="1024x1024"),
+        Param("size", convert=sizes.pixels(low=64, high=2048), default="1024x1024"),
         Param("response_format", choices=("url", "b64_json")),
         Param(
             "output_format",
             "response_extension",
-            to={"png": "png", "jpeg": "jpg", "webp": "webp"},
+            convert={"png": "png", "jpeg": "jpg", "webp": "webp"},
             default="png",
         ),
         Param("negative_prompt"),
-        Param("seed", kind=int, low=-1, about="-1 is random"),
+        Param("seed", kind=int, low=-1, note="-1 is random"),
         Param("num_inference_steps", kind=int, low=1, high=80),
         Param("guidance_scale", kind=float),
-        Param("loras", kind=list, low=1, high=10, about="objects with `url` and `scale`"),
+        Param("loras", kind=list, low=1, high=10, note="objects with `url` and `scale`"),
     )
 )
 
 
-class Nebius(OpenAILike):
+class Nebius(OpenAICompatible):
     """Image models on Nebius Token Factory, earlier Nebius AI Studio."""
 
     id = "nebius"
@@ -62,7 +62,7 @@ class Nebius(OpenAILike):
     url_lifetime = 600
     confidence = "medium"
     experimental = True
-    refusal_pattern = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSAL_WORDS
     unconfirmed = (
         "whether pictures are still offered; how long a URL lives; the range of guidance_scale; "
         "the words of a refusal; Retry-After on a 429"

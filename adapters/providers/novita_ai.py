@@ -20,14 +20,14 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from adapters import errors
-from adapters.bases.polling import Jobs
+from adapters.bases.polling import PollingAdapter
 from adapters.contract import Answer, Image, ImageCall
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import Param, within
+from adapters.table.param import Param, nested_under
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import items_at, text_at
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig_list, dig_str
+from adapters.tools.url_paths import quote_model
 
 _CHECKPOINTS = (".safetensors", ".ckpt")
 _FORMATS = ("png", "webp", "jpeg")
@@ -35,7 +35,7 @@ _FORMATS = ("png", "webp", "jpeg")
 _SCHNELL = Table(
     (
         Param("prompt"),
-        Param("size", to=sizes.pixels(low=64, high=2048), default="1024x1024"),
+        Param("size", convert=sizes.pixels(low=64, high=2048), default="1024x1024"),
         Param("n", "image_num", high=8, default=1),
         Param("steps", kind=int, low=1, high=100, default=4),
         Param("seed", kind=int, low=0, high=4_294_967_295),
@@ -45,7 +45,7 @@ _SCHNELL = Table(
 _NAMED = Table(
     (
         Param("prompt"),
-        Param("size", to=sizes.pixels(low=256, high=1536, joined="size", cross="*")),
+        Param("size", convert=sizes.pixels(low=256, high=1536, combined="size", separator="*")),
         Param("seed", kind=int, low=-1, high=2_147_483_647),
     )
 )
@@ -54,20 +54,22 @@ _NAMED = Table(
 # What this path requires and has no default for gets the values of Novita's own client.
 _CHECKPOINT = Table(
     (
-        *within("request", Param("prompt"), Param("negative_prompt")),
+        *nested_under("request", Param("prompt"), Param("negative_prompt")),
         Param(
             "size",
-            to=sizes.pixels(low=128, high=2048, width="request.width", height="request.height"),
+            convert=sizes.pixels(
+                low=128, high=2048, width="request.width", height="request.height"
+            ),
             default="1024x1024",
         ),
         Param("n", "request.image_num", high=8, default=1),
-        *within(
+        *nested_under(
             "extra",
             Param("output_format", "response_image_type", choices=_FORMATS),
             Param("enable_nsfw_detection", kind=bool),
             Param("nsfw_detection_level", kind=int, low=0, high=2),
         ),
-        *within(
+        *nested_under(
             "request",
             Param("steps", kind=int, low=1, high=100, default=20),
             Param("guidance_scale", kind=float, low=1, high=30, default=7.5),
@@ -81,11 +83,11 @@ _CHECKPOINT = Table(
             Param("hires_fix", kind=dict),
         ),
     ),
-    below="request",
+    unknown_under="request",
 )
 
 
-class NovitaAI(Jobs):
+class NovitaAI(PollingAdapter):
     """Novita's picture models, each at its own path."""
 
     id = "novita-ai"
@@ -121,7 +123,7 @@ class NovitaAI(Jobs):
         "RATE_LIMIT_EXCEEDED": 429,
         "TASK_NOT_FOUND": 502,
     }
-    refusal_pattern = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSAL_WORDS
     state_path = ("task", "status")
     pending_states = frozenset({"TASK_STATUS_QUEUED", "TASK_STATUS_PROCESSING"})
     progress_path, progress_max = ("task", "progress_percent"), 100.0
@@ -135,7 +137,7 @@ class NovitaAI(Jobs):
         if call.model.endswith(_CHECKPOINTS):
             asked = {**call.fields.get("request", {}), "model_name": call.model}
             return ProviderRequest("/v3/async/txt2img", json={**call.fields, "request": asked})
-        path = model_path(call.model, example=self.models[0])
+        path = quote_model(call.model, example=self.models[0])
         place = "/v3/async"
         if path.startswith(("flux-1-schnell", "seedream")):
             place = "/v3beta" if path.startswith("flux") else "/v3"
@@ -145,7 +147,7 @@ class NovitaAI(Jobs):
         """Ask for the task, unless its pictures are there already."""
         del call
         tree = reply.json()
-        task = text_at(tree, "task_id") or text_at(tree, "task", "task_id")
+        task = dig_str(tree, "task_id") or dig_str(tree, "task", "task_id")
         if not task or _places(tree):
             return None
         path = f"/v3/async/task-result?task_id={quote(task, safe='')}"
@@ -156,19 +158,19 @@ class NovitaAI(Jobs):
         del call
         tree = reply.json()
         if places := _places(tree):
-            return Answer(tuple(map(Image.at, places)))
-        if any(errors.codes_of(reply)):
+            return Answer(tuple(map(Image.from_url, places)))
+        if any(errors.find_error_codes(reply)):
             raise self.provider_error(reply)
         state = self.parse_state(reply).removeprefix("TASK_STATUS_")
         if state not in ("", "SUCCEED"):
-            raise errors.failure(reply, message=f"the task is {state}", status=502)
-        raise errors.no_picture(reply.status)
+            raise errors.error_from_reply(reply, message=f"the task is {state}", status=502)
+        raise errors.no_image_error(reply.status)
 
 
 def _places(tree: Any) -> list[str]:
     """Find the pictures' URLs: in an object each, or for some models in a plain list."""
-    told = [text_at(image, "image_url") for image in items_at(tree, "images")]
-    plain = (place for place in items_at(tree, "image_urls") if isinstance(place, str))
+    told = [dig_str(image, "image_url") for image in dig_list(tree, "images")]
+    plain = (place for place in dig_list(tree, "image_urls") if isinstance(place, str))
     return [place for place in (*told, *plain) if place]
 
 

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from adapters import errors
-from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_compatible import OpenAICompatible
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
@@ -22,7 +22,7 @@ _TABLE = Table(
     (
         Param("prompt"),
         Param("n", high=4),
-        Param("size", to=sizes.pixels(low=1, high=99_999, joined="size")),
+        Param("size", convert=sizes.pixels(low=1, high=99_999, combined="size")),
         Param("seed", kind=int),
         Param("negative_prompt"),
         Param("guidance_scale", kind=float),
@@ -31,7 +31,7 @@ _TABLE = Table(
 )
 
 
-class Nscale(OpenAILike):
+class Nscale(OpenAICompatible):
     """Image models on Nscale's serverless inference."""
 
     id = "nscale"
@@ -44,7 +44,7 @@ class Nscale(OpenAILike):
         "stabilityai/stable-diffusion-xl-base-1.0",
     )
     confidence = "medium"
-    refusal_pattern = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSAL_WORDS
     unconfirmed = (
         "more than 4 pictures a call; seed, negative_prompt and guidance_scale; which sizes there "
         "are; the words of a refusal; Retry-After on a 429"

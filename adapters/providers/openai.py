@@ -20,11 +20,11 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from adapters.bases import openai_tables
-from adapters.bases.openai_passthrough import OpenAIShape
-from adapters.contract import Answer, Credentials, Image, ImageCall, Option, Outgoing
+from adapters.bases.openai_passthrough import OpenAIPassthrough
+from adapters.contract import Answer, Credentials, Image, ImageCall, Option, SignableRequest
 from adapters.errors import BadParam
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.tools.json_access import text_at, without_none
+from adapters.tools.json_access import dig_str, without_none
 
 BASE64_ONLY = ("gpt-image-", "chatgpt-image-")
 """Families that always answer in base64 and refuse `response_format`."""
@@ -44,14 +44,14 @@ _COMMANDS = "<sd_cpp_extra_args>"
 """How stable-diffusion.cpp is told of everything else, in the prompt."""
 
 
-class OpenAI(OpenAIShape):
+class OpenAI(OpenAIPassthrough):
     """OpenAI, and by a custom host every server that speaks its Images API."""
 
     id = "openai"
     name = "OpenAI"
     base_url = "https://api.openai.com/v1"
     docs = "https://platform.openai.com/docs/api-reference/images/create"
-    tables_by_model = openai_tables.families("png", "jpeg", "webp", "gif", "svg")
+    tables_by_model = openai_tables.build_tables("png", "jpeg", "webp", "gif", "svg")
     models = (
         "gpt-image-2",
         "gpt-image-2.5-sunburst",
@@ -116,9 +116,9 @@ class OpenAI(OpenAIShape):
 
     def error_message(self, reply: ProviderReply) -> str:
         """Prefer `message`, which can stand beside a bare code in `error`."""
-        return text_at(reply.json(), "message") or super().error_message(reply)
+        return dig_str(reply.json(), "message") or super().error_message(reply)
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Add the bearer key, and organisation, project and beta where they are set."""
         said = credentials.options
         chosen = {header: said[name] for name, header in _HEADERS.items() if said.get(name)}

@@ -15,14 +15,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from adapters import errors
-from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_compatible import OpenAICompatible
 from adapters.bases.openai_passthrough import MODERATION_CODES
-from adapters.contract import Credentials, ImageCall, Option, Outgoing
+from adapters.contract import Credentials, ImageCall, Option, SignableRequest
 from adapters.http import ProviderReply
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import pick, text_at
+from adapters.tools.json_access import dig_str, dig_typed
 
 _RATIOS = (
     "1:1 1:2 1:4 1:8 2:1 2:3 2.35:1 3:2 3:4 4:1 4:3 4:5 5:2 5:4 5:7 7:5 8:1 9:16 16:9 9:19.5 "
@@ -36,10 +36,10 @@ _HEADERS = {"openrouter_referer": "http-referer", "openrouter_title": "x-openrou
 
 _ROWS = (
     Param("prompt"),
-    Param("size", to=sizes.pixels(low=1, high=99_999, joined="size")),
-    Param("aspect_ratio", choices=tuple(_RATIOS.split()), about="not beside size"),
-    Param("resolution", choices=("512", "768", "1K", "1.5K", "2K", "4K"), about="not beside size"),
-    Param("quality", to={**_QUALITIES, "standard": "medium", "hd": "high"}),
+    Param("size", convert=sizes.pixels(low=1, high=99_999, combined="size")),
+    Param("aspect_ratio", choices=tuple(_RATIOS.split()), note="not beside size"),
+    Param("resolution", choices=("512", "768", "1K", "1.5K", "2K", "4K"), note="not beside size"),
+    Param("quality", convert={**_QUALITIES, "standard": "medium", "hd": "high"}),
     Param("background"),
     Param("output_format", choices=("png", "jpeg", "webp", "svg")),
     Param("output_compression", kind=int),
@@ -48,13 +48,13 @@ _ROWS = (
     Param("seed", kind=int),
     Param("session_id", high=256),
     Param("trace", kind=dict),
-    Param("input_references", kind=list, about="pictures to work from"),
-    Param("provider", kind=dict, about="which providers may be chosen, and their options"),
+    Param("input_references", kind=list, note="pictures to work from"),
+    Param("provider", kind=dict, note="which providers may be chosen, and their options"),
 )
 _SEVERAL = Table((*_ROWS, Param("n", high=10)))
 
 
-class OpenRouter(OpenAILike):
+class OpenRouter(OpenAICompatible):
     """OpenRouter's image API. A single-image provider behind it refuses an `n` above 1."""
 
     id = "openrouter"
@@ -79,7 +79,7 @@ class OpenRouter(OpenAILike):
     }
     unconfirmed = "which models take n above 1; how a provider's own refusal stands in metadata"
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Add the bearer key, and what the options say of the app."""
         told = {header: credentials[name] for name, header in _HEADERS.items() if credentials[name]}
         return {**super().sign(outgoing, credentials), **told}
@@ -91,13 +91,13 @@ class OpenRouter(OpenAILike):
 
     def error_message(self, reply: ProviderReply) -> str:
         """Prefer the provider's own sentence: OpenRouter's may only say that there was one."""
-        return errors.told(_behind(reply)) or super().error_message(reply)
+        return errors.find_error_message(_behind(reply)) or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refusal by its metadata; else the code is a status, even inside of a 200."""
-        about = pick(reply.json(), "error", "metadata", kind=dict) or {}
-        behind = {code.lower() for code in errors.codes_of(_behind(reply))}
-        worded = errors.REFUSING_WORDS.search(self.error_message(reply))
+        about = dig_typed(reply.json(), "error", "metadata", kind=dict) or {}
+        behind = {code.lower() for code in errors.find_error_codes(_behind(reply))}
+        worded = errors.REFUSAL_WORDS.search(self.error_message(reply))
         if _UNSAFE & about.keys() or MODERATION_CODES & behind or worded:
             return self.refusal(reply)
         return super().provider_error(reply)
@@ -105,7 +105,7 @@ class OpenRouter(OpenAILike):
 
 def _behind(reply: ProviderReply) -> ProviderReply:
     """Give the reply of the provider behind it, which stands in the metadata as a text."""
-    raw = text_at(reply.json(), "error", "metadata", "raw")
+    raw = dig_str(reply.json(), "error", "metadata", "raw")
     return ProviderReply(reply.status, body=raw.encode(errors="replace"))
 
 

@@ -17,11 +17,11 @@ import re
 
 from adapters.contract import Adapter, Answer, Image, ImageCall
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import Param, within
+from adapters.table.param import Param, nested_under
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at
-from adapters.tools.url_paths import named_model
+from adapters.tools.json_access import dig
+from adapters.tools.url_paths import require_model
 
 # What an internal row makes of `output_format`, for `request` to put into a header.
 _ACCEPT = "accept"
@@ -33,25 +33,25 @@ def _config(steps: int | None, *more: Param) -> Table:
     return Table(
         (
             Param("prompt", "config.prompt"),
-            Param("output_format", _ACCEPT, to=_MEDIA_TYPES, default="png"),
+            Param("output_format", _ACCEPT, convert=_MEDIA_TYPES, default="png"),
             Param(
                 "size",
-                to=sizes.pixels(
+                convert=sizes.pixels(
                     low=256, high=1920, step=16, width="config.width", height="config.height"
                 ),
             ),
-            *within(
+            *nested_under(
                 "config",
                 Param("steps", kind=int, low=1, high=steps),
                 Param("seed", kind=int, low=0),
                 Param("style_preset"),
                 Param("loras", kind=list, high=3),
-                Param("progressive", kind=bool, about="jpeg only"),
+                Param("progressive", kind=bool, note="jpeg only"),
                 *more,
             ),
         ),
-        below="config",
-        never=frozenset({_ACCEPT, "type"}),
+        unknown_under="config",
+        reserved=frozenset({_ACCEPT, "type"}),
     )
 
 
@@ -91,19 +91,19 @@ class Prodia(Adapter):
         """Name the type of the job, and in a header the kind of picture."""
         fields = dict(call.fields)
         headers = {"accept": str(fields.pop(_ACCEPT, _MEDIA_TYPES["png"]))}
-        body = {"type": named_model(call.model, example=self.models[0]), **fields}
+        body = {"type": require_model(call.model, example=self.models[0]), **fields}
         return ProviderRequest("/job", json=body, headers=headers)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the bytes; what is no picture may say why."""
         del call
-        if image := Image.in_body(reply):
+        if image := Image.from_reply(reply):
             return Answer((image,))
         raise self.no_image_error(reply)
 
     def error_message(self, reply: ProviderReply) -> str:
         """Find the sentence; where `detail` is an object of any form, show all that came."""
-        whole = isinstance(at(reply.json(), "detail"), dict)
+        whole = isinstance(dig(reply.json(), "detail"), dict)
         return super().error_message(reply) or (
             reply.body.decode(errors="replace") if whole else ""
         )

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from adapters import errors
-from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_compatible import OpenAICompatible
 from adapters.http import ProviderReply
-from adapters.table.param import Param, or_png
+from adapters.table.param import Param, format_or_png
 from adapters.table.table import Table
 from adapters.tools import sizes
 
@@ -42,30 +42,30 @@ _SEED = 2**32 - 1
 _COMMON = (
     Param("n", high=6),
     Param("response_format", choices=("url", "b64_json")),
-    Param("moderation", "block_nsfw", to={"auto": True, "low": False}),
+    Param("moderation", "block_nsfw", convert={"auto": True, "low": False}),
     Param("block_nsfw", kind=bool),
     Param("seed", "random_seed", kind=int, low=0, high=_SEED),
     Param("random_seed", kind=int, low=0, high=_SEED),
-    Param("style_id", about="a UUID"),
+    Param("style_id", note="a UUID"),
     Param("style_match", choices=("regular", "precise", "flexible")),
     Param("style_reference_urls", kind=list),
     Param("creativity", choices=("simple", "standard", "eccentric")),
     Param("upscale", choices=("upscale4mp", "upscale16mp")),
-    Param("controls", kind=dict, about="artistic_level, colors, background_color, no_text"),
+    Param("controls", kind=dict, note="artistic_level, colors, background_color, no_text"),
     Param("expire", kind=bool),
     Param("calculate_features", kind=bool),
 )
 _LONG, _SHORT = Param("prompt", high=10_000), Param("prompt", high=1000)
-_RATIO = Param("size", to=sizes.ratio(_RATIOS.split(), field="size"))
+_RATIO = Param("size", convert=sizes.ratio(_RATIOS.split(), field="size"))
 
 
 _FORMAT = Param(
     "output_format",
     "image_format",
-    to=or_png("image_format", png="png", webp="webp"),
-    about="png or webp; png for any other",
+    convert=format_or_png("image_format", png="png", webp="webp"),
+    note="png or webp; png for any other",
 )
-_SVG = Param("output_format", choices=("svg",), anyway=("svg",), about="what it always is")
+_SVG = Param("output_format", choices=("svg",), implied=("svg",), note="what it always is")
 
 
 def _drawn(*rows: Param) -> Table:
@@ -75,7 +75,7 @@ def _drawn(*rows: Param) -> Table:
 
 def _painted(listed: str, *rows: Param) -> Table:
     """Make the table of a model that paints, at the sizes of a list."""
-    size = Param("size", to=sizes.listed(listed.split()))
+    size = Param("size", convert=sizes.nearest_size(listed.split()))
     return Table((*rows, *_COMMON, size, _FORMAT))
 
 
@@ -105,7 +105,7 @@ _FAMILIES = (
 )
 
 
-class Recraft(OpenAILike):
+class Recraft(OpenAICompatible):
     """Recraft's own models, and those that it hosts."""
 
     id = "recraft-ai"
@@ -131,7 +131,7 @@ class Recraft(OpenAILike):
     url_lifetime = 24 * 3600
     status_by_code: ClassVar[dict[str, int]] = {"invalid_model": 404, "not_enough_credits": 402}
     status_by_phrase: ClassVar[dict[str, int]] = {"credits": 402, "balance": 402}
-    refusal_pattern = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSAL_WORDS
     extra_fields = frozenset({"revised_prompt", "image_id", "features"})
     unconfirmed = (
         "which hosted models a key may use; the form of an error and the words of a refusal; "

@@ -23,14 +23,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from adapters import errors
-from adapters.bases.polling import Jobs
+from adapters.bases.polling import PollingAdapter
 from adapters.contract import Image, ImageCall
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import Nearest, Param
+from adapters.table.param import Approximation, Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, places, text_at
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig, dig_str, find_urls
+from adapters.tools.url_paths import quote_model
 
 _EXAMPLE = "black-forest-labs/flux-schnell"
 _VERSION = re.compile(r"[0-9a-f]{64}|[^/:]+/[^/:]+:[^/:]+")
@@ -56,7 +56,7 @@ def _custom(high: int) -> sizes.Converter:
         made = exact.convert(width, height)
         return type(made)({"aspect_ratio": "custom", **made})
 
-    return sizes.Converter(exact.says, convert)
+    return sizes.Converter(exact.description, convert)
 
 
 def _seedream(width: int, height: int) -> dict[str, Any]:
@@ -64,30 +64,30 @@ def _seedream(width: int, height: int) -> dict[str, Any]:
     made = sizes.pixels(low=1024, high=4096).convert(width, height)
     if made["width"] * made["height"] >= _SEEDREAM_LEAST:
         return type(made)({"size": "custom", **made})
-    return Nearest({"size": "2K", **sizes.ratio(_RATIOS).convert(width, height)})
+    return Approximation({"size": "2K", **sizes.ratio(_RATIOS).convert(width, height)})
 
 
 def _safety(most: int) -> tuple[Param, Param]:
     """Moderate as little as the family can when the client asks for `low`."""
     return (
-        Param("moderation", "safety_tolerance", to={"low": most}),
+        Param("moderation", "safety_tolerance", convert={"low": most}),
         Param("safety_tolerance", kind=int, low=1, high=most),
     )
 
 
 _UNCHECKED = (
-    Param("moderation", "disable_safety_checker", to={"low": True}),
+    Param("moderation", "disable_safety_checker", convert={"low": True}),
     Param("disable_safety_checker", kind=bool),
 )
 _FORMAT = (
-    Param("output_format", to={"png": "png", "jpeg": "jpg", "webp": "webp"}),
+    Param("output_format", convert={"png": "png", "jpeg": "jpg", "webp": "webp"}),
     Param("output_compression", "output_quality"),
     Param("output_quality", kind=int, low=0, high=100),
 )
 
 
 def _table(size: sizes.Converter, *rows: Param) -> Table:
-    return Table((*_ANY, Param("size", to=size), _RATIO, *rows))
+    return Table((*_ANY, Param("size", convert=size), _RATIO, *rows))
 
 
 _RATIO = Param("aspect_ratio", pattern=r"\d{1,3}:\d{1,3}|custom|match_input_image")
@@ -110,7 +110,7 @@ _PRO = _table(
 _ULTRA = _table(
     sizes.ratio(_FLUX_RATIOS),
     *_safety(6),
-    Param("output_format", to={"png": "png", "jpeg": "jpg"}),
+    Param("output_format", convert={"png": "png", "jpeg": "jpg"}),
     Param("raw", kind=bool),
 )
 _FLUX_2 = _table(
@@ -127,13 +127,13 @@ _FAMILIES = (
             sizes.Converter("pixels from 2K up, a ratio at 2K below", _seedream),
             *_UNCHECKED,
             Param("image_input", kind=list),
-            Param("sequential_image_generation", about="auto: as many as the prompt asks for"),
+            Param("sequential_image_generation", note="auto: as many as the prompt asks for"),
             Param("max_images", kind=int, low=1, high=15),
         ),
     ),
     (
         "recraft-ai/recraft-v3",
-        _table(sizes.listed(_RECRAFT_SIZES.split()), Param("recraft_style", "style")),
+        _table(sizes.nearest_size(_RECRAFT_SIZES.split()), Param("recraft_style", "style")),
     ),
     ("stability-ai/stable-diffusion-3.5-", _table(sizes.ratio(_SD_RATIOS))),
     ("luma/photon", _table(sizes.ratio(_LUMA_RATIOS))),
@@ -148,7 +148,7 @@ _FAMILIES = (
 )
 
 
-class Replicate(Jobs):
+class Replicate(PollingAdapter):
     """Replicate's predictions. Webhooks of a client are in no table: none is ever registered."""
 
     id = "replicate"
@@ -196,7 +196,7 @@ class Replicate(Jobs):
         made = dict(call.fields)
         extra = made.pop("input", {})
         body: dict[str, Any] = {"input": {**made, **extra}}
-        path = model_path(call.model, safe="/", example=_EXAMPLE)
+        path = quote_model(call.model, safe="/", example=_EXAMPLE)
         if _VERSION.fullmatch(call.model):
             path, body["version"] = "", call.model
         elif path.count("/") == 1:
@@ -212,19 +212,19 @@ class Replicate(Jobs):
     def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Ask again where a prediction outlasts the wait."""
         del call
-        place = text_at(reply.json(), "urls", "get")
+        place = dig_str(reply.json(), "urls", "get")
         waits = place and not self.is_finished(reply)
         return ProviderRequest(url=place, method="GET") if waits else None
 
     def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
         """Cancel where the prediction says; before Replicate has replied, nothing can be."""
         del call
-        place = text_at(submitted.json(), "urls", "cancel")
+        place = dig_str(submitted.json(), "urls", "cancel")
         return ProviderRequest(url=place) if place else None
 
     def parse_images(self, reply: ProviderReply) -> Iterable[Image]:
         """Find the pictures' URLs: an output is one, a list or an object of them."""
-        return map(Image.at, places(at(reply.json(), "output")))
+        return map(Image.from_url, find_urls(dig(reply.json(), "output")))
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Tell a prediction that failed, maybe for what it showed, from one that was not taken.
@@ -233,8 +233,8 @@ class Replicate(Jobs):
         """
         if reply.ok:
             return super().provider_error(reply)
-        field = text_at(reply.json(), "invalid_fields", 0, "field")
-        return errors.failure(reply, param=field.removeprefix("input.") or None)
+        field = dig_str(reply.json(), "invalid_fields", 0, "field")
+        return errors.error_from_reply(reply, param=field.removeprefix("input.") or None)
 
 
 ADAPTER = Replicate()

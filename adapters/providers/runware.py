@@ -24,8 +24,8 @@ from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, items_at, pick, text_at, usage, without_none
-from adapters.tools.url_paths import named_model
+from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed, parse_usage, without_none
+from adapters.tools.url_paths import require_model
 
 _BAD_REQUEST, _BAD_GATEWAY = 400, 502
 _UNSAFE = re.compile(r"^nsfw|moderat", re.IGNORECASE)
@@ -36,11 +36,11 @@ _HOSTED = ("runware:", "civitai:")
 _ROWS = (
     Param("prompt", "positivePrompt", low=2),
     Param("n", "numberResults", high=10),
-    Param("response_format", "outputType", to={"url": "URL", "b64_json": "base64Data"}),
-    Param("output_format", "outputFormat", to={"jpeg": "JPG", "png": "PNG", "webp": "WEBP"}),
+    Param("response_format", "outputType", convert={"url": "URL", "b64_json": "base64Data"}),
+    Param("output_format", "outputFormat", convert={"jpeg": "JPG", "png": "PNG", "webp": "WEBP"}),
     Param("output_compression", "outputQuality", low=20, high=99),
     Param("outputQuality", kind=int, low=20, high=99),
-    Param("moderation", "safety.checkContent", to={"auto": True, "low": False}),
+    Param("moderation", "safety.checkContent", convert={"auto": True, "low": False}),
     Param("safety", kind=dict),
     Param("negativePrompt"),
     Param("seed", kind=int, low=0),
@@ -60,14 +60,16 @@ _ROWS = (
     Param("refiner", kind=dict),
     Param("acceleratorOptions", kind=dict),
     Param("providerSettings", kind=dict),
-    Param("ttl", kind=int, low=1, about="seconds that the URL stays good"),
+    Param("ttl", kind=int, low=1, note="seconds that the URL stays good"),
 )
 _CONSTANT = {"taskType": "imageInference", "deliveryMethod": "sync", "includeCost": True}
 _NEVER = frozenset({"taskUUID"})
-_SIZE = Param("size", to=sizes.pixels(low=128, high=2048, step=64), default="1024x1024")
-_OWN = Table((*_ROWS, _SIZE), constant=_CONSTANT, never=_NEVER)
+_SIZE = Param("size", convert=sizes.pixels(low=128, high=2048, step=64), default="1024x1024")
+_OWN = Table((*_ROWS, _SIZE), constant=_CONSTANT, reserved=_NEVER)
 _PARTNERS = Table(
-    (*_ROWS, Param("size", to=sizes.pixels(low=64, high=8192))), constant=_CONSTANT, never=_NEVER
+    (*_ROWS, Param("size", convert=sizes.pixels(low=64, high=8192))),
+    constant=_CONSTANT,
+    reserved=_NEVER,
 )
 
 
@@ -98,34 +100,34 @@ class Runware(Adapter):
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Give a list with the one task in it."""
-        named = {"model": named_model(call.model, example=self.models[0])}
-        return ProviderRequest(json=[{**call.fields, **named, "taskUUID": call.id}])
+        named = {"model": require_model(call.model, example=self.models[0])}
+        return ProviderRequest(json=[{**call.fields, **named, "taskUUID": call.uuid}])
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures that nothing is said against, and what they cost together."""
         del call
         tree = reply.json()
-        made = items_at(tree, "data")
-        fit = (it for it in made if at(it, "NSFWContent") is not True)
+        made = dig_list(tree, "data")
+        fit = (it for it in made if dig(it, "NSFWContent") is not True)
         if images := tuple(image for it in fit if (image := _picture(it))):
-            costs = [cost for it in made if (cost := pick(it, "cost", kind=float))]
+            costs = [cost for it in made if (cost := dig_typed(it, "cost", kind=float))]
             told = {"usage": {"cost": round(sum(costs), 6)} if costs else {}}
-            return Answer(images, usage=usage(told, "usage"))
-        if items_at(tree, "errors"):
+            return Answer(images, usage=parse_usage(told, "usage"))
+        if dig_list(tree, "errors"):
             raise self.provider_error(reply)
-        if made and any(at(it, "NSFWContent") is True for it in made):
+        if made and any(dig(it, "NSFWContent") is True for it in made):
             raise errors.refusal("NSFWContent", provider_status=reply.status)
-        raise errors.no_picture(reply.status)
+        raise errors.no_image_error(reply.status)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refusal by its code, too; else name the parameter that the first complains of."""
-        code = text_at(reply.json(), "errors", 0, "code")
+        code = dig_str(reply.json(), "errors", 0, "code")
         if _UNSAFE.search(code):
             return errors.refusal(self.error_message(reply) or code, provider_status=reply.status)
         found = super().provider_error(reply)
-        named = text_at(reply.json(), "errors", 0, "parameter")
+        named = dig_str(reply.json(), "errors", 0, "parameter")
         if named and found.status == _BAD_GATEWAY and reply.ok:
-            return errors.failure(reply, status=_BAD_REQUEST, param=named)
+            return errors.error_from_reply(reply, status=_BAD_REQUEST, param=named)
         if found.status == _BAD_REQUEST:
             found.param = named or None
         return found
@@ -133,10 +135,10 @@ class Runware(Adapter):
 
 def _picture(told: Any) -> Image | None:
     """Read one picture, in whichever form it came."""
-    extra = without_none(seed=pick(told, "seed", kind=int))
-    if place := text_at(told, "imageURL") or text_at(told, "imageDataURI"):
-        return Image.at(place, **extra)
-    b64 = text_at(told, "imageBase64Data")
+    extra = without_none(seed=dig_typed(told, "seed", kind=int))
+    if place := dig_str(told, "imageURL") or dig_str(told, "imageDataURI"):
+        return Image.from_url(place, **extra)
+    b64 = dig_str(told, "imageBase64Data")
     return Image(b64=b64, extra=extra) if b64 else None
 
 

@@ -12,27 +12,27 @@ b'{"model":"sandbox-1","prompt":"a cube","latency_ms":250}'
 
 from __future__ import annotations
 
-from adapters.bases.openai_passthrough import OpenAIShape
+from adapters.bases.openai_passthrough import OpenAIPassthrough
 from adapters.contract import IN_PROCESS, ImageCall
-from adapters.table.param import CONTRACT, Param
+from adapters.table.param import STANDARD_PARAMS, Param
 from adapters.table.table import Table
 from adapters.tools import sizes
 
 _LESS = (
-    Param("size", to=sizes.pixels(low=16, high=3840, most=8_294_400, joined="size")),
+    Param("size", convert=sizes.pixels(low=16, high=3840, max_pixels=8_294_400, combined="size")),
     Param("output_format", choices=("png", "jpeg", "webp")),
 )
 _SCRIPT = (
-    Param("latency_ms", kind=int, low=0, high=600_000, about="the answer begins so much later"),
-    Param("status", kind=int, low=400, high=599, about="an error with this status"),
-    Param("refuse", kind=bool, about="the safety system's no"),
-    Param("cut_after", kind=int, low=0, about="bytes, and then the connection is cut"),
+    Param("latency_ms", kind=int, low=0, high=600_000, note="the answer begins so much later"),
+    Param("status", kind=int, low=400, high=599, note="an error with this status"),
+    Param("refuse", kind=bool, note="the safety system's no"),
+    Param("cut_after", kind=int, low=0, note="bytes, and then the connection is cut"),
 )
-_OPENAIS = {row.name: row for row in (*CONTRACT.values(), *_LESS)}
+_OPENAIS = {row.name: row for row in (*STANDARD_PARAMS.values(), *_LESS)}
 _IGNORED = ("model", "complexity", "safety_identifier")
 
 
-class Sandbox(OpenAIShape):
+class Sandbox(OpenAIPassthrough):
     """The provider that is always there: offline, free, and the same every time."""
 
     id = "sandbox"

@@ -21,14 +21,14 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from adapters import errors
-from adapters.bases.polling import Jobs, poll
-from adapters.contract import Answer, Credentials, Flow, Image, ImageCall, Option, Outgoing
+from adapters.bases.polling import PollingAdapter, poll
+from adapters.contract import Answer, Credentials, Flow, Image, ImageCall, Option, SignableRequest
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, parsed, places, text_at
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig, dig_str, find_urls, parse_json
+from adapters.tools.url_paths import quote_model
 
 _DONE = ("COMPLETED", "FAILED")
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4")
@@ -40,7 +40,7 @@ _NOT_ACCEPTABLE, _GONE, _FAILED_JOB = 406, 410, 422
 _ANY = (
     Param("prompt"),
     Param("negative_prompt"),
-    Param("seed", kind=int, low=-1, about="-1 is random"),
+    Param("seed", kind=int, low=-1, note="-1 is random"),
     Param("num_inference_steps", kind=int, low=1),
     Param("guidance_scale", kind=float, low=0),
     Param("scheduler"),
@@ -52,7 +52,9 @@ _SDXL = Table(
         *_ANY,
         Param(
             "size",
-            to=sizes.pixels(low=256, high=2048, step=8, width="img_width", height="img_height"),
+            convert=sizes.pixels(
+                low=256, high=2048, step=8, width="img_width", height="img_height"
+            ),
         ),
         Param("style_preset", "style"),
         Param("strength", kind=float, low=0, high=1),
@@ -60,17 +62,17 @@ _SDXL = Table(
         Param("high_noise_fraction", kind=float, low=0, high=1),
     )
 )
-_FLUX = Table((*_ANY, Param("size", to=sizes.pixels(low=256, high=2048, step=16))))
+_FLUX = Table((*_ANY, Param("size", convert=sizes.pixels(low=256, high=2048, step=16))))
 _BY_RATIO = Table(
     (
         *_ANY,
-        Param("size", to=sizes.ratio(_RATIOS)),
+        Param("size", convert=sizes.ratio(_RATIOS)),
         Param("aspect_ratio", pattern=r"[0-9]{1,3}:[0-9]{1,3}"),
     )
 )
 
 
-class Segmind(Jobs):
+class Segmind(PollingAdapter):
     """Segmind's models. How many pictures one call makes differs, so each call makes one."""
 
     id = "segmind"
@@ -96,7 +98,7 @@ class Segmind(Jobs):
     refusal_pattern = re.compile(r"nsfw|safety|moderat|content policy|inappropriate", re.IGNORECASE)
     pending_states = frozenset({"QUEUED", "PROCESSING"})
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Put the key into `x-api-key`: as a bearer it is refused."""
         del outgoing
         return {"x-api-key": credentials.api_key}
@@ -104,13 +106,13 @@ class Segmind(Jobs):
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask at the model's path; the body does not name it."""
         version = call.credentials["segmind_api"] or "v2"
-        path = model_path(call.model, example=self.models[0])
+        path = quote_model(call.model, example=self.models[0])
         return ProviderRequest(f"/{version}/{path}", json=call.fields)
 
     def flow(self, call: ImageCall) -> Flow:
         """Submit; ask until it is done; fetch. What came at once is the end of it."""
         reply = self.raise_for_status((yield self.build_request(call)))
-        if job := text_at(reply.json(), "request_id"):
+        if job := dig_str(reply.json(), "request_id"):
             path = f"/v2/requests/{quote(job, safe='')}"
             question = ProviderRequest(f"{path}/status", method="GET")
             reply = yield from poll(
@@ -118,7 +120,7 @@ class Segmind(Jobs):
                 question,
                 self.is_finished,
                 interval=self.poll_interval,
-                limit=self.poll_timeout,
+                timeout=self.poll_timeout,
             )
             if self.parse_state(reply) == "COMPLETED":
                 reply = self.raise_for_status((yield ProviderRequest(path, method="GET")))
@@ -133,11 +135,13 @@ class Segmind(Jobs):
         del call
         seed = reply.headers.get("x-seed-value", "")
         extra = {"seed": int(seed)} if re.fullmatch(r"[0-9]{1,10}", seed) else {}
-        if image := Image.in_body(reply, **extra):
+        if image := Image.from_reply(reply, **extra):
             return Answer((image,))
         tree = reply.json()
-        if self.parse_state(reply) != "FAILED" and (found := places(_opened(at(tree, "output")))):
-            return Answer(tuple(map(Image.at, found)))
+        if self.parse_state(reply) != "FAILED" and (
+            found := find_urls(_opened(dig(tree, "output")))
+        ):
+            return Answer(tuple(map(Image.from_url, found)))
         raise (
             self.provider_error(reply)
             if self.parse_state(reply) == "FAILED"
@@ -148,9 +152,9 @@ class Segmind(Jobs):
         """Prefer the sentence where `error` is only a word."""
         tree = reply.json()
         return (
-            text_at(tree, "error_description")
+            dig_str(tree, "error_description")
             or super().error_message(reply)
-            or text_at(tree, "html-message")
+            or dig_str(tree, "html-message")
         )
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
@@ -168,13 +172,13 @@ class Segmind(Jobs):
             meant = 400 if _ABOUT_A_FIELD.search(said) else 502
         if not meant or isinstance(found, errors.Refusal):
             return found
-        return errors.failure(reply, message=said, status=meant)
+        return errors.error_from_reply(reply, message=said, status=meant)
 
 
 def _opened(output: Any) -> Any:
     """Give an output that some models write as JSON in a text."""
     if isinstance(output, str) and output.startswith(("[", "{")):
-        return parsed(output)
+        return parse_json(output)
     return output
 
 

@@ -20,13 +20,13 @@ from dataclasses import replace
 from typing import ClassVar
 
 from adapters import errors
-from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_compatible import OpenAICompatible
 from adapters.contract import Answer, ImageCall
 from adapters.http import ProviderReply
 from adapters.table.param import Conversion, Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import pick, text_at, without_none
+from adapters.tools.json_access import dig_str, dig_typed, without_none
 
 _KOLORS_SIZES = "1024x1024 960x1280 768x1024 720x1440 720x1280"
 _QWEN_SIZES = "1328x1328 1664x928 928x1664 1472x1140 1140x1472 1584x1056 1056x1584"
@@ -38,40 +38,40 @@ _COMMON = (
     Param("num_inference_steps", kind=int, low=1, high=100),
     Param("seed", kind=int, low=0, high=9_999_999_999),
 )
-_PICTURES = (Param("image", about="a picture to work from"), Param("image2"), Param("image3"))
+_PICTURES = (Param("image", note="a picture to work from"), Param("image2"), Param("image3"))
 
 
 def _size(convert: Conversion) -> tuple[Param, Param]:
     """Send a size in any case: it is required."""
     return (
-        Param("size", to=convert, default="1024x1024", unless=("image_size",)),
-        Param("image_size", pattern=r"[0-9]{2,5}x[0-9]{2,5}", about="instead of size, as it is"),
+        Param("size", convert=convert, default="1024x1024", default_unless=("image_size",)),
+        Param("image_size", pattern=r"[0-9]{2,5}x[0-9]{2,5}", note="instead of size, as it is"),
     )
 
 
 _KOLORS = Table(
     (
         *_COMMON,
-        *_size(sizes.listed(_KOLORS_SIZES.split(), field="image_size")),
+        *_size(sizes.nearest_size(_KOLORS_SIZES.split(), field="image_size")),
         Param("n", "batch_size", high=4, default=1),
         Param("guidance_scale", kind=float, low=0, high=20),
-        Param("image", about="a picture to work from"),
+        Param("image", note="a picture to work from"),
     )
 )
 _CFG = Param("cfg", kind=float, low=0.1, high=20)
-_QWEN = Table((*_COMMON, *_size(sizes.listed(_QWEN_SIZES.split(), field="image_size")), _CFG))
+_QWEN = Table((*_COMMON, *_size(sizes.nearest_size(_QWEN_SIZES.split(), field="image_size")), _CFG))
 _EDIT = Table((*_COMMON, *_PICTURES, _CFG))
 _OTHERS = Table(
     (
         *_COMMON,
-        *_size(sizes.pixels(low=1, high=99_999, joined="image_size")),
+        *_size(sizes.pixels(low=1, high=99_999, combined="image_size")),
         Param("prompt_enhancement", kind=bool),
         *_PICTURES,
     )
 )
 
 
-class SiliconFlow(OpenAILike):
+class SiliconFlow(OpenAICompatible):
     """SiliconFlow's images. What it does not know it ignores, so nothing of that is sent."""
 
     id = "siliconflow"
@@ -105,12 +105,12 @@ class SiliconFlow(OpenAILike):
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures; the seed stands beside their list."""
-        seed = pick(reply.json(), "seed", kind=int)
+        seed = dig_typed(reply.json(), "seed", kind=int)
         return replace(super().parse_answer(call, reply), extra=without_none(seed=seed))
 
     def error_message(self, reply: ProviderReply) -> str:
         """Find the sentence; some errors are nothing but one, as a JSON text."""
-        return super().error_message(reply) or text_at(reply.json())
+        return super().error_message(reply) or dig_str(reply.json())
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a refusal by its status, too."""

@@ -17,13 +17,13 @@ from typing import Any, ClassVar
 
 from adapters import errors
 from adapters.bases import stability_style
-from adapters.contract import Adapter, Answer, Credentials, ImageCall, Option, Outgoing
+from adapters.contract import Adapter, Answer, Credentials, ImageCall, Option, SignableRequest
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import items_at
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig_list
+from adapters.tools.url_paths import quote_model
 
 _RATIOS = ("16:9", "1:1", "21:9", "2:3", "3:2", "4:5", "5:4", "9:16", "9:21")
 _STYLES = (
@@ -42,9 +42,9 @@ _NEGATIVE = Param("negative_prompt", high=10_000)
 _FORMAT = Param("output_format", choices=("png", "jpeg"))
 _COMMON = (
     Param("prompt", high=10_000),
-    Param("size", to=sizes.ratio(_RATIOS)),
+    Param("size", convert=sizes.ratio(_RATIOS)),
     Param("aspect_ratio", choices=_RATIOS),
-    Param("seed", kind=int, low=0, high=4_294_967_294, about="0 is random"),
+    Param("seed", kind=int, low=0, high=4_294_967_294, note="0 is random"),
 )
 _IMAGE = Table(
     (*_COMMON, Param("output_format", choices=("png", "jpeg", "webp")), _NEGATIVE, _STYLE)
@@ -54,10 +54,10 @@ _TURBO = Table((*_COMMON, _FORMAT, _STYLE, Param("cfg_scale", kind=float, low=1,
 _SD35 = Table((*_TURBO.rows, _NEGATIVE))
 _V1 = Table(
     (
-        Param("prompt", high=2000, to=lambda text: {"text_prompts": [{"text": text}]}),
-        Param("negative_prompt", high=2000, about="sent as a text prompt of weight -1"),
+        Param("prompt", high=2000, convert=lambda text: {"text_prompts": [{"text": text}]}),
+        Param("negative_prompt", high=2000, note="sent as a text prompt of weight -1"),
         Param("n", "samples", high=10),
-        Param("size", to=sizes.listed_pixels(_SDXL_SIZES.split())),
+        Param("size", convert=sizes.nearest_sides(_SDXL_SIZES.split())),
         Param("seed", kind=int, low=0),
         Param("steps", kind=int, low=1),
         Param("cfg_scale", kind=float, low=0),
@@ -101,19 +101,19 @@ class StabilityAI(Adapter):
     status_by_code: ClassVar[Mapping[str, int]] = {"content_moderation": errors.REFUSED}
     unconfirmed = "sd3.5-flash and sd3-*; cfg_scale on sd3.5; webp on sd3; Retry-After on a 429"
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Add the bearer key, and what the options say of the app, each as its own header."""
         told = {name.replace("_", "-"): value for name, value in credentials.options.items()}
         return {**super().sign(outgoing, credentials), **told}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Ask for bytes with multipart; a v1 engine for JSON with JSON."""
-        path = model_path(call.model, example="stable-image-core")
+        path = quote_model(call.model, example="stable-image-core")
         if self.table_for(call.model) is _V1:
             headers = {"accept": "application/json"}
             path = f"/v1/generation/{path}/text-to-image"
             return ProviderRequest(path, headers=headers, json=_weighted(call.fields))
-        form = call.form
+        form = call.multipart_fields
         if path.startswith("sd3"):
             # "sd3" alone is the endpoint's own name, it has no model of that name.
             form |= {"model": call.model} if path != "sd3" else {}
@@ -125,14 +125,14 @@ class StabilityAI(Adapter):
         """Read bytes, or the `artifacts` of v1; what the filter blurred is a refusal."""
         del call
         if reply.media_type.startswith("image/"):
-            return stability_style.answered([stability_style.in_bytes(reply)], reply)
-        return stability_style.answered(
-            map(stability_style.in_json, items_at(reply.json(), "artifacts")), reply
+            return stability_style.answer_from([stability_style.image_from_bytes(reply)], reply)
+        return stability_style.answer_from(
+            map(stability_style.image_from_json, dig_list(reply.json(), "artifacts")), reply
         )
 
     def error_message(self, reply: ProviderReply) -> str:
         """Join all that is complained of."""
-        said = "; ".join(it for it in items_at(reply.json(), "errors") if isinstance(it, str))
+        said = "; ".join(it for it in dig_list(reply.json(), "errors") if isinstance(it, str))
         return said or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:

@@ -22,16 +22,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from adapters import errors
-from adapters.auth.signatures import tc3
-from adapters.bases.openai_passthrough import MODERATION_CODES, pictures
-from adapters.bases.polling import Jobs
-from adapters.contract import Answer, Credentials, Image, ImageCall, Option, Outgoing
+from adapters.auth.signatures import sign_tc3
+from adapters.bases.openai_passthrough import MODERATION_CODES, parse_images
+from adapters.bases.polling import PollingAdapter
+from adapters.contract import Answer, Credentials, Image, ImageCall, Option, SignableRequest
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, items_at, pick, text_at, usage, without_none
-from adapters.tools.url_paths import named_model
+from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed, parse_usage, without_none
+from adapters.tools.url_paths import require_model
 
 _HOSTS = {
     "": "tokenhub-intl.tencentcloudmaas.com",
@@ -53,11 +53,11 @@ def _hunyuan(prompt: int, more_sizes: str, *rows: Param) -> Table:
             Param("NegativePrompt", high=prompt),
             Param(
                 "size",
-                to=sizes.listed(listed, field="Resolution", cross=":"),
+                convert=sizes.nearest_size(listed, field="Resolution", separator=":"),
                 default="1024x1024" if more_sizes else None,
             ),
-            Param("Style", pattern="[0-9]{1,8}", about="its number; the lighter model draws anime"),
-            Param("LogoAdd", kind=int, low=0, high=1, default=0, about="1 adds a visible mark"),
+            Param("Style", pattern="[0-9]{1,8}", note="its number; the lighter model draws anime"),
+            Param("LogoAdd", kind=int, low=0, high=1, default=0, note="1 adds a visible mark"),
             Param("LogoParam", kind=dict),
             *rows,
         )
@@ -68,20 +68,20 @@ _JOB = _hunyuan(
     1024,
     "",
     Param("n", "Num", high=4),
-    Param("Revise", kind=int, low=0, high=1, about="1, the default, rewrites the prompt"),
-    Param("Seed", kind=int, low=1, about="holds only beside Revise=0"),
+    Param("Revise", kind=int, low=0, high=1, note="1, the default, rewrites the prompt"),
+    Param("Seed", kind=int, low=1, note="holds only beside Revise=0"),
     Param("Clarity", choices=("x2", "x4")),
     Param("ContentImage", kind=dict),
 )
 _LITE = _hunyuan(
     256,
     "1080x1920 1920x1080",
-    Param("response_format", "RspImgType", to={"url": "url", "b64_json": "base64"}),
+    Param("response_format", "RspImgType", convert={"url": "url", "b64_json": "base64"}),
 )
 _TOKENHUB = Table(
     (
         Param("prompt"),
-        Param("size", to=sizes.pixels(low=256, high=4096, joined="size")),
+        Param("size", convert=sizes.pixels(low=256, high=4096, combined="size")),
         Param("response_format", choices=("url", "b64_json")),
         Param("output_format", choices=("png", "jpeg", "webp")),
         Param("background", choices=("transparent", "opaque")),
@@ -90,7 +90,7 @@ _TOKENHUB = Table(
 )
 
 
-class Tencent(Jobs):
+class Tencent(PollingAdapter):
     """Tencent Cloud's Hunyuan, and its TokenHub."""
 
     id = "tencent"
@@ -119,7 +119,7 @@ class Tencent(Jobs):
         "how a refusal is told there; the style of TextToImageLite that is none; "
         "how many jobs may run at a time"
     )
-    refusal_pattern = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSAL_WORDS
     status_by_code: ClassVar[Mapping[str, int]] = {
         **dict.fromkeys(MODERATION_CODES, errors.REFUSED),
         "AuthFailure": 401,
@@ -171,12 +171,12 @@ class Tencent(Jobs):
             return ""
         return missing[0] if len(missing) == 1 else f"an API key, or {' and '.join(_PAIR)}"
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Sign with the pair, or add the key."""
         if not _signs(credentials):
             return super().sign(outgoing, credentials)
         secret_id, secret_key = (credentials[name] for name in _PAIR)
-        return tc3(
+        return sign_tc3(
             outgoing,
             service="hunyuan",
             secret_id=secret_id,
@@ -191,29 +191,32 @@ class Tencent(Jobs):
             return _action(
                 "TextToImageLite" if is_lite else "SubmitHunyuanImageJob", call, call.fields
             )
-        model = named_model(call.model, example=self.models[0])
+        model = require_model(call.model, example=self.models[0])
         kind = "minimax-image" if model.lower().startswith("minimax") else "si-image"
         return ProviderRequest(f"/wand/{kind}/generation", json={"model": model, **call.fields})
 
     def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         """Ask for the job, if that is what there is."""
-        job = text_at(reply.json(), "Response", "JobId")
+        job = dig_str(reply.json(), "Response", "JobId")
         return _action("QueryHunyuanImageJob", call, {"JobId": job}) if job else None
 
     def is_finished(self, reply: ProviderReply) -> bool:
         """Ask on where the question came too early, too: the job itself goes on."""
-        code = text_at(reply.json(), "Response", "Error", "Code")
+        code = dig_str(reply.json(), "Response", "Error", "Code")
         return super().is_finished(reply) and not code.startswith(_LIMITED)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures of whichever way it was; where there is none, what was said instead."""
         del call
         tree = reply.json()
-        if images := (*pictures(tree, kept={"revised_prompt"}), *_drawn(at(tree, "Response"))):
-            return Answer(images, usage=usage(tree, "tokenhub_usage"))
-        if any(errors.codes_of(reply)) or errors.told(reply):
+        if images := (
+            *parse_images(tree, extra_fields={"revised_prompt"}),
+            *_drawn(dig(tree, "Response")),
+        ):
+            return Answer(images, usage=parse_usage(tree, "tokenhub_usage"))
+        if any(errors.find_error_codes(reply)) or errors.find_error_message(reply):
             raise self.provider_error(reply)
-        raise errors.no_picture(reply.status)
+        raise errors.no_image_error(reply.status)
 
 
 def _signs(credentials: Credentials) -> bool:
@@ -232,12 +235,12 @@ def _action(name: str, call: ImageCall, fields: Mapping[str, Any]) -> ProviderRe
 
 def _drawn(response: Any) -> Iterator[Image]:
     """Give a job's pictures, or the one picture of TextToImageLite, base64 unless it is a URL."""
-    for which, place in enumerate(items_at(response, "ResultImage")):
+    for which, place in enumerate(dig_list(response, "ResultImage")):
         if place and isinstance(place, str):
-            told = text_at(response, "RevisedPrompt", which)
-            yield Image.at(place, **without_none(revised_prompt=told or None))
-    if lone := text_at(response, "ResultImage"):
-        extra = without_none(seed=pick(response, "Seed", kind=int))
+            told = dig_str(response, "RevisedPrompt", which)
+            yield Image.from_url(place, **without_none(revised_prompt=told or None))
+    if lone := dig_str(response, "ResultImage"):
+        extra = without_none(seed=dig_typed(response, "Seed", kind=int))
         is_place = lone.startswith(("https://", "http://"))
         yield Image(url=lone, extra=extra) if is_place else Image(b64=lone, extra=extra)
 

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from adapters import errors
-from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_compatible import OpenAICompatible
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
@@ -24,20 +24,20 @@ _RATIOS = ("1:1", "3:2", "2:3", "4:3", "3:4", "16:9", "9:16")
 _COMMON = (
     Param("prompt"),
     Param("n", high=4),
-    Param("response_format", to={"url": "url", "b64_json": "base64"}),
+    Param("response_format", convert={"url": "url", "b64_json": "base64"}),
     Param("output_format", choices=("jpeg", "png")),
     Param("seed", kind=int),
     Param("negative_prompt"),
     Param("guidance_scale", kind=float),
-    Param("image_loras", kind=list, about="objects with `path` and `scale`"),
-    Param("disable_safety_checker", kind=bool, about="not on FLUX.1-schnell-Free and pro models"),
+    Param("image_loras", kind=list, note="objects with `path` and `scale`"),
+    Param("disable_safety_checker", kind=bool, note="not on FLUX.1-schnell-Free and pro models"),
 )
 _BY_RATIO = (
     *_COMMON,
-    Param("size", to=sizes.ratio(_RATIOS)),
+    Param("size", convert=sizes.ratio(_RATIOS)),
     Param("aspect_ratio", pattern=r"[1-9]\d?:[1-9]\d?"),
 )
-_BY_PIXELS = (*_COMMON, Param("size", to=sizes.pixels(low=8, high=99_999, step=8)))
+_BY_PIXELS = (*_COMMON, Param("size", convert=sizes.pixels(low=8, high=99_999, step=8)))
 
 
 def _steps(most: int) -> Param:
@@ -55,7 +55,7 @@ _FAMILIES = (
 )
 
 
-class TogetherAI(OpenAILike):
+class TogetherAI(OpenAICompatible):
     """Image models on Together AI."""
 
     id = "together-ai"
@@ -74,7 +74,7 @@ class TogetherAI(OpenAILike):
         "black-forest-labs/FLUX.1-kontext-max",
     )
     url_lifetime = 600
-    refusal_pattern = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSAL_WORDS
     unconfirmed = (
         "which models are served today; which ratios there are; the words of a refusal; "
         "how long a URL lives; Retry-After on a 429"

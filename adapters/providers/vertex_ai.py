@@ -27,19 +27,19 @@ from adapters.contract import (
     Adapter,
     Answer,
     Credentials,
-    GrantFlow,
     Image,
     ImageCall,
     Option,
-    Outgoing,
+    SignableRequest,
+    TokenFlow,
 )
-from adapters.errors import no_picture, refusal
+from adapters.errors import no_image_error, refusal
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import Param, within
+from adapters.table.param import Param, nested_under
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import items_at, text_at
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig_list, dig_str
+from adapters.tools.url_paths import quote_model
 
 _MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg"}
 _LABELS = Param("labels", kind=dict)
@@ -48,7 +48,7 @@ _LABELS = Param("labels", kind=dict)
 def _written(below: str) -> tuple[Param, Param]:
     """Say how the picture is written."""
     return (
-        Param("output_format", f"{below}.mimeType", to=_MEDIA_TYPES),
+        Param("output_format", f"{below}.mimeType", convert=_MEDIA_TYPES),
         Param("output_compression", f"{below}.compressionQuality"),
     )
 
@@ -72,10 +72,10 @@ _BLOCKS = ("block_low_and_above", "block_medium_and_above", "block_only_high", "
 
 _OWN = (
     *_written("outputOptions"),
-    Param("moderation", "safetySetting", to={"low": "block_only_high"}),
+    Param("moderation", "safetySetting", convert={"low": "block_only_high"}),
     Param("aspectRatio", choices=_RATIOS),
-    Param("negativePrompt", about="older models only"),
-    Param("seed", kind=int, low=0, high=4_294_967_295, about="needs addWatermark: false"),
+    Param("negativePrompt", note="older models only"),
+    Param("seed", kind=int, low=0, high=4_294_967_295, note="needs addWatermark: false"),
     Param("addWatermark", kind=bool),
     Param("enhancePrompt", kind=bool),
     Param("guidanceScale", kind=float),
@@ -90,23 +90,23 @@ def _imagen(size: sizes.Converter, *more: Param) -> Table:
     """Give the table of a generation of Imagen."""
     return Table(
         (
-            Param("prompt", to=lambda text: {"instances": [{"prompt": text}]}),
+            Param("prompt", convert=lambda text: {"instances": [{"prompt": text}]}),
             # Four by default.
             Param("n", "parameters.sampleCount", high=4, default=1),
-            Param("size", to=size),
-            *within("parameters", *_OWN),
+            Param("size", convert=size),
+            *nested_under("parameters", *_OWN),
             _LABELS,
             *more,
         ),
         constant={"parameters.includeRaiReason": True},
-        below="parameters",
+        unknown_under="parameters",
     )
 
 
 _IMAGEN = _imagen(_RATIO)
 _IMAGEN_4 = _imagen(
     sizes.tiers(_RATIO, _TIERS, field="parameters.sampleImageSize"),
-    *within("parameters", Param("sampleImageSize", choices=tuple(_TIERS))),
+    *nested_under("parameters", Param("sampleImageSize", choices=tuple(_TIERS))),
 )
 _IMAGENS = (_IMAGEN, _IMAGEN_4)
 
@@ -123,7 +123,7 @@ class VertexAI(Adapter):
         ("imagen-4.0-fast", _IMAGEN),
         ("imagen-4", _IMAGEN_4),
         (("imagen-", "imagegeneration@"), _IMAGEN),
-        *gemini.families(*_GEMINI),
+        *gemini.build_tables(*_GEMINI),
     )
     models = gemini.MODELS
     options: ClassVar[tuple[Option, ...]] = (
@@ -174,38 +174,38 @@ class VertexAI(Adapter):
             return f"an OAuth access token as its API key, or {google_service_account.KEY}"
         return "" if key or credentials["vertex_project_id"] else "vertex_project_id"
 
-    def sign(self, outgoing: Outgoing, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Add the token: the service account's before the API key."""
         del outgoing
         token = credentials[google_service_account.TOKEN] or credentials.api_key
         return {"authorization": f"Bearer {token}"}
 
-    def token_flow(self, credentials: Credentials, time: float) -> GrantFlow | None:
+    def token_flow(self, credentials: Credentials, time: float) -> TokenFlow | None:
         """Buy a token for the service account, if there is one and no token yet."""
         if credentials[google_service_account.TOKEN] or not credentials[google_service_account.KEY]:
             return None
-        return google_service_account.token(credentials, time)
+        return google_service_account.request_token(credentials, time)
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Name project, region and model in the path."""
         found, model = call.credentials, _plain(call.model)
-        project = found["vertex_project_id"] or google_service_account.project(found)
+        project = found["vertex_project_id"] or google_service_account.get_project(found)
         publisher = f"/projects/{project}/locations/{_region(found)}/publishers/google"
-        path = f"{publisher}/models/{model_path(model, safe='@', example=self.models[0])}"
+        path = f"{publisher}/models/{quote_model(model, safe='@', example=self.models[0])}"
         verb = "predict" if self.table_for(model) in _IMAGENS else "generateContent"
         return ProviderRequest(f"{path}:{verb}", json=call.fields)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read the pictures that Imagen's filter left, or Gemini's."""
         if self.table_for(_plain(call.model)) not in _IMAGENS:
-            return gemini.answer(reply)
-        predictions = items_at(reply.json(), "predictions")
+            return gemini.parse_answer(reply)
+        predictions = dig_list(reply.json(), "predictions")
         if images := tuple(_pictures(predictions)):
             return Answer(images)
-        filtered = [said for it in predictions if (said := text_at(it, "raiFilteredReason"))]
+        filtered = [said for it in predictions if (said := dig_str(it, "raiFilteredReason"))]
         if filtered:
             raise refusal(filtered[0], provider_status=reply.status)
-        raise no_picture(reply.status)
+        raise no_image_error(reply.status)
 
 
 def _region(credentials: Credentials) -> str:
@@ -219,10 +219,10 @@ def _plain(model: str) -> str:
 def _pictures(predictions: list[Any]) -> Iterator[Image]:
     """Give Imagen's pictures, each with the prompt that it was made of, if that is another."""
     for it in predictions:
-        if b64 := text_at(it, "bytesBase64Encoded"):
-            prompt = text_at(it, "prompt")
+        if b64 := dig_str(it, "bytesBase64Encoded"):
+            prompt = dig_str(it, "prompt")
             extra = {"revised_prompt": prompt} if prompt else {}
-            yield Image(b64=b64, media_type=text_at(it, "mimeType"), extra=extra)
+            yield Image(b64=b64, media_type=dig_str(it, "mimeType"), extra=extra)
 
 
 ADAPTER = VertexAI()

@@ -24,8 +24,8 @@ from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, items_at, text_at
-from adapters.tools.url_paths import model_path
+from adapters.tools.json_access import dig, dig_list, dig_str
+from adapters.tools.url_paths import quote_model
 
 _UNSAFE = re.compile(r"nsfw|content policy", re.IGNORECASE)
 # https://developers.cloudflare.com/workers-ai/platform/errors/, and of Cloudflare's API in general
@@ -57,7 +57,7 @@ def _guidance(low: float, high: float | None = None) -> Param:
 
 
 def _size(low: int, high: int) -> Param:
-    return Param("size", to=sizes.pixels(low=low, high=high))
+    return Param("size", convert=sizes.pixels(low=low, high=high))
 
 
 _FLUX_1 = Table((Param("prompt", high=2048), *_steps("steps", 8)))
@@ -121,27 +121,27 @@ class WorkersAI(Adapter):
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Send JSON; FLUX.2 takes a form only, even for a prompt alone."""
-        path = "/" + model_path(call.model, safe="@/", example=self.models[0])
+        path = "/" + quote_model(call.model, safe="@/", example=self.models[0])
         if self.table_for(call.model) in (_KLEIN, _FLUX_2):
-            return ProviderRequest(path, form=call.form)
+            return ProviderRequest(path, form=call.multipart_fields)
         return ProviderRequest(path, json=call.fields)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read bytes or JSON as the content type says; a 200 can still be a failure."""
         del call
-        if image := Image.in_body(reply):
+        if image := Image.from_reply(reply):
             return Answer((image,))
         tree = reply.json()
-        if at(tree, "success") is False or items_at(tree, "errors"):
+        if dig(tree, "success") is False or dig_list(tree, "errors"):
             raise self.provider_error(reply)
-        if b64 := text_at(tree, "result", "image"):
+        if b64 := dig_str(tree, "result", "image"):
             return Answer((Image(b64=b64),))
-        raise errors.no_picture(reply.status)
+        raise errors.no_image_error(reply.status)
 
     def error_message(self, reply: ProviderReply) -> str:
         """Join all that is complained of."""
-        listed = items_at(reply.json(), "errors")
-        said = "; ".join(filter(None, (text_at(it, "message") for it in listed)))
+        listed = dig_list(reply.json(), "errors")
+        said = "; ".join(filter(None, (dig_str(it, "message") for it in listed)))
         return said or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:

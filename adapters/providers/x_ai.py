@@ -21,13 +21,13 @@ from http import HTTPStatus
 from typing import Any
 
 from adapters import errors
-from adapters.bases.openai_compatible import OpenAILike
+from adapters.bases.openai_compatible import OpenAICompatible
 from adapters.contract import Answer, ImageCall
 from adapters.http import ProviderReply
-from adapters.table.param import Nearest, Param
+from adapters.table.param import Approximation, Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import at, items_at, pick, text_at
+from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed
 
 _RATIOS = (
     *("1:1", "3:4", "4:3", "9:16", "16:9", "2:3", "3:2"),
@@ -41,23 +41,23 @@ def _quality(asked: str) -> dict[str, Any]:
     if asked == "auto":
         return {}
     same = {"low": "low", "medium": "medium", "standard": "medium"}
-    return {"quality": same[asked]} if asked in same else Nearest(quality="medium")
+    return {"quality": same[asked]} if asked in same else Approximation(quality="medium")
 
 
 _TABLE = Table(
     (
         Param("prompt"),
         Param("n", high=10),
-        Param("size", to=sizes.tiers(sizes.ratio(_RATIOS), _TIERS)),
+        Param("size", convert=sizes.tiers(sizes.ratio(_RATIOS), _TIERS)),
         Param("aspect_ratio", choices=(*_RATIOS, "auto")),
         Param("resolution", choices=tuple(_TIERS)),
         Param("response_format", choices=("url", "b64_json")),
         Param("user"),
-        Param("storage_options", kind=dict, about="keeps the picture in xAI's Files API"),
+        Param("storage_options", kind=dict, note="keeps the picture in xAI's Files API"),
     )
 )
 _FAMILIES = (
-    ("grok-imagine-image-2.0", Table((*_TABLE.rows, Param("quality", to=_quality)))),
+    ("grok-imagine-image-2.0", Table((*_TABLE.rows, Param("quality", convert=_quality)))),
     ("", _TABLE),
 )
 
@@ -66,7 +66,7 @@ _TICKS = 10_000_000_000
 _WRONG_KEY = re.compile(r"\bAPI key\b", re.IGNORECASE)
 
 
-class XAI(OpenAILike):
+class XAI(OpenAICompatible):
     """The Grok Imagine models of xAI."""
 
     id = "x-ai"
@@ -82,7 +82,7 @@ class XAI(OpenAILike):
     )
     url_lifetime = 600
     confidence = "medium"
-    refusal_pattern = errors.REFUSING_WORDS
+    refusal_pattern = errors.REFUSAL_WORDS
     # The service no longer fills `revised_prompt`, and a picture has no seed.
     extra_fields = frozenset()
     unconfirmed = (
@@ -93,14 +93,14 @@ class XAI(OpenAILike):
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Read what was not held back, and the cost, which comes in ticks."""
         tree = reply.json()
-        entries = items_at(tree, "data")
-        if not any(text_at(it, "url") or text_at(it, "b64_json") for it in entries):
-            held_back = any(at(it, "respect_moderation") is False for it in entries)
+        entries = dig_list(tree, "data")
+        if not any(dig_str(it, "url") or dig_str(it, "b64_json") for it in entries):
+            held_back = any(dig(it, "respect_moderation") is False for it in entries)
             usual = "the picture was held back by moderation" if held_back else ""
-            if reason := text_at(tree, "block_reason") or usual:
+            if reason := dig_str(tree, "block_reason") or usual:
                 raise errors.refusal(reason, provider_status=reply.status)
         made = super().parse_answer(call, reply)
-        ticks = pick(made.usage, "cost_in_usd_ticks", kind=int)
+        ticks = dig_typed(made.usage, "cost_in_usd_ticks", kind=int)
         if made.usage is None or ticks is None:
             return made
         return replace(made, usage={**made.usage, "cost": ticks / _TICKS})
@@ -108,7 +108,7 @@ class XAI(OpenAILike):
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Know a wrong key, which is told of as a bad request."""
         if reply.status == HTTPStatus.BAD_REQUEST and _WRONG_KEY.search(self.error_message(reply)):
-            return errors.failure(reply, status=HTTPStatus.UNAUTHORIZED)
+            return errors.error_from_reply(reply, status=HTTPStatus.UNAUTHORIZED)
         return super().provider_error(reply)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from adapters import errors
-from adapters.bases.openai_compatible import STANDARD_OR_HD, OpenAILike
+from adapters.bases.openai_compatible import STANDARD_OR_HD, OpenAICompatible
 from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
@@ -32,16 +32,16 @@ def _user(name: str) -> dict[str, Any]:
 
 _COMMON = (
     Param("prompt"),
-    Param("quality", to=STANDARD_OR_HD),
-    Param("user", "user_id", to=_user),
+    Param("quality", convert=STANDARD_OR_HD),
+    Param("user", "user_id", convert=_user),
     Param("user_id", low=_USER_LENGTH[0], high=_USER_LENGTH[-1]),
-    Param("watermark_enabled", kind=bool, about="false is for accounts that signed for it"),
+    Param("watermark_enabled", kind=bool, note="false is for accounts that signed for it"),
 )
-_GLM_SIZE = sizes.pixels(low=1024, high=2048, step=32, most=2**22, joined="size")
-_COGVIEW_SIZE = sizes.pixels(low=512, high=2048, step=16, most=2**21, joined="size")
+_GLM_SIZE = sizes.pixels(low=1024, high=2048, step=32, max_pixels=2**22, combined="size")
+_COGVIEW_SIZE = sizes.pixels(low=512, high=2048, step=16, max_pixels=2**21, combined="size")
 
 
-class Zhipu(OpenAILike):
+class Zhipu(OpenAICompatible):
     """Zhipu's images, drawn one at a time and given as URLs."""
 
     id = "zhipu"
@@ -49,8 +49,8 @@ class Zhipu(OpenAILike):
     base_url = "https://api.z.ai/api/paas/v4"
     docs = "https://docs.z.ai/api-reference/image/generate-image"
     tables_by_model = (
-        ("glm-image", Table((*_COMMON, Param("size", to=_GLM_SIZE)))),
-        ("", Table((*_COMMON, Param("size", to=_COGVIEW_SIZE)))),
+        ("glm-image", Table((*_COMMON, Param("size", convert=_GLM_SIZE)))),
+        ("", Table((*_COMMON, Param("size", convert=_COGVIEW_SIZE)))),
     )
     models = ("glm-image", "cogview-4-250304")
     url_lifetime = 86_400

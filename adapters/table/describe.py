@@ -1,7 +1,7 @@
 """Telling people and programs what an adapter's tables know of each parameter.
 
->>> from adapters import adapter
->>> told = parameters(adapter("stability-ai").table("sd3.5-large"))
+>>> from adapters import get_adapter
+>>> told = describe_parameters(get_adapter("stability-ai").table_for("sd3.5-large"))
 >>> next(one for one in told if one["name"] == "seed")
 {'name': 'seed', 'type': 'integer', 'minimum': 0, 'maximum': 4294967294, 'about': '0 is random'}
 """
@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from adapters.contract import Adapter
-from adapters.table.param import CONTRACT, Param
+from adapters.table.param import STANDARD_PARAMS, Param
 from adapters.table.table import Table
 from adapters.tools.sizes import Converter
 
@@ -34,7 +34,7 @@ _HONOURED = {
 """What the gateway itself does about a parameter, whoever the provider is."""
 
 
-def described(adapter: Adapter, model: str) -> dict[str, Any]:
+def describe_model(adapter: Adapter, model: str) -> dict[str, Any]:
     """Describe a model: each parameter, how pictures come, and how well this is known."""
     table = adapter.table_for(model)
     return {
@@ -43,10 +43,10 @@ def described(adapter: Adapter, model: str) -> dict[str, Any]:
         "provider": adapter.id,
         "model": model,
         "known": model in adapter.models,
-        "parameters": [*parameters(table), *honoured(table)],
+        "parameters": [*describe_parameters(table), *describe_gateway_parameters(table)],
         "passes_unknown_parameters": adapter.passthrough,
-        "pictures_per_call": table.pictures_per_call,
-        "events": streams(adapter, table),
+        "pictures_per_call": table.images_per_call,
+        "events": event_source(adapter, table),
         "url_lifetime": adapter.url_lifetime or None,
         "documentation": adapter.docs,
         "confidence": adapter.confidence,
@@ -56,48 +56,52 @@ def described(adapter: Adapter, model: str) -> dict[str, Any]:
     }
 
 
-def streams(adapter: Adapter, table: Table) -> str:
+def event_source(adapter: Adapter, table: Table) -> str:
     """Tell whose the events of a stream are: `provider`'s own or the `gateway`'s."""
     return "provider" if adapter.passthrough or table.row("stream") else "gateway"
 
 
-def parameters(table: Table) -> list[dict[str, Any]]:
+def describe_parameters(table: Table) -> list[dict[str, Any]]:
     """Describe each row of a table."""
-    return [_row(row) for row in table.rows]
+    return [_describe_row(row) for row in table.rows]
 
 
-def honoured(table: Table) -> Iterator[dict[str, Any]]:
+def describe_gateway_parameters(table: Table) -> Iterator[dict[str, Any]]:
     """Describe the parameters that the gateway honours where the table has no row for them."""
     for name, about in _HONOURED.items():
         if table.row(name) is None:
-            yield {**_ruled(CONTRACT[name]), "honoured_by": "gateway", "about": about}
+            yield {
+                **_describe_type(STANDARD_PARAMS[name]),
+                "honoured_by": "gateway",
+                "about": about,
+            }
 
 
-def _row(row: Param) -> dict[str, Any]:
+def _describe_row(row: Param) -> dict[str, Any]:
     """Describe a row: OpenAI's parameters with OpenAI's range, which is what clients may send."""
-    rule = CONTRACT.get(row.name, row)
-    told = _ruled(rule)
+    rule = STANDARD_PARAMS.get(row.name, row)
+    told = _describe_type(rule)
     if row.target != row.name:
         told["sent_as"] = row.target
-    if rule is not row and row.to is None:
-        own = _range(replace(row, kind=rule.kind))
+    if rule is not row and row.convert is None:
+        own = _describe_range(replace(row, kind=rule.kind))
         told |= {f"provider_{key}": it for key, it in own.items() if told.get(key) != it}
-    told |= _conversion(row)
+    told |= _describe_conversion(row)
     if row.default is not None:
         told["default"] = row.default
-    if row.about:
-        told["about"] = row.about
+    if row.note:
+        told["about"] = row.note
     return told
 
 
-def _ruled(rule: Param) -> dict[str, Any]:
-    told: dict[str, Any] = {"name": rule.name, "type": _TYPES[rule.kind], **_range(rule)}
+def _describe_type(rule: Param) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": rule.name, "type": _TYPES[rule.kind], **_describe_range(rule)}
     if rule.pattern:
         told["pattern"] = rule.pattern
     return told
 
 
-def _range(rule: Param) -> dict[str, Any]:
+def _describe_range(rule: Param) -> dict[str, Any]:
     """Give the range in JSON Schema's words."""
     by_length: dict[type, tuple[str, str]] = {
         str: ("minLength", "maxLength"),
@@ -114,10 +118,10 @@ def _range(rule: Param) -> dict[str, Any]:
     return told
 
 
-def _conversion(row: Param) -> dict[str, Any]:
+def _describe_conversion(row: Param) -> dict[str, Any]:
     """Say what becomes of a value that does not go through as it is."""
-    if isinstance(row.to, Mapping):
-        return {"conversion": {str(client): it for client, it in row.to.items()}}
-    if isinstance(row.to, Converter):
-        return {"conversion": row.to.says}
-    return {"conversion": "rewritten for the provider"} if row.to else {}
+    if isinstance(row.convert, Mapping):
+        return {"conversion": {str(client): it for client, it in row.convert.items()}}
+    if isinstance(row.convert, Converter):
+        return {"conversion": row.convert.description}
+    return {"conversion": "rewritten for the provider"} if row.convert else {}

@@ -28,7 +28,7 @@ _TYPE_NAMES = {
 _WITH_LENGTH = (str, list, dict)
 
 
-class Nearest(dict[str, Any]):
+class Approximation(dict[str, Any]):
     """Fields that say something near to what was asked for, not the same."""
 
 
@@ -55,11 +55,11 @@ class Param:
     high: float | None = None
     choices: tuple[Any, ...] = ()
     pattern: str = ""
-    to: Conversion | None = None
+    convert: Conversion | None = None
     default: Any = None
-    unless: tuple[str, ...] = ()
-    anyway: tuple[Any, ...] = ()
-    about: str = ""
+    default_unless: tuple[str, ...] = ()
+    implied: tuple[Any, ...] = ()
+    note: str = ""
 
     @property
     def target(self) -> str:
@@ -67,16 +67,16 @@ class Param:
         return self.field or self.name
 
 
-def within(place: str, *rows: Param) -> tuple[Param, ...]:
+def nested_under(place: str, *rows: Param) -> tuple[Param, ...]:
     """Put the fields of rows into an object of the body; what a function makes names its own.
 
-    >>> [row.target for row in within("options", Param("seed"), Param("n", "count"))]
+    >>> [row.target for row in nested_under("options", Param("seed"), Param("n", "count"))]
     ['options.seed', 'options.count']
     """
     return tuple(replace(row, field=f"{place}.{row.target}") for row in rows)
 
 
-CONTRACT: dict[str, Param] = {
+STANDARD_PARAMS: dict[str, Param] = {
     row.name: row
     for row in (
         Param("prompt", low=1, high=32_000),
@@ -103,31 +103,31 @@ CONTRACT: dict[str, Param] = {
 """OpenAI's parameters of `POST /v1/images/generations`, with the values that are legal there."""
 
 
-def or_png(field: str, **words: str) -> Callable[[str], Fields]:
+def format_or_png(field: str, **words: str) -> Callable[[str], Fields]:
     """Make a converter of formats to a provider's words; what it cannot make is a png.
 
-    >>> to = or_png("format", jpeg="jpg", png="png")
+    >>> to = format_or_png("format", jpeg="jpg", png="png")
     >>> to("jpeg"), to("webp")
     ({'format': 'jpg'}, {'format': 'png'})
     """
 
     def converted(asked: str) -> Fields:
-        return {field: words[asked]} if asked in words else Nearest({field: "png"})
+        return {field: words[asked]} if asked in words else Approximation({field: "png"})
 
     return converted
 
 
-def checked(name: str, value: Any, row: Param | None = None) -> None:
+def validate(name: str, value: Any, row: Param | None = None) -> None:
     """Hold a value against OpenAI's contract, or against `row`; raises `BadParam`.
 
-    >>> checked("size", "huge")
+    >>> validate("size", "huge")
     Traceback (most recent call last):
     adapters.errors.BadParam: 'size' must be "auto" or WIDTHxHEIGHT in pixels, such as 1024x1024.
     """
-    rule = row or CONTRACT.get(name)
+    rule = row or STANDARD_PARAMS.get(name)
     if rule is None:
         return
-    if not _is_a(rule.kind, value):
+    if not _is_of_kind(rule.kind, value):
         raise BadParam(name, f"'{name}' must be {_TYPE_NAMES[rule.kind]}.", code="invalid_type")
     if rule.pattern and not re.fullmatch(rule.pattern, value):
         hint = ' "auto" or WIDTHxHEIGHT in pixels, such as 1024x1024' if name == "size" else ""
@@ -142,42 +142,42 @@ def checked(name: str, value: Any, row: Param | None = None) -> None:
         raise BadParam(name, f"'{name}' must be at most {rule.high}{unit}.")
 
 
-def _is_a(kind: type, value: Any) -> bool:
+def _is_of_kind(kind: type, value: Any) -> bool:
     """Tell whether a JSON value is of a kind; a bool is no number, a whole number is a number."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def fields_for(row: Param, value: Any, n: int) -> Fields:
+def convert_value(row: Param, value: Any, n: int) -> Fields:
     """Give the provider's fields for a value that is legal in the contract."""
     if row.name == "n":
         return {row.target: n}
-    if value in row.anyway:
+    if value in row.implied:
         return {}
-    if row.name in CONTRACT:
-        nearest = _nearest(row, value)
+    if row.name in STANDARD_PARAMS:
+        nearest = _clamp(row, value)
     else:
-        checked(row.name, nearest := value, row)
+        validate(row.name, nearest := value, row)
     if nearest is None:
         return {}
-    if row.to is None:
-        return Nearest({row.target: nearest}) if nearest != value else {row.target: value}
-    if callable(row.to):
-        return row.to(nearest)
-    return {row.target: row.to[nearest]} if nearest in row.to else {}
+    if row.convert is None:
+        return Approximation({row.target: nearest}) if nearest != value else {row.target: value}
+    if callable(row.convert):
+        return row.convert(nearest)
+    return {row.target: row.convert[nearest]} if nearest in row.convert else {}
 
 
-def _nearest(row: Param, value: Any) -> Any:
+def _clamp(row: Param, value: Any) -> Any:
     """Bring a legal value into what this provider can do; None when it cannot be said at all.
 
     A text is never cut: too long a prompt is the client's to shorten.
     """
     if isinstance(value, str):
-        if row.to is None and row.choices and value not in row.choices:
+        if row.convert is None and row.choices and value not in row.choices:
             return None
         if row.low is not None or row.high is not None:
-            checked(row.name, value, row)
+            validate(row.name, value, row)
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         floor = value if row.low is None else max(value, int(row.low))

@@ -1,8 +1,8 @@
 """Fields of a body by dotted names: `options.seed` is `seed` in the object `options`.
 
 >>> body = {"options": {"a": 1}}
->>> put(body, {"options.seed": 7})
->>> body, found(body, "options.seed")
+>>> set_paths(body, {"options.seed": 7})
+>>> body, get_path(body, "options.seed")
 ({'options': {'a': 1, 'seed': 7}}, 7)
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 Fields = Mapping[str, Any]
 
 
-def found(fields: Fields, name: str) -> Any:
+def get_path(fields: Fields, name: str) -> Any:
     """Give what stands at a dotted name; None where nothing does."""
     if "." not in name:  # Most are: they need no splitting.
         return fields.get(name)
@@ -25,10 +25,10 @@ def found(fields: Fields, name: str) -> Any:
     return place
 
 
-def is_taken(fields: Fields, name: str) -> bool:
+def is_occupied(fields: Fields, name: str) -> bool:
     """Tell whether something stands at a dotted name, or where an object on the way would be.
 
-    >>> is_taken({"image": "square"}, "image.width"), is_taken({"image": {}}, "image.width")
+    >>> is_occupied({"image": "square"}, "image.width"), is_occupied({"image": {}}, "image.width")
     (True, False)
     """
     place: Any = fields
@@ -40,14 +40,14 @@ def is_taken(fields: Fields, name: str) -> bool:
     return True
 
 
-def holds(there: Any, content: Any) -> bool:
+def contains(there: Any, content: Any) -> bool:
     """Tell whether all of a content is there; an object may hold more."""
     if isinstance(there, dict) and isinstance(content, dict):
-        return all(name in there and holds(there[name], it) for name, it in content.items())
+        return all(name in there and contains(there[name], it) for name, it in content.items())
     return bool(there == content)
 
 
-def put(fields: dict[str, Any], made: Fields) -> None:
+def set_paths(fields: dict[str, Any], made: Fields) -> None:
     """Set fields by their dotted names, making the objects on the way.
 
     An object that is there already is copied and added to, not written into: it may be the
@@ -55,7 +55,7 @@ def put(fields: dict[str, Any], made: Fields) -> None:
     """
     for name, content in made.items():
         if "." not in name:  # Most are: they need no splitting.
-            fields[name] = _added(fields[name], content) if name in fields else content
+            fields[name] = _merge(fields[name], content) if name in fields else content
             continue
         *parents, last = name.split(".")
         place = fields
@@ -63,11 +63,11 @@ def put(fields: dict[str, Any], made: Fields) -> None:
             there = place.get(parent)
             place[parent] = dict(there) if isinstance(there, dict) else {}
             place = place[parent]
-        place[last] = _added(place.get(last), content)
+        place[last] = _merge(place.get(last), content)
 
 
-def _added(there: Any, content: Any) -> Any:
+def _merge(there: Any, content: Any) -> Any:
     """Add an object to the one that is there; anything else takes its place."""
     if not (isinstance(there, dict) and isinstance(content, dict)):
         return content
-    return {**there, **{name: _added(there.get(name), it) for name, it in content.items()}}
+    return {**there, **{name: _merge(there.get(name), it) for name, it in content.items()}}

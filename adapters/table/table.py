@@ -17,25 +17,25 @@ from typing import Any
 
 from adapters.errors import BadParam
 from adapters.table import paths
-from adapters.table.param import Fields, Nearest, Param, checked, fields_for
-from adapters.table.receipt import Line, Receipt, line_of, told_fields
+from adapters.table.param import Approximation, Fields, Param, convert_value, validate
+from adapters.table.receipt import Receipt, ReceiptLine, format_fields, make_line
 
-OURS = frozenset({"model", "n", "response_format", "stream", "user", "safety_identifier"})
+GATEWAY_PARAMS = frozenset({"model", "n", "response_format", "stream", "user", "safety_identifier"})
 """What the gateway itself honours or may leave out under every policy."""
 
-_CALLS_HOME = re.compile(r"webhook|callback|notify", re.IGNORECASE)
+_CALLBACK_NAME = re.compile(r"webhook|callback|notify", re.IGNORECASE)
 """Names by which a provider would be told to call an address of the client's: never sent."""
-_MOST_LEVELS = 64
+_MAX_DEPTH = 64
 """How deep a value can be nested: no parameter of anybody's needs more."""
 _NESTED = (dict, list)
-_CHANGED = frozenset({"dropped", "rounded", "clamped"})
+_LOSSY_VERBS = frozenset({"dropped", "rounded", "clamped"})
 """The verbs that say: not what was asked for."""
 
-_NEUTRAL = frozenset({"auto", "false"})
+_NEUTRAL_VALUES = frozenset({"auto", "false"})
 """Values that ask for nothing: leaving them out loses nothing."""
 
 
-class Policy(Enum):
+class UnsupportedPolicy(Enum):
     """What becomes of a value that the provider cannot express."""
 
     ADAPT = "adapt"
@@ -62,21 +62,21 @@ class Table:
 
     rows: tuple[Param, ...]
     constant: Fields = field(default_factory=dict)
-    below: str = ""
-    never: frozenset[str] = frozenset()
-    sealed: bool = False
+    unknown_under: str = ""
+    reserved: frozenset[str] = frozenset()
+    closed: bool = False
     _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
-    _by_default: tuple[Param, ...] = field(init=False, repr=False, compare=False)
+    _rows_with_default: tuple[Param, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Look the rows over once, not for each call."""
         # The way to set a field of a frozen dataclass.
         object.__setattr__(self, "_by_name", {row.name: row for row in self.rows})
         with_default = tuple(row for row in self.rows if row.default is not None)
-        object.__setattr__(self, "_by_default", with_default)
+        object.__setattr__(self, "_rows_with_default", with_default)
 
     @property
-    def pictures_per_call(self) -> int:
+    def images_per_call(self) -> int:
         """How many pictures one conversation can make: the bound of the row `n`, else 1."""
         row = self.row("n")
         return int(row.high or 10) if row else 1
@@ -88,11 +88,11 @@ class Table:
     def translate(
         self,
         params: Mapping[str, Any],
-        policy: Policy = Policy.ADAPT,
+        policy: UnsupportedPolicy = UnsupportedPolicy.ADAPT,
         *,
         n: int = 1,
         provider: str = "This provider",
-        withheld: frozenset[str] = frozenset(),
+        suppressed: frozenset[str] = frozenset(),
     ) -> Translation:
         """Turn a client's parameters into the provider's fields, and say what became of each.
 
@@ -101,33 +101,38 @@ class Table:
         the later one counts. Raises `BadParam`.
         """
         asked = {name: value for name, value in params.items() if value is not None}
-        made = {name: self._made(name, value, policy, n) for name, value in asked.items()}
-        made |= {name: {} for name in asked.keys() & withheld}
-        defaults = self._defaults(made, withheld, n)
-        fields = self._joined({**made, **defaults})
-        lines: list[Line] = []
+        made = {name: self._convert(name, value, policy, n) for name, value in asked.items()}
+        made |= {name: {} for name in asked.keys() & suppressed}
+        defaults = self._default_fields(made, suppressed, n)
+        fields = self._merge({**made, **defaults})
+        lines: list[ReceiptLine] = []
         for name, value in asked.items():
-            row, kept = self.row(name), _kept(made[name], fields)
-            if policy is Policy.STRICT and len(kept) < len(made[name]):
-                _refuse_overruled(name, made[name].keys() - kept.keys(), provider)
-            if line := line_of(name, value, kept, row):
-                if policy is Policy.STRICT and line.verb in _CHANGED:
-                    _refuse(line, row, provider)
+            row, kept = self.row(name), _without_overwritten(made[name], fields)
+            if policy is UnsupportedPolicy.STRICT and len(kept) < len(made[name]):
+                _raise_contradiction(name, made[name].keys() - kept.keys(), provider)
+            if line := make_line(name, value, kept, row):
+                if policy is UnsupportedPolicy.STRICT and line.verb in _LOSSY_VERBS:
+                    _raise_unsupported(line, row, provider)
                 lines.append(line)
         for name, taken in defaults.items():
             row = self.row(name)
             if row and (name, row.default) != ("n", 1):
-                lines.append(Line("defaulted", told_fields(taken, row)))
+                lines.append(ReceiptLine("defaulted", format_fields(taken, row)))
         return Translation(fields, Receipt(tuple(lines)))
 
-    def _made(self, name: str, value: Any, policy: Policy, n: int) -> Fields:
+    def _convert(self, name: str, value: Any, policy: UnsupportedPolicy, n: int) -> Fields:
         """Give the fields of one parameter; raises `BadParam`."""
-        checked(name, value)
+        validate(name, value)
         if isinstance(value, _NESTED):
-            _names(name, value)
+            _collect_names(name, value)
         if row := self.row(name):
-            return fields_for(row, value, n)
-        if policy is not Policy.PASS or self.sealed or name in OURS | self.never or "." in name:
+            return convert_value(row, value, n)
+        if (
+            policy is not UnsupportedPolicy.PASS
+            or self.closed
+            or name in GATEWAY_PARAMS | self.reserved
+            or "." in name
+        ):
             return {}
         if not name.isprintable():  # It could end a line in the head of a form's part.
             return {}
@@ -135,36 +140,42 @@ class Table:
             it.target.startswith(f"{name}.") for it in self.rows
         ):
             return {}
-        place = f"{self.below}.{name}" if self.below not in ("", name) else name
-        return {} if any(map(_CALLS_HOME.search, _names(name, value))) else {place: value}
+        place = f"{self.unknown_under}.{name}" if self.unknown_under not in ("", name) else name
+        return (
+            {} if any(map(_CALLBACK_NAME.search, _collect_names(name, value))) else {place: value}
+        )
 
-    def _defaults(
+    def _default_fields(
         self, made: Mapping[str, Fields], withheld: frozenset[str], n: int
     ) -> dict[str, Fields]:
         """Give what is taken where the client said nothing about it, in any of its names."""
         silent = [
-            it for it in self._by_default if it.name not in withheld and not made.get(it.name)
+            it
+            for it in self._rows_with_default
+            if it.name not in withheld and not made.get(it.name)
         ]
         taken = {
-            row.name: fields_for(row, row.default, n) for row in silent if not _told(row, made)
+            row.name: convert_value(row, row.default, n)
+            for row in silent
+            if not _has_alternative(row, made)
         }
-        said = self._joined(made) if taken else {}
+        said = self._merge(made) if taken else {}
         return {
             name: fields
             for name, fields in taken.items()
-            if not any(paths.is_taken(said, target) for target in fields)
+            if not any(paths.is_occupied(said, target) for target in fields)
         }
 
-    def _joined(self, made: Mapping[str, Fields]) -> dict[str, Any]:
+    def _merge(self, made: Mapping[str, Fields]) -> dict[str, Any]:
         """Join what was made of each parameter, under the constants; what no row knows first."""
         fields: dict[str, Any] = {}
         for name, part in made.items():
             if part and name not in self._by_name:
-                paths.put(fields, part)
+                paths.set_paths(fields, part)
         for name, part in made.items():
             if part and name in self._by_name:
-                paths.put(fields, part)
-        paths.put(fields, self.constant)
+                paths.set_paths(fields, part)
+        paths.set_paths(fields, self.constant)
         return fields
 
 
@@ -176,33 +187,33 @@ class Translation:
     receipt: Receipt
 
 
-def left_out(
-    params: Mapping[str, Any], withheld: Collection[str], policy: Policy, provider: str
+def passthrough_receipt(
+    params: Mapping[str, Any], suppressed: Collection[str], policy: UnsupportedPolicy, provider: str
 ) -> Receipt:
     """Say which parameters do not go to a provider that gets all others as they are.
 
     Raises `BadParam` where the policy leaves nothing out.
 
-    >>> str(left_out({"prompt": "a cube", "size": "auto"}, {"size"}, Policy.ADAPT, "Acme"))
+    >>> str(passthrough_receipt({"prompt": "a cube", "size": "auto"}, {"size"}, UnsupportedPolicy.ADAPT, "Acme"))
     'dropped size=auto'
     """
-    if params.keys().isdisjoint(withheld):
+    if params.keys().isdisjoint(suppressed):
         return Receipt()
-    asked = [(name, it) for name, it in params.items() if name in withheld and it is not None]
-    lines = tuple(line for name, it in asked if (line := line_of(name, it, {}, None)))
-    for line in lines if policy is Policy.STRICT else ():
-        _refuse(line, None, provider)
+    asked = [(name, it) for name, it in params.items() if name in suppressed and it is not None]
+    lines = tuple(line for name, it in asked if (line := make_line(name, it, {}, None)))
+    for line in lines if policy is UnsupportedPolicy.STRICT else ():
+        _raise_unsupported(line, None, provider)
     return Receipt(lines)
 
 
-def _told(row: Param, made: Mapping[str, Fields]) -> bool:
-    return any(made.get(name) for name in row.unless)
+def _has_alternative(row: Param, made: Mapping[str, Fields]) -> bool:
+    return any(made.get(name) for name in row.default_unless)
 
 
-def _names(name: str, value: Any) -> set[str]:
+def _collect_names(name: str, value: Any) -> set[str]:
     """Give a parameter's name and every name in its value; raises where that is too deep."""
     places, found = [value], {name}
-    for _ in range(_MOST_LEVELS):
+    for _ in range(_MAX_DEPTH):
         objects = [place for place in places if isinstance(place, dict)]
         found.update(*objects)
         places = [it for place in objects for it in place.values()] + [
@@ -210,10 +221,10 @@ def _names(name: str, value: Any) -> set[str]:
         ]
         if not places:
             return found
-    raise BadParam(name, f"'{name}' must not be nested more than {_MOST_LEVELS} levels deep.")
+    raise BadParam(name, f"'{name}' must not be nested more than {_MAX_DEPTH} levels deep.")
 
 
-def _refuse_overruled(name: str, fields: Iterable[str], provider: str) -> None:
+def _raise_contradiction(name: str, fields: Iterable[str], provider: str) -> None:
     """Raise for a parameter that another one contradicts."""
     raise BadParam(
         name,
@@ -223,17 +234,17 @@ def _refuse_overruled(name: str, fields: Iterable[str], provider: str) -> None:
     )
 
 
-def _refuse(line: Line, row: Param | None, provider: str) -> None:
+def _raise_unsupported(line: ReceiptLine, row: Param | None, provider: str) -> None:
     """Raise for a parameter that would be left out or changed, unless nothing is lost by it."""
-    if line.name in OURS or line.value in _NEUTRAL:
+    if line.name in GATEWAY_PARAMS or line.value in _NEUTRAL_VALUES:
         return
     if (line.name, line.value) == ("partial_images", "0"):
         return
     nearest = ""
     if line.outcome:
         nearest = f" The nearest it has is {line.outcome.replace(';', ', ')}."
-    elif row and isinstance(row.to, Mapping):
-        nearest = f" It can do {', '.join(map(str, row.to))}."
+    elif row and isinstance(row.convert, Mapping):
+        nearest = f" It can do {', '.join(map(str, row.convert))}."
     elif row and row.choices:
         nearest = f" It can do {', '.join(map(str, row.choices))}."
     what = f"'{line.name}' = {line.value}" if line.value else f"'{line.name}'"
@@ -245,11 +256,13 @@ def _refuse(line: Line, row: Param | None, provider: str) -> None:
     )
 
 
-def _kept(made: Fields, fields: Fields) -> Fields:
+def _without_overwritten(made: Fields, fields: Fields) -> Fields:
     """Give those of a parameter's fields that nothing later says otherwise."""
     if not made or all(fields.get(target) is content for target, content in made.items()):
         return made
     kept = {
-        target: it for target, it in made.items() if paths.holds(paths.found(fields, target), it)
+        target: it
+        for target, it in made.items()
+        if paths.contains(paths.get_path(fields, target), it)
     }
-    return Nearest(kept) if isinstance(made, Nearest) else kept
+    return Approximation(kept) if isinstance(made, Approximation) else kept

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-HEAD = 64 * 1024
+HEADER_BYTES = 64 * 1024
 """Bytes from the beginning in which the size stands, unless a JPEG has a very large preface."""
 
 _MAGIC: tuple[tuple[re.Pattern[bytes], str], ...] = (
@@ -17,7 +17,7 @@ _MAGIC: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "image/webp"),
     (re.compile(rb"GIF8[79]a"), "image/gif"),
 )
-KNOWN = frozenset(media_type for _, media_type in _MAGIC)
+KNOWN_MEDIA_TYPES = frozenset(media_type for _, media_type in _MAGIC)
 """The types that are told by their first bytes, whatever a picture is said to be."""
 # Atomic groups: a stranger's bytes must not be able to make the search try again and again.
 _SVG = re.compile(
@@ -25,14 +25,14 @@ _SVG = re.compile(
     rb"(?>(?:<!DOCTYPE.{0,300}?>\s*+)?)<svg[\s>/]",
     re.DOTALL,
 )
-_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_FRAME_MARKERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """JPEG's markers that begin a frame, whose header holds the size."""
-_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
+_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 """JPEG's markers without a length behind them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class ImageHeader:
     """A picture's media type and its sides in pixels, 0 where they could not be read."""
 
     media_type: str
@@ -43,7 +43,7 @@ class Measured:
     def format(self) -> str:
         """The type's short name, as OpenAI's `output_format` has it.
 
-        >>> Measured("image/svg+xml").format
+        >>> ImageHeader("image/svg+xml").format
         'svg'
         """
         return self.media_type.removeprefix("image/").removesuffix("+xml")
@@ -54,10 +54,10 @@ class Measured:
         return f"{self.width}x{self.height}" if self.width and self.height else "?"
 
 
-def media_type_of(head: bytes) -> str:
+def detect_media_type(head: bytes) -> str:
     """Tell a picture's type by its first bytes; "" when it is none that we know.
 
-    >>> media_type_of(bytes.fromhex("ffd8ffe0"))
+    >>> detect_media_type(bytes.fromhex("ffd8ffe0"))
     'image/jpeg'
     """
     for magic, media_type in _MAGIC:
@@ -67,11 +67,11 @@ def media_type_of(head: bytes) -> str:
     return "image/svg+xml" if b"<svg" in start and _SVG.match(start) else ""
 
 
-def measured(head: bytes) -> Measured:
+def read_image_header(head: bytes) -> ImageHeader:
     """Read what stands at a picture's beginning; `head` need not be more than `HEAD` bytes."""
-    media_type = media_type_of(head)
+    media_type = detect_media_type(head)
     reader = _READERS.get(media_type)
-    return Measured(media_type, *(reader(head) if reader else (0, 0)))
+    return ImageHeader(media_type, *(reader(head) if reader else (0, 0)))
 
 
 def _png(head: bytes) -> tuple[int, int]:
@@ -100,11 +100,11 @@ def _jpeg(head: bytes) -> tuple[int, int]:
     place = 2
     while place + 9 <= len(head) and head[place] == 0xFF:  # noqa: PLR2004 - begins a marker
         marker = head[place + 1]
-        if marker in _FRAMES:
+        if marker in _FRAME_MARKERS:
             return _big(head[place + 7 : place + 9]), _big(head[place + 5 : place + 7])
         if marker == 0xFF:  # noqa: PLR2004 - fill bytes may stand before a marker
             place += 1
-        elif marker in _BARE:
+        elif marker in _BARE_MARKERS:
             place += 2
         else:
             place += 2 + _big(head[place + 2 : place + 4])

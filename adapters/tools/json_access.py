@@ -12,12 +12,12 @@ import orjson
 T = TypeVar("T")
 
 
-def at(tree: Any, *path: str | int) -> Any:
+def dig(tree: Any, *path: str | int) -> Any:
     """Follow keys and indexes into parsed JSON; None as soon as one is missing.
 
-    >>> at({"data": [{"url": "u"}]}, "data", 0, "url")
+    >>> dig({"data": [{"url": "u"}]}, "data", 0, "url")
     'u'
-    >>> at({"data": []}, "data", 0, "url") is None
+    >>> dig({"data": []}, "data", 0, "url") is None
     True
     """
     for step in path:
@@ -30,49 +30,49 @@ def at(tree: Any, *path: str | int) -> Any:
     return tree
 
 
-def pick(tree: Any, *path: str | int, kind: type[T]) -> T | None:
+def dig_typed(tree: Any, *path: str | int, kind: type[T]) -> T | None:
     """Follow `path` and give what is there if it is a `kind`, else None.
 
-    >>> pick({"seed": "7"}, "seed", kind=int) is None
+    >>> dig_typed({"seed": "7"}, "seed", kind=int) is None
     True
     """
-    found = at(tree, *path)
+    found = dig(tree, *path)
     return found if isinstance(found, kind) else None
 
 
-def text_at(tree: Any, *path: str | int) -> str:
+def dig_str(tree: Any, *path: str | int) -> str:
     """Follow `path` and give the string there, else "".
 
-    >>> text_at({"error": {"message": "no"}}, "error", "message")
+    >>> dig_str({"error": {"message": "no"}}, "error", "message")
     'no'
     """
-    found = at(tree, *path)
+    found = dig(tree, *path)
     return found if isinstance(found, str) else ""
 
 
-def anywhere(tree: Any, name: str) -> str:
+def find_str(tree: Any, name: str) -> str:
     """Give the first string that stands under `name`, however deep; "" when there is none.
 
-    >>> anywhere({"job": [{"cost": None}, {"jobId": "7"}]}, "jobId")
+    >>> find_str({"job": [{"cost": None}, {"jobId": "7"}]}, "jobId")
     '7'
     """
     left = [tree]
     while left:
         branch = left.pop()
-        if found := text_at(branch, name):
+        if found := dig_str(branch, name):
             return found
         if isinstance(branch, dict | list):
             left.extend(reversed([*(branch.values() if isinstance(branch, dict) else branch)]))
     return ""
 
 
-def items_at(tree: Any, *path: str | int) -> list[Any]:
+def dig_list(tree: Any, *path: str | int) -> list[Any]:
     """Follow `path` and give the list there, else an empty one.
 
-    >>> items_at({"images": None}, "images")
+    >>> dig_list({"images": None}, "images")
     []
     """
-    found = at(tree, *path)
+    found = dig(tree, *path)
     return found if isinstance(found, list) else []
 
 
@@ -85,10 +85,10 @@ def without_none(**found: Any) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def places(tree: Any) -> list[str]:
+def find_urls(tree: Any) -> list[str]:
     """Collect all URLs in a value: it is one, or a list or an object of them, however deep.
 
-    >>> places({"first": "https://p.test/1", "others": ["https://p.test/2", "not a place"]})
+    >>> find_urls({"first": "https://p.test/1", "others": ["https://p.test/2", "not a place"]})
     ['https://p.test/1', 'https://p.test/2']
     """
     left, found = [tree], []
@@ -103,16 +103,16 @@ def places(tree: Any) -> list[str]:
     return found
 
 
-def usage(tree: Any, *path: str | int) -> dict[str, Any] | None:
+def parse_usage(tree: Any, *path: str | int) -> dict[str, Any] | None:
     """Read a count of tokens as OpenAI's usage object, whichever words the provider has for it.
 
     What else the provider counted (`cost`, pictures) stays in it. None when nothing was counted.
 
-    >>> usage({"usage": {"prompt_tokens": 2, "completion_tokens": 3, "cost": 0.04}}, "usage")
+    >>> parse_usage({"usage": {"prompt_tokens": 2, "completion_tokens": 3, "cost": 0.04}}, "usage")
     {'cost': 0.04, 'input_tokens': 2, 'output_tokens': 3, 'total_tokens': 5, \
 'input_tokens_details': {'text_tokens': 2, 'image_tokens': 0}}
     """
-    told = pick(tree, *path, kind=dict)
+    told = dig_typed(tree, *path, kind=dict)
     if not told:
         return None
     known = {**told}
@@ -137,7 +137,7 @@ def _count(told: dict[str, Any], *names: str) -> int:
     return next((it for it in found if isinstance(it, int) and not isinstance(it, bool)), 0)
 
 
-def parsed(text: str) -> Any:
+def parse_json(text: str) -> Any:
     """Parse a text that holds JSON; None where it is none."""
     try:
         return orjson.loads(text)

@@ -12,31 +12,31 @@ from dataclasses import dataclass
 from math import floor, gcd, log, sqrt
 from typing import Any
 
-from adapters.table.param import Nearest
+from adapters.table.param import Approximation
 
 Fields = dict[str, Any]
 
 # 1792x1024 is what OpenAI calls its landscape; its true ratio is 7:4, meant is 16:9.
-_MEANT = {(1792, 1024): (16, 9), (1024, 1792): (9, 16)}
+_INTENDED = {(1792, 1024): (16, 9), (1024, 1792): (9, 16)}
 
 
 @dataclass(frozen=True, slots=True)
 class Converter:
     """What a row's `to` is called with a size; `says` tells people what it does."""
 
-    says: str
+    description: str
     convert: Callable[[int, int], Fields]
 
     def __call__(self, size: str) -> Fields:
         """Give the fields for a size; none for `auto`."""
-        asked = parse(size)
+        asked = parse_size(size)
         return self.convert(*asked) if asked else {}
 
 
-def parse(size: str) -> tuple[int, int] | None:
+def parse_size(size: str) -> tuple[int, int] | None:
     """Split `WxH` into pixels; None for `auto`.
 
-    >>> parse("1536x1024"), parse("auto")
+    >>> parse_size("1536x1024"), parse_size("auto")
     ((1536, 1024), None)
     """
     width, cross, height = size.lower().partition("x")
@@ -61,15 +61,15 @@ def ratio(choices: Iterable[str] | Mapping[str, Any], *, field: str = "aspect_ra
     offered = {choice: _ratio_of(choice) for choice in words}
 
     def convert(width: int, height: int) -> Fields:
-        wanted = _quotient(*_MEANT.get((width, height), (width, height)))
+        wanted = _log_ratio(*_INTENDED.get((width, height), (width, height)))
         found = min(offered, key=lambda choice: abs(offered[choice] - wanted))
         made = {field: words[found]}
-        return made if abs(offered[found] - log(width / height)) < _SAME else Nearest(made)
+        return made if abs(offered[found] - log(width / height)) < _SAME else Approximation(made)
 
     return Converter(f"the nearest ratio of {', '.join(words)}", convert)
 
 
-def reduced_ratio(*, field: str = "aspect_ratio", widest: float = 21 / 9) -> Converter:
+def reduced_ratio(*, field: str = "aspect_ratio", max_ratio: float = 21 / 9) -> Converter:
     """Make a converter to the ratio itself, reduced, for providers that take any `W:H`.
 
     What is wider (or taller) than `widest` becomes `widest`, 21:9 for most.
@@ -79,17 +79,17 @@ def reduced_ratio(*, field: str = "aspect_ratio", widest: float = 21 / 9) -> Con
     """
 
     def convert(width: int, height: int) -> Fields:
-        meant = _MEANT.get((width, height), (width, height))
+        meant = _INTENDED.get((width, height), (width, height))
         w, h = meant
-        if w / h > widest:
-            return Nearest({field: f"{round(widest * 9)}:9"})
-        if h / w > widest:
-            return Nearest({field: f"9:{round(widest * 9)}"})
+        if w / h > max_ratio:
+            return Approximation({field: f"{round(max_ratio * 9)}:9"})
+        if h / w > max_ratio:
+            return Approximation({field: f"9:{round(max_ratio * 9)}"})
         step = gcd(w, h)
         made = {field: f"{w // step}:{h // step}"}
-        return made if meant == (width, height) else Nearest(made)
+        return made if meant == (width, height) else Approximation(made)
 
-    return Converter(f"the ratio, reduced, up to {round(widest * 9)}:9", convert)
+    return Converter(f"the ratio, reduced, up to {round(max_ratio * 9)}:9", convert)
 
 
 def tiers(ratios: Converter, levels: Mapping[Any, int], *, field: str = "resolution") -> Converter:
@@ -109,7 +109,9 @@ def tiers(ratios: Converter, levels: Mapping[Any, int], *, field: str = "resolut
         tier = min(sides, key=lambda word: abs(sides[word] - side))
         return type(made)({**made, field: tier})
 
-    return Converter(f"{ratios.says}; and the nearest of {', '.join(map(str, levels))}", convert)
+    return Converter(
+        f"{ratios.description}; and the nearest of {', '.join(map(str, levels))}", convert
+    )
 
 
 def pixels(  # noqa: PLR0913 - these are the ways in which providers bound a size
@@ -117,13 +119,13 @@ def pixels(  # noqa: PLR0913 - these are the ways in which providers bound a siz
     low: int,
     high: int,
     step: int = 1,
-    least: int | None = None,
-    most: int | None = None,
-    widest: float | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    max_ratio: float | None = None,
     width: str = "width",
     height: str = "height",
-    joined: str = "",
-    cross: str = "x",
+    combined: str = "",
+    separator: str = "x",
 ) -> Converter:
     """Make a converter to width and height fields, kept in bounds with the ratio kept.
 
@@ -133,70 +135,79 @@ def pixels(  # noqa: PLR0913 - these are the ways in which providers bound a siz
 
     >>> pixels(low=256, high=1440, step=32)("1792x1024")
     {'width': 1440, 'height': 832}
-    >>> pixels(low=512, high=4096, least=2048 * 2048, joined="size", cross="*")("1024x1024")
+    >>> pixels(low=512, high=4096, min_pixels=2048 * 2048, combined="size", separator="*")("1024x1024")
     {'size': '2048*2048'}
-    >>> pixels(low=1, high=8192, widest=3)("2000x500")
+    >>> pixels(low=1, high=8192, max_ratio=3)("2000x500")
     {'width': 1500, 'height': 500}
     """
 
     def convert(asked_width: int, asked_height: int) -> Fields:
-        w: float = min(asked_width, asked_height * widest) if widest else asked_width
-        h: float = min(asked_height, asked_width * widest) if widest else asked_height
-        scale = min(1.0, high / max(w, h), sqrt(most / (w * h)) if most else 1.0)
-        if least and w * h * scale * scale < least:
-            scale = sqrt(least / (w * h))
+        w: float = min(asked_width, asked_height * max_ratio) if max_ratio else asked_width
+        h: float = min(asked_height, asked_width * max_ratio) if max_ratio else asked_height
+        scale = min(1.0, high / max(w, h), sqrt(max_pixels / (w * h)) if max_pixels else 1.0)
+        if min_pixels and w * h * scale * scale < min_pixels:
+            scale = sqrt(min_pixels / (w * h))
         if min(w, h) * scale < low:
             scale = low / min(w, h)
-        w, h = _fit(w * scale, low, high, step), _fit(h * scale, low, high, step)
-        if most and w * h > most:  # by rounding up, or because one side had to grow to `low`
-            side = _fit(most // min(w, h), low, high, step, rounded=floor)
+        w, h = _snap(w * scale, low, high, step), _snap(h * scale, low, high, step)
+        if (
+            max_pixels and w * h > max_pixels
+        ):  # by rounding up, or because one side had to grow to `low`
+            side = _snap(max_pixels // min(w, h), low, high, step, rounded=floor)
             w, h = min(w, side), min(h, side)
-        if widest:  # by rounding the shorter side down
-            side = _fit(min(w, h) * widest, low, high, step, rounded=floor)
+        if max_ratio:  # by rounding the shorter side down
+            side = _snap(min(w, h) * max_ratio, low, high, step, rounded=floor)
             w, h = min(w, side), min(h, side)
-        while least and w * h < least and min(w, h) + step <= high:  # by rounding down
+        while min_pixels and w * h < min_pixels and min(w, h) + step <= high:  # by rounding down
             w, h = (w + step, h) if w <= h else (w, h + step)
-        made = {joined: f"{w}{cross}{h}"} if joined else {width: w, height: h}
-        return made if (w, h) == (asked_width, asked_height) else Nearest(made)
+        made = {combined: f"{w}{separator}{h}"} if combined else {width: w, height: h}
+        return made if (w, h) == (asked_width, asked_height) else Approximation(made)
 
-    sides = f"each side {_span(low, high if high < _UNBOUNDED else None)}"
+    sides = f"each side {_format_range(low, high if high < _UNBOUNDED else None)}"
     by = f" in steps of {step}" if step > 1 else ""
-    area = f", {_span(least, most)} pixels in all" if least or most else ""
-    kept = f"the ratio kept up to {widest:g}:1" if widest else "the ratio kept"
+    area = (
+        f", {_format_range(min_pixels, max_pixels)} pixels in all"
+        if min_pixels or max_pixels
+        else ""
+    )
+    kept = f"the ratio kept up to {max_ratio:g}:1" if max_ratio else "the ratio kept"
     return Converter(f"pixels, {sides}{by}{area}, {kept}", convert)
 
 
-def listed(sizes: Iterable[str], *, field: str = "size", cross: str = "x") -> Converter:
+def nearest_size(sizes: Iterable[str], *, field: str = "size", separator: str = "x") -> Converter:
     """Make a converter to the nearest of a list of sizes: the ratio first, then the area.
 
-    >>> listed(["1024x1024", "1344x768"])("1792x1024")
+    >>> nearest_size(["1024x1024", "1344x768"])("1792x1024")
     {'size': '1344x768'}
     """
-    return _to_listed(sizes, lambda w, h: {field: f"{w}{cross}{h}"})
+    return _to_nearest(sizes, lambda w, h: {field: f"{w}{separator}{h}"})
 
 
-def listed_pixels(
+def nearest_sides(
     sizes: Iterable[str], *, width: str = "width", height: str = "height"
 ) -> Converter:
     """Make a converter to the nearest of a list of sizes, as width and height fields.
 
-    >>> listed_pixels(["1024x1024", "1344x768"])("1792x1024")
+    >>> nearest_sides(["1024x1024", "1344x768"])("1792x1024")
     {'width': 1344, 'height': 768}
     """
-    return _to_listed(sizes, lambda w, h: {width: w, height: h})
+    return _to_nearest(sizes, lambda w, h: {width: w, height: h})
 
 
-def _to_listed(sizes: Iterable[str], written: Callable[[int, int], Fields]) -> Converter:
-    offered = [found for size in sizes if (found := parse(size))]
+def _to_nearest(sizes: Iterable[str], written: Callable[[int, int], Fields]) -> Converter:
+    offered = [found for size in sizes if (found := parse_size(size))]
 
     def convert(width: int, height: int) -> Fields:
-        wanted, area = _quotient(width, height), log(width * height)
+        wanted, area = _log_ratio(width, height), log(width * height)
         found = min(
             offered,
-            key=lambda it: (round(abs(_quotient(*it) - wanted), 3), abs(log(it[0] * it[1]) - area)),
+            key=lambda it: (
+                round(abs(_log_ratio(*it) - wanted), 3),
+                abs(log(it[0] * it[1]) - area),
+            ),
         )
         made = written(*found)
-        return made if found == (width, height) else Nearest(made)
+        return made if found == (width, height) else Approximation(made)
 
     return Converter(f"the nearest of {', '.join(f'{w}x{h}' for w, h in offered)}", convert)
 
@@ -207,7 +218,7 @@ _SAME = 0.001
 """How far apart two ratios may be, by `_quotient`, and count as the same."""
 
 
-def _span(low: int | None, high: int | None) -> str:
+def _format_range(low: int | None, high: int | None) -> str:
     if low and high:
         return f"{low:,} to {high:,}"
     return f"at most {high:,}" if high else f"at least {low:,}"
@@ -218,12 +229,12 @@ def _ratio_of(choice: str) -> float:
     return log(float(width) / float(height))
 
 
-def _quotient(width: int, height: int) -> float:
+def _log_ratio(width: int, height: int) -> float:
     """Put a ratio on a scale where twice as wide and twice as tall are equally far from square."""
     return log(width / height)
 
 
-def _fit(
+def _snap(
     side: float, low: int, high: int, step: int, *, rounded: Callable[[float], int] = round
 ) -> int:
     """Bring a side to a multiple of `step` within bounds."""

@@ -2,7 +2,7 @@ r"""Server-sent events: a stream of bytes taken apart into the events in it.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 
->>> events = Events()
+>>> events = EventParser()
 >>> [str(event.data, "ascii") for event in events.feed(b'data: {"a":1}\n\ndata: {')]
 ['{"a":1}']
 >>> [event.name for event in events.feed(b'}\nevent: last\n\n: a comment\n\n')]
@@ -37,13 +37,13 @@ class Event:
             return None
 
 
-class Events:
+class EventParser:
     """Takes a stream piece by piece; `held` is the size in bytes of what is not an event yet."""
 
-    __slots__ = ("_pieces", "_tail", "held")
+    __slots__ = ("_pieces", "_tail", "buffered_bytes")
 
     def __init__(self) -> None:
-        self.held = 0
+        self.buffered_bytes = 0
         self._pieces: list[bytes] = []
         self._tail = b""
 
@@ -52,21 +52,21 @@ class Events:
         # An event of megabytes comes in many pieces: only their seams are looked at twice.
         seam = self._tail + piece
         if not _END.search(seam):
-            self._keep(piece)
+            self._buffer(piece)
             return []
         whole = b"".join((*self._pieces, piece))
         *blocks, rest = _END.split(whole)
-        self._pieces, self.held, self._tail = [], 0, b""
-        self._keep(rest)
+        self._pieces, self.buffered_bytes, self._tail = [], 0, b""
+        self._buffer(rest)
         return [event for block in blocks if (event := _event(block))]
 
-    def rest(self) -> list[Event]:
+    def flush(self) -> list[Event]:
         """Give what the stream ended with, where its last blank line is missing."""
         return self.feed(b"\n\n")
 
-    def _keep(self, piece: bytes) -> None:
+    def _buffer(self, piece: bytes) -> None:
         self._pieces.append(piece)
-        self.held += len(piece)
+        self.buffered_bytes += len(piece)
         self._tail = (self._tail + piece)[-3:]
 
 

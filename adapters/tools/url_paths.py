@@ -10,7 +10,7 @@ from adapters.errors import BadParam
 _MODEL = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@._:/+-]{0,511}")
 
 
-def named_model(model: str, *, example: str = "") -> str:
+def require_model(model: str, *, example: str = "") -> str:
     """Give a model's name back if there is one; raises `BadParam`."""
     if model:
         return model
@@ -18,17 +18,17 @@ def named_model(model: str, *, example: str = "") -> str:
     raise BadParam("model", f"'model' is required by this provider.{hint}", code="model_needed")
 
 
-def model_path(model: str, *, safe: str = "", example: str = "") -> str:
+def quote_model(model: str, *, safe: str = "", example: str = "") -> str:
     """Percent-encode a model's name for a path; characters in `safe` stay as they are.
 
-    >>> model_path("amazon.nova-canvas-v1:0")
+    >>> quote_model("amazon.nova-canvas-v1:0")
     'amazon.nova-canvas-v1%3A0'
-    >>> model_path("../../other")
+    >>> quote_model("../../other")
     Traceback (most recent call last):
     adapters.errors.BadParam: 'model' is not a name that can stand in this provider's URL.
     """
     hint = f" Name one, such as {example}." if example else ""
-    steps = named_model(model, example=example).split("/")
+    steps = require_model(model, example=example).split("/")
     if not _MODEL.fullmatch(model) or any(step in ("", ".", "..") for step in steps):
         raise BadParam(
             "model", f"'model' is not a name that can stand in this provider's URL.{hint}"
@@ -36,10 +36,10 @@ def model_path(model: str, *, safe: str = "", example: str = "") -> str:
     return quote(model, safe=safe)
 
 
-def step(name: str) -> str:
+def quote_segment(name: str) -> str:
     """Percent-encode what a reply names, as one step of a path; "" when it cannot be one.
 
-    >>> step("b1b9-3f"), step("a/b?c"), step("..")
+    >>> quote_segment("b1b9-3f"), quote_segment("a/b?c"), quote_segment("..")
     ('b1b9-3f', 'a%2Fb%3Fc', '')
     """
     return "" if name in (".", "..") else quote(name, safe="")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 
-from adapters.tools.image_header import media_type_of
+from adapters.tools.image_header import detect_media_type
 
 SVG = "image/svg+xml"
 EXTENSIONS = {
@@ -34,7 +34,7 @@ def allowed_media_type(head: bytes, declared: str = "") -> str:
     >>> allowed_media_type(b"<html><svg>")
     ''
     """
-    return media_type_of(head) or (SVG if declared == SVG and _XML.match(head) else "")
+    return detect_media_type(head) or (SVG if declared == SVG and _XML.match(head) else "")
 
 
 async def with_head(chunks: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:

@@ -1,17 +1,15 @@
-"""Pictures kept for the next time the very same is asked.
+"""The response cache: a repeated request gets the stored images, without a call to the provider.
 
-| module | what it is about |
+| module | subject |
 | --- | --- |
-| naming | the key of an answer, and the name of a request, by which jobs are told apart, too |
-| entries | what is known of a kept answer, and what that is worth |
-| index | the entries, in memory, within two bounds |
-| redis_index | the same in a Redis, for several processes |
-| redis_scripts | its changes, in Lua |
-| writing | an entry as bytes |
-| pictures | the bytes, in the blob store, each picture once |
-| filling | the way of an answer's pictures there |
-| reading | taking apart an answer that was relayed unread |
-| making | the entry of an answer |
-| ready | whole answers in memory, as they were last written |
-| simple | entries and pictures together |
+| store | the cache itself: look-up, storing in the background, expiry, purge |
+| keys | cache keys of responses, and digests of whole requests |
+| entry | a cache entry and its eviction value |
+| index | the entries in memory, within a memory and a disk limit |
+| redis_index | the same index in Redis, shared by several processes |
+| redis_lua | its Lua scripts |
+| codec | encoding of entries for an index outside the process |
+| images | image bytes in the blob store, each image once |
+| fill | storing a response: its images, its entry |
+| hot_responses | complete response bodies in memory |
 """

@@ -1,4 +1,4 @@
-"""What is known of a kept answer: small, and without the pictures' bytes."""
+"""Cache entries: the metadata of a stored response, without the image bytes."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import orjson
 
 from adapters.contract import Image
 from adapters.frozen import frozen
-from adapters.table.receipt import Line
-from adapters.tools.image_header import Measured
+from adapters.table.receipt import ReceiptLine
+from adapters.tools.image_header import ImageHeader
 
 DEFAULT_DOLLARS_PER_IMAGE = 0.04
-"""What a picture is taken to cost where its price is not known."""
+"""Assumed price of an image whose price is not known."""
 DOLLARS_PER_SECOND = 0.001
-"""What waiting for a picture is taken to cost: six cents a minute."""
+"""Assumed cost of waiting for an image: six cents a minute."""
 
 _ENTRY_BYTES, _IMAGE_RECORD_BYTES = 1024, 768
-"""Memory of an entry and of a picture in it, beside their texts."""
+"""Memory of an entry, and of an image record in it, without their texts."""
 
-
-_UNKNOWN_IMAGE = Measured("")
+_UNKNOWN_IMAGE = ImageHeader("")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ImageRecord:
-    """A picture by the digest of its bytes (SHA-256, 64 hex digits), under which they lie.
+    """A stored image. `digest` is the SHA-256 of its bytes (64 hex digits) and names its blob.
 
-    `url` is the provider's own, for as long as half its life is not over: up to `url_until`.
+    `url` is the provider's own URL. It is handed out until half of its lifetime is over, at
+    `url_expires`.
     """
 
     digest: str
     length: int
-    measured: Measured
+    measured: ImageHeader
     extra: Mapping[str, Any] = field(default_factory=dict)
     url: str = ""
     url_expires: float = 0.0
@@ -42,10 +42,10 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CacheEntry:
-    """An answer: its pictures, and what stood beside them.
+    """A stored response: its images and its other fields.
 
-    `caller` is who filled it. `by_url`: the provider answered with URLs. `dollars` and `seconds`
-    are what it took to make. `expires` is by the clock of the index.
+    `caller` made the request. `has_urls`: the provider returned URLs. `dollars` and `seconds` are
+    the cost and the duration of the generation. `expires` is a time by the clock of the index.
     """
 
     images: tuple[ImageRecord, ...]
@@ -55,27 +55,31 @@ class CacheEntry:
     created: int = 0
     usage: Mapping[str, Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
-    receipt: tuple[Line, ...] = ()
+    receipt: tuple[ReceiptLine, ...] = ()
     has_urls: bool = False
     dollars: float = DEFAULT_DOLLARS_PER_IMAGE
     seconds: float = 0.0
 
     @property
     def weight(self) -> int:
-        """About how many bytes of memory it takes; raises `orjson.JSONEncodeError`."""
-        content = [self.usage, dict(self.extra), [[dict(it.extra), it.url] for it in self.images]]
+        """Approximate memory of the entry in bytes; raises `orjson.JSONEncodeError`."""
+        content = [
+            self.usage,
+            dict(self.extra),
+            [[dict(image.extra), image.url] for image in self.images],
+        ]
         size = len(orjson.dumps(content)) + sum(len(str(line)) for line in self.receipt)
         return _ENTRY_BYTES + _IMAGE_RECORD_BYTES * len(self.images) + 2 * size
 
     @property
     def eviction_value(self) -> float:
-        """What it would cost to make it again, in dollars for a byte that it holds.
+        """Cost of generating the images again, in dollars per byte of image data.
 
-        >>> entry = Entry((Picture("", 2_000_000, Measured("")),), 0, dollars=0.2, seconds=50)
+        >>> entry = Entry((Picture("", 2_000_000, ImageHeader("")),), 0, dollars=0.2, seconds=50)
         >>> round(entry.worth * 2_000_000, 2)
         0.25
         """
-        image_bytes = sum(picture.length for picture in self.images)
+        image_bytes = sum(image.length for image in self.images)
         return (self.dollars + self.seconds * DOLLARS_PER_SECOND) / max(image_bytes, 1)
 
 
@@ -86,12 +90,12 @@ async def _no_chunks() -> AsyncIterator[bytes]:
 
 @frozen
 class CachedImage(Image):
-    """A picture of the cache among those that an answer is made of.
+    """A stored image as part of a response.
 
-    `place` is where its bytes lie in the blob store, `pieces` gives them.
+    `path` is its path in the blob store; `read` returns an iterator over its bytes.
     """
 
     path: str = ""
     length: int = 0
-    measured: Measured = _UNKNOWN_IMAGE
+    measured: ImageHeader = _UNKNOWN_IMAGE
     read: Callable[[], AsyncIterator[bytes]] = _no_chunks

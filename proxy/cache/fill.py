@@ -12,8 +12,8 @@ from adapters.contract import Adapter, Answer, Image, ImageCall
 from adapters.errors import ImageError
 from adapters.http import ProviderReply
 from adapters.table.receipt import ReceiptLine
-from adapters.tools.json_access import at, text_at
-from adapters.tools.sse import Events
+from adapters.tools.json_access import dig, dig_str
+from adapters.tools.sse import EventParser
 from proxy.cache.entry import DEFAULT_DOLLARS_PER_IMAGE, CacheEntry, ImageRecord
 from proxy.cache.images import ImageStore, StoredImage
 from proxy.routing.attempt import Attempt
@@ -21,17 +21,17 @@ from proxy.routing.plan import Plan
 from proxy.settings.prices import Prices, image_price
 
 FetchImage = Callable[[Image], AsyncIterator[bytes]]
-"""Gives the bytes of a picture, from memory or from its URL."""
+"""Returns the bytes of an image, from memory or from its URL."""
 EVENT_STREAM = "text/event-stream"
 _TOP_LEVEL_FIELDS = ("background", "output_format", "quality", "size")
-"""Members of an event that stand at the top of an answer in JSON."""
+"""Fields of an event that belong to the response as a whole."""
 _NON_IMAGE_FIELDS = frozenset({*_TOP_LEVEL_FIELDS, "type", "b64_json", "created_at", "usage"})
 _PER_RESPONSE_VERBS = frozenset({"measured", "asked", "cached"})
-"""Lines of a receipt that each answer has of its own."""
+"""Receipt verbs that describe one delivery, so they are not stored."""
 
 
 class CacheFill:
-    """One answer on its way into the cache. A slow store never holds the client up."""
+    """Stores the images of one response. A slow blob store never delays the client."""
 
     def __init__(self, images: ImageStore, fetch: FetchImage) -> None:
         self._images = images
@@ -41,7 +41,11 @@ class CacheFill:
     async def tee(
         self, image: Image, head: bytes, rest: AsyncIterator[bytes]
     ) -> AsyncIterator[bytes]:
-        """Store a picture that goes by; it is the caller who holds the `image` meanwhile."""
+        """Yield the chunks of `rest`, and store the whole image in parallel.
+
+        The caller must keep a reference to `image` until `finish` or `abort`: uploads are found by
+        its identity.
+        """
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         upload = asyncio.create_task(self._images.upload(_read_queue(queue), image.media_type))
         self._uploads[id(image)] = upload
@@ -59,7 +63,10 @@ class CacheFill:
                 upload.cancel()
 
     async def finish(self, images: Sequence[Image]) -> list[StoredImage]:
-        """Store what has not been stored yet; all of the pictures, or none: then it raises."""
+        """Wait for all images to be stored, and fetch those not delivered yet.
+
+        If one fails, discard all of them and raise its error.
+        """
         stored: list[StoredImage] = []
         try:
             for image in images:
@@ -67,15 +74,15 @@ class CacheFill:
                 put = upload or self._images.upload(self._fetch(image), image.media_type)
                 stored.append(await put)
         except BaseException:
-            for image in stored:
-                await self._images.discard(image)
+            for copy in stored:
+                await self._images.discard(copy)
             raise
         finally:
             await self.abort()
         return stored
 
     async def abort(self) -> None:
-        """Give up what passed by and was not asked for."""
+        """Cancel the uploads that `finish` did not collect, and discard their images."""
         uploads = [*self._uploads.values()]
         self._uploads.clear()
         for task in uploads:
@@ -92,9 +99,10 @@ async def _read_queue(queue: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EntryBuilder:
-    """An answer, by whom it was asked for, and how long it took; `known` is what was there before.
+    """A response with its request and duration. `existing` is the cache entry it extends, if any.
 
-    `now` is by the clock of the index, `prices` the price table. `usage` is that of all.
+    `now` is the time by the clock of the index, `prices` the price table, `usage` the token usage of
+    all answers together.
     """
 
     plan: Plan
@@ -108,7 +116,7 @@ class EntryBuilder:
 
     @property
     def images(self) -> list[Image]:
-        """The pictures that were made."""
+        """The generated images of all answers."""
         return [image for answer in self.answers for image in answer.images]
 
     def build(self, stored: Sequence[StoredImage]) -> CacheEntry:
@@ -135,13 +143,13 @@ class EntryBuilder:
         )
 
     def _record(self, image: Image, stored: StoredImage) -> ImageRecord:
-        # Half of the URL's life is left to whoever gets it last.
+        # The last client to receive the URL has half of its lifetime left.
         url_expires = self.now + self.attempt.target.adapter.url_lifetime / 2 if image.url else 0.0
         content = stored.digest, stored.length, stored.measured, image.extra
         return ImageRecord(*content, image.url, url_expires)
 
     def _cost(self, record: ImageRecord) -> float:
-        """Give what a picture cost, as far as it is known."""
+        """Return the price of an image in dollars, or a default if it is unknown."""
         target, info = self.attempt.target, record.measured
         requested = self.attempt.params.get("model") or ""
         model = target.adapter.effective_model(requested, target.credentials)
@@ -151,7 +159,7 @@ class EntryBuilder:
 
 
 def is_cacheable_receipt_line(line: ReceiptLine) -> bool:
-    """Tell whether a line of a receipt is true of the pictures whenever they are answered.
+    """Whether a receipt line describes the images themselves, not one delivery of them.
 
     >>> lasts(Line("dropped", "style")), lasts(Line("converted", "n", "3", "calls=3"))
     (True, False)
@@ -162,9 +170,10 @@ def is_cacheable_receipt_line(line: ReceiptLine) -> bool:
 def parse_recorded(
     adapter: Adapter, call: ImageCall, content_type: str, body: bytes
 ) -> list[Answer]:
-    """Give what an answer consists of; nothing where it is no whole answer with pictures.
+    """Parse a recorded response body; return [] if it is not a complete response with images.
 
-    It takes its time with an answer of megabytes: call it in a thread.
+    `content_type` says whether the body is JSON or server-sent events. Parsing megabytes takes long
+    enough to block the event loop: call this in a thread.
     """
     if content_type == EVENT_STREAM:
         return _parse_events(body)
@@ -173,17 +182,17 @@ def parse_recorded(
         answer = adapter.parse_answer(call, reply)
     except ImageError:
         return []
-    created = at(reply.json(), "created")
+    created = dig(reply.json(), "created")
     extra = {**answer.extra, "created": created} if isinstance(created, int) else answer.extra
     return [Answer(answer.images, usage=answer.usage, extra=extra)]
 
 
 def _parse_events(body: bytes) -> list[Answer]:
-    events = Events()
-    values = [event.json() for event in (*events.feed(body), *events.rest())]
-    if any(at(it, "error") is not None or text_at(it, "type") == "error" for it in values):
+    events = EventParser()
+    values = [event.json() for event in (*events.feed(body), *events.flush())]
+    if any(dig(it, "error") is not None or dig_str(it, "type") == "error" for it in values):
         return []
-    return [_completed_answer(it) for it in values if text_at(it, "type").endswith(".completed")]
+    return [_completed_answer(it) for it in values if dig_str(it, "type").endswith(".completed")]
 
 
 def _completed_answer(event: dict[str, Any]) -> Answer:
@@ -191,6 +200,6 @@ def _completed_answer(event: dict[str, Any]) -> Answer:
     shared = {name: event[name] for name in _TOP_LEVEL_FIELDS if name in event}
     if isinstance(created := event.get("created_at"), int):
         shared["created"] = created
-    image = Image(b64=text_at(event, "b64_json"), extra=extra)
+    image = Image(b64=dig_str(event, "b64_json"), extra=extra)
     usage = event.get("usage")
     return Answer((image,), usage=usage if isinstance(usage, dict) else None, extra=shared)

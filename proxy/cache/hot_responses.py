@@ -1,7 +1,7 @@
-"""Whole answers of the cache that are ready to be sent again: the form that was asked for before.
+"""Hot responses: complete response bodies in memory, in the form in which they were last sent.
 
-They spare reading pictures from the store and writing them as base64. Each is a copy of what the
-index has an entry for, and good for as long as that very entry is there.
+A hit needs no read from the blob store and no base64 encoding. A hot response is a copy of an entry
+of the index. It is valid as long as the index holds that same entry.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from proxy.routing.attempt import Attempt, BilledImage, ResponseCapture
 from proxy.routing.plan import Target
 
 _OVERHEAD_BYTES = 2048
-"""Bytes that an answer takes beside its body."""
+"""Memory of a response besides its body."""
 _MIN_CAPACITY = 4
-"""How many of the largest answers there is room for."""
+"""How many responses of the largest accepted size fit into the memory limit."""
 
 
 class HotResponse(msgspec.Struct, frozen=True, dict=True):
-    """An answer in JSON, and what is to be said of it. `key` is that of its `entry`.
+    """A JSON response body and its metadata. `key` is the cache key of its `entry`.
 
-    `job` is the id of the job that wrote it, `model` the one that was named.
+    `job_id` is the job that produced it, `model` the model named in the request.
     """
 
     body: bytes
@@ -40,12 +40,12 @@ class HotResponse(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory it takes."""
+        """Approximate memory in bytes."""
         return len(self.body) + _OVERHEAD_BYTES
 
     @cached_property
     def attempt(self) -> Attempt:
-        """What is told of whoever gets it."""
+        """The attempt to report in headers, logs and metrics for every request that hits."""
         attempt = Attempt(self.target, {}, None, cache_status="HIT", receipt=self.receipt)
         if self.model:
             attempt.params["model"] = self.model
@@ -54,42 +54,42 @@ class HotResponse(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def headers(self) -> dict[str, str]:
-        """The headers that it goes with."""
+        """The response headers."""
         job = {"x-easel-job": self.job_id} if self.job_id else {}
         return {"content-type": "application/json", **job, **self.attempt.response_headers}
 
 
 class ByteCapture(ResponseCapture):
-    """Records the very bytes of an answer, whatever it was put together from."""
+    """Captures the bytes of a response as they are sent."""
 
     def consists_of(self, answer: object) -> None:
-        """Record its bytes all the same."""
+        """Capture the bytes, not the object that they were made from."""
 
 
 class HotResponses:
-    """Holds answers by the digest of all that may make a request's answer another one.
+    """Responses by request digest, evicted least recently used first.
 
-    The longest unused go first. `limit` is in bytes; 0 holds none.
+    `max_bytes` limits their memory; 0 keeps none.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_response_bytes = max_bytes // _MIN_CAPACITY
         self._responses: LRUCache[bytes, HotResponse] = LRUCache(
-            max_bytes, getsizeof=lambda it: it.size
+            max_bytes, getsizeof=lambda response: response.size
         )
 
     def get(self, digest: bytes) -> HotResponse | None:
-        """Give what may be ready for a request."""
+        """Return the response for a request digest, if there is one."""
         try:
             return self._responses[digest]
         except KeyError:
             return None
 
     def put(self, digest: bytes, response: HotResponse) -> None:
-        """Hold an answer, unless it is too large."""
+        """Keep a response, unless it is too large."""
         if response.size <= self.max_response_bytes:
             self._responses[digest] = response
 
     def remove(self, digest: bytes) -> None:
-        """Give one up."""
+        """Remove a response, if it is there."""
         self._responses.pop(digest, None)

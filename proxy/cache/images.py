@@ -1,10 +1,10 @@
-"""The cache's pictures in the blob store: decoded bytes, each once, under the digest of its bytes.
+"""Cached images in the blob store. Each image is stored once, under the digest of its bytes.
 
-    cache/{process}/new-{chance}                one that is being stored
-    cache/{process}/{SHA-256 of the bytes}      a picture
-    cache/{shared}/{SHA-256 of the bytes}       a picture, where the index has several processes
+    cache/{process}/new-{random}                an upload in progress
+    cache/{process}/{SHA-256 of the bytes}      an image
+    cache/{shared}/{SHA-256 of the bytes}       an image of an index that several processes share
 
-`process` is 64 bits of chance: two gateways on one store never meet but where they are meant to.
+`process` is 64 random bits, so gateways on one store do not interfere unless they share an index.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from adapters.tools.image_header import HEAD, Measured, measured
+from adapters.tools.image_header import HEADER_BYTES, ImageHeader, read_image_header
 from proxy.blobs.media_types import allowed_media_type, with_head
 from proxy.blobs.retention import CACHE
 from proxy.blobs.store import Blobs
@@ -27,27 +27,27 @@ from proxy.errors import BlobStoreFailed
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _CHUNK = 768 * 1024
-"""Bytes that are read in one go: a multiple of 3, so that base64 has no seams."""
+"""Bytes per read: a multiple of 3, so that chunks can be base64-encoded one by one."""
 
 
 class NotCacheableError(Exception):
-    """What should have been a picture is none, or one too large to be kept."""
+    """The data is not an image, or is larger than the cache accepts."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """A picture that has been stored, and lies where nobody looks for it yet."""
+    """An uploaded image under a temporary path, before `commit` or `discard`."""
 
     path: str
     digest: str
     length: int
-    measured: Measured
+    measured: ImageHeader
 
 
 class ImageStore:
-    """Pictures of at most `limit` bytes each. All but `discard` may raise `BlobStoreFailed`.
+    """Images of at most `max_image_bytes` each. All methods but `discard` may raise `BlobStoreFailed`.
 
-    `shared` names the folder of those that other processes have too.
+    `shared_folder` names the folder of images shared with other processes, "" for none.
     """
 
     def __init__(self, blobs: Blobs, max_image_bytes: int, shared_folder: str = "") -> None:
@@ -58,7 +58,10 @@ class ImageStore:
         self._delete_on_unpin: set[str] = set()
 
     async def upload(self, chunks: AsyncIterator[bytes], declared: str = "") -> StoredImage:
-        """Store what comes, if it is a picture; raises `NotKeptError`, and what `chunks` does."""
+        """Upload an image; raise `NotCacheableError`, or what reading `chunks` raises.
+
+        `declared` is the media type that the provider declared.
+        """
         head, chunks = await with_head(chunks)
         media_type = allowed_media_type(head, declared)
         if not media_type:
@@ -66,25 +69,29 @@ class ImageStore:
         inspector = _Inspector(self.max_image_bytes)
         path = f"{self._blobs.cache_folder}/new-{secrets.token_hex(16)}"
         await self._blobs.put(path, inspector.inspect(chunks), media_type)
-        info = measured(bytes(inspector.head))
-        info = info if info.media_type else Measured(media_type)
+        info = read_image_header(bytes(inspector.head))
+        info = info if info.media_type else ImageHeader(media_type)
         return StoredImage(path, inspector.digest.hexdigest(), inspector.length, info)
 
     async def commit(self, stored: StoredImage) -> None:
-        """Put a picture that was stored where it is looked for."""
+        """Move an uploaded image to its final path."""
         await self._blobs.move(stored.path, self.path(stored.digest))
         self._delete_on_unpin.discard(stored.digest)
 
     async def discard(self, stored: StoredImage) -> None:
-        """Give up a picture that was stored and is not wanted, or is there already.
+        """Delete an uploaded image that is not needed, or already stored.
 
-        What cannot be deleted ends with the process: no answer is to suffer for it.
+        A failure is ignored: the response must not depend on it, and the folder of uploads is
+        deleted when the process ends.
         """
-        with contextlib.suppress(BlobStoreFailed):  # The store has told the operator.
+        with contextlib.suppress(BlobStoreFailed):  # The store has logged it.
             await self._blobs.delete(stored.path)
 
     async def delete(self, digests: Iterable[str]) -> None:
-        """Give pictures up: at once, or when nobody reads them any more. All are tried."""
+        """Delete images; a pinned one is deleted when it is unpinned.
+
+        All are tried before the last error is raised.
+        """
         failure: BlobStoreFailed | None = None
         for digest in digests:
             if self._pins[digest]:
@@ -98,32 +105,38 @@ class ImageStore:
             raise failure
 
     async def all_exist(self, images: Iterable[ImageRecord]) -> bool:
-        """Tell whether the store still has all of some pictures."""
-        for it in images:
-            if await self._blobs.head(self.path(it.digest)) != it.length:
+        """Whether the blob store still has all of these images, with the expected length."""
+        for image in images:
+            if await self._blobs.head(self.path(image.digest)) != image.length:
                 return False
         return True
 
     async def list_digests(self) -> AsyncIterator[list[str]]:
-        """Give the digests of all pictures that the store has, some at a time."""
+        """Yield the digests of all stored images, in batches."""
         async for names in self._blobs.names(self._folder):
             yield [name for name in names if _DIGEST.fullmatch(name)]
 
     @contextlib.contextmanager
     def pinned(self, images: Iterable[ImageRecord], unpinned: list[str]) -> Iterator[None]:
-        """Keep pictures from being deleted meanwhile; `left` gets, in the end, what is to go."""
-        digests = {it.digest for it in images}
+        """Protect images from deletion inside the context.
+
+        On exit, digests whose deletion was requested in the meantime are appended to `unpinned`:
+        the caller must delete them.
+        """
+        digests = {image.digest for image in images}
         self._pins.update(digests)
         try:
             yield
         finally:
             self._pins.subtract(digests)
             self._pins += Counter()
-            unpinned += [it for it in digests & self._delete_on_unpin if not self._pins[it]]
+            unpinned += [
+                digest for digest in digests & self._delete_on_unpin if not self._pins[digest]
+            ]
             self._delete_on_unpin.difference_update(unpinned)
 
     def cached_image(self, record: ImageRecord, url: str = "") -> CachedImage:
-        """Give a picture as one that an answer can be made of; `url` is the provider's, if good."""
+        """Return an image as part of a response. `url` is the provider's URL while it is valid."""
         path = self.path(record.digest)
         return CachedImage(
             url=url,
@@ -135,12 +148,12 @@ class ImageStore:
         )
 
     def path(self, digest: str) -> str:
-        """Give where a picture lies in the store."""
+        """Return the path of an image in the blob store."""
         return f"{self._folder}/{digest}"
 
 
 class _Inspector:
-    """What is noted of a picture while it goes by: its digest, its length, its beginning."""
+    """Computes the digest and length of an image as it is uploaded, and keeps its first bytes."""
 
     def __init__(self, max_bytes: int) -> None:
         self.digest = hashlib.sha256()
@@ -154,6 +167,6 @@ class _Inspector:
             if self.length > self._max_bytes:
                 raise NotCacheableError
             self.digest.update(chunk)
-            if len(self.head) < HEAD:
-                self.head += chunk[: HEAD - len(self.head)]
+            if len(self.head) < HEADER_BYTES:
+                self.head += chunk[: HEADER_BYTES - len(self.head)]
             yield chunk

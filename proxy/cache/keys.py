@@ -1,4 +1,4 @@
-"""The key of an answer: everything that may make it another one, in one digest."""
+"""Cache keys: a digest of everything that can change the response."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import orjson
 from proxy.routing.plan import Plan, Target
 
 _DELIVERY_PARAMS = frozenset({"response_format", "stream", "partial_images"})
-"""Parameters that say in which form a picture comes, and not which picture it is."""
+"""Parameters that change how images are delivered, but not the images."""
 
 
 def cache_key(
     caller: str, plan: Plan, target: Target, params: Mapping[str, Any], path: str
 ) -> bytes:
-    """Give the key of an answer.
+    """Return the cache key of a target's response to these parameters.
 
-    Two credentials, providers, origins or endpoints never share an answer; two callers do only
-    where the config says so.
+    Different credentials, providers, origins or endpoints never share a key. Callers share one only
+    if the cache policy is `shared`.
     """
     policy = target.cache
     shared, pooled = bool(policy and policy.shared), bool(pool_size(target, params))
@@ -36,7 +36,7 @@ def cache_key(
 
 
 def request_digest(plan: Plan) -> bytes:
-    """Give the digest of all that may make the answer to a request another one."""
+    """Return a digest of everything in a request that can change its response."""
     parts = [
         *(plan.caller, plan.pathname, plan.scope, plan.cache_namespace, plan.force_refresh),
         *(plan.params, plan.metadata, plan.root.cache_identity),
@@ -45,15 +45,15 @@ def request_digest(plan: Plan) -> bytes:
 
 
 def raw_request_digest(path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """Give the digest of a request as it came; no line of a head holds the end of one."""
+    """Return the digest of a request's bytes. Header lines cannot contain a newline."""
     head = b"\n".join([part for header in headers for part in header])
     return hashlib.sha256(b"%b\n%b\n\n%b" % (path.encode(), head, body)).digest()
 
 
 def pool_size(target: Target, params: Mapping[str, Any]) -> int:
-    """Tell how many pictures are asked for of a pool; 0 where the answer is one for itself.
+    """Return how many images the request takes from the pool of its key; 0 if it uses no pool.
 
-    A seed asks for certain pictures, so they are in no pool; neither is what is no number.
+    A request with a seed asks for particular images, so it uses no pool; nor does an invalid `n`.
     """
     n = params.get("n")
     n = 1 if n is None else n
@@ -62,7 +62,7 @@ def pool_size(target: Target, params: Mapping[str, Any]) -> int:
 
 
 def digest(parts: Iterable[str | bytes]) -> bytes:
-    """Give one digest of parts, each with its length before it: none runs over into the next."""
+    """Return the SHA-256 of parts. Each is prefixed with its length, so parts cannot run together."""
     sha256 = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode()
@@ -72,5 +72,5 @@ def digest(parts: Iterable[str | bytes]) -> bytes:
 
 
 def canonical(value: Any) -> bytes:
-    """Write a value so that equal ones are written alike."""
+    """Return a value as JSON bytes, the same for equal values."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)

@@ -1,37 +1,36 @@
-"""The changes of the index in Redis, in Lua: each is one step, whoever else asks meanwhile.
+"""Lua scripts of the cache index in Redis. Each script is one atomic step.
 
-| key | what is there |
+| key | content |
 | --- | --- |
-| entries | an entry, as bytes, by its key |
-| about | what it weighs and is worth, whose it is, which pictures it holds, and when it was used |
-| ranks | `floor + worth` of each, with the number of its last use before its key: of two of one rank the one that was used longer ago comes first |
-| expiry | when each ends, in Redis's milliseconds |
-| owners | the digests of caller and namespace before each key: those of one stand together |
-| refs | how many entries hold a picture |
-| doomed | pictures that no entry holds, and from when on they can go |
-| deleting | those that a process deletes, and when it is taken to have failed |
-| totals | the bytes of `memory` and `disk`, the `floor`, and how many `uses` there were |
+| entries | the encoded entry of each cache key |
+| metadata | its weight, eviction value, owner, images and number of its last use |
+| ranks | `floor + value` of each; members are prefixed with the number of the last use, so that of equal ranks the least recently used comes first |
+| expiry | when each expires, in milliseconds of Redis's clock |
+| owners | each key, prefixed with digests of caller and namespace, so that an owner's keys are adjacent |
+| refs | how many entries reference an image |
+| orphans | images that no entry references, and when they may be deleted |
+| deleting | images leased to a process for deletion, and when the lease ends |
+| totals | the bytes of `memory` and `disk`, the `floor`, and the number of `uses` |
 
-All of them are told to every script, as a cluster wants it. A picture goes from `refs` to `doomed`
-to `deleting`; whoever wants it meanwhile takes it out of the second, and has to do without it in
-the third.
+Every script gets all keys, as a Redis Cluster requires. An image goes from `refs` to `orphans` to
+`deleting`. A new entry can reference an orphan again, but not an image in `deleting`.
 """  # noqa: E501 - a row of the table
 
 from __future__ import annotations
 
 KEYS = (
-    *("entries", "about", "ranks", "expiry", "owners"),
-    *("refs", "doomed", "deleting", "totals"),
+    *("entries", "metadata", "ranks", "expiry", "owners"),
+    *("refs", "orphans", "deleting", "totals"),
 )
-"""The last parts of the keys, in the order in which the scripts take them."""
+"""The last part of each Redis key, in the order in which the scripts take them."""
 
 OWNER_BYTES = 32
-"""Bytes of the digests of caller and namespace."""
+"""Length of the digests of caller and namespace together."""
 _SERIAL_DIGITS = 16
-"""Digits of the number of a use."""
+"""Digits of the number of a use, zero-padded."""
 
 _PRELUDE = f"""
-local entries, about, ranks, expiry, owners, refs, doomed, deleting, totals = unpack(KEYS)
+local entries, metadata, ranks, expiry, owners, refs, orphans, deleting, totals = unpack(KEYS)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local grace = tonumber(ARGV[1])
@@ -40,50 +39,50 @@ local function total(name)
   return tonumber(redis.call('HGET', totals, name) or 0)
 end
 
-local function held(digest)
+local function is_referenced(digest)
   return redis.call('HEXISTS', refs, digest) == 1
 end
 
-local function doom(digest)
-  redis.call('ZADD', doomed, now + grace, digest)
+local function orphan(digest)
+  redis.call('ZADD', orphans, now + grace, digest)
 end
 
-local function used(key, it)
+local function touch(key, it)
   it.serial = redis.call('HINCRBY', totals, 'uses', 1)
-  redis.call('ZADD', ranks, total('floor') + it.worth, string.format('%0{_SERIAL_DIGITS}.0f', it.serial) .. key)
-  redis.call('HSET', about, key, cmsgpack.pack(it))
+  redis.call('ZADD', ranks, total('floor') + it.value, string.format('%0{_SERIAL_DIGITS}.0f', it.serial) .. key)
+  redis.call('HSET', metadata, key, cmsgpack.pack(it))
 end
 
-local function unranked(key, it)
+local function remove_rank(key, it)
   redis.call('ZREM', ranks, string.format('%0{_SERIAL_DIGITS}.0f', it.serial) .. key)
 end
 
-local function hold(digest, length)
+local function add_reference(digest, length)
   if redis.call('HINCRBY', refs, digest, 1) == 1 then
     redis.call('HINCRBY', totals, 'disk', length)
   end
-  redis.call('ZREM', doomed, digest)
+  redis.call('ZREM', orphans, digest)
 end
 
-local function release(digest, length)
+local function drop_reference(digest, length)
   if redis.call('HINCRBY', refs, digest, -1) <= 0 then
     redis.call('HDEL', refs, digest)
     redis.call('HINCRBY', totals, 'disk', -length)
-    doom(digest)
+    orphan(digest)
   end
 end
 
 local function remove(key)
-  local packed = redis.call('HGET', about, key)
+  local packed = redis.call('HGET', metadata, key)
   if not packed then return false end
   local it = cmsgpack.unpack(packed)
   redis.call('HDEL', entries, key)
-  redis.call('HDEL', about, key)
+  redis.call('HDEL', metadata, key)
   redis.call('ZREM', expiry, key)
   redis.call('ZREM', owners, it.owner .. key)
-  unranked(key, it)
+  remove_rank(key, it)
   redis.call('HINCRBY', totals, 'memory', -it.weight)
-  for i = 1, #it.pictures, 2 do release(it.pictures[i], it.pictures[i + 1]) end
+  for i = 1, #it.images, 2 do drop_reference(it.images[i], it.images[i + 1]) end
   return true
 end
 """  # noqa: E501 - a line of Lua
@@ -92,41 +91,41 @@ GET = (
     _PRELUDE
     + """
 local key = ARGV[2]
-local left = tonumber(redis.call('ZSCORE', expiry, key) or 0) - now
-local packed, body = redis.call('HGET', about, key), redis.call('HGET', entries, key)
-if left <= 0 or not packed or not body then return false end
+local ttl = tonumber(redis.call('ZSCORE', expiry, key) or 0) - now
+local packed, body = redis.call('HGET', metadata, key), redis.call('HGET', entries, key)
+if ttl <= 0 or not packed or not body then return false end
 local it = cmsgpack.unpack(packed)
-unranked(key, it)
-used(key, it)
-return {body, left}
+remove_rank(key, it)
+touch(key, it)
+return {body, ttl}
 """
 )
-"""Give what is kept under a key and the milliseconds that are left to it."""
+"""Return the entry of a key and its remaining lifetime in milliseconds."""
 
 PUT = (
     _PRELUDE
     + f"""
 local key, body, owner = ARGV[2], ARGV[3], ARGV[4]
-local weight, worth, left = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local weight, value, ttl = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local memory, disk = tonumber(ARGV[8]), tonumber(ARGV[9])
-local pictures, size, busy = {{}}, 0, false
+local images, size, busy = {{}}, 0, false
 for i = 10, #ARGV, 2 do
-  table.insert(pictures, ARGV[i])
-  table.insert(pictures, tonumber(ARGV[i + 1]))
+  table.insert(images, ARGV[i])
+  table.insert(images, tonumber(ARGV[i + 1]))
   size = size + tonumber(ARGV[i + 1])
   busy = busy or redis.call('ZSCORE', deleting, ARGV[i])
 end
 
-local function is_sound()
+local function is_consistent()
   local count = redis.call('HLEN', entries)
   for _, name in ipairs({{ranks, expiry, owners}}) do
     if redis.call('ZCARD', name) ~= count then return false end
   end
-  local kept = redis.call('HLEN', refs)
-  return redis.call('HLEN', about) == count
+  local referenced = redis.call('HLEN', refs)
+  return redis.call('HLEN', metadata) == count
     and (count > 0) == (total('memory') > 0)
-    and (kept > 0) == (total('disk') > 0)
-    and (count > 0 or kept == 0)
+    and (referenced > 0) == (total('disk') > 0)
+    and (count > 0 or referenced == 0)
 end
 
 local function evict()
@@ -135,32 +134,32 @@ local function evict()
   remove(string.sub(lowest[1], {_SERIAL_DIGITS} + 1))
 end
 
-if not is_sound() then
-  -- Somebody has deleted keys of ours, or Redis has for want of memory: the books begin anew.
-  redis.call('UNLINK', entries, about, ranks, expiry, owners, refs, totals)
+if not is_consistent() then
+  -- Some keys were deleted, by hand or by a maxmemory policy: start with an empty index.
+  redis.call('UNLINK', entries, metadata, ranks, expiry, owners, refs, totals)
 end
 remove(key)
 if busy or weight > memory or size > disk then
-  for i = 1, #pictures, 2 do
-    if not held(pictures[i]) then doom(pictures[i]) end
+  for i = 1, #images, 2 do
+    if not is_referenced(images[i]) then orphan(images[i]) end
   end
   return 0
 end
-for i = 1, #pictures, 2 do hold(pictures[i], pictures[i + 1]) end
+for i = 1, #images, 2 do add_reference(images[i], images[i + 1]) end
 while total('disk') > disk do evict() end
 while total('memory') + weight > memory do evict() end
 redis.call('HSET', entries, key, body)
 redis.call('HINCRBY', totals, 'memory', weight)
-redis.call('ZADD', expiry, now + left, key)
+redis.call('ZADD', expiry, now + ttl, key)
 redis.call('ZADD', owners, 0, owner .. key)
-used(key, {{weight = weight, worth = worth, owner = owner, pictures = pictures}})
+touch(key, {{weight = weight, value = value, owner = owner, images = images}})
 return 1
 """
 )
-"""Keep an entry if there can be room for it, and nobody deletes a picture of it."""
+"""Add an entry, unless it exceeds a limit or one of its images is being deleted."""
 
 REMOVE = _PRELUDE + "remove(ARGV[2])"
-"""Give an entry up."""
+"""Remove an entry."""
 
 PURGE = (
     _PRELUDE
@@ -172,7 +171,7 @@ end
 return #found
 """
 )
-"""Give up some of the entries of an owner; tells how many."""
+"""Remove a batch of an owner's entries; return its size."""
 
 EXPIRE = (
     _PRELUDE
@@ -182,54 +181,57 @@ local function past(key)
   return redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, limit)
 end
 
-local old = past(expiry)
-for _, key in ipairs(old) do
+local expired = past(expiry)
+for _, key in ipairs(expired) do
   if not remove(key) then redis.call('ZREM', expiry, key) end
 end
 for _, digest in ipairs(past(deleting)) do
   redis.call('ZREM', deleting, digest)
-  if not held(digest) then redis.call('ZADD', doomed, now, digest) end
+  if not is_referenced(digest) then redis.call('ZADD', orphans, now, digest) end
 end
-local free = {}
-for _, digest in ipairs(past(doomed)) do
+local leased = {}
+for _, digest in ipairs(past(orphans)) do
   local until_then = redis.call('ZSCORE', deleting, digest)
   if until_then then
-    redis.call('ZADD', doomed, until_then, digest)
+    redis.call('ZADD', orphans, until_then, digest)
   else
-    redis.call('ZREM', doomed, digest)
-    if not held(digest) then
+    redis.call('ZREM', orphans, digest)
+    if not is_referenced(digest) then
       redis.call('ZADD', deleting, now + lease, digest)
-      table.insert(free, digest)
+      table.insert(leased, digest)
     end
   end
 end
-return {#old, free}
+return {#expired, leased}
 """
 )
-"""Give up some of what is too old; gives how many, and pictures for the asker to delete."""
+"""Remove a batch of expired entries; return its size, and images leased for deletion."""
 
 RESERVE = (
     _PRELUDE
     + """
 local digest = ARGV[2]
 if redis.call('ZSCORE', deleting, digest) then return -1 end
-if held(digest) then return 1 end
-doom(digest)
+if is_referenced(digest) then return 1 end
+orphan(digest)
 return 0
 """
 )
-"""Have a picture go unless an entry comes to hold it; 1 if one does, -1 if it is being deleted."""
+"""Schedule an image for deletion unless an entry references it.
+
+Returns 1 if one does, -1 if the image is being deleted, else 0.
+"""
 
 RELEASE = (
     _PRELUDE
     + """
 for i = 2, #ARGV do
-  local going = redis.call('ZSCORE', doomed, ARGV[i]) or redis.call('ZSCORE', deleting, ARGV[i])
-  if not going and not held(ARGV[i]) then doom(ARGV[i]) end
+  local scheduled = redis.call('ZSCORE', orphans, ARGV[i]) or redis.call('ZSCORE', deleting, ARGV[i])
+  if not scheduled and not is_referenced(ARGV[i]) then orphan(ARGV[i]) end
 end
 """
 )
-"""Have those of some pictures go that no entry holds."""
+"""Schedule the deletion of those of these images that no entry references."""
 
 CONFIRM_DELETED = _PRELUDE + "for i = 2, #ARGV do redis.call('ZREM', deleting, ARGV[i]) end"
-"""Note that pictures are deleted."""
+"""Record that images have been deleted."""

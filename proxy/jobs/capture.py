@@ -13,25 +13,27 @@ from aiohttp.typedefs import Handler
 from multidict import CIMultiDict
 
 from proxy.http.forwarding import HOP_BY_HOP
-from proxy.jobs.recording import Tape
+from proxy.jobs.recording import Recording
 
-_OF_THE_CONNECTION = (*HOP_BY_HOP, hdrs.DATE, hdrs.SERVER)
+_CONNECTION_HEADERS = (*HOP_BY_HOP, hdrs.DATE, hdrs.SERVER)
 
 
-class _OntoTape(AbstractStreamWriter):
+class _RecordingWriter(AbstractStreamWriter):
     """Takes what a response writes."""
 
-    def __init__(self, tape: Tape) -> None:
-        self._tape = tape
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
 
     async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
-        self._tape.begin(int(status_line.split(" ", 2)[1]), _kept(headers))
+        self._recording.begin(
+            int(status_line.split(" ", 2)[1]), _without_connection_headers(headers)
+        )
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        await self._tape.append(chunk if isinstance(chunk, bytes) else bytes(chunk))
+        await self._recording.append(chunk if isinstance(chunk, bytes) else bytes(chunk))
 
     async def write_eof(self, chunk: bytes = b"") -> None:
-        await self._tape.append(chunk)
+        await self._recording.append(chunk)
 
     async def drain(self) -> None:
         """Wait for nothing: `append` has waited."""
@@ -43,44 +45,44 @@ class _OntoTape(AbstractStreamWriter):
         """Do nothing: the pieces are not framed here."""
 
 
-def staged(request: web.Request, tape: Tape) -> web.Request:
+def capture_request(request: web.Request, recording: Recording) -> web.Request:
     """Give a request like this one, whose answer goes onto `tape`.
 
     It knows what the links before have left, and outlives the client's connection.
     """
     # aiohttp has no public way to give a request another writer.
-    made = web.Request(
+    captured = web.Request(
         request._message,  # noqa: SLF001 - see above
         request.content,
         request.protocol,
-        _OntoTape(tape),
+        _RecordingWriter(recording),
         request.task,
         asyncio.get_running_loop(),
         client_max_size=request._client_max_size,  # noqa: SLF001 - see above
         state=dict(request._state),  # noqa: SLF001 - see above
     )
-    made._match_info = request._match_info  # noqa: SLF001 - see above
-    return made
+    captured._match_info = request._match_info  # noqa: SLF001 - see above
+    return captured
 
 
-async def play(request: web.Request, tape: Tape, handler: Handler) -> None:
+async def capture_response(request: web.Request, recording: Recording, handler: Handler) -> None:
     """Have a handler answer a request that is staged for `tape`, to the last byte."""
     response = await handler(request)
     if isinstance(response, web.Response) and isinstance(response.body, bytes):
         # All of it is here: it need not be made ready for a connection first.
         await request.app.on_response_prepare.send(request, response)
-        headers = _kept(response.headers)
+        headers = _without_connection_headers(response.headers)
         headers[hdrs.CONTENT_LENGTH] = str(len(response.body))
-        tape.begin(response.status, headers)
-        await tape.append(response.body)
+        recording.begin(response.status, headers)
+        await recording.append(response.body)
     else:
         await response.prepare(request)
         await response.write_eof()
 
 
-def _kept(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+def _without_connection_headers(headers: CIMultiDict[str]) -> CIMultiDict[str]:
     """Give the headers of an answer, whatever connection it will go to."""
     kept = CIMultiDict(headers)
-    for name in _OF_THE_CONNECTION:
+    for name in _CONNECTION_HEADERS:
         kept.popall(name, None)
     return kept

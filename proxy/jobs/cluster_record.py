@@ -9,9 +9,9 @@ import msgspec
 from adapters.errors import ImageError, ProviderError
 from proxy.errors import GatewayError, set_headers
 from proxy.jobs.job import Job
-from proxy.jobs.persistence import check_headers
+from proxy.jobs.persistence import validate_headers
 
-_KEPT_HEADERS = frozenset({"retry-after", "retry-after-ms", "x-should-retry"})
+_RETRY_HEADERS = frozenset({"retry-after", "retry-after-ms", "x-should-retry"})
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -24,10 +24,10 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     param: str | None = None
     headers: dict[str, str] = {}
     body: bytes | None = None
-    doubt: bool = False
+    unreported_charge: bool = False
 
     @classmethod
-    def of(cls, error: ImageError, *, doubt: bool) -> Self:
+    def from_error(cls, error: ImageError, *, unreported_charge: bool) -> Self:
         """Write a failure down, with those of its headers that steer a client's retries."""
         return cls(
             error.message,
@@ -35,12 +35,12 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
             error.type,
             error.code,
             error.param,
-            {name: it for name, it in error.headers.items() if name.lower() in _KEPT_HEADERS},
+            {name: it for name, it in error.headers.items() if name.lower() in _RETRY_HEADERS},
             error.body if isinstance(error, ProviderError) else None,
-            doubt,
+            unreported_charge,
         )
 
-    def as_error(self) -> ImageError:
+    def to_error(self) -> ImageError:
         """Give it as an error for one more client."""
         error: ImageError
         if self.body is None:
@@ -53,7 +53,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
         return error
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of a job. Only its owner, the process that runs it, writes it.
 
     `left`: no client waits for it, and none has got it. `stored`: its answer of `size` bytes lies
@@ -63,27 +63,27 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     caller: str
     digest: bytes
     owner: str
-    began: float
+    created_at: float
     state: Literal["running", "done", "failed"] = "running"
-    left: bool = False
+    abandoned: bool = False
     stored: bool = False
     status: int = 0
     headers: list[tuple[str, str]] = []
     size: int = 0
     failure: Failure | None = None
-    follows: str = ""
+    alias_of: str = ""
 
     def __post_init__(self) -> None:
         """Refuse headers that would break the answer they stand before."""
-        check_headers(self.headers, self.size)
+        validate_headers(self.headers, self.size)
 
     @property
-    def is_useless(self) -> bool:
+    def cannot_serve_retry(self) -> bool:
         """Whether nobody has to hear of it: it failed, and whoever had to know was told."""
-        return self.failure is not None and not self.failure.doubt
+        return self.failure is not None and not self.failure.unreported_charge
 
 
-def lost() -> GatewayError:
+def job_lost_error() -> GatewayError:
     """Give what a job fails with whose answer nobody has any more."""
     error = GatewayError(
         "The process that had this picture made is gone, and what the provider answered with it. "
@@ -95,45 +95,55 @@ def lost() -> GatewayError:
     return error
 
 
-def record_of(
+def make_record(
     job: Job, owner: str, *, stored: bool = False, failure: ImageError | None = None
-) -> Record:
+) -> JobRecord:
     """Give the record of a job, or of one that failed so.
 
     An answer whose beginning has been given up, or that cannot be told of, is no use to anybody.
     """
-    asked, tape = job.key, job.tape
-    about = (asked.caller, asked.digest, owner, job.began)
+    key, recording = job.key, job.recording
+    identity = (key.caller, key.digest, owner, job.created_at)
     if failure is None and job.failed:
-        found = tape.failure
+        found = recording.failure
         failure = found if isinstance(found, ImageError) else GatewayError("The gateway failed.")
     if failure is not None:
-        doubt = failure.code == "job_lost" or job.in_doubt
-        return Record(*about, state="failed", failure=Failure.of(failure, doubt=doubt))
-    left = not (job.is_heard or job.delivered)
-    if not tape.ended or tape.head is None:
-        return Record(*about, left=left)
-    useless = Record(*about, state="failed", failure=Failure.of(lost(), doubt=False))
-    if not (stored or (tape.is_whole and tape.size)):
-        return useless
-    headers = [(str(name), str(value)) for name, value in tape.head.headers.items()]
-    done = Record(*about, state="done", left=left, stored=stored, status=tape.head.status)
+        unreported_charge = failure.code == "job_lost" or job.has_unreported_charge
+        return JobRecord(
+            *identity,
+            state="failed",
+            failure=Failure.from_error(failure, unreported_charge=unreported_charge),
+        )
+    abandoned = not (job.has_connected_client or job.deliveries)
+    if not recording.ended or recording.head is None:
+        return JobRecord(*identity, abandoned=abandoned)
+    unavailable = JobRecord(
+        *identity,
+        state="failed",
+        failure=Failure.from_error(job_lost_error(), unreported_charge=False),
+    )
+    if not (stored or (recording.is_replayable and recording.size)):
+        return unavailable
+    headers = [(str(name), str(value)) for name, value in recording.head.headers.items()]
+    done = JobRecord(
+        *identity, state="done", abandoned=abandoned, stored=stored, status=recording.head.status
+    )
     try:
-        return msgspec.structs.replace(done, headers=headers, size=tape.size)
+        return msgspec.structs.replace(done, headers=headers, size=recording.size)
     except ValueError:
-        return useless
+        return unavailable
 
 
-def written(record: Record) -> bytes:
+def encode(record: JobRecord) -> bytes:
     """Write a record."""
     return msgspec.msgpack.encode(record)
 
 
-def read(data: bytes | None) -> Record | None:
+def decode(data: bytes | None) -> JobRecord | None:
     """Read a record; None where there is none, or what is there cannot be read."""
     if data is None:
         return None
     try:
-        return msgspec.msgpack.decode(data, type=Record)
+        return msgspec.msgpack.decode(data, type=JobRecord)
     except (msgspec.MsgspecError, ValueError):
         return None

@@ -73,18 +73,22 @@ async def deliver(request: web.Request, job: Job, keepalive: float = 0) -> web.S
                 await response.write_eof()
                 job.deliveries += 1
             else:
-                chunks = _chunks_with_keepalive(request, job, response, keepalive) if is_early else _body_chunks(job)
+                chunks = (
+                    _chunks_with_keepalive(request, job, response, keepalive)
+                    if is_early
+                    else _body_chunks(job)
+                )
                 async with aclosing(chunks):
                     async for chunk in chunks:
                         await response.write(chunk)
                         del chunk  # See `Tape.pieces`.
         except ConnectionError:  # aiohttp's own, or this one where a slow reader breaks off
-            _cut(request, CLIENT_GONE)
+            _abort_connection(request, CLIENT_GONE)
         except asyncio.CancelledError:
             request[ERROR_CODE] = CLIENT_GONE
             raise
         except RecordingTruncated:
-            _cut(request, request.get(ERROR_CODE) or "cut")
+            _abort_connection(request, request.get(ERROR_CODE) or "cut")
     return response
 
 
@@ -128,7 +132,7 @@ def _begin_response(request: web.Request, job: Job) -> web.StreamResponse:
     if job.recording.failure is not None:
         # An answer that broke off is told of from now on, not cut once more.
         _mark_failure_reported(request, job)
-        raise _of(job, job.recording.failure)
+        raise _with_job_header(job, job.recording.failure)
     head = job.recording.head
     assert head is not None  # noqa: S101 - a tape without a head ends in a failure
     response: web.StreamResponse
@@ -188,7 +192,11 @@ def _failure_after_start(request: web.Request, job: Job, content_type: str) -> B
         _mark_failure_reported(request, job)
         return job.recording.failure
     response_type = head.headers.get("content-type", "").partition(";")[0].strip()
-    if response_type == content_type and is_success(head.status) and "content-encoding" not in head.headers:
+    if (
+        response_type == content_type
+        and is_success(head.status)
+        and "content-encoding" not in head.headers
+    ):
         return None
     return GatewayError(
         "The answer has another form than the one that had to be begun: it waits for you at "
@@ -208,7 +216,7 @@ def _mark_failure_reported(request: web.Request, job: Job) -> None:
 
 
 def _error_event(error: ImageError) -> bytes:
-    data = orjson.dumps({"type": "error", "error": error.as_object()})
+    data = orjson.dumps({"type": "error", "error": error.to_dict()})
     return b"event: error\ndata: %b\n\n" % data
 
 
@@ -223,7 +231,7 @@ def _still_working_error(job: Job, seconds: float) -> GatewayError:
     return error
 
 
-def _of(job: Job, failure: BaseException) -> BaseException:
+def _with_job_header(job: Job, failure: BaseException) -> BaseException:
     """Give what a job failed with, for one more client to be told."""
     if not isinstance(failure, ImageError):
         return failure  # Its traceback is for the log.
@@ -231,8 +239,8 @@ def _of(job: Job, failure: BaseException) -> BaseException:
     return failure
 
 
-def _cut(request: web.Request, why: str) -> None:
+def _abort_connection(request: web.Request, code: str) -> None:
     """End a body that has begun and cannot be finished: by cutting the connection."""
-    request[ERROR_CODE] = why
+    request[ERROR_CODE] = code
     if request.transport:
         request.transport.abort()

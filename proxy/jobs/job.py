@@ -17,23 +17,23 @@ from adapters.errors import ImageError
 from proxy.errors import BadRequest, GatewayError
 from proxy.http.status import is_error
 from proxy.jobs.persistence import Manifest
-from proxy.jobs.recording import Tape
+from proxy.jobs.recording import Recording
 
-Play = Callable[[Tape], Coroutine[Any, Any, None]]
+JobWork = Callable[[Recording], Coroutine[Any, Any, None]]
 """What a job does: fulfil its request, and write the answer on the tape."""
 
 
-class JobOwner(Protocol):
+class OwningStore(Protocol):
     """The store that a job belongs to."""
 
     def evict(self, job: Job) -> None:
         """Forget a job to free what it holds; end it if it still runs."""
 
-    def left(self, job: Job) -> None:
+    def listener_left(self, job: Job) -> None:
         """Record that a listener of a job has left."""
 
 
-class Asked(msgspec.Struct, frozen=True):
+class JobKey(msgspec.Struct, frozen=True):
     """What a client asks for: `digest` tells it from any other, `key` is its own name for it.
 
     `retry`: the client has asked before. `shares`: an equal request under way is as good.
@@ -41,16 +41,16 @@ class Asked(msgspec.Struct, frozen=True):
 
     caller: str
     digest: bytes
-    key: str = ""
-    retry: bool = False
-    shares: bool = False
+    idempotency_key: str = ""
+    is_retry: bool = False
+    coalesce: bool = False
 
 
-def untold() -> None:
+def no_progress() -> None:
     """Know nothing of how far a job is."""
 
 
-def key_reused() -> BadRequest:
+def key_reused_error() -> BadRequest:
     """Give what a request fails with whose Idempotency-Key was used for another one."""
     return BadRequest(
         "This Idempotency-Key was used for another request: send another one with a request that "
@@ -61,7 +61,7 @@ def key_reused() -> BadRequest:
     )
 
 
-def cancelled() -> GatewayError:
+def job_cancelled_error() -> GatewayError:
     """Give what a job that was cancelled fails with."""
     error = GatewayError(
         "The job was cancelled.", status=409, type="invalid_request_error", code="job_cancelled"
@@ -81,75 +81,75 @@ class Job(msgspec.Struct, eq=False):
     """
 
     id: str
-    asked: Asked
-    tape: Tape
-    owner: JobOwner
-    began: float = msgspec.field(default_factory=time.time)
-    waiting: list[Callable[[], bool]] = []
-    delivered: int = 0
-    told: bool = False
-    kind: str = ""
+    key: JobKey
+    recording: Recording
+    store: OwningStore
+    created_at: float = msgspec.field(default_factory=time.time)
+    connection_checks: list[Callable[[], bool]] = []
+    deliveries: int = 0
+    failure_reported: bool = False
+    content_type: str = ""
     task: asyncio.Task[None] | None = None
-    expires: float = 0.0
-    kept: bool = False
-    progress: Callable[[], float | None] = untold
+    expires_at: float = 0.0
+    persisted: bool = False
+    progress: Callable[[], float | None] = no_progress
 
     @property
     def listeners(self) -> int:
         """How many wait for it, or read it."""
-        return len(self.waiting)
+        return len(self.connection_checks)
 
     @property
-    def is_heard(self) -> bool:
+    def has_connected_client(self) -> bool:
         """Whether any of their clients is still there."""
-        return any(is_there() for is_there in self.waiting)
+        return any(is_there() for is_there in self.connection_checks)
 
     @property
     def failed(self) -> bool:
         """Whether it ended without a good answer that somebody could collect."""
-        head = self.tape.head
-        good = head is not None and not is_error(head.status) and self.tape.failure is None
-        return self.tape.ended and not good
+        head = self.recording.head
+        good = head is not None and not is_error(head.status) and self.recording.failure is None
+        return self.recording.ended and not good
 
     @property
-    def in_doubt(self) -> bool:
+    def has_unreported_charge(self) -> bool:
         """Whether it failed in a way that may have been paid for, and nobody was told."""
-        failure = self.tape.failure
+        failure = self.recording.failure
         steered = isinstance(failure, ImageError) and failure.headers.get("x-should-retry")
-        return self.tape.ended and steered == "false" and not self.told
+        return self.recording.ended and steered == "false" and not self.failure_reported
 
     @property
     def status(self) -> str:
         """`running`, `done` or `failed`."""
-        if not self.tape.ended:
+        if not self.recording.ended:
             return "running"
         return "failed" if self.failed else "done"
 
     @property
     def manifest(self) -> Manifest:
         """What the next process has to know of it, once it is done."""
-        asked, head = self.asked, self.tape.head
+        asked, head = self.key, self.recording.head
         assert head is not None  # noqa: S101 - what is done has one
         return Manifest(
             id=self.id,
             caller=asked.caller,
             digest=asked.digest,
-            key=asked.key,
+            idempotency_key=asked.idempotency_key,
             status=head.status,
             headers=[(str(name), str(value)) for name, value in head.headers.items()],
-            size=self.tape.size,
-            began=self.began,
-            expires=self.expires,
-            delivered=self.delivered,
+            size=self.recording.size,
+            created_at=self.created_at,
+            expires_at=self.expires_at,
+            deliveries=self.deliveries,
         )
 
-    def listening(self, is_there: Callable[[], bool]) -> Listening:
+    def subscribe(self, is_connected: Callable[[], bool]) -> Subscription:
         """Count somebody who waits for this job, while a block lasts."""
-        return Listening(self, is_there)
+        return Subscription(self, is_connected)
 
-    def give_up(self) -> None:
+    def evict(self) -> None:
         """Be forgotten, and end if it still runs."""
-        self.owner.evict(self)
+        self.store.evict(self)
 
     def cancel(self) -> None:
         """End it, if it still runs."""
@@ -157,20 +157,20 @@ class Job(msgspec.Struct, eq=False):
             self.task.cancel()
 
 
-class Listening:
+class Subscription:
     """Counts one who waits for a job."""
 
-    __slots__ = ("_is_there", "_job")
+    __slots__ = ("_is_connected", "_job")
 
-    def __init__(self, job: Job, is_there: Callable[[], bool]) -> None:
+    def __init__(self, job: Job, is_connected: Callable[[], bool]) -> None:
         self._job = job
-        self._is_there = is_there
+        self._is_connected = is_connected
 
     def __enter__(self) -> None:
         """Count from here on."""
-        self._job.waiting.append(self._is_there)
+        self._job.connection_checks.append(self._is_connected)
 
     def __exit__(self, *_: object) -> None:
         """Count no longer."""
-        self._job.waiting.remove(self._is_there)
-        self._job.owner.left(self._job)
+        self._job.connection_checks.remove(self._is_connected)
+        self._job.store.listener_left(self._job)

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from adapters.tools.image_header import Measured
+from adapters.tools.image_header import ImageHeader
 from proxy.cache.entry import CachedImage
 from proxy.observability.metrics.labels import model_family
 from proxy.observability.metrics.registry import METRICS
@@ -26,7 +26,7 @@ def bill_image(target: Target, source: ImageSource | None) -> BilledImage:
     return BilledImage(target, pixel_count(source.measured), isinstance(source.image, CachedImage))
 
 
-def pixel_count(measured: Measured | None) -> int:
+def pixel_count(measured: ImageHeader | None) -> int:
     """Give how many pixels a picture has; 0 where that is not known."""
     return measured.width * measured.height if measured else 0
 

@@ -38,7 +38,7 @@ from proxy.pipeline.translate import check_common_params
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt, ResponseCapture
 from proxy.routing.plan import Target
-from proxy.upstream.client import Upstream, upstream_of
+from proxy.upstream.client import ProviderClient, client_for
 
 _EVENT_FIELDS = frozenset({"quality", "background"})
 """What an answer says of its pictures, and an event takes from the parameters."""
@@ -80,12 +80,12 @@ class CachedAttempt:
     async def replay(self, entry: CacheEntry) -> web.StreamResponse:
         """Answer with what is kept, in the form that is asked for now."""
         attempt = self._attempt
-        attempt.receipt = attempt.receipt.plus(*entry.receipt)
+        attempt.receipt = attempt.receipt.with_lines(*entry.receipt)
         images = self._images(entry.images[: self.pool_size or None])
         if attempt.params.get("stream") is True:
             about: dict[str, Any] = {k: v for k, v in entry.extra.items() if k in _EVENT_FIELDS}
             attempt.params = {**attempt.params, **about}
-            attempt.receipt = attempt.receipt.plus(*cached_receipt(images))
+            attempt.receipt = attempt.receipt.with_lines(*cached_receipt(images))
             return await deliver_stream(self._request, _results(images, entry.usage))
         if entry.has_urls and not attempt.params.get("response_format"):
             attempt.params = {**attempt.params, "response_format": "url"}
@@ -116,7 +116,7 @@ class CachedAttempt:
             attempt.params = {**attempt.params, "n": self.pool_size - len(images)}
             attempt.raw_body = None
         filling = CacheFill(
-            pictures, partial(_image_bytes, upstream_of(self._request), attempt.target)
+            pictures, partial(_image_bytes, client_for(self._request), attempt.target)
         )
         recording = attempt.capture = ResponseCapture(pictures.max_image_bytes, filling.tee)
         began = self.cache.clock()
@@ -175,7 +175,9 @@ def _parse_recording(attempt: Attempt, recording: ResponseCapture) -> list[Answe
     return parse_recorded(attempt.target.adapter, attempt.calls[0], recording.content_type, body)
 
 
-async def _image_bytes(upstream: Upstream, target: Target, image: Image) -> AsyncIterator[bytes]:
+async def _image_bytes(
+    upstream: ProviderClient, target: Target, image: Image
+) -> AsyncIterator[bytes]:
     """Give the bytes of a picture that the client has; a URL is asked once more."""
     async with AsyncExitStack() as stack:
         source = await open_image(upstream, target, image, stack)

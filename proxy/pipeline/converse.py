@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from adapters.contract import Answer, ImageCall
-from adapters.errors import ImageError, no_picture
+from adapters.errors import ImageError, no_image_error
 from proxy.context import ATTEMPT
 from proxy.errors import BadRequest
 from proxy.pipeline.partial import handle_missing, requested_count, too_few_images
@@ -19,12 +19,12 @@ from proxy.pipeline.response import deliver
 from proxy.pipeline.sse import ConversationResult, deliver_stream
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt
-from proxy.upstream.client import Upstream, upstream_of
+from proxy.upstream.client import ProviderClient, client_for
 
 
 async def converse(request: web.Request) -> web.StreamResponse:
     """Have the attempt's conversations, and answer the client."""
-    attempt, upstream = request[ATTEMPT], upstream_of(request)
+    attempt, upstream = request[ATTEMPT], client_for(request)
     _check_attempt_budget(attempt)
     streamed = attempt.params.get("stream") is True
     if streamed and not attempt.target.adapter.passthrough:
@@ -33,7 +33,7 @@ async def converse(request: web.Request) -> web.StreamResponse:
         return await _deliver_all(request, await _gather_results(upstream, attempt))
     relayed, call = streamed or not _needs_counting(request), attempt.calls[0]
     async with upstream.conversation(
-        attempt.target, call, attempt.retry_state, relayed=relayed
+        attempt.target, call, attempt.retry_state, may_relay=relayed
     ) as outcome:
         if outcome.response is not None:
             return await relay(request, outcome.response, outcome)
@@ -70,7 +70,7 @@ def _check_attempt_budget(attempt: Attempt) -> None:
         )
 
 
-async def _gather_results(upstream: Upstream, attempt: Attempt) -> list[ConversationResult]:
+async def _gather_results(upstream: ProviderClient, attempt: Attempt) -> list[ConversationResult]:
     """Have the conversations side by side, and give what came of each, in order."""
 
     async def one(call: ImageCall) -> ConversationResult:
@@ -93,7 +93,7 @@ def _merge_answers(
     made = [it for it in came if not isinstance(it, ImageError)]
     images = [image for answer, _ in made for image in answer.images]
     if not images:
-        raise failed[0] if failed else no_picture()
+        raise failed[0] if failed else no_image_error()
     if (missing := requested_count(attempt) - len(images)) > 0:
         why = failed[0] if failed else too_few_images(missing)
         handle_missing(request, attempt.with_prior_images(images), missing, why)
@@ -105,7 +105,7 @@ def _merge_answers(
 
 
 async def iter_results(
-    upstream: Upstream, attempt: Attempt
+    upstream: ProviderClient, attempt: Attempt
 ) -> AsyncGenerator[ConversationResult, None]:
     """Have the conversations side by side, and give each answer, or part of one, as it comes."""
     queue: asyncio.Queue[ConversationResult] = asyncio.Queue(maxsize=1)
@@ -183,7 +183,7 @@ async def attach_usage(events: AsyncIterator[Answer], n: int) -> AsyncIterator[A
 
 
 def _count_finished(answer: Answer) -> int:
-    return sum(image.preview is None for image in answer.images)
+    return sum(image.partial_index is None for image in answer.images)
 
 
 async def _iterate(came: list[ConversationResult]) -> AsyncGenerator[ConversationResult, None]:

@@ -21,8 +21,8 @@ from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt
 from proxy.routing.plan import Target
 from proxy.settings.prices import Prices, image_price
-from proxy.upstream.client import drawn
-from proxy.upstream.exchange import shown
+from proxy.upstream.client import random_call_id
+from proxy.upstream.exchange import describe_request
 
 
 async def dry_run(request: web.Request) -> web.Response:
@@ -48,8 +48,8 @@ async def describe_attempt(attempt: Attempt, prices: Prices) -> dict[str, Any]:
 
 
 async def _describe_call(target: Target, call: ImageCall) -> dict[str, Any]:
-    call = replace(call, credentials=target.credentials, chance=drawn())
-    return await shown(target, next(target.adapter.flow(call)))
+    call = replace(call, credentials=target.credentials, nonce=random_call_id())
+    return await describe_request(target, next(target.adapter.flow(call)))
 
 
 def _price(attempt: Attempt, prices: Prices) -> dict[str, Any] | None:
@@ -69,5 +69,5 @@ def _pixel_count(size: object) -> int | None:
         validate("size", size)
     except BadParam:
         return None
-    pixels = sizes.parse(str(size))
+    pixels = sizes.parse_size(str(size))
     return pixels[0] * pixels[1] if pixels else None

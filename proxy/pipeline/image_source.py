@@ -15,15 +15,20 @@ import msgspec
 import pybase64
 
 from adapters.contract import Image
-from adapters.table.receipt import Line
-from adapters.tools.image_header import HEAD, KNOWN, Measured, measured
+from adapters.table.receipt import ReceiptLine
+from adapters.tools.image_header import (
+    HEADER_BYTES,
+    KNOWN_MEDIA_TYPES,
+    ImageHeader,
+    read_image_header,
+)
 from proxy.cache.entry import CachedImage
 from proxy.errors import UpstreamFailed
 from proxy.routing.attempt import ResponseCapture
 from proxy.routing.plan import Target
-from proxy.upstream.client import Upstream
+from proxy.upstream.client import ProviderClient
 from proxy.upstream.image_download import Download
-from proxy.upstream.temp_file import SpooledImage
+from proxy.upstream.temp_file import FileImage
 
 _CHUNK = 96 * 1024
 """Bytes that are encoded in one go: a multiple of 3, and a millisecond at the most."""
@@ -38,7 +43,7 @@ class ImageSource(msgspec.Struct, frozen=True):
     """One picture. `length` is its size in bytes, None where the other side did not tell."""
 
     image: Image
-    measured: Measured
+    measured: ImageHeader
     length: int | None
     download: Download | None = None
 
@@ -79,7 +84,7 @@ class ImageSource(msgspec.Struct, frozen=True):
 
 
 async def open_image(
-    upstream: Upstream,
+    upstream: ProviderClient,
     target: Target,
     image: Image,
     stack: AsyncExitStack,
@@ -93,9 +98,9 @@ async def open_image(
         return ImageSource(
             image, image.measured, image.length, _as_download(image.read(), image.measured)
         )
-    if isinstance(image, SpooledImage):
-        spool, found = image.spool, measured(image.spool.head)
-        return ImageSource(image, found, spool.length, _as_download(spool.pieces(), found))
+    if isinstance(image, FileImage):
+        spool, found = image.file, read_image_header(image.file.head)
+        return ImageSource(image, found, spool.length, _as_download(spool.chunks(), found))
     if image.url:
         download = await stack.enter_async_context(upstream.download(target, image))
         if recording and recording.tee:
@@ -107,8 +112,8 @@ async def open_image(
         return from_base64(image if text is image.b64 else replace(image, b64=text))
     if not image.data:
         raise _damaged()
-    found = measured(image.data[:HEAD])
-    if image.media_type in KNOWN and not found.media_type:
+    found = read_image_header(image.data[:HEADER_BYTES])
+    if image.media_type in KNOWN_MEDIA_TYPES and not found.media_type:
         raise _damaged()
     return ImageSource(image, found, len(image.data))
 
@@ -119,7 +124,7 @@ def from_base64(image: Image) -> ImageSource:
     return ImageSource(image, measure_base64(image.b64), length)
 
 
-def _as_download(pieces: AsyncIterator[bytes], found: Measured) -> Download:
+def _as_download(pieces: AsyncIterator[bytes], found: ImageHeader) -> Download:
     """Read what lies here as if it came from a URL."""
     return Download(b"", found, None, pieces)
 
@@ -158,11 +163,11 @@ def is_canonical_base64(text: str) -> bool:
     return True
 
 
-def measure_base64(text: str) -> Measured:
+def measure_base64(text: str) -> ImageHeader:
     """Measure a picture by the beginning of its base64."""
-    found = measured(decode_base64(text[:_SHORT_HEADER]))
+    found = read_image_header(decode_base64(text[:_SHORT_HEADER]))
     # Every type but JPEG says its size at once.
-    return found if found.width else measured(decode_base64(text[: HEAD // 3 * 4]))
+    return found if found.width else read_image_header(decode_base64(text[: HEADER_BYTES // 3 * 4]))
 
 
 def decode_base64(text: str) -> bytes:
@@ -180,17 +185,17 @@ def _damaged() -> UpstreamFailed:
 
 
 def measured_receipt(
-    number: int, found: Measured, params: Mapping[str, object], length: int | None = None
-) -> Iterator[Line]:
+    number: int, found: ImageHeader, params: Mapping[str, object], length: int | None = None
+) -> Iterator[ReceiptLine]:
     """Say what a picture turned out to be, and what was asked for where that is not it.
 
     >>> asked = {"size": "1024x1024", "output_format": "png"}
-    >>> [str(line) for line in lines_of(1, Measured("image/png", 768, 1024), asked, 99)]
+    >>> [str(line) for line in lines_of(1, ImageHeader("image/png", 768, 1024), asked, 99)]
     ['measured 1=768x1024;png;99', 'asked 1=1024x1024']
     """
     size, form = found.size, found.format
     told = f"{size};{form or '?'};{length}" if length else f"{size};{form or '?'}"
-    yield Line("measured", str(number), told)
+    yield ReceiptLine("measured", str(number), told)
     pairs = (params.get("size"), size), (params.get("output_format"), form)
     other = [
         asked
@@ -198,13 +203,13 @@ def measured_receipt(
         if isinstance(asked, str) and asked not in ("auto", is_it) and is_it != "?"
     ]
     if other:
-        yield Line("asked", str(number), ";".join(other))
+        yield ReceiptLine("asked", str(number), ";".join(other))
 
 
-def cached_receipt(images: Iterable[Image]) -> Iterator[Line]:
+def cached_receipt(images: Iterable[Image]) -> Iterator[ReceiptLine]:
     """Say how many pictures came from the cache, if any did."""
     if count := sum(isinstance(image, CachedImage) for image in images):
-        yield Line("cached", "pictures", str(count))
+        yield ReceiptLine("cached", "pictures", str(count))
 
 
 def _slices(data: bytes | memoryview) -> Iterator[memoryview]:

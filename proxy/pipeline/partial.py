@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from adapters.errors import ImageError, ProviderError
-from adapters.table.receipt import Line, plain
+from adapters.table.receipt import ReceiptLine, sanitize
 from proxy.context import ATTEMPT
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt, MadeImages
@@ -42,7 +42,7 @@ def handle_missing(
     the others (raises `Incomplete`), or the settings make it a failure (raises `why`).
     """
     attempt = request[ATTEMPT]
-    attempt.receipt = attempt.receipt.plus(failed_line(missing, error))
+    attempt.receipt = attempt.receipt.with_lines(failed_line(missing, error))
     if attempt.completes_elsewhere:
         raise IncompleteImages(images, missing, error)
     if request[SNAPSHOT].settings.images.incomplete == "fail":
@@ -52,9 +52,9 @@ def handle_missing(
         attempt.capture.discard()
 
 
-def failed_line(missing: int, error: ImageError) -> Line:
+def failed_line(missing: int, error: ImageError) -> ReceiptLine:
     """Say it in a receipt, which is a header line: a provider may call anything its code."""
-    return Line("failed", "pictures", str(missing), plain(error.code or error.status))
+    return ReceiptLine("failed", "pictures", str(missing), sanitize(error.code or error.status))
 
 
 def too_few_images(missing: int) -> ProviderError:

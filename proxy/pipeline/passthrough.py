@@ -13,7 +13,7 @@ from contextlib import aclosing
 
 from aiohttp import ClientResponse, web
 
-from adapters.tools.image_header import HEAD, Measured
+from adapters.tools.image_header import HEADER_BYTES, ImageHeader
 from proxy.context import ATTEMPT
 from proxy.pipeline.accounting import pixel_count
 from proxy.pipeline.image_source import measure_base64, measured_receipt
@@ -23,12 +23,14 @@ from proxy.pipeline.sse import KEEPALIVE_COMMENT, with_keepalives
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import BilledImage
 from proxy.upstream.client import Outcome
-from proxy.upstream.errors import translated
-from proxy.upstream.redact import blotted_pieces
-from proxy.upstream.reply import is_compressed, too_much
-from proxy.upstream.timeout import worked_too_long
+from proxy.upstream.errors import map_client_errors
+from proxy.upstream.redact import redact_stream
+from proxy.upstream.reply import is_compressed, reply_too_large
+from proxy.upstream.timeout import total_timeout_error
 
-_IMAGE = re.compile(rb'"b64_json"\s*:\s*"(?:data:[^,"]{0,64},)?([A-Za-z0-9+/]{16,%d})' % (HEAD * 2))
+_IMAGE = re.compile(
+    rb'"b64_json"\s*:\s*"(?:data:[^,"]{0,64},)?([A-Za-z0-9+/]{16,%d})' % (HEADER_BYTES * 2)
+)
 
 
 async def relay(
@@ -41,12 +43,12 @@ async def relay(
         attempt.capture.chunks = None
     found = measure_first_image(b"".join(head))
     if found:
-        attempt.receipt = attempt.receipt.plus(*measured_receipt(1, found, attempt.params))
+        attempt.receipt = attempt.receipt.with_lines(*measured_receipt(1, found, attempt.params))
     settings = request[SNAPSHOT].settings
     pieces = _relay_chunks(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
     if response.content_type == "text/event-stream":
         # One of the events may be an error.
-        pieces = blotted_pieces(pieces, outcome.secrets)
+        pieces = redact_stream(pieces, outcome.secrets)
         pieces = _add_keepalives(pieces, settings.images.comment_seconds)
     answered = await stream_response(request, response, pieces)
     # It was not read: as many as were asked for, all like the first.
@@ -66,15 +68,15 @@ async def _relay_chunks(
     content, clock, waited = provider.content, asyncio.get_running_loop().time, 0.0
     while not content.at_eof():
         began = clock()
-        with translated():
+        with map_client_errors():
             piece = await content.readany()
         # The time in which the client takes a piece is not the provider's.
         waited += clock() - began
         limit -= len(piece)
         if limit < 0:
-            raise too_much()
+            raise reply_too_large()
         if waited > total_timeout:
-            raise worked_too_long(total_timeout)
+            raise total_timeout_error(total_timeout)
         if piece:
             yield piece
         del piece  # See `poured`.
@@ -95,7 +97,7 @@ async def _add_keepalives(
                 yield KEEPALIVE_COMMENT
 
 
-def measure_first_image(head: bytes) -> Measured | None:
+def measure_first_image(head: bytes) -> ImageHeader | None:
     """Measure the picture at the beginning of an answer in OpenAI's shape, if there is one.
 
     >>> first_picture(b'{"data": [{"b64_json": "R0lGODlhAgADAIAAAAAAAAAA')

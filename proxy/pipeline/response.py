@@ -34,8 +34,8 @@ from proxy.pipeline.partial import handle_missing
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt, MadeImages
 from proxy.routing.plan import Target
-from proxy.upstream.client import upstream_of
-from proxy.upstream.timeout import Deadline, worked_too_long
+from proxy.upstream.client import client_for
+from proxy.upstream.timeout import Timeout, total_timeout_error
 
 _JSON = "application/json"
 _BUFFERED_LIMIT = 256 * 1024
@@ -58,7 +58,7 @@ async def deliver(
         _add_measured_lines(attempt, sources)
         attempt.images_out = [bill_image(attempt.target, source) for source in sources]
         return _complete_response(attempt, answer.body, headers)
-    attempt.receipt = attempt.receipt.plus(*cached_receipt(image for image, _ in images))
+    attempt.receipt = attempt.receipt.with_lines(*cached_receipt(image for image, _ in images))
     async with AsyncExitStack() as stack:
         entries = await _make_entries(request, images, stack)
         _add_measured_lines(attempt, [entry.source for entry in entries])
@@ -83,7 +83,7 @@ def _add_measured_lines(attempt: Attempt, sources: Sequence[ImageSource | None])
     for number, source in enumerate(sources, 1):
         if source:
             told = measured_receipt(number, source.measured, attempt.params, source.length)
-            attempt.receipt = attempt.receipt.plus(*told)
+            attempt.receipt = attempt.receipt.with_lines(*told)
 
 
 async def _make_entries(
@@ -125,7 +125,7 @@ async def _make_entry(
     wanted = attempt.params.get("response_format")
     if image.url and wanted != "b64_json" and not blobs.persist_urls:
         return DataEntry({"url": image.url, **image.extra})
-    source = await open_image(upstream_of(request), target, image, stack, attempt.capture)
+    source = await open_image(client_for(request), target, image, stack, attempt.capture)
     if not (image.url or wanted == "url") or wanted == "b64_json":
         return DataEntry(dict(image.extra), source)
     if not source.measured.media_type:
@@ -139,7 +139,7 @@ async def _publish_image(request: web.Request, source: ImageSource) -> str:
     if isinstance(source.image, CachedImage):
         return await linked(request, source.image.path, media_type)
     most = request[SNAPSHOT].settings.timeouts.total
-    with Deadline(most, worked_too_long):
+    with Timeout(most, total_timeout_error):
         return await kept(request, source.iter_bytes(), media_type)
 
 

@@ -15,15 +15,15 @@ import orjson
 from aiohttp import web
 
 from adapters.contract import Answer
-from adapters.errors import ImageError, no_picture
+from adapters.errors import ImageError, no_image_error
 from proxy.context import ATTEMPT, ERROR_CODE
 from proxy.errors import log_code
 from proxy.pipeline.accounting import bill_image
 from proxy.pipeline.image_source import ImageSource, measured_receipt, open_image
 from proxy.pipeline.response import open_json_string, stream_response, to_json
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.upstream.client import upstream_of
-from proxy.upstream.timeout import Deadline, worked_too_long
+from proxy.upstream.client import client_for
+from proxy.upstream.timeout import Timeout, total_timeout_error
 
 T = TypeVar("T")
 
@@ -49,11 +49,11 @@ async def deliver_stream(
     failed: list[ImageError] = []
     async with aclosing(coming), AsyncExitStack() as stack:
         most = request[SNAPSHOT].settings.timeouts.total
-        with Deadline(most, worked_too_long):
+        with Timeout(most, total_timeout_error):
             answer, headers, sources = await _first_images(request, coming, failed, stack)
         for number, source in enumerate(sources, 1):
             told = measured_receipt(number, source.measured, request[ATTEMPT].params, source.length)
-            request[ATTEMPT].receipt = request[ATTEMPT].receipt.plus(*told)
+            request[ATTEMPT].receipt = request[ATTEMPT].receipt.with_lines(*told)
         response = web.StreamResponse(headers=headers)
         response.headers["cache-control"] = "no-cache"
         response.content_type = "text/event-stream"
@@ -77,7 +77,7 @@ async def _event_stream(
             yield piece
     if failed:
         request[ERROR_CODE] = log_code(failed[0])
-        yield _format_event({"type": "error", "error": failed[0].as_object()}, "error")
+        yield _format_event({"type": "error", "error": failed[0].to_dict()}, "error")
 
 
 async def _first_images(
@@ -94,7 +94,7 @@ async def _first_images(
         answer, headers = came
         if sources := await _open_images(request, answer, failed, stack):
             return answer, headers, sources
-    raise failed[0] if failed else no_picture()
+    raise failed[0] if failed else no_image_error()
 
 
 async def _later_events(
@@ -118,7 +118,7 @@ async def _open_images(
     request: web.Request, answer: Answer, failed: list[ImageError], stack: AsyncExitStack
 ) -> list[ImageSource]:
     """Make the pictures of an answer ready; one that is lost takes no others with it."""
-    upstream, attempt = upstream_of(request), request[ATTEMPT]
+    upstream, attempt = client_for(request), request[ATTEMPT]
     recording = attempt.capture
     if recording:
         recording.add_answer(answer)
@@ -130,7 +130,7 @@ async def _open_images(
             failed.append(error)
         else:
             sources.append(source)
-            if image.preview is None:
+            if image.partial_index is None:
                 attempt.images_out.append(bill_image(attempt.target, source))
     return sources
 
@@ -163,9 +163,9 @@ def _event_fields(
         "background": asked.get("background") or "auto",
         "output_format": found.format or asked.get("output_format") or "png",
     }
-    if source.image.preview is None:
+    if source.image.partial_index is None:
         return {**about, "usage": usage or _NO_USAGE}
-    return {**about, "type": _PREVIEW, "partial_image_index": source.image.preview}
+    return {**about, "type": _PREVIEW, "partial_image_index": source.image.partial_index}
 
 
 def _format_event(data: dict[str, Any], name: str) -> bytes:

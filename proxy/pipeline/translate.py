@@ -6,9 +6,9 @@ from typing import Any
 
 from adapters.contract import Adapter, ImageCall
 from adapters.errors import BadParam
-from adapters.table.param import Param, checked
-from adapters.table.receipt import Line, Receipt
-from adapters.table.table import left_out
+from adapters.table.param import Param, validate
+from adapters.table.receipt import Receipt, ReceiptLine
+from adapters.table.table import passthrough_receipt
 from proxy.routing.attempt import Attempt
 
 _COMMON_PARAMS = ("prompt", "model", "response_format", "stream")
@@ -22,7 +22,7 @@ def prepare_calls(attempt: Attempt) -> None:
         target = attempt.target
         call = ImageCall(attempt.params, attempt.params, target.credentials, attempt.raw_body)
         attempt.calls = (call,)
-        attempt.receipt = left_out(
+        attempt.receipt = passthrough_receipt(
             call.params, adapter.suppressed_params(call), target.unsupported_policy, adapter.name
         )
     else:
@@ -37,7 +37,7 @@ def check_common_params(params: dict[str, Any]) -> None:
         )
     for name in _COMMON_PARAMS:
         if params.get(name) is not None:
-            checked(name, params[name])
+            validate(name, params[name])
 
 
 def translate(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...], Receipt]:
@@ -49,8 +49,8 @@ def translate(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...]
     table, withheld = adapter.effective_table(call), adapter.suppressed_params(call)
     n = params.get("n")
     if n is not None:
-        checked("n", n)
-    counts = split_n(n or 1, table.pictures_per_call)
+        validate("n", n)
+    counts = split_n(n or 1, table.images_per_call)
     calls: list[ImageCall] = []
     receipt = Receipt()
     for i, count in enumerate(counts):
@@ -59,12 +59,12 @@ def translate(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...]
             *(own, attempt.target.unsupported_policy),
             n=count,
             provider=adapter.name,
-            withheld=withheld,
+            suppressed=withheld,
         )
         calls.append(ImageCall(own, made.fields, credentials, n=count))
         receipt = receipt if calls[1:] else made.receipt
     if calls[1:]:
-        receipt = receipt.plus(Line("converted", "n", str(n), f"calls={len(calls)}"))
+        receipt = receipt.with_lines(ReceiptLine("converted", "n", str(n), f"calls={len(calls)}"))
     return tuple(calls), receipt
 
 

@@ -1,4 +1,4 @@
-"""The settings in force, and all that is made of them: what a request began with, it ends with."""
+"""The settings snapshot of a request, which keeps it from its start to its end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from proxy.settings.loader import Settings
 
 
 class SettingsSnapshot:
-    """One reading of the settings, and what is made of it. It is never changed, only replaced.
+    """One version of the settings and the objects built from it. Never changed, only replaced.
 
-    Whatever is remembered of requests as they came lies here as well: it ends with what it came of.
+    It also holds the look-up from requests to responses, which is valid for this version only.
     """
 
     __slots__ = ("allowed_hosts", "resolver", "response_digests", "settings")
@@ -22,7 +22,7 @@ class SettingsSnapshot:
         self.resolver = Resolver(settings)
         self.allowed_hosts = AllowedHosts(settings.server)
         self.response_digests: dict[bytes, bytes] = {}
-        """From the digest of a request as it came to that of what its answer is made of."""
+        """Digest of a raw request -> digest of its cached response."""
 
 
 SNAPSHOT: web.RequestKey[SettingsSnapshot] = web.RequestKey("snapshot")

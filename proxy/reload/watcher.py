@@ -1,6 +1,7 @@
-"""Has a settings file reloaded when it has changed, and when SIGHUP says so.
+"""Watches the settings file and reloads it when its content changes, and on SIGHUP.
 
-It knows no application: whoever follows is given a text, in one process or in a supervisor of many.
+It knows no application: the text goes to a `SettingsReceiver`, which is the live settings of one
+process, or a supervisor of several workers.
 """
 
 from __future__ import annotations
@@ -19,34 +20,34 @@ from proxy.settings.loader import SettingsError, read_settings_text, settings_ve
 from proxy.settings.yaml_file import Problem
 
 _STEP_MS, _DEBOUNCE_MS = 250, 1000
-"""How often changes are asked for, and how long those that follow one another are taken as one."""
+"""How often file events are collected, and how long successive ones are merged."""
 _POLL_SECONDS = 5.0
-"""How often files are looked at anyway: not every file system tells of changes."""
+"""How often files are compared anyway: not every file system reports events."""
 _START_DELAY_SECONDS = 1.0
 _SETTLE_SECONDS = 0.1
 _MAX_LINKS = 40
 """How many symbolic links of one path are followed: as many as Linux follows."""
 _MAX_READS = 20
-"""A file that somebody is writing is read until it stays as it is, for two seconds at most."""
+"""A file that is being written is read until two reads agree, for two seconds at most."""
 
 
 class SettingsReceiver(Protocol):
-    """Who is given the texts. `files` are those that the settings in force name."""
+    """Receives the texts. `files` are the files that the current settings name."""
 
     @property
     def files(self) -> Sequence[str]:
-        """Name the files that are read with the settings."""
+        """The files that are read with the settings."""
 
     async def apply(self, text: str, file: str) -> object:
-        """Take a text, good or bad."""
+        """Apply a text, valid or not."""
 
     def reject(self, problems: Sequence[Problem]) -> None:
-        """Hear that there is no text."""
+        """Record that the file cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """What files hold: a text or what is wrong with it, and the bytes of those that it names."""
+    """The settings file's text or problems, and the bytes of the files that it names."""
 
     text: str
     problems: Sequence[Problem]
@@ -55,18 +56,18 @@ class _Contents:
 
 @asynccontextmanager
 async def watch_settings_file(
-    file: str, follower: SettingsReceiver, *, version: str, watches: bool
+    file: str, receiver: SettingsReceiver, *, version: str, watches: bool
 ) -> AsyncIterator[None]:
-    """Have a file's new contents applied while a block lasts.
+    """Apply the file's new contents while the block runs.
 
-    `version` is that of the text in force. Without `watches`, only SIGHUP has it read.
+    `version` is that of the current text. Without `watches`, only SIGHUP reloads it.
     """
-    ours, loop = SettingsFileWatcher(file, follower), asyncio.get_running_loop()
-    await ours.start(version)
-    loop.add_signal_handler(signal.SIGHUP, ours.request_reload)
-    tasks = [asyncio.create_task(ours.run())]
+    watcher, loop = SettingsFileWatcher(file, receiver), asyncio.get_running_loop()
+    await watcher.start(version)
+    loop.add_signal_handler(signal.SIGHUP, watcher.request_reload)
+    tasks = [asyncio.create_task(watcher.run())]
     if watches:
-        tasks.append(asyncio.create_task(ours.watch()))
+        tasks.append(asyncio.create_task(watcher.watch()))
     try:
         yield
     finally:
@@ -77,11 +78,11 @@ async def watch_settings_file(
 
 
 class SettingsFileWatcher:
-    """One file that is followed. Contents are compared, never events."""
+    """Watches one settings file. An event only triggers a comparison of contents."""
 
-    def __init__(self, file: str, follower: SettingsReceiver) -> None:
+    def __init__(self, file: str, receiver: SettingsReceiver) -> None:
         self._file = file
-        self._receiver = follower
+        self._receiver = receiver
         self._applied = _Contents("", (), ())
         self._signatures = stat_signatures(self.files)
         self._is_forced = False
@@ -89,22 +90,22 @@ class SettingsFileWatcher:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """All that is followed."""
+        """All watched files."""
         return (self._file, *self._receiver.files)
 
     async def start(self, version: str) -> None:
-        """Note what the files hold now; what changed since they were loaded is applied."""
+        """Read the files; apply what changed since the settings were loaded."""
         self._applied = await asyncio.to_thread(self._read)
         if settings_version(self._applied.text) != version:
             self.request_reload()
 
     def request_reload(self) -> None:
-        """Have the file read and applied, whether it has changed or not."""
+        """Reload the file, whether it has changed or not."""
         self._is_forced = True
         self._wake.set()
 
     async def run(self) -> None:
-        """Apply what is new, for ever."""
+        """Apply changes until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -114,23 +115,23 @@ class SettingsFileWatcher:
                 self._applied = await self._apply(contents)
 
     async def watch(self) -> None:
-        """Look whenever something has happened on the way to the files, for ever."""
-        # What watches takes a tenth of a second to import: a client comes first.
+        """Trigger a comparison on file events until cancelled."""
+        # Importing the file watcher takes a tenth of a second; serve clients first.
         await asyncio.sleep(_START_DELAY_SECONDS)
-        # What has happened since `begin` nothing else would tell of.
+        # Changes since `start` have caused no event.
         self._wake.set()
         while True:
-            steps = watched_paths(self.files)
-            async with aclosing(_file_events(steps)) as happenings:
-                async for happened in happenings:
+            paths = watched_paths(self.files)
+            async with aclosing(_file_events(paths)) as events:
+                async for event in events:
                     before, self._signatures = self._signatures, stat_signatures(self.files)
-                    if happened or self._signatures != before:
+                    if event or self._signatures != before:
                         self._wake.set()
-                    if watched_paths(self.files) != steps:
+                    if watched_paths(self.files) != paths:
                         break
 
     async def _apply(self, contents: _Contents) -> _Contents:
-        """Give contents to the follower, and what has been seen with that: it may name others."""
+        """Pass contents to the receiver; return what is applied now: it may name other files."""
         before = self.files
         if contents.problems:
             self._receiver.reject(contents.problems)
@@ -141,7 +142,7 @@ class SettingsFileWatcher:
         return replace(contents, named_files=await asyncio.to_thread(self._read_named_files))
 
     async def _read_until_stable(self) -> _Contents:
-        """Read until two readings are the same: an editor empties a file before it writes it."""
+        """Read until two reads agree: an editor truncates a file before it writes it."""
         contents = await asyncio.to_thread(self._read)
         for _ in range(_MAX_READS):
             await asyncio.sleep(_SETTLE_SECONDS)
@@ -169,37 +170,37 @@ def _read_bytes(file: str) -> bytes:
         return b""
 
 
-async def _file_events(steps: frozenset[Path]) -> AsyncGenerator[bool, None]:
-    """Tell when something has happened to files and links: now, if True; perhaps, if False.
+async def _file_events(paths: frozenset[Path]) -> AsyncGenerator[bool, None]:
+    """Yield True for an event of these files and links, False when it is time to compare anyway.
 
-    Ends where nobody can watch them: then they may lie elsewhere.
+    Ends when they cannot be watched any more, for example because a folder was deleted.
     """
     loop, stop = asyncio.get_running_loop(), threading.Event()
-    told: asyncio.Queue[bool | None] = asyncio.Queue()
+    queue: asyncio.Queue[bool | None] = asyncio.Queue()
 
-    def tell(happened: bool | None) -> None:  # noqa: FBT001 - what is put into the queue
-        # The loop may have ended meanwhile.
+    def report(event: bool | None) -> None:  # noqa: FBT001 - what is put into the queue
+        # The loop may be closed by now.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(told.put_nowait, happened)
+            loop.call_soon_threadsafe(queue.put_nowait, event)
 
-    threading.Thread(target=_watch, args=(steps, stop, tell), daemon=True).start()
+    threading.Thread(target=_watch, args=(paths, stop, report), daemon=True).start()
     try:
-        while (happened := await told.get()) is not None:
-            yield happened
+        while (event := await queue.get()) is not None:
+            yield event
     finally:
         stop.set()
 
 
 def _watch(
-    steps: frozenset[Path], stop: threading.Event, tell: Callable[[bool | None], None]
+    paths: frozenset[Path], stop: threading.Event, report: Callable[[bool | None], None]
 ) -> None:
-    """Tell what happens until told to stop: in a thread of its own, which nobody waits for."""
+    """Report events until `stop` is set. Runs in a daemon thread."""
     from watchfiles import watch  # noqa: PLC0415 - an extra: `Server.watches` has looked for it
 
-    names = frozenset(map(str, steps))
+    names = frozenset(map(str, paths))
     with contextlib.suppress(OSError, RuntimeError):
         for changes in watch(
-            *parent_folders(steps),
+            *parent_folders(paths),
             watch_filter=lambda _, path: path in names,
             recursive=False,
             step=_STEP_MS,
@@ -208,44 +209,48 @@ def _watch(
             yield_on_timeout=True,
             stop_event=stop,
         ):
-            tell(bool(changes))
-    # A folder has gone, or the system watches no more: then looking has to do.
+            report(bool(changes))
+    # A folder is gone, or the system has no watches left: compare periodically.
     if not stop.wait(_POLL_SECONDS):
-        tell(False)  # noqa: FBT003 - see `tell`
-        tell(None)
+        report(False)  # noqa: FBT003 - as in `_file_events`
+        report(None)
 
 
 def watched_paths(files: Iterable[str]) -> frozenset[Path]:
-    """Give files and the links on the way to them; to their folders no link leads any more."""
+    """Return the files, resolved, and every symbolic link on the way to them.
+
+    A Kubernetes ConfigMap is mounted as a link to a dated folder, `..data`: its files change when
+    that link is replaced.
+    """
     return frozenset(step for file in files for step in _symlink_chain(file))
 
 
-def parent_folders(steps: Iterable[Path]) -> frozenset[Path]:
-    """Give the folders in which steps lie, those that are there."""
-    return frozenset(filter(Path.is_dir, (step.parent for step in steps)))
+def parent_folders(paths: Iterable[Path]) -> frozenset[Path]:
+    """Return the existing folders that contain these paths."""
+    return frozenset(filter(Path.is_dir, (step.parent for step in paths)))
 
 
 def _symlink_chain(file: str) -> set[Path]:
     at, todo = Path("/"), list(Path(file).absolute().parts[1:])
-    steps: set[Path] = set()
+    paths: set[Path] = set()
     links = 0
     while todo and links <= _MAX_LINKS:
         step = at / todo.pop(0)
         if step.name == "..":
             at = at.parent
         elif step.is_symlink():
-            steps.add(step)
+            paths.add(step)
             links += 1
             target = step.readlink()
             at = Path("/") if target.is_absolute() else at
             todo[:0] = target.parts[target.is_absolute() :]
         else:
             at = step
-    return {*steps, at}
+    return {*paths, at}
 
 
 def stat_signatures(files: Iterable[str]) -> list[tuple[int, int, int, int] | None]:
-    """Give what is cheap to know of files, and is another when they have changed."""
+    """Return device, inode, size and modification time of each file, None for a missing one."""
     return [_stat_signature(file) for file in files]
 
 

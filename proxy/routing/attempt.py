@@ -69,8 +69,8 @@ class ResponseCapture:
         A preview is not held any longer than it takes to go.
         """
         self.chunks = None
-        finished = tuple(image for image in answer.images if image.preview is None)
-        self._remaining -= sum(it.held for it in finished)
+        finished = tuple(image for image in answer.images if image.partial_index is None)
+        self._remaining -= sum(it.inline_size for it in finished)
         if self._remaining < 0:
             self.discard()
         elif finished or answer.usage:

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import orjson
 
-from adapters.contract import Adapter, Credentials, Outgoing
-from adapters.table.table import Policy
+from adapters.contract import Adapter, Credentials, SignableRequest
+from adapters.table.table import UnsupportedPolicy
 from proxy.settings.policies import BreakerPolicy, CachePolicy, RetryPolicy
 from proxy.settings.routing_config import Strategy
 
@@ -51,7 +51,7 @@ class Target(msgspec.Struct, frozen=True, dict=True):
     cache: CachePolicy | None = None
     retry: RetryPolicy | None = None
     breaker: BreakerPolicy | None = None
-    unsupported_policy: Policy = Policy.ADAPT
+    unsupported_policy: UnsupportedPolicy = UnsupportedPolicy.ADAPT
     config_path: str = "config"
     virtual_key: str = ""
     operator_credential: bool = False
@@ -115,7 +115,7 @@ class Target(msgspec.Struct, frozen=True, dict=True):
     @property
     def _authorization(self) -> str:
         """What signing makes of the credential: base64 of a password is as good as the password."""
-        outgoing = Outgoing("POST", self.base_url, {}, b"", 0.0)
+        outgoing = SignableRequest("POST", self.base_url, {}, b"", 0.0)
         signed = self.adapter.sign(outgoing, self.credentials)
         return signed.get("authorization", "").rpartition(" ")[2]
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from adapters.errors import BadParam, ImageError
-from adapters.table.param import CONTRACT, Param, checked
+from adapters.table.param import STANDARD_PARAMS, Param, validate
 from adapters.tools import sizes
 from proxy.sandbox import faults as script
 from proxy.sandbox.faults import FaultScript
@@ -24,7 +24,7 @@ MAX_SIDE: Final = 3840
 """Pixels of one side."""
 MAX_PIXELS: Final = 8_294_400
 
-_PARAMS: dict[str, Param] = CONTRACT | {
+_PARAMS: dict[str, Param] = STANDARD_PARAMS | {
     row.name: row
     for row in (Param("output_format", choices=("png", "jpeg", "webp")), *script.PARAMS)
 }
@@ -120,7 +120,7 @@ def _parse_body(body: bytes) -> dict[str, Any]:
         raise _bad_body("The body must be a JSON object.")
     params = {name: value for name, value in tree.items() if value is not None}
     for name, value in params.items():
-        checked(name, value, _PARAMS.get(name))
+        validate(name, value, _PARAMS.get(name))
     if "prompt" not in params:
         raise BadParam(
             "prompt",
@@ -136,7 +136,7 @@ def _bad_body(message: str) -> ImageError:
 
 def _parse_size(size: str) -> tuple[int, int]:
     """Give width and height, within what the studio draws."""
-    width, height = sizes.parse(size) or _AUTO_SIZE
+    width, height = sizes.parse_size(size) or _AUTO_SIZE
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
         raise BadParam("size", f"'size' must have sides of {MIN_SIDE} to {MAX_SIDE} pixels.")
     if width * height > MAX_PIXELS:

@@ -51,7 +51,7 @@ def sse_event(order: SandboxRequest, stage: int, b64: bytes) -> Pieces:
 
 def error_body(error: ImageError) -> bytes:
     """Write an error."""
-    return orjson.dumps({"error": error.as_object()})
+    return orjson.dumps({"error": error.to_dict()})
 
 
 def usage(order: SandboxRequest, images: int) -> dict[str, Any]:

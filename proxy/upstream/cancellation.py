@@ -11,42 +11,42 @@ import asyncio
 import logging
 
 from adapters.contract import Flow
-from adapters.errors import Abandoned, ImageError
+from adapters.errors import FlowCancelled, ImageError
 from adapters.http import ProviderRequest
 from proxy.http.status import is_error
 from proxy.routing.plan import Target
-from proxy.upstream.connector import Dialer
+from proxy.upstream.connector import Connectors
 from proxy.upstream.exchange import exchange
 
 _LOG = logging.getLogger("easel")
-_SECONDS = 5.0
+_TIMEOUT = 5.0
 """How long a provider may take over it."""
 
 
 class Cancellations:
     """Those that are under way."""
 
-    def __init__(self, dialer: Dialer) -> None:
-        self._dialer = dialer
-        self._under_way: set[asyncio.Task[None]] = set()
+    def __init__(self, connectors: Connectors) -> None:
+        self._connectors = connectors
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def ended(self) -> None:
+    async def wait(self) -> None:
         """Wait for all of them; none takes long."""
-        if self._under_way:
-            await asyncio.wait(self._under_way)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
-    def begin(self, flow: Flow, target: Target) -> None:
+    def start(self, flow: Flow, target: Target) -> None:
         """Have the provider cancel what a flow asked for."""
-        if request := abandoned(flow):
-            task = asyncio.create_task(self._sent(target, request))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+        if request := cancel_flow(flow):
+            task = asyncio.create_task(self._send(target, request))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _sent(self, target: Target, request: ProviderRequest) -> None:
+    async def _send(self, target: Target, request: ProviderRequest) -> None:
         try:
             async with (
-                asyncio.timeout(_SECONDS),
-                exchange(self._dialer, target, request) as response,
+                asyncio.timeout(_TIMEOUT),
+                exchange(self._connectors, target, request) as response,
             ):
                 said = str(response.status) if is_error(response.status) else ""
         except ImageError as error:
@@ -58,11 +58,11 @@ class Cancellations:
             _LOG.warning("%s did not cancel a job: %s", target.adapter.id, said)
 
 
-def abandoned(flow: Flow) -> ProviderRequest | None:
+def cancel_flow(flow: Flow) -> ProviderRequest | None:
     """Tell a flow that nobody wants its picture any more; give the request it has for that."""
     try:
-        return flow.throw(Abandoned())
-    except (Abandoned, ImageError, StopIteration):
+        return flow.throw(FlowCancelled())
+    except (FlowCancelled, ImageError, StopIteration):
         return None
     finally:
         flow.close()

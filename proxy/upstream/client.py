@@ -28,36 +28,36 @@ from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import RetryState
 from proxy.routing.plan import Target
 from proxy.settings.loader import Settings
-from proxy.upstream.base64_extract import Sieve, with_taken
+from proxy.upstream.base64_extract import Base64Extractor, restore_images
 from proxy.upstream.cancellation import Cancellations
-from proxy.upstream.connector import Dialer
-from proxy.upstream.exchange import sent
+from proxy.upstream.connector import Connectors
+from proxy.upstream.exchange import send
 from proxy.upstream.image_download import Download, download
 from proxy.upstream.reply import (
     is_compressed,
     read_head,
     read_reply,
-    too_much,
+    reply_too_large,
 )
-from proxy.upstream.retry import Buying, Sleep
-from proxy.upstream.sse import told
-from proxy.upstream.temp_file import Spool, Spools
-from proxy.upstream.timeout import Deadline, asked_too_long, worked_too_long
+from proxy.upstream.retry import PaidRetry, Sleep
+from proxy.upstream.sse import stream_answers
+from proxy.upstream.temp_file import ImageTempFile, TempFiles
+from proxy.upstream.timeout import Timeout, request_timeout_error, total_timeout_error
 from proxy.upstream.tokens import Tokens
 
 if TYPE_CHECKING:
     from proxy.sandbox.server import SandboxServer
 
-SMALL = 64 * 1024
+PEEK_LIMIT = 64 * 1024
 """Bytes up to which a verbatim reply is held back, so that a failure inside it is seen."""
 
 _EVENT_FIELDS = (b":", b"data", b"event", b"id", b"retry")
-_LONGEST_FIELD = 5
-_AT_ONCE_SECONDS = 0.025
+_MAX_FIELD_NAME = 5
+_FIRST_EVENT_SECONDS = 0.025
 """How long the head of a stream waits for its first event."""
 
 
-def drawn() -> int:
+def random_call_id() -> int:
     """Draw what tells one call from any other: `ImageCall.chance`."""
     return random.getrandbits(128) or 1
 
@@ -79,40 +79,40 @@ class Outcome:
     secrets: frozenset[str] = frozenset()
 
 
-class Upstream:
+class ProviderClient:
     """Everything that is needed to talk to providers, for as long as it is entered."""
 
     def __init__(
         self,
         settings: Settings,
         sleep: Sleep = asyncio.sleep,
-        chance: Callable[[], float] = random.random,
-        draw: Callable[[], int] = drawn,
+        jitter: Callable[[], float] = random.random,
+        next_call_id: Callable[[], int] = random_call_id,
         metrics: Metrics | None = None,
     ) -> None:
         self.settings = settings
         self.metrics = metrics or Metrics()
         self.sleep = sleep
-        self.chance = chance
-        self.draw = draw
-        self.dialer = Dialer(settings.timeouts)
-        self.tokens = Tokens(self.dialer)
-        self.cancellations = Cancellations(self.dialer)
-        self.spools = Spools(Path(settings.state_dir).expanduser())
+        self.jitter = jitter
+        self.next_call_id = next_call_id
+        self.connectors = Connectors(settings.timeouts)
+        self.tokens = Tokens(self.connectors)
+        self.cancellations = Cancellations(self.connectors)
+        self.temp_files = TempFiles(Path(settings.state_dir).expanduser())
         self._studio: list[SandboxServer] = []
         self._latest = self
 
     async def __aenter__(self) -> Self:
-        await self.dialer.__aenter__()
+        await self.connectors.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.cancellations.ended()
-        await self.dialer.__aexit__()
+        await self.cancellations.wait()
+        await self.connectors.__aexit__()
         for studio in self._studio:
             await studio.stop()
 
-    def under(self, settings: Settings) -> Upstream:
+    def with_settings(self, settings: Settings) -> ProviderClient:
         """Give the same with the bounds and times of other settings; all else is shared."""
         if self._latest.settings is not settings:
             self._latest = copy.copy(self)
@@ -125,28 +125,31 @@ class Upstream:
         call: ImageCall,
         tries: RetryState | None = None,
         *,
-        relayed: bool = True,
+        may_relay: bool = True,
     ) -> Conversation:
         """Converse with a target until there is an outcome; the deadlines end with it.
 
         `relayed`: where the provider's answer is what the client is to see, it may be left unread.
         """
-        return Conversation(self, target, call, tries or RetryState(), relayed=relayed)
+        return Conversation(self, target, call, tries or RetryState(), may_relay=may_relay)
 
     @asynccontextmanager
     async def download(self, target: Target, image: Image) -> AsyncIterator[Download]:
         """Open the URL of a picture; the deadlines are for its first bytes."""
         own, most = target.request_timeout, self.settings.timeouts.total
         limit = self.settings.limits.picture_bytes
-        with Deadline(most, worked_too_long) as total, Deadline(own, asked_too_long) as asked:
-            home = await self.at_home(target)
-            async with download(self.dialer, home, image, limit, most) as opened:
+        with (
+            Timeout(most, total_timeout_error) as total,
+            Timeout(own, request_timeout_error) as asked,
+        ):
+            home = await self.start_sandbox(target)
+            async with download(self.connectors, home, image, limit, most) as opened:
                 # From here on the client's own pace rules.
-                total.lift()
-                asked.lift()
+                total.cancel()
+                asked.cancel()
                 yield opened
 
-    async def at_home(self, target: Target) -> Target:
+    async def start_sandbox(self, target: Target) -> Target:
         """Start the provider that this process serves itself, if the target is on it."""
         if target.base_url != IN_PROCESS:
             return target
@@ -158,13 +161,13 @@ class Upstream:
         return msgspec.structs.replace(target, base_url=base_url, allow_private_network=True)
 
 
-UPSTREAM: web.AppKey[Upstream] = web.AppKey("upstream")
+PROVIDER_CLIENT: web.AppKey[ProviderClient] = web.AppKey("upstream")
 """The client for providers, while the application runs."""
 
 
-def upstream_of(request: web.Request) -> Upstream:
+def client_for(request: web.Request) -> ProviderClient:
     """Give what a request of a client's talks to providers by: under the settings it began with."""
-    return request.app[UPSTREAM].under(request[SNAPSHOT].settings)
+    return request.app[PROVIDER_CLIENT].with_settings(request[SNAPSHOT].settings)
 
 
 class Conversation:
@@ -182,105 +185,107 @@ class Conversation:
 
     def __init__(
         self,
-        upstream: Upstream,
+        client: ProviderClient,
         target: Target,
         call: ImageCall,
-        tries: RetryState,
+        state: RetryState,
         *,
-        relayed: bool,
+        may_relay: bool,
     ) -> None:
-        self._upstream = upstream
-        self._target = self._granted = target
+        self._client = client
+        self._target = self._authorized = target
         self._call = call
-        self._tries = tries
-        self._relayed = relayed
+        self._state = state
+        self._may_relay = may_relay
         self._flow: Flow | None = None
         self._response: ClientResponse | None = None
-        self._taken: dict[str, Spool] | None = None
-        self._buying: Buying | None = None
-        self._began = 0.0
+        self._files: dict[str, ImageTempFile] | None = None
+        self._retry: PaidRetry | None = None
+        self._started_at = 0.0
 
     async def __aenter__(self) -> Outcome:
-        own, most = self._target.request_timeout, self._upstream.settings.timeouts.total
-        with Deadline(most, worked_too_long), Deadline(own, asked_too_long) as asked:
-            asked.lift()
+        own, most = self._target.request_timeout, self._client.settings.timeouts.total
+        with Timeout(most, total_timeout_error), Timeout(own, request_timeout_error) as asked:
+            asked.cancel()
             try:
-                return await self._begun(asked)
+                return await self._run(asked)
             except BaseException as error:
-                await self._over(error)
+                await self._close(error)
                 raise
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        await self._over(error)
+        await self._close(error)
 
-    async def _begun(self, asked: Deadline) -> Outcome:
+    async def _run(self, asked: Timeout) -> Outcome:
         """Converse until there is an outcome."""
-        upstream = self._upstream
+        upstream = self._client
         if self._target.base_url == IN_PROCESS:
-            self._target = await upstream.at_home(self._target)
-        target = self._granted = await upstream.tokens.granted(self._target)
-        call = replace(self._call, credentials=target.credentials, chance=upstream.draw())
+            self._target = await upstream.start_sandbox(self._target)
+        target = self._authorized = await upstream.tokens.with_token(self._target)
+        call = replace(self._call, credentials=target.credentials, nonce=upstream.next_call_id())
         began = asyncio.get_running_loop().time()
-        buying = Buying(target.retry, self._tries, upstream.sleep, upstream.chance, began=began)
-        self._buying = buying
-        self._note_begin()
+        buying = PaidRetry(
+            target.retry, self._state, upstream.sleep, upstream.jitter, started_at=began
+        )
+        self._retry = buying
+        self._record_start()
         flow = self._flow = target.adapter.flow(call)
         request = next(flow)
         while True:
             if request.delay:
                 await upstream.sleep(request.delay)
-            self._response = await sent(upstream.dialer, target, request, buying)
-            came = await self._heard(self._response, request, call)
+            self._response = await send(upstream.connectors, target, request, buying)
+            came = await self._receive(self._response, request, call)
             if isinstance(came, Outcome):
                 return came
             reply, headers = came
-            await self._answered()
+            await self._release()
             try:
                 request = flow.send(reply)
             except StopIteration as done:
-                if call.nonce in self._tries.progress:
-                    self._tries.progress[call.nonce] = 1.0
+                if call.nonce in self._state.progress:
+                    self._state.progress[call.nonce] = 1.0
                 record_usage(done.value, target.secrets)
-                return Outcome(answer=await self._in_full(done.value), headers=headers)
+                return Outcome(answer=await self._restore_images(done.value), headers=headers)
             except ProviderError as error:
                 error.headers = headers
                 raise
             if (progress := target.adapter.parse_progress(reply)) is not None:
-                self._tries.progress[call.nonce] = progress
-            if not asked.is_set and target.request_timeout:
-                asked.set(buying.began + target.request_timeout)
+                self._state.progress[call.nonce] = progress
+            if not asked.is_scheduled and target.request_timeout:
+                asked.schedule(buying.started_at + target.request_timeout)
 
-    async def _heard(
+    async def _receive(
         self, response: ClientResponse, request: ProviderRequest, call: ImageCall
     ) -> Outcome | tuple[ProviderReply, CIMultiDict[str]]:
         """Give what is to be used as it comes, or else the whole reply, with headers."""
-        limit, secrets = self._upstream.settings.limits.reply_bytes, self._granted.secrets
-        if request.may_stream and _tells_events(response):
-            events = told(response, self._granted.adapter, call, limit, secrets)
+        limit, secrets = self._client.settings.limits.reply_bytes, self._authorized.secrets
+        if request.may_stream and _is_event_stream(response):
+            events = stream_answers(response, self._authorized.adapter, call, limit, secrets)
             return Outcome(
                 events=events, headers=relay_headers(response.headers, secrets, with_body=False)
             )
         head: list[bytes] = []
         rest = False
-        if self._relayed and request.verbatim:
-            head, rest = await _held_back(response)
+        if self._may_relay and request.verbatim:
+            head, rest = await _peek(response)
         if rest:
             if (response.content_length or 0) > limit:
-                raise too_much()
+                raise reply_too_large()
             headers = relay_headers(response.headers, secrets, with_body=True)
             return Outcome(response=response, head=head, headers=headers, secrets=secrets)
         # What is verbatim is to stay what it was, byte for byte.
-        sieve = None if request.verbatim else Sieve(self._upstream.spools)
+        sieve = None if request.verbatim else Base64Extractor(self._client.temp_files)
         reply = await read_reply(response, limit, secrets, b"".join(head), sieve)
-        if sieve and sieve.taken:
-            self._taken = {**(self._taken or {}), **sieve.taken}
+        if sieve and sieve.files:
+            self._files = {**(self._files or {}), **sieve.files}
         return reply, relay_headers(response.headers, secrets, with_body=False)
 
-    async def _in_full(self, answer: Answer) -> Answer:
+    async def _restore_images(self, answer: Answer) -> Answer:
         """Give an answer with the pictures that were taken out of its replies."""
-        return await with_taken(answer, self._taken) if self._taken else answer
+        return await restore_images(answer, self._files) if self._files else answer
 
-    async def _answered(self) -> None:
+    async def _release(self) -> None:
         """Let go of the response."""
         if self._response:
             response, self._response = self._response, None
@@ -288,37 +293,37 @@ class Conversation:
                 response.release()
                 await response.wait_for_close()
 
-    async def _over(self, error: BaseException | None) -> None:
+    async def _close(self, error: BaseException | None) -> None:
         """Let go of everything; the provider and the keeper of its token learn what they must."""
         if isinstance(error, asyncio.CancelledError) and self._flow:
-            self._upstream.cancellations.begin(self._flow, self._granted)
+            self._client.cancellations.start(self._flow, self._authorized)
         if error is not None:
-            self._upstream.tokens.note(self._target, error)
-        await self._answered()
-        self._note_end()
+            self._client.tokens.on_error(self._target, error)
+        await self._release()
+        self._record_end()
 
-    def _note_begin(self) -> None:
+    def _record_start(self) -> None:
         """Note when the first request of a client's goes to a provider."""
-        self._began = time.perf_counter()
-        trail = self._tries.budget.timeline
+        self._started_at = time.perf_counter()
+        trail = self._state.budget.timeline
         if trail and not trail.first_upstream_at:
-            trail.first_upstream_at = self._began
+            trail.first_upstream_at = self._started_at
 
-    def _note_end(self) -> None:
+    def _record_end(self) -> None:
         """Count what the conversation took, if it came to a request at all."""
-        if self._buying is None:
+        if self._retry is None:
             return
-        target, metrics = self._target, self._upstream.metrics
+        target, metrics = self._target, self._client.metrics
         provider = target.adapter.id
         labels = provider, target_family(target, self._call.model)
-        metrics.provider_seconds.observe(time.perf_counter() - self._began, labels)
-        if self._buying.repeated:
-            self._tries.resent += self._buying.repeated
-            metrics.retries.add((provider,), self._buying.repeated)
-        self._buying = None
+        metrics.provider_seconds.observe(time.perf_counter() - self._started_at, labels)
+        if self._retry.repeats:
+            self._state.resent += self._retry.repeats
+            metrics.retries.add((provider,), self._retry.repeats)
+        self._retry = None
 
 
-async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:
+async def _peek(response: ClientResponse) -> tuple[list[bytes], bool]:
     """Take the first bytes of a reply that may be relayed; tell whether the rest is to be.
 
     A success is either a stream of events, or JSON too long to look into. What is short is held
@@ -327,33 +332,33 @@ async def _held_back(response: ClientResponse) -> tuple[list[bytes], bool]:
     """
     if not is_success(response.status):
         return [], False
-    if _tells_events(response):
+    if _is_event_stream(response):
         if is_compressed(response):
             return [], True
         try:
-            async with asyncio.timeout(_AT_ONCE_SECONDS):
+            async with asyncio.timeout(_FIRST_EVENT_SECONDS):
                 first = await read_head(response, 0)
         except TimeoutError:
             return [], True
-        return [first], _begins_events(first)
+        return [first], _starts_like_sse(first)
     # Nobody asked for compression: it is undone here, the client may not know how to.
     compressed = is_compressed(response)
     if compressed or response.content_type != "application/json":
         return [], False
-    head = await read_head(response, SMALL)
-    return [head], len(head) > SMALL
+    head = await read_head(response, PEEK_LIMIT)
+    return [head], len(head) > PEEK_LIMIT
 
 
-def _begins_events(first: bytes) -> bool:
+def _starts_like_sse(first: bytes) -> bool:
     r"""Tell whether bytes may be where events begin; none, and a web page's, are not.
 
     >>> [_begins_events(it) for it in (b"da", b": hello", b"\nid: 7", b"", b"<html>", b'{"e')]
     [True, True, True, False, False, False]
     """
-    start = first.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")[:_LONGEST_FIELD]
+    start = first.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")[:_MAX_FIELD_NAME]
     return bool(first) and any(start.startswith(it) or it.startswith(start) for it in _EVENT_FIELDS)
 
 
-def _tells_events(response: ClientResponse) -> bool:
+def _is_event_stream(response: ClientResponse) -> bool:
     """Tell whether a success comes as server-sent events."""
     return is_success(response.status) and response.content_type == "text/event-stream"

@@ -18,9 +18,9 @@ from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
 from yarl import URL
 
 from proxy.settings.schema import Timeouts
-from proxy.upstream.http1 import Intake, Poster, Reading, idle_connections
+from proxy.upstream.http1 import FastPoster, ReadBudget, ReadLimits, idle_connections
 
-_METADATA = frozenset(
+_METADATA_ADDRESSES = frozenset(
     map(
         ip_address,
         (
@@ -41,14 +41,14 @@ _METADATA = frozenset(
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
-_TRANSLATED = IPv6Network("::ffff:0:0:0/96")
+_IPV4_TRANSLATED = IPv6Network("::ffff:0:0:0/96")
 _V4_COMPATIBLE = IPv6Network("::/96")
 _PROTOCOL_ASSIGNMENTS = IPv4Network("192.0.0.0/24")
 _KEEPALIVE_SECONDS = 75
-_LONGEST_LINE = 32 * 1024
-SHORT = 32 * 1024
+_MAX_LINE = 32 * 1024
+SHORT_BODY = 32 * 1024
 """Bytes of a body that go out at once with the head."""
-_LARGE = 1024 * 1024
+_LARGE_BODY = 1024 * 1024
 
 
 class ForbiddenAddressError(OSError):
@@ -58,42 +58,42 @@ class ForbiddenAddressError(OSError):
         super().__init__("the host leads to an address that may not be reached")
 
 
-class Dialer:
+class Connectors:
     """Holds the two doors for as long as it is entered."""
 
     def __init__(self, timeouts: Timeouts) -> None:
         timeout = ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.idle)
-        self._reading = Reading(timeout, _LONGEST_LINE, _LONGEST_LINE)
-        self._doors: dict[bool, Door] = {}
-        self._intake = Intake()
+        self._read_limits = ReadLimits(timeout, _MAX_LINE, _MAX_LINE)
+        self._clients: dict[bool, PooledClient] = {}
+        self._read_budget = ReadBudget()
 
     async def __aenter__(self) -> Self:
-        self._doors = {private: self._open(private=private) for private in (False, True)}
+        self._clients = {private: self._make_client(private=private) for private in (False, True)}
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for door in self._doors.values():
+        for door in self._clients.values():
             await door.session.close()
 
     @property
-    def received(self) -> int:
+    def received_bytes(self) -> int:
         """How many bytes have come in all."""
-        return self._intake.received
+        return self._read_budget.received_bytes
 
     def connections(self) -> dict[str, float]:
         """Count the connections that are open: `used` by a request, or `idle`."""
-        connectors = [door.session.connector for door in self._doors.values()]
+        connectors = [door.session.connector for door in self._clients.values()]
         idle = sum(idle_connections(it) for it in connectors if it)
-        return {"used": max(self._intake.opened - idle, 0), "idle": idle}
+        return {"used": max(self._read_budget.open_connections - idle, 0), "idle": idle}
 
-    def door(self, *, private: bool) -> Door:
+    def client(self, *, private: bool) -> PooledClient:
         """Give the door whose connections may reach private addresses, or may not."""
-        return self._doors[private]
+        return self._clients[private]
 
-    def _open(self, *, private: bool) -> Door:
+    def _make_client(self, *, private: bool) -> PooledClient:
         def make_socket(addr_info: tuple[Any, ...]) -> socket.socket:
             family, kind, proto, _, address = addr_info
-            if not may_reach(address[0], private=private):
+            if not is_allowed_address(address[0], private=private):
                 raise ForbiddenAddressError
             return socket.socket(family, kind, proto)
 
@@ -103,8 +103,8 @@ class Dialer:
             ttl_dns_cache=60,
             socket_factory=make_socket,
         )
-        self._intake.attach(connector)
-        reading = self._reading
+        self._read_budget.attach(connector)
+        reading = self._read_limits
         session = ClientSession(
             connector=connector,
             cookie_jar=DummyCookieJar(),
@@ -114,13 +114,13 @@ class Dialer:
             max_field_size=reading.max_field_size,
             trust_env=False,
         )
-        return Door(session, Poster(session, reading))
+        return PooledClient(session, FastPoster(session, reading))
 
 
-class Door:
+class PooledClient:
     """Sends requests over one pool of connections."""
 
-    def __init__(self, session: ClientSession, poster: Poster) -> None:
+    def __init__(self, session: ClientSession, poster: FastPoster) -> None:
         self.session = session
         self._poster = poster
 
@@ -128,16 +128,16 @@ class Door:
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes
     ) -> ClientResponse:
         """Send a request; gives the response, its body unread, and follows no redirect."""
-        if method == "POST" and len(body) <= SHORT and url.raw_user is None:
+        if method == "POST" and len(body) <= SHORT_BODY and url.raw_user is None:
             return await self._poster.post(url, headers, body)
         # In pieces, once it is large: all at once would hold up the loop, and be held twice.
-        data = BytesIO(body) if len(body) > _LARGE else body or None
+        data = BytesIO(body) if len(body) > _LARGE_BODY else body or None
         return await self.session.request(
             method, url, headers=headers, data=data, allow_redirects=False
         )
 
 
-def may_reach(text: str, *, private: bool) -> bool:
+def is_allowed_address(text: str, *, private: bool) -> bool:
     """Tell whether a numeric address may be connected to.
 
     >>> may_reach("8.8.8.8", private=False), may_reach("127.0.0.1", private=False)
@@ -145,8 +145,8 @@ def may_reach(text: str, *, private: bool) -> bool:
     >>> may_reach("::ffff:169.254.169.254", private=True), may_reach("10.0.0.1", private=True)
     (False, True)
     """
-    address = _inner(ip_address(text.partition("%")[0]))
-    if address in _METADATA or address.is_multicast or address.is_unspecified:
+    address = _embedded_ipv4(ip_address(text.partition("%")[0]))
+    if address in _METADATA_ADDRESSES or address.is_multicast or address.is_unspecified:
         return False
     if private:
         return True
@@ -156,14 +156,14 @@ def may_reach(text: str, *, private: bool) -> bool:
     return address.is_global and not address.is_reserved
 
 
-def _inner(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+def _embedded_ipv4(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """Give the IPv4 address that an IPv6 one stands for, else the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address in _NAT64_LOCAL:
         return IPv4Address(0)
     compatible = address in _V4_COMPATIBLE and int(address) > 1
-    if compatible or address in _NAT64 or address in _TRANSLATED:
+    if compatible or address in _NAT64 or address in _IPV4_TRANSLATED:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return (
         address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1] or address

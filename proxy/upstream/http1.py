@@ -46,20 +46,20 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.connector import Connection
 
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 """Characters that no line of a request's head may contain. Line feeds are counted instead."""
-_MOST_ORIGINS = 1024
+_MAX_POOL_KEYS = 1024
 _NO_TIMER = TimerNoop()
 
-_FEW = 16
+_FEW_CONNECTIONS = 16
 """Connections that may all read as much as possible."""
-_AHEAD = 16 * 1024 * 1024
+_READ_AHEAD = 16 * 1024 * 1024
 """Bytes that more connections than that may read ahead together."""
-_MOST = 256 * 1024
+_MAX_READ = 256 * 1024
 """Largest read size in bytes: a larger one saves no time, half of it costs a tenth more."""
-_LEAST = 16 * 1024
+_MIN_READ = 16 * 1024
 """Smallest read size in bytes: below it the overhead per read dominates."""
-_KEPT = 4
+_LOW_WATER_DIVISOR = 4
 """The low-water mark is this fraction of the read size.
 
 Where there are many connections it is a fraction of `_LEAST`: many more may be opened before one
@@ -71,7 +71,7 @@ _Origin = tuple[str, str | None, int | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadLimits:
     """Timeouts and limits for reading a response, by aiohttp's names."""
 
     timeout: ClientTimeout
@@ -79,25 +79,25 @@ class Reading:
     max_field_size: int
 
 
-class Poster:
+class FastPoster:
     """Sends short POST requests over the connection pool of a session."""
 
-    def __init__(self, session: ClientSession, reading: Reading) -> None:
+    def __init__(self, session: ClientSession, limits: ReadLimits) -> None:
         self._session = session
-        self._reading = reading
+        self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self._origins: LRUCache[_Origin, ClientRequest] = LRUCache(_MOST_ORIGINS)
+        self._pool_keys: LRUCache[_Origin, ClientRequest] = LRUCache(_MAX_POOL_KEYS)
 
     async def post(self, url: URL, headers: Mapping[str, str], body: bytes) -> ClientResponse:
         """Send a request that fits the connection's write buffer; return the unread response.
 
         Raises what `ClientSession.request` raises.
         """
-        origin = self._origin(url)
-        written = _head(url, origin.headers["host"], headers, len(body)) + body
-        connection = await self._connected(origin)
+        origin = self._pool_key(url)
+        written = _encode_head(url, origin.headers["host"], headers, len(body)) + body
+        connection = await self._connect(origin)
         try:
-            protocol, reading = connection.protocol, self._reading
+            protocol, reading = connection.protocol, self._limits
             assert protocol is not None  # noqa: S101 - the connection was not closed yet
             assert protocol.transport is not None  # noqa: S101 - the connection was not closed yet
             protocol.set_response_params(
@@ -110,24 +110,24 @@ class Poster:
             )
             protocol.transport.write(written)
             protocol.start_timeout()
-            return await self._started(url, origin, connection, len(written))
+            return await self._receive_head(url, origin, connection, len(written))
         except BaseException:
             connection.close()
             raise
 
-    def _origin(self, url: URL) -> ClientRequest:
+    def _pool_key(self, url: URL) -> ClientRequest:
         """Return the cached `ClientRequest` that serves as the pool key for this origin."""
         key = url.scheme, url.raw_host, url.port
-        if (known := self._origins.get(key)) is None:
+        if (known := self._pool_keys.get(key)) is None:
             known = ClientRequest("POST", url.origin(), loop=self._loop, session=self._session)
-            self._origins[key] = known
+            self._pool_keys[key] = known
         return known
 
-    async def _connected(self, origin: ClientRequest) -> Connection:
+    async def _connect(self, origin: ClientRequest) -> Connection:
         connector = self._session.connector
         assert connector is not None  # noqa: S101 - only a closed session has none
         try:
-            return await connector.connect(origin, [], self._reading.timeout)
+            return await connector.connect(origin, [], self._limits.timeout)
         except TimeoutError as error:
             raise ConnectionTimeoutError from error
         except ClientError:
@@ -135,7 +135,7 @@ class Poster:
         except OSError as error:
             raise ClientOSError(*error.args) from error
 
-    async def _started(
+    async def _receive_head(
         self, url: URL, origin: ClientRequest, connection: Connection, size: int
     ) -> ClientResponse:
         """Return the response once its head has arrived."""
@@ -149,7 +149,7 @@ class Poster:
             traces=[],
             loop=self._loop,
             session=self._session,
-            stream_writer=cast("AbstractStreamWriter", _Written(size)),
+            stream_writer=cast("AbstractStreamWriter", _SentWriter(size)),
         )
         try:
             return await response.start(connection)
@@ -158,63 +158,65 @@ class Poster:
             raise
 
 
-class _Written(NamedTuple):
+class _SentWriter(NamedTuple):
     """The one attribute that a response reads of the request's writer, here already done."""
 
     output_size: int
 
 
-def _head(url: URL, host: str, headers: Mapping[str, str], length: int) -> bytes:
+def _encode_head(url: URL, host: str, headers: Mapping[str, str], length: int) -> bytes:
     """Return the head of a request; raise `ValueError` for a value that would break its lines."""
     lines = [f"POST {url.raw_path_qs} HTTP/1.1", f"host: {host}", f"content-length: {length}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     head = "\n".join(lines)
-    if head.count("\n") >= len(lines) or _FORBIDDEN.search(head):
+    if head.count("\n") >= len(lines) or _CONTROL_CHARACTERS.search(head):
         raise ValueError
     # Header bytes that are not UTF-8 were decoded with surrogates, and are sent as they arrived.
     return f"{head}\n\n".replace("\n", "\r\n").encode(errors="surrogateescape")
 
 
-class Intake:
+class ReadBudget:
     """Shares the memory for reading ahead among all provider connections.
 
     `opened` counts open connections, `received` the bytes that all of them have read so far.
     """
 
     def __init__(self) -> None:
-        self.opened = 0
-        self.received = 0
+        self.open_connections = 0
+        self.received_bytes = 0
         # One buffer for all connections: what was read is copied out before the next read.
-        self._buffer = memoryview(bytearray(_MOST))
+        self._buffer = memoryview(bytearray(_MAX_READ))
 
     @property
-    def step(self) -> int:
+    def read_size(self) -> int:
         """Bytes that a connection may read at a time now."""
-        if self.opened <= _FEW:
-            return _MOST
-        return max(_LEAST, min(_MOST // 2, _AHEAD // self.opened))
+        if self.open_connections <= _FEW_CONNECTIONS:
+            return _MAX_READ
+        return max(_MIN_READ, min(_MAX_READ // 2, _READ_AHEAD // self.open_connections))
 
     @property
     def low_water(self) -> int:
         """Unread bytes down to which a paused connection must be consumed before it reads on."""
-        return (_MOST if self.opened <= _FEW else _LEAST) // _KEPT
+        return (
+            _MAX_READ if self.open_connections <= _FEW_CONNECTIONS else _MIN_READ
+        ) // _LOW_WATER_DIVISOR
 
     @property
-    def room(self) -> memoryview:
+    def buffer(self) -> memoryview:
         """The buffer for the next read."""
-        return self._buffer[: self.step]
+        return self._buffer[: self.read_size]
 
-    def taken(self, size: int) -> bytes:
+    def copy_out(self, size: int) -> bytes:
         """Return a copy of what was read, and count it."""
-        self.received += size
+        self.received_bytes += size
         return bytes(self._buffer[:size])
 
     def attach(self, connector: BaseConnector) -> None:
         """Make every new connection of a connector read within this budget."""
         # aiohttp has no public way to choose the read size.
-        connector._factory = partial(self.handler, asyncio.get_running_loop())  # noqa: SLF001 - see above
+        connector._factory = partial(self.new_handler, asyncio.get_running_loop())  # noqa: SLF001 - see above
 
-    def handler(self, loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    def new_handler(self, loop: asyncio.AbstractEventLoop) -> ResponseHandler:
         """Return the protocol for a new connection."""
         return _Handler(loop, self)
 
@@ -228,9 +230,9 @@ def idle_connections(connector: BaseConnector) -> int:
 class _Handler(ResponseHandler):
     """aiohttp's protocol, whose transport reads through `_InSteps`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, intake: Intake) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, intake: ReadBudget) -> None:
         super().__init__(loop)
-        self._intake = intake
+        self._budget = intake
 
     def is_connected(self) -> bool:
         """Return whether the pool may use this connection for another request.
@@ -240,23 +242,23 @@ class _Handler(ResponseHandler):
         If the socket is readable, bytes or a close have arrived that the loop has not seen yet.
         """
         used_up = not super().is_connected() or self.should_close
-        return not (used_up or _can_be_read(self.transport))
+        return not (used_up or _is_readable(self.transport))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._intake.opened += 1
-        transport.set_protocol(_InSteps(self, self._intake))
+        self._budget.open_connections += 1
+        transport.set_protocol(_BudgetedProtocol(self, self._budget))
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._intake.opened -= 1
+        self._budget.open_connections -= 1
         super().connection_lost(exc)
 
     def set_response_params(self, **params: Any) -> None:
         # aiohttp pauses reading at twice this many unread bytes.
-        super().set_response_params(**{**params, "read_bufsize": self._intake.low_water})
+        super().set_response_params(**{**params, "read_bufsize": self._budget.low_water})
 
 
-def _can_be_read(transport: asyncio.BaseTransport | None) -> bool:
+def _is_readable(transport: asyncio.BaseTransport | None) -> bool:
     sock = transport.get_extra_info("socket") if transport else None
     if sock is None or sock.fileno() < 0:
         return True
@@ -265,19 +267,19 @@ def _can_be_read(transport: asyncio.BaseTransport | None) -> bool:
     return bool(poll.poll(0))
 
 
-class _InSteps(asyncio.BufferedProtocol):
+class _BudgetedProtocol(asyncio.BufferedProtocol):
     """Passes on what is read; unlike aiohttp's own protocol it decides how much that is."""
 
-    def __init__(self, handler: _Handler, intake: Intake) -> None:
+    def __init__(self, handler: _Handler, intake: ReadBudget) -> None:
         self._handler = handler
-        self._intake = intake
+        self._budget = intake
 
     def get_buffer(self, sizehint: int) -> memoryview:
         del sizehint
-        return self._intake.room
+        return self._budget.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._handler.data_received(self._intake.taken(nbytes))
+        self._handler.data_received(self._budget.copy_out(nbytes))
 
     def eof_received(self) -> None:
         self._handler.eof_received()

@@ -15,17 +15,17 @@ from typing import IO
 
 from adapters.contract import Image
 from adapters.frozen import frozen
-from adapters.tools.image_header import HEAD
+from adapters.tools.image_header import HEADER_BYTES
 from proxy.errors import UpstreamFailed
 from proxy.settings.state_dir import ensure_private_dir
 
 _LOG = logging.getLogger("easel")
 
-_PIECE = 96 * 1024
+_CHUNK = 96 * 1024
 """Bytes that are read in one go: a multiple of 3, so that base64 has no seams."""
 
 
-class Spool:
+class ImageTempFile:
     """Bytes, written once and read any number of times. `head` has the first of them."""
 
     __slots__ = ("_file", "_folder", "head", "length")
@@ -40,19 +40,19 @@ class Spool:
         if self._file:
             self._file.close()
 
-    async def add(self, data: bytes) -> None:
+    async def append(self, data: bytes) -> None:
         """Write what follows; raises `OSError`, and then it holds what it held before."""
         await asyncio.to_thread(self._write, data)
         self.length += len(data)
-        if len(self.head) < HEAD:
-            self.head += data[: HEAD - len(self.head)]
+        if len(self.head) < HEADER_BYTES:
+            self.head += data[: HEADER_BYTES - len(self.head)]
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
         """Give all that was written; raises `UpstreamFailed`."""
-        for at in range(0, self.length, _PIECE):
-            yield await asyncio.to_thread(self._read, at, min(_PIECE, self.length - at))
+        for at in range(0, self.length, _CHUNK):
+            yield await asyncio.to_thread(self._read, at, min(_CHUNK, self.length - at))
 
-    def whole(self) -> bytes:
+    def read_all(self) -> bytes:
         """Give all that was written in one piece; it blocks. Raises `UpstreamFailed`."""
         return self._read(0, self.length)
 
@@ -78,35 +78,35 @@ class Spool:
 
 
 @frozen
-class SpooledImage(Image):
+class FileImage(Image):
     """A picture that lies on a spool."""
 
-    spool: Spool = Spool(Path())
+    file: ImageTempFile = ImageTempFile(Path())
 
     @property
     def held(self) -> int:
         """How many bytes of a picture are here."""
-        return self.spool.length
+        return self.file.length
 
 
-class Spools:
+class TempFiles:
     """Makes spools in a folder, and says once that they fail."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._are_told = False
+        self._has_warned = False
 
-    def new(self) -> Spool:
+    def new(self) -> ImageTempFile:
         """Give an empty one."""
-        return Spool(self._folder)
+        return ImageTempFile(self._folder)
 
-    def failed(self, error: OSError) -> None:
+    def report_failure(self, error: OSError) -> None:
         """Tell the operator."""
-        if not self._are_told:
+        if not self._has_warned:
             reason = error.strerror or type(error).__name__
             _LOG.warning("pictures that arrive as base64 are held in memory: %s", reason)
-        self._are_told = True
+        self._has_warned = True
 
-    def worked(self) -> None:
+    def report_success(self) -> None:
         """Note that they do."""
-        self._are_told = False
+        self._has_warned = False

@@ -8,11 +8,11 @@ from typing import Any, Self
 
 from proxy.errors import GatewayError, RequestTimeout, UpstreamFailed
 
-Late = Callable[[float], GatewayError]
+ErrorFactory = Callable[[float], GatewayError]
 """Says what it means that so many seconds have run out."""
 
 
-class Deadline:
+class Timeout:
     """A block that ends after `seconds` by raising `late`; None: when the alarm is set.
 
     What `asyncio.timeout` does, without a coroutine to enter and to leave, and at next to no cost
@@ -21,7 +21,7 @@ class Deadline:
 
     __slots__ = ("_alarm", "_cancelling", "_is_due", "_late", "_seconds", "_task")
 
-    def __init__(self, seconds: float | None, late: Late) -> None:
+    def __init__(self, seconds: float | None, late: ErrorFactory) -> None:
         self._seconds = seconds or 0.0
         self._late = late
         self._alarm: asyncio.TimerHandle | None = None
@@ -31,11 +31,11 @@ class Deadline:
 
     def __enter__(self) -> Self:
         if self._seconds:
-            self.set(asyncio.get_running_loop().time() + self._seconds)
+            self.schedule(asyncio.get_running_loop().time() + self._seconds)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.lift()
+        self.cancel()
         if not self._is_due or self._task is None:
             return
         # Another may have cancelled the task as well: then it is not ours to end that.
@@ -44,37 +44,37 @@ class Deadline:
             raise self._late(self._seconds) from None
 
     @property
-    def is_set(self) -> bool:
+    def is_scheduled(self) -> bool:
         """Whether it will end the block."""
         return self._alarm is not None
 
-    def set(self, when: float) -> None:
+    def schedule(self, when: float) -> None:
         """Have it end the block at a time of the loop's clock."""
-        self.lift()
+        self.cancel()
         if self._task is None and (task := asyncio.current_task()):
             self._task, self._cancelling = task, task.cancelling()
-        self._alarm = asyncio.get_running_loop().call_at(when, self._ring)
+        self._alarm = asyncio.get_running_loop().call_at(when, self._expire)
 
-    def lift(self) -> None:
+    def cancel(self) -> None:
         """Let the block take as long as it takes."""
         if self._alarm:
             self._alarm.cancel()
             self._alarm = None
 
-    def _ring(self) -> None:
+    def _expire(self) -> None:
         self._alarm = None
         self._is_due = True
         if self._task:
             self._task.cancel()
 
 
-def asked_too_long(seconds: float) -> RequestTimeout:
+def request_timeout_error(seconds: float) -> RequestTimeout:
     """Say, in Portkey's words, that the request's own timeout ran out."""
     milliseconds = round(seconds * 1000)
     return RequestTimeout(f"Request exceeded the timeout sent in the request: {milliseconds}ms")
 
 
-def worked_too_long(seconds: float) -> UpstreamFailed:
+def total_timeout_error(seconds: float) -> UpstreamFailed:
     """Say that the operator's deadline ran out."""
     return UpstreamFailed(
         f"The provider was still working after {seconds:g} seconds.", status=504, code="timeout"

@@ -16,27 +16,27 @@ from typing import Any
 import msgspec
 from cachetools import LRUCache
 
-from adapters.contract import Credentials, Grant, GrantFlow
+from adapters.contract import AccessToken, Credentials, TokenFlow
 from adapters.errors import ProviderError
 from adapters.http import Assertion, ProviderRequest
 from proxy.errors import BadRequest, GatewayError
 from proxy.http.status import UNAUTHORIZED
 from proxy.routing.plan import Target
-from proxy.upstream.connector import Dialer
+from proxy.upstream.connector import Connectors
 from proxy.upstream.exchange import exchange
 from proxy.upstream.redact import ERROR_LIMIT
 from proxy.upstream.reply import read_reply
 
-_EARLY = 300.0
-_MOST_TOKENS = 4096
-_NOTHING = Grant({}, 0.0)
+_RENEW_EARLY = 300.0
+_MAX_TOKENS = 4096
+_NO_TOKEN = AccessToken({}, 0.0)
 
 
 @dataclass(slots=True, repr=False)
 class _Entry:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    grant: Grant = _NOTHING
-    good_until: float = -math.inf
+    grant: AccessToken = _NO_TOKEN
+    valid_until: float = -math.inf
 
 
 class Tokens:
@@ -44,73 +44,73 @@ class Tokens:
 
     def __init__(
         self,
-        dialer: Dialer,
+        connectors: Connectors,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._dialer = dialer
+        self._connectors = connectors
         self._clock = clock
         self._now = now
-        self._entries: LRUCache[str, _Entry] = LRUCache(_MOST_TOKENS)
+        self._entries: LRUCache[str, _Entry] = LRUCache(_MAX_TOKENS)
 
-    async def granted(self, target: Target) -> Target:
+    async def with_token(self, target: Target) -> Target:
         """Give the target with a token among its options, if its credential calls for one."""
-        if self._flow(target) is None:
+        if self._token_flow(target) is None:
             return target
-        entry = self._entries.setdefault(_name(target), _Entry())
+        entry = self._entries.setdefault(_cache_key(target), _Entry())
         async with entry.lock:
             # A flow of its own: whoever waited for the lock would sign with the time of long ago.
-            if self._clock() >= entry.good_until and (flow := self._flow(target)):
-                entry.grant = await self._buy(target, flow)
-                lifetime = entry.grant.seconds
-                entry.good_until = self._clock() + max(lifetime - _EARLY, lifetime / 2)
+            if self._clock() >= entry.valid_until and (flow := self._token_flow(target)):
+                entry.grant = await self._fetch(target, flow)
+                lifetime = entry.grant.expires_in
+                entry.valid_until = self._clock() + max(lifetime - _RENEW_EARLY, lifetime / 2)
         options = {**target.credentials.options, **entry.grant.options}
         return msgspec.structs.replace(
             target, credentials=Credentials(target.credentials.api_key, options)
         )
 
-    def note(self, target: Target, error: BaseException | None) -> None:
+    def on_error(self, target: Target, error: BaseException | None) -> None:
         """Have a target's token bought anew next time, if an error says that it is no good.
 
         A token can end early: it was revoked, or this machine slept, and its clock with it.
         """
         status = isinstance(error, ProviderError) and error.provider_status
-        if status == UNAUTHORIZED and (entry := self._entries.get(_name(target))):
-            entry.good_until = -math.inf
+        if status == UNAUTHORIZED and (entry := self._entries.get(_cache_key(target))):
+            entry.valid_until = -math.inf
 
-    def _flow(self, target: Target) -> GrantFlow | None:
+    def _token_flow(self, target: Target) -> TokenFlow | None:
         return target.adapter.token_flow(target.credentials, self._now())
 
-    async def _buy(self, target: Target, flow: GrantFlow) -> Grant:
+    async def _fetch(self, target: Target, flow: TokenFlow) -> AccessToken:
         # A token endpoint is a public host of the provider's own; nothing of ours signs for it.
         request = next(flow)
         while True:
-            asked: ProviderRequest = replace(await asserted(request), signed=False)
-            async with exchange(self._dialer, target, asked) as response:
+            asked: ProviderRequest = replace(await with_assertion(request), authenticated=False)
+            async with exchange(self._connectors, target, asked) as response:
                 reply = await read_reply(response, ERROR_LIMIT, target.secrets)
             try:
                 request = flow.send(reply)
             except StopIteration as done:
-                grant: Grant = done.value
+                grant: AccessToken = done.value
                 return grant
 
 
-def _name(target: Target) -> str:
+def _cache_key(target: Target) -> str:
     # Headers that a client forwards differ from request to request, and buy nothing.
     bare = msgspec.structs.replace(target, forwarded_headers={})
     return f"{target.adapter.id}:{bare.fingerprint}"
 
 
-async def asserted(request: ProviderRequest) -> ProviderRequest:
+async def with_assertion(request: ProviderRequest) -> ProviderRequest:
     """Give a request with its assertion, signed, at the end of its content."""
     if request.assertion is None:
         return request
     # Some milliseconds of arithmetic, and at first an import.
-    token = await asyncio.to_thread(signed, request.assertion)
+    token = await asyncio.to_thread(sign_jwt, request.assertion)
     return replace(request, content=(request.content or b"") + token, assertion=None)
 
 
-def signed(assertion: Assertion) -> bytes:
+def sign_jwt(assertion: Assertion) -> bytes:
     """Write the token of an assertion; raises `GatewayError`."""
     try:
         from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - see the module

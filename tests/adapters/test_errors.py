@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 
 from adapters.errors import (
     MESSAGE_LIMIT,
+    REFUSAL_WORDS,
     REFUSED,
-    REFUSING_WORDS,
     BadParam,
     ImageError,
     ProviderError,
     Refusal,
-    failure,
-    meaning,
-    no_picture,
+    error_from_reply,
+    find_error_message,
+    no_image_error,
     refusal,
-    told,
-    understood,
+    status_from_codes,
+    status_from_phrases,
 )
 from adapters.http import ProviderReply
 
@@ -47,7 +47,7 @@ def test_a_refusal_is_a_providers_error_and_a_bad_param_is_not() -> None:
         (BadParam("size", "no"), 400, "invalid_request_error", "invalid_value", "size"),
         (ProviderError("no"), 502, "server_error", None, None),
         (Refusal("no"), 400, "image_generation_user_error", "moderation_blocked", None),
-        (no_picture(), 502, "server_error", "no_picture", None),
+        (no_image_error(), 502, "server_error", "no_picture", None),
         (refusal("no"), 400, "image_generation_user_error", "moderation_blocked", None),
     ],
 )
@@ -55,7 +55,7 @@ def test_an_error_knows_its_status_and_object(
     error: ImageError, status: int, kind: str, code: str | None, param: str | None
 ) -> None:
     assert error.status == status
-    assert error.as_object() == {
+    assert error.to_dict() == {
         "message": error.message,
         "type": kind,
         "param": param,
@@ -65,12 +65,12 @@ def test_an_error_knows_its_status_and_object(
 
 def test_one_error_does_not_change_the_next() -> None:
     ProviderError("no", status=504, type="odd", code="timeout", param="size")
-    assert ProviderError("no").as_object() == {**ProviderError("no").as_object(), "code": None}
+    assert ProviderError("no").to_dict() == {**ProviderError("no").to_dict(), "code": None}
     assert (ProviderError("no").status, ProviderError("no").type) == (502, "server_error")
 
 
 def test_a_message_is_cut() -> None:
-    assert len(failure(reply(400, {"message": "x" * 9999})).message) == MESSAGE_LIMIT
+    assert len(error_from_reply(reply(400, {"message": "x" * 9999})).message) == MESSAGE_LIMIT
 
 
 # A provider's status
@@ -100,13 +100,15 @@ def test_a_message_is_cut() -> None:
 def test_a_status_keeps_its_meaning(
     provider_status: int, status: int, kind: str, code: str | None
 ) -> None:
-    error = failure(reply(provider_status))
+    error = error_from_reply(reply(provider_status))
     assert (error.status, error.type, error.code) == (status, kind, code)
     assert error.provider_status == provider_status
 
 
 def test_what_the_adapter_knows_better_wins() -> None:
-    error = failure(reply(429, {"message": "no"}), message="paid out", code="spent", param="n")
+    error = error_from_reply(
+        reply(429, {"message": "no"}), message="paid out", code="spent", param="n"
+    )
     assert (error.code, error.param) == ("spent", "n")
     assert error.message.endswith("paid out")
 
@@ -123,12 +125,12 @@ def test_a_refusal_remembers_the_status_on_the_wire() -> None:
     "said", ["NSFW content found", "Request Moderated", "against the content policy"]
 )
 def test_the_usual_words_of_a_refusal_are_known(said: str) -> None:
-    assert REFUSING_WORDS.search(said)
+    assert REFUSAL_WORDS.search(said)
 
 
 @pytest.mark.parametrize("said", ["disable_safety_checker is not available", "no such moderation"])
 def test_a_complaint_about_a_parameter_of_safety_is_no_refusal(said: str) -> None:
-    assert not REFUSING_WORDS.search(said)
+    assert not REFUSAL_WORDS.search(said)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +151,8 @@ def test_a_complaint_about_a_parameter_of_safety_is_no_refusal(said: str) -> Non
     ],
 )
 def test_the_sentence_is_found_where_providers_put_it(tree: Any) -> None:
-    assert told(reply(400, tree)) == "too wide"
-    assert failure(reply(400, tree)).message == "The provider answered: too wide"
+    assert find_error_message(reply(400, tree)) == "too wide"
+    assert error_from_reply(reply(400, tree)).message == "The provider answered: too wide"
 
 
 @pytest.mark.parametrize(
@@ -161,30 +163,30 @@ def test_the_sentence_is_found_where_providers_put_it(tree: Any) -> None:
     ],
 )
 def test_a_job_that_failed_says_why_as_a_request_does(tree: dict[str, Any]) -> None:
-    assert meaning(reply(200, tree), {"Illegal": REFUSED}) == REFUSED
-    assert told(reply(200, tree))
+    assert status_from_codes(reply(200, tree), {"Illegal": REFUSED}) == REFUSED
+    assert find_error_message(reply(200, tree))
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", b"[]", b"null", b'{"a":1}'])
 def test_without_a_sentence_the_status_has_to_do(body: bytes) -> None:
-    assert "status 502" in failure(ProviderReply(502, {}, body)).message
+    assert "status 502" in error_from_reply(ProviderReply(502, {}, body)).message
 
 
 def test_the_field_that_a_list_of_details_complains_of_is_named() -> None:
     tree = {"detail": [{"loc": ["body", "width"], "msg": "too wide"}]}
-    assert failure(reply(422, tree)).param == "width"
-    assert failure(reply(422, {"detail": [{"loc": [], "msg": "no"}]})).param is None
-    assert failure(reply(422, {"detail": [{"loc": ["body"], "msg": "no"}]})).param is None
+    assert error_from_reply(reply(422, tree)).param == "width"
+    assert error_from_reply(reply(422, {"detail": [{"loc": [], "msg": "no"}]})).param is None
+    assert error_from_reply(reply(422, {"detail": [{"loc": ["body"], "msg": "no"}]})).param is None
 
 
 @pytest.mark.parametrize(("told", "param"), [("size", "size"), ("", None), (7, None)])
 def test_the_field_that_an_error_names_is_named(told: object, param: str | None) -> None:
-    assert failure(reply(400, {"error": {"message": "no", "param": told}})).param == param
+    assert error_from_reply(reply(400, {"error": {"message": "no", "param": told}})).param == param
 
 
 @given(status=st.integers(100, 999), body=st.binary(max_size=50))
 def test_any_reply_becomes_an_error_for_the_client(status: int, body: bytes) -> None:
-    error = failure(ProviderReply(status, {}, body))
+    error = error_from_reply(ProviderReply(status, {}, body))
     assert 400 <= error.status < 600
     assert error.message
 
@@ -205,18 +207,21 @@ def test_any_reply_becomes_an_error_for_the_client(status: int, body: bytes) -> 
 )
 def test_the_longest_code_that_fits_says_what_a_reply_means(tree: object, status: int) -> None:
     codes = {"Throttling": 429, "Throttling.Alloc": 402, "1026": REFUSED}
-    assert meaning(ProviderReply(200, body=orjson.dumps(tree)), codes) == status
+    assert status_from_codes(ProviderReply(200, body=orjson.dumps(tree)), codes) == status
 
 
 def test_the_first_phrase_that_fits_says_what_a_sentence_means() -> None:
     phrases = {"rate limit": 429, "limit": 402}
-    assert understood("A Rate Limit was hit", phrases) == 429
-    assert understood("Your limit is used up", phrases) == 402
-    assert understood("no", phrases) == understood("", phrases) == 0
+    assert status_from_phrases("A Rate Limit was hit", phrases) == 429
+    assert status_from_phrases("Your limit is used up", phrases) == 402
+    assert status_from_phrases("no", phrases) == status_from_phrases("", phrases) == 0
 
 
 def test_a_success_that_is_a_failure_is_a_502_unless_its_meaning_is_known() -> None:
     reply = ProviderReply(200, body=b'{"message": "odd"}')
-    assert (failure(reply).status, failure(reply, status=404).status) == (502, 404)
-    assert failure(reply, status=404).code == "model_not_found"
-    assert failure(reply, status=404).provider_status == 200
+    assert (error_from_reply(reply).status, error_from_reply(reply, status=404).status) == (
+        502,
+        404,
+    )
+    assert error_from_reply(reply, status=404).code == "model_not_found"
+    assert error_from_reply(reply, status=404).provider_status == 200

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from adapters.frozen import value
+from adapters.frozen import frozen
 
 
-@value
+@frozen
 class Secret:
     key: str = ""
 

@@ -19,8 +19,8 @@ from openai.types.image_gen_completed_event import ImageGenCompletedEvent
 from openai.types.images_response import ImagesResponse
 from PIL import Image as Picture
 
-from adapters import PROVIDERS, adapter
-from adapters.tools.image_header import media_type_of
+from adapters import PROVIDERS, get_adapter
+from adapters.tools.image_header import detect_media_type
 from tests.support.gateway import KEY, Gateway, gateway
 from tests.support.transcript_provider import RepeatingProvider
 from tests.support.transcripts import FOLDER, Transcript, load
@@ -63,7 +63,9 @@ class Asked:
 @asynccontextmanager
 async def asked(transcript: Transcript) -> AsyncIterator[Asked]:
     async with RepeatingProvider(transcript) as provider:
-        host = provider.here(adapter(transcript.provider).resolve_base_url(transcript.credentials))
+        host = provider.here(
+            get_adapter(transcript.provider).resolve_base_url(transcript.credentials)
+        )
         stored = {**transcript.credentials_, "provider": transcript.provider, "custom_host": host}
         keys = orjson.dumps({"stored": stored}).decode()
         async with gateway(f"virtual_keys: {keys}") as ours:
@@ -81,7 +83,7 @@ def conversation(provider: str) -> Transcript:
     """Give the success that is easiest to have again in another form: one of a single picture."""
     found = [load(path) for path in sorted(FOLDER.glob(f"{provider}/*.json"))]
     good = [it for it in found if it.kind == "success" and not it.call.get("stream")]
-    free = [it for it in good if not adapter(provider).token_flow(it.credentials, 0)]
+    free = [it for it in good if not get_adapter(provider).token_flow(it.credentials, 0)]
     return min(free, key=lambda it: len((it.answer or {}).get("data", [])))
 
 
@@ -120,7 +122,7 @@ async def test_a_stream_has_an_event_for_each_picture_or_an_error_at_its_end(
 
 def _says_it_itself(provider: str) -> bool:
     """Tell whether a provider's answer is relayed unread: how many it made is its own to say."""
-    return adapter(provider).passthrough
+    return get_adapter(provider).passthrough
 
 
 async def _is_a_picture(ours: Gateway, url: str, text: str) -> None:
@@ -129,5 +131,5 @@ async def _is_a_picture(ours: Gateway, url: str, text: str) -> None:
         async with ours.session.get(url) as got:
             assert got.status == 200
             data = await got.read()
-    if data and media_type_of(data) != "image/svg+xml":
+    if data and detect_media_type(data) != "image/svg+xml":
         Picture.open(BytesIO(data)).verify()

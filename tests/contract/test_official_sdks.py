@@ -25,8 +25,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from adapters import adapter
-from adapters.contract import Outgoing
+from adapters import get_adapter
+from adapters.contract import SignableRequest
 from tests.contract.test_replay import Open, move_by_hand, replayed
 from tests.support.official_sdks import ASKINGS
 from tests.support.transcript_provider import EveryHost
@@ -243,8 +243,8 @@ def _hold_signature(seen: Seen, body: bytes, transcript: Transcript) -> None:
         method, _, url = seen.line.partition(" ")
         given = {name: seen.headers[name] for name in signed[1].split(";")}
         own = {name: it for name, it in given.items() if not name.startswith(("x-amz-", "host"))}
-        outgoing = Outgoing(method, url, own, body, _time(seen))
-        ours = adapter(transcript.provider).sign(outgoing, transcript.credentials)
+        outgoing = SignableRequest(method, url, own, body, _time(seen))
+        ours = get_adapter(transcript.provider).sign(outgoing, transcript.credentials)
         assert ours["authorization"] == theirs
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from yarl import URL
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.errors import ImageError, ProviderError
 from adapters.http import ProviderRequest
 from proxy.app import make_app
@@ -25,124 +25,8 @@ from proxy.upstream import exchange as sending
 from tests.support.transcript_provider import ScriptedProvider
 from tests.support.transcripts import FOLDER, Transcript, load, play, secrets_of
 
-KEY = "gateway-key-0123456789"
 PLACES = sorted(FOLDER.glob("*/*.json"))
-_BLOB = re.compile(r'http://[^"]*?/v1/images/blobs/[^"]*')
 _MEASURED = re.compile(r"(?:, )?(?:measured|asked) \d+=[^,]*")
-
-Open = Callable[[web.Application], Awaitable[TestClient[web.Request, web.Application]]]
-Way = Callable[[Transcript, ScriptedProvider], tuple[dict[str, Any], dict[str, str]]]
-
-
-@dataclass(frozen=True)
-class Replay:
-    """What a transcript came to in the gateway, every URL in it as in the transcript."""
-
-    transcript: Transcript
-    provider: ScriptedProvider
-    status: int
-    headers: Mapping[str, str]
-    text: str
-    waits: list[float]
-    log: str
-    kept: Mapping[str, str]
-    """The pictures behind the URLs of the gateway's own in the answer, as base64."""
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """The JSON answer, without the time it was made at."""
-        tree: dict[str, Any] = orjson.loads(self.text)
-        return {name: value for name, value in tree.items() if name != "created"}
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """The data of the events that came instead of JSON."""
-        lines = self.text.splitlines()
-        return [orjson.loads(it[len("data: ") :]) for it in lines if it.startswith("data: ")]
-
-
-def by_virtual_key(
-    transcript: Transcript, provider: ScriptedProvider
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Store the credential, with the host, in the operator's settings; the caller names it."""
-    stored = {"provider": transcript.provider, "custom_host": _host(transcript, provider)}
-    settings = {"virtual_keys": {"stored": {**transcript.credentials_, **stored}}}
-    return settings, {"x-portkey-virtual-key": "stored"}
-
-
-def by_headers(
-    transcript: Transcript, provider: ScriptedProvider
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Send provider, credential and host along with the request; the operator trusts the host."""
-    given, options = transcript.credentials, adapter(transcript.provider).options
-    headers = {option.header: given[option.name] for option in options if given[option.name]}
-    headers["x-portkey-provider"] = transcript.provider
-    headers["x-portkey-custom-host"] = _host(transcript, provider)
-    if given.api_key:
-        headers["authorization"] = f"Bearer {given.api_key}"
-    return {"trusted_custom_hosts": ["127.0.0.1"]}, headers
-
-
-def _host(transcript: Transcript, provider: ScriptedProvider) -> str:
-    return provider.here(adapter(transcript.provider).resolve_base_url(transcript.credentials))
-
-
-async def replayed(
-    open_: Open, transcript: Transcript, way: Way = by_virtual_key, **more: Any
-) -> Replay:
-    """Put a transcript's call to a gateway whose provider follows the transcript."""
-    waits, log = list[float](), StringIO()
-
-    async def noted(seconds: float) -> None:
-        waits.append(seconds)
-
-    async with ScriptedProvider(transcript) as provider:
-        chosen, headers = way(transcript, provider)
-        settings = orjson.dumps({"api_keys": {"tests": {"key": KEY}}, **chosen}).decode()
-        gateway = await open_(
-            make_app(parse(settings, environ={}), log_to=log, sleep=noted, make_call_id=lambda: 0)
-        )
-        headers |= {"x-portkey-api-key": KEY, "content-type": "application/json"}
-        asked = orjson.dumps({**transcript.call, **more})
-        response = await gateway.post("/v1/images/generations", data=asked, headers=headers)
-        text = await response.text()
-        kept = {place: await _fetched(gateway, place) for place in _BLOB.findall(text)}
-        text = provider.away(text)
-        await gateway.close()
-    status, got = response.status, {name.lower(): it for name, it in response.headers.items()}
-    return Replay(transcript, provider, status, got, text, waits, log.getvalue(), kept)
-
-
-async def _fetched(gateway: TestClient[web.Request, web.Application], place: str) -> str:
-    """Fetch a picture from the gateway itself, with no key."""
-    async with gateway.get(URL(place, encoded=True).relative()) as response:
-        assert response.status == 200
-        return b64encode(await response.read()).decode()
-
-
-@pytest.fixture(params=PLACES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def transcript(request: pytest.FixtureRequest) -> Transcript:
-    return load(request.param)
-
-
-@pytest.fixture
-def opened(transcript: Transcript, aiohttp_client: Open, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """Open gateways; URLs that no custom host moves, such as a token's, are moved by hand."""
-    move_by_hand(transcript, monkeypatch)
-    return aiohttp_client
-
-
-def move_by_hand(transcript: Transcript, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lead a transcript's URLs that no custom host moves to where the custom host is."""
-    genuine = sending.address
-
-    def moved(target: Target, request: ProviderRequest) -> tuple[URL, bool]:
-        home = target.base_url.partition("/_host/")[0]
-        url = request.url.replace("https://", f"{home}/_host/")
-        return genuine(target, replace(request, url=url))
-
-    if _leads_elsewhere(transcript):
-        monkeypatch.setattr(sending, "address", moved)
 
 
 @pytest.fixture
@@ -212,26 +96,17 @@ async def test_a_picture_comes_as_an_event_where_the_client_wants_it(
 
 
 async def test_a_credential_in_headers_does_the_same(transcript: Transcript, opened: Open) -> None:
-    options = adapter(transcript.provider).options
-    if not any(option.operator and transcript.credentials[option.name] for option in options):
+    options = get_adapter(transcript.provider).options
+    if not any(option.operator_only and transcript.credentials[option.name] for option in options):
         replay = await replayed(opened, transcript, by_headers)
         test_the_provider_is_asked_what_is_written_down(replay)
         test_the_client_gets_what_is_written_down(replay)
         test_secrets_go_to_the_provider_and_nowhere_else(replay)
 
 
-def _leads_elsewhere(transcript: Transcript) -> bool:
-    """Tell whether the adapter itself knows an address that is not below the base URL.
-
-    It asks there first: for a token, or for another's name of a model.
-    """
-    base = adapter(transcript.provider).resolve_base_url(transcript.credentials)
-    return bool(transcript.exchanges) and not transcript.exchanges[0].request.url.startswith(base)
-
-
 def _is_translated(transcript: Transcript) -> bool:
     """Tell whether the gateway itself gives the picture the form that the client wants."""
-    found, call = adapter(transcript.provider), transcript.call
+    found, call = get_adapter(transcript.provider), transcript.call
     plain = not {"response_format", "stream"} & call.keys()
     return transcript.kind == "success" and plain and not found.passthrough
 
@@ -275,7 +150,7 @@ def _opened(replay: Replay, url: str) -> str:
 
 def _expected_receipt(transcript: Transcript) -> str:
     """Give the receipt written down, and what the gateway itself adds on pictures not made."""
-    found, made = adapter(transcript.provider), len((transcript.answer or {}).get("data", []))
+    found, made = get_adapter(transcript.provider), len((transcript.answer or {}).get("data", []))
     missing = 0 if found.passthrough else transcript.n - made
     lost = f"failed pictures={missing}>incomplete" if made and missing > 0 else ""
     return ", ".join(filter(None, (transcript.receipt, lost)))
@@ -298,7 +173,7 @@ def _failure(transcript: Transcript) -> tuple[int, dict[str, Any]]:
     error = caught.value
     if isinstance(error, ProviderError) and error.body is not None:
         return error.status, _outline(orjson.loads(error.body))
-    return error.status, _outline({"error": error.as_object()})
+    return error.status, _outline({"error": error.to_dict()})
 
 
 def _outline(body: dict[str, Any]) -> dict[str, Any]:

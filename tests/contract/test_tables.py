@@ -20,14 +20,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters import PROVIDERS, adapter
+from adapters import PROVIDERS, get_adapter
 from adapters.contract import Credentials, ImageCall
 from adapters.errors import BadParam, ImageError
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import CONTRACT, Nearest, Param
-from adapters.table.receipt import Line, Receipt
-from adapters.table.table import OURS, Policy, Table
-from adapters.tools.sizes import Converter, parse
+from adapters.table.param import STANDARD_PARAMS, Approximation, Param
+from adapters.table.receipt import Receipt, ReceiptLine
+from adapters.table.table import GATEWAY_PARAMS, Table, UnsupportedPolicy
+from adapters.tools.sizes import Converter, parse_size
 from tests.support import boundary_values
 from tests.support.transcripts import transcripts_of, translated
 
@@ -65,11 +65,11 @@ class Family:
     credentials: Credentials
     replies: tuple[ProviderReply, ...] = ()
 
-    def sent(self, params: Mapping[str, Any], policy: Policy) -> Sent:
+    def sent(self, params: Mapping[str, Any], policy: UnsupportedPolicy) -> Sent:
         """Translate as the gateway does, and give the first request that has a body."""
         params = {"model": self.model, **params}
-        call, receipt = translated(adapter(self.provider), params, self.credentials, policy)
-        flow = adapter(self.provider).flow(call)
+        call, receipt = translated(get_adapter(self.provider), params, self.credentials, policy)
+        flow = get_adapter(self.provider).flow(call)
         request = next(flow)
         for reply in self.replies:
             if request.method != "GET":
@@ -87,14 +87,14 @@ class Sent:
     request: ProviderRequest
     table: Table
 
-    def line(self, name: str) -> Line | None:
+    def line(self, name: str) -> ReceiptLine | None:
         return next((it for it in self.receipt.lines if it.name == name), None)
 
 
 @cache
 def families(provider: str) -> list[Family]:
     """Give a family for every table of a provider."""
-    found, made = adapter(provider), list[Family]()
+    found, made = get_adapter(provider), list[Family]()
     written = sorted(transcripts_of(provider), key=lambda one: one.kind != "success")
     named = [one.call.get("model", "") for one in written]
     for model in dict.fromkeys([*named, *found.models, "some/thing", "never-heard-of-it", ""]):
@@ -113,7 +113,10 @@ def families(provider: str) -> list[Family]:
                 credentials
             ):
                 with suppress(ImageError, StopIteration):
-                    if family.sent({"prompt": PROMPT}, Policy.ADAPT).request.method != "GET":
+                    if (
+                        family.sent({"prompt": PROMPT}, UnsupportedPolicy.ADAPT).request.method
+                        != "GET"
+                    ):
                         made.append(family)
     return made
 
@@ -121,7 +124,7 @@ def families(provider: str) -> list[Family]:
 FAMILIES = [
     family
     for provider in PROVIDERS
-    if not adapter(provider).passthrough
+    if not get_adapter(provider).passthrough
     for family in families(provider)
 ]
 
@@ -166,11 +169,13 @@ def any_value(rule: Param) -> st.SearchStrategy[Any]:
 @st.composite
 def any_params(draw: st.DrawFn, table: Table) -> dict[str, Any]:
     """Draw parameters in any order: the contract's, the table's, unknown ones, its own fields."""
-    rules = {name: boundary_values.rule(table, name) for name in CONTRACT}
+    rules = {name: boundary_values.rule(table, name) for name in STANDARD_PARAMS}
     rules |= {row.name: boundary_values.rule(table, row.name) for row in table.rows}
     fields = [row.target.split(".")[0] for row in table.rows] + list(table.constant)
     strange = UNKNOWN | {
-        it.split(".")[0]: "mine" for it in (*fields, *table.never) if it.split(".")[0] not in rules
+        it.split(".")[0]: "mine"
+        for it in (*fields, *table.reserved)
+        if it.split(".")[0] not in rules
     }
     names = draw(
         st.lists(st.sampled_from([*sorted(rules), *sorted(strange)]), unique=True, max_size=9)
@@ -179,14 +184,14 @@ def any_params(draw: st.DrawFn, table: Table) -> dict[str, Any]:
     return {it: draw(any_value(rules[it])) if it in rules else strange[it] for it in chosen}
 
 
-def accepted(family: Family, params: Mapping[str, Any], policy: Policy) -> Sent:
+def accepted(family: Family, params: Mapping[str, Any], policy: UnsupportedPolicy) -> Sent:
     """Send what the family takes of some parameters; what it refuses, it refuses by name."""
     taken = dict(params)
     while len(taken) > 1:
         try:
             return family.sent(taken, policy)
         except BadParam as error:
-            unnamed = adapter(family.provider).name not in error.message
+            unnamed = get_adapter(family.provider).name not in error.message
             if unnamed and error.code == "unsupported_parameter":
                 raise
             if taken.pop(error.param or "", PROMPT) == PROMPT:
@@ -200,17 +205,17 @@ def accepted(family: Family, params: Mapping[str, Any], policy: Policy) -> Sent:
 def test_a_parameter_is_sent_as_it_is_or_has_a_true_line(
     family: Family, data: st.DataObject
 ) -> None:
-    policy = data.draw(st.sampled_from(Policy))
+    policy = data.draw(st.sampled_from(UnsupportedPolicy))
     sent = accepted(family, data.draw(any_params(family.table)), policy)
     for name, value in sent.call.params.items():
         line = sent.line(name)
         row = sent.table.row(name)
-        is_so = name in SILENT or (row is not None and value in row.anyway)
+        is_so = name in SILENT or (row is not None and value in row.implied)
         if line is None and not is_so:
             assert holds(at(sent.call.fields, name), value), f"{name} has no line"
     for line in sent.receipt.lines:
         assert is_true(line, sent), line
-        assert policy is not Policy.STRICT or loses_nothing(line), line
+        assert policy is not UnsupportedPolicy.STRICT or loses_nothing(line), line
     there = list(leaves(everything(sent.request)))
     for key, value in leaves(sent.call.fields):
         is_sent = any(stands(key, value, *leaf) for leaf in there)
@@ -218,7 +223,7 @@ def test_a_parameter_is_sent_as_it_is_or_has_a_true_line(
     assert not [value for _, value in there if "evil.test" in str(value)]
 
 
-SHAPED = [it for name in PROVIDERS if adapter(name).passthrough for it in families(name)]
+SHAPED = [it for name in PROVIDERS if get_adapter(name).passthrough for it in families(name)]
 
 
 @pytest.mark.parametrize("family", SHAPED, ids=lambda it: f"{it.provider}/{it.model}")
@@ -227,7 +232,7 @@ SHAPED = [it for name in PROVIDERS if adapter(name).passthrough for it in famili
 def test_a_provider_of_the_clients_shape_gets_what_has_no_line(
     family: Family, data: st.DataObject
 ) -> None:
-    sent = accepted(family, data.draw(any_params(family.table)), Policy.ADAPT)
+    sent = accepted(family, data.draw(any_params(family.table)), UnsupportedPolicy.ADAPT)
     body = everything(sent.request)["json"]
     for name, value in sent.call.params.items():
         assert name in SILENT or sent.line(name) or body.get(name) == value, f"{name} has no line"
@@ -286,9 +291,9 @@ class Rule:
 
 
 CONVERTERS = {
-    f"{it.provider}: {row.to.says}": row.to
+    f"{it.provider}: {row.convert.description}": row.convert
     for it in FAMILIES
-    if (row := it.table.row("size")) and isinstance(row.to, Converter)
+    if (row := it.table.row("size")) and isinstance(row.convert, Converter)
 }
 
 every_converter = pytest.mark.parametrize("convert", CONVERTERS.values(), ids=list(CONVERTERS))
@@ -318,27 +323,27 @@ def offered(says: str, cross: str) -> list[tuple[float, float]]:
 @a_few(30)
 @given(size=SIZES)
 def test_a_size_keeps_the_rule_that_it_is_said_to_keep(convert: Converter, size: str) -> None:
-    made, asked = convert(size), parse(size)
+    made, asked = convert(size), parse_size(size)
     if asked is None:
         assert made == {}
-    elif convert.says.startswith("pixels, each"):
-        sent, rule = pixels_in(made), Rule.read(convert.says)
+    elif convert.description.startswith("pixels, each"):
+        sent, rule = pixels_in(made), Rule.read(convert.description)
         assert sent
         assert rule.allows(*sent)
         assert rule.is_near(asked, sent) or rule.is_forced(asked, sent)
-        assert isinstance(made, Nearest) is (sent != asked)
-    elif convert.says.startswith("the nearest of"):
-        sent, listed = pixels_in(made), offered(convert.says, "x")
+        assert isinstance(made, Approximation) is (sent != asked)
+    elif convert.description.startswith("the nearest of"):
+        sent, listed = pixels_in(made), offered(convert.description, "x")
         assert sent
         assert min(distance(sent, it) for it in listed) == 0
         assert distance(asked, sent) <= min(distance(asked, it) for it in listed) + 0.001
-        assert isinstance(made, Nearest) is (sent != asked)
-    elif convert.says.startswith("the nearest ratio"):
+        assert isinstance(made, Approximation) is (sent != asked)
+    elif convert.description.startswith("the nearest ratio"):
         meant = MEANT.get(asked, asked)
-        best = min(offered(convert.says, ":"), key=lambda it: distance(meant, it))
+        best = min(offered(convert.description, ":"), key=lambda it: distance(meant, it))
         word, *_ = made.values()
         assert word == next(iter(convert(f"{best[0] * 400:.0f}x{best[1] * 400:.0f}").values()))
-        assert isinstance(made, Nearest) is (distance(asked, best) > SAME)
+        assert isinstance(made, Approximation) is (distance(asked, best) > SAME)
 
 
 MEANT = {(1792, 1024): (16, 9), (1024, 1792): (9, 16)}
@@ -361,22 +366,25 @@ SAID_OTHERWISE = {
 """Fields that do not go out under their own name, and how they do."""
 
 
-def is_true(line: Line, sent: Sent) -> bool:
+def is_true(line: ReceiptLine, sent: Sent) -> bool:
     """Tell whether what a line says of the request is so."""
     asked, fields = sent.call.params.get(line.name), sent.call.fields
     if line.verb == "renamed":
         there = [at(fields, field) for field in line.outcome.split(";")]
         return line.name == "prompt" or there == [asked]
     if line.verb == "passed":
-        return asked in (fields.get(line.name), at(fields, f"{sent.table.below}.{line.name}"))
+        return asked in (
+            fields.get(line.name),
+            at(fields, f"{sent.table.unknown_under}.{line.name}"),
+        )
     told = re.findall(r"([^;=]+)=([^;]*)", line.outcome)
     return all(plain(at(fields, field)) == said for field, said in told)
 
 
-def loses_nothing(line: Line) -> bool:
+def loses_nothing(line: ReceiptLine) -> bool:
     """Tell whether a line says that the request is what was asked for."""
     asks_for_nothing = line.value in NEUTRAL or (line.name, line.value) == ("partial_images", "0")
-    return line.verb in SAME_WORDS or line.name in OURS or asks_for_nothing
+    return line.verb in SAME_WORDS or line.name in GATEWAY_PARAMS or asks_for_nothing
 
 
 def holds(there: Any, value: Any) -> bool:

@@ -21,7 +21,7 @@ import aiohttp
 import orjson
 import pytest
 
-from adapters import adapter
+from adapters import get_adapter
 from proxy import __version__
 from tests.deploy.tools import ROOT, missing
 from tests.support.gateway_process import running
@@ -124,7 +124,7 @@ def copied(to: Path) -> Path:
 async def served(installed: Installed, folder: Path, workers: int) -> AsyncIterator[Client]:
     """Run `easel serve`: the sandbox, and a real provider's adapter that leads to a script."""
     async with RepeatingProvider(TRANSCRIPT) as provider:
-        real = adapter(TRANSCRIPT.provider)
+        real = get_adapter(TRANSCRIPT.provider)
         host = provider.here(real.resolve_base_url(TRANSCRIPT.credentials))
         stored = {**TRANSCRIPT.credentials_, "provider": real.id, "custom_host": host}
         settings = {

@@ -78,7 +78,7 @@ MUTATIONS = (
     Mutation(
         "credentials follow a reply only to the provider's own hosts",
         "proxy/upstream/exchange.py",
-        "if request.signed and not _own_host(target.adapter, url):",
+        "if request.authenticated and not _own_host(target.adapter, url):",
         "if False:",
     ),
     Mutation(

@@ -113,4 +113,4 @@ async def test_a_connection_that_idles_holds_no_body(asked: dict[str, str]) -> N
         got = await ours.ask(BODY, **asked)
         assert got.headers["connection"] == "close"
         await asyncio.sleep(0.1)
-        assert ours.app[BODY_MEMORY].held == 0
+        assert ours.app[BODY_MEMORY].reserved == 0

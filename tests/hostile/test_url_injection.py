@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from yarl import URL
 
-from adapters import PROVIDERS, adapter
+from adapters import PROVIDERS, get_adapter
 from adapters.contract import Option
 from adapters.errors import ImageError
 from proxy.settings.credentials import credentials_for
@@ -24,12 +24,12 @@ BREAKING = (
     ),
 )
 MODELS = ("../../other", "a/../../b", "a/./b", "a//b", "a?b", "a#b", "a%2f..", "a\\b", "a\r\nb")
-OPTIONS = [(name, it) for name in PROVIDERS for it in adapter(name).options if not it.secret]
+OPTIONS = [(name, it) for name in PROVIDERS for it in get_adapter(name).options if not it.secret]
 
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS, ids=lambda it: getattr(it, "name", it))
 def test_no_option_moves_the_host(name: str, option: Option) -> None:
-    whose = adapter(name)
+    whose = get_adapter(name)
     for value in BREAKING:
         try:
             credentials = credentials_for(whose, "k", {option.name: value})

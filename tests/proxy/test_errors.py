@@ -42,7 +42,7 @@ def test_a_providers_own_openai_error_keeps_its_bytes() -> None:
 def test_a_timeout_reads_as_documented() -> None:
     error = RequestTimeout("Request exceeded the timeout sent in the request: 300ms")
     wanted = {"type": "timeout_error", "param": None, "code": None}
-    assert (error.status, error.as_object()) == (408, {"message": error.message, **wanted})
+    assert (error.status, error.to_dict()) == (408, {"message": error.message, **wanted})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from adapters.tools.image_header import Measured
+from adapters.tools.image_header import ImageHeader
 from proxy.cache import redis_lua
 from proxy.cache.entry import CacheEntry, ImageRecord
 from proxy.cache.index import Index, LocalIndex, OrphanedImages
@@ -26,7 +26,7 @@ MEMORY, DISK = 20_000, 10_000
 
 
 def picture(number: int, length: int = 100) -> ImageRecord:
-    return ImageRecord(f"{number:064x}", length, Measured("image/png"))
+    return ImageRecord(f"{number:064x}", length, ImageHeader("image/png"))
 
 
 def entry(*pictures: ImageRecord, expires: float = 1e12, **about: Any) -> CacheEntry:

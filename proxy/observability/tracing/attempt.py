@@ -1,4 +1,4 @@
-"""The span of an attempt at a target: one call of a model, with all that it took."""
+"""The span of an attempt: one model call at one target, with its retries and polls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from proxy.routing.plan import Target
 
 _MODEL = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@._:/+~-]{0,127}")
 _CHANGE_VERBS = ("converted", "clamped", "rounded")
-"""Verbs of a receipt that say that a provider is asked for something else."""
+"""Verbs of receipt lines for parameters that were sent with another value."""
 _USAGE_ATTRIBUTES = {
     "input_tokens": attributes.GEN_AI_INPUT,
     "output_tokens": attributes.GEN_AI_OUTPUT_TOKENS,
@@ -25,7 +25,7 @@ _USAGE_ATTRIBUTES = {
 
 
 class AttemptSpan(Span):
-    """A span that says at its end what became of the attempt."""
+    """A span that records the attempt's result when it ends."""
 
     __slots__ = ("_attempt",)
 
@@ -52,7 +52,7 @@ class AttemptSpan(Span):
 
 
 def request_attributes(target: Target | None, params: Mapping[str, Any]) -> dict[str, Value]:
-    """Say who is asked for what, in the words of the GenAI conventions."""
+    """Return the request's attributes, named by the GenAI conventions."""
     about: dict[str, Value] = {
         attributes.GEN_AI_OPERATION: attributes.OPERATION,
         attributes.GEN_AI_OUTPUT: attributes.IMAGE,
@@ -66,12 +66,12 @@ def request_attributes(target: Target | None, params: Mapping[str, Any]) -> dict
 
 
 def span_name(about: Mapping[str, Value]) -> str:
-    """Name a span by what is asked for."""
+    """Return the span's name: operation and model."""
     return f"{attributes.OPERATION} {about.get(attributes.GEN_AI_MODEL, '')}".rstrip()
 
 
 def result_attributes(attempt: Attempt) -> dict[str, Value]:
-    """Say what became of the parameters, and whether the cache had an answer."""
+    """Return the cache status and the number of parameters dropped and changed."""
     verbs = Counter(line.verb for line in attempt.receipt.lines)
     return {
         attributes.CACHE: attempt.cache_status,
@@ -81,7 +81,7 @@ def result_attributes(attempt: Attempt) -> dict[str, Value]:
 
 
 def safe_model_name(named: Any, secrets: frozenset[str]) -> str:
-    """Give a model's name if it has the form of one, else "": a client may write anything there.
+    """Return a model's name if it looks like one, else "": a client can send any text as model.
 
     >>> model_of("@up/gpt-image-1", frozenset()), model_of("A lighthouse at dawn", frozenset())
     ('@up/gpt-image-1', '')
@@ -92,7 +92,7 @@ def safe_model_name(named: Any, secrets: frozenset[str]) -> str:
 
 
 def record_usage(span: Span, answer: Answer, secrets: frozenset[str]) -> None:
-    """Add what a provider counted for one of an attempt's answers, and which model it named."""
+    """Record the token usage and the model that the provider reported in an answer."""
     for said, name in _USAGE_ATTRIBUTES.items():
         number = (answer.usage or {}).get(said)
         if type(number) is int:

@@ -1,4 +1,4 @@
-"""The spans of one request to a provider: one for each time that it goes out."""
+"""HTTP client spans: one for each time that a request is sent to a provider."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from proxy.observability.tracing.spans import Span, Value, error_type
 from proxy.routing.plan import Target
 
 Send = Callable[[Mapping[str, str]], Awaitable[ClientResponse]]
-"""Sends a request once, with further headers."""
+"""Sends a request once, with additional headers."""
 
 _SAFE_SEGMENT = re.compile(r"v?[0-9][0-9.]{0,7}|[A-Za-z][A-Za-z0-9._~:@-]{0,63}")
-"""A step of a path that may be a name."""
+"""A path segment that may be a name."""
 _ID_LIKE = re.compile(
     r"[0-9]{6}|[0-9a-fA-F]{12}|[0-9a-fA-F]{8}-|(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{24}"
 )
-"""What in it is none."""
+"""The parts of a segment that look like an id."""
 _NO_HEADERS: Mapping[str, str] = {}
 
 
 class TracedSend:
-    """Sends a request, each time in a span that ends once the head of the answer is there."""
+    """Sends a request, each time in a span that ends when the response's headers arrive."""
 
     def __init__(
         self, parent: Span, send: Send, target: Target, request: ProviderRequest, url: URL
@@ -43,14 +43,14 @@ class TracedSend:
         }
         if url.port:
             self._attributes[attributes.PORT] = url.port
-        if place := url_template(request.path, target.secrets):
-            self._attributes[attributes.TEMPLATE] = place
-        self._name = f"{request.method} {place or _request_kind(request)}".rstrip()
+        if template := url_template(request.path, target.secrets):
+            self._attributes[attributes.TEMPLATE] = template
+        self._name = f"{request.method} {template or _request_kind(request)}".rstrip()
         self._send_count = 0
         self._last_result = ""
 
     async def __call__(self) -> ClientResponse:
-        """Send it once more."""
+        """Send the request (again)."""
         about = dict(self._attributes)
         if self._send_count:
             about |= {
@@ -79,9 +79,9 @@ class TracedSend:
 
 
 def trace_headers(span: Span, target: Target, request: ProviderRequest) -> Mapping[str, str]:
-    """Give the headers of the trace for a request: they go where the credential goes, only there.
+    """Return the trace headers for a request. They go only where the credential goes.
 
-    What a caller has forwarded by its own choice comes before them.
+    Headers that the caller asked to forward override them.
     """
     if not request.authenticated:
         return _NO_HEADERS
@@ -89,26 +89,26 @@ def trace_headers(span: Span, target: Target, request: ProviderRequest) -> Mappi
 
 
 def _request_kind(request: ProviderRequest) -> str:
-    """Say what an address is for that a provider, or its token endpoint, has as a whole."""
+    """Return what an unsigned request is for, as its URL is not named in the span: image or token."""
     if request.authenticated:
         return ""
-    return "picture" if request.method == "GET" else "token"
+    return "image" if request.method == "GET" else "token"
 
 
 def url_template(path: str, secrets: frozenset[str]) -> str:
-    """Give a path without its query, and without what looks like an id.
+    """Return a path without its query, and with `{id}` for segments that look like an id.
 
     >>> template_of("/tasks/0f8fad5b-d9cb-469f-a165-70867728950e/result?key=1", frozenset())
     '/tasks/{id}/result'
     >>> template_of("/models/flux-2-pro:run", frozenset())
     '/models/flux-2-pro:run'
     """
-    steps = path.partition("?")[0].partition("#")[0].split("/")
-    return "/".join(step if _is_safe_segment(step, secrets) else "{id}" for step in steps)
+    segments = path.partition("?")[0].partition("#")[0].split("/")
+    return "/".join(it if _is_safe_segment(it, secrets) else "{id}" for it in segments)
 
 
-def _is_safe_segment(step: str, secrets: frozenset[str]) -> bool:
-    if not step:
+def _is_safe_segment(segment: str, secrets: frozenset[str]) -> bool:
+    if not segment:
         return True
-    is_name = _SAFE_SEGMENT.fullmatch(step) and not _ID_LIKE.search(step)
-    return bool(is_name) and not any(secret in step for secret in secrets)
+    is_name = _SAFE_SEGMENT.fullmatch(segment) and not _ID_LIKE.search(segment)
+    return bool(is_name) and not any(secret in segment for secret in secrets)

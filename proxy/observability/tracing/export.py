@@ -1,6 +1,7 @@
-"""Where spans go: to a receiver of OTLP over HTTP, from a thread of the SDK's own.
+"""Export of spans over OTLP/HTTP, from the SDK's own thread.
 
-The law: nothing waits for the receiver. What it does not take in time is dropped, and said once.
+Invariant: nothing waits for the receiver. Spans that it does not accept in time are dropped, which
+is logged once.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ _LOG = logging.getLogger("easel")
 _SDK = logging.getLogger("opentelemetry")
 
 _FLUSH_SECONDS = 3.0
-"""How long the end of a process waits for its last spans to arrive."""
+"""How long shutdown waits for the last spans to be sent."""
 _MAX_VALUE_LENGTH = 512
 _TRACES_PATH = "/v1/traces"
 _UNKNOWN_SERVICE = "unknown_service"
 
 
 class SpanExport:
-    """Sends the spans of a process, from when it is opened until it is closed."""
+    """Sends the spans of a process, between `open` and `close`."""
 
     def __init__(self, settings: Tracing) -> None:
         self._settings = settings
@@ -40,9 +41,9 @@ class SpanExport:
         self._provider: TracerProvider | None = None
 
     def open(self) -> TracerProvider:
-        """Start, and give what makes the SDK's own tracers."""
+        """Start the exporter and return the SDK's tracer provider."""
         settings = self._settings
-        # Without an endpoint the exporter asks the environment.
+        # Without an endpoint, the exporter reads the environment.
         exporter = self._exporter = _LoggingExporter(
             OTLPSpanExporter(traces_url(settings.endpoint))
         )
@@ -53,21 +54,21 @@ class SpanExport:
             span_limits=SpanLimits(max_attribute_length=_MAX_VALUE_LENGTH),
         )
         provider.add_span_processor(BatchSpanProcessor(exporter))
-        # From here on: what is wrong with the environment's variables has been told.
+        # Only now: the SDK has reported mistakes in environment variables by here.
         _silence_sdk()
         return provider
 
     async def close(self) -> None:
-        """Send what is left, within a few seconds, and stop."""
+        """Send the remaining spans, within a few seconds, and stop."""
         loop, flushed = asyncio.get_running_loop(), asyncio.Event()
 
         def flush() -> None:
             assert self._provider  # noqa: S101 - it is open
             self._provider.shutdown()
-            with suppress(RuntimeError):  # The loop has not waited.
+            with suppress(RuntimeError):  # The loop is closed already.
                 loop.call_soon_threadsafe(flushed.set)
 
-        # Not one of the loop's own threads, which would be waited for without an end.
+        # Not an executor's thread: the loop would wait for that without a limit.
         threading.Thread(target=flush, name="easel-traces", daemon=True).start()
         try:
             await asyncio.wait_for(flushed.wait(), _FLUSH_SECONDS)
@@ -77,41 +78,44 @@ class SpanExport:
 
 
 class _LoggingExporter(SpanExporter):
-    """Says once that spans are dropped, and once that they arrive again; always from one thread."""
+    """Logs once that spans are dropped, and once that they are accepted again.
+
+    Called from one thread only.
+    """
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
         self._is_unavailable = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send some spans."""
+        """Send a batch of spans."""
         result = self._inner.export(spans)
         is_away = result is not SpanExportResult.SUCCESS
         if is_away and not self._is_unavailable:
-            _LOG.warning("traces: the receiver is away or refuses them; spans are dropped")
+            _LOG.warning("traces: receiver unavailable or rejecting spans; dropping spans")
         elif self._is_unavailable and not is_away:
-            _LOG.warning("traces: spans arrive again")
+            _LOG.warning("traces: receiver accepts spans again")
         self._is_unavailable = is_away
         return result
 
     def shutdown(self) -> None:
-        """Try nothing again, and say nothing more."""
+        """Stop retrying and logging."""
         self._is_unavailable = True
         self._inner.shutdown()
 
 
 class _QueueFullHandler(logging.Handler):
-    """Says once that spans come faster than they can go; all else that the SDK says is told."""
+    """Logs once that the export queue is full; drops all other messages of the SDK."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._has_logged = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hear what the SDK says: it may quote what it was given."""
+        """Handle a message of the SDK, which may quote a span's content."""
         if not self._has_logged and str(record.msg).startswith("Queue full"):
             self._has_logged = True
-            _LOG.warning("traces: spans come faster than the receiver takes them; some are dropped")
+            _LOG.warning("traces: export queue full; dropping spans")
 
 
 def _silence_sdk() -> None:
@@ -121,7 +125,7 @@ def _silence_sdk() -> None:
 
 
 def traces_url(url: str) -> str | None:
-    """Give the URL that spans are sent to, None where the environment is to say it.
+    """Return the URL that spans are sent to; None leaves it to the environment.
 
     >>> endpoint_of("http://collector:4318/"), endpoint_of("https://h/otlp/v1/traces")
     ('http://collector:4318/v1/traces', 'https://h/otlp/v1/traces')
@@ -130,12 +134,15 @@ def traces_url(url: str) -> str | None:
 
 
 def _sampler(ratio: float) -> Sampler | None:
-    """Sample as the caller of a request does, else a share; None: as the environment says."""
+    """Return a sampler that follows the caller's decision, else samples a share of requests.
+
+    None leaves it to the environment.
+    """
     return ParentBased(TraceIdRatioBased(ratio)) if ratio < 1 else None
 
 
 def _resource(name: str) -> Resource:
-    """Say who sends: by the settings, else by the environment, else as easel."""
+    """Return the resource, named by the settings, else the environment, else `easel`."""
     given = name or os.environ.get("OTEL_SERVICE_NAME", "")
     named = {SERVICE_NAME: given} if given else {}
     made = Resource.create({SERVICE_VERSION: __version__, **named})

@@ -1,6 +1,6 @@
-"""What the rest of the gateway tells the current span; each of these is one `if` without traces.
+"""How the rest of the gateway annotates the current span: with tracing off, each is one `if`.
 
-The law: nothing of OpenTelemetry is imported here but behind that `if`.
+Invariant: nothing of OpenTelemetry is imported here, except behind that `if`.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ def _current() -> Span | None:
 
 
 def add_event(event: str, about: Mapping[str, Value] = _NO_HEADERS) -> None:
-    """Note that something happened just now."""
+    """Add an event to the current span."""
     if (span := _current()) is not None:
         span.add_event(event, about)
 
 
 def job_span(name: str) -> AbstractContextManager[object]:
-    """Have a block be a job, which may outlive the request that began it."""
+    """Return a context manager for a job's span. The job may outlive its request."""
     if (span := _current()) is None or not span.is_sampled:
         return _NO_SPAN
     return span.start_job(name)
 
 
 def attempt_span(attempt: Attempt) -> AbstractContextManager[object]:
-    """Have a block be an attempt at a target."""
+    """Return a context manager for an attempt's span."""
     if (span := _current()) is None or not span.is_sampled:
         return _NO_SPAN
     from proxy.observability.tracing.attempt import AttemptSpan  # noqa: PLC0415 - see above
@@ -54,7 +54,7 @@ def attempt_span(attempt: Attempt) -> AbstractContextManager[object]:
 
 
 def record_usage(answer: Answer, secrets: frozenset[str]) -> None:
-    """Note what a provider that was sent some secrets said of an answer that it made."""
+    """Record an answer's usage and model. Text that contains one of the `secrets` is left out."""
     if (span := _current()) is not None and span.is_sampled:
         from proxy.observability.tracing.attempt import record_usage  # noqa: PLC0415 - see above
 
@@ -64,7 +64,7 @@ def record_usage(answer: Answer, secrets: frozenset[str]) -> None:
 def traced_send(
     send: Send, target: Target, request: ProviderRequest, url: URL
 ) -> Callable[[], Awaitable[ClientResponse]]:
-    """Give what sends a request to a provider, as often as it is called."""
+    """Return a function that sends the request, in a span each time if tracing is on."""
     if (span := _current()) is None:
         return lambda: send(_NO_HEADERS)
     from proxy.observability.tracing.exchange import TracedSend, trace_headers  # noqa: PLC0415 - see above

@@ -1,6 +1,6 @@
-"""The headers by which a trace goes on from one server to the next: W3C Trace Context and Baggage.
+"""Trace propagation headers: W3C Trace Context and Baggage.
 
-What comes in malformed is passed over, as both ask for: it is no reason to refuse a picture.
+Malformed headers are ignored, as both specifications require.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
 _PARENT, _STATE, _BAGGAGE = "traceparent", "tracestate", "baggage"
 _MAX_MEMBERS, _MAX_BYTES = 180, 8192
-"""Of baggage: what every server has to be able to carry."""
+"""Limits of baggage in the W3C specification."""
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _VALUE = r"[!#-+\--:<-\[\]-~]*"
 _MEMBER = re.compile(
@@ -27,7 +27,7 @@ _TRACE_CONTEXT = TraceContextTextMapPropagator()
 
 
 def extract_parent(headers: Headers) -> Context:
-    """Read the span that a request was made in; an empty context where there is none."""
+    """Return the caller's span as a context; an empty context if there is none."""
     parents = headers.getall(_PARENT, [])
     if len(parents) != 1:
         return Context()
@@ -36,7 +36,7 @@ def extract_parent(headers: Headers) -> Context:
 
 
 def extract_baggage(headers: Headers) -> str:
-    """Read the baggage of a request as it came, "" where there is none that can go on."""
+    """Return a request's baggage unchanged, "" if there is none or it is invalid."""
     text = ",".join(headers.getall(_BAGGAGE, []))
     members = text.split(",")
     if len(text) > _MAX_BYTES or len(members) > _MAX_MEMBERS:
@@ -45,9 +45,10 @@ def extract_baggage(headers: Headers) -> str:
 
 
 def propagation_headers(span: SpanContext, propagate: str, baggage: str) -> Mapping[str, str]:
-    """Write what a provider is sent along: `none`, `trace`, or `all` that came.
+    """Return the headers for a provider. `propagate` is `none`, `trace` or `all`.
 
-    `trace` is the ids alone. State and baggage are a caller's data, which may name people.
+    `trace` is the ids only. `tracestate` and baggage (`all`) are data of the caller's and may name
+    people.
     """
     if propagate == "none":
         return {}

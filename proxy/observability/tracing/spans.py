@@ -1,4 +1,4 @@
-"""The object that makes spans, and the spans that it makes."""
+"""The tracer and its spans."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from proxy.settings.schema import Tracing
 Value = str | int
 
 _MAX_JOBS = 16_384
-"""Jobs whose spans are known, for those who join them later."""
+"""Number of jobs whose spans are remembered, so that later requests can link to them."""
 
 
 class Tracer:
-    """Makes the spans of a process, for as long as it is entered."""
+    """Creates the spans of a process, while entered."""
 
     def __init__(self, settings: Tracing) -> None:
         self.propagate = settings.propagate
@@ -52,13 +52,13 @@ class Tracer:
     def start_server_span(
         self, name: str, headers: Headers, about: Mapping[str, Value]
     ) -> ServerSpan:
-        """Give the span of a request, in the trace that its headers name."""
+        """Start the span of a client request, in the trace that its headers name."""
         otel = self.otel.start_span(name, extract_parent(headers), SpanKind.SERVER, about)
         return ServerSpan(self, otel, extract_baggage(headers) if self.propagate == "all" else "")
 
 
 class Span:
-    """A span: what is begun in its block is its child, and it ends with the block."""
+    """A span. As a context manager it is the current span, and ends with the block."""
 
     __slots__ = ("_token", "baggage", "counts", "otel", "tracer")
 
@@ -82,12 +82,12 @@ class Span:
 
     @property
     def context(self) -> SpanContext:
-        """By what the span is known elsewhere."""
+        """The span's ids and flags, as other services know them."""
         return self.otel.get_span_context()
 
     @property
     def is_sampled(self) -> bool:
-        """Whether anybody is going to see it, and what is begun inside of it."""
+        """Whether the span and its children are exported."""
         return self.context.trace_flags.sampled
 
     @property
@@ -97,50 +97,50 @@ class Span:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What a provider is sent along with a request that is made in this span."""
+        """The trace headers for a provider request made in this span."""
         return propagation_headers(self.context, self.tracer.propagate, self.baggage)
 
     def start_child(
         self, name: str, about: Mapping[str, Value], kind: SpanKind = SpanKind.INTERNAL
     ) -> Span:
-        """Begin a span inside of this one, which may have ended."""
+        """Start a child span. This span may have ended."""
         inside = set_span_in_context(self.otel, Context())
         return Span(
             self.tracer, self.tracer.otel.start_span(name, inside, kind, about), self.baggage
         )
 
     def start_job(self, name: str) -> Span:
-        """Begin the span of a job that this request began."""
+        """Start the span of a job that this request started."""
         span = self.start_child(attributes.JOB_SPAN, {attributes.JOB: name})
         self.tracer.jobs[name] = span.context
         return span
 
     def link_to_job(self, job: str) -> None:
-        """Lead to the span of a job that another request began, if it is known here."""
+        """Link to the span of a job that another request started, if it is remembered here."""
         if context := self.tracer.jobs.get(job):
             self.otel.add_link(context, {attributes.JOB: job})
 
     def set_attributes(self, about: Mapping[str, Value]) -> None:
-        """Say more of it."""
+        """Set attributes."""
         self.otel.set_attributes(about)
 
     def add_count(self, name: str, count: int) -> None:
-        """Add to what was counted."""
+        """Add to an attribute that counts."""
         self.counts[name] = self.counts.get(name, 0) + count
         self.otel.set_attribute(name, self.counts[name])
 
     def add_event(self, event: str, about: Mapping[str, Value]) -> None:
-        """Note that something happened just now."""
+        """Add an event."""
         self.otel.add_event(event, dict(about))
 
     def set_error(self, why: str) -> None:
-        """Say that it failed, by a word: no sentence, which could hold a prompt."""
+        """Mark the span as failed. `why` is a code, never a message: that could hold a prompt."""
         self.otel.set_attribute(attributes.ERROR, why)
         self.otel.set_status(StatusCode.ERROR)
 
 
 class ServerSpan(Span):
-    """The span of a request of a client's, which is answered with `status`; 0: with none."""
+    """The span of a client request. `status` is the response's, 0 without a response."""
 
     __slots__ = ("status",)
 
@@ -149,14 +149,14 @@ class ServerSpan(Span):
         self.status = 0
 
     def set_error(self, why: str) -> None:
-        """Say why it failed; what the client did wrong is no fault of the server's."""
+        """Set the error. By convention a client error (4xx) does not fail a server span."""
         self.otel.set_attribute(attributes.ERROR, why)
         if not is_client_error(self.status):
             self.otel.set_status(StatusCode.ERROR)
 
 
 def error_type(error: BaseException) -> str:
-    """Give the word for a failure."""
+    """Return the `error.type` of an exception."""
     if isinstance(error, ImageError):
         return log_code(error)
     return "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__

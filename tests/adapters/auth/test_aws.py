@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from adapters.auth.aws import OPTIONS, assumed_role, signed
-from adapters.contract import Credentials, Grant, GrantFlow, Outgoing
+from adapters.auth.aws import OPTIONS, assume_role, sign
+from adapters.contract import AccessToken, Credentials, SignableRequest, TokenFlow
 from adapters.errors import ImageError
 from adapters.http import ProviderReply
 
@@ -26,16 +26,16 @@ def credentials(**options: str) -> Credentials:
     return Credentials("", {f"aws_{name}": value for name, value in {**key, **options}.items()})
 
 
-def assuming(**options: str) -> GrantFlow:
-    return assumed_role(credentials(role_arn="arn:aws:iam::1:role/r", **options), TIME)
+def assuming(**options: str) -> TokenFlow:
+    return assume_role(credentials(role_arn="arn:aws:iam::1:role/r", **options), TIME)
 
 
-def granted(reply: ProviderReply) -> Grant:
+def granted(reply: ProviderReply) -> AccessToken:
     flow = assuming()
     next(flow)
     with pytest.raises(StopIteration) as end:
         flow.send(reply)
-    grant: Grant = end.value.value
+    grant: AccessToken = end.value.value
     return grant
 
 
@@ -54,13 +54,13 @@ def test_a_value_that_would_leave_its_place_is_not_of_the_form(option: str, valu
 
 
 def test_without_a_region_it_is_us_east_1() -> None:
-    outgoing = Outgoing("POST", "https://sts.us-east-1.amazonaws.com/", {}, b"", TIME)
-    assert "/us-east-1/sts/aws4_request" in signed(outgoing, credentials(), "sts")["authorization"]
+    outgoing = SignableRequest("POST", "https://sts.us-east-1.amazonaws.com/", {}, b"", TIME)
+    assert "/us-east-1/sts/aws4_request" in sign(outgoing, credentials(), "sts")["authorization"]
 
 
 def test_the_question_to_sts_names_the_role_and_nobody_else_signs_it() -> None:
     request = next(assuming())
-    assert not request.signed
+    assert not request.authenticated
     assert parse_qs(request.content or b"")[b"RoleArn"] == [b"arn:aws:iam::1:role/r"]
 
 
@@ -75,7 +75,7 @@ def test_the_role_has_an_access_key_of_its_own_for_an_hour() -> None:
     grant = granted(ProviderReply(body=ROLE))
     assert grant.options["aws_access_key_id"] == "ASIAEXAMPLE"
     assert grant.options["aws_session_token"] == "dG9rZW4="
-    assert grant.seconds == 3600
+    assert grant.expires_in == 3600
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff<AccessKeyId>A</AccessKeyId>", b"<Credentials/>"])

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.auth.google_service_account import KEY, OPTIONS, PROJECT, project, token
+from adapters.auth.google_service_account import KEY, OPTIONS, PROJECT, get_project, request_token
 from adapters.contract import Credentials
 from adapters.errors import BadParam
 from adapters.http import ProviderRequest
@@ -29,7 +29,7 @@ def holding(**changed: Any) -> Credentials:
 
 
 def asked(**changed: Any) -> ProviderRequest:
-    return next(token(holding(**changed), NOW))
+    return next(request_token(holding(**changed), NOW))
 
 
 def test_the_file_as_it_is_downloaded_is_of_the_form() -> None:
@@ -57,7 +57,7 @@ def test_the_assertion_says_who_wants_what_of_whom_for_an_hour() -> None:
         FILE["private_key"],
         "key-1",
     )
-    assert not request.signed
+    assert not request.authenticated
 
 
 def test_line_ends_that_were_escaped_twice_are_mended() -> None:
@@ -115,16 +115,16 @@ def test_half_a_file_is_refused_by_name(missing: str, value: Any) -> None:
 @pytest.mark.parametrize("text", ["{", "{]}", "{'a': 1}", '{"a": \n'])
 def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(BadParam, match="not JSON"):
-        next(token(Credentials("", {KEY: text}), NOW))
+        next(request_token(Credentials("", {KEY: text}), NOW))
 
 
 @pytest.mark.parametrize("name", ["my-project", "123456789012", "example.com:my-project"])
 def test_the_account_names_its_project(name: str) -> None:
-    assert project(holding(project_id=name)) == name
+    assert get_project(holding(project_id=name)) == name
 
 
 @pytest.mark.parametrize("name", [None, "", "..", "a/b", "a?b", "a#b", "../x:y", "A", "a" * 64, 7])
 def test_a_project_that_would_leave_its_place_is_refused(name: Any) -> None:
     assert not isinstance(name, str) or not re.fullmatch(PROJECT, name)
     with pytest.raises(BadParam, match="vertex_project_id"):
-        project(holding(project_id=name))
+        get_project(holding(project_id=name))

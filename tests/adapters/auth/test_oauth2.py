@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.auth.oauth2 import bought
-from adapters.contract import Grant
+from adapters.auth.oauth2 import request_token
+from adapters.contract import AccessToken
 from adapters.errors import ImageError
 from adapters.http import ProviderReply, ProviderRequest
 
 REQUEST = ProviderRequest(url="https://a.test/token")
 
 
-def granted(status: int, body: bytes) -> Grant:
-    flow = bought(REQUEST, "a_token", "The Shop")
+def granted(status: int, body: bytes) -> AccessToken:
+    flow = request_token(REQUEST, "a_token", "The Shop")
     assert next(flow) is REQUEST
     with pytest.raises(StopIteration) as end:
         flow.send(ProviderReply(status, body=body))
-    grant: Grant = end.value.value
+    grant: AccessToken = end.value.value
     return grant
 
 
@@ -27,7 +27,7 @@ def granted(status: int, body: bytes) -> Grant:
 )
 def test_a_token_lasts_as_long_as_its_endpoint_says(told: bytes, seconds: int) -> None:
     grant = granted(200, b'{"access_token": "t"' + told + b"}")
-    assert (grant.options, grant.seconds) == ({"a_token": "t"}, seconds)
+    assert (grant.options, grant.expires_in) == ({"a_token": "t"}, seconds)
 
 
 @pytest.mark.parametrize(

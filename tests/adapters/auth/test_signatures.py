@@ -19,8 +19,8 @@ from botocore.auth import SigV4Auth  # type: ignore[import-untyped] # botocore s
 from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped] # the same
 from botocore.credentials import Credentials  # type: ignore[import-untyped] # the same
 
-from adapters.auth.signatures import sigv4, tc3
-from adapters.contract import Outgoing
+from adapters.auth.signatures import sign_sigv4, sign_tc3
+from adapters.contract import SignableRequest
 
 STAMP = "20150830T123600Z"
 TIME = datetime(2015, 8, 30, 12, 36, tzinfo=UTC).timestamp()
@@ -139,8 +139,10 @@ POST_VECTORS = {
 }
 
 
-def signed(outgoing: Outgoing, *, service: str = "service", token: str = "") -> Mapping[str, str]:
-    return sigv4(
+def signed(
+    outgoing: SignableRequest, *, service: str = "service", token: str = ""
+) -> Mapping[str, str]:
+    return sign_sigv4(
         outgoing,
         service=service,
         region="us-east-1",
@@ -150,7 +152,7 @@ def signed(outgoing: Outgoing, *, service: str = "service", token: str = "") -> 
     )
 
 
-def judged(outgoing: Outgoing, *, service: str = "service", token: str = "") -> str:
+def judged(outgoing: SignableRequest, *, service: str = "service", token: str = "") -> str:
     """Let botocore sign the same request at the same time, and give its authorization header."""
     auth = SigV4Auth(Credentials(KEY_ID, SECRET, token or None), service, "us-east-1")
     request = AWSRequest(outgoing.method, outgoing.url, dict(outgoing.headers), outgoing.body)
@@ -165,7 +167,7 @@ def judged(outgoing: Outgoing, *, service: str = "service", token: str = "") -> 
 @pytest.mark.parametrize("vector", GET_VECTORS)
 def test_aws_vectors_of_get(vector: str) -> None:
     path, headers, signature = GET_VECTORS[vector]
-    made = signed(Outgoing("GET", HOST + path, headers, b"", TIME))
+    made = signed(SignableRequest("GET", HOST + path, headers, b"", TIME))
     assert made["authorization"].endswith(f"Signature={signature}")
     assert made["x-amz-date"] == STAMP
 
@@ -173,12 +175,12 @@ def test_aws_vectors_of_get(vector: str) -> None:
 @pytest.mark.parametrize("vector", POST_VECTORS)
 def test_aws_vectors_of_post(vector: str) -> None:
     path, headers, body, signature = POST_VECTORS[vector]
-    made = signed(Outgoing("POST", HOST + path, headers, body.encode(), TIME))
+    made = signed(SignableRequest("POST", HOST + path, headers, body.encode(), TIME))
     assert made["authorization"].endswith(f"Signature={signature}")
 
 
 def test_aws_vector_of_a_session_token() -> None:
-    made = signed(Outgoing("POST", f"{HOST}/", {}, b"", TIME), token=TOKEN)
+    made = signed(SignableRequest("POST", f"{HOST}/", {}, b"", TIME), token=TOKEN)
     assert made["x-amz-security-token"] == TOKEN
     assert made["authorization"] == (
         "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, "
@@ -199,14 +201,14 @@ PATHS = [
 @pytest.mark.parametrize("path", PATHS)
 def test_botocore_signs_an_encoded_path_the_same(path: str, token: str) -> None:
     headers = {"content-type": "application/json", "accept": "application/json"}
-    outgoing = Outgoing("POST", BEDROCK + path, headers, b'{"prompt":"a cube"}', TIME)
+    outgoing = SignableRequest("POST", BEDROCK + path, headers, b'{"prompt":"a cube"}', TIME)
     ours = signed(outgoing, service="bedrock", token=token)["authorization"]
     assert ours == judged(outgoing, service="bedrock", token=token)
 
 
 def test_botocore_leaves_the_same_headers_unsigned() -> None:
     headers = {"User-Agent": "easel", "X-Amzn-Trace-Id": "Root=1", "Expect": "", "Accept": "*/*"}
-    outgoing = Outgoing("POST", f"{HOST}/", headers, b"{}", TIME)
+    outgoing = SignableRequest("POST", f"{HOST}/", headers, b"{}", TIME)
     ours = signed(outgoing)["authorization"]
     assert "SignedHeaders=accept;host;x-amz-date," in ours
     assert ours == judged(outgoing)
@@ -223,25 +225,25 @@ def test_botocore_leaves_the_same_headers_unsigned() -> None:
     ],
 )
 def test_botocore_writes_the_host_the_same(origin: str) -> None:
-    outgoing = Outgoing("GET", f"{origin}/path", {}, b"", TIME)
+    outgoing = SignableRequest("GET", f"{origin}/path", {}, b"", TIME)
     assert signed(outgoing)["authorization"] == judged(outgoing)
 
 
 def test_the_case_of_a_headers_name_is_not_signed() -> None:
-    upper = signed(Outgoing("POST", HOST, {"MY-HEADER1": "value1"}, b"", TIME))
-    assert upper == signed(Outgoing("POST", HOST, {"my-header1": "value1"}, b"", TIME))
+    upper = signed(SignableRequest("POST", HOST, {"MY-HEADER1": "value1"}, b"", TIME))
+    assert upper == signed(SignableRequest("POST", HOST, {"my-header1": "value1"}, b"", TIME))
 
 
 def test_a_colon_on_the_wire_would_be_another_signature() -> None:
-    quoted = signed(Outgoing("POST", f"{BEDROCK}/model/a%3A0/invoke", {}, b"", TIME))
-    plain = signed(Outgoing("POST", f"{BEDROCK}/model/a:0/invoke", {}, b"", TIME))
+    quoted = signed(SignableRequest("POST", f"{BEDROCK}/model/a%3A0/invoke", {}, b"", TIME))
+    plain = signed(SignableRequest("POST", f"{BEDROCK}/model/a:0/invoke", {}, b"", TIME))
     assert quoted["authorization"] != plain["authorization"]
 
 
 CVM = "https://cvm.tencentcloudapi.com/"
 TC3_VECTORS = {
     "post": (
-        Outgoing(
+        SignableRequest(
             "POST",
             CVM,
             {"content-type": "application/json; charset=utf-8"},
@@ -253,7 +255,7 @@ TC3_VECTORS = {
         "72e494ea809ad7a8c8f7a4507b9bddcbaa8e581f516e8da2f66e2c5a96525168",
     ),
     "get": (
-        Outgoing(
+        SignableRequest(
             "GET",
             f"{CVM}?Limit=10&Offset=0",
             {"content-type": "application/x-www-form-urlencoded"},
@@ -266,9 +268,9 @@ TC3_VECTORS = {
 }
 
 
-def tencent(outgoing: Outgoing, token: str = "") -> Mapping[str, str]:
+def tencent(outgoing: SignableRequest, token: str = "") -> Mapping[str, str]:
     key_id, secret = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE", "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE"
-    return tc3(outgoing, service="cvm", secret_id=key_id, secret_key=secret, token=token)
+    return sign_tc3(outgoing, service="cvm", secret_id=key_id, secret_key=secret, token=token)
 
 
 @pytest.mark.parametrize("vector", TC3_VECTORS)

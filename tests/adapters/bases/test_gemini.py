@@ -12,7 +12,7 @@ from adapters.errors import ProviderError, Refusal
 from adapters.http import ProviderReply
 from adapters.table.param import Param
 
-TABLES = dict(gemini.families())
+TABLES = dict(gemini.build_tables())
 FLASH, PLAIN = TABLES["gemini-3.1-flash-image"], TABLES["gemini-2.5-flash-image"]
 
 
@@ -63,7 +63,7 @@ def test_a_model_nobody_knows_is_sent_a_tier_only_if_the_client_names_one() -> N
 
 
 def test_every_family_gets_the_rows_of_its_service() -> None:
-    tables = dict(gemini.families(Param("labels", kind=dict)))
+    tables = dict(gemini.build_tables(Param("labels", kind=dict)))
     assert all(table.row("labels") for table in tables.values())
 
 
@@ -77,31 +77,31 @@ def test_less_moderation_is_said_of_every_category_unless_the_client_says_it_its
 
 def test_a_thought_or_a_sound_is_no_picture() -> None:
     parts = (picture("ZHJhZnQ=", thought=True), picture("c28=", "audio/wav"), picture())
-    images = gemini.answer(finished("STOP", *parts)).images
+    images = gemini.parse_answer(finished("STOP", *parts)).images
     assert [(image.b64, image.media_type) for image in images] == [("aGk=", "image/png")]
 
 
 @pytest.mark.parametrize("reason", ["SAFETY", "IMAGE_PROHIBITED_CONTENT", "RECITATION", "SPII"])
 def test_a_finish_for_safety_or_rights_is_a_refusal(reason: str) -> None:
     with pytest.raises(Refusal, match=reason):
-        gemini.answer(finished(reason))
+        gemini.parse_answer(finished(reason))
 
 
 @pytest.mark.parametrize("reason", ["SAFETY", "OTHER", "JAILBREAK", "a new one"])
 def test_whatever_blocks_a_prompt_is_a_refusal(reason: str) -> None:
     with pytest.raises(Refusal, match=reason):
-        gemini.answer(replied(promptFeedback={"blockReason": reason}))
+        gemini.parse_answer(replied(promptFeedback={"blockReason": reason}))
 
 
 @pytest.mark.parametrize("reason", ["NO_IMAGE", "IMAGE_OTHER", "OTHER", "STOP", "MAX_TOKENS"])
 def test_any_other_finish_without_a_picture_is_a_fault_in_the_models_words(reason: str) -> None:
     with pytest.raises(ProviderError, match="I would rather not") as caught:
-        gemini.answer(finished(reason, {"text": "I would"}, {"text": "rather not"}))
+        gemini.parse_answer(finished(reason, {"text": "I would"}, {"text": "rather not"}))
     assert (caught.value.status, caught.value.code) == (502, "no_picture")
 
 
 def test_pictures_that_came_count_whatever_else_is_said() -> None:
-    assert len(gemini.answer(finished("IMAGE_SAFETY", picture())).images) == 1
+    assert len(gemini.parse_answer(finished("IMAGE_SAFETY", picture())).images) == 1
 
 
 def test_tokens_of_pictures_that_were_sent_are_told_apart() -> None:
@@ -116,7 +116,7 @@ def test_tokens_of_pictures_that_were_sent_are_told_apart() -> None:
         ],
     }
     reply = replied(candidates=[{"content": {"parts": [picture()]}}], usageMetadata=told)
-    assert gemini.answer(reply).usage == {
+    assert gemini.parse_answer(reply).usage == {
         "input_tokens": 1300,
         "output_tokens": 1200,
         "total_tokens": 2500,

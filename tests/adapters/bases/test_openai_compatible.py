@@ -8,15 +8,15 @@ import orjson
 import pytest
 
 from adapters import errors
-from adapters.bases.openai_compatible import STANDARD_OR_HD, OpenAILike
+from adapters.bases.openai_compatible import STANDARD_OR_HD, OpenAICompatible
 from adapters.contract import Answer, ImageCall
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.http import ProviderReply
-from adapters.table.param import CONTRACT, Param
+from adapters.table.param import STANDARD_PARAMS, Param
 from adapters.table.table import Table
 
 
-class Acme(OpenAILike):
+class Acme(OpenAICompatible):
     id = "acme"
     name = "Acme"
     base_url = "https://api.acme.test/v1"
@@ -44,11 +44,11 @@ def test_the_request_names_the_model_beside_what_the_table_made() -> None:
         "/images/generations",
         {"model": "one", "prompt": "a cube"},
     )
-    assert not request.events
+    assert not request.may_stream
 
 
 def test_events_are_expected_where_the_table_lets_stream_through() -> None:
-    assert ACME.build_request(call(model="one", prompt="a cube", stream=True)).events
+    assert ACME.build_request(call(model="one", prompt="a cube", stream=True)).may_stream
 
 
 def test_a_call_without_a_model_is_told_of_one() -> None:
@@ -111,9 +111,9 @@ def told(**data: Any) -> Answer:
 
 def test_an_event_is_a_picture_a_preview_or_a_count() -> None:
     finished = told(b64_json="iVBO", seed=7).images[0]
-    assert (finished.b64, finished.preview, finished.extra) == ("iVBO", None, {"seed": 7})
+    assert (finished.b64, finished.partial_index, finished.extra) == ("iVBO", None, {"seed": 7})
     preview = told(b64_json="iVBO", partial_image_index=0).images[0]
-    assert (preview.b64, preview.preview) == ("iVBO", 0)
+    assert (preview.b64, preview.partial_index) == ("iVBO", 0)
     counted = told(usage={"output_tokens": 4})
     assert counted.images == ()
     assert counted.usage
@@ -138,5 +138,5 @@ def test_an_event_can_tell_of_a_refusal() -> None:
 
 
 def test_every_quality_but_auto_is_one_of_two() -> None:
-    assert STANDARD_OR_HD.keys() == {*CONTRACT["quality"].choices} - {"auto"}
+    assert STANDARD_OR_HD.keys() == {*STANDARD_PARAMS["quality"].choices} - {"auto"}
     assert set(STANDARD_OR_HD.values()) == {"standard", "hd"}

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.bases.openai_passthrough import OpenAIShape
+from adapters.bases.openai_passthrough import OpenAIPassthrough
 from adapters.contract import Answer, ImageCall
 from adapters.errors import ProviderError, Refusal
 from adapters.http import ProviderReply, ProviderRequest
@@ -15,11 +15,11 @@ from adapters.http import ProviderReply, ProviderRequest
 BODY = {"model": "m", "prompt": "a cube", "response_format": "b64_json", "x-new": [1]}
 
 
-class Plain(OpenAIShape):
+class Plain(OpenAIPassthrough):
     """Withholds nothing."""
 
 
-class Base64Only(OpenAIShape):
+class Base64Only(OpenAIPassthrough):
     """Refuses `response_format`."""
 
     def suppressed_params(self, call: ImageCall) -> frozenset[str]:
@@ -27,7 +27,9 @@ class Base64Only(OpenAIShape):
         return frozenset({"response_format"})
 
 
-def requested(adapter: OpenAIShape, body: bytes | None = None, **params: Any) -> ProviderRequest:
+def requested(
+    adapter: OpenAIPassthrough, body: bytes | None = None, **params: Any
+) -> ProviderRequest:
     fields = {**BODY, **params}
     return adapter.build_request(ImageCall(fields, fields, body=body))
 
@@ -74,7 +76,7 @@ def test_it_is_json_to_the_usual_path() -> None:
     ],
 )
 def test_a_reply_is_read_only_where_its_pictures_must_change_form(
-    adapter: OpenAIShape, params: dict[str, Any], *, verbatim: bool
+    adapter: OpenAIPassthrough, params: dict[str, Any], *, verbatim: bool
 ) -> None:
     assert requested(adapter, **params).verbatim is verbatim
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.bases.openai_tables import families
+from adapters.bases.openai_tables import build_tables
 from adapters.table.param import Param
 from adapters.table.table import Table
 
 
 def table(model: str) -> Table:
-    listed = families("png", "jpeg", "webp", "gif", "svg")
+    listed = build_tables("png", "jpeg", "webp", "gif", "svg")
     return next(table for start, table in listed if model.startswith(start))
 
 
@@ -53,7 +53,7 @@ def test_only_gpt_image_streams() -> None:
 def test_the_sizes_of_gpt_image_2_are_told_in_pixels() -> None:
     row = table("gpt-image-2").row("size")
     assert row
-    assert "655,360 to 8,294,400 pixels" in row.about
+    assert "655,360 to 8,294,400 pixels" in row.note
     # It goes as it was sent, whatever it is.
     for size in ("512x512", "3840x2160"):
         assert table("gpt-image-2").translate({"size": size}).fields == {"size": size}

@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.bases.polling import Jobs, fetched, poll
+from adapters.bases.polling import PollingAdapter, fetch_images, poll
 from adapters.contract import Adapter, Answer, Image, ImageCall
-from adapters.errors import Abandoned, ProviderError
+from adapters.errors import FlowCancelled, ProviderError
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.tools.json_access import text_at
+from adapters.tools.json_access import dig_str
 
 QUESTION = ProviderRequest(url="https://api.test/jobs/1", method="GET")
 WORKING, DONE = ProviderReply(200, {}, b'"working"'), ProviderReply(200, {}, b'"done"')
@@ -26,7 +26,7 @@ def asked(
     *replies: ProviderReply, interval: float = 0.5, limit: float = 600.0
 ) -> tuple[ProviderReply, list[ProviderRequest]]:
     """Poll against replies, the last for ever; give the settled one, and the questions."""
-    flow = poll(Patient(), QUESTION, lambda it: it is DONE, interval=interval, limit=limit)
+    flow = poll(Patient(), QUESTION, lambda it: it is DONE, interval=interval, timeout=limit)
     questions = [next(flow)]
     for reply in (*replies, *repeat(replies[-1], 10_000)):
         try:
@@ -81,7 +81,7 @@ def test_it_gives_up_after_the_limit() -> None:
     assert "3 seconds" in caught.value.message
 
 
-class Queue(Jobs):
+class Queue(PollingAdapter):
     """A provider with a queue."""
 
     pending_states = frozenset({"queued"})
@@ -92,16 +92,16 @@ class Queue(Jobs):
 
     def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         del call
-        place = text_at(reply.json(), "id")
+        place = dig_str(reply.json(), "id")
         return ProviderRequest(f"/jobs/{place}", method="GET") if place else None
 
     def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
         del call
-        return ProviderRequest(f"/jobs/{text_at(submitted.json(), 'id')}/cancel")
+        return ProviderRequest(f"/jobs/{dig_str(submitted.json(), 'id')}/cancel")
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         del call
-        return Answer((Image(url=text_at(reply.json(), "url")),))
+        return Answer((Image(url=dig_str(reply.json(), "url")),))
 
 
 def said(**tree: Any) -> ProviderReply:
@@ -131,27 +131,27 @@ def test_a_job_that_is_abandoned_is_cancelled_by_the_name_it_was_given() -> None
     next(flow)
     flow.send(said(id="7", status="queued"))
     flow.send(said(status="queued"))
-    assert flow.throw(Abandoned()).path == "/jobs/7/cancel"
-    with pytest.raises(Abandoned):
+    assert flow.throw(FlowCancelled()).path == "/jobs/7/cancel"
+    with pytest.raises(FlowCancelled):
         flow.send(said())
 
 
 def test_what_has_not_been_submitted_yet_is_not_cancelled() -> None:
     flow = Queue().flow(ImageCall({}, {}))
     next(flow)
-    with pytest.raises(Abandoned):
-        flow.throw(Abandoned())
+    with pytest.raises(FlowCancelled):
+        flow.throw(FlowCancelled())
 
 
 def test_a_job_that_cannot_be_cancelled_is_left_alone() -> None:
     flow = Declared().flow(ImageCall({}, {}))
     next(flow)
     flow.send(said(job={"id": "7"}))
-    with pytest.raises(Abandoned):
-        flow.throw(Abandoned())
+    with pytest.raises(FlowCancelled):
+        flow.throw(FlowCancelled())
 
 
-class Declared(Jobs):
+class Declared(PollingAdapter):
     """A provider whose jobs are described by words alone."""
 
     pending_states = frozenset({"queued"})
@@ -225,7 +225,7 @@ def test_a_state_is_all_that_some_ends_say() -> None:
 
 
 def test_pictures_are_fetched_one_by_one_and_keep_what_is_said_of_them() -> None:
-    flow = fetched(Patient(), ["/a", "/b"], seed=7)
+    flow = fetch_images(Patient(), ["/a", "/b"], seed=7)
     asked = [next(flow).path, flow.send(ProviderReply(200, {"content-type": "image/png"}, b"1"))]
     assert asked[0] == "/a"
     with pytest.raises(StopIteration) as end:
@@ -238,7 +238,7 @@ def test_pictures_are_fetched_one_by_one_and_keep_what_is_said_of_them() -> None
 
 @pytest.mark.parametrize(("media_type", "body"), [("text/html", b"<html>"), ("image/png", b"")])
 def test_what_was_fetched_must_be_a_picture(media_type: str, body: bytes) -> None:
-    flow = fetched(Patient(), ["/a"])
+    flow = fetch_images(Patient(), ["/a"])
     next(flow)
     with pytest.raises(ProviderError, match="without a picture"):
         flow.send(ProviderReply(200, {"content-type": media_type}, body))

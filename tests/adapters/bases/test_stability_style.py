@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.bases.stability_style import answered, in_bytes, in_json
+from adapters.bases.stability_style import answer_from, image_from_bytes, image_from_json
 from adapters.contract import Answer, Image
 from adapters.errors import ProviderError, Refusal
 from adapters.http import ProviderReply
@@ -13,25 +13,25 @@ GOOD = Image(b64="aGk=")
 
 
 def ended(*outcomes: str, image: Image = GOOD) -> Answer:
-    return answered([(outcome, image) for outcome in outcomes], ProviderReply())
+    return answer_from([(outcome, image) for outcome in outcomes], ProviderReply())
 
 
 def test_a_picture_in_bytes_ends_in_headers() -> None:
     headers = {"content-type": "image/png", "finish-reason": "SUCCESS", "seed": "7"}
-    outcome, image = in_bytes(ProviderReply(200, headers, b"png"))
+    outcome, image = image_from_bytes(ProviderReply(200, headers, b"png"))
     assert (outcome, image.data, image.media_type) == ("SUCCESS", b"png", "image/png")
     assert image.extra == {"seed": 7}
 
 
 @pytest.mark.parametrize("seed", ["", "odd", "\u0661", "9" * 5000])
 def test_a_seed_that_is_no_number_in_reason_is_left_out(seed: str) -> None:
-    assert in_bytes(ProviderReply(200, {"seed": seed}, b"png"))[1].extra == {}
+    assert image_from_bytes(ProviderReply(200, {"seed": seed}, b"png"))[1].extra == {}
 
 
 def test_a_picture_in_json_ends_in_its_entry() -> None:
-    outcome, image = in_json({"base64": "aGk=", "finishReason": "SUCCESS", "seed": 0})
+    outcome, image = image_from_json({"base64": "aGk=", "finishReason": "SUCCESS", "seed": 0})
     assert (outcome, image.b64, image.extra) == ("SUCCESS", "aGk=", {"seed": 0})
-    assert in_json({"base64": ["x"]}, "aGk=") == ("", GOOD)
+    assert image_from_json({"base64": ["x"]}, "aGk=") == ("", GOOD)
 
 
 def test_the_pictures_that_ended_well_are_kept_when_others_did_not() -> None:

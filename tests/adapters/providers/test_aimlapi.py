@@ -100,7 +100,7 @@ def test_nano_banana_draws_a_square_unless_something_else_says_its_shape(
     ("model", "count"), [("flux/dev", 4), ("openai/gpt-image-2", 1), ("minimax/image-01", 9)]
 )
 def test_several_at_once_depend_on_the_family(model: str, count: int) -> None:
-    assert ADAPTER.table_for(model).pictures_per_call == count
+    assert ADAPTER.table_for(model).images_per_call == count
 
 
 def test_a_model_of_no_known_family_gets_its_prompt() -> None:

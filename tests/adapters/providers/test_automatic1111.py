@@ -7,16 +7,16 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Credentials, ImageCall, Outgoing
+from adapters.contract import Credentials, ImageCall, SignableRequest
 from adapters.errors import ProviderError
 from adapters.http import ProviderReply
 from adapters.providers.automatic1111 import ADAPTER
-from adapters.table.table import Policy
+from adapters.table.table import UnsupportedPolicy
 
-OUTGOING = Outgoing("POST", "", {}, b"", 0)
+OUTGOING = SignableRequest("POST", "", {}, b"", 0)
 
 
-def sent(policy: Policy = Policy.ADAPT, **params: Any) -> dict[str, Any]:
+def sent(policy: UnsupportedPolicy = UnsupportedPolicy.ADAPT, **params: Any) -> dict[str, Any]:
     fields = ADAPTER.table_for("").translate(params, policy).fields
     body: dict[str, Any] = ADAPTER.build_request(ImageCall(params, fields)).json
     return body
@@ -38,12 +38,12 @@ def test_settings_are_not_put_back_before_the_pictures_are_written() -> None:
 
 @pytest.mark.parametrize("name", ["script_name", "script_args", "alwayson_scripts", "save_images"])
 def test_no_script_of_a_clients_is_run_under_any_policy(name: str) -> None:
-    assert name not in sent(Policy.PASS, **{name: "x"})
+    assert name not in sent(UnsupportedPolicy.PASS, **{name: "x"})
 
 
 def test_no_setting_of_the_server_is_a_clients() -> None:
     settings = {"outdir_samples": "/etc", "sd_model_checkpoint": "x"}
-    made = sent(Policy.PASS, override_settings=settings, cfg_rescale=0.5)
+    made = sent(UnsupportedPolicy.PASS, override_settings=settings, cfg_rescale=0.5)
     assert made["override_settings"] == {"samples_format": "png", "jpeg_quality": 100}
     assert made["cfg_rescale"] == 0.5
 

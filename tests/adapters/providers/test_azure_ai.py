@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapters.contract import Credentials, ImageCall, Outgoing
+from adapters.contract import Credentials, ImageCall, SignableRequest
 from adapters.errors import BadParam
 from adapters.http import ProviderRequest
 from adapters.providers.azure_ai import ADAPTER
@@ -15,7 +15,7 @@ from adapters.providers.azure_ai import ADAPTER
 PATTERNS = {option.name: option.pattern for option in ADAPTER.options}
 RESOURCE = "https://contoso.services.ai.azure.com"
 ENDPOINT = "https://pictures.eastus2.models.ai.azure.com"
-OUTGOING = Outgoing("POST", RESOURCE, {}, b"", 0)
+OUTGOING = SignableRequest("POST", RESOURCE, {}, b"", 0)
 
 
 def holding(url: str = RESOURCE, api_key: str = "k", **options: str) -> Credentials:

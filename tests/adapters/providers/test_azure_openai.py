@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Credentials, ImageCall, Outgoing
+from adapters.contract import Credentials, ImageCall, SignableRequest
 from adapters.errors import BadParam, Refusal
 from adapters.http import ProviderReply
 from adapters.providers.azure_openai import ADAPTER
 
 OPTIONS = {option.name: option for option in ADAPTER.options}
-OUTGOING = Outgoing("POST", "https://contoso.openai.azure.com/openai", {}, b"", 0)
+OUTGOING = SignableRequest("POST", "https://contoso.openai.azure.com/openai", {}, b"", 0)
 
 
 def with_options(api_key: str = "", **options: str) -> Credentials:

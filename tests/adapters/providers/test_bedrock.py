@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.contract import Credentials, ImageCall, Outgoing
+from adapters.contract import Credentials, ImageCall, SignableRequest
 from adapters.errors import BadParam
 from adapters.http import ProviderReply
 from adapters.providers.bedrock import ADAPTER
@@ -30,7 +30,7 @@ def call(model: str, credentials: Credentials | None = None, **params: Any) -> I
 
 
 def signed(credentials: Credentials) -> str:
-    outgoing = Outgoing(
+    outgoing = SignableRequest(
         "POST", ADAPTER.resolve_base_url(credentials) + "/model/a/invoke", {}, b"{}", 0
     )
     return ADAPTER.sign(outgoing, credentials)["authorization"]
@@ -108,7 +108,7 @@ def test_nova_is_never_asked_for_more_than_four_to_one() -> None:
 
 def test_stability_makes_one_picture_a_call_and_amazon_five() -> None:
     made = {
-        model: ADAPTER.table_for(model).pictures_per_call for model in ("stability.a", "amazon.a")
+        model: ADAPTER.table_for(model).images_per_call for model in ("stability.a", "amazon.a")
     }
     assert made == {"stability.a": 1, "amazon.a": 5}
 
@@ -119,9 +119,9 @@ def test_amazons_models_get_a_seed_by_chance_where_the_client_gives_none(model: 
         found: int = ADAPTER.build_request(one).json["imageGenerationConfig"]["seed"]
         return found
 
-    assert seed(replace(call(model), chance=41)) == 41
-    assert seed(replace(call(model, seed=0), chance=41)) == 0
-    assert seed(replace(call(model), chance=2**32 - 1)) <= 858_993_459
+    assert seed(replace(call(model), nonce=41)) == 41
+    assert seed(replace(call(model, seed=0), nonce=41)) == 0
+    assert seed(replace(call(model), nonce=2**32 - 1)) <= 858_993_459
 
 
 def test_stabilitys_models_choose_a_seed_themselves() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing
+from adapters.contract import Answer, Credentials, ImageCall, SignableRequest
 from adapters.errors import ProviderError, Refusal
 from adapters.http import ProviderReply
 from adapters.providers.black_forest_labs import ADAPTER
@@ -117,7 +117,9 @@ def test_another_familys_parameter_is_left_out(model: str, name: str) -> None:
 
 
 def test_the_key_goes_into_its_own_header_and_no_other() -> None:
-    assert ADAPTER.sign(Outgoing("GET", PLACE, {}, b"", 0), Credentials("k")) == {"x-key": "k"}
+    assert ADAPTER.sign(SignableRequest("GET", PLACE, {}, b"", 0), Credentials("k")) == {
+        "x-key": "k"
+    }
 
 
 def test_a_submission_that_names_no_place_is_an_error() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing
+from adapters.contract import Answer, Credentials, ImageCall, SignableRequest
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.http import ProviderReply
 from adapters.providers.bria import ADAPTER
@@ -26,7 +26,7 @@ def ended(**tree: Any) -> Answer:
 
 
 def test_the_token_has_a_header_of_its_own() -> None:
-    headers = ADAPTER.sign(Outgoing("GET", "", {}, b"", 0), Credentials("secret"))
+    headers = ADAPTER.sign(SignableRequest("GET", "", {}, b"", 0), Credentials("secret"))
     assert headers == {"api_token": "secret"}
 
 

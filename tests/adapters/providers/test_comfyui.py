@@ -24,7 +24,7 @@ AS_THE_EDITOR_SAVES_IT = {"nodes": [{"id": 1, "type": "Sampler"}], "links": []}
 def call(graph: Any = GRAPH, chance: int = 0, allow: str = "", **params: Any) -> ImageCall:
     stored = {"comfyui_workflow": orjson.dumps(graph).decode(), "comfyui_allow_graphs": allow}
     fields = ADAPTER.table_for("").translate(params, n=params.get("n", 1)).fields
-    return ImageCall(params, fields, Credentials("", stored), n=params.get("n", 1), chance=chance)
+    return ImageCall(params, fields, Credentials("", stored), n=params.get("n", 1), nonce=chance)
 
 
 def queued(call: ImageCall) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def complaint(details: str) -> dict[str, Any]:
 
 
 def test_only_the_operator_can_give_a_graph_or_allow_one() -> None:
-    assert all(option.operator for option in ADAPTER.options)
+    assert all(option.operator_only for option in ADAPTER.options)
 
 
 @pytest.mark.parametrize("value", ["", "[]", "graph.json", "https://a.test/graph.json"])

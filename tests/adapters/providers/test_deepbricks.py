@@ -8,8 +8,8 @@ from adapters.providers.deepbricks import ADAPTER
 
 
 def test_only_dall_e_2_makes_several_at_once() -> None:
-    assert ADAPTER.table_for("dall-e-2").pictures_per_call == 10
-    assert ADAPTER.table_for("dall-e-3").pictures_per_call == 1
+    assert ADAPTER.table_for("dall-e-2").images_per_call == 10
+    assert ADAPTER.table_for("dall-e-3").images_per_call == 1
 
 
 @pytest.mark.parametrize(("asked", "sent"), [("hd", "hd"), ("max", "hd"), ("low", "standard")])

@@ -30,7 +30,7 @@ def test_an_open_size_is_left_to_the_model() -> None:
 
 
 def test_several_pictures_are_asked_for_at_once() -> None:
-    assert (made(n=3), ADAPTER.table_for("").pictures_per_call) == ({"n": 3}, 4)
+    assert (made(n=3), ADAPTER.table_for("").images_per_call) == ({"n": 3}, 4)
 
 
 def test_what_has_no_effect_and_what_is_refused_stay_here() -> None:

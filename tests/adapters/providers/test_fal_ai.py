@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing
+from adapters.contract import Answer, Credentials, ImageCall, SignableRequest
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.http import ProviderReply
 from adapters.providers.fal_ai import ADAPTER
@@ -34,7 +34,7 @@ def answered(**tree: Any) -> Answer:
 
 
 def test_the_key_stands_behind_a_word_of_its_own() -> None:
-    headers = ADAPTER.sign(Outgoing("GET", "", {}, b"", 0), Credentials("id:secret"))
+    headers = ADAPTER.sign(SignableRequest("GET", "", {}, b"", 0), Credentials("id:secret"))
     assert headers == {"authorization": "Key id:secret"}
 
 
@@ -122,7 +122,7 @@ def test_every_quality_has_the_nearest_that_there_is(asked: str, sent: str) -> N
 
 def test_recraft_is_asked_for_one_picture_and_takes_no_long_prompt() -> None:
     table = ADAPTER.table_for("fal-ai/recraft/v3/text-to-image")
-    assert table.pictures_per_call == 1
+    assert table.images_per_call == 1
     with pytest.raises(BadParam):
         table.translate({"prompt": "x" * 1001})
 

@@ -10,7 +10,7 @@ from adapters.contract import Credentials, ImageCall
 from adapters.errors import BadParam, ImageError, ProviderError, Refusal
 from adapters.http import ProviderReply
 from adapters.providers.fireworks_ai import ADAPTER
-from adapters.table.table import Policy
+from adapters.table.table import UnsupportedPolicy
 
 PNG = {"content-type": "image/png"}
 
@@ -122,7 +122,7 @@ def test_a_model_that_is_gone_is_said_to_be_gone() -> None:
 
 @pytest.mark.parametrize("model", ["flux-1-dev-fp8", "flux-kontext-pro", "SSD-1B"])
 def test_no_client_writes_a_header(model: str) -> None:
-    made = ADAPTER.table_for(model).translate({"headers": {"x-evil": "1"}}, Policy.PASS)
+    made = ADAPTER.table_for(model).translate({"headers": {"x-evil": "1"}}, UnsupportedPolicy.PASS)
     request = ADAPTER.build_request(ImageCall({"model": model}, made.fields))
     assert "x-evil" not in request.headers
     assert str(made.receipt).startswith("dropped headers")

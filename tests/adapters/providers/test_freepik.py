@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing
+from adapters.contract import Answer, Credentials, ImageCall, SignableRequest
 from adapters.errors import BadParam, ProviderError
 from adapters.http import ProviderReply
 from adapters.providers.freepik import ADAPTER
@@ -37,7 +37,7 @@ def ended(data: Any) -> Answer:
     ],
 )
 def test_the_host_chooses_the_header(url: str, header: str) -> None:
-    sent = ADAPTER.sign(Outgoing("GET", url, {}, b"", 0), Credentials("secret"))
+    sent = ADAPTER.sign(SignableRequest("GET", url, {}, b"", 0), Credentials("secret"))
     assert sent == {header: "secret"}
 
 

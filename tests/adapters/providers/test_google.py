@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Credentials, ImageCall, Outgoing
+from adapters.contract import Credentials, ImageCall, SignableRequest
 from adapters.errors import BadParam
 from adapters.http import ProviderReply
 from adapters.providers.google import ADAPTER
@@ -19,7 +19,7 @@ def told(number: int, reason: str, **error: Any) -> dict[str, Any]:
 
 
 def test_the_key_is_in_its_header_and_nowhere_else() -> None:
-    outgoing = Outgoing("POST", ADAPTER.base_url, {}, b"", 0)
+    outgoing = SignableRequest("POST", ADAPTER.base_url, {}, b"", 0)
     assert ADAPTER.sign(outgoing, Credentials("k")) == {"x-goog-api-key": "k"}
     assert "key" not in ADAPTER.build_request(ImageCall({"model": "gemini-new"}, {})).path
 

@@ -52,7 +52,7 @@ def test_without_a_provider_it_is_hugging_faces_own() -> None:
 
 def test_another_providers_name_of_the_model_is_asked_for_first() -> None:
     request = next(begun("some/model:together", prompt="a"))
-    assert (request.method, request.signed) == ("GET", True)
+    assert (request.method, request.authenticated) == ("GET", True)
     place = "https://huggingface.co/api/models/some/model?expand=inferenceProviderMapping"
     assert request.url == place
 

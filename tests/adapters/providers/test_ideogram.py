@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing
+from adapters.contract import Answer, Credentials, ImageCall, SignableRequest
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.http import ProviderReply
 from adapters.http import ProviderRequest as Request
@@ -37,7 +37,7 @@ def answered(*entries: Any) -> Answer:
 
 
 def test_the_key_is_no_bearer() -> None:
-    outgoing = Outgoing("POST", "https://api.ideogram.ai/generate", {}, b"", 0)
+    outgoing = SignableRequest("POST", "https://api.ideogram.ai/generate", {}, b"", 0)
     assert ADAPTER.sign(outgoing, Credentials("a-key")) == {"api-key": "a-key"}
 
 

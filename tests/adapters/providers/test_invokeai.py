@@ -24,7 +24,7 @@ RESULTS = {
 def call(chance: int = 0, node: str = "", **params: Any) -> ImageCall:
     stored = {"invokeai_graph": orjson.dumps(GRAPH).decode(), "invokeai_output_node": node}
     fields = ADAPTER.table_for("").translate(params).fields
-    return ImageCall(params, fields, Credentials("", stored), chance=chance)
+    return ImageCall(params, fields, Credentials("", stored), nonce=chance)
 
 
 def after(call: ImageCall, **item: Any) -> ProviderRequest:
@@ -36,7 +36,7 @@ def after(call: ImageCall, **item: Any) -> ProviderRequest:
 
 
 def test_only_the_operator_gives_the_graph() -> None:
-    assert all(option.operator for option in ADAPTER.options)
+    assert all(option.operator_only for option in ADAPTER.options)
 
 
 def test_where_the_client_gives_no_seed_chance_does() -> None:

@@ -23,7 +23,7 @@ def test_a_size_within_the_bounds_goes_as_it_is(size: str) -> None:
 
 
 def test_eight_pictures_are_made_at_once() -> None:
-    assert ADAPTER.table_for("").pictures_per_call == 8
+    assert ADAPTER.table_for("").images_per_call == 8
 
 
 def test_what_it_does_not_know_is_left_out() -> None:

@@ -11,7 +11,7 @@ from adapters.contract import ImageCall
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.http import ProviderReply
 from adapters.providers.luma import ADAPTER
-from adapters.table.table import Policy
+from adapters.table.table import UnsupportedPolicy
 
 
 def made(**params: Any) -> dict[str, Any]:
@@ -55,9 +55,12 @@ def test_a_format_has_lumas_word_for_it_or_is_a_png(asked: str, sent: str) -> No
 
 def test_a_format_that_luma_lacks_is_not_taken_for_the_same() -> None:
     table = ADAPTER.table_for("photon-1")
-    assert table.translate({"output_format": "jpeg"}, Policy.STRICT).fields["format"] == "jpg"
+    assert (
+        table.translate({"output_format": "jpeg"}, UnsupportedPolicy.STRICT).fields["format"]
+        == "jpg"
+    )
     with pytest.raises(BadParam, match="png"):
-        table.translate({"output_format": "webp"}, Policy.STRICT)
+        table.translate({"output_format": "webp"}, UnsupportedPolicy.STRICT)
 
 
 def test_no_client_has_luma_call_an_address() -> None:

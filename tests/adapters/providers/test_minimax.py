@@ -79,9 +79,9 @@ def test_h3_is_never_left_to_draw_4k_unasked() -> None:
 
 def test_events_are_asked_for_with_urls() -> None:
     request = requested(H3, prompt="a cube", stream=True, response_format="b64_json")
-    assert request.events
+    assert request.may_stream
     assert request.json["response_format"] == "url"
-    assert not requested(OLD, prompt="a cube", stream=True).events
+    assert not requested(OLD, prompt="a cube", stream=True).may_stream
 
 
 def test_an_error_event_names_its_status() -> None:

@@ -46,7 +46,7 @@ def test_a_prompt_has_a_bound_of_its_own() -> None:
 
 
 def test_a_call_makes_one_picture() -> None:
-    assert (ADAPTER.table_for(MODEL).pictures_per_call, "n" in made(n=1)) == (1, False)
+    assert (ADAPTER.table_for(MODEL).images_per_call, "n" in made(n=1)) == (1, False)
 
 
 def test_a_project_stands_in_the_query() -> None:

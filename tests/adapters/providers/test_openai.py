@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Credentials, ImageCall, Outgoing
+from adapters.contract import Credentials, ImageCall, SignableRequest
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.http import ProviderReply
 from adapters.providers.openai import ADAPTER
-from adapters.table.table import Policy
+from adapters.table.table import UnsupportedPolicy
 from tests.support.transcripts import translated
 
 
@@ -102,7 +102,7 @@ def test_an_error_inside_a_success_is_an_error() -> None:
 
 
 def test_a_server_without_keys_gets_no_authorization() -> None:
-    outgoing = Outgoing("POST", "http://127.0.0.1:1/images/generations", {}, b"", 0)
+    outgoing = SignableRequest("POST", "http://127.0.0.1:1/images/generations", {}, b"", 0)
     assert ADAPTER.sign(outgoing, Credentials()) == {}
 
 
@@ -173,4 +173,4 @@ def test_what_such_servers_get_wrong_is_named_in_the_receipt() -> None:
     _, receipt = translated(ADAPTER, asked, credentials)
     assert str(receipt) == "dropped size=auto, dropped partial_images=2, dropped file"
     with pytest.raises(BadParam, match="OpenAI has nothing for 'partial_images'"):
-        translated(ADAPTER, asked, credentials, Policy.STRICT)
+        translated(ADAPTER, asked, credentials, UnsupportedPolicy.STRICT)

@@ -7,12 +7,12 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing
+from adapters.contract import Answer, Credentials, ImageCall, SignableRequest
 from adapters.errors import ProviderError, Refusal
 from adapters.http import ProviderReply
 from adapters.providers.openrouter import ADAPTER
 
-OUTGOING = Outgoing("POST", "https://openrouter.ai/api/v1/images", {}, b"", 0.0)
+OUTGOING = SignableRequest("POST", "https://openrouter.ai/api/v1/images", {}, b"", 0.0)
 
 
 def made(model: str = "openai/gpt-image-2", **params: Any) -> dict[str, Any]:
@@ -35,8 +35,8 @@ def test_an_app_is_named_only_when_it_named_itself() -> None:
 
 
 def test_several_pictures_are_asked_for_only_where_that_is_known_to_work() -> None:
-    assert ADAPTER.table_for("openai/gpt-image-2").pictures_per_call == 10
-    assert ADAPTER.table_for("black-forest-labs/flux.2-pro").pictures_per_call == 1
+    assert ADAPTER.table_for("openai/gpt-image-2").images_per_call == 10
+    assert ADAPTER.table_for("black-forest-labs/flux.2-pro").images_per_call == 1
 
 
 @pytest.mark.parametrize("size", ["256x256", "1792x1024", "3840x2160"])

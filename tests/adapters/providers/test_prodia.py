@@ -10,7 +10,7 @@ from adapters.contract import Answer, ImageCall
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.providers.prodia import ADAPTER
-from adapters.table.table import Policy
+from adapters.table.table import UnsupportedPolicy
 
 DEV = "inference.flux.dev.txt2img.v2"
 
@@ -83,7 +83,7 @@ def test_a_refusal_is_known_by_its_words() -> None:
 
 def test_no_client_writes_a_header() -> None:
     asked = {"prompt": "a", "accept": "text/html", "type": "another"}
-    made = ADAPTER.table_for(DEV).translate(asked, Policy.PASS)
+    made = ADAPTER.table_for(DEV).translate(asked, UnsupportedPolicy.PASS)
     request = ADAPTER.build_request(ImageCall({"model": DEV}, made.fields))
     assert (request.headers["accept"], request.json["type"]) == ("image/png", DEV)
     assert "dropped accept, dropped type" in str(made.receipt)

@@ -12,7 +12,7 @@ from adapters.contract import ImageCall
 from adapters.errors import BadParam, Refusal
 from adapters.http import ProviderReply
 from adapters.providers.recraft_ai import ADAPTER
-from adapters.table.table import Policy
+from adapters.table.table import UnsupportedPolicy
 
 SVG = b64encode(b'<svg xmlns="http://www.w3.org/2000/svg"/>').decode()
 
@@ -64,7 +64,7 @@ def test_a_picture_has_a_format(model: str) -> None:
 )
 def test_a_drawing_is_svg_without_being_asked_for(model: str) -> None:
     assert made(model, output_format="png") == {}
-    asked = ADAPTER.table_for(model).translate({"output_format": "svg"}, Policy.STRICT)
+    asked = ADAPTER.table_for(model).translate({"output_format": "svg"}, UnsupportedPolicy.STRICT)
     assert (asked.fields, str(asked.receipt)) == ({}, "")
 
 

@@ -111,7 +111,7 @@ def test_no_size_is_left_to_the_model() -> None:
 
 
 def test_only_two_families_make_several_pictures_a_call() -> None:
-    several = [it for it in ADAPTER.models if ADAPTER.table_for(it).pictures_per_call > 1]
+    several = [it for it in ADAPTER.models if ADAPTER.table_for(it).images_per_call > 1]
     assert several == ["black-forest-labs/flux-schnell", "black-forest-labs/flux-dev"]
 
 

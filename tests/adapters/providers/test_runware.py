@@ -21,7 +21,7 @@ def made(model: str = MODEL, **params: Any) -> dict[str, Any]:
 
 
 def task(chance: int = 0, **params: Any) -> dict[str, Any]:
-    call = ImageCall({"model": MODEL}, made(prompt="a cube", **params), chance=chance)
+    call = ImageCall({"model": MODEL}, made(prompt="a cube", **params), nonce=chance)
     [asked] = ADAPTER.build_request(call).json
     assert isinstance(asked, dict)
     return asked

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Credentials, ImageCall, Outgoing
+from adapters.contract import Credentials, ImageCall, SignableRequest
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.providers.segmind import ADAPTER
@@ -36,7 +36,7 @@ def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
 
 def test_the_key_is_no_bearer() -> None:
     signed = ADAPTER.sign(
-        Outgoing("POST", "https://api.segmind.com/v2/m", {}, b"", 0), Credentials("SG_0")
+        SignableRequest("POST", "https://api.segmind.com/v2/m", {}, b"", 0), Credentials("SG_0")
     )
     assert signed == {"x-api-key": "SG_0"}
 

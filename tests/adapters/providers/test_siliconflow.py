@@ -50,9 +50,9 @@ def test_a_size_is_always_sent_but_to_who_edits(model: str) -> None:
 
 
 def test_only_kolors_draws_a_batch() -> None:
-    assert ADAPTER.table_for(KOLORS).pictures_per_call == 4
+    assert ADAPTER.table_for(KOLORS).images_per_call == 4
     assert made(KOLORS)["batch_size"] == 1
-    assert {ADAPTER.table_for(model).pictures_per_call for model in (QWEN, EDIT, FLUX)} == {1}
+    assert {ADAPTER.table_for(model).images_per_call for model in (QWEN, EDIT, FLUX)} == {1}
 
 
 def test_pictures_stand_in_one_of_two_lists() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing
+from adapters.contract import Answer, Credentials, ImageCall, SignableRequest
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.http import ProviderReply
 from adapters.providers.stability_ai import ADAPTER
@@ -74,8 +74,8 @@ def test_a_large_turbo_model_is_told_no_negative_prompt(model: str) -> None:
 
 
 def test_only_the_v1_engine_makes_several_pictures_a_call() -> None:
-    assert ADAPTER.table_for(SDXL).pictures_per_call == 10
-    assert {ADAPTER.table_for(it).pictures_per_call for it in ADAPTER.models if it != SDXL} == {1}
+    assert ADAPTER.table_for(SDXL).images_per_call == 10
+    assert {ADAPTER.table_for(it).images_per_call for it in ADAPTER.models if it != SDXL} == {1}
 
 
 def test_the_clients_own_fields_are_left_as_they_were() -> None:
@@ -85,7 +85,7 @@ def test_the_clients_own_fields_are_left_as_they_were() -> None:
 
 def test_what_the_options_say_goes_out_beside_the_key() -> None:
     credentials = Credentials("k", {"stability_client_id": "my app"})
-    signed = ADAPTER.sign(Outgoing("POST", "", {}, b"", 0), credentials)
+    signed = ADAPTER.sign(SignableRequest("POST", "", {}, b"", 0), credentials)
     assert signed == {"authorization": "Bearer k", "stability-client-id": "my app"}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing
+from adapters.contract import Answer, Credentials, ImageCall, SignableRequest
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.http import ProviderReply
 from adapters.providers.tencent import ADAPTER
@@ -59,7 +59,7 @@ def test_the_credential_decides_whose_table_holds(
 
 def test_a_pair_comes_before_a_key() -> None:
     both = Credentials("a-key", PAIR.options)
-    outgoing = Outgoing(
+    outgoing = SignableRequest(
         "POST", ADAPTER.resolve_base_url(both) + "/", {"content-type": "a/b"}, b"{}", 0
     )
     signed = ADAPTER.sign(outgoing, both)

@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.contract import Answer, Credentials, ImageCall, Outgoing
+from adapters.contract import Answer, Credentials, ImageCall, SignableRequest
 from adapters.errors import BadParam, ProviderError, Refusal
 from adapters.http import ProviderReply
 from adapters.providers.vertex_ai import ADAPTER
 
 PATTERNS = {option.name: option.pattern for option in ADAPTER.options}
-OUTGOING = Outgoing("POST", "https://aiplatform.googleapis.com/v1", {}, b"", 0)
+OUTGOING = SignableRequest("POST", "https://aiplatform.googleapis.com/v1", {}, b"", 0)
 FILE = orjson.dumps({"project_id": "account-project"}).decode()
 IMAGEN = "imagen-4.0-generate-001"
 
@@ -157,11 +157,11 @@ def test_imagen_is_told_how_many_or_it_would_make_four() -> None:
     assert (
         ADAPTER.table_for(IMAGEN).translate({"n": 4}, n=4).fields["parameters"]["sampleCount"] == 4
     )
-    assert ADAPTER.table_for(IMAGEN).pictures_per_call == 4
+    assert ADAPTER.table_for(IMAGEN).images_per_call == 4
 
 
 def test_gemini_makes_one_picture_a_call() -> None:
-    assert ADAPTER.table_for("gemini-new").pictures_per_call == 1
+    assert ADAPTER.table_for("gemini-new").images_per_call == 1
 
 
 def test_a_storage_of_the_clients_is_never_written_to() -> None:

@@ -7,15 +7,15 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters import PROVIDERS, adapter
-from adapters.table.describe import described, parameters
-from adapters.table.param import CONTRACT, Param
+from adapters import PROVIDERS, get_adapter
+from adapters.table.describe import describe_model, describe_parameters
+from adapters.table.param import STANDARD_PARAMS, Param
 from adapters.table.table import Table
 from adapters.tools import sizes
 
 
 def told(*rows: Param) -> list[dict[str, Any]]:
-    return parameters(Table(rows))
+    return describe_parameters(Table(rows))
 
 
 def test_a_parameter_of_openais_has_openais_range_and_what_the_provider_can_do_of_it() -> None:
@@ -26,9 +26,9 @@ def test_a_parameter_of_openais_has_openais_range_and_what_the_provider_can_do_o
 
 def test_a_conversion_is_told_by_its_words_or_by_what_it_does() -> None:
     quality, size, prompt = told(
-        Param("quality", to={"hd": "premium"}),
-        Param("size", to=sizes.ratio(("1:1", "3:2"))),
-        Param("prompt", to=lambda text: {"input": {"text": text}}),
+        Param("quality", convert={"hd": "premium"}),
+        Param("size", convert=sizes.ratio(("1:1", "3:2"))),
+        Param("prompt", convert=lambda text: {"input": {"text": text}}),
     )
     assert quality["conversion"] == {"hd": "premium"}
     assert size["conversion"] == "the nearest ratio of 1:1, 3:2"
@@ -36,7 +36,7 @@ def test_a_conversion_is_told_by_its_words_or_by_what_it_does() -> None:
 
 
 def test_a_providers_own_parameter_has_its_range_and_default() -> None:
-    [steps] = told(Param("steps", kind=int, low=1, high=50, default=30, about="more is slower"))
+    [steps] = told(Param("steps", kind=int, low=1, high=50, default=30, note="more is slower"))
     assert steps == {
         "name": "steps",
         "type": "integer",
@@ -49,10 +49,12 @@ def test_a_providers_own_parameter_has_its_range_and_default() -> None:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_every_model_can_be_described_in_json(provider: str) -> None:
-    found = adapter(provider)
+    found = get_adapter(provider)
     for model in (*found.models, "never-heard-of-it"):
-        page = described(found, model)
+        page = describe_model(found, model)
         assert orjson.dumps(page)
         names = [one["name"] for one in page["parameters"]]
         assert len(names) == len(set(names))
-        assert {"n", "response_format", "stream", "user"} <= set(names) <= {*names, *CONTRACT}
+        assert (
+            {"n", "response_format", "stream", "user"} <= set(names) <= {*names, *STANDARD_PARAMS}
+        )

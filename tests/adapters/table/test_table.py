@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.errors import BadParam
-from adapters.table.param import CONTRACT, Param
+from adapters.table.param import STANDARD_PARAMS, Param
 from adapters.table.receipt import RECEIPT_LIMIT
-from adapters.table.table import Policy, Table, left_out
+from adapters.table.table import Table, UnsupportedPolicy, passthrough_receipt
 from adapters.tools import sizes
 
 TABLE = Table(
     (
         Param("prompt", "text", high=100),
         Param("n", "count", high=4),
-        Param("size", to=sizes.ratio(("1:1", "3:2"))),
-        Param("quality", "mode", to={"low": "fast", "high": "slow"}),
+        Param("size", convert=sizes.ratio(("1:1", "3:2"))),
+        Param("quality", "mode", convert={"low": "fast", "high": "slow"}),
         Param("output_format", choices=("png", "jpeg")),
         Param("output_compression", "options.quality", low=20, high=90),
         Param("seed", "options.seed", kind=int, low=0, high=9),
@@ -47,7 +47,7 @@ def receipt(**params: Any) -> str:
     return str(TABLE.translate({"steps": 5, **params}).receipt)
 
 
-def refused(policy: Policy = Policy.ADAPT, **params: Any) -> BadParam:
+def refused(policy: UnsupportedPolicy = UnsupportedPolicy.ADAPT, **params: Any) -> BadParam:
     with pytest.raises(BadParam) as caught:
         TABLE.translate(params, policy)
     return caught.value
@@ -74,13 +74,15 @@ def test_a_default_gives_way_to_the_client() -> None:
 
 
 def test_a_default_is_sent_when_the_providers_words_lack_the_clients() -> None:
-    table = Table((Param("quality", "mode", to={"high": "slow", "low": "fast"}, default="low"),))
+    table = Table(
+        (Param("quality", "mode", convert={"high": "slow", "low": "fast"}, default="low"),)
+    )
     assert table.translate({"quality": "medium"}).fields == {"mode": "fast"}
 
 
 def test_a_default_never_covers_another_parameter_with_the_same_field() -> None:
     rows = (
-        Param("moderation", "safety", to={"low": 5, "auto": 2}, default="auto"),
+        Param("moderation", "safety", convert={"low": 5, "auto": 2}, default="auto"),
         Param("safety", kind=int),
     )
     assert Table(rows).translate({"safety": 0}).fields == {"safety": 0}
@@ -97,9 +99,9 @@ def test_n_is_what_the_one_call_shall_make() -> None:
 
 
 def test_pictures_per_call_is_the_bound_of_n() -> None:
-    assert TABLE.pictures_per_call == 4
-    assert Table((Param("n"),)).pictures_per_call == 10
-    assert Table(()).pictures_per_call == 1
+    assert TABLE.images_per_call == 4
+    assert Table((Param("n"),)).images_per_call == 10
+    assert Table(()).images_per_call == 1
 
 
 def test_a_value_that_the_providers_words_lack_is_left_out() -> None:
@@ -117,14 +119,16 @@ def test_dotted_fields_share_an_object() -> None:
 
 
 def test_a_default_is_a_clients_value_and_converted_like_one() -> None:
-    table = Table((Param("size", to=sizes.ratio(("1:1", "3:2")), default="1536x1024"),))
+    table = Table((Param("size", convert=sizes.ratio(("1:1", "3:2")), default="1536x1024"),))
     made = table.translate({"size": "auto"})
     assert made.fields == {"aspect_ratio": "3:2"}
     assert str(made.receipt) == "dropped size=auto, defaulted aspect_ratio=3:2"
 
 
 def test_a_default_is_not_taken_beside_what_says_the_same_in_another_way() -> None:
-    size = Param("size", to=sizes.pixels(low=8, high=99), default="64x64", unless=("ratio",))
+    size = Param(
+        "size", convert=sizes.pixels(low=8, high=99), default="64x64", default_unless=("ratio",)
+    )
     assert Table((size, Param("ratio"))).translate({"ratio": "1:1"}).fields == {"ratio": "1:1"}
 
 
@@ -138,10 +142,16 @@ def test_what_the_table_does_not_know_is_not_sent() -> None:
     assert sent(webhook_url="https://evil.test", stream=True, user="u") == STEPS
 
 
-@pytest.mark.parametrize("policy", Policy)
-def test_what_no_row_knows_is_passed_on_only_where_the_policy_says_so(policy: Policy) -> None:
-    params = {"look": "flat", "turbo": {"a": 1}} if policy is not Policy.STRICT else {"user": "u"}
-    passed = {"turbo": {"a": 1}} if policy is Policy.PASS else {}
+@pytest.mark.parametrize("policy", UnsupportedPolicy)
+def test_what_no_row_knows_is_passed_on_only_where_the_policy_says_so(
+    policy: UnsupportedPolicy,
+) -> None:
+    params = (
+        {"look": "flat", "turbo": {"a": 1}}
+        if policy is not UnsupportedPolicy.STRICT
+        else {"user": "u"}
+    )
+    passed = {"turbo": {"a": 1}} if policy is UnsupportedPolicy.PASS else {}
     made = TABLE.translate({**params, "steps": 5, "user": "u"}, policy)
     assert made.fields.items() >= passed.items()
     assert ("turbo" in made.fields) is bool(passed)
@@ -150,7 +160,7 @@ def test_what_no_row_knows_is_passed_on_only_where_the_policy_says_so(policy: Po
 
 @pytest.mark.parametrize("name", ["webhook", "webhook_url", "callback_url", "fal_webhook"])
 def test_an_address_to_be_called_is_never_passed_on(name: str) -> None:
-    made = TABLE.translate({name: "https://evil.test"}, Policy.PASS)
+    made = TABLE.translate({name: "https://evil.test"}, UnsupportedPolicy.PASS)
     assert name not in made.fields
     assert f"dropped {name}" in str(made.receipt)
 
@@ -177,7 +187,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("name", ["a\r\nb", "\0", "\x7f"])
 def test_a_name_that_would_end_a_line_is_never_passed_on(name: str) -> None:
-    assert name not in TABLE.translate({"prompt": "a", name: 1}, Policy.PASS).fields
+    assert name not in TABLE.translate({"prompt": "a", name: 1}, UnsupportedPolicy.PASS).fields
 
 
 @pytest.mark.parametrize(
@@ -218,7 +228,7 @@ def test_what_no_table_lists_is_held_against_the_contract_too() -> None:
     ],
 )
 def test_strict_refuses_what_would_be_left_out(name: str, value: Any) -> None:
-    error = refused(Policy.STRICT, **{name: value})
+    error = refused(UnsupportedPolicy.STRICT, **{name: value})
     assert (error.status, error.code, error.param) == (400, "unsupported_parameter", name)
 
 
@@ -231,11 +241,11 @@ def test_strict_refuses_what_would_be_left_out(name: str, value: Any) -> None:
     ],
 )
 def test_strict_lets_pass_what_asks_for_nothing_or_is_ours(name: str, value: Any) -> None:
-    TABLE.translate({name: value}, Policy.STRICT)
+    TABLE.translate({name: value}, UnsupportedPolicy.STRICT)
 
 
 def test_strict_lets_a_value_be_said_in_other_words() -> None:
-    made = TABLE.translate({"size": "1536x1024", "quality": "high"}, Policy.STRICT)
+    made = TABLE.translate({"size": "1536x1024", "quality": "high"}, UnsupportedPolicy.STRICT)
     assert made.fields["aspect_ratio"] == "3:2"
 
 
@@ -246,19 +256,19 @@ def test_strict_lets_a_value_be_said_in_other_words() -> None:
 def test_strict_refuses_another_meaning_and_names_the_nearest(
     name: str, value: Any, nearest: str
 ) -> None:
-    error = refused(Policy.STRICT, **{name: value})
+    error = refused(UnsupportedPolicy.STRICT, **{name: value})
     assert (error.code, error.param) == ("unsupported_parameter", name)
     assert nearest in error.message
 
 
 def test_strict_names_the_provider() -> None:
     with pytest.raises(BadParam, match="Acme has nothing for 'style'"):
-        TABLE.translate({"style": "vivid"}, Policy.STRICT, provider="Acme")
+        TABLE.translate({"style": "vivid"}, UnsupportedPolicy.STRICT, provider="Acme")
 
 
 def test_strict_says_what_the_provider_can_do() -> None:
-    assert "low, high" in refused(Policy.STRICT, quality="medium").message
-    assert "png, jpeg" in refused(Policy.STRICT, output_format="webp").message
+    assert "low, high" in refused(UnsupportedPolicy.STRICT, quality="medium").message
+    assert "png, jpeg" in refused(UnsupportedPolicy.STRICT, output_format="webp").message
 
 
 # What the receipt says
@@ -286,18 +296,22 @@ def test_a_receipt_says_what_became_of_each(params: dict[str, Any], line: str) -
 
 
 def test_a_receipt_names_defaults_and_what_was_passed_on() -> None:
-    written = str(TABLE.translate({"turbo": 2, "words": "a secret"}, Policy.PASS).receipt)
+    written = str(
+        TABLE.translate({"turbo": 2, "words": "a secret"}, UnsupportedPolicy.PASS).receipt
+    )
     assert written == "passed turbo=2, passed words, defaulted steps=30"
 
 
 def test_a_receipt_never_holds_a_prompt() -> None:
-    table = Table((Param("prompt", to=lambda text: {"inputs": [{"text": text}], "raw": text}),))
+    table = Table(
+        (Param("prompt", convert=lambda text: {"inputs": [{"text": text}], "raw": text}),)
+    )
     assert str(table.translate({"prompt": "secret"}).receipt) == "renamed prompt>inputs;raw"
 
 
 @given(st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text()))
 def test_a_receipt_can_stand_in_a_header(params: dict[str, Any]) -> None:
-    unknown = {name: value for name, value in params.items() if name not in CONTRACT}
+    unknown = {name: value for name, value in params.items() if name not in STANDARD_PARAMS}
     written = str(Table(()).translate(unknown).receipt)
     assert re.fullmatch(r"[A-Za-z0-9_.:*/?=>;, -]*", written)
     assert len(written.encode()) <= RECEIPT_LIMIT
@@ -308,7 +322,7 @@ def test_a_receipt_can_stand_in_a_header(params: dict[str, Any]) -> None:
 TIERS = Table(
     (
         Param("prompt", "text"),
-        Param("size", to=lambda _: {"image.ratio": "1:1", "image.tier": "1K"}),
+        Param("size", convert=lambda _: {"image.ratio": "1:1", "image.tier": "1K"}),
         Param("tier", "image.tier", choices=("1K", "2K")),
         Param("ratio", "image.ratio"),
         Param("image", kind=dict),
@@ -352,7 +366,7 @@ def test_of_two_that_say_one_field_the_later_counts_and_the_receipt_says_so(
 
 
 def test_two_that_say_the_same_are_both_right() -> None:
-    made = TIERS.translate({"tier": "1K", "size": "1024x1024"}, Policy.STRICT)
+    made = TIERS.translate({"tier": "1K", "size": "1024x1024"}, UnsupportedPolicy.STRICT)
     assert "dropped" not in str(made.receipt)
 
 
@@ -360,12 +374,12 @@ def test_two_that_say_the_same_are_both_right() -> None:
 def test_strict_refuses_two_that_contradict_each_other(params: dict[str, str]) -> None:
     asked = {name: value.replace("1x1", "1024x1024") for name, value in params.items()}
     with pytest.raises(BadParam) as caught:
-        TIERS.translate(asked, Policy.STRICT)
+        TIERS.translate(asked, UnsupportedPolicy.STRICT)
     assert caught.value.param == next(iter(asked))
 
 
 def test_a_default_gives_way_to_a_text_where_its_object_would_be() -> None:
-    size = Param("size", to=lambda _: {"image.width": 8}, default="64x64")
+    size = Param("size", convert=lambda _: {"image.width": 8}, default="64x64")
     made = Table((size, Param("image"))).translate({"image": "square"})
     assert made.fields == {"image": "square"}
 
@@ -374,8 +388,8 @@ def test_a_default_gives_way_to_a_text_where_its_object_would_be() -> None:
 
 
 def test_what_no_row_knows_goes_into_the_object_that_is_for_it() -> None:
-    table = Table((Param("seed", "options.seed", kind=int),), below="options")
-    made = table.translate({"seed": 7, "turbo": True, "options": {"a": 1}}, Policy.PASS)
+    table = Table((Param("seed", "options.seed", kind=int),), unknown_under="options")
+    made = table.translate({"seed": 7, "turbo": True, "options": {"a": 1}}, UnsupportedPolicy.PASS)
     assert made.fields == {"options": {"a": 1, "seed": 7, "turbo": True}}
     assert str(made.receipt) == "renamed seed>options.seed, passed turbo=true, passed options"
 
@@ -383,8 +397,8 @@ def test_what_no_row_knows_goes_into_the_object_that_is_for_it() -> None:
 @pytest.mark.parametrize(
     ("table", "name"),
     [
-        (Table((), never=frozenset({"headers"})), "headers"),
-        (Table((), sealed=True), "anything"),
+        (Table((), reserved=frozenset({"headers"})), "headers"),
+        (Table((), closed=True), "anything"),
         (Table((), constant={"kind": "png"}), "kind"),
         (Table((Param("seed", "options.seed", kind=int),)), "options"),
         (Table((Param("prompt", "text"),)), "text"),
@@ -392,18 +406,18 @@ def test_what_no_row_knows_goes_into_the_object_that_is_for_it() -> None:
     ],
 )
 def test_what_has_no_place_of_its_own_is_dropped(table: Table, name: str) -> None:
-    made = table.translate({"prompt": "a cube", name: "mine"}, Policy.PASS)
+    made = table.translate({"prompt": "a cube", name: "mine"}, UnsupportedPolicy.PASS)
     assert "mine" not in str(made.fields)
     assert f"dropped {name}" in str(made.receipt)
 
 
 def test_an_address_to_be_called_is_not_passed_on_deep_inside_either() -> None:
     asked = {"extra": [{"webhook": {"url": "https://evil.test"}}]}
-    assert Table(()).translate(asked, Policy.PASS).fields == {}
+    assert Table(()).translate(asked, UnsupportedPolicy.PASS).fields == {}
 
 
-@pytest.mark.parametrize("policy", Policy)
-def test_what_is_nested_too_deeply_is_refused_by_name(policy: Policy) -> None:
+@pytest.mark.parametrize("policy", UnsupportedPolicy)
+def test_what_is_nested_too_deeply_is_refused_by_name(policy: UnsupportedPolicy) -> None:
     deep: Any = 1
     for _ in range(500):
         deep = {"a": [deep]}
@@ -416,20 +430,20 @@ def test_what_is_nested_too_deeply_is_refused_by_name(policy: Policy) -> None:
 
 def test_what_is_withheld_is_not_sent_and_has_no_default() -> None:
     table = Table((Param("seed", kind=int), Param("size", default="64x64")))
-    made = table.translate({"seed": 7}, withheld=frozenset({"seed", "size"}))
+    made = table.translate({"seed": 7}, suppressed=frozenset({"seed", "size"}))
     assert (made.fields, str(made.receipt)) == ({}, "dropped seed=7")
     with pytest.raises(BadParam):
-        table.translate({"seed": 7}, Policy.STRICT, withheld=frozenset({"seed"}))
+        table.translate({"seed": 7}, UnsupportedPolicy.STRICT, suppressed=frozenset({"seed"}))
 
 
 def test_strict_leaves_nothing_out_that_the_provider_would_get() -> None:
     with pytest.raises(BadParam, match="Acme"):
-        left_out({"file": "a"}, {"file"}, Policy.STRICT, "Acme")
+        passthrough_receipt({"file": "a"}, {"file"}, UnsupportedPolicy.STRICT, "Acme")
 
 
 def test_what_is_so_anyway_is_neither_sent_nor_dropped() -> None:
-    table = Table((Param("output_format", choices=("svg",), anyway=("svg",)),))
-    made = table.translate({"output_format": "svg"}, Policy.STRICT)
+    table = Table((Param("output_format", choices=("svg",), implied=("svg",)),))
+    made = table.translate({"output_format": "svg"}, UnsupportedPolicy.STRICT)
     assert (made.fields, made.receipt.lines) == ({}, ())
     assert str(table.translate({"output_format": "png"}).receipt) == "dropped output_format=png"
 
@@ -442,7 +456,7 @@ def test_what_is_so_anyway_is_neither_sent_nor_dropped() -> None:
         {},
         optional={
             row.name: st.none() | st.booleans() | st.integers(-5, 200) | st.text(max_size=5)
-            for row in (*TABLE.rows, *CONTRACT.values())
+            for row in (*TABLE.rows, *STANDARD_PARAMS.values())
         },
     )
 )

@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Picture
 
-from adapters.tools.image_header import HEAD, Measured, measured, media_type_of
+from adapters.tools.image_header import (
+    HEADER_BYTES,
+    ImageHeader,
+    detect_media_type,
+    read_image_header,
+)
 
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
 
@@ -33,7 +38,7 @@ def drawn(kind: str, width: int, height: int, **options: Any) -> bytes:
 def test_a_picture_is_as_large_as_it_says(
     kind: str, options: dict[str, Any], size: tuple[int, int]
 ) -> None:
-    found = measured(drawn(kind, *size, **options)[:HEAD])
+    found = read_image_header(drawn(kind, *size, **options)[:HEADER_BYTES])
     assert (found.width, found.height) == size
     assert found.format == kind.lower()
     assert found.size == f"{size[0]}x{size[1]}"
@@ -41,23 +46,23 @@ def test_a_picture_is_as_large_as_it_says(
 
 @pytest.mark.parametrize("head", [SVG, b"\xef\xbb\xbf <svg>", b"<!-- a -->\n<svg/>"])
 def test_a_drawing_has_a_type_and_no_size(head: bytes) -> None:
-    assert measured(head) == Measured("image/svg+xml")
-    assert measured(head).size == "?"
+    assert read_image_header(head) == ImageHeader("image/svg+xml")
+    assert read_image_header(head).size == "?"
 
 
 @pytest.mark.parametrize("head", [b"", b"<html><svg>", b"RIFF0000WAVE", b'{"error": 1}', b"\x89PN"])
 def test_what_is_no_picture_has_no_type(head: bytes) -> None:
-    assert media_type_of(head) == ""
-    assert measured(head) == Measured("")
+    assert detect_media_type(head) == ""
+    assert read_image_header(head) == ImageHeader("")
 
 
 def test_a_thousand_comments_are_not_tried_in_every_way() -> None:
-    assert media_type_of(b"<!---->" * 1000) == ""
+    assert detect_media_type(b"<!---->" * 1000) == ""
 
 
 @given(st.sampled_from(["PNG", "JPEG", "WEBP", "GIF"]), st.binary(max_size=40), st.integers(0, 60))
 def test_damaged_bytes_are_measured_without_a_stumble(kind: str, noise: bytes, at: int) -> None:
     whole = drawn(kind, 20, 10)
-    found = measured(whole[:at] + noise + whole[at + len(noise) :][:200])
+    found = read_image_header(whole[:at] + noise + whole[at + len(noise) :][:200])
     assert found.width >= 0
     assert found.height >= 0

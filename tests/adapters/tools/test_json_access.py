@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.tools.json_access import anywhere, at, items_at, pick, places, text_at, usage
+from adapters.tools.json_access import (
+    dig,
+    dig_list,
+    dig_str,
+    dig_typed,
+    find_str,
+    find_urls,
+    parse_usage,
+)
 
 TREE = {"data": [{"url": "u", "seed": 0}, "odd"], "error": None, "ok": False}
 
@@ -28,73 +36,73 @@ PATHS = st.lists(st.text(max_size=2) | st.integers(-3, 3), max_size=4)
     ],
 )
 def test_at_follows_a_path_as_far_as_it_goes(path: tuple[str | int, ...], found: Any) -> None:
-    assert at(TREE, *path) == found
+    assert dig(TREE, *path) == found
 
 
 def test_falsy_values_are_found() -> None:
-    assert at(TREE, "data", 0, "seed") == 0
-    assert pick(TREE, "ok", kind=bool) is False
+    assert dig(TREE, "data", 0, "seed") == 0
+    assert dig_typed(TREE, "ok", kind=bool) is False
 
 
 def test_a_name_is_found_however_deep_the_first_one_first() -> None:
     tree = {"a": [{"id": 7}, {"id": ""}, {"b": {"id": "x"}}], "c": {"id": "y"}}
-    assert anywhere(tree, "id") == "x"
-    assert anywhere(tree, "no") == anywhere(None, "id") == ""
+    assert find_str(tree, "id") == "x"
+    assert find_str(tree, "no") == find_str(None, "id") == ""
 
 
 @given(tree=JSON)
 def test_anywhere_takes_any_shape(tree: Any) -> None:
-    assert isinstance(anywhere(tree, ""), str)
+    assert isinstance(find_str(tree, ""), str)
 
 
 def test_another_type_is_as_good_as_missing() -> None:
-    assert pick(TREE, "data", kind=dict) is None
-    assert text_at(TREE, "data") == ""
-    assert items_at(TREE, "data", 0) == []
+    assert dig_typed(TREE, "data", kind=dict) is None
+    assert dig_str(TREE, "data") == ""
+    assert dig_list(TREE, "data", 0) == []
 
 
 @given(tree=JSON, path=PATHS)
 def test_nothing_here_raises(tree: Any, path: list[str | int]) -> None:
-    at(tree, *path)
-    assert isinstance(text_at(tree, *path), str)
-    assert isinstance(items_at(tree, *path), list)
+    dig(tree, *path)
+    assert isinstance(dig_str(tree, *path), str)
+    assert isinstance(dig_list(tree, *path), list)
 
 
 def test_usage_is_openais_whatever_the_provider_calls_its_tokens() -> None:
     zero = {"text_tokens": 0, "image_tokens": 0}
-    assert usage({"usage": {"output_tokens": 4}}, "usage") == {
+    assert parse_usage({"usage": {"output_tokens": 4}}, "usage") == {
         "input_tokens": 0,
         "output_tokens": 4,
         "total_tokens": 4,
         "input_tokens_details": zero,
     }
     told = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 9, "input_tokens_details": zero}
-    assert usage({"usage": told}, "usage") == told
+    assert parse_usage({"usage": told}, "usage") == told
 
 
 @pytest.mark.parametrize("nothing", [None, {}, [], "many"])
 def test_nothing_counted_is_no_usage(nothing: object) -> None:
-    assert usage({"usage": nothing}, "usage") is None
+    assert parse_usage({"usage": nothing}, "usage") is None
 
 
 def test_a_count_that_is_no_number_counts_as_none() -> None:
-    made = usage({"usage": {"prompt_tokens": "2", "completion_tokens": True}}, "usage")
+    made = parse_usage({"usage": {"prompt_tokens": "2", "completion_tokens": True}}, "usage")
     assert made
     assert made["total_tokens"] == 0
 
 
 def test_places_keep_their_order_however_deep_they_are() -> None:
     tree = {"a": [{"b": "https://p.test/1"}, 7, None], "c": "data:image/png;base64,aGk=", "d": "no"}
-    assert places(tree) == ["https://p.test/1", "data:image/png;base64,aGk="]
+    assert find_urls(tree) == ["https://p.test/1", "data:image/png;base64,aGk="]
 
 
 @pytest.mark.parametrize("nothing", [None, {}, [], 7, "ftp://p.test", True])
 def test_what_is_no_place_is_not_collected(nothing: object) -> None:
-    assert places(nothing) == []
+    assert find_urls(nothing) == []
 
 
 def test_usage_knows_several_words_for_tokens() -> None:
-    counted = usage({"u": {"num_input_text_tokens": 5, "num_output_tokens": 9}}, "u") or {}
+    counted = parse_usage({"u": {"num_input_text_tokens": 5, "num_output_tokens": 9}}, "u") or {}
     assert (counted["input_tokens"], counted["output_tokens"], counted["total_tokens"]) == (
         5,
         9,

@@ -18,8 +18,8 @@ CONVERTERS = {
     "ratio": sizes.ratio(RATIOS),
     "reduced_ratio": sizes.reduced_ratio(),
     "pixels": sizes.pixels(low=256, high=1440, step=32),
-    "listed": sizes.listed(LISTED),
-    "listed_pixels": sizes.listed_pixels(LISTED),
+    "listed": sizes.nearest_size(LISTED),
+    "listed_pixels": sizes.nearest_sides(LISTED),
 }
 
 
@@ -63,13 +63,13 @@ def test_what_openai_calls_landscape_is_meant_as_16_to_9() -> None:
 def test_a_reduced_ratio_stays_within_its_bounds(width: int, height: int) -> None:
     found = quotient(sizes.reduced_ratio()(f"{width}x{height}")["aspect_ratio"])
     assert 9 / 21 <= found <= 21 / 9
-    if 9 / 21 <= width / height <= 21 / 9 and (width, height) not in sizes._MEANT:
+    if 9 / 21 <= width / height <= 21 / 9 and (width, height) not in sizes._INTENDED:
         assert found == width / height
 
 
 @given(width=SIDES, height=SIDES, step=st.sampled_from((1, 8, 16, 32, 64)))
 def test_pixels_stay_within_every_bound(width: int, height: int, step: int) -> None:
-    convert = sizes.pixels(low=64, high=4096, step=step, most=4_000_000)
+    convert = sizes.pixels(low=64, high=4096, step=step, max_pixels=4_000_000)
     made = convert(f"{width}x{height}")
     assert made["width"] * made["height"] <= 4_000_000
     for side in made.values():
@@ -102,7 +102,9 @@ def test_pixels_come_as_near_as_they_can(size: str, expected: tuple[int, int]) -
 @given(width=SIDES, height=SIDES, step=st.sampled_from([1, 16]))
 def test_pixels_are_never_wider_than_allowed(width: int, height: int, step: int) -> None:
     least, most = 655_360, 20_000_000
-    convert = sizes.pixels(low=480, high=7728, step=step, least=least, most=most, widest=3)
+    convert = sizes.pixels(
+        low=480, high=7728, step=step, min_pixels=least, max_pixels=most, max_ratio=3
+    )
     made = convert(f"{width}x{height}")
     assert max(made.values()) <= 3 * min(made.values())
     assert least <= made["width"] * made["height"] <= most
@@ -121,16 +123,16 @@ def test_pixels_can_have_other_names() -> None:
     ],
 )
 def test_a_listed_size_goes_by_ratio_then_by_area(size: str, expected: str) -> None:
-    assert sizes.listed(LISTED)(size) == {"size": expected}
+    assert sizes.nearest_size(LISTED)(size) == {"size": expected}
 
 
 def test_a_listed_size_can_be_spelled_otherwise() -> None:
-    convert = sizes.listed(LISTED, field="resolution", cross="*")
+    convert = sizes.nearest_size(LISTED, field="resolution", separator="*")
     assert convert("1792x1024") == {"resolution": "1344*768"}
 
 
 def test_a_listed_size_can_be_given_as_sides() -> None:
-    assert sizes.listed_pixels(LISTED)("1024x1792") == {"width": 768, "height": 1344}
+    assert sizes.nearest_sides(LISTED)("1024x1792") == {"width": 768, "height": 1344}
 
 
 @pytest.mark.parametrize("name", CONVERTERS)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.tools.sse import Events
+from adapters.tools.sse import EventParser
 
 STREAM = (
     b": hello\n\nevent: one\ndata: 1\n\ndata: two\ndata:  lines\r\n\r\nid: 7\n\n"
@@ -18,9 +18,9 @@ WHOLE = [("one", b"1"), ("", b"two\n lines"), ("", b""), ("", b"[DONE]"), ("", b
 
 
 def read(*pieces: bytes) -> list[tuple[str, bytes]]:
-    events = Events()
+    events = EventParser()
     found = [event for piece in pieces for event in events.feed(piece)]
-    return [(event.name, event.data) for event in (*found, *events.rest())]
+    return [(event.name, event.data) for event in (*found, *events.flush())]
 
 
 def test_a_stream_is_taken_apart() -> None:
@@ -34,12 +34,12 @@ def test_it_does_not_matter_where_a_stream_is_cut(cuts: list[int]) -> None:
 
 
 def test_what_is_no_event_yet_is_counted() -> None:
-    events = Events()
+    events = EventParser()
     events.feed(b"data: 1\n\ndata: 23")
-    assert events.held == len(b"data: 23")
+    assert events.buffered_bytes == len(b"data: 23")
 
 
 @pytest.mark.parametrize(("data", "found"), [(b'{"a": 1}', {"a": 1}), (b"[DONE]", None)])
 def test_data_is_json_or_none(data: bytes, found: object) -> None:
-    [event] = Events().feed(b"data: %b\n\n" % data)
+    [event] = EventParser().feed(b"data: %b\n\n" % data)
     assert event.json() == found

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.errors import BadParam
-from adapters.tools.url_paths import model_path, step
+from adapters.tools.url_paths import quote_model, quote_segment
 
 SAFE = ("", "/", "@/")
 HOSTILE = (
@@ -31,27 +31,27 @@ HOSTILE = (
     ],
 )
 def test_a_name_is_encoded_but_for_what_is_safe(model: str, safe: str, path: str) -> None:
-    assert model_path(model, safe=safe) == path
+    assert quote_model(model, safe=safe) == path
 
 
 @pytest.mark.parametrize("model", HOSTILE)
 @pytest.mark.parametrize("safe", SAFE)
 def test_a_name_that_could_leave_its_place_is_refused(model: str, safe: str) -> None:
     with pytest.raises(BadParam) as caught:
-        model_path(model, safe=safe)
+        quote_model(model, safe=safe)
     assert (caught.value.param, caught.value.status) == ("model", 400)
 
 
 def test_a_missing_name_is_asked_for_with_an_example() -> None:
     with pytest.raises(BadParam, match="such as flux-2-pro") as caught:
-        model_path("", example="flux-2-pro")
+        quote_model("", example="flux-2-pro")
     assert caught.value.code == "model_needed"
 
 
 @given(model=st.text("aZ0@._:/+-%?#&\\ \n", max_size=12), safe=st.sampled_from(SAFE))
 def test_whatever_is_let_through_is_one_path_and_nothing_else(model: str, safe: str) -> None:
     try:
-        path = model_path(model, safe=safe)
+        path = quote_model(model, safe=safe)
     except BadParam:
         return
     url = urlsplit(f"https://api.test/v1/{path}/run?key=1")
@@ -62,7 +62,7 @@ def test_whatever_is_let_through_is_one_path_and_nothing_else(model: str, safe: 
 
 @given(name=st.text("aZ0@._:/+-%?#&\\ \n", max_size=12))
 def test_whatever_a_reply_names_is_one_step_or_none(name: str) -> None:
-    made = step(name)
+    made = quote_segment(name)
     url = urlsplit(f"https://api.test/v1/{made}/run?key=1")
     assert (url.netloc, url.query, url.fragment) == ("api.test", "key=1", "")
     assert len(url.path.split("/")) == 4

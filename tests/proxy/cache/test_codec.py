@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from adapters.table.receipt import Line
-from adapters.tools.image_header import Measured
+from adapters.table.receipt import ReceiptLine
+from adapters.tools.image_header import ImageHeader
 from proxy.cache.codec import VERSION, decode, encode
 from proxy.cache.entry import CacheEntry, ImageRecord
 
 ENTRY = CacheEntry(
     (
-        ImageRecord("a" * 64, 5, Measured("image/png", 2, 3), {"seed": 1, "more": [None, {}]}),
-        ImageRecord("b" * 64, 6, Measured(""), url="https://a.test/p.png", url_expires=140),
+        ImageRecord("a" * 64, 5, ImageHeader("image/png", 2, 3), {"seed": 1, "more": [None, {}]}),
+        ImageRecord("b" * 64, 6, ImageHeader(""), url="https://a.test/p.png", url_expires=140),
     ),
     expires=100,
     caller="web",
@@ -23,7 +23,7 @@ ENTRY = CacheEntry(
     created=7,
     usage={"total_tokens": 2},
     extra={"size": "1x1", "at": 0.5},
-    receipt=(Line("converted", "size", "2x2", "1x1"), Line("dropped", "style")),
+    receipt=(ReceiptLine("converted", "size", "2x2", "1x1"), ReceiptLine("dropped", "style")),
     has_urls=True,
     dollars=0.25,
     seconds=3.5,
@@ -32,7 +32,7 @@ ENTRY = CacheEntry(
 
 def test_it_comes_back_as_it_was_at_another_clock() -> None:
     first, second = ENTRY.images
-    moved = replace(ENTRY, expires=1000, pictures=(first, replace(second, url_until=1040)))
+    moved = replace(ENTRY, expires=1000, images=(first, replace(second, url_expires=1040)))
     assert decode(encode(ENTRY), 1000) == moved
 
 
@@ -52,7 +52,8 @@ def test_what_cannot_be_written_is_told(odd: Any) -> None:
 
 def test_another_shape_is_another_version() -> None:
     shapes = [
-        [it.name for it in fields(kind)] for kind in (CacheEntry, ImageRecord, Measured, Line)
+        [it.name for it in fields(kind)]
+        for kind in (CacheEntry, ImageRecord, ImageHeader, ReceiptLine)
     ]
     # Whoever changes this gives `VERSION` another value.
     assert (VERSION, shapes) == (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from adapters.table.receipt import Line
-from adapters.tools.image_header import Measured
+from adapters.table.receipt import ReceiptLine
+from adapters.tools.image_header import ImageHeader
 from proxy.cache.entry import CachedImage, CacheEntry, ImageRecord
 
 
 def picture(length: int, **about: str) -> ImageRecord:
-    return ImageRecord("0" * 64, length, Measured("image/png"), about)
+    return ImageRecord("0" * 64, length, ImageHeader("image/png"), about)
 
 
 def test_what_is_dear_for_its_bytes_is_worth_more() -> None:
@@ -21,7 +21,7 @@ def test_what_is_dear_for_its_bytes_is_worth_more() -> None:
 def test_what_is_told_of_pictures_weighs_something() -> None:
     bare = CacheEntry((picture(1000),), 0)
     told = CacheEntry(
-        (picture(1000, revised_prompt="p" * 1000),), 0, receipt=(Line("dropped", "a"),)
+        (picture(1000, revised_prompt="p" * 1000),), 0, receipt=(ReceiptLine("dropped", "a"),)
     )
     assert bare.weight < told.weight - 1000
     assert bare.weight < CacheEntry((picture(1), picture(1)), 0).weight

@@ -13,7 +13,7 @@ import pytest
 from adapters import get_adapter
 from adapters.contract import Answer, Credentials, Image, ImageCall
 from adapters.table.receipt import Receipt, ReceiptLine
-from adapters.tools.image_header import Measured
+from adapters.tools.image_header import ImageHeader
 from proxy.cache.entry import DEFAULT_DOLLARS_PER_IMAGE, CacheEntry, ImageRecord
 from proxy.cache.fill import EVENT_STREAM, CacheFill, EntryBuilder, parse_recorded
 from proxy.cache.images import NotCacheableError, StoredImage
@@ -96,7 +96,7 @@ POLICY = CachePolicy("simple", max_age=60)
 TARGET = Target(
     get_adapter("openai"), Credentials("key"), "https://api.openai.com/v1", cache=POLICY
 )
-ARRIVED = StoredImage("", "1" * 64, 100, Measured("image/png", 1000, 1000))
+ARRIVED = StoredImage("", "1" * 64, 100, ImageHeader("image/png", 1000, 1000))
 NO_PRICES: Prices = {}
 
 
@@ -147,7 +147,7 @@ def test_each_picture_costs_what_the_prices_say_or_else_something(tmp_path: Path
 
 
 def test_what_was_known_comes_first_and_counts() -> None:
-    known = CacheEntry((ImageRecord("0" * 64, 1, Measured("")),), 0, seconds=3)
+    known = CacheEntry((ImageRecord("0" * 64, 1, ImageHeader("")),), 0, seconds=3)
     entry = made(Image(data=b"1"), known=known)
     assert [it.digest[0] for it in entry.images] == ["0", "1"]
     assert entry.seconds == 8

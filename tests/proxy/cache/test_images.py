@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.tools.image_header import Measured
+from adapters.tools.image_header import ImageHeader
 from proxy.cache.entry import ImageRecord
 from proxy.cache.images import NotCacheableError
 from proxy.settings.schema import Cache
@@ -34,7 +34,7 @@ async def test_a_picture_is_measured_and_an_svg_told_by_what_it_is_said_to_be(
     tmp_path: Path,
 ) -> None:
     async with shelves(tmp_path) as ours:
-        assert (await ours.arrive(PNG)).measured == Measured("image/png", 1, 1)
+        assert (await ours.arrive(PNG)).measured == ImageHeader("image/png", 1, 1)
         put = ours.cache.images.upload
         odd = b"<!--" + b"x" * 5000 + b"-->" + SVG
         assert (await put(pieces(odd), "image/svg+xml")).measured.media_type == "image/svg+xml"
@@ -81,5 +81,5 @@ async def test_what_the_store_lost_is_noticed(tmp_path: Path) -> None:
     async with shelves(tmp_path) as ours:
         entry = await ours.keep(b"k", PNG)
         assert await ours.cache.images.all_exist(entry.images)
-        lost = ImageRecord("0" * 64, 1, Measured(""))
+        lost = ImageRecord("0" * 64, 1, ImageHeader(""))
         assert not await ours.cache.images.all_exist([*entry.images, lost])

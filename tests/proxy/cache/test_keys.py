@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from adapters import get_adapter
 from adapters.contract import Credentials
-from adapters.table.table import Policy
+from adapters.table.table import UnsupportedPolicy
 from proxy.cache.keys import cache_key, pool_size, raw_request_digest
 from proxy.routing.plan import Plan, Target
 from proxy.settings.policies import CachePolicy
@@ -42,7 +42,7 @@ BASE: dict[str, Any] = {
         {"params": {"prompt": "p", "n": 1.0}},
         {"plan": replace(PLAN, cache_namespace="x")},
         {"plan": replace(PLAN, metadata={"_user": "u"})},
-        {"target": replace(TARGET, unsupported_policy=Policy.STRICT)},
+        {"target": replace(TARGET, unsupported_policy=UnsupportedPolicy.STRICT)},
         {"target": replace(TARGET, base_url="https://other.example/v1")},
         {"target": replace(TARGET, credentials=Credentials("other"))},
         {"target": replace(TARGET, credentials=Credentials("key", {"openai_project": "p"}))},

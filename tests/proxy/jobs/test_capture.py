@@ -9,15 +9,15 @@ import aiohttp
 from aiohttp import web
 
 from proxy.context import COMMITTED, DRAINING, TRACE_ID
-from proxy.jobs.budget import Shelf
-from proxy.jobs.capture import play, staged
-from proxy.jobs.recording import Tape
+from proxy.jobs.budget import RecordingBudget
+from proxy.jobs.capture import capture_request, capture_response
+from proxy.jobs.recording import Recording
 from proxy.middlewares.access import set_gateway_headers
 from tests.support.gateway import served
 
 
 async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Path) -> None:
-    tape = Tape(Shelf(1 << 20, 0), tmp_path / "tape")
+    tape = Recording(RecordingBudget(1 << 20, 0), tmp_path / "tape")
     seen: list[tuple[bool, str, str]] = []
 
     async def inner(request: web.Request) -> web.StreamResponse:
@@ -31,9 +31,9 @@ async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Pa
 
     async def outer(request: web.Request) -> web.StreamResponse:
         request[TRACE_ID] = "t1"
-        stage = staged(request, tape)
+        stage = capture_request(request, tape)
         left = weakref.ref(stage)
-        await play(stage, tape, inner)
+        await capture_response(stage, tape, inner)
         del stage
         assert left() is None  # Nothing is left for the garbage collector to find.
         tape.end(None)
@@ -56,11 +56,11 @@ async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Pa
     assert not {"date", "server", "connection", "transfer-encoding"} & {
         name.lower() for name in tape.head.headers
     }
-    assert b"".join([piece async for piece in tape.pieces()]) == b"one, two, three"
+    assert b"".join([piece async for piece in tape.chunks()]) == b"one, two, three"
 
 
 async def test_an_answer_that_is_all_there_is_on_the_tape_as_any_other(tmp_path: Path) -> None:
-    tape = Tape(Shelf(1 << 20, 0), tmp_path / "tape")
+    tape = Recording(RecordingBudget(1 << 20, 0), tmp_path / "tape")
 
     async def stamp(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["x-trace"] = request[TRACE_ID]
@@ -72,7 +72,7 @@ async def test_an_answer_that_is_all_there_is_on_the_tape_as_any_other(tmp_path:
 
     async def outer(request: web.Request) -> web.StreamResponse:
         request[TRACE_ID] = "t1"
-        await play(staged(request, tape), tape, inner)
+        await capture_response(capture_request(request, tape), tape, inner)
         tape.end(None)
         return web.Response()
 
@@ -83,5 +83,5 @@ async def test_an_answer_that_is_all_there_is_on_the_tape_as_any_other(tmp_path:
         assert await answer.read() == b""
     assert tape.head is not None
     told = {"content-type": "text/plain", "content-length": "5", "x-trace": "t1"}
-    assert (tape.head.status, tape.short) == (201, b"whole")
+    assert (tape.head.status, tape.short_body) == (201, b"whole")
     assert {name.lower(): value for name, value in tape.head.headers.items()} == told

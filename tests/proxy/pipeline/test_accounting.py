@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from adapters.tools.image_header import Measured
+from adapters.tools.image_header import ImageHeader
 from proxy.pipeline.accounting import pixel_count
 from tests.proxy.observability.metrics.test_request import counted
 from tests.support.gateway import ANSWER, B64, always, gateway, gateway_to, provider
@@ -17,8 +17,8 @@ MODEL = "dall-e-3"
 
 
 def test_pixels_are_known_where_somebody_looked() -> None:
-    assert pixel_count(Measured("image/png", 4, 3)) == 12
-    assert pixel_count(None) == pixel_count(Measured("", 0, 0)) == 0
+    assert pixel_count(ImageHeader("image/png", 4, 3)) == 12
+    assert pixel_count(None) == pixel_count(ImageHeader("", 0, 0)) == 0
 
 
 async def test_each_picture_of_an_answer_is_counted_and_costs_its_price(tmp_path: Path) -> None:

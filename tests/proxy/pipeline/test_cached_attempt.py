@@ -12,7 +12,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from adapters.tools.sse import Events
+from adapters.tools.sse import EventParser
 from tests.support.gateway import (
     B64,
     OTHER_KEY,
@@ -61,8 +61,8 @@ def status(got: Answered) -> str:
 def texts(got: Answered) -> list[str]:
     """Give the base64 of each picture, of an answer in JSON or in events."""
     if got.headers["content-type"].startswith("text/event-stream"):
-        found = Events()
-        told = [event.json() for event in (*found.feed(got.body), *found.rest())]
+        found = EventParser()
+        told = [event.json() for event in (*found.feed(got.body), *found.flush())]
         return [it["b64_json"] for it in told if it["type"] == COMPLETED]
     return [entry["b64_json"] for entry in got.json["data"]]
 
@@ -261,7 +261,7 @@ async def test_a_hit_as_events_says_how_many_pictures_came_from_the_cache() -> N
         await ours.draw(params=params, **PC)
         got = await ours.draw(params={**params, "stream": True}, **PC)
         assert "cached pictures=3" in got.headers["x-easel-receipt"]
-        told = Events()
+        told = EventParser()
         usages = [it.json()["usage"]["total_tokens"] for it in told.feed(got.body)]
         assert usages == [0, 0, 3]
 

@@ -95,7 +95,7 @@ async def test_a_dry_run_is_neither_kept_nor_answered_from_the_cache() -> None:
 @pytest.mark.parametrize("provider", adapters.PROVIDERS)
 async def test_no_providers_secret_is_shown_or_logged(provider: str) -> None:
     for transcript in transcripts_of(provider):
-        given, options = transcript.credentials, adapters.adapter(provider).options
+        given, options = transcript.credentials, adapters.get_adapter(provider).options
         headers = {option.header: given[option.name] for option in options if given[option.name]}
         if given.api_key:
             headers["authorization"] = f"Bearer {given.api_key}"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adapters import get_adapter
 from adapters.contract import Credentials, Image
-from adapters.tools.image_header import Measured
+from adapters.tools.image_header import ImageHeader
 from proxy.cache.entry import CachedImage
 from proxy.errors import UpstreamFailed
 from proxy.pipeline.image_source import (
@@ -26,11 +26,11 @@ from proxy.pipeline.image_source import (
 )
 from proxy.routing.plan import Target
 from proxy.settings.loader import Settings
-from proxy.upstream.client import Upstream
+from proxy.upstream.client import ProviderClient
 from proxy.upstream.image_download import Download
 from tests.support.gateway import B64, PNG
 
-UNKNOWN = Measured("")
+UNKNOWN = ImageHeader("")
 
 
 async def joined(pieces: AsyncIterator[bytes]) -> bytes:
@@ -71,9 +71,9 @@ async def test_a_large_picture_goes_in_pieces() -> None:
 
 
 async def test_a_picture_of_the_cache_is_read_as_if_it_came_from_a_url() -> None:
-    data, png = bytes(range(256)) * 3000, Measured("image/png", 1, 1)
+    data, png = bytes(range(256)) * 3000, ImageHeader("image/png", 1, 1)
     image = CachedImage(length=len(data), measured=png, read=lambda: arriving([data, b"end"]))
-    async with AsyncExitStack() as stack, Upstream(Settings()) as upstream:
+    async with AsyncExitStack() as stack, ProviderClient(Settings()) as upstream:
         target = Target(get_adapter("openai"), Credentials(), "https://a.test")
         source = await open_image(upstream, target, image, stack)
         assert (source.measured, source.length) == (png, len(data))
@@ -84,14 +84,14 @@ async def test_a_picture_of_the_cache_is_read_as_if_it_came_from_a_url() -> None
 
 async def test_a_page_is_no_picture_whatever_it_is_said_to_be() -> None:
     page = Image(data=b"<html>Sorry</html>", media_type="image/png")
-    async with AsyncExitStack() as stack, Upstream(Settings()) as upstream:
+    async with AsyncExitStack() as stack, ProviderClient(Settings()) as upstream:
         target = Target(get_adapter("openai"), Credentials(), "https://a.test")
         with pytest.raises(UpstreamFailed):
             await open_image(upstream, target, page, stack)
 
 
 def test_base64_is_measured_by_its_beginning() -> None:
-    assert measure_base64(B64) == Measured("image/png", 1, 1)
+    assert measure_base64(B64) == ImageHeader("image/png", 1, 1)
 
 
 def test_what_is_no_base64_is_a_damaged_answer() -> None:
@@ -111,7 +111,7 @@ def test_what_is_no_base64_is_a_damaged_answer() -> None:
 def test_a_receipt_has_what_was_asked_for_where_the_picture_is_not_that(
     params: dict[str, object], asked: list[str]
 ) -> None:
-    found = Measured("image/png", 1, 1)
+    found = ImageHeader("image/png", 1, 1)
     told = [str(line) for line in measured_receipt(1, found, params, len(PNG))]
     assert told == [f"measured 1=1x1;png;{len(PNG)}", *asked]
 

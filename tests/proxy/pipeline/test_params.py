@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Credentials
 from proxy.pipeline.params import drop_path, final_params
 from proxy.routing.plan import Target
@@ -12,7 +12,7 @@ from proxy.routing.plan import Target
 
 def test_defaults_give_way_to_the_client_and_overrides_to_nobody() -> None:
     target = Target(
-        adapter("openai"),
+        get_adapter("openai"),
         Credentials(),
         "https://api.openai.com/v1",
         default_params={"size": "auto", "user": "default"},

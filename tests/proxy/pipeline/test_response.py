@@ -13,14 +13,14 @@ import orjson
 import pytest
 from aiohttp import web
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Credentials
 from proxy.context import ATTEMPT, ERROR_CODE
 from proxy.errors import UpstreamFailed
 from proxy.pipeline.response import stream_response
 from proxy.routing.attempt import Attempt, ResponseCapture
 from proxy.routing.plan import Target
-from proxy.upstream.client import SMALL
+from proxy.upstream.client import PEEK_LIMIT
 from tests.support.gateway import (
     B64,
     OURS,
@@ -49,7 +49,7 @@ async def test_a_success_without_a_picture_is_a_bad_gateway() -> None:
 async def test_an_html_success_is_a_bad_gateway() -> None:
     async def html(request: web.Request) -> web.Response:
         del request
-        return web.Response(text="<html>" + "x" * 3 * SMALL, content_type="text/html")
+        return web.Response(text="<html>" + "x" * 3 * PEEK_LIMIT, content_type="text/html")
 
     async with gateway_to(html) as (ours, _):
         assert (await ours.draw(**UP)).status == 502
@@ -241,7 +241,7 @@ async def answer_with(failure: UpstreamFailed | None) -> tuple[web.Request, Resp
 
     async def handle(request: web.Request) -> web.StreamResponse:
         seen.append(request)
-        attempt = Attempt(Target(adapter("openai"), Credentials("k"), ""), {}, None)
+        attempt = Attempt(Target(get_adapter("openai"), Credentials("k"), ""), {}, None)
         attempt.capture = ResponseCapture(100)
         request[ATTEMPT] = attempt
         response = web.StreamResponse()

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from adapters.contract import Answer, Image
-from adapters.tools.sse import Events
+from adapters.tools.sse import EventParser
 from proxy.context import IN_FLIGHT
 from proxy.jobs.keys import JOBS
 from proxy.observability.access_log import ACCESS_LOG
@@ -47,8 +47,8 @@ def keys(name: str, fake: Provider) -> str:
 
 def events(got: Answered) -> list[dict[str, Any]]:
     """Give the data of each event, whose name is its type."""
-    found = Events()
-    read = [*found.feed(got.body), *found.rest()]
+    found = EventParser()
+    read = [*found.feed(got.body), *found.flush()]
     assert all(event.json()["type"] == event.name for event in read)
     return [event.json() for event in read]
 
@@ -221,7 +221,7 @@ async def test_what_cannot_be_written_again_is_the_providers_fault(
 
 
 PICTURE, COUNT = Answer((Image(b64=B64),)), Answer((), usage={"total_tokens": 9})
-EARLY = Answer((Image(b64=B64, preview=0),))
+EARLY = Answer((Image(b64=B64, partial_index=0),))
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ async def test_a_client_that_leaves_in_a_silence_leaves_nothing_behind(
             await got.content.readany()
             got.close()
         async with asyncio.timeout(5):
-            while ours.app[IN_FLIGHT] or ours.app[JOBS].running:  # noqa: ASYNC110 - nothing tells
+            while ours.app[IN_FLIGHT] or ours.app[JOBS].running_count:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
         gc.collect()
         await asyncio.sleep(0.01)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Answer, Credentials, Image, ImageCall
 from proxy.routing.attempt import Attempt, ResponseCapture
 from proxy.routing.plan import Target
@@ -34,17 +34,17 @@ def test_what_is_known_to_be_too_long_is_not_begun() -> None:
 
 def test_of_an_answer_that_was_put_together_the_pictures_are_recorded_and_no_bytes() -> None:
     recording = ResponseCapture(100)
-    answer = Answer((Image(b64="AAAA"), Image(data=b"12345"), Image(b64="AAAA", preview=0)))
+    answer = Answer((Image(b64="AAAA"), Image(data=b"12345"), Image(b64="AAAA", partial_index=0)))
     recording.add_answer(answer)
     recording.add_chunk(b"12345")
     [noted] = recording.answers
-    assert [it.preview for it in noted.images] == [None, None]
+    assert [it.partial_index for it in noted.images] == [None, None]
     assert (recording.chunks, recording.size) == (None, 8)
 
 
 def test_a_preview_alone_is_not_recorded() -> None:
     recording = ResponseCapture(100)
-    recording.add_answer(Answer((Image(b64="AAAA", preview=0),)))
+    recording.add_answer(Answer((Image(b64="AAAA", partial_index=0),)))
     assert recording.answers == []
 
 
@@ -63,7 +63,7 @@ def test_what_is_spoiled_stays_so() -> None:
 
 
 def test_the_progress_of_an_attempt_is_that_of_all_its_calls() -> None:
-    target = Target(adapter("openai"), Credentials("key-1"), HOST)
+    target = Target(get_adapter("openai"), Credentials("key-1"), HOST)
     attempt = Attempt(target, {}, None, calls=(ImageCall({}, {}), ImageCall({}, {})))
     seen = [attempt.progress]
     for call, progress in ((1, 0.5), (2, 1.0)):

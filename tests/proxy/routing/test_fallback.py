@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Credentials
 from adapters.errors import BadParam, ImageError, ProviderError, refusal
 from proxy.errors import RequestTimeout, UpstreamFailed
@@ -51,7 +51,7 @@ def test_what_falls(
 
 def test_what_a_target_said_is_told_in_short() -> None:
     long = ProviderError("m" * 600, code="c" * 5000, provider_status=500)
-    target = Target(adapter("openai"), Credentials(), "https://x.test")
+    target = Target(get_adapter("openai"), Credentials(), "https://x.test")
     said = TargetFailure.from_error(target, long, 500)
     assert (len(said.message), len(said.code or "")) == (200, 64)
 

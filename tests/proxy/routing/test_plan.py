@@ -6,7 +6,7 @@ from base64 import b64encode
 
 from msgspec.structs import replace
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Adapter, Credentials, Option
 from proxy.routing.plan import Target
 
@@ -15,7 +15,7 @@ HOST = "https://api.openai.com/v1"
 
 def test_a_fingerprint_tells_credentials_apart_and_reveals_none() -> None:
     keys = ("key-1", "key-2")
-    prints = [Target(adapter("openai"), Credentials(key), HOST).fingerprint for key in keys]
+    prints = [Target(get_adapter("openai"), Credentials(key), HOST).fingerprint for key in keys]
     assert prints[0] != prints[1]
     assert not any(key in text for key in keys for text in prints)
 
@@ -34,7 +34,7 @@ def test_secrets_are_the_key_and_the_secret_options() -> None:
 
 def test_a_password_in_base64_is_as_secret_as_the_password() -> None:
     options = {"automatic1111_user": "me", "automatic1111_password": "a long password"}
-    target = Target(adapter("automatic1111"), Credentials("", options), "http://127.0.0.1:7860")
+    target = Target(get_adapter("automatic1111"), Credentials("", options), "http://127.0.0.1:7860")
     assert target.secrets == {"a long password", b64encode(b"me:a long password").decode()}
 
 
@@ -43,17 +43,17 @@ def test_a_placeholder_is_no_secret() -> None:
 
 
 def test_a_target_shows_no_secret() -> None:
-    assert "key-1" not in repr(Target(adapter("openai"), Credentials("key-1"), HOST))
+    assert "key-1" not in repr(Target(get_adapter("openai"), Credentials("key-1"), HOST))
 
 
 def test_an_edition_is_that_of_what_the_operator_wrote_whoever_asks() -> None:
-    stored = Target(adapter("openai"), Credentials("key-1"), HOST, operator_credential=True)
+    stored = Target(get_adapter("openai"), Credentials("key-1"), HOST, operator_credential=True)
     same = replace(stored, forwarded_headers={"x-tenant": "a"}, request_timeout=9.0)
     others = (
         replace(stored, credentials=Credentials("key-2")),
         replace(stored, base_url="https://other.test/v1"),
         replace(stored, override_params={"model": "another"}),
-        replace(stored, adapter=adapter("stability-ai")),
+        replace(stored, adapter=get_adapter("stability-ai")),
     )
     assert same.config_version == stored.config_version
     assert len({stored.config_version, *(it.config_version for it in others)}) == 5

@@ -107,7 +107,7 @@ UP = {"virtual_key": "up"}
 async def theirs(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Provider]:
     """Stand in for the provider's own host, whose address is on this machine then."""
     async with provider() as fake:
-        monkeypatch.setattr(adapters.adapter("openai"), "base_url", f"{fake.url}/v1")
+        monkeypatch.setattr(adapters.get_adapter("openai"), "base_url", f"{fake.url}/v1")
         monkeypatch.setattr(connector, "may_reach", lambda _address, **_: True)
         yield fake
 

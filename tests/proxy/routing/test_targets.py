@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from adapters import adapter
+from adapters import get_adapter
 from adapters.contract import Credentials
 from proxy.errors import BadRequest
 from proxy.routing.plan import Caller, Target
@@ -13,7 +13,7 @@ from proxy.routing.targets import ResolveContext, make_target
 from proxy.settings.loader import Settings, VirtualKey
 from proxy.settings.routing_config import Config
 
-KEY = VirtualKey("v", adapter("openai"), Credentials("sk-stored"), "http://10.0.0.1/v1")
+KEY = VirtualKey("v", get_adapter("openai"), Credentials("sk-stored"), "http://10.0.0.1/v1")
 SETTINGS = Settings(virtual_keys={"v": KEY}, trusted_custom_hosts=frozenset({"10.0.0.2"}))
 
 

@@ -12,10 +12,10 @@ import pytest
 from aiohttp import web
 
 from adapters.contract import Answer, Flow
-from adapters.errors import Abandoned, no_picture
+from adapters.errors import FlowCancelled, no_image_error
 from adapters.http import ProviderReply, ProviderRequest
 from proxy.jobs.keys import JOBS
-from proxy.upstream.cancellation import abandoned
+from proxy.upstream.cancellation import cancel_flow
 from tests.support.gateway import B64, OTHER_KEY, OURS, PATH, Gateway, gateway, gateway_to, provider
 from tests.support.raw_http import connections
 
@@ -250,7 +250,7 @@ CANCEL = ProviderRequest("/jobs/7/cancel")
 def cancelling() -> Flow:
     try:
         yield QUESTION
-    except Abandoned:
+    except FlowCancelled:
         yield CANCEL
         raise
     return Answer(())
@@ -264,15 +264,15 @@ def careless() -> Flow:
 def broken() -> Flow:
     try:
         yield QUESTION
-    except Abandoned:
-        raise no_picture() from None
+    except FlowCancelled:
+        raise no_image_error() from None
     return Answer(())
 
 
 def forgiving() -> Flow:
     try:
         yield QUESTION
-    except Abandoned:
+    except FlowCancelled:
         return Answer(())
     return Answer(())
 
@@ -285,10 +285,10 @@ def test_a_flow_that_is_abandoned_asks_once_more_at_most(
     flow: Callable[[], Flow], request_: ProviderRequest | None
 ) -> None:
     unbegun = flow()
-    assert abandoned(unbegun) is None
+    assert cancel_flow(unbegun) is None
     waiting = flow()
     next(waiting)
-    assert abandoned(waiting) is request_
-    assert abandoned(waiting) is None
+    assert cancel_flow(waiting) is request_
+    assert cancel_flow(waiting) is None
     with pytest.raises(StopIteration):
         waiting.send(ProviderReply())

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from adapters.tools.image_header import media_type_of
+from adapters.tools.image_header import detect_media_type
 from tests.support.gateway import (
     PNG,
     Answered,
@@ -139,9 +139,9 @@ async def test_a_picture_may_be_as_large_as_the_limit() -> None:
 
 
 def test_a_page_that_begins_like_a_picture_is_told_by_its_first_bytes() -> None:
-    assert media_type_of(WEBP) == "image/webp"
-    assert media_type_of(b"WEBP" + bytes(90)) == ""
-    assert media_type_of(b" " * 512 + b"<svg") == ""
+    assert detect_media_type(WEBP) == "image/webp"
+    assert detect_media_type(b"WEBP" + bytes(90)) == ""
+    assert detect_media_type(b" " * 512 + b"<svg") == ""
 
 
 async def test_a_picture_that_breaks_off_spoils_no_other() -> None:

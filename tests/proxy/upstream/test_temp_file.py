@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.tools.image_header import HEAD
+from adapters.tools.image_header import HEADER_BYTES
 from proxy.errors import UpstreamFailed
-from proxy.upstream.temp_file import Spool
+from proxy.upstream.temp_file import ImageTempFile
 from tests.support.gateway import let_go
 
 LARGE = bytes(range(256)) * 2000
@@ -26,9 +26,9 @@ def files_in(folder: Path) -> list[str]:
 
 
 async def test_a_spool_leaves_no_file_open_and_none_behind(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
-    await spool.add(LARGE)
-    assert b"".join([piece async for piece in spool.pieces()]) == LARGE
+    spool = ImageTempFile(tmp_path)
+    await spool.append(LARGE)
+    assert b"".join([piece async for piece in spool.chunks()]) == LARGE
     assert len(files_in(tmp_path)) == 1
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - shorter
     held = [spool]
@@ -38,17 +38,17 @@ async def test_a_spool_leaves_no_file_open_and_none_behind(tmp_path: Path) -> No
 
 
 async def test_its_beginning_stays_at_hand(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
+    spool = ImageTempFile(tmp_path)
     for at in range(0, len(LARGE), 50_000):
-        await spool.add(LARGE[at : at + 50_000])
-    assert (spool.head, spool.length) == (LARGE[:HEAD], len(LARGE))
+        await spool.append(LARGE[at : at + 50_000])
+    assert (spool.head, spool.length) == (LARGE[:HEADER_BYTES], len(LARGE))
 
 
 async def test_what_the_disk_has_lost_is_a_picture_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spool = Spool(tmp_path)
-    await spool.add(LARGE)
+    spool = ImageTempFile(tmp_path)
+    await spool.append(LARGE)
 
     def lost(*_: object) -> bytes:
         raise OSError
@@ -56,5 +56,5 @@ async def test_what_the_disk_has_lost_is_a_picture_lost(
     for failing in (lost, lambda *_: b""):
         monkeypatch.setattr(os, "pread", failing)
         with pytest.raises(UpstreamFailed) as caught:
-            spool.whole()
+            spool.read_all()
         assert caught.value.code == "picture_lost"

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from proxy.errors import RequestTimeout, UpstreamFailed
-from proxy.upstream.timeout import Deadline, asked_too_long, worked_too_long
+from proxy.upstream.timeout import Timeout, request_timeout_error, total_timeout_error
 
 
 def cancelled_still() -> int:
@@ -17,27 +17,27 @@ def cancelled_still() -> int:
 
 
 async def test_a_block_that_takes_too_long_ends_in_what_that_means() -> None:
-    with pytest.raises(RequestTimeout, match="10ms"), Deadline(0.01, asked_too_long):
+    with pytest.raises(RequestTimeout, match="10ms"), Timeout(0.01, request_timeout_error):
         await asyncio.sleep(9)
     assert not cancelled_still()
 
 
 async def test_a_block_in_time_ends_as_it_does_and_so_does_one_without_a_deadline() -> None:
     for seconds in (9.0, 0.0, None):
-        with Deadline(seconds, worked_too_long) as deadline:
+        with Timeout(seconds, total_timeout_error) as deadline:
             await asyncio.sleep(0)
-            assert deadline.is_set == bool(seconds)
-        assert not deadline.is_set
+            assert deadline.is_scheduled == bool(seconds)
+        assert not deadline.is_scheduled
 
 
 async def test_a_deadline_that_was_lifted_is_none_and_one_that_was_set_again_is_one() -> None:
-    with Deadline(0.01, worked_too_long) as deadline:
-        deadline.lift()
+    with Timeout(0.01, total_timeout_error) as deadline:
+        deadline.cancel()
         await asyncio.sleep(0.03)
 
     async def work() -> None:
-        with Deadline(None, worked_too_long) as deadline:
-            deadline.set(asyncio.get_running_loop().time() + 0.01)
+        with Timeout(None, total_timeout_error) as deadline:
+            deadline.schedule(asyncio.get_running_loop().time() + 0.01)
             await asyncio.sleep(9)
 
     with pytest.raises(UpstreamFailed):
@@ -50,7 +50,11 @@ async def test_a_deadline_that_was_lifted_is_none_and_one_that_was_set_again_is_
 async def test_the_inner_and_the_outer_deadline_each_say_their_own(
     outer: float, inner: float, said: type[Exception]
 ) -> None:
-    with pytest.raises(said), Deadline(outer, worked_too_long), Deadline(inner, asked_too_long):
+    with (
+        pytest.raises(said),
+        Timeout(outer, total_timeout_error),
+        Timeout(inner, request_timeout_error),
+    ):
         await asyncio.sleep(9)
 
 
@@ -58,7 +62,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
     entered = asyncio.Event()
 
     async def work() -> None:
-        with Deadline(9, worked_too_long):
+        with Timeout(9, total_timeout_error):
             entered.set()
             await asyncio.sleep(9)
 
@@ -76,6 +80,6 @@ async def test_a_failure_that_comes_first_is_what_is_raised() -> None:
         except asyncio.CancelledError:
             raise KeyError from None
 
-    with pytest.raises(KeyError), Deadline(0.01, worked_too_long):
+    with pytest.raises(KeyError), Timeout(0.01, total_timeout_error):
         await work()
     assert not cancelled_still()

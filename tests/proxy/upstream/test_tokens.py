@@ -27,16 +27,16 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from msgspec.structs import replace
 
-from adapters.contract import Adapter, Credentials, Grant, GrantFlow, Option
-from adapters.errors import ProviderError, failure
+from adapters.contract import AccessToken, Adapter, Credentials, Option, TokenFlow
+from adapters.errors import ProviderError, error_from_reply
 from adapters.http import Assertion, ProviderRequest
-from adapters.tools.json_access import text_at
+from adapters.tools.json_access import dig_str
 from proxy.errors import BadRequest, GatewayError, UpstreamFailed
 from proxy.routing.plan import Target
 from proxy.settings.schema import Timeouts
 from proxy.upstream import tokens
-from proxy.upstream.connector import Dialer
-from proxy.upstream.tokens import Tokens, asserted, signed
+from proxy.upstream.connector import Connectors
+from proxy.upstream.tokens import Tokens, sign_jwt, with_assertion
 from tests.support.gateway import Provider, json_reply, provider
 from tests.support.rsa_key import rsa_key, rsa_pem
 
@@ -49,7 +49,7 @@ class Granting(Adapter):
     id = "granting"
     options = (Option("client", "who"), Option("secret", "what", secret=True), Option("host", "it"))
 
-    def token_flow(self, credentials: Credentials, time: float) -> GrantFlow | None:
+    def token_flow(self, credentials: Credentials, time: float) -> TokenFlow | None:
         """Buy a token with the client's secret."""
         del time
         return _bought(credentials)
@@ -58,18 +58,18 @@ class Granting(Adapter):
 class Asserting(Granting):
     """A provider whose token is bought with a key's signature."""
 
-    def token_flow(self, credentials: Credentials, time: float) -> GrantFlow | None:
+    def token_flow(self, credentials: Credentials, time: float) -> TokenFlow | None:
         """Assert who it is."""
         return _asserted(credentials, time)
 
 
-def _asserted(credentials: Credentials, time: float) -> GrantFlow:
+def _asserted(credentials: Credentials, time: float) -> TokenFlow:
     yield ProviderRequest(
         url=f"{credentials['host']}/token",
         content=b"assertion=",
         assertion=Assertion({"iat": int(time)}, rsa_pem()),
     )
-    return Grant({"token": "t"}, HOUR)
+    return AccessToken({"token": "t"}, HOUR)
 
 
 class Plain(Adapter):
@@ -78,12 +78,12 @@ class Plain(Adapter):
     id = "plain"
 
 
-def _bought(credentials: Credentials) -> GrantFlow:
+def _bought(credentials: Credentials) -> TokenFlow:
     asked = {"client": credentials["client"], "secret": credentials["secret"]}
     reply = yield ProviderRequest(url=f"{credentials['host']}/token", json=asked)
     if not reply.ok:
-        raise failure(reply)
-    return Grant({"token": text_at(reply.json(), "token")}, float(reply.json()["seconds"]))
+        raise error_from_reply(reply)
+    return AccessToken({"token": dig_str(reply.json(), "token")}, float(reply.json()["seconds"]))
 
 
 @dataclass
@@ -117,7 +117,7 @@ class Shop:
         )
 
     async def token(self, target: Target | None = None) -> str:
-        return (await self.tokens.granted(target or self.target())).credentials["token"]
+        return (await self.tokens.with_token(target or self.target())).credentials["token"]
 
     @property
     def sold(self) -> int:
@@ -127,7 +127,7 @@ class Shop:
 @asynccontextmanager
 async def shop() -> AsyncIterator[Shop]:
     time = [1000.0]
-    async with provider() as fake, Dialer(Timeouts(idle=5)) as dialer:
+    async with provider() as fake, Connectors(Timeouts(idle=5)) as dialer:
         made = Shop(fake, Tokens(dialer, clock=lambda: time[0]), time)
         made.gate.set()
         fake.reply = made.sell
@@ -136,7 +136,7 @@ async def shop() -> AsyncIterator[Shop]:
 
 def refused(tokens: Tokens, target: Target, status: int) -> None:
     """Have a provider answer with an error."""
-    tokens.note(target, ProviderError("no", provider_status=status))
+    tokens.on_error(target, ProviderError("no", provider_status=status))
 
 
 async def test_a_token_is_bought_once_for_requests_at_the_same_time() -> None:
@@ -147,7 +147,7 @@ async def test_a_token_is_bought_once_for_requests_at_the_same_time() -> None:
 
 async def test_the_rest_of_the_credential_stays() -> None:
     async with shop() as it:
-        granted = await it.tokens.granted(it.target())
+        granted = await it.tokens.with_token(it.target())
         assert granted.credentials.api_key == "key-0123456789"
         assert (granted.credentials["client"], granted.credentials["token"]) == ("a", "a-1")
 
@@ -245,7 +245,7 @@ async def test_what_needs_no_token_gets_none() -> None:
         plain = Target(
             Adapter(), Credentials("key-0123456789"), it.fake.url, allow_private_network=True
         )
-        assert await it.tokens.granted(plain) is plain
+        assert await it.tokens.with_token(plain) is plain
 
 
 CLAIMS = {"iss": "a@b.test", "aud": "https://a.test/token", "iat": 4_000_000_000}
@@ -274,7 +274,7 @@ def pem(key: Any, sealed: KeySerializationEncryption | None = None) -> str:
 
 
 def test_what_is_signed_can_be_checked_with_the_public_key() -> None:
-    token = signed(Assertion(CLAIMS, rsa_pem()))
+    token = sign_jwt(Assertion(CLAIMS, rsa_pem()))
     assert checked(token) == ({"alg": "RS256", "typ": "JWT"}, CLAIMS)
     head, claims, signature = token.split(b".")
     with pytest.raises(InvalidSignature):
@@ -282,12 +282,12 @@ def test_what_is_signed_can_be_checked_with_the_public_key() -> None:
 
 
 def test_the_key_is_named_where_it_has_a_name() -> None:
-    head, _ = checked(signed(Assertion(CLAIMS, rsa_pem(), "key-1")))
+    head, _ = checked(sign_jwt(Assertion(CLAIMS, rsa_pem(), "key-1")))
     assert head["kid"] == "key-1"
 
 
 async def test_the_token_ends_the_content_and_nothing_else_changes() -> None:
-    made = await asserted(ASSERTION_REQUEST)
+    made = await with_assertion(ASSERTION_REQUEST)
     start, _, token = (made.content or b"").rpartition(b"=")
     assert (start, made.url, made.assertion) == (
         b"grant_type=x&assertion",
@@ -299,7 +299,7 @@ async def test_the_token_ends_the_content_and_nothing_else_changes() -> None:
 
 async def test_a_request_without_an_assertion_stays_as_it_is() -> None:
     plain = ProviderRequest("/token", content=b"a=b")
-    assert await asserted(plain) is plain
+    assert await with_assertion(plain) is plain
 
 
 async def test_the_loop_does_not_do_the_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,10 +307,10 @@ async def test_the_loop_does_not_do_the_arithmetic(monkeypatch: pytest.MonkeyPat
 
     def noting(assertion: Assertion) -> bytes:
         threads.append(threading.get_ident())
-        return signed(assertion)
+        return sign_jwt(assertion)
 
     monkeypatch.setattr(tokens, "signed", noting)
-    await asserted(ASSERTION_REQUEST)
+    await with_assertion(ASSERTION_REQUEST)
     assert len(threads) == 1
     assert threads != [threading.get_ident()]
 
@@ -330,7 +330,7 @@ async def test_the_loop_does_not_do_the_arithmetic(monkeypatch: pytest.MonkeyPat
 )
 def test_a_key_that_cannot_sign_is_the_requests_fault_and_is_not_quoted(key: str) -> None:
     with pytest.raises(BadRequest, match="RSA key in PEM") as caught:
-        signed(Assertion(CLAIMS, key))
+        sign_jwt(Assertion(CLAIMS, key))
     assert caught.value.code == "invalid_credential"
     assert caught.value.__cause__ is None
 
@@ -338,5 +338,5 @@ def test_a_key_that_cannot_sign_is_the_requests_fault_and_is_not_quoted(key: str
 def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "google.auth", None)
     with pytest.raises(GatewayError, match=r"easel-gateway\[gcp\]") as caught:
-        signed(Assertion(CLAIMS, rsa_pem()))
+        sign_jwt(Assertion(CLAIMS, rsa_pem()))
     assert (caught.value.status, caught.value.code) == (500, "not_installed")
