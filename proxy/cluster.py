@@ -10,8 +10,8 @@ from aiohttp import web
 from proxy.blobs.store import BLOBS, Blobs
 from proxy.cache.redis_index import RedisIndex
 from proxy.cache.store import ResponseCache
-from proxy.jobs.cluster import Sharing
-from proxy.jobs.directory import Answers, Board, DirectoryLimits
+from proxy.jobs.cluster import JobCluster
+from proxy.jobs.directory import DirectoryLimits, JobDirectory, JobResults
 from proxy.jobs.keys import JOBS
 from proxy.routing.shared_circuits import SharedCircuitBreakers
 from proxy.settings.loader import Settings
@@ -31,11 +31,11 @@ def cache(settings: Settings, blobs: Blobs, redis: SharedRedis) -> ResponseCache
     return ResponseCache(settings.cache, blobs, index, shared_folder=f"shared-{redis.prefix}")
 
 
-def sharing(settings: Settings, app: web.Application, shared: Shared) -> Sharing:
+def sharing(settings: Settings, app: web.Application, shared: Shared) -> JobCluster:
     """Have an application's jobs shared with others."""
     jobs, total = settings.jobs, settings.timeouts.total
     seconds = total + jobs.park_seconds + _SLACK_SECONDS
     closed = bool(settings.redis.url) and settings.redis.limits == "closed"
     bounds = DirectoryLimits(settings.limits.caller_jobs, seconds, fails_closed=closed)
-    board = Board(shared, app[JOBS], bounds)
-    return Sharing(board, app[JOBS], Answers(app[BLOBS]), bounds.record_ttl)
+    board = JobDirectory(shared, app[JOBS], bounds)
+    return JobCluster(board, app[JOBS], JobResults(app[BLOBS]), bounds.record_ttl)

@@ -25,37 +25,37 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from proxy.jobs.recording import Tape
+from proxy.jobs.recording import Recording
 
 _LOG = logging.getLogger("easel")
 
-EACH = 3072
+BYTES_PER_JOB = 3072
 """Bytes that a job takes beside its answer: what was asked, headers, its places in tables."""
-_AT_ONCE = 512
+_EVICTED_PART = 512
 """What part of too many jobs goes at once: all are listed for it."""
-_MOVED_AT_ONCE, _MOST_MOVED = 64, 256
+_FREED_PART, _MAX_SPILLED = 64, 256
 """What part of the memory is made free at once, and the most tapes that are moved for that."""
 
 
-class Holder(Protocol):
+class Evictable(Protocol):
     """What has a tape: a job. `delivered` counts who got all of it."""
 
-    tape: Tape
-    delivered: int
+    recording: Recording
+    deliveries: int
 
     @property
     def listeners(self) -> int:
         """How many wait for it, or read it."""
 
     @property
-    def is_heard(self) -> bool:
+    def has_connected_client(self) -> bool:
         """Whether any of their clients is still there."""
 
-    def give_up(self) -> None:
+    def evict(self) -> None:
         """Be forgotten, and end if it still runs."""
 
 
-class Shelf:
+class RecordingBudget:
     """Holds what is written within `memory` and `disk` bytes. Holders are in order of age.
 
     `each` is how many bytes of memory a holder takes itself.
@@ -65,190 +65,212 @@ class Shelf:
     that cannot be.
     """
 
-    def __init__(self, memory: int, disk: int, each: int = 0) -> None:
-        self.in_memory = 0
-        self.on_disk = 0
+    def __init__(self, memory_limit: int, disk_limit: int, bytes_per_job: int = 0) -> None:
+        self.bytes_in_memory = 0
+        self.bytes_on_disk = 0
         self.readers = 0
-        self.prepare: Callable[[], None] = lambda: None
-        self._memory = memory
-        self._disk = disk
-        self._each = each
-        self._holders: dict[int, Holder] = {}
-        self._delivered: dict[int, Holder] = {}
+        self.prepare_disk: Callable[[], None] = lambda: None
+        self._memory_limit = memory_limit
+        self._disk_limit = disk_limit
+        self._bytes_per_job = bytes_per_job
+        self._jobs: dict[int, Evictable] = {}
+        self._delivered: dict[int, Evictable] = {}
         self._lock = asyncio.Lock()
-        self._waiting: dict[Tape, asyncio.Future[None]] = {}
-        self._all_told = True
-        self._is_stuck = False
+        self._waiters: dict[Recording, asyncio.Future[None]] = {}
+        self._all_woken = True
+        self._is_exhausted = False
 
     @property
-    def _enough(self) -> int:
+    def _low_water_mark(self) -> int:
         """How many bytes in memory leave some room again."""
-        return self._memory - self._memory // _MOVED_AT_ONCE
+        return self._memory_limit - self._memory_limit // _FREED_PART
 
     @property
-    def left_on_disk(self) -> int:
+    def free_disk_bytes(self) -> int:
         """How many bytes more the disk may take."""
-        return self._disk - self.on_disk
+        return self._disk_limit - self.bytes_on_disk
 
-    def add(self, holder: Holder) -> None:
+    def add(self, job: Evictable) -> None:
         """Take a holder in, in place of others if there are too many."""
-        self._holders[id(holder)] = holder
-        if holder.delivered:
-            self.note(holder)
-        self.in_memory += self._each
-        if (most := self._memory // 2) < len(self._holders) * self._each:
-            for given in self._ended():
-                if len(self._holders) * self._each <= most - most // _AT_ONCE:
+        self._jobs[id(job)] = job
+        if job.deliveries:
+            self.mark_delivered(job)
+        self.bytes_in_memory += self._bytes_per_job
+        if (limit := self._memory_limit // 2) < len(self._jobs) * self._bytes_per_job:
+            for ended in self._ended_unread():
+                if len(self._jobs) * self._bytes_per_job <= limit - limit // _EVICTED_PART:
                     break
-                given.give_up()
+                ended.evict()
 
-    def note(self, holder: Holder) -> None:
+    def mark_delivered(self, job: Evictable) -> None:
         """Note that somebody has got all of what a holder has."""
-        self._delivered.setdefault(id(holder), holder)
+        self._delivered.setdefault(id(job), job)
 
-    def remove(self, holder: Holder) -> None:
+    def remove(self, job: Evictable) -> None:
         """Let a holder go, with what it holds."""
-        self._delivered.pop(id(holder), None)
-        if self._holders.pop(id(holder), None):
-            holder.tape.forget()
-            self.in_memory -= self._each
-            self.freed()
+        self._delivered.pop(id(job), None)
+        if self._jobs.pop(id(job), None):
+            job.recording.discard()
+            self.bytes_in_memory -= self._bytes_per_job
+            self.notify_freed()
 
-    def freed(self) -> None:
+    def notify_freed(self) -> None:
         """Tell that something was read or given up."""
-        self._is_stuck = False
+        self._is_exhausted = False
         if not self._lock.locked():  # Else those who wait are told once that is over.
-            self._go_on()
+            self._wake_waiters()
 
-    async def settle(self, tape: Tape) -> None:
+    async def wait_for_memory(self, recording: Recording) -> None:
         """Make room after a tape was written to.
 
         It waits while there is none, as long as its own listeners have not read what it holds.
         """
-        self._is_stuck = False
+        self._is_exhausted = False
         try:
-            while self.in_memory > self._memory and tape.in_memory:
-                if self._lock.locked() or self._is_stuck:
-                    await self._wait(tape)
+            while self.bytes_in_memory > self._memory_limit and recording.bytes_in_memory:
+                if self._lock.locked() or self._is_exhausted:
+                    await self._wait_for_change(recording)
                 else:
-                    async with self._at_work():
-                        await self._make_room()
+                    async with self._exclusive():
+                        await self._free_memory()
         finally:
-            self._waiting.pop(tape, None)
+            self._waiters.pop(recording, None)
 
-    async def _wait(self, tape: Tape) -> None:
+    async def _wait_for_change(self, recording: Recording) -> None:
         """Wait until something may have changed; whoever waits again keeps its place."""
-        self._all_told = False
-        told = self._waiting[tape] = asyncio.get_running_loop().create_future()
-        await told
+        self._all_woken = False
+        woken = self._waiters[recording] = asyncio.get_running_loop().create_future()
+        await woken
 
-    def _go_on(self) -> None:
+    def _wake_waiters(self) -> None:
         """Have all who wait look again, first come first.
 
         In one turn of the loop: a lock that a thousand take one after the other takes as many.
         """
-        if self._all_told:
+        if self._all_woken:
             return
-        self._all_told = True
-        for told in self._waiting.values():
-            if not told.done():
-                told.set_result(None)
+        self._all_woken = True
+        for woken in self._waiters.values():
+            if not woken.done():
+                woken.set_result(None)
 
     @asynccontextmanager
-    async def _at_work(self) -> AsyncIterator[None]:
+    async def _exclusive(self) -> AsyncIterator[None]:
         """Move and give up what is to be, with nobody else doing so."""
         try:
             async with self._lock:
                 yield
         finally:
-            if not self._is_stuck:
-                self._go_on()
+            if not self._is_exhausted:
+                self._wake_waiters()
 
-    async def keep(self, holder: Holder) -> bool:
+    async def flush_to_disk(self, job: Evictable) -> bool:
         """Put all of a tape that has ended on disk, if need be in place of what was delivered.
 
         False: there is no room. Raises `OSError`.
         """
-        tape = holder.tape
-        async with self._at_work():
-            while tape.in_memory and self.on_disk + tape.in_memory > self._disk:
-                given = next((it for it in self._ended() if it.delivered and it.tape.on_disk), None)
-                if given is None or holder.delivered or tape.in_memory > self._disk:
+        recording = job.recording
+        async with self._exclusive():
+            while (
+                recording.bytes_in_memory
+                and self.bytes_on_disk + recording.bytes_in_memory > self._disk_limit
+            ):
+                delivered = next(
+                    (
+                        it
+                        for it in self._ended_unread()
+                        if it.deliveries and it.recording.bytes_on_disk
+                    ),
+                    None,
+                )
+                if (
+                    delivered is None
+                    or job.deliveries
+                    or recording.bytes_in_memory > self._disk_limit
+                ):
                     return False
-                given.give_up()
-            if tape.in_memory:
-                await self._move(tape)
+                delivered.evict()
+            if recording.bytes_in_memory:
+                await self._spill(recording)
         return True
 
-    def fit(self) -> None:
+    def enforce_disk_limit(self) -> None:
         """Give up what was taken over from an earlier process, and has no room now."""
-        while self.on_disk > self._disk and (given := next(self._given_up_first(), None)):
-            given.give_up()
+        while self.bytes_on_disk > self._disk_limit and (
+            evicted := next(self._eviction_order(), None)
+        ):
+            evicted.evict()
 
-    def lose_disk(self, error: OSError) -> None:
+    def disable_disk(self, error: OSError) -> None:
         """Have no disk from now on, and say so: it is full, or cannot be written to."""
-        if self._disk:
+        if self._disk_limit:
             _LOG.warning("jobs are not kept on disk: %s: %s", error.filename, error.strerror)
-        self._disk = 0
+        self._disk_limit = 0
 
-    def _delivered_given_up(self) -> bool:
+    def _evict_delivered(self) -> bool:
         """Give up what was delivered and lies in memory, as far as need be; tell if any was."""
-        before = self.in_memory
-        for it in _each_of(self._delivered):
-            if self.in_memory <= self._enough:
+        before = self.bytes_in_memory
+        for it in _iter_present(self._delivered):
+            if self.bytes_in_memory <= self._low_water_mark:
                 break
-            if it.tape.in_memory and it.tape.ended and not it.is_heard:
-                it.give_up()
-        return self.in_memory < before
+            if it.recording.bytes_in_memory and it.recording.ended and not it.has_connected_client:
+                it.evict()
+        return self.bytes_in_memory < before
 
-    async def _make_much_room(self, tapes: list[Tape]) -> None:
+    async def _spill_largest(self, recordings: list[Recording]) -> None:
         """Move the largest to disk, a part of all memory in one go: all were looked at for it."""
-        for tape in heapq.nlargest(_MOST_MOVED, tapes, key=lambda it: it.in_memory):
-            if tape.in_memory <= self.left_on_disk:
-                await self._move(tape)
-            if self.in_memory <= self._enough:
+        for recording in heapq.nlargest(
+            _MAX_SPILLED, recordings, key=lambda it: it.bytes_in_memory
+        ):
+            if recording.bytes_in_memory <= self.free_disk_bytes:
+                await self._spill(recording)
+            if self.bytes_in_memory <= self._low_water_mark:
                 break
 
-    async def _move(self, tape: Tape) -> None:
-        await asyncio.to_thread(self.prepare)
-        await tape.move()
+    async def _spill(self, recording: Recording) -> None:
+        await asyncio.to_thread(self.prepare_disk)
+        await recording.spill()
 
-    async def _make_room(self) -> None:
+    async def _free_memory(self) -> None:
         """Take one step towards less memory, if that is too much; note where there is none."""
-        if self.in_memory <= self._memory:
+        if self.bytes_in_memory <= self._memory_limit:
             return
-        if self._delivered_given_up():
+        if self._evict_delivered():
             return
-        left, holders = self.left_on_disk, self._holders.values()
-        fitting = [it.tape for it in holders if 0 < it.tape.in_memory <= left]
+        free, jobs = self.free_disk_bytes, self._jobs.values()
+        fitting = [it.recording for it in jobs if 0 < it.recording.bytes_in_memory <= free]
         if fitting:
             try:
-                await self._make_much_room(fitting)
+                await self._spill_largest(fitting)
             except OSError as error:
-                self.lose_disk(error)
-        elif given := next(self._given_up_first(), None):
-            given.give_up()
+                self.disable_disk(error)
+        elif evicted := next(self._eviction_order(), None):
+            evicted.evict()
         else:
-            read = [it for it in holders if it.listeners == it.tape.readers]
-            self._is_stuck = sum(holder.tape.trim() for holder in read) == 0
+            drained = [it for it in jobs if it.listeners == it.recording.reader_count]
+            self._is_exhausted = sum(holder.recording.drop_consumed() for holder in drained) == 0
 
-    def _given_up_first(self) -> Iterator[Holder]:
+    def _eviction_order(self) -> Iterator[Evictable]:
         """Give what may be given up, in order."""
-        yield from (it for it in self._ended() if it.tape.held)
-        for it in _each_of(self._holders):
-            if not (it.tape.ended or it.is_heard) and it.tape.held:
+        yield from (it for it in self._ended_unread() if it.recording.bytes_held)
+        for it in _iter_present(self._jobs):
+            if not (it.recording.ended or it.has_connected_client) and it.recording.bytes_held:
                 yield it
 
-    def _ended(self) -> Iterator[Holder]:
+    def _ended_unread(self) -> Iterator[Evictable]:
         """Give what has ended and nobody listens to, in order."""
-        yield from (it for it in _each_of(self._delivered) if it.tape.ended and not it.is_heard)
-        for it in _each_of(self._holders):
-            if it.tape.ended and not (it.is_heard or id(it) in self._delivered):
+        yield from (
+            it
+            for it in _iter_present(self._delivered)
+            if it.recording.ended and not it.has_connected_client
+        )
+        for it in _iter_present(self._jobs):
+            if it.recording.ended and not (it.has_connected_client or id(it) in self._delivered):
                 yield it
 
 
-def _each_of(holders: dict[int, Holder]) -> Iterator[Holder]:
+def _iter_present(jobs: dict[int, Evictable]) -> Iterator[Evictable]:
     """Give those that are left when their turn comes: there may be many, and few are asked."""
-    for name in tuple(holders):
-        if it := holders.get(name):
+    for name in tuple(jobs):
+        if it := jobs.get(name):
             yield it

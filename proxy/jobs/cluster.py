@@ -19,352 +19,362 @@ from multidict import CIMultiDict
 
 from adapters.errors import ImageError
 from proxy.errors import BlobStoreFailed
-from proxy.jobs.cluster_record import Record, lost, record_of
-from proxy.jobs.directory import Answers, Board, Seen
-from proxy.jobs.job import Asked, Job
-from proxy.jobs.recording import BrokenOffError, Tape
-from proxy.jobs.store import Jobs
+from proxy.jobs.cluster_record import JobRecord, job_lost_error, make_record
+from proxy.jobs.directory import JobDirectory, JobResults, Lookup
+from proxy.jobs.job import Job, JobKey
+from proxy.jobs.recording import Recording, RecordingTruncated
+from proxy.jobs.store import JobStore
 from proxy.state.ops import SharedAway, SharedGone
 
-_BEAT_SECONDS = 0.25
-_AWAY_SECONDS = 1.0
-_RENEWED_SECONDS = 60.0
+_HEARTBEAT_SECONDS = 0.25
+_RETRY_SECONDS = 1.0
+_RENEW_SECONDS = 60.0
 _GRACE_SECONDS = 3.0
 """How long a process must have been silent, or a record be missing, until a job is lost."""
-_FIRST_LOOK, _LAST_LOOK, _LOOKS_GROW = 0.05, 1.0, 1.5
-_WANTED_AGAIN_SECONDS = 3.0
-_STORED_AT_ONCE = 8
-_TOLD_AT_ONCE = 200
+_FIRST_POLL, _MAX_POLL, _POLL_GROWTH = 0.05, 1.0, 1.5
+_REQUEST_AGAIN_SECONDS = 3.0
+_MAX_CONCURRENT_UPLOADS = 8
+_PUBLISH_BATCH = 200
 
 
-class Sharing:
+class JobCluster:
     """The jobs of this process as others see them, and theirs; run as a context."""
 
-    def __init__(self, board: Board, jobs: Jobs, answers: Answers, seconds: float) -> None:
-        self._board = board
+    def __init__(
+        self, directory: JobDirectory, jobs: JobStore, results: JobResults, record_ttl: float
+    ) -> None:
+        self._directory = directory
         self._jobs = jobs
-        self._answers = answers
-        self._seconds = seconds
+        self._results = results
+        self._record_ttl = record_ttl
         self._changed: dict[str, Job] = {}
-        self._news = asyncio.Event()
-        self._wanted: set[str] = set()
-        self._left: set[str] = set()
-        self._stored: dict[str, float] = {}
-        self._room = asyncio.Semaphore(_STORED_AT_ONCE)
-        self._storing: dict[str, asyncio.Task[None]] = {}
+        self._has_changes = asyncio.Event()
+        self._requested: set[str] = set()
+        self._abandoned: set[str] = set()
+        self._stored_until: dict[str, float] = {}
+        self._upload_slots = asyncio.Semaphore(_MAX_CONCURRENT_UPLOADS)
+        self._uploads: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._following: set[str] = set()
-        self._keeps_all = False
-        self._unknown: set[str] = set()
+        self._mirrored: set[str] = set()
+        self._stores_all = False
+        self._unregistered: set[str] = set()
         """Jobs that others may not find: of when what is shared was not there, or has lost them."""
-        self._is_away = False
-        self._is_left_alone = False
-        self._renewed = time.monotonic()
+        self._store_unavailable = False
+        self._store_closed = False
+        self._renewed_at = time.monotonic()
 
     async def __aenter__(self) -> Self:
-        self._jobs.told = self._note
-        self._note_all()
-        self._tasks = [asyncio.create_task(it) for it in (self._telling(), self._beating())]
+        self._jobs.on_change = self._queue_change
+        self._queue_all()
+        self._tasks = [
+            asyncio.create_task(it) for it in (self._publish_loop(), self._heartbeat_loop())
+        ]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Leave no job on the board that is not to be had any more."""
-        self._jobs.told = _nobody
-        for task in (*self._tasks, *self._storing.values()):
+        self._jobs.on_change = _ignore
+        for task in (*self._tasks, *self._uploads.values()):
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._storing.values(), return_exceptions=True)
-        gone = [
-            (job.id, self._record(job, lost()), self._seconds)
+        await asyncio.gather(*self._tasks, *self._uploads.values(), return_exceptions=True)
+        unfinished = [
+            (job.id, self._record(job, job_lost_error()), self._record_ttl)
             for job in self._jobs.all()
-            if not job.tape.ended and job.id not in self._following
+            if not job.recording.ended and job.id not in self._mirrored
         ]
         with contextlib.suppress(SharedAway):
-            await self._board.write(gone)
-            await self._board.leave()
+            await self._directory.publish(unfinished)
+            await self._directory.deregister()
 
     async def claim(self, job: Job) -> str:
         """Give the id of another process's job that this one is to follow; "": it is made here."""
-        other = await self._board.claim(job, self._record(job))
+        other = await self._directory.claim(job, self._record(job))
         if other is None:
-            self._unknown.add(job.id)
-            self._note(job)
+            self._unregistered.add(job.id)
+            self._queue_change(job)
         elif other:
-            self._following.add(job.id)
+            self._mirrored.add(job.id)
         return other or ""
 
-    async def left_behind(self, asked: Asked) -> str:
+    async def claim_abandoned(self, key: JobKey) -> str:
         """Find a job of another process that nobody has come for; "" where there is none."""
         with contextlib.suppress(SharedAway):
-            return await self._board.left_behind(asked, any_is_good=False)
+            return await self._directory.claim_abandoned(key, allow_any=False)
         return ""
 
-    async def found(self, caller: str, name: str) -> Seen | None:
+    async def look_up(self, caller: str, job_id: str) -> Lookup | None:
         """Find a caller's job of another process by its id."""
         try:
-            seen = await self._board.seen(name)
+            found = await self._directory.look_up(job_id)
         except SharedAway:
             return None
-        return seen if seen and seen.record.caller == caller else None
+        return found if found and found.record.caller == caller else None
 
-    async def cancel(self, seen: Seen) -> None:
+    async def cancel(self, found: Lookup) -> None:
         """Cancel a job, or forget what it made."""
         with contextlib.suppress(SharedAway, BlobStoreFailed):
-            await self._board.want(seen.record.owner, seen.name, "cancel")
-            await self._board.erase([seen.name])
-            await self._answers.delete(seen.name)
+            await self._directory.request_action(found.record.owner, found.job_id, "cancel")
+            await self._directory.delete([found.job_id])
+            await self._results.delete(found.job_id)
 
-    async def erase(self, job: Job) -> None:
+    async def delete(self, job: Job) -> None:
         """Have others know that a job of this process was given up by its client."""
-        self._stored.pop(job.id, None)
+        self._stored_until.pop(job.id, None)
         with contextlib.suppress(SharedAway, BlobStoreFailed):
-            await self._board.erase([job.id])
-            await self._answers.delete(job.id)
+            await self._directory.delete([job.id])
+            await self._results.delete(job.id)
 
-    async def follow(self, job: Job, name: str) -> None:
+    async def mirror(self, job: Job, job_id: str) -> None:
         """Have a job get the answer of another process's, once there is one."""
-        self._following.add(job.id)
-        asked = job.asked
-        alias = Record(asked.caller, asked.digest, self._board.process, job.began, follows=name)
+        self._mirrored.add(job.id)
+        key = job.key
+        alias = JobRecord(
+            key.caller, key.digest, self._directory.process_id, job.created_at, alias_of=job_id
+        )
         with contextlib.suppress(SharedAway):
-            await self._board.write([(job.id, alias, self._seconds)])
+            await self._directory.publish([(job.id, alias, self._record_ttl)])
         try:
-            async with aclosing(self._looks(name)) as looks:
-                async for seen in looks:
-                    if await self._is_got(seen, job.tape):
+            async with aclosing(self._poll(job_id)) as lookups:
+                async for found in lookups:
+                    if await self._copy_result(found, job.recording):
                         return
         except ImageError as error:
             if error.code == "job_lost" or error.headers.get("x-should-retry") == "false":
                 # It is told once: whoever asks after that wants another picture.
                 with contextlib.suppress(SharedAway):
-                    await self._board.erase([name])
+                    await self._directory.delete([job_id])
             raise
 
-    def keep(self) -> None:
+    def store_all(self) -> None:
         """Store whatever is finished, from now on, for the processes that stay."""
-        if not self._keeps_all:
-            self._keeps_all = True
-            self._begin_storing(self._jobs.all())
-            self._note_all()
+        if not self._stores_all:
+            self._stores_all = True
+            self._start_uploads(self._jobs.all())
+            self._queue_all()
 
-    async def kept(self) -> None:
+    async def wait_until_stored(self) -> None:
         """Wait until all that is finished is stored, and told of if anybody can be told.
 
         Where nobody ever can it is kept on disk, as by a process that is alone.
         """
-        self.keep()
-        while self._storing or (self._changed and not self._is_away):  # noqa: ASYNC110 - two tasks bring it about
-            await asyncio.sleep(_FIRST_LOOK)
-        if self._is_left_alone:
-            await self._jobs.keep()
+        self.store_all()
+        while self._uploads or (self._changed and not self._store_unavailable):  # noqa: ASYNC110 - two tasks bring it about
+            await asyncio.sleep(_FIRST_POLL)
+        if self._store_closed:
+            await self._jobs.persist()
 
     @property
-    def unkept(self) -> int:
+    def unsaved_count(self) -> int:
         """How many answers that nobody has got are not stored."""
-        if self._is_left_alone:
-            return self._jobs.unkept
-        return sum(self._is_to_store(job) and not job.delivered for job in self._jobs.all())
+        if self._store_closed:
+            return self._jobs.unsaved_count
+        return sum(self._should_store(job) and not job.deliveries for job in self._jobs.all())
 
-    async def _looks(self, name: str) -> AsyncGenerator[Seen, None]:
+    async def _poll(self, job_id: str) -> AsyncGenerator[Lookup, None]:
         """Look at a job of another process again and again; raises `lost` once it cannot come."""
-        pause, missed, wanted = _FIRST_LOOK, 0.0, 0.0
+        pause, missing_since, request_at = _FIRST_POLL, 0.0, 0.0
         while True:
             now = time.monotonic()
             try:
-                seen = await self._board.seen(name)
-                if seen and seen.alive and not seen.record.stored and now >= wanted:
-                    await self._board.want(seen.record.owner, name)
-                    wanted = now + _WANTED_AGAIN_SECONDS
+                found = await self._directory.look_up(job_id)
+                if found and found.owner_alive and not found.record.stored and now >= request_at:
+                    await self._directory.request_action(found.record.owner, job_id)
+                    request_at = now + _REQUEST_AGAIN_SECONDS
             except SharedAway:
-                missed = 0.0
+                missing_since = 0.0
             else:
-                good = seen and (seen.alive or seen.record.stored or seen.record.failure)
-                missed = 0.0 if good else missed or now
-                if missed and now - missed >= _GRACE_SECONDS:
-                    raise lost()
-                if seen:
-                    yield seen
+                available = found and (
+                    found.owner_alive or found.record.stored or found.record.failure
+                )
+                missing_since = 0.0 if available else missing_since or now
+                if missing_since and now - missing_since >= _GRACE_SECONDS:
+                    raise job_lost_error()
+                if found:
+                    yield found
             await asyncio.sleep(pause)
-            pause = min(pause * _LOOKS_GROW, _LAST_LOOK)
+            pause = min(pause * _POLL_GROWTH, _MAX_POLL)
 
-    async def _is_got(self, seen: Seen, tape: Tape) -> bool:
+    async def _copy_result(self, found: Lookup, recording: Recording) -> bool:
         """Put on tape what a job came to, if that is known; raises what it failed with."""
-        record = seen.record
+        record = found.record
         if record.failure:
-            raise record.failure.as_error()
+            raise record.failure.to_error()
         if not record.stored:
             return False
         try:
-            if tape.head is None and await self._answers.size(seen.name) != record.size:
-                raise lost()
-            if tape.head is None:
-                tape.begin(record.status, CIMultiDict(record.headers))
-            pieces = self._answers.pieces(seen.name, tape.size, record.size)
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    await tape.append(piece)
+            if recording.head is None and await self._results.size(found.job_id) != record.size:
+                raise job_lost_error()
+            if recording.head is None:
+                recording.begin(record.status, CIMultiDict(record.headers))
+            chunks = self._results.chunks(found.job_id, recording.size, record.size)
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    await recording.append(chunk)
         except BlobStoreFailed:
             return False  # The rest of it may be had in a moment.
         return True
 
-    def _note(self, job: Job) -> None:
+    def _queue_change(self, job: Job) -> None:
         """Have it told what became of a job."""
-        if job.id not in self._following:
+        if job.id not in self._mirrored:
             self._changed[job.id] = job
-            self._news.set()
+            self._has_changes.set()
         elif not self._jobs.has(job.id):
-            self._following.discard(job.id)
+            self._mirrored.discard(job.id)
 
-    def _note_all(self) -> None:
+    def _queue_all(self) -> None:
         for job in self._jobs.all():
-            self._note(job)
+            self._queue_change(job)
 
-    def _announce_all(self) -> None:
+    def _register_all_again(self) -> None:
         """Have all be found again."""
-        self._unknown.update(job.id for job in self._jobs.all() if job.id not in self._following)
-        self._note_all()
+        self._unregistered.update(
+            job.id for job in self._jobs.all() if job.id not in self._mirrored
+        )
+        self._queue_all()
 
-    async def _telling(self) -> None:
+    async def _publish_loop(self) -> None:
         """Tell what has changed, as often as it does."""
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._has_changes.wait()
+            self._has_changes.clear()
             # Not all of a thousand in one question: there is a time for each to be answered in.
-            changed = dict(islice(self._changed.items(), _TOLD_AT_ONCE))
-            for name in changed:
-                del self._changed[name]
+            changed = dict(islice(self._changed.items(), _PUBLISH_BATCH))
+            for job_id in changed:
+                del self._changed[job_id]
             if self._changed:
-                self._news.set()
+                self._has_changes.set()
             try:
-                await self._tell(list(changed.values()))
-                self._is_away = False
+                await self._publish(list(changed.values()))
+                self._store_unavailable = False
             except SharedAway as error:
-                self._is_away = True
-                self._is_left_alone = isinstance(error, SharedGone)
+                self._store_unavailable = True
+                self._store_closed = isinstance(error, SharedGone)
                 self._changed = changed | self._changed
-                self._news.set()
-                await asyncio.sleep(_AWAY_SECONDS)
+                self._has_changes.set()
+                await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _tell(self, changed: list[Job]) -> None:
-        known = [job for job in changed if self._jobs.has(job.id)]
-        self._begin_storing(known)
-        if unknown := [job for job in known if job.id in self._unknown]:
-            await self._board.announce(unknown)
-            self._unknown.difference_update(job.id for job in unknown)
+    async def _publish(self, changed: list[Job]) -> None:
+        present = [job for job in changed if self._jobs.has(job.id)]
+        self._start_uploads(present)
+        if unregistered := [job for job in present if job.id in self._unregistered]:
+            await self._directory.register_again(unregistered)
+            self._unregistered.difference_update(job.id for job in unregistered)
         now = time.time()
-        await self._board.write(
+        await self._directory.publish(
             (
                 it.id,
                 self._record(it),
-                max(it.expires - now, 1.0) if it.tape.ended else self._seconds,
+                max(it.expires_at - now, 1.0) if it.recording.ended else self._record_ttl,
             )
-            for it in known
+            for it in present
         )
-        forgotten = [it for it in changed if not self._jobs.has(it.id)]
-        if gone := [it.id for it in forgotten if it.id not in self._stored]:
+        removed = [it for it in changed if not self._jobs.has(it.id)]
+        if unstored := [it.id for it in removed if it.id not in self._stored_until]:
             # Those that wait for a job that was given up are told so.
-            failed = [(it.id, self._record(it), self._seconds) for it in forgotten if it.failed]
-            await self._board.erase(gone)
-            await self._board.write(failed)
-        for job in forgotten:
-            for names in (self._wanted, self._left, self._unknown):
-                names.discard(job.id)
+            failed = [(it.id, self._record(it), self._record_ttl) for it in removed if it.failed]
+            await self._directory.delete(unstored)
+            await self._directory.publish(failed)
+        for job in removed:
+            for job_ids in (self._requested, self._abandoned, self._unregistered):
+                job_ids.discard(job.id)
 
-    def _begin_storing(self, jobs: list[Job]) -> None:
+    def _start_uploads(self, jobs: list[Job]) -> None:
         for job in jobs:
-            if self._is_to_store(job):
-                self._storing[job.id] = asyncio.create_task(self._store(job))
+            if self._should_store(job):
+                self._uploads[job.id] = asyncio.create_task(self._upload(job))
 
-    def _is_to_store(self, job: Job) -> bool:
-        tape = job.tape
-        if job.id in self._stored or job.id in self._storing or job.failed:
+    def _should_store(self, job: Job) -> bool:
+        recording = job.recording
+        if job.id in self._stored_until or job.id in self._uploads or job.failed:
             return False
-        if not (tape.ended and tape.size and tape.is_whole):
+        if not (recording.ended and recording.size and recording.is_replayable):
             return False
-        got = job.delivered or job.is_heard
-        return not got or self._keeps_all or job.id in self._wanted
+        claimed = job.deliveries or job.has_connected_client
+        return not claimed or self._stores_all or job.id in self._requested
 
-    async def _store(self, job: Job) -> None:
+    async def _upload(self, job: Job) -> None:
         """Store a job's answer, as long as it takes and somebody can come for it."""
         try:
-            async with self._room:
+            async with self._upload_slots:
                 while self._jobs.has(job.id):
                     try:
-                        with job.listening(_always):
-                            await self._answers.put(job.id, job.tape)
-                    except BrokenOffError:
+                        with job.subscribe(_always_connected):
+                            await self._results.put(job.id, job.recording)
+                    except RecordingTruncated:
                         return
                     except BlobStoreFailed:
-                        await asyncio.sleep(_AWAY_SECONDS)
+                        await asyncio.sleep(_RETRY_SECONDS)
                     else:
-                        self._stored[job.id] = job.expires
+                        self._stored_until[job.id] = job.expires_at
                         return
         finally:
-            del self._storing[job.id]
-            self._note(job)
+            del self._uploads[job.id]
+            self._queue_change(job)
 
-    async def _beating(self) -> None:
+    async def _heartbeat_loop(self) -> None:
         """Say that this process is alive, hear what others want, and see whose client has gone."""
-        was_away = False
+        was_unavailable = False
         while True:
             try:
-                known, told = await self._board.beat()
+                known, actions = await self._directory.heartbeat()
             except SharedAway as error:
-                self._is_left_alone = isinstance(error, SharedGone)
-                was_away = True
-                await asyncio.sleep(_AWAY_SECONDS)
+                self._store_closed = isinstance(error, SharedGone)
+                was_unavailable = True
+                await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            if was_away or not known:
-                was_away = False
-                self._announce_all()
-            for what, name in told:
-                self._do(what, name)
-            self._look_around()
-            await self._clear()
-            await asyncio.sleep(_BEAT_SECONDS)
+            if was_unavailable or not known:
+                was_unavailable = False
+                self._register_all_again()
+            for action, job_id in actions:
+                self._handle_action(action, job_id)
+            self._check_clients()
+            await self._delete_expired()
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
 
-    def _do(self, what: str, name: str) -> None:
+    def _handle_action(self, action: str, job_id: str) -> None:
         """Do what another process wants."""
-        job = self._jobs.get(name)
+        job = self._jobs.get(job_id)
         if job is None:
             return
-        if what == "cancel":
-            self._jobs.forget(job)
+        if action == "cancel":
+            self._jobs.remove(job)
             return
-        if what == "taken":
-            job.delivered += 1
-        if name not in self._wanted:
-            self._wanted.add(name)
-            self._note(job)
+        if action == "taken":
+            job.deliveries += 1
+        if job_id not in self._requested:
+            self._requested.add(job_id)
+            self._queue_change(job)
 
-    def _look_around(self) -> None:
+    def _check_clients(self) -> None:
         """Note whose client has left, or is there again; and renew what has been told long ago."""
-        running = self._jobs.under_way
-        left = {job.id for job in running if not (job.is_heard or job.delivered)}
+        running = self._jobs.running_jobs
+        abandoned = {job.id for job in running if not (job.has_connected_client or job.deliveries)}
         for job in running:
-            if (job.id in left) != (job.id in self._left):
-                self._note(job)
-        self._left = left
-        if time.monotonic() - self._renewed > _RENEWED_SECONDS:
-            self._renewed = time.monotonic()
+            if (job.id in abandoned) != (job.id in self._abandoned):
+                self._queue_change(job)
+        self._abandoned = abandoned
+        if time.monotonic() - self._renewed_at > _RENEW_SECONDS:
+            self._renewed_at = time.monotonic()
             for job in running:
-                self._note(job)
+                self._queue_change(job)
 
-    async def _clear(self) -> None:
+    async def _delete_expired(self) -> None:
         """Delete what was stored and has waited its time."""
         now = time.time()
-        for name in [name for name, until in self._stored.items() if until < now]:
+        for job_id in [name for name, expires_at in self._stored_until.items() if expires_at < now]:
             with contextlib.suppress(BlobStoreFailed):
-                await self._answers.delete(name)
-            del self._stored[name]
+                await self._results.delete(job_id)
+            del self._stored_until[job_id]
 
-    def _record(self, job: Job, failure: ImageError | None = None) -> Record:
-        stored = job.id in self._stored
-        return record_of(job, self._board.process, stored=stored, failure=failure)
+    def _record(self, job: Job, failure: ImageError | None = None) -> JobRecord:
+        stored = job.id in self._stored_until
+        return make_record(job, self._directory.process_id, stored=stored, failure=failure)
 
 
-def _always() -> bool:
+def _always_connected() -> bool:
     return True
 
 
-def _nobody(_: Job) -> None:
+def _ignore(_: Job) -> None:
     """Tell nobody."""

@@ -25,10 +25,10 @@ import msgspec
 from proxy.blobs.retention import PARKED
 from proxy.blobs.store import Blobs
 from proxy.errors import Overloaded
-from proxy.jobs.cluster_record import Record, read, written
-from proxy.jobs.job import Asked, Job, key_reused
-from proxy.jobs.recording import Tape
-from proxy.jobs.store import Jobs
+from proxy.jobs.cluster_record import JobRecord, decode, encode
+from proxy.jobs.job import Job, JobKey, key_reused_error
+from proxy.jobs.recording import Recording
+from proxy.jobs.store import JobStore
 from proxy.state.ops import (
     Add,
     Delete,
@@ -45,63 +45,65 @@ from proxy.state.ops import (
     Take,
 )
 
-_ALIVE_SECONDS = 10.0
+_HEARTBEAT_TTL = 10.0
 _LEASE_SECONDS = 150.0
 """How long a job counts against its caller's bound unless that is renewed."""
-_ANY = 1 << 30
-_MOST_EQUAL = 64
-_MOST_TOLD = 10_000
-_DIGEST = 32
+_UNLIMITED = 1 << 30
+_MAX_SAME = 64
+_MAX_ACTIONS = 10_000
+_DIGEST_BYTES = 32
 _RESULT_TYPE = "application/octet-stream"
 
 
-class Bounds(NamedTuple):
+class DirectoryLimits(NamedTuple):
     """What a board keeps to.
 
     `each` jobs of one caller run at once, `fails_closed` where they cannot be counted. A record is
     there for `seconds` unless it is renewed.
     """
 
-    each: int
-    seconds: float
+    per_caller: int
+    record_ttl: float
     fails_closed: bool = False
 
 
-class Seen(NamedTuple):
+class Lookup(NamedTuple):
     """A record, and whether its owner is alive."""
 
-    name: str
-    record: Record
-    alive: bool
+    job_id: str
+    record: JobRecord
+    owner_alive: bool
 
 
-class Board:
+class JobDirectory:
     """What one process writes and reads of jobs. Methods raise `SharedAway` unless they say not."""
 
-    def __init__(self, shared: Shared, jobs: Jobs, bounds: Bounds) -> None:
-        self.process = secrets.token_hex(8)
+    def __init__(self, shared: Shared, jobs: JobStore, limits: DirectoryLimits) -> None:
+        self.process_id = secrets.token_hex(8)
         self._shared = shared
         self._jobs = jobs
-        self._bounds = bounds
+        self._limits = limits
 
-    async def claim(self, job: Job, record: Record) -> str | None:
+    async def claim(self, job: Job, record: JobRecord) -> str | None:
         """Give the id of another process's job that this one is to follow; "": it is made here.
 
         None: so it is, and nobody knows, as what is shared is away. Raises `Overloaded`,
         `BadRequest`.
         """
-        asked = job.asked
+        key = job.key
         try:
-            if asked.key:
-                return await self._by_name(job, record, _key("key", asked.caller, asked.key))
-            if asked.retry and (found := await self.left_behind(asked)):
-                return found
-            if asked.shares:
-                place = _key("share", asked.caller, asked.digest)
-                return await self._by_name(job, record, place)
-            await self._entered(job, self._entering(job, record))
+            if key.idempotency_key:
+                return await self._claim_name(
+                    job, record, _hashed_key("key", key.caller, key.idempotency_key)
+                )
+            if key.is_retry and (other := await self.claim_abandoned(key)):
+                return other
+            if key.coalesce:
+                share_key = _hashed_key("share", key.caller, key.digest)
+                return await self._claim_name(job, record, share_key)
+            await self._register(job, self._registration(job, record))
         except SharedAway:
-            if self._bounds.fails_closed:
+            if self._limits.fails_closed:
                 raise Overloaded(
                     "How many pictures are being made for this gateway key cannot be counted now "
                     "(`redis.limits` is closed). Ask again in a while."
@@ -109,179 +111,193 @@ class Board:
             return None
         return ""
 
-    async def seen(self, name: str) -> Seen | None:
+    async def look_up(self, job_id: str) -> Lookup | None:
         """Look a job up by its id, whichever process has it."""
         for _ in range(2):
-            if (record := read((await self._shared.ask(Get(_job(name))))[0])) is None:
+            if (record := decode((await self._shared.ask(Get(_record_key(job_id))))[0])) is None:
                 return None
-            if not record.follows:
-                return Seen(name, record, await self._is_alive(record.owner))
-            name = record.follows
+            if not record.alias_of:
+                return Lookup(job_id, record, await self._is_alive(record.owner))
+            job_id = record.alias_of
         return None
 
-    async def write(self, records: Iterable[tuple[str, Record, float]]) -> None:
+    async def publish(self, records: Iterable[tuple[str, JobRecord, float]]) -> None:
         """Tell of jobs by their ids, each for so many seconds."""
         ops: list[Op] = []
-        for name, record, seconds in records:
-            ops.append(Put(_job(name), written(record), seconds))
+        for job_id, record, ttl in records:
+            ops.append(Put(_record_key(job_id), encode(record), ttl))
             if record.state != "running":
-                ops.append(Leave(_of(record.caller), name.encode()))
-            elif not record.follows:
-                ops.append(Enter(_of(record.caller), name.encode(), _LEASE_SECONDS, _ANY))
+                ops.append(Leave(_running_key(record.caller), job_id.encode()))
+            elif not record.alias_of:
+                ops.append(
+                    Enter(_running_key(record.caller), job_id.encode(), _LEASE_SECONDS, _UNLIMITED)
+                )
         if ops:
             await self._shared.ask(*ops)
 
-    async def announce(self, jobs: Iterable[Job]) -> None:
+    async def register_again(self, jobs: Iterable[Job]) -> None:
         """Have jobs be found again, where what is shared was not there or has been lost."""
         ops: list[Op] = []
         for job in jobs:
-            asked, seconds = job.asked, 2 * self._bounds.seconds
-            same = _key("same", asked.caller, asked.digest)
-            ops.append(Push(same, job.id.encode(), seconds, _MOST_EQUAL))
-            if asked.key:
-                place = _key("key", asked.caller, asked.key)
-                ops.append(Add(place, asked.digest + job.id.encode(), seconds))
+            key, ttl = job.key, 2 * self._limits.record_ttl
+            same = _hashed_key("same", key.caller, key.digest)
+            ops.append(Push(same, job.id.encode(), ttl, _MAX_SAME))
+            if key.idempotency_key:
+                place = _hashed_key("key", key.caller, key.idempotency_key)
+                ops.append(Add(place, key.digest + job.id.encode(), ttl))
         if ops:
             await self._shared.ask(*ops)
 
-    async def erase(self, names: Iterable[str]) -> None:
+    async def delete(self, job_ids: Iterable[str]) -> None:
         """Tell that there are no such jobs any more."""
-        await self._shared.ask(*[Delete(_job(name)) for name in names])
+        await self._shared.ask(*[Delete(_record_key(name)) for name in job_ids])
 
-    async def want(self, owner: str, name: str, what: str = "store") -> None:
+    async def request_action(self, owner: str, job_id: str, action: str = "store") -> None:
         """Have a process store the answer of a job, know it is `taken`, or `cancel` it."""
-        told = msgspec.msgpack.encode((what, name))
-        await self._shared.ask(Push(f"told:{owner}", told, self._bounds.seconds, _MOST_TOLD))
-
-    async def beat(self) -> tuple[bool, list[tuple[str, str]]]:
-        """Say that this process is alive; gives whether that was known, and what others want."""
-        me = f"alive:{self.process}"
-        known, _, told = await self._shared.ask(
-            Get(me), Put(me, b"", _ALIVE_SECONDS), Take(f"told:{self.process}")
+        encoded = msgspec.msgpack.encode((action, job_id))
+        await self._shared.ask(
+            Push(f"told:{owner}", encoded, self._limits.record_ttl, _MAX_ACTIONS)
         )
-        return known is not None, [msgspec.msgpack.decode(it, type=tuple[str, str]) for it in told]
 
-    async def leave(self) -> None:
+    async def heartbeat(self) -> tuple[bool, list[tuple[str, str]]]:
+        """Say that this process is alive; gives whether that was known, and what others want."""
+        alive_key = f"alive:{self.process_id}"
+        known, _, actions = await self._shared.ask(
+            Get(alive_key), Put(alive_key, b"", _HEARTBEAT_TTL), Take(f"told:{self.process_id}")
+        )
+        return known is not None, [
+            msgspec.msgpack.decode(it, type=tuple[str, str]) for it in actions
+        ]
+
+    async def deregister(self) -> None:
         """Say that this process is no more."""
-        await self._shared.ask(Delete(f"alive:{self.process}"))
+        await self._shared.ask(Delete(f"alive:{self.process_id}"))
 
-    async def _is_alive(self, process: str) -> bool:
-        return (await self._shared.ask(Get(f"alive:{process}")))[0] is not None
+    async def _is_alive(self, process_id: str) -> bool:
+        return (await self._shared.ask(Get(f"alive:{process_id}")))[0] is not None
 
-    def _entering(self, job: Job, record: Record, *first: Op) -> list[Op]:
-        asked, seconds = job.asked, self._bounds.seconds
-        same = _key("same", asked.caller, asked.digest)
+    def _registration(self, job: Job, record: JobRecord, *first: Op) -> list[Op]:
+        key, ttl = job.key, self._limits.record_ttl
+        same = _hashed_key("same", key.caller, key.digest)
         return [
-            Enter(_of(asked.caller), job.id.encode(), _LEASE_SECONDS, self._bounds.each),
-            Put(_job(job.id), written(record), seconds),
-            Push(same, job.id.encode(), 2 * seconds, _MOST_EQUAL),
+            Enter(
+                _running_key(key.caller), job.id.encode(), _LEASE_SECONDS, self._limits.per_caller
+            ),
+            Put(_record_key(job.id), encode(record), ttl),
+            Push(same, job.id.encode(), 2 * ttl, _MAX_SAME),
             *first,
         ]
 
-    async def _entered(self, job: Job, ops: list[Op]) -> Sequence[object]:
+    async def _register(self, job: Job, ops: list[Op]) -> Sequence[object]:
         """Carry out what enters a job; raises `Overloaded` where there is no room for it."""
         answers = await self._shared.ask(*ops)
         if not answers[0]:
-            await self._undo(job)
+            await self._unregister(job)
             raise Overloaded(
-                f"{self._bounds.each} pictures are being made for this gateway key, the most at "
+                f"{self._limits.per_caller} pictures are being made for this gateway key, the most at "
                 "once (`limits.caller_jobs`). Ask again once one of them is done."
             )
         return answers
 
-    async def _undo(self, job: Job) -> None:
-        await self._shared.ask(Delete(_job(job.id)), Leave(_of(job.asked.caller), job.id.encode()))
+    async def _unregister(self, job: Job) -> None:
+        await self._shared.ask(
+            Delete(_record_key(job.id)), Leave(_running_key(job.key.caller), job.id.encode())
+        )
 
-    async def _by_name(self, job: Job, record: Record, place: str) -> str:
+    async def _claim_name(self, job: Job, record: JobRecord, name_key: str) -> str:
         """Begin a job under a name, or give the one that has it."""
-        seconds, mine = self._bounds.seconds, job.asked.digest + job.id.encode()
-        adding = Add(place, mine, 2 * seconds)
-        found = (await self._entered(job, self._entering(job, record, adding)))[-1]
+        ttl, mine = self._limits.record_ttl, job.key.digest + job.id.encode()
+        adding = Add(name_key, mine, 2 * ttl)
+        found = (await self._register(job, self._registration(job, record, adding)))[-1]
         while isinstance(found, bytes):
-            digest, other = found[:_DIGEST], found[_DIGEST:].decode()
-            if digest != job.asked.digest:
-                await self._undo(job)
-                raise key_reused()
-            seen = await self.seen(other)
-            if seen and self._is_to_follow(job, seen.record):
-                await self._undo(job)
+            digest, other = found[:_DIGEST_BYTES], found[_DIGEST_BYTES:].decode()
+            if digest != job.key.digest:
+                await self._unregister(job)
+                raise key_reused_error()
+            seen = await self.look_up(other)
+            if seen and self._is_joinable(job, seen.record):
+                await self._unregister(job)
                 return other
-            swapped, found = await self._shared.ask(Swap(place, found, mine, 2 * seconds), adding)
+            swapped, found = await self._shared.ask(Swap(name_key, found, mine, 2 * ttl), adding)
             if swapped:
                 break
         return ""
 
-    def _is_to_follow(self, job: Job, record: Record) -> bool:
+    def _is_joinable(self, job: Job, record: JobRecord) -> bool:
         """Tell whether a job with the same name is as good: shared ones only while they run."""
-        return not record.is_useless and (bool(job.asked.key) or record.state == "running")
+        return not record.cannot_serve_retry and (
+            bool(job.key.idempotency_key) or record.state == "running"
+        )
 
-    async def left_behind(self, asked: Asked, *, any_is_good: bool = True) -> str:
+    async def claim_abandoned(self, key: JobKey, *, allow_any: bool = True) -> str:
         """Find the job of another process that a retry belongs to, one that nobody has come for.
 
         Else any, or "".
         """
-        same = _key("same", asked.caller, asked.digest)
-        names = [it.decode() for it in (await self._shared.ask(Items(same)))[0]]
-        found = [it for it in await self._seen_all(names) if not it.record.is_useless]
+        same = _hashed_key("same", key.caller, key.digest)
+        job_ids = [it.decode() for it in (await self._shared.ask(Items(same)))[0]]
+        found = [it for it in await self._look_up_all(job_ids) if not it.record.cannot_serve_retry]
         for it in found:
-            if it.record.left or not it.alive:
-                taken = Add(f"taken:{it.name}", b"", self._bounds.seconds)
+            if it.record.abandoned or not it.owner_alive:
+                taken = Add(f"taken:{it.job_id}", b"", self._limits.record_ttl)
                 if (await self._shared.ask(taken))[0] is None:
-                    await self.want(it.record.owner, it.name, "taken")
-                    return it.name
-        return found[0].name if found and any_is_good else ""
+                    await self.request_action(it.record.owner, it.job_id, "taken")
+                    return it.job_id
+        return found[0].job_id if found and allow_any else ""
 
-    async def _seen_all(self, names: list[str]) -> list[Seen]:
+    async def _look_up_all(self, job_ids: list[str]) -> list[Lookup]:
         """Look up those of some jobs that this process does not have itself."""
-        others = [name for name in names if not self._jobs.has(name)]
+        others = [name for name in job_ids if not self._jobs.has(name)]
         if not others:
             return []
-        records = map(read, await self._shared.ask(*[Get(_job(name)) for name in others]))
+        records = map(decode, await self._shared.ask(*[Get(_record_key(name)) for name in others]))
         found = [(name, it) for name, it in zip(others, records, strict=True) if it]
         alive = await self._shared.ask(*[Get(f"alive:{it.owner}") for _, it in found])
         return [
-            Seen(name, it, lives is not None)
+            Lookup(name, it, lives is not None)
             for (name, it), lives in zip(found, alive, strict=True)
         ]
 
 
-class Answers:
+class JobResults:
     """The answers below one place of the store. Every method raises `BlobStoreFailed`."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
 
-    async def put(self, name: str, tape: Tape) -> None:
+    async def put(self, job_id: str, recording: Recording) -> None:
         """Store what is on a tape that has ended; raises `BrokenOffError` too."""
-        async with aclosing(tape.pieces()) as pieces:
-            await self._blobs.put(_result(name), pieces, _RESULT_TYPE)
+        async with aclosing(recording.chunks()) as chunks:
+            await self._blobs.put(_result_path(job_id), chunks, _RESULT_TYPE)
 
-    async def size(self, name: str) -> int | None:
+    async def size(self, job_id: str) -> int | None:
         """Give an answer's size in bytes; None when it is not there."""
-        return await self._blobs.head(_result(name))
+        return await self._blobs.head(_result_path(job_id))
 
-    async def pieces(self, name: str, start: int, size: int) -> AsyncGenerator[bytes, None]:
+    async def chunks(self, job_id: str, start: int, size: int) -> AsyncGenerator[bytes, None]:
         """Read an answer of so many bytes, from `start` on."""
-        async for piece in self._blobs.get_range(_result(name), start, size):
-            yield piece
+        async for chunk in self._blobs.get_range(_result_path(job_id), start, size):
+            yield chunk
 
-    async def delete(self, name: str) -> None:
+    async def delete(self, job_id: str) -> None:
         """Give an answer up; one that is not there is no failure."""
-        await self._blobs.delete(_result(name))
+        await self._blobs.delete(_result_path(job_id))
 
 
-def _job(name: str) -> str:
-    return f"job:{name}"
+def _record_key(job_id: str) -> str:
+    return f"job:{job_id}"
 
 
-def _result(name: str) -> str:
-    return f"{PARKED}/{name}"
+def _result_path(job_id: str) -> str:
+    return f"{PARKED}/{job_id}"
 
 
-def _of(caller: str) -> str:
-    return _key("of", caller, b"")
+def _running_key(caller: str) -> str:
+    return _hashed_key("of", caller, b"")
 
 
-def _key(kind: str, caller: str, rest: bytes | str) -> str:
-    said = rest if isinstance(rest, bytes) else rest.encode()
-    return f"{kind}:{hashlib.sha256(b'%d:%b%b' % (len(caller), caller.encode(), said)).hexdigest()}"
+def _hashed_key(kind: str, caller: str, rest: bytes | str) -> str:
+    suffix = rest if isinstance(rest, bytes) else rest.encode()
+    return (
+        f"{kind}:{hashlib.sha256(b'%d:%b%b' % (len(caller), caller.encode(), suffix)).hexdigest()}"
+    )

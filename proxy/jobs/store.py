@@ -21,7 +21,7 @@ from adapters.errors import ImageError
 from proxy.jobs.budget import RecordingBudget
 from proxy.jobs.job import Job, JobKey, JobWork, job_cancelled_error, key_reused_error
 from proxy.jobs.limits import ConcurrencyLimit
-from proxy.jobs.persistence import Handover, Manifest
+from proxy.jobs.persistence import Manifest, ResultFolder
 from proxy.jobs.recording import Recording
 
 _UNLIMITED = 1 << 60
@@ -48,8 +48,8 @@ class JobStore:
     ) -> None:
         self._budget = budget
         self._folder = folder
-        self._result_folder = Handover(folder)
-        budget.prepare_disk = self._result_folder.claim
+        self._result_folder = ResultFolder(folder)
+        budget.prepare_disk = self._result_folder.lock
         self._result_ttl = result_ttl
         self._cancel_on_disconnect = cancel_on_disconnect
         self._limit = limit or ConcurrencyLimit(_UNLIMITED, _UNLIMITED)
@@ -110,15 +110,15 @@ class JobStore:
     async def restore(self) -> None:
         """Take over what an earlier process has kept."""
         try:
-            left = await asyncio.to_thread(self._result_folder.take)
+            left = await asyncio.to_thread(self._result_folder.load)
         except OSError as error:
             self._budget.disable_disk(error)
             return
         for manifest in left:
             self._restore_job(manifest)
-        for manifest in sorted(left, key=lambda it: it.expires):
+        for manifest in sorted(left, key=lambda it: it.expires_at):
             # A clock may have been set meanwhile, and the setting.
-            seconds = min(manifest.expires - time.time(), self._result_ttl)
+            seconds = min(manifest.expires_at - time.time(), self._result_ttl)
             if job := self._by_id.get(manifest.id):  # Else there were too many.
                 self._schedule_expiry(job, seconds)
         self._budget.enforce_disk_limit()
@@ -202,7 +202,7 @@ class JobStore:
             del self._by_key[name]
         self._expirations.pop(job.id, None)
         if job.persisted:
-            self._result_folder.drop(job.id)
+            self._result_folder.remove(job.id)
         self._budget.remove(job)
         job.cancel()
         self.on_change(job)
@@ -229,15 +229,15 @@ class JobStore:
         self._budget.add(job)
 
     def _restore_job(self, manifest: Manifest) -> None:
-        asked = JobKey(manifest.caller, manifest.digest, manifest.key)
+        asked = JobKey(manifest.caller, manifest.digest, manifest.idempotency_key)
         job = Job(
             manifest.id,
             asked,
             Recording(self._budget, f"{self._folder}/{manifest.id}"),
             self,
-            manifest.began,
+            manifest.created_at,
         )
-        job.deliveries, job.persisted = manifest.delivered, True
+        job.deliveries, job.persisted = manifest.deliveries, True
         job.recording.restore(manifest.status, CIMultiDict(manifest.headers), manifest.size)
         self._register(job)
 
@@ -261,7 +261,7 @@ class JobStore:
             job.persisted = False
             raise
         if job.id not in self._by_id:
-            self._result_folder.drop(job.id)
+            self._result_folder.remove(job.id)
 
     def _same_request(self, key: JobKey) -> list[Job]:
         return self._by_digest.get((key.caller, key.digest), [])

@@ -39,7 +39,7 @@ async def jobs(request: web.Request, handler: Handler) -> web.StreamResponse:
         and (job.has_connected_client or job.deliveries)
     ):
         # This job may serve another client of the caller: look in the cluster for this client's.
-        other = await cluster.left_behind(key)
+        other = await cluster.claim_abandoned(key)
     if job is None or other:
         job = store.start(key, lambda recording: _run_or_follow(request, recording, handler, other))
     else:
@@ -63,7 +63,7 @@ async def _run_or_follow(
         job.content_type = (
             EVENT_STREAM_TYPE if request[PLAN].params.get("stream") is True else JSON_TYPE
         )
-        await cluster.follow(job, other)
+        await cluster.mirror(job, other)
     else:
         await _run(request, recording, handler)
 

@@ -239,8 +239,8 @@ async def _drain(runner: web.AppRunner, seconds: float) -> None:
     await _drain_requests(runner, seconds - min(seconds * _PERSIST_SHARE, _MAX_PERSIST_SECONDS))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):
-            await (sharing.kept() if sharing else jobs.persist())
-    if count := sharing.unkept if sharing else jobs.unsaved_count:
+            await (sharing.wait_until_stored() if sharing else jobs.persist())
+    if count := sharing.unsaved_count if sharing else jobs.unsaved_count:
         answers = "1 finished answer" if count == 1 else f"{count} finished answers"
         sys.stderr.write(f"easel: {answers} could not be kept on disk for a client to collect\n")
 
@@ -251,7 +251,7 @@ async def _drain_requests(runner: web.AppRunner, seconds: float) -> None:
     loop = asyncio.get_running_loop()
     first = loop.time() + min(seconds, _FIRST_REQUEST_SECONDS)
     if sharing:
-        sharing.keep()
+        sharing.store_all()
     try:
         async with asyncio.timeout(seconds):
             while running or jobs.running_count or not _close_idle(runner, new=loop.time() < first):

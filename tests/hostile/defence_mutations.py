@@ -210,14 +210,14 @@ MUTATIONS = (
     Mutation(
         "a job belongs to its caller",
         "proxy/jobs/store.py",
-        "return job if job and job.asked.caller == caller else None",
+        "return job if job and job.key.caller == caller else None",
         "return job",
     ),
     Mutation(
         "a job belongs to its caller on every node",
         "proxy/jobs/cluster.py",
-        "return seen if seen and seen.record.caller == caller else None",
-        "return seen",
+        "return found if found and found.record.caller == caller else None",
+        "return found",
     ),
     Mutation(
         "compressed bodies have a size limit and a ratio limit",
@@ -258,7 +258,7 @@ MUTATIONS = (
     Mutation(
         "jobs in progress are limited",
         "proxy/jobs/limits.py",
-        "        if own >= self._each:\n",
+        "        if own >= self._per_caller:\n",
         "        if False:\n",
     ),
     Mutation(

@@ -31,5 +31,5 @@ async def test_what_nobody_waits_for_is_cancelled_at_the_provider_where_that_is_
 ):
     async with queue(CANCELS) as (ours, jobs):
         await left(ours, jobs)
-        await until(lambda: jobs.cancelled and not ours.app[JOBS].running)
+        await until(lambda: jobs.cancelled and not ours.app[JOBS].running_count)
         assert (jobs.taken, len(jobs.cancelled)) == (1, 1)

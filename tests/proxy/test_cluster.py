@@ -10,7 +10,7 @@ import pytest
 
 from proxy.app import make_app
 from proxy.context import STATE_STORE, STRATEGIES
-from proxy.jobs.cluster import Sharing
+from proxy.jobs.cluster import JobCluster
 from proxy.jobs.keys import JOB_CLUSTER
 from proxy.routing.shared_circuits import SharedCircuitBreakers
 from proxy.settings.loader import parse
@@ -40,7 +40,7 @@ print([it for it in sys.modules if "shar" in it and it.startswith("proxy") or "r
 def test_who_is_not_alone_shares_all_of_it(redis: str) -> None:
     memory = Memory()
     app = make_app(parse(redis, environ={}), state_store=memory)
-    assert isinstance(app[JOB_CLUSTER], Sharing)
+    assert isinstance(app[JOB_CLUSTER], JobCluster)
     assert isinstance(app[STRATEGIES].circuits, SharedCircuitBreakers)
     # A Redis reaches farther than a machine.
     assert isinstance(app[STATE_STORE], RedisShared) if redis else app[STATE_STORE] is memory

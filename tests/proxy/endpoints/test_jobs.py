@@ -63,7 +63,7 @@ async def test_its_head_alone_is_nothing_that_was_delivered(
         writer.close()
         assert (head.split()[1], bool(end), body) == (b"200", True, b"")
         (job,) = ours.app[JOBS]._by_id.values()
-        assert job.delivered == 0
+        assert job.deliveries == 0
 
 
 async def test_another_callers_job_is_not_there() -> None:
@@ -88,4 +88,4 @@ async def test_what_is_given_up_ends_and_is_gone() -> None:
             assert (await ours.ask(method="DELETE", path=place)).status == 204
             assert (await ours.ask(method="GET", path=place)).status == 404
         await asyncio.sleep(0.05)
-        assert ours.app[JOBS].running == 0
+        assert ours.app[JOBS].running_count == 0

@@ -29,40 +29,40 @@ from tests.support.gateway import (
     provider,
 )
 
-UP = {"virtual_key": "up"}
-AGAIN = {"x_stainless_retry_count": "1"}
+VIRTUAL_KEY = {"virtual_key": "up"}
+RETRY = {"x_stainless_retry_count": "1"}
 
 
-class Broken:
+class UnreliableStore:
     """What is shared, and can be away."""
 
     def __init__(self) -> None:
         self.memory = Memory()
-        self.is_away = False
-        self.most_at_once = 0
+        self.is_unavailable = False
+        self.largest_batch = 0
 
     async def ask(self, *ops: Op) -> Sequence[Any]:
         await asyncio.sleep(0)
-        self.most_at_once = max(self.most_at_once, len(ops))
-        if self.is_away:
+        self.largest_batch = max(self.largest_batch, len(ops))
+        if self.is_unavailable:
             raise SharedAway
         return self.memory.answers(ops)
 
 
-class Slow:
+class SlowProvider:
     """A provider that answers each call with a picture of its own, once it may."""
 
     def __init__(self) -> None:
-        self.may = asyncio.Event()
+        self.release = asyncio.Event()
         self.calls = 0
-        self.begun = asyncio.Event()
+        self.started = asyncio.Event()
 
     async def reply(self, request: web.Request) -> web.Response:
         del request
         self.calls += 1
-        self.begun.set()
+        self.started.set()
         number = self.calls
-        await self.may.wait()
+        await self.release.wait()
         return json_reply({"created": number, "data": [{"b64_json": "AAAA"}]})
 
 
@@ -70,7 +70,7 @@ class Nodes(list[Gateway]):
     """Gateways that share their jobs, and the provider behind them."""
 
     fake: Provider
-    shared: Broken
+    shared: UnreliableStore
     add: Callable[[], Any]
 
 
@@ -78,7 +78,7 @@ class Nodes(list[Gateway]):
 async def nodes(
     folder: Path, reply: Any = None, more: str = "", count: int = 2
 ) -> AsyncIterator[Nodes]:
-    shared, made = Broken(), Nodes()
+    shared, made = UnreliableStore(), Nodes()
     async with AsyncExitStack() as stack:
         fake = await stack.enter_async_context(provider(reply))
         keys = f"""
@@ -96,7 +96,9 @@ blobs: {{store: {folder}}}
         yield made
 
 
-async def left(ours: Gateway, until: asyncio.Event, prompt: str = "a cube", **headers: str) -> None:
+async def ask_and_disconnect(
+    ours: Gateway, until: asyncio.Event, prompt: str = "a cube", **headers: str
+) -> None:
     """Ask, and leave once the provider has been asked."""
     named = {**OURS, "x-portkey-virtual-key": "up", **headers}
     asking = asyncio.ensure_future(
@@ -108,15 +110,15 @@ async def left(ours: Gateway, until: asyncio.Event, prompt: str = "a cube", **he
         await asking
     # Until the node has seen it.
     job = ours.app[JOBS].all()[-1]
-    while job.is_heard:  # noqa: ASYNC110 - the server tells nobody
+    while job.has_connected_client:  # noqa: ASYNC110 - the server tells nobody
         await asyncio.sleep(0.01)
 
 
 async def ask(ours: Gateway, prompt: str = "a cube", **headers: str) -> Any:
-    return await ours.ask({"prompt": prompt}, **UP, **headers)
+    return await ours.ask({"prompt": prompt}, **VIRTUAL_KEY, **headers)
 
 
-async def is_true(claim: Callable[[], bool | Awaitable[bool]]) -> None:
+async def wait_until(claim: Callable[[], bool | Awaitable[bool]]) -> None:
     async with asyncio.timeout(20):
         while True:
             said = claim()
@@ -126,23 +128,23 @@ async def is_true(claim: Callable[[], bool | Awaitable[bool]]) -> None:
 
 
 async def test_a_retry_on_another_node_joins_what_still_runs(tmp_path: Path) -> None:
-    slow = Slow()
+    slow = SlowProvider()
     async with nodes(tmp_path, slow.reply) as (one, two):
-        await left(one, slow.begun)
-        retry = asyncio.create_task(ask(two, **AGAIN))
+        await ask_and_disconnect(one, slow.started)
+        retry = asyncio.create_task(ask(two, **RETRY))
         await asyncio.sleep(0.2)
-        slow.may.set()
+        slow.release.set()
         got = await retry
         assert (got.status, got.json["created"], slow.calls) == (200, 1, 1)
 
 
 async def test_a_retry_on_another_node_collects_what_is_parked(tmp_path: Path) -> None:
-    slow = Slow()
+    slow = SlowProvider()
     async with nodes(tmp_path, slow.reply) as (one, two):
-        await left(one, slow.begun)
-        slow.may.set()
-        await is_true(lambda: any(tmp_path.glob("parked/*")))
-        got = await ask(two, **AGAIN)
+        await ask_and_disconnect(one, slow.started)
+        slow.release.set()
+        await wait_until(lambda: any(tmp_path.glob("parked/*")))
+        got = await ask(two, **RETRY)
         assert (got.status, got.json["created"], slow.calls) == (200, 1, 1)
         line = orjson.loads(two.log.getvalue().splitlines()[-1]) if two.log.getvalue() else {}
         assert line.get("joined", "elsewhere") == "elsewhere"
@@ -166,7 +168,7 @@ async def test_two_hundred_retries_on_any_node_pay_once_each(tmp_path: Path) -> 
             with pytest.raises(TimeoutError):
                 await node.session.post(node.url + PATH, json=body, headers=named, timeout=patience)
             await asyncio.sleep(chance.random() / 2)
-            got = await ask(chance.choice(all_nodes), str(number), **AGAIN)
+            got = await ask(chance.choice(all_nodes), str(number), **RETRY)
             return got.status, got.json.get("created")
 
         wave = 40
@@ -178,14 +180,14 @@ async def test_two_hundred_retries_on_any_node_pay_once_each(tmp_path: Path) -> 
 
 
 async def test_a_key_of_the_clients_holds_on_every_node(tmp_path: Path) -> None:
-    slow = Slow()
+    slow = SlowProvider()
     key = {"idempotency_key": "order-1"}
     async with nodes(tmp_path, slow.reply) as (one, two):
         first = asyncio.create_task(ask(one, **key))
-        await slow.begun.wait()
+        await slow.started.wait()
         second = asyncio.create_task(ask(two, **key))
         await asyncio.sleep(0.2)
-        slow.may.set()
+        slow.release.set()
         got = await first, await second
         assert [it.json["created"] for it in got] == [1, 1]
         other = await ask(two, "a sphere", **key)
@@ -195,8 +197,8 @@ async def test_a_key_of_the_clients_holds_on_every_node(tmp_path: Path) -> None:
 
 
 async def test_a_key_that_two_nodes_see_at_once_is_one_job(tmp_path: Path) -> None:
-    slow = Slow()
-    slow.may.set()
+    slow = SlowProvider()
+    slow.release.set()
     async with nodes(tmp_path, slow.reply, count=4) as all_nodes:
         got = await asyncio.gather(
             *(ask(it, idempotency_key="k") for it in all_nodes for _ in "ab")
@@ -207,48 +209,48 @@ async def test_a_key_that_two_nodes_see_at_once_is_one_job(tmp_path: Path) -> No
 async def test_equal_requests_at_once_are_made_once_where_the_cache_keeps_them(
     tmp_path: Path,
 ) -> None:
-    slow = Slow()
+    slow = SlowProvider()
     config = orjson.dumps({"virtual_key": "up", "cache": {"mode": "simple"}}).decode()
     async with nodes(tmp_path, slow.reply) as (one, two):
         asked = [
             asyncio.create_task(it.ask({"prompt": "a cube"}, config=config)) for it in (one, two)
         ]
         await asyncio.sleep(0.3)
-        slow.may.set()
+        slow.release.set()
         got = [await it for it in asked]
         assert ([it.json["created"] for it in got], slow.calls) == ([1, 1], 1)
 
 
 async def test_fresh_requests_that_are_equal_are_two_pictures(tmp_path: Path) -> None:
-    slow = Slow()
-    slow.may.set()
+    slow = SlowProvider()
+    slow.release.set()
     async with nodes(tmp_path, slow.reply) as (one, two):
         got = [await ask(one), await ask(two)]
         assert [it.json["created"] for it in got] == [1, 2]
 
 
 async def test_two_lost_clients_of_equal_requests_get_a_picture_each(tmp_path: Path) -> None:
-    slow = Slow()
+    slow = SlowProvider()
     async with nodes(tmp_path, slow.reply, count=3) as (one, two, three):
-        await left(one, slow.begun)
-        slow.begun.clear()
-        await left(two, slow.begun)
-        slow.may.set()
-        await is_true(lambda: len(list(tmp_path.glob("parked/*"))) == 2)
-        got = [await ask(three, **AGAIN)]
+        await ask_and_disconnect(one, slow.started)
+        slow.started.clear()
+        await ask_and_disconnect(two, slow.started)
+        slow.release.set()
+        await wait_until(lambda: len(list(tmp_path.glob("parked/*"))) == 2)
+        got = [await ask(three, **RETRY)]
         # The first of them knows by now that its picture has been taken.
-        await is_true(lambda: one.app[JOBS].all()[0].delivered > 0)
-        got.append(await ask(one, **AGAIN))
+        await wait_until(lambda: one.app[JOBS].all()[0].deliveries > 0)
+        got.append(await ask(one, **RETRY))
         assert sorted(it.json["created"] for it in got) == [1, 2]
         assert slow.calls == 2
 
 
 async def test_an_answer_that_was_delivered_can_be_had_elsewhere(tmp_path: Path) -> None:
-    slow = Slow()
-    slow.may.set()
+    slow = SlowProvider()
+    slow.release.set()
     async with nodes(tmp_path, slow.reply) as (one, two):
         first = await ask(one)
-        again = await ask(two, **AGAIN)
+        again = await ask(two, **RETRY)
         assert (again.body, slow.calls) == (first.body, 1)
 
 
@@ -264,13 +266,13 @@ async def test_a_failure_is_told_to_those_who_wait_and_then_begun_anew(tmp_path:
 
     async with nodes(tmp_path, refusing) as all_nodes:
         one, two = all_nodes
-        await left(one, begun)
-        waiting = asyncio.create_task(ask(two, **AGAIN))
+        await ask_and_disconnect(one, begun)
+        waiting = asyncio.create_task(ask(two, **RETRY))
         await asyncio.sleep(0.2)
         may.set()
         got = await waiting
         assert (got.status, got.error["message"]) == (400, "The provider answered: No.")
-        again = await ask(two, **AGAIN)
+        again = await ask(two, **RETRY)
         assert (again.status, len(all_nodes.fake.requests)) == (400, 2)
 
 
@@ -291,166 +293,166 @@ async def test_a_failure_that_may_have_been_paid_for_is_told_once_elsewhere(tmp_
         return web.Response()
 
     async with nodes(tmp_path, cut) as (one, two):
-        await left(one, begun)
+        await ask_and_disconnect(one, begun)
         may.set()
-        await is_true(lambda: one.app[JOBS].running == 0)
-        got = await ask(two, **AGAIN)
+        await wait_until(lambda: one.app[JOBS].running_count == 0)
+        got = await ask(two, **RETRY)
         assert (got.status, got.error["code"]) == (502, "connection_lost")
         assert (got.headers["x-should-retry"], calls) == ("false", 1)
-        again = await ask(two, **AGAIN)
+        again = await ask(two, **RETRY)
         assert (again.status, calls) == (200, 2)
 
 
 async def test_what_ran_on_a_node_that_is_gone_is_told_and_not_paid_again(tmp_path: Path) -> None:
-    slow = Slow()
+    slow = SlowProvider()
     async with nodes(tmp_path, slow.reply, count=1) as all_nodes:
         (one,) = all_nodes
         async with all_nodes.add() as gone:
-            await left(gone, slow.begun)
-        got = await ask(one, **AGAIN)
+            await ask_and_disconnect(gone, slow.started)
+        got = await ask(one, **RETRY)
         assert (got.status, got.error["code"]) == (502, "job_lost")
         assert (got.headers["x-should-retry"], slow.calls) == ("false", 1)
-        slow.may.set()
-        again = await ask(one, **AGAIN)
+        slow.release.set()
+        again = await ask(one, **RETRY)
         assert (again.status, slow.calls) == (200, 2)
 
 
 async def test_what_a_node_has_finished_outlives_it(tmp_path: Path) -> None:
-    slow = Slow()
+    slow = SlowProvider()
     async with nodes(tmp_path, slow.reply, count=1) as all_nodes:
         (one,) = all_nodes
         async with all_nodes.add() as going:
-            slow.may.set()
+            slow.release.set()
             delivered = await ask(going)
-            await left(going, slow.begun, "a sphere")
-            await is_true(lambda: going.app[JOBS].running == 0)
+            await ask_and_disconnect(going, slow.started, "a sphere")
+            await wait_until(lambda: going.app[JOBS].running == 0)
             sharing = going.app[JOB_CLUSTER]
             assert sharing is not None
             await sharing.kept()
             assert sharing.unkept == 0
-        got = [await ask(one, **AGAIN), await ask(one, "a sphere", **AGAIN)]
+        got = [await ask(one, **RETRY), await ask(one, "a sphere", **RETRY)]
         assert got[0].body == delivered.body
         assert ([it.json["created"] for it in got], slow.calls) == ([1, 2], 2)
 
 
 async def test_a_job_can_be_asked_for_and_cancelled_on_any_node(tmp_path: Path) -> None:
-    slow = Slow()
+    slow = SlowProvider()
     async with nodes(tmp_path, slow.reply) as all_nodes:
         one, two = all_nodes
         got = await ask(one, prefer="respond-async")
         place = got.json["id"]
         path = f"/v1/images/jobs/{place}"
-        await slow.begun.wait()
+        await slow.started.wait()
         running = await two.ask(method="GET", path=path)
         stranger = await two.ask(method="GET", path=path, api_key=OTHER_KEY)
         assert (running.status, running.json["status"], stranger.status) == (202, "running", 404)
-        slow.may.set()
-        await is_true(lambda: any(tmp_path.glob("parked/*")))
+        slow.release.set()
+        await wait_until(lambda: any(tmp_path.glob("parked/*")))
         done = await two.ask(method="GET", path=path)
         assert (done.status, done.json["created"]) == (200, 1)
         assert (await two.ask(method="DELETE", path=path)).status == 204
-        await is_true(lambda: not any(tmp_path.glob("parked/*")))
-        await is_true(lambda: not one.app[JOBS].has(place))
+        await wait_until(lambda: not any(tmp_path.glob("parked/*")))
+        await wait_until(lambda: not one.app[JOBS].has(place))
         assert (await one.ask(method="GET", path=path)).status == 404
 
 
 async def test_a_cancelled_job_ends_where_it_runs(tmp_path: Path) -> None:
-    slow = Slow()
+    slow = SlowProvider()
     async with nodes(tmp_path, slow.reply) as (one, two):
         place = (await ask(one, prefer="respond-async")).json["id"]
-        await slow.begun.wait()
+        await slow.started.wait()
         gone = await two.ask(method="DELETE", path=f"/v1/images/jobs/{place}")
-        await is_true(lambda: one.app[JOBS].running == 0)
+        await wait_until(lambda: one.app[JOBS].running_count == 0)
         assert gone.status == 204
 
 
 async def test_a_retry_that_need_not_wait_is_told_where_to_ask_on_any_node(tmp_path: Path) -> None:
-    slow = Slow()
+    slow = SlowProvider()
     async with nodes(tmp_path, slow.reply, count=3) as (one, two, three):
-        await left(one, slow.begun)
-        got = await ask(two, prefer="respond-async", **AGAIN)
+        await ask_and_disconnect(one, slow.started)
+        got = await ask(two, prefer="respond-async", **RETRY)
         path = f"/v1/images/jobs/{got.json['id']}"
-        await is_true(lambda: two.app[JOBS].running == 1)
-        slow.may.set()
-        await is_true(lambda: two.app[JOBS].running == 0)
+        await wait_until(lambda: two.app[JOBS].running_count == 1)
+        slow.release.set()
+        await wait_until(lambda: two.app[JOBS].running_count == 0)
         collected = await three.ask(method="GET", path=path)
         assert (collected.status, collected.json["created"], slow.calls) == (200, 1, 1)
 
 
 async def test_a_callers_jobs_are_bounded_over_all_nodes(tmp_path: Path) -> None:
-    slow = Slow()
+    slow = SlowProvider()
     async with nodes(tmp_path, slow.reply, "limits: {caller_jobs: 2}") as (one, two):
         asked = [asyncio.create_task(ask(it)) for it in (one, two)]
-        await is_true(lambda: slow.calls == 2)
+        await wait_until(lambda: slow.calls == 2)
         third = await ask(two)
         other = asyncio.create_task(ask(two, api_key=OTHER_KEY))
         assert (third.status, third.error["code"]) == (503, "overloaded")
-        slow.may.set()
+        slow.release.set()
         assert [(await it).status for it in (*asked, other)] == [200, 200, 200]
 
         async def has_room() -> bool:
             return bool((await ask(one)).status == 200)
 
-        await is_true(has_room)
+        await wait_until(has_room)
 
 
 async def test_without_what_is_shared_each_node_knows_its_own_and_finds_back(
     tmp_path: Path,
 ) -> None:
-    slow = Slow()
+    slow = SlowProvider()
     async with nodes(tmp_path, slow.reply) as all_nodes:
         one, two = all_nodes
-        all_nodes.shared.is_away = True
-        await left(one, slow.begun)
-        at_home = asyncio.create_task(ask(one, **AGAIN))
-        slow.may.set()
+        all_nodes.shared.is_unavailable = True
+        await ask_and_disconnect(one, slow.started)
+        at_home = asyncio.create_task(ask(one, **RETRY))
+        slow.release.set()
         assert ((await at_home).json["created"], slow.calls) == (1, 1)
-        slow.may.clear()
-        slow.begun.clear()
-        await left(one, slow.begun, "a sphere")
+        slow.release.clear()
+        slow.started.clear()
+        await ask_and_disconnect(one, slow.started, "a sphere")
         all_nodes.shared.memory = Memory()
-        all_nodes.shared.is_away = False
+        all_nodes.shared.is_unavailable = False
 
         async def is_told() -> bool:
-            seen = await two.app[JOB_CLUSTER].found("test", one.app[JOBS].all()[-1].id)  # type: ignore[union-attr]  # it is there
+            seen = await two.app[JOB_CLUSTER].look_up("test", one.app[JOBS].all()[-1].id)  # type: ignore[union-attr]  # it is there
             return seen is not None
 
-        await is_true(is_told)
-        retry = asyncio.create_task(ask(two, "a sphere", **AGAIN))
+        await wait_until(is_told)
+        retry = asyncio.create_task(ask(two, "a sphere", **RETRY))
         await asyncio.sleep(0.1)
-        slow.may.set()
+        slow.release.set()
         assert ((await retry).json["created"], slow.calls) == (2, 2)
 
 
 async def test_a_wait_for_another_nodes_job_is_kept_alive(tmp_path: Path) -> None:
-    slow = Slow()
+    slow = SlowProvider()
     async with nodes(tmp_path, slow.reply) as (one, two):
-        await left(one, slow.begun)
-        retry = asyncio.create_task(ask(two, x_easel_keepalive="1", **AGAIN))
+        await ask_and_disconnect(one, slow.started)
+        retry = asyncio.create_task(ask(two, x_easel_keepalive="1", **RETRY))
         await asyncio.sleep(1.5)
-        slow.may.set()
+        slow.release.set()
         got = await retry
         assert (got.body[:1], got.json["created"], slow.calls) == (b" ", 1, 1)
 
 
 async def test_a_node_can_stop_though_nobody_can_be_told(tmp_path: Path) -> None:
-    slow = Slow()
-    slow.may.set()
+    slow = SlowProvider()
+    slow.release.set()
     async with nodes(tmp_path, slow.reply, count=1) as all_nodes:
         (one,) = all_nodes
-        all_nodes.shared.is_away = True
+        all_nodes.shared.is_unavailable = True
         assert (await ask(one)).status == 200
         sharing = one.app[JOB_CLUSTER]
         assert sharing is not None
         async with asyncio.timeout(20):
-            await sharing.kept()
-        assert sharing.unkept == 0
+            await sharing.wait_until_stored()
+        assert sharing.unsaved_count == 0
         assert await asyncio.to_thread(lambda: any(tmp_path.glob("parked/*")))
 
 
 async def test_a_thousand_jobs_are_found_again_after_all_was_lost(tmp_path: Path) -> None:
-    slow = Slow()
-    slow.may.set()
+    slow = SlowProvider()
+    slow.release.set()
     async with nodes(tmp_path, slow.reply, count=1) as all_nodes:
         (one,) = all_nodes
         for _ in range(5):
@@ -463,21 +465,21 @@ async def test_a_thousand_jobs_are_found_again_after_all_was_lost(tmp_path: Path
                 seen = [await sharing.found("test", job.id) for job in one.app[JOBS].all()]
                 return all(seen)
 
-            await is_true(all_told)
+            await wait_until(all_told)
             asked_before = slow.calls
-            assert (await ask(two, "7", **AGAIN)).status == 200
+            assert (await ask(two, "7", **RETRY)).status == 200
             assert slow.calls == asked_before
-    assert all_nodes.shared.most_at_once <= 1000
+    assert all_nodes.shared.largest_batch <= 1000
 
 
 async def test_an_answer_that_was_given_up_is_not_waited_for(tmp_path: Path) -> None:
-    slow = Slow()
-    slow.may.set()
+    slow = SlowProvider()
+    slow.release.set()
     async with nodes(tmp_path, slow.reply) as (one, two):
         await ask(one)
         (job,) = one.app[JOBS].all()
-        job.tape.forget()
-        first = await ask(two, **AGAIN)
+        job.recording.discard()
+        first = await ask(two, **RETRY)
         assert (first.status, first.error["code"]) == (502, "job_lost")
-        again = await ask(two, **AGAIN)
+        again = await ask(two, **RETRY)
         assert (again.status, slow.calls) == (200, 2)

@@ -107,7 +107,9 @@ async def test_whitespace_goes_before_the_body_of_a_slow_answer(tmp_path: Path) 
 
 async def test_comments_go_before_the_first_event(tmp_path: Path) -> None:
     event = b"event: a\ndata: {}\n\n"
-    async with counter(slow(f"{EVENT_STREAM_TYPE}; charset=utf-8", event), tmp_path, kind=EVENT_STREAM_TYPE) as here:
+    async with counter(
+        slow(f"{EVENT_STREAM_TYPE}; charset=utf-8", event), tmp_path, kind=EVENT_STREAM_TYPE
+    ) as here:
         got = await here.ask()
         comments, _, rest = got.body.rpartition(b": keep-alive\n\n")
         assert (got.headers["content-type"], rest) == (EVENT_STREAM_TYPE, event)

@@ -26,14 +26,14 @@ from hypothesis.stateful import (
 )
 
 from proxy.errors import BadRequest, UpstreamFailed
-from proxy.jobs.budget import Shelf
-from proxy.jobs.job import Asked, Job
-from proxy.jobs.recording import BrokenOffError, Tape
-from proxy.jobs.store import Jobs
+from proxy.jobs.budget import RecordingBudget
+from proxy.jobs.job import Job, JobKey
+from proxy.jobs.recording import Recording, RecordingTruncated
+from proxy.jobs.store import JobStore
 
 MEMORY, DISK = 100, 150
-PARK_SECONDS = 10.0
-ENDLESS = 10_000
+RESULT_TTL = 10.0
+MAX_ROUNDS = 10_000
 """Rounds of the loop after which what still runs is taken to run for ever."""
 
 
@@ -83,12 +83,12 @@ class Script:
     """What a job does, order by order. `settling` is the size of the piece it has just written."""
 
     number: int
-    orders: asyncio.Queue[list[int] | BaseException | None] = field(default_factory=asyncio.Queue)
+    commands: asyncio.Queue[list[int] | BaseException | None] = field(default_factory=asyncio.Queue)
     written: bytes = b""
-    settling: int = 0
+    unsettled: int = 0
 
-    async def play(self, tape: Tape) -> None:
-        while (order := await self.orders.get()) is not None:
+    async def run(self, tape: Recording) -> None:
+        while (order := await self.commands.get()) is not None:
             if isinstance(order, BaseException):
                 raise order
             if tape.head is None:
@@ -96,15 +96,15 @@ class Script:
             for size in order:
                 await self._write(tape, size)
 
-    async def _write(self, tape: Tape, size: int) -> None:
+    async def _write(self, tape: Recording, size: int) -> None:
         at = len(self.written)
         piece = bytes((self.number * 101 + at + i) % 251 for i in range(size))
         self.written += piece
-        self.settling = size
+        self.unsettled = size
         try:
             await tape.append(piece)
         finally:
-            self.settling = 0
+            self.unsettled = 0
 
 
 @dataclass(eq=False)
@@ -120,38 +120,38 @@ class Reader:
 
     def begin(self) -> None:
         # Counted at once: in the gateway too nothing runs between finding a job and listening.
-        self.listening.enter_context(self.job.listening(lambda: True))
+        self.listening.enter_context(self.job.subscribe(lambda: True))
         self.task = asyncio.ensure_future(self.read())
         self.task.add_done_callback(lambda _: self.listening.close())
 
     async def read(self) -> None:
         with self.listening:
-            if await self.job.tape.wait_for_head() is None:
+            if await self.job.recording.wait_for_head() is None:
                 self.end = "failed"
                 return
             try:
-                async with aclosing(self.job.tape.pieces()) as pieces:
+                async with aclosing(self.job.recording.chunks()) as pieces:
                     async for piece in pieces:
                         self.got += piece
                         await self.turns.acquire()
-            except BrokenOffError:
+            except RecordingTruncated:
                 self.end = "broken off"
             else:
                 self.end = "whole"
-                self.job.delivered += 1
+                self.job.deliveries += 1
 
 
 class Interleavings(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = Clock()
-        self.complaints: list[str] = []
-        self.loop.set_exception_handler(lambda _, told: self.complaints.append(told["message"]))
+        self.loop_errors: list[str] = []
+        self.loop.set_exception_handler(lambda _, told: self.loop_errors.append(told["message"]))
         self.disk = Disk()
         self.loop.set_default_executor(self.disk)
         self.folder = tempfile.TemporaryDirectory()
-        self.shelf = Shelf(MEMORY, DISK)
-        self.jobs = Jobs(self.shelf, Path(self.folder.name), park_seconds=PARK_SECONDS)
+        self.budget = RecordingBudget(MEMORY, DISK)
+        self.jobs = JobStore(self.budget, Path(self.folder.name), result_ttl=RESULT_TTL)
         self.scripts: dict[Job, Script] = {}
         self.readers: list[Reader] = []
         self.unread_by_fault = False
@@ -172,29 +172,29 @@ class Interleavings(RuleBasedStateMachine):
             await asyncio.sleep(0)
 
     async def idle(self) -> None:
-        for _ in range(ENDLESS):
+        for _ in range(MAX_ROUNDS):
             await asyncio.sleep(0)
             if self.loop.is_idle:
                 return
         raise AssertionError("something runs for ever")
 
-    async def asked(self, asked: Asked, *, alone: bool) -> None:
+    async def asked(self, asked: JobKey, *, alone: bool) -> None:
         try:
-            job = self.jobs.found(asked)
+            job = self.jobs.find(asked)
         except BadRequest:
             return
         if job is None:
             script = Script(len(self.scripts))
-            job = self.jobs.begin(asked, script.play)
+            job = self.jobs.start(asked, script.run)
             self.scripts[job] = script
         else:
-            assert job.tape.is_whole
+            assert job.recording.is_replayable
         if not alone:
             self.readers.append(Reader(job))
             self.readers[-1].begin()
 
     async def ordered(self, which: int, order: list[int] | BaseException | None) -> None:
-        self.scripts[self.job(which)].orders.put_nowait(order)
+        self.scripts[self.job(which)].commands.put_nowait(order)
 
     any_one = st.integers(0, 30)
     has_jobs = precondition(lambda self: self.scripts)
@@ -206,7 +206,7 @@ class Interleavings(RuleBasedStateMachine):
     @initialize(alone=st.lists(st.booleans(), min_size=2, max_size=4))
     def begin(self, alone: list[bool]) -> None:
         for is_alone in alone:
-            self.run(self.asked(Asked("ada", b"a"), alone=is_alone))
+            self.run(self.asked(JobKey("ada", b"a"), alone=is_alone))
 
     @rule(
         digest=st.sampled_from([b"a", b"b"]),
@@ -216,7 +216,9 @@ class Interleavings(RuleBasedStateMachine):
         alone=st.booleans(),
     )
     def ask(self, digest: bytes, key: str, *, retry: bool, shares: bool, alone: bool) -> None:
-        self.run(self.asked(Asked("ada", digest, key, retry=retry, shares=shares), alone=alone))
+        self.run(
+            self.asked(JobKey("ada", digest, key, is_retry=retry, coalesce=shares), alone=alone)
+        )
 
     @has_jobs
     @rule(which=any_one, sizes=st.lists(st.integers(20, 60), min_size=1, max_size=4))
@@ -237,7 +239,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(which=any_one)
     def delete(self, which: int) -> None:
         async def deleted() -> None:
-            self.jobs.forget(self.job(which))
+            self.jobs.remove(self.job(which))
 
         self.run(deleted())
 
@@ -261,7 +263,7 @@ class Interleavings(RuleBasedStateMachine):
     def pass_rounds(self, rounds: int) -> None:
         self.run(self.turn(rounds))
 
-    @rule(seconds=st.sampled_from([1.0, PARK_SECONDS + 1]))
+    @rule(seconds=st.sampled_from([1.0, RESULT_TTL + 1]))
     def pass_time(self, seconds: float) -> None:
         self.loop.now += seconds
         self.run(self.turn(3))
@@ -283,7 +285,7 @@ class Interleavings(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         self._rest()
         for job, script in self.scripts.items():
-            if script.settling:
+            if script.unsettled:
                 own = [it for it in self.readers if it.job is job and not it.end]
                 assert any(len(it.got) < len(script.written) for it in own)
 
@@ -302,29 +304,29 @@ class Interleavings(RuleBasedStateMachine):
             assert written.startswith(reader.got)
             if reader.end == "whole":
                 assert reader.got == written
-                assert job.tape.ended
-                assert job.tape.failure is None
+                assert job.recording.ended
+                assert job.recording.failure is None
             if reader.end == "broken off" and not self.unread_by_fault:
-                gone = self.jobs.of("ada", job.id) is None
-                assert gone or job.tape.failure is not None
+                gone = self.jobs.get_for_caller("ada", job.id) is None
+                assert gone or job.recording.failure is not None
 
     @invariant()
-    def the_shelf_counts_what_tapes_hold(self) -> None:
-        tapes = [job.tape for job in self.scripts]
+    def the_budget_counts_what_recordings_hold(self) -> None:
+        tapes = [job.recording for job in self.scripts]
         for tape in tapes:
             held = sum(len(part) for part in tape._parts if isinstance(part, bytes))
-            assert tape.in_memory == held
-        assert self.shelf.in_memory == sum(tape.in_memory for tape in tapes)
-        assert self.shelf.on_disk == sum(tape.on_disk for tape in tapes)
+            assert tape.bytes_in_memory == held
+        assert self.budget.bytes_in_memory == sum(tape.bytes_in_memory for tape in tapes)
+        assert self.budget.bytes_on_disk == sum(tape.bytes_on_disk for tape in tapes)
         for job in self.scripts:
-            if self.jobs.of("ada", job.id) is None:
-                assert (job.tape.in_memory, job.tape.on_disk) == (0, 0)
+            if self.jobs.get_for_caller("ada", job.id) is None:
+                assert (job.recording.bytes_in_memory, job.recording.bytes_on_disk) == (0, 0)
 
     @invariant()
     def bounds_hold(self) -> None:
-        settling = sum(script.settling for script in self.scripts.values())
-        assert self.shelf.in_memory <= MEMORY + settling
-        assert self.shelf.on_disk <= DISK
+        settling = sum(script.unsettled for script in self.scripts.values())
+        assert self.budget.bytes_in_memory <= MEMORY + settling
+        assert self.budget.bytes_on_disk <= DISK
 
     def teardown(self) -> None:
         try:
@@ -338,22 +340,22 @@ class Interleavings(RuleBasedStateMachine):
 
     def _all_ends(self) -> None:
         for script in self.scripts.values():
-            script.orders.put_nowait(None)
+            script.commands.put_nowait(None)
         for reader in self.readers:
             for _ in range(1000):
                 reader.turns.release()
         self._rest()
         self.readers_have_a_prefix_and_in_the_end_all()
         assert all(reader.task and reader.task.done() for reader in self.readers)
-        self.loop.now += PARK_SECONDS + 1
+        self.loop.now += RESULT_TTL + 1
         self._rest()
-        assert (len(self.jobs), self.jobs.running) == (0, 0)
-        assert (self.shelf.in_memory, self.shelf.on_disk) == (0, 0)
-        assert not self.shelf._holders
-        assert not any((self.jobs._by_digest, self.jobs._by_key, self.jobs._parked))
+        assert (len(self.jobs), self.jobs.running_count) == (0, 0)
+        assert (self.budget.bytes_in_memory, self.budget.bytes_on_disk) == (0, 0)
+        assert not self.budget._jobs
+        assert not any((self.jobs._by_digest, self.jobs._by_key, self.jobs._expirations))
         assert {it.name for it in Path(self.folder.name).iterdir()} <= {"lock"}
         assert not asyncio.all_tasks(self.loop)
-        assert not self.complaints
+        assert not self.loop_errors
 
 
 Interleavings.TestCase.settings = settings(

@@ -5,23 +5,23 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import Overloaded
-from proxy.jobs.limits import Room
+from proxy.jobs.limits import ConcurrencyLimit
 
 
 def test_a_caller_that_has_its_share_takes_nobody_elses() -> None:
-    room = Room(3, 2)
-    room.take("ada")
-    room.take("ada")
+    room = ConcurrencyLimit(3, 2)
+    room.acquire("ada")
+    room.acquire("ada")
     with pytest.raises(Overloaded, match=r"`limits\.caller_jobs`"):
-        room.take("ada")
-    room.take("bob")
+        room.acquire("ada")
+    room.acquire("bob")
     with pytest.raises(Overloaded, match=r"`limits\.jobs`"):
-        room.take("bob")
+        room.acquire("bob")
 
 
 def test_what_ends_makes_room() -> None:
-    room = Room(1, 1)
+    room = ConcurrencyLimit(1, 1)
     for _ in range(3):
-        room.take("ada")
-        room.leave("ada")
-    room.take("bob")
+        room.acquire("ada")
+        room.release("ada")
+    room.acquire("bob")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.jobs.persistence import Handover, Manifest
+from proxy.jobs.persistence import Manifest, ResultFolder
 
 ID = "0" * 31 + "1"
 GOOD: dict[str, Any] = {
@@ -27,38 +27,38 @@ GOOD: dict[str, Any] = {
 }
 
 
-def kept(folder: Path, **other: Any) -> Manifest:
+def write_result(folder: Path, **other: Any) -> Manifest:
     """Leave an answer as an earlier process does."""
     manifest = Manifest(**{**GOOD, **other})
     (folder / manifest.id).write_bytes(b"picture")
-    Handover(folder).write(manifest)
+    ResultFolder(folder).write(manifest)
     return manifest
 
 
-def taken(folder: Path) -> list[Manifest]:
-    handover = Handover(folder)
+def load(folder: Path) -> list[Manifest]:
+    handover = ResultFolder(folder)
     try:
-        return handover.take()
+        return handover.load()
     finally:
         handover.close()
 
 
-def names(folder: Path) -> set[str]:
+def file_names(folder: Path) -> set[str]:
     return {it.name for it in folder.iterdir()} - {"lock"}
 
 
 def test_what_is_written_is_taken_oldest_first_and_stays(tmp_path: Path) -> None:
-    new, old = kept(tmp_path, began=2.0), kept(tmp_path, id="2" * 32, began=1.0)
-    assert taken(tmp_path) == taken(tmp_path) == [old, new]
-    assert names(tmp_path) == {ID, f"{ID}.json", "2" * 32, "2" * 32 + ".json"}
+    new, old = write_result(tmp_path, began=2.0), write_result(tmp_path, id="2" * 32, began=1.0)
+    assert load(tmp_path) == load(tmp_path) == [old, new]
+    assert file_names(tmp_path) == {ID, f"{ID}.json", "2" * 32, "2" * 32 + ".json"}
 
 
 def test_all_of_it_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
     folder = tmp_path / "state" / "jobs"
-    Handover(folder).claim()
+    ResultFolder(folder).lock()
     folder.chmod(0o755)
-    kept(folder)
-    taken(folder)
+    write_result(folder)
+    load(folder)
     assert [path.stat().st_mode & 0o777 for path in (folder, folder / f"{ID}.json")] == [
         0o700,
         0o600,
@@ -67,25 +67,25 @@ def test_all_of_it_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
 
 def test_a_folder_is_made_only_to_be_written_to(tmp_path: Path) -> None:
     folder = tmp_path / "jobs"
-    handover = Handover(folder)
-    assert (handover.take(), folder.exists()) == ([], False)
+    handover = ResultFolder(folder)
+    assert (handover.load(), folder.exists()) == ([], False)
     for _ in range(2):
-        handover.claim()
+        handover.lock()
     assert [it.name for it in folder.iterdir()] == ["lock"]
     handover.close()
 
 
 def test_what_has_expired_goes(tmp_path: Path) -> None:
-    kept(tmp_path, expires=time.time() - 1)
-    assert (taken(tmp_path), names(tmp_path)) == ([], set())
+    write_result(tmp_path, expires=time.time() - 1)
+    assert (load(tmp_path), file_names(tmp_path)) == ([], set())
 
 
 def test_what_a_crash_has_left_goes_and_a_strangers_files_do_not(tmp_path: Path) -> None:
     for name in (ID, f"{ID}.new", "notes.txt", "notes.json", f"{ID}.json.bak"):
         (tmp_path / name).write_text("x")
     (tmp_path / ("a" * 32)).mkdir()
-    assert taken(tmp_path) == []
-    assert names(tmp_path) == {"notes.txt", "notes.json", f"{ID}.json.bak", "a" * 32}
+    assert load(tmp_path) == []
+    assert file_names(tmp_path) == {"notes.txt", "notes.json", f"{ID}.json.bak", "a" * 32}
 
 
 @pytest.mark.parametrize(
@@ -112,19 +112,19 @@ def test_what_a_crash_has_left_goes_and_a_strangers_files_do_not(tmp_path: Path)
 def test_a_manifest_that_is_wrong_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, other: dict[str, Any]
 ) -> None:
-    good = kept(tmp_path, id="2" * 32)
-    kept(tmp_path)
+    good = write_result(tmp_path, id="2" * 32)
+    write_result(tmp_path)
     (tmp_path / f"{ID}.json").write_bytes(msgspec.json.encode({**GOOD, **other}))
-    assert taken(tmp_path) == [good]
-    assert names(tmp_path) == {good.id, f"{good.id}.json"}
+    assert load(tmp_path) == [good]
+    assert file_names(tmp_path) == {good.id, f"{good.id}.json"}
     assert [it.levelno for it in caplog.records] == [logging.WARNING]
 
 
 @pytest.mark.parametrize("bytes_", [b"", b"\xff", b"[" * 200_000, b'{"began":1e999}', b"\0" * 99])
 def test_garbage_for_a_manifest_stops_nothing(tmp_path: Path, bytes_: bytes) -> None:
-    kept(tmp_path)
+    write_result(tmp_path)
     (tmp_path / f"{ID}.json").write_bytes(bytes_)
-    assert (taken(tmp_path), names(tmp_path)) == ([], set())
+    assert (load(tmp_path), file_names(tmp_path)) == ([], set())
 
 
 def test_what_is_no_plain_file_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
@@ -132,36 +132,36 @@ def test_what_is_no_plain_file_is_neither_followed_nor_waited_for(tmp_path: Path
     secret.write_bytes(b"sekret!")
     folder = tmp_path / "jobs"
     folder.mkdir()
-    kept(folder)
+    write_result(folder)
     (folder / ID).unlink()
     (folder / ID).symlink_to(secret)
     os.mkfifo(folder / f"{'2' * 32}.json")
-    assert (taken(folder), names(folder)) == ([], set())
+    assert (load(folder), file_names(folder)) == ([], set())
     assert secret.exists()
 
 
 def test_nothing_is_taken_or_deleted_while_another_process_uses_the_folder(tmp_path: Path) -> None:
-    first, second, third = (Handover(tmp_path) for _ in range(3))
-    first.claim()
-    kept(tmp_path)
+    first, second, third = (ResultFolder(tmp_path) for _ in range(3))
+    first.lock()
+    write_result(tmp_path)
     (tmp_path / ("2" * 32)).write_bytes(b"running")
-    assert second.take() == []
+    assert second.load() == []
     first.close()
-    assert third.take() == []
-    assert len(names(tmp_path)) == 3
+    assert third.load() == []
+    assert len(file_names(tmp_path)) == 3
     second.close()
     third.close()
-    assert [it.id for it in taken(tmp_path)] == [ID]
+    assert [it.id for it in load(tmp_path)] == [ID]
 
 
 def test_an_answer_without_its_bytes_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        Handover(tmp_path).write(Manifest(**GOOD))
-    assert names(tmp_path) == set()
+        ResultFolder(tmp_path).write(Manifest(**GOOD))
+    assert file_names(tmp_path) == set()
 
 
 def test_what_is_dropped_counts_no_more(tmp_path: Path) -> None:
-    kept(tmp_path)
+    write_result(tmp_path)
     for _ in range(2):
-        Handover(tmp_path).drop(ID)
-    assert (taken(tmp_path), names(tmp_path)) == ([], set())
+        ResultFolder(tmp_path).remove(ID)
+    assert (load(tmp_path), file_names(tmp_path)) == ([], set())

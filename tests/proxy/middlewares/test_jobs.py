@@ -78,7 +78,7 @@ async def test_a_picture_is_parked_for_a_client_that_comes_back_later() -> None:
     async with gateway_to(slow) as (ours, fake):
         await left(ours)
         await asyncio.sleep(0.3)
-        assert ours.app[JOBS].running == 0
+        assert ours.app[JOBS].running_count == 0
         assert (await ask(ours, **AGAIN)).json == ANSWER
         assert len(fake.requests) == 1
 
@@ -256,8 +256,8 @@ async def test_a_failure_that_is_parked_holds_no_request() -> None:
     async with gateway_to(slow) as (ours, _):
         await ours.draw(params={"stream": "yes"}, **UP)
         [job] = ours.app[JOBS]._by_id.values()
-        assert job.tape.failure
-        assert job.tape.failure.__traceback__ is None
+        assert job.recording.failure
+        assert job.recording.failure.__traceback__ is None
 
 
 async def test_an_sdk_is_told_not_to_begin_again_what_was_cancelled() -> None:
@@ -304,7 +304,7 @@ async def test_a_client_that_leaves_ends_the_job_where_the_operator_wants_that()
             await got.content.readexactly(100_000)
             got.close()
         async with asyncio.timeout(5):
-            while ours.app[JOBS].running:  # noqa: ASYNC110 - nothing tells
+            while ours.app[JOBS].running_count:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.02)
 
 
@@ -377,7 +377,7 @@ async def test_a_bug_in_a_job_is_logged_with_its_place(
     async def broken_here(*_: object) -> None:
         raise KeyError
 
-    monkeypatch.setattr("proxy.pipeline.execute.Walk.answer", broken_here)
+    monkeypatch.setattr("proxy.pipeline.execute.PlanExecutor.run", broken_here)
     async with gateway_to() as (ours, _):
         assert (await ask(ours)).status == 500
         assert "broken_here" in caplog.text
@@ -392,7 +392,7 @@ async def test_a_client_that_leaves_is_no_reader_any_more() -> None:
             ours.url + PATH, json={"prompt": "a cube"}, headers=named
         ) as got:
             await got.content.readexactly(100_000)
-            job = ours.app[JOBS].of("test", got.headers["x-easel-job"])
+            job = ours.app[JOBS].get_for_caller("test", got.headers["x-easel-job"])
             assert job
             # Long enough for the gateway to wait for this client to take more.
             await asyncio.sleep(0.2)
@@ -400,7 +400,7 @@ async def test_a_client_that_leaves_is_no_reader_any_more() -> None:
         async with asyncio.timeout(5):
             while job.listeners:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0)
-        assert job.tape.readers == 0
+        assert job.recording.reader_count == 0
     assert '"error":"client_gone"' in ours.log.getvalue()
 
 
@@ -409,4 +409,4 @@ async def test_no_job_is_left_behind() -> None:
         await ask(ours)
         await left(ours)
         await asyncio.sleep(0.4)
-        assert (len(ours.app[JOBS]), ours.app[JOBS].running) == (0, 0)
+        assert (len(ours.app[JOBS]), ours.app[JOBS].running_count) == (0, 0)

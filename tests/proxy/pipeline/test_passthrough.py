@@ -12,12 +12,12 @@ from aiohttp import web
 
 from proxy.jobs.keys import JOBS
 from proxy.pipeline.passthrough import measure_first_image
-from proxy.upstream.client import SMALL
+from proxy.upstream.client import PEEK_LIMIT
 from tests.support.gateway import B64, OURS, PATH, PNG, Gateway, always, gateway_to, let_go
 from tests.support.raw_http import connections
 
 UP = {"virtual_key": "up"}
-LARGE = b'{"created":1,"data":[{"b64_json":"' + b"A" * (3 * SMALL) + b'"}],"unknown":"kept"}'
+LARGE = b'{"created":1,"data":[{"b64_json":"' + b"A" * (3 * PEEK_LIMIT) + b'"}],"unknown":"kept"}'
 EVENTS = b'event: image_generation.completed\ndata: {"b64_json":"' + b"A" * 2_000_000 + b'"}\n\n'
 
 
@@ -51,10 +51,10 @@ async def test_nothing_that_went_to_disk_is_held_while_the_rest_is_waited_for() 
 
     async with gateway_to(in_two) as (ours, _), _asking(ours) as got:
         assert await got.content.readexactly(len(LARGE)) == LARGE
-        job = ours.app[JOBS].of("test", got.headers["x-easel-job"])
+        job = ours.app[JOBS].get_for_caller("test", got.headers["x-easel-job"])
         assert job
-        parts = list(job.tape._parts)
-        await job.tape.move()
+        parts = list(job.recording._parts)
+        await job.recording.spill()
         await let_go(parts)
         go_on.set()
 
@@ -118,7 +118,7 @@ async def test_an_answer_that_is_cut_never_ends_cleanly() -> None:
         response = web.StreamResponse(headers={"content-type": "application/json"})
         response.content_length = len(LARGE)
         await response.prepare(request)
-        await response.write(LARGE[: 2 * SMALL])
+        await response.write(LARGE[: 2 * PEEK_LIMIT])
         assert request.transport
         request.transport.abort()
         return response
@@ -201,7 +201,7 @@ async def test_a_client_that_leaves_harms_nobody_else() -> None:
 
 
 async def test_the_first_picture_is_measured_while_nothing_has_gone() -> None:
-    picture = b64encode(PNG + bytes(3 * SMALL)).decode()
+    picture = b64encode(PNG + bytes(3 * PEEK_LIMIT)).decode()
     for body in ({"data": [{"b64_json": picture}]}, {"data": [{"b64_json": B64}]}):
         async with gateway_to(always(body)) as (ours, _):
             got = await ours.draw(params={"size": "1024x1024"}, **UP)

@@ -16,12 +16,12 @@ from aiohttp import ClientConnectorError, ClientError, ClientResponse, web
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
-from proxy.jobs.budget import Shelf
-from proxy.jobs.recording import Tape
+from proxy.jobs.budget import RecordingBudget
+from proxy.jobs.recording import Recording
 from proxy.settings.schema import Timeouts
 from proxy.upstream import http1
-from proxy.upstream.connector import SHORT, Dialer, Door
-from proxy.upstream.http1 import Intake
+from proxy.upstream.connector import SHORT_BODY, Connectors, PooledClient
+from proxy.upstream.http1 import ReadBudget
 from tests.support.certificates import self_signed
 from tests.support.gateway import provider
 
@@ -51,9 +51,9 @@ async def server(seen: Seen, context: ssl.SSLContext | None = None) -> AsyncIter
 
 
 @asynccontextmanager
-async def opened(timeouts: Timeouts | None = None) -> AsyncIterator[Door]:
-    async with Dialer(timeouts or Timeouts()) as dialer:
-        yield dialer.door(private=True)
+async def opened(timeouts: Timeouts | None = None) -> AsyncIterator[PooledClient]:
+    async with Connectors(timeouts or Timeouts()) as dialer:
+        yield dialer.client(private=True)
 
 
 async def test_both_ways_send_the_same_and_understand_the_same() -> None:
@@ -69,7 +69,7 @@ async def test_both_ways_send_the_same_and_understand_the_same() -> None:
 
 async def test_a_connection_is_used_again_by_both_ways() -> None:
     async with server([]) as url, opened() as door:
-        for body in (b"{}", b"x" * (SHORT + 1), b"{}"):
+        for body in (b"{}", b"x" * (SHORT_BODY + 1), b"{}"):
             await (await door.request("POST", url, HEADERS, body)).read()
         pool = door.session.connector
         assert isinstance(pool, aiohttp.TCPConnector)
@@ -125,17 +125,17 @@ MEMORY = 2 * MB
 class Heard:
     """A job whose client is there and has read nothing yet: nothing of it can be given up."""
 
-    tape: Tape
+    recording: Recording
     listeners: int = 1
-    delivered: int = 0
-    is_heard: bool = True
+    deliveries: int = 0
+    has_connected_client: bool = True
 
-    def give_up(self) -> None:
+    def evict(self) -> None:
         raise AssertionError
 
 
 @asynccontextmanager
-async def responses(count: int) -> AsyncIterator[tuple[list[ClientResponse], Intake]]:
+async def responses(count: int) -> AsyncIterator[tuple[list[ClientResponse], ReadBudget]]:
     """Have so many answers of 1 MB under way at once, none of them read yet."""
     asked, all_there = [], asyncio.Event()
 
@@ -146,11 +146,11 @@ async def responses(count: int) -> AsyncIterator[tuple[list[ClientResponse], Int
         await all_there.wait()
         return web.Response(body=BODY)
 
-    async with provider(reply) as fake, Dialer(Timeouts()) as dialer:
-        door, url = dialer.door(private=True), URL(fake.url)
+    async with provider(reply) as fake, Connectors(Timeouts()) as dialer:
+        door, url = dialer.client(private=True), URL(fake.url)
         asking = (door.request("POST", url, {}, b"{}") for _ in range(count))
         got = await asyncio.gather(*asking)
-        yield got, dialer._intake
+        yield got, dialer._read_budget
         for response in got:
             response.close()
 
@@ -169,19 +169,19 @@ async def settled(held: Callable[[], int]) -> int:
     [(0, 256), (16, 256), (17, 128), (128, 128), (256, 64), (512, 32), (1024, 16), (9999, 16)],
 )
 def test_the_more_connections_there_are_the_less_each_reads_at_once(opened: int, step: int) -> None:
-    counting = Intake()
-    counting.opened = opened
-    assert counting.step == len(counting.room) == step * 1024
+    counting = ReadBudget()
+    counting.open_connections = opened
+    assert counting.read_size == len(counting.buffer) == step * 1024
 
 
 async def test_connections_are_counted_while_they_are_open() -> None:
     async with responses(3) as (got, counting):
-        assert counting.opened == 3
+        assert counting.open_connections == 3
         got[0].close()
         await asyncio.sleep(0)
-        assert counting.opened == 2
+        assert counting.open_connections == 2
     await asyncio.sleep(0)
-    assert counting.opened == 0
+    assert counting.open_connections == 0
 
 
 async def test_what_waits_for_room_and_in_connections_is_bounded(
@@ -191,21 +191,21 @@ async def test_what_waits_for_room_and_in_connections_is_bounded(
     monkeypatch.setattr(http1, "_FEW", 0)
     monkeypatch.setattr(http1, "_AHEAD", MB)
     monkeypatch.setattr(http1, "_LEAST", 1024)
-    shelf = Shelf(MEMORY, 0)
+    shelf = RecordingBudget(MEMORY, 0)
 
     async def taken(response: ClientResponse, number: int) -> None:
-        holder = Heard(Tape(shelf, tmp_path / str(number)))
+        holder = Heard(Recording(shelf, tmp_path / str(number)))
         shelf.add(holder)
         while piece := await response.content.readany():
-            await holder.tape.append(piece)
+            await holder.recording.append(piece)
 
     async with responses(MANY) as (got, counting):
         taking = [asyncio.create_task(taken(it, number)) for number, it in enumerate(got)]
         held = await settled(lambda: shelf.bytes_in_memory + sum(it.content._size for it in got))
         # What each may have left in its buffer and still read on, and what it then reads: once
         # there, and once on its way to the shelf.
-        left = http1._LEAST // 2
-        assert MEMORY < held <= MEMORY + 2 * MANY * (left + counting.step)
+        left = http1._MIN_READ // 2
+        assert MEMORY < held <= MEMORY + 2 * MANY * (left + counting.read_size)
         for task in taking:
             task.cancel()
         await asyncio.gather(*taking, return_exceptions=True)
@@ -217,7 +217,7 @@ async def test_what_a_provider_does_unasked_is_seen_before_the_loop_sees_it(
 ) -> None:
     ours, theirs = socketpair()
     loop = asyncio.get_running_loop()
-    _, handler = await loop.create_connection(lambda: Intake().handler(loop), sock=ours)
+    _, handler = await loop.create_connection(lambda: ReadBudget().new_handler(loop), sock=ours)
     with theirs:
         assert handler.is_connected()
         leave(theirs)
@@ -239,8 +239,8 @@ async def test_an_answer_that_nobody_asked_for_is_nobodys() -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, Dialer(Timeouts()) as dialer:
-        door, url = dialer.door(private=True), URL(f"http://127.0.0.1:{port}/")
+    async with server, Connectors(Timeouts()) as dialer:
+        door, url = dialer.client(private=True), URL(f"http://127.0.0.1:{port}/")
         first = await door.request("POST", url, {}, b"{}")
         assert await first.read() == b"first"
         said.set()
