@@ -16,7 +16,7 @@ from aiohttp import web
 from processes import KEY, MB, command, memory, reset, started, tell
 
 from proxy.app import make_app
-from proxy.blobs.publish import kept
+from proxy.blobs.publish import publish
 from proxy.settings.loader import parse
 
 SMALL, LARGE = 128 * 1024, 64 * MB
@@ -27,7 +27,7 @@ def server(folder: str) -> web.Application:
     """Serve a gateway whose pictures lie in a folder, and that keeps what it is sent."""
 
     async def keep(request: web.Request) -> web.Response:
-        return web.Response(text=await kept(request, request.content.iter_any(), ""))
+        return web.Response(text=await publish(request, request.content.iter_any(), ""))
 
     app = make_app(
         parse(f"api_keys: {{bench: {{key: {KEY}}}}}\nstate_dir: {folder}\nlog: {{format: none}}")

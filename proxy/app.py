@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy.blobs.store import BLOBS, Blobs
-from proxy.blobs.urls import PATH as BLOB
+from proxy.blobs.store import BLOBS, BlobStore
+from proxy.blobs.urls import BLOB_ROUTE as BLOB
 from proxy.blobs.urls import SIGNER, Signer
 from proxy.cache.store import CACHE, ResponseCache
 from proxy.context import BODY_MEMORY, DRAINING, IN_FLIGHT, SETTINGS, STATE_STORE, STRATEGIES
@@ -72,7 +72,7 @@ def make_app(  # noqa: PLR0913 - tests replace these one by one
     app[SETTINGS] = settings
     app[LIVE_SETTINGS] = LiveSettings(settings)
     app[BODY_MEMORY] = BodyMemory(settings.limits.bodies_bytes, settings.limits.body_ratio)
-    app[BLOBS] = Blobs(settings, cache_index.folder if cache_index else "")
+    app[BLOBS] = BlobStore(settings, cache_index.folder if cache_index else "")
     app[SIGNER] = Signer(settings.blobs.signing_key, settings.state_dir)
     app[CACHE] = _cache(settings, app[BLOBS], redis, cache_index)
     app[STRATEGIES] = strategies or _strategies(circuits)
@@ -167,7 +167,7 @@ def _shared_circuits(state_store: Shared | None) -> SharedCircuitBreakers | None
 
 
 def _cache(
-    settings: Settings, blobs: Blobs, redis: SharedRedis | None, index: SharedIndex | None
+    settings: Settings, blobs: BlobStore, redis: SharedRedis | None, index: SharedIndex | None
 ) -> ResponseCache:
     """Return the cache: of this process, of all workers, or of all nodes on the same Redis."""
     if redis is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from proxy.blobs.store import BLOBS, Blobs
+from proxy.blobs.store import BLOBS, BlobStore
 from proxy.cache.redis_index import RedisIndex
 from proxy.cache.store import ResponseCache
 from proxy.jobs.cluster import JobCluster
@@ -25,7 +25,7 @@ _SLACK_SECONDS = 300.0
 """How much longer than it may take a job is known to others: it may have several targets."""
 
 
-def cache(settings: Settings, blobs: Blobs, redis: SharedRedis) -> ResponseCache:
+def cache(settings: Settings, blobs: BlobStore, redis: SharedRedis) -> ResponseCache:
     """Make the cache of all who share a Redis."""
     index = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
     return ResponseCache(settings.cache, blobs, index, shared_folder=f"shared-{redis.prefix}")

@@ -37,20 +37,20 @@ def allowed_media_type(head: bytes, declared: str = "") -> str:
     return detect_media_type(head) or (SVG if declared == SVG and _XML.match(head) else "")
 
 
-async def with_head(chunks: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:
+async def read_head(chunks: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:
     """Give the first bytes, `HEAD_BYTES` if there are as many, and all chunks, those included."""
     seen: list[bytes] = []
-    held = 0
+    size = 0
     async for chunk in chunks:
         seen.append(chunk)
-        held += len(chunk)
-        if held >= HEAD_BYTES:
+        size += len(chunk)
+        if size >= HEAD_BYTES:
             break
 
-    async def everything() -> AsyncIterator[bytes]:
+    async def all_chunks() -> AsyncIterator[bytes]:
         while seen:
             yield seen.pop(0)
         async for chunk in chunks:
             yield chunk
 
-    return b"".join(seen)[:HEAD_BYTES], everything()
+    return b"".join(seen)[:HEAD_BYTES], all_chunks()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from proxy.blobs.retention import CACHE, Sweeper, clear
+from proxy.blobs.retention import CACHE_PREFIX, RetentionSweeper, remove_cache_folder
 from proxy.errors import BlobStoreFailed
 from proxy.settings.loader import Settings
 from proxy.settings.state_dir import ensure_private_dir
@@ -31,55 +31,59 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("easel")
 
-_PART = 5 * 1024 * 1024
+_PART_BYTES = 5 * 1024 * 1024
 """What is held of a picture before it goes out: the least that S3 takes as part of an upload."""
-_LOCAL_PART = 256 * 1024
+_LOCAL_PART_BYTES = 256 * 1024
 """The same for a folder, which takes parts of any size."""
-_PARTS_AT_ONCE = 2
-_LISTED = 100
-_PIECE = 1024 * 1024
-_RETRIES = 3
-_RETRY_FOR = timedelta(seconds=20)
+_CONCURRENT_PARTS = 2
+_LIST_BATCH = 100
+_CHUNK_BYTES = 1024 * 1024
+_MAX_RETRIES = 3
+_RETRY_TIMEOUT = timedelta(seconds=20)
 _LINGER_SECONDS = 0.05
 
 
-def folder_of(settings: Settings) -> Path | None:
+def local_folder(settings: Settings) -> Path | None:
     """Give the folder of the blobs, None where they lie in a bucket."""
     if "://" in settings.blobs.store:
         return None
     return Path(settings.blobs.store or Path(settings.state_dir, "blobs")).expanduser()
 
 
-class Blobs:
+class BlobStore:
     """Pictures by their place, `owner/name`; run as a context, in which a folder is kept tidy.
 
     `common` is the name of the folder of the cache that several workers have, if they do. Every
     method raises `BlobStoreFailed` when the store does not do its part.
     """
 
-    def __init__(self, settings: Settings, common: str = "") -> None:
+    def __init__(self, settings: Settings, shared_cache: str = "") -> None:
         self._settings = settings.blobs
-        self._sweeper: Sweeper | None = None
-        if folder := folder_of(settings):
-            limits = settings.blobs.lifetime_seconds, settings.blobs.disk_bytes
-            self._sweeper = Sweeper(folder, *limits, parked=settings.jobs.park_seconds)
-        self._sweeping: asyncio.Task[None] | None = None
-        self._process = secrets.token_hex(8)
-        self._common = f"{CACHE}/{common}" if common else ""
+        self._sweeper: RetentionSweeper | None = None
+        if folder := local_folder(settings):
+            retention = settings.blobs.lifetime_seconds, settings.blobs.disk_bytes
+            self._sweeper = RetentionSweeper(
+                folder, *retention, result_ttl=settings.jobs.park_seconds
+            )
+        self._sweep_task: asyncio.Task[None] | None = None
+        self._process_id = secrets.token_hex(8)
+        self._shared_cache_folder = f"{CACHE_PREFIX}/{shared_cache}" if shared_cache else ""
 
     @property
     def cache_folder(self) -> str:
         """Where this process may keep what nobody needs once it has ended: no URL leads there."""
-        return f"{CACHE}/{self._process}"
+        return f"{CACHE_PREFIX}/{self._process_id}"
 
     def clear_cache(self) -> None:
         """Delete all that this process kept there, if it is a folder. It blocks."""
         if self._sweeper:
-            clear(self._sweeper.folder / self.cache_folder)
+            remove_cache_folder(self._sweeper.folder / self.cache_folder)
 
     async def __aenter__(self) -> Self:
         if self._sweeper:
-            self._sweeping = asyncio.create_task(self._sweeper.run(self.cache_folder, self._common))
+            self._sweep_task = asyncio.create_task(
+                self._sweeper.run(self.cache_folder, self._shared_cache_folder)
+            )
         return self
 
     async def __aexit__(
@@ -88,63 +92,65 @@ class Blobs:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        if self._sweeping:
-            self._sweeping.cancel()
-            await asyncio.wait([self._sweeping])
+        if self._sweep_task:
+            self._sweep_task.cancel()
+            await asyncio.wait([self._sweep_task])
         if "_store" in vars(self):  # It was used.
             # The library's threads touch Python once more after an answer of theirs; if the
             # interpreter is gone by then, the process aborts (PyO3/pyo3-async-runtimes#40).
             await asyncio.sleep(_LINGER_SECONDS)
 
-    async def put(self, place: str, chunks: AsyncIterator[bytes], media_type: str) -> None:
+    async def put(self, path: str, chunks: AsyncIterator[bytes], media_type: str) -> None:
         """Store a picture as its bytes come. It is there whole, or not at all.
 
         What `chunks` raises is raised as it is; so far, nothing of the picture can be seen.
         """
         size = 0
-        with _translated("store a picture"):
-            writer = self._writer(place, media_type)
+        with _map_errors("store a picture"):
+            writer = self._open_writer(path, media_type)
         async for chunk in chunks:
-            with _translated("store a picture"):
+            with _map_errors("store a picture"):
                 await writer.write(chunk)
             size += len(chunk)
         # Only this makes it visible: a writer that is let go of leaves no picture.
-        with _translated("store a picture"):
+        with _map_errors("store a picture"):
             await writer.close()
         if self._sweeper:
-            self._sweeper.added(size)
+            self._sweeper.account(size)
 
-    async def head(self, place: str) -> int | None:
+    async def size(self, path: str) -> int | None:
         """Give a picture's size in bytes; None when it is not there."""
-        with _translated("find a picture"):
+        with _map_errors("find a picture"):
             try:
-                return (await self._store.head_async(place))["size"]
+                return (await self._store.head_async(path))["size"]
             except FileNotFoundError:
                 return None
 
     async def get_range(
-        self, place: str, start: int, end: int, size: int = _PIECE
+        self, path: str, start: int, end: int, chunk_size: int = _CHUNK_BYTES
     ) -> AsyncIterator[bytes]:
         """Give the bytes from `start` to before `end`, in pieces of a size.
 
         Each piece is asked for once the one before has gone: a slow reader holds no connection.
         """
-        for at in range(start, end, size):
-            with _translated("read a picture"):
-                piece = await self._store.get_range_async(place, start=at, end=min(at + size, end))
-            yield bytes(piece)
+        for offset in range(start, end, chunk_size):
+            with _map_errors("read a picture"):
+                chunk = await self._store.get_range_async(
+                    path, start=offset, end=min(offset + chunk_size, end)
+                )
+            yield bytes(chunk)
 
-    async def link(self, place: str, other: str) -> None:
+    async def link(self, path: str, new_path: str) -> None:
         """Give a picture a further place, as if it had just been stored there; no byte is copied.
 
         In a folder that is a hard link, in a bucket the store's own copy.
         """
-        with _translated("link a picture"):
-            if not await self._touched(other):
-                await self._store.copy_async(place, other)
-                await self._touched(other)
+        with _map_errors("link a picture"):
+            if not await self._touch(new_path):
+                await self._store.copy_async(path, new_path)
+                await self._touch(new_path)
 
-    async def _touched(self, place: str) -> bool:
+    async def _touch(self, path: str) -> bool:
         """Make a file as young as if it were new, for the sweeper; tells whether it is there.
 
         What is in a bucket grows no younger.
@@ -152,42 +158,42 @@ class Blobs:
         if not self._sweeper:
             return False
         try:
-            await asyncio.to_thread(os.utime, self._sweeper.folder / place)
+            await asyncio.to_thread(os.utime, self._sweeper.folder / path)
         except FileNotFoundError:
             return False
         return True
 
-    async def move(self, place: str, other: str) -> None:
+    async def move(self, path: str, new_path: str) -> None:
         """Put a picture elsewhere, over what may lie there."""
-        with _translated("move a picture"):
-            await self._store.rename_async(place, other)
+        with _map_errors("move a picture"):
+            await self._store.rename_async(path, new_path)
 
-    async def delete(self, place: str) -> None:
+    async def delete(self, path: str) -> None:
         """Give a picture up; one that is not there is no failure."""
-        with _translated("delete a picture"), contextlib.suppress(FileNotFoundError):
-            await self._store.delete_async(place)
+        with _map_errors("delete a picture"), contextlib.suppress(FileNotFoundError):
+            await self._store.delete_async(path)
 
-    async def names(self, folder: str) -> AsyncIterator[list[str]]:
+    async def list_names(self, folder: str) -> AsyncIterator[list[str]]:
         """Give the names of all that lies in a folder, some at a time."""
-        with _translated("list pictures"):
-            found = aiter(self._store.list(folder, chunk_size=_LISTED))
+        with _map_errors("list pictures"):
+            batches = aiter(self._store.list(folder, chunk_size=_LIST_BATCH))
         while True:
-            with _translated("list pictures"):
-                some = await anext(found, None)
-            if some is None:
+            with _map_errors("list pictures"):
+                batch = await anext(batches, None)
+            if batch is None:
                 return
-            yield [it["path"].rpartition("/")[2] for it in some]
+            yield [it["path"].rpartition("/")[2] for it in batch]
 
-    def _writer(self, place: str, media_type: str) -> AsyncWritableFile:
+    def _open_writer(self, path: str, media_type: str) -> AsyncWritableFile:
         from obstore import open_writer_async  # noqa: PLC0415 - see the module
 
         return open_writer_async(
             self._store,
-            place,
+            path,
             # A folder cannot keep attributes; the type is in the name as well.
             attributes=None if self._sweeper else {"Content-Type": media_type},
-            buffer_size=_LOCAL_PART if self._sweeper else _PART,
-            max_concurrency=_PARTS_AT_ONCE,
+            buffer_size=_LOCAL_PART_BYTES if self._sweeper else _PART_BYTES,
+            max_concurrency=_CONCURRENT_PARTS,
         )
 
     @cached_property
@@ -197,25 +203,25 @@ class Blobs:
         if self._sweeper:
             ensure_private_dir(self._sweeper.folder)
             return LocalStore(self._sweeper.folder)
-        more: dict[str, Any] = {}
+        options: dict[str, Any] = {}
         endpoint = self._settings.s3_endpoint
         if endpoint and self._settings.store.startswith("s3:"):
-            more = {"endpoint": endpoint}
+            options = {"endpoint": endpoint}
         return from_url(
             self._settings.store,
             # Unencrypted only where the operator wrote so.
             client_options={"allow_http": endpoint.startswith("http:")},
-            retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_FOR},
-            **more,
+            retry_config={"max_retries": _MAX_RETRIES, "retry_timeout": _RETRY_TIMEOUT},
+            **options,
         )
 
 
-BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
+BLOBS: web.AppKey[BlobStore] = web.AppKey("blobs")
 """The blob store."""
 
 
 @contextlib.contextmanager
-def _translated(doing: str) -> Iterator[None]:
+def _map_errors(action: str) -> Iterator[None]:
     """Turn the store's failures into ours; the reason is for the operator's log only."""
     try:
         from obstore.exceptions import BaseError  # noqa: PLC0415 - see the module
@@ -229,7 +235,7 @@ def _translated(doing: str) -> Iterator[None]:
     except (BaseError, OSError, ValueError, NotImplementedError) as error:
         # The first line: below it and in <> the library quotes what the store answered.
         reason = re.split(r"[\n<]", str(error), maxsplit=1)[0]
-        _LOG.error("could not %s: %s: %s", doing, type(error).__name__, reason)  # noqa: TRY400 - the same
+        _LOG.error("could not %s: %s: %s", action, type(error).__name__, reason)  # noqa: TRY400 - the same
         raise BlobStoreFailed(
-            f"The blob store could not {doing}; the gateway's log says why."
+            f"The blob store could not {action}; the gateway's log says why."
         ) from None

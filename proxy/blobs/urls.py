@@ -24,23 +24,23 @@ from proxy.blobs.media_types import EXTENSIONS, MEDIA_TYPES
 from proxy.errors import BlobStoreFailed
 from proxy.settings.secrets import load_or_create_secret
 
-PATH = "/v1/images/blobs/{name}"
+BLOB_ROUTE = "/v1/images/blobs/{name}"
 """The route of every blob."""
 
-NAME = re.compile(rf"([0-9a-f]{{32}})\.({'|'.join(MEDIA_TYPES)})")
-OWNER = re.compile(r"[0-9a-f]{16}")
+BLOB_NAME = re.compile(rf"([0-9a-f]{{32}})\.({'|'.join(MEDIA_TYPES)})")
+OWNER_FOLDER = re.compile(r"[0-9a-f]{16}")
 
-_SIGNATURE = re.compile(rf"({OWNER.pattern})([0-9a-f]{{64}})")
+_SIGNATURE = re.compile(rf"({OWNER_FOLDER.pattern})([0-9a-f]{{64}})")
 _EXPIRES = re.compile(r"[1-9][0-9]{0,11}")
 _KEY_FILE = "blob-signing-key"
 _KEY = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class BlobUrl:
     """What a signed URL says: a blob, its type, whose it is, and when the URL ends."""
 
-    id: str
+    blob_id: str
     media_type: str
     owner: str
     expires: int
@@ -48,10 +48,10 @@ class Link:
     @property
     def name(self) -> str:
         """The last part of the URL's path."""
-        return f"{self.id}.{EXTENSIONS[self.media_type]}"
+        return f"{self.blob_id}.{EXTENSIONS[self.media_type]}"
 
     @property
-    def place(self) -> str:
+    def path(self) -> str:
         """Where the blob lies in the store."""
         return f"{self.owner}/{self.name}"
 
@@ -63,40 +63,46 @@ class Signer:
     """
 
     def __init__(self, key: str, state_dir: str) -> None:
-        self._given = key
+        self._configured_key = key
         self._state_dir = state_dir
 
-    def link(self, caller: str, media_type: str, expires: int, content: str = "") -> Link:
+    def new_url(
+        self, caller: str, media_type: str, expires: int, content_digest: str = ""
+    ) -> BlobUrl:
         """Make the link of a new blob; of a picture by its `content`, a digest, always the same."""
         owner = self._digest("owner", caller)[:16]
-        name = self._digest("content", content)[:32] if content else secrets.token_hex(16)
-        return Link(name, media_type, owner, expires)
+        blob_id = (
+            self._digest("content", content_digest)[:32]
+            if content_digest
+            else secrets.token_hex(16)
+        )
+        return BlobUrl(blob_id, media_type, owner, expires)
 
-    def query(self, link: Link) -> str:
+    def query(self, url: BlobUrl) -> str:
         """Give the query of a link's URL."""
-        return f"expires={link.expires}&sig={link.owner}{self._mac(link)}"
+        return f"expires={url.expires}&sig={url.owner}{self._mac(url)}"
 
-    def opened(self, name: str, query: Mapping[str, str]) -> Link | None:
+    def verify(self, name: str, query: Mapping[str, str]) -> BlobUrl | None:
         """Give what a URL says, expired or not; None for any that was not signed here."""
-        named = NAME.fullmatch(name)
+        name_match = BLOB_NAME.fullmatch(name)
         expires = _EXPIRES.fullmatch(query.get("expires", ""))
-        signed = _SIGNATURE.fullmatch(query.get("sig", ""))
-        if not (named and expires and signed):
+        signature = _SIGNATURE.fullmatch(query.get("sig", ""))
+        if not (name_match and expires and signature):
             return None
-        link = Link(named[1], MEDIA_TYPES[named[2]], signed[1], int(expires[0]))
-        return link if hmac.compare_digest(signed[2], self._mac(link)) else None
+        url = BlobUrl(name_match[1], MEDIA_TYPES[name_match[2]], signature[1], int(expires[0]))
+        return url if hmac.compare_digest(signature[2], self._mac(url)) else None
 
-    def _mac(self, link: Link) -> str:
+    def _mac(self, url: BlobUrl) -> str:
         # No part can hold a line break, so none can run over into the next.
-        return self._digest("url", link.id, link.media_type, link.owner, str(link.expires))
+        return self._digest("url", url.blob_id, url.media_type, url.owner, str(url.expires))
 
     def _digest(self, *parts: str) -> str:
         return hmac.new(self._key, "\n".join(parts).encode(), hashlib.sha256).hexdigest()
 
     @cached_property
     def _key(self) -> bytes:
-        if self._given:
-            return self._given.encode()
+        if self._configured_key:
+            return self._configured_key.encode()
         try:
             key, _ = load_or_create_secret(
                 self._state_dir, _KEY_FILE, _KEY, lambda: secrets.token_hex(32)

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from adapters.tools.image_header import HEADER_BYTES, ImageHeader, read_image_header
-from proxy.blobs.media_types import allowed_media_type, with_head
-from proxy.blobs.retention import CACHE
-from proxy.blobs.store import Blobs
+from proxy.blobs.media_types import allowed_media_type, read_head
+from proxy.blobs.retention import CACHE_PREFIX
+from proxy.blobs.store import BlobStore
 from proxy.cache.entry import CachedImage, ImageRecord
 from proxy.errors import BlobStoreFailed
 
@@ -45,15 +45,16 @@ class StoredImage:
 
 
 class ImageStore:
-    """Images of at most `max_image_bytes` each. All methods but `discard` may raise `BlobStoreFailed`.
+    """Images of at most `max_image_bytes` each.
 
+    Every method but `discard` may raise `BlobStoreFailed`.
     `shared_folder` names the folder of images shared with other processes, "" for none.
     """
 
-    def __init__(self, blobs: Blobs, max_image_bytes: int, shared_folder: str = "") -> None:
+    def __init__(self, blobs: BlobStore, max_image_bytes: int, shared_folder: str = "") -> None:
         self.max_image_bytes = max_image_bytes
         self._blobs = blobs
-        self._folder = f"{CACHE}/{shared_folder}" if shared_folder else blobs.cache_folder
+        self._folder = f"{CACHE_PREFIX}/{shared_folder}" if shared_folder else blobs.cache_folder
         self._pins: Counter[str] = Counter()
         self._delete_on_unpin: set[str] = set()
 
@@ -62,7 +63,7 @@ class ImageStore:
 
         `declared` is the media type that the provider declared.
         """
-        head, chunks = await with_head(chunks)
+        head, chunks = await read_head(chunks)
         media_type = allowed_media_type(head, declared)
         if not media_type:
             raise NotCacheableError
@@ -107,13 +108,13 @@ class ImageStore:
     async def all_exist(self, images: Iterable[ImageRecord]) -> bool:
         """Whether the blob store still has all of these images, with the expected length."""
         for image in images:
-            if await self._blobs.head(self.path(image.digest)) != image.length:
+            if await self._blobs.size(self.path(image.digest)) != image.length:
                 return False
         return True
 
     async def list_digests(self) -> AsyncIterator[list[str]]:
         """Yield the digests of all stored images, in batches."""
-        async for names in self._blobs.names(self._folder):
+        async for names in self._blobs.list_names(self._folder):
             yield [name for name in names if _DIGEST.fullmatch(name)]
 
     @contextlib.contextmanager

@@ -1,4 +1,7 @@
-"""The simple cache: exact matches. Entries lie in the index, their pictures in the blob store."""
+"""The response cache (mode "simple": exact matches).
+
+Entries are in the index, their images in the blob store.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from typing import Self
 from aiohttp import web
 
 from adapters.contract import Answer
-from proxy.blobs.store import Blobs
+from proxy.blobs.store import BlobStore
 from proxy.cache.entry import CacheEntry
 from proxy.cache.hot_responses import HotResponse, HotResponses
 from proxy.cache.images import ImageStore, StoredImage
@@ -25,27 +28,27 @@ from proxy.settings.schema import Cache
 
 _LOG = logging.getLogger("easel")
 _UNAVAILABLE = (BlobStoreFailed, CacheUnavailable)
-"""What a request goes on without; the operator has been told."""
+"""Failures after which a request continues without the cache. They have been logged."""
 
 _EXPIRE_INTERVAL_SECONDS = 60.0
 _ORPHAN_SCAN_EVERY = 60
-"""After how many times of that pictures are looked for that the index does not know."""
+"""Scan for orphaned images on every 60th expiry run."""
 _PENDING_TIMEOUT_SECONDS = 10.0
-"""How long a look-up waits for what is on its way into the store."""
+"""How long a look-up or a purge waits for responses that are being stored."""
 _MAX_PENDING = 4
-"""How many answers of the largest size may be waiting to be kept; what is more is not kept."""
+"""How many responses of the largest size may wait to be stored. Others are not cached."""
 
 
 class ResponseCache:
-    """Kept answers; run as a context, in which what is too old is given up.
+    """Cached responses; an async context manager that removes expired entries while it is open.
 
-    With an index that other processes have too, `shared` names the folder of their pictures.
+    If the index is shared with other processes, `shared_folder` names the folder of their images.
     """
 
     def __init__(
         self,
         settings: Cache,
-        blobs: Blobs,
+        blobs: BlobStore,
         index: Index | None = None,
         clock: Callable[[], float] = time.monotonic,
         shared_folder: str = "",
@@ -54,7 +57,7 @@ class ResponseCache:
         self._shared = bool(shared_folder)
         self.clock = clock
         self.index = index or LocalIndex(settings.memory_bytes, settings.disk_bytes, clock)
-        # What other processes give up or replace, this one does not hear of.
+        # Removals by other processes are not announced, so hot responses could be stale.
         self.hot_responses = HotResponses(0 if shared_folder else settings.ready_bytes)
         self._blobs = blobs
         self._pending_budget = _MAX_PENDING * settings.answer_bytes
@@ -77,9 +80,9 @@ class ResponseCache:
 
     @asynccontextmanager
     async def pinned_entry(self, key: bytes) -> AsyncIterator[CacheEntry | None]:
-        """Give what is kept under a key, good, and whole in the store.
+        """Yield the entry of a key, or None if it has expired or one of its images is missing.
 
-        Its pictures are not deleted meanwhile.
+        The images are not deleted inside the context.
         """
         if task := self._pending.get(key):
             await asyncio.wait({task}, timeout=_PENDING_TIMEOUT_SECONDS)
@@ -95,9 +98,9 @@ class ResponseCache:
             await self._delete_unpinned(unpinned)
 
     async def find_hot(self, digest: bytes) -> HotResponse | None:
-        """Give the whole answer to a request, if it is ready and still good."""
+        """Return the hot response for a request digest, if there is a valid one."""
         response = self.hot_responses.get(digest)
-        if response is None or response.key in self._pending:  # Another answer is on its way.
+        if response is None or response.key in self._pending:  # Another response is being stored.
             return None
         if await self._lookup(response.key) is response.entry:
             return response
@@ -105,22 +108,22 @@ class ResponseCache:
         return None
 
     async def _lookup(self, key: bytes) -> CacheEntry | None:
-        """Give what the index has under a key: nothing, while it cannot be asked."""
+        """Return the entry of a key, or None, also if the index is unavailable."""
         try:
             return await self.index.get(key)
         except CacheUnavailable:
             return None
 
     async def _delete_unpinned(self, unpinned: list[str]) -> None:
-        """Delete what was given up while somebody read it; a failure is nothing to him."""
+        """Delete images whose entry was removed while they were read; ignore a failure."""
         if not unpinned:
             return
         with contextlib.suppress(*_UNAVAILABLE):
             async with self._lock:
-                await self.images.delete(await self.index._drop_references(unpinned))
+                await self.images.delete(await self.index.release(unpinned))
 
     async def _is_whole(self, key: bytes, entry: CacheEntry) -> bool:
-        """Tell whether the store has all of an entry's pictures; else the entry is given up."""
+        """Whether the blob store has all images of an entry; if not, remove the entry."""
         try:
             if await self.images.all_exist(entry.images):
                 return True
@@ -137,7 +140,10 @@ class ResponseCache:
         *,
         overwrite: bool = True,
     ) -> None:
-        """Keep an entry whose new pictures have arrived; unless `anew`, not over a larger one."""
+        """Store an entry whose new images are uploaded.
+
+        Without `overwrite`, an existing entry with at least as many images stays.
+        """
         async with self._lock:
             existing = None if overwrite else await self._lookup(key)
             if existing and len(existing.images) >= len(entry.images):
@@ -149,7 +155,7 @@ class ResponseCache:
                 await self.images.delete(await self.index.put(key, entry))
 
     async def _commit(self, stored: Iterable[StoredImage]) -> None:
-        """Put pictures where they are looked for, each once: all of them, or none, and raise."""
+        """Commit uploaded images, each digest once. If one fails, discard all and raise."""
         committed, remaining = set[str](), deque(stored)
         try:
             while remaining:
@@ -165,21 +171,21 @@ class ResponseCache:
             for image in remaining:
                 await self.images.discard(image)
             with contextlib.suppress(*_UNAVAILABLE):
-                await self.images.delete(await self.index._drop_references(committed))
+                await self.images.delete(await self.index.release(committed))
             raise
 
     async def remove(self, key: bytes) -> None:
-        """Give up what is kept under a key."""
+        """Remove the entry of a key."""
         async with self._lock:
             await self.images.delete(await self.index.remove(key))
 
     async def purge(self, caller: str, namespace: str | None) -> int:
-        """Give up what a caller filled, in one namespace or in all; tells how many entries.
+        """Remove a caller's entries, in one namespace or in all; return their number.
 
-        Raises `BlobStoreFailed` and `CacheAway`: nobody is told that what is there was forgotten.
+        Raises `BlobStoreFailed` and `CacheUnavailable` instead of reporting an incomplete purge.
         """
         if self._fills:
-            # What is on its way is given up too.
+            # Responses that are being stored are purged too.
             _, late = await asyncio.wait(self._fills, timeout=_PENDING_TIMEOUT_SECONDS)
             for task in late:
                 task.cancel()
@@ -189,14 +195,17 @@ class ResponseCache:
         return count
 
     async def parse_in_thread(self, parse: Callable[[], list[Answer]]) -> list[Answer]:
-        """Take a recorded answer apart: in a thread, and one at a time, for the memory it takes."""
+        """Parse a recorded response in a thread; one at a time, to bound the memory."""
         async with self._parsing:
             return await asyncio.to_thread(parse)
 
     def store_in_background(
         self, key: bytes, storing: Coroutine[None, None, None], size: int
     ) -> bool:
-        """Have an answer of a size kept, now that the client has it; not if too many wait."""
+        """Start the coroutine that stores a response of `size` bytes.
+
+        Returns False, and closes the coroutine, if too many responses are waiting.
+        """
         if size > self._pending_budget:
             storing.close()
             return False
@@ -223,13 +232,13 @@ class ResponseCache:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error and not isinstance(error, _UNAVAILABLE):
-            _LOG.error("an answer could not be kept: %s", traceback_summary(error))
+            _LOG.error("response not cached: %s", traceback_summary(error))
 
     async def _expire_loop(self) -> None:
-        """Give up what is too old, every minute, and now and then what the index has forgotten."""
+        """Remove expired entries every minute, and from time to time orphaned images."""
         for count in itertools.count():
             await asyncio.sleep(_EXPIRE_INTERVAL_SECONDS)
-            # What could not be deleted is freed again, or ends with the process.
+            # An image that could not be deleted is orphaned again, or goes with the process.
             with contextlib.suppress(*_UNAVAILABLE):
                 while await self._expire_once():
                     pass
@@ -237,13 +246,13 @@ class ResponseCache:
                     await self._delete_orphans()
 
     async def _delete_orphans(self) -> None:
-        """Give up pictures that no entry holds: an index elsewhere can lose what it knew."""
+        """Delete images that no entry references: an external index can lose its entries."""
         async for digests in self.images.list_digests():
             async with self._lock:
-                await self.images.delete(await self.index._drop_references(digests))
+                await self.images.delete(await self.index.release(digests))
 
     async def _expire_once(self) -> bool:
-        """Delete what can go; tells whether there may be more."""
+        """Remove expired entries and delete their images; return whether there may be more."""
         async with self._lock:
             orphaned = await self.index.expire()
             await self.images.delete(orphaned)

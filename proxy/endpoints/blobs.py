@@ -20,7 +20,7 @@ from aiohttp import web
 
 from proxy.blobs.media_types import SVG
 from proxy.blobs.store import BLOBS
-from proxy.blobs.urls import SIGNER, Link
+from proxy.blobs.urls import SIGNER, BlobUrl
 from proxy.context import COMMITTED, ERROR_CODE
 from proxy.errors import BlobGone, BlobStoreFailed, GatewayError, RangeNotSatisfiable
 from proxy.http.status import NOT_MODIFIED, OK, PARTIAL_CONTENT
@@ -30,7 +30,7 @@ _RANGE_HEADER = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
 
 async def get_blob(request: web.Request) -> web.StreamResponse:
     """Respond with an image, or with the requested range of it."""
-    url = request.app[SIGNER].opened(request.match_info["name"], request.query)
+    url = request.app[SIGNER].verify(request.match_info["name"], request.query)
     if url is None:
         raise GatewayError(
             "Image not found: the URL's signature is missing or invalid. Use the URL exactly as it "
@@ -42,7 +42,7 @@ async def get_blob(request: web.Request) -> web.StreamResponse:
     seconds_left = url.expires - int(time.time())
     if seconds_left <= 0:
         raise BlobGone("The image URL has expired. Request the image again.")
-    size = await request.app[BLOBS].head(url.place)
+    size = await request.app[BLOBS].size(url.path)
     if size is None:
         raise BlobGone("The image was deleted from the store. Request it again.")
     headers = _blob_headers(url, seconds_left)
@@ -59,14 +59,14 @@ async def get_blob(request: web.Request) -> web.StreamResponse:
 
 
 async def _send_bytes(
-    request: web.Request, response: web.StreamResponse, url: Link, start: int, end: int
+    request: web.Request, response: web.StreamResponse, url: BlobUrl, start: int, end: int
 ) -> None:
     """Send the bytes from `start` to before `end`; abort the connection if reading them fails."""
     try:
         await response.prepare(request)
         if request.method == "HEAD":
             return
-        async for chunk in request.app[BLOBS].get_range(url.place, start, end):
+        async for chunk in request.app[BLOBS].get_range(url.path, start, end):
             await response.write(chunk)
     except (ConnectionError, BlobStoreFailed) as error:
         if not request.get(COMMITTED):
@@ -76,7 +76,7 @@ async def _send_bytes(
             request.transport.abort()
 
 
-def _blob_headers(url: Link, seconds_left: int) -> dict[str, str]:
+def _blob_headers(url: BlobUrl, seconds_left: int) -> dict[str, str]:
     """Return the headers of every response: they stop a browser from running an image as a page."""
     return {
         "Accept-Ranges": "bytes",
@@ -86,7 +86,7 @@ def _blob_headers(url: Link, seconds_left: int) -> dict[str, str]:
         "Content-Type": url.media_type,
         "Cross-Origin-Resource-Policy": "cross-origin",
         # The content of a blob never changes.
-        "ETag": f'"{url.id}"',
+        "ETag": f'"{url.blob_id}"',
         "X-Content-Type-Options": "nosniff",
     }
 

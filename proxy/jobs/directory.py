@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from proxy.blobs.retention import PARKED
-from proxy.blobs.store import Blobs
+from proxy.blobs.retention import RESULTS_PREFIX
+from proxy.blobs.store import BlobStore
 from proxy.errors import Overloaded
 from proxy.jobs.cluster_record import JobRecord, decode, encode
 from proxy.jobs.job import Job, JobKey, key_reused_error
@@ -262,7 +262,7 @@ class JobDirectory:
 class JobResults:
     """The answers below one place of the store. Every method raises `BlobStoreFailed`."""
 
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
 
     async def put(self, job_id: str, recording: Recording) -> None:
@@ -272,7 +272,7 @@ class JobResults:
 
     async def size(self, job_id: str) -> int | None:
         """Give an answer's size in bytes; None when it is not there."""
-        return await self._blobs.head(_result_path(job_id))
+        return await self._blobs.size(_result_path(job_id))
 
     async def chunks(self, job_id: str, start: int, size: int) -> AsyncGenerator[bytes, None]:
         """Read an answer of so many bytes, from `start` on."""
@@ -289,7 +289,7 @@ def _record_key(job_id: str) -> str:
 
 
 def _result_path(job_id: str) -> str:
-    return f"{PARKED}/{job_id}"
+    return f"{RESULTS_PREFIX}/{job_id}"
 
 
 def _running_key(caller: str) -> str:

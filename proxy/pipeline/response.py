@@ -17,7 +17,7 @@ from aiohttp import web
 
 from adapters.contract import Answer, Image
 from adapters.errors import ImageError, no_image_error
-from proxy.blobs.publish import kept, linked
+from proxy.blobs.publish import publish, publish_existing
 from proxy.cache.entry import CachedImage
 from proxy.context import ATTEMPT, ERROR_CODE
 from proxy.errors import UpstreamFailed
@@ -137,10 +137,10 @@ async def _publish_image(request: web.Request, source: ImageSource) -> str:
     """Give a picture a URL of ours; what the cache has lies in the store already."""
     media_type = source.measured.media_type
     if isinstance(source.image, CachedImage):
-        return await linked(request, source.image.path, media_type)
+        return await publish_existing(request, source.image.path, media_type)
     most = request[SNAPSHOT].settings.timeouts.total
     with Timeout(most, total_timeout_error):
-        return await kept(request, source.iter_bytes(), media_type)
+        return await publish(request, source.iter_bytes(), media_type)
 
 
 def _body_parts(answer: Answer, entries: list[DataEntry]) -> list[Part]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.blobs.retention import CACHE, clear
-from proxy.blobs.store import folder_of
+from proxy.blobs.retention import CACHE_PREFIX, remove_cache_folder
+from proxy.blobs.store import local_folder
 from proxy.reload.watcher import watch_settings_file
 from proxy.server.listeners import Listener, open_unix_listeners
 from proxy.server.process import forbid_core_dumps
@@ -67,8 +67,8 @@ def run_workers(
             asyncio.run(_run(supervisor, settings))
         finally:
             hub.save(settings.state_dir)
-            if folder := folder_of(settings):
-                clear(folder / CACHE / common)
+            if folder := local_folder(settings):
+                remove_cache_folder(folder / CACHE_PREFIX / common)
 
 
 async def _run(supervisor: Supervisor, settings: Settings) -> None:

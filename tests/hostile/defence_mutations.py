@@ -198,8 +198,8 @@ MUTATIONS = (
     Mutation(
         "every part of an image URL is signed",
         "proxy/blobs/urls.py",
-        "return link if hmac.compare_digest(signed[2], self._mac(link)) else None",
-        "return link",
+        "return url if hmac.compare_digest(signature[2], self._mac(url)) else None",
+        "return url",
     ),
     Mutation(
         "names have 128 random bits",
@@ -234,8 +234,8 @@ MUTATIONS = (
     Mutation(
         "only images are stored, recognised by their first bytes",
         "proxy/blobs/publish.py",
-        "found = allowed_media_type(head, media_type)",
-        'found = allowed_media_type(head, media_type) or "image/png"',
+        "stored_type = allowed_media_type(head, media_type)",
+        'stored_type = allowed_media_type(head, media_type) or "image/png"',
     ),
     Mutation(
         "browsers may not guess another type",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.blobs import SVG, shelf
+from tests.support.blobs import SVG, blob_gateway
 from tests.support.gateway import PNG, always, gateway_to
 
 SCRIPT = b"<script>alert(document.domain)</script>"
@@ -31,11 +31,11 @@ POLYGLOTS = {
 async def test_what_is_no_picture_is_not_kept_whatever_it_calls_itself(
     tmp_path: Path, declared: str
 ) -> None:
-    async with shelf(tmp_path) as ours:
+    async with blob_gateway(tmp_path) as ours:
         for name, page in PAGES.items():
             if declared == "image/svg+xml" and page.lstrip().startswith(b"<"):
                 continue  # as a drawing it is served: as an attachment, see below
-            got = await ours.keep(page, declared)
+            got = await ours.post(page, declared)
             assert got.status >= 400, name
         assert not [it for it in ours.files if it.stat().st_size]
 
@@ -44,19 +44,19 @@ async def test_what_is_no_picture_is_not_kept_whatever_it_calls_itself(
 async def test_a_picture_that_is_a_page_as_well_stays_a_picture(
     tmp_path: Path, media_type: str
 ) -> None:
-    async with shelf(tmp_path) as ours:
+    async with blob_gateway(tmp_path) as ours:
         for declared in ("text/html", "image/svg+xml"):
-            got = await ours.get(await ours.kept(POLYGLOTS[media_type], declared))
+            got = await ours.get(await ours.publish(POLYGLOTS[media_type], declared))
             assert got.headers["content-type"] == media_type
             assert got.headers["x-content-type-options"] == "nosniff"
             assert got.headers["content-security-policy"] == "sandbox; default-src 'none'"
 
 
 async def test_a_drawing_with_a_script_is_saved_and_not_shown(tmp_path: Path) -> None:
-    async with shelf(tmp_path) as ours:
+    async with blob_gateway(tmp_path) as ours:
         hostile = SVG.replace(b"/>", b">" + SCRIPT + b"</svg>")
         for drawing in (hostile, b"<!-- x -->" * 60 + hostile):
-            got = await ours.get(await ours.kept(drawing, "image/svg+xml"))
+            got = await ours.get(await ours.publish(drawing, "image/svg+xml"))
             assert got.headers["content-disposition"] == "attachment"
             assert got.headers["content-security-policy"] == "sandbox; default-src 'none'"
 

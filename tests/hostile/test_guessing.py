@@ -6,14 +6,14 @@ from pathlib import Path
 
 from yarl import URL
 
-from tests.support.blobs import shelf
+from tests.support.blobs import blob_gateway
 from tests.support.gateway import OTHER_KEY, gateway_to
 
 
 async def test_a_pictures_url_cannot_be_changed_in_any_part(tmp_path: Path) -> None:
-    async with shelf(tmp_path) as ours:
-        mine = URL(await ours.kept())
-        theirs = URL(await ours.kept(x_portkey_api_key=OTHER_KEY))
+    async with blob_gateway(tmp_path) as ours:
+        mine = URL(await ours.publish())
+        theirs = URL(await ours.publish(x_portkey_api_key=OTHER_KEY))
         for forged in (
             mine.update_query(expires=str(int(mine.query["expires"]) + 1)),
             mine.update_query(sig=theirs.query["sig"]),
@@ -26,8 +26,8 @@ async def test_a_pictures_url_cannot_be_changed_in_any_part(tmp_path: Path) -> N
 
 
 async def test_names_of_pictures_and_jobs_hold_128_bits(tmp_path: Path) -> None:
-    async with shelf(tmp_path) as ours:
-        names = {URL(await ours.kept()).name.partition(".")[0] for _ in range(50)}
+    async with blob_gateway(tmp_path) as ours:
+        names = {URL(await ours.publish()).name.partition(".")[0] for _ in range(50)}
         assert (len(names), {len(it) for it in names}) == (50, {32})
     async with gateway_to() as (ours, _):
         named = [(await ours.draw(virtual_key="up")).headers["x-easel-job"] for _ in range(2)]

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from proxy.app import make_app
-from proxy.blobs.publish import kept
+from proxy.blobs.publish import publish
 from proxy.settings.loader import parse
 from tests.support.gateway import OURS, PNG, SETTINGS, Answered, Gateway, served
 
@@ -20,7 +20,7 @@ JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4
 WEBP = b"RIFF\x1a\x00\x00\x00WEBPVP8L" + bytes(64)
 GIF = b"GIF89a" + bytes(64)
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
-PICTURES = {
+IMAGES = {
     "image/png": PNG,
     "image/jpeg": JPEG,
     "image/webp": WEBP,
@@ -28,32 +28,32 @@ PICTURES = {
     "image/svg+xml": SVG,
 }
 
-Change = Callable[[bytes], AsyncIterator[bytes]]
+ChunkSource = Callable[[bytes], AsyncIterator[bytes]]
 
 
-async def in_pieces(picture: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
+async def in_chunks(image: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
     """Give a picture's bytes as a provider would."""
-    for start in range(0, len(picture), size):
-        yield picture[start : start + size]
+    for start in range(0, len(image), size):
+        yield image[start : start + size]
 
 
 @dataclass
-class Shelf(Gateway):
+class BlobGateway(Gateway):
     """A gateway on whose shelf a test can put a picture, as the holder of a key."""
 
     folder: Path = Path()
-    source: Change = field(default=in_pieces)
+    source: ChunkSource = field(default=in_chunks)
 
-    async def keep(self, picture: bytes, media_type: str = "", **headers: str) -> Answered:
+    async def post(self, image: bytes, media_type: str = "", **headers: str) -> Answered:
         """Store a picture; the answer's body is its URL."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         sent = {**OURS, "x-picture-type": media_type, **named}
-        async with self.session.post(f"{self.url}/keep", data=picture, headers=sent) as got:
+        async with self.session.post(f"{self.url}/keep", data=image, headers=sent) as got:
             return Answered(got.status, got.headers, await got.read())
 
-    async def kept(self, picture: bytes = PNG, media_type: str = "", **headers: str) -> str:
+    async def publish(self, image: bytes = PNG, media_type: str = "", **headers: str) -> str:
         """Store a picture; gives its URL."""
-        got = await self.keep(picture, media_type, **headers)
+        got = await self.post(image, media_type, **headers)
         assert got.status == 200
         return got.body.decode()
 
@@ -70,17 +70,17 @@ class Shelf(Gateway):
 
 
 @asynccontextmanager
-async def shelf(folder: Path, more: str = "", **environ: str) -> AsyncIterator[Shelf]:
+async def blob_gateway(folder: Path, more: str = "", **environ: str) -> AsyncIterator[BlobGateway]:
     """Run a gateway whose state lies in a folder, with a route that keeps what it is sent."""
     settings = parse(f"{SETTINGS}state_dir: {folder / 'state'}\n{more}", environ=environ)
     log = io.StringIO()
     app = make_app(settings, log_to=log)
 
     async def keep(request: web.Request) -> web.Response:
-        chunks = ours.source(await request.read())
-        return web.Response(text=await kept(request, chunks, request.headers["x-picture-type"]))
+        chunks = running.source(await request.read())
+        return web.Response(text=await publish(request, chunks, request.headers["x-picture-type"]))
 
     app.router.add_post("/keep", keep)
     async with served(app) as url, aiohttp.ClientSession(auto_decompress=False) as session:
-        ours = Shelf(url, session, app, log, folder / "state" / "blobs")
-        yield ours
+        running = BlobGateway(url, session, app, log, folder / "state" / "blobs")
+        yield running

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.blobs.store import Blobs
+from proxy.blobs.store import BlobStore
 from proxy.cache.entry import CacheEntry, ImageRecord
 from proxy.cache.images import StoredImage
 from proxy.cache.index import Index
@@ -61,7 +61,7 @@ async def shelves(
     """Run a cache whose pictures lie in a folder, or where `store` says."""
     parsed = parse(store or f"state_dir: {tmp_path}", environ={})
     async with (
-        Blobs(parsed) as blobs,
+        BlobStore(parsed) as blobs,
         ResponseCache(settings or Cache(), blobs, index, shared_folder=shared) as cache,
     ):
         yield Shelves(cache, tmp_path / "blobs")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.blobs.media_types import EXTENSIONS, HEAD_BYTES, SVG, allowed_media_type, with_head
-from tests.support.blobs import PICTURES, in_pieces
+from proxy.blobs.media_types import EXTENSIONS, HEAD_BYTES, SVG, allowed_media_type, read_head
+from tests.support.blobs import IMAGES, in_chunks
 
 NO_PICTURES = [
     b"",
@@ -21,7 +21,7 @@ NO_PICTURES = [
 ]
 
 
-@pytest.mark.parametrize(("media_type", "picture"), PICTURES.items())
+@pytest.mark.parametrize(("media_type", "picture"), IMAGES.items())
 def test_a_picture_is_known_by_its_bytes_whatever_it_is_declared_to_be(
     media_type: str, picture: bytes
 ) -> None:
@@ -48,6 +48,6 @@ def test_an_svg_behind_a_long_comment_is_one_where_it_is_declared() -> None:
 @pytest.mark.parametrize("size", [1, 100, HEAD_BYTES, 5000])
 async def test_looking_at_the_head_takes_nothing_away(size: int) -> None:
     picture = bytes(range(256)) * 8
-    head, chunks = await with_head(in_pieces(picture, size))
+    head, chunks = await read_head(in_chunks(picture, size))
     assert head == picture[:HEAD_BYTES]
     assert b"".join([chunk async for chunk in chunks]) == picture

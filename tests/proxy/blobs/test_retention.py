@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.blobs.retention import Sweeper, clear, clear_others
+from proxy.blobs.retention import RetentionSweeper, remove_cache_folder, remove_dead_processes
 
 OWNER = "0123456789abcdef"
 NOW = 1_900_000_000.0
@@ -18,8 +18,8 @@ OWN_CACHE, OTHER_CACHE = "cache/" + "0" * 16, "cache/" + "1" * 16
 CACHED = "a" * 64
 
 
-def sweeper(folder: Path, limit: int = 10_000) -> Sweeper:
-    return Sweeper(folder, 3600, limit, clock=lambda: NOW)
+def sweeper(folder: Path, limit: int = 10_000) -> RetentionSweeper:
+    return RetentionSweeper(folder, 3600, limit, clock=lambda: NOW)
 
 
 def put(folder: Path, name: str, *, age: float = 0, size: int = 100) -> Path:
@@ -117,8 +117,8 @@ async def test_it_sweeps_at_once_and_again_when_a_blob_is_too_much(tmp_path: Pat
     running = asyncio.create_task(ours.run())
     assert await until_gone(first)
     old, new = blob(tmp_path, 2, size=9000, age=5), blob(tmp_path, 3, size=9000)
-    ours.added(9000)
-    ours.added(9000)
+    ours.account(9000)
+    ours.account(9000)
     assert await until_gone(old)
     assert new.exists()
     running.cancel()
@@ -128,7 +128,7 @@ async def test_it_sweeps_at_once_and_again_when_a_blob_is_too_much(tmp_path: Pat
 async def test_a_folder_that_cannot_be_read_does_not_end_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Broken(Sweeper):
+    class Broken(RetentionSweeper):
         def sweep(self) -> int:
             raise PermissionError(13, "Permission denied")
 
@@ -159,7 +159,7 @@ def test_a_folder_goes_once_nobody_touches_it(tmp_path: Path) -> None:
     ]
     alive = put_cached(tmp_path, f"cache/{'2' * 16}/{CACHED}", 1700)
     mine = put_cached(tmp_path, f"{OWN_CACHE}/{CACHED}", 9000)
-    clear_others(tmp_path, [OWN_CACHE], NOW)
+    remove_dead_processes(tmp_path, [OWN_CACHE], NOW)
     assert not any(path.exists() for path in dead)
     assert not dead[0].parent.exists()
     assert alive.exists()
@@ -179,7 +179,7 @@ def test_a_folder_goes_once_nobody_touches_it(tmp_path: Path) -> None:
 def test_what_is_no_picture_of_a_cache_is_left_alone(tmp_path: Path, place: str) -> None:
     mine = put_cached(tmp_path, place, 1e6)
     os.utime(tmp_path / "cache", (0, 0)) if (tmp_path / "cache").exists() else None
-    clear_others(tmp_path, [OWN_CACHE], NOW)
+    remove_dead_processes(tmp_path, [OWN_CACHE], NOW)
     assert mine.exists()
 
 
@@ -188,10 +188,10 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / OTHER_CACHE).symlink_to(elsewhere.parent)
     os.utime(tmp_path / OTHER_CACHE, (0, 0), follow_symlinks=False)
-    clear_others(tmp_path, [OWN_CACHE], NOW)
+    remove_dead_processes(tmp_path, [OWN_CACHE], NOW)
     assert elsewhere.exists()
 
 
 def test_a_folder_that_is_not_there_is_clear(tmp_path: Path) -> None:
-    clear(tmp_path / "none")
-    clear_others(tmp_path / "none", OWN_CACHE, NOW)
+    remove_cache_folder(tmp_path / "none")
+    remove_dead_processes(tmp_path / "none", OWN_CACHE, NOW)

@@ -15,7 +15,7 @@ from yarl import URL
 
 from proxy.context import IN_FLIGHT
 from proxy.observability.access_log import ACCESS_LOG
-from tests.support.blobs import PICTURES, SVG, Shelf, shelf
+from tests.support.blobs import IMAGES, SVG, BlobGateway, blob_gateway
 from tests.support.gateway import PNG
 
 PICTURE = PNG + bytes(range(256)) * 40
@@ -23,8 +23,8 @@ SIZE = len(PICTURE)
 
 
 @pytest.fixture
-async def ours(tmp_path: Path) -> AsyncIterator[Shelf]:
-    async with shelf(tmp_path) as it:
+async def ours(tmp_path: Path) -> AsyncIterator[BlobGateway]:
+    async with blob_gateway(tmp_path) as it:
         yield it
 
 
@@ -34,9 +34,11 @@ def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(time, "time", lambda: now() + seconds)
 
 
-@pytest.mark.parametrize("media_type", PICTURES)
-async def test_no_browser_takes_a_picture_for_anything_else(ours: Shelf, media_type: str) -> None:
-    got = await ours.get(await ours.kept(PICTURES[media_type]))
+@pytest.mark.parametrize("media_type", IMAGES)
+async def test_no_browser_takes_a_picture_for_anything_else(
+    ours: BlobGateway, media_type: str
+) -> None:
+    got = await ours.get(await ours.publish(IMAGES[media_type]))
     shown = "attachment" if media_type == "image/svg+xml" else "inline"
     assert got.headers["content-type"] == media_type
     assert got.headers["content-disposition"] == shown
@@ -46,9 +48,9 @@ async def test_no_browser_takes_a_picture_for_anything_else(ours: Shelf, media_t
 
 
 async def test_it_may_be_kept_for_the_rest_of_its_life(
-    ours: Shelf, monkeypatch: pytest.MonkeyPatch
+    ours: BlobGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = await ours.kept()
+    url = await ours.publish()
     later(monkeypatch, 600)
     got = await ours.get(url)
     private, age, immutable = got.headers["cache-control"].split(", ")
@@ -57,8 +59,8 @@ async def test_it_may_be_kept_for_the_rest_of_its_life(
 
 
 @pytest.mark.parametrize("picture", [PICTURE, SVG])
-async def test_head_tells_the_same_without_the_bytes(ours: Shelf, picture: bytes) -> None:
-    url = await ours.kept(picture)
+async def test_head_tells_the_same_without_the_bytes(ours: BlobGateway, picture: bytes) -> None:
+    url = await ours.publish(picture)
     whole, head = await ours.get(url), await ours.get(url, "HEAD", range="bytes=0-1")
     own = {"date", "x-portkey-trace-id", "cache-control"}
     assert (head.status, head.body) == (200, b"")
@@ -68,8 +70,8 @@ async def test_head_tells_the_same_without_the_bytes(ours: Shelf, picture: bytes
     assert int(head.headers["content-length"]) == len(picture)
 
 
-async def test_a_client_that_has_it_is_told_so(ours: Shelf) -> None:
-    url = await ours.kept()
+async def test_a_client_that_has_it_is_told_so(ours: BlobGateway) -> None:
+    url = await ours.publish()
     etag = (await ours.get(url)).headers["etag"]
     for named in (etag, f'"x", W/{etag}', "*"):
         got = await ours.get(url, if_none_match=named)
@@ -89,8 +91,8 @@ async def test_a_client_that_has_it_is_told_so(ours: Shelf) -> None:
         ("bytes=1-999999999999999", 1, SIZE),
     ],
 )
-async def test_a_part_can_be_had(ours: Shelf, asked: str, start: int, end: int) -> None:
-    got = await ours.get(await ours.kept(PICTURE), range=asked)
+async def test_a_part_can_be_had(ours: BlobGateway, asked: str, start: int, end: int) -> None:
+    got = await ours.get(await ours.publish(PICTURE), range=asked)
     assert (got.status, got.body) == (206, PICTURE[start:end])
     assert got.headers["content-range"] == f"bytes {start}-{end - 1}/{SIZE}"
     assert int(got.headers["content-length"]) == end - start
@@ -110,21 +112,21 @@ async def test_a_part_can_be_had(ours: Shelf, asked: str, start: int, end: int) 
         "bytes=-1-2",
     ],
 )
-async def test_a_range_that_says_nothing_is_all_of_it(ours: Shelf, asked: str) -> None:
-    got = await ours.get(await ours.kept(PICTURE), range=asked)
+async def test_a_range_that_says_nothing_is_all_of_it(ours: BlobGateway, asked: str) -> None:
+    got = await ours.get(await ours.publish(PICTURE), range=asked)
     assert (got.status, got.body) == (200, PICTURE)
     assert "content-range" not in got.headers
 
 
 @pytest.mark.parametrize("asked", [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 9}", "bytes=-0"])
-async def test_a_range_that_is_not_there_is_refused(ours: Shelf, asked: str) -> None:
-    got = await ours.get(await ours.kept(PICTURE), range=asked)
+async def test_a_range_that_is_not_there_is_refused(ours: BlobGateway, asked: str) -> None:
+    got = await ours.get(await ours.publish(PICTURE), range=asked)
     assert (got.status, got.error["code"]) == (416, "range_not_satisfiable")
     assert got.headers["content-range"] == f"bytes */{SIZE}"
 
 
-async def test_a_range_counts_only_for_the_picture_it_was_meant_for(ours: Shelf) -> None:
-    url = await ours.kept(PICTURE)
+async def test_a_range_counts_only_for_the_picture_it_was_meant_for(ours: BlobGateway) -> None:
+    url = await ours.publish(PICTURE)
     etag = (await ours.get(url)).headers["etag"]
     assert (await ours.get(url, range="bytes=0-3", if_range=etag)).body == PICTURE[:4]
     for other in ('"x"', f"W/{etag}", "Wed, 21 Oct 2015 07:28:00 GMT"):
@@ -132,8 +134,8 @@ async def test_a_range_counts_only_for_the_picture_it_was_meant_for(ours: Shelf)
         assert (got.status, got.body) == (200, PICTURE)
 
 
-async def test_all_that_was_not_signed_here_gets_the_same_answer(ours: Shelf) -> None:
-    url, other = URL(await ours.kept()), URL(await ours.kept())
+async def test_all_that_was_not_signed_here_gets_the_same_answer(ours: BlobGateway) -> None:
+    url, other = URL(await ours.publish()), URL(await ours.publish())
     forged = [
         url.with_query(None),
         url.with_query(sig=url.query["sig"]),
@@ -152,24 +154,24 @@ async def test_all_that_was_not_signed_here_gets_the_same_answer(ours: Shelf) ->
     assert answers[0].body == (await ours.get(f"{ours.url}/nothing/here")).body
 
 
-async def test_a_url_ends_when_it_says(ours: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = await ours.kept()
+async def test_a_url_ends_when_it_says(ours: BlobGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = await ours.publish()
     later(monkeypatch, 3601)
     got = await ours.get(url)
     assert (got.status, got.error["code"]) == (410, "blob_gone")
     assert got.headers["cache-control"] == "no-store"
 
 
-async def test_a_blob_that_was_given_up_is_gone(ours: Shelf) -> None:
-    url = await ours.kept()
+async def test_a_blob_that_was_given_up_is_gone(ours: BlobGateway) -> None:
+    url = await ours.publish()
     for path in ours.files:
         path.unlink()
     got = await ours.get(url)
     assert (got.status, got.error["code"]) == (410, "blob_gone")
 
 
-async def test_a_store_that_fails_is_told_and_the_reason_is_not(ours: Shelf) -> None:
-    url = await ours.kept()
+async def test_a_store_that_fails_is_told_and_the_reason_is_not(ours: BlobGateway) -> None:
+    url = await ours.publish()
     shutil.rmtree(ours.folder)
     ours.folder.touch()  # noqa: ASYNC240 - nothing else waits
     got = await ours.get(url)
@@ -177,8 +179,8 @@ async def test_a_store_that_fails_is_told_and_the_reason_is_not(ours: Shelf) -> 
     assert str(ours.folder) not in got.body.decode()
 
 
-async def test_the_access_line_holds_nothing_of_the_url(ours: Shelf) -> None:
-    url = URL(await ours.kept())
+async def test_the_access_line_holds_nothing_of_the_url(ours: BlobGateway) -> None:
+    url = URL(await ours.publish())
     await ours.get(str(url))
     ours.app[ACCESS_LOG].flush()
     line = orjson.loads(ours.log.getvalue().splitlines()[-1])
@@ -193,9 +195,9 @@ async def grown(picture: bytes) -> AsyncIterator[bytes]:
         yield bytes(1 << 20)
 
 
-async def test_what_cannot_be_finished_is_cut(ours: Shelf) -> None:
+async def test_what_cannot_be_finished_is_cut(ours: BlobGateway) -> None:
     ours.source = grown
-    url = await ours.kept()
+    url = await ours.publish()
     async with ours.session.get(url) as got:
         for path in ours.files:
             path.unlink()
@@ -205,9 +207,9 @@ async def test_what_cannot_be_finished_is_cut(ours: Shelf) -> None:
     assert orjson.loads(ours.log.getvalue().splitlines()[-1])["error"] == "blob_store_failed"
 
 
-async def test_a_client_that_leaves_is_noted_and_no_failure_of_ours(ours: Shelf) -> None:
+async def test_a_client_that_leaves_is_noted_and_no_failure_of_ours(ours: BlobGateway) -> None:
     ours.source = grown
-    url = await ours.kept()
+    url = await ours.publish()
     got = await ours.session.get(url)
     got.close()
     async with asyncio.timeout(10):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxy.blobs.store import Blobs
+from proxy.blobs.store import BlobStore
 from proxy.errors import BadRequest, BlobStoreFailed, Overloaded
 from proxy.jobs.budget import RecordingBudget
 from proxy.jobs.cluster_record import Failure, JobRecord
@@ -177,7 +177,7 @@ async def test_a_follower_is_known_by_its_own_name(tmp_path: Path) -> None:
 
 
 def make_results(folder: Path) -> JobResults:
-    return JobResults(Blobs(replace(default_settings({}), state_dir=str(folder))))
+    return JobResults(BlobStore(replace(default_settings({}), state_dir=str(folder))))
 
 
 async def make_recording(folder: Path, *pieces: bytes) -> Recording:
