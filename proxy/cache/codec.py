@@ -1,6 +1,6 @@
-"""An entry as bytes, for an index that lies elsewhere. Its pictures' bytes are no part of it.
+"""Encoding of cache entries, for an index outside this process. Image bytes are not included.
 
-Clocks differ from process to process: of each time only the distance to the entry's end is written.
+Clocks differ between processes, so every time is stored relative to the entry's expiry.
 """
 
 from __future__ import annotations
@@ -11,31 +11,35 @@ import msgspec
 
 from proxy.cache.entry import CacheEntry, ImageRecord
 
-VERSION = b"\x01"
-"""What every entry begins with: another one for another shape of `Entry`, or another meaning."""
+VERSION = b"\x02"
+"""First byte of every encoded entry. Change it with any change to the fields of `CacheEntry`."""
 
 _DECODER = msgspec.msgpack.Decoder(CacheEntry)
 
 
 def encode(entry: CacheEntry) -> bytes:
-    """Write an entry; raises `TypeError` or `OverflowError` for what cannot be written."""
-    relative = replace(entry, expires=0.0, pictures=_shift_url_expiry(entry, -entry.expires))
+    """Return an entry as bytes; raise `TypeError` or `OverflowError` if a value has no encoding."""
+    relative = replace(entry, expires=0.0, images=_shift_url_expiry(entry, -entry.expires))
     return VERSION + msgspec.msgpack.encode(relative)
 
 
 def decode(data: bytes, expires: float) -> CacheEntry | None:
-    """Read an entry that ends at a time; None where its version is not ours, or it is damaged."""
+    """Return the decoded entry, or None if it is damaged or has another version.
+
+    `expires` is the expiry by the clock of this process.
+    """
     if not data.startswith(VERSION):
         return None
     try:
         entry = _DECODER.decode(memoryview(data)[len(VERSION) :])
     except msgspec.DecodeError:
         return None
-    return replace(entry, expires=expires, pictures=_shift_url_expiry(entry, expires))
+    return replace(entry, expires=expires, images=_shift_url_expiry(entry, expires))
 
 
 def _shift_url_expiry(entry: CacheEntry, seconds: float) -> tuple[ImageRecord, ...]:
-    """Give the pictures with the end of their URLs moved, where they have one."""
+    """Return the image records with the expiry of their URLs moved, where they have a URL."""
     return tuple(
-        replace(it, url_until=it.url_expires + seconds) if it.url else it for it in entry.images
+        replace(image, url_expires=image.url_expires + seconds) if image.url else image
+        for image in entry.images
     )

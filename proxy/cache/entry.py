@@ -34,7 +34,7 @@ class ImageRecord:
 
     digest: str
     length: int
-    measured: ImageHeader
+    header: ImageHeader
     extra: Mapping[str, Any] = field(default_factory=dict)
     url: str = ""
     url_expires: float = 0.0
@@ -75,8 +75,9 @@ class CacheEntry:
     def eviction_value(self) -> float:
         """Cost of generating the images again, in dollars per byte of image data.
 
-        >>> entry = Entry((Picture("", 2_000_000, ImageHeader("")),), 0, dollars=0.2, seconds=50)
-        >>> round(entry.worth * 2_000_000, 2)
+        >>> image = ImageRecord("", 2_000_000, ImageHeader(""))
+        >>> entry = CacheEntry((image,), 0, dollars=0.2, seconds=50)
+        >>> round(entry.eviction_value * 2_000_000, 2)
         0.25
         """
         image_bytes = sum(image.length for image in self.images)
@@ -97,5 +98,5 @@ class CachedImage(Image):
 
     path: str = ""
     length: int = 0
-    measured: ImageHeader = _UNKNOWN_IMAGE
+    header: ImageHeader = _UNKNOWN_IMAGE
     read: Callable[[], AsyncIterator[bytes]] = _no_chunks

@@ -101,8 +101,8 @@ async def _read_queue(queue: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes
 class EntryBuilder:
     """A response with its request and duration. `existing` is the cache entry it extends, if any.
 
-    `now` is the time by the clock of the index, `prices` the price table, `usage` the token usage of
-    all answers together.
+    `now` is the time by the clock of the index, `prices` the price table, `usage` the token usage
+    of all answers together.
     """
 
     plan: Plan
@@ -137,7 +137,7 @@ class EntryBuilder:
             receipt=tuple(
                 line for line in attempt.receipt.lines if is_cacheable_receipt_line(line)
             ),
-            has_urls=any(picture.url for picture in new),
+            has_urls=any(image.url for image in new),
             dollars=sum(map(self._cost, images)),
             seconds=self.seconds + (existing.seconds if existing else 0.0),
         )
@@ -145,12 +145,12 @@ class EntryBuilder:
     def _record(self, image: Image, stored: StoredImage) -> ImageRecord:
         # The last client to receive the URL has half of its lifetime left.
         url_expires = self.now + self.attempt.target.adapter.url_lifetime / 2 if image.url else 0.0
-        content = stored.digest, stored.length, stored.measured, image.extra
+        content = stored.digest, stored.length, stored.header, image.extra
         return ImageRecord(*content, image.url, url_expires)
 
     def _cost(self, record: ImageRecord) -> float:
         """Return the price of an image in dollars, or a default if it is unknown."""
-        target, info = self.attempt.target, record.measured
+        target, info = self.attempt.target, record.header
         requested = self.attempt.params.get("model") or ""
         model = target.adapter.effective_model(requested, target.credentials)
         pixels = info.width * info.height or None
@@ -161,8 +161,10 @@ class EntryBuilder:
 def is_cacheable_receipt_line(line: ReceiptLine) -> bool:
     """Whether a receipt line describes the images themselves, not one delivery of them.
 
-    >>> lasts(Line("dropped", "style")), lasts(Line("converted", "n", "3", "calls=3"))
-    (True, False)
+    >>> is_cacheable_receipt_line(ReceiptLine("dropped", "style"))
+    True
+    >>> is_cacheable_receipt_line(ReceiptLine("converted", "n", "3", "calls=3"))
+    False
     """
     return line.verb not in _PER_RESPONSE_VERBS and line.name != "n"
 

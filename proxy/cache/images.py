@@ -41,7 +41,7 @@ class StoredImage:
     path: str
     digest: str
     length: int
-    measured: ImageHeader
+    header: ImageHeader
 
 
 class ImageStore:
@@ -144,7 +144,7 @@ class ImageStore:
             extra=record.extra,
             path=path,
             length=record.length,
-            measured=record.measured,
+            header=record.header,
             read=partial(self._blobs.get_range, path, 0, record.length, _CHUNK),
         )
 

@@ -1,9 +1,9 @@
-"""The entries of the cache, in memory, within two bounds: bytes of memory, and of pictures.
+"""The cache index: entries by key, within two limits: bytes of memory and bytes of images.
 
-Who goes first is decided by what making it again would cost, for a byte that it holds (the
-algorithm GreedyDual-Size): an entry's rank is `floor + worth`, anew with each use; the lowest rank
-goes, and the floor rises to it. What is cheap goes before what is dear, and what is dear goes too
-once it has not been asked for while much else came.
+Eviction is cost-aware (the GreedyDual-Size algorithm). An entry's rank is `floor + eviction_value`,
+computed again at each use. The entry with the lowest rank is evicted, and the floor rises to its
+rank. So cheap entries go before expensive ones, and an expensive entry goes too if it is not used
+while many others are.
 """
 
 from __future__ import annotations
@@ -21,51 +21,51 @@ from cachetools import Cache
 from proxy.cache.entry import CacheEntry
 
 OrphanedImages = list[str]
-"""Digests of pictures that no entry holds any more: their bytes can go."""
+"""Digests of images that no entry references any more: their blobs can be deleted."""
 
 
 class Index(Protocol):
-    """Where entries are kept. No two calls of one process that change something may overlap.
+    """An index of entries. A process must not run two modifying calls at the same time.
 
-    One that lies elsewhere may raise `CacheAway` from any of them.
+    Every method of an index outside the process may raise `CacheUnavailable`.
     """
 
     async def get(self, key: bytes) -> CacheEntry | None:
-        """Give the entry that is kept under a key and still good."""
+        """Return the entry of a key, unless it has expired."""
 
     async def put(self, key: bytes, entry: CacheEntry) -> OrphanedImages:
-        """Keep an entry if there can be room for it at all; its own pictures may be freed."""
+        """Add or replace an entry, unless it exceeds a limit by itself; return orphaned images."""
 
     async def remove(self, key: bytes) -> OrphanedImages:
-        """Give an entry up."""
+        """Remove an entry."""
 
     async def purge(self, caller: str, namespace: str | None) -> tuple[int, OrphanedImages]:
-        """Give up what a caller filled, in one namespace or in all; tells how many entries."""
+        """Remove a caller's entries, in one namespace or in all; return their number."""
 
     async def expire(self) -> OrphanedImages:
-        """Give up what is too old; tells what can go, also of what was given up before."""
+        """Remove expired entries; return the images to delete, also of entries removed earlier."""
 
     async def reserve(self, digest: str) -> bool:
-        """Note that a picture is about to be put in its place; tells whether an entry holds it."""
+        """Announce an image to be committed; return whether an entry references it already."""
 
     async def release(self, digests: Iterable[str]) -> OrphanedImages:
-        """Give up those of some pictures that no entry holds."""
+        """Orphan those of these images that no entry references."""
 
     async def confirm_deleted(self, digests: OrphanedImages) -> None:
-        """Note that the bytes of freed pictures are gone."""
+        """Report that the blobs of orphaned images have been deleted."""
 
 
 class SharedIndex(Index, Protocol):
-    """One that several processes have. `folder` is that of their pictures."""
+    """An index shared by several processes. `folder` is the folder of their images."""
 
     folder: str
 
 
 @dataclass(slots=True)
 class _Ranked:
-    """An entry, its rank, and when it was used last, which decides between equal ranks.
+    """An entry and its rank. The number of its last use decides between equal ranks.
 
-    `serial` tells it from an older one under the same key.
+    `serial` distinguishes it from an earlier entry of the same key.
     """
 
     entry: CacheEntry
@@ -76,7 +76,7 @@ class _Ranked:
 
 
 class LocalIndex:
-    """The entries of one process. `disk` is how many bytes of pictures they hold."""
+    """The entries of one process. `disk_used` is the size of the referenced images in bytes."""
 
     def __init__(
         self, memory_bytes: int, disk_bytes: int, clock: Callable[[], float] = time.monotonic
@@ -90,11 +90,11 @@ class LocalIndex:
 
     @property
     def memory_used(self) -> float:
-        """About how many bytes of memory the entries take."""
+        """Approximate memory of all entries in bytes."""
         return self._entries.currsize
 
     async def get(self, key: bytes) -> CacheEntry | None:
-        """Give the entry that is kept under a key and still good."""
+        """Return the entry of a key, unless it has expired."""
         try:
             found = self._entries[key]
         except KeyError:
@@ -105,49 +105,49 @@ class LocalIndex:
         return found.entry
 
     async def put(self, key: bytes, entry: CacheEntry) -> OrphanedImages:
-        """Keep an entry if there can be room for it at all; its own pictures may be freed."""
+        """Add or replace an entry, unless it exceeds a limit by itself; return orphaned images."""
         self._entries.pop(key, None)
-        sizes = {it.digest: it.length for it in entry.images}
+        sizes = {image.digest: image.length for image in entry.images}
         self._add_references(sizes)
         try:
             weight = entry.weight
         except orjson.JSONEncodeError:
             weight = 1 << 62
         if weight > self._entries.maxsize or sum(sizes.values()) > self._max_disk_bytes:
-            self._drop_references(sizes)
+            self.drop_references(sizes)
             return self._take_orphans()
         while self.disk_used > self._max_disk_bytes and self._entries:
             self._entries.popitem()
         self._entries.add(key, entry, weight)
         return self._take_orphans()
 
-    async def drop(self, key: bytes) -> OrphanedImages:
-        """Give an entry up."""
+    async def remove(self, key: bytes) -> OrphanedImages:
+        """Remove an entry."""
         self._entries.pop(key, None)
         return self._take_orphans()
 
-    async def forget(self, caller: str, namespace: str | None) -> tuple[int, OrphanedImages]:
-        """Give up what a caller filled, in one namespace or in all; tells how many entries."""
+    async def purge(self, caller: str, namespace: str | None) -> tuple[int, OrphanedImages]:
+        """Remove a caller's entries, in one namespace or in all; return their number."""
         return self._remove_matching(
-            lambda it: it.caller == caller and namespace in (None, it.namespace)
+            lambda entry: entry.caller == caller and namespace in (None, entry.namespace)
         ), self._take_orphans()
 
-    async def tidy(self) -> OrphanedImages:
-        """Give up what is too old."""
+    async def expire(self) -> OrphanedImages:
+        """Remove expired entries."""
         now = self._clock()
-        self._remove_matching(lambda it: it.expires <= now)
+        self._remove_matching(lambda entry: entry.expires <= now)
         return self._take_orphans()
 
-    async def announce(self, digest: str) -> bool:
-        """Tell whether an entry holds a picture."""
+    async def reserve(self, digest: str) -> bool:
+        """Whether an entry references an image."""
         return digest in self._references
 
-    async def free(self, digests: Iterable[str]) -> OrphanedImages:
-        """Tell which of some pictures no entry holds."""
+    async def release(self, digests: Iterable[str]) -> OrphanedImages:
+        """Return those of these images that no entry references."""
         return [digest for digest in digests if digest not in self._references]
 
-    async def deleted(self, digests: OrphanedImages) -> None:
-        """Nothing was noted of what was freed."""
+    async def confirm_deleted(self, digests: OrphanedImages) -> None:
+        """Do nothing: orphaned images are not tracked here."""
 
     def _remove_matching(self, matches: Callable[[CacheEntry], bool]) -> int:
         keys = [key for key, ranked in self._entries.items() if matches(ranked.entry)]
@@ -162,8 +162,8 @@ class LocalIndex:
             if held[1] == 1:
                 self.disk_used += size
 
-    def _drop_references(self, digests: Iterable[str]) -> None:
-        """Count an entry less that holds some pictures."""
+    def drop_references(self, digests: Iterable[str]) -> None:
+        """Count one reference less for each of these images."""
         for digest in set(digests):
             held = self._references[digest]
             held[1] -= 1
@@ -174,15 +174,15 @@ class LocalIndex:
 
     def _take_orphans(self) -> OrphanedImages:
         freed, self._orphans = self._orphans, []
-        # What another entry has taken hold of since is not free.
+        # An image that another entry has referenced since is no orphan.
         return [digest for digest in freed if digest not in self._references]
 
 
 class _Entries(Cache[bytes, _Ranked]):
-    """Bounded in bytes; the lowest rank goes first.
+    """Entries within a memory limit; the lowest rank is evicted first.
 
-    The heap has the rank that an entry once had, which can only have risen: it is looked up again
-    when the entry's turn comes.
+    The heap may hold an outdated rank of an entry. Ranks only rise, so it is enough to check the
+    current rank when the entry reaches the top.
     """
 
     def __init__(self, limit: int, index: LocalIndex) -> None:
@@ -193,7 +193,7 @@ class _Entries(Cache[bytes, _Ranked]):
         self._floor = 0.0
 
     def add(self, key: bytes, entry: CacheEntry, weight: int) -> None:
-        """Put an entry in that is not there, and make room for it."""
+        """Add an entry under an unused key, and evict others to make room."""
         serial = next(self._serials)
         ranked = _Ranked(entry, weight, serial, (0.0, 0), entry.eviction_value)
         self[key] = ranked
@@ -204,11 +204,11 @@ class _Entries(Cache[bytes, _Ranked]):
             heapq.heapify(self._heap)
 
     def touch(self, ranked: _Ranked) -> None:
-        """Note that an entry was asked for."""
+        """Update the rank of an entry that was used."""
         ranked.rank = self._floor + ranked.value, next(self._serials)
 
     def popitem(self) -> tuple[bytes, _Ranked]:
-        """Give up the entry with the lowest rank."""
+        """Remove and return the entry with the lowest rank."""
         while True:
             order, serial, key = heapq.heappop(self._heap)
             ranked = self.get(key)
@@ -223,4 +223,4 @@ class _Entries(Cache[bytes, _Ranked]):
     def __delitem__(self, key: bytes) -> None:
         ranked = self[key]
         super().__delitem__(key)
-        self._index._drop_references(it.digest for it in ranked.entry.images)
+        self._index.drop_references(image.digest for image in ranked.entry.images)

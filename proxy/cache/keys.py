@@ -62,7 +62,7 @@ def pool_size(target: Target, params: Mapping[str, Any]) -> int:
 
 
 def digest(parts: Iterable[str | bytes]) -> bytes:
-    """Return the SHA-256 of parts. Each is prefixed with its length, so parts cannot run together."""
+    """Return the SHA-256 of all parts, each prefixed with its length to keep them apart."""
     sha256 = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode()

@@ -1,8 +1,8 @@
-"""The entries of the cache in a Redis that several processes share.
+"""The cache index in Redis, shared by several processes.
 
-It keeps to the same bounds and the same order of going as the index in memory. A picture that no
-entry holds any more is not freed at once, as another process may be reading it: `tidy` frees it
-after a while, to one process at a time.
+Limits and eviction order are those of the index in memory. An orphaned image is not deleted
+immediately, because another process may be reading it: after a grace period `expire` leases it to
+one process for deletion.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from proxy.errors import CacheUnavailable
 from proxy.state.redis_client import RedisAway, SharedRedis
 
 _GRACE_SECONDS = 60.0
-"""How long a picture lies after its last entry."""
+"""How long an image is kept after its last entry is gone."""
 _LEASE_SECONDS = 600.0
-"""How long a process has to delete what it was given before another one gets it."""
+"""How long a process may take to delete a leased image before another process gets it."""
 _BATCH = 100
-"""How many entries or pictures one script deals with: no other call waits long for it."""
+"""Entries or images per script run, so that a run does not block Redis for long."""
 _OVER_ANY_LIMIT = 1 << 62
 
 
 class RedisIndex:
-    """The entries of all processes with one Redis. Every method may raise `CacheAway`."""
+    """The entries of all processes with one Redis. Every method may raise `CacheUnavailable`."""
 
     def __init__(
         self,
@@ -52,18 +52,18 @@ class RedisIndex:
         self._confirm_deleted = redis.script(redis_lua.CONFIRM_DELETED)
 
     async def get(self, key: bytes) -> CacheEntry | None:
-        """Give the entry that is kept under a key and still good."""
+        """Return the entry of a key, unless it has expired."""
         found = await self._run(self._get, key)
         return decode(found[0], self._clock() + found[1] / 1000) if found else None
 
     async def put(self, key: bytes, entry: CacheEntry) -> OrphanedImages:
-        """Keep an entry if there can be room for it at all; nothing is freed at once."""
+        """Add or replace an entry, unless it exceeds a limit by itself. Returns no orphans."""
         try:
             body, weight = encode(entry), entry.weight
         except (TypeError, ValueError, OverflowError):
             body, weight = b"", _OVER_ANY_LIMIT
         ttl_ms = int((entry.expires - self._clock()) * 1000)
-        images = {bytes.fromhex(it.digest): it.length for it in entry.images}
+        images = {bytes.fromhex(image.digest): image.length for image in entry.images}
         details = (
             _owner_prefix(entry.caller, entry.namespace),
             weight,
@@ -71,17 +71,17 @@ class RedisIndex:
             ttl_ms,
             *self._limits,
         )
-        sizes = [part for picture in images.items() for part in picture]
+        sizes = [part for image in images.items() for part in image]
         await self._run(self._put, key, body, *details, *sizes)
         return []
 
     async def remove(self, key: bytes) -> OrphanedImages:
-        """Give an entry up."""
+        """Remove an entry."""
         await self._run(self._remove, key)
         return []
 
     async def purge(self, caller: str, namespace: str | None) -> tuple[int, OrphanedImages]:
-        """Give up what a caller filled, in one namespace or in all; tells how many entries."""
+        """Remove a caller's entries, in one namespace or in all; return their number."""
         owner = _owner_prefix(caller, namespace)
         first, last = b"[" + owner, b"[" + owner + b"\xff" * 3 * redis_lua.OWNER_BYTES
         count = 0
@@ -92,29 +92,29 @@ class RedisIndex:
         return count, []
 
     async def expire(self) -> OrphanedImages:
-        """Give up what is too old; tells what can go, as far as no other process was told."""
+        """Remove expired entries; return the images that this process is to delete."""
         while True:
             expired, orphaned = await self._run(self._expire, _LEASE_SECONDS * 1000, _BATCH)
             if orphaned or expired < _BATCH:
                 return [digest.hex() for digest in orphaned]
 
     async def reserve(self, digest: str) -> bool:
-        """Note that a picture is about to be put in its place; tells whether an entry holds it.
+        """Announce an image to be committed; return whether an entry references it already.
 
-        Raises `CacheAway` too where another process is about to delete it.
+        Raises `CacheUnavailable` also if another process is about to delete it.
         """
         found = await self._run(self._reserve, bytes.fromhex(digest))
         if found < 0:
-            raise CacheUnavailable("The picture is being deleted.")
+            raise CacheUnavailable("The image is being deleted.")
         return bool(found)
 
     async def release(self, digests: Iterable[str]) -> OrphanedImages:
-        """Have those of some pictures freed, after a while, that no entry holds."""
+        """Schedule the deletion of those of these images that no entry references."""
         await self._run(self._release, *map(bytes.fromhex, digests))
         return []
 
     async def confirm_deleted(self, digests: OrphanedImages) -> None:
-        """Note that the bytes of freed pictures are gone."""
+        """Report that the blobs of leased images have been deleted."""
         if digests:
             await self._run(self._confirm_deleted, *map(bytes.fromhex, digests))
 
@@ -123,12 +123,12 @@ class RedisIndex:
             return await self._redis.run(script, self._keys, (_GRACE_SECONDS * 1000, *args))
         except RedisAway:
             raise CacheUnavailable(
-                "What the cache knows cannot be reached now; the gateway's log says why."
+                "The cache index is unavailable. The gateway's log has the cause."
             ) from None
 
 
 def _owner_prefix(caller: str, namespace: str | None) -> bytes:
-    """Give the beginning of an owner's members: all of a caller's, or those of one namespace."""
+    """Return the prefix of an owner's members: all of a caller's, or those of one namespace."""
     parts = [caller] if namespace is None else [caller, namespace]
     half = redis_lua.OWNER_BYTES // 2
     return b"".join(hashlib.sha256(part.encode()).digest()[:half] for part in parts)

@@ -47,14 +47,14 @@ local function orphan(digest)
   redis.call('ZADD', orphans, now + grace, digest)
 end
 
-local function touch(key, it)
-  it.serial = redis.call('HINCRBY', totals, 'uses', 1)
-  redis.call('ZADD', ranks, total('floor') + it.value, string.format('%0{_SERIAL_DIGITS}.0f', it.serial) .. key)
-  redis.call('HSET', metadata, key, cmsgpack.pack(it))
+local function touch(key, meta)
+  meta.serial = redis.call('HINCRBY', totals, 'uses', 1)
+  redis.call('ZADD', ranks, total('floor') + meta.value, string.format('%0{_SERIAL_DIGITS}.0f', meta.serial) .. key)
+  redis.call('HSET', metadata, key, cmsgpack.pack(meta))
 end
 
-local function remove_rank(key, it)
-  redis.call('ZREM', ranks, string.format('%0{_SERIAL_DIGITS}.0f', it.serial) .. key)
+local function remove_rank(key, meta)
+  redis.call('ZREM', ranks, string.format('%0{_SERIAL_DIGITS}.0f', meta.serial) .. key)
 end
 
 local function add_reference(digest, length)
@@ -75,14 +75,14 @@ end
 local function remove(key)
   local packed = redis.call('HGET', metadata, key)
   if not packed then return false end
-  local it = cmsgpack.unpack(packed)
+  local meta = cmsgpack.unpack(packed)
   redis.call('HDEL', entries, key)
   redis.call('HDEL', metadata, key)
   redis.call('ZREM', expiry, key)
-  redis.call('ZREM', owners, it.owner .. key)
-  remove_rank(key, it)
-  redis.call('HINCRBY', totals, 'memory', -it.weight)
-  for i = 1, #it.images, 2 do drop_reference(it.images[i], it.images[i + 1]) end
+  redis.call('ZREM', owners, meta.owner .. key)
+  remove_rank(key, meta)
+  redis.call('HINCRBY', totals, 'memory', -meta.weight)
+  for i = 1, #meta.images, 2 do drop_reference(meta.images[i], meta.images[i + 1]) end
   return true
 end
 """  # noqa: E501 - a line of Lua
@@ -94,9 +94,9 @@ local key = ARGV[2]
 local ttl = tonumber(redis.call('ZSCORE', expiry, key) or 0) - now
 local packed, body = redis.call('HGET', metadata, key), redis.call('HGET', entries, key)
 if ttl <= 0 or not packed or not body then return false end
-local it = cmsgpack.unpack(packed)
-remove_rank(key, it)
-touch(key, it)
+local meta = cmsgpack.unpack(packed)
+remove_rank(key, meta)
+touch(key, meta)
 return {body, ttl}
 """
 )
@@ -217,7 +217,7 @@ orphan(digest)
 return 0
 """
 )
-"""Schedule an image for deletion unless an entry references it.
+"""Schedule an image for deletion unless an entry references meta.
 
 Returns 1 if one does, -1 if the image is being deleted, else 0.
 """
@@ -226,8 +226,9 @@ RELEASE = (
     _PRELUDE
     + """
 for i = 2, #ARGV do
-  local scheduled = redis.call('ZSCORE', orphans, ARGV[i]) or redis.call('ZSCORE', deleting, ARGV[i])
-  if not scheduled and not is_referenced(ARGV[i]) then orphan(ARGV[i]) end
+  local digest = ARGV[i]
+  local scheduled = redis.call('ZSCORE', orphans, digest) or redis.call('ZSCORE', deleting, digest)
+  if not scheduled and not is_referenced(digest) then orphan(digest) end
 end
 """
 )

@@ -1,7 +1,7 @@
-"""Pictures ready to be written: measured, and given piece by piece, as bytes or as base64.
+"""Images ready to be sent: measured, and read in chunks as bytes or as base64.
 
-A picture is never held twice: base64 text is cut into pieces, bytes are encoded by the piece, and
-what lies behind a URL is encoded while it arrives.
+No image is held in memory twice: base64 text is sliced, bytes are encoded chunk by chunk, and an
+image behind a URL is encoded while it arrives.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from proxy.upstream.image_download import Download
 from proxy.upstream.temp_file import FileImage
 
 _CHUNK = 96 * 1024
-"""Bytes that are encoded in one go: a multiple of 3, and a millisecond at the most."""
+"""Bytes encoded at once: a multiple of 3, and less than a millisecond of work."""
 _BASE64_CHUNK = _CHUNK // 3 * 4
 _URL_SAFE_ALPHABET = str.maketrans("-_", "+/")
-"""From the alphabet of RFC 4648, 5 to that of 4."""
+"""Translates the alphabet of RFC 4648 section 5 to that of section 4."""
 _SHORT_HEADER = 64
-"""Characters of base64 in which most pictures say their size."""
+"""Characters of base64 that hold the size of most images; a JPEG may need more."""
 
 
 class ImageSource(msgspec.Struct, frozen=True):
-    """One picture. `length` is its size in bytes, None where the other side did not tell."""
+    """One image. `length` is its size in bytes; None if the other server did not send it."""
 
     image: Image
     measured: ImageHeader
@@ -51,31 +51,31 @@ class ImageSource(msgspec.Struct, frozen=True):
 
     @property
     def base64_length(self) -> int | None:
-        """How many characters its base64 has."""
+        """The length of the image's base64 in characters."""
         if self.image.b64:
             return len(self.image.b64)
         return None if self.length is None else -(-self.length // 3) * 4
 
     async def iter_bytes(self) -> AsyncIterator[bytes]:
-        """Give the picture as bytes."""
+        """Yield the image as bytes."""
         if self.download:
             yield self.download.head
-            async for piece in self.download.rest:
-                yield piece
+            async for chunk in self.download.rest:
+                yield chunk
         for at in range(0, len(self.image.b64), _BASE64_CHUNK):
             yield decode_base64(self.image.b64[at : at + _BASE64_CHUNK])
         for part in _slices(self.image.data):
             yield bytes(part)
 
     async def iter_base64(self) -> AsyncIterator[bytes]:
-        """Give the picture as base64."""
+        """Yield the image as base64."""
         for at in range(0, len(self.image.b64), _BASE64_CHUNK):
             yield self.image.b64[at : at + _BASE64_CHUNK].encode("ascii")
         if self.image.b64:
             return
         left = b""
-        async for piece in self.iter_bytes():
-            whole = left + piece
+        async for chunk in self.iter_bytes():
+            whole = left + chunk
             even = len(whole) // 3 * 3
             for part in _slices(memoryview(whole)[:even]):
                 yield pybase64.b64encode(part)
@@ -88,23 +88,24 @@ async def open_image(
     target: Target,
     image: Image,
     stack: AsyncExitStack,
-    recording: ResponseCapture | None = None,
+    capture: ResponseCapture | None = None,
 ) -> ImageSource:
-    """Make a picture ready, which may be behind a URL: `stack` keeps its connection.
+    """Return an image ready to be read; raises `UpstreamFailed` if it is damaged.
 
-    `recording` may watch it pass.
+    If the image is behind a URL, `stack` keeps the connection open, and the tee of `recording`
+    reads along.
     """
     if isinstance(image, CachedImage):
         return ImageSource(
-            image, image.measured, image.length, _as_download(image.read(), image.measured)
+            image, image.header, image.length, _as_download(image.read(), image.header)
         )
     if isinstance(image, FileImage):
-        spool, found = image.file, read_image_header(image.file.head)
-        return ImageSource(image, found, spool.length, _as_download(spool.chunks(), found))
+        file, header = image.file, read_image_header(image.file.head)
+        return ImageSource(image, header, file.length, _as_download(file.chunks(), header))
     if image.url:
         download = await stack.enter_async_context(upstream.download(target, image))
-        if recording and recording.tee:
-            rest = recording.tee(image, download.head, download.rest)
+        if capture and capture.tee:
+            rest = capture.tee(image, download.head, download.rest)
             download = replace(download, rest=rest)
         return ImageSource(image, download.measured, download.length, download)
     if image.b64:
@@ -112,29 +113,29 @@ async def open_image(
         return from_base64(image if text is image.b64 else replace(image, b64=text))
     if not image.data:
         raise _damaged()
-    found = read_image_header(image.data[:HEADER_BYTES])
-    if image.media_type in KNOWN_MEDIA_TYPES and not found.media_type:
+    header = read_image_header(image.data[:HEADER_BYTES])
+    if image.media_type in KNOWN_MEDIA_TYPES and not header.media_type:
         raise _damaged()
-    return ImageSource(image, found, len(image.data))
+    return ImageSource(image, header, len(image.data))
 
 
 def from_base64(image: Image) -> ImageSource:
-    """Make a picture ready whose base64 is tidy."""
+    """Return the source of an image whose base64 is canonical."""
     length = len(image.b64) // 4 * 3 - image.b64[-2:].count("=")
     return ImageSource(image, measure_base64(image.b64), length)
 
 
-def _as_download(pieces: AsyncIterator[bytes], found: ImageHeader) -> Download:
-    """Read what lies here as if it came from a URL."""
-    return Download(b"", found, None, pieces)
+def _as_download(chunks: AsyncIterator[bytes], header: ImageHeader) -> Download:
+    """Return chunks at hand in the form of a download."""
+    return Download(b"", header, None, chunks)
 
 
 def normalize_base64(text: str) -> str:
-    r"""Give base64 as it can stand in JSON and be cut anywhere; raises `UpstreamFailed`.
+    r"""Return base64 in canonical form, which can be sliced anywhere; raises `UpstreamFailed`.
 
-    Some write it with line breaks, without padding, with the letters for URLs, or as a data: URL.
+    Some providers send line breaks, no padding, the URL-safe alphabet, or a data: URL.
 
-    >>> tidied("AAEC\r\n_-8"), tidied("data:image/png;base64,AAEC")
+    >>> normalize_base64("AAEC\r\n_-8"), normalize_base64("data:image/png;base64,AAEC")
     ('AAEC/+8=', 'AAEC')
     """
     if is_canonical_base64(text):
@@ -149,29 +150,31 @@ def normalize_base64(text: str) -> str:
 
 
 def is_canonical_base64(text: str) -> bool:
-    """Tell whether base64 is as `tidied` would give it."""
+    """Whether the text is base64 as `normalize_base64` returns it."""
     if not text or len(text) % 4 or not text.isascii():
         return False
     for at in range(0, len(text), _BASE64_CHUNK):
-        piece = text[at : at + _BASE64_CHUNK]
+        chunk = text[at : at + _BASE64_CHUNK]
         try:
-            pybase64.b64decode(piece, validate=True)
+            pybase64.b64decode(chunk, validate=True)
         except NotBase64:
             return False
-        if piece.endswith("=") and at + _BASE64_CHUNK < len(text):
+        if chunk.endswith("=") and at + _BASE64_CHUNK < len(text):
             return False
     return True
 
 
 def measure_base64(text: str) -> ImageHeader:
-    """Measure a picture by the beginning of its base64."""
-    found = read_image_header(decode_base64(text[:_SHORT_HEADER]))
-    # Every type but JPEG says its size at once.
-    return found if found.width else read_image_header(decode_base64(text[: HEADER_BYTES // 3 * 4]))
+    """Return the type and size of an image from the start of its base64."""
+    header = read_image_header(decode_base64(text[:_SHORT_HEADER]))
+    # Only a JPEG may have its size further in.
+    return (
+        header if header.width else read_image_header(decode_base64(text[: HEADER_BYTES // 3 * 4]))
+    )
 
 
 def decode_base64(text: str) -> bytes:
-    """Undo base64; raises `UpstreamFailed`."""
+    """Decode base64; raises `UpstreamFailed`."""
     try:
         return pybase64.b64decode(text, validate=True)
     except (NotBase64, ValueError):
@@ -179,37 +182,37 @@ def decode_base64(text: str) -> bytes:
 
 
 def _damaged() -> UpstreamFailed:
-    return UpstreamFailed(
-        "The provider's answer holds a picture that is damaged.", code="bad_answer"
-    )
+    return UpstreamFailed("The provider's response contains a damaged image.", code="bad_answer")
 
 
 def measured_receipt(
-    number: int, found: ImageHeader, params: Mapping[str, object], length: int | None = None
+    number: int, header: ImageHeader, params: Mapping[str, object], length: int | None = None
 ) -> Iterator[ReceiptLine]:
-    """Say what a picture turned out to be, and what was asked for where that is not it.
+    """Yield the receipt lines of an image: what it is, and what was requested if that differs.
+
+    `number` counts from 1, `length` is in bytes.
 
     >>> asked = {"size": "1024x1024", "output_format": "png"}
-    >>> [str(line) for line in lines_of(1, ImageHeader("image/png", 768, 1024), asked, 99)]
+    >>> [str(line) for line in measured_receipt(1, ImageHeader("image/png", 768, 1024), asked, 99)]
     ['measured 1=768x1024;png;99', 'asked 1=1024x1024']
     """
-    size, form = found.size, found.format
-    told = f"{size};{form or '?'};{length}" if length else f"{size};{form or '?'}"
-    yield ReceiptLine("measured", str(number), told)
+    size, form = header.size, header.format
+    description = f"{size};{form or '?'};{length}" if length else f"{size};{form or '?'}"
+    yield ReceiptLine("measured", str(number), description)
     pairs = (params.get("size"), size), (params.get("output_format"), form)
-    other = [
-        asked
-        for asked, is_it in pairs
-        if isinstance(asked, str) and asked not in ("auto", is_it) and is_it != "?"
+    differing = [
+        requested
+        for requested, actual in pairs
+        if isinstance(requested, str) and requested not in ("auto", actual) and actual != "?"
     ]
-    if other:
-        yield ReceiptLine("asked", str(number), ";".join(other))
+    if differing:
+        yield ReceiptLine("asked", str(number), ";".join(differing))
 
 
 def cached_receipt(images: Iterable[Image]) -> Iterator[ReceiptLine]:
-    """Say how many pictures came from the cache, if any did."""
+    """Yield a receipt line with the number of cached images, if there are any."""
     if count := sum(isinstance(image, CachedImage) for image in images):
-        yield ReceiptLine("cached", "pictures", str(count))
+        yield ReceiptLine("cached", "images", str(count))
 
 
 def _slices(data: bytes | memoryview) -> Iterator[memoryview]:

@@ -28,8 +28,8 @@ _TIMEOUT_SECONDS = 2.0
 """The most that a request waits for the supervisor."""
 _PREFIX = "cache."
 
-_UNAVAILABLE = "What the cache knows cannot be reached now; the gateway's log says why."
-_BEING_DELETED = "The picture is being deleted."
+_UNAVAILABLE = "The cache index is unavailable. The gateway's log has the cause."
+_BEING_DELETED = "The image is being deleted."
 
 _encode = msgspec.msgpack.encode
 
@@ -72,25 +72,25 @@ class CacheIndexServer:
         images = {it.digest for it in entry.images}
         if images & self._leases.keys():
             # Somebody is about to delete one: whoever announced it was slow.
-            self._schedule_deletion(await self.index.drop(key))
-            self._schedule_deletion(await self.index.free(images))
+            self._schedule_deletion(await self.index.remove(key))
+            self._schedule_deletion(await self.index.release(images))
         else:
             self._schedule_deletion(await self.index.put(key, entry))
 
     async def remove(self, key: bytes) -> None:
         """Give an entry up."""
-        self._schedule_deletion(await self.index.drop(key))
+        self._schedule_deletion(await self.index.remove(key))
 
     async def purge(self, caller: str, namespace: str | None) -> int:
         """Give up what a caller filled; tells how many entries."""
-        count, orphaned = await self.index.forget(caller, namespace)
+        count, orphaned = await self.index.purge(caller, namespace)
         self._schedule_deletion(orphaned)
         return count
 
     async def expire(self) -> OrphanedImages:
         """Give up what is too old; lease to one worker what has lain for long enough."""
         now = self._clock()
-        self._schedule_deletion(await self.index.tidy())
+        self._schedule_deletion(await self.index.expire())
         for digest in [it for it, until in self._leases.items() if until <= now]:
             # Whoever was to delete it is gone.
             self._orphans.setdefault(digest, now)
@@ -99,7 +99,7 @@ class CacheIndexServer:
         leased = list(islice(due, _BATCH))
         for digest in leased:
             del self._orphans[digest]
-            if not await self.index.announce(digest):
+            if not await self.index.reserve(digest):
                 self._leases[digest] = now + _LEASE_SECONDS
         return [digest for digest in leased if digest in self._leases]
 
@@ -107,14 +107,14 @@ class CacheIndexServer:
         """Tell whether an entry holds a picture, None where somebody is about to delete it."""
         if digest in self._leases:
             return None
-        if await self.index.announce(digest):
+        if await self.index.reserve(digest):
             return True
         self._orphans[digest] = self._clock() + _GRACE_SECONDS
         return False
 
     async def release(self, digests: list[str]) -> None:
         """Have those freed, after a while, that no entry holds."""
-        self._schedule_deletion(await self.index.free(digests))
+        self._schedule_deletion(await self.index.release(digests))
 
     async def confirm_deleted(self, digests: list[str]) -> None:
         """Note that some are gone."""
@@ -157,43 +157,43 @@ class RpcIndex:
         try:
             body = encode(entry)
         except (TypeError, ValueError, OverflowError):
-            await self._call("drop", key)
+            await self._call("remove", key)
             return await self.release({it.digest for it in entry.images})
         await self._call("put", key, body, entry.expires - self._clock())
         return []
 
     async def remove(self, key: bytes) -> OrphanedImages:
         """Give an entry up."""
-        await self._call("drop", key)
+        await self._call("remove", key)
         return []
 
     async def purge(self, caller: str, namespace: str | None) -> tuple[int, OrphanedImages]:
         """Give up what a caller filled, in one namespace or in all; tells how many entries."""
-        return int(await self._call("forget", caller, namespace)), []
+        return int(await self._call("purge", caller, namespace)), []
 
     async def expire(self) -> OrphanedImages:
         """Give up what is too old; tells what can go, as far as no other worker was told."""
-        return list(await self._call("tidy"))
+        return list(await self._call("expire"))
 
     async def reserve(self, digest: str) -> bool:
         """Note that a picture is about to be put in its place; tells whether an entry holds it.
 
         Raises `CacheAway` too where another worker is about to delete it.
         """
-        held = await self._call("announce", digest)
+        held = await self._call("reserve", digest)
         if held is None:
             raise CacheUnavailable(_BEING_DELETED)
         return bool(held)
 
     async def release(self, digests: Iterable[str]) -> OrphanedImages:
         """Have those of some pictures freed, after a while, that no entry holds."""
-        await self._call("free", list(digests))
+        await self._call("release", list(digests))
         return []
 
     async def confirm_deleted(self, digests: OrphanedImages) -> None:
         """Note that the bytes of freed pictures are gone."""
         if digests:
-            await self._call("deleted", digests)
+            await self._call("confirm_deleted", digests)
 
     async def _call(self, name: str, *args: object) -> Any:
         try:

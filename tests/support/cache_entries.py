@@ -105,11 +105,11 @@ class KeptThere(Kept):
 
     async def wait(self, seconds: float) -> None:
         # Redis has a clock of its own: what is to come, comes so much earlier.
-        await self.hurry(seconds, "expiry", "doomed", "deleting")
+        await self.hurry(seconds, "expiry", "orphans", "deleting")
 
     async def freed(self, at_once: OrphanedImages) -> set[str]:
         found = {*at_once, *await self.index.expire()}
-        await self.hurry(60, "doomed")
+        await self.hurry(60, "orphans")
         while freed := await self.index.expire():
             found.update(freed)
             await self.index.confirm_deleted(freed)
@@ -121,9 +121,11 @@ class KeptThere(Kept):
         return int(memory or 0), int(disk or 0), {it.hex() for it in held}
 
     async def is_tidy(self) -> bool:
-        entries, about = [await self.client.hlen(self.keys[it]) for it in ("entries", "about")]
+        entries, metadata = [
+            await self.client.hlen(self.keys[it]) for it in ("entries", "metadata")
+        ]
         sets = [await self.client.zcard(self.keys[it]) for it in ("ranks", "expiry", "owners")]
-        return {entries, about, *sets} == {entries}
+        return {entries, metadata, *sets} == {entries}
 
     async def hurry(self, seconds: float, *names: str) -> None:
         """Have what is to come in some of the keys come so much earlier."""

@@ -44,7 +44,7 @@ class Shelves:
     async def keep(self, key: bytes, *pictures: bytes, caller: str = "") -> CacheEntry:
         """Keep an entry of pictures."""
         arrived = [await self.arrive(data) for data in pictures]
-        told = tuple(ImageRecord(it.digest, it.length, it.measured) for it in arrived)
+        told = tuple(ImageRecord(it.digest, it.length, it.header) for it in arrived)
         entry = CacheEntry(told, self.cache.clock() + 100, caller)
         await self.cache.put(key, entry, arrived)
         return entry

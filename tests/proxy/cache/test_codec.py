@@ -55,12 +55,12 @@ def test_another_shape_is_another_version() -> None:
         [it.name for it in fields(kind)]
         for kind in (CacheEntry, ImageRecord, ImageHeader, ReceiptLine)
     ]
-    # Whoever changes this gives `VERSION` another value.
+    # A change here needs another value of `VERSION`.
     assert (VERSION, shapes) == (
-        b"\x01",
+        b"\x02",
         [
             [
-                "pictures",
+                "images",
                 "expires",
                 "caller",
                 "namespace",
@@ -68,11 +68,11 @@ def test_another_shape_is_another_version() -> None:
                 "usage",
                 "extra",
                 "receipt",
-                "by_url",
+                "has_urls",
                 "dollars",
                 "seconds",
             ],
-            ["digest", "length", "measured", "extra", "url", "url_until"],
+            ["digest", "length", "header", "extra", "url", "url_expires"],
             ["media_type", "width", "height"],
             ["verb", "name", "value", "outcome"],
         ],

@@ -11,14 +11,14 @@ from adapters.tools.image_header import ImageHeader
 from proxy.cache.entry import ImageRecord
 from proxy.cache.images import NotCacheableError
 from proxy.settings.schema import Cache
-from tests.support.blobs import PICTURES, SVG
+from tests.support.blobs import IMAGES, SVG
 from tests.support.cache_store import MB, pieces, shelves
 from tests.support.gateway import PNG
 
 LARGE = PNG + bytes(range(256)) * 10_000
 
 
-@pytest.mark.parametrize("data", [*PICTURES.values(), LARGE])
+@pytest.mark.parametrize("data", [*IMAGES.values(), LARGE])
 async def test_a_picture_comes_back_as_it_was(tmp_path: Path, data: bytes) -> None:
     async with shelves(tmp_path) as ours:
         entry = await ours.keep(b"k", data)
@@ -27,17 +27,17 @@ async def test_a_picture_comes_back_as_it_was(tmp_path: Path, data: bytes) -> No
         image = ours.cache.images.cached_image(entry.images[0], "https://a.test")
         assert b"".join([piece async for piece in image.read()]) == data
         assert (image.length, image.url) == (len(data), "https://a.test")
-        assert image.measured == entry.images[0].measured
+        assert image.header == entry.images[0].header
 
 
 async def test_a_picture_is_measured_and_an_svg_told_by_what_it_is_said_to_be(
     tmp_path: Path,
 ) -> None:
     async with shelves(tmp_path) as ours:
-        assert (await ours.arrive(PNG)).measured == ImageHeader("image/png", 1, 1)
+        assert (await ours.arrive(PNG)).header == ImageHeader("image/png", 1, 1)
         put = ours.cache.images.upload
         odd = b"<!--" + b"x" * 5000 + b"-->" + SVG
-        assert (await put(pieces(odd), "image/svg+xml")).measured.media_type == "image/svg+xml"
+        assert (await put(pieces(odd), "image/svg+xml")).header.media_type == "image/svg+xml"
 
 
 @pytest.mark.parametrize("data", [b"", b"text", b"<html><svg>", PNG + bytes(MB)])

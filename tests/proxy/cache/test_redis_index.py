@@ -49,7 +49,7 @@ async def kept(redis: RedisServer) -> AsyncIterator[KeptThere]:
 
 
 PUTS = st.tuples(st.just("put"), st.integers(0, 9), st.integers(1, 5000), st.floats(0, 0.1))
-ASKS = st.tuples(st.sampled_from(["get", "drop"]), st.integers(0, 9))
+ASKS = st.tuples(st.sampled_from(["get", "remove"]), st.integers(0, 9))
 
 
 @settings(deadline=None, max_examples=30)
@@ -145,11 +145,11 @@ async def test_what_redis_has_forgotten_is_deleted_from_the_store(
             redis.flush()
             await ours.keep(b"l", PNG + b"2")
         assert len(ours.names) == 2
-        monkeypatch.setattr(store, "_TIDY_SECONDS", 0.01)
+        monkeypatch.setattr(store, "_EXPIRE_INTERVAL_SECONDS", 0.01)
         async with shelves(tmp_path, index=kept.index, shared="shared-easel") as ours:
             async with asyncio.timeout(10):
                 while len(ours.names) == 2:
-                    await kept.hurry(61, "doomed")
+                    await kept.hurry(61, "orphans")
                     await asyncio.sleep(0.01)
             async with ours.cache.pinned_entry(b"l") as entry:
                 assert entry

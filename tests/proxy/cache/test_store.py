@@ -83,7 +83,7 @@ async def test_what_a_failed_answer_read_goes_too(tmp_path: Path) -> None:
 async def test_a_pool_is_not_replaced_by_a_smaller_one(tmp_path: Path) -> None:
     async with shelves(tmp_path) as ours:
         kept = await ours.keep(b"k", ONE, TWO)
-        small = replace(kept, pictures=kept.images[:1])
+        small = replace(kept, images=kept.images[:1])
         await ours.cache.put(b"k", small, [await ours.arrive(THREE)], overwrite=False)
         async with ours.cache.pinned_entry(b"k") as entry:
             assert entry == kept
@@ -111,7 +111,7 @@ async def test_it_works_in_a_bucket_too(tmp_path: Path, monkeypatch: pytest.Monk
 async def test_what_takes_too_long_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(store, "_PENDING_TIMEOUT_SECONDS", 0.01)
     async with shelves(tmp_path) as ours:
         kept = False
 
@@ -176,7 +176,7 @@ async def test_a_failure_to_keep_is_the_logs_affair(
         with caplog.at_level(logging.ERROR):
             ours.cache.store_in_background(b"k", fails(), 1)
             assert not await is_there(ours, b"k")
-    assert "an answer could not be kept" in caplog.text
+    assert "response not cached" in caplog.text
 
 
 async def test_what_is_forgotten_goes_and_so_does_what_was_on_its_way(tmp_path: Path) -> None:
@@ -298,15 +298,15 @@ class Leaving(LocalIndex):
 
     async def drop(self, key: bytes) -> OrphanedImages:
         self._reach()
-        return await super().drop(key)
+        return await super().remove(key)
 
-    async def forget(self, caller: str, namespace: str | None) -> tuple[int, OrphanedImages]:
+    async def purge(self, caller: str, namespace: str | None) -> tuple[int, OrphanedImages]:
         self._reach()
-        return await super().forget(caller, namespace)
+        return await super().purge(caller, namespace)
 
-    async def announce(self, digest: str) -> bool:
+    async def reserve(self, digest: str) -> bool:
         self._reach()
-        return await super().announce(digest)
+        return await super().reserve(digest)
 
 
 @pytest.mark.parametrize("calls", range(4))
@@ -333,7 +333,7 @@ async def test_nobody_is_told_that_what_cannot_be_reached_was_forgotten(tmp_path
 async def test_what_is_too_old_goes_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_TIDY_SECONDS", 0.01)
+    monkeypatch.setattr(store, "_EXPIRE_INTERVAL_SECONDS", 0.01)
     async with shelves(tmp_path) as ours:
         await ours.keep(b"k", ONE)
         ours.cache.index._clock = lambda: 1e12  # type: ignore[attr-defined]  # the local one has it
