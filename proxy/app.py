@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from proxy.jobs.cluster import JobCluster
     from proxy.observability.tracing.spans import Tracer
     from proxy.routing.shared_circuits import SharedCircuitBreakers
-    from proxy.state.ops import Shared
-    from proxy.state.redis_client import SharedRedis
+    from proxy.state.ops import StateStore
+    from proxy.state.redis_client import RedisClient
 
 
 def make_app(  # noqa: PLR0913 - tests replace these one by one
@@ -52,7 +52,7 @@ def make_app(  # noqa: PLR0913 - tests replace these one by one
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     make_call_id: Callable[[], int] = random_call_id,
     strategies: StrategySelector | None = None,
-    state_store: Shared | None = None,
+    state_store: StateStore | None = None,
     cache_index: SharedIndex | None = None,
 ) -> web.Application:
     """Return the gateway's application. Its services start and stop with it.
@@ -93,7 +93,7 @@ def make_app(  # noqa: PLR0913 - tests replace these one by one
 def _lifetime(
     tracer: Tracer | None,
     upstream: ProviderClient,
-    redis: SharedRedis | None,
+    redis: RedisClient | None,
     circuits: SharedCircuitBreakers | None,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Return the application's lifetime: services start in this order and stop in reverse."""
@@ -118,7 +118,7 @@ def _lifetime(
     return lifetime
 
 
-def _start_gauges(app: web.Application, redis: SharedRedis | None) -> LoopLag:
+def _start_gauges(app: web.Application, redis: RedisClient | None) -> LoopLag:
     """Register the gauges; return the running measurement of the event loop's lag."""
     lag = LoopLag()
     sources = Sources(
@@ -140,15 +140,15 @@ def _log_stream(log: Log) -> Stream:
 
 
 def _state_store(
-    settings: Settings, of_workers: Shared | None
-) -> tuple[SharedRedis | None, Shared | None]:
+    settings: Settings, of_workers: StateStore | None
+) -> tuple[RedisClient | None, StateStore | None]:
     """Return the Redis client and the state store on it, if configured; else the workers' store."""
     if not settings.redis.url:
         return None, of_workers
-    from proxy.cluster import RedisShared, SharedRedis  # noqa: PLC0415 - see that module
+    from proxy.cluster import RedisClient, RedisStore  # noqa: PLC0415 - see that module
 
-    redis = SharedRedis(settings.redis)
-    return redis, RedisShared(redis)
+    redis = RedisClient(settings.redis)
+    return redis, RedisStore(redis)
 
 
 def _strategies(circuits: SharedCircuitBreakers | None) -> StrategySelector:
@@ -158,7 +158,7 @@ def _strategies(circuits: SharedCircuitBreakers | None) -> StrategySelector:
     return StrategySelector(LocalCircuitBreakers(), MemorySticky())
 
 
-def _shared_circuits(state_store: Shared | None) -> SharedCircuitBreakers | None:
+def _shared_circuits(state_store: StateStore | None) -> SharedCircuitBreakers | None:
     if state_store is None:
         return None
     from proxy.cluster import SharedCircuitBreakers  # noqa: PLC0415 - see that module
@@ -167,16 +167,16 @@ def _shared_circuits(state_store: Shared | None) -> SharedCircuitBreakers | None
 
 
 def _cache(
-    settings: Settings, blobs: BlobStore, redis: SharedRedis | None, index: SharedIndex | None
+    settings: Settings, blobs: BlobStore, redis: RedisClient | None, index: SharedIndex | None
 ) -> ResponseCache:
     """Return the cache: of this process, of all workers, or of all nodes on the same Redis."""
     if redis is None:
         return ResponseCache(
             settings.cache, blobs, index, shared_folder=index.folder if index else ""
         )
-    from proxy.cluster import cache  # noqa: PLC0415 - see that module
+    from proxy.cluster import build_shared_cache  # noqa: PLC0415 - see that module
 
-    return cache(settings, blobs, redis)
+    return build_shared_cache(settings, blobs, redis)
 
 
 def _jobs(settings: Settings) -> JobStore:
@@ -203,9 +203,9 @@ def _job_cluster(settings: Settings, app: web.Application) -> JobCluster | None:
     """Return what shares jobs with other processes, if there is a state store."""
     if (state_store := app[STATE_STORE]) is None:
         return None
-    from proxy.cluster import sharing  # noqa: PLC0415 - see that module
+    from proxy.cluster import build_job_cluster  # noqa: PLC0415 - see that module
 
-    return sharing(settings, app, state_store)
+    return build_job_cluster(settings, app, state_store)
 
 
 def _add_routes(app: web.Application) -> None:

@@ -13,7 +13,7 @@ from proxy.settings.loader import Settings
 if TYPE_CHECKING:
     from proxy.http.body_limits import BodyMemory, BodyReservation
     from proxy.routing.strategies import StrategySelector
-    from proxy.state.ops import Shared
+    from proxy.state.ops import StateStore
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 """The settings that the process started with. A request reads SNAPSHOT, which reloads replace."""
@@ -25,7 +25,7 @@ DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")
 """Not empty while the server shuts down. Filled by `server.run`, read by /readyz."""
 IN_FLIGHT: web.AppKey[set[int]] = web.AppKey("in_flight")
 """Ids of the requests in progress. Filled by the access middleware, awaited by `server.run`."""
-STATE_STORE: web.AppKey[Shared | None] = web.AppKey("state_store")
+STATE_STORE: web.AppKey[StateStore | None] = web.AppKey("state_store")
 """State shared with other processes; None if this process is alone."""
 
 TRACE_ID: web.RequestKey[str] = web.RequestKey("trace_id", str)

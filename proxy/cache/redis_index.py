@@ -17,7 +17,7 @@ from proxy.cache.codec import decode, encode
 from proxy.cache.entry import CacheEntry
 from proxy.cache.index import OrphanedImages
 from proxy.errors import CacheUnavailable
-from proxy.state.redis_client import RedisAway, SharedRedis
+from proxy.state.redis_client import RedisClient, RedisUnavailable
 
 _GRACE_SECONDS = 60.0
 """How long an image is kept after its last entry is gone."""
@@ -33,7 +33,7 @@ class RedisIndex:
 
     def __init__(
         self,
-        redis: SharedRedis,
+        redis: RedisClient,
         memory_bytes: int,
         disk_bytes: int,
         clock: Callable[[], float] = time.monotonic,
@@ -120,8 +120,8 @@ class RedisIndex:
 
     async def _run(self, script: Any, *args: bytes | float) -> Any:
         try:
-            return await self._redis.run(script, self._keys, (_GRACE_SECONDS * 1000, *args))
-        except RedisAway:
+            return await self._redis.run_script(script, self._keys, (_GRACE_SECONDS * 1000, *args))
+        except RedisUnavailable:
             raise CacheUnavailable(
                 "The cache index is unavailable. The gateway's log has the cause."
             ) from None

@@ -24,7 +24,7 @@ from proxy.jobs.directory import JobDirectory, JobResults, Lookup
 from proxy.jobs.job import Job, JobKey
 from proxy.jobs.recording import Recording, RecordingTruncated
 from proxy.jobs.store import JobStore
-from proxy.state.ops import SharedAway, SharedGone
+from proxy.state.ops import StoreClosed, StoreUnavailable
 
 _HEARTBEAT_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
@@ -82,7 +82,7 @@ class JobCluster:
             for job in self._jobs.all()
             if not job.recording.ended and job.id not in self._mirrored
         ]
-        with contextlib.suppress(SharedAway):
+        with contextlib.suppress(StoreUnavailable):
             await self._directory.publish(unfinished)
             await self._directory.deregister()
 
@@ -98,7 +98,7 @@ class JobCluster:
 
     async def claim_abandoned(self, key: JobKey) -> str:
         """Find a job of another process that nobody has come for; "" where there is none."""
-        with contextlib.suppress(SharedAway):
+        with contextlib.suppress(StoreUnavailable):
             return await self._directory.claim_abandoned(key, allow_any=False)
         return ""
 
@@ -106,13 +106,13 @@ class JobCluster:
         """Find a caller's job of another process by its id."""
         try:
             found = await self._directory.look_up(job_id)
-        except SharedAway:
+        except StoreUnavailable:
             return None
         return found if found and found.record.caller == caller else None
 
     async def cancel(self, found: Lookup) -> None:
         """Cancel a job, or forget what it made."""
-        with contextlib.suppress(SharedAway, BlobStoreFailed):
+        with contextlib.suppress(StoreUnavailable, BlobStoreFailed):
             await self._directory.request_action(found.record.owner, found.job_id, "cancel")
             await self._directory.delete([found.job_id])
             await self._results.delete(found.job_id)
@@ -120,7 +120,7 @@ class JobCluster:
     async def delete(self, job: Job) -> None:
         """Have others know that a job of this process was given up by its client."""
         self._stored_until.pop(job.id, None)
-        with contextlib.suppress(SharedAway, BlobStoreFailed):
+        with contextlib.suppress(StoreUnavailable, BlobStoreFailed):
             await self._directory.delete([job.id])
             await self._results.delete(job.id)
 
@@ -131,7 +131,7 @@ class JobCluster:
         alias = JobRecord(
             key.caller, key.digest, self._directory.process_id, job.created_at, alias_of=job_id
         )
-        with contextlib.suppress(SharedAway):
+        with contextlib.suppress(StoreUnavailable):
             await self._directory.publish([(job.id, alias, self._record_ttl)])
         try:
             async with aclosing(self._poll(job_id)) as lookups:
@@ -141,7 +141,7 @@ class JobCluster:
         except ImageError as error:
             if error.code == "job_lost" or error.headers.get("x-should-retry") == "false":
                 # It is told once: whoever asks after that wants another picture.
-                with contextlib.suppress(SharedAway):
+                with contextlib.suppress(StoreUnavailable):
                     await self._directory.delete([job_id])
             raise
 
@@ -180,7 +180,7 @@ class JobCluster:
                 if found and found.owner_alive and not found.record.stored and now >= request_at:
                     await self._directory.request_action(found.record.owner, job_id)
                     request_at = now + _REQUEST_AGAIN_SECONDS
-            except SharedAway:
+            except StoreUnavailable:
                 missing_since = 0.0
             else:
                 available = found and (
@@ -247,9 +247,9 @@ class JobCluster:
             try:
                 await self._publish(list(changed.values()))
                 self._store_unavailable = False
-            except SharedAway as error:
+            except StoreUnavailable as error:
                 self._store_unavailable = True
-                self._store_closed = isinstance(error, SharedGone)
+                self._store_closed = isinstance(error, StoreClosed)
                 self._changed = changed | self._changed
                 self._has_changes.set()
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -318,8 +318,8 @@ class JobCluster:
         while True:
             try:
                 known, actions = await self._directory.heartbeat()
-            except SharedAway as error:
-                self._store_closed = isinstance(error, SharedGone)
+            except StoreUnavailable as error:
+                self._store_closed = isinstance(error, StoreClosed)
                 was_unavailable = True
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue

@@ -30,19 +30,19 @@ from proxy.jobs.job import Job, JobKey, key_reused_error
 from proxy.jobs.recording import Recording
 from proxy.jobs.store import JobStore
 from proxy.state.ops import (
-    Add,
+    AcquireSlot,
+    Append,
+    CompareAndSet,
     Delete,
-    Enter,
     Get,
-    Items,
-    Leave,
+    List,
     Op,
-    Push,
-    Put,
-    Shared,
-    SharedAway,
-    Swap,
-    Take,
+    PopAll,
+    ReleaseSlot,
+    Set,
+    SetIfAbsent,
+    StateStore,
+    StoreUnavailable,
 )
 
 _HEARTBEAT_TTL = 10.0
@@ -78,7 +78,7 @@ class Lookup(NamedTuple):
 class JobDirectory:
     """What one process writes and reads of jobs. Methods raise `SharedAway` unless they say not."""
 
-    def __init__(self, shared: Shared, jobs: JobStore, limits: DirectoryLimits) -> None:
+    def __init__(self, shared: StateStore, jobs: JobStore, limits: DirectoryLimits) -> None:
         self.process_id = secrets.token_hex(8)
         self._shared = shared
         self._jobs = jobs
@@ -102,7 +102,7 @@ class JobDirectory:
                 share_key = _hashed_key("share", key.caller, key.digest)
                 return await self._claim_name(job, record, share_key)
             await self._register(job, self._registration(job, record))
-        except SharedAway:
+        except StoreUnavailable:
             if self._limits.fails_closed:
                 raise Overloaded(
                     "How many pictures are being made for this gateway key cannot be counted now "
@@ -114,7 +114,9 @@ class JobDirectory:
     async def look_up(self, job_id: str) -> Lookup | None:
         """Look a job up by its id, whichever process has it."""
         for _ in range(2):
-            if (record := decode((await self._shared.ask(Get(_record_key(job_id))))[0])) is None:
+            if (
+                record := decode((await self._shared.execute(Get(_record_key(job_id))))[0])
+            ) is None:
                 return None
             if not record.alias_of:
                 return Lookup(job_id, record, await self._is_alive(record.owner))
@@ -125,15 +127,17 @@ class JobDirectory:
         """Tell of jobs by their ids, each for so many seconds."""
         ops: list[Op] = []
         for job_id, record, ttl in records:
-            ops.append(Put(_record_key(job_id), encode(record), ttl))
+            ops.append(Set(_record_key(job_id), encode(record), ttl))
             if record.state != "running":
-                ops.append(Leave(_running_key(record.caller), job_id.encode()))
+                ops.append(ReleaseSlot(_running_key(record.caller), job_id.encode()))
             elif not record.alias_of:
                 ops.append(
-                    Enter(_running_key(record.caller), job_id.encode(), _LEASE_SECONDS, _UNLIMITED)
+                    AcquireSlot(
+                        _running_key(record.caller), job_id.encode(), _LEASE_SECONDS, _UNLIMITED
+                    )
                 )
         if ops:
-            await self._shared.ask(*ops)
+            await self._shared.execute(*ops)
 
     async def register_again(self, jobs: Iterable[Job]) -> None:
         """Have jobs be found again, where what is shared was not there or has been lost."""
@@ -141,29 +145,29 @@ class JobDirectory:
         for job in jobs:
             key, ttl = job.key, 2 * self._limits.record_ttl
             same = _hashed_key("same", key.caller, key.digest)
-            ops.append(Push(same, job.id.encode(), ttl, _MAX_SAME))
+            ops.append(Append(same, job.id.encode(), ttl, _MAX_SAME))
             if key.idempotency_key:
                 place = _hashed_key("key", key.caller, key.idempotency_key)
-                ops.append(Add(place, key.digest + job.id.encode(), ttl))
+                ops.append(SetIfAbsent(place, key.digest + job.id.encode(), ttl))
         if ops:
-            await self._shared.ask(*ops)
+            await self._shared.execute(*ops)
 
     async def delete(self, job_ids: Iterable[str]) -> None:
         """Tell that there are no such jobs any more."""
-        await self._shared.ask(*[Delete(_record_key(name)) for name in job_ids])
+        await self._shared.execute(*[Delete(_record_key(name)) for name in job_ids])
 
     async def request_action(self, owner: str, job_id: str, action: str = "store") -> None:
         """Have a process store the answer of a job, know it is `taken`, or `cancel` it."""
         encoded = msgspec.msgpack.encode((action, job_id))
-        await self._shared.ask(
-            Push(f"told:{owner}", encoded, self._limits.record_ttl, _MAX_ACTIONS)
+        await self._shared.execute(
+            Append(f"told:{owner}", encoded, self._limits.record_ttl, _MAX_ACTIONS)
         )
 
     async def heartbeat(self) -> tuple[bool, list[tuple[str, str]]]:
         """Say that this process is alive; gives whether that was known, and what others want."""
         alive_key = f"alive:{self.process_id}"
-        known, _, actions = await self._shared.ask(
-            Get(alive_key), Put(alive_key, b"", _HEARTBEAT_TTL), Take(f"told:{self.process_id}")
+        known, _, actions = await self._shared.execute(
+            Get(alive_key), Set(alive_key, b"", _HEARTBEAT_TTL), PopAll(f"told:{self.process_id}")
         )
         return known is not None, [
             msgspec.msgpack.decode(it, type=tuple[str, str]) for it in actions
@@ -171,26 +175,26 @@ class JobDirectory:
 
     async def deregister(self) -> None:
         """Say that this process is no more."""
-        await self._shared.ask(Delete(f"alive:{self.process_id}"))
+        await self._shared.execute(Delete(f"alive:{self.process_id}"))
 
     async def _is_alive(self, process_id: str) -> bool:
-        return (await self._shared.ask(Get(f"alive:{process_id}")))[0] is not None
+        return (await self._shared.execute(Get(f"alive:{process_id}")))[0] is not None
 
     def _registration(self, job: Job, record: JobRecord, *first: Op) -> list[Op]:
         key, ttl = job.key, self._limits.record_ttl
         same = _hashed_key("same", key.caller, key.digest)
         return [
-            Enter(
+            AcquireSlot(
                 _running_key(key.caller), job.id.encode(), _LEASE_SECONDS, self._limits.per_caller
             ),
-            Put(_record_key(job.id), encode(record), ttl),
-            Push(same, job.id.encode(), 2 * ttl, _MAX_SAME),
+            Set(_record_key(job.id), encode(record), ttl),
+            Append(same, job.id.encode(), 2 * ttl, _MAX_SAME),
             *first,
         ]
 
     async def _register(self, job: Job, ops: list[Op]) -> Sequence[object]:
         """Carry out what enters a job; raises `Overloaded` where there is no room for it."""
-        answers = await self._shared.ask(*ops)
+        answers = await self._shared.execute(*ops)
         if not answers[0]:
             await self._unregister(job)
             raise Overloaded(
@@ -200,14 +204,14 @@ class JobDirectory:
         return answers
 
     async def _unregister(self, job: Job) -> None:
-        await self._shared.ask(
-            Delete(_record_key(job.id)), Leave(_running_key(job.key.caller), job.id.encode())
+        await self._shared.execute(
+            Delete(_record_key(job.id)), ReleaseSlot(_running_key(job.key.caller), job.id.encode())
         )
 
     async def _claim_name(self, job: Job, record: JobRecord, name_key: str) -> str:
         """Begin a job under a name, or give the one that has it."""
         ttl, mine = self._limits.record_ttl, job.key.digest + job.id.encode()
-        adding = Add(name_key, mine, 2 * ttl)
+        adding = SetIfAbsent(name_key, mine, 2 * ttl)
         found = (await self._register(job, self._registration(job, record, adding)))[-1]
         while isinstance(found, bytes):
             digest, other = found[:_DIGEST_BYTES], found[_DIGEST_BYTES:].decode()
@@ -218,7 +222,9 @@ class JobDirectory:
             if seen and self._is_joinable(job, seen.record):
                 await self._unregister(job)
                 return other
-            swapped, found = await self._shared.ask(Swap(name_key, found, mine, 2 * ttl), adding)
+            swapped, found = await self._shared.execute(
+                CompareAndSet(name_key, found, mine, 2 * ttl), adding
+            )
             if swapped:
                 break
         return ""
@@ -235,12 +241,12 @@ class JobDirectory:
         Else any, or "".
         """
         same = _hashed_key("same", key.caller, key.digest)
-        job_ids = [it.decode() for it in (await self._shared.ask(Items(same)))[0]]
+        job_ids = [it.decode() for it in (await self._shared.execute(List(same)))[0]]
         found = [it for it in await self._look_up_all(job_ids) if not it.record.cannot_serve_retry]
         for it in found:
             if it.record.abandoned or not it.owner_alive:
-                taken = Add(f"taken:{it.job_id}", b"", self._limits.record_ttl)
-                if (await self._shared.ask(taken))[0] is None:
+                taken = SetIfAbsent(f"taken:{it.job_id}", b"", self._limits.record_ttl)
+                if (await self._shared.execute(taken))[0] is None:
                     await self.request_action(it.record.owner, it.job_id, "taken")
                     return it.job_id
         return found[0].job_id if found and allow_any else ""
@@ -250,9 +256,11 @@ class JobDirectory:
         others = [name for name in job_ids if not self._jobs.has(name)]
         if not others:
             return []
-        records = map(decode, await self._shared.ask(*[Get(_record_key(name)) for name in others]))
+        records = map(
+            decode, await self._shared.execute(*[Get(_record_key(name)) for name in others])
+        )
         found = [(name, it) for name, it in zip(others, records, strict=True) if it]
-        alive = await self._shared.ask(*[Get(f"alive:{it.owner}") for _, it in found])
+        alive = await self._shared.execute(*[Get(f"alive:{it.owner}") for _, it in found])
         return [
             Lookup(name, it, lives is not None)
             for (name, it), lives in zip(found, alive, strict=True)

@@ -17,7 +17,7 @@ import msgspec
 
 from proxy.routing.circuit_breaker import LocalCircuitBreakers, threshold_exceeded
 from proxy.settings.policies import BreakerPolicy
-from proxy.state.ops import Get, Shared, SharedAway, Swap
+from proxy.state.ops import CompareAndSet, Get, StateStore, StoreUnavailable
 
 _KEY = "circuits"
 _SYNC_SECONDS = 0.3
@@ -51,7 +51,7 @@ class SharedCircuitBreakers(LocalCircuitBreakers):
 
     def __init__(
         self,
-        store: Shared,
+        store: StateStore,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -89,7 +89,7 @@ class SharedCircuitBreakers(LocalCircuitBreakers):
         Raises `SharedAway`: then it is told later.
         """
         for _ in range(_MAX_SWAPS):
-            (old,) = await self._store.ask(Get(_KEY))
+            (old,) = await self._store.execute(Get(_KEY))
             common = _decode(old)
             own, self._pending = self._pending, {}
             for name, counted in own.items():
@@ -97,8 +97,8 @@ class SharedCircuitBreakers(LocalCircuitBreakers):
             swapped = not own
             try:
                 if own:
-                    swap = Swap(_KEY, old, _encode(common, self._now()), _TTL_SECONDS)
-                    (swapped,) = await self._store.ask(swap)
+                    swap = CompareAndSet(_KEY, old, _encode(common, self._now()), _TTL_SECONDS)
+                    (swapped,) = await self._store.execute(swap)
             finally:
                 if not swapped:
                     self._pending = _merge_counts(own, self._pending)
@@ -111,7 +111,7 @@ class SharedCircuitBreakers(LocalCircuitBreakers):
             pause = _SYNC_SECONDS
             try:
                 await self.sync()
-            except SharedAway:
+            except StoreUnavailable:
                 pause = _UNAVAILABLE_RETRY_SECONDS
             await asyncio.sleep(pause)
 

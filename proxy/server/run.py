@@ -1,4 +1,4 @@
-"""Runs the gateway until it is told to stop, then lets what is running finish."""
+"""Runs the server process: start, signals, graceful shutdown."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ from proxy.server.site import GracefulSite, close_sites, start_sites
 from proxy.settings.loader import Settings
 from proxy.settings.schema import Server
 from proxy.settings.tls import ReloadableTls, reload_periodically
-from proxy.state.ops import Shared
+from proxy.state.ops import StateStore
 
 _GC_THRESHOLDS = (10_000, 5, 50)
-"""Rounds of the collector look at what parked jobs hold: small ones pause for milliseconds."""
+"""A collection scans the objects of stored jobs: frequent small ones pause for milliseconds."""
 _CLOSING_SECONDS = 0.1
 _SIGNALLED = 128
-"""A shell's exit status for a process that a signal ended, without the signal's number."""
+"""A shell's exit status for a process ended by a signal is this plus the signal's number."""
 _POLL_SECONDS = 0.05
 _FIRST_REQUEST_SECONDS = 1.0
-"""How long a connection that was let in at the last moment has to say what for."""
+"""How long a connection accepted at the last moment has to send its request."""
 _PERSIST_SHARE = 0.1
 _MAX_PERSIST_SECONDS = 10.0
-"""How much of the time to stop is for writing what is finished to disk: a share, and the most."""
+"""The part of the shutdown time reserved for writing finished responses to disk."""
 
 
 _CLIENT_ERRORS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
-"""What a client can cause as often as it likes."""
+"""Errors that a client can cause at will."""
 
 
 class RedactingFilter(logging.Filter):
-    """Takes out of the server's log what it quotes of a request: it may be a key."""
+    """Removes exception messages from log records: they can quote a request, and so a key."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Leave of an exception its name, and where it came from unless the client caused it."""
+        """Keep an exception's type, and its traceback unless the client caused it."""
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             record.msg = f"{record.getMessage()}: {type(error).__name__}"
@@ -67,23 +67,23 @@ class RedactingFilter(logging.Filter):
 
 
 def loop_exception_handler(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what nobody has caught as the server's log does: its own sentence may hold a prompt."""
-    # Behind a bracket stand arguments.
-    said = re.split(r"[(<{\[]", context.get("message") or "", maxsplit=1)[0].strip()
-    server_logger().error(said or "Unhandled", exc_info=context.get("exception"))
+    """Log an unhandled exception of the loop without its message, which may hold a prompt."""
+    # Text after a bracket can be arguments.
+    message = re.split(r"[(<{\[]", context.get("message") or "", maxsplit=1)[0].strip()
+    server_logger().error(message or "Unhandled exception", exc_info=context.get("exception"))
 
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """What a process is given that serves with others at one address.
+    """How a process serves; a worker overrides the defaults.
 
-    `shared` is what all know together, `index` what the cache knows. `listening` makes the sockets.
-    `attend` is called with the application before it listens. `stopping` ends it as a signal does.
-    `follows`: it looks itself whether the settings file changes, where else whoever supervises it
-    does.
+    `shared` is the shared state store and `index` the shared cache index. `open_listeners` opens
+    the sockets. `on_app` is called with the application before it listens. Setting `stop` shuts
+    down as a signal does. `watches_settings`: this process watches the settings file itself,
+    rather than its supervisor.
     """
 
-    shared: Shared | None = None
+    shared: StateStore | None = None
     index: SharedIndex | None = None
     open_listeners: Callable[[Server], Sequence[Listener]] = open_listeners
     on_app: Callable[[web.Application], None] = lambda _: None
@@ -94,14 +94,13 @@ class ServeOptions:
 def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with host and port once it listens.
 
-    The port is 0 where it listens on its unix socket only. Raises `CannotListenError` when an
-    address cannot be used.
+    The port is 0 if it listens on a unix socket only. Raises `CannotListenError`.
     """
     run_loop(serve(settings, ready))
 
 
 def run_loop(serving: Coroutine[Any, Any, None]) -> None:
-    """Run what serves, as a process of its own."""
+    """Run a server coroutine in a new event loop: uvloop's, if installed."""
     runner = asyncio.run
     with contextlib.suppress(ImportError):
         import uvloop  # noqa: PLC0415 - optional, and absent on some platforms
@@ -114,7 +113,7 @@ def run_loop(serving: Coroutine[Any, Any, None]) -> None:
 async def serve(
     settings: Settings, ready: Callable[[str, int], None], options: ServeOptions | None = None
 ) -> None:
-    """Do so in a loop that runs, alone or in a team."""
+    """Serve in the running loop, alone or as a worker. Raises `CannotListenError`."""
     options = options or ServeOptions(watches_settings=True)
     asyncio.get_running_loop().set_exception_handler(loop_exception_handler)
     listening = options.open_listeners(settings.server)
@@ -143,8 +142,8 @@ async def _serve(
         access_log=None,
         logger=server_logger(),
         handle_signals=False,
-        # A client that leaves does not waste the picture that is being made for it, unless the
-        # operator wants that: then whoever listens is cancelled, and with the last one the job.
+        # A client that disconnects does not cancel its job, unless the operator wants that: then
+        # its handler is cancelled, and the job with its last client.
         handler_cancellation=settings.jobs.on_disconnect == "cancel",
         shutdown_timeout=_CLOSING_SECONDS,
         max_field_size=settings.limits.header_bytes,
@@ -153,14 +152,14 @@ async def _serve(
     )
     await runner.setup()
     try:
-        doors = await start_sites(runner, listening, tls, settings.timeouts)
+        sites = await start_sites(runner, listening, tls, settings.timeouts)
         _stop_on_signal(stopping := options.stop)
         patient = enforce_client_timeouts(_server(runner), settings.timeouts)
         async with _settings_watcher(app, settings, options), patient, reload_periodically(tls):
             ready(server.host, _port(listening))
             _freeze_gc()
             await stopping.wait()
-            await _shut_down(runner, doors, server)
+            await _shut_down(runner, sites, server)
     finally:
         await runner.cleanup()
 
@@ -168,7 +167,7 @@ async def _serve(
 def _settings_watcher(
     app: web.Application, settings: Settings, team: ServeOptions
 ) -> AbstractAsyncContextManager[None]:
-    """Follow the settings file while a block lasts, if there is one and nobody else does."""
+    """Watch the settings file while the block runs, if this process is the one to do it."""
     if not (settings.file and team.watches_settings):
         return nullcontext()
     watches = settings.server.watches_settings
@@ -194,16 +193,16 @@ def _server(runner: web.AppRunner) -> web.Server:
     return runner.server
 
 
-async def _shut_down(runner: web.AppRunner, doors: Sequence[GracefulSite], server: Server) -> None:
-    """Let load balancers see that we go, then let nobody in, then let what runs finish."""
+async def _shut_down(runner: web.AppRunner, sites: Sequence[GracefulSite], server: Server) -> None:
+    """Fail readiness for `drain_seconds`, stop listening, then let running requests finish."""
     runner.app[DRAINING].append(True)
     await asyncio.sleep(server.drain_seconds)
-    await close_sites(doors)
+    await close_sites(sites)
     await _drain(runner, server.shutdown_seconds - server.drain_seconds)
 
 
 def server_logger() -> logging.Logger:
-    """Give the server's log."""
+    """Return the HTTP server's logger, with the redacting filter."""
     logger = logging.getLogger("easel.server")
     if not any(isinstance(it, RedactingFilter) for it in logger.filters):
         logger.addFilter(RedactingFilter())
@@ -211,14 +210,14 @@ def server_logger() -> logging.Logger:
 
 
 def _stop_on_signal(stopping: asyncio.Event) -> None:
-    """Have an event set by the first signal; a second one ends the process at once."""
+    """Set an event at the first signal; exit at once at the second."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)
 
     def stop() -> None:
         stopping.set()
         for number in numbers:
-            # Not the system's own handling: it lets the first process of a container live on.
+            # Not the default action: the kernel does not apply it to process 1 of a container.
             loop.add_signal_handler(number, os._exit, _SIGNALLED + number)
 
     for number in numbers:
@@ -226,14 +225,14 @@ def _stop_on_signal(stopping: asyncio.Event) -> None:
 
 
 def _freeze_gc() -> None:
-    """Take what start-up made out of the collector's rounds: they are where tail latency is."""
+    """Exclude objects made at start-up from garbage collection, which causes tail latency."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
 async def _drain(runner: web.AppRunner, seconds: float) -> None:
-    """Let what runs finish, and keep for the next process what then waits to be collected."""
+    """Let running requests finish, then save finished responses for the next process."""
     jobs, sharing = runner.app[JOBS], runner.app[JOB_CLUSTER]
     deadline = asyncio.get_running_loop().time() + seconds
     await _drain_requests(runner, seconds - min(seconds * _PERSIST_SHARE, _MAX_PERSIST_SECONDS))
@@ -246,7 +245,7 @@ async def _drain(runner: web.AppRunner, seconds: float) -> None:
 
 
 async def _drain_requests(runner: web.AppRunner, seconds: float) -> None:
-    """Let what runs finish, and its answers arrive; at the deadline, cut what is left."""
+    """Wait for running requests and their responses; at the deadline, cut the rest."""
     running, jobs, sharing = runner.app[IN_FLIGHT], runner.app[JOBS], runner.app[JOB_CLUSTER]
     loop = asyncio.get_running_loop()
     first = loop.time() + min(seconds, _FIRST_REQUEST_SECONDS)
@@ -254,8 +253,12 @@ async def _drain_requests(runner: web.AppRunner, seconds: float) -> None:
         sharing.store_all()
     try:
         async with asyncio.timeout(seconds):
-            while running or jobs.running_count or not _close_idle(runner, new=loop.time() < first):
-                # What is finished is safe already, should the process be killed before that.
+            while (
+                running
+                or jobs.running_count
+                or not _close_idle(runner, unused_are_busy=loop.time() < first)
+            ):
+                # Save what is finished now, in case the process is killed before the deadline.
                 if not sharing:
                     await jobs.persist()
                 await asyncio.sleep(_POLL_SECONDS)
@@ -266,10 +269,13 @@ async def _drain_requests(runner: web.AppRunner, seconds: float) -> None:
             sys.stderr.write(f"easel: {requests} cut, after {seconds:g} seconds\n")
 
 
-def _close_idle(runner: web.AppRunner, *, new: bool) -> bool:
-    """Close what idles if nothing else is left, where `new` connections are no idle ones."""
+def _close_idle(runner: web.AppRunner, *, unused_are_busy: bool) -> bool:
+    """Close all connections if all are idle; with `unused_are_busy`, unused ones are not.
+
+    Return whether none is busy.
+    """
     server = _server(runner)
     for it in server.connections:
-        if drain.is_busy(it) or (new and drain.is_unused(it)):
+        if drain.is_busy(it) or (unused_are_busy and drain.is_unused(it)):
             return False
     return drain.close_idle(server)

@@ -9,74 +9,74 @@ from typing import Any
 import msgspec
 
 from proxy.state.ops import (
-    Add,
-    Count,
+    AcquireSlot,
+    Append,
+    CompareAndSet,
+    CountSlots,
     Delete,
-    Enter,
     Get,
-    Items,
-    Leave,
+    List,
     Op,
-    Push,
-    Put,
-    Swap,
-    Take,
+    PopAll,
+    ReleaseSlot,
+    Set,
+    SetIfAbsent,
 )
 
-_SWEPT_AT_LEAST = 1024
+_MIN_SWEEP_SIZE = 1024
 """So many entries are kept before those that are too old are looked for."""
 
 
 class _Entry(msgspec.Struct):
     value: Any
-    until: float
+    expires: float
 
 
-class Memory:
+class MemoryStore:
     """Answers from its own memory; what is too old is not there."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
-        self._sweep_at = _SWEPT_AT_LEAST
+        self._sweep_at = _MIN_SWEEP_SIZE
 
     @property
     def size(self) -> int:
         """How many entries there are, with some that are too old."""
         return len(self._entries)
 
-    async def ask(self, *ops: Op) -> Sequence[Any]:
+    async def execute(self, *ops: Op) -> Sequence[Any]:
         """Answer operations in order."""
-        return self.answers(ops)
+        return self.execute_now(ops)
 
-    def answers(self, ops: Sequence[Op]) -> list[Any]:
+    def execute_now(self, ops: Sequence[Op]) -> list[Any]:
         """Answer operations in order, at once."""
-        found = [_ANSWERS[type(op)](self, op) for op in ops]
+        results = [_HANDLERS[type(op)](self, op) for op in ops]
         if len(self._entries) >= self._sweep_at:
             self._sweep()
-        return found
+        return results
 
-    def saved(self) -> bytes:
+    def dump(self) -> bytes:
         """Give all of it, for a `Memory` of a later process to restore."""
         self._sweep()
-        kept = {key: (it.until, it.value) for key, it in self._entries.items()}
-        return msgspec.msgpack.encode(kept)
+        entries = {key: (it.expires, it.value) for key, it in self._entries.items()}
+        return msgspec.msgpack.encode(entries)
 
-    def restore(self, saved: bytes) -> None:
+    def restore(self, data: bytes) -> None:
         """Take over what an earlier process saved; raises `ValueError` if it is none of that."""
         kind = dict[str, tuple[float, bytes | list[bytes] | dict[bytes, float]]]
-        for key, (until, value) in msgspec.msgpack.decode(saved, type=kind).items():
-            self._entries[key] = _Entry(value, until)
+        for key, (expires, value) in msgspec.msgpack.decode(data, type=kind).items():
+            self._entries[key] = _Entry(value, expires)
         self._sweep()
 
     def _sweep(self) -> None:
         now = self._clock()
-        self._entries = {key: it for key, it in self._entries.items() if it.until > now}
-        self._sweep_at = max(_SWEPT_AT_LEAST, 2 * len(self._entries))
+        self._entries = {key: it for key, it in self._entries.items() if it.expires > now}
+        self._sweep_at = max(_MIN_SWEEP_SIZE, 2 * len(self._entries))
 
     def _value(self, key: str) -> Any:
         entry = self._entries.get(key)
-        if entry is None or entry.until > self._clock():
+        if entry is None or entry.expires > self._clock():
             return entry.value if entry else None
         del self._entries[key]
         return None
@@ -87,16 +87,16 @@ class Memory:
     def _get(self, op: Get) -> Any:
         return self._value(op.key)
 
-    def _put(self, op: Put) -> None:
+    def _set(self, op: Set) -> None:
         self._set(op.key, op.value, op.seconds)
 
-    def _add(self, op: Add) -> Any:
+    def _set_if_absent(self, op: SetIfAbsent) -> Any:
         found = self._value(op.key)
         if found is None:
             self._set(op.key, op.value, op.seconds)
         return found
 
-    def _swap(self, op: Swap) -> bool:
+    def _compare_and_set(self, op: CompareAndSet) -> bool:
         if self._value(op.key) != op.old:
             return False
         if op.new is None:
@@ -108,54 +108,54 @@ class Memory:
     def _delete(self, op: Delete) -> None:
         self._entries.pop(op.key, None)
 
-    def _push(self, op: Push) -> None:
+    def _append(self, op: Append) -> None:
         items = [*(self._value(op.key) or ()), op.item]
-        self._set(op.key, items[-op.most :], op.seconds)
+        self._set(op.key, items[-op.max_items :], op.seconds)
 
-    def _items(self, op: Items) -> list[bytes]:
+    def _list(self, op: List) -> list[bytes]:
         return list(self._value(op.key) or ())
 
-    def _take(self, op: Take) -> list[bytes]:
-        items = self._items(Items(op.key))
+    def _pop_all(self, op: PopAll) -> list[bytes]:
+        items = self._list(List(op.key))
         self._entries.pop(op.key, None)
         return items
 
-    def _members(self, key: str) -> dict[bytes, float]:
+    def _holders(self, key: str) -> dict[bytes, float]:
         now = self._clock()
-        found: dict[bytes, float] = self._value(key) or {}
-        return {member: until for member, until in found.items() if until > now}
+        holders: dict[bytes, float] = self._value(key) or {}
+        return {holder: expires for holder, expires in holders.items() if expires > now}
 
-    def _enter(self, op: Enter) -> bool:
-        members = self._members(op.key)
-        if op.member not in members and len(members) >= op.most:
+    def _acquire_slot(self, op: AcquireSlot) -> bool:
+        holders = self._holders(op.key)
+        if op.holder not in holders and len(holders) >= op.max_slots:
             return False
-        members[op.member] = self._clock() + op.seconds
-        self._entries[op.key] = _Entry(members, max(members.values()))
+        holders[op.holder] = self._clock() + op.seconds
+        self._entries[op.key] = _Entry(holders, max(holders.values()))
         return True
 
-    def _leave(self, op: Leave) -> None:
-        members = self._members(op.key)
-        if members.pop(op.member, None) is None:
+    def _release_slot(self, op: ReleaseSlot) -> None:
+        holders = self._holders(op.key)
+        if holders.pop(op.holder, None) is None:
             return
-        if members:
-            self._entries[op.key] = _Entry(members, max(members.values()))
+        if holders:
+            self._entries[op.key] = _Entry(holders, max(holders.values()))
         else:
             self._entries.pop(op.key, None)
 
-    def _count(self, op: Count) -> int:
-        return len(self._members(op.key))
+    def _count_slots(self, op: CountSlots) -> int:
+        return len(self._holders(op.key))
 
 
-_ANSWERS: dict[type, Callable[[Memory, Any], Any]] = {
-    Get: Memory._get,  # noqa: SLF001 - the class's own table
-    Put: Memory._put,  # noqa: SLF001 - the same
-    Add: Memory._add,  # noqa: SLF001 - the same
-    Swap: Memory._swap,  # noqa: SLF001 - the same
-    Delete: Memory._delete,  # noqa: SLF001 - the same
-    Push: Memory._push,  # noqa: SLF001 - the same
-    Items: Memory._items,  # noqa: SLF001 - the same
-    Take: Memory._take,  # noqa: SLF001 - the same
-    Enter: Memory._enter,  # noqa: SLF001 - the same
-    Leave: Memory._leave,  # noqa: SLF001 - the same
-    Count: Memory._count,  # noqa: SLF001 - the same
+_HANDLERS: dict[type, Callable[[MemoryStore, Any], Any]] = {
+    Get: MemoryStore._get,  # noqa: SLF001 - the class's own table
+    Set: MemoryStore._set,  # noqa: SLF001 - the same
+    SetIfAbsent: MemoryStore._set_if_absent,  # noqa: SLF001 - the same
+    CompareAndSet: MemoryStore._compare_and_set,  # noqa: SLF001 - the same
+    Delete: MemoryStore._delete,  # noqa: SLF001 - the same
+    Append: MemoryStore._append,  # noqa: SLF001 - the same
+    List: MemoryStore._list,  # noqa: SLF001 - the same
+    PopAll: MemoryStore._pop_all,  # noqa: SLF001 - the same
+    AcquireSlot: MemoryStore._acquire_slot,  # noqa: SLF001 - the same
+    ReleaseSlot: MemoryStore._release_slot,  # noqa: SLF001 - the same
+    CountSlots: MemoryStore._count_slots,  # noqa: SLF001 - the same
 }

@@ -25,39 +25,39 @@ from typing import Any, Protocol
 import msgspec
 
 
-class SharedAway(Exception):
+class StoreUnavailable(Exception):
     """Nobody answers now: whoever asks does without. Whoever answers has told the operator."""
 
 
-class SharedGone(SharedAway):
+class StoreClosed(StoreUnavailable):
     """Nobody will ever answer again: this process has outlived what it shared it with."""
 
 
-class _Op(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class _Operation(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """One operation."""
 
     key: str
 
 
-class Get(_Op, frozen=True, tag="get"):
+class Get(_Operation, frozen=True, tag="get"):
     """Give a value."""
 
 
-class Put(_Op, frozen=True, tag="put"):
+class Set(_Operation, frozen=True, tag="put"):
     """Have a value there for so long."""
 
     value: bytes
     seconds: float
 
 
-class Add(_Op, frozen=True, tag="add"):
+class SetIfAbsent(_Operation, frozen=True, tag="add"):
     """Have a value there for so long unless there is one."""
 
     value: bytes
     seconds: float
 
 
-class Swap(_Op, frozen=True, tag="swap"):
+class CompareAndSet(_Operation, frozen=True, tag="swap"):
     """Have another value there, or none, if a certain one is there now."""
 
     old: bytes | None
@@ -65,49 +65,61 @@ class Swap(_Op, frozen=True, tag="swap"):
     seconds: float
 
 
-class Delete(_Op, frozen=True, tag="delete"):
+class Delete(_Operation, frozen=True, tag="delete"):
     """Have nothing there."""
 
 
-class Push(_Op, frozen=True, tag="push"):
+class Append(_Operation, frozen=True, tag="push"):
     """Put an item at the end of a list."""
 
     item: bytes
     seconds: float
-    most: int
+    max_items: int
 
 
-class Items(_Op, frozen=True, tag="items"):
+class List(_Operation, frozen=True, tag="items"):
     """Give a list."""
 
 
-class Take(_Op, frozen=True, tag="take"):
+class PopAll(_Operation, frozen=True, tag="take"):
     """Give a list and leave none."""
 
 
-class Enter(_Op, frozen=True, tag="enter"):
+class AcquireSlot(_Operation, frozen=True, tag="enter"):
     """Put a member into a set of at most so many, for so long."""
 
-    member: bytes
+    holder: bytes
     seconds: float
-    most: int
+    max_slots: int
 
 
-class Leave(_Op, frozen=True, tag="leave"):
+class ReleaseSlot(_Operation, frozen=True, tag="leave"):
     """Take a member out of a set."""
 
-    member: bytes
+    holder: bytes
 
 
-class Count(_Op, frozen=True, tag="count"):
+class CountSlots(_Operation, frozen=True, tag="count"):
     """Count a set."""
 
 
-Op = Get | Put | Add | Swap | Delete | Push | Items | Take | Enter | Leave | Count
+Op = (
+    Get
+    | Set
+    | SetIfAbsent
+    | CompareAndSet
+    | Delete
+    | Append
+    | List
+    | PopAll
+    | AcquireSlot
+    | ReleaseSlot
+    | CountSlots
+)
 
 
-class Shared(Protocol):
+class StateStore(Protocol):
     """Who answers: a Redis, or the process that the workers of one machine have in common."""
 
-    async def ask(self, *ops: Op) -> Sequence[Any]:
+    async def execute(self, *ops: Op) -> Sequence[Any]:
         """Answer operations in order, within a time that is short; raises `SharedAway`."""

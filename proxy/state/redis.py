@@ -14,24 +14,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from proxy.state.ops import (
-    Add,
-    Count,
+    AcquireSlot,
+    Append,
+    CompareAndSet,
+    CountSlots,
     Delete,
-    Enter,
     Get,
-    Items,
-    Leave,
+    List,
     Op,
-    Push,
-    Put,
-    SharedAway,
-    Swap,
-    Take,
+    PopAll,
+    ReleaseSlot,
+    Set,
+    SetIfAbsent,
+    StoreUnavailable,
 )
-from proxy.state.redis_client import RedisAway, SharedRedis
+from proxy.state.redis_client import RedisClient, RedisUnavailable
 from proxy.state.redis_topology import Command
 
-_NOTHING, _SOMETHING = b"-", b"="
+_ABSENT, _PRESENT = b"-", b"="
 """What stands before a value that a swap tells of: nothing is another thing than an empty one."""
 
 _NOW = """
@@ -39,13 +39,13 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
-_ADD = """
+_SET_IF_ABSENT = """
 local found = redis.call('GET', KEYS[1])
 if not found then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 return found
 """
 
-_SWAP = """
+_COMPARE_AND_SET = """
 local old = ARGV[1] ~= '-' and string.sub(ARGV[1], 2)
 if redis.call('GET', KEYS[1]) ~= old then return 0 end
 if ARGV[2] == '-' then redis.call('DEL', KEYS[1])
@@ -53,19 +53,19 @@ else redis.call('SET', KEYS[1], string.sub(ARGV[2], 2), 'PX', ARGV[3]) end
 return 1
 """
 
-_PUSH = """
+_APPEND = """
 redis.call('RPUSH', KEYS[1], ARGV[1])
 redis.call('LTRIM', KEYS[1], -ARGV[3], -1)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 
-_TAKE = """
+_POP_ALL = """
 local found = redis.call('LRANGE', KEYS[1], 0, -1)
 redis.call('DEL', KEYS[1])
 return found
 """
 
-_ENTER = (
+_ACQUIRE_SLOT = (
     _NOW
     + """
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
@@ -77,25 +77,25 @@ return 1
 """
 )
 
-_COUNT = _NOW + "return redis.call('ZCOUNT', KEYS[1], string.format('(%.0f', now), '+inf')"
+_COUNT_SLOTS = _NOW + "return redis.call('ZCOUNT', KEYS[1], string.format('(%.0f', now), '+inf')"
 
 
-class RedisShared:
+class RedisStore:
     """Answers from a Redis that all have who share it."""
 
-    def __init__(self, redis: SharedRedis) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
         self._prefix = f"{redis.prefix}:shared:"
 
-    async def ask(self, *ops: Op) -> Sequence[Any]:
+    async def execute(self, *ops: Op) -> Sequence[Any]:
         """Answer operations in order, within Redis's timeout; raises `SharedAway`."""
         keys = [self._prefix + op.key for op in ops]
         commands = [_COMMANDS[type(op)](key, op) for key, op in zip(keys, ops, strict=True)]
         try:
-            said = await self._redis.send(keys, commands)
-        except RedisAway:
-            raise SharedAway from None
-        return [_SAID.get(type(op), _as_it_is)(it) for op, it in zip(ops, said, strict=True)]
+            replies = await self._redis.send(keys, commands)
+        except RedisUnavailable:
+            raise StoreUnavailable from None
+        return [_RESULTS.get(type(op), _unchanged)(it) for op, it in zip(ops, replies, strict=True)]
 
 
 def _ms(seconds: float) -> int:
@@ -107,59 +107,61 @@ def _script(text: str, key: str, *args: bytes | int) -> Command:
     return "EVAL", text, 1, key, *args
 
 
-def _told(value: bytes | None) -> bytes:
-    return _NOTHING if value is None else _SOMETHING + value
+def _encode_optional(value: bytes | None) -> bytes:
+    return _ABSENT if value is None else _PRESENT + value
 
 
-def _put(key: str, op: Put) -> Command:
+def _set(key: str, op: Set) -> Command:
     return "SET", key, op.value, "PX", _ms(op.seconds)
 
 
-def _add(key: str, op: Add) -> Command:
-    return _script(_ADD, key, op.value, _ms(op.seconds))
+def _set_if_absent(key: str, op: SetIfAbsent) -> Command:
+    return _script(_SET_IF_ABSENT, key, op.value, _ms(op.seconds))
 
 
-def _swap(key: str, op: Swap) -> Command:
-    return _script(_SWAP, key, _told(op.old), _told(op.new), _ms(op.seconds))
+def _compare_and_set(key: str, op: CompareAndSet) -> Command:
+    return _script(
+        _COMPARE_AND_SET, key, _encode_optional(op.old), _encode_optional(op.new), _ms(op.seconds)
+    )
 
 
-def _push(key: str, op: Push) -> Command:
-    return _script(_PUSH, key, op.item, _ms(op.seconds), op.most)
+def _append(key: str, op: Append) -> Command:
+    return _script(_APPEND, key, op.item, _ms(op.seconds), op.max_items)
 
 
-def _enter(key: str, op: Enter) -> Command:
-    return _script(_ENTER, key, op.member, _ms(op.seconds), op.most)
+def _acquire_slot(key: str, op: AcquireSlot) -> Command:
+    return _script(_ACQUIRE_SLOT, key, op.holder, _ms(op.seconds), op.max_slots)
 
 
 _COMMANDS: dict[type, Callable[[str, Any], Command]] = {
     Get: lambda key, _: ("GET", key),
-    Put: _put,
-    Add: _add,
-    Swap: _swap,
+    Set: _set,
+    SetIfAbsent: _set_if_absent,
+    CompareAndSet: _compare_and_set,
     Delete: lambda key, _: ("DEL", key),
-    Push: _push,
-    Items: lambda key, _: ("LRANGE", key, 0, -1),
-    Take: lambda key, _: _script(_TAKE, key),
-    Enter: _enter,
-    Leave: lambda key, op: ("ZREM", key, op.member),
-    Count: lambda key, _: _script(_COUNT, key),
+    Append: _append,
+    List: lambda key, _: ("LRANGE", key, 0, -1),
+    PopAll: lambda key, _: _script(_POP_ALL, key),
+    AcquireSlot: _acquire_slot,
+    ReleaseSlot: lambda key, op: ("ZREM", key, op.member),
+    CountSlots: lambda key, _: _script(_COUNT_SLOTS, key),
 }
 
 
-def _as_it_is(said: Any) -> Any:
-    return said
+def _unchanged(reply: Any) -> Any:
+    return reply
 
 
-def _nothing(_: Any) -> None:
+def _none(_: Any) -> None:
     return None
 
 
-_SAID: dict[type, Callable[[Any], Any]] = {
-    Put: _nothing,
-    Swap: bool,
-    Delete: _nothing,
-    Push: _nothing,
-    Enter: bool,
-    Leave: _nothing,
+_RESULTS: dict[type, Callable[[Any], Any]] = {
+    Set: _none,
+    CompareAndSet: bool,
+    Delete: _none,
+    Append: _none,
+    AcquireSlot: bool,
+    ReleaseSlot: _none,
 }
 """What is made of what Redis says, where that is not the answer."""

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 Command = tuple[str | bytes | int, ...]
 """What a server is told: a word, a key (after EVAL, its text and their number), and more."""
 
-_CONNECTIONS = 128
+_MAX_CONNECTIONS = 128
 """The most to one server: more than whoever shares them asks at once."""
 
 
-class Servers(ABC):
+class RedisTopology(ABC):
     """Where what is shared lies. Parts of it may be away while others answer.
 
     `client` is the library's, `away` the errors that say that nothing can be had now, and `moved`
@@ -33,37 +33,37 @@ class Servers(ABC):
     """
 
     client: Any
-    is_one: bool = True
+    is_single_node: bool = True
     """Whether what is sent in one go goes to one server."""
 
     def __init__(self) -> None:
         from redis import exceptions  # noqa: PLC0415 - see the module
 
-        self.failures = exceptions.RedisError, exceptions.RedisClusterException, OSError
-        self.wrapping = exceptions.RedisClusterException
-        self.refusal = exceptions.ResponseError
-        self.unknown_script = exceptions.NoScriptError
-        self.moved = exceptions.ReadOnlyError
-        self.away = (
+        self.errors = exceptions.RedisError, exceptions.RedisClusterException, OSError
+        self.wrapper_error = exceptions.RedisClusterException
+        self.response_error = exceptions.ResponseError
+        self.unknown_script_error = exceptions.NoScriptError
+        self.failover_errors = exceptions.ReadOnlyError
+        self.unavailable_errors = (
             *(exceptions.ConnectionError, exceptions.TimeoutError, OSError),
             *(exceptions.ReadOnlyError, exceptions.ClusterError, exceptions.TryAgainError),
             exceptions.RedisClusterException,
         )
 
-    def place(self, key: str) -> str:
+    def node_for(self, key: str) -> str:
         """Tell where a key lies."""
         del key
         return ""
 
-    def places(self) -> Collection[str]:
+    def nodes(self) -> Collection[str]:
         """Tell all places."""
         return ("",)
 
-    def cause(self, error: BaseException) -> BaseException:
+    def root_error(self, error: BaseException) -> BaseException:
         """Give what an operator is told of: of a cluster, what the node said asked last."""
-        return (isinstance(error, self.wrapping) and error.__cause__) or error
+        return (isinstance(error, self.wrapper_error) and error.__cause__) or error
 
-    async def reach(self) -> None:
+    async def ping(self) -> None:
         """See whether it is there."""
         await self.client.ping()
 
@@ -73,19 +73,19 @@ class Servers(ABC):
         connection = await connections.get_connection()
         try:
             await connection.send_packed_command(connection.pack_commands(commands))
-            said = [await self._answer(connection) for _ in commands]
+            replies = [await self._read_reply(connection) for _ in commands]
         finally:
             await connections.release(connection)
-        for answer in said:
-            if isinstance(answer, Exception):
-                raise answer
-        return said
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
 
-    async def _answer(self, connection: Any) -> Any:
+    async def _read_reply(self, connection: Any) -> Any:
         """Read what is said of one command, also if it is a refusal: more may follow it."""
         try:
             return await connection.read_response()
-        except self.refusal as error:
+        except self.response_error as error:
             return error
 
     async def disconnect(self) -> None:
@@ -97,7 +97,7 @@ class Servers(ABC):
         """End all connections."""
 
 
-class One(Servers):
+class Standalone(RedisTopology):
     """One server at a known place."""
 
     client: Redis
@@ -108,7 +108,11 @@ class One(Servers):
         super().__init__()
         [(host, port)] = where.hosts
         self.client = Redis(
-            host=host, port=port, db=where.database, **_untimed(where, seconds), retry=_once_more()
+            host=host,
+            port=port,
+            db=where.database,
+            **_without_timeout(where, seconds),
+            retry=_retry(),
         )
 
     async def close(self) -> None:
@@ -116,7 +120,7 @@ class One(Servers):
         await self.client.aclose()
 
 
-class Watched(Servers):
+class Sentinel(RedisTopology):
     """The server that Sentinels say is the master; each new connection asks them."""
 
     client: Redis
@@ -127,12 +131,12 @@ class Watched(Servers):
         super().__init__()
         # Each that does not answer leaves time for the others, and for the master.
         each = seconds / (len(where.hosts) + 1)
-        asked = {**_common(where, each), "username": None, "password": password or None}
+        asked = {**_options(where, each), "username": None, "password": password or None}
         self._sentinel = SentinelClient(  # type: ignore[no-untyped-call] # it says nothing of them
-            where.hosts, sentinel_kwargs={**asked, "retry": _once_more(0)}
+            where.hosts, sentinel_kwargs={**asked, "retry": _retry(0)}
         )
         self.client = self._sentinel.master_for(
-            where.service, db=where.database, **_untimed(where, seconds), retry=_once_more()
+            where.service, db=where.database, **_without_timeout(where, seconds), retry=_retry()
         )
 
     async def close(self) -> None:
@@ -143,7 +147,7 @@ class Watched(Servers):
             await self._sentinel.aclose()
 
 
-class Cluster(Servers):
+class Cluster(RedisTopology):
     """A cluster: a key's hash tag, or all of it, says where it lies."""
 
     client: RedisCluster
@@ -158,8 +162,8 @@ class Cluster(Servers):
             # Some of the keys are better than none.
             require_full_coverage=False,
             # One that does not answer leaves time to find who has taken its place.
-            **_common(where, seconds / 2),
-            retry=_once_more(),
+            **_options(where, seconds / 2),
+            retry=_retry(),
         )
 
     def place(self, key: str) -> str:
@@ -177,9 +181,9 @@ class Cluster(Servers):
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """Have commands carried out in order, once at most."""
-        return [await self._sent(command) for command in commands]
+        return [await self._send(command) for command in commands]
 
-    async def _sent(self, command: Command) -> Any:
+    async def _send(self, command: Command) -> Any:
         await self.client.initialize()
         # One that is told whom to ask is not asked again, but for what has moved.
         node = self.client.get_node_from_key(_key(command))
@@ -196,37 +200,37 @@ class Cluster(Servers):
         await self.client.nodes_manager.aclose("startup_nodes")
 
 
-def servers(where: RedisUrl, seconds: float, sentinel_password: str) -> Servers:
+def topology_for(where: RedisUrl, seconds: float, sentinel_password: str) -> RedisTopology:
     """Make the client of what a URL names; no call is to take longer than so many seconds."""
     if where.kind == "sentinel":
-        return Watched(where, seconds, sentinel_password)
-    return Cluster(where, seconds) if where.kind == "cluster" else One(where, seconds)
+        return Sentinel(where, seconds, sentinel_password)
+    return Cluster(where, seconds) if where.kind == "cluster" else Standalone(where, seconds)
 
 
 def _key(command: Command) -> str:
     return str(command[3 if command[0] == "EVAL" else 1])
 
 
-def _common(where: RedisUrl, seconds: float) -> dict[str, Any]:
+def _options(where: RedisUrl, seconds: float) -> dict[str, Any]:
     return {
         "username": where.username,
         "password": where.password,
         "ssl": where.tls,
         "socket_timeout": seconds,
         "socket_connect_timeout": seconds,
-        "max_connections": _CONNECTIONS,
+        "max_connections": _MAX_CONNECTIONS,
         # Every server and every proxy before one speaks it.
         "protocol": 2,
         "decode_responses": False,
     }
 
 
-def _untimed(where: RedisUrl, seconds: float) -> dict[str, Any]:
+def _without_timeout(where: RedisUrl, seconds: float) -> dict[str, Any]:
     """Leave it to the caller to end a call that has nowhere else to go: a timer less for each."""
-    return {**_common(where, seconds), "socket_timeout": None}
+    return {**_options(where, seconds), "socket_timeout": None}
 
 
-def _once_more(times: int = 1) -> Retry:
+def _retry(times: int = 1) -> Retry:
     """Have a call made again whose connection is lost: one of the pool may have ended unseen."""
     from redis.asyncio.retry import Retry  # noqa: PLC0415 - see the module
     from redis.backoff import NoBackoff  # noqa: PLC0415 - the same

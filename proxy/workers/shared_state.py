@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from proxy.settings.state_dir import ensure_private_dir
-from proxy.state.memory import Memory
-from proxy.state.ops import Op, SharedAway, SharedGone
+from proxy.state.memory import MemoryStore
+from proxy.state.ops import Op, StoreClosed, StoreUnavailable
 from proxy.workers.rpc import Line, LineError
 
 _LOG = logging.getLogger("easel")
@@ -32,12 +32,12 @@ _OPS = msgspec.msgpack.Decoder(list[Op])
 class Hub:
     """The supervisor's side."""
 
-    def __init__(self, memory: Memory | None = None) -> None:
-        self.memory = Memory() if memory is None else memory
+    def __init__(self, memory: MemoryStore | None = None) -> None:
+        self.memory = MemoryStore() if memory is None else memory
 
     def ask(self, payload: bytes) -> bytes:
         """Answer a worker, at once."""
-        return msgspec.msgpack.encode(self.memory.answers(_OPS.decode(payload)))
+        return msgspec.msgpack.encode(self.memory.execute_now(_OPS.decode(payload)))
 
     def restore(self, state_dir: str) -> None:
         """Take over what an earlier supervisor saved, if that is any use; it is there no more."""
@@ -62,7 +62,7 @@ class Hub:
             new.unlink(missing_ok=True)
             handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as file:
-                file.write(self.memory.saved())
+                file.write(self.memory.dump())
             new.replace(path)
         except OSError as error:
             _LOG.warning("what workers share is not kept in %s: %s", path, _named(error))
@@ -91,7 +91,7 @@ class HubShared:
             if not self._away:
                 self._away = True
                 _LOG.error("the supervisor is away: what workers share is done without: %s", error)  # noqa: TRY400 - no traceback needed
-            raise (SharedGone if self._line.ended.is_set() else SharedAway) from None
+            raise (StoreClosed if self._line.ended.is_set() else StoreUnavailable) from None
         if self._away:
             self._away = False
             _LOG.warning("the supervisor is back")

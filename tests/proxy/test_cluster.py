@@ -14,8 +14,8 @@ from proxy.jobs.cluster import JobCluster
 from proxy.jobs.keys import JOB_CLUSTER
 from proxy.routing.shared_circuits import SharedCircuitBreakers
 from proxy.settings.loader import parse
-from proxy.state.memory import Memory
-from proxy.state.redis import RedisShared
+from proxy.state.memory import MemoryStore
+from proxy.state.redis import RedisStore
 
 
 def test_who_is_alone_imports_none_of_it() -> None:
@@ -38,9 +38,9 @@ print([it for it in sys.modules if "shar" in it and it.startswith("proxy") or "r
 
 @pytest.mark.parametrize("redis", ["", "redis: {url: redis://127.0.0.1:1}"])
 def test_who_is_not_alone_shares_all_of_it(redis: str) -> None:
-    memory = Memory()
+    memory = MemoryStore()
     app = make_app(parse(redis, environ={}), state_store=memory)
     assert isinstance(app[JOB_CLUSTER], JobCluster)
     assert isinstance(app[STRATEGIES].circuits, SharedCircuitBreakers)
     # A Redis reaches farther than a machine.
-    assert isinstance(app[STATE_STORE], RedisShared) if redis else app[STATE_STORE] is memory
+    assert isinstance(app[STATE_STORE], RedisStore) if redis else app[STATE_STORE] is memory

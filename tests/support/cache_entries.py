@@ -15,7 +15,7 @@ from proxy.cache.entry import CacheEntry, ImageRecord
 from proxy.cache.index import Index, LocalIndex, OrphanedImages
 from proxy.cache.redis_index import RedisIndex
 from proxy.settings.schema import Redis
-from proxy.state.redis_client import SharedRedis
+from proxy.state.redis_client import RedisClient
 from proxy.workers.cache_index import CacheIndexServer, RpcIndex
 from proxy.workers.rpc import Line
 from tests.support.redis import RedisServer
@@ -89,7 +89,7 @@ class KeptHere(Kept):
 class KeptThere(Kept):
     """The index in Redis."""
 
-    def __init__(self, redis: SharedRedis, memory: int, disk: int) -> None:
+    def __init__(self, redis: RedisClient, memory: int, disk: int) -> None:
         self.redis = redis
         self.index = RedisIndex(redis, memory, disk)
         # The library's types leave out that an awaited answer is no awaitable any more.
@@ -191,5 +191,5 @@ async def kept_in(
     if server is None:
         yield KeptHere(memory, disk)
         return
-    async with SharedRedis(Redis(url=server.url, timeout_seconds=5)) as redis:
+    async with RedisClient(Redis(url=server.url, timeout_seconds=5)) as redis:
         yield KeptThere(redis, memory, disk)

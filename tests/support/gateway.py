@@ -21,7 +21,7 @@ from proxy.context import SETTINGS as SETTINGS_OF
 from proxy.reload.live_settings import apply
 from proxy.server.run import server_logger
 from proxy.settings.loader import parse
-from proxy.state.ops import Shared
+from proxy.state.ops import StateStore
 
 KEY = "easel-test-key-0123456789"
 OTHER_KEY = "easel-other-key-0123456789"
@@ -129,7 +129,7 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def gateway(
-    more: str = "", base: str = SETTINGS, *, shared: Shared | None = None, **environ: str
+    more: str = "", base: str = SETTINGS, *, shared: StateStore | None = None, **environ: str
 ) -> AsyncIterator[Gateway]:
     """Run a gateway with further settings; polls of providers do not wait."""
     log = io.StringIO()
@@ -139,7 +139,7 @@ async def gateway(
 
     with tempfile.TemporaryDirectory() as folder:
         read = parse(base + more, environ=environ)
-        settings = replace(read, state_dir=folder, as_read=read)
+        settings = replace(read, state_dir=folder, file_settings=read)
         app = make_app(settings, log_to=log, sleep=at_once, state_store=shared)
         async with served(app) as url, aiohttp.ClientSession(auto_decompress=False) as session:
             yield Gateway(url, session, app, log)

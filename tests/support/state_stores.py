@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from proxy.settings.schema import Redis
-from proxy.state.memory import Memory
-from proxy.state.ops import Shared
-from proxy.state.redis import RedisShared
-from proxy.state.redis_client import SharedRedis
+from proxy.state.memory import MemoryStore
+from proxy.state.ops import StateStore
+from proxy.state.redis import RedisStore
+from proxy.state.redis_client import RedisClient
 from proxy.workers.rpc import Line
 from proxy.workers.shared_state import ASK, Hub, HubShared
 from tests.support.redis import redis_server
@@ -38,14 +38,14 @@ class Clock:
 class Answerer:
     """Who answers, and how some seconds of its time are let pass."""
 
-    shared: Shared
+    shared: StateStore
     passes: Callable[[float], Awaitable[None]]
 
 
 @asynccontextmanager
 async def memory() -> AsyncIterator[Answerer]:
     clock = Clock()
-    yield Answerer(Memory(clock), clock.passes)
+    yield Answerer(MemoryStore(clock), clock.passes)
 
 
 @asynccontextmanager
@@ -54,7 +54,7 @@ async def hub() -> AsyncIterator[Answerer]:
     clock = Clock()
     ours, theirs = socket.socketpair()
     supervisor = await Line.over(ours)
-    supervisor.immediate[ASK] = Hub(Memory(clock)).ask
+    supervisor.immediate[ASK] = Hub(MemoryStore(clock)).ask
     worker = await Line.over(theirs)
     try:
         yield Answerer(HubShared(worker), clock.passes)
@@ -78,8 +78,8 @@ async def redis() -> AsyncIterator[Answerer]:
                         told(server, "ZINCRBY", name, -ms, member)
                 told(server, "PEXPIRE", name, told(server, "PTTL", name) - ms)
 
-        async with SharedRedis(Redis(url=server.url, timeout_seconds=10)) as ours:
-            yield Answerer(RedisShared(ours), passes)
+        async with RedisClient(Redis(url=server.url, timeout_seconds=10)) as ours:
+            yield Answerer(RedisStore(ours), passes)
 
 
 ANSWERERS: dict[str, Callable[[], AbstractAsyncContextManager[Answerer]]] = {

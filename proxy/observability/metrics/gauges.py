@@ -14,7 +14,7 @@ from proxy.observability.metrics.registry import Metrics
 from proxy.routing.circuit_breaker import CircuitBreakers
 
 if TYPE_CHECKING:
-    from proxy.state.redis_client import SharedRedis
+    from proxy.state.redis_client import RedisClient
 
 
 class JobCounts(Sized, Protocol):
@@ -74,7 +74,7 @@ class Sources(NamedTuple):
 
 
 def register_gauges(
-    metrics: Metrics, sources: Sources, lag: LoopLag, redis: SharedRedis | None
+    metrics: Metrics, sources: Sources, lag: LoopLag, redis: RedisClient | None
 ) -> None:
     """Register the gauges of a gateway."""
     _register_job_metrics(metrics, sources)
@@ -85,7 +85,7 @@ def register_gauges(
         metrics.gauge(
             "easel_redis_up",
             "1 while Redis is available, 0 while the gateway runs without it.",
-            lambda: float(not redis.is_away),
+            lambda: float(not redis.is_unavailable),
             merge="min",
         )
 

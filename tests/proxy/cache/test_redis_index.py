@@ -20,7 +20,7 @@ from proxy.cache.redis_index import RedisIndex
 from proxy.cache.store import CACHE
 from proxy.settings.schema import Redis
 from proxy.state import redis_client
-from proxy.state.redis_client import SharedRedis
+from proxy.state.redis_client import RedisClient
 from tests.support.cache_entries import DISK, MEMORY, KeptThere, entry, kept_in, key, picture
 from tests.support.cache_store import MB, shelves
 from tests.support.gateway import ANSWER, KEY, OURS, PATH, PNG, Gateway, gateway, provider
@@ -128,7 +128,7 @@ async def test_all_keys_lie_on_one_node_of_a_cluster(kept: KeptThere) -> None:
 
 
 async def test_two_prefixes_know_nothing_of_each_other(redis: RedisServer) -> None:
-    async with there(redis) as ours, SharedRedis(Redis(url=redis.url, prefix="other")) as other:
+    async with there(redis) as ours, RedisClient(Redis(url=redis.url, prefix="other")) as other:
         await ours.index.put(key(1), entry(picture(1)))
         assert await RedisIndex(other, MEMORY, DISK).get(key(1)) is None
 

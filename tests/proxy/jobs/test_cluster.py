@@ -15,8 +15,8 @@ import pytest
 from aiohttp import web
 
 from proxy.jobs.keys import JOB_CLUSTER, JOBS
-from proxy.state.memory import Memory
-from proxy.state.ops import Op, SharedAway
+from proxy.state.memory import MemoryStore
+from proxy.state.ops import Op, StoreUnavailable
 from tests.support.gateway import (
     ANSWER,
     OTHER_KEY,
@@ -37,7 +37,7 @@ class UnreliableStore:
     """What is shared, and can be away."""
 
     def __init__(self) -> None:
-        self.memory = Memory()
+        self.memory = MemoryStore()
         self.is_unavailable = False
         self.largest_batch = 0
 
@@ -45,8 +45,8 @@ class UnreliableStore:
         await asyncio.sleep(0)
         self.largest_batch = max(self.largest_batch, len(ops))
         if self.is_unavailable:
-            raise SharedAway
-        return self.memory.answers(ops)
+            raise StoreUnavailable
+        return self.memory.execute_now(ops)
 
 
 class SlowProvider:
@@ -410,7 +410,7 @@ async def test_without_what_is_shared_each_node_knows_its_own_and_finds_back(
         slow.release.clear()
         slow.started.clear()
         await ask_and_disconnect(one, slow.started, "a sphere")
-        all_nodes.shared.memory = Memory()
+        all_nodes.shared.memory = MemoryStore()
         all_nodes.shared.is_unavailable = False
 
         async def is_told() -> bool:
@@ -457,7 +457,7 @@ async def test_a_thousand_jobs_are_found_again_after_all_was_lost(tmp_path: Path
         (one,) = all_nodes
         for _ in range(5):
             await asyncio.gather(*(ask(one, str(number)) for number in range(100)))
-        all_nodes.shared.memory = Memory()
+        all_nodes.shared.memory = MemoryStore()
         async with all_nodes.add() as two:
             sharing = two.app[JOB_CLUSTER]
 

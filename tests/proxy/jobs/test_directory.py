@@ -19,8 +19,8 @@ from proxy.jobs.job import Job, JobKey
 from proxy.jobs.recording import Recording, RecordingTruncated
 from proxy.jobs.store import JobStore
 from proxy.settings.loader import default_settings
-from proxy.state.memory import Memory
-from proxy.state.ops import Op, SharedAway
+from proxy.state.memory import MemoryStore
+from proxy.state.ops import Op, StoreUnavailable
 
 MB = 1024 * 1024
 NAME = "a" * 32
@@ -59,11 +59,11 @@ class UnavailableStore:
 
     async def ask(self, *ops: Op) -> Sequence[Any]:
         del ops
-        raise SharedAway
+        raise StoreUnavailable
 
 
 async def test_a_retry_follows_the_job_that_lost_its_client(tmp_path: Path) -> None:
-    memory = Memory()
+    memory = MemoryStore()
     one, two = Node(memory, tmp_path), Node(memory, tmp_path)
     await one.directory.heartbeat()
     await one.claim(make_key())
@@ -76,7 +76,7 @@ async def test_a_retry_follows_the_job_that_lost_its_client(tmp_path: Path) -> N
 
 
 async def test_nobody_follows_what_another_caller_asked_for(tmp_path: Path) -> None:
-    memory = Memory()
+    memory = MemoryStore()
     one, two = Node(memory, tmp_path), Node(memory, tmp_path)
     await one.claim(make_key(key="k"), left=True)
     stranger = JobKey("other", make_key().digest, is_retry=True)
@@ -87,7 +87,7 @@ async def test_nobody_follows_what_another_caller_asked_for(tmp_path: Path) -> N
 
 
 async def test_a_name_is_free_again_once_its_job_failed(tmp_path: Path) -> None:
-    memory = Memory()
+    memory = MemoryStore()
     one, two = Node(memory, tmp_path), Node(memory, tmp_path)
     job, _ = await one.claim(make_key(key="k"))
     other = await two.claim(make_key(key="k"))
@@ -103,7 +103,7 @@ async def test_a_name_is_free_again_once_its_job_failed(tmp_path: Path) -> None:
 
 
 async def test_a_key_is_for_one_request(tmp_path: Path) -> None:
-    memory = Memory()
+    memory = MemoryStore()
     one, two = Node(memory, tmp_path), Node(memory, tmp_path)
     await one.claim(make_key(key="k"))
     with pytest.raises(BadRequest) as raised:
@@ -114,7 +114,7 @@ async def test_a_key_is_for_one_request(tmp_path: Path) -> None:
 
 
 async def test_what_was_refused_takes_no_place(tmp_path: Path) -> None:
-    memory = Memory()
+    memory = MemoryStore()
     node = Node(memory, tmp_path, DirectoryLimits(1, 60))
     first, _ = await node.claim(make_key())
     for _ in range(3):
@@ -141,11 +141,11 @@ async def test_what_cannot_be_counted_is_made_or_refused_as_the_operator_wants(
 
 
 async def test_jobs_are_found_again_after_what_is_shared_was_lost(tmp_path: Path) -> None:
-    memory = Memory()
+    memory = MemoryStore()
     one = Node(memory, tmp_path)
     job, _ = await one.claim(make_key(key="k"))
-    memory.restore(Memory().saved())
-    fresh = Memory()
+    memory.restore(MemoryStore().dump())
+    fresh = MemoryStore()
     one.directory._shared = fresh  # noqa: SLF001 - as after a restart of the engine
     two = Node(fresh, tmp_path)
     assert await two.directory.claim_abandoned(make_key(retry=True)) == ""
@@ -158,7 +158,7 @@ async def test_jobs_are_found_again_after_what_is_shared_was_lost(tmp_path: Path
 
 
 async def test_a_follower_is_known_by_its_own_name(tmp_path: Path) -> None:
-    memory = Memory()
+    memory = MemoryStore()
     one, two = Node(memory, tmp_path), Node(memory, tmp_path)
     job, _ = await one.claim(make_key())
     follower, _ = await two.claim(make_key(2))

@@ -10,8 +10,8 @@ import pytest
 
 from proxy.routing.shared_circuits import SharedCircuitBreakers
 from proxy.settings.policies import BreakerPolicy
-from proxy.state.memory import Memory
-from proxy.state.ops import Get, Op, Put, SharedAway, Swap
+from proxy.state.memory import MemoryStore
+from proxy.state.ops import CompareAndSet, Get, Op, Set, StoreUnavailable
 
 COUNT = BreakerPolicy(failure_threshold=2, cooldown_interval=30_000)
 
@@ -26,7 +26,7 @@ class Clock:
 
 def processes(count: int, shared: Any = None) -> tuple[Clock, list[SharedCircuitBreakers]]:
     """Make the circuits of processes whose clocks began at other times."""
-    clock, memory = Clock(), shared or Memory()
+    clock, memory = Clock(), shared or MemoryStore()
 
     def began(at: float) -> Any:
         return lambda: clock.now - at
@@ -98,17 +98,17 @@ async def test_failures_of_long_ago_do_not_add_up() -> None:
     assert (one.states(), two.states()) == ({}, {})
 
 
-class Contended(Memory):
+class Contended(MemoryStore):
     """A dictionary into which somebody else writes before one does, or that is away."""
 
     is_away = False
 
     async def ask(self, *ops: Op) -> Sequence[Any]:
         if self.is_away:
-            raise SharedAway
-        if isinstance(ops[0], Swap):
-            self.answers([Put(ops[0].key, b"\x80", 60)])
-        return self.answers(ops)
+            raise StoreUnavailable
+        if isinstance(ops[0], CompareAndSet):
+            self.execute_now([Set(ops[0].key, b"\x80", 60)])
+        return self.execute_now(ops)
 
 
 async def test_what_cannot_be_told_now_is_told_later() -> None:
@@ -116,7 +116,7 @@ async def test_what_cannot_be_told_now_is_told_later() -> None:
     _, (one, two) = processes(2, memory)
     memory.is_away = True
     failed(one, 3)
-    with pytest.raises(SharedAway):
+    with pytest.raises(StoreUnavailable):
         await one.sync()
     assert one.is_open("c")
     memory.is_away = False
@@ -125,8 +125,8 @@ async def test_what_cannot_be_told_now_is_told_later() -> None:
 
 
 async def test_what_cannot_be_read_is_begun_anew() -> None:
-    memory = Memory()
-    await memory.ask(Put("circuits", b"\xff\x00", 60))
+    memory = MemoryStore()
+    await memory.execute(Set("circuits", b"\xff\x00", 60))
     _, (one, two) = processes(2, memory)
     failed(one, 3)
     await told(one, two)
@@ -134,7 +134,7 @@ async def test_what_cannot_be_read_is_begun_anew() -> None:
 
 
 async def test_of_many_circuits_the_open_ones_are_kept() -> None:
-    memory = Memory()
+    memory = MemoryStore()
     clock, (one, two) = processes(2, memory)
     failed(one, 3)
     await one.sync()
@@ -143,12 +143,12 @@ async def test_of_many_circuits_the_open_ones_are_kept() -> None:
         one.on_result(str(number), COUNT, 503)
     await told(one, two)
     assert two.is_open("c")
-    (kept,) = await memory.ask(Get("circuits"))
+    (kept,) = await memory.execute(Get("circuits"))
     assert len(kept) < 100_000
 
 
 async def test_it_tells_by_itself() -> None:
-    memory = Memory()
+    memory = MemoryStore()
     one, two = SharedCircuitBreakers(memory), SharedCircuitBreakers(memory)
     async with one, two:
         failed(one, 3)

@@ -18,24 +18,24 @@ from hypothesis import strategies as st
 
 from proxy.settings.schema import Redis
 from proxy.state import redis_client
-from proxy.state.memory import Memory
+from proxy.state.memory import MemoryStore
 from proxy.state.ops import (
-    Add,
-    Count,
+    AcquireSlot,
+    Append,
+    CompareAndSet,
+    CountSlots,
     Delete,
-    Enter,
     Get,
-    Items,
-    Leave,
+    List,
     Op,
-    Push,
-    Put,
-    SharedAway,
-    Swap,
-    Take,
+    PopAll,
+    ReleaseSlot,
+    Set,
+    SetIfAbsent,
+    StoreUnavailable,
 )
-from proxy.state.redis import RedisShared
-from proxy.state.redis_client import SharedRedis
+from proxy.state.redis import RedisStore
+from proxy.state.redis_client import RedisClient
 from tests.support.redis import RedisServer, redis_server
 from tests.support.redis_topologies import RedisSet, clustered, told, watched
 
@@ -70,14 +70,14 @@ def there(kind: RedisSet) -> RedisSet:
 
 
 @asynccontextmanager
-async def opened(url: str, seconds: float = 10) -> AsyncIterator[RedisShared]:
-    async with SharedRedis(Redis(url=url, timeout_seconds=seconds)) as redis:
-        yield RedisShared(redis)
+async def opened(url: str, seconds: float = 10) -> AsyncIterator[RedisStore]:
+    async with RedisClient(Redis(url=url, timeout_seconds=seconds)) as redis:
+        yield RedisStore(redis)
 
 
-async def until(is_so: Callable[[Any], bool], ours: RedisShared, *ops: Op) -> None:
+async def until(is_so: Callable[[Any], bool], ours: RedisStore, *ops: Op) -> None:
     async with asyncio.timeout(DEADLINE):
-        while not is_so(await ours.ask(*ops)):
+        while not is_so(await ours.execute(*ops)):
             pass
 
 
@@ -94,17 +94,17 @@ def of(kind: str) -> st.SearchStrategy[str]:
 
 OPS: st.SearchStrategy[Op] = st.one_of(
     st.builds(Get, of("value")),
-    st.builds(Put, of("value"), VALUES, st.just(60.0)),
-    st.builds(Add, of("value"), VALUES, st.just(60.0)),
-    st.builds(Swap, of("value"), OLD, OLD, st.just(60.0)),
+    st.builds(Set, of("value"), VALUES, st.just(60.0)),
+    st.builds(SetIfAbsent, of("value"), VALUES, st.just(60.0)),
+    st.builds(CompareAndSet, of("value"), OLD, OLD, st.just(60.0)),
     st.builds(Delete, of("value")),
-    st.builds(Push, of("list"), VALUES, st.just(60.0), MOST),
-    st.builds(Items, of("list")),
-    st.builds(Take, of("list")),
+    st.builds(Append, of("list"), VALUES, st.just(60.0), MOST),
+    st.builds(List, of("list")),
+    st.builds(PopAll, of("list")),
     st.builds(Delete, of("list")),
-    st.builds(Enter, of("set"), VALUES, st.just(60.0), MOST),
-    st.builds(Leave, of("set"), VALUES),
-    st.builds(Count, of("set")),
+    st.builds(AcquireSlot, of("set"), VALUES, st.just(60.0), MOST),
+    st.builds(ReleaseSlot, of("set"), VALUES),
+    st.builds(CountSlots, of("set")),
 )
 
 
@@ -112,18 +112,22 @@ OPS: st.SearchStrategy[Op] = st.one_of(
 @given(asked=st.lists(st.lists(OPS, max_size=8), max_size=6))
 async def test_the_same_is_answered_as_from_memory(kind: RedisSet, asked: list[list[Op]]) -> None:
     kind.flush()
-    memory = Memory()
+    memory = MemoryStore()
     async with opened(kind.url) as ours:
         for ops in asked:
-            assert await ours.ask(*ops) == await memory.ask(*ops)
+            assert await ours.execute(*ops) == await memory.execute(*ops)
 
 
 async def test_all_that_is_there_goes_by_itself(there: RedisSet) -> None:
     async with opened(there.url) as ours:
-        await ours.ask(
-            *(Put("p", b"1", 60), Add("a", b"1", 60), Swap("s", None, b"1", 60)),
-            *(Push("l", b"1", 60, 9), Enter("e", b"1", 30, 9), Enter("e", b"2", 60, 9)),
-            *(Enter("e", b"3", 1, 9), Put("now", b"1", 0)),
+        await ours.execute(
+            *(Set("p", b"1", 60), SetIfAbsent("a", b"1", 60), CompareAndSet("s", None, b"1", 60)),
+            *(
+                Append("l", b"1", 60, 9),
+                AcquireSlot("e", b"1", 30, 9),
+                AcquireSlot("e", b"2", 60, 9),
+            ),
+            *(AcquireSlot("e", b"3", 1, 9), Set("now", b"1", 0)),
         )
         lifetimes = [
             told(server, "PTTL", name)
@@ -136,16 +140,22 @@ async def test_all_that_is_there_goes_by_itself(there: RedisSet) -> None:
 
 async def test_what_is_over_is_not_there_by_the_servers_time(there: RedisSet) -> None:
     async with opened(there.url) as ours:
-        put = Put("p", b"1", 0.05), Add("a", b"1", 0.05), Push("l", b"1", 0.05, 9)
-        await ours.ask(*put, Enter("e", b"long", 60, 2), Enter("e", b"short", 0.05, 2))
-        await until([None, None, [], 1].__eq__, ours, Get("p"), Get("a"), Items("l"), Count("e"))
-        said = await ours.ask(Enter("e", b"next", 60, 2), Enter("e", b"more", 60, 2))
+        put = Set("p", b"1", 0.05), SetIfAbsent("a", b"1", 0.05), Append("l", b"1", 0.05, 9)
+        await ours.execute(
+            *put, AcquireSlot("e", b"long", 60, 2), AcquireSlot("e", b"short", 0.05, 2)
+        )
+        await until(
+            [None, None, [], 1].__eq__, ours, Get("p"), Get("a"), List("l"), CountSlots("e")
+        )
+        said = await ours.execute(
+            AcquireSlot("e", b"next", 60, 2), AcquireSlot("e", b"more", 60, 2)
+        )
         assert said == [True, False]
 
 
 async def test_keys_of_many_spread_over_a_cluster(there: RedisSet) -> None:
     async with opened(there.url) as ours:
-        await ours.ask(*(Put(f"k{number}", b"", 60) for number in range(60)))
+        await ours.execute(*(Set(f"k{number}", b"", 60) for number in range(60)))
         names = [told(server, "KEYS", "*") for server in there.masters()]
         assert all(len(it) > 5 for it in names)
         assert {it for some in names for it in some} == {
@@ -154,27 +164,27 @@ async def test_keys_of_many_spread_over_a_cluster(there: RedisSet) -> None:
 
 
 async def test_two_prefixes_know_nothing_of_each_other(there: RedisSet) -> None:
-    other = SharedRedis(Redis(url=there.url, prefix="other"))
+    other = RedisClient(Redis(url=there.url, prefix="other"))
     async with opened(there.url) as ours, other:
-        await ours.ask(Put("k", b"1", 60))
-        assert await RedisShared(other).ask(Get("k")) == [None]
+        await ours.execute(Set("k", b"1", 60))
+        assert await RedisStore(other).execute(Get("k")) == [None]
 
 
 async def test_each_operation_is_one_step_whoever_asks_meanwhile(there: RedisSet) -> None:
     async with opened(there.url) as ours, opened(there.url) as other:
         asking = [
-            who.ask(
-                Add("a", b"%d" % number, 60),
-                Enter("e", b"%d" % number, 60, 7),
-                Swap("s", None, b"%d" % number, 60),
-                Push("l", b"%d" % number, 60, 100),
-                Take("t") if number % 2 else Push("t", b"%d" % number, 60, 100),
+            who.execute(
+                SetIfAbsent("a", b"%d" % number, 60),
+                AcquireSlot("e", b"%d" % number, 60, 7),
+                CompareAndSet("s", None, b"%d" % number, 60),
+                Append("l", b"%d" % number, 60, 100),
+                PopAll("t") if number % 2 else Append("t", b"%d" % number, 60, 100),
             )
             for number, who in enumerate([ours, other] * 40)
         ]
         added, entered, swapped, _, taken = zip(*await asyncio.gather(*asking), strict=True)
         assert [added.count(None), entered.count(True), swapped.count(True)] == [1, 7, 1]
-        pushed, left = await ours.ask(Items("l"), Take("t"))
+        pushed, left = await ours.execute(List("l"), PopAll("t"))
         assert sorted(pushed) == sorted(b"%d" % number for number in range(80))
         found = [item for it in [*taken, left] for item in it or ()]
         assert sorted(found) == sorted(b"%d" % number for number in range(0, 80, 2))
@@ -207,19 +217,19 @@ async def test_without_an_answer_it_says_so_until_there_is_one(
     monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.01)
     with redis_server(tmp_path) as server:
         async with opened(server.url, 0.2) as ours:
-            await ours.ask(Put("k", b"1", 60))
+            await ours.execute(Set("k", b"1", 60))
             with how(Away(server)):
                 for _ in range(3):
-                    with pytest.raises(SharedAway):
-                        await ours.ask(Get("k"))
+                    with pytest.raises(StoreUnavailable):
+                        await ours.execute(Get("k"))
                     await asyncio.sleep(0.02)
             await asyncio.sleep(0.02)
-            assert await ours.ask(Add("k", b"2", 60)) in ([None], [b"1"])
+            assert await ours.execute(SetIfAbsent("k", b"2", 60)) in ([None], [b"1"])
 
 
 async def test_what_is_refused_is_done_without(tmp_path: Path) -> None:
     with redis_server(tmp_path, "--maxmemory", "1") as server:
         async with opened(server.url) as ours:
-            with pytest.raises(SharedAway):
-                await ours.ask(Put("k", b"1", 60))
-            assert await ours.ask(Get("k")) == [None]
+            with pytest.raises(StoreUnavailable):
+                await ours.execute(Set("k", b"1", 60))
+            assert await ours.execute(Get("k")) == [None]

@@ -17,7 +17,7 @@ import pytest
 
 from proxy.settings.schema import Redis
 from proxy.state import redis_client
-from proxy.state.redis_client import RedisAway, SharedRedis
+from proxy.state.redis_client import RedisClient, RedisUnavailable
 from tests.support.redis import RedisServer, redis_server
 from tests.support.redis_topologies import told
 
@@ -63,17 +63,17 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 @asynccontextmanager
-async def shared(url: str) -> AsyncIterator[SharedRedis]:
-    async with SharedRedis(Redis(url=url, timeout_seconds=TIMEOUT)) as ours:
+async def shared(url: str) -> AsyncIterator[RedisClient]:
+    async with RedisClient(Redis(url=url, timeout_seconds=TIMEOUT)) as ours:
         yield ours
 
 
-async def ping(ours: SharedRedis) -> Any:
-    return await ours.ask(lambda client: client.ping())
+async def ping(ours: RedisClient) -> Any:
+    return await ours.call(lambda client: client.ping())
 
 
-async def is_away(ours: SharedRedis) -> bool:
-    with pytest.raises(RedisAway):
+async def is_away(ours: RedisClient) -> bool:
+    with pytest.raises(RedisUnavailable):
         await ping(ours)
     return True
 
@@ -82,7 +82,7 @@ async def test_what_is_asked_is_answered_in_bytes(one: RedisServer) -> None:
     async with shared(one.url) as ours:
         script = ours.script("return {ARGV[1], KEYS[1]}")
         for _ in range(2):
-            got = await ours.run(script, [ours.key("test", "a")], [b"\xff"])
+            got = await ours.run_script(script, [ours.key("test", "a")], [b"\xff"])
             assert got == [b"\xff", b"{easel:test}:a"]
 
 
@@ -93,7 +93,7 @@ async def test_one_that_restarts_is_told_of_once_and_found_again(
     with redis_server(tmp_path) as server:
         async with shared(server.url) as ours:
             script = ours.script("return 1")
-            assert await ours.run(script, [], []) == 1
+            assert await ours.run_script(script, [], []) == 1
             server.stop()
             for _ in range(3):
                 assert await is_away(ours)
@@ -101,7 +101,7 @@ async def test_one_that_restarts_is_told_of_once_and_found_again(
             server.start()
             await asyncio.sleep(0.02)
             # It has forgotten the script, too.
-            assert [await ours.run(script, [], []) for _ in range(2)] == [1, 1]
+            assert [await ours.run_script(script, [], []) for _ in range(2)] == [1, 1]
     told = [(it.levelname, it.getMessage()) for it in caplog.records if it.name == "easel"]
     assert told == [
         ("ERROR", "Redis is away (ConnectionError): what is shared there is done without"),
@@ -139,7 +139,7 @@ async def test_many_who_ask_a_stuck_one_wait_no_longer_than_the_timeout(one: Red
             began = time.monotonic()
             got = await asyncio.gather(*(ping(ours) for _ in range(100)), return_exceptions=True)
             assert time.monotonic() - began < 30 * TIMEOUT
-            assert {type(it) for it in got} == {RedisAway}
+            assert {type(it) for it in got} == {RedisUnavailable}
             # No connection is lost to the pool.
             assert not ours._client.connection_pool._in_use_connections
 
@@ -148,7 +148,7 @@ async def test_only_one_tries_whether_it_is_back(one: RedisServer) -> None:
     async with shared(one.url) as ours:
         with one.stuck():
             assert await is_away(ours)
-            ours._away = {"": 0.0}
+            ours._retry_at = {"": 0.0}
             trying = asyncio.create_task(ping(ours))
             await asyncio.sleep(0)
             began = time.monotonic()
@@ -176,10 +176,10 @@ async def test_a_refusal_is_told_once_and_keeps_nothing_else_from_working(
     one: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with shared(one.url) as ours:
-        await ours.ask(lambda client: client.set("text", "a"))
+        await ours.call(lambda client: client.set("text", "a"))
         for _ in range(3):
-            with pytest.raises(RedisAway):
-                await ours.ask(lambda client: client.incr("text"))
+            with pytest.raises(RedisUnavailable):
+                await ours.call(lambda client: client.incr("text"))
             assert await ping(ours)
     [line] = caplog.records
     assert "refuses (ResponseError" in line.getMessage()
@@ -193,7 +193,7 @@ async def test_one_that_takes_no_writes_any_more_is_looked_up_anew(
         async with shared(server.url) as ours:
             await ping(ours)
             told(server, "REPLICAOF", "127.0.0.1", 1)
-            with pytest.raises(RedisAway):
+            with pytest.raises(RedisUnavailable):
                 await ours.send(["k"], [("INCR", "k"), ("INCR", "k")])
             # A connection that is made now may lead to whoever has the name.
             assert not any(
@@ -207,7 +207,7 @@ async def test_one_that_takes_no_writes_any_more_is_looked_up_anew(
 async def test_what_is_sent_is_answered_as_a_whole_or_not_at_all(one: RedisServer) -> None:
     async with shared(one.url) as ours:
         commands = [("SET", "a", b"text"), ("INCR", "a"), ("SET", "b", b"\xff")]
-        with pytest.raises(RedisAway):
+        with pytest.raises(RedisUnavailable):
             await ours.send(["a", "a", "b"], commands)
         # Nothing is left on the connection of what was not read.
         assert await ours.send(["a", "b"], [("GET", "a"), ("GET", "b")]) == [b"text", b"\xff"]
@@ -219,9 +219,9 @@ async def test_what_is_sent_is_not_sent_twice(
 ) -> None:
     monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.01)
     async with CutsTheAnswer.of(one.port) as cutting, shared(cutting.url) as ours:
-        await ours.ask(lambda client: client.delete("once"))
+        await ours.call(lambda client: client.delete("once"))
         cutting.cuts = True
-        with pytest.raises(RedisAway):
+        with pytest.raises(RedisUnavailable):
             await ours.send(["once"], [("INCR", "once")])
         cutting.cuts = False
         await asyncio.sleep(0.02)

@@ -17,7 +17,7 @@ import pytest
 
 from proxy.settings.schema import Redis
 from proxy.state import redis_client
-from proxy.state.redis_client import RedisAway, SharedRedis
+from proxy.state.redis_client import RedisClient, RedisUnavailable
 from tests.support.certificates import self_signed
 from tests.support.redis import RedisServer, redis_server
 from tests.support.redis_topologies import RedisSet, clustered, free_port, told, wait_until, watched
@@ -43,15 +43,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def shared(url: str, **more: Any) -> AsyncIterator[SharedRedis]:
-    async with SharedRedis(Redis(url=url, **{"timeout_seconds": TIMEOUT, **more})) as ours:
+async def shared(url: str, **more: Any) -> AsyncIterator[RedisClient]:
+    async with RedisClient(Redis(url=url, **{"timeout_seconds": TIMEOUT, **more})) as ours:
         yield ours
 
 
-async def add(ours: SharedRedis, key: str) -> int:
+async def add(ours: RedisClient, key: str) -> int:
     """Count with a script and with a command, as what is shared does; gives the sum."""
     script = ours.script("return redis.call('INCR', KEYS[1])")
-    by_script = await ours.run(script, [key], [])
+    by_script = await ours.run_script(script, [key], [])
     [by_command] = await ours.send([key], [("INCR", key)])
     return int(by_script) + int(by_command)
 
@@ -63,7 +63,7 @@ async def settled(ask: Callable[[], Awaitable[Any]]) -> Any:
         began = time.monotonic()
         try:
             return await ask()
-        except RedisAway:
+        except RedisUnavailable:
             assert time.monotonic() - began < 10 * TIMEOUT
             assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
@@ -99,7 +99,7 @@ async def test_one_that_dies_is_told_of_once_and_another_takes_its_place(
         assert told(owner(several, "k"), "WAIT", 1, 5000) == 1
         dead = owner(several, "k")
         dead.stop()
-        with pytest.raises(RedisAway):
+        with pytest.raises(RedisUnavailable):
             await add(ours, "k")
         # A script that the new master has never seen is known to it at once.
         assert await settled(lambda: add(ours, "k")) == 3 + 4
@@ -118,7 +118,7 @@ async def test_one_that_is_stuck_costs_many_one_timeout_and_is_left_for_another(
             got = await asyncio.gather(*asking, return_exceptions=True)
             assert time.monotonic() - began < 10 * TIMEOUT
             # One that asks last may have its answer from whoever took the place.
-            assert RedisAway in {type(it) for it in got} <= {RedisAway, list}
+            assert RedisUnavailable in {type(it) for it in got} <= {RedisUnavailable, list}
             assert await settled(lambda: add(ours, "k")) == 3 + 4
         assert messages(caplog) == ["Redis is away", "Redis is back"]
 
@@ -187,7 +187,7 @@ async def test_a_part_of_a_cluster_that_is_away_keeps_the_others_from_nothing(
         assert 0 < len(lost) < len(keys)
         away.processes[-1].send_signal(signal.SIGSTOP)
         try:
-            with pytest.raises(RedisAway):
+            with pytest.raises(RedisUnavailable):
                 await add(ours, keys[0])
             for key in set(keys) - lost:
                 await settled(lambda it=key: add(ours, it))  # type: ignore[misc] # it is bound
@@ -203,17 +203,17 @@ async def test_a_part_of_a_cluster_that_is_away_keeps_the_others_from_nothing(
 async def test_a_part_that_nobody_asks_any_more_is_not_away_for_ever(cluster: RedisSet) -> None:
     later = 0.0
     settings = Redis(url=cluster.url, timeout_seconds=0.2)
-    async with SharedRedis(settings, lambda: time.monotonic() + later) as ours:
+    async with RedisClient(settings, lambda: time.monotonic() + later) as ours:
         keys = [f"asked-{number}" for number in range(32)]
         gone = owner(cluster, keys[0])
         other = next(key for key in keys if not _has(gone, key))
-        with gone.stuck(), pytest.raises(RedisAway):
+        with gone.stuck(), pytest.raises(RedisUnavailable):
             await add(ours, keys[0])
         await settled(lambda: add(ours, other))
-        assert ours.is_away
+        assert ours.is_unavailable
         later = 62
         await settled(lambda: add(ours, other))
-        assert not ours.is_away
+        assert not ours.is_unavailable
 
 
 async def test_keys_that_move_are_found(cluster: RedisSet) -> None:

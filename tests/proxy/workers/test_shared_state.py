@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from proxy.state.ops import Get, Put, SharedAway, SharedGone
+from proxy.state.ops import Get, Set, StoreClosed, StoreUnavailable
 from proxy.workers.rpc import Line
 from proxy.workers.shared_state import ASK, Hub, HubShared
 
 
 async def test_the_next_supervisor_knows_what_the_last_one_knew(tmp_path: Path) -> None:
     first, second, third = Hub(), Hub(), Hub()
-    await first.memory.ask(Put("k", b"v", 60))
+    await first.memory.execute(Set("k", b"v", 60))
     first.save(str(tmp_path / "state"))
     assert (tmp_path / "state" / "hub").stat().st_mode & 0o777 == 0o600
     second.restore(str(tmp_path / "state"))
     third.restore(str(tmp_path / "state"))
-    assert [await it.memory.ask(Get("k")) for it in (second, third)] == [[b"v"], [None]]
+    assert [await it.memory.execute(Get("k")) for it in (second, third)] == [[b"v"], [None]]
 
 
 @pytest.mark.parametrize("damaged", [b"", b"\xc1", b"\x81\xa1k\x01"])
@@ -41,7 +41,7 @@ async def test_a_folder_that_cannot_be_is_told_of(
     hub.restore(str(tmp_path / "occupied"))
     hub.save(str(tmp_path / "occupied"))
     assert len(caplog.messages) == 1
-    await hub.memory.ask(Put("k", b"v", 60))
+    await hub.memory.execute(Set("k", b"v", 60))
     hub.save(str(tmp_path / "occupied"))
     assert [it.rpartition(": ")[2] for it in caplog.messages] == ["Not a directory"] * 2
 
@@ -55,7 +55,7 @@ async def test_a_supervisor_that_is_away_is_told_of_once(caplog: pytest.LogCaptu
     supervisor.close()
     await line.ended.wait()
     for _ in range(2):
-        with pytest.raises(SharedGone):
+        with pytest.raises(StoreClosed):
             await shared.ask(Get("k"))
     assert len(caplog.messages) == 1
 
@@ -66,9 +66,9 @@ async def test_a_supervisor_that_answers_again_is_told_of(
     ours, theirs = socket.socketpair()
     supervisor, line = await Line.over(ours), await Line.over(theirs)
     shared = HubShared(line)
-    with pytest.raises(SharedAway) as raised:
+    with pytest.raises(StoreUnavailable) as raised:
         await shared.ask(Get("k"))
-    assert not isinstance(raised.value, SharedGone)
+    assert not isinstance(raised.value, StoreClosed)
     supervisor.immediate[ASK] = Hub().ask
     assert list(await shared.ask(Get("k"))) == [None]
     assert caplog.messages[-1] == "the supervisor is back"
