@@ -1,6 +1,6 @@
-"""The caption on a picture: the prompt, and under it what the picture was made from.
+"""The caption of an image: the prompt, and below it the digest that the image is drawn from.
 
-The font is the one inside Pillow. It knows the Latin letters; any other is drawn as a box.
+The font is Pillow's built-in one. It has Latin letters; any other is drawn as a box.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageFont import FreeTypeFont
 
 MAX_LINES = 3
-"""How many lines of the prompt are shown."""
+"""Number of prompt lines shown."""
 
 _MAX_PROMPT_CHARACTERS = 400
-"""How many characters of a prompt are looked at: more than fit, and a bound on the work."""
+"""Number of prompt characters considered: more than fit, and a bound on the work."""
 _WHITE, _GREY, _CARD = (255, 255, 255), (255, 255, 255, 170), (12, 14, 24, 190)
 
 
 def draw_caption(image: Image.Image, text: str, foot: str, mark: str) -> None:
-    """Write on a dark card at the foot of the picture; `foot` is cut before `mark` if it must."""
+    """Draw the caption on a dark card at the bottom; `foot` is shortened, `mark` is not."""
     side = min(image.width, image.height * 1.5)
     margin, pitch = round(side * 0.055), round(side * 0.055)
     max_width = image.width - 3.6 * margin
@@ -38,7 +38,7 @@ def draw_caption(image: Image.Image, text: str, foot: str, mark: str) -> None:
 
 
 def wrap(text: str, font: FreeTypeFont, max_width: float) -> list[str]:
-    """Break a text into at most `LINES` lines that fit, at spaces where there are any."""
+    """Break a text into at most `MAX_LINES` lines that fit, at spaces if possible."""
     lines = [""]
     for word in _words(text[:_MAX_PROMPT_CHARACTERS], font, max_width):
         longer = f"{lines[-1]} {word}".strip()
@@ -53,14 +53,14 @@ def wrap(text: str, font: FreeTypeFont, max_width: float) -> list[str]:
 
 
 def shorten(line: str, font: FreeTypeFont, max_width: float) -> str:
-    """Cut a line until it fits; what was cut is an ellipsis."""
+    """Shorten a line until it fits; an ellipsis marks the cut."""
     while len(line) > 1 and font.getlength(line) > max_width:
         line = line.removesuffix("…")[:-1] + "…"
     return line
 
 
 def _words(text: str, font: FreeTypeFont, max_width: float) -> Iterator[str]:
-    """Give the words of a text; one that is wider than a line comes in pieces."""
+    """Yield the words of a text; one that is wider than a line is split."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     for word in printable.split():
         piece = ""
@@ -73,7 +73,7 @@ def _words(text: str, font: FreeTypeFont, max_width: float) -> Iterator[str]:
 
 
 def load_font(size: float) -> FreeTypeFont:
-    """Give Pillow's own font, laid out by Pillow alone: the same on every machine."""
-    # Asked for a size, Pillow gives its scalable font.
+    """Return Pillow's built-in font with its basic layout: the same on every machine."""
+    # With a size, Pillow returns its scalable font.
     font = cast("FreeTypeFont", ImageFont.load_default(max(6, round(size))))
     return font.font_variant(layout_engine=ImageFont.Layout.BASIC)

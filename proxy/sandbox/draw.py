@@ -1,8 +1,7 @@
-"""Draws the studio's pictures: from a prompt and a digest, the same every time.
+"""Draws the sandbox's images: the same `Scene` always gives the same image.
 
-Nothing here knows of calls or sockets. A `Subject` says everything that a picture depends on.
-This module and its two neighbours, `motifs` and `caption`, are the only ones that import Pillow;
-whoever draws the first picture imports them then.
+A `Scene` holds everything that an image depends on. Only this module and its two neighbours,
+`motifs` and `caption`, import Pillow; they are imported with the first image.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from proxy.sandbox.caption import draw_caption
 from proxy.sandbox.motifs import MOTIFS, Palette
 
 PREVIEW_BLOCKS: Final = (64, 16, 4)
-"""How coarse a picture is while it is made, in pixels a block: the coarsest first."""
+"""Block sizes of the partial images in pixels, coarsest first."""
 
 _MAX_OVERSAMPLED_PIXELS = 1 << 21
-"""Pictures up to this many pixels are drawn at twice their size, which smooths every edge."""
+"""Images of up to this many pixels are drawn at twice their size, which smooths edges."""
 _MIN_CAPTION_SIDE = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What to draw. `digest` is hexadecimal; with `index` it decides on colours and forms."""
+    """What to draw. `digest` (hexadecimal) and `index` seed the colours and shapes."""
 
     prompt: str
     width: int
@@ -37,25 +36,25 @@ class Scene:
     transparent: bool = False
 
 
-def draw(subject: Scene) -> Image.Image:
-    """Draw a picture of exactly the asked size: RGB, or RGBA on a transparent ground."""
-    scale = _oversampling(subject)
-    size = subject.width * scale, subject.height * scale
-    dice = Random(f"{subject.digest}/{subject.index}")  # noqa: S311 - repeatable on purpose
-    palette = Palette(dice)
-    image = _paint_background(dice, palette, size)
-    motif = MOTIFS[int(dice.random() * len(MOTIFS))]
-    motif(ImageDraw.Draw(image, "RGBA"), dice, palette, size)
-    if min(subject.width, subject.height) >= _MIN_CAPTION_SIDE:
-        draw_caption(image, subject.prompt, f"sha256 {subject.digest}", f" #{subject.index + 1}")
+def draw(scene: Scene) -> Image.Image:
+    """Draw an image of exactly the requested size: RGB, or RGBA if transparent."""
+    scale = _oversampling(scene)
+    size = scene.width * scale, scene.height * scale
+    rng = Random(f"{scene.digest}/{scene.index}")  # noqa: S311 - repeatable on purpose
+    palette = Palette(rng)
+    image = _paint_background(rng, palette, size)
+    motif = MOTIFS[int(rng.random() * len(MOTIFS))]
+    motif(ImageDraw.Draw(image, "RGBA"), rng, palette, size)
+    if min(scene.width, scene.height) >= _MIN_CAPTION_SIDE:
+        draw_caption(image, scene.prompt, f"sha256 {scene.digest}", f" #{scene.index + 1}")
     image = image.reduce(scale)
-    if subject.transparent:
-        image.putalpha(_rounded_alpha(subject))
+    if scene.transparent:
+        image.putalpha(_rounded_alpha(scene))
     return image
 
 
 def preview(image: Image.Image, stage: int) -> Image.Image:
-    """Give the picture as it looks at a stage of `STAGES`: the whole of it, still blurred."""
+    """Return the partial image of a stage: all of it, blurred by `PREVIEW_BLOCKS[stage]`."""
     block = PREVIEW_BLOCKS[stage]
     width, height = (max(1, side // block) for side in image.size)
     small = image.resize((width, height), Image.Resampling.BOX)
@@ -63,10 +62,10 @@ def preview(image: Image.Image, stage: int) -> Image.Image:
 
 
 def encode(image: Image.Image, output_format: str, compression: int = 100) -> bytes:
-    """Write the picture as `png`, `jpeg` or `webp`.
+    """Encode the image as `png`, `jpeg` or `webp`.
 
-    `compression` is OpenAI's `output_compression`, 0 to 100: 100 is the best picture and the
-    most bytes. A PNG loses nothing and has no use for it.
+    `compression` is OpenAI's `output_compression`, 0 to 100: 100 is the best quality and the most
+    bytes. PNG is lossless and ignores it.
     """
     options: dict[str, dict[str, Any]] = {
         "png": {"compress_level": 3},
@@ -78,23 +77,23 @@ def encode(image: Image.Image, output_format: str, compression: int = 100) -> by
     return out.getvalue()
 
 
-def _oversampling(subject: Scene) -> int:
-    return 2 if subject.width * subject.height <= _MAX_OVERSAMPLED_PIXELS else 1
+def _oversampling(scene: Scene) -> int:
+    return 2 if scene.width * scene.height <= _MAX_OVERSAMPLED_PIXELS else 1
 
 
-def _paint_background(dice: Random, palette: Palette, size: tuple[int, int]) -> Image.Image:
-    """Paint a soft gradient: nine points of colour, and all between them interpolated."""
+def _paint_background(rng: Random, palette: Palette, size: tuple[int, int]) -> Image.Image:
+    """Paint a soft gradient, interpolated between nine points of colour."""
     points = Image.new("RGB", (3, 3))
     for x in range(3):
         for y in range(3):
-            points.putpixel((x, y), palette.background((x + 2 * y) / 6 * 0.7 + 0.3 * dice.random()))
+            points.putpixel((x, y), palette.background((x + 2 * y) / 6 * 0.7 + 0.3 * rng.random()))
     return points.resize(size, Image.Resampling.BICUBIC)
 
 
-def _rounded_alpha(subject: Scene) -> Image.Image:
-    """Give the alpha of a transparent ground: a card with round corners, clear around it."""
-    scale = _oversampling(subject)
-    alpha = Image.new("L", (subject.width * scale, subject.height * scale), 0)
+def _rounded_alpha(scene: Scene) -> Image.Image:
+    """Return the alpha channel of a transparent image: an opaque card with round corners."""
+    scale = _oversampling(scene)
+    alpha = Image.new("L", (scene.width * scale, scene.height * scale), 0)
     side = min(alpha.size)
     inset = max(scale, round(side * 0.025))
     card = (inset, inset, alpha.width - 1 - inset, alpha.height - 1 - inset)

@@ -1,9 +1,9 @@
-"""Behaviour that a caller may ask the studio for, to see how his own program takes it.
+"""Fault injection: parameters by which a client tests how its own program handles faults.
 
-latency_ms   wait so long before the answer begins
-status       answer with this error status instead of a picture
-refuse       answer as a safety system that says no
-cut_after    send so many bytes of the answer's body, then cut the connection
+latency_ms   wait this long before the response starts
+status       respond with this error status instead of an image
+refuse       respond with a safety refusal
+cut_after    send this many bytes of the body, then close the connection
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ PARAMS: tuple[Param, ...] = (
 )
 
 RETRY_LATER = frozenset({429, 503})
-"""Statuses that come with `retry-after`."""
+"""Statuses that are sent with `retry-after`."""
 
-# Scripted status -> (type, code). What is not here is one of the two below it.
+# Status -> (type, code). Any other status is one of the two below.
 _ERROR_TYPES: dict[int, tuple[str, str | None]] = {
     401: ("authentication_error", "invalid_api_key"),
     402: ("insufficient_quota", "insufficient_quota"),
@@ -44,7 +44,7 @@ _FIRST_SERVER_ERROR = 500
 
 @dataclass(frozen=True, slots=True)
 class FaultScript:
-    """What was asked for; by default nothing, and the studio simply answers."""
+    """The requested faults; by default none."""
 
     latency_ms: int = 0
     status: int | None = None
@@ -53,11 +53,11 @@ class FaultScript:
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> FaultScript:
-        """Take the script out of parameters that hold to `ROWS`."""
+        """Return the faults of validated parameters."""
         return cls(**{row.name: params[row.name] for row in PARAMS if row.name in params})
 
     def error(self) -> ImageError | None:
-        """Give the failure that was asked for, if one was.
+        """Return the requested error, if any.
 
         >>> Script(status=429).failure().code
         'rate_limit_exceeded'
@@ -73,5 +73,5 @@ class FaultScript:
             return None
         usual = _SERVER_ERROR if self.status >= _FIRST_SERVER_ERROR else _BAD_REQUEST
         kind, code = _ERROR_TYPES.get(self.status, usual)
-        message = f"You asked for status {self.status}, and here it is."
+        message = f"This request asked for status {self.status}."
         return ImageError(message, status=self.status, type=kind, code=code)

@@ -1,5 +1,5 @@
-"""What the studio's pictures show: hills, orbits or tiles, in colours that go together."""
-# ruff: noqa: PLR2004 - a drawing is made of numbers; a name for each would say no more
+"""The motifs of the sandbox's images: hills, orbits or tiles, in matching colours."""
+# ruff: noqa: PLR2004 - a drawing is made of numbers; names would not explain them
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ Size = tuple[int, int]
 
 
 class Palette:
-    """Neighbours of one hue, light to deep, and one colour from across the wheel."""
+    """Colours near one hue, light to dark, and one complementary colour."""
 
-    def __init__(self, dice: Random) -> None:
-        # No deep yellow (hue 100), which looks muddy: it starts elsewhere and turns away from it.
-        self._hue = 150 + 260 * dice.random()
-        self._turn = (30 + 30 * dice.random()) * (1 if self._hue < 280 else -1)
-        self._dark = dice.random() < 0.4
+    def __init__(self, rng: Random) -> None:
+        # Avoids dark yellow (hue 100), which looks muddy: it starts elsewhere and turns away.
+        self._hue = 150 + 260 * rng.random()
+        self._turn = (30 + 30 * rng.random()) * (1 if self._hue < 280 else -1)
+        self._dark = rng.random() < 0.4
 
     def background(self, step: float) -> Colour:
-        """Give a colour of the background, `step` from 0 to 1 across it."""
+        """Return a colour of the background, `step` from 0 to 1 across it."""
         lightness = 0.30 + 0.25 * step if self._dark else 0.93 - 0.18 * step
         return oklch(lightness, 0.05 + 0.06 * step, self._hue + self._turn * step)
 
     def shape(self, step: float) -> Colour:
-        """Give a colour for a shape, `step` from 0 (light) to 1 (deep)."""
+        """Return a colour for a shape, `step` from 0 (light) to 1 (dark)."""
         hue = self._hue + self._turn * (0.5 + step)
         return oklch(0.80 - 0.45 * step, 0.11 + 0.04 * step, hue)
 
     def accent(self) -> Colour:
-        """Give the one colour that stands out."""
+        """Return the complementary colour."""
         return oklch(0.82, 0.15, self._hue + 180)
 
 
 def oklch(lightness: float, chroma: float, hue: float) -> Colour:
-    """Turn Oklch into sRGB; there, equal lightness looks equally light in every hue.
+    """Convert Oklch to sRGB. In Oklch, equal lightness looks equally light in every hue.
 
     Source: https://bottosson.github.io/posts/oklab/
 
@@ -57,53 +57,53 @@ def oklch(lightness: float, chroma: float, hue: float) -> Colour:
 
 
 def _srgb(linear: float) -> int:
-    """Turn linear light into one byte of sRGB."""
+    """Convert linear light to one byte of sRGB."""
     light = min(1.0, max(0.0, linear))
     curved = 12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055
     return round(255 * curved)
 
 
-def draw_hills(pen: ImageDraw, dice: Random, palette: Palette, size: Size) -> None:
+def draw_hills(pen: ImageDraw, rng: Random, palette: Palette, size: Size) -> None:
     """Draw a sun over rows of hills."""
     width, height = size
     side = min(size)
-    sun = width * (0.2 + 0.6 * dice.random()), height * (0.2 + 0.15 * dice.random())
+    sun = width * (0.2 + 0.6 * rng.random()), height * (0.2 + 0.15 * rng.random())
     for radius, alpha in ((0.26, 60), (0.20, 60), (0.14, 255)):
         pen.circle(sun, side * radius, (*palette.accent(), alpha))
     for row in range(5):
-        ridge = _ridge(dice, width, height * (0.45 + 0.11 * row), side * 0.07)
+        ridge = _ridge(rng, width, height * (0.45 + 0.11 * row), side * 0.07)
         pen.polygon([(0, height), *ridge, (width, height)], (*palette.shape(row / 4), 235))
 
 
-def _ridge(dice: Random, width: int, level: float, swing: float) -> Iterator[tuple[float, float]]:
-    """Give the points of a ridge, left to right: a long wave and a short one together."""
-    long, short = 0.6 + dice.random(), 1.7 + 2 * dice.random()
-    start, offset = dice.random() * math.tau, dice.random() * math.tau
+def _ridge(rng: Random, width: int, level: float, swing: float) -> Iterator[tuple[float, float]]:
+    """Yield the points of a ridge, left to right: a long wave plus a short one."""
+    long, short = 0.6 + rng.random(), 1.7 + 2 * rng.random()
+    start, offset = rng.random() * math.tau, rng.random() * math.tau
     for step in range(129):
         turn = step / 128 * math.tau
         lift = math.sin(turn * long + start) + 0.4 * math.sin(turn * short + offset)
         yield step / 128 * width, level - swing * lift
 
 
-def draw_orbits(pen: ImageDraw, dice: Random, palette: Palette, size: Size) -> None:
-    """Draw circles around one middle, with a planet on each."""
+def draw_orbits(pen: ImageDraw, rng: Random, palette: Palette, size: Size) -> None:
+    """Draw concentric circles with a planet on each."""
     side = min(size)
-    x, y = size[0] * (0.35 + 0.3 * dice.random()), size[1] * (0.36 + 0.12 * dice.random())
+    x, y = size[0] * (0.35 + 0.3 * rng.random()), size[1] * (0.36 + 0.12 * rng.random())
     for ring in range(7, 0, -1):
-        radius, angle = side * 0.085 * ring, dice.random() * math.tau
+        radius, angle = side * 0.085 * ring, rng.random() * math.tau
         planet = x + radius * math.cos(angle), y + radius * math.sin(angle)
         pen.circle((x, y), radius, (*palette.shape(1 - ring / 8), 110))
-        pen.circle(planet, side * (0.012 + 0.022 * dice.random()), (*palette.accent(), 255))
+        pen.circle(planet, side * (0.012 + 0.022 * rng.random()), (*palette.accent(), 255))
     pen.circle((x, y), side * 0.06, (*palette.accent(), 255))
 
 
-def draw_tiles(pen: ImageDraw, dice: Random, palette: Palette, size: Size) -> None:
-    """Lay rows of tiles: quarter circles, discs, gaps."""
+def draw_tiles(pen: ImageDraw, rng: Random, palette: Palette, size: Size) -> None:
+    """Draw rows of tiles: quarter circles, discs, gaps."""
     edge = max(8, math.ceil(min(size) / 5), max(size) // 40)
     for left in range(0, size[0], edge):
         for top in range(0, size[1], edge):
-            colour = palette.accent() if dice.random() < 0.1 else palette.shape(dice.random())
-            _draw_tile(pen, int(dice.random() * 6), (left, top, edge), (*colour, 225))
+            colour = palette.accent() if rng.random() < 0.1 else palette.shape(rng.random())
+            _draw_tile(pen, int(rng.random() * 6), (left, top, edge), (*colour, 225))
 
 
 def _draw_tile(
@@ -123,4 +123,4 @@ MOTIFS: tuple[Callable[[ImageDraw, Random, Palette, Size], None], ...] = (
     draw_orbits,
     draw_tiles,
 )
-"""Every motif. Each fills the whole picture, whatever its size and ratio."""
+"""Every motif. Each fills the whole image, at any size and aspect ratio."""

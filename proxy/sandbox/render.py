@@ -1,4 +1,4 @@
-"""From an order to its pictures' base64 texts, in threads beside the event loop."""
+"""Renders a request's images to base64, in threads."""
 
 from __future__ import annotations
 
@@ -15,43 +15,47 @@ _MAX_THREADS = 4
 
 
 class RenderPool:
-    """Threads that draw.
+    """A thread pool that draws.
 
-    They are the studio's own: name look-ups, which share asyncio's threads, must not wait behind
-    pictures, and few threads hold few pictures in memory.
+    It is separate from asyncio's own, so that DNS look-ups do not wait for images; and it is small,
+    so that few images are in memory.
     """
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "studio")
+        self._threads = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "sandbox")
 
-    async def stages(self, order: SandboxRequest, index: int) -> AsyncIterator[tuple[int, bytes]]:
-        """Give one picture's texts as they are made, numbered; number `order.partials` is done."""
+    async def stages(self, request: SandboxRequest, index: int) -> AsyncIterator[tuple[int, bytes]]:
+        """Yield one image's numbered stages in base64; `request.partials` is the final one."""
         loop = asyncio.get_running_loop()
-        texts = _render_stages(order, index)
-        for stage in range(order.partials + 1):
+        texts = _render_stages(request, index)
+        for stage in range(request.partials + 1):
             yield stage, await loop.run_in_executor(self._threads, next, texts)
 
-    async def images(self, order: SandboxRequest) -> list[bytes]:
-        """Give the texts of all the finished pictures, drawn side by side."""
-        return await asyncio.gather(*(self._final_image(order, index) for index in range(order.n)))
+    async def images(self, request: SandboxRequest) -> list[bytes]:
+        """Return all final images in base64, drawn concurrently."""
+        return await asyncio.gather(
+            *(self._final_image(request, index) for index in range(request.n))
+        )
 
-    async def _final_image(self, order: SandboxRequest, index: int) -> bytes:
-        return [text async for _, text in self.stages(order, index)][-1]
+    async def _final_image(self, request: SandboxRequest, index: int) -> bytes:
+        return [text async for _, text in self.stages(request, index)][-1]
 
     def close(self) -> None:
-        """Let the threads go; what none of them has begun is dropped."""
+        """Stop the threads; work that has not started is dropped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _render_stages(order: SandboxRequest, index: int) -> Iterator[bytes]:
-    """Draw one picture: give it at each stage, the last one finished."""
-    # Pillow is imported with the first picture: most gateways never draw one.
+def _render_stages(request: SandboxRequest, index: int) -> Iterator[bytes]:
+    """Draw one image; yield it in base64 at each stage, the last one final."""
+    # Pillow is imported with the first image: most gateways never draw one.
     from proxy.sandbox.draw import Scene, draw, encode, preview  # noqa: PLC0415 - see above
 
-    subject = Scene(order.prompt, order.width, order.height, order.digest, index, order.transparent)
-    image = draw(subject)
-    for stage in range(order.partials):
+    scene = Scene(
+        request.prompt, request.width, request.height, request.digest, index, request.transparent
+    )
+    image = draw(scene)
+    for stage in range(request.partials):
         yield pybase64.b64encode(
-            encode(preview(image, stage), order.output_format, order.compression)
+            encode(preview(image, stage), request.output_format, request.compression)
         )
-    yield pybase64.b64encode(encode(image, order.output_format, order.compression))
+    yield pybase64.b64encode(encode(image, request.output_format, request.compression))

@@ -1,7 +1,7 @@
-"""What the studio can be asked for: the body of a call, read and checked whole.
+"""Parses and validates the body of a sandbox request.
 
-Types and ranges are OpenAI's own; the rows here are those where the studio does less, and the
-script. Parameters that are neither are nobody's business and are ignored.
+Types and ranges are OpenAI's; the table here adds the sandbox's own limits and the fault
+parameters. Any other parameter is ignored.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import orjson
 from adapters.errors import BadParam, ImageError
 from adapters.table.param import STANDARD_PARAMS, Param, validate
 from adapters.tools import sizes
-from proxy.sandbox import faults as script
-from proxy.sandbox.faults import FaultScript
+from proxy.sandbox.faults import PARAMS, FaultScript
 
 MIN_SIDE: Final = 16
 MAX_SIDE: Final = 3840
@@ -25,8 +24,7 @@ MAX_SIDE: Final = 3840
 MAX_PIXELS: Final = 8_294_400
 
 _PARAMS: dict[str, Param] = STANDARD_PARAMS | {
-    row.name: row
-    for row in (Param("output_format", choices=("png", "jpeg", "webp")), *script.PARAMS)
+    row.name: row for row in (Param("output_format", choices=("png", "jpeg", "webp")), *PARAMS)
 }
 _DEFAULTS: dict[str, Any] = {
     "model": "",
@@ -40,14 +38,14 @@ _DEFAULTS: dict[str, Any] = {
     "stream": False,
     "partial_images": 0,
 }
-# What a word comes to when the studio chooses, or when it is an older word for the same.
+# `auto`, and older names of a quality.
 _QUALITY_ALIASES = {"auto": "medium", "standard": "medium", "hd": "high"}
 _AUTO_SIZE = (1024, 1024)
 
 
 @dataclass(frozen=True)
 class SandboxRequest:
-    """A call, with every choice made: nothing here is `auto`."""
+    """A request with every choice made: nothing here is `auto`."""
 
     prompt: str
     model: str
@@ -65,17 +63,17 @@ class SandboxRequest:
 
     @property
     def size(self) -> str:
-        """The pictures' size as OpenAI writes it."""
+        """The images' size as OpenAI writes it."""
         return f"{self.width}x{self.height}"
 
     @property
     def background(self) -> str:
-        """The pictures' background as OpenAI writes it."""
+        """The images' background as OpenAI writes it."""
         return "transparent" if self.transparent else "opaque"
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of what is to be seen, however it is delivered: the pictures' seed."""
+        """The SHA-256 of what determines the images' content, not their delivery: their seed."""
         seen = {
             "background": self.background,
             "model": self.model,
@@ -88,10 +86,10 @@ class SandboxRequest:
 
 
 def parse_request(body: bytes) -> SandboxRequest:
-    """Read the body of a call; raises `ImageError` with what is to be changed in it."""
+    """Parse a request body. Raises `ImageError` if it is invalid."""
     params = _DEFAULTS | _parse_body(body)
     width, height = _parse_size(params["size"])
-    order = SandboxRequest(
+    request = SandboxRequest(
         prompt=params["prompt"],
         model=params["model"],
         n=params["n"],
@@ -106,12 +104,12 @@ def parse_request(body: bytes) -> SandboxRequest:
         partials=params["partial_images"],
         faults=FaultScript.from_params(params),
     )
-    _check_combinations(order)
-    return order
+    _check_combinations(request)
+    return request
 
 
 def _parse_body(body: bytes) -> dict[str, Any]:
-    """Parse the body and hold each parameter against its row; a null is left out."""
+    """Parse the body and validate each parameter; nulls are dropped."""
     try:
         tree = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -124,7 +122,7 @@ def _parse_body(body: bytes) -> dict[str, Any]:
     if "prompt" not in params:
         raise BadParam(
             "prompt",
-            "'prompt' is required: say what is to be drawn.",
+            "'prompt' is required.",
             code="missing_required_parameter",
         )
     return params
@@ -135,20 +133,20 @@ def _bad_body(message: str) -> ImageError:
 
 
 def _parse_size(size: str) -> tuple[int, int]:
-    """Give width and height, within what the studio draws."""
+    """Return width and height, within the sandbox's limits."""
     width, height = sizes.parse_size(size) or _AUTO_SIZE
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
         raise BadParam("size", f"'size' must have sides of {MIN_SIDE} to {MAX_SIDE} pixels.")
     if width * height > MAX_PIXELS:
-        raise BadParam("size", f"'size' must come to at most {MAX_PIXELS} pixels.")
+        raise BadParam("size", f"'size' must have at most {MAX_PIXELS} pixels.")
     return width, height
 
 
-def _check_combinations(order: SandboxRequest) -> None:
-    """Refuse parameters that are each legal and contradict each other."""
-    if order.transparent and order.output_format == "jpeg":
+def _check_combinations(request: SandboxRequest) -> None:
+    """Reject parameters that are valid alone and contradict each other."""
+    if request.transparent and request.output_format == "jpeg":
         raise BadParam(
             "background", "A jpeg cannot be transparent: send 'output_format' png or webp."
         )
-    if order.partials and not order.stream:
+    if request.partials and not request.stream:
         raise BadParam("partial_images", "'partial_images' needs 'stream': true.")

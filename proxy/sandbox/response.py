@@ -1,7 +1,7 @@
-"""The studio's answers in OpenAI's shape, as pieces to be sent one after the other.
+"""The sandbox's responses in OpenAI's shape, as chunks to be sent in request.
 
-A picture's base64 text is a piece of its own, so that it is never copied into a larger one.
-Everything here is a function of the order; even the time is always `CREATED`.
+An image's base64 is a chunk of its own, so that it is never copied into a larger one. Everything
+here is a function of the request; even the time is always `CREATED`.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ from adapters.errors import ImageError
 from proxy.sandbox.request import SandboxRequest
 
 CREATED: Final = 1_767_225_600
-"""When every picture was made: 2026-01-01T00:00:00Z."""
+"""The creation time of every image: 2026-01-01T00:00:00Z."""
 
-Pieces = list[bytes]
+Chunks = list[bytes]
 
-# Tokens for a picture of 1024x1024 pixels; other sizes cost by their area.
+# Tokens for an image of 1024x1024 pixels; other sizes in proportion to their area.
 _IMAGE_TOKENS = {"low": 272, "medium": 1056, "high": 4160, "xhigh": 6240, "max": 8320}
 _SQUARE = 1024 * 1024
 _PARTIAL_TOKENS = 100
 _BYTES_PER_TOKEN = 4
 
 
-def json_body(order: SandboxRequest, images: Sequence[bytes]) -> Pieces:
-    """Write the JSON answer around the pictures' base64 texts."""
+def json_body(request: SandboxRequest, images: Sequence[bytes]) -> Chunks:
+    """Return the JSON body around the images' base64."""
     opening = b'{"created":%d,"data":[' % CREATED
     before, after = b'{"b64_json":"', b'"}'
-    entries = [piece for b64 in images for piece in (b",", before, b64, after)][1:]
-    tokens = usage(order, order.n)
+    entries = [chunk for b64 in images for chunk in (b",", before, b64, after)][1:]
+    tokens = usage(request, request.n)
     tokens["output_tokens_details"] = {"image_tokens": tokens["output_tokens"], "text_tokens": 0}
-    return [opening, *entries, b"],", _closing_fields({**_description(order), "usage": tokens})]
+    return [opening, *entries, b"],", _closing_fields({**_description(request), "usage": tokens})]
 
 
-def sse_event(order: SandboxRequest, stage: int, b64: bytes) -> Pieces:
-    """Write the event of a picture at a stage; stage `order.partials` is the finished one.
+def sse_event(request: SandboxRequest, stage: int, b64: bytes) -> Chunks:
+    """Return the event of an image at a stage; stage `request.partials` is the final one.
 
-    A finished picture's usage is that of this one picture.
+    The usage of a final image is for that image alone.
     """
-    dated = {"created_at": CREATED, **_description(order)}
-    if stage < order.partials:
+    dated = {"created_at": CREATED, **_description(request)}
+    if stage < request.partials:
         fields = {"partial_image_index": stage, **dated}
         return _event(b"image_generation.partial_image", b64, fields)
-    return _event(b"image_generation.completed", b64, {**dated, "usage": usage(order, 1)})
+    return _event(b"image_generation.completed", b64, {**dated, "usage": usage(request, 1)})
 
 
 def error_body(error: ImageError) -> bytes:
-    """Write an error."""
+    """Return an error body."""
     return orjson.dumps({"error": error.to_dict()})
 
 
-def usage(order: SandboxRequest, images: int) -> dict[str, Any]:
-    """Count tokens, plausibly: the prompt by its length, a picture by its quality and area."""
-    text = math.ceil(len(order.prompt.encode()) / _BYTES_PER_TOKEN)
-    area = order.width * order.height / _SQUARE
-    image = math.ceil(_IMAGE_TOKENS[order.quality] * area) + _PARTIAL_TOKENS * order.partials
+def usage(request: SandboxRequest, images: int) -> dict[str, Any]:
+    """Return plausible token counts: of the prompt by length, of images by quality and area."""
+    text = math.ceil(len(request.prompt.encode()) / _BYTES_PER_TOKEN)
+    area = request.width * request.height / _SQUARE
+    image = math.ceil(_IMAGE_TOKENS[request.quality] * area) + _PARTIAL_TOKENS * request.partials
     return {
         "input_tokens": text,
         "input_tokens_details": {"text_tokens": text, "image_tokens": 0},
@@ -67,20 +67,20 @@ def usage(order: SandboxRequest, images: int) -> dict[str, Any]:
     }
 
 
-def _event(kind: bytes, b64: bytes, fields: dict[str, Any]) -> Pieces:
+def _event(kind: bytes, b64: bytes, fields: dict[str, Any]) -> Chunks:
     opening = b'event: %s\ndata: {"type":"%s","b64_json":"' % (kind, kind)
     return [opening, b64, b'",', _closing_fields(fields), b"\n\n"]
 
 
-def _description(order: SandboxRequest) -> dict[str, Any]:
+def _description(request: SandboxRequest) -> dict[str, Any]:
     return {
-        "background": order.background,
-        "output_format": order.output_format,
-        "quality": order.quality,
-        "size": order.size,
+        "background": request.background,
+        "output_format": request.output_format,
+        "quality": request.quality,
+        "size": request.size,
     }
 
 
 def _closing_fields(fields: dict[str, Any]) -> bytes:
-    """Write the last fields of an object that is already open, and close it."""
+    """Return the last fields of an object that is already open, and its closing brace."""
     return orjson.dumps(fields)[1:]

@@ -1,4 +1,4 @@
-"""The studio's web application, and `Studio`, which runs it on a loopback port.
+"""The sandbox's web application, and `SandboxServer`, which runs it on a loopback port.
 
 POST /v1/images/generations
 """
@@ -13,10 +13,10 @@ from contextlib import aclosing, suppress
 from aiohttp import web
 
 from adapters.errors import ImageError
-from proxy.sandbox import response as answers
 from proxy.sandbox.faults import RETRY_LATER
 from proxy.sandbox.render import RenderPool
 from proxy.sandbox.request import SandboxRequest, parse_request
+from proxy.sandbox.response import Chunks, error_body, json_body, sse_event
 
 RENDER_POOL = web.AppKey("painters", RenderPool)
 
@@ -26,14 +26,14 @@ _CLOSING_SECONDS = 0.2
 
 
 class SandboxServer:
-    """The studio, open on a port of its own from `start` to `stop`."""
+    """The sandbox server, listening on a free port from `start` to `stop`."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> str:
-        """Open the studio unless it is open, and give its base URL, `http://127.0.0.1:PORT/v1`."""
+        """Start the server unless it runs; return its base URL, `http://127.0.0.1:PORT/v1`."""
         async with self._lock:
             if self._runner is None:
                 self._runner = await _start_runner()
@@ -41,7 +41,7 @@ class SandboxServer:
             return f"http://{host}:{port}/v1"
 
     async def stop(self) -> None:
-        """Close the studio; calls that are still waiting in it are cut."""
+        """Stop the server; requests in progress are cut."""
         async with self._lock:
             if self._runner is not None:
                 await self._runner.cleanup()
@@ -56,7 +56,7 @@ async def _start_runner() -> web.AppRunner:
 
 
 def sandbox_app() -> web.Application:
-    """Make the web application."""
+    """Return the web application."""
     app = web.Application(client_max_size=_MAX_BODY)
     app.router.add_post("/v1/images/generations", generations)
     app.cleanup_ctx.append(_render_pool)
@@ -70,83 +70,83 @@ async def _render_pool(app: web.Application) -> AsyncIterator[None]:
 
 
 async def generations(request: web.Request) -> web.StreamResponse:
-    """Draw what the body orders, or play what its script says."""
+    """Handle a request: draw its images, or inject its faults."""
     try:
-        order = parse_request(await request.read())
-        await asyncio.sleep(order.faults.latency_ms / 1000)
-        if failure := order.faults.error():
+        parsed = parse_request(await request.read())
+        await asyncio.sleep(parsed.faults.latency_ms / 1000)
+        if failure := parsed.faults.error():
             raise failure
     except ImageError as error:
         return _error_response(error)
-    if order.stream:
-        return await _send_stream(request, order)
-    return await _send_json(request, order)
+    if parsed.stream:
+        return await _send_stream(request, parsed)
+    return await _send_json(request, parsed)
 
 
 def _error_response(error: ImageError) -> web.Response:
     return web.Response(
         status=error.status,
         headers={"retry-after": "1"} if error.status in RETRY_LATER else None,
-        body=answers.error_body(error),
+        body=error_body(error),
         content_type="application/json",
     )
 
 
-async def _send_json(request: web.Request, order: SandboxRequest) -> web.StreamResponse:
-    pieces = answers.json_body(order, await request.app[RENDER_POOL].images(order))
+async def _send_json(request: web.Request, parsed: SandboxRequest) -> web.StreamResponse:
+    chunks = json_body(parsed, await request.app[RENDER_POOL].images(parsed))
     response = web.StreamResponse(headers={"content-type": "application/json"})
-    response.content_length = sum(map(len, pieces))
-    return await _send(request, response, _iterate(pieces), order.faults.cut_after)
+    response.content_length = sum(map(len, chunks))
+    return await _send(request, response, _iterate(chunks), parsed.faults.cut_after)
 
 
-async def _send_stream(request: web.Request, order: SandboxRequest) -> web.StreamResponse:
+async def _send_stream(request: web.Request, parsed: SandboxRequest) -> web.StreamResponse:
     headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}
     response = web.StreamResponse(headers=headers)
-    pieces = _events(request.app[RENDER_POOL], order)
-    return await _send(request, response, pieces, order.faults.cut_after)
+    chunks = _events(request.app[RENDER_POOL], parsed)
+    return await _send(request, response, chunks, parsed.faults.cut_after)
 
 
-async def _events(painters: RenderPool, order: SandboxRequest) -> AsyncGenerator[bytes, None]:
-    for index in range(order.n):
-        async for stage, text in painters.stages(order, index):
-            for piece in answers.sse_event(order, stage, text):
-                yield piece
+async def _events(pool: RenderPool, parsed: SandboxRequest) -> AsyncGenerator[bytes, None]:
+    for index in range(parsed.n):
+        async for stage, text in pool.stages(parsed, index):
+            for chunk in sse_event(parsed, stage, text):
+                yield chunk
 
 
-async def _iterate(pieces: answers.Pieces) -> AsyncGenerator[bytes, None]:
-    for piece in pieces:
-        yield piece
+async def _iterate(chunks: Chunks) -> AsyncGenerator[bytes, None]:
+    for chunk in chunks:
+        yield chunk
 
 
 async def _send(
     request: web.Request,
     response: web.StreamResponse,
-    pieces: AsyncGenerator[bytes, None],
+    chunks: AsyncGenerator[bytes, None],
     cut_after: int | None,
 ) -> web.StreamResponse:
-    """Send a body as it is made: to its end, or until the client leaves or the script cuts it."""
+    """Send a body as it is produced, until its end, a disconnect or the requested cut."""
     left = sys.maxsize if cut_after is None else cut_after
-    async with aclosing(pieces):
+    async with aclosing(chunks):
         with suppress(ConnectionError):
             await response.prepare(request)
-            await response.write(b"")  # the headers go now, not with the first piece
-            async for piece in pieces:
-                view = memoryview(piece)[:left]
+            await response.write(b"")  # the headers go now, not with the first chunk
+            async for chunk in chunks:
+                view = memoryview(chunk)[:left]
                 left -= len(view)
                 await _write(response, view)
-                if len(view) < len(piece):
+                if len(view) < len(chunk):
                     _cut(request)
                     break
     return response
 
 
 async def _write(response: web.StreamResponse, view: memoryview) -> None:
-    """Write a piece in chunks: the socket's buffer never holds a second copy of a picture."""
+    """Write a chunk in parts, so that the socket's buffer never holds a copy of an image."""
     for start in range(0, len(view), _CHUNK):
         await response.write(view[start : start + _CHUNK])
 
 
 def _cut(request: web.Request) -> None:
-    """Close the connection: what was written still leaves, nothing more does."""
+    """Close the connection after what was written."""
     if request.transport:
         request.transport.close()
