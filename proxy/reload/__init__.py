@@ -1,5 +1,5 @@
-"""Settings that change while the gateway runs: read, checked, swapped whole.
+"""Hot reload of the settings: read, checked, and replaced as a whole.
 
-Who watches files knows no application, and who applies a text reads no file: where several workers
-run, their supervisor watches, and each of them applies.
+`watcher` knows no application and `live_settings` reads no file: with several workers, the
+supervisor watches the file and each worker applies its text.
 """

@@ -1,4 +1,4 @@
-"""What a reload has changed, by name: who may call, what is stored, what is saved."""
+"""Describes what a reload changed: names of API keys, virtual keys and configs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAX_NAMES = 50
 
 
 def describe_changes(before: Settings, after: Settings) -> str:
-    """Say which API keys, virtual keys and configs were added, removed and changed.
+    """Return which API keys, virtual keys and configs were added, removed and changed.
 
     >>> from proxy.settings.loader import parse
     >>> texts = ("configs: {a: {provider: openai}, b: {}}", "configs: {a: {}, c: {}}")
@@ -24,7 +24,7 @@ def describe_changes(before: Settings, after: Settings) -> str:
 
 
 def _named_entries(settings: Settings) -> dict[str, Mapping[str, Any]]:
-    """Give what there is of each, by name, so that what is the same is equal."""
+    """Return each section's entries by name; equal values mean no change."""
     return {
         "api_keys": {
             name: (digest, settings.default_configs.get(name))
@@ -45,7 +45,7 @@ def _describe_section(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def _join_names(names: Iterable[str]) -> str:
-    """List names, of many only the first."""
+    """Join names, of many only the first."""
     first = sorted(names)
     more = len(first) - _MAX_NAMES
     return ", ".join(first[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Holds the settings in force for an application, and puts others in their place."""
+"""The current settings of an application, and hot reload."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _NO_KEYS = (
 
 
 async def apply(app: web.Application, text: str, file: str) -> list[Problem]:
-    """Put the text of a settings file in force for a running application; gives what is wrong.
+    """Apply the text of a settings file to a running application; return its problems.
 
-    With anything wrong, nothing changes. Reading happens in a thread: requests go on.
+    With any problem, nothing changes. The text is parsed in a thread, so requests go on.
     """
     return await app[LIVE_SETTINGS].apply(text, file)
 
@@ -42,7 +42,7 @@ def say(line: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """What a text comes to: what is put in force, what it changes, and what of it has to wait."""
+    """A checked text: the settings to apply, what they change, and what needs a restart."""
 
     settings: Settings
     changes: str
@@ -50,11 +50,11 @@ class _Candidate:
 
 
 class LiveSettings:
-    """What is in force: `current` is replaced as one, between two requests.
+    """The settings of a process: `snapshot` is replaced as a whole, between two requests.
 
-    `reloads_good` and `reloads_bad` count; `problems` are those of the last reload, if it was bad.
-    `loaded_at` is when what is in force was loaded, in seconds since the epoch. `waiting` names
-    what the file says and a restart would bring.
+    `reloads_good` and `reloads_bad` count reloads; `problems` are those of the last one, if it
+    failed. `loaded_at` is the Unix time of the last success. `restart_required` names settings in
+    the file that need a restart. `on_applied` is called after each success.
     """
 
     def __init__(self, settings: Settings, say: Callable[[str], None] = say) -> None:
@@ -72,12 +72,12 @@ class LiveSettings:
 
     @property
     def version(self) -> str:
-        """A short digest of the text that is in force."""
+        """A short digest of the current settings' text."""
         return self.snapshot.settings.version
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files that the settings in force name, which are read with them."""
+        """The files that the current settings name, such as the price table."""
         return self.snapshot.settings.referenced_files
 
     async def apply(self, text: str, file: str, *, aloud: bool = True) -> list[Problem]:
@@ -104,7 +104,7 @@ class LiveSettings:
         self._say(f"settings not reloaded, the last good ones stay in force: {told}")
 
     def _check(self, text: str, file: str) -> _Candidate:
-        """Read and check a text; raises `SettingsError`."""
+        """Parse and check a text. Raises `SettingsError`."""
         if not text.strip():
             raise SettingsError([Problem(file, 0, "", "is empty")])
         read, running = parse(text, file=file), self.snapshot.settings
@@ -134,7 +134,7 @@ class LiveSettings:
         self._say("; ".join(told))
 
     def as_object(self) -> dict[str, object]:
-        """Tell of it, for those who have a key."""
+        """Return the reload status, for `/readyz?verbose`."""
         outcome = "bad" if self.problems else "good" if self.reloads_good else "none"
         return {
             "version": self.version,

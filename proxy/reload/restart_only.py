@@ -1,7 +1,6 @@
-"""Which settings hold from the next request on when they are reloaded, and which wait.
+"""Which settings a reload applies at once, and which need a restart.
 
-The law: what waits for a restart is in force nowhere. Until then it stays what it was, for every
-reader.
+Invariant: a setting that needs a restart keeps its old value everywhere until then.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ HOT_RELOADABLE = frozenset(
         *("jobs.wait_seconds", "blobs.persist_urls", "log.prompts", "metrics.access"),
     }
 )
-"""What a request reads of the settings that it began with. Everything else is read at the start."""
+"""The settings that requests read from their snapshot. All others are read at start-up."""
 
 _TOP_LEVEL = sorted(TOP_LEVEL_KEYS - SECTIONS.keys() - HOT_RELOADABLE)
-"""Keys of the top that wait, and are no sections."""
+"""Top-level keys that need a restart and are not sections."""
 
 
 def restart_required(began: Settings, read: Settings) -> tuple[str, ...]:
-    """Name what a file says otherwise than that which the process began with, and that waits."""
+    """Return the changed settings that need a restart, as dotted keys."""
     there = {**_restart_values(began), **{name: getattr(began, name) for name in _TOP_LEVEL}}
     now = {**_restart_values(read), **{name: getattr(read, name) for name in _TOP_LEVEL}}
     return tuple(name for name, value in now.items() if there[name] != value)
 
 
 def apply_hot(running: Settings, read: Settings) -> Settings:
-    """Give what was read, but what waits as it is now."""
+    """Return `read`, with the running values of all settings that need a restart."""
     sections = {
         name: structs.replace(
             getattr(read, name), **_section_restart_values(getattr(running, name), name)
@@ -50,7 +49,7 @@ def apply_hot(running: Settings, read: Settings) -> Settings:
 
 
 def _restart_values(settings: Settings) -> dict[str, Any]:
-    """Give what waits of all sections, by dotted key."""
+    """Return the restart-only values of all sections, by dotted key."""
     return {
         f"{name}.{key}": value
         for name in SECTIONS

@@ -1,6 +1,7 @@
-"""How long clients may take: to send a head, to send a body, to take in an answer.
+"""Client timeouts: for sending headers, for sending a body, for reading the response.
 
-All connections are looked at once a second: nothing of it lies on the way of a request.
+A sweep checks all connections once a second, so requests pay nothing for it. It protects against
+slow clients (Slowloris).
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from proxy.settings.schema import Timeouts
 
 _SWEEP_SECONDS = 1.0
 _SWEEPS_PER_TIMEOUT = 4
-"""Looks at least that are taken within the shortest of the times."""
+"""Minimum number of sweeps within the shortest timeout."""
 MIN_BODY_RATE = 16 * 1024
-"""Bytes of a body for which it has a second more."""
+"""Minimum upload rate, in bytes a second: it extends the timeout of a large body."""
 HEAD, BODY, ANSWER = "head", "body", "answer"
 
 
 class RequestTooSlow(GatewayError):
-    """A body took too long to arrive."""
+    """The client sent its body too slowly."""
 
     status = 408
     type = "timeout_error"
@@ -33,7 +34,7 @@ class RequestTooSlow(GatewayError):
 
 
 class Stall(NamedTuple):
-    """What is waited for on a connection, since when, and how far that was when it was seen."""
+    """What a connection waits for from its client, its progress, and since when there is none."""
 
     waiting_for: str
     progress: int
@@ -42,7 +43,7 @@ class Stall(NamedTuple):
 
 @asynccontextmanager
 async def enforce_client_timeouts(server: web.Server, timeouts: Timeouts) -> AsyncIterator[None]:
-    """Cut connections that are too slow, while a block lasts."""
+    """Close connections that are too slow, while the block runs."""
     task = asyncio.create_task(_sweep_forever(ClientTimeouts(server, timeouts), timeouts))
     try:
         yield
@@ -50,16 +51,16 @@ async def enforce_client_timeouts(server: web.Server, timeouts: Timeouts) -> Asy
         task.cancel()
 
 
-async def _sweep_forever(watch: ClientTimeouts, timeouts: Timeouts) -> None:
+async def _sweep_forever(watcher: ClientTimeouts, timeouts: Timeouts) -> None:
     shortest = min(timeouts.head, timeouts.body, timeouts.unread)
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(min(_SWEEP_SECONDS, shortest / _SWEEPS_PER_TIMEOUT))
-        watch.sweep(loop.time())
+        watcher.sweep(loop.time())
 
 
 class ClientTimeouts:
-    """What each connection is waited for."""
+    """Tracks the stalled connections of a server."""
 
     def __init__(self, server: web.Server, timeouts: Timeouts) -> None:
         self._server = server
@@ -67,17 +68,17 @@ class ClientTimeouts:
         self._stalls: dict[RequestHandler, Stall] = {}
 
     def sweep(self, now: float) -> None:
-        """Look at all connections, and cut those that take too long."""
+        """Check all connections, and close those that exceed a timeout."""
         before, self._stalls = self._stalls, {}
         for connection in self._server.connections:
             if (awaited := _awaited_from_client(connection)) is None:
                 continue
-            wait = before.get(connection)
-            if wait is None or wait[:2] != awaited:
-                wait = Stall(*awaited, now)
-            self._stalls[connection] = wait
-            if now - wait.since >= self._allowed(connection, wait.waiting_for):
-                _time_out(connection, wait.waiting_for)
+            stall = before.get(connection)
+            if stall is None or stall[:2] != awaited:
+                stall = Stall(*awaited, now)
+            self._stalls[connection] = stall
+            if now - stall.since >= self._allowed(connection, stall.waiting_for):
+                _time_out(connection, stall.waiting_for)
 
     def _allowed(self, connection: RequestHandler, what: str) -> float:
         if what == HEAD:
@@ -85,18 +86,18 @@ class ClientTimeouts:
         if what == ANSWER:
             return self._timeouts.unread
         request = connection._current_request  # noqa: SLF001 - see `_awaited`
-        come = request.content.total_raw_bytes if request else 0
-        return self._timeouts.body + come / MIN_BODY_RATE
+        received = request.content.total_raw_bytes if request else 0
+        return self._timeouts.body + received / MIN_BODY_RATE
 
 
 def _awaited_from_client(connection: RequestHandler) -> tuple[str, int] | None:
-    """Tell what a connection waits for its client to do, and how far that is.
+    """Return what a connection waits for from its client, with its progress; None if nothing.
 
-    A head that follows another on the same connection has the time that it may idle.
+    Headers of a second request count as idle time, which aiohttp limits itself.
     """
     if connection.transport is None:
         return None
-    # aiohttp has no public way to ask a connection what it is at.
+    # aiohttp has no public way to read a connection's state.
     request, count = connection._current_request, connection._request_count  # noqa: SLF001
     if unread := connection.transport.get_write_buffer_size():
         written = request.writer.output_size if request else 0
@@ -109,9 +110,9 @@ def _awaited_from_client(connection: RequestHandler) -> tuple[str, int] | None:
 def _time_out(connection: RequestHandler, what: str) -> None:
     request = connection._current_request  # noqa: SLF001 - see `_awaited`
     if what == BODY and request is not None:
-        # Whoever reads it is told, and can tell the client; what comes later is not looked at.
+        # The handler that reads the body gets the error and can answer; later bytes are ignored.
         request.content.set_exception(
-            RequestTooSlow("The body of the request took too long to arrive (`timeouts.body`).")
+            RequestTooSlow("The request body arrived too slowly (timeouts.body).")
         )
         request.content.feed_eof()
         connection.close()

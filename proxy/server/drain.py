@@ -1,6 +1,6 @@
-"""What the server's connections are at, when it is time to close them.
+"""The state of the server's connections, and closing them on shutdown.
 
-aiohttp has no public way to ask a connection that: this and `patience` are where it is asked.
+aiohttp has no public way to read that state: this module and `client_timeouts` use its private one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from aiohttp.web_protocol import RequestHandler
 
 _POLL_SECONDS = 0.05
 _TLS_CLOSE_SECONDS = 1.0
-"""How long the other end of TLS may take to say goodbye once it has everything."""
+"""How long a client may take to answer TLS' close notification."""
 
 
 def is_busy(connection: RequestHandler) -> bool:
-    """Tell whether a request is answered on a connection, waits there, or is just arriving."""
+    """Whether a connection has a request in progress, queued or arriving."""
     if connection.transport is None:
         return False
     asked = connection._current_request or connection._messages  # noqa: SLF001 - see above
@@ -31,12 +31,12 @@ def is_busy(connection: RequestHandler) -> bool:
 
 
 def is_unused(connection: RequestHandler) -> bool:
-    """Tell whether nothing has been asked on a connection yet: it was made for something."""
+    """Whether a connection has had no request yet: one probably follows."""
     return connection.transport is not None and not connection._request_count  # noqa: SLF001 - see above
 
 
 def _has_unread_bytes(transport: asyncio.BaseTransport) -> bool:
-    """Tell whether bytes have come that nobody has read."""
+    """Whether the socket has received bytes that are not read yet."""
     own = transport.get_extra_info("socket")
     with contextlib.suppress(OSError, ValueError, AttributeError):
         count = fcntl.ioctl(own.fileno(), termios.FIONREAD, bytes(4))
@@ -45,15 +45,18 @@ def _has_unread_bytes(transport: asyncio.BaseTransport) -> bool:
 
 
 def close_idle(server: web.Server) -> bool:
-    """Close the connections, which idle; tells whether none of them has just been asked something.
+    """Close idle connections; return whether none had a request arriving.
 
-    One that has is left open, and so are those behind it.
+    At the first that has, it stops: that one and the rest stay open.
     """
     return all(_close_if_idle(it) for it in server.connections)
 
 
 def _close_if_idle(connection: RequestHandler) -> bool:
-    """Close a connection if it idles; False where it does not. What has bytes to send is left."""
+    """Close a connection if it is idle; return False if it is not.
+
+    One that has bytes to send stays open.
+    """
     transport = connection.transport
     if transport is None or transport.get_write_buffer_size():
         return True
@@ -62,7 +65,7 @@ def _close_if_idle(connection: RequestHandler) -> bool:
     with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as same:
         if is_busy(connection):
             return False
-        # At once: by way of the loop it would take a turn or two, in which a request may come.
+        # Directly: through the loop it would take a turn or two, and a request could arrive.
         with contextlib.suppress(OSError):
             same.shutdown(socket.SHUT_WR)
     connection.force_close()
@@ -70,15 +73,15 @@ def _close_if_idle(connection: RequestHandler) -> bool:
 
 
 async def close_all(server: web.Server | None) -> None:
-    """Close all connections, each once its bytes have gone."""
+    """Close all connections, each once its response is sent."""
     if server is None:
         return
     connections = server.connections
     transports = [it.transport for it in connections if it.transport is not None]
-    # Up to here nothing has been waited for: no request has come in between.
+    # No await up to here: no request has arrived in between.
     server.pre_shutdown()
     await server.shutdown(None)
-    while any(it.get_write_buffer_size() for it in transports):  # noqa: ASYNC110 - nothing tells
+    while any(it.get_write_buffer_size() for it in transports):  # noqa: ASYNC110 - no event to wait for
         await asyncio.sleep(_POLL_SECONDS)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_TLS_CLOSE_SECONDS):
@@ -86,7 +89,7 @@ async def close_all(server: web.Server | None) -> None:
 
 
 async def _wait_closed(connections: Iterable[RequestHandler]) -> None:
-    """Wait until connections are no more: TLS has bytes of its own to send behind the last."""
+    """Wait until connections are closed: TLS sends a close notification after the last byte."""
     for connection in connections:
-        while connection._manager is not None:  # noqa: ASYNC110, SLF001 - nothing tells
+        while connection._manager is not None:  # noqa: ASYNC110, SLF001 - no event to wait for
             await asyncio.sleep(_POLL_SECONDS)

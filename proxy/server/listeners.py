@@ -1,4 +1,4 @@
-"""The sockets at which the gateway listens: made, shared between processes, and removed."""
+"""Listening sockets: opened, shared between processes, and removed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _CONNECT_SECONDS = 1.0
 
 
 class CannotListenError(Exception):
-    """The message says where it cannot be listened, the system's reason, and what to do."""
+    """An address cannot be used. The message says which, the system's reason, and what to do."""
 
 
 @dataclass(slots=True)
 class Listener:
-    """A socket that listens.
+    """A listening socket.
 
-    `file` is that of a unix socket we made: its path, device and inode. `shared`: other processes
-    take connections from the very same socket, which is not ours to end.
+    `file` identifies the file of a unix socket that we created: path, device and inode. `shared`:
+    other processes accept connections from the same socket, so it must not be shut down.
     """
 
     socket: socket.socket
@@ -36,15 +36,15 @@ class Listener:
 
     @property
     def is_unix(self) -> bool:
-        """Tell whether it is a unix socket."""
+        """Whether it is a unix socket."""
         return self.socket.family == socket.AF_UNIX
 
     def remove(self) -> None:
-        """Delete the file of a unix socket, unless another gateway's stands there by now."""
+        """Delete a unix socket's file, unless another gateway has replaced it."""
         if self.file is None:
             return
         path, *ours = self.file
-        self.file = None  # the number of a file that is gone may soon be another's
+        self.file = None  # the inode of a deleted file may be reused
         with contextlib.suppress(OSError):
             found = Path(path).lstat()
             if [found.st_dev, found.st_ino] == ours:
@@ -52,19 +52,19 @@ class Listener:
 
     @classmethod
     def from_descriptor(cls, number: int) -> Listener:
-        """Give the socket that another process has made, by its number here."""
+        """Return the listener of an inherited socket, given its file descriptor."""
         return cls(socket.socket(fileno=number), shared=True)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self.remove()
         self.socket.close()
 
 
 def open_listeners(server: Server, *, reuse_port: bool = False) -> list[Listener]:
-    """Make the sockets that settings ask for, TCP's first; raises `CannotListenError`.
+    """Open the sockets of the settings, TCP first. Raises `CannotListenError`.
 
-    With `reuse_port` other processes may listen at the same TCP address, each on its own socket.
+    With `reuse_port` other processes may listen on the same TCP address (SO_REUSEPORT).
     """
     made = open_tcp_listeners(server, reuse_port=reuse_port)
     try:
@@ -76,19 +76,19 @@ def open_listeners(server: Server, *, reuse_port: bool = False) -> list[Listener
 
 
 def open_tcp_listeners(server: Server, *, reuse_port: bool = False) -> list[Listener]:
-    """Make the TCP sockets: one for each address that the host has."""
+    """Open the TCP sockets, one for each address of the host. Raises `CannotListenError`."""
     if server.host == HOST_NONE:
         return []
     made: list[Listener] = []
     port, failure = server.port, OSError(errno.EADDRNOTAVAIL, "")
     try:
         for family, address in _addresses(server.host, port):
-            # Any free port is the same one at every address.
-            place = (address[0], port, *address[2:])
+            # With port 0, all addresses use the port that the first one got.
+            bound_to = (address[0], port, *address[2:])
             try:
-                made.append(_bind(family, place, reuse_port=reuse_port))
+                made.append(_bind(family, bound_to, reuse_port=reuse_port))
             except OSError as error:
-                # A name may have an address that this machine lacks, such as IPv6 in a container.
+                # A name can resolve to an address that this machine lacks (IPv6 in a container).
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise
                 failure = error
@@ -109,7 +109,7 @@ def _addresses(host: str, port: int) -> Iterator[tuple[int, tuple[Any, ...]]]:
         yield family, address
 
 
-def _bind(family: int, place: tuple[Any, ...], *, reuse_port: bool) -> Listener:
+def _bind(family: int, address: tuple[Any, ...], *, reuse_port: bool) -> Listener:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -117,7 +117,7 @@ def _bind(family: int, place: tuple[Any, ...], *, reuse_port: bool) -> Listener:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind(place)
+        made.bind(address)
         made.listen(_BACKLOG)
         made.settimeout(0)
     except OSError:
@@ -127,28 +127,28 @@ def _bind(family: int, place: tuple[Any, ...], *, reuse_port: bool) -> Listener:
 
 
 def tcp_error(server: Server, reason: str) -> CannotListenError:
-    """Give what is raised where the TCP address cannot be listened at."""
+    """Return the error for a TCP address that cannot be used."""
     host = f"[{server.host}]" if ":" in server.host else server.host
     return CannotListenError(f"{host}:{server.port}: {reason}. Try another --host or --port.")
 
 
 def describe_os_error(error: Exception) -> str:
-    """Say why an address cannot be used, in the system's words."""
+    """Return the system's reason why an address cannot be used."""
     if not isinstance(error, OSError):
-        return "that is no host name"
-    # A resolver's numbers are negative.
+        return "not a valid host name"
+    # The resolver's error numbers are negative.
     number = error.errno or 0
     return os.strerror(number) if number > 0 else error.strerror or str(error)
 
 
 def open_unix_listeners(server: Server) -> list[Listener]:
-    """Make the unix socket, if settings name one."""
+    """Open the unix socket, if the settings name one. Raises `CannotListenError`."""
     if not server.socket:
         return []
     path, made = Path(server.socket), socket.socket(socket.AF_UNIX)
     try:
         _remove_stale_socket(path)
-        # Others may connect from the moment that it is bound: its mode must hold by then.
+        # Others can connect once it is bound, so its mode must be right by then.
         before = os.umask(0o777 & ~int(server.socket_mode, 8))
         try:
             made.bind(str(path))
@@ -159,7 +159,7 @@ def open_unix_listeners(server: Server) -> list[Listener]:
         found = path.lstat()
     except (OSError, CannotListenError) as error:
         made.close()
-        raise CannotListenError(f"the socket {path}: {_unix_reason(path, error)}") from error
+        raise CannotListenError(f"the unix socket {path}: {_unix_reason(path, error)}") from error
     return [Listener(made, (str(path), found.st_dev, found.st_ino))]
 
 
@@ -167,32 +167,37 @@ def _unix_reason(path: Path, error: Exception) -> str:
     if isinstance(error, CannotListenError):
         return str(error)
     if not path.parent.is_dir():
-        return f"there is no folder {path.parent}. Make it, or set server.socket to another path."
+        return (
+            f"the folder {path.parent} does not exist. Create it, or set server.socket to another "
+            "path."
+        )
     return f"{describe_os_error(error)}. Try another --socket."
 
 
 def _remove_stale_socket(path: Path) -> None:
-    """Delete a socket that a dead process has left; raises where something else stands there."""
+    """Delete the socket file of a dead process. Raises `CannotListenError` for anything else."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
         raise CannotListenError(
-            "there is something that is no socket. Move it away, or try another --socket."
+            "the path exists and is not a socket. Move it away, or try another --socket."
         )
     if _has_listener(path):
-        raise CannotListenError("another process listens there. Stop it, or try another --socket.")
+        raise CannotListenError(
+            "another process is listening on it. Stop that process, or try another --socket."
+        )
     path.unlink(missing_ok=True)
 
 
 def _has_listener(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as asking:
-        asking.settimeout(_CONNECT_SECONDS)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(_CONNECT_SECONDS)
         try:
-            asking.connect(str(path))
+            client.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):
             return False
         except (BlockingIOError, TimeoutError):
-            return True  # it has too much to do
+            return True  # its backlog is full
     return True

@@ -1,5 +1,5 @@
-"""Traces: spans of our own, sent as OTLP to a receiver; nothing of it is imported while it is off.
+"""OpenTelemetry traces, exported over OTLP. While off, none of it is imported.
 
-The law: no span holds a prompt, a key, a picture, a query or the value of a header, but for the
-caller's own trace id. docs/tracing.md lists what one may hold, and `names` is that list in code.
+Invariant: no span holds a prompt, key, image, query string or header value, except the caller's own
+trace id. docs/tracing.md lists what a span may hold, and `attributes` is that list in code.
 """

@@ -1,4 +1,4 @@
-"""Every name that a span may hold: those of OpenTelemetry's conventions, and our own (`easel.*`).
+"""Every attribute and event name of our spans: OpenTelemetry's conventions, and `easel.*`.
 
 GenAI: https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-spans.md
 HTTP: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
@@ -7,7 +7,7 @@ HTTP: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 from __future__ import annotations
 
 OPERATION = "generate_content"
-"""The convention's operation that comes closest: it has none for pictures alone."""
+"""The closest operation of the conventions, which have none for image generation."""
 IMAGE = "image"
 JOB_SPAN = "job"
 

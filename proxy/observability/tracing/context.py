@@ -1,7 +1,7 @@
-"""The span that what runs now belongs to; None where no trace is written.
+"""The current span, in a context variable; None while tracing is off.
 
-Whoever has something to say to it does so through `hooks`, which costs a look-up here while it is
-off. A task has what was current where it was made.
+Use `hooks` to annotate it: with tracing off that costs one look-up. A task inherits the span that
+was current where the task was created.
 """
 
 from __future__ import annotations
@@ -9,4 +9,4 @@ from __future__ import annotations
 from contextvars import ContextVar
 
 CURRENT_SPAN: ContextVar[object] = ContextVar("span", default=None)
-"""A `spans.Span`, or None: `hooks` and `spans` both import this, so it cannot name the class."""
+"""A `spans.Span` or None. `spans` imports OpenTelemetry, and `hooks` must not: hence `object`."""

@@ -89,7 +89,7 @@ def trace_headers(span: Span, target: Target, request: ProviderRequest) -> Mappi
 
 
 def _request_kind(request: ProviderRequest) -> str:
-    """Return what an unsigned request is for, as its URL is not named in the span: image or token."""
+    """Return what an unsigned request fetches, to name its span: an image or a token."""
     if request.authenticated:
         return ""
     return "image" if request.method == "GET" else "token"
