@@ -81,19 +81,19 @@ class MemoryStore:
         del self._entries[key]
         return None
 
-    def _set(self, key: str, value: Any, seconds: float) -> None:
+    def _store(self, key: str, value: Any, seconds: float) -> None:
         self._entries[key] = _Entry(value, self._clock() + seconds)
 
     def _get(self, op: Get) -> Any:
         return self._value(op.key)
 
     def _set(self, op: Set) -> None:
-        self._set(op.key, op.value, op.seconds)
+        self._store(op.key, op.value, op.seconds)
 
     def _set_if_absent(self, op: SetIfAbsent) -> Any:
         found = self._value(op.key)
         if found is None:
-            self._set(op.key, op.value, op.seconds)
+            self._store(op.key, op.value, op.seconds)
         return found
 
     def _compare_and_set(self, op: CompareAndSet) -> bool:
@@ -102,7 +102,7 @@ class MemoryStore:
         if op.new is None:
             self._entries.pop(op.key, None)
         else:
-            self._set(op.key, op.new, op.seconds)
+            self._store(op.key, op.new, op.seconds)
         return True
 
     def _delete(self, op: Delete) -> None:
@@ -110,7 +110,7 @@ class MemoryStore:
 
     def _append(self, op: Append) -> None:
         items = [*(self._value(op.key) or ()), op.item]
-        self._set(op.key, items[-op.max_items :], op.seconds)
+        self._store(op.key, items[-op.max_items :], op.seconds)
 
     def _list(self, op: List) -> list[bytes]:
         return list(self._value(op.key) or ())

@@ -43,21 +43,21 @@ class Get(_Operation, frozen=True, tag="get"):
     """Give a value."""
 
 
-class Set(_Operation, frozen=True, tag="put"):
+class Set(_Operation, frozen=True, tag="set"):
     """Have a value there for so long."""
 
     value: bytes
     seconds: float
 
 
-class SetIfAbsent(_Operation, frozen=True, tag="add"):
+class SetIfAbsent(_Operation, frozen=True, tag="set_if_absent"):
     """Have a value there for so long unless there is one."""
 
     value: bytes
     seconds: float
 
 
-class CompareAndSet(_Operation, frozen=True, tag="swap"):
+class CompareAndSet(_Operation, frozen=True, tag="compare_and_set"):
     """Have another value there, or none, if a certain one is there now."""
 
     old: bytes | None
@@ -69,7 +69,7 @@ class Delete(_Operation, frozen=True, tag="delete"):
     """Have nothing there."""
 
 
-class Append(_Operation, frozen=True, tag="push"):
+class Append(_Operation, frozen=True, tag="append"):
     """Put an item at the end of a list."""
 
     item: bytes
@@ -77,15 +77,15 @@ class Append(_Operation, frozen=True, tag="push"):
     max_items: int
 
 
-class List(_Operation, frozen=True, tag="items"):
+class List(_Operation, frozen=True, tag="list"):
     """Give a list."""
 
 
-class PopAll(_Operation, frozen=True, tag="take"):
+class PopAll(_Operation, frozen=True, tag="pop_all"):
     """Give a list and leave none."""
 
 
-class AcquireSlot(_Operation, frozen=True, tag="enter"):
+class AcquireSlot(_Operation, frozen=True, tag="acquire_slot"):
     """Put a member into a set of at most so many, for so long."""
 
     holder: bytes
@@ -93,13 +93,13 @@ class AcquireSlot(_Operation, frozen=True, tag="enter"):
     max_slots: int
 
 
-class ReleaseSlot(_Operation, frozen=True, tag="leave"):
+class ReleaseSlot(_Operation, frozen=True, tag="release_slot"):
     """Take a member out of a set."""
 
     holder: bytes
 
 
-class CountSlots(_Operation, frozen=True, tag="count"):
+class CountSlots(_Operation, frozen=True, tag="count_slots"):
     """Count a set."""
 
 

@@ -166,16 +166,16 @@ class Cluster(RedisTopology):
             retry=_retry(),
         )
 
-    def place(self, key: str) -> str:
+    def node_for(self, key: str) -> str:
         """Tell which node has a key; "" before the cluster has been reached."""
         found = self.client.nodes_manager.slots_cache.get(self.client.keyslot(key))
         return str(found[0].name) if found else ""
 
-    def places(self) -> Collection[str]:
+    def nodes(self) -> Collection[str]:
         """Tell all nodes that have keys."""
         return {node.name for node in self.client.get_primaries()}
 
-    async def reach(self) -> None:
+    async def ping(self) -> None:
         """See whether a node answers."""
         await self.client.initialize()
 

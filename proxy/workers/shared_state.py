@@ -76,14 +76,14 @@ def _named(error: Exception) -> str:
     return getattr(error, "strerror", None) or type(error).__name__
 
 
-class HubShared:
+class RpcStateStore:
     """A worker's side: answers as `proxy.state.ops.Shared` promises."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
         self._away = False
 
-    async def ask(self, *ops: Op) -> Sequence[Any]:
+    async def execute(self, *ops: Op) -> Sequence[Any]:
         """Answer operations in order; raises `SharedAway`."""
         try:
             answer = await self._line.call(ASK, msgspec.msgpack.encode(ops), _SECONDS)

@@ -18,7 +18,7 @@ from proxy.state.ops import StateStore
 from proxy.state.redis import RedisStore
 from proxy.state.redis_client import RedisClient
 from proxy.workers.rpc import Line
-from proxy.workers.shared_state import ASK, Hub, HubShared
+from proxy.workers.shared_state import ASK, Hub, RpcStateStore
 from tests.support.redis import redis_server
 from tests.support.redis_topologies import told
 
@@ -57,7 +57,7 @@ async def hub() -> AsyncIterator[Answerer]:
     supervisor.immediate[ASK] = Hub(MemoryStore(clock)).ask
     worker = await Line.over(theirs)
     try:
-        yield Answerer(HubShared(worker), clock.passes)
+        yield Answerer(RpcStateStore(worker), clock.passes)
     finally:
         supervisor.close()
         worker.close()

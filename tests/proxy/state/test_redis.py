@@ -214,7 +214,7 @@ async def test_without_an_answer_it_says_so_until_there_is_one(
     monkeypatch: pytest.MonkeyPatch,
     how: Callable[[Away], AbstractContextManager[None]],
 ) -> None:
-    monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(redis_client, "_RETRY_PAUSE_SECONDS", 0.01)
     with redis_server(tmp_path) as server:
         async with opened(server.url, 0.2) as ours:
             await ours.execute(Set("k", b"1", 60))

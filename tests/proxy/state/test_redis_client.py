@@ -89,7 +89,7 @@ async def test_what_is_asked_is_answered_in_bytes(one: RedisServer) -> None:
 async def test_one_that_restarts_is_told_of_once_and_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(redis_client, "_RETRY_PAUSE_SECONDS", 0.01)
     with redis_server(tmp_path) as server:
         async with shared(server.url) as ours:
             script = ours.script("return 1")
@@ -188,7 +188,7 @@ async def test_a_refusal_is_told_once_and_keeps_nothing_else_from_working(
 async def test_one_that_takes_no_writes_any_more_is_looked_up_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(redis_client, "_RETRY_PAUSE_SECONDS", 0.01)
     with redis_server(tmp_path) as server:
         async with shared(server.url) as ours:
             await ping(ours)
@@ -217,7 +217,7 @@ async def test_what_is_sent_is_answered_as_a_whole_or_not_at_all(one: RedisServe
 async def test_what_is_sent_is_not_sent_twice(
     one: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(redis_client, "_RETRY_PAUSE_SECONDS", 0.01)
     async with CutsTheAnswer.of(one.port) as cutting, shared(cutting.url) as ours:
         await ours.call(lambda client: client.delete("once"))
         cutting.cuts = True

@@ -39,7 +39,7 @@ def several(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisSet
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(redis_client, "_RETRY_PAUSE_SECONDS", 0.1)
 
 
 @asynccontextmanager
