@@ -121,7 +121,7 @@ def access_line(
         "error": state.get(ERROR_CODE, ""),
         "receipt": attempt.receipt.written(RECORD_LIMIT) if attempt else "",
         "tried": [_attempt_fields(it) for it in timeline.attempts or ()],
-        "pictures": len(attempt.drawn) if attempt else 0,
+        "images": len(attempt.drawn) if attempt else 0,
         "bytes_in": bytes_in(request),
         "bytes_out": bytes_out(request, response),
         **_durations(timeline, timeline.first_byte_at or ended),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.blobs.urls import PATH as BLOB
+from proxy.blobs.urls import BLOB_ROUTE as BLOB
 from proxy.context import CALLER
 from proxy.errors import Unauthorized
 from proxy.http.headers import bearer

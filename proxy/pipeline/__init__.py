@@ -1,1 +1,1 @@
-"""Image requests: walk the plan's targets, converse, deliver."""
+"""Executes the plan of an image request: attempts, provider calls, responses."""

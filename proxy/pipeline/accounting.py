@@ -1,4 +1,4 @@
-"""What pictures an answer holds, and what they cost: for the metrics."""
+"""Counts the images of a response and their price, for the metrics."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from proxy.settings.prices import image_price
 
 
 def bill_image(target: Target, source: ImageSource | None) -> BilledImage:
-    """Note a picture as it goes into an answer; without a source it goes as its provider's URL."""
+    """Return the accounting record of an image; without a source it is relayed as a URL."""
     if source is None:
         return BilledImage(target)
     return BilledImage(target, pixel_count(source.measured), isinstance(source.image, CachedImage))
 
 
 def pixel_count(measured: ImageHeader | None) -> int:
-    """Give how many pixels a picture has; 0 where that is not known."""
+    """Return the number of pixels of an image; 0 if it is not known."""
     return measured.width * measured.height if measured else 0
 
 
 def record_images(request: web.Request, attempt: Attempt, params: Mapping[str, Any]) -> None:
-    """Count the pictures of an answer, each for the target that made it.
+    """Count the images of a response and their price, each for the target that made it.
 
-    `params` are the client's: of a target before the last, they tell the model that was named.
+    `params` are the client's. The model of an earlier target is resolved from them.
     """
     metrics, prices = request.app[METRICS], request[SNAPSHOT].settings.price_table
     for target, pixels, kept in attempt.images_out:

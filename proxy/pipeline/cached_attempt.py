@@ -1,10 +1,11 @@
-"""Simple cache: answers what is kept, and keeps what the rest of the chain answers.
+"""An attempt at a target with a cache: responds from the cache, or stores the new response.
 
-| what is kept | what is asked of the provider | status |
+| the cache has | requested from the provider | cache status |
 | --- | --- | --- |
-| the answer, or as many pictures of the pool as are asked for | nothing | HIT |
-| fewer pictures of the pool | the others | MISS |
-| nothing, or the request says to ask anew | all | MISS, REFRESH |
+| the response, or at least `n` images of the pool | nothing | HIT |
+| fewer images of the pool | the missing ones | MISS |
+| nothing | all | MISS |
+| anything, with `x-portkey-cache-force-refresh` | all | REFRESH |
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from proxy.routing.plan import Target
 from proxy.upstream.client import ProviderClient, client_for
 
 _EVENT_FIELDS = frozenset({"quality", "background"})
-"""What an answer says of its pictures, and an event takes from the parameters."""
+"""Fields of a cached response that an event takes from the parameters."""
 
 
 async def attempt_with_cache(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -49,26 +50,26 @@ async def attempt_with_cache(request: web.Request, handler: Handler) -> web.Stre
     attempt, plan = request[ATTEMPT], request[PLAN]
     # An invalid request is refused even if the cache has a response for it.
     check_common_params(attempt.params)
-    look_up = CachedAttempt(request)
+    cached = CachedAttempt(request)
     attempt.cache_status = "REFRESH" if plan.force_refresh else "MISS"
     if plan.force_refresh:
-        return await look_up.fill(handler, None)
-    async with look_up.cache.pinned_entry(look_up.key) as entry:
-        if entry and len(entry.images) >= look_up.pool_size:
+        return await cached.fill(handler, None)
+    async with cached.cache.pinned_entry(cached.key) as entry:
+        if entry and len(entry.images) >= cached.pool_size:
             attempt.cache_status = "HIT"
             add_event(CACHE_HIT)
-            return await look_up.replay(entry)
-        # Events that are relayed leave no room for others.
+            return await cached.replay(entry)
+        # Cached images cannot be merged into a relayed event stream.
         streamed = attempt.params.get("stream") is True
-        return await look_up.fill(handler, None if streamed else entry)
+        return await cached.fill(handler, None if streamed else entry)
 
 
 class CachedAttempt:
-    """What one attempt asks the cache for. `pooled` is how many pictures of a pool, or 0."""
+    """The cache entry of one attempt. `pool_size` is the number of images of a pool, or 0."""
 
     def __init__(self, request: web.Request) -> None:
         attempt = request[ATTEMPT]
-        # Both spellings of the route are the same endpoint.
+        # The routes with and without /v1 are the same endpoint.
         path = request.path.removeprefix("/v1")
         asks = request[CALLER].name, request[PLAN], attempt.target, attempt.params
         self.cache = request.app[CACHE]
@@ -78,7 +79,7 @@ class CachedAttempt:
         self._attempt = attempt
 
     async def replay(self, entry: CacheEntry) -> web.StreamResponse:
-        """Answer with what is kept, in the form that is asked for now."""
+        """Respond with the cached images, in the form that this request asks for."""
         attempt = self._attempt
         attempt.receipt = attempt.receipt.with_lines(*entry.receipt)
         images = self._images(entry.images[: self.pool_size or None])
@@ -94,13 +95,13 @@ class CachedAttempt:
         answer = Answer(images, usage=entry.usage, extra=extra)
         response = await deliver(self._request, answer, {})
         by_url = attempt.params.get("response_format") == "url" or any(it.url for it in images)
-        # A URL of ours is signed anew for each answer, and no URL is good for ever.
+        # URLs are signed again for each response, and every URL expires.
         if copy.complete and copy.chunks and not by_url:
             self._store_hot_response(b"".join(copy.chunks), entry)
         return response
 
     def _store_hot_response(self, body: bytes, entry: CacheEntry) -> None:
-        """Keep a whole answer, as it was written, for the next time it is asked for."""
+        """Store a whole response body in memory, for equal requests."""
         attempt, job = self._attempt, self._request.get(JOB)
         name = request_digest(self._request[PLAN])
         whose = job.id if job else "", attempt.receipt, attempt.target
@@ -108,7 +109,7 @@ class CachedAttempt:
         self.cache.hot_responses.put(name, ready)
 
     async def fill(self, handler: Handler, existing: CacheEntry | None) -> web.StreamResponse:
-        """Have the rest of the chain make what is not `known`, and keep it."""
+        """Respond with what `handler` generates beside the `existing` images, and store it."""
         attempt, pictures = self._attempt, self.cache.images
         if existing:
             images = self._images(existing.images)
@@ -118,37 +119,37 @@ class CachedAttempt:
         filling = CacheFill(
             pictures, partial(_image_bytes, client_for(self._request), attempt.target)
         )
-        recording = attempt.capture = ResponseCapture(pictures.max_image_bytes, filling.tee)
+        capture = attempt.capture = ResponseCapture(pictures.max_image_bytes, filling.tee)
         began = self.cache.clock()
         try:
             response = await handler(self._request)
         finally:
-            if not self._is_complete(recording):
+            if not self._is_complete(capture):
                 await filling.abort()
-        if self._is_complete(recording):
-            keeping = self._store(filling, recording, existing, self.cache.clock() - began)
-            if not self.cache.store_in_background(self.key, keeping, recording.size):
+        if self._is_complete(capture):
+            keeping = self._store(filling, capture, existing, self.cache.clock() - began)
+            if not self.cache.store_in_background(self.key, keeping, capture.size):
                 await filling.abort()
         return response
 
-    def _is_complete(self, recording: ResponseCapture) -> bool:
-        """Tell whether an answer was a success, went to its end, and was all there was."""
-        good = recording.complete and not recording.discarded and recording.status == OK
-        noted = bool(recording.answers or recording.chunks)
+    def _is_complete(self, capture: ResponseCapture) -> bool:
+        """Whether the response was a success, sent to its end, and has all images."""
+        good = capture.complete and not capture.discarded and capture.status == OK
+        noted = bool(capture.answers or capture.chunks)
         return good and noted and ERROR_CODE not in self._request
 
     async def _store(
         self,
         filling: CacheFill,
-        recording: ResponseCapture,
+        capture: ResponseCapture,
         known: CacheEntry | None,
         seconds: float,
     ) -> None:
-        """Keep an answer that the client has, beside what was `known`; not if it is no picture."""
+        """Store a response that was sent, merged with the `known` entry, if it has images."""
         plan, attempt = self._request[PLAN], self._attempt
         prices = self._request[SNAPSHOT].settings.price_table
-        answers = recording.answers or await self.cache.parse_in_thread(
-            partial(_parse_recording, attempt, recording)
+        answers = capture.answers or await self.cache.parse_in_thread(
+            partial(_parse_recording, attempt, capture)
         )
         usage = sum_usage([known.usage if known else None, *(answer.usage for answer in answers)])
         now = self.cache.clock()
@@ -169,16 +170,16 @@ class CachedAttempt:
         )
 
 
-def _parse_recording(attempt: Attempt, recording: ResponseCapture) -> list[Answer]:
-    body = b"".join(recording.chunks or ())
-    recording.chunks = None
-    return parse_recorded(attempt.target.adapter, attempt.calls[0], recording.content_type, body)
+def _parse_recording(attempt: Attempt, capture: ResponseCapture) -> list[Answer]:
+    body = b"".join(capture.chunks or ())
+    capture.chunks = None
+    return parse_recorded(attempt.target.adapter, attempt.calls[0], capture.content_type, body)
 
 
 async def _image_bytes(
     upstream: ProviderClient, target: Target, image: Image
 ) -> AsyncIterator[bytes]:
-    """Give the bytes of a picture that the client has; a URL is asked once more."""
+    """Yield the bytes of an image that was sent; an image behind a URL is downloaded again."""
     async with AsyncExitStack() as stack:
         source = await open_image(upstream, target, image, stack)
         async for piece in source.iter_bytes():
@@ -188,6 +189,6 @@ async def _image_bytes(
 async def _results(
     images: Sequence[Image], usage: Mapping[str, Any] | None
 ) -> AsyncGenerator[ConversationResult, None]:
-    """Give each picture by itself, the last one with what was counted for all."""
+    """Yield each image as a result of its own, the last one with the usage of all."""
     for number, image in enumerate(images, 1):
         yield Answer((image,), usage=usage if number == len(images) else None), {}

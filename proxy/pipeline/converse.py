@@ -1,4 +1,4 @@
-"""The end of the chain: converse with the provider, merge what it made, deliver it."""
+"""The end of the chain: runs the attempt's provider calls, merges the results, responds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from proxy.upstream.client import ProviderClient, client_for
 
 
 async def converse(request: web.Request) -> web.StreamResponse:
-    """Have the attempt's conversations, and answer the client."""
+    """Run the attempt's provider calls, and respond to the client."""
     attempt, upstream = request[ATTEMPT], client_for(request)
     _check_attempt_budget(attempt)
     streamed = attempt.params.get("stream") is True
@@ -37,7 +37,7 @@ async def converse(request: web.Request) -> web.StreamResponse:
     ) as outcome:
         if outcome.response is not None:
             return await relay(request, outcome.response, outcome)
-    # The provider's connection is free again before the client's pace matters.
+    # The provider's connection is released before a slow client can hold it.
     came: list[ConversationResult] = [(outcome.answer or Answer(()), outcome.headers)]
     if streamed:
         return await deliver_stream(request, _iterate(came))
@@ -50,10 +50,10 @@ async def _deliver_all(request: web.Request, came: list[ConversationResult]) -> 
 
 
 def _needs_counting(request: web.Request) -> bool:
-    """Tell whether the pictures of an answer have to be counted: then it is not relayed unread."""
+    """Whether the images of the response have to be counted: then it is parsed, not relayed."""
     attempt = request[ATTEMPT]
     if attempt.prior_images:
-        # They are to stand beside those of this target.
+        # They are merged with those of this target.
         return True
     if requested_count(attempt) == 1:
         return False
@@ -63,15 +63,15 @@ def _needs_counting(request: web.Request) -> bool:
 def _check_attempt_budget(attempt: Attempt) -> None:
     if 1 < len(attempt.calls) > (left := attempt.retry_state.budget.remaining):
         raise BadRequest(
-            f"These pictures take {len(attempt.calls)} requests to the provider, and "
-            f"limits.attempts leaves {left}: ask for fewer.",
+            f"These images take {len(attempt.calls)} requests to the provider, but only {left} are "
+            "left of limits.attempts. Request fewer images.",
             code="too_many_attempts",
             param="n",
         )
 
 
 async def _gather_results(upstream: ProviderClient, attempt: Attempt) -> list[ConversationResult]:
-    """Have the conversations side by side, and give what came of each, in order."""
+    """Run the calls concurrently; return the result of each, in order."""
 
     async def one(call: ImageCall) -> ConversationResult:
         try:
@@ -87,7 +87,7 @@ async def _gather_results(upstream: ProviderClient, attempt: Attempt) -> list[Co
 def _merge_answers(
     request: web.Request, came: list[ConversationResult]
 ) -> tuple[Answer, Mapping[str, str]]:
-    """Merge what came, in order; what some conversations made is given even if others failed."""
+    """Merge the results in order. If some calls failed, the others' images are returned."""
     attempt = request[ATTEMPT]
     failed = [it for it in came if isinstance(it, ImageError)]
     made = [it for it in came if not isinstance(it, ImageError)]
@@ -107,7 +107,7 @@ def _merge_answers(
 async def iter_results(
     upstream: ProviderClient, attempt: Attempt
 ) -> AsyncGenerator[ConversationResult, None]:
-    """Have the conversations side by side, and give each answer, or part of one, as it comes."""
+    """Run the calls concurrently; yield each answer, or part of one, as it arrives."""
     queue: asyncio.Queue[ConversationResult] = asyncio.Queue(maxsize=1)
 
     async def one(call: ImageCall) -> None:
@@ -138,48 +138,50 @@ async def iter_results(
 async def _merge_tasks(
     queue: asyncio.Queue[ConversationResult], tasks: list[asyncio.Task[None]]
 ) -> AsyncGenerator[ConversationResult, None]:
-    """Give what tasks put into a queue, until they have ended; they end with this."""
-    left: set[asyncio.Task[Any]] = set(tasks)
-    coming = asyncio.create_task(queue.get())
+    """Yield what the tasks put into a queue until they end. Closing this cancels them."""
+    running: set[asyncio.Task[Any]] = set(tasks)
+    next_result = asyncio.create_task(queue.get())
     try:
-        while left or coming.done() or not queue.empty():
-            done, _ = await asyncio.wait({coming, *left}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done & left:
-                left.remove(task)
+        while running or next_result.done() or not queue.empty():
+            done, _ = await asyncio.wait(
+                {next_result, *running}, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done & running:
+                running.remove(task)
                 task.result()
-            if coming in done:
-                yield coming.result()
-                coming = asyncio.create_task(queue.get())
+            if next_result in done:
+                yield next_result.result()
+                next_result = asyncio.create_task(queue.get())
     finally:
-        for task in (coming, *tasks):
+        for task in (next_result, *tasks):
             task.cancel()
-        await asyncio.gather(coming, *tasks, return_exceptions=True)
+        await asyncio.gather(next_result, *tasks, return_exceptions=True)
 
 
 async def attach_usage(events: AsyncIterator[Answer], n: int) -> AsyncIterator[Answer]:
-    """Put a count that comes after the last of `n` pictures beside that picture."""
-    held: Answer | None = None
+    """Yield the events, with usage that follows the last of `n` images moved to that image."""
+    pending: Answer | None = None
     finished = 0
     try:
         async for answer in events:
             finished += _count_finished(answer)
-            if held and answer.usage and not answer.images:
-                yield replace(held, usage=answer.usage)
-                held = None
+            if pending and answer.usage and not answer.images:
+                yield replace(pending, usage=answer.usage)
+                pending = None
                 continue
-            if held:
-                yield held
-                held = None
+            if pending:
+                yield pending
+                pending = None
             if answer.usage is None and finished >= n:
-                held = answer
+                pending = answer
             elif answer.images:
                 yield answer
     except ImageError:
-        # Every picture is there; only the count is not.
-        if not held:
+        # All images have arrived; only the usage is missing.
+        if not pending:
             raise
-    if held:
-        yield held
+    if pending:
+        yield pending
 
 
 def _count_finished(answer: Answer) -> int:
@@ -192,9 +194,9 @@ async def _iterate(came: list[ConversationResult]) -> AsyncGenerator[Conversatio
 
 
 def sum_usage(usages: list[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
-    """Add up what several conversations counted, number by number.
+    """Return the sum of the usage of several calls, number by number.
 
-    >>> summed([{"total_tokens": 2}, {"total_tokens": 3}])
+    >>> sum_usage([{"total_tokens": 2}, {"total_tokens": 3}])
     {'total_tokens': 5}
     """
     counted = [usage for usage in usages if usage]

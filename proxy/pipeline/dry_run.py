@@ -1,6 +1,6 @@
-"""A dry run: what would be sent to the provider, what became of the parameters, what it costs.
+"""Dry run: the requests that would be sent, the receipt of the parameters, and the price.
 
-Nothing is sent, and nothing is bought: no token either.
+Nothing is sent and nothing is charged; no access token is requested either.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from proxy.upstream.exchange import describe_request
 
 
 async def dry_run(request: web.Request) -> web.Response:
-    """Answer with what `shown_attempt` tells."""
-    told = await describe_attempt(request[ATTEMPT], request[SNAPSHOT].settings.price_table)
-    return web.Response(body=orjson.dumps(told), content_type="application/json")
+    """Respond with the description of the attempt."""
+    description = await describe_attempt(request[ATTEMPT], request[SNAPSHOT].settings.price_table)
+    return web.Response(body=orjson.dumps(description), content_type="application/json")
 
 
 async def describe_attempt(attempt: Attempt, prices: Prices) -> dict[str, Any]:
-    """Show the requests of an attempt, secrets masked, its receipt and its price.
+    """Return the requests of an attempt with secrets masked, its receipt and its price.
 
-    A conversation of several requests is shown up to the first reply that it needs.
+    Of a call that takes several requests, only the first is shown: the next depends on its reply.
     """
     target = attempt.target
     return {
@@ -53,18 +53,18 @@ async def _describe_call(target: Target, call: ImageCall) -> dict[str, Any]:
 
 
 def _price(attempt: Attempt, prices: Prices) -> dict[str, Any] | None:
-    """Give the price of all pictures; None when it is not known."""
+    """Return the price of all images; None if it is not known."""
     params, target = attempt.params, attempt.target
-    area, pictures = _pixel_count(params.get("size")), requested_count(attempt)
+    pixels, count = _pixel_count(params.get("size")), requested_count(attempt)
     model = target.adapter.effective_model(params.get("model") or "", target.credentials)
-    each = image_price(prices, target.adapter.id, model, area)
-    if each is None or pictures < 1:
+    each = image_price(prices, target.adapter.id, model, pixels)
+    if each is None or count < 1:
         return None
-    return {"usd": round(each * pictures, 6), "usd_each": each, "pictures": pictures}
+    return {"usd": round(each * count, 6), "usd_each": each, "images": count}
 
 
 def _pixel_count(size: object) -> int | None:
-    """Give the pixels of a size; None where it names none: not every provider has it checked."""
+    """Return the number of pixels of a size; None if it is not `WIDTHxHEIGHT`."""
     try:
         validate("size", size)
     except BadParam:

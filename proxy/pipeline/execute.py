@@ -1,7 +1,7 @@
-"""POST /v1/images/generations: walk the plan's tree, attempt its targets.
+"""Executes a plan: selects targets in the plan's tree, attempts them, falls back.
 
-To attempt a target is to send it through the links of ATTEMPT. A fallback goes on to its next
-target while the client has nothing yet; every other strategy leads to one.
+An attempt runs ATTEMPT_CHAIN of `proxy.middlewares`. A fallback tries its next target only while
+nothing has been sent to the client; every other strategy selects one target.
 """
 
 from __future__ import annotations
@@ -44,29 +44,33 @@ from proxy.routing.strategies import circuit_name
 from proxy.settings.routing_config import Strategy
 
 AttemptEnd = tuple[ImageError | str, int]
-"""How an attempt ended: by what failure, or in a word, and with which status."""
+"""How an attempt ended: its error or an outcome label, and the status."""
 
 _STREAM_PARAMS = frozenset({"stream", "partial_images"})
 _FAILED: AttemptEnd = (GATEWAY_ERROR, 0)
 _MAX_REPORTED = 100
-"""Failures that a client is told of: its last ones. What was refused unsent costs no attempt."""
+"""Number of failures listed in an error response: the last ones.
+
+`limits.attempts` does not bound them, because a target that refuses before sending costs none.
+"""
 
 
 def plan_handler(run_chain: Handler, dry_run_chain: Handler) -> Handler:
-    """Make the handler; `attempt_at` is what serves one attempt: the ATTEMPT links.
+    """Return the handler that executes a request's plan.
 
-    `rehearse_at` serves one in a dry run.
+    `run_chain` serves one attempt, `dry_run_chain` the attempt of a dry run.
     """
 
     async def run_plan(request: web.Request) -> web.StreamResponse:
-        walk = PlanExecutor(request, dry_run_chain if request[PLAN].dry_run else run_chain)
+        executor = PlanExecutor(request, dry_run_chain if request[PLAN].dry_run else run_chain)
         try:
-            return await walk.run()
+            return await executor.run()
         except ImageError as error:
-            told = walk.failures[-_MAX_REPORTED:] if walk.failures[1:] else []
-            error.attempts = [said.to_json() for said in told]
-            if walk.budget.maybe_charged:
-                # An SDK that tried again by its own rules could pay twice for the same picture.
+            # A single failure is the error itself.
+            reported = executor.failures[-_MAX_REPORTED:] if executor.failures[1:] else []
+            error.attempts = [failure.to_json() for failure in reported]
+            if executor.budget.maybe_charged:
+                # An SDK that retries by its own rules could pay twice for the same image.
                 set_headers(error, {"x-should-retry": "false"})
             raise
         finally:
@@ -77,9 +81,9 @@ def plan_handler(run_chain: Handler, dry_run_chain: Handler) -> Handler:
 
 
 class PlanExecutor:
-    """The walk of one request through its plan.
+    """Executes the plan of one request.
 
-    `said` is how each target failed, in order; `budget` what is left to be tried.
+    `failures` holds how each target failed, in order; `budget` the attempts that remain.
     """
 
     def __init__(self, request: web.Request, run_chain: Handler) -> None:
@@ -98,7 +102,7 @@ class PlanExecutor:
         )
 
     async def run(self) -> web.StreamResponse:
-        """Answer with what the plan comes to; raises `ImageError`."""
+        """Respond with the images of the plan's targets; raises `ImageError`."""
         try:
             return await self.run_node(self._plan.root)
         except ImageError as error:
@@ -110,9 +114,9 @@ class PlanExecutor:
     async def run_node(
         self, node: Node, *, completes_elsewhere: bool = False
     ) -> web.StreamResponse:
-        """Answer with what a node of the tree comes to; raises `ImageError`.
+        """Respond with the result of one node of the tree; raises `ImageError`.
 
-        `fills`: what it fails to make, another node will make.
+        `completes_elsewhere`: another node can generate the images that this one fails to make.
         """
         if isinstance(node, Target):
             return await self._run_attempt(node, completes_elsewhere=completes_elsewhere)
@@ -126,7 +130,7 @@ class PlanExecutor:
     async def _run_fallback(
         self, branch: StrategyNode, *, completes_elsewhere: bool
     ) -> web.StreamResponse:
-        """Try each target; if it fails before the client has anything, try the next."""
+        """Attempt each target in order; if it fails before the response starts, try the next."""
         *others, last = branch.children
         for node in others:
             try:
@@ -144,13 +148,13 @@ class PlanExecutor:
         return await self.run_node(last, completes_elsewhere=completes_elsewhere)
 
     def _should_fall_back(self, error: ImageError, strategy: Strategy) -> bool:
-        """Tell whether the next target is tried after a failure."""
+        """Whether the next target is tried after a failure."""
         if self._request.get(COMMITTED) or self.budget.remaining <= 0:
             return False
         return isinstance(error, IncompleteImages) or should_fall_back(error, strategy)
 
     async def _deliver_partial(self, error: ImageError) -> web.StreamResponse:
-        """Deliver what some targets made, now that none is left to make the others."""
+        """Respond with the images that some targets made, if no target is left for the others."""
         attempt = self._request[ATTEMPT]
         attempt.prior_images, attempt.completes_elsewhere = self._prior_images, False
         attempt.receipt = Receipt((failed_line(self._missing, error),))
@@ -158,11 +162,11 @@ class PlanExecutor:
         return await deliver(self._request, Answer(()), {})
 
     def _start_attempt(self, target: Target, *, completes_elsewhere: bool) -> dict[str, Any]:
-        """Note an attempt at a target, and give what it is asked for: what is still missing."""
+        """Set the request's attempt; return its parameters, which ask for the missing images."""
         params = final_params(self._plan.params, target)
         raw = self._request.get(BODY) if params == self._plan.params else None
         if self._prior_images:
-            # Pictures that were made stand in one answer with those to come: not in events.
+            # The earlier images and the missing ones go into one response, which is not streamed.
             params = {name: it for name, it in params.items() if name not in _STREAM_PARAMS}
             params, raw = {**params, "n": self._missing}, None
         tries = RetryState(self.budget)
@@ -179,7 +183,7 @@ class PlanExecutor:
     async def _run_attempt(
         self, target: Target, *, completes_elsewhere: bool
     ) -> web.StreamResponse:
-        """Attempt one target, and tell its circuit how that ended."""
+        """Attempt one target, and report the result to its circuit breaker."""
         params = self._start_attempt(target, completes_elsewhere=completes_elsewhere)
         circuits, name = self._strategies.circuits, ""
         if target.breaker:
@@ -190,11 +194,11 @@ class PlanExecutor:
             with attempt_span(self._request[ATTEMPT]):
                 enforce_limits(params, self._limits)
                 response = await self._run_chain(self._request)
-            # Without a request to the provider, as on a cache hit, it has shown nothing.
+            # A cache hit sends no request, and shows nothing about the provider's health.
             if self.budget.remaining < left:
                 status = http_status.OK
             ended = OK, response.status
-            return response  # noqa: TRY300 - what it showed is noted on the way out
+            return response  # noqa: TRY300 - `finally` records the result
         except ImageError as error:
             seen = failure_status(error)
             status = (
@@ -217,7 +221,7 @@ class PlanExecutor:
     def _record_attempt(
         self, target: Target, ended: AttemptEnd, began: float, *, asked: bool
     ) -> None:
-        """Note how an attempt ended; `asked`: its provider was sent something."""
+        """Record how an attempt ended. `asked`: a request was sent to the provider."""
         how, status = ended
         result, word = (how, how) if isinstance(how, str) else (error_outcome(how), log_code(how))
         retries = self._request[ATTEMPT].retry_state.resent

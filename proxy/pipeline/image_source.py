@@ -92,7 +92,7 @@ async def open_image(
 ) -> ImageSource:
     """Return an image ready to be read; raises `UpstreamFailed` if it is damaged.
 
-    If the image is behind a URL, `stack` keeps the connection open, and the tee of `recording`
+    If the image is behind a URL, `stack` keeps the connection open, and the tee of `capture`
     reads along.
     """
     if isinstance(image, CachedImage):

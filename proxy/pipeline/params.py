@@ -10,9 +10,9 @@ from proxy.settings.paths import Path, parse_path
 
 
 def final_params(params: Mapping[str, Any], target: Target) -> dict[str, Any]:
-    """Apply a target's defaults, then its overrides, then leave out what it drops.
+    """Return the parameters with a target's defaults and overrides, without those that it drops.
 
-    `@slug/` is taken off the model where it names the virtual key in use.
+    The prefix `@slug/` is removed from the model if it names the target's virtual key.
     """
     final = {**target.default_params, **params, **target.override_params}
     for path in target.drop_params:
@@ -24,9 +24,9 @@ def final_params(params: Mapping[str, Any], target: Target) -> dict[str, Any]:
 
 
 def drop_path(params: dict[str, Any], path: str) -> dict[str, Any]:
-    """Give a copy without what stands at a path (`a.b[0].c`, `[*]` for every item).
+    """Return a copy without the value at a path (`a.b[0].c`, `[*]` for every item).
 
-    >>> without({"user": "u", "input": [{"a": 1, "b": 2}]}, "input[*].a")
+    >>> drop_path({"user": "u", "input": [{"a": 1, "b": 2}]}, "input[*].a")
     {'user': 'u', 'input': [{'b': 2}]}
     """
     copied: dict[str, Any] = _drop(params, parse_path(path))

@@ -1,4 +1,4 @@
-"""Fewer pictures than were asked for: never in silence."""
+"""Handles responses with fewer images than requested: completed, reported, or an error."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from proxy.routing.fallback import failure_status
 
 
 class IncompleteImages(ProviderError):
-    """Some pictures were `made`, by the targets beside them; another is to make what is missing."""
+    """Some `images` were made; another target is to generate the `missing` ones."""
 
     def __init__(self, made: MadeImages, missing: int, why: ImageError) -> None:
         super().__init__(
-            f"{missing} of the pictures were not made.",
+            f"{missing} of the requested images were not generated.",
             code="incomplete",
             provider_status=failure_status(why),
         )
@@ -26,7 +26,10 @@ class IncompleteImages(ProviderError):
 
 
 def requested_count(attempt: Attempt) -> int:
-    """Give how many pictures an attempt is for; who speaks the client's shape counts for itself."""
+    """Return how many images an attempt requests.
+
+    A provider with OpenAI's API receives `n` unchanged; others receive it split over calls.
+    """
     if not attempt.target.adapter.passthrough:
         return sum(call.n for call in attempt.calls)
     n = attempt.params.get("n")
@@ -36,10 +39,11 @@ def requested_count(attempt: Attempt) -> int:
 def handle_missing(
     request: web.Request, images: MadeImages, missing: int, error: ImageError
 ) -> None:
-    """Say that pictures are `missing` beside those that were `made`.
+    """Handle an attempt that made `images` and failed to make `missing` others because of `error`.
 
-    What was made is the client's: it has been paid for. But the plan may have another target make
-    the others (raises `Incomplete`), or the settings make it a failure (raises `why`).
+    The client gets the images that were paid for, and a receipt line on the others. But if another
+    target can complete them, this raises `IncompleteImages`; if `images.incomplete` is `fail`, it
+    raises `error`.
     """
     attempt = request[ATTEMPT]
     attempt.receipt = attempt.receipt.with_lines(failed_line(missing, error))
@@ -48,17 +52,17 @@ def handle_missing(
     if request[SNAPSHOT].settings.images.incomplete == "fail":
         raise error
     if attempt.capture:
-        # What is not complete is not kept.
+        # An incomplete response is not cached.
         attempt.capture.discard()
 
 
 def failed_line(missing: int, error: ImageError) -> ReceiptLine:
-    """Say it in a receipt, which is a header line: a provider may call anything its code."""
-    return ReceiptLine("failed", "pictures", str(missing), sanitize(error.code or error.status))
+    """Return the receipt line for missing images; a provider's code is untrusted text."""
+    return ReceiptLine("failed", "images", str(missing), sanitize(error.code or error.status))
 
 
 def too_few_images(missing: int) -> ProviderError:
-    """Say that a provider made fewer pictures than it was asked for."""
+    """Return the error for a provider that generated fewer images than requested."""
     return ProviderError(
-        f"The provider made {missing} fewer pictures than asked.", code="incomplete"
+        f"The provider returned {missing} fewer images than requested.", code="incomplete"
     )

@@ -1,7 +1,7 @@
-"""The fast path: a provider's answer goes through as it comes, unread.
+"""The fast path: relays a provider's response as it arrives, without parsing it.
 
-Only its beginning is looked at, while nothing has gone: a picture there is measured. Events are
-searched for what the provider was sent in secret.
+Only the start of the body is inspected, to measure the first image before anything is sent.
+Streamed events are searched for the secrets that the provider was sent.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ _IMAGE = re.compile(
 async def relay(
     request: web.Request, provider: ClientResponse, outcome: Outcome
 ) -> web.StreamResponse:
-    """Pass a provider's answer on, piece by piece; its beginning is taken out of the outcome."""
+    """Relay a provider's response in chunks; the first ones are moved out of the outcome."""
     attempt, head = request[ATTEMPT], outcome.head
     response = web.StreamResponse(status=provider.status, headers=outcome.headers)
     if attempt.capture and is_compressed(provider):
         attempt.capture.chunks = None
-    found = measure_first_image(b"".join(head))
-    if found:
-        attempt.receipt = attempt.receipt.with_lines(*measured_receipt(1, found, attempt.params))
+    header = measure_first_image(b"".join(head))
+    if header:
+        attempt.receipt = attempt.receipt.with_lines(*measured_receipt(1, header, attempt.params))
     settings = request[SNAPSHOT].settings
-    pieces = _relay_chunks(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
+    chunks = _relay_chunks(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
     if response.content_type == "text/event-stream":
-        # One of the events may be an error.
-        pieces = redact_stream(pieces, outcome.secrets)
-        pieces = _add_keepalives(pieces, settings.images.comment_seconds)
-    answered = await stream_response(request, response, pieces)
-    # It was not read: as many as were asked for, all like the first.
-    attempt.images_out = [BilledImage(attempt.target, pixel_count(found))] * requested_count(
+        # One of the events may be an error message that repeats a secret.
+        chunks = redact_stream(chunks, outcome.secrets)
+        chunks = _add_keepalives(chunks, settings.images.comment_seconds)
+    sent = await stream_response(request, response, chunks)
+    # The images are not parsed: count the requested number, with the size of the first one.
+    attempt.images_out = [BilledImage(attempt.target, pixel_count(header))] * requested_count(
         attempt
     )
-    return answered
+    return sent
 
 
 async def _relay_chunks(
@@ -69,42 +69,42 @@ async def _relay_chunks(
     while not content.at_eof():
         began = clock()
         with map_client_errors():
-            piece = await content.readany()
-        # The time in which the client takes a piece is not the provider's.
+            chunk = await content.readany()
+        # The time in which the client reads a chunk does not count against the provider.
         waited += clock() - began
-        limit -= len(piece)
+        limit -= len(chunk)
         if limit < 0:
             raise reply_too_large()
         if waited > total_timeout:
             raise total_timeout_error(total_timeout)
-        if piece:
-            yield piece
-        del piece  # See `poured`.
+        if chunk:
+            yield chunk
+        del chunk  # See `stream_response`.
 
 
 async def _add_keepalives(
-    pieces: AsyncIterator[bytes], seconds: float
+    chunks: AsyncIterator[bytes], seconds: float
 ) -> AsyncGenerator[bytes, None]:
-    """Put comments between two events that are far apart; one that has begun is left alone."""
+    """Yield the chunks, and a comment after `seconds` of silence between two events."""
     end = b""
-    async with aclosing(with_keepalives(pieces, seconds)) as heard:
-        async for piece in heard:
-            if piece is not None:
-                # The blank line after an event may have come in two pieces.
-                end = (end + piece)[-4:]
-                yield piece
+    async with aclosing(with_keepalives(chunks, seconds)) as with_silence:
+        async for chunk in with_silence:
+            if chunk is not None:
+                # The blank line after an event may arrive in two chunks.
+                end = (end + chunk)[-4:]
+                yield chunk
             elif end.endswith((b"\n\n", b"\r\n\r\n")):
                 yield KEEPALIVE_COMMENT
 
 
 def measure_first_image(head: bytes) -> ImageHeader | None:
-    """Measure the picture at the beginning of an answer in OpenAI's shape, if there is one.
+    """Return the type and size of the first image in the start of an OpenAI response, or None.
 
-    >>> first_picture(b'{"data": [{"b64_json": "R0lGODlhAgADAIAAAAAAAAAA')
-    Measured(media_type='image/gif', width=2, height=3)
+    >>> measure_first_image(b'{"data": [{"b64_json": "R0lGODlhAgADAIAAAAAAAAAA')
+    ImageHeader(media_type='image/gif', width=2, height=3)
     """
-    if not (found := _IMAGE.search(head)):
+    if not (match := _IMAGE.search(head)):
         return None
-    text = found[1].decode()
-    made = measure_base64(text[: len(text) // 4 * 4])
-    return made if made.media_type else None
+    text = match[1].decode()
+    header = measure_base64(text[: len(text) // 4 * 4])
+    return header if header.media_type else None

@@ -1,7 +1,7 @@
-"""What the client gets where the provider's answer is not simply relayed.
+"""Builds the response to the client, if the provider's response is not relayed as it is.
 
-An answer in OpenAI's shape, each picture in the form that the client asked for, and a line in the
-receipt on what it turned out to be.
+The body has OpenAI's format, with each image as base64 or URL, as requested. The receipt gets a
+line on the type and size of each image.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from proxy.upstream.timeout import Timeout, total_timeout_error
 
 _JSON = "application/json"
 _BUFFERED_LIMIT = 256 * 1024
-"""Bytes up to which a body is written in one piece."""
+"""Bodies up to this many bytes are sent in one write."""
 
 Part = bytes | ImageSource
-"""A piece of a body: bytes, or a picture whose base64 stands there."""
+"""A part of a body: bytes, or an image that is sent as base64."""
 
 
 async def deliver(
     request: web.Request, answer: Answer, headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    """Answer with the pictures that were made, by earlier targets and by this one."""
+    """Respond with the images of earlier targets and of this attempt."""
     attempt = request[ATTEMPT]
     images = attempt.with_prior_images(answer.images)
     if not images:
@@ -68,7 +68,7 @@ async def deliver(
 
 
 def _can_relay_body(request: web.Request, answer: Answer) -> bool:
-    """Tell whether the provider's own body has all pictures, in the form that was asked for."""
+    """Whether the provider's own body has all images, in the requested form."""
     attempt, blobs = request[ATTEMPT], request[SNAPSHOT].settings.blobs
     wanted = attempt.params.get("response_format")
     by_url = wanted != "b64_json" and not blobs.persist_urls
@@ -79,37 +79,37 @@ def _can_relay_body(request: web.Request, answer: Answer) -> bool:
 
 
 def _add_measured_lines(attempt: Attempt, sources: Sequence[ImageSource | None]) -> None:
-    """Say in the receipt what pictures turned out to be."""
+    """Add the type and size of each image to the receipt."""
     for number, source in enumerate(sources, 1):
         if source:
-            told = measured_receipt(number, source.measured, attempt.params, source.length)
-            attempt.receipt = attempt.receipt.with_lines(*told)
+            lines = measured_receipt(number, source.measured, attempt.params, source.length)
+            attempt.receipt = attempt.receipt.with_lines(*lines)
 
 
 async def _make_entries(
     request: web.Request, images: MadeImages, stack: AsyncExitStack
 ) -> list[DataEntry]:
-    """Bring pictures into the form that the client asked for; one that is lost takes no others."""
+    """Return the entries of all images; an image that cannot be read is reported as missing."""
     entries: list[DataEntry] = []
     made: list[tuple[Image, Target]] = []
-    lost: list[ImageError] = []
+    errors: list[ImageError] = []
     for image, target in images:
         try:
             entries.append(await _make_entry(request, image, target, stack))
             made.append((image, target))
         except ImageError as error:
-            lost.append(error)
+            errors.append(error)
     if not entries:
-        raise lost[0]
-    if lost:
-        handle_missing(request, tuple(made), len(lost), lost[0])
+        raise errors[0]
+    if errors:
+        handle_missing(request, tuple(made), len(errors), errors[0])
     whose = [target for _, target in made]
     request[ATTEMPT].images_out = list(map(bill_image, whose, [entry.source for entry in entries]))
     return entries
 
 
 class DataEntry(msgspec.Struct, frozen=True):
-    """An entry of `data`. Without a `url` in `fields` the base64 of `source` stands there."""
+    """An entry of `data`. Without a `url` in `fields`, the base64 of `source` is added."""
 
     fields: dict[str, Any]
     source: ImageSource | None = None
@@ -120,7 +120,7 @@ class DataEntry(msgspec.Struct, frozen=True):
 async def _make_entry(
     request: web.Request, image: Image, target: Target, stack: AsyncExitStack
 ) -> DataEntry:
-    """Bring a picture into the form that the client asked for."""
+    """Return the entry of an image in the requested form."""
     attempt, blobs = request[ATTEMPT], request[SNAPSHOT].settings.blobs
     wanted = attempt.params.get("response_format")
     if image.url and wanted != "b64_json" and not blobs.persist_urls:
@@ -129,22 +129,22 @@ async def _make_entry(
     if not (image.url or wanted == "url") or wanted == "b64_json":
         return DataEntry(dict(image.extra), source)
     if not source.measured.media_type:
-        raise UpstreamFailed("The provider's answer holds no picture.", code="bad_answer")
+        raise UpstreamFailed("The provider's response contains no image.", code="bad_answer")
     return DataEntry({"url": await _publish_image(request, source), **image.extra}, source)
 
 
 async def _publish_image(request: web.Request, source: ImageSource) -> str:
-    """Give a picture a URL of ours; what the cache has lies in the store already."""
+    """Return a URL of this gateway for an image. A cached image is in the blob store already."""
     media_type = source.measured.media_type
     if isinstance(source.image, CachedImage):
         return await publish_existing(request, source.image.path, media_type)
-    most = request[SNAPSHOT].settings.timeouts.total
-    with Timeout(most, total_timeout_error):
+    total = request[SNAPSHOT].settings.timeouts.total
+    with Timeout(total, total_timeout_error):
         return await publish(request, source.iter_bytes(), media_type)
 
 
 def _body_parts(answer: Answer, entries: list[DataEntry]) -> list[Part]:
-    """Write everything but the pictures."""
+    """Return the parts of the body."""
     head = {"created": int(time.time()), **answer.extra}
     parts: list[Part] = [to_json(head)[:-1] + b',"data":[']
     for number, entry in enumerate(entries):
@@ -159,7 +159,7 @@ def _body_parts(answer: Answer, entries: list[DataEntry]) -> list[Part]:
 
 
 def open_json_string(written: bytes, name: str) -> bytes:
-    """Take an object in JSON up to where the text of a further, last member begins.
+    """Return a JSON object that is left open inside a last, added string member.
 
     >>> opened_string(b'{"seed":7}', "b64_json"), opened_string(b"{}", "b64_json")
     (b'{"seed":7,"b64_json":"', b'{"b64_json":"')
@@ -169,24 +169,24 @@ def open_json_string(written: bytes, name: str) -> bytes:
 
 
 def to_json(tree: dict[str, Any]) -> bytes:
-    """Write what a provider said; raises where that cannot be."""
+    """Serialize values of a provider's response; raises `UpstreamFailed`."""
     try:
         return orjson.dumps(tree)
     except orjson.JSONEncodeError:
-        # JSON nested so deeply that it can be read but not written again.
+        # orjson parses deeper nesting than it serializes.
         raise UpstreamFailed(
-            "The provider's answer cannot be passed on.", code="bad_answer"
+            "The provider's response is nested too deeply to be forwarded.", code="bad_answer"
         ) from None
 
 
 async def iter_body(parts: list[Part]) -> AsyncGenerator[bytes, None]:
-    """Give a body piece by piece."""
+    """Yield a body in chunks."""
     for part in parts:
         if isinstance(part, bytes):
             yield part
         else:
-            async for piece in part.iter_base64():
-                yield piece
+            async for chunk in part.iter_base64():
+                yield chunk
 
 
 async def _write_body(
@@ -205,7 +205,7 @@ async def _write_body(
 
 
 def _complete_response(attempt: Attempt, body: bytes, headers: Mapping[str, str]) -> web.Response:
-    """Give a body that is complete; aiohttp prepares and writes it."""
+    """Return a response with a complete body, which aiohttp sends."""
     if attempt.capture:
         attempt.capture.start(200, _JSON, len(body))
         attempt.capture.add_chunk(body)
@@ -214,27 +214,28 @@ def _complete_response(attempt: Attempt, body: bytes, headers: Mapping[str, str]
 
 
 async def stream_response(
-    request: web.Request, response: web.StreamResponse, pieces: AsyncGenerator[bytes, None]
+    request: web.Request, response: web.StreamResponse, chunks: AsyncGenerator[bytes, None]
 ) -> web.StreamResponse:
-    """Commit to `response` and write its body; each piece goes on as the same object.
+    """Send the headers of `response` and its body; each chunk is passed on without a copy.
 
-    Where the pieces end in a failure, the body that has begun can only be cut: it is raised.
+    If `chunks` raise an error, it is raised: the connection must be closed, because the response
+    has already started.
     """
-    recording = request[ATTEMPT].capture
-    if recording:
-        recording.start(response.status, response.content_type, response.content_length)
+    capture = request[ATTEMPT].capture
+    if capture:
+        capture.start(response.status, response.content_type, response.content_length)
     try:
-        async with aclosing(pieces):
+        async with aclosing(chunks):
             await response.prepare(request)
-            async for piece in pieces:
-                await response.write(piece)
-                if recording:
-                    recording.add_chunk(piece)
-                # It may have gone to disk by now, and the next one be long in coming.
-                del piece
+            async for chunk in chunks:
+                await response.write(chunk)
+                if capture:
+                    capture.add_chunk(chunk)
+                # The chunk may be on disk by now, and the next one may take long to arrive.
+                del chunk
     except ImageError as error:
         request[ERROR_CODE] = error.code or "cut"
         raise
-    if recording:
-        recording.complete = True
+    if capture:
+        capture.complete = True
     return response

@@ -1,6 +1,7 @@
-"""OpenAI's events, for every provider: previews where it has them, each picture once it is there.
+"""Server-sent events in OpenAI's format, for every provider, with keep-alive comments.
 
-Until the first event has gone a failure is a plain HTTP error; after it, it is an `error` event.
+Each image is sent as soon as it is finished, and previews if the provider has them. Before the
+first event an error is a plain HTTP error; after it, it is sent as an `error` event.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from proxy.upstream.timeout import Timeout, total_timeout_error
 T = TypeVar("T")
 
 ConversationResult = tuple[Answer, Mapping[str, str]] | ImageError
-"""What came of a conversation: an answer, or a part of one, with headers; or a failure."""
+"""The result of a conversation: an answer or a part of one, with headers; or an error."""
 
 KEEPALIVE_COMMENT = b": keep-alive\n\n"
-"""A comment: every reader of server-sent events passes it over."""
+"""A comment: every parser of server-sent events ignores it."""
 
 _COMPLETED, _PREVIEW = "image_generation.completed", "image_generation.partial_image"
 _NO_USAGE = {
@@ -43,22 +44,24 @@ _NO_USAGE = {
 
 
 async def deliver_stream(
-    request: web.Request, coming: AsyncGenerator[ConversationResult, None]
+    request: web.Request, results: AsyncGenerator[ConversationResult, None]
 ) -> web.StreamResponse:
-    """Answer with an event for each picture, in the order in which they come."""
-    failed: list[ImageError] = []
-    async with aclosing(coming), AsyncExitStack() as stack:
-        most = request[SNAPSHOT].settings.timeouts.total
-        with Timeout(most, total_timeout_error):
-            answer, headers, sources = await _first_images(request, coming, failed, stack)
+    """Respond with an event for each image, in the order in which they arrive."""
+    errors: list[ImageError] = []
+    async with aclosing(results), AsyncExitStack() as stack:
+        total = request[SNAPSHOT].settings.timeouts.total
+        with Timeout(total, total_timeout_error):
+            answer, headers, sources = await _first_images(request, results, errors, stack)
         for number, source in enumerate(sources, 1):
-            told = measured_receipt(number, source.measured, request[ATTEMPT].params, source.length)
-            request[ATTEMPT].receipt = request[ATTEMPT].receipt.with_lines(*told)
+            lines = measured_receipt(
+                number, source.measured, request[ATTEMPT].params, source.length
+            )
+            request[ATTEMPT].receipt = request[ATTEMPT].receipt.with_lines(*lines)
         response = web.StreamResponse(headers=headers)
         response.headers["cache-control"] = "no-cache"
         response.content_type = "text/event-stream"
         return await stream_response(
-            request, response, _event_stream(request, answer, sources, coming, failed)
+            request, response, _event_stream(request, answer, sources, results, errors)
         )
 
 
@@ -66,58 +69,58 @@ async def _event_stream(
     request: web.Request,
     answer: Answer,
     sources: list[ImageSource],
-    coming: AsyncIterator[ConversationResult],
-    failed: list[ImageError],
+    results: AsyncIterator[ConversationResult],
+    errors: list[ImageError],
 ) -> AsyncGenerator[bytes, None]:
-    """Write the first answer, then what comes after it; at the end, what failed."""
-    async for piece in _image_events(request, answer, sources):
-        yield piece
-    async with aclosing(_later_events(request, coming, failed)) as others:
-        async for piece in others:
-            yield piece
-    if failed:
-        request[ERROR_CODE] = log_code(failed[0])
-        yield _format_event({"type": "error", "error": failed[0].to_dict()}, "error")
+    """Yield the events of the first answer and of all later ones; at the end, the first error."""
+    async for chunk in _image_events(request, answer, sources):
+        yield chunk
+    async with aclosing(_later_events(request, results, errors)) as others:
+        async for chunk in others:
+            yield chunk
+    if errors:
+        request[ERROR_CODE] = log_code(errors[0])
+        yield _format_event({"type": "error", "error": errors[0].to_dict()}, "error")
 
 
 async def _first_images(
     request: web.Request,
-    coming: AsyncGenerator[ConversationResult, None],
-    failed: list[ImageError],
+    results: AsyncGenerator[ConversationResult, None],
+    errors: list[ImageError],
     stack: AsyncExitStack,
 ) -> tuple[Answer, Mapping[str, str], list[ImageSource]]:
-    """Wait for the first picture that can be written; raises the first failure if none can."""
-    async for came in coming:
-        if isinstance(came, ImageError):
-            failed.append(came)
+    """Return the first answer with a readable image; raises the first error if there is none."""
+    async for result in results:
+        if isinstance(result, ImageError):
+            errors.append(result)
             continue
-        answer, headers = came
-        if sources := await _open_images(request, answer, failed, stack):
+        answer, headers = result
+        if sources := await _open_images(request, answer, errors, stack):
             return answer, headers, sources
-    raise failed[0] if failed else no_image_error()
+    raise errors[0] if errors else no_image_error()
 
 
 async def _later_events(
-    request: web.Request, coming: AsyncIterator[ConversationResult], failed: list[ImageError]
+    request: web.Request, results: AsyncIterator[ConversationResult], errors: list[ImageError]
 ) -> AsyncGenerator[bytes, None]:
     seconds = request[SNAPSHOT].settings.images.comment_seconds
-    async with aclosing(with_keepalives(coming, seconds)) as pieces:
-        async for came in pieces:
-            if came is None:
+    async with aclosing(with_keepalives(results, seconds)) as items:
+        async for result in items:
+            if result is None:
                 yield KEEPALIVE_COMMENT
-            elif isinstance(came, ImageError):
-                failed.append(came)
+            elif isinstance(result, ImageError):
+                errors.append(result)
             else:
                 async with AsyncExitStack() as stack:
-                    sources = await _open_images(request, came[0], failed, stack)
-                    async for piece in _image_events(request, came[0], sources):
-                        yield piece
+                    sources = await _open_images(request, result[0], errors, stack)
+                    async for chunk in _image_events(request, result[0], sources):
+                        yield chunk
 
 
 async def _open_images(
-    request: web.Request, answer: Answer, failed: list[ImageError], stack: AsyncExitStack
+    request: web.Request, answer: Answer, errors: list[ImageError], stack: AsyncExitStack
 ) -> list[ImageSource]:
-    """Make the pictures of an answer ready; one that is lost takes no others with it."""
+    """Open the images of an answer; the error of an unreadable one is added to `errors`."""
     upstream, attempt = client_for(request), request[ATTEMPT]
     recording = attempt.capture
     if recording:
@@ -127,7 +130,7 @@ async def _open_images(
         try:
             source = await open_image(upstream, attempt.target, image, stack, recording)
         except ImageError as error:
-            failed.append(error)
+            errors.append(error)
         else:
             sources.append(source)
             if image.partial_index is None:
@@ -138,30 +141,30 @@ async def _open_images(
 async def _image_events(
     request: web.Request, answer: Answer, sources: list[ImageSource]
 ) -> AsyncIterator[bytes]:
-    """Write an event for each picture of an answer; what was counted stands beside the last."""
+    """Yield an event for each image of an answer, the last one with the usage."""
     for source in sources:
         about = _event_fields(request, answer.usage if source is sources[-1] else None, source)
         data = open_json_string(to_json(about), "b64_json")
         yield b"event: %b\ndata: %b" % (about["type"].encode(), data)
-        async for piece in source.iter_base64():
-            yield piece
+        async for chunk in source.iter_base64():
+            yield chunk
         yield b'"}\n\n'
 
 
 def _event_fields(
     request: web.Request, usage: Mapping[str, Any] | None, source: ImageSource
 ) -> dict[str, Any]:
-    """Give the members of an event beside the picture."""
-    asked, found = request[ATTEMPT].params, source.measured
-    size = found.size if found.width else asked.get("size") or "auto"
+    """Return the members of an event without the image."""
+    params, header = request[ATTEMPT].params, source.measured
+    size = header.size if header.width else params.get("size") or "auto"
     about = {
         **source.image.extra,
         "type": _COMPLETED,
         "created_at": int(time.time()),
         "size": size,
-        "quality": asked.get("quality") or "auto",
-        "background": asked.get("background") or "auto",
-        "output_format": found.format or asked.get("output_format") or "png",
+        "quality": params.get("quality") or "auto",
+        "background": params.get("background") or "auto",
+        "output_format": header.format or params.get("output_format") or "png",
     }
     if source.image.partial_index is None:
         return {**about, "usage": usage or _NO_USAGE}
@@ -173,30 +176,31 @@ def _format_event(data: dict[str, Any], name: str) -> bytes:
 
 
 async def with_keepalives(
-    pieces: AsyncIterator[T], seconds: float
+    items: AsyncIterator[T], seconds: float
 ) -> AsyncGenerator[T | None, None]:
-    """Give each piece as it comes, and None after each `seconds` in which none came.
+    """Yield each item as it arrives, and None after every `seconds` without one.
 
-    Close it, or `pieces` is still being asked for its next one.
+    The generator must be closed, or the pending request for the next item keeps running.
     """
-    coming = asyncio.ensure_future(_next(pieces))
+    next_item = asyncio.ensure_future(_next(items))
     try:
         while True:
-            done, _ = await asyncio.wait({coming}, timeout=seconds)
+            done, _ = await asyncio.wait({next_item}, timeout=seconds)
             if not done:
                 yield None
                 continue
             try:
-                piece = coming.result()
+                item = next_item.result()
             except StopAsyncIteration:
                 return
-            yield piece
-            del piece, done  # What has gone is not held until the next comes.
-            coming = asyncio.ensure_future(_next(pieces))
+            yield item
+            # An item that was sent is not kept in memory until the next one arrives.
+            del item, done
+            next_item = asyncio.ensure_future(_next(items))
     finally:
-        coming.cancel()
-        await asyncio.wait({coming})
+        next_item.cancel()
+        await asyncio.wait({next_item})
 
 
-async def _next(pieces: AsyncIterator[T]) -> T:
-    return await anext(pieces)
+async def _next(items: AsyncIterator[T]) -> T:
+    return await anext(items)

@@ -1,4 +1,4 @@
-"""Turns the client's parameters into the calls of one target, with a receipt."""
+"""Translates the client's parameters into the provider calls of one target, with a receipt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COMMON_PARAMS = ("prompt", "model", "response_format", "stream")
 
 
 def prepare_calls(attempt: Attempt) -> None:
-    """Set the attempt's calls and its receipt; raises `BadParam`."""
+    """Set the attempt's calls and receipt; raises `BadParam`."""
     check_common_params(attempt.params)
     adapter = attempt.target.adapter
     if adapter.passthrough:
@@ -30,10 +30,12 @@ def prepare_calls(attempt: Attempt) -> None:
 
 
 def check_common_params(params: dict[str, Any]) -> None:
-    """Check what the gateway itself reads, whoever the provider is; the rest is the table's."""
+    """Check the parameters that the gateway itself reads; the adapter's table checks the others."""
     if params.get("prompt") is None:
         raise BadParam(
-            "prompt", "'prompt' is required: say what to draw.", code="missing_required_parameter"
+            "prompt",
+            "'prompt' is required: the text that describes the image.",
+            code="missing_required_parameter",
         )
     for name in _COMMON_PARAMS:
         if params.get(name) is not None:
@@ -41,9 +43,10 @@ def check_common_params(params: dict[str, Any]) -> None:
 
 
 def translate(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...], Receipt]:
-    """Translate for a provider with a shape of its own; more pictures than it makes at once
-    become several calls, each with a seed of its own.
-    """  # noqa: D205 - one sentence
+    """Return the calls and the receipt for a provider whose API is not OpenAI's.
+
+    If `n` is more than one call can generate, it is split over several calls with different seeds.
+    """
     params, credentials = attempt.params, attempt.target.credentials
     call = ImageCall(params, params, credentials)
     table, withheld = adapter.effective_table(call), adapter.suppressed_params(call)
@@ -69,20 +72,21 @@ def translate(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...]
 
 
 def split_n(n: int, limit: int) -> list[int]:
-    """Divide `n` pictures into calls of at most `most`.
+    """Split `n` images into calls of at most `limit`.
 
-    >>> shares(5, 4), shares(1, 1)
+    >>> split_n(5, 4), split_n(1, 1)
     ([4, 1], [1])
     """
     return [min(limit, n - done) for done in range(0, n, limit)]
 
 
 def offset_seed(params: dict[str, Any], offset: int, row: Param | None = None) -> dict[str, Any]:
-    """Give a later call a seed of its own: the same one would make the same picture again.
+    """Return the parameters with `offset` added to the seed: the same seed repeats the same image.
 
-    What would leave the range of its row begins at the row's other end.
+    A seed beyond the upper bound of its `row` wraps around to the lower bound.
 
-    >>> seeded({"seed": 7}, 2), seeded({"seed": 7}, 2, Param("seed", kind=int, low=1, high=8))
+    >>> row = Param("seed", kind=int, low=1, high=8)
+    >>> offset_seed({"seed": 7}, 2), offset_seed({"seed": 7}, 2, row)
     ({'seed': 9}, {'seed': 1})
     """
     seed = params.get("seed")

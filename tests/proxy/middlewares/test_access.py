@@ -130,7 +130,7 @@ async def test_the_line_says_sizes_and_times() -> None:
     async with gateway_to() as (ours, _):
         got = await ours.draw(**UP)
         said = line(ours)
-    assert (said["pictures"], said["bytes_in"]) == (1, len(b'{"prompt":"a cube"}'))
+    assert (said["images"], said["bytes_in"]) == (1, len(b'{"prompt":"a cube"}'))
     assert (said["bytes_out"], said["client"]) == (len(got.body), "127.0.0.1")
     assert said["queue_ms"] <= said["first_byte_ms"] <= said["ms"]  # type: ignore[operator] # numbers
     assert said["provider_ms"] <= said["ms"]  # type: ignore[operator] # the same

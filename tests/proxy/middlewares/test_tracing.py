@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.proxy.jobs.test_cluster import Slow, nodes
-from tests.proxy.jobs.test_cluster import left as leave
+from tests.proxy.jobs.test_cluster import SlowProvider, nodes
+from tests.proxy.jobs.test_cluster import ask_and_disconnect as leave
 from tests.proxy.middlewares.test_jobs import AGAIN, left, slow
 from tests.support.gateway import ANSWER, Gateway, Provider, always, json_reply
 from tests.support.otlp import Received, Seen, fresh_receiver
@@ -241,13 +241,13 @@ async def test_a_retry_leads_to_the_job_that_it_joins() -> None:
 
 
 async def test_a_job_of_another_process_is_told_by_its_event(tmp_path: Path) -> None:
-    provided = Slow()
+    provided = SlowProvider()
     receiver = await fresh_receiver()
     tracing = f"tracing: {{endpoint: {receiver.url}}}\n"
     async with nodes(tmp_path, provided.reply, tracing) as (one, two):
-        await leave(one, provided.begun)
+        await leave(one, provided.started)
         again = asyncio.create_task(two.draw("a cube", **UP, **AGAIN))
-        provided.may.set()
+        provided.release.set()
         assert (await again).status == 200
     seen = await receiver.got()
     [joined] = [it for it in seen.of_kind("server") if it["easel.job.joined"] == "elsewhere"]

@@ -80,7 +80,7 @@ async def test_the_same_again_is_a_hit_with_the_same_answer() -> None:
         assert (status(first), status(second)) == ("MISS", "HIT")
         assert (first.json, len(fake.requests)) == (second.json, 1)
         assert second.headers["x-portkey-provider"] == "openai"
-        assert second.headers["x-easel-receipt"] == "cached pictures=1, measured 1=1x1;png;78"
+        assert second.headers["x-easel-receipt"] == "cached images=1, measured 1=1x1;png;78"
 
 
 async def test_without_a_config_nothing_is_looked_up() -> None:
@@ -251,7 +251,7 @@ async def test_a_hit_has_the_lines_of_the_parameters_and_not_of_the_calls() -> N
         assert "converted n=2>calls=2" in miss.headers["x-easel-receipt"]
         told = hit.headers["x-easel-receipt"]
         assert "dropped style" in told
-        assert "cached pictures=2, measured 1=" in told
+        assert "cached images=2, measured 1=" in told
         assert "calls" not in told
 
 
@@ -260,7 +260,7 @@ async def test_a_hit_as_events_says_how_many_pictures_came_from_the_cache() -> N
         params = {"n": 3}
         await ours.draw(params=params, **PC)
         got = await ours.draw(params={**params, "stream": True}, **PC)
-        assert "cached pictures=3" in got.headers["x-easel-receipt"]
+        assert "cached images=3" in got.headers["x-easel-receipt"]
         told = EventParser()
         usages = [it.json()["usage"]["total_tokens"] for it in told.feed(got.body)]
         assert usages == [0, 0, 3]
@@ -330,7 +330,7 @@ async def test_a_pool_serves_fewer_and_asks_for_what_is_missing() -> None:
         assert texts(four)[:3] == texts(three)
         assert len(set(texts(four))) == 4
         assert texts(two) == texts(three)[:2]
-        assert "cached pictures=3" in four.headers["x-easel-receipt"]
+        assert "cached images=3" in four.headers["x-easel-receipt"]
         assert len(fake.requests) == 2
 
 

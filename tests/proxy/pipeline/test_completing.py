@@ -77,7 +77,7 @@ async def test_what_was_made_is_given_when_nobody_makes_the_rest(failing: tuple[
     async with studios(made) as ours:
         got = await draw(ours, made, 3)
         assert (got.status, makers(got)) == (200, [0])
-        assert "failed pictures=2" in got.headers["x-easel-receipt"]
+        assert "failed images=2" in got.headers["x-easel-receipt"]
 
 
 async def test_all_or_nothing_holds_for_all_targets_together() -> None:
@@ -111,4 +111,4 @@ async def test_every_picture_that_was_made_is_delivered_once(makes: list[int], n
         assert got.status == (200 if paid else 502)
         if paid:
             assert len(got.json["data"]) == paid
-            assert ("failed pictures" in got.headers["x-easel-receipt"]) is (paid < n)
+            assert ("failed images" in got.headers["x-easel-receipt"]) is (paid < n)

@@ -60,7 +60,7 @@ async def test_what_was_made_is_given_and_what_failed_is_said() -> None:
         script.requests, fake.reply = fake.requests, script.reply
         status, receipt, pictures = await _draw(ours)
         assert (status, pictures) == (200, 1)
-        assert "failed pictures=1" in receipt
+        assert "failed images=1" in receipt
 
 
 async def test_all_or_nothing_is_a_setting() -> None:
@@ -76,7 +76,7 @@ async def test_fewer_pictures_than_asked_are_never_given_in_silence() -> None:
     async with provider(one) as fake, gateway(settings(fake)) as ours:
         got = await ours.draw(params=asked, **UP)
         assert len(got.json["data"]) == 1
-        assert "failed pictures=2>incomplete" in got.headers["x-easel-receipt"]
+        assert "failed images=2>incomplete" in got.headers["x-easel-receipt"]
 
 
 async def test_what_is_incomplete_is_not_kept() -> None:

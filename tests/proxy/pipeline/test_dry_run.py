@@ -49,7 +49,7 @@ async def test_each_of_several_calls_is_shown_with_the_receipt_of_all() -> None:
             "converted n=2>calls=2",
         ]
         assert got.headers["x-easel-receipt"] == ", ".join(got.json["receipt"])
-        assert got.json["price"] == {"usd": 0.06, "usd_each": 0.03, "pictures": 2}
+        assert got.json["price"] == {"usd": 0.06, "usd_each": 0.03, "images": 2}
 
 
 @pytest.mark.parametrize(

@@ -72,13 +72,13 @@ async def test_a_large_picture_goes_in_pieces() -> None:
 
 async def test_a_picture_of_the_cache_is_read_as_if_it_came_from_a_url() -> None:
     data, png = bytes(range(256)) * 3000, ImageHeader("image/png", 1, 1)
-    image = CachedImage(length=len(data), measured=png, read=lambda: arriving([data, b"end"]))
+    image = CachedImage(length=len(data), header=png, read=lambda: arriving([data, b"end"]))
     async with AsyncExitStack() as stack, ProviderClient(Settings()) as upstream:
         target = Target(get_adapter("openai"), Credentials(), "https://a.test")
         source = await open_image(upstream, target, image, stack)
         assert (source.measured, source.length) == (png, len(data))
         assert await joined(source.iter_base64()) == base64.b64encode(data + b"end")
-    assert [str(it) for it in cached_receipt([image, Image(), image])] == ["cached pictures=2"]
+    assert [str(it) for it in cached_receipt([image, Image(), image])] == ["cached images=2"]
     assert list(cached_receipt([Image()])) == []
 
 

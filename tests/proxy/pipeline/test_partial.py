@@ -127,7 +127,7 @@ def numbers(got: Answered) -> list[int]:
 def told_missing(got: Answered) -> int:
     """Give how many pictures the receipt says are missing."""
     receipt = got.headers.get("x-easel-receipt", "")
-    return sum(int(count) for count in re.findall(r"failed pictures=(\d+)", receipt))
+    return sum(int(count) for count in re.findall(r"failed images=(\d+)", receipt))
 
 
 def test_whatever_fails_all_that_is_paid_for_comes_once_and_what_is_missing_is_said() -> None:
@@ -163,7 +163,7 @@ async def test_a_picture_that_is_lost_takes_no_others_with_it(place: int) -> Non
         painters.begin([("replicate", ["well"] * place + ["lost"])])
         got = await drawn(ours, painters, 3)
         assert sorted(numbers(got)) == painters.made
-        assert "failed pictures=1>picture_lost" in got.headers["x-easel-receipt"]
+        assert "failed images=1>picture_lost" in got.headers["x-easel-receipt"]
 
 
 async def test_a_picture_that_is_lost_is_made_by_the_next_target() -> None:

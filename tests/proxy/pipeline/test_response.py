@@ -208,7 +208,7 @@ async def test_what_is_no_base64_writes_nothing_into_our_answer() -> None:
     async with gateway_to(always(forged)) as (ours, _):
         got = await ours.draw(params={"model": "gpt-image-2"}, **UP)
         assert [entry.keys() for entry in got.json["data"]] == [{"b64_json"}]
-        assert "failed pictures=1>bad_answer" in got.headers["x-easel-receipt"]
+        assert "failed images=1>bad_answer" in got.headers["x-easel-receipt"]
 
 
 async def test_a_picture_that_drips_is_not_waited_for_forever() -> None:
