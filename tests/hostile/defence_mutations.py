@@ -162,14 +162,14 @@ MUTATIONS = (
     Mutation(
         "one attempt budget for a whole request",
         "proxy/pipeline/execute.py",
-        "if self._request.get(COMMITTED) or self.budget.left <= 0:",
+        "if self._request.get(COMMITTED) or self.budget.remaining <= 0:",
         "if self._request.get(COMMITTED):",
     ),
     Mutation(
         "requests that need too many provider calls are refused at the start",
         "proxy/pipeline/converse.py",
-        "if 1 < len(attempt.calls) > (left := attempt.tries.budget.left):",
-        "if (left := attempt.tries.budget.left) < 0:",
+        "if 1 < len(attempt.calls) > (left := attempt.retry_state.budget.remaining):",
+        "if (left := attempt.retry_state.budget.remaining) < 0:",
     ),
     Mutation(
         "a cached response belongs to its caller",
@@ -246,7 +246,7 @@ MUTATIONS = (
     Mutation(
         "an SVG is offered as a download",
         "proxy/endpoints/blobs.py",
-        '"attachment" if link.media_type == SVG else "inline"',
+        '"attachment" if url.media_type == SVG else "inline"',
         '"inline"',
     ),
     Mutation(
@@ -282,7 +282,7 @@ MUTATIONS = (
     Mutation(
         "keys are compared as digests, in constant time",
         "proxy/middlewares/auth.py",
-        "return name if hmac.compare_digest(known, asked) else None",
+        "return name if hmac.compare_digest(expected, key_digest) else None",
         "return name",
     ),
     Mutation(
@@ -348,7 +348,7 @@ MUTATIONS = (
     Mutation(
         "no log line holds a prompt, a key or an image",
         "proxy/middlewares/access.py",
-        '        "trace": request[TRACE],\n',
+        '        "trace": request[TRACE_ID],\n',
         '        "trace": repr(list(request._state.values())),\n',
     ),
     Mutation(
@@ -360,8 +360,8 @@ MUTATIONS = (
     Mutation(
         "an ordered image is finished and stored for its caller",
         "proxy/middlewares/jobs.py",
-        'retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),',
-        "retry=False,",
+        'is_retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),',
+        "is_retry=False,",
     ),
     Mutation(
         "an abandoned job is cancelled at the provider, if the operator wants that",
@@ -414,13 +414,13 @@ MUTATIONS = (
     Mutation(
         "relayed replies have a size limit, too",
         "proxy/pipeline/passthrough.py",
-        "        if room < 0:\n",
+        "        if limit < 0:\n",
         "        if False:\n",
     ),
     Mutation(
         "relayed replies have a time limit",
         "proxy/pipeline/passthrough.py",
-        "        if waited > patience:\n",
+        "        if waited > total_timeout:\n",
         "        if False:\n",
     ),
     Mutation(
