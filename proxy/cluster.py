@@ -1,6 +1,6 @@
-"""Makes what a gateway has that is not alone: one of several workers, or of several nodes.
+"""Builders for shared state: a gateway that is one of several workers or nodes.
 
-Imported only then: a gateway that is alone pays nothing for it.
+Imported only in that case, so a single process does not load it.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from proxy.state.redis import RedisStore
 from proxy.state.redis_client import RedisClient
 
 __all__ = [
+    "RedisClient",
     "RedisStore",
     "SharedCircuitBreakers",
-    "RedisClient",
-    "build_shared_cache",
     "build_job_cluster",
+    "build_shared_cache",
 ]
 
 _EXTRA_LIFETIME_SECONDS = 300.0
-"""How much longer than it may take a job is known to others: it may have several targets."""
+"""Lifetime of a shared job record beyond the total timeout: a job may have several targets."""
 
 
 def build_shared_cache(settings: Settings, blobs: BlobStore, redis: RedisClient) -> ResponseCache:
-    """Make the cache of all who share a Redis."""
+    """Return the cache shared by all processes with one Redis."""
     index = RedisIndex(redis, settings.cache.memory_bytes, settings.cache.disk_bytes)
     return ResponseCache(settings.cache, blobs, index, shared_folder=f"shared-{redis.prefix}")
 
 
 def build_job_cluster(settings: Settings, app: web.Application, shared: StateStore) -> JobCluster:
-    """Have an application's jobs shared with others."""
+    """Return the job cluster that shares an application's jobs with other processes."""
     jobs, total = settings.jobs, settings.timeouts.total
     seconds = total + jobs.park_seconds + _EXTRA_LIFETIME_SECONDS
     closed = bool(settings.redis.url) and settings.redis.limits == "closed"

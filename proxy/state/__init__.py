@@ -1,1 +1,1 @@
-"""What several processes know together: small values only, never a picture, never a prompt."""
+"""State shared by several processes: small values only, never an image, never a prompt."""

@@ -1,4 +1,4 @@
-"""The dictionary that processes share, in the memory of one of them."""
+"""The shared state store in the memory of one process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from proxy.state.ops import (
 )
 
 _MIN_SWEEP_SIZE = 1024
-"""So many entries are kept before those that are too old are looked for."""
+"""Number of entries from which on expired ones are searched for and deleted."""
 
 
 class _Entry(msgspec.Struct):
@@ -33,7 +33,7 @@ class _Entry(msgspec.Struct):
 
 
 class MemoryStore:
-    """Answers from its own memory; what is too old is not there."""
+    """Executes operations on its own memory; expired entries do not exist."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -42,28 +42,28 @@ class MemoryStore:
 
     @property
     def size(self) -> int:
-        """How many entries there are, with some that are too old."""
+        """Number of entries, possibly including expired ones."""
         return len(self._entries)
 
     async def execute(self, *ops: Op) -> Sequence[Any]:
-        """Answer operations in order."""
+        """Execute operations in order and return their results."""
         return self.execute_now(ops)
 
     def execute_now(self, ops: Sequence[Op]) -> list[Any]:
-        """Answer operations in order, at once."""
+        """Execute operations in order and return their results, without awaiting."""
         results = [_HANDLERS[type(op)](self, op) for op in ops]
         if len(self._entries) >= self._sweep_at:
             self._sweep()
         return results
 
     def dump(self) -> bytes:
-        """Give all of it, for a `Memory` of a later process to restore."""
+        """Return all entries as bytes, for `restore` in a later process."""
         self._sweep()
-        entries = {key: (it.expires, it.value) for key, it in self._entries.items()}
+        entries = {key: (entry.expires, entry.value) for key, entry in self._entries.items()}
         return msgspec.msgpack.encode(entries)
 
     def restore(self, data: bytes) -> None:
-        """Take over what an earlier process saved; raises `ValueError` if it is none of that."""
+        """Load entries dumped by an earlier process; raises `ValueError` if they are invalid."""
         kind = dict[str, tuple[float, bytes | list[bytes] | dict[bytes, float]]]
         for key, (expires, value) in msgspec.msgpack.decode(data, type=kind).items():
             self._entries[key] = _Entry(value, expires)
@@ -71,7 +71,7 @@ class MemoryStore:
 
     def _sweep(self) -> None:
         now = self._clock()
-        self._entries = {key: it for key, it in self._entries.items() if it.expires > now}
+        self._entries = {key: entry for key, entry in self._entries.items() if entry.expires > now}
         self._sweep_at = max(_MIN_SWEEP_SIZE, 2 * len(self._entries))
 
     def _value(self, key: str) -> Any:

@@ -1,20 +1,21 @@
-"""What can be asked of a dictionary that processes share, and who answers it.
+"""Operations of the shared state store, a key-value store with lifetimes.
 
-One question is several operations in one go: they are carried out in order, others may come in
-between. Each is atomic by itself, and touches one key: any store with keys can do them.
+One call executes several operations in order; those of other processes may run in between. Each
+operation is atomic and touches one key, so any key-value store can implement it. Lifetimes are in
+seconds.
 
-    Get(key)                        the value, or None
-    Put(key, value, seconds)        None; it is there for so long
-    Add(key, value, seconds)        what stood there already; None: nothing did, now this does
-    Swap(key, old, new, seconds)    whether `old` (None: nothing) stood there, and `new` does now
-    Delete(key)                     None
-    Push(key, item, seconds, most)  None; the item ends a list, whose oldest go above `most`
-    Items(key)                      the list's items, oldest first
-    Take(key)                       the same, and the list is empty
-    Enter(key, member, seconds, most)  whether a member was in a set, or had room in it; it is in
-                                       it for so long
-    Leave(key, member)              None
-    Count(key)                      how many are in a set
+    Get(key)                                  the value, or None
+    Set(key, value, seconds)                  None
+    SetIfAbsent(key, value, seconds)          the existing value, or None if this one was set
+    CompareAndSet(key, old, new, seconds)     whether the value was `old` and is now `new`; None
+                                              stands for no value
+    Delete(key)                               None
+    Append(key, item, seconds, max_items)     None; the oldest items beyond `max_items` are dropped
+    List(key)                                 the items, oldest first
+    PopAll(key)                               the same; the list is empty afterwards
+    AcquireSlot(key, holder, seconds, max_slots)  whether the holder has one of the slots now
+    ReleaseSlot(key, holder)                  None
+    CountSlots(key)                           the number of slots in use
 """
 
 from __future__ import annotations
@@ -26,39 +27,39 @@ import msgspec
 
 
 class StoreUnavailable(Exception):
-    """Nobody answers now: whoever asks does without. Whoever answers has told the operator."""
+    """The store is unavailable. Callers do without it; the store has already logged it."""
 
 
 class StoreClosed(StoreUnavailable):
-    """Nobody will ever answer again: this process has outlived what it shared it with."""
+    """The store is gone for good: this process has outlived the one that holds the state."""
 
 
 class _Operation(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """One operation."""
+    """An operation on one key."""
 
     key: str
 
 
 class Get(_Operation, frozen=True, tag="get"):
-    """Give a value."""
+    """Return the value of a key."""
 
 
 class Set(_Operation, frozen=True, tag="set"):
-    """Have a value there for so long."""
+    """Set a value and its lifetime."""
 
     value: bytes
     seconds: float
 
 
 class SetIfAbsent(_Operation, frozen=True, tag="set_if_absent"):
-    """Have a value there for so long unless there is one."""
+    """Set a value and its lifetime, unless the key has a value."""
 
     value: bytes
     seconds: float
 
 
 class CompareAndSet(_Operation, frozen=True, tag="compare_and_set"):
-    """Have another value there, or none, if a certain one is there now."""
+    """Replace or delete a value if it equals `old`."""
 
     old: bytes | None
     new: bytes | None
@@ -66,11 +67,11 @@ class CompareAndSet(_Operation, frozen=True, tag="compare_and_set"):
 
 
 class Delete(_Operation, frozen=True, tag="delete"):
-    """Have nothing there."""
+    """Delete a value."""
 
 
 class Append(_Operation, frozen=True, tag="append"):
-    """Put an item at the end of a list."""
+    """Append an item to a bounded list."""
 
     item: bytes
     seconds: float
@@ -78,15 +79,15 @@ class Append(_Operation, frozen=True, tag="append"):
 
 
 class List(_Operation, frozen=True, tag="list"):
-    """Give a list."""
+    """Return the items of a list."""
 
 
 class PopAll(_Operation, frozen=True, tag="pop_all"):
-    """Give a list and leave none."""
+    """Return the items of a list and delete it."""
 
 
 class AcquireSlot(_Operation, frozen=True, tag="acquire_slot"):
-    """Put a member into a set of at most so many, for so long."""
+    """Acquire one of `max_slots` slots, or renew it, for some time."""
 
     holder: bytes
     seconds: float
@@ -94,13 +95,13 @@ class AcquireSlot(_Operation, frozen=True, tag="acquire_slot"):
 
 
 class ReleaseSlot(_Operation, frozen=True, tag="release_slot"):
-    """Take a member out of a set."""
+    """Release a slot."""
 
     holder: bytes
 
 
 class CountSlots(_Operation, frozen=True, tag="count_slots"):
-    """Count a set."""
+    """Count the slots in use."""
 
 
 Op = (
@@ -119,7 +120,10 @@ Op = (
 
 
 class StateStore(Protocol):
-    """Who answers: a Redis, or the process that the workers of one machine have in common."""
+    """A store of shared state: Redis, or the supervisor of the workers on this machine."""
 
     async def execute(self, *ops: Op) -> Sequence[Any]:
-        """Answer operations in order, within a time that is short; raises `SharedAway`."""
+        """Execute operations in order and return their results; raises `StoreUnavailable`.
+
+        Implementations limit the time to a few seconds.
+        """

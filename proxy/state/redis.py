@@ -1,11 +1,11 @@
-"""The dictionary that processes share, in a Redis or Valkey of any kind, version 5 or later.
+"""The shared state store in Redis or Valkey, version 5 or later.
 
-A key lies where its own name puts it: the keys of many spread over the nodes of a cluster. Time is
-the servers'. What takes more than one step is a script so short that its text goes with it each
-time: no server has to know it, whether it has restarted or has just taken another one's place.
+Keys are spread over the nodes of a cluster by their names. Times are by the clock of the server.
+Operations of more than one step are Lua scripts, short enough to be sent as text each time, so they
+also work after a restart or a failover of the server.
 
-No operation is sent twice: an `Add` never finds its own value. Where `SharedAway` is raised those
-asked for may have been carried out, or the first of them.
+No operation is sent twice, so a `SetIfAbsent` never finds its own value. If `StoreUnavailable` is
+raised, some or all of the operations may have been executed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from proxy.state.redis_client import RedisClient, RedisUnavailable
 from proxy.state.redis_topology import Command
 
 _ABSENT, _PRESENT = b"-", b"="
-"""What stands before a value that a swap tells of: nothing is another thing than an empty one."""
+"""Prefixes of the arguments of `CompareAndSet`, to distinguish no value from an empty one."""
 
 _NOW = """
 local time = redis.call('TIME')
@@ -69,8 +69,8 @@ _ACQUIRE_SLOT = (
     _NOW
     + """
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-local is_in = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not is_in and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+local holds = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not holds and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('PEXPIREAT', KEYS[1], redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2])
 return 1
@@ -81,14 +81,14 @@ _COUNT_SLOTS = _NOW + "return redis.call('ZCOUNT', KEYS[1], string.format('(%.0f
 
 
 class RedisStore:
-    """Answers from a Redis that all have who share it."""
+    """Executes operations on a Redis server."""
 
     def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
         self._prefix = f"{redis.prefix}:shared:"
 
     async def execute(self, *ops: Op) -> Sequence[Any]:
-        """Answer operations in order, within Redis's timeout; raises `SharedAway`."""
+        """Execute operations in order, within Redis's timeout; raises `StoreUnavailable`."""
         keys = [self._prefix + op.key for op in ops]
         commands = [_COMMANDS[type(op)](key, op) for key, op in zip(keys, ops, strict=True)]
         try:
@@ -99,7 +99,7 @@ class RedisStore:
 
 
 def _ms(seconds: float) -> int:
-    """Give a lifetime as Redis takes it: 0 is none."""
+    """Return a lifetime in milliseconds; Redis does not accept 0."""
     return max(1, int(seconds * 1000))
 
 
@@ -164,4 +164,4 @@ _RESULTS: dict[type, Callable[[Any], Any]] = {
     AcquireSlot: bool,
     ReleaseSlot: _none,
 }
-"""What is made of what Redis says, where that is not the answer."""
+"""Conversions of Redis replies, where a reply is not the result itself."""

@@ -1,7 +1,8 @@
-"""Redis, or Valkey, for whatever nodes share: small values only, and never waited for long.
+"""Client of Redis or Valkey, with short timeouts and a pause after failures.
 
-Whoever asks must be able to do without: `RedisAway` says that it has to, now. A Redis that is away,
-or the node of a cluster, is left alone for a short while, then one call tries it again.
+Callers must be able to continue without Redis: every call may raise `RedisUnavailable`. After a
+failure, calls to that server or cluster node fail immediately for a short time; then one call
+probes it.
 """
 
 from __future__ import annotations
@@ -23,33 +24,33 @@ from proxy.state.redis_topology import Command, topology_for
 _LOG = logging.getLogger("easel")
 
 _RETRY_PAUSE_SECONDS = 1.5
-"""How long a Redis that is away is not asked again."""
+"""How long an unavailable server gets no calls."""
 _LOG_INTERVAL_SECONDS = 60.0
-"""How long a refusal that was logged is not logged again."""
+"""How long after one logged refusal further ones are not logged."""
 _MAX_CONCURRENT = 32
-"""How many calls are under way at once; others wait for them."""
+"""Limit of concurrent calls; further ones wait."""
 _ERROR_CODE = re.compile(r"[A-Z]{3,20}\b")
-"""The word with which Redis begins an error."""
+"""The error code with which a Redis error message begins."""
 
 T = TypeVar("T")
 
 
 class RedisUnavailable(Exception):
-    """Redis cannot be reached, does not answer in time, or refuses; the operator has been told."""
+    """Redis is unreachable, too slow, or refuses the command. It has been logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What Redis carries out in one step; it knows it by its digest from the first time on."""
+    """A Lua script. Redis caches it under its digest at first use."""
 
     text: str
     digest: str
 
 
 class RedisClient:
-    """A Redis of any kind and the connections to it, as a context; it opens none before its use.
+    """Connections to Redis in any topology; an async context manager, connecting at first use.
 
-    Of a cluster, what is said here of Redis goes for each of its nodes.
+    In a cluster, availability is tracked for each node.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,16 +63,16 @@ class RedisClient:
         self._client = self._topology.client
         self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
         self._retry_at: dict[str, float] = {}
-        """The places that are away, and when each is asked again."""
+        """Unavailable nodes, and when each is tried again."""
         self._refusal_logged_at = -_LOG_INTERVAL_SECONDS
 
     @property
     def is_unavailable(self) -> bool:
-        """Whether it, or of a cluster any node, is done without now."""
+        """Whether the server, or any node of a cluster, is treated as unavailable."""
         return bool(self._retry_at)
 
     async def __aenter__(self) -> Self:
-        # The operator learns at the start that Redis is away, not with the first request.
+        # An unavailable Redis is logged at the start, not with the first request.
         with contextlib.suppress(RedisUnavailable):
             await self.call(lambda _: self._topology.ping())
         return self
@@ -82,20 +83,21 @@ class RedisClient:
                 await self._topology.close()
 
     def key(self, subject: str, name: str) -> str:
-        """Give the name of a key: those of one subject lie on one node of a cluster.
+        """Return the name of a key.
 
-        They share a hash tag, as in `{easel:cache}:entries`.
+        Keys of one subject share a hash tag, as in `{easel:cache}:entries`, so they are on one node
+        of a cluster.
         """
         return f"{{{self.prefix}:{subject}}}:{name}"
 
     def script(self, text: str) -> Script:
-        """Make a script for `run`."""
+        """Return a script for `run_script`."""
         return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
     async def run_script(
         self, script: Script, keys: list[str], args: Sequence[bytes | float]
     ) -> Any:
-        """Run a script, within the timeout; raises `RedisAway`."""
+        """Run a script, within the timeout; raises `RedisUnavailable`."""
         what = len(keys), *keys, *args
 
         async def call(client: Any) -> Any:
@@ -107,9 +109,10 @@ class RedisClient:
         return await self.call(call, keys[0] if keys else "")
 
     async def send(self, keys: Sequence[str], commands: Sequence[Command]) -> list[Any]:
-        """Have commands carried out in order, each on its key, within the timeout in all.
+        """Execute commands in order, each on its key, and return the replies.
 
-        Raises `RedisAway`; some may have been carried out then, but none twice.
+        The timeout is for all of them. If `RedisUnavailable` is raised, some may have been
+        executed, but none twice.
         """
         deadline = self._deadline()
         if self._topology.is_single_node:
@@ -127,10 +130,10 @@ class RedisClient:
     async def call(
         self, function: Callable[[Any], Awaitable[T]], key: str = "", deadline: float | None = None
     ) -> T:
-        """Do something with the library's client, within the timeout; raises `RedisAway`.
+        """Call a function of the library's client, within the timeout; raises `RedisUnavailable`.
 
-        In a cluster `key` tells which node is asked. A connection that is lost has Redis asked once
-        more: it may do it twice.
+        In a cluster, `key` determines the node. A call is repeated once if the connection is lost,
+        so Redis may execute it twice.
         """
         if self._retry_at:
             self._begin_probe(self._topology.node_for(key))
@@ -152,7 +155,7 @@ class RedisClient:
         return self._clock() < self._retry_at.get(node, 0.0)
 
     def _begin_probe(self, node: str) -> None:
-        """Have one call try a place that is away; others do without until it knows."""
+        """Let one call probe an unavailable node; other calls fail until it has finished."""
         if self._is_backing_off(node):
             raise RedisUnavailable
         if node in self._retry_at:
@@ -160,7 +163,7 @@ class RedisClient:
 
     @contextlib.contextmanager
     def _map_errors(self, key: str) -> Iterator[None]:
-        """Turn the library's failures into ours, without what they say: it could hold the URL."""
+        """Map the library's errors to `RedisUnavailable`. Their messages may hold the URL."""
         try:
             yield
         except self._topology.unavailable_errors as error:
@@ -173,13 +176,13 @@ class RedisClient:
 
     def _on_unavailable(self, node: str, error: BaseException) -> None:
         if not self._retry_at:
-            _LOG.error("Redis is away (%s): what is shared there is done without", _describe(error))
+            _LOG.error("Redis unavailable (%s); continuing without shared state", _describe(error))
         self._retry_at[node] = self._clock() + _RETRY_PAUSE_SECONDS
 
     def _on_reply(self, node: str) -> None:
-        """Note that a place is there.
+        """Mark a node as available.
 
-        Those that have no keys any more, or that nobody has asked for a while, are of no interest.
+        Nodes that have left the cluster, or had no calls for a while, are forgotten.
         """
         if self._retry_at:
             recent, nodes = self._clock() - _LOG_INTERVAL_SECONDS, self._topology.nodes()
@@ -189,15 +192,17 @@ class RedisClient:
                 if it != node and it in nodes and at > recent
             }
             if not self._retry_at:
-                _LOG.warning("Redis is back")
+                _LOG.warning("Redis available again")
 
     def _log_refusal(self, error: BaseException) -> None:
         if self._clock() - self._refusal_logged_at >= _LOG_INTERVAL_SECONDS:
             self._refusal_logged_at = self._clock()
-            _LOG.error("Redis refuses (%s): what it is asked for is done without", _describe(error))
+            _LOG.error(
+                "Redis refused a command (%s); continuing without its result", _describe(error)
+            )
 
 
 def _describe(error: BaseException) -> str:
-    """Name a failure by its type, and by the word with which Redis begins what it says."""
+    """Return the type of an error and the code at the start of its message, if any."""
     code = _ERROR_CODE.match(str(error))
     return f"{type(error).__name__}, {code[0]}" if code else type(error).__name__

@@ -1,8 +1,8 @@
-"""The clients of the three kinds of Redis: one server, one that Sentinels choose, a cluster.
+"""Redis topologies: a standalone server, a primary found through Sentinel, a cluster.
 
-The only module that imports the library, which is an extra, and does so when it makes a client. No
-step waits so long that there is no time left for the next one: to ask another Sentinel, or where in
-the cluster a key lies now.
+The only module that imports the library `redis`, an optional extra, and only when a client is made.
+Timeouts of single steps leave time for the next step: to ask another Sentinel, or to look up a
+key's new node.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from redis.asyncio.retry import Retry
 
 Command = tuple[str | bytes | int, ...]
-"""What a server is told: a word, a key (after EVAL, its text and their number), and more."""
+"""The parts of a command: its name, a key (after EVAL: script and key count first), arguments."""
 
 _MAX_CONNECTIONS = 128
-"""The most to one server: more than whoever shares them asks at once."""
+"""Connections to one server: above the limit of concurrent calls."""
 
 
 class RedisTopology(ABC):
-    """Where what is shared lies. Parts of it may be away while others answer.
+    """The servers of a Redis deployment, and how to reach them.
 
-    `client` is the library's, `away` the errors that say that nothing can be had now, and `moved`
-    those after which the connections are worth nothing.
+    `client` is the library's client. `unavailable_errors` mean that there is no service now;
+    `failover_errors` that the open connections lead to a former primary.
     """
 
     client: Any
     is_single_node: bool = True
-    """Whether what is sent in one go goes to one server."""
+    """Whether all keys are on one server, so that commands can be sent together."""
 
     def __init__(self) -> None:
         from redis import exceptions  # noqa: PLC0415 - see the module
@@ -51,24 +51,24 @@ class RedisTopology(ABC):
         )
 
     def node_for(self, key: str) -> str:
-        """Tell where a key lies."""
+        """Return the name of the node that has a key, "" for a single server."""
         del key
         return ""
 
     def nodes(self) -> Collection[str]:
-        """Tell all places."""
+        """Return the names of all nodes."""
         return ("",)
 
     def root_error(self, error: BaseException) -> BaseException:
-        """Give what an operator is told of: of a cluster, what the node said asked last."""
+        """Return the error to log: for a cluster, that of the node tried last."""
         return (isinstance(error, self.wrapper_error) and error.__cause__) or error
 
     async def ping(self) -> None:
-        """See whether it is there."""
+        """Raise an error unless the server responds."""
         await self.client.ping()
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
-        """Have commands carried out in order, in one go, once at most; raises the first failure."""
+        """Execute commands in order in one write, each at most once; raise the first error."""
         connections = self.client.connection_pool
         connection = await connections.get_connection()
         try:
@@ -82,23 +82,23 @@ class RedisTopology(ABC):
         return replies
 
     async def _read_reply(self, connection: Any) -> Any:
-        """Read what is said of one command, also if it is a refusal: more may follow it."""
+        """Read the reply to one command; return an error reply, because more replies follow it."""
         try:
             return await connection.read_response()
         except self.response_error as error:
             return error
 
     async def disconnect(self) -> None:
-        """Have the next call find out anew whom to ask."""
+        """Close idle connections, so that the next call looks up the primary again."""
         await self.client.connection_pool.disconnect(inuse_connections=False)
 
     @abstractmethod
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
 
 
 class Standalone(RedisTopology):
-    """One server at a known place."""
+    """One server at a fixed address."""
 
     client: Redis
 
@@ -116,12 +116,12 @@ class Standalone(RedisTopology):
         )
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         await self.client.aclose()
 
 
 class Sentinel(RedisTopology):
-    """The server that Sentinels say is the master; each new connection asks them."""
+    """The primary that the Sentinels name; each new connection asks them."""
 
     client: Redis
 
@@ -129,10 +129,10 @@ class Sentinel(RedisTopology):
         from redis.asyncio.sentinel import Sentinel as SentinelClient  # noqa: PLC0415 - see the module
 
         super().__init__()
-        # Each that does not answer leaves time for the others, and for the master.
+        # An unresponsive Sentinel leaves time for the others and for the primary.
         each = seconds / (len(where.hosts) + 1)
         asked = {**_options(where, each), "username": None, "password": password or None}
-        self._sentinel = SentinelClient(  # type: ignore[no-untyped-call] # it says nothing of them
+        self._sentinel = SentinelClient(  # type: ignore[no-untyped-call] # untyped in redis-py
             where.hosts, sentinel_kwargs={**asked, "retry": _retry(0)}
         )
         self.client = self._sentinel.master_for(
@@ -140,7 +140,7 @@ class Sentinel(RedisTopology):
         )
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         try:
             await self.client.aclose()
         finally:
@@ -148,7 +148,7 @@ class Sentinel(RedisTopology):
 
 
 class Cluster(RedisTopology):
-    """A cluster: a key's hash tag, or all of it, says where it lies."""
+    """A Redis Cluster: a key's hash tag, or the whole key, determines its node."""
 
     client: RedisCluster
     is_one = False
@@ -159,49 +159,49 @@ class Cluster(RedisTopology):
         super().__init__()
         self.client = RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in where.hosts],
-            # Some of the keys are better than none.
+            # A part of the keys is better than none.
             require_full_coverage=False,
-            # One that does not answer leaves time to find who has taken its place.
+            # An unresponsive node leaves time to find its replacement.
             **_options(where, seconds / 2),
             retry=_retry(),
         )
 
     def node_for(self, key: str) -> str:
-        """Tell which node has a key; "" before the cluster has been reached."""
+        """Return the name of the node that has a key; "" before the first connection."""
         found = self.client.nodes_manager.slots_cache.get(self.client.keyslot(key))
         return str(found[0].name) if found else ""
 
     def nodes(self) -> Collection[str]:
-        """Tell all nodes that have keys."""
+        """Return the names of all nodes that have keys."""
         return {node.name for node in self.client.get_primaries()}
 
     async def ping(self) -> None:
-        """See whether a node answers."""
+        """Raise an error unless a node responds."""
         await self.client.initialize()
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
-        """Have commands carried out in order, once at most."""
+        """Execute commands in order, each at most once."""
         return [await self._send(command) for command in commands]
 
     async def _send(self, command: Command) -> Any:
         await self.client.initialize()
-        # One that is told whom to ask is not asked again, but for what has moved.
+        # With `target_nodes` the library does not retry, except for a key that has moved.
         node = self.client.get_node_from_key(_key(command))
         return await self.client.execute_command(*command, target_nodes=node)
 
     async def disconnect(self) -> None:
-        """Do nothing: the client finds out by itself."""
+        """Do nothing: the library refreshes its node table by itself."""
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         await self.client.aclose()
-        # That leaves some open where it was about to find out anew who is there.
+        # The library leaves connections open if it was about to refresh its node table.
         await self.client.nodes_manager.aclose()
         await self.client.nodes_manager.aclose("startup_nodes")
 
 
 def topology_for(where: RedisUrl, seconds: float, sentinel_password: str) -> RedisTopology:
-    """Make the client of what a URL names; no call is to take longer than so many seconds."""
+    """Return the topology that a URL names. `seconds` is the timeout of a call."""
     if where.kind == "sentinel":
         return Sentinel(where, seconds, sentinel_password)
     return Cluster(where, seconds) if where.kind == "cluster" else Standalone(where, seconds)
@@ -219,19 +219,19 @@ def _options(where: RedisUrl, seconds: float) -> dict[str, Any]:
         "socket_timeout": seconds,
         "socket_connect_timeout": seconds,
         "max_connections": _MAX_CONNECTIONS,
-        # Every server and every proxy before one speaks it.
+        # Every server and every Redis proxy supports version 2.
         "protocol": 2,
         "decode_responses": False,
     }
 
 
 def _without_timeout(where: RedisUrl, seconds: float) -> dict[str, Any]:
-    """Leave it to the caller to end a call that has nowhere else to go: a timer less for each."""
+    """Return options without socket timeouts: the caller limits the time, which saves a timer."""
     return {**_options(where, seconds), "socket_timeout": None}
 
 
 def _retry(times: int = 1) -> Retry:
-    """Have a call made again whose connection is lost: one of the pool may have ended unseen."""
+    """Return a policy that repeats a call on a lost connection: a pooled one may be dead."""
     from redis.asyncio.retry import Retry  # noqa: PLC0415 - see the module
     from redis.backoff import NoBackoff  # noqa: PLC0415 - the same
     from redis.exceptions import ConnectionError as Lost  # noqa: PLC0415 - the same

@@ -258,7 +258,10 @@ async def test_without_redis_pictures_are_made_and_nothing_else_is_amiss(
             assert await status(ours) == "HIT"
             assert len(fake.requests) == made
     told = [it for it in caplog.records if it.levelno >= logging.WARNING]
-    assert [it.getMessage()[:13] for it in told] == ["Redis is away", "Redis is back"]
+    assert [it.getMessage().partition(" (")[0] for it in told] == [
+        "Redis unavailable",
+        "Redis available again",
+    ]
     assert not any(it.exc_info for it in told)
 
 

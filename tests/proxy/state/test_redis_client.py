@@ -104,8 +104,8 @@ async def test_one_that_restarts_is_told_of_once_and_found_again(
             assert [await ours.run_script(script, [], []) for _ in range(2)] == [1, 1]
     told = [(it.levelname, it.getMessage()) for it in caplog.records if it.name == "easel"]
     assert told == [
-        ("ERROR", "Redis is away (ConnectionError): what is shared there is done without"),
-        ("WARNING", "Redis is back"),
+        ("ERROR", "Redis unavailable (ConnectionError); continuing without shared state"),
+        ("WARNING", "Redis available again"),
     ]
     assert not any(it.exc_info for it in caplog.records)
 
@@ -237,7 +237,7 @@ async def test_one_that_never_was_there_is_told_at_the_start(
     with caplog.at_level(logging.INFO):
         async with shared(url):
             pass
-    assert [it.getMessage()[:13] for it in caplog.records] == ["Redis is away"]
+    assert [it.getMessage().partition(" (")[0] for it in caplog.records] == ["Redis unavailable"]
 
 
 def test_the_library_is_not_imported_before_it_is_needed() -> None:

@@ -87,7 +87,7 @@ def _has(server: RedisServer, key: str) -> bool:
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [it.getMessage()[:13] for it in caplog.records if it.name == "easel"]
+    return [it.getMessage().partition(" (")[0] for it in caplog.records if it.name == "easel"]
 
 
 async def test_one_that_dies_is_told_of_once_and_another_takes_its_place(
@@ -103,7 +103,7 @@ async def test_one_that_dies_is_told_of_once_and_another_takes_its_place(
             await add(ours, "k")
         # A script that the new master has never seen is known to it at once.
         assert await settled(lambda: add(ours, "k")) == 3 + 4
-        assert messages(caplog) == ["Redis is away", "Redis is back"]
+        assert messages(caplog) == ["Redis unavailable", "Redis available again"]
 
 
 async def test_one_that_is_stuck_costs_many_one_timeout_and_is_left_for_another(
@@ -120,7 +120,7 @@ async def test_one_that_is_stuck_costs_many_one_timeout_and_is_left_for_another(
             # One that asks last may have its answer from whoever took the place.
             assert RedisUnavailable in {type(it) for it in got} <= {RedisUnavailable, list}
             assert await settled(lambda: add(ours, "k")) == 3 + 4
-        assert messages(caplog) == ["Redis is away", "Redis is back"]
+        assert messages(caplog) == ["Redis unavailable", "Redis available again"]
 
 
 # Sentinels.
@@ -161,7 +161,7 @@ async def test_servers_and_sentinels_have_passwords_of_their_own(
         wrong = several.url.replace(":right@", f":{SECRET}@")
         async with shared(wrong, sentinel_password="other"):
             pass
-    assert messages(caplog) == ["Redis is away"] * 2
+    assert messages(caplog) == ["Redis unavailable"] * 2
     assert SECRET not in caplog.text
 
 
@@ -196,7 +196,7 @@ async def test_a_part_of_a_cluster_that_is_away_keeps_the_others_from_nothing(
                 await settled(lambda it=key: add(ours, it))  # type: ignore[misc] # it is bound
         finally:
             away.processes[-1].send_signal(signal.SIGCONT)
-    assert messages(caplog) == ["Redis is away", "Redis is back"]
+    assert messages(caplog) == ["Redis unavailable", "Redis available again"]
     wait_until(lambda: len(cluster.masters()) == 3)
 
 
@@ -246,7 +246,7 @@ async def test_one_server_is_no_cluster(tmp_path: Path, caplog: pytest.LogCaptur
     with redis_server(tmp_path) as server:
         async with shared(server.url.replace("redis:", "redis+cluster:")):
             pass
-    assert messages(caplog) == ["Redis is away"]
+    assert messages(caplog) == ["Redis unavailable"]
 
 
 async def test_a_wrong_password_for_a_cluster_is_told_without_it(
@@ -284,8 +284,8 @@ async def test_a_certificate_is_checked(
         url = f"{kind}://127.0.0.1:{port}"
         async with shared(url):
             pass
-        assert messages(caplog) == ["Redis is away"]
+        assert messages(caplog) == ["Redis unavailable"]
         monkeypatch.setenv("SSL_CERT_FILE", str(file))
         async with shared(url) as ours:
             assert await add(ours, "k") == 1 + 2
-        assert messages(caplog) == ["Redis is away"]
+        assert messages(caplog) == ["Redis unavailable"]
