@@ -1,1 +1,1 @@
-"""The only code that talks to providers: dials, signs, sends, drives a flow, downloads."""
+"""The client for providers: connects, signs, sends, retries, reads replies, downloads images."""

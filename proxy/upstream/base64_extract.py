@@ -1,10 +1,10 @@
-"""Takes long base64 out of a reply's JSON while it arrives, so that no picture is held whole.
+"""Extracts long base64 strings from a reply's JSON while it arrives, to keep images out of memory.
 
-A provider with a shape of its own puts a picture into JSON, megabytes of text, and nothing can be
-told of the reply before its last byte. So each such text goes, decoded, onto a spool, and a name
-that nobody can guess stands in its place; the adapter reads what is left as if it were the reply.
+Many providers put an image into JSON as megabytes of base64, and JSON cannot be parsed before its
+last byte. So each such string is decoded into a temporary file, and an unguessable token takes its
+place. The adapter parses the remaining skeleton as if it were the reply.
 
-The law: with each name replaced by the text it stands for, what is left is the reply.
+The invariant: the skeleton with each token replaced by its text is the reply.
 """
 
 from __future__ import annotations
@@ -24,15 +24,18 @@ from adapters.contract import Answer, Image
 from proxy.upstream.temp_file import FileImage, ImageTempFile, TempFiles
 
 MIN_LENGTH = 64 * 1024
-"""Characters from which on a text is worth the effort."""
+"""Strings shorter than this many characters stay in the skeleton."""
 _DECODE_SIZE = 128 * 1024
-"""Characters that are decoded in one go: a multiple of 4."""
+"""Characters that are decoded at a time: a multiple of 4."""
 _DATA_URL = re.compile(rb"data:[^,\"\\]{0,200};base64,")
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 
 
 class Base64Extractor:
-    """Reads JSON piece by piece; `left` is what stays of it, `taken` what went, by its name."""
+    """Incremental extractor. `skeleton` is the JSON with images replaced by tokens.
+
+    `files` maps each token to the temporary file with its image.
+    """
 
     def __init__(self, temp_files: TempFiles) -> None:
         self.skeleton = bytearray()
@@ -40,19 +43,19 @@ class Base64Extractor:
         self._temp_files = temp_files
         self._in_string = False
         self._string_start = 0
-        """Where in `left` the text begins, if one is open."""
+        """Index in `skeleton` at which the open string begins, if one is open."""
         self._is_not_base64 = False
-        """Whether that one is known to be no base64."""
+        """Whether the open string is known to stay in the skeleton."""
         self._after_backslash = False
-        """Whether a backslash came last."""
+        """Whether the last byte was a backslash that escapes the next one."""
         self._extraction: _Extraction | None = None
 
-    async def feed(self, piece: bytes) -> None:
-        """Read what follows."""
+    async def feed(self, chunk: bytes) -> None:
+        """Process the next chunk of the reply."""
         if self._extraction:
-            piece = await self._extract(self._extraction, piece)
-        if piece:
-            self._scan(piece)
+            chunk = await self._extract(self._extraction, chunk)
+        if chunk:
+            self._scan(chunk)
             length = len(self.skeleton) - self._string_start
             if (
                 self._in_string
@@ -61,11 +64,11 @@ class Base64Extractor:
             ):
                 await self._start_extraction()
 
-    def _scan(self, piece: bytes) -> None:
-        """Keep a piece, and see whether a text is open after it."""
-        seen = b"\\" + piece if self._after_backslash else piece
-        at = len(self.skeleton) + len(piece) - len(seen)
-        self.skeleton += piece
+    def _scan(self, chunk: bytes) -> None:
+        """Append a chunk to the skeleton, and find out whether a string is open after it."""
+        seen = b"\\" + chunk if self._after_backslash else chunk
+        at = len(self.skeleton) + len(chunk) - len(seen)
+        self.skeleton += chunk
         if b"\\" in seen:
             seen = _ESCAPE.sub(b"__", seen)
         self._after_backslash = seen.endswith(b"\\")
@@ -75,7 +78,7 @@ class Base64Extractor:
             self._is_not_base64 = False
 
     async def _start_extraction(self) -> None:
-        """Take the open text out, as far as it is here, and go on with what follows."""
+        """Extract the open string as far as it has arrived, and scan what follows it."""
         found = _DATA_URL.match(self.skeleton, self._string_start)
         at = found.end() if found else self._string_start
         text = bytes(memoryview(self.skeleton)[at:])
@@ -84,11 +87,11 @@ class Base64Extractor:
         if rest := await self._extract(self._extraction, text):
             self._scan(rest)
 
-    async def _extract(self, extraction: _Extraction, piece: bytes) -> bytes:
-        """Take a piece in, up to the end of the text; gives what is to be read of it."""
-        end = piece.find(b'"')
-        extraction.pending += piece if end < 0 else piece[:end]
-        rest = b"" if end < 0 else piece[end:]
+    async def _extract(self, extraction: _Extraction, chunk: bytes) -> bytes:
+        """Add a chunk up to the end of the string; return what is left to scan."""
+        end = chunk.find(b'"')
+        extraction.pending += chunk if end < 0 else chunk[:end]
+        rest = b"" if end < 0 else chunk[end:]
         if not rest and len(extraction.pending) < _DECODE_SIZE:
             return b""
         try:
@@ -106,14 +109,14 @@ class Base64Extractor:
         return rest
 
     async def _undo_extraction(self, extraction: _Extraction) -> bytes:
-        """Put back what was taken; gives what of it has not been looked at."""
+        """Put an extracted string back; return the part that was not scanned yet."""
         self._extraction, self._is_not_base64 = None, True
         self.skeleton += pybase64.b64encode(await asyncio.to_thread(extraction.file.read_all))
         return bytes(extraction.pending)
 
 
 class _Extraction:
-    """A text that is being taken out; `text` is what of it has not been decoded yet."""
+    """A string that is being extracted; `pending` is not decoded yet."""
 
     def __init__(self, file: ImageTempFile) -> None:
         self.file = file
@@ -122,7 +125,7 @@ class _Extraction:
         self._has_padding = False
 
     async def decode(self, *, last: bool) -> None:
-        """Decode what is there; raises `NotBase64`, or `OSError`, and then it is there still."""
+        """Decode what is pending; on `NotBase64` or `OSError` it stays pending."""
         text = bytes(self.pending)
         if not last:
             text = text[: len(text) // 4 * 4]
@@ -138,40 +141,42 @@ class _Extraction:
 
 
 async def restore_images(answer: Answer, files: Mapping[str, ImageTempFile]) -> Answer:
-    """Give an answer the pictures that were taken out of its replies.
+    """Return an answer with the extracted images; `files` maps tokens to them.
 
-    Where an adapter passes such a text on as anything else, it is put back.
+    If an adapter uses such a string as anything but an image, its text is restored.
     """
     images = tuple(_with_file(image, files) for image in answer.images)
     return await asyncio.to_thread(_restore_texts, replace(answer, images=images, body=None), files)
 
 
 def _with_file(image: Image, files: Mapping[str, ImageTempFile]) -> Image:
-    spool = files.get(image.b64.rpartition(",")[2])
-    if spool is None:
+    file = files.get(image.b64.rpartition(",")[2])
+    if file is None:
         return image
     return FileImage(
         media_type=image.media_type,
         extra=image.extra,
         partial_index=image.partial_index,
-        file=spool,
+        file=file,
     )
 
 
 def _restore_texts(answer: Answer, files: Mapping[str, ImageTempFile]) -> Answer:
-    """Put texts back wherever their names stand beside the pictures. It blocks."""
-    images = tuple(replace(it, extra=_restore_tree(it.extra, files)) for it in answer.images)
+    """Replace tokens outside of the images by their texts. Blocks."""
+    images = tuple(
+        replace(image, extra=_restore_tree(image.extra, files)) for image in answer.images
+    )
     usage = answer.usage and _restore_tree(answer.usage, files)
     return replace(answer, images=images, usage=usage, extra=_restore_tree(answer.extra, files))
 
 
 def _restore_tree(tree: Mapping[str, Any], files: Mapping[str, ImageTempFile]) -> Mapping[str, Any]:
     try:
-        was = written = orjson.dumps(dict(tree))
+        original = text = orjson.dumps(dict(tree))
     except orjson.JSONEncodeError:
-        return tree  # Whoever writes it says what is wrong.
-    for name, spool in files.items():
-        if name.encode() in written:
-            written = written.replace(name.encode(), pybase64.b64encode(spool.read_all()))
-    found: Mapping[str, Any] = tree if written is was else orjson.loads(written)
-    return found
+        return tree  # The error is reported where the answer is serialized.
+    for token, file in files.items():
+        if token.encode() in text:
+            text = text.replace(token.encode(), pybase64.b64encode(file.read_all()))
+    restored: Mapping[str, Any] = tree if text is original else orjson.loads(text)
+    return restored

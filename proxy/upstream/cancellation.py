@@ -1,8 +1,8 @@
-"""Having a provider cancel what nobody waits for any more.
+"""Cancels jobs at providers that no client waits for any more.
 
-Whatever ends a conversation from outside, a client that has left, a job that is cancelled or a
-deadline, cancels its task. The flow is told, and the request that it may have for that is sent by a
-task of its own: what ends is not held up, and what is being cancelled cannot cut it off.
+A client that disconnects, a cancelled job and a timeout all cancel the conversation's task. The
+flow is notified, and the cancel request that it may answer with is sent by a task of its own, so
+that it neither delays the cancellation nor is cut off by it.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from proxy.upstream.exchange import exchange
 
 _LOG = logging.getLogger("easel")
 _TIMEOUT = 5.0
-"""How long a provider may take over it."""
+"""Seconds that the provider may take to answer a cancel request."""
 
 
 class Cancellations:
-    """Those that are under way."""
+    """The cancel requests in progress."""
 
     def __init__(self, connectors: Connectors) -> None:
         self._connectors = connectors
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def wait(self) -> None:
-        """Wait for all of them; none takes long."""
+        """Wait until all of them have ended, at most a few seconds."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 
     def start(self, flow: Flow, target: Target) -> None:
-        """Have the provider cancel what a flow asked for."""
+        """Ask the provider, in the background, to cancel the job of a flow."""
         if request := cancel_flow(flow):
             task = asyncio.create_task(self._send(target, request))
             self._tasks.add(task)
@@ -48,18 +48,18 @@ class Cancellations:
                 asyncio.timeout(_TIMEOUT),
                 exchange(self._connectors, target, request) as response,
             ):
-                said = str(response.status) if is_error(response.status) else ""
+                failure = str(response.status) if is_error(response.status) else ""
         except ImageError as error:
-            said = error.code or error.message
+            failure = error.code or error.message
         except TimeoutError:
-            said = "timeout"
-        if said:
-            # Nobody waits to be told; the picture may be made, and paid for.
-            _LOG.warning("%s did not cancel a job: %s", target.adapter.id, said)
+            failure = "timeout"
+        if failure:
+            # No client is left to tell. The image may be generated, and charged.
+            _LOG.warning("%s did not cancel a job: %s", target.adapter.id, failure)
 
 
 def cancel_flow(flow: Flow) -> ProviderRequest | None:
-    """Tell a flow that nobody wants its picture any more; give the request it has for that."""
+    """Notify a flow that its image is not needed; return its cancel request, if it has one."""
     try:
         return flow.throw(FlowCancelled())
     except (FlowCancelled, ImageError, StopIteration):

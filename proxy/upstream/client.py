@@ -1,4 +1,4 @@
-"""Drives an adapter's flow: each request it yields is sent, each reply handed back to it."""
+"""The provider client. It drives an adapter's flow: sends each request, passes back each reply."""
 
 from __future__ import annotations
 
@@ -49,26 +49,26 @@ if TYPE_CHECKING:
     from proxy.sandbox.server import SandboxServer
 
 PEEK_LIMIT = 64 * 1024
-"""Bytes up to which a verbatim reply is held back, so that a failure inside it is seen."""
+"""Bytes of a verbatim reply that are read before it is relayed, to see an error inside it."""
 
 _EVENT_FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _MAX_FIELD_NAME = 5
 _FIRST_EVENT_SECONDS = 0.025
-"""How long the head of a stream waits for its first event."""
+"""How long the head of an event stream is held back for its first event."""
 
 
 def random_call_id() -> int:
-    """Draw what tells one call from any other: `ImageCall.chance`."""
+    """Return a random id for one call to a provider (`ImageCall.nonce`), never 0."""
     return random.getrandbits(128) or 1
 
 
 @dataclass(slots=True, repr=False)
 class Outcome:
-    """What a conversation came to: an `answer`, `events` that tell of it, or a `response` to relay.
+    """The result of a conversation: an `answer`, a stream of `events`, or a `response` to relay.
 
-    `head` is what has been taken off the response's body already; whoever passes it on takes it
-    out: it is not to be held until the rest has come. `headers` are the provider's, for the client.
-    The `secrets` are those that the provider was sent, and may repeat.
+    `head` holds the part of the response's body that was already read. The caller empties it when
+    it passes it on, so that it is not kept in memory until the rest has arrived. `headers` are the
+    provider's headers for the client. `secrets` were sent to the provider, which may repeat them.
     """
 
     answer: Answer | None = None
@@ -80,7 +80,10 @@ class Outcome:
 
 
 class ProviderClient:
-    """Everything that is needed to talk to providers, for as long as it is entered."""
+    """Connections, tokens and limits for calls to providers; an asynchronous context manager.
+
+    `sleep`, `jitter` (numbers from 0 to 1) and `next_call_id` are replaced in tests.
+    """
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class ProviderClient:
         self.tokens = Tokens(self.connectors)
         self.cancellations = Cancellations(self.connectors)
         self.temp_files = TempFiles(Path(settings.state_dir).expanduser())
-        self._studio: list[SandboxServer] = []
+        self._sandboxes: list[SandboxServer] = []
         self._latest = self
 
     async def __aenter__(self) -> Self:
@@ -109,11 +112,11 @@ class ProviderClient:
     async def __aexit__(self, *_: object) -> None:
         await self.cancellations.wait()
         await self.connectors.__aexit__()
-        for studio in self._studio:
-            await studio.stop()
+        for sandbox in self._sandboxes:
+            await sandbox.stop()
 
     def with_settings(self, settings: Settings) -> ProviderClient:
-        """Give the same with the bounds and times of other settings; all else is shared."""
+        """Return this client with the limits and timeouts of other settings; all else is shared."""
         if self._latest.settings is not settings:
             self._latest = copy.copy(self)
             self._latest.settings = settings
@@ -123,64 +126,64 @@ class ProviderClient:
         self,
         target: Target,
         call: ImageCall,
-        tries: RetryState | None = None,
+        state: RetryState | None = None,
         *,
         may_relay: bool = True,
     ) -> Conversation:
-        """Converse with a target until there is an outcome; the deadlines end with it.
+        """Return the conversation with a target; entering it runs the flow to its outcome.
 
-        `relayed`: where the provider's answer is what the client is to see, it may be left unread.
+        With `may_relay` a verbatim reply may be left unread, for the caller to relay.
         """
-        return Conversation(self, target, call, tries or RetryState(), may_relay=may_relay)
+        return Conversation(self, target, call, state or RetryState(), may_relay=may_relay)
 
     @asynccontextmanager
     async def download(self, target: Target, image: Image) -> AsyncIterator[Download]:
-        """Open the URL of a picture; the deadlines are for its first bytes."""
-        own, most = target.request_timeout, self.settings.timeouts.total
+        """Open the URL of an image; the timeouts apply until its first bytes have arrived."""
+        request_seconds, total_seconds = target.request_timeout, self.settings.timeouts.total
         limit = self.settings.limits.picture_bytes
         with (
-            Timeout(most, total_timeout_error) as total,
-            Timeout(own, request_timeout_error) as asked,
+            Timeout(total_seconds, total_timeout_error) as total,
+            Timeout(request_seconds, request_timeout_error) as request,
         ):
-            home = await self.start_sandbox(target)
-            async with download(self.connectors, home, image, limit, most) as opened:
-                # From here on the client's own pace rules.
+            target = await self.start_sandbox(target)
+            async with download(self.connectors, target, image, limit, total_seconds) as opened:
+                # From here on the client's pace decides how long it takes.
                 total.cancel()
-                asked.cancel()
+                request.cancel()
                 yield opened
 
     async def start_sandbox(self, target: Target) -> Target:
-        """Start the provider that this process serves itself, if the target is on it."""
+        """Return the target with its URL; if it is the in-process sandbox, start that first."""
         if target.base_url != IN_PROCESS:
             return target
-        if not self._studio:
-            from proxy.sandbox.server import SandboxServer  # noqa: PLC0415 - most gateways never draw
+        if not self._sandboxes:
+            from proxy.sandbox.server import SandboxServer  # noqa: PLC0415 - most gateways never use it
 
-            self._studio.append(SandboxServer())
-        base_url = await self._studio[0].start()
+            self._sandboxes.append(SandboxServer())
+        base_url = await self._sandboxes[0].start()
         return msgspec.structs.replace(target, base_url=base_url, allow_private_network=True)
 
 
 PROVIDER_CLIENT: web.AppKey[ProviderClient] = web.AppKey("upstream")
-"""The client for providers, while the application runs."""
+"""The provider client of a running application."""
 
 
 def client_for(request: web.Request) -> ProviderClient:
-    """Give what a request of a client's talks to providers by: under the settings it began with."""
+    """Return the provider client, bound to the settings snapshot of this request."""
     return request.app[PROVIDER_CLIENT].with_settings(request[SNAPSHOT].settings)
 
 
 class Conversation:
-    """One conversation with a target: entered once there is an outcome, left when that is used.
+    """One run of an adapter's flow at a target: entered with its outcome, left when that was used.
 
-    The operator's deadline is for all the way to the outcome. The request's own is for each try's
-    way to a reply, and, where the conversation goes on after the first, for all since that try
-    began.
+    The operator's total timeout covers everything up to the outcome. The request's own timeout
+    covers each try up to its reply; if the flow continues after a reply, it covers everything since
+    that try began.
     """
 
     __slots__ = (
-        *("_began", "_buying", "_call", "_flow", "_granted", "_relayed"),
-        *("_response", "_taken", "_target", "_tries", "_upstream"),
+        *("_authorized", "_call", "_client", "_files", "_flow", "_may_relay"),
+        *("_response", "_retry", "_started_at", "_state", "_target"),
     )
 
     def __init__(
@@ -204,11 +207,15 @@ class Conversation:
         self._started_at = 0.0
 
     async def __aenter__(self) -> Outcome:
-        own, most = self._target.request_timeout, self._client.settings.timeouts.total
-        with Timeout(most, total_timeout_error), Timeout(own, request_timeout_error) as asked:
-            asked.cancel()
+        request_seconds = self._target.request_timeout
+        total_seconds = self._client.settings.timeouts.total
+        with (
+            Timeout(total_seconds, total_timeout_error),
+            Timeout(request_seconds, request_timeout_error) as timeout,
+        ):
+            timeout.cancel()
             try:
-                return await self._run(asked)
+                return await self._run(timeout)
             except BaseException as error:
                 await self._close(error)
                 raise
@@ -216,29 +223,27 @@ class Conversation:
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         await self._close(error)
 
-    async def _run(self, asked: Timeout) -> Outcome:
-        """Converse until there is an outcome."""
-        upstream = self._client
+    async def _run(self, request_timeout: Timeout) -> Outcome:
+        """Drive the flow until there is an outcome."""
+        client = self._client
         if self._target.base_url == IN_PROCESS:
-            self._target = await upstream.start_sandbox(self._target)
-        target = self._authorized = await upstream.tokens.with_token(self._target)
-        call = replace(self._call, credentials=target.credentials, nonce=upstream.next_call_id())
-        began = asyncio.get_running_loop().time()
-        buying = PaidRetry(
-            target.retry, self._state, upstream.sleep, upstream.jitter, started_at=began
-        )
-        self._retry = buying
+            self._target = await client.start_sandbox(self._target)
+        target = self._authorized = await client.tokens.with_token(self._target)
+        call = replace(self._call, credentials=target.credentials, nonce=client.next_call_id())
+        now = asyncio.get_running_loop().time()
+        retry = PaidRetry(target.retry, self._state, client.sleep, client.jitter, started_at=now)
+        self._retry = retry
         self._record_start()
         flow = self._flow = target.adapter.flow(call)
         request = next(flow)
         while True:
             if request.delay:
-                await upstream.sleep(request.delay)
-            self._response = await send(upstream.connectors, target, request, buying)
-            came = await self._receive(self._response, request, call)
-            if isinstance(came, Outcome):
-                return came
-            reply, headers = came
+                await client.sleep(request.delay)
+            self._response = await send(client.connectors, target, request, retry)
+            received = await self._receive(self._response, request, call)
+            if isinstance(received, Outcome):
+                return received
+            reply, headers = received
             await self._release()
             try:
                 request = flow.send(reply)
@@ -252,13 +257,13 @@ class Conversation:
                 raise
             if (progress := target.adapter.parse_progress(reply)) is not None:
                 self._state.progress[call.nonce] = progress
-            if not asked.is_scheduled and target.request_timeout:
-                asked.schedule(buying.started_at + target.request_timeout)
+            if not request_timeout.is_scheduled and target.request_timeout:
+                request_timeout.schedule(retry.started_at + target.request_timeout)
 
     async def _receive(
         self, response: ClientResponse, request: ProviderRequest, call: ImageCall
     ) -> Outcome | tuple[ProviderReply, CIMultiDict[str]]:
-        """Give what is to be used as it comes, or else the whole reply, with headers."""
+        """Return an outcome to stream or relay, else the whole reply and headers for the client."""
         limit, secrets = self._client.settings.limits.reply_bytes, self._authorized.secrets
         if request.may_stream and _is_event_stream(response):
             events = stream_answers(response, self._authorized.adapter, call, limit, secrets)
@@ -266,35 +271,35 @@ class Conversation:
                 events=events, headers=relay_headers(response.headers, secrets, with_body=False)
             )
         head: list[bytes] = []
-        rest = False
+        is_relayed = False
         if self._may_relay and request.verbatim:
-            head, rest = await _peek(response)
-        if rest:
+            head, is_relayed = await _peek(response)
+        if is_relayed:
             if (response.content_length or 0) > limit:
                 raise reply_too_large()
             headers = relay_headers(response.headers, secrets, with_body=True)
             return Outcome(response=response, head=head, headers=headers, secrets=secrets)
-        # What is verbatim is to stay what it was, byte for byte.
-        sieve = None if request.verbatim else Base64Extractor(self._client.temp_files)
-        reply = await read_reply(response, limit, secrets, b"".join(head), sieve)
-        if sieve and sieve.files:
-            self._files = {**(self._files or {}), **sieve.files}
+        # A verbatim reply must not change by a byte.
+        extractor = None if request.verbatim else Base64Extractor(self._client.temp_files)
+        reply = await read_reply(response, limit, secrets, b"".join(head), extractor)
+        if extractor and extractor.files:
+            self._files = {**(self._files or {}), **extractor.files}
         return reply, relay_headers(response.headers, secrets, with_body=False)
 
     async def _restore_images(self, answer: Answer) -> Answer:
-        """Give an answer with the pictures that were taken out of its replies."""
+        """Return an answer with the images that were extracted from its replies."""
         return await restore_images(answer, self._files) if self._files else answer
 
     async def _release(self) -> None:
-        """Let go of the response."""
+        """Release the connection of the current response, if any."""
         if self._response:
             response, self._response = self._response, None
-            if not response.closed:  # Else its connection is free: it was read to its end.
+            if not response.closed:  # A response that was read to its end has released it already.
                 response.release()
                 await response.wait_for_close()
 
     async def _close(self, error: BaseException | None) -> None:
-        """Let go of everything; the provider and the keeper of its token learn what they must."""
+        """Release the response; on an error cancel the provider's job and distrust its token."""
         if isinstance(error, asyncio.CancelledError) and self._flow:
             self._client.cancellations.start(self._flow, self._authorized)
         if error is not None:
@@ -303,14 +308,14 @@ class Conversation:
         self._record_end()
 
     def _record_start(self) -> None:
-        """Note when the first request of a client's goes to a provider."""
+        """Record when the first request for this client request goes to a provider."""
         self._started_at = time.perf_counter()
-        trail = self._state.budget.timeline
-        if trail and not trail.first_upstream_at:
-            trail.first_upstream_at = self._started_at
+        timeline = self._state.budget.timeline
+        if timeline and not timeline.first_upstream_at:
+            timeline.first_upstream_at = self._started_at
 
     def _record_end(self) -> None:
-        """Count what the conversation took, if it came to a request at all."""
+        """Count duration and retries, if the conversation got as far as a request."""
         if self._retry is None:
             return
         target, metrics = self._target, self._client.metrics
@@ -324,11 +329,11 @@ class Conversation:
 
 
 async def _peek(response: ClientResponse) -> tuple[list[bytes], bool]:
-    """Take the first bytes of a reply that may be relayed; tell whether the rest is to be.
+    """Read the first bytes of a reply; return them, and whether the reply is to be relayed.
 
-    A success is either a stream of events, or JSON too long to look into. What is short is held
-    back whole: it may be a failure that calls itself a success. So may what is no event, which
-    comes with its head; a picture takes longer.
+    Relayed are event streams, and JSON that is too long to inspect. A short body is read whole,
+    because it may be an error with a success status. So may a stream that does not start like
+    server-sent events: such an error arrives together with its head, an image takes longer.
     """
     if not is_success(response.status):
         return [], False
@@ -341,7 +346,7 @@ async def _peek(response: ClientResponse) -> tuple[list[bytes], bool]:
         except TimeoutError:
             return [], True
         return [first], _starts_like_sse(first)
-    # Nobody asked for compression: it is undone here, the client may not know how to.
+    # Compression was not requested. It is undone here, because the client may not support it.
     compressed = is_compressed(response)
     if compressed or response.content_type != "application/json":
         return [], False
@@ -350,9 +355,9 @@ async def _peek(response: ClientResponse) -> tuple[list[bytes], bool]:
 
 
 def _starts_like_sse(first: bytes) -> bool:
-    r"""Tell whether bytes may be where events begin; none, and a web page's, are not.
+    r"""Return whether bytes may start a stream of server-sent events; none at all do not.
 
-    >>> [_begins_events(it) for it in (b"da", b": hello", b"\nid: 7", b"", b"<html>", b'{"e')]
+    >>> [_starts_like_sse(it) for it in (b"da", b": hello", b"\nid: 7", b"", b"<html>", b'{"e')]
     [True, True, True, False, False, False]
     """
     start = first.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")[:_MAX_FIELD_NAME]
@@ -360,5 +365,5 @@ def _starts_like_sse(first: bytes) -> bool:
 
 
 def _is_event_stream(response: ClientResponse) -> bool:
-    """Tell whether a success comes as server-sent events."""
+    """Return whether a response is a success that arrives as server-sent events."""
     return is_success(response.status) and response.content_type == "text/event-stream"

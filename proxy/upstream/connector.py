@@ -1,9 +1,11 @@
-"""The one door out. The law: every address is checked where the socket is made.
+"""Connections to providers, with an address filter against server-side request forgery (SSRF).
 
-Two doors, in fact, with a pool of connections each, so that no connection made for an origin of
-the operator's is ever used for one of a caller's: the public one reaches public addresses only,
-the private one reaches private ones too. Neither reaches a cloud metadata service, follows a
-redirect, keeps a cookie or heeds a proxy variable.
+The invariant: every IP address is checked where its socket is made.
+
+There are two connection pools, so that a connection made for an operator's base URL is never used
+for a host that a client named: the public pool reaches public addresses only, the private one
+reaches private addresses too. Neither reaches a cloud metadata service, follows a redirect, keeps a
+cookie or reads the proxy environment variables.
 """
 
 from __future__ import annotations
@@ -47,19 +49,19 @@ _PROTOCOL_ASSIGNMENTS = IPv4Network("192.0.0.0/24")
 _KEEPALIVE_SECONDS = 75
 _MAX_LINE = 32 * 1024
 SHORT_BODY = 32 * 1024
-"""Bytes of a body that go out at once with the head."""
+"""Longest body, in bytes, that is sent in one write with its head."""
 _LARGE_BODY = 1024 * 1024
 
 
 class ForbiddenAddressError(OSError):
-    """A name led to an address that this door does not open to. It does not say which."""
+    """A host resolved to an address that this pool may not reach. The message does not name it."""
 
     def __init__(self) -> None:
-        super().__init__("the host leads to an address that may not be reached")
+        super().__init__("the host resolves to a forbidden address")
 
 
 class Connectors:
-    """Holds the two doors for as long as it is entered."""
+    """The public and the private connection pool; an asynchronous context manager."""
 
     def __init__(self, timeouts: Timeouts) -> None:
         timeout = ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.idle)
@@ -72,22 +74,22 @@ class Connectors:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for door in self._clients.values():
-            await door.session.close()
+        for client in self._clients.values():
+            await client.session.close()
 
     @property
     def received_bytes(self) -> int:
-        """How many bytes have come in all."""
+        """Bytes received from providers so far."""
         return self._read_budget.received_bytes
 
     def connections(self) -> dict[str, float]:
-        """Count the connections that are open: `used` by a request, or `idle`."""
-        connectors = [door.session.connector for door in self._clients.values()]
+        """Return the number of open connections: `used` by a request, and `idle`."""
+        connectors = [client.session.connector for client in self._clients.values()]
         idle = sum(idle_connections(it) for it in connectors if it)
         return {"used": max(self._read_budget.open_connections - idle, 0), "idle": idle}
 
     def client(self, *, private: bool) -> PooledClient:
-        """Give the door whose connections may reach private addresses, or may not."""
+        """Return the client whose connections may reach private addresses, or the other one."""
         return self._clients[private]
 
     def _make_client(self, *, private: bool) -> PooledClient:
@@ -118,19 +120,19 @@ class Connectors:
 
 
 class PooledClient:
-    """Sends requests over one pool of connections."""
+    """Sends requests over one connection pool."""
 
-    def __init__(self, session: ClientSession, poster: FastPoster) -> None:
+    def __init__(self, session: ClientSession, fast_poster: FastPoster) -> None:
         self.session = session
-        self._poster = poster
+        self._fast_poster = fast_poster
 
     async def request(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes
     ) -> ClientResponse:
-        """Send a request; gives the response, its body unread, and follows no redirect."""
+        """Send a request; return the response with its body unread. Redirects are not followed."""
         if method == "POST" and len(body) <= SHORT_BODY and url.raw_user is None:
-            return await self._poster.post(url, headers, body)
-        # In pieces, once it is large: all at once would hold up the loop, and be held twice.
+            return await self._fast_poster.post(url, headers, body)
+        # A large body is written in chunks: one write would block the loop and copy the body.
         data = BytesIO(body) if len(body) > _LARGE_BODY else body or None
         return await self.session.request(
             method, url, headers=headers, data=data, allow_redirects=False
@@ -138,26 +140,28 @@ class PooledClient:
 
 
 def is_allowed_address(text: str, *, private: bool) -> bool:
-    """Tell whether a numeric address may be connected to.
+    """Return whether a numeric IP address may be connected to.
 
-    >>> may_reach("8.8.8.8", private=False), may_reach("127.0.0.1", private=False)
+    >>> is_allowed_address("8.8.8.8", private=False), is_allowed_address("127.0.0.1", private=False)
     (True, False)
-    >>> may_reach("::ffff:169.254.169.254", private=True), may_reach("10.0.0.1", private=True)
-    (False, True)
+    >>> is_allowed_address("::ffff:169.254.169.254", private=True)
+    False
+    >>> is_allowed_address("10.0.0.1", private=True)
+    True
     """
     address = _embedded_ipv4(ip_address(text.partition("%")[0]))
     if address in _METADATA_ADDRESSES or address.is_multicast or address.is_unspecified:
         return False
     if private:
         return True
-    # What the standard library calls global, by its version or always, and nobody else does.
+    # The standard library calls these global, some versions of it only; IANA does not.
     if address in _PROTOCOL_ASSIGNMENTS or (address.version == 6 and address.is_site_local):  # noqa: PLR2004 - IPv6
         return False
     return address.is_global and not address.is_reserved
 
 
 def _embedded_ipv4(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Give the IPv4 address that an IPv6 one stands for, else the address itself."""
+    """Return the IPv4 address embedded in an IPv6 address, else the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address in _NAT64_LOCAL:

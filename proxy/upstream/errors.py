@@ -1,4 +1,4 @@
-"""Foreign exceptions of the client library, translated once where they cross in."""
+"""Maps the exceptions of the HTTP client library to the gateway's own errors."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from proxy.errors import BadRequest, GatewayError, UpstreamFailed
 from proxy.upstream.connector import ForbiddenAddressError
 
 
-class translated:  # noqa: N801 - reads as what it does: `with translated():`
-    """Turn what the client library raises into what a client of ours can be told.
+class map_client_errors:  # noqa: N801 - used as a function: `with map_client_errors():`
+    """Raise a `GatewayError` in place of each exception of the client library.
 
-    No sentence holds an address, a URL or what the library said, and no traceback shows it: they
-    may hold a secret. `by_provider`: it was a provider's reply that named the address.
+    The messages contain no address, URL or text of the library, and the traceback does not show the
+    original exception: they may contain a secret. With `by_provider` the URL came from a provider's
+    reply.
     """
 
     __slots__ = ("_by_provider",)
@@ -24,52 +25,54 @@ class translated:  # noqa: N801 - reads as what it does: `with translated():`
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if error is not None and (told := _told(error, by_provider=self._by_provider)):
-            raise told from None
+        if error is not None and (ours := _to_gateway_error(error, by_provider=self._by_provider)):
+            raise ours from None
 
 
-def _told(error: BaseException, *, by_provider: bool) -> GatewayError | None:
+def _to_gateway_error(error: BaseException, *, by_provider: bool) -> GatewayError | None:
     match error:
-        case aiohttp.ClientConnectorError() if _forbidden(error.os_error):
-            told: GatewayError = _refused(by_provider=by_provider)
+        case aiohttp.ClientConnectorError() if _is_forbidden_address(error.os_error):
+            ours: GatewayError = _forbidden_address_error(by_provider=by_provider)
         case aiohttp.ClientConnectorError():
-            told = UpstreamFailed("The provider could not be connected to.")
+            ours = UpstreamFailed("Could not connect to the provider.")
         case aiohttp.ConnectionTimeoutError():
-            told = UpstreamFailed("Connecting to the provider took too long.", status=504)
+            ours = UpstreamFailed("Connecting to the provider timed out.", status=504)
         case aiohttp.ServerTimeoutError():
-            told = UpstreamFailed(
-                "The provider fell silent before its answer was whole.", status=504, code="timeout"
+            ours = UpstreamFailed(
+                "The provider stopped sending before its response was complete.",
+                status=504,
+                code="timeout",
             )
         case aiohttp.InvalidURL() | ValueError():
-            told = UpstreamFailed("The provider's URL cannot be used.", code="invalid_url")
+            ours = UpstreamFailed("The provider's URL is not valid.", code="invalid_url")
         case aiohttp.ClientError():
-            told = UpstreamFailed(
-                "The connection to the provider was lost before its answer was whole.",
+            ours = UpstreamFailed(
+                "The connection to the provider was lost before its response was complete.",
                 code="connection_lost",
             )
         case _:
             return None
-    return told
+    return ours
 
 
-def _refused(*, by_provider: bool) -> GatewayError:
+def _forbidden_address_error(*, by_provider: bool) -> GatewayError:
     if by_provider:
         return UpstreamFailed(
-            "The provider named an address that may not be reached; it was not followed.",
+            "The provider's reply has a URL at a forbidden address; it was not followed.",
             code="foreign_url",
         )
     return BadRequest(
-        "The host leads to an address that may not be reached; the operator can add it to "
-        "trusted_custom_hosts.",
+        "The host in x-portkey-custom-host resolves to a private or reserved address. The operator "
+        "can add the host to `trusted_custom_hosts`.",
         code="invalid_custom_host",
         param="x-portkey-custom-host",
         legacy="Invalid custom host",
     )
 
 
-def _forbidden(error: BaseException | None) -> bool:
-    """Tell whether an address was refused, alone or as the first of several tried."""
+def _is_forbidden_address(error: BaseException | None) -> bool:
+    """Return whether an address was forbidden, alone or as one of several that were tried."""
     if isinstance(error, ForbiddenAddressError):
         return True
-    # Where several addresses failed, their errors are joined into one sentence.
+    # For several failed addresses the event loop joins their messages into one.
     return error is not None and str(ForbiddenAddressError()) in str(error)

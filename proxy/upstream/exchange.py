@@ -1,6 +1,6 @@
-"""One exchange: join the base URL, sign, send.
+"""One exchange with a provider: build the URL, sign, send, retry.
 
-The law: a credential goes to the target's origin and the provider's own hosts, nowhere else.
+The invariant: a credential goes to the target's origin and the provider's own hosts only.
 """
 
 from __future__ import annotations
@@ -27,71 +27,73 @@ from proxy.upstream.retry import FreeRetry, PaidRetry, send_with_retry
 from proxy.upstream.timeout import Timeout, request_timeout_error
 
 _DEFAULT_HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "easel"}
-"""The headers of every request."""
+"""Headers of every request, unless the adapter sets them."""
 
 
 async def send(
     connectors: Connectors, target: Target, request: ProviderRequest, retry: PaidRetry | None = None
 ) -> ClientResponse:
-    """Send one request, again where its rule says so, and give the response, its body unread.
+    """Send one request, retry it by its rule, and return the response with its body unread.
 
-    What is no GET may cost money: then `buying` is its rule, and by default there is no policy.
+    A request other than GET may cost money. Its rule is `retry`, by default without a policy.
     """
     by_provider = bool(request.url)
     with map_client_errors(by_provider=by_provider):
         url, private = resolve_url(target, request)
     content_type, body = await encode_body(request)
-    plain, door = _base_headers(request, content_type), connectors.client(private=private)
+    base_headers = _base_headers(request, content_type)
+    client = connectors.client(private=private)
     retry, is_paid = retry or PaidRetry(), request.method != "GET"
-    # A provider's own host is no gateway; whatever else this is may lead back to us.
-    may_return = is_paid and not _is_provider_host(target.adapter, url)
-    passed = {"via": via_header(retry.state.budget.hops)} if may_return else {}
+    # A provider's own host is not a gateway; any other URL may lead back to this one.
+    may_loop = is_paid and not _is_provider_host(target.adapter, url)
+    via = {"via": via_header(retry.state.budget.hops)} if may_loop else {}
 
-    async def send_once(of_trace: Mapping[str, str]) -> ClientResponse:
+    async def send_once(trace_headers: Mapping[str, str]) -> ClientResponse:
         if is_paid:
             retry.record_send()
-        # Anew each time: it may be long since the last, and a signature is good for minutes.
-        headers = _sign(target, request, url, plain, body, retry.now())
+        # Signed for each try: a retry may come much later, and a signature expires in minutes.
+        signed = _sign(target, request, url, base_headers, body, retry.now())
+        headers = {**signed, **via, **trace_headers}
         with (
             Timeout(target.request_timeout, request_timeout_error),
             map_client_errors(by_provider=by_provider),
         ):
-            return await door.request(request.method, url, {**headers, **passed, **of_trace}, body)
+            return await client.request(request.method, url, headers, body)
 
-    send_once = traced_send(send_once, target, request, url)
-    return await send_with_retry(send_once, retry if is_paid else FreeRetry(), retry.sleep)
+    traced = traced_send(send_once, target, request, url)
+    return await send_with_retry(traced, retry if is_paid else FreeRetry(), retry.sleep)
 
 
 @asynccontextmanager
 async def exchange(
     connectors: Connectors, target: Target, request: ProviderRequest
 ) -> AsyncIterator[ClientResponse]:
-    """Send one request, for which there is no policy, and give the response while it is used."""
+    """Send one request without a retry policy; yield the response, and release it at the end."""
     async with await send(connectors, target, request) as response:
         yield response
 
 
 async def describe_request(target: Target, request: ProviderRequest) -> dict[str, Any]:
-    """Show a request as it would be sent now, with what is secret masked."""
+    """Return a request as it would be sent now, as JSON, with its secrets masked."""
     url, _ = resolve_url(target, request)
     content_type, body = await encode_body(request)
-    plain = _base_headers(request, content_type)
-    headers = _sign(target, request, url, plain, body, time.time())
+    headers = _base_headers(request, content_type)
+    headers = _sign(target, request, url, headers, body, time.time())
     secrets = target.secrets
     masked = {name: _mask_header(name, value, secrets) for name, value in headers.items()}
-    told: Any = request.json if request.json is not None else request.form
-    if told is None and body:
-        told = ProviderReply(body=body).json()
+    content: Any = request.json if request.json is not None else request.form
+    if content is None and body:
+        content = ProviderReply(body=body).json()
     return {
         "method": request.method,
         "url": redact_text(str(url), secrets),
         "headers": dict(sorted(masked.items())),
-        "body": told,
+        "body": content,
     }
 
 
 def _mask_header(name: str, value: str, secrets: frozenset[str]) -> str:
-    """Mask what a header holds of a credential, and what was derived from one."""
+    """Return a header's value with credentials, and signatures made with them, as `***`."""
     if name in ("authorization", "cookie", "proxy-authorization"):
         scheme, space, _ = value.partition(" ")
         return f"{scheme} ***" if space else "***"
@@ -99,7 +101,10 @@ def _mask_header(name: str, value: str, secrets: frozenset[str]) -> str:
 
 
 def _base_headers(request: ProviderRequest, content_type: str) -> dict[str, str]:
-    headers = {**_DEFAULT_HEADERS, **{name.lower(): it for name, it in request.headers.items()}}
+    headers = {
+        **_DEFAULT_HEADERS,
+        **{name.lower(): value for name, value in request.headers.items()},
+    }
     if content_type:
         headers["content-type"] = content_type
     return headers
@@ -109,14 +114,14 @@ def _sign(  # noqa: PLR0913, PLR0917 - all that a signature covers
     target: Target,
     request: ProviderRequest,
     url: URL,
-    plain: dict[str, str],
+    base_headers: dict[str, str],
     body: bytes,
     now: float,
 ) -> dict[str, str]:
     if not request.authenticated:
-        return plain
-    # Before signing, so that the signature covers them; and after it, so that they win.
-    headers = {**plain, **target.forwarded_headers}
+        return base_headers
+    # Added before signing, so that the signature covers them, and again after it, so that they win.
+    headers = {**base_headers, **target.forwarded_headers}
     outgoing = SignableRequest(request.method, str(url), headers, body, now)
     return {
         **headers,
@@ -126,9 +131,10 @@ def _sign(  # noqa: PLR0913, PLR0917 - all that a signature covers
 
 
 def resolve_url(target: Target, request: ProviderRequest) -> tuple[URL, bool]:
-    """Give the URL of a request and whether it may be private; raises for a foreign one.
+    """Return the URL of a request, and whether it may lead to a private address.
 
-    The URL is taken as it is written: what was signed must be what is sent.
+    Raises `UpstreamFailed` for a signed request to a foreign host. The URL is not re-encoded,
+    because the URL that was signed must be the one that is sent.
     """
     if not request.url:
         return URL(target.base_url + request.path, encoded=True), target.allow_private_network
@@ -137,7 +143,7 @@ def resolve_url(target: Target, request: ProviderRequest) -> tuple[URL, bool]:
         return url, target.allow_private_network
     if request.authenticated and not _is_provider_host(target.adapter, url):
         raise UpstreamFailed(
-            "The provider named an address on a foreign host to continue at; it was not followed.",
+            "The provider's reply continues at a URL on a foreign host; it was not followed.",
             code="foreign_url",
         )
     return url, False
@@ -151,7 +157,7 @@ def _is_provider_host(adapter: Adapter, url: URL) -> bool:
 
 
 async def encode_body(request: ProviderRequest) -> tuple[str, bytes]:
-    """Write the body: its content type and its bytes."""
+    """Return the content type and the bytes of a request's body."""
     if request.json is not None:
         return "application/json", orjson.dumps(request.json)
     if request.form is None:

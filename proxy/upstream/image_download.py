@@ -1,4 +1,4 @@
-"""Fetching a picture from the URL that a provider answered with; no credential goes along."""
+"""Downloads an image from the URL in a provider's answer, without any credential."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from proxy.upstream.reply import is_compressed, read_bytes, read_head, reply_too
 from proxy.upstream.timeout import total_timeout_error
 
 _READ_WHOLE_LIMIT = 1024 * 1024
-"""Bytes up to which a picture is fetched whole: one that breaks off then spoils no others."""
+"""Images up to this many bytes are read whole, so that a broken one fails before any is sent."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Download:
-    """A picture that is on its way: its beginning, what that says, and the pieces that follow.
+    """An image being downloaded: its first bytes, what its header says, and the remaining chunks.
 
-    `length` is its size in bytes, where the other side told.
+    `length` is its size in bytes, None if the server did not send it.
     """
 
     head: bytes
@@ -42,20 +42,20 @@ class Download:
 async def download(
     connectors: Connectors, target: Target, image: Image, limit: int, seconds: float
 ) -> AsyncIterator[Download]:
-    """Open the URL of a picture of at most `limit` bytes; raises `UpstreamFailed`.
+    """Open the URL of an image of at most `limit` bytes; raise `UpstreamFailed`.
 
-    What follows its beginning may be waited for `most` seconds in all.
+    Waiting for the chunks after the first bytes may take at most `seconds` in all.
     """
     request = ProviderRequest(url=image.url, method="GET", authenticated=False)
     async with exchange(connectors, target, request) as response:
         if response.status != OK:
             raise UpstreamFailed(
-                f"The picture was made, but its URL answered {response.status}.",
+                f"The image was generated, but its URL returned HTTP {response.status}.",
                 code="picture_lost",
             )
         if (response.content_length or 0) > limit:
             raise reply_too_large()
-        # Nobody asked for compression, so it is rare: it is undone in one go.
+        # Compression is rare, because it was not requested: such a body is read whole.
         compressed = is_compressed(response)
         if compressed or 0 < (response.content_length or 0) <= _READ_WHOLE_LIMIT:
             whole = await read_bytes(response, limit)
@@ -69,32 +69,36 @@ async def download(
 
 
 def _require_image(head: bytes) -> ImageHeader:
-    found = read_image_header(head)
-    if not found.media_type:
+    """Return the header of an image; raise `UpstreamFailed` if the bytes are not an image."""
+    header = read_image_header(head)
+    if not header.media_type:
         raise UpstreamFailed(
-            "The picture was made, but its URL answered something else.", code="picture_lost"
+            "The image was generated, but its URL returned something that is not an image.",
+            code="picture_lost",
         )
-    return found
+    return header
 
 
-async def _stream_rest(response: ClientResponse, room: int, most: float) -> AsyncIterator[bytes]:
-    """Give what follows, piece by piece; a client that reads slowly may take longer."""
-    left, clock = most, asyncio.get_running_loop().time
+async def _stream_rest(
+    response: ClientResponse, limit: int, seconds: float
+) -> AsyncIterator[bytes]:
+    """Yield the remaining chunks. Only waiting for the server counts, not a slow client."""
+    remaining, clock = seconds, asyncio.get_running_loop().time
     while True:
-        left += clock()
+        remaining += clock()
         with map_client_errors():
-            piece = await response.content.readany()
-        left -= clock()
-        if not piece:
+            chunk = await response.content.readany()
+        remaining -= clock()
+        if not chunk:
             return
-        room -= len(piece)
-        if room < 0:
+        limit -= len(chunk)
+        if limit < 0:
             raise reply_too_large()
-        if left < 0:
-            raise total_timeout_error(most)
-        yield piece
+        if remaining < 0:
+            raise total_timeout_error(seconds)
+        yield chunk
 
 
 async def _no_chunks() -> AsyncIterator[bytes]:
-    for piece in list[bytes]():
-        yield piece
+    for chunk in list[bytes]():
+        yield chunk

@@ -1,16 +1,18 @@
-"""Whether a request to a provider is sent again, and when; aiohttp-retry sends it.
+"""Whether and when a request to a provider is sent again; aiohttp-retry does the repeating.
 
-The law: what may have been paid for is sent again only where the target's config asks for it.
+The invariant: a request that may have been charged is repeated only if the target's config asks for
+it.
 
-    what came                          no policy         a policy with attempts
-    no connection: nothing was sent    once, at once     always
-    connection lost after sending      no                if 502 is among its statuses
-    silence after sending              no                if 504 is
-    `request_timeout` ran out          no                if 408 is (it is not by default)
-    an error status                    no                if it is
-    a success                          no                no
+    result of a try                    no policy          a policy with attempts
+    no connection: nothing was sent    once more, now     yes
+    connection lost after sending      no                 if 502 is among its statuses
+    no data within the idle timeout    no                 if 504 is among them
+    `request_timeout` expired          no                 if 408 is among them (not by default)
+    an error status                    no                 if it is among them
+    a success                          no                 no
 
-What buys nothing, GET, is asked again where that can help, policy or not, and counts nothing.
+A GET costs nothing. It is repeated where that can help, with or without a policy, and does not
+count as an attempt.
 """
 
 from __future__ import annotations
@@ -36,13 +38,13 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 SendResult = ClientResponse | GatewayError
-"""What came of sending a request."""
+"""The result of sending a request: a response, or the error that sending raised."""
 
 Send = Callable[[], Awaitable[ClientResponse]]
 Sleep = Callable[[float], Awaitable[None]]
 
 MAX_TOTAL_DELAY = 60.0
-"""Seconds that a provider can make us wait, in all."""
+"""Seconds that all delays of a conversation may add up to."""
 
 _UNREACHABLE = "provider_unreachable"
 _BROKEN_CONNECTION = frozenset({"connection_lost", "timeout"})
@@ -54,42 +56,42 @@ _MAX_FREE_TRIES = 3
 _HALF_FREE_DELAY = 0.25
 
 _RETRY_AFTER_STATUSES = frozenset({429, 503})
-# The first that is there is taken, as in Portkey's documentation; the number is a second's parts.
+# The first header present counts, as in Portkey's documentation. The number: units per second.
 _RETRY_AFTER_HEADERS = (("retry-after-ms", 1000), ("x-ms-retry-after-ms", 1000), ("retry-after", 1))
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?")
 
 
 class RetryRule(Protocol):
-    """Decides after each try."""
+    """Decides after each try whether there is another."""
 
     def next_delay(self, result: SendResult) -> float | None:
-        """Give the seconds to wait before the next try; None: there is none, `came` stands."""
+        """Return the seconds to wait before the next try; None: `result` is final."""
 
 
 class FreeRetry:
-    """The rule for what buys nothing: a busy provider and a broken connection are asked again."""
+    """The rule for requests that cost nothing: retry a busy provider and a broken connection."""
 
     def __init__(self) -> None:
         self._tries = 0
 
     def next_delay(self, result: SendResult) -> float | None:
-        """Give the seconds to wait before asking again; None: `came` stands."""
+        """Return the seconds to wait before the next try; None: `result` is final."""
         self._tries += 1
         if isinstance(result, GatewayError):
-            again = result.code == _UNREACHABLE or result.code in _BROKEN_CONNECTION
+            is_retried = result.code == _UNREACHABLE or result.code in _BROKEN_CONNECTION
         else:
-            again = result.status in _BUSY_STATUSES
-        if not again or self._tries == _MAX_FREE_TRIES:
+            is_retried = result.status in _BUSY_STATUSES
+        if not is_retried or self._tries == _MAX_FREE_TRIES:
             return None
         return _HALF_FREE_DELAY * 2.0**self._tries
 
 
 @dataclass(slots=True)
 class PaidRetry:
-    """The rule for what may cost money, for one conversation; see the module for its table.
+    """The rule for requests that may cost money, for one conversation: the table in the module.
 
-    `sleep` is how it waits, `chance` gives numbers from 0 to 1, `now` seconds since the epoch.
-    `began` is the loop's time at which the last try began; `repeated` counts those after the first.
+    `jitter` returns numbers from 0 to 1, `now` seconds since the epoch. `started_at` is the event
+    loop's time at which the last try began; `repeats` counts the tries after the first.
     """
 
     policy: RetryPolicy | None = None
@@ -103,14 +105,14 @@ class PaidRetry:
     _is_reserved: bool = False
 
     def record_send(self) -> None:
-        """Note that a request goes out: it takes one from the budget, if it has not yet."""
+        """Record that a request is sent. It takes one from the budget, unless that was reserved."""
         if not self._is_reserved:
             self.state.budget.remaining -= 1
         self._is_reserved = False
         self.started_at = asyncio.get_running_loop().time()
 
     def next_delay(self, result: SendResult) -> float | None:
-        """Give the seconds to wait before the next try; None: `came` stands."""
+        """Return the seconds to wait before the next try; None: `result` is final."""
         if isinstance(result, GatewayError):
             self.state.budget.record_failure(result)
         elif result.status in TIMEOUT_STATUSES:
@@ -120,22 +122,22 @@ class PaidRetry:
             return self._reconnect_delay(result)
         if not should_retry(result, policy.statuses):
             return None
-        wait = self._requested_delay(result) if policy.honors_retry_after else None
-        if wait is None:
-            wait = 2.0**self.repeats * (1 + _JITTER * self.jitter())
-        spent = self.repeats >= policy.attempts or self.state.budget.remaining <= 0
-        if spent or wait >= MAX_TOTAL_DELAY or self._total_delay + wait > MAX_TOTAL_DELAY:
+        delay = self._requested_delay(result) if policy.honors_retry_after else None
+        if delay is None:
+            delay = 2.0**self.repeats * (1 + _JITTER * self.jitter())
+        is_spent = self.repeats >= policy.attempts or self.state.budget.remaining <= 0
+        if is_spent or delay >= MAX_TOTAL_DELAY or self._total_delay + delay > MAX_TOTAL_DELAY:
             self.state.retries = -1
             return None
-        self._total_delay += wait
+        self._total_delay += delay
         self._reserve_repeat()
-        # Conversations side by side share it: the most that one needed, or that one was in vain.
+        # Shared by parallel conversations: the largest number of retries, or -1 if any gave up.
         if self.state.retries >= 0:
             self.state.retries = max(self.state.retries, self.repeats)
-        return wait
+        return delay
 
     def _reconnect_delay(self, result: SendResult) -> float | None:
-        """Without a policy: dial once more, at once. Nobody asked for it, so it counts nothing."""
+        """Without a policy: connect once more, immediately. It does not count as a retry."""
         if (
             self.repeats
             or self.state.budget.remaining <= 0
@@ -146,7 +148,7 @@ class PaidRetry:
         return 0.0
 
     def _reserve_repeat(self) -> None:
-        # Taken before waiting, or conversations side by side would all count on the last one.
+        # Reserved before waiting, so that parallel conversations do not share the last attempt.
         self.state.budget.remaining -= 1
         self._is_reserved = True
         self.repeats += 1
@@ -158,26 +160,26 @@ class PaidRetry:
 
 
 def should_retry(result: SendResult, statuses: frozenset[int]) -> bool:
-    """Tell whether what came of a request calls for another try, where `statuses` do.
+    """Return whether a result calls for another try, if a policy names these `statuses`.
 
     >>> from proxy.errors import UpstreamFailed
-    >>> is_repeated(UpstreamFailed("No connection."), frozenset())
+    >>> should_retry(UpstreamFailed("No connection."), frozenset())
     True
-    >>> is_repeated(UpstreamFailed("Lost.", code="connection_lost"), frozenset({500, 504}))
+    >>> should_retry(UpstreamFailed("Lost.", code="connection_lost"), frozenset({500, 504}))
     False
     """
     if not isinstance(result, GatewayError):
         return not is_success(result.status) and result.status in statuses
     if result.code == _UNREACHABLE:
         return True
-    # Each of these failures has the status by which a config names it: 408, 502, 504.
+    # Each of these errors has the status by which a config names it: 408, 502 or 504.
     return (
         isinstance(result, RequestTimeout) or result.code in _BROKEN_CONNECTION
     ) and result.status in statuses
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Give the seconds that a provider asks for; None when it does not, or not in a known way.
+    """Return the seconds that a provider asks to wait; None if absent or not understood.
 
     >>> retry_after({"retry-after-ms": "1500", "retry-after": "9"}, 0.0)
     1.5
@@ -201,35 +203,35 @@ def _seconds_until(date: str, now: float) -> float | None:
 
 
 async def send_with_retry(send: Send, rule: RetryRule, sleep: Sleep) -> ClientResponse:
-    """Send until the rule lets stand what comes of it: give the response, or raise the failure."""
+    """Send until the rule calls a result final; return the response, or raise the error."""
     result: SendResult
     try:
         result = response = await send()
         if is_success(response.status):
-            # No rule repeats a success: what repeats is set up only for what it may be needed for.
+            # No rule repeats a success, so the common case needs no retry client.
             return response
     except GatewayError as error:
         result = error
-    again = _RetryAdapter(result, send, rule, sleep)
-    # What it takes for a session is asked for `request` alone.
-    client = RetryClient(client_session=cast("ClientSession", again), retry_options=again)
+    adapter = _RetryAdapter(result, send, rule, sleep)
+    # Of the session it uses only `request`.
+    client = RetryClient(client_session=cast("ClientSession", adapter), retry_options=adapter)
     return await client.get("")
 
 
 class _RepeatedError(Exception):
-    """A failure that aiohttp-retry is to repeat."""
+    """Tells aiohttp-retry to try again."""
 
 
 class _RetryAdapter(RetryOptionsBase):
-    """What aiohttp-retry sends by, and what it repeats by.
+    """Adapter that makes aiohttp-retry use our `send` and our retry rule.
 
-    It knows exceptions by type only, never releases a response that it discards, and sleeps by
-    the loop's clock alone. So the rule is asked here, and waiting is done here.
+    aiohttp-retry chooses exceptions by type only, never releases a response that it discards, and
+    always sleeps by the event loop's clock. So the rule is applied here, and waiting is done here.
     """
 
     def __init__(self, result: SendResult, send: Send, rule: RetryRule, sleep: Sleep) -> None:
         super().__init__(
-            # One more try than any rule allows: it is the rule that ends it.
+            # One more than any rule allows, so that the rule decides.
             attempts=MAX_RETRY_ATTEMPTS + 2,
             exceptions={_RepeatedError},
             retry_all_server_errors=False,
@@ -239,7 +241,7 @@ class _RetryAdapter(RetryOptionsBase):
         self._send, self._rule, self._sleep = send, rule, sleep
 
     async def request(self, *_: object, **__: object) -> ClientResponse:
-        """Give what came of sending first, then send once more."""
+        """Return or raise the first result when called first; send again in later calls."""
         result, self._first_result = self._first_result, None
         try:
             if isinstance(result, GatewayError):
@@ -251,7 +253,7 @@ class _RetryAdapter(RetryOptionsBase):
             raise _RepeatedError from error
 
     def get_timeout(self, attempt: int, response: ClientResponse | None = None) -> float:
-        """Wait no longer: it has been waited."""
+        """Return 0: the delay is over already."""
         del attempt, response
         return 0.0
 
@@ -259,13 +261,13 @@ class _RetryAdapter(RetryOptionsBase):
         return not await self._wait_for_retry(response)
 
     async def _wait_for_retry(self, result: SendResult) -> bool:
-        """Wait for the next try; False: there is none."""
-        wait = self._rule.next_delay(result)
-        if wait is None:
+        """Wait for the next try; return False if there is none."""
+        delay = self._rule.next_delay(result)
+        if delay is None:
             return False
         if isinstance(result, ClientResponse):
-            # Its connection must be free for the next try, and not be held while waiting.
+            # Its connection must not be kept busy while waiting, and be free for the next try.
             result.release()
-        if wait:
-            await self._sleep(wait)
+        if delay:
+            await self._sleep(delay)
         return True

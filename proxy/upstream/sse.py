@@ -1,4 +1,4 @@
-"""Reading a provider's server-sent events as they come, through its adapter."""
+"""Reads a provider's server-sent events through its adapter, as they arrive."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ async def stream_answers(
     limit: int,
     secrets: frozenset[str] = frozenset(),
 ) -> AsyncIterator[Answer]:
-    """Give what each event tells of, at most `limit` bytes of events in all.
+    """Yield the answer in each event that has one; events may have `limit` bytes in all.
 
-    Raises what an event that tells of a failure means, and `UpstreamFailed`. Where an event that
-    may be an error repeats one of the `secrets`, it is blotted out.
+    Raises `UpstreamFailed`, and the adapter's error for an event that reports a failure. The
+    `secrets` are redacted in every event that may be an error.
     """
     async for event in _read_events(response, limit):
         answer = adapter.parse_event(call, Event(event.name, redact(event.data, secrets)).json())
@@ -35,13 +35,13 @@ async def _read_events(response: ClientResponse, limit: int) -> AsyncIterator[Ev
     events = EventParser()
     while True:
         with map_client_errors():
-            piece = await response.content.readany()
-        if not piece:
+            chunk = await response.content.readany()
+        if not chunk:
             break
-        limit -= len(piece)
+        limit -= len(chunk)
         if limit < 0:
             raise reply_too_large()
-        for event in events.feed(piece):
+        for event in events.feed(chunk):
             yield event
     for event in events.flush():
         yield event

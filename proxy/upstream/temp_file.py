@@ -1,6 +1,6 @@
-"""One picture's bytes on disk, while nobody knows yet whether its answer is a success.
+"""Unnamed temporary files for images, while it is unknown whether their reply is a success.
 
-A file without a name: it ends with whoever holds it last, and with the process.
+Such a file is gone with its last reference, and with the process.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from proxy.settings.state_dir import ensure_private_dir
 _LOG = logging.getLogger("easel")
 
 _CHUNK = 96 * 1024
-"""Bytes that are read in one go: a multiple of 3, so that base64 has no seams."""
+"""Bytes that are read at a time: a multiple of 3, so that chunks in base64 can be joined."""
 
 
 class ImageTempFile:
-    """Bytes, written once and read any number of times. `head` has the first of them."""
+    """The bytes of one image, written once and read any number of times. `head` has the first."""
 
     __slots__ = ("_file", "_folder", "head", "length")
 
@@ -41,19 +41,19 @@ class ImageTempFile:
             self._file.close()
 
     async def append(self, data: bytes) -> None:
-        """Write what follows; raises `OSError`, and then it holds what it held before."""
+        """Append bytes; on `OSError` the content stays as it was."""
         await asyncio.to_thread(self._write, data)
         self.length += len(data)
         if len(self.head) < HEADER_BYTES:
             self.head += data[: HEADER_BYTES - len(self.head)]
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Give all that was written; raises `UpstreamFailed`."""
+        """Yield the content in chunks; raise `UpstreamFailed` if it cannot be read."""
         for at in range(0, self.length, _CHUNK):
             yield await asyncio.to_thread(self._read, at, min(_CHUNK, self.length - at))
 
     def read_all(self) -> bytes:
-        """Give all that was written in one piece; it blocks. Raises `UpstreamFailed`."""
+        """Return the whole content (blocking); raise `UpstreamFailed` if it cannot be read."""
         return self._read(0, self.length)
 
     def _write(self, data: bytes) -> None:
@@ -72,41 +72,44 @@ class ImageTempFile:
             data = b""
         if len(data) != size:
             raise UpstreamFailed(
-                "The picture was made, and lost on the gateway's disk.", code="picture_lost"
+                "The image was generated, but the gateway could not read it back from its disk.",
+                code="picture_lost",
             )
         return data
 
 
 @frozen
 class FileImage(Image):
-    """A picture that lies on a spool."""
+    """An image whose bytes are in a temporary file."""
 
     file: ImageTempFile = ImageTempFile(Path())
 
     @property
     def held(self) -> int:
-        """How many bytes of a picture are here."""
+        """Bytes of the image that are available without a download."""
         return self.file.length
 
 
 class TempFiles:
-    """Makes spools in a folder, and says once that they fail."""
+    """Makes temporary files in a folder; logs once per outage that writing them fails."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._has_warned = False
 
     def new(self) -> ImageTempFile:
-        """Give an empty one."""
+        """Return an empty file."""
         return ImageTempFile(self._folder)
 
     def report_failure(self, error: OSError) -> None:
-        """Tell the operator."""
+        """Log that writing failed, unless it was logged already."""
         if not self._has_warned:
             reason = error.strerror or type(error).__name__
-            _LOG.warning("pictures that arrive as base64 are held in memory: %s", reason)
+            _LOG.warning(
+                "cannot write a temporary file: %s; keeping base64 images in memory", reason
+            )
         self._has_warned = True
 
     def report_success(self) -> None:
-        """Note that they do."""
+        """Record that writing works, so that the next failure is logged."""
         self._has_warned = False

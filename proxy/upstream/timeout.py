@@ -1,4 +1,4 @@
-"""Deadlines of a conversation: a block that takes too long ends in a failure with a name."""
+"""Timeouts of a conversation: a block that takes too long raises an error of the gateway's."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any, Self
 from proxy.errors import GatewayError, RequestTimeout, UpstreamFailed
 
 ErrorFactory = Callable[[float], GatewayError]
-"""Says what it means that so many seconds have run out."""
+"""Builds the exception to raise when the timeout (in seconds) expires."""
 
 
 class Timeout:
-    """A block that ends after `seconds` by raising `late`; None: when the alarm is set.
+    """A block that raises an error after `seconds`; with None it has no timeout until `schedule`.
 
-    What `asyncio.timeout` does, without a coroutine to enter and to leave, and at next to no cost
-    where there is none.
+    Like `asyncio.timeout`, but entered and left without a coroutine, and almost free without a
+    timeout.
     """
 
-    __slots__ = ("_alarm", "_cancelling", "_is_due", "_late", "_seconds", "_task")
+    __slots__ = ("_earlier_cancels", "_has_expired", "_make_error", "_seconds", "_task", "_timer")
 
-    def __init__(self, seconds: float | None, late: ErrorFactory) -> None:
+    def __init__(self, seconds: float | None, make_error: ErrorFactory) -> None:
         self._seconds = seconds or 0.0
-        self._late = late
-        self._alarm: asyncio.TimerHandle | None = None
+        self._make_error = make_error
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._cancelling = 0
-        self._is_due = False
+        self._earlier_cancels = 0
+        self._has_expired = False
 
     def __enter__(self) -> Self:
         if self._seconds:
@@ -36,46 +36,46 @@ class Timeout:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.cancel()
-        if not self._is_due or self._task is None:
+        if not self._has_expired or self._task is None:
             return
-        # Another may have cancelled the task as well: then it is not ours to end that.
-        ours = self._task.uncancel() <= self._cancelling
+        # If the task was also cancelled by somebody else, the cancellation must go on.
+        ours = self._task.uncancel() <= self._earlier_cancels
         if ours and kind is asyncio.CancelledError:
-            raise self._late(self._seconds) from None
+            raise self._make_error(self._seconds) from None
 
     @property
     def is_scheduled(self) -> bool:
-        """Whether it will end the block."""
-        return self._alarm is not None
+        """Whether the timeout is running."""
+        return self._timer is not None
 
     def schedule(self, when: float) -> None:
-        """Have it end the block at a time of the loop's clock."""
+        """Start the timeout again, to expire at this time of the event loop's clock."""
         self.cancel()
         if self._task is None and (task := asyncio.current_task()):
-            self._task, self._cancelling = task, task.cancelling()
-        self._alarm = asyncio.get_running_loop().call_at(when, self._expire)
+            self._task, self._earlier_cancels = task, task.cancelling()
+        self._timer = asyncio.get_running_loop().call_at(when, self._expire)
 
     def cancel(self) -> None:
-        """Let the block take as long as it takes."""
-        if self._alarm:
-            self._alarm.cancel()
-            self._alarm = None
+        """Stop the timeout: the block may take as long as it needs."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
 
     def _expire(self) -> None:
-        self._alarm = None
-        self._is_due = True
+        self._timer = None
+        self._has_expired = True
         if self._task:
             self._task.cancel()
 
 
 def request_timeout_error(seconds: float) -> RequestTimeout:
-    """Say, in Portkey's words, that the request's own timeout ran out."""
+    """Return the error for the request's own timeout, in Portkey's words."""
     milliseconds = round(seconds * 1000)
     return RequestTimeout(f"Request exceeded the timeout sent in the request: {milliseconds}ms")
 
 
 def total_timeout_error(seconds: float) -> UpstreamFailed:
-    """Say that the operator's deadline ran out."""
+    """Return the error for the operator's total timeout (`timeouts.total`)."""
     return UpstreamFailed(
-        f"The provider was still working after {seconds:g} seconds.", status=504, code="timeout"
+        f"The provider did not finish within {seconds:g} seconds.", status=504, code="timeout"
     )

@@ -40,7 +40,7 @@ class _Entry:
 
 
 class Tokens:
-    """Keeps what token endpoints granted, by credential."""
+    """Access tokens by credential, fetched from token endpoints on demand."""
 
     def __init__(
         self,
@@ -54,12 +54,12 @@ class Tokens:
         self._entries: LRUCache[str, _Entry] = LRUCache(_MAX_TOKENS)
 
     async def with_token(self, target: Target) -> Target:
-        """Give the target with a token among its options, if its credential calls for one."""
+        """Return the target with a token among its options, if its credential needs one."""
         if self._token_flow(target) is None:
             return target
         entry = self._entries.setdefault(_cache_key(target), _Entry())
         async with entry.lock:
-            # A flow of its own: whoever waited for the lock would sign with the time of long ago.
+            # A new flow: one made before waiting for the lock would sign with an old time.
             if self._clock() >= entry.valid_until and (flow := self._token_flow(target)):
                 entry.grant = await self._fetch(target, flow)
                 lifetime = entry.grant.expires_in
@@ -70,9 +70,9 @@ class Tokens:
         )
 
     def on_error(self, target: Target, error: BaseException | None) -> None:
-        """Have a target's token bought anew next time, if an error says that it is no good.
+        """Discard a target's token if the provider answered 401.
 
-        A token can end early: it was revoked, or this machine slept, and its clock with it.
+        A token can expire early: it was revoked, or this machine was suspended and its clock stood.
         """
         status = isinstance(error, ProviderError) and error.provider_status
         if status == UNAUTHORIZED and (entry := self._entries.get(_cache_key(target))):
@@ -82,11 +82,11 @@ class Tokens:
         return target.adapter.token_flow(target.credentials, self._now())
 
     async def _fetch(self, target: Target, flow: TokenFlow) -> AccessToken:
-        # A token endpoint is a public host of the provider's own; nothing of ours signs for it.
+        # The token endpoint is a public host of the provider; the target's signature is not for it.
         request = next(flow)
         while True:
-            asked: ProviderRequest = replace(await with_assertion(request), authenticated=False)
-            async with exchange(self._connectors, target, asked) as response:
+            unsigned: ProviderRequest = replace(await with_assertion(request), authenticated=False)
+            async with exchange(self._connectors, target, unsigned) as response:
                 reply = await read_reply(response, ERROR_LIMIT, target.secrets)
             try:
                 request = flow.send(reply)
@@ -96,38 +96,38 @@ class Tokens:
 
 
 def _cache_key(target: Target) -> str:
-    # Headers that a client forwards differ from request to request, and buy nothing.
+    # Forwarded client headers differ between requests, and do not influence the token.
     bare = msgspec.structs.replace(target, forwarded_headers={})
     return f"{target.adapter.id}:{bare.fingerprint}"
 
 
 async def with_assertion(request: ProviderRequest) -> ProviderRequest:
-    """Give a request with its assertion, signed, at the end of its content."""
+    """Return a request with its signed assertion appended to its content."""
     if request.assertion is None:
         return request
-    # Some milliseconds of arithmetic, and at first an import.
+    # In a thread: signing takes milliseconds, and the first call imports the library.
     token = await asyncio.to_thread(sign_jwt, request.assertion)
     return replace(request, content=(request.content or b"") + token, assertion=None)
 
 
 def sign_jwt(assertion: Assertion) -> bytes:
-    """Write the token of an assertion; raises `GatewayError`."""
+    """Return the signed JSON Web Token of an assertion; raise `GatewayError`."""
     try:
         from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - see the module
         from google.auth import crypt, jwt  # noqa: PLC0415 - see the module
     except ImportError:
         raise GatewayError(
-            "A service account's key cannot be used here, for want of a package to sign with: "
-            "the operator has to install easel-gateway[gcp].",
+            "Cannot sign with a service account's key: the operator has to install "
+            "easel-gateway[gcp].",
             code="not_installed",
         ) from None
-    # The library declares no types here.
+    # The library is untyped here.
     read: Callable[[str, str | None], Any] = crypt.RSASigner.from_string
     write: Callable[[Any, Mapping[str, Any]], bytes] = jwt.encode
     try:
         return write(read(assertion.private_key, assertion.key_id or None), assertion.claims)
     except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm):
-        # What went wrong is not passed on: it could quote the key.
+        # The library's message is dropped: it may quote the key.
         raise BadRequest(
             "The private key of the service account is not an RSA key in PEM, or is damaged.",
             code="invalid_credential",

@@ -18,7 +18,7 @@ MUTATIONS = (
     Mutation(
         "addresses are checked when the socket is opened",
         "proxy/upstream/connector.py",
-        "if not may_reach(address[0], private=private):",
+        "if not is_allowed_address(address[0], private=private):",
         "if False:",
     ),
     Mutation(
@@ -30,32 +30,32 @@ MUTATIONS = (
     Mutation(
         "cloud metadata services are blocked for everyone",
         "proxy/upstream/connector.py",
-        "if address in _METADATA or address.is_multicast",
+        "if address in _METADATA_ADDRESSES or address.is_multicast",
         "if address.is_multicast",
     ),
     Mutation(
         "an IPv4 address embedded in IPv6 is treated as that address",
         "proxy/upstream/connector.py",
-        'address = _inner(ip_address(text.partition("%")[0]))',
+        'address = _embedded_ipv4(ip_address(text.partition("%")[0]))',
         'address = ip_address(text.partition("%")[0])',
     ),
     Mutation(
         "image downloads reach only what a stranger could reach",
         "proxy/upstream/exchange.py",
         "    return url, False\n",
-        "    return url, target.private\n",
+        "    return url, target.allow_private_network\n",
     ),
     Mutation(
         "the checked address is the one that is connected to",
         "proxy/upstream/connector.py",
-        "if not may_reach(address[0], private=private):",
+        "if not is_allowed_address(address[0], private=private):",
         "if False:",
     ),
     Mutation(
         "separate connection pools for trusted and untrusted hosts",
         "proxy/upstream/connector.py",
-        "return self._doors[private]",
-        "return self._doors[True]",
+        "return self._clients[private]",
+        "return self._clients[True]",
     ),
     Mutation(
         "redirects are not followed",
@@ -78,7 +78,7 @@ MUTATIONS = (
     Mutation(
         "credentials follow a reply only to the provider's own hosts",
         "proxy/upstream/exchange.py",
-        "if request.authenticated and not _own_host(target.adapter, url):",
+        "if request.authenticated and not _is_provider_host(target.adapter, url):",
         "if False:",
     ),
     Mutation(
@@ -96,7 +96,7 @@ MUTATIONS = (
     Mutation(
         "request headers hold only the intended lines",
         "proxy/upstream/http1.py",
-        'if head.count("\\n") >= len(lines) or _FORBIDDEN.search(head):',
+        'if head.count("\\n") >= len(lines) or _CONTROL_CHARACTERS.search(head):',
         "if False:",
     ),
     Mutation(
@@ -366,7 +366,7 @@ MUTATIONS = (
     Mutation(
         "an abandoned job is cancelled at the provider, if the operator wants that",
         "proxy/upstream/client.py",
-        "self._upstream.cancellations.begin(self._flow, self._granted)",
+        "self._client.cancellations.start(self._flow, self._authorized)",
         "pass",
     ),
     Mutation(
@@ -408,7 +408,7 @@ MUTATIONS = (
     Mutation(
         "replies have a size limit",
         "proxy/upstream/reply.py",
-        "            if room < 0:\n",
+        "            if limit < 0:\n",
         "            if False:\n",
     ),
     Mutation(
@@ -426,7 +426,7 @@ MUTATIONS = (
     Mutation(
         "image downloads have a time limit",
         "proxy/upstream/image_download.py",
-        "        if left < 0:\n",
+        "        if remaining < 0:\n",
         "        if False:\n",
     ),
     Mutation(

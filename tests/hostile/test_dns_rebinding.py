@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.upstream.client import UPSTREAM
+from proxy.upstream.client import PROVIDER_CLIENT
 from tests.proxy.upstream.test_connector import is_refused, resolving, to_host
 from tests.support.gateway import Gateway, gateway_to
 
@@ -14,7 +14,9 @@ TRUST = "trusted_custom_hosts: ['*.lan']\n"
 async def forgetting(ours: Gateway) -> None:
     """Let names be looked up anew, and connections be made anew."""
     for private in (False, True):
-        connector: Any = ours.app[UPSTREAM].dialer.door(private=private).session.connector
+        connector: Any = (
+            ours.app[PROVIDER_CLIENT].connectors.client(private=private).session.connector
+        )
         connector.clear_dns_cache()
         for waiting in connector._conns.values():
             for protocol, _ in waiting:

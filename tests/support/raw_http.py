@@ -12,7 +12,7 @@ from typing import Any
 
 from yarl import URL
 
-from proxy.upstream.client import UPSTREAM
+from proxy.upstream.client import PROVIDER_CLIENT
 from tests.support.gateway import OURS, PATH, Answered, Gateway, gateway
 
 SECRET = "sk-stored/secret+0123456789"
@@ -99,8 +99,8 @@ async def gateway_at(url: str, more: str = "") -> AsyncIterator[Gateway]:
 
 def connections(ours: Gateway) -> int:
     """Count the connections in use."""
-    dialer = ours.app[UPSTREAM].dialer
-    connectors: list[Any] = [dialer.door(private=it).session.connector for it in (False, True)]
+    dialer = ours.app[PROVIDER_CLIENT].connectors
+    connectors: list[Any] = [dialer.client(private=it).session.connector for it in (False, True)]
     return sum(len(connector._acquired) for connector in connectors)
 
 

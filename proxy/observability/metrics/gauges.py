@@ -45,7 +45,7 @@ class Traffic(Protocol):
     """What the connectors for providers count."""
 
     @property
-    def received(self) -> int:
+    def received_bytes(self) -> int:
         """Bytes received so far."""
         ...
 
@@ -121,7 +121,7 @@ def _register_upstream_metrics(metrics: Metrics, sources: Sources) -> None:
     metrics.counter(
         "easel_provider_bytes_total",
         "Bytes received from providers and from the hosts of their images.",
-        lambda: sources.traffic().received,
+        lambda: sources.traffic().received_bytes,
     )
     metrics.gauge(
         "easel_upstream_connections",

@@ -17,27 +17,27 @@ from hypothesis import strategies as st
 
 from adapters.contract import Answer, Image
 from proxy.upstream import base64_extract
-from proxy.upstream.base64_extract import LONG, Sieve, with_taken
-from proxy.upstream.temp_file import SpooledImage, Spools
+from proxy.upstream.base64_extract import MIN_LENGTH, Base64Extractor, restore_images
+from proxy.upstream.temp_file import FileImage, TempFiles
 from tests.support.gateway import PNG, Gateway, Provider, Reply, always, gateway, provider
 
 LARGE = PNG + random.Random(7).randbytes(700_000)  # noqa: S311 - no secret
 TEXT = base64.b64encode(LARGE).decode()
 
 
-async def left_of(body: bytes, step: int, folder: Path) -> Sieve:
+async def left_of(body: bytes, step: int, folder: Path) -> Base64Extractor:
     """Read a body that arrives in pieces."""
-    sieve = Sieve(Spools(folder))
+    sieve = Base64Extractor(TempFiles(folder))
     for at in range(0, len(body), step):
         await sieve.feed(body[at : at + step])
     return sieve
 
 
-def in_full(sieve: Sieve) -> bytes:
+def in_full(sieve: Base64Extractor) -> bytes:
     """Put everything back."""
-    body = bytes(sieve.left)
-    for name, spool in sieve.taken.items():
-        body = body.replace(name.encode(), base64.b64encode(spool.whole()))
+    body = bytes(sieve.skeleton)
+    for name, spool in sieve.files.items():
+        body = body.replace(name.encode(), base64.b64encode(spool.read_all()))
     return body
 
 
@@ -70,8 +70,8 @@ trees = st.recursive(
 async def test_what_is_left_is_the_reply_whatever_it_is(
     tree: object, step: int, indent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base64_extract, "LONG", 64)
-    monkeypatch.setattr(base64_extract, "_PIECE", 256)
+    monkeypatch.setattr(base64_extract, "MIN_LENGTH", 64)
+    monkeypatch.setattr(base64_extract, "_DECODE_SIZE", 256)
     body = orjson.dumps(tree, option=indent)
     sieve = await left_of(body, step, tmp_path)
     assert in_full(sieve) == body
@@ -81,17 +81,17 @@ async def test_what_is_left_is_the_reply_whatever_it_is(
 async def test_no_long_picture_stays_in_memory(step: int, tmp_path: Path) -> None:
     entries = [{"b64_json": TEXT, "seed": 1}, {"image": f"data:image/png;base64,{TEXT}"}]
     sieve = await left_of(orjson.dumps({"data": entries}), step, tmp_path)
-    assert [spool.whole() for spool in sieve.taken.values()] == [LARGE, LARGE]
-    assert len(sieve.left) < 200
-    first, second = orjson.loads(bytes(sieve.left))["data"]
-    assert [first["b64_json"], second["image"].partition(",")[2]] == [*sieve.taken]
+    assert [spool.read_all() for spool in sieve.files.values()] == [LARGE, LARGE]
+    assert len(sieve.skeleton) < 200
+    first, second = orjson.loads(bytes(sieve.skeleton))["data"]
+    assert [first["b64_json"], second["image"].partition(",")[2]] == [*sieve.files]
 
 
 @pytest.mark.parametrize("size", [700_000, 700_001, 700_002])
 async def test_padding_is_no_part_of_the_picture(size: int, tmp_path: Path) -> None:
     data = LARGE[:size]
     sieve = await left_of(orjson.dumps([base64.b64encode(data).decode()]), 65_536, tmp_path)
-    assert [spool.whole() for spool in sieve.taken.values()] == [data]
+    assert [spool.read_all() for spool in sieve.files.values()] == [data]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ async def test_padding_is_no_part_of_the_picture(size: int, tmp_path: Path) -> N
             TEXT.replace("+", "-"),
             TEXT[:400_000] + "====" + TEXT[400_000:],
             TEXT + "é",
-            "=" * LONG * 2,
+            "=" * MIN_LENGTH * 2,
             TEXT[:-4] + "AB==",
         ),
     ],
@@ -127,13 +127,13 @@ async def test_what_is_not_plain_base64_stays(text: str, tmp_path: Path) -> None
 
 async def test_what_an_adapter_passes_on_beside_pictures_is_put_back(tmp_path: Path) -> None:
     sieve = await left_of(orjson.dumps({"a": TEXT, "b": TEXT}), 65_536, tmp_path)
-    picture, other = sieve.taken
+    picture, other = sieve.files
     extra = {"mask": other, "seed": 7}
     answer = Answer((Image(b64=picture, extra=extra),), usage={"is": other}, extra={"in": [other]})
-    got = await with_taken(answer, sieve.taken)
+    got = await restore_images(answer, sieve.files)
     (image,) = got.images
-    assert isinstance(image, SpooledImage)
-    assert (image.spool.whole(), image.held) == (LARGE, len(LARGE))
+    assert isinstance(image, FileImage)
+    assert (image.file.read_all(), image.held) == (LARGE, len(LARGE))
     assert (image.extra, got.usage, got.extra) == (
         *({"mask": TEXT, "seed": 7}, {"is": TEXT}),
         {"in": [TEXT]},
@@ -152,13 +152,13 @@ async def test_a_full_disk_keeps_pictures_in_memory_and_is_told_once(
         return wrote(file, data, at)
 
     monkeypatch.setattr(os, "pwrite", full)
-    spools = Spools(tmp_path)
+    spools = TempFiles(tmp_path)
     body = orjson.dumps({"a": TEXT, "b": TEXT})
     for _ in range(2):
-        sieve = Sieve(spools)
+        sieve = Base64Extractor(spools)
         for at in range(0, len(body), 65_536):
             await sieve.feed(body[at : at + 65_536])
-        assert (bytes(sieve.left), sieve.taken) == (body, {})
+        assert (bytes(sieve.skeleton), sieve.files) == (body, {})
     assert [it.getMessage() for it in caplog.records] == [
         "pictures that arrive as base64 are held in memory: No space left on device"
     ]

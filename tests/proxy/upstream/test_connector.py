@@ -11,8 +11,8 @@ from aiohttp import ClientConnectorError, web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from proxy.settings.schema import Timeouts
-from proxy.upstream.client import UPSTREAM
-from proxy.upstream.connector import Dialer, ForbiddenAddressError, may_reach
+from proxy.upstream.client import PROVIDER_CLIENT
+from proxy.upstream.connector import Connectors, ForbiddenAddressError, is_allowed_address
 from tests.support.gateway import Answered, Gateway, gateway, gateway_to, provider
 
 UP = {"virtual_key": "up"}
@@ -42,20 +42,20 @@ LOOPBACK = (
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_are_reached_by_both_doors(address: str) -> None:
-    assert may_reach(address, private=False)
-    assert may_reach(address, private=True)
+    assert is_allowed_address(address, private=False)
+    assert is_allowed_address(address, private=True)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private_addresses_are_reached_by_the_private_door_only(address: str) -> None:
-    assert not may_reach(address, private=False)
-    assert may_reach(address, private=True)
+    assert not is_allowed_address(address, private=False)
+    assert is_allowed_address(address, private=True)
 
 
 @pytest.mark.parametrize("address", NEVER)
 def test_metadata_services_are_reached_by_neither(address: str) -> None:
-    assert not may_reach(address, private=False)
-    assert not may_reach(address, private=True)
+    assert not is_allowed_address(address, private=False)
+    assert not is_allowed_address(address, private=True)
 
 
 async def to_host(ours: Gateway, host: str) -> Answered:
@@ -154,7 +154,9 @@ class Answers(AbstractResolver):
 def resolving(ours: Gateway, *addresses: str) -> None:
     """Let every name lead to these addresses, whichever door is asked."""
     for private in (False, True):
-        connector: Any = ours.app[UPSTREAM].dialer.door(private=private).session.connector
+        connector: Any = (
+            ours.app[PROVIDER_CLIENT].connectors.client(private=private).session.connector
+        )
         connector._resolver = Answers(*addresses)
 
 
@@ -199,8 +201,8 @@ async def test_a_proxy_variable_moves_nothing(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_door_is_closed_with_the_dialer() -> None:
-    async with Dialer(Timeouts()) as dialer:
-        doors = [dialer.door(private=private).session for private in (False, True)]
+    async with Connectors(Timeouts()) as dialer:
+        doors = [dialer.client(private=private).session for private in (False, True)]
         with pytest.raises(ClientConnectorError) as caught:
             await doors[0].get("http://localhost:9/")
         assert isinstance(caught.value.os_error, ForbiddenAddressError)

@@ -9,15 +9,15 @@ import pytest
 from aiohttp import InvalidURL, web
 
 from proxy.errors import UpstreamFailed
-from proxy.upstream.client import SMALL
-from proxy.upstream.errors import translated
+from proxy.upstream.client import PEEK_LIMIT
+from proxy.upstream.errors import map_client_errors
 from tests.support.gateway import Answered, Gateway, gateway_to
 from tests.support.raw_http import SECRET, connections, gateway_at, wire
 
 UP = {"virtual_key": "up"}
 SOON = "timeouts: {idle: 0.2}\n"
 JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-LONG = JSON + b"content-length: %d\r\n\r\n" % (9 * SMALL)
+LONG = JSON + b"content-length: %d\r\n\r\n" % (9 * PEEK_LIMIT)
 CHUNKED = JSON + b"transfer-encoding: chunked\r\n\r\n"
 EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 EVENT = b"event: a\ndata: {}\n\n"
@@ -48,7 +48,7 @@ IN_THE_ANSWER = {
 }
 FAULTS = [*BEFORE_THE_ANSWER.items(), *IN_THE_ANSWER.items()]
 RELAYED = {
-    "long JSON": (LONG, b"x" * (2 * SMALL)),
+    "long JSON": (LONG, b"x" * (2 * PEEK_LIMIT)),
     "chunks": (CHUNKED, b"20000\r\n" + b"x" * 0x20000 + b"\r\n"),
     "events": (EVENTS.replace(b"\r\n\r\n", b"\r\ncontent-length: 99\r\n\r\n"), EVENT),
 }
@@ -130,6 +130,6 @@ async def test_what_may_have_been_paid_for_is_not_ordered_again() -> None:
 
 
 def test_neither_sentence_nor_traceback_shows_what_the_library_said() -> None:
-    with pytest.raises(UpstreamFailed) as caught, translated():
+    with pytest.raises(UpstreamFailed) as caught, map_client_errors():
         raise InvalidURL(f"https://provider.example/?key={SECRET}")
     assert SECRET not in "".join(traceback.format_exception(caught.value))

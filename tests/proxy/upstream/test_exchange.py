@@ -18,8 +18,8 @@ from proxy.errors import UpstreamFailed
 from proxy.routing.plan import Target
 from proxy.settings.routing_config import parse_config
 from proxy.upstream import retry
-from proxy.upstream.client import UPSTREAM
-from proxy.upstream.exchange import address
+from proxy.upstream.client import PROVIDER_CLIENT
+from proxy.upstream.exchange import resolve_url
 from tests.support.gateway import (
     ANSWER,
     B64,
@@ -74,17 +74,17 @@ def at(url: str, **more: Any) -> ProviderRequest:
 @pytest.mark.parametrize("url", ELSEWHERE)
 def test_a_signed_request_goes_to_no_stranger(url: str) -> None:
     with pytest.raises(UpstreamFailed) as caught:
-        address(target(), at(url))
+        resolve_url(target(), at(url))
     assert caught.value.code == "foreign_url"
 
 
 def test_a_signed_request_goes_to_the_providers_own_hosts() -> None:
     for url in ("https://api.eu2.bfl.ai/v1/get?id=1", "https://bfl.ai/x", "https://API.BFL.AI/x"):
-        assert address(target(), at(url)) == (URL(url, encoded=True), False)
+        assert resolve_url(target(), at(url)) == (URL(url, encoded=True), False)
 
 
 def test_an_unsigned_request_may_go_anywhere_public() -> None:
-    assert address(target(), at("https://cdn.example/a.png", signed=False))[1] is False
+    assert resolve_url(target(), at("https://cdn.example/a.png", signed=False))[1] is False
 
 
 def test_the_base_urls_own_origin_shares_its_reach() -> None:
@@ -92,7 +92,7 @@ def test_the_base_urls_own_origin_shares_its_reach() -> None:
         get_adapter("openai"), Credentials(), "http://10.0.0.5:8080/v1", allow_private_network=True
     )
     for url, private in (("http://10.0.0.5:8080/a.png", True), ("http://10.0.0.5/a.png", False)):
-        assert address(own, at(url, signed=False))[1] is private
+        assert resolve_url(own, at(url, signed=False))[1] is private
 
 
 @asynccontextmanager
@@ -229,9 +229,9 @@ def busy(times: int, status: int = 503) -> list[web.Response]:
 
 def with_one_connection(ours: Gateway) -> None:
     """Leave the gateway one connection to each host."""
-    dialer = ours.app[UPSTREAM].dialer
+    dialer = ours.app[PROVIDER_CLIENT].connectors
     for private in (False, True):
-        connector: Any = dialer.door(private=private).session.connector
+        connector: Any = dialer.client(private=private).session.connector
         connector._limit = connector._limit_per_host = 1
 
 

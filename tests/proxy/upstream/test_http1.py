@@ -188,9 +188,9 @@ async def test_what_waits_for_room_and_in_connections_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As many connections for what they may hold as 1,280 in earnest.
-    monkeypatch.setattr(http1, "_FEW", 0)
-    monkeypatch.setattr(http1, "_AHEAD", MB)
-    monkeypatch.setattr(http1, "_LEAST", 1024)
+    monkeypatch.setattr(http1, "_FEW_CONNECTIONS", 0)
+    monkeypatch.setattr(http1, "_READ_AHEAD", MB)
+    monkeypatch.setattr(http1, "_MIN_READ", 1024)
     shelf = RecordingBudget(MEMORY, 0)
 
     async def taken(response: ClientResponse, number: int) -> None:

@@ -158,4 +158,4 @@ async def test_a_picture_that_breaks_off_spoils_no_other() -> None:
     async with pictures(second_cut, count=3, limit=200_000) as (ours, _):
         got = await drawn(ours)
         assert len(got.json["data"]) == 2
-        assert "failed pictures=1>connection_lost" in got.headers["x-easel-receipt"]
+        assert "failed images=1>connection_lost" in got.headers["x-easel-receipt"]

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.upstream.redact import blotted_pieces
+from proxy.upstream.redact import redact_stream
 
 
 @given(st.lists(st.integers(1, 40), min_size=1))
@@ -21,7 +21,7 @@ async def test_a_secret_is_blotted_out_however_it_is_cut(sizes: list[int]) -> No
             yield rest[:size]
             rest = rest[size:]
 
-    blotted = b"".join([it async for it in blotted_pieces(cut(), frozenset({"sk-secret"}))])
+    blotted = b"".join([it async for it in redact_stream(cut(), frozenset({"sk-secret"}))])
     assert blotted == text.replace(b"sk-secret", b"*********")
 
 
@@ -31,5 +31,5 @@ async def test_a_piece_without_a_secret_goes_on_as_the_same_object() -> None:
     async def whole() -> AsyncGenerator[bytes, None]:
         yield piece
 
-    [same] = [it async for it in blotted_pieces(whole(), frozenset({"sk-secret"}))]
+    [same] = [it async for it in redact_stream(whole(), frozenset({"sk-secret"}))]
     assert same is piece

@@ -12,7 +12,7 @@ from aiohttp import web
 from proxy.errors import UpstreamFailed
 from proxy.observability.access_log import ACCESS_LOG
 from proxy.upstream.redact import ERROR_LIMIT
-from proxy.upstream.reply import decoded
+from proxy.upstream.reply import decompress
 from tests.support.gateway import Reply, always, gateway_to
 from tests.support.raw_http import SECRET, gateway_at, wire
 
@@ -57,12 +57,12 @@ async def test_what_cannot_be_undone_is_a_failure_with_a_name(reply: Reply) -> N
 
 def test_what_unfolds_past_the_limit_is_too_large() -> None:
     with pytest.raises(UpstreamFailed) as caught:
-        decoded(gzip.compress(b"0" * 100_000), "gzip", 99_999)
+        decompress(gzip.compress(b"0" * 100_000), "gzip", 99_999)
     assert caught.value.code == "too_large"
 
 
 def test_an_answer_may_be_exactly_as_long_as_the_limit() -> None:
-    assert decoded(gzip.compress(SMALL), "gzip", len(SMALL)) == SMALL
+    assert decompress(gzip.compress(SMALL), "gzip", len(SMALL)) == SMALL
 
 
 # Where a provider may repeat the credential it was sent.

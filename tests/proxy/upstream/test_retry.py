@@ -26,7 +26,7 @@ from proxy.routing.plan import Target
 from proxy.settings.loader import Settings
 from proxy.settings.policies import DEFAULT_RETRY_STATUSES, RetryPolicy
 from proxy.settings.schema import Timeouts
-from proxy.upstream.client import Upstream
+from proxy.upstream.client import ProviderClient
 from proxy.upstream.retry import retry_after
 from tests.proxy.upstream.test_connector import Answers
 from tests.support.gateway import ANSWER, PNG, Provider, gateway_to, json_reply, provider
@@ -43,7 +43,7 @@ class Talk:
     """
 
     fake: Provider
-    upstream: Upstream
+    upstream: ProviderClient
     target: Target
     steps: list[Step]
     waits: list[float]
@@ -89,7 +89,7 @@ async def talk(
 
     retry = RetryPolicy(**policy) if policy else None
     settings = Settings(timeouts=Timeouts(idle=0.15))
-    async with provider() as fake, Upstream(settings, sleep, lambda: chance) as upstream:
+    async with provider() as fake, ProviderClient(settings, sleep, lambda: chance) as upstream:
         at = f"{fake.url}/v1"
         target = Target(
             OPENAI,
@@ -227,7 +227,7 @@ class Flaky(Answers):
 def unreachable(it: Talk, failures: int) -> Flaky:
     """Let connecting fail for the first `failures` times."""
     it.target = replace(it.target, base_url=it.target.base_url.replace("127.0.0.1", "up.test"))
-    connector: Any = it.upstream.dialer.door(private=True).session.connector
+    connector: Any = it.upstream.connectors.client(private=True).session.connector
     connector._resolver = Flaky(failures)
     flaky: Flaky = connector._resolver
     return flaky
@@ -366,7 +366,7 @@ async def test_dialling_once_more_is_within_the_budget() -> None:
 
 async def test_what_is_discarded_gives_its_connection_back() -> None:
     async with talk(attempts=5) as it, asyncio.timeout(5):
-        connector: Any = it.upstream.dialer.door(private=True).session.connector
+        connector: Any = it.upstream.connectors.client(private=True).session.connector
         connector._limit = connector._limit_per_host = 1
         replies = [web.Response(status=503, body=b"x" * 500_000) for _ in range(3)]
 

@@ -11,7 +11,7 @@ from aiohttp import ClientResponse
 from adapters.contract import Adapter, Answer, Image, ImageCall
 from adapters.errors import ProviderError
 from proxy.errors import UpstreamFailed
-from proxy.upstream.sse import told
+from proxy.upstream.sse import stream_answers
 
 CALL = ImageCall({}, {})
 
@@ -39,7 +39,7 @@ class Body:
 
 def reading(*pieces: bytes, limit: int = 1000, secret: str = "") -> AsyncIterator[Answer]:
     response = cast("ClientResponse", Body(*pieces))
-    return told(response, Acme(), CALL, limit, frozenset(filter(None, [secret])))
+    return stream_answers(response, Acme(), CALL, limit, frozenset(filter(None, [secret])))
 
 
 async def test_each_event_is_told_once_it_is_whole_and_empty_ones_are_not() -> None:

@@ -309,7 +309,7 @@ async def test_the_loop_does_not_do_the_arithmetic(monkeypatch: pytest.MonkeyPat
         threads.append(threading.get_ident())
         return sign_jwt(assertion)
 
-    monkeypatch.setattr(tokens, "signed", noting)
+    monkeypatch.setattr(tokens, "sign_jwt", noting)
     await with_assertion(ASSERTION_REQUEST)
     assert len(threads) == 1
     assert threads != [threading.get_ident()]
