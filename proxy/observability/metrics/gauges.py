@@ -100,7 +100,7 @@ def _register_job_metrics(metrics: Metrics, sources: Sources) -> None:
     metrics.gauge(
         "easel_jobs",
         "Jobs, by state.",
-        lambda: {"running": jobs.running_count, "parked": len(jobs) - jobs.running_count},
+        lambda: {"running": jobs.running_count, "stored": len(jobs) - jobs.running_count},
         "state",
     )
     metrics.gauge(

@@ -69,12 +69,12 @@ class Metrics:
             ("provider",),
         )
         self.images = self._add_counter(
-            "easel_pictures_total",
+            "easel_images_total",
             "Images delivered, by source.",
             ("provider", "family", "source"),
         )
         self.unpriced_images = self._add_counter(
-            "easel_pictures_unpriced_total",
+            "easel_images_unpriced_total",
             "Images whose price is unknown.",
             ("provider",),
         )

@@ -28,7 +28,7 @@ async def test_each_picture_of_an_answer_is_counted_and_costs_its_price(tmp_path
     async with gateway_to(always(answer), f"prices: {prices}") as (ours, _):
         await ours.draw(params={"model": MODEL, "n": 3}, **UP)
         await ours.draw(params={"model": "by-size"}, **UP)
-        assert counted(ours, "easel_pictures_total")["openai", MODEL, "provider"] == 3
+        assert counted(ours, "easel_images_total")["openai", MODEL, "provider"] == 3
         assert counted(ours, "easel_dollars_total") == {
             ("openai", MODEL): 0.75,
             # A pixel each, as their bytes say.
@@ -39,7 +39,7 @@ async def test_each_picture_of_an_answer_is_counted_and_costs_its_price(tmp_path
 async def test_a_picture_without_a_price_costs_nothing_and_is_counted_as_such() -> None:
     async with gateway_to() as (ours, _):
         await ours.draw(params={"model": "my-own"}, **UP)
-        assert counted(ours, "easel_pictures_unpriced_total") == {("openai",): 1}
+        assert counted(ours, "easel_images_unpriced_total") == {("openai",): 1}
         assert not counted(ours, "easel_dollars_total")
 
 
@@ -47,7 +47,7 @@ async def test_a_long_answer_that_is_relayed_unread_counts_what_was_asked_for() 
     answer = {**ANSWER, "data": [{"b64_json": B64}, {"b64_json": "A" * 200_000}]}
     async with gateway_to(always(answer)) as (ours, _):
         await ours.draw(params={"model": MODEL, "n": 2}, **UP)
-        assert counted(ours, "easel_pictures_total") == {("openai", MODEL, "provider"): 2}
+        assert counted(ours, "easel_images_total") == {("openai", MODEL, "provider"): 2}
 
 
 async def test_pictures_of_events_are_counted_and_previews_are_not() -> None:
@@ -56,13 +56,13 @@ async def test_pictures_of_events_are_counted_and_previews_are_not() -> None:
         got = await ours.draw(virtual_key="draw", params=asked)
         finished = got.body.count(b"event: image_generation.completed")
         assert finished == 1
-        assert sum(counted(ours, "easel_pictures_total").values()) == finished
+        assert sum(counted(ours, "easel_images_total").values()) == finished
 
 
 async def test_a_failure_has_no_pictures() -> None:
     async with gateway_to(always({"error": {"message": "No."}}, 500)) as (ours, _):
         await ours.draw(**UP)
-        assert not counted(ours, "easel_pictures_total")
+        assert not counted(ours, "easel_images_total")
 
 
 async def test_each_picture_is_counted_for_the_target_that_made_it() -> None:
@@ -79,7 +79,7 @@ async def test_each_picture_is_counted_for_the_target_that_made_it() -> None:
         async with gateway("trusted_custom_hosts: ['127.0.0.1']") as ours:
             got = await ours.draw(config=orjson.dumps(config).decode(), params={"n": 2})
             assert got.status == 200
-            assert counted(ours, "easel_pictures_total") == {
+            assert counted(ours, "easel_images_total") == {
                 ("openai", "dall-e-2", "provider"): 1,
                 ("openai", MODEL, "provider"): 1,
             }

@@ -36,12 +36,12 @@ async def test_jobs_and_connections_are_those_that_are_there() -> None:
     async with gateway_to(slow) as (ours, _):
         task = asyncio.create_task(ours.draw(**UP))
         await came.wait()
-        assert seen(ours, "easel_jobs") == {"running": 1, "parked": 0}
+        assert seen(ours, "easel_jobs") == {"running": 1, "stored": 0}
         assert seen(ours, "easel_upstream_connections") == {"used": 1, "idle": 0}
         assert seen(ours, "easel_requests_in_flight") == {"": 1}
         go_on.set()
         await task
-        assert seen(ours, "easel_jobs") == {"running": 0, "parked": 1}
+        assert seen(ours, "easel_jobs") == {"running": 0, "stored": 1}
         assert seen(ours, "easel_upstream_connections") == {"used": 0, "idle": 1}
         assert seen(ours, "easel_jobs_bytes")["memory"] > 0
 
@@ -53,7 +53,7 @@ async def test_an_answer_that_nobody_collected_is_counted_when_it_goes() -> None
         async with asyncio.timeout(10):
             while not seen(ours, "easel_jobs_lost_total")["expired"]:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
-        assert seen(ours, "easel_jobs_lost_total") == {"expired": 1, "given_up": 0}
+        assert seen(ours, "easel_jobs_lost_total") == {"expired": 1, "evicted": 0}
 
 
 async def test_an_open_circuit_is_seen() -> None:

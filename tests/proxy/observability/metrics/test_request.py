@@ -101,7 +101,7 @@ async def test_pictures_of_the_cache_are_told_apart_and_cost_nothing() -> None:
         found = counted(ours, "easel_requests_total")
         assert found["openai", "dall-e-3", "ok", "MISS"] == 1
         assert found["openai", "dall-e-3", "ok", "HIT"] == 3
-        assert counted(ours, "easel_pictures_total") == {
+        assert counted(ours, "easel_images_total") == {
             ("openai", "dall-e-3", "provider"): 1,
             ("openai", "dall-e-3", "cache"): 3,
         }
@@ -144,7 +144,7 @@ async def test_who_joins_a_job_begins_none_and_its_answer_says_whose_it_is() -> 
         assert counted(ours, "easel_jobs_begun_total") == {(): 1}
         assert counted(ours, "easel_joined_total") == {("done",): 2}
         assert counted(ours, "easel_requests_total") == {("openai", "none", "ok", "none"): 3}
-        assert counted(ours, "easel_pictures_total") == {("openai", "none", "provider"): 1}
+        assert counted(ours, "easel_images_total") == {("openai", "none", "provider"): 1}
 
 
 async def test_a_client_that_leaves_is_told_apart_and_its_picture_is_counted() -> None:
@@ -168,7 +168,7 @@ async def test_a_client_that_leaves_is_told_apart_and_its_picture_is_counted() -
         assert [outcome for _, _, outcome, _ in counted(ours, "easel_requests_total")] == [
             "client_gone"
         ]
-        assert counted(ours, "easel_pictures_total") == {("openai", "none", "provider"): 1}
+        assert counted(ours, "easel_images_total") == {("openai", "none", "provider"): 1}
 
 
 async def test_who_does_not_wait_is_accepted() -> None:
