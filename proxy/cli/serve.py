@@ -69,15 +69,15 @@ def serve(config: str | None, **overrides: str | int | None) -> None:
     server = _override(
         settings.server, {name: it for name, it in overrides.items() if it is not None}
     )
-    settings = replace(settings, server=server, as_read=settings, file=config or "")
+    settings = replace(settings, server=server, file_settings=settings, file=config or "")
     require_api_keys_if_public(settings)
     settings, key = _with_local_key(settings)
     _require_writable(settings.log)
 
     # Imported here: `easel --help` need not wait for the server's machinery.
-    from proxy.workers.run import count  # noqa: PLC0415
+    from proxy.workers.run import worker_count  # noqa: PLC0415
 
-    if (workers := count(server.workers)) > 1:
+    if (workers := worker_count(server.workers)) > 1:
         _serve_with_workers(workers, config, text, settings, key)
     else:
         _serve_alone(settings, key)
@@ -98,18 +98,18 @@ def _serve_with_workers(
     count: int, config: str | None, text: str, settings: Settings, key: str
 ) -> None:
     from proxy.server.listeners import CannotListenError  # noqa: PLC0415 - as in `serve`
-    from proxy.workers.bootstrap import Orders  # noqa: PLC0415 - the same
+    from proxy.workers.bootstrap import BootstrapConfig  # noqa: PLC0415 - the same
     from proxy.workers.run import run_workers  # noqa: PLC0415 - the same
     from proxy.workers.supervisor import NoWorkerError  # noqa: PLC0415 - the same
 
-    orders = Orders(
+    orders = BootstrapConfig(
         text=text,
         file=config or "settings",
         host=settings.server.host,
         port=settings.server.port,
         socket=settings.server.socket,
-        log=_auto_log_format(),
-        local_key=key_digest(key) if key else b"",
+        log_format=_auto_log_format(),
+        local_key_digest=key_digest(key) if key else b"",
         files=settings.referenced_files,
     )
 
@@ -122,16 +122,16 @@ def _serve_with_workers(
 
 
 @click.command(hidden=True)
-@click.argument("end", type=int)
+@click.argument("fd", type=int)
 def worker(fd: int) -> None:
     """Serve as one of several workers.
 
     `easel serve --workers` starts them. END is the number of the socket over which it is told what
     to serve.
     """
-    from proxy.workers.worker import work  # noqa: PLC0415 - as in `serve`
+    from proxy.workers.worker import run_worker  # noqa: PLC0415 - as in `serve`
 
-    work(fd)
+    run_worker(fd)
 
 
 def _print_banner(server: Server, port: int, key: str) -> None:

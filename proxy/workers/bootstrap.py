@@ -17,13 +17,13 @@ from proxy.settings.yaml_file import Problem
 
 BEGIN, LISTENING, FAILED = "begin", "listening", "failed"
 """Calls of a worker: fetch the bootstrap config, report that it listens, report why it cannot."""
-SETTINGS, REFUSED = "settings", "refused"
+SETTINGS, REJECTED = "settings", "refused"
 """Calls of the supervisor: apply an updated config, report that the settings file is invalid."""
 
-_LOCKED = "must not become empty while the gateway runs: nobody could call it"
+_NO_KEYS = "must not become empty while the gateway runs: nobody could call it"
 
 
-class Orders(msgspec.Struct, frozen=True, kw_only=True):
+class BootstrapConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The text of a settings file, the file's name, and where to listen.
 
     `first` is the text with which the gateway began: what waits for a restart is what it says, also
@@ -36,67 +36,69 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     file: str
-    first: str = ""
+    initial_text: str = ""
     host: str
     port: int
     socket: str = ""
-    unix: int | None = None
-    cache: str = ""
-    log: str = "json"
-    local_key: bytes = b""
+    unix_fd: int | None = None
+    cache_folder: str = ""
+    log_format: str = "json"
+    local_key_digest: bytes = b""
     files: tuple[str, ...] = ()
 
     def settings(self) -> Settings:
         """Give what is to be served; raises `SettingsError`."""
-        found = began = parse(self.first or self.text, file=self.file)
-        if self.first and self.first != self.text:
-            found = apply_hot(began, parse(self.text, file=self.file))
+        current = initial = parse(self.initial_text or self.text, file=self.file)
+        if self.initial_text and self.initial_text != self.text:
+            current = apply_hot(initial, parse(self.text, file=self.file))
         place = {"host": self.host, "port": self.port, "socket": self.socket}
-        server = msgspec.structs.replace(found.server, **place)
-        keys = found.api_keys or ({self.local_key: "local"} if self.local_key else {})
-        log = found.log.resolve_auto(self.log)
-        return replace(found, server=server, api_keys=keys, log=log, as_read=began)
+        server = msgspec.structs.replace(current.server, **place)
+        keys = current.api_keys or (
+            {self.local_key_digest: "local"} if self.local_key_digest else {}
+        )
+        log = current.log.resolve_auto(self.log_format)
+        return replace(current, server=server, api_keys=keys, log=log, as_read=initial)
 
     @property
-    def inherited(self) -> tuple[int, ...]:
+    def inherited_fds(self) -> tuple[int, ...]:
         """The sockets that a worker inherits."""
-        return () if self.unix is None else (self.unix,)
+        return () if self.unix_fd is None else (self.unix_fd,)
 
-    def anew(self, text: str) -> Orders:
+    def with_text(self, text: str) -> BootstrapConfig:
         """Give orders of a text that was read again; raises `SettingsError`."""
-        made = msgspec.structs.replace(self, text=text, first=self.first or self.text)
-        settings = made.settings()
+        updated = msgspec.structs.replace(self, text=text, first=self.initial_text or self.text)
+        settings = updated.settings()
         if not settings.api_keys:
-            raise SettingsError([Problem(self.file, 0, "api_keys", _LOCKED)])
-        return msgspec.structs.replace(made, files=settings.referenced_files)
+            raise SettingsError([Problem(self.file, 0, "api_keys", _NO_KEYS)])
+        return msgspec.structs.replace(updated, files=settings.referenced_files)
 
     def __repr__(self) -> str:
         """Leave the text out: it may hold keys."""
         return f"Orders(file={self.file!r})"
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class ConfigRejected(msgspec.Struct, frozen=True):
     """Why a settings file cannot be taken. `aloud`: whoever hears it tells the operator."""
 
     problems: list[Problem]
-    aloud: bool = False
+    should_log: bool = False
 
 
-class Change(msgspec.Struct, frozen=True):
+class ConfigUpdate(msgspec.Struct, frozen=True):
     """Other orders for a worker that runs. `aloud` as of a refusal."""
 
-    orders: Orders
-    aloud: bool = False
+    config: BootstrapConfig
+    should_log: bool = False
 
 
-def written(told: Orders | Change | Refusal) -> bytes:
+def encode(message: BootstrapConfig | ConfigUpdate | ConfigRejected) -> bytes:
     """Write something for a line."""
-    return msgspec.msgpack.encode(told)
+    return msgspec.msgpack.encode(message)
 
 
-T = TypeVar("T", Orders, Change, Refusal)
+T = TypeVar("T", BootstrapConfig, ConfigUpdate, ConfigRejected)
 
 
-def read(data: bytes, kind: type[T]) -> T:
+def decode(data: bytes, kind: type[T]) -> T:
     """Read what `written` wrote."""
     return msgspec.msgpack.decode(data, type=kind)

@@ -17,7 +17,7 @@ from proxy.cache.codec import decode, encode
 from proxy.cache.entry import CacheEntry
 from proxy.cache.index import LocalIndex, OrphanedImages
 from proxy.errors import CacheUnavailable
-from proxy.workers.rpc import Handler, Line, LineError
+from proxy.workers.rpc import Handler, RpcConnection, RpcError
 
 _GRACE_SECONDS = 60.0
 """How long a picture lies after its last entry, or until it gets its first."""
@@ -141,10 +141,10 @@ class RpcIndex:
     """
 
     def __init__(
-        self, line: Line, folder: str, clock: Callable[[], float] = time.monotonic
+        self, connection: RpcConnection, folder: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.folder = folder
-        self._line = line
+        self._connection = connection
         self._clock = clock
 
     async def get(self, key: bytes) -> CacheEntry | None:
@@ -197,7 +197,7 @@ class RpcIndex:
 
     async def _call(self, name: str, *args: object) -> Any:
         try:
-            answer = await self._line.call(_PREFIX + name, _encode(args), _TIMEOUT_SECONDS)
-        except LineError:
+            answer = await self._connection.call(_PREFIX + name, _encode(args), _TIMEOUT_SECONDS)
+        except RpcError:
             raise CacheUnavailable(_UNAVAILABLE) from None
         return msgspec.msgpack.decode(answer)

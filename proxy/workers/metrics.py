@@ -13,75 +13,75 @@ from collections.abc import Callable
 import msgspec
 
 from proxy.observability.metrics.merge import merge_snapshots
-from proxy.workers.rpc import Fellows, Handler, Line, LineError
+from proxy.workers.rpc import Handler, Peers, RpcConnection, RpcError
 
-COUNTED, GONE = "counted", "gone"
+SNAPSHOT, EXITED = "counted", "gone"
 """What a worker is asked for, and what it asks of the supervisor."""
-KEPT = "kept"
+REPORT = "kept"
 """What a worker tells the supervisor, now and then."""
-_EVERY_SECONDS = 1.0
+_REPORT_INTERVAL_SECONDS = 1.0
 
 
-class GoneCounts:
+class ExitedWorkersMetrics:
     """The supervisor's side: what workers that are gone had counted, as far as they told."""
 
     def __init__(self) -> None:
-        self._last: dict[int, bytes] = {}
-        self._gone = merge_snapshots(())
+        self._snapshots: dict[int, bytes] = {}
+        self._exited = merge_snapshots(())
 
     def handlers(self, number: int) -> dict[str, Handler]:
         """Answer the worker of a number."""
 
-        async def kept(snapshot: bytes) -> bytes:
-            self._last[number] = snapshot
+        async def store(snapshot: bytes) -> bytes:
+            self._snapshots[number] = snapshot
             return b""
 
-        async def gone(_: bytes) -> bytes:
-            return self._gone
+        async def exited(_: bytes) -> bytes:
+            return self._exited
 
-        return {KEPT: kept, GONE: gone}
+        return {REPORT: store, EXITED: exited}
 
-    def ended(self, number: int) -> None:
+    def on_exit(self, number: int) -> None:
         """Note that a worker is gone."""
         with contextlib.suppress(msgspec.MsgspecError, KeyError):
-            self._gone = merge_snapshots((), (self._gone, self._last.pop(number)))
+            self._exited = merge_snapshots((), (self._exited, self._snapshots.pop(number)))
 
 
-class Counts:
+class AllWorkersMetrics:
     """A worker's side. `own` gives what this one has counted; run as a context."""
 
-    def __init__(self, line: Line, own: Callable[[], bytes]) -> None:
-        self._line = line
-        self._own = own
-        self._telling: asyncio.Task[None] | None = None
+    def __init__(self, connection: RpcConnection, snapshot: Callable[[], bytes]) -> None:
+        self._connection = connection
+        self._snapshot = snapshot
+        self._reporting: asyncio.Task[None] | None = None
 
         async def counted(_: bytes) -> bytes:
-            return own()
+            return snapshot()
 
-        line.handlers[COUNTED] = counted
+        connection.handlers[SNAPSHOT] = counted
 
-    async def all(self) -> bytes:
+    async def collect(self) -> bytes:
         """Give what all have counted; this one's own where the supervisor does not answer."""
         try:
-            living = await Fellows(self._line).ask(COUNTED)
-            return merge_snapshots(living, (await self._line.call(GONE),))
-        except LineError:
-            return self._own()
+            snapshots = await Peers(self._connection).broadcast(SNAPSHOT)
+            return merge_snapshots(snapshots, (await self._connection.call(EXITED),))
+        except RpcError:
+            return self._snapshot()
 
-    async def tell(self) -> None:
+    async def report(self) -> None:
         """Tell the supervisor what this one has counted, should it end all at once."""
-        with contextlib.suppress(LineError):
-            await self._line.call(KEPT, self._own())
+        with contextlib.suppress(RpcError):
+            await self._connection.call(REPORT, self._snapshot())
 
     async def __aenter__(self) -> None:
-        self._telling = asyncio.create_task(self._tell_often())
+        self._reporting = asyncio.create_task(self._report_loop())
 
     async def __aexit__(self, *_: object) -> None:
-        if self._telling:
-            self._telling.cancel()
-        await self.tell()
+        if self._reporting:
+            self._reporting.cancel()
+        await self.report()
 
-    async def _tell_often(self) -> None:
+    async def _report_loop(self) -> None:
         while True:
-            await asyncio.sleep(_EVERY_SECONDS)
-            await self.tell()
+            await asyncio.sleep(_REPORT_INTERVAL_SECONDS)
+            await self.report()

@@ -14,20 +14,20 @@ _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[object
 
 
 @contextlib.contextmanager
-def reserved(server: Server) -> Iterator[int]:
+def reserve_port(server: Server) -> Iterator[int]:
     """Hold the TCP address that settings name, if it is free; gives the port, which for 0 is any.
 
     What is held never listens: the system leads connections to those that do. Raises
     `CannotListenError`.
     """
     host, port = server.host, server.port
-    with contextlib.ExitStack() as held:
-        with _translated(server):
+    with contextlib.ExitStack() as sockets:
+        with _map_errors(server):
             for address in () if host == HOST_NONE else _addresses(host, port):
-                _free(address, port)
-                if it := _held(address, port):
-                    held.enter_context(it)
-                    port = port or it.getsockname()[1]
+                _assert_free(address, port)
+                if sock := _hold(address, port):
+                    sockets.enter_context(sock)
+                    port = port or sock.getsockname()[1]
         yield port
 
 
@@ -36,44 +36,44 @@ def _addresses(host: str, port: int) -> list[_Address]:
     return list(dict.fromkeys(found))
 
 
-def _free(address: _Address, port: int) -> None:
+def _assert_free(address: _Address, port: int) -> None:
     """See that nobody listens there, who would get a part of our requests; raises `OSError`."""
-    if alone := _bound(address, port, socket.SO_REUSEADDR):
-        alone.close()
+    if sock := _bind(address, port, socket.SO_REUSEADDR):
+        sock.close()
 
 
-def _held(address: _Address, port: int) -> socket.socket | None:
+def _hold(address: _Address, port: int) -> socket.socket | None:
     try:
-        return _bound(address, port, socket.SO_REUSEPORT)
+        return _bind(address, port, socket.SO_REUSEPORT)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
     # Connections of an earlier process have not quite ended. Held like this, somebody else may
     # listen there as long as no worker does.
-    return _bound(address, port, socket.SO_REUSEPORT, socket.SO_REUSEADDR)
+    return _bind(address, port, socket.SO_REUSEPORT, socket.SO_REUSEADDR)
 
 
-def _bound(address: _Address, port: int, *options: int) -> socket.socket | None:
+def _bind(address: _Address, port: int, *options: int) -> socket.socket | None:
     """Bind a socket; None where the machine has none of that kind."""
-    family, kind, protocol, _, place = address
+    family, kind, protocol, _, sockaddr = address
     try:
-        made = socket.socket(family, kind, protocol)
+        sock = socket.socket(family, kind, protocol)
     except OSError:
         return None
     try:
         for option in options:
-            made.setsockopt(socket.SOL_SOCKET, option, 1)
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
         if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind((place[0], port, *place[2:]))
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((sockaddr[0], port, *sockaddr[2:]))
     except BaseException:
-        made.close()
+        sock.close()
         raise
-    return made
+    return sock
 
 
 @contextlib.contextmanager
-def _translated(server: Server) -> Iterator[None]:
+def _map_errors(server: Server) -> Iterator[None]:
     try:
         yield
     except (OSError, UnicodeError) as error:

@@ -20,29 +20,29 @@ from proxy.errors import traceback_summary
 _LOG = logging.getLogger("easel")
 
 _CALL, _ANSWER, _FAILURE = 0, 1, 2
-_HEAD = 4
+_HEADER_BYTES = 4
 _MB = 1024 * 1024
-MOST_BYTES = 256 * _MB
+MAX_FRAME_BYTES = 256 * _MB
 """The most of one frame: the text of large settings."""
-_MOST_UNSENT = 64 * _MB
+_MAX_UNSENT_BYTES = 64 * _MB
 """What waits for the other side to read, at most: beyond, nothing more is sent."""
-SECONDS = 10.0
+DEFAULT_TIMEOUT_SECONDS = 10.0
 """How long an answer may take where nothing else is said."""
-ALL = "all"
+BROADCAST = "all"
 """The call that has the supervisor ask all workers: `[name, payload]`, answered by a list."""
 
 _FRAME = msgspec.msgpack.Decoder(tuple[int, int, str, bytes])
 
 Handler = Callable[[bytes], Awaitable[bytes]]
-Immediate = Callable[[bytes], bytes]
+SyncHandler = Callable[[bytes], bytes]
 """A handler that waits for nothing: it answers without a task of its own."""
 
 
-class LineError(Exception):
+class RpcError(Exception):
     """A call has no answer: the other side failed, is gone, or took too long."""
 
 
-class Line(asyncio.Protocol):
+class RpcConnection(asyncio.Protocol):
     """One side's end. `handlers` answer what the other side calls; `ended` is set at its end.
 
     What is sent in one turn of the loop goes out together.
@@ -50,34 +50,38 @@ class Line(asyncio.Protocol):
 
     def __init__(self, handlers: Mapping[str, Handler] | None = None) -> None:
         self.handlers: dict[str, Handler] = dict(handlers or {})
-        self.immediate: dict[str, Immediate] = {}
-        self.ended = asyncio.Event()
+        self.sync_handlers: dict[str, SyncHandler] = {}
+        self.closed = asyncio.Event()
         self._transport: asyncio.Transport | None = None
         self._unread = bytearray()
         self._unsent = bytearray()
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self._answering: set[asyncio.Task[None]] = set()
+        self._pending: dict[int, asyncio.Future[bytes]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def over(cls, end: socket.socket, handlers: Mapping[str, Handler] | None = None) -> Line:
+    async def from_socket(
+        cls, sock: socket.socket, handlers: Mapping[str, Handler] | None = None
+    ) -> RpcConnection:
         """Open a line over one end of a pair of sockets, which is the line's from now on."""
         loop = asyncio.get_running_loop()
-        _, line = await loop.create_unix_connection(lambda: cls(handlers), sock=end)
-        return line
+        _, connection = await loop.create_unix_connection(lambda: cls(handlers), sock=sock)
+        return connection
 
-    async def call(self, name: str, payload: bytes = b"", seconds: float = SECONDS) -> bytes:
+    async def call(
+        self, name: str, payload: bytes = b"", timeout: float = DEFAULT_TIMEOUT_SECONDS
+    ) -> bytes:
         """Have the other side's handler of a name answer; raises `LineError`."""
         number, loop = next(self._numbers), asyncio.get_running_loop()
         self._send(_CALL, number, name, payload)
         answer: asyncio.Future[bytes] = loop.create_future()
-        self._waiting[number] = answer
-        late = loop.call_later(seconds, _give_up, answer, name, seconds)
+        self._pending[number] = answer
+        timer = loop.call_later(timeout, _expire, answer, name, timeout)
         try:
             return await answer
         finally:
-            late.cancel()
-            del self._waiting[number]
+            timer.cancel()
+            del self._pending[number]
             if answer.done() and not answer.cancelled():
                 answer.exception()  # It counts as seen, also by a caller who was cancelled.
 
@@ -95,53 +99,53 @@ class Line(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """Tell everybody who waits."""
         self._transport = None
-        self.ended.set()
-        for answer in self._waiting.values():
+        self.closed.set()
+        for answer in self._pending.values():
             if not answer.done():
-                answer.set_exception(LineError("the other process is gone"))
+                answer.set_exception(RpcError("the other process is gone"))
 
     def data_received(self, data: bytes) -> None:
         """Take the frames that are whole."""
-        unread, at = self._unread, 0
+        unread, offset = self._unread, 0
         unread += data
-        while len(unread) - at >= _HEAD:
-            begin = at + _HEAD
-            size = int.from_bytes(unread[at:begin])
-            if size > MOST_BYTES:
-                self._break_off()
+        while len(unread) - offset >= _HEADER_BYTES:
+            begin = offset + _HEADER_BYTES
+            size = int.from_bytes(unread[offset:begin])
+            if size > MAX_FRAME_BYTES:
+                self._abort()
                 return
             if len(unread) < begin + size:
                 break
-            at = begin + size
-            self._take(bytes(unread[begin:at]))
-        del unread[:at]
+            offset = begin + size
+            self._handle_frame(bytes(unread[begin:offset]))
+        del unread[:offset]
 
-    def _take(self, frame: bytes) -> None:
+    def _handle_frame(self, frame: bytes) -> None:
         try:
             kind, number, name, payload = _FRAME.decode(frame)
         except msgspec.DecodeError:
-            self._break_off()
+            self._abort()
             return
-        if kind == _CALL and name in self.immediate:
-            self._answer_at_once(number, name, payload)
+        if kind == _CALL and name in self.sync_handlers:
+            self._run_sync_handler(number, name, payload)
         elif kind == _CALL:
-            task = asyncio.get_running_loop().create_task(self._answer(number, name, payload))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
-        elif (answer := self._waiting.get(number)) and not answer.done():
+            task = asyncio.get_running_loop().create_task(self._run_handler(number, name, payload))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif (answer := self._pending.get(number)) and not answer.done():
             if kind == _ANSWER:
                 answer.set_result(payload)
             else:
-                answer.set_exception(LineError(f"the other process failed at {name!r}"))
+                answer.set_exception(RpcError(f"the other process failed at {name!r}"))
 
-    def _answer_at_once(self, number: int, name: str, payload: bytes) -> None:
+    def _run_sync_handler(self, number: int, name: str, payload: bytes) -> None:
         try:
-            kind, payload = _ANSWER, self.immediate[name](payload)
+            kind, payload = _ANSWER, self.sync_handlers[name](payload)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other side must not wait for it
             kind, payload = _failure(name, error)
         self._reply(kind, number, name, payload)
 
-    async def _answer(self, number: int, name: str, payload: bytes) -> None:
+    async def _run_handler(self, number: int, name: str, payload: bytes) -> None:
         try:
             kind, payload = _ANSWER, await self.handlers[name](payload)
         except Exception as error:  # noqa: BLE001 - the same
@@ -151,20 +155,20 @@ class Line(asyncio.Protocol):
     def _reply(self, kind: int, number: int, name: str, payload: bytes) -> None:
         try:
             self._send(kind, number, name, payload)
-        except LineError:
-            self._break_off()  # The other side has gone, or takes nothing in.
+        except RpcError:
+            self._abort()  # The other side has gone, or takes nothing in.
 
     def _send(self, kind: int, number: int, name: str, payload: bytes) -> None:
         frame = msgspec.msgpack.encode((kind, number, name, payload))
         if self._transport is None or self._transport.is_closing():
-            raise LineError("the other process is gone")
-        if len(frame) > MOST_BYTES:
-            raise LineError(f"{name!r} has more than {MOST_BYTES // _MB} MB")
-        if self._transport.get_write_buffer_size() + len(self._unsent) > _MOST_UNSENT:
-            raise LineError("the other process takes nothing in")
+            raise RpcError("the other process is gone")
+        if len(frame) > MAX_FRAME_BYTES:
+            raise RpcError(f"{name!r} has more than {MAX_FRAME_BYTES // _MB} MB")
+        if self._transport.get_write_buffer_size() + len(self._unsent) > _MAX_UNSENT_BYTES:
+            raise RpcError("the other process takes nothing in")
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._unsent += len(frame).to_bytes(_HEAD) + frame
+        self._unsent += len(frame).to_bytes(_HEADER_BYTES) + frame
 
     def _flush(self) -> None:
         # Another one, as the loop may keep what it is given.
@@ -172,7 +176,7 @@ class Line(asyncio.Protocol):
         if unsent and self._transport:
             self._transport.write(unsent)
 
-    def _break_off(self) -> None:
+    def _abort(self) -> None:
         if self._transport:
             self._transport.abort()
 
@@ -182,38 +186,41 @@ def _failure(name: str, error: Exception) -> tuple[int, bytes]:
     return _FAILURE, b""
 
 
-def _give_up(answer: asyncio.Future[bytes], name: str, seconds: float) -> None:
+def _expire(answer: asyncio.Future[bytes], name: str, timeout: float) -> None:
     if not answer.done():
-        answer.set_exception(LineError(f"no answer to {name!r} within {seconds:g} seconds"))
+        answer.set_exception(RpcError(f"no answer to {name!r} within {timeout:g} seconds"))
 
 
 async def call_all(
-    lines: Iterable[Line], name: str, payload: bytes = b"", seconds: float = SECONDS
+    connections: Iterable[RpcConnection],
+    name: str,
+    payload: bytes = b"",
+    timeout: float = DEFAULT_TIMEOUT_SECONDS,
 ) -> list[bytes]:
     """Call several at once; who does not answer is left out."""
 
-    async def one(line: Line) -> bytes | None:
+    async def one(line: RpcConnection) -> bytes | None:
         try:
-            return await line.call(name, payload, seconds)
-        except LineError:
+            return await line.call(name, payload, timeout)
+        except RpcError:
             return None
 
-    answers = await asyncio.gather(*map(one, lines))
+    answers = await asyncio.gather(*map(one, connections))
     return [it for it in answers if it is not None]
 
 
-class Fellows:
+class Peers:
     """All workers of a gateway, as one of them sees them, itself included.
 
     `handlers` are what this one answers when another asks all of them.
     """
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self.handlers = line.handlers
+    def __init__(self, connection: RpcConnection) -> None:
+        self._connection = connection
+        self.handlers = connection.handlers
 
-    async def ask(self, name: str, payload: bytes = b"") -> list[bytes]:
+    async def broadcast(self, name: str, payload: bytes = b"") -> list[bytes]:
         """Ask all, and give what those say who answer; raises `LineError`."""
-        asked = msgspec.msgpack.encode((name, payload))
-        found = await self._line.call(ALL, asked)
-        return msgspec.msgpack.decode(found, type=list[bytes])
+        request = msgspec.msgpack.encode((name, payload))
+        replies = await self._connection.call(BROADCAST, request)
+        return msgspec.msgpack.decode(replies, type=list[bytes])

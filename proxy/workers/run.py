@@ -19,10 +19,10 @@ from proxy.server.listeners import Listener, open_unix_listeners
 from proxy.server.process import forbid_core_dumps
 from proxy.settings.loader import Settings
 from proxy.settings.schema import AUTO, MAX_WORKERS, Server
-from proxy.workers.bootstrap import Orders
+from proxy.workers.bootstrap import BootstrapConfig
 from proxy.workers.cache_index import CacheIndexServer
-from proxy.workers.port import reserved
-from proxy.workers.shared_state import Hub
+from proxy.workers.port import reserve_port
+from proxy.workers.shared_state import StateServer
 from proxy.workers.supervisor import Supervisor
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -30,10 +30,10 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def run_workers(
-    orders: Orders,
+    config: BootstrapConfig,
     settings: Settings,
     count: int,
-    ready: Callable[[int], None],
+    on_ready: Callable[[int], None],
 ) -> None:
     """Serve with so many workers until SIGTERM or SIGINT; `ready` gets the port.
 
@@ -41,34 +41,34 @@ def run_workers(
     `CannotListenError`, and `NoWorkerError` where none can start.
     """
     forbid_core_dumps()
-    hub = Hub()
-    cache = CacheIndexServer(settings.cache.memory_bytes, settings.cache.disk_bytes)
-    common = secrets.token_hex(8)
-    with reserved(settings.server) as port, _unix(settings.server) as unix:
-        number = unix.socket.fileno() if unix else None
+    state_server = StateServer()
+    cache_index = CacheIndexServer(settings.cache.memory_bytes, settings.cache.disk_bytes)
+    cache_folder = secrets.token_hex(8)
+    with reserve_port(settings.server) as port, _unix_listener(settings.server) as unix:
+        unix_fd = unix.socket.fileno() if unix else None
 
-        def here(made: Orders) -> Orders:
-            return msgspec.structs.replace(made, port=port, unix=number, cache=common)
+        def with_address(made: BootstrapConfig) -> BootstrapConfig:
+            return msgspec.structs.replace(made, port=port, unix=unix_fd, cache=cache_folder)
 
-        hub.restore(settings.state_dir)
+        state_server.restore(settings.state_dir)
         supervisor = Supervisor(
-            here(orders),
+            with_address(config),
             count,
-            hub=hub,
-            ready=lambda: ready(port),
-            anew=lambda text: here(orders.anew(text)),
+            state_server=state_server,
+            on_ready=lambda: on_ready(port),
+            config_for=lambda text: with_address(config.with_text(text)),
             shutdown_seconds=settings.server.shutdown_seconds,
             drain_seconds=settings.server.drain_seconds,
             # Whoever came after that would stand in a queue that nobody empties.
-            drained=unix.remove if unix else lambda: None,
-            handlers=cache.handlers,
+            on_drained=unix.remove if unix else lambda: None,
+            handlers=cache_index.handlers,
         )
         try:
             asyncio.run(_run(supervisor, settings))
         finally:
-            hub.save(settings.state_dir)
+            state_server.save(settings.state_dir)
             if folder := local_folder(settings):
-                remove_cache_folder(folder / CACHE_PREFIX / common)
+                remove_cache_folder(folder / CACHE_PREFIX / cache_folder)
 
 
 async def _run(supervisor: Supervisor, settings: Settings) -> None:
@@ -84,7 +84,7 @@ async def _run(supervisor: Supervisor, settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _unix(server: Server) -> Iterator[Listener | None]:
+def _unix_listener(server: Server) -> Iterator[Listener | None]:
     """Listen on the unix socket for all workers, if there is one."""
     made = open_unix_listeners(server)
     try:
@@ -94,19 +94,19 @@ def _unix(server: Server) -> Iterator[Listener | None]:
             listener.close()
 
 
-def count(workers: int | str) -> int:
+def worker_count(workers: int | str) -> int:
     """Give a number of workers; `auto` is one for each core that this process may use."""
-    return min(cores(), MAX_WORKERS) if workers == AUTO else int(workers)
+    return min(available_cpus(), MAX_WORKERS) if workers == AUTO else int(workers)
 
 
-def cores(quota: Path = _QUOTA) -> int:
+def available_cpus(quota: Path = _QUOTA) -> int:
     """Count the cores that this process may use: by its affinity, and by its container's quota."""
     try:
-        found = len(os.sched_getaffinity(0))
+        cpus = len(os.sched_getaffinity(0))
     except AttributeError:  # Not on Linux.
-        found = os.cpu_count() or 1
+        cpus = os.cpu_count() or 1
     try:
-        share, period = quota.read_text(encoding="ascii").split()
-        return max(1, min(found, math.ceil(int(share) / int(period))))
+        limit, period = quota.read_text(encoding="ascii").split()
+        return max(1, min(cpus, math.ceil(int(limit) / int(period))))
     except (OSError, ValueError):  # "max": no quota.
-        return found
+        return cpus

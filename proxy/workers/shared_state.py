@@ -16,26 +16,26 @@ import msgspec
 from proxy.settings.state_dir import ensure_private_dir
 from proxy.state.memory import MemoryStore
 from proxy.state.ops import Op, StoreClosed, StoreUnavailable
-from proxy.workers.rpc import Line, LineError
+from proxy.workers.rpc import RpcConnection, RpcError
 
 _LOG = logging.getLogger("easel")
 
-ASK = "ask"
+EXECUTE = "ask"
 """What workers call."""
 _FILE = "hub"
-_SECONDS = 2.0
+_TIMEOUT_SECONDS = 2.0
 """The most that a request waits for the supervisor."""
 
 _OPS = msgspec.msgpack.Decoder(list[Op])
 
 
-class Hub:
+class StateServer:
     """The supervisor's side."""
 
     def __init__(self, memory: MemoryStore | None = None) -> None:
         self.memory = MemoryStore() if memory is None else memory
 
-    def ask(self, payload: bytes) -> bytes:
+    def execute(self, payload: bytes) -> bytes:
         """Answer a worker, at once."""
         return msgspec.msgpack.encode(self.memory.execute_now(_OPS.decode(payload)))
 
@@ -43,13 +43,13 @@ class Hub:
         """Take over what an earlier supervisor saved, if that is any use; it is there no more."""
         path = _path(state_dir)
         try:
-            saved = path.read_bytes()
+            data = path.read_bytes()
             path.unlink()
-            self.memory.restore(saved)
+            self.memory.restore(data)
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
-            _LOG.warning("%s is no use: %s", path, _named(error))
+            _LOG.warning("%s is no use: %s", path, _describe(error))
 
     def save(self, state_dir: str) -> None:
         """Leave it to the next supervisor."""
@@ -65,35 +65,37 @@ class Hub:
                 file.write(self.memory.dump())
             new.replace(path)
         except OSError as error:
-            _LOG.warning("what workers share is not kept in %s: %s", path, _named(error))
+            _LOG.warning("what workers share is not kept in %s: %s", path, _describe(error))
 
 
 def _path(state_dir: str) -> Path:
     return Path(state_dir).expanduser() / _FILE
 
 
-def _named(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return getattr(error, "strerror", None) or type(error).__name__
 
 
 class RpcStateStore:
     """A worker's side: answers as `proxy.state.ops.Shared` promises."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self._away = False
+    def __init__(self, connection: RpcConnection) -> None:
+        self._connection = connection
+        self._unavailable = False
 
     async def execute(self, *ops: Op) -> Sequence[Any]:
         """Answer operations in order; raises `SharedAway`."""
         try:
-            answer = await self._line.call(ASK, msgspec.msgpack.encode(ops), _SECONDS)
-        except LineError as error:
-            if not self._away:
-                self._away = True
+            reply = await self._connection.call(
+                EXECUTE, msgspec.msgpack.encode(ops), _TIMEOUT_SECONDS
+            )
+        except RpcError as error:
+            if not self._unavailable:
+                self._unavailable = True
                 _LOG.error("the supervisor is away: what workers share is done without: %s", error)  # noqa: TRY400 - no traceback needed
-            raise (StoreClosed if self._line.ended.is_set() else StoreUnavailable) from None
-        if self._away:
-            self._away = False
+            raise (StoreClosed if self._connection.closed.is_set() else StoreUnavailable) from None
+        if self._unavailable:
+            self._unavailable = False
             _LOG.warning("the supervisor is back")
-        found: list[Any] = msgspec.msgpack.decode(answer)
-        return found
+        results: list[Any] = msgspec.msgpack.decode(reply)
+        return results

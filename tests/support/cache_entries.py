@@ -17,7 +17,7 @@ from proxy.cache.redis_index import RedisIndex
 from proxy.settings.schema import Redis
 from proxy.state.redis_client import RedisClient
 from proxy.workers.cache_index import CacheIndexServer, RpcIndex
-from proxy.workers.rpc import Line
+from proxy.workers.rpc import RpcConnection
 from tests.support.redis import RedisServer
 from tests.support.redis_topologies import RedisSet
 from tests.support.state_stores import Clock
@@ -139,14 +139,14 @@ class KeptByWorkers(Kept):
 
     index: RpcIndex
 
-    def __init__(self, hub: CacheIndexServer, line: Line, clock: Clock) -> None:
+    def __init__(self, hub: CacheIndexServer, line: RpcConnection, clock: Clock) -> None:
         self.hub = hub
         self.clock = clock
         self.index = RpcIndex(line, "workers", clock)
 
     def another(self) -> RpcIndex:
         """Give the index of another worker."""
-        return RpcIndex(self.index._line, "workers", self.clock)
+        return RpcIndex(self.index._connection, "workers", self.clock)
 
     def now(self) -> float:
         return self.clock()
@@ -177,10 +177,13 @@ async def kept_by_workers(memory: int = MEMORY, disk: int = DISK) -> AsyncIterat
     clock = Clock()
     hub = CacheIndexServer(memory, disk, clock)
     ours, theirs = socket.socketpair()
-    supervisor, worker = await Line.over(ours, hub.handlers), await Line.over(theirs)
+    supervisor, worker = (
+        await RpcConnection.from_socket(ours, hub.handlers),
+        await RpcConnection.from_socket(theirs),
+    )
     yield KeptByWorkers(hub, worker, clock)
     supervisor.close()
-    await worker.ended.wait()
+    await worker.closed.wait()
 
 
 @asynccontextmanager

@@ -17,8 +17,8 @@ from proxy.state.memory import MemoryStore
 from proxy.state.ops import StateStore
 from proxy.state.redis import RedisStore
 from proxy.state.redis_client import RedisClient
-from proxy.workers.rpc import Line
-from proxy.workers.shared_state import ASK, Hub, RpcStateStore
+from proxy.workers.rpc import RpcConnection
+from proxy.workers.shared_state import EXECUTE, RpcStateStore, StateServer
 from tests.support.redis import redis_server
 from tests.support.redis_topologies import told
 
@@ -53,16 +53,16 @@ async def hub() -> AsyncIterator[Answerer]:
     """Let a supervisor answer a worker, over a line."""
     clock = Clock()
     ours, theirs = socket.socketpair()
-    supervisor = await Line.over(ours)
-    supervisor.immediate[ASK] = Hub(MemoryStore(clock)).ask
-    worker = await Line.over(theirs)
+    supervisor = await RpcConnection.from_socket(ours)
+    supervisor.sync_handlers[EXECUTE] = StateServer(MemoryStore(clock)).execute
+    worker = await RpcConnection.from_socket(theirs)
     try:
         yield Answerer(RpcStateStore(worker), clock.passes)
     finally:
         supervisor.close()
         worker.close()
-        await worker.ended.wait()
-        await supervisor.ended.wait()
+        await worker.closed.wait()
+        await supervisor.closed.wait()
 
 
 @asynccontextmanager

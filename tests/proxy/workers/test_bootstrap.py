@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from proxy.settings.loader import SettingsError, key_digest
-from proxy.workers.bootstrap import Orders, read, written
+from proxy.workers.bootstrap import BootstrapConfig, decode, encode
 
 KEY = key_digest("a-key-of-sixteen-characters")
 FILE = "api_keys: {web: {key: a-key-of-sixteen-characters}}\n"
 
 
-def orders(text: str = FILE, **more: str | bytes) -> Orders:
-    return Orders(text=text, file="my.yaml", host="127.0.0.1", port=1234, **more)  # type: ignore[arg-type]  # each test gives its own
+def orders(text: str = FILE, **more: str | bytes) -> BootstrapConfig:
+    return BootstrapConfig(text=text, file="my.yaml", host="127.0.0.1", port=1234, **more)  # type: ignore[arg-type]  # each test gives its own
 
 
 def test_orders_go_over_a_line_and_are_the_same() -> None:
-    assert read(written(orders(local_key=KEY)), Orders) == orders(local_key=KEY)
+    assert decode(encode(orders(local_key=KEY)), BootstrapConfig) == orders(local_key=KEY)
 
 
 def test_the_command_line_stands_over_the_file() -> None:
@@ -36,22 +36,22 @@ def test_the_generated_key_is_for_settings_without_one() -> None:
 
 
 def test_other_settings_are_checked_and_bad_ones_told_by_file_and_line() -> None:
-    assert orders().anew(FILE + "limits: {pictures: 3}").settings().limits.pictures == 3
+    assert orders().with_text(FILE + "limits: {pictures: 3}").settings().limits.pictures == 3
     with pytest.raises(SettingsError, match=r"my\.yaml:2: limits\.picturs"):
-        orders().anew(FILE + "limits: {picturs: 3}")
+        orders().with_text(FILE + "limits: {picturs: 3}")
 
 
 def test_what_waits_for_a_restart_waits_for_a_worker_that_begins_later_too() -> None:
     began = orders(FILE + "jobs: {memory_bytes: 2097152}\nlimits: {pictures: 5}")
-    told = began.anew(FILE + "jobs: {memory_bytes: 4194304}\nlimits: {pictures: 3}")
-    found, again = told.settings(), told.anew(FILE).settings()
+    told = began.with_text(FILE + "jobs: {memory_bytes: 4194304}\nlimits: {pictures: 3}")
+    found, again = told.settings(), told.with_text(FILE).settings()
     assert (found.jobs.memory_bytes, found.limits.pictures) == (2_097_152, 3)
     assert (again.jobs.memory_bytes, again.limits.pictures) == (2_097_152, 10)
 
 
 def test_a_gateway_does_not_lose_its_last_key_while_it_runs() -> None:
     with pytest.raises(SettingsError, match="must not become empty"):
-        orders().anew("limits: {pictures: 3}")
+        orders().with_text("limits: {pictures: 3}")
 
 
 def test_no_key_is_shown_with_orders() -> None:

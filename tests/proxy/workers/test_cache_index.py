@@ -22,7 +22,7 @@ async def kept() -> AsyncIterator[KeptByWorkers]:
 
 
 async def test_without_the_supervisor_nothing_is_known(kept: KeptByWorkers) -> None:
-    kept.index._line.close()
+    kept.index._connection.close()
     for call in (
         lambda: kept.index.get(key(1)),
         lambda: kept.index.put(key(1), entry(picture(1))),

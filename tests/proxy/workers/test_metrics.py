@@ -12,7 +12,7 @@ import aiohttp
 
 from proxy.observability.metrics.merge import decode_snapshot
 from proxy.observability.metrics.registry import Metrics
-from proxy.workers.metrics import GONE, KEPT, GoneCounts
+from proxy.workers.metrics import EXITED, REPORT, ExitedWorkersMetrics
 from tests.support.gateway import OURS
 from tests.support.worker_gateway import Running, running, until
 
@@ -42,23 +42,23 @@ async def test_any_worker_tells_of_all_and_of_those_that_are_gone(tmp_path: Path
 
 
 async def test_what_a_worker_had_counted_stays_when_it_is_gone() -> None:
-    gone, metrics = GoneCounts(), Metrics()
+    gone, metrics = ExitedWorkersMetrics(), Metrics()
     metrics.jobs_begun.add()
     for life in (1, 2):
         handlers = gone.handlers(life)
-        await handlers[KEPT](metrics.snapshot())
-        gone.ended(life)
+        await handlers[REPORT](metrics.snapshot())
+        gone.on_exit(life)
     (told,) = [
         it
-        for it in decode_snapshot(await handlers[GONE](b""))
+        for it in decode_snapshot(await handlers[EXITED](b""))
         if it.name == "easel_jobs_begun_total"
     ]
     assert told.samples == [((), [2.0])]
 
 
 async def test_one_that_never_told_anything_may_end() -> None:
-    gone = GoneCounts()
-    gone.ended(1)
-    await gone.handlers(2)[KEPT](b"\xff")
-    gone.ended(2)
-    assert decode_snapshot(await gone.handlers(3)[GONE](b"")) == []
+    gone = ExitedWorkersMetrics()
+    gone.on_exit(1)
+    await gone.handlers(2)[REPORT](b"\xff")
+    gone.on_exit(2)
+    assert decode_snapshot(await gone.handlers(3)[EXITED](b"")) == []

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.server.listeners import CannotListenError
 from proxy.settings.schema import Server
-from proxy.workers.port import reserved
+from proxy.workers.port import reserve_port
 
 
 def listening(port: int, *, shared: bool) -> socket.socket:
@@ -16,7 +16,7 @@ def listening(port: int, *, shared: bool) -> socket.socket:
 
 
 def test_a_free_port_is_found_and_can_be_shared() -> None:
-    with reserved(Server(host="127.0.0.1", port=0)) as port:
+    with reserve_port(Server(host="127.0.0.1", port=0)) as port:
         with listening(port, shared=True), listening(port, shared=True):
             pass
         with pytest.raises(OSError, match="in use"):
@@ -29,17 +29,17 @@ def test_where_somebody_listens_is_not_free_however_he_does(*, shared: bool) -> 
         port = other.getsockname()[1]
         with (
             pytest.raises(CannotListenError, match="Address already in use"),
-            reserved(Server(host="127.0.0.1", port=port)),
+            reserve_port(Server(host="127.0.0.1", port=port)),
         ):
             pass
 
 
 def test_two_gateways_do_not_share_a_port() -> None:
     with (
-        reserved(Server(host="127.0.0.1", port=0)) as port,
+        reserve_port(Server(host="127.0.0.1", port=0)) as port,
         listening(port, shared=True),
         pytest.raises(CannotListenError),
-        reserved(Server(host="127.0.0.1", port=port)),
+        reserve_port(Server(host="127.0.0.1", port=port)),
     ):
         pass
 
@@ -49,22 +49,22 @@ def test_what_has_just_ended_is_in_nobodys_way() -> None:
         port = other.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):
             other.accept()[0].close()  # This side closes first, and lingers.
-    with reserved(Server(host="127.0.0.1", port=port)) as held:
+    with reserve_port(Server(host="127.0.0.1", port=port)) as held:
         assert held == port
 
 
 @pytest.mark.parametrize("host", ["", "localhost"])
 def test_all_addresses_of_a_name_are_held(host: str) -> None:
-    with reserved(Server(host=host, port=0)) as port:
+    with reserve_port(Server(host=host, port=0)) as port:
         assert port
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "no.such.host.invalid"])
 def test_an_address_that_is_not_ours_is_told_in_words(host: str) -> None:
-    with pytest.raises(CannotListenError, match=r"[a-z]"), reserved(Server(host=host, port=0)):
+    with pytest.raises(CannotListenError, match=r"[a-z]"), reserve_port(Server(host=host, port=0)):
         pass
 
 
 def test_what_fails_while_it_is_held_is_not_taken_for_that() -> None:
-    with pytest.raises(OSError, match="disk"), reserved(Server(host="127.0.0.1", port=0)):
+    with pytest.raises(OSError, match="disk"), reserve_port(Server(host="127.0.0.1", port=0)):
         raise OSError("disk")

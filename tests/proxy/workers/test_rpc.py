@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proxy.workers import rpc
-from proxy.workers.rpc import ALL, Fellows, Handler, Line, LineError, call_all
+from proxy.workers.rpc import BROADCAST, Handler, Peers, RpcConnection, RpcError, call_all
 
 
 async def echo(payload: bytes) -> bytes:
@@ -27,17 +27,20 @@ async def hang(payload: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def pair(**handlers: Handler) -> AsyncIterator[tuple[Line, Line]]:
+async def pair(**handlers: Handler) -> AsyncIterator[tuple[RpcConnection, RpcConnection]]:
     """Give both ends of a line, the second of which answers."""
     ours, theirs = socket.socketpair()
-    first, second = await Line.over(ours), await Line.over(theirs, handlers)
+    first, second = (
+        await RpcConnection.from_socket(ours),
+        await RpcConnection.from_socket(theirs, handlers),
+    )
     try:
         yield first, second
     finally:
         for it in (first, second):
             it.close()
-            await it.ended.wait()
-        for task in second._answering:
+            await it.closed.wait()
+        for task in second._tasks:
             task.cancel()
 
 
@@ -68,9 +71,9 @@ async def test_a_handler_that_fails_fails_its_caller_without_its_words(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with pair(fail=fail, echo=echo) as (first, _):
-        with pytest.raises(LineError, match="failed at 'fail'"):
+        with pytest.raises(RpcError, match="failed at 'fail'"):
             await first.call("fail", b"sekret")
-        with pytest.raises(LineError):
+        with pytest.raises(RpcError):
             await first.call("nobody has this")
         assert await first.call("echo", b"still there") == b"still there"
     assert "ValueError" in caplog.text
@@ -84,10 +87,10 @@ async def test_what_waits_for_nothing_is_answered_at_once_or_fails_alike(
         raise ValueError(payload)
 
     async with pair() as (first, second):
-        second.immediate |= {"twice": lambda payload: 2 * payload, "broken": broken}
+        second.sync_handlers |= {"twice": lambda payload: 2 * payload, "broken": broken}
         said = await asyncio.gather(*(first.call("twice", b"%d" % it) for it in range(50)))
         assert said == [b"%d" % it * 2 for it in range(50)]
-        with pytest.raises(LineError, match="failed at 'broken'"):
+        with pytest.raises(RpcError, match="failed at 'broken'"):
             await first.call("broken", b"sekret")
     assert "sekret" not in caplog.text
 
@@ -103,17 +106,17 @@ async def test_what_was_sent_before_the_end_arrives() -> None:
         calling = asyncio.create_task(first.call("note", b"last words"))
         await asyncio.sleep(0)
         first.close()
-        await second.ended.wait()
+        await second.closed.wait()
         await asyncio.wait([calling])
         assert got == [b"last words"]
 
 
 async def test_who_waits_too_long_waits_no_longer() -> None:
     async with pair(hang=hang, echo=echo) as (first, _):
-        with pytest.raises(LineError, match="within"):
-            await first.call("hang", seconds=0.01)
+        with pytest.raises(RpcError, match="within"):
+            await first.call("hang", timeout=0.01)
         assert await first.call("echo", b"x") == b"x"
-        assert not first._waiting
+        assert not first._pending
 
 
 async def test_who_waits_for_a_process_that_ends_is_told() -> None:
@@ -121,10 +124,10 @@ async def test_who_waits_for_a_process_that_ends_is_told() -> None:
         waiting = asyncio.create_task(first.call("hang"))
         await asyncio.sleep(0.01)
         second.close()
-        with pytest.raises(LineError, match="gone"):
+        with pytest.raises(RpcError, match="gone"):
             await waiting
-        await first.ended.wait()
-        with pytest.raises(LineError, match="gone"):
+        await first.closed.wait()
+        with pytest.raises(RpcError, match="gone"):
             await first.call("hang")
 
 
@@ -134,22 +137,22 @@ async def test_a_caller_that_is_cancelled_leaves_nothing_behind() -> None:
         await asyncio.sleep(0.01)
         waiting.cancel()
         await asyncio.wait([waiting])
-        assert not first._waiting
+        assert not first._pending
 
 
 @pytest.mark.parametrize("sent", [b"\xff\xff\xff\xff", b"\x00\x00\x00\x02\xc1\xc1"])
 async def test_what_is_no_frame_ends_the_line(sent: bytes) -> None:
     ours, theirs = socket.socketpair()
     with theirs:
-        line = await Line.over(ours)
+        line = await RpcConnection.from_socket(ours)
         theirs.send(sent)
-        await asyncio.wait_for(line.ended.wait(), 10)
+        await asyncio.wait_for(line.closed.wait(), 10)
 
 
 async def test_a_frame_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "MOST_BYTES", 1000)
     async with pair(echo=echo) as (first, _):
-        with pytest.raises(LineError, match="more than"):
+        with pytest.raises(RpcError, match="more than"):
             await first.call("echo", bytes(1001))
         assert await first.call("echo", bytes(100)) == bytes(100)
 
@@ -158,11 +161,11 @@ async def test_what_nobody_reads_is_not_heaped_up(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(rpc, "_MOST_UNSENT", 1 << 20)
     ours, theirs = socket.socketpair()
     with theirs:
-        line = await Line.over(ours)
+        line = await RpcConnection.from_socket(ours)
         calls = [asyncio.create_task(line.call("x", bytes(1 << 20))) for _ in range(9)]
         done, waiting = await asyncio.wait(calls, timeout=0.1)
         assert {str(it.exception()) for it in done} == {"the other process takes nothing in"}
-        line._break_off()
+        line._abort()
         await asyncio.wait(waiting)
 
 
@@ -173,7 +176,7 @@ async def test_of_several_those_answer_who_can() -> None:
         pair(echo=echo) as (three, end),
     ):
         end.close()
-        await three.ended.wait()
+        await three.closed.wait()
         assert await call_all([one, two, three], "echo", b"x") == [b"x"]
 
 
@@ -183,9 +186,12 @@ async def test_one_asks_all_through_the_supervisor() -> None:
         return b"\x92\xc4\x011\xc4\x012"
 
     ours, theirs = socket.socketpair()
-    supervisor, line = await Line.over(ours, {ALL: everybody}), await Line.over(theirs)
-    assert await Fellows(line).ask("count", b"x") == [b"1", b"2"]
+    supervisor, line = (
+        await RpcConnection.from_socket(ours, {BROADCAST: everybody}),
+        await RpcConnection.from_socket(theirs),
+    )
+    assert await Peers(line).broadcast("count", b"x") == [b"1", b"2"]
     supervisor.close()
-    await line.ended.wait()
-    with pytest.raises(LineError):
-        await Fellows(line).ask("count")
+    await line.closed.wait()
+    with pytest.raises(RpcError):
+        await Peers(line).broadcast("count")

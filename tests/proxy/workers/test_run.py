@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from proxy.workers.run import cores, count
+from proxy.workers.run import available_cpus, worker_count
 from tests.support.gateway import ANSWER, provider
 from tests.support.worker_gateway import SANDBOX, is_there, running, started, until
 
@@ -187,18 +187,18 @@ def test_a_containers_quota_counts(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
     (tmp_path / "cpu.max").write_text(quota)
-    assert cores(tmp_path / "cpu.max") == most
+    assert available_cpus(tmp_path / "cpu.max") == most
 
 
 def test_only_the_cores_that_this_process_may_use_count(tmp_path: Path) -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
-        assert cores(tmp_path / "none") == 1
+        assert available_cpus(tmp_path / "none") == 1
     finally:
         os.sched_setaffinity(0, before)
 
 
 @pytest.mark.parametrize(("said", "many"), [(3, 3), ("3", 3), ("auto", None)])
 def test_a_number_is_a_number_also_as_text(said: int | str, many: int | None) -> None:
-    assert count(said) == (many or cores())
+    assert worker_count(said) == (many or available_cpus())

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from proxy.state.ops import Get, Set, StoreClosed, StoreUnavailable
-from proxy.workers.rpc import Line
-from proxy.workers.shared_state import ASK, Hub, HubShared
+from proxy.workers.rpc import RpcConnection
+from proxy.workers.shared_state import EXECUTE, RpcStateStore, StateServer
 
 
 async def test_the_next_supervisor_knows_what_the_last_one_knew(tmp_path: Path) -> None:
-    first, second, third = Hub(), Hub(), Hub()
+    first, second, third = StateServer(), StateServer(), StateServer()
     await first.memory.execute(Set("k", b"v", 60))
     first.save(str(tmp_path / "state"))
     assert (tmp_path / "state" / "hub").stat().st_mode & 0o777 == 0o600
@@ -28,7 +28,7 @@ async def test_a_damaged_file_is_told_of_once_and_is_gone(
 ) -> None:
     (tmp_path / "hub").write_bytes(damaged)
     for _ in range(2):
-        Hub().restore(str(tmp_path))
+        StateServer().restore(str(tmp_path))
     assert len(caplog.messages) == 1
     assert "hub is no use" in caplog.text
 
@@ -37,7 +37,7 @@ async def test_a_folder_that_cannot_be_is_told_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "occupied").touch()
-    hub = Hub()
+    hub = StateServer()
     hub.restore(str(tmp_path / "occupied"))
     hub.save(str(tmp_path / "occupied"))
     assert len(caplog.messages) == 1
@@ -48,15 +48,18 @@ async def test_a_folder_that_cannot_be_is_told_of(
 
 async def test_a_supervisor_that_is_away_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     ours, theirs = socket.socketpair()
-    supervisor, line = await Line.over(ours), await Line.over(theirs)
-    supervisor.immediate[ASK] = Hub().ask
-    shared = HubShared(line)
-    assert list(await shared.ask(Get("k"))) == [None]
+    supervisor, line = (
+        await RpcConnection.from_socket(ours),
+        await RpcConnection.from_socket(theirs),
+    )
+    supervisor.sync_handlers[EXECUTE] = StateServer().execute
+    shared = RpcStateStore(line)
+    assert list(await shared.execute(Get("k"))) == [None]
     supervisor.close()
-    await line.ended.wait()
+    await line.closed.wait()
     for _ in range(2):
         with pytest.raises(StoreClosed):
-            await shared.ask(Get("k"))
+            await shared.execute(Get("k"))
     assert len(caplog.messages) == 1
 
 
@@ -64,13 +67,16 @@ async def test_a_supervisor_that_answers_again_is_told_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     ours, theirs = socket.socketpair()
-    supervisor, line = await Line.over(ours), await Line.over(theirs)
-    shared = HubShared(line)
+    supervisor, line = (
+        await RpcConnection.from_socket(ours),
+        await RpcConnection.from_socket(theirs),
+    )
+    shared = RpcStateStore(line)
     with pytest.raises(StoreUnavailable) as raised:
-        await shared.ask(Get("k"))
+        await shared.execute(Get("k"))
     assert not isinstance(raised.value, StoreClosed)
-    supervisor.immediate[ASK] = Hub().ask
-    assert list(await shared.ask(Get("k"))) == [None]
+    supervisor.sync_handlers[EXECUTE] = StateServer().execute
+    assert list(await shared.execute(Get("k"))) == [None]
     assert caplog.messages[-1] == "the supervisor is back"
     supervisor.close()
-    await line.ended.wait()
+    await line.closed.wait()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.workers.supervisor import Backoff, ending
+from proxy.workers.supervisor import Backoff, describe_exit
 from tests.support.worker_gateway import SANDBOX, Running, running, started, until
 
 
@@ -71,7 +71,7 @@ async def test_where_none_can_start_the_first_says_why(tmp_path: Path) -> None:
         prices.unlink()
         assert await easel.end() == 1
         assert easel.err == (
-            "easel: easel.yaml:5: prices: must name a file of prices in YAML that can be read\n"
+            "easel: easel.yaml:5: prices: must be the path of a readable YAML file of prices\n"
         )
 
 
@@ -117,13 +117,13 @@ async def test_what_is_no_number_of_workers_is_told(tmp_path: Path, said: str) -
 
 def test_each_time_it_takes_longer_up_to_half_a_minute() -> None:
     backoff = Backoff()
-    assert [backoff.after(0) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert [backoff.next_delay(0) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
 
 
 def test_after_a_long_life_it_begins_anew() -> None:
     backoff = Backoff()
-    assert [backoff.after(lived) for lived in (0, 0, 61, 0, 59)] == [1, 2, 1, 2, 4]
+    assert [backoff.next_delay(lived) for lived in (0, 0, 61, 0, 59)] == [1, 2, 1, 2, 4]
 
 
 def test_an_unknown_signal_is_told_by_its_number() -> None:
-    assert ending(-63) == "was ended by signal 63"
+    assert describe_exit(-63) == "was ended by signal 63"

@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 
 from proxy.workers import bootstrap
-from proxy.workers.bootstrap import Orders, written
-from proxy.workers.rpc import Handler, Line
+from proxy.workers.bootstrap import BootstrapConfig, encode
+from proxy.workers.rpc import Handler, RpcConnection
 from tests.support.gateway import SETTINGS
 from tests.support.worker_gateway import ROOT
 
-ORDERS = Orders(text=SETTINGS, file="my.yaml", host="127.0.0.1", port=0)
+ORDERS = BootstrapConfig(text=SETTINGS, file="my.yaml", host="127.0.0.1", port=0)
 
 
 class Boss:
     """A supervisor of one worker that does as a test says."""
 
-    def __init__(self, process: asyncio.subprocess.Process, line: Line) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, line: RpcConnection) -> None:
         self.process = process
         self.line = line
         self.told: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
@@ -38,11 +38,11 @@ class Boss:
 
 
 @asynccontextmanager
-async def worker(folder: Path, orders: Orders = ORDERS) -> AsyncIterator[Boss]:
+async def worker(folder: Path, orders: BootstrapConfig = ORDERS) -> AsyncIterator[Boss]:
     """Start one; `told` gets what it says."""
 
     async def begin(_: bytes) -> bytes:
-        return written(orders)
+        return encode(orders)
 
     ours, theirs = socket.socketpair()
     with theirs:
@@ -52,7 +52,7 @@ async def worker(folder: Path, orders: Orders = ORDERS) -> AsyncIterator[Boss]:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             pass_fds=(theirs.fileno(),),
         )
-    line = await Line.over(ours, {bootstrap.BEGIN: begin})
+    line = await RpcConnection.from_socket(ours, {bootstrap.BEGIN: begin})
     boss = Boss(process, line)
     for name in (bootstrap.LISTENING, bootstrap.FAILED):
         line.handlers[name] = boss.notes(name)
@@ -74,14 +74,19 @@ async def test_a_worker_says_when_it_listens_and_ends_with_its_line(tmp_path: Pa
     ("orders", "why"),
     [
         (
-            Orders(text="server: {prot: 1}", file="my.yaml", host="", port=0),
+            BootstrapConfig(text="server: {prot: 1}", file="my.yaml", host="", port=0),
             "my.yaml:1: server.prot",
         ),
-        (Orders(text=SETTINGS, file="my.yaml", host="192.0.2.1", port=0), "cannot listen on "),
+        (
+            BootstrapConfig(text=SETTINGS, file="my.yaml", host="192.0.2.1", port=0),
+            "cannot listen on ",
+        ),
     ],
     ids=["settings", "address"],
 )
-async def test_a_worker_says_why_it_cannot(tmp_path: Path, orders: Orders, why: str) -> None:
+async def test_a_worker_says_why_it_cannot(
+    tmp_path: Path, orders: BootstrapConfig, why: str
+) -> None:
     async with worker(tmp_path, orders) as boss:
         name, said = await asyncio.wait_for(boss.told.get(), 20)
         assert name == bootstrap.FAILED
