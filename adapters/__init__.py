@@ -1,7 +1,7 @@
-"""Pure translators, one provider a file.
+"""Adapters: pure translation between OpenAI's image API and each provider's, one file a provider.
 
-The law: standard library and orjson only; no I/O; nothing of `proxy`. A provider's module is
-imported when it is first used.
+Adapters use the standard library and orjson only, do no I/O and import nothing from `proxy`. A
+provider's module is imported on first use.
 """
 
 from __future__ import annotations
@@ -77,18 +77,18 @@ ALIASES: dict[str, str] = {
     "xai": "x-ai",
     "z-ai": "zhipu",
 }
-"""Other names for them."""
+"""Other names a client may use for a provider."""
 
 DEMO = "sandbox"
-"""The provider that works offline and without a key: what a first picture is asked of."""
+"""The provider that works offline and without a key, for first steps."""
 
 NAMES: frozenset[str] = frozenset(PROVIDERS) | frozenset(ALIASES)
-"""Every name a client may use."""
+"""Every provider name a client may use: ids and aliases."""
 
 
 @cache
 def get_adapter(name: str) -> Adapter:
-    """Give the adapter of a provider by its id or an alias; `KeyError` for any other name."""
+    """Return a provider's adapter by its id or an alias. Raises `KeyError` for any other name."""
     if name not in NAMES:
         raise KeyError(name)
     module = import_module("adapters.providers." + ALIASES.get(name, name).replace("-", "_"))

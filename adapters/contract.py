@@ -1,22 +1,25 @@
-"""What crosses the boundary between an adapter and the gateway.
+"""The interface between an adapter and the gateway: `Adapter` and the types it uses.
 
-The law: an adapter is pure. It is given a call and replies, it gives requests and an answer;
-it opens no socket, reads no clock and keeps no state. A conversation with a provider is a
-generator, a *flow*: `reply = yield request`, until it returns an `Answer` or raises an
-`adapters.errors.ImageError`. Where nobody wants the picture any more, `adapters.errors.Abandoned`
-is thrown into it: it may yield one last request, by which the provider cancels what it was asked
-for, and ends.
+An adapter is pure. It turns an `ImageCall` into requests, and replies into an `Answer`; it opens no
+socket, reads no clock and keeps no state. One conversation with a provider is a generator, a
+*flow*: `reply = yield request`, until it returns an `Answer` or raises an
+`adapters.errors.ImageError`. If the image is no longer wanted, `adapters.errors.FlowCancelled` is
+thrown into the flow, which may yield one last request to cancel the provider's job.
+
+Most adapters are one request and one reply, so they write two methods and a table:
 
     class Acme(Adapter):
-        id, name, base_url = "acme", "Acme Pictures", "https://api.acme.test/v1"
+        id, name, base_url = "acme", "Acme", "https://api.acme.test/v1"
 
-        families = (("", Table((Param("prompt"), Param("seed", kind=int)))),)
+        tables_by_model = (("", Table((Param("prompt"), Param("seed", kind=int)))),)
 
-        def request(self, call: ImageCall) -> ProviderRequest:
-            return ProviderRequest("/pictures", json={"model": call.model, **call.fields})
+        def build_request(self, call: ImageCall) -> ProviderRequest:
+            return ProviderRequest("/images", json={"model": call.model, **call.fields})
 
-        def answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-            return Answer(tuple(Image(url=u) for u in items_at(reply.json(), "urls")))
+        def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
+            return Answer(tuple(Image(url=url) for url in dig_list(reply.json(), "urls")))
+
+The classes in `adapters.bases` do even that for OpenAI's wire format and for polling.
 """
 
 from __future__ import annotations
@@ -33,34 +36,34 @@ import orjson
 from adapters import errors
 from adapters.frozen import frozen
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.table import Table
+from adapters.table.table import Table, TablesByModel
 from adapters.tools.json_access import dig
 
 
 @frozen
 class Credentials:
-    """A provider's key and its own options, by their documented config names.
+    """A provider's API key and its options, by their documented config names.
 
-    `options` holds what `Adapter.options` declares and nothing else, aliases resolved,
-    patterns checked. It has no repr: it holds secrets.
+    `options` holds only what `Adapter.options` declares, with aliases resolved and patterns
+    checked. There is no repr, because it holds secrets.
     """
 
     api_key: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> str:
-        """Give the option `name`, "" when it is not set."""
+        """Return the option `name`, "" if it is not set."""
         return self.options.get(name, "")
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One provider option: config key `name`, header `x-portkey-` + name with dashes.
+    """One provider option: config key `name`, request header `x-portkey-` + name with dashes.
 
-    `pattern` must match the whole value; it keeps a value from leaving its place in a URL or a
-    header. `secret` values are never shown. `headers` are further request headers that carry it.
-    An `operator` option is the operator's alone: it stands in a virtual key of the settings, and
-    neither a header nor a caller's config can give it.
+    `pattern` must match the whole value, so that a value cannot break out of a URL or header.
+    `secret` values are never shown. `headers` are further request headers that set the option. An
+    `operator_only` option can be set only in a virtual key of the settings, not by a header or a
+    client's config.
     """
 
     name: str
@@ -73,9 +76,9 @@ class Option:
 
     @property
     def header(self) -> str:
-        """The request header that carries this option.
+        """The request header that sets this option.
 
-        >>> Option("azure_api_version", "which API").header
+        >>> Option("azure_api_version", "API version").header
         'x-portkey-azure-api-version'
         """
         return "x-portkey-" + self.name.replace("_", "-")
@@ -85,11 +88,11 @@ class Option:
 class ImageCall:
     """The client's image request, parsed, for one conversation with one provider.
 
-    `params` is the client's body with the target's default, override and drop applied;
-    `fields` is what the adapter's table made of it (for a provider that speaks OpenAI's shape:
-    the params themselves). `body` holds the client's own bytes while they still say exactly
-    `fields`, else None. `n` is how many pictures this conversation shall make. `chance` is a random
-    number of the gateway's, 1 to 2**128 - 1, another one for every call; 0 where nobody drew one.
+    `params` is the client's body after the target's defaults, overrides and drops. `fields` is its
+    translation by the adapter's table (for a passthrough provider, the params themselves). `body`
+    is the client's own bytes as long as they are equal to `fields`, else None. `n` is the number of
+    images this conversation must generate. `nonce` is a random number that the gateway draws for
+    each call, 1 to 2**128 - 1; 0 if none was drawn.
     """
 
     params: Mapping[str, Any]
@@ -101,39 +104,39 @@ class ImageCall:
 
     @property
     def uuid(self) -> str:
-        """A UUID (version 4) for this call and no other, made of `chance`."""
+        """A version 4 UUID unique to this call, derived from `nonce`."""
         return str(UUID(int=self.nonce, version=4))
 
     @property
     def model(self) -> str:
-        """The model the client named, "" when it named none."""
+        """The model that the client named, "" if none."""
         return self.params.get("model") or ""
 
     @property
     def multipart_fields(self) -> dict[str, str]:
-        """The fields as those of a multipart form: what is no text is written as JSON."""
+        """The fields as multipart text fields; values that are not strings are JSON."""
         return {
-            name: it if isinstance(it, str) else orjson.dumps(it).decode()
-            for name, it in self.fields.items()
+            name: value if isinstance(value, str) else orjson.dumps(value).decode()
+            for name, value in self.fields.items()
         }
 
     @property
     def stream(self) -> bool:
-        """Whether the client asked for events."""
+        """Whether the client asked for server-sent events."""
         return self.params.get("stream") is True
 
     @property
     def response_format(self) -> str:
-        """`url`, `b64_json`, or "" when the client left it to the provider."""
+        """`url`, `b64_json`, or "" if the client left it to the provider."""
         return self.params.get("response_format") or ""
 
 
 @frozen
 class Image:
-    """One picture: exactly one of `url`, `b64` (base64 text) or `data` (raw bytes).
+    """One image: exactly one of `url`, `b64` (base64 text) or `data` (raw bytes).
 
-    `extra` is added to the client's entry (`revised_prompt`, `seed`). `preview` is the index of a
-    picture that is not finished yet, which only an event can hold.
+    `extra` is added to the client's entry (`revised_prompt`, `seed`). `partial_index` is set for a
+    partial image, which only an event can hold: its index, from 0.
     """
 
     url: str = ""
@@ -145,19 +148,19 @@ class Image:
 
     @property
     def inline_size(self) -> int:
-        """How many bytes of a picture are here."""
+        """The size in bytes of the image data held here; 0 for a URL."""
         return len(self.data) + len(self.b64) // 4 * 3
 
     @classmethod
-    def from_url(cls, place: str, /, **extra: Any) -> Image:
-        """Read a URL as providers give it: an http(s) one is kept, a `data:` one is opened.
+    def from_url(cls, url: str, /, **extra: Any) -> Image:
+        """Create an image from a URL of a provider; a `data:` URL is decoded.
 
         >>> Image.from_url("data:image/png;base64,iVBO").b64
         'iVBO'
         """
-        if not place.startswith("data:"):
-            return cls(url=place, extra=extra)
-        head, _, content = place[len("data:") :].partition(",")
+        if not url.startswith("data:"):
+            return cls(url=url, extra=extra)
+        head, _, content = url[len("data:") :].partition(",")
         media_type, *parameters = head.split(";")
         if "base64" in parameters:
             return cls(b64=content, media_type=media_type, extra=extra)
@@ -165,7 +168,7 @@ class Image:
 
     @classmethod
     def from_reply(cls, reply: ProviderReply, /, **extra: Any) -> Image | None:
-        """Take a reply's own bytes, if they are those of a picture.
+        """Create an image from a reply's body; None if the reply is not an image.
 
         >>> Image.from_reply(ProviderReply(200, {"content-type": "image/png"}, b"PNG")).media_type
         'image/png'
@@ -177,10 +180,11 @@ class Image:
 
 @frozen
 class Answer:
-    """What a conversation came to.
+    """The result of a conversation.
 
-    `usage` is the OpenAI usage object if the provider counted; `extra` is added to the top of
-    the client's body. `body` is the provider's own body when it already is the client's shape.
+    `usage` is OpenAI's usage object, if the provider reported one. `extra` is added to the top
+    level of the client's response. `body` is the provider's own body, if it already has the
+    client's format.
     """
 
     images: tuple[Image, ...]
@@ -191,7 +195,7 @@ class Answer:
 
 @frozen
 class AccessToken:
-    """What a token endpoint gave: option values good for `seconds`."""
+    """The reply of a token endpoint: option values that expire in `expires_in` seconds."""
 
     options: Mapping[str, str]
     expires_in: float
@@ -199,7 +203,7 @@ class AccessToken:
 
 @frozen
 class SignableRequest:
-    """A request as it will be on the wire, for signing. `time` is seconds since the epoch."""
+    """A request as it will be sent, to be signed. `time` is in seconds since the epoch."""
 
     method: str
     url: str
@@ -213,153 +217,151 @@ TokenFlow = Generator[ProviderRequest, ProviderReply, AccessToken]
 
 
 class Adapter:
-    """A pure translator for one provider. One subclass a file, one instance, `ADAPTER`."""
+    """A pure translator for one provider. Each file defines one subclass and one `ADAPTER`."""
 
     id: ClassVar[str]
     name: ClassVar[str]
     otel_provider_name: ClassVar[str] = ""
-    """The provider's name in traces (`gen_ai.provider.name`), where OpenTelemetry's conventions
-    have one for it that is not its id."""
+    """The provider's name in traces (`gen_ai.provider.name`), if OpenTelemetry's conventions
+    define one that differs from `id`."""
     base_url: ClassVar[str]
-    """Up to and including the version segment, no slash at the end. "" when it depends on the
-    options (then `base` gives it), `IN_PROCESS` when the gateway serves the provider itself."""
+    """The URL up to and including the version segment, without a trailing slash. "" if it depends
+    on the options (override `resolve_base_url`), `IN_PROCESS` if the gateway is the provider."""
     docs: ClassVar[str] = ""
     models: ClassVar[tuple[str, ...]] = ()
-    """Models known today, the recommended one first; others are never refused on their name."""
-    tables_by_model: ClassVar[tuple[tuple[str | tuple[str, ...], Table], ...]] = (("", Table(())),)
-    """Tables by how a model's name begins, the first that fits; the last, "", fits any name."""
+    """Known models, the recommended one first. A request may name any other model."""
+    tables_by_model: ClassVar[TablesByModel] = (("", Table(())),)
+    """Tables by the prefix of the model's name. The first match counts; "" stands last."""
     options: ClassVar[tuple[Option, ...]] = ()
     credential_domains: ClassVar[tuple[str, ...]] = ()
-    """Hosts (and all below them) that may get the credential beside the base URL's own origin."""
+    """Hosts (with their subdomains) that may get the credential, besides the base URL's origin."""
     url_lifetime: ClassVar[int] = 0
-    """Seconds that a picture's URL stays good; 0 when the provider gives none."""
+    """Lifetime in seconds of an image URL; 0 if the provider returns image data."""
     passthrough: ClassVar[bool] = False
-    """Speaks the client's shape: every parameter goes through as sent, answers come verbatim."""
+    """Whether the provider speaks OpenAI's wire format: parameters and responses pass unchanged."""
     keyless: ClassVar[bool] = False
-    """Needs no credential."""
+    """Whether the provider works without a credential."""
     unconfirmed: ClassVar[str] = ""
-    """What of this adapter has not been seen against the live service, for the docs."""
+    """What the sources leave open about this provider, for the docs."""
     confidence: ClassVar[str] = "high"
-    """How good the sources are: `high`, `medium` or `low`."""
+    """How reliable the sources are: `high`, `medium` or `low`."""
     experimental: ClassVar[bool] = False
-    """Written from old or third-party sources only, or for a service whose state is in doubt."""
+    """Whether the sources are old or third-party only, or the service may have ended."""
     docs_checked_on: ClassVar[str] = "2026-11-22"
-    """When the sources were read."""
+    """The date on which the sources were read."""
     status_by_code: ClassVar[Mapping[str, int]] = {}
-    """What the provider's own error codes mean, by how they begin: the HTTP status that says it
-    best, whatever the status on the wire; `errors.REFUSED` for its safety system."""
+    """The HTTP status for each of the provider's error codes, by prefix, whatever status it sent;
+    `errors.REFUSED` for a refusal by its safety system."""
     refusal_pattern: ClassVar[re.Pattern[str] | None] = None
-    """What the provider's words look like when its safety system said no."""
+    """Matches an error message that is a refusal by the provider's safety system."""
     status_by_phrase: ClassVar[Mapping[str, int]] = {}
-    """What the provider's words mean where no code says it: pieces of its sentence, in lower case,
-    the first that fits; a status as in `codes`."""
+    """The HTTP status for phrases (lower case) in an error message, used if no code matches. The
+    first match counts; values as in `status_by_code`."""
 
     def resolve_base_url(self, credentials: Credentials) -> str:
-        """Give the base URL for these credentials."""
+        """Return the base URL for these credentials."""
         del credentials
         return self.base_url
 
     def table_for(self, model: str) -> Table:
-        """Give the parameter table of the family that `model` belongs to."""
+        """Return the parameter table for a model."""
         return next(table for start, table in self.tables_by_model if model.startswith(start))
 
     def effective_model(self, named: str, credentials: Credentials) -> str:
-        """Name the model whose table holds: an option may replace or explain the client's."""
+        """Return the model whose table applies. An option may replace the client's model."""
         del credentials
         return named
 
     def effective_table(self, call: ImageCall) -> Table:
-        """Give the table by which a call is translated; `call.fields` are `call.params`."""
+        """Return the table that translates a call. Here `call.fields` is still `call.params`."""
         return self.table_for(self.effective_model(call.model, call.credentials))
 
     def suppressed_params(self, call: ImageCall) -> frozenset[str]:
-        """Name the client's parameters that do not go out here, so that its receipt says so.
+        """Return the client's parameters that are not sent in this call; the receipt lists them.
 
-        It is asked before the table makes something of them: `call.fields` are `call.params`.
+        It is called before translation: `call.fields` is still `call.params`.
         """
         del call
         return frozenset()
 
     def missing_credentials(self, credentials: Credentials) -> str:
-        """Name what is missing for a request to be possible; "" when nothing is."""
+        """Return what is missing, in words for the client; "" if a request can be sent."""
         return "" if self.keyless or credentials.api_key else "an API key"
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Give the headers that carry the credential. Default: `Authorization: Bearer`."""
+        """Return the headers that carry the credential. Default: `Authorization: Bearer`."""
         del outgoing
         return {"authorization": f"Bearer {credentials.api_key}"} if credentials.api_key else {}
 
     def token_flow(self, credentials: Credentials, time: float) -> TokenFlow | None:
-        """Give the flow that buys a short-lived token for these credentials, if one is needed.
+        """Return a flow that requests a short-lived token, if these credentials need one.
 
-        Its requests name absolute URLs and are sent as they are: a flow that has to sign one does
-        so itself, with `time`, seconds since the epoch. The granted options are added to the
-        credentials, and kept until shortly before they run out.
+        Its requests have absolute URLs and are sent without credentials; a flow that must sign one
+        does so itself, at `time` (seconds since the epoch). The options in the token are added to
+        the credentials and cached until shortly before they expire.
         """
         del credentials, time
         return None
 
     def flow(self, call: ImageCall) -> Flow:
-        """Converse with the provider. Default: one request, one reply."""
+        """Run the conversation with the provider. Default: one request, one reply."""
         reply = yield self.build_request(call)
         return self.parse_answer(call, self.raise_for_status(reply))
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Give the request of a one-shot conversation."""
+        """Return the request of a conversation of one request."""
         raise NotImplementedError
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the reply of a one-shot conversation; its status is below 400."""
+        """Parse the reply to `build_request`; its status is below 400."""
         raise NotImplementedError
 
     def parse_event(self, call: ImageCall, data: Any) -> Answer:
-        """Read one server-sent event, parsed: pictures, previews, usage, or nothing yet.
+        """Parse one server-sent event, already decoded from JSON.
 
-        Raises what an event that tells of a failure means.
+        The answer holds images, partial images, usage, or nothing. Raises `ProviderError` for an
+        event that reports a failure.
         """
         raise NotImplementedError
 
     def parse_progress(self, reply: ProviderReply) -> float | None:
-        """Tell how far a job is, 0 to 1, by a reply on which the flow goes on; None: not said."""
+        """Return a job's progress, 0 to 1, from a reply to a poll; None if it reports none."""
         del reply
         return None
 
     def raise_for_status(self, reply: ProviderReply) -> ProviderReply:
-        """Give the reply back, or raise what its error status means."""
+        """Return the reply, or raise `provider_error` if its status is 400 or above."""
         if reply.ok:
             return reply
         raise self.provider_error(reply)
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Find the sentence in which the provider says what went wrong; "" when there is none."""
+        """Return the provider's own error message, "" if the reply has none."""
         return errors.find_error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Say what a reply means that tells of a failure, whatever its status.
+        """Return the error for a reply that reports a failure, whatever its status.
 
-        Default: by `codes`, `refuses`, `phrases`, the status, with the sentence of `told`.
+        The default uses, in this order: `status_by_code`, `refusal_pattern`, `status_by_phrase`,
+        the reply's status. The message is `error_message`.
         """
-        said, status = (
-            self.error_message(reply),
-            errors.status_from_codes(reply, self.status_by_code),
-        )
-        unsafe = (
-            not status and self.refusal_pattern is not None and self.refusal_pattern.search(said)
-        )
-        if status == errors.REFUSED or unsafe:
+        message = self.error_message(reply)
+        status = errors.status_from_codes(reply, self.status_by_code)
+        pattern = self.refusal_pattern
+        if status == errors.REFUSED or (not status and pattern and pattern.search(message)):
             return self.refusal(reply)
-        status = status or errors.status_from_phrases(said, self.status_by_phrase)
-        return errors.error_from_reply(reply, message=said, status=status)
+        status = status or errors.status_from_phrases(message, self.status_by_phrase)
+        return errors.error_from_reply(reply, message=message, status=status)
 
     def refusal(self, reply: ProviderReply) -> errors.ProviderError:
-        """Say that the safety system refused, in the provider's words."""
+        """Return the error for a refusal by the safety system, with the provider's message."""
         return errors.refusal(self.error_message(reply), provider_status=reply.status)
 
     def no_image_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Say what a success without a picture means: what its `error` tells of, if it has one."""
-        tells = dig(reply.json(), "error") is not None
-        return self.provider_error(reply) if tells else errors.no_image_error(reply.status)
+        """Return the error for a success without an image: its `error`, if the body has one."""
+        has_error = dig(reply.json(), "error") is not None
+        return self.provider_error(reply) if has_error else errors.no_image_error(reply.status)
 
 
 IN_PROCESS = "in-process:"
-"""The base URL of a provider that the gateway serves itself, on a loopback socket."""
+"""The base URL of a provider that the gateway itself serves, on a loopback socket."""

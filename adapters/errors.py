@@ -1,14 +1,14 @@
-"""What can go wrong with a picture, in the words the client will read.
+"""Errors of image requests, with the status, type, code and message the client receives.
 
-    ImageError                 status, type, code, param, message: the OpenAI error object
-    ├── BadParam               400: the client asked for something that cannot be asked
-    └── ProviderError          the provider answered, and the answer was no
-        └── Refusal            400: the provider's safety system said no
+    ImageError                 an OpenAI error object: status, type, code, param, message
+    ├── BadParam               400: a parameter that cannot be sent
+    └── ProviderError          the provider answered with an error
+        └── Refusal            400: the provider's safety system refused
 
-`Abandoned` is none of them: it is for a flow, and no client reads it.
+`FlowCancelled` is not one of them: it is thrown into a flow and never reaches a client.
 
-Messages never hold a credential, a prompt or picture bytes of ours. What a provider wrote
-is passed on, cut to `MESSAGE_LIMIT` characters.
+Messages contain no credential, prompt or image data of the gateway's. A provider's own message is
+passed on, truncated to `MESSAGE_LIMIT` characters.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ MESSAGE_LIMIT = 600
 
 
 class ImageError(Exception):
-    """A failure that can be told to the client; see the module for the tree."""
+    """An error that can be shown to the client; the module docstring has the tree."""
 
     status = 500
     type = "server_error"
     code: str | None = None
     param: str | None = None
     headers: Mapping[str, str] = {}
-    """Further headers for the client, such as a provider's `retry-after`."""
+    """Further response headers, such as a provider's `retry-after`."""
     attempts: Sequence[Mapping[str, Any]] = ()
-    """How each of several targets failed, for the client."""
+    """The error of each target, if several were tried."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class ImageError(Exception):
         self.param = param or self.param
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the OpenAI error object: `{"message", "type", "param", "code"}`."""
+        """Return the OpenAI error object: `{"message", "type", "param", "code"}`."""
         return {
             "message": self.message,
             "type": self.type,
@@ -62,7 +62,7 @@ class ImageError(Exception):
 
 
 class BadParam(ImageError):
-    """The client's parameter `param` cannot be sent as it is; the message says what to change."""
+    """The client's parameter `param` cannot be sent. The message says what to change."""
 
     status = 400
     type = "invalid_request_error"
@@ -73,11 +73,10 @@ class BadParam(ImageError):
 
 
 class ProviderError(ImageError):
-    """The provider answered with a failure.
+    """The provider answered with an error.
 
-    `provider_status` is the status on the provider's wire (a 200 can carry a failure).
-    `body` holds the provider's own bytes when they already are an OpenAI error and are to be
-    relayed unchanged; else None.
+    `provider_status` is the HTTP status the provider sent (a 200 can carry an error). `body` is the
+    provider's own body if it is an OpenAI error to relay unchanged, else None.
     """
 
     status = 502
@@ -91,7 +90,7 @@ class ProviderError(ImageError):
 
 
 class Refusal(ProviderError):
-    """The provider's safety system refused the prompt or held back the picture."""
+    """The provider's safety system refused the prompt or withheld the image."""
 
     status = 400
     type = "image_generation_user_error"
@@ -99,22 +98,21 @@ class Refusal(ProviderError):
 
 
 class FlowCancelled(Exception):
-    """Nobody wants the picture any more; thrown into a flow at the request that it waits with.
+    """The image is no longer wanted. Thrown into a flow at its pending request.
 
-    The flow may yield one more request, by which the provider cancels its job, and lets this pass.
+    The flow may yield one more request, to cancel the provider's job, and must then re-raise.
     """
 
 
 REFUSED = 451
-"""Among an adapter's `codes`: the provider's safety system said no."""
+"""In an adapter's `status_by_code` or `status_by_phrase`: a refusal by the safety system."""
 
 REFUSAL_WORDS = re.compile(
     r"\bnsfw\b|content policy|content moderation|\bmoderated\b|usage guidelines", re.IGNORECASE
 )
-"""For an adapter's `refuses`, where the provider's documents do not say how it refuses."""
+"""An adapter's `refusal_pattern` if the provider's documentation shows no refusal."""
 
-# Provider status -> (our status, type, code). What is not here and below 500 is a 400; what is
-# not here and 500 or above is a 502.
+# Provider status -> (client status, type, code). Any other 4xx becomes a 400, any other 5xx a 502.
 _BY_STATUS: dict[int, tuple[int, str, str | None]] = {
     401: (401, "authentication_error", "invalid_api_key"),
     402: (429, "insufficient_quota", "insufficient_quota"),
@@ -132,7 +130,7 @@ _BAD_REQUEST: tuple[int, str, str | None] = (400, "invalid_request_error", None)
 _BAD_GATEWAY: tuple[int, str, str | None] = (502, "server_error", None)
 _FIRST_ERROR, _SERVER_ERROR = 400, 500
 
-# Where providers put the sentence that says what went wrong, best first.
+# JSON paths of providers' error messages, best first.
 _MESSAGES: tuple[tuple[str | int, ...], ...] = (
     ("error", "message"),
     ("error",),
@@ -156,7 +154,7 @@ _MESSAGES: tuple[tuple[str | int, ...], ...] = (
     ("reason",),
     ("title",),
 )
-# Where they put the word or number that says what kind of failure it is.
+# JSON paths of providers' error codes.
 _CODES: tuple[tuple[str | int, ...], ...] = (
     ("error", "code"),
     ("error", "type"),
@@ -182,10 +180,11 @@ _CODES: tuple[tuple[str | int, ...], ...] = (
 
 
 def find_error_message(reply: ProviderReply) -> str:
-    """Find the sentence in which a provider says what went wrong; "" when there is none.
+    """Return a provider's error message, "" if the reply has none at a known path.
 
     >>> from adapters.http import ProviderReply
-    >>> find_error_message(ProviderReply(422, body=b'{"detail": [{"loc": ["width"], "msg": "too wide"}]}'))
+    >>> body = b'{"detail": [{"loc": ["width"], "msg": "too wide"}]}'
+    >>> find_error_message(ProviderReply(422, body=body))
     'too wide'
     """
     tree = reply.json()
@@ -196,7 +195,7 @@ def find_error_message(reply: ProviderReply) -> str:
 
 
 def find_error_codes(reply: ProviderReply) -> list[str]:
-    """Find the words and numbers by which a provider says what kind of failure it is.
+    """Return all error codes in a reply, as text.
 
     >>> from adapters.http import ProviderReply
     >>> find_error_codes(ProviderReply(200, body=b'{"base_resp": {"status_code": 1026}}'))
@@ -208,22 +207,22 @@ def find_error_codes(reply: ProviderReply) -> list[str]:
 
 
 def status_from_codes(reply: ProviderReply, codes: Mapping[str, int]) -> int:
-    """Give the status that says best what a reply means, by its own codes; 0: they say nothing.
+    """Return the status for a reply's error codes, 0 if none matches.
 
-    The longest of `codes` with which one of the reply's own begins is the one that counts.
+    `codes` maps prefixes of error codes to statuses; the longest match counts.
     """
-    own = find_error_codes(reply)
-    fitting = (start for start in codes if any(code.startswith(start) for code in own))
-    return codes.get(max(fitting, key=len, default=""), 0)
+    found = find_error_codes(reply)
+    matching = (prefix for prefix in codes if any(code.startswith(prefix) for code in found))
+    return codes.get(max(matching, key=len, default=""), 0)
 
 
-def status_from_phrases(said: str, phrases: Mapping[str, int]) -> int:
-    """Give the status that says best what a sentence means, by its phrases; 0: it says nothing.
+def status_from_phrases(message: str, phrases: Mapping[str, int]) -> int:
+    """Return the status for the first phrase that occurs in a message, 0 if none does.
 
     >>> status_from_phrases("You have no Credits left.", {"credits": 402})
     402
     """
-    lowered = said.lower()
+    lowered = message.lower()
     return next((status for phrase, status in phrases.items() if phrase in lowered), 0)
 
 
@@ -235,18 +234,17 @@ def error_from_reply(  # noqa: PLR0913 - the parts of an error object, each with
     param: str | None = None,
     status: int = 0,
 ) -> ProviderError:
-    """Describe a reply with an error status as the error the client will get.
+    """Return the client's error for a provider's reply that reports a failure.
 
-    `_BY_STATUS` says what a provider's status is for the client; any other 4xx is a 400, any other
-    5xx a 502. `status` is what the reply means where its own status does not say it; a success
-    that is none is a 502.
+    `status` replaces the reply's status if that does not fit the failure; without it, a reply below
+    400 becomes a 502. `_BY_STATUS` maps the status to the client's.
     """
     status = status or (reply.status if reply.status >= _FIRST_ERROR else 502)
     default = _BAD_GATEWAY if status >= _SERVER_ERROR else _BAD_REQUEST
     status, kind, usual_code = _BY_STATUS.get(status, default)
-    said = message or find_error_message(reply) or f"no reason given (status {reply.status})"
+    message = message or find_error_message(reply) or f"no reason given (status {reply.status})"
     return ProviderError(
-        f"The provider answered: {said}",
+        f"The provider answered: {message}",
         provider_status=reply.status,
         status=status,
         type=kind,
@@ -256,31 +254,31 @@ def error_from_reply(  # noqa: PLR0913 - the parts of an error object, each with
 
 
 def _find_param(reply: ProviderReply) -> str | None:
-    """Name the parameter that OpenAI's `param` or a FastAPI-style `detail` list complains of."""
+    """Return the parameter named in OpenAI's `param` or in a FastAPI `detail` list."""
     tree = reply.json()
-    place = dig_typed(tree, "detail", 0, "loc", kind=list)
-    named = str(place[-1]) if place and place != ["body"] else None
-    return named or dig_str(tree, "error", "param") or None
+    location = dig_typed(tree, "detail", 0, "loc", kind=list)
+    name = str(location[-1]) if location and location != ["body"] else None
+    return name or dig_str(tree, "error", "param") or None
 
 
 def refusal(message: str, *, provider_status: int = 200) -> Refusal:
-    """Say that the provider's safety system refused; `message` is the provider's reason."""
+    """Return the error for a refusal by the safety system; `message` is the provider's reason."""
     return Refusal(
         f"The provider's safety system refused this request: {message or 'no reason given'}",
         provider_status=provider_status,
     )
 
 
-def no_image_error(provider_status: int = 200, why: str = "") -> ProviderError:
-    """Say that a reply which should have held a picture held none; `why` in the provider's words.
+def no_image_error(provider_status: int = 200, reason: str = "") -> ProviderError:
+    """Return the error for a success without an image; `reason` is the provider's message.
 
     >>> no_image_error(200, "NO_IMAGE").message
-    'The provider answered without a picture: NO_IMAGE'
+    'The provider answered without an image: NO_IMAGE'
     """
     return ProviderError(
-        f"The provider answered without a picture: {why}"
-        if why
-        else "The provider answered without a picture.",
+        f"The provider answered without an image: {reason}"
+        if reason
+        else "The provider answered without an image.",
         provider_status=provider_status,
         code="no_picture",
     )

@@ -1,6 +1,7 @@
-"""HTTP between an adapter and a provider: the request to send and the reply that came back.
+"""HTTP between an adapter and a provider: the request to send, and the reply to parse.
 
-The gateway sends the requests. Nothing here imports the rest of the package except `frozen`.
+The gateway does the sending. This module is a leaf: it imports nothing else of the package but
+`frozen`.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ class ProviderRequest:
     """One request to a provider.
 
     `path` is appended to the base URL and is already percent-encoded. `url` is used instead when
-    a provider's reply named an absolute address: it gets the credential only on the provider's
-    own hosts. At most one of `json`, `form` (multipart text fields) and `content` is the body.
-    `wait` seconds pass before it is sent. `signed=False` keeps the credential off it. `verbatim`
-    says: a success is already what the client is to see, relay it unread. `events`: a success may
-    come as server-sent events, each of which `Adapter.event` reads. An `assertion` is signed by the
-    gateway and put at the end of `content`.
+    a provider's reply contains an absolute URL; it gets the credential only on the provider's own
+    hosts. At most one of `json`, `form` (multipart text fields) and `content` is the body.
+
+    `delay` is the number of seconds to wait before sending. `authenticated=False` sends no
+    credential. `verbatim` means that a success already has the client's format and is relayed
+    unparsed. `may_stream` means that a success may be server-sent events, each of which
+    `Adapter.parse_event` parses. The gateway signs an `assertion` and appends it to `content`.
     """
 
     path: str = ""
@@ -46,9 +48,9 @@ class ProviderRequest:
 
 @frozen
 class Assertion:
-    """A JSON Web Token to be signed with RS256 (RFC 7523), for a token endpoint.
+    """A JSON Web Token to sign with RS256 (RFC 7523), for a token endpoint.
 
-    `private_key` is PEM. Signing takes more than the standard library, so the gateway does it.
+    `private_key` is PEM. The gateway signs, because the standard library cannot.
     """
 
     claims: Mapping[str, Any]
@@ -57,9 +59,9 @@ class Assertion:
 
 
 class ProviderReply:
-    """One reply of a provider: status, lower-cased headers, the whole body.
+    """One reply of a provider: status, lower-case headers, the whole body.
 
-    `tree` is the body's JSON where it has been parsed already.
+    `tree` is the body's parsed JSON, if it has been parsed already.
     """
 
     __slots__ = ("_tree", "body", "headers", "status")
@@ -78,16 +80,16 @@ class ProviderReply:
 
     @property
     def ok(self) -> bool:
-        """Whether the status says success."""
+        """Whether the status is below 400."""
         return self.status < _ERROR_STATUS
 
     @property
     def media_type(self) -> str:
-        """The content type without its parameters, lower case."""
+        """The content type in lower case, without its parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def json(self) -> Any:
-        """Parse the body, once; None when it is not JSON."""
+        """Return the parsed body, None if it is not JSON. The result is cached."""
         if self._tree is _UNPARSED:
             try:
                 self._tree = orjson.loads(self.body)

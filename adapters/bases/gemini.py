@@ -19,7 +19,7 @@ from adapters import errors
 from adapters.contract import Answer, Image
 from adapters.http import ProviderReply
 from adapters.table.param import Param
-from adapters.table.table import Table
+from adapters.table.table import Table, TablesByModel
 from adapters.tools import sizes
 from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed
 
@@ -36,8 +36,6 @@ UNCONFIRMED = (
     "imageSize and the widest ratios of gemini-nano-banana-2.1 and gemini-3.1-flash-lite-image; "
     "whether a 429 has a Retry-After"
 )
-
-Families = tuple[tuple[str | tuple[str, ...], Table], ...]
 
 _RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
 _WIDE_RATIOS = (*_RATIOS, "1:4", "4:1", "1:8", "8:1")
@@ -61,7 +59,7 @@ _REFUSALS = frozenset(
 )
 
 
-def build_tables(*more: Param) -> Families:
+def build_tables(*more: Param) -> TablesByModel:
     """Give the tables of the families, each with the rows that one of the two services adds."""
     return (
         ("gemini-2.5-flash-image", _table(_RATIOS, {}, more)),

@@ -9,9 +9,7 @@ https://learn.microsoft.com/en-us/azure/ai-foundry/openai/how-to/dall-e
 from __future__ import annotations
 
 from adapters.table.param import STANDARD_PARAMS, Param
-from adapters.table.table import Table
-
-Families = tuple[tuple[str | tuple[str, ...], Table], ...]
+from adapters.table.table import Table, TablesByModel
 
 _THREE = ("1024x1024", "1536x1024", "1024x1536")
 _LANDSCAPE = ("1024x1024", "1792x1024", "1024x1792")
@@ -33,7 +31,7 @@ _SVG = Param("svg", kind=dict, note="model and reasoning effort, for output_form
 _NEWER = (Param("complexity", choices=("low", "medium", "high")), *_GIF, _SVG)
 
 
-def build_tables(*formats: str, newer: tuple[Param, ...] = _NEWER) -> Families:
+def build_tables(*formats: str, newer: tuple[Param, ...] = _NEWER) -> TablesByModel:
     """Give the tables of all families, where a server of them writes these formats.
 
     `newer` is what the newest models take there beside what all take.

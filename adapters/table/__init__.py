@@ -1,1 +1,1 @@
-"""Parameter tables: how a provider spells each parameter, and the receipt."""
+"""Parameter tables: how a provider spells each parameter, the translation, and its receipt."""

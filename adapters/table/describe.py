@@ -1,8 +1,8 @@
-"""Telling people and programs what an adapter's tables know of each parameter.
+"""Descriptions of an adapter's parameters, as JSON for the API and the docs.
 
 >>> from adapters import get_adapter
->>> told = describe_parameters(get_adapter("stability-ai").table_for("sd3.5-large"))
->>> next(one for one in told if one["name"] == "seed")
+>>> described = describe_parameters(get_adapter("stability-ai").table_for("sd3.5-large"))
+>>> next(row for row in described if row["name"] == "seed")
 {'name': 'seed', 'type': 'integer', 'minimum': 0, 'maximum': 4294967294, 'about': '0 is random'}
 """
 
@@ -25,17 +25,17 @@ _TYPES = {
     dict: "object",
     list: "array",
 }
-_HONOURED = {
-    "n": "more than one call can make is made by several calls",
-    "response_format": "the gateway converts where the provider has only the other form",
-    "stream": "an event for each picture where the provider has none of its own",
-    "user": "kept at the gateway",
+_GATEWAY_NOTES = {
+    "n": "if one call cannot generate that many, the gateway makes several calls",
+    "response_format": "the gateway converts if the provider has only the other form",
+    "stream": "one event per image if the provider has no events of its own",
+    "user": "not sent to the provider",
 }
-"""What the gateway itself does about a parameter, whoever the provider is."""
+"""What the gateway itself does with a parameter, for any provider."""
 
 
 def describe_model(adapter: Adapter, model: str) -> dict[str, Any]:
-    """Describe a model: each parameter, how pictures come, and how well this is known."""
+    """Return a model's description for `GET /v1/images/models/{provider}/{model}`."""
     table = adapter.table_for(model)
     return {
         "id": f"{adapter.id}/{model}",
@@ -57,18 +57,18 @@ def describe_model(adapter: Adapter, model: str) -> dict[str, Any]:
 
 
 def event_source(adapter: Adapter, table: Table) -> str:
-    """Tell whose the events of a stream are: `provider`'s own or the `gateway`'s."""
+    """Return who sends the events of a stream: `provider` or `gateway`."""
     return "provider" if adapter.passthrough or table.row("stream") else "gateway"
 
 
 def describe_parameters(table: Table) -> list[dict[str, Any]]:
-    """Describe each row of a table."""
+    """Return the description of each row of a table."""
     return [_describe_row(row) for row in table.rows]
 
 
 def describe_gateway_parameters(table: Table) -> Iterator[dict[str, Any]]:
-    """Describe the parameters that the gateway honours where the table has no row for them."""
-    for name, about in _HONOURED.items():
+    """Yield the parameters that the gateway handles because the table has no row for them."""
+    for name, about in _GATEWAY_NOTES.items():
         if table.row(name) is None:
             yield {
                 **_describe_type(STANDARD_PARAMS[name]),
@@ -78,48 +78,52 @@ def describe_gateway_parameters(table: Table) -> Iterator[dict[str, Any]]:
 
 
 def _describe_row(row: Param) -> dict[str, Any]:
-    """Describe a row: OpenAI's parameters with OpenAI's range, which is what clients may send."""
+    """Return a row's description: what a client may send, and what the provider gets."""
     rule = STANDARD_PARAMS.get(row.name, row)
-    told = _describe_type(rule)
+    described = _describe_type(rule)
     if row.target != row.name:
-        told["sent_as"] = row.target
+        described["sent_as"] = row.target
     if rule is not row and row.convert is None:
         own = _describe_range(replace(row, kind=rule.kind))
-        told |= {f"provider_{key}": it for key, it in own.items() if told.get(key) != it}
-    told |= _describe_conversion(row)
+        described |= {f"provider_{key}": it for key, it in own.items() if described.get(key) != it}
+    described |= _describe_conversion(row)
     if row.default is not None:
-        told["default"] = row.default
+        described["default"] = row.default
     if row.note:
-        told["about"] = row.note
-    return told
+        described["about"] = row.note
+    return described
 
 
 def _describe_type(rule: Param) -> dict[str, Any]:
-    told: dict[str, Any] = {"name": rule.name, "type": _TYPES[rule.kind], **_describe_range(rule)}
+    described: dict[str, Any] = {
+        "name": rule.name,
+        "type": _TYPES[rule.kind],
+        **_describe_range(rule),
+    }
     if rule.pattern:
-        told["pattern"] = rule.pattern
-    return told
+        described["pattern"] = rule.pattern
+    return described
 
 
 def _describe_range(rule: Param) -> dict[str, Any]:
-    """Give the range in JSON Schema's words."""
+    """Return the range as JSON Schema keywords."""
     by_length: dict[type, tuple[str, str]] = {
         str: ("minLength", "maxLength"),
         list: ("minItems", "maxItems"),
     }
     low, high = by_length.get(rule.kind, ("minimum", "maximum"))
-    told: dict[str, Any] = {}
+    described: dict[str, Any] = {}
     if rule.low is not None:
-        told[low] = rule.low
+        described[low] = rule.low
     if rule.high is not None:
-        told[high] = rule.high
+        described[high] = rule.high
     if rule.choices:
-        told["enum"] = list(rule.choices)
-    return told
+        described["enum"] = list(rule.choices)
+    return described
 
 
 def _describe_conversion(row: Param) -> dict[str, Any]:
-    """Say what becomes of a value that does not go through as it is."""
+    """Return how a value is converted, {} if it is sent unchanged."""
     if isinstance(row.convert, Mapping):
         return {"conversion": {str(client): it for client, it in row.convert.items()}}
     if isinstance(row.convert, Converter):

@@ -1,6 +1,7 @@
-"""One row of a table: a parameter, what is legal in it, and how a provider spells it.
+"""`Param`, one row of a parameter table: what a client may send and how the provider spells it.
 
-`CONTRACT` has OpenAI's own rows. What is legal there is brought into what a provider can do.
+`STANDARD_PARAMS` are OpenAI's own parameters. A value that OpenAI allows is converted to the
+nearest one that the provider supports.
 """
 
 from __future__ import annotations
@@ -29,23 +30,35 @@ _WITH_LENGTH = (str, list, dict)
 
 
 class Approximation(dict[str, Any]):
-    """Fields that say something near to what was asked for, not the same."""
+    """Provider fields that come near to the client's value but do not equal it.
+
+    A conversion function returns this, so that the receipt says `rounded` and the policy `strict`
+    refuses the value.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Param:
     """One row of a table: a client's parameter and how the provider spells it.
 
-    `field` is the provider's name, dotted for nested objects; by default the same name. For one of
-    OpenAI's parameters type and range are the contract's; `low`, `high` and `choices` say how much
-    of it this provider can do. For a provider's own parameter they are its documented type
-    (`kind`) and range, lengths for strings.
-    `to` converts: a mapping from value to value (what it lacks is left out), or a function from a
-    value to fields (`{}` leaves it out, `Nearest` says that the meaning is not quite the same).
-    `default` is a client's value, taken when the client says nothing, or nothing that the provider
-    could be told: for what costs money or spoils the picture if the provider chooses. It is not
-    taken beside any of the parameters in `unless`, which say the same in another way. What is in
-    `anyway` is so without being said, and is not sent.
+    name            the client's parameter
+    field           the provider's name, dotted for nested objects; by default the same name
+    kind            the JSON type
+    low, high       the range of a number, or of the length of a string or list
+    choices         the allowed values
+    pattern         a regular expression that a string must match
+    convert         a mapping from client value to provider value (others are dropped), or a
+                    function from client value to provider fields: `{}` drops the value, an
+                    `Approximation` says that it is not exact
+    default         the client value to assume if the client sent none that can be converted; for
+                    parameters where the provider's default costs money or spoils the image
+    default_unless  parameters with the same meaning: beside one of them no default is sent
+    implied         values that the provider applies by itself, so they are not sent
+    note            a remark for the documentation
+
+    For a standard parameter the client's type and range are OpenAI's (`STANDARD_PARAMS`); `low`,
+    `high` and `choices` then state the part that the provider supports. For a provider's own
+    parameter they are its documented type and range.
     """
 
     name: str
@@ -63,17 +76,19 @@ class Param:
 
     @property
     def target(self) -> str:
-        """The provider's name for it."""
+        """The provider's name of the parameter."""
         return self.field or self.name
 
 
-def nested_under(place: str, *rows: Param) -> tuple[Param, ...]:
-    """Put the fields of rows into an object of the body; what a function makes names its own.
+def nested_under(path: str, *rows: Param) -> tuple[Param, ...]:
+    """Return rows whose fields are nested in the object at `path` of the body.
+
+    Fields that a conversion function returns are not affected.
 
     >>> [row.target for row in nested_under("options", Param("seed"), Param("n", "count"))]
     ['options.seed', 'options.count']
     """
-    return tuple(replace(row, field=f"{place}.{row.target}") for row in rows)
+    return tuple(replace(row, field=f"{path}.{row.target}") for row in rows)
 
 
 STANDARD_PARAMS: dict[str, Param] = {
@@ -100,25 +115,25 @@ STANDARD_PARAMS: dict[str, Param] = {
         Param("complexity", choices=("low", "medium", "high")),
     )
 }
-"""OpenAI's parameters of `POST /v1/images/generations`, with the values that are legal there."""
+"""OpenAI's parameters of `POST /v1/images/generations` with the values that OpenAI allows."""
 
 
 def format_or_png(field: str, **words: str) -> Callable[[str], Fields]:
-    """Make a converter of formats to a provider's words; what it cannot make is a png.
+    """Return a converter of `output_format` to the provider's words; other formats become png.
 
-    >>> to = format_or_png("format", jpeg="jpg", png="png")
-    >>> to("jpeg"), to("webp")
+    >>> convert = format_or_png("format", jpeg="jpg", png="png")
+    >>> convert("jpeg"), convert("webp")
     ({'format': 'jpg'}, {'format': 'png'})
     """
 
-    def converted(asked: str) -> Fields:
-        return {field: words[asked]} if asked in words else Approximation({field: "png"})
+    def convert(name: str) -> Fields:
+        return {field: words[name]} if name in words else Approximation({field: "png"})
 
-    return converted
+    return convert
 
 
 def validate(name: str, value: Any, row: Param | None = None) -> None:
-    """Hold a value against OpenAI's contract, or against `row`; raises `BadParam`.
+    """Check a value against OpenAI's rule for the parameter, or against `row`. Raises `BadParam`.
 
     >>> validate("size", "huge")
     Traceback (most recent call last):
@@ -143,14 +158,14 @@ def validate(name: str, value: Any, row: Param | None = None) -> None:
 
 
 def _is_of_kind(kind: type, value: Any) -> bool:
-    """Tell whether a JSON value is of a kind; a bool is no number, a whole number is a number."""
+    """Whether a JSON value has a type. A bool is not a number; an integer is a float, too."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
 
 
 def convert_value(row: Param, value: Any, n: int) -> Fields:
-    """Give the provider's fields for a value that is legal in the contract."""
+    """Return the provider's fields for a valid client value. Raises `BadParam`."""
     if row.name == "n":
         return {row.target: n}
     if value in row.implied:
@@ -169,9 +184,9 @@ def convert_value(row: Param, value: Any, n: int) -> Fields:
 
 
 def _clamp(row: Param, value: Any) -> Any:
-    """Bring a legal value into what this provider can do; None when it cannot be said at all.
+    """Return the nearest value that the provider supports, None if there is none.
 
-    A text is never cut: too long a prompt is the client's to shorten.
+    Strings are never cut: a prompt that is too long raises `BadParam`.
     """
     if isinstance(value, str):
         if row.convert is None and row.choices and value not in row.choices:

@@ -1,4 +1,4 @@
-"""Fields of a body by dotted names: `options.seed` is `seed` in the object `options`.
+"""Nested fields of a body by dotted path: `options.seed` is `seed` in the object `options`.
 
 >>> body = {"options": {"a": 1}}
 >>> set_paths(body, {"options.seed": 7})
@@ -15,59 +15,59 @@ Fields = Mapping[str, Any]
 
 
 def get_path(fields: Fields, name: str) -> Any:
-    """Give what stands at a dotted name; None where nothing does."""
-    if "." not in name:  # Most are: they need no splitting.
+    """Return the value at a dotted path, None if there is none."""
+    if "." not in name:  # The common case.
         return fields.get(name)
-    first, *further = name.split(".")
-    place = fields.get(first)
-    for step in further:
-        place = place.get(step) if isinstance(place, dict) else None
-    return place
+    first, *rest = name.split(".")
+    node = fields.get(first)
+    for key in rest:
+        node = node.get(key) if isinstance(node, dict) else None
+    return node
 
 
 def is_occupied(fields: Fields, name: str) -> bool:
-    """Tell whether something stands at a dotted name, or where an object on the way would be.
+    """Whether a dotted path cannot be set without overwriting a value on its way.
 
     >>> is_occupied({"image": "square"}, "image.width"), is_occupied({"image": {}}, "image.width")
     (True, False)
     """
-    place: Any = fields
-    for step in name.split("."):
-        if not isinstance(place, Mapping):
+    node: Any = fields
+    for key in name.split("."):
+        if not isinstance(node, Mapping):
             return True
-        if (place := place.get(step)) is None:
+        if (node := node.get(key)) is None:
             return False
     return True
 
 
-def contains(there: Any, content: Any) -> bool:
-    """Tell whether all of a content is there; an object may hold more."""
-    if isinstance(there, dict) and isinstance(content, dict):
-        return all(name in there and contains(there[name], it) for name, it in content.items())
-    return bool(there == content)
+def contains(value: Any, expected: Any) -> bool:
+    """Whether a value equals `expected`; an object may have additional fields."""
+    if isinstance(value, dict) and isinstance(expected, dict):
+        return all(key in value and contains(value[key], it) for key, it in expected.items())
+    return bool(value == expected)
 
 
-def set_paths(fields: dict[str, Any], made: Fields) -> None:
-    """Set fields by their dotted names, making the objects on the way.
+def set_paths(fields: dict[str, Any], values: Fields) -> None:
+    """Set values at dotted paths, creating objects as needed.
 
-    An object that is there already is copied and added to, not written into: it may be the
-    client's own.
+    An existing object is copied before it is extended, because it may belong to the client's
+    parameters.
     """
-    for name, content in made.items():
-        if "." not in name:  # Most are: they need no splitting.
+    for name, content in values.items():
+        if "." not in name:  # The common case.
             fields[name] = _merge(fields[name], content) if name in fields else content
             continue
         *parents, last = name.split(".")
-        place = fields
+        node = fields
         for parent in parents:
-            there = place.get(parent)
-            place[parent] = dict(there) if isinstance(there, dict) else {}
-            place = place[parent]
-        place[last] = _merge(place.get(last), content)
+            child = node.get(parent)
+            node[parent] = dict(child) if isinstance(child, dict) else {}
+            node = node[parent]
+        node[last] = _merge(node.get(last), content)
 
 
-def _merge(there: Any, content: Any) -> Any:
-    """Add an object to the one that is there; anything else takes its place."""
-    if not (isinstance(there, dict) and isinstance(content, dict)):
-        return content
-    return {**there, **{name: _merge(there.get(name), it) for name, it in content.items()}}
+def _merge(old: Any, new: Any) -> Any:
+    """Return two objects merged; any other `new` value replaces `old`."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return {**old, **{name: _merge(old.get(name), value) for name, value in new.items()}}

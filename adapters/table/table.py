@@ -1,10 +1,9 @@
-"""Parameter tables, and their only interpreter, which also writes the receipt.
+"""`Table`, which translates a client's parameters for one model family of a provider.
 
-A table says how one model family of one provider spells each parameter. Under the policy `adapt` a
-value that is legal in OpenAI's contract becomes the nearest that the provider can do, and what it
-cannot express is left out; under `strict` both are refused by name; `pass` is `adapt`, but what no
-row knows goes on untouched. A wrong type or a value out of range is always a `BadParam`. Whatever
-happened is in the receipt.
+The policy decides what happens to a value that the provider does not support. Under `adapt` it
+becomes the nearest supported value or is dropped. Under `strict` both are an error. `pass` is like
+`adapt`, but parameters without a row are sent unchanged. A wrong type or a value out of range is
+always a `BadParam`. The receipt lists every change.
 """
 
 from __future__ import annotations
@@ -21,38 +20,41 @@ from adapters.table.param import Approximation, Fields, Param, convert_value, va
 from adapters.table.receipt import Receipt, ReceiptLine, format_fields, make_line
 
 GATEWAY_PARAMS = frozenset({"model", "n", "response_format", "stream", "user", "safety_identifier"})
-"""What the gateway itself honours or may leave out under every policy."""
+"""Parameters that the gateway itself handles, or may drop under every policy."""
 
 _CALLBACK_NAME = re.compile(r"webhook|callback|notify", re.IGNORECASE)
-"""Names by which a provider would be told to call an address of the client's: never sent."""
+"""Names of parameters that make a provider call a URL of the client's; never sent."""
 _MAX_DEPTH = 64
-"""How deep a value can be nested: no parameter of anybody's needs more."""
+"""Maximum nesting depth of a value; no provider's parameter needs more."""
 _NESTED = (dict, list)
 _LOSSY_VERBS = frozenset({"dropped", "rounded", "clamped"})
-"""The verbs that say: not what was asked for."""
+"""Verbs of receipt lines that mean: not what the client asked for."""
 
 _NEUTRAL_VALUES = frozenset({"auto", "false"})
-"""Values that ask for nothing: leaving them out loses nothing."""
+"""Values whose omission changes nothing."""
 
 
 class UnsupportedPolicy(Enum):
-    """What becomes of a value that the provider cannot express."""
+    """What to do with a value that the provider does not support."""
 
     ADAPT = "adapt"
-    """Send the nearest, or leave it out, and say so."""
+    """Send the nearest supported value, or drop it."""
     STRICT = "strict"
-    """Answer 400, by name."""
+    """Raise `BadParam` for that parameter."""
     PASS = "pass"  # noqa: S105 - a word, no password
-    """As `ADAPT`, but a parameter that no row knows goes on as it is."""
+    """Like `ADAPT`, but parameters without a row are sent unchanged."""
+
+
+TablesByModel = tuple[tuple[str | tuple[str, ...], "Table"], ...]
+"""Tables by the prefix, or prefixes, of the model's name; the last one has the prefix ""."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The rows of one model family. `constant` fields are always sent.
+    """The parameters of one model family. `constant` fields are always sent.
 
-    What no row knows goes, where the policy passes it on, `below` the object of that name; `never`
-    are names that no policy passes on, since the adapter itself says what stands there; in a
-    `sealed` table, that is every name.
+    Under the policy `PASS`, unknown parameters are placed in the object named `unknown_under`,
+    except those in `reserved`, which the adapter itself sets. A `closed` table passes none.
 
     >>> table = Table((Param("prompt", "text"), Param("seed", kind=int, low=0, high=9)))
     >>> made = table.translate({"prompt": "a cube", "seed": 7, "style": "vivid"})
@@ -69,20 +71,20 @@ class Table:
     _rows_with_default: tuple[Param, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Look the rows over once, not for each call."""
-        # The way to set a field of a frozen dataclass.
+        """Index the rows once, not in each call."""
+        # object.__setattr__ is how a frozen dataclass sets its own fields.
         object.__setattr__(self, "_by_name", {row.name: row for row in self.rows})
         with_default = tuple(row for row in self.rows if row.default is not None)
         object.__setattr__(self, "_rows_with_default", with_default)
 
     @property
     def images_per_call(self) -> int:
-        """How many pictures one conversation can make: the bound of the row `n`, else 1."""
+        """The maximum number of images in one conversation: `high` of the row `n`, else 1."""
         row = self.row("n")
         return int(row.high or 10) if row else 1
 
     def row(self, name: str) -> Param | None:
-        """Give the row of a client's parameter."""
+        """Return the row of a client's parameter, None if there is none."""
         return self._by_name.get(name)
 
     def translate(
@@ -94,85 +96,81 @@ class Table:
         provider: str = "This provider",
         suppressed: frozenset[str] = frozenset(),
     ) -> Translation:
-        """Turn a client's parameters into the provider's fields, and say what became of each.
+        """Return the provider's fields for a client's parameters, with the receipt.
 
-        `n` is the number of pictures for this one call, `provider` the name for refusals;
-        `withheld` are the rows that are of no use here. Where two parameters say the same field,
-        the later one counts. Raises `BadParam`.
+        `n` is the number of images for this one call, `provider` the name used in error messages,
+        `suppressed` are parameters that are not sent. If two parameters set the same field, the
+        later one wins. Raises `BadParam`.
         """
-        asked = {name: value for name, value in params.items() if value is not None}
-        made = {name: self._convert(name, value, policy, n) for name, value in asked.items()}
-        made |= {name: {} for name in asked.keys() & suppressed}
-        defaults = self._default_fields(made, suppressed, n)
-        fields = self._merge({**made, **defaults})
+        sent = {name: value for name, value in params.items() if value is not None}
+        parts = {name: self._convert(name, value, policy, n) for name, value in sent.items()}
+        parts |= {name: {} for name in sent.keys() & suppressed}
+        defaults = self._default_fields(parts, suppressed, n)
+        fields = self._merge({**parts, **defaults})
         lines: list[ReceiptLine] = []
-        for name, value in asked.items():
-            row, kept = self.row(name), _without_overwritten(made[name], fields)
-            if policy is UnsupportedPolicy.STRICT and len(kept) < len(made[name]):
-                _raise_contradiction(name, made[name].keys() - kept.keys(), provider)
-            if line := make_line(name, value, kept, row):
+        for name, value in sent.items():
+            row, part = self.row(name), _without_overwritten(parts[name], fields)
+            if policy is UnsupportedPolicy.STRICT and len(part) < len(parts[name]):
+                _raise_contradiction(name, parts[name].keys() - part.keys(), provider)
+            if line := make_line(name, value, part, row):
                 if policy is UnsupportedPolicy.STRICT and line.verb in _LOSSY_VERBS:
                     _raise_unsupported(line, row, provider)
                 lines.append(line)
-        for name, taken in defaults.items():
+        for name, part in defaults.items():
             row = self.row(name)
             if row and (name, row.default) != ("n", 1):
-                lines.append(ReceiptLine("defaulted", format_fields(taken, row)))
+                lines.append(ReceiptLine("defaulted", format_fields(part, row)))
         return Translation(fields, Receipt(tuple(lines)))
 
     def _convert(self, name: str, value: Any, policy: UnsupportedPolicy, n: int) -> Fields:
-        """Give the fields of one parameter; raises `BadParam`."""
+        """Return the fields of one parameter. Raises `BadParam`."""
         validate(name, value)
         if isinstance(value, _NESTED):
             _collect_names(name, value)
         if row := self.row(name):
             return convert_value(row, value, n)
-        if (
-            policy is not UnsupportedPolicy.PASS
-            or self.closed
-            or name in GATEWAY_PARAMS | self.reserved
-            or "." in name
-        ):
-            return {}
-        if not name.isprintable():  # It could end a line in the head of a form's part.
-            return {}
+        if policy is UnsupportedPolicy.PASS and self._may_pass(name, value):
+            is_nested = self.unknown_under not in ("", name)
+            return {f"{self.unknown_under}.{name}" if is_nested else name: value}
+        return {}
+
+    def _may_pass(self, name: str, value: Any) -> bool:
+        """Whether an unknown parameter may be sent unchanged."""
+        if self.closed or name in GATEWAY_PARAMS | self.reserved or "." in name:
+            return False
+        if not name.isprintable():  # A line break could inject a header into a multipart body.
+            return False
         if not isinstance(value, dict) and any(
-            it.target.startswith(f"{name}.") for it in self.rows
+            row.target.startswith(f"{name}.") for row in self.rows
         ):
-            return {}
-        place = f"{self.unknown_under}.{name}" if self.unknown_under not in ("", name) else name
-        return (
-            {} if any(map(_CALLBACK_NAME.search, _collect_names(name, value))) else {place: value}
-        )
+            return False
+        return not any(map(_CALLBACK_NAME.search, _collect_names(name, value)))
 
     def _default_fields(
-        self, made: Mapping[str, Fields], withheld: frozenset[str], n: int
+        self, parts: Mapping[str, Fields], suppressed: frozenset[str], n: int
     ) -> dict[str, Fields]:
-        """Give what is taken where the client said nothing about it, in any of its names."""
-        silent = [
-            it
-            for it in self._rows_with_default
-            if it.name not in withheld and not made.get(it.name)
-        ]
-        taken = {
+        """Return the fields of defaults that no parameter of the client's replaces."""
+        defaults = {
             row.name: convert_value(row, row.default, n)
-            for row in silent
-            if not _has_alternative(row, made)
+            for row in self._rows_with_default
+            if row.name not in suppressed
+            and not parts.get(row.name)
+            and not any(parts.get(name) for name in row.default_unless)
         }
-        said = self._merge(made) if taken else {}
+        sent = self._merge(parts) if defaults else {}
         return {
             name: fields
-            for name, fields in taken.items()
-            if not any(paths.is_occupied(said, target) for target in fields)
+            for name, fields in defaults.items()
+            if not any(paths.is_occupied(sent, target) for target in fields)
         }
 
-    def _merge(self, made: Mapping[str, Fields]) -> dict[str, Any]:
-        """Join what was made of each parameter, under the constants; what no row knows first."""
+    def _merge(self, parts: Mapping[str, Fields]) -> dict[str, Any]:
+        """Merge the fields of all parameters: first unknown ones, then rows, then constants."""
         fields: dict[str, Any] = {}
-        for name, part in made.items():
+        for name, part in parts.items():
             if part and name not in self._by_name:
                 paths.set_paths(fields, part)
-        for name, part in made.items():
+        for name, part in parts.items():
             if part and name in self._by_name:
                 paths.set_paths(fields, part)
         paths.set_paths(fields, self.constant)
@@ -181,7 +179,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Translation:
-    """What a table made of a client's parameters."""
+    """The provider's fields for a client's parameters, and the receipt."""
 
     fields: dict[str, Any]
     receipt: Receipt
@@ -190,79 +188,85 @@ class Translation:
 def passthrough_receipt(
     params: Mapping[str, Any], suppressed: Collection[str], policy: UnsupportedPolicy, provider: str
 ) -> Receipt:
-    """Say which parameters do not go to a provider that gets all others as they are.
+    """Return the receipt for a passthrough provider: only suppressed parameters are changed.
 
-    Raises `BadParam` where the policy leaves nothing out.
+    Raises `BadParam` under the policy `STRICT`.
 
-    >>> str(passthrough_receipt({"prompt": "a cube", "size": "auto"}, {"size"}, UnsupportedPolicy.ADAPT, "Acme"))
+    >>> params = {"prompt": "a cube", "size": "auto"}
+    >>> str(passthrough_receipt(params, {"size"}, UnsupportedPolicy.ADAPT, "Acme"))
     'dropped size=auto'
     """
     if params.keys().isdisjoint(suppressed):
         return Receipt()
-    asked = [(name, it) for name, it in params.items() if name in suppressed and it is not None]
-    lines = tuple(line for name, it in asked if (line := make_line(name, it, {}, None)))
+    sent = {name: params[name] for name in params if name in suppressed}
+    lines = tuple(
+        line
+        for name, value in sent.items()
+        if value is not None and (line := make_line(name, value, {}, None))
+    )
     for line in lines if policy is UnsupportedPolicy.STRICT else ():
         _raise_unsupported(line, None, provider)
     return Receipt(lines)
 
 
-def _has_alternative(row: Param, made: Mapping[str, Fields]) -> bool:
-    return any(made.get(name) for name in row.default_unless)
-
-
 def _collect_names(name: str, value: Any) -> set[str]:
-    """Give a parameter's name and every name in its value; raises where that is too deep."""
-    places, found = [value], {name}
+    """Return a parameter's name and all names nested in its value.
+
+    Raises `BadParam` if the value is nested too deep.
+    """
+    level, names = [value], {name}
     for _ in range(_MAX_DEPTH):
-        objects = [place for place in places if isinstance(place, dict)]
-        found.update(*objects)
-        places = [it for place in objects for it in place.values()] + [
-            it for place in places if isinstance(place, list) for it in place
+        objects = [node for node in level if isinstance(node, dict)]
+        names.update(*objects)
+        level = [child for node in objects for child in node.values()] + [
+            child for node in level if isinstance(node, list) for child in node
         ]
-        if not places:
-            return found
+        if not level:
+            return names
     raise BadParam(name, f"'{name}' must not be nested more than {_MAX_DEPTH} levels deep.")
 
 
 def _raise_contradiction(name: str, fields: Iterable[str], provider: str) -> None:
-    """Raise for a parameter that another one contradicts."""
+    """Raise `BadParam` for a parameter that another one contradicts."""
     raise BadParam(
         name,
-        f"'{name}' is {' and '.join(sorted(fields))} for {provider}, and another parameter says "
-        "that otherwise. Leave one of them out, or send x-easel-unsupported: adapt.",
+        f"'{name}' sets {' and '.join(sorted(fields))} for {provider}, and so does another "
+        "parameter, with another value. Remove one of them, or send x-easel-unsupported: adapt to "
+        "have the last one used.",
         code="unsupported_parameter",
     )
 
 
 def _raise_unsupported(line: ReceiptLine, row: Param | None, provider: str) -> None:
-    """Raise for a parameter that would be left out or changed, unless nothing is lost by it."""
+    """Raise `BadParam` for a parameter that would be dropped or changed, unless nothing is lost."""
     if line.name in GATEWAY_PARAMS or line.value in _NEUTRAL_VALUES:
         return
     if (line.name, line.value) == ("partial_images", "0"):
         return
-    nearest = ""
+    hint = ""
     if line.outcome:
-        nearest = f" The nearest it has is {line.outcome.replace(';', ', ')}."
-    elif row and isinstance(row.convert, Mapping):
-        nearest = f" It can do {', '.join(map(str, row.convert))}."
-    elif row and row.choices:
-        nearest = f" It can do {', '.join(map(str, row.choices))}."
-    what = f"'{line.name}' = {line.value}" if line.value else f"'{line.name}'"
+        hint = f" The nearest supported value is {line.outcome.replace(';', ', ')}."
+    elif row and (supported := row.convert if isinstance(row.convert, Mapping) else row.choices):
+        hint = f" Supported values: {', '.join(map(str, supported))}."
+    what = f"the parameter '{line.name}'"
+    if hint and line.value:
+        what = f"the value {line.value} of '{line.name}'"
+    remedy, effect = ("Change it", "converted") if line.outcome else ("Remove it", "dropped")
     raise BadParam(
         line.name,
-        f"{provider} has nothing for {what}.{nearest} "
-        "Leave it out or change it, or send x-easel-unsupported: adapt.",
+        f"{provider} does not support {what}.{hint} "
+        f"{remedy}, or send x-easel-unsupported: adapt to have it {effect}.",
         code="unsupported_parameter",
     )
 
 
-def _without_overwritten(made: Fields, fields: Fields) -> Fields:
-    """Give those of a parameter's fields that nothing later says otherwise."""
-    if not made or all(fields.get(target) is content for target, content in made.items()):
-        return made
-    kept = {
-        target: it
-        for target, it in made.items()
-        if paths.contains(paths.get_path(fields, target), it)
+def _without_overwritten(part: Fields, fields: Fields) -> Fields:
+    """Return those fields of a parameter that no later parameter overwrote."""
+    if not part or all(fields.get(target) is value for target, value in part.items()):
+        return part
+    remaining = {
+        target: value
+        for target, value in part.items()
+        if paths.contains(paths.get_path(fields, target), value)
     }
-    return Approximation(kept) if isinstance(made, Approximation) else kept
+    return Approximation(remaining) if isinstance(part, Approximation) else remaining

@@ -80,7 +80,7 @@ def test_pictures_come_in_either_form_with_what_is_kept_of_their_entries() -> No
 
 
 def test_an_answer_without_a_picture_is_none_and_may_say_why() -> None:
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         answered(data=[])
     with pytest.raises(Refusal, match="no such thing"):
         answered(error={"code": "unsafe_prompt", "message": "no such thing"})

@@ -189,7 +189,7 @@ def test_the_question_is_made_of_the_jobs_name() -> None:
 
 @pytest.mark.parametrize("job", [None, {}, {"id": 7}, {"id": ""}, {"id": ".."}])
 def test_a_reply_that_names_no_job_is_an_error(job: Any) -> None:
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         Declared().poll_request(ImageCall({}, {}), said(job=job))
 
 
@@ -209,7 +209,7 @@ def test_the_pictures_are_one_url_or_a_list_of_them(urls: Any) -> None:
 
 @pytest.mark.parametrize("result", [None, {}, {"urls": []}, {"urls": {}}, {"urls": 7}])
 def test_a_finished_job_without_a_picture_is_an_error(result: Any) -> None:
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         ended(status="done", result=result)
 
 
@@ -240,5 +240,5 @@ def test_pictures_are_fetched_one_by_one_and_keep_what_is_said_of_them() -> None
 def test_what_was_fetched_must_be_a_picture(media_type: str, body: bytes) -> None:
     flow = fetch_images(Patient(), ["/a"])
     next(flow)
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         flow.send(ProviderReply(200, {"content-type": media_type}, body))

@@ -51,7 +51,7 @@ def test_any_other_end_is_the_providers_failure() -> None:
 
 
 def test_an_empty_picture_is_none() -> None:
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         ended("SUCCESS", image=Image())
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         ended()

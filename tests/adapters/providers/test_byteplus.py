@@ -130,7 +130,7 @@ def test_one_failed_picture_does_not_fail_the_others() -> None:
     assert len(answered(failing, {"url": "https://a.test/1.jpeg"}).images) == 1
     with pytest.raises(Refusal):
         answered(failing, failing)
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         answered()
 
 

@@ -185,5 +185,5 @@ def test_a_403_is_an_empty_balance_only_where_it_says_so() -> None:
 
 
 def test_a_completed_job_without_a_place_for_its_reply_is_an_error() -> None:
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         answered(status="COMPLETED")

@@ -69,5 +69,5 @@ def test_the_form_of_the_picture_is_asked_for_in_getimgs_words() -> None:
 
 
 def test_no_picture_is_an_error() -> None:
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         answered(cost=0.1)

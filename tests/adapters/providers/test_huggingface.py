@@ -142,7 +142,7 @@ def test_a_job_is_asked_for_on_the_router_and_nowhere_else(named: str, path: str
         request = flow.send(submitted)
         assert (request.url, request.path) == ("", f"/wavespeed{path}")
     else:
-        with pytest.raises(ProviderError, match="without a picture"):
+        with pytest.raises(ProviderError, match="without an image"):
             flow.send(submitted)
 
 

@@ -45,5 +45,5 @@ def test_a_picture_comes_with_its_seed_if_there_is_one() -> None:
 
 @pytest.mark.parametrize("tree", [{}, {"images": []}, {"images": [{"image": ""}]}, []])
 def test_a_reply_without_a_picture_is_an_error(tree: Any) -> None:
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         answered(tree)

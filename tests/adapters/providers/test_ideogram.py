@@ -138,5 +138,5 @@ def test_no_picture_that_is_safe_is_a_refusal() -> None:
 
 
 def test_no_picture_at_all_is_none() -> None:
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         answered()

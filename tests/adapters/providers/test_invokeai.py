@@ -53,7 +53,7 @@ def test_a_named_node_is_found_by_the_id_it_was_prepared_under() -> None:
     named = after(call(node="draft"), status="completed", session=session)
     assert named.path == "/images/i/1.png/full"
     assert after(call(), status="completed", session=session).path == "/images/i/3.png/full"
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         after(call(node="other"), status="completed", session=session)
 
 

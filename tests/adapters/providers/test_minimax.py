@@ -112,5 +112,5 @@ def test_pictures_held_back_are_a_refusal_only_where_none_came(count: Any) -> No
 
 @pytest.mark.parametrize("count", ["0", 0, None, "many", True, {}])
 def test_no_picture_and_nothing_held_back_is_no_refusal(count: Any) -> None:
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         answered(data={"image_urls": [7, ""]}, metadata={"failed_count": count})

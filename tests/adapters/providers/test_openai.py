@@ -152,7 +152,7 @@ def test_of_its_answer_only_what_is_the_clients_goes_on() -> None:
 
 @pytest.mark.parametrize("place", ["/v1/images/1/content", "/home/me/1.jpg", "file:///1.jpg"])
 def test_a_url_that_is_of_no_use_elsewhere_is_no_picture(place: str) -> None:
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         ADAPTER.parse_answer(own(), replied(200, orjson.dumps({"data": [{"url": place}]})))
 
 
@@ -172,5 +172,5 @@ def test_what_such_servers_get_wrong_is_named_in_the_receipt() -> None:
     credentials = own().credentials
     _, receipt = translated(ADAPTER, asked, credentials)
     assert str(receipt) == "dropped size=auto, dropped partial_images=2, dropped file"
-    with pytest.raises(BadParam, match="OpenAI has nothing for 'partial_images'"):
+    with pytest.raises(BadParam, match="OpenAI does not support the parameter 'partial_images'"):
         translated(ADAPTER, asked, credentials, UnsupportedPolicy.STRICT)

@@ -66,8 +66,8 @@ def test_a_picture_is_known_by_its_content_type() -> None:
     [
         ("application/json", b'{"error": "out of memory"}', "out of memory"),
         ("application/json", b'{"error": {}, "detail": {"steps": "too many"}}', "too many"),
-        ("application/json", b'{"state": {"current": "completed"}}', "without a picture"),
-        ("image/png", b"", "without a picture"),
+        ("application/json", b'{"state": {"current": "completed"}}', "without an image"),
+        ("image/png", b"", "without an image"),
     ],
 )
 def test_a_success_without_a_picture_is_an_error(media_type: str, body: bytes, said: str) -> None:

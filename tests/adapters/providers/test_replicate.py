@@ -172,7 +172,7 @@ def test_an_output_without_a_picture_is_an_error(output: Any) -> None:
 
 def test_a_deeply_nested_output_does_not_matter() -> None:
     deep = b'{"status":"succeeded","output":' + b"[" * 1000 + b"]" * 1000 + b"}"
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(201, {}, deep))
 
 

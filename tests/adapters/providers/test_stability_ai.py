@@ -100,7 +100,7 @@ def test_bytes_that_the_filter_blurred_are_a_refusal() -> None:
 
 
 def test_an_empty_picture_is_none() -> None:
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         answered(in_bytes(b""))
 
 

@@ -190,5 +190,5 @@ def test_a_refused_prompt_is_known_by_its_words(said: str, *, is_refusal: bool) 
 def test_a_filter_that_left_nothing_is_a_refusal_and_silence_is_a_fault() -> None:
     with pytest.raises(Refusal, match="58061214"):
         answered({}, {"raiFilteredReason": "codes: 58061214"})
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         answered()

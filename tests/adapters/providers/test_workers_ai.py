@@ -133,7 +133,7 @@ def test_the_content_type_says_what_came() -> None:
     ],
 )
 def test_a_reply_without_a_picture_is_an_error(reply: ProviderReply) -> None:
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         answered(reply)
 
 

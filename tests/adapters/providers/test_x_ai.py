@@ -78,7 +78,7 @@ def test_a_picture_held_back_is_a_refusal_when_there_is_no_other() -> None:
 
 
 def test_nothing_at_all_is_no_refusal() -> None:
-    with pytest.raises(ProviderError, match="without a picture"):
+    with pytest.raises(ProviderError, match="without an image"):
         answered(block_reason=None, data=[])
 
 

@@ -262,7 +262,7 @@ def test_strict_refuses_another_meaning_and_names_the_nearest(
 
 
 def test_strict_names_the_provider() -> None:
-    with pytest.raises(BadParam, match="Acme has nothing for 'style'"):
+    with pytest.raises(BadParam, match="Acme does not support the parameter 'style'"):
         TABLE.translate({"style": "vivid"}, UnsupportedPolicy.STRICT, provider="Acme")
 
 

@@ -74,7 +74,7 @@ async def test_what_is_wrong_with_a_call_is_said_in_a_dry_run_too() -> None:
         named = {"x_easel_dry_run": "true", "x_easel_unsupported": "strict"}
         got = await ours.draw(params=params, virtual_key="stability", **named)
         assert (got.status, got.error["param"]) == (400, "style")
-        assert "Stability AI has nothing for 'style'" in got.error["message"]
+        assert "Stability AI does not support the parameter 'style'" in got.error["message"]
 
 
 async def test_a_price_that_is_not_known_is_none() -> None:
