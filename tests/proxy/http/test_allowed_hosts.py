@@ -1,4 +1,4 @@
-"""By what names the gateway may be called."""
+"""The host names under which the gateway answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHERS = (
 
 
 @pytest.mark.parametrize("listens", ["127.0.0.1", "localhost", "::1"])
-def test_on_loopback_only_loopback_is_our_name(listens: str) -> None:
+def test_on_loopback_only_loopback_names_are_allowed(listens: str) -> None:
     names = AllowedHosts(Server(host=listens))
     for host in OURS:
         names.check(host)
@@ -31,7 +31,7 @@ def test_on_loopback_only_loopback_is_our_name(listens: str) -> None:
             names.check(host)
 
 
-def test_elsewhere_every_name_is_good_unless_names_are_set() -> None:
+def test_elsewhere_every_name_is_allowed_unless_names_are_configured() -> None:
     for host in (*OURS, *OTHERS):
         AllowedHosts(Server(host="0.0.0.0")).check(host)  # noqa: S104 - nothing is bound
     set_ = AllowedHosts(Server(host="0.0.0.0", allowed_hosts=("Easel.internal",)))  # noqa: S104
@@ -41,5 +41,5 @@ def test_elsewhere_every_name_is_good_unless_names_are_set() -> None:
         set_.check("evil.example")
 
 
-def test_the_public_url_is_our_name() -> None:
+def test_the_public_urls_host_is_allowed() -> None:
     AllowedHosts(Server(public_url="https://Pictures.example/easel")).check("pictures.example")

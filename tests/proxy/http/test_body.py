@@ -30,7 +30,7 @@ async def test_a_body_that_is_not_compressed_as_it_says_is_400(encoding: str) ->
     assert (got.status, got.error["code"]) == (400, "invalid_json")
 
 
-async def test_a_client_that_leaves_in_mid_body_is_no_failure_of_ours(
+async def test_a_disconnect_in_mid_body_is_not_an_internal_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     head = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\nx-portkey-api-key: {KEY}\r\n"

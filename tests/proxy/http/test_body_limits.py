@@ -1,4 +1,4 @@
-"""Large bodies, all together."""
+"""The memory limit for all large request bodies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from proxy.errors import Overloaded
 from proxy.http.body_limits import BodyMemory, BodyReservation
 
 
-def test_a_body_counts_as_long_as_it_is_held() -> None:
+def test_a_body_is_counted_as_long_as_it_is_referenced() -> None:
     bodies = BodyMemory(100)
     one, other = BodyReservation(bodies), BodyReservation(bodies)
     one.grow(40)

@@ -1,4 +1,4 @@
-"""Which of a client's headers go on to the provider, and which never do."""
+"""Headers that are forwarded to a provider, and headers that are relayed to the client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFUSED = (
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_may_not_go_on_is_refused_by_name(name: str) -> None:
+def test_a_forbidden_header_is_refused_by_name(name: str) -> None:
     with pytest.raises(BadRequest) as caught:
         forward_headers([name], {}, bearer_is_gateway_key=False)
     assert (caught.value.code, caught.value.param) == (
@@ -30,7 +30,7 @@ def test_what_may_not_go_on_is_refused_by_name(name: str) -> None:
     )
 
 
-def test_what_is_asked_for_and_there_goes_on() -> None:
+def test_a_listed_header_is_forwarded() -> None:
     headers = CIMultiDict({"X-Tenant": "t", "traceparent": "00-1", "x-other": "o"})
     picked = forward_headers(
         [" x-tenant", "TraceParent ", "x-absent", ""], headers, bearer_is_gateway_key=True
@@ -38,12 +38,12 @@ def test_what_is_asked_for_and_there_goes_on() -> None:
     assert picked == {"x-tenant": "t", "traceparent": "00-1"}
 
 
-def test_what_belongs_to_the_clients_connection_ends_with_it() -> None:
+def test_headers_named_by_connection_are_not_forwarded() -> None:
     headers = CIMultiDict({"connection": "close, X-Tenant", "x-tenant": "t"})
     assert forward_headers(["x-tenant"], headers, bearer_is_gateway_key=False) == {}
 
 
-async def test_nothing_goes_on_that_was_not_asked_for() -> None:
+async def test_unlisted_headers_are_not_forwarded() -> None:
     async with gateway_to() as (ours, fake):
         await ours.draw(x_tenant="t", accept="a/b", **UP)
         sent = {name.lower() for name in fake.requests[0].headers}
@@ -61,7 +61,7 @@ async def test_the_header_forwards() -> None:
         assert fake.requests[0].headers["x-trace"] == "r"
 
 
-async def test_the_header_comes_before_the_config() -> None:
+async def test_the_header_overrides_the_config() -> None:
     config = '{"virtual_key": "up", "forward_headers": ["x-tenant"]}'
     async with gateway_to() as (ours, fake):
         await ours.draw(config=config, x_tenant="t", x_trace="r")
@@ -78,7 +78,7 @@ async def test_a_callers_own_credential_may_be_forwarded() -> None:
         assert fake.requests[0].headers["authorization"] == "Basic own"
 
 
-async def test_portkeys_words_stand_beside_a_list_that_names_itself() -> None:
+async def test_a_list_that_names_itself_gets_portkeys_message() -> None:
     async with gateway_to() as (ours, fake):
         got = await ours.draw(forward_headers="x-portkey-forward-headers", **UP)
         assert (got.status, got.json["status"], fake.requests) == (400, "failure", [])
@@ -87,7 +87,7 @@ async def test_portkeys_words_stand_beside_a_list_that_names_itself() -> None:
         )
 
 
-async def test_bytes_that_are_no_text_break_nothing() -> None:
+async def test_header_bytes_that_are_not_utf8_are_forwarded() -> None:
     async with gateway_to() as (ours, _):
         asked = b"x-portkey-virtual-key: up", b"x-portkey-forward-headers: x-tenant"
         assert (await shout(ours, *asked, b"x-tenant: \xff\xfe")).status == 200
@@ -102,12 +102,12 @@ NOT_RELAYED = (
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_headers_of_the_providers_own_site_and_connection_stay_there(*, whole: bool) -> None:
+def test_headers_of_the_providers_site_and_connection_are_dropped(*, whole: bool) -> None:
     theirs = CIMultiDict(dict.fromkeys(NOT_RELAYED, "x") | {"connection": "close, X-Named"})
     assert not relay_headers(theirs, with_body=whole)
 
 
-def test_headers_about_the_body_go_with_the_body() -> None:
+def test_headers_about_the_body_are_relayed_with_the_body() -> None:
     theirs = {"content-type": "a/b", "etag": "x", "x-request-id": "r", "retry-after": "1"}
     assert dict(relay_headers(theirs, with_body=True)) == theirs
     assert set(relay_headers(theirs, with_body=False)) == {"x-request-id", "retry-after"}

@@ -27,7 +27,7 @@ def test_milliseconds_become_seconds(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "1e3", "abc", "9" * 5000, "٣", "3600001"])  # noqa: RUF001 - a digit that is not ASCII
-def test_what_is_no_number_of_milliseconds_is_named(text: str) -> None:
+def test_an_invalid_number_of_milliseconds_names_its_header(text: str) -> None:
     with pytest.raises(BadRequest) as refused:
         read_milliseconds({NAME: text}, NAME, 3_600_000)
     assert refused.value.param == NAME
@@ -47,12 +47,12 @@ def test_any_other_flag_is_refused(text: str) -> None:
 
 
 @given(st.text())
-def test_metadata_is_an_object_or_refused(text: str) -> None:
+def test_metadata_that_is_not_an_object_is_refused(text: str) -> None:
     with contextlib.suppress(BadRequest):
         assert isinstance(read_metadata({"x-portkey-metadata": text}), dict)
 
 
-def test_a_policy_is_one_of_three_or_left_to_others() -> None:
+def test_a_policy_is_one_of_three_or_absent() -> None:
     assert read_policy({}) is None
     assert read_policy({"x-easel-unsupported": "pass"}) is UnsupportedPolicy.PASS
     assert read_policy({"x-easel-unsupported": "Strict"}) is UnsupportedPolicy.STRICT
@@ -61,5 +61,5 @@ def test_a_policy_is_one_of_three_or_left_to_others() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a\nb", "é", "x" * 513])
-def test_a_trace_id_that_would_harm_a_header_is_not_usable(text: str) -> None:
+def test_a_trace_id_that_is_unsafe_in_a_header_is_invalid(text: str) -> None:
     assert not is_valid_trace_id(text)

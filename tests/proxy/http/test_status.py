@@ -29,5 +29,5 @@ def test_each_class_begins_and_ends_at_its_hundred(
         assert tuple(it for it in PREDICATES if it(status)) == claims
 
 
-def test_no_status_at_all_is_in_no_class() -> None:
+def test_status_0_is_in_no_class() -> None:
     assert not any(predicate(0) for predicate in PREDICATES)

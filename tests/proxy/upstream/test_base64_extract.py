@@ -1,4 +1,4 @@
-"""Long base64 taken out of replies: what is left means the same, however the reply arrives."""
+"""Extraction of base64 images: nothing is lost, however the reply is split into chunks."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ LARGE = PNG + random.Random(7).randbytes(700_000)  # noqa: S311 - no secret
 TEXT = base64.b64encode(LARGE).decode()
 
 
-async def left_of(body: bytes, step: int, folder: Path) -> Base64Extractor:
-    """Read a body that arrives in pieces."""
-    sieve = Base64Extractor(TempFiles(folder))
+async def extract(body: bytes, step: int, folder: Path) -> Base64Extractor:
+    """Feed a body to an extractor in chunks of `step` bytes."""
+    extractor = Base64Extractor(TempFiles(folder))
     for at in range(0, len(body), step):
-        await sieve.feed(body[at : at + step])
-    return sieve
+        await extractor.feed(body[at : at + step])
+    return extractor
 
 
-def in_full(sieve: Base64Extractor) -> bytes:
-    """Put everything back."""
-    body = bytes(sieve.skeleton)
-    for name, spool in sieve.files.items():
-        body = body.replace(name.encode(), base64.b64encode(spool.read_all()))
+def restore_body(extractor: Base64Extractor) -> bytes:
+    """Return the skeleton with all texts restored."""
+    body = bytes(extractor.skeleton)
+    for name, file in extractor.files.items():
+        body = body.replace(name.encode(), base64.b64encode(file.read_all()))
     return body
 
 
@@ -67,31 +67,31 @@ trees = st.recursive(
     step=st.sampled_from([1, 7, 100, 4096, 1 << 20]),
     indent=st.sampled_from([0, orjson.OPT_INDENT_2]),
 )
-async def test_what_is_left_is_the_reply_whatever_it_is(
+async def test_skeleton_and_files_together_are_the_reply(
     tree: object, step: int, indent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base64_extract, "MIN_LENGTH", 64)
     monkeypatch.setattr(base64_extract, "_DECODE_SIZE", 256)
     body = orjson.dumps(tree, option=indent)
-    sieve = await left_of(body, step, tmp_path)
-    assert in_full(sieve) == body
+    extractor = await extract(body, step, tmp_path)
+    assert restore_body(extractor) == body
 
 
 @pytest.mark.parametrize("step", [1000, 65_536, 262_144])
-async def test_no_long_picture_stays_in_memory(step: int, tmp_path: Path) -> None:
+async def test_no_long_image_stays_in_memory(step: int, tmp_path: Path) -> None:
     entries = [{"b64_json": TEXT, "seed": 1}, {"image": f"data:image/png;base64,{TEXT}"}]
-    sieve = await left_of(orjson.dumps({"data": entries}), step, tmp_path)
-    assert [spool.read_all() for spool in sieve.files.values()] == [LARGE, LARGE]
-    assert len(sieve.skeleton) < 200
-    first, second = orjson.loads(bytes(sieve.skeleton))["data"]
-    assert [first["b64_json"], second["image"].partition(",")[2]] == [*sieve.files]
+    extractor = await extract(orjson.dumps({"data": entries}), step, tmp_path)
+    assert [file.read_all() for file in extractor.files.values()] == [LARGE, LARGE]
+    assert len(extractor.skeleton) < 200
+    first, second = orjson.loads(bytes(extractor.skeleton))["data"]
+    assert [first["b64_json"], second["image"].partition(",")[2]] == [*extractor.files]
 
 
 @pytest.mark.parametrize("size", [700_000, 700_001, 700_002])
-async def test_padding_is_no_part_of_the_picture(size: int, tmp_path: Path) -> None:
+async def test_padding_is_not_part_of_the_image(size: int, tmp_path: Path) -> None:
     data = LARGE[:size]
-    sieve = await left_of(orjson.dumps([base64.b64encode(data).decode()]), 65_536, tmp_path)
-    assert [spool.read_all() for spool in sieve.files.values()] == [data]
+    extractor = await extract(orjson.dumps([base64.b64encode(data).decode()]), 65_536, tmp_path)
+    assert [file.read_all() for file in extractor.files.values()] == [data]
 
 
 @pytest.mark.parametrize(
@@ -117,20 +117,20 @@ async def test_padding_is_no_part_of_the_picture(size: int, tmp_path: Path) -> N
         "bits past the end",
     ],
 )
-async def test_what_is_not_plain_base64_stays(text: str, tmp_path: Path) -> None:
+async def test_a_string_that_is_not_plain_base64_stays(text: str, tmp_path: Path) -> None:
     body = orjson.dumps({"a": text, "b": TEXT})
     for step in (60_000, 1 << 20):
-        sieve = await left_of(body, step, tmp_path)
-        assert in_full(sieve) == body
-        assert orjson.loads(in_full(sieve)) == {"a": text, "b": TEXT}
+        extractor = await extract(body, step, tmp_path)
+        assert restore_body(extractor) == body
+        assert orjson.loads(restore_body(extractor)) == {"a": text, "b": TEXT}
 
 
-async def test_what_an_adapter_passes_on_beside_pictures_is_put_back(tmp_path: Path) -> None:
-    sieve = await left_of(orjson.dumps({"a": TEXT, "b": TEXT}), 65_536, tmp_path)
-    picture, other = sieve.files
+async def test_a_string_that_is_used_outside_of_images_is_restored(tmp_path: Path) -> None:
+    extractor = await extract(orjson.dumps({"a": TEXT, "b": TEXT}), 65_536, tmp_path)
+    picture, other = extractor.files
     extra = {"mask": other, "seed": 7}
     answer = Answer((Image(b64=picture, extra=extra),), usage={"is": other}, extra={"in": [other]})
-    got = await restore_images(answer, sieve.files)
+    got = await restore_images(answer, extractor.files)
     (image,) = got.images
     assert isinstance(image, FileImage)
     assert (image.file.read_all(), image.held) == (LARGE, len(LARGE))
@@ -140,7 +140,7 @@ async def test_what_an_adapter_passes_on_beside_pictures_is_put_back(tmp_path: P
     )
 
 
-async def test_a_full_disk_keeps_pictures_in_memory_and_is_told_once(
+async def test_a_full_disk_keeps_images_in_memory_and_is_logged_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrote, room = os.pwrite, [300_000]
@@ -155,18 +155,18 @@ async def test_a_full_disk_keeps_pictures_in_memory_and_is_told_once(
     spools = TempFiles(tmp_path)
     body = orjson.dumps({"a": TEXT, "b": TEXT})
     for _ in range(2):
-        sieve = Base64Extractor(spools)
+        extractor = Base64Extractor(spools)
         for at in range(0, len(body), 65_536):
-            await sieve.feed(body[at : at + 65_536])
-        assert (bytes(sieve.skeleton), sieve.files) == (body, {})
+            await extractor.feed(body[at : at + 65_536])
+        assert (bytes(extractor.skeleton), extractor.files) == (body, {})
     assert [it.getMessage() for it in caplog.records] == [
-        "pictures that arrive as base64 are held in memory: No space left on device"
+        "cannot write a temporary file: No space left on device; keeping base64 images in memory"
     ]
 
 
 @asynccontextmanager
 async def gateway_to_gemini(text: str) -> AsyncIterator[tuple[Gateway, Provider]]:
-    """Run a provider that answers with a picture as Gemini does, and a gateway to it."""
+    """Run a provider that returns an image in Gemini's format, and a gateway to it."""
     async with provider(inline(text)) as fake:
         key = f"{{provider: google, api_key: k, custom_host: {fake.url}/v1beta}}"
         async with gateway(f"virtual_keys: {{up: {key}}}\n") as ours:
@@ -174,13 +174,13 @@ async def gateway_to_gemini(text: str) -> AsyncIterator[tuple[Gateway, Provider]
 
 
 def inline(text: str) -> Reply:
-    """Answer as Gemini does."""
+    """Reply in Gemini's format."""
     part = {"inlineData": {"mimeType": "image/png", "data": text}}
     return always({"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}]})
 
 
 @pytest.mark.parametrize("text", [TEXT, base64.encodebytes(LARGE).decode()], ids=["plain", "lines"])
-async def test_a_providers_picture_reaches_the_client_in_either_form(text: str) -> None:
+async def test_an_image_reaches_the_client_as_base64_and_as_url(text: str) -> None:
     async with gateway_to_gemini(text) as (ours, _):
         params = {"model": "gemini-2.5-flash-image"}
         got = await ours.draw(params=params, virtual_key="up")
@@ -191,7 +191,7 @@ async def test_a_providers_picture_reaches_the_client_in_either_form(text: str) 
         assert (await ours.ask(method="GET", path=place)).body == LARGE
 
 
-async def test_the_cache_keeps_what_came_over_a_spool() -> None:
+async def test_the_cache_stores_an_image_from_a_temporary_file() -> None:
     async with gateway_to_gemini(TEXT) as (ours, fake):
         params, config = {"model": "gemini-2.5-flash-image"}, '{"cache":{"mode":"simple"}}'
         got = [await ours.draw(params=params, virtual_key="up", config=config) for _ in range(3)]

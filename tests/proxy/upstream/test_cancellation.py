@@ -1,4 +1,4 @@
-"""What becomes of a job at the provider once nobody waits for it: cancelled once, or left alone."""
+"""Jobs at providers whose client has gone: cancelled once, or left running."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET = "luma-secret-0123456789"
 
 
 class Queue:
-    """A provider of jobs, numbered from 1, which are `done` when told so, and can be deleted."""
+    """A provider of jobs, numbered from 1; a test sets them `done`, and they can be deleted."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -58,7 +58,7 @@ class Queue:
 
 @asynccontextmanager
 async def queue(more: str = "") -> AsyncIterator[tuple[Gateway, Queue]]:
-    """Run a provider of jobs, and a gateway whose virtual key `up` leads to it."""
+    """Run a provider of jobs, and a gateway with the virtual key `up` for it."""
     jobs = Queue()
     async with provider(jobs.reply) as fake:
         stored = f"{{provider: luma, api_key: {SECRET}, custom_host: '{fake.url}'}}"
@@ -67,7 +67,7 @@ async def queue(more: str = "") -> AsyncIterator[tuple[Gateway, Queue]]:
 
 
 async def begun(ours: Gateway, **more: Any) -> str:
-    """Order a picture, and give the place to ask for it."""
+    """Start a job at the gateway; return its URL."""
     asked = {"prompt": "a cube", "model": "photon-1", **more}
     named = {**OURS, "x-portkey-virtual-key": "up", "prefer": "respond-async"}
     async with ours.session.post(ours.url + PATH, json=asked, headers=named) as got:
@@ -76,7 +76,7 @@ async def begun(ours: Gateway, **more: Any) -> str:
 
 
 async def left(ours: Gateway, jobs: Queue) -> None:
-    """Ask for a picture, and leave while its job is being asked about."""
+    """Request an image, and disconnect while its job is being polled."""
     asking = asyncio.ensure_future(ours.draw(params={"model": "photon-1"}, virtual_key="up"))
     await asyncio.wait_for(jobs.polled.wait(), 5)
     asking.cancel()
@@ -89,7 +89,7 @@ async def until(is_so: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_client_that_leaves_has_its_job_cancelled_where_the_operator_wants_that() -> None:
+async def test_a_disconnect_cancels_the_job_with_on_disconnect_cancel() -> None:
     async with queue(CANCELS) as (ours, jobs):
         await left(ours, jobs)
         await until(lambda: jobs.cancelled and not connections(ours))
@@ -99,7 +99,7 @@ async def test_a_client_that_leaves_has_its_job_cancelled_where_the_operator_wan
         assert ours.app[JOBS].running_count == 0
 
 
-async def test_a_client_that_leaves_has_its_job_finished_otherwise() -> None:
+async def test_a_disconnect_leaves_the_job_running_by_default() -> None:
     async with queue() as (ours, jobs):
         await left(ours, jobs)
         jobs.done.add("1")
@@ -123,7 +123,7 @@ async def test_a_job_that_is_deleted_is_cancelled_at_the_provider(n: int, *, str
         assert len(jobs.cancelled) == n
 
 
-async def test_what_has_been_made_of_several_is_not_cancelled() -> None:
+async def test_images_that_are_finished_are_not_cancelled() -> None:
     async with queue(CANCELS) as (ours, jobs):
         jobs.done.add("1")
         asked = {"prompt": "a cube", "model": "photon-1", "n": 2, "stream": True}
@@ -135,7 +135,7 @@ async def test_what_has_been_made_of_several_is_not_cancelled() -> None:
         assert jobs.cancelled == ["DELETE /generations/2"]
 
 
-async def test_a_job_that_is_done_is_not_cancelled() -> None:
+async def test_a_finished_job_is_not_cancelled() -> None:
     async with queue() as (ours, jobs):
         jobs.done.add("1")
         place = await begun(ours)
@@ -144,7 +144,7 @@ async def test_a_job_that_is_done_is_not_cancelled() -> None:
     assert not jobs.cancelled
 
 
-async def test_a_deadline_cancels_too_and_waits_for_nobody() -> None:
+async def test_a_timeout_cancels_the_job_without_waiting_for_it() -> None:
     async with queue("timeouts: {total: 0.2}\n") as (ours, jobs):
         jobs.deletes_after = 1.5
         async with asyncio.timeout(1.5):
@@ -153,14 +153,14 @@ async def test_a_deadline_cancels_too_and_waits_for_nobody() -> None:
         await until(lambda: jobs.cancelled)
 
 
-async def test_a_gateway_that_ends_has_what_it_still_runs_cancelled() -> None:
+async def test_a_shutdown_cancels_running_jobs() -> None:
     async with queue() as (ours, jobs):
         await begun(ours)
         await asyncio.wait_for(jobs.polled.wait(), 5)
     assert jobs.cancelled == ["DELETE /generations/1"]
 
 
-async def test_a_cancellation_that_is_refused_is_noted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refused_cancellation_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with queue() as (ours, jobs):
         jobs.deletes_with = 409
         place = await begun(ours)
@@ -170,7 +170,7 @@ async def test_a_cancellation_that_is_refused_is_noted(caplog: pytest.LogCapture
     assert len(jobs.cancelled) == 1
 
 
-async def test_a_cancellation_takes_no_longer_than_it_may(
+async def test_a_cancellation_has_a_timeout(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.upstream.cancellation._SECONDS", 0.1)
@@ -204,7 +204,7 @@ async def test_no_credential_goes_to_a_foreign_host(caplog: pytest.LogCaptureFix
     assert caplog.messages == ["replicate did not cancel a job: foreign_url"]
 
 
-async def test_where_nothing_can_be_cancelled_the_connection_is_closed() -> None:
+async def test_a_provider_without_cancellation_has_its_connection_closed() -> None:
     asked, closed = asyncio.Event(), asyncio.Event()
 
     async def silent(request: web.Request) -> web.Response:
@@ -223,7 +223,7 @@ async def test_where_nothing_can_be_cancelled_the_connection_is_closed() -> None
         assert len(fake.requests) == 1
 
 
-async def test_a_client_that_leaves_closes_the_connection_where_the_operator_wants_that() -> None:
+async def test_a_disconnect_closes_the_connection_with_on_disconnect_cancel() -> None:
     asked, closed = asyncio.Event(), asyncio.Event()
 
     async def silent(request: web.Request) -> web.Response:
@@ -281,7 +281,7 @@ def forgiving() -> Flow:
     ("flow", "request_"),
     [(cancelling, CANCEL), (careless, None), (broken, None), (forgiving, None)],
 )
-def test_a_flow_that_is_abandoned_asks_once_more_at_most(
+def test_a_cancelled_flow_sends_at_most_one_request(
     flow: Callable[[], Flow], request_: ProviderRequest | None
 ) -> None:
     unbegun = flow()

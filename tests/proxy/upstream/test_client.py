@@ -1,4 +1,4 @@
-"""A conversation and its end: in time, out of time, and what is left behind."""
+"""Conversations with a provider: timeouts, and the connections that they release."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHORT = "timeouts: {total: 0.2}\n"
 
 
 async def silent(request: web.Request) -> web.Response:
-    """Say nothing as long as anybody listens."""
+    """Send nothing until the client disconnects."""
     while request.transport and not request.transport.is_closing():  # noqa: ASYNC110 - no event tells
         await asyncio.sleep(0.01)
     return web.Response()
@@ -42,35 +42,35 @@ async def test_the_requests_own_timeout_is_a_408_in_portkeys_words() -> None:
         assert got.headers["x-portkey-provider"] == "openai"
 
 
-async def test_the_header_comes_before_the_configs_timeout() -> None:
+async def test_the_header_overrides_the_configs_timeout() -> None:
     config = '{"virtual_key": "up", "request_timeout": 60000}'
     async with gateway_to(silent) as (ours, _):
         got = await ours.draw(config=config, request_timeout="100")
         assert (got.status, "100ms" in got.error["message"]) == (408, True)
 
 
-async def test_a_configs_timeout_holds() -> None:
+async def test_a_configs_timeout_applies() -> None:
     async with gateway_to(silent) as (ours, _):
         got = await ours.draw(config='{"virtual_key": "up", "request_timeout": 100}')
         assert (got.status, "100ms" in got.error["message"]) == (408, True)
 
 
 @pytest.mark.parametrize("asked", [{}, {"request_timeout": "60000"}])
-async def test_the_operators_deadline_is_a_504(asked: dict[str, str]) -> None:
+async def test_the_total_timeout_is_a_504(asked: dict[str, str]) -> None:
     async with gateway_to(silent, SHORT) as (ours, _):
         got = await ours.draw(**asked, **UP)
         assert (got.status, got.error["code"]) == (504, "timeout")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "1e3", "soon", "3600001", "٣", "1" * 4400])
-async def test_a_timeout_that_is_no_number_of_milliseconds_is_a_400(text: str) -> None:
+async def test_a_timeout_that_is_not_a_number_is_a_400(text: str) -> None:
     async with gateway_to() as (ours, fake):
         got = await ours.draw(request_timeout=text, **UP)
         assert (got.status, got.error["param"]) == (400, "x-portkey-request-timeout")
         assert not fake.requests
 
 
-async def test_an_answer_that_has_begun_may_take_as_long_once_more() -> None:
+async def test_a_started_response_may_exceed_the_total_timeout() -> None:
     async def slow(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.2)
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
@@ -86,7 +86,7 @@ async def test_an_answer_that_has_begun_may_take_as_long_once_more() -> None:
 
 
 def jobs(picture: Reply) -> Reply:
-    """Make a provider of jobs that are done at the first poll; `picture` is behind the URL."""
+    """Return a provider of jobs that are done at the first poll; `picture` serves the URL."""
 
     async def reply(request: web.Request) -> web.StreamResponse:
         if request.path == "/a.png":
@@ -104,14 +104,14 @@ def settings(url: str) -> str:
     return f"virtual_keys: {{polled: {stored}}}\n"
 
 
-async def test_a_download_has_the_same_deadline() -> None:
+async def test_the_total_timeout_covers_the_start_of_a_download() -> None:
     async with provider(jobs(silent)) as fake, gateway(settings(fake.url) + SHORT) as ours:
         wanted = {**FLUX, "response_format": "b64_json"}
         assert (await ours.draw(params=wanted, **POLLED)).status == 504
         assert (await ours.draw(params=wanted, request_timeout="100", **POLLED)).status == 408
 
 
-async def test_polls_without_end_are_ended() -> None:
+async def test_endless_polling_is_stopped() -> None:
     async def pending(request: web.Request) -> web.Response:
         await asyncio.sleep(0.01)
         return web.json_response({"polling_url": str(request.url.origin()), "status": "Pending"})
@@ -121,13 +121,13 @@ async def test_polls_without_end_are_ended() -> None:
 
 
 @pytest.mark.parametrize("asked", [{}, {"request_timeout": "100"}])
-async def test_nothing_is_left_open_after_a_timeout(asked: dict[str, str]) -> None:
+async def test_no_connection_stays_open_after_a_timeout(asked: dict[str, str]) -> None:
     async with gateway_to(silent, SHORT) as (ours, _):
         await asyncio.gather(*(ours.draw(**asked, **UP) for _ in range(5)))
         assert connections(ours) == 0
 
 
-async def test_nothing_is_left_open_after_a_client_has_gone() -> None:
+async def test_no_connection_stays_open_after_a_disconnect() -> None:
     noticed = asyncio.Event()
 
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -155,13 +155,13 @@ async def test_an_early_refusal_of_a_large_body_is_passed_on() -> None:
         assert (got.status, got.body) == (413, refusal)
 
 
-async def test_a_picture_of_the_sandbox_needs_nobody_else() -> None:
+async def test_the_sandbox_needs_no_network() -> None:
     async with gateway() as ours:
         got = await ours.draw(params={"size": "64x64"}, provider="sandbox")
         assert (got.status, got.headers["x-portkey-provider"]) == (200, "sandbox")
 
 
-async def test_one_conversation_knows_nothing_of_another() -> None:
+async def test_conversations_are_independent() -> None:
     async def echo(request: web.Request) -> web.Response:
         asked = await request.json()
         await asyncio.sleep(0.01 * (len(asked["prompt"]) % 3))

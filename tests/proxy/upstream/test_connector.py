@@ -1,4 +1,4 @@
-"""Where a connection may lead: addresses in every notation, names, and two pools."""
+"""The address filter: every notation of an address, host names, and both pools."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ LOOPBACK = (
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public_addresses_are_reached_by_both_doors(address: str) -> None:
+def test_both_pools_reach_public_addresses(address: str) -> None:
     assert is_allowed_address(address, private=False)
     assert is_allowed_address(address, private=True)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_private_addresses_are_reached_by_the_private_door_only(address: str) -> None:
+def test_only_the_private_pool_reaches_private_addresses(address: str) -> None:
     assert not is_allowed_address(address, private=False)
     assert is_allowed_address(address, private=True)
 
 
 @pytest.mark.parametrize("address", NEVER)
-def test_metadata_services_are_reached_by_neither(address: str) -> None:
+def test_no_pool_reaches_a_metadata_service(address: str) -> None:
     assert not is_allowed_address(address, private=False)
     assert not is_allowed_address(address, private=True)
 
@@ -82,7 +82,7 @@ async def test_a_caller_cannot_reach_the_network_around_it(host: str) -> None:
         assert is_refused(await to_host(ours, f"http://{host}/v1"))
 
 
-async def test_a_config_of_the_callers_is_no_way_round() -> None:
+async def test_a_clients_config_cannot_reach_it_either() -> None:
     async with gateway_to() as (ours, fake):
         config = {"provider": "openai", "api_key": "k", "custom_host": fake.url}
         assert is_refused(await ours.draw(config=orjson.dumps(config).decode()))
@@ -101,7 +101,7 @@ async def test_trust_goes_by_the_name_as_it_is_written() -> None:
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "168.63.129.16", "100.100.100.200"])
-async def test_no_trust_opens_a_metadata_service(host: str) -> None:
+async def test_a_trusted_host_cannot_be_a_metadata_service(host: str) -> None:
     trust = f"trusted_custom_hosts: ['{host}']\n"
     own = f"virtual_keys: {{m: {{provider: openai, custom_host: 'http://{host}/v1'}}}}\n"
     async with gateway(trust + own) as ours:
@@ -152,7 +152,7 @@ class Answers(AbstractResolver):
 
 
 def resolving(ours: Gateway, *addresses: str) -> None:
-    """Let every name lead to these addresses, whichever door is asked."""
+    """Make every host name resolve to these addresses, in both pools."""
     for private in (False, True):
         connector: Any = (
             ours.app[PROVIDER_CLIENT].connectors.client(private=private).session.connector
@@ -163,7 +163,9 @@ def resolving(ours: Gateway, *addresses: str) -> None:
 @pytest.mark.parametrize(
     "addresses", [("127.0.0.1",), ("::1",), ("10.0.0.1", "10.0.0.2"), ("::1", "127.0.0.1")]
 )
-async def test_a_public_name_that_leads_home_is_refused(addresses: tuple[str, ...]) -> None:
+async def test_a_public_name_resolving_to_loopback_is_refused(
+    addresses: tuple[str, ...],
+) -> None:
     async with gateway_to() as (ours, fake):
         resolving(ours, *addresses)
         port = fake.url.rpartition(":")[2]
@@ -171,13 +173,13 @@ async def test_a_public_name_that_leads_home_is_refused(addresses: tuple[str, ..
         assert not fake.requests
 
 
-async def test_a_trusted_name_that_leads_to_a_metadata_service_is_refused() -> None:
+async def test_a_trusted_name_that_resolves_to_a_metadata_service_is_refused() -> None:
     async with gateway("trusted_custom_hosts: [gpu.lan]\n") as ours:
         resolving(ours, "169.254.169.254")
         assert is_refused(await to_host(ours, "http://gpu.lan/v1"))
 
 
-async def test_a_trusted_name_is_reached_where_it_leads() -> None:
+async def test_a_trusted_name_is_reached() -> None:
     async with gateway_to(more="trusted_custom_hosts: ['*.lan']\n") as (ours, fake):
         resolving(ours, "127.0.0.1")
         port = fake.url.rpartition(":")[2]
@@ -192,7 +194,7 @@ async def test_a_refusal_names_no_address() -> None:
     assert not [c for c in str(ForbiddenAddressError()) if c.isdigit()]
 
 
-async def test_a_proxy_variable_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxy_environment_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     async with gateway_to() as (ours, fake):
@@ -200,13 +202,13 @@ async def test_a_proxy_variable_moves_nothing(monkeypatch: pytest.MonkeyPatch) -
         assert len(fake.requests) == 1
 
 
-async def test_a_door_is_closed_with_the_dialer() -> None:
-    async with Connectors(Timeouts()) as dialer:
-        doors = [dialer.client(private=private).session for private in (False, True)]
+async def test_closing_the_connectors_closes_both_sessions() -> None:
+    async with Connectors(Timeouts()) as connectors:
+        sessions = [connectors.client(private=private).session for private in (False, True)]
         with pytest.raises(ClientConnectorError) as caught:
-            await doors[0].get("http://localhost:9/")
+            await sessions[0].get("http://localhost:9/")
         assert isinstance(caught.value.os_error, ForbiddenAddressError)
-    assert all(door.closed for door in doors)
+    assert all(session.closed for session in sessions)
 
 
 def _peer(request: web.Request) -> Any:

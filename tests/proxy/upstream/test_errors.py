@@ -1,4 +1,4 @@
-"""What a client is told when a connection fails, and that it is told nothing else."""
+"""Connection errors: what the client is told, and that nothing leaks."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ Script = tuple[tuple[bytes, ...], str, int, str | None]
 
 
 @pytest.mark.parametrize("script", [it for _, it in FAULTS], ids=[name for name, _ in FAULTS])
-async def test_a_provider_that_breaks_off_is_a_failure_with_a_name(script: Script) -> None:
+async def test_a_lost_connection_is_a_named_error(script: Script) -> None:
     pieces, then, status, code = script
     async with wire(*pieces, then=then) as url, gateway_at(url, SOON) as ours:
         got = await ours.draw(**UP)
         assert (got.status, got.error["code"]) == (status, code or got.error["code"])
-        assert_all_is_said(got)
+        assert_is_complete_error(got)
         assert connections(ours) == 0
 
 
-def assert_all_is_said(got: Answered) -> None:
-    """Hold a failure at a provider against what every one of them tells."""
+def assert_is_complete_error(got: Answered) -> None:
+    """Assert that a provider error has all its parts."""
     assert got.error["type"] == "server_error"
     assert got.headers["x-portkey-gateway-exception"] == "true"
     assert got.headers["x-portkey-provider"] == "openai"
@@ -77,16 +77,16 @@ def assert_all_is_said(got: Answered) -> None:
     assert SECRET not in got.body.decode() + str(got.headers)
 
 
-async def test_a_closed_port_is_a_failure_with_a_name() -> None:
+async def test_a_closed_port_is_a_named_error() -> None:
     async with wire() as url:
         pass
     async with gateway_at(url) as ours:
         got = await ours.draw(**UP)
         assert (got.status, got.error["code"]) == (502, "provider_unreachable")
-        assert_all_is_said(got)
+        assert_is_complete_error(got)
 
 
-async def test_a_name_that_leads_nowhere_is_a_failure_with_a_name() -> None:
+async def test_an_unknown_host_is_a_named_error() -> None:
     async with gateway_at("http://nowhere.invalid") as ours:
         got = await ours.draw(**UP)
         assert (got.status, got.error["code"]) == (502, "provider_unreachable")
@@ -94,7 +94,7 @@ async def test_a_name_that_leads_nowhere_is_a_failure_with_a_name() -> None:
 
 @pytest.mark.parametrize("then", ["close", "reset", "silence"])
 @pytest.mark.parametrize("pieces", RELAYED.values(), ids=RELAYED.keys())
-async def test_an_answer_that_breaks_off_while_relayed_is_cut(
+async def test_a_relayed_response_that_breaks_off_is_cut(
     pieces: tuple[bytes, ...], then: str
 ) -> None:
     async with wire(*pieces, then=then) as url, gateway_at(url, SOON) as ours:
@@ -103,7 +103,7 @@ async def test_an_answer_that_breaks_off_while_relayed_is_cut(
         assert connections(ours) == 0
 
 
-async def test_a_cut_is_in_the_log() -> None:
+async def test_a_cut_response_is_in_the_access_log() -> None:
     async with wire(*RELAYED["long JSON"], then="close") as url, gateway_at(url) as ours:
         with pytest.raises(aiohttp.ClientPayloadError):
             await ours.draw(**UP)
@@ -113,12 +113,12 @@ async def test_a_cut_is_in_the_log() -> None:
 
 
 async def logged(ours: Gateway) -> str:
-    """Give the access lines, once they have been written."""
+    """Return the access lines, once they have been written."""
     await ours.app.cleanup()
     return ours.log.getvalue()
 
 
-async def test_what_may_have_been_paid_for_is_not_ordered_again() -> None:
+async def test_a_request_that_may_have_been_charged_is_not_repeated() -> None:
     async def breaks_off(request: web.Request) -> web.Response:
         assert request.transport
         request.transport.abort()
@@ -129,7 +129,7 @@ async def test_what_may_have_been_paid_for_is_not_ordered_again() -> None:
         assert len(fake.requests) == 1
 
 
-def test_neither_sentence_nor_traceback_shows_what_the_library_said() -> None:
+def test_neither_message_nor_traceback_shows_the_librarys_text() -> None:
     with pytest.raises(UpstreamFailed) as caught, map_client_errors():
         raise InvalidURL(f"https://provider.example/?key={SECRET}")
     assert SECRET not in "".join(traceback.format_exception(caught.value))

@@ -1,4 +1,4 @@
-"""Where requests go and what goes along: no credential to strangers, nothing twice."""
+"""Where requests and credentials go: never to a foreign host, and paid requests once."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def at(url: str, **more: Any) -> ProviderRequest:
 
 
 @pytest.mark.parametrize("url", ELSEWHERE)
-def test_a_signed_request_goes_to_no_stranger(url: str) -> None:
+def test_a_signed_request_goes_to_no_foreign_host(url: str) -> None:
     with pytest.raises(UpstreamFailed) as caught:
         resolve_url(target(), at(url))
     assert caught.value.code == "foreign_url"
@@ -87,7 +87,7 @@ def test_an_unsigned_request_may_go_anywhere_public() -> None:
     assert resolve_url(target(), at("https://cdn.example/a.png", signed=False))[1] is False
 
 
-def test_the_base_urls_own_origin_shares_its_reach() -> None:
+def test_the_base_urls_origin_may_be_private() -> None:
     own = Target(
         get_adapter("openai"), Credentials(), "http://10.0.0.5:8080/v1", allow_private_network=True
     )
@@ -97,7 +97,7 @@ def test_the_base_urls_own_origin_shares_its_reach() -> None:
 
 @asynccontextmanager
 async def polled(place: str = "{own}/get") -> AsyncIterator[tuple[Gateway, Polls]]:
-    """Run a provider whose jobs are to be polled at `place`, and a gateway that knows its key."""
+    """Run a provider whose jobs are polled at `place`, and a gateway with its key."""
     polls = Polls(place)
     async with provider(polls.reply) as fake:
         polls.fake = fake
@@ -154,7 +154,7 @@ async def test_a_polling_url_of_the_providers_gets_the_key() -> None:
 
 
 @pytest.mark.parametrize(("way", "model"), [(POLLED, FLUX), (HELD, SCHNELL)])
-async def test_a_foreign_polling_url_cannot_lead_our_key_astray(
+async def test_a_foreign_polling_url_gets_no_credential(
     way: dict[str, str], model: dict[str, str]
 ) -> None:
     async with provider() as stranger, polled(f"{stranger.url}/get") as (ours, _):
@@ -163,7 +163,7 @@ async def test_a_foreign_polling_url_cannot_lead_our_key_astray(
 
 
 @pytest.mark.parametrize("place", NOWHERE)
-async def test_a_polling_url_that_is_none_is_a_failure_with_a_name(place: str) -> None:
+async def test_an_invalid_polling_url_is_a_named_error(place: str) -> None:
     async with polled(place) as (ours, _):
         got = await drawn(ours)
         assert (got.status, got.error["type"]) == (502, "server_error")
@@ -176,14 +176,14 @@ async def test_a_line_break_in_a_polling_url_adds_no_header() -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_a_picture_on_a_private_address_is_not_fetched() -> None:
+async def test_an_image_on_a_private_address_is_not_downloaded() -> None:
     async with provider() as stranger, polled() as (ours, polls):
         polls.result = f"{stranger.url}/a.png"
         assert failed(await drawn(ours, response_format="b64_json")) == (502, "foreign_url")
         assert not stranger.requests
 
 
-async def test_a_picture_beside_the_operators_own_host_is_fetched_without_the_key() -> None:
+async def test_an_image_on_the_operators_host_is_downloaded_without_the_key() -> None:
     async with polled() as (ours, polls):
         got = await drawn(ours, response_format="b64_json")
         assert got.json["data"] == [{"b64_json": B64}]
@@ -191,7 +191,7 @@ async def test_a_picture_beside_the_operators_own_host_is_fetched_without_the_ke
 
 
 async def redirect(request: web.Request) -> web.Response:
-    """Send every request to a picture of our own, with a picture in the redirect as well."""
+    """Redirect every request to an image; the redirect contains one as well."""
     headers = {"location": str(request.url.with_path("/elsewhere"))}
     return web.json_response(
         ANSWER, status=302 if request.method == "GET" else 307, headers=headers
@@ -223,27 +223,27 @@ async def test_a_redirected_poll_is_not_followed() -> None:
 
 
 def busy(times: int, status: int = 503) -> list[web.Response]:
-    """Make replies of a provider that is busy, each longer than a buffer."""
+    """Return replies of a busy provider, each longer than a buffer."""
     return [web.Response(status=status, body=b"x" * 500_000) for _ in range(times)]
 
 
 def with_one_connection(ours: Gateway) -> None:
-    """Leave the gateway one connection to each host."""
-    dialer = ours.app[PROVIDER_CLIENT].connectors
+    """Limit the gateway to one connection per host."""
+    connectors = ours.app[PROVIDER_CLIENT].connectors
     for private in (False, True):
-        connector: Any = dialer.client(private=private).session.connector
+        connector: Any = connectors.client(private=private).session.connector
         connector._limit = connector._limit_per_host = 1
 
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait next to nothing between two tries."""
+    """Make the delays between tries very short."""
     monkeypatch.setattr(retry, "_HALF_A_WAIT", 0.001)
 
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-async def test_a_busy_poll_is_asked_again_and_gives_its_connection_back(status: int) -> None:
+async def test_a_busy_poll_is_repeated_and_releases_its_connection(status: int) -> None:
     async with polled() as (ours, polls), asyncio.timeout(5):
         with_one_connection(ours)
         polls.polls = busy(2, status)
@@ -252,7 +252,7 @@ async def test_a_busy_poll_is_asked_again_and_gives_its_connection_back(status: 
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_a_poll_that_stays_busy_is_the_providers_failure() -> None:
+async def test_a_poll_that_stays_busy_is_a_provider_error() -> None:
     async with polled() as (ours, polls), asyncio.timeout(5):
         with_one_connection(ours)
         polls.polls = [*busy(2), json_reply({"detail": "come back later"}, 503)]
@@ -263,7 +263,7 @@ async def test_a_poll_that_stays_busy_is_the_providers_failure() -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_a_poll_whose_connection_is_lost_is_asked_again() -> None:
+async def test_a_poll_with_a_lost_connection_is_repeated() -> None:
     async with polled() as (ours, polls):
         lost: list[str] = []
 
@@ -280,13 +280,13 @@ async def test_a_poll_whose_connection_is_lost_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-async def test_what_buys_a_picture_is_asked_once(status: int) -> None:
+async def test_a_paid_request_is_sent_once(status: int) -> None:
     async with gateway_to(always({"error": {"message": "m"}}, status)) as (ours, fake):
         await ours.draw(virtual_key="up")
         assert len(fake.requests) == 1
 
 
-async def test_failures_do_not_use_up_the_connections() -> None:
+async def test_errors_release_their_connections() -> None:
     async with gateway_to() as (ours, fake), asyncio.timeout(5):
         with_one_connection(ours)
         for status in (302, 400, 500, 200):
@@ -302,7 +302,7 @@ async def test_a_providers_cookie_is_not_kept() -> None:
         assert not [it for it in fake.requests if "cookie" in it.headers]
 
 
-def test_nothing_that_holds_a_credential_shows_it() -> None:
+def test_no_repr_shows_a_credential() -> None:
     whose = target()
     outgoing = SignableRequest("GET", "https://x", {"x-key": SECRET}, b"", 0)
     config = parse_config({"provider": "openai", "api_key": SECRET})

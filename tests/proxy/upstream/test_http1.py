@@ -1,4 +1,4 @@
-"""Short requests in one write, compared with a client session's, and the read budget."""
+"""Short requests in one write, compared with those of a client session, and the read budget."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Seen = list[tuple[str, dict[str, str], bytes]]
 
 @asynccontextmanager
 async def server(seen: Seen, context: ssl.SSLContext | None = None) -> AsyncIterator[URL]:
-    """Run a server that notes what comes, and answers 201 with a header and a body."""
+    """Run a server that records requests, and responds 201 with a header and a body."""
 
     async def answer(request: web.Request) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -52,50 +52,50 @@ async def server(seen: Seen, context: ssl.SSLContext | None = None) -> AsyncIter
 
 @asynccontextmanager
 async def opened(timeouts: Timeouts | None = None) -> AsyncIterator[PooledClient]:
-    async with Connectors(timeouts or Timeouts()) as dialer:
-        yield dialer.client(private=True)
+    async with Connectors(timeouts or Timeouts()) as connectors:
+        yield connectors.client(private=True)
 
 
-async def test_both_ways_send_the_same_and_understand_the_same() -> None:
+async def test_both_ways_send_and_read_the_same() -> None:
     seen: Seen = []
-    async with server(seen) as url, opened() as door:
-        ours = await door.request("POST", url, HEADERS, b"{}")
-        theirs = await door.session.request("POST", url, headers=HEADERS, data=b"{}")
+    async with server(seen) as url, opened() as client:
+        ours = await client.request("POST", url, HEADERS, b"{}")
+        theirs = await client.session.request("POST", url, headers=HEADERS, data=b"{}")
         assert seen[0] == seen[1]
         for response in (ours, theirs):
             got = response.status, response.headers["x-b"], await response.read()
             assert got == (201, "2", b"made")
 
 
-async def test_a_connection_is_used_again_by_both_ways() -> None:
-    async with server([]) as url, opened() as door:
+async def test_both_ways_share_the_connection_pool() -> None:
+    async with server([]) as url, opened() as client:
         for body in (b"{}", b"x" * (SHORT_BODY + 1), b"{}"):
-            await (await door.request("POST", url, HEADERS, body)).read()
-        pool = door.session.connector
+            await (await client.request("POST", url, HEADERS, body)).read()
+        pool = client.session.connector
         assert isinstance(pool, aiohttp.TCPConnector)
         assert [len(it) for it in pool._conns.values()] == [1]
 
 
 @pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\nb", "a\x00", "\x7f"])
-async def test_a_header_that_would_be_another_line_is_not_sent(value: str) -> None:
+async def test_a_header_with_a_line_break_is_not_sent(value: str) -> None:
     seen: Seen = []
-    async with server(seen) as url, opened() as door:
+    async with server(seen) as url, opened() as client:
         with pytest.raises(ValueError):  # noqa: PT011 - it says nothing of what it refused
-            await door.request("POST", url, {"x": value}, b"{}")
+            await client.request("POST", url, {"x": value}, b"{}")
     assert not seen
 
 
-async def test_bytes_that_are_no_text_leave_as_they_came() -> None:
+async def test_header_bytes_that_are_not_utf8_are_sent_unchanged() -> None:
     seen: Seen = []
-    async with server(seen) as url, opened() as door:
-        (await door.request("POST", url, {"x": "\udcff\udcfe"}, b"{}")).release()
+    async with server(seen) as url, opened() as client:
+        (await client.request("POST", url, {"x": "\udcff\udcfe"}, b"{}")).release()
     assert seen[0][1]["x"] == "\udcff\udcfe"
 
 
-async def test_a_port_that_nobody_listens_at_is_told_as_a_session_tells_it() -> None:
-    async with opened() as door:
+async def test_a_closed_port_raises_what_a_session_raises() -> None:
+    async with opened() as client:
         with pytest.raises(ClientConnectorError):
-            await door.request("POST", URL("http://127.0.0.1:9/"), HEADERS, b"{}")
+            await client.request("POST", URL("http://127.0.0.1:9/"), HEADERS, b"{}")
 
 
 async def test_a_certificate_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,13 +104,13 @@ async def test_a_certificate_is_checked(tmp_path: Path, monkeypatch: pytest.Monk
     context.load_cert_chain(file)
     seen: Seen = []
     async with server(seen, context) as url:
-        async with opened() as door:
+        async with opened() as client:
             with pytest.raises(ClientError, match="certificate"):
-                await door.request("POST", url, HEADERS, b"{}")
+                await client.request("POST", url, HEADERS, b"{}")
         trusting = ssl.create_default_context(cafile=str(file))
         monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", trusting)
-        async with opened() as door:
-            response = await door.request("POST", url, HEADERS, b"{}")
+        async with opened() as client:
+            response = await client.request("POST", url, HEADERS, b"{}")
             assert (response.status, len(seen)) == (201, 1)
             response.release()
 
@@ -123,7 +123,7 @@ MEMORY = 2 * MB
 
 @dataclass(eq=False)
 class Heard:
-    """A job whose client is there and has read nothing yet: nothing of it can be given up."""
+    """A job whose client has read nothing yet, so that nothing of it can be evicted."""
 
     recording: Recording
     listeners: int = 1
@@ -136,7 +136,7 @@ class Heard:
 
 @asynccontextmanager
 async def responses(count: int) -> AsyncIterator[tuple[list[ClientResponse], ReadBudget]]:
-    """Have so many answers of 1 MB under way at once, none of them read yet."""
+    """Request `count` responses of 1 MB at the same time; yield them unread."""
     asked, all_there = [], asyncio.Event()
 
     async def reply(request: web.Request) -> web.Response:
@@ -146,17 +146,17 @@ async def responses(count: int) -> AsyncIterator[tuple[list[ClientResponse], Rea
         await all_there.wait()
         return web.Response(body=BODY)
 
-    async with provider(reply) as fake, Connectors(Timeouts()) as dialer:
-        door, url = dialer.client(private=True), URL(fake.url)
-        asking = (door.request("POST", url, {}, b"{}") for _ in range(count))
+    async with provider(reply) as fake, Connectors(Timeouts()) as connectors:
+        client, url = connectors.client(private=True), URL(fake.url)
+        asking = (client.request("POST", url, {}, b"{}") for _ in range(count))
         got = await asyncio.gather(*asking)
-        yield got, dialer._read_budget
+        yield got, connectors._read_budget
         for response in got:
             response.close()
 
 
 async def settled(held: Callable[[], int]) -> int:
-    """Give a number once it has stayed the same for a while."""
+    """Return a number once it no longer changes."""
     before = -1
     while before != held():
         before = held()
@@ -168,7 +168,7 @@ async def settled(held: Callable[[], int]) -> int:
     ("opened", "step"),
     [(0, 256), (16, 256), (17, 128), (128, 128), (256, 64), (512, 32), (1024, 16), (9999, 16)],
 )
-def test_the_more_connections_there_are_the_less_each_reads_at_once(opened: int, step: int) -> None:
+def test_more_connections_mean_smaller_reads(opened: int, step: int) -> None:
     counting = ReadBudget()
     counting.open_connections = opened
     assert counting.read_size == len(counting.buffer) == step * 1024
@@ -184,7 +184,7 @@ async def test_connections_are_counted_while_they_are_open() -> None:
     assert counting.open_connections == 0
 
 
-async def test_what_waits_for_room_and_in_connections_is_bounded(
+async def test_read_ahead_is_bounded_while_memory_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As many connections for what they may hold as 1,280 in earnest.
@@ -212,7 +212,7 @@ async def test_what_waits_for_room_and_in_connections_is_bounded(
 
 
 @pytest.mark.parametrize("leave", [lambda it: it.close(), lambda it: it.send(b"HTTP/1.1 200 It")])
-async def test_what_a_provider_does_unasked_is_seen_before_the_loop_sees_it(
+async def test_an_idle_connection_with_unread_input_is_not_reused(
     leave: Callable[[socket], object],
 ) -> None:
     ours, theirs = socketpair()
@@ -225,7 +225,7 @@ async def test_what_a_provider_does_unasked_is_seen_before_the_loop_sees_it(
         handler.close()
 
 
-async def test_an_answer_that_nobody_asked_for_is_nobodys() -> None:
+async def test_an_unsolicited_response_is_discarded() -> None:
     head, said = b"HTTP/1.1 200 It\r\ncontent-length: 5\r\n\r\n", asyncio.Event()
     answers = iter([b"first", b"right"])
 
@@ -239,11 +239,11 @@ async def test_an_answer_that_nobody_asked_for_is_nobodys() -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, Connectors(Timeouts()) as dialer:
-        door, url = dialer.client(private=True), URL(f"http://127.0.0.1:{port}/")
-        first = await door.request("POST", url, {}, b"{}")
+    async with server, Connectors(Timeouts()) as connectors:
+        client, url = connectors.client(private=True), URL(f"http://127.0.0.1:{port}/")
+        first = await client.request("POST", url, {}, b"{}")
         assert await first.read() == b"first"
         said.set()
         await asyncio.sleep(0.05)
-        second = await door.request("POST", url, {}, b"{}")
+        second = await client.request("POST", url, {}, b"{}")
         assert await second.read() == b"right"

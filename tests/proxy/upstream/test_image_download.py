@@ -1,4 +1,4 @@
-"""Pictures fetched from a provider's URL: no credential goes along, and only pictures come."""
+"""Image downloads: sent without credentials, and only images are accepted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OWN = {"x_portkey_forward_headers": "x-tenant", "x_tenant": "t"}
 
 
 def serving(body: bytes = PNG, status: int = 200, **headers: str) -> Reply:
-    """Hand out the same bytes at every picture's URL."""
+    """Serve the same bytes at every image URL."""
 
     async def reply(request: web.Request) -> web.Response:
         del request
@@ -69,12 +69,12 @@ def entry(data: bytes) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("data", [PNG, JPEG, WEBP, GIF, SVG])
-async def test_a_picture_is_fetched_where_its_bytes_are_wanted(data: bytes) -> None:
+async def test_an_image_is_downloaded_for_b64_json(data: bytes) -> None:
     async with pictures(serving(data)) as (ours, _):
         assert (await drawn(ours)).json["data"] == [entry(data)]
 
 
-async def test_neither_credential_nor_forwarded_headers_go_along() -> None:
+async def test_neither_credential_nor_forwarded_headers_are_sent() -> None:
     async with pictures(serving()) as (ours, fake):
         await drawn(ours)
         asked, fetched = fake.requests
@@ -84,13 +84,13 @@ async def test_neither_credential_nor_forwarded_headers_go_along() -> None:
         }
 
 
-async def test_a_signed_url_is_fetched_as_it_was_written() -> None:
+async def test_a_signed_url_is_not_re_encoded() -> None:
     async with pictures(serving()) as (ours, fake):
         await drawn(ours)
         assert fake.requests[-1].raw_path == "/0.png?sig=a%2Fb"
 
 
-async def test_pictures_keep_their_order() -> None:
+async def test_images_keep_their_order() -> None:
     async def numbered(request: web.Request) -> web.Response:
         return web.Response(body=PNG + request.path.encode())
 
@@ -99,7 +99,7 @@ async def test_pictures_keep_their_order() -> None:
         assert found == [b"0", b"1", b"2", b"3"]
 
 
-async def test_where_the_url_is_wanted_nothing_is_fetched() -> None:
+async def test_nothing_is_downloaded_for_url() -> None:
     async with pictures(serving()) as (ours, fake):
         got = await drawn(ours, response_format="url")
         assert got.json["data"][0]["url"].startswith(fake.url)
@@ -118,7 +118,7 @@ LOST = {
 
 
 @pytest.mark.parametrize("at_url", LOST.values(), ids=LOST.keys())
-async def test_what_is_no_picture_is_a_picture_lost(at_url: Reply) -> None:
+async def test_a_url_without_an_image_is_a_lost_image(at_url: Reply) -> None:
     async with pictures(at_url) as (ours, fake):
         got = await drawn(ours)
         assert (got.status, got.error["code"]) == (502, "picture_lost")
@@ -127,24 +127,24 @@ async def test_what_is_no_picture_is_a_picture_lost(at_url: Reply) -> None:
 
 
 @pytest.mark.parametrize("size", [4097, 9_000_000])
-async def test_a_picture_past_the_limit_is_too_large(size: int) -> None:
+async def test_an_image_above_the_limit_is_too_large(size: int) -> None:
     async with pictures(serving(PNG + bytes(size - len(PNG)))) as (ours, _):
         got = await drawn(ours)
         assert (got.status, got.error["code"]) == (502, "too_large")
 
 
-async def test_a_picture_may_be_as_large_as_the_limit() -> None:
+async def test_an_image_may_be_as_large_as_the_limit() -> None:
     async with pictures(serving(PNG + bytes(4096 - len(PNG)))) as (ours, _):
         assert (await drawn(ours)).status == 200
 
 
-def test_a_page_that_begins_like_a_picture_is_told_by_its_first_bytes() -> None:
+def test_a_page_is_recognized_by_its_first_bytes() -> None:
     assert detect_media_type(WEBP) == "image/webp"
     assert detect_media_type(b"WEBP" + bytes(90)) == ""
     assert detect_media_type(b" " * 512 + b"<svg") == ""
 
 
-async def test_a_picture_that_breaks_off_spoils_no_other() -> None:
+async def test_a_broken_download_does_not_break_other_images() -> None:
     async def second_cut(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         response.content_length = 200_000

@@ -11,7 +11,7 @@ from proxy.upstream.redact import redact_stream
 
 
 @given(st.lists(st.integers(1, 40), min_size=1))
-async def test_a_secret_is_blotted_out_however_it_is_cut(sizes: list[int]) -> None:
+async def test_a_secret_is_redacted_wherever_chunks_split_it(sizes: list[int]) -> None:
     text = b"data: sk-sk-secret, sk-secre sk-secretsk-sec\n\nsk-secret sk-"
     sizes = [*sizes, len(text)]
 
@@ -25,7 +25,7 @@ async def test_a_secret_is_blotted_out_however_it_is_cut(sizes: list[int]) -> No
     assert blotted == text.replace(b"sk-secret", b"*********")
 
 
-async def test_a_piece_without_a_secret_goes_on_as_the_same_object() -> None:
+async def test_a_chunk_without_a_secret_is_passed_on_uncopied() -> None:
     piece = b"data: {}\n\n" * 9
 
     async def whole() -> AsyncGenerator[bytes, None]:

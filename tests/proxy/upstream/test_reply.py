@@ -1,4 +1,4 @@
-"""Replies read within limits, whatever they are made of, and which headers go on."""
+"""Reading replies: limits, compression, redaction and headers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = b'{"created":1,"data":[{"b64_json":"AAAA"}]}'
 
 
 def encoded(body: bytes, encoding: str) -> Reply:
-    """Reply with a body that claims an encoding, asked for or not."""
+    """Reply with a body and a content-encoding."""
 
     async def reply(request: web.Request) -> web.Response:
         assert request.headers["accept-encoding"] == "identity"
@@ -34,7 +34,7 @@ def encoded(body: bytes, encoding: str) -> Reply:
 
 @pytest.mark.parametrize("plain", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "GZIP"])
-async def test_compression_that_nobody_asked_for_is_undone(plain: bytes, encoding: str) -> None:
+async def test_unrequested_compression_is_undone(plain: bytes, encoding: str) -> None:
     packed = zlib.compress(plain) if encoding == "deflate" else gzip.compress(plain)
     async with gateway_to(encoded(packed, encoding)) as (ours, _):
         got = await ours.draw(**UP)
@@ -49,19 +49,19 @@ async def test_compression_that_nobody_asked_for_is_undone(plain: bytes, encodin
         *(encoded(gzip.compress(LARGE)[:-9], "gzip"), encoded(gzip.compress(SMALL), "gzip, br")),
     ],
 )
-async def test_what_cannot_be_undone_is_a_failure_with_a_name(reply: Reply) -> None:
+async def test_an_unknown_or_broken_encoding_is_a_named_error(reply: Reply) -> None:
     async with gateway_to(reply) as (ours, _):
         got = await ours.draw(**UP)
         assert (got.status, got.error["code"]) == (502, "bad_answer")
 
 
-def test_what_unfolds_past_the_limit_is_too_large() -> None:
+def test_a_body_above_the_limit_after_decompression_is_too_large() -> None:
     with pytest.raises(UpstreamFailed) as caught:
         decompress(gzip.compress(b"0" * 100_000), "gzip", 99_999)
     assert caught.value.code == "too_large"
 
 
-def test_an_answer_may_be_exactly_as_long_as_the_limit() -> None:
+def test_a_body_may_be_as_long_as_the_limit() -> None:
     assert decompress(gzip.compress(SMALL), "gzip", len(SMALL)) == SMALL
 
 
@@ -77,7 +77,7 @@ ECHOES = {
 
 @pytest.mark.parametrize(("status", "body"), ECHOES.values(), ids=ECHOES.keys())
 @pytest.mark.parametrize("escaped", [False, True])
-async def test_a_credential_does_not_come_back(status: int, body: object, *, escaped: bool) -> None:
+async def test_an_echoed_secret_is_redacted(status: int, body: object, *, escaped: bool) -> None:
     said = orjson.dumps(body).replace(b"/", b"\\/" if escaped else b"/")
     head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nx-echo: Bearer {SECRET}\r\n"
     async with wire(head.encode() + b"\r\n" + said) as url, gateway_at(url) as ours:
@@ -87,7 +87,7 @@ async def test_a_credential_does_not_come_back(status: int, body: object, *, esc
         assert "secret" not in got.body.decode() + str(got.headers) + ours.log.getvalue()
 
 
-async def test_no_header_of_a_long_answer_holds_the_credential() -> None:
+async def test_no_header_of_a_relayed_reply_holds_the_credential() -> None:
     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-echo: {SECRET}\r\n\r\n"
     async with wire(head.encode() + LARGE) as url, gateway_at(url) as ours:
         got = await ours.draw(**UP)
@@ -95,7 +95,7 @@ async def test_no_header_of_a_long_answer_holds_the_credential() -> None:
 
 
 @pytest.mark.parametrize("body", [SMALL, LARGE], ids=["read", "relayed"])
-async def test_what_a_provider_says_in_our_name_is_not_heard(body: bytes) -> None:
+async def test_gateway_headers_from_a_provider_are_dropped(body: bytes) -> None:
     lines = b"set-cookie: a=b\r\nx-portkey-trace-id: theirs\r\nx-easel-receipt: theirs\r\n"
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: r\r\n" + lines
     async with wire(head + b"\r\n" + body) as url, gateway_at(url) as ours:
@@ -108,7 +108,7 @@ async def test_what_a_provider_says_in_our_name_is_not_heard(body: bytes) -> Non
 
 @pytest.mark.parametrize("body", [SMALL, LARGE], ids=["read", "relayed"])
 @pytest.mark.parametrize("value", [b"a\x01b", b"\x7f", b"a\xffb"])
-async def test_a_header_that_cannot_be_written_again_is_left_out(value: bytes, body: bytes) -> None:
+async def test_an_unprintable_header_is_dropped(value: bytes, body: bytes) -> None:
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-odd: " + value
     async with wire(head + b"\r\nx-even: a\tb\r\n\r\n" + body) as url, gateway_at(url) as ours:
         got = await ours.draw(**UP)
@@ -116,7 +116,7 @@ async def test_a_header_that_cannot_be_written_again_is_left_out(value: bytes, b
         assert (got.headers.get("x-odd"), got.headers["x-even"]) == (None, "a\tb")
 
 
-async def test_a_providers_limits_go_on_with_its_error() -> None:
+async def test_rate_limit_headers_are_relayed_with_an_error() -> None:
     limits = {"retry_after": "7", "x_ratelimit_remaining_images": "0"}
     async with gateway_to(always({"error": {"message": "m", "type": "t"}}, 429, **limits)) as (
         ours,
@@ -131,7 +131,7 @@ LIMITS = "limits: {reply_bytes: 2048, picture_bytes: 1024}\n"
 
 
 @pytest.mark.parametrize("size", [2_000_000, 3000])
-async def test_an_answer_past_the_limit_is_too_large(size: int) -> None:
+async def test_a_reply_above_the_limit_is_too_large(size: int) -> None:
     async def long(request: web.Request) -> web.Response:
         del request
         return web.Response(body=b"x" * size)
@@ -141,7 +141,7 @@ async def test_an_answer_past_the_limit_is_too_large(size: int) -> None:
         assert (got.status, got.error["code"]) == (502, "too_large")
 
 
-async def test_an_error_past_its_limit_is_too_large() -> None:
+async def test_an_error_above_its_limit_is_too_large() -> None:
     async def long(request: web.Request) -> web.Response:
         del request
         return web.Response(status=500, body=b"x" * (ERROR_LIMIT + 1))
@@ -151,7 +151,7 @@ async def test_an_error_past_its_limit_is_too_large() -> None:
         assert (got.status, got.error["code"]) == (502, "too_large")
 
 
-async def test_a_bomb_is_not_unfolded() -> None:
+async def test_a_decompression_bomb_is_not_decompressed() -> None:
     async with gateway_to(encoded(gzip.compress(b"0" * 9_999_999), "gzip"), LIMITS) as (ours, _):
         got = await ours.draw(**UP)
         assert (got.status, got.error["code"]) == (502, "too_large")

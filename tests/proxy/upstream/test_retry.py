@@ -1,4 +1,4 @@
-"""What is sent again, when, and how often: every row of the documentation, on real sockets."""
+"""Retries: every row of the documented table, on real sockets."""
 
 from __future__ import annotations
 
@@ -107,33 +107,33 @@ async def talk(
 
 
 @pytest.mark.parametrize("status", sorted(DEFAULT_RETRY_STATUSES))
-async def test_the_documented_statuses_are_repeated_where_a_policy_names_none(status: int) -> None:
+async def test_default_statuses_are_retried(status: int) -> None:
     async with talk(status, attempts=1) as it:
         assert (await it.draw(), it.asked, it.tries.retries) == (200, 2, 1)
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 408, 413, 422, 501, 505])
-async def test_other_statuses_are_not(status: int) -> None:
+async def test_other_statuses_are_not_retried(status: int) -> None:
     async with talk(status, attempts=5) as it:
         await it.draw()
         assert (it.asked, it.waits, it.tries.retries) == (1, [], 0)
 
 
 @pytest.mark.parametrize("status", [400, 401, 408, 418, 501, 599])
-async def test_the_statuses_that_a_policy_names_are_repeated(status: int) -> None:
+async def test_the_policys_statuses_are_retried(status: int) -> None:
     async with talk(status, attempts=1, on_status_codes=frozenset({status})) as it:
         assert (await it.draw(), it.asked, it.tries.retries) == (200, 2, 1)
 
 
 @pytest.mark.parametrize("status", sorted(DEFAULT_RETRY_STATUSES - {503}))
-async def test_a_policy_that_names_statuses_repeats_no_others(status: int) -> None:
+async def test_only_the_policys_statuses_are_retried(status: int) -> None:
     async with talk(status, attempts=5, on_status_codes=frozenset({503})) as it:
         assert (await it.draw(), it.asked, it.tries.retries) == (status, 1, 0)
 
 
 @pytest.mark.parametrize("policy", [{}, {"attempts": 0}])
 @pytest.mark.parametrize("step", [*sorted(DEFAULT_RETRY_STATUSES), "lost", "silent"])
-async def test_without_a_policy_nothing_that_was_sent_is_repeated(
+async def test_without_a_policy_a_sent_request_is_not_repeated(
     step: Step, policy: dict[str, Any]
 ) -> None:
     async with talk(step, **policy) as it:
@@ -142,30 +142,30 @@ async def test_without_a_policy_nothing_that_was_sent_is_repeated(
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 5])
-async def test_a_target_that_stays_busy_is_asked_as_often_as_the_policy_says(attempts: int) -> None:
+async def test_a_busy_target_is_retried_as_often_as_the_policy_says(attempts: int) -> None:
     async with talk(*[503] * 9, attempts=attempts) as it:
         assert (await it.draw(), it.asked, it.tries.retries) == (503, attempts + 1, -1)
 
 
 @pytest.mark.parametrize("failures", range(6))
-async def test_the_count_names_the_retry_that_succeeded(failures: int) -> None:
+async def test_the_retry_count_is_that_of_the_success(failures: int) -> None:
     async with talk(*[503] * failures, attempts=5) as it:
         assert (await it.draw(), it.tries.retries) == (200, failures)
 
 
-async def test_the_count_names_the_retry_that_ended_in_what_is_not_repeated() -> None:
+async def test_the_retry_count_is_that_of_the_final_error() -> None:
     async with talk(503, 503, 400, attempts=5) as it:
         assert (await it.draw(), it.asked, it.tries.retries) == (400, 3, 2)
 
 
 @pytest.mark.parametrize(("chance", "more"), [(0.0, 1.0), (0.5, 1.05), (1.0, 1.1)])
-async def test_waits_double_with_up_to_a_tenth_more(chance: float, more: float) -> None:
+async def test_delays_double_with_jitter(chance: float, more: float) -> None:
     async with talk(*[503] * 5, chance=chance, attempts=5) as it:
         await it.draw()
         assert it.waits == pytest.approx([wait * more for wait in (1, 2, 4, 8, 16)])
 
 
-async def test_a_success_is_never_repeated() -> None:
+async def test_a_success_is_never_retried() -> None:
     async with talk(attempts=5, on_status_codes=frozenset({200, 201})) as it:
         assert (await it.draw(), it.asked, it.tries.retries) == (200, 1, 0)
 
@@ -182,7 +182,7 @@ AFTER_SENDING = [
 
 
 @pytest.mark.parametrize(("step", "named", "retries"), AFTER_SENDING)
-async def test_what_may_have_been_paid_for_is_repeated_where_asked(
+async def test_a_request_that_may_have_been_charged_is_retried_if_configured(
     step: str, named: set[int] | None, retries: int
 ) -> None:
     async with talk(step, attempts=2, on_status_codes=named and frozenset(named)) as it:
@@ -193,7 +193,7 @@ async def test_what_may_have_been_paid_for_is_repeated_where_asked(
 @pytest.mark.parametrize(
     ("named", "came"), [(None, (408, 1, 0)), ({504}, (408, 1, 0)), ({408}, (200, 2, 1))]
 )
-async def test_the_requests_own_timeout_is_repeated_where_408_is_named(
+async def test_a_request_timeout_is_retried_if_408_is_configured(
     named: set[int] | None, came: tuple[int, int, int]
 ) -> None:
     codes = named and frozenset(named)
@@ -201,14 +201,14 @@ async def test_the_requests_own_timeout_is_repeated_where_408_is_named(
         assert (await it.draw(), it.asked, it.tries.retries) == came
 
 
-async def test_the_last_tries_timeout_is_what_the_client_is_told() -> None:
+async def test_the_client_gets_the_last_tries_timeout() -> None:
     codes = frozenset({408})
     async with talk("silent", "silent", own=0.1, attempts=1, on_status_codes=codes) as it:
         assert (await it.draw(), it.asked, it.tries.retries) == (408, 2, -1)
 
 
 class Flaky(Answers):
-    """Knows no name for the first `failures` times, then leads every one to this machine."""
+    """Fails to resolve names `failures` times, then resolves every name to this machine."""
 
     def __init__(self, failures: int) -> None:
         super().__init__("127.0.0.1")
@@ -225,7 +225,7 @@ class Flaky(Answers):
 
 
 def unreachable(it: Talk, failures: int) -> Flaky:
-    """Let connecting fail for the first `failures` times."""
+    """Make connecting fail `failures` times."""
     it.target = replace(it.target, base_url=it.target.base_url.replace("127.0.0.1", "up.test"))
     connector: Any = it.upstream.connectors.client(private=True).session.connector
     connector._resolver = Flaky(failures)
@@ -234,7 +234,7 @@ def unreachable(it: Talk, failures: int) -> Flaky:
 
 
 @pytest.mark.parametrize(("failures", "status"), [(1, 200), (2, 502)])
-async def test_without_a_policy_it_is_dialled_once_more_at_once(failures: int, status: int) -> None:
+async def test_without_a_policy_connecting_is_retried_once(failures: int, status: int) -> None:
     async with talk() as it:
         names = unreachable(it, failures)
         assert (await it.draw(), names.asked) == (status, 2)
@@ -242,7 +242,7 @@ async def test_without_a_policy_it_is_dialled_once_more_at_once(failures: int, s
 
 
 @pytest.mark.parametrize(("failures", "came"), [(2, (200, 2)), (9, (502, -1))])
-async def test_a_failure_to_connect_is_repeated_whatever_is_named(
+async def test_a_failure_to_connect_is_retried_for_any_statuses(
     failures: int, came: tuple[int, int]
 ) -> None:
     async with talk(attempts=2, on_status_codes=frozenset({418})) as it:
@@ -251,7 +251,7 @@ async def test_a_failure_to_connect_is_repeated_whatever_is_named(
         assert (names.asked, it.waits) == (3, [1, 2])
 
 
-async def test_an_address_that_may_not_be_reached_is_tried_once() -> None:
+async def test_a_forbidden_address_is_tried_once() -> None:
     async with talk(attempts=5) as it:
         it.target = replace(it.target, allow_private_network=False)
         assert (await it.draw(), it.asked, it.waits, it.tries.retries) == (400, 0, [], 0)
@@ -276,33 +276,33 @@ TOLD = [
 
 @pytest.mark.parametrize("spelling", ["use_retry_after_header", "use_retry_after_headers"])
 @pytest.mark.parametrize(("headers", "wait"), TOLD)
-async def test_a_providers_word_is_heeded_where_asked(
+async def test_retry_after_is_obeyed_if_configured(
     headers: dict[str, str], wait: float, spelling: str
 ) -> None:
     async with talk(headers, attempts=1, **{spelling: True}) as it:
         assert (await it.draw(), it.waits, it.tries.retries) == (200, [wait], 1)
 
 
-async def test_a_date_is_a_providers_word_too() -> None:
+async def test_retry_after_may_be_a_date() -> None:
     date = formatdate(time.time() + 20, usegmt=True)
     async with talk({"retry-after": date}, attempts=1, use_retry_after_header=True) as it:
         assert await it.draw() == 200
         assert 15 < it.waits[0] <= 20
 
 
-async def test_a_date_that_has_passed_is_no_wait() -> None:
+async def test_a_past_date_means_no_delay() -> None:
     date = formatdate(time.time() - 20, usegmt=True)
     async with talk({"retry-after": date}, attempts=1, use_retry_after_header=True) as it:
         assert (await it.draw(), it.waits, it.tries.retries) == (200, [], 1)
 
 
-async def test_a_providers_word_is_not_heeded_unasked() -> None:
+async def test_retry_after_is_ignored_by_default() -> None:
     async with talk({"retry-after": "7"}, attempts=1) as it:
         assert (await it.draw(), it.waits) == (200, [1])
 
 
 @pytest.mark.parametrize(("status", "wait"), [(429, 7), (503, 7), (500, 1), (529, 1)])
-async def test_a_providers_word_counts_with_429_and_503(status: int, wait: float) -> None:
+async def test_retry_after_counts_with_429_and_503(status: int, wait: float) -> None:
     async with talk(attempts=1, use_retry_after_header=True) as it:
         replies = [json_reply({}, status, retry_after="7"), json_reply(ANSWER)]
 
@@ -319,13 +319,13 @@ TOO_LONG = [{"retry-after": far} for far in ("60", "61", "9" * 400, FAR)]
 
 
 @pytest.mark.parametrize("headers", [*TOO_LONG, {"retry-after-ms": "60000"}])
-async def test_a_wait_of_a_minute_is_not_waited(headers: dict[str, str]) -> None:
+async def test_a_delay_of_a_minute_ends_the_retries(headers: dict[str, str]) -> None:
     async with talk(headers, attempts=5, use_retry_after_header=True) as it:
         assert (await it.draw(), it.asked) == (429, 1)
         assert (it.waits, it.tries.retries) == ([], -1)
 
 
-async def test_waits_of_more_than_a_minute_in_all_are_not_waited() -> None:
+async def test_delays_of_more_than_a_minute_in_all_end_the_retries() -> None:
     half = {"retry-after": "30"}
     async with talk(half, half, half, attempts=5, use_retry_after_header=True) as it:
         assert (await it.draw(), it.asked) == (429, 3)
@@ -333,38 +333,38 @@ async def test_waits_of_more_than_a_minute_in_all_are_not_waited() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), st.text()))
-def test_whatever_a_provider_says_it_is_a_wait_or_none(headers: dict[str, str]) -> None:
+def test_any_retry_after_is_a_delay_or_none(headers: dict[str, str]) -> None:
     wait = retry_after(headers, 0.0)
     assert wait is None or wait >= 0
 
 
 @pytest.mark.parametrize("left", [1, 2, 4])
-async def test_nothing_is_repeated_once_the_budget_is_spent(left: int) -> None:
+async def test_nothing_is_retried_without_a_budget(left: int) -> None:
     async with talk(*[503] * 9, left=left, attempts=5) as it:
         assert (await it.draw(), it.asked, it.tries.retries) == (503, left, -1)
         assert it.tries.budget.remaining == 0
 
 
-async def test_conversations_side_by_side_share_the_budget() -> None:
+async def test_parallel_conversations_share_the_budget() -> None:
     async with talk(*[503] * 99, left=7, attempts=5) as it:
         await asyncio.gather(*(it.draw() for _ in range(4)))
         assert (it.asked, it.tries.retries) == (7, -1)
 
 
-async def test_conversations_side_by_side_count_the_most_that_one_needed() -> None:
+async def test_parallel_conversations_report_the_largest_retry_count() -> None:
     async with talk(503, 503, attempts=5) as it:
         await it.draw()
         await it.draw()
         assert it.tries.retries == 2
 
 
-async def test_dialling_once_more_is_within_the_budget() -> None:
+async def test_connecting_again_is_within_the_budget() -> None:
     async with talk(left=1) as it:
         names = unreachable(it, 1)
         assert (await it.draw(), names.asked) == (502, 1)
 
 
-async def test_what_is_discarded_gives_its_connection_back() -> None:
+async def test_a_discarded_response_releases_its_connection() -> None:
     async with talk(attempts=5) as it, asyncio.timeout(5):
         connector: Any = it.upstream.connectors.client(private=True).session.connector
         connector._limit = connector._limit_per_host = 1
@@ -389,7 +389,7 @@ class Signing(type(OPENAI)):  # type: ignore[misc]  # an adapter's class is had 
         return {"authorization": f"number {self.count}"}
 
 
-async def test_every_try_is_signed_anew_and_sends_the_same() -> None:
+async def test_every_try_is_signed_again_and_sends_the_same_body() -> None:
     async with talk(503, 503, attempts=5) as it:
         it.target = replace(it.target, adapter=Signing())
         assert await it.draw() == 200
@@ -405,7 +405,7 @@ async def test_a_large_body_is_sent_whole_each_time() -> None:
             assert [len(body) > 3_000_000 for body in it.fake.bodies] == [True] * 3
 
 
-async def test_each_try_has_the_requests_timeout_to_itself() -> None:
+async def test_the_request_timeout_applies_to_each_try() -> None:
     async with talk(own=0.3, attempts=5) as it:
 
         async def slow(request: web.Request) -> web.StreamResponse:
@@ -436,7 +436,7 @@ class Jobs:
         return json_reply({"polling_url": own, "status": self.status, "result": result})
 
 
-async def test_polls_count_nothing_and_take_nothing_from_the_budget() -> None:
+async def test_polls_do_not_count_as_retries_or_attempts() -> None:
     async with talk(attempts=5, left=2) as it:
         Jobs(it, 503, 503)
         assert (await it.draw(), it.tries.retries, it.tries.budget.remaining) == (200, 1, 0)
@@ -456,14 +456,14 @@ async def test_time_spent_on_a_refused_submission_is_not_the_jobs() -> None:
         assert (await it.draw(), it.tries.retries) == (200, 1)
 
 
-async def test_the_operators_deadline_is_over_all_tries() -> None:
+async def test_the_total_timeout_covers_all_tries() -> None:
     async with talk(*[503] * 5, attempts=5) as it:
         it.upstream.settings = Settings(timeouts=Timeouts(total=0.2))
         it.upstream.sleep = lambda _: asyncio.sleep(0.15)
         assert (await it.draw(), it.asked) == (504, 2)
 
 
-async def test_without_tries_a_conversation_works_as_well() -> None:
+async def test_a_conversation_works_without_a_retry_state() -> None:
     async with talk(503, attempts=1) as it:
         async with it.upstream.conversation(it.target, ImageCall({}, {})) as outcome:
             assert outcome.answer
@@ -471,7 +471,7 @@ async def test_without_tries_a_conversation_works_as_well() -> None:
 
 
 @pytest.mark.parametrize(("attempts", "status", "count"), [(2, 200, "2"), (1, 503, "-1")])
-async def test_a_client_is_told_how_often_it_was_tried(
+async def test_the_retry_count_is_in_the_response_header(
     attempts: int, status: int, count: str
 ) -> None:
     replies = [json_reply({}, 503), json_reply({}, 503), json_reply(ANSWER)]

@@ -1,4 +1,4 @@
-"""A provider's events, read through its adapter as they come."""
+"""Server-sent events of a provider, read through its adapter as they arrive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CALL = ImageCall({}, {})
 
 
 class Acme(Adapter):
-    """Tells of pictures, and of a failure by name."""
+    """An adapter with events for images, and one for a failure."""
 
     def parse_event(self, call: ImageCall, data: Any) -> Answer:
         del call
@@ -27,7 +27,7 @@ class Acme(Adapter):
 
 
 class Body:
-    """A response whose body comes in pieces."""
+    """A response whose body arrives in chunks."""
 
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = list(pieces)
@@ -42,12 +42,12 @@ def reading(*pieces: bytes, limit: int = 1000, secret: str = "") -> AsyncIterato
     return stream_answers(response, Acme(), CALL, limit, frozenset(filter(None, [secret])))
 
 
-async def test_each_event_is_told_once_it_is_whole_and_empty_ones_are_not() -> None:
+async def test_each_complete_event_yields_its_answer_and_empty_ones_none() -> None:
     stream = reading(b'data: {"b64": "a"}\n\nda', b"ta: [DONE]\n\ndata", b': {"b64": "b"}')
     assert [answer.images[0].b64 async for answer in stream] == ["a", "b"]
 
 
-async def test_an_event_that_tells_of_a_failure_raises_it_without_the_secret() -> None:
+async def test_an_error_event_raises_it_without_the_secret() -> None:
     with pytest.raises(ProviderError, match=r"bad key \*\*\*"):
         await anext(reading(b'data: {"error": "bad key sk-123456789"}\n\n', secret="sk-123456789"))
 

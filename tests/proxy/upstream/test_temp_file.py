@@ -1,4 +1,4 @@
-"""A picture on disk that nobody else can find, and that ends with whoever holds it."""
+"""Unnamed temporary files: gone with their last reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGE = bytes(range(256)) * 2000
 
 
 def files_in(folder: Path) -> list[str]:
-    """Give the files of a folder that are open, with a name or without."""
+    """Return the open files of a folder, with a name or without."""
     found = []
     for it in Path("/proc/self/fd").iterdir():
         with suppress(OSError):  # It was closed meanwhile.
@@ -25,30 +25,30 @@ def files_in(folder: Path) -> list[str]:
     return [place for place in found if place.startswith(str(folder))]
 
 
-async def test_a_spool_leaves_no_file_open_and_none_behind(tmp_path: Path) -> None:
-    spool = ImageTempFile(tmp_path)
-    await spool.append(LARGE)
-    assert b"".join([piece async for piece in spool.chunks()]) == LARGE
+async def test_the_file_is_closed_and_gone_with_its_last_reference(tmp_path: Path) -> None:
+    file = ImageTempFile(tmp_path)
+    await file.append(LARGE)
+    assert b"".join([piece async for piece in file.chunks()]) == LARGE
     assert len(files_in(tmp_path)) == 1
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - shorter
-    held = [spool]
-    del spool
+    held = [file]
+    del file
     await let_go(held)
     assert files_in(tmp_path) == []
 
 
-async def test_its_beginning_stays_at_hand(tmp_path: Path) -> None:
-    spool = ImageTempFile(tmp_path)
+async def test_the_first_bytes_stay_in_memory(tmp_path: Path) -> None:
+    file = ImageTempFile(tmp_path)
     for at in range(0, len(LARGE), 50_000):
-        await spool.append(LARGE[at : at + 50_000])
-    assert (spool.head, spool.length) == (LARGE[:HEADER_BYTES], len(LARGE))
+        await file.append(LARGE[at : at + 50_000])
+    assert (file.head, file.length) == (LARGE[:HEADER_BYTES], len(LARGE))
 
 
-async def test_what_the_disk_has_lost_is_a_picture_lost(
+async def test_a_read_error_is_a_lost_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spool = ImageTempFile(tmp_path)
-    await spool.append(LARGE)
+    file = ImageTempFile(tmp_path)
+    await file.append(LARGE)
 
     def lost(*_: object) -> bytes:
         raise OSError
@@ -56,5 +56,5 @@ async def test_what_the_disk_has_lost_is_a_picture_lost(
     for failing in (lost, lambda *_: b""):
         monkeypatch.setattr(os, "pread", failing)
         with pytest.raises(UpstreamFailed) as caught:
-            spool.read_all()
+            file.read_all()
         assert caught.value.code == "picture_lost"

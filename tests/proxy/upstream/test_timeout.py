@@ -1,4 +1,4 @@
-"""A block that takes too long ends in a failure with a name, and nothing else does."""
+"""Timeouts: a block that takes too long raises the given error, and no other block does."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from proxy.errors import RequestTimeout, UpstreamFailed
 from proxy.upstream.timeout import Timeout, request_timeout_error, total_timeout_error
 
 
-def cancelled_still() -> int:
-    """Tell how often the test's own task has been asked to end."""
+def pending_cancellations() -> int:
+    """Return the number of pending cancellations of the test's own task."""
     task = asyncio.current_task()
     return task.cancelling() if task else 0
 
 
-async def test_a_block_that_takes_too_long_ends_in_what_that_means() -> None:
+async def test_a_block_that_takes_too_long_raises_the_error() -> None:
     with pytest.raises(RequestTimeout, match="10ms"), Timeout(0.01, request_timeout_error):
         await asyncio.sleep(9)
-    assert not cancelled_still()
+    assert not pending_cancellations()
 
 
-async def test_a_block_in_time_ends_as_it_does_and_so_does_one_without_a_deadline() -> None:
+async def test_a_block_in_time_or_without_timeout_is_not_affected() -> None:
     for seconds in (9.0, 0.0, None):
         with Timeout(seconds, total_timeout_error) as deadline:
             await asyncio.sleep(0)
@@ -30,7 +30,7 @@ async def test_a_block_in_time_ends_as_it_does_and_so_does_one_without_a_deadlin
         assert not deadline.is_scheduled
 
 
-async def test_a_deadline_that_was_lifted_is_none_and_one_that_was_set_again_is_one() -> None:
+async def test_a_timeout_can_be_cancelled_and_scheduled_again() -> None:
     with Timeout(0.01, total_timeout_error) as deadline:
         deadline.cancel()
         await asyncio.sleep(0.03)
@@ -47,7 +47,7 @@ async def test_a_deadline_that_was_lifted_is_none_and_one_that_was_set_again_is_
 @pytest.mark.parametrize(
     ("outer", "inner", "said"), [(0.01, 9, UpstreamFailed), (9, 0.01, RequestTimeout)]
 )
-async def test_the_inner_and_the_outer_deadline_each_say_their_own(
+async def test_the_inner_and_the_outer_timeout_raise_their_own_errors(
     outer: float, inner: float, said: type[Exception]
 ) -> None:
     with (
@@ -58,7 +58,7 @@ async def test_the_inner_and_the_outer_deadline_each_say_their_own(
         await asyncio.sleep(9)
 
 
-async def test_a_cancellation_from_outside_stays_one() -> None:
+async def test_a_cancellation_from_outside_stays_a_cancellation() -> None:
     entered = asyncio.Event()
 
     async def work() -> None:
@@ -73,7 +73,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
         await task
 
 
-async def test_a_failure_that_comes_first_is_what_is_raised() -> None:
+async def test_an_earlier_error_is_raised_unchanged() -> None:
     async def work() -> None:
         try:
             await asyncio.sleep(9)
@@ -82,4 +82,4 @@ async def test_a_failure_that_comes_first_is_what_is_raised() -> None:
 
     with pytest.raises(KeyError), Timeout(0.01, total_timeout_error):
         await work()
-    assert not cancelled_still()
+    assert not pending_cancellations()

@@ -88,7 +88,7 @@ def _bought(credentials: Credentials) -> TokenFlow:
 
 @dataclass
 class Shop:
-    """Tokens, the provider that sells them, and a clock that is set by hand."""
+    """Tokens, the provider that issues them, and a clock that is set by hand."""
 
     fake: Provider
     tokens: Tokens
@@ -127,25 +127,25 @@ class Shop:
 @asynccontextmanager
 async def shop() -> AsyncIterator[Shop]:
     time = [1000.0]
-    async with provider() as fake, Connectors(Timeouts(idle=5)) as dialer:
-        made = Shop(fake, Tokens(dialer, clock=lambda: time[0]), time)
+    async with provider() as fake, Connectors(Timeouts(idle=5)) as connectors:
+        made = Shop(fake, Tokens(connectors, clock=lambda: time[0]), time)
         made.gate.set()
         fake.reply = made.sell
         yield made
 
 
 def refused(tokens: Tokens, target: Target, status: int) -> None:
-    """Have a provider answer with an error."""
+    """Report an error of the provider."""
     tokens.on_error(target, ProviderError("no", provider_status=status))
 
 
-async def test_a_token_is_bought_once_for_requests_at_the_same_time() -> None:
+async def test_concurrent_requests_fetch_one_token() -> None:
     async with shop() as it:
         tokens = await asyncio.gather(*(it.token() for _ in range(10)))
         assert (set(tokens), it.sold) == ({"a-1"}, 1)
 
 
-async def test_the_rest_of_the_credential_stays() -> None:
+async def test_the_other_options_of_the_credential_stay() -> None:
     async with shop() as it:
         granted = await it.tokens.with_token(it.target())
         assert granted.credentials.api_key == "key-0123456789"
@@ -153,7 +153,7 @@ async def test_the_rest_of_the_credential_stays() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "good"), [(HOUR, HOUR - 300), (400.0, 200.0), (10.0, 5.0)])
-async def test_a_token_is_renewed_before_it_runs_out(seconds: float, good: float) -> None:
+async def test_a_token_is_renewed_before_it_expires(seconds: float, good: float) -> None:
     async with shop() as it:
         it.seconds = seconds
         await it.token()
@@ -169,7 +169,7 @@ async def test_credentials_do_not_share_tokens() -> None:
         assert await it.token(it.target("b")) == "b-2"
 
 
-async def test_forwarded_headers_buy_no_tokens_of_their_own() -> None:
+async def test_forwarded_headers_do_not_separate_tokens() -> None:
     async with shop() as it:
         for trace in ("1", "2", "3"):
             await it.token(it.target(forwarded={"traceparent": trace}))
@@ -183,7 +183,7 @@ async def test_neither_the_credential_nor_forwarded_headers_go_to_the_token_endp
         assert not {"authorization", "x-tenant"} & {name.lower() for name in sent}
 
 
-async def test_an_assertion_is_signed_once_for_requests_at_the_same_time() -> None:
+async def test_concurrent_requests_sign_one_assertion() -> None:
     async with shop() as it:
         it.fake.reply = None
         target = replace(it.target(), adapter=Asserting())
@@ -193,7 +193,7 @@ async def test_an_assertion_is_signed_once_for_requests_at_the_same_time() -> No
         assert (start, token.count(b".")) == (b"assertion", 2)
 
 
-async def test_a_purchase_that_failed_is_not_kept() -> None:
+async def test_a_failed_fetch_is_not_cached() -> None:
     async with shop() as it:
         it.broken = True
         for _ in range(2):
@@ -205,16 +205,14 @@ async def test_a_purchase_that_failed_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize(("status", "token"), [(401, "a-2"), (403, "a-1"), (429, "a-1")])
-async def test_a_token_that_the_provider_calls_bad_is_not_lent_again(
-    status: int, token: str
-) -> None:
+async def test_a_rejected_token_is_not_used_again(status: int, token: str) -> None:
     async with shop() as it:
         assert await it.token() == "a-1"
         refused(it.tokens, it.target(), status)
         assert await it.token() == token
 
 
-async def test_what_needs_no_token_may_be_refused_too() -> None:
+async def test_a_rejected_credential_without_token_is_no_problem() -> None:
     async with shop() as it:
         plain = Target(
             Plain(), Credentials("key-0123456789"), it.fake.url, allow_private_network=True
@@ -223,7 +221,7 @@ async def test_what_needs_no_token_may_be_refused_too() -> None:
         assert it.sold == 0
 
 
-async def test_a_buyer_that_gave_up_holds_up_nobody() -> None:
+async def test_a_cancelled_fetch_does_not_block_others() -> None:
     async with shop() as it:
         it.gate.clear()
         with pytest.raises(TimeoutError):
@@ -240,7 +238,7 @@ async def test_a_token_endpoint_is_a_public_host_unless_the_target_is_on_it() ->
         assert (caught.value.code, it.sold) == ("foreign_url", 0)
 
 
-async def test_what_needs_no_token_gets_none() -> None:
+async def test_a_credential_without_token_flow_stays_as_it_is() -> None:
     async with shop() as it:
         plain = Target(
             Adapter(), Credentials("key-0123456789"), it.fake.url, allow_private_network=True
@@ -261,7 +259,7 @@ def decoded(segment: bytes) -> bytes:
 
 
 def checked(token: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give header and claims of a token, if the signature under them is that of the tests' key."""
+    """Return header and claims of a token after verifying its signature with the tests' key."""
     head, claims, signature = token.split(b".")
     public = rsa_key().public_key()
     public.verify(decoded(signature), head + b"." + claims, PKCS1v15(), SHA256())
@@ -273,7 +271,7 @@ def pem(key: Any, sealed: KeySerializationEncryption | None = None) -> str:
     return written.decode()
 
 
-def test_what_is_signed_can_be_checked_with_the_public_key() -> None:
+def test_the_signature_verifies_with_the_public_key() -> None:
     token = sign_jwt(Assertion(CLAIMS, rsa_pem()))
     assert checked(token) == ({"alg": "RS256", "typ": "JWT"}, CLAIMS)
     head, claims, signature = token.split(b".")
@@ -281,12 +279,12 @@ def test_what_is_signed_can_be_checked_with_the_public_key() -> None:
         checked(b".".join((head, claims[:-1] + b"A", signature)))
 
 
-def test_the_key_is_named_where_it_has_a_name() -> None:
+def test_the_key_id_is_in_the_header() -> None:
     head, _ = checked(sign_jwt(Assertion(CLAIMS, rsa_pem(), "key-1")))
     assert head["kid"] == "key-1"
 
 
-async def test_the_token_ends_the_content_and_nothing_else_changes() -> None:
+async def test_the_assertion_is_appended_to_the_content() -> None:
     made = await with_assertion(ASSERTION_REQUEST)
     start, _, token = (made.content or b"").rpartition(b"=")
     assert (start, made.url, made.assertion) == (
@@ -302,7 +300,7 @@ async def test_a_request_without_an_assertion_stays_as_it_is() -> None:
     assert await with_assertion(plain) is plain
 
 
-async def test_the_loop_does_not_do_the_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_signing_runs_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = []
 
     def noting(assertion: Assertion) -> bytes:
@@ -328,7 +326,7 @@ async def test_the_loop_does_not_do_the_arithmetic(monkeypatch: pytest.MonkeyPat
     ],
     ids=["empty", "words", "escaped", "cut", "encrypted", "elliptic", "edwards"],
 )
-def test_a_key_that_cannot_sign_is_the_requests_fault_and_is_not_quoted(key: str) -> None:
+def test_an_invalid_key_is_a_400_that_does_not_quote_it(key: str) -> None:
     with pytest.raises(BadRequest, match="RSA key in PEM") as caught:
         sign_jwt(Assertion(CLAIMS, key))
     assert caught.value.code == "invalid_credential"
