@@ -52,7 +52,7 @@ PEEK_LIMIT = 64 * 1024
 """Bytes of a verbatim reply that are read before it is relayed, to see an error inside it."""
 
 _EVENT_FIELDS = (b":", b"data", b"event", b"id", b"retry")
-_MAX_FIELD_NAME = 5
+_MAX_FIELD_NAME = max(map(len, _EVENT_FIELDS))
 _FIRST_EVENT_SECONDS = 0.025
 """How long the head of an event stream is held back for its first event."""
 

@@ -56,7 +56,7 @@ _MAX_FREE_TRIES = 3
 _HALF_FREE_DELAY = 0.25
 
 _RETRY_AFTER_STATUSES = frozenset({429, 503})
-# The first header present counts, as in Portkey's documentation. The number: units per second.
+# The first header that is present counts, as Portkey documents it. Each with its units per second.
 _RETRY_AFTER_HEADERS = (("retry-after-ms", 1000), ("x-ms-retry-after-ms", 1000), ("retry-after", 1))
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?")
 
@@ -138,11 +138,9 @@ class PaidRetry:
 
     def _reconnect_delay(self, result: SendResult) -> float | None:
         """Without a policy: connect once more, immediately. It does not count as a retry."""
-        if (
-            self.repeats
-            or self.state.budget.remaining <= 0
-            or not should_retry(result, frozenset())
-        ):
+        if self.repeats or self.state.budget.remaining <= 0:
+            return None
+        if not should_retry(result, frozenset()):
             return None
         self._reserve_repeat()
         return 0.0
@@ -173,9 +171,8 @@ def should_retry(result: SendResult, statuses: frozenset[int]) -> bool:
     if result.code == _UNREACHABLE:
         return True
     # Each of these errors has the status by which a config names it: 408, 502 or 504.
-    return (
-        isinstance(result, RequestTimeout) or result.code in _BROKEN_CONNECTION
-    ) and result.status in statuses
+    is_lost = isinstance(result, RequestTimeout) or result.code in _BROKEN_CONNECTION
+    return is_lost and result.status in statuses
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -186,11 +183,11 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     >>> retry_after({"retry-after": "Thu, 01 Jan 1970 00:00:07 GMT"}, 2.0)
     5.0
     """
-    for name, parts in _RETRY_AFTER_HEADERS:
+    for name, units in _RETRY_AFTER_HEADERS:
         if name in headers:
             text = headers[name].strip()
             if _NUMBER.fullmatch(text):
-                return float(text) / parts
+                return float(text) / units
             return _seconds_until(text, now) if name == "retry-after" else None
     return None
 
@@ -241,7 +238,7 @@ class _RetryAdapter(RetryOptionsBase):
         self._send, self._rule, self._sleep = send, rule, sleep
 
     async def request(self, *_: object, **__: object) -> ClientResponse:
-        """Return or raise the first result when called first; send again in later calls."""
+        """Return or raise the first result in the first call; send again in later calls."""
         result, self._first_result = self._first_result, None
         try:
             if isinstance(result, GatewayError):
@@ -266,7 +263,7 @@ class _RetryAdapter(RetryOptionsBase):
         if delay is None:
             return False
         if isinstance(result, ClientResponse):
-            # Its connection must not be kept busy while waiting, and be free for the next try.
+            # Its connection must not stay reserved while waiting, and is free for the next try.
             result.release()
         if delay:
             await self._sleep(delay)

@@ -85,8 +85,8 @@ class FileImage(Image):
     file: ImageTempFile = ImageTempFile(Path())
 
     @property
-    def held(self) -> int:
-        """Bytes of the image that are available without a download."""
+    def inline_size(self) -> int:
+        """The size in bytes of the image in the file."""
         return self.file.length
 
 

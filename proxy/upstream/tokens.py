@@ -1,7 +1,7 @@
 """Access tokens: fetched once per credential, shared by all requests, renewed before they expire.
 
-A service account pays with a signed assertion: a JSON Web Token with RS256 (RFC 7523). The library
-that signs it is an optional dependency and slow to import, so it is imported on first use.
+A service account gets its token for a signed assertion: a JSON Web Token with RS256 (RFC 7523). The
+library that signs it is an optional dependency and slow to import: it is imported on first use.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ from proxy.upstream.redact import ERROR_LIMIT
 from proxy.upstream.reply import read_reply
 
 _RENEW_EARLY = 300.0
+"""Seconds before its expiry at which a token is renewed, at most half of its lifetime."""
 _MAX_TOKENS = 4096
 _NO_TOKEN = AccessToken({}, 0.0)
 
 
 @dataclass(slots=True, repr=False)
 class _Entry:
+    """A cached token, and the lock under which it is fetched."""
+
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    grant: AccessToken = _NO_TOKEN
+    token: AccessToken = _NO_TOKEN
     valid_until: float = -math.inf
 
 
@@ -61,10 +64,10 @@ class Tokens:
         async with entry.lock:
             # A new flow: one made before waiting for the lock would sign with an old time.
             if self._clock() >= entry.valid_until and (flow := self._token_flow(target)):
-                entry.grant = await self._fetch(target, flow)
-                lifetime = entry.grant.expires_in
+                entry.token = await self._fetch(target, flow)
+                lifetime = entry.token.expires_in
                 entry.valid_until = self._clock() + max(lifetime - _RENEW_EARLY, lifetime / 2)
-        options = {**target.credentials.options, **entry.grant.options}
+        options = {**target.credentials.options, **entry.token.options}
         return msgspec.structs.replace(
             target, credentials=Credentials(target.credentials.api_key, options)
         )
@@ -72,7 +75,7 @@ class Tokens:
     def on_error(self, target: Target, error: BaseException | None) -> None:
         """Discard a target's token if the provider answered 401.
 
-        A token can expire early: it was revoked, or this machine was suspended and its clock stood.
+        A token can expire early: it was revoked, or this machine was suspended.
         """
         status = isinstance(error, ProviderError) and error.provider_status
         if status == UNAUTHORIZED and (entry := self._entries.get(_cache_key(target))):
@@ -91,8 +94,8 @@ class Tokens:
             try:
                 request = flow.send(reply)
             except StopIteration as done:
-                grant: AccessToken = done.value
-                return grant
+                token: AccessToken = done.value
+                return token
 
 
 def _cache_key(target: Target) -> str:
