@@ -1,16 +1,16 @@
-"""Several processes that serve at one address, and the small one that keeps them running.
+"""Several worker processes that serve at one address, and their supervisor.
 
-| module | what it is about |
+| module | subject |
 | --- | --- |
-| counting | how many there are to be |
-| orders | what a worker is told to serve |
-| line | how two processes call each other, over a socket without a name |
-| hub | what all know together: the supervisor answers, workers ask |
-| cache_index | what the cache of all knows: the same |
-| reserving | the address, held while workers come and go |
-| lives | how a worker ended, and when the next one begins |
-| supervisor | starts workers, restarts them, stops them |
-| worker | serves as one of them |
+| run | entry point: reserve the address, run the supervisor, clean up; number of workers |
+| supervisor | start, restart and stop workers; pass on new settings |
+| worker | serve as one of the workers |
+| bootstrap | the settings that the supervisor sends to a worker |
+| rpc | calls between supervisor and worker over a socket pair |
+| shared_state | the shared state store, held by the supervisor |
+| cache_index | the shared cache index, held by the supervisor |
+| metrics | metrics of all workers together |
+| port | reservation of the TCP address while workers come and go |
 
-The supervisor answers workers and serves nobody: it imports nothing that serves.
+The supervisor handles no requests: it imports no HTTP server.
 """

@@ -1,7 +1,7 @@
-"""The cache's index of all workers: the supervisor has it, workers ask over their lines.
+"""The cache index of all workers: the supervisor holds it, workers use it by RPC.
 
-A picture that no entry holds any more is not freed at once, as another worker may be reading it:
-`tidy` frees it after a while, to one worker at a time.
+An orphaned image is not deleted immediately, because another worker may be reading it: after a
+grace period `expire` leases it to one worker for deletion.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from proxy.errors import CacheUnavailable
 from proxy.workers.rpc import Handler, RpcConnection, RpcError
 
 _GRACE_SECONDS = 60.0
-"""How long a picture lies after its last entry, or until it gets its first."""
+"""How long an image is kept without an entry: after its last one, or before its first."""
 _LEASE_SECONDS = 600.0
-"""How long a worker has to delete what it was given before another one gets it."""
+"""How long a worker may take to delete a leased image before another worker gets it."""
 _BATCH = 100
 _TIMEOUT_SECONDS = 2.0
-"""The most that a request waits for the supervisor."""
+"""Time limit of a call to the supervisor."""
 _PREFIX = "cache."
 
 _UNAVAILABLE = "The cache index is unavailable. The gateway's log has the cause."
@@ -35,7 +35,7 @@ _encode = msgspec.msgpack.encode
 
 
 class CacheIndexServer:
-    """The supervisor's side. `folder` is where the pictures lie, below `cache` in the store."""
+    """The supervisor's side: the entries of all workers."""
 
     def __init__(
         self,
@@ -50,49 +50,49 @@ class CacheIndexServer:
 
     @property
     def handlers(self) -> dict[str, Handler]:
-        """What answers workers."""
+        """The RPC handlers for workers, by name."""
         return {
-            _PREFIX + it.__name__: _handler(it)
-            for it in (
+            _PREFIX + method.__name__: _handler(method)
+            for method in (
                 *(self.get, self.put, self.remove, self.purge),
                 *(self.expire, self.reserve, self.release, self.confirm_deleted),
             )
         }
 
     async def get(self, key: bytes) -> tuple[bytes, float] | None:
-        """Give an entry, and how long it is good."""
+        """Return an encoded entry and its remaining lifetime in seconds."""
         entry = await self.index.get(key)
         return (encode(entry), entry.expires - self._clock()) if entry else None
 
     async def put(self, key: bytes, body: bytes, ttl_seconds: float) -> None:
-        """Keep an entry for so long."""
+        """Add or replace an encoded entry, unless it exceeds a limit by itself."""
         entry = decode(body, self._clock() + ttl_seconds)
         if entry is None:
-            raise ValueError("no entry")
-        images = {it.digest for it in entry.images}
+            raise ValueError("invalid cache entry")
+        images = {image.digest for image in entry.images}
         if images & self._leases.keys():
-            # Somebody is about to delete one: whoever announced it was slow.
+            # Another worker is deleting one: the grace period ended before this call.
             self._schedule_deletion(await self.index.remove(key))
             self._schedule_deletion(await self.index.release(images))
         else:
             self._schedule_deletion(await self.index.put(key, entry))
 
     async def remove(self, key: bytes) -> None:
-        """Give an entry up."""
+        """Remove an entry."""
         self._schedule_deletion(await self.index.remove(key))
 
     async def purge(self, caller: str, namespace: str | None) -> int:
-        """Give up what a caller filled; tells how many entries."""
+        """Remove a caller's entries, in one namespace or in all; return their number."""
         count, orphaned = await self.index.purge(caller, namespace)
         self._schedule_deletion(orphaned)
         return count
 
     async def expire(self) -> OrphanedImages:
-        """Give up what is too old; lease to one worker what has lain for long enough."""
+        """Remove expired entries; lease images whose grace period is over to the calling worker."""
         now = self._clock()
         self._schedule_deletion(await self.index.expire())
         for digest in [it for it, until in self._leases.items() if until <= now]:
-            # Whoever was to delete it is gone.
+            # The worker that held the lease has not deleted it.
             self._orphans.setdefault(digest, now)
             del self._leases[digest]
         due = (it for it, at in self._orphans.items() if at <= now and it not in self._leases)
@@ -104,7 +104,7 @@ class CacheIndexServer:
         return [digest for digest in leased if digest in self._leases]
 
     async def reserve(self, digest: str) -> bool | None:
-        """Tell whether an entry holds a picture, None where somebody is about to delete it."""
+        """Return whether an entry references an image, or None if a worker is deleting it."""
         if digest in self._leases:
             return None
         if await self.index.reserve(digest):
@@ -113,11 +113,11 @@ class CacheIndexServer:
         return False
 
     async def release(self, digests: list[str]) -> None:
-        """Have those freed, after a while, that no entry holds."""
+        """Schedule the deletion of those of these images that no entry references."""
         self._schedule_deletion(await self.index.release(digests))
 
     async def confirm_deleted(self, digests: list[str]) -> None:
-        """Note that some are gone."""
+        """End the leases of deleted images."""
         for digest in digests:
             self._leases.pop(digest, None)
 
@@ -135,9 +135,10 @@ def _handler(method: Callable[..., Any]) -> Handler:
 
 
 class RpcIndex:
-    """A worker's side. Every method may raise `CacheAway`.
+    """A worker's side: an index that calls the supervisor.
 
-    `folder` is where the pictures of all workers lie, below `cache` in the store.
+    Every method may raise `CacheUnavailable`. `folder` is the folder of the images of all workers,
+    below `cache` in the blob store.
     """
 
     def __init__(
@@ -148,37 +149,37 @@ class RpcIndex:
         self._clock = clock
 
     async def get(self, key: bytes) -> CacheEntry | None:
-        """Give the entry that is kept under a key and still good."""
+        """Return the entry of a key, unless it has expired."""
         found = await self._call("get", key)
         return decode(found[0], self._clock() + found[1]) if found else None
 
     async def put(self, key: bytes, entry: CacheEntry) -> OrphanedImages:
-        """Keep an entry if there can be room for it at all; nothing is freed at once."""
+        """Add or replace an entry, unless it exceeds a limit by itself. Returns no orphans."""
         try:
             body = encode(entry)
         except (TypeError, ValueError, OverflowError):
             await self._call("remove", key)
-            return await self.release({it.digest for it in entry.images})
+            return await self.release({image.digest for image in entry.images})
         await self._call("put", key, body, entry.expires - self._clock())
         return []
 
     async def remove(self, key: bytes) -> OrphanedImages:
-        """Give an entry up."""
+        """Remove an entry."""
         await self._call("remove", key)
         return []
 
     async def purge(self, caller: str, namespace: str | None) -> tuple[int, OrphanedImages]:
-        """Give up what a caller filled, in one namespace or in all; tells how many entries."""
+        """Remove a caller's entries, in one namespace or in all; return their number."""
         return int(await self._call("purge", caller, namespace)), []
 
     async def expire(self) -> OrphanedImages:
-        """Give up what is too old; tells what can go, as far as no other worker was told."""
+        """Remove expired entries; return the images that this worker is to delete."""
         return list(await self._call("expire"))
 
     async def reserve(self, digest: str) -> bool:
-        """Note that a picture is about to be put in its place; tells whether an entry holds it.
+        """Announce an image to be committed; return whether an entry references it already.
 
-        Raises `CacheAway` too where another worker is about to delete it.
+        Raises `CacheUnavailable` also if another worker is about to delete it.
         """
         held = await self._call("reserve", digest)
         if held is None:
@@ -186,12 +187,12 @@ class RpcIndex:
         return bool(held)
 
     async def release(self, digests: Iterable[str]) -> OrphanedImages:
-        """Have those of some pictures freed, after a while, that no entry holds."""
+        """Schedule the deletion of those of these images that no entry references."""
         await self._call("release", list(digests))
         return []
 
     async def confirm_deleted(self, digests: OrphanedImages) -> None:
-        """Note that the bytes of freed pictures are gone."""
+        """Report that the blobs of leased images have been deleted."""
         if digests:
             await self._call("confirm_deleted", digests)
 

@@ -1,7 +1,7 @@
-"""What all workers have counted, those that are gone included: numbers must never fall.
+"""Metrics of all workers together, including workers that have exited: counters never decrease.
 
-Each worker tells the supervisor what it has counted once a second, and any of them asks all the
-others when somebody asks it.
+Each worker sends its metrics to the supervisor once a second. The worker that serves a scrape
+collects the current ones from all workers.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import msgspec
 from proxy.observability.metrics.merge import merge_snapshots
 from proxy.workers.rpc import Handler, Peers, RpcConnection, RpcError
 
-SNAPSHOT, EXITED = "counted", "gone"
-"""What a worker is asked for, and what it asks of the supervisor."""
-REPORT = "kept"
-"""What a worker tells the supervisor, now and then."""
+SNAPSHOT = "metrics"
+"""Call to a worker: return its metrics."""
+REPORT, EXITED = "report_metrics", "exited_metrics"
+"""Calls to the supervisor: store a worker's metrics; return those of exited workers."""
 _REPORT_INTERVAL_SECONDS = 1.0
 
 
 class ExitedWorkersMetrics:
-    """The supervisor's side: what workers that are gone had counted, as far as they told."""
+    """The supervisor's side: the last reported metrics of workers that have exited."""
 
     def __init__(self) -> None:
         self._snapshots: dict[int, bytes] = {}
         self._exited = merge_snapshots(())
 
     def handlers(self, number: int) -> dict[str, Handler]:
-        """Answer the worker of a number."""
+        """Return the RPC handlers for a worker."""
 
         async def store(snapshot: bytes) -> bytes:
             self._snapshots[number] = snapshot
@@ -42,26 +42,29 @@ class ExitedWorkersMetrics:
         return {REPORT: store, EXITED: exited}
 
     def on_exit(self, number: int) -> None:
-        """Note that a worker is gone."""
+        """Add the last metrics of a worker that has exited."""
         with contextlib.suppress(msgspec.MsgspecError, KeyError):
             self._exited = merge_snapshots((), (self._exited, self._snapshots.pop(number)))
 
 
 class AllWorkersMetrics:
-    """A worker's side. `own` gives what this one has counted; run as a context."""
+    """A worker's side; an async context manager that reports to the supervisor while it is open.
+
+    `snapshot` returns the metrics of this worker.
+    """
 
     def __init__(self, connection: RpcConnection, snapshot: Callable[[], bytes]) -> None:
         self._connection = connection
         self._snapshot = snapshot
         self._reporting: asyncio.Task[None] | None = None
 
-        async def counted(_: bytes) -> bytes:
+        async def answer(_: bytes) -> bytes:
             return snapshot()
 
-        connection.handlers[SNAPSHOT] = counted
+        connection.handlers[SNAPSHOT] = answer
 
     async def collect(self) -> bytes:
-        """Give what all have counted; this one's own where the supervisor does not answer."""
+        """Return the metrics of all workers, or only its own if the supervisor does not answer."""
         try:
             snapshots = await Peers(self._connection).broadcast(SNAPSHOT)
             return merge_snapshots(snapshots, (await self._connection.call(EXITED),))
@@ -69,7 +72,7 @@ class AllWorkersMetrics:
             return self._snapshot()
 
     async def report(self) -> None:
-        """Tell the supervisor what this one has counted, should it end all at once."""
+        """Send the metrics of this worker to the supervisor, in case it is killed."""
         with contextlib.suppress(RpcError):
             await self._connection.call(REPORT, self._snapshot())
 

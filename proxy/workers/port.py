@@ -1,4 +1,4 @@
-"""The address at which workers listen, held by the supervisor while they come and go."""
+"""Reservation of the TCP address: the supervisor holds it while workers come and go."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[object
 
 @contextlib.contextmanager
 def reserve_port(server: Server) -> Iterator[int]:
-    """Hold the TCP address that settings name, if it is free; gives the port, which for 0 is any.
+    """Reserve the configured TCP address while workers come and go.
 
-    What is held never listens: the system leads connections to those that do. Raises
-    `CannotListenError`.
+    Yields the port, chosen by the operating system for 0. The reserving socket never listens, so
+    connections go to the workers. Raises `CannotListenError` if the address is in use.
     """
     host, port = server.host, server.port
     with contextlib.ExitStack() as sockets:
@@ -37,7 +37,7 @@ def _addresses(host: str, port: int) -> list[_Address]:
 
 
 def _assert_free(address: _Address, port: int) -> None:
-    """See that nobody listens there, who would get a part of our requests; raises `OSError`."""
+    """Raise `OSError` if another process listens there: it would get a part of the requests."""
     if sock := _bind(address, port, socket.SO_REUSEADDR):
         sock.close()
 
@@ -48,13 +48,13 @@ def _hold(address: _Address, port: int) -> socket.socket | None:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-    # Connections of an earlier process have not quite ended. Held like this, somebody else may
-    # listen there as long as no worker does.
+    # Connections of an earlier process are still closing. With this option another process could
+    # listen there while no worker does.
     return _bind(address, port, socket.SO_REUSEPORT, socket.SO_REUSEADDR)
 
 
 def _bind(address: _Address, port: int, *options: int) -> socket.socket | None:
-    """Bind a socket; None where the machine has none of that kind."""
+    """Return a bound socket, or None if the machine does not support the address family."""
     family, kind, protocol, _, sockaddr = address
     try:
         sock = socket.socket(family, kind, protocol)

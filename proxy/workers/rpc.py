@@ -1,7 +1,7 @@
-"""A line between two processes: either side calls the other by a name, over one socket.
+"""RPC between two processes over a socket pair: either side calls a named handler of the other.
 
-A frame is 4 bytes of length, big-endian, then MessagePack: `[kind, number, name, payload]`. The
-answer to a call has its number. Calls of one side are begun in the order in which they were made.
+A frame is its length in 4 bytes, big-endian, then MessagePack: `[kind, number, name, payload]`. The
+reply to a call has the number of the call. Handlers are started in the order of the calls.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ _CALL, _ANSWER, _FAILURE = 0, 1, 2
 _HEADER_BYTES = 4
 _MB = 1024 * 1024
 MAX_FRAME_BYTES = 256 * _MB
-"""The most of one frame: the text of large settings."""
+"""Maximum size of a frame: the text of large settings."""
 _MAX_UNSENT_BYTES = 64 * _MB
-"""What waits for the other side to read, at most: beyond, nothing more is sent."""
+"""Maximum size of unsent data; calls beyond it fail."""
 DEFAULT_TIMEOUT_SECONDS = 10.0
-"""How long an answer may take where nothing else is said."""
+"""Default time limit of a call."""
 BROADCAST = "all"
-"""The call that has the supervisor ask all workers: `[name, payload]`, answered by a list."""
+"""Call to the supervisor: forward `[name, payload]` to all workers, return a list of replies."""
 
 _FRAME = msgspec.msgpack.Decoder(tuple[int, int, str, bytes])
 
 Handler = Callable[[bytes], Awaitable[bytes]]
 SyncHandler = Callable[[bytes], bytes]
-"""A handler that waits for nothing: it answers without a task of its own."""
+"""A handler that does not await, so it needs no task."""
 
 
 class RpcError(Exception):
-    """A call has no answer: the other side failed, is gone, or took too long."""
+    """A call failed: the other process raised an error, is gone, or took too long."""
 
 
 class RpcConnection(asyncio.Protocol):
-    """One side's end. `handlers` answer what the other side calls; `ended` is set at its end.
+    """One end of a connection. `handlers` serve the other side's calls; `closed` is set at the end.
 
-    What is sent in one turn of the loop goes out together.
+    Frames sent in one iteration of the event loop are written together.
     """
 
     def __init__(self, handlers: Mapping[str, Handler] | None = None) -> None:
@@ -63,41 +63,41 @@ class RpcConnection(asyncio.Protocol):
     async def from_socket(
         cls, sock: socket.socket, handlers: Mapping[str, Handler] | None = None
     ) -> RpcConnection:
-        """Open a line over one end of a pair of sockets, which is the line's from now on."""
+        """Return a connection over one socket of a pair. It takes over the socket."""
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_unix_connection(lambda: cls(handlers), sock=sock)
         return connection
 
     async def call(
-        self, name: str, payload: bytes = b"", timeout: float = DEFAULT_TIMEOUT_SECONDS
+        self, name: str, payload: bytes = b"", timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     ) -> bytes:
-        """Have the other side's handler of a name answer; raises `LineError`."""
+        """Call a handler of the other side and return its reply; raises `RpcError`."""
         number, loop = next(self._numbers), asyncio.get_running_loop()
         self._send(_CALL, number, name, payload)
         answer: asyncio.Future[bytes] = loop.create_future()
         self._pending[number] = answer
-        timer = loop.call_later(timeout, _expire, answer, name, timeout)
+        timer = loop.call_later(timeout_seconds, _expire, answer, name, timeout_seconds)
         try:
             return await answer
         finally:
             timer.cancel()
             del self._pending[number]
             if answer.done() and not answer.cancelled():
-                answer.exception()  # It counts as seen, also by a caller who was cancelled.
+                answer.exception()  # Mark the error as retrieved, even if the caller was cancelled.
 
     def close(self) -> None:
-        """End it, for both sides."""
+        """Send pending frames and close the connection for both sides."""
         if self._transport:
             self._flush()
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        # By what it can do: uvloop's is a class of its own.
+        """Keep the transport."""
+        # A cast, because uvloop's transports are no subclass of `asyncio.Transport`.
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Tell everybody who waits."""
+        """Fail all pending calls."""
         self._transport = None
         self.closed.set()
         for answer in self._pending.values():
@@ -105,7 +105,7 @@ class RpcConnection(asyncio.Protocol):
                 answer.set_exception(RpcError("the other process is gone"))
 
     def data_received(self, data: bytes) -> None:
-        """Take the frames that are whole."""
+        """Handle all complete frames."""
         unread, offset = self._unread, 0
         unread += data
         while len(unread) - offset >= _HEADER_BYTES:
@@ -141,7 +141,7 @@ class RpcConnection(asyncio.Protocol):
     def _run_sync_handler(self, number: int, name: str, payload: bytes) -> None:
         try:
             kind, payload = _ANSWER, self.sync_handlers[name](payload)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other side must not wait for it
+        except Exception as error:  # noqa: BLE001 - the other side must get a reply after any error
             kind, payload = _failure(name, error)
         self._reply(kind, number, name, payload)
 
@@ -156,22 +156,22 @@ class RpcConnection(asyncio.Protocol):
         try:
             self._send(kind, number, name, payload)
         except RpcError:
-            self._abort()  # The other side has gone, or takes nothing in.
+            self._abort()  # The other process is gone, or does not read.
 
     def _send(self, kind: int, number: int, name: str, payload: bytes) -> None:
         frame = msgspec.msgpack.encode((kind, number, name, payload))
         if self._transport is None or self._transport.is_closing():
             raise RpcError("the other process is gone")
         if len(frame) > MAX_FRAME_BYTES:
-            raise RpcError(f"{name!r} has more than {MAX_FRAME_BYTES // _MB} MB")
+            raise RpcError(f"{name!r} exceeds {MAX_FRAME_BYTES // _MB} MB")
         if self._transport.get_write_buffer_size() + len(self._unsent) > _MAX_UNSENT_BYTES:
-            raise RpcError("the other process takes nothing in")
+            raise RpcError("the other process does not read")
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._flush)
         self._unsent += len(frame).to_bytes(_HEADER_BYTES) + frame
 
     def _flush(self) -> None:
-        # Another one, as the loop may keep what it is given.
+        # A new buffer, because the transport may keep the old one.
         unsent, self._unsent = self._unsent, bytearray()
         if unsent and self._transport:
             self._transport.write(unsent)
@@ -182,37 +182,37 @@ class RpcConnection(asyncio.Protocol):
 
 
 def _failure(name: str, error: Exception) -> tuple[int, bytes]:
-    _LOG.error("%r failed, asked by another process: %s", name, traceback_summary(error))
+    _LOG.error("RPC handler %r failed: %s", name, traceback_summary(error))
     return _FAILURE, b""
 
 
-def _expire(answer: asyncio.Future[bytes], name: str, timeout: float) -> None:
+def _expire(answer: asyncio.Future[bytes], name: str, timeout_seconds: float) -> None:
     if not answer.done():
-        answer.set_exception(RpcError(f"no answer to {name!r} within {timeout:g} seconds"))
+        answer.set_exception(RpcError(f"no answer to {name!r} within {timeout_seconds:g} seconds"))
 
 
 async def call_all(
     connections: Iterable[RpcConnection],
     name: str,
     payload: bytes = b"",
-    timeout: float = DEFAULT_TIMEOUT_SECONDS,
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
 ) -> list[bytes]:
-    """Call several at once; who does not answer is left out."""
+    """Call a handler on several connections concurrently; leave out those that fail."""
 
-    async def one(line: RpcConnection) -> bytes | None:
+    async def call(connection: RpcConnection) -> bytes | None:
         try:
-            return await line.call(name, payload, timeout)
+            return await connection.call(name, payload, timeout_seconds)
         except RpcError:
             return None
 
-    answers = await asyncio.gather(*map(one, connections))
-    return [it for it in answers if it is not None]
+    replies = await asyncio.gather(*map(call, connections))
+    return [reply for reply in replies if reply is not None]
 
 
 class Peers:
-    """All workers of a gateway, as one of them sees them, itself included.
+    """All workers of a gateway, including this one, reached through the supervisor.
 
-    `handlers` are what this one answers when another asks all of them.
+    `handlers` serve broadcasts of other workers in this one.
     """
 
     def __init__(self, connection: RpcConnection) -> None:
@@ -220,7 +220,10 @@ class Peers:
         self.handlers = connection.handlers
 
     async def broadcast(self, name: str, payload: bytes = b"") -> list[bytes]:
-        """Ask all, and give what those say who answer; raises `LineError`."""
+        """Call a handler in all workers; return the replies of those that respond.
+
+        Raises `RpcError` if the supervisor does not respond.
+        """
         request = msgspec.msgpack.encode((name, payload))
         replies = await self._connection.call(BROADCAST, request)
         return msgspec.msgpack.decode(replies, type=list[bytes])

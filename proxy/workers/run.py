@@ -1,4 +1,4 @@
-"""Runs a gateway of several workers, from its first to its last moment."""
+"""Run a gateway with several workers: reserve the address, supervise, clean up."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import msgspec
 
 from proxy.blobs.retention import CACHE_PREFIX, remove_cache_folder
 from proxy.blobs.store import local_folder
+from proxy.observability.process_log import configure, log_start, set_level
 from proxy.reload.watcher import watch_settings_file
 from proxy.server.listeners import Listener, open_unix_listeners
 from proxy.server.process import forbid_core_dumps
@@ -26,7 +27,7 @@ from proxy.workers.shared_state import StateServer
 from proxy.workers.supervisor import Supervisor
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""What a container may use of the machine's cores, in cgroups of version 2."""
+"""The CPU limit of a container (cgroup v2)."""
 
 
 def run_workers(
@@ -35,11 +36,12 @@ def run_workers(
     count: int,
     on_ready: Callable[[int], None],
 ) -> None:
-    """Serve with so many workers until SIGTERM or SIGINT; `ready` gets the port.
+    """Serve with `count` workers until SIGTERM or SIGINT; call `on_ready` with the port.
 
-    `settings` are what the orders come to; the file of theirs is followed. Raises
-    `CannotListenError`, and `NoWorkerError` where none can start.
+    `settings` are the parsed settings of `config`. Their file is watched for changes. Raises
+    `CannotListenError`, and `NoWorkerError` if no worker can start.
     """
+    configure(settings.log.level)
     forbid_core_dumps()
     state_server = StateServer()
     cache_index = CacheIndexServer(settings.cache.memory_bytes, settings.cache.disk_bytes)
@@ -47,19 +49,30 @@ def run_workers(
     with reserve_port(settings.server) as port, _unix_listener(settings.server) as unix:
         unix_fd = unix.socket.fileno() if unix else None
 
-        def with_address(made: BootstrapConfig) -> BootstrapConfig:
-            return msgspec.structs.replace(made, port=port, unix=unix_fd, cache=cache_folder)
+        def with_address(config: BootstrapConfig) -> BootstrapConfig:
+            return msgspec.structs.replace(
+                config, port=port, unix_fd=unix_fd, cache_folder=cache_folder
+            )
+
+        def config_for(text: str) -> BootstrapConfig:
+            updated = with_address(config.with_text(text))
+            set_level(updated.log_level)
+            return updated
+
+        def ready() -> None:
+            log_start(settings, port, count)
+            on_ready(port)
 
         state_server.restore(settings.state_dir)
         supervisor = Supervisor(
             with_address(config),
             count,
             state_server=state_server,
-            on_ready=lambda: on_ready(port),
-            config_for=lambda text: with_address(config.with_text(text)),
+            on_ready=ready,
+            config_for=config_for,
             shutdown_seconds=settings.server.shutdown_seconds,
             drain_seconds=settings.server.drain_seconds,
-            # Whoever came after that would stand in a queue that nobody empties.
+            # Later connections would wait in a backlog that no worker accepts from.
             on_drained=unix.remove if unix else lambda: None,
             handlers=cache_index.handlers,
         )
@@ -72,7 +85,7 @@ def run_workers(
 
 
 async def _run(supervisor: Supervisor, settings: Settings) -> None:
-    """Keep workers running, and have them take what the settings file says."""
+    """Run the supervisor, and pass changes of the settings file on to it."""
     if not settings.file:
         await supervisor.run()
         return
@@ -85,22 +98,22 @@ async def _run(supervisor: Supervisor, settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _unix_listener(server: Server) -> Iterator[Listener | None]:
-    """Listen on the unix socket for all workers, if there is one."""
-    made = open_unix_listeners(server)
+    """Open the Unix socket for all workers, if one is configured."""
+    listeners = open_unix_listeners(server)
     try:
-        yield made[0] if made else None
+        yield listeners[0] if listeners else None
     finally:
-        for listener in made:
+        for listener in listeners:
             listener.close()
 
 
 def worker_count(workers: int | str) -> int:
-    """Give a number of workers; `auto` is one for each core that this process may use."""
+    """Return the number of workers; `auto` is one for each CPU available to this process."""
     return min(available_cpus(), MAX_WORKERS) if workers == AUTO else int(workers)
 
 
 def available_cpus(quota: Path = _QUOTA) -> int:
-    """Count the cores that this process may use: by its affinity, and by its container's quota."""
+    """Return the number of CPUs available to this process, by affinity and container limit."""
     try:
         cpus = len(os.sched_getaffinity(0))
     except AttributeError:  # Not on Linux.

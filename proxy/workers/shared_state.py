@@ -1,6 +1,6 @@
-"""What all workers know together: the supervisor has it in memory, workers ask over their lines.
+"""The shared state store of all workers: the supervisor holds it, workers use it by RPC.
 
-It outlives the supervisor in a file of the state folder, for its owner's eyes only.
+It survives a restart of the supervisor in a file in `state_dir`, readable only by its owner.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from proxy.workers.rpc import RpcConnection, RpcError
 
 _LOG = logging.getLogger("easel")
 
-EXECUTE = "ask"
-"""What workers call."""
+EXECUTE = "execute"
+"""Call to the supervisor: execute operations on the store."""
 _FILE = "hub"
 _TIMEOUT_SECONDS = 2.0
-"""The most that a request waits for the supervisor."""
+"""Time limit of a call to the supervisor."""
 
 _OPS = msgspec.msgpack.Decoder(list[Op])
 
 
 class StateServer:
-    """The supervisor's side."""
+    """The supervisor's side: executes operations for workers."""
 
     def __init__(self, memory: MemoryStore | None = None) -> None:
         self.memory = MemoryStore() if memory is None else memory
 
     def execute(self, payload: bytes) -> bytes:
-        """Answer a worker, at once."""
+        """Execute the encoded operations of a worker; return the encoded results."""
         return msgspec.msgpack.encode(self.memory.execute_now(_OPS.decode(payload)))
 
     def restore(self, state_dir: str) -> None:
-        """Take over what an earlier supervisor saved, if that is any use; it is there no more."""
+        """Load and delete the file that an earlier supervisor saved, if it is valid."""
         path = _path(state_dir)
         try:
             data = path.read_bytes()
@@ -49,10 +49,10 @@ class StateServer:
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
-            _LOG.warning("%s is no use: %s", path, _describe(error))
+            _LOG.warning("cannot restore shared state from %s: %s", path, _describe(error))
 
     def save(self, state_dir: str) -> None:
-        """Leave it to the next supervisor."""
+        """Save the state for the next supervisor."""
         if not self.memory.size:
             return
         path = _path(state_dir)
@@ -65,7 +65,7 @@ class StateServer:
                 file.write(self.memory.dump())
             new.replace(path)
         except OSError as error:
-            _LOG.warning("what workers share is not kept in %s: %s", path, _describe(error))
+            _LOG.warning("cannot save shared state to %s: %s", path, _describe(error))
 
 
 def _path(state_dir: str) -> Path:
@@ -77,14 +77,14 @@ def _describe(error: Exception) -> str:
 
 
 class RpcStateStore:
-    """A worker's side: answers as `proxy.state.ops.Shared` promises."""
+    """A worker's side: a `StateStore` that calls the supervisor."""
 
     def __init__(self, connection: RpcConnection) -> None:
         self._connection = connection
         self._unavailable = False
 
     async def execute(self, *ops: Op) -> Sequence[Any]:
-        """Answer operations in order; raises `SharedAway`."""
+        """Execute operations in order; raises `StoreUnavailable`."""
         try:
             reply = await self._connection.call(
                 EXECUTE, msgspec.msgpack.encode(ops), _TIMEOUT_SECONDS
@@ -92,10 +92,10 @@ class RpcStateStore:
         except RpcError as error:
             if not self._unavailable:
                 self._unavailable = True
-                _LOG.error("the supervisor is away: what workers share is done without: %s", error)  # noqa: TRY400 - no traceback needed
+                _LOG.error("supervisor unavailable (%s); continuing without shared state", error)  # noqa: TRY400 - no traceback needed
             raise (StoreClosed if self._connection.closed.is_set() else StoreUnavailable) from None
         if self._unavailable:
             self._unavailable = False
-            _LOG.warning("the supervisor is back")
+            _LOG.warning("supervisor available again")
         results: list[Any] = msgspec.msgpack.decode(reply)
         return results

@@ -1,4 +1,7 @@
-"""Starts workers, restarts those that end, and stops all of them. It serves nobody itself."""
+"""The supervisor: starts workers, restarts those that exit, and stops them all.
+
+It handles no requests itself.
+"""
 
 from __future__ import annotations
 
@@ -26,27 +29,28 @@ from proxy.workers.shared_state import EXECUTE, StateServer
 _LOG = logging.getLogger("easel")
 
 _SIGNAL_EXIT_BASE = 128
-"""A shell's exit status for a process that a signal ended, without the signal's number."""
+"""A process killed by a signal has this exit status plus the number of the signal."""
 _BLOCKED_SIGNALS = {signal.SIGINT, signal.SIGHUP}
 _GRACE_SECONDS = 30.0
-"""What a worker may take to end beyond the time that it has for its requests."""
+"""Time for a worker to exit, beyond the shutdown time for its requests."""
 _RELOAD_TIMEOUT_SECONDS = 120.0
-"""What a worker may take to read new settings: 100,000 keys take 15 seconds."""
+"""Timeout for a worker to apply new settings: 100,000 keys take 15 seconds."""
 
 _MIN_DELAY, _MAX_DELAY = 1.0, 30.0
+"""Seconds before a restart."""
 _STABLE_SECONDS = 60.0
-"""Seconds that a worker has lived after which the next one is not held up for the ones before."""
+"""A worker that ran this long resets the restart delay."""
 
 _BROADCAST_REQUEST = msgspec.msgpack.Decoder(tuple[str, bytes])
 
 
 class NoWorkerError(Exception):
-    """None of the workers could start; the message is what the first of them said."""
+    """No worker could start. The message is the error of the first one."""
 
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """One life of a worker. `has` is what it began with, `says` why it cannot serve."""
+    """A running worker process. `config` was sent last, `error` is why it cannot serve."""
 
     process: asyncio.subprocess.Process
     connection: RpcConnection
@@ -57,24 +61,24 @@ class _Worker:
 
 @dataclass(slots=True)
 class _Signals:
-    """What comes from outside: to stop, and to read the file again."""
+    """Events that end the supervisor."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     startup_decided: asyncio.Event = field(default_factory=asyncio.Event)
-    """It is clear whether a worker can serve at all."""
+    """Set once one worker has listened, or all have failed to."""
     startup_failed: bool = False
 
 
 class Supervisor:
-    """Keeps `count` workers running with `orders` until a signal ends it.
+    """Runs `count` workers with `config` until SIGTERM or SIGINT.
 
-    `ready` is called once all of them listen for the first time. `anew` gives orders of another
-    text of the settings file: it is called in a thread, and raises `SettingsError`. `handlers`
-    answer workers besides. It can follow that file (see `reloading.following`). `drained` is
-    called when workers cease to take connections.
+    `on_ready` is called once all workers are listening for the first time. `config_for` returns the
+    config for a new text of the settings file; it runs in a thread and raises `SettingsError`.
+    `handlers` are further RPC handlers for workers. `on_drained` is called when workers stop
+    accepting connections. The supervisor implements what `proxy.reload.watcher` needs.
     """
 
-    def __init__(  # noqa: PLR0913 - what it is made of
+    def __init__(  # noqa: PLR0913 - its dependencies
         self,
         config: BootstrapConfig,
         count: int,
@@ -106,11 +110,11 @@ class Supervisor:
 
     @property
     def connections(self) -> list[RpcConnection]:
-        """The lines of those that listen."""
-        return [it.connection for it in self._workers.values() if it.is_listening]
+        """The RPC connections of the workers that are listening."""
+        return [worker.connection for worker in self._workers.values() if worker.is_listening]
 
     async def run(self) -> None:
-        """Do all of it; raises `NoWorkerError`."""
+        """Run the workers until they have all stopped; raises `NoWorkerError`."""
         self._on_signals()
         async with asyncio.TaskGroup() as group:
             supervising = [group.create_task(self._supervise(number)) for number in self._numbers]
@@ -134,7 +138,7 @@ class Supervisor:
     def _stop(self, number: int) -> None:
         if self._signals.stop.is_set():
             self._kill()
-            # Not by the signal itself: the first process of a container would live on.
+            # Not with the signal itself: process 1 of a container ignores it.
             os._exit(_SIGNAL_EXIT_BASE + number)
         self._signals.stop.set()
         self._signals.startup_decided.set()
@@ -148,27 +152,27 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # A worker's lives
+    # Starting and restarting
 
     async def _supervise(self, number: int) -> None:
-        """Start a worker again and again."""
+        """Run a worker, and restart it with backoff, until the supervisor stops."""
         backoff, loop = Backoff(), asyncio.get_running_loop()
         while not self._signals.stop.is_set():
             began = loop.time()
             exit_text = await self._run_once(number)
             if not await self._should_restart(number, exit_text):
                 return
-            pause = backoff.next_delay(loop.time() - began)
-            _LOG.error("worker %d %s; it is started again in %g s", number, exit_text, pause)
-            await _wait(self._signals.stop, pause)
+            delay = backoff.next_delay(loop.time() - began)
+            _LOG.error("worker %d %s; restarting in %g s", number, exit_text, delay)
+            await _wait(self._signals.stop, delay)
 
     async def _run_once(self, number: int) -> str:
-        """Have a worker live; gives how it ended."""
+        """Run a worker process until it exits; return a description of its exit."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 async with self._spawning:
-                    process = await _spawn(theirs.fileno(), self.config.inherited_fds)
+                    process = await _spawn(number, theirs.fileno(), self.config.inherited_fds)
             except OSError as error:
                 ours.close()
                 return f"could not be started: {error.strerror}"
@@ -187,9 +191,9 @@ class Supervisor:
         return f"{describe_exit(status)}: {worker.error}" if worker.error else describe_exit(status)
 
     async def _should_restart(self, number: int, exit_text: str) -> bool:
-        """Tell whether a worker that ended is to be started again.
+        """Whether to restart a worker that has exited.
 
-        Where none has ever listened, that is clear once one does, or all have ended.
+        Before any worker has listened, wait until one does, or until all have failed.
         """
         signals = self._signals
         if not signals.startup_decided.is_set():
@@ -201,7 +205,7 @@ class Supervisor:
         await signals.startup_decided.wait()
         return not signals.stop.is_set()
 
-    # What a worker calls
+    # RPC handlers
 
     def _handlers_of(self, number: int, worker: _Worker) -> dict[str, Handler]:
         async def begin(_: bytes) -> bytes:
@@ -224,15 +228,15 @@ class Supervisor:
             worker.error = payload.decode()
             return b""
 
-        counts = self._exited_metrics.handlers(number)
-        return counts | {
+        metrics = self._exited_metrics.handlers(number)
+        return metrics | {
             bootstrap.BEGIN: begin,
             bootstrap.LISTENING: listening,
             bootstrap.FAILED: failed,
         }
 
     async def _broadcast(self, payload: bytes) -> bytes:
-        """Ask all workers something for one of them."""
+        """Forward a worker's call to all workers; return their replies."""
         name, argument = _BROADCAST_REQUEST.decode(payload)
         return msgspec.msgpack.encode(await call_all(self.connections, name, argument))
 
@@ -240,12 +244,12 @@ class Supervisor:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files that the settings in force name."""
+        """The files that the current settings refer to."""
         return self.config.files
 
     async def apply(self, text: str, file: str) -> None:
-        """Have all workers take a text, if it is good."""
-        del file  # It is the one that the orders name.
+        """Send a new text of the settings file to all workers, if it is valid."""
+        del file  # It is `config.file`.
         async with self._reloading:
             try:
                 self.config = await asyncio.to_thread(self._config_for, text)
@@ -255,17 +259,19 @@ class Supervisor:
             self._rejected = ()
             listening = [it for it in self._workers.items() if it[1].is_listening]
             await asyncio.gather(*(self._send_config(*it) for it in listening[1:]))
-            for it in listening[:1]:  # Once all have taken it, one tells the operator.
+            for it in listening[:1]:  # When the others have applied it, one logs the reload.
                 await self._send_config(*it, should_log=True)
 
     def reject(self, problems: Sequence[Problem]) -> None:
-        """Have all workers know that there is no text that could be taken."""
+        """Report to all workers that the settings file is invalid."""
         self._start_task(self._reject_all(problems))
 
     async def _reject_all(self, problems: Sequence[Problem]) -> None:
         self._rejected = problems
-        lines = self.connections
-        await asyncio.gather(*(self._send_rejection(it, should_log=it is lines[0]) for it in lines))
+        connections = self.connections
+        await asyncio.gather(
+            *(self._send_rejection(it, should_log=it is connections[0]) for it in connections)
+        )
 
     async def _send_rejection(self, connection: RpcConnection, *, should_log: bool = False) -> None:
         rejected = ConfigRejected(list(self._rejected), should_log=should_log)
@@ -278,20 +284,23 @@ class Supervisor:
         try:
             await worker.connection.call(bootstrap.SETTINGS, update, _RELOAD_TIMEOUT_SECONDS)
         except RpcError as error:
-            _LOG.error("worker %d goes on with the settings it had: %s", number, error)  # noqa: TRY400 - no traceback needed
+            _LOG.error("worker %d keeps its previous settings: %s", number, error)  # noqa: TRY400 - no traceback needed
         else:
             worker.config = config
 
 
-async def _spawn(rpc_fd: int, inherited_fds: tuple[int, ...]) -> asyncio.subprocess.Process:
-    """Start a worker, which inherits an end of a line, and other sockets."""
-    # Ctrl-C goes to all processes of a terminal, and so does its end. What is blocked here stays
-    # blocked in a worker: it is the supervisor who tells it what to do.
+async def _spawn(
+    number: int, rpc_fd: int, inherited_fds: tuple[int, ...]
+) -> asyncio.subprocess.Process:
+    """Start a worker process that inherits its RPC socket and listening sockets."""
+    # A terminal sends Ctrl-C and its hang-up to all processes. Signals blocked here stay blocked in
+    # the worker, so only the supervisor reacts to them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
     try:
         return await asyncio.create_subprocess_exec(
             *_worker_command(),
             str(rpc_fd),
+            str(number),
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=(rpc_fd, *inherited_fds),
         )
@@ -300,10 +309,10 @@ async def _spawn(rpc_fd: int, inherited_fds: tuple[int, ...]) -> asyncio.subproc
 
 
 def _worker_command() -> list[str]:
-    """Give the command of a worker: this very program."""
+    """Return the command that runs this program as a worker."""
     home = Path(__file__).resolve().parents[2]
     from_home = bool(sys.path) and Path(sys.path[0]).resolve() == home
-    # Else a folder `proxy` where the gateway was started would be taken for ours.
+    # Otherwise a folder `proxy` in the working directory would shadow the package.
     flags = [] if from_home else ["-P"]
     return [sys.executable, *flags, "-m", "proxy", "worker"]
 
@@ -314,7 +323,7 @@ def _signal(worker: _Worker, number: signal.Signals) -> None:
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, but no longer than that."""
+    """Wait for an event, at most some seconds."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -323,27 +332,27 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 
 class Backoff:
-    """Seconds until a worker is started again: 1, 2, 4 up to 30; 1 after one that lived long."""
+    """Restart delay in seconds: 1, 2, 4 … 30, and 1 again after a stable run."""
 
     def __init__(self) -> None:
         self._next = _MIN_DELAY
 
-    def next_delay(self, lived: float) -> float:
-        """Give how long to wait after a worker that lived so many seconds."""
-        delay = _MIN_DELAY if lived >= _STABLE_SECONDS else self._next
+    def next_delay(self, uptime: float) -> float:
+        """Return the delay after a worker that ran for `uptime` seconds."""
+        delay = _MIN_DELAY if uptime >= _STABLE_SECONDS else self._next
         self._next = min(2 * delay, _MAX_DELAY)
         return delay
 
 
 def describe_exit(status: int) -> str:
-    """Say how a process ended.
+    """Return how a process ended, in words.
 
-    >>> ending(1), ending(-9)
-    ('ended with status 1', 'was ended by SIGKILL')
+    >>> describe_exit(1), describe_exit(-9)
+    ('exited with status 1', 'was killed (SIGKILL)')
     """
     if status >= 0:
-        return f"ended with status {status}"
+        return f"exited with status {status}"
     try:
-        return f"was ended by {signal.Signals(-status).name}"
+        return f"was killed ({signal.Signals(-status).name})"
     except ValueError:
-        return f"was ended by signal {-status}"
+        return f"was killed (signal {-status})"

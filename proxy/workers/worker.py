@@ -1,4 +1,4 @@
-"""Serves as one of several processes, as the supervisor at the other end of a line says."""
+"""A worker: serves requests, with settings that it gets from the supervisor."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import NoReturn
 from aiohttp import web
 
 from proxy.observability.metrics.registry import METRICS
+from proxy.observability.process_log import configure, set_level
 from proxy.reload.live_settings import LIVE_SETTINGS, LiveSettings
 from proxy.server.listeners import CannotListenError, Listener, open_tcp_listeners
 from proxy.server.run import ServeOptions, run_loop, serve
@@ -25,8 +26,12 @@ from proxy.workers.rpc import Handler, RpcConnection, RpcError
 from proxy.workers.shared_state import RpcStateStore
 
 
-def run_worker(rpc_fd: int) -> None:
-    """Serve until told to stop, or until the supervisor is gone; `end` is a socket's number."""
+def run_worker(rpc_fd: int, number: int) -> None:
+    """Serve until SIGTERM, or until the supervisor is gone.
+
+    `rpc_fd` is the inherited socket to the supervisor.
+    """
+    configure("info", str(number))
     run_loop(_Worker(socket.socket(fileno=rpc_fd)).run())
 
 
@@ -36,12 +41,12 @@ class _Worker:
         self._reporting: asyncio.Task[bytes] | None = None
 
     async def run(self) -> None:
-        """Get orders, and serve."""
+        """Fetch the bootstrap config, and serve."""
         connection = await RpcConnection.from_socket(self._socket)
         try:
             reply = await connection.call(bootstrap.BEGIN)
         except RpcError:
-            return  # The supervisor has gone already.
+            return  # The supervisor is gone.
         try:
             await self._serve(connection, bootstrap.decode(reply, BootstrapConfig))
         except CannotListenError as error:
@@ -53,6 +58,7 @@ class _Worker:
 
     async def _serve(self, connection: RpcConnection, config: BootstrapConfig) -> None:
         settings = config.settings()
+        set_level(settings.log.level)
 
         def listening(server: Server) -> list[Listener]:
             unix = [Listener.from_descriptor(number) for number in config.inherited_fds]
@@ -64,17 +70,17 @@ class _Worker:
             all_metrics = AllWorkersMetrics(connection, metrics.snapshot)
             metrics.gather = all_metrics.collect
 
-            async def told(_: web.Application) -> AsyncIterator[None]:
+            async def report(_: web.Application) -> AsyncIterator[None]:
                 async with all_metrics:
                     yield
 
-            app.cleanup_ctx.append(told)
+            app.cleanup_ctx.append(report)
 
         def ready(_: str, port: int) -> None:
             del port
             self._reporting = asyncio.ensure_future(_report_listening(connection))
 
-        # Where there is a Redis, all workers of all nodes share that.
+        # With Redis, the workers of all nodes share state there.
         without_redis = not settings.redis.url
         options = ServeOptions(
             shared=RpcStateStore(connection) if without_redis else None,
@@ -89,37 +95,38 @@ class _Worker:
             watching.cancel()
 
 
-def _reload_handlers(reloading: LiveSettings) -> dict[str, Handler]:
-    """Answer a supervisor that has read the settings file again."""
+def _reload_handlers(live_settings: LiveSettings) -> dict[str, Handler]:
+    """Return the RPC handlers for new settings."""
 
-    async def taken(payload: bytes) -> bytes:
-        change = bootstrap.decode(payload, bootstrap.ConfigUpdate)
-        await reloading.apply(change.config.text, change.config.file, aloud=change.should_log)
+    async def apply(payload: bytes) -> bytes:
+        update = bootstrap.decode(payload, bootstrap.ConfigUpdate)
+        config = update.config
+        await live_settings.apply(config.text, config.file, should_log=update.should_log)
         return b""
 
-    async def refused(payload: bytes) -> bytes:
-        refusal = bootstrap.decode(payload, bootstrap.ConfigRejected)
-        reloading.reject(refusal.problems, aloud=refusal.should_log)
+    async def reject(payload: bytes) -> bytes:
+        rejected = bootstrap.decode(payload, bootstrap.ConfigRejected)
+        live_settings.reject(rejected.problems, should_log=rejected.should_log)
         return b""
 
-    return {bootstrap.SETTINGS: taken, bootstrap.REJECTED: refused}
+    return {bootstrap.SETTINGS: apply, bootstrap.REJECTED: reject}
 
 
-async def _exit_with_error(connection: RpcConnection, why: str) -> NoReturn:
-    """End, and leave it to the supervisor to say why: all may fail alike."""
+async def _exit_with_error(connection: RpcConnection, message: str) -> NoReturn:
+    """Report an error to the supervisor, which logs it, and exit with status 1."""
     with contextlib.suppress(RpcError):
-        await connection.call(bootstrap.FAILED, why.encode())
+        await connection.call(bootstrap.FAILED, message.encode())
     sys.exit(1)
 
 
 async def _stop_with_supervisor(connection: RpcConnection, stopping: asyncio.Event) -> None:
-    """Stop once the supervisor is gone: nobody else would stop or restart this one."""
+    """Stop once the supervisor is gone: nothing else would stop or restart this worker."""
     await connection.closed.wait()
     stopping.set()
 
 
 async def _report_listening(connection: RpcConnection) -> bytes:
-    """Say that this one listens; where nobody hears it, it is about to end."""
+    """Report to the supervisor that this worker is listening."""
     with contextlib.suppress(RpcError):
         return await connection.call(bootstrap.LISTENING)
     return b""

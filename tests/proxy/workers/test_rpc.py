@@ -114,7 +114,7 @@ async def test_what_was_sent_before_the_end_arrives() -> None:
 async def test_who_waits_too_long_waits_no_longer() -> None:
     async with pair(hang=hang, echo=echo) as (first, _):
         with pytest.raises(RpcError, match="within"):
-            await first.call("hang", timeout=0.01)
+            await first.call("hang", timeout_seconds=0.01)
         assert await first.call("echo", b"x") == b"x"
         assert not first._pending
 
@@ -150,7 +150,7 @@ async def test_what_is_no_frame_ends_the_line(sent: bytes) -> None:
 
 
 async def test_a_frame_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc, "MOST_BYTES", 1000)
+    monkeypatch.setattr(rpc, "MAX_FRAME_BYTES", 1000)
     async with pair(echo=echo) as (first, _):
         with pytest.raises(RpcError, match="more than"):
             await first.call("echo", bytes(1001))
@@ -158,13 +158,13 @@ async def test_a_frame_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyP
 
 
 async def test_what_nobody_reads_is_not_heaped_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc, "_MOST_UNSENT", 1 << 20)
+    monkeypatch.setattr(rpc, "_MAX_UNSENT_BYTES", 1 << 20)
     ours, theirs = socket.socketpair()
     with theirs:
         line = await RpcConnection.from_socket(ours)
         calls = [asyncio.create_task(line.call("x", bytes(1 << 20))) for _ in range(9)]
         done, waiting = await asyncio.wait(calls, timeout=0.1)
-        assert {str(it.exception()) for it in done} == {"the other process takes nothing in"}
+        assert {str(it.exception()) for it in done} == {"the other process does not read"}
         line._abort()
         await asyncio.wait(waiting)
 

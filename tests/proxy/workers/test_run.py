@@ -168,7 +168,7 @@ async def test_a_damaged_file_of_what_they_share_stops_nothing(tmp_path: Path) -
     (tmp_path / ".easel" / "hub").write_bytes(b"garbage")
     async with running(tmp_path) as easel:
         assert await easel.ask() == 200
-        assert easel.err.startswith(".easel/hub is no use: ")
+        assert easel.err.startswith("cannot restore shared state from .easel/hub: ")
         assert easel.err.count("\n") == 1
 
 

@@ -77,6 +77,6 @@ async def test_a_supervisor_that_answers_again_is_told_of(
     assert not isinstance(raised.value, StoreClosed)
     supervisor.sync_handlers[EXECUTE] = StateServer().execute
     assert list(await shared.execute(Get("k"))) == [None]
-    assert caplog.messages[-1] == "the supervisor is back"
+    assert caplog.messages[-1] == "supervisor available again"
     supervisor.close()
     await line.closed.wait()

@@ -31,9 +31,7 @@ async def test_a_worker_that_dies_is_started_again_and_requests_go_on(tmp_path: 
         await until(lambda: len(easel.listeners) == 2)
         assert other in easel.listeners
         assert killed not in easel.listeners
-        assert re.fullmatch(
-            r"worker [12] was ended by SIGKILL; it is started again in 1 s\n", easel.err
-        )
+        assert re.fullmatch(r"worker [12] was killed \(SIGKILL\); restarting in 1 s\n", easel.err)
         easel.tell()
         assert await easel.end() == 0
 
@@ -126,4 +124,4 @@ def test_after_a_long_life_it_begins_anew() -> None:
 
 
 def test_an_unknown_signal_is_told_by_its_number() -> None:
-    assert describe_exit(-63) == "was ended by signal 63"
+    assert describe_exit(-63) == "was killed (signal 63)"
