@@ -5,7 +5,7 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
-from tests.proxy.pipeline.test_cached_attempt import CACHED, PC, SHARED, another, statuses
+from tests.support.cached_requests import CACHED, PC, SHARED, another, statuses
 from tests.support.gateway import OTHER_KEY, Reply, always, gateway_to
 from tests.support.raw_http import gateway_at, wire
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from proxy.jobs.keys import JOBS
-from tests.proxy.upstream.test_cancellation import CANCELS, left, queue, until
+from tests.support.queue_provider import CANCELS, left, queue, until
 
 AGAIN = {"virtual_key": "up", "x_stainless_retry_count": "1"}
 PARAMS = {"model": "photon-1"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.upstream.client import PROVIDER_CLIENT
-from tests.proxy.upstream.test_connector import is_refused, resolving, to_host
+from tests.support.custom_hosts import is_refused, resolving, to_host
 from tests.support.gateway import Gateway, gateway_to
 
 TRUST = "trusted_custom_hosts: ['*.lan']\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proxy.pipeline.test_cached_attempt import CACHED, another
+from tests.support.cached_requests import CACHED, another
 from tests.support.gateway import Answered, Gateway, gateway_to
 
 TWICE = b'{"prompt":"a wolf","prompt":"a lamb","\\u0070rompt":"a lamb"}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from tests.proxy.http.test_forwarding import REFUSED
+from tests.support.forbidden_headers import REFUSED
 from tests.support.gateway import KEY, gateway_to
 
 UP = {"virtual_key": "up"}

@@ -13,7 +13,7 @@ import pytest
 
 from adapters.tools.image_header import read_image_header
 from tests.support.gateway import always, gateway_to
-from tests.test_conventions import PROXY, dotted, imported
+from tests.support.source_tree import PROXY, dotted, imported
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -12,9 +12,9 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.proxy.upstream.test_image_download import drawn as picture_drawn
-from tests.proxy.upstream.test_image_download import pictures
 from tests.support.gateway import ANSWER, PNG, Reply, always, gateway_to
+from tests.support.image_urls import drawn as picture_drawn
+from tests.support.image_urls import pictures
 from tests.support.raw_http import connections, gateway_at, wire
 
 UP = {"virtual_key": "up"}

@@ -9,9 +9,9 @@ import adapters
 from proxy.observability.metrics.labels import ATTEMPT_RESULTS, CACHE_STATUSES, OUTCOMES
 from proxy.observability.metrics.merge import decode_snapshot
 from proxy.observability.metrics.registry import METRICS
-from tests.hostile.test_secrets import GOOD, watched
-from tests.proxy.observability.metrics.test_labels import families_of
 from tests.support.gateway import Gateway, always
+from tests.support.metrics import families_of
+from tests.support.repeating_provider import GOOD, watched
 from tests.support.secret_markers import GATEWAY_KEY, PROMPT, loose
 
 CALLER = {"x_portkey_virtual_key": "up", "x_portkey_api_key": GATEWAY_KEY}

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proxy.upstream.test_exchange import (
-    ELSEWHERE,
-    HELD,
-    SCHNELL,
-    drawn,
-    polled,
-)
 from tests.support.gateway import provider
+from tests.support.polling_provider import ELSEWHERE, HELD, SCHNELL, drawn, polled
 
 BESIDE = ("{own}@evil.example/get", "{own}.evil.example/get", "https://evil.example/{own}")
 

@@ -6,8 +6,8 @@ import asyncio
 
 import orjson
 
-from tests.hostile.test_secrets import GOOD, watched
 from tests.support.gateway import KEY, SETTINGS, always, gateway, provider
+from tests.support.repeating_provider import GOOD, watched
 from tests.support.secret_markers import GATEWAY_KEY, PROMPT, STORED
 
 WANTED = SETTINGS.replace("format: json", "format: json, prompts: true")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 
-from tests.proxy.upstream.test_exchange import drawn, polled
-from tests.proxy.upstream.test_image_download import drawn as picture_drawn
-from tests.proxy.upstream.test_image_download import pictures
 from tests.support.gateway import Reply, gateway_to, provider
+from tests.support.image_urls import drawn as picture_drawn
+from tests.support.image_urls import pictures
+from tests.support.polling_provider import drawn, polled
 
 REDIRECTS = (301, 302, 303, 307, 308)
 

@@ -16,11 +16,11 @@ from aiohttp import web
 from yarl import URL
 
 from proxy.settings.loader import SettingsError, parse
-from tests.hostile.test_secrets import GOOD, watched
-from tests.proxy.server.test_run import running
 from tests.support import secret_markers
 from tests.support.gateway import KEY, PATH, Answered, Gateway, always, json_reply, provider
+from tests.support.repeating_provider import GOOD, watched
 from tests.support.secret_markers import GATEWAY_KEY, PROMPT, STORED, keys_in, loose, told
+from tests.support.single_gateway import running
 
 UP = {"x_portkey_virtual_key": "up", "x_portkey_api_key": GATEWAY_KEY}
 OTHER = {**UP, "x_portkey_api_key": secret_markers.OTHER_KEY}

@@ -19,14 +19,6 @@ from multidict import CIMultiDict
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.spans import Tracer
 from proxy.settings.schema import Tracing
-from tests.hostile.test_secrets import (
-    CREDENTIALS,
-    GOOD,
-    REPLIES,
-    SETTINGS_TEXT,
-    WAYS,
-    _asked,
-)
 from tests.support import secret_markers
 from tests.support.gateway import (
     PATH,
@@ -40,6 +32,7 @@ from tests.support.gateway import (
     provider,
 )
 from tests.support.otlp import Received, fresh_receiver
+from tests.support.repeating_provider import CREDENTIALS, GOOD, REPLIES, SETTINGS_TEXT, WAYS, _asked
 from tests.support.secret_markers import GATEWAY_KEY, PROMPT, STORED, loose
 
 MARKED = {"x-portkey-api-key": GATEWAY_KEY, "x-portkey-virtual-key": "up"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.proxy.pipeline.test_cached_attempt import CACHED, PC, SHARED, another, status
+from tests.support.cached_requests import CACHED, PC, SHARED, another, status
 from tests.support.gateway import KEY, OTHER_KEY, SETTINGS, Gateway, Provider, gateway_to, key_to
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import orjson
 from yarl import URL
 
-from tests.proxy.server.test_run import (
+from tests.support.gateway import OURS, PATH
+from tests.support.single_gateway import (
     SANDBOX,
     Running,
     led_to,
@@ -18,11 +19,16 @@ from tests.proxy.server.test_run import (
     slow_provider,
     slow_reader,
 )
-from tests.support.gateway import KEY, OURS, PATH
+from tests.support.slow_clients import (
+    KEYED,
+    PICTURE,
+    TIMES,
+    body_for_ever,
+    headers_for_ever,
+    read_to_its_end,
+    trickled,
+)
 
-TIMES = "timeouts: {head: 1, body: 1, unread: 1, keepalive: 2}\n"
-PICTURE = orjson.dumps({"created": 1, "data": [{"b64_json": "A" * (12 << 20)}]})
-KEYED = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\nx-portkey-api-key: {KEY}\r\n".encode()
 ENDLESS = 10
 """Seconds after which a client has not been cut."""
 
@@ -37,34 +43,6 @@ async def talking(
     async with asyncio.timeout(ENDLESS):
         yield reader, writer
     writer.close()
-
-
-async def trickled(writer: asyncio.StreamWriter, pieces: Iterator[bytes]) -> None:
-    """Send piece after piece, each in good time, until the other side has had enough."""
-    with suppress(ConnectionError):
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0.1)
-
-
-def headers_for_ever() -> Iterator[bytes]:
-    yield KEYED
-    while True:
-        yield b"x-a: b\r\n"
-
-
-def body_for_ever() -> Iterator[bytes]:
-    yield KEYED + b"content-type: application/json\r\ncontent-length: 1000000\r\n\r\n"
-    while True:
-        yield b" "
-
-
-async def read_to_its_end(reader: asyncio.StreamReader) -> bytes:
-    try:
-        return await reader.read()
-    except ConnectionError:
-        return b""
 
 
 async def test_heads_that_trickle_or_never_begin_are_cut(tmp_path: Path) -> None:

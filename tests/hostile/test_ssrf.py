@@ -5,9 +5,9 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from tests.proxy.upstream.test_connector import LOOPBACK, is_refused, resolving, to_host
-from tests.proxy.upstream.test_exchange import drawn, polled
+from tests.support.custom_hosts import LOOPBACK, is_refused, resolving, to_host
 from tests.support.gateway import PATH, gateway_to, provider
+from tests.support.polling_provider import drawn, polled
 
 INSIDE = (
     *("169.254.169.254", "[fd00:ec2::254]", "168.63.129.16", "100.64.0.1", "[::ffff:10.0.0.1]"),

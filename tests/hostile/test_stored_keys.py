@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.proxy.routing.test_resolver import CONFIGS, KEYS_AND_HOSTS
 from tests.support.gateway import gateway_to, provider
+from tests.support.stored_keys import CONFIGS, KEYS_AND_HOSTS
 
 SAVED = """
 configs:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
+from multidict import CIMultiDict
 
 from tests.support.gateway import Gateway, Provider, Reply, gateway_to
 from tests.support.otlp import Received, fresh_receiver
@@ -13,7 +14,6 @@ from tests.support.otlp import Received, fresh_receiver
 UP = {"virtual_key": "up"}
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
-
 Story = Callable[[Gateway, Provider], Awaitable[object]]
 
 
@@ -31,3 +31,6 @@ async def traced(
     async with gateway_to(reply, f"tracing: {chosen}\n{more}") as (ours, fake):
         await story(ours, fake)
     return await receiver.got()
+
+
+NO_HEADERS: CIMultiDict[str] = CIMultiDict()

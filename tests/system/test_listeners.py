@@ -26,15 +26,9 @@ import pytest
 from openai import AsyncOpenAI
 from yarl import URL
 
-from tests.hostile.test_slow_clients import (
-    PICTURE,
-    TIMES,
-    body_for_ever,
-    headers_for_ever,
-    read_to_its_end,
-    trickled,
-)
-from tests.proxy.server.test_run import (
+from tests.support.certificates import Authority
+from tests.support.gateway import B64, KEY, OURS, PATH, SETTINGS, provider
+from tests.support.single_gateway import (
     BOX,
     SANDBOX,
     Running,
@@ -43,8 +37,14 @@ from tests.proxy.server.test_run import (
     slow_provider,
     started,
 )
-from tests.support.certificates import Authority
-from tests.support.gateway import B64, KEY, OURS, PATH, SETTINGS, provider
+from tests.support.slow_clients import (
+    PICTURE,
+    TIMES,
+    body_for_ever,
+    headers_for_ever,
+    read_to_its_end,
+    trickled,
+)
 
 ROOT = Path(__file__).parents[2]
 PROVIDERS_KEY = "sk-the-providers-own-key"

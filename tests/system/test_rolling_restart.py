@@ -19,9 +19,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.proxy.server.test_run import BOX, ROOT, SANDBOX
 from tests.support.gateway import PATH, SETTINGS
-from tests.system.test_behind_nginx import nginx
+from tests.support.nginx import nginx
+from tests.support.single_gateway import BOX, ROOT, SANDBOX
 
 CLIENTS = 32
 DRAINING, KEPT = "drain_seconds: 1.5", "500ms"

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ import pytest
 from aiohttp import web
 from openai import AsyncOpenAI, OpenAI
 from PIL import Image
-from portkey_ai import AsyncPortkey, Portkey, createHeaders
+from portkey_ai import AsyncPortkey, createHeaders
 from portkey_ai._vendor import openai as openai_in_portkey
 
 from tests.support.gateway import (
@@ -33,6 +31,17 @@ from tests.support.gateway import (
     json_reply,
 )
 from tests.support.gateway_process import serving
+from tests.support.sdk_clients import (
+    ASYNC,
+    OPENAI,
+    PORTKEY,
+    UP,
+    Client,
+    draw,
+    event,
+    events,
+    opened,
+)
 
 SETTINGS = f"""
 api_keys: {{app: {{key: {KEY}}}}}
@@ -40,11 +49,6 @@ virtual_keys: {{sandbox: {{provider: sandbox}}}}
 configs: {{pc-cached: {{virtual_key: sandbox, cache: {{mode: simple}}}}}}
 """
 
-Client = OpenAI | AsyncOpenAI | Portkey | AsyncPortkey
-
-OPENAI = (OpenAI, AsyncOpenAI)
-PORTKEY = (Portkey, AsyncPortkey)
-ASYNC = (AsyncOpenAI, AsyncPortkey)
 
 FAILURES = {
     400: "BadRequestError",
@@ -61,12 +65,6 @@ FAILURES = {
 """A provider's status, and the class of exception that an SDK must raise for it."""
 
 
-@pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep a developer's own HTTP proxy out of the way to 127.0.0.1."""
-    monkeypatch.setenv("NO_PROXY", "*")
-
-
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A gateway in a process of its own."""
@@ -74,20 +72,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "easel.yaml").write_text(SETTINGS)
     with serving(folder, "--config", "easel.yaml") as address:
         yield f"{address}/v1"
-
-
-@asynccontextmanager
-async def opened(sdk: type, base_url: str, **options: Any) -> AsyncIterator[Any]:
-    """Open a client, closed afterwards; the key is the gateway's unless another is given."""
-    client = sdk(base_url=base_url, **{"api_key": KEY, **options})
-    try:
-        yield client
-    finally:
-        # Portkey's client holds an OpenAI client, and closes only itself.
-        for inner in {client, getattr(client, "openai_client", client)}:
-            closing = inner.close()
-            if closing is not None:
-                await closing
 
 
 def to_the_sandbox(sdk: type) -> dict[str, Any]:
@@ -104,22 +88,10 @@ async def client(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Clie
         yield made
 
 
-async def draw(client: Client, **params: Any) -> Any:
-    """Ask for a picture; a synchronous client does so in a thread."""
-    generate: Any = client.images.generate
-    # A gateway that leaves a client hanging fails the test, not the run: the SDKs wait ten minutes.
-    params = {"prompt": "a cube", "size": "64x64", "timeout": 10, **params}
-    if isinstance(client, ASYNC):
-        return await generate(**params)
-    return await asyncio.to_thread(generate, **params)
-
-
-async def events(client: Client, **params: Any) -> list[Any]:
-    """Ask for a stream and read it to its end."""
-    stream = await draw(client, stream=True, **params)
-    if isinstance(client, ASYNC):
-        return [event async for event in stream]
-    return await asyncio.to_thread(list, stream)
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a developer's own HTTP proxy out of the way to 127.0.0.1."""
+    monkeypatch.setenv("NO_PROXY", "*")
 
 
 def fails_as(client: Client, name: str) -> pytest.RaisesExc[Any]:
@@ -416,9 +388,6 @@ async def test_the_gateways_headers_can_be_read_raw(url: str) -> None:
 
 # A provider that does as it is told
 
-UP = {"default_headers": {"x-portkey-virtual-key": "up"}}
-"""How OpenAI's SDK names the virtual key that leads to the scripted provider."""
-
 
 async def test_a_custom_host_gets_the_key_that_portkeys_sdk_sent() -> None:
     async with gateway_to(more="trusted_custom_hosts: [127.0.0.1]") as (ours, fake):
@@ -467,12 +436,6 @@ async def test_the_providers_request_id_reaches_the_client() -> None:
         opened(AsyncOpenAI, f"{ours.url}/v1", **UP) as client,
     ):
         assert (await draw(client))._request_id == "req_7"
-
-
-def event(kind: str, b64: str, **more: Any) -> bytes:
-    """Write an event as OpenAI sends it."""
-    body = {"type": f"image_generation.{kind}", "b64_json": b64, "created_at": 1, **more}
-    return f"event: {body['type']}\ndata: {json.dumps(body)}\n\n".encode()
 
 
 async def test_an_event_of_megabytes_arrives_whole() -> None:

@@ -20,7 +20,7 @@ from portkey_ai._vendor import openai as openai_in_portkey
 
 from tests.support.flaky_proxy import When, Wire, cutting
 from tests.support.gateway import Gateway, gateway_to
-from tests.system.test_sdk_clients import OPENAI, PORTKEY, UP, draw, event, events, opened
+from tests.support.sdk_clients import OPENAI, PORTKEY, UP, draw, event, events, opened
 
 SDKS = (*OPENAI, *PORTKEY)
 PICTURE = "A" * 900_000

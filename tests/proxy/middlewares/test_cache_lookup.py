@@ -12,15 +12,7 @@ from proxy.jobs.keys import JOBS
 from proxy.observability.access_log import ACCESS_LOG
 from proxy.reload.live_settings import LIVE_SETTINGS
 from proxy.routing.resolver import Resolver
-from tests.proxy.pipeline.test_cached_attempt import (
-    CACHED,
-    PC,
-    POOL,
-    SHARED,
-    another,
-    status,
-    texts,
-)
+from tests.support.cached_requests import CACHED, PC, POOL, SHARED, another, status, texts
 from tests.support.gateway import OTHER_KEY, Answered, Gateway, gateway_to
 
 

@@ -23,9 +23,9 @@ from tests.support.gateway import (
     json_reply,
     provider,
 )
+from tests.support.providers import AGAIN, left, slow
 
 UP = {"virtual_key": "up"}
-AGAIN = {"x_stainless_retry_count": "1"}
 LARGE = orjson.dumps({"created": 1, "data": [{"b64_json": "A" * 900_000}]})
 
 
@@ -45,22 +45,6 @@ class Gate:
         await self.open.wait()
         await response.write(self.body[200_000:])
         return response
-
-
-async def slow(request: web.Request) -> web.Response:
-    del request
-    await asyncio.sleep(0.2)
-    return web.json_response(ANSWER)
-
-
-async def left(ours: Gateway, seconds: float = 0.05, **headers: str) -> None:
-    """Ask, and leave before the answer."""
-    named = {**OURS, "x-portkey-virtual-key": "up", **headers}
-    timeout = aiohttp.ClientTimeout(total=seconds)
-    with pytest.raises(TimeoutError):
-        await ours.session.post(
-            ours.url + PATH, json={"prompt": "a cube"}, headers=named, timeout=timeout
-        )
 
 
 async def ask(ours: Gateway, **headers: str) -> Any:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.proxy.jobs.test_cluster import SlowProvider, nodes
-from tests.proxy.jobs.test_cluster import ask_and_disconnect as leave
-from tests.proxy.middlewares.test_jobs import AGAIN, left, slow
 from tests.support.gateway import ANSWER, Gateway, Provider, always, json_reply
+from tests.support.gateway_nodes import SlowProvider, nodes
+from tests.support.gateway_nodes import ask_and_disconnect as leave
 from tests.support.otlp import Received, Seen, fresh_receiver
+from tests.support.providers import AGAIN, left, slow
 from tests.support.spans import PARENT, SPAN, TRACE, UP, config, traced
 
 FALLBACK = config(

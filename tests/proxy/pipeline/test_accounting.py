@@ -9,8 +9,8 @@ import pytest
 
 from adapters.tools.image_header import ImageHeader
 from proxy.pipeline.accounting import pixel_count
-from tests.proxy.observability.metrics.test_request import counted
 from tests.support.gateway import ANSWER, B64, always, gateway, gateway_to, provider
+from tests.support.metrics import counted
 
 UP = {"virtual_key": "up"}
 MODEL = "dall-e-3"

@@ -19,6 +19,7 @@ from proxy.settings.routing_config import Config
 from proxy.upstream import connector
 from tests.support.gateway import ANSWER, Answered, Gateway, Provider, gateway, gateway_to, provider
 from tests.support.raw_http import shout
+from tests.support.stored_keys import CONFIGS, KEYS_AND_HOSTS
 
 DEEP = "[" * 300 + "]" * 300
 CACHED = b'x-portkey-config: {"virtual_key": "up", "cache": {"mode": "simple"}}\r\n'
@@ -90,16 +91,6 @@ async def test_everything_wrong_with_a_config_is_told_at_once() -> None:
 # The three calls of https://portkey.ai/docs/api-reference/inference-api/images/create-image
 OTTER = {"model": "dall-e-3", "prompt": "A cute baby sea otter", "n": 1, "size": "1024x1024"}
 STORED = "Bearer test-key-0123456789"
-CONFIGS = """
-configs:
-  pc-otter-1: {virtual_key: up}
-  pc-params:
-    virtual_key: up
-    default_params: {model: dall-e-3, quality: hd, user: nobody}
-    override_params: {n: 2, user: u}
-    drop_params: [style, input.secret]
-trusted_custom_hosts: [127.0.0.1]
-"""
 UP = {"virtual_key": "up"}
 
 
@@ -108,7 +99,7 @@ async def theirs(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Provider]:
     """Stand in for the provider's own host, whose address is on this machine then."""
     async with provider() as fake:
         monkeypatch.setattr(adapters.get_adapter("openai"), "base_url", f"{fake.url}/v1")
-        monkeypatch.setattr(connector, "may_reach", lambda _address, **_: True)
+        monkeypatch.setattr(connector, "is_allowed_address", lambda _address, **_: True)
         yield fake
 
 
@@ -241,19 +232,6 @@ async def test_the_header_comes_before_the_configs_host() -> None:
         assert (await ours.draw(config=text)).status == 200
         assert (await ours.draw(config=text, custom_host=fake.url)).status == 200
         assert (len(other.requests), len(fake.requests)) == (1, 1)
-
-
-KEYS_AND_HOSTS: tuple[dict[str, Any], ...] = (
-    {"virtual_key": "up", "custom_host": "{url}"},
-    {"provider": "@up", "custom_host": "{url}"},
-    {"config": "pc-otter-1", "custom_host": "{url}"},
-    {"config": '{"virtual_key": "up", "custom_host": "{url}"}'},
-    {"config": '{"provider": "@up", "custom_host": "{url}"}'},
-    {"config": '{"custom_host": "{url}"}', "virtual_key": "up"},
-    {"config": '{"custom_host": "{url}", "override_params": {"model": "@up/m"}}'},
-    {"config": '{"targets": [{"virtual_key": "up"}], "custom_host": "{url}"}'},
-    {"params": {"model": "@up/m"}, "custom_host": "{url}"},
-)
 
 
 @pytest.mark.parametrize("ways", KEYS_AND_HOSTS, ids=str)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -16,54 +15,9 @@ from adapters.errors import FlowCancelled, no_image_error
 from adapters.http import ProviderReply, ProviderRequest
 from proxy.jobs.keys import JOBS
 from proxy.upstream.cancellation import cancel_flow
-from tests.support.gateway import B64, OTHER_KEY, OURS, PATH, Gateway, gateway, gateway_to, provider
+from tests.support.gateway import OTHER_KEY, OURS, PATH, Gateway, gateway, gateway_to, provider
+from tests.support.queue_provider import CANCELS, SECRET, left, queue, until
 from tests.support.raw_http import connections
-
-CANCELS = "jobs: {on_disconnect: cancel}\n"
-SECRET = "luma-secret-0123456789"
-
-
-class Queue:
-    """A provider of jobs, numbered from 1; a test sets them `done`, and they can be deleted."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.polled = asyncio.Event()
-        self.done: set[str] = set()
-        self.taken = 0
-        self.deletes_with = 204
-        self.deletes_after = 0.0
-
-    @property
-    def cancelled(self) -> list[str]:
-        """The jobs that were cancelled."""
-        return [it for it in self.asked if it.startswith("DELETE")]
-
-    async def reply(self, request: web.Request) -> web.Response:
-        self.asked.append(f"{request.method} {request.path}")
-        assert request.headers["authorization"] == f"Bearer {SECRET}"
-        if request.method == "DELETE":
-            await asyncio.sleep(self.deletes_after)
-            return web.Response(status=self.deletes_with)
-        if request.method == "POST":
-            self.taken += 1
-            return web.json_response({"id": str(self.taken), "state": "queued"})
-        self.polled.set()
-        await asyncio.sleep(0.01)
-        made = {"image": f"data:image/png;base64,{B64}"}
-        is_done = request.path.rpartition("/")[2] in self.done
-        state = {"state": "completed", "assets": made} if is_done else {"state": "queued"}
-        return web.json_response(state)
-
-
-@asynccontextmanager
-async def queue(more: str = "") -> AsyncIterator[tuple[Gateway, Queue]]:
-    """Run a provider of jobs, and a gateway with the virtual key `up` for it."""
-    jobs = Queue()
-    async with provider(jobs.reply) as fake:
-        stored = f"{{provider: luma, api_key: {SECRET}, custom_host: '{fake.url}'}}"
-        async with gateway(f"virtual_keys: {{up: {stored}}}\n{more}") as ours:
-            yield ours, jobs
 
 
 async def begun(ours: Gateway, **more: Any) -> str:
@@ -73,20 +27,6 @@ async def begun(ours: Gateway, **more: Any) -> str:
     async with ours.session.post(ours.url + PATH, json=asked, headers=named) as got:
         assert got.status == 202
         return got.headers["location"]
-
-
-async def left(ours: Gateway, jobs: Queue) -> None:
-    """Request an image, and disconnect while its job is being polled."""
-    asking = asyncio.ensure_future(ours.draw(params={"model": "photon-1"}, virtual_key="up"))
-    await asyncio.wait_for(jobs.polled.wait(), 5)
-    asking.cancel()
-    await asyncio.wait([asking])
-
-
-async def until(is_so: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not is_so():  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.01)
 
 
 async def test_a_disconnect_cancels_the_job_with_on_disconnect_cancel() -> None:

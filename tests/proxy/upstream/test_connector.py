@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 import orjson
 import pytest
 from aiohttp import ClientConnectorError, web
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from proxy.settings.schema import Timeouts
-from proxy.upstream.client import PROVIDER_CLIENT
 from proxy.upstream.connector import Connectors, ForbiddenAddressError, is_allowed_address
-from tests.support.gateway import Answered, Gateway, gateway, gateway_to, provider
+from tests.support.custom_hosts import LOOPBACK, is_refused, resolving, to_host
+from tests.support.gateway import gateway, gateway_to, provider
 
 UP = {"virtual_key": "up"}
-OWN_KEY = {"provider": "openai", "authorization": "Bearer sk-callers-own"}
 TRUST = "trusted_custom_hosts: [127.0.0.1]\n"
 
 PUBLIC = ("8.8.8.8", "1.1.1.1", "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::808:808")
@@ -31,12 +28,6 @@ NEVER = (
     *("fd00:ec2::254", "fd20:ce::254", "fe80::a9fe:a9fe", "fe80::a9fe:a9fe%eth0"),
     *("::ffff:169.254.169.254", "::ffff:0:a9fe:a9fe", "::169.254.169.254", "64:ff9b::a9fe:a9fe"),
     *("64:ff9b:1::a9fe:a9fe", "2002:a9fe:a9fe::", "0.0.0.0", "::", "224.0.0.1", "ff02::1"),  # noqa: S104 - refused
-)
-
-LOOPBACK = (
-    *("127.0.0.1", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1"),
-    *("017700000001", "[::1]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]"),
-    *("[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "0", "127.0.0.1.", "localhost"),
 )
 
 
@@ -56,14 +47,6 @@ def test_only_the_private_pool_reaches_private_addresses(address: str) -> None:
 def test_no_pool_reaches_a_metadata_service(address: str) -> None:
     assert not is_allowed_address(address, private=False)
     assert not is_allowed_address(address, private=True)
-
-
-async def to_host(ours: Gateway, host: str) -> Answered:
-    return await ours.draw(custom_host=host, **OWN_KEY)
-
-
-def is_refused(got: Answered) -> bool:
-    return (got.status, got.error["code"]) == (400, "invalid_custom_host")
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
@@ -123,41 +106,6 @@ async def test_a_connection_made_for_the_operator_never_serves_a_callers_host() 
         assert len({_peer(request) for request in fake.requests}) == 1
         assert is_refused(await to_host(ours, f"{fake.url}/v1"))
         assert len(fake.requests) == 2
-
-
-class Answers(AbstractResolver):
-    """Resolves every name to the same addresses."""
-
-    def __init__(self, *addresses: str) -> None:
-        self.addresses = addresses
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        del family
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=0,
-            )
-            for address in self.addresses
-        ]
-
-    async def close(self) -> None:
-        """Hold nothing."""
-
-
-def resolving(ours: Gateway, *addresses: str) -> None:
-    """Make every host name resolve to these addresses, in both pools."""
-    for private in (False, True):
-        connector: Any = (
-            ours.app[PROVIDER_CLIENT].connectors.client(private=private).session.connector
-        )
-        connector._resolver = Answers(*addresses)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -12,21 +10,14 @@ from aiohttp import web
 from adapters.tools.image_header import detect_media_type
 from tests.support.gateway import (
     PNG,
-    Answered,
-    Gateway,
-    Provider,
     Reply,
-    gateway,
-    json_reply,
-    provider,
 )
+from tests.support.image_urls import SECRET, drawn, pictures
 
-SECRET = "sk-stored-0123456789"
 JPEG = bytes.fromhex("ffd8ffe000104a464946") + bytes(90)
 WEBP = b"RIFF\x00\x00\x00\x00WEBPVP8 " + bytes(90)
 GIF = b"GIF89a" + bytes(90)
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
-OWN = {"x_portkey_forward_headers": "x-tenant", "x_tenant": "t"}
 
 
 def serving(body: bytes = PNG, status: int = 200, **headers: str) -> Reply:
@@ -37,31 +28,6 @@ def serving(body: bytes = PNG, status: int = 200, **headers: str) -> Reply:
         return web.Response(body=body, status=status, headers=headers)
 
     return reply
-
-
-@asynccontextmanager
-async def pictures(
-    at_url: Reply, count: int = 1, limit: int = 4096, more: str = ""
-) -> AsyncIterator[tuple[Gateway, Provider]]:
-    """Run a provider that answers with URLs on its own host, and a gateway in front of it."""
-    async with provider() as fake:
-
-        async def reply(request: web.Request) -> web.StreamResponse:
-            if request.method == "GET":
-                return await at_url(request)
-            urls = [f"{fake.url}/{number}.png?sig=a%2Fb" for number in range(count)]
-            return json_reply({"status": "succeeded", "output": urls})
-
-        fake.reply = reply
-        stored = f"{{provider: replicate, api_key: {SECRET}, custom_host: '{fake.url}'}}"
-        limits = f"limits: {{picture_bytes: {limit}}}\n"
-        async with gateway(f"virtual_keys: {{up: {stored}}}\n{limits}{more}") as ours:
-            yield ours, fake
-
-
-async def drawn(ours: Gateway, **params: object) -> Answered:
-    wanted = {"model": "a/b", "response_format": "b64_json", **params}
-    return await ours.draw(params=wanted, virtual_key="up", **OWN)
 
 
 def entry(data: bytes) -> dict[str, str]:

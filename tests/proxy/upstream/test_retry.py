@@ -28,7 +28,7 @@ from proxy.settings.policies import DEFAULT_RETRY_STATUSES, RetryPolicy
 from proxy.settings.schema import Timeouts
 from proxy.upstream.client import ProviderClient
 from proxy.upstream.retry import retry_after
-from tests.proxy.upstream.test_connector import Answers
+from tests.support.custom_hosts import Answers
 from tests.support.gateway import ANSWER, PNG, Provider, gateway_to, json_reply, provider
 
 OPENAI, FLUX = get_adapter("openai"), get_adapter("black-forest-labs")

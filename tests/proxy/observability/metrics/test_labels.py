@@ -26,19 +26,9 @@ from proxy.observability.metrics.labels import (
     error_outcome,
     model_family,
 )
+from tests.support.metrics import families_of
 
 EVERY = [adapters.get_adapter(name) for name in adapters.PROVIDERS]
-
-
-def families_of(provider: str) -> set[str]:
-    """Give all that `family_of` can say: what the adapter declares, and two words more."""
-    it = adapters.get_adapter(provider)
-    starts = [start for several, _ in it.tables_by_model for start in _each(several)]
-    return {start.rstrip("-./:@_") for start in starts if start} | {*it.models, NONE, OTHER}
-
-
-def _each(several: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (several,) if isinstance(several, str) else several
 
 
 @given(st.sampled_from(EVERY), st.text(max_size=40))

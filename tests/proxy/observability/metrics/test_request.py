@@ -11,18 +11,11 @@ import orjson
 from aiohttp import web
 
 from proxy.context import IN_FLIGHT
-from proxy.observability.metrics.merge import decode_snapshot
-from proxy.observability.metrics.registry import METRICS
 from tests.support.gateway import ANSWER, PATH, Gateway, always, gateway, gateway_to, json_reply
+from tests.support.metrics import counted
 
 UP = {"virtual_key": "up"}
 PC = {"config": '{"virtual_key":"up","cache":{"mode":"simple"}}'}
-
-
-def counted(ours: Gateway, name: str) -> dict[tuple[str, ...], float]:
-    """Give what a gateway has counted by a name; of a histogram, how often."""
-    (told,) = [it for it in decode_snapshot(ours.app[METRICS].snapshot()) if it.name == name]
-    return {labels: sum(it[:-1]) if it[1:] else it[0] for labels, it in told.samples}
 
 
 async def ended(ours: Gateway) -> None:

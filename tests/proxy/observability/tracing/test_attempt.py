@@ -11,7 +11,6 @@ from adapters import get_adapter
 from adapters.contract import Credentials
 from proxy.observability.tracing.attempt import request_attributes, safe_model_name
 from proxy.routing.plan import Target
-from tests.proxy.pipeline.test_converse import CORE, settings
 from tests.support.gateway import ANSWER, PNG, Gateway, Provider, always, gateway, provider
 from tests.support.otlp import Seen, otlp_receiver
 from tests.support.spans import UP, traced
@@ -78,10 +77,16 @@ async def test_what_became_of_parameters_is_counted() -> None:
 
     with otlp_receiver() as receiver:
         tracing = f"tracing: {{endpoint: {receiver.url}}}\n"
-        async with provider(png) as fake, gateway(settings(fake) + tracing) as ours:
-            params = {**CORE, "size": "1000x1000", "background": "transparent", "n": 2}
-            got = await ours.draw(params=params, **UP)
-            receipt = got.headers["x-easel-receipt"]
+        async with provider(png) as fake:
+            stored = f"{{provider: stability-ai, api_key: test-key, custom_host: '{fake.url}'}}"
+            params = {
+                "model": "stable-image-core",
+                "size": "1000x1000",
+                "background": "transparent",
+            }
+            async with gateway(f"virtual_keys: {{up: {stored}}}\n{tracing}") as ours:
+                got = await ours.draw(params={**params, "n": 2}, **UP)
+        receipt = got.headers["x-easel-receipt"]
         seen = await receiver.got()
     span = seen.of_kind("client")[0]
     changed = sum(receipt.count(f"{verb} ") for verb in ("converted", "clamped", "rounded"))

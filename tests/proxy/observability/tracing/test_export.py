@@ -14,12 +14,11 @@ import pytest
 from proxy.observability.tracing import export
 from proxy.observability.tracing.spans import Tracer
 from proxy.settings.schema import Tracing
-from tests.proxy.observability.tracing.test_spans import NO_HEADERS
-from tests.proxy.server.test_run import BOX, SANDBOX, Running, running
 from tests.support.gateway import PATH, Gateway, Provider, gateway_to
 from tests.support.otlp import Receiver, otlp_receiver
 from tests.support.secret_markers import listening
-from tests.support.spans import PARENT, UP, traced
+from tests.support.single_gateway import BOX, SANDBOX, Running, running
+from tests.support.spans import NO_HEADERS, PARENT, UP, traced
 
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "20", "OTEL_EXPORTER_OTLP_TIMEOUT": "0.5"}
 """Spans go at once, and are given up soon."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from multidict import CIMultiDict
 
 from adapters.errors import ImageError
 from proxy.errors import BadRequest, RequestTimeout
@@ -13,8 +12,7 @@ from proxy.observability.tracing.context import CURRENT_SPAN
 from proxy.observability.tracing.spans import ServerSpan, Span, Tracer, error_type
 from proxy.settings.schema import Tracing
 from tests.support.otlp import Receiver, fresh_receiver
-
-NO_HEADERS: CIMultiDict[str] = CIMultiDict()
+from tests.support.spans import NO_HEADERS
 
 
 @pytest.fixture
