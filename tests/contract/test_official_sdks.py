@@ -27,8 +27,8 @@ import pytest
 
 from adapters import get_adapter
 from adapters.contract import SignableRequest
-from tests.contract.test_replay import Open, move_by_hand, replayed
 from tests.support.official_sdks import ASKINGS
+from tests.support.replay import replay_transcript
 from tests.support.transcript_provider import EveryHost
 from tests.support.transcripts import FOLDER, Exchange, Reply, Request, Seen, Transcript, load
 
@@ -184,15 +184,9 @@ def transcript(request: pytest.FixtureRequest) -> Transcript:
     return load(FOLDER / f"{request.param}.json")
 
 
-async def test_the_gateway_asks_what_the_sdk_asks(
-    transcript: Transcript,
-    aiohttp_client: Open,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    move_by_hand(transcript, monkeypatch)
+async def test_the_gateway_asks_what_the_sdk_asks(transcript: Transcript, tmp_path: Path) -> None:
     theirs = await asked_by_the_sdk(transcript, home=tmp_path)
-    ours = (await replayed(aiohttp_client, transcript)).provider.asked
+    ours = (await replay_transcript(transcript)).provider.asked
     found: Differences = {}
     for one, other in zip(theirs, ours, strict=True):
         found |= differences(one, other)

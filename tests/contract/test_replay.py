@@ -3,38 +3,80 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
-from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient
-from yarl import URL
 
-from adapters import get_adapter
+from adapters import PROVIDERS, get_adapter
 from adapters.errors import ImageError, ProviderError
-from adapters.http import ProviderRequest
-from proxy.app import make_app
-from proxy.routing.plan import Target
-from proxy.settings.loader import parse
-from proxy.upstream import exchange as sending
-from tests.support.transcript_provider import ScriptedProvider
-from tests.support.transcripts import FOLDER, Transcript, load, play, secrets_of
+from tests.support.replay import KEY, Replay, by_headers, replay_transcript
+from tests.support.transcripts import (
+    FOLDER,
+    Transcript,
+    load,
+    naming,
+    play,
+    secrets_of,
+    transcripts_of,
+)
 
-PLACES = sorted(FOLDER.glob("*/*.json"))
+PATHS = sorted(FOLDER.glob("*/*.json"))
 _MEASURED = re.compile(r"(?:, )?(?:measured|asked) \d+=[^,]*")
 
-
-@pytest.fixture
-async def replay(transcript: Transcript, opened: Open) -> Replay:
-    return await replayed(opened, transcript)
+every_provider = pytest.mark.parametrize("provider", PROVIDERS)
 
 
-def test_the_provider_is_asked_what_is_written_down(replay: Replay) -> None:
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+async def test_a_conversation_goes_as_written_down(path: Path) -> None:
+    replay = await replay_transcript(load(path))
+    assert_the_provider_is_asked_what_is_written_down(replay)
+    assert_the_client_gets_what_is_written_down(replay)
+    assert_the_headers_name_the_provider_and_the_receipt(replay)
+    assert_secrets_go_to_the_provider_and_nowhere_else(replay)
+
+
+@every_provider
+async def test_a_credential_in_headers_does_the_same(provider: str) -> None:
+    options = get_adapter(provider).options
+    for transcript in transcripts_of(provider):
+        given = transcript.credentials
+        if any(option.operator_only and given[option.name] for option in options):
+            continue
+        with naming(transcript):
+            replay = await replay_transcript(transcript, by_headers)
+            assert_the_provider_is_asked_what_is_written_down(replay)
+            assert_the_client_gets_what_is_written_down(replay)
+            assert_secrets_go_to_the_provider_and_nowhere_else(replay)
+
+
+@every_provider
+async def test_an_image_comes_as_base64_where_the_client_wants_it(provider: str) -> None:
+    for transcript in _translated(provider):
+        with naming(transcript):
+            replay = await replay_transcript(transcript, response_format="b64_json")
+            assert [entry["b64_json"] for entry in replay.body["data"]] == _images(transcript)
+
+
+@every_provider
+async def test_an_image_comes_as_a_url_where_the_client_wants_it(provider: str) -> None:
+    for transcript in _translated(provider):
+        with naming(transcript):
+            replay = await replay_transcript(transcript, response_format="url")
+            urls = [entry["url"] for entry in replay.body["data"]]
+            assert [_image_at(replay, url) for url in urls] == _images(transcript)
+
+
+@every_provider
+async def test_an_image_comes_as_an_event_where_the_client_wants_it(provider: str) -> None:
+    for transcript in _translated(provider):
+        with naming(transcript):
+            replay = await replay_transcript(transcript, stream=True)
+            assert _completed(replay) == _images(transcript)
+
+
+def assert_the_provider_is_asked_what_is_written_down(replay: Replay) -> None:
     expected = [exchange.request for exchange in replay.transcript.exchanges]
     assert len(replay.provider.asked) == len(expected)
     for seen, request in zip(replay.provider.asked, expected, strict=True):
@@ -42,19 +84,19 @@ def test_the_provider_is_asked_what_is_written_down(replay: Replay) -> None:
     assert replay.waits == [request.wait for request in expected if request.wait]
 
 
-def test_the_client_gets_what_is_written_down(replay: Replay) -> None:
+def assert_the_client_gets_what_is_written_down(replay: Replay) -> None:
     transcript = replay.transcript
     if transcript.is_relayed:
         assert replay.text == transcript.exchanges[-1].reply.sse
     elif transcript.error:
-        assert (replay.status, _outline(replay.body)) == _failure(transcript)
+        assert (replay.status, _without_messages(replay.body)) == _expected_error(transcript)
     elif transcript.call.get("stream"):
-        assert _finished(replay) == _pictures(transcript)
+        assert _completed(replay) == _images(transcript)
     else:
-        assert _with_pictures(replay) == _delivered(transcript)
+        assert _with_images(replay) == _expected_answer(transcript)
 
 
-def test_the_answer_says_who_made_it_and_what_became_of_the_call(replay: Replay) -> None:
+def assert_the_headers_name_the_provider_and_the_receipt(replay: Replay) -> None:
     assert replay.headers["x-portkey-provider"] == replay.transcript.provider
     assert replay.headers["x-portkey-trace-id"]
     receipt = replay.headers.get("x-easel-receipt", "")
@@ -62,103 +104,70 @@ def test_the_answer_says_who_made_it_and_what_became_of_the_call(replay: Replay)
     assert replay.transcript.kind != "success" or _is_measured(replay)
 
 
-def test_secrets_go_to_the_provider_and_nowhere_else(replay: Replay) -> None:
-    fetched = "".join(str(dict(seen.headers)) for seen in replay.provider.fetched)
-    told = replay.log + replay.text + str(replay.headers) + fetched
-    assert not [secret for secret in secrets_of(replay.transcript) if secret in told]
+def assert_secrets_go_to_the_provider_and_nowhere_else(replay: Replay) -> None:
+    downloads = "".join(str(dict(seen.headers)) for seen in replay.provider.fetched)
+    public = replay.log + replay.text + str(replay.headers) + downloads
+    assert not [secret for secret in secrets_of(replay.transcript) if secret in public]
     assert replay.log
     assert replay.transcript.call.get("prompt", KEY) not in replay.log
 
 
-async def test_a_picture_comes_as_base64_where_the_client_wants_it(
-    transcript: Transcript, opened: Open
-) -> None:
-    if _is_translated(transcript):
-        replay = await replayed(opened, transcript, response_format="b64_json")
-        assert [entry["b64_json"] for entry in replay.body["data"]] == _pictures(transcript)
+def _translated(provider: str) -> list[Transcript]:
+    """Return the successes in which the gateway itself gives an image the form asked for."""
+    if get_adapter(provider).passthrough:
+        return []
+    successes = [it for it in transcripts_of(provider) if it.kind == "success"]
+    return [it for it in successes if not {"response_format", "stream"} & it.call.keys()]
 
 
-async def test_a_picture_comes_as_a_url_where_the_client_wants_it(
-    transcript: Transcript, opened: Open
-) -> None:
-    if _is_translated(transcript):
-        replay = await replayed(opened, transcript, response_format="url")
-        places = [entry["url"] for entry in replay.body["data"]]
-        assert [_opened(replay, place) for place in places] == _pictures(transcript)
-
-
-async def test_a_picture_comes_as_an_event_where_the_client_wants_it(
-    transcript: Transcript, opened: Open
-) -> None:
-    if _is_translated(transcript):
-        replay = await replayed(opened, transcript, stream=True)
-        assert _finished(replay) == _pictures(transcript)
-
-
-async def test_a_credential_in_headers_does_the_same(transcript: Transcript, opened: Open) -> None:
-    options = get_adapter(transcript.provider).options
-    if not any(option.operator_only and transcript.credentials[option.name] for option in options):
-        replay = await replayed(opened, transcript, by_headers)
-        test_the_provider_is_asked_what_is_written_down(replay)
-        test_the_client_gets_what_is_written_down(replay)
-        test_secrets_go_to_the_provider_and_nowhere_else(replay)
-
-
-def _is_translated(transcript: Transcript) -> bool:
-    """Tell whether the gateway itself gives the picture the form that the client wants."""
-    found, call = get_adapter(transcript.provider), transcript.call
-    plain = not {"response_format", "stream"} & call.keys()
-    return transcript.kind == "success" and plain and not found.passthrough
-
-
-def _pictures(transcript: Transcript) -> list[str]:
-    """Give the pictures of the answer as base64, those behind URLs too."""
+def _images(transcript: Transcript) -> list[str]:
+    """Return the images of the answer as base64, those behind URLs too."""
     entries = (transcript.answer or {})["data"]
     return [entry.get("b64_json") or transcript.downloads[entry["url"]] for entry in entries]
 
 
-def _delivered(transcript: Transcript) -> dict[str, Any]:
-    """Give the answer as the client wants it: pictures as base64, or the pictures behind URLs."""
+def _expected_answer(transcript: Transcript) -> dict[str, Any]:
+    """Return the answer in the form asked for, with the image itself in the place of a URL."""
     wanted, answer = transcript.call.get("response_format"), transcript.answer or {}
     entries = []
-    for entry, picture in zip(answer["data"], _pictures(transcript), strict=True):
+    for entry, image in zip(answer["data"], _images(transcript), strict=True):
         rest = {name: it for name, it in entry.items() if name not in ("url", "b64_json")}
         form = wanted or ("url" if "url" in entry else "b64_json")
-        entries.append({form: picture, **rest})
+        entries.append({form: image, **rest})
     return {**answer, "data": entries}
 
 
-def _with_pictures(replay: Replay) -> dict[str, Any]:
-    """Give the answer with the picture itself in the place of each URL."""
+def _with_images(replay: Replay) -> dict[str, Any]:
+    """Return the response with the image itself in the place of each URL."""
     entries = [
-        {**entry, "url": _opened(replay, entry["url"])} if "url" in entry else entry
+        {**entry, "url": _image_at(replay, entry["url"])} if "url" in entry else entry
         for entry in replay.body["data"]
     ]
     return {**replay.body, "data": entries}
 
 
-def _finished(replay: Replay) -> list[str]:
-    """Give the finished pictures that events told of, as base64."""
+def _completed(replay: Replay) -> list[str]:
+    """Return the images of the completed events, as base64."""
     kind = "image_generation.completed"
     return [event["b64_json"] for event in replay.events if event["type"] == kind]
 
 
-def _opened(replay: Replay, url: str) -> str:
-    """Give the picture at a URL as base64, be it one of the gateway's or the provider's."""
-    return replay.kept.get(url) or replay.transcript.downloads[url]
+def _image_at(replay: Replay, url: str) -> str:
+    """Return the image at a URL of the gateway's or the provider's, as base64."""
+    return replay.blobs.get(url) or replay.transcript.downloads[url]
 
 
 def _expected_receipt(transcript: Transcript) -> str:
-    """Give the receipt written down, and what the gateway itself adds on pictures not made."""
+    """Return the receipt written down, and what the gateway adds about missing images."""
     found, made = get_adapter(transcript.provider), len((transcript.answer or {}).get("data", []))
     missing = 0 if found.passthrough else transcript.n - made
-    lost = f"failed pictures={missing}>incomplete" if made and missing > 0 else ""
+    lost = f"failed images={missing}>incomplete" if made and missing > 0 else ""
     return ", ".join(filter(None, (transcript.receipt, lost)))
 
 
 def _is_measured(replay: Replay) -> bool:
-    """Tell whether the receipt measures a picture, where the gateway has seen one."""
-    seen = bool(replay.kept) or "b64_json" in replay.text
+    """Whether the receipt has the size of an image, where the gateway has seen one."""
+    seen = bool(replay.blobs) or "b64_json" in replay.text
     return (
         not seen
         or replay.transcript.is_relayed
@@ -166,17 +175,17 @@ def _is_measured(replay: Replay) -> bool:
     )
 
 
-def _failure(transcript: Transcript) -> tuple[int, dict[str, Any]]:
-    """Give the status and the body of the error: the provider's own, if it is in our shape."""
+def _expected_error(transcript: Transcript) -> tuple[int, dict[str, Any]]:
+    """Return the status and body of the error: the provider's own, if it has OpenAI's shape."""
     with pytest.raises(ImageError) as caught:
         play(transcript)
     error = caught.value
     if isinstance(error, ProviderError) and error.body is not None:
-        return error.status, _outline(orjson.loads(error.body))
-    return error.status, _outline({"error": error.to_dict()})
+        return error.status, _without_messages(orjson.loads(error.body))
+    return error.status, _without_messages({"error": error.to_dict()})
 
 
-def _outline(body: dict[str, Any]) -> dict[str, Any]:
-    """Give an error's body without its sentences."""
+def _without_messages(body: dict[str, Any]) -> dict[str, Any]:
+    """Return an error's body without its messages."""
     error = {name: value for name, value in body["error"].items() if name != "message"}
     return {name: value for name, value in {**body, "error": error}.items() if name != "message"}
