@@ -7,15 +7,24 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: help install run test check audit deploy-tools fuzz docs format lock \
   golden faults fault-matrix mutations cluster-test clean \
   bench bench-quick bench-smoke bench-soak storm \
-  bench-translate bench-memory bench-blobs bench-cache bench-pictures bench-jobs
+  bench-translate bench-memory bench-blobs bench-cache bench-images bench-jobs
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' \
+	  $(MAKEFILE_LIST)
 
-install: $(VENV)/.installed ## Make .venv with the gateway in it
+##@ Set up and run
 
-run: install ## Start the gateway on embedded defaults
-	@$(BIN)/easel serve
+install: $(VENV)/.installed ## Install the gateway into .venv
+
+PORT ?= 8787
+run: install ## Start the gateway with default settings (PORT=8787)
+	@$(BIN)/easel serve --port $(PORT)
+
+clean: ## Remove everything that was installed or built; state_dir stays
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+##@ Test
 
 # Most tests wait for something: two processes share them.
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -23,84 +32,41 @@ PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 test: $(VENV)/.tested ## Run every test
 	@$(PYTEST)
 
-check: $(VENV)/.tested audit ## Format, lint, types, tests, known vulnerabilities
+check: $(VENV)/.tested audit ## Format check, lint, types, tests, known vulnerabilities
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(PYTEST)
 
-deploy-tools: $(VENV)/.tested ## Install the linters and schemas that hold up deploy/
-	@$(PIP) install --require-hashes -r requirements/deploy.txt
+golden: $(VENV)/.tested ## Record again what clients see (tests/golden); review the diff
+	@EASEL_RECORD=1 $(BIN)/python -m pytest --quiet tests/golden/test_golden.py
 
-audit: $(VENV)/.tested ## Hold what is pinned against known vulnerabilities, if there is a network
-	@test -x $(VENV)/audit/bin/pip-audit || { $(BIN)/python -m venv $(VENV)/audit && \
-	  $(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet install 'pip-audit>=2.9,<3'; \
-	} >/dev/null 2>&1 || true
-	@$(BIN)/python requirements/audit.py $(VENV)/audit/bin/pip-audit
+cluster-test: $(VENV)/.tested ## Break one part after the other of a three-node cluster under load (3 minutes)
+	@$(BIN)/python -m tests.cluster
 
-fuzz: $(VENV)/.tested ## Give all that reads a stranger's words random ones for MINUTES=20, with atheris
+faults: $(VENV)/.tested ## Cause every kind of fault and count what is paid; writes docs/reliability.md
+	@$(BIN)/python -m bench.faults
+
+fault-matrix: $(VENV)/.tested ## Run every provider fault in every mode; writes docs/reliability.md
+	@$(BIN)/python -m tests.faults
+
+mutations: $(VENV)/.tested ## Remove each defence of docs/security.md and check that its tests notice
+	@$(BIN)/python -m tests.hostile.mutations
+
+fuzz: $(VENV)/.tested ## Fuzz every parser of untrusted input with atheris (MINUTES=20)
 	@$(PIP) install --require-hashes -r requirements/fuzz.txt || echo "fuzz: without atheris, which does not install here"
 	@$(BIN)/python -m tests.fuzz $$(($(MINUTES) * 60))
 
-format: $(VENV)/.tested ## Put the code into the house's format
+##@ Code and docs
+
+format: $(VENV)/.tested ## Format the code and fix what lint can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: install ## Write what the docs say of providers, from their tables
+docs: install ## Write the generated parts of the docs
 	@$(BIN)/python -m docs.generate
 
-COMPARE = PYTHONPATH=bench $(BIN)/python -m compare
-MINUTES ?= 20
-
-bench: install ## Compare Easel with other gateways (25 minutes), and write bench/results.md
-	@$(COMPARE) full
-
-bench-quick: install ## Compare Easel with a minimal relay (2 minutes)
-	@$(COMPARE) quick
-
-bench-smoke: install ## See that the comparison works (40 seconds)
-	@$(COMPARE) smoke
-
-bench-soak: install ## Load Easel with everything for MINUTES=20, and watch memory and open files
-	@$(COMPARE) soak $(MINUTES)
-
-bench-translate: install ## Measure what translating a call costs, for every provider
-	@$(BIN)/python -m bench.translate
-
-bench-memory: install ## Measure what relaying a 6 MB answer adds to memory
-	@$(BIN)/python bench/relay_memory.py
-
-bench-blobs: install ## Measure what storing and serving a 64 MB picture adds to memory
-	@$(BIN)/python bench/blob_memory.py
-
-bench-jobs: install ## Measure what 500 pictures that nobody waits for add to memory
-	@$(BIN)/python bench/jobs_memory.py
-
-bench-cache: install ## Measure what a hit of the cache costs in CPU
-	@$(BIN)/python bench/cache_hits.py
-
-bench-pictures: install ## Measure what a 64 MB picture in another form adds to memory
-	@$(BIN)/python bench/picture_memory.py
-
-storm: install ## Measure what 2,000 hostile clients do to an honest one, and to memory
-	@$(BIN)/python bench/storm.py
-
-faults: $(VENV)/.tested ## Cause every kind of fault, and write what each cost into docs/reliability.md
-	@$(BIN)/python -m bench.faults
-
-fault-matrix: $(VENV)/.tested ## Have providers do everything wrong, and write what came into docs/reliability.md
-	@$(BIN)/python -m tests.faults
-
-golden: $(VENV)/.tested ## Record again what tests/golden/test_golden.py compares; look at the difference
-	@EASEL_RECORD=1 $(BIN)/python -m pytest --quiet tests/golden/test_golden.py
-
-cluster-test: $(VENV)/.tested ## Break one part after the other of a cluster of three nodes under load (3 minutes)
-	@$(BIN)/python -m tests.cluster
-
-mutations: $(VENV)/.tested ## Take out each defence of docs/security.md, and see that its tests notice
-	@$(BIN)/python -m tests.hostile.mutations
-
-lock: $(VENV)/.tested ## Pin all dependencies anew, with hashes
+lock: $(VENV)/.tested ## Pin all dependencies again, with hashes
 	@$(PIP) install 'pip-tools>=7.4'
 	@$(BIN)/python -m piptools compile --quiet --upgrade --generate-hashes --allow-unsafe \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
@@ -116,8 +82,52 @@ lock: $(VENV)/.tested ## Pin all dependencies anew, with hashes
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
 	  --constraint requirements/test.txt --output-file requirements/deploy.txt requirements/deploy.in
 
-clean: ## Remove what was installed and made; the state folder stays
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+audit: $(VENV)/.tested ## Check pinned packages for known vulnerabilities (needs network)
+	@test -x $(VENV)/audit/bin/pip-audit || { $(BIN)/python -m venv $(VENV)/audit && \
+	  $(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet install 'pip-audit>=2.9,<3'; \
+	} >/dev/null 2>&1 || true
+	@$(BIN)/python requirements/audit.py $(VENV)/audit/bin/pip-audit
+
+deploy-tools: $(VENV)/.tested ## Install the linters and schemas for deploy/
+	@$(PIP) install --require-hashes -r requirements/deploy.txt
+
+##@ Measure
+
+COMPARE = PYTHONPATH=bench $(BIN)/python -m compare
+MINUTES ?= 20
+
+bench: install ## Compare Easel with other gateways (25 minutes); writes bench/results.md
+	@$(COMPARE) full
+
+bench-quick: install ## Compare Easel with a minimal relay (2 minutes)
+	@$(COMPARE) quick
+
+bench-smoke: install ## Check that the comparison works (40 seconds)
+	@$(COMPARE) smoke
+
+bench-soak: install ## Mixed load for MINUTES=20; watches memory and open files
+	@$(COMPARE) soak $(MINUTES)
+
+bench-translate: install ## CPU of translating a call, for every provider
+	@$(BIN)/python -m bench.translate
+
+bench-memory: install ## Memory of relaying a 6 MB response
+	@$(BIN)/python bench/relay_memory.py
+
+bench-images: install ## Memory of a 64 MB image in another form
+	@$(BIN)/python bench/image_memory.py
+
+bench-blobs: install ## Memory of storing and serving a 64 MB image
+	@$(BIN)/python bench/blob_memory.py
+
+bench-jobs: install ## Memory of 500 uncollected images
+	@$(BIN)/python bench/jobs_memory.py
+
+bench-cache: install ## CPU of a cache hit
+	@$(BIN)/python bench/cache_hits.py
+
+storm: install ## Effect of 2,000 hostile clients on a normal one and on memory
+	@$(BIN)/python bench/storm.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
