@@ -351,10 +351,11 @@ MEANT = {(1792, 1024): (16, 9), (1024, 1792): (9, 16)}
 SAME = 0.001
 
 
-@every_table
-def test_an_automatic_size_is_as_good_as_none(family: Family) -> None:
-    silent = family.table.translate({})
-    assert family.table.translate({"size": "auto"}).fields == silent.fields
+def test_an_automatic_size_is_as_good_as_none() -> None:
+    for family in FAMILIES:
+        silent = family.table.translate({})
+        automatic = family.table.translate({"size": "auto"})
+        assert automatic.fields == silent.fields, f"{family.provider}/{family.model}"
 
 
 SAID_OTHERWISE = {

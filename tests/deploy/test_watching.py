@@ -78,10 +78,11 @@ def test_the_dashboard_shows_all_that_is_counted() -> None:
     assert {SERIES[name] for name in used(EXPRESSIONS)} == KINDS.keys()
 
 
-@pytest.mark.parametrize("expression", [*EXPRESSIONS, *(it["expr"] for it in RULES.values())])
-def test_every_value_of_a_label_that_is_asked_for_is_one_there_is(expression: str) -> None:
-    for _, values in _MATCHER.findall(expression):
-        assert [it for it in values.split("|") if f"`{it}`" not in METRICS] == []
+def test_every_value_of_a_label_that_is_asked_for_is_one_there_is() -> None:
+    for expression in (*EXPRESSIONS, *(it["expr"] for it in RULES.values())):
+        for _, values in _MATCHER.findall(expression):
+            unknown = [it for it in values.split("|") if f"`{it}`" not in METRICS]
+            assert unknown == [], expression
 
 
 def test_every_alert_says_what_to_do_and_how_soon() -> None:

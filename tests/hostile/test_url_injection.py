@@ -6,7 +6,6 @@ import pytest
 from yarl import URL
 
 from adapters import PROVIDERS, get_adapter
-from adapters.contract import Option
 from adapters.errors import ImageError
 from proxy.settings.credentials import credentials_for
 from proxy.settings.routing_config import ConfigError
@@ -27,16 +26,16 @@ MODELS = ("../../other", "a/../../b", "a/./b", "a//b", "a?b", "a#b", "a%2f..", "
 OPTIONS = [(name, it) for name in PROVIDERS for it in get_adapter(name).options if not it.secret]
 
 
-@pytest.mark.parametrize(("name", "option"), OPTIONS, ids=lambda it: getattr(it, "name", it))
-def test_no_option_moves_the_host(name: str, option: Option) -> None:
-    whose = get_adapter(name)
-    for value in BREAKING:
-        try:
-            credentials = credentials_for(whose, "k", {option.name: value})
-            host = URL(whose.resolve_base_url(credentials)).host or ""
-        except (ConfigError, ImageError):
-            continue
-        assert "evil" not in host, value
+def test_no_option_moves_the_host() -> None:
+    for name, option in OPTIONS:
+        adapter = get_adapter(name)
+        for value in BREAKING:
+            try:
+                credentials = credentials_for(adapter, "k", {option.name: value})
+                host = URL(adapter.resolve_base_url(credentials)).host or ""
+            except (ConfigError, ImageError):
+                continue
+            assert "evil" not in host, (name, option.name, value)
 
 
 async def test_a_hostile_option_is_refused_before_anything_is_sent() -> None:

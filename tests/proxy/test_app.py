@@ -66,7 +66,7 @@ async def test_jobs_lie_in_the_home_folder_where_the_state_folder_does(
     left.parent.mkdir(parents=True)
     left.touch()
     jobs = make_app(parse(SETTINGS + "state_dir: ~/state", environ={}))[JOBS]
-    await jobs.open()
+    await jobs.restore()
     assert not left.exists()
     await jobs.close()
 
@@ -77,32 +77,27 @@ def test_both_spellings_of_every_path_are_there() -> None:
     assert PATH in closed
 
 
-@pytest.mark.parametrize("end", ["/x", "/", "//", "%2Fx", "x"])
 @pytest.mark.parametrize(("method", "path"), [it for it in ROUTES if not it[1].endswith("/a")])
-async def test_an_unknown_route_is_404(easel: Gateway, method: str, path: str, end: str) -> None:
-    got = await easel.ask(method=method, path=f"/{path[1:]}{end}" if path[1:] else "/x")
-    assert is_refused(got, 404, "unknown_route")
+async def test_an_unknown_route_is_404(easel: Gateway, method: str, path: str) -> None:
+    for end in ("/x", "/", "//", "%2Fx", "x"):
+        got = await easel.ask(method=method, path=f"/{path[1:]}{end}" if path[1:] else "/x")
+        assert is_refused(got, 404, "unknown_route"), end
 
 
-@pytest.mark.parametrize("method", ["DELETE", "PUT", "PATCH", "OPTIONS", "TRACE"])
 @pytest.mark.parametrize("path", sorted({path for method, path in ROUTES if method != "DELETE"}))
-async def test_a_wrong_method_is_405_and_names_the_right_one(
-    easel: Gateway, method: str, path: str
-) -> None:
-    if (method, path) in ROUTES:
-        return
-    got = await easel.ask(method=method, path=path)
-    assert is_refused(got, 405, "method_not_allowed")
-    assert got.headers["allow"] in got.error["message"]
+async def test_a_wrong_method_is_405_and_names_the_right_one(easel: Gateway, path: str) -> None:
+    for method in ("DELETE", "PUT", "PATCH", "OPTIONS", "TRACE"):
+        if (method, path) not in ROUTES:
+            got = await easel.ask(method=method, path=path)
+            assert is_refused(got, 405, "method_not_allowed"), method
+            assert got.headers["allow"] in got.error["message"]
 
 
-@pytest.mark.parametrize("key", ["", "easel-wrong-key-0123456789", KEY.upper(), KEY[:-1], " "])
 @pytest.mark.parametrize(("method", "path"), CLOSED)
-async def test_without_a_good_key_it_is_401(
-    easel: Gateway, method: str, path: str, key: str
-) -> None:
-    got = await easel.ask(method=method, path=path, api_key=key)
-    assert is_refused(got, 401, "invalid_api_key")
+async def test_without_a_good_key_it_is_401(easel: Gateway, method: str, path: str) -> None:
+    for key in ("", "easel-wrong-key-0123456789", KEY.upper(), KEY[:-1], " "):
+        got = await easel.ask(method=method, path=path, api_key=key)
+        assert is_refused(got, 401, "invalid_api_key"), key
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"null", b"\xff", b"prompt=x", b"NaN"])

@@ -34,12 +34,12 @@ def test_a_name_is_encoded_but_for_what_is_safe(model: str, safe: str, path: str
     assert quote_model(model, safe=safe) == path
 
 
-@pytest.mark.parametrize("model", HOSTILE)
 @pytest.mark.parametrize("safe", SAFE)
-def test_a_name_that_could_leave_its_place_is_refused(model: str, safe: str) -> None:
-    with pytest.raises(BadParam) as caught:
-        quote_model(model, safe=safe)
-    assert (caught.value.param, caught.value.status) == ("model", 400)
+def test_a_name_that_could_leave_its_place_is_refused(safe: str) -> None:
+    for model in HOSTILE:
+        with pytest.raises(BadParam) as caught:
+            quote_model(model, safe=safe)
+        assert (caught.value.param, caught.value.status) == ("model", 400), model
 
 
 def test_a_missing_name_is_asked_for_with_an_example() -> None:

@@ -57,12 +57,12 @@ def test_an_owner_is_the_same_for_a_caller_and_does_not_tell_the_name() -> None:
     assert LINK.path == f"{LINK.owner}/{LINK.blob_id}.png"
 
 
-@pytest.mark.parametrize("at", range(80))
-def test_no_digit_of_a_signature_can_be_changed(at: int) -> None:
-    query = query_of(LINK)
-    digit = "1" if query["sig"][at] == "0" else "0"
-    query["sig"] = query["sig"][:at] + digit + query["sig"][at + 1 :]
-    assert SIGNER.verify(LINK.name, query) is None
+def test_no_digit_of_a_signature_can_be_changed() -> None:
+    for at in range(80):
+        query = query_of(LINK)
+        digit = "1" if query["sig"][at] == "0" else "0"
+        query["sig"] = query["sig"][:at] + digit + query["sig"][at + 1 :]
+        assert SIGNER.verify(LINK.name, query) is None, at
 
 
 def test_nothing_that_is_signed_can_be_changed() -> None:

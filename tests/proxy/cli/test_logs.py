@@ -31,7 +31,7 @@ LINE: dict[str, Any] = {
     "provider": "acme",
     "cache": "HIT",
     "error": "",
-    "pictures": 1,
+    "images": 1,
     "bytes_out": 1_500_000,
     "tried": [],
     "trace": "t1",
@@ -115,12 +115,12 @@ def test_nothing_that_a_stranger_sent_moves_the_cursor_or_begins_a_line(place: s
     assert not {ESCAPE, "\u202e", "\x9b"} & set(shown)
 
 
-@pytest.mark.parametrize("place", ["time", "ms", "tried", "bytes_out", "pictures", "caller"])
-@pytest.mark.parametrize("value", [None, [], {}, [1, {"ms": []}], "x", -1, 1e300, True])
-def test_a_line_of_whatever_form_is_one_line(place: str, value: object) -> None:
-    result = easel("-", given=written({**LINE, place: value}))
-    assert result.exit_code == 0
-    assert "trace=t1" in result.output
+@pytest.mark.parametrize("place", ["time", "ms", "tried", "bytes_out", "images", "caller"])
+def test_a_line_of_whatever_form_is_one_line(place: str) -> None:
+    for value in (None, [], {}, [1, {"ms": []}], "x", -1, 1e300, True):
+        result = easel("-", given=written({**LINE, place: value}))
+        assert result.exit_code == 0, value
+        assert "trace=t1" in result.output, value
 
 
 def test_colours_are_for_terminals_only() -> None:

@@ -23,12 +23,12 @@ def test_a_script_is_read_from_among_other_parameters() -> None:
     assert FaultScript.from_params(params) == FaultScript(5, 503, refuse=True, cut_after=9)
 
 
-@pytest.mark.parametrize("status", range(400, 600))
-def test_every_error_status_can_be_played(status: int) -> None:
-    failure = FaultScript(status=status).error()
-    assert failure is not None
-    assert failure.status == status
-    assert failure.type
+def test_every_error_status_can_be_played() -> None:
+    for status in range(400, 600):
+        failure = FaultScript(status=status).error()
+        assert failure is not None, status
+        assert failure.status == status
+        assert failure.type, status
 
 
 @pytest.mark.parametrize(

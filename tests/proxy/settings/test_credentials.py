@@ -46,10 +46,10 @@ def test_an_option_is_known_by_each_of_its_names() -> None:
     )
 
 
-@pytest.mark.parametrize(("provider", "option"), OPTIONS, ids=str)
-def test_no_option_leaves_its_place_in_a_header(provider: str, option: Any) -> None:
-    found = wrong(get_adapter(provider), "k", {option.name: "x\r\nx-evil: 1"})
-    assert list(found) == [option.name]
+def test_no_option_leaves_its_place_in_a_header() -> None:
+    for provider, option in OPTIONS:
+        found = wrong(get_adapter(provider), "k", {option.name: "x\r\nx-evil: 1"})
+        assert list(found) == [option.name], provider
 
 
 def test_an_option_that_is_none_is_refused_with_the_nearest_name() -> None:
@@ -128,13 +128,17 @@ def test_a_config_that_can_be_used_passes(raw: dict[str, Any]) -> None:
         ({"provider": "openai", "azure_api_version": "v1"}, "azure_api_version", "of openai"),
         ({"virtual_key": "az", "cachee": "x"}, "cachee", "did you mean cache?"),
         ({"virtual_key": "az", "api_key": "k"}, "api_key", "must be left out"),
-        ({"virtual_key": "az", "provider": "openai"}, "provider", "not that of the virtual key"),
-        ({"virtual_key": "az", "provider": "opnai"}, "provider", "is not a provider"),
+        (
+            {"virtual_key": "az", "provider": "openai"},
+            "provider",
+            "differs from the provider of the virtual key",
+        ),
+        ({"virtual_key": "az", "provider": "opnai"}, "provider", "is not a known provider"),
         ({"azure_api_versoin": "v1"}, "azure_api_versoin", "did you mean azure_api_version?"),
-        ({"azure_api_version": "v1"}, "", "names no provider"),
-        ({"api_key": "k"}, "", "names no provider"),
+        ({"azure_api_version": "v1"}, "", "but no provider"),
+        ({"api_key": "k"}, "", "but no provider"),
         ({"custom_host": "h"}, "custom_host", "must be a URL"),
-        ({"targets": [{"provider": "opnai"}]}, "targets[0].provider", "is not a provider"),
+        ({"targets": [{"provider": "opnai"}]}, "targets[0].provider", "is not a known provider"),
     ],
 )
 def test_a_config_that_cannot_is_refused_with_its_place(
