@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test check audit deploy-tools fuzz docs format lock \
+.PHONY: help install run test test-fast check audit deploy-tools fuzz docs format lock \
   golden faults fault-matrix mutations cluster-test clean \
   bench bench-quick bench-smoke bench-soak storm \
   bench-translate bench-memory bench-blobs bench-cache bench-images bench-jobs
@@ -26,10 +26,13 @@ clean: ## Remove everything that was installed or built; state_dir stays
 
 ##@ Test
 
-# Most tests wait for something: two processes share them.
-PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# Many tests wait: four processes keep two cores busy. tests/conftest.py orders the modules.
+PYTEST = $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.tested ## Run every test
+test-fast: $(VENV)/.tested ## Test the adapters and the in-process gateway (under a minute)
+	@$(PYTEST) -m 'not process'
+
+test: $(VENV)/.tested ## Run every test (under 4 minutes)
 	@$(PYTEST)
 
 check: $(VENV)/.tested audit ## Format check, lint, types, tests, known vulnerabilities
