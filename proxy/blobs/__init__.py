@@ -1,6 +1,6 @@
-"""Picture bytes by name, for a time, behind URLs that are their own key.
+"""Blobs: images stored for a limited time, behind signed URLs.
 
-keeping stores a picture, media says what it is, signing signs its URL; serve answers that URL;
-store holds the bytes, on disk or in an object store; sweeping keeps the disk within its bound,
-and leftovers clears up after the caches of processes that have ended.
+`publish` stores an image and returns its URL, `urls` signs and verifies URLs, `media_types` is the
+allow list of image types. `store` holds the bytes, in a folder or an object store; `retention`
+deletes expired blobs of a folder, and the caches of processes that are gone.
 """

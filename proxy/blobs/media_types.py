@@ -1,4 +1,4 @@
-"""The kinds of pictures that are kept: nothing else is ever served from the gateway's origin."""
+"""Allowed media types: nothing but images is ever served from the gateway's origin."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ EXTENSIONS = {
     "image/gif": "gif",
     SVG: "svg",
 }
-"""Every media type that a blob can have, and how its name ends."""
+"""File extension of every media type that a blob can have."""
 MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
 
 HEAD_BYTES = 512
-"""How much of a picture `media_type_of` wants to see."""
+"""Bytes of an image that `allowed_media_type` needs."""
 
 _XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
 
@@ -38,7 +38,7 @@ def allowed_media_type(head: bytes, declared: str = "") -> str:
 
 
 async def read_head(chunks: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:
-    """Give the first bytes, `HEAD_BYTES` if there are as many, and all chunks, those included."""
+    """Return the first `HEAD_BYTES` bytes (fewer if it is short), and all chunks with these."""
     seen: list[bytes] = []
     size = 0
     async for chunk in chunks:

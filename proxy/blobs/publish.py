@@ -1,4 +1,4 @@
-"""Stores a picture and gives the URL by which the client gets it."""
+"""Publishes an image: stores it and returns the signed URL for the client."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ from proxy.reload.snapshot import SNAPSHOT
 
 
 async def publish(request: web.Request, chunks: AsyncIterator[bytes], media_type: str) -> str:
-    """Store a picture for the caller of a request; gives its signed URL, with scheme and host.
+    """Store an image for the caller of a request; return its absolute signed URL.
 
-    `media_type` is what the picture is said to be, or ""; what its bytes say comes before it.
-    Raises `BlobStoreFailed` when the store fails, or the picture is of no kind that is kept; what
-    `chunks` raises passes through.
+    `media_type` is the declared type, or ""; the type that its first bytes show takes precedence.
+    Raises `BlobStoreFailed` if the store fails or the type is not allowed. What `chunks` raises is
+    passed on.
     """
     head, chunks = await read_head(chunks)
     stored_type = allowed_media_type(head, media_type)
     if not stored_type:
-        raise BlobStoreFailed("The picture is of a kind that the gateway does not keep.")
+        raise BlobStoreFailed(
+            "The provider's image has an unsupported format and cannot be stored. Supported: PNG, "
+            "JPEG, WebP, GIF, SVG."
+        )
     blob_url = _new_blob_url(request, stored_type)
     await request.app[BLOBS].put(blob_url.path, chunks, stored_type)
     add_event(BLOB_STORED)
@@ -36,9 +39,9 @@ async def publish(request: web.Request, chunks: AsyncIterator[bytes], media_type
 
 
 async def publish_existing(request: web.Request, path: str, media_type: str) -> str:
-    """Give a picture that is in the store a signed URL too, which lives and ends by itself.
+    """Return a signed URL for an image that is in the store already, with a lifetime of its own.
 
-    `place` has the digest of the picture as its last part. Raises `BlobStoreFailed`.
+    The last part of `path` is the image's digest. Raises `BlobStoreFailed`.
     """
     blob_url = _new_blob_url(request, media_type, path.rpartition("/")[2])
     await request.app[BLOBS].link(path, blob_url.path)
@@ -46,7 +49,7 @@ async def publish_existing(request: web.Request, path: str, media_type: str) -> 
 
 
 def _new_blob_url(request: web.Request, media_type: str, content: str = "") -> BlobUrl:
-    # Counted from before the bytes come: the URL never outlives the blob.
+    # Counted from before the upload, so that the URL never outlives the blob.
     expires = int(time.time()) + request[SNAPSHOT].settings.blobs.lifetime_seconds
     return request.app[SIGNER].new_url(request[CALLER].name, media_type, expires, content)
 

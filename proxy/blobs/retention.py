@@ -1,4 +1,9 @@
-"""Keeps a folder of blobs within its lifetime and its bound; a bucket has lifecycle rules."""
+"""Retention of a folder of blobs: by age, by total size, and after dead processes.
+
+A bucket has lifecycle rules instead. Each process has a cache folder below `cache/`, which it
+deletes when it ends. The folder of a killed process is deleted by the next sweep of another, once
+it has been untouched for a while; a living process touches its own.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +23,18 @@ _LOG = logging.getLogger("easel")
 
 _SWEEP_SECONDS = 300.0
 _GRACE_SECONDS = 600.0
-"""How long a blob outlives its URL: an answer that has begun may still be read to its end."""
+"""How long a blob outlives its URL, so that a download that has begun can be completed."""
 _LOW_WATER = 0.9
-"""How full the folder is left once it was too full, so that not each picture costs a sweep."""
+"""Fraction of the limit to free down to, so that not every new image costs a sweep."""
 
 CACHE_PREFIX = "cache"
-"""The folder, or the beginning of a name in a bucket, below which caches lie."""
+"""Folder of the caches, or their prefix in a bucket."""
 RESULTS_PREFIX = "parked"
-"""The folder, or the beginning of a name in a bucket, below which finished answers wait."""
+"""Folder of the jobs' results, or their prefix in a bucket."""
 _DEAD_AFTER_SECONDS = 1800.0
-"""How long a folder lies untouched until its process is taken to be gone: several sweeps."""
+"""How long a cache folder is untouched until its process counts as dead: several sweeps."""
 _PROCESS_FOLDER = re.compile(r"[0-9a-f]{16}")
-# Also what an upload that broke off has left: the store writes to NAME#1 and renames.
+# With the remains of interrupted uploads: the store writes to NAME#1 and renames.
 _BLOB_FILE = re.compile(
     rf"({OWNER_FOLDER.pattern}/{BLOB_NAME.pattern}|{RESULTS_PREFIX}/[0-9a-f]{{32}})(#\d+)?"
 )
@@ -37,10 +42,9 @@ _CACHE_FILE = re.compile(r"([0-9a-f]{64}|new-[0-9a-f]{32})(#\d+)?")
 
 
 class RetentionSweeper:
-    """Deletes what is too old, and the oldest once more than `limit` bytes are held.
+    """Deletes blobs after `blob_ttl` seconds, and the oldest if there are more than `max_bytes`.
 
-    Nothing in the folder is touched that does not have a blob's name, or a parked answer's; those
-    are deleted once they have waited for `parked` seconds.
+    Results of jobs are deleted after `result_ttl` seconds. Files with other names are not touched.
     """
 
     def __init__(
@@ -60,27 +64,27 @@ class RetentionSweeper:
         self._full = asyncio.Event()
 
     def account(self, size: int) -> None:
-        """Count a new blob; the one that is too much starts a sweep."""
+        """Count a new blob of `size` bytes; start a sweep if it exceeds the limit."""
         self.bytes_held += size
         if self.bytes_held > self._max_bytes:
             self._full.set()
 
     async def run(self, *caches: str) -> None:
-        """Sweep now, every few minutes, and whenever the folder is full.
+        """Sweep now, every five minutes, and whenever the limit is exceeded.
 
-        `caches` are the folders below in which this process's cache lies: they are left alone, and
-        what the caches of other processes left behind is not.
+        `caches` are this process's cache folders, which are kept; those of dead processes are
+        deleted.
         """
         while True:
             self._full.clear()
-            # What comes during the sweep is counted on top of what the sweep finds.
+            # Blobs that are added during the sweep are counted on top of what it finds.
             self.bytes_held = 0
             try:
                 bytes_left = await asyncio.to_thread(self.sweep)
                 self.bytes_held += bytes_left
                 await asyncio.to_thread(remove_dead_processes, self.folder, caches, self._clock())
             except OSError as error:
-                _LOG.error("could not sweep the blobs' folder: %s", error.strerror)  # noqa: TRY400 - no traceback needed
+                _LOG.error("could not sweep the blob folder: %s", error.strerror)  # noqa: TRY400 - no traceback needed
             try:
                 async with asyncio.timeout(_SWEEP_SECONDS):
                     await self._full.wait()
@@ -88,7 +92,7 @@ class RetentionSweeper:
                 continue
 
     def sweep(self) -> int:
-        """Delete what has to go; gives the bytes that are left. It blocks: call it in a thread."""
+        """Delete expired and excess blobs; return the bytes left. Blocks: call it in a thread."""
         now, (blob_ttl, result_ttl) = self._clock(), self._ttls
         total = 0
         remaining = []
@@ -108,7 +112,7 @@ class RetentionSweeper:
         return total
 
     def _blob_files(self) -> Iterator[tuple[float, int, Path]]:
-        """Give time, size and path of each blob."""
+        """Yield modification time, size in bytes and path of each blob."""
         for path in self.folder.glob("*/*"):
             if not _BLOB_FILE.fullmatch(path.relative_to(self.folder).as_posix()):
                 continue
@@ -117,25 +121,25 @@ class RetentionSweeper:
             except FileNotFoundError:
                 continue
             if stat.S_ISREG(info.st_mode):
-                # Several places of one picture share its bytes.
+                # Hard links to one image share its bytes.
                 yield info.st_mtime, info.st_size // max(info.st_nlink, 1), path
 
 
 def remove_dead_processes(folder: Path, own_caches: Sequence[str], now: float) -> None:
-    """Delete what processes left that are gone, and mark one's own. It blocks."""
+    """Delete the cache folders of dead processes, and touch one's own. Blocks."""
     own_folders = [folder / it for it in own_caches if it]
-    for folder in own_folders:
-        if folder.is_dir():
-            os.utime(folder, (now, now))
-    for folder in (folder / CACHE_PREFIX).glob("*"):
-        about = folder.lstat()
-        dead = folder not in own_folders and about.st_mtime < now - _DEAD_AFTER_SECONDS
-        if dead and _PROCESS_FOLDER.fullmatch(folder.name) and stat.S_ISDIR(about.st_mode):
-            remove_cache_folder(folder)
+    for own in own_folders:
+        if own.is_dir():
+            os.utime(own, (now, now))
+    for cache in (folder / CACHE_PREFIX).glob("*"):
+        info = cache.lstat()
+        dead = cache not in own_folders and info.st_mtime < now - _DEAD_AFTER_SECONDS
+        if dead and _PROCESS_FOLDER.fullmatch(cache.name) and stat.S_ISDIR(info.st_mode):
+            remove_cache_folder(cache)
 
 
 def remove_cache_folder(folder: Path) -> None:
-    """Delete the cache's files in a folder, and the folder if nothing else is in it. It blocks."""
+    """Delete the cache files in a folder, and the folder if it is empty then. Blocks."""
     for path in folder.glob("*"):
         if _CACHE_FILE.fullmatch(path.name) and not path.is_dir():
             path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Where picture bytes lie: a folder, or a bucket of an object store, behind one small interface.
+"""The blob store: a folder, or a bucket of an object store, behind one small interface.
 
-The only module that talks to the object store's library, which is imported with the first picture.
+The only module that uses the object store's library, which is imported on first use.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("easel")
 
 _PART_BYTES = 5 * 1024 * 1024
-"""What is held of a picture before it goes out: the least that S3 takes as part of an upload."""
+"""Bytes of one part of an upload: the minimum that S3 accepts."""
 _LOCAL_PART_BYTES = 256 * 1024
-"""The same for a folder, which takes parts of any size."""
+"""The same for a folder, which accepts parts of any size."""
 _CONCURRENT_PARTS = 2
 _LIST_BATCH = 100
 _CHUNK_BYTES = 1024 * 1024
@@ -44,17 +44,17 @@ _LINGER_SECONDS = 0.05
 
 
 def local_folder(settings: Settings) -> Path | None:
-    """Give the folder of the blobs, None where they lie in a bucket."""
+    """Return the folder of the blobs; None if they are in a bucket."""
     if "://" in settings.blobs.store:
         return None
     return Path(settings.blobs.store or Path(settings.state_dir, "blobs")).expanduser()
 
 
 class BlobStore:
-    """Pictures by their place, `owner/name`; run as a context, in which a folder is kept tidy.
+    """Blobs by path (`owner/name`); run as a context, in which a folder is swept.
 
-    `common` is the name of the folder of the cache that several workers have, if they do. Every
-    method raises `BlobStoreFailed` when the store does not do its part.
+    `shared_cache` is the name of the cache folder that several workers share, "" for none. Every
+    method raises `BlobStoreFailed` if the store fails.
     """
 
     def __init__(self, settings: Settings, shared_cache: str = "") -> None:
@@ -71,11 +71,11 @@ class BlobStore:
 
     @property
     def cache_folder(self) -> str:
-        """Where this process may keep what nobody needs once it has ended: no URL leads there."""
+        """Folder for this process's cache, deleted when it ends; no URL leads there."""
         return f"{CACHE_PREFIX}/{self._process_id}"
 
     def clear_cache(self) -> None:
-        """Delete all that this process kept there, if it is a folder. It blocks."""
+        """Delete this process's cache, unless it is in a bucket. Blocks."""
         if self._sweeper:
             remove_cache_folder(self._sweeper.folder / self.cache_folder)
 
@@ -96,31 +96,31 @@ class BlobStore:
             self._sweep_task.cancel()
             await asyncio.wait([self._sweep_task])
         if "_store" in vars(self):  # It was used.
-            # The library's threads touch Python once more after an answer of theirs; if the
-            # interpreter is gone by then, the process aborts (PyO3/pyo3-async-runtimes#40).
+            # The library's threads call into Python once more after a result; if the interpreter
+            # is gone by then, the process aborts (PyO3/pyo3-async-runtimes#40).
             await asyncio.sleep(_LINGER_SECONDS)
 
     async def put(self, path: str, chunks: AsyncIterator[bytes], media_type: str) -> None:
-        """Store a picture as its bytes come. It is there whole, or not at all.
+        """Store a blob from a stream of chunks. It becomes visible as a whole, or not at all.
 
-        What `chunks` raises is raised as it is; so far, nothing of the picture can be seen.
+        What `chunks` raises is passed on, and nothing is stored.
         """
         size = 0
-        with _map_errors("store a picture"):
+        with _map_errors("store an image"):
             writer = self._open_writer(path, media_type)
         async for chunk in chunks:
-            with _map_errors("store a picture"):
+            with _map_errors("store an image"):
                 await writer.write(chunk)
             size += len(chunk)
-        # Only this makes it visible: a writer that is let go of leaves no picture.
-        with _map_errors("store a picture"):
+        # Only this makes it visible: a writer that is not closed leaves no blob.
+        with _map_errors("store an image"):
             await writer.close()
         if self._sweeper:
             self._sweeper.account(size)
 
     async def size(self, path: str) -> int | None:
-        """Give a picture's size in bytes; None when it is not there."""
-        with _map_errors("find a picture"):
+        """Return a blob's size in bytes; None if there is none."""
+        with _map_errors("find an image"):
             try:
                 return (await self._store.head_async(path))["size"]
             except FileNotFoundError:
@@ -129,31 +129,31 @@ class BlobStore:
     async def get_range(
         self, path: str, start: int, end: int, chunk_size: int = _CHUNK_BYTES
     ) -> AsyncIterator[bytes]:
-        """Give the bytes from `start` to before `end`, in pieces of a size.
+        """Yield the bytes from `start` to before `end`, in chunks of `chunk_size`.
 
-        Each piece is asked for once the one before has gone: a slow reader holds no connection.
+        Each chunk is requested when the one before was consumed: a slow reader holds no connection.
         """
         for offset in range(start, end, chunk_size):
-            with _map_errors("read a picture"):
+            with _map_errors("read an image"):
                 chunk = await self._store.get_range_async(
                     path, start=offset, end=min(offset + chunk_size, end)
                 )
             yield bytes(chunk)
 
     async def link(self, path: str, new_path: str) -> None:
-        """Give a picture a further place, as if it had just been stored there; no byte is copied.
+        """Make a blob available at a further path, as if it had just been stored there.
 
-        In a folder that is a hard link, in a bucket the store's own copy.
+        In a folder that is a hard link, in a bucket a copy by the store.
         """
-        with _map_errors("link a picture"):
+        with _map_errors("link an image"):
             if not await self._touch(new_path):
                 await self._store.copy_async(path, new_path)
                 await self._touch(new_path)
 
     async def _touch(self, path: str) -> bool:
-        """Make a file as young as if it were new, for the sweeper; tells whether it is there.
+        """Set a file's modification time to now, for retention; return whether it exists.
 
-        What is in a bucket grows no younger.
+        Does nothing in a bucket.
         """
         if not self._sweeper:
             return False
@@ -164,21 +164,21 @@ class BlobStore:
         return True
 
     async def move(self, path: str, new_path: str) -> None:
-        """Put a picture elsewhere, over what may lie there."""
-        with _map_errors("move a picture"):
+        """Move a blob to another path, replacing what is there."""
+        with _map_errors("move an image"):
             await self._store.rename_async(path, new_path)
 
     async def delete(self, path: str) -> None:
-        """Give a picture up; one that is not there is no failure."""
-        with _map_errors("delete a picture"), contextlib.suppress(FileNotFoundError):
+        """Delete a blob; one that does not exist is no error."""
+        with _map_errors("delete an image"), contextlib.suppress(FileNotFoundError):
             await self._store.delete_async(path)
 
     async def list_names(self, folder: str) -> AsyncIterator[list[str]]:
-        """Give the names of all that lies in a folder, some at a time."""
-        with _map_errors("list pictures"):
+        """Yield the names of all blobs in a folder, in batches."""
+        with _map_errors("list images"):
             batches = aiter(self._store.list(folder, chunk_size=_LIST_BATCH))
         while True:
-            with _map_errors("list pictures"):
+            with _map_errors("list images"):
                 batch = await anext(batches, None)
             if batch is None:
                 return
@@ -190,7 +190,7 @@ class BlobStore:
         return open_writer_async(
             self._store,
             path,
-            # A folder cannot keep attributes; the type is in the name as well.
+            # A folder cannot store attributes; the type is in the name as well.
             attributes=None if self._sweeper else {"Content-Type": media_type},
             buffer_size=_LOCAL_PART_BYTES if self._sweeper else _PART_BYTES,
             max_concurrency=_CONCURRENT_PARTS,
@@ -209,7 +209,7 @@ class BlobStore:
             options = {"endpoint": endpoint}
         return from_url(
             self._settings.store,
-            # Unencrypted only where the operator wrote so.
+            # Unencrypted only if the operator configured it.
             client_options={"allow_http": endpoint.startswith("http:")},
             retry_config={"max_retries": _MAX_RETRIES, "retry_timeout": _RETRY_TIMEOUT},
             **options,
@@ -222,20 +222,20 @@ BLOBS: web.AppKey[BlobStore] = web.AppKey("blobs")
 
 @contextlib.contextmanager
 def _map_errors(action: str) -> Iterator[None]:
-    """Turn the store's failures into ours; the reason is for the operator's log only."""
+    """Map the library's exceptions to `BlobStoreFailed`; log the reason for the operator only."""
     try:
         from obstore.exceptions import BaseError  # noqa: PLC0415 - see the module
     except ImportError as error:
-        _LOG.error("The blob store needs the package obstore: pip install obstore")  # noqa: TRY400 - no traceback needed
+        _LOG.error("the blob store needs the package obstore: pip install obstore")  # noqa: TRY400 - no traceback needed
         raise BlobStoreFailed(
-            "The blob store cannot be used; the gateway's log says why."
+            "The blob store is not available; see the gateway's log for the reason."
         ) from error
     try:
         yield
     except (BaseError, OSError, ValueError, NotImplementedError) as error:
-        # The first line: below it and in <> the library quotes what the store answered.
+        # The first line only: after it, and in <>, the library quotes the store's reply.
         reason = re.split(r"[\n<]", str(error), maxsplit=1)[0]
         _LOG.error("could not %s: %s: %s", action, type(error).__name__, reason)  # noqa: TRY400 - the same
         raise BlobStoreFailed(
-            f"The blob store could not {action}; the gateway's log says why."
+            f"The blob store could not {action}; see the gateway's log for the reason."
         ) from None

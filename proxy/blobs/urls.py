@@ -1,11 +1,11 @@
-"""URLs that are the key to one blob each, for a time.
+"""Signed URLs of blobs: whoever has the URL may read the one blob, until it expires.
 
     /v1/images/blobs/{id}.{ext}?expires={seconds since the epoch}&sig={owner}{mac}
 
-The id is 128 bits of chance, or a keyed digest of a picture that the cache knows. `owner` is a
-keyed digest of the caller's name (16 hex digits): it is the blob's folder in the store, and tells
-nobody who the caller is. `mac` (64 hex digits) is an HMAC-SHA256 over id, media type, owner and
-expiry: none of them can be changed.
+The id is 128 random bits, or a keyed digest of an image in the cache. `owner` is a keyed digest of
+the caller's name (16 hex digits): the blob's folder in the store, which does not reveal the
+caller. `mac` (64 hex digits) is an HMAC-SHA256 over id, media type, owner and expiry: none of them
+can be changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from proxy.errors import BlobStoreFailed
 from proxy.settings.secrets import load_or_create_secret
 
 BLOB_ROUTE = "/v1/images/blobs/{name}"
-"""The route of every blob."""
+"""The route of blobs."""
 
 BLOB_NAME = re.compile(rf"([0-9a-f]{{32}})\.({'|'.join(MEDIA_TYPES)})")
 OWNER_FOLDER = re.compile(r"[0-9a-f]{16}")
@@ -38,7 +38,7 @@ _KEY = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class BlobUrl:
-    """What a signed URL says: a blob, its type, whose it is, and when the URL ends."""
+    """The contents of a signed URL. `expires` is in seconds since the epoch."""
 
     blob_id: str
     media_type: str
@@ -52,14 +52,15 @@ class BlobUrl:
 
     @property
     def path(self) -> str:
-        """Where the blob lies in the store."""
+        """The blob's path in the store."""
         return f"{self.owner}/{self.name}"
 
 
 class Signer:
-    """Makes links and tells its own from forged ones; the key is read, or made, when first used.
+    """Signs and verifies blob URLs.
 
-    `key` is the operator's; without one it is kept in `state_dir`, for its owner's eyes only.
+    `key` is the operator's. If it is empty, a generated one is stored in `state_dir`, readable
+    only by its owner, when it is first needed.
     """
 
     def __init__(self, key: str, state_dir: str) -> None:
@@ -69,7 +70,7 @@ class Signer:
     def new_url(
         self, caller: str, media_type: str, expires: int, content_digest: str = ""
     ) -> BlobUrl:
-        """Make the link of a new blob; of a picture by its `content`, a digest, always the same."""
+        """Return the URL of a new blob, with a random id; of a cached image, always the same id."""
         owner = self._digest("owner", caller)[:16]
         blob_id = (
             self._digest("content", content_digest)[:32]
@@ -79,11 +80,11 @@ class Signer:
         return BlobUrl(blob_id, media_type, owner, expires)
 
     def query(self, url: BlobUrl) -> str:
-        """Give the query of a link's URL."""
+        """Return the query string with the signature."""
         return f"expires={url.expires}&sig={url.owner}{self._mac(url)}"
 
     def verify(self, name: str, query: Mapping[str, str]) -> BlobUrl | None:
-        """Give what a URL says, expired or not; None for any that was not signed here."""
+        """Return the contents of a URL, expired or not; None if its signature is not valid."""
         name_match = BLOB_NAME.fullmatch(name)
         expires = _EXPIRES.fullmatch(query.get("expires", ""))
         signature = _SIGNATURE.fullmatch(query.get("sig", ""))
@@ -93,7 +94,7 @@ class Signer:
         return url if hmac.compare_digest(signature[2], self._mac(url)) else None
 
     def _mac(self, url: BlobUrl) -> str:
-        # No part can hold a line break, so none can run over into the next.
+        # No part can contain a line break, so parts cannot be shifted.
         return self._digest("url", url.blob_id, url.media_type, url.owner, str(url.expires))
 
     def _digest(self, *parts: str) -> str:
@@ -109,8 +110,8 @@ class Signer:
             )
         except OSError as error:
             raise BlobStoreFailed(
-                "The gateway cannot keep a key to sign picture URLs with: "
-                "its operator has to set blobs.signing_key, or make state_dir writable."
+                "The gateway cannot store a key to sign image URLs: its operator has to set "
+                "blobs.signing_key, or make state_dir writable."
             ) from error
         return key.encode()
 

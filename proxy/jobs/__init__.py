@@ -1,6 +1,8 @@
-"""Jobs: image requests that are fulfilled whether or not somebody is still listening.
+"""Jobs: image requests that run to their end whether or not their client stays connected.
 
-tape holds what a job answers; shelf holds all tapes within bounds; registry knows whose job is
-which; handover leaves finished ones to the next process; staging gives a handler a request whose
-answer goes onto a tape; answering answers with a job, and asking does so later.
+`job` is one request and its state, `store` the jobs of a process. `recording` holds a response,
+`budget` keeps all recordings within memory and disk, `persistence` keeps results over a restart.
+`delivery` sends a job's response to a client, `capture` records a handler's response, `limits`
+bounds concurrent jobs. With several processes, `directory` holds what they know of each other's
+jobs, as `cluster_record`s, and `cluster` publishes own jobs and mirrors those of others.
 """

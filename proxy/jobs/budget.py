@@ -1,19 +1,22 @@
-"""All tapes together, within bounds: so much in memory, so much on disk, never more.
+"""The memory and disk budget of all recordings.
 
-For what does not fit into memory, what was delivered to its end goes first, first come first: it
-lies there only in case the client lost it on the way. Then the largest are moved to disk: what is
-not delivered yet. What does not fit on disk is given up, in this order:
+What is promised:
 
-    1. what was delivered, and lies on disk already, first come first
-    2. what waits for its client, oldest first
-    3. the job of nobody: one that still runs, and whose client has gone
-    4. of a job with listeners, what all of them have read: nobody else can join it then
+- Memory stays within `jobs.memory_bytes` (plus the chunk just written), disk within
+  `jobs.disk_bytes`.
+- A slow reader slows only its own job: another job never waits for it, even with memory full.
+- Undelivered results survive longest. When memory is full, delivered results are evicted first,
+  oldest first: they are there only in case the client lost its connection. Then the largest
+  recordings spill to disk. When the disk is full as well, this is evicted, in this order:
 
-If that is not enough, whoever writes waits until those who listen to it have read. A slow client
-delays its own job alone: where all have read all of it, that job goes on beside the full memory.
+    1. delivered results on disk, oldest first
+    2. undelivered results, oldest first
+    3. running jobs without a client: they are cancelled
+    4. of running jobs with clients, the part that all of them have read: no retry can join then
 
-A job takes memory whatever it answers. That counts, and of more jobs than half the memory is for,
-those go that have ended, in the same order.
+- If that is not enough, the writer waits until its own readers have read.
+- A job takes `BYTES_PER_JOB` of memory whatever its response. If all jobs together need more than
+  half of the memory, ended ones are evicted, in the same order.
 """
 
 from __future__ import annotations
@@ -30,39 +33,39 @@ from proxy.jobs.recording import Recording
 _LOG = logging.getLogger("easel")
 
 BYTES_PER_JOB = 3072
-"""Bytes that a job takes beside its answer: what was asked, headers, its places in tables."""
+"""Bytes that a job takes besides its body: key, headers, table entries."""
 _EVICTED_PART = 512
-"""What part of too many jobs goes at once: all are listed for it."""
+"""Evict at least this fraction (1/n) of the jobs at once, because listing them costs time."""
 _FREED_PART, _MAX_SPILLED = 64, 256
-"""What part of the memory is made free at once, and the most tapes that are moved for that."""
+"""Free this fraction (1/n) of the memory at once, with at most so many recordings spilled."""
 
 
 class Evictable(Protocol):
-    """What has a tape: a job. `delivered` counts who got all of it."""
+    """A job, as the budget sees it. `deliveries` counts clients that got the whole response."""
 
     recording: Recording
     deliveries: int
 
     @property
     def listeners(self) -> int:
-        """How many wait for it, or read it."""
+        """Number of requests that wait for the response or read it."""
 
     @property
     def has_connected_client(self) -> bool:
-        """Whether any of their clients is still there."""
+        """Whether the client of any listener is still connected."""
 
     def evict(self) -> None:
-        """Be forgotten, and end if it still runs."""
+        """Remove the job from its store, and cancel it if it still runs."""
 
 
 class RecordingBudget:
-    """Holds what is written within `memory` and `disk` bytes. Holders are in order of age.
+    """Keeps recordings within `memory_limit` and `disk_limit` bytes. Jobs are in order of age.
 
-    `each` is how many bytes of memory a holder takes itself.
+    `bytes_per_job` is the memory that a job itself takes.
 
-    `in_memory` and `on_disk` are the bytes held, `readers` is how many read; tapes keep them.
-    `prepare` is called, in a thread, before something is moved to disk; it raises `OSError` where
-    that cannot be.
+    Recordings maintain `bytes_in_memory`, `bytes_on_disk` and `readers`, the number of open
+    readers. `prepare_disk` is called in a thread before something is spilled; it raises `OSError`
+    if the disk cannot be used.
     """
 
     def __init__(self, memory_limit: int, disk_limit: int, bytes_per_job: int = 0) -> None:
@@ -82,16 +85,16 @@ class RecordingBudget:
 
     @property
     def _low_water_mark(self) -> int:
-        """How many bytes in memory leave some room again."""
+        """Bytes in memory at which eviction and spilling stop."""
         return self._memory_limit - self._memory_limit // _FREED_PART
 
     @property
     def free_disk_bytes(self) -> int:
-        """How many bytes more the disk may take."""
+        """Bytes that may still be written to disk."""
         return self._disk_limit - self.bytes_on_disk
 
     def add(self, job: Evictable) -> None:
-        """Take a holder in, in place of others if there are too many."""
+        """Add a job; evict ended ones if there are too many."""
         self._jobs[id(job)] = job
         if job.deliveries:
             self.mark_delivered(job)
@@ -103,11 +106,11 @@ class RecordingBudget:
                 ended.evict()
 
     def mark_delivered(self, job: Evictable) -> None:
-        """Note that somebody has got all of what a holder has."""
+        """Record that a client has got the whole response of a job."""
         self._delivered.setdefault(id(job), job)
 
     def remove(self, job: Evictable) -> None:
-        """Let a holder go, with what it holds."""
+        """Remove a job and discard its recording."""
         self._delivered.pop(id(job), None)
         if self._jobs.pop(id(job), None):
             job.recording.discard()
@@ -115,15 +118,15 @@ class RecordingBudget:
             self.notify_freed()
 
     def notify_freed(self) -> None:
-        """Tell that something was read or given up."""
+        """Wake waiting writers, because something was read or evicted."""
         self._is_exhausted = False
-        if not self._lock.locked():  # Else those who wait are told once that is over.
+        if not self._lock.locked():  # Else `_exclusive` wakes them at its end.
             self._wake_waiters()
 
     async def wait_for_memory(self, recording: Recording) -> None:
-        """Make room after a tape was written to.
+        """Free memory after a recording was written to.
 
-        It waits while there is none, as long as its own listeners have not read what it holds.
+        Waits while none can be freed and this recording's own readers have not read what it holds.
         """
         self._is_exhausted = False
         try:
@@ -137,15 +140,15 @@ class RecordingBudget:
             self._waiters.pop(recording, None)
 
     async def _wait_for_change(self, recording: Recording) -> None:
-        """Wait until something may have changed; whoever waits again keeps its place."""
+        """Wait until memory may have been freed; a writer that waits again keeps its position."""
         self._all_woken = False
         woken = self._waiters[recording] = asyncio.get_running_loop().create_future()
         await woken
 
     def _wake_waiters(self) -> None:
-        """Have all who wait look again, first come first.
+        """Wake all waiting writers in one turn of the event loop, in FIFO order.
 
-        In one turn of the loop: a lock that a thousand take one after the other takes as many.
+        A lock would take one turn for each of a thousand waiters.
         """
         if self._all_woken:
             return
@@ -156,7 +159,7 @@ class RecordingBudget:
 
     @asynccontextmanager
     async def _exclusive(self) -> AsyncIterator[None]:
-        """Move and give up what is to be, with nobody else doing so."""
+        """Hold the lock for spilling and evicting; wake waiting writers at the end."""
         try:
             async with self._lock:
                 yield
@@ -165,50 +168,48 @@ class RecordingBudget:
                 self._wake_waiters()
 
     async def flush_to_disk(self, job: Evictable) -> bool:
-        """Put all of a tape that has ended on disk, if need be in place of what was delivered.
+        """Write all of an ended recording to disk, evicting delivered ones for it if needed.
 
-        False: there is no room. Raises `OSError`.
+        Returns whether the disk has space for it. Raises `OSError`.
         """
         recording = job.recording
         async with self._exclusive():
-            while (
-                recording.bytes_in_memory
-                and self.bytes_on_disk + recording.bytes_in_memory > self._disk_limit
-            ):
-                delivered = next(
-                    (
-                        it
-                        for it in self._ended_unread()
-                        if it.deliveries and it.recording.bytes_on_disk
-                    ),
-                    None,
-                )
-                if (
-                    delivered is None
-                    or job.deliveries
-                    or recording.bytes_in_memory > self._disk_limit
-                ):
+            while recording.bytes_in_memory and recording.bytes_in_memory > self.free_disk_bytes:
+                evicted = self._delivered_on_disk()
+                too_large = recording.bytes_in_memory > self._disk_limit
+                if evicted is None or job.deliveries or too_large:
                     return False
-                delivered.evict()
+                evicted.evict()
             if recording.bytes_in_memory:
                 await self._spill(recording)
         return True
 
+    def _delivered_on_disk(self) -> Evictable | None:
+        ended = self._ended_unread()
+        return next((it for it in ended if it.deliveries and it.recording.bytes_on_disk), None)
+
     def enforce_disk_limit(self) -> None:
-        """Give up what was taken over from an earlier process, and has no room now."""
-        while self.bytes_on_disk > self._disk_limit and (
-            evicted := next(self._eviction_order(), None)
-        ):
+        """Evict results of an earlier process that exceed the present disk limit."""
+        while self.bytes_on_disk > self._disk_limit:
+            if (evicted := next(self._eviction_order(), None)) is None:
+                return
             evicted.evict()
 
     def disable_disk(self, error: OSError) -> None:
-        """Have no disk from now on, and say so: it is full, or cannot be written to."""
+        """Stop using the disk, because it is full or not writable, and log that once."""
         if self._disk_limit:
-            _LOG.warning("jobs are not kept on disk: %s: %s", error.filename, error.strerror)
+            _LOG.warning(
+                "job results can no longer be stored on disk: %s: %s; using memory only",
+                error.filename,
+                error.strerror,
+            )
         self._disk_limit = 0
 
     def _evict_delivered(self) -> bool:
-        """Give up what was delivered and lies in memory, as far as need be; tell if any was."""
+        """Evict delivered recordings until memory is below the low-water mark.
+
+        Returns whether any was evicted.
+        """
         before = self.bytes_in_memory
         for it in _iter_present(self._delivered):
             if self.bytes_in_memory <= self._low_water_mark:
@@ -218,10 +219,9 @@ class RecordingBudget:
         return self.bytes_in_memory < before
 
     async def _spill_largest(self, recordings: list[Recording]) -> None:
-        """Move the largest to disk, a part of all memory in one go: all were looked at for it."""
-        for recording in heapq.nlargest(
-            _MAX_SPILLED, recordings, key=lambda it: it.bytes_in_memory
-        ):
+        """Spill the largest recordings until memory is below the low-water mark."""
+        largest = heapq.nlargest(_MAX_SPILLED, recordings, key=lambda it: it.bytes_in_memory)
+        for recording in largest:
             if recording.bytes_in_memory <= self.free_disk_bytes:
                 await self._spill(recording)
             if self.bytes_in_memory <= self._low_water_mark:
@@ -232,7 +232,7 @@ class RecordingBudget:
         await recording.spill()
 
     async def _free_memory(self) -> None:
-        """Take one step towards less memory, if that is too much; note where there is none."""
+        """Take one step to free memory if the limit is exceeded; record if no step is left."""
         if self.bytes_in_memory <= self._memory_limit:
             return
         if self._evict_delivered():
@@ -248,29 +248,27 @@ class RecordingBudget:
             evicted.evict()
         else:
             drained = [it for it in jobs if it.listeners == it.recording.reader_count]
-            self._is_exhausted = sum(holder.recording.drop_consumed() for holder in drained) == 0
+            self._is_exhausted = sum(it.recording.drop_consumed() for it in drained) == 0
 
     def _eviction_order(self) -> Iterator[Evictable]:
-        """Give what may be given up, in order."""
+        """Yield the jobs that may be evicted, in order."""
         yield from (it for it in self._ended_unread() if it.recording.bytes_held)
         for it in _iter_present(self._jobs):
             if not (it.recording.ended or it.has_connected_client) and it.recording.bytes_held:
                 yield it
 
     def _ended_unread(self) -> Iterator[Evictable]:
-        """Give what has ended and nobody listens to, in order."""
-        yield from (
-            it
-            for it in _iter_present(self._delivered)
-            if it.recording.ended and not it.has_connected_client
-        )
+        """Yield the jobs that have ended and have no client, delivered ones first."""
+        for it in _iter_present(self._delivered):
+            if it.recording.ended and not it.has_connected_client:
+                yield it
         for it in _iter_present(self._jobs):
             if it.recording.ended and not (it.has_connected_client or id(it) in self._delivered):
                 yield it
 
 
 def _iter_present(jobs: dict[int, Evictable]) -> Iterator[Evictable]:
-    """Give those that are left when their turn comes: there may be many, and few are asked."""
-    for name in tuple(jobs):
-        if it := jobs.get(name):
+    """Yield each job that is still present at its turn, since the consumer may evict some."""
+    for key in tuple(jobs):
+        if it := jobs.get(key):
             yield it

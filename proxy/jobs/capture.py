@@ -1,6 +1,6 @@
-"""A handler's request whose answer goes onto a tape instead of to the client.
+"""Capture of a handler's response in a recording, instead of sending it to the client.
 
-The one place that knows how aiohttp ties an answer to its connection.
+The only module that depends on how aiohttp ties a response to its connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CONNECTION_HEADERS = (*HOP_BY_HOP, hdrs.DATE, hdrs.SERVER)
 
 
 class _RecordingWriter(AbstractStreamWriter):
-    """Takes what a response writes."""
+    """Stream writer that appends to a recording."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
@@ -36,21 +36,21 @@ class _RecordingWriter(AbstractStreamWriter):
         await self._recording.append(chunk)
 
     async def drain(self) -> None:
-        """Wait for nothing: `append` has waited."""
+        """Do nothing: `append` has already waited."""
 
     def enable_compression(self, encoding: str = "deflate", strategy: int | None = None) -> None:
-        """Compress nothing: the client's own connection may."""
+        """Do nothing: the client's own connection may compress."""
 
     def enable_chunking(self) -> None:
-        """Do nothing: the pieces are not framed here."""
+        """Do nothing: a recording has no framing."""
 
 
 def capture_request(request: web.Request, recording: Recording) -> web.Request:
-    """Give a request like this one, whose answer goes onto `tape`.
+    """Return a copy of a request whose response is written to a recording.
 
-    It knows what the links before have left, and outlives the client's connection.
+    It has the state that earlier middlewares have set, and outlives the client's connection.
     """
-    # aiohttp has no public way to give a request another writer.
+    # aiohttp has no public way to replace a request's writer.
     captured = web.Request(
         request._message,  # noqa: SLF001 - see above
         request.content,
@@ -66,10 +66,10 @@ def capture_request(request: web.Request, recording: Recording) -> web.Request:
 
 
 async def capture_response(request: web.Request, recording: Recording, handler: Handler) -> None:
-    """Have a handler answer a request that is staged for `tape`, to the last byte."""
+    """Run a handler on a captured request, and record its whole response."""
     response = await handler(request)
     if isinstance(response, web.Response) and isinstance(response.body, bytes):
-        # All of it is here: it need not be made ready for a connection first.
+        # The whole body is in memory: there is no need to prepare a connection.
         await request.app.on_response_prepare.send(request, response)
         headers = _without_connection_headers(response.headers)
         headers[hdrs.CONTENT_LENGTH] = str(len(response.body))
@@ -81,7 +81,7 @@ async def capture_response(request: web.Request, recording: Recording, handler: 
 
 
 def _without_connection_headers(headers: CIMultiDict[str]) -> CIMultiDict[str]:
-    """Give the headers of an answer, whatever connection it will go to."""
+    """Return headers without those that belong to one connection."""
     kept = CIMultiDict(headers)
     for name in _CONNECTION_HEADERS:
         kept.popall(name, None)

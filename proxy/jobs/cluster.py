@@ -1,8 +1,9 @@
-"""Keeps the board true of this process's jobs, and gets the answers of other processes' jobs.
+"""Publishes this process's jobs in the cluster's directory, and mirrors other processes' jobs.
 
-What a job comes to is told when it changes, by one task and many at a time; the request itself
-waits for the board only once, before anything is ordered. An answer that nobody has got is stored
-where all processes can read it, and so is any other that one of them asks for.
+A request waits for the directory once: it claims its job before anything is ordered from a
+provider. Later changes of a job are published in the background, in batches. An undelivered result
+is uploaded to the blob store, where all processes can read it, and so is any other that one of
+them requests.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _HEARTBEAT_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
 _RENEW_SECONDS = 60.0
 _GRACE_SECONDS = 3.0
-"""How long a process must have been silent, or a record be missing, until a job is lost."""
+"""How long a heartbeat or a record must be missing before a job counts as lost."""
 _FIRST_POLL, _MAX_POLL, _POLL_GROWTH = 0.05, 1.0, 1.5
 _REQUEST_AGAIN_SECONDS = 3.0
 _MAX_CONCURRENT_UPLOADS = 8
@@ -38,7 +39,7 @@ _PUBLISH_BATCH = 200
 
 
 class JobCluster:
-    """The jobs of this process as others see them, and theirs; run as a context."""
+    """The jobs of this process as others see them, and those of others; run as a context."""
 
     def __init__(
         self, directory: JobDirectory, jobs: JobStore, results: JobResults, record_ttl: float
@@ -58,9 +59,9 @@ class JobCluster:
         self._mirrored: set[str] = set()
         self._stores_all = False
         self._unregistered: set[str] = set()
-        """Jobs that others may not find: of when what is shared was not there, or has lost them."""
-        self._store_unavailable = False
-        self._store_closed = False
+        """Jobs to register again: the state store was unavailable, or has lost its data."""
+        self._state_unavailable = False
+        self._state_closed = False
         self._renewed_at = time.monotonic()
 
     async def __aenter__(self) -> Self:
@@ -72,7 +73,7 @@ class JobCluster:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Leave no job on the board that is not to be had any more."""
+        """Publish unfinished jobs as lost, and leave the cluster."""
         self._jobs.on_change = _ignore
         for task in (*self._tasks, *self._uploads.values()):
             task.cancel()
@@ -87,7 +88,7 @@ class JobCluster:
             await self._directory.deregister()
 
     async def claim(self, job: Job) -> str:
-        """Give the id of another process's job that this one is to follow; "": it is made here."""
+        """Claim a job for this process; return "", or the id of a job elsewhere to mirror."""
         other = await self._directory.claim(job, self._record(job))
         if other is None:
             self._unregistered.add(job.id)
@@ -97,13 +98,13 @@ class JobCluster:
         return other or ""
 
     async def claim_abandoned(self, key: JobKey) -> str:
-        """Find a job of another process that nobody has come for; "" where there is none."""
+        """Claim another process's abandoned job for a retry; return its id, or ""."""
         with contextlib.suppress(StoreUnavailable):
             return await self._directory.claim_abandoned(key, allow_any=False)
         return ""
 
     async def look_up(self, caller: str, job_id: str) -> Lookup | None:
-        """Find a caller's job of another process by its id."""
+        """Look up a caller's job of another process by its id."""
         try:
             found = await self._directory.look_up(job_id)
         except StoreUnavailable:
@@ -111,21 +112,24 @@ class JobCluster:
         return found if found and found.record.caller == caller else None
 
     async def cancel(self, found: Lookup) -> None:
-        """Cancel a job, or forget what it made."""
+        """Cancel another process's job, or delete its result."""
         with contextlib.suppress(StoreUnavailable, BlobStoreFailed):
             await self._directory.request_action(found.record.owner, found.job_id, "cancel")
             await self._directory.delete([found.job_id])
             await self._results.delete(found.job_id)
 
     async def delete(self, job: Job) -> None:
-        """Have others know that a job of this process was given up by its client."""
+        """Publish that a job of this process was deleted by its client."""
         self._stored_until.pop(job.id, None)
         with contextlib.suppress(StoreUnavailable, BlobStoreFailed):
             await self._directory.delete([job.id])
             await self._results.delete(job.id)
 
     async def mirror(self, job: Job, job_id: str) -> None:
-        """Have a job get the answer of another process's, once there is one."""
+        """Copy the result of another process's job `job_id` to `job` when it is there.
+
+        Raises the failure of that job.
+        """
         self._mirrored.add(job.id)
         key = job.key
         alias = JobRecord(
@@ -140,38 +144,38 @@ class JobCluster:
                         return
         except ImageError as error:
             if error.code == "job_lost" or error.headers.get("x-should-retry") == "false":
-                # It is told once: whoever asks after that wants another picture.
+                # Reported once: a request after that starts a new job.
                 with contextlib.suppress(StoreUnavailable):
                     await self._directory.delete([job_id])
             raise
 
     def store_all(self) -> None:
-        """Store whatever is finished, from now on, for the processes that stay."""
+        """Upload every result from now on, for the processes that stay."""
         if not self._stores_all:
             self._stores_all = True
             self._start_uploads(self._jobs.all())
             self._queue_all()
 
     async def wait_until_stored(self) -> None:
-        """Wait until all that is finished is stored, and told of if anybody can be told.
+        """Wait until all results are uploaded, and published if the state store is available.
 
-        Where nobody ever can it is kept on disk, as by a process that is alone.
+        If the state store is closed for good, results are persisted on disk instead.
         """
         self.store_all()
-        while self._uploads or (self._changed and not self._store_unavailable):  # noqa: ASYNC110 - two tasks bring it about
+        while self._uploads or (self._changed and not self._state_unavailable):  # noqa: ASYNC110 - two tasks bring it about
             await asyncio.sleep(_FIRST_POLL)
-        if self._store_closed:
+        if self._state_closed:
             await self._jobs.persist()
 
     @property
     def unsaved_count(self) -> int:
-        """How many answers that nobody has got are not stored."""
-        if self._store_closed:
+        """Number of undelivered results that are not stored."""
+        if self._state_closed:
             return self._jobs.unsaved_count
         return sum(self._should_store(job) and not job.deliveries for job in self._jobs.all())
 
     async def _poll(self, job_id: str) -> AsyncGenerator[Lookup, None]:
-        """Look at a job of another process again and again; raises `lost` once it cannot come."""
+        """Yield the state of another process's job repeatedly; raise a 502 if the job is lost."""
         pause, missing_since, request_at = _FIRST_POLL, 0.0, 0.0
         while True:
             now = time.monotonic()
@@ -195,7 +199,10 @@ class JobCluster:
             pause = min(pause * _POLL_GROWTH, _MAX_POLL)
 
     async def _copy_result(self, found: Lookup, recording: Recording) -> bool:
-        """Put on tape what a job came to, if that is known; raises what it failed with."""
+        """Copy a stored result to a recording; return whether it is complete.
+
+        Raises the failure of the job.
+        """
         record = found.record
         if record.failure:
             raise record.failure.to_error()
@@ -211,11 +218,11 @@ class JobCluster:
                 async for chunk in chunks:
                     await recording.append(chunk)
         except BlobStoreFailed:
-            return False  # The rest of it may be had in a moment.
+            return False  # The next poll continues from here.
         return True
 
     def _queue_change(self, job: Job) -> None:
-        """Have it told what became of a job."""
+        """Queue the job's new state for publication to the cluster."""
         if job.id not in self._mirrored:
             self._changed[job.id] = job
             self._has_changes.set()
@@ -227,18 +234,18 @@ class JobCluster:
             self._queue_change(job)
 
     def _register_all_again(self) -> None:
-        """Have all be found again."""
+        """Queue all jobs to be registered again."""
         self._unregistered.update(
             job.id for job in self._jobs.all() if job.id not in self._mirrored
         )
         self._queue_all()
 
     async def _publish_loop(self) -> None:
-        """Tell what has changed, as often as it does."""
+        """Publish changed jobs in batches."""
         while True:
             await self._has_changes.wait()
             self._has_changes.clear()
-            # Not all of a thousand in one question: there is a time for each to be answered in.
+            # A thousand jobs in one call could exceed the state store's timeout.
             changed = dict(islice(self._changed.items(), _PUBLISH_BATCH))
             for job_id in changed:
                 del self._changed[job_id]
@@ -246,10 +253,10 @@ class JobCluster:
                 self._has_changes.set()
             try:
                 await self._publish(list(changed.values()))
-                self._store_unavailable = False
+                self._state_unavailable = False
             except StoreUnavailable as error:
-                self._store_unavailable = True
-                self._store_closed = isinstance(error, StoreClosed)
+                self._state_unavailable = True
+                self._state_closed = isinstance(error, StoreClosed)
                 self._changed = changed | self._changed
                 self._has_changes.set()
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -271,7 +278,7 @@ class JobCluster:
         )
         removed = [it for it in changed if not self._jobs.has(it.id)]
         if unstored := [it.id for it in removed if it.id not in self._stored_until]:
-            # Those that wait for a job that was given up are told so.
+            # Processes that mirror a cancelled job get its failure.
             failed = [(it.id, self._record(it), self._record_ttl) for it in removed if it.failed]
             await self._directory.delete(unstored)
             await self._directory.publish(failed)
@@ -294,7 +301,7 @@ class JobCluster:
         return not claimed or self._stores_all or job.id in self._requested
 
     async def _upload(self, job: Job) -> None:
-        """Store a job's answer, as long as it takes and somebody can come for it."""
+        """Upload a job's result; retry until it is stored or the job is removed."""
         try:
             async with self._upload_slots:
                 while self._jobs.has(job.id):
@@ -313,13 +320,13 @@ class JobCluster:
             self._queue_change(job)
 
     async def _heartbeat_loop(self) -> None:
-        """Say that this process is alive, hear what others want, and see whose client has gone."""
+        """Renew the heartbeat, handle requested actions, and publish lost clients."""
         was_unavailable = False
         while True:
             try:
                 known, actions = await self._directory.heartbeat()
             except StoreUnavailable as error:
-                self._store_closed = isinstance(error, StoreClosed)
+                self._state_closed = isinstance(error, StoreClosed)
                 was_unavailable = True
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
@@ -333,7 +340,7 @@ class JobCluster:
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     def _handle_action(self, action: str, job_id: str) -> None:
-        """Do what another process wants."""
+        """Handle an action that another process requests for a job."""
         job = self._jobs.get(job_id)
         if job is None:
             return
@@ -347,7 +354,7 @@ class JobCluster:
             self._queue_change(job)
 
     def _check_clients(self) -> None:
-        """Note whose client has left, or is there again; and renew what has been told long ago."""
+        """Queue running jobs whose client has left or come back, and all of them once a minute."""
         running = self._jobs.running_jobs
         abandoned = {job.id for job in running if not (job.has_connected_client or job.deliveries)}
         for job in running:
@@ -360,9 +367,10 @@ class JobCluster:
                 self._queue_change(job)
 
     async def _delete_expired(self) -> None:
-        """Delete what was stored and has waited its time."""
+        """Delete expired results from the blob store."""
         now = time.time()
-        for job_id in [name for name, expires_at in self._stored_until.items() if expires_at < now]:
+        expired = [job_id for job_id, until in self._stored_until.items() if until < now]
+        for job_id in expired:
             with contextlib.suppress(BlobStoreFailed):
                 await self._results.delete(job_id)
             del self._stored_until[job_id]
@@ -377,4 +385,4 @@ def _always_connected() -> bool:
 
 
 def _ignore(_: Job) -> None:
-    """Tell nobody."""
+    """Ignore a change."""

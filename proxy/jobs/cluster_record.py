@@ -1,4 +1,4 @@
-"""What processes that share their jobs tell each other of one: never the answer itself."""
+"""The record of a job that processes of a cluster share: its state, never its response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _RETRY_HEADERS = frozenset({"retry-after", "retry-after-ms", "x-should-retry"})
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a job failed with. `doubt`: it may have been paid for, and nobody was told."""
+    """The failure of a job.
+
+    `unreported_charge`: it may have been charged, and no client was told so.
+    """
 
     message: str
     status: int
@@ -28,7 +31,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def from_error(cls, error: ImageError, *, unreported_charge: bool) -> Self:
-        """Write a failure down, with those of its headers that steer a client's retries."""
+        """Return the failure for an error, with those of its headers that control retries."""
         return cls(
             error.message,
             error.status,
@@ -41,7 +44,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
     def to_error(self) -> ImageError:
-        """Give it as an error for one more client."""
+        """Return an error to raise for another client."""
         error: ImageError
         if self.body is None:
             error = GatewayError(self.message)
@@ -54,10 +57,10 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of a job. Only its owner, the process that runs it, writes it.
+    """The shared state of a job. Only its owner, the process that runs it, writes it.
 
-    `left`: no client waits for it, and none has got it. `stored`: its answer of `size` bytes lies
-    in the store. `follows`: it is the job of that id, joined from another process.
+    `abandoned`: no client waits for it, and none has got its response. `stored`: its response of
+    `size` bytes is in the blob store. `alias_of`: the id of another process's job that it mirrors.
     """
 
     caller: str
@@ -74,20 +77,20 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     alias_of: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse headers that would break the answer they stand before."""
+        """Reject headers that would corrupt the response."""
         validate_headers(self.headers, self.size)
 
     @property
     def cannot_serve_retry(self) -> bool:
-        """Whether nobody has to hear of it: it failed, and whoever had to know was told."""
+        """Whether a retry needs a new job: it failed, and no charge is left to report."""
         return self.failure is not None and not self.failure.unreported_charge
 
 
 def job_lost_error() -> GatewayError:
-    """Give what a job fails with whose answer nobody has any more."""
+    """Return the error for a job whose process, and with it the response, is gone."""
     error = GatewayError(
-        "The process that had this picture made is gone, and what the provider answered with it. "
-        "It may have been paid for: ask again only if you want another one.",
+        "The gateway process that ran this job is gone, and the provider's response with it. The "
+        "image may have been charged: send the request again only if you want another one.",
         status=502,
         code="job_lost",
     )
@@ -98,9 +101,9 @@ def job_lost_error() -> GatewayError:
 def make_record(
     job: Job, owner: str, *, stored: bool = False, failure: ImageError | None = None
 ) -> JobRecord:
-    """Give the record of a job, or of one that failed so.
+    """Return the record of a job; with `failure`, of a job that failed with that.
 
-    An answer whose beginning has been given up, or that cannot be told of, is no use to anybody.
+    A response whose start was evicted, or whose headers cannot be encoded, is recorded as lost.
     """
     key, recording = job.key, job.recording
     identity = (key.caller, key.digest, owner, job.created_at)
@@ -135,12 +138,12 @@ def make_record(
 
 
 def encode(record: JobRecord) -> bytes:
-    """Write a record."""
+    """Encode a record for the state store."""
     return msgspec.msgpack.encode(record)
 
 
 def decode(data: bytes | None) -> JobRecord | None:
-    """Read a record; None where there is none, or what is there cannot be read."""
+    """Decode a record; return None if there is none or it is invalid."""
     if data is None:
         return None
     try:

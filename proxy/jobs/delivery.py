@@ -1,4 +1,8 @@
-"""Answering with a job: to whoever began it, joins it, or comes to collect it."""
+"""Delivery of a job's response to the client that started, joined or collects the job.
+
+A client gets the recorded response from its first byte on, in one write if it is short. A failure
+after the first byte aborts the connection, so that no client takes a part for the whole.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +24,24 @@ from proxy.observability.metrics.labels import error_outcome
 from proxy.reload.snapshot import SNAPSHOT
 
 CLIENT_GONE = "client_gone"
-"""Why an answer was cut: nobody was left to read it."""
+"""Error code of a response that was aborted because the client disconnected."""
 JOB_PATH = "/v1/images/jobs/{id}"
 JSON_TYPE, EVENT_STREAM_TYPE = "application/json", "text/event-stream"
-"""The kinds of answers."""
+"""The content types of image responses."""
 
 _KEEPALIVE_FILLERS = {JSON_TYPE: b" ", EVENT_STREAM_TYPE: b": keep-alive\n\n"}
-"""What may stand before an answer of a kind and means nothing."""
+"""Keep-alive filler per content type: bytes without meaning before the response."""
 
 
 def accepted_response(job: Job) -> web.Response:
-    """Answer that a job is under way, and where to ask for it later."""
+    """Return a 202 response with the job's status and the URL to collect it from."""
     return status_response(job.id, job.created_at, job.status, job.progress())
 
 
 def status_response(
     job_id: str, created_at: float, status: str = "running", progress: float | None = None
 ) -> web.Response:
-    """Answer the same of a job that is known by these facts only."""
+    """Return the same for a job of another process. `created_at` in seconds since the epoch."""
     body = {"id": job_id, "object": "easel.job", "status": status, "created_at": int(created_at)}
     if progress is not None:
         body["progress"] = round(progress, 3)
@@ -54,15 +58,15 @@ def status_response(
 
 
 async def deliver(request: web.Request, job: Job, keepalive: float = 0) -> web.StreamResponse:
-    """Answer with what a job answers, from its first byte on; raises what it failed with.
+    """Send a job's response from its first byte on; raise the job's failure.
 
-    After `keepalive` seconds the answer is begun, ready or not, and kept open until it is. What the
-    job fails with then can only be told in the body of what began as a success.
+    With `keepalive`, a response that has not started after that many seconds is begun as a 200 and
+    kept open with filler. A failure after that can only be reported in its body.
     """
     with job.subscribe(partial(_is_connected, request)):
         is_early = await _must_begin_early(request, job, keepalive)
         if not (is_early or job.recording.ended):
-            # What is written in one go has ended in the next turn: it need not be sent in two.
+            # A response that is written at once has ended in the next turn: send it in one write.
             await asyncio.sleep(0)
         response = _begin_early_response(job) if is_early else _begin_response(request, job)
         try:
@@ -73,16 +77,14 @@ async def deliver(request: web.Request, job: Job, keepalive: float = 0) -> web.S
                 await response.write_eof()
                 job.deliveries += 1
             else:
-                chunks = (
-                    _chunks_with_keepalive(request, job, response, keepalive)
-                    if is_early
-                    else _body_chunks(job)
-                )
+                chunks = _body_chunks(job)
+                if is_early:
+                    chunks = _chunks_with_keepalive(request, job, response, keepalive)
                 async with aclosing(chunks):
                     async for chunk in chunks:
                         await response.write(chunk)
-                        del chunk  # See `Tape.pieces`.
-        except ConnectionError:  # aiohttp's own, or this one where a slow reader breaks off
+                        del chunk  # Free it once it is sent or spilled: see `Recording.chunks`.
+        except ConnectionError:  # aiohttp's own, or that of a slow reader's timeout
             _abort_connection(request, CLIENT_GONE)
         except asyncio.CancelledError:
             request[ERROR_CODE] = CLIENT_GONE
@@ -93,9 +95,10 @@ async def deliver(request: web.Request, job: Job, keepalive: float = 0) -> web.S
 
 
 async def _must_begin_early(request: web.Request, job: Job, keepalive: float) -> bool:
-    """Wait until a job's answer begins, as long as a client is let wait.
+    """Wait until a job's response starts; raise a 504 after `jobs.wait_seconds`.
 
-    True once `keepalive` seconds have gone before that, and a target has taken the request.
+    Returns True if it has not started after `keepalive` seconds, once a target has accepted the
+    request: then a response must begin early.
     """
     seconds = request[SNAPSHOT].settings.jobs.wait_seconds
     if not (seconds or keepalive):
@@ -112,9 +115,9 @@ async def _must_begin_early(request: web.Request, job: Job, keepalive: float) ->
 
 
 async def _starts_within(job: Job, seconds: float) -> bool:
-    """Wait until a job's answer begins, or will never; False where that takes longer.
+    """Wait until a job's response starts or the job ends; return False if that takes longer.
 
-    0 seconds: as long as it takes.
+    0 seconds: no limit.
     """
     if not seconds:
         await job.recording.wait_for_head()
@@ -128,16 +131,16 @@ async def _starts_within(job: Job, seconds: float) -> bool:
 
 
 def _begin_response(request: web.Request, job: Job) -> web.StreamResponse:
-    """Begin what the job has begun; raises what it failed with instead."""
+    """Return the response to send; raise the job's failure instead if it has failed."""
     if job.recording.failure is not None:
-        # An answer that broke off is told of from now on, not cut once more.
+        # Also after a part was recorded: report the failure instead of sending the part.
         _mark_failure_reported(request, job)
         raise _with_job_header(job, job.recording.failure)
     head = job.recording.head
-    assert head is not None  # noqa: S101 - a tape without a head ends in a failure
+    assert head is not None  # noqa: S101 - a recording without a head ends in a failure
     response: web.StreamResponse
     if (body := job.recording.short_body) is not None:
-        # Head and body go in one packet. aiohttp would not cut it down to a length told wrongly.
+        # Sent in one packet; aiohttp does not enforce a wrong Content-Length.
         response = web.Response(status=head.status, headers=head.headers, body=body)
         response.headers[hdrs.CONTENT_LENGTH] = str(len(body))
     else:
@@ -147,18 +150,18 @@ def _begin_response(request: web.Request, job: Job) -> web.StreamResponse:
 
 
 def _begin_early_response(job: Job) -> web.StreamResponse:
-    """Begin what the job has not begun, as if it were to be a success."""
+    """Return a response to begin before the job's own, as if that were to be a success."""
     response = web.StreamResponse()
     response.content_type = job.content_type
     response.headers["x-easel-job"] = job.id
     response.headers["cache-control"] = "no-cache"
-    # Where nginx speaks HTTP/1.0, its default, it holds so short a body back from its own client.
+    # nginx, by default an HTTP/1.0 client, would buffer so short a body.
     response.headers["x-accel-buffering"] = "no"
     return response
 
 
 async def _body_chunks(job: Job) -> AsyncGenerator[bytes, None]:
-    """Give the body, and note when all of it has gone."""
+    """Yield the body, and count the delivery at its end."""
     async with aclosing(job.recording.chunks()) as chunks:
         async for chunk in chunks:
             yield chunk
@@ -169,7 +172,7 @@ async def _body_chunks(job: Job) -> AsyncGenerator[bytes, None]:
 async def _chunks_with_keepalive(
     request: web.Request, job: Job, response: web.StreamResponse, seconds: float
 ) -> AsyncGenerator[bytes, None]:
-    """Give what means nothing every so many seconds, until there is a body or a failure."""
+    """Yield filler every `seconds` until the response starts or fails, then that."""
     content_type = response.content_type
     yield _KEEPALIVE_FILLERS[content_type]
     while not await _starts_within(job, seconds):
@@ -186,7 +189,7 @@ async def _chunks_with_keepalive(
 
 
 def _failure_after_start(request: web.Request, job: Job, content_type: str) -> BaseException | None:
-    """Give the reason why a job's answer cannot stand in a body of this kind."""
+    """Return the failure to report in a body that has begun with `content_type`, if any."""
     head = job.recording.head
     if head is None or job.recording.failure is not None:
         _mark_failure_reported(request, job)
@@ -199,19 +202,19 @@ def _failure_after_start(request: web.Request, job: Job, content_type: str) -> B
     ):
         return None
     return GatewayError(
-        "The answer has another form than the one that had to be begun: it waits for you at "
-        f"{JOB_PATH.replace('{id}', job.id)}.",
+        "The response has a different content type than the keep-alive response that had begun. "
+        f"Collect it at {JOB_PATH.replace('{id}', job.id)}.",
         code="other_form",
     )
 
 
 def _is_connected(request: web.Request) -> bool:
-    """Tell whether a client has not gone."""
+    """Whether the client of a request is still connected."""
     return request.transport is not None
 
 
 def _mark_failure_reported(request: web.Request, job: Job) -> None:
-    """Note that a failure is being told, if anybody is there to be told."""
+    """Record that a failure is reported, if the client is still connected."""
     job.failure_reported = job.failure_reported or _is_connected(request)
 
 
@@ -222,8 +225,8 @@ def _error_event(error: ImageError) -> bytes:
 
 def _still_working_error(job: Job, seconds: float) -> GatewayError:
     error = GatewayError(
-        f"The picture is still being made after {seconds:g} seconds. Ask again with the same "
-        "request, marked as a retry, to get it: it is paid for once.",
+        f"The image is still in progress after {seconds:g} seconds. Retry the same request, "
+        "marked as a retry, to get it: it is paid for once.",
         status=504,
         code="still_working",
     )
@@ -232,15 +235,15 @@ def _still_working_error(job: Job, seconds: float) -> GatewayError:
 
 
 def _with_job_header(job: Job, failure: BaseException) -> BaseException:
-    """Give what a job failed with, for one more client to be told."""
+    """Return a job's failure with the header that names the job."""
     if not isinstance(failure, ImageError):
-        return failure  # Its traceback is for the log.
+        return failure  # A bug: its traceback goes to the log.
     set_headers(failure, {"x-easel-job": job.id})
     return failure
 
 
 def _abort_connection(request: web.Request, code: str) -> None:
-    """End a body that has begun and cannot be finished: by cutting the connection."""
+    """Abort the connection of a response that has begun and cannot be completed."""
     request[ERROR_CODE] = code
     if request.transport:
         request.transport.abort()

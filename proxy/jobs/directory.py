@@ -1,15 +1,18 @@
-"""The board on which processes tell each other of their jobs, so that a retry finds its own.
+"""The job directory of a cluster: a retry finds its job on whichever process it runs.
 
-    job:ID          a record of the job, by its owner only
-    same:DIGEST     the ids of the jobs for one request of one caller, oldest first
-    key:DIGEST      the digest and the id of what a caller's Idempotency-Key stands for
-    share:DIGEST    the id of the job that equal requests under way share
-    taken:ID        a retry has come for this job
-    of:DIGEST       the jobs of a caller that run, to bound them
-    alive:PROCESS   it is; what it wrote as running is, too
-    told:PROCESS    what others want of it: to store an answer, to cancel a job
+The state store holds, by key:
 
-Without an answer from what is shared, a process knows its own jobs only.
+    job:ID            the record of a job, written only by its owner
+    same:DIGEST       ids of the jobs for one request of one caller, oldest first
+    key:DIGEST        request digest and job id of a caller's Idempotency-Key
+    share:DIGEST      id of the job in progress that equal requests share
+    taken:ID          a retry has claimed this job
+    running:DIGEST    running jobs of a caller, for the limit on them
+    alive:PROCESS     heartbeat of a process: the jobs it published as running do run
+    actions:PROCESS   what others request of it: store a result, count a delivery, cancel a job
+
+The blob store holds the results. While the state store is unavailable, a process knows only its
+own jobs.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ from proxy.state.ops import (
 
 _HEARTBEAT_TTL = 10.0
 _LEASE_SECONDS = 150.0
-"""How long a job counts against its caller's bound unless that is renewed."""
+"""How long a job counts against its caller's limit, unless renewed."""
 _UNLIMITED = 1 << 30
 _MAX_SAME = 64
 _MAX_ACTIONS = 10_000
@@ -56,10 +59,11 @@ _RESULT_TYPE = "application/octet-stream"
 
 
 class DirectoryLimits(NamedTuple):
-    """What a board keeps to.
+    """Limits of a directory.
 
-    `each` jobs of one caller run at once, `fails_closed` where they cannot be counted. A record is
-    there for `seconds` unless it is renewed.
+    `per_caller` jobs of one caller run concurrently. If they cannot be counted, new ones are
+    refused with `fails_closed`, else started. A record lives for `record_ttl` seconds, unless
+    renewed.
     """
 
     per_caller: int
@@ -68,7 +72,7 @@ class DirectoryLimits(NamedTuple):
 
 
 class Lookup(NamedTuple):
-    """A record, and whether its owner is alive."""
+    """The record of a job, and whether the process that owns it is alive."""
 
     job_id: str
     record: JobRecord
@@ -76,26 +80,25 @@ class Lookup(NamedTuple):
 
 
 class JobDirectory:
-    """What one process writes and reads of jobs. Methods raise `SharedAway` unless they say not."""
+    """One process's access to the directory. All methods but `claim` raise `StoreUnavailable`."""
 
-    def __init__(self, shared: StateStore, jobs: JobStore, limits: DirectoryLimits) -> None:
+    def __init__(self, state: StateStore, jobs: JobStore, limits: DirectoryLimits) -> None:
         self.process_id = secrets.token_hex(8)
-        self._shared = shared
+        self._state = state
         self._jobs = jobs
         self._limits = limits
 
     async def claim(self, job: Job, record: JobRecord) -> str | None:
-        """Give the id of another process's job that this one is to follow; "": it is made here.
+        """Register a job, or return the id of another process's job that it must mirror.
 
-        None: so it is, and nobody knows, as what is shared is away. Raises `Overloaded`,
-        `BadRequest`.
+        Returns "" if the job is registered, None if it runs unregistered because the state store
+        is unavailable. Raises `Overloaded` or `BadRequest`.
         """
         key = job.key
         try:
             if key.idempotency_key:
-                return await self._claim_name(
-                    job, record, _hashed_key("key", key.caller, key.idempotency_key)
-                )
+                own_key = _hashed_key("key", key.caller, key.idempotency_key)
+                return await self._claim_name(job, record, own_key)
             if key.is_retry and (other := await self.claim_abandoned(key)):
                 return other
             if key.coalesce:
@@ -105,18 +108,17 @@ class JobDirectory:
         except StoreUnavailable:
             if self._limits.fails_closed:
                 raise Overloaded(
-                    "How many pictures are being made for this gateway key cannot be counted now "
-                    "(`redis.limits` is closed). Ask again in a while."
+                    "The images in progress for this gateway key cannot be counted now, because "
+                    "the shared state store is unavailable (`redis.limits` is closed). Retry later."
                 ) from None
             return None
         return ""
 
     async def look_up(self, job_id: str) -> Lookup | None:
-        """Look a job up by its id, whichever process has it."""
+        """Look up a job of any process by its id."""
         for _ in range(2):
-            if (
-                record := decode((await self._shared.execute(Get(_record_key(job_id))))[0])
-            ) is None:
+            (data,) = await self._state.execute(Get(_record_key(job_id)))
+            if (record := decode(data)) is None:
                 return None
             if not record.alias_of:
                 return Lookup(job_id, record, await self._is_alive(record.owner))
@@ -124,92 +126,88 @@ class JobDirectory:
         return None
 
     async def publish(self, records: Iterable[tuple[str, JobRecord, float]]) -> None:
-        """Tell of jobs by their ids, each for so many seconds."""
+        """Write records of jobs, each with its id and its TTL in seconds."""
         ops: list[Op] = []
         for job_id, record, ttl in records:
             ops.append(Set(_record_key(job_id), encode(record), ttl))
+            running, slot = _running_key(record.caller), job_id.encode()
             if record.state != "running":
-                ops.append(ReleaseSlot(_running_key(record.caller), job_id.encode()))
+                ops.append(ReleaseSlot(running, slot))
             elif not record.alias_of:
-                ops.append(
-                    AcquireSlot(
-                        _running_key(record.caller), job_id.encode(), _LEASE_SECONDS, _UNLIMITED
-                    )
-                )
+                ops.append(AcquireSlot(running, slot, _LEASE_SECONDS, _UNLIMITED))
         if ops:
-            await self._shared.execute(*ops)
+            await self._state.execute(*ops)
 
     async def register_again(self, jobs: Iterable[Job]) -> None:
-        """Have jobs be found again, where what is shared was not there or has been lost."""
+        """Register running jobs again after the state store was unavailable or lost its data."""
         ops: list[Op] = []
         for job in jobs:
             key, ttl = job.key, 2 * self._limits.record_ttl
             same = _hashed_key("same", key.caller, key.digest)
             ops.append(Append(same, job.id.encode(), ttl, _MAX_SAME))
             if key.idempotency_key:
-                place = _hashed_key("key", key.caller, key.idempotency_key)
-                ops.append(SetIfAbsent(place, key.digest + job.id.encode(), ttl))
+                own_key = _hashed_key("key", key.caller, key.idempotency_key)
+                ops.append(SetIfAbsent(own_key, key.digest + job.id.encode(), ttl))
         if ops:
-            await self._shared.execute(*ops)
+            await self._state.execute(*ops)
 
     async def delete(self, job_ids: Iterable[str]) -> None:
-        """Tell that there are no such jobs any more."""
-        await self._shared.execute(*[Delete(_record_key(name)) for name in job_ids])
+        """Delete the records of jobs."""
+        await self._state.execute(*[Delete(_record_key(job_id)) for job_id in job_ids])
 
     async def request_action(self, owner: str, job_id: str, action: str = "store") -> None:
-        """Have a process store the answer of a job, know it is `taken`, or `cancel` it."""
-        encoded = msgspec.msgpack.encode((action, job_id))
-        await self._shared.execute(
-            Append(f"told:{owner}", encoded, self._limits.record_ttl, _MAX_ACTIONS)
-        )
+        """Request that a process `store`s a job's result, counts it as `taken`, or `cancel`s it."""
+        encoded, ttl = msgspec.msgpack.encode((action, job_id)), self._limits.record_ttl
+        await self._state.execute(Append(f"actions:{owner}", encoded, ttl, _MAX_ACTIONS))
 
     async def heartbeat(self) -> tuple[bool, list[tuple[str, str]]]:
-        """Say that this process is alive; gives whether that was known, and what others want."""
-        alive_key = f"alive:{self.process_id}"
-        known, _, actions = await self._shared.execute(
-            Get(alive_key), Set(alive_key, b"", _HEARTBEAT_TTL), PopAll(f"told:{self.process_id}")
+        """Renew this process's heartbeat.
+
+        Returns whether the last one was still there, and the requested actions with their job ids.
+        """
+        alive, inbox = f"alive:{self.process_id}", f"actions:{self.process_id}"
+        known, _, actions = await self._state.execute(
+            Get(alive), Set(alive, b"", _HEARTBEAT_TTL), PopAll(inbox)
         )
-        return known is not None, [
-            msgspec.msgpack.decode(it, type=tuple[str, str]) for it in actions
-        ]
+        decoded = [msgspec.msgpack.decode(it, type=tuple[str, str]) for it in actions]
+        return known is not None, decoded
 
     async def deregister(self) -> None:
-        """Say that this process is no more."""
-        await self._shared.execute(Delete(f"alive:{self.process_id}"))
+        """Delete this process's heartbeat."""
+        await self._state.execute(Delete(f"alive:{self.process_id}"))
 
     async def _is_alive(self, process_id: str) -> bool:
-        return (await self._shared.execute(Get(f"alive:{process_id}")))[0] is not None
+        return (await self._state.execute(Get(f"alive:{process_id}")))[0] is not None
 
     def _registration(self, job: Job, record: JobRecord, *first: Op) -> list[Op]:
         key, ttl = job.key, self._limits.record_ttl
         same = _hashed_key("same", key.caller, key.digest)
+        running, limit = _running_key(key.caller), self._limits.per_caller
         return [
-            AcquireSlot(
-                _running_key(key.caller), job.id.encode(), _LEASE_SECONDS, self._limits.per_caller
-            ),
+            AcquireSlot(running, job.id.encode(), _LEASE_SECONDS, limit),
             Set(_record_key(job.id), encode(record), ttl),
             Append(same, job.id.encode(), 2 * ttl, _MAX_SAME),
             *first,
         ]
 
     async def _register(self, job: Job, ops: list[Op]) -> Sequence[object]:
-        """Carry out what enters a job; raises `Overloaded` where there is no room for it."""
-        answers = await self._shared.execute(*ops)
-        if not answers[0]:
+        """Execute a registration; raise `Overloaded` if the caller's limit is reached."""
+        replies = await self._state.execute(*ops)
+        if not replies[0]:
             await self._unregister(job)
             raise Overloaded(
-                f"{self._limits.per_caller} pictures are being made for this gateway key, the most at "
-                "once (`limits.caller_jobs`). Ask again once one of them is done."
+                f"This gateway key already has {self._limits.per_caller} images in progress, its "
+                "limit (`limits.caller_jobs`). Retry when one of them is finished."
             )
-        return answers
+        return replies
 
     async def _unregister(self, job: Job) -> None:
-        await self._shared.execute(
+        await self._state.execute(
             Delete(_record_key(job.id)), ReleaseSlot(_running_key(job.key.caller), job.id.encode())
         )
 
     async def _claim_name(self, job: Job, record: JobRecord, name_key: str) -> str:
-        """Begin a job under a name, or give the one that has it."""
+        """Register a job under a name; return "", or the id of the job that has the name."""
         ttl, mine = self._limits.record_ttl, job.key.digest + job.id.encode()
         adding = SetIfAbsent(name_key, mine, 2 * ttl)
         found = (await self._register(job, self._registration(job, record, adding)))[-1]
@@ -222,7 +220,7 @@ class JobDirectory:
             if seen and self._is_joinable(job, seen.record):
                 await self._unregister(job)
                 return other
-            swapped, found = await self._shared.execute(
+            swapped, found = await self._state.execute(
                 CompareAndSet(name_key, found, mine, 2 * ttl), adding
             )
             if swapped:
@@ -230,65 +228,64 @@ class JobDirectory:
         return ""
 
     def _is_joinable(self, job: Job, record: JobRecord) -> bool:
-        """Tell whether a job with the same name is as good: shared ones only while they run."""
+        """Whether `job` joins the one with its name: a shared one only while that runs."""
         return not record.cannot_serve_retry and (
             bool(job.key.idempotency_key) or record.state == "running"
         )
 
     async def claim_abandoned(self, key: JobKey, *, allow_any: bool = True) -> str:
-        """Find the job of another process that a retry belongs to, one that nobody has come for.
+        """Claim the job of another process that a retry joins: one whose client has disconnected.
 
-        Else any, or "".
+        Returns its id. If there is none, returns that of any equal job if `allow_any`, else "".
         """
         same = _hashed_key("same", key.caller, key.digest)
-        job_ids = [it.decode() for it in (await self._shared.execute(List(same)))[0]]
+        job_ids = [it.decode() for it in (await self._state.execute(List(same)))[0]]
         found = [it for it in await self._look_up_all(job_ids) if not it.record.cannot_serve_retry]
         for it in found:
             if it.record.abandoned or not it.owner_alive:
                 taken = SetIfAbsent(f"taken:{it.job_id}", b"", self._limits.record_ttl)
-                if (await self._shared.execute(taken))[0] is None:
+                if (await self._state.execute(taken))[0] is None:
                     await self.request_action(it.record.owner, it.job_id, "taken")
                     return it.job_id
         return found[0].job_id if found and allow_any else ""
 
     async def _look_up_all(self, job_ids: list[str]) -> list[Lookup]:
-        """Look up those of some jobs that this process does not have itself."""
-        others = [name for name in job_ids if not self._jobs.has(name)]
+        """Look up those jobs that are not this process's own."""
+        others = [job_id for job_id in job_ids if not self._jobs.has(job_id)]
         if not others:
             return []
-        records = map(
-            decode, await self._shared.execute(*[Get(_record_key(name)) for name in others])
-        )
-        found = [(name, it) for name, it in zip(others, records, strict=True) if it]
-        alive = await self._shared.execute(*[Get(f"alive:{it.owner}") for _, it in found])
+        data = await self._state.execute(*[Get(_record_key(job_id)) for job_id in others])
+        records = zip(others, map(decode, data), strict=True)
+        found = [(job_id, record) for job_id, record in records if record]
+        alive = await self._state.execute(*[Get(f"alive:{it.owner}") for _, it in found])
         return [
-            Lookup(name, it, lives is not None)
-            for (name, it), lives in zip(found, alive, strict=True)
+            Lookup(job_id, record, heartbeat is not None)
+            for (job_id, record), heartbeat in zip(found, alive, strict=True)
         ]
 
 
 class JobResults:
-    """The answers below one place of the store. Every method raises `BlobStoreFailed`."""
+    """Results of jobs in the blob store. Every method raises `BlobStoreFailed`."""
 
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
 
     async def put(self, job_id: str, recording: Recording) -> None:
-        """Store what is on a tape that has ended; raises `BrokenOffError` too."""
+        """Store an ended recording; raise `RecordingTruncated` if its start is gone."""
         async with aclosing(recording.chunks()) as chunks:
             await self._blobs.put(_result_path(job_id), chunks, _RESULT_TYPE)
 
     async def size(self, job_id: str) -> int | None:
-        """Give an answer's size in bytes; None when it is not there."""
+        """Return a result's size in bytes; None if there is none."""
         return await self._blobs.size(_result_path(job_id))
 
     async def chunks(self, job_id: str, start: int, size: int) -> AsyncGenerator[bytes, None]:
-        """Read an answer of so many bytes, from `start` on."""
+        """Yield a result of `size` bytes, from offset `start` on."""
         async for chunk in self._blobs.get_range(_result_path(job_id), start, size):
             yield chunk
 
     async def delete(self, job_id: str) -> None:
-        """Give an answer up; one that is not there is no failure."""
+        """Delete a result; one that does not exist is no error."""
         await self._blobs.delete(_result_path(job_id))
 
 
@@ -301,11 +298,11 @@ def _result_path(job_id: str) -> str:
 
 
 def _running_key(caller: str) -> str:
-    return _hashed_key("of", caller, b"")
+    return _hashed_key("running", caller, b"")
 
 
 def _hashed_key(kind: str, caller: str, rest: bytes | str) -> str:
+    """Return a key for something of a caller. The length keeps caller and rest apart."""
     suffix = rest if isinstance(rest, bytes) else rest.encode()
-    return (
-        f"{kind}:{hashlib.sha256(b'%d:%b%b' % (len(caller), caller.encode(), suffix)).hexdigest()}"
-    )
+    hashed = hashlib.sha256(b"%d:%b%b" % (len(caller), caller.encode(), suffix))
+    return f"{kind}:{hashed.hexdigest()}"

@@ -1,7 +1,7 @@
-"""A job: one image request being fulfilled, or fulfilled and waiting to be collected.
+"""A job: one image request in progress, or finished and waiting to be collected.
 
-A `Job` has an identity (`Asked`), a recording of its response, and listeners: the clients that
-wait for the response or read it. It ends whether or not a client is left.
+A `Job` has a key (what was requested, and by whom), a recording of its response, and listeners:
+requests that wait for the response or read it. It runs to its end whether or not a client is left.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ from proxy.jobs.persistence import Manifest
 from proxy.jobs.recording import Recording
 
 JobWork = Callable[[Recording], Coroutine[Any, Any, None]]
-"""What a job does: fulfil its request, and write the answer on the tape."""
+"""The work of a job: fulfil the request and write the response to the recording."""
 
 
 class OwningStore(Protocol):
     """The store that a job belongs to."""
 
     def evict(self, job: Job) -> None:
-        """Forget a job to free what it holds; end it if it still runs."""
+        """Remove a job to free memory or disk; cancel it if it still runs."""
 
     def listener_left(self, job: Job) -> None:
         """Record that a listener of a job has left."""
 
 
 class JobKey(msgspec.Struct, frozen=True):
-    """What a client asks for: `digest` tells it from any other, `key` is its own name for it.
+    """What identifies a request to its job.
 
-    `retry`: the client has asked before. `shares`: an equal request under way is as good.
+    `digest` is the SHA-256 of what is requested, `idempotency_key` the client's own name for it,
+    "" for none. `is_retry`: the client has sent the request before. `coalesce`: the request may
+    share an equal one in progress.
     """
 
     caller: str
@@ -47,14 +49,14 @@ class JobKey(msgspec.Struct, frozen=True):
 
 
 def no_progress() -> None:
-    """Know nothing of how far a job is."""
+    """Report no progress (the default callback)."""
 
 
 def key_reused_error() -> BadRequest:
-    """Give what a request fails with whose Idempotency-Key was used for another one."""
+    """Return the error for an Idempotency-Key that was used with a different request."""
     return BadRequest(
-        "This Idempotency-Key was used for another request: send another one with a request that "
-        "is not the same.",
+        "This Idempotency-Key was already used for a different request. Send a new key with each "
+        "new request.",
         status=422,
         code="idempotency_key_reused",
         param="Idempotency-Key",
@@ -62,22 +64,24 @@ def key_reused_error() -> BadRequest:
 
 
 def job_cancelled_error() -> GatewayError:
-    """Give what a job that was cancelled fails with."""
+    """Return the error that a cancelled job ends with."""
     error = GatewayError(
         "The job was cancelled.", status=409, type="invalid_request_error", code="job_cancelled"
     )
-    # An SDK asks again after a 409: what somebody cancelled would be begun, and paid for, anew.
+    # SDKs retry after a 409: the cancelled request would be started, and paid for, again.
     error.headers = {"x-should-retry": "false"}
     return error
 
 
 class Job(msgspec.Struct, eq=False):
-    """One image request being fulfilled, or fulfilled and waiting to be collected until `expires`.
+    """One image request in progress, or finished and stored until `expires_at`.
 
-    `kind` is the content type that its answer is going to have, "" until a target has taken the
-    request: its parameters are good, and translated. `kept`: the next process will have it, too.
-    `progress` tells how far it is, 0 to 1, if anybody knows. `waiting` tells of each listener
-    whether its client is still there: a listener itself learns that only when it writes.
+    `created_at` and `expires_at` are in seconds since the epoch. `deliveries` counts the clients
+    that got the whole response. `failure_reported`: a client was sent its failure. `content_type`
+    is that of the coming response, "" until a target has accepted the request's parameters.
+    `persisted`: the result survives a restart. `progress` returns 0 to 1, or None if unknown.
+    `connection_checks` has one function for each listener that returns whether its client is
+    connected: the listener itself notices a disconnect only when it writes.
     """
 
     id: str
@@ -96,27 +100,27 @@ class Job(msgspec.Struct, eq=False):
 
     @property
     def listeners(self) -> int:
-        """How many wait for it, or read it."""
+        """Number of requests that wait for the response or read it."""
         return len(self.connection_checks)
 
     @property
     def has_connected_client(self) -> bool:
-        """Whether any of their clients is still there."""
-        return any(is_there() for is_there in self.connection_checks)
+        """Whether the client of any listener is still connected."""
+        return any(is_connected() for is_connected in self.connection_checks)
 
     @property
     def failed(self) -> bool:
-        """Whether it ended without a good answer that somebody could collect."""
+        """Whether it ended without a successful response."""
         head = self.recording.head
-        good = head is not None and not is_error(head.status) and self.recording.failure is None
-        return self.recording.ended and not good
+        success = head is not None and not is_error(head.status) and self.recording.failure is None
+        return self.recording.ended and not success
 
     @property
     def has_unreported_charge(self) -> bool:
-        """Whether it failed in a way that may have been paid for, and nobody was told."""
+        """Whether it failed after it may have been charged, and no client was told so yet."""
         failure = self.recording.failure
-        steered = isinstance(failure, ImageError) and failure.headers.get("x-should-retry")
-        return self.recording.ended and steered == "false" and not self.failure_reported
+        retry = isinstance(failure, ImageError) and failure.headers.get("x-should-retry")
+        return self.recording.ended and retry == "false" and not self.failure_reported
 
     @property
     def status(self) -> str:
@@ -127,14 +131,14 @@ class Job(msgspec.Struct, eq=False):
 
     @property
     def manifest(self) -> Manifest:
-        """What the next process has to know of it, once it is done."""
-        asked, head = self.key, self.recording.head
-        assert head is not None  # noqa: S101 - what is done has one
+        """The metadata of a finished job, for the next process."""
+        key, head = self.key, self.recording.head
+        assert head is not None  # noqa: S101 - a finished job has one
         return Manifest(
             id=self.id,
-            caller=asked.caller,
-            digest=asked.digest,
-            idempotency_key=asked.idempotency_key,
+            caller=key.caller,
+            digest=key.digest,
+            idempotency_key=key.idempotency_key,
             status=head.status,
             headers=[(str(name), str(value)) for name, value in head.headers.items()],
             size=self.recording.size,
@@ -144,21 +148,21 @@ class Job(msgspec.Struct, eq=False):
         )
 
     def subscribe(self, is_connected: Callable[[], bool]) -> Subscription:
-        """Count somebody who waits for this job, while a block lasts."""
+        """Return a context in which a client counts as a listener."""
         return Subscription(self, is_connected)
 
     def evict(self) -> None:
-        """Be forgotten, and end if it still runs."""
+        """Remove it from its store, and cancel it if it still runs."""
         self.store.evict(self)
 
     def cancel(self) -> None:
-        """End it, if it still runs."""
+        """Cancel it, if it still runs."""
         if self.task:
             self.task.cancel()
 
 
 class Subscription:
-    """Counts one who waits for a job."""
+    """Counts one client as a listener of a job, while the context is open."""
 
     __slots__ = ("_is_connected", "_job")
 
@@ -167,10 +171,10 @@ class Subscription:
         self._is_connected = is_connected
 
     def __enter__(self) -> None:
-        """Count from here on."""
+        """Add the listener."""
         self._job.connection_checks.append(self._is_connected)
 
     def __exit__(self, *_: object) -> None:
-        """Count no longer."""
+        """Remove the listener."""
         self._job.connection_checks.remove(self._is_connected)
         self._job.store.listener_left(self._job)

@@ -1,4 +1,4 @@
-"""The application and request keys of jobs."""
+"""Application and request keys of jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many jobs may run at once: in all, and of one caller."""
+"""Limits on concurrent jobs: in total and per caller."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from proxy.errors import Overloaded
 
 
 class ConcurrencyLimit:
-    """Counts the jobs that run: at most `most` in all, `each` of one caller."""
+    """Counts running jobs: at most `total`, and `per_caller` for one caller."""
 
     def __init__(self, total: int, per_caller: int) -> None:
         self._total = total
@@ -15,23 +15,23 @@ class ConcurrencyLimit:
         self._by_caller: dict[str, int] = {}
 
     def acquire(self, caller: str) -> None:
-        """Count one more; raises `Overloaded` where there is no room for it."""
+        """Count one more job of a caller; raise `Overloaded` if a limit is reached."""
         own = self._by_caller.get(caller, 0)
         if own >= self._per_caller:
             raise Overloaded(
-                f"{own} pictures are being made for this gateway key, the most at once "
-                "(`limits.caller_jobs`). Ask again once one of them is done."
+                f"This gateway key already has {own} images in progress, its limit "
+                "(`limits.caller_jobs`). Retry when one of them is finished."
             )
         if self._running >= self._total:
             raise Overloaded(
-                f"{self._running} pictures are being made, the most at once (`limits.jobs`). "
-                "Ask again in a while."
+                f"Too many images in progress: {self._running}, the limit of this gateway "
+                "(`limits.jobs`). Retry later."
             )
         self._running += 1
         self._by_caller[caller] = own + 1
 
     def release(self, caller: str) -> None:
-        """Count one less."""
+        """Count one job of a caller less."""
         self._running -= 1
-        if left := self._by_caller.pop(caller) - 1:
-            self._by_caller[caller] = left
+        if own := self._by_caller.pop(caller) - 1:
+            self._by_caller[caller] = own

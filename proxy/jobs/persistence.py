@@ -1,12 +1,12 @@
-"""What one process leaves for the next: finished answers in a folder, each with its manifest.
+"""Results that survive a restart: a folder of finished responses, each with its manifest.
 
-    {id}         the answer's bytes: its tape's own file
-    {id}.json    the manifest: whose it is, what was asked for, how long it waits
+    {id}         the body: the file of the job's recording
+    {id}.json    the manifest: caller, request digest, expiry, status and headers
     {id}.new     a manifest that is being written
-    lock         held by every process that uses the folder
+    lock         locked by every process that uses the folder
 
-An answer counts once its manifest is there; any other file of such a name is what a crash has left.
-All but `drop` and `close` may block for long: call it in a thread.
+A result counts once its manifest exists; any other file with such a name was left by a crash.
+All methods but `remove` and `close` may block for long: call them in a thread.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ _FILE_NAME = re.compile(r"([0-9a-f]{32})(\.json|\.new)?")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _MAX_MANIFEST_BYTES = 256 * 1024
-"""Bytes of a manifest: its headers are the gateway's own, and bounded."""
+"""Largest manifest, in bytes: its headers are the gateway's own and bounded."""
 
 
 def validate_headers(headers: list[tuple[str, str]], size: int) -> None:
-    """Hold the headers of an answer against what may stand there; raises `ValueError`."""
+    """Validate response headers read from disk or from the cluster; raise `ValueError`."""
     for name, value in headers:
         if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
-            raise ValueError("a header is damaged")
+            raise ValueError("invalid header")
         if name.lower() == "content-length" and value != str(size):
-            raise ValueError("the length is another one")
+            raise ValueError("content-length differs from the size of the body")
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be known of an answer; `began` and `expires` in seconds since the epoch."""
+    """Metadata of a result. `created_at` and `expires_at` are in seconds since the epoch."""
 
     id: str
     caller: str
@@ -59,22 +59,23 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deliveries: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def __post_init__(self) -> None:
-        """Refuse headers that would break the answer they stand before."""
+        """Reject headers that would corrupt the response."""
         validate_headers(self.headers, self.size)
 
 
 class ResultFolder:
-    """A folder in which finished answers outlive the process."""
+    """A folder in which results survive the process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock_fd: int | None = None
 
     def load(self) -> list[Manifest]:
-        """Give what an earlier process has left, oldest first, and delete what is no use.
+        """Return the manifests that an earlier process has left, oldest first; delete the rest.
 
-        Nothing is given or deleted while another process uses the folder: it may be that one's.
-        Nothing that has another form of name is touched. Raises `OSError`: it cannot be used.
+        While another process uses the folder, returns and deletes nothing, because the results may
+        be that one's. Files with other names are not touched. Raises `OSError` if the folder
+        cannot be used.
         """
         if not self._folder.exists():
             return []
@@ -86,16 +87,19 @@ class ResultFolder:
         else:
             return self._load_and_clean()
         finally:
-            # All may hold this one: it only says that the folder is in use.
+            # A shared lock: it only shows that the folder is in use.
             fcntl.flock(lock_fd, fcntl.LOCK_SH)
 
     def lock(self) -> None:
-        """Make the folder, for this process to write to; raises `OSError`."""
+        """Create the folder and lock it for shared use; raise `OSError`."""
         if self._lock_fd is None:
             fcntl.flock(self._open_lock_file(), fcntl.LOCK_SH)
 
     def write(self, manifest: Manifest) -> None:
-        """Make an answer count whose bytes are all in its file; raises `OSError`, `ValueError`."""
+        """Write the manifest of a result whose body is in its file.
+
+        Both survive a crash of the machine. Raises `OSError`, `ValueError`.
+        """
         encoded = msgspec.json.encode(manifest)
         _fsync(self._folder / manifest.id)
         new = self._folder / f"{manifest.id}.new"
@@ -108,18 +112,18 @@ class ResultFolder:
         _fsync(self._folder)
 
     def remove(self, job_id: str) -> None:
-        """Make an answer count no more."""
+        """Delete a manifest, so that the result no longer counts."""
         with suppress(OSError):
             self._manifest_path(job_id).unlink()
 
     def close(self) -> None:
-        """Let others know that the folder is not used any more."""
+        """Release the lock on the folder."""
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
 
     def _open_lock_file(self) -> int:
-        """Give the open file that locks are held by."""
+        """Return the file descriptor that holds the lock; create the folder if needed."""
         if self._lock_fd is None:
             ensure_private_dir(self._folder)
             self._folder.chmod(0o700)
@@ -131,14 +135,12 @@ class ResultFolder:
 
     def _load_and_clean(self) -> list[Manifest]:
         found = [it for it in map(_FILE_NAME.fullmatch, os.listdir(self._folder)) if it]  # noqa: PTH208 - names only
-        valid = sorted(
-            self._valid_manifests(it[1] for it in found if it[2] == ".json"),
-            key=lambda it: it.created_at,
-        )
+        manifests = self._valid_manifests(it[1] for it in found if it[2] == ".json")
+        valid = sorted(manifests, key=lambda it: it.created_at)
         names = {name for it in valid for name in (it.id, f"{it.id}.json")}
         for it in found:
             if it[0] not in names:
-                with suppress(OSError):  # A folder of that name, say.
+                with suppress(OSError):  # For example, a folder of that name.
                     (self._folder / it[0]).unlink()
         return valid
 
@@ -147,29 +149,29 @@ class ResultFolder:
             try:
                 manifest = self._read_manifest(job_id)
             except (OSError, ValueError) as error:
-                _LOG.warning("jobs/%s.json is no use: %s", job_id, type(error).__name__)
+                _LOG.warning("ignoring invalid jobs/%s.json: %s", job_id, type(error).__name__)
                 continue
             if manifest.expires_at > time.time():
                 yield manifest
 
     def _read_manifest(self, job_id: str) -> Manifest:
-        """Read a manifest that has its answer beside it; raises `OSError`, `ValueError`."""
+        """Read a manifest and check that its body exists; raise `OSError`, `ValueError`."""
         if not 0 < _own_file_size(self._manifest_path(job_id)) <= _MAX_MANIFEST_BYTES:
-            raise ValueError("its size is none")
+            raise ValueError("not a regular file of this user, or too large")
         manifest = msgspec.json.decode(self._manifest_path(job_id).read_bytes(), type=Manifest)
         if manifest.id != job_id or manifest.size != _own_file_size(self._folder / job_id):
-            raise ValueError("its answer is not there")
+            raise ValueError("the body is missing or has a different size")
         return manifest
 
 
 def _own_file_size(file: Path) -> int:
-    """Give the size of a file of ours; of any other, such as a link or a pipe, 0."""
+    """Return the size of a regular file of this user; 0 for any other, such as a link or pipe."""
     info = file.lstat()
     return info.st_size if stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid() else 0
 
 
 def _fsync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, would outlive the machine."""
+    """Flush a file, or the names in a folder, to the disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

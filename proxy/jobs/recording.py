@@ -1,7 +1,14 @@
-"""The answer of one job, on tape: written once, read by many, each at a pace of their own.
+"""The recorded response of one job: written once, read by any number of clients.
 
-The law: whoever reads sees a prefix of what was written, from the first byte on, and at the end
-exactly that; or is told that it broke off, or that its beginning is no longer there.
+What is promised:
+
+- Each reader begins at the first byte, whenever it joins, and reads at its own pace.
+- A reader has a prefix of what was written, and at a good end exactly that. If the response is
+  incomplete, or its start was dropped, it gets `RecordingTruncated`; never silently less.
+- Chunks stay in memory until the budget spills them to the recording's file. Reads do not notice.
+- Memory and disk are counted in the budget, before they are used on disk. `append` waits while
+  the budget is exceeded and this recording's own readers are behind; see `budget`.
+- Once the start was dropped or discarded, no reader can join.
 """
 
 from __future__ import annotations
@@ -20,14 +27,15 @@ from multidict import CIMultiDict
 from proxy.settings.state_dir import ensure_private_dir
 
 _READ_AHEAD_BYTES = 48 * 1024 * 1024
-"""Bytes that are read from disk in one go by all readers together, within what one may read."""
+"""Bytes of concurrent disk reads, shared by all readers."""
 _MIN_READ, _MAX_READ = 32 * 1024, 256 * 1024
+"""Bounds of one reader's share, in bytes."""
 _SHORT_BYTES = 32 * 1024
-"""Bytes that any connection takes at once."""
+"""Largest body that is sent in one write: any connection buffers that much."""
 
 
 class Budget(Protocol):
-    """The memory and disk that recordings share, in bytes."""
+    """The memory and disk that all recordings share, in bytes; `readers` counts open readers."""
 
     bytes_in_memory: int
     bytes_on_disk: int
@@ -35,21 +43,21 @@ class Budget(Protocol):
 
     @property
     def free_disk_bytes(self) -> int:
-        """How many bytes more the disk may take."""
+        """Bytes that may still be written to disk."""
 
     def notify_freed(self) -> None:
-        """Wake the writers that wait: something was read or evicted."""
+        """Wake waiting writers, because something was read or evicted."""
 
     async def wait_for_memory(self, recording: Recording) -> None:
-        """Wait until a recording that was written to is within the budget."""
+        """Wait until the budget has memory for what was written to a recording."""
 
 
 class RecordingTruncated(Exception):
-    """A tape ended before the answer was whole, or its beginning has been given up."""
+    """The response ended early, or the start of its recording was dropped."""
 
 
 class ResponseHead(msgspec.Struct, frozen=True):
-    """An answer's status and headers."""
+    """Status and headers of a response."""
 
     status: int
     headers: CIMultiDict[str]
@@ -57,7 +65,7 @@ class ResponseHead(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _DiskPart:
-    """So many parts of the tape, side by side, that were moved into its file."""
+    """`parts` adjacent parts of a recording, `size` bytes from `offset` of its file."""
 
     offset: int
     size: int
@@ -65,9 +73,10 @@ class _DiskPart:
 
 
 class Recording:
-    """One answer. `failure` is what it ended in instead, or what broke it off.
+    """One response: head, then chunks, then the end.
 
-    Its parts lie in memory, or in a file once `move` has put them there.
+    `failure` is the exception that ended it, None after a good end. `size` is the number of body
+    bytes written so far. Parts are in memory, or in `file` once `spill` has written them there.
     """
 
     __slots__ = (
@@ -111,22 +120,22 @@ class Recording:
 
     @property
     def is_replayable(self) -> bool:
-        """Whether all that was written can be read from its beginning."""
+        """Whether a new reader can read it from the first byte."""
         return not self._start_dropped
 
     @property
     def bytes_held(self) -> int:
-        """How many bytes of it are kept, in memory and on disk."""
+        """Bytes in memory and on disk."""
         return self.bytes_in_memory + self.bytes_on_disk
 
     @property
     def reader_count(self) -> int:
-        """How many are reading."""
+        """Number of open readers."""
         return len(self._positions)
 
     @property
     def short_body(self) -> bytes | None:
-        """All that was written, where it has ended well, is short and lies in memory."""
+        """The whole body, if it ended well, is short and in memory; else None."""
         if (
             self.failure is None
             and self.ended
@@ -136,16 +145,16 @@ class Recording:
         return None
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """Note the head."""
+        """Record status and headers."""
         self.head = ResponseHead(status, CIMultiDict(headers))
         self._notify()
 
     async def append(self, chunk: bytes) -> None:
-        """Write a piece, the same object; wait while there is no room for it."""
+        """Record a chunk (the object itself, no copy); wait while the budget is exceeded."""
         if not chunk:
             return
         self.size += len(chunk)
-        if self._is_discarded:  # Its job is being ended: nothing is held any more.
+        if self._is_discarded:  # The job is being cancelled: nothing is stored any more.
             self._parts.append(None)
             return
         self._parts.append(chunk)
@@ -154,18 +163,21 @@ class Recording:
         await self._budget.wait_for_memory(self)
 
     def end(self, failure: BaseException | None = None) -> None:
-        """Note that nothing follows, because of `failure` if there is one."""
+        """End the recording, with the failure that cut it short, if any."""
         self.ended, self.failure = True, failure
         self._notify()
 
     async def wait_for_head(self) -> ResponseHead | None:
-        """Wait until the answer begins; None when it ended without one."""
+        """Wait until the response starts; return None if it ended without a head."""
         while self.head is None and not self.ended:
             await self._wait_for_change()
         return self.head
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Read from the beginning; raises `BrokenOffError`. To be closed by whoever stops early."""
+        """Yield the body from the first byte; raise `RecordingTruncated`.
+
+        A caller that stops early closes the generator (`aclosing`).
+        """
         reader, index = object(), 0
         self._positions[id(reader)] = 0
         self._budget.readers += 1
@@ -183,7 +195,7 @@ class Recording:
                     async for chunk in self._read_part(part):
                         yield chunk
                         del chunk
-                    del part  # It may be moved to disk while the next is waited for.
+                    del part  # Spilling must free it while this reader waits for the next.
                 if self.ended:
                     break
                 await self._wait_for_change()
@@ -195,15 +207,15 @@ class Recording:
             self._budget.notify_freed()
 
     async def spill(self) -> None:
-        """Move what is in memory into the file, as far as the disk has room; raises `OSError`.
+        """Write the parts in memory to the file, up to the disk limit; raise `OSError`.
 
-        It goes on to its end even if cancelled: a thread that writes cannot be stopped.
+        It completes even if cancelled, because a writing thread cannot be stopped.
         """
         if failure := await asyncio.shield(self._spill()):
             raise failure
 
     async def _spill(self) -> OSError | None:
-        """Move; gives the failure, which nobody may be left to be told of."""
+        """Spill; return the failure, because a cancelled caller cannot receive it."""
         async with self._spill_lock:
             parts = self._parts_fitting(self._budget.free_disk_bytes)
             if not parts:
@@ -211,7 +223,7 @@ class Recording:
             chunks = [part for _, part in parts]
             offset, size = self.bytes_on_disk, sum(map(len, chunks))
             self._has_file = True
-            # Counted before it is written: the disk never holds more than the shelf knows of.
+            # Counted before it is written, so that the disk never holds more than was counted.
             self._account(0, size)
             try:
                 await asyncio.to_thread(_write_at, Path(self._file), offset, chunks)
@@ -226,13 +238,13 @@ class Recording:
             return None
 
     def _mark_spilled(self, parts: list[tuple[int, bytes]], offset: int) -> None:
-        """Put in the place of what now lies in the file, from `at` on, where that is.
+        """Replace parts that were written to the file, from `offset` on, by their location.
 
-        What follows on what was moved before becomes one part with it, and leaves nothings: a tape
-        on disk takes no more memory for having been written in many pieces.
+        Adjacent parts on disk are merged into one and their slots become empty bytes: many small
+        chunks on disk take no more memory than one.
         """
         for i, part in parts:
-            if self._parts[i] is part:  # It may have been given up meanwhile.
+            if self._parts[i] is part:  # Else it was dropped meanwhile.
                 last = self._parts[self._last_spilled]
                 if isinstance(last, _DiskPart) and self._extends(last, i, offset):
                     grown = _DiskPart(last.offset, last.size + len(part), last.parts + 1)
@@ -244,16 +256,16 @@ class Recording:
             offset += len(part)
 
     def _extends(self, last: _DiskPart, index: int, offset: int) -> bool:
-        """Tell whether part `i`, in the file from `at` on, follows on the last that was moved.
+        """Whether the part at `index`, written at `offset`, can be merged into the last one.
 
-        Not where somebody has read that one, and would go on behind it.
+        It cannot if a reader stands between the two: it would miss the merged part.
         """
         first = self._last_spilled
         adjacent = (first + last.parts, last.offset + last.size) == (index, offset)
         return adjacent and not any(first < read <= index for read in self._positions.values())
 
     def _parts_fitting(self, free: int) -> list[tuple[int, bytes]]:
-        """Give the parts in memory, and where they stand, up to a number of bytes."""
+        """Return the first parts in memory that fit into `free` bytes, with their indexes."""
         fitting = []
         for i, part in enumerate(self._parts):
             if part and isinstance(part, bytes):
@@ -264,7 +276,7 @@ class Recording:
         return fitting
 
     def drop_consumed(self) -> int:
-        """Give up what all who listen have read already; nobody can join after that."""
+        """Drop what all readers have read, and return its bytes; no reader can join after that."""
         freed, read = 0, min(self._positions.values(), default=0)
         for i in range(self._read_by_all, read):
             part = self._parts[i]
@@ -277,16 +289,16 @@ class Recording:
         return freed
 
     def discard(self) -> None:
-        """Give up everything, and what is still written."""
+        """Drop everything, and whatever is written later."""
         self._is_discarded = True
         self._start_dropped = self._start_dropped or bool(self._parts)
         self._parts = [None] * len(self._parts)
         self._account(-self.bytes_in_memory, -self.bytes_on_disk)
-        if not self._spill_lock.locked():  # Else it goes when the thread has written.
+        if not self._spill_lock.locked():  # Else `_spill` deletes it once the thread has written.
             self._delete_file()
 
     def restore(self, status: int, headers: Mapping[str, str], size: int) -> None:
-        """Take over what an earlier process left in the file."""
+        """Adopt the complete response of `size` bytes that an earlier process left in the file."""
         self.begin(status, headers)
         self._parts = [_DiskPart(0, size)] if size else []
         self._has_file = True
@@ -296,7 +308,7 @@ class Recording:
 
     @property
     def _read_size(self) -> int:
-        """Bytes that one reads in one go now: they lie in memory until its client takes them."""
+        """Bytes of one disk read: they are in memory until the reader's client has taken them."""
         return max(_MIN_READ, min(_MAX_READ, _READ_AHEAD_BYTES // self._budget.readers))
 
     async def _read_part(self, part: bytes | _DiskPart) -> AsyncIterator[bytes]:
@@ -318,7 +330,7 @@ class Recording:
             start += size
 
     def _account(self, memory: int, disk: int = 0) -> None:
-        """Count what is held more, or less, here and on the shelf."""
+        """Add to the counts of bytes held, here and in the budget."""
         self.bytes_in_memory += memory
         self.bytes_on_disk += disk
         self._budget.bytes_in_memory += memory
@@ -330,7 +342,7 @@ class Recording:
                 Path(self._file).unlink()
 
     async def _wait_for_change(self) -> None:
-        """Wait until something is told."""
+        """Wait until the head, a chunk or the end is recorded."""
         changed = asyncio.get_running_loop().create_future()
         self._waiters.append(changed)
         try:
@@ -346,9 +358,9 @@ class Recording:
 
 def _write_at(file: Path, offset: int, chunks: list[bytes]) -> None:
     ensure_private_dir(file.parent)
-    # Not truncated: what lies before is read at the same time.
-    opened = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
-    with os.fdopen(opened, "wb") as out:
+    # Not truncated: readers may be reading what was written before.
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+    with os.fdopen(fd, "wb") as out:
         out.seek(offset)
         out.writelines(chunks)
 

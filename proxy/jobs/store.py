@@ -1,8 +1,15 @@
-"""Which job is whose: begins them, finds the one that a retry belongs to, parks what is finished.
+"""The jobs of one process: starts them, finds the job that a retry joins, stores results.
 
-A retry belongs to a job of the same caller for the same request: to the oldest one whose client has
-left, else to any. A fresh request that equals another is another picture. So is the retry of a job
-that failed, unless that may have been paid for and nobody has been told: then it is told first.
+What is promised:
+
+- A job runs to its end, whether or not its client stays connected; its result is stored for
+  `jobs.result_ttl_seconds`, in memory or on disk, and survives a restart.
+- A retry joins the job of the same caller for the same request: the oldest whose client has
+  disconnected and that was not delivered, else any. Retries are known by the client's retry count
+  or by its Idempotency-Key. Two equal requests without either are two images.
+- Nothing is paid for twice unasked. The retry of a failed job starts a new one; but if the failed
+  one may have been charged and no client was told so, the retry gets that failure first.
+- A job belongs to its caller: no other caller can find, collect or cancel it.
 """
 
 from __future__ import annotations
@@ -28,14 +35,14 @@ _UNLIMITED = 1 << 60
 
 
 def _random_ids() -> Iterator[str]:
-    """Give names that nobody can guess: 128 bits each, drawn for many at once."""
+    """Yield unguessable ids of 128 bits, from one system call for every 256."""
     while True:
-        drawn = os.urandom(4096).hex()
-        yield from (drawn[at : at + 32] for at in range(0, len(drawn), 32))
+        digits = os.urandom(4096).hex()
+        yield from (digits[at : at + 32] for at in range(0, len(digits), 32))
 
 
 class JobStore:
-    """Every job of this process, running or parked for `park_seconds`."""
+    """The jobs of this process: running, or stored for `result_ttl` seconds."""
 
     def __init__(
         self,
@@ -59,72 +66,72 @@ class JobStore:
         self._by_digest: dict[tuple[str, bytes], list[Job]] = {}
         self._by_key: dict[tuple[str, str], Job] = {}
         self._expirations: OrderedDict[str, float] = OrderedDict()
-        """Until when each waits, by the loop's clock. What was parked first goes first."""
+        """When each stored job expires, by the event loop's clock, earliest first."""
         self.lost_counts: dict[str, float] = {"expired": 0, "given_up": 0}
-        """How many good answers that nobody had got are gone, and why."""
+        """Number of undelivered results that were lost, by reason."""
         self._expiry_timer: asyncio.TimerHandle | None = None
 
         self.on_change: Callable[[Job], None] = lambda _: None
-        """Is called when a job has ended, has nobody left who listens, or is forgotten."""
+        """Called when a job has ended, lost its last listener, or was removed."""
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def has(self, job_id: str) -> bool:
-        """Tell whether there is a job of that id."""
+        """Whether there is a job of that id."""
         return job_id in self._by_id
 
     def get(self, job_id: str) -> Job | None:
-        """Give a job by its id, whoever's it is."""
+        """Return a job by its id, of any caller."""
         return self._by_id.get(job_id)
 
     def all(self) -> list[Job]:
-        """Give every job."""
+        """Return every job."""
         return list(self._by_id.values())
 
     @property
     def running_count(self) -> int:
-        """How many run."""
+        """Number of running jobs."""
         return len(self._running)
 
     @property
     def bytes_in_memory(self) -> int:
-        """How many bytes are held in memory."""
+        """Bytes of recordings in memory."""
         return self._budget.bytes_in_memory
 
     @property
     def bytes_on_disk(self) -> int:
-        """How many bytes are held on disk."""
+        """Bytes of recordings on disk."""
         return self._budget.bytes_on_disk
 
     @property
     def unsaved_count(self) -> int:
-        """How many answers that nobody has got the next process will not have."""
+        """Number of undelivered results that would not survive a restart."""
         return sum(not job.deliveries for job in self._persistable())
 
     @property
     def running_jobs(self) -> list[Job]:
-        """Give those that run."""
+        """The running jobs."""
         return list(self._running.values())
 
     async def restore(self) -> None:
-        """Take over what an earlier process has kept."""
+        """Load the results that an earlier process has persisted."""
         try:
-            left = await asyncio.to_thread(self._result_folder.load)
+            manifests = await asyncio.to_thread(self._result_folder.load)
         except OSError as error:
             self._budget.disable_disk(error)
             return
-        for manifest in left:
+        for manifest in manifests:
             self._restore_job(manifest)
-        for manifest in sorted(left, key=lambda it: it.expires_at):
-            # A clock may have been set meanwhile, and the setting.
+        for manifest in sorted(manifests, key=lambda it: it.expires_at):
+            # The clock or the setting may have been changed since.
             seconds = min(manifest.expires_at - time.time(), self._result_ttl)
-            if job := self._by_id.get(manifest.id):  # Else there were too many.
+            if job := self._by_id.get(manifest.id):  # Else it was evicted: there were too many.
                 self._schedule_expiry(job, seconds)
         self._budget.enforce_disk_limit()
 
     async def persist(self) -> None:
-        """Write to disk, for the next process, what is finished and can be collected."""
+        """Write results that can be collected to disk, for the next process."""
         try:
             for job in self._persistable():
                 if await self._budget.flush_to_disk(job):
@@ -133,9 +140,9 @@ class JobStore:
             self._budget.disable_disk(error)
 
     def find(self, key: JobKey) -> Job | None:
-        """Find the job that a request belongs to; None: it is to begin one.
+        """Return the job that a request joins; None if it starts a new one.
 
-        Raises `BadRequest` where its key was used for another request.
+        Raises `BadRequest` if its Idempotency-Key was used for a different request.
         """
         if key.idempotency_key and (job := self._by_key.get((key.caller, key.idempotency_key))):
             if job.key.digest != key.digest:
@@ -150,7 +157,7 @@ class JobStore:
         return next((it for it in equal if not it.recording.ended), None)
 
     def start(self, key: JobKey, work: JobWork) -> Job:
-        """Begin a job; raises `Overloaded` where too many run."""
+        """Start a job; raise `Overloaded` if too many run."""
         self._limit.acquire(key.caller)
         job_id = next(self._ids)
         job = Job(job_id, key, Recording(self._budget, f"{self._folder}/{job_id}"), self)
@@ -161,12 +168,12 @@ class JobStore:
         return job
 
     def get_for_caller(self, caller: str, job_id: str) -> Job | None:
-        """Give a caller's own job by its id."""
+        """Return a job by its id if it is the caller's, else None."""
         job = self._by_id.get(job_id)
         return job if job and job.key.caller == caller else None
 
     def listener_left(self, job: Job) -> None:
-        """Note that one who waited for a job does so no longer."""
+        """Record that a listener of a job has left."""
         self._budget.notify_freed()
         if job.listeners:
             return
@@ -176,30 +183,30 @@ class JobStore:
         if not job.recording.ended:
             if self._cancel_on_disconnect:
                 job.cancel()
-        elif job.id not in self._expirations:  # Its time has passed.
+        elif job.id not in self._expirations:  # It has expired.
             self.remove(job)
 
     def evict(self, job: Job) -> None:
-        """Forget a job to free what it holds; end it if it still runs."""
+        """Remove a job to free memory or disk; cancel it if it still runs."""
         self._count_lost(job, "given_up")
         self.remove(job)
 
     def _count_lost(self, job: Job, reason: str) -> None:
-        """Note that a job is about to be forgotten which somebody could have collected."""
+        """Count a job that is about to be removed, if its result was never delivered."""
         if job.recording.ended and not (job.deliveries or job.failed):
             self.lost_counts[reason] += 1
 
     def remove(self, job: Job) -> None:
-        """Forget a job, and end it if it still runs."""
+        """Remove a job, and cancel it if it still runs."""
         self._by_id.pop(job.id, None)
         equal = self._same_request(job.key)
         if job in equal:
             equal.remove(job)
         if not equal:
             self._by_digest.pop((job.key.caller, job.key.digest), None)
-        name = (job.key.caller, job.key.idempotency_key)
-        if self._by_key.get(name) is job:
-            del self._by_key[name]
+        own_key = (job.key.caller, job.key.idempotency_key)
+        if self._by_key.get(own_key) is job:
+            del self._by_key[own_key]
         self._expirations.pop(job.id, None)
         if job.persisted:
             self._result_folder.remove(job.id)
@@ -208,7 +215,7 @@ class JobStore:
         self.on_change(job)
 
     async def close(self) -> None:
-        """End what still runs, and leave nothing but what is kept for the next process."""
+        """Cancel running jobs, and delete all that is not persisted for the next process."""
         tasks = list(self._running)
         for task in tasks:
             task.cancel()
@@ -221,42 +228,34 @@ class JobStore:
         self._result_folder.close()
 
     def _register(self, job: Job) -> None:
-        asked = job.key
+        key = job.key
         self._by_id[job.id] = job
-        self._by_digest.setdefault((asked.caller, asked.digest), []).append(job)
-        if asked.idempotency_key:
-            self._by_key[asked.caller, asked.idempotency_key] = job
+        self._by_digest.setdefault((key.caller, key.digest), []).append(job)
+        if key.idempotency_key:
+            self._by_key[key.caller, key.idempotency_key] = job
         self._budget.add(job)
 
     def _restore_job(self, manifest: Manifest) -> None:
-        asked = JobKey(manifest.caller, manifest.digest, manifest.idempotency_key)
-        job = Job(
-            manifest.id,
-            asked,
-            Recording(self._budget, f"{self._folder}/{manifest.id}"),
-            self,
-            manifest.created_at,
-        )
+        key = JobKey(manifest.caller, manifest.digest, manifest.idempotency_key)
+        recording = Recording(self._budget, f"{self._folder}/{manifest.id}")
+        job = Job(manifest.id, key, recording, self, manifest.created_at)
         job.deliveries, job.persisted = manifest.deliveries, True
-        job.recording.restore(manifest.status, CIMultiDict(manifest.headers), manifest.size)
+        recording.restore(manifest.status, CIMultiDict(manifest.headers), manifest.size)
         self._register(job)
 
     def _persistable(self) -> list[Job]:
-        """Give what is to be kept: what nobody has got first, and the newest of each first."""
-        ended = [job for job in self._by_id.values() if job.recording.ended and job.recording.size]
-        good = [
-            it
-            for it in reversed(ended)
-            if it.recording.is_replayable and not (it.persisted or it.failed)
-        ]
-        return sorted(good, key=lambda job: job.deliveries > 0)
+        """Return the results to persist: undelivered ones first, newest first."""
+        ended = [it for it in self._by_id.values() if it.recording.ended and it.recording.size]
+        usable = [it for it in ended if it.recording.is_replayable and not it.failed]
+        unsaved = [it for it in reversed(usable) if not it.persisted]
+        return sorted(unsaved, key=lambda job: job.deliveries > 0)
 
     async def _write_result(self, job: Job) -> None:
-        job.persisted = True  # From now on: the thread goes on where this is cancelled.
+        job.persisted = True  # Set first, because the thread continues if this task is cancelled.
         try:
             await asyncio.to_thread(self._result_folder.write, job.manifest)
         except (FileNotFoundError, ValueError):
-            job.persisted = False  # It was forgotten meanwhile, or its headers cannot be written.
+            job.persisted = False  # It was removed meanwhile, or its headers cannot be written.
         except OSError:
             job.persisted = False
             raise
@@ -267,14 +266,14 @@ class JobStore:
         return self._by_digest.get((key.caller, key.digest), [])
 
     def _cannot_serve_retry(self, job: Job) -> bool:
-        """Tell whether nobody has to hear of a job: it failed, or its beginning is gone."""
+        """Whether a job cannot serve a retry: it failed, or the start of its response is gone."""
         return not job.has_unreported_charge and (job.failed or not job.recording.is_replayable)
 
     def _on_task_done(self, job: Job, task: asyncio.Task[None]) -> None:
-        """Note how a job ended, for whoever listens to raise, and park it."""
+        """Record how a job ended, and store it until it expires."""
         failure = job_cancelled_error() if task.cancelled() else task.exception()
         if isinstance(failure, ImageError):
-            # Its frames hold the whole request, and it is parked.
+            # Its frames hold the whole request, and the failure is stored.
             failure.__traceback__ = failure.__context__ = failure.__cause__ = None
         job.recording.end(failure)
         job.task = None
@@ -284,7 +283,7 @@ class JobStore:
         self.on_change(job)
 
     def _schedule_expiry(self, job: Job, seconds: float) -> None:
-        """Let a job wait for its client, behind all that are parked."""
+        """Let an ended job expire in `seconds`, after all that are stored already."""
         if job.id not in self._by_id:
             return
         loop = asyncio.get_running_loop()
@@ -294,14 +293,14 @@ class JobStore:
             self._expiry_timer = loop.call_later(seconds, self._expire_due)
 
     def _expire_due(self) -> None:
-        """Forget what has waited its time, and come back for the next one."""
+        """Remove expired jobs, and set the timer for the next one."""
         self._expiry_timer, loop = None, asyncio.get_running_loop()
         while self._expirations:
-            name, until = next(iter(self._expirations.items()))
-            if until > loop.time():
-                self._expiry_timer = loop.call_at(until, self._expire_due)
+            job_id, expires = next(iter(self._expirations.items()))
+            if expires > loop.time():
+                self._expiry_timer = loop.call_at(expires, self._expire_due)
                 return
-            del self._expirations[name]
-            if not (job := self._by_id[name]).listeners:  # Else it goes with the last: see `left`.
+            del self._expirations[job_id]
+            if not (job := self._by_id[job_id]).listeners:  # Else see `listener_left`.
                 self._count_lost(job, "expired")
                 self.remove(job)

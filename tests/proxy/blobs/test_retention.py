@@ -137,7 +137,7 @@ async def test_a_folder_that_cannot_be_read_does_not_end_it(
         await asyncio.sleep(0.1)
     assert not running.done()
     assert [it.getMessage() for it in caplog.records] == [
-        "could not sweep the blobs' folder: Permission denied"
+        "could not sweep the blob folder: Permission denied"
     ]
     running.cancel()
     await asyncio.wait([running])

@@ -187,7 +187,7 @@ async def test_a_folder_that_cannot_be_used_is_told_without_its_name(
             await blobs.put(PLACE, in_chunks(SMALL), "image/png")
     assert (caught.value.status, caught.value.code) == (502, "blob_store_failed")
     assert str(tmp_path) not in caught.value.message
-    assert "could not store a picture: NotADirectoryError" in caplog.text
+    assert "could not store an image: NotADirectoryError" in caplog.text
 
 
 def _bucket(more: str) -> BlobStore:
@@ -236,10 +236,10 @@ def test_the_library_is_imported_with_the_first_picture_only() -> None:
 def test_a_process_ends_well_right_after_its_last_picture(tmp_path: Path) -> None:
     code = (
         "import asyncio\n"
-        "from proxy.blobs.store import Blobs\n"
+        "from proxy.blobs.store import BlobStore\n"
         "from proxy.settings.loader import parse\n"
         "async def main():\n"
-        f"    async with Blobs(parse('state_dir: {tmp_path}', environ={{}})) as blobs:\n"
+        f"    async with BlobStore(parse('state_dir: {tmp_path}', environ={{}})) as blobs:\n"
         "        async def chunks():\n"
         "            yield b'x' * 1000\n"
         f"        await blobs.put('{PLACE}', chunks(), 'image/png')\n"

@@ -58,7 +58,7 @@ async def test_what_was_delivered_makes_room_in_memory_and_is_not_written_to_dis
     tmp_path: Path,
 ) -> None:
     shelf = RecordingBudget(3000, 10_000)
-    first, heard, last = (add_job(shelf, tmp_path, name, delivered=1) for name in "abc")
+    first, heard, last = (add_job(shelf, tmp_path, name, deliveries=1) for name in "abc")
     heard.listeners = 1
     for one in (first, heard, last):
         await one.recording.append(CHUNK)
@@ -76,7 +76,7 @@ async def test_it_is_given_up_in_order(tmp_path: Path) -> None:
     shelf = RecordingBudget(1000, 4000)
     nobodys = add_job(shelf, tmp_path, "nobodys")
     waiting = add_job(shelf, tmp_path, "waiting")
-    delivered = add_job(shelf, tmp_path, "delivered", delivered=1)
+    delivered = add_job(shelf, tmp_path, "delivered", deliveries=1)
     heard = add_job(shelf, tmp_path, "heard", listeners=1)
     for one in (nobodys, waiting, delivered, heard):
         await one.recording.append(CHUNK)
@@ -99,7 +99,7 @@ async def test_jobs_take_memory_whatever_they_answer_and_what_has_ended_makes_pl
     running = [add_job(shelf, tmp_path, f"running {i}") for i in range(3)]
     heard = add_job(shelf, tmp_path, "heard", listeners=1)
     heard.recording.end()
-    waiting = [add_job(shelf, tmp_path, str(i), delivered=i % 2) for i in range(90)]
+    waiting = [add_job(shelf, tmp_path, str(i), deliveries=i % 2) for i in range(90)]
     for one in waiting:
         await one.recording.append(b"x")
         one.recording.end()
@@ -115,7 +115,7 @@ async def test_jobs_take_memory_whatever_they_answer_and_what_has_ended_makes_pl
 
 async def test_of_too_many_jobs_those_go_first_that_were_delivered(tmp_path: Path) -> None:
     shelf = RecordingBudget(2000, 0, bytes_per_job=100)
-    some = {name: add_job(shelf, tmp_path, name, delivered=name in "cf") for name in "abcdefghij"}
+    some = {name: add_job(shelf, tmp_path, name, deliveries=name in "cf") for name in "abcdefghij"}
     for one in some.values():
         one.recording.end()
     gone = []
@@ -204,7 +204,7 @@ async def test_what_is_kept_takes_the_room_of_what_was_delivered(tmp_path: Path)
 
 async def test_what_an_earlier_process_left_is_made_to_fit(tmp_path: Path) -> None:
     shelf = RecordingBudget(10_000, 2500)
-    some = [add_job(shelf, tmp_path, name, delivered=name == "c") for name in "abcd"]
+    some = [add_job(shelf, tmp_path, name, deliveries=name == "c") for name in "abcd"]
     for one in some:
         one.recording.restore(200, {}, 1000)
     shelf.enforce_disk_limit()

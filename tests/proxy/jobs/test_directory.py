@@ -57,7 +57,7 @@ def make_key(prompt: int = 1, **about: Any) -> JobKey:
 class UnavailableStore:
     """What is shared, when it is away."""
 
-    async def ask(self, *ops: Op) -> Sequence[Any]:
+    async def execute(self, *ops: Op) -> Sequence[Any]:
         del ops
         raise StoreUnavailable
 
@@ -67,8 +67,8 @@ async def test_a_retry_follows_the_job_that_lost_its_client(tmp_path: Path) -> N
     one, two = Node(memory, tmp_path), Node(memory, tmp_path)
     await one.directory.heartbeat()
     await one.claim(make_key())
-    lost, _ = await one.claim(make_key(), left=True)
-    _, other = await two.claim(make_key(retry=True))
+    lost, _ = await one.claim(make_key(), abandoned=True)
+    _, other = await two.claim(make_key(is_retry=True))
     assert other == lost.id
     assert await one.directory.heartbeat() == (True, [("taken", lost.id)])
     await one.jobs.close()
@@ -78,7 +78,7 @@ async def test_a_retry_follows_the_job_that_lost_its_client(tmp_path: Path) -> N
 async def test_nobody_follows_what_another_caller_asked_for(tmp_path: Path) -> None:
     memory = MemoryStore()
     one, two = Node(memory, tmp_path), Node(memory, tmp_path)
-    await one.claim(make_key(key="k"), left=True)
+    await one.claim(make_key(idempotency_key="k"), abandoned=True)
     stranger = JobKey("other", make_key().digest, is_retry=True)
     keyed = JobKey("other", make_key().digest, idempotency_key="k")
     assert [(await two.claim(it))[1] for it in (stranger, keyed)] == ["", ""]
@@ -89,14 +89,14 @@ async def test_nobody_follows_what_another_caller_asked_for(tmp_path: Path) -> N
 async def test_a_name_is_free_again_once_its_job_failed(tmp_path: Path) -> None:
     memory = MemoryStore()
     one, two = Node(memory, tmp_path), Node(memory, tmp_path)
-    job, _ = await one.claim(make_key(key="k"))
-    other = await two.claim(make_key(key="k"))
+    job, _ = await one.claim(make_key(idempotency_key="k"))
+    other = await two.claim(make_key(idempotency_key="k"))
     failed = one.record(
         job, state="failed", failure=Failure.from_error(BadRequest("x"), unreported_charge=False)
     )
     await one.directory.publish([(job.id, failed, 60)])
-    anew, first = await two.claim(make_key(key="k"))
-    _, second = await one.claim(make_key(key="k"))
+    anew, first = await two.claim(make_key(idempotency_key="k"))
+    _, second = await one.claim(make_key(idempotency_key="k"))
     assert (other[1], first, second) == (job.id, "", anew.id)
     await one.jobs.close()
     await two.jobs.close()
@@ -105,9 +105,9 @@ async def test_a_name_is_free_again_once_its_job_failed(tmp_path: Path) -> None:
 async def test_a_key_is_for_one_request(tmp_path: Path) -> None:
     memory = MemoryStore()
     one, two = Node(memory, tmp_path), Node(memory, tmp_path)
-    await one.claim(make_key(key="k"))
+    await one.claim(make_key(idempotency_key="k"))
     with pytest.raises(BadRequest) as raised:
-        await two.claim(make_key(2, key="k"))
+        await two.claim(make_key(2, idempotency_key="k"))
     assert (raised.value.status, raised.value.code) == (422, "idempotency_key_reused")
     await one.jobs.close()
     await two.jobs.close()
@@ -143,16 +143,16 @@ async def test_what_cannot_be_counted_is_made_or_refused_as_the_operator_wants(
 async def test_jobs_are_found_again_after_what_is_shared_was_lost(tmp_path: Path) -> None:
     memory = MemoryStore()
     one = Node(memory, tmp_path)
-    job, _ = await one.claim(make_key(key="k"))
+    job, _ = await one.claim(make_key(idempotency_key="k"))
     memory.restore(MemoryStore().dump())
     fresh = MemoryStore()
-    one.directory._shared = fresh  # noqa: SLF001 - as after a restart of the engine
+    one.directory._state = fresh  # noqa: SLF001 - as after a restart of the engine
     two = Node(fresh, tmp_path)
-    assert await two.directory.claim_abandoned(make_key(retry=True)) == ""
+    assert await two.directory.claim_abandoned(make_key(is_retry=True)) == ""
     await one.directory.register_again([job])
     await one.directory.publish([(job.id, one.record(job), 60)])
-    assert await two.directory.claim_abandoned(make_key(retry=True)) == job.id
-    assert (await two.claim(make_key(key="k")))[1] == job.id
+    assert await two.directory.claim_abandoned(make_key(is_retry=True)) == job.id
+    assert (await two.claim(make_key(idempotency_key="k")))[1] == job.id
     await one.jobs.close()
     await two.jobs.close()
 
@@ -162,7 +162,7 @@ async def test_a_follower_is_known_by_its_own_name(tmp_path: Path) -> None:
     one, two = Node(memory, tmp_path), Node(memory, tmp_path)
     job, _ = await one.claim(make_key())
     follower, _ = await two.claim(make_key(2))
-    alias = two.record(follower, follows=job.id)
+    alias = two.record(follower, alias_of=job.id)
     await two.directory.publish([(follower.id, alias, 60)])
     seen = await one.directory.look_up(follower.id)
     assert seen is not None

@@ -18,12 +18,12 @@ GOOD: dict[str, Any] = {
     "id": ID,
     "caller": "ada",
     "digest": b"d" * 32,
-    "key": "",
+    "idempotency_key": "",
     "status": 200,
     "headers": [("content-type", "image/png"), ("content-length", "7")],
     "size": 7,
-    "began": 1.0,
-    "expires": 4e9,
+    "created_at": 1.0,
+    "expires_at": 4e9,
 }
 
 
@@ -48,7 +48,10 @@ def file_names(folder: Path) -> set[str]:
 
 
 def test_what_is_written_is_taken_oldest_first_and_stays(tmp_path: Path) -> None:
-    new, old = write_result(tmp_path, began=2.0), write_result(tmp_path, id="2" * 32, began=1.0)
+    new, old = (
+        write_result(tmp_path, created_at=2.0),
+        write_result(tmp_path, id="2" * 32, created_at=1.0),
+    )
     assert load(tmp_path) == load(tmp_path) == [old, new]
     assert file_names(tmp_path) == {ID, f"{ID}.json", "2" * 32, "2" * 32 + ".json"}
 
@@ -76,7 +79,7 @@ def test_a_folder_is_made_only_to_be_written_to(tmp_path: Path) -> None:
 
 
 def test_what_has_expired_goes(tmp_path: Path) -> None:
-    write_result(tmp_path, expires=time.time() - 1)
+    write_result(tmp_path, expires_at=time.time() - 1)
     assert (load(tmp_path), file_names(tmp_path)) == ([], set())
 
 
@@ -97,8 +100,8 @@ def test_what_a_crash_has_left_goes_and_a_strangers_files_do_not(tmp_path: Path)
         {"size": 0},
         {"status": 500},
         {"status": "200"},
-        {"began": "yesterday"},
-        {"delivered": -1},
+        {"created_at": "yesterday"},
+        {"deliveries": -1},
         {"more": 1},
         {"headers": [("a", "b\r\nx-evil: 1")]},
         {"headers": [("a b", "c")]},
@@ -120,7 +123,9 @@ def test_a_manifest_that_is_wrong_stops_nothing(
     assert [it.levelno for it in caplog.records] == [logging.WARNING]
 
 
-@pytest.mark.parametrize("bytes_", [b"", b"\xff", b"[" * 200_000, b'{"began":1e999}', b"\0" * 99])
+@pytest.mark.parametrize(
+    "bytes_", [b"", b"\xff", b"[" * 200_000, b'{"created_at":1e999}', b"\0" * 99]
+)
 def test_garbage_for_a_manifest_stops_nothing(tmp_path: Path, bytes_: bytes) -> None:
     write_result(tmp_path)
     (tmp_path / f"{ID}.json").write_bytes(bytes_)

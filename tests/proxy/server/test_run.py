@@ -78,7 +78,7 @@ async def test_the_deadline_cuts_what_still_runs(tmp_path: Path) -> None:
         started = time.monotonic()
         easel.tell()
         status, _, err = await easel.end()
-        assert (status, err) == (0, "easel: 1 request cut, after 0.27 seconds\n")
+        assert (status, err) == (0, "1 request cut at the shutdown deadline, after 0.27 seconds\n")
         assert 0.2 < time.monotonic() - started < 3
         assert await slow == 0
 
@@ -227,7 +227,7 @@ async def test_what_the_shutdown_cut_off_in_mid_answer_can_be_collected(tmp_path
         async with running(tmp_path, settings) as easel:
             with slow_reader(easel.url) as read:
                 await asyncio.sleep(0.3)
-                await ended(easel, "easel: 1 request cut, after 2.7 seconds\n")
+                await ended(easel, "1 request cut at the shutdown deadline, after 2.7 seconds\n")
                 assert len(await asyncio.to_thread(read)) < len(picture)
         async with running(tmp_path, settings) as easel:
             headers = {**OURS, "x-portkey-config": "kept", "x-stainless-retry-count": "1"}
