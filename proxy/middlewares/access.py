@@ -88,7 +88,7 @@ async def set_gateway_headers(request: web.Request, response: web.StreamResponse
     # A job's recorded response already has the headers of its attempt.
     if attempt is None or "x-portkey-provider" in headers:
         return
-    for name, value in attempt.headers.items():
+    for name, value in attempt.response_headers.items():
         headers[name] = value
 
 
@@ -119,9 +119,9 @@ def access_line(
         "provider": attempt.target.adapter.id if attempt else "",
         "cache": attempt.cache_status if attempt else "",
         "error": state.get(ERROR_CODE, ""),
-        "receipt": attempt.receipt.written(RECORD_LIMIT) if attempt else "",
+        "receipt": attempt.receipt.format(RECORD_LIMIT) if attempt else "",
         "tried": [_attempt_fields(it) for it in timeline.attempts or ()],
-        "images": len(attempt.drawn) if attempt else 0,
+        "images": len(attempt.images_out) if attempt else 0,
         "bytes_in": bytes_in(request),
         "bytes_out": bytes_out(request, response),
         **_durations(timeline, timeline.first_byte_at or ended),

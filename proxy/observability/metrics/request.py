@@ -69,13 +69,13 @@ def _record_image_request(
     if outcome == DRY_RUN:
         return
     trail = state[TIMELINE]
-    metrics.request_seconds.observe(ended - trail.arrived, (provider, outcome, cache))
+    metrics.request_seconds.observe(ended - trail.arrived_at, (provider, outcome, cache))
     if response is not None:
         # A complete response is sent right after this.
-        headed = trail.headed or ended
-        metrics.first_byte_seconds.observe(headed - trail.arrived, (provider, cache))
-    if trail.asked:
-        metrics.queue_seconds.observe(trail.asked - trail.arrived)
+        headed = trail.first_byte_at or ended
+        metrics.first_byte_seconds.observe(headed - trail.arrived_at, (provider, cache))
+    if trail.first_upstream_at:
+        metrics.queue_seconds.observe(trail.first_upstream_at - trail.arrived_at)
     if joined := state.get(JOIN_STATUS):
         metrics.joined.add((joined,))
     elif has_job:
