@@ -29,14 +29,15 @@ from proxy.context import (
 )
 from proxy.http.headers import is_valid_trace_id
 from proxy.http.proxy_headers import client_address
+from proxy.jobs.job import Job
 from proxy.jobs.keys import JOB
 from proxy.observability.access_log import ACCESS_LOG
 from proxy.observability.metrics.registry import METRICS
 from proxy.observability.metrics.request import bytes_in, bytes_out, record_request
 from proxy.reload.live_settings import LIVE_SETTINGS
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.attempt import AttemptLog, RequestTimeline
-from proxy.routing.plan import Plan
+from proxy.routing.attempt import Attempt, AttemptLog, RequestTimeline
+from proxy.routing.plan import Caller, Plan
 
 _TRACE_PREFIX = os.urandom(8).hex()
 _TRACE_COUNTER = itertools.count(1)
@@ -84,7 +85,7 @@ async def set_gateway_headers(request: web.Request, response: web.StreamResponse
         # A client that keeps connections open has to send its next request to another node.
         response.force_close()
         headers["connection"] = "close"
-    attempt = request.get(ATTEMPT)
+    attempt: Attempt | None = request.get(ATTEMPT)
     # A job's recorded response already has the headers of its attempt.
     if attempt is None or "x-portkey-provider" in headers:
         return
@@ -104,8 +105,11 @@ def access_line(
     """
     # `Request.get` raises and catches an exception for each missing key; this runs per request.
     state = request._state  # noqa: SLF001 - see above
-    attempt, caller, job = state.get(ATTEMPT), state.get(CALLER), state.get(JOB)
-    resource, plan = request.match_info.route.resource, state.get(PLAN)
+    attempt: Attempt | None = state.get(ATTEMPT)
+    caller: Caller | None = state.get(CALLER)
+    job: Job | None = state.get(JOB)
+    plan: Plan | None = state.get(PLAN)
+    resource = request.match_info.route.resource
     line = {
         "time": round(time.time(), 3),
         "status": response.status if response is not None else 0,
