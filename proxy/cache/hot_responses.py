@@ -62,7 +62,7 @@ class HotResponse(msgspec.Struct, frozen=True, dict=True):
 class ByteCapture(ResponseCapture):
     """Captures the bytes of a response as they are sent."""
 
-    def consists_of(self, answer: object) -> None:
+    def add_answer(self, answer: object) -> None:
         """Capture the bytes, not the object that they were made from."""
 
 

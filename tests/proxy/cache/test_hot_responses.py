@@ -38,7 +38,7 @@ def test_one_that_is_too_large_is_not_held_and_one_that_was_given_up_is_gone() -
 def test_a_copy_has_the_bytes_of_what_was_put_together() -> None:
     copy = ByteCapture(100)
     copy.start(200, "application/json", None)
-    copy.consists_of(Answer(()))
+    copy.add_answer(Answer(()))
     copy.add_chunk(b"ab")
     assert copy.chunks == [b"ab"]
 
