@@ -1,6 +1,6 @@
-"""One attempt at one target, and what is known of it: retries, images, what goes to the client.
+"""An attempt at one target, and its records: retries, images, timeline, captured response.
 
-They are made for each request: a msgspec Struct takes a tenth of a frozen dataclass's time for it.
+They are created for each request, so they are msgspec Structs, as in `plan`.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from proxy.routing.plan import Target
 
 _NO_RECEIPT = Receipt()
 _MAX_LOGGED_ATTEMPTS = 30
-"""Attempts that are told of one request: its last ones."""
+"""How many attempts of a request are logged: the last ones."""
 
 MadeImages = tuple[tuple[Image, Target], ...]
-"""Pictures, each with the target that made it."""
+"""Images, each with the target that made it."""
 
 ByteTee = Callable[[Image, bytes, AsyncIterator[bytes]], AsyncIterator[bytes]]
-"""Gives on the bytes of a picture that come after its first ones, and looks at all of them."""
+"""Passes on the rest of an image's bytes and reads all of them: image, first bytes, rest."""
 
 
 class ResponseCapture:
-    """One answer as it goes to the client: its bytes, up to `limit`; past it, nothing.
+    """A copy of one response to the client, for the cache: its bytes, if at most `limit`.
 
-    Of an answer that is put together here it holds the `answers` that it consists of instead, and
-    `watch` sees the bytes of each picture that comes from a URL.
+    For a response that the gateway builds itself it holds the provider's `answers` instead, and
+    `tee` reads the bytes of each image that is downloaded.
     """
 
     __slots__ = (
-        "_remaining",
         "_limit",
+        "_remaining",
         "answers",
         "chunks",
         "complete",
@@ -60,13 +60,13 @@ class ResponseCapture:
 
     @property
     def size(self) -> int:
-        """How many bytes are held, of the answer or of the pictures in it."""
+        """How many bytes are held, of the response or of its images."""
         return self._limit - max(self._remaining, 0)
 
     def add_answer(self, answer: Answer) -> None:
-        """Note an answer, or a part of one, whose pictures are at hand: no bytes are needed.
+        """Add an answer, or a part of one, that holds its images: the bytes are not captured.
 
-        A preview is not held any longer than it takes to go.
+        Previews are left out.
         """
         self.chunks = None
         finished = tuple(image for image in answer.images if image.partial_index is None)
@@ -77,18 +77,18 @@ class ResponseCapture:
             self.answers.append(replace(answer, images=finished, body=None))
 
     def discard(self) -> None:
-        """Note that the answer is not the whole answer."""
+        """Discard everything: the capture would be incomplete."""
         self.discarded, self.chunks = True, None
         self.answers.clear()
 
     def start(self, status: int, content_type: str, length: int | None) -> None:
-        """Note the head; an answer known to be too long is not recorded at all."""
+        """Record status and type; a response known to be too long is not captured at all."""
         self.status, self.content_type = status, content_type
         if length is not None and length > self._remaining:
             self.chunks = None
 
     def add_chunk(self, chunk: bytes) -> None:
-        """Keep a chunk (the same object, no copy), or give up once it is too much."""
+        """Add a chunk (the same object, no copy); drop all chunks once they exceed the limit."""
         if self.chunks is None:
             return
         self._remaining -= len(chunk)
@@ -99,7 +99,7 @@ class ResponseCapture:
 
 
 class AttemptLog(msgspec.Struct, frozen=True):
-    """How the attempt at one target ended: with `ok`, or with the word for its failure."""
+    """How an attempt at one target ended, for the access log: `ok`, or the error code."""
 
     target: str
     provider: str
@@ -110,10 +110,10 @@ class AttemptLog(msgspec.Struct, frozen=True):
 
 
 class RequestTimeline(msgspec.Struct):
-    """What is noted of one request of a client's on its way; times are of `time.perf_counter`.
+    """Times and attempts of one client request; times are of `time.perf_counter`.
 
-    `asked` is when its first request to a provider went, `headed` when the head of its answer did,
-    0 before. `tried` are its attempts, the last ones where they are many.
+    `first_upstream_at` is when the first request to a provider was sent, `first_byte_at` when the
+    head of the response was; 0 until then. `attempts` are the last ones, if there are many.
     """
 
     arrived_at: float
@@ -122,17 +122,18 @@ class RequestTimeline(msgspec.Struct):
     attempts: deque[AttemptLog] | None = None
 
     def add_attempt(self, tried: AttemptLog) -> None:
-        """Note an attempt that has ended."""
+        """Add an attempt that has ended."""
         if self.attempts is None:
             self.attempts = deque(maxlen=_MAX_LOGGED_ATTEMPTS)
         self.attempts.append(tried)
 
 
 class AttemptBudget(msgspec.Struct):
-    """How many more requests may go to providers for one request of a client's.
+    """How many more requests to providers one client request may cause.
 
-    `in_doubt`: one of them may have been paid for, and nobody knows what became of it. `hops` is
-    how many gateways of our kind the client's request has passed. `trail` is where it is noted.
+    `maybe_charged`: one of them has an unknown outcome and may have been charged. `hops` is the
+    number of Easel gateways that the client's request has passed. `timeline` is where attempts are
+    recorded.
     """
 
     remaining: int = 30
@@ -141,15 +142,15 @@ class AttemptBudget(msgspec.Struct):
     timeline: RequestTimeline | None = None
 
     def record_failure(self, error: ImageError) -> None:
-        """Note how a request failed."""
+        """Record the failure of a request."""
         self.maybe_charged = self.maybe_charged or may_have_been_charged(error)
 
 
 class RetryState(msgspec.Struct):
-    """What it took at one target: retries so far, -1 once they were of no use.
+    """The retries at one target so far; `retries` is -1 once they were exhausted.
 
-    `repeated` counts the requests that were sent once more, of use or not.
-    `progress` is how far each call is, 0 to 1, where its provider tells; by `ImageCall.chance`.
+    `resent` counts the requests that were sent again, whether that helped or not. `progress` is
+    the progress of each call, 0 to 1, if its provider reports it; by `ImageCall.chance`.
     """
 
     budget: AttemptBudget = msgspec.field(default_factory=AttemptBudget)
@@ -159,7 +160,7 @@ class RetryState(msgspec.Struct):
 
 
 class BilledImage(NamedTuple):
-    """A picture of an answer. `pixels` are 0 where nobody looked; `kept`: the cache had it."""
+    """An image of a response. `pixels` is 0 if it was not measured."""
 
     target: Target
     pixels: int = 0
@@ -167,11 +168,11 @@ class BilledImage(NamedTuple):
 
 
 class Attempt(msgspec.Struct):
-    """One try at one target, and what is known of it so far.
+    """An attempt at one target, and its state so far.
 
-    `made` are the pictures that earlier targets made, and this one was asked for the others.
-    `fills`: what this one fails to make, another target will be asked for. `drawn` are the pictures
-    that its answer holds.
+    `prior_images` were made by earlier targets; this one is asked for the rest.
+    `completes_elsewhere`: images that it fails to make are requested from another target.
+    `images_out` are the images in its response.
     """
 
     target: Target
@@ -190,29 +191,29 @@ class Attempt(msgspec.Struct):
 
     @property
     def model(self) -> str:
-        """The model that was named for it, "" where none was."""
+        """The requested model, "" without one."""
         named = self.params.get("model")
         return named if isinstance(named, str) else ""
 
     @property
     def response_headers(self) -> dict[str, str]:
-        """What is told of it to the client."""
-        told = {
+        """The headers about it in the response to the client."""
+        headers = {
             "x-portkey-provider": self.target.adapter.id,
             "x-portkey-last-used-option-index": self.target.config_path,
             "x-portkey-retry-attempt-count": str(self.retry_state.retries),
             "x-portkey-cache-status": self.cache_status,
         }
         if receipt := str(self.receipt):
-            told["x-easel-receipt"] = receipt
-        return told
+            headers["x-easel-receipt"] = receipt
+        return headers
 
     def with_prior_images(self, images: Iterable[Image]) -> MadeImages:
-        """Give the pictures of earlier targets, and those that this one made."""
+        """Return the images of earlier targets, followed by those that this one made."""
         return (*self.prior_images, *[(image, self.target) for image in images])
 
     @property
     def progress(self) -> float | None:
-        """How far its calls are in all, 0 to 1; None where the provider does not tell."""
-        told = self.retry_state.progress
-        return sum(told.values()) / max(len(self.calls), len(told)) if told else None
+        """The mean progress of its calls, 0 to 1; None if the provider does not report it."""
+        progress = self.retry_state.progress
+        return sum(progress.values()) / max(len(self.calls), len(progress)) if progress else None

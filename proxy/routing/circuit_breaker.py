@@ -1,13 +1,13 @@
-"""The circuit breaker: targets that keep failing are left out for a while.
+"""The circuit breaker: targets that keep failing are skipped for a while.
 
 closed      requests pass; successes and failures are counted
-open        the target is left out until its cooldown has passed
-half-open   one request is let through: a success closes the circuit, a failure opens it again
+open        the target is skipped until its cooldown has passed
+half-open   one trial request is sent: a success closes the circuit, a failure opens it again
 
 Source: https://portkey.ai/docs/product/ai-gateway/circuit-breaker. There a circuit closes when its
-cooldown has passed; the single trial is ours, so that a target that is still down costs one request
-and not a burst of them. Counts begin anew with each cooldown's length, so that failures of last
-week do not add up with today's.
+cooldown has passed. The single trial is an addition, so that a target that is still down costs one
+request and not a burst of them. Counts restart after each cooldown interval, so that failures of
+last week do not add to those of today.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _MAX_TRIAL_SECONDS = 900.0
 
 
 class CircuitBreakers(Protocol):
-    """Where circuits are kept, by name: this process's memory, or a store that nodes share."""
+    """The circuits by name: in this process's memory, or in a store that nodes share."""
 
     def is_open(self, name: str) -> bool:
-        """Tell whether a target is to be left out now."""
+        """Return whether a target must be skipped now."""
 
     def on_start(self, name: str) -> None:
-        """Note that a request goes to a target: the trial, if its circuit is half-open."""
+        """Record that a request is sent to a target: the trial, if its circuit is half-open."""
 
     def on_result(self, name: str, policy: BreakerPolicy, status: int | None) -> None:
-        """Count how a request ended; None: it showed nothing, and only ends its trial."""
+        """Record a request's status; None: nothing is known, only the trial is over."""
 
     def states(self) -> dict[str, str]:
-        """Give the state of every circuit that is not closed."""
+        """Return the state of every circuit that is not closed."""
 
 
 @dataclass(slots=True)
@@ -55,14 +55,14 @@ class _Circuit:
 
 
 class LocalCircuitBreakers:
-    """Circuits of this process, in memory, the longest untouched given up first."""
+    """Circuits of this process, in memory; the least recently used are evicted first."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._circuits: LRUCache[str, _Circuit] = LRUCache(_MAX_CIRCUITS)
 
     def is_open(self, name: str) -> bool:
-        """Tell whether a target is to be left out now."""
+        """Return whether a target must be skipped now."""
         circuit = self._circuits.get(name)
         if circuit is None or not circuit.has_opened:
             return False
@@ -70,15 +70,15 @@ class LocalCircuitBreakers:
         return now < circuit.open_until or now < circuit.trial_until
 
     def on_start(self, name: str) -> None:
-        """Note that a request goes to a target: the trial, if its circuit is half-open."""
+        """Record that a request is sent to a target: the trial, if its circuit is half-open."""
         circuit = self._circuits.get(name)
         if circuit and circuit.has_opened and self._clock() >= circuit.open_until:
             circuit.trial_until = self._clock() + _MAX_TRIAL_SECONDS
 
     def on_result(self, name: str, policy: BreakerPolicy, status: int | None) -> None:
-        """Count how a request ended, and open or close the circuit by it.
+        """Record a request's status, and open or close the circuit accordingly.
 
-        None: it showed nothing of the target; the next request may be the trial.
+        None: nothing is known about the target; the next request may be the trial.
         """
         if status is None:
             if name in self._circuits:
@@ -100,16 +100,20 @@ class LocalCircuitBreakers:
             circuit.open_until = now + cooldown
 
     def open_circuits(self) -> dict[str, float]:
-        """Give until when each circuit that is not closed is, or was, open."""
-        return {name: it.open_until for name, it in self._circuits.items() if it.has_opened}
+        """Return until when each circuit that is not closed is or was open."""
+        return {
+            name: circuit.open_until
+            for name, circuit in self._circuits.items()
+            if circuit.has_opened
+        }
 
     def open_until(self, name: str) -> float:
-        """Give until when a circuit is, or was, open; 0 if it is closed."""
+        """Return until when a circuit is or was open; 0 if it is closed."""
         circuit = self._circuits.get(name)
         return circuit.open_until if circuit else 0.0
 
     def set_open_until(self, name: str, until: float) -> None:
-        """Have a circuit be open, as others found it, or closed with 0."""
+        """Open a circuit until a time, as another process did; 0 closes it."""
         circuit = self._circuits.get(name)
         if circuit and circuit.open_until != until:
             circuit.open_until = until
@@ -120,7 +124,7 @@ class LocalCircuitBreakers:
             self._circuits[name] = _Circuit(counting_since=self._clock(), open_until=until)
 
     def states(self) -> dict[str, str]:
-        """Give the state of every circuit that is not closed: `open` or `half-open`."""
+        """Return the state of every circuit that is not closed: `open` or `half-open`."""
         now = self._clock()
         return {
             name: "open" if now < circuit.open_until else "half-open"
@@ -130,7 +134,7 @@ class LocalCircuitBreakers:
 
 
 def threshold_exceeded(policy: BreakerPolicy, failures: int, total: int) -> bool:
-    """Tell whether the failures so far open a circuit."""
+    """Return whether the failures so far open a circuit."""
     if policy.failure_threshold is not None and failures > policy.failure_threshold:
         return True
     if policy.failure_threshold_percentage is None or total < policy.minimum_requests:

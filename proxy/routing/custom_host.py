@@ -1,4 +1,4 @@
-"""Which hosts a caller may name. What an address may be is the dialer's to check."""
+"""Which hosts a caller may name. The connector checks the addresses that they resolve to."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from proxy.errors import BadRequest
 
 _HOST_NAME = re.compile(r"(?:[a-z0-9-]{1,63}\.)*[a-z0-9-]{1,63}")
 _NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
-"""What resolvers may take for an IPv4 address: its last part is a number."""
+"""Names that resolvers may parse as an IPv4 address: the last label is a number."""
 _MAX_LABELS = 10
 _MAX_LENGTH = 2048
 _METADATA_HOSTS = frozenset(
-    {"metadata", "metadata.google.internal", "metadata.azure.com", "instance-data", "0.0.0.0"}  # noqa: S104 - a name that is refused, nothing is bound
+    {"metadata", "metadata.google.internal", "metadata.azure.com", "instance-data", "0.0.0.0"}  # noqa: S104 - a rejected name; nothing is bound
 )
-"""Names of cloud metadata services: no setting makes them reachable."""
+"""Hosts of cloud metadata services: no setting makes them reachable."""
 _LOCAL_DOMAINS = (
     *(".local", ".localdomain", ".internal", ".intranet", ".lan", ".home", ".corp"),
     *(".test", ".invalid", ".onion", ".localhost"),
@@ -26,7 +26,7 @@ _LOCAL_DOMAINS = (
 
 
 def parse_custom_host(text: str, trusted: AbstractSet[str]) -> URL:
-    """Read a caller's `x-portkey-custom-host`; raises `BadRequest`.
+    """Parse a caller's `x-portkey-custom-host`; raises `BadRequest`.
 
     It must be an absolute http(s) URL without credentials, query or fragment, on a public name
     or one that the operator trusts.
@@ -41,14 +41,14 @@ def parse_custom_host(text: str, trusted: AbstractSet[str]) -> URL:
             "must be an absolute http or https URL, such as https://images.example.com/v1"
         )
     if "@" in text or "\\" in text or url.query_string or url.fragment:
-        raise _invalid("must not hold credentials, a query, a fragment or a backslash")
+        raise _invalid("must not contain credentials, a query, a fragment or a backslash")
     host = url.host.lower()
     if (
         host in _METADATA_HOSTS
         or not (":" in host or _HOST_NAME.fullmatch(host))
         or _is_ambiguous_ipv4(host)
     ):
-        raise _invalid("names a host that cannot be used")
+        raise _invalid("names a host that is not allowed")
     if is_trusted(host, trusted):
         return url
     if host.count(".") >= _MAX_LABELS or host == "localhost" or host.endswith(_LOCAL_DOMAINS):
@@ -57,9 +57,9 @@ def parse_custom_host(text: str, trusted: AbstractSet[str]) -> URL:
 
 
 def _is_ambiguous_ipv4(host: str) -> bool:
-    """Tell the notations of IPv4 addresses that only some programs understand.
+    """Return whether a host is an IPv4 address in a notation that only some programs accept.
 
-    >>> [_is_odd_number(host) for host in ("127.1", "2130706433", "0x7f.1", "127.0.0.1", "4.com")]
+    >>> [_is_ambiguous_ipv4(it) for it in ("127.1", "2130706433", "0x7f.1", "127.0.0.1", "4.com")]
     [True, True, True, False, False]
     """
     try:
@@ -70,7 +70,7 @@ def _is_ambiguous_ipv4(host: str) -> bool:
 
 
 def is_trusted(host: str, trusted: AbstractSet[str]) -> bool:
-    """Tell whether a host is on the operator's list, by name or by `*.domain`.
+    """Return whether a host is on the operator's list, by name or by `*.domain`.
 
     >>> is_trusted("gpu1.svc.cluster.local", {"*.svc.cluster.local"})
     True
@@ -85,9 +85,9 @@ def is_trusted(host: str, trusted: AbstractSet[str]) -> bool:
     return any("*." + ".".join(labels[start:]) in trusted for start in range(1, len(labels)))
 
 
-def _invalid(why: str) -> BadRequest:
+def _invalid(reason: str) -> BadRequest:
     return BadRequest(
-        f"The custom host {why}.",
+        f"The custom host {reason}.",
         code="invalid_custom_host",
         param="x-portkey-custom-host",
         legacy="Invalid custom host",

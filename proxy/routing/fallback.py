@@ -1,4 +1,4 @@
-"""When a failure falls through to the next target, and what is told of those that failed."""
+"""Which failures cause a fallback to the next target, and how failed targets are reported."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from proxy.routing.plan import Target
 from proxy.settings.routing_config import Strategy
 
 _MAX_MESSAGE_LENGTH, _MAX_CODE_LENGTH = 200, 64
-"""Characters of a failure's message and code that are told again, for each target."""
+"""Maximum characters of message and code in each target's report."""
 
 
 def should_fall_back(error: ImageError, strategy: Strategy) -> bool:
-    """Tell whether a failure falls through.
+    """Return whether a failure causes a fallback to the next target.
 
-    With `on_status_codes` only those statuses do, the provider's own or the one the client would
-    get. Without them everything does but a refusal: the next provider may be stricter or laxer by
-    design, so that has to be asked for (`on_refusal: next`, or its status in `on_status_codes`).
+    With `on_status_codes` only those statuses do: the provider's, or the one that the client would
+    get. Without it every failure does, except a refusal of the prompt: the next provider may be
+    stricter or more permissive, so that needs `on_refusal: next`, or its status in
+    `on_status_codes`.
     """
     if strategy.on_status_codes is not None:
         statuses = {error.status}
@@ -33,7 +34,7 @@ def should_fall_back(error: ImageError, strategy: Strategy) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TargetFailure:
-    """How one target failed, for the client."""
+    """The failure of one target, as reported to the client."""
 
     index: str
     provider: str
@@ -43,18 +44,18 @@ class TargetFailure:
 
     @classmethod
     def from_error(cls, target: Target, error: ImageError, status: int) -> Self:
-        """Note how a target failed."""
+        """Return the failure of a target, with message and code shortened."""
         code = error.code and error.code[:_MAX_CODE_LENGTH]
         message = error.message[:_MAX_MESSAGE_LENGTH]
         return cls(target.config_path, target.adapter.id, status, code, message)
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as it stands in the client's answer, under `attempts`."""
+        """Return its JSON in `attempts` of the response."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 def failure_status(error: ImageError) -> int:
-    """Give the status by which a failure is judged: the provider's own where it sent one."""
+    """Return the status that decides: the provider's, if it sent one."""
     if isinstance(error, ProviderError) and error.provider_status != OK:
         return error.provider_status
     return error.status

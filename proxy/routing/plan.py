@@ -1,7 +1,7 @@
-"""The values that travel with a request: who calls, the plan, its targets, the attempt at one.
+"""The caller of a request, and its plan: a tree of strategies and targets.
 
-They are made for each request: a msgspec Struct takes a tenth of a frozen dataclass's time for it.
-What holds secrets or a prompt has no repr.
+These values are created for each request, so they are msgspec Structs: creating one takes a tenth
+of a frozen dataclass's time. Values with secrets or a prompt have no repr.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from proxy.settings.policies import BreakerPolicy, CachePolicy, RetryPolicy
 from proxy.settings.routing_config import Strategy
 
 _CANONICAL_JSON = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
-"""Equal values are written alike."""
+"""Equal values have equal JSON."""
 _MIN_SECRET_LENGTH = 8
 _VERSION_DIGITS = 8
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """The holder of a gateway key. `by_bearer`: `Authorization` holds a gateway key."""
+    """The owner of a gateway key. `key_in_authorization`: that key is in `Authorization`."""
 
     name: str
     key_in_authorization: bool = False
 
 
 class Target(msgspec.Struct, frozen=True, dict=True):
-    """A provider, a credential and overrides. `index` is its place in the plan's config.
+    """A provider, a credential and overrides. `config_path` is the position in the plan's config.
 
-    `private` says that its origin may lie on a private address: the operator chose or trusts it.
-    `stored`: the credential is the operator's.
+    `allow_private_network`: the operator set or trusts the origin, so it may be a private address.
+    `operator_credential`: the credential is the operator's, not the caller's.
     """
 
     adapter: Adapter
@@ -60,15 +60,15 @@ class Target(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest that tells this credential from any other, and does not reveal it."""
+        """A digest that identifies the credential without revealing it."""
         parts = [self.credentials.api_key, *map(str, sorted(self.credentials.options.items()))]
         parts += map(str, sorted(self.forwarded_headers.items()))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     @cached_property
     def cache_identity(self) -> str:
-        """A digest of all of it that may make an answer another one."""
-        said = [
+        """A digest of everything that may change a response, for cache keys."""
+        parts = [
             *(
                 self.config_path,
                 self.adapter.id,
@@ -78,52 +78,55 @@ class Target(msgspec.Struct, frozen=True, dict=True):
             ),
             *(self.default_params, self.override_params, self.drop_params),
         ]
-        return hashlib.sha256(orjson.dumps(said, option=_CANONICAL_JSON)).hexdigest()
+        return hashlib.sha256(orjson.dumps(parts, option=_CANONICAL_JSON)).hexdigest()
 
     @cached_property
     def config_version(self) -> str:
-        """What tells it from others that stood at its place in other settings, whoever asks."""
+        """A digest that distinguishes it from targets at the same path in other settings.
+
+        It is the same for all callers.
+        """
         options = self.credentials.options.items()
         stored = (
             [self.credentials.api_key, *map(str, sorted(options))]
             if self.operator_credential
             else []
         )
-        said = [
+        parts = [
             *(self.adapter.id, self.base_url, self.virtual_key, *stored),
             *(self.default_params, self.override_params, self.drop_params),
         ]
-        return _short_digest(orjson.dumps(said, option=_CANONICAL_JSON))
+        return _short_digest(orjson.dumps(parts, option=_CANONICAL_JSON))
 
     @property
     def cache_policies(self) -> frozenset[CachePolicy]:
-        """What it says of keeping answers."""
+        """Its cache policy, if any, as a set."""
         return frozenset((self.cache,) if self.cache else ())
 
     @cached_property
     def secrets(self) -> frozenset[str]:
-        """The secret texts of its credential, to be blotted out wherever they could be told.
+        """The secret texts of its credential, which are redacted in responses and logs.
 
-        A placeholder such as `x` is no secret: blotting it out would only spoil the text.
+        A short placeholder such as `x` is not a secret: redacting it would garble the text.
         """
         secret = (option.name for option in self.adapter.options if option.secret)
         values = {self.credentials.api_key, *(self.credentials[name] for name in secret)}
         values.add(self._authorization)
-        values |= {value.replace("/", "\\/") for value in values}  # as some write it in JSON
+        values |= {value.replace("/", "\\/") for value in values}  # escaped, as in some JSON
         return frozenset(value for value in values if len(value) >= _MIN_SECRET_LENGTH)
 
     @property
     def _authorization(self) -> str:
-        """What signing makes of the credential: base64 of a password is as good as the password."""
+        """The credential as sent: a password in base64 is as secret as the password."""
         outgoing = SignableRequest("POST", self.base_url, {}, b"", 0.0)
         signed = self.adapter.sign(outgoing, self.credentials)
         return signed.get("authorization", "").rpartition(" ")[2]
 
 
 class StrategyNode(msgspec.Struct, frozen=True, dict=True):
-    """A strategy over targets, or over branches of them. `weights` are those of `nodes`.
+    """A strategy over targets or other strategies. `weights` are those of `children`.
 
-    What all its targets come to is found once: a tree is kept, and may have a thousand of them.
+    Properties of all its targets are computed once: a tree is cached, and may have a thousand.
     """
 
     strategy: Strategy
@@ -135,18 +138,18 @@ class StrategyNode(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def cache_identity(self) -> str:
-        """A digest of all of its targets that may make an answer another one."""
-        said = "".join(leaf.cache_identity for leaf in leaf_targets(self))
-        return hashlib.sha256(said.encode()).hexdigest()
+        """A digest of everything in its targets that may change a response, for cache keys."""
+        digests = "".join(leaf.cache_identity for leaf in leaf_targets(self))
+        return hashlib.sha256(digests.encode()).hexdigest()
 
     @cached_property
     def config_version(self) -> str:
-        """What tells its targets from those of other settings."""
+        """A digest that distinguishes its targets from those of other settings."""
         return _short_digest("".join(leaf.config_version for leaf in leaf_targets(self)).encode())
 
     @cached_property
     def cache_policies(self) -> frozenset[CachePolicy]:
-        """What its targets say of keeping answers."""
+        """The cache policies of its targets."""
         return frozenset(leaf.cache for leaf in leaf_targets(self) if leaf.cache)
 
     @cached_property
@@ -159,7 +162,7 @@ Node = Target | StrategyNode
 
 
 def leaf_targets(node: Node) -> list[Target]:
-    """Give the targets of a tree, in order."""
+    """Return the targets of a tree, in order."""
     if isinstance(node, StrategyNode):
         return [leaf for inner in node.children for leaf in leaf_targets(inner)]
     return [node]
@@ -170,11 +173,12 @@ def _short_digest(data: bytes) -> str:
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A resolved config, and what the request's headers ask of the gateway.
+    """A resolved config, and the gateway options of the request's headers.
 
-    `root` is its tree. `params` are the client's, as they were sent, and `pathname` its path.
-    `scope` names the config, wherever state is kept for it: circuits, and sticky choices, which
-    are each `caller`'s own. After `keepalive` seconds an answer is begun, ready or not; 0: never.
+    `root` is its tree. `params` are the client's, as they were sent, and `pathname` is the URL's
+    path. `scope` identifies the config in circuit breakers and sticky sessions; the latter are
+    separate for each `caller`. The response starts after `keepalive` seconds even if it is not
+    ready; 0: never.
     """
 
     root: Node

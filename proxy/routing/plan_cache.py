@@ -1,7 +1,7 @@
-"""What was read or resolved before: most requests say what others said, and lead where they led.
+"""LRU caches of parsed configs and resolved plans: most requests repeat an earlier one's routing.
 
-The law: of one client's nothing is kept in a tree of targets, neither a credential nor a header
-that is forwarded; and whatever is kept, its bytes are counted.
+Invariant: a cached tree of targets holds no credential and no forwarded header of a client, and the
+bytes of every cached value are counted.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from proxy.routing.targets import ResolveContext, virtual_key_in_model
 from proxy.settings.routing_config import Config
 
 _STRUCT_OVERHEAD_BYTES = 1024
-"""Bytes of what is empty in a thing, and of what is noted of it later, as a target's digests."""
+"""Bytes added per struct, for empty fields and for digests that are computed later."""
 _MAX_KEY_LENGTH = 1024
-"""A header may say what is of no use, at any length."""
+"""Headers may be long and useless: longer keys are not cached."""
 _KEY_HEADERS = ("x-portkey-virtual-key", "x-portkey-request-timeout", "x-easel-unsupported")
-"""Those that have a part in a tree, beside the provider."""
+"""The headers that a tree depends on, besides the provider."""
 
 PlanKey = tuple[str, ...]
 
@@ -31,10 +31,10 @@ V = TypeVar("V")
 
 
 class SizedLRU(Generic[K, V]):
-    """What was made before, by name: `most` bytes of it in all, the longest unused goes first.
+    """An LRU cache that is limited by the memory of its entries, in bytes.
 
-    Each counts as `least` bytes or more. An OrderedDict keeps them since it runs in C, which
-    cachetools does not.
+    Each entry counts as `min_entry_bytes` or more. It uses an OrderedDict because that is
+    implemented in C, unlike the caches of cachetools.
     """
 
     def __init__(self, max_bytes: int, min_entry_bytes: int = 0) -> None:
@@ -42,22 +42,22 @@ class SizedLRU(Generic[K, V]):
         self._min_entry_bytes = min_entry_bytes
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
 
-    def get(self, name: K) -> V | None:
-        """Give what is kept by a name, if it is."""
-        kept = self._entries.get(name)
-        if kept is None:
+    def get(self, key: K) -> V | None:
+        """Return the value of a key, or None."""
+        entry = self._entries.get(key)
+        if entry is None:
             return None
-        self._entries.move_to_end(name)
-        return kept[0]
+        self._entries.move_to_end(key)
+        return entry[0]
 
-    def put(self, name: K, value: V) -> None:
-        """Keep a value by its name, in the place of another."""
-        _, before = self._entries.pop(name, (None, 0))
-        self._free_bytes += before
-        size = max(memory_size((name, value)), self._min_entry_bytes)
+    def put(self, key: K, value: V) -> None:
+        """Store a value, unless it is larger than the cache; evict the least recently used."""
+        _, old_size = self._entries.pop(key, (None, 0))
+        self._free_bytes += old_size
+        size = max(memory_size((key, value)), self._min_entry_bytes)
         if size > self._max_bytes:
             return
-        self._entries[name] = (value, size)
+        self._entries[key] = (value, size)
         self._free_bytes -= size
         while self._free_bytes < 0:
             _, (_, freed) = self._entries.popitem(last=False)
@@ -65,7 +65,7 @@ class SizedLRU(Generic[K, V]):
 
 
 def memory_size(value: Any) -> int:
-    """Count the bytes of memory that a config or a tree takes, what it holds twice once.
+    """Return the bytes of memory of a config or a tree; a value that occurs twice counts once.
 
     >>> memory_size({"a": "x" * 1000}) - memory_size({"a": ""})
     1000
@@ -87,27 +87,27 @@ def _size(value: Any, seen: set[int]) -> int:
         inside = [*value.keys(), *value.values()]
     elif isinstance(value, tuple | list | frozenset):
         inside = value
-    return size + sum(_size(one, seen) for one in inside)
+    return size + sum(_size(item, seen) for item in inside)
 
 
-def plan_key(scope: str, asked: ResolveContext) -> PlanKey:
-    """Name all that a tree is made of, beside the settings; () where a part is the client's own."""
-    headers = asked.headers
+def plan_key(scope: str, context: ResolveContext) -> PlanKey:
+    """Return everything besides the settings that a tree depends on; () if it is not shareable."""
+    headers = context.headers
     provider = headers.get("x-portkey-provider", "").strip()
-    # A provider that is no virtual key is given the client's credential.
+    # A provider that is not a virtual key gets the client's credential.
     if provider and not provider.startswith("@"):
         return ()
     if "x-portkey-forward-headers" in headers or "x-portkey-custom-host" in headers:
         return ()
-    told = [headers.get(name, "").strip() for name in _KEY_HEADERS]
-    return (scope, provider, virtual_key_in_model(asked.params.get("model")), *told)
+    values = [headers.get(name, "").strip() for name in _KEY_HEADERS]
+    return (scope, provider, virtual_key_in_model(context.params.get("model")), *values)
 
 
-def is_shareable(name: PlanKey, config: Config, asked: ResolveContext) -> bool:
-    """Tell whether a config has neither a credential of its sender's nor names of headers."""
-    if not name or sum(map(len, name)) > _MAX_KEY_LENGTH:
+def is_shareable(key: PlanKey, config: Config, context: ResolveContext) -> bool:
+    """Return whether a tree may serve all callers: no client credential, no forwarded headers."""
+    if not key or sum(map(len, key)) > _MAX_KEY_LENGTH:
         return False
     return not any(
-        it.forward_headers or (not asked.config_is_saved and (it.api_key or it.options))
-        for it in config.leaves
+        leaf.forward_headers or (not context.config_is_saved and (leaf.api_key or leaf.options))
+        for leaf in config.leaves
     )

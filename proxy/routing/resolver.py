@@ -1,4 +1,4 @@
-"""Turns a request's headers, its config and its model's name into the plan."""
+"""Resolves a request's headers, config and model into its plan."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from proxy.routing.targets import (
     to_bad_request,
     virtual_key_in_model,
 )
-from proxy.settings import routing_config
 from proxy.settings.config_json import InvalidJson, parse_config_json
+from proxy.settings.credentials import check_option_names
 from proxy.settings.loader import Settings
-from proxy.settings.routing_config import Config, ConfigError
+from proxy.settings.routing_config import Config, ConfigError, parse_config, weight_of
 from proxy.settings.suggest import did_you_mean
 
 MAX_CONFIG_BYTES = 32 * 1024
 SAVED_SCOPE = "saved:"
-"""How the scope of a saved config begins."""
+"""The prefix of a saved config's scope."""
 _CONFIG_CACHE_BYTES, _MAX_CACHED_CONFIGS = 32 << 20, 1024
 _PLAN_CACHE_BYTES = 32 << 20
 
 _PARSED_CONFIGS: SizedLRU[str, tuple[Config, str]] = SizedLRU(
     _CONFIG_CACHE_BYTES, _CONFIG_CACHE_BYTES // _MAX_CACHED_CONFIGS
 )
-"""Inline configs and their scopes, by the header's text: one that comes again costs a look-up."""
+"""Inline configs and their scopes, by the header's text."""
 
 _EMPTY_CONFIG = Config()
 
@@ -53,7 +53,7 @@ _NEEDS_PROVIDER_IN_CONFIG = (
 
 
 class Resolver:
-    """Makes the plan of each image request."""
+    """Resolves the plans of image requests."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -66,17 +66,17 @@ class Resolver:
         params: dict[str, Any],
         pathname: str = "",
     ) -> Plan:
-        """Make the plan of one image request; raises `BadRequest`.
+        """Return the plan of an image request; raises `BadRequest`.
 
         `headers` must be case-insensitive. `params` is the client's body.
         """
         config, scope = _find_config(self._settings, headers, caller)
-        asked = ResolveContext(
+        context = ResolveContext(
             self._settings, headers, caller, params, config_is_saved=scope.startswith(SAVED_SCOPE)
         )
         keepalive = read_keepalive(headers)
         return Plan(
-            root=self._resolve_tree(config, asked, scope),
+            root=self._resolve_tree(config, context, scope),
             params=params,
             pathname=pathname,
             scope=scope,
@@ -88,60 +88,66 @@ class Resolver:
             keepalive=(config.keepalive or 0) if keepalive is None else keepalive,
         )
 
-    def _resolve_tree(self, config: Config, asked: ResolveContext, scope: str) -> Node:
-        name = plan_key(scope, asked)
-        if kept := self._trees.get(name):
-            return kept
-        root = _resolve_strategy(config, asked) if config.targets else _single_target(config, asked)
-        if is_shareable(name, config, asked):
-            self._trees.put(name, root)
+    def _resolve_tree(self, config: Config, context: ResolveContext, scope: str) -> Node:
+        key = plan_key(scope, context)
+        if cached := self._trees.get(key):
+            return cached
+        root = (
+            _resolve_strategy(config, context)
+            if config.targets
+            else _single_target(config, context)
+        )
+        if is_shareable(key, config, context):
+            self._trees.put(key, root)
         return root
 
 
-def _resolve_strategy(config: Config, asked: ResolveContext) -> StrategyNode:
-    """Resolve a level of a config that has others below it."""
-    nodes = tuple(
-        _resolve_strategy(target, asked)
+def _resolve_strategy(config: Config, context: ResolveContext) -> StrategyNode:
+    """Resolve a level of a config with other levels below it."""
+    children = tuple(
+        _resolve_strategy(target, context)
         if target.targets
-        else _resolve_leaf(target, asked, stored=_has_operator_secret(target, asked))
+        else _resolve_leaf(target, context, stored=_has_operator_secret(target, context))
         for target in config.targets
     )
-    weights = tuple(routing_config.weight_of(target) for target in config.targets)
-    return StrategyNode(config.strategy, nodes, weights, config.config_path)
+    weights = tuple(map(weight_of, config.targets))
+    return StrategyNode(config.strategy, children, weights, config.config_path)
 
 
-def _single_target(config: Config, asked: ResolveContext) -> Target:
-    """Resolve a config without targets: the headers may add a provider and a credential to it."""
-    stored = _has_operator_secret(config, asked)
+def _single_target(config: Config, context: ResolveContext) -> Target:
+    """Resolve a config without targets; the headers may add a provider and a credential."""
+    stored = _has_operator_secret(config, context)
     return _resolve_leaf(
-        _with_headers(config, asked.headers, asked.caller, stored=stored), asked, stored=stored
+        _with_headers(config, context.headers, context.caller, stored=stored),
+        context,
+        stored=stored,
     )
 
 
-def _has_operator_secret(config: Config, asked: ResolveContext) -> bool:
-    """Tell whether a config brings a credential of the operator's."""
-    return asked.config_is_saved and bool(config.api_key or config.options)
+def _has_operator_secret(config: Config, context: ResolveContext) -> bool:
+    """Return whether a config contains a credential of the operator."""
+    return context.config_is_saved and bool(config.api_key or config.options)
 
 
-def _resolve_leaf(config: Config, asked: ResolveContext, *, stored: bool) -> Target:
-    config = _with_virtual_key_of_model(_normalize_virtual_key(config), asked.params)
-    return make_target(config, asked, stored=stored)
+def _resolve_leaf(config: Config, context: ResolveContext, *, stored: bool) -> Target:
+    config = _with_virtual_key_of_model(_normalize_virtual_key(config), context.params)
+    return make_target(config, context, stored=stored)
 
 
 def _find_config(
     settings: Settings, headers: Mapping[str, str], caller: Caller
 ) -> tuple[Config, str]:
-    """Give the config in force, and its scope: what tells it from any other.
+    """Return the config of a request, and its scope, which identifies it.
 
-    That of the header; else that which the settings give to the caller's API key.
+    It is the header's; without one, the default config of the caller's API key.
     """
-    # A text that was read before is known to be printable, which takes a while to find out.
+    # A cached text is known to be printable; checking that is slow.
     known = _PARSED_CONFIGS.get(headers.get("x-portkey-config", ""))
     text = known[1] if known else read_text(headers, "x-portkey-config").strip()
     default = settings.default_configs.get(caller.name)
     if default and text and not default.allow_override:
         raise invalid_config(
-            f"This API key's requests use the config {default.config}: send no other."
+            f"This API key always uses the config {default.config}. Remove x-portkey-config."
         )
     if default and not text:
         text = default.config
@@ -152,7 +158,7 @@ def _find_config(
     if not text.startswith(("{", "[", '"')):
         return _saved_config(settings, text), SAVED_SCOPE + text
     if len(text) > MAX_CONFIG_BYTES:
-        raise invalid_config(f"A config may have at most {MAX_CONFIG_BYTES} bytes.")
+        raise invalid_config(f"x-portkey-config must have at most {MAX_CONFIG_BYTES} bytes.")
     config = _parse_inline(text)
     if isinstance(config, str):
         return _saved_config(settings, config), SAVED_SCOPE + config
@@ -162,17 +168,17 @@ def _find_config(
 
 
 def _parse_inline(text: str) -> Config | str:
-    """Parse an inline config, or the id of a saved one in quotes."""
+    """Parse an inline config, or the quoted id of a saved one."""
     try:
         raw = parse_config_json(text)
         if isinstance(raw, dict) and "options" in raw:
             raise invalid_config(
-                "A config with 'options' is of Portkey's first version: write its options as "
-                "targets.",
+                "A config with 'options' has Portkey's old format, which is not supported. Rename "
+                "'options' to 'targets'.",
                 legacy="This version of config is not supported in this route. "
                 "Please migrate to the latest version",
             )
-        return raw if isinstance(raw, str) else routing_config.parse_config(raw)
+        return raw if isinstance(raw, str) else parse_config(raw)
     except InvalidJson as error:
         raise invalid_config(
             f"x-portkey-config: {error.message}.",
@@ -195,12 +201,12 @@ def _saved_config(settings: Settings, name: str) -> Config:
 def _with_headers(
     config: Config, headers: Mapping[str, str], caller: Caller, *, stored: bool
 ) -> Config:
-    """Add provider and credential from the headers to a config that names none."""
+    """Return a config with provider and credential from the headers, if it has none."""
     if config.provider or config.virtual_key:
         return _normalize_virtual_key(config)
     if stored:
-        # Who chose the provider would choose where the credential goes.
-        raise invalid_config("The saved config holds a credential, but names no provider for it.")
+        # The caller's choice of provider would decide where the operator's credential is sent.
+        raise invalid_config("The saved config has a credential, but no provider.")
     slug = headers.get("x-portkey-virtual-key", "").strip()
     provider = headers.get("x-portkey-provider", "").strip().lower()
     if slug:
@@ -222,23 +228,27 @@ def _with_headers(
 
 
 def _normalize_virtual_key(config: Config) -> Config:
-    """Read `provider: @slug` as the virtual key that it names."""
+    """Replace `provider: @slug` by the virtual key that it names."""
     if config.provider and config.provider.startswith("@"):
         return replace(config, provider=None, virtual_key=config.provider[1:])
     return config
 
 
 def _with_virtual_key_of_model(config: Config, params: Mapping[str, Any]) -> Config:
-    """Let a model of the form `@slug/model` name the virtual key where nothing else does."""
+    """Return a config with the virtual key of a model `@slug/model`, if it has no provider."""
     if config.provider or config.virtual_key:
         return config
     model = config.override_params.get("model") or params.get("model")
     if slug := virtual_key_in_model(model):
         return replace(config, virtual_key=slug)
+    try:
+        check_option_names(config)
+    except ConfigError as error:
+        raise to_bad_request("config", error) from None
     bare = config == Config(config_path=config.config_path)
     raise BadRequest(
-        "Say which provider to use: x-portkey-provider with Authorization, x-portkey-virtual-key, "
-        "x-portkey-config, or a model of the form @slug/model.",
+        "No provider specified. Set x-portkey-provider (with Authorization), x-portkey-virtual-key "
+        "or x-portkey-config, or use a model of the form @virtual-key/model.",
         code="provider_needed",
         legacy=_NEEDS_PROVIDER if bare else _NEEDS_PROVIDER_IN_CONFIG,
     )

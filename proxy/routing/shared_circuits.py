@@ -1,8 +1,8 @@
-"""Circuits that several processes have in common.
+"""Circuit breakers that several processes share.
 
-Each decides by what it knows, without waiting for anybody. A few times a second it tells the others
-what it has counted, and hears what they have: their counts add up, and a circuit that one has
-opened, or closed after its trial, is so for all. Each process has a trial of its own.
+Each process decides by its own copy, without waiting for the store. A few times a second it adds
+its counts to the store and reads those of the others. A circuit that one process has opened, or
+closed after its trial, is open or closed for all. Each process makes its own trial.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAX_SWAPS = 5
 
 
 class _SharedCircuit(msgspec.Struct, array_like=True):
-    """What all processes together know of a circuit; seconds since the epoch."""
+    """The counts of all processes for a circuit; times are seconds since the epoch."""
 
     failures: int = 0
     total: int = 0
@@ -38,7 +38,7 @@ class _SharedCircuit(msgspec.Struct, array_like=True):
 
 
 class _LocalCounts(msgspec.Struct):
-    """What this process has counted of a circuit since it last told the others."""
+    """The counts of this process for a circuit since the last synchronization."""
 
     policy: BreakerPolicy
     failures: int = 0
@@ -47,7 +47,7 @@ class _LocalCounts(msgspec.Struct):
 
 
 class SharedCircuitBreakers(LocalCircuitBreakers):
-    """Circuits of this process and of others; run as a context."""
+    """Circuits that are synchronized with other processes, for the duration of a context."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class SharedCircuitBreakers(LocalCircuitBreakers):
             await asyncio.wait([self._task])
 
     def on_result(self, name: str, policy: BreakerPolicy, status: int | None) -> None:
-        """Count how a request ended, here at once and for the others soon."""
+        """Record a request's status: here immediately, for other processes at the next sync."""
         before = self.open_until(name)
         super().on_result(name, policy, status)
         if status is None:
@@ -84,9 +84,9 @@ class SharedCircuitBreakers(LocalCircuitBreakers):
             own.trial_succeeded = not after
 
     async def sync(self) -> None:
-        """Tell the others what was counted here, and take over what they know.
+        """Add this process's counts to the store, and apply the state of the others.
 
-        Raises `SharedAway`: then it is told later.
+        Raises `StoreUnavailable`; the counts are then added later.
         """
         for _ in range(_MAX_SWAPS):
             (old,) = await self._store.execute(Get(_KEY))
@@ -116,7 +116,7 @@ class SharedCircuitBreakers(LocalCircuitBreakers):
             await asyncio.sleep(pause)
 
     def _merge(self, common: dict[str, _SharedCircuit], name: str, own: _LocalCounts) -> None:
-        """Add to what all know what was counted here, and open or close the circuit by it."""
+        """Add this process's counts to the shared ones; open or close the circuit accordingly."""
         now, cooldown = self._now(), own.policy.cooldown_interval / 1000
         found = common.setdefault(name, _SharedCircuit(counting_since=now, cooldown=cooldown))
         if own.trial_succeeded is not None:
@@ -136,9 +136,9 @@ class SharedCircuitBreakers(LocalCircuitBreakers):
     def _apply(self, common: dict[str, _SharedCircuit]) -> None:
         shift = self._clock() - self._now()
         is_open = {name: it.open_until + shift for name, it in common.items() if it.open_until}
-        told = self._pending
+        pending = self._pending
         for name in [*self.open_circuits(), *is_open]:
-            if name not in told:
+            if name not in pending:
                 self.set_open_until(name, is_open.get(name, 0.0))
 
 
@@ -149,7 +149,7 @@ def _decode(data: bytes | None) -> dict[str, _SharedCircuit]:
 
 
 def _encode(common: dict[str, _SharedCircuit], now: float) -> bytes:
-    """Write down those circuits that matter: open ones, and the latest that count."""
+    """Encode the relevant circuits: open ones, and those that counted last."""
     counting = {
         name: it
         for name, it in common.items()

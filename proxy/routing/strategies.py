@@ -1,4 +1,4 @@
-"""Which of a strategy's targets is the one: by weight, by what it stuck to, by condition."""
+"""Target selection: weighted, sticky and conditional."""
 
 from __future__ import annotations
 
@@ -21,63 +21,63 @@ from proxy.settings.policies import StickyPolicy
 _MAX_STICKY = 100_000
 _VERSION_SEPARATOR = "#"
 _HASH_DIGITS = 13
-"""Hex digits that a float holds without loss."""
+"""Hex digits that a float represents exactly."""
 _HASH_RANGE = float(1 << 4 * _HASH_DIGITS)
 
 
 class StickyStore(Protocol):
-    """Where it is kept which target a caller stuck to: memory, or a store that nodes share."""
+    """The targets of sticky sessions, by key."""
 
-    def get(self, name: str) -> str | None:
-        """Give the index of the target that a name stuck to."""
+    def get(self, key: str) -> str | None:
+        """Return the config path of the target of a session, or None."""
 
-    def put(self, name: str, index: str, seconds: float) -> None:
-        """Let a name stick to a target for a while."""
+    def put(self, key: str, index: str, seconds: float) -> None:
+        """Store the target of a session for some seconds."""
 
-    def hash_position(self, name: str) -> float | None:
-        """Give the place in [0, 1) by which a name is to be drawn for; None: by chance."""
+    def hash_position(self, key: str) -> float | None:
+        """Return the position in [0, 1) that selects a new session's target; None: random."""
 
 
 class HashSticky:
-    """Sticky choices that every process makes alike, without a word: a name draws by itself.
+    """Sticky sessions without a store: the hash of the key selects the target.
 
-    They hold for as long as targets and weights stay the same.
+    Every process selects the same target, for as long as targets and weights stay the same.
     """
 
-    def get(self, name: str) -> None:
-        """Know nothing."""
+    def get(self, key: str) -> None:
+        """Return None: nothing is stored."""
 
-    def put(self, name: str, index: str, seconds: float) -> None:
-        """Keep nothing."""
+    def put(self, key: str, index: str, seconds: float) -> None:
+        """Store nothing."""
 
-    def hash_position(self, name: str) -> float:
-        """Give the place in [0, 1) that a name, a digest in hex, stands for."""
-        return int(name[:_HASH_DIGITS], 16) / _HASH_RANGE
+    def hash_position(self, key: str) -> float:
+        """Return the position in [0, 1) of a key, which is a hex digest."""
+        return int(key[:_HASH_DIGITS], 16) / _HASH_RANGE
 
 
 class MemorySticky:
-    """Sticky choices of this process, in memory, the longest unused given up first."""
+    """Sticky sessions of this process, in memory; the least recently used are evicted first."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._chosen: TLRUCache[str, tuple[str, float]] = TLRUCache(
-            _MAX_STICKY, ttu=lambda _name, kept, now: now + kept[1], timer=clock
+        self._sessions: TLRUCache[str, tuple[str, float]] = TLRUCache(
+            _MAX_STICKY, ttu=lambda _key, entry, now: now + entry[1], timer=clock
         )
 
-    def get(self, name: str) -> str | None:
-        """Give the index of the target that a name stuck to."""
-        kept = self._chosen.get(name)
-        return kept[0] if kept else None
+    def get(self, key: str) -> str | None:
+        """Return the config path of the target of a session, or None."""
+        entry = self._sessions.get(key)
+        return entry[0] if entry else None
 
-    def put(self, name: str, index: str, seconds: float) -> None:
-        """Let a name stick to a target for a while."""
-        self._chosen[name] = (index, seconds)
+    def put(self, key: str, index: str, seconds: float) -> None:
+        """Store the target of a session for some seconds."""
+        self._sessions[key] = (index, seconds)
 
-    def hash_position(self, name: str) -> None:
-        """Leave it to chance."""
+    def hash_position(self, key: str) -> None:
+        """Return None: the first target is random."""
 
 
 class StrategySelector:
-    """Chooses; chance, circuits and sticky choices are given to it."""
+    """Selects targets, by circuits, sticky sessions and a random function."""
 
     def __init__(
         self,
@@ -90,28 +90,28 @@ class StrategySelector:
         self._random = random_float
 
     def without_open_circuits(self, branch: StrategyNode, plan: Plan) -> StrategyNode:
-        """Leave out the nodes whose circuits are open, unless all of them are.
+        """Return the node without the children whose circuits are open, unless all of them are.
 
         Conditional strategies are not considered: https://portkey.ai/docs/product/ai-gateway/circuit-breaker
         """
         if branch.strategy.mode == "conditional" or not branch.has_circuit_breaker:
             return branch
-        good = [i for i, node in enumerate(branch.children) if not self._is_open(node, plan)]
-        if not good or len(good) == len(branch.children):
+        closed = [i for i, node in enumerate(branch.children) if not self._is_open(node, plan)]
+        if not closed or len(closed) == len(branch.children):
             return branch
-        if branch.strategy.mode == "loadbalance" and not any(branch.weights[i] for i in good):
-            # What is left is never drawn: all that could be are open.
+        if branch.strategy.mode == "loadbalance" and not any(branch.weights[i] for i in closed):
+            # The remaining children have weight 0 and are never selected.
             return branch
-        nodes = tuple(branch.children[i] for i in good)
-        return replace(branch, children=nodes, weights=tuple(branch.weights[i] for i in good))
+        nodes = tuple(branch.children[i] for i in closed)
+        return replace(branch, children=nodes, weights=tuple(branch.weights[i] for i in closed))
 
     def _is_open(self, node: Node, plan: Plan) -> bool:
         if isinstance(node, Target):
             return node.breaker is not None and self.circuits.is_open(circuit_name(node, plan))
-        return all(self._is_open(one, plan) for one in node.children)
+        return all(self._is_open(child, plan) for child in node.children)
 
     def select(self, branch: StrategyNode, plan: Plan) -> Node:
-        """Give the one node that a strategy other than fallback leads to."""
+        """Return the child that a strategy other than fallback selects."""
         if branch.strategy.mode == "conditional":
             return _select_conditional(branch, plan)
         if branch.strategy.mode == "loadbalance":
@@ -120,74 +120,76 @@ class StrategySelector:
 
     def _select_weighted(self, branch: StrategyNode, plan: Plan) -> Node:
         sticky = branch.strategy.sticky
-        name = _sticky_key(sticky, branch, plan) if sticky and sticky.enabled else ""
+        key = _sticky_key(sticky, branch, plan) if sticky and sticky.enabled else ""
         known = {
             node.config_path: node
-            for node, it in zip(branch.children, branch.weights, strict=True)
-            if it
+            for node, weight in zip(branch.children, branch.weights, strict=True)
+            if weight
         }
-        if name and (node := known.get(self._sticky.get(name) or "")):
+        if key and (node := known.get(self._sticky.get(key) or "")):
             return node
-        place = self._sticky.hash_position(name) if name else None
-        node = _child_at(branch, self._random() if place is None else place)
-        if name and sticky:
-            self._sticky.put(name, node.config_path, sticky.ttl)
+        position = self._sticky.hash_position(key) if key else None
+        node = _child_at(branch, self._random() if position is None else position)
+        if key and sticky:
+            self._sticky.put(key, node.config_path, sticky.ttl)
         return node
 
 
-def _child_at(branch: StrategyNode, place: float) -> Node:
-    """Give the node at a place in [0, 1), each taking its share; one of weight 0 has none."""
+def _child_at(branch: StrategyNode, position: float) -> Node:
+    """Return the child at a position in [0, 1), which is divided by weight."""
     if not any(branch.weights):
         return branch.children[0]
-    place *= sum(branch.weights)
+    position *= sum(branch.weights)
     for node, weight in zip(branch.children, branch.weights, strict=True):
-        if weight and place < weight:
+        if weight and position < weight:
             return node
-        place -= weight
-    return next(node for node, it in zip(branch.children, branch.weights, strict=True) if it)
+        position -= weight
+    return next(
+        node for node, weight in zip(branch.children, branch.weights, strict=True) if weight
+    )
 
 
 def circuit_name(target: Target, plan: Plan) -> str:
-    """Name a target's circuit: its place in its config, and what stands there now.
+    """Return the name of a target's circuit: its path in the config, and its version.
 
-    What was known of another that stood there says nothing of it.
+    The version keeps the failures of an earlier target at the same path apart.
     """
     return f"{plan.scope}:{target.config_path}{_VERSION_SEPARATOR}{target.config_version}"
 
 
 def circuit_location(circuit: str) -> str:
-    """Give a target's place in its config by the name of its circuit.
+    """Return a target's scope and path from the name of its circuit.
 
-    >>> place_of("saved:pc:config.targets[0]#1a2b3c4d")
+    >>> circuit_location("saved:pc:config.targets[0]#1a2b3c4d")
     'saved:pc:config.targets[0]'
     """
     return circuit.partition(_VERSION_SEPARATOR)[0]
 
 
 def request_facts(plan: Plan) -> RequestFacts:
-    """Give what conditions and sticky choices can ask about."""
+    """Return the facts that conditions and sticky sessions use."""
     return RequestFacts(plan.metadata, plan.params, plan.pathname)
 
 
 def _select_conditional(branch: StrategyNode, plan: Plan) -> Node:
     facts = request_facts(plan)
-    for test, number in branch.strategy.conditions:
-        if test(facts):
+    for predicate, number in branch.strategy.conditions:
+        if predicate(facts):
             return branch.children[number]
     if branch.strategy.default is not None:
         return branch.children[branch.strategy.default]
     raise BadRequest(
-        f"No condition of {branch.config_path} holds for this request, and it has no default.",
+        f"No condition of {branch.config_path} matches this request, and it has no default target.",
         code="no_condition_matched",
         param="x-portkey-config",
     )
 
 
 def _sticky_key(sticky: StickyPolicy, branch: StrategyNode, plan: Plan) -> str:
-    """Name who sticks, by the values of the fields; "" if the request has none of them."""
+    """Return the key of a session, by its hash fields; "" if the request has none of them."""
     facts = request_facts(plan)
-    said = [facts.get(name) if facts.has(name) else None for name in sticky.hash_fields]
-    if not any(value is not None for value in said):
+    values = [facts.get(name) if facts.has(name) else None for name in sticky.hash_fields]
+    if not any(value is not None for value in values):
         return ""
-    named = [plan.scope, plan.root.config_version, plan.caller, branch.config_path, said]
-    return hashlib.sha256(orjson.dumps(named, default=str)).hexdigest()
+    parts = [plan.scope, plan.root.config_version, plan.caller, branch.config_path, values]
+    return hashlib.sha256(orjson.dumps(parts, default=str)).hexdigest()

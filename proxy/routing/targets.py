@@ -1,6 +1,6 @@
-"""From a completed config to a target: its credential, its origin, what is forwarded.
+"""Builds a target from a complete config: credential, origin, forwarded headers.
 
-The law: a stored credential never meets an origin that the caller chose.
+Invariant: an operator's credential is never sent to an origin that the caller chose.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from adapters.table.table import UnsupportedPolicy
 from proxy.errors import BadRequest
 from proxy.http.forwarding import forward_headers
 from proxy.http.headers import read_milliseconds, read_policy
-from proxy.routing import custom_host as hosts
+from proxy.routing.custom_host import is_trusted, parse_custom_host
 from proxy.routing.plan import Caller, Target
 from proxy.settings.credentials import credentials_for
 from proxy.settings.loader import Settings, VirtualKey
@@ -27,7 +27,7 @@ from proxy.settings.suggest import did_you_mean
 
 
 class ResolveContext(msgspec.Struct, frozen=True):
-    """A request's side of the plan. `saved`: the config is the operator's."""
+    """The request that a plan is resolved for. `config_is_saved`: the config is the operator's."""
 
     settings: Settings
     headers: Mapping[str, str]
@@ -39,7 +39,7 @@ class ResolveContext(msgspec.Struct, frozen=True):
 
 
 class ResolvedCredential(msgspec.Struct, frozen=True):
-    """A provider and a credential. `stored`: the credential is the operator's, not the caller's."""
+    """A provider and a credential; `operator_credential`: it is the operator's."""
 
     adapter: Adapter
     credentials: Credentials
@@ -49,21 +49,21 @@ class ResolvedCredential(msgspec.Struct, frozen=True):
     __repr__ = object.__repr__
 
 
-def make_target(config: Config, asked: ResolveContext, *, stored: bool) -> Target:
-    """Make the target of a config that names a provider or a virtual key; raises `BadRequest`.
+def make_target(config: Config, context: ResolveContext, *, stored: bool) -> Target:
+    """Return the target of a config that names a provider or a virtual key; raises `BadRequest`.
 
-    `stored`: the config brings a credential of the operator's.
+    `stored`: the config contains a credential of the operator.
     """
-    return _build_target(config, _resolve_credential(config, asked, stored=stored), asked)
+    return _build_target(config, _resolve_credential(config, context, stored=stored), context)
 
 
 def _resolve_credential(
-    config: Config, asked: ResolveContext, *, stored: bool
+    config: Config, context: ResolveContext, *, stored: bool
 ) -> ResolvedCredential:
-    """Find the adapter and the credential that a completed config names."""
+    """Return the adapter and the credential that a complete config names."""
     if config.virtual_key:
         return _virtual_key_credential(
-            asked.settings.virtual_keys, config, saved=asked.config_is_saved
+            context.settings.virtual_keys, config, saved=context.config_is_saved
         )
     adapter = find_adapter(config.provider or "")
     try:
@@ -81,16 +81,18 @@ def _virtual_key_credential(
     if virtual_key is None:
         hint = did_you_mean(slug, virtual_keys) or "."
         raise BadRequest(
-            f"There is no virtual key of that name{hint}",
+            f"Unknown virtual key{hint}",
             code="unknown_virtual_key",
             param="x-portkey-virtual-key",
             legacy="Invalid provider passed",
         )
     adapter = virtual_key.adapter
     if config.api_key or (config.options and not saved):
-        raise invalid_config("A virtual key holds its own credential: give no other beside it.")
+        raise invalid_config(
+            "A virtual key has its own credential. Remove api_key and the provider's options."
+        )
     if config.provider and adapter is not find_adapter(config.provider):
-        raise invalid_config(f"That virtual key is for {adapter.id}, not for the provider named.")
+        raise invalid_config(f"The virtual key is for {adapter.id}, not for the given provider.")
     credentials = virtual_key.credentials
     if config.options:
         try:
@@ -104,11 +106,11 @@ def _virtual_key_credential(
 
 
 def find_adapter(name: str) -> Adapter:
-    """Give the adapter of a provider that a client named; raises `BadRequest`."""
+    """Return the adapter of a provider that a client named; raises `BadRequest`."""
     if name in adapters.NAMES:
         return adapters.get_adapter(name)
     raise BadRequest(
-        f"There is no provider of that name{did_you_mean(name, adapters.NAMES) or '.'}",
+        f"Unknown provider{did_you_mean(name, adapters.NAMES) or '.'}",
         code="unknown_provider",
         param="x-portkey-provider",
         legacy="Invalid provider passed",
@@ -116,27 +118,27 @@ def find_adapter(name: str) -> Adapter:
 
 
 def virtual_key_in_model(model: Any) -> str:
-    """Give the virtual key that a model names, "" where it names none.
+    """Return the virtual key of a model `@slug/model`, "" for any other model.
 
-    >>> slug_of("@up/gpt-image-1"), slug_of("gpt-image-1")
+    >>> virtual_key_in_model("@up/gpt-image-1"), virtual_key_in_model("gpt-image-1")
     ('up', '')
     """
     slug, slash, _ = model.partition("/") if isinstance(model, str) else ("", "", "")
     return slug[1:] if slash and slug.startswith("@") else ""
 
 
-def _build_target(config: Config, chosen: ResolvedCredential, asked: ResolveContext) -> Target:
-    headers = asked.headers
-    base_url, private = _origin(config, chosen, asked)
+def _build_target(config: Config, chosen: ResolvedCredential, context: ResolveContext) -> Target:
+    headers = context.headers
+    base_url, private = _origin(config, chosen, context)
     header_names = headers.get("x-portkey-forward-headers", "")
     names = header_names.split(",") if header_names else config.forward_headers
-    is_ours = asked.caller.key_in_authorization
+    is_ours = context.caller.key_in_authorization
     passed = forward_headers(names, headers, bearer_is_gateway_key=is_ours) if names else {}
-    lack = chosen.adapter.missing_credentials(chosen.credentials)
-    if lack and not _custom_host(config, chosen, headers) and "authorization" not in passed:
+    missing = chosen.adapter.missing_credentials(chosen.credentials)
+    if missing and not _custom_host(config, chosen, headers) and "authorization" not in passed:
         raise BadRequest(
-            f"The provider {chosen.adapter.id} needs {lack}: send it as Authorization: Bearer or "
-            "in its x-portkey- headers, put it into the config that names the provider, or use a "
+            f"The provider {chosen.adapter.id} needs {missing}. Send it as Authorization: Bearer "
+            "or in its x-portkey- headers, add it to the config that names the provider, or use a "
             "virtual key.",
             status=401,
             type="authentication_error",
@@ -157,7 +159,7 @@ def _build_target(config: Config, chosen: ResolvedCredential, asked: ResolveCont
         retry=config.retry,
         breaker=config.cb_config,
         unsupported_policy=read_policy(headers)
-        or UnsupportedPolicy(config.unsupported or asked.settings.images.unsupported),
+        or UnsupportedPolicy(config.unsupported or context.settings.images.unsupported),
         config_path=config.config_path,
         virtual_key=config.virtual_key or "",
         operator_credential=chosen.operator_credential,
@@ -165,31 +167,33 @@ def _build_target(config: Config, chosen: ResolvedCredential, asked: ResolveCont
 
 
 def _custom_host(config: Config, chosen: ResolvedCredential, headers: Mapping[str, str]) -> str:
-    """Give the custom host in force: the header's, the config's, the virtual key's."""
+    """Return the custom host: the header's, else the config's, else the virtual key's."""
     return headers.get("x-portkey-custom-host") or config.custom_host or chosen.custom_host
 
 
-def _origin(config: Config, chosen: ResolvedCredential, asked: ResolveContext) -> tuple[str, bool]:
-    """Give the base URL, and whether it may lie on a private address."""
-    headers, trusted = asked.headers, asked.settings.trusted_custom_hosts
+def _origin(
+    config: Config, chosen: ResolvedCredential, context: ResolveContext
+) -> tuple[str, bool]:
+    """Return the base URL, and whether it may be a private address."""
+    headers, trusted = context.headers, context.settings.trusted_custom_hosts
     host = _custom_host(config, chosen, headers)
     if not host:
         return _provider_base_url(chosen), False
     by_caller = headers.get("x-portkey-custom-host") or (
-        config.custom_host and not asked.config_is_saved
+        config.custom_host and not context.config_is_saved
     )
     if not by_caller:
         return host, True
     if chosen.operator_credential:
         raise BadRequest(
-            "A stored credential is not sent to a host that the caller chose: leave out the "
-            "custom host, or send your own credential.",
+            "A stored credential is not sent to a host that the caller chose. Remove the custom "
+            "host, or send your own credential.",
             code="custom_host_with_stored_key",
             param="x-portkey-custom-host",
             legacy="Invalid custom host",
         )
-    url = hosts.parse_custom_host(host, trusted)
-    return str(url), hosts.is_trusted(url.host or "", trusted)
+    url = parse_custom_host(host, trusted)
+    return str(url), is_trusted(url.host or "", trusted)
 
 
 def _provider_base_url(chosen: ResolvedCredential) -> str:
@@ -199,16 +203,18 @@ def _provider_base_url(chosen: ResolvedCredential) -> str:
         raise BadRequest(error.message, code=error.code, param=error.param) from None
 
 
-def to_bad_request(what: str, error: ConfigError) -> BadRequest:
-    """Say what is wrong with a config; Portkey's list says all that is wrong."""
-    errors = [f"path: {_portkey_path(one.path)}, message: {one.message}" for one in error.errors]
-    return invalid_config(f"Invalid {what}: {error.full_message}", param=error.path, errors=errors)
+def to_bad_request(subject: str, error: ConfigError) -> BadRequest:
+    """Return the error response for a `ConfigError`; Portkey's list has all its errors."""
+    errors = [f"path: {_portkey_path(each.path)}, message: {each.message}" for each in error.errors]
+    return invalid_config(
+        f"Invalid {subject}: {error.full_message}", param=error.path, errors=errors
+    )
 
 
 def _portkey_path(path: str) -> str:
-    """Write a path as Portkey does.
+    """Return a path in Portkey's notation.
 
-    >>> _with_commas("targets[0].cache.mode")
+    >>> _portkey_path("targets[0].cache.mode")
     'targets,0,cache,mode'
     """
     return ",".join(map(str, parse_path(path)))
@@ -221,6 +227,6 @@ def invalid_config(
     param: str = "",
     errors: Sequence[str] = (),
 ) -> BadRequest:
-    """Say no to a config, with Portkey's own sentence beside it."""
+    """Return the error for an invalid config, with Portkey's message in `legacy`."""
     param = param or "x-portkey-config"
     return BadRequest(message, code="invalid_config", param=param, legacy=legacy, errors=errors)

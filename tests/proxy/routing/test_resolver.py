@@ -70,7 +70,7 @@ def test_a_stored_credential_does_not_go_to_a_provider_that_the_caller_chose(nam
     # No settings file may hold such a config; this is the second lock.
     settings = Settings(configs={"pc-key": Config(api_key="sk-stored-0123456789")})
     headers = CIMultiDict({"x-portkey-config": "pc-key", f"x-portkey-{name}": "openai"})
-    with pytest.raises(BadRequest, match="names no provider"):
+    with pytest.raises(BadRequest, match="but no provider"):
         Resolver(settings).resolve(headers, Caller("test"), {})
 
 
@@ -288,6 +288,10 @@ PORTKEYS: dict[str, tuple[dict[str, str], str, str]] = {
         {"config": '{"provider": "openai", "api_key": "k", "aws_region": "r"}'},
         *("Invalid config passed", "invalid_config"),
     ),
+    "an unknown key, without a provider": (
+        {"config": '{"virtualkey": "up"}'},
+        *("Invalid config passed", "invalid_config"),
+    ),
     "an unknown provider in a config": (
         {"config": '{"provider": "opena", "api_key": "k"}'},
         *("Invalid provider passed", "unknown_provider"),
@@ -300,6 +304,13 @@ PORTKEYS: dict[str, tuple[dict[str, str], str, str]] = {
         "invalid_config",
     ),
 }
+
+
+async def test_an_unknown_key_is_reported_before_the_missing_provider() -> None:
+    async with gateway_to() as (ours, _):
+        got = await ours.draw(config='{"virtualkey": "up"}')
+        assert got.error["param"] == "virtualkey"
+        assert "did you mean virtual_key?" in got.error["message"]
 
 
 @pytest.mark.parametrize(("named", "message", "code"), PORTKEYS.values(), ids=PORTKEYS.keys())

@@ -103,7 +103,7 @@ class Contended(MemoryStore):
 
     is_away = False
 
-    async def ask(self, *ops: Op) -> Sequence[Any]:
+    async def execute(self, *ops: Op) -> Sequence[Any]:
         if self.is_away:
             raise StoreUnavailable
         if isinstance(ops[0], CompareAndSet):
