@@ -1,1 +1,1 @@
-"""The settings file, routing configs, credentials, prices: everything an operator writes."""
+"""The settings file, routing configs, credentials and prices: what an operator writes."""

@@ -1,9 +1,9 @@
 """Conditional routing: a query over metadata, parameters and path, compiled once.
 
 Operators and their meaning: https://portkey.ai/docs/product/ai-gateway/conditional-routing
-A key that the request does not have makes its condition false, whatever the operator. Several
-operators, and `$and` and `$or` beside keys, all have to hold. A `$regex` runs in linear time (RE2),
-which is imported with the first one: it takes 3 MB.
+A condition on a key that the request does not have is false, whatever the operator. Several
+operators of a key must all hold, as must all keys of a query, `$and` and `$or` included. A `$regex`
+runs in linear time (RE2). RE2 takes 3 MB, so it is imported with the first `$regex`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _MAX_REGEX_LENGTH = 1000
 _REGEX_MEMORY = 1 << 20
 MAX_TEXT_LENGTH = 8192
-"""Characters of a value that a `$regex` looks at."""
+"""Characters of a value that a `$regex` searches."""
 MAX_INSTRUCTIONS = 2000
-"""Of the patterns of one config, in RE2's own machine: each looks at each character once."""
+"""Size limit for all patterns of one config, in RE2 instructions: it bounds the search time."""
 MAX_LEVELS = 8
-"""Of `$and` and `$or` within each other."""
+"""Nesting limit for `$and` and `$or`."""
 _MAX_NUMBER_LENGTH = 1000
 
 
 class QueryError(Exception):
-    """A query cannot be used; `path` says where in it."""
+    """A query is invalid; `path` is the position in it."""
 
     def __init__(self, path: str, message: str) -> None:
         super().__init__(f"{path}: {message}")
@@ -38,14 +38,14 @@ class QueryError(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RequestFacts:
-    """What a query can ask about: the request as the client sent it."""
+    """The request as the client sent it, which queries are evaluated on."""
 
     metadata: Mapping[str, Any]
     params: Mapping[str, Any]
     pathname: str
 
     def get(self, key: str) -> Any:
-        """Give what a key such as `metadata.plan` names, or a value that equals nothing."""
+        """Return the value of a key such as `metadata.plan`, or a value that equals no other."""
         place, _, name = key.partition(".")
         if key == "url.pathname":
             return self.pathname
@@ -53,7 +53,7 @@ class RequestFacts:
         return source.get(name, _MISSING)
 
     def has(self, key: str) -> bool:
-        """Tell whether the request has what a key names."""
+        """Whether the request has a value for this key."""
         return self.get(key) is not _MISSING
 
 
@@ -62,21 +62,21 @@ Operator = Callable[[Any, Any], bool]
 
 
 class QueryLimits:
-    """What the queries of one config may still hold together."""
+    """The part of a config's limits that its queries have not used yet."""
 
     def __init__(self) -> None:
         self.instructions_left = MAX_INSTRUCTIONS
         self.levels_left = MAX_LEVELS
 
     def add_regex(self, instructions: int, path: str) -> None:
-        """Count a pattern in; raises `QueryError` where it is one too many."""
+        """Count a pattern; raises `QueryError` if the config's patterns are too large together."""
         self.instructions_left -= instructions
         if self.instructions_left < 0:
             raise QueryError(path, "makes the regular expressions of the config too large")
 
     @contextmanager
     def nested(self, path: str) -> Iterator[None]:
-        """Go down a level; raises `QueryError` where it is one too many."""
+        """Enter a level of nesting; raises `QueryError` if it is too deep."""
         if self.levels_left == 0:
             raise QueryError(path, f"must not be nested more than {MAX_LEVELS} levels deep")
         self.levels_left -= 1
@@ -85,12 +85,12 @@ class QueryLimits:
 
 
 def compile_query(query: Any, path: str = "query", limits: QueryLimits | None = None) -> Predicate:
-    """Compile a query; raises `QueryError`. Queries of one config share their `room`.
+    """Compile a query; raises `QueryError`. The queries of one config share `limits`.
 
-    >>> test = compiled({"metadata.plan": "paid", "params.n": {"$gt": 1, "$lte": 4}})
-    >>> test(Facts({"plan": "paid"}, {"n": 4}, "/"))
+    >>> test = compile_query({"metadata.plan": "paid", "params.n": {"$gt": 1, "$lte": 4}})
+    >>> test(RequestFacts({"plan": "paid"}, {"n": 4}, "/"))
     True
-    >>> test(Facts({}, {"n": 4}, "/"))
+    >>> test(RequestFacts({}, {"n": 4}, "/"))
     False
     """
     if not isinstance(query, dict) or not query:
@@ -129,7 +129,7 @@ def _compile_group(key: str, queries: Any, path: str, limits: QueryLimits) -> Pr
 def _compile_operators(
     expected: Any, path: str, limits: QueryLimits
 ) -> list[Callable[[Any], bool]]:
-    """Compile what a key's value has to be: a plain value, or operators that all have to hold."""
+    """Compile what is expected of a key: a plain value, or operators that must all hold."""
     if not isinstance(expected, dict):
         expected = {"$eq": expected}
     if not expected:
@@ -152,15 +152,15 @@ def _compile_operator(
     if members and not isinstance(operand, list):
         raise QueryError(path, "must be a list")
     if any(isinstance(one, dict | list) for one in (operand if members else [operand])):
-        raise QueryError(path, "must be a text, a number, true, false or null")
+        raise QueryError(path, "must be a string, a number, true, false or null")
     test = _OPERATORS[name]
     return lambda value: test(value, operand)
 
 
 def _compile_regex(pattern: Any, path: str, limits: QueryLimits) -> Any:
     if not isinstance(pattern, str) or len(pattern) > _MAX_REGEX_LENGTH:
-        raise QueryError(path, f"must be a text of at most {_MAX_REGEX_LENGTH} characters")
-    import re2  # type: ignore[import-untyped]  # noqa: PLC0415 - see the module; it ships no types
+        raise QueryError(path, f"must be a string of at most {_MAX_REGEX_LENGTH} characters")
+    import re2  # type: ignore[import-untyped]  # noqa: PLC0415 - 3 MB; it ships no types
 
     options = re2.Options()
     options.log_errors = False
@@ -169,14 +169,14 @@ def _compile_regex(pattern: Any, path: str, limits: QueryLimits) -> Any:
         found = re2.compile(pattern, options)
     except (re2.error, UnicodeEncodeError):
         raise QueryError(
-            path, "is not a regular expression of RE2's syntax (no look-around), or too large"
+            path, "is not a valid RE2 regular expression (no look-around), or is too large"
         ) from None
     limits.add_regex(found.programsize, path)
     return found
 
 
 def _regex_predicate(pattern: Any) -> Callable[[Any], bool]:
-    """Search what can be written as a text without much ado; lists and objects never match."""
+    """Return a predicate that searches a value's text; lists and objects never match."""
 
     def matches(value: Any) -> bool:
         return not isinstance(value, dict | list) and bool(pattern.search(_to_text(value)))
@@ -185,9 +185,9 @@ def _regex_predicate(pattern: Any) -> Callable[[Any], bool]:
 
 
 def strict_equals(value: Any, operand: Any) -> bool:
-    """Tell whether two JSON values are strictly equal, as JavaScript's `===` has it.
+    """Return whether two JSON values are strictly equal, as by JavaScript's `===`.
 
-    >>> same(1, 1.0), same(1, True), same("1", 1)
+    >>> strict_equals(1, 1.0), strict_equals(1, True), strict_equals("1", 1)
     (True, False, False)
     """
     if isinstance(value, bool) or isinstance(operand, bool):
@@ -198,9 +198,9 @@ def strict_equals(value: Any, operand: Any) -> bool:
 
 
 def parse_float(value: Any) -> float:
-    """Read a number as JavaScript's `parseFloat` does; NaN, which no comparison holds for.
+    """Parse a number as JavaScript's `parseFloat` does; NaN, for which no comparison holds.
 
-    >>> number("12.5px"), number(3), number("x") == number("x")
+    >>> parse_float("12.5px"), parse_float(3), parse_float("x") == parse_float("x")
     (12.5, 3.0, False)
     """
     if isinstance(value, bool):
@@ -214,12 +214,12 @@ def parse_float(value: Any) -> float:
 def _to_float(value: str | float) -> float:
     try:
         return float(value)
-    except OverflowError:  # of an integer only
+    except OverflowError:  # raised for integers only
         return float("inf" if int(value) > 0 else "-inf")
 
 
 def _to_text(value: Any) -> str:
-    """Give the beginning of a value as JavaScript writes it."""
+    """Return a value's text as JavaScript writes it, cut to the length that is searched."""
     if isinstance(value, str):
         return value[:MAX_TEXT_LENGTH]
     if isinstance(value, bool):
@@ -240,4 +240,4 @@ _OPERATORS: dict[str, Operator] = {
     "$nin": lambda value, operand: not any(strict_equals(value, one) for one in operand),
 }
 OPERATORS = frozenset({*_OPERATORS, "$regex", "$and", "$or"})
-"""Every word of a query that begins with a dollar sign."""
+"""All keys of a query that begin with a dollar sign."""

@@ -1,4 +1,4 @@
-"""The text of an inline config, read without anything that parsers disagree on."""
+"""Strict JSON parser for inline configs: it rejects what JSON parsers interpret differently."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 from proxy.settings.routing_config import MAX_ERRORS, ConfigError, ErrorCollector
 
 
-class InvalidJson(ConfigError):  # noqa: N818 - what is wrong, said in two words
-    """A text is no JSON at all."""
+class InvalidJson(ConfigError):  # noqa: N818 - reads as a statement
+    """The text is not JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Invalid:
-    """Stands in JSON for a value that cannot be used, until its path is known."""
+    """Placeholder for an invalid value, until its path is known."""
 
     message: str
 
 
 _MAX_DEPTH = 32
 _MAX_DIGITS = 18
-# A text, whole or broken off, so that its brackets are not counted; or a bracket.
+# A string, complete or cut off, so that its brackets are not counted; or a bracket.
 _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 def parse_config_json(text: str) -> Any:
-    """Read the JSON of a config, refusing what parsers disagree on; raises `ConfigError`.
+    """Parse the JSON of a config; raises `ConfigError` with everything that is wrong.
 
-    >>> read_config('{"retry": {"attempts": 1, "attempts": 5}}')
+    >>> parse_config_json('{"retry": {"attempts": 1, "attempts": 5}}')
     Traceback (most recent call last):
     proxy.settings.routing_config.ConfigError: retry.attempts: is given twice
     """
@@ -48,16 +48,16 @@ def parse_config_json(text: str) -> Any:
     except ValueError as error:
         where = f" (column {error.pos + 1})" if isinstance(error, json.JSONDecodeError) else ""
         raise InvalidJson("", f"a config must be valid JSON{where}") from None
-    faults = ErrorCollector()
-    _collect_invalid(raw, "", faults)
-    faults.raise_errors()
+    errors = ErrorCollector()
+    _collect_invalid(raw, "", errors)
+    errors.raise_errors()
     return raw
 
 
 def _depth(text: str) -> int:
-    """Count how deep a text's brackets go, without parsing it.
+    """Return the depth of a text's brackets, without parsing it.
 
-    >>> _nesting('{"a": [1, "[["]}')
+    >>> _depth('{"a": [1, "[["]}')
     2
     """
     depth = deepest = 0
@@ -82,17 +82,17 @@ def _integer(digits: str) -> Any:
 
 def _decimal(digits: str) -> Any:
     number = float(digits)
-    return number if math.isfinite(number) else _Invalid("must be a number that is not too large")
+    return number if math.isfinite(number) else _Invalid("must be a finite number")
 
 
 def _collect_invalid(value: Any, path: str, errors: ErrorCollector) -> None:
-    """Note what cannot be used; the nesting is known to be bounded."""
+    """Collect the invalid values of a tree whose depth is known to be bounded."""
     if len(errors.errors) > MAX_ERRORS:
         return
     if isinstance(value, _Invalid):
         errors.add(path, value.message)
     elif isinstance(value, str) and not _is_unicode(value):
-        errors.add(path, "holds half a surrogate pair")
+        errors.add(path, "contains half a surrogate pair")
     elif isinstance(value, list):
         for i, one in enumerate(value):
             _collect_invalid(one, f"{path}[{i}]", errors)
@@ -101,7 +101,7 @@ def _collect_invalid(value: Any, path: str, errors: ErrorCollector) -> None:
             if _is_unicode(key):
                 _collect_invalid(one, f"{path}.{key}".removeprefix("."), errors)
             else:
-                errors.add(path, "has a key that holds half a surrogate pair")
+                errors.add(path, "has a key that contains half a surrogate pair")
 
 
 def _is_unicode(text: str) -> bool:

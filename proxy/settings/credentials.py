@@ -1,24 +1,24 @@
-"""Credentials, hosts and configs, held against what the providers declare."""
+"""Validation of credentials, hosts and configs against what the adapters declare."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 
 from yarl import URL
 
 import adapters
 from adapters.contract import Adapter, Credentials
-from proxy.settings import routing_config
-from proxy.settings.routing_config import Config, ConfigError, ErrorCollector
+from proxy.settings.routing_config import CONFIG_KEYS, Config, ConfigError, ErrorCollector
 from proxy.settings.suggest import did_you_mean
 
 NOT_HEADER_SAFE = "must be printable ASCII, without spaces or line breaks"
-"""What is wrong with a key that is not `sendable`."""
+"""The error message for a key that is not `is_header_safe`."""
 
 
 def is_header_safe(key: str) -> bool:
-    """Tell whether a key can stand in a header."""
+    """Return whether a key can be sent as a header's value."""
     return re.fullmatch(r"[!-~]{0,8192}", key) is not None
 
 
@@ -26,14 +26,14 @@ def credentials_for(
     adapter: Adapter,
     api_key: str,
     raw: Mapping[str, str],
-    known_keys: frozenset[str] = routing_config.CONFIG_KEYS,
+    known_keys: frozenset[str] = CONFIG_KEYS,
     *,
     by_operator: bool = False,
 ) -> Credentials:
-    """Hold options against what an adapter declares, aliases resolved; raises `ConfigError`.
+    """Validate a provider's options and resolve their aliases; raises `ConfigError`.
 
-    `beside` are the other keys that may stand where the options stand, for hints. `by_operator`:
-    they stand in a virtual key of the settings.
+    `known_keys` are the other keys of the same mapping, for suggestions. `by_operator`: the options
+    come from a virtual key of the settings.
     """
     names = {name: it for it in adapter.options for name in (it.name, *it.aliases)}
     options: dict[str, str] = {}
@@ -44,7 +44,7 @@ def credentials_for(
             hint = did_you_mean(key, known_keys | names.keys())
             errors.add(key, f"is not an option of {adapter.id}{hint}")
         elif option.operator_only and not by_operator:
-            errors.add(key, "can only be set in a virtual key of the gateway's settings")
+            errors.add(key, "can only be set in a virtual key in the gateway's settings")
         elif option.name in options:
             errors.add(key, "is given twice, under two names")
         elif not re.fullmatch(option.pattern, value):
@@ -58,7 +58,7 @@ def credentials_for(
 
 
 def validate_host(host: str) -> str:
-    """Give a custom host back if it is an absolute http(s) URL; raises `ConfigError`."""
+    """Return a custom host unchanged; raises `ConfigError` unless it is an absolute http(s) URL."""
     if not host:
         return host
     try:
@@ -75,10 +75,10 @@ def validate_host(host: str) -> str:
 def check_config(
     config: Config, adapters_by_key: Mapping[str, Adapter], virtual_keys: frozenset[str]
 ) -> None:
-    """Hold a config against the providers that it names; raises `ConfigError`.
+    """Validate a config against the providers that it names; raises `ConfigError`.
 
-    `stored` are the virtual keys' adapters; `slugs` are all names of virtual keys, those with
-    problems of their own included.
+    `adapters_by_key` maps virtual keys to their adapters. `virtual_keys` are the names of all
+    virtual keys, including those that are invalid themselves.
     """
     errors = ErrorCollector()
     for leaf in config.leaves:
@@ -97,7 +97,7 @@ def _check_provider(
     slug = config.virtual_key or (provider[1:] if provider.startswith("@") else "")
     if slug and slug not in virtual_keys:
         key = "virtual_key" if config.virtual_key else "provider"
-        raise ConfigError(key, f"is not one of virtual_keys{did_you_mean(slug, virtual_keys)}")
+        raise ConfigError(key, f"is not a key of virtual_keys{did_you_mean(slug, virtual_keys)}")
     if slug in adapters_by_key:
         _check_with_virtual_key(config, adapters_by_key[slug])
     elif provider and not slug:
@@ -107,40 +107,53 @@ def _check_provider(
 
 
 def _check_with_virtual_key(config: Config, adapter: Adapter) -> None:
-    """Check what stands in a config beside a virtual key; raises `ConfigError`."""
+    """Validate a config that names a virtual key; raises `ConfigError`."""
     errors = ErrorCollector()
     if config.api_key:
-        errors.add("api_key", "must be left out: the virtual key holds its own")
+        errors.add("api_key", "must be left out: the virtual key has its own")
     if config.provider and not config.provider.startswith("@"):
         with errors.collect():
             if adapter_by_name(config.provider) is not adapter:
-                errors.add("provider", f"is not that of the virtual key, {adapter.id}")
+                errors.add(
+                    "provider", f"differs from the provider of the virtual key, {adapter.id}"
+                )
     with errors.collect():
         credentials_for(adapter, "", config.options)
     errors.raise_errors()
 
 
 def _check_without_provider(config: Config) -> None:
-    """Check a config whose provider the request will name: it may hold no credential."""
+    """Validate a config whose provider the request will name: it may hold no credential."""
+    check_option_names(config)
+    if config.api_key or config.options:
+        raise ConfigError("", "has a credential, but no provider")
+
+
+def check_option_names(config: Config) -> None:
+    """Check that a config's other keys are options of any provider; raises `ConfigError`."""
+    if not config.options:
+        return
+    known = _option_names()
+    errors = ErrorCollector()
+    for key in (key for key in config.options if key not in known):
+        hint = did_you_mean(key, CONFIG_KEYS | known)
+        errors.add(key, f"is not a key of a config, nor an option of any provider{hint}")
+    errors.raise_errors()
+
+
+@cache
+def _option_names() -> frozenset[str]:
     declared = [
         option for name in adapters.PROVIDERS for option in adapters.get_adapter(name).options
     ]
-    known = {name for option in declared for name in (option.name, *option.aliases)}
-    errors = ErrorCollector()
-    for key in (key for key in config.options if key not in known):
-        errors.add(
-            key,
-            "is not an option of any provider"
-            + did_you_mean(key, routing_config.CONFIG_KEYS | known),
-        )
-    errors.raise_errors()
-    if config.api_key or config.options:
-        raise ConfigError("", "holds a credential, but names no provider for it")
+    return frozenset(name for option in declared for name in (option.name, *option.aliases))
 
 
 def adapter_by_name(provider: str) -> Adapter:
-    """Give the adapter of a provider by the name in a file; raises `ConfigError`."""
+    """Return the adapter of a provider, by id or alias; raises `ConfigError`."""
     if provider in adapters.NAMES:
         return adapters.get_adapter(provider)
     hint = did_you_mean(provider, adapters.NAMES) or "."
-    raise ConfigError("provider", f"is not a provider{hint} `easel providers` lists them.")
+    raise ConfigError(
+        "provider", f"is not a known provider{hint} Run `easel providers` for the list."
+    )

@@ -1,7 +1,7 @@
-"""The operator's YAML and environment, turned into frozen values; validated whole before use.
+"""Settings: parses and validates the operator's YAML and environment before anything starts.
 
-Every error names file, line and key. Nothing here knows a provider: a virtual key's options are
-held against its adapter's own declarations.
+Every error names file, line and key. No provider is known here: the options of a virtual key are
+validated against what its adapter declares.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ from proxy.settings.credentials import (
     validate_host,
 )
 from proxy.settings.paths import Path, parse_path
-from proxy.settings.prices import Prices, bundled_prices
-from proxy.settings.prices import load_prices as read_prices
-from proxy.settings.routing_config import Config, ErrorCollector, describe_validation_error
-from proxy.settings.routing_config import parse_config as parse_config
+from proxy.settings.prices import Prices, bundled_prices, load_prices
+from proxy.settings.routing_config import (
+    Config,
+    ErrorCollector,
+    describe_validation_error,
+    parse_config,
+)
 from proxy.settings.schema import (
     SECTIONS,
     Blobs,
@@ -53,20 +56,20 @@ from proxy.settings.yaml_file import Problem, YamlFile
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 NAME_RULE = "at most 128 letters, digits, '.', '_' and '-', a letter or digit first"
-"""What `is_name` asks of the name of an API key, a virtual key or a config."""
+"""The rule of `is_name` for the names of API keys, virtual keys and configs."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _MIN_KEY_LENGTH = 16
 _VERSION_DIGITS = 12
 _TRUSTED = "TRUSTED_CUSTOM_HOSTS"
 
-_BAD_PRICES = "must name a file of prices in YAML that can be read"
-_NO_PRICES = "the price table inside the package is missing or damaged: install Easel again"
+_BAD_PRICES = "must be the path of a readable YAML file of prices"
+_NO_PRICES = "the price table inside the package is missing or damaged: reinstall Easel"
 _NOT_A_HOST = "must be a host name, an address or *.domain, without scheme, port or path"
 
 
 class SettingsError(Exception):
-    """Settings cannot be used; `problems` says all that is wrong with them."""
+    """The settings are invalid; `problems` are all errors in them."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -75,7 +78,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class VirtualKey:
-    """A stored provider credential. `custom_host` is the operator's choice of origin."""
+    """A stored provider credential. `custom_host` is an origin that the operator set."""
 
     slug: str
     adapter: Adapter
@@ -85,7 +88,7 @@ class VirtualKey:
 
 @dataclass(frozen=True, slots=True)
 class DefaultConfig:
-    """The saved config of those requests with an API key that name none of their own.
+    """The saved config for requests with an API key that do not name a config.
 
     With `allow_override` false a request must not name one.
     """
@@ -96,14 +99,14 @@ class DefaultConfig:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Settings:
-    """All that the operator chose.
+    """All settings.
 
-    `api_keys` maps a key's SHA-256 digest to its name, `default_configs` a name to its config.
-    `price_table` is what the file `prices` holds, or without one the table inside the package.
-    `file` is where all of it stands, if anywhere, and `version` a digest of its text: without what
-    its references stand for. `as_read` is what the file alone says, where the command line or this
-    machine's own key says something else. Of each config's text there is a mark, since two readings
-    of a condition cannot be compared.
+    `api_keys` maps the SHA-256 digest of a key to its name, `default_configs` that name to its
+    config. `price_table` is read from the file `prices`, or is the table inside the package. `file`
+    is the path of the settings file, "" without one, and `version` a digest of its text before
+    references are expanded. `file_settings` are the settings of the file alone, if the command line
+    or a generated key changed them. `config_hashes` holds a hash of each config's text, because
+    compiled conditions do not compare equal.
     """
 
     server: Server = field(default_factory=Server)
@@ -132,17 +135,17 @@ class Settings:
 
     @property
     def referenced_files(self) -> tuple[str, ...]:
-        """The files that these settings name, which are read with them."""
+        """The paths of other files that are read with the settings."""
         return (self.prices,) if self.prices else ()
 
 
 def default_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Give the settings that hold without a file: this machine only, the demo provider."""
+    """Return the settings without a file: this machine only, with the sandbox provider."""
     return parse(default_settings_text(), environ=environ)
 
 
 def default_settings_text() -> str:
-    """Give the text of those."""
+    """Return the YAML of the default settings."""
     demo = adapters.get_adapter(adapters.DEMO).id
     return f"virtual_keys: {{{demo}: {{provider: {demo}}}}}"
 
@@ -155,25 +158,25 @@ TOP_LEVEL_KEYS = frozenset(SECTIONS) | {
     "state_dir",
     "prices",
 }
-"""Every key at the top of a settings file."""
+"""The keys at the top level of a settings file."""
 API_KEY_KEYS = frozenset({"key", "config", "allow_config_override"})
 """The keys of an API key."""
 VIRTUAL_KEY_KEYS = frozenset({"provider", "api_key", "custom_host"})
-"""The keys of a virtual key beside its provider's own options."""
+"""The keys of a virtual key, other than its provider's own options."""
 
 
 def key_digest(key: str) -> bytes:
-    """Give the digest by which a gateway key is known."""
+    """Return the digest that identifies a gateway key."""
     return hashlib.sha256(key.encode()).digest()
 
 
 def load(file: str, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read and check a settings file; raises `SettingsError` with everything that is wrong."""
+    """Read and parse a settings file; raises `SettingsError` with all errors."""
     return parse(read_settings_text(file), file=file, environ=environ)
 
 
 def read_settings_text(file: str) -> str:
-    """Read a settings file, without a look at what it says; raises `SettingsError`."""
+    """Return the text of a settings file; raises `SettingsError` if it cannot be read."""
     try:
         return FilePath(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -182,63 +185,63 @@ def read_settings_text(file: str) -> str:
 
 
 def settings_version(text: str) -> str:
-    """Give a short digest of the text of a settings file."""
+    """Return a short digest of the text of a settings file."""
     return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_DIGITS]
 
 
 def parse(
     text: str, *, file: str = "settings", environ: Mapping[str, str] | None = None
 ) -> Settings:
-    """Read and check the text of a settings file; raises `SettingsError`."""
+    """Parse the text of a settings file; raises `SettingsError` with all errors."""
     environ = os.environ if environ is None else environ
-    source = YamlFile(text, file, environ)
-    if not isinstance(source.data, dict):
-        source.data = {}
-        source.add_problem((), "must be a mapping of keys to values")
-    reader = _SettingsParser(source)
-    reader.check_known((), source.data, TOP_LEVEL_KEYS)
+    yaml_file = YamlFile(text, file, environ)
+    if not isinstance(yaml_file.data, dict):
+        yaml_file.data = {}
+        yaml_file.add_problem((), "must be a mapping of keys to values")
+    parser = _SettingsParser(yaml_file)
+    parser.check_known((), yaml_file.data, TOP_LEVEL_KEYS)
     settings = Settings(
-        **reader.sections(),
-        api_keys=reader.api_keys(),
-        default_configs=reader.default_configs(),
-        virtual_keys=(virtual_keys := reader.virtual_keys()),
-        configs=reader.configs(virtual_keys),
-        trusted_custom_hosts=reader.trusted_hosts(environ.get(_TRUSTED, "")),
-        state_dir=reader.text("state_dir", ".easel"),
-        prices=(found := reader.prices())[0],
+        **parser.sections(),
+        api_keys=parser.api_keys(),
+        default_configs=parser.default_configs(),
+        virtual_keys=(virtual_keys := parser.virtual_keys()),
+        configs=parser.configs(virtual_keys),
+        trusted_custom_hosts=parser.trusted_hosts(environ.get(_TRUSTED, "")),
+        state_dir=parser.text("state_dir", ".easel"),
+        prices=(found := parser.prices())[0],
         price_table=found[1],
         file=file,
         version=settings_version(text),
-        config_hashes=reader.hashes("configs"),
+        config_hashes=parser.hashes("configs"),
     )
-    if source.problems:
-        raise SettingsError(sorted(source.problems, key=lambda problem: problem.line))
+    if yaml_file.problems:
+        raise SettingsError(sorted(yaml_file.problems, key=lambda problem: problem.line))
     return settings
 
 
 class _SettingsParser:
-    """Reads one section after the other, noting problems instead of stopping at the first."""
+    """Parses section by section and collects problems instead of stopping at the first."""
 
-    def __init__(self, source: YamlFile) -> None:
-        self.source = source
-        self.add_problem = source.add_problem
+    def __init__(self, yaml_file: YamlFile) -> None:
+        self.file = yaml_file
+        self.add_problem = yaml_file.add_problem
 
     def check_known(self, path: Path, keys: Iterable[str], known: frozenset[str]) -> None:
-        """Note the keys that are not known here."""
+        """Report the keys that are not in `known`."""
         for key in keys:
             if key not in known:
                 self.add_problem((*path, key), "is not a setting" + did_you_mean(key, known))
 
     def get(self, name: str, default: Any) -> Any:
-        """Give what stands at a key of the top; nothing there is the default."""
-        found = self.source.data.get(name)
+        """Return the value of a top-level key; the default if it is missing or null."""
+        found = self.file.data.get(name)
         return default if found is None else found
 
     def sections(self) -> dict[str, Any]:
         return {name: self.section(name, kind) for name, kind in SECTIONS.items()}
 
     def section(self, name: str, kind: type[Section]) -> Section:
-        """Read a section; whatever is wrong in it is left at its default after being noted."""
+        """Parse a section; each invalid value is reported and left at its default."""
         raw = self.get(name, {})
         if not isinstance(raw, dict):
             self.add_problem((name,), "must be a mapping of keys to values")
@@ -254,32 +257,32 @@ class _SettingsParser:
             else:
                 good[key] = raw[key]
         section = msgspec.convert(good, kind, strict=False)
-        for key, fault in section.cross_field_errors():
-            self.add_problem((name, key), fault)
+        for key, message in section.cross_field_errors():
+            self.add_problem((name, key), message)
         return section
 
     def text(self, name: str, default: str) -> str:
         value = self.get(name, default)
         if isinstance(value, str) and value:
             return value
-        self.add_problem((name,), "must be a text that is not empty")
+        self.add_problem((name,), "must be a string that is not empty")
         return default
 
     def prices(self) -> tuple[str, Prices]:
-        """Return the name of the price table's file, empty if none is named, and the table.
+        """Return the path of the price table, "" if none is set, and the table.
 
-        It is read here, so that a broken table stops the start and not a request that was paid for.
+        It is read here so that a broken table stops the start, not a request that has been paid.
         """
         is_named = self.get("prices", None) is not None
         file = self.text("prices", "") if is_named else ""
         try:
-            return file, read_prices(file) if is_named else bundled_prices()
+            return file, load_prices(file) if is_named else bundled_prices()
         except (OSError, ValueError, yaml.YAMLError):
             self.add_problem(("prices",), _BAD_PRICES if is_named else _NO_PRICES)
         return file, {}
 
     def entries(self, name: str) -> Iterator[tuple[str, dict[str, Any], Path]]:
-        """Walk the named mappings of a section."""
+        """Yield the entries of a section of named mappings: name, mapping, path."""
         raw = self.get(name, {})
         if not isinstance(raw, dict):
             self.add_problem((name,), "must be a mapping of names to mappings")
@@ -294,7 +297,7 @@ class _SettingsParser:
                 yield key, entry, path
 
     def hashes(self, name: str) -> dict[str, int]:
-        """Mark each entry of a section: what is written alike has the same mark in a process."""
+        """Return a hash of each entry of a section; equal texts have equal hashes in a process."""
         raw = self.get(name, {})
         entries = raw.items() if isinstance(raw, dict) else ()
         return {key: hash(repr(entry)) for key, entry in entries}
@@ -311,7 +314,7 @@ class _SettingsParser:
         return keys
 
     def default_configs(self) -> dict[str, DefaultConfig]:
-        """Read which saved config belongs to which API key."""
+        """Parse the default config of each API key."""
         saved = self.get("configs", {})
         names = frozenset(saved if isinstance(saved, dict) else ())
         found: dict[str, DefaultConfig] = {}
@@ -323,22 +326,22 @@ class _SettingsParser:
             if not isinstance(override, bool):
                 self.add_problem((*path, "allow_config_override"), "must be true or false")
             elif config is None and not override:
-                self.add_problem((*path, "allow_config_override"), "needs 'config' beside it")
+                self.add_problem((*path, "allow_config_override"), "needs 'config'")
             elif config is None:
                 continue
             elif not isinstance(config, str) or config not in names:
                 hint = did_you_mean(config, names) if isinstance(config, str) else ""
-                self.add_problem((*path, "config"), f"is not one of configs{hint}")
+                self.add_problem((*path, "config"), f"is not a key of configs{hint}")
             else:
                 found[name] = DefaultConfig(config, override)
         return found
 
     def api_key_digest(self, key: Any, path: Path) -> bytes:
-        """Give the digest of an API key, empty after noting what is wrong with it."""
+        """Return the digest of an API key, empty after reporting a problem."""
         if key is None:
             self.add_problem(path, "needs 'key': `easel keys new` makes one")
         elif not isinstance(key, str):
-            self.add_problem((*path, "key"), "must be a text (put it in quotes)")
+            self.add_problem((*path, "key"), "must be a string (put it in quotes)")
         elif _DIGEST.fullmatch(key):
             return bytes.fromhex(key.removeprefix("sha256:"))
         elif key.lower().startswith("sha256:"):
@@ -362,20 +365,20 @@ class _SettingsParser:
         texts = {key: value for key, value in entry.items() if isinstance(value, str)}
         for key in entry:
             if key not in texts:
-                self.add_problem((*path, key), "must be a text (put it in quotes)")
+                self.add_problem((*path, key), "must be a string (put it in quotes)")
         adapter = self.provider(entry.get("provider"), path)
         if adapter is None:
             return None
         raw = {key: value for key, value in texts.items() if key not in VIRTUAL_KEY_KEYS}
         host, credentials = texts.get("custom_host", ""), Credentials()
-        faults = ErrorCollector()
-        with faults.collect():
+        errors = ErrorCollector()
+        with errors.collect():
             validate_host(host)
-        with faults.collect():
+        with errors.collect():
             credentials = credentials_for(
                 adapter, texts.get("api_key", ""), raw, VIRTUAL_KEY_KEYS, by_operator=True
             )
-        self.add_errors(faults, path)
+        self.add_errors(errors, path)
         if not host and (lack := adapter.missing_credentials(credentials)):
             self.add_problem(path, f"lacks {lack}")
         return VirtualKey(slug, adapter, credentials, host)
@@ -383,10 +386,10 @@ class _SettingsParser:
     def provider(self, name: Any, path: Path) -> Adapter | None:
         if name is None:
             self.add_problem(path, "needs 'provider'; `easel providers` lists them")
-        adapter, faults = None, ErrorCollector()
-        with faults.collect():
+        adapter, errors = None, ErrorCollector()
+        with errors.collect():
             adapter = adapter_by_name(name) if isinstance(name, str) else None
-        self.add_errors(faults, path)
+        self.add_errors(errors, path)
         return adapter
 
     def configs(self, virtual_keys: Mapping[str, VirtualKey]) -> dict[str, Config]:
@@ -395,20 +398,20 @@ class _SettingsParser:
         names = self.get("virtual_keys", {})
         slugs = frozenset(names if isinstance(names, dict) else ())
         for name, entry, path in self.entries("configs"):
-            faults = ErrorCollector()
-            with faults.collect():
+            errors = ErrorCollector()
+            with errors.collect():
                 found[name] = parse_config(entry)
                 check_config(found[name], stored, slugs)
-            self.add_errors(faults, path)
+            self.add_errors(errors, path)
         return found
 
-    def add_errors(self, faults: ErrorCollector, path: Path) -> None:
-        """Note what was gathered, each at its own line."""
-        for error in faults.errors:
+    def add_errors(self, errors: ErrorCollector, path: Path) -> None:
+        """Report collected errors, each at its own path."""
+        for error in errors.errors:
             self.add_problem((*path, *parse_path(error.path)), error.message)
 
     def trusted_hosts(self, from_environment: str) -> frozenset[str]:
-        """Read the list of the file, and that of the environment, which adds to it."""
+        """Parse the list in the file and the one in the environment; both apply."""
         raw = self.get("trusted_custom_hosts", [])
         if not isinstance(raw, list):
             self.add_problem(("trusted_custom_hosts",), "must be a list of host names")
@@ -418,17 +421,17 @@ class _SettingsParser:
             if not _normalize_host(text):
                 self.add_problem(("trusted_custom_hosts", i), _NOT_A_HOST)
         if not all(map(_normalize_host, more)):
-            self.source.problems.append(Problem("environment", 0, _TRUSTED, _NOT_A_HOST))
+            self.file.problems.append(Problem("environment", 0, _TRUSTED, _NOT_A_HOST))
         return frozenset(map(_normalize_host, [*raw, *more]))
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text can name an API key, a virtual key or a config."""
+    """Return whether a text is a valid name for an API key, a virtual key or a config."""
     return _NAME.fullmatch(text) is not None
 
 
 def _normalize_host(text: object) -> str:
-    """Give a trusted host as it is compared, "" for what can be none."""
+    """Return a trusted host in the form that is compared, or "" if it is not a valid host."""
     host = text.strip().lower() if isinstance(text, str) else ""
     try:
         return ip_address(host).compressed

@@ -1,6 +1,6 @@
-"""What a config may ask for by number: caching, retrying, breaking the circuit, sticking.
+"""The policies of a config: caching, retries, circuit breaker, sticky sessions.
 
-Each holds its values against Portkey's documentation; the sentences begin with the key.
+Each validates its values against Portkey's documentation. Error messages begin with the key.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import msgspec
 from proxy.settings.checks import check_range, check_statuses
 
 MIN_AGE, MAX_AGE, DEFAULT_AGE = 60, 7_776_000, 604_800
-"""Seconds that an answer may be kept: least, most (90 days), and when not said (7 days)."""
+"""Seconds that a response may be cached: minimum, maximum (90 days), default (7 days)."""
 
 MAX_RETRY_ATTEMPTS = 5
 DEFAULT_RETRY_STATUSES = frozenset({429, 500, 502, 503, 504, 529})
-"""Statuses that are repeated where a config asks for retries and names none."""
+"""Statuses that are retried if a config asks for retries without naming statuses."""
 
 MIN_COOLDOWN_MS, MAX_COOLDOWN_MS = 30_000, 86_400_000
 MAX_STICKY_SECONDS = 2_592_000
@@ -22,15 +22,15 @@ _MAX_HASH_FIELDS = 16
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Part of a config whose keys are all known."""
+    """A part of a config; unknown keys are an error."""
 
 
 class CachePolicy(Policy, frozen=True):
-    """`cache`: keep answers for `max_age` seconds. For pictures `semantic` means `simple`.
+    """`cache`: store responses for `max_age` seconds. For images `semantic` means `simple`.
 
-    `pool`: one answer's pictures serve a request for fewer of them, or for more. `shared`: the
-    answers of one caller serve the others. `coalesce`: what is asked twice at once is made once,
-    even where nothing is kept, without a `mode`.
+    `pool`: stored images serve a request with a smaller or larger `n`. `shared`: the responses to
+    one caller serve the others. `coalesce`: concurrent identical requests are sent once, even if
+    nothing is stored (no `mode`).
     """
 
     mode: str = ""
@@ -40,7 +40,7 @@ class CachePolicy(Policy, frozen=True):
     coalesce: bool = False
 
     def __post_init__(self) -> None:
-        """Hold the values against the documentation."""
+        """Validate the values."""
         if not self.mode and not self.coalesce:
             raise ValueError("needs 'mode'")
         if self.mode not in ("", "simple", "semantic"):
@@ -49,15 +49,15 @@ class CachePolicy(Policy, frozen=True):
 
     @property
     def stores_responses(self) -> bool:
-        """Whether answers are kept at all."""
+        """Whether responses are stored."""
         return bool(self.mode)
 
 
 class RetryPolicy(Policy, frozen=True):
-    """`retry`: ask the same target again, at most `attempts` times.
+    """`retry`: send a failed request to the same target again, at most `attempts` times.
 
-    Without `on_status_codes` the statuses of `RETRIED` are repeated. Both spellings of
-    `use_retry_after_header(s)` are known.
+    Without `on_status_codes`, `DEFAULT_RETRY_STATUSES` are retried. Both spellings of
+    `use_retry_after_header(s)` are accepted.
     """
 
     attempts: int
@@ -66,25 +66,25 @@ class RetryPolicy(Policy, frozen=True):
     use_retry_after_headers: bool = False
 
     def __post_init__(self) -> None:
-        """Hold the values against the documentation."""
+        """Validate the values."""
         check_range("attempts", self.attempts, 0, MAX_RETRY_ATTEMPTS)
         check_statuses("on_status_codes", self.on_status_codes)
 
     @property
     def statuses(self) -> frozenset[int]:
-        """The provider's statuses that are repeated."""
+        """The provider's statuses that are retried."""
         return DEFAULT_RETRY_STATUSES if self.on_status_codes is None else self.on_status_codes
 
     @property
     def honors_retry_after(self) -> bool:
-        """Whether a provider's own word on when to come back is taken."""
+        """Whether the provider's Retry-After header sets the delay."""
         return self.use_retry_after_header or self.use_retry_after_headers
 
 
 class BreakerPolicy(Policy, frozen=True):
-    """`cb_config`: leave a target out for `cooldown_interval` milliseconds once it keeps failing.
+    """`cb_config`: the circuit breaker skips a failing target for `cooldown_interval` milliseconds.
 
-    It keeps failing when more than `failure_threshold` requests failed, or more than
+    The circuit opens if more than `failure_threshold` requests failed, or more than
     `failure_threshold_percentage` percent of at least `minimum_requests`. Without
     `failure_status_codes` a failure is any status above 500.
     """
@@ -96,7 +96,7 @@ class BreakerPolicy(Policy, frozen=True):
     minimum_requests: int = 1
 
     def __post_init__(self) -> None:
-        """Hold the values against the documentation."""
+        """Validate the values."""
         if self.failure_threshold is None and self.failure_threshold_percentage is None:
             raise ValueError("`failure_threshold` or failure_threshold_percentage must be given")
         if self.failure_threshold is not None:
@@ -112,21 +112,21 @@ class BreakerPolicy(Policy, frozen=True):
         check_statuses("failure_status_codes", self.failure_status_codes)
 
     def is_failure(self, status: int) -> bool:
-        """Tell whether a status counts as a failure."""
+        """Return whether a status counts as a failure."""
         if self.failure_status_codes is None:
             return status > 500  # noqa: PLR2004 - as documented
         return status in self.failure_status_codes
 
 
 class StickyPolicy(Policy, frozen=True):
-    """`sticky`: the same `hash_fields` (`metadata.user_id`) meet the same target for `ttl` s."""
+    """`sticky`: equal values of `hash_fields` select the same target for `ttl` seconds."""
 
     hash_fields: tuple[str, ...]
     enabled: bool = True
     ttl: int = 3600
 
     def __post_init__(self) -> None:
-        """Hold the values against the documentation."""
+        """Validate the values."""
         check_range("ttl", self.ttl, 1, MAX_STICKY_SECONDS, " seconds")
         if not 1 <= len(self.hash_fields) <= _MAX_HASH_FIELDS:
             raise ValueError(f"`hash_fields` must name 1 to {_MAX_HASH_FIELDS} fields")
@@ -134,8 +134,9 @@ class StickyPolicy(Policy, frozen=True):
             place, _, key = name.partition(".")
             known = place in ("metadata", "params") and key and "." not in key
             if not known and name != "url.pathname":
-                said = "`hash_fields` must be metadata.<key>, params.<key> or url.pathname"
-                raise ValueError(said)
+                raise ValueError(
+                    "`hash_fields` must be metadata.<key>, params.<key> or url.pathname"
+                )
 
 
 POLICY_KEYS = frozenset(name for kind in Policy.__subclasses__() for name in kind.__struct_fields__)

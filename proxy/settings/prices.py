@@ -1,10 +1,10 @@
-"""What a picture costs, as far as it is known: from a file in YAML, US dollars.
+"""Prices of images in US dollars, from a YAML file.
 
     acme:
-      model-name: 0.04                 # for a picture
-      other-model: {megapixel: 0.025}  # for a million pixels
+      model-name: 0.04                 # per image
+      other-model: {megapixel: 0.025}  # per million pixels
 
-The longest name with which a model begins is the one that counts; `""` fits every model.
+The longest key that is a prefix of the model's name applies; `""` matches every model.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def load_prices(file: str | Path) -> Prices:
 
 @cache
 def bundled_prices() -> Prices:
-    """Return the price table that is shipped inside the package; raises as `read`."""
+    """Return the price table that is shipped inside the package; raises as `load_prices`."""
     from importlib.resources import files  # noqa: PLC0415 - 4 ms that most commands do not need
 
     return _parse(files(__package__).joinpath("prices.yaml").read_text(encoding="utf-8"))
@@ -47,13 +47,13 @@ def _parse(text: str) -> Prices:
 
 
 def image_price(prices: Prices, provider: str, model: str, pixels: int | None) -> float | None:
-    """Give the price of one picture in US dollars; None when it is not known.
+    """Return the price of one image in US dollars, or None if it is unknown.
 
     >>> table = {"acme": {"flux": 0.04, "flux-2": {"megapixel": 0.02}}}
-    >>> price_of(table, "acme", "flux-1", None), price_of(table, "acme", "flux-2", 2_000_000)
+    >>> image_price(table, "acme", "flux-1", None), image_price(table, "acme", "flux-2", 2_000_000)
     (0.04, 0.04)
-    >>> price_of(table, "acme", "flux-2", None) is price_of(table, "other", "flux", None) is None
-    True
+    >>> image_price(table, "acme", "flux-2", None), image_price(table, "other", "flux", None)
+    (None, None)
     """
     known: Mapping[str, Any] = prices.get(provider) or {}
     found = max((name for name in known if model.startswith(name)), key=len, default=None)

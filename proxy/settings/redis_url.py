@@ -1,11 +1,11 @@
-"""Where a Redis or Valkey is: one server, the one that Sentinels choose, or a cluster.
+"""The URL of a Redis or Valkey: one server, a primary chosen by Sentinels, or a cluster.
 
     redis://user:password@host:port/number
     redis+sentinel://user:password@host:port,host:port,host:port/service/number
     redis+cluster://user:password@host:port,host:port
 
-With `rediss` for `redis` all of it is encrypted. What is before the `@`, the ports and the number
-may be left out; of a cluster, one node that answers is enough.
+`rediss` instead of `redis` turns on TLS. The part before the `@`, the ports and the number may be
+left out. For a cluster, one reachable node is enough.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 _MAX_PORT = 65_535
 _DEFAULT_PORTS = {"": 6379, "sentinel": 26_379, "cluster": 6379}
-"""The kinds, and the ports that are meant where none is named."""
+"""The default port of each kind."""
 _HOST = r"(?:[^\s/?#@:,\[\]]+|\[[0-9a-fA-F:.]+\])"
 _HOST_AND_PORT = rf"{_HOST}(?::\d{{1,5}})?"
 _URL = re.compile(
@@ -30,21 +30,21 @@ _PATHS = {
     "cluster": re.compile(r"/?(?P<number>0?)"),
 }
 _PATH_ERRORS = {
-    "": "`url` must end with the port, or with /number, a database's",
-    "sentinel": "`url` must end with /service, the name that Sentinels know the servers by, "
+    "": "`url` must end with the port, or with /number, the database number",
+    "sentinel": "`url` must end with /service, the name of the Sentinels' service, "
     "or with /service/number",
     "cluster": "`url` must end with the port: a cluster has no numbered databases",
 }
 _URL_ERROR = (
     "`url` must be redis://user:password@host:port/number, redis+sentinel://…@host:port,…/service "
     "or redis+cluster://…@host:port,…, with rediss for TLS, "
-    "and with what is odd in the password percent-encoded"
+    "and with special characters of the password percent-encoded"
 )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RedisUrl:
-    """What a URL says; `kind` is "", `sentinel` or `cluster`, and `hosts` are theirs."""
+    """A parsed URL. `kind` is "", `sentinel` or `cluster`; `hosts` are those of that kind."""
 
     kind: str
     hosts: tuple[tuple[str, int], ...]
@@ -56,10 +56,10 @@ class RedisUrl:
 
 
 def parse_redis_url(url: str) -> RedisUrl:
-    """Read a URL; raises `ValueError`, without the URL, which may hold a password.
+    """Parse a URL; raises `ValueError` without the URL in it, which may contain a password.
 
-    >>> found = address("redis+sentinel://:p%2Fw@one,two:26380/mymaster/2")
-    >>> found.hosts, found.service, found.number, found.password
+    >>> found = parse_redis_url("redis+sentinel://:p%2Fw@one,two:26380/mymaster/2")
+    >>> found.hosts, found.service, found.database, found.password
     ((('one', 26379), ('two', 26380)), 'mymaster', 2, 'p/w')
     """
     found = _URL.fullmatch(url)

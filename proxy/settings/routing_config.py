@@ -1,6 +1,6 @@
-"""Portkey's config object: what it may hold, checked whole before anything is sent.
+"""Portkey's config object: its schema and its parser, which reports everything that is wrong.
 
-The same type whether it comes from a header or from the operator's settings.
+The type is the same for a config from a header and for one from the operator's settings.
 Source: https://portkey.ai/docs/api-reference/inference-api/config-object
 """
 
@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from adapters.table.table import UnsupportedPolicy as Unsupported
 from proxy.settings.checks import check_choice, check_range, check_statuses
 from proxy.settings.conditions import Predicate, QueryError, QueryLimits, compile_query
-from proxy.settings.policies import POLICY_KEYS as POLICY_KEYS
 from proxy.settings.policies import (
+    POLICY_KEYS,
     BreakerPolicy,
     CachePolicy,
     Policy,
@@ -30,14 +30,14 @@ from proxy.settings.suggest import did_you_mean
 
 MAX_TIMEOUT_MS = 3_600_000
 MAX_KEEPALIVE_SECONDS = 600
-"""Seconds: no proxy waits longer, and no client."""
+"""Longer than proxies and clients wait."""
 UNSUPPORTED_POLICIES = tuple(policy.value for policy in Unsupported)
 
 
 class ConfigError(Exception):
-    """A config cannot be used: `path` says where (`targets[0].cache.mode`).
+    """A config is invalid: `path` is the position of the error (`targets[0].cache.mode`).
 
-    `all` is everything that is wrong with it, this error first.
+    `errors` are all errors of the config, this one first.
     """
 
     def __init__(self, path: str, message: str, others: Sequence[ConfigError] = ()) -> None:
@@ -48,45 +48,45 @@ class ConfigError(Exception):
 
     @property
     def full_message(self) -> str:
-        """Everything that is wrong, a sentence each."""
-        told = map(str, self.errors)
-        return " ".join(one if one.endswith((".", "?")) else f"{one}." for one in told)
+        """The messages of all errors, one sentence each."""
+        messages = map(str, self.errors)
+        return " ".join(it if it.endswith((".", "?")) else f"{it}." for it in messages)
 
 
 class ErrorCollector:
-    """Gathers what is wrong, to be raised as one `ConfigError`."""
+    """Collects errors, to raise them as one `ConfigError`."""
 
     def __init__(self) -> None:
         self.errors: list[ConfigError] = []
 
     def add(self, path: str, message: str) -> None:
-        """Note something that is wrong."""
+        """Add an error."""
         self.errors.append(ConfigError(path, message))
 
     @contextmanager
     def collect(self, prefix: str = "") -> Iterator[None]:
-        """Note what the block raises, below `prefix`."""
+        """Add the `ConfigError` that the block raises, if any, with `prefix` before its paths."""
         try:
             yield
         except ConfigError as error:
-            for one in error.errors:
-                self.add(prefix + one.path if one.path else prefix.rstrip("."), one.message)
+            for each in error.errors:
+                self.add(prefix + each.path if each.path else prefix.rstrip("."), each.message)
 
     def raise_errors(self) -> None:
-        """Raise if anything was wrong."""
+        """Raise `ConfigError` with all errors, if there are any."""
         if self.errors:
             first, *others = self.errors
             raise ConfigError(first.path, first.message, others)
 
 
 class Strategy(msgspec.Struct, frozen=True):
-    """How a level chooses among its targets.
+    """How a level selects one of its targets.
 
-    `on_status_codes`: the statuses that fall through, all failures without them.
-    `on_refusal`: whether a provider's refusal falls through to the next one, which may be more
-    lax. `complete`: where a target makes only some of the pictures, the next one makes the others.
-    `conditions` are queries and the number of the target that each leads to; `default` is the
-    number of the target that no condition leads to.
+    `on_status_codes`: the statuses that cause a fallback; without it, all failures do.
+    `on_refusal`: whether a provider's refusal of the prompt causes a fallback to the next provider,
+    which may be more permissive. `complete`: if a target makes only some of the images, the next
+    one makes the others. `conditions` are predicates, each with the number of its target; `default`
+    is the number of the target if no condition holds.
     """
 
     mode: str = "single"
@@ -101,7 +101,7 @@ class Strategy(msgspec.Struct, frozen=True):
 
 
 class _ConfigKeys(msgspec.Struct, frozen=True):
-    """The keys of one level whose types we fix; a provider's own options stand beside them."""
+    """The keys of one level, with their types. Other keys are options of the provider."""
 
     provider: str | None = None
     api_key: str | None = None
@@ -121,7 +121,7 @@ class _ConfigKeys(msgspec.Struct, frozen=True):
     weight: float | None = None
 
     def __post_init__(self) -> None:
-        """Hold the values against the documentation."""
+        """Validate the values."""
         if self.weight is not None:
             check_range("weight", self.weight, 0, MAX_WEIGHT)
         if self.request_timeout is not None:
@@ -133,11 +133,10 @@ class _ConfigKeys(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True):
-    """One level of a config: a target, or a strategy over others.
+    """One level of a config: a target, or a strategy over other levels.
 
-    `options` are the provider's own, not yet held against it. `index` is its place in the config,
-    as `x-portkey-last-used-option-index` names it.
-    It has no repr: it holds secrets.
+    `options` are the provider's own, not yet validated. `config_path` is the position in the
+    config, as sent in `x-portkey-last-used-option-index`. It has no repr because it holds secrets.
     """
 
     provider: str | None = None
@@ -165,18 +164,18 @@ class Config(msgspec.Struct, frozen=True):
 
     @property
     def leaves(self) -> tuple[Config, ...]:
-        """The targets at the ends of the tree, itself if there are none below."""
+        """The targets without targets below them, in order."""
         if not self.targets:
             return (self,)
         return tuple(leaf for target in self.targets for leaf in target.leaves)
 
 
 CONFIG_KEYS = frozenset(_ConfigKeys.__struct_fields__)
-"""Keys of one level, beside a provider's own options."""
+"""Keys of one level, other than a provider's own options."""
 IGNORED_KEYS = frozenset({"metadata", "strict_open_ai_compliance"})
-"""Keys without an effect on pictures, accepted."""
+"""Keys that are accepted and have no effect on images."""
 NESTING_KEYS = frozenset({"strategy", "targets"})
-"""Keys of a level that has others below it."""
+"""Keys of a level with other levels below it."""
 UNSUPPORTED_KEYS = frozenset(
     {
         "input_guardrails",
@@ -189,43 +188,43 @@ UNSUPPORTED_KEYS = frozenset(
         "passthrough",
     }
 )
-"""Keys of Portkey's that this gateway does not honour: refused, not silently passed over."""
+"""Portkey's keys that the gateway does not support: an error, not silently ignored."""
 MERGED_KEYS = frozenset({"override_params", "default_params"})
-"""Keys beside `targets` that are merged with a target's own, key by key; the target's wins."""
+"""Keys next to `targets` that are merged into each target's own; the target's values win."""
 INHERITED_KEYS = frozenset(
     {"cache", "retry", "cb_config", "request_timeout", "custom_host", "forward_headers"}
     | {"drop_params", "unsupported"}
 )
-"""Keys beside `targets` that a target takes over unless it has its own."""
+"""Keys next to `targets` that a target inherits unless it has its own."""
 GROUP_KEYS = INHERITED_KEYS | MERGED_KEYS | {"keepalive", "name", "weight"}
-"""Keys that may stand beside `targets`."""
+"""Keys that are allowed next to `targets`."""
 MAX_TARGETS, MAX_DEPTH, MAX_KEYS, MAX_ERRORS = 100, 8, 100, 100
-"""Targets on one level; levels; keys of one level; faults after which no more are looked for."""
+"""Targets of one level; levels; keys of one level; errors after which parsing stops."""
 MAX_TOTAL_TARGETS = 1000
-"""Targets of a config in all: each is resolved for every request, tried or not."""
+"""Total targets of a config: each is resolved for every request, whether it is used or not."""
 MAX_WEIGHT = 1_000_000
 MODES = ("single", "loadbalance", "fallback", "conditional")
 
 
 def parse_config(raw: Any) -> Config:
-    """Check a config object, to its last level; raises `ConfigError`.
+    """Parse a config object with all its levels; raises `ConfigError`.
 
-    >>> parse({"provider": "openai", "api_key": "k"}).index
+    >>> parse_config({"provider": "openai", "api_key": "k"}).config_path
     'config'
-    >>> parse({"provider": "openai", "cache": {"mode": "exact"}})
+    >>> parse_config({"provider": "openai", "cache": {"mode": "exact"}})
     Traceback (most recent call last):
     proxy.settings.routing_config.ConfigError: cache.mode: must be one of: simple, semantic
     """
     if not isinstance(raw, dict):
         raise ConfigError("", "a config must be a JSON object")
-    reading = _ConfigParser()
-    config = _parse_level(raw, Config(), "", 1, reading)
-    reading.raise_errors()
+    errors = _ParseErrors()
+    config = _parse_level(raw, Config(), "", 1, errors)
+    errors.raise_errors()
     return config
 
 
-class _ConfigParser(ErrorCollector):
-    """What one config has been found to hold: faults, and queries in the room for them."""
+class _ParseErrors(ErrorCollector):
+    """The errors of one config, and the limits that its levels share."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -233,16 +232,16 @@ class _ConfigParser(ErrorCollector):
         self._targets = 0
 
     def count(self, targets: int) -> None:
-        """Add to the targets of the whole config; raises `ConfigError` once they are too many."""
+        """Add to the number of targets of the config; raises `ConfigError` if it is too large."""
         self._targets += targets
         if self._targets > MAX_TOTAL_TARGETS:
             raise ConfigError("targets", f"must hold at most {MAX_TOTAL_TARGETS} targets in all")
 
 
 def _parse_level(
-    raw: dict[str, Any], outer: Config, prefix: str, depth: int, errors: _ConfigParser
+    raw: dict[str, Any], outer: Config, prefix: str, depth: int, errors: _ParseErrors
 ) -> Config:
-    """Check a level and all below it; `place` is its path, with a dot at the end."""
+    """Parse a level and those below it; `prefix` is its path, with a dot at the end."""
     level = outer
     if len(errors.errors) > MAX_ERRORS:
         return level
@@ -251,14 +250,18 @@ def _parse_level(
         return level
     with errors.collect(prefix):
         level = _parse_keys({key: value for key, value in raw.items() if key not in NESTING_KEYS})
-        level = replace(level, **_inherited(level, outer), index=f"config.{prefix}".rstrip("."))
+        level = replace(
+            level, **_inherited(level, outer), config_path=f"config.{prefix}".rstrip(".")
+        )
     if level.keepalive is not None and depth > 1:
-        errors.add(f"{prefix}keepalive", "is for the whole request: put it on the outermost level")
+        errors.add(
+            f"{prefix}keepalive", "applies to the whole request: move it to the outermost level"
+        )
     if not raw.keys() & NESTING_KEYS:
         return level
     for key, value in raw.items():
         if key in level.options or (value and key in CONFIG_KEYS - GROUP_KEYS):
-            errors.add(prefix + key, "is not taken over by a target: put it into the target")
+            errors.add(prefix + key, "is not inherited by targets: move it into each target")
     below: list[Config] = []
     with errors.collect(prefix):
         targets = _raw_targets(raw, depth)
@@ -277,18 +280,18 @@ def _parse_level(
 
 
 def _inherited(level: Config, outer: Config) -> dict[str, Any]:
-    """Give what a level takes over from the one above it."""
-    taken = {name: getattr(level, name) or getattr(outer, name) for name in INHERITED_KEYS}
+    """Return the values that a level inherits, merged with its own."""
+    inherited = {name: getattr(level, name) or getattr(outer, name) for name in INHERITED_KEYS}
     merged = {name: {**getattr(outer, name), **getattr(level, name)} for name in MERGED_KEYS}
-    return {**taken, **merged}
+    return {**inherited, **merged}
 
 
 def _with_circuit_breaker(
     config: Config, breaker: BreakerPolicy, further: BreakerPolicy | None
 ) -> Config:
-    """Give a level the circuit breaker of the strategy above it instead of one from further up.
+    """Return a level with the circuit breaker of the strategy above it.
 
-    One of its own stays.
+    It replaces one that was inherited from `further` up; the level's own is kept.
     """
     targets = tuple(_with_circuit_breaker(target, breaker, further) for target in config.targets)
     own = config.cb_config is not further
@@ -310,7 +313,7 @@ def _raw_targets(raw: dict[str, Any], depth: int) -> list[dict[str, Any]]:
 
 
 class _StrategyKeys(Policy, frozen=True):
-    """The keys of `strategy`, as they are written."""
+    """The keys of `strategy`, with their types."""
 
     mode: str
     on_status_codes: frozenset[int] | None = None
@@ -323,7 +326,7 @@ class _StrategyKeys(Policy, frozen=True):
     cb_config: BreakerPolicy | None = None
 
     def __post_init__(self) -> None:
-        """Hold the values against the documentation."""
+        """Validate the values."""
         check_choice("mode", self.mode, MODES)
         check_choice("on_refusal", self.on_refusal, ("stop", "next"))
         check_statuses("on_status_codes", self.on_status_codes)
@@ -338,15 +341,15 @@ STRATEGY_KEYS = frozenset(_StrategyKeys.__struct_fields__)
 def parse_strategy(
     raw: Any, below: list[Config], limits: QueryLimits
 ) -> tuple[Strategy, BreakerPolicy | None]:
-    """Check a strategy against the targets below it; raises `ConfigError`."""
+    """Parse a strategy over the targets below it; raises `ConfigError`."""
     try:
         body = msgspec.convert(raw, _StrategyKeys, strict=False)
     except msgspec.ValidationError as error:
         place, message = describe_validation_error(error)
         raise ConfigError(place, message) from None
-    if body.mode == "loadbalance" and below and not any(weight_of(one) for one in below):
+    if body.mode == "loadbalance" and below and not any(map(weight_of, below)):
         raise ConfigError("mode", "needs a target whose weight is not 0")
-    names = {one.name: i for i, one in reversed([*enumerate(below)]) if one.name}
+    names = {target.name: i for i, target in reversed([*enumerate(below)]) if target.name}
     conditions: tuple[tuple[Predicate, int], ...] = ()
     default = None
     if body.mode == "conditional":
@@ -369,7 +372,7 @@ def parse_strategy(
 
 
 def weight_of(config: Config) -> float:
-    """Give a target's share of a load balancer's requests: 1 unless it says otherwise."""
+    """Return a target's share of a load balancer's requests, 1 by default."""
     return 1.0 if config.weight is None else config.weight
 
 
@@ -379,7 +382,7 @@ def _parse_condition(
     path = f"conditions[{i}]"
     for key in raw.keys() - {"query", "then"}:
         raise ConfigError(
-            f"{path}.{key}", "is not known here" + did_you_mean(key, {"query", "then"})
+            f"{path}.{key}", "is not a key of a condition" + did_you_mean(key, {"query", "then"})
         )
     try:
         test = compile_query(raw.get("query"), f"{path}.query", limits)
@@ -392,17 +395,17 @@ def _target_number(name: Any, path: str, names: Mapping[str, int]) -> int:
     if isinstance(name, str) and name in names:
         return names[name]
     hint = did_you_mean(name, frozenset(names)) if isinstance(name, str) else ""
-    raise ConfigError(path, f"must be the name of a target beside it{hint}")
+    raise ConfigError(path, f"must be the name of a target of this level{hint}")
 
 
 def _parse_keys(raw: dict[str, Any]) -> Config:
-    """Check the keys of one level."""
+    """Parse the keys of one level."""
     known: dict[str, Any] = {}
     options: dict[str, str] = {}
     errors = ErrorCollector()
     for key, value in raw.items():
         if key in UNSUPPORTED_KEYS:
-            errors.add(key, "is not supported here")
+            errors.add(key, "is not supported")
         elif value is None or key in IGNORED_KEYS:
             continue
         elif key in CONFIG_KEYS:
@@ -411,7 +414,7 @@ def _parse_keys(raw: dict[str, Any]) -> Config:
         elif isinstance(value, str):
             options[key] = value
         elif isinstance(value, dict) and key.endswith("_json"):
-            # An option that holds a file in JSON may stand there as the object itself.
+            # An option that contains a JSON file may be given as an object.
             options[key] = orjson.dumps(value).decode()
         else:
             errors.add(
@@ -435,7 +438,7 @@ def _convert_value(key: str, value: Any) -> Any:
 _TYPE_NAMES = {
     "int": "a whole number",
     "float": "a number",
-    "str": "a text",
+    "str": "a string",
     "bool": "true or false",
     "array": "a list",
     "object": "a mapping of keys to values",
@@ -443,19 +446,19 @@ _TYPE_NAMES = {
 
 
 def describe_validation_error(error: msgspec.ValidationError) -> tuple[str, str]:
-    """Give the place (`cache.max_age`) and a sentence for what msgspec found.
+    """Return the path (`cache.max_age`) and the message for an error of msgspec.
 
-    A value is never shown: it may be a secret.
+    The message never contains the value, which may be a secret.
     """
-    said, _, place = str(error).partition(" - at `$")
+    text, _, place = str(error).partition(" - at `$")
     place = place.rstrip("`").removeprefix(".")
-    if expected := re.match(r"Expected `(\w+)", said):
+    if expected := re.match(r"Expected `(\w+)", text):
         return place, f"must be {_TYPE_NAMES.get(expected[1], expected[1])}"
-    if missing := re.match(r"Object missing required field `(\w+)`", said):
+    if missing := re.match(r"Object missing required field `(\w+)`", text):
         return place, f"needs '{missing[1]}'"
-    if unknown := re.match(r"Object contains unknown field `(.*)`", said):
+    if unknown := re.match(r"Object contains unknown field `(.*)`", text):
         hint = did_you_mean(unknown[1], POLICY_KEYS | STRATEGY_KEYS)
-        return f"{place}.{unknown[1]}".removeprefix("."), "is not known here" + hint
-    if ours := re.match(r"`(\w+)` (.+)", said):
+        return f"{place}.{unknown[1]}".removeprefix("."), "is not a known key" + hint
+    if ours := re.match(r"`(\w+)` (.+)", text):
         return f"{place}.{ours[1]}".removeprefix("."), ours[2]
-    return place, said
+    return place, text

@@ -1,4 +1,4 @@
-"""The sections of a settings file whose keys are all numbers or words of ours."""
+"""The sections of a settings file with fixed keys: their types, defaults and checks."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ipaddress import ip_network
 
 import msgspec
 
-from proxy.settings import routing_config
 from proxy.settings.checks import check_choice, check_range
 from proxy.settings.redis_url import parse_redis_url
+from proxy.settings.routing_config import UNSUPPORTED_POLICIES
 
 _MB = 1024 * 1024
 _MIN_SIGNING_KEY = 32
 _MAX_PORT = 65_535
 AUTO, MAX_WORKERS = "auto", 64
 WORKERS_RULE = f"{AUTO}, or a number from 1 to {MAX_WORKERS}"
-"""What `server.workers` may be."""
+"""The rule for `server.workers`."""
 _BASE_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _MODE = re.compile(r"0?[0-7]{3}")
 _MAX_SOCKET_PATH_BYTES = 107
-"""Bytes of a unix socket's path: what the system's own structure holds (unix(7))."""
+"""The size of `sun_path`, less its null byte (unix(7))."""
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_SERVICE_NAME = 255
 _MAX_COUNTS = {
@@ -35,31 +35,30 @@ _MAX_COUNTS = {
     "jobs": 1_000_000,
     "caller_jobs": 1_000_000,
 }
-"""The highest of those limits that are no bytes."""
+"""Maximum values of the limits that are not in bytes."""
 _BUCKET = re.compile(r"(s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._/-]*)?")
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A section of the file whose keys are all numbers or words of ours."""
+    """A section of the settings file with fixed keys."""
 
     def cross_field_errors(self) -> Iterator[tuple[str, str]]:
-        """Give what values that are each possible say against one another: key and sentence."""
+        """Yield conflicts between values that are valid on their own: the key and a message."""
         yield from ()
 
 
 HOST_NONE = "none"
-"""The host of a gateway that listens on its unix socket only."""
+"""The value of `server.host` to listen on the Unix socket only."""
 PEER_UNIX = "unix"
-"""The word for whoever comes by the unix socket."""
+"""The entry of `server.trusted_proxies` for peers on the Unix socket."""
 
 
 class Server(Section, frozen=True):
-    """Where the gateway listens, by what names clients reach it, how it stops.
+    """Listen addresses, host names, workers and shutdown.
 
-    `workers` is in how many processes, `auto` for one a core; `watch` whether changes of the
-    settings file are noticed.
-    `trusted_proxies` are those whose `X-Forwarded-*` is believed. `drain_seconds` are part of
-    `shutdown_seconds`.
+    `workers` is the number of processes, `auto` for one per core. `watch`: whether the settings
+    file is reloaded when it changes. `trusted_proxies` are the peers whose `X-Forwarded-*` headers
+    are used. `drain_seconds` is a part of `shutdown_seconds`.
     """
 
     host: str = "127.0.0.1"
@@ -78,7 +77,7 @@ class Server(Section, frozen=True):
     watch: str | bool = "auto"
 
     def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
+        """Validate the values."""
         check_range("port", self.port, 0, _MAX_PORT)
         if not is_worker_count(self.workers):
             raise ValueError(f"`workers` must be {WORKERS_RULE}")
@@ -95,7 +94,7 @@ class Server(Section, frozen=True):
         if not all(map(_HOST.fullmatch, self.allowed_hosts)):
             raise ValueError("`allowed_hosts` must be names or addresses, without scheme or port")
         check_range("shutdown_seconds", self.shutdown_seconds, 0, 3600)
-        # YAML reads on and off as true and false.
+        # YAML parses on and off as true and false.
         if not isinstance(self.watch, bool):
             check_choice("watch", self.watch, ("auto", "on", "off"))
         if self.watch in (True, "on") and not has_watchfiles():
@@ -103,26 +102,26 @@ class Server(Section, frozen=True):
 
     @property
     def watches_settings(self) -> bool:
-        """Whether the settings file is watched."""
+        """Whether the settings file is watched for changes."""
         return self.watch not in (False, "off") and has_watchfiles()
 
-    def conflicts(self) -> Iterator[tuple[str, str]]:
-        """Hold the values against each other, and the TLS files against the disk."""
+    def cross_field_errors(self) -> Iterator[tuple[str, str]]:
+        """Check values against each other, and that the TLS files can be loaded."""
         if self.host == HOST_NONE and not self.socket:
-            yield "host", "may be none only where server.socket names a unix socket"
+            yield "host", "may be none only if server.socket is set"
         if self.drain_seconds > self.shutdown_seconds:
-            yield "drain_seconds", "must not be more than shutdown_seconds, of which it is a part"
+            yield "drain_seconds", "must not exceed shutdown_seconds, of which it is a part"
         if self.tls_certificate or self.tls_key or self.tls_client_ca:
-            from proxy.settings import tls  # noqa: PLC0415 - most gateways have no TLS of their own
+            from proxy.settings import tls  # noqa: PLC0415 - most gateways have no TLS
 
             yield from tls.tls_file_errors(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
 
 class Limits(Section, frozen=True):
-    """The most that a stranger can make the gateway hold, in bytes; and do, in numbers.
+    """Limits on what clients and providers can make the gateway store or do.
 
-    `jobs` run at once, `caller_jobs` of them for one caller; a request asks for `pictures`.
-    `body_ratio` is how many times its compressed size a body may have.
+    `jobs` is the number of concurrent jobs, `caller_jobs` that of one caller, `pictures` the
+    maximum `n` of a request. `body_ratio` is the maximum compression ratio of a request body.
     """
 
     body_bytes: int = 32 * _MB
@@ -138,7 +137,7 @@ class Limits(Section, frozen=True):
     caller_jobs: int = 500
 
     def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
+        """Validate the values."""
         for name, most in _MAX_COUNTS.items():
             check_range(name, getattr(self, name), 1, most)
         for name in (name for name in self.__struct_fields__ if name.endswith("_bytes")):
@@ -146,10 +145,11 @@ class Limits(Section, frozen=True):
 
 
 class Timeouts(Section, frozen=True):
-    """Seconds: to connect, between two pieces of a reply, and for one picture in all.
+    """Timeouts in seconds.
 
-    And for clients: for a `head`, for a `body`, with nothing of an answer taken in, with nothing
-    asked on a connection.
+    For providers: to `connect`, between two reads of a reply (`idle`), and for a whole call
+    (`total`). For clients: to send the `head` and the `body` of a request, without reading anything
+    of a response (`unread`), and between two requests on a connection (`keepalive`).
     """
 
     connect: float = 10.0
@@ -161,16 +161,16 @@ class Timeouts(Section, frozen=True):
     keepalive: float = 620.0
 
     def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
+        """Validate the values."""
         for name in self.__struct_fields__:
             check_range(name, getattr(self, name), 0.01, 86_400)
 
 
 class Cache(Section, frozen=True):
-    """Room for kept answers: what is known of them in memory, and their pictures in the store.
+    """Size limits of the response cache.
 
-    `answer_bytes` is the most for one answer, and for one picture. `ready_bytes` are for answers
-    that lie in memory as they were last written.
+    `memory_bytes` is for the index, `disk_bytes` for the images in the blob store, `answer_bytes`
+    for one response and for one image. `ready_bytes` is for whole serialized responses in memory.
     """
 
     memory_bytes: int = 32 * _MB
@@ -179,7 +179,7 @@ class Cache(Section, frozen=True):
     answer_bytes: int = 32 * _MB
 
     def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
+        """Validate the values."""
         check_range("memory_bytes", self.memory_bytes, 0, 1024 * 1024 * _MB)
         check_range("ready_bytes", self.ready_bytes, 0, 1024 * 1024 * _MB)
         check_range("disk_bytes", self.disk_bytes, 0, 1024 * 1024 * 1024 * _MB)
@@ -187,9 +187,9 @@ class Cache(Section, frozen=True):
 
 
 class Blobs(Section, frozen=True):
-    """Where pictures are kept whose URLs are asked for, for how long, and who signs the URLs.
+    """Storage of images that are delivered as URLs: place, lifetime, size, signing key.
 
-    `store` is a folder, by default `blobs` in the state folder, or the URL of a bucket.
+    `store` is a directory, by default `blobs` in the state directory, or the URL of a bucket.
     """
 
     store: str = ""
@@ -200,9 +200,9 @@ class Blobs(Section, frozen=True):
     s3_endpoint: str = ""
 
     def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
+        """Validate the values."""
         if "://" in self.store and not _BUCKET.fullmatch(self.store):
-            raise ValueError("`store` must be a folder, or s3://, gs:// or az://bucket/prefix")
+            raise ValueError("`store` must be a directory, or s3://, gs:// or az://bucket/prefix")
         check_range("lifetime_seconds", self.lifetime_seconds, 60, 31_536_000)
         check_range("disk_bytes", self.disk_bytes, _MB, 1024 * 1024 * 1024 * _MB)
         if self.signing_key and len(self.signing_key) < _MIN_SIGNING_KEY:
@@ -210,15 +210,16 @@ class Blobs(Section, frozen=True):
         _check_base_url("s3_endpoint", self.s3_endpoint)
 
     def __repr__(self) -> str:
-        """Leave the signing key out."""
+        """Return a text without the signing key."""
         return f"Blobs(store={self.store!r})"
 
 
 class Redis(Section, frozen=True):
-    """What nodes share, if they do: in a Redis or Valkey, in keys that begin with `prefix`.
+    """The Redis or Valkey with the state that nodes share; its keys begin with `prefix`.
 
-    `timeout_seconds` is the most that a request waits for it. `limits` says what becomes of limits
-    that nodes share while it is away: each counts for itself (`open`), or none lets anybody in.
+    `timeout_seconds` is the longest that a request waits for it. `limits` applies to shared limits
+    while Redis is unavailable: each node counts on its own (`open`), or requests are refused
+    (`closed`).
     """
 
     url: str = ""
@@ -228,7 +229,7 @@ class Redis(Section, frozen=True):
     limits: str = "open"
 
     def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
+        """Validate the values."""
         if self.url:
             parse_redis_url(self.url)
             if find_spec("redis") is None:
@@ -239,14 +240,14 @@ class Redis(Section, frozen=True):
         check_choice("limits", self.limits, ("open", "closed"))
 
     def __repr__(self) -> str:
-        """Leave the passwords out."""
+        """Return a text without the passwords."""
         return f"Redis(prefix={self.prefix!r})"
 
 
 class Images(Section, frozen=True):
-    """What becomes of parameters that a provider lacks, and of pictures that it failed to make.
+    """How unsupported parameters and missing images are handled.
 
-    `comment_seconds` of silence between two events are broken by a comment.
+    `comment_seconds` is the longest silence between two events before a comment is sent.
     """
 
     unsupported: str = "adapt"
@@ -254,69 +255,72 @@ class Images(Section, frozen=True):
     comment_seconds: float = 15.0
 
     def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
-        check_choice("unsupported", self.unsupported, routing_config.UNSUPPORTED_POLICIES)
+        """Validate the values."""
+        check_choice("unsupported", self.unsupported, UNSUPPORTED_POLICIES)
         check_choice("incomplete", self.incomplete, ("deliver", "fail"))
         check_range("comment_seconds", self.comment_seconds, 0.01, 3600)
 
 
 class Jobs(Section, frozen=True):
-    """What becomes of a picture whose client does not wait for it, and the room for answers.
+    """Jobs whose client has disconnected, and the memory and disk for job results.
 
-    `wait_seconds` is how long a client waits before it is told to come back, 0 for as long as it
-    takes.
+    `wait_seconds` is how long a client waits before it gets a 202 and has to ask again; 0: no
+    limit.
     """
 
     on_disconnect: str = "finish"
-    park_seconds: float = 300.0
+    result_ttl_seconds: float = 300.0
     wait_seconds: float = 0.0
     memory_bytes: int = 256 * _MB
     disk_bytes: int = 4096 * _MB
 
     def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
+        """Validate the values."""
         check_choice("on_disconnect", self.on_disconnect, ("finish", "cancel"))
-        check_range("park_seconds", self.park_seconds, 0, 86_400)
+        check_range("result_ttl_seconds", self.result_ttl_seconds, 0, 86_400)
         check_range("wait_seconds", self.wait_seconds, 0, 86_400)
         check_range("memory_bytes", self.memory_bytes, _MB, 1024 * 1024 * _MB)
         check_range("disk_bytes", self.disk_bytes, 0, 1024 * 1024 * _MB)
 
 
 class Log(Section, frozen=True):
-    """How the line of each request is written, and where: to `file`, or to standard output.
+    """The access log: its format, and its `file` (standard output without one).
 
-    `prompts`: with the beginning of the prompt.
+    `prompts`: whether lines contain the beginning of the prompt. `level` is that of the process
+    log, on standard error: the lowest level that is written.
     """
 
     format: str = "auto"
     file: str = ""
     prompts: bool = False
+    level: str = "info"
 
     def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
+        """Validate the values."""
         check_choice("format", self.format, ("auto", "json", "text", "none"))
+        check_choice("level", self.level, ("debug", "info", "warning", "error"))
 
     def resolve_auto(self, auto_format: str) -> Log:
-        """Give it with `auto` decided: that is `style` on standard output, and JSON in a file."""
+        """Return it with `auto` resolved: JSON in a file, else `auto_format`."""
         if self.format != "auto":
             return self
         return msgspec.structs.replace(self, format="json" if self.file else auto_format)
 
 
 class Metrics(Section, frozen=True):
-    """Who may read what the gateway counts."""
+    """Who may read GET /metrics."""
 
     access: str = "loopback"
 
     def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
+        """Validate the values."""
         check_choice("access", self.access, ("loopback", "key", "open"))
 
 
 class Tracing(Section, frozen=True):
-    """Whether spans go to a receiver of OTLP, and which headers of a trace go to providers.
+    """Export of spans by OTLP, and the trace headers that are sent to providers.
 
-    An `endpoint` turns it on; `enabled` does too, and leaves it to the environment to say where.
+    `endpoint` turns tracing on. So does `enabled`, with the endpoint from the environment.
     """
 
     enabled: bool = False
@@ -326,24 +330,26 @@ class Tracing(Section, frozen=True):
     service_name: str = ""
 
     def __post_init__(self) -> None:
-        """Hold the values against what is possible."""
+        """Validate the values."""
         _check_base_url("endpoint", self.endpoint)
         check_range("sample", self.sample, 0, 1)
         check_choice("propagate", self.propagate, ("none", "trace", "all"))
         if len(self.service_name) > _MAX_SERVICE_NAME or not self.service_name.isprintable():
-            raise ValueError(f"`service_name` must be printable, at most {_MAX_SERVICE_NAME} long")
+            raise ValueError(
+                f"`service_name` must be printable and at most {_MAX_SERVICE_NAME} characters long"
+            )
         if self.is_on and not _installed("opentelemetry.exporter.otlp.proto.http"):
             name = "endpoint" if self.endpoint else "enabled"
             raise ValueError(f"`{name}` needs a package: pip install 'easel-gateway[otel]'")
 
     @property
     def is_on(self) -> bool:
-        """Whether traces are written."""
+        """Whether tracing is on."""
         return self.enabled or bool(self.endpoint)
 
 
 def is_worker_count(value: int | str) -> bool:
-    """Tell whether so many workers can be had; from the environment every number is a text."""
+    """Return whether a value is a valid number of workers; it may be a string."""
     return value == AUTO or str(value) in map(str, range(1, MAX_WORKERS + 1))
 
 
@@ -360,18 +366,18 @@ SECTIONS: dict[str, type[Section]] = {
     "metrics": Metrics,
     "tracing": Tracing,
 }
-"""The sections whose keys are all numbers or words of ours."""
+"""The sections with fixed keys."""
 
 
 def _installed(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # One of the packages that it lies in.
+    except ModuleNotFoundError:  # A parent package is missing.
         return False
 
 
 def has_watchfiles() -> bool:
-    """Tell whether the package that watches files is there."""
+    """Return whether the package that watches files is installed."""
     return find_spec("watchfiles") is not None
 
 

@@ -1,6 +1,7 @@
-"""Secrets that the gateway makes for itself and keeps in its state folder.
+"""Secrets that the gateway generates and stores in its state directory.
 
-Above all the gateway key of a gateway on this machine only, where settings name none.
+The main one is the gateway key of a gateway that only this machine can reach and whose settings
+have no API keys.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ _KEY = re.compile(KEY_PREFIX + "[A-Za-z0-9_-]{32}")
 
 
 def generate_key() -> str:
-    """Make a gateway key with 192 bits of chance in it."""
+    """Generate a gateway key with 192 random bits."""
     return KEY_PREFIX + secrets.token_urlsafe(24)
 
 
 def load_or_create_local_key(state_dir: str) -> tuple[str, Path]:
-    """Give the key that is kept in the state folder, making both when they are not there.
+    """Return the key in the state directory and its file, creating both if they are missing.
 
-    Raises `OSError` when the folder or the file cannot be used.
+    Raises `OSError` if the directory or the file cannot be used.
     """
     return load_or_create_secret(state_dir, _LOCAL_KEY_FILE, _KEY, generate_key)
 
@@ -34,11 +35,12 @@ def load_or_create_local_key(state_dir: str) -> tuple[str, Path]:
 def load_or_create_secret(
     state_dir: str, name: str, pattern: re.Pattern[str], generate: Callable[[], str]
 ) -> tuple[str, Path]:
-    """Give the secret in a file of the state folder; what has not the form is made new.
+    """Return the secret in a file of the state directory, and the file's path.
 
-    The file is readable by its owner only; one that others may read is not trusted but replaced.
-    Processes that make it at once all get the one that was first. Raises `OSError` when the folder
-    or the file cannot be used.
+    A missing secret, or one that does not match `pattern`, is generated. The file is readable by
+    its owner only; one that others can read is not trusted and is replaced. Processes that create
+    it concurrently all get the first one. Raises `OSError` if the directory or the file cannot be
+    used.
     """
     folder = Path(state_dir).expanduser()
     ensure_private_dir(folder)
@@ -59,17 +61,17 @@ def load_or_create_secret(
 
 
 def _publish(made: Path, path: Path) -> None:
-    """Have a file elsewhere, whole or not at all, and not in place of another process's."""
+    """Move a complete file to its path, unless another process has been faster."""
     try:
         path.hardlink_to(made)
     except FileExistsError:
         return
-    except OSError:  # A file system without hard links.
+    except OSError:  # The file system has no hard links.
         made.rename(path)
 
 
 def _read_private(path: Path, pattern: re.Pattern[str]) -> str:
-    """Give what a file holds, if nobody else can read it, and it has the form."""
+    """Return a file's secret, or "" if others can read the file or the secret is malformed."""
     try:
         if path.stat().st_mode & 0o077:
             return ""

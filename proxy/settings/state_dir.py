@@ -1,4 +1,4 @@
-"""The state folder, and what lies in it: for its owner's eyes only."""
+"""The state directory: readable only by its owner (mode 0700)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _OWNER_ONLY_MODE = 0o700
 
 
 def ensure_private_dir(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, for nobody but its owner.
+    """Create a directory and its missing parents, accessible only by their owner.
 
-    One that is there is left as it is: the operator made it. Raises `OSError`.
+    An existing directory keeps its mode, because the operator created it. Raises `OSError`.
     """
-    # Not by `parents=True`: what that makes is as open as the process's umask lets it be.
+    # `parents=True` would create the parents with the mode of the process's umask.
     for missing in reversed([it for it in (folder, *folder.parents) if not it.exists()]):
         missing.mkdir(mode=_OWNER_ONLY_MODE, exist_ok=True)

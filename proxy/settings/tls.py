@@ -1,8 +1,8 @@
-"""TLS of the gateway's own: made of files, held against them, and renewed with them.
+"""Server TLS: the SSL context, the validation of its files, and their renewal.
 
-certificate  the chain, in PEM, our own certificate first
+certificate  the chain, in PEM, the server's certificate first
 key          its private key, in PEM, without a passphrase
-client_ca    who signs clients' certificates: with it, a client without a good one is turned away
+client_ca    the CA of client certificates; with it, a client without a valid one is rejected
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOG = logging.getLogger("easel")
 
 
 class TlsFileError(Exception):
-    """The files are no use; `key` is the setting that names the one at fault."""
+    """A TLS file cannot be used; `key` is the setting that names it."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -29,11 +29,11 @@ class TlsFileError(Exception):
 
 
 def tls_file_errors(certificate: str, key: str, client_ca: str) -> Iterator[tuple[str, str]]:
-    """Tell what is wrong with the files of TLS, by the setting that names them."""
+    """Yield what is wrong with the TLS files: the setting that names the file, and a message."""
     if not certificate:
-        yield "tls_certificate", "must be set where tls_key or tls_client_ca is"
+        yield "tls_certificate", "must be set because tls_key or tls_client_ca is"
     elif not key:
-        yield "tls_key", "must be set where tls_certificate is"
+        yield "tls_key", "must be set because tls_certificate is"
     else:
         try:
             create_context(certificate, key, client_ca)
@@ -42,31 +42,31 @@ def tls_file_errors(certificate: str, key: str, client_ca: str) -> Iterator[tupl
 
 
 def create_context(certificate: str, key: str, client_ca: str = "") -> ssl.SSLContext:
-    """Make what connections are encrypted with; raises `BadTlsError`."""
-    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    made.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Else a client could offer HTTP/2, and find nobody who said no.
-    made.set_alpn_protocols(["http/1.1"])
+    """Create the server's SSL context; raises `TlsFileError`."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Without this, a client that offers HTTP/2 would not be told that it is not supported.
+    context.set_alpn_protocols(["http/1.1"])
     named = (("tls_certificate", certificate), ("tls_key", key), ("tls_client_ca", client_ca))
     for setting, file in named:
         _check_readable(setting, file)
     _check_certificates("tls_certificate", certificate)
-    _load_pair(made, certificate, key)
+    _load_pair(context, certificate, key)
     if client_ca:
         _check_certificates("tls_client_ca", client_ca)
-        made.load_verify_locations(client_ca)
-        made.verify_mode = ssl.CERT_REQUIRED
-    return made
+        context.load_verify_locations(client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def _check_readable(setting: str, file: str) -> None:
     if not file:
         return
     try:
-        with open(file, "rb") as opened:  # noqa: PTH123 - a path may be a text with a line break
+        with open(file, "rb") as opened:  # noqa: PTH123 - the path may contain a line break
             opened.read(1)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "that is no path"
+        reason = getattr(error, "strerror", None) or "not a valid path"
         raise TlsFileError(setting, f"names a file that cannot be read: {reason}") from None
 
 
@@ -77,34 +77,36 @@ def _check_certificates(setting: str, file: str) -> None:
         raise TlsFileError(setting, "names a file without a certificate in PEM") from None
 
 
-def _load_pair(made: ssl.SSLContext, certificate: str, key: str) -> None:
+def _load_pair(target: ssl.SSLContext, certificate: str, key: str) -> None:
     try:
-        made.load_cert_chain(certificate, key, password=_no_passphrase)
+        target.load_cert_chain(certificate, key, password=_no_passphrase)
     except _EncryptedError:
-        raise TlsFileError("tls_key", "names a key with a passphrase: take it off") from None
+        raise TlsFileError(
+            "tls_key", "names a key with a passphrase: remove the passphrase"
+        ) from None
     except ssl.SSLError as error:
         if error.reason and error.reason.endswith("_TOO_SMALL"):
-            fault = TlsFileError("tls_certificate", "names a certificate with too small a key")
+            failure = TlsFileError("tls_certificate", "names a certificate whose key is too small")
         elif error.reason and "MISMATCH" in error.reason:
-            fault = TlsFileError("tls_key", "names a key that does not fit tls_certificate")
+            failure = TlsFileError("tls_key", "names a key that does not match tls_certificate")
         else:
-            fault = TlsFileError("tls_key", "names a file without a private key in PEM")
-        raise fault from None
+            failure = TlsFileError("tls_key", "names a file without a private key in PEM")
+        raise failure from None
     except OSError as error:
         raise TlsFileError("tls_key", f"cannot be read: {error.strerror}") from None
 
 
 class _EncryptedError(Exception):
-    """A key that asks for a passphrase."""
+    """The key has a passphrase."""
 
 
 def _no_passphrase() -> str:
-    # Without this, the library would ask whoever sits at the terminal.
+    # Without this, the library would prompt on the terminal.
     raise _EncryptedError
 
 
 class ReloadableTls:
-    """The living context, which takes up renewed files for the connections that come after."""
+    """An SSL context that loads renewed files; they apply to new connections."""
 
     def __init__(self, certificate: str, key: str, client_ca: str = "") -> None:
         self._files = certificate, key
@@ -112,7 +114,7 @@ class ReloadableTls:
         self.context = create_context(certificate, key, client_ca)
 
     def reload_if_changed(self) -> bool:
-        """Take up the files if they have changed; what is no use changes nothing, and is logged."""
+        """Load the files if they have changed; invalid ones are logged and change nothing."""
         stamp = self._stamp()
         if stamp == self._loaded:
             return False
@@ -120,23 +122,23 @@ class ReloadableTls:
         try:
             self._load()
         except TlsFileError as error:
-            _LOG.warning("server.%s %s; the last good certificate stays", error.key, error)
+            _LOG.warning("server.%s %s; keeping the previous certificate", error.key, error)
             return False
-        _LOG.warning("the renewed certificate is in use")
+        _LOG.warning("TLS certificate reloaded")
         return True
 
     def _load(self) -> None:
-        # A pair that does not fit would leave the living context without a key: it is tried on
-        # another first. The files may be exchanged just between the two.
+        # A pair that does not match would leave the context in use without a key, so it is loaded
+        # into another one first. The files may be replaced between the two loads: try again.
         for _ in range(_TRIES):
             create_context(*self._files)
             try:
                 _load_pair(self.context, *self._files)
             except TlsFileError as error:
-                fault = error
+                failure = error
             else:
                 return
-        raise fault
+        raise failure
 
     def _stamp(self) -> tuple[tuple[int, ...], ...]:
         return tuple(map(_file_stamp, self._files))
@@ -144,7 +146,7 @@ class ReloadableTls:
 
 def _file_stamp(file: str) -> tuple[int, ...]:
     try:
-        # Behind links, as Kubernetes has them, it is the file at their end that counts.
+        # Follow links: Kubernetes replaces the file at their end.
         found = os.stat(file)  # noqa: PTH116 - as in `_check_readable`
     except (OSError, ValueError):
         return ()
@@ -155,7 +157,7 @@ def _file_stamp(file: str) -> tuple[int, ...]:
 async def reload_periodically(
     tls: ReloadableTls | None, interval: float = _CHECK_SECONDS
 ) -> AsyncIterator[None]:
-    """Look for renewed files now and then, while a block lasts."""
+    """Check for renewed files every `interval` seconds, for the duration of the block."""
     if tls is None:
         yield
         return

@@ -1,6 +1,6 @@
-"""Reading a YAML file with `${ENV}` references, remembering the line of every key.
+"""YAML with `${ENV}` references and the line of every key.
 
-The law: whatever the text is, nothing is raised, and no sentence holds a value of the file.
+Invariant: no text raises an exception, and no message contains a value of the file.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ _SCALARS = frozenset(
 )
 _TEXT = "tag:yaml.org,2002:str"
 _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
-"""The whole numbers that can be sent to a provider."""
+"""The range of integers that can be sent to a provider."""
 _MAX_ALIASED_VALUES = 100_000
-"""Values that aliases may add: a file that repeats itself by them is small and becomes huge."""
+"""Limit on values that aliases repeat: they make a huge tree of a small file."""
 
 _JSON_DIFFERENCES = re.compile(
     rf"\\u[dD][89a-fA-F]|[\x85\u2028\u2029]|{yaml.reader.Reader.NON_PRINTABLE.pattern}"
 )
-"""What JSON and YAML do not agree on: halves of pairs, ends of lines, what may not be printed."""
+"""Text that JSON and YAML read differently: surrogates, line ends, unprintable characters."""
 
 _ONE_CHARACTER = len("'\\t'")
 
-# What the YAML library says -> what to do about it.
+# A part of the YAML library's message -> what to do.
 _HINTS: tuple[tuple[str, str], ...] = (
     (r"'\t'", "indent with spaces, not with tabs"),
     ("cannot start any token", "put the value in quotes"),
     ("alias", "put a value that begins with * in quotes"),
     ("anchor", "put a value that begins with & in quotes"),
-    ("another document", "a settings file is one document: take out the second ---"),
+    ("another document", "a settings file is one document: remove the second ---"),
     ("mapping values are not allowed", "check the indentation, or put the value in quotes"),
     ("<block end>", "check the indentation, or put the value in quotes"),
 )
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows JSON's types only: a date stays text, as in `azure_api_version: 2025-04-01`."""
+    """Loads JSON's types only: a date stays a string, as in `azure_api_version: 2025-04-01`."""
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in pairs if tag in _SCALARS]
@@ -56,9 +56,9 @@ class _Loader(yaml.SafeLoader):
 
 
 def _fast_loader() -> Any:
-    """Make the same loader from the library's parser in C, where it has one; None where not.
+    """Return the same loader with the parser in C, or None if the library lacks it.
 
-    The nodes are composed in Python all the same: in C they overrun the stack if they are deep.
+    The nodes are composed in Python: in C, deep nesting overruns the stack.
     """
     if not yaml.__with_libyaml__:
         return None
@@ -76,12 +76,12 @@ _FAST_LOADER = _fast_loader()
 
 
 _PARSER_DIFFERENCES = re.compile(r"[\t?]|[|>][-+0-9]*#|(?<![^\s\[\]{},:])!")
-"""What one of the parsers takes and the other does not: tabs and tags in places, `{a?b}`, `|#`."""
+"""Text that only one of the two parsers accepts: some tabs and tags, `{a?b}`, `|#`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong in a settings file."""
+    """One error in a settings file."""
 
     file: str
     line: int
@@ -89,16 +89,16 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        """Write it as editors and people like it: `file:line: key: message`."""
+        """Return `file:line: key: message`, which editors recognize."""
         place = f"{self.file}:{self.line}" if self.line else self.file
         return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
 
 
 class YamlFile:
-    """A parsed file: `data` in JSON's types, and where each of its keys stands.
+    """A parsed file: `data` in JSON's types, `problems`, and the line of each key.
 
-    References are replaced in `data`; what is wrong is gathered in `problems`. Where something
-    stands is looked for once something is wrong, in a second reading: `lines` are those it notes.
+    References are expanded in `data`. Lines are only needed for messages, so the file is parsed a
+    second time when the first problem is found, to record them in `lines`.
     """
 
     def __init__(
@@ -125,14 +125,12 @@ class YamlFile:
             self._add_syntax_problem(line, _message(error, text))
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
-            self._add_syntax_problem(
-                line, f"a character that no text has (#x{error.character:02x})"
-            )
+            self._add_syntax_problem(line, f"character #x{error.character:02x} is not allowed")
         except RecursionError:
-            self._add_syntax_problem(0, "it is nested too deeply, or an alias holds itself")
+            self._add_syntax_problem(0, "it is nested too deeply, or an alias contains itself")
 
     def line(self, path: Path) -> int:
-        """Give the line of a key, or of the nearest thing that holds it; 0 when unknown."""
+        """Return the line of a key, or of the closest value that contains it; 0 if unknown."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 0)
@@ -146,14 +144,14 @@ class YamlFile:
         return self._lines
 
     def add_problem(self, path: Path, message: str) -> None:
-        """Note what is wrong at a path, unless more is known already: one fault, one sentence."""
+        """Add a problem, unless the path or a value inside it already has one."""
         if path not in self._problem_paths:
             self._problem_paths.update(path[:end] for end in range(len(path) + 1))
             self.problems.append(Problem(self.file, self.line(path), format_path(path), message))
 
-    def _add_syntax_problem(self, line: int, why: str) -> None:
+    def _add_syntax_problem(self, line: int, message: str) -> None:
         self.data = {}
-        self.problems.append(Problem(self.file, line, "", f"not valid YAML: {why}"))
+        self.problems.append(Problem(self.file, line, "", f"not valid YAML: {message}"))
 
     def _parse(self, text: str) -> None:
         if not self._records_lines and (found := _parse_json(text)):
@@ -182,7 +180,7 @@ class YamlFile:
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.MarkedYAMLError(
-                    problem="a key must be a word", problem_mark=key_node.start_mark
+                    problem="a key must be a string", problem_mark=key_node.start_mark
                 )
             key = str(key_node.value)
             place = (*path, key)
@@ -190,7 +188,7 @@ class YamlFile:
                 self.add_problem(path, "merging with << is not supported: write the keys out")
             elif key in mapping:
                 line = key_node.start_mark.line + 1
-                self.add_problem(place, f"stands here and again in line {line}")
+                self.add_problem(place, f"is given twice: here and in line {line}")
             else:
                 if self._records_lines:
                     self.lines[place] = key_node.start_mark.line + 1
@@ -211,12 +209,12 @@ class YamlFile:
         if isinstance(value, str):
             return self._expand(value, path)
         if not _fits_json(value):
-            self.add_problem(path, "is a number that JSON cannot hold")
+            self.add_problem(path, "is a number that JSON cannot represent")
             return None
         return value
 
     def _expand_all(self, value: Any, path: Path) -> Any:
-        """Replace the references in what was read as JSON."""
+        """Expand the references in a tree that was parsed as JSON."""
         if isinstance(value, dict):
             return {key: self._expand_all(it, (*path, key)) for key, it in value.items()}
         if isinstance(value, list):
@@ -224,7 +222,7 @@ class YamlFile:
         return self._expand(value, path) if isinstance(value, str) else value
 
     def _expand(self, text: str, path: Path) -> str:
-        """Replace `${NAME}` and `${NAME:-default}`; `$$` stands for one dollar."""
+        """Expand `${NAME}` and `${NAME:-default}`; `$$` is a dollar sign."""
         if "$" not in text:
             return text
 
@@ -234,10 +232,10 @@ class YamlFile:
                 return "$"
             if name is None:
                 self.add_problem(
-                    path, "needs ${NAME} or ${NAME:-default}; $$ stands for a dollar sign"
+                    path, "needs ${NAME} or ${NAME:-default}; write $$ for a dollar sign"
                 )
                 return ""
-            # As in a shell, `:-` serves for a variable that is empty too.
+            # As in a shell, the default also replaces an empty variable.
             found = self._environ.get(name) or default
             if found is None:
                 self.add_problem(path, f"the environment variable {name} is not set, or empty")
@@ -248,7 +246,7 @@ class YamlFile:
 
 
 def _compose(text: str) -> tuple[Any, yaml.Node | None]:
-    """Compose a text's nodes; what the parser in C refuses, the other one judges."""
+    """Compose a text's nodes; if the parser in C rejects it, the one in Python decides."""
     fast = _FAST_LOADER and not _PARSER_DIFFERENCES.search(text)
     kinds: list[Any] = [_FAST_LOADER, _Loader] if fast else [_Loader]
     for kind in kinds:
@@ -265,7 +263,7 @@ def _compose(text: str) -> tuple[Any, yaml.Node | None]:
 
 
 def _parse_json(text: str) -> dict[str, Any] | None:
-    """Read a text that is JSON, if YAML would say the same; None where it is for YAML to say."""
+    """Parse a text as JSON; None if it is not JSON, or if YAML could read it differently."""
     if not text.startswith("{") or _JSON_DIFFERENCES.search(text):
         return None
     try:
@@ -297,7 +295,7 @@ def _integer(digits: str) -> int:
 
 def _decimal(digits: str) -> float:
     number = float(digits)
-    # Without a dot and a sign YAML takes 1e3 for a text.
+    # YAML takes 1e3, without a dot and a sign, for a string.
     if "e" in digits.lower() or not _fits_json(number):
         raise ValueError
     return number
@@ -308,25 +306,25 @@ def _reject(_constant: str) -> Any:
 
 
 def _fits_json(value: Any) -> bool:
-    """Tell whether JSON can hold a value."""
+    """Return whether JSON can represent a value."""
     if isinstance(value, float):
         return math.isfinite(value)
     return not isinstance(value, int) or _MIN_INTEGER <= value <= _MAX_INTEGER
 
 
 def _message(error: yaml.MarkedYAMLError, text: str) -> str:
-    """Say what the YAML library says, without what it quotes, and what to do about it."""
-    said = str(error.problem)
+    """Return the YAML library's message without its quotes from the file, and what to do."""
+    problem = str(error.problem)
     lines = text.splitlines()
     mark = error.problem_mark
     here = lines[mark.line] if mark and mark.line < len(lines) else ""
-    hint = next((hint for sign, hint in _HINTS if sign in f"{error.context} {said}"), "")
-    if "expected ',' or" in said and "${" in here:
+    hint = next((hint for sign, hint in _HINTS if sign in f"{error.context} {problem}"), "")
+    if "expected ',' or" in problem and "${" in here:
         hint = "between { } and [ ], put ${...} in quotes"
-    shown = re.sub(r"'[^']*'|\"[^\"]*\"", _mask_quote, said)
+    shown = re.sub(r"'[^']*'|\"[^\"]*\"", _mask_quote, problem)
     return f"{shown} ({hint})" if hint else shown
 
 
 def _mask_quote(quoted: re.Match[str]) -> str:
-    """Keep a quoted character, and words of the library's own, which stand in <>."""
+    """Mask a quote of the file; keep a single character and the library's own terms, in <>."""
     return quoted[0] if len(quoted[0]) <= _ONE_CHARACTER or quoted[0][1] == "<" else "..."

@@ -24,7 +24,7 @@ MUTATIONS = (
     Mutation(
         "every custom host is checked, at every level of a config",
         "proxy/routing/targets.py",
-        'return str(url), hosts.is_trusted(url.host or "", trusted)',
+        'return str(url), is_trusted(url.host or "", trusted)',
         "return str(url), True",
     ),
     Mutation(
@@ -84,13 +84,13 @@ MUTATIONS = (
     Mutation(
         "a stored key is never sent to a host that a caller chose",
         "proxy/routing/targets.py",
-        "    if chosen.stored:\n",
+        "    if chosen.operator_credential:\n",
         "    if False:\n",
     ),
     Mutation(
         "keys are printable ASCII",
         "proxy/settings/credentials.py",
-        "if not sendable(api_key):",
+        "if not is_header_safe(api_key):",
         "if False:",
     ),
     Mutation(
@@ -132,25 +132,25 @@ MUTATIONS = (
     Mutation(
         "a config is at most 32 KB",
         "proxy/routing/resolver.py",
-        "if len(text) > CONFIG_LIMIT:",
+        "if len(text) > MAX_CONFIG_BYTES:",
         "if False:",
     ),
     Mutation(
         "nesting is counted before anything is parsed",
         "proxy/settings/config_json.py",
-        "if _nesting(text) > _MOST_NESTED:",
+        "if _depth(text) > _MAX_DEPTH:",
         "if False:",
     ),
     Mutation(
         "targets are counted",
         "proxy/settings/routing_config.py",
-        "if self._targets > MOST_IN_ALL:",
+        "if self._targets > MAX_TOTAL_TARGETS:",
         "if False:",
     ),
     Mutation(
         "duplicate keys in a config are refused",
         "proxy/settings/config_json.py",
-        'found[key] = _Bad("is given twice") if key in found else value',
+        'found[key] = _Invalid("is given twice") if key in found else value',
         "found[key] = value",
     ),
     Mutation(
@@ -318,8 +318,8 @@ MUTATIONS = (
     Mutation(
         "the state folder is private to its owner",
         "proxy/settings/state_dir.py",
-        "_OWNERS_ONLY = 0o700",
-        "_OWNERS_ONLY = 0o755",
+        "_OWNER_ONLY_MODE = 0o700",
+        "_OWNER_ONLY_MODE = 0o755",
     ),
     Mutation(
         "a span holds no free text of a client",

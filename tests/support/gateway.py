@@ -17,11 +17,14 @@ import orjson
 from aiohttp import web
 
 from proxy.app import make_app
+from proxy.context import IN_FLIGHT
 from proxy.context import SETTINGS as SETTINGS_OF
+from proxy.observability.access_log import ACCESS_LOG
 from proxy.reload.live_settings import apply
 from proxy.server.run import server_logger
 from proxy.settings.loader import parse
 from proxy.state.ops import StateStore
+from tests.support.waiting import until
 
 KEY = "easel-test-key-0123456789"
 OTHER_KEY = "easel-other-key-0123456789"
@@ -77,6 +80,12 @@ class Gateway:
         sent = {name: value for name, value in sent.items() if value}
         async with self.session.request(method, self.url + path, data=data, headers=sent) as got:
             return Answered(got.status, got.headers, await got.read())
+
+    async def access_log(self) -> str:
+        """Return the access lines, once every request has ended."""
+        await until(lambda: not self.app[IN_FLIGHT])
+        self.app[ACCESS_LOG].flush()
+        return self.log.getvalue()
 
     async def reload(self, more: str = "", base: str = SETTINGS) -> list[str]:
         """Put other settings in force; gives what is wrong with them."""

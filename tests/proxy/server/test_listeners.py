@@ -79,12 +79,12 @@ def test_what_is_no_socket_is_left_alone(path: Path, kind: str) -> None:
         path.mkdir()
     else:
         path.symlink_to("nowhere")
-    assert "there is something that is no socket" in refused(path)
+    assert "the path exists and is not a socket" in refused(path)
     assert os.path.lexists(path)
 
 
 def test_a_folder_that_is_missing_is_named(path: Path) -> None:
-    assert "there is no folder nowhere" in refused("nowhere" / path)
+    assert "the folder nowhere does not exist" in refused("nowhere" / path)
 
 
 def test_anothers_socket_is_not_removed(path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_port_is_shared_only_where_both_want_it() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("server:\n  host: none\n", "2: server.host: may be none only where"),
+        ("server:\n  host: none\n", "2: server.host: may be none only if"),
         ("server:\n  port: 1\n  socket_mode: 660\n", "3: server.socket_mode: must be"),
         ("server:\n  socket_mode: '999'\n", "2: server.socket_mode: must be three octal digits"),
         (f"server:\n  socket: /{'x' * 107}\n", "2: server.socket: must be a path of at most 107"),

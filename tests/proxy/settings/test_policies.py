@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from proxy.settings import policies
+from proxy.settings.checks import check_statuses
 from proxy.settings.policies import (
     BreakerPolicy,
     CachePolicy,
     RetryPolicy,
     StickyPolicy,
-    check_statuses,
 )
 
 
@@ -89,8 +89,8 @@ def test_the_documented_statuses_are_repeated_where_none_are_named() -> None:
 
 @pytest.mark.parametrize("name", ["use_retry_after_header", "use_retry_after_headers"])
 def test_retry_after_is_heeded_in_both_spellings(name: str) -> None:
-    assert read(RetryPolicy, {"attempts": 1, name: True}).heeds_retry_after
-    assert not read(RetryPolicy, {"attempts": 1, name: False}).heeds_retry_after
+    assert read(RetryPolicy, {"attempts": 1, name: True}).honors_retry_after
+    assert not read(RetryPolicy, {"attempts": 1, name: False}).honors_retry_after
 
 
 @pytest.mark.parametrize(("status", "fails"), [(200, 0), (429, 0), (500, 0), (501, 1), (599, 1)])

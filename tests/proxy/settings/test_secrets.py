@@ -39,8 +39,10 @@ def test_what_is_no_key_is_replaced(tmp_path: Path) -> None:
 
 
 def test_processes_that_make_it_at_once_have_the_same(tmp_path: Path) -> None:
+    folder = repr(str(tmp_path))
     command = (
-        f"from proxy.settings.secrets import local_key; print(local_key({str(tmp_path)!r})[0])"
+        "from proxy.settings.secrets import load_or_create_local_key as load; "
+        f"print(load({folder})[0])"
     )
     made = [
         subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE)  # noqa: S603 - our own

@@ -10,7 +10,7 @@ import pytest
 from proxy.jobs.persistence import ResultFolder
 from proxy.settings.secrets import load_or_create_local_key
 from proxy.settings.state_dir import ensure_private_dir
-from proxy.upstream.temp_file import Spool
+from proxy.upstream.temp_file import ImageTempFile
 
 
 def _mode(folder: Path) -> int:
@@ -38,5 +38,5 @@ def test_what_stands_in_the_way_is_an_error(tmp_path: Path) -> None:
 def test_whoever_makes_the_state_folder_makes_it_private(tmp_path: Path) -> None:
     ResultFolder(tmp_path / "a" / "jobs").lock()
     load_or_create_local_key(str(tmp_path / "b" / "c"))
-    asyncio.run(Spool(tmp_path / "d" / "e").add(b"picture"))
+    asyncio.run(ImageTempFile(tmp_path / "d" / "e").append(b"picture"))
     assert [_mode(it) for it in sorted(tmp_path.iterdir())] == [0o700] * 3

@@ -69,7 +69,7 @@ def test_a_file_of_another_kind_is_told_by_its_line(tmp_path: Path, pair: Pair, 
 
 def test_a_key_of_another_certificate_is_told(authority: Authority, pair: Pair) -> None:
     [fault] = told(certificate=pair.certificate, key=authority.sign("other").key)
-    assert "my.yaml:3: server.tls_key: names a key that does not fit" in fault
+    assert "my.yaml:3: server.tls_key: names a key that does not match" in fault
 
 
 def test_a_key_with_a_passphrase_asks_nobody(authority: Authority) -> None:
@@ -104,7 +104,7 @@ async def test_a_renewed_certificate_is_shown_to_who_comes_next(
     authority: Authority, pair: Pair
 ) -> None:
     tls = ReloadableTls(str(pair.certificate), str(pair.key))
-    async with greeting(tls) as port, reload_periodically(tls, every=0.01):
+    async with greeting(tls) as port, reload_periodically(tls, interval=0.01):
         assert await serial_at(port, authority.trusting()) == pair.serial
         after = authority.sign("server")
         async with asyncio.timeout(10):
@@ -138,7 +138,7 @@ async def test_a_bad_pair_leaves_the_last_good_one(
     async with greeting(tls) as port:
         assert await serial_at(port, authority.trusting()) == pair.serial
     assert [it.levelname for it in caplog.records] == ["WARNING"]
-    assert "server.tls_key names a key that does not fit" in caplog.text
+    assert "server.tls_key names a key that does not match" in caplog.text
 
 
 async def test_a_pair_is_taken_up_once_both_files_have_come(
