@@ -133,7 +133,7 @@ async def test_a_string_that_is_used_outside_of_images_is_restored(tmp_path: Pat
     got = await restore_images(answer, extractor.files)
     (image,) = got.images
     assert isinstance(image, FileImage)
-    assert (image.file.read_all(), image.held) == (LARGE, len(LARGE))
+    assert (image.file.read_all(), image.inline_size) == (LARGE, len(LARGE))
     assert (image.extra, got.usage, got.extra) == (
         *({"mask": TEXT, "seed": 7}, {"is": TEXT}),
         {"in": [TEXT]},

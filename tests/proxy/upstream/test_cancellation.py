@@ -33,7 +33,7 @@ async def test_a_disconnect_cancels_the_job_with_on_disconnect_cancel() -> None:
     async with queue(CANCELS) as (ours, jobs):
         await left(ours, jobs)
         await until(lambda: jobs.cancelled and not connections(ours))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)  # A poll that went on would come within this time.
         assert jobs.cancelled == ["DELETE /generations/1"]
         assert jobs.asked[-1] == jobs.cancelled[0]
         assert ours.app[JOBS].running_count == 0
@@ -113,7 +113,7 @@ async def test_a_refused_cancellation_is_logged(caplog: pytest.LogCaptureFixture
 async def test_a_cancellation_has_a_timeout(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.upstream.cancellation._SECONDS", 0.1)
+    monkeypatch.setattr("proxy.upstream.cancellation._TIMEOUT", 0.1)
     async with queue() as (ours, jobs):
         jobs.deletes_after = 5
         await begun(ours)

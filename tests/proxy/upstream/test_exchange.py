@@ -63,7 +63,7 @@ def test_a_signed_request_goes_to_the_providers_own_hosts() -> None:
 
 
 def test_an_unsigned_request_may_go_anywhere_public() -> None:
-    assert resolve_url(target(), at("https://cdn.example/a.png", signed=False))[1] is False
+    assert resolve_url(target(), at("https://cdn.example/a.png", authenticated=False))[1] is False
 
 
 def test_the_base_urls_origin_may_be_private() -> None:
@@ -71,7 +71,7 @@ def test_the_base_urls_origin_may_be_private() -> None:
         get_adapter("openai"), Credentials(), "http://10.0.0.5:8080/v1", allow_private_network=True
     )
     for url, private in (("http://10.0.0.5:8080/a.png", True), ("http://10.0.0.5/a.png", False)):
-        assert resolve_url(own, at(url, signed=False))[1] is private
+        assert resolve_url(own, at(url, authenticated=False))[1] is private
 
 
 def failed(got: Answered) -> tuple[int, str | None]:
@@ -169,7 +169,7 @@ def with_one_connection(ours: Gateway) -> None:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the delays between tries very short."""
-    monkeypatch.setattr(retry, "_HALF_A_WAIT", 0.001)
+    monkeypatch.setattr(retry, "_HALF_FREE_DELAY", 0.001)
 
 
 @pytest.mark.usefixtures("hasty")
