@@ -267,10 +267,10 @@ class Adapter:
         """Return the parameter table for a model."""
         return next(table for start, table in self.tables_by_model if model.startswith(start))
 
-    def effective_model(self, named: str, credentials: Credentials) -> str:
+    def effective_model(self, model: str, credentials: Credentials) -> str:
         """Return the model whose table applies. An option may replace the client's model."""
         del credentials
-        return named
+        return model
 
     def effective_table(self, call: ImageCall) -> Table:
         """Return the table that translates a call. Here `call.fields` is still `call.params`."""

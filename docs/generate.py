@@ -1,8 +1,8 @@
-"""Writes what the docs say of providers, from the adapters' own tables: `make docs`.
+"""Generates parts of the docs: `make docs`.
 
-And of speed, in the README, from what `make bench` has found; nothing, where it has not run.
-
-A test holds the pages in the repository against what this writes.
+The tables of providers and options come from the adapters, the benchmark table of the README from
+the results of `make bench` (unchanged if there are none). A test checks that the pages in the
+repository are up to date.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ PAGES = Path(__file__).parent
 README = "../README.md"
 RESULTS = PAGES.parent / "bench" / "results.json"
 BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end of what is generated -->\n"
-_MOST_SHOWN = 160
+_MAX_LIST_LENGTH = 160
 
 
-def written(page: str) -> str:
-    """Give a page with what is generated in it made anew."""
+def render(page: str) -> str:
+    """Return a page with its generated part replaced."""
     text = (PAGES / page).read_text(encoding="utf-8")
-    made = WRITERS[page]()
-    if not made:
+    generated = WRITERS[page]()
+    if not generated:
         return text
     pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-    return pattern.sub(lambda _: BEGIN + "\n" + made + "\n" + END, text)
+    return pattern.sub(lambda _: BEGIN + "\n" + generated + "\n" + END, text)
 
 
 def providers() -> str:
-    """Write the table of all providers, then each one with the parameters of its models."""
-    known = [adapters.get_adapter(name) for name in adapters.PROVIDERS]
+    """Return the table of all providers, and a section for each with its models' parameters."""
+    providers = [adapters.get_adapter(name) for name in adapters.PROVIDERS]
     head = [
-        "| id | also | pictures come as | most in one call | events | confidence |",
+        "| id | aliases | images as | images per call | events | confidence |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    return "\n".join([*head, *map(_summary, known), "", *map(_section, known)])
+    return "\n".join([*head, *map(_summary, providers), "", *map(_section, providers)])
 
 
 def options() -> str:
-    """Write the table of the options of all providers, as headers."""
-    rows = ["| provider | header | what it is |", "| --- | --- | --- |"]
+    """Return the table of all providers' options, as headers."""
+    rows = ["| provider | header | meaning |", "| --- | --- | --- |"]
     for adapter in map(adapters.get_adapter, adapters.PROVIDERS):
         for option in adapter.options:
             also = "".join(f", `{header}`" for header in option.headers)
@@ -59,7 +59,7 @@ def options() -> str:
 
 
 def performance() -> str:
-    """Write the short table of the comparison with other gateways."""
+    """Return the short table of the comparison with other gateways, "" without results."""
     if not RESULTS.exists():
         return ""
     result = orjson.loads(RESULTS.read_bytes())
@@ -94,7 +94,7 @@ def _summary(adapter: Adapter) -> str:
         also,
         lifetime,
         str(most),
-        "its own" if own else "one a picture",
+        "provider's own" if own else "one per image",
         adapter.confidence + mark,
     )
     return f"| {' | '.join(cells)} |"
@@ -106,20 +106,20 @@ def _section(adapter: Adapter) -> str:
     lines = [
         f"### {adapter.id}",
         "",
-        f"{adapter.name}. [Documentation]({adapter.docs}), read {adapter.docs_checked_on}; {known}.",
+        f"{adapter.name}. [Documentation]({adapter.docs}), {adapter.docs_checked_on}; {known}.",
         "",
-        f"Models known by name: {models}.",
+        f"Known models: {models}.",
         "",
     ]
     if adapter.unconfirmed:
-        lines += [f"Not confirmed: {adapter.unconfirmed}.", ""]
+        lines += [f"Unconfirmed: {adapter.unconfirmed}.", ""]
     for name, table in _families(adapter):
         lines += [f"**{name}**", "", *_table(table), ""]
     return "\n".join(lines)
 
 
 def _families(adapter: Adapter) -> Iterator[tuple[str, Table]]:
-    """Give each table of an adapter once, under the models that it is for."""
+    """Yield each table of an adapter once, with the names of its models."""
     found: list[tuple[Table, list[str]]] = []
     for name, model in _named(adapter):
         table = adapter.table_for(model)
@@ -132,7 +132,7 @@ def _families(adapter: Adapter) -> Iterator[tuple[str, Table]]:
 
 
 def _named(adapter: Adapter) -> Iterator[tuple[str, str]]:
-    """Name models and families of models, each with a model's name that leads to its table."""
+    """Yield models and model prefixes as text, each with a model name that selects its table."""
     yield from ((f"`{model}`", model) for model in adapter.models)
     for starts, _ in adapter.tables_by_model:
         for start in (starts,) if isinstance(starts, str) else starts:
@@ -142,19 +142,21 @@ def _named(adapter: Adapter) -> Iterator[tuple[str, str]]:
 
 
 def _table(table: Table) -> list[str]:
-    told = describe_parameters(table)
-    rows = [f"| `{it['name']}` | {_may_be(it)} | {_becomes(it)} |" for it in told]
-    return ["| parameter | may be | becomes |", "| --- | --- | --- |", *rows]
+    described = describe_parameters(table)
+    rows = [
+        f"| `{row['name']}` | {_client_value(row)} | {_provider_value(row)} |" for row in described
+    ]
+    return ["| parameter | client value | provider value |", "| --- | --- | --- |", *rows]
 
 
-def _may_be(told: dict[str, Any]) -> str:
-    words = [told["type"]]
-    if choices := told.get("enum"):
+def _client_value(row: dict[str, Any]) -> str:
+    words = [row["type"]]
+    if choices := row.get("enum"):
         words = [_listed(choices)]
-    if pattern := told.get("pattern"):
-        words = ["`auto` or `WxH`" if told["name"] == "size" else f"of the form `{_cell(pattern)}`"]
-    low = told.get("minimum", told.get("minLength"))
-    high = told.get("maximum", told.get("maxLength", told.get("maxItems")))
+    if pattern := row.get("pattern"):
+        words = ["`auto` or `WxH`" if row["name"] == "size" else f"of the form `{_cell(pattern)}`"]
+    low = row.get("minimum", row.get("minLength"))
+    high = row.get("maximum", row.get("maxLength", row.get("maxItems")))
     if low is not None and high is not None:
         words.append(f"{low:,} to {high:,}")
     elif low is not None or high is not None:
@@ -162,32 +164,32 @@ def _may_be(told: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _becomes(told: dict[str, Any]) -> str:
+def _provider_value(row: dict[str, Any]) -> str:
     words = []
-    if sent_as := told.get("sent_as"):
+    if sent_as := row.get("sent_as"):
         words.append(f"`{sent_as}`")
-    conversion = told.get("conversion")
+    conversion = row.get("conversion")
     if isinstance(conversion, dict):
         words.append(_listed([f"{client}→{it}" for client, it in conversion.items()]))
     elif conversion:
         words.append(_cell(conversion))
-    for bound, said in (("minimum", "at least"), ("maximum", "at most"), ("maxLength", "at most")):
-        if (own := told.get(f"provider_{bound}")) is not None:
-            words.append(f"{said} {own:,}" + (" characters" if bound == "maxLength" else ""))
-    if own := told.get("provider_enum"):
+    for bound, label in (("minimum", "at least"), ("maximum", "at most"), ("maxLength", "at most")):
+        if (own := row.get(f"provider_{bound}")) is not None:
+            words.append(f"{label} {own:,}" + (" characters" if bound == "maxLength" else ""))
+    if own := row.get("provider_enum"):
         words.append("only " + _listed(own))
-    if "default" in told:
-        words.append(f"`{_json(told['default'])}` if not said")
-    if about := told.get("about"):
+    if "default" in row:
+        words.append(f"`{_json(row['default'])}` by default")
+    if about := row.get("about"):
         words.append(_cell(about))
-    return "; ".join(words) or "goes through"
+    return "; ".join(words) or "unchanged"
 
 
 def _listed(values: list[Any]) -> str:
     text = ", ".join(f"`{_cell(str(value))}`" for value in values)
-    if len(text) <= _MOST_SHOWN:
+    if len(text) <= _MAX_LIST_LENGTH:
         return text
-    return text[:_MOST_SHOWN].rpartition(", ")[0] + " …"
+    return text[:_MAX_LIST_LENGTH].rpartition(", ")[0] + " …"
 
 
 def _json(value: object) -> str:
@@ -207,9 +209,9 @@ def _age(seconds: int) -> str:
 
 
 WRITERS = {"providers.md": providers, "headers.md": options, README: performance}
-"""What is generated, by the page that it stands in."""
+"""The function that generates each page's part."""
 
 
 if __name__ == "__main__":
     for name in WRITERS:
-        (PAGES / name).write_text(written(name), encoding="utf-8")
+        (PAGES / name).write_text(render(name), encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import adapters
-from docs.generate import WRITERS, written
+from docs.generate import WRITERS, render
 from proxy.cli.main import main
 from proxy.observability.metrics.labels import OUTCOMES
 from proxy.observability.metrics.merge import decode_snapshot as read_snapshot
@@ -60,7 +60,7 @@ def test_every_documented_header_is_in_the_code() -> None:
 
 @pytest.mark.parametrize("page", WRITERS)
 def test_what_is_generated_from_the_tables_is_current(page: str) -> None:
-    assert read(page) == written(page), "make docs"
+    assert read(page) == render(page), "make docs"
 
 
 def test_the_providers_of_the_docs_are_those_of_the_code() -> None:
@@ -77,12 +77,11 @@ def test_every_provider_that_can_cancel_is_documented() -> None:
     assert first_cells(about) == CANCELLING
 
 
-def test_every_provider_that_tells_how_far_it_is_is_documented() -> None:
+def test_every_provider_that_reports_progress_is_documented() -> None:
     known = map(adapters.get_adapter, adapters.PROVIDERS)
-    telling = [f"`{it.id}`" for it in known if getattr(it, "progress_at", ())]
-    assert f"the provider tells: {' and '.join(telling)} do." in " ".join(
-        read("providers.md").split()
-    )
+    reporting = [f"`{it.id}`" for it in known if getattr(it, "progress_path", ())]
+    sentence = f"for {' and '.join(reporting)}, which report it"
+    assert sentence in " ".join(read("providers.md").split())
 
 
 def codes_in_the_code() -> set[str]:

@@ -1,1 +1,1 @@
-"""Credentials and request signatures."""
+"""Credentials, token requests and request signatures."""

@@ -1,4 +1,4 @@
-"""AWS credentials: an access key that signs, or the role that it may assume."""
+"""AWS credentials: options, signing with an access key, and assuming a role."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OPTIONS = (
     ),
     Option(
         "aws_external_id",
-        "what the role's owner asks for beside it, for assumedRole",
+        "the external id that the role's trust policy requires, for assumedRole",
         pattern=r"[A-Za-z0-9+=,.@:/_-]{2,1224}",
     ),
 )
@@ -48,12 +48,12 @@ _SESSION_SECONDS = 3600
 
 
 def get_region(credentials: Credentials) -> str:
-    """Give the region to call and to sign for."""
+    """Return the region to call and to sign for."""
     return credentials["aws_region"] or "us-east-1"
 
 
 def sign(outgoing: SignableRequest, credentials: Credentials, service: str) -> Mapping[str, str]:
-    """Sign a request with the access key and give the headers to add."""
+    """Sign a request with the access key and return the headers to add."""
     return sign_sigv4(
         outgoing,
         service=service,
@@ -65,12 +65,12 @@ def sign(outgoing: SignableRequest, credentials: Credentials, service: str) -> M
 
 
 def assume_role(credentials: Credentials, time: float) -> TokenFlow:
-    """Ask STS for the role's own access key, with a signature made at `time`.
+    """Request temporary credentials of the role from STS; `time` is that of the signature.
 
     Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
     """
     url = f"https://sts.{get_region(credentials)}.amazonaws.com/"
-    wanted = {
+    query = {
         "Action": "AssumeRole",
         "Version": "2011-06-15",
         "RoleArn": credentials["aws_role_arn"],
@@ -78,8 +78,8 @@ def assume_role(credentials: Credentials, time: float) -> TokenFlow:
         "DurationSeconds": str(_SESSION_SECONDS),
     }
     if external_id := credentials["aws_external_id"]:
-        wanted["ExternalId"] = external_id
-    content = urlencode(wanted).encode()
+        query["ExternalId"] = external_id
+    content = urlencode(query).encode()
     signature = sign(SignableRequest("POST", url, _FORM, content, time), credentials, "sts")
     reply = yield ProviderRequest(
         url=url, headers={**_FORM, **signature}, content=content, authenticated=False
@@ -88,7 +88,7 @@ def assume_role(credentials: Credentials, time: float) -> TokenFlow:
 
 
 def _access_key(reply: ProviderReply) -> dict[str, str]:
-    """Read the role's access key, or say why there is none."""
+    """Parse the role's credentials. Raises `ProviderError` if the reply has none."""
     found = {
         "aws_access_key_id": _element(reply, "AccessKeyId"),
         "aws_secret_access_key": _element(reply, "SecretAccessKey"),
@@ -97,12 +97,12 @@ def _access_key(reply: ProviderReply) -> dict[str, str]:
     if reply.ok and all(found.values()):
         return found
     if reply.ok:
-        raise ProviderError("AWS STS answered without the role's keys.")
-    said = _element(reply, "Message")
-    raise error_from_reply(reply, message=said and f"the role could not be assumed: {said}")
+        raise ProviderError("AWS STS answered without credentials for the role.")
+    message = _element(reply, "Message")
+    raise error_from_reply(reply, message=message and f"the role could not be assumed: {message}")
 
 
 def _element(reply: ProviderReply, name: str) -> str:
-    """Read the text of an element; a parser for all of XML would be more than these few need."""
+    """Return the text of an XML element, "" if missing; these flat replies need no XML parser."""
     found = re.search(rf"<{name}>([^<]*)</{name}>", reply.body.decode(errors="replace"))
     return found[1].strip() if found else ""

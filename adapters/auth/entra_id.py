@@ -1,4 +1,4 @@
-"""Microsoft Entra ID: what services of Azure's take for a credential, and tokens to be bought.
+"""Azure credentials: an API key, a Microsoft Entra ID token, or an application that requests one.
 
 Source: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 """
@@ -20,40 +20,48 @@ TOKEN, _MODE = "azure_ad_token", "azure_auth_mode"
 OPTIONS = (
     Option(
         "azure_model_name",
-        "the model behind the deployment, where its name does not say so",
+        "the model of the deployment, if the deployment's name does not show it",
         pattern=_NAME,
     ),
     Option(
         TOKEN,
-        "an Entra ID token, instead of a key",
+        "an Entra ID token, instead of an API key",
         pattern=r"[A-Za-z0-9._~+/=-]{1,8192}",
         secret=True,
     ),
     Option(
         _MODE,
-        "entra, for a token that the gateway gets from Entra ID itself",
+        "entra: the gateway requests a token from Entra ID",
         pattern=r"[a-z]{1,16}",
     ),
-    Option("azure_entra_tenant_id", "the tenant, for entra", pattern=_NAME),
-    Option("azure_entra_client_id", "the application's id, for entra", pattern=_NAME),
-    Option("azure_entra_client_secret", "the application's secret, for entra", secret=True),
+    Option("azure_entra_tenant_id", "the tenant, for azure_auth_mode entra", pattern=_NAME),
+    Option(
+        "azure_entra_client_id",
+        "the application (client) id, for azure_auth_mode entra",
+        pattern=_NAME,
+    ),
+    Option(
+        "azure_entra_client_secret",
+        "the application's client secret, for azure_auth_mode entra",
+        secret=True,
+    ),
     Option(
         "azure_entra_scope",
-        f"the scope, for entra; {_SCOPE} by default",
+        f"the scope, for azure_auth_mode entra; {_SCOPE} by default",
         pattern=r"[a-z]{1,16}://[A-Za-z0-9._/-]{1,200}",
     ),
 )
 
 
 class AzureAdapter(Adapter):
-    """A service that takes a key or a token of Entra's, and names deployments freely."""
+    """An Azure service: it takes a key or an Entra ID token and has named deployments."""
 
-    def effective_model(self, named: str, credentials: Credentials) -> str:
-        """Let the operator say which model is behind the deployment's name."""
-        return credentials["azure_model_name"] or named
+    def effective_model(self, model: str, credentials: Credentials) -> str:
+        """Return the model that the operator set for the deployment, else the client's."""
+        return credentials["azure_model_name"] or model
 
     def missing_credentials(self, credentials: Credentials) -> str:
-        """Name the credential that is missing; the address is `base`'s to ask for."""
+        """Return the missing credential. `resolve_base_url` checks the address."""
         mode = credentials[_MODE]
         if credentials[TOKEN] or (not mode and credentials.api_key):
             return ""
@@ -64,14 +72,14 @@ class AzureAdapter(Adapter):
         return " and ".join(name for name in REQUIRED if not credentials[name])
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Add the token or the key, never both: Azure refuses a request with two credentials."""
+        """Return the header of the token or the key; Azure refuses a request with both."""
         del outgoing
         if token := credentials[TOKEN]:
             return {"authorization": f"Bearer {token}"}
         return {"api-key": credentials.api_key} if credentials.api_key else {}
 
     def token_flow(self, credentials: Credentials, time: float) -> TokenFlow | None:
-        """Buy a token for an application, if that is the way in."""
+        """Return the flow for an application's token, if `azure_auth_mode` is entra."""
         del time
         if credentials[TOKEN] or credentials[_MODE] != "entra":
             return None
@@ -79,9 +87,9 @@ class AzureAdapter(Adapter):
 
 
 def request_token(credentials: Credentials) -> TokenFlow:
-    """Ask Entra for a token; it is granted as `TOKEN`."""
+    """Return the flow that requests a token from Entra ID, as option `TOKEN`."""
     tenant, client_id, client_secret = (credentials[name] for name in REQUIRED)
-    wanted = {
+    query = {
         "grant_type": "client_credentials",
         "client_id": client_id,
         "client_secret": client_secret,
@@ -90,7 +98,7 @@ def request_token(credentials: Credentials) -> TokenFlow:
     request = ProviderRequest(
         url=f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
         headers=oauth2.FORM,
-        content=urlencode(wanted).encode(),
+        content=urlencode(query).encode(),
         authenticated=False,
     )
     return oauth2.request_token(request, TOKEN, "Microsoft Entra")

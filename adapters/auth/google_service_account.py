@@ -1,4 +1,4 @@
-"""Google service accounts: what a key file holds, and the token that it buys.
+"""Google service accounts: the key file, and the access token requested with it.
 
 Source: https://developers.google.com/identity/protocols/oauth2/service-account#httprest
 """
@@ -20,7 +20,7 @@ KEY, TOKEN = "vertex_service_account_json", "vertex_access_token"
 OPTIONS = (
     Option(
         KEY,
-        "a service account's key: the JSON text of its file",
+        "a service account's key: the JSON content of its file",
         pattern=r"\s*\{[\s\S]{2,16384}\}\s*",
         secret=True,
     ),
@@ -33,33 +33,33 @@ OPTIONS = (
 )
 
 PROJECT = r"(?:[a-z0-9][a-z0-9.-]{0,62}:)?[a-z0-9][a-z0-9-]{0,62}"
-"""The form of a project's id or number; an old one begins with a domain."""
+"""A project's id or number; an old id begins with a domain."""
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _ENDPOINT = "https://oauth2.googleapis.com/token"
-# What the key signs goes there: to Google, whatever the file says.
+# The signed assertion is sent only to Google, whatever `token_uri` the file names.
 _GOOGLE_URL = r"https://(?:[a-z0-9-]+\.)*google(?:apis)?\.com(?:/[A-Za-z0-9._~-]+)*"
 _HOUR = 3600
 
 
 def get_project(credentials: Credentials) -> str:
-    """Give the project that the account belongs to."""
+    """Return the project id in the key file. Raises `BadParam` if there is none."""
     found = dig_str(_parse_key_file(credentials), "project_id")
     if not re.fullmatch(PROJECT, found):
-        raise _invalid_key("names no project: set vertex_project_id")
+        raise _invalid_key("has no project_id: set vertex_project_id")
     return found
 
 
 def request_token(credentials: Credentials, time: float) -> TokenFlow:
-    """Ask Google for a token with an assertion made at `time`; it is granted as `TOKEN`."""
+    """Request a token with an assertion issued at `time`; it becomes the option `TOKEN`."""
     key = _parse_key_file(credentials)
-    # In an environment variable, line ends often are still written as backslash and n.
+    # In environment variables, line breaks are often written as a backslash and an n.
     private_key = dig_str(key, "private_key").replace("\\n", "\n")
     issuer, endpoint = dig_str(key, "client_email"), dig_str(key, "token_uri") or _ENDPOINT
     if not (private_key and issuer):
-        raise _invalid_key("lacks client_email or private_key: it must be the whole file")
+        raise _invalid_key("lacks client_email or private_key: set it to the whole file")
     if not re.fullmatch(_GOOGLE_URL, endpoint):
-        raise _invalid_key("names a token_uri that is no https address of Google's")
+        raise _invalid_key("has a token_uri that is not an https URL of Google")
     now = int(time)
     claims = {
         "iss": issuer,

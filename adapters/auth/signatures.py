@@ -1,4 +1,4 @@
-"""How a credential is put on a request: AWS's Signature Version 4, and Tencent Cloud's TC3."""
+"""Request signatures: AWS Signature Version 4 and Tencent Cloud's TC3."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 from adapters.contract import SignableRequest
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
-# Proxies may change these on the way, and a client's own may be forwarded in their place.
+# Not signed: proxies may change these headers, and forwarded client headers may replace them.
 _UNSIGNED = frozenset(
     {"accept-encoding", "expect", "transfer-encoding", "user-agent", "x-amzn-trace-id"}
 )
@@ -27,10 +27,10 @@ def sign_sigv4(  # noqa: PLR0913 - what AWS needs to sign a request
     secret_access_key: str,
     session_token: str = "",
 ) -> Mapping[str, str]:
-    """Sign a request for an AWS service other than S3 and give the headers to add.
+    """Sign a request for an AWS service other than S3 and return the headers to add.
 
-    The path of `outgoing.url` must be the one on the wire; it is encoded once more for the
-    canonical request, as every AWS service but S3 asks.
+    The path of `outgoing.url` must be exactly the one sent; it is encoded once more for the
+    canonical request, as every AWS service but S3 requires.
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
     """
     parts = urlsplit(outgoing.url)
@@ -38,8 +38,8 @@ def sign_sigv4(  # noqa: PLR0913 - what AWS needs to sign a request
     added = {"x-amz-date": stamp}
     if session_token:
         added["x-amz-security-token"] = session_token
-    given = {name.lower(): " ".join(value.split()) for name, value in outgoing.headers.items()}
-    signed = {name: value for name, value in given.items() if name not in _UNSIGNED}
+    headers = {name.lower(): " ".join(value.split()) for name, value in outgoing.headers.items()}
+    signed = {name: value for name, value in headers.items() if name not in _UNSIGNED}
     signed |= {"host": _host(parts)} | added
     names = ";".join(sorted(signed))
     canonical = "\n".join(
@@ -69,10 +69,10 @@ def sign_sigv4(  # noqa: PLR0913 - what AWS needs to sign a request
 def sign_tc3(
     outgoing: SignableRequest, *, service: str, secret_id: str, secret_key: str, token: str = ""
 ) -> Mapping[str, str]:
-    """Sign a request with JSON for a service of Tencent Cloud and give the headers to add.
+    """Sign a JSON request for a Tencent Cloud service and return the headers to add.
 
-    Signed are content type and host, as Tencent's own SDKs do it; `X-TC-Action` and the like are
-    not. `token` is that of a temporary key.
+    Content type and host are signed, as in Tencent's SDKs; `X-TC-Action` and similar headers are
+    not. `token` is the session token of a temporary key.
     Source: https://www.tencentcloud.com/document/product/1154/48911
     """
     parts, stamp = urlsplit(outgoing.url), str(int(outgoing.time))
@@ -95,7 +95,7 @@ def sign_tc3(
 
 
 def _host(parts: SplitResult) -> str:
-    """Give the host as a client writes it into the Host header: no default port, lower case."""
+    """Return the host as in the Host header: lower case, without a default port."""
     host = parts.netloc.rpartition("@")[2].lower()
     return host.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ""))
 

@@ -1,10 +1,10 @@
-"""Google's Gemini image models, which the Gemini API and Vertex AI offer with the same body.
+"""Google's Gemini image models, which have the same body in the Gemini API and in Vertex AI.
 
     POST …/models/{model}:generateContent      JSON -> {"candidates": [{"content": {"parts": [
                                                {"inlineData": {"mimeType", "data"}}]}}]}
 
-What is refused comes with an HTTP 200: without a candidate, and `promptFeedback` says why, or with
-a candidate without a picture, whose `finishReason` says why.
+A refusal is an HTTP 200: either there is no candidate and `promptFeedback` has the reason, or the
+candidate has no image and `finishReason` has it.
 
 Source: https://ai.google.dev/api/generate-content
 """
@@ -31,10 +31,10 @@ MODELS = (
     "gemini-2.5-flash-image",
 )
 CODES = {"API_KEY_INVALID": HTTPStatus.UNAUTHORIZED}
-"""A wrong key is a 400 on the wire; whatever else has a code has the status that fits."""
+"""A wrong key gets a 400; all other errors have a fitting status."""
 UNCONFIRMED = (
-    "imageSize and the widest ratios of gemini-nano-banana-2.1 and gemini-3.1-flash-lite-image; "
-    "whether a 429 has a Retry-After"
+    "imageSize and the most extreme ratios of gemini-nano-banana-2.1 and "
+    "gemini-3.1-flash-lite-image; Retry-After on a 429"
 )
 
 _RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
@@ -44,13 +44,13 @@ _FLASH_TIERS = {"512": 512, **_PRO_TIERS}
 
 _CONFIG = "generationConfig"
 IMAGE = f"{_CONFIG}.imageConfig"
-"""Where what is said of the picture stands in a body."""
+"""Dotted path of the image's settings in a request body."""
 
 _HARMS = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
 
-_COUNTED = ("prompt", "candidates", "thoughts", "total")
+_TOKEN_COUNTS = ("prompt", "candidates", "thoughts", "total")
 
-# Reasons that are those of safety or rights; any other (NO_IMAGE, OTHER) may end well next time.
+# Reasons of safety or copyright. Others (NO_IMAGE, OTHER) may succeed on a retry.
 _REFUSALS = frozenset(
     {
         *("SAFETY", "IMAGE_SAFETY", "PROHIBITED_CONTENT", "IMAGE_PROHIBITED_CONTENT", "BLOCKLIST"),
@@ -60,7 +60,7 @@ _REFUSALS = frozenset(
 
 
 def build_tables(*more: Param) -> TablesByModel:
-    """Give the tables of the families, each with the rows that one of the two services adds."""
+    """Return the tables of all families, with the rows `more` that one of the services adds."""
     return (
         ("gemini-2.5-flash-image", _table(_RATIOS, {}, more)),
         (("gemini-3-pro-image", "nano-banana-pro"), _table(_RATIOS, _PRO_TIERS, more)),
@@ -71,7 +71,7 @@ def build_tables(*more: Param) -> TablesByModel:
 
 
 def _table(ratios: tuple[str, ...], tiers: dict[str, int], more: tuple[Param, ...]) -> Table:
-    """Give the table of a family; without `tiers`, a size does not say how many pixels."""
+    """Return the table of a family; without `tiers`, only the ratio of a size is used."""
     size = sizes.ratio(ratios, field=f"{IMAGE}.aspectRatio")
     if tiers:
         size = sizes.tiers(size, tiers, field=f"{IMAGE}.imageSize")
@@ -81,7 +81,7 @@ def _table(ratios: tuple[str, ...], tiers: dict[str, int], more: tuple[Param, ..
             Param("prompt", convert=lambda text: {"contents": _user_turn(text)}),
             Param("size", convert=size),
             Param(
-                "moderation", convert=_relax_safety, note="low: every category at BLOCK_ONLY_HIGH"
+                "moderation", convert=_relax_safety, note="low: all categories at BLOCK_ONLY_HIGH"
             ),
             Param("aspectRatio", f"{IMAGE}.aspectRatio", choices=ratios),
             Param("seed", f"{_CONFIG}.seed", kind=int),
@@ -101,11 +101,14 @@ def _image_size(tiers: dict[str, int]) -> Param:
 
 
 def _relax_safety(level: str) -> dict[str, Any]:
-    """Say of each category by itself that less of it is to be moderated."""
+    """Return the least strict safety settings, per category, for `moderation: low`."""
     if level != "low":
         return {}
-    named = (f"HARM_CATEGORY_{it}" for it in _HARMS)
-    return {"safetySettings": [{"category": it, "threshold": "BLOCK_ONLY_HIGH"} for it in named]}
+    return {
+        "safetySettings": [
+            {"category": f"HARM_CATEGORY_{name}", "threshold": "BLOCK_ONLY_HIGH"} for name in _HARMS
+        ]
+    }
 
 
 def _user_turn(text: str) -> list[dict[str, Any]]:
@@ -113,21 +116,21 @@ def _user_turn(text: str) -> list[dict[str, Any]]:
 
 
 def parse_answer(reply: ProviderReply) -> Answer:
-    """Read the pictures that are no mere thoughts; when there is none, say why."""
+    """Return the images of a reply. Raises `Refusal` or `ProviderError` if there are none."""
     tree = reply.json()
     if images := tuple(_parse_images(tree)):
         return Answer(images, usage=_parse_usage(tree))
     blocked = dig_str(tree, "promptFeedback", "blockReason")
     finish = dig_str(tree, "candidates", 0, "finishReason")
-    said = (
+    message = (
         dig_str(tree, "promptFeedback", "blockReasonMessage")
         or dig_str(tree, "candidates", 0, "finishMessage")
         or " ".join(text for part in _parts(tree) if (text := dig_str(part, "text")))
     )
-    why = ": ".join(filter(None, (blocked or finish, said)))
+    reason = ": ".join(filter(None, (blocked or finish, message)))
     if blocked or finish in _REFUSALS:
-        raise errors.refusal(why, provider_status=reply.status)
-    raise errors.no_image_error(reply.status, why)
+        raise errors.refusal(reason, provider_status=reply.status)
+    raise errors.no_image_error(reply.status, reason)
 
 
 def _parts(tree: Any) -> Iterator[Any]:
@@ -136,7 +139,7 @@ def _parts(tree: Any) -> Iterator[Any]:
 
 
 def _parse_images(tree: Any) -> Iterator[Image]:
-    """Give the pictures; a model that thinks shows drafts too, each marked as a thought."""
+    """Yield the images, without the drafts of a thinking model (marked as thoughts)."""
     for part in _parts(tree):
         media_type = dig_str(part, "inlineData", "mimeType")
         b64 = dig_str(part, "inlineData", "data")
@@ -145,20 +148,22 @@ def _parse_images(tree: Any) -> Iterator[Image]:
 
 
 def _parse_usage(tree: Any) -> dict[str, Any] | None:
-    """Read the count of tokens; those of thoughts are counted and paid for as output."""
-    told = dig_typed(tree, "usageMetadata", kind=dict)
-    if not told:
+    """Return OpenAI's usage object; thinking tokens count as output, as they are billed."""
+    metadata = dig_typed(tree, "usageMetadata", kind=dict)
+    if not metadata:
         return None
-    count = {name: dig_typed(told, f"{name}TokenCount", kind=int) or 0 for name in _COUNTED}
-    made = count["candidates"] + count["thoughts"]
-    given = {dig_str(it, "modality"): it for it in dig_list(told, "promptTokensDetails")}
-    pictures = dig_typed(given.get("IMAGE"), "tokenCount", kind=int) or 0
+    count = {
+        name: dig_typed(metadata, f"{name}TokenCount", kind=int) or 0 for name in _TOKEN_COUNTS
+    }
+    output = count["candidates"] + count["thoughts"]
+    details = {dig_str(it, "modality"): it for it in dig_list(metadata, "promptTokensDetails")}
+    image_tokens = dig_typed(details.get("IMAGE"), "tokenCount", kind=int) or 0
     return {
         "input_tokens": count["prompt"],
-        "output_tokens": made,
-        "total_tokens": count["total"] or count["prompt"] + made,
+        "output_tokens": output,
+        "total_tokens": count["total"] or count["prompt"] + output,
         "input_tokens_details": {
-            "text_tokens": count["prompt"] - pictures,
-            "image_tokens": pictures,
+            "text_tokens": count["prompt"] - image_tokens,
+            "image_tokens": image_tokens,
         },
     }

@@ -1,11 +1,14 @@
-"""The base of adapters whose providers nearly speak OpenAI's Images API.
+"""`OpenAICompatible`: for a provider with OpenAI's endpoint and response but its own parameters.
 
-The request is OpenAI's with a table of the provider's own between, the answer is a list of
-pictures in OpenAI's shape. What differs is each adapter's own.
+Use `openai_passthrough` instead if the provider accepts every OpenAI parameter unchanged.
 
-    class Acme(OpenAILike):
+The request has the fields that the adapter's table produces; the response is a list of images in
+OpenAI's format. Override what differs:
+
+    class Acme(OpenAICompatible):
         id, name, base_url = "acme", "Acme", "https://api.acme.test/v1"
-        families = (("", Table((Param("prompt"), Param("size", to=sizes.ratio(("1:1",)))))),)
+        _SIZE = Param("size", convert=sizes.ratio(("1:1", "16:9")))
+        tables_by_model = (("", Table((Param("prompt"), _SIZE))),)
 """
 
 from __future__ import annotations
@@ -25,48 +28,48 @@ STANDARD_OR_HD: Mapping[str, str] = {
     **dict.fromkeys(("low", "medium", "standard"), "standard"),
     **dict.fromkeys(("high", "xhigh", "max", "hd"), "hd"),
 }
-"""Every quality in the two words of the DALL-E years; `auto` is left to the provider."""
+"""OpenAI's qualities as DALL-E 3's `standard` and `hd`; `auto` is not sent."""
 
 _SUCCESS, _LAST_STATUS = 200, 599
 
 
 class OpenAICompatible(Adapter):
-    """A provider with OpenAI's endpoint and answer, and parameters of its own."""
+    """A provider with OpenAI's endpoint and response format, and its own parameters."""
 
     extra_fields: ClassVar[frozenset[str]] = frozenset({"revised_prompt", "seed"})
-    """What of a picture's entry goes on to the client, beside the picture."""
+    """Fields of an image's entry that are passed to the client with the image."""
     images_path: ClassVar[tuple[str | int, ...]] = ("data",)
-    """Where the list of pictures stands in an answer."""
+    """JSON path of the list of images in a response."""
     other_images_paths: ClassVar[tuple[tuple[str | int, ...], ...]] = ()
-    """Where it stands in the answers of some models."""
+    """Further JSON paths of that list, for models that differ."""
 
     def request_path(self, call: ImageCall) -> str:
-        """Give the path below the base URL."""
+        """Return the URL path below the base URL."""
         del call
         return "/images/generations"
 
     def build_body(self, call: ImageCall) -> dict[str, Any]:
-        """Give the body: the model's name, and what the table made."""
+        """Return the request body: the model and the translated fields."""
         return {"model": require_model(call.model, example=self.models[0]), **call.fields}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Ask; where the table lets `stream` through, the answer may be events."""
+        """Return the request. With `stream` in the body, the reply may be events."""
         body = self.build_body(call)
         return ProviderRequest(
             self.request_path(call), json=body, may_stream=body.get("stream") is True
         )
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures; an answer without one may say why."""
+        """Parse the images. Raises `ProviderError` if there are none."""
         del call
         tree = reply.json()
-        for place in (self.images_path, *self.other_images_paths):
-            if images := tuple(parse_images(tree, *place, extra_fields=self.extra_fields)):
+        for path in (self.images_path, *self.other_images_paths):
+            if images := tuple(parse_images(tree, *path, extra_fields=self.extra_fields)):
                 return Answer(images, usage=parse_usage(tree, "usage"))
         raise self.no_image_error(reply)
 
     def parse_event(self, call: ImageCall, data: Any) -> Answer:
-        """Read an event that holds a picture, a preview, the usage or what went wrong."""
+        """Parse an event: an image, a partial image, usage or an error."""
         del call
         if dig(data, "error") is not None:
             raise self.provider_error(_failed_reply(data))
@@ -76,13 +79,13 @@ class OpenAICompatible(Adapter):
         return Answer(images, usage=parse_usage(data, "usage"))
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:
-        """Know a refusal by OpenAI's codes, too: who took the shape may have taken them."""
+        """Recognise OpenAI's refusal codes, too; compatible providers often use them."""
         if MODERATION_CODES & {code.lower() for code in find_error_codes(reply)}:
             return self.refusal(reply)
         return super().provider_error(reply)
 
 
 def _failed_reply(data: Any) -> ProviderReply:
-    """Make a reply of an event that tells of a failure; some name the status it would have had."""
+    """Return an error event as a reply, with the HTTP status that the event names, if any."""
     status = dig_typed(data, "error", "http_code", kind=int) or _SUCCESS
     return ProviderReply(max(_SUCCESS, min(status, _LAST_STATUS)), tree=data)

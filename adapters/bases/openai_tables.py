@@ -1,6 +1,6 @@
-"""What OpenAI's own models take, family by family, for people to read.
+"""The parameters of OpenAI's own models, for the documentation only.
 
-Who speaks OpenAI's shape gets every parameter as it was sent; nothing here holds anybody to it.
+Passthrough providers get every parameter as sent; these tables neither convert nor check anything.
 
 Sources: https://platform.openai.com/docs/api-reference/images/create; for the range of pixels
 https://learn.microsoft.com/en-us/azure/ai-foundry/openai/how-to/dall-e
@@ -32,9 +32,10 @@ _NEWER = (Param("complexity", choices=("low", "medium", "high")), *_GIF, _SVG)
 
 
 def build_tables(*formats: str, newer: tuple[Param, ...] = _NEWER) -> TablesByModel:
-    """Give the tables of all families, where a server of them writes these formats.
+    """Return the tables of all model families.
 
-    `newer` is what the newest models take there beside what all take.
+    `formats` are the output formats of the service. `newer` are the additional parameters that the
+    newest models have there.
     """
     more = ("xhigh", "max") if newer else ()
     listed = Param("output_format", choices=formats)

@@ -1,15 +1,15 @@
-"""Waiting for a job at a provider by asking again.
+"""`PollingAdapter`: for a provider that starts a job and must be polled until it has finished.
 
-class Acme(Jobs):
-    pending_states = frozenset({"queued", "running"})
-    job_at, asked_at = ("id",), "/jobs/{}"
-    done, pictures_at = "succeeded", ("result", "urls")
+    class Acme(PollingAdapter):
+        pending_states = frozenset({"queued", "running"})
+        id_path, poll_path = ("id",), "/jobs/{}"
+        success_state, images_path = "succeeded", ("result", "urls")
 
-    def build_request(self, call):                # submit
+        def build_request(self, call): ...  # submit the job
 
-What is asked of the job and how its end is read follow from these words; a provider that differs
-writes `question` (what to ask again and again; None: it is settled) or `answer` (read a job that
-is settled, well or not) itself. One that can cancel a job writes `cancellation`.
+The class attributes describe how to poll and where the images are. A provider that differs
+overrides `build_poll_request` (None if the job has finished already) or `parse_answer` (parse a
+finished job, successful or not). One that can cancel a job overrides `build_cancel_request`.
 """
 
 from __future__ import annotations
@@ -40,11 +40,10 @@ def poll(
     interval: float = 0.5,
     timeout: float = 600.0,
 ) -> Generator[ProviderRequest, ProviderReply, ProviderReply]:
-    """Ask until `settled` says so of a reply, and give that one.
+    """Send `request` until `is_finished` is true for a reply, and return that reply.
 
-    Waits `interval` seconds before each question and gives up after `limit` seconds of waiting
-    (504). An error status is raised as the adapter understands it, unless it is settled; but
-    what is not found here is a job that was taken, and no model of the client's (502).
+    Waits `interval` seconds before each poll. Raises `ProviderError` after `timeout` seconds (504),
+    and for an error status. A 404 means that the provider lost the job, so it becomes a 502.
     """
     request = replace(request, delay=interval)
     for _ in range(int(timeout / interval)):
@@ -66,7 +65,7 @@ def poll(
 def fetch_images(
     adapter: Adapter, paths: Iterable[str], **extra: Any
 ) -> Generator[ProviderRequest, ProviderReply, list[Image]]:
-    """Fetch the pictures that a settled job left at these paths of the base URL, as bytes."""
+    """Download images from these paths below the base URL. `extra` is added to each image."""
     images = []
     for path in paths:
         reply = adapter.raise_for_status((yield ProviderRequest(path, method="GET")))
@@ -77,84 +76,86 @@ def fetch_images(
 
 
 class PollingAdapter(Adapter):
-    """A provider that takes a job and is asked about it until it is settled."""
+    """A provider whose jobs are polled until they have finished."""
 
     state_path: ClassVar[tuple[str | int, ...]] = ("status",)
-    """Where the job's state stands in a reply."""
+    """JSON path of the job's state in a reply."""
     pending_states: ClassVar[frozenset[str]] = frozenset()
-    """States in which to ask again; any other, or none at all, is settled."""
+    """States in which to poll again; a job in any other state, or without one, has finished."""
     id_path: ClassVar[tuple[str | int, ...]] = ("id",)
-    """Where the job's name stands in the reply to a submission."""
+    """JSON path of the job's id in the reply to the submission."""
     poll_path: ClassVar[str] = ""
-    """The path below the base URL at which a job is asked about; its name goes into the braces."""
+    """URL path, below the base URL, for polling; the job's id replaces the braces."""
     success_state: ClassVar[str] = ""
-    """The state of a job that went well; any other settled one tells of a failure."""
+    """The state of a successful job; any other finished job has failed."""
     images_path: ClassVar[tuple[str | int, ...]] = ()
-    """Where a finished job has the URL of its picture, or the list of them."""
+    """JSON path of the image's URL, or of the list of URLs, in a finished job."""
     progress_path: ClassVar[tuple[str | int, ...]] = ()
-    """Where a reply says how far the job is; () where none does."""
+    """JSON path of the job's progress; () if replies have none."""
     progress_max: ClassVar[float] = 1.0
-    """What stands there in the end."""
+    """The value of the progress when the job has finished."""
     poll_interval: ClassVar[float] = 1.0
-    """Seconds between two questions."""
+    """Seconds between two polls."""
     poll_timeout: ClassVar[float] = 600.0
-    """Seconds of waiting after which the job is given up."""
+    """Seconds of polling after which the job fails with a 504."""
 
     def flow(self, call: ImageCall) -> Flow:
-        """Submit, ask until it is settled, read."""
+        """Submit the job, poll until it has finished, parse the result."""
         return self.parse_answer(call, (yield from self.submit_and_poll(call)))
 
     def submit_and_poll(
         self, call: ImageCall
     ) -> Generator[ProviderRequest, ProviderReply, ProviderReply]:
-        """Submit, ask until it is settled, and give the reply that says so."""
+        """Submit the job, poll until it has finished, and return the last reply."""
         reply = self.raise_for_status((yield self.build_request(call)))
-        if question := self.poll_request(call, reply):
-            reply = yield from self.poll_job(call, reply, question)
+        if request := self.build_poll_request(call, reply):
+            reply = yield from self.poll_job(call, reply, request)
         return reply
 
     def poll_job(
-        self, call: ImageCall, submitted: ProviderReply, question: ProviderRequest
+        self, call: ImageCall, submitted: ProviderReply, request: ProviderRequest
     ) -> Generator[ProviderRequest, ProviderReply, ProviderReply]:
-        """Ask until a submitted job is settled; have it cancelled if it is abandoned meanwhile."""
+        """Poll a submitted job until it has finished; cancel it if the flow is cancelled."""
         try:
             return (
                 yield from poll(
                     self,
-                    question,
+                    request,
                     self.is_finished,
                     interval=self.poll_interval,
                     timeout=self.poll_timeout,
                 )
             )
         except FlowCancelled:
-            if request := self.cancel_request(call, submitted):
-                yield request
+            if cancellation := self.build_cancel_request(call, submitted):
+                yield cancellation
             raise
 
-    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
-        """Give the request that cancels a job; None where the provider is not known to have one."""
+    def build_cancel_request(
+        self, call: ImageCall, submitted: ProviderReply
+    ) -> ProviderRequest | None:
+        """Return the request that cancels a job, None if the provider has none."""
         del call, submitted
         return None
 
     def parse_progress(self, reply: ProviderReply) -> float | None:
-        """Tell how far a job is, 0 to 1; None where the reply does not say."""
+        """Return the job's progress, 0 to 1; None if the reply has none."""
         if not self.progress_path:
             return None
-        told = dig(reply.json(), *self.progress_path)
-        if not isinstance(told, int | float) or isinstance(told, bool):
+        progress = dig(reply.json(), *self.progress_path)
+        if not isinstance(progress, int | float) or isinstance(progress, bool):
             return None
-        return min(max(told / self.progress_max, 0.0), 1.0)
+        return min(max(progress / self.progress_max, 0.0), 1.0)
 
-    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
-        """Give what to ask again and again after a submission; None when it is settled already."""
+    def build_poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+        """Return the request to poll with; None if the job has finished already."""
         del call
-        return ProviderRequest(self.poll_path.format(self.job_id(reply)), method="GET")
+        return ProviderRequest(self.poll_path.format(self.parse_job_id(reply)), method="GET")
 
-    def job_id(self, reply: ProviderReply) -> str:
-        """Give the job's name as it can stand in a path; raises where a reply names none."""
-        if named := quote_segment(dig_str(reply.json(), *self.id_path)):
-            return named
+    def parse_job_id(self, reply: ProviderReply) -> str:
+        """Return the job's id, percent-encoded for a URL path. Raises if the reply has none."""
+        if job_id := quote_segment(dig_str(reply.json(), *self.id_path)):
+            return job_id
         raise (
             self.provider_error(reply)
             if find_error_message(reply)
@@ -162,7 +163,7 @@ class PollingAdapter(Adapter):
         )
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read a job that is settled: its pictures, or why there are none."""
+        """Parse a finished job. Raises `ProviderError` if it failed."""
         del call
         if self.parse_state(reply) != self.success_state:
             raise self.provider_error(reply)
@@ -171,17 +172,17 @@ class PollingAdapter(Adapter):
         raise no_image_error(reply.status)
 
     def parse_images(self, reply: ProviderReply) -> Iterable[Image]:
-        """Read the pictures of a job that went well."""
+        """Return the images of a successful job."""
         return map(Image.from_url, find_urls(dig(reply.json(), *self.images_path)))
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Find why a job failed, or what an error says; the job's state where nothing else is."""
+        """Return the error message of a failed job, or else its state."""
         return find_error_message(reply) or self.parse_state(reply)
 
     def parse_state(self, reply: ProviderReply) -> str:
-        """Give the job's state."""
+        """Return the job's state, "" if the reply has none."""
         return dig_str(reply.json(), *self.state_path)
 
     def is_finished(self, reply: ProviderReply) -> bool:
-        """Tell whether a reply shows the job's end."""
+        """Whether a reply is that of a finished job."""
         return reply.ok and self.parse_state(reply) not in self.pending_states

@@ -1,4 +1,4 @@
-"""AI/ML API: many makers' models behind one endpoint, each family with parameters of its own.
+"""AI/ML API: models of many vendors behind one endpoint; each family has its own parameters.
 
     POST {base}/images/generations      JSON -> JSON, 201 as well as 200
 
@@ -31,20 +31,20 @@ _PAY = re.compile(r"credit|balance|funds", re.IGNORECASE)
 _OPENAI_SIZES = ("1024x1024", "1024x1536", "1536x1024")
 _QUALITIES = {it: it for it in ("low", "medium", "high")} | {"standard": "medium"}
 _QUALITIES |= dict.fromkeys(("hd", "xhigh", "max"), "high")
-_WORDS = "square_hd square portrait_4_3 portrait_16_9 landscape_4_3 landscape_16_9"
+_NAMED_SIZES = "square_hd square portrait_4_3 portrait_16_9 landscape_4_3 landscape_16_9"
 
 
 def _sides(
-    low: int, high: int, *words: str, step: int = 32, most: int | None = None
+    low: int, high: int, *names: str, step: int = 32, most: int | None = None
 ) -> tuple[Param, Param]:
-    """Take a size as an object of sides, or one of the family's words for it."""
+    """Return the rows for a size: width and height in an object, or a named size."""
     width, height = "image_size.width", "image_size.height"
     bounds = sizes.pixels(
         low=low, high=high, step=step, max_pixels=most, width=width, height=height
     )
     return (
         Param("size", convert=bounds, default="1024x1024", default_unless=("image_size",)),
-        Param("image_size", choices=words or tuple(_WORDS.split()), note="instead of size"),
+        Param("image_size", choices=names or tuple(_NAMED_SIZES.split()), note="instead of size"),
     )
 
 
@@ -87,13 +87,13 @@ _ULTRA = Table(
         Param("aspect_ratio", choices=_RATIOS),
     )
 )
-_KONTEXT = Table((*_ULTRA.rows, _GUIDANCE, Param("image_url", note="a picture to work from")))
+_KONTEXT = Table((*_ULTRA.rows, _GUIDANCE, Param("image_url", note="an input image")))
 _PRO_1_1 = Table((*_FLUX, *_SAFETY, _FORMAT, *_sides(256, 1440)))
 _PRO = Table((*_PRO_1_1.rows, _STEPS, _GUIDANCE))
 _FEW_STEPS = Param("num_inference_steps", kind=int, low=1, high=12)
 _SCHNELL = Table((*_FLUX, _FEW_STEPS, *_sides(64, 1536)))
 _DEV = Table((*_FLUX, _STEPS, _GUIDANCE, *_sides(512, 1536)))
-_FROM_PICTURE = Table(
+_IMAGE_TO_IMAGE = Table(
     (*_FLUX, _STEPS, _GUIDANCE, Param("image_url"), Param("strength", kind=float))
 )
 _FLUX_2 = Table(
@@ -121,8 +121,8 @@ _SEEDREAM_3 = Table(
 )
 
 
-def _image_urls(most: int) -> Param:
-    return Param("image_urls", kind=list, low=1, high=most, note="pictures to work from")
+def _image_urls(maximum: int) -> Param:
+    return Param("image_urls", kind=list, low=1, high=maximum, note="input images")
 
 
 _SEEDREAM_5 = Table(
@@ -156,7 +156,7 @@ _NANO_BANANA = Table(
     (
         Param("prompt"),
         Param("size", convert=sizes.tiers(sizes.ratio(_NANO_RATIOS), _TIERS)),
-        # Theirs is 16:9.
+        # AI/ML API's own default is 16:9.
         Param(
             "aspect_ratio",
             choices=_NANO_RATIOS,
@@ -164,7 +164,7 @@ _NANO_BANANA = Table(
             default_unless=("size", "image_urls"),
         ),
         Param("resolution", choices=tuple(_TIERS)),
-        Param("image_urls", kind=list, high=5, note="pictures to work from"),
+        Param("image_urls", kind=list, high=5, note="input images"),
         Param("enable_web_search", kind=bool),
     )
 )
@@ -188,7 +188,7 @@ _MINIMAX = Table(
 
 
 class AIMLAPI(OpenAICompatible):
-    """AI/ML API. Of a model of no known family only the prompt is sent."""
+    """AI/ML API. For a model of an unknown family only the prompt is sent."""
 
     id = "aimlapi"
     name = "AI/ML API"
@@ -201,7 +201,7 @@ class AIMLAPI(OpenAICompatible):
         ("flux-pro", _PRO),
         ("flux/kontext", _KONTEXT),
         ("flux/schnell", _SCHNELL),
-        ("flux/dev/image-to-image", _FROM_PICTURE),
+        ("flux/dev/image-to-image", _IMAGE_TO_IMAGE),
         ("flux/", _DEV),
         ("blackforestlabs/flux-2", _FLUX_2),
         ("minimax/image-01", _MINIMAX),
@@ -240,20 +240,20 @@ class AIMLAPI(OpenAICompatible):
     status_by_code: ClassVar[Mapping[str, int]] = dict.fromkeys(MODERATION_CODES, errors.REFUSED)
     refusal_pattern = re.compile(r"moderation|content policy|safety system|nsfw", re.IGNORECASE)
     unconfirmed = (
-        "parameters of minimax/image-01; vector pictures of recraft-v3; the form of errors; "
-        "how a refusal is told; how long a URL stays good"
+        "parameters of minimax/image-01; vector images of recraft-v3; the format of errors and "
+        "refusals; how long URLs last"
     )
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Find the sentence; a complaint of several fields is a list of them."""
-        several = [it for it in dig_list(reply.json(), "message") if isinstance(it, str)]
-        return "; ".join(several) or super().error_message(reply)
+        """Return the message; if several fields are invalid, it is a list."""
+        messages = [it for it in dig_list(reply.json(), "message") if isinstance(it, str)]
+        return "; ".join(messages) or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Know by its words that an account without credits is forbidden to draw."""
-        told = self.error_message(reply)
-        if reply.status == _FORBIDDEN and _PAY.search(told):
-            return errors.error_from_reply(reply, message=told, status=_NO_CREDIT)
+        """Recognise an empty account, which gets a 403, by the message."""
+        message = self.error_message(reply)
+        if reply.status == _FORBIDDEN and _PAY.search(message):
+            return errors.error_from_reply(reply, message=message, status=_NO_CREDIT)
         return super().provider_error(reply)
 
 

@@ -1,9 +1,9 @@
-"""AUTOMATIC1111's Stable Diffusion web UI, and Forge: one job at a time, pictures as base64.
+"""AUTOMATIC1111's Stable Diffusion web UI, and Forge: one job at a time, images as base64.
 
-    POST {base}/sdapi/v1/txt2img      the server has to be started with --api
+    POST {base}/sdapi/v1/txt2img      the server must run with --api
 
-The client's model, format and compression are settings of the server, and stay as the last call
-left them: they are sent with every call. Scripts and other settings never leave the gateway.
+Model, output format and compression are settings of the server that persist between calls, so every
+call sends them. Scripts and other settings are never sent.
 
 >>> from adapters.contract import ImageCall
 >>> made = ADAPTER.table_for("").translate({"prompt": "a cube", "quality": "high", "n": 2}, n=2)
@@ -41,8 +41,8 @@ _SETTINGS = "override_settings"
 _RESTORE = f"{_SETTINGS}_restore_afterwards"
 _STEPS = {"low": 15, "medium": 25, "standard": 25}
 _STEPS |= dict.fromkeys(("high", "hd", "xhigh", "max"), 40)
-# What reaches beyond the picture: code of the server's, and its disk.
-_BEYOND = ("script_name", "script_args", "alwayson_scripts", "save_images")
+# Parameters that run code on the server or write to its disk.
+_UNSAFE = ("script_name", "script_args", "alwayson_scripts", "save_images")
 
 
 def _numbers(kind: type, *names: str, low: float = 0, high: float | None = None) -> list[Param]:
@@ -54,7 +54,7 @@ _TABLE = Table(
         Param("prompt"),
         Param("negative_prompt"),
         Param("n", "n_iter", high=10),
-        # The server's own are 512x512 and 50 steps.
+        # The server's own defaults are 512x512 and 50 steps.
         Param("size", convert=sizes.pixels(low=64, high=16_384, step=8), default="1024x1024"),
         Param("quality", "steps", convert=_STEPS, default="medium", default_unless=("steps",)),
         Param("output_format", "format", convert={"png": "png", "jpeg": "jpg", "webp": "webp"}),
@@ -73,12 +73,12 @@ _TABLE = Table(
         *(Param(f"hr_{name}") for name in ("scheduler", "prompt", "negative_prompt")),
         Param("hr_additional_modules", kind=list),
     ),
-    reserved=frozenset({*_BEYOND, _SETTINGS, _RESTORE, "format"}),
+    reserved=frozenset({*_UNSAFE, _SETTINGS, _RESTORE, "format"}),
 )
 
 
 class Automatic1111(Adapter):
-    """A web UI of one's own; the first use of a model loads its file, which takes a while."""
+    """A self-hosted web UI. The first call of a model takes longer, because it loads the model."""
 
     id = "automatic1111"
     name = "AUTOMATIC1111 and Forge"
@@ -92,19 +92,19 @@ class Automatic1111(Adapter):
         Option("automatic1111_password", "the password of --api-auth", secret=True),
     )
     unconfirmed = (
-        "whether a wrong model's name is an error or leaves the model as it is; whether a grid can "
-        "come before the pictures"
+        "whether an unknown model is an error or keeps the current model; whether a grid can "
+        "precede the images"
     )
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Add user and password, unasked; a key, if any, is for a proxy before the server."""
+        """Return basic auth for user and password; an API key is for a proxy before the server."""
         if not (user := credentials["automatic1111_user"]):
             return super().sign(outgoing, credentials)
         pair = f"{user}:{credentials['automatic1111_password']}"
         return {"authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Ask for the pictures, with the settings that they need."""
+        """Return the request, with the settings of the server that it needs."""
         fields = dict(call.fields)
         settings = {
             "samples_format": fields.pop("format", "png"),
@@ -112,29 +112,31 @@ class Automatic1111(Adapter):
         }
         if call.model not in ("", _DEFAULT):
             settings["sd_model_checkpoint"] = call.model
-        # Put back at the end, they would not hold for the writing of the pictures, and the model
-        # would be loaded twice.
-        lasting = {_SETTINGS: settings, _RESTORE: False}
-        return ProviderRequest("/sdapi/v1/txt2img", json={**fields, **lasting})
+        # If the server restored its settings afterwards, it would ignore the format and load the
+        # model twice.
+        overrides = {_SETTINGS: settings, _RESTORE: False}
+        return ProviderRequest("/sdapi/v1/txt2img", json={**fields, **overrides})
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures asked for; what extensions add comes after them."""
+        """Parse the requested images; extensions append further ones."""
         tree = reply.json()
         seeds = dig_list(parse_json(dig_str(tree, "info")), "all_seeds")
-        made = [it for it in dig_list(tree, "images") if it and isinstance(it, str)][: call.n]
-        if not made:
+        texts = [it for it in dig_list(tree, "images") if it and isinstance(it, str)][: call.n]
+        if not texts:
             raise no_image_error(reply.status)
-        told = [without_none(seed=dig_typed(seeds, which, kind=int)) for which in range(len(made))]
-        images = zip(made, told, strict=True)
+        extras = [
+            without_none(seed=dig_typed(seeds, which, kind=int)) for which in range(len(texts))
+        ]
+        images = zip(texts, extras, strict=True)
         return Answer(tuple(Image(b64=b64, extra=extra) for b64, extra in images))
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Prefer the sentence to the kind of error that stands before it."""
+        """Return the message rather than the name of the error."""
         tree = reply.json()
         return dig_str(tree, "detail") or dig_str(tree, "errors") or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:
-        """Say of a 404 what it means here: no API at all, or a name that the server has not."""
+        """Distinguish the meanings of a 404: the server has no API, or lacks the named model."""
         if reply.status != HTTPStatus.NOT_FOUND:
             return super().provider_error(reply)
         if dig(reply.json(), "error") is None:

@@ -1,11 +1,11 @@
-"""Azure AI Foundry: three surfaces of one resource, by the family of the model.
+"""Azure AI Foundry: three APIs of one resource, by model family.
 
-    POST {base}/images/generations      OpenAI's shape; MAI's models take width and height instead
-    POST {base}/{flux-2-pro}            FLUX.2, with the parameters of its maker
+    POST {base}/images/generations      OpenAI's API; MAI models take width and height instead
+    POST {base}/{flux-2-pro}            FLUX.2, with Black Forest Labs' parameters
 
-An `azure_foundry_url` that is a resource's bare address gets the path of the model's surface; one
-with a path of its own, such as https://….services.ai.azure.com/models, is the base as it stands. A
-deployment's name says nothing: `azure_model_name` tells what is behind it.
+An `azure_foundry_url` without a path gets the path of the model's API; one with a path, such as
+https://….services.ai.azure.com/models, is used as the base URL unchanged. If a deployment's name
+does not show its model, set `azure_model_name`.
 
 >>> url = "https://contoso.services.ai.azure.com"
 >>> params = {"model": "MAI-Image-2.6", "prompt": "a cube", "size": "1792x1024"}
@@ -38,7 +38,7 @@ from adapters.tools.url_paths import quote_model
 _URL = "azure_foundry_url"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _WORD = r"[A-Za-z0-9-]+"
-# Resources take a key in `api-key`, a model's own endpoint takes it as a bearer.
+# Resources expect the key in `api-key`, endpoints of single models as a bearer token.
 _RESOURCES = (".services.ai.azure.com", ".openai.azure.com", ".cognitiveservices.azure.com")
 
 
@@ -46,8 +46,8 @@ _QUALITIES = {it: it for it in ("auto", "low", "medium", "high")} | {"standard":
 _QUALITIES |= dict.fromkeys(("hd", "xhigh", "max"), "high")
 
 
-def _stated(size: str) -> Fields:
-    """Leave out `auto`: not every model knows the word."""
+def _size_unless_auto(size: str) -> Fields:
+    """Drop `auto`, which some models do not support."""
     return {} if size == "auto" else {"size": size}
 
 
@@ -55,7 +55,7 @@ _OPENAI = Table(
     (
         Param("prompt"),
         Param("n", high=10),
-        Param("size", convert=_stated),
+        Param("size", convert=_size_unless_auto),
         Param("quality", convert=_QUALITIES),
         Param("background"),
         Param("moderation"),
@@ -78,7 +78,7 @@ _FLUX_2 = Table(
         Param("guidance", kind=float, low=0),
     )
 )
-# How names begin, the table, where the surface stands below a resource.
+# Prefixes of model names, table, path of the API below the resource.
 _FAMILIES = (
     (("MAI-", "mai-"), _MAI, "/mai/v1"),
     (("FLUX.2", "FLUX-2", "flux.2", "flux-2"), _FLUX_2, "/providers/blackforestlabs/v1"),
@@ -87,7 +87,7 @@ _FAMILIES = (
 
 
 class AzureAI(entra_id.AzureAdapter, OpenAICompatible):
-    """Image models on Azure AI Foundry, and on model endpoints of Azure's."""
+    """Image models on Azure AI Foundry and on Azure model endpoints."""
 
     id = "azure-ai"
     otel_provider_name = "azure.ai.inference"
@@ -102,22 +102,22 @@ class AzureAI(entra_id.AzureAdapter, OpenAICompatible):
     options: ClassVar[tuple[Option, ...]] = (
         Option(
             _URL,
-            "the resource, https://{name}.services.ai.azure.com, or a base URL on a host of Azure",
+            "the resource, https://{name}.services.ai.azure.com, or a base URL on an Azure host",
             pattern=rf"https://{_WORD}(?:\.{_WORD}){{0,8}}\.azure\.(?:com|us|cn)(?:/{_NAME})*/?",
         ),
         Option(
             "azure_api_version",
-            "the query's api-version, preview by default",
+            "the API version, preview by default",
             pattern=r"v1|preview|latest|\d{4}-\d{2}-\d{2}(?:-preview)?",
         ),
         Option(
             "azure_deployment_name",
-            "which deployment of an endpoint is to answer (azureml-model-deployment)",
+            "the deployment of an endpoint (header azureml-model-deployment)",
             pattern=_NAME,
         ),
         Option(
             "azure_extra_params",
-            "what an endpoint does with parameters that it does not know (extra-parameters)",
+            "what an endpoint does with unknown parameters (header extra-parameters)",
             pattern=r"error|drop|pass-through|ignore|allow",
         ),
         *entra_id.OPTIONS,
@@ -129,47 +129,46 @@ class AzureAI(entra_id.AzureAdapter, OpenAICompatible):
     refusal_pattern = re.compile(r"moderated|safety system|content (?:filter|polic)", re.IGNORECASE)
     confidence = "medium"
     unconfirmed = (
-        "how FLUX.2 and MAI refuse; the range of a FLUX.2 side, and several of its pictures at "
-        "once; whether MAI makes one without width and height, and its words for its usage; "
-        "whether `preview` fits every base URL with a path of its own"
+        "refusals by FLUX.2 and MAI; the range of a side and n above 1 with FLUX.2; whether MAI "
+        "requires width and height, and the format of its usage; whether `preview` is valid for "
+        "every base URL with a path"
     )
 
     def resolve_base_url(self, credentials: Credentials) -> str:
-        """Give the base URL that was chosen."""
+        """Return the configured base URL. Raises `BadParam` if there is none."""
         if not credentials[_URL]:
             raise BadParam(
                 _URL,
-                "Azure AI Foundry needs the address of a resource: set azure_foundry_url (header "
-                "x-portkey-azure-foundry-url), or a custom host.",
+                "Azure AI Foundry needs a resource's URL. Set azure_foundry_url (header "
+                "x-portkey-azure-foundry-url) or a custom host.",
                 code="option_needed",
             )
         return credentials[_URL].rstrip("/")
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Bear the key, except to a resource; a token is borne everywhere."""
+        """Return the key as a bearer token, or in `api-key` for a resource."""
         host = urlsplit(credentials[_URL]).hostname or ""
         if credentials[entra_id.TOKEN] or host.endswith(_RESOURCES):
             return super().sign(outgoing, credentials)
         return {"authorization": f"Bearer {credentials.api_key}"}
 
     def request_path(self, call: ImageCall) -> str:
-        """Give the path of the model's surface, without what the base URL names already."""
-        found, model = call.credentials, self.effective_model(call.model, call.credentials)
+        """Return the path of the model's API, below the base URL."""
+        options, model = call.credentials, self.effective_model(call.model, call.credentials)
         table = self.table_for(model)
-        is_bare = bool(found[_URL]) and "/" not in found[_URL].partition("://")[2].rstrip("/")
-        surface = next(place for _, it, place in _FAMILIES if it is table) if is_bare else ""
-        named = quote_model(model.lower().replace(".", "-")) if table is _FLUX_2 else ""
-        version = found["azure_api_version"] or "preview"
-        return f"{surface}/{named or 'images/generations'}?api-version={version}"
+        is_bare = bool(options[_URL]) and "/" not in options[_URL].partition("://")[2].rstrip("/")
+        api = next(path for _, it, path in _FAMILIES if it is table) if is_bare else ""
+        name = quote_model(model.lower().replace(".", "-")) if table is _FLUX_2 else ""
+        version = options["azure_api_version"] or "preview"
+        return f"{api}/{name or 'images/generations'}?api-version={version}"
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Ask; what an endpoint is told of itself stands in headers."""
-        found = call.credentials
-        told = {
-            "azureml-model-deployment": found["azure_deployment_name"],
-            "extra-parameters": found["azure_extra_params"],
+        """Return the request, with an endpoint's own options in headers."""
+        options = {
+            "azureml-model-deployment": call.credentials["azure_deployment_name"],
+            "extra-parameters": call.credentials["azure_extra_params"],
         }
-        headers = {name: value for name, value in told.items() if value}
+        headers = {name: value for name, value in options.items() if value}
         return replace(super().build_request(call), headers=headers)
 
 

@@ -1,9 +1,9 @@
-"""Amazon Bedrock: one path, and a body for each vendor's family of models.
+"""Amazon Bedrock: one path, and a different body for each model family.
 
     POST {base}/model/{id, inference profile or ARN}/invoke      JSON, SigV4 or a bearer key
 
-A refusal can be an HTTP 200 (`error`, `finish_reasons`, `status`, `finishReason`) or a 400 that is
-known by its words. What kind an error is stands in the header `x-amzn-ErrorType`.
+A refusal is an HTTP 200 (`error`, `finish_reasons`, `status`, `finishReason`) or a 400 recognised
+by its message. The header `x-amzn-ErrorType` has the type of an error.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "us.stability.sd3-5-large-v1:0", "prompt": "a cube", "size": "1536x1024"}
@@ -56,7 +56,7 @@ _TEXT, _CONFIG = "textToImageParams", "imageGenerationConfig"
 _SEEDS = 858_993_460
 _SIDES: dict[str, Any] = {"width": f"{_CONFIG}.width", "height": f"{_CONFIG}.height"}
 
-# Fewer than 4,194,304 pixels, with room to round both sides to a multiple of 16.
+# Less than 4,194,304 pixels, so that both sides can be rounded to a multiple of 16.
 _NOVA_SIZE = sizes.pixels(low=320, high=4096, step=16, max_pixels=4_128_768, max_ratio=4, **_SIDES)
 
 _AMAZON = (
@@ -121,8 +121,8 @@ _SDXL = Table(
     )
 )
 
-# The longest prefix that fits says which family an id belongs to; a model nobody has heard of
-# gets the body that its vendor's newest models take.
+# The first matching prefix decides the family. An unknown model gets the body of its vendor's
+# newest models.
 _FAMILIES = (
     ("stability.stable-diffusion-xl", _SDXL),
     ("stability.stable-image", _STABLE_IMAGE),
@@ -132,9 +132,9 @@ _FAMILIES = (
 )
 _ID = re.compile(r"(?:[a-z][a-z-]{1,9}\.)?((?:amazon|stability)\..+)")
 
-_FAULTS = ("inference error",)
-# By the header `x-amzn-ErrorType`, where the status says less.
-_KINDS = {
+_SERVER_FAULTS = ("inference error",)
+# Error types (header `x-amzn-ErrorType`) whose HTTP status is less specific.
+_STATUS_BY_TYPE = {
     **dict.fromkeys(("InvalidSignatureException", "UnrecognizedClientException"), 401),
     "ExpiredTokenException": 401,
     "ModelNotReadyException": 503,
@@ -143,7 +143,7 @@ _KINDS = {
 
 
 class Bedrock(Adapter):
-    """Image models on Amazon Bedrock: Stability AI's, and Amazon's own while they last."""
+    """Image models on Amazon Bedrock: Stability AI's and Amazon's own."""
 
     id = "bedrock"
     otel_provider_name = "aws.bedrock"
@@ -158,102 +158,105 @@ class Bedrock(Adapter):
     options: ClassVar[tuple[Option, ...]] = (
         Option(
             "aws_auth_type",
-            "apiKey or assumedRole; without it, an access key comes before the API key",
+            "apiKey or assumedRole; by default an access key if one is set, else the API key",
             pattern=r"[A-Za-z]{1,32}",
         ),
         *aws.OPTIONS,
         Option(
             "aws_bedrock_model",
-            "the model, profile or ARN to invoke, whatever the client names",
+            "the model, profile or ARN to invoke instead of the client's model",
             pattern=r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,511}",
         ),
     )
     refusal_pattern = re.compile("content filter|responsible ai", re.IGNORECASE)
     confidence = "medium"
     unconfirmed = (
-        "the reply of a model that has ended (Nova Canvas, Titan Image); webp from Stability's "
-        "models; sizes and defaults of Titan; the area and the ratios of Nova Canvas"
+        "the reply of a retired model (Nova Canvas, Titan Image); webp from Stability's models; "
+        "sizes and defaults of Titan; the area and the ratios of Nova Canvas"
     )
 
     def resolve_base_url(self, credentials: Credentials) -> str:
-        """Give the region's own address."""
+        """Return the region's URL."""
         return f"https://bedrock-runtime.{aws.get_region(credentials)}.amazonaws.com"
 
     def table_for(self, model: str) -> Table:
-        """Give the table of the family; for a name that says no family, Stability's."""
+        """Return the family's table; Stability's if the name shows no family."""
         return _family(model) or _STABLE_IMAGE
 
-    def effective_model(self, named: str, credentials: Credentials) -> str:
-        """Let the operator's choice decide, unless it is an ARN that does not show its family."""
+    def effective_model(self, model: str, credentials: Credentials) -> str:
+        """Return the operator's model, unless it is an ARN that does not show its family."""
         chosen = credentials["aws_bedrock_model"]
-        return chosen if _family(chosen) else named
+        return chosen if _family(chosen) else model
 
     def missing_credentials(self, credentials: Credentials) -> str:
-        """Name what the chosen way to sign needs and has not."""
-        way = credentials["aws_auth_type"]
-        if _bears_a_key(credentials):
-            instead = "" if way else f", or {' and '.join(aws.ACCESS_KEY)}"
-            return "" if credentials.api_key else f"an API key{instead}"
-        needed = (*aws.ACCESS_KEY, "aws_role_arn") if way == "assumedRole" else aws.ACCESS_KEY
-        return " and ".join(name for name in needed if not credentials[name])
+        """Return the missing credentials of the selected auth type."""
+        auth_type = credentials["aws_auth_type"]
+        if _uses_api_key(credentials):
+            alternative = "" if auth_type else f", or {' and '.join(aws.ACCESS_KEY)}"
+            return "" if credentials.api_key else f"an API key{alternative}"
+        is_role = auth_type == "assumedRole"
+        required = (*aws.ACCESS_KEY, "aws_role_arn") if is_role else aws.ACCESS_KEY
+        return " and ".join(name for name in required if not credentials[name])
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Sign with the access key, or add the API key."""
-        if _bears_a_key(credentials):
+        """Return the headers of a signature with the access key, or the API key as bearer token."""
+        if _uses_api_key(credentials):
             return super().sign(outgoing, credentials)
         return aws.sign(outgoing, credentials, "bedrock")
 
     def token_flow(self, credentials: Credentials, time: float) -> TokenFlow | None:
-        """Assume a role, if that is the way in."""
+        """Return the flow that assumes a role, if the auth type is assumedRole."""
         if credentials["aws_auth_type"] != "assumedRole":
             return None
         return aws.assume_role(credentials, time)
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Invoke the model; the operator's choice of it comes first."""
+        """Return the request for the operator's model, else the client's."""
         invoked = call.credentials["aws_bedrock_model"] or call.model
         path = quote_model(invoked, example=self.models[0])
         if not _family(self.effective_model(call.model, call.credentials)):
             raise BadParam(
                 "model",
-                "No family of Bedrock's image models is known by this name, so its body cannot be "
-                "written. Known are ids that begin with stability. or amazon.; a name that does "
-                "not show its family, such as an application profile's ARN, belongs into "
-                "aws_bedrock_model, beside the id of its model as 'model'.",
+                "'model' belongs to no known family of image models on Bedrock. Known model ids "
+                "begin with stability. or amazon. If a name does not show its family, such as the "
+                "ARN of an application inference profile, set it as aws_bedrock_model, and send "
+                "the model's id as 'model'.",
                 code="model_not_found",
             )
         headers = {"accept": "application/json"}
         return ProviderRequest(f"/model/{path}/invoke", json=_seeded(call), headers=headers)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures that were not filtered; when none is left, say why."""
+        """Parse the images that were not filtered. Raises `ProviderError` if there are none."""
         del call
         tree = reply.json()
         if artifacts := dig_list(tree, "artifacts"):
             return stability_style.answer_from(
                 map(stability_style.image_from_json, artifacts), reply
             )
-        if images := tuple(_pictures(tree)):
+        if images := tuple(_unfiltered_images(tree)):
             return Answer(images)
-        said = _objection(tree)
-        if said.lower() in _FAULTS:
-            raise error_from_reply(reply, message=said, status=502)
-        raise refusal(said, provider_status=reply.status) if said else no_image_error(reply.status)
+        reason = _failure_reason(tree)
+        if reason.lower() in _SERVER_FAULTS:
+            raise error_from_reply(reply, message=reason, status=502)
+        if reason:
+            raise refusal(reason, provider_status=reply.status)
+        raise no_image_error(reply.status)
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Find the sentence, whose key begins with a capital at times."""
+        """Return the message, which is in `Message` or `message`."""
         return dig_str(reply.json(), "Message") or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:
-        """Go by `x-amzn-ErrorType`, cut out of its name space and its address."""
-        kind = reply.headers.get("x-amzn-errortype", "").partition(":")[0].rpartition("#")[2]
-        if status := _KINDS.get(kind):
+        """Return the error for `x-amzn-ErrorType`, without its namespace and URL."""
+        error_type = reply.headers.get("x-amzn-errortype", "").partition(":")[0].rpartition("#")[2]
+        if status := _STATUS_BY_TYPE.get(error_type):
             return error_from_reply(reply, message=self.error_message(reply), status=status)
         return super().provider_error(reply)
 
 
 def _family(model: str) -> Table | None:
-    """Find the family of an id, an inference profile's id, or an ARN that ends in one.
+    """Return the family of a model id, an inference profile id, or an ARN that ends in one.
 
     >>> _family("us.stability.sd3-5-large-v1:0") is _family("stability.sd4-v1:0") is _SD3
     True
@@ -264,37 +267,39 @@ def _family(model: str) -> Table | None:
 
 
 def _seeded(call: ImageCall) -> Mapping[str, Any]:
-    """Add a seed where Amazon's models would take the same one, and make the same, each time."""
+    """Return the fields with a random seed for Amazon's models, whose own seed is constant."""
     if "taskType" not in call.fields:
         return call.fields
     config = {"seed": call.nonce % _SEEDS, **(dig_typed(call.fields, _CONFIG, kind=dict) or {})}
     return {**call.fields, _CONFIG: config}
 
 
-def _bears_a_key(credentials: Credentials) -> bool:
-    """Tell whether the API key itself is the credential; an access key comes before it."""
-    way = credentials["aws_auth_type"]
-    return way == "apiKey" or (way != "assumedRole" and not credentials["aws_access_key_id"])
+def _uses_api_key(credentials: Credentials) -> bool:
+    """Whether the API key is the credential; by default an access key takes precedence."""
+    auth_type = credentials["aws_auth_type"]
+    return auth_type == "apiKey" or (
+        auth_type != "assumedRole" and not credentials["aws_access_key_id"]
+    )
 
 
-def _pictures(tree: Any) -> Iterator[Image]:
-    """Give the pictures that nothing is said against."""
+def _unfiltered_images(tree: Any) -> Iterator[Image]:
+    """Yield the images without a finish reason."""
     for which, b64 in enumerate(dig_list(tree, "images")):
         if b64 and isinstance(b64, str) and dig(tree, "finish_reasons", which) is None:
             seed = dig_typed(tree, "seeds", which, kind=int)
             yield Image(b64=b64, extra=without_none(seed=seed))
 
 
-def _objection(tree: Any) -> str:
-    """Find the words in which a 200 says no; "" when there are none."""
+def _failure_reason(tree: Any) -> str:
+    """Return the reason of a failure in a 200, "" if there is none."""
     status = dig_str(tree, "status")
-    said = [
+    reasons = [
         dig_str(tree, "error"),
         *dig_list(tree, "finish_reasons"),
         *dig_list(tree, "details", "Moderation Reasons"),
         status if "moderated" in status.lower() else "",
     ]
-    return next((words for words in said if words and isinstance(words, str)), "")
+    return next((reason for reason in reasons if reason and isinstance(reason, str)), "")
 
 
 ADAPTER = Bedrock()

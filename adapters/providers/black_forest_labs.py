@@ -1,7 +1,7 @@
-"""Black Forest Labs: submit a job, then ask its own polling URL until it is settled.
+"""Black Forest Labs: submit a job, then poll the URL in the reply.
 
     POST {base}/{model}      JSON -> {"id", "polling_url"}
-    GET  {polling_url}       on some host below bfl.ai -> {"status", "result"}
+    GET  {polling_url}       on a subdomain of bfl.ai -> {"status", "result"}
 
 >>> from adapters.contract import ImageCall
 >>> made = ADAPTER.table_for("flux-pro-1.1").translate({"prompt": "a cube", "size": "1792x1024"})
@@ -25,9 +25,9 @@ from adapters.tools import sizes
 from adapters.tools.json_access import dig_str, dig_typed, without_none
 from adapters.tools.url_paths import quote_model
 
-_LOST = "Task not found"
-_PATIENCE = 5
-"""How often a task may be unknown: its record can lag behind the reply that names it."""
+_NOT_FOUND = "Task not found"
+_NOT_FOUND_LIMIT = 5
+"""How often a poll may not find the task: its record can lag behind the submission."""
 
 _RATIOS = ("21:9", "16:9", "3:2", "4:3", "5:4", "1:1", "4:5", "3:4", "2:3", "9:16")
 _ASPECT = Param("aspect_ratio", pattern=r"[0-9]{1,4}:[0-9]{1,4}")
@@ -36,22 +36,22 @@ _UPSAMPLING = Param("prompt_upsampling", kind=bool)
 _STEPS = Param("steps", kind=int, low=1, high=50)
 
 
-def _safety(most: int) -> tuple[Param, Param]:
-    """Moderate as little as the family can when the client asks for `low`."""
+def _safety(maximum: int) -> tuple[Param, Param]:
+    """Return the rows for moderation; `low` becomes the family's maximum tolerance."""
     return (
-        Param("moderation", "safety_tolerance", convert={"low": most}),
-        Param("safety_tolerance", kind=int, low=0, high=most),
+        Param("moderation", "safety_tolerance", convert={"low": maximum}),
+        Param("safety_tolerance", kind=int, low=0, high=maximum),
     )
 
 
-def _guidance(most: int) -> Param:
-    return Param("guidance", kind=float, low=1.5, high=most)
+def _guidance(maximum: int) -> Param:
+    return Param("guidance", kind=float, low=1.5, high=maximum)
 
 
-def _pictures(count: int) -> tuple[Param, ...]:
-    """Take pictures to work from: input_image, input_image_2 and so on."""
-    further = (Param(f"input_image_{number}") for number in range(2, count + 1))
-    return (Param("input_image"), *further)
+def _input_images(count: int) -> tuple[Param, ...]:
+    """Return the rows input_image, input_image_2 and so on."""
+    others = (Param(f"input_image_{number}") for number in range(2, count + 1))
+    return (Param("input_image"), *others)
 
 
 _FLUX_1 = (
@@ -60,7 +60,7 @@ _FLUX_1 = (
 )
 _PRO = (
     *_FLUX_1,
-    # Theirs is 1024x768, and 16:9 for ultra.
+    # BFL's own defaults are 1024x768, and 16:9 for ultra.
     Param("size", convert=sizes.pixels(low=256, high=1440, step=32), default="1024x1024"),
     Param("image_prompt"),
 )
@@ -74,25 +74,25 @@ _ULTRA = (
     Param("image_prompt"),
     Param("image_prompt_strength", kind=float, low=0, high=1),
 )
-_KONTEXT = (*_FLUX_1, Param("size", convert=sizes.ratio(_RATIOS)), _ASPECT, *_pictures(4))
+_KONTEXT = (*_FLUX_1, Param("size", convert=sizes.ratio(_RATIOS)), _ASPECT, *_input_images(4))
 _FLUX_2 = (
     *(*_COMMON, *_safety(5)),
     Param("output_format", choices=("jpeg", "png", "webp")),
     Param("size", convert=sizes.pixels(low=64, high=99_999, step=16, max_pixels=2048 * 2048)),
 )
 _FAMILIES = (
-    ("flux-2-flex", Table((*_FLUX_2, *_pictures(8), _UPSAMPLING, _STEPS, _guidance(10)))),
-    ("flux-2-klein", Table((*_FLUX_2, *_pictures(4)))),
+    ("flux-2-flex", Table((*_FLUX_2, *_input_images(8), _UPSAMPLING, _STEPS, _guidance(10)))),
+    ("flux-2-klein", Table((*_FLUX_2, *_input_images(4)))),
     ("flux-pro-1.1-ultra", Table(_ULTRA)),
     ("flux-pro", Table(_PRO)),
     ("flux-dev", Table((*_PRO, _STEPS, _guidance(5)))),
     ("flux-kontext", Table(_KONTEXT)),
-    ("", Table((*_FLUX_2, *_pictures(8)))),
+    ("", Table((*_FLUX_2, *_input_images(8)))),
 )
 
 
 class BlackForestLabs(PollingAdapter):
-    """The BFL API. Webhook fields of a client are in no table: they never leave the gateway."""
+    """The BFL API. Webhook parameters are in no table, so they are never sent."""
 
     id = "black-forest-labs"
     name = "Black Forest Labs"
@@ -119,12 +119,12 @@ class BlackForestLabs(PollingAdapter):
     progress_path = ("progress",)
     poll_interval = 0.5
     unconfirmed = (
-        "the form of a 4xx other than 422; Retry-After on a 429; all delivery hosts; webp from "
-        "FLUX.1"
+        "the format of a 4xx other than 422; Retry-After on a 429; the list of delivery hosts; "
+        "webp from FLUX.1"
     )
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Put the key into `x-key`, its only place."""
+        """Return the key as `x-key`."""
         del outgoing
         return {"x-key": credentials.api_key}
 
@@ -134,29 +134,29 @@ class BlackForestLabs(PollingAdapter):
             "/" + quote_model(call.model, example="flux-2-pro"), json=call.fields
         )
 
-    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
-        """Ask at the URL that the reply names: only that region knows the task."""
+    def build_poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
+        """Return the poll at the URL in the reply, because only that region has the task."""
         del call
-        if not (place := dig_str(reply.json(), "polling_url")):
+        if not (url := dig_str(reply.json(), "polling_url")):
             raise errors.no_image_error(reply.status)
-        return ProviderRequest(url=place, method="GET")
+        return ProviderRequest(url=url, method="GET")
 
     def flow(self, call: ImageCall) -> Flow:
-        """Submit, and wait, with some patience for a task that is not known yet."""
+        """Submit and poll; a task that is not found yet is polled a few times more."""
         reply = self.raise_for_status((yield self.build_request(call)))
-        question = self.poll_request(call, reply)
-        for _ in range(_PATIENCE):
-            reply = yield from poll(self, question, self.is_finished, interval=self.poll_interval)
-            if self.parse_state(reply) != _LOST:
+        request = self.build_poll_request(call, reply)
+        for _ in range(_NOT_FOUND_LIMIT):
+            reply = yield from poll(self, request, self.is_finished, interval=self.poll_interval)
+            if self.parse_state(reply) != _NOT_FOUND:
                 break
         return self.parse_answer(call, reply)
 
     def is_finished(self, reply: ProviderReply) -> bool:
-        """Tell whether a task has ended, or is not known, with whatever status that is said."""
-        return self.parse_state(reply) == _LOST or super().is_finished(reply)
+        """Whether a task has finished or was not found, whatever the HTTP status."""
+        return self.parse_state(reply) == _NOT_FOUND or super().is_finished(reply)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read a settled task; a prompt is called revised only if it was."""
+        """Parse a finished task; `revised_prompt` is set only if the prompt was changed."""
         tree, state = reply.json(), self.parse_state(reply)
         if state.endswith("Moderated"):
             raise errors.refusal(_reason(tree, state), provider_status=reply.status)
@@ -164,32 +164,32 @@ class BlackForestLabs(PollingAdapter):
             raise errors.error_from_reply(reply, message=_reason(tree, state), status=502)
         if not (sample := dig_str(tree, "result", "sample")):
             raise errors.no_image_error(reply.status)
-        told = dig_str(tree, "result", "prompt")
-        revised = told if told != call.fields.get("prompt") else ""
+        prompt = dig_str(tree, "result", "prompt")
+        revised = prompt if prompt != call.fields.get("prompt") else ""
         extra = without_none(
             seed=dig_typed(tree, "result", "seed", kind=int), revised_prompt=revised or None
         )
         return Answer((Image.from_url(sample, **extra),))
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Prefer `message`, which can stand beside a bare code in `error`."""
+        """Return `message` if there is one, since `error` may be only a code."""
         return dig_str(reply.json(), "message") or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Know that what is forbidden here is the key: it has no 401."""
+        """Return a 401 for a 403, which BFL sends for a wrong key."""
         if reply.status == HTTPStatus.FORBIDDEN:
-            told = self.error_message(reply)
-            return errors.error_from_reply(reply, message=told, status=HTTPStatus.UNAUTHORIZED)
+            message = self.error_message(reply)
+            return errors.error_from_reply(reply, message=message, status=HTTPStatus.UNAUTHORIZED)
         return super().provider_error(reply)
 
 
 def _reason(tree: Any, state: str) -> str:
-    """Give the state with the words in `details`: a text, or lists of texts by topic."""
+    """Return the state with its `details`, which are a text or lists of texts by topic."""
     topics = (dig_typed(tree, "details", kind=dict) or {}).values()
     listed = (word for words in topics if isinstance(words, list) for word in words)
     words = [dig_str(tree, "details"), *(word for word in listed if isinstance(word, str))]
-    told = ", ".join(filter(None, words))
-    return f"{state}: {told}" if told else state or "no state"
+    details = ", ".join(filter(None, words))
+    return f"{state}: {details}" if details else state or "no state"
 
 
 ADAPTER = BlackForestLabs()

@@ -1,4 +1,4 @@
-"""Bria: FIBO pictures by job; the model's name is the endpoint.
+"""Bria: FIBO images by polling; the model's name is part of the path.
 
     POST {base}/image/generate[/lite]   JSON -> 202 {"request_id", "status_url"}
     GET  {base}/status/{request_id}     {"status", "result": {"image_url"}, "error"}
@@ -39,14 +39,14 @@ _TABLE = Table(
             "output_format",
             "output_type",
             convert=format_or_png("output_type", png="png", jpeg="jpeg"),
-            note="jpeg or png; png for any other",
+            note="jpeg or png; other formats become png",
         ),
         Param("output_type", choices=("png", "jpeg")),
         Param("steps_num", kind=int, low=35, high=50),
         Param("guidance_scale", kind=float),
         Param("negative_prompt"),
         Param("seed", kind=int),
-        Param("structured_prompt", note="JSON as text, instead of a prompt or beside it"),
+        Param("structured_prompt", note="JSON as a string, instead of a prompt or with it"),
         Param("images", kind=list, high=1),
         Param("model_version"),
         Param("ip_signal", kind=bool),
@@ -58,7 +58,7 @@ _TABLE = Table(
 
 
 class Bria(PollingAdapter):
-    """Bria's version 2. Its `webhook_url` is in no table: none is ever sent."""
+    """Bria's API, version 2. `webhook_url` is in no table, so it is never sent."""
 
     id = "bria"
     name = "Bria"
@@ -69,8 +69,8 @@ class Bria(PollingAdapter):
     url_lifetime = 3600
     confidence = "medium"
     unconfirmed = (
-        "how long a picture's URL lasts (an hour is a guess); a 422 that is no moderation is told "
-        "as one; the state UNKNOWN, which ends a job here; Retry-After on a 429"
+        "how long URLs last (one hour is assumed); whether every 422 is a refusal, as this adapter "
+        "assumes; the state UNKNOWN, which this adapter takes for a failure; Retry-After on a 429"
     )
     status_by_code = {str(_UNPROCESSABLE): errors.REFUSED}
 
@@ -80,7 +80,7 @@ class Bria(PollingAdapter):
     success_state = "COMPLETED"
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Put the key into `api_token`, its only place."""
+        """Return the key as `api_token`."""
         del outgoing
         return {"api_token": credentials.api_key}
 
@@ -91,14 +91,14 @@ class Bria(PollingAdapter):
         return ProviderRequest(f"/image/generate{below}", json=call.fields)
 
     def parse_images(self, reply: ProviderReply) -> Iterator[Image]:
-        """Read the picture and its seed."""
-        if place := dig_str(reply.json(), "result", "image_url"):
+        """Yield the image with its seed."""
+        if url := dig_str(reply.json(), "result", "image_url"):
             yield Image.from_url(
-                place, **without_none(seed=dig_typed(reply.json(), "result", "seed", kind=int))
+                url, **without_none(seed=dig_typed(reply.json(), "result", "seed", kind=int))
             )
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Take a 422 for what Bria says it is: its moderation."""
+        """Return a refusal for a 422, which Bria documents as moderation."""
         if reply.status == _UNPROCESSABLE:
             return self.refusal(reply)
         return super().provider_error(reply)

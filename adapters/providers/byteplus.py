@@ -1,8 +1,8 @@
-"""BytePlus ModelArk (Volcengine Ark in China): Seedream, in OpenAI's shape with sizes of its own.
+"""BytePlus ModelArk (Volcengine Ark in China): Seedream, in OpenAI's format with its own sizes.
 
-    POST {base}/images/generations      JSON -> JSON, or one event for each finished picture
+    POST {base}/images/generations      JSON -> JSON, or one event per finished image
 
-A custom host can be China's: https://ark.cn-beijing.volces.com/api/v3
+The custom host for China is https://ark.cn-beijing.volces.com/api/v3
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "seedream-4-5-251128", "prompt": "a cube", "size": "1024x1024"}
@@ -29,17 +29,17 @@ from adapters.tools import sizes
 from adapters.tools.json_access import dig, dig_list, dig_str
 
 _UNSAFE = re.compile(r"SensitiveContent|RiskDetection|PolicyViolation")
-_WIDEST = 16
+_MAX_RATIO = 16
 
 
-def _sizes(least: int, most: int, levels: str) -> tuple[Param, Param]:
-    """Take pixels, scaled to the model's bounds, or one of its tiers, which share a field."""
+def _sizes(min_pixels: int, max_pixels: int, levels: str) -> tuple[Param, Param]:
+    """Return the rows for a size: in pixels within the model's bounds, or a resolution tier."""
     bounds = sizes.pixels(
-        low=isqrt(least // _WIDEST),
-        high=isqrt(most * _WIDEST),
-        min_pixels=least,
-        max_pixels=most,
-        max_ratio=_WIDEST,
+        low=isqrt(min_pixels // _MAX_RATIO),
+        high=isqrt(max_pixels * _MAX_RATIO),
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        max_ratio=_MAX_RATIO,
         combined="size",
     )
     return (
@@ -52,10 +52,10 @@ _COMMON = (
     Param("prompt"),
     Param("response_format"),
     Param("watermark", kind=bool, default=False),
-    Param("image", note="a picture to work from, a URL or a data: URL"),
+    Param("image", note="an input image, as a URL or a data: URL"),
     Param("optimize_prompt_options", kind=dict),
 )
-_UP_TO_10 = Param("images", "image", kind=list, low=1, high=10, note="several of them")
+_UP_TO_10 = Param("images", "image", kind=list, low=1, high=10, note="several input images")
 _UP_TO_14 = replace(_UP_TO_10, high=14)
 _FORMAT = Param("output_format", choices=("png", "jpeg"))
 _GROUPS = (
@@ -76,7 +76,7 @@ _5_0 = Table(
 )
 _4_5 = Table((*_COMMON, _UP_TO_14, *_GROUPS, *_sizes(3_686_400, 16_777_216, "2K 4K")))
 _4_0 = Table((*_COMMON, _UP_TO_14, *_GROUPS, *_sizes(921_600, 16_777_216, "1K 2K 4K")))
-# An endpoint's id, ep-..., does not tell the model: what all of them take.
+# An endpoint's id, ep-…, does not show the model: the parameters that all models have.
 _ANY = Table((*_COMMON, _UP_TO_14, *_sizes(3_686_400, 4_624_220, "2K")))
 
 
@@ -85,7 +85,7 @@ def _named(version: str) -> tuple[str, ...]:
 
 
 class BytePlus(OpenAICompatible):
-    """Seedream over Ark. It marks every picture unless it is told not to."""
+    """Seedream on Ark, which adds a watermark unless the request says otherwise."""
 
     id = "byteplus"
     name = "BytePlus ModelArk"
@@ -120,26 +120,26 @@ class BytePlus(OpenAICompatible):
         "InternalServiceError": 502,
     }
     unconfirmed = (
-        "the most pixels of 5.0 lite, 4.5 and 4.0, and the fewest of 4.0; streaming on 5.0 flash; "
-        "the status of some error codes; Retry-After on a 429"
+        "the maximum number of pixels of 5.0 lite, 4.5 and 4.0, and the minimum of 4.0; streaming "
+        "on 5.0 flash; the status of some error codes; Retry-After on a 429"
     )
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read what came; where every picture failed, the first says why."""
+        """Parse the images. If all failed, raises the error of the first."""
         entries = dig_list(reply.json(), "data")
         if entries and all(dig(entry, "error") is not None for entry in entries):
             raise self.provider_error(ProviderReply(reply.status, tree=entries[0]))
         return super().parse_answer(call, reply)
 
     def parse_event(self, call: ImageCall, data: Any) -> Answer:
-        """Read an event; one failed picture of a group does not fail the rest."""
+        """Parse an event; the failure of one image of a group does not fail the others."""
         grouped = call.fields.get("sequential_image_generation") == "auto"
         if grouped and dig_str(data, "type") == "image_generation.partial_failed":
             return Answer(())
         return super().parse_event(call, data)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Know a refusal by its code, wherever in it the word stands."""
+        """Recognise a refusal by a word anywhere in its code."""
         if _UNSAFE.search(dig_str(reply.json(), "error", "code")):
             return self.refusal(reply)
         return super().provider_error(reply)

@@ -1,10 +1,10 @@
-"""Alibaba's DashScope (Model Studio): Qwen-Image, Wan and Z-Image; the older of them as tasks.
+"""Alibaba's DashScope (Model Studio): Qwen-Image, Wan and Z-Image; older models by polling.
 
     POST {base}/services/aigc/multimodal-generation/generation     -> {"output": {"choices"}}
     POST {base}/services/aigc/text2image/image-synthesis           -> {"output": {"task_id"}}
     GET  {base}/tasks/{task_id}                                    -> {"output": {"results"}}
 
-A failure has its `code` at the top, or in `output` when a task failed: both can come with a 200.
+A failure has its `code` at the top level, or in `output` for a failed task; both can be a 200.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "qwen-image-2.0", "prompt": "a cube", "size": "1536x1024"}
@@ -33,20 +33,20 @@ from adapters.tools.url_paths import quote_segment, require_model
 _HOSTS = {"cn": "dashscope", "intl": "dashscope-intl", "us": "dashscope-us"}
 _QWEN_1_SIZES = "1664x928 1472x1104 1328x1328 1104x1472 928x1664"
 _TASKS = ("wan2.5-", "wan2.2-", "wanx", "flux-")
-"""Models that are only to be had as tasks of the older protocol."""
+"""Models that exist only in the older protocol, with tasks."""
 
 
-def _said(text: str) -> dict[str, Any]:
+def _user_message(text: str) -> dict[str, Any]:
     return {"input.messages": [{"role": "user", "content": [{"text": text}]}]}
 
 
-def _pixels(low: int, high: int, least: int, most: int) -> sizes.Converter:
-    """Bound the sides so that the ratio is in bounds too, and the area by the squares' sides."""
+def _pixels(low: int, high: int, min_side: int, max_side: int) -> sizes.Converter:
+    """Return a converter with bounds for each side and, as sides of a square, for the area."""
     return sizes.pixels(
         low=low,
         high=high,
-        min_pixels=least * least,
-        max_pixels=most * most,
+        min_pixels=min_side * min_side,
+        max_pixels=max_side * max_side,
         combined="parameters.size",
         separator="*",
     )
@@ -60,10 +60,10 @@ _COMMON = (
 
 
 def _table(size: sizes.Converter, *rows: Param, n: int = 4, tasks: bool = False) -> Table:
-    """Say size and number always: DashScope would make four pictures, or one of 2048*2048."""
+    """Return a table that always sends size and n: the defaults are 2048*2048 and four images."""
     return Table(
         (
-            Param("prompt", "input.prompt") if tasks else Param("prompt", convert=_said),
+            Param("prompt", "input.prompt") if tasks else Param("prompt", convert=_user_message),
             Param("size", convert=size, default="1024x1024"),
             *nested_under("parameters", *([Param("n", high=n, default=1)] if n else []), *_COMMON),
             *rows,
@@ -73,28 +73,28 @@ def _table(size: sizes.Converter, *rows: Param, n: int = 4, tasks: bool = False)
 
 
 _NEGATIVE = Param("negative_prompt", high=500)
-_SAID_NEGATIVE = nested_under("parameters", _NEGATIVE)
-_TASKS_NEGATIVE = nested_under("input", _NEGATIVE)
+_PARAMETERS_NEGATIVE = nested_under("parameters", _NEGATIVE)
+_INPUT_NEGATIVE = nested_under("input", _NEGATIVE)
 _WAN_27_ONLY = nested_under(
     "parameters", Param("enable_sequential", kind=bool), Param("thinking_mode", kind=bool)
 )
 
-_QWEN = _table(_pixels(512, 4096, 512, 2048), *_SAID_NEGATIVE, n=6)
+_QWEN = _table(_pixels(512, 4096, 512, 2048), *_PARAMETERS_NEGATIVE, n=6)
 _QWEN_1 = _table(
     sizes.nearest_size(_QWEN_1_SIZES.split(), field="parameters.size", separator="*"),
-    *_SAID_NEGATIVE,
+    *_PARAMETERS_NEGATIVE,
     n=1,
 )
 _WAN_27 = _table(_pixels(384, 3072, 768, 2048), *_WAN_27_ONLY)
 _WAN_27_PRO = _table(_pixels(512, 4096, 768, 4096), *_WAN_27_ONLY)
 _WAN_26 = _table(_pixels(720, 2560, 1280, 1440))
-_WAN_25 = _table(_pixels(720, 2560, 1280, 1440), *_TASKS_NEGATIVE, tasks=True)
-_WAN_2 = _table(_pixels(512, 1440, 512, 1440), *_TASKS_NEGATIVE, tasks=True)
+_WAN_25 = _table(_pixels(720, 2560, 1280, 1440), *_INPUT_NEGATIVE, tasks=True)
+_WAN_2 = _table(_pixels(512, 1440, 512, 1440), *_INPUT_NEGATIVE, tasks=True)
 _Z_IMAGE = _table(_pixels(512, 4096, 512, 2048), n=0)
 
 
 class DashScope(PollingAdapter):
-    """DashScope in the region that the key is of."""
+    """DashScope, in the region of the API key."""
 
     id = "dashscope"
     name = "Alibaba DashScope"
@@ -132,13 +132,13 @@ class DashScope(PollingAdapter):
     )
     options: ClassVar[tuple[Option, ...]] = (
         Option("dashscope_region", "cn, intl (the default) or us", pattern="cn|intl|us"),
-        Option("dashscope_workspace_id", "the workspace", pattern=r"[A-Za-z0-9_-]{1,64}"),
+        Option("dashscope_workspace_id", "the workspace id", pattern=r"[A-Za-z0-9_-]{1,64}"),
     )
     url_lifetime = 86_400
     confidence = "medium"
     unconfirmed = (
-        "n of qwen-image-max and of each wan2.2 and older; thinking_mode; the ratios of wan2.7; "
-        "the form of an error of one picture of several; Retry-After on a 429"
+        "n of qwen-image-max and of wan2.2 and older; thinking_mode; the ratios of wan2.7; "
+        "the error of one failed image of several; Retry-After on a 429"
     )
     status_by_code: ClassVar[Mapping[str, int]] = {
         "InvalidApiKey": 401,
@@ -160,18 +160,18 @@ class DashScope(PollingAdapter):
     poll_interval = 3.0
 
     def resolve_base_url(self, credentials: Credentials) -> str:
-        """Give the region's own address: no key of one region is good in another."""
+        """Return the region's URL, since keys are valid in one region only."""
         host = _HOSTS[credentials["dashscope_region"] or "intl"]
         return f"https://{host}.aliyuncs.com/api/v1"
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Add the bearer key, and the workspace."""
+        """Return the key as a bearer token, and the workspace."""
         workspace = credentials["dashscope_workspace_id"]
-        named = {"x-dashscope-workspace": workspace} if workspace else {}
-        return {**super().sign(outgoing, credentials), **named}
+        headers = {"x-dashscope-workspace": workspace} if workspace else {}
+        return {**super().sign(outgoing, credentials), **headers}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Ask for pictures, or for a task that makes them."""
+        """Return the request for images, or for a task that generates them."""
         body = {"model": require_model(call.model, example=self.models[0]), **call.fields}
         if call.model.startswith(_TASKS):
             headers = {"x-dashscope-async": "enable"}
@@ -179,25 +179,27 @@ class DashScope(PollingAdapter):
             return ProviderRequest(path, json=body, headers=headers)
         return ProviderRequest("/services/aigc/multimodal-generation/generation", json=body)
 
-    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
-        """Ask for the task, if that is what there is."""
+    def build_poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+        """Return the poll of the task; None if the reply has the images."""
         del call
         path = _task(reply)
         return ProviderRequest(path, method="GET") if path and not self.is_finished(reply) else None
 
-    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
-        """Cancel the task; one that has left the queue is refused, and goes on."""
+    def build_cancel_request(
+        self, call: ImageCall, submitted: ProviderReply
+    ) -> ProviderRequest | None:
+        """Return the cancellation, which DashScope refuses once the task has left the queue."""
         del call
         path = _task(submitted)
         return ProviderRequest(f"{path}/cancel") if path else None
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures of either protocol; where there is none, what was said instead."""
+        """Parse the images of either protocol. Raises `ProviderError` if there are none."""
         del call
         tree = reply.json()
-        if images := tuple(_pictures(tree)):
+        if images := tuple(_images(tree)):
             return Answer(images, usage=parse_usage(tree, "usage"))
-        # One picture of a task fails in the words of a whole reply.
+        # The error of one failed image has the format of a whole reply.
         lost = (ProviderReply(reply.status, body=orjson.dumps(it)) for it in _results(tree))
         for told in (reply, *lost):
             if any(errors.find_error_codes(told)):
@@ -208,7 +210,7 @@ class DashScope(PollingAdapter):
 
 
 def _task(reply: ProviderReply) -> str:
-    """Give the path of a task, "" where a reply names none."""
+    """Return the URL path of a task, "" if the reply has none."""
     task = quote_segment(dig_str(reply.json(), "output", "task_id"))
     return f"/tasks/{task}" if task else ""
 
@@ -217,16 +219,16 @@ def _results(tree: Any) -> list[Any]:
     return dig_list(tree, "output", "results")
 
 
-def _pictures(tree: Any) -> Iterator[Image]:
-    """Give all pictures: several can stand in one choice, or in a choice each."""
+def _images(tree: Any) -> Iterator[Image]:
+    """Yield all images; they are in one choice or in a choice each."""
     for choice in dig_list(tree, "output", "choices"):
         for content in dig_list(choice, "message", "content"):
-            if place := dig_str(content, "image"):
-                yield Image.from_url(place)
+            if url := dig_str(content, "image"):
+                yield Image.from_url(url)
     for result in _results(tree):
         extra = without_none(revised_prompt=dig_str(result, "actual_prompt") or None)
-        if place := dig_str(result, "url"):
-            yield Image.from_url(place, **extra)
+        if url := dig_str(result, "url"):
+            yield Image.from_url(url, **extra)
         elif b64 := dig_str(result, "b64_image"):
             yield Image(b64=b64, extra=extra)
 

@@ -1,4 +1,4 @@
-"""Deepbricks: OpenAI's Images API of the DALL-E years on another host.
+"""Deepbricks: OpenAI's Images API with the DALL-E models, on another host.
 
     POST {base}/images/generations      JSON -> JSON
 
@@ -33,7 +33,7 @@ _DALL_E_2 = Table((*_ROWS, Param("n", high=10)))
 
 
 class Deepbricks(OpenAICompatible):
-    """Deepbricks, whose models are retired where they come from; only DALL-E 2 made several."""
+    """Deepbricks. OpenAI has retired its models; only DALL-E 2 supports `n` above 1."""
 
     id = "deepbricks"
     name = "Deepbricks"
@@ -49,8 +49,8 @@ class Deepbricks(OpenAICompatible):
         "insufficient_quota": 402,
     }
     unconfirmed = (
-        "whether the service and its two models are still there; every limit; "
-        "OpenAI's code for an account without credit; how long a URL stays good"
+        "whether the service and its two models still exist; all limits; whether it uses OpenAI's "
+        "code for an account without credit; how long URLs last"
     )
 
 

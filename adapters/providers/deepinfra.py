@@ -1,8 +1,8 @@
-"""DeepInfra: OpenAI's endpoint, every picture as base64.
+"""DeepInfra: OpenAI's endpoint, always base64.
 
     POST {base}/images/generations      {"model", "prompt", "n", "size"} -> {"data": [{"b64_json"}]}
 
-`quality`, `style` and `user` are accepted there and have no effect: the receipt says so instead.
+DeepInfra ignores `quality`, `style` and `user`, so they are not sent and the receipt says so.
 
 >>> asked = {"prompt": "a cube", "size": "1792x1024", "quality": "hd"}
 >>> made = ADAPTER.table_for("black-forest-labs/FLUX-2-dev").translate(asked)
@@ -22,7 +22,7 @@ _TABLE = Table(
     (
         Param("prompt"),
         Param("n", high=4),
-        # Which sizes there are depends on the model; what it has not, the provider refuses.
+        # The sizes depend on the model; the provider refuses others.
         Param("size", convert=sizes.pixels(low=1, high=99_999, combined="size")),
     )
 )
@@ -52,8 +52,8 @@ class DeepInfra(OpenAICompatible):
     confidence = "medium"
     refusal_pattern = errors.REFUSAL_WORDS
     unconfirmed = (
-        "which sizes each model has; more than 4 pictures a call; seeds and steps here; "
-        "the words of a refusal; Retry-After on a 429"
+        "the sizes of each model; more than 4 images per call; seed and steps on this endpoint; "
+        "the wording of refusals; Retry-After on a 429"
     )
 
 

@@ -1,12 +1,12 @@
-"""fal: a queue before every model, whose fields are of three families.
+"""fal: each model behind a queue, with one of three kinds of fields.
 
     POST {base}/{owner}/{app}[/{path}]   JSON -> {"status_url", "response_url"}
     GET  {status_url}                    202 while IN_QUEUE or IN_PROGRESS, 200 when COMPLETED
-    GET  {response_url}                  the model's own reply, be it a success or an error
+    GET  {response_url}                  the model's own reply, a success or an error
 
-The two URLs lack the model's {path}, so none is ever built here. A custom host can be
-https://fal.run, which keeps the caller waiting and replies with the pictures at once.
-`sync_mode` is in no table: what it makes is not kept, and a queue is asked for it afterwards.
+The two URLs do not contain the model's {path}, so they are taken from the reply. A custom host can
+be https://fal.run, which replies with the images directly. `sync_mode` is in no table, because its
+images are not stored and could not be fetched from the queue.
 
 >>> from adapters.contract import ImageCall
 >>> made = ADAPTER.table_for("fal-ai/flux/dev").translate({"prompt": "a cube", "size": "1536x1024"})
@@ -30,7 +30,7 @@ from adapters.tools import sizes
 from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed, without_none
 from adapters.tools.url_paths import quote_model
 
-_WORDS = "square_hd square portrait_4_3 portrait_16_9 landscape_4_3 landscape_16_9"
+_NAMED_SIZES = "square_hd square portrait_4_3 portrait_16_9 landscape_4_3 landscape_16_9"
 _FLUX_RATIOS = ("21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21")
 _NANO_RATIOS = ("21:9", "16:9", "3:2", "4:3", "5:4", "1:1", "4:5", "3:4", "2:3", "9:16")
 _IMAGEN_RATIOS = ("1:1", "16:9", "9:16", "3:4", "4:3")
@@ -56,29 +56,29 @@ def _size(  # noqa: PLR0913 - as for `sizes.pixels`
     low: int,
     high: int,
     step: int = 1,
-    least: int | None = None,
-    most: int | None = None,
-    widest: float | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    max_ratio: float | None = None,
 ) -> tuple[Param, Param]:
-    """Say the size in pixels, or in fal's words; its usual one is 4:3."""
+    """Return the rows for a size in pixels or as one of fal's names; fal's default is 4:3."""
     exact = sizes.pixels(
         low=low,
         high=high,
         step=step,
-        min_pixels=least,
-        max_pixels=most,
-        max_ratio=widest,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        max_ratio=max_ratio,
         width="image_size.width",
         height="image_size.height",
     )
     return (
         Param("size", convert=exact, default="1024x1024", default_unless=("image_size",)),
-        Param("image_size", choices=tuple(_WORDS.split())),
+        Param("image_size", choices=tuple(_NAMED_SIZES.split())),
     )
 
 
 def _ratio(ratios: tuple[str, ...], *, default: str | None = None) -> tuple[Param, Param]:
-    """Say the size as a ratio."""
+    """Return the rows for a size as a ratio."""
     return (
         Param(
             "size", convert=sizes.ratio(ratios), default=default, default_unless=("aspect_ratio",)
@@ -87,11 +87,11 @@ def _ratio(ratios: tuple[str, ...], *, default: str | None = None) -> tuple[Para
     )
 
 
-def _tolerance(most: int) -> tuple[Param, ...]:
-    """Moderate as little as the family can when the client asks for `low`; numbers are texts."""
-    levels = tuple(map(str, range(1, most + 1)))
+def _tolerance(maximum: int) -> tuple[Param, ...]:
+    """Return the rows for moderation; the tolerance is a number as a string."""
+    levels = tuple(map(str, range(1, maximum + 1)))
     return (
-        Param("moderation", "safety_tolerance", convert={"low": str(most)}),
+        Param("moderation", "safety_tolerance", convert={"low": str(maximum)}),
         Param("safety_tolerance", choices=levels),
         _CHECKER,
     )
@@ -130,11 +130,11 @@ _KONTEXT = Table(
 )
 
 
-def _seedream(least: int) -> Table:
+def _seedream(min_pixels: int) -> Table:
     return Table(
         (
             *(*_SIMPLE, _UNCHECKED, _CHECKER, Param("n", "num_images", high=6)),
-            *_size(low=256, high=4096, least=least, most=4096 * 4096),
+            *_size(low=256, high=4096, min_pixels=min_pixels, max_pixels=4096 * 4096),
             Param("max_images", kind=int, low=1, high=6),
         )
     )
@@ -171,11 +171,13 @@ _NANO_2 = Table(
 
 
 def _gpt(*qualities: str) -> Table:
-    """OpenAI's models: fal's own quality would be `high`."""
+    """Return the table of an OpenAI model; quality is always sent, as fal's default is `high`."""
     return Table(
         (
             *(_PROMPT, _UP_TO_4, _ANY_FORMAT),
-            *_size(low=16, high=3840, step=16, least=655_360, most=3840 * 2160, widest=3),
+            *_size(
+                low=16, high=3840, step=16, min_pixels=655_360, max_pixels=3840 * 2160, max_ratio=3
+            ),
             Param(
                 "quality", convert={**_QUALITIES, **{it: it for it in qualities}}, default="auto"
             ),
@@ -206,7 +208,7 @@ _FAMILIES: tuple[tuple[str | tuple[str, ...], Table], ...] = (
 
 
 class FalAI(PollingAdapter):
-    """fal's queue. `fal_webhook` is a query parameter: no client's parameter becomes one."""
+    """fal's queue. `fal_webhook` is a query parameter, and no parameter is sent in the query."""
 
     id = "fal-ai"
     name = "fal"
@@ -242,13 +244,13 @@ class FalAI(PollingAdapter):
     url_lifetime = 86_400
     pending_states = frozenset({"IN_QUEUE", "IN_PROGRESS"})
     unconfirmed = (
-        "bounds and steps of sizes by model; how long the CDN keeps a picture (a day is a guess); "
-        "the words of a 403 for an empty balance; background of openai/*; ratios of bria/* and "
-        "xai/*; a picture marked has_nsfw_concepts is blacked out"
+        "the size limits of each model; how long the CDN keeps an image (one day is assumed); "
+        "the wording of a 403 for an empty balance; background of openai/*; ratios of bria/* and "
+        "xai/*; whether every image marked has_nsfw_concepts is black"
     )
     status_by_code = {
         "content_policy_violation": errors.REFUSED,
-        # In these words nano-banana refuses.
+        # nano-banana's code for a refusal.
         "no_media_generated": errors.REFUSED,
         "auth_error": 401,
         "not_found": 404,
@@ -265,51 +267,53 @@ class FalAI(PollingAdapter):
     status_by_phrase = {"exhausted balance": 402}
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Put the key behind the word `Key`."""
+        """Return the key with the scheme `Key`."""
         del outgoing
         return {"authorization": f"Key {credentials.api_key}"} if credentials.api_key else {}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Put the call into the queue."""
+        """Return the request that enters the queue."""
         path = quote_model(call.model, safe="/", example=self.models[0])
         return ProviderRequest(f"/{path}", json=call.fields)
 
     def flow(self, call: ImageCall) -> Flow:
-        """Wait in the queue, then fetch the model's own reply: COMPLETED only says it is there."""
+        """Poll the queue, then fetch the model's reply, which COMPLETED does not contain."""
         reply = self.raise_for_status((yield self.build_request(call)))
         if status_url := dig_str(reply.json(), "status_url"):
             question = ProviderRequest(url=status_url, method="GET")
-            place = dig_str(reply.json(), "response_url")
+            url = dig_str(reply.json(), "response_url")
             reply = yield from self.poll_job(call, reply, question)
-            if place:
-                reply = self.raise_for_status((yield ProviderRequest(url=place, method="GET")))
+            if url:
+                reply = self.raise_for_status((yield ProviderRequest(url=url, method="GET")))
         return self.parse_answer(call, reply)
 
-    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
-        """Cancel where the queue says."""
+    def build_cancel_request(
+        self, call: ImageCall, submitted: ProviderReply
+    ) -> ProviderRequest | None:
+        """Return the cancellation at the URL in the reply."""
         del call
-        place = dig_str(submitted.json(), "cancel_url")
-        return ProviderRequest(url=place, method="PUT") if place else None
+        url = dig_str(submitted.json(), "cancel_url")
+        return ProviderRequest(url=url, method="PUT") if url else None
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures, but for those that the safety checker blacked out."""
+        """Parse the images, without those that the safety checker turned black."""
         tree = reply.json()
-        told = dig_str(tree, "prompt")
+        prompt = dig_str(tree, "prompt")
         extra = without_none(
             seed=dig_typed(tree, "seed", kind=int),
-            revised_prompt=told if told and told != call.fields.get("prompt") else None,
+            revised_prompt=prompt if prompt and prompt != call.fields.get("prompt") else None,
         )
         found = dig_list(tree, "images") or [dig(tree, "image")]
         marks = dig_list(tree, "has_nsfw_concepts") or dig_list(tree, "nsfw_content_detected")
         images = tuple(
-            Image.from_url(place, **extra)
+            Image.from_url(url, **extra)
             for it, unsafe in zip_longest(found, marks)
-            if unsafe is not True and (place := dig_str(it, "url"))
+            if unsafe is not True and (url := dig_str(it, "url"))
         )
         if images:
             return Answer(images)
         if True in marks:
-            raise errors.refusal("the safety checker marked every picture")
+            raise errors.refusal("the safety checker marked every image")
         raise errors.no_image_error(reply.status)
 
 

@@ -1,11 +1,11 @@
-"""Fireworks AI: three ways to a picture, by the family of the model.
+"""Fireworks AI: three endpoints, by model family.
 
-    POST {base}/workflows/{model}/text_to_image       FLUX.1: raw bytes, their type by `Accept`
+    POST {base}/workflows/{model}/text_to_image       FLUX.1: image bytes, in the format of `Accept`
     POST {base}/workflows/{model}                     FLUX.1 Kontext: a job, then
-    POST {base}/workflows/{model}/get_result          … asked for until it is settled
-    POST {base}/image_generation/{model}              SDXL and the like: a JSON array
+    POST {base}/workflows/{model}/get_result          … polled until it has finished
+    POST {base}/image_generation/{model}              SDXL and others: a JSON array
 
-A filtered picture is an HTTP 200 that says so in a header, in an entry or in the job's status.
+A filtered image is an HTTP 200, marked in a header, in its entry or in the job's status.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "flux-1-schnell-fp8", "prompt": "a cube", "output_format": "jpeg"}
@@ -38,8 +38,8 @@ _RATIOS = ("1:1", "21:9", "16:9", "3:2", "5:4", "4:5", "2:3", "9:16", "9:21", "4
 _SAFETY_CHECK = Param("safety_check", kind=bool)
 _COMMON = (Param("prompt"), Param("seed", kind=int, low=0))
 
-# What stands below `headers` goes there; the rest is the body.
-_NEVER = frozenset({"headers"})
+# Fields nested in `headers` become request headers; the rest is the body.
+_RESERVED = frozenset({"headers"})
 _ACCEPT = {"png": "image/png", "jpeg": "image/jpeg"}
 _FLUX = Table(
     (
@@ -52,7 +52,7 @@ _FLUX = Table(
         Param("guidance_scale", kind=float, low=0),
         _SAFETY_CHECK,
     ),
-    reserved=_NEVER,
+    reserved=_RESERVED,
 )
 _KONTEXT = Table(
     (
@@ -64,7 +64,7 @@ _KONTEXT = Table(
         Param("prompt_upsampling", kind=bool),
         Param("safety_tolerance", kind=int, low=0, high=6),
     ),
-    reserved=_NEVER,
+    reserved=_RESERVED,
 )
 _SDXL = Table(
     (
@@ -80,7 +80,7 @@ _SDXL = Table(
         Param("seed", kind=int, low=0, high=4_294_967_295),
         _SAFETY_CHECK,
     ),
-    reserved=_NEVER,
+    reserved=_RESERVED,
 )
 _FAMILIES = (
     ("flux-kontext", _KONTEXT, "/workflows/{}"),
@@ -88,8 +88,8 @@ _FAMILIES = (
     ("", _SDXL, "/image_generation/{}"),
 )
 
-# How a job can end. The names of moderation are those of the maker of FLUX.
-_ENDS = frozenset({"Ready", "Error", "Failed", "Task not found"}) | frozenset(
+# Final states of a job. Those of moderation are taken from Black Forest Labs.
+_FINAL_STATES = frozenset({"Ready", "Error", "Failed", "Task not found"}) | frozenset(
     {"Request Moderated", "Content Moderated"}
 )
 
@@ -115,68 +115,68 @@ class Fireworks(Adapter):
     confidence = "medium"
     experimental = True
     unconfirmed = (
-        "whether the image models are still offered (late in 2026 one project got a 404 for "
-        "flux-1-schnell-fp8); the names of moderation in Kontext's `status`; how long its URL "
-        "stays good; which ratio FLUX draws where none is said; the sizes of SDXL"
+        "whether the image models are still offered (in late 2026 flux-1-schnell-fp8 was reported "
+        "to be a 404); the states of moderation in Kontext's `status`; how long its URLs last; "
+        "the default ratio of FLUX; the sizes of SDXL"
     )
 
     def table_for(self, model: str) -> Table:
-        """Give the table of the family, by the last part of the model's name."""
+        """Return the family's table, by the last segment of the model's name."""
         return _family(model)[0]
 
     def flow(self, call: ImageCall) -> Flow:
-        """Ask once; for Kontext, submit and wait."""
+        """Send one request; for Kontext, submit a job and poll it."""
         if self.table_for(call.model) is not _KONTEXT:
             return (yield from super().flow(call))
         submitted = self.build_request(call)
         reply = self.raise_for_status((yield submitted))
         if not (job := dig_str(reply.json(), "request_id")):
-            raise ProviderError("The provider took the job without giving it an id.")
+            raise ProviderError("The provider accepted the job but returned no id.")
         question = ProviderRequest(f"{submitted.path}/get_result", json={"id": job})
-        return self.parse_answer(call, (yield from poll(self, question, _is_settled, timeout=120)))
+        return self.parse_answer(call, (yield from poll(self, question, _is_finished, timeout=120)))
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Give the request of the model's family."""
+        """Return the request of the model's family."""
         path, body = _family(call.model)[1], dict(call.fields)
         headers = body.pop("headers", {"accept": "application/json"})
         return ProviderRequest(path.format(_full_name(call.model)), json=body, headers=headers)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures that were not filtered, whichever way they came."""
+        """Parse the images that were not filtered, in any of the formats."""
         del call
         in_bytes = reply.media_type.startswith("image/")
         ended = [stability_style.image_from_bytes(reply)] if in_bytes else _in_json(reply.json())
         return stability_style.answer_from(ended, reply)
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:
-        """Say of a 404 what it means here: that the model is not, or no longer, offered."""
+        """Return a clearer error for a 404: the model is not available."""
         if reply.status == HTTPStatus.NOT_FOUND:
-            said = self.error_message(reply) or "no reason given"
-            return error_from_reply(reply, message=f"this model is not available ({said})")
+            message = self.error_message(reply) or "no reason given"
+            return error_from_reply(reply, message=f"this model is not available ({message})")
         return super().provider_error(reply)
 
 
 def _family(model: str) -> tuple[Table, str]:
-    """Give the table and the path of a model's family."""
+    """Return the table and the URL path of a model's family."""
     name = model.rpartition("/")[2]
     return next((table, path) for start, table, path in _FAMILIES if name.startswith(start))
 
 
 def _full_name(model: str) -> str:
-    """Write a model's full name; a short one is of Fireworks' own account."""
+    """Return a model's full name; a short one belongs to Fireworks' own account."""
     full = model if "/" in model or not model else f"accounts/fireworks/models/{model}"
     return quote_model(full, safe="/", example="flux-1-schnell-fp8")
 
 
-def _is_settled(reply: ProviderReply) -> bool:
-    return dig_str(reply.json(), "status") in _ENDS
+def _is_finished(reply: ProviderReply) -> bool:
+    return dig_str(reply.json(), "status") in _FINAL_STATES
 
 
 def _in_json(tree: Any) -> Iterator[stability_style.Outcome]:
-    """Read pictures and their outcomes: an array, an object with a list, or a job's sample."""
+    """Yield images with finish reasons, from an array, an object with a list, or a job."""
     for entry in tree if isinstance(tree, list) else [tree]:
         for b64 in (dig_str(entry, "base64"), *dig_list(entry, "base64")):
-            # With or without `data:…;base64,` before it.
+            # With or without the prefix `data:…;base64,`.
             content = b64.rpartition(",")[2] if isinstance(b64, str) else ""
             yield stability_style.image_from_json(entry, content)
     if status := dig_str(tree, "status"):

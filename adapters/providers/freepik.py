@@ -1,12 +1,12 @@
-"""Freepik, now Magnific: a task at each model's own path.
+"""Freepik, now Magnific: polling, with a path for each model.
 
     POST {base}/ai/mystic                     JSON -> {"data": {"task_id", "status"}}
     POST {base}/ai/text-to-image/{model}      the same
-    POST {base}/ai/text-to-image              `classic-fast`: {"data": [{"base64"}]} at once
+    POST {base}/ai/text-to-image              `classic-fast`: {"data": [{"base64"}]}
     GET  {the same path}/{task_id}            {"data": {"status", "generated", "has_nsfw"}}
 
 A model with a slash in its name is a path: `ai/flux-2-pro` is POST {base}/ai/flux-2-pro.
-A custom host can be https://api.freepik.com/v1, which has another header for the key.
+The old host https://api.freepik.com/v1, as a custom host, gets the key in another header.
 
 >>> from adapters.contract import ImageCall
 >>> made = ADAPTER.table_for("mystic").translate({"prompt": "a cube", "size": "1536x1024"})
@@ -34,9 +34,9 @@ from adapters.tools.url_paths import quote_model
 
 _PATHS = {"mystic": "/ai/mystic", "classic-fast": "/ai/text-to-image"}
 _OLD_HOST = "freepik.com"
-_COMPLAINT = ("problem", "invalid_params", 0, "name")
+_FIELD_PATH = ("problem", "invalid_params", 0, "name")
 
-_WORDS = {
+_NAMED_RATIOS = {
     "1:1": "square_1_1",
     "4:3": "classic_4_3",
     "3:4": "traditional_3_4",
@@ -54,7 +54,7 @@ _WORDS = {
 _TIERS = {"1k": 1024, "2k": 2048, "4k": 4096}
 
 _PROMPT, _SEED = Param("prompt"), Param("seed", kind=int)
-_ASPECT = Param("aspect_ratio", choices=tuple(_WORDS.values()))
+_ASPECT = Param("aspect_ratio", choices=tuple(_NAMED_RATIOS.values()))
 _FILTER = (
     Param("moderation", "filter_nsfw", convert={"auto": True}),
     Param("filter_nsfw", kind=bool),
@@ -62,8 +62,8 @@ _FILTER = (
 _MYSTIC = Table(
     (
         *(_PROMPT, _SEED, _ASPECT, *_FILTER),
-        Param("size", convert=sizes.tiers(sizes.ratio(_WORDS), _TIERS)),
-        # Freepik's own is said to be 2k.
+        Param("size", convert=sizes.tiers(sizes.ratio(_NAMED_RATIOS), _TIERS)),
+        # Freepik's own default is documented as 2k.
         Param("resolution", choices=tuple(_TIERS), default="1k"),
         Param("mystic_model", "model", note="realism, fluid, zen, flexible …"),
         Param("creative_detailing", kind=int, low=0, high=100),
@@ -77,7 +77,7 @@ _CLASSIC = Table(
     (
         *(_PROMPT, _SEED, *_FILTER),
         Param("n", "num_images", high=4),
-        Param("size", convert=sizes.ratio(_WORDS, field="image.size")),
+        Param("size", convert=sizes.ratio(_NAMED_RATIOS, field="image.size")),
         Param("styling", kind=dict),
     )
 )
@@ -89,11 +89,11 @@ _NANO = Table(
         Param("aspect_ratio", choices=_NANO_RATIOS),
     )
 )
-_OTHER = Table((_PROMPT, _SEED, Param("size", convert=sizes.ratio(_WORDS)), _ASPECT))
+_OTHER = Table((_PROMPT, _SEED, Param("size", convert=sizes.ratio(_NAMED_RATIOS)), _ASPECT))
 
 
 class Freepik(PollingAdapter):
-    """Freepik's API. Its `webhook_url` is in no table: none is ever sent."""
+    """Freepik's API. `webhook_url` is in no table, so it is never sent."""
 
     id = "freepik"
     name = "Freepik (Magnific)"
@@ -119,10 +119,10 @@ class Freepik(PollingAdapter):
     url_lifetime = 3600
     confidence = "medium"
     unconfirmed = (
-        "the paths of models other than mystic, and mystic's own resolution; that the old host and "
-        "header still work; the reply of classic-fast and its image.size; ratios and fields of "
-        "other models; the form of a 400 and the words of a refusal; how long a picture's URL "
-        "lasts (an hour is a guess)"
+        "the paths of models other than mystic, and mystic's default resolution; whether the old "
+        "host and header still work; the reply of classic-fast and its image.size; ratios and "
+        "fields of other models; the format of a 400 and the wording of refusals; how long URLs "
+        "last (one hour is assumed)"
     )
     refusal_pattern = re.compile("moderat|nsfw", re.IGNORECASE)
 
@@ -133,51 +133,53 @@ class Freepik(PollingAdapter):
     poll_interval = 2.0
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Put the key into the header of the host's age."""
+        """Return the key in the header that the host expects."""
         host = f".{urlsplit(outgoing.url).hostname}"
         brand = "freepik" if host.endswith(f".{_OLD_HOST}") else "magnific"
         return {f"x-{brand}-api-key": credentials.api_key}
 
     def request_path(self, call: ImageCall) -> str:
-        """Give the model's path."""
-        named = quote_model(call.model, safe="/", example=self.models[0])
-        if "/" in named:
-            return "/ai/" + named.removeprefix("ai/")
-        return _PATHS.get(named, f"/ai/text-to-image/{named}")
+        """Return the model's URL path."""
+        name = quote_model(call.model, safe="/", example=self.models[0])
+        if "/" in name:
+            return "/ai/" + name.removeprefix("ai/")
+        return _PATHS.get(name, f"/ai/text-to-image/{name}")
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Submit the task."""
+        """Return the request that submits the task."""
         return ProviderRequest(self.request_path(call), json=call.fields)
 
-    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
-        """Ask below the path that took the task; a list of pictures is none."""
+    def build_poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+        """Return the poll, below the path of the submission; None for a list of images."""
         if dig_list(reply.json(), "data"):
             return None
-        return ProviderRequest(f"{self.request_path(call)}/{self.job_id(reply)}", method="GET")
+        return ProviderRequest(
+            f"{self.request_path(call)}/{self.parse_job_id(reply)}", method="GET"
+        )
 
     def parse_state(self, reply: ProviderReply) -> str:
-        """Give the task's state; a list of pictures is done."""
+        """Return the task's state; a list of images is a finished task."""
         return self.success_state if dig_list(reply.json(), "data") else super().parse_state(reply)
 
     def parse_images(self, reply: ProviderReply) -> Iterator[Image]:
-        """Read the pictures; one marked as not safe for work is delivered, with the mark."""
+        """Yield the images; one marked as unsafe is delivered with the mark."""
         tree = reply.json()
         for made in dig_list(tree, "data"):
             if b64 := dig_str(made, "base64"):
                 yield Image(b64=b64, extra=_marked(dig(made, "has_nsfw")))
         marks = dig_list(tree, "data", "has_nsfw")
-        for place, mark in zip_longest(dig_list(tree, "data", "generated"), marks):
-            if isinstance(place, str) and place:
-                yield Image.from_url(place, **_marked(mark))
+        for url, mark in zip_longest(dig_list(tree, "data", "generated"), marks):
+            if isinstance(url, str) and url:
+                yield Image.from_url(url, **_marked(mark))
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Find what an error says, which a complaint about a field says further in."""
+        """Return the message; that of an invalid field is nested deeper."""
         return dig_str(reply.json(), "problem", "message") or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Name the field that a complaint is about."""
+        """Return the error, with the name of an invalid field as `param`."""
         error = super().provider_error(reply)
-        error.param = error.param or dig_str(reply.json(), *_COMPLAINT) or None
+        error.param = error.param or dig_str(reply.json(), *_FIELD_PATH) or None
         return error
 
 

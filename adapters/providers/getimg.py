@@ -1,8 +1,8 @@
-"""getimg.ai: one path for each pipeline, JSON both ways.
+"""getimg.ai: one path for each pipeline, JSON request and response.
 
     POST {base}/{pipeline}/text-to-image      -> {"image" or "url", "seed", "cost"}
 
-A client's model is a pipeline, or `pipeline/model` where a pipeline has several.
+The client's model is a pipeline, or `pipeline/model` if the pipeline has several models.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "stable-diffusion-xl/realvis-xl-v4", "prompt": "a cube", "size": "1792x1024"}
@@ -32,7 +32,7 @@ _COMMON = (
     Param(
         "output_format",
         convert=format_or_png("output_format", jpeg="jpeg", png="png"),
-        note="jpeg or png; png for any other",
+        note="jpeg or png; other formats become png",
     ),
     Param("response_format", convert={"url": "url", "b64_json": "b64"}),
     Param("seed", kind=int, low=0),
@@ -70,7 +70,7 @@ _FAMILIES = (
 
 
 class GetImg(Adapter):
-    """getimg.ai's first API."""
+    """getimg.ai's API, version 1."""
 
     id = "getimg"
     name = "getimg.ai"
@@ -92,26 +92,26 @@ class GetImg(Adapter):
     confidence = "low"
     experimental = True
     unconfirmed = (
-        "whether a newer API has taken its place; the longest prompt, steps of sizes, the ratios "
-        "of essential-v2; the form of errors and refusals; how long a URL lives"
+        "whether a newer API has replaced this one; the maximum prompt length, the steps of sizes, "
+        "the ratios of essential-v2; the format of errors and refusals; how long URLs last"
     )
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Ask the pipeline, by a model of its own if the client names one."""
+        """Return the request to the pipeline, with the model in it if the client names one."""
         pipeline, _, model = call.model.partition("/")
         path = f"/{quote_model(pipeline, example=self.models[0])}/text-to-image"
-        named = {"model": model} if model else {}
-        return ProviderRequest(path, json={**named, **call.fields})
+        body = {"model": model} if model else {}
+        return ProviderRequest(path, json={**body, **call.fields})
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the picture, whichever way it came."""
+        """Parse the image, which is base64 or a URL."""
         del call
         tree = reply.json()
         extra = without_none(seed=dig_typed(tree, "seed", kind=int))
         if b64 := dig_str(tree, "image"):
             return Answer((Image(b64=b64, extra=extra),))
-        if place := dig_str(tree, "url"):
-            return Answer((Image.from_url(place, **extra),))
+        if url := dig_str(tree, "url"):
+            return Answer((Image.from_url(url, **extra),))
         raise errors.no_image_error(reply.status)
 
 

@@ -1,6 +1,6 @@
-"""The Gemini API: image models as a chat of one turn, the picture in the answer.
+"""The Gemini API: image models in a chat of one turn, with the image in the reply.
 
-    POST {base}/models/{model}:generateContent      JSON both ways, the key in `x-goog-api-key`
+    POST {base}/models/{model}:generateContent      JSON, with the key in `x-goog-api-key`
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "gemini-3.1-flash-image", "prompt": "a cube", "size": "1792x1024"}
@@ -24,7 +24,7 @@ from adapters.tools.url_paths import quote_model
 
 
 class Google(Adapter):
-    """Google AI Studio's Gemini API. It has no model but Gemini's left that makes pictures."""
+    """Google AI Studio's Gemini API, which has image models of the Gemini family only."""
 
     id = "google"
     otel_provider_name = "gcp.gemini"
@@ -37,17 +37,17 @@ class Google(Adapter):
     unconfirmed = gemini.UNCONFIRMED
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Put the key into its header; in the query it would end up in logs."""
+        """Return the key in a header, because in the query it could be logged."""
         del outgoing
         return {"x-goog-api-key": credentials.api_key}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Name the model in the path."""
+        """Return the request, with the model in the path."""
         path = quote_model(call.model, example=self.models[0])
         return ProviderRequest(f"/models/{path}:generateContent", json=call.fields)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures."""
+        """Parse the images."""
         del call
         return gemini.parse_answer(reply)
 

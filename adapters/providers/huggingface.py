@@ -1,11 +1,11 @@
-"""Hugging Face: its own inference, that of others through its router, and dedicated endpoints.
+"""Hugging Face: its own inference, other providers behind its router, and dedicated endpoints.
 
-    POST {base}/hf-inference/models/{repo}      {"inputs", "parameters"} -> picture bytes
+    POST {base}/hf-inference/models/{repo}      {"inputs", "parameters"} -> image bytes
     POST {base}/{provider}/…                    the provider's own body, for `repo:provider`
-    GET  {base}/{provider}/…                    where wavespeed and zai-org tell of their jobs
-    POST {huggingface_base_url}                 a dedicated endpoint: as hf-inference
+    GET  {base}/{provider}/…                    polling, for wavespeed and zai-org
+    POST {huggingface_base_url}                 a dedicated endpoint, like hf-inference
 
-A provider knows a model by another name, which Hugging Face tells:
+A provider has another name for a model, which Hugging Face returns:
 
     GET https://huggingface.co/api/models/{repo}?expand=inferenceProviderMapping
 
@@ -42,44 +42,44 @@ _ENDPOINT = "huggingface_base_url"
 _EXAMPLE = "stabilityai/stable-diffusion-xl-base-1.0"
 
 
-def _table(size: sizes.Converter, below: str = "", /, **named: str) -> Table:
-    """Give the table of a provider; `named` are the parameters that it calls otherwise.
+def _table(size: sizes.Converter, parent: str = "", /, **names: str) -> Table:
+    """Return a provider's table. `names` are the parameters with another name there, "" for none.
 
-    What it calls "" it does not have. Source: huggingface_hub/inference/_providers
+    Source: huggingface_hub/inference/_providers
     """
     rows = (
         Param("negative_prompt"),
         Param("num_inference_steps", kind=int, low=1),
         Param("guidance_scale", kind=float, low=0),
         Param("seed", kind=int),
-        *((Param("scheduler"),) if below else ()),
+        *((Param("scheduler"),) if parent else ()),
     )
-    known = ((row, named.get(row.name, row.name)) for row in rows)
+    known = ((row, names.get(row.name, row.name)) for row in rows)
     return Table(
         (
-            Param("prompt", named.get("prompt", "")),
+            Param("prompt", names.get("prompt", "")),
             Param("size", convert=size),
-            *(replace(row, field=below + name) for row, name in known if name),
+            *(replace(row, field=parent + name) for row, name in known if name),
         ),
-        unknown_under=below.rstrip("."),
+        unknown_under=parent.rstrip("."),
     )
 
 
-def _pixels(below: str = "") -> sizes.Converter:
-    return sizes.pixels(low=64, high=4096, step=8, width=f"{below}width", height=f"{below}height")
+def _pixels(parent: str = "") -> sizes.Converter:
+    return sizes.pixels(low=64, high=4096, step=8, width=f"{parent}width", height=f"{parent}height")
 
 
 class _Job(NamedTuple):
-    """How a provider tells of a job that it took: at which path, and in which words."""
+    """How to poll a provider's job: URL path and states."""
 
-    place: Callable[[Any], str]
-    state_at: tuple[str, ...]
-    under_way: frozenset[str]
+    path: Callable[[Any], str]
+    state_path: tuple[str, ...]
+    pending_states: frozenset[str]
     done: str
 
 
 class _Provider(NamedTuple):
-    """One of those behind the router: its table, its path, what else a request needs."""
+    """A provider behind the router: table, URL path, and further fields of the request."""
 
     table: Table
     path: str
@@ -89,14 +89,14 @@ class _Provider(NamedTuple):
     job: _Job | None = None
 
 
-def _as_named(tree: Any) -> str:
-    """Keep the path of the address that a reply names: the router stands before its host."""
+def _path_in_reply(tree: Any) -> str:
+    """Return the path of the URL in a reply, because the router replaces its host."""
     rest = dig_str(tree, "data", "urls", "get").partition("/api/")[2].partition("?")[0]
-    steps = [quote_segment(it) for it in rest.split("/")]
-    return f"/api/{'/'.join(steps)}" if all(steps) else ""
+    segments = [quote_segment(it) for it in rest.split("/")]
+    return f"/api/{'/'.join(segments)}" if all(segments) else ""
 
 
-def _as_zais(tree: Any) -> str:
+def _zai_path(tree: Any) -> str:
     job = quote_segment(dig_str(tree, "id"))
     return job and f"/api/paas/v4/async-result/{job}"
 
@@ -130,7 +130,9 @@ _PROVIDERS = {
         _table(_pixels()),
         "/api/v3/{}",
         {},
-        job=_Job(_as_named, ("data", "status"), frozenset({"created", "processing"}), "completed"),
+        job=_Job(
+            _path_in_reply, ("data", "status"), frozenset({"created", "processing"}), "completed"
+        ),
     ),
     "zai-org": _Provider(
         _table(sizes.pixels(low=1024, high=2048, step=32, max_pixels=2**22, combined="size")),
@@ -138,7 +140,7 @@ _PROVIDERS = {
         {},
         names_model=True,
         headers={"accept-language": "en-US,en"},
-        job=_Job(_as_zais, ("task_status",), frozenset({"PROCESSING"}), "SUCCESS"),
+        job=_Job(_zai_path, ("task_status",), frozenset({"PROCESSING"}), "SUCCESS"),
     ),
 }
 
@@ -161,69 +163,70 @@ class HuggingFace(Adapter):
     options: ClassVar[tuple[Option, ...]] = (
         Option(
             _ENDPOINT,
-            "a dedicated endpoint: https://….endpoints.huggingface.cloud",
+            "the URL of a dedicated endpoint: https://….endpoints.huggingface.cloud",
             pattern=r"https://(?:[A-Za-z0-9-]{1,63}\.){1,8}endpoints\.huggingface\.cloud/?",
         ),
         Option(
             "huggingface_bill_to",
-            "the organization that pays",
+            "the organization to bill",
             pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}",
         ),
     )
     credential_domains = ("huggingface.co",)
-    # Zhipu's, by way of zai-org.
+    # Zhipu's codes, through zai-org.
     status_by_code: ClassVar[Mapping[str, int]] = {"1301": errors.REFUSED}
     refusal_pattern = re.compile(r"nsfw|safety|content policy", re.IGNORECASE)
     confidence = "medium"
     url_lifetime = 3600
     unconfirmed = (
-        "the range of a size; how a refusal looks; how long a URL lives, whoever's it is; "
-        "parameters of nscale and zai-org beside prompt and size; width and height on replicate "
-        "and wavespeed; a prediction of replicate's that outlasts its wait, which is given up"
+        "the limits of sizes; the format of refusals; how long the providers' URLs last; "
+        "parameters of nscale and zai-org other than prompt and size; width and height on "
+        "replicate and wavespeed; how to poll a prediction of replicate that is not ready at "
+        "once, which fails here"
     )
 
     def resolve_base_url(self, credentials: Credentials) -> str:
-        """Give the router, or the endpoint that was chosen."""
+        """Return the dedicated endpoint if one is set, else the router."""
         return credentials[_ENDPOINT].rstrip("/") or self.base_url
 
     def table_for(self, model: str) -> Table:
-        """Give the table of the provider that the model's name ends in."""
+        """Return the table of the provider at the end of the model's name."""
         return _PROVIDERS.get(_split(model)[1], _PROVIDERS[_OWN]).table
 
-    def effective_model(self, named: str, credentials: Credentials) -> str:
-        """Leave the name aside where an endpoint serves one model."""
-        return "" if credentials[_ENDPOINT] else named
+    def effective_model(self, model: str, credentials: Credentials) -> str:
+        """Return "" for a dedicated endpoint, which serves one model."""
+        return "" if credentials[_ENDPOINT] else model
 
     def flow(self, call: ImageCall) -> Flow:
-        """Ask Hugging Face for a provider's name of the model, then the provider."""
+        """Request the provider's name of the model from Hugging Face, then the image."""
         repo, provider = _split(call.model)
         if call.credentials[_ENDPOINT]:
-            return self.parse_answer(call, (yield from self._asked(call, "", call.fields)))
+            return self.parse_answer(call, (yield from self._request_image(call, "", call.fields)))
         if provider not in _PROVIDERS:
             raise errors.BadParam(
                 "model", f"'model' must end in one of {', '.join(f':{it}' for it in _PROVIDERS)}."
             )
-        named, path = require_model(repo, example=_EXAMPLE), quote_model(repo, safe="/")
+        name, path = require_model(repo, example=_EXAMPLE), quote_model(repo, safe="/")
         if provider != _OWN:
-            place = f"https://huggingface.co/api/models/{path}?expand=inferenceProviderMapping"
-            reply = self.raise_for_status((yield ProviderRequest(url=place, method="GET")))
-            named = _name_with(provider, dig(reply.json(), "inferenceProviderMapping"))
-            if not named:
+            url = f"https://huggingface.co/api/models/{path}?expand=inferenceProviderMapping"
+            reply = self.raise_for_status((yield ProviderRequest(url=url, method="GET")))
+            name = _name_with(provider, dig(reply.json(), "inferenceProviderMapping"))
+            if not name:
                 missing = f"{provider} does not offer {repo} on Hugging Face"
                 raise errors.error_from_reply(reply, message=missing, status=404)
-            path = quote_model(named, safe="/")
-        found = _PROVIDERS[provider]
-        model = {"model": named} if found.names_model else {}
-        place = f"/{provider}{found.path.format(path)}"
-        if provider == "replicate" and ":" in named:
-            place, model = "/replicate/v1/predictions", {"version": named.partition(":")[2]}
-        body = {**model, **call.fields, **found.body}
-        reply = yield from self._asked(call, place, body, found.headers)
-        if job := found.job:
-            reply = yield from self._settled(provider, job, reply)
+            path = quote_model(name, safe="/")
+        route = _PROVIDERS[provider]
+        model = {"model": name} if route.names_model else {}
+        path = f"/{provider}{route.path.format(path)}"
+        if provider == "replicate" and ":" in name:
+            path, model = "/replicate/v1/predictions", {"version": name.partition(":")[2]}
+        body = {**model, **call.fields, **route.body}
+        reply = yield from self._request_image(call, path, body, route.headers)
+        if job := route.job:
+            reply = yield from self._poll_job(provider, job, reply)
         return self.parse_answer(call, reply)
 
-    def _asked(
+    def _request_image(
         self, call: ImageCall, path: str, body: Mapping[str, Any], headers: Mapping[str, str] = {}
     ) -> _Exchange:
         payer = call.credentials["huggingface_bill_to"]
@@ -232,28 +235,32 @@ class HuggingFace(Adapter):
             (yield ProviderRequest(path, json=body, headers={**headers, **billed}))
         )
 
-    def _settled(self, provider: str, job: _Job, reply: ProviderReply) -> _Exchange:
-        """Ask the router for a job until it is settled, whatever host its provider names."""
-        place = job.place(reply.json())
-        if not place or dig_str(reply.json(), *job.state_at) == job.done:
+    def _poll_job(self, provider: str, job: _Job, reply: ProviderReply) -> _Exchange:
+        """Poll a job through the router until it has finished, whatever host the reply names."""
+        path = job.path(reply.json())
+        if not path or dig_str(reply.json(), *job.state_path) == job.done:
             return reply
-        question = ProviderRequest(f"/{provider}{place}", method="GET")
+        request = ProviderRequest(f"/{provider}{path}", method="GET")
 
-        def is_settled(told: ProviderReply) -> bool:
-            return told.ok and dig_str(told.json(), *job.state_at) not in job.under_way
+        def is_finished(reply: ProviderReply) -> bool:
+            return reply.ok and dig_str(reply.json(), *job.state_path) not in job.pending_states
 
-        return (yield from poll(self, question, is_settled, interval=1.0))
+        return (yield from poll(self, request, is_finished, interval=1.0))
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read bytes, OpenAI's list, or the URLs that each provider has in a place of its own."""
+        """Parse image bytes, OpenAI's list, or a provider's own list of URLs."""
         del call
         if image := Image.from_reply(reply):
             return Answer((image,))
         tree = reply.json()
-        marks = _marks(tree)
+        marks = _nsfw_marks(tree)
         if marks and all(marks):
-            raise errors.refusal("every picture is marked nsfw", provider_status=reply.status)
-        if images := (*parse_images(tree, extra_fields=()), *_fals(tree), *_listed(tree)):
+            raise errors.refusal("every image is marked as nsfw", provider_status=reply.status)
+        if images := (
+            *parse_images(tree, extra_fields=()),
+            *_fal_images(tree),
+            *_listed_images(tree),
+        ):
             return Answer(images)
         if dig(tree, "error") is not None or dig_str(tree, "data", "error"):
             raise self.provider_error(reply)
@@ -262,19 +269,19 @@ class HuggingFace(Adapter):
         raise self.no_image_error(reply)
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Find the sentence; a job's own says more than the message around it."""
+        """Return the message; that of a job says more than the one around it."""
         return dig_str(reply.json(), "data", "error") or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Know that a model which is gone is none any more."""
+        """Return a 404 for a retired model, which gets a 410."""
         if reply.status == HTTPStatus.GONE:
-            told = self.error_message(reply)
-            return errors.error_from_reply(reply, message=told, status=HTTPStatus.NOT_FOUND)
+            message = self.error_message(reply)
+            return errors.error_from_reply(reply, message=message, status=HTTPStatus.NOT_FOUND)
         return super().provider_error(reply)
 
 
 def _split(model: str) -> tuple[str, str]:
-    """Part a model's name from its provider's.
+    """Return a model's name and its provider.
 
     >>> _split("black-forest-labs/FLUX.1-dev:together"), _split("some/model")
     (('black-forest-labs/FLUX.1-dev', 'together'), ('some/model', 'hf-inference'))
@@ -284,7 +291,7 @@ def _split(model: str) -> tuple[str, str]:
 
 
 def _name_with(provider: str, mapping: Any) -> str:
-    """Find a provider's name of a model; the providers are keys, or they are listed.
+    """Return a provider's name of a model, "" if none; `mapping` is an object or a list.
 
     >>> _name_with("together", [{"provider": "together", "providerId": "a/b"}])
     'a/b'
@@ -293,26 +300,26 @@ def _name_with(provider: str, mapping: Any) -> str:
     return dig_str(mapping, provider, "providerId") or dig_str(next(listed, None), "providerId")
 
 
-def _marks(tree: Any) -> list[Any]:
-    """Give what is said of each picture's safety: true says that it has none."""
+def _nsfw_marks(tree: Any) -> list[Any]:
+    """Return the safety mark of each image: true means unsafe."""
     return dig_list(tree, "has_nsfw_concepts") or dig_list(tree, "data", "has_nsfw_contents")
 
 
-def _fals(tree: Any) -> Iterator[Image]:
-    """Give the pictures of fal's, but those that it blacked out."""
+def _fal_images(tree: Any) -> Iterator[Image]:
+    """Yield fal's images, without those turned black."""
     seed = dig_typed(tree, "seed", kind=int)
     for which, it in enumerate(dig_list(tree, "images")):
-        if (place := dig_str(it, "url")) and not dig(tree, "has_nsfw_concepts", which):
-            yield Image.from_url(place, **({} if seed is None else {"seed": seed}))
+        if (url := dig_str(it, "url")) and not dig(tree, "has_nsfw_concepts", which):
+            yield Image.from_url(url, **({} if seed is None else {"seed": seed}))
 
 
-def _listed(tree: Any) -> Iterator[Image]:
-    """Give the pictures of replicate's, of zai-org's, and of wavespeed's but those marked."""
-    for place in (*find_urls(dig(tree, "output")), *find_urls(dig(tree, "image_result"))):
-        yield Image.from_url(place)
-    for which, place in enumerate(dig_list(tree, "data", "outputs")):
-        if isinstance(place, str) and place and not dig(tree, "data", "has_nsfw_contents", which):
-            yield Image.from_url(place)
+def _listed_images(tree: Any) -> Iterator[Image]:
+    """Yield the images of replicate, zai-org and wavespeed, without those marked unsafe."""
+    for url in (*find_urls(dig(tree, "output")), *find_urls(dig(tree, "image_result"))):
+        yield Image.from_url(url)
+    for which, url in enumerate(dig_list(tree, "data", "outputs")):
+        if isinstance(url, str) and url and not dig(tree, "data", "has_nsfw_contents", which):
+            yield Image.from_url(url)
 
 
 ADAPTER = HuggingFace()

@@ -1,4 +1,4 @@
-"""Hyperbolic: JSON in, base64 out, one picture a call.
+"""Hyperbolic: a JSON request, base64 in the response, one image per call.
 
     POST {base}/image/generation      {"model_name", "prompt", …} -> {"images": [{"image", "seed"}]}
 
@@ -50,17 +50,17 @@ class Hyperbolic(Adapter):
     experimental = True
     refusal_pattern = errors.REFUSAL_WORDS
     unconfirmed = (
-        "whether pictures are still offered; several pictures of one call; which models are "
-        "served; the words of a refusal; Retry-After on a 429"
+        "whether image models are still offered; several images per call; the list of models; "
+        "the wording of refusals; Retry-After on a 429"
     )
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Name the model as it is named here, beside what the table made."""
+        """Return the request, with the model as `model_name`."""
         model = require_model(call.model, example=self.models[0])
         return ProviderRequest("/image/generation", json={"model_name": model, **call.fields})
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures, each with its seed."""
+        """Parse the images, each with its seed."""
         del call
         made = (
             Image(b64=b64, extra=without_none(seed=dig_typed(entry, "seed", kind=int)))

@@ -1,11 +1,11 @@
-"""Ideogram: a path for each generation of models, multipart in, URLs out; the oldest speak JSON.
+"""Ideogram: a path for each model generation; multipart requests, but JSON for the oldest.
 
     POST {base}/v1/ideogram-v3/generate                  multipart
     POST {base}/v1/ideogram-v3/generate-transparent      multipart, for a transparent background
     POST {base}/v1/ideogram-v4/generate                  multipart
     POST {base}/generate                                 {"image_request"}, for V_1 to V_2A
 
-Of several pictures some can be held back: an entry that is not safe has no URL, under a 200.
+Of several images some can be withheld: the entry of an unsafe image in a 200 has no URL.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "ideogram-v3", "prompt": "a cube", "size": "1536x1024", "quality": "high"}
@@ -31,7 +31,7 @@ from adapters.tools import sizes
 from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed, without_none
 from adapters.tools.url_paths import quote_model
 
-# The members of v3's list of resolutions that are known here; what is none is said as a ratio.
+# Known resolutions of v3; any other size is sent as a ratio.
 _RESOLUTIONS = (
     "1024x1024 1312x736 736x1312 1248x832 832x1248 1152x864 864x1152 1280x704 1344x768 768x1344 "
     "512x1536 1536x640"
@@ -51,7 +51,7 @@ _OLD = ("V_1", "V_2", "AUTO")
 _RATIO = sizes.ratio({it.replace("x", ":"): it for it in _V3_RATIOS.split()})
 
 
-def _shape(width: int, height: int) -> dict[str, Any]:
+def _resolution_or_ratio(width: int, height: int) -> dict[str, Any]:
     size = f"{width}x{height}"
     return {"resolution": size} if size in _RESOLUTIONS.split() else _RATIO.convert(width, height)
 
@@ -64,7 +64,9 @@ _V3 = Table(
         Param("prompt"),
         Param(
             "size",
-            convert=sizes.Converter(f"pixels if it is listed; else {_RATIO.description}", _shape),
+            convert=sizes.Converter(
+                f"pixels if it is listed; else {_RATIO.description}", _resolution_or_ratio
+            ),
         ),
         Param("resolution", pattern=r"[1-9][0-9]{2,3}x[1-9][0-9]{2,3}"),
         Param("aspect_ratio", choices=tuple(_V3_RATIOS.split())),
@@ -78,7 +80,7 @@ _V3 = Table(
         Param("style_type", choices=tuple(_STYLES.split())),
         Param("style_preset", pattern=r"[A-Z0-9_]{1,64}"),
         Param("custom_model_uri"),
-        Param("upscale_factor", pattern=r"X[0-9]", note="with a transparent background"),
+        Param("upscale_factor", pattern=r"X[0-9]", note="for a transparent background"),
     ),
     reserved=frozenset({"transparent"}),
 )
@@ -130,7 +132,7 @@ _BEFORE_V3 = Table(
 
 
 class Ideogram(Adapter):
-    """Ideogram's own API."""
+    """Ideogram's API."""
 
     id = "ideogram"
     name = "Ideogram"
@@ -140,24 +142,25 @@ class Ideogram(Adapter):
     models = ("ideogram-v3", "ideogram-v4", "V_2A", "V_2A_TURBO", "V_2", "V_2_TURBO", "V_1")
     url_lifetime = 1800
     unconfirmed = (
-        "how long a URL is good (about an hour, say others); a picture fetched without a key; seed "
-        "on ideogram-v4; models after it; the form of errors other than a failed safety check"
+        "how long URLs last (third parties report about an hour); whether images can be fetched "
+        "without a key; seed on ideogram-v4; later models; the format of errors other than a "
+        "failed safety check"
     )
     refusal_pattern = re.compile(r"safety check|prohibited content", re.IGNORECASE)
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Put the key into `Api-Key`, its only place."""
+        """Return the key as `Api-Key`."""
         del outgoing
         return {"api-key": credentials.api_key}
 
     def effective_table(self, call: ImageCall) -> Table:
-        """Give a table of its own to a transparent background: its path knows ratios, no styles."""
+        """Return the table; a transparent background has its own, without styles."""
         table = super().effective_table(call)
         is_transparent = table is _V3 and call.params.get("background") == "transparent"
         return _TRANSPARENT if is_transparent else table
 
     def suppressed_params(self, call: ImageCall) -> frozenset[str]:
-        """Withhold a ratio beside a resolution: the two together are refused."""
+        """Suppress a ratio beside a resolution, since Ideogram refuses both together."""
         table, asked = self.effective_table(call), call.params
         if table in (_V3, _BEFORE_V3) and asked.get("resolution") is not None:
             return frozenset({"size", "aspect_ratio"})
@@ -165,7 +168,7 @@ class Ideogram(Adapter):
         return frozenset({"aspect_ratio"} if is_listed else ())
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Ask at the path of the model's generation."""
+        """Return the request at the path of the model's generation."""
         name = quote_model(call.model, example=self.models[0])
         if name.startswith(_OLD):
             asked = {"model": name, **call.fields.get("image_request", {})}
@@ -176,20 +179,20 @@ class Ideogram(Adapter):
         return ProviderRequest(f"/v1/{_generation(name)}/{verb}", form=form)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures that are safe; when none is, that is a refusal."""
+        """Parse the safe images. Raises `Refusal` if there are none."""
         del call
         tree = reply.json()
-        if images := tuple(_pictures(tree)):
+        if images := tuple(_safe_images(tree)):
             return Answer(images)
         if any(dig(it, "is_image_safe") is False for it in dig_list(tree, "data")):
-            raise errors.refusal("no picture was found safe", provider_status=reply.status)
+            raise errors.refusal("no image passed the safety check", provider_status=reply.status)
         if errors.find_error_message(reply):
             raise self.provider_error(reply)
         raise errors.no_image_error(reply.status)
 
 
 def _generation(name: str) -> str:
-    """Give the path's name of a generation: tiers are no part of it, nor are older spellings.
+    """Return the generation's name in the path, without a tier, in the current spelling.
 
     >>> _generation("V_3"), _generation("ideogram-v4-turbo"), _generation("ideogram-v5")
     ('ideogram-v3', 'ideogram-v4', 'ideogram-v5')
@@ -198,14 +201,14 @@ def _generation(name: str) -> str:
     return f"ideogram-v{known[1]}" if known else name
 
 
-def _pictures(tree: Any) -> Iterator[Image]:
-    """Give the pictures that are safe, with the prompt that was really used."""
+def _safe_images(tree: Any) -> Iterator[Image]:
+    """Yield the safe images, each with the prompt that was used."""
     for entry in dig_list(tree, "data"):
-        place = dig_str(entry, "url")
-        if place and dig(entry, "is_image_safe") is not False:
-            told = dig_str(entry, "prompt") or None
-            extra = without_none(revised_prompt=told, seed=dig_typed(entry, "seed", kind=int))
-            yield Image.from_url(place, **extra)
+        url = dig_str(entry, "url")
+        if url and dig(entry, "is_image_safe") is not False:
+            prompt = dig_str(entry, "prompt") or None
+            extra = without_none(revised_prompt=prompt, seed=dig_typed(entry, "seed", kind=int))
+            yield Image.from_url(url, **extra)
 
 
 ADAPTER = Ideogram()

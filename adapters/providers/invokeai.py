@@ -1,11 +1,11 @@
-"""InvokeAI: a graph of the operator's, with slots for what the client asks for.
+"""InvokeAI: a graph of the operator's, with slots for the client's parameters.
 
     POST {base}/queue/default/enqueue_batch      a graph -> {"item_ids"}
-    GET  {base}/queue/default/i/{id}             while it is pending or in progress
-    GET  {base}/images/i/{name}/full             the picture, as bytes
+    GET  {base}/queue/default/i/{id}             polling
+    GET  {base}/images/i/{name}/full             the image, as bytes
 
-The slots are prompt, negative_prompt, seed, width and height. What the editor saves as a workflow
-is not a graph, and is refused. A graph without a slot for seed makes the same picture again.
+The slots are prompt, negative_prompt, seed, width and height. A workflow file of the editor is not
+a graph and is refused. A graph without a slot for seed generates the same image each time.
 
 >>> from adapters.contract import Credentials, ImageCall
 >>> graph = '{"nodes": {"a": {"type": "string", "value": "{{prompt}}, oil"}}, "edges": []}'
@@ -43,7 +43,7 @@ _TABLE = Table(
 
 
 class InvokeAI(PollingAdapter):
-    """An InvokeAI server of one's own; a key is needed in its multi-user mode only."""
+    """A self-hosted InvokeAI server, which needs a key in its multi-user mode only."""
 
     id = "invokeai"
     name = "InvokeAI"
@@ -55,27 +55,28 @@ class InvokeAI(PollingAdapter):
     options: ClassVar[tuple[Option, ...]] = (
         Option(
             _GRAPH,
-            "a graph (nodes, edges; JSON) with slots such as {{prompt}}, or an object of several",
+            "a graph (nodes, edges; JSON) with slots such as {{prompt}}, or an object of graphs by "
+            "model",
             pattern=r"(?s)\s*\{.*\}\s*",
             operator_only=True,
         ),
         Option(
             _NODE,
-            "the graph's node whose picture is the answer; without it, the last picture is",
+            "the graph's node whose image is the result; by default the last image",
             pattern=r"[\w.:-]{1,128}",
             operator_only=True,
         ),
     )
     pending_states = frozenset({"pending", "in_progress"})
     confidence = "medium"
-    unconfirmed = "the status of a submission that succeeds; the greatest seed"
+    unconfirmed = "the status of a successful submission; the maximum seed"
 
     def suppressed_params(self, call: ImageCall) -> frozenset[str]:
-        """Withhold what the graph has no slot for."""
+        """Return the parameters that the graph has no slot for."""
         return graphs.params_without_slot(lambda: _graph(call))
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Queue one run of the graph."""
+        """Return the request that queues one run of the graph."""
         graph = _graph(call)
         seed = call.fields.get("seed", call.nonce % _SEEDS)
         values = graphs.slot_values(call.fields, seed=seed)
@@ -85,24 +86,24 @@ class InvokeAI(PollingAdapter):
         )
 
     def flow(self, call: ImageCall) -> Flow:
-        """Queue, wait, and fetch the picture."""
-        done = yield from self.submit_and_poll(call)
-        name = _result(done, call.credentials[_NODE])
+        """Queue a run, poll it, and download the image."""
+        reply = yield from self.submit_and_poll(call)
+        name = _image_name(reply, call.credentials[_NODE])
         images = yield from fetch_images(self, [f"/images/i/{name}/full"])
         return Answer(tuple(images))
 
-    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
-        """Ask for the item of the queue that the run became."""
+    def build_poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest:
+        """Return the poll of the queue item."""
         del call
-        return ProviderRequest(_item(reply), method="GET")
+        return ProviderRequest(_item_path(reply), method="GET")
 
-    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
-        """Cancel the item."""
+    def build_cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
+        """Return the cancellation of the queue item."""
         del call
-        return ProviderRequest(f"{_item(submitted)}/cancel", method="PUT")
+        return ProviderRequest(f"{_item_path(submitted)}/cancel", method="PUT")
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:
-        """Say of a graph that was not taken whose mistake it is: the operator's."""
+        """Return a 502 for a rejected graph, which is a configuration error."""
         if reply.status == HTTPStatus.UNPROCESSABLE_ENTITY:
             return error_from_reply(reply, status=502)
         return super().provider_error(reply)
@@ -113,7 +114,7 @@ def _graph(call: ImageCall) -> Any:
 
 
 def _is_graph(tree: Any) -> bool:
-    """Tell a graph, whose nodes are an object by id, from what the editor saves, and from several.
+    """Whether JSON is one graph (nodes by id), not an editor's file or several graphs.
 
     >>> _is_graph({"nodes": {"a": {"type": "noise"}}, "edges": []}), _is_graph({"nodes": []})
     (True, False)
@@ -124,22 +125,22 @@ def _is_graph(tree: Any) -> bool:
     )
 
 
-def _item(reply: ProviderReply) -> str:
-    """Give the path of the item of the queue that a run became."""
+def _item_path(reply: ProviderReply) -> str:
+    """Return the URL path of the queue item of a submission."""
     item = dig_typed(reply.json(), "item_ids", 0, kind=int)
     if item is None:
-        raise ProviderError("The provider took the graph without giving it an id.")
+        raise ProviderError("The provider accepted the graph but returned no id.")
     return f"/queue/default/i/{item}"
 
 
-def _result(reply: ProviderReply, node: str) -> str:
-    """Name the picture that a run made, as a step of a path: that of `node`, else the last one."""
+def _image_name(reply: ProviderReply, node: str) -> str:
+    """Return the image's name as a path segment: the image of `node`, else the last one."""
     tree = reply.json()
     if dig_str(tree, "status") != "completed":
-        said = dig_str(tree, "error_message") or dig_str(tree, "status")
-        raise error_from_reply(reply, message=said, status=502)
+        message = dig_str(tree, "error_message") or dig_str(tree, "status")
+        raise error_from_reply(reply, message=message, status=502)
     results = dig_typed(tree, "session", "results", kind=dict) or {}
-    # Results stand under the ids that the nodes got when they were prepared for this run.
+    # Results have other node ids than the graph; the mapping contains both.
     ids = dig_list(tree, "session", "source_prepared_mapping", node) if node else list(results)
     names = [dig_str(results.get(it), "image", "image_name") for it in ids if isinstance(it, str)]
     if found := [name for name in map(quote_segment, names) if name]:

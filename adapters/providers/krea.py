@@ -1,4 +1,4 @@
-"""Krea: many vendors' models, each at its own path, by job.
+"""Krea: models of many vendors, each at its own path, by polling.
 
     POST {base}/generate/image/{vendor}/{model}   JSON -> {"job_id", "status"}
     GET  {base}/jobs/{job_id}                     {"status", "result": {"urls"}}
@@ -25,7 +25,7 @@ from adapters.table.table import Table
 from adapters.tools import sizes
 from adapters.tools.url_paths import quote_model
 
-_ENDS = frozenset({"completed", "failed", "cancelled", ""})
+_FINAL_STATES = frozenset({"completed", "failed", "cancelled", ""})
 
 _RATIOS = ("1:1", "4:3", "3:2", "16:9", "2.35:1", "4:5", "2:3", "9:16")
 _ANY = (
@@ -37,7 +37,7 @@ _ASPECT = Param("aspect_ratio", choices=_RATIOS)
 _KREA_2 = Table(
     (
         *_ANY,
-        # Krea 2 draws nothing without a ratio and a resolution.
+        # Krea 2 requires a ratio and a resolution.
         Param(
             "size",
             convert=sizes.ratio(_RATIOS),
@@ -80,9 +80,9 @@ class Krea(PollingAdapter):
     url_lifetime = 3600
     confidence = "medium"
     unconfirmed = (
-        "the form of an error and the words of a refusal; bounds of width and height of bfl/*; "
-        "ratios of models other than krea-2; how long a picture's URL lasts (an hour is a guess); "
-        "whether a job that is deleted ends"
+        "the format of errors and the wording of refusals; the limits of width and height of "
+        "bfl/*; ratios of models other than krea-2; how long URLs last (one hour is assumed); "
+        "whether deleting a job stops it"
     )
     refusal_pattern = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
 
@@ -93,20 +93,22 @@ class Krea(PollingAdapter):
     poll_interval = 2.0
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Submit the job at the model's path."""
+        """Return the request that submits the job at the model's path."""
         path = quote_model(call.model, safe="/", example=self.models[0])
         if path.count("/") != 1:
-            raise BadParam("model", f"Krea's models are vendor/model, such as {self.models[0]}.")
+            raise BadParam(
+                "model", f"'model' must have the form vendor/model, such as {self.models[0]}."
+            )
         return ProviderRequest(f"/generate/image/{path}", json=call.fields)
 
-    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
-        """Delete the job."""
+    def build_cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
+        """Return the request that deletes the job."""
         del call
-        return ProviderRequest(self.poll_path.format(self.job_id(submitted)), method="DELETE")
+        return ProviderRequest(self.poll_path.format(self.parse_job_id(submitted)), method="DELETE")
 
     def is_finished(self, reply: ProviderReply) -> bool:
-        """Tell by the words for an end: Krea has many for being under way, not all documented."""
-        return reply.ok and self.parse_state(reply) in _ENDS
+        """Whether the state is a final one; not all pending states are documented."""
+        return reply.ok and self.parse_state(reply) in _FINAL_STATES
 
 
 ADAPTER = Krea()

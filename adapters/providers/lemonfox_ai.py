@@ -1,4 +1,4 @@
-"""Lemonfox: one SDXL model behind OpenAI's shape; a model's name is not sent.
+"""Lemonfox: OpenAI's endpoint with one SDXL model, so no model is sent.
 
     POST {base}/images/generations      JSON -> JSON
 
@@ -22,7 +22,7 @@ from adapters.tools import sizes
 
 
 class Lemonfox(OpenAICompatible):
-    """Lemonfox's images."""
+    """Lemonfox's image API."""
 
     id = "lemonfox-ai"
     name = "Lemonfox"
@@ -47,12 +47,10 @@ class Lemonfox(OpenAICompatible):
     confidence = "low"
     experimental = True
     refusal_pattern = errors.REFUSAL_WORDS
-    unconfirmed = (
-        "which sizes it can draw; the form of errors and refusals; how long a URL stays good"
-    )
+    unconfirmed = "the supported sizes; the format of errors and refusals; how long URLs last"
 
     def build_body(self, call: ImageCall) -> dict[str, Any]:
-        """Give what the table made, and no model: there is one."""
+        """Return the translated fields without a model."""
         return dict(call.fields)
 
 

@@ -1,7 +1,7 @@
-"""Leonardo: its own models by UUID through v1, other makers' by name through v2.
+"""Leonardo: its own models by UUID in the v1 API, other vendors' by name in v2.
 
     POST {base}/v1/generations          JSON -> {"sdGenerationJob": {"generationId"}}
-    POST {base}/v2/generations          JSON, the parameters in an object -> a generationId too
+    POST {base}/v2/generations          JSON, parameters nested in an object -> {…}
     GET  {base}/v1/generations/{id}     {"generations_by_pk": {"status", "generated_images"}}
 
 >>> from adapters.contract import ImageCall
@@ -26,12 +26,12 @@ from adapters.tools.json_access import dig_list, dig_str, find_str
 from adapters.tools.url_paths import quote_segment, require_model
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_PUBLIC = Param("public", kind=bool, default=False, note="whether others see the picture")
+_PUBLIC = Param("public", kind=bool, default=False, note="whether the image is public")
 
 _V1 = Table(
     (
         Param("prompt"),
-        # Four pictures are made, and paid for, where nobody says how many.
+        # Leonardo's own default is four images, all of them billed.
         Param("n", "num_images", high=4, default=1),
         Param("size", convert=sizes.pixels(low=32, high=1536, step=8), default="1024x1024"),
         Param(
@@ -80,13 +80,13 @@ _GPT = Table((*_V2.rows, *_QUALITY), unknown_under=_V2.unknown_under)
 
 
 class Leonardo(PollingAdapter):
-    """Leonardo's production API. Webhooks belong to a key there, no parameter sets one."""
+    """Leonardo's production API. Webhooks are configured per key; no parameter sets one."""
 
     id = "leonardo"
     name = "Leonardo.Ai"
     base_url = "https://cloud.leonardo.ai/api/rest"
     docs = "https://docs.leonardo.ai"
-    # No name begins like the first: `table` tells by the whole of a name.
+    # The first prefix matches no name, because `table_for` goes by the form of the whole name.
     tables_by_model = (("(a UUID)", _V1), ("gpt-image", _GPT), ("", _V2))
     models = (
         "7b592283-e8a7-4c5a-9ba6-d18c31f258b9",  # Lucid Origin
@@ -100,9 +100,9 @@ class Leonardo(PollingAdapter):
     url_lifetime = 3600
     confidence = "medium"
     unconfirmed = (
-        "the reply to a v2 submission; sizes and qualities of v2's models; 5 to 8 pictures a call; "
-        "a limit of 1500 characters for v1's prompts; statuses and codes of errors; how long a "
-        "picture's URL lasts (an hour is a guess)"
+        "the reply to a v2 submission; sizes and qualities of v2's models; 5 to 8 images per call; "
+        "a limit of 1500 characters for v1's prompts; statuses and codes of errors; how long URLs "
+        "last (one hour is assumed)"
     )
     refusal_pattern = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
     status_by_phrase = {
@@ -121,26 +121,26 @@ class Leonardo(PollingAdapter):
     poll_interval = 2.0
 
     def table_for(self, model: str) -> Table:
-        """Know Leonardo's own models by the form of their names."""
+        """Return v1's table for a UUID, a model of Leonardo's own, else v2's."""
         return _V1 if _UUID.fullmatch(model) else super().table_for(model)
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Submit the job to the version that the model belongs to."""
+        """Return the request that submits the job, in the model's API version."""
         model = require_model(call.model, example=self.models[0])
         if _UUID.fullmatch(model):
             return ProviderRequest("/v1/generations", json={"modelId": model, **call.fields})
         return ProviderRequest("/v2/generations", json={"model": model, **call.fields})
 
-    def job_id(self, reply: ProviderReply) -> str:
-        """Find the job's name, wherever a version puts it."""
-        return quote_segment(find_str(reply.json(), "generationId")) or super().job_id(reply)
+    def parse_job_id(self, reply: ProviderReply) -> str:
+        """Return the job's id, which each version has at another path."""
+        return quote_segment(find_str(reply.json(), "generationId")) or super().parse_job_id(reply)
 
     def parse_images(self, reply: ProviderReply) -> Iterator[Image]:
-        """Read the pictures; one marked as not safe for work is delivered, with the mark."""
+        """Yield the images; one marked as unsafe is delivered with the mark."""
         for made in dig_list(reply.json(), "generations_by_pk", "generated_images"):
-            if place := dig_str(made, "url"):
+            if url := dig_str(made, "url"):
                 marked = isinstance(made, dict) and made.get("nsfw") is True
-                yield Image(url=place, extra={"nsfw": True} if marked else {})
+                yield Image(url=url, extra={"nsfw": True} if marked else {})
 
 
 ADAPTER = Leonardo()

@@ -1,4 +1,4 @@
-"""Luma: Photon pictures by job.
+"""Luma: Photon images by polling.
 
     POST {base}/generations/image     JSON -> 201 {"id", "state"}
     GET  {base}/generations/{id}      {"state", "failure_reason", "assets": {"image"}}
@@ -28,7 +28,7 @@ _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21")
 _PHOTON = Table(
     (
         Param("prompt"),
-        # Luma's own is 16:9.
+        # Luma's own default is 16:9.
         Param(
             "size",
             convert=sizes.ratio(_RATIOS),
@@ -40,7 +40,7 @@ _PHOTON = Table(
             "output_format",
             "format",
             convert=format_or_png("format", jpeg="jpg", png="png"),
-            note="jpeg or png; png for any other",
+            note="jpeg or png; other formats become png",
         ),
         Param("format", choices=("jpg", "png")),
         Param("image_ref", kind=list, note='[{"url", "weight"}], URLs only'),
@@ -52,7 +52,7 @@ _PHOTON = Table(
 
 
 class Luma(PollingAdapter):
-    """Luma's Dream Machine API. Its `callback_url` is in no table: none is ever sent."""
+    """Luma's Dream Machine API. `callback_url` is in no table, so it is never sent."""
 
     id = "luma"
     name = "Luma"
@@ -62,8 +62,8 @@ class Luma(PollingAdapter):
     models = ("photon-1", "photon-flash-1")
     url_lifetime = 3600
     unconfirmed = (
-        "how long a picture's URL lasts (an hour is a guess); the words of a refusal and of a 403 "
-        "for missing credits; Retry-After on a 429; whether a job that is deleted ends"
+        "how long URLs last (one hour is assumed); the wording of refusals and of a 403 for "
+        "missing credits; Retry-After on a 429; whether deleting a job stops it"
     )
     refusal_pattern = re.compile("moderat|nsfw|content policy", re.IGNORECASE)
     status_by_phrase = {"credits": 402}
@@ -75,17 +75,17 @@ class Luma(PollingAdapter):
     images_path = ("assets", "image")
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Submit the job."""
+        """Return the request that submits the job."""
         model = require_model(call.model, example=self.models[0])
         return ProviderRequest("/generations/image", json={"model": model, **call.fields})
 
-    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
-        """Delete the job."""
+    def build_cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
+        """Return the request that deletes the job."""
         del call
-        return ProviderRequest(self.poll_path.format(self.job_id(submitted)), method="DELETE")
+        return ProviderRequest(self.poll_path.format(self.parse_job_id(submitted)), method="DELETE")
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Find why a job failed, or what an error says."""
+        """Return the reason of a failed job, or an error's message."""
         return dig_str(reply.json(), "failure_reason") or super().error_message(reply)
 
 

@@ -1,9 +1,9 @@
-"""MiniMax: image-01 in MiniMax's own words, failures inside of a 200; H3 nearly in OpenAI's.
+"""MiniMax: image-01 with MiniMax's own parameters and failures in a 200; H3 close to OpenAI's.
 
     POST {base}/image_generation        image-01: JSON -> JSON with `base_resp`
-    POST {base}/images/generations      MiniMax-H3-Image: JSON -> JSON, or an event for each picture
+    POST {base}/images/generations      MiniMax-H3-Image: JSON -> JSON, or one event per image
 
-A custom host can be the mainland's, whose keys are others: https://api.minimaxi.com/v1
+The custom host for mainland China, with its own keys, is https://api.minimaxi.com/v1
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "image-01", "prompt": "a cube", "size": "1536x1024", "n": 2}
@@ -37,14 +37,14 @@ _OLD = (
     Param("response_format", convert={"url": "url", "b64_json": "base64"}),
     Param("seed", kind=int),
     Param("prompt_optimizer", kind=bool),
-    Param("aigc_watermark", kind=bool, note="on the mainland only"),
-    Param("subject_reference", kind=list, low=1, high=1, note="a face to keep"),
+    Param("aigc_watermark", kind=bool, note="in mainland China only"),
+    Param("subject_reference", kind=list, low=1, high=1, note="a face to preserve"),
 )
 _IMAGE_01 = Table(
     (
         *_OLD,
         Param("size", convert=sizes.pixels(low=512, high=2048, step=8)),
-        Param("aspect_ratio", choices=(*_RATIOS, "21:9"), note="wins over size"),
+        Param("aspect_ratio", choices=(*_RATIOS, "21:9"), note="takes precedence over size"),
     )
 )
 _LIVE = Table(
@@ -65,23 +65,23 @@ _H3 = Table(
         Param(
             "size", convert=_H3_SIZE, default="1024x1024", default_unless=("aspect_ratio", "area")
         ),
-        Param("aspect_ratio", pattern=r"auto|[0-9]{1,4}:[0-9]{1,4}", note="not beside size"),
-        Param("area", choices=("1K", "2K", "4K"), note="not beside size; 1K beside a ratio"),
+        Param("aspect_ratio", pattern=r"auto|[0-9]{1,4}:[0-9]{1,4}", note="not with size"),
+        Param("area", choices=("1K", "2K", "4K"), note="not with size; 1K by default with a ratio"),
         Param("response_format"),
         Param("output_format", choices=("png", "jpeg", "webp")),
         Param("output_compression", kind=int),
         Param("disable_prompt_enhanced", kind=bool),
-        Param("images", kind=list, low=1, high=16, note="pictures to work from"),
+        Param("images", kind=list, low=1, high=16, note="input images"),
         Param("stream", kind=bool),
     )
 )
 _NATIVE = (_IMAGE_01, _LIVE)
 _AREAS = frozenset({"size", "area"})
-"""What says how large a picture of H3 is."""
+"""The fields that set the size of an H3 image."""
 
 
 class MiniMax(OpenAICompatible):
-    """MiniMax's two families of models, told apart by name; a new name is taken for the newer."""
+    """MiniMax's two model families; an unknown model is treated as one of the newer family."""
 
     id = "minimax"
     name = "MiniMax"
@@ -104,19 +104,18 @@ class MiniMax(OpenAICompatible):
     }
     refusal_pattern = re.compile(r"sensitive|" + errors.REFUSAL_WORDS.pattern, re.IGNORECASE)
     unconfirmed = (
-        "image-01-live from text alone on the global host; the form of H3's errors and usage, "
-        "and the names of its events; how an error names a refusal on H3; output_compression by "
-        "that name"
+        "image-01-live without an input image on the global host; the format of H3's errors, "
+        "refusals and usage, and the names of its events; the name output_compression"
     )
 
     def request_path(self, call: ImageCall) -> str:
-        """Give the endpoint of the family."""
+        """Return the URL path of the family."""
         return "/image_generation" if self._is_native(call) else "/images/generations"
 
     def build_body(self, call: ImageCall) -> dict[str, Any]:
-        """Give the body; events can only hold URLs, and have to be asked for with them.
+        """Return the body.
 
-        A ratio alone would be drawn in 4K, and paid for as that.
+        A stream requires URLs. With a ratio alone, MiniMax would generate and bill 4K.
         """
         body = super().build_body(call)
         if "aspect_ratio" in body and not self._is_native(call) and not body.keys() & _AREAS:
@@ -124,30 +123,30 @@ class MiniMax(OpenAICompatible):
         return {**body, "response_format": "url"} if body.get("stream") else body
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read what came, of several perhaps not all; what was held back was blocked as unsafe."""
+        """Parse the images; unsafe ones may be missing. Raises `Refusal` if all are."""
         if not self._is_native(call):
             return super().parse_answer(call, reply)
         tree = reply.json()
         if dig(tree, "base_resp", "status_code"):
             raise self.provider_error(reply)
-        places = (Image.from_url(it) for it in dig_list(tree, "data", "image_urls") if _is_text(it))
-        texts = (Image(b64=it) for it in dig_list(tree, "data", "image_base64") if _is_text(it))
-        if images := (*places, *texts):
+        urls = (Image.from_url(it) for it in dig_list(tree, "data", "image_urls") if _is_str(it))
+        texts = (Image(b64=it) for it in dig_list(tree, "data", "image_base64") if _is_str(it))
+        if images := (*urls, *texts):
             return Answer(images)
         if _blocked(tree):
-            raise errors.refusal("no picture passed the content check")
+            raise errors.refusal("no image passed the content check")
         raise errors.no_image_error(reply.status)
 
     def _is_native(self, call: ImageCall) -> bool:
         return self.table_for(call.model) in _NATIVE
 
 
-def _is_text(found: Any) -> bool:
-    return isinstance(found, str) and bool(found)
+def _is_str(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _blocked(tree: Any) -> bool:
-    """Tell whether pictures were held back; the count is documented as a number, comes as text."""
+    """Whether images were withheld. The count is documented as a number but sent as a string."""
     count = str(dig(tree, "metadata", "failed_count"))
     return count.isdecimal() and count.strip("0") != ""
 

@@ -1,4 +1,4 @@
-"""MonsterAPI: a process at each model's path, asked about until it ends.
+"""MonsterAPI: polling, with a path for each model.
 
     POST {base}/generate/{model}        JSON -> {"process_id", "status_url"}
     GET  {base}/status/{process_id}     {"status", "result": {"output"}}
@@ -44,7 +44,7 @@ _TABLE = Table(
 
 
 class MonsterAPI(PollingAdapter):
-    """MonsterAPI's processes. Its `callback_url` is in no table: none is ever sent."""
+    """MonsterAPI. `callback_url` is in no table, so it is never sent."""
 
     id = "monsterapi"
     name = "MonsterAPI"
@@ -56,9 +56,9 @@ class MonsterAPI(PollingAdapter):
     confidence = "low"
     experimental = True
     unconfirmed = (
-        "whether the service still runs; the models' names; how many samples a call; the ratios of "
-        "portrait and landscape; the reason of a failure; the form of errors and the words of a "
-        "refusal; how long a picture's URL lasts (an hour is a guess)"
+        "whether the service still exists; the models' names; the maximum of samples per call; the "
+        "ratios of portrait and landscape; the reason of a failure; the format of errors and the "
+        "wording of refusals; how long URLs last (one hour is assumed)"
     )
     refusal_pattern = re.compile("nsfw|moderat|unsafe|content policy", re.IGNORECASE)
 
@@ -70,12 +70,12 @@ class MonsterAPI(PollingAdapter):
     poll_interval = 2.0
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Submit the process at the model's path."""
+        """Return the request that submits the process at the model's path."""
         path = quote_model(call.model, example=self.models[0])
         return ProviderRequest(f"/generate/{path}", json=call.fields)
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Find why a process failed, or what an error says."""
+        """Return the reason of a failed process, or an error's message."""
         return dig_str(reply.json(), "result", "errorMessage") or super().error_message(reply)
 
 

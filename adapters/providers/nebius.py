@@ -1,8 +1,8 @@
-"""Nebius Token Factory: OpenAI's endpoint and answer, a picture a call, width and height.
+"""Nebius Token Factory: OpenAI's endpoint, one image per call, width and height.
 
     POST {base}/images/generations[?ai_project_id=…]      {"model", "prompt", …} -> {"data": […]}
 
-`size` and `n` would be ignored there, and without width and height the picture is 512x512.
+Nebius ignores `size` and `n`. Without width and height the image is 512x512.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "black-forest-labs/flux-dev", "prompt": "a cube", "output_format": "jpeg"}
@@ -57,19 +57,19 @@ class Nebius(OpenAICompatible):
         "stability-ai/sdxl",
     )
     options: ClassVar[tuple[Option, ...]] = (
-        Option("nebius_ai_project_id", "the project to count for", pattern=r"[A-Za-z0-9_-]{1,128}"),
+        Option("nebius_ai_project_id", "the project to bill", pattern=r"[A-Za-z0-9_-]{1,128}"),
     )
     url_lifetime = 600
     confidence = "medium"
     experimental = True
     refusal_pattern = errors.REFUSAL_WORDS
     unconfirmed = (
-        "whether pictures are still offered; how long a URL lives; the range of guidance_scale; "
-        "the words of a refusal; Retry-After on a 429"
+        "whether image models are still offered; how long URLs last; the range of guidance_scale; "
+        "the wording of refusals; Retry-After on a 429"
     )
 
     def request_path(self, call: ImageCall) -> str:
-        """Name the project, where there is one."""
+        """Return the URL path, with the project if one is set."""
         project = call.credentials["nebius_ai_project_id"]
         return super().request_path(call) + (f"?ai_project_id={project}" if project else "")
 

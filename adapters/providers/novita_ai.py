@@ -1,4 +1,4 @@
-"""Novita AI: a path for each model; most of them are tasks, to be asked about until they are done.
+"""Novita AI: a path for each model; most of them are polled.
 
     POST {base}/v3beta/flux-1-schnell            -> {"images"}
     POST {base}/v3/async/{model}                 -> {"task_id"}
@@ -51,7 +51,7 @@ _NAMED = Table(
 )
 
 
-# What this path requires and has no default for gets the values of Novita's own client.
+# Required parameters without a default get the values of Novita's own client.
 _CHECKPOINT = Table(
     (
         *nested_under("request", Param("prompt"), Param("negative_prompt")),
@@ -88,7 +88,7 @@ _CHECKPOINT = Table(
 
 
 class NovitaAI(PollingAdapter):
-    """Novita's picture models, each at its own path."""
+    """Novita's image models, each at its own path."""
 
     id = "novita-ai"
     name = "Novita AI"
@@ -107,8 +107,8 @@ class NovitaAI(PollingAdapter):
     confidence = "medium"
     unconfirmed = (
         "parameters of models without a table; the paths of seedream-* and Qwen-Image; "
-        "the answer of flux-1-schnell; the form of an error and of a task's failure; the words of "
-        "a refusal without a code; bounds of size and number on flux-1-schnell and txt2img; "
+        "the response of flux-1-schnell; the format of errors and failed tasks; the wording of "
+        "refusals without a code; the limits of size and n on flux-1-schnell and txt2img; "
         "whether every URL lasts an hour"
     )
     # https://novita.ai/docs/api-reference/basic-error-code
@@ -129,36 +129,36 @@ class NovitaAI(PollingAdapter):
     progress_path, progress_max = ("task", "progress_percent"), 100.0
 
     def table_for(self, model: str) -> Table:
-        """Know a checkpoint by how its name ends."""
+        """Return the model's table; a checkpoint is recognised by its suffix."""
         return _CHECKPOINT if model.endswith(_CHECKPOINTS) else super().table_for(model)
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Ask at the model's path; checkpoints share one."""
+        """Return the request at the model's path; checkpoints share one."""
         if call.model.endswith(_CHECKPOINTS):
             asked = {**call.fields.get("request", {}), "model_name": call.model}
             return ProviderRequest("/v3/async/txt2img", json={**call.fields, "request": asked})
         path = quote_model(call.model, example=self.models[0])
-        place = "/v3/async"
+        prefix = "/v3/async"
         if path.startswith(("flux-1-schnell", "seedream")):
-            place = "/v3beta" if path.startswith("flux") else "/v3"
-        return ProviderRequest(f"{place}/{path}", json=call.fields)
+            prefix = "/v3beta" if path.startswith("flux") else "/v3"
+        return ProviderRequest(f"{prefix}/{path}", json=call.fields)
 
-    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
-        """Ask for the task, unless its pictures are there already."""
+    def build_poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+        """Return the poll of the task; None if the reply has the images."""
         del call
         tree = reply.json()
         task = dig_str(tree, "task_id") or dig_str(tree, "task", "task_id")
-        if not task or _places(tree):
+        if not task or _image_urls(tree):
             return None
         path = f"/v3/async/task-result?task_id={quote(task, safe='')}"
         return ProviderRequest(path, method="GET")
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures; a task without one says why in `reason`, under a 200."""
+        """Parse the images. Raises `ProviderError` with a failed task's `reason`."""
         del call
         tree = reply.json()
-        if places := _places(tree):
-            return Answer(tuple(map(Image.from_url, places)))
+        if urls := _image_urls(tree):
+            return Answer(tuple(map(Image.from_url, urls)))
         if any(errors.find_error_codes(reply)):
             raise self.provider_error(reply)
         state = self.parse_state(reply).removeprefix("TASK_STATUS_")
@@ -167,11 +167,11 @@ class NovitaAI(PollingAdapter):
         raise errors.no_image_error(reply.status)
 
 
-def _places(tree: Any) -> list[str]:
-    """Find the pictures' URLs: in an object each, or for some models in a plain list."""
-    told = [dig_str(image, "image_url") for image in dig_list(tree, "images")]
-    plain = (place for place in dig_list(tree, "image_urls") if isinstance(place, str))
-    return [place for place in (*told, *plain) if place]
+def _image_urls(tree: Any) -> list[str]:
+    """Return the images' URLs, which are in objects or, for some models, in a plain list."""
+    listed = [dig_str(image, "image_url") for image in dig_list(tree, "images")]
+    plain = (url for url in dig_list(tree, "image_urls") if isinstance(url, str))
+    return [url for url in (*listed, *plain) if url]
 
 
 ADAPTER = NovitaAI()

@@ -1,4 +1,4 @@
-"""Nscale: OpenAI's endpoint and answer, every picture as base64.
+"""Nscale: OpenAI's endpoint, always base64.
 
     POST {base}/images/generations      {"model", "prompt", "n", "size"} -> {"data": [{"b64_json"}]}
 
@@ -17,7 +17,7 @@ from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
 
-# Steps are refused there; that a URL can be asked for is doubtful, base64 is not.
+# Nscale refuses `steps`, so there is no row for it. Base64 is documented, URLs are not.
 _TABLE = Table(
     (
         Param("prompt"),
@@ -46,8 +46,8 @@ class Nscale(OpenAICompatible):
     confidence = "medium"
     refusal_pattern = errors.REFUSAL_WORDS
     unconfirmed = (
-        "more than 4 pictures a call; seed, negative_prompt and guidance_scale; which sizes there "
-        "are; the words of a refusal; Retry-After on a 429"
+        "more than 4 images per call; seed, negative_prompt and guidance_scale; the supported "
+        "sizes; the wording of refusals; Retry-After on a 429"
     )
 
 

@@ -1,11 +1,10 @@
-"""OpenAI: the shape everybody else is measured by.
+"""OpenAI, and any server with OpenAI's Images API by a custom host.
 
     POST {base}/images/generations      JSON, or events with `stream`
 
-A custom host makes it any server of that shape. Those of one's own (LocalAI, vLLM-Omni, SGLang,
-stable-diffusion.cpp, Xinference) differ in what an answer of theirs is good for elsewhere: a URL
-can be relative, a file's path or on a private host. `openai_response_format: b64_json` is for them.
-(With LocalAI, what follows a `|` in a prompt is what shall not be seen.)
+Self-hosted servers (LocalAI, vLLM-Omni, SGLang, stable-diffusion.cpp, Xinference) may return URLs
+that are relative, file paths or on a private host; set `openai_response_format: b64_json` for them.
+(In LocalAI, the part of a prompt after `|` is the negative prompt.)
 
 >>> from adapters.contract import ImageCall
 >>> body = {"model": "gpt-image-2", "prompt": "a cube", "response_format": "b64_json"}
@@ -38,14 +37,14 @@ _HEADERS = {
 _NOTHING: frozenset[str] = frozenset()
 _NO_FORMAT = frozenset({"response_format"})
 _UNSAFE = frozenset({"file", "files", "ref_images"})
-"""What LocalAI fetches from the URLs in it, wherever they lead."""
-_NOT_THERE = frozenset({"stream", "partial_images"})
+"""Parameters with URLs that LocalAI would fetch from any host."""
+_NOT_SUPPORTED = frozenset({"stream", "partial_images"})
 _COMMANDS = "<sd_cpp_extra_args>"
-"""How stable-diffusion.cpp is told of everything else, in the prompt."""
+"""The tag in a prompt by which stable-diffusion.cpp takes further parameters."""
 
 
 class OpenAI(OpenAIPassthrough):
-    """OpenAI, and by a custom host every server that speaks its Images API."""
+    """OpenAI, and by a custom host every server with its Images API."""
 
     id = "openai"
     name = "OpenAI"
@@ -64,49 +63,49 @@ class OpenAI(OpenAIPassthrough):
     )
     url_lifetime = 3600
     options: ClassVar[tuple[Option, ...]] = (
-        Option("openai_organization", "the organisation that is billed", pattern=r"[\w.-]{1,128}"),
-        Option("openai_project", "the project that is billed", pattern=r"[\w.-]{1,128}"),
+        Option("openai_organization", "the organisation to bill", pattern=r"[\w.-]{1,128}"),
+        Option("openai_project", "the project to bill", pattern=r"[\w.-]{1,128}"),
         Option(
             "openai_beta", "beta features", headers=("openai-beta",), pattern=r"[\w.,=; -]{1,256}"
         ),
         Option(
             _FORMAT,
-            "what is asked for at a custom host: b64_json (a server of your own, whose URLs are of "
-            "no use elsewhere), or none (one that refuses the parameter)",
+            "the response_format to send to a custom host: b64_json (for a server of your own, "
+            "whose URLs clients cannot fetch) or none (for one that refuses the parameter)",
             pattern="b64_json|none",
         ),
     )
     unconfirmed = (
-        "what gpt-image-2.6-* takes beyond 2.5; `n` above 1 together with `stream`; "
-        "the form of an error inside a stream"
+        "parameters that gpt-image-2.6-* has and 2.5 lacks; `n` above 1 together with `stream`; "
+        "the format of an error in a stream"
     )
 
     def suppressed_params(self, call: ImageCall) -> frozenset[str]:
-        """Withhold `response_format` from the families that refuse it.
+        """Suppress `response_format` for the families that refuse it.
 
-        A server of one's own gets no events to make and no URLs to fetch, and chooses the size if
-        the client does not: LocalAI draws 512x512 for `auto`, others refuse it.
+        A self-hosted server gets no request for events, no URLs to fetch, and no size `auto`, for
+        which LocalAI generates 512x512 and others return an error.
         """
         if _is_own(call):
             automatic = {"size"} if call.fields.get("size") == "auto" else set[str]()
-            return _UNSAFE | _NOT_THERE | automatic
+            return _UNSAFE | _NOT_SUPPORTED | automatic
         refuses = call.model.startswith(BASE64_ONLY) or call.credentials[_FORMAT] == "none"
         return _NO_FORMAT if refuses else _NOTHING
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Send what the client sent; ask a server of one's own for base64, and read its answer."""
+        """Return the client's body as the request; a self-hosted server is asked for base64."""
         if not _is_own(call):
             return super().build_request(call)
         if _COMMANDS in str(call.params.get("prompt")):
-            raise BadParam("prompt", f"'prompt' must not hold {_COMMANDS}.")
-        withheld = self.suppressed_params(call)
-        fields = {name: value for name, value in call.fields.items() if name not in withheld}
+            raise BadParam("prompt", f"'prompt' must not contain {_COMMANDS}.")
+        suppressed = self.suppressed_params(call)
+        fields = {name: value for name, value in call.fields.items() if name not in suppressed}
         return ProviderRequest(
             self.request_path(call), json={**fields, "response_format": "b64_json"}
         )
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Keep an answer as it came; of a server of one's own only what is the client's."""
+        """Parse the answer; that of a self-hosted server is reduced to the client's part."""
         answer = super().parse_answer(call, reply)
         if not _is_own(call):
             return answer
@@ -115,13 +114,13 @@ class OpenAI(OpenAIPassthrough):
         return Answer(images, usage=counted)
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Prefer `message`, which can stand beside a bare code in `error`."""
+        """Return `message` if there is one, since `error` may be only a code."""
         return dig_str(reply.json(), "message") or super().error_message(reply)
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Add the bearer key, and organisation, project and beta where they are set."""
-        said = credentials.options
-        chosen = {header: said[name] for name, header in _HEADERS.items() if said.get(name)}
+        """Return the key as a bearer token, with organisation, project and beta if set."""
+        message = credentials.options
+        chosen = {header: message[name] for name, header in _HEADERS.items() if message.get(name)}
         return {**super().sign(outgoing, credentials), **chosen}
 
 
@@ -130,11 +129,11 @@ def _is_own(call: ImageCall) -> bool:
 
 
 def _without_paths(image: Image, call: ImageCall) -> Image:
-    """Leave out paths of the server's, and a prompt that was not revised at all."""
-    told: dict[str, Any] = {name: image.extra.get(name) for name in ("revised_prompt", "seed")}
-    if told["revised_prompt"] == call.params.get("prompt"):
-        del told["revised_prompt"]
-    return replace(image, extra=without_none(**told))
+    """Return the image without the server's file paths and an unchanged `revised_prompt`."""
+    extra: dict[str, Any] = {name: image.extra.get(name) for name in ("revised_prompt", "seed")}
+    if extra["revised_prompt"] == call.params.get("prompt"):
+        del extra["revised_prompt"]
+    return replace(image, extra=without_none(**extra))
 
 
 ADAPTER = OpenAI()

@@ -1,6 +1,6 @@
-"""OpenRouter: one image endpoint before many providers, nearly in OpenAI's words.
+"""OpenRouter: one image endpoint for many providers, close to OpenAI's.
 
-    POST {base}/images      JSON -> JSON, or server-sent events where the endpoint streams
+    POST {base}/images      JSON -> JSON, or server-sent events
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "openai/gpt-image-2", "prompt": "a cube", "quality": "hd", "size": "auto"}
@@ -31,14 +31,14 @@ _RATIOS = (
 _QUALITIES = {it: it for it in ("auto", "low", "medium", "high", "xhigh", "max")}
 _ERRORS = (400, 401, 402, 403, 404, 408, 409, 410, 413, 422, 429, 499, 500, 502, 503, 524, 529)
 _UNSAFE = frozenset({"reasons", "flagged_input", "patterns"})
-"""What stands in an error's metadata when moderation or a guardrail said no."""
+"""Fields of an error's metadata that mark a refusal by moderation or a guardrail."""
 _HEADERS = {"openrouter_referer": "http-referer", "openrouter_title": "x-openrouter-title"}
 
 _ROWS = (
     Param("prompt"),
     Param("size", convert=sizes.pixels(low=1, high=99_999, combined="size")),
-    Param("aspect_ratio", choices=tuple(_RATIOS.split()), note="not beside size"),
-    Param("resolution", choices=("512", "768", "1K", "1.5K", "2K", "4K"), note="not beside size"),
+    Param("aspect_ratio", choices=tuple(_RATIOS.split()), note="not with size"),
+    Param("resolution", choices=("512", "768", "1K", "1.5K", "2K", "4K"), note="not with size"),
     Param("quality", convert={**_QUALITIES, "standard": "medium", "hd": "high"}),
     Param("background"),
     Param("output_format", choices=("png", "jpeg", "webp", "svg")),
@@ -48,14 +48,14 @@ _ROWS = (
     Param("seed", kind=int),
     Param("session_id", high=256),
     Param("trace", kind=dict),
-    Param("input_references", kind=list, note="pictures to work from"),
-    Param("provider", kind=dict, note="which providers may be chosen, and their options"),
+    Param("input_references", kind=list, note="input images"),
+    Param("provider", kind=dict, note="the allowed providers and their options"),
 )
 _SEVERAL = Table((*_ROWS, Param("n", high=10)))
 
 
 class OpenRouter(OpenAICompatible):
-    """OpenRouter's image API. A single-image provider behind it refuses an `n` above 1."""
+    """OpenRouter's image API. Some providers behind it refuse `n` above 1."""
 
     id = "openrouter"
     name = "OpenRouter"
@@ -69,7 +69,7 @@ class OpenRouter(OpenAICompatible):
         "google/gemini-2.5-flash-image",
     )
     options: ClassVar[tuple[Option, ...]] = (
-        Option("openrouter_referer", "your app's address", headers=("http-referer",)),
+        Option("openrouter_referer", "your app's URL", headers=("http-referer",)),
         Option("openrouter_title", "your app's name", headers=("x-openrouter-title", "x-title")),
     )
     status_by_code: ClassVar[Mapping[str, int]] = {
@@ -77,34 +77,36 @@ class OpenRouter(OpenAICompatible):
         "499": 502,
         "524": 504,
     }
-    unconfirmed = "which models take n above 1; how a provider's own refusal stands in metadata"
+    unconfirmed = (
+        "which models support n above 1; the format of a provider's own refusal in the metadata"
+    )
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Add the bearer key, and what the options say of the app."""
-        told = {header: credentials[name] for name, header in _HEADERS.items() if credentials[name]}
-        return {**super().sign(outgoing, credentials), **told}
+        """Return the key as a bearer token, and the app's URL and name."""
+        app = {header: credentials[name] for name, header in _HEADERS.items() if credentials[name]}
+        return {**super().sign(outgoing, credentials), **app}
 
     def request_path(self, call: ImageCall) -> str:
-        """Give its own path: there is none below /images."""
+        """Return OpenRouter's own URL path."""
         del call
         return "/images"
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Prefer the provider's own sentence: OpenRouter's may only say that there was one."""
-        return errors.find_error_message(_behind(reply)) or super().error_message(reply)
+        """Return the message of the provider behind, else OpenRouter's, which says less."""
+        return errors.find_error_message(_reply_behind(reply)) or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Know a refusal by its metadata; else the code is a status, even inside of a 200."""
+        """Recognise a refusal by its metadata; otherwise the code is a status, even in a 200."""
         about = dig_typed(reply.json(), "error", "metadata", kind=dict) or {}
-        behind = {code.lower() for code in errors.find_error_codes(_behind(reply))}
+        behind = {code.lower() for code in errors.find_error_codes(_reply_behind(reply))}
         worded = errors.REFUSAL_WORDS.search(self.error_message(reply))
         if _UNSAFE & about.keys() or MODERATION_CODES & behind or worded:
             return self.refusal(reply)
         return super().provider_error(reply)
 
 
-def _behind(reply: ProviderReply) -> ProviderReply:
-    """Give the reply of the provider behind it, which stands in the metadata as a text."""
+def _reply_behind(reply: ProviderReply) -> ProviderReply:
+    """Return the reply of the provider behind, which the metadata has as a string."""
     raw = dig_str(reply.json(), "error", "metadata", "raw")
     return ProviderReply(reply.status, body=raw.encode(errors="replace"))
 

@@ -1,6 +1,6 @@
-"""Prodia: one endpoint for every kind of job; the picture comes back as bytes.
+"""Prodia: one endpoint for every type of job; the response is the image's bytes.
 
-    POST {base}/job      {"type", "config"}; `Accept` says which kind of picture
+    POST {base}/job      {"type", "config"}; `Accept` has the image format
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "inference.flux.dev.txt2img.v2", "prompt": "a cube", "output_format": "webp"}
@@ -23,13 +23,13 @@ from adapters.tools import sizes
 from adapters.tools.json_access import dig
 from adapters.tools.url_paths import require_model
 
-# What an internal row makes of `output_format`, for `request` to put into a header.
+# Internal field of `output_format`, which `build_request` moves to a header.
 _ACCEPT = "accept"
 _MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
 def _config(steps: int | None, *more: Param) -> Table:
-    """Give the table of a kind of job, whose steps are at most so many."""
+    """Return the table of a job type with a maximum of `steps`."""
     return Table(
         (
             Param("prompt", "config.prompt"),
@@ -64,7 +64,7 @@ _SDXL = _config(
 
 
 class Prodia(Adapter):
-    """Prodia's second API; a model is the type of a job."""
+    """Prodia's API, version 2; a model is a job type."""
 
     id = "prodia"
     name = "Prodia"
@@ -84,25 +84,26 @@ class Prodia(Adapter):
     refusal_pattern = re.compile(r"nsfw|safety|moderat|content policy", re.IGNORECASE)
     confidence = "medium"
     unconfirmed = (
-        "webp; steps of sizes; the names of styles; how a refusal looks; Retry-After on a 429"
+        "webp; the steps of sizes; the names of styles; the format of refusals; "
+        "Retry-After on a 429"
     )
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Name the type of the job, and in a header the kind of picture."""
+        """Return the request, with the job type in the body and the image format in a header."""
         fields = dict(call.fields)
         headers = {"accept": str(fields.pop(_ACCEPT, _MEDIA_TYPES["png"]))}
         body = {"type": require_model(call.model, example=self.models[0]), **fields}
         return ProviderRequest("/job", json=body, headers=headers)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the bytes; what is no picture may say why."""
+        """Parse the image bytes. Raises `ProviderError` if the reply is not an image."""
         del call
         if image := Image.from_reply(reply):
             return Answer((image,))
         raise self.no_image_error(reply)
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Find the sentence; where `detail` is an object of any form, show all that came."""
+        """Return the message; if `detail` is an object of unknown format, the whole body."""
         whole = isinstance(dig(reply.json(), "detail"), dict)
         return super().error_message(reply) or (
             reply.body.decode(errors="replace") if whole else ""

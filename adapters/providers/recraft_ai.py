@@ -1,9 +1,9 @@
-"""Recraft: OpenAI's endpoint and answer; sizes by family, pictures or drawings (SVG) by model.
+"""Recraft: OpenAI's endpoint; sizes by family, raster or vector images (SVG) by model.
 
     POST {base}/images/generations      {"model", "prompt", "size", …} -> {"data": […], "credits"}
 
-A size that the model does not have is refused there, so the nearest of its family's list is sent.
-Models whose names end in `_vector` make SVG and know ratios only.
+Recraft refuses sizes that a model does not have, so the nearest of the family's list is sent.
+Models with the suffix `_vector` generate SVG and support ratios only.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "recraftv4_1", "prompt": "a cube", "size": "1536x1024", "style": "vivid"}
@@ -63,26 +63,26 @@ _FORMAT = Param(
     "output_format",
     "image_format",
     convert=format_or_png("image_format", png="png", webp="webp"),
-    note="png or webp; png for any other",
+    note="png or webp; other formats become png",
 )
-_SVG = Param("output_format", choices=("svg",), implied=("svg",), note="what it always is")
+_SVG = Param("output_format", choices=("svg",), implied=("svg",), note="always svg")
 
 
-def _drawn(*rows: Param) -> Table:
-    """Make the table of a model that draws: it knows ratios only, and no format but SVG."""
+def _vector(*rows: Param) -> Table:
+    """Return the table of a vector model: ratios only, and always SVG."""
     return Table((*rows, *_COMMON, _RATIO, _SVG))
 
 
-def _painted(listed: str, *rows: Param) -> Table:
-    """Make the table of a model that paints, at the sizes of a list."""
+def _raster(listed: str, *rows: Param) -> Table:
+    """Return the table of a raster model with a list of sizes."""
     size = Param("size", convert=sizes.nearest_size(listed.split()))
     return Table((*rows, *_COMMON, size, _FORMAT))
 
 
 def _style(*names: str) -> Param:
-    """Take a style of the first generations; `style` itself is OpenAI's, with other values."""
-    named = ("any", "realistic_image", "digital_illustration", "vector_illustration", *names)
-    return Param("style_preset", "style", choices=named)
+    """Return the row of a style of V2 and V3; `style` itself has OpenAI's values."""
+    styles = ("any", "realistic_image", "digital_illustration", "vector_illustration", *names)
+    return Param("style_preset", "style", choices=styles)
 
 
 _EARLY = (_SHORT, Param("negative_prompt"), Param("substyle"))
@@ -94,19 +94,19 @@ _V4_NAMES = (
     "recraftv4_styles",
 )
 _FAMILIES = (
-    (tuple(f"{name}{pro}_vector" for name in _V4_NAMES for pro in ("", "_pro")), _drawn(_LONG)),
-    (tuple(f"{name}_pro" for name in _V4_NAMES), _painted(_PRO_SIZES, _LONG)),
-    ("recraftv4", _painted(_V4_SIZES, _LONG)),
-    ("recraftv3_vector", _drawn(*_V3)),
-    ("recraftv3", _painted(_V3_SIZES, *_V3)),
-    ("recraftv2_vector", _drawn(*_V2)),
-    ("recraftv2", _painted(_V3_SIZES, *_V2)),
+    (tuple(f"{name}{pro}_vector" for name in _V4_NAMES for pro in ("", "_pro")), _vector(_LONG)),
+    (tuple(f"{name}_pro" for name in _V4_NAMES), _raster(_PRO_SIZES, _LONG)),
+    ("recraftv4", _raster(_V4_SIZES, _LONG)),
+    ("recraftv3_vector", _vector(*_V3)),
+    ("recraftv3", _raster(_V3_SIZES, *_V3)),
+    ("recraftv2_vector", _vector(*_V2)),
+    ("recraftv2", _raster(_V3_SIZES, *_V2)),
     ("", Table((Param("prompt"), *_COMMON, _RATIO, _FORMAT))),
 )
 
 
 class Recraft(OpenAICompatible):
-    """Recraft's own models, and those that it hosts."""
+    """Recraft's own models, and those it hosts."""
 
     id = "recraft-ai"
     name = "Recraft"
@@ -134,13 +134,13 @@ class Recraft(OpenAICompatible):
     refusal_pattern = errors.REFUSAL_WORDS
     extra_fields = frozenset({"revised_prompt", "image_id", "features"})
     unconfirmed = (
-        "which hosted models a key may use; the form of an error and the words of a refusal; "
-        "how an empty account is told of; which models take creativity, upscale and style_match; "
+        "the hosted models that a key may use; the format of errors and the wording of refusals; "
+        "the error of an empty account; which models support creativity, upscale and style_match; "
         "Retry-After on a 429"
     )
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Take a plain text as the sentence: some errors are no JSON."""
+        """Return the message; some errors are plain text."""
         plain = reply.media_type == "text/plain"
         text = reply.body.decode(errors="replace").strip() if plain else ""
         return super().error_message(reply) or text

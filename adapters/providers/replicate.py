@@ -1,12 +1,12 @@
-"""Replicate: one endpoint for every model, each with an input of its own.
+"""Replicate: one endpoint for all models, each with its own input.
 
     POST {base}/models/{owner}/{name}/predictions          an official model, `owner/name`
     POST {base}/predictions                                `owner/name:version`, or a version alone
     POST {base}/deployments/{owner}/{name}/predictions     `deployments/owner/name`
-    GET  {urls.get}                                        while it is still working
+    GET  {urls.get}                                        polling, unless the prediction has finish
 
-The client's object `input` is merged into the model's input as it is, over what the table made:
-it can carry everything that a model knows and no table here does.
+The client's object `input` is merged into the model's input unchanged and overrides the table's
+fields, so it can contain every parameter of a model.
 
 >>> from adapters.contract import ImageCall
 >>> body = {"model": "luma/photon", "prompt": "a cube", "input": {"style_reference_weight": 0.5}}
@@ -44,12 +44,12 @@ _RECRAFT_SIZES = (
     "1024x1707 1707x1024 1434x1024 1024x1434 1820x1024 1024x1820"
 )
 _SIZED = {"aspect_ratio", "width", "height", "size", "resolution"}
-"""Inputs by which a size is said."""
-_SEEDREAM_LEAST = 2560 * 1440
+"""Inputs that set the size."""
+_SEEDREAM_MIN_PIXELS = 2560 * 1440
 
 
 def _custom(high: int) -> sizes.Converter:
-    """Say the size in pixels, for models whose `aspect_ratio` can be `custom`."""
+    """Return a converter to pixels, for models whose `aspect_ratio` can be `custom`."""
     exact = sizes.pixels(low=256, high=high, step=32)
 
     def convert(width: int, height: int) -> dict[str, Any]:
@@ -60,18 +60,18 @@ def _custom(high: int) -> sizes.Converter:
 
 
 def _seedream(width: int, height: int) -> dict[str, Any]:
-    """Say a size of 2K and above in pixels, a smaller one as the ratio of a 2K picture."""
+    """Return a size of 2K and above in pixels, a smaller one as a ratio at 2K."""
     made = sizes.pixels(low=1024, high=4096).convert(width, height)
-    if made["width"] * made["height"] >= _SEEDREAM_LEAST:
+    if made["width"] * made["height"] >= _SEEDREAM_MIN_PIXELS:
         return type(made)({"size": "custom", **made})
     return Approximation({"size": "2K", **sizes.ratio(_RATIOS).convert(width, height)})
 
 
-def _safety(most: int) -> tuple[Param, Param]:
-    """Moderate as little as the family can when the client asks for `low`."""
+def _safety(maximum: int) -> tuple[Param, Param]:
+    """Return the rows for moderation; `low` becomes the family's maximum tolerance."""
     return (
-        Param("moderation", "safety_tolerance", convert={"low": most}),
-        Param("safety_tolerance", kind=int, low=1, high=most),
+        Param("moderation", "safety_tolerance", convert={"low": maximum}),
+        Param("safety_tolerance", kind=int, low=1, high=maximum),
     )
 
 
@@ -127,7 +127,9 @@ _FAMILIES = (
             sizes.Converter("pixels from 2K up, a ratio at 2K below", _seedream),
             *_UNCHECKED,
             Param("image_input", kind=list),
-            Param("sequential_image_generation", note="auto: as many as the prompt asks for"),
+            Param(
+                "sequential_image_generation", note="auto: as many images as the prompt asks for"
+            ),
             Param("max_images", kind=int, low=1, high=15),
         ),
     ),
@@ -137,7 +139,7 @@ _FAMILIES = (
     ),
     ("stability-ai/stable-diffusion-3.5-", _table(sizes.ratio(_SD_RATIOS))),
     ("luma/photon", _table(sizes.ratio(_LUMA_RATIOS))),
-    # Its sizes are words of its own.
+    # Its sizes are named.
     (
         "ideogram-ai/ideogram-v4-",
         Table(
@@ -149,7 +151,7 @@ _FAMILIES = (
 
 
 class Replicate(PollingAdapter):
-    """Replicate's predictions. Webhooks of a client are in no table: none is ever registered."""
+    """Replicate's predictions. Webhooks are in no table, so they are never sent."""
 
     id = "replicate"
     name = "Replicate"
@@ -179,11 +181,11 @@ class Replicate(PollingAdapter):
     refusal_pattern = re.compile(r"nsfw|sensitive|flagged|safety|E005", re.IGNORECASE)
     unconfirmed = (
         "ratios of models without a table; safety_tolerance of flux-2-*; invalid_fields in a 422; "
-        "data: URLs as output; Retry-After on every 429"
+        "whether outputs can be data: URLs; Retry-After on every 429"
     )
 
     def suppressed_params(self, call: ImageCall) -> frozenset[str]:
-        """Withhold what the client's own `input` says otherwise."""
+        """Suppress parameters that the client's own `input` overrides."""
         own = call.params.get("input")
         if not isinstance(own, dict):
             return frozenset()
@@ -192,7 +194,7 @@ class Replicate(PollingAdapter):
         return frozenset(names | {"size"} if own.keys() & _SIZED else names)
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Ask for a prediction, and to be kept waiting as long as Replicate does."""
+        """Return the request for a prediction, which Replicate answers after up to a minute."""
         made = dict(call.fields)
         extra = made.pop("input", {})
         body: dict[str, Any] = {"input": {**made, **extra}}
@@ -209,27 +211,29 @@ class Replicate(PollingAdapter):
             )
         return ProviderRequest(f"{path}/predictions", headers={"prefer": "wait"}, json=body)
 
-    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
-        """Ask again where a prediction outlasts the wait."""
+    def build_poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+        """Return the poll of the prediction; None if it has finished."""
         del call
-        place = dig_str(reply.json(), "urls", "get")
-        waits = place and not self.is_finished(reply)
-        return ProviderRequest(url=place, method="GET") if waits else None
+        url = dig_str(reply.json(), "urls", "get")
+        waits = url and not self.is_finished(reply)
+        return ProviderRequest(url=url, method="GET") if waits else None
 
-    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest | None:
-        """Cancel where the prediction says; before Replicate has replied, nothing can be."""
+    def build_cancel_request(
+        self, call: ImageCall, submitted: ProviderReply
+    ) -> ProviderRequest | None:
+        """Return the cancellation at the URL in the prediction."""
         del call
-        place = dig_str(submitted.json(), "urls", "cancel")
-        return ProviderRequest(url=place) if place else None
+        url = dig_str(submitted.json(), "urls", "cancel")
+        return ProviderRequest(url=url) if url else None
 
     def parse_images(self, reply: ProviderReply) -> Iterable[Image]:
-        """Find the pictures' URLs: an output is one, a list or an object of them."""
+        """Return the images; the output is a URL, or a list or object of URLs."""
         return map(Image.from_url, find_urls(dig(reply.json(), "output")))
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Tell a prediction that failed, maybe for what it showed, from one that was not taken.
+        """Return the error; only a failed prediction can be a refusal.
 
-        A request that was not taken may have an input field named in words of safety.
+        A rejected request may name an input such as `safety_tolerance`, and is not a refusal.
         """
         if reply.ok:
             return super().provider_error(reply)

@@ -1,8 +1,8 @@
-"""Runware: one endpoint, a list of tasks in, a list of pictures out; models are AIR identifiers.
+"""Runware: one endpoint that takes a list of tasks; models are AIR identifiers.
 
     POST {base}      [{"taskType": "imageInference", "taskUUID", "model", …}] -> {"data", "errors"}
 
-Of the pictures of one task some can fail: then `errors` stands beside `data`.
+If some images of a task fail, the reply has `errors` as well as `data`.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "runware:101@1", "prompt": "a cube", "size": "1536x1024"}
@@ -29,9 +29,9 @@ from adapters.tools.url_paths import require_model
 
 _BAD_REQUEST, _BAD_GATEWAY = 400, 502
 _UNSAFE = re.compile(r"^nsfw|moderat", re.IGNORECASE)
-"""What the code of a refusal may look like: the list of codes is not public."""
+"""Assumed codes of a refusal; the list of codes is not public."""
 _HOSTED = ("runware:", "civitai:")
-"""Models that Runware runs itself; those of others have sizes of their own."""
+"""Prefixes of models that Runware runs itself; others have their own sizes."""
 
 _ROWS = (
     Param("prompt", "positivePrompt", low=2),
@@ -60,21 +60,21 @@ _ROWS = (
     Param("refiner", kind=dict),
     Param("acceleratorOptions", kind=dict),
     Param("providerSettings", kind=dict),
-    Param("ttl", kind=int, low=1, note="seconds that the URL stays good"),
+    Param("ttl", kind=int, low=1, note="lifetime of the URL in seconds"),
 )
 _CONSTANT = {"taskType": "imageInference", "deliveryMethod": "sync", "includeCost": True}
-_NEVER = frozenset({"taskUUID"})
+_RESERVED = frozenset({"taskUUID"})
 _SIZE = Param("size", convert=sizes.pixels(low=128, high=2048, step=64), default="1024x1024")
-_OWN = Table((*_ROWS, _SIZE), constant=_CONSTANT, reserved=_NEVER)
+_OWN = Table((*_ROWS, _SIZE), constant=_CONSTANT, reserved=_RESERVED)
 _PARTNERS = Table(
     (*_ROWS, Param("size", convert=sizes.pixels(low=64, high=8192))),
     constant=_CONSTANT,
-    reserved=_NEVER,
+    reserved=_RESERVED,
 )
 
 
 class Runware(Adapter):
-    """Runware over HTTP. Addresses that it would call or send to are in no table."""
+    """Runware over HTTP. Webhook and upload URLs are in no table, so they are never sent."""
 
     id = "runware"
     name = "Runware"
@@ -85,9 +85,8 @@ class Runware(Adapter):
     url_lifetime = 3600
     confidence = "medium"
     unconfirmed = (
-        "which codes a refusal and empty credits have, and under which status; bounds of size, "
-        "number and prompt; the sizes of models that Runware does not run itself; how long a URL "
-        "is kept"
+        "codes and statuses of refusals and of an empty account; the limits of size, n and prompt; "
+        "the sizes of models that Runware does not run itself; how long URLs last"
     )
     status_by_code: ClassVar[Mapping[str, int]] = {
         "invalidApiKey": 401,
@@ -95,24 +94,24 @@ class Runware(Adapter):
         "insufficientCredits": 402,
         "timeoutProvider": 504,
     }
-    # Not whatever ends so: a parameter is called checkNSFW.
+    # Not every word that ends in NSFW, because a parameter is called checkNSFW.
     refusal_pattern = re.compile(r"\bnsfw|moderat|content policy|inappropriate", re.IGNORECASE)
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Give a list with the one task in it."""
-        named = {"model": require_model(call.model, example=self.models[0])}
-        return ProviderRequest(json=[{**call.fields, **named, "taskUUID": call.uuid}])
+        """Return the request: a list of one task."""
+        model = {"model": require_model(call.model, example=self.models[0])}
+        return ProviderRequest(json=[{**call.fields, **model, "taskUUID": call.uuid}])
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures that nothing is said against, and what they cost together."""
+        """Parse the safe images and their total cost."""
         del call
         tree = reply.json()
         made = dig_list(tree, "data")
         fit = (it for it in made if dig(it, "NSFWContent") is not True)
-        if images := tuple(image for it in fit if (image := _picture(it))):
+        if images := tuple(image for it in fit if (image := _parse_image(it))):
             costs = [cost for it in made if (cost := dig_typed(it, "cost", kind=float))]
-            told = {"usage": {"cost": round(sum(costs), 6)} if costs else {}}
-            return Answer(images, usage=parse_usage(told, "usage"))
+            usage = {"cost": round(sum(costs), 6)} if costs else {}
+            return Answer(images, usage=parse_usage(usage))
         if dig_list(tree, "errors"):
             raise self.provider_error(reply)
         if made and any(dig(it, "NSFWContent") is True for it in made):
@@ -120,25 +119,25 @@ class Runware(Adapter):
         raise errors.no_image_error(reply.status)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Know a refusal by its code, too; else name the parameter that the first complains of."""
+        """Recognise a refusal by its code, too; otherwise set `param` from the first error."""
         code = dig_str(reply.json(), "errors", 0, "code")
         if _UNSAFE.search(code):
             return errors.refusal(self.error_message(reply) or code, provider_status=reply.status)
-        found = super().provider_error(reply)
-        named = dig_str(reply.json(), "errors", 0, "parameter")
-        if named and found.status == _BAD_GATEWAY and reply.ok:
-            return errors.error_from_reply(reply, status=_BAD_REQUEST, param=named)
-        if found.status == _BAD_REQUEST:
-            found.param = named or None
-        return found
+        error = super().provider_error(reply)
+        param = dig_str(reply.json(), "errors", 0, "parameter")
+        if param and error.status == _BAD_GATEWAY and reply.ok:
+            return errors.error_from_reply(reply, status=_BAD_REQUEST, param=param)
+        if error.status == _BAD_REQUEST:
+            error.param = param or None
+        return error
 
 
-def _picture(told: Any) -> Image | None:
-    """Read one picture, in whichever form it came."""
-    extra = without_none(seed=dig_typed(told, "seed", kind=int))
-    if place := dig_str(told, "imageURL") or dig_str(told, "imageDataURI"):
-        return Image.from_url(place, **extra)
-    b64 = dig_str(told, "imageBase64Data")
+def _parse_image(entry: Any) -> Image | None:
+    """Return one image, which is a URL or base64; None if there is none."""
+    extra = without_none(seed=dig_typed(entry, "seed", kind=int))
+    if url := dig_str(entry, "imageURL") or dig_str(entry, "imageDataURI"):
+        return Image.from_url(url, **extra)
+    b64 = dig_str(entry, "imageBase64Data")
     return Image(b64=b64, extra=extra) if b64 else None
 
 

@@ -1,6 +1,6 @@
-"""The sandbox: pictures without a provider, drawn by the gateway itself. See docs/sandbox.md.
+"""The sandbox: images without a provider, drawn by the gateway itself. See docs/sandbox.md.
 
-It speaks OpenAI's shape and takes every parameter, with a few more that script its behaviour.
+It accepts every OpenAI parameter, and further ones that script its behaviour.
 
 >>> from adapters.contract import ImageCall
 >>> body = {"model": "sandbox-1", "prompt": "a cube", "latency_ms": 250}
@@ -23,30 +23,33 @@ _LESS = (
     Param("output_format", choices=("png", "jpeg", "webp")),
 )
 _SCRIPT = (
-    Param("latency_ms", kind=int, low=0, high=600_000, note="the answer begins so much later"),
-    Param("status", kind=int, low=400, high=599, note="an error with this status"),
-    Param("refuse", kind=bool, note="the safety system's no"),
-    Param("cut_after", kind=int, low=0, note="bytes, and then the connection is cut"),
+    Param("latency_ms", kind=int, low=0, high=600_000, note="delay of the response"),
+    Param("status", kind=int, low=400, high=599, note="fail with this status"),
+    Param("refuse", kind=bool, note="a refusal by the safety system"),
+    Param("cut_after", kind=int, low=0, note="close the connection after this many bytes"),
 )
-_OPENAIS = {row.name: row for row in (*STANDARD_PARAMS.values(), *_LESS)}
+_OPENAI_ROWS = {row.name: row for row in (*STANDARD_PARAMS.values(), *_LESS)}
 _IGNORED = ("model", "complexity", "safety_identifier")
 
 
 class Sandbox(OpenAIPassthrough):
-    """The provider that is always there: offline, free, and the same every time."""
+    """The built-in provider: offline, free and deterministic."""
 
     id = "sandbox"
     name = "Sandbox"
     base_url = IN_PROCESS
     docs = "https://platform.openai.com/docs/api-reference/images/create"
     tables_by_model = (
-        ("", Table((*(row for name, row in _OPENAIS.items() if name not in _IGNORED), *_SCRIPT))),
+        (
+            "",
+            Table((*(row for name, row in _OPENAI_ROWS.items() if name not in _IGNORED), *_SCRIPT)),
+        ),
     )
     models = ("sandbox-1",)
     keyless = True
 
     def suppressed_params(self, call: ImageCall) -> frozenset[str]:
-        """Withhold `response_format`: the pictures have no host of their own to be at."""
+        """Suppress `response_format`, because the sandbox has no host for URLs."""
         del call
         return frozenset({"response_format"})
 

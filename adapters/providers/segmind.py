@@ -1,9 +1,9 @@
-"""Segmind: a path and a body for each model; a job, asked about until it is done, then fetched.
+"""Segmind: polling, with a path and a body for each model.
 
     POST {base}/v2/{model}                    -> {"request_id"}
-    GET  {base}/v2/requests/{id}/status       -> {"status"}; a 422 says that the job failed
+    GET  {base}/v2/requests/{id}/status       -> {"status"}; a 422 for a failed job
     GET  {base}/v2/requests/{id}              -> {"output"}
-    POST {base}/v1/{model}                    the older way, `segmind_api` = v1: picture bytes
+    POST {base}/v1/{model}                    with `segmind_api` = v1: image bytes
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "flux-pro", "prompt": "a cube", "size": "1536x1024"}
@@ -30,11 +30,11 @@ from adapters.tools import sizes
 from adapters.tools.json_access import dig, dig_str, find_urls, parse_json
 from adapters.tools.url_paths import quote_model
 
-_DONE = ("COMPLETED", "FAILED")
+_FINAL_STATES = ("COMPLETED", "FAILED")
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4")
-_ABOUT_A_FIELD = re.compile(r"mandatory|required|must be|invalid|parameter", re.IGNORECASE)
-_ABOUT_MONEY = re.compile(r"credit|spend", re.IGNORECASE)
-_LOST = re.compile(r"request .* not found", re.IGNORECASE)
+_FIELD_ERROR = re.compile(r"mandatory|required|must be|invalid|parameter", re.IGNORECASE)
+_CREDIT_ERROR = re.compile(r"credit|spend", re.IGNORECASE)
+_NOT_FOUND = re.compile(r"request .* not found", re.IGNORECASE)
 _NOT_ACCEPTABLE, _GONE, _FAILED_JOB = 406, 410, 422
 
 _ANY = (
@@ -73,7 +73,7 @@ _BY_RATIO = Table(
 
 
 class Segmind(PollingAdapter):
-    """Segmind's models. How many pictures one call makes differs, so each call makes one."""
+    """Segmind's models. Their batch sizes differ, so each call generates one image."""
 
     id = "segmind"
     name = "Segmind"
@@ -87,30 +87,30 @@ class Segmind(PollingAdapter):
     )
     models = ("fast-flux-schnell", "nano-banana-2", "ideogram-4", "sdxl1.0-txt2img")
     options: ClassVar[tuple[Option, ...]] = (
-        Option("segmind_api", "v2 (the default), or v1: bytes at once", pattern="v1|v2"),
+        Option("segmind_api", "v2 (the default), or v1, without polling", pattern="v1|v2"),
     )
     url_lifetime = 7 * 86_400
     confidence = "medium"
     unconfirmed = (
-        "each model's own fields, sizes above all; the list of models; the words of a refusal; "
-        "in which forms `output` comes; how the end of a rate limit is written"
+        "each model's own fields, especially sizes; the list of models; the wording of refusals; "
+        "the formats of `output`; the format of a rate limit's reset time"
     )
     refusal_pattern = re.compile(r"nsfw|safety|moderat|content policy|inappropriate", re.IGNORECASE)
     pending_states = frozenset({"QUEUED", "PROCESSING"})
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Put the key into `x-api-key`: as a bearer it is refused."""
+        """Return the key as `x-api-key`; Segmind refuses a bearer token."""
         del outgoing
         return {"x-api-key": credentials.api_key}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Ask at the model's path; the body does not name it."""
+        """Return the request at the model's path."""
         version = call.credentials["segmind_api"] or "v2"
         path = quote_model(call.model, example=self.models[0])
         return ProviderRequest(f"/{version}/{path}", json=call.fields)
 
     def flow(self, call: ImageCall) -> Flow:
-        """Submit; ask until it is done; fetch. What came at once is the end of it."""
+        """Submit the job, poll it, and fetch the result, unless the first reply has it."""
         reply = self.raise_for_status((yield self.build_request(call)))
         if job := dig_str(reply.json(), "request_id"):
             path = f"/v2/requests/{quote(job, safe='')}"
@@ -127,11 +127,11 @@ class Segmind(PollingAdapter):
         return self.parse_answer(call, reply)
 
     def is_finished(self, reply: ProviderReply) -> bool:
-        """Know the end by the job's state, whatever the status it comes under."""
-        return self.parse_state(reply) in _DONE or super().is_finished(reply)
+        """Whether the job's state is final, whatever the HTTP status."""
+        return self.parse_state(reply) in _FINAL_STATES or super().is_finished(reply)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read bytes, or the URLs in `output`."""
+        """Parse image bytes, or the URLs in `output`."""
         del call
         seed = reply.headers.get("x-seed-value", "")
         extra = {"seed": int(seed)} if re.fullmatch(r"[0-9]{1,10}", seed) else {}
@@ -139,7 +139,7 @@ class Segmind(PollingAdapter):
             return Answer((image,))
         tree = reply.json()
         if self.parse_state(reply) != "FAILED" and (
-            found := find_urls(_opened(dig(tree, "output")))
+            found := find_urls(_parse_output(dig(tree, "output")))
         ):
             return Answer(tuple(map(Image.from_url, found)))
         raise (
@@ -149,7 +149,7 @@ class Segmind(PollingAdapter):
         )
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Prefer the sentence where `error` is only a word."""
+        """Return the message, if `error` is only a single word."""
         tree = reply.json()
         return (
             dig_str(tree, "error_description")
@@ -158,25 +158,25 @@ class Segmind(PollingAdapter):
         )
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Go by the words where the status does not tell: a 406, or a job that failed."""
+        """Return the error by its message for a 406 or a failed job, whose status is unspecific."""
         found = super().provider_error(reply)
-        said = self.error_message(reply)
+        message = self.error_message(reply)
         meant = 0
         if reply.status == _NOT_ACCEPTABLE:
-            meant = 402 if _ABOUT_MONEY.search(said) else 400
+            meant = 402 if _CREDIT_ERROR.search(message) else 400
         elif reply.status == _GONE:
             meant = 404
-        elif _LOST.match(said):
+        elif _NOT_FOUND.match(message):
             meant = 502
         elif reply.status == _FAILED_JOB or self.parse_state(reply) == "FAILED":
-            meant = 400 if _ABOUT_A_FIELD.search(said) else 502
+            meant = 400 if _FIELD_ERROR.search(message) else 502
         if not meant or isinstance(found, errors.Refusal):
             return found
-        return errors.error_from_reply(reply, message=said, status=meant)
+        return errors.error_from_reply(reply, message=message, status=meant)
 
 
-def _opened(output: Any) -> Any:
-    """Give an output that some models write as JSON in a text."""
+def _parse_output(output: Any) -> Any:
+    """Return the output, parsed if it is JSON in a string."""
     if isinstance(output, str) and output.startswith(("[", "{")):
         return parse_json(output)
     return output

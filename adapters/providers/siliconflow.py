@@ -1,8 +1,8 @@
-"""SiliconFlow: sizes under a name of their own, a batch from Kolors alone, URLs for an hour.
+"""SiliconFlow: `image_size` for sizes, several images from Kolors only, URLs for an hour.
 
     POST {base}/images/generations      JSON -> JSON
 
-A custom host can be the international one, whose keys and models are others:
+The international custom host has its own keys and models:
 https://api.siliconflow.com/v1
 
 >>> from adapters.contract import ImageCall
@@ -38,14 +38,16 @@ _COMMON = (
     Param("num_inference_steps", kind=int, low=1, high=100),
     Param("seed", kind=int, low=0, high=9_999_999_999),
 )
-_PICTURES = (Param("image", note="a picture to work from"), Param("image2"), Param("image3"))
+_INPUT_IMAGES = (Param("image", note="an input image"), Param("image2"), Param("image3"))
 
 
 def _size(convert: Conversion) -> tuple[Param, Param]:
-    """Send a size in any case: it is required."""
+    """Return the rows for a size, which is required."""
     return (
         Param("size", convert=convert, default="1024x1024", default_unless=("image_size",)),
-        Param("image_size", pattern=r"[0-9]{2,5}x[0-9]{2,5}", note="instead of size, as it is"),
+        Param(
+            "image_size", pattern=r"[0-9]{2,5}x[0-9]{2,5}", note="instead of size, sent unchanged"
+        ),
     )
 
 
@@ -55,24 +57,24 @@ _KOLORS = Table(
         *_size(sizes.nearest_size(_KOLORS_SIZES.split(), field="image_size")),
         Param("n", "batch_size", high=4, default=1),
         Param("guidance_scale", kind=float, low=0, high=20),
-        Param("image", note="a picture to work from"),
+        Param("image", note="an input image"),
     )
 )
 _CFG = Param("cfg", kind=float, low=0.1, high=20)
 _QWEN = Table((*_COMMON, *_size(sizes.nearest_size(_QWEN_SIZES.split(), field="image_size")), _CFG))
-_EDIT = Table((*_COMMON, *_PICTURES, _CFG))
+_EDIT = Table((*_COMMON, *_INPUT_IMAGES, _CFG))
 _OTHERS = Table(
     (
         *_COMMON,
         *_size(sizes.pixels(low=1, high=99_999, combined="image_size")),
         Param("prompt_enhancement", kind=bool),
-        *_PICTURES,
+        *_INPUT_IMAGES,
     )
 )
 
 
 class SiliconFlow(OpenAICompatible):
-    """SiliconFlow's images. What it does not know it ignores, so nothing of that is sent."""
+    """SiliconFlow's image API. It ignores unknown parameters, so they are not sent."""
 
     id = "siliconflow"
     name = "SiliconFlow"
@@ -95,25 +97,25 @@ class SiliconFlow(OpenAICompatible):
     images_path = ("images",)
     other_images_paths = (("data",),)
     confidence = "medium"
-    # A 400 on the wire, with the code of a parameter that is not valid.
+    # Sent with a 400 and the code of an invalid parameter.
     status_by_phrase: ClassVar[Mapping[str, int]] = {"model does not exist": 404}
     refusal_pattern = re.compile(r"sensitive|content policy|moderation", re.IGNORECASE)
     unconfirmed = (
-        "sizes of FLUX models; the form of errors; how a refusal is told (status 451, or words); "
-        "how an empty account is told of; which models the international host has"
+        "sizes of FLUX models; the format of errors; whether a refusal is a status 451 or only a "
+        "message; the error of an empty account; the models of the international host"
     )
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures; the seed stands beside their list."""
+        """Parse the images; the seed is beside their list."""
         seed = dig_typed(reply.json(), "seed", kind=int)
         return replace(super().parse_answer(call, reply), extra=without_none(seed=seed))
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Find the sentence; some errors are nothing but one, as a JSON text."""
+        """Return the message; some errors are only a JSON string."""
         return super().error_message(reply) or dig_str(reply.json())
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Know a refusal by its status, too."""
+        """Recognise a refusal by its status, too."""
         if reply.status == _FOR_LEGAL_REASONS:
             return self.refusal(reply)
         return super().provider_error(reply)

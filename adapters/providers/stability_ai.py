@@ -1,4 +1,4 @@
-"""Stability AI: multipart in, picture bytes out; one older engine speaks JSON both ways.
+"""Stability AI: multipart requests and image bytes; one older engine with JSON.
 
     POST {base}/v2beta/stable-image/generate/{ultra|core|sd3}     multipart -> bytes
     POST {base}/v1/generation/{engine}/text-to-image              JSON -> JSON
@@ -102,12 +102,12 @@ class StabilityAI(Adapter):
     unconfirmed = "sd3.5-flash and sd3-*; cfg_scale on sd3.5; webp on sd3; Retry-After on a 429"
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Add the bearer key, and what the options say of the app, each as its own header."""
-        told = {name.replace("_", "-"): value for name, value in credentials.options.items()}
-        return {**super().sign(outgoing, credentials), **told}
+        """Return the key as a bearer token, and one header for each option."""
+        app = {name.replace("_", "-"): value for name, value in credentials.options.items()}
+        return {**super().sign(outgoing, credentials), **app}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Ask for bytes with multipart; a v1 engine for JSON with JSON."""
+        """Return the request: multipart for image bytes, or JSON for a v1 engine."""
         path = quote_model(call.model, example="stable-image-core")
         if self.table_for(call.model) is _V1:
             headers = {"accept": "application/json"}
@@ -115,14 +115,14 @@ class StabilityAI(Adapter):
             return ProviderRequest(path, headers=headers, json=_weighted(call.fields))
         form = call.multipart_fields
         if path.startswith("sd3"):
-            # "sd3" alone is the endpoint's own name, it has no model of that name.
+            # "sd3" is the endpoint's name, not a model.
             form |= {"model": call.model} if path != "sd3" else {}
             path = "sd3"
         path = f"/v2beta/stable-image/generate/{path.removeprefix('stable-image-')}"
         return ProviderRequest(path, headers={"accept": "image/*"}, form=form)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read bytes, or the `artifacts` of v1; what the filter blurred is a refusal."""
+        """Parse image bytes, or the `artifacts` of v1; a blurred image is a refusal."""
         del call
         if reply.media_type.startswith("image/"):
             return stability_style.answer_from([stability_style.image_from_bytes(reply)], reply)
@@ -131,12 +131,12 @@ class StabilityAI(Adapter):
         )
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Join all that is complained of."""
-        said = "; ".join(it for it in dig_list(reply.json(), "errors") if isinstance(it, str))
-        return said or super().error_message(reply)
+        """Return all messages, joined."""
+        message = "; ".join(it for it in dig_list(reply.json(), "errors") if isinstance(it, str))
+        return message or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Name the field that a complaint begins with."""
+        """Return the error, with the field that its message begins with as `param`."""
         error = super().provider_error(reply)
         field, colon, _ = self.error_message(reply).partition(": ")
         error.param = error.param or (field if colon and " " not in field else None)
@@ -144,7 +144,7 @@ class StabilityAI(Adapter):
 
 
 def _weighted(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Give v1's fields: what shall not be seen is a text prompt of weight -1."""
+    """Return v1's fields; the negative prompt is a text prompt of weight -1."""
     made = dict(fields)
     if negative := made.pop("negative_prompt", None):
         prompts = made.get("text_prompts", [])

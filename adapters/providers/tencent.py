@@ -1,12 +1,12 @@
-"""Tencent: Hunyuan's pictures with a signed request, or models of others at TokenHub with a key.
+"""Tencent: Hunyuan with signed requests, or other vendors' models at TokenHub with a key.
 
     POST {base}/                            X-TC-Action: SubmitHunyuanImageJob -> {"Response"}
-    POST {base}/                            X-TC-Action: QueryHunyuanImageJob, until it is done
-    POST {base}/                            X-TC-Action: TextToImageLite, at once
-    POST {base}/wand/{kind}/generation      TokenHub, nearly OpenAI's shape
+    POST {base}/                            X-TC-Action: QueryHunyuanImageJob, polling
+    POST {base}/                            X-TC-Action: TextToImageLite, without polling
+    POST {base}/wand/{kind}/generation      TokenHub, close to OpenAI's format
 
-A secret pair (`tencent_secret_id`, `tencent_secret_key`) leads to Hunyuan, an API key to TokenHub.
-Hunyuan says everything under a 200; its failures have a code in `Response.Error`.
+A key pair (`tencent_secret_id`, `tencent_secret_key`) selects Hunyuan, an API key TokenHub. All
+replies of Hunyuan are a 200; a failure has a code in `Response.Error`.
 
 >>> from adapters.contract import ImageCall
 >>> made = ADAPTER.table_for("hunyuan-image").translate({"prompt": "a cube", "size": "1536x1024"})
@@ -56,7 +56,9 @@ def _hunyuan(prompt: int, more_sizes: str, *rows: Param) -> Table:
                 convert=sizes.nearest_size(listed, field="Resolution", separator=":"),
                 default="1024x1024" if more_sizes else None,
             ),
-            Param("Style", pattern="[0-9]{1,8}", note="its number; the lighter model draws anime"),
+            Param(
+                "Style", pattern="[0-9]{1,8}", note="its number; the lite model defaults to anime"
+            ),
             Param("LogoAdd", kind=int, low=0, high=1, default=0, note="1 adds a visible mark"),
             Param("LogoParam", kind=dict),
             *rows,
@@ -68,8 +70,8 @@ _JOB = _hunyuan(
     1024,
     "",
     Param("n", "Num", high=4),
-    Param("Revise", kind=int, low=0, high=1, note="1, the default, rewrites the prompt"),
-    Param("Seed", kind=int, low=1, note="holds only beside Revise=0"),
+    Param("Revise", kind=int, low=0, high=1, note="1 (the default) rewrites the prompt"),
+    Param("Seed", kind=int, low=1, note="only with Revise=0"),
     Param("Clarity", choices=("x2", "x4")),
     Param("ContentImage", kind=dict),
 )
@@ -107,17 +109,23 @@ class Tencent(PollingAdapter):
     )
     options: ClassVar[tuple[Option, ...]] = (
         Option(_PAIR[0], "the SecretId of a key pair", pattern=r"[A-Za-z0-9_-]{1,128}"),
-        Option(_PAIR[1], "its SecretKey", secret=True),
-        Option("tencent_token", "the token of a temporary pair", secret=True, pattern="[!-~]+"),
-        Option("tencent_region", "such as ap-guangzhou, the default", pattern="[a-z0-9-]{1,32}"),
-        Option("tencent_tokenhub", "intl (the default) or cn", pattern="intl|cn"),
+        Option(_PAIR[1], "the SecretKey of the key pair", secret=True),
+        Option(
+            "tencent_token",
+            "the session token of a temporary key pair",
+            secret=True,
+            pattern="[!-~]+",
+        ),
+        Option("tencent_region", "the region, ap-guangzhou by default", pattern="[a-z0-9-]{1,32}"),
+        Option(
+            "tencent_tokenhub", "the TokenHub host: intl (the default) or cn", pattern="intl|cn"
+        ),
     )
     url_lifetime = 3600
     confidence = "medium"
     unconfirmed = (
-        "sizes and formats at TokenHub, and which models are at which of its two hosts; "
-        "how a refusal is told there; the style of TextToImageLite that is none; "
-        "how many jobs may run at a time"
+        "sizes, formats and refusals at TokenHub, and the models of each of its hosts; the style "
+        "number of TextToImageLite that means none; the maximum number of concurrent jobs"
     )
     refusal_pattern = errors.REFUSAL_WORDS
     status_by_code: ClassVar[Mapping[str, int]] = {
@@ -130,7 +138,7 @@ class Tencent(PollingAdapter):
         "UnknownParameter": 400,
         "UnsupportedRegion": 400,
         "OperationDenied": 403,
-        # "The picture contains sensitive content", says the SDK's list of codes.
+        # Listed in the SDK as "The picture contains sensitive content".
         "FailedOperation.GenerateImageFailed": errors.REFUSED,
         "OperationDenied.TextIllegalDetected": errors.REFUSED,
         "OperationDenied.ImageIllegalDetected": errors.REFUSED,
@@ -152,28 +160,28 @@ class Tencent(PollingAdapter):
     poll_interval = 2.0
 
     def resolve_base_url(self, credentials: Credentials) -> str:
-        """Give the address that the credential is for."""
-        if _signs(credentials):
+        """Return the URL that the credential is for."""
+        if _uses_key_pair(credentials):
             return "https://hunyuan.tencentcloudapi.com"
         return f"https://{_HOSTS[credentials['tencent_tokenhub']]}/v1"
 
-    def effective_model(self, named: str, credentials: Credentials) -> str:
-        """Keep to what there is at that address: Hunyuan's actions, or everything else."""
-        ours = named.startswith("hunyuan")
-        if _signs(credentials):
-            return named if ours else _HUNYUAN
-        return "" if ours else named
+    def effective_model(self, model: str, credentials: Credentials) -> str:
+        """Return a model that exists at that URL: one of Hunyuan's actions, or any other."""
+        ours = model.startswith("hunyuan")
+        if _uses_key_pair(credentials):
+            return model if ours else _HUNYUAN
+        return "" if ours else model
 
     def missing_credentials(self, credentials: Credentials) -> str:
-        """Ask for both of a pair, or for a key."""
+        """Return the missing half of a key pair, or the API key."""
         missing = [name for name in _PAIR if not credentials[name]]
         if credentials.api_key or not missing:
             return ""
         return missing[0] if len(missing) == 1 else f"an API key, or {' and '.join(_PAIR)}"
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Sign with the pair, or add the key."""
-        if not _signs(credentials):
+        """Return the headers of a signature with the key pair, or the API key."""
+        if not _uses_key_pair(credentials):
             return super().sign(outgoing, credentials)
         secret_id, secret_key = (credentials[name] for name in _PAIR)
         return sign_tc3(
@@ -185,8 +193,8 @@ class Tencent(PollingAdapter):
         )
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Submit a job, or ask for what comes at once."""
-        if _signs(call.credentials):
+        """Return the request for a job, or for an image without polling."""
+        if _uses_key_pair(call.credentials):
             is_lite = call.model.startswith("hunyuan-image-lite")
             return _action(
                 "TextToImageLite" if is_lite else "SubmitHunyuanImageJob", call, call.fields
@@ -195,23 +203,23 @@ class Tencent(PollingAdapter):
         kind = "minimax-image" if model.lower().startswith("minimax") else "si-image"
         return ProviderRequest(f"/wand/{kind}/generation", json={"model": model, **call.fields})
 
-    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
-        """Ask for the job, if that is what there is."""
+    def build_poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+        """Return the poll of the job; None if the reply has the images."""
         job = dig_str(reply.json(), "Response", "JobId")
         return _action("QueryHunyuanImageJob", call, {"JobId": job}) if job else None
 
     def is_finished(self, reply: ProviderReply) -> bool:
-        """Ask on where the question came too early, too: the job itself goes on."""
+        """Whether the job has finished; a rate-limited poll says nothing about it."""
         code = dig_str(reply.json(), "Response", "Error", "Code")
         return super().is_finished(reply) and not code.startswith(_LIMITED)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures of whichever way it was; where there is none, what was said instead."""
+        """Parse the images of any of the APIs. Raises `ProviderError` if there are none."""
         del call
         tree = reply.json()
         if images := (
             *parse_images(tree, extra_fields={"revised_prompt"}),
-            *_drawn(dig(tree, "Response")),
+            *_images(dig(tree, "Response")),
         ):
             return Answer(images, usage=parse_usage(tree, "tokenhub_usage"))
         if any(errors.find_error_codes(reply)) or errors.find_error_message(reply):
@@ -219,8 +227,8 @@ class Tencent(PollingAdapter):
         raise errors.no_image_error(reply.status)
 
 
-def _signs(credentials: Credentials) -> bool:
-    """Tell whether a pair is the credential; it comes before an API key."""
+def _uses_key_pair(credentials: Credentials) -> bool:
+    """Whether a key pair is the credential; it takes precedence over an API key."""
     return all(credentials[name] for name in _PAIR)
 
 
@@ -233,12 +241,12 @@ def _action(name: str, call: ImageCall, fields: Mapping[str, Any]) -> ProviderRe
     return ProviderRequest("/", headers=headers, json=fields)
 
 
-def _drawn(response: Any) -> Iterator[Image]:
-    """Give a job's pictures, or the one picture of TextToImageLite, base64 unless it is a URL."""
-    for which, place in enumerate(dig_list(response, "ResultImage")):
-        if place and isinstance(place, str):
-            told = dig_str(response, "RevisedPrompt", which)
-            yield Image.from_url(place, **without_none(revised_prompt=told or None))
+def _images(response: Any) -> Iterator[Image]:
+    """Yield a job's images, or the one image of TextToImageLite, a URL or base64."""
+    for which, url in enumerate(dig_list(response, "ResultImage")):
+        if url and isinstance(url, str):
+            prompt = dig_str(response, "RevisedPrompt", which)
+            yield Image.from_url(url, **without_none(revised_prompt=prompt or None))
     if lone := dig_str(response, "ResultImage"):
         extra = without_none(seed=dig_typed(response, "Seed", kind=int))
         is_place = lone.startswith(("https://", "http://"))

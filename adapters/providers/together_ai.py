@@ -1,9 +1,9 @@
-"""Together AI: OpenAI's endpoint, with sizes by family and words of its own for the form.
+"""Together AI: OpenAI's endpoint, with sizes by family and its own `response_format`.
 
     POST {base}/images/generations      {"model", "prompt", "width", "height", …} -> {"data": […]}
 
-`size` would be ignored there; FLUX.1 schnell and Kontext go by `aspect_ratio`, all others by
-`width` and `height`. Base64 is asked for as `base64` and comes as `b64_json`.
+Together ignores `size`. FLUX.1 schnell and Kontext take `aspect_ratio`, all others `width` and
+`height`. Base64 is requested as `base64` and returned as `b64_json`.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "black-forest-labs/FLUX.2-pro", "prompt": "a cube", "size": "1536x1024"}
@@ -40,8 +40,8 @@ _BY_RATIO = (
 _BY_PIXELS = (*_COMMON, Param("size", convert=sizes.pixels(low=8, high=99_999, step=8)))
 
 
-def _steps(most: int) -> Param:
-    return Param("steps", kind=int, low=1, high=most)
+def _steps(maximum: int) -> Param:
+    return Param("steps", kind=int, low=1, high=maximum)
 
 
 _FAMILIES = (
@@ -76,8 +76,8 @@ class TogetherAI(OpenAICompatible):
     url_lifetime = 600
     refusal_pattern = errors.REFUSAL_WORDS
     unconfirmed = (
-        "which models are served today; which ratios there are; the words of a refusal; "
-        "how long a URL lives; Retry-After on a 429"
+        "the current list of models; the supported ratios; the wording of refusals; how long URLs "
+        "last; Retry-After on a 429"
     )
 
 

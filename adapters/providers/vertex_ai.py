@@ -1,9 +1,9 @@
-"""Vertex AI: Gemini's image models, and Imagen, which has ended but for private endpoints.
+"""Vertex AI: Gemini's image models, and Imagen, which is retired except for private endpoints.
 
     POST {base}/projects/{project}/locations/{region}/publishers/google/models/{model}:{verb}
 
-The verb is `generateContent` for Gemini, `predict` for Imagen. Imagen's filter leaves out pictures,
-or has `raiFilteredReason` in their place.
+The verb is `generateContent` for Gemini, `predict` for Imagen. Imagen's filter omits images or
+replaces them by `raiFilteredReason`.
 
 >>> params = {"model": "gemini-3-pro-image", "prompt": "a cube", "output_format": "jpeg"}
 >>> made = ADAPTER.table_for(params["model"]).translate(params)
@@ -45,16 +45,16 @@ _MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg"}
 _LABELS = Param("labels", kind=dict)
 
 
-def _written(below: str) -> tuple[Param, Param]:
-    """Say how the picture is written."""
+def _output(parent: str) -> tuple[Param, Param]:
+    """Return the rows for format and compression."""
     return (
-        Param("output_format", f"{below}.mimeType", convert=_MEDIA_TYPES),
-        Param("output_compression", f"{below}.compressionQuality"),
+        Param("output_format", f"{parent}.mimeType", convert=_MEDIA_TYPES),
+        Param("output_compression", f"{parent}.compressionQuality"),
     )
 
 
 _GEMINI = (
-    *_written(f"{gemini.IMAGE}.imageOutputOptions"),
+    *_output(f"{gemini.IMAGE}.imageOutputOptions"),
     Param(
         "personGeneration",
         f"{gemini.IMAGE}.personGeneration",
@@ -71,7 +71,7 @@ _BLOCKS = ("block_low_and_above", "block_medium_and_above", "block_only_high", "
 
 
 _OWN = (
-    *_written("outputOptions"),
+    *_output("outputOptions"),
     Param("moderation", "safetySetting", convert={"low": "block_only_high"}),
     Param("aspectRatio", choices=_RATIOS),
     Param("negativePrompt", note="older models only"),
@@ -83,15 +83,15 @@ _OWN = (
     Param("safetySetting", choices=_BLOCKS),
     Param("language", choices=("auto", "en", "ja", "ko", "hi", "zh", "pt", "es")),
 )
-"""What Imagen reads from `parameters`."""
+"""Imagen's own parameters."""
 
 
 def _imagen(size: sizes.Converter, *more: Param) -> Table:
-    """Give the table of a generation of Imagen."""
+    """Return the table of an Imagen generation."""
     return Table(
         (
             Param("prompt", convert=lambda text: {"instances": [{"prompt": text}]}),
-            # Four by default.
+            # Imagen's own default is four.
             Param("n", "parameters.sampleCount", high=4, default=1),
             Param("size", convert=size),
             *nested_under("parameters", *_OWN),
@@ -108,11 +108,11 @@ _IMAGEN_4 = _imagen(
     sizes.tiers(_RATIO, _TIERS, field="parameters.sampleImageSize"),
     *nested_under("parameters", Param("sampleImageSize", choices=tuple(_TIERS))),
 )
-_IMAGENS = (_IMAGEN, _IMAGEN_4)
+_IMAGEN_TABLES = (_IMAGEN, _IMAGEN_4)
 
 
 class VertexAI(Adapter):
-    """Google's own image models on Vertex AI, by a project and a region of it."""
+    """Google's image models on Vertex AI, in a project and a region."""
 
     id = "vertex-ai"
     otel_provider_name = "gcp.vertex_ai"
@@ -129,29 +129,29 @@ class VertexAI(Adapter):
     options: ClassVar[tuple[Option, ...]] = (
         Option(
             "vertex_project_id",
-            "the project; the service account's own by default",
+            "the project; by default that of the service account",
             pattern=google_service_account.PROJECT,
         ),
         Option(
             "vertex_region",
-            "the region; us and eu are multi-regions, global is the default",
+            "the region, global by default; us and eu are multi-regions",
             pattern=r"[a-z]{2,16}(?:-[a-z]{2,16}[0-9]{1,2})?",
         ),
         *google_service_account.OPTIONS,
     )
     status_by_code = gemini.CODES
-    # Not whatever violates something: a request can violate a perimeter of the network.
+    # Not every violation: a request can also violate a network perimeter.
     refusal_pattern = re.compile(
         r"responsible ai|\b(?:prompt|words?|images?|content)\b[^.]*\bviolat", re.IGNORECASE
     )
     confidence = "medium"
     unconfirmed = (
-        f"{gemini.UNCONFIRMED}; which regions have which model; whether anybody still reaches "
-        "Imagen, its longest prompt, the spelling of its words, and what seed needs on Imagen 4"
+        f"{gemini.UNCONFIRMED}; the models of each region; whether Imagen is still available, its "
+        "maximum prompt length, the spelling of its values, and what seed requires on Imagen 4"
     )
 
     def resolve_base_url(self, credentials: Credentials) -> str:
-        """Give the region's own address."""
+        """Return the region's URL."""
         region = _region(credentials)
         if region == "global":
             return "https://aiplatform.googleapis.com/v1"
@@ -159,13 +159,13 @@ class VertexAI(Adapter):
             return f"https://aiplatform.{region}.rep.googleapis.com/v1"
         return f"https://{region}-aiplatform.googleapis.com/v1"
 
-    def effective_model(self, named: str, credentials: Credentials) -> str:
-        """Take a name with its publisher before it, as Portkey writes it."""
+    def effective_model(self, model: str, credentials: Credentials) -> str:
+        """Return the model without a publisher prefix, which Portkey's names have."""
         del credentials
-        return _plain(named)
+        return _plain(model)
 
     def missing_credentials(self, credentials: Credentials) -> str:
-        """Name the credential or the project that is missing."""
+        """Return the missing credential or project."""
         key, token = (
             credentials[google_service_account.KEY],
             credentials[google_service_account.TOKEN],
@@ -175,34 +175,34 @@ class VertexAI(Adapter):
         return "" if key or credentials["vertex_project_id"] else "vertex_project_id"
 
     def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
-        """Add the token: the service account's before the API key."""
+        """Return the token as a bearer token: the service account's, else the API key."""
         del outgoing
         token = credentials[google_service_account.TOKEN] or credentials.api_key
         return {"authorization": f"Bearer {token}"}
 
     def token_flow(self, credentials: Credentials, time: float) -> TokenFlow | None:
-        """Buy a token for the service account, if there is one and no token yet."""
+        """Return the flow for the service account's token, if there is no token yet."""
         if credentials[google_service_account.TOKEN] or not credentials[google_service_account.KEY]:
             return None
         return google_service_account.request_token(credentials, time)
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Name project, region and model in the path."""
+        """Return the request, with project, region and model in the path."""
         found, model = call.credentials, _plain(call.model)
         project = found["vertex_project_id"] or google_service_account.get_project(found)
         publisher = f"/projects/{project}/locations/{_region(found)}/publishers/google"
         path = f"{publisher}/models/{quote_model(model, safe='@', example=self.models[0])}"
-        verb = "predict" if self.table_for(model) in _IMAGENS else "generateContent"
+        verb = "predict" if self.table_for(model) in _IMAGEN_TABLES else "generateContent"
         return ProviderRequest(f"{path}:{verb}", json=call.fields)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read the pictures that Imagen's filter left, or Gemini's."""
-        if self.table_for(_plain(call.model)) not in _IMAGENS:
+        """Parse Gemini's images, or those that Imagen's filter did not remove."""
+        if self.table_for(_plain(call.model)) not in _IMAGEN_TABLES:
             return gemini.parse_answer(reply)
         predictions = dig_list(reply.json(), "predictions")
-        if images := tuple(_pictures(predictions)):
+        if images := tuple(_images(predictions)):
             return Answer(images)
-        filtered = [said for it in predictions if (said := dig_str(it, "raiFilteredReason"))]
+        filtered = [message for it in predictions if (message := dig_str(it, "raiFilteredReason"))]
         if filtered:
             raise refusal(filtered[0], provider_status=reply.status)
         raise no_image_error(reply.status)
@@ -216,8 +216,8 @@ def _plain(model: str) -> str:
     return model.removeprefix("google.")
 
 
-def _pictures(predictions: list[Any]) -> Iterator[Image]:
-    """Give Imagen's pictures, each with the prompt that it was made of, if that is another."""
+def _images(predictions: list[Any]) -> Iterator[Image]:
+    """Yield Imagen's images, each with its prompt if that was revised."""
     for it in predictions:
         if b64 := dig_str(it, "bytesBase64Encoded"):
             prompt = dig_str(it, "prompt")

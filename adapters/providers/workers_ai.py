@@ -1,6 +1,6 @@
-"""Cloudflare Workers AI: JSON or multipart in by model, JSON or picture bytes out by content type.
+"""Cloudflare Workers AI: JSON or multipart requests by model; JSON or image bytes in the response.
 
-    POST {base}/{model}      base ends in accounts/{account}/ai/run; @ and / stay as they are
+    POST {base}/{model}      base ends in accounts/{account}/ai/run; @ and / are not encoded
 
 A custom host can be an AI Gateway: https://gateway.ai.cloudflare.com/v1/{account}/{gateway}/workers-ai
 
@@ -28,7 +28,7 @@ from adapters.tools.json_access import dig, dig_list, dig_str
 from adapters.tools.url_paths import quote_model
 
 _UNSAFE = re.compile(r"nsfw|content policy", re.IGNORECASE)
-# https://developers.cloudflare.com/workers-ai/platform/errors/, and of Cloudflare's API in general
+# https://developers.cloudflare.com/workers-ai/platform/errors/, and Cloudflare's general codes
 _CODES = {
     **dict.fromkeys(("3003", "5004", "7000", "7003"), 400),
     "10000": 401,
@@ -44,11 +44,11 @@ _CODES = {
 _PROMPT, _NEGATIVE, _SEED = Param("prompt"), Param("negative_prompt"), Param("seed", kind=int)
 
 
-def _steps(field: str, most: int | None = None) -> tuple[Param, Param]:
-    """Take both names that models here have for it."""
+def _steps(field: str, maximum: int | None = None) -> tuple[Param, Param]:
+    """Return rows for both names of the steps; `field` is the one that the model knows."""
     return (
-        Param("steps", field, kind=int, low=1, high=most),
-        Param("num_steps", field, kind=int, low=1, high=most),
+        Param("steps", field, kind=int, low=1, high=maximum),
+        Param("num_steps", field, kind=int, low=1, high=maximum),
     )
 
 
@@ -100,34 +100,34 @@ class WorkersAI(Adapter):
         "@cf/lykon/dreamshaper-8-lcm",
     )
     options: ClassVar[tuple[Option, ...]] = (
-        Option("workers_ai_account_id", "the account's id", pattern=r"[A-Za-z0-9]{1,64}"),
+        Option("workers_ai_account_id", "the account id", pattern=r"[A-Za-z0-9]{1,64}"),
     )
     status_by_code = _CODES
     unconfirmed = (
-        "sizes, seed and guidance of flux-2; code 3030 for a refused prompt; Retry-After on a 429"
+        "sizes, seed and guidance of flux-2; code 3030 for a refusal; Retry-After on a 429"
     )
 
     def resolve_base_url(self, credentials: Credentials) -> str:
-        """Put the account into the base URL."""
+        """Return the base URL with the account."""
         account = credentials["workers_ai_account_id"]
         return f"https://api.cloudflare.com/client/v4/accounts/{account}/ai/run"
 
     def missing_credentials(self, credentials: Credentials) -> str:
-        """Ask for the account too."""
+        """Return the missing account or key."""
         account = credentials["workers_ai_account_id"]
         return super().missing_credentials(credentials) or (
             "" if account else "workers_ai_account_id"
         )
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
-        """Send JSON; FLUX.2 takes a form only, even for a prompt alone."""
+        """Return the request: JSON, or multipart for FLUX.2, which refuses JSON."""
         path = "/" + quote_model(call.model, safe="@/", example=self.models[0])
         if self.table_for(call.model) in (_KLEIN, _FLUX_2):
             return ProviderRequest(path, form=call.multipart_fields)
         return ProviderRequest(path, json=call.fields)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read bytes or JSON as the content type says; a 200 can still be a failure."""
+        """Parse image bytes or JSON, by content type; a 200 can be a failure."""
         del call
         if image := Image.from_reply(reply):
             return Answer((image,))
@@ -139,15 +139,15 @@ class WorkersAI(Adapter):
         raise errors.no_image_error(reply.status)
 
     def error_message(self, reply: ProviderReply) -> str:
-        """Join all that is complained of."""
+        """Return all messages, joined."""
         listed = dig_list(reply.json(), "errors")
-        said = "; ".join(filter(None, (dig_str(it, "message") for it in listed)))
-        return said or super().error_message(reply)
+        message = "; ".join(filter(None, (dig_str(it, "message") for it in listed)))
+        return message or super().error_message(reply)
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Know a refused prompt by its words, too, whatever the code beside them."""
-        if _UNSAFE.search(said := self.error_message(reply)):
-            return errors.refusal(said, provider_status=reply.status)
+        """Recognise a refusal by its message, too, whatever its code."""
+        if _UNSAFE.search(message := self.error_message(reply)):
+            return errors.refusal(message, provider_status=reply.status)
         return super().provider_error(reply)
 
 

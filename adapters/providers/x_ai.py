@@ -1,10 +1,10 @@
-"""xAI: OpenAI's endpoint, with a ratio and a tier for the size; refusals come as successes.
+"""xAI: OpenAI's endpoint, with a ratio and a tier for the size; refusals are a 200.
 
     POST {base}/images/generations      {"model", "prompt", "aspect_ratio", "resolution", …}
                                         -> {"data": […], "block_reason", "usage"}
 
-`size` and `style` have no effect there. A blocked prompt has a `block_reason`, a picture held back
-stands in the list without a picture and with `respect_moderation` false.
+xAI ignores `size` and `style`. A blocked prompt has a `block_reason`; the entry of a withheld image
+has no image and `respect_moderation` false.
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "grok-imagine-image-2.0", "prompt": "a cube", "size": "1536x1024"}
@@ -36,12 +36,12 @@ _RATIOS = (
 _TIERS = {"1k": 1024, "2k": 2048}
 
 
-def _quality(asked: str) -> dict[str, Any]:
-    """Ask for one of the two that have a price; what is above medium is medium here."""
-    if asked == "auto":
+def _quality(name: str) -> dict[str, Any]:
+    """Return one of the two qualities that have a price; above medium, medium."""
+    if name == "auto":
         return {}
     same = {"low": "low", "medium": "medium", "standard": "medium"}
-    return {"quality": same[asked]} if asked in same else Approximation(quality="medium")
+    return {"quality": same[name]} if name in same else Approximation(quality="medium")
 
 
 _TABLE = Table(
@@ -53,7 +53,7 @@ _TABLE = Table(
         Param("resolution", choices=tuple(_TIERS)),
         Param("response_format", choices=("url", "b64_json")),
         Param("user"),
-        Param("storage_options", kind=dict, note="keeps the picture in xAI's Files API"),
+        Param("storage_options", kind=dict, note="stores the image in xAI's Files API"),
     )
 )
 _FAMILIES = (
@@ -62,7 +62,7 @@ _FAMILIES = (
 )
 
 _TICKS = 10_000_000_000
-"""How many `cost_in_usd_ticks` are a dollar."""
+"""Number of `cost_in_usd_ticks` in a dollar."""
 _WRONG_KEY = re.compile(r"\bAPI key\b", re.IGNORECASE)
 
 
@@ -83,30 +83,30 @@ class XAI(OpenAICompatible):
     url_lifetime = 600
     confidence = "medium"
     refusal_pattern = errors.REFUSAL_WORDS
-    # The service no longer fills `revised_prompt`, and a picture has no seed.
+    # xAI no longer sets `revised_prompt`, and images have no seed.
     extra_fields = frozenset()
     unconfirmed = (
-        "quality `high` (sent as medium); storage_options; how long a URL lives; "
-        "the forms of an error by status; Retry-After on a 429"
+        "quality `high` (sent as medium); storage_options; how long URLs last; the format of "
+        "errors by status; Retry-After on a 429"
     )
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Read what was not held back, and the cost, which comes in ticks."""
+        """Parse the images that were not withheld, and the cost, which is in ticks."""
         tree = reply.json()
         entries = dig_list(tree, "data")
         if not any(dig_str(it, "url") or dig_str(it, "b64_json") for it in entries):
-            held_back = any(dig(it, "respect_moderation") is False for it in entries)
-            usual = "the picture was held back by moderation" if held_back else ""
-            if reason := dig_str(tree, "block_reason") or usual:
+            is_withheld = any(dig(it, "respect_moderation") is False for it in entries)
+            default = "the image was withheld by moderation" if is_withheld else ""
+            if reason := dig_str(tree, "block_reason") or default:
                 raise errors.refusal(reason, provider_status=reply.status)
-        made = super().parse_answer(call, reply)
-        ticks = dig_typed(made.usage, "cost_in_usd_ticks", kind=int)
-        if made.usage is None or ticks is None:
-            return made
-        return replace(made, usage={**made.usage, "cost": ticks / _TICKS})
+        answer = super().parse_answer(call, reply)
+        ticks = dig_typed(answer.usage, "cost_in_usd_ticks", kind=int)
+        if answer.usage is None or ticks is None:
+            return answer
+        return replace(answer, usage={**answer.usage, "cost": ticks / _TICKS})
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
-        """Know a wrong key, which is told of as a bad request."""
+        """Return a 401 for a wrong key, which is a bad request at xAI."""
         if reply.status == HTTPStatus.BAD_REQUEST and _WRONG_KEY.search(self.error_message(reply)):
             return errors.error_from_reply(reply, status=HTTPStatus.UNAUTHORIZED)
         return super().provider_error(reply)

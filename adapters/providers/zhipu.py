@@ -1,8 +1,8 @@
-"""Zhipu (Z.ai, BigModel): GLM-Image and CogView, nearly in OpenAI's words, one URL a call.
+"""Zhipu (Z.ai, BigModel): GLM-Image and CogView, close to OpenAI's format, one URL per call.
 
     POST {base}/images/generations      JSON -> JSON
 
-A custom host can be the mainland's: https://open.bigmodel.cn/api/paas/v4
+The custom host for mainland China is https://open.bigmodel.cn/api/paas/v4
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "glm-image", "prompt": "a cube", "size": "1536x1024", "quality": "low"}
@@ -26,7 +26,7 @@ _USER_LENGTH = range(6, 129)
 
 
 def _user(name: str) -> dict[str, Any]:
-    """Name the end user, if the name is of a length that is taken."""
+    """Return the end user's id, if its length is allowed."""
     return {"user_id": name} if len(name) in _USER_LENGTH else {}
 
 
@@ -35,14 +35,14 @@ _COMMON = (
     Param("quality", convert=STANDARD_OR_HD),
     Param("user", "user_id", convert=_user),
     Param("user_id", low=_USER_LENGTH[0], high=_USER_LENGTH[-1]),
-    Param("watermark_enabled", kind=bool, note="false is for accounts that signed for it"),
+    Param("watermark_enabled", kind=bool, note="false only for accounts that signed an agreement"),
 )
 _GLM_SIZE = sizes.pixels(low=1024, high=2048, step=32, max_pixels=2**22, combined="size")
 _COGVIEW_SIZE = sizes.pixels(low=512, high=2048, step=16, max_pixels=2**21, combined="size")
 
 
 class Zhipu(OpenAICompatible):
-    """Zhipu's images, drawn one at a time and given as URLs."""
+    """Zhipu's image models: one image per call, as a URL."""
 
     id = "zhipu"
     name = "Zhipu AI"
@@ -66,8 +66,8 @@ class Zhipu(OpenAICompatible):
         **dict.fromkeys(("1308", "1309", "131", "132"), 402),
     }
     unconfirmed = (
-        "which status an error code comes with; how long a URL stays good (30 days in older "
-        "documentation); whether watermark_enabled=false is taken from every account"
+        "the status of each error code; how long URLs last (30 days in older documentation); "
+        "whether every account may send watermark_enabled=false"
     )
 
 

@@ -1,1 +1,1 @@
-"""What adapters share: sizes, JSON access, image headers, URLs."""
+"""Tools for adapters: sizes, JSON access, image headers, events, URL paths, graphs."""

@@ -1,7 +1,7 @@
-"""Templates of the operator's: JSON with named slots, filled in with what the client asked for.
+"""Graphs of ComfyUI and InvokeAI: an operator's JSON templates with slots such as `{{prompt}}`.
 
-The law: a value is put into the parsed tree. No text is ever put together and then parsed, so
-that nothing in a prompt can become a part of the tree.
+Values are inserted into the parsed tree. Text is never concatenated and then parsed, so a prompt
+cannot change the structure of a graph.
 
 >>> tree = {"text": "{{prompt}}, oil on canvas", "size": ["{{width}}", 512], "note": "{{other}}"}
 >>> fill(tree, {"prompt": 'a "cube"', "width": 1024})
@@ -25,59 +25,59 @@ ROWS = (
     # Sides are multiples of 8, for FLUX of 16.
     Param("size", convert=sizes.pixels(low=16, high=16_384, step=16), default="1024x1024"),
 )
-"""What every graph that draws can be asked."""
+"""Parameters that every graph can have slots for."""
 
 DEFAULT_MODEL = "default"
-"""A model's name that means the first template."""
+"""The model name of the first graph."""
 
 SLOTS = ("prompt", "negative_prompt", "width", "height", "seed", "n")
-"""What a template of a graph that draws can have a slot for."""
+"""Names of the slots that a graph can have."""
 
 _SLOT = re.compile(r"\{\{ *(\w+) *\}\}")
 
 
 def select_graph(option: str, text: str, model: str, *, is_graph: Callable[[Any], bool]) -> Any:
-    """Give the template that an option's `text` holds, or, where it holds several, the model's.
+    """Return the graph in an option's JSON `text`.
 
-    `is_one` tells whether a tree is a template. Several are an object of them, by name; the first
-    is taken where the client names none. Raises `BadParam`.
+    The text is one graph (`is_graph` decides) or an object of several by model name, of which the
+    first is the default. Raises `BadParam` if there is no such graph.
     """
     if not text:
         raise BadParam(
             option,
-            f"{option} is not set: the operator keeps a graph in the API's own format there, in a "
-            "virtual key of the settings.",
+            f"{option} is not set. The operator must set it to a graph in the API's own format, in "
+            "a virtual key of the settings.",
             code="option_needed",
         )
     tree = parse_json(text)
     if is_graph(tree):
         return tree
-    named = tree if isinstance(tree, dict) else {}
-    if not (named and all(map(is_graph, named.values()))):
+    graphs = tree if isinstance(tree, dict) else {}
+    if not (graphs and all(map(is_graph, graphs.values()))):
         raise BadParam(
-            option, f"{option} must hold a graph in the API's own format.", code="option_needed"
+            option, f"{option} must be a graph in the API's own format.", code="option_needed"
         )
     if model in ("", DEFAULT_MODEL):
-        return next(iter(named.values()))
-    if model not in named:
+        return next(iter(graphs.values()))
+    if model not in graphs:
         raise BadParam(
-            "model", f"'model' must be one of {', '.join(named)}.", code="model_not_found"
+            "model", f"'model' must be one of {', '.join(graphs)}.", code="model_not_found"
         )
-    return named[model]
+    return graphs[model]
 
 
 def slot_values(fields: Mapping[str, Any], **others: Any) -> dict[str, Any]:
-    """Give the values of `SLOTS` that are among a call's fields, and `others` over them.
+    """Return the values of `SLOTS` from a call's fields, overridden by `others`.
 
     >>> slot_values({"prompt": "a cube", "steps": 4}, seed=7)
     {'negative_prompt': '', 'prompt': 'a cube', 'seed': 7}
     """
-    asked = {name: fields[name] for name in SLOTS if name in fields}
-    return {"negative_prompt": "", **asked, **others}
+    values = {name: fields[name] for name in SLOTS if name in fields}
+    return {"negative_prompt": "", **values, **others}
 
 
 def find_slots(tree: Any) -> Iterator[str]:
-    """Name the slots of a template, in any order, each as often as it is there."""
+    """Yield the names of all slots in a graph, with repetitions."""
     if isinstance(tree, dict | list):
         for branch in tree.values() if isinstance(tree, dict) else tree:
             yield from find_slots(branch)
@@ -85,24 +85,25 @@ def find_slots(tree: Any) -> Iterator[str]:
         yield from _SLOT.findall(tree)
 
 
-def params_without_slot(choose: Callable[[], Any]) -> frozenset[str]:
-    """Name the parameters that the chosen template has no slot for; of no template, none.
+def params_without_slot(select: Callable[[], Any]) -> frozenset[str]:
+    """Return the parameters that the selected graph has no slot for; none if selecting fails.
 
     >>> sorted(params_without_slot(lambda: {"text": "{{prompt}}", "width": "{{width}}"}))
     ['negative_prompt', 'seed']
     """
     try:
-        there = set(find_slots(choose()))
+        slots = set(find_slots(select()))
     except BadParam:
         return frozenset()
-    sized = {"size"} if there & {"width", "height"} else set[str]()
-    return frozenset({"prompt", "negative_prompt", "seed", "size"} - there - sized)
+    sized = {"size"} if slots & {"width", "height"} else set[str]()
+    return frozenset({"prompt", "negative_prompt", "seed", "size"} - slots - sized)
 
 
 def fill(tree: Any, values: Mapping[str, Any]) -> Any:
-    """Give a copy in which every slot holds its value; a slot that has none stays as it is.
+    """Return a copy of a graph in which every slot with a value is replaced by it.
 
-    A text that is one slot takes the value with its type, a longer one takes it as text.
+    A string that is exactly one slot becomes the value with its type; in a longer string the value
+    is inserted as text.
     """
     if isinstance(tree, dict):
         return {name: fill(branch, values) for name, branch in tree.items()}
@@ -110,7 +111,7 @@ def fill(tree: Any, values: Mapping[str, Any]) -> Any:
         return [fill(branch, values) for branch in tree]
     if not isinstance(tree, str):
         return tree
-    alone = _SLOT.fullmatch(tree)
-    if alone and alone[1] in values:
-        return values[alone[1]]
-    return _SLOT.sub(lambda found: str(values.get(found[1], found[0])), tree)
+    whole = _SLOT.fullmatch(tree)
+    if whole and whole[1] in values:
+        return values[whole[1]]
+    return _SLOT.sub(lambda match: str(values.get(match[1], match[0])), tree)

@@ -1,4 +1,4 @@
-"""What a picture says of itself in its first bytes: its type, width and height.
+"""Media type, width and height of an image, from its first bytes.
 
 Nothing is decoded. Sources: the PNG, JPEG (ITU-T T.81), WebP (RFC 9649) and GIF89a formats.
 """
@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 HEADER_BYTES = 64 * 1024
-"""Bytes from the beginning in which the size stands, unless a JPEG has a very large preface."""
+"""Number of leading bytes that contain the size, except in JPEGs with very large metadata."""
 
 _MAGIC: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
@@ -18,22 +18,22 @@ _MAGIC: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"GIF8[79]a"), "image/gif"),
 )
 KNOWN_MEDIA_TYPES = frozenset(media_type for _, media_type in _MAGIC)
-"""The types that are told by their first bytes, whatever a picture is said to be."""
-# Atomic groups: a stranger's bytes must not be able to make the search try again and again.
+"""Media types that are detected by their first bytes, whatever the content type says."""
+# Atomic groups prevent catastrophic backtracking on untrusted bytes.
 _SVG = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*+(?>(?:<\?xml.{0,200}?\?>\s*+)?)(?>(?:<!--.{0,400}?-->\s*+)*)"
     rb"(?>(?:<!DOCTYPE.{0,300}?>\s*+)?)<svg[\s>/]",
     re.DOTALL,
 )
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-"""JPEG's markers that begin a frame, whose header holds the size."""
+"""JPEG markers of a frame header, which contains the size."""
 _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
-"""JPEG's markers without a length behind them."""
+"""JPEG markers without a length field."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """A picture's media type and its sides in pixels, 0 where they could not be read."""
+    """An image's media type and its size in pixels, 0 if unknown."""
 
     media_type: str
     width: int = 0
@@ -41,7 +41,7 @@ class ImageHeader:
 
     @property
     def format(self) -> str:
-        """The type's short name, as OpenAI's `output_format` has it.
+        """The media type's short name, as in OpenAI's `output_format`.
 
         >>> ImageHeader("image/svg+xml").format
         'svg'
@@ -50,12 +50,12 @@ class ImageHeader:
 
     @property
     def size(self) -> str:
-        """The sides as `WxH`, "?" where they are not known."""
+        """The size as `WxH`, "?" if unknown."""
         return f"{self.width}x{self.height}" if self.width and self.height else "?"
 
 
 def detect_media_type(head: bytes) -> str:
-    """Tell a picture's type by its first bytes; "" when it is none that we know.
+    """Return an image's media type by its first bytes, "" if unknown.
 
     >>> detect_media_type(bytes.fromhex("ffd8ffe0"))
     'image/jpeg'
@@ -68,14 +68,14 @@ def detect_media_type(head: bytes) -> str:
 
 
 def read_image_header(head: bytes) -> ImageHeader:
-    """Read what stands at a picture's beginning; `head` need not be more than `HEAD` bytes."""
+    """Return media type and size from an image's first bytes, at best `HEADER_BYTES` of them."""
     media_type = detect_media_type(head)
     reader = _READERS.get(media_type)
     return ImageHeader(media_type, *(reader(head) if reader else (0, 0)))
 
 
 def _png(head: bytes) -> tuple[int, int]:
-    if head[12:16] != b"IHDR" or len(head) < 24:  # noqa: PLR2004 - where the size ends
+    if head[12:16] != b"IHDR" or len(head) < 24:  # noqa: PLR2004 - the end of the size
         return 0, 0
     return _big(head[16:20]), _big(head[20:24])
 
@@ -97,17 +97,17 @@ def _webp(head: bytes) -> tuple[int, int]:
 
 
 def _jpeg(head: bytes) -> tuple[int, int]:
-    place = 2
-    while place + 9 <= len(head) and head[place] == 0xFF:  # noqa: PLR2004 - begins a marker
-        marker = head[place + 1]
+    offset = 2
+    while offset + 9 <= len(head) and head[offset] == 0xFF:  # noqa: PLR2004 - starts a marker
+        marker = head[offset + 1]
         if marker in _FRAME_MARKERS:
-            return _big(head[place + 7 : place + 9]), _big(head[place + 5 : place + 7])
-        if marker == 0xFF:  # noqa: PLR2004 - fill bytes may stand before a marker
-            place += 1
+            return _big(head[offset + 7 : offset + 9]), _big(head[offset + 5 : offset + 7])
+        if marker == 0xFF:  # noqa: PLR2004 - fill byte before a marker
+            offset += 1
         elif marker in _BARE_MARKERS:
-            place += 2
+            offset += 2
         else:
-            place += 2 + _big(head[place + 2 : place + 4])
+            offset += 2 + _big(head[offset + 2 : offset + 4])
     return 0, 0
 
 

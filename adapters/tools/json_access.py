@@ -1,6 +1,6 @@
-"""Reading a provider's JSON without trusting its shape.
+"""Access to untrusted JSON of providers.
 
-Nothing here raises: what is not there, or is of another type, is None or "".
+Nothing here raises: a missing value, or one of another type, is None, "" or an empty list.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def dig(tree: Any, *path: str | int) -> Any:
-    """Follow keys and indexes into parsed JSON; None as soon as one is missing.
+    """Return the value at a path of keys and indexes, None if there is none.
 
     >>> dig({"data": [{"url": "u"}]}, "data", 0, "url")
     'u'
@@ -31,7 +31,7 @@ def dig(tree: Any, *path: str | int) -> Any:
 
 
 def dig_typed(tree: Any, *path: str | int, kind: type[T]) -> T | None:
-    """Follow `path` and give what is there if it is a `kind`, else None.
+    """Return the value at a path if it has the type `kind`, else None.
 
     >>> dig_typed({"seed": "7"}, "seed", kind=int) is None
     True
@@ -41,7 +41,7 @@ def dig_typed(tree: Any, *path: str | int, kind: type[T]) -> T | None:
 
 
 def dig_str(tree: Any, *path: str | int) -> str:
-    """Follow `path` and give the string there, else "".
+    """Return the string at a path, else "".
 
     >>> dig_str({"error": {"message": "no"}}, "error", "message")
     'no'
@@ -51,23 +51,23 @@ def dig_str(tree: Any, *path: str | int) -> str:
 
 
 def find_str(tree: Any, name: str) -> str:
-    """Give the first string that stands under `name`, however deep; "" when there is none.
+    """Return the first string under the key `name` at any depth, "" if there is none.
 
     >>> find_str({"job": [{"cost": None}, {"jobId": "7"}]}, "jobId")
     '7'
     """
-    left = [tree]
-    while left:
-        branch = left.pop()
-        if found := dig_str(branch, name):
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        if found := dig_str(node, name):
             return found
-        if isinstance(branch, dict | list):
-            left.extend(reversed([*(branch.values() if isinstance(branch, dict) else branch)]))
+        if isinstance(node, dict | list):
+            stack.extend(reversed([*(node.values() if isinstance(node, dict) else node)]))
     return ""
 
 
 def dig_list(tree: Any, *path: str | int) -> list[Any]:
-    """Follow `path` and give the list there, else an empty one.
+    """Return the list at a path, else an empty one.
 
     >>> dig_list({"images": None}, "images")
     []
@@ -76,49 +76,49 @@ def dig_list(tree: Any, *path: str | int) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def without_none(**found: Any) -> dict[str, Any]:
-    """Give what was found, without what was not.
+def without_none(**values: Any) -> dict[str, Any]:
+    """Return the arguments that are not None.
 
     >>> without_none(seed=7, revised_prompt=None)
     {'seed': 7}
     """
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def find_urls(tree: Any) -> list[str]:
-    """Collect all URLs in a value: it is one, or a list or an object of them, however deep.
+    """Return all URLs in a value at any depth, in order.
 
-    >>> find_urls({"first": "https://p.test/1", "others": ["https://p.test/2", "not a place"]})
+    >>> find_urls({"first": "https://p.test/1", "others": ["https://p.test/2", "not a URL"]})
     ['https://p.test/1', 'https://p.test/2']
     """
-    left, found = [tree], []
-    while left:
-        match left.pop():
-            case dict(branches):
-                left.extend(reversed(branches.values()))
-            case list(branches):
-                left.extend(reversed(branches))
+    stack, urls = [tree], []
+    while stack:
+        match stack.pop():
+            case dict(children):
+                stack.extend(reversed(children.values()))
+            case list(children):
+                stack.extend(reversed(children))
             case str(text) if text.startswith(("https://", "http://", "data:")):
-                found.append(text)
-    return found
+                urls.append(text)
+    return urls
 
 
 def parse_usage(tree: Any, *path: str | int) -> dict[str, Any] | None:
-    """Read a count of tokens as OpenAI's usage object, whichever words the provider has for it.
+    """Return a provider's token counts as OpenAI's usage object, None if there are none.
 
-    What else the provider counted (`cost`, pictures) stays in it. None when nothing was counted.
+    Other counts of the provider (`cost`, images) stay in it.
 
     >>> parse_usage({"usage": {"prompt_tokens": 2, "completion_tokens": 3, "cost": 0.04}}, "usage")
     {'cost': 0.04, 'input_tokens': 2, 'output_tokens': 3, 'total_tokens': 5, \
 'input_tokens_details': {'text_tokens': 2, 'image_tokens': 0}}
     """
-    told = dig_typed(tree, *path, kind=dict)
-    if not told:
+    counts = dig_typed(tree, *path, kind=dict)
+    if not counts:
         return None
-    known = {**told}
-    input_tokens = _count(known, "input_tokens", "prompt_tokens", "num_input_text_tokens")
-    output_tokens = _count(known, "output_tokens", "completion_tokens", "num_output_tokens")
-    total = _count(known, "total_tokens") or input_tokens + output_tokens
+    known = {**counts}
+    input_tokens = _pop_count(known, "input_tokens", "prompt_tokens", "num_input_text_tokens")
+    output_tokens = _pop_count(known, "output_tokens", "completion_tokens", "num_output_tokens")
+    total = _pop_count(known, "total_tokens") or input_tokens + output_tokens
     details = known.pop("input_tokens_details", None)
     return {
         **known,
@@ -131,14 +131,14 @@ def parse_usage(tree: Any, *path: str | int) -> dict[str, Any] | None:
     }
 
 
-def _count(told: dict[str, Any], *names: str) -> int:
-    """Take the first of some names out of a count; 0 when none holds a whole number."""
-    found = [told.pop(name, None) for name in names]
+def _pop_count(counts: dict[str, Any], *names: str) -> int:
+    """Remove all `names` and return the first that is an integer, else 0."""
+    found = [counts.pop(name, None) for name in names]
     return next((it for it in found if isinstance(it, int) and not isinstance(it, bool)), 0)
 
 
 def parse_json(text: str) -> Any:
-    """Parse a text that holds JSON; None where it is none."""
+    """Return parsed JSON, None if the text is not JSON."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:

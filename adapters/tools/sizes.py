@@ -1,8 +1,15 @@
-"""Sizes: OpenAI's `WIDTHxHEIGHT` in the words of other providers.
+"""Converters of OpenAI's `size` (`WIDTHxHEIGHT` or `auto`) to the fields of other providers.
 
-Each function makes a converter for a `Param` row. A converter is given a size that is legal in
-OpenAI's contract (`auto` or `WxH`) and gives the provider's fields; `{}` says: leave it out;
-`Nearest` says: another ratio, or another number of pixels where pixels are what is sent.
+Each function returns a converter for `Param("size", convert=…)`. A converter returns the provider's
+fields: `{}` drops the size, an `Approximation` has another ratio or, if pixels are sent, another
+number of pixels.
+
+    ratio           the nearest of a list of ratios
+    reduced_ratio   the exact ratio, for providers that accept any
+    tiers           a ratio and a resolution tier (`1K`, `2K`)
+    pixels          width and height within bounds
+    nearest_size    the nearest of a list of sizes, as one field
+    nearest_sides   the nearest of a list of sizes, as width and height
 """
 
 from __future__ import annotations
@@ -16,25 +23,25 @@ from adapters.table.param import Approximation
 
 Fields = dict[str, Any]
 
-# 1792x1024 is what OpenAI calls its landscape; its true ratio is 7:4, meant is 16:9.
+# OpenAI's landscape 1792x1024 is exactly 7:4 but intended as 16:9.
 _INTENDED = {(1792, 1024): (16, 9), (1024, 1792): (9, 16)}
 
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """What a row's `to` is called with a size; `says` tells people what it does."""
+    """A converter of sizes; `description` is for the documentation."""
 
     description: str
     convert: Callable[[int, int], Fields]
 
     def __call__(self, size: str) -> Fields:
-        """Give the fields for a size; none for `auto`."""
-        asked = parse_size(size)
-        return self.convert(*asked) if asked else {}
+        """Return the fields for a size, {} for `auto`."""
+        sides = parse_size(size)
+        return self.convert(*sides) if sides else {}
 
 
 def parse_size(size: str) -> tuple[int, int] | None:
-    """Split `WxH` into pixels; None for `auto`.
+    """Return width and height of `WxH`, None for `auto`.
 
     >>> parse_size("1536x1024"), parse_size("auto")
     ((1536, 1024), None)
@@ -44,9 +51,9 @@ def parse_size(size: str) -> tuple[int, int] | None:
 
 
 def ratio(choices: Iterable[str] | Mapping[str, Any], *, field: str = "aspect_ratio") -> Converter:
-    """Make a converter to the nearest of the ratios a provider offers, as `W:H`.
+    """Return a converter to the nearest of the ratios `W:H` that a provider offers.
 
-    `choices` can be a mapping from `W:H` to the provider's word for it.
+    `choices` can be a mapping from `W:H` to the provider's name of it.
 
     >>> ratio(["1:1", "16:9", "2:3"])("1792x1024")
     {'aspect_ratio': '16:9'}
@@ -64,15 +71,17 @@ def ratio(choices: Iterable[str] | Mapping[str, Any], *, field: str = "aspect_ra
         wanted = _log_ratio(*_INTENDED.get((width, height), (width, height)))
         found = min(offered, key=lambda choice: abs(offered[choice] - wanted))
         made = {field: words[found]}
-        return made if abs(offered[found] - log(width / height)) < _SAME else Approximation(made)
+        return (
+            made if abs(offered[found] - log(width / height)) < _TOLERANCE else Approximation(made)
+        )
 
     return Converter(f"the nearest ratio of {', '.join(words)}", convert)
 
 
 def reduced_ratio(*, field: str = "aspect_ratio", max_ratio: float = 21 / 9) -> Converter:
-    """Make a converter to the ratio itself, reduced, for providers that take any `W:H`.
+    """Return a converter to the reduced ratio, for providers that accept any `W:H`.
 
-    What is wider (or taller) than `widest` becomes `widest`, 21:9 for most.
+    A wider or taller ratio than `max_ratio` becomes `max_ratio`.
 
     >>> reduced_ratio()("1536x1024"), reduced_ratio()("1792x1024"), reduced_ratio()("3000x1000")
     ({'aspect_ratio': '3:2'}, {'aspect_ratio': '16:9'}, {'aspect_ratio': '21:9'})
@@ -93,10 +102,9 @@ def reduced_ratio(*, field: str = "aspect_ratio", max_ratio: float = 21 / 9) -> 
 
 
 def tiers(ratios: Converter, levels: Mapping[Any, int], *, field: str = "resolution") -> Converter:
-    """Make a converter to a ratio and the tier (`1K`, `2K`) that holds the asked number of pixels.
+    """Return a converter to a ratio and the resolution tier (`1K`, `2K`) nearest in area.
 
-    `levels` maps a provider's word to the side, in pixels, of a square of that tier, in any order.
-    The tier is the one whose side is nearest to the square root of the area, by ratio.
+    `levels` maps the provider's name of each tier to the side in pixels of a square of that tier.
 
     >>> tiers(ratio(["1:1", "3:2"]), {"1K": 1024, "2K": 2048})("1536x1024")
     {'aspect_ratio': '3:2', 'resolution': '1K'}
@@ -114,7 +122,7 @@ def tiers(ratios: Converter, levels: Mapping[Any, int], *, field: str = "resolut
     )
 
 
-def pixels(  # noqa: PLR0913 - these are the ways in which providers bound a size
+def pixels(  # noqa: PLR0913 - the ways in which providers limit a size
     *,
     low: int,
     high: int,
@@ -127,41 +135,40 @@ def pixels(  # noqa: PLR0913 - these are the ways in which providers bound a siz
     combined: str = "",
     separator: str = "x",
 ) -> Converter:
-    """Make a converter to width and height fields, kept in bounds with the ratio kept.
+    """Return a converter to width and height within bounds, with the ratio kept.
 
-    A side is `low` to `high` pixels and a multiple of `step`; the picture has at least `least` and
-    at most `most` pixels; its longer side is cut to `widest` times the shorter. With `joined` it is
-    one field of that name, the sides joined by `cross`.
+    A side is `low` to `high` pixels and a multiple of `step`. The image has `min_pixels` to
+    `max_pixels` pixels. The longer side is at most `max_ratio` times the shorter. With `combined`,
+    the result is one field of that name: both sides, joined by `separator`.
 
     >>> pixels(low=256, high=1440, step=32)("1792x1024")
     {'width': 1440, 'height': 832}
-    >>> pixels(low=512, high=4096, min_pixels=2048 * 2048, combined="size", separator="*")("1024x1024")
+    >>> convert = pixels(low=512, high=4096, min_pixels=2048**2, combined="size", separator="*")
+    >>> convert("1024x1024")
     {'size': '2048*2048'}
     >>> pixels(low=1, high=8192, max_ratio=3)("2000x500")
     {'width': 1500, 'height': 500}
     """
 
-    def convert(asked_width: int, asked_height: int) -> Fields:
-        w: float = min(asked_width, asked_height * max_ratio) if max_ratio else asked_width
-        h: float = min(asked_height, asked_width * max_ratio) if max_ratio else asked_height
+    def convert(from_width: int, from_height: int) -> Fields:
+        w: float = min(from_width, from_height * max_ratio) if max_ratio else from_width
+        h: float = min(from_height, from_width * max_ratio) if max_ratio else from_height
         scale = min(1.0, high / max(w, h), sqrt(max_pixels / (w * h)) if max_pixels else 1.0)
         if min_pixels and w * h * scale * scale < min_pixels:
             scale = sqrt(min_pixels / (w * h))
         if min(w, h) * scale < low:
             scale = low / min(w, h)
         w, h = _snap(w * scale, low, high, step), _snap(h * scale, low, high, step)
-        if (
-            max_pixels and w * h > max_pixels
-        ):  # by rounding up, or because one side had to grow to `low`
+        if max_pixels and w * h > max_pixels:  # after rounding up, or raising a side to `low`
             side = _snap(max_pixels // min(w, h), low, high, step, rounded=floor)
             w, h = min(w, side), min(h, side)
-        if max_ratio:  # by rounding the shorter side down
+        if max_ratio:  # after rounding the shorter side down
             side = _snap(min(w, h) * max_ratio, low, high, step, rounded=floor)
             w, h = min(w, side), min(h, side)
-        while min_pixels and w * h < min_pixels and min(w, h) + step <= high:  # by rounding down
+        while min_pixels and w * h < min_pixels and min(w, h) + step <= high:  # after rounding down
             w, h = (w + step, h) if w <= h else (w, h + step)
         made = {combined: f"{w}{separator}{h}"} if combined else {width: w, height: h}
-        return made if (w, h) == (asked_width, asked_height) else Approximation(made)
+        return made if (w, h) == (from_width, from_height) else Approximation(made)
 
     sides = f"each side {_format_range(low, high if high < _UNBOUNDED else None)}"
     by = f" in steps of {step}" if step > 1 else ""
@@ -175,7 +182,7 @@ def pixels(  # noqa: PLR0913 - these are the ways in which providers bound a siz
 
 
 def nearest_size(sizes: Iterable[str], *, field: str = "size", separator: str = "x") -> Converter:
-    """Make a converter to the nearest of a list of sizes: the ratio first, then the area.
+    """Return a converter to the nearest of a list of sizes, by ratio, then by area.
 
     >>> nearest_size(["1024x1024", "1344x768"])("1792x1024")
     {'size': '1344x768'}
@@ -186,7 +193,7 @@ def nearest_size(sizes: Iterable[str], *, field: str = "size", separator: str = 
 def nearest_sides(
     sizes: Iterable[str], *, width: str = "width", height: str = "height"
 ) -> Converter:
-    """Make a converter to the nearest of a list of sizes, as width and height fields.
+    """Return a converter to the nearest of a list of sizes, as width and height fields.
 
     >>> nearest_sides(["1024x1024", "1344x768"])("1792x1024")
     {'width': 1344, 'height': 768}
@@ -213,9 +220,9 @@ def _to_nearest(sizes: Iterable[str], written: Callable[[int, int], Fields]) -> 
 
 
 _UNBOUNDED = 99_999
-"""The longest side that a client can ask for."""
-_SAME = 0.001
-"""How far apart two ratios may be, by `_quotient`, and count as the same."""
+"""The longest side that a client can request."""
+_TOLERANCE = 0.001
+"""Maximum difference of two equal ratios, as `_log_ratio`."""
 
 
 def _format_range(low: int | None, high: int | None) -> str:
@@ -230,14 +237,14 @@ def _ratio_of(choice: str) -> float:
 
 
 def _log_ratio(width: int, height: int) -> float:
-    """Put a ratio on a scale where twice as wide and twice as tall are equally far from square."""
+    """Return the ratio on a logarithmic scale, on which 2:1 and 1:2 are equally far from 1:1."""
     return log(width / height)
 
 
 def _snap(
     side: float, low: int, high: int, step: int, *, rounded: Callable[[float], int] = round
 ) -> int:
-    """Bring a side to a multiple of `step` within bounds."""
-    least = -(-low // step) * step
-    ceiling = high // step * step
-    return max(least, min(ceiling, rounded(side / step) * step))
+    """Return the nearest multiple of `step` within bounds."""
+    lowest = -(-low // step) * step
+    highest = high // step * step
+    return max(lowest, min(highest, rounded(side / step) * step))

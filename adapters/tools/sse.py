@@ -1,11 +1,11 @@
-r"""Server-sent events: a stream of bytes taken apart into the events in it.
+r"""An incremental parser of server-sent events.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 
->>> events = EventParser()
->>> [str(event.data, "ascii") for event in events.feed(b'data: {"a":1}\n\ndata: {')]
+>>> parser = EventParser()
+>>> [str(event.data, "ascii") for event in parser.feed(b'data: {"a":1}\n\ndata: {')]
 ['{"a":1}']
->>> [event.name for event in events.feed(b'}\nevent: last\n\n: a comment\n\n')]
+>>> [event.name for event in parser.feed(b'}\nevent: last\n\n: a comment\n\n')]
 ['last']
 """
 
@@ -17,20 +17,20 @@ from typing import Any
 
 import orjson
 
-# Also when the two line ends of a blank line come in different pieces.
+# Also matches if the two line ends of a blank line arrive in different chunks.
 _END = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
 _LINES = re.compile(rb"\r\n|\n|\r")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Event:
-    """One event: its name, "" when it has none, and its data."""
+    """One event: its name ("" if it has none) and its data."""
 
     name: str
     data: bytes
 
     def json(self) -> Any:
-        """Parse the data; None when it is not JSON (such as `[DONE]`)."""
+        """Return the parsed data, None if it is not JSON (such as `[DONE]`)."""
         try:
             return orjson.loads(self.data)
         except orjson.JSONDecodeError:
@@ -38,40 +38,40 @@ class Event:
 
 
 class EventParser:
-    """Takes a stream piece by piece; `held` is the size in bytes of what is not an event yet."""
+    """Parses a stream chunk by chunk. `buffered_bytes` is the size of the incomplete event."""
 
-    __slots__ = ("_pieces", "_tail", "buffered_bytes")
+    __slots__ = ("_chunks", "_tail", "buffered_bytes")
 
     def __init__(self) -> None:
         self.buffered_bytes = 0
-        self._pieces: list[bytes] = []
+        self._chunks: list[bytes] = []
         self._tail = b""
 
-    def feed(self, piece: bytes) -> list[Event]:
-        """Give the events that end within this piece."""
-        # An event of megabytes comes in many pieces: only their seams are looked at twice.
-        seam = self._tail + piece
-        if not _END.search(seam):
-            self._buffer(piece)
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Return the events that end in this chunk."""
+        # An event can have megabytes in many chunks: scan only across the chunk boundary.
+        boundary = self._tail + chunk
+        if not _END.search(boundary):
+            self._buffer(chunk)
             return []
-        whole = b"".join((*self._pieces, piece))
+        whole = b"".join((*self._chunks, chunk))
         *blocks, rest = _END.split(whole)
-        self._pieces, self.buffered_bytes, self._tail = [], 0, b""
+        self._chunks, self.buffered_bytes, self._tail = [], 0, b""
         self._buffer(rest)
         return [event for block in blocks if (event := _event(block))]
 
     def flush(self) -> list[Event]:
-        """Give what the stream ended with, where its last blank line is missing."""
+        """Return the last event, if the stream ended without a blank line."""
         return self.feed(b"\n\n")
 
-    def _buffer(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self.buffered_bytes += len(piece)
-        self._tail = (self._tail + piece)[-3:]
+    def _buffer(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self.buffered_bytes += len(chunk)
+        self._tail = (self._tail + chunk)[-3:]
 
 
 def _event(block: bytes) -> Event | None:
-    """Read the lines of one event; None when they hold no data."""
+    """Parse the lines of one event; None if they have no data."""
     name, data = b"", list[bytes]()
     for line in _LINES.split(block):
         field, _, value = line.partition(b":")

@@ -24,7 +24,7 @@ from adapters import ALIASES, PROVIDERS, get_adapter
 from adapters.contract import IN_PROCESS, Answer, Image
 from adapters.errors import BadParam, FlowCancelled, ImageError, Refusal
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.table.param import STANDARD_PARAMS
+from adapters.table.param import STANDARD_PARAMS, validate
 from adapters.table.table import Table
 from tests.support import boundary_values, malformed
 from tests.support.transcripts import (
@@ -270,6 +270,13 @@ def test_what_is_outside_of_a_range_is_refused_by_name(provider: str) -> None:
             with pytest.raises(BadParam) as caught:
                 table.translate({name: value})
             assert caught.value.param == name, value
+
+
+@every_provider
+def test_a_conversion_maps_only_values_that_a_client_may_send(provider: str) -> None:
+    for row in chain.from_iterable(table.rows for table in _tables(provider)):
+        for value in row.convert if isinstance(row.convert, Mapping) else ():
+            validate(row.name, value, STANDARD_PARAMS.get(row.name, row))
 
 
 @every_provider

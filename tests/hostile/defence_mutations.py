@@ -72,8 +72,8 @@ MUTATIONS = (
     Mutation(
         "a model name cannot leave its path segment",
         "adapters/tools/url_paths.py",
-        'if not _MODEL.fullmatch(model) or any(step in ("", ".", "..") for step in steps):',
-        "if not steps:",
+        'if not _MODEL.fullmatch(model) or any(segment in ("", ".", "..") for segment in segments):',
+        "if not segments:",
     ),
     Mutation(
         "credentials follow a reply only to the provider's own hosts",
@@ -264,7 +264,7 @@ MUTATIONS = (
     Mutation(
         "images and prompt of a request are limited",
         "proxy/http/body.py",
-        "    if isinstance(n, int | float) and n > limits.pictures:\n",
+        "    if isinstance(n, int | float) and n > limits.images:\n",
         "    if False:\n",
     ),
     Mutation(

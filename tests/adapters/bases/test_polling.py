@@ -90,12 +90,12 @@ class Queue(PollingAdapter):
     def build_request(self, call: ImageCall) -> ProviderRequest:
         return ProviderRequest("/jobs", json=call.fields)
 
-    def poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
+    def build_poll_request(self, call: ImageCall, reply: ProviderReply) -> ProviderRequest | None:
         del call
         place = dig_str(reply.json(), "id")
         return ProviderRequest(f"/jobs/{place}", method="GET") if place else None
 
-    def cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
+    def build_cancel_request(self, call: ImageCall, submitted: ProviderReply) -> ProviderRequest:
         del call
         return ProviderRequest(f"/jobs/{dig_str(submitted.json(), 'id')}/cancel")
 
@@ -182,7 +182,7 @@ def ended(**tree: Any) -> Answer:
 
 
 def test_the_question_is_made_of_the_jobs_name() -> None:
-    question = Declared().poll_request(ImageCall({}, {}), said(job={"id": "a/7"}))
+    question = Declared().build_poll_request(ImageCall({}, {}), said(job={"id": "a/7"}))
     assert question
     assert (question.method, question.path) == ("GET", "/jobs/a%2F7/state")
 
@@ -190,12 +190,12 @@ def test_the_question_is_made_of_the_jobs_name() -> None:
 @pytest.mark.parametrize("job", [None, {}, {"id": 7}, {"id": ""}, {"id": ".."}])
 def test_a_reply_that_names_no_job_is_an_error(job: Any) -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        Declared().poll_request(ImageCall({}, {}), said(job=job))
+        Declared().build_poll_request(ImageCall({}, {}), said(job=job))
 
 
 def test_a_reply_that_names_no_job_may_say_why() -> None:
     with pytest.raises(ProviderError, match="too many jobs"):
-        Declared().poll_request(ImageCall({}, {}), said(message="too many jobs"))
+        Declared().build_poll_request(ImageCall({}, {}), said(message="too many jobs"))
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_graph_as_the_editor_saves_it_is_the_operators_to_mend() -> None:
 def test_a_job_without_an_id_is_none() -> None:
     flow = ADAPTER.flow(call(prompt="a"))
     next(flow)
-    with pytest.raises(ProviderError, match="without giving it an id"):
+    with pytest.raises(ProviderError, match="but returned no id"):
         flow.send(ProviderReply(body=b"{}"))
 
 

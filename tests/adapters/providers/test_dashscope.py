@@ -82,7 +82,7 @@ def test_only_older_models_are_asked_for_a_task(model: str, name: str) -> None:
 def test_a_tasks_name_cannot_leave_its_place(task: str, asked: str) -> None:
     output = {"task_id": task, "task_status": "PENDING"}
     reply = ProviderReply(body=orjson.dumps({"output": output}))
-    question = ADAPTER.poll_request(ImageCall({}, {}), reply)
+    question = ADAPTER.build_poll_request(ImageCall({}, {}), reply)
     assert (question.path if question else "") == asked
 
 

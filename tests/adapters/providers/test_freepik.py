@@ -54,7 +54,7 @@ def test_the_host_chooses_the_header(url: str, header: str) -> None:
 def test_the_models_name_chooses_the_path(model: str, path: str) -> None:
     call = ImageCall({"model": model}, {})
     assert ADAPTER.build_request(call).path == path
-    question = ADAPTER.poll_request(call, said(data={"task_id": "7", "status": "CREATED"}))
+    question = ADAPTER.build_poll_request(call, said(data={"task_id": "7", "status": "CREATED"}))
     assert question
     assert question.path == f"{path}/7"
 
@@ -105,7 +105,7 @@ def test_a_mark_goes_to_the_picture_it_is_about() -> None:
 
 def test_pictures_can_come_at_once_as_base64() -> None:
     reply = said(data=[{"base64": "aGk=", "has_nsfw": True}])
-    assert ADAPTER.poll_request(ImageCall({"model": "classic-fast"}, {}), reply) is None
+    assert ADAPTER.build_poll_request(ImageCall({"model": "classic-fast"}, {}), reply) is None
     picture = ADAPTER.parse_answer(ImageCall({}, {}), reply).images[0]
     assert (picture.b64, picture.extra) == ("aGk=", {"nsfw": True})
 

@@ -74,7 +74,7 @@ def test_a_pictures_name_cannot_leave_its_place() -> None:
 def test_an_item_without_an_id_is_none() -> None:
     flow = ADAPTER.flow(call())
     next(flow)
-    with pytest.raises(ProviderError, match="without giving it an id"):
+    with pytest.raises(ProviderError, match="but returned no id"):
         flow.send(ProviderReply(201, body=b'{"item_ids": []}'))
 
 

@@ -79,14 +79,14 @@ def test_only_a_model_with_qualities_is_sent_one() -> None:
     ],
 )
 def test_the_job_is_found_wherever_its_name_stands(tree: Any) -> None:
-    question = ADAPTER.poll_request(ImageCall({}, {}), said(tree=tree))
+    question = ADAPTER.build_poll_request(ImageCall({}, {}), said(tree=tree))
     assert question
     assert question.path == "/v1/generations/7"
 
 
 def test_a_success_without_a_job_may_be_a_list_of_errors() -> None:
     with pytest.raises(ProviderError, match="odd"):
-        ADAPTER.poll_request(ImageCall({}, {}), said(tree=[{"message": "odd"}]))
+        ADAPTER.build_poll_request(ImageCall({}, {}), said(tree=[{"message": "odd"}]))
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,9 @@ def test_no_client_has_monsterapi_call_an_address() -> None:
 
 
 def test_the_message_of_a_submission_is_no_error() -> None:
-    question = ADAPTER.poll_request(ImageCall({}, {}), said(message="accepted", process_id="7"))
+    question = ADAPTER.build_poll_request(
+        ImageCall({}, {}), said(message="accepted", process_id="7")
+    )
     assert question
     assert question.path == "/status/7"
 

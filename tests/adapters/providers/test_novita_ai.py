@@ -62,14 +62,14 @@ def test_what_the_api_requires_is_said_though_the_client_did_not() -> None:
 
 @pytest.mark.parametrize("tree", [{"task_id": "a&b"}, {"task": {"task_id": "a&b"}, "images": []}])
 def test_a_task_is_asked_for_wherever_its_id_stands(tree: dict[str, Any]) -> None:
-    question = ADAPTER.poll_request(ImageCall({}, {}), replied(**tree))
+    question = ADAPTER.build_poll_request(ImageCall({}, {}), replied(**tree))
     assert question
     assert question.path == "/v3/async/task-result?task_id=a%26b"
 
 
 def test_pictures_that_are_there_are_not_asked_for() -> None:
     tree = {"task": {"task_id": "a"}, "images": [{"image_url": "https://p.test/1"}]}
-    assert ADAPTER.poll_request(ImageCall({}, {}), replied(**tree)) is None
+    assert ADAPTER.build_poll_request(ImageCall({}, {}), replied(**tree)) is None
 
 
 def test_a_plain_list_of_urls_is_read_too() -> None:

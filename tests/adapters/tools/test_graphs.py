@@ -46,7 +46,8 @@ def test_what_is_no_template_is_the_operators_to_mend(tree: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("", "not set"), ("{no json", "hold"), ("null", "hold")]
+    ("text", "said"),
+    [("", "not set"), ("{no json", "must be a graph"), ("null", "must be a graph")],
 )
 def test_what_is_no_json_is_no_template(text: str, said: str) -> None:
     with pytest.raises(BadParam, match=f"acme_graph.* {said}") as caught:
