@@ -82,7 +82,7 @@ async def fetch(url: str, size: int, answered: str, wanted: str, pause: float) -
 async def run(rounds: float) -> None:
     """Measure several rounds and print the medians."""
     added: dict[str, list[float]] = {name: [] for name in CASES}
-    limits = f"limits: {{reply_bytes: {2 * LARGE}, picture_bytes: {LARGE}}}\n{ON_DISK}"
+    limits = f"limits: {{reply_bytes: {2 * LARGE}, image_bytes: {LARGE}}}\n{ON_DISK}"
     with tempfile.TemporaryDirectory() as folder:
         async with gateway(__file__, folder, speaks="nebius", at="", more=limits) as (pid, url, _):
             for size in [SMALL] * 20 + [LARGE]:

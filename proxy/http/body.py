@@ -106,8 +106,8 @@ def _reserve(
 def enforce_limits(params: Mapping[str, Any], limits: Limits) -> None:
     """Raise `BadParam` if the number of images or the prompt exceeds the limits."""
     n, prompt = params.get("n"), params.get("prompt")
-    if isinstance(n, int | float) and n > limits.pictures:
-        raise BadParam("n", f"'n' is {n}; the limit is {limits.pictures}.")
+    if isinstance(n, int | float) and n > limits.images:
+        raise BadParam("n", f"'n' is {n}; the limit is {limits.images}.")
     if isinstance(prompt, str) and len(prompt) > limits.prompt_characters:
         raise BadParam(
             "prompt",

@@ -17,10 +17,10 @@ HOT_RELOADABLE = frozenset(
     {
         *("api_keys", "virtual_keys", "configs", "trusted_custom_hosts", "prices"),
         *("server.public_url", "server.allowed_hosts", "server.trusted_proxies"),
-        *("limits.prompt_characters", "limits.pictures", "limits.attempts"),
-        *("limits.reply_bytes", "limits.picture_bytes", "timeouts.total"),
+        *("limits.prompt_characters", "limits.images", "limits.attempts"),
+        *("limits.reply_bytes", "limits.image_bytes", "timeouts.total"),
         *("images.unsupported", "images.incomplete", "images.comment_seconds"),
-        *("jobs.wait_seconds", "blobs.persist_urls", "log.prompts", "metrics.access"),
+        *("jobs.wait_seconds", "blobs.persist_urls", "log.prompts", "log.level", "metrics.access"),
     }
 )
 """The settings that requests read from their snapshot. All others are read at start-up."""

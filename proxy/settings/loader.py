@@ -28,7 +28,7 @@ from proxy.settings.credentials import (
     is_header_safe,
     validate_host,
 )
-from proxy.settings.paths import Path, parse_path
+from proxy.settings.paths import Path, format_path, parse_path
 from proxy.settings.prices import Prices, bundled_prices, load_prices
 from proxy.settings.routing_config import (
     Config,
@@ -37,6 +37,7 @@ from proxy.settings.routing_config import (
     parse_config,
 )
 from proxy.settings.schema import (
+    RENAMED,
     SECTIONS,
     Blobs,
     Cache,
@@ -229,8 +230,11 @@ class _SettingsParser:
     def check_known(self, path: Path, keys: Iterable[str], known: frozenset[str]) -> None:
         """Report the keys that are not in `known`."""
         for key in keys:
-            if key not in known:
-                self.add_problem((*path, key), "is not a setting" + did_you_mean(key, known))
+            if key in known:
+                continue
+            new_name = RENAMED.get(format_path((*path, key)))
+            hint = f"; it was renamed to {new_name}" if new_name else did_you_mean(key, known)
+            self.add_problem((*path, key), f"is not a setting{hint}")
 
     def get(self, name: str, default: Any) -> Any:
         """Return the value of a top-level key; the default if it is missing or null."""

@@ -31,7 +31,7 @@ _MAX_COUNTS = {
     "attempts": 1000,
     "body_ratio": 10_000,
     "prompt_characters": 4096 * _MB,
-    "pictures": 1000,
+    "images": 1000,
     "jobs": 1_000_000,
     "caller_jobs": 1_000_000,
 }
@@ -120,7 +120,7 @@ class Server(Section, frozen=True):
 class Limits(Section, frozen=True):
     """Limits on what clients and providers can make the gateway store or do.
 
-    `jobs` is the number of concurrent jobs, `caller_jobs` that of one caller, `pictures` the
+    `jobs` is the number of concurrent jobs, `caller_jobs` that of one caller, `images` the
     maximum `n` of a request. `body_ratio` is the maximum compression ratio of a request body.
     """
 
@@ -129,9 +129,9 @@ class Limits(Section, frozen=True):
     body_ratio: int = 100
     header_bytes: int = 40 * 1024
     prompt_characters: int = 32_000
-    pictures: int = 10
+    images: int = 10
     reply_bytes: int = 256 * _MB
-    picture_bytes: int = 64 * _MB
+    image_bytes: int = 64 * _MB
     attempts: int = 30
     jobs: int = 1000
     caller_jobs: int = 500
@@ -367,6 +367,13 @@ SECTIONS: dict[str, type[Section]] = {
     "tracing": Tracing,
 }
 """The sections with fixed keys."""
+
+RENAMED = {
+    "limits.pictures": "limits.images",
+    "limits.picture_bytes": "limits.image_bytes",
+    "jobs.park_seconds": "jobs.result_ttl_seconds",
+}
+"""Former names of settings, which are an error, and the present names."""
 
 
 def _installed(name: str) -> bool:

@@ -39,6 +39,7 @@ from proxy.upstream.reply import (
     read_reply,
     reply_too_large,
 )
+from proxy.upstream.reply_excerpt import log_if_no_image
 from proxy.upstream.retry import PaidRetry, Sleep
 from proxy.upstream.sse import stream_answers
 from proxy.upstream.temp_file import ImageTempFile, TempFiles
@@ -140,7 +141,7 @@ class ProviderClient:
     async def download(self, target: Target, image: Image) -> AsyncIterator[Download]:
         """Open the URL of an image; the timeouts apply until its first bytes have arrived."""
         request_seconds, total_seconds = target.request_timeout, self.settings.timeouts.total
-        limit = self.settings.limits.picture_bytes
+        limit = self.settings.limits.image_bytes
         with (
             Timeout(total_seconds, total_timeout_error) as total,
             Timeout(request_seconds, request_timeout_error) as request,
@@ -251,8 +252,10 @@ class Conversation:
                 if call.nonce in self._state.progress:
                     self._state.progress[call.nonce] = 1.0
                 record_usage(done.value, target.secrets)
+                log_if_no_image(target, call, reply, done.value)
                 return Outcome(answer=await self._restore_images(done.value), headers=headers)
             except ProviderError as error:
+                log_if_no_image(target, call, reply, error)
                 error.headers = headers
                 raise
             if (progress := target.adapter.parse_progress(reply)) is not None:

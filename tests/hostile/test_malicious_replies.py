@@ -18,7 +18,7 @@ from tests.support.image_urls import pictures
 from tests.support.raw_http import connections, gateway_at, wire
 
 UP = {"virtual_key": "up"}
-LIMITS = "limits: {reply_bytes: 1_000_000, picture_bytes: 500_000}\ntimeouts: {total: 2}\n"
+LIMITS = "limits: {reply_bytes: 1_000_000, image_bytes: 500_000}\ntimeouts: {total: 2}\n"
 COUNTED = LIMITS + "images: {incomplete: fail}\n"
 SLOW = "timeouts: {total: 0.2}\n"
 BODY = orjson.dumps(ANSWER)

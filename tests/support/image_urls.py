@@ -36,7 +36,7 @@ async def pictures(
 
         fake.reply = reply
         stored = f"{{provider: replicate, api_key: {SECRET}, custom_host: '{fake.url}'}}"
-        limits = f"limits: {{picture_bytes: {limit}}}\n"
+        limits = f"limits: {{image_bytes: {limit}}}\n"
         async with gateway(f"virtual_keys: {{up: {stored}}}\n{limits}{more}") as ours:
             yield ours, fake
 

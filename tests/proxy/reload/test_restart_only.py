@@ -9,7 +9,7 @@ from proxy.settings.schema import SECTIONS
 BEGAN = parse("", environ={})
 READ = parse(
     "server: {port: 1, public_url: https://a.example}\nstate_dir: b\nredis: {prefix: c}\n"
-    "limits: {jobs: 2, pictures: 3}\nvirtual_keys: {s: {provider: sandbox}}\n",
+    "limits: {jobs: 2, images: 3}\nvirtual_keys: {s: {provider: sandbox}}\n",
     environ={},
 )
 
@@ -23,7 +23,7 @@ def test_what_waits_stays_as_it_is_and_what_does_not_is_as_it_was_read() -> None
     merged = apply_hot(BEGAN, READ)
     assert (merged.server.port, merged.state_dir, merged.limits.jobs) == (8787, ".easel", 1000)
     assert merged.redis == BEGAN.redis
-    assert (merged.server.public_url, merged.limits.pictures) == ("https://a.example", 3)
+    assert (merged.server.public_url, merged.limits.images) == ("https://a.example", 3)
     assert merged.virtual_keys.keys() == {"s"}
 
 

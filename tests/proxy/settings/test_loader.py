@@ -154,6 +154,14 @@ def test_a_signing_key_is_not_shown() -> None:
     ("text", "sentence"),
     [
         ("sever: {}", "my.yaml:1: sever: is not a setting; did you mean server?"),
+        (
+            "limits: {pictures: 1}",
+            "my.yaml:1: limits.pictures: is not a setting; it was renamed to limits.images",
+        ),
+        (
+            "jobs: {park_seconds: 1}",
+            "my.yaml:1: jobs.park_seconds: is not a setting; it was renamed to jobs.result_ttl_seconds",
+        ),
         ("server: {prot: 1}", "my.yaml:1: server.prot: is not a setting; did you mean port?"),
         ("server: 8787", "my.yaml:1: server: must be a mapping of keys to values"),
         ("server: false", "my.yaml:1: server: must be a mapping of keys to values"),

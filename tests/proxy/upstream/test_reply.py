@@ -127,7 +127,7 @@ async def test_rate_limit_headers_are_relayed_with_an_error() -> None:
         assert got.headers["x-ratelimit-remaining-images"] == "0"
 
 
-LIMITS = "limits: {reply_bytes: 2048, picture_bytes: 1024}\n"
+LIMITS = "limits: {reply_bytes: 2048, image_bytes: 1024}\n"
 
 
 @pytest.mark.parametrize("size", [2_000_000, 3000])

@@ -16,7 +16,7 @@ def orders(text: str = FILE, **more: str | bytes) -> BootstrapConfig:
 
 
 def test_orders_go_over_a_line_and_are_the_same() -> None:
-    assert decode(encode(orders(local_key=KEY)), BootstrapConfig) == orders(local_key=KEY)
+    assert decode(encode(orders(local_key_digest=KEY)), BootstrapConfig) == orders(local_key_digest=KEY)
 
 
 def test_the_command_line_stands_over_the_file() -> None:
@@ -27,31 +27,31 @@ def test_the_command_line_stands_over_the_file() -> None:
 
 @pytest.mark.parametrize(("said", "meant"), [("auto", "text"), ("json", "json")])
 def test_auto_means_what_it_means_to_the_supervisor(said: str, meant: str) -> None:
-    assert orders(f"log: {{format: {said}}}", log="text").settings().log.format == meant
+    assert orders(f"log: {{format: {said}}}", log_format="text").settings().log.format == meant
 
 
 def test_the_generated_key_is_for_settings_without_one() -> None:
-    assert orders("", local_key=KEY).settings().api_keys == {KEY: "local"}
-    assert orders(local_key=key_digest("another")).settings().api_keys == {KEY: "web"}
+    assert orders("", local_key_digest=KEY).settings().api_keys == {KEY: "local"}
+    assert orders(local_key_digest=key_digest("another")).settings().api_keys == {KEY: "web"}
 
 
 def test_other_settings_are_checked_and_bad_ones_told_by_file_and_line() -> None:
-    assert orders().with_text(FILE + "limits: {pictures: 3}").settings().limits.pictures == 3
+    assert orders().with_text(FILE + "limits: {images: 3}").settings().limits.images == 3
     with pytest.raises(SettingsError, match=r"my\.yaml:2: limits\.picturs"):
         orders().with_text(FILE + "limits: {picturs: 3}")
 
 
 def test_what_waits_for_a_restart_waits_for_a_worker_that_begins_later_too() -> None:
-    began = orders(FILE + "jobs: {memory_bytes: 2097152}\nlimits: {pictures: 5}")
-    told = began.with_text(FILE + "jobs: {memory_bytes: 4194304}\nlimits: {pictures: 3}")
+    began = orders(FILE + "jobs: {memory_bytes: 2097152}\nlimits: {images: 5}")
+    told = began.with_text(FILE + "jobs: {memory_bytes: 4194304}\nlimits: {images: 3}")
     found, again = told.settings(), told.with_text(FILE).settings()
-    assert (found.jobs.memory_bytes, found.limits.pictures) == (2_097_152, 3)
-    assert (again.jobs.memory_bytes, again.limits.pictures) == (2_097_152, 10)
+    assert (found.jobs.memory_bytes, found.limits.images) == (2_097_152, 3)
+    assert (again.jobs.memory_bytes, again.limits.images) == (2_097_152, 10)
 
 
 def test_a_gateway_does_not_lose_its_last_key_while_it_runs() -> None:
-    with pytest.raises(SettingsError, match="must not become empty"):
-        orders().with_text("limits: {pictures: 3}")
+    with pytest.raises(SettingsError, match="is empty: a running gateway"):
+        orders().with_text("limits: {images: 3}")
 
 
 def test_no_key_is_shown_with_orders() -> None:
@@ -59,5 +59,5 @@ def test_no_key_is_shown_with_orders() -> None:
 
 
 def test_where_lines_go_to_is_kept_and_a_file_is_written_in_json() -> None:
-    log = orders("log: {file: access.log, prompts: true}", log="text").settings().log
+    log = orders("log: {file: access.log, prompts: true}", log_format="text").settings().log
     assert (log.file, log.prompts, log.format) == ("access.log", True, "json")

@@ -97,7 +97,7 @@ async def test_bad_settings_are_told_of_and_change_nothing(tmp_path: Path) -> No
 async def test_good_settings_are_those_of_every_worker(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         assert await easel.ask(n=2) == 200
-        easel.write(SANDBOX + "limits: {pictures: 1}")
+        easel.write(SANDBOX + "limits: {images: 1}")
         easel.tell(signal.SIGHUP)
         await until(lambda: "settings reloaded" in easel.err)
         assert [await easel.ask(n=2) for _ in range(8)] == [400] * 8
