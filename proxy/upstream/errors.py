@@ -62,8 +62,8 @@ def _forbidden_address_error(*, by_provider: bool) -> GatewayError:
             code="foreign_url",
         )
     return BadRequest(
-        "The host in x-portkey-custom-host resolves to a private or reserved address. The operator "
-        "can add the host to `trusted_custom_hosts`.",
+        "The custom host resolves to a private or reserved address. The operator can add the host "
+        "to `trusted_custom_hosts`.",
         code="invalid_custom_host",
         param="x-portkey-custom-host",
         legacy="Invalid custom host",

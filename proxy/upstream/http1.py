@@ -7,11 +7,11 @@ costs more than everything else in relaying a small answer.
 
 **A read budget.** `ReadBudget` bounds what all connections read ahead. What has been read but not
 consumed stays in memory, once per connection: an answer whose reader waits for memory keeps its own
-share. Up to `_FEW` connections read `_MOST` bytes at a time. With more, each gets an equal share of
-`_AHEAD`, but at least `_LEAST`. aiohttp pauses a connection that has twice its low-water mark
-unread (`read_bufsize`), which is a fraction of the read size. The invariant: with more than `_FEW`
-connections, one read of each adds up to at most `_AHEAD` bytes, as long as the share is not less
-than `_LEAST`.
+share. Up to `_FEW_CONNECTIONS` read `_MAX_READ` bytes at a time. With more, each gets an equal
+share of `_READ_AHEAD`, but at least `_MIN_READ`. aiohttp pauses a connection that has twice its
+low-water mark unread (`read_bufsize`), which is a fraction of the read size. The invariant: with
+more than `_FEW_CONNECTIONS`, one read of each adds up to at most `_READ_AHEAD` bytes, as long as the
+share is not less than `_MIN_READ`.
 
 The release of aiohttp is pinned. `tests/proxy/upstream/test_http1.py` compares requests sent this
 way with those of `ClientSession.request`.
@@ -60,10 +60,10 @@ _MAX_READ = 256 * 1024
 _MIN_READ = 16 * 1024
 """Smallest read size in bytes: below it the overhead per read dominates."""
 _LOW_WATER_DIVISOR = 4
-"""The low-water mark is this fraction of the read size.
+"""The low-water mark is the read size divided by this.
 
-Where there are many connections it is a fraction of `_LEAST`: many more may be opened before one
-has read its answer to the end.
+With many connections it is `_MIN_READ` divided by this, because many more may be opened before one
+has read its response to the end.
 """
 
 _Origin = tuple[str, str | None, int | None]
@@ -178,7 +178,7 @@ def _encode_head(url: URL, host: str, headers: Mapping[str, str], length: int) -
 class ReadBudget:
     """Shares the memory for reading ahead among all provider connections.
 
-    `opened` counts open connections, `received` the bytes that all of them have read so far.
+    `received_bytes` counts what all connections have read so far.
     """
 
     def __init__(self) -> None:
@@ -197,9 +197,8 @@ class ReadBudget:
     @property
     def low_water(self) -> int:
         """Unread bytes down to which a paused connection must be consumed before it reads on."""
-        return (
-            _MAX_READ if self.open_connections <= _FEW_CONNECTIONS else _MIN_READ
-        ) // _LOW_WATER_DIVISOR
+        is_busy = self.open_connections > _FEW_CONNECTIONS
+        return (_MIN_READ if is_busy else _MAX_READ) // _LOW_WATER_DIVISOR
 
     @property
     def buffer(self) -> memoryview:
@@ -228,11 +227,11 @@ def idle_connections(connector: BaseConnector) -> int:
 
 
 class _Handler(ResponseHandler):
-    """aiohttp's protocol, whose transport reads through `_InSteps`."""
+    """aiohttp's protocol, whose transport reads through `_BudgetedProtocol`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, intake: ReadBudget) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, budget: ReadBudget) -> None:
         super().__init__(loop)
-        self._budget = intake
+        self._budget = budget
 
     def is_connected(self) -> bool:
         """Return whether the pool may use this connection for another request.
@@ -270,9 +269,9 @@ def _is_readable(transport: asyncio.BaseTransport | None) -> bool:
 class _BudgetedProtocol(asyncio.BufferedProtocol):
     """Passes on what is read; unlike aiohttp's own protocol it decides how much that is."""
 
-    def __init__(self, handler: _Handler, intake: ReadBudget) -> None:
+    def __init__(self, handler: _Handler, budget: ReadBudget) -> None:
         self._handler = handler
-        self._budget = intake
+        self._budget = budget
 
     def get_buffer(self, sizehint: int) -> memoryview:
         del sizehint

@@ -1,3 +1,7 @@
+"""Classes of HTTP statuses."""
+
+from __future__ import annotations
+
 import pytest
 
 from proxy.http.status import (

@@ -21,8 +21,8 @@ async def test_a_secret_is_redacted_wherever_chunks_split_it(sizes: list[int]) -
             yield rest[:size]
             rest = rest[size:]
 
-    blotted = b"".join([it async for it in redact_stream(cut(), frozenset({"sk-secret"}))])
-    assert blotted == text.replace(b"sk-secret", b"*********")
+    redacted = b"".join([it async for it in redact_stream(cut(), frozenset({"sk-secret"}))])
+    assert redacted == text.replace(b"sk-secret", b"*********")
 
 
 async def test_a_chunk_without_a_secret_is_passed_on_uncopied() -> None:
