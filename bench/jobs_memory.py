@@ -134,7 +134,7 @@ class Bench:
 @asynccontextmanager
 async def running(disk: int) -> AsyncIterator[Bench]:
     """Run provider and gateway, whose disk may take so many bytes."""
-    jobs = f"jobs: {{memory_bytes: {MEMORY}, disk_bytes: {disk}, park_seconds: 3600}}\n"
+    jobs = f"jobs: {{memory_bytes: {MEMORY}, disk_bytes: {disk}, result_ttl_seconds: 3600}}\n"
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         pid, url, upstream = await stack.enter_async_context(gateway(__file__, folder, more=jobs))

@@ -184,7 +184,7 @@ def _jobs(settings: Settings) -> JobStore:
     return JobStore(
         RecordingBudget(settings.jobs.memory_bytes, settings.jobs.disk_bytes, BYTES_PER_JOB),
         Path(settings.state_dir).expanduser() / "jobs",
-        result_ttl=settings.jobs.park_seconds,
+        result_ttl=settings.jobs.result_ttl_seconds,
         cancel_on_disconnect=settings.jobs.on_disconnect == "cancel",
         limit=ConcurrencyLimit(settings.limits.jobs, settings.limits.caller_jobs),
     )

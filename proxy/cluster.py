@@ -40,7 +40,7 @@ def build_shared_cache(settings: Settings, blobs: BlobStore, redis: RedisClient)
 def build_job_cluster(settings: Settings, app: web.Application, shared: StateStore) -> JobCluster:
     """Return the job cluster that shares an application's jobs with other processes."""
     jobs, total = settings.jobs, settings.timeouts.total
-    seconds = total + jobs.park_seconds + _EXTRA_LIFETIME_SECONDS
+    seconds = total + jobs.result_ttl_seconds + _EXTRA_LIFETIME_SECONDS
     closed = bool(settings.redis.url) and settings.redis.limits == "closed"
     bounds = DirectoryLimits(settings.limits.caller_jobs, seconds, fails_closed=closed)
     board = JobDirectory(shared, app[JOBS], bounds)

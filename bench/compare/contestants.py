@@ -42,7 +42,7 @@ CACHED = "cached-"
 
 OURS = {"PYTHONPATH": str(ROOT / "bench")}
 """What our own modules need to be found."""
-_KEEP_NOTHING = {"memory_bytes": 1 << 20, "disk_bytes": 0, "park_seconds": 0}
+_KEEP_NOTHING = {"memory_bytes": 1 << 20, "disk_bytes": 0, "result_ttl_seconds": 0}
 
 
 @dataclass(frozen=True)

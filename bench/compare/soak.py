@@ -173,7 +173,7 @@ async def soak(bench: Bench, minutes: int) -> None:
     """Run it, print the verdict, and write it into the results."""
     seconds = minutes * 60.0
     park = min(_PARK_SECONDS, seconds / 4)
-    gateway = easel("easel-soak", jobs={"park_seconds": park})
+    gateway = easel("easel-soak", jobs={"result_ttl_seconds": park})
     with tempfile.TemporaryDirectory(dir=bench.site.folder) as folder:
         async with bench.started(gateway, Path(folder)) as server:
             async with clients() as session:
@@ -253,7 +253,7 @@ def verdict(
     good = grown <= _MOST_GROWTH and left.is_little and not wrong
     total = sum(soaking.counts.values())
     told = ", ".join(f"{count} {kind}" for kind, count in soaking.counts.most_common())
-    yield f"{minutes} minutes at half a core, {total} requests ({told}); `park_seconds` {park:g}."
+    yield f"{minutes} minutes at half a core, {total} requests ({told}); `result_ttl_seconds` {park:g}."
     yield ""
     yield "| what | measured | wanted |"
     yield "| --- | --- | --- |"

@@ -29,7 +29,7 @@ _LOW_WATER = 0.9
 
 CACHE_PREFIX = "cache"
 """Folder of the caches, or their prefix in a bucket."""
-RESULTS_PREFIX = "parked"
+RESULTS_PREFIX = "results"
 """Folder of the jobs' results, or their prefix in a bucket."""
 _DEAD_AFTER_SECONDS = 1800.0
 """How long a cache folder is untouched until its process counts as dead: several sweeps."""

@@ -63,7 +63,7 @@ class BlobStore:
         if folder := local_folder(settings):
             retention = settings.blobs.lifetime_seconds, settings.blobs.disk_bytes
             self._sweeper = RetentionSweeper(
-                folder, *retention, result_ttl=settings.jobs.park_seconds
+                folder, *retention, result_ttl=settings.jobs.result_ttl_seconds
             )
         self._sweep_task: asyncio.Task[None] | None = None
         self._process_id = secrets.token_hex(8)

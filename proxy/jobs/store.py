@@ -67,7 +67,7 @@ class JobStore:
         self._by_key: dict[tuple[str, str], Job] = {}
         self._expirations: OrderedDict[str, float] = OrderedDict()
         """When each stored job expires, by the event loop's clock, earliest first."""
-        self.lost_counts: dict[str, float] = {"expired": 0, "given_up": 0}
+        self.lost_counts: dict[str, float] = {"expired": 0, "evicted": 0}
         """Number of undelivered results that were lost, by reason."""
         self._expiry_timer: asyncio.TimerHandle | None = None
 
@@ -188,7 +188,7 @@ class JobStore:
 
     def evict(self, job: Job) -> None:
         """Remove a job to free memory or disk; cancel it if it still runs."""
-        self._count_lost(job, "given_up")
+        self._count_lost(job, "evicted")
         self.remove(job)
 
     def _count_lost(self, job: Job, reason: str) -> None:

@@ -29,7 +29,7 @@ blobs:
   store: s3://{bucket}/easel
   s3_endpoint: {store}
   signing_key: one-key-for-all-nodes-0123456789abcdef
-jobs: {{park_seconds: 120}}
+jobs: {{result_ttl_seconds: 120}}
 timeouts: {{connect: 5, idle: 30, total: 60}}
 limits: {{caller_jobs: 1000}}
 state_dir: {folder}/state

@@ -44,7 +44,7 @@ class Node:
         file = self.folder / "easel.yaml"
         server = f"server: {{port: {self.port}, drain_seconds: {DRAIN}, shutdown_seconds: 60}}\n"
         # What was delivered is not what this is about.
-        more = "virtual_keys: {box: {provider: sandbox}}\njobs: {park_seconds: 1}\n"
+        more = "virtual_keys: {box: {provider: sandbox}}\njobs: {result_ttl_seconds: 1}\n"
         file.write_text(SETTINGS + more + server)
         with (self.folder / "log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(

@@ -15,12 +15,14 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from proxy.jobs.keys import JOBS
 from proxy.settings.loader import SettingsError, parse
 from tests.support import secret_markers
 from tests.support.gateway import KEY, PATH, Answered, Gateway, always, json_reply, provider
 from tests.support.repeating_provider import GOOD, watched
 from tests.support.secret_markers import GATEWAY_KEY, PROMPT, STORED, keys_in, loose, told
 from tests.support.single_gateway import running
+from tests.support.waiting import until
 
 UP = {"x_portkey_virtual_key": "up", "x_portkey_api_key": GATEWAY_KEY}
 OTHER = {**UP, "x_portkey_api_key": secret_markers.OTHER_KEY}
@@ -45,7 +47,7 @@ async def test_a_job_tells_nobody_but_its_caller() -> None:
             assert foreign.status == 404
             assert loose(told(foreign)) == []
         answers = [begun, await ours.ask(method="GET", path=place, **UP)]
-        await asyncio.sleep(0.4)
+        await until(lambda: ours.app[JOBS].running_count == 0)
         answers += [await ours.ask(method=it, path=place, **UP) for it in ("GET", "DELETE", "GET")]
         assert [it.status for it in answers] == [202, 202, 200, 204, 404]
         assert not [it for it in answers if keys_in(told(it)) or "PROMPTMARK" in told(it)]
@@ -179,7 +181,7 @@ def _broken(*_: Any, **__: Any) -> Any:
     [
         "pipeline.execute.final_params",
         "pipeline.converse._deliver_all",
-        "jobs.recording.Tape.append",
+        "jobs.recording.Recording.append",
     ],
 )
 async def test_a_bug_is_told_by_its_place(place: str, monkeypatch: pytest.MonkeyPatch) -> None:

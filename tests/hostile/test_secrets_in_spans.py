@@ -151,7 +151,7 @@ def _broken(*_: object) -> object:
     [
         "pipeline.execute.final_params",
         "pipeline.converse._deliver_all",
-        "jobs.recording.Tape.append",
+        "jobs.recording.Recording.append",
     ],
 )
 async def test_a_bug_is_told_by_its_name(place: str, monkeypatch: pytest.MonkeyPatch) -> None:

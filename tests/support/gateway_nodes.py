@@ -26,14 +26,14 @@ from tests.support.gateway import (
 
 
 class UnreliableStore:
-    """What is shared, and can be away."""
+    """A state store that can be made unavailable."""
 
     def __init__(self) -> None:
         self.memory = MemoryStore()
         self.is_unavailable = False
         self.largest_batch = 0
 
-    async def ask(self, *ops: Op) -> Sequence[Any]:
+    async def execute(self, *ops: Op) -> Sequence[Any]:
         await asyncio.sleep(0)
         self.largest_batch = max(self.largest_batch, len(ops))
         if self.is_unavailable:
@@ -42,7 +42,7 @@ class UnreliableStore:
 
 
 class SlowProvider:
-    """A provider that answers each call with a picture of its own, once it may."""
+    """A provider that answers each call with an image of its own, once released."""
 
     def __init__(self) -> None:
         self.release = asyncio.Event()

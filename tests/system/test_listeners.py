@@ -198,7 +198,7 @@ async def test_two_gateways_cannot_have_one_socket(short: Path) -> None:
     ):
         _, err = await second.communicate()
         assert second.returncode == 1
-        assert err.decode().startswith("easel: cannot listen on the socket easel.sock: another")
+        assert err.decode().startswith("easel: cannot listen on the unix socket easel.sock: another")
         assert await easel.ready() == 200
         await end(easel)
 
@@ -231,7 +231,7 @@ async def knocked(place: str, seen: Counter[str]) -> None:
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_stop_under_load_loses_nobody_who_got_in(short: Path, workers: str) -> None:
     file = short / "easel.yaml"
-    file.write_text(SETTINGS + ONLY_SOCKET + SANDBOX + "jobs: {park_seconds: 1}\n")
+    file.write_text(SETTINGS + ONLY_SOCKET + SANDBOX + "jobs: {result_ttl_seconds: 1}\n")
     async with started(short, "--config", str(file), "--workers", workers) as (process, _):
         seen: Counter[str] = Counter()
         place = str(short / "easel.sock")

@@ -55,7 +55,7 @@ class Node:
         """Start it, and wait until it listens."""
         file, log = self.folder / "easel.yaml", (self.folder / "log").open("ab")
         server = f"server: {{port: {self.port}, workers: {self.workers}, {DRAINING}}}\n"
-        file.write_text(SETTINGS + SANDBOX + server + "jobs: {park_seconds: 1}\n")
+        file.write_text(SETTINGS + SANDBOX + server + "jobs: {result_ttl_seconds: 1}\n")
         with log:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "proxy", "serve", "--config", str(file)),

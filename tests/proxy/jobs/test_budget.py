@@ -172,13 +172,13 @@ async def test_whoever_waits_is_told_though_another_came_meanwhile(tmp_path: Pat
 async def test_a_full_disk_is_like_none(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     shelf = RecordingBudget(1500, 10_000)
-    parked = FakeJob(Recording(shelf, tmp_path / "parked"), shelf)
-    shelf.add(parked)
+    stored = FakeJob(Recording(shelf, tmp_path / "stored"), shelf)
+    shelf.add(stored)
     one = FakeJob(Recording(shelf, tmp_path / "file" / "one"), shelf, listeners=1)
     shelf.add(one)
     reading = asyncio.ensure_future(read_all(one.recording))
-    await parked.recording.append(CHUNK)
-    parked.recording.end()
+    await stored.recording.append(CHUNK)
+    stored.recording.end()
     for _ in range(4):
         await one.recording.append(CHUNK)
         assert shelf.bytes_in_memory <= 2000

@@ -47,7 +47,7 @@ async def test_a_retry_on_another_node_joins_what_still_runs(tmp_path: Path) -> 
     async with nodes(tmp_path, slow.reply) as (one, two):
         await ask_and_disconnect(one, slow.started)
         retry = asyncio.create_task(ask(two, **RETRY))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.05)  # Nothing announces that the other node waits.
         slow.release.set()
         got = await retry
         assert (got.status, got.json["created"], slow.calls) == (200, 1, 1)
@@ -58,7 +58,7 @@ async def test_a_retry_on_another_node_collects_what_is_parked(tmp_path: Path) -
     async with nodes(tmp_path, slow.reply) as (one, two):
         await ask_and_disconnect(one, slow.started)
         slow.release.set()
-        await wait_until(lambda: any(tmp_path.glob("parked/*")))
+        await wait_until(lambda: any(tmp_path.glob("results/*")))
         got = await ask(two, **RETRY)
         assert (got.status, got.json["created"], slow.calls) == (200, 1, 1)
         line = orjson.loads(two.log.getvalue().splitlines()[-1]) if two.log.getvalue() else {}
@@ -101,7 +101,7 @@ async def test_a_key_of_the_clients_holds_on_every_node(tmp_path: Path) -> None:
         first = asyncio.create_task(ask(one, **key))
         await slow.started.wait()
         second = asyncio.create_task(ask(two, **key))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.05)  # Nothing announces that the other node waits.
         slow.release.set()
         got = await first, await second
         assert [it.json["created"] for it in got] == [1, 1]
@@ -130,7 +130,8 @@ async def test_equal_requests_at_once_are_made_once_where_the_cache_keeps_them(
         asked = [
             asyncio.create_task(it.ask({"prompt": "a cube"}, config=config)) for it in (one, two)
         ]
-        await asyncio.sleep(0.3)
+        await slow.started.wait()
+        await asyncio.sleep(0.05)  # Nothing announces that the other node waits.
         slow.release.set()
         got = [await it for it in asked]
         assert ([it.json["created"] for it in got], slow.calls) == ([1, 1], 1)
@@ -151,7 +152,7 @@ async def test_two_lost_clients_of_equal_requests_get_a_picture_each(tmp_path: P
         slow.started.clear()
         await ask_and_disconnect(two, slow.started)
         slow.release.set()
-        await wait_until(lambda: len(list(tmp_path.glob("parked/*"))) == 2)
+        await wait_until(lambda: len(list(tmp_path.glob("results/*"))) == 2)
         got = [await ask(three, **RETRY)]
         # The first of them knows by now that its picture has been taken.
         await wait_until(lambda: one.app[JOBS].all()[0].deliveries > 0)
@@ -183,7 +184,7 @@ async def test_a_failure_is_told_to_those_who_wait_and_then_begun_anew(tmp_path:
         one, two = all_nodes
         await ask_and_disconnect(one, begun)
         waiting = asyncio.create_task(ask(two, **RETRY))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.05)  # Nothing announces that the other node waits.
         may.set()
         got = await waiting
         assert (got.status, got.error["message"]) == (400, "The provider answered: No.")
@@ -240,11 +241,11 @@ async def test_what_a_node_has_finished_outlives_it(tmp_path: Path) -> None:
             slow.release.set()
             delivered = await ask(going)
             await ask_and_disconnect(going, slow.started, "a sphere")
-            await wait_until(lambda: going.app[JOBS].running == 0)
+            await wait_until(lambda: going.app[JOBS].running_count == 0)
             sharing = going.app[JOB_CLUSTER]
             assert sharing is not None
-            await sharing.kept()
-            assert sharing.unkept == 0
+            await sharing.wait_until_stored()
+            assert sharing.unsaved_count == 0
         got = [await ask(one, **RETRY), await ask(one, "a sphere", **RETRY)]
         assert got[0].body == delivered.body
         assert ([it.json["created"] for it in got], slow.calls) == ([1, 2], 2)
@@ -262,11 +263,11 @@ async def test_a_job_can_be_asked_for_and_cancelled_on_any_node(tmp_path: Path) 
         stranger = await two.ask(method="GET", path=path, api_key=OTHER_KEY)
         assert (running.status, running.json["status"], stranger.status) == (202, "running", 404)
         slow.release.set()
-        await wait_until(lambda: any(tmp_path.glob("parked/*")))
+        await wait_until(lambda: any(tmp_path.glob("results/*")))
         done = await two.ask(method="GET", path=path)
         assert (done.status, done.json["created"]) == (200, 1)
         assert (await two.ask(method="DELETE", path=path)).status == 204
-        await wait_until(lambda: not any(tmp_path.glob("parked/*")))
+        await wait_until(lambda: not any(tmp_path.glob("results/*")))
         await wait_until(lambda: not one.app[JOBS].has(place))
         assert (await one.ask(method="GET", path=path)).status == 404
 
@@ -334,7 +335,7 @@ async def test_without_what_is_shared_each_node_knows_its_own_and_finds_back(
 
         await wait_until(is_told)
         retry = asyncio.create_task(ask(two, "a sphere", **RETRY))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)  # Nothing announces that the other node looks.
         slow.release.set()
         assert ((await retry).json["created"], slow.calls) == (2, 2)
 
@@ -362,7 +363,7 @@ async def test_a_node_can_stop_though_nobody_can_be_told(tmp_path: Path) -> None
         async with asyncio.timeout(20):
             await sharing.wait_until_stored()
         assert sharing.unsaved_count == 0
-        assert await asyncio.to_thread(lambda: any(tmp_path.glob("parked/*")))
+        assert await asyncio.to_thread(lambda: any(tmp_path.glob("results/*")))
 
 
 async def test_a_thousand_jobs_are_found_again_after_all_was_lost(tmp_path: Path) -> None:
@@ -377,7 +378,7 @@ async def test_a_thousand_jobs_are_found_again_after_all_was_lost(tmp_path: Path
             sharing = two.app[JOB_CLUSTER]
 
             async def all_told() -> bool:
-                seen = [await sharing.found("test", job.id) for job in one.app[JOBS].all()]
+                seen = [await sharing.look_up("test", job.id) for job in one.app[JOBS].all()]
                 return all(seen)
 
             await wait_until(all_told)

@@ -24,6 +24,7 @@ from tests.support.gateway import (
     provider,
 )
 from tests.support.providers import AGAIN, left, slow
+from tests.support.waiting import until
 
 UP = {"virtual_key": "up"}
 LARGE = orjson.dumps({"created": 1, "data": [{"b64_json": "A" * 900_000}]})
@@ -61,8 +62,7 @@ async def test_a_client_that_leaves_and_comes_back_pays_once() -> None:
 async def test_a_picture_is_parked_for_a_client_that_comes_back_later() -> None:
     async with gateway_to(slow) as (ours, fake):
         await left(ours)
-        await asyncio.sleep(0.3)
-        assert ours.app[JOBS].running_count == 0
+        await until(lambda: ours.app[JOBS].running_count == 0)
         assert (await ask(ours, **AGAIN)).json == ANSWER
         assert len(fake.requests) == 1
 
@@ -167,7 +167,7 @@ async def test_a_client_can_be_told_to_come_back() -> None:
         got = await ask(ours)
         assert (got.status, got.error["code"]) == (504, "still_working")
         assert (got.headers["x-should-retry"], got.headers["retry-after"]) == ("true", "1")
-        await asyncio.sleep(0.3)
+        await until(lambda: ours.app[JOBS].running_count == 0)
         assert (await ask(ours, **AGAIN)).json == ANSWER
         assert len(fake.requests) == 1
 
@@ -211,7 +211,7 @@ async def test_who_left_before_a_failure_was_known_hears_of_it_with_its_retry() 
 
     async with gateway_to(late_cut) as (ours, fake):
         await left(ours)
-        await asyncio.sleep(0.4)
+        await until(lambda: ours.app[JOBS].running_count == 0)
         told = await ask(ours, **AGAIN)
         assert (told.status, told.error["code"], len(fake.requests)) == (502, "connection_lost", 1)
 
@@ -273,7 +273,11 @@ async def test_a_job_under_way_tells_how_far_it_is_where_its_provider_does() -> 
                 place = began.headers["location"]
             assert "progress" not in (await ours.ask(method="GET", path=place)).json
             told.append(0.4)
-            await asyncio.sleep(0.1)
+
+            async def has_progress() -> bool:
+                return "progress" in (await ours.ask(method="GET", path=place)).json
+
+            await until(has_progress)
             got = await ours.ask(method="GET", path=place)
             assert (got.status, got.json["status"], got.json["progress"]) == (202, "running", 0.4)
 
@@ -306,9 +310,9 @@ async def test_a_joiner_streams_events_from_the_first_on() -> None:
     async with gateway_to(events) as (ours, fake):
         asked = {"prompt": "a cube", "stream": True}
         first = asyncio.ensure_future(ours.ask(asked, **UP))
-        await asyncio.sleep(0.1)
+        await until(lambda: len(fake.requests) == 1)
         second = asyncio.ensure_future(ours.ask(asked, **UP, **AGAIN))
-        await asyncio.sleep(0.1)
+        await until(lambda: ours.app[JOBS].all()[0].listeners == 2)
         gate.open.set()
         assert (await first).body == (await second).body == gate.body
         assert len(fake.requests) == 1
@@ -389,8 +393,7 @@ async def test_a_client_that_leaves_is_no_reader_any_more() -> None:
 
 
 async def test_no_job_is_left_behind() -> None:
-    async with gateway_to(slow, "jobs: {park_seconds: 0}") as (ours, _):
+    async with gateway_to(slow, "jobs: {result_ttl_seconds: 0}") as (ours, _):
         await ask(ours)
         await left(ours)
-        await asyncio.sleep(0.4)
-        assert (len(ours.app[JOBS]), ours.app[JOBS].running_count) == (0, 0)
+        await until(lambda: (len(ours.app[JOBS]), ours.app[JOBS].running_count) == (0, 0))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import re
 import resource
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from proxy.server.run import RedactingFilter, loop_exception_handler
+from proxy.server.run import loop_exception_handler
 from tests.support.gateway import ANSWER, KEY, OURS, PATH, provider
 from tests.support.single_gateway import (
     BOX,
@@ -190,7 +188,7 @@ async def test_what_is_finished_is_safe_while_others_still_run(tmp_path: Path) -
 
 async def test_what_expires_between_two_processes_is_gone(tmp_path: Path) -> None:
     async with slow_provider() as fake:
-        settings = led_to(fake, "jobs: {park_seconds: 1}\n")
+        settings = led_to(fake, "jobs: {result_ttl_seconds: 1}\n")
         async with running(tmp_path, settings) as easel:
             await left(easel)
             await ended(easel)
@@ -251,7 +249,7 @@ async def test_what_the_shutdown_cut_off_in_mid_answer_can_be_collected(tmp_path
 async def test_a_gateway_without_a_disk_works_and_says_what_is_lost(
     tmp_path: Path, settings: str, told: str
 ) -> None:
-    lost = "easel: 1 finished answer could not be kept on disk for a client to collect\n"
+    lost = "1 finished result could not be saved to disk for a client to collect\n"
     async with slow_provider() as fake:
         async with running(tmp_path, led_to(fake, settings)) as easel:
             assert (await asked(easel))[0] == 200
@@ -275,18 +273,6 @@ async def test_no_line_of_a_log_holds_a_prompt_a_key_or_a_picture(tmp_path: Path
     assert err == "Error handling request from 127.0.0.1: LineTooLong\n"
 
 
-def test_the_servers_log_tells_where_it_failed_and_not_with_what() -> None:
-    try:
-        int("sekret")
-    except ValueError:
-        record = logging.LogRecord("x", 40, "f", 1, "Failed for %s", ("me",), sys.exc_info())
-    assert RedactingFilter().filter(record)
-    told = logging.Formatter().format(record)
-    assert told.startswith("Failed for me: ValueError\n")
-    assert told.splitlines()[2].strip() == 'int("sekret")'  # the line of code, and no message
-    assert told.count("sekret") == 1
-
-
 async def test_what_nobody_has_caught_is_told_without_its_words(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -303,8 +289,8 @@ async def test_what_nobody_has_caught_is_told_without_its_words(
     await asyncio.sleep(0.01)
     del task
     gc.collect()
-    assert caplog.text.count(": ValueError\n") == 2
-    assert "sekret" not in caplog.text.replace('fail("sekret")', "")
+    assert caplog.text.count(": ValueError <- ") == 2
+    assert "sekret" not in caplog.text
 
 
 async def test_a_crash_leaves_no_image_of_the_memory(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ async def test_jobs_and_connections_are_those_that_are_there() -> None:
 
 
 async def test_an_answer_that_nobody_collected_is_counted_when_it_goes() -> None:
-    async with gateway_to(None, "jobs: {park_seconds: 0.05}") as (ours, _):
+    async with gateway_to(None, "jobs: {result_ttl_seconds: 0.05}") as (ours, _):
         await ours.draw(**UP)
         await ours.draw(**UP, prefer="respond-async")
         async with asyncio.timeout(10):
