@@ -288,9 +288,9 @@ class Adapter:
         """Return what is missing, in words for the client; "" if a request can be sent."""
         return "" if self.keyless or credentials.api_key else "an API key"
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the headers that carry the credential. Default: `Authorization: Bearer`."""
-        del outgoing
+        del request
         return {"authorization": f"Bearer {credentials.api_key}"} if credentials.api_key else {}
 
     def token_flow(self, credentials: Credentials, time: float) -> TokenFlow | None:

@@ -52,10 +52,10 @@ def get_region(credentials: Credentials) -> str:
     return credentials["aws_region"] or "us-east-1"
 
 
-def sign(outgoing: SignableRequest, credentials: Credentials, service: str) -> Mapping[str, str]:
+def sign(request: SignableRequest, credentials: Credentials, service: str) -> Mapping[str, str]:
     """Sign a request with the access key and return the headers to add."""
     return sign_sigv4(
-        outgoing,
+        request,
         service=service,
         region=get_region(credentials),
         access_key_id=credentials["aws_access_key_id"],

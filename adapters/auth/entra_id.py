@@ -71,9 +71,9 @@ class AzureAdapter(Adapter):
             return f"another {_MODE} ({mode} is not supported, entra is)"
         return " and ".join(name for name in REQUIRED if not credentials[name])
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the header of the token or the key; Azure refuses a request with both."""
-        del outgoing
+        del request
         if token := credentials[TOKEN]:
             return {"authorization": f"Bearer {token}"}
         return {"api-key": credentials.api_key} if credentials.api_key else {}

@@ -19,7 +19,7 @@ _DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
 def sign_sigv4(  # noqa: PLR0913 - what AWS needs to sign a request
-    outgoing: SignableRequest,
+    request: SignableRequest,
     *,
     service: str,
     region: str,
@@ -29,28 +29,28 @@ def sign_sigv4(  # noqa: PLR0913 - what AWS needs to sign a request
 ) -> Mapping[str, str]:
     """Sign a request for an AWS service other than S3 and return the headers to add.
 
-    The path of `outgoing.url` must be exactly the one sent; it is encoded once more for the
+    The path of `request.url` must be exactly the one sent; it is encoded once more for the
     canonical request, as every AWS service but S3 requires.
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
     """
-    parts = urlsplit(outgoing.url)
-    stamp = datetime.fromtimestamp(outgoing.time, UTC).strftime("%Y%m%dT%H%M%SZ")
+    parts = urlsplit(request.url)
+    stamp = datetime.fromtimestamp(request.time, UTC).strftime("%Y%m%dT%H%M%SZ")
     added = {"x-amz-date": stamp}
     if session_token:
         added["x-amz-security-token"] = session_token
-    headers = {name.lower(): " ".join(value.split()) for name, value in outgoing.headers.items()}
+    headers = {name.lower(): " ".join(value.split()) for name, value in request.headers.items()}
     signed = {name: value for name, value in headers.items() if name not in _UNSIGNED}
     signed |= {"host": _host(parts)} | added
     names = ";".join(sorted(signed))
     canonical = "\n".join(
         (
-            outgoing.method,
+            request.method,
             quote(parts.path or "/", safe="/-_.~"),
             _canonical_query(parts.query),
             *(f"{name}:{signed[name]}" for name in sorted(signed)),
             "",
             names,
-            hashlib.sha256(outgoing.body).hexdigest(),
+            hashlib.sha256(request.body).hexdigest(),
         )
     )
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
@@ -67,7 +67,7 @@ def sign_sigv4(  # noqa: PLR0913 - what AWS needs to sign a request
 
 
 def sign_tc3(
-    outgoing: SignableRequest, *, service: str, secret_id: str, secret_key: str, token: str = ""
+    request: SignableRequest, *, service: str, secret_id: str, secret_key: str, token: str = ""
 ) -> Mapping[str, str]:
     """Sign a JSON request for a Tencent Cloud service and return the headers to add.
 
@@ -75,12 +75,12 @@ def sign_tc3(
     not. `token` is the session token of a temporary key.
     Source: https://www.tencentcloud.com/document/product/1154/48911
     """
-    parts, stamp = urlsplit(outgoing.url), str(int(outgoing.time))
-    content_type = outgoing.headers.get("content-type", "").lower()
+    parts, stamp = urlsplit(request.url), str(int(request.time))
+    content_type = request.headers.get("content-type", "").lower()
     signed = f"content-type:{content_type}\nhost:{_host(parts)}\n\ncontent-type;host"
-    body = hashlib.sha256(outgoing.body).hexdigest()
-    canonical = f"{outgoing.method}\n{parts.path or '/'}\n{parts.query}\n{signed}\n{body}"
-    scope = f"{datetime.fromtimestamp(outgoing.time, UTC):%Y-%m-%d}/{service}/tc3_request"
+    body = hashlib.sha256(request.body).hexdigest()
+    canonical = f"{request.method}\n{parts.path or '/'}\n{parts.query}\n{signed}\n{body}"
+    scope = f"{datetime.fromtimestamp(request.time, UTC):%Y-%m-%d}/{service}/tc3_request"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     chain = (f"TC3{secret_key}", *scope.split("/"), f"TC3-HMAC-SHA256\n{stamp}\n{scope}\n{digest}")
     key, *steps = (link.encode() for link in chain)

@@ -96,10 +96,10 @@ class Automatic1111(Adapter):
         "precede the images"
     )
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return basic auth for user and password; an API key is for a proxy before the server."""
         if not (user := credentials["automatic1111_user"]):
-            return super().sign(outgoing, credentials)
+            return super().sign(request, credentials)
         pair = f"{user}:{credentials['automatic1111_password']}"
         return {"authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 

@@ -145,11 +145,11 @@ class AzureAI(entra_id.AzureAdapter, OpenAICompatible):
             )
         return credentials[_URL].rstrip("/")
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key as a bearer token, or in `api-key` for a resource."""
         host = urlsplit(credentials[_URL]).hostname or ""
         if credentials[entra_id.TOKEN] or host.endswith(_RESOURCES):
-            return super().sign(outgoing, credentials)
+            return super().sign(request, credentials)
         return {"authorization": f"Bearer {credentials.api_key}"}
 
     def request_path(self, call: ImageCall) -> str:

@@ -198,11 +198,11 @@ class Bedrock(Adapter):
         required = (*aws.ACCESS_KEY, "aws_role_arn") if is_role else aws.ACCESS_KEY
         return " and ".join(name for name in required if not credentials[name])
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the headers of a signature with the access key, or the API key as bearer token."""
         if _uses_api_key(credentials):
-            return super().sign(outgoing, credentials)
-        return aws.sign(outgoing, credentials, "bedrock")
+            return super().sign(request, credentials)
+        return aws.sign(request, credentials, "bedrock")
 
     def token_flow(self, credentials: Credentials, time: float) -> TokenFlow | None:
         """Return the flow that assumes a role, if the auth type is assumedRole."""

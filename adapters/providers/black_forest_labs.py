@@ -123,9 +123,9 @@ class BlackForestLabs(PollingAdapter):
         "webp from FLUX.1"
     )
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key as `x-key`."""
-        del outgoing
+        del request
         return {"x-key": credentials.api_key}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:

@@ -79,9 +79,9 @@ class Bria(PollingAdapter):
     poll_path = "/status/{}"
     success_state = "COMPLETED"
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key as `api_token`."""
-        del outgoing
+        del request
         return {"api_token": credentials.api_key}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:

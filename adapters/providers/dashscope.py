@@ -164,11 +164,11 @@ class DashScope(PollingAdapter):
         host = _HOSTS[credentials["dashscope_region"] or "intl"]
         return f"https://{host}.aliyuncs.com/api/v1"
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key as a bearer token, and the workspace."""
         workspace = credentials["dashscope_workspace_id"]
         headers = {"x-dashscope-workspace": workspace} if workspace else {}
-        return {**super().sign(outgoing, credentials), **headers}
+        return {**super().sign(request, credentials), **headers}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Return the request for images, or for a task that generates them."""
@@ -201,9 +201,9 @@ class DashScope(PollingAdapter):
             return Answer(images, usage=parse_usage(tree, "usage"))
         # The error of one failed image has the format of a whole reply.
         lost = (ProviderReply(reply.status, body=orjson.dumps(it)) for it in _results(tree))
-        for told in (reply, *lost):
-            if any(errors.find_error_codes(told)):
-                raise self.provider_error(told)
+        for failed in (reply, *lost):
+            if any(errors.find_error_codes(failed)):
+                raise self.provider_error(failed)
         if (state := self.parse_state(reply)) not in ("", "SUCCEEDED"):
             raise errors.error_from_reply(reply, message=f"the task is {state}", status=502)
         raise errors.no_image_error(reply.status)

@@ -266,9 +266,9 @@ class FalAI(PollingAdapter):
     }
     status_by_phrase = {"exhausted balance": 402}
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key with the scheme `Key`."""
-        del outgoing
+        del request
         return {"authorization": f"Key {credentials.api_key}"} if credentials.api_key else {}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:

@@ -132,9 +132,9 @@ class Freepik(PollingAdapter):
     success_state = "COMPLETED"
     poll_interval = 2.0
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key in the header that the host expects."""
-        host = f".{urlsplit(outgoing.url).hostname}"
+        host = f".{urlsplit(request.url).hostname}"
         brand = "freepik" if host.endswith(f".{_OLD_HOST}") else "magnific"
         return {f"x-{brand}-api-key": credentials.api_key}
 

@@ -36,9 +36,9 @@ class Google(Adapter):
     status_by_code = gemini.CODES
     unconfirmed = gemini.UNCONFIRMED
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key in a header, because in the query it could be logged."""
-        del outgoing
+        del request
         return {"x-goog-api-key": credentials.api_key}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:

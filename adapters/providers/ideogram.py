@@ -148,9 +148,9 @@ class Ideogram(Adapter):
     )
     refusal_pattern = re.compile(r"safety check|prohibited content", re.IGNORECASE)
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key as `Api-Key`."""
-        del outgoing
+        del request
         return {"api-key": credentials.api_key}
 
     def effective_table(self, call: ImageCall) -> Table:

@@ -1,11 +1,11 @@
-"""Lemonfox: OpenAI's endpoint with one SDXL model, so no model is sent.
+"""Lemonfox: OpenAI's endpoint with one SDXL model, so the body has no model.
 
-    POST {base}/images/generations      JSON -> JSON
+    POST {base}/images/generations      {"prompt", "n", "size", …} -> {"data": [{"url"}]}
 
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "stable-diffusion-xl", "prompt": "a cube", "n": 2, "quality": "high"}
->>> made = ADAPTER.table_for("").translate(params, n=2)
->>> ADAPTER.build_request(ImageCall(params, made.fields)).json
+>>> fields = ADAPTER.table_for(params["model"]).translate(params, n=2).fields
+>>> ADAPTER.build_request(ImageCall(params, fields)).json
 {'prompt': 'a cube', 'n': 2}
 """
 
@@ -20,28 +20,26 @@ from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
 
+# There is no row for `quality`: Lemonfox has no such parameter, so the receipt says `dropped`.
+_TABLE = Table(
+    (
+        Param("prompt"),
+        Param("negative_prompt"),
+        Param("n", high=8),
+        Param("size", convert=sizes.pixels(low=256, high=1792, combined="size")),
+        Param("response_format"),
+    )
+)
+
 
 class Lemonfox(OpenAICompatible):
-    """Lemonfox's image API."""
+    """Stable Diffusion XL on Lemonfox."""
 
     id = "lemonfox-ai"
     name = "Lemonfox"
     base_url = "https://api.lemonfox.ai/v1"
     docs = "https://www.lemonfox.ai"
-    tables_by_model = (
-        (
-            "",
-            Table(
-                (
-                    Param("prompt"),
-                    Param("negative_prompt"),
-                    Param("n", high=8),
-                    Param("size", convert=sizes.pixels(low=256, high=1792, combined="size")),
-                    Param("response_format"),
-                )
-            ),
-        ),
-    )
+    tables_by_model = (("", _TABLE),)
     models = ("stable-diffusion-xl",)
     url_lifetime = 600
     confidence = "low"

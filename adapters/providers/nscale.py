@@ -1,11 +1,13 @@
-"""Nscale: OpenAI's endpoint, always base64.
+"""Nscale: OpenAI's endpoint with its own parameters; images are always base64.
 
     POST {base}/images/generations      {"model", "prompt", "n", "size"} -> {"data": [{"b64_json"}]}
 
+Everything else is the same as in OpenAI's API, so this adapter consists of a table.
+
 >>> from adapters.contract import ImageCall
 >>> params = {"model": "black-forest-labs/FLUX.1-schnell", "prompt": "a cube", "size": "auto"}
->>> made = ADAPTER.table_for(params["model"]).translate(params)
->>> ADAPTER.build_request(ImageCall(params, made.fields)).json
+>>> fields = ADAPTER.table_for(params["model"]).translate(params).fields
+>>> ADAPTER.build_request(ImageCall(params, fields)).json
 {'model': 'black-forest-labs/FLUX.1-schnell', 'prompt': 'a cube', 'response_format': 'b64_json'}
 """
 
@@ -17,17 +19,17 @@ from adapters.table.param import Param
 from adapters.table.table import Table
 from adapters.tools import sizes
 
-# Nscale refuses `steps`, so there is no row for it. Base64 is documented, URLs are not.
+# Nscale refuses `steps`, so there is no row for it.
 _TABLE = Table(
     (
         Param("prompt"),
-        Param("n", high=4),
+        Param("n", high=4),  # for more images the gateway makes several calls
         Param("size", convert=sizes.pixels(low=1, high=99_999, combined="size")),
         Param("seed", kind=int),
         Param("negative_prompt"),
         Param("guidance_scale", kind=float),
     ),
-    constant={"response_format": "b64_json"},
+    constant={"response_format": "b64_json"},  # URLs are not documented
 )
 
 

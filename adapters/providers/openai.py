@@ -117,11 +117,11 @@ class OpenAI(OpenAIPassthrough):
         """Return `message` if there is one, since `error` may be only a code."""
         return dig_str(reply.json(), "message") or super().error_message(reply)
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key as a bearer token, with organisation, project and beta if set."""
         message = credentials.options
         chosen = {header: message[name] for name, header in _HEADERS.items() if message.get(name)}
-        return {**super().sign(outgoing, credentials), **chosen}
+        return {**super().sign(request, credentials), **chosen}
 
 
 def _is_own(call: ImageCall) -> bool:

@@ -81,10 +81,10 @@ class OpenRouter(OpenAICompatible):
         "which models support n above 1; the format of a provider's own refusal in the metadata"
     )
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key as a bearer token, and the app's URL and name."""
         app = {header: credentials[name] for name, header in _HEADERS.items() if credentials[name]}
-        return {**super().sign(outgoing, credentials), **app}
+        return {**super().sign(request, credentials), **app}
 
     def request_path(self, call: ImageCall) -> str:
         """Return OpenRouter's own URL path."""

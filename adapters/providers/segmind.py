@@ -98,9 +98,9 @@ class Segmind(PollingAdapter):
     refusal_pattern = re.compile(r"nsfw|safety|moderat|content policy|inappropriate", re.IGNORECASE)
     pending_states = frozenset({"QUEUED", "PROCESSING"})
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key as `x-api-key`; Segmind refuses a bearer token."""
-        del outgoing
+        del request
         return {"x-api-key": credentials.api_key}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:

@@ -101,10 +101,10 @@ class StabilityAI(Adapter):
     status_by_code: ClassVar[Mapping[str, int]] = {"content_moderation": errors.REFUSED}
     unconfirmed = "sd3.5-flash and sd3-*; cfg_scale on sd3.5; webp on sd3; Retry-After on a 429"
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key as a bearer token, and one header for each option."""
         app = {name.replace("_", "-"): value for name, value in credentials.options.items()}
-        return {**super().sign(outgoing, credentials), **app}
+        return {**super().sign(request, credentials), **app}
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Return the request: multipart for image bytes, or JSON for a v1 engine."""

@@ -179,13 +179,13 @@ class Tencent(PollingAdapter):
             return ""
         return missing[0] if len(missing) == 1 else f"an API key, or {' and '.join(_PAIR)}"
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the headers of a signature with the key pair, or the API key."""
         if not _uses_key_pair(credentials):
-            return super().sign(outgoing, credentials)
+            return super().sign(request, credentials)
         secret_id, secret_key = (credentials[name] for name in _PAIR)
         return sign_tc3(
-            outgoing,
+            request,
             service="hunyuan",
             secret_id=secret_id,
             secret_key=secret_key,

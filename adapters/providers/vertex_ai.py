@@ -174,9 +174,9 @@ class VertexAI(Adapter):
             return f"an OAuth access token as its API key, or {google_service_account.KEY}"
         return "" if key or credentials["vertex_project_id"] else "vertex_project_id"
 
-    def sign(self, outgoing: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
+    def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the token as a bearer token: the service account's, else the API key."""
-        del outgoing
+        del request
         token = credentials[google_service_account.TOKEN] or credentials.api_key
         return {"authorization": f"Bearer {token}"}
 

@@ -1,4 +1,4 @@
-"""Gemini's body and answer: what of a size can be said, what is a picture, what is a refusal."""
+"""Gemini's body and answer: what of a size can be said, what is a image, what is a refusal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def finished(reason: str, *parts: Any) -> ProviderReply:
     return replied(candidates=[{"content": {"parts": parts}, "finishReason": reason}])
 
 
-def picture(b64: str = "aGk=", media_type: str = "image/png", **more: Any) -> dict[str, Any]:
+def image(b64: str = "aGk=", media_type: str = "image/png", **more: Any) -> dict[str, Any]:
     return {"inlineData": {"mimeType": media_type, "data": b64}, **more}
 
 
@@ -75,8 +75,8 @@ def test_less_moderation_is_said_of_every_category_unless_the_client_says_it_its
     assert own["safetySettings"] == [{"category": "x"}]
 
 
-def test_a_thought_or_a_sound_is_no_picture() -> None:
-    parts = (picture("ZHJhZnQ=", thought=True), picture("c28=", "audio/wav"), picture())
+def test_a_thought_or_a_sound_is_no_image() -> None:
+    parts = (image("ZHJhZnQ=", thought=True), image("c28=", "audio/wav"), image())
     images = gemini.parse_answer(finished("STOP", *parts)).images
     assert [(image.b64, image.media_type) for image in images] == [("aGk=", "image/png")]
 
@@ -94,17 +94,17 @@ def test_whatever_blocks_a_prompt_is_a_refusal(reason: str) -> None:
 
 
 @pytest.mark.parametrize("reason", ["NO_IMAGE", "IMAGE_OTHER", "OTHER", "STOP", "MAX_TOKENS"])
-def test_any_other_finish_without_a_picture_is_a_fault_in_the_models_words(reason: str) -> None:
+def test_any_other_finish_without_a_image_is_a_fault_in_the_models_words(reason: str) -> None:
     with pytest.raises(ProviderError, match="I would rather not") as caught:
         gemini.parse_answer(finished(reason, {"text": "I would"}, {"text": "rather not"}))
     assert (caught.value.status, caught.value.code) == (502, "no_picture")
 
 
-def test_pictures_that_came_count_whatever_else_is_said() -> None:
-    assert len(gemini.parse_answer(finished("IMAGE_SAFETY", picture())).images) == 1
+def test_images_that_came_count_whatever_else_is_said() -> None:
+    assert len(gemini.parse_answer(finished("IMAGE_SAFETY", image())).images) == 1
 
 
-def test_tokens_of_pictures_that_were_sent_are_told_apart() -> None:
+def test_tokens_of_images_that_were_sent_are_told_apart() -> None:
     told = {
         "promptTokenCount": 1300,
         "candidatesTokenCount": 1120,
@@ -115,7 +115,7 @@ def test_tokens_of_pictures_that_were_sent_are_told_apart() -> None:
             {"modality": "IMAGE", "tokenCount": 1290},
         ],
     }
-    reply = replied(candidates=[{"content": {"parts": [picture()]}}], usageMetadata=told)
+    reply = replied(candidates=[{"content": {"parts": [image()]}}], usageMetadata=told)
     assert gemini.parse_answer(reply).usage == {
         "input_tokens": 1300,
         "output_tokens": 1200,

@@ -57,7 +57,7 @@ def test_a_call_without_a_model_is_told_of_one() -> None:
     assert caught.value.code == "model_needed"
 
 
-def test_pictures_come_in_either_form_with_what_is_kept_of_their_entries() -> None:
+def test_images_come_in_either_form_with_what_is_kept_of_their_entries() -> None:
     made = answered(
         data=[
             {"b64_json": "iVBO", "seed": 7, "index": 0},
@@ -79,7 +79,7 @@ def test_pictures_come_in_either_form_with_what_is_kept_of_their_entries() -> No
     assert made.usage["input_tokens"] == 2
 
 
-def test_an_answer_without_a_picture_is_none_and_may_say_why() -> None:
+def test_an_answer_without_a_image_is_none_and_may_say_why() -> None:
     with pytest.raises(ProviderError, match="without an image"):
         answered(data=[])
     with pytest.raises(Refusal, match="no such thing"):
@@ -109,7 +109,7 @@ def told(**data: Any) -> Answer:
     return ACME.parse_event(call(model="one", stream=True), data)
 
 
-def test_an_event_is_a_picture_a_preview_or_a_count() -> None:
+def test_an_event_is_a_image_a_preview_or_a_count() -> None:
     finished = told(b64_json="iVBO", seed=7).images[0]
     assert (finished.b64, finished.partial_index, finished.extra) == ("iVBO", None, {"seed": 7})
     preview = told(b64_json="iVBO", partial_image_index=0).images[0]

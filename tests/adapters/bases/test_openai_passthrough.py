@@ -75,7 +75,7 @@ def test_it_is_json_to_the_usual_path() -> None:
         (Base64Only(), {"response_format": "url", "stream": True}, True),
     ],
 )
-def test_a_reply_is_read_only_where_its_pictures_must_change_form(
+def test_a_reply_is_read_only_where_its_images_must_change_form(
     adapter: OpenAIPassthrough, params: dict[str, Any], *, verbatim: bool
 ) -> None:
     assert requested(adapter, **params).verbatim is verbatim
@@ -101,7 +101,7 @@ def test_the_bytes_are_not_held_beside_base64_that_is_to_go_behind_a_url() -> No
         assert bool(Plain().parse_answer(ImageCall(asked, asked), reply).body) is kept
 
 
-def test_pictures_are_read_in_every_form() -> None:
+def test_images_are_read_in_every_form() -> None:
     entries = [{"b64_json": "aGk=", "url": None}, {"url": "https://a.test/1"}]
     first, second, third = answered(
         {"data": [*entries, {"url": "data:image/png;base64,aGk="}]}
@@ -109,25 +109,25 @@ def test_pictures_are_read_in_every_form() -> None:
     assert (first.b64, second.url, third.b64) == ("aGk=", "https://a.test/1", "aGk=")
 
 
-def test_what_stands_beside_a_picture_stays_with_it() -> None:
+def test_what_stands_beside_a_image_stays_with_it() -> None:
     entry = {"url": "https://a.test/1", "revised_prompt": "a blue cube", "seed": 7, "note": None}
     (image,) = answered({"data": [entry]}).images
     assert image.extra == {"revised_prompt": "a blue cube", "seed": 7}
 
 
-def test_what_stands_beside_the_pictures_stays_too() -> None:
+def test_what_stands_beside_the_images_stays_too() -> None:
     tree = {"created": 1, "data": [{"b64_json": "aGk="}], "usage": {"total_tokens": 3}, "size": "s"}
     answer = answered(tree)
     assert (answer.usage, answer.extra) == ({"total_tokens": 3}, {"size": "s"})
 
 
-def test_an_entry_without_a_picture_is_passed_over() -> None:
+def test_an_entry_without_a_image_is_passed_over() -> None:
     entries = [{"b64_json": ""}, {}, "odd", None, {"b64_json": "aGk="}]
     assert len(answered({"data": entries}).images) == 1
 
 
 @pytest.mark.parametrize("tree", [{"data": []}, {"data": None}, {}, [], "odd", None])
-def test_no_picture_is_an_error(tree: Any) -> None:
+def test_no_image_is_an_error(tree: Any) -> None:
     with pytest.raises(ProviderError) as caught:
         answered(tree)
     assert caught.value.code == "no_picture"

@@ -40,7 +40,7 @@ def test_only_the_newest_models_draw_what_moves_and_what_scales() -> None:
     assert row("gpt-image-2", "output_format").choices == ("png", "jpeg", "webp")
 
 
-def test_only_dall_e_is_asked_for_a_form_of_picture() -> None:
+def test_only_dall_e_is_asked_for_a_form_of_image() -> None:
     takes = [it for it in ("gpt-image-2", "gpt-image-1", "dall-e-3") if table(it).row(_FORM)]
     assert takes == ["dall-e-3"]
 

@@ -201,14 +201,14 @@ def test_a_reply_that_names_no_job_may_say_why() -> None:
 @pytest.mark.parametrize(
     "urls", ["https://a.test", ["https://a.test"], [7, None, "https://a.test"]]
 )
-def test_the_pictures_are_one_url_or_a_list_of_them(urls: Any) -> None:
+def test_the_images_are_one_url_or_a_list_of_them(urls: Any) -> None:
     assert [it.url for it in ended(status="done", result={"urls": urls}).images] == [
         "https://a.test"
     ]
 
 
 @pytest.mark.parametrize("result", [None, {}, {"urls": []}, {"urls": {}}, {"urls": 7}])
-def test_a_finished_job_without_a_picture_is_an_error(result: Any) -> None:
+def test_a_finished_job_without_a_image_is_an_error(result: Any) -> None:
     with pytest.raises(ProviderError, match="without an image"):
         ended(status="done", result=result)
 
@@ -224,7 +224,7 @@ def test_a_state_is_all_that_some_ends_say() -> None:
         ended(status="expired")
 
 
-def test_pictures_are_fetched_one_by_one_and_keep_what_is_said_of_them() -> None:
+def test_images_are_fetched_one_by_one_and_keep_what_is_said_of_them() -> None:
     flow = fetch_images(Patient(), ["/a", "/b"], seed=7)
     asked = [next(flow).path, flow.send(ProviderReply(200, {"content-type": "image/png"}, b"1"))]
     assert asked[0] == "/a"
@@ -237,7 +237,7 @@ def test_pictures_are_fetched_one_by_one_and_keep_what_is_said_of_them() -> None
 
 
 @pytest.mark.parametrize(("media_type", "body"), [("text/html", b"<html>"), ("image/png", b"")])
-def test_what_was_fetched_must_be_a_picture(media_type: str, body: bytes) -> None:
+def test_what_was_fetched_must_be_a_image(media_type: str, body: bytes) -> None:
     flow = fetch_images(Patient(), ["/a"])
     next(flow)
     with pytest.raises(ProviderError, match="without an image"):

@@ -1,4 +1,4 @@
-"""Pictures and how they ended: which are kept, and what it means when none is."""
+"""Images and how they ended: which are kept, and what it means when none is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def ended(*outcomes: str, image: Image = GOOD) -> Answer:
     return answer_from([(outcome, image) for outcome in outcomes], ProviderReply())
 
 
-def test_a_picture_in_bytes_ends_in_headers() -> None:
+def test_a_image_in_bytes_ends_in_headers() -> None:
     headers = {"content-type": "image/png", "finish-reason": "SUCCESS", "seed": "7"}
     outcome, image = image_from_bytes(ProviderReply(200, headers, b"png"))
     assert (outcome, image.data, image.media_type) == ("SUCCESS", b"png", "image/png")
@@ -28,18 +28,18 @@ def test_a_seed_that_is_no_number_in_reason_is_left_out(seed: str) -> None:
     assert image_from_bytes(ProviderReply(200, {"seed": seed}, b"png"))[1].extra == {}
 
 
-def test_a_picture_in_json_ends_in_its_entry() -> None:
+def test_a_image_in_json_ends_in_its_entry() -> None:
     outcome, image = image_from_json({"base64": "aGk=", "finishReason": "SUCCESS", "seed": 0})
     assert (outcome, image.b64, image.extra) == ("SUCCESS", "aGk=", {"seed": 0})
     assert image_from_json({"base64": ["x"]}, "aGk=") == ("", GOOD)
 
 
-def test_the_pictures_that_ended_well_are_kept_when_others_did_not() -> None:
+def test_the_images_that_ended_well_are_kept_when_others_did_not() -> None:
     assert len(ended("CONTENT_FILTERED", "SUCCESS", "ERROR", "", "Ready").images) == 3
 
 
 @pytest.mark.parametrize("outcome", ["CONTENT_FILTERED", "Request Moderated", "Content Moderated"])
-def test_a_filtered_picture_is_a_refusal(outcome: str) -> None:
+def test_a_filtered_image_is_a_refusal(outcome: str) -> None:
     with pytest.raises(Refusal, match=outcome):
         ended("ERROR", outcome)
 
@@ -50,7 +50,7 @@ def test_any_other_end_is_the_providers_failure() -> None:
     assert (caught.value.status, isinstance(caught.value, Refusal)) == (502, False)
 
 
-def test_an_empty_picture_is_none() -> None:
+def test_an_empty_image_is_none() -> None:
     with pytest.raises(ProviderError, match="without an image"):
         ended("SUCCESS", image=Image())
     with pytest.raises(ProviderError, match="without an image"):

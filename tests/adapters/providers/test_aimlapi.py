@@ -56,10 +56,10 @@ def test_steps_are_not_sent_to_who_has_none() -> None:
     assert "num_inference_steps" not in made("flux-pro/v1.1", num_inference_steps=20)
 
 
-def test_a_picture_to_work_from_says_the_size() -> None:
-    picture = "https://a.test/1.png"
-    made_of = made("flux/dev/image-to-image", image_url=picture, size="1024x1024", strength=0.5)
-    assert made_of == {"image_url": picture, "strength": 0.5}
+def test_a_image_to_work_from_says_the_size() -> None:
+    image = "https://a.test/1.png"
+    made_of = made("flux/dev/image-to-image", image_url=image, size="1024x1024", strength=0.5)
+    assert made_of == {"image_url": image, "strength": 0.5}
 
 
 @pytest.mark.parametrize("model", BOUNDS)
@@ -116,7 +116,7 @@ def test_a_model_of_no_known_family_gets_its_prompt() -> None:
         {"output": {"choices": [{"image_base64": "iVBO"}]}},
     ],
 )
-def test_pictures_are_found_in_each_of_three_places(tree: dict[str, Any]) -> None:
+def test_images_are_found_in_each_of_three_places(tree: dict[str, Any]) -> None:
     assert answered(**tree).images[0].b64 == "iVBO"
 
 

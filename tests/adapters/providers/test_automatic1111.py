@@ -32,7 +32,7 @@ def test_the_model_that_is_loaded_stays_unless_another_is_named() -> None:
     assert sent(model="sdxl")["override_settings"]["sd_model_checkpoint"] == "sdxl"
 
 
-def test_settings_are_not_put_back_before_the_pictures_are_written() -> None:
+def test_settings_are_not_put_back_before_the_images_are_written() -> None:
     assert sent(prompt="a")["override_settings_restore_afterwards"] is False
 
 

@@ -106,7 +106,7 @@ def test_nova_is_never_asked_for_more_than_four_to_one() -> None:
         assert max(made.values()) <= 4 * min(made.values())
 
 
-def test_stability_makes_one_picture_a_call_and_amazon_five() -> None:
+def test_stability_makes_one_image_a_call_and_amazon_five() -> None:
     made = {
         model: ADAPTER.table_for(model).images_per_call for model in ("stability.a", "amazon.a")
     }

@@ -66,7 +66,7 @@ def test_each_family_has_its_own_words_for_a_size(model: str, fields: dict[str, 
         ("flux-2-pro", {}, {}),
     ],
 )
-def test_a_picture_is_square_where_nobody_says_otherwise(
+def test_a_image_is_square_where_nobody_says_otherwise(
     model: str, asked: dict[str, Any], fields: dict[str, Any]
 ) -> None:
     assert made(model, **asked) == fields

@@ -57,7 +57,7 @@ def test_a_size_is_a_ratio_and_a_resolution(size: str, ratio: str, resolution: s
     assert made(size=size) == {"aspect_ratio": ratio, "resolution": resolution}
 
 
-def test_no_quality_buys_the_larger_picture_by_itself() -> None:
+def test_no_quality_buys_the_larger_image_by_itself() -> None:
     assert made(quality="high") == {}
 
 
@@ -65,9 +65,9 @@ def test_no_client_has_bria_call_an_address() -> None:
     assert made(prompt="x", webhook_url="https://a.test", sync=True) == {"prompt": "x"}
 
 
-def test_a_seed_comes_with_the_picture() -> None:
-    picture = ended(status="COMPLETED", result={"image_url": "https://a.test", "seed": 7}).images[0]
-    assert (picture.url, picture.extra) == ("https://a.test", {"seed": 7})
+def test_a_seed_comes_with_the_image() -> None:
+    image = ended(status="COMPLETED", result={"image_url": "https://a.test", "seed": 7}).images[0]
+    assert (image.url, image.extra) == ("https://a.test", {"seed": 7})
 
 
 @pytest.mark.parametrize("code", [422, "422"])

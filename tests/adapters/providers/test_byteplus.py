@@ -45,7 +45,7 @@ def event(data: Any, **fields: Any) -> Answer:
 
 
 @pytest.mark.parametrize(("model", "most"), [(PRO, 10), (LITE, 14), (V4_5, 14), (ENDPOINT, 14)])
-def test_each_model_works_from_so_many_pictures(model: str, most: int) -> None:
+def test_each_model_works_from_so_many_images(model: str, most: int) -> None:
     assert len(made(model, images=["https://a.test/1"] * most)["image"]) == most
     with pytest.raises(BadParam):
         made(model, images=["https://a.test/1"] * (most + 1))
@@ -80,7 +80,7 @@ def test_a_tier_takes_the_place_of_a_size() -> None:
     assert made(LITE, resolution="3K")["size"] == "3K"
 
 
-def test_no_mark_is_put_on_a_picture_unless_asked_for() -> None:
+def test_no_mark_is_put_on_a_image_unless_asked_for() -> None:
     assert made(V4_5)["watermark"] is False
     assert made(V4_5, watermark=True)["watermark"] is True
 
@@ -90,7 +90,7 @@ def test_a_format_is_not_sent_to_who_refuses_it(model: str) -> None:
     assert "output_format" not in made(model, output_format="png")
 
 
-def test_one_picture_to_work_from_or_several_share_a_field() -> None:
+def test_one_image_to_work_from_or_several_share_a_field() -> None:
     assert made(V4_5, image="https://a.test/1.png")["image"] == "https://a.test/1.png"
     assert made(V4_5, images=["https://a.test/1.png"])["image"] == ["https://a.test/1.png"]
 
@@ -125,7 +125,7 @@ def test_a_code_says_more_than_the_status(code: str, wire: int, status: int) -> 
     assert failed(code, wire).status == status
 
 
-def test_one_failed_picture_does_not_fail_the_others() -> None:
+def test_one_failed_image_does_not_fail_the_others() -> None:
     failing = {"error": {"code": "OutputImageSensitiveContentDetected"}}
     assert len(answered(failing, {"url": "https://a.test/1.jpeg"}).images) == 1
     with pytest.raises(Refusal):

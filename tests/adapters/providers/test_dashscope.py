@@ -60,7 +60,7 @@ def test_a_size_is_brought_within_the_models_bounds(model: str, size: str, sent:
 
 
 @pytest.mark.parametrize("model", ["qwen-image-2.0", "wan2.7-image", "wan2.2-t2i-plus", "new"])
-def test_one_picture_is_asked_for_in_so_many_words(model: str) -> None:
+def test_one_image_is_asked_for_in_so_many_words(model: str) -> None:
     assert made(model)["parameters"]["n"] == 1
 
 
@@ -97,7 +97,7 @@ def test_what_shall_not_be_seen_stands_where_the_protocol_has_it() -> None:
 
 
 @pytest.mark.parametrize("choices", [[content("u", "v")], [content("u"), content("v")]])
-def test_pictures_are_found_in_one_choice_or_in_many(choices: list[Any]) -> None:
+def test_images_are_found_in_one_choice_or_in_many(choices: list[Any]) -> None:
     answer = answered(output={"choices": choices})
     assert [image.url for image in answer.images] == ["u", "v"]
 
@@ -108,7 +108,7 @@ def test_what_came_of_a_task_that_failed_in_part_is_kept() -> None:
     assert [image.b64 for image in answer.images] == ["aGk="]
 
 
-def test_a_task_whose_only_picture_was_refused_is_a_refusal() -> None:
+def test_a_task_whose_only_image_was_refused_is_a_refusal() -> None:
     lost = {"code": "DataInspectionFailed", "message": "no"}
     with pytest.raises(Refusal):
         answered(output={"task_status": "SUCCEEDED", "results": [lost]})

@@ -1,4 +1,4 @@
-"""DeepInfra: sizes as they are, several pictures a call, errors of two forms."""
+"""DeepInfra: sizes as they are, several images a call, errors of two forms."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_an_open_size_is_left_to_the_model() -> None:
     assert made(size="auto") == {}
 
 
-def test_several_pictures_are_asked_for_at_once() -> None:
+def test_several_images_are_asked_for_at_once() -> None:
     assert (made(n=3), ADAPTER.table_for("").images_per_call) == ({"n": 3}, 4)
 
 

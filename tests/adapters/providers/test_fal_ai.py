@@ -1,4 +1,4 @@
-"""fal: the queue's two URLs, sizes in three families, and what is not a picture in a success."""
+"""fal: the queue's two URLs, sizes in three families, and what is not a image in a success."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adapters.providers.fal_ai import ADAPTER
 
 KONTEXT = "fal-ai/flux-pro/kontext/max/text-to-image"
 SEEDREAM = "fal-ai/bytedance/seedream/"
-PICTURE = {"url": "https://v3.fal.media/a.png"}
+IMAGE = {"url": "https://v3.fal.media/a.png"}
 QUEUED: dict[str, Any] = {
     "status_url": "https://queue.fal.run/s",
     "response_url": "https://queue.fal.run/r",
@@ -48,8 +48,8 @@ def test_a_host_that_replies_at_once_is_asked_nothing_more() -> None:
     flow = ADAPTER.flow(ImageCall({"model": "fal-ai/flux/dev"}, {}))
     next(flow)
     with pytest.raises(StopIteration) as done:
-        flow.send(said(images=[PICTURE]))
-    assert done.value.value.images[0].url == PICTURE["url"]
+        flow.send(said(images=[IMAGE]))
+    assert done.value.value.images[0].url == IMAGE["url"]
 
 
 def test_a_job_that_is_done_is_fetched_from_where_the_submission_said() -> None:
@@ -120,7 +120,7 @@ def test_every_quality_has_the_nearest_that_there_is(asked: str, sent: str) -> N
     assert made("openai/gpt-image-2.5/flare/text-to-image", quality="max")["quality"] == "max"
 
 
-def test_recraft_is_asked_for_one_picture_and_takes_no_long_prompt() -> None:
+def test_recraft_is_asked_for_one_image_and_takes_no_long_prompt() -> None:
     table = ADAPTER.table_for("fal-ai/recraft/v3/text-to-image")
     assert table.images_per_call == 1
     with pytest.raises(BadParam):
@@ -136,8 +136,8 @@ def test_no_client_has_a_result_sent_or_lost(name: str) -> None:
     assert all(table.row(name) is None for _, table in ADAPTER.tables_by_model)
 
 
-def test_a_single_image_is_a_picture_too() -> None:
-    assert answered(image=PICTURE).images[0].url == PICTURE["url"]
+def test_a_single_image_is_a_image_too() -> None:
+    assert answered(image=IMAGE).images[0].url == IMAGE["url"]
 
 
 def test_a_data_uri_is_opened() -> None:
@@ -145,18 +145,18 @@ def test_a_data_uri_is_opened() -> None:
 
 
 @pytest.mark.parametrize("marks", ["has_nsfw_concepts", "nsfw_content_detected"])
-def test_a_picture_that_is_marked_is_left_out(marks: str) -> None:
+def test_a_image_that_is_marked_is_left_out(marks: str) -> None:
     second = {"url": "https://v3.fal.media/b.png"}
-    assert [it.url for it in answered(images=[PICTURE, second], **{marks: [True]}).images] == [
+    assert [it.url for it in answered(images=[IMAGE, second], **{marks: [True]}).images] == [
         second["url"]
     ]
     with pytest.raises(Refusal):
-        answered(images=[PICTURE], **{marks: [True]})
+        answered(images=[IMAGE], **{marks: [True]})
 
 
 def test_a_prompt_is_revised_only_if_it_is_another() -> None:
-    assert answered(images=[PICTURE], prompt="a cube").images[0].extra == {}
-    revised = answered(images=[PICTURE], prompt="a red cube", seed=7).images[0].extra
+    assert answered(images=[IMAGE], prompt="a cube").images[0].extra == {}
+    revised = answered(images=[IMAGE], prompt="a red cube", seed=7).images[0].extra
     assert revised == {"seed": 7, "revised_prompt": "a red cube"}
 
 

@@ -50,7 +50,7 @@ def test_a_name_that_would_leave_its_place_is_refused(model: str) -> None:
         ({"output_format": "webp"}, "image/png"),
     ],
 )
-def test_a_picture_is_asked_for_in_the_nearest_format(asked: dict[str, str], accept: str) -> None:
+def test_a_image_is_asked_for_in_the_nearest_format(asked: dict[str, str], accept: str) -> None:
     assert ADAPTER.build_request(call(**asked)).headers["accept"] == accept
 
 
@@ -60,7 +60,7 @@ def test_what_is_a_header_is_not_in_the_body() -> None:
     assert request.json == {"prompt": "a cube", "seed": 1}
 
 
-def test_bytes_that_are_no_picture_are_no_picture() -> None:
+def test_bytes_that_are_no_image_are_no_image() -> None:
     with pytest.raises(ProviderError):
         ADAPTER.parse_answer(call(), ProviderReply(200, {"content-type": "text/html"}, b"<html>"))
 
@@ -68,7 +68,7 @@ def test_bytes_that_are_no_picture_are_no_picture() -> None:
 @pytest.mark.parametrize(
     ("finish", "kind"), [("CONTENT_FILTERED", Refusal), ("ERROR", ProviderError)]
 )
-def test_the_header_says_how_a_picture_ended(finish: str, kind: type[ImageError]) -> None:
+def test_the_header_says_how_a_image_ended(finish: str, kind: type[ImageError]) -> None:
     with pytest.raises(kind):
         ADAPTER.parse_answer(call(), ProviderReply(200, {**PNG, "finish-reason": finish}, b"png"))
 
@@ -92,7 +92,7 @@ def waiting() -> Any:
         ("Ready", ProviderError),
     ],
 )
-def test_a_job_without_a_picture_ends_in_words(status: str, kind: type[ImageError]) -> None:
+def test_a_job_without_a_image_ends_in_words(status: str, kind: type[ImageError]) -> None:
     with pytest.raises(kind) as caught:
         waiting().send(ProviderReply(body=f'{{"status": "{status}"}}'.encode()))
     assert isinstance(caught.value, Refusal) is (kind is Refusal)

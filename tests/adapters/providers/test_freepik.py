@@ -1,4 +1,4 @@
-"""Freepik: a path by the model's name, a header by the host, and two forms of pictures."""
+"""Freepik: a path by the model's name, a header by the host, and two forms of images."""
 
 from __future__ import annotations
 
@@ -98,16 +98,16 @@ def test_an_empty_list_is_no_end_of_a_task() -> None:
     assert not ADAPTER.is_finished(said(data={"status": "CREATED", "generated": []}))
 
 
-def test_a_mark_goes_to_the_picture_it_is_about() -> None:
+def test_a_mark_goes_to_the_image_it_is_about() -> None:
     task = {"status": "COMPLETED", "generated": [URL, URL], "has_nsfw": [False, True]}
     assert [it.extra for it in ended(task).images] == [{}, {"nsfw": True}]
 
 
-def test_pictures_can_come_at_once_as_base64() -> None:
+def test_images_can_come_at_once_as_base64() -> None:
     reply = said(data=[{"base64": "aGk=", "has_nsfw": True}])
     assert ADAPTER.build_poll_request(ImageCall({"model": "classic-fast"}, {}), reply) is None
-    picture = ADAPTER.parse_answer(ImageCall({}, {}), reply).images[0]
-    assert (picture.b64, picture.extra) == ("aGk=", {"nsfw": True})
+    image = ADAPTER.parse_answer(ImageCall({}, {}), reply).images[0]
+    assert (image.b64, image.extra) == ("aGk=", {"nsfw": True})
 
 
 @pytest.mark.parametrize("data", [[{"odd": 1}], {"status": "COMPLETED"}, {"status": "FAILED"}, []])

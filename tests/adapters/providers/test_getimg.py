@@ -1,4 +1,4 @@
-"""getimg.ai: pipelines and their models, sizes by pipeline, both forms of a picture."""
+"""getimg.ai: pipelines and their models, sizes by pipeline, both forms of a image."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def test_openais_style_is_not_getimgs() -> None:
     assert made("essential-v2", style_preset="anime") == {"style": "anime"}
 
 
-def test_the_form_of_the_picture_is_asked_for_in_getimgs_words() -> None:
+def test_the_form_of_the_image_is_asked_for_in_getimgs_words() -> None:
     assert made("flux-schnell", response_format="b64_json") == {"response_format": "b64"}
     assert answered(image="aGk=", seed=0).images[0].extra == {"seed": 0}
     assert answered(url="https://a.test/1").images[0].url == "https://a.test/1"
 
 
-def test_no_picture_is_an_error() -> None:
+def test_no_image_is_an_error() -> None:
     with pytest.raises(ProviderError, match="without an image"):
         answered(cost=0.1)

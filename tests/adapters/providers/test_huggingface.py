@@ -226,7 +226,7 @@ def test_an_endpoint_is_on_hugging_faces_cloud(url: str) -> None:
     assert not re.fullmatch(PATTERN, url)
 
 
-def test_a_picture_that_fal_blacked_out_is_left_out() -> None:
+def test_a_image_that_fal_blacked_out_is_left_out() -> None:
     images = [{"url": "https://a.test/1"}, {"url": "https://a.test/2"}]
     answer = answered(replied({"images": images, "has_nsfw_concepts": [True, False]}))
     assert [image.url for image in answer.images] == ["https://a.test/2"]

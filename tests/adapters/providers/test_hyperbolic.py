@@ -38,12 +38,12 @@ def test_a_size_is_brought_within_bounds(size: str, width: int, height: int) -> 
     assert made(size=size) == {"width": width, "height": height}
 
 
-def test_a_picture_comes_with_its_seed_if_there_is_one() -> None:
+def test_a_image_comes_with_its_seed_if_there_is_one() -> None:
     images = answered({"images": [{"image": "aGk=", "seed": 7}, {"image": "aG8="}]}).images
     assert [(it.b64, it.extra) for it in images] == [("aGk=", {"seed": 7}), ("aG8=", {})]
 
 
 @pytest.mark.parametrize("tree", [{}, {"images": []}, {"images": [{"image": ""}]}, []])
-def test_a_reply_without_a_picture_is_an_error(tree: Any) -> None:
+def test_a_reply_without_a_image_is_an_error(tree: Any) -> None:
     with pytest.raises(ProviderError, match="without an image"):
         answered(tree)

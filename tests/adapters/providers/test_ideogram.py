@@ -1,4 +1,4 @@
-"""Ideogram: a path for each generation, ratios in three spellings, pictures that are not safe."""
+"""Ideogram: a path for each generation, ratios in three spellings, images that are not safe."""
 
 from __future__ import annotations
 
@@ -127,16 +127,16 @@ def test_a_form_holds_numbers_and_truths_as_json_writes_them() -> None:
     assert form == {"text_prompt": "a cube", "enable_copyright_detection": "false"}
 
 
-def test_pictures_that_are_safe_are_kept() -> None:
+def test_images_that_are_safe_are_kept() -> None:
     answer = answered({"url": "", "is_image_safe": False}, {"url": "https://p.test/1"})
     assert [image.url for image in answer.images] == ["https://p.test/1"]
 
 
-def test_no_picture_that_is_safe_is_a_refusal() -> None:
+def test_no_image_that_is_safe_is_a_refusal() -> None:
     with pytest.raises(Refusal):
         answered({"url": "https://p.test/1", "is_image_safe": False})
 
 
-def test_no_picture_at_all_is_none() -> None:
+def test_no_image_at_all_is_none() -> None:
     with pytest.raises(ProviderError, match="without an image"):
         answered()

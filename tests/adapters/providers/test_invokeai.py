@@ -1,4 +1,4 @@
-"""InvokeAI: the graph and its seed, and which picture of a run is the answer."""
+"""InvokeAI: the graph and its seed, and which image of a run is the answer."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_any_other_end_is_the_providers_failure(status: str) -> None:
     assert caught.value.message.endswith("Out of memory")
 
 
-def test_a_pictures_name_cannot_leave_its_place() -> None:
+def test_a_images_name_cannot_leave_its_place() -> None:
     results = {"x1": {"image": {"image_name": "../x?y"}}}
     asked = after(call(), status="completed", session={"results": results})
     assert asked.path == "/images/i/..%2Fx%3Fy/full"

@@ -22,7 +22,7 @@ def test_a_size_within_the_bounds_goes_as_it_is(size: str) -> None:
     assert ADAPTER.table_for("").translate({"size": size}).fields == {"size": size}
 
 
-def test_eight_pictures_are_made_at_once() -> None:
+def test_eight_images_are_made_at_once() -> None:
     assert ADAPTER.table_for("").images_per_call == 8
 
 

@@ -1,4 +1,4 @@
-"""Leonardo: two versions told apart by the model's name, one picture unless asked for more."""
+"""Leonardo: two versions told apart by the model's name, one image unless asked for more."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_a_model_has_to_be_named() -> None:
         ADAPTER.build_request(ImageCall({}, {}))
 
 
-def test_how_many_pictures_is_always_said() -> None:
+def test_how_many_images_is_always_said() -> None:
     assert made(UUID)["num_images"] == made("recraft-v4")["parameters"]["quantity"] == 1
 
 
-def test_a_picture_is_public_only_on_demand() -> None:
+def test_a_image_is_public_only_on_demand() -> None:
     assert made(UUID)["public"] is made("recraft-v4")["public"] is False
     assert made(UUID, public=True)["public"] is True
 

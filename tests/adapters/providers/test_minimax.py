@@ -103,7 +103,7 @@ def test_a_code_says_more_than_the_status(wire: int, code: int, status: int) -> 
 
 
 @pytest.mark.parametrize("count", ["2", 2])
-def test_pictures_held_back_are_a_refusal_only_where_none_came(count: Any) -> None:
+def test_images_held_back_are_a_refusal_only_where_none_came(count: Any) -> None:
     metadata = {"success_count": "0", "failed_count": count}
     with pytest.raises(Refusal):
         answered(data=None, metadata=metadata)
@@ -111,6 +111,6 @@ def test_pictures_held_back_are_a_refusal_only_where_none_came(count: Any) -> No
 
 
 @pytest.mark.parametrize("count", ["0", 0, None, "many", True, {}])
-def test_no_picture_and_nothing_held_back_is_no_refusal(count: Any) -> None:
+def test_no_image_and_nothing_held_back_is_no_refusal(count: Any) -> None:
     with pytest.raises(ProviderError, match="without an image"):
         answered(data={"image_urls": [7, ""]}, metadata={"failed_count": count})

@@ -45,7 +45,7 @@ def test_a_prompt_has_a_bound_of_its_own() -> None:
         made(prompt="x" * 2001)
 
 
-def test_a_call_makes_one_picture() -> None:
+def test_a_call_makes_one_image() -> None:
     assert (ADAPTER.table_for(MODEL).images_per_call, "n" in made(n=1)) == (1, False)
 
 

@@ -67,7 +67,7 @@ def test_a_task_is_asked_for_wherever_its_id_stands(tree: dict[str, Any]) -> Non
     assert question.path == "/v3/async/task-result?task_id=a%26b"
 
 
-def test_pictures_that_are_there_are_not_asked_for() -> None:
+def test_images_that_are_there_are_not_asked_for() -> None:
     tree = {"task": {"task_id": "a"}, "images": [{"image_url": "https://p.test/1"}]}
     assert ADAPTER.build_poll_request(ImageCall({}, {}), replied(**tree)) is None
 

@@ -30,5 +30,5 @@ def test_a_size_goes_as_it_is_and_an_open_one_not_at_all(size: str, sent: dict[s
     assert made(size=size) == BASE64 | sent
 
 
-def test_several_pictures_are_asked_for_at_once() -> None:
+def test_several_images_are_asked_for_at_once() -> None:
     assert made(n=2) == {"n": 2, **BASE64}

@@ -151,7 +151,7 @@ def test_of_its_answer_only_what_is_the_clients_goes_on() -> None:
 
 
 @pytest.mark.parametrize("place", ["/v1/images/1/content", "/home/me/1.jpg", "file:///1.jpg"])
-def test_a_url_that_is_of_no_use_elsewhere_is_no_picture(place: str) -> None:
+def test_a_url_that_is_of_no_use_elsewhere_is_no_image(place: str) -> None:
     with pytest.raises(ProviderError, match="without an image"):
         ADAPTER.parse_answer(own(), replied(200, orjson.dumps({"data": [{"url": place}]})))
 

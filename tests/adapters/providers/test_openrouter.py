@@ -34,7 +34,7 @@ def test_an_app_is_named_only_when_it_named_itself() -> None:
     assert named == {"authorization": "Bearer k", "x-openrouter-title": "Acme"}
 
 
-def test_several_pictures_are_asked_for_only_where_that_is_known_to_work() -> None:
+def test_several_images_are_asked_for_only_where_that_is_known_to_work() -> None:
     assert ADAPTER.table_for("openai/gpt-image-2").images_per_call == 10
     assert ADAPTER.table_for("black-forest-labs/flux.2-pro").images_per_call == 1
 
@@ -102,16 +102,14 @@ def test_a_refusal_of_the_provider_behind_it_stands_in_the_metadata(raw: str, sa
     assert said in refused.message
 
 
-@pytest.mark.parametrize(
-    "raw", ['{"error": {"message": "one picture only"}}', "busy", "", {}, None]
-)
+@pytest.mark.parametrize("raw", ['{"error": {"message": "one image only"}}', "busy", "", {}, None])
 def test_any_other_error_behind_it_is_told_of(raw: Any) -> None:
     error = failed(400, code=400, message="Provider returned error", metadata={"raw": raw})
     assert (isinstance(error, Refusal), error.status) == (False, 400)
-    assert "one picture only" in error.message or "Provider returned error" in error.message
+    assert "one image only" in error.message or "Provider returned error" in error.message
 
 
-def test_text_of_a_vector_picture_is_no_picture_yet() -> None:
+def test_text_of_a_vector_image_is_no_image_yet() -> None:
     assert event(type="image_generation.text", phase="draft", text="<svg") == Answer(())
 
 

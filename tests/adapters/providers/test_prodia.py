@@ -1,4 +1,4 @@
-"""Prodia: the job's type and its config, the kind of picture in a header, bytes or a complaint."""
+"""Prodia: the job's type and its config, the kind of image in a header, bytes or a complaint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def answered(media_type: str, body: bytes) -> Answer:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-def test_the_kind_of_picture_is_asked_for_in_a_header_alone(kind: str) -> None:
+def test_the_kind_of_image_is_asked_for_in_a_header_alone(kind: str) -> None:
     request = requested(DEV, prompt="a", output_format=kind)
     assert request.headers == {"accept": f"image/{kind}"}
     assert request.json == {"type": DEV, "config": {"prompt": "a"}}
@@ -56,7 +56,7 @@ def test_only_older_types_are_told_what_not_to_draw() -> None:
     assert requested("v2.job.sdxl.txt2img", negative_prompt="blue").json["config"]
 
 
-def test_a_picture_is_known_by_its_content_type() -> None:
+def test_a_image_is_known_by_its_content_type() -> None:
     image = answered("image/webp", b"RIFF").images[0]
     assert (image.data, image.media_type) == (b"RIFF", "image/webp")
 
@@ -70,7 +70,7 @@ def test_a_picture_is_known_by_its_content_type() -> None:
         ("image/png", b"", "without an image"),
     ],
 )
-def test_a_success_without_a_picture_is_an_error(media_type: str, body: bytes, said: str) -> None:
+def test_a_success_without_a_image_is_an_error(media_type: str, body: bytes, said: str) -> None:
     with pytest.raises(ProviderError, match=said) as caught:
         answered(media_type, body)
     assert caught.value.status == 502

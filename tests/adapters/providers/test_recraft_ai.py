@@ -48,7 +48,7 @@ def test_a_size_of_the_list_goes_as_it_is(size: str) -> None:
 @pytest.mark.parametrize(
     "model", ["recraftv4_1", "recraftv4_1_raster", "recraftv4_1_pro", "recraftv3", "recraftv2"]
 )
-def test_a_picture_has_a_format(model: str) -> None:
+def test_a_image_has_a_format(model: str) -> None:
     assert made(model, output_format="webp") == {"image_format": "webp"}
     assert made(model, output_format="jpeg") == {"image_format": "png"}
 

@@ -110,7 +110,7 @@ def test_no_size_is_left_to_the_model() -> None:
         assert made(model, size="auto") == {}
 
 
-def test_only_two_families_make_several_pictures_a_call() -> None:
+def test_only_two_families_make_several_images_a_call() -> None:
     several = [it for it in ADAPTER.models if ADAPTER.table_for(it).images_per_call > 1]
     assert several == ["black-forest-labs/flux-schnell", "black-forest-labs/flux-dev"]
 
@@ -154,17 +154,17 @@ def test_a_familys_own_parameter_goes_by_its_name(
         [None, [[URL]], "odd"],
     ],
 )
-def test_a_picture_is_found_in_every_form_of_output(output: Any) -> None:
+def test_a_image_is_found_in_every_form_of_output(output: Any) -> None:
     assert [image.url for image in answered(output=output).images] == [URL]
 
 
-def test_pictures_keep_their_order() -> None:
+def test_images_keep_their_order() -> None:
     places = [f"https://replicate.delivery/{it}.png" for it in range(4)]
     assert [image.url for image in answered(output=places).images] == places
 
 
 @pytest.mark.parametrize("output", [None, [], {}, "", "a text", 7, ["ftp://a.test/1"]])
-def test_an_output_without_a_picture_is_an_error(output: Any) -> None:
+def test_an_output_without_a_image_is_an_error(output: Any) -> None:
     with pytest.raises(ProviderError) as caught:
         answered(output=output)
     assert caught.value.code == "no_picture"

@@ -1,4 +1,4 @@
-"""Runware: lists of tasks, an identity for each, pictures and errors side by side."""
+"""Runware: lists of tasks, an identity for each, images and errors side by side."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_runware_is_told_of_no_address_to_call(name: str) -> None:
 
 
 @pytest.mark.parametrize(("moderation", "checked"), [("auto", True), ("low", False)])
-def test_moderation_is_a_check_of_the_picture(moderation: str, *, checked: bool) -> None:
+def test_moderation_is_a_check_of_the_image(moderation: str, *, checked: bool) -> None:
     assert made(moderation=moderation)["safety"] == {"checkContent": checked}
 
 
@@ -77,7 +77,7 @@ def test_moderation_is_a_check_of_the_picture(moderation: str, *, checked: bool)
         ({"imageDataURI": "data:image/png;base64,aGk="}, "aGk="),
     ],
 )
-def test_a_picture_comes_in_three_forms(told: dict[str, Any], held: str) -> None:
+def test_a_image_comes_in_three_forms(told: dict[str, Any], held: str) -> None:
     [image] = answered(data=[told]).images
     assert (image.url or image.b64) == held
 

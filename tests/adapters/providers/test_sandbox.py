@@ -1,4 +1,4 @@
-"""The sandbox's side of the conversation; the pictures are the studio's."""
+"""The sandbox's side of the conversation; the images are the studio's."""
 
 from __future__ import annotations
 

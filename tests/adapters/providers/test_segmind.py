@@ -76,7 +76,7 @@ def test_an_output_comes_in_many_forms(output: Any, found: list[str]) -> None:
 
 
 @pytest.mark.parametrize("output", ["[not json", "", None, 7, "no place"])
-def test_an_output_without_a_place_is_no_picture(output: Any) -> None:
+def test_an_output_without_a_place_is_no_image(output: Any) -> None:
     with pytest.raises(ProviderError, match="without an image"):
         ADAPTER.parse_answer(ImageCall({}, {}), replied(status="COMPLETED", output=output))
 

@@ -55,7 +55,7 @@ def test_only_kolors_draws_a_batch() -> None:
     assert {ADAPTER.table_for(model).images_per_call for model in (QWEN, EDIT, FLUX)} == {1}
 
 
-def test_pictures_stand_in_one_of_two_lists() -> None:
+def test_images_stand_in_one_of_two_lists() -> None:
     one, two = ({"url": f"https://a.test/{name}.png"} for name in "ab")
     assert [it.url for it in answered(images=[one], data=[two]).images] == [one["url"]]
     assert [it.url for it in answered(images=[], data=[two]).images] == [two["url"]]

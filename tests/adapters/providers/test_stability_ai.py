@@ -73,7 +73,7 @@ def test_a_large_turbo_model_is_told_no_negative_prompt(model: str) -> None:
     assert (made.fields, str(made.receipt)) == ({}, "dropped negative_prompt")
 
 
-def test_only_the_v1_engine_makes_several_pictures_a_call() -> None:
+def test_only_the_v1_engine_makes_several_images_a_call() -> None:
     assert ADAPTER.table_for(SDXL).images_per_call == 10
     assert {ADAPTER.table_for(it).images_per_call for it in ADAPTER.models if it != SDXL} == {1}
 
@@ -99,12 +99,12 @@ def test_bytes_that_the_filter_blurred_are_a_refusal() -> None:
         answered(in_bytes(finish_reason="CONTENT_FILTERED"))
 
 
-def test_an_empty_picture_is_none() -> None:
+def test_an_empty_image_is_none() -> None:
     with pytest.raises(ProviderError, match="without an image"):
         answered(in_bytes(b""))
 
 
-def test_only_a_filtered_picture_makes_a_refusal() -> None:
+def test_only_a_filtered_image_makes_a_refusal() -> None:
     with pytest.raises(Refusal):
         answered(artifacts("ERROR", "CONTENT_FILTERED"))
     with pytest.raises(ProviderError) as caught:

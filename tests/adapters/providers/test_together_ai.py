@@ -49,10 +49,10 @@ def test_the_free_model_makes_few_steps() -> None:
         made("FLUX.1-schnell-Free", steps=5)
 
 
-def test_a_picture_to_work_from_has_a_name_by_family() -> None:
-    pictures = {"image_url": "https://a.test/b.png", "reference_images": ["https://a.test/b.png"]}
-    assert made("FLUX.1-kontext-pro", **pictures).keys() == {"image_url"}
-    assert made("FLUX.2-pro", **pictures).keys() == {"reference_images"}
+def test_a_image_to_work_from_has_a_name_by_family() -> None:
+    images = {"image_url": "https://a.test/b.png", "reference_images": ["https://a.test/b.png"]}
+    assert made("FLUX.1-kontext-pro", **images).keys() == {"image_url"}
+    assert made("FLUX.2-pro", **images).keys() == {"reference_images"}
 
 
 @pytest.mark.parametrize("said", ["Prompt contains NSFW content", "against our content policy"])

@@ -160,7 +160,7 @@ def test_imagen_is_told_how_many_or_it_would_make_four() -> None:
     assert ADAPTER.table_for(IMAGEN).images_per_call == 4
 
 
-def test_gemini_makes_one_picture_a_call() -> None:
+def test_gemini_makes_one_image_a_call() -> None:
     assert ADAPTER.table_for("gemini-new").images_per_call == 1
 
 

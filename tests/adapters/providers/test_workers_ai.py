@@ -118,8 +118,8 @@ def test_a_size_is_brought_within_the_models_bounds(
 
 
 def test_the_content_type_says_what_came() -> None:
-    picture = answered(ProviderReply(200, {"content-type": "image/png"}, b"png")).images[0]
-    assert (picture.data, picture.media_type) == (b"png", "image/png")
+    image = answered(ProviderReply(200, {"content-type": "image/png"}, b"png")).images[0]
+    assert (image.data, image.media_type) == (b"png", "image/png")
     as_json = b'{"result":{"image":"aGk="},"success":true,"errors":[],"messages":[]}'
     assert answered(ProviderReply(200, {}, as_json)).images[0].b64 == "aGk="
 
@@ -132,7 +132,7 @@ def test_the_content_type_says_what_came() -> None:
         ProviderReply(200, {}, b'{"result":{},"success":true,"errors":[]}'),
     ],
 )
-def test_a_reply_without_a_picture_is_an_error(reply: ProviderReply) -> None:
+def test_a_reply_without_a_image_is_an_error(reply: ProviderReply) -> None:
     with pytest.raises(ProviderError, match="without an image"):
         answered(reply)
 

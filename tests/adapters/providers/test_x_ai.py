@@ -69,7 +69,7 @@ def test_a_blocked_prompt_is_refused_with_its_reason() -> None:
         answered(block_reason="violence", data=[])
 
 
-def test_a_picture_held_back_is_a_refusal_when_there_is_no_other() -> None:
+def test_a_image_held_back_is_a_refusal_when_there_is_no_other() -> None:
     nothing = {"url": None, "b64_json": None, "respect_moderation": False}
     with pytest.raises(Refusal):
         answered(data=[nothing, nothing])

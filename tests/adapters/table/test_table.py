@@ -98,7 +98,7 @@ def test_n_is_what_the_one_call_shall_make() -> None:
     assert "count" not in TABLE.translate({}, n=4).fields
 
 
-def test_pictures_per_call_is_the_bound_of_n() -> None:
+def test_images_per_call_is_the_bound_of_n() -> None:
     assert TABLE.images_per_call == 4
     assert Table((Param("n"),)).images_per_call == 10
     assert Table(()).images_per_call == 1

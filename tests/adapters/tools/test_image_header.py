@@ -1,4 +1,4 @@
-"""Pictures measured by their first bytes, held against a library that decodes them."""
+"""Images measured by their first bytes, held against a library that decodes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image as Picture
+from PIL import Image as PillowImage
 
 from adapters.tools.image_header import (
     HEADER_BYTES,
@@ -22,7 +22,7 @@ SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
 
 def drawn(kind: str, width: int, height: int, **options: Any) -> bytes:
     made = BytesIO()
-    Picture.new("RGB", (width, height), "teal").save(made, kind, **options)
+    PillowImage.new("RGB", (width, height), "teal").save(made, kind, **options)
     return made.getvalue()
 
 
@@ -35,7 +35,7 @@ def drawn(kind: str, width: int, height: int, **options: Any) -> bytes:
     ],
 )
 @pytest.mark.parametrize("size", [(1, 1), (640, 480), (1792, 1024), (300, 4097)])
-def test_a_picture_is_as_large_as_it_says(
+def test_a_image_is_as_large_as_it_says(
     kind: str, options: dict[str, Any], size: tuple[int, int]
 ) -> None:
     found = read_image_header(drawn(kind, *size, **options)[:HEADER_BYTES])
@@ -51,7 +51,7 @@ def test_a_drawing_has_a_type_and_no_size(head: bytes) -> None:
 
 
 @pytest.mark.parametrize("head", [b"", b"<html><svg>", b"RIFF0000WAVE", b'{"error": 1}', b"\x89PN"])
-def test_what_is_no_picture_has_no_type(head: bytes) -> None:
+def test_what_is_no_image_has_no_type(head: bytes) -> None:
     assert detect_media_type(head) == ""
     assert read_image_header(head) == ImageHeader("")
 
