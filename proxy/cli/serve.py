@@ -123,7 +123,8 @@ def _serve_with_workers(
 
 @click.command(hidden=True)
 @click.argument("fd", type=int)
-def worker(fd: int) -> None:
+@click.argument("number", type=int)
+def worker(fd: int, number: int) -> None:
     """Serve as one of several workers.
 
     `easel serve --workers` starts them. END is the number of the socket over which it is told what
@@ -131,7 +132,7 @@ def worker(fd: int) -> None:
     """
     from proxy.workers.worker import run_worker  # noqa: PLC0415 - as in `serve`
 
-    run_worker(fd)
+    run_worker(fd, number)
 
 
 def _print_banner(server: Server, port: int, key: str) -> None:
@@ -150,8 +151,8 @@ def _override(server: Server, overrides: dict[str, str | int]) -> Server:
         changed.__post_init__()
     except ValueError as error:
         fail(str(error))
-    for key, fault in changed.conflicts():
-        fail(f"server.{key}: {fault}")
+    for key, message in changed.cross_field_errors():
+        fail(f"server.{key}: {message}")
     return changed
 
 

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import orjson
 from aiohttp import web
 
+from proxy.observability.process_log import escape_unprintable
+
 _FLUSH_SECONDS = 0.1
 _FLUSH_LINES = 500
 
@@ -83,12 +85,3 @@ def _as_text(line: dict[str, Any]) -> str:
 
 def _attempts_text(attempts: list[dict[str, Any]]) -> str:
     return ",".join(f"{it['target']}:{it['provider']}:{it['ended']}" for it in attempts)
-
-
-def escape_unprintable(text: str) -> str:
-    r"""Escape control characters, which could move a terminal's cursor or forge a log line.
-
-    >>> printable("a\nb")
-    'a\\nb'
-    """
-    return text if text.isprintable() else text.encode("unicode_escape").decode()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sys
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +16,11 @@ from proxy.reload.snapshot import SettingsSnapshot
 from proxy.settings.loader import Settings, SettingsError, parse
 from proxy.settings.yaml_file import Problem
 
+_LOG = logging.getLogger("easel")
+
 _NO_KEYS = (
-    "is empty: a gateway that was started with keys of yours makes none of its own while it runs. "
-    "Keep one, or restart it"
+    "is empty: a running gateway that was started with API keys does not generate one. Keep at "
+    "least one key, or restart the gateway"
 )
 
 
@@ -29,15 +30,6 @@ async def apply(app: web.Application, text: str, file: str) -> list[Problem]:
     With any problem, nothing changes. The text is parsed in a thread, so requests go on.
     """
     return await app[LIVE_SETTINGS].apply(text, file)
-
-
-def say(line: str) -> None:
-    """Write a line for the operator to standard error, whatever it quotes of a file."""
-    shown = line if line.isprintable() else line.encode("unicode_escape").decode()
-    # Nobody may be there to read it.
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"easel: {shown}\n")
-        sys.stderr.flush()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +49,7 @@ class LiveSettings:
     the file that need a restart. `on_applied` is called after each success.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None] = say) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.snapshot = SettingsSnapshot(settings)
         self.loaded_at = time.time()
         self.reloads_good = 0
@@ -67,7 +59,6 @@ class LiveSettings:
         self.on_applied: list[Callable[[], object]] = []
         self._startup = settings.file_settings or settings
         self._generated_keys = {} if self._startup.api_keys else settings.api_keys
-        self._say = say
         self._lock = asyncio.Lock()
 
     @property
@@ -80,28 +71,28 @@ class LiveSettings:
         """The files that the current settings name, such as the price table."""
         return self.snapshot.settings.referenced_files
 
-    async def apply(self, text: str, file: str, *, aloud: bool = True) -> list[Problem]:
-        """Put a text in force if it is good; gives what is wrong with it.
+    async def apply(self, text: str, file: str, *, should_log: bool = True) -> list[Problem]:
+        """Apply a text if it is valid; return its problems.
 
-        `aloud`: the operator is told. Of several workers one tells.
+        `should_log` is for one of several workers, so that the log has one line.
         """
         async with self._lock:
             try:
-                checked = await asyncio.to_thread(self._check, text, file)
+                candidate = await asyncio.to_thread(self._check, text, file)
             except SettingsError as error:
-                self.reject(error.problems, aloud=aloud)
+                self.reject(error.problems, should_log=should_log)
                 return error.problems
-            self._install(checked, aloud=aloud)
+            self._install(candidate, should_log=should_log)
         return []
 
-    def reject(self, problems: Sequence[Problem], *, aloud: bool = True) -> None:
-        """Note a reload that cannot be: what is in force stays."""
+    def reject(self, problems: Sequence[Problem], *, should_log: bool = True) -> None:
+        """Record a failed reload; the settings stay as they are."""
         self.problems = problems
         self.reloads_bad += 1
-        if not aloud:
+        if not should_log:
             return
-        told = " | ".join(map(str, problems))
-        self._say(f"settings not reloaded, the last good ones stay in force: {told}")
+        problem_list = " | ".join(map(str, problems))
+        _LOG.error("settings reload failed; keeping the previous settings: %s", problem_list)
 
     def _check(self, text: str, file: str) -> _Candidate:
         """Parse and check a text. Raises `SettingsError`."""
@@ -117,21 +108,21 @@ class LiveSettings:
             settings, describe_changes(running, settings), restart_required(self._startup, read)
         )
 
-    def _install(self, checked: _Candidate, *, aloud: bool) -> None:
-        self.snapshot = SettingsSnapshot(checked.settings)
+    def _install(self, candidate: _Candidate, *, should_log: bool) -> None:
+        self.snapshot = SettingsSnapshot(candidate.settings)
         self.loaded_at = time.time()
         self.reloads_good += 1
-        self.problems, self.restart_required = (), checked.restart_required
+        self.problems, self.restart_required = (), candidate.restart_required
         for call in self.on_applied:
             call()
-        if not aloud:
+        if not should_log:
             return
-        told = [f"settings reloaded, version {self.version}"]
-        if checked.changes:
-            told.append(checked.changes)
-        if checked.restart_required:
-            told.append(f"waiting for a restart: {', '.join(checked.restart_required)}")
-        self._say("; ".join(told))
+        parts = [f"settings reloaded, version {self.version}"]
+        if candidate.changes:
+            parts.append(candidate.changes)
+        if candidate.restart_required:
+            parts.append(f"restart required for: {', '.join(candidate.restart_required)}")
+        _LOG.info("%s", "; ".join(parts))
 
     def as_object(self) -> dict[str, object]:
         """Return the reload status, for `/readyz?verbose`."""

@@ -9,8 +9,6 @@ import logging
 import os
 import re
 import signal
-import sys
-import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from proxy.app import make_app
 from proxy.cache.index import SharedIndex
 from proxy.context import DRAINING, IN_FLIGHT
 from proxy.jobs.keys import JOB_CLUSTER, JOBS
+from proxy.observability.process_log import RedactingFilter, configure, log_start, set_level
 from proxy.reload.live_settings import LIVE_SETTINGS
 from proxy.reload.watcher import watch_settings_file
 from proxy.server import drain
@@ -38,6 +37,7 @@ from proxy.state.ops import StateStore
 _GC_THRESHOLDS = (10_000, 5, 50)
 """A collection scans the objects of stored jobs: frequent small ones pause for milliseconds."""
 _CLOSING_SECONDS = 0.1
+_LOG = logging.getLogger("easel")
 _SIGNALLED = 128
 """A shell's exit status for a process ended by a signal is this plus the signal's number."""
 _POLL_SECONDS = 0.05
@@ -50,20 +50,6 @@ _MAX_PERSIST_SECONDS = 10.0
 
 _CLIENT_ERRORS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
 """Errors that a client can cause at will."""
-
-
-class RedactingFilter(logging.Filter):
-    """Removes exception messages from log records: they can quote a request, and so a key."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Keep an exception's type, and its traceback unless the client caused it."""
-        error = record.exc_info[1] if record.exc_info else None
-        if error is not None:
-            record.msg = f"{record.getMessage()}: {type(error).__name__}"
-            record.args, record.exc_info = None, None
-            if not isinstance(error, _CLIENT_ERRORS):
-                record.msg += "\n" + "".join(traceback.format_tb(error.__traceback__))
-        return True
 
 
 def loop_exception_handler(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -96,7 +82,13 @@ def run(settings: Settings, ready: Callable[[str, int], None]) -> None:
 
     The port is 0 if it listens on a unix socket only. Raises `CannotListenError`.
     """
-    run_loop(serve(settings, ready))
+
+    def on_ready(host: str, port: int) -> None:
+        log_start(settings, port)
+        ready(host, port)
+
+    configure(settings.log.level)
+    run_loop(serve(settings, on_ready))
 
 
 def run_loop(serving: Coroutine[Any, Any, None]) -> None:
@@ -134,8 +126,10 @@ async def _serve(
         make_app(settings, state_store=options.shared, cache_index=options.index),
         settings.server,
     )
+    live_settings = app[LIVE_SETTINGS]
+    live_settings.on_applied.append(lambda: set_level(live_settings.snapshot.settings.log.level))
     if tls := _tls(settings):
-        app[LIVE_SETTINGS].on_applied.append(tls.reload_if_changed)
+        live_settings.on_applied.append(tls.reload_if_changed)
     options.on_app(app)
     runner = web.AppRunner(
         app,
@@ -205,7 +199,7 @@ def server_logger() -> logging.Logger:
     """Return the HTTP server's logger, with the redacting filter."""
     logger = logging.getLogger("easel.server")
     if not any(isinstance(it, RedactingFilter) for it in logger.filters):
-        logger.addFilter(RedactingFilter())
+        logger.addFilter(RedactingFilter(*_CLIENT_ERRORS))
     return logger
 
 
@@ -240,8 +234,8 @@ async def _drain(runner: web.AppRunner, seconds: float) -> None:
         async with asyncio.timeout_at(deadline):
             await (sharing.wait_until_stored() if sharing else jobs.persist())
     if count := sharing.unsaved_count if sharing else jobs.unsaved_count:
-        answers = "1 finished answer" if count == 1 else f"{count} finished answers"
-        sys.stderr.write(f"easel: {answers} could not be kept on disk for a client to collect\n")
+        results = "1 finished result" if count == 1 else f"{count} finished results"
+        _LOG.warning("%s could not be saved to disk for a client to collect", results)
 
 
 async def _drain_requests(runner: web.AppRunner, seconds: float) -> None:
@@ -266,7 +260,7 @@ async def _drain_requests(runner: web.AppRunner, seconds: float) -> None:
     except TimeoutError:
         if count := max(len(running), jobs.running_count):
             requests = "1 request" if count == 1 else f"{count} requests"
-            sys.stderr.write(f"easel: {requests} cut, after {seconds:g} seconds\n")
+            _LOG.warning("%s cut at the shutdown deadline, after %g seconds", requests, seconds)
 
 
 def _close_idle(runner: web.AppRunner, *, unused_are_busy: bool) -> bool:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.process_log import messages
+
 _ROOT = Path(__file__).parents[2]
 _EASEL = (sys.executable, "-m", "proxy")
 _SECONDS_TO_START = 60
@@ -62,7 +64,7 @@ def running(
         finally:
             process.terminate()
             status = _exit_status(process)
-    complaints = err.read_text()
+    complaints = messages(err.read_text())
     good = status == 0 and (complains or not complaints)
     assert good, f"exit status {status}: {complaints[-2000:]}"
 

@@ -20,6 +20,7 @@ from aiohttp import web
 from yarl import URL
 
 from tests.support.gateway import ANSWER, KEY, OURS, PATH, SETTINGS, Provider, provider
+from tests.support.process_log import messages
 
 ROOT = Path(__file__).parents[2]
 SANDBOX = "virtual_keys: {box: {provider: sandbox}}\n"
@@ -38,9 +39,9 @@ class Running:
         self.process.send_signal(number)
 
     async def end(self) -> tuple[int, str, str]:
-        """Wait for its end: exit status, standard output, standard error."""
+        """Wait for its end: exit status, standard output, the process log's messages."""
         out, err = await asyncio.wait_for(self.process.communicate(), 20)
-        return self.process.returncode or 0, out.decode(), err.decode()
+        return self.process.returncode or 0, out.decode(), messages(err.decode())
 
     def drawing(self, latency_ms: int) -> asyncio.Task[int]:
         """Ask for a picture that takes a while; gives the status, 0 if the connection was cut."""

@@ -15,6 +15,7 @@ from signal import SIGTERM, Signals
 import aiohttp
 
 from tests.support.gateway import OURS, PATH, SETTINGS
+from tests.support.process_log import messages
 
 ROOT = Path(__file__).parents[2]
 SANDBOX = "virtual_keys: {box: {provider: sandbox}}\n"
@@ -25,7 +26,7 @@ _LOOK_AGAIN_SECONDS = 0.02
 
 @dataclass
 class Running:
-    """A supervisor and its workers. `err` is what they complained of so far."""
+    """A supervisor and its workers. `err` is their process log so far: the messages."""
 
     url: str
     process: asyncio.subprocess.Process
@@ -37,7 +38,7 @@ class Running:
 
     @property
     def err(self) -> str:
-        return (self.folder / "err").read_text()
+        return messages((self.folder / "err").read_text())
 
     @property
     def workers(self) -> list[int]:

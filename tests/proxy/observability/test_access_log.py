@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 
 import orjson
 
 from proxy.observability.access_log import AccessLog
+from tests.support.waiting import until
 
 LINE = {"status": 200, "method": "GET", "path": "/", "ms": 1.0, "trace": "t", "error": ""}
 
@@ -18,7 +18,7 @@ async def test_lines_are_written_soon_and_together() -> None:
     log.write(LINE)
     log.write(LINE)
     assert stream.getvalue() == ""
-    await asyncio.sleep(0.2)
+    await until(stream.getvalue)
     assert [orjson.loads(line) for line in stream.getvalue().splitlines()] == [LINE, LINE]
 
 

@@ -7,7 +7,7 @@ import pytest
 from proxy.http.allowed_hosts import MisdirectedRequest
 from proxy.reload.snapshot import SettingsSnapshot
 from proxy.settings.loader import parse
-from proxy.upstream.client import Upstream
+from proxy.upstream.client import ProviderClient
 
 
 def test_all_that_a_request_reads_is_of_the_same_settings() -> None:
@@ -28,9 +28,9 @@ def test_what_was_remembered_of_requests_ends_with_the_settings_it_came_of() -> 
 
 async def test_providers_are_talked_to_under_the_settings_that_a_request_began_with() -> None:
     first, second = (parse(f"timeouts: {{total: {it}}}", environ={}) for it in (1, 2))
-    async with Upstream(first) as upstream:
-        assert upstream.under(first) is upstream
-        later = upstream.under(second)
-        assert (later.settings, later.dialer) == (second, upstream.dialer)
-        assert later is upstream.under(second)
-        assert upstream.under(first).settings is first
+    async with ProviderClient(first) as upstream:
+        assert upstream.with_settings(first) is upstream
+        later = upstream.with_settings(second)
+        assert (later.settings, later.connectors) == (second, upstream.connectors)
+        assert later is upstream.with_settings(second)
+        assert upstream.with_settings(first).settings is first

@@ -9,18 +9,18 @@ import pytest
 
 from adapters.errors import BadParam
 from proxy.sandbox.request import SandboxRequest, parse_request
-from proxy.sandbox.response import CREATED, Pieces, error_body, json_body, sse_event, usage
+from proxy.sandbox.response import CREATED, Chunks, error_body, json_body, sse_event, usage
 
 
 def order(**params: Any) -> SandboxRequest:
     return parse_request(orjson.dumps({"prompt": "a red fox", "size": "64x48", **params}))
 
 
-def parsed(pieces: Pieces) -> Any:
+def parsed(pieces: Chunks) -> Any:
     return orjson.loads(b"".join(pieces))
 
 
-def fields(pieces: Pieces) -> tuple[str, Any]:
+def fields(pieces: Chunks) -> tuple[str, Any]:
     head, data, *end = b"".join(pieces).split(b"\n")
     assert end == [b"", b""]
     return head.removeprefix(b"event: ").decode(), orjson.loads(data.removeprefix(b"data: "))

@@ -59,7 +59,7 @@ def test_what_a_dead_process_has_left_is_replaced(path: Path) -> None:
 
 def test_a_socket_that_answers_is_left_alone(path: Path) -> None:
     with closing(made(path)):
-        assert "another process listens there" in refused(path)
+        assert "another process is listening on it" in refused(path)
         assert path.exists()
 
 
@@ -68,7 +68,7 @@ def test_a_socket_that_has_too_much_to_do_is_left_alone(path: Path) -> None:
         busy.bind(str(path))
         busy.listen(0)
         first.connect(str(path))
-        assert "another process listens there" in refused(path)
+        assert "another process is listening on it" in refused(path)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])

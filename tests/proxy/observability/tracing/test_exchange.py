@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from proxy.settings.schema import Tracing
 from tests.support.gateway import ANSWER, PNG, Gateway, Provider, gateway, json_reply, provider
 from tests.support.otlp import Received, fresh_receiver, otlp_receiver
 from tests.support.spans import PARENT, SPAN, TRACE, UP, config, traced
+from tests.support.waiting import forever
 
 NONE: frozenset[str] = frozenset()
 BAGGAGE = {"baggage": "user=alice,tenant=7;p=1", "tracestate": "vendor=t.usr:alice"}
@@ -115,7 +115,7 @@ async def test_a_try_that_takes_too_long_ends_its_span() -> None:
 
     async def never(request: web.Request) -> web.Response:
         del request
-        await asyncio.sleep(5)
+        await forever()
         return web.Response()
 
     [span] = (await traced(story, never)).named("POST /images")
