@@ -10,8 +10,8 @@ consumed stays in memory, once per connection: an answer whose reader waits for 
 share. Up to `_FEW_CONNECTIONS` read `_MAX_READ` bytes at a time. With more, each gets an equal
 share of `_READ_AHEAD`, but at least `_MIN_READ`. aiohttp pauses a connection that has twice its
 low-water mark unread (`read_bufsize`), which is a fraction of the read size. The invariant: with
-more than `_FEW_CONNECTIONS`, one read of each adds up to at most `_READ_AHEAD` bytes, as long as the
-share is not less than `_MIN_READ`.
+more than `_FEW_CONNECTIONS`, one read of each adds up to at most `_READ_AHEAD` bytes, as long as
+the share is not less than `_MIN_READ`.
 
 The release of aiohttp is pinned. `tests/proxy/upstream/test_http1.py` compares requests sent this
 way with those of `ClientSession.request`.
