@@ -1,4 +1,4 @@
-"""A gateway that keeps what it is sent, and pictures to send."""
+"""A gateway that keeps what it is sent, and images to send."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ ChunkSource = Callable[[bytes], AsyncIterator[bytes]]
 
 
 async def in_chunks(image: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
-    """Give a picture's bytes as a provider would."""
+    """Return an image's bytes as a provider would."""
     for start in range(0, len(image), size):
         yield image[start : start + size]
 
 
 @dataclass
 class BlobGateway(Gateway):
-    """A gateway on whose shelf a test can put a picture, as the holder of a key."""
+    """A gateway in whose blob store a test can put an image, as the owner of an API key."""
 
     folder: Path = Path()
     source: ChunkSource = field(default=in_chunks)
 
     async def post(self, image: bytes, media_type: str = "", **headers: str) -> Answered:
-        """Store a picture; the answer's body is its URL."""
+        """Store an image; the answer's body is its URL."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         sent = {**OURS, "x-picture-type": media_type, **named}
         async with self.session.post(f"{self.url}/keep", data=image, headers=sent) as got:
             return Answered(got.status, got.headers, await got.read())
 
     async def publish(self, image: bytes = PNG, media_type: str = "", **headers: str) -> str:
-        """Store a picture; gives its URL."""
+        """Store an image; gives its URL."""
         got = await self.post(image, media_type, **headers)
         assert got.status == 200
         return got.body.decode()

@@ -1,4 +1,4 @@
-"""What is kept as a picture, and what never is."""
+"""What is kept as an image, and what never is."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ NO_PICTURES = [
 ]
 
 
-@pytest.mark.parametrize(("media_type", "picture"), IMAGES.items())
-def test_a_picture_is_known_by_its_bytes_whatever_it_is_declared_to_be(
-    media_type: str, picture: bytes
+@pytest.mark.parametrize(("media_type", "image"), IMAGES.items())
+def test_an_image_is_known_by_its_bytes_whatever_it_is_declared_to_be(
+    media_type: str, image: bytes
 ) -> None:
-    assert {allowed_media_type(picture[:HEAD_BYTES], said) for said in EXTENSIONS} == {media_type}
+    assert {allowed_media_type(image[:HEAD_BYTES], said) for said in EXTENSIONS} == {media_type}
 
 
 @pytest.mark.parametrize("head", NO_PICTURES)
-def test_anything_else_is_no_picture(head: bytes) -> None:
+def test_anything_else_is_no_image(head: bytes) -> None:
     assert {allowed_media_type(head, said) for said in ("", "image/png", "text/html")} == {""}
 
 
@@ -47,7 +47,7 @@ def test_an_svg_behind_a_long_comment_is_one_where_it_is_declared() -> None:
 
 @pytest.mark.parametrize("size", [1, 100, HEAD_BYTES, 5000])
 async def test_looking_at_the_head_takes_nothing_away(size: int) -> None:
-    picture = bytes(range(256)) * 8
-    head, chunks = await read_head(in_chunks(picture, size))
-    assert head == picture[:HEAD_BYTES]
-    assert b"".join([chunk async for chunk in chunks]) == picture
+    image = bytes(range(256)) * 8
+    head, chunks = await read_head(in_chunks(image, size))
+    assert head == image[:HEAD_BYTES]
+    assert b"".join([chunk async for chunk in chunks]) == image

@@ -1,4 +1,4 @@
-"""A picture is stored, and its URL leads to it."""
+"""An image is stored, and its URL leads to it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from tests.support.blobs import IMAGES, JPEG, blob_gateway
 from tests.support.gateway import OTHER_KEY, PNG
 
 
-@pytest.mark.parametrize(("media_type", "picture"), IMAGES.items())
-async def test_a_picture_comes_back_as_it_was(
-    tmp_path: Path, media_type: str, picture: bytes
-) -> None:
+@pytest.mark.parametrize(("media_type", "image"), IMAGES.items())
+async def test_an_image_comes_back_as_it_was(tmp_path: Path, media_type: str, image: bytes) -> None:
     async with blob_gateway(tmp_path) as ours:
-        got = await ours.get(await ours.publish(picture, "image/png"))
-        assert (got.status, got.body) == (200, picture)
+        got = await ours.get(await ours.publish(image, "image/png"))
+        assert (got.status, got.body) == (200, image)
         assert got.headers["content-type"] == media_type
 
 
@@ -50,9 +48,9 @@ async def test_a_url_begins_where_the_client_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["", "/"])
 async def test_a_url_begins_as_the_operator_says(tmp_path: Path, end: str) -> None:
-    more = f"server: {{public_url: 'https://pictures.example/easel{end}'}}"
+    more = f"server: {{public_url: 'https://images.example/easel{end}'}}"
     async with blob_gateway(tmp_path, more) as ours:
-        assert (await ours.publish()).startswith("https://pictures.example/easel/v1/images/blobs/")
+        assert (await ours.publish()).startswith("https://images.example/easel/v1/images/blobs/")
 
 
 async def test_a_url_survives_a_restart(tmp_path: Path) -> None:
@@ -74,17 +72,17 @@ async def test_nodes_with_one_signing_key_and_store_serve_each_others(tmp_path: 
     assert not (tmp_path / "a" / "state").exists()
 
 
-@pytest.mark.parametrize("picture", [b"", b"<html>", b"%PDF-1.7", b"{}"])
-async def test_what_is_no_picture_is_not_kept(tmp_path: Path, picture: bytes) -> None:
+@pytest.mark.parametrize("image", [b"", b"<html>", b"%PDF-1.7", b"{}"])
+async def test_what_is_no_image_is_not_kept(tmp_path: Path, image: bytes) -> None:
     async with blob_gateway(tmp_path) as ours:
-        got = await ours.post(picture, "image/png")
+        got = await ours.post(image, "image/png")
         assert (got.status, got.error["code"]) == (502, "blob_store_failed")
         assert not ours.files
 
 
 async def test_a_provider_that_breaks_off_is_told_as_such(tmp_path: Path) -> None:
-    async def cut(picture: bytes) -> AsyncIterator[bytes]:
-        yield picture
+    async def cut(image: bytes) -> AsyncIterator[bytes]:
+        yield image
         raise UpstreamFailed("The connection is lost.", code="connection_lost")
 
     async with blob_gateway(tmp_path) as ours:
@@ -94,11 +92,11 @@ async def test_a_provider_that_breaks_off_is_told_as_such(tmp_path: Path) -> Non
         assert not ours.files
 
 
-async def test_the_oldest_are_given_up_when_there_is_no_room(tmp_path: Path) -> None:
-    picture = PNG + bytes(300_000)
+async def test_the_oldest_are_evicted_when_there_is_no_room(tmp_path: Path) -> None:
+    image = PNG + bytes(300_000)
     async with blob_gateway(tmp_path, "blobs: {disk_bytes: 1048576}") as ours:
-        urls = [await ours.publish(picture) for _ in range(8)]
+        urls = [await ours.publish(image) for _ in range(8)]
         async with asyncio.timeout(10):
             while (await ours.get(urls[0])).status != 410:  # noqa: ASYNC110 - a sweep tells nobody
                 await asyncio.sleep(0.01)
-        assert (await ours.get(urls[-1])).body == picture
+        assert (await ours.get(urls[-1])).body == image

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.blobs.retention import RetentionSweeper, remove_cache_folder, remove_dead_processes
+from tests.support.waiting import until
 
 OWNER = "0123456789abcdef"
 NOW = 1_900_000_000.0
@@ -80,7 +81,7 @@ def test_what_is_no_blob_is_left_alone(tmp_path: Path, name: str) -> None:
     assert mine.exists()
 
 
-def test_the_places_of_one_picture_count_once(tmp_path: Path) -> None:
+def test_the_places_of_one_image_count_once(tmp_path: Path) -> None:
     first = blob(tmp_path, 1, size=9000)
     for number in (2, 3):
         (tmp_path / OWNER / f"{number:032x}.png").hardlink_to(first)
@@ -134,7 +135,7 @@ async def test_a_folder_that_cannot_be_read_does_not_end_it(
 
     running = asyncio.create_task(Broken(tmp_path, 3600, 10_000).run())
     with caplog.at_level(logging.ERROR):
-        await asyncio.sleep(0.1)
+        await until(lambda: caplog.records)
     assert not running.done()
     assert [it.getMessage() for it in caplog.records] == [
         "could not sweep the blob folder: Permission denied"
@@ -176,7 +177,7 @@ def test_a_folder_goes_once_nobody_touches_it(tmp_path: Path) -> None:
         f"x/{CACHED}",
     ],
 )
-def test_what_is_no_picture_of_a_cache_is_left_alone(tmp_path: Path, place: str) -> None:
+def test_what_is_no_image_of_a_cache_is_left_alone(tmp_path: Path, place: str) -> None:
     mine = put_cached(tmp_path, place, 1e6)
     os.utime(tmp_path / "cache", (0, 0)) if (tmp_path / "cache").exists() else None
     remove_dead_processes(tmp_path, [OWN_CACHE], NOW)

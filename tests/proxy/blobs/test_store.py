@@ -51,14 +51,14 @@ async def read(blobs: BlobStore, start: int, end: int) -> bytes:
     return b"".join([piece async for piece in blobs.get_range(PLACE, start, end)])
 
 
-@pytest.mark.parametrize("picture", [SMALL, LARGE], ids=["small", "large"])
-async def test_what_is_put_can_be_read_whole_and_in_part(blobs: BlobStore, picture: bytes) -> None:
-    size = len(picture)
-    await blobs.put(PLACE, in_chunks(picture, 300_000), "image/png")
+@pytest.mark.parametrize("image", [SMALL, LARGE], ids=["small", "large"])
+async def test_what_is_put_can_be_read_whole_and_in_part(blobs: BlobStore, image: bytes) -> None:
+    size = len(image)
+    await blobs.put(PLACE, in_chunks(image, 300_000), "image/png")
     assert await blobs.size(PLACE) == size
-    assert await read(blobs, 0, size) == picture
-    assert await read(blobs, 1, 2) == picture[1:2]
-    assert await read(blobs, size // 2, size) == picture[size // 2 :]
+    assert await read(blobs, 0, size) == image
+    assert await read(blobs, 1, 2) == image[1:2]
+    assert await read(blobs, size // 2, size) == image[size // 2 :]
 
 
 async def test_pieces_are_no_larger_than_they_need_be(blobs: BlobStore) -> None:
@@ -108,7 +108,7 @@ async def test_what_is_not_there_can_be_neither_linked_nor_moved(blobs: BlobStor
             await change(PLACE, OTHER)
 
 
-async def test_a_link_is_as_young_as_a_new_picture_and_takes_no_room(tmp_path: Path) -> None:
+async def test_a_link_is_as_young_as_a_new_image_and_takes_no_room(tmp_path: Path) -> None:
     async with BlobStore(parse(f"state_dir: {tmp_path}", environ={})) as blobs:
         await blobs.put(PLACE, in_chunks(SMALL), "image/png")
         files = [tmp_path / "blobs" / it for it in (PLACE, OTHER)]
@@ -134,16 +134,16 @@ async def test_reading_what_is_not_there_fails(blobs: BlobStore) -> None:
         await read(blobs, 0, 10)
 
 
-async def cut_short(picture: bytes) -> AsyncIterator[bytes]:
-    async for chunk in in_chunks(picture, MB):
+async def cut_short(image: bytes) -> AsyncIterator[bytes]:
+    async for chunk in in_chunks(image, MB):
         yield chunk
     raise ConnectionResetError("the provider is gone")
 
 
-@pytest.mark.parametrize("picture", [SMALL, LARGE], ids=["small", "large"])
-async def test_a_picture_that_is_cut_is_never_there(blobs: BlobStore, picture: bytes) -> None:
+@pytest.mark.parametrize("image", [SMALL, LARGE], ids=["small", "large"])
+async def test_an_image_that_is_cut_is_never_there(blobs: BlobStore, image: bytes) -> None:
     with pytest.raises(ConnectionResetError, match="the provider is gone"):
-        await blobs.put(PLACE, cut_short(picture), "image/png")
+        await blobs.put(PLACE, cut_short(image), "image/png")
     assert await blobs.size(PLACE) is None
 
 
@@ -161,11 +161,11 @@ async def test_a_put_that_is_called_off_leaves_nothing(blobs: BlobStore) -> None
 
 async def test_many_at_once_do_not_mix(blobs: BlobStore) -> None:
     names = [f"{OWNER}/{number:032x}.png" for number in range(20)]
-    pictures = {name: bytes([at]) * 50_000 for at, name in enumerate(names)}
-    puts = [blobs.put(name, in_chunks(it, 9000), "image/png") for name, it in pictures.items()]
+    images = {name: bytes([at]) * 50_000 for at, name in enumerate(names)}
+    puts = [blobs.put(name, in_chunks(it, 9000), "image/png") for name, it in images.items()]
     await asyncio.gather(*puts)
-    for name, picture in pictures.items():
-        assert b"".join([it async for it in blobs.get_range(name, 0, 50_000)]) == picture
+    for name, image in images.items():
+        assert b"".join([it async for it in blobs.get_range(name, 0, 50_000)]) == image
 
 
 async def test_a_folder_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
@@ -228,12 +228,12 @@ async def test_a_missing_package_is_named_in_the_log(
     assert "pip install obstore" in caplog.text
 
 
-def test_the_library_is_imported_with_the_first_picture_only() -> None:
+def test_the_library_is_imported_with_the_first_image_only() -> None:
     code = "import proxy.app, proxy.server.run, sys; sys.exit('obstore' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603 - our own command
 
 
-def test_a_process_ends_well_right_after_its_last_picture(tmp_path: Path) -> None:
+def test_a_process_ends_well_right_after_its_last_image(tmp_path: Path) -> None:
     code = (
         "import asyncio\n"
         "from proxy.blobs.store import BlobStore\n"

@@ -32,7 +32,7 @@ def test_no_two_blobs_have_the_same_id() -> None:
     assert all(re.fullmatch("[0-9a-f]{32}", it) for it in ids)
 
 
-def test_a_picture_by_its_content_has_an_id_of_its_own_for_each_key() -> None:
+def test_an_image_by_its_content_has_an_id_of_its_own_for_each_key() -> None:
     links = [SIGNER.new_url("web", "image/png", expires, "digest") for expires in (1, 2)]
     assert links[0].path == links[1].path
     other = Signer(KEY + "!", "/nowhere").new_url("web", "image/png", 1, "digest")

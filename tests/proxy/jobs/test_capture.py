@@ -1,4 +1,4 @@
-"""An answer that goes onto a tape."""
+"""An answer that goes onto a recording."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.gateway import served
 
 
 async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Path) -> None:
-    tape = Recording(RecordingBudget(1 << 20, 0), tmp_path / "tape")
+    recording = Recording(RecordingBudget(1 << 20, 0), tmp_path / "recording")
     seen: list[tuple[bool, str, str]] = []
 
     async def inner(request: web.Request) -> web.StreamResponse:
@@ -31,12 +31,12 @@ async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Pa
 
     async def outer(request: web.Request) -> web.StreamResponse:
         request[TRACE_ID] = "t1"
-        stage = capture_request(request, tape)
+        stage = capture_request(request, recording)
         left = weakref.ref(stage)
-        await capture_response(stage, tape, inner)
+        await capture_response(stage, recording, inner)
         del stage
         assert left() is None  # Nothing is left for the garbage collector to find.
-        tape.end(None)
+        recording.end(None)
         assert COMMITTED not in request
         return web.Response(text="the client's own")
 
@@ -51,16 +51,16 @@ async def test_a_staged_answer_is_on_the_tape_and_not_at_the_client(tmp_path: Pa
     ):
         assert (answer.status, await answer.text()) == (200, "the client's own")
     assert seen == [(False, "t1", "ada"), (True, "t1", "asked")]
-    assert tape.head is not None
-    assert (tape.head.status, tape.head.headers["x-said"]) == (201, "yes")
+    assert recording.head is not None
+    assert (recording.head.status, recording.head.headers["x-said"]) == (201, "yes")
     assert not {"date", "server", "connection", "transfer-encoding"} & {
-        name.lower() for name in tape.head.headers
+        name.lower() for name in recording.head.headers
     }
-    assert b"".join([piece async for piece in tape.chunks()]) == b"one, two, three"
+    assert b"".join([piece async for piece in recording.chunks()]) == b"one, two, three"
 
 
 async def test_an_answer_that_is_all_there_is_on_the_tape_as_any_other(tmp_path: Path) -> None:
-    tape = Recording(RecordingBudget(1 << 20, 0), tmp_path / "tape")
+    recording = Recording(RecordingBudget(1 << 20, 0), tmp_path / "recording")
 
     async def stamp(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["x-trace"] = request[TRACE_ID]
@@ -72,8 +72,8 @@ async def test_an_answer_that_is_all_there_is_on_the_tape_as_any_other(tmp_path:
 
     async def outer(request: web.Request) -> web.StreamResponse:
         request[TRACE_ID] = "t1"
-        await capture_response(capture_request(request, tape), tape, inner)
-        tape.end(None)
+        await capture_response(capture_request(request, recording), recording, inner)
+        recording.end(None)
         return web.Response()
 
     app = web.Application()
@@ -81,7 +81,7 @@ async def test_an_answer_that_is_all_there_is_on_the_tape_as_any_other(tmp_path:
     app.router.add_get("/", outer)
     async with served(app) as url, aiohttp.ClientSession() as session, session.get(url) as answer:
         assert await answer.read() == b""
-    assert tape.head is not None
+    assert recording.head is not None
     told = {"content-type": "text/plain", "content-length": "5", "x-trace": "t1"}
-    assert (tape.head.status, tape.short_body) == (201, b"whole")
-    assert {name.lower(): value for name, value in tape.head.headers.items()} == told
+    assert (recording.head.status, recording.short_body) == (201, b"whole")
+    assert {name.lower(): value for name, value in recording.head.headers.items()} == told

@@ -1,4 +1,4 @@
-"""Several nodes on real sockets: a retry finds its picture, whichever of them it comes to."""
+"""Several nodes on real sockets: a retry finds its image, whichever of them it comes to."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_retry_on_another_node_joins_what_still_runs(tmp_path: Path) -> 
         assert (got.status, got.json["created"], slow.calls) == (200, 1, 1)
 
 
-async def test_a_retry_on_another_node_collects_what_is_parked(tmp_path: Path) -> None:
+async def test_a_retry_on_another_node_collects_a_stored_result(tmp_path: Path) -> None:
     slow = SlowProvider()
     async with nodes(tmp_path, slow.reply) as (one, two):
         await ask_and_disconnect(one, slow.started)
@@ -137,7 +137,7 @@ async def test_equal_requests_at_once_are_made_once_where_the_cache_keeps_them(
         assert ([it.json["created"] for it in got], slow.calls) == ([1, 1], 1)
 
 
-async def test_fresh_requests_that_are_equal_are_two_pictures(tmp_path: Path) -> None:
+async def test_fresh_requests_that_are_equal_are_two_images(tmp_path: Path) -> None:
     slow = SlowProvider()
     slow.release.set()
     async with nodes(tmp_path, slow.reply) as (one, two):
@@ -145,7 +145,7 @@ async def test_fresh_requests_that_are_equal_are_two_pictures(tmp_path: Path) ->
         assert [it.json["created"] for it in got] == [1, 2]
 
 
-async def test_two_lost_clients_of_equal_requests_get_a_picture_each(tmp_path: Path) -> None:
+async def test_two_lost_clients_of_equal_requests_get_an_image_each(tmp_path: Path) -> None:
     slow = SlowProvider()
     async with nodes(tmp_path, slow.reply, count=3) as (one, two, three):
         await ask_and_disconnect(one, slow.started)
@@ -154,7 +154,7 @@ async def test_two_lost_clients_of_equal_requests_get_a_picture_each(tmp_path: P
         slow.release.set()
         await wait_until(lambda: len(list(tmp_path.glob("results/*"))) == 2)
         got = [await ask(three, **RETRY)]
-        # The first of them knows by now that its picture has been taken.
+        # The first of them knows by now that its image has been taken.
         await wait_until(lambda: one.app[JOBS].all()[0].deliveries > 0)
         got.append(await ask(one, **RETRY))
         assert sorted(it.json["created"] for it in got) == [1, 2]
@@ -388,7 +388,7 @@ async def test_a_thousand_jobs_are_found_again_after_all_was_lost(tmp_path: Path
     assert all_nodes.shared.largest_batch <= 1000
 
 
-async def test_an_answer_that_was_given_up_is_not_waited_for(tmp_path: Path) -> None:
+async def test_an_answer_that_was_evicted_is_not_waited_for(tmp_path: Path) -> None:
     slow = SlowProvider()
     slow.release.set()
     async with nodes(tmp_path, slow.reply) as (one, two):

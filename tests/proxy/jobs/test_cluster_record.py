@@ -20,7 +20,7 @@ GOOD = JobRecord("test", b"d" * 32, "p", 1.5, state="done", headers=[("x-a", "b"
 
 
 def round_trip(error: ImageError, *, doubt: bool = False) -> ImageError:
-    """Give an error as another process gives it."""
+    """Return an error as another process gives it."""
     failed = JobRecord(
         "c",
         b"d",
@@ -81,13 +81,13 @@ def test_only_a_failure_that_nobody_has_to_hear_of_is_useless() -> None:
 async def finished_job(
     tmp_path: Path, *pieces: bytes, headers: dict[str, str] | None = None
 ) -> Job:
-    """Give a job that has ended with an answer."""
+    """Return a job that has ended with an answer."""
     jobs = JobStore(RecordingBudget(1 << 20, 0), tmp_path, result_ttl=60)
 
-    async def play(tape: Recording) -> None:
-        tape.begin(200, headers or {})
+    async def play(recording: Recording) -> None:
+        recording.begin(200, headers or {})
         for piece in pieces:
-            await tape.append(piece)
+            await recording.append(piece)
 
     job = jobs.start(JobKey("c", b"d" * 32), play)
     assert job.task

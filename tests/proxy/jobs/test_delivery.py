@@ -75,11 +75,11 @@ async def counter(
 def slow(kind: str = JSON_TYPE, body: bytes = OTTER, seconds: float = 0.1, **headers: str) -> Play:
     """Make a job that takes a while to begin its answer."""
 
-    async def play(tape: Recording) -> None:
+    async def play(recording: Recording) -> None:
         await asyncio.sleep(seconds)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        tape.begin(200, {"content-type": kind, "x-easel-receipt": "r", **named})
-        await tape.append(body)
+        recording.begin(200, {"content-type": kind, "x-easel-receipt": "r", **named})
+        await recording.append(body)
 
     return play
 
@@ -87,8 +87,8 @@ def slow(kind: str = JSON_TYPE, body: bytes = OTTER, seconds: float = 0.1, **hea
 def failing(error: Exception) -> Play:
     """Make a job that takes a while to fail."""
 
-    async def play(tape: Recording) -> None:
-        del tape
+    async def play(recording: Recording) -> None:
+        del recording
         await asyncio.sleep(0.1)
         raise error
 

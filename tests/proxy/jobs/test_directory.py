@@ -181,7 +181,7 @@ def make_results(folder: Path) -> JobResults:
 
 
 async def make_recording(folder: Path, *pieces: bytes) -> Recording:
-    made = Recording(RecordingBudget(64 * MB, 0), folder / "tape")
+    made = Recording(RecordingBudget(64 * MB, 0), folder / "recording")
     made.begin(200, {})
     for piece in pieces:
         await made.append(piece)
@@ -197,7 +197,7 @@ async def test_an_answer_is_read_from_anywhere_in_it(tmp_path: Path) -> None:
     assert b"".join([it async for it in kept.chunks(NAME, MB + 1, len(body))]) == body[MB + 1 :]
 
 
-async def test_an_answer_that_was_given_up_is_not_there(tmp_path: Path) -> None:
+async def test_an_answer_that_was_evicted_is_not_there(tmp_path: Path) -> None:
     kept = make_results(tmp_path)
     await kept.put(NAME, await make_recording(tmp_path, b"abc"))
     await kept.delete(NAME)
@@ -207,7 +207,7 @@ async def test_an_answer_that_was_given_up_is_not_there(tmp_path: Path) -> None:
         _ = [it async for it in kept.chunks(NAME, 0, 3)]
 
 
-async def test_what_was_given_up_before_it_was_stored_is_not_stored(tmp_path: Path) -> None:
+async def test_what_was_evicted_before_it_was_stored_is_not_stored(tmp_path: Path) -> None:
     kept, gone = make_results(tmp_path), await make_recording(tmp_path, b"abc")
     gone.discard()
     with pytest.raises(RecordingTruncated):

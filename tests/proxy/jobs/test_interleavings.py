@@ -1,4 +1,4 @@
-"""Jobs, tapes and the shelf under any order of events, with a clock and a disk that we drive.
+"""Jobs, recordings and the budget under any order of events, with a clock and a disk that we drive.
 
 Whoever reads has a prefix of what the job wrote, and in the end exactly that; bounds hold; writers
 wait only for their own readers; nothing is left of what ended.
@@ -87,22 +87,22 @@ class Script:
     written: bytes = b""
     unsettled: int = 0
 
-    async def run(self, tape: Recording) -> None:
+    async def run(self, recording: Recording) -> None:
         while (order := await self.commands.get()) is not None:
             if isinstance(order, BaseException):
                 raise order
-            if tape.head is None:
-                tape.begin(200, {})
+            if recording.head is None:
+                recording.begin(200, {})
             for size in order:
-                await self._write(tape, size)
+                await self._write(recording, size)
 
-    async def _write(self, tape: Recording, size: int) -> None:
+    async def _write(self, recording: Recording, size: int) -> None:
         at = len(self.written)
         piece = bytes((self.number * 101 + at + i) % 251 for i in range(size))
         self.written += piece
         self.unsettled = size
         try:
-            await tape.append(piece)
+            await recording.append(piece)
         finally:
             self.unsettled = 0
 
@@ -312,12 +312,14 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def the_budget_counts_what_recordings_hold(self) -> None:
-        tapes = [job.recording for job in self.scripts]
-        for tape in tapes:
-            held = sum(len(part) for part in tape._parts if isinstance(part, bytes))
-            assert tape.bytes_in_memory == held
-        assert self.budget.bytes_in_memory == sum(tape.bytes_in_memory for tape in tapes)
-        assert self.budget.bytes_on_disk == sum(tape.bytes_on_disk for tape in tapes)
+        recordings = [job.recording for job in self.scripts]
+        for recording in recordings:
+            held = sum(len(part) for part in recording._parts if isinstance(part, bytes))
+            assert recording.bytes_in_memory == held
+        assert self.budget.bytes_in_memory == sum(
+            recording.bytes_in_memory for recording in recordings
+        )
+        assert self.budget.bytes_on_disk == sum(recording.bytes_on_disk for recording in recordings)
         for job in self.scripts:
             if self.jobs.get_for_caller("ada", job.id) is None:
                 assert (job.recording.bytes_in_memory, job.recording.bytes_on_disk) == (0, 0)

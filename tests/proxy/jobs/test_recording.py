@@ -1,4 +1,4 @@
-"""Tapes: what is read is a prefix of what was written, and in the end exactly that."""
+"""Recordings: what is read is a prefix of what was written, and in the end exactly that."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGE = 1 << 30
 
 
 def make_recording(folder: Path) -> Recording:
-    return Recording(RecordingBudget(LARGE, LARGE), folder / "tape")
+    return Recording(RecordingBudget(LARGE, LARGE), folder / "recording")
 
 
 async def read_all(recording: Recording) -> bytes:
@@ -55,7 +55,7 @@ async def test_a_part_on_disk_is_read_like_one_in_memory(tmp_path: Path) -> None
     one.end()
     assert (one.bytes_in_memory, one.bytes_on_disk) == (1, 300_002)
     assert await read_all(one) == b"a" * 300_000 + b"bcd"
-    assert (tmp_path / "tape").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "recording").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ async def test_an_answer_that_broke_off_is_never_taken_for_a_whole_one(tmp_path:
         await read_all(one)
 
 
-async def test_what_all_have_read_can_be_given_up_and_then_nobody_joins(tmp_path: Path) -> None:
+async def test_what_all_have_read_can_be_evicted_and_then_nobody_joins(tmp_path: Path) -> None:
     one = make_recording(tmp_path)
     await one.append(b"a")
     reading = one.chunks()
@@ -186,30 +186,30 @@ async def test_a_file_that_is_gone_breaks_the_answer_off(tmp_path: Path) -> None
     await one.append(b"a")
     await one.spill()
     one.end()
-    (tmp_path / "tape").unlink()
+    (tmp_path / "recording").unlink()
     with pytest.raises(RecordingTruncated):
         await read_all(one)
 
 
 async def test_what_is_forgotten_while_it_is_moved_leaves_nothing(tmp_path: Path) -> None:
-    shelf = RecordingBudget(LARGE, LARGE)
-    one = Recording(shelf, tmp_path / "tape")
+    budget = RecordingBudget(LARGE, LARGE)
+    one = Recording(budget, tmp_path / "recording")
     await one.append(b"a" * 1000)
     moving = asyncio.ensure_future(one.spill())
     await asyncio.sleep(0)
     one.discard()
     await moving
-    assert (shelf.bytes_in_memory, shelf.bytes_on_disk) == (0, 0)
-    assert not (tmp_path / "tape").exists()
+    assert (budget.bytes_in_memory, budget.bytes_on_disk) == (0, 0)
+    assert not (tmp_path / "recording").exists()
 
 
 async def test_an_earlier_process_can_have_written_it(tmp_path: Path) -> None:
-    (tmp_path / "tape").write_bytes(b"abc")
+    (tmp_path / "recording").write_bytes(b"abc")
     one = make_recording(tmp_path)
     one.restore(200, {}, 3)
     assert await read_all(one) == b"abc"
     one.discard()
-    assert not (tmp_path / "tape").exists()
+    assert not (tmp_path / "recording").exists()
 
 
 async def test_a_move_goes_on_when_whoever_wanted_it_is_cancelled(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ async def test_nothing_is_held_of_what_is_written_after_it_was_forgotten(tmp_pat
 
 
 async def test_only_what_the_disk_has_room_for_is_moved(tmp_path: Path) -> None:
-    one = Recording(RecordingBudget(LARGE, 2), tmp_path / "tape")
+    one = Recording(RecordingBudget(LARGE, 2), tmp_path / "recording")
     for piece in (b"a", b"b", b"c"):
         await one.append(piece)
     await one.spill()
@@ -248,7 +248,7 @@ async def test_a_failed_move_that_nobody_waits_for_complains_to_nobody(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("no folder")
-    one = Recording(RecordingBudget(LARGE, LARGE), tmp_path / "file" / "tape")
+    one = Recording(RecordingBudget(LARGE, LARGE), tmp_path / "file" / "recording")
     await one.append(b"a")
     moving = asyncio.ensure_future(one.spill())
     await asyncio.sleep(0)

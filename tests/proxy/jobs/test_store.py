@@ -25,18 +25,18 @@ async def jobs(tmp_path: Path) -> AsyncIterator[JobStore]:
     await made.close()
 
 
-async def succeed(tape: Recording) -> None:
-    tape.begin(200, {})
-    await tape.append(b"picture")
+async def succeed(recording: Recording) -> None:
+    recording.begin(200, {})
+    await recording.append(b"picture")
 
 
-async def fail(tape: Recording) -> None:
-    del tape
+async def fail(recording: Recording) -> None:
+    del recording
     raise UpstreamFailed("no")
 
 
-async def run_forever(tape: Recording) -> None:
-    tape.begin(200, {})
+async def run_forever(recording: Recording) -> None:
+    recording.begin(200, {})
     await asyncio.Event().wait()
 
 
@@ -47,7 +47,7 @@ async def wait_ended(job: Job) -> Job:
     return job
 
 
-async def test_a_fresh_request_is_a_new_picture_and_a_retry_is_not(jobs: JobStore) -> None:
+async def test_a_fresh_request_is_a_new_image_and_a_retry_is_not(jobs: JobStore) -> None:
     job = jobs.start(FRESH, run_forever)
     assert jobs.find(FRESH) is None
     assert jobs.find(RETRY) is job
@@ -69,8 +69,8 @@ async def test_a_retry_does_not_collect_a_failure(jobs: JobStore) -> None:
 async def test_a_failure_that_may_have_been_paid_is_told_before_another_job_begins(
     jobs: JobStore,
 ) -> None:
-    async def lost(tape: Recording) -> None:
-        await succeed(tape)
+    async def lost(recording: Recording) -> None:
+        await succeed(recording)
         error = UpstreamFailed("lost", code="connection_lost")
         error.headers = {"x-should-retry": "false"}
         raise error
@@ -93,7 +93,7 @@ async def test_another_callers_or_another_request_joins_nothing(
     assert jobs.get_for_caller("bob", job.id) is None
 
 
-async def test_each_of_two_retries_gets_a_picture_of_its_own(jobs: JobStore) -> None:
+async def test_each_of_two_retries_gets_an_image_of_its_own(jobs: JobStore) -> None:
     first, second = [await wait_ended(jobs.start(FRESH, succeed)) for _ in range(2)]
     assert jobs.find(RETRY) is first
     first.deliveries += 1
@@ -115,9 +115,9 @@ async def test_a_client_that_has_gone_without_our_having_written_to_it_does_not_
 
 
 async def test_what_a_job_failed_with_holds_nothing_of_the_request(jobs: JobStore) -> None:
-    async def fails(tape: Recording) -> None:
+    async def fails(recording: Recording) -> None:
         try:
-            await fail(tape)
+            await fail(recording)
         except UpstreamFailed as error:
             raise UpstreamFailed("lost") from error
 
@@ -208,7 +208,7 @@ async def test_what_outlives_its_time_goes_with_its_last_reader(tmp_path: Path) 
 
 
 async def restart(folder: Path, disk: int = 1 << 20, seconds: float = 60) -> JobStore:
-    """Give the jobs of the next process."""
+    """Return the jobs of the next process."""
     jobs = JobStore(RecordingBudget(1 << 20, disk), folder, result_ttl=seconds)
     await jobs.restore()
     return jobs
@@ -291,7 +291,7 @@ async def test_the_time_that_is_left_goes_on_after_a_restart(tmp_path: Path) -> 
     await jobs.close()
 
 
-async def test_what_has_no_room_any_more_is_given_up_at_the_start(tmp_path: Path) -> None:
+async def test_what_has_no_room_any_more_is_evicted_at_the_start(tmp_path: Path) -> None:
     jobs = await restart(tmp_path)
     _, newer = [await wait_ended(jobs.start(FRESH, succeed)) for _ in range(2)]
     await jobs.persist()
@@ -349,9 +349,9 @@ async def test_a_job_forgotten_while_it_is_kept_leaves_nothing(tmp_path: Path) -
 
 
 async def test_a_header_that_cannot_be_written_costs_only_its_own_job(tmp_path: Path) -> None:
-    async def odd(tape: Recording) -> None:
-        tape.begin(200, {"x-odd": "\udc80"})
-        await tape.append(b"picture")
+    async def odd(recording: Recording) -> None:
+        recording.begin(200, {"x-odd": "\udc80"})
+        await recording.append(b"picture")
 
     jobs = await restart(tmp_path)
     plain, strange = [await wait_ended(jobs.start(FRESH, play)) for play in (succeed, odd)]
