@@ -24,12 +24,12 @@ FILE = {
 NOW = 1_800_000_000.9
 
 
-def holding(**changed: Any) -> Credentials:
+def credentials_with(**changed: Any) -> Credentials:
     return Credentials("", {KEY: orjson.dumps({**FILE, **changed}).decode()})
 
 
-def asked(**changed: Any) -> ProviderRequest:
-    return next(request_token(holding(**changed), NOW))
+def build_request(**changed: Any) -> ProviderRequest:
+    return next(request_token(credentials_with(**changed), NOW))
 
 
 def test_the_file_as_it_is_downloaded_is_of_the_form() -> None:
@@ -44,7 +44,7 @@ def test_its_secrets_are_secret() -> None:
 
 
 def test_the_assertion_says_who_wants_what_of_whom_for_an_hour() -> None:
-    request = asked()
+    request = build_request()
     assert request.assertion is not None
     assert request.assertion.claims == {
         "iss": FILE["client_email"],
@@ -61,13 +61,13 @@ def test_the_assertion_says_who_wants_what_of_whom_for_an_hour() -> None:
 
 
 def test_line_ends_that_were_escaped_twice_are_mended() -> None:
-    assertion = asked(private_key="-----A KEY-----\\nAAAA\\n").assertion
+    assertion = build_request(private_key="-----A KEY-----\\nAAAA\\n").assertion
     assert assertion is not None
     assert assertion.private_key == FILE["private_key"]
 
 
 def test_without_a_token_uri_it_is_googles_usual_one() -> None:
-    assert asked(token_uri=None).url == FILE["token_uri"]
+    assert build_request(token_uri=None).url == FILE["token_uri"]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_without_a_token_uri_it_is_googles_usual_one() -> None:
     ],
 )
 def test_an_assertion_may_go_to_google(place: str) -> None:
-    assert asked(token_uri=place).url == place
+    assert build_request(token_uri=place).url == place
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_an_assertion_may_go_to_google(place: str) -> None:
 )
 def test_an_assertion_goes_nowhere_else(place: str) -> None:
     with pytest.raises(BadParam, match="token_uri"):
-        asked(token_uri=place)
+        build_request(token_uri=place)
 
 
 @pytest.mark.parametrize("missing", ["client_email", "private_key"])
 @pytest.mark.parametrize("value", [None, "", 7])
 def test_half_a_file_is_refused_by_name(missing: str, value: Any) -> None:
     with pytest.raises(BadParam, match=missing) as caught:
-        asked(**{missing: value})
+        build_request(**{missing: value})
     assert caught.value.param == KEY
     assert "A KEY" not in caught.value.message
 
@@ -120,11 +120,11 @@ def test_what_is_no_json_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["my-project", "123456789012", "example.com:my-project"])
 def test_the_account_names_its_project(name: str) -> None:
-    assert get_project(holding(project_id=name)) == name
+    assert get_project(credentials_with(project_id=name)) == name
 
 
 @pytest.mark.parametrize("name", [None, "", "..", "a/b", "a?b", "a#b", "../x:y", "A", "a" * 64, 7])
 def test_a_project_that_would_leave_its_place_is_refused(name: Any) -> None:
     assert not isinstance(name, str) or not re.fullmatch(PROJECT, name)
     with pytest.raises(BadParam, match="vertex_project_id"):
-        get_project(holding(project_id=name))
+        get_project(credentials_with(project_id=name))

@@ -21,12 +21,12 @@ def config(table: Any, **params: Any) -> dict[str, Any]:
     return dict(made.get("imageConfig", {}))
 
 
-def replied(**tree: Any) -> ProviderReply:
+def make_reply(**tree: Any) -> ProviderReply:
     return ProviderReply(200, {"content-type": "application/json"}, orjson.dumps(tree))
 
 
 def finished(reason: str, *parts: Any) -> ProviderReply:
-    return replied(candidates=[{"content": {"parts": parts}, "finishReason": reason}])
+    return make_reply(candidates=[{"content": {"parts": parts}, "finishReason": reason}])
 
 
 def image(b64: str = "aGk=", media_type: str = "image/png", **more: Any) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def test_a_finish_for_safety_or_rights_is_a_refusal(reason: str) -> None:
 @pytest.mark.parametrize("reason", ["SAFETY", "OTHER", "JAILBREAK", "a new one"])
 def test_whatever_blocks_a_prompt_is_a_refusal(reason: str) -> None:
     with pytest.raises(Refusal, match=reason):
-        gemini.parse_answer(replied(promptFeedback={"blockReason": reason}))
+        gemini.parse_answer(make_reply(promptFeedback={"blockReason": reason}))
 
 
 @pytest.mark.parametrize("reason", ["NO_IMAGE", "IMAGE_OTHER", "OTHER", "STOP", "MAX_TOKENS"])
@@ -115,7 +115,7 @@ def test_tokens_of_images_that_were_sent_are_told_apart() -> None:
             {"modality": "IMAGE", "tokenCount": 1290},
         ],
     }
-    reply = replied(candidates=[{"content": {"parts": [image()]}}], usageMetadata=told)
+    reply = make_reply(candidates=[{"content": {"parts": [image()]}}], usageMetadata=told)
     assert gemini.parse_answer(reply).usage == {
         "input_tokens": 1300,
         "output_tokens": 1200,

@@ -33,7 +33,7 @@ def call(**params: Any) -> ImageCall:
     return ImageCall(params, ACME.table_for("").translate(params).fields)
 
 
-def answered(status: int = 200, **tree: Any) -> Answer:
+def parse_answer(status: int = 200, **tree: Any) -> Answer:
     reply = ProviderReply(status, {}, orjson.dumps(tree))
     return ACME.parse_answer(call(model="one"), ACME.raise_for_status(reply))
 
@@ -58,7 +58,7 @@ def test_a_call_without_a_model_is_told_of_one() -> None:
 
 
 def test_images_come_in_either_form_with_what_is_kept_of_their_entries() -> None:
-    made = answered(
+    made = parse_answer(
         data=[
             {"b64_json": "iVBO", "seed": 7, "index": 0},
             {"b64_json": "data:image/png;base64,iVBO"},
@@ -81,14 +81,14 @@ def test_images_come_in_either_form_with_what_is_kept_of_their_entries() -> None
 
 def test_an_answer_without_a_image_is_none_and_may_say_why() -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        answered(data=[])
+        parse_answer(data=[])
     with pytest.raises(Refusal, match="no such thing"):
-        answered(error={"code": "unsafe_prompt", "message": "no such thing"})
+        parse_answer(error={"code": "unsafe_prompt", "message": "no such thing"})
 
 
 def test_an_error_means_what_its_code_says_whatever_its_status() -> None:
     with pytest.raises(ProviderError) as caught:
-        answered(500, error={"code": "no_money", "message": "empty"})
+        parse_answer(500, error={"code": "no_money", "message": "empty"})
     assert (caught.value.status, caught.value.code) == (429, "insufficient_quota")
     assert caught.value.provider_status == 500
 
@@ -98,23 +98,23 @@ def test_an_error_means_what_its_code_says_whatever_its_status() -> None:
 )
 def test_openais_codes_of_a_refusal_are_known_everywhere(code: str) -> None:
     with pytest.raises(Refusal, match="no such thing"):
-        answered(400, error={"code": code, "message": "no such thing"})
+        parse_answer(400, error={"code": code, "message": "no such thing"})
 
 
 def test_the_list_can_stand_in_other_places_too() -> None:
-    assert answered(output={"images": [{"b64_json": "iVBO"}]}).images[0].b64 == "iVBO"
+    assert parse_answer(output={"images": [{"b64_json": "iVBO"}]}).images[0].b64 == "iVBO"
 
 
-def told(**data: Any) -> Answer:
+def parse_event(**data: Any) -> Answer:
     return ACME.parse_event(call(model="one", stream=True), data)
 
 
 def test_an_event_is_a_image_a_preview_or_a_count() -> None:
-    finished = told(b64_json="iVBO", seed=7).images[0]
+    finished = parse_event(b64_json="iVBO", seed=7).images[0]
     assert (finished.b64, finished.partial_index, finished.extra) == ("iVBO", None, {"seed": 7})
-    preview = told(b64_json="iVBO", partial_image_index=0).images[0]
+    preview = parse_event(b64_json="iVBO", partial_image_index=0).images[0]
     assert (preview.b64, preview.partial_index) == ("iVBO", 0)
-    counted = told(usage={"output_tokens": 4})
+    counted = parse_event(usage={"output_tokens": 4})
     assert counted.images == ()
     assert counted.usage
     assert counted.usage["output_tokens"] == 4
@@ -128,13 +128,13 @@ def test_an_event_may_tell_nothing(data: Any) -> None:
 @pytest.mark.parametrize(("code", "status"), [(429, 429), (700, 502), (None, 502), ("429", 502)])
 def test_an_event_of_failure_means_what_it_would_have_as_a_reply(code: Any, status: int) -> None:
     with pytest.raises(ProviderError, match="too much") as caught:
-        told(error={"message": "too much", "http_code": code})
+        parse_event(error={"message": "too much", "http_code": code})
     assert caught.value.status == status
 
 
 def test_an_event_can_tell_of_a_refusal() -> None:
     with pytest.raises(Refusal):
-        told(error={"code": "unsafe_prompt", "message": "no such thing"})
+        parse_event(error={"code": "unsafe_prompt", "message": "no such thing"})
 
 
 def test_every_quality_but_auto_is_one_of_two() -> None:

@@ -34,12 +34,12 @@ def requested(
     return adapter.build_request(ImageCall(fields, fields, body=body))
 
 
-def answered(tree: Any, status: int = 200) -> Answer:
+def parse_answer(tree: Any, status: int = 200) -> Answer:
     reply = ProviderReply(status, {"content-type": "application/json"}, orjson.dumps(tree))
     return Plain().parse_answer(ImageCall(BODY, BODY), reply)
 
 
-def failed(status: int, tree: Any) -> ProviderError:
+def parse_error(status: int, tree: Any) -> ProviderError:
     return Plain().provider_error(ProviderReply(status, {}, orjson.dumps(tree)))
 
 
@@ -89,7 +89,7 @@ def test_no_row_stands_in_the_table() -> None:
 
 
 def test_an_answer_keeps_the_providers_bytes() -> None:
-    assert answered({"created": 1, "data": [{"b64_json": "aGk="}]}).body == (
+    assert parse_answer({"created": 1, "data": [{"b64_json": "aGk="}]}).body == (
         b'{"created":1,"data":[{"b64_json":"aGk="}]}'
     )
 
@@ -103,7 +103,7 @@ def test_the_bytes_are_not_held_beside_base64_that_is_to_go_behind_a_url() -> No
 
 def test_images_are_read_in_every_form() -> None:
     entries = [{"b64_json": "aGk=", "url": None}, {"url": "https://a.test/1"}]
-    first, second, third = answered(
+    first, second, third = parse_answer(
         {"data": [*entries, {"url": "data:image/png;base64,aGk="}]}
     ).images
     assert (first.b64, second.url, third.b64) == ("aGk=", "https://a.test/1", "aGk=")
@@ -111,31 +111,31 @@ def test_images_are_read_in_every_form() -> None:
 
 def test_what_stands_beside_a_image_stays_with_it() -> None:
     entry = {"url": "https://a.test/1", "revised_prompt": "a blue cube", "seed": 7, "note": None}
-    (image,) = answered({"data": [entry]}).images
+    (image,) = parse_answer({"data": [entry]}).images
     assert image.extra == {"revised_prompt": "a blue cube", "seed": 7}
 
 
 def test_what_stands_beside_the_images_stays_too() -> None:
     tree = {"created": 1, "data": [{"b64_json": "aGk="}], "usage": {"total_tokens": 3}, "size": "s"}
-    answer = answered(tree)
+    answer = parse_answer(tree)
     assert (answer.usage, answer.extra) == ({"total_tokens": 3}, {"size": "s"})
 
 
 def test_an_entry_without_a_image_is_passed_over() -> None:
     entries = [{"b64_json": ""}, {}, "odd", None, {"b64_json": "aGk="}]
-    assert len(answered({"data": entries}).images) == 1
+    assert len(parse_answer({"data": entries}).images) == 1
 
 
 @pytest.mark.parametrize("tree", [{"data": []}, {"data": None}, {}, [], "odd", None])
 def test_no_image_is_an_error(tree: Any) -> None:
     with pytest.raises(ProviderError) as caught:
-        answered(tree)
+        parse_answer(tree)
     assert caught.value.code == "no_picture"
 
 
 def test_an_error_with_a_success_status_is_an_error() -> None:
     with pytest.raises(ProviderError, match="too wide"):
-        answered({"error": {"message": "too wide", "type": "server_error"}})
+        parse_answer({"error": {"message": "too wide", "type": "server_error"}})
 
 
 # What went wrong
@@ -143,14 +143,14 @@ def test_an_error_with_a_success_status_is_an_error() -> None:
 
 def test_an_error_in_openais_shape_is_kept_bytes_and_status() -> None:
     tree = {"error": {"message": "no", "type": "invalid_request_error", "param": "n", "code": "x"}}
-    error = failed(409, tree)
+    error = parse_error(409, tree)
     assert (error.status, error.body) == (409, orjson.dumps(tree))
     assert (error.param, error.code) == ("n", "x")
 
 
 @pytest.mark.parametrize("tree", [{"error": "no"}, {"detail": "no"}, {"error": {"message": "no"}}])
 def test_an_error_in_another_shape_is_made_into_ours(tree: Any) -> None:
-    error = failed(422, tree)
+    error = parse_error(422, tree)
     assert (error.status, error.body) == (400, None)
     assert error.message.endswith("no")
 
@@ -165,6 +165,6 @@ def test_an_error_in_another_shape_is_made_into_ours(tree: Any) -> None:
     ],
 )
 def test_a_refusal_is_known_by_its_code(told: dict[str, Any]) -> None:
-    error = failed(400, {"error": {"message": "unsafe", "type": "any", **told}})
+    error = parse_error(400, {"error": {"message": "unsafe", "type": "any", **told}})
     assert isinstance(error, Refusal)
     assert error.body is not None

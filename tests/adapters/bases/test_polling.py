@@ -22,7 +22,7 @@ class Patient(Adapter):
     """Polls and does nothing else."""
 
 
-def asked(
+def build_request(
     *replies: ProviderReply, interval: float = 0.5, limit: float = 600.0
 ) -> tuple[ProviderReply, list[ProviderRequest]]:
     """Poll against replies, the last for ever; give the settled one, and the questions."""
@@ -38,30 +38,30 @@ def asked(
 
 
 def test_the_settled_reply_ends_it() -> None:
-    settled, questions = asked(WORKING, WORKING, DONE)
+    settled, questions = build_request(WORKING, WORKING, DONE)
     assert settled is DONE
     assert len(questions) == 3
 
 
 def test_every_question_waits_and_is_otherwise_the_one_given() -> None:
-    _, questions = asked(WORKING, DONE, interval=2.0)
+    _, questions = build_request(WORKING, DONE, interval=2.0)
     assert {(it.delay, it.url, it.method) for it in questions} == {(2.0, QUESTION.url, "GET")}
 
 
 def test_the_question_given_is_left_as_it_was() -> None:
-    asked(DONE)
+    build_request(DONE)
     assert QUESTION.delay == 0.0
 
 
 def test_an_error_status_ends_it() -> None:
     with pytest.raises(ProviderError) as caught:
-        asked(WORKING, ProviderReply(401))
+        build_request(WORKING, ProviderReply(401))
     assert caught.value.code == "invalid_api_key"
 
 
 def test_a_job_that_is_gone_is_no_missing_model() -> None:
     with pytest.raises(ProviderError, match="no job 7") as caught:
-        asked(WORKING, ProviderReply(404, {}, b'{"detail": "no job 7"}'))
+        build_request(WORKING, ProviderReply(404, {}, b'{"detail": "no job 7"}'))
     assert (caught.value.status, caught.value.code) == (502, None)
 
 
@@ -76,7 +76,7 @@ def test_an_error_status_can_be_a_settled_reply() -> None:
 
 def test_it_gives_up_after_the_limit() -> None:
     with pytest.raises(ProviderError) as caught:
-        asked(WORKING, limit=3.0)
+        build_request(WORKING, limit=3.0)
     assert (caught.value.status, caught.value.code) == (504, "timeout")
     assert "3 seconds" in caught.value.message
 
@@ -104,18 +104,18 @@ class Queue(PollingAdapter):
         return Answer((Image(url=dig_str(reply.json(), "url")),))
 
 
-def said(**tree: Any) -> ProviderReply:
+def make_reply(**tree: Any) -> ProviderReply:
     return ProviderReply(200, {}, orjson.dumps(tree))
 
 
 def test_a_job_is_asked_about_until_it_is_settled() -> None:
     flow = Queue().flow(ImageCall({}, {}))
     assert next(flow).path == "/jobs"
-    question = flow.send(said(id="7", status="queued"))
+    question = flow.send(make_reply(id="7", status="queued"))
     assert (question.path, question.delay) == ("/jobs/7", 2.0)
-    assert flow.send(said(status="queued")) == question
+    assert flow.send(make_reply(status="queued")) == question
     with pytest.raises(StopIteration) as done:
-        flow.send(said(status="done", url="https://a.test"))
+        flow.send(make_reply(status="done", url="https://a.test"))
     assert done.value.value.images[0].url == "https://a.test"
 
 
@@ -123,17 +123,17 @@ def test_a_job_that_is_settled_at_once_is_asked_nothing() -> None:
     flow = Queue().flow(ImageCall({}, {}))
     next(flow)
     with pytest.raises(StopIteration):
-        flow.send(said(url="https://a.test"))
+        flow.send(make_reply(url="https://a.test"))
 
 
 def test_a_job_that_is_abandoned_is_cancelled_by_the_name_it_was_given() -> None:
     flow = Queue().flow(ImageCall({}, {}))
     next(flow)
-    flow.send(said(id="7", status="queued"))
-    flow.send(said(status="queued"))
+    flow.send(make_reply(id="7", status="queued"))
+    flow.send(make_reply(status="queued"))
     assert flow.throw(FlowCancelled()).path == "/jobs/7/cancel"
     with pytest.raises(FlowCancelled):
-        flow.send(said())
+        flow.send(make_reply())
 
 
 def test_what_has_not_been_submitted_yet_is_not_cancelled() -> None:
@@ -146,7 +146,7 @@ def test_what_has_not_been_submitted_yet_is_not_cancelled() -> None:
 def test_a_job_that_cannot_be_cancelled_is_left_alone() -> None:
     flow = Declared().flow(ImageCall({}, {}))
     next(flow)
-    flow.send(said(job={"id": "7"}))
+    flow.send(make_reply(job={"id": "7"}))
     with pytest.raises(FlowCancelled):
         flow.throw(FlowCancelled())
 
@@ -173,16 +173,16 @@ class Percent(Declared):
     [(0, 0.0), (40, 0.4), (120.5, 1.0), (-1, 0.0), (None, None), ("40", None), (True, None)],
 )
 def test_progress_is_told_as_a_part_of_one(told: Any, progress: float | None) -> None:
-    assert Percent().parse_progress(said(job={"percent": told})) == progress
-    assert Declared().parse_progress(said(job={"percent": told})) is None
+    assert Percent().parse_progress(make_reply(job={"percent": told})) == progress
+    assert Declared().parse_progress(make_reply(job={"percent": told})) is None
 
 
-def ended(**tree: Any) -> Answer:
-    return Declared().parse_answer(ImageCall({}, {}), said(**tree))
+def parse_answer(**tree: Any) -> Answer:
+    return Declared().parse_answer(ImageCall({}, {}), make_reply(**tree))
 
 
 def test_the_question_is_made_of_the_jobs_name() -> None:
-    question = Declared().build_poll_request(ImageCall({}, {}), said(job={"id": "a/7"}))
+    question = Declared().build_poll_request(ImageCall({}, {}), make_reply(job={"id": "a/7"}))
     assert question
     assert (question.method, question.path) == ("GET", "/jobs/a%2F7/state")
 
@@ -190,19 +190,19 @@ def test_the_question_is_made_of_the_jobs_name() -> None:
 @pytest.mark.parametrize("job", [None, {}, {"id": 7}, {"id": ""}, {"id": ".."}])
 def test_a_reply_that_names_no_job_is_an_error(job: Any) -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        Declared().build_poll_request(ImageCall({}, {}), said(job=job))
+        Declared().build_poll_request(ImageCall({}, {}), make_reply(job=job))
 
 
 def test_a_reply_that_names_no_job_may_say_why() -> None:
     with pytest.raises(ProviderError, match="too many jobs"):
-        Declared().build_poll_request(ImageCall({}, {}), said(message="too many jobs"))
+        Declared().build_poll_request(ImageCall({}, {}), make_reply(message="too many jobs"))
 
 
 @pytest.mark.parametrize(
     "urls", ["https://a.test", ["https://a.test"], [7, None, "https://a.test"]]
 )
 def test_the_images_are_one_url_or_a_list_of_them(urls: Any) -> None:
-    assert [it.url for it in ended(status="done", result={"urls": urls}).images] == [
+    assert [it.url for it in parse_answer(status="done", result={"urls": urls}).images] == [
         "https://a.test"
     ]
 
@@ -210,18 +210,18 @@ def test_the_images_are_one_url_or_a_list_of_them(urls: Any) -> None:
 @pytest.mark.parametrize("result", [None, {}, {"urls": []}, {"urls": {}}, {"urls": 7}])
 def test_a_finished_job_without_a_image_is_an_error(result: Any) -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        ended(status="done", result=result)
+        parse_answer(status="done", result=result)
 
 
 def test_any_other_end_is_an_error_in_the_providers_words() -> None:
     with pytest.raises(ProviderError, match="out of memory") as caught:
-        ended(status="broken", error="out of memory", result={"urls": ["https://a.test"]})
+        parse_answer(status="broken", error="out of memory", result={"urls": ["https://a.test"]})
     assert caught.value.status == 502
 
 
 def test_a_state_is_all_that_some_ends_say() -> None:
     with pytest.raises(ProviderError, match="answered: expired"):
-        ended(status="expired")
+        parse_answer(status="expired")
 
 
 def test_images_are_fetched_one_by_one_and_keep_what_is_said_of_them() -> None:

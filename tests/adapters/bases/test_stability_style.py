@@ -12,7 +12,7 @@ from adapters.http import ProviderReply
 GOOD = Image(b64="aGk=")
 
 
-def ended(*outcomes: str, image: Image = GOOD) -> Answer:
+def answer_for(*outcomes: str, image: Image = GOOD) -> Answer:
     return answer_from([(outcome, image) for outcome in outcomes], ProviderReply())
 
 
@@ -35,23 +35,23 @@ def test_a_image_in_json_ends_in_its_entry() -> None:
 
 
 def test_the_images_that_ended_well_are_kept_when_others_did_not() -> None:
-    assert len(ended("CONTENT_FILTERED", "SUCCESS", "ERROR", "", "Ready").images) == 3
+    assert len(answer_for("CONTENT_FILTERED", "SUCCESS", "ERROR", "", "Ready").images) == 3
 
 
 @pytest.mark.parametrize("outcome", ["CONTENT_FILTERED", "Request Moderated", "Content Moderated"])
 def test_a_filtered_image_is_a_refusal(outcome: str) -> None:
     with pytest.raises(Refusal, match=outcome):
-        ended("ERROR", outcome)
+        answer_for("ERROR", outcome)
 
 
 def test_any_other_end_is_the_providers_failure() -> None:
     with pytest.raises(ProviderError, match="ERROR") as caught:
-        ended("ERROR")
+        answer_for("ERROR")
     assert (caught.value.status, isinstance(caught.value, Refusal)) == (502, False)
 
 
 def test_an_empty_image_is_none() -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        ended("SUCCESS", image=Image())
+        answer_for("SUCCESS", image=Image())
     with pytest.raises(ProviderError, match="without an image"):
-        ended()
+        answer_for()

@@ -30,53 +30,53 @@ BOUNDS = {
 }
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
-def answered(**tree: Any) -> Answer:
+def parse_answer(**tree: Any) -> Answer:
     return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(201, {}, orjson.dumps(tree)))
 
 
-def failed(status: int, message: Any) -> ProviderError:
+def parse_error(status: int, message: Any) -> ProviderError:
     return ADAPTER.provider_error(ProviderReply(status, {}, orjson.dumps({"message": message})))
 
 
 @pytest.mark.parametrize("model", BOUNDS)
 @given(width=st.integers(10, 99_999), height=st.integers(10, 99_999))
 def test_sides_are_within_the_models_bounds(model: str, width: int, height: int) -> None:
-    sides = made(model, size=f"{width}x{height}")["image_size"].values()
+    sides = translate(model, size=f"{width}x{height}")["image_size"].values()
     low, high, step = BOUNDS[model]
     assert low <= min(sides) <= max(sides) <= high
     assert [side % step for side in sides] == [0, 0]
 
 
 def test_steps_are_not_sent_to_who_has_none() -> None:
-    assert "num_inference_steps" in made("flux-pro", num_inference_steps=20)
-    assert "num_inference_steps" not in made("flux-pro/v1.1", num_inference_steps=20)
+    assert "num_inference_steps" in translate("flux-pro", num_inference_steps=20)
+    assert "num_inference_steps" not in translate("flux-pro/v1.1", num_inference_steps=20)
 
 
 def test_a_image_to_work_from_says_the_size() -> None:
     image = "https://a.test/1.png"
-    made_of = made("flux/dev/image-to-image", image_url=image, size="1024x1024", strength=0.5)
+    made_of = translate("flux/dev/image-to-image", image_url=image, size="1024x1024", strength=0.5)
     assert made_of == {"image_url": image, "strength": 0.5}
 
 
 @pytest.mark.parametrize("model", BOUNDS)
 def test_a_square_is_asked_for_where_nothing_is(model: str) -> None:
     side = max(1024, BOUNDS[model][0])
-    assert made(model)["image_size"] == {"width": side, "height": side}
+    assert translate(model)["image_size"] == {"width": side, "height": side}
 
 
 def test_a_word_takes_the_place_of_a_size() -> None:
-    assert made("flux/dev", image_size="portrait_4_3") == {"image_size": "portrait_4_3"}
-    assert made(SEEDREAM, image_size="1.5K") == {"image_size": "1.5K"}
+    assert translate("flux/dev", image_size="portrait_4_3") == {"image_size": "portrait_4_3"}
+    assert translate(SEEDREAM, image_size="1.5K") == {"image_size": "1.5K"}
 
 
 @pytest.mark.parametrize("model", ["flux-pro/v1.1-ultra", "flux/kontext-max/text-to-image"])
 def test_some_know_ratios_only(model: str) -> None:
-    assert made(model, size="1792x1024") == {"aspect_ratio": "16:9"}
-    assert made(model, aspect_ratio="3:2") == {"aspect_ratio": "3:2"}
+    assert translate(model, size="1792x1024") == {"aspect_ratio": "16:9"}
+    assert translate(model, aspect_ratio="3:2") == {"aspect_ratio": "3:2"}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_some_know_ratios_only(model: str) -> None:
 def test_nano_banana_draws_a_square_unless_something_else_says_its_shape(
     asked: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    assert made("google/gemini-nano-banana-2.1", **asked) == sent
+    assert translate("google/gemini-nano-banana-2.1", **asked) == sent
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_several_at_once_depend_on_the_family(model: str, count: int) -> None:
 
 def test_a_model_of_no_known_family_gets_its_prompt() -> None:
     params = {"prompt": "a cube", "size": "1024x1024", "response_format": "url", "seed": 7}
-    assert made("somebody/new", **params) == {"prompt": "a cube"}
+    assert translate("somebody/new", **params) == {"prompt": "a cube"}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_model_of_no_known_family_gets_its_prompt() -> None:
     ],
 )
 def test_images_are_found_in_each_of_three_places(tree: dict[str, Any]) -> None:
-    assert answered(**tree).images[0].b64 == "iVBO"
+    assert parse_answer(**tree).images[0].b64 == "iVBO"
 
 
 @pytest.mark.parametrize(
@@ -132,15 +132,15 @@ def test_images_are_found_in_each_of_three_places(tree: dict[str, Any]) -> None:
 def test_no_credits_are_told_from_other_things_that_are_forbidden(
     status: int, message: str, said: str | None
 ) -> None:
-    assert failed(status, message).code == said
+    assert parse_error(status, message).code == said
 
 
 def test_a_list_of_complaints_is_passed_on_whole() -> None:
-    assert failed(400, ["too wide", 7, "too tall"]).message.endswith("too wide; too tall")
+    assert parse_error(400, ["too wide", 7, "too tall"]).message.endswith("too wide; too tall")
 
 
 def test_a_refusal_is_known_by_words() -> None:
-    assert isinstance(failed(400, "Blocked by moderation"), Refusal)
+    assert isinstance(parse_error(400, "Blocked by moderation"), Refusal)
 
 
 @pytest.mark.parametrize(
@@ -148,4 +148,4 @@ def test_a_refusal_is_known_by_words() -> None:
     [("low", "low"), ("standard", "medium"), ("hd", "high"), ("xhigh", "high"), ("max", "high")],
 )
 def test_every_quality_has_the_nearest_that_there_is(asked: str, sent: str) -> None:
-    assert made("openai/gpt-image-2", quality=asked)["quality"] == sent
+    assert translate("openai/gpt-image-2", quality=asked)["quality"] == sent

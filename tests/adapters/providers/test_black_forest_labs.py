@@ -18,7 +18,7 @@ READY = {"status": "Ready", "result": {"sample": "https://delivery-eu1.bfl.ai/1.
 LOST = {"status": "Task not found"}
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
@@ -26,7 +26,7 @@ def reply(tree: Any, status: int = 200) -> ProviderReply:
     return ProviderReply(status, {}, orjson.dumps(tree))
 
 
-def told(*trees: Any) -> Answer:
+def converse(*trees: Any) -> Answer:
     """Converse, with these replies after the submission's."""
     fields = {"model": "flux-2-pro", "prompt": "a cube"}
     flow = ADAPTER.flow(ImageCall(fields, {"prompt": "a cube"}))
@@ -53,7 +53,7 @@ def told(*trees: Any) -> Answer:
     ],
 )
 def test_each_family_has_its_own_words_for_a_size(model: str, fields: dict[str, Any]) -> None:
-    assert made(model, size="1792x1024") == fields
+    assert translate(model, size="1792x1024") == fields
 
 
 @pytest.mark.parametrize(
@@ -69,29 +69,29 @@ def test_each_family_has_its_own_words_for_a_size(model: str, fields: dict[str, 
 def test_a_image_is_square_where_nobody_says_otherwise(
     model: str, asked: dict[str, Any], fields: dict[str, Any]
 ) -> None:
-    assert made(model, **asked) == fields
+    assert translate(model, **asked) == fields
 
 
 def test_only_flux_2_is_asked_for_webp() -> None:
-    assert made("flux-2-max", output_format="webp") == {"output_format": "webp"}
-    assert made("flux-kontext-pro", output_format="webp") == {}
+    assert translate("flux-2-max", output_format="webp") == {"output_format": "webp"}
+    assert translate("flux-kontext-pro", output_format="webp") == {}
 
 
 def test_flux_2_makes_four_megapixels_and_no_more() -> None:
-    assert made("flux-2-max", size="2048x2048") == {"width": 2048, "height": 2048}
-    huge = made("flux-2-max", size="9000x6000")
+    assert translate("flux-2-max", size="2048x2048") == {"width": 2048, "height": 2048}
+    huge = translate("flux-2-max", size="9000x6000")
     assert huge["width"] * huge["height"] <= 2048 * 2048
 
 
 @pytest.mark.parametrize(("model", "most"), [("flux-2-pro", 5), ("flux-pro-1.1", 6)])
 def test_low_moderation_is_the_most_that_a_family_tolerates(model: str, most: int) -> None:
-    assert made(model, moderation="low")["safety_tolerance"] == most
-    assert "safety_tolerance" not in made(model, moderation="auto")
+    assert translate(model, moderation="low")["safety_tolerance"] == most
+    assert "safety_tolerance" not in translate(model, moderation="auto")
 
 
 @pytest.mark.parametrize("model", ADAPTER.models)
 def test_a_clients_webhook_never_leaves(model: str) -> None:
-    assert made(model, webhook_url="https://evil.test", webhook_secret="x") == made(model)
+    assert translate(model, webhook_url="https://evil.test", webhook_secret="x") == translate(model)
 
 
 @pytest.mark.parametrize(
@@ -106,14 +106,14 @@ def test_a_clients_webhook_never_leaves(model: str) -> None:
     ],
 )
 def test_a_familys_own_parameter_goes_through(model: str, name: str, value: Any) -> None:
-    assert made(model, **{name: value}) == {name: value, **made(model)}
+    assert translate(model, **{name: value}) == {name: value, **translate(model)}
 
 
 @pytest.mark.parametrize(
     ("model", "name"), [("flux-2-pro", "steps"), ("flux-2-klein-4b", "input_image_5")]
 )
 def test_another_familys_parameter_is_left_out(model: str, name: str) -> None:
-    assert made(model, **{name: "x"}) == {}
+    assert translate(model, **{name: "x"}) == {}
 
 
 def test_the_key_goes_into_its_own_header_and_no_other() -> None:
@@ -130,12 +130,12 @@ def test_a_submission_that_names_no_place_is_an_error() -> None:
 
 
 def test_a_task_may_be_unknown_for_a_while() -> None:
-    assert told(LOST, reply(LOST, 404), LOST, {"status": "Pending"}, READY).images
+    assert converse(LOST, reply(LOST, 404), LOST, {"status": "Pending"}, READY).images
 
 
 def test_a_task_that_stays_unknown_is_given_up() -> None:
     with pytest.raises(ProviderError, match="Task not found") as caught:
-        told(*[LOST] * 5)
+        converse(*[LOST] * 5)
     assert caught.value.status == 502
 
 
@@ -143,20 +143,20 @@ def test_a_task_that_stays_unknown_is_given_up() -> None:
 @pytest.mark.parametrize("details", [None, "unsafe", {"Moderation Reasons": ["Safety Filter"]}])
 def test_a_moderated_task_is_a_refusal_that_says_why(state: str, details: Any) -> None:
     with pytest.raises(Refusal, match=state) as caught:
-        told({"status": state, "details": details})
+        converse({"status": state, "details": details})
     assert caught.value.message.endswith((state, "unsafe", "Safety Filter"))
 
 
 @pytest.mark.parametrize("state", ["Error", "Failed", "Somehow Else", ""])
 def test_any_other_end_is_the_providers_failure(state: str) -> None:
     with pytest.raises(ProviderError) as caught:
-        told({"status": state})
+        converse({"status": state})
     assert (caught.value.status, isinstance(caught.value, Refusal)) == (502, False)
 
 
 def test_a_poll_that_fails_ends_the_conversation() -> None:
     with pytest.raises(ProviderError) as caught:
-        told({"status": "Pending"}, reply({"detail": "no"}, 402))
+        converse({"status": "Pending"}, reply({"detail": "no"}, 402))
     assert caught.value.status == 429
 
 
@@ -167,8 +167,8 @@ def test_what_is_forbidden_is_the_key() -> None:
 def test_a_prompt_is_called_revised_only_if_it_was() -> None:
     sample = READY["result"]
     assert isinstance(sample, dict)
-    same = told({"status": "Ready", "result": {**sample, "prompt": "a cube"}})
-    other = told({"status": "Ready", "result": {**sample, "prompt": "a glass cube"}})
+    same = converse({"status": "Ready", "result": {**sample, "prompt": "a cube"}})
+    other = converse({"status": "Ready", "result": {**sample, "prompt": "a glass cube"}})
     assert same.images[0].extra == {}
     assert other.images[0].extra == {"revised_prompt": "a glass cube"}
 

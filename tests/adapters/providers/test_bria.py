@@ -13,16 +13,16 @@ from adapters.http import ProviderReply
 from adapters.providers.bria import ADAPTER
 
 
-def made(**params: Any) -> dict[str, Any]:
+def translate(**params: Any) -> dict[str, Any]:
     return ADAPTER.table_for("fibo").translate(params).fields
 
 
-def said(wire: int = 200, **tree: Any) -> ProviderReply:
+def make_reply(wire: int = 200, **tree: Any) -> ProviderReply:
     return ProviderReply(wire, {}, orjson.dumps(tree))
 
 
-def ended(**tree: Any) -> Answer:
-    return ADAPTER.parse_answer(ImageCall({}, {}), said(**tree))
+def parse_answer(**tree: Any) -> Answer:
+    return ADAPTER.parse_answer(ImageCall({}, {}), make_reply(**tree))
 
 
 def test_the_token_has_a_header_of_its_own() -> None:
@@ -54,32 +54,34 @@ def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
     [("512x512", "1:1", "1MP"), ("1792x1024", "16:9", "1MP"), ("2048x1536", "4:3", "4MP")],
 )
 def test_a_size_is_a_ratio_and_a_resolution(size: str, ratio: str, resolution: str) -> None:
-    assert made(size=size) == {"aspect_ratio": ratio, "resolution": resolution}
+    assert translate(size=size) == {"aspect_ratio": ratio, "resolution": resolution}
 
 
 def test_no_quality_buys_the_larger_image_by_itself() -> None:
-    assert made(quality="high") == {}
+    assert translate(quality="high") == {}
 
 
 def test_no_client_has_bria_call_an_address() -> None:
-    assert made(prompt="x", webhook_url="https://a.test", sync=True) == {"prompt": "x"}
+    assert translate(prompt="x", webhook_url="https://a.test", sync=True) == {"prompt": "x"}
 
 
 def test_a_seed_comes_with_the_image() -> None:
-    image = ended(status="COMPLETED", result={"image_url": "https://a.test", "seed": 7}).images[0]
+    image = parse_answer(
+        status="COMPLETED", result={"image_url": "https://a.test", "seed": 7}
+    ).images[0]
     assert (image.url, image.extra) == ("https://a.test", {"seed": 7})
 
 
 @pytest.mark.parametrize("code", [422, "422"])
 def test_an_error_within_a_success_can_be_a_refusal(code: Any) -> None:
     with pytest.raises(Refusal, match="moderation"):
-        ended(status="ERROR", error={"code": code, "message": "moderation failed"})
+        parse_answer(status="ERROR", error={"code": code, "message": "moderation failed"})
 
 
 @pytest.mark.parametrize("status", ["ERROR", "UNKNOWN", ""])
 def test_any_other_end_is_the_providers_failure(status: str) -> None:
     with pytest.raises(ProviderError) as caught:
-        ended(status=status)
+        parse_answer(status=status)
     assert caught.value.status == 502
 
 

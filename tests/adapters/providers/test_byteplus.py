@@ -26,16 +26,16 @@ AREAS = {
 FAILED = {"type": "image_generation.partial_failed", "error": {"code": "InternalServiceError"}}
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
-def failed(code: str, status: int = 400) -> ProviderError:
+def parse_error(code: str, status: int = 400) -> ProviderError:
     body = orjson.dumps({"error": {"code": code, "message": "no", "param": ""}})
     return ADAPTER.provider_error(ProviderReply(status, {}, body))
 
 
-def answered(*entries: Any) -> Answer:
+def parse_answer(*entries: Any) -> Answer:
     reply = ProviderReply(200, {}, orjson.dumps({"data": entries}))
     return ADAPTER.parse_answer(ImageCall({}, {}), reply)
 
@@ -46,9 +46,9 @@ def event(data: Any, **fields: Any) -> Answer:
 
 @pytest.mark.parametrize(("model", "most"), [(PRO, 10), (LITE, 14), (V4_5, 14), (ENDPOINT, 14)])
 def test_each_model_works_from_so_many_images(model: str, most: int) -> None:
-    assert len(made(model, images=["https://a.test/1"] * most)["image"]) == most
+    assert len(translate(model, images=["https://a.test/1"] * most)["image"]) == most
     with pytest.raises(BadParam):
-        made(model, images=["https://a.test/1"] * (most + 1))
+        translate(model, images=["https://a.test/1"] * (most + 1))
 
 
 @pytest.mark.parametrize("model", AREAS)
@@ -56,7 +56,7 @@ def test_each_model_works_from_so_many_images(model: str, most: int) -> None:
 def test_a_size_is_within_the_area_and_ratio_of_the_model(
     model: str, width: int, height: int
 ) -> None:
-    size = made(model, size=f"{width}x{height}")["size"]
+    size = translate(model, size=f"{width}x{height}")["size"]
     w, h = map(int, size.split("x"))
     least, most = AREAS[model]
     assert least <= w * h <= most
@@ -67,7 +67,7 @@ def test_a_size_is_within_the_area_and_ratio_of_the_model(
     ("model", "size"), [(PRO, "1024x1024"), (V4_0, "4096x4096"), (LITE, "2560x1440")]
 )
 def test_a_size_within_the_bounds_goes_as_it_is(model: str, size: str) -> None:
-    assert made(model, size=size)["size"] == size
+    assert translate(model, size=size)["size"] == size
 
 
 @pytest.mark.parametrize("maker", ["", "dola-", "doubao-"])
@@ -77,22 +77,22 @@ def test_a_model_is_known_under_each_makers_name(maker: str) -> None:
 
 
 def test_a_tier_takes_the_place_of_a_size() -> None:
-    assert made(LITE, resolution="3K")["size"] == "3K"
+    assert translate(LITE, resolution="3K")["size"] == "3K"
 
 
 def test_no_mark_is_put_on_a_image_unless_asked_for() -> None:
-    assert made(V4_5)["watermark"] is False
-    assert made(V4_5, watermark=True)["watermark"] is True
+    assert translate(V4_5)["watermark"] is False
+    assert translate(V4_5, watermark=True)["watermark"] is True
 
 
 @pytest.mark.parametrize("model", [V4_5, V4_0, ENDPOINT])
 def test_a_format_is_not_sent_to_who_refuses_it(model: str) -> None:
-    assert "output_format" not in made(model, output_format="png")
+    assert "output_format" not in translate(model, output_format="png")
 
 
 def test_one_image_to_work_from_or_several_share_a_field() -> None:
-    assert made(V4_5, image="https://a.test/1.png")["image"] == "https://a.test/1.png"
-    assert made(V4_5, images=["https://a.test/1.png"])["image"] == ["https://a.test/1.png"]
+    assert translate(V4_5, image="https://a.test/1.png")["image"] == "https://a.test/1.png"
+    assert translate(V4_5, images=["https://a.test/1.png"])["image"] == ["https://a.test/1.png"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_one_image_to_work_from_or_several_share_a_field() -> None:
     ],
 )
 def test_a_refusal_is_known_by_a_word_in_its_code(code: str) -> None:
-    assert isinstance(failed(code), Refusal)
+    assert isinstance(parse_error(code), Refusal)
 
 
 @pytest.mark.parametrize(
@@ -122,16 +122,16 @@ def test_a_refusal_is_known_by_a_word_in_its_code(code: str) -> None:
     ],
 )
 def test_a_code_says_more_than_the_status(code: str, wire: int, status: int) -> None:
-    assert failed(code, wire).status == status
+    assert parse_error(code, wire).status == status
 
 
 def test_one_failed_image_does_not_fail_the_others() -> None:
     failing = {"error": {"code": "OutputImageSensitiveContentDetected"}}
-    assert len(answered(failing, {"url": "https://a.test/1.jpeg"}).images) == 1
+    assert len(parse_answer(failing, {"url": "https://a.test/1.jpeg"}).images) == 1
     with pytest.raises(Refusal):
-        answered(failing, failing)
+        parse_answer(failing, failing)
     with pytest.raises(ProviderError, match="without an image"):
-        answered()
+        parse_answer()
 
 
 def test_a_failed_event_fails_the_stream_unless_it_is_a_groups() -> None:

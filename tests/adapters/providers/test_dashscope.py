@@ -13,16 +13,16 @@ from adapters.http import ProviderReply, ProviderRequest
 from adapters.providers.dashscope import ADAPTER
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate({"model": model, **params}).fields
 
 
 def requested(model: str, **params: Any) -> ProviderRequest:
-    fields = made(model, prompt="a cube", **params)
+    fields = translate(model, prompt="a cube", **params)
     return ADAPTER.build_request(ImageCall({"model": model}, fields))
 
 
-def answered(**tree: Any) -> Answer:
+def parse_answer(**tree: Any) -> Answer:
     return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
 
 
@@ -56,16 +56,16 @@ def test_a_region_has_its_own_host(region: str, host: str) -> None:
     ],
 )
 def test_a_size_is_brought_within_the_models_bounds(model: str, size: str, sent: str) -> None:
-    assert made(model, size=size)["parameters"]["size"] == sent
+    assert translate(model, size=size)["parameters"]["size"] == sent
 
 
 @pytest.mark.parametrize("model", ["qwen-image-2.0", "wan2.7-image", "wan2.2-t2i-plus", "new"])
 def test_one_image_is_asked_for_in_so_many_words(model: str) -> None:
-    assert made(model)["parameters"]["n"] == 1
+    assert translate(model)["parameters"]["n"] == 1
 
 
 def test_z_image_is_not_asked_for_a_number() -> None:
-    assert "n" not in made("z-image-turbo", n=1)["parameters"]
+    assert "n" not in translate("z-image-turbo", n=1)["parameters"]
 
 
 @pytest.mark.parametrize(
@@ -92,32 +92,36 @@ def test_a_model_has_to_be_named() -> None:
 
 
 def test_what_shall_not_be_seen_stands_where_the_protocol_has_it() -> None:
-    assert made("qwen-image-2.0", negative_prompt="fog")["parameters"]["negative_prompt"] == "fog"
-    assert made("wan2.2-t2i-flash", negative_prompt="fog")["input"] == {"negative_prompt": "fog"}
+    assert (
+        translate("qwen-image-2.0", negative_prompt="fog")["parameters"]["negative_prompt"] == "fog"
+    )
+    assert translate("wan2.2-t2i-flash", negative_prompt="fog")["input"] == {
+        "negative_prompt": "fog"
+    }
 
 
 @pytest.mark.parametrize("choices", [[content("u", "v")], [content("u"), content("v")]])
 def test_images_are_found_in_one_choice_or_in_many(choices: list[Any]) -> None:
-    answer = answered(output={"choices": choices})
+    answer = parse_answer(output={"choices": choices})
     assert [image.url for image in answer.images] == ["u", "v"]
 
 
 def test_what_came_of_a_task_that_failed_in_part_is_kept() -> None:
     lost = {"code": "DataInspectionFailed", "message": "no"}
-    answer = answered(output={"results": [lost, {"b64_image": "aGk="}]})
+    answer = parse_answer(output={"results": [lost, {"b64_image": "aGk="}]})
     assert [image.b64 for image in answer.images] == ["aGk="]
 
 
 def test_a_task_whose_only_image_was_refused_is_a_refusal() -> None:
     lost = {"code": "DataInspectionFailed", "message": "no"}
     with pytest.raises(Refusal):
-        answered(output={"task_status": "SUCCEEDED", "results": [lost]})
+        parse_answer(output={"task_status": "SUCCEEDED", "results": [lost]})
 
 
 @pytest.mark.parametrize("state", ["CANCELED", "UNKNOWN", "odd"])
 def test_a_state_that_is_no_success_is_named(state: str) -> None:
     with pytest.raises(ProviderError, match=state):
-        answered(output={"task_status": state})
+        parse_answer(output={"task_status": state})
 
 
 @pytest.mark.parametrize(
@@ -134,5 +138,5 @@ def test_a_state_that_is_no_success_is_named(state: str) -> None:
 )
 def test_a_code_says_more_than_a_success_status(code: str, status: int) -> None:
     with pytest.raises(ProviderError) as caught:
-        answered(code=code, message="no")
+        parse_answer(code=code, message="no")
     assert caught.value.status == status

@@ -12,29 +12,29 @@ from adapters.http import ProviderReply
 from adapters.providers.deepinfra import ADAPTER
 
 
-def made(**params: Any) -> dict[str, Any]:
+def translate(**params: Any) -> dict[str, Any]:
     return ADAPTER.table_for("black-forest-labs/FLUX-2-dev").translate(params, n=3).fields
 
 
-def failed(status: int, tree: Any) -> ProviderError:
+def parse_error(status: int, tree: Any) -> ProviderError:
     return ADAPTER.provider_error(ProviderReply(status, {}, orjson.dumps(tree)))
 
 
 @pytest.mark.parametrize("size", ["1024x1024", "1792x1024", "333x777"])
 def test_a_size_goes_as_it_is(size: str) -> None:
-    assert made(size=size) == {"size": size}
+    assert translate(size=size) == {"size": size}
 
 
 def test_an_open_size_is_left_to_the_model() -> None:
-    assert made(size="auto") == {}
+    assert translate(size="auto") == {}
 
 
 def test_several_images_are_asked_for_at_once() -> None:
-    assert (made(n=3), ADAPTER.table_for("").images_per_call) == ({"n": 3}, 4)
+    assert (translate(n=3), ADAPTER.table_for("").images_per_call) == ({"n": 3}, 4)
 
 
 def test_what_has_no_effect_and_what_is_refused_stay_here() -> None:
-    assert made(quality="hd", style="vivid", user="u", response_format="url") == {}
+    assert translate(quality="hd", style="vivid", user="u", response_format="url") == {}
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def test_what_has_no_effect_and_what_is_refused_stay_here() -> None:
     ],
 )
 def test_the_sentence_is_found_in_every_form(tree: Any) -> None:
-    assert failed(422, tree).message == "The provider answered: no such size"
+    assert parse_error(422, tree).message == "The provider answered: no such size"
 
 
 @pytest.mark.parametrize("said", ["Request Moderated", "Content Moderated", "NSFW content found"])
 def test_a_refusal_is_known_by_its_words(said: str) -> None:
-    assert isinstance(failed(400, {"error": {"message": said}}), Refusal)
+    assert isinstance(parse_error(400, {"error": {"message": said}}), Refusal)

@@ -21,16 +21,16 @@ QUEUED: dict[str, Any] = {
 }
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
-def said(wire: int = 200, **tree: Any) -> ProviderReply:
+def make_reply(wire: int = 200, **tree: Any) -> ProviderReply:
     return ProviderReply(wire, {}, orjson.dumps(tree))
 
 
-def answered(**tree: Any) -> Answer:
-    return ADAPTER.parse_answer(ImageCall({}, {"prompt": "a cube"}), said(**tree))
+def parse_answer(**tree: Any) -> Answer:
+    return ADAPTER.parse_answer(ImageCall({}, {"prompt": "a cube"}), make_reply(**tree))
 
 
 def test_the_key_stands_behind_a_word_of_its_own() -> None:
@@ -48,17 +48,17 @@ def test_a_host_that_replies_at_once_is_asked_nothing_more() -> None:
     flow = ADAPTER.flow(ImageCall({"model": "fal-ai/flux/dev"}, {}))
     next(flow)
     with pytest.raises(StopIteration) as done:
-        flow.send(said(images=[IMAGE]))
+        flow.send(make_reply(images=[IMAGE]))
     assert done.value.value.images[0].url == IMAGE["url"]
 
 
 def test_a_job_that_is_done_is_fetched_from_where_the_submission_said() -> None:
     flow = ADAPTER.flow(ImageCall({"model": "fal-ai/flux/dev"}, {}))
     next(flow)
-    asked = flow.send(said(**QUEUED, status="IN_QUEUE"))
+    asked = flow.send(make_reply(**QUEUED, status="IN_QUEUE"))
     assert (asked.url, asked.method, asked.delay) == (QUEUED["status_url"], "GET", 1.0)
-    assert flow.send(said(202, status="IN_PROGRESS")) == asked
-    fetched = flow.send(said(status="COMPLETED", response_url="https://elsewhere.test"))
+    assert flow.send(make_reply(202, status="IN_PROGRESS")) == asked
+    fetched = flow.send(make_reply(status="COMPLETED", response_url="https://elsewhere.test"))
     assert (fetched.url, fetched.method, fetched.delay) == (QUEUED["response_url"], "GET", 0.0)
 
 
@@ -77,7 +77,7 @@ def test_a_job_that_is_done_is_fetched_from_where_the_submission_said() -> None:
     ],
 )
 def test_a_size_in_pixels_is_an_object(model: str, size: str, sent: tuple[int, int]) -> None:
-    assert made(model, size=size)["image_size"] == {"width": sent[0], "height": sent[1]}
+    assert translate(model, size=size)["image_size"] == {"width": sent[0], "height": sent[1]}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_size_in_pixels_is_an_object(model: str, size: str, sent: tuple[int, i
     ],
 )
 def test_other_models_take_a_ratio(model: str, sent: dict[str, str]) -> None:
-    assert made(model, size="1792x1024") == sent
+    assert translate(model, size="1792x1024") == sent
 
 
 @pytest.mark.parametrize(
@@ -101,14 +101,14 @@ def test_other_models_take_a_ratio(model: str, sent: dict[str, str]) -> None:
 def test_a_square_is_asked_for_unless_the_client_says_otherwise(
     model: str, own: dict[str, str]
 ) -> None:
-    assert made(model, prompt="a cube").keys() == {"prompt", *own}
-    assert made(model, **own) == own
+    assert translate(model, prompt="a cube").keys() == {"prompt", *own}
+    assert translate(model, **own) == own
 
 
 def test_a_tolerance_is_a_text() -> None:
-    assert made(KONTEXT, aspect_ratio="1:1", moderation="low")["safety_tolerance"] == "6"
+    assert translate(KONTEXT, aspect_ratio="1:1", moderation="low")["safety_tolerance"] == "6"
     with pytest.raises(BadParam):
-        made(KONTEXT, safety_tolerance=6)
+        translate(KONTEXT, safety_tolerance=6)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_a_tolerance_is_a_text() -> None:
     [("low", "low"), ("standard", "medium"), ("hd", "high"), ("xhigh", "high"), ("max", "high")],
 )
 def test_every_quality_has_the_nearest_that_there_is(asked: str, sent: str) -> None:
-    assert made("openai/gpt-image-2", quality=asked)["quality"] == sent
-    assert made("openai/gpt-image-2.5/flare/text-to-image", quality="max")["quality"] == "max"
+    assert translate("openai/gpt-image-2", quality=asked)["quality"] == sent
+    assert translate("openai/gpt-image-2.5/flare/text-to-image", quality="max")["quality"] == "max"
 
 
 def test_recraft_is_asked_for_one_image_and_takes_no_long_prompt() -> None:
@@ -128,7 +128,7 @@ def test_recraft_is_asked_for_one_image_and_takes_no_long_prompt() -> None:
 
 
 def test_a_clients_style_is_not_taken_for_a_models() -> None:
-    assert "style" not in made("fal-ai/recraft/v3/text-to-image", style="vivid")
+    assert "style" not in translate("fal-ai/recraft/v3/text-to-image", style="vivid")
 
 
 @pytest.mark.parametrize("name", ["fal_webhook", "webhook_url", "sync_mode"])
@@ -137,26 +137,26 @@ def test_no_client_has_a_result_sent_or_lost(name: str) -> None:
 
 
 def test_a_single_image_is_a_image_too() -> None:
-    assert answered(image=IMAGE).images[0].url == IMAGE["url"]
+    assert parse_answer(image=IMAGE).images[0].url == IMAGE["url"]
 
 
 def test_a_data_uri_is_opened() -> None:
-    assert answered(images=[{"url": "data:image/png;base64,aGk="}]).images[0].b64 == "aGk="
+    assert parse_answer(images=[{"url": "data:image/png;base64,aGk="}]).images[0].b64 == "aGk="
 
 
 @pytest.mark.parametrize("marks", ["has_nsfw_concepts", "nsfw_content_detected"])
 def test_a_image_that_is_marked_is_left_out(marks: str) -> None:
     second = {"url": "https://v3.fal.media/b.png"}
-    assert [it.url for it in answered(images=[IMAGE, second], **{marks: [True]}).images] == [
+    assert [it.url for it in parse_answer(images=[IMAGE, second], **{marks: [True]}).images] == [
         second["url"]
     ]
     with pytest.raises(Refusal):
-        answered(images=[IMAGE], **{marks: [True]})
+        parse_answer(images=[IMAGE], **{marks: [True]})
 
 
 def test_a_prompt_is_revised_only_if_it_is_another() -> None:
-    assert answered(images=[IMAGE], prompt="a cube").images[0].extra == {}
-    revised = answered(images=[IMAGE], prompt="a red cube", seed=7).images[0].extra
+    assert parse_answer(images=[IMAGE], prompt="a cube").images[0].extra == {}
+    revised = parse_answer(images=[IMAGE], prompt="a red cube", seed=7).images[0].extra
     assert revised == {"seed": 7, "revised_prompt": "a red cube"}
 
 
@@ -173,17 +173,17 @@ def test_a_prompt_is_revised_only_if_it_is_another() -> None:
     ],
 )
 def test_the_type_says_more_than_the_status(wire: int, kind: str, status: int) -> None:
-    listed = said(wire, detail=[{"loc": ["body", "seed"], "msg": "no", "type": kind}])
+    listed = make_reply(wire, detail=[{"loc": ["body", "seed"], "msg": "no", "type": kind}])
     assert ADAPTER.provider_error(listed).status == status
-    assert ADAPTER.provider_error(said(wire, detail="no", error_type=kind)).status == status
+    assert ADAPTER.provider_error(make_reply(wire, detail="no", error_type=kind)).status == status
 
 
 def test_a_403_is_an_empty_balance_only_where_it_says_so() -> None:
-    locked = said(403, detail="User is locked. Reason: Exhausted balance.")
+    locked = make_reply(403, detail="User is locked. Reason: Exhausted balance.")
     assert ADAPTER.provider_error(locked).code == "insufficient_quota"
-    assert ADAPTER.provider_error(said(403, detail="Forbidden")).status == 403
+    assert ADAPTER.provider_error(make_reply(403, detail="Forbidden")).status == 403
 
 
 def test_a_completed_job_without_a_place_for_its_reply_is_an_error() -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        answered(status="COMPLETED")
+        parse_answer(status="COMPLETED")

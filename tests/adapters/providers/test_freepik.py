@@ -15,16 +15,16 @@ from adapters.providers.freepik import ADAPTER
 URL = "https://ai-statics.freepik.com/a.jpg"
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
-def said(wire: int = 200, **tree: Any) -> ProviderReply:
+def make_reply(wire: int = 200, **tree: Any) -> ProviderReply:
     return ProviderReply(wire, {}, orjson.dumps(tree))
 
 
-def ended(data: Any) -> Answer:
-    return ADAPTER.parse_answer(ImageCall({}, {}), said(data=data))
+def parse_answer(data: Any) -> Answer:
+    return ADAPTER.parse_answer(ImageCall({}, {}), make_reply(data=data))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,9 @@ def test_the_host_chooses_the_header(url: str, header: str) -> None:
 def test_the_models_name_chooses_the_path(model: str, path: str) -> None:
     call = ImageCall({"model": model}, {})
     assert ADAPTER.build_request(call).path == path
-    question = ADAPTER.build_poll_request(call, said(data={"task_id": "7", "status": "CREATED"}))
+    question = ADAPTER.build_poll_request(
+        call, make_reply(data={"task_id": "7", "status": "CREATED"})
+    )
     assert question
     assert question.path == f"{path}/7"
 
@@ -76,35 +78,35 @@ def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
     ],
 )
 def test_a_ratio_is_a_word(size: str, word: str) -> None:
-    assert made("flux-dev", size=size) == {"aspect_ratio": word}
-    assert made("mystic", size=size) == {"aspect_ratio": word, "resolution": "1k"}
+    assert translate("flux-dev", size=size) == {"aspect_ratio": word}
+    assert translate("mystic", size=size) == {"aspect_ratio": word, "resolution": "1k"}
 
 
 def test_mystic_draws_nothing_larger_than_asked_for() -> None:
-    assert made("mystic", prompt="x")["resolution"] == "1k"
-    assert made("mystic", size="4096x4096")["resolution"] == "4k"
-    assert made("mystic", resolution="2k") == {"resolution": "2k"}
+    assert translate("mystic", prompt="x")["resolution"] == "1k"
+    assert translate("mystic", size="4096x4096")["resolution"] == "4k"
+    assert translate("mystic", resolution="2k") == {"resolution": "2k"}
 
 
 def test_mystics_own_models_go_under_another_name() -> None:
-    assert made("mystic", mystic_model="zen", resolution="1k")["model"] == "zen"
+    assert translate("mystic", mystic_model="zen", resolution="1k")["model"] == "zen"
 
 
 def test_no_client_has_freepik_call_an_address() -> None:
-    assert made("flux-dev", prompt="x", webhook_url="https://a.test") == {"prompt": "x"}
+    assert translate("flux-dev", prompt="x", webhook_url="https://a.test") == {"prompt": "x"}
 
 
 def test_an_empty_list_is_no_end_of_a_task() -> None:
-    assert not ADAPTER.is_finished(said(data={"status": "CREATED", "generated": []}))
+    assert not ADAPTER.is_finished(make_reply(data={"status": "CREATED", "generated": []}))
 
 
 def test_a_mark_goes_to_the_image_it_is_about() -> None:
     task = {"status": "COMPLETED", "generated": [URL, URL], "has_nsfw": [False, True]}
-    assert [it.extra for it in ended(task).images] == [{}, {"nsfw": True}]
+    assert [it.extra for it in parse_answer(task).images] == [{}, {"nsfw": True}]
 
 
 def test_images_can_come_at_once_as_base64() -> None:
-    reply = said(data=[{"base64": "aGk=", "has_nsfw": True}])
+    reply = make_reply(data=[{"base64": "aGk=", "has_nsfw": True}])
     assert ADAPTER.build_poll_request(ImageCall({"model": "classic-fast"}, {}), reply) is None
     image = ADAPTER.parse_answer(ImageCall({}, {}), reply).images[0]
     assert (image.b64, image.extra) == ("aGk=", {"nsfw": True})
@@ -113,13 +115,13 @@ def test_images_can_come_at_once_as_base64() -> None:
 @pytest.mark.parametrize("data", [[{"odd": 1}], {"status": "COMPLETED"}, {"status": "FAILED"}, []])
 def test_anything_else_is_an_error(data: Any) -> None:
     with pytest.raises(ProviderError) as caught:
-        ended(data)
+        parse_answer(data)
     assert caught.value.status == 502
 
 
 def test_a_complaint_names_its_field() -> None:
     problem = {"message": "no", "invalid_params": [{"name": "engine", "reason": "odd"}]}
-    error = ADAPTER.provider_error(said(400, problem=problem))
+    error = ADAPTER.provider_error(make_reply(400, problem=problem))
     assert (error.status, error.param, error.message) == (
         400,
         "engine",

@@ -13,11 +13,11 @@ from adapters.http import ProviderReply
 from adapters.providers.getimg import ADAPTER
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
-def answered(**tree: Any) -> Answer:
+def parse_answer(**tree: Any) -> Answer:
     return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(body=orjson.dumps(tree)))
 
 
@@ -54,20 +54,20 @@ def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
     ],
 )
 def test_a_size_is_what_the_pipeline_can_do(model: str, size: str, sent: dict[str, Any]) -> None:
-    assert made(model, size=size) == sent
+    assert translate(model, size=size) == sent
 
 
 def test_openais_style_is_not_getimgs() -> None:
-    assert made("essential-v2", style="vivid") == {}
-    assert made("essential-v2", style_preset="anime") == {"style": "anime"}
+    assert translate("essential-v2", style="vivid") == {}
+    assert translate("essential-v2", style_preset="anime") == {"style": "anime"}
 
 
 def test_the_form_of_the_image_is_asked_for_in_getimgs_words() -> None:
-    assert made("flux-schnell", response_format="b64_json") == {"response_format": "b64"}
-    assert answered(image="aGk=", seed=0).images[0].extra == {"seed": 0}
-    assert answered(url="https://a.test/1").images[0].url == "https://a.test/1"
+    assert translate("flux-schnell", response_format="b64_json") == {"response_format": "b64"}
+    assert parse_answer(image="aGk=", seed=0).images[0].extra == {"seed": 0}
+    assert parse_answer(url="https://a.test/1").images[0].url == "https://a.test/1"
 
 
 def test_no_image_is_an_error() -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        answered(cost=0.1)
+        parse_answer(cost=0.1)

@@ -13,7 +13,7 @@ from adapters.http import ProviderReply
 from adapters.providers.google import ADAPTER
 
 
-def told(number: int, reason: str, **error: Any) -> dict[str, Any]:
+def error_tree(number: int, reason: str, **error: Any) -> dict[str, Any]:
     details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason}]
     return {"error": {"code": number, "message": "no", "details": details, **error}}
 
@@ -32,7 +32,7 @@ def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
 
 @pytest.mark.parametrize("listed", [False, True])
 def test_a_wrong_key_is_known_by_its_reason_in_an_array_too(*, listed: bool) -> None:
-    tree: Any = told(400, "API_KEY_INVALID", status="INVALID_ARGUMENT")
+    tree: Any = error_tree(400, "API_KEY_INVALID", status="INVALID_ARGUMENT")
     error = ADAPTER.provider_error(
         ProviderReply(400, body=orjson.dumps([tree] if listed else tree))
     )
@@ -42,6 +42,6 @@ def test_a_wrong_key_is_known_by_its_reason_in_an_array_too(*, listed: bool) -> 
 @pytest.mark.parametrize(("status", "ours"), [(400, 400), (403, 403), (500, 502), (503, 503)])
 def test_any_other_error_is_its_status(status: int, ours: int) -> None:
     error = ADAPTER.provider_error(
-        ProviderReply(status, body=orjson.dumps(told(status, "QUITE_NEW")))
+        ProviderReply(status, body=orjson.dumps(error_tree(status, "QUITE_NEW")))
     )
     assert error.status == ours

@@ -26,22 +26,22 @@ def begun(model: str, credentials: Credentials | None = None, **params: Any) -> 
     )
 
 
-def replied(tree: Any, status: int = 200) -> ProviderReply:
+def make_reply(tree: Any, status: int = 200) -> ProviderReply:
     return ProviderReply(status, {"content-type": "application/json"}, orjson.dumps(tree))
 
 
 def mapped(provider: str, **mapping: Any) -> ProviderReply:
-    return replied({"inferenceProviderMapping": {provider: mapping}})
+    return make_reply({"inferenceProviderMapping": {provider: mapping}})
 
 
-def asked(provider: str, name: str, **params: Any) -> ProviderRequest:
+def build_request(provider: str, name: str, **params: Any) -> ProviderRequest:
     """Give the request to a provider that knows the model by `name`."""
     flow = begun(f"some/model:{provider}", **params)
     next(flow)
     return flow.send(mapped(provider, providerId=name))
 
 
-def answered(reply: ProviderReply) -> Answer:
+def parse_answer(reply: ProviderReply) -> Answer:
     return ADAPTER.parse_answer(ImageCall({}, {}), reply)
 
 
@@ -111,12 +111,12 @@ def test_another_providers_name_of_the_model_is_asked_for_first() -> None:
 )
 def test_a_provider_is_asked_in_its_own_words(provider: str, path: str, body: Any) -> None:
     wishes = {"size": "512x512", "num_inference_steps": 4, "guidance_scale": 3.5}
-    request = asked(provider, "their/name", prompt="a", **wishes)
+    request = build_request(provider, "their/name", prompt="a", **wishes)
     assert (request.path, request.json) == (path, body)
 
 
 def test_a_version_is_named_in_the_body_for_replicate() -> None:
-    request = asked("replicate", "their/name:abc", prompt="a")
+    request = build_request("replicate", "their/name:abc", prompt="a")
     assert request.path == "/replicate/v1/predictions"
     assert request.json == {"version": "abc", "input": {"prompt": "a"}}
 
@@ -137,7 +137,7 @@ def test_a_job_is_asked_for_on_the_router_and_nowhere_else(named: str, path: str
     flow = begun("some/model:wavespeed", prompt="a")
     next(flow)
     flow.send(mapped("wavespeed", providerId="their/name"))
-    submitted = replied({"data": {"urls": {"get": named}}})
+    submitted = make_reply({"data": {"urls": {"get": named}}})
     if path:
         request = flow.send(submitted)
         assert (request.url, request.path) == ("", f"/wavespeed{path}")
@@ -152,7 +152,7 @@ def test_a_task_that_is_done_at_once_is_not_asked_for() -> None:
     flow.send(mapped("zai-org", providerId="glm-image"))
     done = {"id": "1", "task_status": "SUCCESS", "image_result": [{"url": "https://a.test/1"}]}
     with pytest.raises(StopIteration) as caught:
-        flow.send(replied(done))
+        flow.send(make_reply(done))
     assert caught.value.value.images[0].url == "https://a.test/1"
 
 
@@ -163,7 +163,7 @@ def test_what_failed_in_words_of_safety_is_a_refusal() -> None:
         {"error": {"code": "1301", "message": "no"}},
     ):
         with pytest.raises(Refusal):
-            answered(replied(tree))
+            parse_answer(make_reply(tree))
 
 
 def test_a_mapping_may_be_a_list() -> None:
@@ -171,14 +171,14 @@ def test_a_mapping_may_be_a_list() -> None:
     next(flow)
     others = ({"provider": "together", "providerId": "x"}, 7)
     listed = [*others, {"provider": "fal-ai", "providerId": "their/name"}]
-    request = flow.send(replied({"inferenceProviderMapping": listed}))
+    request = flow.send(make_reply({"inferenceProviderMapping": listed}))
     assert request.path == "/fal-ai/their/name"
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../b", "a?b", "a//b", "https://evil.test/x"])
 def test_a_name_from_the_hub_cannot_leave_its_place(name: str) -> None:
     with pytest.raises(ImageError):
-        asked("fal-ai", name, prompt="a")
+        build_request("fal-ai", name, prompt="a")
 
 
 @pytest.mark.parametrize("model", ["", ":together", "../x", "a?b:together", "a/../b"])
@@ -197,7 +197,7 @@ def test_a_model_that_a_provider_does_not_offer_is_not_found(tree: Any) -> None:
     flow = begun("some/model:nscale", prompt="a")
     next(flow)
     with pytest.raises(ProviderError, match="nscale does not offer some/model") as caught:
-        flow.send(replied(tree))
+        flow.send(make_reply(tree))
     assert caught.value.status == 404
 
 
@@ -228,13 +228,13 @@ def test_an_endpoint_is_on_hugging_faces_cloud(url: str) -> None:
 
 def test_a_image_that_fal_blacked_out_is_left_out() -> None:
     images = [{"url": "https://a.test/1"}, {"url": "https://a.test/2"}]
-    answer = answered(replied({"images": images, "has_nsfw_concepts": [True, False]}))
+    answer = parse_answer(make_reply({"images": images, "has_nsfw_concepts": [True, False]}))
     assert [image.url for image in answer.images] == ["https://a.test/2"]
     with pytest.raises(Refusal):
-        answered(replied({"images": images, "has_nsfw_concepts": [True, True]}))
+        parse_answer(make_reply({"images": images, "has_nsfw_concepts": [True, True]}))
 
 
 def test_an_error_may_call_itself_a_success() -> None:
     with pytest.raises(ProviderError, match="still loading") as caught:
-        answered(replied({"error": "still loading"}))
+        parse_answer(make_reply({"error": "still loading"}))
     assert caught.value.status == 502

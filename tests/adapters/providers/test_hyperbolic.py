@@ -13,11 +13,11 @@ from adapters.http import ProviderReply
 from adapters.providers.hyperbolic import ADAPTER
 
 
-def made(**params: Any) -> dict[str, Any]:
+def translate(**params: Any) -> dict[str, Any]:
     return ADAPTER.table_for("SDXL1.0-base").translate(params).fields
 
 
-def answered(tree: Any) -> Answer:
+def parse_answer(tree: Any) -> Answer:
     return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
 
 
@@ -35,15 +35,15 @@ def test_a_call_without_a_model_is_told_of_one() -> None:
     ("size", "width", "height"), [("32x32", 64, 64), ("4096x1024", 2048, 512), ("999x77", 999, 77)]
 )
 def test_a_size_is_brought_within_bounds(size: str, width: int, height: int) -> None:
-    assert made(size=size) == {"width": width, "height": height}
+    assert translate(size=size) == {"width": width, "height": height}
 
 
 def test_a_image_comes_with_its_seed_if_there_is_one() -> None:
-    images = answered({"images": [{"image": "aGk=", "seed": 7}, {"image": "aG8="}]}).images
+    images = parse_answer({"images": [{"image": "aGk=", "seed": 7}, {"image": "aG8="}]}).images
     assert [(it.b64, it.extra) for it in images] == [("aGk=", {"seed": 7}), ("aG8=", {})]
 
 
 @pytest.mark.parametrize("tree", [{}, {"images": []}, {"images": [{"image": ""}]}, []])
 def test_a_reply_without_a_image_is_an_error(tree: Any) -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        answered(tree)
+        parse_answer(tree)

@@ -31,7 +31,7 @@ def formed(model: str = "ideogram-v3", **params: Any) -> dict[str, str]:
     return form
 
 
-def answered(*entries: Any) -> Answer:
+def parse_answer(*entries: Any) -> Answer:
     body = orjson.dumps({"created": "2026-11-22T12:00:00Z", "data": entries})
     return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(200, {}, body))
 
@@ -128,15 +128,15 @@ def test_a_form_holds_numbers_and_truths_as_json_writes_them() -> None:
 
 
 def test_images_that_are_safe_are_kept() -> None:
-    answer = answered({"url": "", "is_image_safe": False}, {"url": "https://p.test/1"})
+    answer = parse_answer({"url": "", "is_image_safe": False}, {"url": "https://p.test/1"})
     assert [image.url for image in answer.images] == ["https://p.test/1"]
 
 
 def test_no_image_that_is_safe_is_a_refusal() -> None:
     with pytest.raises(Refusal):
-        answered({"url": "https://p.test/1", "is_image_safe": False})
+        parse_answer({"url": "https://p.test/1", "is_image_safe": False})
 
 
 def test_no_image_at_all_is_none() -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        answered()
+        parse_answer()

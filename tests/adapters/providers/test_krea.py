@@ -13,11 +13,11 @@ from adapters.http import ProviderReply
 from adapters.providers.krea import ADAPTER
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
-def said(wire: int = 200, **tree: Any) -> ProviderReply:
+def make_reply(wire: int = 200, **tree: Any) -> ProviderReply:
     return ProviderReply(wire, {}, orjson.dumps(tree))
 
 
@@ -29,9 +29,9 @@ def test_a_model_of_another_form_is_refused_with_an_example(model: str) -> None:
 
 def test_krea_2_is_always_told_ratio_and_resolution() -> None:
     model = "krea/krea-2-large"
-    assert made(model) == {"aspect_ratio": "1:1", "resolution": "1K"}
-    assert made(model, aspect_ratio="9:16") == {"aspect_ratio": "9:16", "resolution": "1K"}
-    assert made(model, size="2350x1000") == {"aspect_ratio": "2.35:1", "resolution": "1K"}
+    assert translate(model) == {"aspect_ratio": "1:1", "resolution": "1K"}
+    assert translate(model, aspect_ratio="9:16") == {"aspect_ratio": "9:16", "resolution": "1K"}
+    assert translate(model, size="2350x1000") == {"aspect_ratio": "2.35:1", "resolution": "1K"}
 
 
 @pytest.mark.parametrize(
@@ -39,20 +39,20 @@ def test_krea_2_is_always_told_ratio_and_resolution() -> None:
     [("256x256", 512, 512), ("4096x2048", 2368, 1184), ("1000x1500", 1000, 1500)],
 )
 def test_flux_takes_pixels(size: str, width: int, height: int) -> None:
-    assert made("bfl/flux-1-dev", size=size) == {"width": width, "height": height}
+    assert translate("bfl/flux-1-dev", size=size) == {"width": width, "height": height}
 
 
 def test_other_models_are_told_a_ratio_and_no_more() -> None:
-    assert made("ideogram/ideogram-3", size="1024x1024") == {"aspect_ratio": "1:1"}
-    assert made("ideogram/ideogram-3") == {}
+    assert translate("ideogram/ideogram-3", size="1024x1024") == {"aspect_ratio": "1:1"}
+    assert translate("ideogram/ideogram-3") == {}
 
 
 @pytest.mark.parametrize("status", ["queued", "backlogged", "sampling", "a new word"])
 def test_any_word_that_is_no_end_is_under_way(status: str) -> None:
-    assert not ADAPTER.is_finished(said(status=status))
+    assert not ADAPTER.is_finished(make_reply(status=status))
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled", ""])
 def test_an_end_or_no_word_at_all_is_settled(status: str) -> None:
-    assert ADAPTER.is_finished(said(status=status))
-    assert not ADAPTER.is_finished(said(500, status=status))
+    assert ADAPTER.is_finished(make_reply(status=status))
+    assert not ADAPTER.is_finished(make_reply(500, status=status))

@@ -15,15 +15,15 @@ from adapters.providers.leonardo import ADAPTER
 UUID = "7b592283-e8a7-4c5a-9ba6-d18c31f258b9"
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
 def requested(model: str, **params: Any) -> ProviderRequest:
-    return ADAPTER.build_request(ImageCall({"model": model, **params}, made(model, **params)))
+    return ADAPTER.build_request(ImageCall({"model": model, **params}, translate(model, **params)))
 
 
-def said(wire: int = 200, *, tree: Any) -> ProviderReply:
+def make_reply(wire: int = 200, *, tree: Any) -> ProviderReply:
     return ProviderReply(wire, {}, orjson.dumps(tree))
 
 
@@ -48,12 +48,12 @@ def test_a_model_has_to_be_named() -> None:
 
 
 def test_how_many_images_is_always_said() -> None:
-    assert made(UUID)["num_images"] == made("recraft-v4")["parameters"]["quantity"] == 1
+    assert translate(UUID)["num_images"] == translate("recraft-v4")["parameters"]["quantity"] == 1
 
 
 def test_a_image_is_public_only_on_demand() -> None:
-    assert made(UUID)["public"] is made("recraft-v4")["public"] is False
-    assert made(UUID, public=True)["public"] is True
+    assert translate(UUID)["public"] is translate("recraft-v4")["public"] is False
+    assert translate(UUID, public=True)["public"] is True
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_a_image_is_public_only_on_demand() -> None:
     [("1792x1024", 1536, 880), ("2048x2048", 1536, 1536), ("1000x1000", 1000, 1000)],
 )
 def test_a_size_is_brought_within_version_1s_bounds(size: str, width: int, height: int) -> None:
-    sent = made(UUID, size=size)
+    sent = translate(UUID, size=size)
     assert (sent["width"], sent["height"]) == (width, height)
 
 
 def test_only_a_model_with_qualities_is_sent_one() -> None:
-    assert made("gpt-image-2", quality="low")["parameters"]["quality"] == "low"
-    assert "quality" not in made("nano-banana-2", quality="low")["parameters"]
+    assert translate("gpt-image-2", quality="low")["parameters"]["quality"] == "low"
+    assert "quality" not in translate("nano-banana-2", quality="low")["parameters"]
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ def test_only_a_model_with_qualities_is_sent_one() -> None:
     ],
 )
 def test_the_job_is_found_wherever_its_name_stands(tree: Any) -> None:
-    question = ADAPTER.build_poll_request(ImageCall({}, {}), said(tree=tree))
+    question = ADAPTER.build_poll_request(ImageCall({}, {}), make_reply(tree=tree))
     assert question
     assert question.path == "/v1/generations/7"
 
 
 def test_a_success_without_a_job_may_be_a_list_of_errors() -> None:
     with pytest.raises(ProviderError, match="odd"):
-        ADAPTER.build_poll_request(ImageCall({}, {}), said(tree=[{"message": "odd"}]))
+        ADAPTER.build_poll_request(ImageCall({}, {}), make_reply(tree=[{"message": "odd"}]))
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,13 @@ def test_a_success_without_a_job_may_be_a_list_of_errors() -> None:
 )
 def test_the_words_of_an_error_count(message: str, status: int) -> None:
     assert (
-        ADAPTER.provider_error(said(400, tree={"error": message, "code": "unexpected"})).status
+        ADAPTER.provider_error(
+            make_reply(400, tree={"error": message, "code": "unexpected"})
+        ).status
         == status
     )
 
 
 @pytest.mark.parametrize("words", ["Content moderation", "NSFW prompt", "Against content policy"])
 def test_a_refusal_is_known_by_its_words(words: str) -> None:
-    assert isinstance(ADAPTER.provider_error(said(400, tree={"error": words})), Refusal)
+    assert isinstance(ADAPTER.provider_error(make_reply(400, tree={"error": words})), Refusal)

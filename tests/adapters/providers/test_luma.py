@@ -14,11 +14,11 @@ from adapters.providers.luma import ADAPTER
 from adapters.table.table import UnsupportedPolicy
 
 
-def made(**params: Any) -> dict[str, Any]:
+def translate(**params: Any) -> dict[str, Any]:
     return ADAPTER.table_for("photon-1").translate(params).fields
 
 
-def said(**tree: Any) -> ProviderReply:
+def make_reply(**tree: Any) -> ProviderReply:
     return ProviderReply(200, {}, orjson.dumps(tree))
 
 
@@ -39,18 +39,18 @@ def test_a_model_has_to_be_named() -> None:
     ],
 )
 def test_a_size_becomes_the_nearest_ratio(size: str, ratio: str) -> None:
-    assert made(size=size) == {"aspect_ratio": ratio}
+    assert translate(size=size) == {"aspect_ratio": ratio}
 
 
 def test_a_clients_own_ratio_needs_no_square_beside_it() -> None:
-    assert made(aspect_ratio="9:21") == {"aspect_ratio": "9:21"}
+    assert translate(aspect_ratio="9:21") == {"aspect_ratio": "9:21"}
 
 
 @pytest.mark.parametrize(
     ("asked", "sent"), [("jpeg", "jpg"), ("png", "png"), ("webp", "png"), ("gif", "png")]
 )
 def test_a_format_has_lumas_word_for_it_or_is_a_png(asked: str, sent: str) -> None:
-    assert made(output_format=asked)["format"] == sent
+    assert translate(output_format=asked)["format"] == sent
 
 
 def test_a_format_that_luma_lacks_is_not_taken_for_the_same() -> None:
@@ -64,12 +64,12 @@ def test_a_format_that_luma_lacks_is_not_taken_for_the_same() -> None:
 
 
 def test_no_client_has_luma_call_an_address() -> None:
-    assert made(prompt="x", callback_url="https://a.test").keys() == {"prompt", "aspect_ratio"}
+    assert translate(prompt="x", callback_url="https://a.test").keys() == {"prompt", "aspect_ratio"}
 
 
 @pytest.mark.parametrize("state", ["queued", "dreaming"])
 def test_a_job_under_way_is_not_settled(state: str) -> None:
-    assert not ADAPTER.is_finished(said(state=state))
+    assert not ADAPTER.is_finished(make_reply(state=state))
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,10 @@ def test_a_job_under_way_is_not_settled(state: str) -> None:
 )
 def test_the_reason_of_a_failure_tells_a_refusal(reason: str, kind: type[ProviderError]) -> None:
     with pytest.raises(ProviderError, match=reason) as caught:
-        ADAPTER.parse_answer(ImageCall({}, {}), said(state="failed", failure_reason=reason))
+        ADAPTER.parse_answer(ImageCall({}, {}), make_reply(state="failed", failure_reason=reason))
     assert type(caught.value) is kind
 
 
 @pytest.mark.parametrize("detail", ["no", [{"msg": "no"}]])
 def test_a_detail_is_a_text_or_a_list(detail: Any) -> None:
-    assert ADAPTER.error_message(said(detail=detail)) == "no"
+    assert ADAPTER.error_message(make_reply(detail=detail)) == "no"

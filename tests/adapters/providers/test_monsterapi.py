@@ -13,11 +13,11 @@ from adapters.http import ProviderReply
 from adapters.providers.monsterapi import ADAPTER
 
 
-def made(**params: Any) -> dict[str, Any]:
+def translate(**params: Any) -> dict[str, Any]:
     return ADAPTER.table_for("sdxl-base").translate(params).fields
 
 
-def said(**tree: Any) -> ProviderReply:
+def make_reply(**tree: Any) -> ProviderReply:
     return ProviderReply(200, {}, orjson.dumps(tree))
 
 
@@ -37,24 +37,24 @@ def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
     ],
 )
 def test_a_size_is_one_of_three_shapes(size: str, shape: str) -> None:
-    assert made(size=size)["aspect_ratio"] == shape
+    assert translate(size=size)["aspect_ratio"] == shape
 
 
 def test_how_many_samples_is_always_said() -> None:
-    assert made(prompt="x") == {"prompt": "x", "samples": 1}
+    assert translate(prompt="x") == {"prompt": "x", "samples": 1}
 
 
 def test_a_clients_style_is_not_taken_for_a_models() -> None:
-    assert made(style="vivid", style_preset="anime")["style"] == "anime"
+    assert translate(style="vivid", style_preset="anime")["style"] == "anime"
 
 
 def test_no_client_has_monsterapi_call_an_address() -> None:
-    assert "callback_url" not in made(prompt="x", callback_url="https://a.test")
+    assert "callback_url" not in translate(prompt="x", callback_url="https://a.test")
 
 
 def test_the_message_of_a_submission_is_no_error() -> None:
     question = ADAPTER.build_poll_request(
-        ImageCall({}, {}), said(message="accepted", process_id="7")
+        ImageCall({}, {}), make_reply(message="accepted", process_id="7")
     )
     assert question
     assert question.path == "/status/7"
@@ -71,6 +71,6 @@ def test_the_message_of_a_submission_is_no_error() -> None:
 def test_the_reason_of_a_failure_tells_a_refusal(reason: str, kind: type[ProviderError]) -> None:
     with pytest.raises(ProviderError, match=reason) as caught:
         ADAPTER.parse_answer(
-            ImageCall({}, {}), said(status="FAILED", result={"errorMessage": reason})
+            ImageCall({}, {}), make_reply(status="FAILED", result={"errorMessage": reason})
         )
     assert type(caught.value) is kind

@@ -14,7 +14,7 @@ from adapters.providers.nebius import ADAPTER
 MODEL = "black-forest-labs/flux-dev"
 
 
-def made(**params: Any) -> dict[str, Any]:
+def translate(**params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(MODEL).translate(params).fields
 
 
@@ -23,8 +23,8 @@ def path(credentials: Credentials) -> str:
 
 
 def test_a_call_that_says_nothing_makes_a_large_square_png() -> None:
-    assert made() == {"width": 1024, "height": 1024, "response_extension": "png"}
-    assert made(size="auto", output_format="gif") == made()
+    assert translate() == {"width": 1024, "height": 1024, "response_extension": "png"}
+    assert translate(size="auto", output_format="gif") == translate()
 
 
 @pytest.mark.parametrize(
@@ -32,21 +32,21 @@ def test_a_call_that_says_nothing_makes_a_large_square_png() -> None:
     [("32x32", 64, 64), ("4096x2048", 2048, 1024), ("1023x777", 1023, 777)],
 )
 def test_a_size_is_brought_within_bounds(size: str, width: int, height: int) -> None:
-    assert made(size=size).items() >= {"width": width, "height": height}.items()
+    assert translate(size=size).items() >= {"width": width, "height": height}.items()
 
 
 @pytest.mark.parametrize(("asked", "sent"), [("png", "png"), ("jpeg", "jpg"), ("webp", "webp")])
 def test_a_format_goes_by_its_extension(asked: str, sent: str) -> None:
-    assert made(output_format=asked)["response_extension"] == sent
+    assert translate(output_format=asked)["response_extension"] == sent
 
 
 def test_a_prompt_has_a_bound_of_its_own() -> None:
     with pytest.raises(BadParam):
-        made(prompt="x" * 2001)
+        translate(prompt="x" * 2001)
 
 
 def test_a_call_makes_one_image() -> None:
-    assert (ADAPTER.table_for(MODEL).images_per_call, "n" in made(n=1)) == (1, False)
+    assert (ADAPTER.table_for(MODEL).images_per_call, "n" in translate(n=1)) == (1, False)
 
 
 def test_a_project_stands_in_the_query() -> None:

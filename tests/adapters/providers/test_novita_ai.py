@@ -20,12 +20,12 @@ def requested(model: str, **params: Any) -> ProviderRequest:
     return ADAPTER.build_request(ImageCall({"model": model}, fields))
 
 
-def replied(**tree: Any) -> ProviderReply:
+def make_reply(**tree: Any) -> ProviderReply:
     return ProviderReply(200, {}, orjson.dumps(tree))
 
 
-def answered(**tree: Any) -> Answer:
-    return ADAPTER.parse_answer(ImageCall({}, {}), replied(**tree))
+def parse_answer(**tree: Any) -> Answer:
+    return ADAPTER.parse_answer(ImageCall({}, {}), make_reply(**tree))
 
 
 @pytest.mark.parametrize(
@@ -62,26 +62,26 @@ def test_what_the_api_requires_is_said_though_the_client_did_not() -> None:
 
 @pytest.mark.parametrize("tree", [{"task_id": "a&b"}, {"task": {"task_id": "a&b"}, "images": []}])
 def test_a_task_is_asked_for_wherever_its_id_stands(tree: dict[str, Any]) -> None:
-    question = ADAPTER.build_poll_request(ImageCall({}, {}), replied(**tree))
+    question = ADAPTER.build_poll_request(ImageCall({}, {}), make_reply(**tree))
     assert question
     assert question.path == "/v3/async/task-result?task_id=a%26b"
 
 
 def test_images_that_are_there_are_not_asked_for() -> None:
     tree = {"task": {"task_id": "a"}, "images": [{"image_url": "https://p.test/1"}]}
-    assert ADAPTER.build_poll_request(ImageCall({}, {}), replied(**tree)) is None
+    assert ADAPTER.build_poll_request(ImageCall({}, {}), make_reply(**tree)) is None
 
 
 def test_a_plain_list_of_urls_is_read_too() -> None:
-    assert [image.url for image in answered(image_urls=["u", None]).images] == ["u"]
+    assert [image.url for image in parse_answer(image_urls=["u", None]).images] == ["u"]
 
 
 @pytest.mark.parametrize("reason", ["ILLEGAL_PROMPT", "NSFW content was found"])
 def test_a_task_can_end_in_a_refusal(reason: str) -> None:
     with pytest.raises(Refusal):
-        answered(task={"status": "TASK_STATUS_FAILED", "reason": reason}, images=[])
+        parse_answer(task={"status": "TASK_STATUS_FAILED", "reason": reason}, images=[])
 
 
 def test_a_task_that_gives_no_reason_is_named_by_its_state() -> None:
     with pytest.raises(ProviderError, match="FAILED"):
-        answered(task={"status": "TASK_STATUS_FAILED", "reason": ""}, images=[])
+        parse_answer(task={"status": "TASK_STATUS_FAILED", "reason": ""}, images=[])

@@ -19,7 +19,7 @@ def call(body: bytes | None = None, **params: Any) -> ImageCall:
     return ImageCall(params, params, Credentials("test-key-0123456789"), body)
 
 
-def replied(status: int, body: bytes) -> ProviderReply:
+def make_reply(status: int, body: bytes) -> ProviderReply:
     return ProviderReply(status, {"content-type": "application/json"}, body)
 
 
@@ -64,26 +64,26 @@ def test_a_reply_is_read_only_where_base64_must_become_a_url(
 
 def test_the_answer_keeps_the_providers_bytes() -> None:
     body = b'{"data": [{"b64_json": "aGk="}], "not_yet_invented": 1}'
-    answer = ADAPTER.parse_answer(call(), replied(200, body))
+    answer = ADAPTER.parse_answer(call(), make_reply(200, body))
     assert answer.body is body
     assert answer.extra == {"not_yet_invented": 1}
 
 
 def test_an_error_in_the_clients_shape_is_relayed_as_it_is() -> None:
     body = b'{"error": {"message": "No.", "type": "odd", "param": null, "code": "odd"}}'
-    error = ADAPTER.provider_error(replied(418, body))
+    error = ADAPTER.provider_error(make_reply(418, body))
     assert (error.status, error.body) == (418, body)
 
 
 def test_an_error_of_another_shape_gets_ours() -> None:
-    error = ADAPTER.provider_error(replied(502, b"<html>Bad gateway</html>"))
+    error = ADAPTER.provider_error(make_reply(502, b"<html>Bad gateway</html>"))
     assert (error.status, error.body, error.type) == (502, None, "server_error")
 
 
 @pytest.mark.parametrize("code", ["moderation_blocked", "content_policy_violation"])
 def test_the_code_makes_a_refusal(code: str) -> None:
     told = f'{{"error": {{"message": "No.", "type": "x", "code": "{code}"}}}}'.encode()
-    assert isinstance(ADAPTER.provider_error(replied(400, told)), Refusal)
+    assert isinstance(ADAPTER.provider_error(make_reply(400, told)), Refusal)
 
 
 def test_the_type_alone_makes_no_refusal() -> None:
@@ -91,14 +91,14 @@ def test_the_type_alone_makes_no_refusal() -> None:
         b'{"error": {"message": "No such model.", "type": "image_generation_user_error",'
         b' "param": "model", "code": null}}'
     )
-    error = ADAPTER.provider_error(replied(400, told))
+    error = ADAPTER.provider_error(make_reply(400, told))
     assert not isinstance(error, Refusal)
     assert error.param == "model"
 
 
 def test_an_error_inside_a_success_is_an_error() -> None:
     with pytest.raises(ProviderError):
-        ADAPTER.parse_answer(call(), replied(200, b'{"error": {"message": "Later."}}'))
+        ADAPTER.parse_answer(call(), make_reply(200, b'{"error": {"message": "Later."}}'))
 
 
 def test_a_server_without_keys_gets_no_authorization() -> None:
@@ -145,7 +145,7 @@ def test_no_command_for_the_server_comes_in_a_prompt() -> None:
 def test_of_its_answer_only_what_is_the_clients_goes_on() -> None:
     entry = {"b64_json": "aGk=", "file_path": "/srv/1.png", "revised_prompt": "a cube", "seed": 7}
     tree = {"data": [entry], "peak_memory_mb": 1, "usage": {"total_tokens": 0}}
-    answer = ADAPTER.parse_answer(own(), replied(200, orjson.dumps(tree)))
+    answer = ADAPTER.parse_answer(own(), make_reply(200, orjson.dumps(tree)))
     assert (answer.body, answer.extra, answer.usage) == (None, {}, None)
     assert answer.images[0].extra == {"seed": 7}
 
@@ -153,7 +153,7 @@ def test_of_its_answer_only_what_is_the_clients_goes_on() -> None:
 @pytest.mark.parametrize("place", ["/v1/images/1/content", "/home/me/1.jpg", "file:///1.jpg"])
 def test_a_url_that_is_of_no_use_elsewhere_is_no_image(place: str) -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        ADAPTER.parse_answer(own(), replied(200, orjson.dumps({"data": [{"url": place}]})))
+        ADAPTER.parse_answer(own(), make_reply(200, orjson.dumps({"data": [{"url": place}]})))
 
 
 def test_a_server_that_refuses_response_format_is_not_asked_for_it() -> None:

@@ -15,11 +15,11 @@ from adapters.providers.openrouter import ADAPTER
 OUTGOING = SignableRequest("POST", "https://openrouter.ai/api/v1/images", {}, b"", 0.0)
 
 
-def made(model: str = "openai/gpt-image-2", **params: Any) -> dict[str, Any]:
+def translate(model: str = "openai/gpt-image-2", **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
-def failed(status: int = 200, **told: Any) -> ProviderError:
+def parse_error(status: int = 200, **told: Any) -> ProviderError:
     return ADAPTER.provider_error(ProviderReply(status, {}, orjson.dumps({"error": told})))
 
 
@@ -41,7 +41,7 @@ def test_several_images_are_asked_for_only_where_that_is_known_to_work() -> None
 
 @pytest.mark.parametrize("size", ["256x256", "1792x1024", "3840x2160"])
 def test_a_size_goes_as_it_is(size: str) -> None:
-    assert made(size=size) == {"size": size}
+    assert translate(size=size) == {"size": size}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_size_goes_as_it_is(size: str) -> None:
     [("hd", "high"), ("standard", "medium"), ("low", "low"), ("auto", "auto"), ("max", "max")],
 )
 def test_dall_es_qualities_have_counterparts(asked: str, sent: str) -> None:
-    assert made(quality=asked) == {"quality": sent}
+    assert translate(quality=asked) == {"quality": sent}
 
 
 @pytest.mark.parametrize(
@@ -66,25 +66,25 @@ def test_dall_es_qualities_have_counterparts(asked: str, sent: str) -> None:
     ],
 )
 def test_a_code_is_a_status_even_inside_of_a_success(code: int, status: int) -> None:
-    assert failed(code=code, message="no").status == status
+    assert parse_error(code=code, message="no").status == status
 
 
 def test_a_code_that_is_none_leaves_it_to_the_status() -> None:
-    assert failed(code=1).status == 502
-    assert failed(404, code=None, message="no").status == 404
+    assert parse_error(code=1).status == 502
+    assert parse_error(404, code=None, message="no").status == 404
 
 
 @pytest.mark.parametrize(
     "about", [{"reasons": ["violence"]}, {"flagged_input": "x"}, {"patterns": ["email"]}]
 )
 def test_moderation_and_guardrails_are_known_by_their_metadata(about: dict[str, Any]) -> None:
-    refused = failed(403, code=403, message="no", metadata=about)
+    refused = parse_error(403, code=403, message="no", metadata=about)
     assert isinstance(refused, Refusal)
     assert "x" not in refused.message.partition(": ")[2]
 
 
 def test_a_key_without_rights_is_no_refusal() -> None:
-    error = failed(403, code=403, message="no", metadata={"provider_name": "Acme"})
+    error = parse_error(403, code=403, message="no", metadata={"provider_name": "Acme"})
     assert (isinstance(error, Refusal), error.status) == (False, 403)
 
 
@@ -97,14 +97,14 @@ def test_a_key_without_rights_is_no_refusal() -> None:
 )
 def test_a_refusal_of_the_provider_behind_it_stands_in_the_metadata(raw: str, said: str) -> None:
     about = {"raw": raw, "provider_name": "OpenAI"}
-    refused = failed(400, code=400, message="Provider returned error", metadata=about)
+    refused = parse_error(400, code=400, message="Provider returned error", metadata=about)
     assert isinstance(refused, Refusal)
     assert said in refused.message
 
 
 @pytest.mark.parametrize("raw", ['{"error": {"message": "one image only"}}', "busy", "", {}, None])
 def test_any_other_error_behind_it_is_told_of(raw: Any) -> None:
-    error = failed(400, code=400, message="Provider returned error", metadata={"raw": raw})
+    error = parse_error(400, code=400, message="Provider returned error", metadata={"raw": raw})
     assert (isinstance(error, Refusal), error.status) == (False, 400)
     assert "one image only" in error.message or "Provider returned error" in error.message
 

@@ -20,7 +20,7 @@ def requested(model: str, **params: Any) -> ProviderRequest:
     return ADAPTER.build_request(ImageCall({"model": model, **params}, made.fields))
 
 
-def answered(media_type: str, body: bytes) -> Answer:
+def parse_answer(media_type: str, body: bytes) -> Answer:
     reply = ProviderReply(200, {"content-type": media_type}, body)
     return ADAPTER.parse_answer(ImageCall({}, {}), reply)
 
@@ -57,7 +57,7 @@ def test_only_older_types_are_told_what_not_to_draw() -> None:
 
 
 def test_a_image_is_known_by_its_content_type() -> None:
-    image = answered("image/webp", b"RIFF").images[0]
+    image = parse_answer("image/webp", b"RIFF").images[0]
     assert (image.data, image.media_type) == (b"RIFF", "image/webp")
 
 
@@ -72,7 +72,7 @@ def test_a_image_is_known_by_its_content_type() -> None:
 )
 def test_a_success_without_a_image_is_an_error(media_type: str, body: bytes, said: str) -> None:
     with pytest.raises(ProviderError, match=said) as caught:
-        answered(media_type, body)
+        parse_answer(media_type, body)
     assert caught.value.status == 502
 
 

@@ -17,7 +17,7 @@ from adapters.table.table import UnsupportedPolicy
 SVG = b64encode(b'<svg xmlns="http://www.w3.org/2000/svg"/>').decode()
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
@@ -37,20 +37,20 @@ def made(model: str, **params: Any) -> dict[str, Any]:
     ],
 )
 def test_a_size_is_the_nearest_that_the_family_has(model: str, sent: str) -> None:
-    assert made(model, size="1792x1024") == {"size": sent}
+    assert translate(model, size="1792x1024") == {"size": sent}
 
 
 @pytest.mark.parametrize("size", ["1024x1024", "768x1536", "896x1280"])
 def test_a_size_of_the_list_goes_as_it_is(size: str) -> None:
-    assert made("recraftv4", size=size) == {"size": size}
+    assert translate("recraftv4", size=size) == {"size": size}
 
 
 @pytest.mark.parametrize(
     "model", ["recraftv4_1", "recraftv4_1_raster", "recraftv4_1_pro", "recraftv3", "recraftv2"]
 )
 def test_a_image_has_a_format(model: str) -> None:
-    assert made(model, output_format="webp") == {"image_format": "webp"}
-    assert made(model, output_format="jpeg") == {"image_format": "png"}
+    assert translate(model, output_format="webp") == {"image_format": "webp"}
+    assert translate(model, output_format="jpeg") == {"image_format": "png"}
 
 
 @pytest.mark.parametrize(
@@ -63,42 +63,48 @@ def test_a_image_has_a_format(model: str) -> None:
     ],
 )
 def test_a_drawing_is_svg_without_being_asked_for(model: str) -> None:
-    assert made(model, output_format="png") == {}
+    assert translate(model, output_format="png") == {}
     asked = ADAPTER.table_for(model).translate({"output_format": "svg"}, UnsupportedPolicy.STRICT)
     assert (asked.fields, str(asked.receipt)) == ({}, "")
 
 
 def test_the_styles_of_the_first_generations_have_a_name_beside_openais() -> None:
-    assert made("recraftv3", style="vivid", style_preset="logo_raster") == {"style": "logo_raster"}
-    assert made("recraftv4_1", style_preset="logo_raster") == {}
-    assert made("recraftv2", style_preset="any") == {"style": "any"}
+    assert translate("recraftv3", style="vivid", style_preset="logo_raster") == {
+        "style": "logo_raster"
+    }
+    assert translate("recraftv4_1", style_preset="logo_raster") == {}
+    assert translate("recraftv2", style_preset="any") == {"style": "any"}
     with pytest.raises(BadParam):
-        made("recraftv2", style_preset="logo_raster")
+        translate("recraftv2", style_preset="logo_raster")
 
 
 def test_only_early_models_take_what_later_ones_ignore() -> None:
     asked = {"negative_prompt": "people", "text_layout": [{"text": "HI", "bbox": [[0, 0]]}]}
-    assert made("recraftv3", **asked) == asked
-    assert made("recraftv2", **asked) == {"negative_prompt": "people"}
-    assert made("recraftv4_1", **asked) == {}
+    assert translate("recraftv3", **asked) == asked
+    assert translate("recraftv2", **asked) == {"negative_prompt": "people"}
+    assert translate("recraftv4_1", **asked) == {}
 
 
 def test_moderation_says_whether_to_block() -> None:
-    assert [made("recraftv4", moderation=it)["block_nsfw"] for it in ("auto", "low")] == [
+    assert [translate("recraftv4", moderation=it)["block_nsfw"] for it in ("auto", "low")] == [
         True,
         False,
     ]
 
 
 def test_both_names_for_a_seed_are_understood() -> None:
-    assert made("recraftv4", seed=7) == made("recraftv4", random_seed=7) == {"random_seed": 7}
+    assert (
+        translate("recraftv4", seed=7)
+        == translate("recraftv4", random_seed=7)
+        == {"random_seed": 7}
+    )
 
 
 @pytest.mark.parametrize(("model", "most"), [("recraftv4_1_flash", 10_000), ("recraftv3", 1000)])
 def test_a_prompt_has_the_familys_bound(model: str, most: int) -> None:
-    assert made(model, prompt="x" * most)
+    assert translate(model, prompt="x" * most)
     with pytest.raises(BadParam):
-        made(model, prompt="x" * (most + 1))
+        translate(model, prompt="x" * (most + 1))
 
 
 def test_a_drawing_is_passed_on_as_it_is() -> None:

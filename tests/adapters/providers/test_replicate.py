@@ -18,15 +18,15 @@ RECRAFTS = "realistic_image"
 URL = "https://replicate.delivery/out-0.png"
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
 def requested(model: str, **params: Any) -> ProviderRequest:
-    return ADAPTER.build_request(ImageCall({"model": model, **params}, made(model, **params)))
+    return ADAPTER.build_request(ImageCall({"model": model, **params}, translate(model, **params)))
 
 
-def answered(**tree: Any) -> Answer:
+def parse_answer(**tree: Any) -> Answer:
     reply = ProviderReply(201, {}, orjson.dumps({"status": "succeeded", **tree}))
     return ADAPTER.parse_answer(ImageCall({}, {}), reply)
 
@@ -96,18 +96,18 @@ def test_a_clients_webhook_never_leaves(name: str) -> None:
     ],
 )
 def test_each_family_has_its_own_words_for_a_size(model: str, fields: dict[str, Any]) -> None:
-    assert made(model, size="1792x1024") == fields
+    assert translate(model, size="1792x1024") == fields
 
 
 def test_seedream_takes_a_large_size_in_pixels() -> None:
     exact = {"size": "custom", "width": 2560, "height": 1440}
-    assert made("bytedance/seedream-4.5", size="2560x1440") == exact
-    assert made("bytedance/seedream-4.5", size="auto") == {}
+    assert translate("bytedance/seedream-4.5", size="2560x1440") == exact
+    assert translate("bytedance/seedream-4.5", size="auto") == {}
 
 
 def test_no_size_is_left_to_the_model() -> None:
     for model in (*ADAPTER.models, "someone/model"):
-        assert made(model, size="auto") == {}
+        assert translate(model, size="auto") == {}
 
 
 def test_only_two_families_make_several_images_a_call() -> None:
@@ -125,7 +125,7 @@ def test_only_two_families_make_several_images_a_call() -> None:
     ],
 )
 def test_low_moderation_is_said_as_the_family_says_it(model: str, fields: dict[str, Any]) -> None:
-    assert made(model, moderation="low") == fields
+    assert translate(model, moderation="low") == fields
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_low_moderation_is_said_as_the_family_says_it(model: str, fields: dict[s
 def test_a_familys_own_parameter_goes_by_its_name(
     model: str, own: dict[str, Any], fields: dict[str, Any] | None
 ) -> None:
-    assert made(model, **own) == (own if fields is None else fields)
+    assert translate(model, **own) == (own if fields is None else fields)
 
 
 @pytest.mark.parametrize(
@@ -155,18 +155,18 @@ def test_a_familys_own_parameter_goes_by_its_name(
     ],
 )
 def test_a_image_is_found_in_every_form_of_output(output: Any) -> None:
-    assert [image.url for image in answered(output=output).images] == [URL]
+    assert [image.url for image in parse_answer(output=output).images] == [URL]
 
 
 def test_images_keep_their_order() -> None:
     places = [f"https://replicate.delivery/{it}.png" for it in range(4)]
-    assert [image.url for image in answered(output=places).images] == places
+    assert [image.url for image in parse_answer(output=places).images] == places
 
 
 @pytest.mark.parametrize("output", [None, [], {}, "", "a text", 7, ["ftp://a.test/1"]])
 def test_an_output_without_a_image_is_an_error(output: Any) -> None:
     with pytest.raises(ProviderError) as caught:
-        answered(output=output)
+        parse_answer(output=output)
     assert caught.value.code == "no_picture"
 
 
@@ -179,7 +179,7 @@ def test_a_deeply_nested_output_does_not_matter() -> None:
 @pytest.mark.parametrize("status", ["failed", "canceled", "aborted"])
 def test_a_prediction_that_came_to_nothing_is_the_providers_failure(status: str) -> None:
     with pytest.raises(ProviderError, match=status) as caught:
-        answered(status=status, error=None)
+        parse_answer(status=status, error=None)
     assert (caught.value.status, isinstance(caught.value, Refusal)) == (502, False)
 
 
@@ -193,7 +193,7 @@ def test_a_prediction_that_came_to_nothing_is_the_providers_failure(status: str)
 )
 def test_a_failure_in_the_words_of_moderation_is_a_refusal(words: str) -> None:
     with pytest.raises(Refusal, match="refused"):
-        answered(status="failed", error=words)
+        parse_answer(status="failed", error=words)
 
 
 def test_a_prediction_that_says_no_place_is_read_as_it_is() -> None:

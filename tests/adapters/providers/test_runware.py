@@ -16,18 +16,18 @@ from adapters.providers.runware import ADAPTER
 MODEL = "runware:101@1"
 
 
-def made(model: str = MODEL, **params: Any) -> dict[str, Any]:
+def translate(model: str = MODEL, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
 def task(chance: int = 0, **params: Any) -> dict[str, Any]:
-    call = ImageCall({"model": MODEL}, made(prompt="a cube", **params), nonce=chance)
+    call = ImageCall({"model": MODEL}, translate(prompt="a cube", **params), nonce=chance)
     [asked] = ADAPTER.build_request(call).json
     assert isinstance(asked, dict)
     return asked
 
 
-def answered(**tree: Any) -> Answer:
+def parse_answer(**tree: Any) -> Answer:
     return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
 
 
@@ -55,7 +55,7 @@ def test_a_model_has_to_be_named() -> None:
 def test_a_size_is_held_to_what_runware_itself_runs(
     model: str, size: str, sides: tuple[int | None, int | None]
 ) -> None:
-    fields = made(model, size=size)
+    fields = translate(model, size=size)
     assert (fields.get("width"), fields.get("height")) == sides
 
 
@@ -66,7 +66,7 @@ def test_runware_is_told_of_no_address_to_call(name: str) -> None:
 
 @pytest.mark.parametrize(("moderation", "checked"), [("auto", True), ("low", False)])
 def test_moderation_is_a_check_of_the_image(moderation: str, *, checked: bool) -> None:
-    assert made(moderation=moderation)["safety"] == {"checkContent": checked}
+    assert translate(moderation=moderation)["safety"] == {"checkContent": checked}
 
 
 @pytest.mark.parametrize(
@@ -78,33 +78,35 @@ def test_moderation_is_a_check_of_the_image(moderation: str, *, checked: bool) -
     ],
 )
 def test_a_image_comes_in_three_forms(told: dict[str, Any], held: str) -> None:
-    [image] = answered(data=[told]).images
+    [image] = parse_answer(data=[told]).images
     assert (image.url or image.b64) == held
 
 
 def test_what_came_is_kept_beside_an_error() -> None:
-    answer = answered(data=[{"imageURL": "u"}], errors=[{"code": "timeoutProvider"}])
+    answer = parse_answer(data=[{"imageURL": "u"}], errors=[{"code": "timeoutProvider"}])
     assert [image.url for image in answer.images] == ["u"]
 
 
 def test_a_refusal_is_known_by_its_words() -> None:
     with pytest.raises(Refusal):
-        answered(errors=[{"code": "odd", "message": "Content moderation failed", "parameter": "p"}])
+        parse_answer(
+            errors=[{"code": "odd", "message": "Content moderation failed", "parameter": "p"}]
+        )
 
 
 def test_a_refusal_is_known_by_its_code_alone() -> None:
     with pytest.raises(Refusal):
-        answered(errors=[{"code": "contentModerationFailed", "message": "no"}])
+        parse_answer(errors=[{"code": "contentModerationFailed", "message": "no"}])
 
 
 def test_a_parameter_named_in_words_of_safety_is_no_refusal() -> None:
     told = {"code": "invalidCheckNSFW", "message": "checkNSFW is odd", "parameter": "checkNSFW"}
     with pytest.raises(ProviderError) as caught:
-        answered(errors=[told])
+        parse_answer(errors=[told])
     assert (type(caught.value), caught.value.status) == (ProviderError, 400)
 
 
 def test_an_error_without_a_parameter_under_a_200_is_the_providers_own() -> None:
     with pytest.raises(ProviderError) as caught:
-        answered(errors=[{"code": "odd", "message": "no"}])
+        parse_answer(errors=[{"code": "odd", "message": "no"}])
     assert caught.value.status == 502

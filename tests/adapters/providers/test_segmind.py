@@ -19,7 +19,7 @@ def requested(model: str, version: str = "", **params: Any) -> ProviderRequest:
     return ADAPTER.build_request(ImageCall({"model": model}, fields, Credentials("k", options)))
 
 
-def replied(wire: int = 200, **tree: Any) -> ProviderReply:
+def make_reply(wire: int = 200, **tree: Any) -> ProviderReply:
     return ProviderReply(wire, {"content-type": "application/json"}, orjson.dumps(tree))
 
 
@@ -71,14 +71,14 @@ def test_quality_in_words_is_not_the_quality_of_a_file() -> None:
     ],
 )
 def test_an_output_comes_in_many_forms(output: Any, found: list[str]) -> None:
-    answer = ADAPTER.parse_answer(ImageCall({}, {}), replied(status="COMPLETED", output=output))
+    answer = ADAPTER.parse_answer(ImageCall({}, {}), make_reply(status="COMPLETED", output=output))
     assert [image.url for image in answer.images] == found
 
 
 @pytest.mark.parametrize("output", ["[not json", "", None, 7, "no place"])
 def test_an_output_without_a_place_is_no_image(output: Any) -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        ADAPTER.parse_answer(ImageCall({}, {}), replied(status="COMPLETED", output=output))
+        ADAPTER.parse_answer(ImageCall({}, {}), make_reply(status="COMPLETED", output=output))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_an_output_without_a_place_is_no_image(output: Any) -> None:
     ],
 )
 def test_the_state_says_that_a_job_is_over(status: int, state: str, *, settled: bool) -> None:
-    assert ADAPTER.is_finished(replied(status, status=state)) is settled
+    assert ADAPTER.is_finished(make_reply(status, status=state)) is settled
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,11 @@ def test_the_state_says_that_a_job_is_over(status: int, state: str, *, settled: 
     ],
 )
 def test_words_tell_where_a_status_does_not(status: int, told: str, code: str | None) -> None:
-    assert ADAPTER.provider_error(replied(status, error=told)).code == code
+    assert ADAPTER.provider_error(make_reply(status, error=told)).code == code
 
 
 def test_a_refusal_is_known_by_its_words() -> None:
-    assert isinstance(ADAPTER.provider_error(replied(400, error="NSFW content")), Refusal)
+    assert isinstance(ADAPTER.provider_error(make_reply(400, error="NSFW content")), Refusal)
 
 
 def test_the_page_of_a_wrong_method_is_an_error_too() -> None:

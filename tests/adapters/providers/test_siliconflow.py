@@ -16,15 +16,15 @@ KOLORS, QWEN, EDIT = "Kwai-Kolors/Kolors", "Qwen/Qwen-Image", "Qwen/Qwen-Image-E
 FLUX = "black-forest-labs/FLUX.1-schnell"
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
-def answered(**tree: Any) -> Answer:
+def parse_answer(**tree: Any) -> Answer:
     return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
 
 
-def failed(status: int, tree: Any) -> ProviderError:
+def parse_error(status: int, tree: Any) -> ProviderError:
     return ADAPTER.provider_error(ProviderReply(status, {}, orjson.dumps(tree)))
 
 
@@ -39,39 +39,41 @@ def failed(status: int, tree: Any) -> ProviderError:
     ],
 )
 def test_a_size_is_the_nearest_of_the_models_own(model: str, size: str, sent: str) -> None:
-    assert made(model, size=size)["image_size"] == sent
+    assert translate(model, size=size)["image_size"] == sent
 
 
 @pytest.mark.parametrize("model", [KOLORS, QWEN, FLUX])
 def test_a_size_is_always_sent_but_to_who_edits(model: str) -> None:
-    assert "image_size" in made(model)
-    assert made(model, image_size="640x480")["image_size"] == "640x480"
-    assert made(EDIT, size="1024x1024") == {}
+    assert "image_size" in translate(model)
+    assert translate(model, image_size="640x480")["image_size"] == "640x480"
+    assert translate(EDIT, size="1024x1024") == {}
 
 
 def test_only_kolors_draws_a_batch() -> None:
     assert ADAPTER.table_for(KOLORS).images_per_call == 4
-    assert made(KOLORS)["batch_size"] == 1
+    assert translate(KOLORS)["batch_size"] == 1
     assert {ADAPTER.table_for(model).images_per_call for model in (QWEN, EDIT, FLUX)} == {1}
 
 
 def test_images_stand_in_one_of_two_lists() -> None:
     one, two = ({"url": f"https://a.test/{name}.png"} for name in "ab")
-    assert [it.url for it in answered(images=[one], data=[two]).images] == [one["url"]]
-    assert [it.url for it in answered(images=[], data=[two]).images] == [two["url"]]
+    assert [it.url for it in parse_answer(images=[one], data=[two]).images] == [one["url"]]
+    assert [it.url for it in parse_answer(images=[], data=[two]).images] == [two["url"]]
 
 
 @pytest.mark.parametrize(
     ("status", "tree"), [(401, "no"), (400, {"code": 20012, "message": "no"}), (500, {"data": 1})]
 )
 def test_an_error_is_an_error_in_each_of_its_forms(status: int, tree: Any) -> None:
-    error = failed(status, tree)
+    error = parse_error(status, tree)
     assert not isinstance(error, Refusal)
     assert error.message.endswith("no" if status < 500 else "(status 500)")
 
 
 def test_an_unknown_model_is_known_by_the_words_of_a_400() -> None:
-    error = failed(400, {"code": 20012, "message": "Model does not exist. Check it.", "data": None})
+    error = parse_error(
+        400, {"code": 20012, "message": "Model does not exist. Check it.", "data": None}
+    )
     assert (error.status, error.code) == (404, "model_not_found")
 
 
@@ -79,4 +81,4 @@ def test_an_unknown_model_is_known_by_the_words_of_a_400() -> None:
     ("status", "tree"), [(451, None), (400, {"message": "Prompt is SENSITIVE"})]
 )
 def test_a_refusal_is_known_by_status_or_words(status: int, tree: Any) -> None:
-    assert isinstance(failed(status, tree), Refusal)
+    assert isinstance(parse_error(status, tree), Refusal)

@@ -22,7 +22,7 @@ def call(model: str, **params: Any) -> ImageCall:
     return ImageCall(params, ADAPTER.table_for(model).translate(params).fields)
 
 
-def answered(reply: ProviderReply) -> Answer:
+def parse_answer(reply: ProviderReply) -> Answer:
     return ADAPTER.parse_answer(call("core"), reply)
 
 
@@ -96,19 +96,19 @@ def test_an_option_that_is_no_header_value_is_not_of_its_form(value: str) -> Non
 
 def test_bytes_that_the_filter_blurred_are_a_refusal() -> None:
     with pytest.raises(Refusal):
-        answered(in_bytes(finish_reason="CONTENT_FILTERED"))
+        parse_answer(in_bytes(finish_reason="CONTENT_FILTERED"))
 
 
 def test_an_empty_image_is_none() -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        answered(in_bytes(b""))
+        parse_answer(in_bytes(b""))
 
 
 def test_only_a_filtered_image_makes_a_refusal() -> None:
     with pytest.raises(Refusal):
-        answered(artifacts("ERROR", "CONTENT_FILTERED"))
+        parse_answer(artifacts("ERROR", "CONTENT_FILTERED"))
     with pytest.raises(ProviderError) as caught:
-        answered(artifacts("ERROR"))
+        parse_answer(artifacts("ERROR"))
     assert not isinstance(caught.value, Refusal)
 
 

@@ -16,16 +16,16 @@ PAIR = Credentials("", {"tencent_secret_id": "id", "tencent_secret_key": "key"})
 KEY = Credentials("a-key")
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
-def replied(**response: Any) -> ProviderReply:
+def make_reply(**response: Any) -> ProviderReply:
     return ProviderReply(200, {}, orjson.dumps({"Response": response}))
 
 
-def answered(**response: Any) -> Answer:
-    return ADAPTER.parse_answer(ImageCall({}, {}), replied(**response))
+def parse_answer(**response: Any) -> Answer:
+    return ADAPTER.parse_answer(ImageCall({}, {}), make_reply(**response))
 
 
 @pytest.mark.parametrize(
@@ -82,22 +82,22 @@ def test_a_key_without_a_model_asks_for_one() -> None:
     ],
 )
 def test_a_size_has_a_colon(size: str, sent: str) -> None:
-    assert made("hunyuan-image", size=size)["Resolution"] == sent
+    assert translate("hunyuan-image", size=size)["Resolution"] == sent
 
 
 def test_no_mark_is_drawn_unless_the_client_wants_one() -> None:
-    assert made("hunyuan-image")["LogoAdd"] == made("hunyuan-image-lite")["LogoAdd"] == 0
-    assert made("hunyuan-image", LogoAdd=1)["LogoAdd"] == 1
+    assert translate("hunyuan-image")["LogoAdd"] == translate("hunyuan-image-lite")["LogoAdd"] == 0
+    assert translate("hunyuan-image", LogoAdd=1)["LogoAdd"] == 1
 
 
 def test_the_style_of_openai_is_not_tencents() -> None:
-    assert "Style" not in made("hunyuan-image", style="vivid")
-    assert made("hunyuan-image", Style="101")["Style"] == "101"
+    assert "Style" not in translate("hunyuan-image", style="vivid")
+    assert translate("hunyuan-image", Style="101")["Style"] == "101"
 
 
 def test_only_tokenhub_is_told_of_the_end_user() -> None:
-    assert made("", user="user-7") == {"user": "user-7"}
-    assert "user" not in made("hunyuan-image", user="user-7")
+    assert translate("", user="user-7") == {"user": "user-7"}
+    assert "user" not in translate("hunyuan-image", user="user-7")
 
 
 def test_the_recommended_model_is_at_the_address_of_a_key() -> None:
@@ -106,7 +106,7 @@ def test_the_recommended_model_is_at_the_address_of_a_key() -> None:
 
 
 def test_what_came_of_a_job_is_kept() -> None:
-    answer = answered(
+    answer = parse_answer(
         JobStatusCode="5", ResultImage=["", "https://p.test/1"], RevisedPrompt=["x", "y"]
     )
     shown = [(image.url, image.extra) for image in answer.images]
@@ -115,8 +115,8 @@ def test_what_came_of_a_job_is_kept() -> None:
 
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "RequestLimitExceeded.JobNumExceed"])
 def test_a_job_goes_on_while_the_question_comes_too_early(code: str) -> None:
-    assert not ADAPTER.is_finished(replied(Error={"Code": code}))
-    assert ADAPTER.is_finished(replied(Error={"Code": "InternalError"}))
+    assert not ADAPTER.is_finished(make_reply(Error={"Code": code}))
+    assert ADAPTER.is_finished(make_reply(Error={"Code": "InternalError"}))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_job_goes_on_while_the_question_comes_too_early(code: str) -> None:
 )
 def test_a_code_is_known_by_how_it_begins(code: str, status: int) -> None:
     with pytest.raises(ProviderError) as caught:
-        answered(Error={"Code": code, "Message": "no"})
+        parse_answer(Error={"Code": code, "Message": "no"})
     assert caught.value.status == status
 
 
@@ -142,4 +142,4 @@ def test_a_code_is_known_by_how_it_begins(code: str, status: int) -> None:
 )
 def test_a_job_can_end_in_a_refusal(code: str) -> None:
     with pytest.raises(Refusal, match="illegal"):
-        answered(JobStatusCode="4", JobErrorCode=code, JobErrorMsg="illegal")
+        parse_answer(JobStatusCode="4", JobErrorCode=code, JobErrorMsg="illegal")

@@ -19,7 +19,7 @@ FILE = orjson.dumps({"project_id": "account-project"}).decode()
 IMAGEN = "imagen-4.0-generate-001"
 
 
-def holding(api_key: str = "", **options: str) -> Credentials:
+def credentials_with(api_key: str = "", **options: str) -> Credentials:
     return Credentials(api_key, {f"vertex_{name}": value for name, value in options.items()})
 
 
@@ -27,12 +27,12 @@ def path(model: str, credentials: Credentials) -> str:
     return ADAPTER.build_request(ImageCall({"model": model}, {}, credentials)).path
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     fields = ADAPTER.table_for(model).translate(params).fields
     return dict(fields.get("parameters", fields))
 
 
-def answered(*predictions: Any) -> Answer:
+def parse_answer(*predictions: Any) -> Answer:
     reply = ProviderReply(body=orjson.dumps({"predictions": predictions}))
     return ADAPTER.parse_answer(ImageCall({"model": IMAGEN}, {}), reply)
 
@@ -52,7 +52,7 @@ def answered(*predictions: Any) -> Answer:
     ],
 )
 def test_a_region_has_its_host(region: str, host: str) -> None:
-    assert ADAPTER.resolve_base_url(holding(region=region)) == f"https://{host}/v1"
+    assert ADAPTER.resolve_base_url(credentials_with(region=region)) == f"https://{host}/v1"
     assert not region or re.fullmatch(PATTERNS["vertex_region"], region)
 
 
@@ -76,9 +76,9 @@ def test_a_value_that_would_leave_its_place_is_not_of_the_form(option: str, valu
 
 
 def test_the_project_named_comes_before_the_accounts_own() -> None:
-    own = holding(service_account_json=FILE)
+    own = credentials_with(service_account_json=FILE)
     assert path("gemini-new", own).startswith("/projects/account-project/locations/global/")
-    named = holding(service_account_json=FILE, project_id="my-project")
+    named = credentials_with(service_account_json=FILE, project_id="my-project")
     assert path("gemini-new", named).startswith("/projects/my-project/")
 
 
@@ -93,17 +93,17 @@ def test_the_project_named_comes_before_the_accounts_own() -> None:
     ],
 )
 def test_the_model_is_named_with_what_it_is_to_do(model: str, end: str) -> None:
-    assert path(model, holding("t", project_id="p")).endswith(end)
+    assert path(model, credentials_with("t", project_id="p")).endswith(end)
 
 
 @pytest.mark.parametrize("model", ["", "google.", "../x", "a?b", "google.a/../b"])
 def test_a_name_that_could_leave_its_place_is_refused(model: str) -> None:
     with pytest.raises(BadParam):
-        path(model, holding("t", project_id="p"))
+        path(model, credentials_with("t", project_id="p"))
 
 
 def test_a_name_with_its_publisher_has_the_table_of_the_plain_one() -> None:
-    assert ADAPTER.effective_model(f"google.{IMAGEN}", holding()) == IMAGEN
+    assert ADAPTER.effective_model(f"google.{IMAGEN}", credentials_with()) == IMAGEN
 
 
 # Credentials
@@ -112,12 +112,12 @@ def test_a_name_with_its_publisher_has_the_table_of_the_plain_one() -> None:
 @pytest.mark.parametrize(
     ("credentials", "lacking"),
     [
-        (holding(), "access token"),
-        (holding(project_id="p"), "vertex_service_account_json"),
-        (holding("t"), "vertex_project_id"),
-        (holding(access_token="t"), "vertex_project_id"),
-        (holding("t", project_id="p"), ""),
-        (holding(service_account_json=FILE), ""),
+        (credentials_with(), "access token"),
+        (credentials_with(project_id="p"), "vertex_service_account_json"),
+        (credentials_with("t"), "vertex_project_id"),
+        (credentials_with(access_token="t"), "vertex_project_id"),
+        (credentials_with("t", project_id="p"), ""),
+        (credentials_with(service_account_json=FILE), ""),
     ],
 )
 def test_what_is_lacking_is_named(credentials: Credentials, lacking: str) -> None:
@@ -126,14 +126,18 @@ def test_what_is_lacking_is_named(credentials: Credentials, lacking: str) -> Non
 
 
 def test_a_token_is_bought_only_for_an_account_that_has_none() -> None:
-    assert ADAPTER.token_flow(holding("t", project_id="p"), 0) is None
-    assert ADAPTER.token_flow(holding(service_account_json=FILE, access_token="t"), 0) is None
-    assert ADAPTER.token_flow(holding("t", service_account_json=FILE), 0) is not None
+    assert ADAPTER.token_flow(credentials_with("t", project_id="p"), 0) is None
+    assert (
+        ADAPTER.token_flow(credentials_with(service_account_json=FILE, access_token="t"), 0) is None
+    )
+    assert ADAPTER.token_flow(credentials_with("t", service_account_json=FILE), 0) is not None
 
 
 def test_the_accounts_token_comes_before_the_key() -> None:
-    assert ADAPTER.sign(OUTGOING, holding("k")) == {"authorization": "Bearer k"}
-    assert ADAPTER.sign(OUTGOING, holding("k", access_token="t")) == {"authorization": "Bearer t"}
+    assert ADAPTER.sign(OUTGOING, credentials_with("k")) == {"authorization": "Bearer k"}
+    assert ADAPTER.sign(OUTGOING, credentials_with("k", access_token="t")) == {
+        "authorization": "Bearer t"
+    }
 
 
 # Imagen
@@ -148,12 +152,12 @@ def test_the_accounts_token_comes_before_the_key() -> None:
     ],
 )
 def test_only_the_newest_imagen_has_tiers(model: str, tier: dict[str, str]) -> None:
-    sent = made(model, size="2048x1152")
+    sent = translate(model, size="2048x1152")
     assert sent == {"aspectRatio": "16:9", "sampleCount": 1, "includeRaiReason": True, **tier}
 
 
 def test_imagen_is_told_how_many_or_it_would_make_four() -> None:
-    assert made(IMAGEN, prompt="a")["sampleCount"] == 1
+    assert translate(IMAGEN, prompt="a")["sampleCount"] == 1
     assert (
         ADAPTER.table_for(IMAGEN).translate({"n": 4}, n=4).fields["parameters"]["sampleCount"] == 4
     )
@@ -165,11 +169,11 @@ def test_gemini_makes_one_image_a_call() -> None:
 
 
 def test_a_storage_of_the_clients_is_never_written_to() -> None:
-    assert "storageUri" not in made(IMAGEN, storageUri="gs://bucket/")
+    assert "storageUri" not in translate(IMAGEN, storageUri="gs://bucket/")
 
 
 def test_what_the_filter_left_is_the_answer() -> None:
-    images = answered({"raiFilteredReason": "no"}, {"bytesBase64Encoded": "aGk="}).images
+    images = parse_answer({"raiFilteredReason": "no"}, {"bytesBase64Encoded": "aGk="}).images
     assert [image.b64 for image in images] == ["aGk="]
 
 
@@ -189,6 +193,6 @@ def test_a_refused_prompt_is_known_by_its_words(said: str, *, is_refusal: bool) 
 
 def test_a_filter_that_left_nothing_is_a_refusal_and_silence_is_a_fault() -> None:
     with pytest.raises(Refusal, match="58061214"):
-        answered({}, {"raiFilteredReason": "codes: 58061214"})
+        parse_answer({}, {"raiFilteredReason": "codes: 58061214"})
     with pytest.raises(ProviderError, match="without an image"):
-        answered()
+        parse_answer()

@@ -19,19 +19,19 @@ FLUX_2 = "@cf/black-forest-labs/flux-2-dev"
 SDXL = "@cf/stabilityai/stable-diffusion-xl-base-1.0"
 
 
-def made(model: str, **params: Any) -> dict[str, Any]:
+def translate(model: str, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
 def requested(model: str, **params: Any) -> ProviderRequest:
-    return ADAPTER.build_request(ImageCall({"model": model, **params}, made(model, **params)))
+    return ADAPTER.build_request(ImageCall({"model": model, **params}, translate(model, **params)))
 
 
-def answered(reply: ProviderReply) -> Answer:
+def parse_answer(reply: ProviderReply) -> Answer:
     return ADAPTER.parse_answer(ImageCall({}, {}), reply)
 
 
-def failed(status: int, *told: tuple[Any, Any]) -> ProviderError:
+def parse_error(status: int, *told: tuple[Any, Any]) -> ProviderError:
     listed = [{"code": code, "message": message} for code, message in told]
     body = orjson.dumps({"result": None, "success": False, "errors": listed})
     return ADAPTER.provider_error(ProviderReply(status, {}, body))
@@ -87,7 +87,9 @@ def test_every_other_model_takes_json(model: str) -> None:
 
 
 def test_flux_1_is_sent_nothing_that_it_refuses() -> None:
-    sent = made(FLUX_1, prompt="a cube", size="1024x1024", seed=7, negative_prompt="x", guidance=3)
+    sent = translate(
+        FLUX_1, prompt="a cube", size="1024x1024", seed=7, negative_prompt="x", guidance=3
+    )
     assert sent == {"prompt": "a cube"}
 
 
@@ -95,11 +97,11 @@ def test_flux_1_is_sent_nothing_that_it_refuses() -> None:
     ("model", "field"), [(FLUX_1, "steps"), (FLUX_2, "steps"), (SDXL, "num_steps")]
 )
 def test_both_names_for_steps_are_understood(model: str, field: str) -> None:
-    assert made(model, steps=4) == made(model, num_steps=4) == {field: 4}
+    assert translate(model, steps=4) == translate(model, num_steps=4) == {field: 4}
 
 
 def test_the_steps_of_klein_are_fixed() -> None:
-    assert made("@cf/black-forest-labs/flux-2-klein-9b", steps=8) == {}
+    assert translate("@cf/black-forest-labs/flux-2-klein-9b", steps=8) == {}
 
 
 @pytest.mark.parametrize(
@@ -114,14 +116,14 @@ def test_the_steps_of_klein_are_fixed() -> None:
 def test_a_size_is_brought_within_the_models_bounds(
     model: str, size: str, width: int, height: int
 ) -> None:
-    assert made(model, size=size) == {"width": width, "height": height}
+    assert translate(model, size=size) == {"width": width, "height": height}
 
 
 def test_the_content_type_says_what_came() -> None:
-    image = answered(ProviderReply(200, {"content-type": "image/png"}, b"png")).images[0]
+    image = parse_answer(ProviderReply(200, {"content-type": "image/png"}, b"png")).images[0]
     assert (image.data, image.media_type) == (b"png", "image/png")
     as_json = b'{"result":{"image":"aGk="},"success":true,"errors":[],"messages":[]}'
-    assert answered(ProviderReply(200, {}, as_json)).images[0].b64 == "aGk="
+    assert parse_answer(ProviderReply(200, {}, as_json)).images[0].b64 == "aGk="
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_the_content_type_says_what_came() -> None:
 )
 def test_a_reply_without_a_image_is_an_error(reply: ProviderReply) -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        answered(reply)
+        parse_answer(reply)
 
 
 @pytest.mark.parametrize(
@@ -160,13 +162,13 @@ def test_a_reply_without_a_image_is_an_error(reply: ProviderReply) -> None:
 def test_a_code_says_more_than_the_status(
     wire: int, code: int, status: int, kind: str, said: str | None
 ) -> None:
-    error = failed(wire, (code, "no"))
+    error = parse_error(wire, (code, "no"))
     assert (error.status, error.type, error.code) == (status, kind, said)
     assert error.provider_status == wire
 
 
 def test_all_messages_are_passed_on() -> None:
-    assert failed(400, (5004, "too wide"), (5004, "too tall")).message.endswith(
+    assert parse_error(400, (5004, "too wide"), (5004, "too tall")).message.endswith(
         "too wide; too tall"
     )
 
@@ -175,7 +177,7 @@ def test_all_messages_are_passed_on() -> None:
     ("code", "message"), [(3030, "no"), (5004, "AiError: prompt contains NSFW content")]
 )
 def test_a_refusal_is_known_by_code_or_words(code: int, message: str) -> None:
-    assert isinstance(failed(400, (code, message)), Refusal)
+    assert isinstance(parse_error(400, (code, message)), Refusal)
 
 
 def test_an_error_of_a_gateway_before_it_is_read_too() -> None:
@@ -186,9 +188,9 @@ def test_an_error_of_a_gateway_before_it_is_read_too() -> None:
 def test_a_refusal_can_come_with_a_success_status() -> None:
     body = b'{"success":false,"errors":[{"code":3030,"message":"NSFW"}]}'
     with pytest.raises(Refusal):
-        answered(ProviderReply(200, {}, body))
+        parse_answer(ProviderReply(200, {}, body))
 
 
 @pytest.mark.parametrize("told", [(None, None), ("odd", 7), ([], {}), (True, "no")])
 def test_an_error_of_another_form_is_still_an_error(told: tuple[Any, Any]) -> None:
-    assert failed(500, told).status == 502
+    assert parse_error(500, told).status == 502

@@ -15,15 +15,15 @@ from adapters.providers.x_ai import ADAPTER
 NEWEST = "grok-imagine-image-2.0"
 
 
-def made(model: str = NEWEST, **params: Any) -> dict[str, Any]:
+def translate(model: str = NEWEST, **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
-def answered(**tree: Any) -> Answer:
+def parse_answer(**tree: Any) -> Answer:
     return ADAPTER.parse_answer(ImageCall({}, {}), ProviderReply(200, {}, orjson.dumps(tree)))
 
 
-def failed(status: int, tree: Any) -> ProviderError:
+def parse_error(status: int, tree: Any) -> ProviderError:
     return ADAPTER.provider_error(ProviderReply(status, {}, orjson.dumps(tree)))
 
 
@@ -37,11 +37,11 @@ def failed(status: int, tree: Any) -> ProviderError:
     ],
 )
 def test_a_size_becomes_a_ratio_and_a_tier(size: str, ratio: str, tier: str) -> None:
-    assert made(size=size) == {"aspect_ratio": ratio, "resolution": tier}
+    assert translate(size=size) == {"aspect_ratio": ratio, "resolution": tier}
 
 
 def test_an_open_size_is_left_to_the_model() -> None:
-    assert made(size="auto") == {}
+    assert translate(size="auto") == {}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_an_open_size_is_left_to_the_model() -> None:
     [("low", "low"), ("standard", "medium"), ("medium", "medium"), ("max", "medium")],
 )
 def test_a_quality_becomes_one_that_has_a_price(asked: str, sent: str) -> None:
-    assert made(quality=asked) == {"quality": sent}
+    assert translate(quality=asked) == {"quality": sent}
 
 
 def test_a_quality_above_medium_is_told_of_as_rounded() -> None:
@@ -61,43 +61,43 @@ def test_a_quality_above_medium_is_told_of_as_rounded() -> None:
 
 @pytest.mark.parametrize("model", ["grok-imagine-image", "grok-imagine-image-quality", "grok-9"])
 def test_only_the_newest_model_has_qualities(model: str) -> None:
-    assert made(model, quality="low") == {}
+    assert translate(model, quality="low") == {}
 
 
 def test_a_blocked_prompt_is_refused_with_its_reason() -> None:
     with pytest.raises(Refusal, match="violence"):
-        answered(block_reason="violence", data=[])
+        parse_answer(block_reason="violence", data=[])
 
 
 def test_a_image_held_back_is_a_refusal_when_there_is_no_other() -> None:
     nothing = {"url": None, "b64_json": None, "respect_moderation": False}
     with pytest.raises(Refusal):
-        answered(data=[nothing, nothing])
-    images = answered(data=[nothing, {"url": "https://imgen.x.ai/a.jpeg"}]).images
+        parse_answer(data=[nothing, nothing])
+    images = parse_answer(data=[nothing, {"url": "https://imgen.x.ai/a.jpeg"}]).images
     assert [it.url for it in images] == ["https://imgen.x.ai/a.jpeg"]
 
 
 def test_nothing_at_all_is_no_refusal() -> None:
     with pytest.raises(ProviderError, match="without an image"):
-        answered(block_reason=None, data=[])
+        parse_answer(block_reason=None, data=[])
 
 
 def test_ticks_become_dollars() -> None:
     url = "https://imgen.x.ai/a.jpeg"
-    told = answered(data=[{"url": url}], usage={"cost_in_usd_ticks": 200_000_000}).usage
+    told = parse_answer(data=[{"url": url}], usage={"cost_in_usd_ticks": 200_000_000}).usage
     assert told
     assert told["cost"] == 0.02
-    assert answered(data=[{"url": url}]).usage is None
+    assert parse_answer(data=[{"url": url}]).usage is None
 
 
 @pytest.mark.parametrize(
     "tree", [{"error": "no"}, {"error": {"message": "no"}}, {"code": "bad", "error": "no"}]
 )
 def test_the_sentence_is_found_in_every_form(tree: Any) -> None:
-    assert failed(422, tree).message == "The provider answered: no"
+    assert parse_error(422, tree).message == "The provider answered: no"
 
 
 def test_a_wrong_key_is_no_bad_request() -> None:
-    error = failed(400, {"code": "x", "error": "Incorrect API key provided: te***89."})
+    error = parse_error(400, {"code": "x", "error": "Incorrect API key provided: te***89."})
     assert (error.status, error.code, error.provider_status) == (401, "invalid_api_key", 400)
-    assert failed(400, {"error": "Invalid aspect ratio"}).status == 400
+    assert parse_error(400, {"error": "Invalid aspect ratio"}).status == 400

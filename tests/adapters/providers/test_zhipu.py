@@ -16,11 +16,11 @@ from adapters.providers.zhipu import ADAPTER
 BOUNDS = {"glm-image": (1024, 32, 2**22), "cogview-4-250304": (512, 16, 2**21)}
 
 
-def made(model: str = "glm-image", **params: Any) -> dict[str, Any]:
+def translate(model: str = "glm-image", **params: Any) -> dict[str, Any]:
     return ADAPTER.table_for(model).translate(params).fields
 
 
-def failed(code: Any, status: int = 400) -> ProviderError:
+def parse_error(code: Any, status: int = 400) -> ProviderError:
     body = orjson.dumps({"error": {"code": code, "message": "no"}})
     return ADAPTER.provider_error(ProviderReply(status, {}, body))
 
@@ -28,7 +28,7 @@ def failed(code: Any, status: int = 400) -> ProviderError:
 @pytest.mark.parametrize("model", BOUNDS)
 @given(width=st.integers(10, 99_999), height=st.integers(10, 99_999))
 def test_a_size_is_one_that_the_model_can_draw(model: str, width: int, height: int) -> None:
-    w, h = map(int, made(model, size=f"{width}x{height}")["size"].split("x"))
+    w, h = map(int, translate(model, size=f"{width}x{height}")["size"].split("x"))
     low, step, most = BOUNDS[model]
     assert low <= min(w, h) <= max(w, h) <= 2048
     assert (w % step, h % step) == (0, 0)
@@ -38,7 +38,7 @@ def test_a_size_is_one_that_the_model_can_draw(model: str, width: int, height: i
 @pytest.mark.parametrize("model", BOUNDS)
 @pytest.mark.parametrize("size", ["1024x1024", "1536x1024", "1024x1536", "1792x1024"])
 def test_openais_sizes_go_as_they_are(model: str, size: str) -> None:
-    assert made(model, size=size) == {"size": size}
+    assert translate(model, size=size) == {"size": size}
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_openais_sizes_go_as_they_are(model: str, size: str) -> None:
     ],
 )
 def test_every_quality_is_one_of_two(quality: str, sent: dict[str, str]) -> None:
-    assert made(quality=quality) == sent
+    assert translate(quality=quality) == sent
 
 
 @pytest.mark.parametrize(("length", "sent"), [(5, set()), (6, {"user_id"}), (129, set())])
 def test_a_user_is_named_where_the_length_fits(length: int, sent: set[str]) -> None:
-    assert made(user="u" * length).keys() == sent
+    assert translate(user="u" * length).keys() == sent
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_a_user_is_named_where_the_length_fits(length: int, sent: set[str]) -> N
     ],
 )
 def test_a_code_says_more_than_the_status(code: Any, status: int, said: str | None) -> None:
-    error = failed(code)
+    error = parse_error(code)
     assert (error.status, error.code, error.provider_status) == (status, said, 400)
 
 
 @pytest.mark.parametrize("code", ["1300", "1301", 1301])
 def test_a_refusal_is_known_by_its_code(code: Any) -> None:
-    assert isinstance(failed(code), Refusal)
+    assert isinstance(parse_error(code), Refusal)
 
 
 def test_a_code_without_a_meaning_leaves_it_to_the_status() -> None:
-    assert failed("500", 500).status == 502
+    assert parse_error("500", 500).status == 502

@@ -14,18 +14,18 @@ from adapters.table.table import Table
 from adapters.tools import sizes
 
 
-def told(*rows: Param) -> list[dict[str, Any]]:
+def describe(*rows: Param) -> list[dict[str, Any]]:
     return describe_parameters(Table(rows))
 
 
 def test_a_parameter_of_openais_has_openais_range_and_what_the_provider_can_do_of_it() -> None:
-    [compression] = told(Param("output_compression", "quality", low=20))
+    [compression] = describe(Param("output_compression", "quality", low=20))
     assert (compression["minimum"], compression["provider_minimum"]) == (0, 20)
     assert compression["sent_as"] == "quality"
 
 
 def test_a_conversion_is_told_by_its_words_or_by_what_it_does() -> None:
-    quality, size, prompt = told(
+    quality, size, prompt = describe(
         Param("quality", convert={"hd": "premium"}),
         Param("size", convert=sizes.ratio(("1:1", "3:2"))),
         Param("prompt", convert=lambda text: {"input": {"text": text}}),
@@ -36,7 +36,7 @@ def test_a_conversion_is_told_by_its_words_or_by_what_it_does() -> None:
 
 
 def test_a_providers_own_parameter_has_its_range_and_default() -> None:
-    [steps] = told(Param("steps", kind=int, low=1, high=50, default=30, note="more is slower"))
+    [steps] = describe(Param("steps", kind=int, low=1, high=50, default=30, note="more is slower"))
     assert steps == {
         "name": "steps",
         "type": "integer",

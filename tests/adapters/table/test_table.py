@@ -37,7 +37,7 @@ TABLE = Table(
 STEPS = {"steps": 30}
 
 
-def sent(**params: Any) -> dict[str, Any]:
+def translate(**params: Any) -> dict[str, Any]:
     """Give what a table makes of parameters, without its constant."""
     return {k: v for k, v in TABLE.translate(params).fields.items() if k != "watermark"}
 
@@ -47,7 +47,7 @@ def receipt(**params: Any) -> str:
     return str(TABLE.translate({"steps": 5, **params}).receipt)
 
 
-def refused(policy: UnsupportedPolicy = UnsupportedPolicy.ADAPT, **params: Any) -> BadParam:
+def expect_refusal(policy: UnsupportedPolicy = UnsupportedPolicy.ADAPT, **params: Any) -> BadParam:
     with pytest.raises(BadParam) as caught:
         TABLE.translate(params, policy)
     return caught.value
@@ -57,7 +57,7 @@ def refused(policy: UnsupportedPolicy = UnsupportedPolicy.ADAPT, **params: Any) 
 
 
 def test_a_field_has_the_providers_name() -> None:
-    assert sent(prompt="a cube") == {"text": "a cube", **STEPS}
+    assert translate(prompt="a cube") == {"text": "a cube", **STEPS}
 
 
 def test_a_constant_is_always_sent() -> None:
@@ -66,11 +66,11 @@ def test_a_constant_is_always_sent() -> None:
 
 @pytest.mark.parametrize("silence", [{}, {"steps": None}])
 def test_a_default_is_sent_when_the_client_says_nothing(silence: dict[str, Any]) -> None:
-    assert sent(**silence) == STEPS
+    assert translate(**silence) == STEPS
 
 
 def test_a_default_gives_way_to_the_client() -> None:
-    assert sent(steps=5) == {"steps": 5}
+    assert translate(steps=5) == {"steps": 5}
 
 
 def test_a_default_is_sent_when_the_providers_words_lack_the_clients() -> None:
@@ -105,17 +105,17 @@ def test_images_per_call_is_the_bound_of_n() -> None:
 
 
 def test_a_value_that_the_providers_words_lack_is_left_out() -> None:
-    assert sent(quality="medium") == STEPS
-    assert sent(output_format="webp") == STEPS
+    assert translate(quality="medium") == STEPS
+    assert translate(output_format="webp") == STEPS
 
 
 def test_a_legal_number_is_brought_within_the_providers_bounds() -> None:
-    assert sent(output_compression=100)["options"] == {"quality": 90}
-    assert sent(output_compression=0)["options"] == {"quality": 20}
+    assert translate(output_compression=100)["options"] == {"quality": 90}
+    assert translate(output_compression=0)["options"] == {"quality": 20}
 
 
 def test_dotted_fields_share_an_object() -> None:
-    assert sent(output_compression=50, seed=7)["options"] == {"quality": 50, "seed": 7}
+    assert translate(output_compression=50, seed=7)["options"] == {"quality": 50, "seed": 7}
 
 
 def test_a_default_is_a_clients_value_and_converted_like_one() -> None:
@@ -134,12 +134,12 @@ def test_a_default_is_not_taken_beside_what_says_the_same_in_another_way() -> No
 
 def test_a_nested_field_is_not_written_into_the_clients_own_object() -> None:
     options = {"a": 1}
-    assert sent(options=options, seed=7)["options"] == {"a": 1, "seed": 7}
+    assert translate(options=options, seed=7)["options"] == {"a": 1, "seed": 7}
     assert options == {"a": 1}
 
 
 def test_what_the_table_does_not_know_is_not_sent() -> None:
-    assert sent(webhook_url="https://evil.test", stream=True, user="u") == STEPS
+    assert translate(webhook_url="https://evil.test", stream=True, user="u") == STEPS
 
 
 @pytest.mark.parametrize("policy", UnsupportedPolicy)
@@ -194,22 +194,22 @@ def test_a_name_that_would_end_a_line_is_never_passed_on(name: str) -> None:
     ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
 )
 def test_what_is_no_legal_value_is_refused_by_name(name: str, value: Any) -> None:
-    error = refused(**{name: value})
+    error = expect_refusal(**{name: value})
     assert (error.status, error.type, error.param) == (400, "invalid_request_error", name)
     assert f"'{name}'" in error.message
 
 
 def test_a_wrong_type_has_a_code_of_its_own() -> None:
-    assert refused(seed="7").code == "invalid_type"
-    assert refused(seed=10).code == "invalid_value"
+    assert expect_refusal(seed="7").code == "invalid_type"
+    assert expect_refusal(seed=10).code == "invalid_value"
 
 
 def test_a_whole_number_is_a_number() -> None:
-    assert sent(strength=1)["strength"] == 1
+    assert translate(strength=1)["strength"] == 1
 
 
 def test_a_text_is_never_cut_to_fit() -> None:
-    assert refused(prompt="x" * 101).param == "prompt"
+    assert expect_refusal(prompt="x" * 101).param == "prompt"
 
 
 def test_what_no_table_lists_is_held_against_the_contract_too() -> None:
@@ -228,7 +228,7 @@ def test_what_no_table_lists_is_held_against_the_contract_too() -> None:
     ],
 )
 def test_strict_refuses_what_would_be_left_out(name: str, value: Any) -> None:
-    error = refused(UnsupportedPolicy.STRICT, **{name: value})
+    error = expect_refusal(UnsupportedPolicy.STRICT, **{name: value})
     assert (error.status, error.code, error.param) == (400, "unsupported_parameter", name)
 
 
@@ -256,7 +256,7 @@ def test_strict_lets_a_value_be_said_in_other_words() -> None:
 def test_strict_refuses_another_meaning_and_names_the_nearest(
     name: str, value: Any, nearest: str
 ) -> None:
-    error = refused(UnsupportedPolicy.STRICT, **{name: value})
+    error = expect_refusal(UnsupportedPolicy.STRICT, **{name: value})
     assert (error.code, error.param) == ("unsupported_parameter", name)
     assert nearest in error.message
 
@@ -267,8 +267,8 @@ def test_strict_names_the_provider() -> None:
 
 
 def test_strict_says_what_the_provider_can_do() -> None:
-    assert "low, high" in refused(UnsupportedPolicy.STRICT, quality="medium").message
-    assert "png, jpeg" in refused(UnsupportedPolicy.STRICT, output_format="webp").message
+    assert "low, high" in expect_refusal(UnsupportedPolicy.STRICT, quality="medium").message
+    assert "png, jpeg" in expect_refusal(UnsupportedPolicy.STRICT, output_format="webp").message
 
 
 # What the receipt says
@@ -422,7 +422,7 @@ def test_what_is_nested_too_deeply_is_refused_by_name(policy: UnsupportedPolicy)
     for _ in range(500):
         deep = {"a": [deep]}
     for name in ("options", "never_heard_of"):
-        assert refused(policy, **{name: deep}).param == name
+        assert expect_refusal(policy, **{name: deep}).param == name
 
 
 # What is withheld, or so anyway

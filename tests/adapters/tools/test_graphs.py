@@ -18,30 +18,30 @@ def is_graph(tree: Any) -> bool:
     return isinstance(tree, dict) and "nodes" in tree
 
 
-def picked(tree: Any, model: str = "") -> Any:
+def select(tree: Any, model: str = "") -> Any:
     return select_graph("acme_graph", orjson.dumps(tree).decode(), model, is_graph=is_graph)
 
 
 def test_the_only_template_serves_every_model() -> None:
-    assert picked(GRAPH) == picked(GRAPH, "whatever") == GRAPH
+    assert select(GRAPH) == select(GRAPH, "whatever") == GRAPH
 
 
 def test_the_model_picks_one_of_several_and_none_the_first() -> None:
     both = {"large": GRAPH, "small": OTHER}
-    assert picked(both, "small") == OTHER
-    assert picked(both) == picked(both, "default") == GRAPH
+    assert select(both, "small") == OTHER
+    assert select(both) == select(both, "default") == GRAPH
 
 
 def test_a_model_without_a_template_is_told_of_those_there_are() -> None:
     with pytest.raises(BadParam, match="large, small") as caught:
-        picked({"large": GRAPH, "small": OTHER}, "huge")
+        select({"large": GRAPH, "small": OTHER}, "huge")
     assert caught.value.code == "model_not_found"
 
 
 @pytest.mark.parametrize("tree", [{}, [], None, 7, {"large": {}}, {"large": GRAPH, "small": []}])
 def test_what_is_no_template_is_the_operators_to_mend(tree: Any) -> None:
     with pytest.raises(BadParam) as caught:
-        picked(tree)
+        select(tree)
     assert (caught.value.param, caught.value.code) == ("acme_graph", "option_needed")
 
 

@@ -20,7 +20,7 @@ from adapters.tools.image_header import (
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
 
 
-def drawn(kind: str, width: int, height: int, **options: Any) -> bytes:
+def encode_image(kind: str, width: int, height: int, **options: Any) -> bytes:
     made = BytesIO()
     PillowImage.new("RGB", (width, height), "teal").save(made, kind, **options)
     return made.getvalue()
@@ -38,7 +38,7 @@ def drawn(kind: str, width: int, height: int, **options: Any) -> bytes:
 def test_a_image_is_as_large_as_it_says(
     kind: str, options: dict[str, Any], size: tuple[int, int]
 ) -> None:
-    found = read_image_header(drawn(kind, *size, **options)[:HEADER_BYTES])
+    found = read_image_header(encode_image(kind, *size, **options)[:HEADER_BYTES])
     assert (found.width, found.height) == size
     assert found.format == kind.lower()
     assert found.size == f"{size[0]}x{size[1]}"
@@ -62,7 +62,7 @@ def test_a_thousand_comments_are_not_tried_in_every_way() -> None:
 
 @given(st.sampled_from(["PNG", "JPEG", "WEBP", "GIF"]), st.binary(max_size=40), st.integers(0, 60))
 def test_damaged_bytes_are_measured_without_a_stumble(kind: str, noise: bytes, at: int) -> None:
-    whole = drawn(kind, 20, 10)
+    whole = encode_image(kind, 20, 10)
     found = read_image_header(whole[:at] + noise + whole[at + len(noise) :][:200])
     assert found.width >= 0
     assert found.height >= 0
