@@ -283,7 +283,7 @@ class JobStore:
         self.on_change(job)
 
     def _schedule_expiry(self, job: Job, seconds: float) -> None:
-        """Let an ended job expire in `seconds`, after all that are stored already."""
+        """Schedule an ended job to expire in `seconds`, after all that are stored already."""
         if job.id not in self._by_id:
             return
         loop = asyncio.get_running_loop()

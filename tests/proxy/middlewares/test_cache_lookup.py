@@ -37,7 +37,7 @@ async def test_what_is_ready_is_the_answer_that_was_read_and_takes_no_job(
         ]
         assert told[0] == told[1]
         assert (len(fake.requests), len(ours.app[JOBS])) == (1, 2)
-        # It names the job that wrote it, which has the same answer as long as it is parked.
+        # It names the job that wrote it, which has the same answer as long as it is stored.
         assert ready.headers["x-easel-job"] == read.headers["x-easel-job"]
         place = f"/v1/images/jobs/{ready.headers['x-easel-job']}"
         assert (await ours.ask(method="GET", path=place)).body == ready.body
@@ -126,7 +126,7 @@ async def test_a_request_that_repeats_one_byte_for_byte_is_not_routed_anew(
 ) -> None:
     async with gateway_to(another, CACHED) as (ours, _):
         _, ready = await kept(ours, **PC)
-        monkeypatch.delattr(Resolver, "plan")
+        monkeypatch.delattr(Resolver, "resolve")
         again = await ours.draw(**PC)
         assert (again.status, again.body, status(again)) == (200, ready.body, "HIT")
         assert (await ours.draw(**PC, metadata="{}")).status == 500
