@@ -1,4 +1,4 @@
-"""`easel explain`: what would become of a call, told for people."""
+"""`easel explain`: the provider requests of a call, without sending them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def explain_call(
     options: Mapping[str, str],
     policy: UnsupportedPolicy,
 ) -> dict[str, Any]:
-    """Give what a dry run would; raises `BadParam`. What is needed and missing is `***`."""
+    """Return the JSON of a dry run; raises `BadParam`. Missing credentials are `***`."""
     credentials = Credentials("***", {**_placeholder_options(adapter, options), **options})
     target = Target(
         adapter, credentials, adapter.resolve_base_url(credentials), unsupported_policy=policy
@@ -36,7 +36,7 @@ def explain_call(
 
 
 def _placeholder_options(adapter: Adapter, options: Mapping[str, str]) -> Mapping[str, str]:
-    """Give stand-ins for missing options only where nothing can be sent without them."""
+    """Return placeholders for missing options that are required."""
     credentials = Credentials("***", options)
     missing = adapter.missing_credentials(credentials)
     try:
@@ -47,7 +47,7 @@ def _placeholder_options(adapter: Adapter, options: Mapping[str, str]) -> Mappin
 
 
 def format_explanation(result: Mapping[str, Any]) -> str:
-    """Write it for people: each request, then what became of each parameter."""
+    """Return a text: each request, the changes to parameters, the price."""
     lines: list[str] = []
     for request, repeats in groupby(result["requests"]):
         count = len(list(repeats))
@@ -58,8 +58,8 @@ def format_explanation(result: Mapping[str, Any]) -> str:
         if body is not None:
             lines += ["", orjson.dumps(body, option=orjson.OPT_INDENT_2).decode()]
         lines.append("")
-    lines += ["What became of the parameters:"]
-    lines += [f"  {line}" for line in result["receipt"] or ["everything goes through as it is"]]
+    lines += ["Changes to parameters:"]
+    lines += [f"  {line}" for line in result["receipt"] or ["none"]]
     price = result["price"]
-    cost = f"{price['usd']:g} US dollars" if price else "not known"
+    cost = f"{price['usd']:g} US dollars" if price else "unknown"
     return "\n".join([*lines, f"Price: {cost}"])

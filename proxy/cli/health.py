@@ -1,4 +1,4 @@
-"""Asks a running gateway how it is, as a container's health check does."""
+"""`easel health`: checks a running gateway, for health checks of containers."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ _MAX_RESPONSE_BYTES = 65_536
 
 
 class HealthCheckError(Exception):
-    """The gateway does not answer, or says no; the message says which."""
+    """The gateway does not respond, or is not healthy; the message says which."""
 
 
 class _UnixSocketConnection(http.client.HTTPConnection):
-    """Speaks HTTP over a unix socket."""
+    """An HTTP connection over a Unix socket."""
 
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
-        """Connect to the socket instead of a port."""
+        """Connect to the socket."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
 
 def check(address: str, path: str, *, seconds: float) -> str:
-    """Ask a gateway at a URL or a unix socket; gives its status, raises `UnwellError`.
+    """Send GET `path` to a gateway and return its status; raises `HealthCheckError`.
 
-    What begins with `http://` or `https://` is a URL, all else the path of a socket.
+    `address` is a URL that begins with `http://` or `https://`, or the path of a Unix socket.
     """
     try:
         with closing(_connection(address, seconds)) as connection:
@@ -45,14 +45,14 @@ def check(address: str, path: str, *, seconds: float) -> str:
             status = _status(response.read(_MAX_RESPONSE_BYTES))
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise HealthCheckError(f"{address} does not answer: {reason}") from error
+        raise HealthCheckError(f"{address} does not respond: {reason}") from error
     if response.status != http.client.OK:
-        raise HealthCheckError(f"{address} answers {response.status} {status}".rstrip())
+        raise HealthCheckError(f"{address} responded with {response.status} {status}".rstrip())
     return status
 
 
 def _connection(address: str, seconds: float) -> http.client.HTTPConnection:
-    """Make a connection that is not open yet."""
+    """Return a connection that is not open yet."""
     if not address.startswith(("http://", "https://")):
         return _UnixSocketConnection(address, seconds)
     parts = urlsplit(address)
@@ -61,7 +61,7 @@ def _connection(address: str, seconds: float) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(host, parts.port, timeout=seconds)
     context = ssl.create_default_context()
     if is_loopback(host):
-        # Its certificate is for the name that clients know; nothing secret is sent or believed.
+        # The certificate is for the public name; nothing secret is sent or received.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return http.client.HTTPSConnection(host, parts.port, timeout=seconds, context=context)
 

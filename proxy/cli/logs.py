@@ -1,4 +1,4 @@
-"""`easel logs`: the access lines for people."""
+"""`easel logs`: prints access lines in columns."""
 
 from __future__ import annotations
 
@@ -13,46 +13,45 @@ import orjson
 
 from proxy.cli.options import fail
 from proxy.http.status import is_error, is_server_error, is_success
-from proxy.observability.access_log import escape_unprintable
+from proxy.observability.process_log import escape_unprintable
 from proxy.settings.loader import SettingsError, load
 
 _MS_PER_SECOND = 1000.0
 _KILOBYTE = 1024
 _COLUMNS = {"caller": 12, "provider": 16, "cache": 8}
-"""Columns, and how wide they are."""
+"""Columns and their widths."""
 
 
 @click.command()
 @click.argument("file", required=False, metavar="[FILE]")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is written later.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing lines as they are written.")
 @click.option(
     "--config",
     metavar="SETTINGS",
     type=click.Path(dir_okay=False),
-    help="The settings file whose log.file is read, where no FILE is named.",
+    help="Settings file; its log.file is read if FILE is not given.",
 )
-@click.option("--errors", is_flag=True, help="Only what failed, or was cut.")
+@click.option("--errors", is_flag=True, help="Only requests that failed or were aborted.")
 @click.option("--caller", metavar="NAME", help="Only requests with this gateway key.")
-@click.option("--provider", metavar="ID", help="Only requests for which this provider was tried.")
-@click.option("--trace", metavar="ID", help="Only the request with this trace id.")
+@click.option("--provider", metavar="ID", help="Only requests that were sent to this provider.")
+@click.option("--trace", metavar="ID", help="Only the request with this trace ID.")
 def logs(file: str | None, *, follow: bool, config: str | None, **filters: Any) -> None:
-    """Print access lines for people.
+    """Print the access log in columns.
 
-    FILE is what the gateway wrote in JSON, - is standard input. A line that is no access line is
-    printed as it is, unless some are chosen. For example:
+    FILE is an access log in JSON, - is standard input. Other lines are printed unchanged, unless a
+    filter is given. For example:
 
     \b
       easel logs /var/log/easel/access.log --errors
       easel logs --config production.yaml --follow
       journalctl -u easel -o cat | easel logs - --provider ID
 
-    With --follow it begins with the last lines, waits for more, and goes on in a new file once the
-    old one has been moved away. Ctrl-C ends it.
+    --follow starts with the last lines and waits for more. It switches to the new file after a log
+    rotation. Ctrl-C stops it.
 
-    Of each request it says: when, the status, how long it took, whose key, which provider, what the
-    cache said, the path, what was made, the error and the trace id; below it each target that was
-    tried, where one failed.
-    """  # noqa: D301 - click leaves the lines after this very character as they are
+    Columns: time, status, duration, API key, provider, cache status, path, images, error and trace
+    ID. If an attempt failed, the request's attempts follow, one line each.
+    """  # noqa: D301 - click does not rewrap the lines after this character
     is_terminal = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     try:
         for line in _read(file or _log_file(config), follow=follow):
@@ -65,7 +64,7 @@ def logs(file: str | None, *, follow: bool, config: str | None, **filters: Any) 
 
 
 def _read(file: str, *, follow: bool) -> Iterable[str]:
-    # Imported here: a gateway that serves follows no log.
+    # Imported here: `easel serve` does not need it.
     from proxy.cli.tail import read_lines, tail  # noqa: PLC0415
 
     if file == "-":
@@ -76,23 +75,23 @@ def _read(file: str, *, follow: bool) -> Iterable[str]:
 def _read_file(file: str) -> Iterable[str]:
     from proxy.cli.tail import read_lines  # noqa: PLC0415 - see above
 
-    with open(file, "rb") as opened:  # noqa: PTH123 - a name as it was given
+    with open(file, "rb") as opened:  # noqa: PTH123 - a path as text
         yield from read_lines(opened)
 
 
 def _log_file(config: str | None) -> str:
-    """Name the file that the settings have lines written to."""
+    """Return the path of the access log in the settings."""
     if config is None:
-        fail("name a FILE, or the settings by --config; - reads standard input.")
+        fail("give a FILE, or a settings file with --config; - reads standard input.")
     try:
         file = load(config).log.file
     except SettingsError as error:
         fail(str(error))
-    return file or fail(f"{config} has no log.file: lines go to standard output there.")
+    return file or fail(f"{config} has no log.file: access lines are written to standard output.")
 
 
 def _format_line(text: str, filters: Mapping[str, Any]) -> str:
-    """Write a line for people, "" where it was not asked for."""
+    """Return a line in columns, "" if a filter excludes it."""
     line = _parse(text)
     if line is None:
         return "" if any(filters.values()) else escape_unprintable(text)
@@ -115,12 +114,12 @@ def matches(
     provider: str | None = None,
     trace: str | None = None,
 ) -> bool:
-    """Tell whether a line is one of those that were asked for.
+    """Return whether a request passes the filters.
 
-    >>> is_chosen({"status": 200, "caller": "web"}, caller="web", errors=True)
+    >>> matches({"status": 200, "caller": "web"}, caller="web", errors=True)
     False
     """
-    providers = {line.get("provider"), *(it.get("provider") for it in _attempts(line))}
+    providers = {line.get("provider"), *(attempt.get("provider") for attempt in _attempts(line))}
     return (
         not (errors and not _has_failed(line))
         and caller in (None, line.get("caller"))
@@ -140,9 +139,9 @@ def _attempts(line: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def format_request(line: Mapping[str, Any]) -> str:
-    """Write a request in columns, and below it what was tried, where something failed.
+    """Return a request in columns, followed by its attempts if one failed.
 
-    Whatever a stranger sent moves no cursor and begins no line.
+    Control characters from clients are escaped.
     """
     columns = [
         _format_time(line.get("time")),
@@ -152,18 +151,17 @@ def format_request(line: Mapping[str, Any]) -> str:
         f"{_text(line.get('method'))} {_text(line.get('path'))}",
         *_format_details(line),
     ]
-    tried = _attempts(line)
-    below = (
-        [] if all(it.get("ended") == "ok" for it in tried) else list(map(_format_attempt, tried))
-    )
-    return "\n".join(["  ".join(columns), *below])
+    attempts = _attempts(line)
+    failed = any(attempt.get("ended") != "ok" for attempt in attempts)
+    rows = map(_format_attempt, attempts) if failed else ()
+    return "\n".join(["  ".join(columns), *rows])
 
 
 def _format_details(line: Mapping[str, Any]) -> Iterable[str]:
-    if count := line.get("pictures"):
+    if count := line.get("images"):
         size = line.get("bytes_out")
-        of = f", {_format_size(size)}" if isinstance(size, int) else ""
-        yield f"{_text(count)} picture{'' if count == 1 else 's'}{of}"
+        size_text = f", {_format_size(size)}" if isinstance(size, int) else ""
+        yield f"{_text(count)} image{'' if count == 1 else 's'}{size_text}"
     if error := _text(line.get("error")):
         yield click.style(error, fg="red")
     if joined := _text(line.get("joined")):
@@ -173,21 +171,21 @@ def _format_details(line: Mapping[str, Any]) -> Iterable[str]:
             yield click.style(f"{name}={value}", dim=True)
 
 
-def _format_attempt(tried: Mapping[str, Any]) -> str:
-    retries = tried.get("retries")
+def _format_attempt(attempt: Mapping[str, Any]) -> str:
+    retries = attempt.get("retries")
     parts = [
-        f"{_text(tried.get('target')):<20}",
-        f"{_text(tried.get('provider')):<16}",
-        _colored(tried.get("status"), f"{_text(tried.get('status')):<3}"),
-        _text(tried.get("ended")),
+        f"{_text(attempt.get('target')):<20}",
+        f"{_text(attempt.get('provider')):<16}",
+        _colored(attempt.get("status"), f"{_text(attempt.get('status')):<3}"),
+        _text(attempt.get("ended")),
         f"{_text(retries)} retries" if retries else "",
-        _format_duration(tried.get("ms")),
+        _format_duration(attempt.get("ms")),
     ]
     return "    " + "  ".join(filter(None, parts))
 
 
 def _colored(status: object, text: str) -> str:
-    """Colour a text by how good a status is."""
+    """Color a text by the class of a status."""
     if not isinstance(status, int) or is_server_error(status) or not status:
         return click.style(text, fg="red")
     if is_error(status):
@@ -195,17 +193,19 @@ def _colored(status: object, text: str) -> str:
     return click.style(text, fg="green") if is_success(status) else text
 
 
-def _format_time(told: object) -> str:
+def _format_time(seconds: object) -> str:
     try:
-        return datetime.fromtimestamp(float(str(told))).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return (
+            datetime.fromtimestamp(float(str(seconds))).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        )
     except (ValueError, OverflowError, OSError):
         return f"{'-':<19}"
 
 
 def _format_duration(ms: object) -> str:
-    """Write how long something took.
+    """Return a duration as text.
 
-    >>> _long(12.34), _long(4321.0), _long("x")
+    >>> _format_duration(12.34), _format_duration(4321.0), _format_duration("x")
     ('12 ms', '4.3 s', '-')
     """
     if not isinstance(ms, int | float):
@@ -214,9 +214,9 @@ def _format_duration(ms: object) -> str:
 
 
 def _format_size(size: float) -> str:
-    """Write a size.
+    """Return a size as text.
 
-    >>> _large(900), _large(1_500_000)
+    >>> _format_size(900), _format_size(1_500_000)
     ('900 B', '1.4 MB')
     """
     for unit in ("B", "KB", "MB"):
@@ -226,5 +226,5 @@ def _format_size(size: float) -> str:
     return f"{size:.1f} GB"
 
 
-def _text(told: object) -> str:
-    return "" if told is None else escape_unprintable(str(told))
+def _text(value: object) -> str:
+    return "" if value is None else escape_unprintable(str(value))

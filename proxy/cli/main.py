@@ -17,7 +17,7 @@ from proxy import __version__
 from proxy.cli.logs import logs
 from proxy.cli.options import FILE, fail, read_settings, require_api_keys_if_public
 from proxy.cli.serve import serve, worker
-from proxy.settings.credentials import adapter_by_name, credentials_for
+from proxy.settings.credentials import credentials_for
 from proxy.settings.loader import (
     NAME_RULE,
     is_name,
@@ -25,6 +25,7 @@ from proxy.settings.loader import (
 )
 from proxy.settings.routing_config import ConfigError
 from proxy.settings.secrets import generate_key
+from proxy.settings.suggest import did_you_mean
 
 _WIDTH = 100
 
@@ -44,23 +45,22 @@ def main() -> None:
     metavar="FILE",
     type=FILE,
     required=True,
-    help="The settings file, such as config/production.yaml.",
+    help="Settings file, such as config/production.yaml.",
 )
 def check(config: str) -> None:
     """Check a settings file.
 
-    Prints everything that is wrong with it, by file, line and key, and exits with 1. If nothing is,
-    it says what the file holds and exits with 0. References such as ${NAME} are taken from the
-    environment, as when serving.
+    Prints every error with file, line and key, and exits with 1. Without errors it prints a summary
+    and exits with 0. References such as ${NAME} are taken from the environment, as when serving.
     """
     settings = read_settings(config)
     require_api_keys_if_public(settings)
-    held = (
+    counts = (
         _count(settings.api_keys, "API key"),
         _count(settings.virtual_keys, "virtual key"),
         _count(settings.configs, "config"),
     )
-    click.echo(f"{config}: good. It holds {', '.join(held)}.")
+    click.echo(f"{config}: OK ({', '.join(counts)})")
 
 
 main.add_command(serve)
@@ -76,22 +76,22 @@ main.add_command(logs)
     show_default=True,
     envvar="EASEL_HEALTH_URL",
     show_envvar=True,
-    help="Where the gateway listens.",
+    help="URL of the gateway.",
 )
-@click.option("--socket", metavar="PATH", help="Its unix socket, instead of a URL.")
-@click.option("--ready", is_flag=True, help="Whether it welcomes new requests, too.")
+@click.option("--socket", metavar="PATH", help="Unix socket of the gateway, instead of a URL.")
+@click.option("--ready", is_flag=True, help="Also check readiness.")
 @click.option(
     "--seconds",
     default=3.0,
     show_default=True,
     type=click.FloatRange(0.1, 60),
-    help="How long to wait.",
+    help="Timeout.",
 )
 def health(*, url: str, socket: str | None, ready: bool, seconds: float) -> None:
-    """Ask a running gateway how it is.
+    """Check the health of a running gateway.
 
-    Exits with 0 if it answers, and with 1 if it does not, which is what the health check of a
-    container wants to know. It needs no gateway key.
+    Exits with 0 if the gateway is healthy and with 1 if it is not, for health checks of containers.
+    It needs no gateway key.
     """
     from proxy.cli.health import LIVENESS_PATH, READINESS_PATH, HealthCheckError, check  # noqa: PLC0415 - as in `serve`
 
@@ -108,16 +108,13 @@ def health(*, url: str, socket: str | None, ready: bool, seconds: float) -> None
 def providers(provider: str | None) -> None:
     """List the providers, or show one.
 
-    Of one provider: its names, its models, its options and what is not confirmed about it.
+    For one provider: its names, models, options, and what is unconfirmed about it.
     """
     if provider is None:
         known = map(adapters.get_adapter, adapters.PROVIDERS)
         click.echo(_format_columns({it.id: _summary(it) for it in known}))
         return
-    try:
-        adapter = adapter_by_name(provider)
-    except ConfigError as error:
-        fail(f"{provider!r} {error.message}")
+    adapter = _find_adapter(provider)
     aliases = [alias for alias, name in adapters.ALIASES.items() if name == adapter.id]
     facts = {
         "id": ", ".join([adapter.id, *aliases]),
@@ -130,8 +127,8 @@ def providers(provider: str | None) -> None:
     }
     click.echo(_format_columns(facts))
     if adapter.options:
-        one = adapter.options[0]
-        click.echo(f"\nOptions (the header for {one.name} is {one.header}):\n")
+        first = adapter.options[0]
+        click.echo(f"\nOptions (the header for {first.name} is {first.header}):\n")
         click.echo(_format_columns({option.name: option.description for option in adapter.options}))
 
 
@@ -140,7 +137,7 @@ _OPTION_TYPES = {int: click.INT, bool: click.BOOL}
 
 
 def _with_openai_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each parameter of the contract."""
+    """Return a command with an option for each of OpenAI's parameters."""
     for name in reversed(_OPENAI_PARAMS):
         kind = _OPTION_TYPES.get(STANDARD_PARAMS[name].kind, click.STRING)
         flag = "--" + name.replace("_", "-")
@@ -150,28 +147,33 @@ def _with_openai_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @main.command()
-@click.option("--provider", required=True, metavar="ID", help="Whom to ask: `easel providers`.")
-@click.option("--model", metavar="NAME", help="Without it, the provider's recommended one.")
-@click.option("--prompt", default="A lighthouse at dawn", show_default=True, help="What to draw.")
+@click.option(
+    "--provider",
+    required=True,
+    metavar="ID",
+    help="Provider id; run `easel providers` for the list.",
+)
+@click.option("--model", metavar="NAME", help="Default: the provider's recommended model.")
+@click.option("--prompt", default="A lighthouse at dawn", show_default=True, help="The prompt.")
 @_with_openai_options
 @click.option(
     "--param",
-    "own",
+    "extra_params",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A further parameter; VALUE is JSON or a text.",
+    help="Additional parameter; VALUE is JSON or a string.",
 )
 @click.option(
-    "--option", "options", multiple=True, metavar="NAME=VALUE", help="A provider's option."
+    "--option", "options", multiple=True, metavar="NAME=VALUE", help="Option of the provider."
 )
 @click.option(
     "--unsupported",
     default="adapt",
     show_default=True,
     type=click.Choice([policy.value for policy in UnsupportedPolicy]),
-    help="What becomes of what the provider cannot express.",
+    help="How to handle unsupported parameters.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, as a dry run answers.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as the response to a dry run.")
 def explain(  # noqa: PLR0913 - one for each option
     *,
     provider: str,
@@ -183,23 +185,22 @@ def explain(  # noqa: PLR0913 - one for each option
     as_json: bool,
     **openai_params: object,
 ) -> None:
-    """Show what becomes of a call.
+    """Preview how a request is translated, without sending it.
 
-    Prints the request that a provider would be sent, and what became of each parameter. Nothing is
-    sent. For example:
+    Prints the request to the provider, and the changes to parameters. For example:
 
     easel explain --provider ID --size 1792x1024 --quality hd
     """
     from proxy.cli.explain import explain_call, format_explanation  # noqa: PLC0415 - as in `serve`
 
+    adapter = _find_adapter(provider)
     try:
-        adapter = adapter_by_name(provider)
         named_options = credentials_for(
             adapter, "", dict(map(_parse_pair, options)), by_operator=True
         )
     except ConfigError as error:
         fail(error.full_message)
-    params = {name: it for name, it in openai_params.items() if it is not None}
+    params = {name: value for name, value in openai_params.items() if value is not None}
     params |= {name: _json_or_text(text) for name, text in map(_parse_pair, extra_params)}
     request_params = {"model": model or adapter.models[0], "prompt": prompt, **params}
     try:
@@ -211,6 +212,14 @@ def explain(  # noqa: PLR0913 - one for each option
     click.echo(
         orjson.dumps(result, option=orjson.OPT_INDENT_2) if as_json else format_explanation(result)
     )
+
+
+def _find_adapter(provider: str) -> Adapter:
+    """Return the adapter of a provider, by id or alias; exits if it is unknown."""
+    if provider not in adapters.NAMES:
+        hint = did_you_mean(provider, adapters.NAMES) or "."
+        fail(f"unknown provider {provider!r}{hint} Run `easel providers` for the list.")
+    return adapters.get_adapter(provider)
 
 
 def _parse_pair(text: str) -> tuple[str, str]:
@@ -230,22 +239,27 @@ def _json_or_text(text: str) -> object:
 
 @main.group()
 def keys() -> None:
-    """Make gateway keys."""
+    """Create gateway keys."""
 
 
 @keys.command("new")
-@click.option("--name", default="my-app", show_default=True, help="Whom the key is for.")
+@click.option(
+    "--name",
+    default="my-app",
+    show_default=True,
+    help="Name of the key in settings, logs and metrics.",
+)
 def keys_new(name: str) -> None:
-    """Make a gateway key.
+    """Create a gateway key.
 
-    Prints the key, which is for the client, and its lines for the settings file, which hold only
-    its digest. Nothing is kept.
+    Prints the key for the client, and the lines for the settings file, which contain only its
+    digest. The key is not stored.
     """
     if not is_name(name):
-        fail(f"a name has {NAME_RULE}")
+        fail(f"invalid name {name!r}: it must have {NAME_RULE}.")
     key = generate_key()
-    click.echo(f"The key, shown this once; give it to the client:\n\n  {key}\n")
-    click.echo("For the settings file, which need not hold the key itself:\n")
+    click.echo(f"The key, for the client. It is shown only once:\n\n  {key}\n")
+    click.echo("For the settings file, which needs only its digest:\n")
     click.echo(f"api_keys:\n  {name}:\n    key: sha256:{key_digest(key).hex()}")
 
 
@@ -254,12 +268,12 @@ def _summary(adapter: Adapter) -> str:
     return f"{adapter.name}{mark}: {', '.join(adapter.models[:3])}"
 
 
-def _count(things: Sized, name: str) -> str:
-    return f"{len(things)} {name}" if len(things) == 1 else f"{len(things)} {name}s"
+def _count(items: Sized, name: str) -> str:
+    return f"{len(items)} {name}" if len(items) == 1 else f"{len(items)} {name}s"
 
 
 def _format_columns(rows: dict[str, str]) -> str:
-    """Write labels and their texts side by side, long texts wrapped; no text, no row."""
+    """Return labels and their texts in two columns; rows without text are left out."""
     width = max(map(len, rows)) + 2
     return "\n".join(
         fill(

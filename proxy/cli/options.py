@@ -1,4 +1,4 @@
-"""What commands have in common: the settings that they are given, and how they fail."""
+"""Shared by the commands: the settings file, and exiting with an error."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FILE = click.Path(dir_okay=False)
 
 
 def read_settings(config: str) -> Settings:
-    """Read a settings file; ends the process with all that is wrong with it."""
+    """Return the settings of a file; prints all its errors and exits if it is invalid."""
     return read_text_and_settings(config)[1]
 
 
 def read_text_and_settings(config: str | None) -> tuple[str, Settings]:
-    """Give what stands in a settings file, and what that comes to; as `loaded`."""
+    """Return a settings file's text and its settings; exits as `read_settings` does."""
     try:
         text = read_settings_text(config) if config else default_settings_text()
         return text, parse(text, file=config or "settings")
@@ -37,16 +37,16 @@ def read_text_and_settings(config: str | None) -> tuple[str, Settings]:
 
 
 def require_api_keys_if_public(settings: Settings) -> None:
-    """Fail where others could reach a gateway that asks for no key of the operator's."""
+    """Exit if other machines can reach the gateway and no API keys are configured."""
     host = settings.server.host
     if not settings.api_keys and host != HOST_NONE and not is_loopback(host):
         fail(
-            f"api_keys is empty, and others can reach {host or 'every address'}. Make a key with "
-            "`easel keys new` and put its lines into the settings file."
+            f"api_keys is empty, and other machines can reach {host or 'every address'}. Create a "
+            "key with `easel keys new` and add its lines to the settings file."
         )
 
 
 def fail(message: str) -> NoReturn:
-    """End the process with a sentence."""
+    """Print a message and exit with 1."""
     click.echo(f"easel: {message}", err=True)
     sys.exit(1)

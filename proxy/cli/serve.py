@@ -1,4 +1,4 @@
-"""`easel serve`: from the settings and the command line to a gateway."""
+"""`easel serve`: starts a gateway from the settings and the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from proxy.settings.secrets import load_or_create_local_key
 
 
 def _parse_workers(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
-    """Take what `server.workers` takes."""
+    """Validate a value for `server.workers`."""
     if value is not None and not is_worker_count(value):
         raise click.BadParameter(f"{value!r} is not {WORKERS_RULE}")
     return value
@@ -30,51 +30,51 @@ def _parse_workers(_: click.Context, __: click.Parameter, value: str | None) -> 
     "--config",
     metavar="FILE",
     type=FILE,
-    help="Settings in YAML, such as config/dev.yaml. Without it the gateway serves this machine "
-    "only, with a provider that draws its own pictures.",
+    help="Settings file in YAML, such as config/dev.yaml. Without it the gateway serves only this "
+    "machine, with the sandbox provider.",
 )
 @click.option(
     "--host",
     metavar="ADDRESS",
-    help="Listen here instead of at server.host; none is nowhere but on the socket.",
+    help="Address to listen on (overrides server.host). none: Unix socket only.",
 )
 @click.option(
     "--port",
     metavar="PORT",
     type=click.IntRange(0, 65_535),
-    help="Listen here instead of at server.port; 0 is any free port.",
+    help="Port to listen on (overrides server.port). 0: any free port.",
 )
 @click.option(
     "--socket",
     metavar="PATH",
     type=FILE,
-    help="Listen on this unix socket too, instead of on server.socket.",
+    help="Unix socket to listen on as well (overrides server.socket).",
 )
 @click.option(
     "--workers",
     metavar="N|auto",
     callback=_parse_workers,
-    help="Serve in so many processes instead of server.workers; auto is one for each core.",
+    help="Number of processes (overrides server.workers). auto: one per core.",
 )
 def serve(config: str | None, **overrides: str | int | None) -> None:
     """Run the gateway.
 
-    SIGTERM or Ctrl-C stops it: what is running may finish within server.shutdown_seconds. A second
-    one ends it at once. With several workers, SIGHUP has them take what the settings file says now.
+    SIGTERM or Ctrl-C stops it gracefully: requests in flight may finish within
+    server.shutdown_seconds. A second signal stops it immediately. SIGHUP reloads the settings file.
 
-    Without api_keys in the settings it makes a gateway key, keeps it in state_dir and prints it;
-    it then listens to this machine only.
+    Without api_keys in the settings it creates a gateway key, stores it in state_dir and prints it.
+    It then listens on this machine only.
     """
     text, settings = read_text_and_settings(config)
     server = _override(
-        settings.server, {name: it for name, it in overrides.items() if it is not None}
+        settings.server, {key: value for key, value in overrides.items() if value is not None}
     )
     settings = replace(settings, server=server, file_settings=settings, file=config or "")
     require_api_keys_if_public(settings)
     settings, key = _with_local_key(settings)
     _require_writable(settings.log)
 
-    # Imported here: `easel --help` need not wait for the server's machinery.
+    # Imported here: the server's modules would make `easel --help` slow.
     from proxy.workers.run import worker_count  # noqa: PLC0415
 
     if (workers := worker_count(server.workers)) > 1:
@@ -127,8 +127,7 @@ def _serve_with_workers(
 def worker(fd: int, number: int) -> None:
     """Serve as one of several workers.
 
-    `easel serve --workers` starts them. END is the number of the socket over which it is told what
-    to serve.
+    `easel serve --workers` starts them. FD is the file descriptor of the socket to the supervisor.
     """
     from proxy.workers.worker import run_worker  # noqa: PLC0415 - as in `serve`
 
@@ -140,12 +139,12 @@ def _print_banner(server: Server, port: int, key: str) -> None:
 
 
 def _auto_log_format() -> str:
-    """Say what `log.format: auto` means where this runs."""
+    """Return the format that `log.format: auto` stands for here."""
     return "text" if sys.stdout.isatty() else "json"
 
 
 def _override(server: Server, overrides: dict[str, str | int]) -> Server:
-    """Put what the command line says over the settings."""
+    """Return the server's settings with the command line's values."""
     changed: Server = msgspec.structs.replace(server, **overrides)
     try:
         changed.__post_init__()
@@ -157,7 +156,7 @@ def _override(server: Server, overrides: dict[str, str | int]) -> Server:
 
 
 def _require_writable(log: Log) -> None:
-    """Fail where access lines cannot go to the file that is named for them."""
+    """Exit if `log.file` cannot be written."""
     if not log.file:
         return
     try:
@@ -167,7 +166,7 @@ def _require_writable(log: Log) -> None:
 
 
 def _with_local_key(settings: Settings) -> tuple[Settings, str]:
-    """Add the generated key where settings hold none, and give it."""
+    """Return the settings with a generated key if they have none, and the key."""
     if settings.api_keys:
         return settings, ""
     try:
@@ -175,10 +174,10 @@ def _with_local_key(settings: Settings) -> tuple[Settings, str]:
     except OSError as error:
         reason = error.strerror or str(error)
         fail(
-            f"cannot keep a gateway key in state_dir, {settings.state_dir}: {reason}. Set "
-            "state_dir to a folder that can be written to, or set api_keys."
+            f"cannot store a gateway key in state_dir, {settings.state_dir}: {reason}. Set "
+            "state_dir to a writable directory, or set api_keys."
         )
-    click.echo(f"Gateway key: {key} (kept in {path.resolve()})")
+    click.echo(f"Gateway key: {key} (stored in {path.resolve()})")
     return replace(settings, api_keys={key_digest(key): "local"}), key
 
 
@@ -196,7 +195,7 @@ def _banner(server: Server, key: str) -> str:
         )
     if key:
         command = _curl("http://localhost" if by_socket else url, key, by_socket)
-        lines += ["", "Paste this in another terminal, then open picture.png:", "", command]
+        lines += ["", "Run this in another terminal, then open image.png:", "", command]
     return "\n".join([*lines, ""])
 
 
@@ -207,10 +206,10 @@ def _netloc(host: str, port: int) -> str:
 def _curl(url: str, key: str, by_socket: str = "") -> str:
     body = '{"prompt": "A lighthouse at dawn", "size": "1024x1024"}'
     return (
-        f"curl -s {by_socket}{url}/v1/images/generations \\\n"
+        f"curl -sS {by_socket}{url}/v1/images/generations \\\n"
         f"  -H 'x-portkey-api-key: {key}' \\\n"
         f"  -H 'x-portkey-provider: {adapters.DEMO}' \\\n"
         f"  -H 'content-type: application/json' \\\n"
         f"  -d '{body}' \\\n"
-        '  | sed \'s/.*"b64_json":"\\([^"]*\\)".*/\\1/\' | base64 --decode > picture.png'
+        '  | sed \'s/.*"b64_json":"\\([^"]*\\)".*/\\1/\' | base64 --decode > image.png'
     )

@@ -1,7 +1,7 @@
-"""Reads the lines of a file, and goes on with what is written to it later.
+"""Reads the lines of a file and follows it, as `tail -F` does.
 
-A file of that name that has been put in place of the first one is read next, from its beginning,
-once the first is read to its end; one that was cut short is read from its beginning.
+If the file is replaced (rotated), the old one is read to its end and the new one from its
+beginning. A file that is truncated is read again from its beginning.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import BinaryIO
 
 _CHUNK_BYTES = 64 * 1024
 _TAIL_BYTES = 64 * 1024
-"""Bytes at the end of a file with which following it begins."""
+"""Bytes at the end of the file that are read first."""
 _MAX_LINE_BYTES = 1024 * 1024
-"""Bytes of a line; what is longer is no access line, and is left out."""
+"""A longer line is not an access line and is skipped."""
 _POLL_SECONDS = 0.2
 
 
 def read_lines(file: BinaryIO) -> Iterator[str]:
-    """Give the lines of what is open, to its end; the last one may lack a line break."""
+    """Yield the lines of an open file to its end; the last one may lack a line break."""
     pending = _LineBuffer()
     while piece := file.read1(_CHUNK_BYTES) if hasattr(file, "read1") else file.read(_CHUNK_BYTES):
         yield from pending.feed(piece)
@@ -28,11 +28,11 @@ def read_lines(file: BinaryIO) -> Iterator[str]:
 
 
 def tail(path: str, wait: Callable[[float], None] = time.sleep) -> Iterator[str]:
-    """Give the last lines of a file and all that follow, for ever; it need not be there yet."""
+    """Yield the last lines of a file and all later ones, forever; the file may not exist yet."""
     is_first = True
     while True:
         try:
-            with open(path, "rb") as file:  # noqa: PTH123 - as below, by its name
+            with open(path, "rb") as file:  # noqa: PTH123 - a path as text
                 yield from _read_until_replaced(path, file, wait, recent=is_first)
         except FileNotFoundError:
             wait(_POLL_SECONDS)
@@ -42,14 +42,14 @@ def tail(path: str, wait: Callable[[float], None] = time.sleep) -> Iterator[str]
 def _read_until_replaced(
     path: str, file: BinaryIO, wait: Callable[[float], None], *, recent: bool
 ) -> Iterator[str]:
-    """Give the lines of a file until another one has its name, and it has been read."""
+    """Yield the lines of a file until it has been replaced and read to its end."""
     pending = _LineBuffer()
     size = os.fstat(file.fileno()).st_size
     if recent and size > _TAIL_BYTES:
         file.seek(size - _TAIL_BYTES)
         file.readline()
     while True:
-        # Asked before reading: what is read after that is all that there will be.
+        # Checked before reading: once the file is replaced, this read is the last one.
         is_over = not _is_same_file(path, file)
         if os.fstat(file.fileno()).st_size < file.tell():
             file.seek(0)
@@ -64,14 +64,14 @@ def _read_until_replaced(
 def _is_same_file(path: str, file: BinaryIO) -> bool:
     ours = os.fstat(file.fileno())
     try:
-        there = os.stat(path)  # noqa: PTH116 - beside fstat
+        there = os.stat(path)  # noqa: PTH116 - like fstat
     except FileNotFoundError:
-        return True  # It has been moved; until another one is there, more may come.
+        return True  # Moved, but not replaced yet: more lines may be written.
     return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 class _LineBuffer:
-    """Makes lines of pieces; the beginning of a line waits for its end."""
+    """Splits chunks into lines; the beginning of a line waits for its end."""
 
     def __init__(self) -> None:
         self._partial = b""
@@ -79,11 +79,11 @@ class _LineBuffer:
 
     @property
     def has_partial_line(self) -> bool:
-        """Whether a line waits for its end."""
+        """Whether the end of a line is missing."""
         return bool(self._partial)
 
     def feed(self, piece: bytes) -> Iterator[str]:
-        """Give the lines that end in a piece."""
+        """Yield the lines that end in a chunk."""
         *ended, begun = (self._partial + piece).split(b"\n")
         for line in ended:
             if not self._is_too_long:

@@ -185,7 +185,7 @@ def test_check_reads_a_settings_file(installed: Installed, tmp_path: Path) -> No
     file = tmp_path / "easel.yaml"
     file.write_text("virtual_keys: {box: {provider: sandbox}}\n")
     found = installed.output("check", "--config", str(file))
-    assert found == f"{file}: good. It holds 0 API keys, 1 virtual key, 0 configs.\n"
+    assert found == f"{file}: OK (0 API keys, 1 virtual key, 0 configs)\n"
 
 
 def test_providers_lists_and_shows_them(installed: Installed) -> None:
@@ -208,7 +208,7 @@ async def test_serve_makes_images_and_rehearses(
         assert drawn["data"]
 
         rehearsed = await client.post("real", TRANSCRIPT.call, **DRY_RUN)
-        assert rehearsed["price"] == {"usd": PRICE, "usd_each": PRICE, "pictures": 1}
+        assert rehearsed["price"] == {"usd": PRICE, "usd_each": PRICE, "images": 1}
         assert not client.provider.asked
 
         made = await client.post("real", {**TRANSCRIPT.call, "response_format": "b64_json"})

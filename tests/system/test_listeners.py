@@ -169,11 +169,11 @@ async def test_the_banner_says_how_to_get_a_picture_by_the_socket(short: Path) -
     )
     try:
         assert process.stdout
-        said = (await process.stdout.readuntil(b"picture.png\n\n")).decode()
+        said = (await process.stdout.readuntil(b"image.png\n\n")).decode()
         assert "http://127" not in said
         command = said[said.index("curl -s ") :]
         await asyncio.to_thread(subprocess.run, ["/bin/sh", "-c", command], cwd=short, check=True)
-        assert (short / "picture.png").read_bytes().startswith(b"\x89PNG")
+        assert (short / "image.png").read_bytes().startswith(b"\x89PNG")
     finally:
         process.terminate()
         await process.communicate()

@@ -48,7 +48,7 @@ def test_the_price_is_that_of_the_model_in_force() -> None:
     named = ("--provider", "tencent", "--model", "seedream-image-v5.0-pro")
     pair = ("--option", "tencent_secret_id=id", "--option", "tencent_secret_key=key")
     assert "Price: 0.09" in run(*named)[1]
-    assert "Price: not known" in run(*named, *pair)[1]
+    assert "Price: unknown" in run(*named, *pair)[1]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_the_price_is_that_of_the_model_in_force() -> None:
         (("--provider", "stability-ai", "--size", "huge"), "WIDTHxHEIGHT"),
         (("--provider", "stability-ai", "--param", "seed"), "NAME=VALUE"),
         (("--provider", "stability-ai", "--option", "x=y"), "not an option"),
-        (("--provider", "luma", "--style", "vivid", "--unsupported", "strict"), "nothing for"),
+        (("--provider", "luma", "--style", "vivid", "--unsupported", "strict"), "does not support"),
     ],
 )
 def test_what_is_wrong_is_said(arguments: tuple[str, ...], said: str) -> None:
@@ -75,7 +75,7 @@ def test_every_provider_can_be_explained(provider: str) -> None:
     given = [part for name, value in options.items() for part in ("--option", f"{name}={value}")]
     status, told = run("--provider", provider, "--size", "1536x1024", "--n", "2", *given)
     assert status == 0, told
-    assert "What became of the parameters:" in told
+    assert "Changes to parameters:" in told
 
 
 @pytest.mark.parametrize("provider", adapters.PROVIDERS)

@@ -136,4 +136,4 @@ async def test_another_server_s_answer_is_no_health() -> None:
 
     async with provider(other) as fake:
         told = await health("--url", fake.url)
-        assert (told.exit_code, told.stderr) == (1, f"easel: {fake.url} answers 404.\n")
+        assert (told.exit_code, told.stderr) == (1, f"easel: {fake.url} responded with 404.\n")

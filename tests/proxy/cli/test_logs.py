@@ -73,7 +73,7 @@ def traces(shown: str) -> list[str]:
 
 def test_a_line_says_what_became_of_a_request() -> None:
     shown = easel("-", given=written(LINE)).output
-    for word in ("200", "5.9 s", "web", "acme", "HIT", "1 picture, 1.4 MB", "trace=t1"):
+    for word in ("200", "5.9 s", "web", "acme", "HIT", "1 image, 1.4 MB", "trace=t1"):
         assert word in shown
     assert shown.count("\n") == 1
 
@@ -117,7 +117,8 @@ def test_nothing_that_a_stranger_sent_moves_the_cursor_or_begins_a_line(place: s
 
 @pytest.mark.parametrize("place", ["time", "ms", "tried", "bytes_out", "images", "caller"])
 def test_a_line_of_whatever_form_is_one_line(place: str) -> None:
-    for value in (None, [], {}, [1, {"ms": []}], "x", -1, 1e300, True):
+    values: tuple[Any, ...] = (None, [], {}, [1, {"ms": []}], "x", -1, 1e300, True)
+    for value in values:
         result = easel("-", given=written({**LINE, place: value}))
         assert result.exit_code == 0, value
         assert "trace=t1" in result.output, value

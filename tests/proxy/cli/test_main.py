@@ -65,7 +65,7 @@ def test_the_version_is_that_of_the_package() -> None:
 def test_a_good_file_is_called_good_and_counted() -> None:
     told = easel("check", "--config", str(CONFIG / "dev.yaml"))
     assert told.exit_code == 0
-    assert told.output.endswith("dev.yaml: good. It holds 0 API keys, 1 virtual key, 1 config.\n")
+    assert told.output.endswith("dev.yaml: OK (0 API keys, 1 virtual key, 1 config)\n")
 
 
 def test_all_that_is_wrong_is_printed_and_nothing_else(file: Path) -> None:
@@ -120,9 +120,13 @@ def test_a_provider_is_shown_with_all_its_options() -> None:
         assert all(f"\n{option.name} " in told for option in adapter.options), name
 
 
+def test_explain_names_an_unknown_provider() -> None:
+    result = easel("explain", "--provider", "dalle")
+    expected = "easel: unknown provider 'dalle'. Run `easel providers` for the list.\n"
+    assert (result.exit_code, result.stderr) == (1, expected)
+
+
 def test_an_unknown_provider_is_answered_with_the_nearest() -> None:
     told = easel("providers", "opnai")
     assert told.exit_code == 1
-    assert told.stderr == (
-        "easel: 'opnai' is not a provider; did you mean openai? `easel providers` lists them.\n"
-    )
+    assert told.stderr.startswith("easel: unknown provider 'opnai'; did you mean openai? Run ")

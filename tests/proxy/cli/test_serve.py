@@ -80,7 +80,7 @@ def test_the_generated_key_is_kept_for_its_owner_only(
     file.write_text(f"state_dir: {tmp_path}/state")
     told = [easel("serve", "--config", str(file), "--port", taken).stdout for _ in range(2)]
     kept = tmp_path / "state" / "key"
-    assert told[0] == told[1] == f"Gateway key: {kept.read_text().strip()} (kept in {kept})\n"
+    assert told[0] == told[1] == f"Gateway key: {kept.read_text().strip()} (stored in {kept})\n"
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
@@ -89,7 +89,7 @@ def test_a_state_folder_that_cannot_be_is_told_in_a_sentence(tmp_path: Path, fil
     file.write_text(f"state_dir: {tmp_path}/occupied")
     told = easel("serve", "--config", str(file))
     assert told.exit_code == 1
-    assert told.stderr.startswith("easel: cannot keep a gateway key in state_dir")
+    assert told.stderr.startswith("easel: cannot store a gateway key in state_dir")
 
 
 def test_no_key_is_made_where_there_are_some(file: Path, taken: str) -> None:
