@@ -151,7 +151,7 @@ class Cluster(RedisTopology):
     """A Redis Cluster: a key's hash tag, or the whole key, determines its node."""
 
     client: RedisCluster
-    is_one = False
+    is_single_node = False
 
     def __init__(self, where: RedisUrl, seconds: float) -> None:
         from redis.asyncio.cluster import ClusterNode, RedisCluster  # noqa: PLC0415 - see the module
