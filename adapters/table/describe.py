@@ -45,7 +45,7 @@ def describe_model(adapter: Adapter, model: str) -> dict[str, Any]:
         "known": model in adapter.models,
         "parameters": [*describe_parameters(table), *describe_gateway_parameters(table)],
         "passes_unknown_parameters": adapter.passthrough,
-        "pictures_per_call": table.images_per_call,
+        "images_per_call": table.images_per_call,
         "events": event_source(adapter, table),
         "url_lifetime": adapter.url_lifetime or None,
         "documentation": adapter.docs,
