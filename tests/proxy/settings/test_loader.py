@@ -150,18 +150,16 @@ def test_a_signing_key_is_not_shown() -> None:
     assert SECRET not in f"{found} {found!r}"
 
 
+def _renamed(old: str, new: str) -> str:
+    return f"my.yaml:1: {old}: is not a setting; it was renamed to {new}"
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("sever: {}", "my.yaml:1: sever: is not a setting; did you mean server?"),
-        (
-            "limits: {pictures: 1}",
-            "my.yaml:1: limits.pictures: is not a setting; it was renamed to limits.images",
-        ),
-        (
-            "jobs: {park_seconds: 1}",
-            "my.yaml:1: jobs.park_seconds: is not a setting; it was renamed to jobs.result_ttl_seconds",
-        ),
+        ("limits: {pictures: 1}", _renamed("limits.pictures", "limits.images")),
+        ("jobs: {park_seconds: 1}", _renamed("jobs.park_seconds", "jobs.result_ttl_seconds")),
         ("server: {prot: 1}", "my.yaml:1: server.prot: is not a setting; did you mean port?"),
         ("server: 8787", "my.yaml:1: server: must be a mapping of keys to values"),
         ("server: false", "my.yaml:1: server: must be a mapping of keys to values"),

@@ -88,7 +88,7 @@ async def test_bad_settings_are_told_of_and_change_nothing(tmp_path: Path) -> No
         easel.tell(signal.SIGHUP)
         await until(lambda: "not reloaded" in easel.err)
         (told,) = easel.err.splitlines()
-        assert "virtual_keys.box.provider: is not a provider; did you mean" in told
+        assert "virtual_keys.box.provider: is not a known provider; did you mean" in told
         assert "limit: is not a setting; did you mean limits?" in told
         await replaced(easel)
         assert [await easel.ask() for _ in range(8)] == [200] * 8
