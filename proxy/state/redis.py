@@ -143,7 +143,7 @@ _COMMANDS: dict[type, Callable[[str, Any], Command]] = {
     List: lambda key, _: ("LRANGE", key, 0, -1),
     PopAll: lambda key, _: _script(_POP_ALL, key),
     AcquireSlot: _acquire_slot,
-    ReleaseSlot: lambda key, op: ("ZREM", key, op.member),
+    ReleaseSlot: lambda key, op: ("ZREM", key, op.holder),
     CountSlots: lambda key, _: _script(_COUNT_SLOTS, key),
 }
 

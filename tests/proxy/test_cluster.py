@@ -22,8 +22,8 @@ def test_who_is_alone_imports_none_of_it() -> None:
     asked = """
 import sys
 from proxy.app import make_app
-from proxy.settings.loader import embedded
-make_app(embedded({}))
+from proxy.settings.loader import default_settings
+make_app(default_settings({}))
 print([it for it in sys.modules if "shar" in it and it.startswith("proxy") or "redis" in it])
 """
     told = subprocess.run(  # noqa: S603 - our own command

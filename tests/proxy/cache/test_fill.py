@@ -60,7 +60,7 @@ async def test_what_passed_and_is_not_wanted_goes(tmp_path: Path) -> None:
     async with shelves(tmp_path) as ours:
         filler = filling(ours)
         await passed(filler, FIRST, PNG)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)
         await filler.abort()
         assert ours.names == set()
 

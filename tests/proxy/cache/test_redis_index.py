@@ -240,7 +240,7 @@ async def raw(client: Any, name: bytes) -> bytes:
 async def test_without_redis_pictures_are_made_and_nothing_else_is_amiss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(redis_client, "_RETRY_PAUSE_SECONDS", 0.05)
     (tmp_path / "blobs").mkdir()
     with redis_server(tmp_path) as server:
         async with gateways(server, tmp_path / "blobs", 1) as ([ours], fake):
@@ -344,7 +344,7 @@ async def test_what_a_cluster_holds_is_given_up_and_freed(cluster: RedisSet) -> 
 async def test_a_cluster_that_loses_a_node_keeps_what_is_kept(
     cluster: RedisSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_client, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(redis_client, "_RETRY_PAUSE_SECONDS", 0.05)
     cluster.flush()
     async with gateways(cluster, tmp_path) as ((one, other), _):
         assert [await status(it) for it in (one, other)] == ["MISS", "HIT"]

@@ -182,7 +182,7 @@ async def test_a_refusal_is_told_once_and_keeps_nothing_else_from_working(
                 await ours.call(lambda client: client.incr("text"))
             assert await ping(ours)
     [line] = caplog.records
-    assert "refuses (ResponseError" in line.getMessage()
+    assert "refused a command (ResponseError" in line.getMessage()
 
 
 async def test_one_that_takes_no_writes_any_more_is_looked_up_anew(

@@ -11,6 +11,7 @@ import pytest
 
 from proxy.workers import rpc
 from proxy.workers.rpc import BROADCAST, Handler, Peers, RpcConnection, RpcError, call_all
+from tests.support.waiting import forever
 
 
 async def echo(payload: bytes) -> bytes:
@@ -22,7 +23,7 @@ async def fail(payload: bytes) -> bytes:
 
 
 async def hang(payload: bytes) -> bytes:
-    await asyncio.sleep(60)
+    await forever()
     return payload
 
 
@@ -152,7 +153,7 @@ async def test_what_is_no_frame_ends_the_line(sent: bytes) -> None:
 async def test_a_frame_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "MAX_FRAME_BYTES", 1000)
     async with pair(echo=echo) as (first, _):
-        with pytest.raises(RpcError, match="more than"):
+        with pytest.raises(RpcError, match="exceeds"):
             await first.call("echo", bytes(1001))
         assert await first.call("echo", bytes(100)) == bytes(100)
 

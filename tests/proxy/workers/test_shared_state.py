@@ -30,7 +30,7 @@ async def test_a_damaged_file_is_told_of_once_and_is_gone(
     for _ in range(2):
         StateServer().restore(str(tmp_path))
     assert len(caplog.messages) == 1
-    assert "hub is no use" in caplog.text
+    assert "cannot restore shared state" in caplog.text
 
 
 async def test_a_folder_that_cannot_be_is_told_of(
