@@ -19,13 +19,13 @@ from proxy.state.redis_client import RedisClient
 from proxy.workers.cache_index import CacheIndexServer, RpcIndex
 from proxy.workers.rpc import RpcConnection
 from tests.support.redis import RedisServer
-from tests.support.redis_topologies import RedisSet
+from tests.support.redis_topologies import RedisServers
 from tests.support.state_stores import Clock
 
 MEMORY, DISK = 20_000, 10_000
 
 
-def picture(number: int, length: int = 100) -> ImageRecord:
+def image_record(number: int, length: int = 100) -> ImageRecord:
     return ImageRecord(f"{number:064x}", length, ImageHeader("image/png"))
 
 
@@ -37,7 +37,7 @@ def key(number: int) -> bytes:
     return b"%d" % number
 
 
-class Kept(ABC):
+class IndexUnderTest(ABC):
     """An index, a clock that is put forward by hand, and a look at its books."""
 
     index: Index
@@ -47,23 +47,23 @@ class Kept(ABC):
         """Give the time by the clock of the index."""
 
     @abstractmethod
-    async def wait(self, seconds: float) -> None:
+    async def advance(self, seconds: float) -> None:
         """Put the clock forward."""
 
     @abstractmethod
-    async def freed(self, at_once: OrphanedImages) -> set[str]:
+    async def orphaned(self, at_once: OrphanedImages) -> set[str]:
         """Give the digests that were freed at once, and those that are, after a while."""
 
     @abstractmethod
-    async def books(self) -> tuple[int, int, set[str]]:
+    async def usage(self) -> tuple[int, int, set[str]]:
         """Give the bytes of memory and disk, and the digests that are held."""
 
     @abstractmethod
-    async def is_tidy(self) -> bool:
+    async def is_consistent(self) -> bool:
         """Tell whether nothing is left over of what has gone."""
 
 
-class KeptHere(Kept):
+class LocalIndexUnderTest(IndexUnderTest):
     """The index in memory."""
 
     def __init__(self, memory: int, disk: int) -> None:
@@ -73,20 +73,20 @@ class KeptHere(Kept):
     def now(self) -> float:
         return self._now
 
-    async def wait(self, seconds: float) -> None:
+    async def advance(self, seconds: float) -> None:
         self._now += seconds
 
-    async def freed(self, at_once: OrphanedImages) -> set[str]:
+    async def orphaned(self, at_once: OrphanedImages) -> set[str]:
         return {*at_once, *await self.index.expire()}
 
-    async def books(self) -> tuple[int, int, set[str]]:
+    async def usage(self) -> tuple[int, int, set[str]]:
         return int(self.local.memory_used), self.local.disk_used, set(self.local._references)
 
-    async def is_tidy(self) -> bool:
+    async def is_consistent(self) -> bool:
         return len(self.local._entries._heap) <= 2 * len(self.local._entries) + 101
 
 
-class KeptThere(Kept):
+class RedisIndexUnderTest(IndexUnderTest):
     """The index in Redis."""
 
     def __init__(self, redis: RedisClient, memory: int, disk: int) -> None:
@@ -103,44 +103,44 @@ class KeptThere(Kept):
     def now(self) -> float:
         return time.monotonic()
 
-    async def wait(self, seconds: float) -> None:
+    async def advance(self, seconds: float) -> None:
         # Redis has a clock of its own: what is to come, comes so much earlier.
-        await self.hurry(seconds, "expiry", "orphans", "deleting")
+        await self.bring_forward(seconds, "expiry", "orphans", "deleting")
 
-    async def freed(self, at_once: OrphanedImages) -> set[str]:
+    async def orphaned(self, at_once: OrphanedImages) -> set[str]:
         found = {*at_once, *await self.index.expire()}
-        await self.hurry(60, "orphans")
+        await self.bring_forward(60, "orphans")
         while freed := await self.index.expire():
             found.update(freed)
             await self.index.confirm_deleted(freed)
         return found
 
-    async def books(self) -> tuple[int, int, set[str]]:
+    async def usage(self) -> tuple[int, int, set[str]]:
         memory, disk = await self.client.hmget(self.keys["totals"], "memory", "disk")
         held = await self.client.hkeys(self.keys["refs"])
         return int(memory or 0), int(disk or 0), {it.hex() for it in held}
 
-    async def is_tidy(self) -> bool:
+    async def is_consistent(self) -> bool:
         entries, metadata = [
             await self.client.hlen(self.keys[it]) for it in ("entries", "metadata")
         ]
         sets = [await self.client.zcard(self.keys[it]) for it in ("ranks", "expiry", "owners")]
         return {entries, metadata, *sets} == {entries}
 
-    async def hurry(self, seconds: float, *names: str) -> None:
+    async def bring_forward(self, seconds: float, *names: str) -> None:
         """Have what is to come in some of the keys come so much earlier."""
         for name in names:
             for member in await self.client.zrange(self.keys[name], 0, -1):
                 await self.client.zincrby(self.keys[name], -seconds * 1000, member)
 
 
-class KeptByWorkers(Kept):
+class RpcIndexUnderTest(IndexUnderTest):
     """The index in a supervisor; `hub` is there, and `index` one of the workers'."""
 
     index: RpcIndex
 
     def __init__(self, hub: CacheIndexServer, line: RpcConnection, clock: Clock) -> None:
-        self.hub = hub
+        self.server = hub
         self.clock = clock
         self.index = RpcIndex(line, "workers", clock)
 
@@ -151,28 +151,30 @@ class KeptByWorkers(Kept):
     def now(self) -> float:
         return self.clock()
 
-    async def wait(self, seconds: float) -> None:
-        await self.clock.passes(seconds)
+    async def advance(self, seconds: float) -> None:
+        await self.clock.advance(seconds)
 
-    async def freed(self, at_once: OrphanedImages) -> set[str]:
+    async def orphaned(self, at_once: OrphanedImages) -> set[str]:
         found = {*at_once, *await self.index.expire()}
-        self.hub._orphans = {digest: until - 60 for digest, until in self.hub._orphans.items()}
+        self.server._orphans = {
+            digest: until - 60 for digest, until in self.server._orphans.items()
+        }
         while freed := await self.index.expire():
             found.update(freed)
             await self.index.confirm_deleted(freed)
         return found
 
-    async def books(self) -> tuple[int, int, set[str]]:
-        local = self.hub.index
+    async def usage(self) -> tuple[int, int, set[str]]:
+        local = self.server.index
         return int(local.memory_used), local.disk_used, set(local._references)
 
-    async def is_tidy(self) -> bool:
-        local = self.hub.index
+    async def is_consistent(self) -> bool:
+        local = self.server.index
         return len(local._entries._heap) <= 2 * len(local._entries) + 101
 
 
 @asynccontextmanager
-async def kept_by_workers(memory: int = MEMORY, disk: int = DISK) -> AsyncIterator[KeptByWorkers]:
+async def rpc_index(memory: int = MEMORY, disk: int = DISK) -> AsyncIterator[RpcIndexUnderTest]:
     """Run the index of a supervisor, and the line of a worker to it."""
     clock = Clock()
     hub = CacheIndexServer(memory, disk, clock)
@@ -181,18 +183,18 @@ async def kept_by_workers(memory: int = MEMORY, disk: int = DISK) -> AsyncIterat
         await RpcConnection.from_socket(ours, hub.handlers),
         await RpcConnection.from_socket(theirs),
     )
-    yield KeptByWorkers(hub, worker, clock)
+    yield RpcIndexUnderTest(hub, worker, clock)
     supervisor.close()
     await worker.closed.wait()
 
 
 @asynccontextmanager
-async def kept_in(
-    server: RedisServer | RedisSet | None, memory: int = MEMORY, disk: int = DISK
-) -> AsyncIterator[Kept]:
+async def index_in(
+    server: RedisServer | RedisServers | None, memory: int = MEMORY, disk: int = DISK
+) -> AsyncIterator[IndexUnderTest]:
     """Run an index: in memory, or in a Redis."""
     if server is None:
-        yield KeptHere(memory, disk)
+        yield LocalIndexUnderTest(memory, disk)
         return
     async with RedisClient(Redis(url=server.url, timeout_seconds=5)) as redis:
-        yield KeptThere(redis, memory, disk)
+        yield RedisIndexUnderTest(redis, memory, disk)

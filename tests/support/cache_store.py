@@ -19,14 +19,14 @@ from tests.support.gateway import PNG
 MB = 1024 * 1024
 
 
-async def pieces(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
+async def chunks(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
     """Give bytes as they come from a provider."""
     for at in range(0, len(data), size):
         yield data[at : at + size]
 
 
 @dataclass
-class Shelves:
+class CacheFixture:
     """A cache, and the folder in which its pictures lie."""
 
     cache: ResponseCache
@@ -37,13 +37,13 @@ class Shelves:
         """The names of all files, however deep."""
         return {path.name for path in self.folder.rglob("*") if path.is_file()}
 
-    async def arrive(self, data: bytes = PNG) -> StoredImage:
+    async def upload(self, data: bytes = PNG) -> StoredImage:
         """Store a picture."""
-        return await self.cache.images.upload(pieces(data))
+        return await self.cache.images.upload(chunks(data))
 
-    async def keep(self, key: bytes, *pictures: bytes, caller: str = "") -> CacheEntry:
+    async def store(self, key: bytes, *pictures: bytes, caller: str = "") -> CacheEntry:
         """Keep an entry of pictures."""
-        arrived = [await self.arrive(data) for data in pictures]
+        arrived = [await self.upload(data) for data in pictures]
         told = tuple(ImageRecord(it.digest, it.length, it.header) for it in arrived)
         entry = CacheEntry(told, self.cache.clock() + 100, caller)
         await self.cache.put(key, entry, arrived)
@@ -51,17 +51,17 @@ class Shelves:
 
 
 @asynccontextmanager
-async def shelves(
+async def running_cache(
     tmp_path: Path,
     settings: Cache | None = None,
     store: str = "",
     index: Index | None = None,
     shared: str = "",
-) -> AsyncIterator[Shelves]:
+) -> AsyncIterator[CacheFixture]:
     """Run a cache whose pictures lie in a folder, or where `store` says."""
     parsed = parse(store or f"state_dir: {tmp_path}", environ={})
     async with (
         BlobStore(parsed) as blobs,
         ResponseCache(settings or Cache(), blobs, index, shared_folder=shared) as cache,
     ):
-        yield Shelves(cache, tmp_path / "blobs")
+        yield CacheFixture(cache, tmp_path / "blobs")

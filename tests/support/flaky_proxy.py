@@ -13,16 +13,16 @@ from yarl import URL
 
 _CHUNK = 64 * 1024
 
-When = asyncio.Event | int | None
+CutAt = asyncio.Event | int | None
 """When to cut: at an event, before anything was answered; after bytes of the body; never."""
 
 
-class Wire:
+class FlakyProxy:
     """The stretch. `again` is set once somebody has connected a second time."""
 
-    def __init__(self, url: str, when: When) -> None:
+    def __init__(self, url: str, when: CutAt) -> None:
         self.url = ""
-        self.again = asyncio.Event()
+        self.reconnected = asyncio.Event()
         self._there = URL(url)
         self._when = when
         self._writers: list[asyncio.StreamWriter] = []
@@ -33,10 +33,10 @@ class Wire:
         self._serving.append(asyncio.current_task())
         is_first = len(self._serving) == 1
         if not is_first:
-            self.again.set()
+            self.reconnected.set()
         from_there, to_there = await asyncio.open_connection(self._there.host, self._there.port)
         self._writers += [writer, to_there]
-        going = asyncio.ensure_future(_carry(reader, to_there))
+        going = asyncio.ensure_future(_relay(reader, to_there))
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             await self._back(from_there, writer, self._when if is_first else None)
         writer.close()
@@ -44,13 +44,13 @@ class Wire:
         await going
 
     async def _back(
-        self, source: asyncio.StreamReader, writer: asyncio.StreamWriter, when: When
+        self, source: asyncio.StreamReader, writer: asyncio.StreamWriter, when: CutAt
     ) -> None:
         if isinstance(when, asyncio.Event):
             await when.wait()
             writer.transport.abort()
         elif when is None:
-            await _carry(source, writer)
+            await _relay(source, writer)
         else:
             writer.write(await source.readuntil(b"\r\n\r\n"))
             writer.write(await source.readexactly(when))
@@ -63,7 +63,7 @@ class Wire:
         await asyncio.gather(*[it for it in self._serving if it], return_exceptions=True)
 
 
-async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _relay(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     """Carry bytes until one of the ends is gone."""
     with suppress(ConnectionError):
         while chunk := await source.read(_CHUNK):
@@ -73,9 +73,9 @@ async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> No
 
 
 @asynccontextmanager
-async def cutting(url: str, when: When) -> AsyncIterator[Wire]:
+async def flaky_proxy(url: str, when: CutAt) -> AsyncIterator[FlakyProxy]:
     """Lay a wire to the server at `url`."""
-    wire = Wire(url, when)
+    wire = FlakyProxy(url, when)
     server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
     wire.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:

@@ -52,7 +52,7 @@ class RedisServer:
             subprocess.Popen([self.command, *file, *options, *quiet, *self.options])  # noqa: S603 - Debian's own command
         )
         deadline = time.monotonic() + _SECONDS_TO_START
-        while not self._answers():
+        while not self._responds():
             assert self.processes[-1].poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < deadline, (self.folder / "log").read_text()
             time.sleep(_LOOK_AGAIN_SECONDS)
@@ -75,15 +75,15 @@ class RedisServer:
 
     def flush(self) -> None:
         """Have it forget everything."""
-        self._tell(b"FLUSHALL")
+        self._send(b"FLUSHALL")
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
-            return bool(self._tell(b"PING"))
+            return bool(self._send(b"PING"))
         except OSError:
             return False
 
-    def _tell(self, command: bytes) -> bytes:
+    def _send(self, command: bytes) -> bytes:
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as asking:
             asking.sendall(command + b"\r\n")
             return asking.recv(1)

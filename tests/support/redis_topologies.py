@@ -27,7 +27,7 @@ _DOWN_MS = 400
 
 
 @dataclass(frozen=True)
-class RedisSet:
+class RedisServers:
     """Servers that take each other's place."""
 
     url: str
@@ -36,15 +36,15 @@ class RedisSet:
     def flush(self) -> None:
         """Have all forget everything."""
         for server in self.masters():
-            told(server, "FLUSHALL")
+            command(server, "FLUSHALL")
 
     def masters(self) -> list[RedisServer]:
         """Give those that are there and take what is written."""
         there = [it for it in self.servers if it.processes]
-        return [it for it in there if told(it, "ROLE")[0] == b"master"]
+        return [it for it in there if command(it, "ROLE")[0] == b"master"]
 
 
-def told(server: RedisServer, *command: str | bytes | int) -> Any:
+def command(server: RedisServer, *command: str | bytes | int) -> Any:
     """Tell a server something, and give what it said."""
     about: Any = {"password": server.password or None, "socket_timeout": 5, "protocol": 2}
     with Redis(port=server.port, **about) as asking:
@@ -75,7 +75,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def watched(folder: Path, *, password: str = "", sentinel_password: str = "") -> Iterator[RedisSet]:
+def watched(
+    folder: Path, *, password: str = "", sentinel_password: str = ""
+) -> Iterator[RedisServers]:
     """Run a master, a replica, and three Sentinels that watch them."""
     own = ("--requirepass", password, "--masterauth", password) if password else ()
     quick = (*_QUICK, *own)
@@ -89,7 +91,7 @@ def watched(folder: Path, *, password: str = "", sentinel_password: str = "") ->
 
         master = run("master", *quick)
         replica = run("replica", *quick, "--replicaof", "127.0.0.1", str(master.port))
-        wait_until(lambda: b"connected" in told(replica, "ROLE"))
+        wait_until(lambda: b"connected" in command(replica, "ROLE"))
         config = _sentinel_config(master.port, password, sentinel_password)
         sentinels = []
         for number in range(3):
@@ -106,7 +108,7 @@ def watched(folder: Path, *, password: str = "", sentinel_password: str = "") ->
         hosts = ",".join(f"127.0.0.1:{it.port}" for it in sentinels)
         who = f":{password}@" if password else ""
         url = f"redis+sentinel://{who}{hosts}/{SERVICE}"
-        yield RedisSet(url, (master, replica, *sentinels))
+        yield RedisServers(url, (master, replica, *sentinels))
 
 
 def _sentinel_config(port: int, password: str, sentinel_password: str) -> str:
@@ -128,13 +130,13 @@ def _sentinel_config(port: int, password: str, sentinel_password: str) -> str:
 
 def _knows_all(sentinel: RedisServer) -> bool:
     """Tell whether a Sentinel knows the two others, and the replica."""
-    said = told(sentinel, "SENTINEL", "MASTER", SERVICE)
+    said = command(sentinel, "SENTINEL", "MASTER", SERVICE)
     about = dict(zip(said[::2], said[1::2], strict=True))
     return bool(about[b"num-other-sentinels"] == b"2" and about[b"num-slaves"] == b"1")
 
 
 @contextmanager
-def clustered(folder: Path, masters: int = 3, *options: str) -> Iterator[RedisSet]:
+def redis_cluster(folder: Path, masters: int = 3, *options: str) -> Iterator[RedisServers]:
     """Run a cluster of masters with one replica each."""
     with ExitStack() as stack:
         servers = []
@@ -147,39 +149,39 @@ def clustered(folder: Path, masters: int = 3, *options: str) -> Iterator[RedisSe
                 *("--cluster-replica-validity-factor", "0", *options),
             )
             servers.append(stack.enter_context(redis_server(folder / f"node-{number}", *more)))
-        _joined(servers, masters)
+        _form_cluster(servers, masters)
         hosts = ",".join(f"127.0.0.1:{it.port}" for it in servers[:2])
-        yield RedisSet(f"redis+cluster://{hosts}", tuple(servers))
+        yield RedisServers(f"redis+cluster://{hosts}", tuple(servers))
 
 
-def _joined(servers: list[RedisServer], masters: int) -> None:
+def _form_cluster(servers: list[RedisServer], masters: int) -> None:
     """Make a cluster of servers: the first are the masters."""
     each = 16384 // masters
     for number, server in enumerate(servers[:masters]):
         last = 16383 if number == masters - 1 else (number + 1) * each - 1
-        told(server, "CLUSTER", "ADDSLOTSRANGE", number * each, last)
+        command(server, "CLUSTER", "ADDSLOTSRANGE", number * each, last)
     for number, server in enumerate(servers):
-        told(server, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        command(server, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
     for server in servers:
-        _, bus = told(server, "CONFIG", "GET", "cluster-port")
+        _, bus = command(server, "CONFIG", "GET", "cluster-port")
         for other in servers:
-            told(other, "CLUSTER", "MEET", "127.0.0.1", server.port, int(bus))
+            command(other, "CLUSTER", "MEET", "127.0.0.1", server.port, int(bus))
     for server in servers:
         wait_until(lambda it=server: _nodes(it) == len(servers))  # type: ignore[misc] # it is bound
     for master, replica in zip(servers, servers[masters:], strict=False):
-        told(replica, "CLUSTER", "REPLICATE", told(master, "CLUSTER", "MYID").decode())
+        command(replica, "CLUSTER", "REPLICATE", command(master, "CLUSTER", "MYID").decode())
     for replica in servers[masters:]:
-        wait_until(lambda it=replica: b"connected" in told(it, "ROLE"))  # type: ignore[misc] # the same
+        wait_until(lambda it=replica: b"connected" in command(it, "ROLE"))  # type: ignore[misc] # the same
     for server in servers:
         wait_until(lambda it=server: _is_whole(it, masters))  # type: ignore[misc] # the same
 
 
 def _nodes(server: RedisServer) -> int:
-    said: bytes = told(server, "CLUSTER", "NODES")
+    said: bytes = command(server, "CLUSTER", "NODES")
     return sum(b"handshake" not in line for line in said.splitlines())
 
 
 def _is_whole(server: RedisServer, masters: int) -> bool:
     """Tell whether a node knows that all is well, and each master's replica."""
-    replicas = sum(len(it) - 3 for it in told(server, "CLUSTER", "SLOTS"))
-    return b"cluster_state:ok" in told(server, "CLUSTER", "INFO") and replicas == masters
+    replicas = sum(len(it) - 3 for it in command(server, "CLUSTER", "SLOTS"))
+    return b"cluster_state:ok" in command(server, "CLUSTER", "INFO") and replicas == masters

@@ -20,7 +20,7 @@ from proxy.state.redis_client import RedisClient
 from proxy.workers.rpc import RpcConnection
 from proxy.workers.shared_state import EXECUTE, RpcStateStore, StateServer
 from tests.support.redis import redis_server
-from tests.support.redis_topologies import told
+from tests.support.redis_topologies import command
 
 
 @dataclass
@@ -30,26 +30,26 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
-    async def passes(self, seconds: float) -> None:
+    async def advance(self, seconds: float) -> None:
         self.now += seconds
 
 
 @dataclass(frozen=True)
-class Answerer:
+class StoreUnderTest:
     """Who answers, and how some seconds of its time are let pass."""
 
-    shared: StateStore
-    passes: Callable[[float], Awaitable[None]]
+    store: StateStore
+    advance: Callable[[float], Awaitable[None]]
 
 
 @asynccontextmanager
-async def memory() -> AsyncIterator[Answerer]:
+async def memory_store() -> AsyncIterator[StoreUnderTest]:
     clock = Clock()
-    yield Answerer(MemoryStore(clock), clock.passes)
+    yield StoreUnderTest(MemoryStore(clock), clock.advance)
 
 
 @asynccontextmanager
-async def hub() -> AsyncIterator[Answerer]:
+async def supervisor_store() -> AsyncIterator[StoreUnderTest]:
     """Let a supervisor answer a worker, over a line."""
     clock = Clock()
     ours, theirs = socket.socketpair()
@@ -57,7 +57,7 @@ async def hub() -> AsyncIterator[Answerer]:
     supervisor.sync_handlers[EXECUTE] = StateServer(MemoryStore(clock)).execute
     worker = await RpcConnection.from_socket(theirs)
     try:
-        yield Answerer(RpcStateStore(worker), clock.passes)
+        yield StoreUnderTest(RpcStateStore(worker), clock.advance)
     finally:
         supervisor.close()
         worker.close()
@@ -66,24 +66,24 @@ async def hub() -> AsyncIterator[Answerer]:
 
 
 @asynccontextmanager
-async def redis() -> AsyncIterator[Answerer]:
+async def redis_store() -> AsyncIterator[StoreUnderTest]:
     """Let a Redis answer, whose time is its own: what is to be over is, so much earlier."""
     with TemporaryDirectory() as folder, redis_server(Path(folder)) as server:
 
         async def passes(seconds: float) -> None:
             ms = round(seconds * 1000)
-            for name in told(server, "KEYS", "*"):
-                if told(server, "TYPE", name) == b"zset":
-                    for member in told(server, "ZRANGE", name, 0, -1):
-                        told(server, "ZINCRBY", name, -ms, member)
-                told(server, "PEXPIRE", name, told(server, "PTTL", name) - ms)
+            for name in command(server, "KEYS", "*"):
+                if command(server, "TYPE", name) == b"zset":
+                    for member in command(server, "ZRANGE", name, 0, -1):
+                        command(server, "ZINCRBY", name, -ms, member)
+                command(server, "PEXPIRE", name, command(server, "PTTL", name) - ms)
 
         async with RedisClient(Redis(url=server.url, timeout_seconds=10)) as ours:
-            yield Answerer(RedisStore(ours), passes)
+            yield StoreUnderTest(RedisStore(ours), passes)
 
 
-ANSWERERS: dict[str, Callable[[], AbstractAsyncContextManager[Answerer]]] = {
-    "memory": memory,
-    "hub": hub,
-    "redis": redis,
+STORES: dict[str, Callable[[], AbstractAsyncContextManager[StoreUnderTest]]] = {
+    "memory": memory_store,
+    "hub": supervisor_store,
+    "redis": redis_store,
 }

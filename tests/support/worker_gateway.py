@@ -25,7 +25,7 @@ _LOOK_AGAIN_SECONDS = 0.02
 
 
 @dataclass
-class Running:
+class WorkerGateway:
     """A supervisor and its workers. `err` is their process log so far: the messages."""
 
     url: str
@@ -55,14 +55,14 @@ class Running:
         """Write the settings file."""
         (self.folder / "easel.yaml").write_text(SETTINGS + settings)
 
-    def tell(self, number: Signals = SIGTERM) -> None:
+    def send_signal(self, number: Signals = SIGTERM) -> None:
         self.process.send_signal(number)
 
-    async def end(self) -> int:
+    async def wait(self) -> int:
         """Wait for its end; gives the exit status."""
         return await asyncio.wait_for(self.process.wait(), 20)
 
-    async def ask(self, latency_ms: int = 0, *, again: bool = False, **more: object) -> int:
+    async def generate(self, latency_ms: int = 0, *, again: bool = False, **more: object) -> int:
         """Ask for a picture on a connection of its own; gives the status, 0 if it was cut."""
         body = {"prompt": "a cube", "size": "64x64", **more}
         body |= {"latency_ms": latency_ms} if latency_ms else {}
@@ -77,7 +77,7 @@ class Running:
         except aiohttp.ClientError:
             return 0
 
-    async def cached(self, config: str) -> str:
+    async def cache_status(self, config: str) -> str:
         """Ask for the same picture with a config; gives whether the cache had it."""
         headers = OURS | {"x-portkey-config": config}
         async with (
@@ -104,14 +104,14 @@ def _sockets(pid: int) -> set[str]:
     return found
 
 
-async def until(is_so: Callable[[], object]) -> None:
+async def wait_until(is_so: Callable[[], object]) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(20):
         while not is_so():  # noqa: ASYNC110 - processes tell nobody
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
-def is_there(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Tell whether a process runs."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -122,7 +122,7 @@ def is_there(pid: int) -> bool:
 @asynccontextmanager
 async def started(
     folder: Path, settings: str = SANDBOX, *options: str, keyless: bool = False
-) -> AsyncIterator[Running]:
+) -> AsyncIterator[WorkerGateway]:
     """Start `easel serve` with two workers, or with other options; it may fail to begin."""
     (folder / "easel.yaml").write_text(settings if keyless else SETTINGS + settings)
     options = options or ("--workers", "2")
@@ -136,7 +136,7 @@ async def started(
             stdout=out,
             stderr=err,
         )
-    easel = Running("", process, folder)
+    easel = WorkerGateway("", process, folder)
     try:
         yield easel
     finally:
@@ -144,21 +144,21 @@ async def started(
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-        await until(lambda: not any(map(is_there, workers)))
+        await wait_until(lambda: not any(map(is_running, workers)))
 
 
 @asynccontextmanager
 async def running(
     folder: Path, settings: str = SANDBOX, *options: str, keyless: bool = False
-) -> AsyncIterator[Running]:
+) -> AsyncIterator[WorkerGateway]:
     """Have one that listens."""
     async with started(folder, settings, *options, keyless=keyless) as easel:
-        await until(lambda: easel.process.returncode is not None or _said(folder))
-        found = _said(folder)
+        await wait_until(lambda: easel.process.returncode is not None or _banner(folder))
+        found = _banner(folder)
         assert found, easel.err
         easel.url = found[1]
         yield easel
 
 
-def _said(folder: Path) -> re.Match[str] | None:
+def _banner(folder: Path) -> re.Match[str] | None:
     return re.search(r"is listening on (http://\S+)\n", (folder / "out").read_text())

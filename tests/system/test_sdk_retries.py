@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 from portkey_ai._vendor import openai as openai_in_portkey
 
-from tests.support.flaky_proxy import When, Wire, cutting
+from tests.support.flaky_proxy import CutAt, FlakyProxy, flaky_proxy
 from tests.support.gateway import Gateway, gateway_to
 from tests.support.sdk_clients import OPENAI, PORTKEY, UP, draw, event, events, opened
 
@@ -85,19 +85,22 @@ def once(*sdks: type) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def way(ours: Gateway, sdk: type, when: When) -> AsyncIterator[tuple[Any, Wire]]:
+async def way(ours: Gateway, sdk: type, when: CutAt) -> AsyncIterator[tuple[Any, FlakyProxy]]:
     """Open a client whose first connection to the gateway is cut."""
     naming = {"virtual_key": "up"} if sdk in PORTKEY else UP
-    async with cutting(ours.url, when) as wire, opened(sdk, f"{wire.url}/v1", **naming) as client:
+    async with (
+        flaky_proxy(ours.url, when) as wire,
+        opened(sdk, f"{wire.url}/v1", **naming) as client,
+    ):
         yield client, wire
 
 
-async def collected(studio: Studio, ours: Gateway, sdk: type, when: When, **params: Any) -> bool:
+async def collected(studio: Studio, ours: Gateway, sdk: type, when: CutAt, **params: Any) -> bool:
     """Ask once; the picture is finished only once the SDK has come back for it by itself."""
     name = sdk.__name__
 
-    async def finish_once_it_is_back(wire: Wire) -> None:
-        await wire.again.wait()
+    async def finish_once_it_is_back(wire: FlakyProxy) -> None:
+        await wire.reconnected.wait()
         await asyncio.sleep(0.05)
         studio.gate[name].set()
 

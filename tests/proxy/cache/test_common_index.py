@@ -11,81 +11,81 @@ import pytest
 
 from proxy.errors import CacheUnavailable
 from tests.support.cache_entries import (
-    KeptByWorkers,
-    KeptThere,
+    RedisIndexUnderTest,
+    RpcIndexUnderTest,
     entry,
-    kept_by_workers,
-    kept_in,
+    image_record,
+    index_in,
     key,
-    picture,
+    rpc_index,
 )
 from tests.support.redis import RedisServer
 
-DIGEST = picture(1).digest
-Common = KeptThere | KeptByWorkers
+DIGEST = image_record(1).digest
+Common = RedisIndexUnderTest | RpcIndexUnderTest
 
 
 @pytest.fixture(params=["redis", "workers"])
 async def kept(request: pytest.FixtureRequest) -> AsyncIterator[Common]:
     if request.param == "workers":
-        async with kept_by_workers() as by_workers:
+        async with rpc_index() as by_workers:
             yield by_workers
         return
     server: RedisServer = request.getfixturevalue("redis")
-    async with kept_in(server) as there:
-        assert isinstance(there, KeptThere)
+    async with index_in(server) as there:
+        assert isinstance(there, RedisIndexUnderTest)
         yield there
 
 
 async def test_a_picture_lies_for_a_while_after_its_last_entry(kept: Common) -> None:
-    await kept.index.put(key(1), entry(picture(1)))
+    await kept.index.put(key(1), entry(image_record(1)))
     assert await kept.index.remove(key(1)) == []
-    await kept.wait(59)
+    await kept.advance(59)
     assert await kept.index.expire() == []
-    await kept.wait(2)
+    await kept.advance(2)
     assert await kept.index.expire() == [DIGEST]
 
 
 async def test_what_is_taken_hold_of_meanwhile_stays(kept: Common) -> None:
-    await kept.index.put(key(1), entry(picture(1)))
+    await kept.index.put(key(1), entry(image_record(1)))
     await kept.index.remove(key(1))
-    await kept.wait(59)
+    await kept.advance(59)
     assert not await kept.index.reserve(DIGEST)
-    await kept.wait(59)
+    await kept.advance(59)
     assert await kept.index.expire() == []
-    await kept.index.put(key(2), entry(picture(1)))
-    await kept.wait(600)
+    await kept.index.put(key(2), entry(image_record(1)))
+    await kept.advance(600)
     assert await kept.index.expire() == []
 
 
 async def test_what_was_announced_and_never_came_to_be_held_goes(kept: Common) -> None:
     assert not await kept.index.reserve(DIGEST)
-    await kept.wait(61)
+    await kept.advance(61)
     assert await kept.index.expire() == [DIGEST]
 
 
 async def test_one_process_gets_a_picture_to_delete_and_another_if_it_fails(kept: Common) -> None:
     other = kept.another()
     await kept.index.release([DIGEST])
-    await kept.wait(61)
+    await kept.advance(61)
     assert await kept.index.expire() == [DIGEST]
     assert await other.expire() == []
-    await kept.wait(601)
+    await kept.advance(601)
     assert await other.expire() == [DIGEST]
     await other.confirm_deleted([DIGEST])
-    await kept.wait(601)
+    await kept.advance(601)
     assert await kept.index.expire() == []
 
 
 async def test_a_picture_that_is_being_deleted_can_be_kept_only_afterwards(kept: Common) -> None:
     assert not await kept.index.reserve(DIGEST)
-    await kept.wait(61)
+    await kept.advance(61)
     assert await kept.index.expire() == [DIGEST]
     with pytest.raises(CacheUnavailable):
         await kept.index.reserve(DIGEST)
     # Whoever announced it before it went, and was slow.
-    await kept.index.put(key(1), entry(picture(1), picture(2)))
+    await kept.index.put(key(1), entry(image_record(1), image_record(2)))
     assert await kept.index.get(key(1)) is None
     await kept.index.confirm_deleted([DIGEST])
-    assert await kept.freed([]) == {DIGEST, picture(2).digest}
+    assert await kept.orphaned([]) == {DIGEST, image_record(2).digest}
     assert not await kept.index.reserve(DIGEST)

@@ -22,24 +22,24 @@ from proxy.routing.plan import Plan, Target
 from proxy.settings.policies import CachePolicy
 from proxy.settings.prices import Prices
 from proxy.settings.prices import load_prices as read_prices
-from tests.support.cache_store import Shelves, pieces, shelves
+from tests.support.cache_store import CacheFixture, chunks, running_cache
 from tests.support.gateway import B64, PNG
 
 FIRST, SECOND = Image(url="https://a.test/1"), Image(data=PNG + b"2")
 
 
-def filling(ours: Shelves) -> CacheFill:
-    return CacheFill(ours.cache.images, lambda image: pieces(image.data))
+def filling(ours: CacheFixture) -> CacheFill:
+    return CacheFill(ours.cache.images, lambda image: chunks(image.data))
 
 
 async def passed(ours: CacheFill, image: Image, data: bytes) -> bytes:
     """Let a picture pass."""
-    return b"".join([piece async for piece in ours.tee(image, data[:10], pieces(data[10:]))])
+    return b"".join([piece async for piece in ours.tee(image, data[:10], chunks(data[10:]))])
 
 
 async def test_what_passes_goes_on_as_it_was_and_is_stored(tmp_path: Path) -> None:
     data = PNG + bytes(300_000)
-    async with shelves(tmp_path) as ours:
+    async with running_cache(tmp_path) as ours:
         filler = filling(ours)
         assert await passed(filler, FIRST, data) == data[10:]
         first, second = await filler.finish([FIRST, SECOND])
@@ -48,7 +48,7 @@ async def test_what_passes_goes_on_as_it_was_and_is_stored(tmp_path: Path) -> No
 
 
 async def test_if_one_is_no_picture_none_is_stored(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
+    async with running_cache(tmp_path) as ours:
         filler = filling(ours)
         await passed(filler, FIRST, PNG)
         with pytest.raises(NotCacheableError):
@@ -57,7 +57,7 @@ async def test_if_one_is_no_picture_none_is_stored(tmp_path: Path) -> None:
 
 
 async def test_what_passed_and_is_not_wanted_goes(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
+    async with running_cache(tmp_path) as ours:
         filler = filling(ours)
         await passed(filler, FIRST, PNG)
         await asyncio.sleep(0.05)
@@ -70,7 +70,7 @@ async def test_what_breaks_off_is_not_stored(tmp_path: Path) -> None:
         yield bytes(1000)
         raise ConnectionResetError
 
-    async with shelves(tmp_path) as ours:
+    async with running_cache(tmp_path) as ours:
         filler = filling(ours)
         with pytest.raises(ConnectionResetError):
             async for _ in filler.tee(FIRST, PNG, broken()):
@@ -80,7 +80,7 @@ async def test_what_breaks_off_is_not_stored(tmp_path: Path) -> None:
 
 
 async def test_a_store_that_stands_still_holds_nobody_up(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
+    async with running_cache(tmp_path) as ours:
         still = asyncio.Event()
 
         async def put(*_: object) -> None:

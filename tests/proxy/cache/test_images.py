@@ -12,7 +12,7 @@ from proxy.cache.entry import ImageRecord
 from proxy.cache.images import NotCacheableError
 from proxy.settings.schema import Cache
 from tests.support.blobs import IMAGES, SVG
-from tests.support.cache_store import MB, pieces, shelves
+from tests.support.cache_store import MB, chunks, running_cache
 from tests.support.gateway import PNG
 
 LARGE = PNG + bytes(range(256)) * 10_000
@@ -20,8 +20,8 @@ LARGE = PNG + bytes(range(256)) * 10_000
 
 @pytest.mark.parametrize("data", [*IMAGES.values(), LARGE])
 async def test_a_picture_comes_back_as_it_was(tmp_path: Path, data: bytes) -> None:
-    async with shelves(tmp_path) as ours:
-        entry = await ours.keep(b"k", data)
+    async with running_cache(tmp_path) as ours:
+        entry = await ours.store(b"k", data)
         [digest] = ours.names
         assert digest == hashlib.sha256(data).hexdigest() == entry.images[0].digest
         image = ours.cache.images.cached_image(entry.images[0], "https://a.test")
@@ -33,30 +33,30 @@ async def test_a_picture_comes_back_as_it_was(tmp_path: Path, data: bytes) -> No
 async def test_a_picture_is_measured_and_an_svg_told_by_what_it_is_said_to_be(
     tmp_path: Path,
 ) -> None:
-    async with shelves(tmp_path) as ours:
-        assert (await ours.arrive(PNG)).header == ImageHeader("image/png", 1, 1)
+    async with running_cache(tmp_path) as ours:
+        assert (await ours.upload(PNG)).header == ImageHeader("image/png", 1, 1)
         put = ours.cache.images.upload
         odd = b"<!--" + b"x" * 5000 + b"-->" + SVG
-        assert (await put(pieces(odd), "image/svg+xml")).header.media_type == "image/svg+xml"
+        assert (await put(chunks(odd), "image/svg+xml")).header.media_type == "image/svg+xml"
 
 
 @pytest.mark.parametrize("data", [b"", b"text", b"<html><svg>", PNG + bytes(MB)])
 async def test_what_is_no_picture_or_too_large_leaves_nothing(tmp_path: Path, data: bytes) -> None:
-    async with shelves(tmp_path, Cache(answer_bytes=MB)) as ours:
+    async with running_cache(tmp_path, Cache(answer_bytes=MB)) as ours:
         with pytest.raises(NotCacheableError):
-            await ours.arrive(data)
+            await ours.upload(data)
         assert ours.names == set()
 
 
 async def test_what_is_discarded_is_gone(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
-        await ours.cache.images.discard(await ours.arrive())
+    async with running_cache(tmp_path) as ours:
+        await ours.cache.images.discard(await ours.upload())
         assert ours.names == set()
 
 
 async def test_what_is_lent_is_deleted_when_the_last_has_read_it(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
-        kept = (await ours.keep(b"k", PNG)).images
+    async with running_cache(tmp_path) as ours:
+        kept = (await ours.store(b"k", PNG)).images
         pictures = ours.cache.images
         first, second = list[str](), list[str]()
         with pictures.pinned(kept, first):
@@ -70,16 +70,16 @@ async def test_what_is_lent_is_deleted_when_the_last_has_read_it(tmp_path: Path)
 
 
 async def test_all_pictures_are_named_and_nothing_else(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
-        kept = await ours.keep(b"k", PNG)
-        await ours.arrive(LARGE)
+    async with running_cache(tmp_path) as ours:
+        kept = await ours.store(b"k", PNG)
+        await ours.upload(LARGE)
         found = [name async for some in ours.cache.images.list_digests() for name in some]
         assert found == [kept.images[0].digest]
 
 
 async def test_what_the_store_lost_is_noticed(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
-        entry = await ours.keep(b"k", PNG)
+    async with running_cache(tmp_path) as ours:
+        entry = await ours.store(b"k", PNG)
         assert await ours.cache.images.all_exist(entry.images)
         lost = ImageRecord("0" * 64, 1, ImageHeader(""))
         assert not await ours.cache.images.all_exist([*entry.images, lost])

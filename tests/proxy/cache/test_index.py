@@ -14,37 +14,37 @@ from hypothesis import strategies as st
 from tests.support.cache_entries import (
     DISK,
     MEMORY,
-    Kept,
+    IndexUnderTest,
     entry,
-    kept_by_workers,
-    kept_in,
+    image_record,
+    index_in,
     key,
-    picture,
+    rpc_index,
 )
 from tests.support.redis import RedisServer
 
-Keeping = Callable[..., AbstractAsyncContextManager[Kept]]
+Keeping = Callable[..., AbstractAsyncContextManager[IndexUnderTest]]
 
 
 @pytest.fixture(params=["memory", "redis", "workers"])
 def keeping(request: pytest.FixtureRequest) -> Keeping:
     if request.param == "workers":
-        return kept_by_workers
+        return rpc_index
     here = request.param == "memory"
-    return partial(kept_in, None if here else request.getfixturevalue("redis"))
+    return partial(index_in, None if here else request.getfixturevalue("redis"))
 
 
 async def test_each_entry_has_its_own_lifetime(keeping: Keeping) -> None:
     async with keeping() as kept:
-        await kept.index.put(key(1), entry(picture(1), expires=kept.now() + 60))
-        await kept.index.put(key(2), entry(picture(2), expires=kept.now() + 600))
-        await kept.wait(61)
+        await kept.index.put(key(1), entry(image_record(1), expires=kept.now() + 60))
+        await kept.index.put(key(2), entry(image_record(2), expires=kept.now() + 600))
+        await kept.advance(61)
         assert await kept.index.get(key(1)) is None
         found = await kept.index.get(key(2))
         assert found
         assert kept.now() + 500 < found.expires < kept.now() + 540
-        assert await kept.freed([]) == {picture(1).digest}
-        assert await kept.freed([]) == set()
+        assert await kept.orphaned([]) == {image_record(1).digest}
+        assert await kept.orphaned([]) == set()
 
 
 async def test_a_picture_of_several_entries_is_held_once_and_freed_with_the_last(
@@ -52,31 +52,31 @@ async def test_a_picture_of_several_entries_is_held_once_and_freed_with_the_last
 ) -> None:
     async with keeping() as kept:
         for number in (1, 2):
-            await kept.index.put(key(number), entry(picture(7, 500), picture(7, 500)))
-        assert (await kept.books())[1:] == (500, {picture(7).digest})
-        assert await kept.freed(await kept.index.remove(key(1))) == set()
-        assert await kept.index.reserve(picture(7).digest)
-        assert await kept.freed(await kept.index.release([picture(7).digest])) == set()
-        assert await kept.freed(await kept.index.remove(key(2))) == {picture(7).digest}
-        assert await kept.books() == (0, 0, set())
-        assert not await kept.index.reserve(picture(7).digest)
-        assert await kept.freed(await kept.index.release([picture(7).digest])) == {
-            picture(7).digest
+            await kept.index.put(key(number), entry(image_record(7, 500), image_record(7, 500)))
+        assert (await kept.usage())[1:] == (500, {image_record(7).digest})
+        assert await kept.orphaned(await kept.index.remove(key(1))) == set()
+        assert await kept.index.reserve(image_record(7).digest)
+        assert await kept.orphaned(await kept.index.release([image_record(7).digest])) == set()
+        assert await kept.orphaned(await kept.index.remove(key(2))) == {image_record(7).digest}
+        assert await kept.usage() == (0, 0, set())
+        assert not await kept.index.reserve(image_record(7).digest)
+        assert await kept.orphaned(await kept.index.release([image_record(7).digest])) == {
+            image_record(7).digest
         }
 
 
 async def test_what_comes_again_under_a_key_takes_its_place(keeping: Keeping) -> None:
     async with keeping() as kept:
-        await kept.index.put(key(1), entry(picture(1), picture(2)))
-        freed = await kept.index.put(key(1), entry(picture(2), picture(3)))
-        assert await kept.freed(freed) == {picture(1).digest}
+        await kept.index.put(key(1), entry(image_record(1), image_record(2)))
+        freed = await kept.index.put(key(1), entry(image_record(2), image_record(3)))
+        assert await kept.orphaned(freed) == {image_record(1).digest}
 
 
 async def test_what_is_cheap_to_make_again_goes_first(keeping: Keeping) -> None:
     async with keeping(MEMORY * 10) as kept:
-        await kept.index.put(key(0), entry(picture(0, 5000), dollars=1))
+        await kept.index.put(key(0), entry(image_record(0, 5000), dollars=1))
         for number in range(1, 20):
-            await kept.index.put(key(number), entry(picture(number, 1000), dollars=0.001))
+            await kept.index.put(key(number), entry(image_record(number, 1000), dollars=0.001))
         assert await kept.index.get(key(0))
         assert await kept.index.get(key(19))
         assert await kept.index.get(key(1)) is None
@@ -84,34 +84,34 @@ async def test_what_is_cheap_to_make_again_goes_first(keeping: Keeping) -> None:
 
 async def test_what_is_dear_goes_too_once_nobody_asks_for_it(keeping: Keeping) -> None:
     async with keeping(MEMORY * 10) as kept:
-        await kept.index.put(key(0), entry(picture(0, 1000), dollars=0.01))
+        await kept.index.put(key(0), entry(image_record(0, 1000), dollars=0.01))
         for number in range(1, 200):
-            await kept.index.put(key(number), entry(picture(number, 1000), dollars=0.005))
+            await kept.index.put(key(number), entry(image_record(number, 1000), dollars=0.005))
         assert await kept.index.get(key(0)) is None
 
 
 async def test_what_is_asked_for_stays(keeping: Keeping) -> None:
     async with keeping(MEMORY * 10) as kept:
         for number in range(200):
-            await kept.index.put(key(number), entry(picture(number, 1000)))
+            await kept.index.put(key(number), entry(image_record(number, 1000)))
             assert await kept.index.get(key(0))
 
 
 async def test_what_can_never_fit_is_not_kept_and_harms_nothing(keeping: Keeping) -> None:
     async with keeping() as kept:
-        await kept.index.put(key(1), entry(picture(1)))
-        freed = await kept.index.put(key(2), entry(picture(2, DISK + 1)))
-        assert await kept.freed(freed) == {picture(2).digest}
+        await kept.index.put(key(1), entry(image_record(1)))
+        freed = await kept.index.put(key(2), entry(image_record(2, DISK + 1)))
+        assert await kept.orphaned(freed) == {image_record(2).digest}
         large = {"text": "x" * MEMORY}
-        freed = await kept.index.put(key(3), entry(picture(3), extra=large))
-        assert await kept.freed(freed) == {picture(3).digest}
+        freed = await kept.index.put(key(3), entry(image_record(3), extra=large))
+        assert await kept.orphaned(freed) == {image_record(3).digest}
         assert await kept.index.get(key(1))
 
 
 async def test_what_cannot_be_written_as_json_is_not_kept(keeping: Keeping) -> None:
     async with keeping() as kept:
-        odd = entry(picture(1), extra={"a": object()})
-        assert await kept.freed(await kept.index.put(key(1), odd)) == {picture(1).digest}
+        odd = entry(image_record(1), extra={"a": object()})
+        assert await kept.orphaned(await kept.index.put(key(1), odd)) == {image_record(1).digest}
 
 
 async def test_only_a_callers_own_are_forgotten(keeping: Keeping) -> None:
@@ -119,11 +119,11 @@ async def test_only_a_callers_own_are_forgotten(keeping: Keeping) -> None:
         owners = [("a", ""), ("a", "x"), ("b", "x")]
         for number, (caller, namespace) in enumerate(owners):
             await kept.index.put(
-                key(number), entry(picture(number), caller=caller, namespace=namespace)
+                key(number), entry(image_record(number), caller=caller, namespace=namespace)
             )
         for owner, number in ((("a", "x"), 1), (("a", None), 0)):
             count, freed = await kept.index.purge(*owner)
-            assert (count, await kept.freed(freed)) == (1, {picture(number).digest})
+            assert (count, await kept.orphaned(freed)) == (1, {image_record(number).digest})
         assert await kept.index.purge("c", None) == (0, [])
         assert await kept.index.get(key(2))
 
@@ -131,12 +131,12 @@ async def test_only_a_callers_own_are_forgotten(keeping: Keeping) -> None:
 async def test_an_index_without_room_keeps_nothing(keeping: Keeping) -> None:
     for bounds in ((0, DISK), (MEMORY, 0)):
         async with keeping(*bounds) as kept:
-            freed = await kept.index.put(key(1), entry(picture(1)))
-            assert await kept.freed(freed) == {picture(1).digest}
+            freed = await kept.index.put(key(1), entry(image_record(1)))
+            assert await kept.orphaned(freed) == {image_record(1).digest}
 
 
 PICTURES = st.lists(
-    st.integers(0, 12).map(lambda number: picture(number, 1 + number * 397 % 4000)), max_size=4
+    st.integers(0, 12).map(lambda number: image_record(number, 1 + number * 397 % 4000)), max_size=4
 )
 KEYS = st.integers(0, 6).map(key)
 STEP = st.one_of(
@@ -172,7 +172,7 @@ async def test_its_bounds_hold_in_redis_too(
 
 async def check(server: RedisServer | None, steps: list[tuple[Any, ...]]) -> None:
     """What is in the store is what is held, to the byte, and no more than there is room for."""
-    async with kept_in(server) as kept:
+    async with index_in(server) as kept:
         there: set[str] = set()
         lengths: dict[str, int] = {}
         for step in steps:
@@ -184,18 +184,18 @@ async def check(server: RedisServer | None, steps: list[tuple[Any, ...]]) -> Non
                     told = {"t": "x" * told}
                     ends = kept.now() + seconds
                     made = entry(*pictures, expires=ends, extra=told, **about)
-                    there -= await kept.freed(await kept.index.put(name, made))
+                    there -= await kept.orphaned(await kept.index.put(name, made))
                 case "get", name:
                     await kept.index.get(name)
                 case "drop", name:
-                    there -= await kept.freed(await kept.index.remove(name))
+                    there -= await kept.orphaned(await kept.index.remove(name))
                 case "forget", caller:
-                    there -= await kept.freed((await kept.index.purge(caller, None))[1])
+                    there -= await kept.orphaned((await kept.index.purge(caller, None))[1])
                 case "wait", seconds:
-                    await kept.wait(seconds)
-                    there -= await kept.freed(await kept.index.expire())
-            memory, disk, held = await kept.books()
+                    await kept.advance(seconds)
+                    there -= await kept.orphaned(await kept.index.expire())
+            memory, disk, held = await kept.usage()
             assert there == held
             assert disk == sum(map(lengths.__getitem__, held)) <= DISK
             assert memory <= MEMORY
-            assert await kept.is_tidy()
+            assert await kept.is_consistent()

@@ -21,26 +21,36 @@ from proxy.cache.store import CACHE
 from proxy.settings.schema import Redis
 from proxy.state import redis_client
 from proxy.state.redis_client import RedisClient
-from tests.support.cache_entries import DISK, MEMORY, KeptThere, entry, kept_in, key, picture
-from tests.support.cache_store import MB, shelves
+from tests.support.cache_entries import (
+    DISK,
+    MEMORY,
+    RedisIndexUnderTest,
+    entry,
+    image_record,
+    index_in,
+    key,
+)
+from tests.support.cache_store import MB, running_cache
 from tests.support.gateway import ANSWER, KEY, OURS, PATH, PNG, Gateway, gateway, provider
 from tests.support.gateway_process import serving
 from tests.support.redis import RedisServer, redis_server
-from tests.support.redis_topologies import RedisSet, clustered, told
+from tests.support.redis_topologies import RedisServers, command, redis_cluster
 
-DIGEST = picture(1).digest
+DIGEST = image_record(1).digest
 TIMEOUT = 0.3
 
 
 @asynccontextmanager
-async def there(server: RedisServer | RedisSet, *bounds: int) -> AsyncIterator[KeptThere]:
-    async with kept_in(server, *bounds) as kept:
-        assert isinstance(kept, KeptThere)
+async def there(
+    server: RedisServer | RedisServers, *bounds: int
+) -> AsyncIterator[RedisIndexUnderTest]:
+    async with index_in(server, *bounds) as kept:
+        assert isinstance(kept, RedisIndexUnderTest)
         yield kept
 
 
 @pytest.fixture
-async def kept(redis: RedisServer) -> AsyncIterator[KeptThere]:
+async def kept(redis: RedisServer) -> AsyncIterator[RedisIndexUnderTest]:
     async with there(redis) as ours:
         yield ours
 
@@ -60,35 +70,35 @@ async def test_the_same_goes_first_as_in_memory(
     await same_goes_first(one_redis, steps)
 
 
-async def same_goes_first(server: RedisServer | RedisSet, steps: list[tuple[Any, ...]]) -> None:
+async def same_goes_first(server: RedisServer | RedisServers, steps: list[tuple[Any, ...]]) -> None:
     server.flush()
-    async with kept_in(None) as here, there(server) as far:
+    async with index_in(None) as here, there(server) as far:
         for step in steps:
             for index in (here.index, far.index):
                 match step:
                     case "put", number, length, dollars:
-                        made = entry(picture(number, length), dollars=dollars)
+                        made = entry(image_record(number, length), dollars=dollars)
                         await index.put(key(number), made)
                     case "get", number:
                         await index.get(key(number))
                     case _, number:
                         await index.remove(key(number))
-            assert await far.books() == await here.books()
+            assert await far.usage() == await here.usage()
 
 
 @pytest.mark.parametrize("name", redis_lua.KEYS)
 async def test_books_of_which_a_part_is_lost_begin_anew(redis: RedisServer, name: str) -> None:
     async with there(redis, 100 * MEMORY) as kept:
         for number in range(8):
-            await kept.index.put(key(number), entry(picture(number, 1000)))
+            await kept.index.put(key(number), entry(image_record(number, 1000)))
         await kept.client.delete(kept.keys[name])
         for number in range(20, 60):
             await kept.index.get(key(number % 8))
-            await kept.index.put(key(number), entry(picture(number, 1000)))
-            memory, disk, held = await kept.books()
+            await kept.index.put(key(number), entry(image_record(number, 1000)))
+            memory, disk, held = await kept.usage()
             assert disk == 1000 * len(held) <= DISK
             assert memory > 0
-            assert await kept.is_tidy()
+            assert await kept.is_consistent()
         assert await kept.index.get(key(59))
 
 
@@ -96,32 +106,32 @@ async def test_many_are_forgotten_and_many_grow_old(redis: RedisServer) -> None:
     async with there(redis, 100 * MEMORY, 100 * DISK) as kept:
         for number in range(250):
             ends = kept.now() + (10 if number % 2 else 1000)
-            made = entry(picture(number), expires=ends, caller="a", namespace=str(number % 3))
+            made = entry(image_record(number), expires=ends, caller="a", namespace=str(number % 3))
             await kept.index.put(key(number), made)
         assert await kept.index.purge("a", "0") == (84, [])
-        await kept.wait(11)
+        await kept.advance(11)
         assert await kept.index.expire() == []
         assert await kept.index.purge("a", None) == (83, [])
-        assert await kept.books() == (0, 0, set())
-        await kept.wait(61)
+        assert await kept.usage() == (0, 0, set())
+        await kept.advance(61)
         found = []
         while freed := await kept.index.expire():
             found += freed
             await kept.index.confirm_deleted(freed)
-        assert sorted(found) == [picture(number).digest for number in range(250)]
+        assert sorted(found) == [image_record(number).digest for number in range(250)]
 
 
-async def test_an_entry_of_another_version_is_a_miss(kept: KeptThere) -> None:
-    await kept.index.put(key(1), entry(picture(1)))
+async def test_an_entry_of_another_version_is_a_miss(kept: RedisIndexUnderTest) -> None:
+    await kept.index.put(key(1), entry(image_record(1)))
     await kept.client.hset(kept.keys["entries"], key(1), b"\x00something else")
     assert await kept.index.get(key(1)) is None
-    await kept.index.put(key(1), entry(picture(1)))
+    await kept.index.put(key(1), entry(image_record(1)))
     assert await kept.index.get(key(1))
 
 
-async def test_all_keys_lie_on_one_node_of_a_cluster(kept: KeptThere) -> None:
-    await kept.index.put(key(1), entry(picture(1)))
-    await kept.index.release([picture(2).digest])
+async def test_all_keys_lie_on_one_node_of_a_cluster(kept: RedisIndexUnderTest) -> None:
+    await kept.index.put(key(1), entry(image_record(1)))
+    await kept.index.release([image_record(2).digest])
     names = await kept.client.keys("*")
     assert names
     assert all(it.startswith(b"{easel:cache}:") for it in names)
@@ -129,7 +139,7 @@ async def test_all_keys_lie_on_one_node_of_a_cluster(kept: KeptThere) -> None:
 
 async def test_two_prefixes_know_nothing_of_each_other(redis: RedisServer) -> None:
     async with there(redis) as ours, RedisClient(Redis(url=redis.url, prefix="other")) as other:
-        await ours.index.put(key(1), entry(picture(1)))
+        await ours.index.put(key(1), entry(image_record(1)))
         assert await RedisIndex(other, MEMORY, DISK).get(key(1)) is None
 
 
@@ -140,16 +150,16 @@ async def test_what_redis_has_forgotten_is_deleted_from_the_store(
     redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with there(redis) as kept:
-        async with shelves(tmp_path, index=kept.index, shared="shared-easel") as ours:
-            await ours.keep(b"k", PNG + b"1")
+        async with running_cache(tmp_path, index=kept.index, shared="shared-easel") as ours:
+            await ours.store(b"k", PNG + b"1")
             redis.flush()
-            await ours.keep(b"l", PNG + b"2")
+            await ours.store(b"l", PNG + b"2")
         assert len(ours.names) == 2
         monkeypatch.setattr(store, "_EXPIRE_INTERVAL_SECONDS", 0.01)
-        async with shelves(tmp_path, index=kept.index, shared="shared-easel") as ours:
+        async with running_cache(tmp_path, index=kept.index, shared="shared-easel") as ours:
             async with asyncio.timeout(10):
                 while len(ours.names) == 2:
-                    await kept.hurry(61, "orphans")
+                    await kept.bring_forward(61, "orphans")
                     await asyncio.sleep(0.01)
             async with ours.cache.pinned_entry(b"l") as entry:
                 assert entry
@@ -160,19 +170,19 @@ async def test_what_could_not_be_deleted_is_no_failure_and_is_freed_again(
 ) -> None:
     async with (
         there(redis, MB, MB) as kept,
-        shelves(tmp_path, index=kept.index, shared="shared-easel") as ours,
+        running_cache(tmp_path, index=kept.index, shared="shared-easel") as ours,
     ):
-        await ours.keep(b"k", PNG)
+        await ours.store(b"k", PNG)
         await ours.cache.remove(b"k")
-        await kept.wait(61)
+        await kept.advance(61)
         assert await kept.index.expire()
         # That process died. Meanwhile the picture cannot be kept, which fails nobody.
-        await ours.keep(b"k", PNG)
+        await ours.store(b"k", PNG)
         assert len(ours.names) == 1
-        await kept.wait(601)
+        await kept.advance(601)
         assert await ours.cache._expire_once()
         assert ours.names == set()
-        await ours.keep(b"k", PNG)
+        await ours.store(b"k", PNG)
         assert len(ours.names) == 1
 
 
@@ -181,7 +191,7 @@ async def test_what_could_not_be_deleted_is_no_failure_and_is_freed_again(
 
 @asynccontextmanager
 async def gateways(
-    server: RedisServer | RedisSet, folder: Path, count: int = 2
+    server: RedisServer | RedisServers, folder: Path, count: int = 2
 ) -> AsyncIterator[Any]:
     """Run gateways that share a Redis and a folder, and the provider that all of them ask."""
     async with AsyncExitStack() as stack:
@@ -316,41 +326,41 @@ async def asked(url: str) -> tuple[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSet]:
-    with clustered(tmp_path_factory.mktemp("cluster")) as found:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServers]:
+    with redis_cluster(tmp_path_factory.mktemp("cluster")) as found:
         yield found
 
 
 @settings(deadline=None, max_examples=10)
 @given(steps=st.lists(st.one_of(PUTS, PUTS, ASKS), max_size=40))
 async def test_in_a_cluster_the_same_goes_first(
-    cluster: RedisSet, steps: list[tuple[Any, ...]]
+    cluster: RedisServers, steps: list[tuple[Any, ...]]
 ) -> None:
     await same_goes_first(cluster, steps)
 
 
-async def test_what_a_cluster_holds_is_given_up_and_freed(cluster: RedisSet) -> None:
+async def test_what_a_cluster_holds_is_given_up_and_freed(cluster: RedisServers) -> None:
     cluster.flush()
     async with there(cluster) as kept:
-        await kept.index.put(key(1), entry(picture(1), caller="a", namespace="n"))
+        await kept.index.put(key(1), entry(image_record(1), caller="a", namespace="n"))
         assert await kept.index.reserve(DIGEST)
         assert await kept.index.purge("a", "n") == (1, [])
-        await kept.wait(61)
+        await kept.advance(61)
         assert await kept.index.expire() == [DIGEST]
         await kept.index.confirm_deleted([DIGEST])
         assert not await kept.index.reserve(DIGEST)
 
 
 async def test_a_cluster_that_loses_a_node_keeps_what_is_kept(
-    cluster: RedisSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: RedisServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_client, "_RETRY_PAUSE_SECONDS", 0.05)
     cluster.flush()
     async with gateways(cluster, tmp_path) as ((one, other), _):
         assert [await status(it) for it in (one, other)] == ["MISS", "HIT"]
         entries = "{easel:cache}:entries"
-        [owner] = [it for it in cluster.masters() if told(it, "KEYS", entries)]
-        assert told(owner, "WAIT", 1, 5000) == 1
+        [owner] = [it for it in cluster.masters() if command(it, "KEYS", entries)]
+        assert command(owner, "WAIT", 1, 5000) == 1
         owner.stop()
         assert await status(one) == "MISS"
         async with asyncio.timeout(30):

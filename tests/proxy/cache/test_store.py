@@ -16,30 +16,30 @@ from proxy.cache.entry import CacheEntry
 from proxy.cache.index import LocalIndex, OrphanedImages
 from proxy.errors import BlobStoreFailed, CacheUnavailable
 from proxy.settings.schema import Cache
-from tests.support.cache_store import MB, Shelves, shelves
+from tests.support.cache_store import MB, CacheFixture, running_cache
 from tests.support.gateway import PNG
 from tests.support.s3 import ACCESS_KEY, BUCKET, object_store
 
 ONE, TWO, THREE = PNG + b"1", PNG + b"2", PNG + b"3"
 
 
-async def is_there(ours: Shelves, key: bytes) -> bool:
+async def is_there(ours: CacheFixture, key: bytes) -> bool:
     async with ours.cache.pinned_entry(key) as entry:
         return entry is not None
 
 
 async def test_what_is_kept_is_found(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
-        kept = await ours.keep(b"k", ONE, TWO)
+    async with running_cache(tmp_path) as ours:
+        kept = await ours.store(b"k", ONE, TWO)
         async with ours.cache.pinned_entry(b"k") as entry:
             assert entry == kept
         assert not await is_there(ours, b"other")
 
 
 async def test_a_picture_of_two_entries_is_stored_once(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
-        await ours.keep(b"a", ONE, ONE)
-        await ours.keep(b"b", ONE)
+    async with running_cache(tmp_path) as ours:
+        await ours.store(b"a", ONE, ONE)
+        await ours.store(b"b", ONE)
         assert len(ours.names) == 1
         await ours.cache.remove(b"a")
         assert await is_there(ours, b"b")
@@ -48,16 +48,16 @@ async def test_a_picture_of_two_entries_is_stored_once(tmp_path: Path) -> None:
 
 
 async def test_an_entry_whose_picture_is_lost_is_given_up(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
-        await ours.keep(b"k", ONE, TWO)
+    async with running_cache(tmp_path) as ours:
+        await ours.store(b"k", ONE, TWO)
         next(path for path in ours.folder.rglob("*") if path.is_file()).unlink()
         assert not await is_there(ours, b"k")
         assert ours.names == set()
 
 
 async def test_an_answer_that_is_being_read_is_never_cut(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
-        await ours.keep(b"k", ONE)
+    async with running_cache(tmp_path) as ours:
+        await ours.store(b"k", ONE)
         async with ours.cache.pinned_entry(b"k") as entry:
             assert entry
             await ours.cache.remove(b"k")
@@ -67,8 +67,8 @@ async def test_an_answer_that_is_being_read_is_never_cut(tmp_path: Path) -> None
 
 
 async def test_what_a_failed_answer_read_goes_too(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
-        await ours.keep(b"k", ONE)
+    async with running_cache(tmp_path) as ours:
+        await ours.store(b"k", ONE)
 
         async def read() -> None:
             async with ours.cache.pinned_entry(b"k"):
@@ -81,10 +81,10 @@ async def test_what_a_failed_answer_read_goes_too(tmp_path: Path) -> None:
 
 
 async def test_a_pool_is_not_replaced_by_a_smaller_one(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
-        kept = await ours.keep(b"k", ONE, TWO)
+    async with running_cache(tmp_path) as ours:
+        kept = await ours.store(b"k", ONE, TWO)
         small = replace(kept, images=kept.images[:1])
-        await ours.cache.put(b"k", small, [await ours.arrive(THREE)], overwrite=False)
+        await ours.cache.put(b"k", small, [await ours.upload(THREE)], overwrite=False)
         async with ours.cache.pinned_entry(b"k") as entry:
             assert entry == kept
         assert len(ours.names) == 2
@@ -97,9 +97,9 @@ async def test_it_works_in_a_bucket_too(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
     with object_store(tmp_path / "s3") as endpoint:
         s3_settings = f"blobs: {{store: 's3://{BUCKET}/easel', s3_endpoint: '{endpoint}'}}"
-        async with shelves(tmp_path, store=s3_settings) as ours:
-            await ours.keep(b"a", ONE, TWO)
-            await ours.keep(b"b", ONE)
+        async with running_cache(tmp_path, store=s3_settings) as ours:
+            await ours.store(b"a", ONE, TWO)
+            await ours.store(b"b", ONE)
             await ours.cache.remove(b"a")
             assert await is_there(ours, b"b")
             async with ours.cache.pinned_entry(b"b") as entry:
@@ -112,7 +112,7 @@ async def test_what_takes_too_long_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "_PENDING_TIMEOUT_SECONDS", 0.01)
-    async with shelves(tmp_path) as ours:
+    async with running_cache(tmp_path) as ours:
         kept = False
 
         async def keep() -> None:
@@ -128,21 +128,21 @@ async def test_what_takes_too_long_is_not_waited_for(
 
 
 async def test_the_disk_is_never_fuller_than_the_settings_say(tmp_path: Path) -> None:
-    async with shelves(tmp_path, Cache(disk_bytes=MB)) as ours:
+    async with running_cache(tmp_path, Cache(disk_bytes=MB)) as ours:
         for number in range(20):
-            await ours.keep(b"%d" % number, PNG + number.to_bytes(1) + bytes(200_000))
+            await ours.store(b"%d" % number, PNG + number.to_bytes(1) + bytes(200_000))
             held = sum(it.stat().st_size for it in ours.folder.rglob("*") if it.is_file())
             assert held <= MB
         assert await is_there(ours, b"19")
 
 
 async def test_a_look_up_waits_for_what_is_on_its_way(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
+    async with running_cache(tmp_path) as ours:
         gate = asyncio.Event()
 
         async def keep() -> None:
             await gate.wait()
-            await ours.keep(b"k", ONE)
+            await ours.store(b"k", ONE)
 
         assert ours.cache.store_in_background(b"k", keep(), 100)
         looking = asyncio.create_task(is_there(ours, b"k"))
@@ -152,7 +152,7 @@ async def test_a_look_up_waits_for_what_is_on_its_way(tmp_path: Path) -> None:
 
 
 async def test_what_is_too_much_at_once_is_not_kept(tmp_path: Path) -> None:
-    async with shelves(tmp_path, Cache(answer_bytes=MB)) as ours:
+    async with running_cache(tmp_path, Cache(answer_bytes=MB)) as ours:
         gate = asyncio.Event()
 
         async def keep() -> None:
@@ -172,7 +172,7 @@ async def test_a_failure_to_keep_is_the_logs_affair(
     async def fails() -> None:
         raise ZeroDivisionError
 
-    async with shelves(tmp_path) as ours:
+    async with running_cache(tmp_path) as ours:
         with caplog.at_level(logging.ERROR):
             ours.cache.store_in_background(b"k", fails(), 1)
             assert not await is_there(ours, b"k")
@@ -180,13 +180,13 @@ async def test_a_failure_to_keep_is_the_logs_affair(
 
 
 async def test_what_is_forgotten_goes_and_so_does_what_was_on_its_way(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
-        await ours.keep(b"a", ONE, caller="a")
-        await ours.keep(b"b", TWO, caller="b")
+    async with running_cache(tmp_path) as ours:
+        await ours.store(b"a", ONE, caller="a")
+        await ours.store(b"b", TWO, caller="b")
 
         async def keep() -> None:
             await asyncio.sleep(0.05)
-            await ours.keep(b"c", THREE, caller="a")
+            await ours.store(b"c", THREE, caller="a")
 
         ours.cache.store_in_background(b"c", keep(), 1)
         assert await ours.cache.purge("a", None) == 2
@@ -197,11 +197,11 @@ async def test_what_is_forgotten_goes_and_so_does_what_was_on_its_way(tmp_path: 
 async def test_both_of_two_that_are_on_their_way_under_one_key_are_forgotten(
     tmp_path: Path,
 ) -> None:
-    async with shelves(tmp_path) as ours:
+    async with running_cache(tmp_path) as ours:
 
         async def keep(seconds: float) -> None:
             await asyncio.sleep(seconds)
-            await ours.keep(b"c", THREE, caller="a")
+            await ours.store(b"c", THREE, caller="a")
 
         for seconds in (0.1, 0.0):
             ours.cache.store_in_background(b"c", keep(seconds), 1)
@@ -227,11 +227,11 @@ class Failing:
 async def test_of_an_entry_that_cannot_be_kept_whole_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with shelves(tmp_path) as ours:
+    async with running_cache(tmp_path) as ours:
         blobs = ours.cache.images._blobs
         monkeypatch.setattr(blobs, "move", Failing(blobs.move))
         with pytest.raises(BlobStoreFailed):
-            await ours.keep(b"k", ONE, TWO, THREE)
+            await ours.store(b"k", ONE, TWO, THREE)
         assert ours.names == set()
         assert not await is_there(ours, b"k")
 
@@ -239,8 +239,8 @@ async def test_of_an_entry_that_cannot_be_kept_whole_nothing_is_left(
 async def test_what_cannot_be_discarded_is_nothing_to_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with shelves(tmp_path) as ours:
-        arrived = [await ours.arrive(it) for it in (ONE, TWO)]
+    async with running_cache(tmp_path) as ours:
+        arrived = [await ours.upload(it) for it in (ONE, TWO)]
         blobs = ours.cache.images._blobs
         monkeypatch.setattr(blobs, "delete", Failing(blobs.delete))
         for it in arrived:
@@ -251,8 +251,8 @@ async def test_what_cannot_be_discarded_is_nothing_to_the_answer(
 async def test_one_that_cannot_be_deleted_keeps_no_other_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with shelves(tmp_path) as ours:
-        entry = await ours.keep(b"k", ONE, TWO, THREE)
+    async with running_cache(tmp_path) as ours:
+        entry = await ours.store(b"k", ONE, TWO, THREE)
         failing = Failing(ours.cache.images._blobs.delete)
         monkeypatch.setattr(ours.cache.images._blobs, "delete", failing)
         with pytest.raises(BlobStoreFailed):
@@ -261,19 +261,19 @@ async def test_one_that_cannot_be_deleted_keeps_no_other_from_it(
 
 
 async def test_nothing_is_left_once_it_has_ended(tmp_path: Path) -> None:
-    async with shelves(tmp_path) as ours:
-        await ours.keep(b"k", ONE)
-        await ours.arrive(TWO)
+    async with running_cache(tmp_path) as ours:
+        await ours.store(b"k", ONE)
+        await ours.upload(TWO)
         assert len(ours.names) == 2
     assert ours.names == set()
 
 
 async def test_what_processes_share_outlives_each_of_them(tmp_path: Path) -> None:
     index = LocalIndex(MB, MB)
-    async with shelves(tmp_path, index=index, shared="shared") as ours:
-        await ours.keep(b"k", ONE)
-        await ours.arrive(TWO)
-    async with shelves(tmp_path, index=index, shared="shared") as ours:
+    async with running_cache(tmp_path, index=index, shared="shared") as ours:
+        await ours.store(b"k", ONE)
+        await ours.upload(TWO)
+    async with running_cache(tmp_path, index=index, shared="shared") as ours:
         assert len(ours.names) == 1
         assert await is_there(ours, b"k")
 
@@ -312,11 +312,11 @@ class Leaving(LocalIndex):
 @pytest.mark.parametrize("calls", range(4))
 async def test_whenever_the_index_leaves_nobody_is_failed(tmp_path: Path, calls: int) -> None:
     index = Leaving(MB, MB)
-    async with shelves(tmp_path, index=index) as ours:
+    async with running_cache(tmp_path, index=index) as ours:
         index.left = calls
-        kept = await ours.keep(b"k", ONE, TWO, ONE)
+        kept = await ours.store(b"k", ONE, TWO, ONE)
         index.left = calls
-        await ours.cache.put(b"k", kept, [await ours.arrive(ONE)], overwrite=False)
+        await ours.cache.put(b"k", kept, [await ours.upload(ONE)], overwrite=False)
         assert not [name for name in ours.names if name.startswith("new-")]
         for path in ours.folder.rglob("*"):
             path.unlink() if path.is_file() else None
@@ -325,7 +325,7 @@ async def test_whenever_the_index_leaves_nobody_is_failed(tmp_path: Path, calls:
 
 
 async def test_nobody_is_told_that_what_cannot_be_reached_was_forgotten(tmp_path: Path) -> None:
-    async with shelves(tmp_path, index=Leaving(MB, MB)) as ours:
+    async with running_cache(tmp_path, index=Leaving(MB, MB)) as ours:
         with pytest.raises(CacheUnavailable):
             await ours.cache.purge("a", None)
 
@@ -334,8 +334,8 @@ async def test_what_is_too_old_goes_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "_EXPIRE_INTERVAL_SECONDS", 0.01)
-    async with shelves(tmp_path) as ours:
-        await ours.keep(b"k", ONE)
+    async with running_cache(tmp_path) as ours:
+        await ours.store(b"k", ONE)
         ours.cache.index._clock = lambda: 1e12  # type: ignore[attr-defined]  # the local one has it
         async with asyncio.timeout(10):
             while ours.names:  # noqa: ASYNC110 - a file tells nobody that it has gone

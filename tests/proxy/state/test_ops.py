@@ -21,12 +21,12 @@ from proxy.state.ops import (
     Set,
     SetIfAbsent,
 )
-from tests.support.state_stores import ANSWERERS, Answerer
+from tests.support.state_stores import STORES, StoreUnderTest
 
 
-@pytest.fixture(params=ANSWERERS)
-async def who(request: pytest.FixtureRequest) -> AsyncIterator[Answerer]:
-    async with ANSWERERS[request.param]() as answerer:
+@pytest.fixture(params=STORES)
+async def who(request: pytest.FixtureRequest) -> AsyncIterator[StoreUnderTest]:
+    async with STORES[request.param]() as answerer:
         yield answerer
 
 
@@ -40,22 +40,22 @@ def test_operations_can_be_sent_and_read() -> None:
     assert msgspec.msgpack.decode(sent, type=list[Op]) == ops
 
 
-async def test_a_value_is_there_for_its_time(who: Answerer) -> None:
-    await who.shared.execute(Set("k", b"v", 2))
-    assert await who.shared.execute(Get("k")) == [b"v"]
-    await who.passes(2.2)
-    assert await who.shared.execute(Get("k")) == [None]
+async def test_a_value_is_there_for_its_time(who: StoreUnderTest) -> None:
+    await who.store.execute(Set("k", b"v", 2))
+    assert await who.store.execute(Get("k")) == [b"v"]
+    await who.advance(2.2)
+    assert await who.store.execute(Get("k")) == [None]
 
 
-async def test_only_the_first_adds(who: Answerer) -> None:
-    said = await who.shared.execute(
+async def test_only_the_first_adds(who: StoreUnderTest) -> None:
+    said = await who.store.execute(
         SetIfAbsent("k", b"1", 9), SetIfAbsent("k", b"2", 9), Get("k"), Delete("k"), Get("k")
     )
     assert said == [None, b"1", b"1", None, None]
 
 
-async def test_a_swap_needs_what_it_was_told_of(who: Answerer) -> None:
-    said = await who.shared.execute(
+async def test_a_swap_needs_what_it_was_told_of(who: StoreUnderTest) -> None:
+    said = await who.store.execute(
         CompareAndSet("k", b"x", b"1", 9),
         CompareAndSet("k", None, b"1", 9),
         CompareAndSet("k", b"1", None, 9),
@@ -64,34 +64,35 @@ async def test_a_swap_needs_what_it_was_told_of(who: Answerer) -> None:
     assert said == [False, True, True, None]
 
 
-async def test_a_list_keeps_the_newest_and_is_taken_once(who: Answerer) -> None:
-    await who.shared.execute(*(Append("k", bytes([item]), 9, 2) for item in range(3)))
-    said = await who.shared.execute(List("k"), PopAll("k"), PopAll("k"))
+async def test_a_list_keeps_the_newest_and_is_taken_once(who: StoreUnderTest) -> None:
+    await who.store.execute(*(Append("k", bytes([item]), 9, 2) for item in range(3)))
+    said = await who.store.execute(List("k"), PopAll("k"), PopAll("k"))
     assert said == [[b"\x01", b"\x02"], [b"\x01", b"\x02"], []]
 
 
-async def test_a_set_has_room_again_when_one_leaves(who: Answerer) -> None:
-    said = await who.shared.execute(
+async def test_a_set_has_room_again_when_one_leaves(who: StoreUnderTest) -> None:
+    said = await who.store.execute(
         AcquireSlot("k", b"a", 9, 2),
         AcquireSlot("k", b"b", 9, 2),
         AcquireSlot("k", b"c", 9, 2),
         AcquireSlot("k", b"a", 9, 2),
     )
     assert said == [True, True, False, True]
-    said = await who.shared.execute(ReleaseSlot("k", b"b"), ReleaseSlot("k", b"b"), CountSlots("k"))
+    said = await who.store.execute(ReleaseSlot("k", b"b"), ReleaseSlot("k", b"b"), CountSlots("k"))
     assert said == [None, None, 1]
-    assert await who.shared.execute(ReleaseSlot("k", b"a"), CountSlots("k")) == [None, 0]
+    assert await who.store.execute(ReleaseSlot("k", b"a"), CountSlots("k")) == [None, 0]
 
 
-async def test_a_set_has_room_again_when_the_time_of_one_is_over(who: Answerer) -> None:
-    assert await who.shared.execute(
-        AcquireSlot("k", b"a", 2, 2), AcquireSlot("k", b"b", 60, 2)
-    ) == [True, True]
-    await who.passes(2.2)
-    assert await who.shared.execute(
+async def test_a_set_has_room_again_when_the_time_of_one_is_over(who: StoreUnderTest) -> None:
+    assert await who.store.execute(AcquireSlot("k", b"a", 2, 2), AcquireSlot("k", b"b", 60, 2)) == [
+        True,
+        True,
+    ]
+    await who.advance(2.2)
+    assert await who.store.execute(
         CountSlots("k"), AcquireSlot("k", b"c", 60, 2), CountSlots("k")
     ) == [1, True, 2]
 
 
-async def test_no_question_is_answered_by_nothing(who: Answerer) -> None:
-    assert list(await who.shared.execute()) == []
+async def test_no_question_is_answered_by_nothing(who: StoreUnderTest) -> None:
+    assert list(await who.store.execute()) == []

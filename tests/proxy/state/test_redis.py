@@ -37,34 +37,34 @@ from proxy.state.ops import (
 from proxy.state.redis import RedisStore
 from proxy.state.redis_client import RedisClient
 from tests.support.redis import RedisServer, redis_server
-from tests.support.redis_topologies import RedisSet, clustered, told, watched
+from tests.support.redis_topologies import RedisServers, command, redis_cluster, watched
 
 DEADLINE = 20
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[RedisSet]:
+def alone(folder: Path) -> Iterator[RedisServers]:
     with redis_server(folder) as server:
-        yield RedisSet(server.url, (server,))
+        yield RedisServers(server.url, (server,))
 
 
-KINDS: dict[str, Callable[[Path], AbstractContextManager[RedisSet]]] = {
+KINDS: dict[str, Callable[[Path], AbstractContextManager[RedisServers]]] = {
     "one": alone,
     "sentinel": watched,
-    "cluster": clustered,
+    "cluster": redis_cluster,
 }
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def kind(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RedisSet]:
+) -> Iterator[RedisServers]:
     with KINDS[request.param](tmp_path_factory.mktemp("redis")) as found:
         yield found
 
 
 @pytest.fixture
-def there(kind: RedisSet) -> RedisSet:
+def there(kind: RedisServers) -> RedisServers:
     kind.flush()
     return kind
 
@@ -110,7 +110,9 @@ OPS: st.SearchStrategy[Op] = st.one_of(
 
 @settings(deadline=None, max_examples=40)
 @given(asked=st.lists(st.lists(OPS, max_size=8), max_size=6))
-async def test_the_same_is_answered_as_from_memory(kind: RedisSet, asked: list[list[Op]]) -> None:
+async def test_the_same_is_answered_as_from_memory(
+    kind: RedisServers, asked: list[list[Op]]
+) -> None:
     kind.flush()
     memory = MemoryStore()
     async with opened(kind.url) as ours:
@@ -118,7 +120,7 @@ async def test_the_same_is_answered_as_from_memory(kind: RedisSet, asked: list[l
             assert await ours.execute(*ops) == await memory.execute(*ops)
 
 
-async def test_all_that_is_there_goes_by_itself(there: RedisSet) -> None:
+async def test_all_that_is_there_goes_by_itself(there: RedisServers) -> None:
     async with opened(there.url) as ours:
         await ours.execute(
             *(Set("p", b"1", 60), SetIfAbsent("a", b"1", 60), CompareAndSet("s", None, b"1", 60)),
@@ -130,15 +132,15 @@ async def test_all_that_is_there_goes_by_itself(there: RedisSet) -> None:
             *(AcquireSlot("e", b"3", 1, 9), Set("now", b"1", 0)),
         )
         lifetimes = [
-            told(server, "PTTL", name)
+            command(server, "PTTL", name)
             for server in there.masters()
-            for name in told(server, "KEYS", "*")
+            for name in command(server, "KEYS", "*")
         ]
         assert len(lifetimes) == 5
         assert all(50_000 < it <= 60_000 for it in lifetimes)
 
 
-async def test_what_is_over_is_not_there_by_the_servers_time(there: RedisSet) -> None:
+async def test_what_is_over_is_not_there_by_the_servers_time(there: RedisServers) -> None:
     async with opened(there.url) as ours:
         put = Set("p", b"1", 0.05), SetIfAbsent("a", b"1", 0.05), Append("l", b"1", 0.05, 9)
         await ours.execute(
@@ -153,24 +155,24 @@ async def test_what_is_over_is_not_there_by_the_servers_time(there: RedisSet) ->
         assert said == [True, False]
 
 
-async def test_keys_of_many_spread_over_a_cluster(there: RedisSet) -> None:
+async def test_keys_of_many_spread_over_a_cluster(there: RedisServers) -> None:
     async with opened(there.url) as ours:
         await ours.execute(*(Set(f"k{number}", b"", 60) for number in range(60)))
-        names = [told(server, "KEYS", "*") for server in there.masters()]
+        names = [command(server, "KEYS", "*") for server in there.masters()]
         assert all(len(it) > 5 for it in names)
         assert {it for some in names for it in some} == {
             b"easel:shared:k%d" % number for number in range(60)
         }
 
 
-async def test_two_prefixes_know_nothing_of_each_other(there: RedisSet) -> None:
+async def test_two_prefixes_know_nothing_of_each_other(there: RedisServers) -> None:
     other = RedisClient(Redis(url=there.url, prefix="other"))
     async with opened(there.url) as ours, other:
         await ours.execute(Set("k", b"1", 60))
         assert await RedisStore(other).execute(Get("k")) == [None]
 
 
-async def test_each_operation_is_one_step_whoever_asks_meanwhile(there: RedisSet) -> None:
+async def test_each_operation_is_one_step_whoever_asks_meanwhile(there: RedisServers) -> None:
     async with opened(there.url) as ours, opened(there.url) as other:
         asking = [
             who.execute(

@@ -20,19 +20,26 @@ from proxy.state import redis_client
 from proxy.state.redis_client import RedisClient, RedisUnavailable
 from tests.support.certificates import self_signed
 from tests.support.redis import RedisServer, redis_server
-from tests.support.redis_topologies import RedisSet, clustered, free_port, told, wait_until, watched
+from tests.support.redis_topologies import (
+    RedisServers,
+    command,
+    free_port,
+    redis_cluster,
+    wait_until,
+    watched,
+)
 
 TIMEOUT = 1.0
 SECONDS_TO_FAIL_OVER = 30
 SECRET = "sekret-sekret-sekret"
-SETS: dict[str, Callable[[Path], AbstractContextManager[RedisSet]]] = {
+SETS: dict[str, Callable[[Path], AbstractContextManager[RedisServers]]] = {
     "sentinel": watched,
-    "cluster": clustered,
+    "cluster": redis_cluster,
 }
 
 
 @pytest.fixture(params=SETS)
-def several(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisSet]:
+def several(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServers]:
     with SETS[request.param](tmp_path) as found:
         yield found
 
@@ -69,20 +76,20 @@ async def settled(ask: Callable[[], Awaitable[Any]]) -> Any:
         await asyncio.sleep(0.02)
 
 
-def owner(several: RedisSet, key: str) -> RedisServer:
+def owner(several: RedisServers, key: str) -> RedisServer:
     """Give the server that has a key."""
     [found] = [it for it in several.masters() if _has(it, key)]
     return found
 
 
 def _has(server: RedisServer, key: str) -> bool:
-    if b"cluster_enabled:1" not in told(server, "INFO", "cluster"):
+    if b"cluster_enabled:1" not in command(server, "INFO", "cluster"):
         return True
-    slot = told(server, "CLUSTER", "KEYSLOT", key)
-    mine = told(server, "CLUSTER", "MYID")
+    slot = command(server, "CLUSTER", "KEYSLOT", key)
+    mine = command(server, "CLUSTER", "MYID")
     return any(
         first <= slot <= last and master[2] == mine
-        for first, last, master, *_ in told(server, "CLUSTER", "SLOTS")
+        for first, last, master, *_ in command(server, "CLUSTER", "SLOTS")
     )
 
 
@@ -91,12 +98,12 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_one_that_dies_is_told_of_once_and_another_takes_its_place(
-    several: RedisSet, caplog: pytest.LogCaptureFixture
+    several: RedisServers, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with shared(several.url) as ours:
         assert await add(ours, "k") == 1 + 2
         # The replica has it too.
-        assert told(owner(several, "k"), "WAIT", 1, 5000) == 1
+        assert command(owner(several, "k"), "WAIT", 1, 5000) == 1
         dead = owner(several, "k")
         dead.stop()
         with pytest.raises(RedisUnavailable):
@@ -107,11 +114,11 @@ async def test_one_that_dies_is_told_of_once_and_another_takes_its_place(
 
 
 async def test_one_that_is_stuck_costs_many_one_timeout_and_is_left_for_another(
-    several: RedisSet, caplog: pytest.LogCaptureFixture
+    several: RedisServers, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with shared(several.url) as ours:
         assert await add(ours, "k") == 1 + 2
-        assert told(owner(several, "k"), "WAIT", 1, 5000) == 1
+        assert command(owner(several, "k"), "WAIT", 1, 5000) == 1
         with owner(several, "k").stuck():
             began = time.monotonic()
             asking = (ours.send(["k"], [("GET", "k")]) for _ in range(100))
@@ -131,12 +138,12 @@ async def test_a_failover_that_is_asked_for_is_followed(tmp_path: Path) -> None:
         async with shared(several.url) as ours:
             assert await add(ours, "k") == 1 + 2
             [old] = several.masters()
-            assert told(old, "WAIT", 1, 5000) == 1
-            told(several.servers[2], "SENTINEL", "FAILOVER", "mymaster")
+            assert command(old, "WAIT", 1, 5000) == 1
+            command(several.servers[2], "SENTINEL", "FAILOVER", "mymaster")
             wait_until(lambda: len(several.masters()) == 2)
             [new] = (it for it in several.masters() if it is not old)
             # The Sentinels do so too, ten seconds later. The connection to it lasts.
-            told(old, "REPLICAOF", "127.0.0.1", new.port)
+            command(old, "REPLICAOF", "127.0.0.1", new.port)
             assert await settled(lambda: add(ours, "k")) == 3 + 4
 
 
@@ -169,14 +176,14 @@ async def test_servers_and_sentinels_have_passwords_of_their_own(
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSet]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServers]:
     folder = tmp_path_factory.mktemp("cluster")
-    with clustered(folder, 3, "--cluster-require-full-coverage", "no") as found:
+    with redis_cluster(folder, 3, "--cluster-require-full-coverage", "no") as found:
         yield found
 
 
 async def test_a_part_of_a_cluster_that_is_away_keeps_the_others_from_nothing(
-    cluster: RedisSet, caplog: pytest.LogCaptureFixture
+    cluster: RedisServers, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = [f"part-{number}" for number in range(32)]
     async with shared(cluster.url) as ours:
@@ -200,7 +207,7 @@ async def test_a_part_of_a_cluster_that_is_away_keeps_the_others_from_nothing(
     wait_until(lambda: len(cluster.masters()) == 3)
 
 
-async def test_a_part_that_nobody_asks_any_more_is_not_away_for_ever(cluster: RedisSet) -> None:
+async def test_a_part_that_nobody_asks_any_more_is_not_away_for_ever(cluster: RedisServers) -> None:
     later = 0.0
     settings = Redis(url=cluster.url, timeout_seconds=0.2)
     async with RedisClient(settings, lambda: time.monotonic() + later) as ours:
@@ -216,24 +223,24 @@ async def test_a_part_that_nobody_asks_any_more_is_not_away_for_ever(cluster: Re
         assert not ours.is_unavailable
 
 
-async def test_keys_that_move_are_found(cluster: RedisSet) -> None:
+async def test_keys_that_move_are_found(cluster: RedisServers) -> None:
     async with shared(cluster.url) as ours:
         assert await add(ours, "moving") == 1 + 2
         here = owner(cluster, "moving")
         there = next(it for it in cluster.masters() if it is not here)
-        slot = told(here, "CLUSTER", "KEYSLOT", "moving")
-        ids = {it.port: told(it, "CLUSTER", "MYID").decode() for it in (here, there)}
-        told(there, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[here.port])
-        told(here, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[there.port])
-        told(here, "MIGRATE", "127.0.0.1", there.port, "moving", 0, 5000)
+        slot = command(here, "CLUSTER", "KEYSLOT", "moving")
+        ids = {it.port: command(it, "CLUSTER", "MYID").decode() for it in (here, there)}
+        command(there, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[here.port])
+        command(here, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[there.port])
+        command(here, "MIGRATE", "127.0.0.1", there.port, "moving", 0, 5000)
         # It is asked for where it is no more, which tells where it is for now.
         assert await add(ours, "moving") == 3 + 4
         for server in (there, here):
-            told(server, "CLUSTER", "SETSLOT", slot, "NODE", ids[there.port])
+            command(server, "CLUSTER", "SETSLOT", slot, "NODE", ids[there.port])
         assert await add(ours, "moving") == 5 + 6
 
 
-async def test_what_is_sent_goes_to_where_its_keys_lie_in_its_order(cluster: RedisSet) -> None:
+async def test_what_is_sent_goes_to_where_its_keys_lie_in_its_order(cluster: RedisServers) -> None:
     async with shared(cluster.url) as ours:
         keys = [f"sent-{number}" for number in range(20)]
         assert await ours.send(keys, [("INCR", key) for key in keys]) == [1] * 20
@@ -279,8 +286,8 @@ async def test_a_certificate_is_checked(
         more = ("--cluster-enabled", "yes", "--tls-cluster", "yes", "--tls-ca-cert-file", str(file))
     with redis_server(tmp_path, "--tls-port", str(port), *tls, *more) as server:
         if more:
-            told(server, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            wait_until(lambda: b"cluster_state:ok" in told(server, "CLUSTER", "INFO"))
+            command(server, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            wait_until(lambda: b"cluster_state:ok" in command(server, "CLUSTER", "INFO"))
         url = f"{kind}://127.0.0.1:{port}"
         async with shared(url):
             pass

@@ -10,22 +10,22 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxy.errors import CacheUnavailable
-from tests.support.cache_entries import KeptByWorkers, entry, kept_by_workers, key, picture
+from tests.support.cache_entries import RpcIndexUnderTest, entry, image_record, key, rpc_index
 
-DIGEST = picture(1).digest
+DIGEST = image_record(1).digest
 
 
 @pytest.fixture
-async def kept() -> AsyncIterator[KeptByWorkers]:
-    async with kept_by_workers() as ours:
+async def kept() -> AsyncIterator[RpcIndexUnderTest]:
+    async with rpc_index() as ours:
         yield ours
 
 
-async def test_without_the_supervisor_nothing_is_known(kept: KeptByWorkers) -> None:
+async def test_without_the_supervisor_nothing_is_known(kept: RpcIndexUnderTest) -> None:
     kept.index._connection.close()
     for call in (
         lambda: kept.index.get(key(1)),
-        lambda: kept.index.put(key(1), entry(picture(1))),
+        lambda: kept.index.put(key(1), entry(image_record(1))),
         lambda: kept.index.purge("me", None),
         kept.index.expire,
     ):
@@ -33,7 +33,7 @@ async def test_without_the_supervisor_nothing_is_known(kept: KeptByWorkers) -> N
             await call()
 
 
-async def test_more_is_given_to_delete_than_fits_into_one_answer(kept: KeptByWorkers) -> None:
-    await kept.index.release([picture(number).digest for number in range(250)])
-    await kept.wait(61)
+async def test_more_is_given_to_delete_than_fits_into_one_answer(kept: RpcIndexUnderTest) -> None:
+    await kept.index.release([image_record(number).digest for number in range(250)])
+    await kept.advance(61)
     assert [len(await kept.index.expire()) for _ in range(4)] == [100, 100, 50, 0]

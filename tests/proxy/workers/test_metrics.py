@@ -14,10 +14,10 @@ from proxy.observability.metrics.merge import decode_snapshot
 from proxy.observability.metrics.registry import Metrics
 from proxy.workers.metrics import EXITED, REPORT, ExitedWorkersMetrics
 from tests.support.gateway import OURS
-from tests.support.worker_gateway import Running, running, until
+from tests.support.worker_gateway import WorkerGateway, running, wait_until
 
 
-async def counted(easel: Running) -> float:
+async def counted(easel: WorkerGateway) -> float:
     """Give how many requests for pictures the page tells of."""
     async with (
         aiohttp.ClientSession() as session,
@@ -29,15 +29,15 @@ async def counted(easel: Running) -> float:
 
 async def test_any_worker_tells_of_all_and_of_those_that_are_gone(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
-        assert [await easel.ask() for _ in range(12)] == [200] * 12
+        assert [await easel.generate() for _ in range(12)] == [200] * 12
         assert [await counted(easel) for _ in range(4)] == [12] * 4
         # What a worker has counted it tells once a second.
         first = easel.workers[0]
         await asyncio.sleep(1.5)
         os.kill(first, signal.SIGKILL)
-        await until(lambda: first not in easel.workers and len(easel.listeners) == 2)
+        await wait_until(lambda: first not in easel.workers and len(easel.listeners) == 2)
         assert await counted(easel) == 12
-        assert [await easel.ask() for _ in range(4)] == [200] * 4
+        assert [await easel.generate() for _ in range(4)] == [200] * 4
         assert await counted(easel) == 16
 
 

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from proxy.workers.run import available_cpus, worker_count
 from tests.support.gateway import ANSWER, provider
-from tests.support.worker_gateway import SANDBOX, is_there, running, started, until
+from tests.support.worker_gateway import SANDBOX, is_running, running, started, wait_until
 
 SLOW_STOP = SANDBOX + "server: {shutdown_seconds: 0.3}"
 
@@ -25,7 +25,7 @@ async def test_the_workers_of_a_gateway_listen_at_one_port(tmp_path: Path) -> No
     async with running(tmp_path) as easel:
         assert len(easel.listeners) == 2
         assert easel.listeners == set(easel.workers)
-        assert await asyncio.gather(*(easel.ask() for _ in range(20))) == [200] * 20
+        assert await asyncio.gather(*(easel.generate() for _ in range(20))) == [200] * 20
 
 
 async def test_the_number_can_stand_in_the_settings(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ async def test_the_number_can_stand_in_the_settings(tmp_path: Path) -> None:
 async def test_one_worker_is_one_process(tmp_path: Path) -> None:
     async with running(tmp_path, SANDBOX, "--workers", "1") as easel:
         assert easel.workers == []
-        assert await easel.ask() == 200
+        assert await easel.generate() == 200
 
 
 async def test_the_generated_key_is_the_same_in_all(tmp_path: Path) -> None:
@@ -54,48 +54,48 @@ async def test_the_generated_key_is_the_same_in_all(tmp_path: Path) -> None:
 
 async def test_a_signal_lets_what_runs_finish(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
-        slow = [asyncio.create_task(easel.ask(1000)) for _ in range(8)]
+        slow = [asyncio.create_task(easel.generate(1000)) for _ in range(8)]
         await asyncio.sleep(0.3)
-        easel.tell()
-        await until(lambda: not easel.listeners)
-        assert await easel.ask() == 0
+        easel.send_signal()
+        await wait_until(lambda: not easel.listeners)
+        assert await easel.generate() == 0
         assert await asyncio.gather(*slow) == [200] * 8
-        assert (await easel.end(), easel.err) == (0, "")
+        assert (await easel.wait(), easel.err) == (0, "")
 
 
 async def test_ctrl_c_goes_to_all_of_them_and_they_still_finish(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
-        slow = [asyncio.create_task(easel.ask(1000)) for _ in range(8)]
+        slow = [asyncio.create_task(easel.generate(1000)) for _ in range(8)]
         await asyncio.sleep(0.3)
         for pid in (easel.process.pid, *easel.workers):
             subprocess.run(["/bin/kill", "-INT", str(pid)], check=True)  # noqa: S603, ASYNC221 - as a terminal does
         assert await asyncio.gather(*slow) == [200] * 8
-        assert (await easel.end(), easel.err) == (0, "")
+        assert (await easel.wait(), easel.err) == (0, "")
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=str)
 async def test_a_second_signal_ends_all_at_once(tmp_path: Path, second: signal.Signals) -> None:
     async with running(tmp_path) as easel:
         workers = easel.workers
-        slow = [asyncio.create_task(easel.ask(60_000)) for _ in range(8)]
+        slow = [asyncio.create_task(easel.generate(60_000)) for _ in range(8)]
         await asyncio.sleep(0.3)
-        easel.tell(signal.SIGTERM)
+        easel.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.2)
-        easel.tell(second)
-        assert await easel.end() == 128 + second
+        easel.send_signal(second)
+        assert await easel.wait() == 128 + second
         assert await asyncio.gather(*slow) == [0] * 8
-        await until(lambda: not any(map(is_there, workers)))
+        await wait_until(lambda: not any(map(is_running, workers)))
 
 
 async def test_a_supervisor_that_is_killed_leaves_nobody_behind(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         workers = easel.workers
-        slow = [asyncio.create_task(easel.ask(1000)) for _ in range(8)]
+        slow = [asyncio.create_task(easel.generate(1000)) for _ in range(8)]
         await asyncio.sleep(0.3)
-        easel.tell(signal.SIGKILL)
-        await easel.end()
+        easel.send_signal(signal.SIGKILL)
+        await easel.wait()
         assert await asyncio.gather(*slow) == [200] * 8
-        await until(lambda: not any(map(is_there, workers)))
+        await wait_until(lambda: not any(map(is_running, workers)))
 
 
 async def test_what_a_killed_supervisor_leaves_uncollected_is_not_paid_again(
@@ -110,12 +110,12 @@ async def test_what_a_killed_supervisor_leaves_uncollected_is_not_paid_again(
         async with running(tmp_path, led) as easel:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.5):
-                    await easel.ask()
+                    await easel.generate()
             workers = easel.workers
-            easel.tell(signal.SIGKILL)
-            await until(lambda: not any(map(is_there, workers)))
+            easel.send_signal(signal.SIGKILL)
+            await wait_until(lambda: not any(map(is_running, workers)))
         async with running(tmp_path, led) as easel:
-            assert await easel.ask(again=True) == 200
+            assert await easel.generate(again=True) == 200
         assert len(fake.requests) == 1
 
 
@@ -123,7 +123,7 @@ async def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         async with started(tmp_path, SANDBOX, "--workers", "2", "--port", port) as easel:
-            assert await easel.end() == 1
+            assert await easel.wait() == 1
             assert easel.err == (
                 f"easel: cannot listen on 127.0.0.1:{port}: Address already in use. "
                 "Try another --host or --port.\n"
@@ -139,15 +139,17 @@ async def test_what_one_worker_has_made_is_a_hit_on_all(tmp_path: Path) -> None:
         kept = led + "configs: {kept: {virtual_key: box, cache: {mode: simple}}}\n"
         async with running(tmp_path, kept) as easel:
             async with asyncio.timeout(20):
-                while await easel.cached("kept") != "HIT":  # It is kept after the client has it.
+                while (
+                    await easel.cache_status("kept") != "HIT"
+                ):  # It is kept after the client has it.
                     pass
             made = len(fake.requests)
-            assert [await easel.cached("kept") for _ in range(20)] == ["HIT"] * 20
+            assert [await easel.cache_status("kept") for _ in range(20)] == ["HIT"] * 20
             assert len(fake.requests) == made
             common = [it for it in (tmp_path / ".easel/blobs/cache").iterdir() if any(it.iterdir())]
             assert len(common) == 1
-            easel.tell()
-            assert (await easel.end(), easel.err) == (0, "")
+            easel.send_signal()
+            assert (await easel.wait(), easel.err) == (0, "")
         assert list((tmp_path / ".easel/blobs/cache").iterdir()) == []
 
 
@@ -158,8 +160,8 @@ async def test_what_workers_share_outlives_them(tmp_path: Path) -> None:
     kept = hub.read_bytes()
     async with running(tmp_path) as easel:
         assert not hub.exists()
-        easel.tell()
-        assert (await easel.end(), easel.err) == (0, "")
+        easel.send_signal()
+        assert (await easel.wait(), easel.err) == (0, "")
     assert hub.read_bytes() == kept
 
 
@@ -167,7 +169,7 @@ async def test_a_damaged_file_of_what_they_share_stops_nothing(tmp_path: Path) -
     (tmp_path / ".easel").mkdir()
     (tmp_path / ".easel" / "hub").write_bytes(b"garbage")
     async with running(tmp_path) as easel:
-        assert await easel.ask() == 200
+        assert await easel.generate() == 200
         assert easel.err.startswith("cannot restore shared state from .easel/hub: ")
         assert easel.err.count("\n") == 1
 

@@ -11,29 +11,29 @@ from pathlib import Path
 import pytest
 
 from proxy.workers.supervisor import Backoff, describe_exit
-from tests.support.worker_gateway import SANDBOX, Running, running, started, until
+from tests.support.worker_gateway import SANDBOX, WorkerGateway, running, started, wait_until
 
 
-async def replaced(easel: Running) -> None:
+async def replaced(easel: WorkerGateway) -> None:
     """Kill all workers, and wait for the next ones."""
     before = easel.listeners
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    await until(lambda: len(easel.listeners - before) == len(before))
+    await wait_until(lambda: len(easel.listeners - before) == len(before))
 
 
 async def test_a_worker_that_dies_is_started_again_and_requests_go_on(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         killed, other = easel.workers
         os.kill(killed, signal.SIGKILL)
-        await until(lambda: killed not in easel.workers)
-        assert [await easel.ask() for _ in range(20)] == [200] * 20
-        await until(lambda: len(easel.listeners) == 2)
+        await wait_until(lambda: killed not in easel.workers)
+        assert [await easel.generate() for _ in range(20)] == [200] * 20
+        await wait_until(lambda: len(easel.listeners) == 2)
         assert other in easel.listeners
         assert killed not in easel.listeners
         assert re.fullmatch(r"worker [12] was killed \(SIGKILL\); restarting in 1 s\n", easel.err)
-        easel.tell()
-        assert await easel.end() == 0
+        easel.send_signal()
+        assert await easel.wait() == 0
 
 
 async def test_one_that_dies_again_waits_longer(tmp_path: Path) -> None:
@@ -48,16 +48,16 @@ async def test_while_a_worker_is_waited_for_a_signal_ends_all(tmp_path: Path) ->
     async with running(tmp_path) as easel:
         for pid in easel.workers:
             os.kill(pid, signal.SIGKILL)
-        await until(lambda: not easel.workers)
-        easel.tell()
-        assert await easel.end() == 0
+        await wait_until(lambda: not easel.workers)
+        easel.send_signal()
+        assert await easel.wait() == 0
 
 
 async def test_a_signal_before_anybody_listens_ends_all(tmp_path: Path) -> None:
     async with started(tmp_path) as easel:
-        await until(lambda: len(easel.workers) == 2)
-        easel.tell()
-        assert await easel.end() == 0
+        await wait_until(lambda: len(easel.workers) == 2)
+        easel.send_signal()
+        assert await easel.wait() == 0
         assert easel.err == ""
 
 
@@ -67,7 +67,7 @@ async def test_where_none_can_start_the_first_says_why(tmp_path: Path) -> None:
     async with started(tmp_path, SANDBOX + "prices: prices.yaml") as easel:
         await asyncio.to_thread(prices.write_text, "[]\n")
         prices.unlink()
-        assert await easel.end() == 1
+        assert await easel.wait() == 1
         assert easel.err == (
             "easel: easel.yaml:5: prices: must be the path of a readable YAML file of prices\n"
         )
@@ -79,37 +79,37 @@ async def test_a_file_that_is_edited_badly_is_not_what_the_next_worker_serves(
     async with running(tmp_path) as easel:
         easel.write("virtual_keys: {box: {provider: sanbox}}")
         await replaced(easel)
-        assert [await easel.ask() for _ in range(8)] == [200] * 8
+        assert [await easel.generate() for _ in range(8)] == [200] * 8
 
 
 async def test_bad_settings_are_told_of_and_change_nothing(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         easel.write("virtual_keys: {box: {provider: sanbox}}\nlimit: {}")
-        easel.tell(signal.SIGHUP)
-        await until(lambda: "not reloaded" in easel.err)
+        easel.send_signal(signal.SIGHUP)
+        await wait_until(lambda: "not reloaded" in easel.err)
         (told,) = easel.err.splitlines()
         assert "virtual_keys.box.provider: is not a known provider; did you mean" in told
         assert "limit: is not a setting; did you mean limits?" in told
         await replaced(easel)
-        assert [await easel.ask() for _ in range(8)] == [200] * 8
+        assert [await easel.generate() for _ in range(8)] == [200] * 8
 
 
 async def test_good_settings_are_those_of_every_worker(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
-        assert await easel.ask(n=2) == 200
+        assert await easel.generate(n=2) == 200
         easel.write(SANDBOX + "limits: {images: 1}")
-        easel.tell(signal.SIGHUP)
-        await until(lambda: "settings reloaded" in easel.err)
-        assert [await easel.ask(n=2) for _ in range(8)] == [400] * 8
+        easel.send_signal(signal.SIGHUP)
+        await wait_until(lambda: "settings reloaded" in easel.err)
+        assert [await easel.generate(n=2) for _ in range(8)] == [400] * 8
         assert easel.err.count("settings reloaded") == 1
         await replaced(easel)
-        assert [await easel.ask(n=2) for _ in range(8)] == [400] * 8
+        assert [await easel.generate(n=2) for _ in range(8)] == [400] * 8
 
 
 @pytest.mark.parametrize("said", ["0", "65", "many", "-1", "2.0"])
 async def test_what_is_no_number_of_workers_is_told(tmp_path: Path, said: str) -> None:
     async with started(tmp_path, SANDBOX, "--workers", said) as easel:
-        assert await easel.end() == 2
+        assert await easel.wait() == 2
         assert "is not auto, or a number from 1 to 64" in easel.err
 
 
