@@ -36,15 +36,15 @@ class RedisServers:
     def flush(self) -> None:
         """Have all forget everything."""
         for server in self.masters():
-            command(server, "FLUSHALL")
+            execute(server, "FLUSHALL")
 
     def masters(self) -> list[RedisServer]:
         """Give those that are there and take what is written."""
         there = [it for it in self.servers if it.processes]
-        return [it for it in there if command(it, "ROLE")[0] == b"master"]
+        return [it for it in there if execute(it, "ROLE")[0] == b"master"]
 
 
-def command(server: RedisServer, *command: str | bytes | int) -> Any:
+def execute(server: RedisServer, *command: str | bytes | int) -> Any:
     """Tell a server something, and give what it said."""
     about: Any = {"password": server.password or None, "socket_timeout": 5, "protocol": 2}
     with Redis(port=server.port, **about) as asking:
@@ -75,7 +75,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def watched(
+def redis_sentinel(
     folder: Path, *, password: str = "", sentinel_password: str = ""
 ) -> Iterator[RedisServers]:
     """Run a master, a replica, and three Sentinels that watch them."""
@@ -91,7 +91,7 @@ def watched(
 
         master = run("master", *quick)
         replica = run("replica", *quick, "--replicaof", "127.0.0.1", str(master.port))
-        wait_until(lambda: b"connected" in command(replica, "ROLE"))
+        wait_until(lambda: b"connected" in execute(replica, "ROLE"))
         config = _sentinel_config(master.port, password, sentinel_password)
         sentinels = []
         for number in range(3):
@@ -130,7 +130,7 @@ def _sentinel_config(port: int, password: str, sentinel_password: str) -> str:
 
 def _knows_all(sentinel: RedisServer) -> bool:
     """Tell whether a Sentinel knows the two others, and the replica."""
-    said = command(sentinel, "SENTINEL", "MASTER", SERVICE)
+    said = execute(sentinel, "SENTINEL", "MASTER", SERVICE)
     about = dict(zip(said[::2], said[1::2], strict=True))
     return bool(about[b"num-other-sentinels"] == b"2" and about[b"num-slaves"] == b"1")
 
@@ -159,29 +159,29 @@ def _form_cluster(servers: list[RedisServer], masters: int) -> None:
     each = 16384 // masters
     for number, server in enumerate(servers[:masters]):
         last = 16383 if number == masters - 1 else (number + 1) * each - 1
-        command(server, "CLUSTER", "ADDSLOTSRANGE", number * each, last)
+        execute(server, "CLUSTER", "ADDSLOTSRANGE", number * each, last)
     for number, server in enumerate(servers):
-        command(server, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        execute(server, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
     for server in servers:
-        _, bus = command(server, "CONFIG", "GET", "cluster-port")
+        _, bus = execute(server, "CONFIG", "GET", "cluster-port")
         for other in servers:
-            command(other, "CLUSTER", "MEET", "127.0.0.1", server.port, int(bus))
+            execute(other, "CLUSTER", "MEET", "127.0.0.1", server.port, int(bus))
     for server in servers:
         wait_until(lambda it=server: _nodes(it) == len(servers))  # type: ignore[misc] # it is bound
     for master, replica in zip(servers, servers[masters:], strict=False):
-        command(replica, "CLUSTER", "REPLICATE", command(master, "CLUSTER", "MYID").decode())
+        execute(replica, "CLUSTER", "REPLICATE", execute(master, "CLUSTER", "MYID").decode())
     for replica in servers[masters:]:
-        wait_until(lambda it=replica: b"connected" in command(it, "ROLE"))  # type: ignore[misc] # the same
+        wait_until(lambda it=replica: b"connected" in execute(it, "ROLE"))  # type: ignore[misc] # the same
     for server in servers:
         wait_until(lambda it=server: _is_whole(it, masters))  # type: ignore[misc] # the same
 
 
 def _nodes(server: RedisServer) -> int:
-    said: bytes = command(server, "CLUSTER", "NODES")
+    said: bytes = execute(server, "CLUSTER", "NODES")
     return sum(b"handshake" not in line for line in said.splitlines())
 
 
 def _is_whole(server: RedisServer, masters: int) -> bool:
     """Tell whether a node knows that all is well, and each master's replica."""
-    replicas = sum(len(it) - 3 for it in command(server, "CLUSTER", "SLOTS"))
-    return b"cluster_state:ok" in command(server, "CLUSTER", "INFO") and replicas == masters
+    replicas = sum(len(it) - 3 for it in execute(server, "CLUSTER", "SLOTS"))
+    return b"cluster_state:ok" in execute(server, "CLUSTER", "INFO") and replicas == masters

@@ -20,7 +20,7 @@ from proxy.state.redis_client import RedisClient
 from proxy.workers.rpc import RpcConnection
 from proxy.workers.shared_state import EXECUTE, RpcStateStore, StateServer
 from tests.support.redis import redis_server
-from tests.support.redis_topologies import command
+from tests.support.redis_topologies import execute
 
 
 @dataclass
@@ -72,11 +72,11 @@ async def redis_store() -> AsyncIterator[StoreUnderTest]:
 
         async def passes(seconds: float) -> None:
             ms = round(seconds * 1000)
-            for name in command(server, "KEYS", "*"):
-                if command(server, "TYPE", name) == b"zset":
-                    for member in command(server, "ZRANGE", name, 0, -1):
-                        command(server, "ZINCRBY", name, -ms, member)
-                command(server, "PEXPIRE", name, command(server, "PTTL", name) - ms)
+            for name in execute(server, "KEYS", "*"):
+                if execute(server, "TYPE", name) == b"zset":
+                    for member in execute(server, "ZRANGE", name, 0, -1):
+                        execute(server, "ZINCRBY", name, -ms, member)
+                execute(server, "PEXPIRE", name, execute(server, "PTTL", name) - ms)
 
         async with RedisClient(Redis(url=server.url, timeout_seconds=10)) as ours:
             yield StoreUnderTest(RedisStore(ours), passes)

@@ -34,7 +34,7 @@ from tests.support.cache_store import MB, running_cache
 from tests.support.gateway import ANSWER, KEY, OURS, PATH, PNG, Gateway, gateway, provider
 from tests.support.gateway_process import serving
 from tests.support.redis import RedisServer, redis_server
-from tests.support.redis_topologies import RedisServers, command, redis_cluster
+from tests.support.redis_topologies import RedisServers, execute, redis_cluster
 
 DIGEST = image_record(1).digest
 TIMEOUT = 0.3
@@ -359,8 +359,8 @@ async def test_a_cluster_that_loses_a_node_keeps_what_is_kept(
     async with gateways(cluster, tmp_path) as ((one, other), _):
         assert [await status(it) for it in (one, other)] == ["MISS", "HIT"]
         entries = "{easel:cache}:entries"
-        [owner] = [it for it in cluster.masters() if command(it, "KEYS", entries)]
-        assert command(owner, "WAIT", 1, 5000) == 1
+        [owner] = [it for it in cluster.masters() if execute(it, "KEYS", entries)]
+        assert execute(owner, "WAIT", 1, 5000) == 1
         owner.stop()
         assert await status(one) == "MISS"
         async with asyncio.timeout(30):

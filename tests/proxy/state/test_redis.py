@@ -37,7 +37,7 @@ from proxy.state.ops import (
 from proxy.state.redis import RedisStore
 from proxy.state.redis_client import RedisClient
 from tests.support.redis import RedisServer, redis_server
-from tests.support.redis_topologies import RedisServers, command, redis_cluster, watched
+from tests.support.redis_topologies import RedisServers, execute, redis_cluster, redis_sentinel
 
 DEADLINE = 20
 
@@ -50,7 +50,7 @@ def alone(folder: Path) -> Iterator[RedisServers]:
 
 KINDS: dict[str, Callable[[Path], AbstractContextManager[RedisServers]]] = {
     "one": alone,
-    "sentinel": watched,
+    "sentinel": redis_sentinel,
     "cluster": redis_cluster,
 }
 
@@ -132,9 +132,9 @@ async def test_all_that_is_there_goes_by_itself(there: RedisServers) -> None:
             *(AcquireSlot("e", b"3", 1, 9), Set("now", b"1", 0)),
         )
         lifetimes = [
-            command(server, "PTTL", name)
+            execute(server, "PTTL", name)
             for server in there.masters()
-            for name in command(server, "KEYS", "*")
+            for name in execute(server, "KEYS", "*")
         ]
         assert len(lifetimes) == 5
         assert all(50_000 < it <= 60_000 for it in lifetimes)
@@ -158,7 +158,7 @@ async def test_what_is_over_is_not_there_by_the_servers_time(there: RedisServers
 async def test_keys_of_many_spread_over_a_cluster(there: RedisServers) -> None:
     async with opened(there.url) as ours:
         await ours.execute(*(Set(f"k{number}", b"", 60) for number in range(60)))
-        names = [command(server, "KEYS", "*") for server in there.masters()]
+        names = [execute(server, "KEYS", "*") for server in there.masters()]
         assert all(len(it) > 5 for it in names)
         assert {it for some in names for it in some} == {
             b"easel:shared:k%d" % number for number in range(60)

@@ -19,7 +19,7 @@ from proxy.settings.schema import Redis
 from proxy.state import redis_client
 from proxy.state.redis_client import RedisClient, RedisUnavailable
 from tests.support.redis import RedisServer, redis_server
-from tests.support.redis_topologies import command
+from tests.support.redis_topologies import execute
 
 TIMEOUT = 0.3
 SECRET = "sekret-sekret-sekret"
@@ -192,14 +192,14 @@ async def test_one_that_takes_no_writes_any_more_is_looked_up_anew(
     with redis_server(tmp_path) as server:
         async with shared(server.url) as ours:
             await ping(ours)
-            command(server, "REPLICAOF", "127.0.0.1", 1)
+            execute(server, "REPLICAOF", "127.0.0.1", 1)
             with pytest.raises(RedisUnavailable):
                 await ours.send(["k"], [("INCR", "k"), ("INCR", "k")])
             # A connection that is made now may lead to whoever has the name.
             assert not any(
                 it.is_connected for it in ours._client.connection_pool._available_connections
             )
-            command(server, "REPLICAOF", "NO", "ONE")
+            execute(server, "REPLICAOF", "NO", "ONE")
             await asyncio.sleep(0.02)
             assert await ours.send(["k"], [("INCR", "k"), ("INCR", "k")]) == [1, 2]
 

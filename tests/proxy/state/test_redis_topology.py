@@ -22,18 +22,18 @@ from tests.support.certificates import self_signed
 from tests.support.redis import RedisServer, redis_server
 from tests.support.redis_topologies import (
     RedisServers,
-    command,
+    execute,
     free_port,
     redis_cluster,
+    redis_sentinel,
     wait_until,
-    watched,
 )
 
 TIMEOUT = 1.0
 SECONDS_TO_FAIL_OVER = 30
 SECRET = "sekret-sekret-sekret"
 SETS: dict[str, Callable[[Path], AbstractContextManager[RedisServers]]] = {
-    "sentinel": watched,
+    "sentinel": redis_sentinel,
     "cluster": redis_cluster,
 }
 
@@ -83,13 +83,13 @@ def owner(several: RedisServers, key: str) -> RedisServer:
 
 
 def _has(server: RedisServer, key: str) -> bool:
-    if b"cluster_enabled:1" not in command(server, "INFO", "cluster"):
+    if b"cluster_enabled:1" not in execute(server, "INFO", "cluster"):
         return True
-    slot = command(server, "CLUSTER", "KEYSLOT", key)
-    mine = command(server, "CLUSTER", "MYID")
+    slot = execute(server, "CLUSTER", "KEYSLOT", key)
+    mine = execute(server, "CLUSTER", "MYID")
     return any(
         first <= slot <= last and master[2] == mine
-        for first, last, master, *_ in command(server, "CLUSTER", "SLOTS")
+        for first, last, master, *_ in execute(server, "CLUSTER", "SLOTS")
     )
 
 
@@ -103,7 +103,7 @@ async def test_one_that_dies_is_told_of_once_and_another_takes_its_place(
     async with shared(several.url) as ours:
         assert await add(ours, "k") == 1 + 2
         # The replica has it too.
-        assert command(owner(several, "k"), "WAIT", 1, 5000) == 1
+        assert execute(owner(several, "k"), "WAIT", 1, 5000) == 1
         dead = owner(several, "k")
         dead.stop()
         with pytest.raises(RedisUnavailable):
@@ -118,7 +118,7 @@ async def test_one_that_is_stuck_costs_many_one_timeout_and_is_left_for_another(
 ) -> None:
     async with shared(several.url) as ours:
         assert await add(ours, "k") == 1 + 2
-        assert command(owner(several, "k"), "WAIT", 1, 5000) == 1
+        assert execute(owner(several, "k"), "WAIT", 1, 5000) == 1
         with owner(several, "k").stuck():
             began = time.monotonic()
             asking = (ours.send(["k"], [("GET", "k")]) for _ in range(100))
@@ -134,21 +134,21 @@ async def test_one_that_is_stuck_costs_many_one_timeout_and_is_left_for_another(
 
 
 async def test_a_failover_that_is_asked_for_is_followed(tmp_path: Path) -> None:
-    with watched(tmp_path) as several:
+    with redis_sentinel(tmp_path) as several:
         async with shared(several.url) as ours:
             assert await add(ours, "k") == 1 + 2
             [old] = several.masters()
-            assert command(old, "WAIT", 1, 5000) == 1
-            command(several.servers[2], "SENTINEL", "FAILOVER", "mymaster")
+            assert execute(old, "WAIT", 1, 5000) == 1
+            execute(several.servers[2], "SENTINEL", "FAILOVER", "mymaster")
             wait_until(lambda: len(several.masters()) == 2)
             [new] = (it for it in several.masters() if it is not old)
             # The Sentinels do so too, ten seconds later. The connection to it lasts.
-            command(old, "REPLICAOF", "127.0.0.1", new.port)
+            execute(old, "REPLICAOF", "127.0.0.1", new.port)
             assert await settled(lambda: add(ours, "k")) == 3 + 4
 
 
 async def test_a_sentinel_that_is_gone_or_stuck_is_not_needed(tmp_path: Path) -> None:
-    with watched(tmp_path) as several:
+    with redis_sentinel(tmp_path) as several:
         *_, gone, stuck, _ = several.servers
         gone.stop()
         with stuck.stuck():
@@ -159,7 +159,7 @@ async def test_a_sentinel_that_is_gone_or_stuck_is_not_needed(tmp_path: Path) ->
 async def test_servers_and_sentinels_have_passwords_of_their_own(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with watched(tmp_path, password="right", sentinel_password="other") as several:
+    with redis_sentinel(tmp_path, password="right", sentinel_password="other") as several:
         async with shared(several.url, sentinel_password="other") as ours:
             assert await add(ours, "k") == 1 + 2
         assert not caplog.records
@@ -228,15 +228,15 @@ async def test_keys_that_move_are_found(cluster: RedisServers) -> None:
         assert await add(ours, "moving") == 1 + 2
         here = owner(cluster, "moving")
         there = next(it for it in cluster.masters() if it is not here)
-        slot = command(here, "CLUSTER", "KEYSLOT", "moving")
-        ids = {it.port: command(it, "CLUSTER", "MYID").decode() for it in (here, there)}
-        command(there, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[here.port])
-        command(here, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[there.port])
-        command(here, "MIGRATE", "127.0.0.1", there.port, "moving", 0, 5000)
+        slot = execute(here, "CLUSTER", "KEYSLOT", "moving")
+        ids = {it.port: execute(it, "CLUSTER", "MYID").decode() for it in (here, there)}
+        execute(there, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[here.port])
+        execute(here, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[there.port])
+        execute(here, "MIGRATE", "127.0.0.1", there.port, "moving", 0, 5000)
         # It is asked for where it is no more, which tells where it is for now.
         assert await add(ours, "moving") == 3 + 4
         for server in (there, here):
-            command(server, "CLUSTER", "SETSLOT", slot, "NODE", ids[there.port])
+            execute(server, "CLUSTER", "SETSLOT", slot, "NODE", ids[there.port])
         assert await add(ours, "moving") == 5 + 6
 
 
@@ -286,8 +286,8 @@ async def test_a_certificate_is_checked(
         more = ("--cluster-enabled", "yes", "--tls-cluster", "yes", "--tls-ca-cert-file", str(file))
     with redis_server(tmp_path, "--tls-port", str(port), *tls, *more) as server:
         if more:
-            command(server, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            wait_until(lambda: b"cluster_state:ok" in command(server, "CLUSTER", "INFO"))
+            execute(server, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            wait_until(lambda: b"cluster_state:ok" in execute(server, "CLUSTER", "INFO"))
         url = f"{kind}://127.0.0.1:{port}"
         async with shared(url):
             pass

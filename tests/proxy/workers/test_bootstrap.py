@@ -16,7 +16,9 @@ def orders(text: str = FILE, **more: str | bytes) -> BootstrapConfig:
 
 
 def test_orders_go_over_a_line_and_are_the_same() -> None:
-    assert decode(encode(orders(local_key_digest=KEY)), BootstrapConfig) == orders(local_key_digest=KEY)
+    assert decode(encode(orders(local_key_digest=KEY)), BootstrapConfig) == orders(
+        local_key_digest=KEY
+    )
 
 
 def test_the_command_line_stands_over_the_file() -> None:
