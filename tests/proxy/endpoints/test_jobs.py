@@ -11,6 +11,7 @@ from yarl import URL
 
 from proxy.jobs.keys import JOBS
 from tests.support.gateway import ANSWER, OTHER_KEY, OURS, PATH, Gateway, gateway_to
+from tests.support.waiting import until
 
 NOWHERE = "/v1/images/jobs/0123456789abcdef0123456789abcdef"
 
@@ -36,7 +37,7 @@ async def test_it_is_202_until_it_is_the_answer_itself() -> None:
         assert (waiting.status, waiting.headers["location"]) == (202, place)
         assert "retry-after" in waiting.headers
         assert waiting.headers["x-easel-job"] == place.rsplit("/", 1)[1]
-        await asyncio.sleep(0.3)
+        await until(lambda: ours.app[JOBS].running_count == 0)
         for _ in range(2):
             got = await ours.ask(method="GET", path=place)
             assert (got.status, got.json) == (200, ANSWER)
@@ -54,7 +55,7 @@ async def test_its_head_alone_is_nothing_that_was_delivered(
 ) -> None:
     async with gateway_to(reply) as (ours, _):
         place = await ordered(ours)
-        await asyncio.sleep(0.3)
+        await until(lambda: ours.app[JOBS].running_count == 0)
         named = {**OURS, "host": "localhost"}
         lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
         reader, writer = await asyncio.open_connection("127.0.0.1", URL(ours.url).port)
@@ -81,11 +82,10 @@ async def test_another_callers_job_is_not_there() -> None:
 async def test_what_is_given_up_ends_and_is_gone() -> None:
     async with gateway_to(slow) as (ours, _):
         done = await ordered(ours)
-        await asyncio.sleep(0.3)
+        await until(lambda: ours.app[JOBS].running_count == 0)
         assert (await ours.ask(method="GET", path=done)).status == 200
         running = await ordered(ours)
         for place in (running, done):
             assert (await ours.ask(method="DELETE", path=place)).status == 204
             assert (await ours.ask(method="GET", path=place)).status == 404
-        await asyncio.sleep(0.05)
-        assert ours.app[JOBS].running_count == 0
+        await until(lambda: ours.app[JOBS].running_count == 0)

@@ -25,6 +25,7 @@ from tests.support.gateway import (
     json_reply,
     provider,
 )
+from tests.support.waiting import forever, until
 
 CUT = 0
 """A status that stands for an answer that begins well, and is cut."""
@@ -164,7 +165,7 @@ async def test_an_sdk_is_kept_from_paying_twice_where_an_earlier_try_may_have_be
 async def test_a_request_timeout_that_ran_out_keeps_an_sdk_from_paying_twice() -> None:
     async def slow(request: web.Request) -> web.Response:
         del request
-        await asyncio.sleep(0.5)
+        await forever()
         return json_reply(ANSWER)
 
     async with gateway_to(slow) as (ours, _):
@@ -408,10 +409,9 @@ async def test_a_fallback_goes_on_when_the_client_has_left() -> None:
             drawing = asyncio.create_task(ours.draw(config="pc"))
             await begun.wait()
             drawing.cancel()
-            await asyncio.sleep(0.1)
+            await asyncio.wait([drawing])
             end.set()
-            await asyncio.sleep(0.2)
-            assert (len(asked), bool(ours.log.getvalue())) == (2, True)
+            await until(lambda: (len(asked), bool(ours.log.getvalue())) == (2, True))
 
 
 async def test_no_more_than_the_last_hundred_failures_are_told() -> None:

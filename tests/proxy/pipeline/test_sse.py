@@ -35,6 +35,7 @@ from tests.support.gateway import (
     provider,
 )
 from tests.support.raw_http import connections
+from tests.support.waiting import forever
 
 UP = {"virtual_key": "up"}
 COMPLETED = "image_generation.completed"
@@ -295,7 +296,7 @@ async def test_a_client_that_leaves_in_a_silence_leaves_nothing_behind(
         response = web.StreamResponse(headers=SSE)
         await response.prepare(request)
         await response.write(b"data: %b\n\n" % orjson.dumps(PREVIEW))
-        await asyncio.sleep(60)
+        await forever()
         return response
 
     settings = "images: {comment_seconds: 0.02}\njobs: {on_disconnect: cancel}\n"
@@ -367,7 +368,7 @@ async def test_whoever_stops_listening_leaves_nothing_running() -> None:
 
     async def pieces() -> AsyncIterator[int]:
         try:
-            await asyncio.sleep(60)
+            await forever()
             yield 1
         finally:
             ended.set()
@@ -380,7 +381,7 @@ async def test_whoever_stops_listening_leaves_nothing_running() -> None:
 
 async def test_whoever_has_stopped_listening_can_close_what_was_listened_to() -> None:
     async def pieces() -> AsyncGenerator[int, None]:
-        await asyncio.sleep(60)
+        await forever()
         yield 1
 
     heard = pieces()
