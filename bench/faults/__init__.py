@@ -1,12 +1,12 @@
-"""What each kind of fault costs: provider calls made against pictures delivered. `make faults`.
+"""Failure modes: provider calls made against images delivered. `make faults`.
 
-The gateway runs as a process of its own, through its real entry point; the provider is scripted,
-speaks OpenAI's shape and counts what it would charge for; a wire between client and gateway is cut
-where a fault wants it. Each row of the table is one story; all of them are told side by side.
+The gateway runs in a process of its own, through its real entry point. The provider is scripted,
+speaks OpenAI's API and counts what it would charge for. A proxy between client and gateway cuts
+connections. Each row of the table is one scenario; all scenarios run concurrently.
 
-provider   the provider, and how it can behave
-gateways   gateways as processes
-scene      what a story is told with: how a client asks, and what it got
-stories    what clients do
-rows       the faults, who meets them, what is promised
+provider    the provider and its behaviours
+gateways    gateways in processes
+client      the clients, and what their requests return
+scenarios   what clients do
+rows        the rows of the table: fault, client, scenario, promise
 """

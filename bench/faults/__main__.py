@@ -1,4 +1,4 @@
-"""Tells all stories, writes docs/reliability.md, and exits with 1 where a promise is broken."""
+"""Runs all scenarios, writes docs/reliability.md, and exits with 1 if a promise is broken."""
 
 from __future__ import annotations
 
@@ -18,68 +18,74 @@ import aiohttp
 
 from proxy import __version__
 
-from .gateways import settled, started
-from .provider import Provider, charging
-from .rows import Row, Seen, rows
-from .scene import Scene
+from .client import Client
+from .gateways import run_gateway, write_settings
+from .provider import Provider, run_provider
+from .rows import Outcome, Row, rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- measured: make faults -->\n", "<!-- end of what is measured -->\n"
-DEADLINE = 0.5
-"""Seconds after which the second gateway tells a client to ask again."""
-MOST_SECONDS = 55.0
+WAIT_SECONDS = 0.5
+"""`jobs.wait_seconds` of the strict gateway, which then answers 504."""
+TIMEOUT_SECONDS = 55.0
 
 
-async def told(folder: Path) -> list[Seen]:
-    """Tell all stories, side by side."""
+async def run_scenarios(folder: Path) -> list[Outcome]:
+    """Run all scenarios concurrently."""
     provider, all_rows = Provider(), rows(folder)
     async with AsyncExitStack() as stack:
-        at = await stack.enter_async_context(charging(provider))
+        provider_url = await stack.enter_async_context(run_provider(provider))
         for number in ("1", "2"):
-            settled(folder / number, at)
-        wait = f"{{wait_seconds: {DEADLINE}}}"
-        url = await stack.enter_async_context(started(settled(folder / "3", at)))
-        strict = await stack.enter_async_context(started(settled(folder / "4", at, wait)))
+            write_settings(folder / number, provider_url)
+        wait = f"{{wait_seconds: {WAIT_SECONDS}}}"
+        url = await stack.enter_async_context(
+            run_gateway(write_settings(folder / "3", provider_url))
+        )
+        strict = await stack.enter_async_context(
+            run_gateway(write_settings(folder / "4", provider_url, wait))
+        )
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
 
-        async def one(number: int, row: Row) -> Seen:
-            name = f"story {number}"
-            provider.plays[name] = row.play
-            got = await row.story(Scene(name, url, strict, provider, session))
-            return Seen(row, provider.calls[name], got)
+        async def run_row(number: int, row: Row) -> Outcome:
+            name = f"scenario {number}"
+            provider.behaviours[name] = row.behaviour
+            results = await row.scenario(Client(name, url, strict, provider, session))
+            return Outcome(row, provider.calls[name], results)
 
-        return await asyncio.gather(*[one(*it) for it in enumerate(all_rows)])
+        return await asyncio.gather(*[run_row(*it) for it in enumerate(all_rows)])
 
 
-def table(seen: list[Seen], seconds: float) -> str:
-    """Write the table, and where and when it was made."""
+def table(outcomes: list[Outcome], seconds: float) -> str:
+    """Return the table, below a line that says where and when it was measured."""
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    made = f"{datetime.now(UTC):%Y-%m-%d}: Easel {__version__}, Python {platform.python_version()}"
-    parts = f"openai {version('openai')}, portkey-ai {version('portkey-ai')}"
+    versions = (
+        f"{datetime.now(UTC):%Y-%m-%d}: Easel {__version__}, Python {platform.python_version()}"
+    )
+    sdks = f"openai {version('openai')}, portkey-ai {version('portkey-ai')}"
     return "\n".join(
         [
-            f"{made}, {machine}; {parts}; {len(seen)} faults in {seconds:.0f} seconds.",
+            f"{versions}, {machine}; {sdks}; {len(outcomes)} scenarios in {seconds:.0f} seconds.",
             "",
-            "| fault | client | what it got | paid calls | pictures | as promised |",
+            "| failure | client | result | paid calls | images | promise kept |",
             "| --- | --- | --- | --- | --- | --- |",
-            *[it.cells() for it in seen],
+            *[it.cells() for it in outcomes],
         ]
     )
 
 
 def main() -> None:
-    """Tell the stories, write the page, and say what is broken."""
+    """Run the scenarios and write the page; exit with 1 if a promise is broken."""
     os.environ["NO_PROXY"] = "*"
-    begun = time.monotonic()
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        seen = asyncio.run(asyncio.wait_for(told(Path(folder)), MOST_SECONDS))
-    made = table(seen, time.monotonic() - begun)
+        outcomes = asyncio.run(asyncio.wait_for(run_scenarios(Path(folder)), TIMEOUT_SECONDS))
+    text = table(outcomes, time.monotonic() - started)
     pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
     page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(pattern.sub(lambda _: f"{BEGIN}\n{made}\n\n{END}", page), encoding="utf-8")
-    print(made)
-    sys.exit(not all(it.kept for it in seen))
+    PAGE.write_text(pattern.sub(lambda _: f"{BEGIN}\n{text}\n\n{END}", page), encoding="utf-8")
+    print(text)
+    sys.exit(not all(it.passed for it in outcomes))
 
 
 if __name__ == "__main__":

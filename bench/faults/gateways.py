@@ -1,4 +1,4 @@
-"""Gateways as processes of their own."""
+"""Gateways, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ KEY = "easel-faults-key-0123456789"
 
 
 @asynccontextmanager
-async def started(folder: Path) -> AsyncIterator[str]:
-    """Run a gateway, off the loop where it blocks: the provider is on it."""
+async def run_gateway(folder: Path) -> AsyncIterator[str]:
+    """Run a gateway; yield its URL. Blocking calls run in a thread: the provider uses the loop."""
     process = serving(folder, "--config", "easel.yaml")
     url = await asyncio.to_thread(process.__enter__)
     try:
@@ -23,13 +23,13 @@ async def started(folder: Path) -> AsyncIterator[str]:
         await asyncio.to_thread(process.__exit__, None, None, None)
 
 
-def settled(folder: Path, provider: str, jobs: str = "{}") -> Path:
-    """Write the settings of a gateway into a folder of its own."""
+def write_settings(folder: Path, provider: str, jobs: str = "{}") -> Path:
+    """Write the settings of a gateway into a new folder; return the folder."""
     folder.mkdir()
-    stored = f"{{provider: openai, api_key: none, custom_host: '{provider}/v1'}}"
+    virtual_key = f"{{provider: openai, api_key: none, custom_host: '{provider}/v1'}}"
     (folder / "easel.yaml").write_text(
         f"api_keys: {{app: {{key: {KEY}}}}}\n"
-        f"virtual_keys: {{up: {stored}}}\n"
+        f"virtual_keys: {{up: {virtual_key}}}\n"
         f"configs: {{up: {{virtual_key: up}}}}\n"
         f"server: {{shutdown_seconds: 10}}\n"
         f"jobs: {jobs}\n"

@@ -1,4 +1,4 @@
-"""A provider that speaks OpenAI's shape, behaves as it is told, and counts what it charges."""
+"""An OpenAI-compatible provider with scripted behaviour that counts the calls it would charge."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from aiohttp import web
 PATH = "/v1/images/generations"
 COMPLETED = "image_generation.completed"
 SIZE, HALF = 900_000, 300_000
-"""Characters of a picture, and bytes that are well inside of it."""
+"""Characters of an image in base64, and an offset well inside of it."""
 SLOW_SECONDS = 1.0
 
 
 @dataclass
-class Order:
-    """One paid call: its answer's bytes, what it waits for, and the request to answer."""
+class Call:
+    """One paid call: the request, the body of its answer, and the event it may wait for."""
 
     request: web.Request
     body: bytes
     gate: asyncio.Event
-    kind: str = "application/json"
+    content_type: str = "application/json"
 
 
-Play = Callable[[Order], Awaitable[web.StreamResponse]]
-"""How the provider behaves."""
+Behaviour = Callable[[Call], Awaitable[web.StreamResponse]]
+"""How the provider answers a call."""
 
 
 @dataclass
 class Provider:
-    """Makes a picture a call, each unlike any other, and counts. A prompt names the story."""
+    """Returns a different image for each call, and counts calls by scenario (the prompt)."""
 
-    plays: dict[str, Play] = field(default_factory=dict)
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
-    made: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    images: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     called: defaultdict[str, asyncio.Event] = field(
         default_factory=lambda: defaultdict(asyncio.Event)
     )
@@ -47,72 +47,72 @@ class Provider:
     )
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Charge for a call, and play."""
-        asked = await request.json()
-        name = asked["prompt"].partition(" + ")[0]
+        """Count a call and answer it with the behaviour of its scenario."""
+        params = await request.json()
+        name = params["prompt"].partition(" + ")[0]
         self.calls[name] += 1
         b64 = f"{len(name):04}{self.calls[name]:08}".ljust(SIZE, "A")
-        self.made[name].add(b64)
+        self.images[name].add(b64)
         self.called[name].set()
-        order = Order(request, orjson.dumps({"data": [{"b64_json": b64}]}), self.gates[name])
-        if asked.get("stream"):
-            told = {"type": COMPLETED, "b64_json": b64, "created_at": 1}
-            order.kind = "text/event-stream"
-            order.body = b"event: %b\ndata: %b\n\n" % (COMPLETED.encode(), orjson.dumps(told))
-        return await self.plays[name](order)
+        call = Call(request, orjson.dumps({"data": [{"b64_json": b64}]}), self.gates[name])
+        if params.get("stream"):
+            data = {"type": COMPLETED, "b64_json": b64, "created_at": 1}
+            call.content_type = "text/event-stream"
+            call.body = b"event: %b\ndata: %b\n\n" % (COMPLETED.encode(), orjson.dumps(data))
+        return await self.behaviours[name](call)
 
 
-async def waits(order: Order) -> web.StreamResponse:
-    """Answer once the gate is open."""
-    await order.gate.wait()
-    return web.Response(body=order.body, content_type=order.kind)
+async def hold(call: Call) -> web.StreamResponse:
+    """Answer once the gate is set."""
+    await call.gate.wait()
+    return web.Response(body=call.body, content_type=call.content_type)
 
 
-async def begins(order: Order) -> web.StreamResponse:
-    """Begin at once, and go on once the gate is open."""
-    response = await _begun(order)
-    await order.gate.wait()
-    await response.write(order.body[2 * HALF :])
+async def begin_then_hold(call: Call) -> web.StreamResponse:
+    """Send the beginning at once and the rest when the gate is set."""
+    response = await _send_beginning(call)
+    await call.gate.wait()
+    await response.write(call.body[2 * HALF :])
     return response
 
 
-async def is_slow(order: Order) -> web.StreamResponse:
-    """Answer after a while, in small pieces."""
+async def answer_slowly(call: Call) -> web.StreamResponse:
+    """Answer after a second, in small chunks."""
     await asyncio.sleep(SLOW_SECONDS)
-    response = web.StreamResponse(headers={"content-type": order.kind})
-    await response.prepare(order.request)
-    for at in range(0, len(order.body), HALF // 10):
-        await response.write(order.body[at : at + HALF // 10])
+    response = web.StreamResponse(headers={"content-type": call.content_type})
+    await response.prepare(call.request)
+    for at in range(0, len(call.body), HALF // 10):
+        await response.write(call.body[at : at + HALF // 10])
         await asyncio.sleep(0.01)
     return response
 
 
-async def cuts(order: Order) -> web.StreamResponse:
-    """Break off before the answer."""
-    return _broken(order, web.Response())
+async def abort_early(call: Call) -> web.StreamResponse:
+    """Abort the connection before the response headers."""
+    return _abort(call, web.Response())
 
 
-async def cuts_half_way(order: Order) -> web.StreamResponse:
-    """Break off in the middle of it."""
-    return _broken(order, await _begun(order))
+async def abort_mid_body(call: Call) -> web.StreamResponse:
+    """Abort the connection in the middle of the body."""
+    return _abort(call, await _send_beginning(call))
 
 
-async def _begun(order: Order) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"content-type": order.kind})
-    await response.prepare(order.request)
-    await response.write(order.body[: 2 * HALF])
+async def _send_beginning(call: Call) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"content-type": call.content_type})
+    await response.prepare(call.request)
+    await response.write(call.body[: 2 * HALF])
     return response
 
 
-def _broken(order: Order, response: web.StreamResponse) -> web.StreamResponse:
-    if order.request.transport:
-        order.request.transport.abort()
+def _abort(call: Call, response: web.StreamResponse) -> web.StreamResponse:
+    if call.request.transport:
+        call.request.transport.abort()
     return response
 
 
 @asynccontextmanager
-async def charging(provider: Provider) -> AsyncIterator[str]:
-    """Run the provider; gives its URL."""
+async def run_provider(provider: Provider) -> AsyncIterator[str]:
+    """Run the provider; yield its URL."""
     app = web.Application()
     app.router.add_post(PATH, provider.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

@@ -1,4 +1,4 @@
-"""The faults, who meets them, what is promised; and what was seen."""
+"""The rows of the table: the failure, the client, what is promised, and the outcome."""
 
 from __future__ import annotations
 
@@ -10,113 +10,138 @@ from pathlib import Path
 from openai import AsyncOpenAI
 from portkey_ai import AsyncPortkey
 
-from .provider import HALF, SIZE, Play, begins, cuts, cuts_half_way, is_slow, waits
-from .scene import OTHER
-from .stories import (
-    Story,
-    by_itself,
-    cut_and_marked,
-    cut_events,
-    events_with_key,
-    gone_and_back,
-    hundred,
-    just,
-    key_of_another,
-    late_and_back,
-    late_by_itself,
-    once,
-    once_more,
-    raised_and_keyed,
-    restarted,
-    same_key,
-    told_to_come_back,
+from .client import INCOMPLETE
+from .provider import (
+    HALF,
+    SIZE,
+    Behaviour,
+    abort_early,
+    abort_mid_body,
+    answer_slowly,
+    begin_then_hold,
+    hold,
+)
+from .scenarios import (
+    Scenario,
+    cut_stream_then_repeat,
+    cut_then_retry,
+    hundred_at_once,
+    leave_then_retry,
+    repeat_with_same_key,
+    request_once,
+    restart_gateway,
+    retry_after_504,
+    retry_if_cut,
+    reuse_key,
+    sdk_after_cut,
+    sdk_after_timeout,
+    sdk_once,
+    sdk_repeats_after_504,
+    sdk_repeats_cut_stream,
+    time_out_then_retry,
 )
 
-PICTURE = "a picture"
+IMAGE = "an image"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A fault, who meets it, and what is promised: paid calls and pictures. None: nothing."""
+    """A failure, the client, and the promise as (paid calls, images); None if there is none."""
 
-    fault: str
+    failure: str
     client: str
-    play: Play
-    story: Story
+    behaviour: Behaviour
+    scenario: Scenario
     promise: tuple[int, int] | None = (1, 1)
 
 
 def rows(folder: Path) -> list[Row]:
-    """Give all stories, in the table's order."""
+    """Return all rows, in the table's order."""
     cached = '{"virtual_key": "up", "cache": {"mode": "simple"}}'
-    made, making = restarted(folder / "1", finished=True), restarted(folder / "2", finished=False)
+    finished = restart_gateway(folder / "1", finished=True)
+    unfinished = restart_gateway(folder / "2", finished=False)
     marked, key = "marks its retry", "sends an `Idempotency-Key`"
     plain = [
-        Row("connection cut before the headers", marked, waits, cut_and_marked(None)),
-        Row("connection cut after the headers", marked, begins, cut_and_marked(0)),
-        Row("connection cut in mid-body", marked, begins, cut_and_marked(HALF)),
-        Row("client gone while waiting, back when it is made", marked, waits, gone_and_back),
-        Row("client's timeout, back before it is made", marked, waits, late_and_back),
-        Row("`jobs.wait_seconds` over: 504", marked, waits, told_to_come_back),
-        Row("events cut", key, begins, events_with_key),
-        Row("the same request three times", key, waits, same_key),
-        Row("another request with the same key", key, waits, key_of_another),
-        Row("100 equal requests at once", "simple cache", waits, hundred(cached)),
-        Row("100 equal requests at once", "no cache", waits, hundred("up"), (100, 100)),
-        Row("provider slow, and in small pieces", "waits", is_slow, once),
-        Row("provider cuts before the headers", "obeys", cuts, once, (1, 0)),
-        Row("provider cuts in mid-body", marked, cuts_half_way, once_more, (1, 0)),
-        Row("SIGTERM once it is made, and restart", marked, waits, made),
-        Row("SIGTERM while it is made, and restart", marked, waits, making),
+        Row("connection cut before the headers", marked, hold, cut_then_retry(None)),
+        Row("connection cut after the headers", marked, begin_then_hold, cut_then_retry(0)),
+        Row("connection cut in the body", marked, begin_then_hold, cut_then_retry(HALF)),
+        Row("client disconnects, retries when the image is ready", marked, hold, leave_then_retry),
+        Row(
+            "client times out, retries before the image is ready", marked, hold, time_out_then_retry
+        ),
+        Row("`jobs.wait_seconds` exceeded: 504", marked, hold, retry_after_504),
+        Row("stream cut", key, begin_then_hold, cut_stream_then_repeat),
+        Row("the same request three times", key, hold, repeat_with_same_key),
+        Row("another request with the same key", key, hold, reuse_key),
+        Row("100 equal concurrent requests", "simple cache", hold, hundred_at_once(cached)),
+        Row("100 equal concurrent requests", "no cache", hold, hundred_at_once("up"), (100, 100)),
+        Row("provider slow, sends small chunks", "waits", answer_slowly, request_once),
+        Row(
+            "provider aborts before the headers",
+            "respects `x-should-retry`",
+            abort_early,
+            request_once,
+            (1, 0),
+        ),
+        Row("provider aborts in the body", marked, abort_mid_body, retry_if_cut, (1, 0)),
+        Row("SIGTERM after the image is ready, restart", marked, hold, finished),
+        Row("SIGTERM while it is being generated, restart", marked, hold, unfinished),
     ]
-    return [*plain, *_by(AsyncOpenAI, "OpenAI's SDK"), *_by(AsyncPortkey, "Portkey's SDK")]
-
-
-def _by(sdk: type, name: str) -> list[Row]:
-    """Give the stories of an SDK."""
-    keyed, itself = f"{name}, and its app a key", f"{name}, by itself"
-    over = "`jobs.wait_seconds` over: 504"
-    told = Row(over, keyed, waits, raised_and_keyed(sdk))
-    if sdk is AsyncOpenAI:
-        told = Row(over, itself, is_slow, just(sdk, strict=True))
-    in_time = just(sdk, {"x-portkey-request-timeout": "1000"})
     return [
-        Row("connection cut while waiting", itself, waits, by_itself(sdk, None)),
-        Row("connection cut in mid-body", itself, begins, by_itself(sdk, HALF)),
-        Row("client's timeout", itself, waits, late_by_itself(sdk)),
-        told,
-        Row("events cut", keyed, begins, cut_events(sdk)),
-        Row("`x-portkey-request-timeout` over: 408", itself, waits, in_time, (1, 0)),
-        Row("provider cuts before the headers", itself, cuts, just(sdk), (1, 0)),
-        Row("provider cuts in mid-body", itself, cuts_half_way, just(sdk), (1, 0)),
+        *plain,
+        *_sdk_rows(AsyncOpenAI, "OpenAI's SDK"),
+        *_sdk_rows(AsyncPortkey, "Portkey's SDK"),
+    ]
+
+
+def _sdk_rows(sdk: type, name: str) -> list[Row]:
+    """Return the rows of an SDK."""
+    keyed, itself = f"{name}, app sends a key", f"{name}, own retries"
+    exceeded = "`jobs.wait_seconds` exceeded: 504"
+    after_504 = Row(exceeded, keyed, hold, sdk_repeats_after_504(sdk))
+    if sdk is AsyncOpenAI:
+        after_504 = Row(exceeded, itself, answer_slowly, sdk_once(sdk, strict=True))
+    with_timeout = sdk_once(sdk, {"x-portkey-request-timeout": "1000"})
+    return [
+        Row("connection cut while waiting", itself, hold, sdk_after_cut(sdk, None)),
+        Row("connection cut in the body", itself, begin_then_hold, sdk_after_cut(sdk, HALF)),
+        Row("client times out", itself, hold, sdk_after_timeout(sdk)),
+        after_504,
+        Row("stream cut", keyed, begin_then_hold, sdk_repeats_cut_stream(sdk)),
+        Row("`x-portkey-request-timeout` exceeded: 408", itself, hold, with_timeout, (1, 0)),
+        Row("provider aborts before the headers", itself, abort_early, sdk_once(sdk), (1, 0)),
+        Row("provider aborts in the body", itself, abort_mid_body, sdk_once(sdk), (1, 0)),
     ]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What came of a row."""
+class Outcome:
+    """The outcome of a row."""
 
     row: Row
     calls: int
-    got: Sequence[str]
+    results: Sequence[str]
 
     @property
-    def pictures(self) -> int:
-        """How many different pictures arrived whole."""
-        return len({it for it in self.got if len(it) == SIZE})
+    def images(self) -> int:
+        """Number of different images that were delivered completely."""
+        return len({it for it in self.results if len(it) == SIZE})
 
     @property
-    def kept(self) -> bool:
-        """Whether what is promised is what came: and never a part for the whole."""
-        return OTHER not in self.got and self.row.promise in (None, (self.calls, self.pictures))
+    def passed(self) -> bool:
+        """Whether the promise was kept and no incomplete image was delivered as complete."""
+        return INCOMPLETE not in self.results and self.row.promise in (
+            None,
+            (self.calls, self.images),
+        )
 
     def cells(self) -> str:
-        """Write the row of the table."""
-        words = [PICTURE if len(it) == SIZE else it for it in self.got]
+        """Return the row of the table."""
+        words = [IMAGE if len(it) == SIZE else it for it in self.results]
         runs = [(word, len(list(run))) for word, run in groupby(words)]
-        told = ", then ".join(
+        result = ", then ".join(
             f"{count} times {word}" if count > 1 else word for word, count in runs
         )
-        verdict = ("yes" if self.kept else "**broken**") if self.row.promise else "no promise"
-        cells = (self.row.fault, self.row.client, told, self.calls, self.pictures, verdict)
+        verdict = ("yes" if self.passed else "**broken**") if self.row.promise else "no promise"
+        cells = (self.row.failure, self.row.client, result, self.calls, self.images, verdict)
         return f"| {' | '.join(map(str, cells))} |"

@@ -38,7 +38,7 @@ def cut_then_retry(after: int | None) -> Scenario:
     return scenario
 
 
-async def disconnect_then_retry(client: Client) -> Sequence[str]:
+async def leave_then_retry(client: Client) -> Sequence[str]:
     """Disconnect while waiting; retry when the image has been ready for a while."""
     pending = asyncio.ensure_future(client.request(client.url))
     await client.called.wait()
