@@ -269,7 +269,7 @@ def test_check_prints_what_the_docs_say(tmp_path: Path, monkeypatch: pytest.Monk
 
 async def test_the_metrics_of_the_docs_are_those_of_the_code() -> None:
     page = read("metrics.md")
-    about = page[page.index("## What is counted") :]
+    about = page[page.index("## List of metrics") :]
     row = r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \| ((?:`[a-z]+` ?)*)\|"
     rows = {
         name: (kind, tuple(re.findall("`([a-z]+)`", labels)))
@@ -284,5 +284,5 @@ async def test_the_metrics_of_the_docs_are_those_of_the_code() -> None:
 
 def test_the_outcomes_of_the_docs_are_those_of_the_code() -> None:
     page = read("metrics.md")
-    about = page[page.index("| `outcome` | what became") :]
+    about = page[page.index("## Outcomes") :]
     assert re.findall(r"^\| `([a-z_]+)` \|", about, re.MULTILINE) == ["outcome", *OUTCOMES]

@@ -132,13 +132,13 @@ def providers(provider: str | None) -> None:
         click.echo(_format_columns({option.name: option.description for option in adapter.options}))
 
 
-_OPENAI_PARAMS = [name for name in STANDARD_PARAMS if name not in ("prompt", "model")]
+_CLIENT_PARAMS = [name for name in STANDARD_PARAMS if name not in ("prompt", "model")]
 _OPTION_TYPES = {int: click.INT, bool: click.BOOL}
 
 
-def _with_openai_options(command: Callable[..., None]) -> Callable[..., None]:
+def _with_standard_options(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command with an option for each of OpenAI's parameters."""
-    for name in reversed(_OPENAI_PARAMS):
+    for name in reversed(_CLIENT_PARAMS):
         kind = _OPTION_TYPES.get(STANDARD_PARAMS[name].kind, click.STRING)
         flag = "--" + name.replace("_", "-")
         about = f"OpenAI's parameter {name}."
@@ -155,7 +155,7 @@ def _with_openai_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--model", metavar="NAME", help="Default: the provider's recommended model.")
 @click.option("--prompt", default="A lighthouse at dawn", show_default=True, help="The prompt.")
-@_with_openai_options
+@_with_standard_options
 @click.option(
     "--param",
     "extra_params",
@@ -183,7 +183,7 @@ def explain(  # noqa: PLR0913 - one for each option
     options: tuple[str, ...],
     unsupported: str,
     as_json: bool,
-    **openai_params: object,
+    **client_params: object,
 ) -> None:
     """Preview how a request is translated, without sending it.
 
@@ -200,7 +200,7 @@ def explain(  # noqa: PLR0913 - one for each option
         )
     except ConfigError as error:
         fail(error.full_message)
-    params = {name: value for name, value in openai_params.items() if value is not None}
+    params = {name: value for name, value in client_params.items() if value is not None}
     params |= {name: _json_or_text(text) for name, text in map(_parse_pair, extra_params)}
     request_params = {"model": model or adapter.models[0], "prompt": prompt, **params}
     try:

@@ -61,7 +61,10 @@ async def relay(
 async def _relay_chunks(
     provider: ClientResponse, head: list[bytes], limit: int, total_timeout: float
 ) -> AsyncGenerator[bytes, None]:
-    """Give at most `room` bytes, for which the provider is waited for `patience` seconds in all."""
+    """Yield the reply's chunks, beginning with `head`; raise beyond `limit` bytes.
+
+    `total_timeout` limits the seconds spent waiting for the provider.
+    """
     limit -= sum(map(len, head))
     while head:
         yield head.pop(0)
