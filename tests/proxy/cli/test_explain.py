@@ -1,4 +1,4 @@
-"""`easel explain`: the translation, for people and as JSON."""
+"""`easel explain`: the translation as text and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking a running gateway how it is."""
+"""`easel health`: checking a running gateway."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.support.gateway import SETTINGS, gateway, json_reply, provider
 
 
 async def health(*arguments: str) -> Result:
-    """Run the command beside the loop that serves."""
+    """Run the command in a thread, while the loop serves."""
     return await asyncio.to_thread(CliRunner().invoke, main, ["health", *arguments])
 
 
 @asynccontextmanager
 async def served_at(folder: Path, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """Serve a gateway at a unix socket, or with a certificate at a port; gives its place."""
+    """Serve a gateway on a Unix socket, or with TLS on a port; yield its address."""
     runner = web.AppRunner(make_app(parse(SETTINGS + f"state_dir: {folder}\n")))
     await runner.setup()
     place = str(folder / "easel.sock")
@@ -48,7 +48,7 @@ async def served_at(folder: Path, context: ssl.SSLContext | None = None) -> Asyn
 
 
 def certificate(folder: Path, name: str) -> ssl.SSLContext:
-    """Make a server's context with a certificate that nobody knows, for a name."""
+    """Return a server context with a self-signed certificate for a name."""
     key = ec.generate_private_key(ec.SECP256R1())
     who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""`easel logs`: access lines for people."""
+"""`easel logs`: access lines in columns."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ FAILED = {
 ESCAPE = "\x1b"
 
 
-def written(*lines: object) -> str:
+def to_lines(*lines: object) -> str:
     return "".join(
         f"{line if isinstance(line, str) else orjson.dumps(line).decode()}\n" for line in lines
     )
@@ -72,14 +72,14 @@ def traces(shown: str) -> list[str]:
 
 
 def test_a_line_says_what_became_of_a_request() -> None:
-    shown = easel("-", given=written(LINE)).output
+    shown = easel("-", given=to_lines(LINE)).output
     for word in ("200", "5.9 s", "web", "acme", "HIT", "1 image, 1.4 MB", "trace=t1"):
         assert word in shown
     assert shown.count("\n") == 1
 
 
 def test_below_a_failure_stands_each_target_that_was_tried() -> None:
-    _, first, second = easel("-", given=written(FAILED)).output.splitlines()
+    _, first, second = easel("-", given=to_lines(FAILED)).output.splitlines()
     assert re.search(r"targets\[0\] +acme +500 +server_error +2 retries +12 ms", first)
     assert "targets[1]" in second
     assert "connection_lost" in second
@@ -98,11 +98,11 @@ def test_below_a_failure_stands_each_target_that_was_tried() -> None:
     ],
 )
 def test_lines_can_be_chosen(options: tuple[str, ...], expected: list[str]) -> None:
-    assert traces(easel("-", *options, given=written(LINE, FAILED)).output) == expected
+    assert traces(easel("-", *options, given=to_lines(LINE, FAILED)).output) == expected
 
 
 def test_what_is_no_access_line_is_shown_as_it_is_unless_some_are_chosen() -> None:
-    given = written("Easel is listening", "[1]", '{"status": "x"}', LINE)
+    given = to_lines("Easel is listening", "[1]", '{"status": "x"}', LINE)
     assert easel("-", given=given).output.splitlines()[0] == "Easel is listening"
     assert easel("-", "--caller", "web", given=given).output.count("\n") == 1
 
@@ -110,7 +110,7 @@ def test_what_is_no_access_line_is_shown_as_it_is_unless_some_are_chosen() -> No
 @pytest.mark.parametrize("place", ["trace", "error", "provider", "caller", "path", "prompt"])
 def test_nothing_that_a_stranger_sent_moves_the_cursor_or_begins_a_line(place: str) -> None:
     evil = f"a\n200 forged{ESCAPE}[2J\u202e\x9b"
-    shown = easel("-", given=written({**LINE, place: evil}, f"not json {ESCAPE}[2J")).output
+    shown = easel("-", given=to_lines({**LINE, place: evil}, f"not json {ESCAPE}[2J")).output
     assert shown.count("\n") == 2
     assert not {ESCAPE, "\u202e", "\x9b"} & set(shown)
 
@@ -119,18 +119,18 @@ def test_nothing_that_a_stranger_sent_moves_the_cursor_or_begins_a_line(place: s
 def test_a_line_of_whatever_form_is_one_line(place: str) -> None:
     values: tuple[Any, ...] = (None, [], {}, [1, {"ms": []}], "x", -1, 1e300, True)
     for value in values:
-        result = easel("-", given=written({**LINE, place: value}))
+        result = easel("-", given=to_lines({**LINE, place: value}))
         assert result.exit_code == 0, value
         assert "trace=t1" in result.output, value
 
 
 def test_colours_are_for_terminals_only() -> None:
-    assert ESCAPE not in easel("-", given=written(LINE, FAILED)).output
+    assert ESCAPE not in easel("-", given=to_lines(LINE, FAILED)).output
 
 
 def test_the_settings_say_which_file(tmp_path: Path) -> None:
     log, settings = tmp_path / "access.log", tmp_path / "my.yaml"
-    log.write_text(written(LINE))
+    log.write_text(to_lines(LINE))
     settings.write_text(f"log: {{file: {log}}}")
     assert traces(easel("--config", str(settings)).output) == ["t1"]
 
@@ -151,7 +151,7 @@ def test_where_there_is_nothing_to_read_it_says_so(tmp_path: Path) -> None:
 
 def test_it_follows_a_file_across_a_rotation_until_it_is_interrupted(tmp_path: Path) -> None:
     log, out = tmp_path / "access.log", tmp_path / "out"
-    log.write_text(written(LINE))
+    log.write_text(to_lines(LINE))
     command = [sys.executable, "-m", "proxy", "logs", "--follow", str(log)]
     with (
         out.open("wb") as shown,
@@ -160,7 +160,7 @@ def test_it_follows_a_file_across_a_rotation_until_it_is_interrupted(tmp_path: P
         try:
             _until(lambda: traces(out.read_text()) == ["t1"])
             log.rename(tmp_path / "access.log.1")
-            text = written(FAILED)
+            text = to_lines(FAILED)
             log.write_text(text[:20])
             with log.open("a") as file:
                 file.write(text[20:])

@@ -1,4 +1,4 @@
-"""The `easel` command: what it prints, and how it exits."""
+"""The `easel` command: output and exit codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = "a-key-of-sixteen-characters"
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in a folder of its own: a gateway keeps its state where it starts."""
+    """Run in a temporary directory: a gateway stores its state in the working directory."""
     monkeypatch.delenv("EASEL_KEY_WEB", raising=False)
     monkeypatch.chdir(tmp_path)
 

@@ -1,4 +1,4 @@
-"""What commands have in common: the settings that they are given."""
+"""Options that the commands share: the settings file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.cli import easel
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in a folder of its own: a gateway keeps its state where it starts."""
+    """Run in a temporary directory: a gateway stores its state in the working directory."""
     monkeypatch.chdir(tmp_path)
 
 

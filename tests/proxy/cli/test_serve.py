@@ -1,4 +1,4 @@
-"""`easel serve`: what it prints, and how it exits, before it serves."""
+"""`easel serve`: output and exit codes before it serves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEY = "a-key-of-sixteen-characters"
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in a folder of its own: a gateway keeps its state where it starts."""
+    """Run in a temporary directory: a gateway stores its state in the working directory."""
     monkeypatch.delenv("EASEL_KEY_WEB", raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def taken() -> Iterator[str]:
-    """Give a port that something else listens on, for as long as the test runs."""
+    """Yield a port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield str(other.getsockname()[1])
 

@@ -1,4 +1,4 @@
-"""Lines are given once each, in order, whole: also across a rotation, and as they are written."""
+"""Each line is yielded once, complete and in order, also across a rotation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy.cli.tail import read_lines, tail
 
 
 class Writer:
-    """Does one thing each time that somebody waits for more; after the last one it stops him."""
+    """Performs one action per wait; after the last one it raises `KeyboardInterrupt`."""
 
     def __init__(self, *acts: Callable[[], object]) -> None:
         self._acts = iter(acts)
@@ -29,11 +29,11 @@ class Writer:
 def all_of(lines: Iterator[str]) -> list[str]:
     found: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        found.extend(_kept(lines, found))
+        found.extend(_collect(lines, found))
     return found
 
 
-def _kept(lines: Iterator[str], found: list[str]) -> Iterator[str]:
+def _collect(lines: Iterator[str], found: list[str]) -> Iterator[str]:
     for line in lines:
         found.append(line)
         yield from ()

@@ -1,4 +1,4 @@
-"""The circuit breaker opens, tries once, and closes; with a clock of the test's own."""
+"""The circuit breaker opens, makes one trial, and closes; with a fake clock."""
 
 from __future__ import annotations
 

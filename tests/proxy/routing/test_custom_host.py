@@ -1,4 +1,4 @@
-"""What a caller may write as a custom host, before anything is looked up."""
+"""Which custom hosts a caller may use, before DNS resolution."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def to_host(ours: Gateway, host: str, **headers: str) -> Answered:
     return await ours.draw(custom_host=host, **{**OWN_KEY, **headers})
 
 
-async def test_a_refused_host_is_a_400_in_both_shapes() -> None:
+async def test_a_rejected_host_is_a_400_in_both_error_formats() -> None:
     async with gateway() as ours:
         got = await to_host(ours, "http://metadata.google.internal/")
         assert (got.status, got.error["code"]) == (400, "invalid_custom_host")

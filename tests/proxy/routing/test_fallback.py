@@ -1,4 +1,4 @@
-"""Which failures fall through to the next target."""
+"""Which failures cause a fallback to the next target."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from proxy.routing.plan import Target
 HOST = "https://api.openai.com/v1"
 
 
-def test_a_fingerprint_tells_credentials_apart_and_reveals_none() -> None:
+def test_a_fingerprint_distinguishes_credentials_without_revealing_them() -> None:
     keys = ("key-1", "key-2")
     prints = [Target(get_adapter("openai"), Credentials(key), HOST).fingerprint for key in keys]
     assert prints[0] != prints[1]
@@ -21,7 +21,7 @@ def test_a_fingerprint_tells_credentials_apart_and_reveals_none() -> None:
 
 
 class Acme(Adapter):
-    """Has an option that is secret, and one that is not."""
+    """Has a secret option and a public one."""
 
     options = (Option("client", "who"), Option("secret", "its word", secret=True))
 
@@ -46,7 +46,7 @@ def test_a_target_shows_no_secret() -> None:
     assert "key-1" not in repr(Target(get_adapter("openai"), Credentials("key-1"), HOST))
 
 
-def test_an_edition_is_that_of_what_the_operator_wrote_whoever_asks() -> None:
+def test_config_version_depends_on_the_settings_not_on_the_caller() -> None:
     stored = Target(get_adapter("openai"), Credentials("key-1"), HOST, operator_credential=True)
     same = replace(stored, forwarded_headers={"x-tenant": "a"}, request_timeout=9.0)
     others = (

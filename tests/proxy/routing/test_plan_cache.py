@@ -1,4 +1,4 @@
-"""What was resolved for one request serves the next, and nothing of one client's does."""
+"""A resolved plan serves later requests, and holds nothing of one client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From headers, config and model to the provider: every way to name one, and every way to fail."""
+"""Resolving headers, config and model into a plan: every way to name a provider, and to fail."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ UP = {"virtual_key": "up"}
 
 @pytest.fixture
 async def theirs(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Provider]:
-    """Stand in for the provider's own host, whose address is on this machine then."""
+    """Run a fake in place of the provider's host; its address is on this machine."""
     async with provider() as fake:
         monkeypatch.setattr(adapters.get_adapter("openai"), "base_url", f"{fake.url}/v1")
         monkeypatch.setattr(connector, "is_allowed_address", lambda _address, **_: True)

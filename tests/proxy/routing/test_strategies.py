@@ -1,4 +1,4 @@
-"""The choice of one target: by weight, by what it stuck to, by condition, by circuit."""
+"""Target selection: by weight, sticky session, condition and circuit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def plan(root: Node, **metadata: Any) -> Plan:
 
 
 class Even:
-    """Chance that goes evenly through [0, 1)."""
+    """A random function with evenly spaced values in [0, 1)."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
@@ -150,7 +150,7 @@ def test_an_open_circuit_leaves_a_target_out() -> None:
 
 
 def edited(root: StrategyNode) -> StrategyNode:
-    """Give a tree whose targets' places are another host's now."""
+    """Return a tree with the same paths and another host."""
     nodes = [
         replace(it, base_url="https://y.test") for it in root.children if isinstance(it, Target)
     ]

@@ -1,4 +1,4 @@
-"""A target's credential and origin; how requests come to them is shown in test_resolve."""
+"""A target's credential and origin; requests are tested in test_resolver."""
 
 from __future__ import annotations
 

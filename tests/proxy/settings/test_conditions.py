@@ -1,4 +1,4 @@
-"""Queries: what each operator means, and that no query can take long."""
+"""Queries: the meaning of each operator, and the limits that keep them fast."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ NESTED: Any = st.recursive(
 
 
 def holds(query: Any) -> bool:
-    """Tell whether a query holds for the facts above."""
+    """Return whether a query holds for the facts above."""
     return compile_query(query)(FACTS)
 
 
-def wrong(query: Any) -> str:
-    """Give the path that a query is refused at."""
+def error_path(query: Any) -> str:
+    """Return the path of a query's error."""
     with pytest.raises(QueryError) as caught:
         compile_query(query)
     return caught.value.path
@@ -180,7 +180,7 @@ def test_conditions_combine_with_what_stands_beside_them(query: Any, held: bool)
     ],
 )
 def test_a_query_that_cannot_be_used_is_refused_at_its_place(query: Any, path: str) -> None:
-    assert wrong(query) == path
+    assert error_path(query) == path
 
 
 @given(NESTED)
@@ -190,7 +190,7 @@ def test_any_json_is_a_query_or_a_query_error(raw: Any) -> None:
 
 
 def deep(levels: int) -> Any:
-    """Give a query with `$and` in `$and`, so many levels deep."""
+    """Return a query with nested `$and`."""
     query: Any = {"params.n": 2}
     for _ in range(levels):
         query = {"$and": [query]}
@@ -199,8 +199,8 @@ def deep(levels: int) -> Any:
 
 def test_a_query_may_be_nested_but_not_without_end() -> None:
     assert holds(deep(MAX_LEVELS))
-    assert wrong(deep(MAX_LEVELS + 1)) == "query" + ".$and[0]" * MAX_LEVELS + ".$and"
-    assert wrong(deep(10_000)) == "query" + ".$and[0]" * MAX_LEVELS + ".$and"
+    assert error_path(deep(MAX_LEVELS + 1)) == "query" + ".$and[0]" * MAX_LEVELS + ".$and"
+    assert error_path(deep(10_000)) == "query" + ".$and[0]" * MAX_LEVELS + ".$and"
 
 
 def test_levels_beside_each_other_are_not_below_each_other() -> None:

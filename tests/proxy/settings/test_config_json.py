@@ -1,4 +1,4 @@
-"""The text of an inline config: what is refused, at its place and soon."""
+"""The JSON parser for inline configs: what it rejects, with the path, and how fast."""
 
 from __future__ import annotations
 

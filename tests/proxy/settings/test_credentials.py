@@ -1,4 +1,4 @@
-"""Options, keys, hosts and configs, held against what the adapters declare."""
+"""Validation of options, keys, hosts and configs against the adapters' declarations."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STORED = {"az": AZURE, "box": SANDBOX}
 OPTIONS = [(name, option) for name in adapters.PROVIDERS for option in get_adapter(name).options]
 
 
-def wrong(*arguments: Any, check: Any = credentials_for) -> dict[str, str]:
+def errors_of(*arguments: Any, check: Any = credentials_for) -> dict[str, str]:
     with pytest.raises(ConfigError) as caught:
         check(*arguments)
     return {error.path: error.message for error in caught.value.errors}
 
 
 def config_wrong(**raw: Any) -> dict[str, str]:
-    return wrong(
+    return errors_of(
         routing_config.parse_config(raw), STORED, frozenset({*STORED, "broken"}), check=check_config
     )
 
@@ -48,29 +48,29 @@ def test_an_option_is_known_by_each_of_its_names() -> None:
 
 def test_no_option_leaves_its_place_in_a_header() -> None:
     for provider, option in OPTIONS:
-        found = wrong(get_adapter(provider), "k", {option.name: "x\r\nx-evil: 1"})
+        found = errors_of(get_adapter(provider), "k", {option.name: "x\r\nx-evil: 1"})
         assert list(found) == [option.name], provider
 
 
 def test_an_option_that_is_none_is_refused_with_the_nearest_name() -> None:
-    found = wrong(OPENAI, "k", {"openai_org": "o"})
+    found = errors_of(OPENAI, "k", {"openai_org": "o"})
     assert found == {"openai_org": "is not an option of openai; did you mean openai_organization?"}
 
 
 def test_one_option_under_two_names_is_refused() -> None:
-    found = wrong(AZURE, "k", {"resource_name": "r", "azure_resource_name": "s"})
+    found = errors_of(AZURE, "k", {"resource_name": "r", "azure_resource_name": "s"})
     assert found == {"azure_resource_name": "is given twice, under two names"}
 
 
 @pytest.mark.parametrize("key", ["a b", "a\n", "ü", "x" * 9000])
 def test_a_key_that_cannot_stand_in_a_header_is_refused_unseen(key: str) -> None:
-    found = wrong(OPENAI, key, {})
+    found = errors_of(OPENAI, key, {})
     assert list(found) == ["api_key"]
     assert key not in found["api_key"]
 
 
 def test_everything_wrong_with_a_credential_is_told_at_once() -> None:
-    assert list(wrong(OPENAI, "a b", {"x": "1", "openai_project": "\n"})) == [
+    assert list(errors_of(OPENAI, "a b", {"x": "1", "openai_project": "\n"})) == [
         "x",
         "openai_project",
         "api_key",
@@ -98,7 +98,7 @@ def test_a_custom_host_is_a_url(host: str) -> None:
     ],
 )
 def test_a_host_of_another_form_is_refused_unseen(host: str) -> None:
-    found = wrong(host, check=validate_host)
+    found = errors_of(host, check=validate_host)
     assert found == {"custom_host": "must be a URL such as https://images.example.com/v1"}
 
 

@@ -1,4 +1,4 @@
-"""The settings file: what it may say, and every sentence about what it may not."""
+"""The settings file: valid values, and the message for every invalid one."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ FILES = sorted(CONFIG.glob("*.yaml"))
 
 
 def problems(text: str, **environ: str) -> list[str]:
-    """Give every sentence about a settings file."""
+    """Return the messages for a settings file."""
     with pytest.raises(SettingsError) as caught:
         parse(text, file="my.yaml", environ=environ)
     return list(map(str, caught.value.problems))
 
 
 def environment_of(file: Path) -> dict[str, str]:
-    """Give a value to each variable that a file names without a default."""
+    """Return an environment with a value for each variable without a default."""
     names = re.findall(r"\$\{(\w+)\}", re.sub(r"#.*", "", file.read_text()))
     return {name: f"value-of-{name.lower()}" for name in names}
 
 
 def shown(default: object) -> str:
-    """Write a default as the example does."""
+    """Format a default as the example does."""
     if isinstance(default, bool):
         return str(default).lower()
     if default in ("", ()):
@@ -56,7 +56,7 @@ def shown(default: object) -> str:
 
 
 def keys_shown(file: Path) -> list[tuple[str | int, ...]]:
-    """Give the path of every key that stands in a file."""
+    """Return the path of every key in a file."""
     source = YamlFile(file.read_text(), file.name, environment_of(file))
     return [path for path in source.lines if path]
 

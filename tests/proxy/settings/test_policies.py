@@ -1,4 +1,4 @@
-"""Caching, retrying, breaking, sticking: the documented ranges, and what follows from them."""
+"""Policies for caching, retries, circuit breaker and sticky sessions: the documented ranges."""
 
 from __future__ import annotations
 

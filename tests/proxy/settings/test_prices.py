@@ -1,4 +1,4 @@
-"""The table of prices: the most special name counts, and what is not known is not guessed."""
+"""The price table: the longest prefix applies, and an unknown price is not guessed."""
 
 from __future__ import annotations
 

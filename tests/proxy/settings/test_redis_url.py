@@ -1,4 +1,4 @@
-"""Where a Redis is: what an operator may write, and what is no such thing."""
+"""Redis URLs: which are valid, and which are not."""
 
 from __future__ import annotations
 

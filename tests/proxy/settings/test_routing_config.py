@@ -1,4 +1,4 @@
-"""The config object: what it may hold, and every sentence about what it may not."""
+"""The config object: valid keys, and the message for every invalid one."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ TREE: Any = st.fixed_dictionaries(
 )
 
 
-def wrong(raw: Any) -> dict[str, str]:
-    """Give what is wrong with a config, by path."""
+def errors_of(raw: Any) -> dict[str, str]:
+    """Return the errors of a config, by path."""
     with pytest.raises(ConfigError) as caught:
         parse_config(raw)
     return {error.path: error.message for error in caught.value.errors}
@@ -66,7 +66,7 @@ def test_any_json_is_a_config_or_a_config_error(raw: Any) -> None:
 
 @pytest.mark.parametrize("raw", [None, 1, "x", [], [{}]])
 def test_only_an_object_is_a_config(raw: Any) -> None:
-    assert wrong(raw) == {"": "a config must be a JSON object"}
+    assert errors_of(raw) == {"": "a config must be a JSON object"}
 
 
 def test_an_empty_config_changes_nothing() -> None:
@@ -109,13 +109,13 @@ def test_a_text_of_another_name_is_a_providers_option() -> None:
 
 
 @pytest.mark.parametrize("key", sorted(routing_config.IGNORED_KEYS))
-def test_keys_without_an_effect_on_a_picture_are_accepted(key: str) -> None:
+def test_keys_without_an_effect_on_images_are_accepted(key: str) -> None:
     assert parse_config({"provider": "p", key: 1}) == parse_config({"provider": "p"})
 
 
 @pytest.mark.parametrize("key", sorted(routing_config.UNSUPPORTED_KEYS))
 def test_what_is_not_honoured_is_refused(key: str) -> None:
-    assert wrong({key: {}}) == {key: "is not supported"}
+    assert errors_of({key: {}}) == {key: "is not supported"}
 
 
 @pytest.mark.parametrize("key", sorted(routing_config.CONFIG_KEYS))
@@ -124,18 +124,18 @@ def test_null_is_as_good_as_nothing(key: str) -> None:
 
 
 def conditional(*conditions: Any, **more: Any) -> dict[str, Any]:
-    """Give a config with conditions over two targets, `a` and `b`."""
+    """Return a config with conditions over two targets, `a` and `b`."""
     strategy = {"mode": "conditional", "conditions": list(conditions), **more}
     return {"strategy": strategy, "targets": [{"name": "a"}, {"name": "b"}]}
 
 
 def strategy(**keys: Any) -> dict[str, Any]:
-    """Give a config with a strategy over one target."""
+    """Return a config with a strategy over one target."""
     return {"strategy": keys, "targets": [{}]}
 
 
 def nest(levels: int) -> dict[str, Any]:
-    """Give a config of so many levels."""
+    """Return a config with this many levels."""
     config: dict[str, Any] = {"provider": "p"}
     for _ in range(levels - 1):
         config = {"targets": [config]}
@@ -257,7 +257,7 @@ BAD: list[tuple[Any, str, str]] = [
 @pytest.mark.parametrize(("raw", "path", "message"), BAD, ids=range(len(BAD)))
 def test_what_is_wrong_is_told_with_its_place_and_soon(raw: Any, path: str, message: str) -> None:
     began = time.perf_counter()
-    (found,) = wrong(raw).items()
+    (found,) = errors_of(raw).items()
     assert found[0] == path
     assert message in found[1]
     assert time.perf_counter() - began < 1
@@ -266,7 +266,7 @@ def test_what_is_wrong_is_told_with_its_place_and_soon(raw: Any, path: str, mess
 def test_not_every_one_of_many_faults_is_told() -> None:
     targets = [{"targets": [{"weird": 1}] * MAX_TARGETS}] * MAX_TARGETS
     began = time.perf_counter()
-    assert len(wrong({"targets": targets})) <= 2 * MAX_ERRORS
+    assert len(errors_of({"targets": targets})) <= 2 * MAX_ERRORS
     assert time.perf_counter() - began < 1
 
 
@@ -274,7 +274,7 @@ def test_everything_wrong_is_told_at_once() -> None:
     targets = [{"drop_params": 1, "api_key": 5}]
     raw = {"retry": {}, "cache": {"mode": "x"}, "strategy": {}, "targets": targets}
     told = ["retry", "cache.mode", "targets[0].drop_params", "targets[0].api_key", "strategy"]
-    assert list(wrong(raw)) == told
+    assert list(errors_of(raw)) == told
 
 
 def test_what_is_wrong_is_told_in_sentences() -> None:
@@ -288,7 +288,7 @@ def test_what_is_wrong_is_told_in_sentences() -> None:
 
 def test_no_value_stands_in_a_sentence() -> None:
     raw = {"api_key": ["sekret"], "cache": {"mode": "sekret"}, "request_timeout": "sekret"}
-    assert not re.search("sekret", str(wrong(raw)))
+    assert not re.search("sekret", str(errors_of(raw)))
 
 
 @pytest.mark.parametrize("mode", ["single", "loadbalance", "fallback"])
@@ -391,7 +391,7 @@ def test_a_name_and_a_weight_are_not_taken_over(key: str) -> None:
 
 def test_keepalive_is_for_the_whole_request() -> None:
     assert parse_config({"keepalive": 15, "targets": [{}]}).keepalive == 15
-    assert list(wrong({"targets": [{"targets": [{"keepalive": 15}]}]})) == [
+    assert list(errors_of({"targets": [{"targets": [{"keepalive": 15}]}]})) == [
         "targets[0].targets[0].keepalive"
     ]
 
@@ -411,14 +411,14 @@ def test_a_strategys_breaker_is_that_of_its_targets_unless_they_have_their_own()
 
 def test_a_targets_bad_parameters_are_a_config_error_beside_good_ones() -> None:
     raw = {"override_params": {"a": 1}, "targets": [{"override_params": "x"}]}
-    assert list(wrong(raw)) == ["targets[0].override_params"]
+    assert list(errors_of(raw)) == ["targets[0].override_params"]
 
 
 @pytest.mark.parametrize(
     "key", [*sorted(routing_config.CONFIG_KEYS - routing_config.GROUP_KEYS), "azure_api_version"]
 )
 def test_what_a_target_would_not_take_over_is_refused_beside_it(key: str) -> None:
-    assert list(wrong({key: "x", "targets": [{"provider": "p"}]})) == [key]
+    assert list(errors_of({key: "x", "targets": [{"provider": "p"}]})) == [key]
 
 
 def test_faults_that_are_none_raise_nothing() -> None:

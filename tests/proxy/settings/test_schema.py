@@ -1,4 +1,4 @@
-"""Sections whose keys are numbers or words of ours: what they refuse, and what they never show."""
+"""Sections with fixed keys: invalid values, and secrets that have no repr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generated key: kept, for its owner's eyes only."""
+"""The generated key is stored, readable only by its owner."""
 
 from __future__ import annotations
 

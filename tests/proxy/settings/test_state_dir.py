@@ -1,4 +1,4 @@
-"""The state folder, made for its owner's eyes only."""
+"""The state directory is accessible only by its owner."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def test_what_stands_in_the_way_is_an_error(tmp_path: Path) -> None:
 def test_whoever_makes_the_state_folder_makes_it_private(tmp_path: Path) -> None:
     ResultFolder(tmp_path / "a" / "jobs").lock()
     load_or_create_local_key(str(tmp_path / "b" / "c"))
-    asyncio.run(ImageTempFile(tmp_path / "d" / "e").append(b"picture"))
+    asyncio.run(ImageTempFile(tmp_path / "d" / "e").append(b"image"))
     assert [_mode(it) for it in sorted(tmp_path.iterdir())] == [0o700] * 3

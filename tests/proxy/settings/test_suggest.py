@@ -1,4 +1,4 @@
-"""Hints at what somebody may have meant."""
+"""Suggestions for misspelled names."""
 
 from __future__ import annotations
 

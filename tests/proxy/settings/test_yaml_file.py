@@ -1,4 +1,4 @@
-"""Reading YAML: references, lines, and sentences that give nothing away."""
+"""YAML: references, lines, and messages that contain no values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def data(text: str, **environ: str) -> Any:
 
 
 def problem(text: str, **environ: str) -> str:
-    """Give the only sentence about a text."""
+    """Return the only problem of a text."""
     (found,) = read(text, **environ).problems
     return str(found)
 
@@ -47,8 +47,8 @@ def test_no_text_makes_it_raise(text: str) -> None:
     assert all(str(problem) for problem in read(text).problems)
 
 
-def said(text: str) -> tuple[str, list[str]]:
-    """Give all that comes of a text; as a text, since NaN is not equal to itself."""
+def parse_result(text: str) -> tuple[str, list[str]]:
+    """Return the data (as text, because NaN is not equal to itself) and the problems."""
     source = read(text, NAME="n")
     return repr(source.data), list(map(str, source.problems))
 
@@ -56,14 +56,14 @@ def said(text: str) -> tuple[str, list[str]]:
 @given(st.one_of(st.text(), YAML_LIKE, TAGGED))
 def test_the_parser_in_c_changes_nothing(text: str) -> None:
     with patch.object(yaml_file, "_FAST_LOADER", None):
-        without = said(text)
-    assert said(text) == without
+        without = parse_result(text)
+    assert parse_result(text) == without
 
 
 @given(value=JSON, ascii_only=st.booleans())
 def test_json_is_read_as_yaml_reads_it(*, value: dict[str, Any], ascii_only: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, allow_nan=True)
-    assert said(text) == said(f" {text}")
+    assert parse_result(text) == parse_result(f" {text}")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_json_is_read_as_yaml_reads_it(*, value: dict[str, Any], ascii_only: boo
     ],
 )
 def test_where_json_and_yaml_differ_yaml_has_the_word(text: str) -> None:
-    assert said(text) == said(f" {text}")
+    assert parse_result(text) == parse_result(f" {text}")
 
 
 def test_the_line_of_what_is_wrong_in_json_is_told() -> None:
