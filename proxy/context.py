@@ -41,7 +41,7 @@ BODY_RESERVATION: web.RequestKey[BodyReservation] = web.RequestKey("body_reserva
 BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
 """The body, serialized again after parsing. Set by routing, forwarded if no parameter changes."""
 ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
-"""The attempt at the current target. Set by `pipeline.execute`, anew for each target."""
+"""The attempt at the current target. Set by `pipeline.execute` for each target."""
 COMMITTED: web.RequestKey[bool] = web.RequestKey("committed", bool)
 """True once the response headers are about to be sent. Set by `set_gateway_headers`."""
 JOIN_STATUS: web.RequestKey[str] = web.RequestKey("join_status", str)

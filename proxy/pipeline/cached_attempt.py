@@ -71,9 +71,9 @@ class CachedAttempt:
         attempt = request[ATTEMPT]
         # The routes with and without /v1 are the same endpoint.
         path = request.path.removeprefix("/v1")
-        asks = request[CALLER].name, request[PLAN], attempt.target, attempt.params
+        identity = request[CALLER].name, request[PLAN], attempt.target, attempt.params
         self.cache = request.app[CACHE]
-        self.key = cache_key(*asks, path)
+        self.key = cache_key(*identity, path)
         self.pool_size = pool_size(attempt.target, attempt.params)
         self._request = request
         self._attempt = attempt
@@ -84,8 +84,8 @@ class CachedAttempt:
         attempt.receipt = attempt.receipt.with_lines(*entry.receipt)
         images = self._images(entry.images[: self.pool_size or None])
         if attempt.params.get("stream") is True:
-            about: dict[str, Any] = {k: v for k, v in entry.extra.items() if k in _EVENT_FIELDS}
-            attempt.params = {**attempt.params, **about}
+            fields: dict[str, Any] = {k: v for k, v in entry.extra.items() if k in _EVENT_FIELDS}
+            attempt.params = {**attempt.params, **fields}
             attempt.receipt = attempt.receipt.with_lines(*cached_receipt(images))
             return await deliver_stream(self._request, _results(images, entry.usage))
         if entry.has_urls and not attempt.params.get("response_format"):
@@ -103,23 +103,21 @@ class CachedAttempt:
     def _store_hot_response(self, body: bytes, entry: CacheEntry) -> None:
         """Store a whole response body in memory, for equal requests."""
         attempt, job = self._attempt, self._request.get(JOB)
-        name = request_digest(self._request[PLAN])
-        whose = job.id if job else "", attempt.receipt, attempt.target
-        ready = HotResponse(body, *whose, self.key, entry, attempt.model)
-        self.cache.hot_responses.put(name, ready)
+        digest = request_digest(self._request[PLAN])
+        origin = job.id if job else "", attempt.receipt, attempt.target
+        hot_response = HotResponse(body, *origin, self.key, entry, attempt.model)
+        self.cache.hot_responses.put(digest, hot_response)
 
     async def fill(self, handler: Handler, existing: CacheEntry | None) -> web.StreamResponse:
-        """Respond with what `handler` generates beside the `existing` images, and store it."""
-        attempt, pictures = self._attempt, self.cache.images
+        """Respond with what `handler` generates beyond the `existing` images, and store it."""
+        attempt, store = self._attempt, self.cache.images
         if existing:
             images = self._images(existing.images)
             attempt.prior_images = tuple((image, attempt.target) for image in images)
             attempt.params = {**attempt.params, "n": self.pool_size - len(images)}
             attempt.raw_body = None
-        filling = CacheFill(
-            pictures, partial(_image_bytes, client_for(self._request), attempt.target)
-        )
-        capture = attempt.capture = ResponseCapture(pictures.max_image_bytes, filling.tee)
+        filling = CacheFill(store, partial(_image_bytes, client_for(self._request), attempt.target))
+        capture = attempt.capture = ResponseCapture(store.max_image_bytes, filling.tee)
         began = self.cache.clock()
         try:
             response = await handler(self._request)
@@ -153,20 +151,20 @@ class CachedAttempt:
         )
         usage = sum_usage([known.usage if known else None, *(answer.usage for answer in answers)])
         now = self.cache.clock()
-        made = EntryBuilder(plan, attempt, answers, known, usage, prices, now, seconds)
+        builder = EntryBuilder(plan, attempt, answers, known, usage, prices, now, seconds)
         try:
-            arrived = await filling.finish(made.images)
+            stored = await filling.finish(builder.images)
         except (ImageError, NotCacheableError):
             return
-        if arrived:
-            anew = plan.force_refresh or not self.pool_size
-            await self.cache.put(self.key, made.build(arrived), arrived, overwrite=anew)
+        if stored:
+            overwrite = plan.force_refresh or not self.pool_size
+            await self.cache.put(self.key, builder.build(stored), stored, overwrite=overwrite)
 
-    def _images(self, pictures: Sequence[ImageRecord]) -> tuple[CachedImage, ...]:
+    def _images(self, records: Sequence[ImageRecord]) -> tuple[CachedImage, ...]:
         now, ours = self.cache.clock(), self._request[SNAPSHOT].settings.blobs.persist_urls
         return tuple(
             self.cache.images.cached_image(it, "" if ours or it.url_expires <= now else it.url)
-            for it in pictures
+            for it in records
         )
 
 

@@ -38,14 +38,16 @@ async def converse(request: web.Request) -> web.StreamResponse:
         if outcome.response is not None:
             return await relay(request, outcome.response, outcome)
     # The provider's connection is released before a slow client can hold it.
-    came: list[ConversationResult] = [(outcome.answer or Answer(()), outcome.headers)]
+    results: list[ConversationResult] = [(outcome.answer or Answer(()), outcome.headers)]
     if streamed:
-        return await deliver_stream(request, _iterate(came))
-    return await _deliver_all(request, came)
+        return await deliver_stream(request, _iterate(results))
+    return await _deliver_all(request, results)
 
 
-async def _deliver_all(request: web.Request, came: list[ConversationResult]) -> web.StreamResponse:
-    answer, headers = _merge_answers(request, came)
+async def _deliver_all(
+    request: web.Request, results: list[ConversationResult]
+) -> web.StreamResponse:
+    answer, headers = _merge_answers(request, results)
     return await deliver(request, answer, headers)
 
 
@@ -85,22 +87,22 @@ async def _gather_results(upstream: ProviderClient, attempt: Attempt) -> list[Co
 
 
 def _merge_answers(
-    request: web.Request, came: list[ConversationResult]
+    request: web.Request, results: list[ConversationResult]
 ) -> tuple[Answer, Mapping[str, str]]:
-    """Merge the results in order. If some calls failed, the others' images are returned."""
+    """Merge the results in order. If some calls fail, the others' images are returned."""
     attempt = request[ATTEMPT]
-    failed = [it for it in came if isinstance(it, ImageError)]
-    made = [it for it in came if not isinstance(it, ImageError)]
-    images = [image for answer, _ in made for image in answer.images]
+    errors = [it for it in results if isinstance(it, ImageError)]
+    answers = [it for it in results if not isinstance(it, ImageError)]
+    images = [image for answer, _ in answers for image in answer.images]
     if not images:
-        raise failed[0] if failed else no_image_error()
+        raise errors[0] if errors else no_image_error()
     if (missing := requested_count(attempt) - len(images)) > 0:
-        why = failed[0] if failed else too_few_images(missing)
-        handle_missing(request, attempt.with_prior_images(images), missing, why)
-    first, headers = made[0]
-    if len(came) == 1:
+        error = errors[0] if errors else too_few_images(missing)
+        handle_missing(request, attempt.with_prior_images(images), missing, error)
+    first, headers = answers[0]
+    if len(results) == 1:
         return first, headers
-    usage = sum_usage([answer.usage for answer, _ in made])
+    usage = sum_usage([answer.usage for answer, _ in answers])
     return replace(first, images=tuple(images), usage=usage, body=None), headers
 
 
@@ -123,14 +125,14 @@ async def iter_results(
             await queue.put(error)
 
     missing, failed = requested_count(attempt), False
-    async for came in _merge_tasks(
+    async for result in _merge_tasks(
         queue, [asyncio.create_task(one(call)) for call in attempt.calls]
     ):
-        if isinstance(came, ImageError):
+        if isinstance(result, ImageError):
             failed = True
         else:
-            missing -= _count_finished(came[0])
-        yield came
+            missing -= _count_finished(result[0])
+        yield result
     if missing > 0 and not failed:
         yield too_few_images(missing)
 
@@ -188,9 +190,9 @@ def _count_finished(answer: Answer) -> int:
     return sum(image.partial_index is None for image in answer.images)
 
 
-async def _iterate(came: list[ConversationResult]) -> AsyncGenerator[ConversationResult, None]:
-    for one in came:
-        yield one
+async def _iterate(results: list[ConversationResult]) -> AsyncGenerator[ConversationResult, None]:
+    for result in results:
+        yield result
 
 
 def sum_usage(usages: list[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:

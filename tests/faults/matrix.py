@@ -188,7 +188,7 @@ def judged(status: int, kind: str, body: bytes, pictures: set[bytes]) -> str:
         return f"WRONG: {status} {body[:200]!r}"
     if not 400 <= status < 600 or not error.keys() >= _FIELDS or not error["message"]:  # noqa: PLR2004 - HTTP's errors
         return f"WRONG: {status} {error}"
-    if error["message"].startswith("The gateway failed"):
+    if error["message"].startswith("Internal error in the gateway"):
         return f"WRONG: {error['message']}"
     return f"{status} {error['code'] or error['type']}"
 
