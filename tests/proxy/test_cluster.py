@@ -18,7 +18,7 @@ from proxy.state.memory import MemoryStore
 from proxy.state.redis import RedisStore
 
 
-def test_who_is_alone_imports_none_of_it() -> None:
+def test_a_single_process_does_not_import_shared_state() -> None:
     asked = """
 import sys
 from proxy.app import make_app
@@ -37,7 +37,7 @@ print([it for it in sys.modules if "shar" in it and it.startswith("proxy") or "r
 
 
 @pytest.mark.parametrize("redis", ["", "redis: {url: redis://127.0.0.1:1}"])
-def test_who_is_not_alone_shares_all_of_it(redis: str) -> None:
+def test_a_clustered_gateway_shares_its_state(redis: str) -> None:
     memory = MemoryStore()
     app = make_app(parse(redis, environ={}), state_store=memory)
     assert isinstance(app[JOB_CLUSTER], JobCluster)

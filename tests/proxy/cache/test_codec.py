@@ -30,7 +30,7 @@ ENTRY = CacheEntry(
 )
 
 
-def test_it_comes_back_as_it_was_at_another_clock() -> None:
+def test_an_entry_survives_encoding_with_another_clock() -> None:
     first, second = ENTRY.images
     moved = replace(ENTRY, expires=1000, images=(first, replace(second, url_expires=1040)))
     assert decode(encode(ENTRY), 1000) == moved
@@ -40,17 +40,17 @@ def test_it_comes_back_as_it_was_at_another_clock() -> None:
     "data",
     [b"", VERSION, VERSION + b"\x90", b"\x00" + encode(ENTRY)[1:], encode(ENTRY)[:-1]],
 )
-def test_what_is_of_another_version_or_damaged_is_none(data: bytes) -> None:
+def test_another_version_or_damaged_data_decodes_to_none(data: bytes) -> None:
     assert decode(data, 1) is None
 
 
 @pytest.mark.parametrize("odd", [object(), 1 << 64])
-def test_what_cannot_be_written_is_told(odd: Any) -> None:
+def test_values_without_an_encoding_raise_an_error(odd: Any) -> None:
     with pytest.raises((TypeError, OverflowError)):
         encode(replace(ENTRY, extra={"a": odd}))
 
 
-def test_another_shape_is_another_version() -> None:
+def test_changed_fields_need_a_new_version() -> None:
     shapes = [
         [it.name for it in fields(kind)]
         for kind in (CacheEntry, ImageRecord, ImageHeader, ReceiptLine)

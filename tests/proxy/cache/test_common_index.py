@@ -37,7 +37,7 @@ async def kept(request: pytest.FixtureRequest) -> AsyncIterator[Common]:
         yield there
 
 
-async def test_a_picture_lies_for_a_while_after_its_last_entry(kept: Common) -> None:
+async def test_an_image_is_kept_for_a_grace_period_after_its_last_entry(kept: Common) -> None:
     await kept.index.put(key(1), entry(image_record(1)))
     assert await kept.index.remove(key(1)) == []
     await kept.advance(59)
@@ -46,7 +46,7 @@ async def test_a_picture_lies_for_a_while_after_its_last_entry(kept: Common) -> 
     assert await kept.index.expire() == [DIGEST]
 
 
-async def test_what_is_taken_hold_of_meanwhile_stays(kept: Common) -> None:
+async def test_an_image_referenced_again_in_the_grace_period_stays(kept: Common) -> None:
     await kept.index.put(key(1), entry(image_record(1)))
     await kept.index.remove(key(1))
     await kept.advance(59)
@@ -58,13 +58,13 @@ async def test_what_is_taken_hold_of_meanwhile_stays(kept: Common) -> None:
     assert await kept.index.expire() == []
 
 
-async def test_what_was_announced_and_never_came_to_be_held_goes(kept: Common) -> None:
+async def test_a_reserved_image_without_an_entry_is_deleted(kept: Common) -> None:
     assert not await kept.index.reserve(DIGEST)
     await kept.advance(61)
     assert await kept.index.expire() == [DIGEST]
 
 
-async def test_one_process_gets_a_picture_to_delete_and_another_if_it_fails(kept: Common) -> None:
+async def test_an_image_is_leased_to_one_process_and_to_another_if_that_fails(kept: Common) -> None:
     other = kept.another()
     await kept.index.release([DIGEST])
     await kept.advance(61)
@@ -77,7 +77,7 @@ async def test_one_process_gets_a_picture_to_delete_and_another_if_it_fails(kept
     assert await kept.index.expire() == []
 
 
-async def test_a_picture_that_is_being_deleted_can_be_kept_only_afterwards(kept: Common) -> None:
+async def test_an_image_that_is_being_deleted_can_be_stored_only_afterwards(kept: Common) -> None:
     assert not await kept.index.reserve(DIGEST)
     await kept.advance(61)
     assert await kept.index.expire() == [DIGEST]

@@ -11,14 +11,14 @@ def picture(length: int, **about: str) -> ImageRecord:
     return ImageRecord("0" * 64, length, ImageHeader("image/png"), about)
 
 
-def test_what_is_dear_for_its_bytes_is_worth_more() -> None:
+def test_the_eviction_value_grows_with_the_cost_per_byte() -> None:
     small, large = CacheEntry((picture(1000),), 0), CacheEntry((picture(2000),), 0)
     slow = CacheEntry((picture(1000),), 0, seconds=100)
     dear = CacheEntry((picture(1000),), 0, dollars=1)
     assert large.eviction_value < small.eviction_value < slow.eviction_value < dear.eviction_value
 
 
-def test_what_is_told_of_pictures_weighs_something() -> None:
+def test_image_metadata_adds_to_the_weight() -> None:
     bare = CacheEntry((picture(1000),), 0)
     told = CacheEntry(
         (picture(1000, revised_prompt="p" * 1000),), 0, receipt=(ReceiptLine("dropped", "a"),)
@@ -27,5 +27,5 @@ def test_what_is_told_of_pictures_weighs_something() -> None:
     assert bare.weight < CacheEntry((picture(1), picture(1)), 0).weight
 
 
-async def test_a_picture_of_nothing_has_no_pieces() -> None:
+async def test_an_image_without_a_source_has_no_chunks() -> None:
     assert [piece async for piece in CachedImage().read()] == []

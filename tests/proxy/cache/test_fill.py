@@ -37,7 +37,7 @@ async def passed(ours: CacheFill, image: Image, data: bytes) -> bytes:
     return b"".join([piece async for piece in ours.tee(image, data[:10], chunks(data[10:]))])
 
 
-async def test_what_passes_goes_on_as_it_was_and_is_stored(tmp_path: Path) -> None:
+async def test_a_tee_yields_the_same_bytes_and_stores_them(tmp_path: Path) -> None:
     data = PNG + bytes(300_000)
     async with running_cache(tmp_path) as ours:
         filler = filling(ours)
@@ -47,7 +47,7 @@ async def test_what_passes_goes_on_as_it_was_and_is_stored(tmp_path: Path) -> No
         assert len(ours.names) == 2
 
 
-async def test_if_one_is_no_picture_none_is_stored(tmp_path: Path) -> None:
+async def test_if_one_is_no_image_none_is_stored(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         filler = filling(ours)
         await passed(filler, FIRST, PNG)
@@ -56,7 +56,7 @@ async def test_if_one_is_no_picture_none_is_stored(tmp_path: Path) -> None:
         assert ours.names == set()
 
 
-async def test_what_passed_and_is_not_wanted_goes(tmp_path: Path) -> None:
+async def test_abort_deletes_what_a_tee_stored(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         filler = filling(ours)
         await passed(filler, FIRST, PNG)
@@ -65,7 +65,7 @@ async def test_what_passed_and_is_not_wanted_goes(tmp_path: Path) -> None:
         assert ours.names == set()
 
 
-async def test_what_breaks_off_is_not_stored(tmp_path: Path) -> None:
+async def test_an_interrupted_image_is_not_stored(tmp_path: Path) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield bytes(1000)
         raise ConnectionResetError
@@ -79,7 +79,7 @@ async def test_what_breaks_off_is_not_stored(tmp_path: Path) -> None:
         assert ours.names == set()
 
 
-async def test_a_store_that_stands_still_holds_nobody_up(tmp_path: Path) -> None:
+async def test_a_stalled_store_does_not_delay_the_client(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         still = asyncio.Event()
 
@@ -113,17 +113,17 @@ def made(*images: Image, model: str = "", prices: Prices = NO_PRICES, **about: A
     return one.build([ARRIVED] * len(images))
 
 
-def test_it_is_the_callers_and_ends_when_the_config_says() -> None:
+def test_an_entry_has_the_caller_and_the_lifetime_of_the_policy() -> None:
     entry = made(Image(data=b"1"))
     assert (entry.caller, entry.namespace, entry.expires) == ("web", "ns", 1060)
     assert entry.seconds == 5
 
 
-def test_of_a_receipt_what_was_said_of_parameters_lasts() -> None:
+def test_only_receipt_lines_about_parameters_are_stored() -> None:
     assert list(map(str, made(Image(data=b"1")).receipt)) == ["dropped style"]
 
 
-def test_a_url_is_given_on_for_half_its_life() -> None:
+def test_a_url_is_handed_out_for_half_its_lifetime() -> None:
     entry = made(Image(url="https://a.test", extra={"seed": 1}))
     [picture] = entry.images
     assert (picture.url, picture.extra) == ("https://a.test", {"seed": 1})
@@ -132,13 +132,13 @@ def test_a_url_is_given_on_for_half_its_life() -> None:
     assert not made(Image(data=b"1")).has_urls
 
 
-def test_it_was_made_when_the_provider_says_or_else_now() -> None:
+def test_created_is_the_providers_time_or_else_now() -> None:
     told = made(Image(data=b"1"), extra={"created": 7, "size": "1x1"})
     assert (told.created, told.extra) == (7, {"size": "1x1"})
     assert made(Image(data=b"1")).created > 1_700_000_000
 
 
-def test_each_picture_costs_what_the_prices_say_or_else_something(tmp_path: Path) -> None:
+def test_each_image_costs_its_price_or_a_default(tmp_path: Path) -> None:
     prices = tmp_path / "prices.yaml"
     prices.write_text("openai: {a: 0.5, b: {megapixel: 0.25}}")
     two = (Image(data=b"1"), Image(data=b"2"))
@@ -146,7 +146,7 @@ def test_each_picture_costs_what_the_prices_say_or_else_something(tmp_path: Path
     assert costs == [1.0, 0.5, 2 * DEFAULT_DOLLARS_PER_IMAGE]
 
 
-def test_what_was_known_comes_first_and_counts() -> None:
+def test_images_of_the_existing_entry_come_first() -> None:
     known = CacheEntry((ImageRecord("0" * 64, 1, ImageHeader("")),), 0, seconds=3)
     entry = made(Image(data=b"1"), known=known)
     assert [it.digest[0] for it in entry.images] == ["0", "1"]
@@ -174,7 +174,7 @@ def of_events(*events: object) -> list[Answer]:
     return parse_recorded(OPENAI, CALL, EVENT_STREAM, event_stream(*events))
 
 
-def test_json_is_read_with_all_that_stands_in_it() -> None:
+def test_json_is_parsed_with_all_fields() -> None:
     tree = {"created": 7, "data": [{"b64_json": B64, "seed": 1}], "usage": {"a": 1}, "size": "1x1"}
     [answer] = parse_recorded(OPENAI, CALL, "application/json", orjson.dumps(tree))
     [image] = answer.images
@@ -183,11 +183,11 @@ def test_json_is_read_with_all_that_stands_in_it() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"data":[]}', b'{"error":{"message":"m"}}'])
-def test_what_holds_no_picture_consists_of_nothing(body: bytes) -> None:
+def test_a_body_without_images_parses_to_nothing(body: bytes) -> None:
     assert parse_recorded(OPENAI, CALL, "application/json", body) == []
 
 
-def test_of_events_the_finished_pictures_count() -> None:
+def test_only_completed_images_of_events_count() -> None:
     first, second = of_events(PREVIEW, FINISHED, {**FINISHED, "seed": 2})
     assert [it.images[0].extra for it in (first, second)] == [{"seed": 1}, {"seed": 2}]
     assert first.images[0].b64 == B64
@@ -195,7 +195,7 @@ def test_of_events_the_finished_pictures_count() -> None:
 
 
 @pytest.mark.parametrize("events", [(), (PREVIEW,), (FINISHED, ERROR), ("text", [1], None)])
-def test_events_that_end_in_a_failure_or_in_nothing_consist_of_nothing(
+def test_events_without_a_complete_response_parse_to_nothing(
     events: tuple[object, ...],
 ) -> None:
     assert of_events(*events) == []

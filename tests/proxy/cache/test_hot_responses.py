@@ -16,7 +16,7 @@ def ready(size: int) -> HotResponse:
     return HotResponse(bytes(size), "job", Receipt(), TARGET, b"key", CacheEntry((), 0.0))
 
 
-def test_the_longest_unused_goes_first() -> None:
+def test_the_least_recently_used_is_evicted() -> None:
     answers, each = HotResponses(100_000), ready(20_000)
     for name in (b"a", b"b", b"c", b"d"):
         answers.put(name, each)
@@ -25,7 +25,7 @@ def test_the_longest_unused_goes_first() -> None:
     assert [answers.get(name) is each for name in (b"a", b"b", b"e")] == [True, False, True]
 
 
-def test_one_that_is_too_large_is_not_held_and_one_that_was_given_up_is_gone() -> None:
+def test_a_large_response_is_not_kept_and_a_removed_one_is_gone() -> None:
     answers = HotResponses(100_000)
     answers.put(b"a", ready(30_000))
     assert answers.get(b"a") is None
@@ -35,7 +35,7 @@ def test_one_that_is_too_large_is_not_held_and_one_that_was_given_up_is_gone() -
     assert answers.get(b"b") is None
 
 
-def test_a_copy_has_the_bytes_of_what_was_put_together() -> None:
+def test_a_capture_has_the_bytes_of_a_composed_response() -> None:
     copy = ByteCapture(100)
     copy.start(200, "application/json", None)
     copy.add_answer(Answer(()))
@@ -43,5 +43,5 @@ def test_a_copy_has_the_bytes_of_what_was_put_together() -> None:
     assert copy.chunks == [b"ab"]
 
 
-def test_no_answer_shows_what_it_holds() -> None:
+def test_repr_shows_no_content() -> None:
     assert "body" not in repr(ready(9))

@@ -19,7 +19,7 @@ LARGE = PNG + bytes(range(256)) * 10_000
 
 
 @pytest.mark.parametrize("data", [*IMAGES.values(), LARGE])
-async def test_a_picture_comes_back_as_it_was(tmp_path: Path, data: bytes) -> None:
+async def test_an_image_is_returned_unchanged(tmp_path: Path, data: bytes) -> None:
     async with running_cache(tmp_path) as ours:
         entry = await ours.store(b"k", data)
         [digest] = ours.names
@@ -30,7 +30,7 @@ async def test_a_picture_comes_back_as_it_was(tmp_path: Path, data: bytes) -> No
         assert image.header == entry.images[0].header
 
 
-async def test_a_picture_is_measured_and_an_svg_told_by_what_it_is_said_to_be(
+async def test_the_header_is_parsed_and_svg_recognised_by_the_declared_type(
     tmp_path: Path,
 ) -> None:
     async with running_cache(tmp_path) as ours:
@@ -41,20 +41,20 @@ async def test_a_picture_is_measured_and_an_svg_told_by_what_it_is_said_to_be(
 
 
 @pytest.mark.parametrize("data", [b"", b"text", b"<html><svg>", PNG + bytes(MB)])
-async def test_what_is_no_picture_or_too_large_leaves_nothing(tmp_path: Path, data: bytes) -> None:
+async def test_a_non_image_or_a_large_image_leaves_no_file(tmp_path: Path, data: bytes) -> None:
     async with running_cache(tmp_path, Cache(answer_bytes=MB)) as ours:
         with pytest.raises(NotCacheableError):
             await ours.upload(data)
         assert ours.names == set()
 
 
-async def test_what_is_discarded_is_gone(tmp_path: Path) -> None:
+async def test_a_discarded_image_is_deleted(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         await ours.cache.images.discard(await ours.upload())
         assert ours.names == set()
 
 
-async def test_what_is_lent_is_deleted_when_the_last_has_read_it(tmp_path: Path) -> None:
+async def test_a_pinned_image_is_deleted_when_the_last_reader_is_done(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         kept = (await ours.store(b"k", PNG)).images
         pictures = ours.cache.images
@@ -69,7 +69,7 @@ async def test_what_is_lent_is_deleted_when_the_last_has_read_it(tmp_path: Path)
         assert ours.names == set()
 
 
-async def test_all_pictures_are_named_and_nothing_else(tmp_path: Path) -> None:
+async def test_list_digests_yields_images_and_nothing_else(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         kept = await ours.store(b"k", PNG)
         await ours.upload(LARGE)
@@ -77,7 +77,7 @@ async def test_all_pictures_are_named_and_nothing_else(tmp_path: Path) -> None:
         assert found == [kept.images[0].digest]
 
 
-async def test_what_the_store_lost_is_noticed(tmp_path: Path) -> None:
+async def test_a_missing_image_is_noticed(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         entry = await ours.store(b"k", PNG)
         assert await ours.cache.images.all_exist(entry.images)

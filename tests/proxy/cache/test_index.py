@@ -47,7 +47,7 @@ async def test_each_entry_has_its_own_lifetime(keeping: Keeping) -> None:
         assert await kept.orphaned([]) == set()
 
 
-async def test_a_picture_of_several_entries_is_held_once_and_freed_with_the_last(
+async def test_a_shared_image_counts_once_and_is_orphaned_with_its_last_entry(
     keeping: Keeping,
 ) -> None:
     async with keeping() as kept:
@@ -65,14 +65,14 @@ async def test_a_picture_of_several_entries_is_held_once_and_freed_with_the_last
         }
 
 
-async def test_what_comes_again_under_a_key_takes_its_place(keeping: Keeping) -> None:
+async def test_a_new_entry_replaces_the_one_with_the_same_key(keeping: Keeping) -> None:
     async with keeping() as kept:
         await kept.index.put(key(1), entry(image_record(1), image_record(2)))
         freed = await kept.index.put(key(1), entry(image_record(2), image_record(3)))
         assert await kept.orphaned(freed) == {image_record(1).digest}
 
 
-async def test_what_is_cheap_to_make_again_goes_first(keeping: Keeping) -> None:
+async def test_the_cheapest_entry_is_evicted_first(keeping: Keeping) -> None:
     async with keeping(MEMORY * 10) as kept:
         await kept.index.put(key(0), entry(image_record(0, 5000), dollars=1))
         for number in range(1, 20):
@@ -82,7 +82,7 @@ async def test_what_is_cheap_to_make_again_goes_first(keeping: Keeping) -> None:
         assert await kept.index.get(key(1)) is None
 
 
-async def test_what_is_dear_goes_too_once_nobody_asks_for_it(keeping: Keeping) -> None:
+async def test_an_unused_expensive_entry_is_evicted_eventually(keeping: Keeping) -> None:
     async with keeping(MEMORY * 10) as kept:
         await kept.index.put(key(0), entry(image_record(0, 1000), dollars=0.01))
         for number in range(1, 200):
@@ -90,14 +90,14 @@ async def test_what_is_dear_goes_too_once_nobody_asks_for_it(keeping: Keeping) -
         assert await kept.index.get(key(0)) is None
 
 
-async def test_what_is_asked_for_stays(keeping: Keeping) -> None:
+async def test_a_used_entry_stays(keeping: Keeping) -> None:
     async with keeping(MEMORY * 10) as kept:
         for number in range(200):
             await kept.index.put(key(number), entry(image_record(number, 1000)))
             assert await kept.index.get(key(0))
 
 
-async def test_what_can_never_fit_is_not_kept_and_harms_nothing(keeping: Keeping) -> None:
+async def test_an_entry_above_the_limits_is_not_kept_and_evicts_nothing(keeping: Keeping) -> None:
     async with keeping() as kept:
         await kept.index.put(key(1), entry(image_record(1)))
         freed = await kept.index.put(key(2), entry(image_record(2, DISK + 1)))
@@ -108,13 +108,13 @@ async def test_what_can_never_fit_is_not_kept_and_harms_nothing(keeping: Keeping
         assert await kept.index.get(key(1))
 
 
-async def test_what_cannot_be_written_as_json_is_not_kept(keeping: Keeping) -> None:
+async def test_an_entry_without_json_encoding_is_not_kept(keeping: Keeping) -> None:
     async with keeping() as kept:
         odd = entry(image_record(1), extra={"a": object()})
         assert await kept.orphaned(await kept.index.put(key(1), odd)) == {image_record(1).digest}
 
 
-async def test_only_a_callers_own_are_forgotten(keeping: Keeping) -> None:
+async def test_a_purge_removes_only_the_callers_entries(keeping: Keeping) -> None:
     async with keeping() as kept:
         owners = [("a", ""), ("a", "x"), ("b", "x")]
         for number, (caller, namespace) in enumerate(owners):
@@ -128,7 +128,7 @@ async def test_only_a_callers_own_are_forgotten(keeping: Keeping) -> None:
         assert await kept.index.get(key(2))
 
 
-async def test_an_index_without_room_keeps_nothing(keeping: Keeping) -> None:
+async def test_an_index_with_zero_limits_keeps_nothing(keeping: Keeping) -> None:
     for bounds in ((0, DISK), (MEMORY, 0)):
         async with keeping(*bounds) as kept:
             freed = await kept.index.put(key(1), entry(image_record(1)))
@@ -157,13 +157,13 @@ STEPS = st.lists(STEP, max_size=40)
 
 
 @given(steps=STEPS)
-async def test_its_bounds_hold_whatever_comes(steps: list[tuple[Any, ...]]) -> None:
+async def test_the_limits_hold_under_random_operations(steps: list[tuple[Any, ...]]) -> None:
     await check(None, steps)
 
 
 @settings(deadline=None, max_examples=30)
 @given(steps=STEPS)
-async def test_its_bounds_hold_in_redis_too(
+async def test_the_limits_hold_in_redis_too(
     one_redis: RedisServer, steps: list[tuple[Any, ...]]
 ) -> None:
     one_redis.flush()

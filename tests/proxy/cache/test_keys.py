@@ -52,7 +52,7 @@ BASE: dict[str, Any] = {
         {"target": POOLED},
     ],
 )
-def test_whatever_may_change_the_answer_changes_the_key(change: dict[str, Any]) -> None:
+def test_everything_that_can_change_the_response_changes_the_key(change: dict[str, Any]) -> None:
     assert cache_key(**{**BASE, **change}) != cache_key(**BASE)
 
 
@@ -68,14 +68,14 @@ def test_neither_order_nor_form_changes_the_key(params: dict[str, Any]) -> None:
     assert cache_key(**{**BASE, "params": params}) == cache_key(**BASE)
 
 
-def test_where_callers_share_only_the_caller_does_not_count() -> None:
+def test_with_a_shared_cache_only_the_caller_is_left_out_of_the_key() -> None:
     shared = {**BASE, "target": SHARED}
     assert cache_key(**{**shared, "caller": "b"}) == cache_key(**shared)
     other = replace(SHARED, credentials=Credentials("other"))
     assert cache_key(**{**shared, "target": other}) != cache_key(**shared)
 
 
-def test_a_pool_is_one_answer_for_every_number() -> None:
+def test_a_pool_has_one_key_for_every_n() -> None:
     pooled = {**BASE, "target": POOLED}
     assert cache_key(**{**pooled, "params": {"prompt": "p", "n": 4}}) == cache_key(**pooled)
 
@@ -88,9 +88,7 @@ def test_a_pool_is_one_answer_for_every_number() -> None:
         ({"n": 3, "seed": 7}, 0),
     ],
 )
-def test_only_a_number_without_a_seed_is_asked_of_a_pool(
-    params: dict[str, Any], count: int
-) -> None:
+def test_only_a_valid_n_without_a_seed_uses_the_pool(params: dict[str, Any], count: int) -> None:
     assert pool_size(POOLED, params) == count
     assert pool_size(TARGET, params) == 0
 
@@ -106,5 +104,5 @@ def test_only_a_number_without_a_seed_is_asked_of_a_pool(
     ],
     ids=str,
 )
-def test_requests_that_came_in_other_words_are_told_apart(other: Any) -> None:
+def test_requests_with_other_bytes_have_other_raw_digests(other: Any) -> None:
     assert raw_request_digest(*other) != raw_request_digest(PATH, ((b"a", b"b"),), b"{}")

@@ -64,7 +64,7 @@ ASKS = st.tuples(st.sampled_from(["get", "remove"]), st.integers(0, 9))
 
 @settings(deadline=None, max_examples=30)
 @given(steps=st.lists(st.one_of(PUTS, PUTS, ASKS), max_size=40))
-async def test_the_same_goes_first_as_in_memory(
+async def test_redis_evicts_in_the_same_order_as_memory(
     one_redis: RedisServer, steps: list[tuple[Any, ...]]
 ) -> None:
     await same_goes_first(one_redis, steps)
@@ -87,7 +87,7 @@ async def same_goes_first(server: RedisServer | RedisServers, steps: list[tuple[
 
 
 @pytest.mark.parametrize("name", redis_lua.KEYS)
-async def test_books_of_which_a_part_is_lost_begin_anew(redis: RedisServer, name: str) -> None:
+async def test_an_index_with_lost_keys_starts_empty(redis: RedisServer, name: str) -> None:
     async with there(redis, 100 * MEMORY) as kept:
         for number in range(8):
             await kept.index.put(key(number), entry(image_record(number, 1000)))
@@ -102,7 +102,7 @@ async def test_books_of_which_a_part_is_lost_begin_anew(redis: RedisServer, name
         assert await kept.index.get(key(59))
 
 
-async def test_many_are_forgotten_and_many_grow_old(redis: RedisServer) -> None:
+async def test_purge_and_expiry_work_in_batches(redis: RedisServer) -> None:
     async with there(redis, 100 * MEMORY, 100 * DISK) as kept:
         for number in range(250):
             ends = kept.now() + (10 if number % 2 else 1000)
@@ -129,7 +129,7 @@ async def test_an_entry_of_another_version_is_a_miss(kept: RedisIndexUnderTest) 
     assert await kept.index.get(key(1))
 
 
-async def test_all_keys_lie_on_one_node_of_a_cluster(kept: RedisIndexUnderTest) -> None:
+async def test_all_keys_are_on_one_node_of_a_cluster(kept: RedisIndexUnderTest) -> None:
     await kept.index.put(key(1), entry(image_record(1)))
     await kept.index.release([image_record(2).digest])
     names = await kept.client.keys("*")
@@ -137,7 +137,7 @@ async def test_all_keys_lie_on_one_node_of_a_cluster(kept: RedisIndexUnderTest) 
     assert all(it.startswith(b"{easel:cache}:") for it in names)
 
 
-async def test_two_prefixes_know_nothing_of_each_other(redis: RedisServer) -> None:
+async def test_two_prefixes_are_independent(redis: RedisServer) -> None:
     async with there(redis) as ours, RedisClient(Redis(url=redis.url, prefix="other")) as other:
         await ours.index.put(key(1), entry(image_record(1)))
         assert await RedisIndex(other, MEMORY, DISK).get(key(1)) is None
@@ -146,7 +146,7 @@ async def test_two_prefixes_know_nothing_of_each_other(redis: RedisServer) -> No
 # Entries and pictures together.
 
 
-async def test_what_redis_has_forgotten_is_deleted_from_the_store(
+async def test_images_unknown_to_redis_are_deleted_from_the_store(
     redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with there(redis) as kept:
@@ -165,7 +165,7 @@ async def test_what_redis_has_forgotten_is_deleted_from_the_store(
                 assert entry
 
 
-async def test_what_could_not_be_deleted_is_no_failure_and_is_freed_again(
+async def test_an_image_that_could_not_be_deleted_is_leased_again(
     redis: RedisServer, tmp_path: Path
 ) -> None:
     async with (
@@ -216,7 +216,9 @@ async def status(ours: Gateway, prompt: str = "a cube") -> str:
     return str(got.headers["x-portkey-cache-status"])
 
 
-async def test_what_one_gateway_fills_another_has(redis: RedisServer, tmp_path: Path) -> None:
+async def test_an_entry_of_one_gateway_is_a_hit_on_another(
+    redis: RedisServer, tmp_path: Path
+) -> None:
     async with gateways(redis, tmp_path) as ((one, other), fake):
         assert [await status(it) for it in (one, other, one)] == ["MISS", "HIT", "HIT"]
         assert len(fake.requests) == 1
@@ -247,7 +249,7 @@ async def raw(client: Any, name: bytes) -> bytes:
             return await client.dump(name) or b""
 
 
-async def test_without_redis_pictures_are_made_and_nothing_else_is_amiss(
+async def test_without_redis_images_are_generated_and_nothing_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(redis_client, "_RETRY_PAUSE_SECONDS", 0.05)
@@ -290,7 +292,7 @@ async def test_a_stuck_redis_costs_a_request_no_more_than_its_timeout(
             assert sum(took[1:]) < TIMEOUT
 
 
-async def test_a_gateway_that_starts_again_still_has_what_was_kept(
+async def test_a_restarted_gateway_still_has_its_entries(
     redis: RedisServer, tmp_path: Path
 ) -> None:
     file = tmp_path / "easel.yaml"
@@ -333,13 +335,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServers]:
 
 @settings(deadline=None, max_examples=10)
 @given(steps=st.lists(st.one_of(PUTS, PUTS, ASKS), max_size=40))
-async def test_in_a_cluster_the_same_goes_first(
+async def test_a_cluster_evicts_in_the_same_order(
     cluster: RedisServers, steps: list[tuple[Any, ...]]
 ) -> None:
     await same_goes_first(cluster, steps)
 
 
-async def test_what_a_cluster_holds_is_given_up_and_freed(cluster: RedisServers) -> None:
+async def test_entries_in_a_cluster_are_removed_and_their_images_orphaned(
+    cluster: RedisServers,
+) -> None:
     cluster.flush()
     async with there(cluster) as kept:
         await kept.index.put(key(1), entry(image_record(1), caller="a", namespace="n"))
@@ -351,7 +355,7 @@ async def test_what_a_cluster_holds_is_given_up_and_freed(cluster: RedisServers)
         assert not await kept.index.reserve(DIGEST)
 
 
-async def test_a_cluster_that_loses_a_node_keeps_what_is_kept(
+async def test_a_cluster_that_loses_a_node_keeps_its_entries(
     cluster: RedisServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_client, "_RETRY_PAUSE_SECONDS", 0.05)

@@ -28,7 +28,7 @@ async def is_there(ours: CacheFixture, key: bytes) -> bool:
         return entry is not None
 
 
-async def test_what_is_kept_is_found(tmp_path: Path) -> None:
+async def test_a_stored_entry_is_found(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         kept = await ours.store(b"k", ONE, TWO)
         async with ours.cache.pinned_entry(b"k") as entry:
@@ -36,7 +36,7 @@ async def test_what_is_kept_is_found(tmp_path: Path) -> None:
         assert not await is_there(ours, b"other")
 
 
-async def test_a_picture_of_two_entries_is_stored_once(tmp_path: Path) -> None:
+async def test_an_image_of_two_entries_is_stored_once(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         await ours.store(b"a", ONE, ONE)
         await ours.store(b"b", ONE)
@@ -47,7 +47,7 @@ async def test_a_picture_of_two_entries_is_stored_once(tmp_path: Path) -> None:
         assert ours.names == set()
 
 
-async def test_an_entry_whose_picture_is_lost_is_given_up(tmp_path: Path) -> None:
+async def test_an_entry_with_a_missing_image_is_removed(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         await ours.store(b"k", ONE, TWO)
         next(path for path in ours.folder.rglob("*") if path.is_file()).unlink()
@@ -55,7 +55,7 @@ async def test_an_entry_whose_picture_is_lost_is_given_up(tmp_path: Path) -> Non
         assert ours.names == set()
 
 
-async def test_an_answer_that_is_being_read_is_never_cut(tmp_path: Path) -> None:
+async def test_a_response_that_is_being_read_is_never_cut(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         await ours.store(b"k", ONE)
         async with ours.cache.pinned_entry(b"k") as entry:
@@ -66,7 +66,7 @@ async def test_an_answer_that_is_being_read_is_never_cut(tmp_path: Path) -> None
         assert ours.names == set()
 
 
-async def test_what_a_failed_answer_read_goes_too(tmp_path: Path) -> None:
+async def test_images_removed_during_a_failed_read_are_deleted(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         await ours.store(b"k", ONE)
 
@@ -92,7 +92,9 @@ async def test_a_pool_is_not_replaced_by_a_smaller_one(tmp_path: Path) -> None:
         assert len(ours.names) == 1
 
 
-async def test_it_works_in_a_bucket_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_cache_works_in_an_s3_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
     with object_store(tmp_path / "s3") as endpoint:
@@ -108,7 +110,7 @@ async def test_it_works_in_a_bucket_too(tmp_path: Path, monkeypatch: pytest.Monk
                 assert b"".join([piece async for piece in image.read()]) == ONE
 
 
-async def test_what_takes_too_long_is_not_waited_for(
+async def test_a_look_up_does_not_wait_longer_than_its_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "_PENDING_TIMEOUT_SECONDS", 0.01)
@@ -127,7 +129,7 @@ async def test_what_takes_too_long_is_not_waited_for(
         assert not kept
 
 
-async def test_the_disk_is_never_fuller_than_the_settings_say(tmp_path: Path) -> None:
+async def test_the_disk_limit_is_never_exceeded(tmp_path: Path) -> None:
     async with running_cache(tmp_path, Cache(disk_bytes=MB)) as ours:
         for number in range(20):
             await ours.store(b"%d" % number, PNG + number.to_bytes(1) + bytes(200_000))
@@ -136,7 +138,7 @@ async def test_the_disk_is_never_fuller_than_the_settings_say(tmp_path: Path) ->
         assert await is_there(ours, b"19")
 
 
-async def test_a_look_up_waits_for_what_is_on_its_way(tmp_path: Path) -> None:
+async def test_a_look_up_waits_for_a_pending_entry(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         gate = asyncio.Event()
 
@@ -151,7 +153,7 @@ async def test_a_look_up_waits_for_what_is_on_its_way(tmp_path: Path) -> None:
         assert await looking
 
 
-async def test_what_is_too_much_at_once_is_not_kept(tmp_path: Path) -> None:
+async def test_responses_beyond_the_pending_budget_are_not_cached(tmp_path: Path) -> None:
     async with running_cache(tmp_path, Cache(answer_bytes=MB)) as ours:
         gate = asyncio.Event()
 
@@ -166,7 +168,7 @@ async def test_what_is_too_much_at_once_is_not_kept(tmp_path: Path) -> None:
         assert ours.cache.store_in_background(b"5", keep(), MB)
 
 
-async def test_a_failure_to_keep_is_the_logs_affair(
+async def test_a_failure_to_store_is_only_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fails() -> None:
@@ -179,7 +181,7 @@ async def test_a_failure_to_keep_is_the_logs_affair(
     assert "response not cached" in caplog.text
 
 
-async def test_what_is_forgotten_goes_and_so_does_what_was_on_its_way(tmp_path: Path) -> None:
+async def test_a_purge_removes_stored_and_pending_entries(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         await ours.store(b"a", ONE, caller="a")
         await ours.store(b"b", TWO, caller="b")
@@ -194,7 +196,7 @@ async def test_what_is_forgotten_goes_and_so_does_what_was_on_its_way(tmp_path: 
         assert await is_there(ours, b"b")
 
 
-async def test_both_of_two_that_are_on_their_way_under_one_key_are_forgotten(
+async def test_a_purge_removes_two_pending_entries_of_one_key(
     tmp_path: Path,
 ) -> None:
     async with running_cache(tmp_path) as ours:
@@ -224,7 +226,7 @@ class Failing:
         return await self.real(*said)
 
 
-async def test_of_an_entry_that_cannot_be_kept_whole_nothing_is_left(
+async def test_a_failed_commit_leaves_no_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running_cache(tmp_path) as ours:
@@ -236,7 +238,7 @@ async def test_of_an_entry_that_cannot_be_kept_whole_nothing_is_left(
         assert not await is_there(ours, b"k")
 
 
-async def test_what_cannot_be_discarded_is_nothing_to_the_answer(
+async def test_a_failed_discard_does_not_fail_the_response(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running_cache(tmp_path) as ours:
@@ -248,7 +250,7 @@ async def test_what_cannot_be_discarded_is_nothing_to_the_answer(
         assert len(ours.names) == 1
 
 
-async def test_one_that_cannot_be_deleted_keeps_no_other_from_it(
+async def test_a_failed_deletion_does_not_prevent_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running_cache(tmp_path) as ours:
@@ -260,7 +262,7 @@ async def test_one_that_cannot_be_deleted_keeps_no_other_from_it(
         assert failing.calls == 3
 
 
-async def test_nothing_is_left_once_it_has_ended(tmp_path: Path) -> None:
+async def test_no_file_is_left_after_the_end(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         await ours.store(b"k", ONE)
         await ours.upload(TWO)
@@ -268,7 +270,7 @@ async def test_nothing_is_left_once_it_has_ended(tmp_path: Path) -> None:
     assert ours.names == set()
 
 
-async def test_what_processes_share_outlives_each_of_them(tmp_path: Path) -> None:
+async def test_a_shared_folder_outlives_the_process(tmp_path: Path) -> None:
     index = LocalIndex(MB, MB)
     async with running_cache(tmp_path, index=index, shared="shared") as ours:
         await ours.store(b"k", ONE)
@@ -310,7 +312,9 @@ class Leaving(LocalIndex):
 
 
 @pytest.mark.parametrize("calls", range(4))
-async def test_whenever_the_index_leaves_nobody_is_failed(tmp_path: Path, calls: int) -> None:
+async def test_an_index_that_becomes_unavailable_fails_no_request(
+    tmp_path: Path, calls: int
+) -> None:
     index = Leaving(MB, MB)
     async with running_cache(tmp_path, index=index) as ours:
         index.left = calls
@@ -324,13 +328,13 @@ async def test_whenever_the_index_leaves_nobody_is_failed(tmp_path: Path, calls:
         assert not await is_there(ours, b"k")
 
 
-async def test_nobody_is_told_that_what_cannot_be_reached_was_forgotten(tmp_path: Path) -> None:
+async def test_a_purge_without_an_index_is_an_error(tmp_path: Path) -> None:
     async with running_cache(tmp_path, index=Leaving(MB, MB)) as ours:
         with pytest.raises(CacheUnavailable):
             await ours.cache.purge("a", None)
 
 
-async def test_what_is_too_old_goes_by_itself(
+async def test_expired_entries_are_removed_in_the_background(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "_EXPIRE_INTERVAL_SECONDS", 0.01)

@@ -9,7 +9,7 @@ from proxy.state.ops import AcquireSlot, Append, CountSlots, Get, List, Set
 from tests.support.state_stores import Clock
 
 
-async def test_what_was_saved_is_there_again_while_it_is_good() -> None:
+async def test_restored_entries_keep_their_lifetime() -> None:
     clock = Clock()
     memory, later = MemoryStore(clock), MemoryStore(clock)
     await memory.execute(Set("old", b"1", 5), Set("k", b"2", 50), Append("l", b"3", 50, 9))
@@ -27,7 +27,7 @@ async def test_what_was_saved_is_there_again_while_it_is_good() -> None:
         later.restore(saved[:-3])
 
 
-async def test_what_is_too_old_takes_no_memory_for_ever() -> None:
+async def test_expired_entries_free_their_memory() -> None:
     clock = Clock()
     memory = MemoryStore(clock)
     for number in range(5000):

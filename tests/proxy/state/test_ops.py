@@ -30,7 +30,7 @@ async def who(request: pytest.FixtureRequest) -> AsyncIterator[StoreUnderTest]:
         yield answerer
 
 
-def test_operations_can_be_sent_and_read() -> None:
+def test_operations_survive_encoding() -> None:
     ops: list[Op] = [
         Get("k"),
         CompareAndSet("k", None, b"\x00", 1.5),
@@ -40,21 +40,21 @@ def test_operations_can_be_sent_and_read() -> None:
     assert msgspec.msgpack.decode(sent, type=list[Op]) == ops
 
 
-async def test_a_value_is_there_for_its_time(who: StoreUnderTest) -> None:
+async def test_a_value_expires_after_its_lifetime(who: StoreUnderTest) -> None:
     await who.store.execute(Set("k", b"v", 2))
     assert await who.store.execute(Get("k")) == [b"v"]
     await who.advance(2.2)
     assert await who.store.execute(Get("k")) == [None]
 
 
-async def test_only_the_first_adds(who: StoreUnderTest) -> None:
+async def test_only_the_first_sets_if_absent(who: StoreUnderTest) -> None:
     said = await who.store.execute(
         SetIfAbsent("k", b"1", 9), SetIfAbsent("k", b"2", 9), Get("k"), Delete("k"), Get("k")
     )
     assert said == [None, b"1", b"1", None, None]
 
 
-async def test_a_swap_needs_what_it_was_told_of(who: StoreUnderTest) -> None:
+async def test_compare_and_set_needs_the_old_value(who: StoreUnderTest) -> None:
     said = await who.store.execute(
         CompareAndSet("k", b"x", b"1", 9),
         CompareAndSet("k", None, b"1", 9),
@@ -64,13 +64,13 @@ async def test_a_swap_needs_what_it_was_told_of(who: StoreUnderTest) -> None:
     assert said == [False, True, True, None]
 
 
-async def test_a_list_keeps_the_newest_and_is_taken_once(who: StoreUnderTest) -> None:
+async def test_a_list_keeps_the_newest_items_and_is_popped_once(who: StoreUnderTest) -> None:
     await who.store.execute(*(Append("k", bytes([item]), 9, 2) for item in range(3)))
     said = await who.store.execute(List("k"), PopAll("k"), PopAll("k"))
     assert said == [[b"\x01", b"\x02"], [b"\x01", b"\x02"], []]
 
 
-async def test_a_set_has_room_again_when_one_leaves(who: StoreUnderTest) -> None:
+async def test_a_released_slot_can_be_acquired(who: StoreUnderTest) -> None:
     said = await who.store.execute(
         AcquireSlot("k", b"a", 9, 2),
         AcquireSlot("k", b"b", 9, 2),
@@ -83,7 +83,7 @@ async def test_a_set_has_room_again_when_one_leaves(who: StoreUnderTest) -> None
     assert await who.store.execute(ReleaseSlot("k", b"a"), CountSlots("k")) == [None, 0]
 
 
-async def test_a_set_has_room_again_when_the_time_of_one_is_over(who: StoreUnderTest) -> None:
+async def test_an_expired_slot_can_be_acquired(who: StoreUnderTest) -> None:
     assert await who.store.execute(AcquireSlot("k", b"a", 2, 2), AcquireSlot("k", b"b", 60, 2)) == [
         True,
         True,
@@ -94,5 +94,5 @@ async def test_a_set_has_room_again_when_the_time_of_one_is_over(who: StoreUnder
     ) == [1, True, 2]
 
 
-async def test_no_question_is_answered_by_nothing(who: StoreUnderTest) -> None:
+async def test_no_operations_give_no_results(who: StoreUnderTest) -> None:
     assert list(await who.store.execute()) == []

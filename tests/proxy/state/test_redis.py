@@ -110,7 +110,7 @@ OPS: st.SearchStrategy[Op] = st.one_of(
 
 @settings(deadline=None, max_examples=40)
 @given(asked=st.lists(st.lists(OPS, max_size=8), max_size=6))
-async def test_the_same_is_answered_as_from_memory(
+async def test_redis_gives_the_same_results_as_memory(
     kind: RedisServers, asked: list[list[Op]]
 ) -> None:
     kind.flush()
@@ -120,7 +120,7 @@ async def test_the_same_is_answered_as_from_memory(
             assert await ours.execute(*ops) == await memory.execute(*ops)
 
 
-async def test_all_that_is_there_goes_by_itself(there: RedisServers) -> None:
+async def test_every_key_has_a_lifetime(there: RedisServers) -> None:
     async with opened(there.url) as ours:
         await ours.execute(
             *(Set("p", b"1", 60), SetIfAbsent("a", b"1", 60), CompareAndSet("s", None, b"1", 60)),
@@ -140,7 +140,7 @@ async def test_all_that_is_there_goes_by_itself(there: RedisServers) -> None:
         assert all(50_000 < it <= 60_000 for it in lifetimes)
 
 
-async def test_what_is_over_is_not_there_by_the_servers_time(there: RedisServers) -> None:
+async def test_lifetimes_follow_the_clock_of_the_server(there: RedisServers) -> None:
     async with opened(there.url) as ours:
         put = Set("p", b"1", 0.05), SetIfAbsent("a", b"1", 0.05), Append("l", b"1", 0.05, 9)
         await ours.execute(
@@ -155,7 +155,7 @@ async def test_what_is_over_is_not_there_by_the_servers_time(there: RedisServers
         assert said == [True, False]
 
 
-async def test_keys_of_many_spread_over_a_cluster(there: RedisServers) -> None:
+async def test_keys_are_spread_over_a_cluster(there: RedisServers) -> None:
     async with opened(there.url) as ours:
         await ours.execute(*(Set(f"k{number}", b"", 60) for number in range(60)))
         names = [execute(server, "KEYS", "*") for server in there.masters()]
@@ -165,14 +165,14 @@ async def test_keys_of_many_spread_over_a_cluster(there: RedisServers) -> None:
         }
 
 
-async def test_two_prefixes_know_nothing_of_each_other(there: RedisServers) -> None:
+async def test_two_prefixes_are_independent(there: RedisServers) -> None:
     other = RedisClient(Redis(url=there.url, prefix="other"))
     async with opened(there.url) as ours, other:
         await ours.execute(Set("k", b"1", 60))
         assert await RedisStore(other).execute(Get("k")) == [None]
 
 
-async def test_each_operation_is_one_step_whoever_asks_meanwhile(there: RedisServers) -> None:
+async def test_each_operation_is_atomic(there: RedisServers) -> None:
     async with opened(there.url) as ours, opened(there.url) as other:
         asking = [
             who.execute(
@@ -211,7 +211,7 @@ class Away:
 
 
 @pytest.mark.parametrize("how", [Away.stopped, Away.stuck])
-async def test_without_an_answer_it_says_so_until_there_is_one(
+async def test_an_unavailable_server_raises_until_it_responds(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     how: Callable[[Away], AbstractContextManager[None]],
@@ -229,7 +229,7 @@ async def test_without_an_answer_it_says_so_until_there_is_one(
             assert await ours.execute(SetIfAbsent("k", b"2", 60)) in ([None], [b"1"])
 
 
-async def test_what_is_refused_is_done_without(tmp_path: Path) -> None:
+async def test_a_refused_command_raises_unavailable(tmp_path: Path) -> None:
     with redis_server(tmp_path, "--maxmemory", "1") as server:
         async with opened(server.url) as ours:
             with pytest.raises(StoreUnavailable):

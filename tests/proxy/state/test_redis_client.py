@@ -78,7 +78,7 @@ async def is_away(ours: RedisClient) -> bool:
     return True
 
 
-async def test_what_is_asked_is_answered_in_bytes(one: RedisServer) -> None:
+async def test_replies_are_bytes(one: RedisServer) -> None:
     async with shared(one.url) as ours:
         script = ours.script("return {ARGV[1], KEYS[1]}")
         for _ in range(2):
@@ -86,7 +86,7 @@ async def test_what_is_asked_is_answered_in_bytes(one: RedisServer) -> None:
             assert got == [b"\xff", b"{easel:test}:a"]
 
 
-async def test_one_that_restarts_is_told_of_once_and_found_again(
+async def test_a_restart_is_logged_once_and_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(redis_client, "_RETRY_PAUSE_SECONDS", 0.01)
@@ -110,7 +110,7 @@ async def test_one_that_restarts_is_told_of_once_and_found_again(
     assert not any(it.exc_info for it in caplog.records)
 
 
-async def test_one_that_restarts_unseen_is_not_away(
+async def test_a_restart_between_calls_is_not_noticed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis_server(tmp_path) as server:
@@ -121,7 +121,7 @@ async def test_one_that_restarts_unseen_is_not_away(
     assert not caplog.records
 
 
-async def test_one_that_is_stuck_costs_one_timeout_and_then_nothing(
+async def test_a_stuck_server_costs_one_timeout_and_then_nothing(
     one: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with shared(one.url) as ours:
@@ -133,7 +133,7 @@ async def test_one_that_is_stuck_costs_one_timeout_and_then_nothing(
     assert [it.name for it in caplog.records] == ["easel"]
 
 
-async def test_many_who_ask_a_stuck_one_wait_no_longer_than_the_timeout(one: RedisServer) -> None:
+async def test_many_calls_to_a_stuck_server_wait_one_timeout(one: RedisServer) -> None:
     async with shared(one.url) as ours:
         with one.stuck():
             began = time.monotonic()
@@ -144,7 +144,7 @@ async def test_many_who_ask_a_stuck_one_wait_no_longer_than_the_timeout(one: Red
             assert not ours._client.connection_pool._in_use_connections
 
 
-async def test_only_one_tries_whether_it_is_back(one: RedisServer) -> None:
+async def test_only_one_call_probes_an_unavailable_server(one: RedisServer) -> None:
     async with shared(one.url) as ours:
         with one.stuck():
             assert await is_away(ours)
@@ -157,7 +157,7 @@ async def test_only_one_tries_whether_it_is_back(one: RedisServer) -> None:
         assert await trying
 
 
-async def test_a_wrong_password_is_told_without_it(
+async def test_a_wrong_password_is_logged_without_the_password(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis_server(tmp_path, "--requirepass", "right") as server:
@@ -172,7 +172,7 @@ async def test_a_wrong_password_is_told_without_it(
     assert SECRET not in caplog.text
 
 
-async def test_a_refusal_is_told_once_and_keeps_nothing_else_from_working(
+async def test_a_refusal_is_logged_once_and_other_calls_work(
     one: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with shared(one.url) as ours:
@@ -185,7 +185,7 @@ async def test_a_refusal_is_told_once_and_keeps_nothing_else_from_working(
     assert "refused a command (ResponseError" in line.getMessage()
 
 
-async def test_one_that_takes_no_writes_any_more_is_looked_up_anew(
+async def test_a_read_only_server_is_looked_up_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_client, "_RETRY_PAUSE_SECONDS", 0.01)
@@ -204,7 +204,7 @@ async def test_one_that_takes_no_writes_any_more_is_looked_up_anew(
             assert await ours.send(["k"], [("INCR", "k"), ("INCR", "k")]) == [1, 2]
 
 
-async def test_what_is_sent_is_answered_as_a_whole_or_not_at_all(one: RedisServer) -> None:
+async def test_sent_commands_return_all_replies_or_raise(one: RedisServer) -> None:
     async with shared(one.url) as ours:
         commands = [("SET", "a", b"text"), ("INCR", "a"), ("SET", "b", b"\xff")]
         with pytest.raises(RedisUnavailable):
@@ -214,7 +214,7 @@ async def test_what_is_sent_is_answered_as_a_whole_or_not_at_all(one: RedisServe
         assert await ours.send([], []) == []
 
 
-async def test_what_is_sent_is_not_sent_twice(
+async def test_commands_are_not_sent_twice(
     one: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_client, "_RETRY_PAUSE_SECONDS", 0.01)
@@ -231,7 +231,7 @@ async def test_what_is_sent_is_not_sent_twice(
 @pytest.mark.parametrize(
     "url", ["redis://127.0.0.1:1", "rediss://127.0.0.1:1", "redis://h.invalid"]
 )
-async def test_one_that_never_was_there_is_told_at_the_start(
+async def test_an_unreachable_server_is_logged_at_the_start(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -240,6 +240,6 @@ async def test_one_that_never_was_there_is_told_at_the_start(
     assert [it.getMessage().partition(" (")[0] for it in caplog.records] == ["Redis unavailable"]
 
 
-def test_the_library_is_not_imported_before_it_is_needed() -> None:
+def test_the_library_is_imported_only_when_needed() -> None:
     code = "import sys, proxy.app; sys.exit('redis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603 - our own command

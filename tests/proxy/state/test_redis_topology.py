@@ -97,7 +97,7 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [it.getMessage().partition(" (")[0] for it in caplog.records if it.name == "easel"]
 
 
-async def test_one_that_dies_is_told_of_once_and_another_takes_its_place(
+async def test_a_dead_primary_is_logged_once_and_replaced(
     several: RedisServers, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with shared(several.url) as ours:
@@ -113,7 +113,7 @@ async def test_one_that_dies_is_told_of_once_and_another_takes_its_place(
         assert messages(caplog) == ["Redis unavailable", "Redis available again"]
 
 
-async def test_one_that_is_stuck_costs_many_one_timeout_and_is_left_for_another(
+async def test_a_stuck_primary_costs_one_timeout_and_is_replaced(
     several: RedisServers, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with shared(several.url) as ours:
@@ -133,7 +133,7 @@ async def test_one_that_is_stuck_costs_many_one_timeout_and_is_left_for_another(
 # Sentinels.
 
 
-async def test_a_failover_that_is_asked_for_is_followed(tmp_path: Path) -> None:
+async def test_a_manual_failover_is_followed(tmp_path: Path) -> None:
     with redis_sentinel(tmp_path) as several:
         async with shared(several.url) as ours:
             assert await add(ours, "k") == 1 + 2
@@ -147,7 +147,7 @@ async def test_a_failover_that_is_asked_for_is_followed(tmp_path: Path) -> None:
             assert await settled(lambda: add(ours, "k")) == 3 + 4
 
 
-async def test_a_sentinel_that_is_gone_or_stuck_is_not_needed(tmp_path: Path) -> None:
+async def test_a_dead_or_stuck_sentinel_is_skipped(tmp_path: Path) -> None:
     with redis_sentinel(tmp_path) as several:
         *_, gone, stuck, _ = several.servers
         gone.stop()
@@ -182,7 +182,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServers]:
         yield found
 
 
-async def test_a_part_of_a_cluster_that_is_away_keeps_the_others_from_nothing(
+async def test_an_unavailable_node_does_not_affect_the_others(
     cluster: RedisServers, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = [f"part-{number}" for number in range(32)]
@@ -207,7 +207,7 @@ async def test_a_part_of_a_cluster_that_is_away_keeps_the_others_from_nothing(
     wait_until(lambda: len(cluster.masters()) == 3)
 
 
-async def test_a_part_that_nobody_asks_any_more_is_not_away_for_ever(cluster: RedisServers) -> None:
+async def test_an_unavailable_node_without_calls_is_forgotten(cluster: RedisServers) -> None:
     later = 0.0
     settings = Redis(url=cluster.url, timeout_seconds=0.2)
     async with RedisClient(settings, lambda: time.monotonic() + later) as ours:
@@ -240,7 +240,7 @@ async def test_keys_that_move_are_found(cluster: RedisServers) -> None:
         assert await add(ours, "moving") == 5 + 6
 
 
-async def test_what_is_sent_goes_to_where_its_keys_lie_in_its_order(cluster: RedisServers) -> None:
+async def test_commands_go_to_the_nodes_of_their_keys_in_order(cluster: RedisServers) -> None:
     async with shared(cluster.url) as ours:
         keys = [f"sent-{number}" for number in range(20)]
         assert await ours.send(keys, [("INCR", key) for key in keys]) == [1] * 20
@@ -256,7 +256,7 @@ async def test_one_server_is_no_cluster(tmp_path: Path, caplog: pytest.LogCaptur
     assert messages(caplog) == ["Redis unavailable"]
 
 
-async def test_a_wrong_password_for_a_cluster_is_told_without_it(
+async def test_a_wrong_cluster_password_is_logged_without_the_password(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis_server(tmp_path, "--cluster-enabled", "yes", "--requirepass", "right") as server:

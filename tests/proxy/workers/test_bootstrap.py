@@ -15,20 +15,20 @@ def orders(text: str = FILE, **more: str | bytes) -> BootstrapConfig:
     return BootstrapConfig(text=text, file="my.yaml", host="127.0.0.1", port=1234, **more)  # type: ignore[arg-type]  # each test gives its own
 
 
-def test_orders_go_over_a_line_and_are_the_same() -> None:
+def test_a_config_survives_encoding() -> None:
     assert decode(encode(orders(local_key_digest=KEY)), BootstrapConfig) == orders(
         local_key_digest=KEY
     )
 
 
-def test_the_command_line_stands_over_the_file() -> None:
+def test_the_command_line_overrides_the_file() -> None:
     told = orders(FILE + "server: {host: 0.0.0.0, port: 1, shutdown_seconds: 5}").settings()
     assert (told.server.host, told.server.port) == ("127.0.0.1", 1234)
     assert told.server.shutdown_seconds == 5
 
 
 @pytest.mark.parametrize(("said", "meant"), [("auto", "text"), ("json", "json")])
-def test_auto_means_what_it_means_to_the_supervisor(said: str, meant: str) -> None:
+def test_log_format_auto_is_the_supervisors(said: str, meant: str) -> None:
     assert orders(f"log: {{format: {said}}}", log_format="text").settings().log.format == meant
 
 
@@ -37,13 +37,13 @@ def test_the_generated_key_is_for_settings_without_one() -> None:
     assert orders(local_key_digest=key_digest("another")).settings().api_keys == {KEY: "web"}
 
 
-def test_other_settings_are_checked_and_bad_ones_told_by_file_and_line() -> None:
+def test_new_settings_are_validated_with_file_and_line() -> None:
     assert orders().with_text(FILE + "limits: {images: 3}").settings().limits.images == 3
     with pytest.raises(SettingsError, match=r"my\.yaml:2: limits\.picturs"):
         orders().with_text(FILE + "limits: {picturs: 3}")
 
 
-def test_what_waits_for_a_restart_waits_for_a_worker_that_begins_later_too() -> None:
+def test_a_worker_that_starts_later_keeps_restart_only_settings() -> None:
     began = orders(FILE + "jobs: {memory_bytes: 2097152}\nlimits: {images: 5}")
     told = began.with_text(FILE + "jobs: {memory_bytes: 4194304}\nlimits: {images: 3}")
     found, again = told.settings(), told.with_text(FILE).settings()
@@ -56,10 +56,10 @@ def test_a_gateway_does_not_lose_its_last_key_while_it_runs() -> None:
         orders().with_text("limits: {images: 3}")
 
 
-def test_no_key_is_shown_with_orders() -> None:
+def test_repr_shows_no_key() -> None:
     assert "sixteen" not in repr(orders())
 
 
-def test_where_lines_go_to_is_kept_and_a_file_is_written_in_json() -> None:
+def test_a_log_file_is_written_in_json() -> None:
     log = orders("log: {file: access.log, prompts: true}", log_format="text").settings().log
     assert (log.file, log.prompts, log.format) == ("access.log", True, "json")

@@ -21,7 +21,7 @@ async def kept() -> AsyncIterator[RpcIndexUnderTest]:
         yield ours
 
 
-async def test_without_the_supervisor_nothing_is_known(kept: RpcIndexUnderTest) -> None:
+async def test_without_the_supervisor_the_index_is_unavailable(kept: RpcIndexUnderTest) -> None:
     kept.index._connection.close()
     for call in (
         lambda: kept.index.get(key(1)),
@@ -33,7 +33,7 @@ async def test_without_the_supervisor_nothing_is_known(kept: RpcIndexUnderTest) 
             await call()
 
 
-async def test_more_is_given_to_delete_than_fits_into_one_answer(kept: RpcIndexUnderTest) -> None:
+async def test_many_images_are_leased_in_batches(kept: RpcIndexUnderTest) -> None:
     await kept.index.release([image_record(number).digest for number in range(250)])
     await kept.advance(61)
     assert [len(await kept.index.expire()) for _ in range(4)] == [100, 100, 50, 0]

@@ -27,7 +27,7 @@ async def counted(easel: WorkerGateway) -> float:
     return sum(map(float, re.findall(r"^easel_requests_total\{.*\} (\S+)$", page, re.MULTILINE)))
 
 
-async def test_any_worker_tells_of_all_and_of_those_that_are_gone(tmp_path: Path) -> None:
+async def test_any_worker_reports_all_workers_and_exited_ones(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         assert [await easel.generate() for _ in range(12)] == [200] * 12
         assert [await counted(easel) for _ in range(4)] == [12] * 4
@@ -41,7 +41,7 @@ async def test_any_worker_tells_of_all_and_of_those_that_are_gone(tmp_path: Path
         assert await counted(easel) == 16
 
 
-async def test_what_a_worker_had_counted_stays_when_it_is_gone() -> None:
+async def test_counters_of_an_exited_worker_stay() -> None:
     gone, metrics = ExitedWorkersMetrics(), Metrics()
     metrics.jobs_begun.add()
     for life in (1, 2):
@@ -56,7 +56,7 @@ async def test_what_a_worker_had_counted_stays_when_it_is_gone() -> None:
     assert told.samples == [((), [2.0])]
 
 
-async def test_one_that_never_told_anything_may_end() -> None:
+async def test_a_worker_may_exit_without_a_report() -> None:
     gone = ExitedWorkersMetrics()
     gone.on_exit(1)
     await gone.handlers(2)[REPORT](b"\xff")

@@ -24,7 +24,7 @@ def test_a_free_port_is_found_and_can_be_shared() -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_where_somebody_listens_is_not_free_however_he_does(*, shared: bool) -> None:
+def test_an_address_with_a_listener_is_not_free(*, shared: bool) -> None:
     with listening(0, shared=shared) as other:
         port = other.getsockname()[1]
         with (
@@ -44,7 +44,7 @@ def test_two_gateways_do_not_share_a_port() -> None:
         pass
 
 
-def test_what_has_just_ended_is_in_nobodys_way() -> None:
+def test_closing_connections_do_not_block_the_address() -> None:
     with listening(0, shared=False) as other:
         port = other.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):
@@ -54,17 +54,17 @@ def test_what_has_just_ended_is_in_nobodys_way() -> None:
 
 
 @pytest.mark.parametrize("host", ["", "localhost"])
-def test_all_addresses_of_a_name_are_held(host: str) -> None:
+def test_all_addresses_of_a_name_are_reserved(host: str) -> None:
     with reserve_port(Server(host=host, port=0)) as port:
         assert port
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "no.such.host.invalid"])
-def test_an_address_that_is_not_ours_is_told_in_words(host: str) -> None:
+def test_a_foreign_address_is_a_readable_error(host: str) -> None:
     with pytest.raises(CannotListenError, match=r"[a-z]"), reserve_port(Server(host=host, port=0)):
         pass
 
 
-def test_what_fails_while_it_is_held_is_not_taken_for_that() -> None:
+def test_errors_inside_the_reservation_are_not_mapped() -> None:
     with pytest.raises(OSError, match="disk"), reserve_port(Server(host="127.0.0.1", port=0)):
         raise OSError("disk")

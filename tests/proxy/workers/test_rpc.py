@@ -52,7 +52,7 @@ async def test_each_side_calls_the_other() -> None:
         assert await second.call("twice", b"abc") == b"abcabc"
 
 
-async def test_each_of_many_calls_at_once_gets_its_own_answer() -> None:
+async def test_concurrent_calls_get_their_own_replies() -> None:
     async def late(payload: bytes) -> bytes:
         await asyncio.sleep(0.001 * (50 - int(payload)))
         return payload
@@ -63,12 +63,12 @@ async def test_each_of_many_calls_at_once_gets_its_own_answer() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_535, 3 << 20])
-async def test_what_comes_in_pieces_arrives_whole(size: int) -> None:
+async def test_split_frames_are_reassembled(size: int) -> None:
     async with pair(echo=echo) as (first, _):
         assert await first.call("echo", bytes(size)) == bytes(size)
 
 
-async def test_a_handler_that_fails_fails_its_caller_without_its_words(
+async def test_a_failing_handler_fails_its_caller_without_the_message(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with pair(fail=fail, echo=echo) as (first, _):
@@ -81,7 +81,7 @@ async def test_a_handler_that_fails_fails_its_caller_without_its_words(
     assert "sekret" not in caplog.text
 
 
-async def test_what_waits_for_nothing_is_answered_at_once_or_fails_alike(
+async def test_sync_handlers_reply_or_fail_alike(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def broken(payload: bytes) -> bytes:
@@ -96,7 +96,7 @@ async def test_what_waits_for_nothing_is_answered_at_once_or_fails_alike(
     assert "sekret" not in caplog.text
 
 
-async def test_what_was_sent_before_the_end_arrives() -> None:
+async def test_frames_sent_before_closing_arrive() -> None:
     got: list[bytes] = []
 
     async def note(payload: bytes) -> bytes:
@@ -112,7 +112,7 @@ async def test_what_was_sent_before_the_end_arrives() -> None:
         assert got == [b"last words"]
 
 
-async def test_who_waits_too_long_waits_no_longer() -> None:
+async def test_a_call_times_out() -> None:
     async with pair(hang=hang, echo=echo) as (first, _):
         with pytest.raises(RpcError, match="within"):
             await first.call("hang", timeout_seconds=0.01)
@@ -120,7 +120,7 @@ async def test_who_waits_too_long_waits_no_longer() -> None:
         assert not first._pending
 
 
-async def test_who_waits_for_a_process_that_ends_is_told() -> None:
+async def test_a_call_to_a_process_that_exits_fails() -> None:
     async with pair(hang=hang) as (first, second):
         waiting = asyncio.create_task(first.call("hang"))
         await asyncio.sleep(0.01)
@@ -142,7 +142,7 @@ async def test_a_caller_that_is_cancelled_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"\xff\xff\xff\xff", b"\x00\x00\x00\x02\xc1\xc1"])
-async def test_what_is_no_frame_ends_the_line(sent: bytes) -> None:
+async def test_an_invalid_frame_closes_the_connection(sent: bytes) -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         line = await RpcConnection.from_socket(ours)
@@ -158,7 +158,7 @@ async def test_a_frame_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyP
         assert await first.call("echo", bytes(100)) == bytes(100)
 
 
-async def test_what_nobody_reads_is_not_heaped_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unsent_data_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "_MAX_UNSENT_BYTES", 1 << 20)
     ours, theirs = socket.socketpair()
     with theirs:
@@ -170,7 +170,7 @@ async def test_what_nobody_reads_is_not_heaped_up(monkeypatch: pytest.MonkeyPatc
         await asyncio.wait(waiting)
 
 
-async def test_of_several_those_answer_who_can() -> None:
+async def test_call_all_leaves_out_failures() -> None:
     async with (
         pair(echo=echo) as (one, _),
         pair(echo=fail) as (two, _),
@@ -181,7 +181,7 @@ async def test_of_several_those_answer_who_can() -> None:
         assert await call_all([one, two, three], "echo", b"x") == [b"x"]
 
 
-async def test_one_asks_all_through_the_supervisor() -> None:
+async def test_a_worker_broadcasts_through_the_supervisor() -> None:
     async def everybody(payload: bytes) -> bytes:
         assert payload == b"\x92\xa5count\xc4\x01x"
         return b"\x92\xc4\x011\xc4\x012"

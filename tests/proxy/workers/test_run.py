@@ -28,7 +28,7 @@ async def test_the_workers_of_a_gateway_listen_at_one_port(tmp_path: Path) -> No
         assert await asyncio.gather(*(easel.generate() for _ in range(20))) == [200] * 20
 
 
-async def test_the_number_can_stand_in_the_settings(tmp_path: Path) -> None:
+async def test_the_settings_can_set_the_number_of_workers(tmp_path: Path) -> None:
     settings = SANDBOX + 'server: {workers: "3"}'
     async with running(tmp_path, settings, "--host", "127.0.0.1") as easel:
         assert len(easel.workers) == 3
@@ -52,7 +52,7 @@ async def test_the_generated_key_is_the_same_in_all(tmp_path: Path) -> None:
                 assert got.status == 200
 
 
-async def test_a_signal_lets_what_runs_finish(tmp_path: Path) -> None:
+async def test_a_signal_lets_running_requests_finish(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         slow = [asyncio.create_task(easel.generate(1000)) for _ in range(8)]
         await asyncio.sleep(0.3)
@@ -63,7 +63,7 @@ async def test_a_signal_lets_what_runs_finish(tmp_path: Path) -> None:
         assert (await easel.wait(), easel.err) == (0, "")
 
 
-async def test_ctrl_c_goes_to_all_of_them_and_they_still_finish(tmp_path: Path) -> None:
+async def test_ctrl_c_lets_running_requests_finish(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         slow = [asyncio.create_task(easel.generate(1000)) for _ in range(8)]
         await asyncio.sleep(0.3)
@@ -74,7 +74,7 @@ async def test_ctrl_c_goes_to_all_of_them_and_they_still_finish(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=str)
-async def test_a_second_signal_ends_all_at_once(tmp_path: Path, second: signal.Signals) -> None:
+async def test_a_second_signal_kills_all_workers(tmp_path: Path, second: signal.Signals) -> None:
     async with running(tmp_path) as easel:
         workers = easel.workers
         slow = [asyncio.create_task(easel.generate(60_000)) for _ in range(8)]
@@ -87,7 +87,7 @@ async def test_a_second_signal_ends_all_at_once(tmp_path: Path, second: signal.S
         await wait_until(lambda: not any(map(is_running, workers)))
 
 
-async def test_a_supervisor_that_is_killed_leaves_nobody_behind(tmp_path: Path) -> None:
+async def test_a_killed_supervisor_leaves_no_worker_behind(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         workers = easel.workers
         slow = [asyncio.create_task(easel.generate(1000)) for _ in range(8)]
@@ -98,7 +98,7 @@ async def test_a_supervisor_that_is_killed_leaves_nobody_behind(tmp_path: Path) 
         await wait_until(lambda: not any(map(is_running, workers)))
 
 
-async def test_what_a_killed_supervisor_leaves_uncollected_is_not_paid_again(
+async def test_a_result_left_by_a_killed_supervisor_is_not_paid_again(
     tmp_path: Path,
 ) -> None:
     async def slow(_: web.Request) -> web.Response:
@@ -119,7 +119,7 @@ async def test_what_a_killed_supervisor_leaves_uncollected_is_not_paid_again(
         assert len(fake.requests) == 1
 
 
-async def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> None:
+async def test_a_port_in_use_is_a_readable_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         async with started(tmp_path, SANDBOX, "--workers", "2", "--port", port) as easel:
@@ -130,7 +130,7 @@ async def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> Non
             )
 
 
-async def test_what_one_worker_has_made_is_a_hit_on_all(tmp_path: Path) -> None:
+async def test_a_response_of_one_worker_is_a_hit_on_all(tmp_path: Path) -> None:
     async def picture(_: web.Request) -> web.Response:
         return web.json_response(ANSWER)
 
@@ -153,7 +153,7 @@ async def test_what_one_worker_has_made_is_a_hit_on_all(tmp_path: Path) -> None:
         assert list((tmp_path / ".easel/blobs/cache").iterdir()) == []
 
 
-async def test_what_workers_share_outlives_them(tmp_path: Path) -> None:
+async def test_shared_state_survives_a_restart(tmp_path: Path) -> None:
     hub = tmp_path / ".easel" / "hub"
     hub.parent.mkdir()
     hub.write_bytes(b"\x81\xa1k\x92\xcb\x7f\xe0\x00\x00\x00\x00\x00\x00\xc4\x01v")
@@ -165,7 +165,7 @@ async def test_what_workers_share_outlives_them(tmp_path: Path) -> None:
     assert hub.read_bytes() == kept
 
 
-async def test_a_damaged_file_of_what_they_share_stops_nothing(tmp_path: Path) -> None:
+async def test_a_damaged_state_file_does_not_prevent_the_start(tmp_path: Path) -> None:
     (tmp_path / ".easel").mkdir()
     (tmp_path / ".easel" / "hub").write_bytes(b"garbage")
     async with running(tmp_path) as easel:
@@ -174,7 +174,7 @@ async def test_a_damaged_file_of_what_they_share_stops_nothing(tmp_path: Path) -
         assert easel.err.count("\n") == 1
 
 
-def test_the_supervisor_loads_nothing_that_serves() -> None:
+def test_the_supervisor_imports_no_http_server() -> None:
     asked = "import sys, proxy.cli.main, proxy.workers.run; print('aiohttp' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True)  # noqa: S603 - our own
     assert told.stdout == b"False\n"
@@ -184,7 +184,7 @@ def test_the_supervisor_loads_nothing_that_serves() -> None:
     ("quota", "most"),
     [("max 100000", 4), ("200000 100000", 2), ("150000 100000", 2), ("5000 100000", 1), ("", 4)],
 )
-def test_a_containers_quota_counts(
+def test_the_cpu_limit_of_a_container_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, most: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
@@ -192,7 +192,7 @@ def test_a_containers_quota_counts(
     assert available_cpus(tmp_path / "cpu.max") == most
 
 
-def test_only_the_cores_that_this_process_may_use_count(tmp_path: Path) -> None:
+def test_only_cpus_of_the_affinity_count(tmp_path: Path) -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
@@ -202,5 +202,5 @@ def test_only_the_cores_that_this_process_may_use_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("said", "many"), [(3, 3), ("3", 3), ("auto", None)])
-def test_a_number_is_a_number_also_as_text(said: int | str, many: int | None) -> None:
+def test_a_worker_count_may_be_text(said: int | str, many: int | None) -> None:
     assert worker_count(said) == (many or available_cpus())

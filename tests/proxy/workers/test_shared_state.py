@@ -12,7 +12,7 @@ from proxy.workers.rpc import RpcConnection
 from proxy.workers.shared_state import EXECUTE, RpcStateStore, StateServer
 
 
-async def test_the_next_supervisor_knows_what_the_last_one_knew(tmp_path: Path) -> None:
+async def test_the_next_supervisor_restores_the_state(tmp_path: Path) -> None:
     first, second, third = StateServer(), StateServer(), StateServer()
     await first.memory.execute(Set("k", b"v", 60))
     first.save(str(tmp_path / "state"))
@@ -23,7 +23,7 @@ async def test_the_next_supervisor_knows_what_the_last_one_knew(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("damaged", [b"", b"\xc1", b"\x81\xa1k\x01"])
-async def test_a_damaged_file_is_told_of_once_and_is_gone(
+async def test_a_damaged_file_is_logged_once_and_deleted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: bytes
 ) -> None:
     (tmp_path / "hub").write_bytes(damaged)
@@ -33,7 +33,7 @@ async def test_a_damaged_file_is_told_of_once_and_is_gone(
     assert "cannot restore shared state" in caplog.text
 
 
-async def test_a_folder_that_cannot_be_is_told_of(
+async def test_an_unusable_state_dir_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "occupied").touch()
@@ -46,7 +46,7 @@ async def test_a_folder_that_cannot_be_is_told_of(
     assert [it.rpartition(": ")[2] for it in caplog.messages] == ["Not a directory"] * 2
 
 
-async def test_a_supervisor_that_is_away_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unavailable_supervisor_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     ours, theirs = socket.socketpair()
     supervisor, line = (
         await RpcConnection.from_socket(ours),
@@ -63,7 +63,7 @@ async def test_a_supervisor_that_is_away_is_told_of_once(caplog: pytest.LogCaptu
     assert len(caplog.messages) == 1
 
 
-async def test_a_supervisor_that_answers_again_is_told_of(
+async def test_a_supervisor_that_responds_again_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     ours, theirs = socket.socketpair()

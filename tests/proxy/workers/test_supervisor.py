@@ -22,7 +22,7 @@ async def replaced(easel: WorkerGateway) -> None:
     await wait_until(lambda: len(easel.listeners - before) == len(before))
 
 
-async def test_a_worker_that_dies_is_started_again_and_requests_go_on(tmp_path: Path) -> None:
+async def test_a_killed_worker_is_restarted_and_requests_go_on(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         killed, other = easel.workers
         os.kill(killed, signal.SIGKILL)
@@ -36,15 +36,15 @@ async def test_a_worker_that_dies_is_started_again_and_requests_go_on(tmp_path: 
         assert await easel.wait() == 0
 
 
-async def test_one_that_dies_again_waits_longer(tmp_path: Path) -> None:
+async def test_the_restart_delay_grows(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         await replaced(easel)
         await replaced(easel)
-        told = sorted(line.partition("again in ")[2] for line in easel.err.splitlines())
+        told = sorted(line.partition("restarting in ")[2] for line in easel.err.splitlines())
         assert told == ["1 s", "1 s", "2 s", "2 s"]
 
 
-async def test_while_a_worker_is_waited_for_a_signal_ends_all(tmp_path: Path) -> None:
+async def test_a_signal_during_a_restart_delay_stops_all(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         for pid in easel.workers:
             os.kill(pid, signal.SIGKILL)
@@ -53,7 +53,7 @@ async def test_while_a_worker_is_waited_for_a_signal_ends_all(tmp_path: Path) ->
         assert await easel.wait() == 0
 
 
-async def test_a_signal_before_anybody_listens_ends_all(tmp_path: Path) -> None:
+async def test_a_signal_before_any_worker_listens_stops_all(tmp_path: Path) -> None:
     async with started(tmp_path) as easel:
         await wait_until(lambda: len(easel.workers) == 2)
         easel.send_signal()
@@ -61,7 +61,7 @@ async def test_a_signal_before_anybody_listens_ends_all(tmp_path: Path) -> None:
         assert easel.err == ""
 
 
-async def test_where_none_can_start_the_first_says_why(tmp_path: Path) -> None:
+async def test_if_no_worker_can_start_the_first_error_is_shown(tmp_path: Path) -> None:
     prices = tmp_path / "prices.yaml"
     os.mkfifo(prices)  # It can be read once.
     async with started(tmp_path, SANDBOX + "prices: prices.yaml") as easel:
@@ -73,7 +73,7 @@ async def test_where_none_can_start_the_first_says_why(tmp_path: Path) -> None:
         )
 
 
-async def test_a_file_that_is_edited_badly_is_not_what_the_next_worker_serves(
+async def test_a_restarted_worker_does_not_use_an_invalid_file(
     tmp_path: Path,
 ) -> None:
     async with running(tmp_path) as easel:
@@ -82,11 +82,11 @@ async def test_a_file_that_is_edited_badly_is_not_what_the_next_worker_serves(
         assert [await easel.generate() for _ in range(8)] == [200] * 8
 
 
-async def test_bad_settings_are_told_of_and_change_nothing(tmp_path: Path) -> None:
+async def test_invalid_settings_are_logged_and_change_nothing(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         easel.write("virtual_keys: {box: {provider: sanbox}}\nlimit: {}")
         easel.send_signal(signal.SIGHUP)
-        await wait_until(lambda: "not reloaded" in easel.err)
+        await wait_until(lambda: "reload failed" in easel.err)
         (told,) = easel.err.splitlines()
         assert "virtual_keys.box.provider: is not a known provider; did you mean" in told
         assert "limit: is not a setting; did you mean limits?" in told
@@ -94,7 +94,7 @@ async def test_bad_settings_are_told_of_and_change_nothing(tmp_path: Path) -> No
         assert [await easel.generate() for _ in range(8)] == [200] * 8
 
 
-async def test_good_settings_are_those_of_every_worker(tmp_path: Path) -> None:
+async def test_valid_settings_reach_every_worker(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         assert await easel.generate(n=2) == 200
         easel.write(SANDBOX + "limits: {images: 1}")
@@ -107,21 +107,21 @@ async def test_good_settings_are_those_of_every_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", ["0", "65", "many", "-1", "2.0"])
-async def test_what_is_no_number_of_workers_is_told(tmp_path: Path, said: str) -> None:
+async def test_an_invalid_number_of_workers_is_an_error(tmp_path: Path, said: str) -> None:
     async with started(tmp_path, SANDBOX, "--workers", said) as easel:
         assert await easel.wait() == 2
         assert "is not auto, or a number from 1 to 64" in easel.err
 
 
-def test_each_time_it_takes_longer_up_to_half_a_minute() -> None:
+def test_the_delay_doubles_up_to_30_seconds() -> None:
     backoff = Backoff()
     assert [backoff.next_delay(0) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
 
 
-def test_after_a_long_life_it_begins_anew() -> None:
+def test_the_delay_is_reset_after_a_stable_run() -> None:
     backoff = Backoff()
     assert [backoff.next_delay(lived) for lived in (0, 0, 61, 0, 59)] == [1, 2, 1, 2, 4]
 
 
-def test_an_unknown_signal_is_told_by_its_number() -> None:
+def test_an_unknown_signal_is_described_by_its_number() -> None:
     assert describe_exit(-63) == "was killed (signal 63)"

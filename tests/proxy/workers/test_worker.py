@@ -47,7 +47,7 @@ async def worker(folder: Path, orders: BootstrapConfig = ORDERS) -> AsyncIterato
     ours, theirs = socket.socketpair()
     with theirs:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "proxy", "worker", str(theirs.fileno())),
+            *(sys.executable, "-m", "proxy", "worker", str(theirs.fileno()), "1"),
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             pass_fds=(theirs.fileno(),),
@@ -63,7 +63,7 @@ async def worker(folder: Path, orders: BootstrapConfig = ORDERS) -> AsyncIterato
         assert await asyncio.wait_for(process.wait(), 20) in (0, 1)
 
 
-async def test_a_worker_says_when_it_listens_and_ends_with_its_line(tmp_path: Path) -> None:
+async def test_a_worker_reports_listening_and_exits_with_its_connection(tmp_path: Path) -> None:
     async with worker(tmp_path) as boss:
         assert await asyncio.wait_for(boss.told.get(), 20) == (bootstrap.LISTENING, b"")
         boss.line.close()
@@ -84,7 +84,7 @@ async def test_a_worker_says_when_it_listens_and_ends_with_its_line(tmp_path: Pa
     ],
     ids=["settings", "address"],
 )
-async def test_a_worker_says_why_it_cannot(
+async def test_a_worker_reports_why_it_cannot_start(
     tmp_path: Path, orders: BootstrapConfig, why: str
 ) -> None:
     async with worker(tmp_path, orders) as boss:
