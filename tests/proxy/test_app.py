@@ -29,17 +29,17 @@ def routes() -> list[tuple[str, str]]:
     """Give method and path of every route, with a name where it takes one."""
     app = make_app(parse(SETTINGS, environ={}))
     found = {(it.method, it.resource.canonical) for it in app.router.routes() if it.resource}
-    return sorted((method, named(path)) for method, path in found if method != "HEAD")
+    return sorted((method, fill_path(path)) for method, path in found if method != "HEAD")
 
 
-def named(path: str) -> str:
+def fill_path(path: str) -> str:
     """Put a name into each place that has room for one."""
     return re.sub(r"\{\w+\}", "a", path)
 
 
 ROUTES = routes()
 POSTS = [path for method, path in ROUTES if method == "POST"]
-CLOSED = [(method, path) for method, path in ROUTES if path not in map(named, PUBLIC_ROUTES)]
+CLOSED = [(method, path) for method, path in ROUTES if path not in map(fill_path, PUBLIC_ROUTES)]
 
 
 @pytest.fixture

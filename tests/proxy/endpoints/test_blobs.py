@@ -18,8 +18,8 @@ from proxy.observability.access_log import ACCESS_LOG
 from tests.support.blobs import IMAGES, SVG, BlobGateway, blob_gateway
 from tests.support.gateway import PNG
 
-PICTURE = PNG + bytes(range(256)) * 40
-SIZE = len(PICTURE)
+IMAGE = PNG + bytes(range(256)) * 40
+SIZE = len(IMAGE)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def ours(tmp_path: Path) -> AsyncIterator[BlobGateway]:
         yield it
 
 
-def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+def advance_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let time pass."""
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + seconds)
@@ -51,14 +51,14 @@ async def test_it_may_be_kept_for_the_rest_of_its_life(
     ours: BlobGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = await ours.publish()
-    later(monkeypatch, 600)
+    advance_clock(monkeypatch, 600)
     got = await ours.get(url)
     private, age, immutable = got.headers["cache-control"].split(", ")
     assert (private, immutable) == ("private", "immutable")
     assert 2990 <= int(age.removeprefix("max-age=")) <= 3000
 
 
-@pytest.mark.parametrize("picture", [PICTURE, SVG])
+@pytest.mark.parametrize("picture", [IMAGE, SVG])
 async def test_head_tells_the_same_without_the_bytes(ours: BlobGateway, picture: bytes) -> None:
     url = await ours.publish(picture)
     whole, head = await ours.get(url), await ours.get(url, "HEAD", range="bytes=0-1")
@@ -92,8 +92,8 @@ async def test_a_client_that_has_it_is_told_so(ours: BlobGateway) -> None:
     ],
 )
 async def test_a_part_can_be_had(ours: BlobGateway, asked: str, start: int, end: int) -> None:
-    got = await ours.get(await ours.publish(PICTURE), range=asked)
-    assert (got.status, got.body) == (206, PICTURE[start:end])
+    got = await ours.get(await ours.publish(IMAGE), range=asked)
+    assert (got.status, got.body) == (206, IMAGE[start:end])
     assert got.headers["content-range"] == f"bytes {start}-{end - 1}/{SIZE}"
     assert int(got.headers["content-length"]) == end - start
     assert got.headers["content-type"] == "image/png"
@@ -113,25 +113,25 @@ async def test_a_part_can_be_had(ours: BlobGateway, asked: str, start: int, end:
     ],
 )
 async def test_a_range_that_says_nothing_is_all_of_it(ours: BlobGateway, asked: str) -> None:
-    got = await ours.get(await ours.publish(PICTURE), range=asked)
-    assert (got.status, got.body) == (200, PICTURE)
+    got = await ours.get(await ours.publish(IMAGE), range=asked)
+    assert (got.status, got.body) == (200, IMAGE)
     assert "content-range" not in got.headers
 
 
 @pytest.mark.parametrize("asked", [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 9}", "bytes=-0"])
 async def test_a_range_that_is_not_there_is_refused(ours: BlobGateway, asked: str) -> None:
-    got = await ours.get(await ours.publish(PICTURE), range=asked)
+    got = await ours.get(await ours.publish(IMAGE), range=asked)
     assert (got.status, got.error["code"]) == (416, "range_not_satisfiable")
     assert got.headers["content-range"] == f"bytes */{SIZE}"
 
 
 async def test_a_range_counts_only_for_the_picture_it_was_meant_for(ours: BlobGateway) -> None:
-    url = await ours.publish(PICTURE)
+    url = await ours.publish(IMAGE)
     etag = (await ours.get(url)).headers["etag"]
-    assert (await ours.get(url, range="bytes=0-3", if_range=etag)).body == PICTURE[:4]
+    assert (await ours.get(url, range="bytes=0-3", if_range=etag)).body == IMAGE[:4]
     for other in ('"x"', f"W/{etag}", "Wed, 21 Oct 2015 07:28:00 GMT"):
         got = await ours.get(url, range="bytes=0-3", if_range=other)
-        assert (got.status, got.body) == (200, PICTURE)
+        assert (got.status, got.body) == (200, IMAGE)
 
 
 async def test_all_that_was_not_signed_here_gets_the_same_answer(ours: BlobGateway) -> None:
@@ -157,7 +157,7 @@ async def test_all_that_was_not_signed_here_gets_the_same_answer(ours: BlobGatew
 
 async def test_a_url_ends_when_it_says(ours: BlobGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     url = await ours.publish()
-    later(monkeypatch, 3601)
+    advance_clock(monkeypatch, 3601)
     got = await ours.get(url)
     assert (got.status, got.error["code"]) == (410, "blob_gone")
     assert got.headers["cache-control"] == "no-store"
@@ -189,7 +189,7 @@ async def test_the_access_line_holds_nothing_of_the_url(ours: BlobGateway) -> No
     assert url.query["sig"] not in ours.log.getvalue()
 
 
-async def grown(picture: bytes) -> AsyncIterator[bytes]:
+async def huge_image(picture: bytes) -> AsyncIterator[bytes]:
     """Give a picture that no socket's buffer can hold."""
     yield picture
     for _ in range(64):
@@ -197,7 +197,7 @@ async def grown(picture: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_what_cannot_be_finished_is_cut(ours: BlobGateway) -> None:
-    ours.source = grown
+    ours.source = huge_image
     url = await ours.publish()
     async with ours.session.get(url) as got:
         for path in ours.files:
@@ -209,7 +209,7 @@ async def test_what_cannot_be_finished_is_cut(ours: BlobGateway) -> None:
 
 
 async def test_a_client_that_leaves_is_noted_and_no_failure_of_ours(ours: BlobGateway) -> None:
-    ours.source = grown
+    ours.source = huge_image
     url = await ours.publish()
     got = await ours.session.get(url)
     got.close()

@@ -13,7 +13,7 @@ from proxy.jobs.keys import JOBS
 from tests.support.gateway import ANSWER, OTHER_KEY, OURS, PATH, Gateway, gateway_to
 from tests.support.waiting import until
 
-NOWHERE = "/v1/images/jobs/0123456789abcdef0123456789abcdef"
+UNKNOWN_JOB = "/v1/images/jobs/0123456789abcdef0123456789abcdef"
 
 
 async def slow(request: web.Request) -> web.Response:
@@ -22,7 +22,7 @@ async def slow(request: web.Request) -> web.Response:
     return web.json_response(ANSWER)
 
 
-async def ordered(ours: Gateway) -> str:
+async def start_job(ours: Gateway) -> str:
     """Order a picture; gives the place to ask for it."""
     named = {**OURS, "x-portkey-virtual-key": "up", "prefer": "respond-async"}
     async with ours.session.post(ours.url + PATH, json={"prompt": "a"}, headers=named) as began:
@@ -32,7 +32,7 @@ async def ordered(ours: Gateway) -> str:
 
 async def test_it_is_202_until_it_is_the_answer_itself() -> None:
     async with gateway_to(slow) as (ours, fake):
-        place = await ordered(ours)
+        place = await start_job(ours)
         waiting = await ours.ask(method="GET", path=place)
         assert (waiting.status, waiting.headers["location"]) == (202, place)
         assert "retry-after" in waiting.headers
@@ -54,7 +54,7 @@ async def test_its_head_alone_is_nothing_that_was_delivered(
     reply: Callable[[web.Request], Awaitable[web.Response]],
 ) -> None:
     async with gateway_to(reply) as (ours, _):
-        place = await ordered(ours)
+        place = await start_job(ours)
         await until(lambda: ours.app[JOBS].running_count == 0)
         named = {**OURS, "host": "localhost"}
         lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
@@ -69,10 +69,10 @@ async def test_its_head_alone_is_nothing_that_was_delivered(
 
 async def test_another_callers_job_is_not_there() -> None:
     async with gateway_to(slow) as (ours, _):
-        place = await ordered(ours)
+        place = await start_job(ours)
         for method in ("GET", "DELETE"):
             others = await ours.ask(method=method, path=place, api_key=OTHER_KEY)
-            never = await ours.ask(method=method, path=NOWHERE)
+            never = await ours.ask(method=method, path=UNKNOWN_JOB)
             assert others.status == never.status == 404
             assert others.error == never.error
             assert never.error["code"] == "job_not_found"
@@ -81,10 +81,10 @@ async def test_another_callers_job_is_not_there() -> None:
 
 async def test_what_is_given_up_ends_and_is_gone() -> None:
     async with gateway_to(slow) as (ours, _):
-        done = await ordered(ours)
+        done = await start_job(ours)
         await until(lambda: ours.app[JOBS].running_count == 0)
         assert (await ours.ask(method="GET", path=done)).status == 200
-        running = await ordered(ours)
+        running = await start_job(ours)
         for place in (running, done):
             assert (await ours.ask(method="DELETE", path=place)).status == 204
             assert (await ours.ask(method="GET", path=place)).status == 404

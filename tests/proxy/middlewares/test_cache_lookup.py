@@ -16,7 +16,7 @@ from tests.support.cached_requests import CACHED, PC, POOL, SHARED, another, sta
 from tests.support.gateway import OTHER_KEY, Answered, Gateway, gateway_to
 
 
-async def kept(ours: Gateway, **ask: Any) -> tuple[Answered, Answered]:
+async def fill_cache(ours: Gateway, **ask: Any) -> tuple[Answered, Answered]:
     """Ask three times: the first is made, the second read from the store, the third is ready."""
     made, read, ready = [await ours.draw(**ask) for _ in range(3)]
     assert [status(it) for it in (made, read, ready)] == ["MISS", "HIT", "HIT"]
@@ -28,7 +28,7 @@ async def test_what_is_ready_is_the_answer_that_was_read_and_takes_no_job(
     ask: dict[str, str],
 ) -> None:
     async with gateway_to(another, CACHED) as (ours, fake):
-        read, ready = await kept(ours, **ask)
+        read, ready = await fill_cache(ours, **ask)
         assert ready.body == read.body
         changing = {"x-portkey-trace-id", "date"}
         told = [
@@ -45,7 +45,7 @@ async def test_what_is_ready_is_the_answer_that_was_read_and_takes_no_job(
 
 async def test_the_access_line_of_what_is_ready_says_as_much_as_that_of_a_hit() -> None:
     async with gateway_to(another, CACHED) as (ours, _):
-        await kept(ours, **PC)
+        await fill_cache(ours, **PC)
         ours.app[ACCESS_LOG].flush()
         _, read, ready = map(orjson.loads, ours.log.getvalue().splitlines())
         changing = ("time", "ms", "first_byte_ms", "tried", "trace", "job")
@@ -66,7 +66,7 @@ async def test_the_access_line_of_what_is_ready_says_as_much_as_that_of_a_hit() 
 )
 async def test_what_differs_in_anything_is_no_matter_of_memory(ask: dict[str, Any]) -> None:
     async with gateway_to(another, CACHED) as (ours, _):
-        await kept(ours, **PC)
+        await fill_cache(ours, **PC)
         jobs = len(ours.app[JOBS])
         namespace = {"cache_namespace": ask.pop("namespace")} if "namespace" in ask else {}
         await ours.draw(**PC, **ask, **namespace)
@@ -80,7 +80,7 @@ async def test_what_differs_in_anything_is_no_matter_of_memory(ask: dict[str, An
 )
 async def test_whoever_means_a_job_gets_one(headers: dict[str, str]) -> None:
     async with gateway_to(another, CACHED) as (ours, _):
-        await kept(ours, **PC)
+        await fill_cache(ours, **PC)
         jobs = len(ours.app[JOBS])
         await ours.draw(**PC, **headers)
         assert len(ours.app[JOBS]) == jobs + 1
@@ -88,7 +88,7 @@ async def test_whoever_means_a_job_gets_one(headers: dict[str, str]) -> None:
 
 async def test_another_caller_gets_nothing_of_it() -> None:
     async with gateway_to(another, CACHED) as (ours, _):
-        _, ready = await kept(ours, **PC)
+        _, ready = await fill_cache(ours, **PC)
         got = await ours.draw(api_key=OTHER_KEY, **PC)
         assert status(got) == "MISS"
         assert texts(got) != texts(ready)
@@ -96,9 +96,9 @@ async def test_another_caller_gets_nothing_of_it() -> None:
 
 async def test_what_was_given_up_or_made_anew_is_not_ready_any_more() -> None:
     async with gateway_to(another, CACHED) as (ours, _):
-        _, first = await kept(ours, **PC)
+        _, first = await fill_cache(ours, **PC)
         await ours.ask(method="DELETE", path="/v1/cache")
-        _, second = await kept(ours, **PC)
+        _, second = await fill_cache(ours, **PC)
         await ours.draw(cache_force_refresh="true", **PC)
         third = await ours.draw(**PC)
         assert status(third) == "HIT"
@@ -107,7 +107,7 @@ async def test_what_was_given_up_or_made_anew_is_not_ready_any_more() -> None:
 
 async def test_what_is_too_old_is_not_ready_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     async with gateway_to(another, CACHED) as (ours, _):
-        await kept(ours, **PC)
+        await fill_cache(ours, **PC)
         index: Any = ours.app[CACHE].index
         later = index._clock() + 8 * 86_400
         monkeypatch.setattr(index, "_clock", lambda: later)
@@ -117,7 +117,7 @@ async def test_what_is_too_old_is_not_ready_any_more(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("more", ["cache: {ready_bytes: 0}\n", "cache: {ready_bytes: 8000}\n"])
 async def test_without_room_every_hit_is_read(more: str) -> None:
     async with gateway_to(another, CACHED + more) as (ours, _):
-        await kept(ours, **PC)
+        await fill_cache(ours, **PC)
         assert len(ours.app[JOBS]) == 3
 
 
@@ -125,7 +125,7 @@ async def test_a_request_that_repeats_one_byte_for_byte_is_not_routed_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with gateway_to(another, CACHED) as (ours, _):
-        _, ready = await kept(ours, **PC)
+        _, ready = await fill_cache(ours, **PC)
         monkeypatch.delattr(Resolver, "resolve")
         again = await ours.draw(**PC)
         assert (again.status, again.body, status(again)) == (200, ready.body, "HIT")
@@ -134,7 +134,7 @@ async def test_a_request_that_repeats_one_byte_for_byte_is_not_routed_anew(
 
 async def test_no_more_than_so_many_requests_are_known_again() -> None:
     async with gateway_to(another, CACHED) as (ours, _):
-        await kept(ours, **PC)
+        await fill_cache(ours, **PC)
         repeats = ours.app[LIVE_SETTINGS].snapshot.response_digests
         assert len(repeats) == 1
         repeats.update({b"%d" % number: b"a" for number in range(4095)})
@@ -144,7 +144,7 @@ async def test_no_more_than_so_many_requests_are_known_again() -> None:
 
 async def test_what_is_repeated_still_needs_a_key_and_an_answer_that_is_good() -> None:
     async with gateway_to(another, CACHED) as (ours, fake):
-        await kept(ours, **PC)
+        await fill_cache(ours, **PC)
         assert (await ours.draw(**PC, api_key="sk-of-nobodys-own")).status == 401
         assert (await ours.ask(method="DELETE", path="/v1/cache")).status == 200
         assert status(await ours.draw(**PC)) == "MISS"

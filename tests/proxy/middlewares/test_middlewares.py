@@ -15,7 +15,7 @@ from proxy.observability.tracing.spans import Tracer
 from proxy.settings.loader import default_settings
 
 
-def named(passed: list[str], name: str) -> Middleware:
+def recording_link(passed: list[str], name: str) -> Middleware:
     async def link(request: web.Request, handler: Handler) -> web.StreamResponse:
         passed.append(name)
         return await handler(request)
@@ -30,7 +30,7 @@ async def test_the_first_link_is_the_outermost() -> None:
         passed.append(request.path)
         return web.Response()
 
-    chain = wrap([named(passed, "a"), named(passed, "b")], handler)
+    chain = wrap([recording_link(passed, "a"), recording_link(passed, "b")], handler)
     await chain(make_mocked_request("GET", "/"))
     assert passed == ["a", "b", "/"]
 

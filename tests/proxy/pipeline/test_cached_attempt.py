@@ -40,7 +40,7 @@ from tests.support.gateway import (
 )
 
 
-async def fetched(ours: Gateway, got: Answered) -> list[str]:
+async def fetch_images(ours: Gateway, got: Answered) -> list[str]:
     """Give the base64 of each picture of an answer of URLs."""
     places = [entry["url"].removeprefix(ours.url) for entry in got.json["data"]]
     answers = [await ours.ask(method="GET", path=place, api_key="") for place in places]
@@ -156,20 +156,20 @@ async def events(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def in_form(ours: Gateway, form: dict[str, Any]) -> tuple[str, list[str]]:
+async def draw_in_form(ours: Gateway, form: dict[str, Any]) -> tuple[str, list[str]]:
     got = await ours.draw(params={"model": "gpt-image-2", **form}, **PC)
     by_url = form.get("response_format") == "url"
-    return status(got), await fetched(ours, got) if by_url else texts(got)
+    return status(got), await fetch_images(ours, got) if by_url else texts(got)
 
 
 @pytest.mark.parametrize("filled", range(len(FORMS)))
 async def test_an_answer_in_one_form_serves_every_other(filled: int) -> None:
     async with gateway_to(events, CACHED) as (ours, fake):
-        first, made = await in_form(ours, FORMS[filled])
+        first, made = await draw_in_form(ours, FORMS[filled])
         assert first == "MISS"
         assert len(made) == 1
         for form in FORMS:
-            assert await in_form(ours, form) == ("HIT", made)
+            assert await draw_in_form(ours, form) == ("HIT", made)
         assert len(fake.requests) == 1
 
 
@@ -207,10 +207,10 @@ async def test_an_answer_that_was_put_together_serves_every_form(filled: int) ->
         gateway(OTHER.format(name="stability-ai", url=fake.url) + CACHED) as ours,
     ):
         params = {"model": "stable-image-core", "n": 2}
-        first, made = await in_form(ours, {**FORMS[filled], **params})
+        first, made = await draw_in_form(ours, {**FORMS[filled], **params})
         assert (first, len(set(made))) == ("MISS", 2)
         for form in FORMS:
-            assert await in_form(ours, {**form, **params}) == ("HIT", made)
+            assert await draw_in_form(ours, {**form, **params}) == ("HIT", made)
         assert len(fake.requests) == 2
 
 
@@ -256,7 +256,7 @@ async def test_a_providers_url_is_answered_again_while_it_lives_and_then_one_of_
         third = await ours.draw(**PC)
         assert status(third) == "HIT"
         assert third.json["data"][0]["url"].startswith(ours.url + "/v1/images/blobs/")
-        assert await fetched(ours, third) == [base64.b64encode(PNG + bytes(300_000)).decode()]
+        assert await fetch_images(ours, third) == [base64.b64encode(PNG + bytes(300_000)).decode()]
         assert [it.method for it in fake.requests] == ["POST", "GET"]
 
 

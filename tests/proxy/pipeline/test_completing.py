@@ -18,7 +18,7 @@ REFUSED = (403, {"name": "content_moderation", "errors": ["no"]})
 BROKEN = (500, {"name": "internal_error", "errors": ["no"]})
 
 
-class Studios:
+class LimitedProviders:
     """Providers `/0/…`, `/1/…` that make one picture a call, the first `makes` times each."""
 
     def __init__(self, *makes: int, failing: tuple[int, Any] = BROKEN) -> None:
@@ -37,7 +37,7 @@ class Studios:
 
 
 @asynccontextmanager
-async def studios(made: Studios, more: str = "") -> AsyncIterator[Gateway]:
+async def gateway_over(made: LimitedProviders, more: str = "") -> AsyncIterator[Gateway]:
     async with provider(made.reply) as fake:
         keys = {
             f"v{number}": {"provider": "stability-ai", "api_key": "k" * 20, "custom_host": host}
@@ -48,7 +48,7 @@ async def studios(made: Studios, more: str = "") -> AsyncIterator[Gateway]:
             yield ours
 
 
-async def draw(ours: Gateway, made: Studios, n: int, **strategy: Any) -> Answered:
+async def draw(ours: Gateway, made: LimitedProviders, n: int, **strategy: Any) -> Answered:
     config = {
         "strategy": {"mode": "fallback", "complete": True, **strategy},
         "targets": [{"virtual_key": f"v{number}"} for number in range(len(made.left))],
@@ -62,8 +62,8 @@ def makers(got: Answered) -> list[int]:
 
 
 async def test_the_next_target_makes_what_is_missing() -> None:
-    made = Studios(1, 5)
-    async with studios(made) as ours:
+    made = LimitedProviders(1, 5)
+    async with gateway_over(made) as ours:
         got = await draw(ours, made, 3)
         assert makers(got) == [0, 1, 1]
         assert made.asked == [3, 2]
@@ -73,29 +73,29 @@ async def test_the_next_target_makes_what_is_missing() -> None:
 
 @pytest.mark.parametrize("failing", [BROKEN, REFUSED])
 async def test_what_was_made_is_given_when_nobody_makes_the_rest(failing: tuple[int, Any]) -> None:
-    made = Studios(1, 0, failing=failing)
-    async with studios(made) as ours:
+    made = LimitedProviders(1, 0, failing=failing)
+    async with gateway_over(made) as ours:
         got = await draw(ours, made, 3)
         assert (got.status, makers(got)) == (200, [0])
         assert "failed images=2" in got.headers["x-easel-receipt"]
 
 
 async def test_all_or_nothing_holds_for_all_targets_together() -> None:
-    made = Studios(1, 1)
-    async with studios(made, "images: {incomplete: fail}\n") as ours:
+    made = LimitedProviders(1, 1)
+    async with gateway_over(made, "images: {incomplete: fail}\n") as ours:
         assert (await draw(ours, made, 3)).status == 502
 
 
 async def test_without_the_strategys_word_there_is_no_second_target() -> None:
-    made = Studios(1, 5)
-    async with studios(made) as ours:
+    made = LimitedProviders(1, 5)
+    async with gateway_over(made) as ours:
         got = await draw(ours, made, 3, complete=False)
         assert (makers(got), made.asked) == ([0], [3, 0])
 
 
 async def test_what_was_made_before_the_budget_ended_is_given() -> None:
-    made = Studios(1, 5)
-    async with studios(made, "limits: {attempts: 3}\n") as ours:
+    made = LimitedProviders(1, 5)
+    async with gateway_over(made, "limits: {attempts: 3}\n") as ours:
         got = await draw(ours, made, 3)
         assert (got.status, makers(got)) == (200, [0])
 
@@ -103,8 +103,8 @@ async def test_what_was_made_before_the_budget_ended_is_given() -> None:
 @settings(max_examples=25, deadline=None)
 @given(makes=st.lists(st.integers(0, 4), min_size=1, max_size=4), n=st.integers(1, 4))
 async def test_every_picture_that_was_made_is_delivered_once(makes: list[int], n: int) -> None:
-    made = Studios(*makes)
-    async with studios(made, "limits: {attempts: 100}\n") as ours:
+    made = LimitedProviders(*makes)
+    async with gateway_over(made, "limits: {attempts: 100}\n") as ours:
         got = await draw(ours, made, n)
         paid = sum(makes) - sum(made.left)
         assert paid == min(n, sum(makes))

@@ -41,7 +41,7 @@ async def cut(request: web.Request) -> web.StreamResponse:
     return response
 
 
-class Crowd:
+class NumberedProviders:
     """Providers `/0/…`, `/1/…` behind one server: each answers with its own status."""
 
     def __init__(self, *statuses: int) -> None:
@@ -67,7 +67,7 @@ def leaf(number: int, **more: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def walking(crowd: Crowd, config: Any) -> AsyncIterator[Gateway]:
+async def gateway_with_config(crowd: NumberedProviders, config: Any) -> AsyncIterator[Gateway]:
     """Run a gateway whose config `pc` is over the crowd."""
     async with provider(crowd.reply) as fake:
         keys = {
@@ -92,24 +92,26 @@ INDEX = "x-portkey-last-used-option-index"
 
 
 async def test_a_fallback_goes_on_to_the_first_that_answers() -> None:
-    crowd = Crowd(500, 429, 200)
-    async with walking(crowd, fallback(leaf(0), leaf(1), leaf(2))) as ours:
+    crowd = NumberedProviders(500, 429, 200)
+    async with gateway_with_config(crowd, fallback(leaf(0), leaf(1), leaf(2))) as ours:
         got = await ours.draw(config="pc")
         assert (got.status, got.json["from"], crowd.asked) == (200, 2, [0, 1, 2])
         assert got.headers[INDEX] == "config.targets[2]"
 
 
 async def test_a_fallback_with_codes_stops_at_any_other() -> None:
-    crowd = Crowd(429, 500, 200)
-    async with walking(crowd, fallback(leaf(0), leaf(1), leaf(2), on_status_codes=[429])) as ours:
+    crowd = NumberedProviders(429, 500, 200)
+    async with gateway_with_config(
+        crowd, fallback(leaf(0), leaf(1), leaf(2), on_status_codes=[429])
+    ) as ours:
         got = await ours.draw(config="pc")
         assert (got.status, crowd.asked) == (500, [0, 1])
         assert got.headers[INDEX] == "config.targets[1]"
 
 
 async def test_when_all_failed_each_is_told() -> None:
-    crowd = Crowd(500, 429)
-    async with walking(crowd, fallback(leaf(0), leaf(1))) as ours:
+    crowd = NumberedProviders(500, 429)
+    async with gateway_with_config(crowd, fallback(leaf(0), leaf(1))) as ours:
         got = await ours.draw(config="pc")
         assert (got.status, got.error["message"]) == (429, "no 1")
         told = [(it["index"], it["provider"], it["status"]) for it in got.json["attempts"]]
@@ -117,7 +119,7 @@ async def test_when_all_failed_each_is_told() -> None:
 
 
 async def test_one_failure_alone_is_told_once() -> None:
-    async with walking(Crowd(500), fallback(leaf(0))) as ours:
+    async with gateway_with_config(NumberedProviders(500), fallback(leaf(0))) as ours:
         assert "attempts" not in (await ours.draw(config="pc")).json
 
 
@@ -142,9 +144,9 @@ LOST = -1
 async def test_an_sdk_is_kept_from_paying_twice_where_any_target_may_have_been_paid(
     statuses: tuple[int, ...], steer: str | None
 ) -> None:
-    crowd = Crowd(*statuses)
+    crowd = NumberedProviders(*statuses)
     targets = [leaf(number) for number in range(len(statuses))]
-    async with walking(crowd, fallback(*targets)) as ours:
+    async with gateway_with_config(crowd, fallback(*targets)) as ours:
         got = await ours.draw(config="pc")
         assert (got.headers.get(STEER), len(crowd.asked)) == (steer, len(statuses))
 
@@ -183,8 +185,8 @@ NESTED = {
 
 
 async def test_a_fallback_inside_a_load_balancer_names_its_place() -> None:
-    crowd = Crowd(200, 429, 200)
-    async with walking(crowd, NESTED) as ours:
+    crowd = NumberedProviders(200, 429, 200)
+    async with gateway_with_config(crowd, NESTED) as ours:
         got = await ours.draw(config="pc")
         assert (got.status, crowd.asked) == (200, [1, 2])
         assert got.headers[INDEX] == "config.targets[1].targets[1]"
@@ -201,17 +203,17 @@ BY_PLAN = {
 
 
 async def test_a_condition_over_metadata_chooses() -> None:
-    crowd = Crowd(200, 200)
-    async with walking(crowd, BY_PLAN) as ours:
+    crowd = NumberedProviders(200, 200)
+    async with gateway_with_config(crowd, BY_PLAN) as ours:
         await ours.draw(config="pc", metadata='{"plan": "paid"}')
         await ours.draw(config="pc")
         assert crowd.asked == [1, 0]
 
 
 async def test_a_refused_parameter_falls_to_a_target_that_can() -> None:
-    crowd = Crowd(200)
+    crowd = NumberedProviders(200)
     strict = {"provider": "stability-ai", "api_key": "k"}
-    async with walking(crowd, fallback(strict, leaf(0))) as ours:
+    async with gateway_with_config(crowd, fallback(strict, leaf(0))) as ours:
         params = {"model": "stable-image-core", "style": "vivid"}
         got = await ours.draw(params=params, config="pc", x_easel_unsupported="strict")
         assert (got.status, got.headers[INDEX]) == (200, "config.targets[1]")
@@ -241,7 +243,7 @@ async def test_nothing_falls_once_an_answer_has_begun() -> None:
 
 
 async def test_the_budget_of_attempts_ends_a_long_fallback() -> None:
-    crowd = Crowd(*[500] * 6)
+    crowd = NumberedProviders(*[500] * 6)
     more = "limits: {attempts: 3}\n"
     async with provider(crowd.reply) as fake:
         keys = {
@@ -258,8 +260,8 @@ CB = {"failure_threshold": 1, "cooldown_interval": 30_000}
 
 
 async def test_a_target_that_keeps_failing_is_left_out_and_seen_in_readyz() -> None:
-    crowd = Crowd(503, 200)
-    async with walking(crowd, fallback(leaf(0), leaf(1), cb_config=CB)) as ours:
+    crowd = NumberedProviders(503, 200)
+    async with gateway_with_config(crowd, fallback(leaf(0), leaf(1), cb_config=CB)) as ours:
         for _ in range(4):
             assert (await ours.draw(config="pc")).status == 200
         assert crowd.asked == [0, 1, 0, 1, 1, 1]
@@ -268,7 +270,7 @@ async def test_a_target_that_keeps_failing_is_left_out_and_seen_in_readyz() -> N
 
 
 async def test_an_api_keys_default_config_needs_no_header() -> None:
-    crowd = Crowd(200)
+    crowd = NumberedProviders(200)
     async with provider(crowd.reply) as fake:
         keys = {"v0": {"provider": "openai", "api_key": "k", "custom_host": f"{fake.url}/0/v1"}}
         app = {"app": {"key": KEY, "config": "pc", "allow_config_override": False}}
@@ -297,11 +299,15 @@ def _level(below: Any) -> Any:
 TREES: Any = st.recursive(LEAF, _level, max_leaves=6)
 
 
-def numbered(tree: Any, counter: Any, index: str, places: dict[int, str], most: list[int]) -> Any:
+def number_leaves(
+    tree: Any, counter: Any, index: str, places: dict[int, str], most: list[int]
+) -> Any:
     """Give each leaf a provider of its own; note where it is, and how often it may be asked."""
     if "targets" in tree:
         below = enumerate(tree["targets"])
-        targets = [numbered(it, counter, f"{index}.targets[{i}]", places, most) for i, it in below]
+        targets = [
+            number_leaves(it, counter, f"{index}.targets[{i}]", places, most) for i, it in below
+        ]
         return {**tree, "targets": targets}
     number = next(counter)
     places[number] = index
@@ -311,15 +317,15 @@ def numbered(tree: Any, counter: Any, index: str, places: dict[int, str], most: 
 
 def test_no_plan_is_exceeded_and_the_header_names_who_answered() -> None:
     with asyncio.Runner() as runner:
-        crowd, stack = Crowd(*[200] * 40), AsyncExitStack()
-        ours = runner.run(stack.enter_async_context(walking(crowd, leaf(0))))
+        crowd, stack = NumberedProviders(*[200] * 40), AsyncExitStack()
+        ours = runner.run(stack.enter_async_context(gateway_with_config(crowd, leaf(0))))
 
         @settings(max_examples=80, deadline=None)
         @given(TREES, st.lists(STATUSES, min_size=40, max_size=40))
         def holds(tree: Any, statuses: list[int]) -> None:
             places: dict[int, str] = {}
             most: list[int] = []
-            config = numbered(tree, itertools.count(), "config", places, most)
+            config = number_leaves(tree, itertools.count(), "config", places, most)
             crowd.statuses, crowd.asked = tuple(statuses), []
             try:
                 got = runner.run(ours.draw(config=orjson.dumps(config).decode()))
@@ -355,8 +361,8 @@ async def test_a_success_that_carries_an_error_falls_through() -> None:
 
 
 async def test_an_inline_config_of_32_kilobytes_is_read() -> None:
-    crowd = Crowd(200)
-    async with walking(crowd, leaf(0)) as ours:
+    crowd = NumberedProviders(200)
+    async with gateway_with_config(crowd, leaf(0)) as ours:
         for length, status in ((32_600, 200), (33_000, 400)):
             large = {"virtual_key": "v0", "override_params": {"note": "x" * length}}
             assert (await ours.draw(config=orjson.dumps(large).decode())).status == status
@@ -371,8 +377,8 @@ async def test_nobody_reachable_is_told_for_each_target() -> None:
 
 
 async def test_an_answer_that_is_cut_counts_against_its_target() -> None:
-    crowd = Crowd(CUT, 200)
-    async with walking(crowd, fallback(leaf(0), leaf(1), cb_config=CB)) as ours:
+    crowd = NumberedProviders(CUT, 200)
+    async with gateway_with_config(crowd, fallback(leaf(0), leaf(1), cb_config=CB)) as ours:
         for _ in range(2):
             with pytest.raises(aiohttp.ClientPayloadError):
                 await ours.draw(config="pc")
@@ -381,10 +387,10 @@ async def test_an_answer_that_is_cut_counts_against_its_target() -> None:
 
 
 async def test_a_cache_hit_says_nothing_for_its_target() -> None:
-    crowd = Crowd(200, 200)
+    crowd = NumberedProviders(200, 200)
     half = {"failure_threshold_percentage": 50, "minimum_requests": 2}
     config = {**fallback(leaf(0), leaf(1), cb_config=half), "cache": {"mode": "simple"}}
-    async with walking(crowd, config) as ours:
+    async with gateway_with_config(crowd, config) as ours:
         for _ in range(6):
             await ours.draw("the same", config="pc")
         crowd.statuses = (503, 200)
@@ -417,7 +423,7 @@ async def test_a_fallback_goes_on_when_the_client_has_left() -> None:
 async def test_no_more_than_the_last_hundred_failures_are_told() -> None:
     strict = {"provider": "stability-ai", "api_key": "k"}
     config = fallback(fallback(*[strict] * 60), fallback(*[strict] * 60))
-    async with walking(Crowd(), config) as ours:
+    async with gateway_with_config(NumberedProviders(), config) as ours:
         params = {"model": "stable-image-core", "style": "vivid"}
         got = await ours.draw(params=params, config="pc", x_easel_unsupported="strict")
         assert (got.status, len(got.json["attempts"])) == (400, 100)

@@ -36,7 +36,7 @@ TARGETS = st.lists(
 )
 
 
-class Painters:
+class ScriptedProviders:
     """Providers `/0/…`, `/1/…`: no two pictures are alike, and each request ends as it is told.
 
     `made` are the numbers of the pictures that can be had, `asked` who was asked, in order.
@@ -91,9 +91,11 @@ class Painters:
 
 
 @asynccontextmanager
-async def painting(more: str = "") -> AsyncIterator[tuple[Gateway, Painters]]:
+async def gateway_over_providers(
+    more: str = "",
+) -> AsyncIterator[tuple[Gateway, ScriptedProviders]]:
     """Run painters, and a gateway with a virtual key for each kind at each place."""
-    painters = Painters()
+    painters = ScriptedProviders()
     async with provider(painters.reply) as fake:
         painters.url = fake.url
         keys = {
@@ -105,8 +107,8 @@ async def painting(more: str = "") -> AsyncIterator[tuple[Gateway, Painters]]:
             yield ours, painters
 
 
-async def drawn(
-    ours: Gateway, painters: Painters, n: int, strategy: Any = None, **params: Any
+async def generate(
+    ours: Gateway, painters: ScriptedProviders, n: int, strategy: Any = None, **params: Any
 ) -> Answered:
     """Ask for `n` pictures of a fallback over all painters."""
     targets = [
@@ -118,13 +120,13 @@ async def drawn(
     return await ours.draw(params=asked, config=orjson.dumps(config).decode())
 
 
-def numbers(got: Answered) -> list[int]:
+def image_numbers(got: Answered) -> list[int]:
     """Give which pictures came."""
     pictures = (base64.b64decode(entry["b64_json"]) for entry in got.json["data"])
     return [int(picture.removeprefix(PNG)) for picture in pictures]
 
 
-def told_missing(got: Answered) -> int:
+def reported_missing(got: Answered) -> int:
     """Give how many pictures the receipt says are missing."""
     receipt = got.headers.get("x-easel-receipt", "")
     return sum(int(count) for count in re.findall(r"failed images=(\d+)", receipt))
@@ -133,7 +135,9 @@ def told_missing(got: Answered) -> int:
 def test_whatever_fails_all_that_is_paid_for_comes_once_and_what_is_missing_is_said() -> None:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        ours, painters = runner.run(stack.enter_async_context(painting("limits: {attempts: 8}\n")))
+        ours, painters = runner.run(
+            stack.enter_async_context(gateway_over_providers("limits: {attempts: 8}\n"))
+        )
 
         @settings(max_examples=80, deadline=None)
         @given(TARGETS, st.integers(1, 6), st.booleans(), st.sampled_from([None, [429, 500, 502]]))
@@ -145,13 +149,13 @@ def test_whatever_fails_all_that_is_paid_for_comes_once_and_what_is_missing_is_s
         ) -> None:
             painters.begin(targets)
             strategy = {"complete": complete, **({"on_status_codes": codes} if codes else {})}
-            got = runner.run(drawn(ours, painters, n, strategy))
+            got = runner.run(generate(ours, painters, n, strategy))
             if got.status != 200:
                 assert painters.made == []
                 assert b"Internal error in the gateway" not in got.body
                 return
-            assert sorted(numbers(got)) == sorted(painters.made)
-            assert len(got.json["data"]) == n - told_missing(got)
+            assert sorted(image_numbers(got)) == sorted(painters.made)
+            assert len(got.json["data"]) == n - reported_missing(got)
 
         holds()
         runner.run(stack.aclose())
@@ -159,26 +163,26 @@ def test_whatever_fails_all_that_is_paid_for_comes_once_and_what_is_missing_is_s
 
 @pytest.mark.parametrize("place", range(3))
 async def test_a_picture_that_is_lost_takes_no_others_with_it(place: int) -> None:
-    async with painting() as (ours, painters):
+    async with gateway_over_providers() as (ours, painters):
         painters.begin([("replicate", ["well"] * place + ["lost"])])
-        got = await drawn(ours, painters, 3)
-        assert sorted(numbers(got)) == painters.made
+        got = await generate(ours, painters, 3)
+        assert sorted(image_numbers(got)) == painters.made
         assert "failed images=1>picture_lost" in got.headers["x-easel-receipt"]
 
 
 async def test_a_picture_that_is_lost_is_made_by_the_next_target() -> None:
-    async with painting() as (ours, painters):
+    async with gateway_over_providers() as (ours, painters):
         painters.begin([("openai", ["lost"]), ("stability-ai", [])])
-        got = await drawn(ours, painters, 3, {"complete": True})
-        assert (numbers(got), painters.asked) == (painters.made, [0, 1])
-        assert told_missing(got) == 0
+        got = await generate(ours, painters, 3, {"complete": True})
+        assert (image_numbers(got), painters.asked) == (painters.made, [0, 1])
+        assert reported_missing(got) == 0
 
 
 async def test_fewer_in_the_clients_own_shape_are_made_by_the_next_target_too() -> None:
-    async with painting() as (ours, painters):
+    async with gateway_over_providers() as (ours, painters):
         painters.begin([("openai", ["fewer"]), ("openai", [])])
-        got = await drawn(ours, painters, 3, {"complete": True})
-        assert (numbers(got), painters.asked) == (painters.made, [0, 1])
+        got = await generate(ours, painters, 3, {"complete": True})
+        assert (image_numbers(got), painters.asked) == (painters.made, [0, 1])
 
 
 async def test_a_large_answer_is_counted_where_another_target_is_to_complete_it() -> None:
@@ -197,7 +201,7 @@ async def test_a_large_answer_is_counted_where_another_target_is_to_complete_it(
 
 
 async def test_pictures_that_were_made_are_not_lost_to_a_target_that_streams() -> None:
-    async with painting() as (ours, painters):
+    async with gateway_over_providers() as (ours, painters):
         painters.begin([("stability-ai", ["failed"]), ("stability-ai", [])])
         targets = [
             {"virtual_key": f"stability-ai-{i}", "override_params": {"stream": bool(i)}}
@@ -206,31 +210,31 @@ async def test_pictures_that_were_made_are_not_lost_to_a_target_that_streams() -
         config = {"strategy": {"mode": "fallback", "complete": True}, "targets": targets}
         named = orjson.dumps(config).decode()
         got = await ours.draw(params={"model": "stable-image-core", "n": 2}, config=named)
-        assert sorted(numbers(got)) == painters.made
+        assert sorted(image_numbers(got)) == painters.made
 
 
 async def test_a_refusal_of_one_picture_does_not_open_the_circuit() -> None:
     breaker = {"failure_threshold": 1, "cooldown_interval": 30_000}
-    async with painting() as (ours, painters):
+    async with gateway_over_providers() as (ours, painters):
         for _ in range(2):
             painters.begin([("stability-ai", ["refused"]), ("stability-ai", [])])
-            await drawn(ours, painters, 2, {"complete": True, "cb_config": breaker})
+            await generate(ours, painters, 2, {"complete": True, "cb_config": breaker})
             assert painters.asked == [0, 0, 1]
 
 
 async def test_some_are_none_where_the_settings_say_so() -> None:
-    async with painting("images: {incomplete: fail}\n") as (ours, painters):
+    async with gateway_over_providers("images: {incomplete: fail}\n") as (ours, painters):
         for kind, end, code in (
             ("replicate", "lost", "picture_lost"),
             ("openai", "fewer", "incomplete"),
         ):
             painters.begin([(kind, [end])])
-            got = await drawn(ours, painters, 3)
+            got = await generate(ours, painters, 3)
             assert (got.status, got.error["code"]) == (502, code)
 
 
 async def test_what_is_not_complete_is_not_kept() -> None:
-    async with painting() as (ours, painters):
+    async with gateway_over_providers() as (ours, painters):
         config = {"virtual_key": "openai-0", "cache": {"mode": "simple"}}
         asked = {"model": "m", "n": 2, "response_format": "b64_json"}
         for end, pictures, status in (("lost", 1, "MISS"), ("well", 2, "MISS"), ("lost", 2, "HIT")):
@@ -242,9 +246,9 @@ async def test_what_is_not_complete_is_not_kept() -> None:
 
 @pytest.mark.parametrize("code", ["a\r\nset-cookie: x", "x, dropped y", "ä", "y" * 5000, "\0"])
 async def test_what_a_provider_calls_its_code_loses_no_pictures(code: str) -> None:
-    async with painting() as (ours, painters):
+    async with gateway_over_providers() as (ours, painters):
         painters.begin([("stability-ai", ["failed"]), ("openai", [code])])
-        got = await drawn(ours, painters, 2, {"complete": True})
-        assert (numbers(got), told_missing(got)) == (painters.made, 1)
+        got = await generate(ours, painters, 2, {"complete": True})
+        assert (image_numbers(got), reported_missing(got)) == (painters.made, 1)
         assert "set-cookie" not in got.headers
         assert len(got.headers["x-easel-receipt"]) < 400

@@ -97,7 +97,7 @@ async def test_pictures_come_as_they_are_finished_and_silence_is_broken() -> Non
         assert b": keep-alive\n\n" in got.body
 
 
-def failing(times: int, status: int = 500) -> Provider:
+def failing_first(times: int, status: int = 500) -> Provider:
     fake = Provider()
 
     async def reply(request: web.Request) -> web.Response:
@@ -111,14 +111,14 @@ def failing(times: int, status: int = 500) -> Provider:
 
 async def test_a_failure_before_the_first_event_is_a_plain_error() -> None:
     async with provider() as fake, gateway(keys("stability-ai", fake)) as ours:
-        fake.reply = failing(9).reply
+        fake.reply = failing_first(9).reply
         got = await streamed(ours, model="stable-image-core")
         assert got.headers["content-type"] == "application/json"
         assert got.status == 502
 
 
 async def test_a_failure_after_it_is_an_error_event_at_the_end() -> None:
-    script = failing(1)
+    script = failing_first(1)
     async with provider() as fake, gateway(keys("stability-ai", fake)) as ours:
         script.requests, fake.reply = fake.requests, script.reply
         *pictures, last = events(await streamed(ours, model="stable-image-core", n=2))
@@ -130,7 +130,7 @@ async def test_a_failure_after_it_is_an_error_event_at_the_end() -> None:
 SSE = {"content-type": "text/event-stream"}
 
 
-def telling(*told: dict[str, Any] | str, then_cut: bool = False) -> Any:
+def event_stream(*told: dict[str, Any] | str, then_cut: bool = False) -> Any:
     async def reply(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers=SSE)
         await response.prepare(request)
@@ -154,7 +154,7 @@ ROUTER = {"model": "openai/gpt-image-2"}
 
 
 async def test_a_providers_own_events_become_openais() -> None:
-    script = telling(PREVIEW, FINISHED, "[DONE]")
+    script = event_stream(PREVIEW, FINISHED, "[DONE]")
     async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
         first, second = events(await streamed(ours, **ROUTER))
         assert (first["type"], first["partial_image_index"]) == (PREVIEW["type"], 0)
@@ -167,14 +167,14 @@ async def test_an_event_that_tells_of_a_failure_first_is_a_plain_error() -> None
         "type": "error",
         "error": {"message": "no", "code": 403, "metadata": {"reasons": []}},
     }
-    async with provider(telling(refused)) as fake, gateway(keys("openrouter", fake)) as ours:
+    async with provider(event_stream(refused)) as fake, gateway(keys("openrouter", fake)) as ours:
         got = await streamed(ours, **ROUTER)
         assert (got.status, got.error["code"]) == (400, "moderation_blocked")
 
 
 @pytest.mark.parametrize("cut", [True, False])
 async def test_events_that_break_off_end_with_an_error_event(*, cut: bool) -> None:
-    script = telling(PREVIEW, then_cut=cut)
+    script = event_stream(PREVIEW, then_cut=cut)
     async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
         _, last = events(await streamed(ours, **ROUTER))
         assert last["type"] == "error"
@@ -250,14 +250,14 @@ async def test_a_count_after_the_last_picture_stands_beside_it(
 
 async def test_pictures_that_are_all_there_are_not_lost_with_their_count() -> None:
     uncounted = {name: it for name, it in FINISHED.items() if name != "usage"}
-    script = telling(uncounted, then_cut=True)
+    script = event_stream(uncounted, then_cut=True)
     async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
         [only] = events(await streamed(ours, **ROUTER))
         assert only["type"] == COMPLETED
 
 
 async def test_an_event_that_repeats_our_key_does_not_show_it() -> None:
-    script = telling({"error": {"message": "bad key test-key-0123456789", "code": 400}})
+    script = event_stream({"error": {"message": "bad key test-key-0123456789", "code": 400}})
     async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
         got = await streamed(ours, **ROUTER)
         assert "bad key ***" in got.error["message"]
@@ -278,7 +278,7 @@ async def test_a_picture_that_is_lost_is_an_error_event_beside_the_others(place:
 
 
 async def test_base64_with_line_breaks_breaks_no_event() -> None:
-    script = telling({**FINISHED, "b64_json": base64.encodebytes(PNG).decode()})
+    script = event_stream({**FINISHED, "b64_json": base64.encodebytes(PNG).decode()})
     async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
         assert events(await streamed(ours, **ROUTER))[0]["b64_json"] == B64
 
