@@ -1,4 +1,4 @@
-"""The gateway put together: one shape of failure on every route."""
+"""The whole application: one error format on every route."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ LARGE = orjson.dumps({"prompt": PROMPT * 200})
 
 
 def routes() -> list[tuple[str, str]]:
-    """Give method and path of every route, with a name where it takes one."""
+    """Return method and path of every route, with its placeholders filled."""
     app = make_app(parse(SETTINGS, environ={}))
     found = {(it.method, it.resource.canonical) for it in app.router.routes() if it.resource}
     return sorted((method, fill_path(path)) for method, path in found if method != "HEAD")
 
 
 def fill_path(path: str) -> str:
-    """Put a name into each place that has room for one."""
+    """Fill each placeholder of a path."""
     return re.sub(r"\{\w+\}", "a", path)
 
 
@@ -49,7 +49,7 @@ async def easel() -> AsyncIterator[Gateway]:
 
 
 def is_refused(got: Answered, status: int, code: str) -> bool:
-    """Tell whether an answer is a failure in the one shape."""
+    """Whether a response is an error in the common format."""
     assert (got.status, got.error["code"]) == (status, code)
     assert got.headers["content-type"] == "application/json"
     assert got.headers["x-portkey-trace-id"]

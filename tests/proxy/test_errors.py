@@ -1,4 +1,4 @@
-"""How a failure is written for a client."""
+"""The JSON of an error response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a blob's URL answers: to browsers, to those who want a part, and to those who guess."""
+"""Image URLs: headers for browsers, ranges, and forged signatures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def ours(tmp_path: Path) -> AsyncIterator[BlobGateway]:
 
 
 def advance_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Let time pass."""
+    """Advance the clock."""
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + seconds)
 
@@ -190,7 +190,7 @@ async def test_the_access_line_holds_nothing_of_the_url(ours: BlobGateway) -> No
 
 
 async def huge_image(picture: bytes) -> AsyncIterator[bytes]:
-    """Give a picture that no socket's buffer can hold."""
+    """Yield an image that is larger than any socket buffer."""
     yield picture
     for _ in range(64):
         yield bytes(1 << 20)

@@ -1,4 +1,4 @@
-"""Asking later for a picture that was ordered before, and giving it up."""
+"""Collecting the response of a job, and deleting it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def slow(request: web.Request) -> web.Response:
 
 
 async def start_job(ours: Gateway) -> str:
-    """Order a picture; gives the place to ask for it."""
+    """Start a job; return its path."""
     named = {**OURS, "x-portkey-virtual-key": "up", "prefer": "respond-async"}
     async with ours.session.post(ours.url + PATH, json={"prompt": "a"}, headers=named) as began:
         assert began.status == 202

@@ -1,4 +1,4 @@
-"""GET /metrics: who may read it, and that it can be read while the gateway is at work."""
+"""GET /metrics: who may read it, also while requests are in progress."""
 
 from __future__ import annotations
 

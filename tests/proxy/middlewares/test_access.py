@@ -1,4 +1,4 @@
-"""Every answer has its trace id and the gateway's headers; every request has its line."""
+"""Every response has a trace id and the gateway's headers; every request has an access line."""
 
 from __future__ import annotations
 

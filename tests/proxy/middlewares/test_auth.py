@@ -1,4 +1,4 @@
-"""Who may call, by which header, and that a gateway key never leaves."""
+"""Authentication: which header counts, and that a gateway key is never forwarded."""
 
 from __future__ import annotations
 

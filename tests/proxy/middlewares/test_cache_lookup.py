@@ -1,4 +1,4 @@
-"""What the cache has in memory, whole, is answered without a job, and only while it is good."""
+"""Responses cached in memory are sent without a job, and only while they are valid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.gateway import OTHER_KEY, Answered, Gateway, gateway_to
 
 
 async def fill_cache(ours: Gateway, **ask: Any) -> tuple[Answered, Answered]:
-    """Ask three times: the first is made, the second read from the store, the third is ready."""
+    """Request three times: generated, read from the store, sent from memory."""
     made, read, ready = [await ours.draw(**ask) for _ in range(3)]
     assert [status(it) for it in (made, read, ready)] == ["MISS", "HIT", "HIT"]
     return read, ready

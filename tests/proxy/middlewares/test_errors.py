@@ -1,4 +1,4 @@
-"""Failures become OpenAI errors; a bug of ours neither shows nor logs what the client sent."""
+"""Failures become OpenAI errors; an internal error neither shows nor logs the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a request ends; tests/hostile has the whole corpus, on bare sockets."""
+"""The request-smuggling guard; tests/hostile has the whole corpus, on raw sockets."""
 
 from __future__ import annotations
 

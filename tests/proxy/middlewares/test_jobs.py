@@ -1,4 +1,4 @@
-"""Jobs on real sockets: one paid call for each picture, whoever leaves and comes back."""
+"""Jobs over real sockets: one paid call per image, even if clients disconnect and retry."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LARGE = orjson.dumps({"created": 1, "data": [{"b64_json": "A" * 900_000}]})
 
 
 class Gate:
-    """A provider that begins its answer at once and finishes it when the gate is opened."""
+    """A provider that starts its response at once and completes it when the gate opens."""
 
     def __init__(self, body: bytes = LARGE) -> None:
         self.body = body
@@ -322,7 +322,7 @@ KEPT = {"x_easel_keepalive": "1"}
 
 
 async def slower(request: web.Request) -> web.Response:
-    """Answer after the shortest keepalive there is; fail where the prompt says so."""
+    """Reply after the shortest keep-alive interval; fail if the prompt says so."""
     await asyncio.sleep(1.2)
     if (await request.json())["prompt"] == "fail":
         return json_reply({"error": {"message": "no", "type": "t", "code": "c"}}, 500)

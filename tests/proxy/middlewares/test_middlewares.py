@@ -1,4 +1,4 @@
-"""The chain's order, and the table that shows it."""
+"""The order of the middlewares, and the table that documents it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The link that reads the request: what it leaves, and what it refuses."""
+"""The routing middleware: what it reads, and what it rejects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trace of a request: every attempt in its place, and whose it is."""
+"""The trace of a request: its caller, and every attempt under the right parent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FALLBACK = config(
 
 
 def in_turn(*statuses: int) -> Any:
-    """Make a provider that answers with one status after the other."""
+    """Return a provider that replies with one status after the other."""
     left_over = list(statuses)
 
     async def reply(request: web.Request) -> web.Response:
@@ -45,7 +45,7 @@ async def draw(ours: Gateway, _: Provider) -> None:
 
 
 def path_to(seen: Received, span: Seen) -> list[str]:
-    """Give the names of all spans above one, the outermost first."""
+    """Return the names of all ancestors of a span, the outermost first."""
     known = {it.id: it for it in seen.spans}
     above: list[str] = []
     while span.parent in known:

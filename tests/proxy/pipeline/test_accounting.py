@@ -1,4 +1,4 @@
-"""Which pictures an answer holds, and what they cost."""
+"""The images of a response are counted and priced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache on the wire: MISS, HIT, REFRESH, DISABLED, in every form, and who shares with whom."""
+"""The cache over HTTP: each status, each response format, and who shares entries with whom."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.support.gateway import (
 
 
 async def fetch_images(ours: Gateway, got: Answered) -> list[str]:
-    """Give the base64 of each picture of an answer of URLs."""
+    """Return the base64 of each image of a response with URLs."""
     places = [entry["url"].removeprefix(ours.url) for entry in got.json["data"]]
     answers = [await ours.ask(method="GET", path=place, api_key="") for place in places]
     return [base64.b64encode(it.body).decode() for it in answers]
@@ -144,7 +144,7 @@ FORMS: list[dict[str, Any]] = [
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """Reply in the form that is asked for, as a provider does that speaks OpenAI's shape."""
+    """Reply in the requested format, as a provider with OpenAI's API does."""
     asked = orjson.loads(await request.read())
     if not asked.get("stream"):
         return await another(request)
@@ -195,7 +195,7 @@ virtual_keys: {{up: {{provider: {name}, api_key: test-key-0123456789, custom_hos
 
 
 async def png(request: web.Request) -> web.Response:
-    """Reply with bytes, as a provider with a shape of its own."""
+    """Reply with bytes, as a provider with an API of its own does."""
     del request
     return web.Response(body=PNG + next(_COUNT).to_bytes(8), content_type="image/png")
 
@@ -240,7 +240,7 @@ async def test_a_hit_as_events_says_how_many_pictures_came_from_the_cache() -> N
 
 
 async def by_url(request: web.Request) -> web.Response:
-    """Reply with a URL, and at the URL with a picture."""
+    """Reply with a URL, and serve the image at that URL."""
     if request.method == "GET":
         return web.Response(body=PNG + bytes(300_000))
     return json_reply({"created": 1, "data": [{"url": str(request.url.with_path("/p.png"))}]})

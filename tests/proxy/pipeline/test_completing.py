@@ -1,4 +1,4 @@
-"""`strategy.complete`: what one target fails to make, the next one makes; nothing paid is lost."""
+"""`strategy.complete`: the next target makes the missing images; no paid image is lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BROKEN = (500, {"name": "internal_error", "errors": ["no"]})
 
 
 class LimitedProviders:
-    """Providers `/0/…`, `/1/…` that make one picture a call, the first `makes` times each."""
+    """Providers `/0/…`, `/1/…` that make one image a call, each for its first `makes` calls."""
 
     def __init__(self, *makes: int, failing: tuple[int, Any] = BROKEN) -> None:
         self.left = list(makes)

@@ -1,4 +1,4 @@
-"""Several conversations for one request: side by side, merged, and honest about what failed."""
+"""Several provider calls for one request: concurrent, merged, with failures reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dry runs: everything is shown, nothing is sent, no secret is told."""
+"""Dry runs show the whole request, send nothing, and reveal no secret."""
 
 from __future__ import annotations
 

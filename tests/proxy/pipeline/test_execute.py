@@ -1,4 +1,4 @@
-"""The walk through a plan, on real sockets."""
+"""Plans executed over real sockets: fallbacks, load balancing, circuits, budgets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.gateway import (
 from tests.support.waiting import forever, until
 
 CUT = 0
-"""A status that stands for an answer that begins well, and is cut."""
+"""Stands for a response that starts with status 200 and is cut off."""
 
 
 async def cut(request: web.Request) -> web.StreamResponse:
@@ -42,7 +42,7 @@ async def cut(request: web.Request) -> web.StreamResponse:
 
 
 class NumberedProviders:
-    """Providers `/0/…`, `/1/…` behind one server: each answers with its own status."""
+    """Providers `/0/…`, `/1/…` on one server, each with its own status."""
 
     def __init__(self, *statuses: int) -> None:
         self.statuses = statuses
@@ -68,7 +68,7 @@ def leaf(number: int, **more: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def gateway_with_config(crowd: NumberedProviders, config: Any) -> AsyncIterator[Gateway]:
-    """Run a gateway whose config `pc` is over the crowd."""
+    """Run a gateway whose config `pc` names these providers."""
     async with provider(crowd.reply) as fake:
         keys = {
             f"v{i}": {"provider": "openai", "api_key": "k", "custom_host": f"{fake.url}/{i}/v1"}
@@ -79,7 +79,7 @@ async def gateway_with_config(crowd: NumberedProviders, config: Any) -> AsyncIte
 
 
 def _yaml(keys: Any, config: Any) -> str:
-    """Write settings; JSON is YAML."""
+    """Return the settings, as JSON, which is also YAML."""
     sections = {"virtual_keys": keys, "configs": {"pc": config}}
     return "".join(f"{name}: {orjson.dumps(it).decode()}\n" for name, it in sections.items())
 
@@ -125,7 +125,7 @@ async def test_one_failure_alone_is_told_once() -> None:
 
 STEER = "x-should-retry"
 LOST = -1
-"""A status that stands for a connection that is lost before the answer begins."""
+"""Stands for a connection that is lost before the response starts."""
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ TREES: Any = st.recursive(LEAF, _level, max_leaves=6)
 def number_leaves(
     tree: Any, counter: Any, index: str, places: dict[int, str], most: list[int]
 ) -> Any:
-    """Give each leaf a provider of its own; note where it is, and how often it may be asked."""
+    """Return the tree with a provider for each leaf; add its path and its maximum of attempts."""
     if "targets" in tree:
         below = enumerate(tree["targets"])
         targets = [

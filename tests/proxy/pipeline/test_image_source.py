@@ -1,4 +1,4 @@
-"""Pictures piece by piece: the same bytes whichever way they come and go."""
+"""Images in chunks: the same bytes for every source and format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Final parameters: default, override, drop, in this order."""
+"""Final parameters: defaults, overrides, drops, in this order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fewer pictures than asked for: what is paid for is given, once, and what is missing is said."""
+"""Fewer images than requested: each paid image is delivered once, missing ones are reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODELS = {
     "replicate": "black-forest-labs/flux-1.1-pro",
     "openai": "m",
 }
-"""A provider of bytes, one of a URL, and one of several pictures in the client's own shape."""
+"""Providers that reply with bytes, with a URL, and with several images in OpenAI's format."""
 FAILURES = {"name": "x", "errors": ["no"], "error": {"message": "no", "type": "t"}}
 REFUSALS = {
     "name": "content_moderation",
@@ -37,7 +37,7 @@ TARGETS = st.lists(
 
 
 class ScriptedProviders:
-    """Providers `/0/…`, `/1/…`: no two pictures are alike, and each request ends as it is told.
+    """Providers `/0/…`, `/1/…`: every image differs, and each request ends as scripted.
 
     `made` are the numbers of the pictures that can be had, `asked` who was asked, in order.
     """
@@ -48,7 +48,7 @@ class ScriptedProviders:
         self.begin([])
 
     def begin(self, targets: list[tuple[str, list[str]]]) -> None:
-        """Take the targets of the next call: which provider, and how each request of it ends."""
+        """Set the targets of the next call: the provider, and how each of its requests ends."""
         self.kinds = [kind for kind, _ in targets]
         self.ends = [list(ends) for _, ends in targets]
         self.made: list[int] = []
@@ -94,7 +94,7 @@ class ScriptedProviders:
 async def gateway_over_providers(
     more: str = "",
 ) -> AsyncIterator[tuple[Gateway, ScriptedProviders]]:
-    """Run painters, and a gateway with a virtual key for each kind at each place."""
+    """Run the providers, and a gateway with a virtual key for each of them."""
     painters = ScriptedProviders()
     async with provider(painters.reply) as fake:
         painters.url = fake.url
@@ -110,7 +110,7 @@ async def gateway_over_providers(
 async def generate(
     ours: Gateway, painters: ScriptedProviders, n: int, strategy: Any = None, **params: Any
 ) -> Answered:
-    """Ask for `n` pictures of a fallback over all painters."""
+    """Request `n` images from a fallback over all providers."""
     targets = [
         {"virtual_key": f"{kind}-{i}", "override_params": {"model": MODELS[kind]}}
         for i, kind in enumerate(painters.kinds)
@@ -121,13 +121,13 @@ async def generate(
 
 
 def image_numbers(got: Answered) -> list[int]:
-    """Give which pictures came."""
+    """Return the numbers of the images in a response."""
     pictures = (base64.b64decode(entry["b64_json"]) for entry in got.json["data"])
     return [int(picture.removeprefix(PNG)) for picture in pictures]
 
 
 def reported_missing(got: Answered) -> int:
-    """Give how many pictures the receipt says are missing."""
+    """Return how many missing images the receipt reports."""
     receipt = got.headers.get("x-easel-receipt", "")
     return sum(int(count) for count in re.findall(r"failed images=(\d+)", receipt))
 

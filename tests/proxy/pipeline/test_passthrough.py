@@ -1,4 +1,4 @@
-"""Answers that go through unread: whole, as they come, and never cut in silence."""
+"""Relayed responses: complete, forwarded as they arrive, and never cut off unnoticed."""
 
 from __future__ import annotations
 

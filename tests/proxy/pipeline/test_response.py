@@ -1,4 +1,4 @@
-"""What the client gets where the answer is put together here: the forms of pictures."""
+"""Responses that the gateway builds: images as base64 and as URLs."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ async def test_a_picture_that_drips_is_not_waited_for_forever() -> None:
 
 
 async def answer_with(failure: UpstreamFailed | None) -> tuple[web.Request, ResponseCapture]:
-    """Commit to an answer whose body is "begun", and then what follows."""
+    """Send a response whose body is "begun", and then raise `failure`, if there is one."""
     seen: list[web.Request] = []
 
     async def pieces() -> AsyncGenerator[bytes, None]:

@@ -1,4 +1,4 @@
-"""OpenAI's events where the provider has other ones, or none."""
+"""OpenAI's events from providers with other events, or none."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def keys(name: str, fake: Provider) -> str:
 
 
 def events(got: Answered) -> list[dict[str, Any]]:
-    """Give the data of each event, whose name is its type."""
+    """Return the data of each event, whose name is its type."""
     found = EventParser()
     read = [*found.feed(got.body), *found.flush()]
     assert all(event.json()["type"] == event.name for event in read)

@@ -1,4 +1,4 @@
-"""What the client asked for becomes calls and a receipt, or a 400 that names the parameter."""
+"""Parameters become provider calls and a receipt, or a 400 that names the parameter."""
 
 from __future__ import annotations
 
