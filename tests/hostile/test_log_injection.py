@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import orjson
 import pytest
 from aiohttp import web
@@ -39,7 +37,7 @@ async def test_each_request_is_one_line(style: str) -> None:
             for value in (_EVIL.encode(), orjson.dumps({_EVIL: _EVIL}), _FORGED.encode()):
                 answered += [(await shout(ours, up, name + b": " + value, body=body)).status]
         await ours.ask(method="GET", path="/%0a%1b[2J" + _FORGED.replace(" ", "%20"))
-        await asyncio.sleep(0.15)
+        await ours.access_log()
     written = ours.log.getvalue().splitlines()
     # What the parser refuses has no line.
     assert answered == [400] * 9

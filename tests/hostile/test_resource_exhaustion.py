@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from proxy.context import BODY_MEMORY
+from proxy.context import BODY_MEMORY, IN_FLIGHT
 from tests.support.gateway import ANSWER, OTHER_KEY, Gateway, gateway_to, json_reply
+from tests.support.waiting import until
 
 UP = {"virtual_key": "up"}
 AGAIN = {"x_stainless_retry_count": "1"}
@@ -65,7 +66,7 @@ async def test_a_job_counts_until_it_ends_whether_or_not_its_client_stays() -> N
 async def test_to_join_a_running_job_takes_no_room() -> None:
     async with held("{jobs: 1}") as (ours, holding):
         asking = [asyncio.create_task(ours.draw(**UP, **AGAIN)) for _ in range(5)]
-        await asyncio.sleep(0.1)
+        await until(lambda: len(ours.app[IN_FLIGHT]) == 5)
         holding.go.set()
         assert [got.status for got in await asyncio.gather(*asking)] == [200] * 5
 
@@ -96,7 +97,7 @@ BODY = b'{"prompt": "x", "image": "' + b"A" * 300_000 + b'"}'
 async def test_large_bodies_have_a_bound_together_and_small_ones_pass() -> None:
     async with held("{bodies_bytes: 500000}") as (ours, holding):
         one = asyncio.create_task(ours.ask(BODY, **UP))
-        await asyncio.sleep(0.2)
+        await until(lambda: ours.app[BODY_MEMORY].reserved)
         async with asyncio.timeout(10):
             got = await ours.ask(BODY, **UP)
         assert (got.status, got.error["code"]) == (503, "overloaded")
@@ -112,5 +113,4 @@ async def test_a_connection_that_idles_holds_no_body(asked: dict[str, str]) -> N
         holding.go.set()
         got = await ours.ask(BODY, **asked)
         assert got.headers["connection"] == "close"
-        await asyncio.sleep(0.1)
-        assert ours.app[BODY_MEMORY].reserved == 0
+        await until(lambda: ours.app[BODY_MEMORY].reserved == 0)

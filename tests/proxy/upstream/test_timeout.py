@@ -8,6 +8,7 @@ import pytest
 
 from proxy.errors import RequestTimeout, UpstreamFailed
 from proxy.upstream.timeout import Timeout, request_timeout_error, total_timeout_error
+from tests.support.waiting import forever
 
 
 def pending_cancellations() -> int:
@@ -18,7 +19,7 @@ def pending_cancellations() -> int:
 
 async def test_a_block_that_takes_too_long_raises_the_error() -> None:
     with pytest.raises(RequestTimeout, match="10ms"), Timeout(0.01, request_timeout_error):
-        await asyncio.sleep(9)
+        await forever()
     assert not pending_cancellations()
 
 
@@ -38,7 +39,7 @@ async def test_a_timeout_can_be_cancelled_and_scheduled_again() -> None:
     async def work() -> None:
         with Timeout(None, total_timeout_error) as deadline:
             deadline.schedule(asyncio.get_running_loop().time() + 0.01)
-            await asyncio.sleep(9)
+            await forever()
 
     with pytest.raises(UpstreamFailed):
         await work()
@@ -55,7 +56,7 @@ async def test_the_inner_and_the_outer_timeout_raise_their_own_errors(
         Timeout(outer, total_timeout_error),
         Timeout(inner, request_timeout_error),
     ):
-        await asyncio.sleep(9)
+        await forever()
 
 
 async def test_a_cancellation_from_outside_stays_a_cancellation() -> None:
@@ -64,7 +65,7 @@ async def test_a_cancellation_from_outside_stays_a_cancellation() -> None:
     async def work() -> None:
         with Timeout(9, total_timeout_error):
             entered.set()
-            await asyncio.sleep(9)
+            await forever()
 
     task = asyncio.create_task(work())
     await entered.wait()
@@ -76,7 +77,7 @@ async def test_a_cancellation_from_outside_stays_a_cancellation() -> None:
 async def test_an_earlier_error_is_raised_unchanged() -> None:
     async def work() -> None:
         try:
-            await asyncio.sleep(9)
+            await forever()
         except asyncio.CancelledError:
             raise KeyError from None
 

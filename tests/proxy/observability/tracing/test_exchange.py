@@ -64,7 +64,7 @@ async def test_every_poll_and_the_download_have_a_span_of_their_own() -> None:
     async with provider() as fake:
         seen = await polled(fake)
     below = seen.below(seen.of_kind("client")[0])
-    assert [it.name for it in below] == ["POST /flux-2-pro", "GET", "GET", "GET picture"]
+    assert [it.name for it in below] == ["POST /flux-2-pro", "GET", "GET", "GET image"]
     assert [it["http.response.status_code"] for it in below] == [200] * 4
     assert {it["server.address"] for it in below} == {"127.0.0.1"}
     assert b"sekret" not in seen.raw
@@ -166,7 +166,7 @@ async def test_what_a_caller_forwards_itself_is_sent_as_it_is() -> None:
     [
         (ProviderRequest("/a?b=c"), "POST /a"),
         (ProviderRequest(url="http://h/a", method="GET"), "GET"),
-        (ProviderRequest(url="http://h/a", method="GET", authenticated=False), "GET picture"),
+        (ProviderRequest(url="http://h/a", method="GET", authenticated=False), "GET image"),
         (ProviderRequest(url="http://h/a", authenticated=False), "POST token"),
     ],
 )
