@@ -1,4 +1,4 @@
-"""A gateway that is alone has nothing of what several share; one that is not has all of it."""
+"""A clustered gateway shares its state; a single process loads none of that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All indexes, in memory, in Redis and in a supervisor, for tests of what they promise alike."""
+"""All cache indexes: in memory, in Redis and in a supervisor, for common tests."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def image_record(number: int, length: int = 100) -> ImageRecord:
     return ImageRecord(f"{number:064x}", length, ImageHeader("image/png"))
 
 
-def entry(*pictures: ImageRecord, expires: float = 1e12, **about: Any) -> CacheEntry:
-    return CacheEntry(pictures, expires, **about)
+def entry(*images: ImageRecord, expires: float = 1e12, **about: Any) -> CacheEntry:
+    return CacheEntry(images, expires, **about)
 
 
 def key(number: int) -> bytes:
@@ -38,29 +38,29 @@ def key(number: int) -> bytes:
 
 
 class IndexUnderTest(ABC):
-    """An index, a clock that is put forward by hand, and a look at its books."""
+    """An index with a manual clock and access to its contents."""
 
     index: Index
 
     @abstractmethod
     def now(self) -> float:
-        """Give the time by the clock of the index."""
+        """Return the time by the clock of the index."""
 
     @abstractmethod
     async def advance(self, seconds: float) -> None:
-        """Put the clock forward."""
+        """Advance the clock."""
 
     @abstractmethod
     async def orphaned(self, at_once: OrphanedImages) -> set[str]:
-        """Give the digests that were freed at once, and those that are, after a while."""
+        """Return the digests orphaned immediately, and those leased after the grace period."""
 
     @abstractmethod
     async def usage(self) -> tuple[int, int, set[str]]:
-        """Give the bytes of memory and disk, and the digests that are held."""
+        """Return the bytes of memory and disk in use, and the referenced digests."""
 
     @abstractmethod
     async def is_consistent(self) -> bool:
-        """Tell whether nothing is left over of what has gone."""
+        """Whether nothing is left of removed entries."""
 
 
 class LocalIndexUnderTest(IndexUnderTest):
@@ -92,19 +92,19 @@ class RedisIndexUnderTest(IndexUnderTest):
     def __init__(self, redis: RedisClient, memory: int, disk: int) -> None:
         self.redis = redis
         self.index = RedisIndex(redis, memory, disk)
-        # The library's types leave out that an awaited answer is no awaitable any more.
+        # redis-py's types do not resolve awaited replies.
         self.client: Any = redis._client
         self.keys = {name: redis.key("cache", name) for name in redis_lua.KEYS}
 
     def another(self) -> RedisIndex:
-        """Give the index of another process."""
+        """Return the index of another process."""
         return RedisIndex(self.redis, MEMORY, DISK)
 
     def now(self) -> float:
         return time.monotonic()
 
     async def advance(self, seconds: float) -> None:
-        # Redis has a clock of its own: what is to come, comes so much earlier.
+        # Redis has its own clock, so stored times are moved instead.
         await self.bring_forward(seconds, "expiry", "orphans", "deleting")
 
     async def orphaned(self, at_once: OrphanedImages) -> set[str]:
@@ -128,24 +128,24 @@ class RedisIndexUnderTest(IndexUnderTest):
         return {entries, metadata, *sets} == {entries}
 
     async def bring_forward(self, seconds: float, *names: str) -> None:
-        """Have what is to come in some of the keys come so much earlier."""
+        """Move the times in some keys forward."""
         for name in names:
             for member in await self.client.zrange(self.keys[name], 0, -1):
                 await self.client.zincrby(self.keys[name], -seconds * 1000, member)
 
 
 class RpcIndexUnderTest(IndexUnderTest):
-    """The index in a supervisor; `hub` is there, and `index` one of the workers'."""
+    """The index in a supervisor: `server` is its side, `index` that of a worker."""
 
     index: RpcIndex
 
-    def __init__(self, hub: CacheIndexServer, line: RpcConnection, clock: Clock) -> None:
-        self.server = hub
+    def __init__(self, server: CacheIndexServer, line: RpcConnection, clock: Clock) -> None:
+        self.server = server
         self.clock = clock
         self.index = RpcIndex(line, "workers", clock)
 
     def another(self) -> RpcIndex:
-        """Give the index of another worker."""
+        """Return the index of another worker."""
         return RpcIndex(self.index._connection, "workers", self.clock)
 
     def now(self) -> float:
@@ -175,15 +175,15 @@ class RpcIndexUnderTest(IndexUnderTest):
 
 @asynccontextmanager
 async def rpc_index(memory: int = MEMORY, disk: int = DISK) -> AsyncIterator[RpcIndexUnderTest]:
-    """Run the index of a supervisor, and the line of a worker to it."""
+    """Run the index of a supervisor, with the connection of a worker."""
     clock = Clock()
-    hub = CacheIndexServer(memory, disk, clock)
+    server = CacheIndexServer(memory, disk, clock)
     ours, theirs = socket.socketpair()
     supervisor, worker = (
-        await RpcConnection.from_socket(ours, hub.handlers),
+        await RpcConnection.from_socket(ours, server.handlers),
         await RpcConnection.from_socket(theirs),
     )
-    yield RpcIndexUnderTest(hub, worker, clock)
+    yield RpcIndexUnderTest(server, worker, clock)
     supervisor.close()
     await worker.closed.wait()
 
@@ -192,7 +192,7 @@ async def rpc_index(memory: int = MEMORY, disk: int = DISK) -> AsyncIterator[Rpc
 async def index_in(
     server: RedisServer | RedisServers | None, memory: int = MEMORY, disk: int = DISK
 ) -> AsyncIterator[IndexUnderTest]:
-    """Run an index: in memory, or in a Redis."""
+    """Run an index in memory, or in Redis."""
     if server is None:
         yield LocalIndexUnderTest(memory, disk)
         return

@@ -1,4 +1,4 @@
-"""A cache whose pictures lie in a folder, and what to put into it."""
+"""A response cache with its images in a folder."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ MB = 1024 * 1024
 
 
 async def chunks(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
-    """Give bytes as they come from a provider."""
+    """Yield data in chunks, as a provider sends it."""
     for at in range(0, len(data), size):
         yield data[at : at + size]
 
 
 @dataclass
 class CacheFixture:
-    """A cache, and the folder in which its pictures lie."""
+    """A cache and the folder of its images."""
 
     cache: ResponseCache
     folder: Path
 
     @property
     def names(self) -> set[str]:
-        """The names of all files, however deep."""
+        """The names of all files, in all subfolders."""
         return {path.name for path in self.folder.rglob("*") if path.is_file()}
 
     async def upload(self, data: bytes = PNG) -> StoredImage:
-        """Store a picture."""
+        """Upload an image."""
         return await self.cache.images.upload(chunks(data))
 
-    async def store(self, key: bytes, *pictures: bytes, caller: str = "") -> CacheEntry:
-        """Keep an entry of pictures."""
-        arrived = [await self.upload(data) for data in pictures]
+    async def store(self, key: bytes, *images: bytes, caller: str = "") -> CacheEntry:
+        """Store an entry with images."""
+        arrived = [await self.upload(data) for data in images]
         told = tuple(ImageRecord(it.digest, it.length, it.header) for it in arrived)
         entry = CacheEntry(told, self.cache.clock() + 100, caller)
         await self.cache.put(key, entry, arrived)
@@ -58,7 +58,7 @@ async def running_cache(
     index: Index | None = None,
     shared: str = "",
 ) -> AsyncIterator[CacheFixture]:
-    """Run a cache whose pictures lie in a folder, or where `store` says."""
+    """Run a cache with its images in a folder, or in the blob store of the settings `store`."""
     parsed = parse(store or f"state_dir: {tmp_path}", environ={})
     async with (
         BlobStore(parsed) as blobs,

@@ -1,6 +1,6 @@
-"""A stretch of wire between a client and a server, whose first connection is cut when it is told.
+"""A TCP proxy between a client and a server that cuts the first connection.
 
-Every later connection goes through untouched: it is the retry.
+Later connections, the retries, pass unchanged.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from yarl import URL
 _CHUNK = 64 * 1024
 
 CutAt = asyncio.Event | int | None
-"""When to cut: at an event, before anything was answered; after bytes of the body; never."""
+"""When to cut: at an event, before any response; after this many bytes of the body; None: never."""
 
 
 class FlakyProxy:
-    """The stretch. `again` is set once somebody has connected a second time."""
+    """The proxy. `reconnected` is set at the second connection."""
 
     def __init__(self, url: str, when: CutAt) -> None:
         self.url = ""
@@ -29,7 +29,7 @@ class FlakyProxy:
         self._serving: list[asyncio.Task[None] | None] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection."""
+        """Relay one connection."""
         self._serving.append(asyncio.current_task())
         is_first = len(self._serving) == 1
         if not is_first:
@@ -57,14 +57,14 @@ class FlakyProxy:
             await writer.drain()
 
     async def close(self) -> None:
-        """Cut whatever is left."""
+        """Cut the remaining connections."""
         for writer in self._writers:
             writer.transport.abort()
         await asyncio.gather(*[it for it in self._serving if it], return_exceptions=True)
 
 
 async def _relay(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    """Carry bytes until one of the ends is gone."""
+    """Relay bytes until one end closes."""
     with suppress(ConnectionError):
         while chunk := await source.read(_CHUNK):
             sink.write(chunk)
@@ -74,7 +74,7 @@ async def _relay(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> No
 
 @asynccontextmanager
 async def flaky_proxy(url: str, when: CutAt) -> AsyncIterator[FlakyProxy]:
-    """Lay a wire to the server at `url`."""
+    """Run a proxy to the server at `url`."""
     wire = FlakyProxy(url, when)
     server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
     wire.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

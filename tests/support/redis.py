@@ -1,7 +1,7 @@
-"""A real Redis, as a process of its own, that can be stopped, stuck and started again.
+"""A real Redis process that can be stopped, suspended and restarted.
 
-It is Debian's: `apt-get install redis-server`. Where it is missing the tests that need it are
-skipped, and fail in CI.
+It needs Debian's package: `apt-get install redis-server`. Without it the tests are skipped, and
+fail in CI.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Its URL."""
         return f"redis://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it, empty, at the port it had."""
+        """Start it, empty, at its port."""
         if not self.port:
             with socket.create_server(("127.0.0.1", 0)) as free:
                 self.port = free.getsockname()[1]
@@ -58,7 +58,7 @@ class RedisServer:
             time.sleep(_LOOK_AGAIN_SECONDS)
 
     def stop(self) -> None:
-        """End it; it forgets everything."""
+        """Stop it; all data is lost."""
         for process in self.processes:
             process.kill()
             process.wait()
@@ -66,7 +66,7 @@ class RedisServer:
 
     @contextmanager
     def stuck(self) -> Iterator[None]:
-        """Have it take connections, and answer nothing."""
+        """Stop the process: it accepts connections but does not respond."""
         self.processes[-1].send_signal(signal.SIGSTOP)
         try:
             yield
@@ -74,7 +74,7 @@ class RedisServer:
             self.processes[-1].send_signal(signal.SIGCONT)
 
     def flush(self) -> None:
-        """Have it forget everything."""
+        """Delete all keys."""
         self._send(b"FLUSHALL")
 
     def _responds(self) -> bool:
@@ -91,7 +91,7 @@ class RedisServer:
 
 @contextmanager
 def redis_server(folder: Path, *options: str, file: Path | None = None) -> Iterator[RedisServer]:
-    """Run Redis with its files in a folder, and with a file of settings if there is one.
+    """Run Redis with its files in a folder, and with a config file if given.
 
     REDIS_SERVER in the environment names another command, such as Valkey's.
     """

@@ -1,6 +1,6 @@
-"""Real sets of Redis servers: one watched by Sentinels, and a cluster; members can be stopped.
+"""Real Redis topologies: one with Sentinels and a cluster. Their servers can be stopped.
 
-Both fail over within a second or two of a member's end.
+Both fail over within one or two seconds after a server has stopped.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ _SECONDS_TO_AGREE = 30
 _LOOK_AGAIN_SECONDS = 0.05
 _QUICK = "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"
 _DOWN_MS = 400
-"""How long a server does not answer before it is taken to be down."""
+"""How long a server must be unresponsive to be considered down, in milliseconds."""
 
 
 @dataclass(frozen=True)
 class RedisServers:
-    """Servers that take each other's place."""
+    """The servers of a topology with failover."""
 
     url: str
     servers: tuple[RedisServer, ...]
 
     def flush(self) -> None:
-        """Have all forget everything."""
+        """Delete all keys on all servers."""
         for server in self.masters():
             execute(server, "FLUSHALL")
 
     def masters(self) -> list[RedisServer]:
-        """Give those that are there and take what is written."""
+        """Return the running servers that accept writes."""
         there = [it for it in self.servers if it.processes]
         return [it for it in there if execute(it, "ROLE")[0] == b"master"]
 
 
 def execute(server: RedisServer, *command: str | bytes | int) -> Any:
-    """Tell a server something, and give what it said."""
+    """Execute a command on a server and return the reply."""
     about: Any = {"password": server.password or None, "socket_timeout": 5, "protocol": 2}
     with Redis(port=server.port, **about) as asking:
         # The library makes something else of the answers of some.
@@ -54,7 +54,7 @@ def execute(server: RedisServer, *command: str | bytes | int) -> Any:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait for servers to agree on something."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + _SECONDS_TO_AGREE
     while not _is_so(is_so):
         assert time.monotonic() < deadline
@@ -69,7 +69,7 @@ def _is_so(is_so: Callable[[], bool]) -> bool:
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
@@ -78,7 +78,7 @@ def free_port() -> int:
 def redis_sentinel(
     folder: Path, *, password: str = "", sentinel_password: str = ""
 ) -> Iterator[RedisServers]:
-    """Run a master, a replica, and three Sentinels that watch them."""
+    """Run a primary, a replica and three Sentinels."""
     own = ("--requirepass", password, "--masterauth", password) if password else ()
     quick = (*_QUICK, *own)
     with ExitStack() as stack:
@@ -129,7 +129,7 @@ def _sentinel_config(port: int, password: str, sentinel_password: str) -> str:
 
 
 def _knows_all(sentinel: RedisServer) -> bool:
-    """Tell whether a Sentinel knows the two others, and the replica."""
+    """Whether a Sentinel knows the two others and the replica."""
     said = execute(sentinel, "SENTINEL", "MASTER", SERVICE)
     about = dict(zip(said[::2], said[1::2], strict=True))
     return bool(about[b"num-other-sentinels"] == b"2" and about[b"num-slaves"] == b"1")
@@ -137,7 +137,7 @@ def _knows_all(sentinel: RedisServer) -> bool:
 
 @contextmanager
 def redis_cluster(folder: Path, masters: int = 3, *options: str) -> Iterator[RedisServers]:
-    """Run a cluster of masters with one replica each."""
+    """Run a cluster of primaries with one replica each."""
     with ExitStack() as stack:
         servers = []
         for number in range(2 * masters):
@@ -155,7 +155,7 @@ def redis_cluster(folder: Path, masters: int = 3, *options: str) -> Iterator[Red
 
 
 def _form_cluster(servers: list[RedisServer], masters: int) -> None:
-    """Make a cluster of servers: the first are the masters."""
+    """Form a cluster. The first servers are the primaries."""
     each = 16384 // masters
     for number, server in enumerate(servers[:masters]):
         last = 16383 if number == masters - 1 else (number + 1) * each - 1
@@ -182,6 +182,6 @@ def _nodes(server: RedisServer) -> int:
 
 
 def _is_whole(server: RedisServer, masters: int) -> bool:
-    """Tell whether a node knows that all is well, and each master's replica."""
+    """Whether a node reports a healthy cluster with a replica of each primary."""
     replicas = sum(len(it) - 3 for it in execute(server, "CLUSTER", "SLOTS"))
     return b"cluster_state:ok" in execute(server, "CLUSTER", "INFO") and replicas == masters

@@ -1,6 +1,6 @@
-"""Everybody who answers what processes share, each made ready for a test.
+"""All state stores, each ready for a test.
 
-What is promised of all of them stands in `test_asking.py`. One more is one more function here.
+Their common tests are in `tests/proxy/state/test_ops.py`. Add a function here for another store.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class StoreUnderTest:
-    """Who answers, and how some seconds of its time are let pass."""
+    """A state store, and a function that advances its clock by some seconds."""
 
     store: StateStore
     advance: Callable[[float], Awaitable[None]]
@@ -50,7 +50,7 @@ async def memory_store() -> AsyncIterator[StoreUnderTest]:
 
 @asynccontextmanager
 async def supervisor_store() -> AsyncIterator[StoreUnderTest]:
-    """Let a supervisor answer a worker, over a line."""
+    """Run the store of a supervisor, used by a worker."""
     clock = Clock()
     ours, theirs = socket.socketpair()
     supervisor = await RpcConnection.from_socket(ours)
@@ -67,7 +67,7 @@ async def supervisor_store() -> AsyncIterator[StoreUnderTest]:
 
 @asynccontextmanager
 async def redis_store() -> AsyncIterator[StoreUnderTest]:
-    """Let a Redis answer, whose time is its own: what is to be over is, so much earlier."""
+    """Run a store in Redis. Advancing the clock shortens the lifetimes of its keys."""
     with TemporaryDirectory() as folder, redis_server(Path(folder)) as server:
 
         async def passes(seconds: float) -> None:
@@ -84,6 +84,6 @@ async def redis_store() -> AsyncIterator[StoreUnderTest]:
 
 STORES: dict[str, Callable[[], AbstractAsyncContextManager[StoreUnderTest]]] = {
     "memory": memory_store,
-    "hub": supervisor_store,
+    "supervisor": supervisor_store,
     "redis": redis_store,
 }

@@ -1,4 +1,4 @@
-"""A gateway of several workers, started as users do."""
+"""A gateway with several workers, started from the command line."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class WorkerGateway:
 
     @property
     def workers(self) -> list[int]:
-        """The process ids of the workers that run, in the order of their numbers at the start."""
+        """The process ids of the running workers, sorted."""
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         return sorted(int(pid) for task in tasks for pid in task.read_text().split())
 
     @property
     def listeners(self) -> set[int]:
-        """Those that listen."""
+        """The process ids of the workers that are listening."""
         return {pid for pid in self.workers if _sockets(pid) & _listening(self.port)}
 
     def write(self, settings: str) -> None:
@@ -59,11 +59,11 @@ class WorkerGateway:
         self.process.send_signal(number)
 
     async def wait(self) -> int:
-        """Wait for its end; gives the exit status."""
+        """Wait for the supervisor to exit; return the exit status."""
         return await asyncio.wait_for(self.process.wait(), 20)
 
     async def generate(self, latency_ms: int = 0, *, again: bool = False, **more: object) -> int:
-        """Ask for a picture on a connection of its own; gives the status, 0 if it was cut."""
+        """Generate an image on a new connection; return the status, 0 if it was cut."""
         body = {"prompt": "a cube", "size": "64x64", **more}
         body |= {"latency_ms": latency_ms} if latency_ms else {}
         headers = BOX | ({"x-stainless-retry-count": "1"} if again else {})
@@ -78,7 +78,7 @@ class WorkerGateway:
             return 0
 
     async def cache_status(self, config: str) -> str:
-        """Ask for the same picture with a config; gives whether the cache had it."""
+        """Request the same image with a config; return the cache status."""
         headers = OURS | {"x-portkey-config": config}
         async with (
             aiohttp.ClientSession() as session,
@@ -89,13 +89,13 @@ class WorkerGateway:
 
 
 def _listening(port: int) -> set[str]:
-    """Give the inodes of sockets that listen at a port."""
+    """Return the inodes of the sockets listening on a port."""
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {row[9] for row in rows if row[3] == _LISTENS and row[1].endswith(f":{port:04X}")}
 
 
 def _sockets(pid: int) -> set[str]:
-    """Give the inodes of a process's sockets."""
+    """Return the inodes of a process's sockets."""
     found = set()
     with suppress(OSError):
         for file in Path(f"/proc/{pid}/fd").iterdir():
@@ -105,14 +105,14 @@ def _sockets(pid: int) -> set[str]:
 
 
 async def wait_until(is_so: Callable[[], object]) -> None:
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(20):
         while not is_so():  # noqa: ASYNC110 - processes tell nobody
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process runs."""
+    """Whether a process is running."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -123,7 +123,7 @@ def is_running(pid: int) -> bool:
 async def started(
     folder: Path, settings: str = SANDBOX, *options: str, keyless: bool = False
 ) -> AsyncIterator[WorkerGateway]:
-    """Start `easel serve` with two workers, or with other options; it may fail to begin."""
+    """Start `easel serve` with two workers, or with other options; it may fail to start."""
     (folder / "easel.yaml").write_text(settings if keyless else SETTINGS + settings)
     options = options or ("--workers", "2")
     command = ("-m", "proxy", "serve", "--config", "easel.yaml", "--port", "0", *options)
@@ -151,7 +151,7 @@ async def started(
 async def running(
     folder: Path, settings: str = SANDBOX, *options: str, keyless: bool = False
 ) -> AsyncIterator[WorkerGateway]:
-    """Have one that listens."""
+    """Start a gateway and wait until it is listening."""
     async with started(folder, settings, *options, keyless=keyless) as easel:
         await wait_until(lambda: easel.process.returncode is not None or _banner(folder))
         found = _banner(folder)

@@ -1,4 +1,4 @@
-"""A Redis for the tests of what is kept, empty for each that asks for it."""
+"""A Redis server for the tests of the cache, empty for each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An entry comes back as it was, at another clock; one of another version does not."""
+"""Encoding of cache entries."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""An index that several processes have: pictures that another may be reading, or about to hold.
+"""Indexes shared by several processes: images that another process may be reading or committing.
 
-Held by a Redis, and by the supervisor of workers. `test_index` has what any index promises.
+Run with Redis and with the supervisor of workers. Tests common to all indexes are in `test_index`.
 """
 
 from __future__ import annotations

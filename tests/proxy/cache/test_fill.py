@@ -33,7 +33,7 @@ def filling(ours: CacheFixture) -> CacheFill:
 
 
 async def passed(ours: CacheFill, image: Image, data: bytes) -> bytes:
-    """Let a picture pass."""
+    """Read an image through a tee."""
     return b"".join([piece async for piece in ours.tee(image, data[:10], chunks(data[10:]))])
 
 
@@ -125,9 +125,9 @@ def test_only_receipt_lines_about_parameters_are_stored() -> None:
 
 def test_a_url_is_handed_out_for_half_its_lifetime() -> None:
     entry = made(Image(url="https://a.test", extra={"seed": 1}))
-    [picture] = entry.images
-    assert (picture.url, picture.extra) == ("https://a.test", {"seed": 1})
-    assert picture.url_expires == 1000 + TARGET.adapter.url_lifetime / 2
+    [image] = entry.images
+    assert (image.url, image.extra) == ("https://a.test", {"seed": 1})
+    assert image.url_expires == 1000 + TARGET.adapter.url_lifetime / 2
     assert entry.has_urls
     assert not made(Image(data=b"1")).has_urls
 

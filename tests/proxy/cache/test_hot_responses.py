@@ -1,4 +1,4 @@
-"""Ready answers lie within a bound, the longest unused go first."""
+"""Hot responses: memory limit and LRU eviction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures are stored once, under the digest of their bytes, and nothing else is."""
+"""Storage of cached images under their digests."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ async def test_a_discarded_image_is_deleted(tmp_path: Path) -> None:
 async def test_a_pinned_image_is_deleted_when_the_last_reader_is_done(tmp_path: Path) -> None:
     async with running_cache(tmp_path) as ours:
         kept = (await ours.store(b"k", PNG)).images
-        pictures = ours.cache.images
+        images = ours.cache.images
         first, second = list[str](), list[str]()
-        with pictures.pinned(kept, first):
-            with pictures.pinned(kept, second):
-                await pictures.delete([kept[0].digest])
+        with images.pinned(kept, first):
+            with images.pinned(kept, second):
+                await images.delete([kept[0].digest])
                 assert ours.names == {kept[0].digest}
             assert second == []
         assert first == [kept[0].digest]
-        await pictures.delete(first)
+        await images.delete(first)
         assert ours.names == set()
 
 

@@ -1,4 +1,4 @@
-"""What an index promises, wherever it lies: how long, how much, and what goes first."""
+"""Common tests of all cache indexes: lifetimes, limits, eviction order."""
 
 from __future__ import annotations
 
@@ -171,19 +171,19 @@ async def test_the_limits_hold_in_redis_too(
 
 
 async def check(server: RedisServer | None, steps: list[tuple[Any, ...]]) -> None:
-    """What is in the store is what is held, to the byte, and no more than there is room for."""
+    """The images in the store are exactly the referenced ones, within the limits."""
     async with index_in(server) as kept:
         there: set[str] = set()
         lengths: dict[str, int] = {}
         for step in steps:
             match step:
-                case "put", name, pictures, dollars, seconds, told:
-                    lengths |= {it.digest: it.length for it in pictures}
-                    there |= {it.digest for it in pictures}
+                case "put", name, images, dollars, seconds, told:
+                    lengths |= {it.digest: it.length for it in images}
+                    there |= {it.digest for it in images}
                     about = {"dollars": dollars, "caller": "ab"[seconds % 2]}
                     told = {"t": "x" * told}
                     ends = kept.now() + seconds
-                    made = entry(*pictures, expires=ends, extra=told, **about)
+                    made = entry(*images, expires=ends, extra=told, **about)
                     there -= await kept.orphaned(await kept.index.put(name, made))
                 case "get", name:
                     await kept.index.get(name)

@@ -1,4 +1,4 @@
-"""What tells two answers apart, and what does not."""
+"""What changes a cache key, and what does not."""
 
 from __future__ import annotations
 

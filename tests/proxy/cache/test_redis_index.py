@@ -1,4 +1,4 @@
-"""The index in Redis: what only matters where several processes share it. `test_index` has more."""
+"""The cache index in Redis, shared by several processes. Common tests are in `test_index`."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ async def test_two_prefixes_are_independent(redis: RedisServer) -> None:
         assert await RedisIndex(other, MEMORY, DISK).get(key(1)) is None
 
 
-# Entries and pictures together.
+# Entries and images together
 
 
 async def test_images_unknown_to_redis_are_deleted_from_the_store(
@@ -176,7 +176,7 @@ async def test_an_image_that_could_not_be_deleted_is_leased_again(
         await ours.cache.remove(b"k")
         await kept.advance(61)
         assert await kept.index.expire()
-        # That process died. Meanwhile the picture cannot be kept, which fails nobody.
+        # That process died. Until its lease ends the image is not cached; no request fails.
         await ours.store(b"k", PNG)
         assert len(ours.names) == 1
         await kept.advance(601)
@@ -193,7 +193,7 @@ async def test_an_image_that_could_not_be_deleted_is_leased_again(
 async def gateways(
     server: RedisServer | RedisServers, folder: Path, count: int = 2
 ) -> AsyncIterator[Any]:
-    """Run gateways that share a Redis and a folder, and the provider that all of them ask."""
+    """Run gateways that share Redis and a folder, and their provider."""
     async with AsyncExitStack() as stack:
         fake = await stack.enter_async_context(provider())
         more = f"""
@@ -239,7 +239,7 @@ async def test_redis_holds_no_prompt_and_no_key(redis: RedisServer, tmp_path: Pa
 
 
 async def raw(client: Any, name: bytes) -> bytes:
-    """Give what a key holds, as it is where Redis might pack it; it may have gone."""
+    """Return the content of a key, unpacked; it may be gone."""
     match await client.type(name):
         case b"string":
             return await client.get(name) or b""
@@ -314,7 +314,7 @@ configs: {{pc: {{virtual_key: box, cache: {{mode: simple}}}}}}
 
 
 async def asked(url: str) -> tuple[str, Any]:
-    """Ask for a picture; gives what the cache did, and the picture."""
+    """Request an image; return the cache status and the image."""
     headers = {**OURS, "x-portkey-config": "pc"}
     body = {"prompt": "a cube", "size": "64x64"}
     async with (

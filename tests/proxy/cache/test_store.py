@@ -1,4 +1,4 @@
-"""Entries and pictures together: nothing is left behind, and nothing is missing."""
+"""The response cache: entries and images stay consistent."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ async def test_a_purge_removes_two_pending_entries_of_one_key(
 
 
 class Failing:
-    """A method of the store that fails from its second call on."""
+    """A blob store method that fails from its second call on."""
 
     def __init__(self, real: Callable[..., Awaitable[Any]]) -> None:
         self.real = real
@@ -281,7 +281,7 @@ async def test_a_shared_folder_outlives_the_process(tmp_path: Path) -> None:
 
 
 class Leaving(LocalIndex):
-    """An index that can be reached for so many calls, and then no more."""
+    """An index that becomes unavailable after some calls."""
 
     left = 0
 

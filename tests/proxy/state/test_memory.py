@@ -1,4 +1,4 @@
-"""The dictionary that processes share, where it lies in memory; `test_asking` has the rest."""
+"""The state store in memory. Common tests are in `test_ops`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of the dictionary that processes share: whoever answers keeps the same promises."""
+"""Common tests of all state stores."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What processes share in a Redis: one server, one that Sentinels choose, and a cluster alike.
+"""The state store in Redis: standalone, with Sentinel, and in a cluster.
 
-What goes for everybody who answers is in `test_asking`.
+Common tests of all state stores are in `test_ops`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ MOST = st.integers(1, 3)
 
 
 def of(kind: str) -> st.SearchStrategy[str]:
-    """Give keys that hold one kind of thing."""
+    """Return a strategy for keys of one kind."""
     return PLACES.map(lambda place: f"{kind}:{place}")
 
 
@@ -194,7 +194,7 @@ async def test_each_operation_is_atomic(there: RedisServers) -> None:
 
 @dataclass
 class Away:
-    """Ways in which a server is not there."""
+    """Ways in which a server is unavailable."""
 
     server: RedisServer
 

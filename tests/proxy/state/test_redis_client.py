@@ -1,4 +1,4 @@
-"""Redis, stopped, stuck and started again: nobody waits long, and the operator is told once."""
+"""The Redis client with a server that is stopped, stuck and restarted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRET = "sekret-sekret-sekret"
 
 @dataclass
 class CutsTheAnswer:
-    """A way to Redis on which what was asked arrives, and the answer does not."""
+    """A connection to Redis on which commands arrive but replies do not."""
 
     port: int
     url: str = ""

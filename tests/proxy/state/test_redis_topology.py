@@ -1,6 +1,6 @@
-"""Real Sentinels and a real cluster: members die, or get stuck, and what is shared stays.
+"""Failover of real Sentinels and a real cluster: shared state survives.
 
-What goes for one server is in `test_redis_client`.
+Tests with a standalone server are in `test_redis_client`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ async def shared(url: str, **more: Any) -> AsyncIterator[RedisClient]:
 
 
 async def add(ours: RedisClient, key: str) -> int:
-    """Count with a script and with a command, as what is shared does; gives the sum."""
+    """Count with a script and with a command; return the sum."""
     script = ours.script("return redis.call('INCR', KEYS[1])")
     by_script = await ours.run_script(script, [key], [])
     [by_command] = await ours.send([key], [("INCR", key)])
@@ -64,7 +64,7 @@ async def add(ours: RedisClient, key: str) -> int:
 
 
 async def settled(ask: Callable[[], Awaitable[Any]]) -> Any:
-    """Ask until there is an answer; no question takes longer than the timeout."""
+    """Repeat a call until it succeeds; no call takes longer than the timeout."""
     deadline = time.monotonic() + SECONDS_TO_FAIL_OVER
     while True:
         began = time.monotonic()
@@ -77,7 +77,7 @@ async def settled(ask: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def owner(several: RedisServers, key: str) -> RedisServer:
-    """Give the server that has a key."""
+    """Return the server that has a key."""
     [found] = [it for it in several.masters() if _has(it, key)]
     return found
 

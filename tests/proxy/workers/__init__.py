@@ -1,1 +1,1 @@
-"""Tests of several processes at one address."""
+"""Tests of several worker processes."""

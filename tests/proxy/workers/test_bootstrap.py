@@ -1,4 +1,4 @@
-"""What a worker is told to serve."""
+"""The bootstrap config of a worker."""
 
 from __future__ import annotations
 

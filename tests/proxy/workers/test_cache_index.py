@@ -1,6 +1,6 @@
-"""The cache's index in a supervisor: what only matters where several workers share it.
+"""The cache index in a supervisor, shared by several workers.
 
-What it promises besides stands in `tests/proxy/cache/test_index.py` and `test_common_index.py`.
+Common tests are in `tests/proxy/cache/test_index.py` and `test_common_index.py`.
 """
 
 from __future__ import annotations

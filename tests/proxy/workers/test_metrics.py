@@ -1,4 +1,4 @@
-"""What workers have counted is told as one, and never falls."""
+"""Metrics of all workers together; counters never decrease."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.worker_gateway import WorkerGateway, running, wait_until
 
 
 async def counted(easel: WorkerGateway) -> float:
-    """Give how many requests for pictures the page tells of."""
+    """Return the number of image requests on the metrics page."""
     async with (
         aiohttp.ClientSession() as session,
         session.get(f"{easel.url}/metrics", headers=OURS) as got,

@@ -1,4 +1,4 @@
-"""The address that workers have in common."""
+"""Reservation of the workers' address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line between two processes, here between two ends in one."""
+"""RPC connections, with both ends in one process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def hang(payload: bytes) -> bytes:
 
 @asynccontextmanager
 async def pair(**handlers: Handler) -> AsyncIterator[tuple[RpcConnection, RpcConnection]]:
-    """Give both ends of a line, the second of which answers."""
+    """Yield both ends of a connection; the second has the handlers."""
     ours, theirs = socket.socketpair()
     first, second = (
         await RpcConnection.from_socket(ours),

@@ -1,4 +1,4 @@
-"""A gateway of several workers: from its first to its last moment."""
+"""A gateway with several workers, from start to stop."""
 
 from __future__ import annotations
 
@@ -131,10 +131,10 @@ async def test_a_port_in_use_is_a_readable_error(tmp_path: Path) -> None:
 
 
 async def test_a_response_of_one_worker_is_a_hit_on_all(tmp_path: Path) -> None:
-    async def picture(_: web.Request) -> web.Response:
+    async def image(_: web.Request) -> web.Response:
         return web.json_response(ANSWER)
 
-    async with provider(picture) as fake:
+    async with provider(image) as fake:
         led = f"virtual_keys: {{box: {{provider: openai, custom_host: {fake.url}/v1}}}}\n"
         kept = led + "configs: {kept: {virtual_key: box, cache: {mode: simple}}}\n"
         async with running(tmp_path, kept) as easel:
@@ -154,15 +154,15 @@ async def test_a_response_of_one_worker_is_a_hit_on_all(tmp_path: Path) -> None:
 
 
 async def test_shared_state_survives_a_restart(tmp_path: Path) -> None:
-    hub = tmp_path / ".easel" / "hub"
-    hub.parent.mkdir()
-    hub.write_bytes(b"\x81\xa1k\x92\xcb\x7f\xe0\x00\x00\x00\x00\x00\x00\xc4\x01v")
-    kept = hub.read_bytes()
+    state_file = tmp_path / ".easel" / "hub"
+    state_file.parent.mkdir()
+    state_file.write_bytes(b"\x81\xa1k\x92\xcb\x7f\xe0\x00\x00\x00\x00\x00\x00\xc4\x01v")
+    kept = state_file.read_bytes()
     async with running(tmp_path) as easel:
-        assert not hub.exists()
+        assert not state_file.exists()
         easel.send_signal()
         assert (await easel.wait(), easel.err) == (0, "")
-    assert hub.read_bytes() == kept
+    assert state_file.read_bytes() == kept
 
 
 async def test_a_damaged_state_file_does_not_prevent_the_start(tmp_path: Path) -> None:

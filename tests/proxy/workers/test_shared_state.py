@@ -1,4 +1,4 @@
-"""What workers know together: kept from one supervisor to the next, and done without if need be."""
+"""Shared state of workers: saved between supervisors; workers continue without it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ async def test_an_unusable_state_dir_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "occupied").touch()
-    hub = StateServer()
-    hub.restore(str(tmp_path / "occupied"))
-    hub.save(str(tmp_path / "occupied"))
+    server = StateServer()
+    server.restore(str(tmp_path / "occupied"))
+    server.save(str(tmp_path / "occupied"))
     assert len(caplog.messages) == 1
-    await hub.memory.execute(Set("k", b"v", 60))
-    hub.save(str(tmp_path / "occupied"))
+    await server.memory.execute(Set("k", b"v", 60))
+    server.save(str(tmp_path / "occupied"))
     assert [it.rpartition(": ")[2] for it in caplog.messages] == ["Not a directory"] * 2
 
 

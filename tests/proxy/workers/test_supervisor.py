@@ -1,4 +1,4 @@
-"""Workers that end are started again; settings that are read again reach all of them."""
+"""The supervisor restarts workers and sends them new settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.worker_gateway import SANDBOX, WorkerGateway, running, starte
 
 
 async def replaced(easel: WorkerGateway) -> None:
-    """Kill all workers, and wait for the next ones."""
+    """Kill all workers and wait for their replacements."""
     before = easel.listeners
     for pid in before:
         os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A worker, as its line knows it."""
+"""A worker, seen through its RPC connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ORDERS = BootstrapConfig(text=SETTINGS, file="my.yaml", host="127.0.0.1", port=0
 
 
 class Boss:
-    """A supervisor of one worker that does as a test says."""
+    """A scripted supervisor of one worker."""
 
     def __init__(self, process: asyncio.subprocess.Process, line: RpcConnection) -> None:
         self.process = process
@@ -39,7 +39,7 @@ class Boss:
 
 @asynccontextmanager
 async def worker(folder: Path, orders: BootstrapConfig = ORDERS) -> AsyncIterator[Boss]:
-    """Start one; `told` gets what it says."""
+    """Start a worker; its reports go to `told`."""
 
     async def begin(_: bytes) -> bytes:
         return encode(orders)
