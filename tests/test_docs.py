@@ -169,7 +169,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 def test_every_name_that_a_span_may_hold_is_documented() -> None:
     page = read("tracing.md")
-    about = page[page.index("## Attributes") : page.index("## What comes in")]
+    about = page[page.index("## Attributes") : page.index("## Incoming trace headers")]
     attributes, events = about[: about.index("| event |")], about[about.index("| event |") :]
     assert first_cells(attributes) == names.ATTRIBUTES
     assert first_cells(events) == names.EVENTS

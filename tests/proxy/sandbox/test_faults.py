@@ -10,7 +10,7 @@ import pytest
 from proxy.sandbox.faults import PARAMS, FaultScript
 
 _DOCS = Path(__file__).parents[3] / "docs" / "sandbox.md"
-_SCRIPTS = _DOCS.read_text().partition("## Scripts")[2]
+_FAULTS = _DOCS.read_text().partition("## Fault injection\n")[2]
 
 
 def test_without_a_script_nothing_fails() -> None:
@@ -48,7 +48,7 @@ def test_a_refusal_wins_over_a_status() -> None:
 
 
 def test_the_documentation_lists_every_script_with_its_bounds() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", _SCRIPTS, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", _FAULTS, re.MULTILINE)
     bounds = {name: [int(number) for number in re.findall(r"\d+", value)] for name, value in rows}
     assert bounds == {
         row.name: [bound for bound in (row.low, row.high) if bound is not None] for row in PARAMS

@@ -13,7 +13,7 @@ from adapters.errors import BadParam, ImageError
 from proxy.sandbox.request import _DEFAULTS, SandboxRequest, parse_request
 
 _DOCS = Path(__file__).parents[3] / "docs" / "sandbox.md"
-_TAKES = _DOCS.read_text().partition("## What it takes")[2].partition("## ")[0]
+_PARAMETERS = _DOCS.read_text().partition("## Parameters\n")[2].partition("## ")[0]
 
 
 def order(**params: Any) -> SandboxRequest:
@@ -141,5 +141,5 @@ def test_whatever_is_to_be_seen_changes_the_picture(seen: dict[str, Any]) -> Non
 
 
 def test_the_documentation_lists_every_parameter_it_heeds() -> None:
-    listed = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|.+?\|", _TAKES, re.MULTILINE))))
+    listed = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|.+?\|", _PARAMETERS, re.MULTILINE))))
     assert listed == {"prompt", "user", "moderation", *_DEFAULTS}
