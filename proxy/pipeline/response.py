@@ -161,7 +161,7 @@ def _body_parts(answer: Answer, entries: list[DataEntry]) -> list[Part]:
 def open_json_string(written: bytes, name: str) -> bytes:
     """Return a JSON object that is left open inside a last, added string member.
 
-    >>> opened_string(b'{"seed":7}', "b64_json"), opened_string(b"{}", "b64_json")
+    >>> open_json_string(b'{"seed":7}', "b64_json"), open_json_string(b"{}", "b64_json")
     (b'{"seed":7,"b64_json":"', b'{"b64_json":"')
     """
     comma = b"" if written == b"{}" else b","
