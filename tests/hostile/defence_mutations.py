@@ -252,7 +252,7 @@ MUTATIONS = (
     Mutation(
         "headers, body and response have timeouts",
         "proxy/server/client_timeouts.py",
-        "            if now - wait.since >= self._allowed(connection, wait.what):\n",
+        "            if now - stall.since >= self._allowed(connection, stall.waiting_for):\n",
         "            if False:\n",
     ),
     Mutation(
@@ -336,8 +336,8 @@ MUTATIONS = (
     Mutation(
         "a span holds the path without query and ids",
         "proxy/observability/tracing/exchange.py",
-        'step if _is_word(step, secrets) else "{id}"',
-        "step",
+        'it if _is_safe_segment(it, secrets) else "{id}"',
+        "it",
     ),
     Mutation(
         "a caller's baggage is not sent to providers by default",
@@ -350,6 +350,12 @@ MUTATIONS = (
         "proxy/middlewares/access.py",
         '        "trace": request[TRACE_ID],\n',
         '        "trace": repr(list(request._state.values())),\n',
+    ),
+    Mutation(
+        "a logged reply quotes no prompt and no key, and holds no image",
+        "proxy/upstream/reply_excerpt.py",
+        "excerpt(reply.body, call.params, target.secrets)",
+        "reply.body.decode()",
     ),
     Mutation(
         "metric labels come from fixed sets",
@@ -384,24 +390,24 @@ MUTATIONS = (
     Mutation(
         "settings are replaced as a whole",
         "proxy/reload/live_settings.py",
-        "self.current = Current(checked.settings)",
-        "self.current = Current(self.current.settings)",
+        "self.snapshot = SettingsSnapshot(candidate.settings)",
+        "self.snapshot = SettingsSnapshot(self.snapshot.settings)",
     ),
     Mutation(
         "what was remembered of requests ends with their settings",
         "proxy/reload/snapshot.py",
-        "self.repeats: dict[bytes, bytes] = {}",
-        "self.repeats = Current.__init__.__dict__",
+        "self.response_digests: dict[bytes, bytes] = {}",
+        "self.response_digests = SettingsSnapshot.__init__.__dict__",
     ),
     Mutation(
         "a file without keys is invalid",
         "proxy/reload/live_settings.py",
-        "if not (read.api_keys or self._own_keys):",
+        "if not (read.api_keys or self._generated_keys):",
         "if False:",
     ),
     Mutation(
         "a request is one printable log line",
-        "proxy/observability/access_log.py",
+        "proxy/observability/process_log.py",
         'text if text.isprintable() else text.encode("unicode_escape").decode()',
         "text",
     ),
