@@ -1,13 +1,13 @@
-"""Everything that a provider can do wrong, met in every kind of conversation and in every mode.
+"""Every fault of a provider, in every kind of conversation and every request mode.
 
-The gateway runs as a process of its own; the provider writes raw bytes to sockets, and counts what
-it was asked and which of its connections are open.
+The gateway runs in a process of its own; the provider writes raw bytes to sockets, counts paid
+calls and knows which of its connections are open.
 
-wire         the provider: connections, replies, what was asked
-addresses    places where no conversation begins
-behaviours   what can go wrong: one row of the table each
-kinds        the conversations in which it can: one column each
-modes        how a client asks: once, with retries, with a fallback, twice at the same time
-matrix       all cells, run side by side, and what came
+wire         the provider: connections, replies, scripts
+addresses    addresses at which no exchange can begin
+behaviours   the faults: one row of the table each
+kinds        the conversations: one column each
+modes        request modes: single, retry, fallback, coalesced
+matrix       runs all cells concurrently
 page         the table in docs/reliability.md
 """

@@ -1,4 +1,4 @@
-"""Plays all cells, and writes what came into docs/reliability.md."""
+"""Runs all cells and writes the table in docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import os
 import sys
 
 from tests.faults.matrix import run_all
-from tests.faults.page import PAGE, table, written
+from tests.faults.page import PAGE, replace_table, table
 
 
 def main() -> None:
-    """Write the page; exit with 1 where something is wrong."""
+    """Write the page; exit with 1 if a result is wrong."""
     os.environ["NO_PROXY"] = "*"
     run = run_all()
-    made = table(run)
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), made), encoding="utf-8")
-    sys.exit("WRONG" in made)
+    text = table(run)
+    PAGE.write_text(replace_table(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
+    sys.exit("WRONG" in text)
 
 
 if __name__ == "__main__":

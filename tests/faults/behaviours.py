@@ -1,4 +1,4 @@
-"""What a provider can do wrong, one row of the table each."""
+"""Faulty provider behaviours, one row of the table each."""
 
 from __future__ import annotations
 
@@ -6,37 +6,39 @@ import gzip
 from dataclasses import dataclass
 from functools import cache
 
-from tests.faults.wire import Line, Play, Reply
+from tests.faults.wire import Connection, Reply, Respond
 
 _DRIP_SECONDS = 0.25
-_A_MOMENT = 0.02
-_FLOOD = 64 * 1024
-_MANY = 2 * 1024 * 1024
-"""More bytes than the gateway's limits allow here."""
+_MOMENT_SECONDS = 0.02
+_FLOOD_BYTES = 64 * 1024
+_OVER_LIMIT_BYTES = 2 * 1024 * 1024
+"""More than the limits of this gateway."""
 SHORT, LONG = 6_000, 200_000
-"""Bytes of a picture: of one that is held back, and of one that is passed on as it comes."""
+"""Image sizes in bytes: one that the gateway buffers, and one that it relays while it arrives."""
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """A name for it, and how a reply is spoiled; or at which address nothing begins."""
+    """A fault: how the response is faulty, or the address at which no exchange can begin."""
 
     name: str
-    play: Play | None = None
+    respond: Respond | None = None
     address: str = ""
-    early: bool = False
+    before_body: bool = False
     size: int = SHORT
+    stalls: bool = False
+    """Whether only the gateway's timeouts end it."""
 
 
-def says(change: str, *lines: str) -> Play:
-    """Send a reply whose body, type or status is another: `change` names it in `_BODIES`."""
+def sends(change: str, *lines: str) -> Respond:
+    """Return a behaviour that changes the reply's body, type or status (a key of `_changed`)."""
 
-    async def play(line: Line, good: Reply) -> None:
+    async def respond(connection: Connection, good: Reply) -> None:
         reply = _changed(change, good)
-        await line.send(reply.head(*lines) + reply.body)
-        line.stays = True
+        await connection.send(reply.head(*lines) + reply.body)
+        connection.keep_open = True
 
-    return play
+    return respond
 
 
 def _changed(change: str, good: Reply) -> Reply:
@@ -44,269 +46,269 @@ def _changed(change: str, good: Reply) -> Reply:
     denied = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"
     half = len(good.body) // 2
     changes = {
-        "type": good.but(good.body, "text/plain"),
-        "untyped": good.but(good.body, "nonsense"),
-        "html": good.but(html, "text/html"),
-        "html as told": good.but(html),
-        "empty": good.but(b""),
-        "half": good.but(good.body[:half]),
-        "null": good.but(b"null", "application/json"),
-        "no pictures": good.but(b'{"created":1,"data":[]}', "application/json"),
-        "wrong types": good.but(
+        "type": good.replace(good.body, "text/plain"),
+        "untyped": good.replace(good.body, "nonsense"),
+        "html": good.replace(html, "text/html"),
+        "html, right type": good.replace(html),
+        "empty": good.replace(b""),
+        "half": good.replace(good.body[:half]),
+        "null": good.replace(b"null", "application/json"),
+        "no images": good.replace(b'{"created":1,"data":[]}', "application/json"),
+        "wrong types": good.replace(
             b'{"data":{"0":7},"candidates":"x","output":{"a":[]},"status":9}', "application/json"
         ),
-        "error": good.but(b'{"error":{"message":"No."}}', "application/json"),
-        "deep": good.but(b"[" * 100_000 + b"]" * 100_000, "application/json"),
-        "deep objects": good.but(b'{"data":' * 100_000, "application/json"),
-        "not utf-8": good.but(b'{"data":"\xff\xfe\xfa"}' + b"\xc3\x28" * 99),
-        "bytes": good.but(bytes(range(256)) * 9),
-        "redirect": good.but(b"", "", 302),
-        "expired": good.but(denied, "application/xml", 403),
-        "gone": good.but(html, "text/html", 404),
-        "failed": good.but(html, "text/html", 500),
-        "failed, empty": good.but(b"", "application/json", 500),
-        "failed, long": good.but(b"x" * _MANY, "text/plain", 500),
-        "busy": good.but(b'{"error":{"message":"Slow down."}}', "application/json", 429),
-        "odd status": good.but(b"", "", 999),
-        "damaged gzip": good.but(b"\x1f\x8b" + good.body),
+        "error": good.replace(b'{"error":{"message":"No."}}', "application/json"),
+        "deep": good.replace(b"[" * 100_000 + b"]" * 100_000, "application/json"),
+        "deep objects": good.replace(b'{"data":' * 100_000, "application/json"),
+        "not utf-8": good.replace(b'{"data":"\xff\xfe\xfa"}' + b"\xc3\x28" * 99),
+        "bytes": good.replace(bytes(range(256)) * 9),
+        "redirect": good.replace(b"", "", 302),
+        "expired": good.replace(denied, "application/xml", 403),
+        "not found": good.replace(html, "text/html", 404),
+        "failed": good.replace(html, "text/html", 500),
+        "failed, empty": good.replace(b"", "application/json", 500),
+        "failed, long": good.replace(b"x" * _OVER_LIMIT_BYTES, "text/plain", 500),
+        "busy": good.replace(b'{"error":{"message":"Slow down."}}', "application/json", 429),
+        "odd status": good.replace(b"", "", 999),
+        "damaged gzip": good.replace(b"\x1f\x8b" + good.body),
     }
     return changes[change]
 
 
-async def no_content(line: Line, good: Reply) -> None:
-    """Say that there is nothing."""
+async def no_content(connection: Connection, good: Reply) -> None:
+    """Send 204."""
     del good
-    await line.send(b"HTTP/1.1 204 It\r\n\r\n")
-    line.stays = True
+    await connection.send(b"HTTP/1.1 204 It\r\n\r\n")
+    connection.keep_open = True
 
 
-async def resets(line: Line, good: Reply) -> None:
-    """Break off before a word."""
+async def reset_after_request(connection: Connection, good: Reply) -> None:
+    """Reset before the response."""
     del good
-    line.reset()
+    connection.reset()
 
 
-async def closes(line: Line, good: Reply) -> None:
-    """Close before a word."""
+async def close_after_request(connection: Connection, good: Reply) -> None:
+    """Close before the response."""
 
 
-async def is_silent(line: Line, good: Reply) -> None:
-    """Say nothing."""
+async def stay_silent(connection: Connection, good: Reply) -> None:
+    """Send nothing."""
     del good
-    await line.silence()
+    await connection.wait_for_close()
 
 
-async def resets_amid_headers(line: Line, good: Reply) -> None:
-    """Break off amid headers."""
-    await line.send(good.head()[:-9], pause=0.05)
-    line.reset()
+async def reset_in_headers(connection: Connection, good: Reply) -> None:
+    """Reset in the headers."""
+    await connection.send(good.head()[:-9], delay=0.05)
+    connection.reset()
 
 
-async def closes_amid_headers(line: Line, good: Reply) -> None:
-    """Close amid headers."""
-    await line.send(good.head()[:-9])
+async def close_in_headers(connection: Connection, good: Reply) -> None:
+    """Close in the headers."""
+    await connection.send(good.head()[:-9])
 
 
-async def resets_amid_body(line: Line, good: Reply) -> None:
-    """Break off amid the body."""
-    await line.send(good.head() + good.body[: len(good.body) // 2], pause=0.05)
-    line.reset()
+async def reset_in_body(connection: Connection, good: Reply) -> None:
+    """Reset in the body."""
+    await connection.send(good.head() + good.body[: len(good.body) // 2], delay=0.05)
+    connection.reset()
 
 
-async def closes_amid_body(line: Line, good: Reply) -> None:
-    """Close amid the body: less came than its length says."""
-    await line.send(good.head() + good.body[: len(good.body) // 2])
+async def close_in_body(connection: Connection, good: Reply) -> None:
+    """Close in the body, before the declared length."""
+    await connection.send(good.head() + good.body[: len(good.body) // 2])
 
 
-async def silent_amid_body(line: Line, good: Reply) -> None:
-    """Say no more in mid-body."""
-    await line.send(good.head() + good.body[: len(good.body) // 2])
-    await line.silence()
+async def stay_silent_in_body(connection: Connection, good: Reply) -> None:
+    """Stop sending in the body."""
+    await connection.send(good.head() + good.body[: len(good.body) // 2])
+    await connection.wait_for_close()
 
 
-async def slow_headers(line: Line, good: Reply) -> None:
-    """Send a head that does not end, slowly."""
-    await line.send(good.head()[:-2])
+async def slow_headers(connection: Connection, good: Reply) -> None:
+    """Send endless headers slowly."""
+    await connection.send(good.head()[:-2])
     while True:
-        await line.send(b"x-more: 1\r\n", pause=_DRIP_SECONDS)
+        await connection.send(b"x-more: 1\r\n", delay=_DRIP_SECONDS)
 
 
-async def slow_body(line: Line, good: Reply) -> None:
+async def slow_body(connection: Connection, good: Reply) -> None:
     """Send a body byte by byte."""
     at = len(good.body) // 2
-    await line.send(good.head() + good.body[:at])
+    await connection.send(good.head() + good.body[:at])
     for byte in good.body[at:]:
-        await line.send(bytes([byte]), pause=_DRIP_SECONDS)
+        await connection.send(bytes([byte]), delay=_DRIP_SECONDS)
 
 
-async def cut_mid_chunk(line: Line, good: Reply) -> None:
-    """Close within a chunk."""
+async def close_in_chunk(connection: Connection, good: Reply) -> None:
+    """Close in a chunk."""
     half = good.body[: len(good.body) // 2]
-    await line.send(_chunked(good) + b"%x\r\n" % len(good.body) + half)
+    await connection.send(_chunked(good) + b"%x\r\n" % len(good.body) + half)
 
 
-async def no_last_chunk(line: Line, good: Reply) -> None:
-    """Close before the last chunk, though all has come."""
-    await line.send(_chunked(good) + _chunk(good.body))
+async def omit_last_chunk(connection: Connection, good: Reply) -> None:
+    """Send the whole body and close without the last chunk."""
+    await connection.send(_chunked(good) + _chunk(good.body))
 
 
-async def bad_chunk_size(line: Line, good: Reply) -> None:
-    """Write a size that is no number."""
-    await line.send(_chunked(good) + b"zz\r\n" + good.body)
+async def bad_chunk_size(connection: Connection, good: Reply) -> None:
+    """Send an invalid chunk size."""
+    await connection.send(_chunked(good) + b"zz\r\n" + good.body)
 
 
-async def huge_chunk_size(line: Line, good: Reply) -> None:
-    """Write a size that no number holds."""
-    await line.send(_chunked(good) + b"f" * 40 + b"\r\n" + good.body)
+async def huge_chunk_size(connection: Connection, good: Reply) -> None:
+    """Send a chunk size of 40 digits."""
+    await connection.send(_chunked(good) + b"f" * 40 + b"\r\n" + good.body)
 
 
-async def until_closed(line: Line, good: Reply) -> None:
-    """Send a body that ends with the connection, as HTTP/1.0 did."""
-    await line.send(good.head(length=None) + good.body)
+async def until_closed(connection: Connection, good: Reply) -> None:
+    """Send a body that ends with the connection, as in HTTP/1.0."""
+    await connection.send(good.head(length=None) + good.body)
 
 
-async def length_too_short(line: Line, good: Reply) -> None:
-    """Send more than the length says."""
-    await line.send(good.head(length=len(good.body) // 2) + good.body)
-    line.stays = True
+async def length_too_short(connection: Connection, good: Reply) -> None:
+    """Send more than the declared length."""
+    await connection.send(good.head(length=len(good.body) // 2) + good.body)
+    connection.keep_open = True
 
 
-def another_answer(pause: float) -> Play:
-    """Send a second answer that nobody asked for."""
+def second_response(delay: float) -> Respond:
+    """Return a behaviour that sends a second, unsolicited response after `delay` seconds."""
 
-    async def play(line: Line, good: Reply) -> None:
-        other = good.but(b'{"created":1,"data":[{"b64_json":"c3RvbGVu"}]}', "application/json")
-        if pause:
-            await line.send(good.whole, pause=pause)
-            await line.send(other.whole)
+    async def respond(connection: Connection, good: Reply) -> None:
+        other = good.replace(b'{"created":1,"data":[{"b64_json":"c3RvbGVu"}]}', "application/json")
+        if delay:
+            await connection.send(good.encoded, delay=delay)
+            await connection.send(other.encoded)
         else:
-            await line.send(good.whole + other.whole)
-        line.stays = True
+            await connection.send(good.encoded + other.encoded)
+        connection.keep_open = True
 
-    return play
-
-
-async def closes_after(line: Line, good: Reply) -> None:
-    """Answer, say that the connection stays, and close it."""
-    await line.send(good.head("connection: keep-alive") + good.body)
+    return respond
 
 
-async def too_large_declared(line: Line, good: Reply) -> None:
-    """Announce 4 GB, and send."""
-    await line.send(good.head(length=4 << 30))
+async def close_after_response(connection: Connection, good: Reply) -> None:
+    """Announce keep-alive and close the connection anyway."""
+    await connection.send(good.head("connection: keep-alive") + good.body)
+
+
+async def too_large_declared(connection: Connection, good: Reply) -> None:
+    """Declare 4 GB and send without end."""
+    await connection.send(good.head(length=4 << 30))
     while True:
-        await line.send(b" " * _FLOOD)
+        await connection.send(b" " * _FLOOD_BYTES)
 
 
-async def too_large_chunked(line: Line, good: Reply) -> None:
-    """Send chunks without an end."""
-    await line.send(_chunked(good))
+async def too_large_chunked(connection: Connection, good: Reply) -> None:
+    """Send chunks without end."""
+    await connection.send(_chunked(good))
     while True:
-        await line.send(_chunk(b" " * _FLOOD))
+        await connection.send(_chunk(b" " * _FLOOD_BYTES))
 
 
-async def endless_picture(line: Line, good: Reply) -> None:
-    """Send a picture in JSON without an end."""
-    json = good.but(good.body, "application/json")
-    await line.send(_chunked(json) + _chunk(b'{"created":1,"data":[{"b64_json":"'))
+async def endless_base64(connection: Connection, good: Reply) -> None:
+    """Send base64 in JSON without end."""
+    json = good.replace(good.body, "application/json")
+    await connection.send(_chunked(json) + _chunk(b'{"created":1,"data":[{"b64_json":"'))
     while True:
-        await line.send(_chunk(b"A" * _FLOOD))
+        await connection.send(_chunk(b"A" * _FLOOD_BYTES))
 
 
-async def endless_events(line: Line, good: Reply) -> None:
-    """Send events without an end."""
-    events = good.but(b"", "text/event-stream")
-    await line.send(_chunked(events))
+async def endless_events(connection: Connection, good: Reply) -> None:
+    """Send events without end."""
+    events = good.replace(b"", "text/event-stream")
+    await connection.send(_chunked(events))
     while True:
-        await line.send(_chunk(b'data: {"type":"ping"}\n\n' * (_FLOOD // 24)))
+        await connection.send(_chunk(b'data: {"type":"ping"}\n\n' * (_FLOOD_BYTES // 24)))
 
 
-async def endless_line(line: Line, good: Reply) -> None:
-    """Send one event without an end."""
-    await line.send(_chunked(good.but(b"", "text/event-stream")) + _chunk(b"data: "))
+async def endless_line(connection: Connection, good: Reply) -> None:
+    """Send one event without end."""
+    await connection.send(_chunked(good.replace(b"", "text/event-stream")) + _chunk(b"data: "))
     while True:
-        await line.send(_chunk(b"A" * _FLOOD))
+        await connection.send(_chunk(b"A" * _FLOOD_BYTES))
 
 
-async def gzipped(line: Line, good: Reply) -> None:
-    """Compress, unasked."""
-    reply = good.but(gzip.compress(good.body, 1))
-    await line.send(reply.head("content-encoding: gzip") + reply.body)
-    line.stays = True
+async def gzipped(connection: Connection, good: Reply) -> None:
+    """Send gzip although the request does not accept it."""
+    reply = good.replace(gzip.compress(good.body, 1))
+    await connection.send(reply.head("content-encoding: gzip") + reply.body)
+    connection.keep_open = True
 
 
-async def gzip_bomb(line: Line, good: Reply) -> None:
-    """Compress a gigabyte."""
-    reply = good.but(_bomb())
-    await line.send(reply.head("content-encoding: gzip") + reply.body)
-    line.stays = True
+async def gzip_bomb(connection: Connection, good: Reply) -> None:
+    """Send a gigabyte in gzip."""
+    reply = good.replace(_bomb())
+    await connection.send(reply.head("content-encoding: gzip") + reply.body)
+    connection.keep_open = True
 
 
 @cache
 def _bomb() -> bytes:
-    """Write members that unpack to 1 GB: few bytes, and quickly made."""
+    """Return gzip members that decompress to 1 GB; small and quick to create."""
     return gzip.compress(bytes(32 << 20), 9) * 32
 
 
-async def many_1xx(line: Line, good: Reply) -> None:
-    """Say "wait" a thousand times, then answer."""
-    await line.send(b"HTTP/1.1 102 It\r\n\r\n" * 1000 + good.whole)
-    line.stays = True
+async def many_1xx(connection: Connection, good: Reply) -> None:
+    """Send status 102 a thousand times, then the response."""
+    await connection.send(b"HTTP/1.1 102 It\r\n\r\n" * 1000 + good.encoded)
+    connection.keep_open = True
 
 
-async def endless_1xx(line: Line, good: Reply) -> None:
-    """Say "wait" without an end."""
+async def endless_1xx(connection: Connection, good: Reply) -> None:
+    """Send status 102 without end."""
     del good
     while True:
-        await line.send(b"HTTP/1.1 102 It\r\n\r\n" * 10, pause=_DRIP_SECONDS)
+        await connection.send(b"HTTP/1.1 102 It\r\n\r\n" * 10, delay=_DRIP_SECONDS)
 
 
-async def switches(line: Line, good: Reply) -> None:
+async def switch_protocols(connection: Connection, good: Reply) -> None:
     """Switch to another protocol."""
     del good
-    await line.send(b"HTTP/1.1 101 It\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
-    await line.silence()
+    await connection.send(b"HTTP/1.1 101 It\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+    await connection.wait_for_close()
 
 
-async def two_lengths(line: Line, good: Reply) -> None:
-    """Tell two lengths."""
-    await line.send(good.head("content-length: 7") + good.body)
+async def two_lengths(connection: Connection, good: Reply) -> None:
+    """Send two Content-Length headers."""
+    await connection.send(good.head("content-length: 7") + good.body)
 
 
-async def length_and_chunks(line: Line, good: Reply) -> None:
-    """Tell a length, and send chunks."""
+async def length_and_chunks(connection: Connection, good: Reply) -> None:
+    """Send a Content-Length and chunks."""
     head = good.head("transfer-encoding: chunked")
-    await line.send(head + _chunk(good.body) + b"0\r\n\r\n")
+    await connection.send(head + _chunk(good.body) + b"0\r\n\r\n")
 
 
-async def header_bomb(line: Line, good: Reply) -> None:
-    """Send a header without an end."""
-    await line.send(good.head()[:-2] + b"x-bomb: ")
+async def header_bomb(connection: Connection, good: Reply) -> None:
+    """Send a header value without end."""
+    await connection.send(good.head()[:-2] + b"x-bomb: ")
     while True:
-        await line.send(b"a" * _FLOOD)
+        await connection.send(b"a" * _FLOOD_BYTES)
 
 
-async def many_headers(line: Line, good: Reply) -> None:
-    """Send headers without an end."""
-    await line.send(good.head()[:-2])
+async def many_headers(connection: Connection, good: Reply) -> None:
+    """Send headers without end."""
+    await connection.send(good.head()[:-2])
     while True:
-        await line.send(b"x-bomb: 1\r\n" * 999)
+        await connection.send(b"x-bomb: 1\r\n" * 999)
 
 
-async def banner(line: Line, good: Reply) -> None:
-    """Speak another protocol."""
+async def banner(connection: Connection, good: Reply) -> None:
+    """Send the banner of another protocol."""
     del good
-    await line.send(b"SSH-2.0-OpenSSH_9.6\r\n")
+    await connection.send(b"SSH-2.0-OpenSSH_9.6\r\n")
 
 
-async def bad_status(line: Line, good: Reply) -> None:
-    """Write a status that is no number."""
-    await line.send(b"HTTP/1.1 two hundred\r\n" + good.head()[len(b"HTTP/1.1 200 It\r\n") :])
+async def bad_status(connection: Connection, good: Reply) -> None:
+    """Send an invalid status code."""
+    await connection.send(b"HTTP/1.1 two hundred\r\n" + good.head()[len(b"HTTP/1.1 200 It\r\n") :])
 
 
-async def bad_header(line: Line, good: Reply) -> None:
-    """Write a header with a NUL."""
-    await line.send(good.head("x-odd: a\0b") + good.body)
+async def bad_header(connection: Connection, good: Reply) -> None:
+    """Send a header value with a NUL."""
+    await connection.send(good.head("x-odd: a\0b") + good.body)
 
 
 def _chunked(good: Reply) -> bytes:
@@ -320,71 +322,71 @@ def _chunk(data: bytes) -> bytes:
 BEHAVIOURS = (
     Behaviour("refuses the connection", address="refused"),
     Behaviour("name unknown to DNS", address="unknown"),
-    Behaviour("plain HTTP where TLS is due", address="plain"),
-    Behaviour("certificate signed by itself", address="own-signed"),
-    Behaviour("resets once connected", address="resets"),
-    Behaviour("resets after the request's head", resets, early=True),
-    Behaviour("resets after the request", resets),
-    Behaviour("closes after the request", closes),
-    Behaviour("silent after the request", is_silent),
-    Behaviour("resets amid headers", resets_amid_headers),
-    Behaviour("closes amid headers", closes_amid_headers),
-    Behaviour("slow headers without end", slow_headers),
-    Behaviour("resets amid the body", resets_amid_body),
-    Behaviour("resets amid a long body", resets_amid_body, size=LONG),
-    Behaviour("body shorter than its length", closes_amid_body),
-    Behaviour("long body shorter than its length", closes_amid_body, size=LONG),
-    Behaviour("body longer than its length", length_too_short),
-    Behaviour("silent amid the body", silent_amid_body),
-    Behaviour("body byte by byte", slow_body),
+    Behaviour("plain HTTP instead of TLS", address="plain"),
+    Behaviour("self-signed certificate", address="self-signed"),
+    Behaviour("resets after connecting", address="resets"),
+    Behaviour("resets after the request's head", reset_after_request, before_body=True),
+    Behaviour("resets after the request", reset_after_request),
+    Behaviour("closes after the request", close_after_request),
+    Behaviour("no response", stay_silent, stalls=True),
+    Behaviour("resets in the headers", reset_in_headers),
+    Behaviour("closes in the headers", close_in_headers),
+    Behaviour("slow endless headers", slow_headers, stalls=True),
+    Behaviour("resets in the body", reset_in_body),
+    Behaviour("resets in a long body", reset_in_body, size=LONG),
+    Behaviour("body shorter than declared", close_in_body),
+    Behaviour("long body shorter than declared", close_in_body, size=LONG),
+    Behaviour("body longer than declared", length_too_short),
+    Behaviour("stops sending in the body", stay_silent_in_body, stalls=True),
+    Behaviour("body byte by byte", slow_body, stalls=True),
     Behaviour("body ends with the connection", until_closed),
-    Behaviour("cut in mid-chunk", cut_mid_chunk),
-    Behaviour("cut before the last chunk", no_last_chunk),
-    Behaviour("chunk size is no number", bad_chunk_size),
+    Behaviour("closes in a chunk", close_in_chunk),
+    Behaviour("closes before the last chunk", omit_last_chunk),
+    Behaviour("invalid chunk size", bad_chunk_size),
     Behaviour("chunk size of 40 digits", huge_chunk_size),
-    Behaviour("half a body, its length right", says("half")),
-    Behaviour("body empty", says("empty")),
+    Behaviour("half a body, declared as complete", sends("half")),
+    Behaviour("empty body", sends("empty")),
     Behaviour("204", no_content),
-    Behaviour("`null`", says("null")),
-    Behaviour("JSON without pictures", says("no pictures")),
-    Behaviour("JSON of the wrong types", says("wrong types")),
-    Behaviour("an error in a 200", says("error")),
-    Behaviour("arrays 100,000 deep", says("deep")),
-    Behaviour("objects 100,000 deep, unclosed", says("deep objects")),
-    Behaviour("not UTF-8", says("not utf-8")),
-    Behaviour("bytes of no kind", says("bytes")),
-    Behaviour("HTML", says("html")),
-    Behaviour("HTML under the right type", says("html as told")),
-    Behaviour("right body as text/plain", says("type")),
-    Behaviour("right body, type nonsense", says("untyped")),
-    Behaviour("4 GB announced", too_large_declared),
-    Behaviour("chunks without end", too_large_chunked),
-    Behaviour("base64 without end", endless_picture),
-    Behaviour("events without end", endless_events),
-    Behaviour("one event without end", endless_line),
-    Behaviour("gzip that nobody asked for", gzipped),
+    Behaviour("`null`", sends("null")),
+    Behaviour("JSON without images", sends("no images")),
+    Behaviour("JSON of the wrong types", sends("wrong types")),
+    Behaviour("error in a 200", sends("error")),
+    Behaviour("arrays 100,000 deep", sends("deep")),
+    Behaviour("objects 100,000 deep, unclosed", sends("deep objects")),
+    Behaviour("invalid UTF-8", sends("not utf-8")),
+    Behaviour("random bytes", sends("bytes")),
+    Behaviour("HTML", sends("html")),
+    Behaviour("HTML, declared as the right type", sends("html, right type")),
+    Behaviour("right body, type text/plain", sends("type")),
+    Behaviour("right body, invalid type", sends("untyped")),
+    Behaviour("4 GB declared", too_large_declared),
+    Behaviour("endless chunks", too_large_chunked),
+    Behaviour("endless base64", endless_base64),
+    Behaviour("endless events", endless_events),
+    Behaviour("one endless event", endless_line),
+    Behaviour("unrequested gzip", gzipped),
     Behaviour("gzip of 1 GB", gzip_bomb),
-    Behaviour("gzip, damaged", says("damaged gzip", "content-encoding: gzip")),
-    Behaviour("unknown compression", says("half", "content-encoding: br")),
-    Behaviour("1,000 times 102, then the answer", many_1xx),
-    Behaviour("102 without end", endless_1xx),
-    Behaviour("101", switches),
-    Behaviour("redirect", says("redirect", "location: http://169.254.169.254/")),
-    Behaviour("two lengths", two_lengths),
-    Behaviour("length and chunks", length_and_chunks),
-    Behaviour("one header without end", header_bomb),
-    Behaviour("headers without end", many_headers),
+    Behaviour("damaged gzip", sends("damaged gzip", "content-encoding: gzip")),
+    Behaviour("unknown compression", sends("half", "content-encoding: br")),
+    Behaviour("1,000 times 102, then the response", many_1xx),
+    Behaviour("endless 102", endless_1xx, stalls=True),
+    Behaviour("101", switch_protocols),
+    Behaviour("redirect", sends("redirect", "location: http://169.254.169.254/")),
+    Behaviour("two Content-Length headers", two_lengths),
+    Behaviour("Content-Length and chunks", length_and_chunks),
+    Behaviour("one endless header", header_bomb),
+    Behaviour("endless headers", many_headers),
     Behaviour("NUL in a header", bad_header),
-    Behaviour("status is no number", bad_status),
+    Behaviour("invalid status", bad_status),
     Behaviour("banner of another protocol", banner),
-    Behaviour("status 999", says("odd status")),
-    Behaviour("403 in XML: a URL that expired", says("expired")),
-    Behaviour("404 in HTML", says("gone")),
-    Behaviour("429", says("busy")),
-    Behaviour("500 in HTML", says("failed")),
-    Behaviour("500 without a body", says("failed, empty")),
-    Behaviour("500 with a long body", says("failed, long")),
-    Behaviour("a second answer unasked", another_answer(0)),
-    Behaviour("a second answer a moment later", another_answer(_A_MOMENT)),
-    Behaviour("closes what it said it keeps", closes_after),
+    Behaviour("status 999", sends("odd status")),
+    Behaviour("403 in XML: an expired URL", sends("expired")),
+    Behaviour("404 in HTML", sends("not found")),
+    Behaviour("429", sends("busy")),
+    Behaviour("500 in HTML", sends("failed")),
+    Behaviour("500 without a body", sends("failed, empty")),
+    Behaviour("500 with a long body", sends("failed, long")),
+    Behaviour("unsolicited second response", second_response(0)),
+    Behaviour("unsolicited second response, later", second_response(_MOMENT_SECONDS)),
+    Behaviour("announces keep-alive, closes", close_after_response),
 )

@@ -1,4 +1,4 @@
-"""All cells, run side by side against one gateway, and what came of each."""
+"""Runs all cells concurrently against one gateway, and collects their results."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests.faults.addresses import addresses, listening
 from tests.faults.behaviours import BEHAVIOURS, SHORT, Behaviour
 from tests.faults.kinds import KINDS, Kind
 from tests.faults.modes import MODES, Mode
-from tests.faults.wire import Part, Provider
+from tests.faults.wire import Provider, Script
 from tests.support.gateway import PATH, PNG
 from tests.support.gateway_process import Served, running
 
 KEY = "easel-faults-key-0123456789"
-PICTURE, CUT = "picture", "cut"
-AS_SENT, PART = "200 as sent", "200, a part of it"
+IMAGE, CUT = "image", "cut"
+AS_SENT, TRUNCATED = "200 as sent", "200, truncated image"
 CLIENT_TIMEOUT_SECONDS = 120.0
-"""For one request, on a busy machine; the gateway's own deadlines are far below."""
+"""For one request on a busy machine; the gateway's timeouts are far shorter."""
 _CONCURRENT = 16
-"""Cells of one mode at the same time: few, so that a busy machine answers within the timeouts."""
-_A_MOMENT = 0.05
+"""Concurrent cells of one mode: few, so that a busy machine answers within the timeouts."""
+_MOMENT_SECONDS = 0.05
 _FIELDS = {"message", "type", "param", "code"}
 
 SETTINGS = f"""
@@ -47,7 +47,7 @@ log: {{format: json}}
 
 @dataclass(frozen=True)
 class Cell:
-    """A behaviour in a kind of conversation, met in a mode."""
+    """A behaviour, a kind of conversation and a request mode."""
 
     behaviour: Behaviour
     kind: Kind
@@ -55,104 +55,112 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Say which it is."""
+        """Behaviour, kind and mode."""
         return f"{self.behaviour.name} · {self.kind.name} · {self.mode.name}"
 
 
 @dataclass(frozen=True)
-class Came:
-    """What came of a cell: what each client got, what it cost, and what came after it.
+class CellResult:
+    """The result of a cell: what each client got, paid calls, and the result of the next request.
 
-    `left`: connections in which something went wrong, and that are still open.
+    `open_connections` is the number of connections with a faulty response that are still open.
     """
 
-    got: list[str]
+    results: list[str]
     paid: int
     seconds: float
-    afterwards: str
-    left: int
+    next_result: str
+    open_connections: int
 
 
 @dataclass
 class Run:
-    """What came of all cells, and what was left in the end."""
+    """The results of all cells, and the gateway's memory and log."""
 
-    came: dict[tuple[str, str, str], Came] = field(default_factory=dict)
+    results: dict[tuple[str, str, str], CellResult] = field(default_factory=dict)
     memory: tuple[int, int] = (0, 0)
-    """The gateway's, in bytes: before, and the most that it ever was."""
+    """The gateway's memory in bytes: before, and the peak."""
     log: str = ""
 
 
 def cells() -> Iterator[Cell]:
-    """Give all that make sense."""
+    """Yield all cells that exist."""
     for behaviour in BEHAVIOURS:
         for kind in KINDS:
-            if makes_sense(behaviour, kind):
+            if exists(behaviour, kind):
                 yield from (Cell(behaviour, kind, mode) for mode in MODES)
 
 
-def makes_sense(behaviour: Behaviour, kind: Kind) -> bool:
-    """Tell whether there is such a cell: what is polled is at an address that has been reached."""
-    return not (behaviour.address and kind.method != "POST")
+def exists(behaviour: Behaviour, kind: Kind) -> bool:
+    """Whether the cell exists: a polled or downloaded URL is at an address that was reached."""
+    return not (behaviour.address and kind.faulty_method != "POST")
 
 
-class Scene:
-    """A gateway, a provider that is well, places where nothing begins, and a client."""
+class Environment:
+    """A gateway, a working provider, the addresses without an exchange, and an HTTP client."""
 
     def __init__(
-        self, served: Served, well: Provider, places: dict[str, str], http: aiohttp.ClientSession
+        self, served: Served, working: Provider, urls: dict[str, str], http: aiohttp.ClientSession
     ) -> None:
-        self.served, self._well, self._places, self._http = served, well, places, http
+        self.served, self._working, self._urls, self._http = served, working, urls, http
         self._numbers = count(1)
-        self._slots = {mode.name: asyncio.Semaphore(_CONCURRENT) for mode in MODES}
+        self._semaphores = {mode.name: asyncio.Semaphore(_CONCURRENT) for mode in MODES}
 
-    async def come(self, cell: Cell) -> Came:
-        """Play a cell with a provider of its own, and ask that once more, which then is well."""
-        # A cell that waits for a timeout costs no CPU: it begins at once and holds nobody up.
-        slot = nullcontext() if cell.behaviour.stalls else self._slots[cell.mode.name]
-        async with slot, playing() as provider:
+    async def run_cell(self, cell: Cell) -> CellResult:
+        """Run a cell with a provider of its own, then request a correct image from it."""
+        # A cell that waits for a timeout costs no CPU: it starts at once, without a slot.
+        semaphore = nullcontext() if cell.behaviour.stalls else self._semaphores[cell.mode.name]
+        async with semaphore, run_provider() as provider:
             clock = asyncio.get_running_loop().time
-            began = clock()
-            part, target, picture = self._spoiling(cell, provider)
-            _, good, good_picture = self._good(self._well)
-            asked = {"prompt": "a cube", **cell.kind.params}
-            config, pictures = cell.mode.config(target, good), {picture, good_picture}
-            every = [self.ask(asked, config, pictures) for _ in range(cell.mode.asked)]
-            got = await asyncio.gather(*every)
-            seconds = clock() - began
-            # What was closed has to be seen to be: else it is the next request that finds out.
-            await asyncio.sleep(_A_MOMENT)
-            afterwards = await self.ask_for_a_good_one(provider)
-            return Came(got, part.paid, seconds, afterwards, provider.left)
+            started = clock()
+            script, target, image = self._faulty_script(cell, provider)
+            _, good, good_image = self._good_script(self._working)
+            params = {"prompt": "a cube", **cell.kind.params}
+            config, images = cell.mode.config(target, good), {image, good_image}
+            pending = [
+                self.request_image(params, config, images) for _ in range(cell.mode.requests)
+            ]
+            results = await asyncio.gather(*pending)
+            seconds = clock() - started
+            # Let the gateway notice that a connection was closed before it sends the next request.
+            await asyncio.sleep(_MOMENT_SECONDS)
+            next_result = await self.request_good_image(provider)
+            return CellResult(
+                results, script.paid, seconds, next_result, provider.open_faulty_connections
+            )
 
-    async def ask_for_a_good_one(self, provider: Provider) -> str:
-        """Ask for a picture of a provider that is well."""
-        _, target, picture = self._good(provider)
-        return await self.ask({"prompt": "a cube", "model": "gpt-image-2"}, target, {picture})
+    async def request_good_image(self, provider: Provider) -> str:
+        """Request an image that the provider answers correctly; return the result."""
+        _, target, image = self._good_script(provider)
+        return await self.request_image(
+            {"prompt": "a cube", "model": "gpt-image-2"}, target, {image}
+        )
 
-    def _good(self, provider: Provider) -> tuple[Part, dict[str, Any], bytes]:
-        return self._part(KINDS[0], SHORT, provider, provider.url)
+    def _good_script(self, provider: Provider) -> tuple[Script, dict[str, Any], bytes]:
+        return self._add_script(KINDS[0], SHORT, provider, provider.url)
 
-    def _spoiling(self, cell: Cell, provider: Provider) -> tuple[Part, dict[str, Any], bytes]:
-        root = self._places.get(cell.behaviour.address, provider.url)
-        made = self._part(cell.kind, cell.behaviour.size, provider, root)
-        made[0].method, made[0].play = cell.kind.method, cell.behaviour.play
-        made[0].times, made[0].early = cell.mode.faults, cell.behaviour.early
-        made[0].pause = cell.mode.pause
-        return made
+    def _faulty_script(
+        self, cell: Cell, provider: Provider
+    ) -> tuple[Script, dict[str, Any], bytes]:
+        root = self._urls.get(cell.behaviour.address, provider.url)
+        script, target, image = self._add_script(cell.kind, cell.behaviour.size, provider, root)
+        script.faulty_method, script.respond = cell.kind.faulty_method, cell.behaviour.respond
+        script.failures, script.before_body = cell.mode.failures, cell.behaviour.before_body
+        script.delay = cell.mode.delay
+        return script, target, image
 
-    def _part(
+    def _add_script(
         self, kind: Kind, size: int, provider: Provider, root: str
-    ) -> tuple[Part, dict[str, Any], bytes]:
+    ) -> tuple[Script, dict[str, Any], bytes]:
         number = f"{next(self._numbers):06}"
-        picture = PNG + number.encode() * (size // len(number))
+        image = PNG + number.encode() * (size // len(number))
         url = f"{root}/{number}"
-        part = provider.parts[number] = Part(kind.replies(url, picture))
+        script = provider.scripts[number] = Script(kind.replies(url, image))
         config = {"provider": kind.provider, "api_key": "test-key-0123456789", "custom_host": url}
-        return part, config, picture
+        return script, config, image
 
-    async def ask(self, asked: Any, config: Any, pictures: set[bytes]) -> str:
-        """Ask the gateway for a picture; gives what came in a word or two."""
+    async def request_image(self, params: Any, config: Any, images: set[bytes]) -> str:
+        """Request an image from the gateway; return the result in a word or two."""
         headers = {
             "x-portkey-api-key": KEY,
             "x-portkey-config": orjson.dumps(config).decode(),
@@ -162,26 +170,26 @@ class Scene:
             async with (
                 asyncio.timeout(CLIENT_TIMEOUT_SECONDS),
                 self._http.post(
-                    self.served.url + PATH, data=orjson.dumps(asked), headers=headers
-                ) as got,
+                    self.served.url + PATH, data=orjson.dumps(params), headers=headers
+                ) as response,
             ):
                 try:
-                    body = await got.read()
+                    body = await response.read()
                 except aiohttp.ClientPayloadError:
                     return f"{CUT}"
-                return judged(got.status, got.content_type, body, pictures)
-        except aiohttp.ClientResponseError:  # Compressed in a way that this client does not know.
+                return classify(response.status, response.content_type, body, images)
+        except aiohttp.ClientResponseError:  # A content encoding that this client does not know.
             return AS_SENT
         except TimeoutError:
-            return "WRONG: nothing came"
+            return "WRONG: client timeout"
         except aiohttp.ClientError as error:
             return f"WRONG: {type(error).__name__}"
 
 
-def judged(status: int, kind: str, body: bytes, pictures: set[bytes]) -> str:
-    """Say what an answer is: the right picture, an error in OpenAI's shape, or wrong."""
+def classify(status: int, content_type: str, body: bytes, images: set[bytes]) -> str:
+    """Classify a response: the right image, an OpenAI-compatible error, or wrong."""
     if status == 200:  # noqa: PLR2004 - a success
-        return _success(kind, body, pictures)
+        return _success(content_type, body, images)
     try:
         error = orjson.loads(body)["error"]
     except (ValueError, KeyError, TypeError):
@@ -193,28 +201,28 @@ def judged(status: int, kind: str, body: bytes, pictures: set[bytes]) -> str:
     return f"{status} {error['code'] or error['type']}"
 
 
-def _success(kind: str, body: bytes, pictures: set[bytes]) -> str:
+def _success(content_type: str, body: bytes, images: set[bytes]) -> str:
     try:
-        told = _events(body) if kind == "text/event-stream" else orjson.loads(body)["data"]
-        found = [b64decode(it["b64_json"]) for it in told]
+        items = _events(body) if content_type == "text/event-stream" else orjson.loads(body)["data"]
+        found = [b64decode(it["b64_json"]) for it in items]
     except (ValueError, KeyError, TypeError):
         return AS_SENT
     if not found:
         return AS_SENT
-    if all(it in pictures for it in found):
-        return PICTURE
-    if all(any(whole.startswith(it) for whole in pictures) for it in found):
-        return PART
+    if all(it in images for it in found):
+        return IMAGE
+    if all(any(complete.startswith(it) for complete in images) for it in found):
+        return TRUNCATED
     return f"WRONG: {[it[:80] for it in found]}"
 
 
 def _events(body: bytes) -> list[Any]:
-    """Read the data of events."""
+    """Return the data of server-sent events."""
     return [orjson.loads(it[5:]) for it in body.split(b"\n") if it.startswith(b"data:")]
 
 
 @asynccontextmanager
-async def playing() -> AsyncIterator[Provider]:
+async def run_provider() -> AsyncIterator[Provider]:
     """Run a provider."""
     provider = Provider()
     async with listening(provider.serve) as address:
@@ -226,8 +234,8 @@ async def playing() -> AsyncIterator[Provider]:
 
 
 @asynccontextmanager
-async def _started(folder: Path) -> AsyncIterator[Served]:
-    """Run a gateway, off the loop where it blocks: the provider is on it."""
+async def _run_gateway(folder: Path) -> AsyncIterator[Served]:
+    """Run a gateway. Blocking calls run in a thread: the provider uses the loop."""
     (folder / "easel.yaml").write_text(SETTINGS, encoding="utf-8")
     process = running(folder, "--config", "easel.yaml")
     served = await asyncio.to_thread(process.__enter__)
@@ -238,21 +246,21 @@ async def _started(folder: Path) -> AsyncIterator[Served]:
 
 
 async def run(folder: Path, chosen: list[Cell] | None = None) -> Run:
-    """Run all cells, or those that are chosen."""
+    """Run all cells, or the chosen ones."""
     made = Run()
     async with AsyncExitStack() as stack:
-        well = await stack.enter_async_context(playing())
-        places = await stack.enter_async_context(addresses(folder))
-        served = await stack.enter_async_context(_started(folder))
+        working = await stack.enter_async_context(run_provider())
+        urls = await stack.enter_async_context(addresses(folder))
+        served = await stack.enter_async_context(_run_gateway(folder))
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        scene = Scene(served, well, places, http)
-        await scene.ask_for_a_good_one(well)
+        environment = Environment(served, working, urls, http)
+        await environment.request_good_image(working)
         before = _memory(served.pid, "VmRSS")
 
         async def one(cell: Cell) -> None:
             key = (cell.behaviour.name, cell.kind.name, cell.mode.name)
-            made.came[key] = await scene.come(cell)
+            made.results[key] = await environment.run_cell(cell)
 
         await asyncio.gather(*[one(it) for it in chosen or cells()])
         made.memory = before, _memory(served.pid, "VmHWM")
@@ -261,7 +269,7 @@ async def run(folder: Path, chosen: list[Cell] | None = None) -> Run:
 
 
 def _memory(pid: int, name: str) -> int:
-    """Read a line of what the kernel knows of a process's memory, in bytes; 0 where it does not."""
+    """Return a field of /proc/PID/status in bytes; 0 if it does not exist."""
     place = Path(f"/proc/{pid}/status")
     lines = place.read_text(encoding="utf-8").splitlines() if place.exists() else []
     found = [it.split()[1] for it in lines if it.startswith(f"{name}:")]
@@ -269,6 +277,6 @@ def _memory(pid: int, name: str) -> int:
 
 
 def run_all() -> Run:
-    """Run all cells in a folder of their own."""
+    """Run all cells in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         return asyncio.run(run(Path(folder)))

@@ -1,4 +1,4 @@
-"""How a client asks: once, with retries, with a fallback, twice at the same time."""
+"""Request modes: single, with a retry, with a fallback, two coalesced requests."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ _STATUSES = [408, 429, 500, 502, 503, 504]
 
 @dataclass(frozen=True)
 class Mode:
-    """Writes the config from a target's and that of a good one; `faults`: how often it errs."""
+    """Makes the config from a faulty and a good target. The faulty one fails `failures` times."""
 
     name: str
     config: Callable[[Config, Config], Config]
-    asked: int = 1
-    faults: int = _ALWAYS
-    paid: int = 1
-    """How many calls it may cost at most."""
-    pause: float = 0.0
-    """Seconds that the provider takes for a paid one, so that others can come meanwhile."""
+    requests: int = 1
+    failures: int = _ALWAYS
+    max_paid_calls: int = 1
+    """Maximum number of paid calls."""
+    delay: float = 0.0
+    """Seconds before the provider answers, so that the second request arrives meanwhile."""
 
 
-def _alone(target: Config, good: Config) -> Config:
+def _single(target: Config, good: Config) -> Config:
     del good
     return target
 
 
-def _retried(target: Config, good: Config) -> Config:
+def _with_retry(target: Config, good: Config) -> Config:
     del good
     return {**target, "retry": {"attempts": 1, "on_status_codes": _STATUSES}}
 
 
-def _falling(target: Config, good: Config) -> Config:
+def _with_fallback(target: Config, good: Config) -> Config:
     return {"strategy": {"mode": "fallback"}, "targets": [target, good]}
 
 
-def _joined(target: Config, good: Config) -> Config:
+def _coalesced(target: Config, good: Config) -> Config:
     del good
     return {**target, "cache": {"coalesce": True}}
 
 
 MODES = (
-    Mode("alone", _alone),
-    Mode("retry", _retried, faults=1, paid=2),
-    Mode("fallback", _falling),
-    Mode("joined", _joined, asked=2, pause=0.6),
+    Mode("single", _single),
+    Mode("retry", _with_retry, failures=1, max_paid_calls=2),
+    Mode("fallback", _with_fallback),
+    Mode("coalesced", _coalesced, requests=2, delay=0.6),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.faults.behaviours import BEHAVIOURS
 from tests.faults.kinds import KINDS
-from tests.faults.matrix import AS_SENT, CUT, PART, PICTURE, Came, Run
+from tests.faults.matrix import AS_SENT, CUT, IMAGE, TRUNCATED, CellResult, Run
 from tests.faults.modes import MODES
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -16,7 +16,7 @@ NO_CELL = "-"
 
 
 def table(run: Run) -> str:
-    """Write the table of what came."""
+    """Return the table."""
     rows = [[it.name, *(cell(run, it.name, kind.name) for kind in KINDS)] for it in BEHAVIOURS]
     head = ["the provider", *(it.name for it in KINDS)]
     return "\n".join(_line(it) for it in (head, ["---"] * len(head), *rows))
@@ -27,45 +27,43 @@ def _line(parts: list[str]) -> str:
 
 
 def cell(run: Run, behaviour: str, kind: str) -> str:
-    """Say what came to one who asked once; and of the modes only where it differs."""
-    came = {it.name: run.came.get((behaviour, kind, it.name)) for it in MODES}
-    alone = came["alone"]
-    if alone is None:
+    """Return the result of a single request, and each other mode's if it differs from the usual."""
+    by_mode = {it.name: run.results.get((behaviour, kind, it.name)) for it in MODES}
+    result = by_mode.pop("single")
+    if result is None:
         return NO_CELL
-    what = said(alone)
+    single = describe(result)
     usual = {
-        "retry": what,
-        "fallback": what if what in (CUT, AS_SENT, PART) else PICTURE,
-        "joined": what,
+        "retry": single,
+        "fallback": single if single in (CUT, AS_SENT, TRUNCATED) else IMAGE,
+        "coalesced": single,
     }
-    others = [f"{name}: {said(it)}" for name, it in came.items() if it and name in usual]
-    differ = [it for it in others if it != f"{it.split(':')[0]}: {usual[it.split(':')[0]]}"]
-    return "; ".join([_told(what), *map(_short, differ)])
+    differences = [
+        f"{name}: {_format_result(describe(other))}"
+        for name, other in by_mode.items()
+        if other and describe(other) != usual[name]
+    ]
+    return "; ".join([_format_result(single), *differences])
 
 
-def said(came: Came) -> str:
-    """Say what the clients of a cell got."""
-    return " / ".join(sorted(set(came.got)))
+def describe(result: CellResult) -> str:
+    """Return what the clients of a cell got."""
+    return " / ".join(sorted(set(result.results)))
 
 
-def _told(what: str) -> str:
-    status, _, code = what.partition(" ")
-    return f"{status} `{code}`" if status.isdigit() and " " not in code else what
+def _format_result(result: str) -> str:
+    status, _, code = result.partition(" ")
+    return f"{status} `{code}`" if status.isdigit() and " " not in code else result
 
 
-def _short(remark: str) -> str:
-    name, _, what = remark.partition(": ")
-    return f"{name}: {_told(what)}"
-
-
-def written(page: str, made: str) -> str:
-    """Put a table into the page."""
+def replace_table(page: str, table_text: str) -> str:
+    """Return the page with its table replaced."""
     pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-    return pattern.sub(lambda _: f"{BEGIN}\n{made}\n\n{END}", page)
+    return pattern.sub(lambda _: f"{BEGIN}\n{table_text}\n\n{END}", page)
 
 
-def read(page: str) -> list[list[str]]:
-    """Read the table of the page: its rows without the line below its head."""
+def parse_table(page: str) -> list[list[str]]:
+    """Return the cells of the page's table: head and rows, without the separator."""
     inner = page.partition(BEGIN)[2].partition(END)[0]
     lines = [it for it in inner.splitlines() if it.startswith("|")]
     return [

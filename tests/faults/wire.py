@@ -1,149 +1,164 @@
-"""A provider on bare sockets: good until it comes to the step that goes wrong."""
+"""A provider on raw sockets that answers correctly except for the request that should fail."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import socket
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-_GONE = (ConnectionError, asyncio.IncompleteReadError)
+_DISCONNECTED = (ConnectionError, asyncio.IncompleteReadError)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply as it should be: its status, its content type, its body."""
+    """A correct reply: status, content type, body."""
 
     status: int
-    kind: str
+    content_type: str
     body: bytes
 
     def head(self, *lines: str, length: int | None = -1) -> bytes:
-        """Write the head, further lines in it; -1: with the body's length, None: without any."""
-        told = len(self.body) if length == -1 else length
-        sized = [] if told is None else [f"content-length: {told}"]
-        first = [f"HTTP/1.1 {self.status} It", f"content-type: {self.kind}", *sized, *lines]
+        """Return the head with more `lines`; `length`: -1 for the body's, None for no header."""
+        size = len(self.body) if length == -1 else length
+        length_header = [] if size is None else [f"content-length: {size}"]
+        first = [
+            f"HTTP/1.1 {self.status} It",
+            f"content-type: {self.content_type}",
+            *length_header,
+            *lines,
+        ]
         return "\r\n".join([*first, "", ""]).encode("latin-1")
 
     @property
-    def whole(self) -> bytes:
-        """Write all of it."""
+    def encoded(self) -> bytes:
+        """Head and body."""
         return self.head() + self.body
 
-    def but(self, body: bytes, kind: str = "", status: int = 0) -> Reply:
-        """Give another one instead."""
-        return replace(self, body=body, kind=kind or self.kind, status=status or self.status)
+    def replace(self, body: bytes, content_type: str = "", status: int = 0) -> Reply:
+        """Return a copy with another body and, if given, another type or status."""
+        return dataclasses.replace(
+            self,
+            body=body,
+            content_type=content_type or self.content_type,
+            status=status or self.status,
+        )
 
 
-class Line:
-    """The provider's end of a connection that has been asked for what goes wrong."""
+class Connection:
+    """The provider's end of a connection whose current request should fail."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
-        self.stays = False
-        """Whether another request may follow."""
+        self.keep_open = False
+        """Whether the provider accepts another request on it."""
 
-    async def send(self, *pieces: bytes, pause: float = 0.0) -> None:
-        """Write, piece by piece."""
-        for piece in pieces:
-            self._writer.write(piece)
+    async def send(self, *chunks: bytes, delay: float = 0.0) -> None:
+        """Write chunks, with `delay` seconds after each."""
+        for chunk in chunks:
+            self._writer.write(chunk)
             await self._writer.drain()
-            if pause:
-                await asyncio.sleep(pause)
+            if delay:
+                await asyncio.sleep(delay)
 
     def reset(self) -> None:
-        """Close at once and answer with RST."""
-        opened = self._writer.get_extra_info("socket")
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        """Reset the connection: close it with RST."""
+        sock = self._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
-    async def silence(self) -> None:
-        """Say no more, until the other side gives up."""
+    async def wait_for_close(self) -> None:
+        """Send nothing more and wait until the peer closes."""
         while await self._reader.read(65536):
             pass
 
 
-Play = Callable[[Line, Reply], Awaitable[None]]
-"""How a good reply is spoiled."""
+Respond = Callable[[Connection, Reply], Awaitable[None]]
+"""Sends a faulty response, made from the correct reply."""
 
 
 @dataclass
-class Part:
-    """A provider's part in one cell: its replies by method, and which of them goes wrong.
+class Script:
+    """How a provider answers in one cell: correct replies by method, and which one is faulty.
 
-    `times` is how often it goes wrong; `early`: before the request's body is read; `pause` are
-    seconds before what is paid for is answered.
+    `failures` is how often it is faulty. With `before_body` the faulty response is sent before the
+    request's body is read. `delay` is the number of seconds before a paid call is answered.
     """
 
     replies: dict[str, Reply]
-    method: str = ""
-    play: Play | None = None
-    times: int = 1_000_000
-    early: bool = False
-    pause: float = 0.0
+    faulty_method: str = ""
+    respond: Respond | None = None
+    failures: int = 1_000_000
+    before_body: bool = False
+    delay: float = 0.0
     paid: int = 0
 
 
 @dataclass
 class Provider:
-    """Plays several parts: the first step of a path says which."""
+    """Serves several scripts, chosen by the first segment of the path."""
 
     url: str = ""
-    parts: dict[str, Part] = field(default_factory=dict)
-    open: set[asyncio.StreamWriter] = field(default_factory=set)
-    spoiled: dict[asyncio.StreamWriter, asyncio.StreamReader] = field(default_factory=dict)
-    """Connections in which something is going wrong."""
+    scripts: dict[str, Script] = field(default_factory=dict)
+    connections: set[asyncio.StreamWriter] = field(default_factory=set)
+    faulty: dict[asyncio.StreamWriter, asyncio.StreamReader] = field(default_factory=dict)
+    """Connections with a faulty response."""
     tasks: set[asyncio.Task[None] | None] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection to its end."""
-        self.open.add(writer)
+        """Serve a connection until it is closed."""
+        self.connections.add(writer)
         self.tasks.add(asyncio.current_task())
         try:
-            with suppress(*_GONE):
-                while await self._served(reader, writer):
+            with suppress(*_DISCONNECTED):
+                while await self._serve_request(reader, writer):
                     pass
         finally:
             writer.close()
-            self.open.discard(writer)
-            self.spoiled.pop(writer, None)
+            self.connections.discard(writer)
+            self.faulty.pop(writer, None)
             self.tasks.discard(asyncio.current_task())
 
-    async def _served(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _serve_request(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
         method, path, _ = head.decode("latin-1").split(" ", 2)
-        part = self.parts[path.split("/")[1]]
-        part.paid += method == "POST"
-        spoils = part.method == method and part.play is not None and part.times > 0
-        if not (spoils and part.early):
+        script = self.scripts[path.split("/")[1]]
+        script.paid += method == "POST"
+        is_faulty = (
+            script.faulty_method == method and script.respond is not None and script.failures > 0
+        )
+        if not (is_faulty and script.before_body):
             length = _LENGTH.search(head)
             await reader.readexactly(int(length[1]) if length else 0)
         if method == "POST":
-            await asyncio.sleep(part.pause)
-        if not spoils or part.play is None:
-            writer.write(part.replies[method].whole)
+            await asyncio.sleep(script.delay)
+        if not is_faulty or script.respond is None:
+            writer.write(script.replies[method].encoded)
             await writer.drain()
             return True
-        part.times -= 1
-        line = Line(reader, writer)
-        self.spoiled[writer] = reader
-        await part.play(line, part.replies[method])
-        if line.stays:
-            self.spoiled.pop(writer, None)
-        return line.stays
+        script.failures -= 1
+        connection = Connection(reader, writer)
+        self.faulty[writer] = reader
+        await script.respond(connection, script.replies[method])
+        if connection.keep_open:
+            self.faulty.pop(writer, None)
+        return connection.keep_open
 
     @property
-    def left(self) -> int:
-        """Count the connections in which something goes wrong, and which nobody has closed."""
-        ends = self.spoiled.items()
+    def open_faulty_connections(self) -> int:
+        """Number of connections with a faulty response that the gateway has not closed."""
+        ends = self.faulty.items()
         return sum(not (it.at_eof() or writer.transport.is_closing()) for writer, it in ends)
 
     async def close(self) -> None:
-        """Cut whatever is left."""
-        for writer in list(self.open):
+        """Abort the remaining connections."""
+        for writer in list(self.connections):
             writer.transport.abort()
         await asyncio.gather(*[it for it in self.tasks if it], return_exceptions=True)
