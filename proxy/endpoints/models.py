@@ -9,9 +9,6 @@ import adapters
 from proxy.errors import GatewayError
 from proxy.reload.snapshot import SNAPSHOT
 
-_NAME_LIMIT = 64
-"""Characters of an unknown provider's name that the error message repeats."""
-
 
 async def list_models(request: web.Request) -> web.Response:
     """Respond with the models that a model name alone can reach, as `@virtual-key/model`.
@@ -57,7 +54,7 @@ async def describe_image_model(request: web.Request) -> web.Response:
         adapter = adapters.get_adapter(name) if name in adapters.NAMES else None
     if adapter is None:
         raise GatewayError(
-            f"Unknown provider {name[:_NAME_LIMIT]!r}. GET /v1/images/models lists the providers.",
+            "Unknown provider. GET /v1/images/models lists the providers.",
             status=404,
             type="invalid_request_error",
             code="unknown_provider",

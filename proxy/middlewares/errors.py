@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -13,8 +15,8 @@ from proxy.observability.metrics.labels import error_outcome
 _CODES = {404: "unknown_route", 405: "method_not_allowed", 413: "request_too_large"}
 """Error codes of the requests that aiohttp itself refuses."""
 _SUPPORTED = "POST /v1/images/generations"
-_PATH_LIMIT = 200
-"""Characters of the requested path that an error message repeats."""
+_PLAIN_PATH = re.compile(r"(/v[0-9])?(/[a-z_]{1,24}){1,6}")
+"""Paths that an error message may repeat: any other could hold a key."""
 
 
 @web.middleware
@@ -70,7 +72,8 @@ def _from_aiohttp(request: web.Request, error: web.HTTPException) -> GatewayErro
 
 
 def _message(request: web.Request, error: web.HTTPException) -> str:
-    operation = f"{request.method} {request.rel_url.raw_path[:_PATH_LIMIT]}"
+    path = request.rel_url.raw_path
+    operation = f"{request.method} {path if _PLAIN_PATH.fullmatch(path) else 'of this path'}"
     if isinstance(error, web.HTTPNotFound):
         return f"Not found: {operation} is not supported. Supported: {_SUPPORTED}."
     if isinstance(error, web.HTTPMethodNotAllowed):

@@ -13,7 +13,7 @@ from aiohttp import web
 from proxy.app import make_app
 from proxy.observability.access_log import ACCESS_LOG
 from proxy.settings.loader import parse
-from tests.support.gateway import OURS, SETTINGS, always, gateway, gateway_to, served
+from tests.support.gateway import KEY, OURS, SETTINGS, always, gateway, gateway_to, served
 
 SECRET = "a prompt that nobody may read"
 
@@ -83,3 +83,16 @@ async def test_what_a_provider_calls_its_code_does_not_write_our_log(code: str) 
         assert (await ours.draw(virtual_key="up")).error["code"] == code
         ours.app[ACCESS_LOG].flush()
         assert orjson.loads(ours.log.getvalue())["error"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"), [("/v1/images/edits", "POST /v1/images/edits"), (f"/v1/{KEY}", "POST of")]
+)
+async def test_a_404_names_a_plain_path_and_no_path_that_could_hold_a_key(
+    path: str, shown: str
+) -> None:
+    async with gateway() as ours:
+        got = await ours.ask(path=path)
+        assert (got.status, got.error["code"]) == (404, "unknown_route")
+        assert f"Not found: {shown}" in got.error["message"]
+        assert KEY not in got.error["message"]
