@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import aiohttp
+import orjson
 import pytest
 from aiohttp import web
 
@@ -14,6 +15,22 @@ from tests.support.gateway import (
     PATH,
     Gateway,
 )
+
+
+class HeldProvider:
+    """A provider that answers once `release` is set."""
+
+    def __init__(self, body: bytes = orjson.dumps(ANSWER)) -> None:
+        self.body = body
+        self.calls = 0
+        self.release = asyncio.Event()
+
+    async def reply(self, request: web.Request) -> web.Response:
+        del request
+        self.calls += 1
+        await self.release.wait()
+        return web.Response(body=self.body, content_type="application/json")
+
 
 AGAIN = {"x_stainless_retry_count": "1"}
 

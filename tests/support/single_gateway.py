@@ -57,6 +57,16 @@ class Running:
         except aiohttp.ClientError:
             return 0
 
+    async def refuses_connections(self) -> bool:
+        """Whether the gateway has closed its listener."""
+        address = URL(self.url)
+        try:
+            _, writer = await asyncio.open_connection(address.host, address.port)
+        except ConnectionRefusedError:
+            return True
+        writer.close()
+        return False
+
     async def ready(self) -> int:
         async with self.session.get(self.url + "/readyz") as got:
             return got.status

@@ -16,6 +16,8 @@ from aiohttp import web
 
 from proxy.workers.run import available_cpus, worker_count
 from tests.support.gateway import ANSWER, provider
+from tests.support.providers import HeldProvider
+from tests.support.single_gateway import led_to
 from tests.support.worker_gateway import SANDBOX, is_running, running, started, wait_until
 
 SLOW_STOP = SANDBOX + "server: {shutdown_seconds: 0.3}"
@@ -53,34 +55,40 @@ async def test_the_generated_key_is_the_same_in_all(tmp_path: Path) -> None:
 
 
 async def test_a_signal_lets_running_requests_finish(tmp_path: Path) -> None:
-    async with running(tmp_path) as easel:
-        slow = [asyncio.create_task(easel.generate(1000)) for _ in range(8)]
-        await asyncio.sleep(0.3)
+    held = HeldProvider()
+    async with provider(held.reply) as fake, running(tmp_path, led_to(fake)) as easel:
+        slow = [asyncio.create_task(easel.generate()) for _ in range(8)]
+        await wait_until(lambda: held.calls == 8)
         easel.send_signal()
         await wait_until(lambda: not easel.listeners)
         assert await easel.generate() == 0
+        held.release.set()
         assert await asyncio.gather(*slow) == [200] * 8
         assert (await easel.wait(), easel.err) == (0, "")
 
 
 async def test_ctrl_c_lets_running_requests_finish(tmp_path: Path) -> None:
-    async with running(tmp_path) as easel:
-        slow = [asyncio.create_task(easel.generate(1000)) for _ in range(8)]
-        await asyncio.sleep(0.3)
+    held = HeldProvider()
+    async with provider(held.reply) as fake, running(tmp_path, led_to(fake)) as easel:
+        slow = [asyncio.create_task(easel.generate()) for _ in range(8)]
+        await wait_until(lambda: held.calls == 8)
         for pid in (easel.process.pid, *easel.workers):
             subprocess.run(["/bin/kill", "-INT", str(pid)], check=True)  # noqa: S603, ASYNC221 - as a terminal does
+        await wait_until(lambda: not easel.listeners)
+        held.release.set()
         assert await asyncio.gather(*slow) == [200] * 8
         assert (await easel.wait(), easel.err) == (0, "")
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=str)
 async def test_a_second_signal_kills_all_workers(tmp_path: Path, second: signal.Signals) -> None:
-    async with running(tmp_path) as easel:
+    held = HeldProvider()
+    async with provider(held.reply) as fake, running(tmp_path, led_to(fake)) as easel:
         workers = easel.workers
-        slow = [asyncio.create_task(easel.generate(60_000)) for _ in range(8)]
-        await asyncio.sleep(0.3)
+        slow = [asyncio.create_task(easel.generate()) for _ in range(8)]
+        await wait_until(lambda: held.calls == 8)
         easel.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.2)
+        await wait_until(lambda: not easel.listeners)
         easel.send_signal(second)
         assert await easel.wait() == 128 + second
         assert await asyncio.gather(*slow) == [0] * 8
@@ -88,12 +96,14 @@ async def test_a_second_signal_kills_all_workers(tmp_path: Path, second: signal.
 
 
 async def test_a_killed_supervisor_leaves_no_worker_behind(tmp_path: Path) -> None:
-    async with running(tmp_path) as easel:
+    held = HeldProvider()
+    async with provider(held.reply) as fake, running(tmp_path, led_to(fake)) as easel:
         workers = easel.workers
-        slow = [asyncio.create_task(easel.generate(1000)) for _ in range(8)]
-        await asyncio.sleep(0.3)
+        slow = [asyncio.create_task(easel.generate()) for _ in range(8)]
+        await wait_until(lambda: held.calls == 8)
         easel.send_signal(signal.SIGKILL)
         await easel.wait()
+        held.release.set()
         assert await asyncio.gather(*slow) == [200] * 8
         await wait_until(lambda: not any(map(is_running, workers)))
 
@@ -101,18 +111,17 @@ async def test_a_killed_supervisor_leaves_no_worker_behind(tmp_path: Path) -> No
 async def test_a_result_left_by_a_killed_supervisor_is_not_paid_again(
     tmp_path: Path,
 ) -> None:
-    async def slow(_: web.Request) -> web.Response:
-        await asyncio.sleep(1)
-        return web.json_response(ANSWER)
-
-    async with provider(slow) as fake:
-        led = f"virtual_keys: {{box: {{provider: openai, custom_host: {fake.url}/v1}}}}\n"
+    held = HeldProvider()
+    async with provider(held.reply) as fake:
+        led = led_to(fake)
         async with running(tmp_path, led) as easel:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.5):
-                    await easel.generate()
+            asking = asyncio.create_task(easel.generate())
+            await wait_until(lambda: held.calls)
+            asking.cancel()
+            await asyncio.wait([asking])
             workers = easel.workers
             easel.send_signal(signal.SIGKILL)
+            held.release.set()
             await wait_until(lambda: not any(map(is_running, workers)))
         async with running(tmp_path, led) as easel:
             assert await easel.generate(again=True) == 200
