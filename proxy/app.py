@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proxy.blobs.store import BLOBS, BlobStore
+from proxy.blobs.keys import BLOBS, SIGNER
+from proxy.blobs.store import BlobStore
 from proxy.blobs.urls import BLOB_ROUTE as BLOB
-from proxy.blobs.urls import SIGNER, Signer
+from proxy.blobs.urls import Signer
 from proxy.cache.store import CACHE, ResponseCache
 from proxy.context import BODY_MEMORY, DRAINING, IN_FLIGHT, SETTINGS, STATE_STORE, STRATEGIES
 from proxy.endpoints import blobs, cache, health, images, jobs, metrics, models

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from proxy.blobs.store import BLOBS, BlobStore
+from proxy.blobs.keys import BLOBS
+from proxy.blobs.store import BlobStore
 from proxy.cache.redis_index import RedisIndex
 from proxy.cache.store import ResponseCache
 from proxy.jobs.cluster import JobCluster

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from proxy.blobs.keys import BLOBS, SIGNER
 from proxy.blobs.media_types import allowed_media_type, read_head
-from proxy.blobs.store import BLOBS
-from proxy.blobs.urls import BLOB_ROUTE, SIGNER, BlobUrl
+from proxy.blobs.urls import BLOB_ROUTE, BlobUrl
 from proxy.context import CALLER
 from proxy.errors import BlobStoreFailed
 from proxy.http.proxy_headers import base_url

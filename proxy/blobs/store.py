@@ -18,8 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from aiohttp import web
-
 from proxy.blobs.retention import CACHE_PREFIX, RetentionSweeper, remove_cache_folder
 from proxy.errors import BlobStoreFailed
 from proxy.settings.loader import Settings
@@ -214,10 +212,6 @@ class BlobStore:
             retry_config={"max_retries": _MAX_RETRIES, "retry_timeout": _RETRY_TIMEOUT},
             **options,
         )
-
-
-BLOBS: web.AppKey[BlobStore] = web.AppKey("blobs")
-"""The blob store."""
 
 
 @contextlib.contextmanager

@@ -18,8 +18,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from aiohttp import web
-
 from proxy.blobs.media_types import EXTENSIONS, MEDIA_TYPES
 from proxy.errors import BlobStoreFailed
 from proxy.settings.secrets import load_or_create_secret
@@ -114,7 +112,3 @@ class Signer:
                 "blobs.signing_key, or make state_dir writable."
             ) from error
         return key.encode()
-
-
-SIGNER: web.AppKey[Signer] = web.AppKey("signer")
-"""Signs and verifies blob URLs."""

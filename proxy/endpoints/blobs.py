@@ -18,9 +18,9 @@ import time
 
 from aiohttp import web
 
+from proxy.blobs.keys import BLOBS, SIGNER
 from proxy.blobs.media_types import SVG
-from proxy.blobs.store import BLOBS
-from proxy.blobs.urls import SIGNER, BlobUrl
+from proxy.blobs.urls import BlobUrl
 from proxy.context import COMMITTED, ERROR_CODE
 from proxy.errors import BlobGone, BlobStoreFailed, GatewayError, RangeNotSatisfiable
 from proxy.http.status import NOT_MODIFIED, OK, PARTIAL_CONTENT
