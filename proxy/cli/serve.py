@@ -102,7 +102,7 @@ def _serve_with_workers(
     from proxy.workers.run import run_workers  # noqa: PLC0415 - the same
     from proxy.workers.supervisor import NoWorkerError  # noqa: PLC0415 - the same
 
-    orders = BootstrapConfig(
+    bootstrap = BootstrapConfig(
         text=text,
         file=config or "settings",
         host=settings.server.host,
@@ -114,7 +114,9 @@ def _serve_with_workers(
     )
 
     try:
-        run_workers(orders, settings, count, lambda port: _print_banner(settings.server, port, key))
+        run_workers(
+            bootstrap, settings, count, lambda port: _print_banner(settings.server, port, key)
+        )
     except CannotListenError as error:
         fail(f"cannot listen on {error}")
     except NoWorkerError as error:

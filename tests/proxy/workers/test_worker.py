@@ -18,7 +18,7 @@ from proxy.workers.rpc import Handler, RpcConnection
 from tests.support.gateway import SETTINGS
 from tests.support.worker_gateway import ROOT
 
-ORDERS = BootstrapConfig(text=SETTINGS, file="my.yaml", host="127.0.0.1", port=0)
+CONFIG = BootstrapConfig(text=SETTINGS, file="my.yaml", host="127.0.0.1", port=0)
 
 
 class Boss:
@@ -38,11 +38,11 @@ class Boss:
 
 
 @asynccontextmanager
-async def worker(folder: Path, orders: BootstrapConfig = ORDERS) -> AsyncIterator[Boss]:
+async def worker(folder: Path, config: BootstrapConfig = CONFIG) -> AsyncIterator[Boss]:
     """Start a worker; its reports go to `told`."""
 
     async def begin(_: bytes) -> bytes:
-        return encode(orders)
+        return encode(config)
 
     ours, theirs = socket.socketpair()
     with theirs:
