@@ -1,6 +1,5 @@
-"""A cluster on this machine, and what becomes of its clients when parts of it go.
+"""A three-node cluster on this machine, and what its clients get while parts of it fail.
 
-`make cluster-test` starts a real nginx, a real Redis, a real S3-compatible server and three nodes
-of two workers each, has both SDKs ask for pictures without pause, and breaks one thing after the
-other.
+`make cluster-test` starts nginx, Redis, an S3-compatible server and three nodes of two workers
+each. Clients with both SDKs request images continuously while one part after the other is broken.
 """

@@ -1,4 +1,4 @@
-"""The nodes of the cluster: gateways of two workers each, started as an operator starts them."""
+"""The nodes of the cluster: gateways with two workers each, started with `easel serve`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cluster.engines import ROOT, Engine
+from tests.cluster.servers import ROOT, Server
 from tests.support.s3 import ACCESS_KEY, BUCKET
 
 KEY = "easel-cluster-key-0123456789"
 _SECONDS = 60
-_LOOK_AGAIN_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 SETTINGS = """
 server: {{host: 127.0.0.1, port: {port}, workers: 2, shutdown_seconds: 30, drain_seconds: 1}}
@@ -39,7 +39,7 @@ log: {{format: json}}
 
 @dataclass
 class Node:
-    """One gateway and its workers."""
+    """A gateway and its workers."""
 
     name: str
     folder: Path
@@ -48,16 +48,16 @@ class Node:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The node's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def file(self) -> Path:
-        """Its settings."""
+        """The settings file."""
         return self.folder / "easel.yaml"
 
-    def settle(self, provider: Engine, redis: Engine, store: Engine) -> None:
-        """Write its settings."""
+    def write_settings(self, provider: Server, redis: Server, store: Server) -> None:
+        """Write the settings file."""
         self.folder.mkdir()
         text = SETTINGS.format(
             port=self.port,
@@ -71,7 +71,7 @@ class Node:
         self.file.write_text(text)
 
     def start(self) -> None:
-        """Start it, and wait until it is ready."""
+        """Start the node and wait until it is ready."""
         environ = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -91,10 +91,10 @@ class Node:
         while not self._is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{self.name}: {(self.folder / 'err').read_text()[-2000:]}")
-            time.sleep(_LOOK_AGAIN_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
     def stop(self) -> int:
-        """End it as an operator does; gives its exit status."""
+        """Stop the node with SIGTERM; return its exit status."""
         assert self.process
         self.process.terminate()
         status = self.process.wait(_SECONDS)
@@ -102,24 +102,24 @@ class Node:
         return status
 
     def kill(self) -> None:
-        """End all of its processes at once."""
+        """Kill all processes of the node."""
         if self.process:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
 
     def kill_worker(self) -> None:
-        """End one of its workers at once."""
+        """Kill one worker."""
         os.kill(self.workers[0], signal.SIGKILL)
 
-    def hang_up(self) -> None:
-        """Have it read its settings again."""
+    def reload(self) -> None:
+        """Send SIGHUP: reload the settings."""
         assert self.process
         self.process.send_signal(signal.SIGHUP)
 
     @property
     def workers(self) -> list[int]:
-        """The processes of its workers."""
+        """Process ids of the workers."""
         assert self.process
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -1,4 +1,4 @@
-"""What the nodes stand on, each a process that can be stopped and started where it was."""
+"""The servers that the nodes use; each is a process that can be stopped and started again."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tests.support.s3 import BUCKET
 
 ROOT = Path(__file__).parents[2]
 _SECONDS_TO_START = 30
-_LOOK_AGAIN_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 
 
 def free_port() -> int:
-    """Give a port that nobody listens at."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
         return port
 
 
-class Engine:
-    """A process that listens at a port, which stays the same."""
+class Server:
+    """A process that listens on a fixed port."""
 
     def __init__(self, name: str, port: int, command: Sequence[str], **environ: str) -> None:
         self.name = name
@@ -37,11 +37,11 @@ class Engine:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The server's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start the process and wait until it listens."""
         environ = {**os.environ, **self._environ}
         self._process = subprocess.Popen(  # noqa: S603 - our own commands
             self._command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL
@@ -50,10 +50,10 @@ class Engine:
         while not self._listens():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{self.name} did not start")
-            time.sleep(_LOOK_AGAIN_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the process."""
         if self._process:
             self._process.terminate()
             self._process.wait(_SECONDS_TO_START)
@@ -67,46 +67,57 @@ class Engine:
         return True
 
 
-def found(command: str, package: str) -> str:
-    """Find a command; raises `RuntimeError` that names its package."""
+def find_command(command: str, package: str) -> str:
+    """Return the path of a command; raise `RuntimeError` that names its package."""
     path = shutil.which(command, path=os.environ.get("PATH", "") + ":/usr/sbin")
     if path is None:
         raise RuntimeError(f"needs {command}: apt-get install {package}")
     return path
 
 
-def redis(folder: Path) -> Engine:
-    """Make a Redis that keeps nothing on disk: what it knew is gone when it was stopped."""
+def redis(folder: Path) -> Server:
+    """Return a Redis without persistence: it loses its data when it is stopped."""
     port = free_port()
     options = ("--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder))
-    quiet = ("--save", "", "--appendonly", "no", "--logfile", str(folder / "redis.log"))
-    return Engine("Redis", port, [found("redis-server", "redis-server"), *options, *quiet])
+    without_persistence = (
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--logfile",
+        str(folder / "redis.log"),
+    )
+    return Server(
+        "Redis",
+        port,
+        [find_command("redis-server", "redis-server"), *options, *without_persistence],
+    )
 
 
-def storage(folder: Path) -> Engine:
-    """Make an S3-compatible server on a folder, with a bucket."""
+def storage(folder: Path) -> Server:
+    """Return an S3-compatible server with a bucket, stored in a folder."""
     home, port = ROOT / "tests" / "s3rver", free_port()
     if not (home / "node_modules").exists():
         raise RuntimeError("needs an S3 server: npm ci --prefix tests/s3rver")
     (folder / "s3").mkdir()
-    command = [found("node", "nodejs"), str(home / "server.js"), str(folder / "s3"), BUCKET]
-    return Engine("the store", port, command, PORT=str(port))
+    command = [find_command("node", "nodejs"), str(home / "server.js"), str(folder / "s3"), BUCKET]
+    return Server("the blob store", port, command, PORT=str(port))
 
 
-def provider() -> Engine:
-    """Make the provider."""
+def provider() -> Server:
+    """Return the provider."""
     port = free_port()
-    return Engine("the provider", port, [sys.executable, "-m", "tests.cluster.provider", str(port)])
+    return Server("the provider", port, [sys.executable, "-m", "tests.cluster.provider", str(port)])
 
 
-def nginx(folder: Path, ports: Sequence[int]) -> Engine:
-    """Make an nginx before nodes."""
+def nginx(folder: Path, ports: Sequence[int]) -> Server:
+    """Return an nginx that balances load over the nodes."""
     port = free_port()
     file = folder / "nginx.conf"
     nodes = "\n".join(f"        server 127.0.0.1:{it} max_fails=1 fail_timeout=2s;" for it in ports)
     file.write_text(_NGINX.format(folder=folder, port=port, nodes=nodes))
-    path = found("nginx", "nginx-light")
-    return Engine(
+    path = find_command("nginx", "nginx-light")
+    return Server(
         "nginx", port, [path, "-e", f"{folder}/nginx.log", "-p", str(folder), "-c", str(file)]
     )
 
