@@ -11,7 +11,6 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -28,6 +27,8 @@ from yarl import URL
 
 from tests.support.certificates import Authority
 from tests.support.gateway import B64, KEY, OURS, PATH, SETTINGS, provider
+from tests.support.process_log import messages
+from tests.support.providers import HeldProvider
 from tests.support.single_gateway import (
     BOX,
     SANDBOX,
@@ -45,6 +46,7 @@ from tests.support.slow_clients import (
     read_to_its_end,
     trickled,
 )
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 PROVIDERS_KEY = "sk-the-providers-own-key"
@@ -171,7 +173,7 @@ async def test_the_banner_says_how_to_get_a_picture_by_the_socket(short: Path) -
         assert process.stdout
         said = (await process.stdout.readuntil(b"image.png\n\n")).decode()
         assert "http://127" not in said
-        command = said[said.index("curl -s ") :]
+        command = said[said.index("curl -sS ") :]
         await asyncio.to_thread(subprocess.run, ["/bin/sh", "-c", command], cwd=short, check=True)
         assert (short / "image.png").read_bytes().startswith(b"\x89PNG")
     finally:
@@ -198,7 +200,9 @@ async def test_two_gateways_cannot_have_one_socket(short: Path) -> None:
     ):
         _, err = await second.communicate()
         assert second.returncode == 1
-        assert err.decode().startswith("easel: cannot listen on the unix socket easel.sock: another")
+        assert err.decode().startswith(
+            "easel: cannot listen on the unix socket easel.sock: another"
+        )
         assert await easel.ready() == 200
         await end(easel)
 
@@ -236,13 +240,13 @@ async def test_a_stop_under_load_loses_nobody_who_got_in(short: Path, workers: s
         seen: Counter[str] = Counter()
         place = str(short / "easel.sock")
         clients = [asyncio.create_task(knocked(place, seen)) for _ in range(16)]
-        await asyncio.sleep(1)
+        await until(lambda: seen["good"] > 2 * len(clients))
         process.terminate()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(*clients)
         assert seen.keys() == {"good"}
         _, err = await process.communicate()
-        assert (process.returncode, err) == (0, b"")
+        assert (process.returncode, messages(err.decode())) == (0, "")
 
 
 # TLS.
@@ -410,17 +414,19 @@ async def test_a_stop_waits_for_an_answer_that_is_read_slowly(short: Path, kind:
 async def test_what_idles_does_not_hold_up_the_end(short: Path, kind: str) -> None:
     async with door(kind, short, SANDBOX) as (easel, _):
         assert await easel.ready() == 200  # and the connection stays open
-        started_at = time.monotonic()
         await end(easel)
-        assert time.monotonic() - started_at < 4
 
 
 @pytest.mark.parametrize("kind", DOORS)
 async def test_a_running_request_is_let_finish(short: Path, kind: str) -> None:
-    async with door(kind, short, SANDBOX) as (easel, _):
-        slow = easel.drawing(800)
-        await asyncio.sleep(0.3)
-        await end(easel)
+    held = HeldProvider()
+    async with provider(held.reply) as fake, door(kind, short, led_to(fake)) as (easel, _):
+        slow = easel.drawing(0)
+        await until(lambda: held.calls)
+        ending = asyncio.create_task(end(easel))
+        await asyncio.sleep(0.05)  # The signal arrives before the answer does.
+        held.release.set()
+        await ending
         assert await slow == 200
 
 
@@ -433,7 +439,11 @@ async def test_while_it_drains_all_are_served_and_each_connection_is_closed(
     async with running(tmp_path, SANDBOX + "server: {drain_seconds: 1.5}\n") as easel:
         assert await easel.ready() == 200
         easel.tell()
-        await asyncio.sleep(0.2)
+
+        async def is_draining() -> bool:
+            return await easel.ready() == 503
+
+        await until(is_draining)
         for _ in range(3):
             async with aiohttp.ClientSession() as stranger:
                 for path, status in (("/readyz", 503), ("/healthz", 200)):
@@ -447,19 +457,21 @@ async def test_while_it_drains_all_are_served_and_each_connection_is_closed(
 
 
 async def test_a_connection_that_was_kept_carries_one_request_more(tmp_path: Path) -> None:
-    async with running(tmp_path, SANDBOX) as easel:
+    held = HeldProvider()
+    async with provider(held.reply) as fake, running(tmp_path, led_to(fake)) as easel:
         reader, writer = await asyncio.open_connection(URL(easel.url).host, URL(easel.url).port)
         ask = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
         writer.write(ask)
         await reader.readuntil(b"}")
-        slow = easel.drawing(1200)
-        await asyncio.sleep(0.3)
+        slow = easel.drawing(0)
+        await until(lambda: held.calls)
         easel.tell()
-        await asyncio.sleep(0.3)
+        await until(easel.refuses_connections)
         writer.write(ask)
         last = (await asyncio.wait_for(reader.read(), 5)).lower()
         assert last.startswith(b"http/1.1 200")
         assert b"\r\nconnection: close\r\n" in last
+        held.release.set()
         assert await slow == 200
         writer.close()
 
@@ -467,9 +479,9 @@ async def test_a_connection_that_was_kept_carries_one_request_more(tmp_path: Pat
 async def test_a_connection_without_a_request_yet_is_waited_for(tmp_path: Path) -> None:
     async with running(tmp_path) as easel:
         reader, writer = await asyncio.open_connection(URL(easel.url).host, URL(easel.url).port)
-        await asyncio.sleep(0.1)
+        assert await easel.ready() == 200  # so the earlier connection has been accepted
         easel.tell()
-        await asyncio.sleep(0.3)
+        await until(easel.refuses_connections)
         writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 200")
         assert (await easel.end())[::2] == (0, "")
