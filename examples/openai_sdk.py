@@ -1,4 +1,4 @@
-"""Portkey's three ways to name a provider, with OpenAI's SDK (pip install openai).
+"""Three ways to choose a provider, as with Portkey, with OpenAI's SDK (pip install openai).
 
 Start a gateway with `make run`; then, in the same folder: python examples/openai_sdk.py
 """
@@ -15,7 +15,7 @@ KEY = os.environ.get("EASEL_KEY") or Path(".easel/key").read_text(encoding="asci
 PROVIDER_KEY = "the-sandbox-needs-none"
 CONFIG = {"virtual_key": "sandbox", "cache": {"mode": "simple"}}
 
-WAYS = {
+CLIENTS = {
     "provider": OpenAI(
         base_url=URL,
         api_key=PROVIDER_KEY,
@@ -29,8 +29,8 @@ WAYS = {
     ),
 }
 
-for way, client in WAYS.items():
-    answer = client.images.generate(prompt="A cute baby sea otter", size="1024x1024")
-    for image in answer.data or []:
-        Path(f"picture.{way}.png").write_bytes(base64.b64decode(image.b64_json or ""))
-        print(f"picture.{way}.png")
+for name, client in CLIENTS.items():
+    response = client.images.generate(prompt="A cute baby sea otter", size="1024x1024")
+    for image in response.data or []:
+        Path(f"image.{name}.png").write_bytes(base64.b64decode(image.b64_json or ""))
+        print(f"image.{name}.png")

@@ -1,7 +1,7 @@
-"""Holds what is pinned against the known vulnerabilities: `make audit`.
+"""Checks the pinned dependencies for known vulnerabilities: `make audit`.
 
-One that is known is a failure. Without a network, or where the index does not know, it says so and
-passes: whoever is offline can still check a change.
+A known vulnerability is a failure. Without a network, or if the index has no data, the check is
+skipped with a message and passes, so that `make check` also works offline.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ _PINNED = Path(__file__).parent / "run.txt"
 _SECONDS = 120
 
 
-def judged(report: str) -> tuple[str, int]:
-    """Give a sentence for people, and the exit status, for pip-audit's report in JSON."""
+def evaluate(report: str) -> tuple[str, int]:
+    """Return a message and the exit status for pip-audit's report in JSON."""
     try:
         entries = orjson.loads(report)["dependencies"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "audit: skipped, the index of vulnerabilities cannot be reached", 0
-    known = [it for it in entries if it.get("vulns")]
-    if known:
-        lines = [f"  {it['name']} {it['version']}: {_ids(it['vulns'])}" for it in known]
+        return "audit: skipped, the vulnerability index is not reachable", 0
+    vulnerable = [it for it in entries if it.get("vulns")]
+    if vulnerable:
+        lines = [f"  {it['name']} {it['version']}: {_ids(it['vulns'])}" for it in vulnerable]
         return "\n".join(["audit: vulnerable", *lines]), 1
     unknown = sum("skip_reason" in it for it in entries)
     if unknown == len(entries):
-        return "audit: skipped, the index knows none of what is pinned", 0
-    return f"audit: nothing known of {len(entries) - unknown} of {len(entries)} pinned", 0
+        return "audit: skipped, the index has no data on the pinned packages", 0
+    checked = f"{len(entries) - unknown} of {len(entries)} packages checked"
+    return f"audit: no known vulnerabilities ({checked})", 0
 
 
 def _ids(vulnerabilities: list[dict[str, str]]) -> str:
@@ -38,15 +39,15 @@ def _ids(vulnerabilities: list[dict[str, str]]) -> str:
 
 def main(program: str) -> int:
     """Run pip-audit."""
-    asked = [program, "--require-hashes", "--disable-pip", "--requirement", str(_PINNED)]
-    asked += ["--format", "json", "--progress-spinner", "off"]
+    command = [program, "--require-hashes", "--disable-pip", "--requirement", str(_PINNED)]
+    command += ["--format", "json", "--progress-spinner", "off"]
     try:
-        run = subprocess.run(asked, capture_output=True, text=True, timeout=_SECONDS, check=False)  # noqa: S603 - our own command
+        run = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)  # noqa: S603 - our own command
         report = run.stdout
     except (OSError, subprocess.TimeoutExpired):
         report = ""
-    sentence, status = judged(report)
-    sys.stdout.write(sentence + "\n")
+    message, status = evaluate(report)
+    sys.stdout.write(message + "\n")
     return status
 
 

@@ -1,5 +1,5 @@
-"""Random input for what reads a stranger's: `make fuzz MINUTES=5`.
+"""Fuzzing of the parsers of untrusted input: `make fuzz MINUTES=5`.
 
-Each of `targets.TARGETS` takes any bytes and must end: whatever it raises is a finding, which
-becomes a test of its own beside the code that is mended.
+Each of `targets.TARGETS` must accept any bytes and return. An exception is a finding; its fix
+brings a test of its own.
 """

@@ -1,7 +1,7 @@
-"""`python -m tests.fuzz SECONDS [TARGET]`: with atheris where it is installed.
+"""`python -m tests.fuzz SECONDS [TARGET]`: fuzzing with atheris, if it is installed.
 
-Atheris sees which branches an input takes, and keeps what takes a new one; it has a process for
-each target. Without it, or with `--plain`, inputs are random, and the same in every run.
+Atheris is coverage-guided: it keeps inputs that reach new branches. Each target has a process of
+its own. Without atheris, or with `--plain`, inputs are random and the same in every run.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from importlib.util import find_spec
 
 Target = Callable[[bytes], None]
 
-_LONGEST = 200
+_MAX_BYTES = 200
 _PLAIN = "--plain"
 
 
-def mutated(target: Target, seconds: float) -> int:
-    """Try a target for a while; gives how often. What it raises is left to be seen."""
-    chance = random.Random(target.__name__)  # noqa: S311 - the same in every run
-    until, count = time.monotonic() + seconds, 0
-    while time.monotonic() < until:
-        data = chance.randbytes(chance.randrange(_LONGEST))
+def run_random(target: Target, seconds: float) -> int:
+    """Run a target with random inputs; return how many. Its exceptions propagate."""
+    rng = random.Random(target.__name__)  # noqa: S311 - the same in every run
+    deadline, count = time.monotonic() + seconds, 0
+    while time.monotonic() < deadline:
+        data = rng.randbytes(rng.randrange(_MAX_BYTES))
         try:
             target(data)
         except BaseException:
@@ -35,10 +35,10 @@ def mutated(target: Target, seconds: float) -> int:
     return count
 
 
-def guided(name: str, seconds: int) -> None:
-    """Try a target with atheris; this process ends with it."""
+def run_atheris(name: str, seconds: int) -> None:
+    """Run a target with atheris, which ends this process."""
     atheris = import_module("atheris")
-    # Before anything of ours is imported: all else is left alone, it takes a minute.
+    # Before our packages are imported. Instrumenting all others would take a minute.
     with atheris.instrument_imports(include=["adapters", "proxy"]):
         target = _targets()[name]
     options = [f"-max_total_time={seconds}", "-max_len=2000", "-verbosity=0"]
@@ -51,20 +51,20 @@ def _targets() -> dict[str, Target]:
 
 
 def main(seconds: float, *rest: str) -> None:
-    """Try all targets, or one with atheris."""
+    """Run all targets, or one with atheris."""
     if rest and rest[0] != _PLAIN:
-        guided(rest[0], int(seconds))
+        run_atheris(rest[0], int(seconds))
         return
     targets = _targets()
-    each = seconds / len(targets)
+    seconds_each = seconds / len(targets)
     with_atheris = not rest and find_spec("atheris")
     for name, target in targets.items():
         if with_atheris:
-            sys.stdout.write(f"{name}: {each:.0f} seconds\n")
-            asked = [sys.executable, "-m", "tests.fuzz", str(max(int(each), 1)), name]
-            subprocess.run(asked, check=True)  # noqa: S603 - our own command
+            sys.stdout.write(f"{name}: {seconds_each:.0f} seconds\n")
+            command = [sys.executable, "-m", "tests.fuzz", str(max(int(seconds_each), 1)), name]
+            subprocess.run(command, check=True)  # noqa: S603 - our own command
         else:
-            sys.stdout.write(f"{name}: {mutated(target, each)} inputs\n")
+            sys.stdout.write(f"{name}: {run_random(target, seconds_each)} inputs\n")
 
 
 if __name__ == "__main__":

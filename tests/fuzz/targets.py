@@ -1,4 +1,4 @@
-"""What is tried: each takes any bytes, and raises only what a finding is."""
+"""The fuzz targets. Each accepts any bytes and raises only if it found a bug."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ from proxy.settings.config_json import parse_config_json
 from proxy.settings.loader import TOP_LEVEL_KEYS, Settings, SettingsError, parse
 from proxy.settings.routing_config import ConfigError
 from proxy.upstream.reply import decompress
-from tests.fuzz.drawing import Drawn
+from tests.fuzz.fuzz_input import FuzzInput
 from tests.support.malformed import _below, _changed
 from tests.support.transcripts import Transcript, conversation, transcripts_of
 
 Target = Callable[[bytes], None]
 
 _ROOT = Path(adapters.__file__).parents[1]
-_PATIENCE = 3_000
-"""Replies after which a conversation counts as endless."""
+_MAX_REPLIES = 3_000
+"""Number of replies after which a conversation counts as endless."""
 
 
 def settings_text(data: bytes) -> None:
-    """Read any text, and any tree, as settings."""
-    drawn = Drawn(data)
+    """Parse any text and any JSON value as settings."""
+    source = FuzzInput(data)
     keys = sorted(
         TOP_LEVEL_KEYS | {"key", "provider", "api_key", "url", "retry", "cache", "targets"}
     )
-    tree = orjson.dumps(drawn.tree(keys=keys))
-    for text in (tree.decode(), drawn.rest().decode("utf-8", "replace")):
+    tree = orjson.dumps(source.tree(keys=keys))
+    for text in (tree.decode(), source.rest().decode("utf-8", "replace")):
         with suppress(SettingsError):
             parse(text, environ={"A": "b"})
 
 
 def config_text(data: bytes) -> None:
-    """Read any text, and any tree, as a config."""
-    drawn = Drawn(data)
-    tree = orjson.dumps(drawn.tree(keys=sorted(routing_config.CONFIG_KEYS))).decode()
-    for text in (tree, drawn.rest().decode("utf-8", "replace")):
+    """Parse any text and any JSON value as a config."""
+    source = FuzzInput(data)
+    tree = orjson.dumps(source.tree(keys=sorted(routing_config.CONFIG_KEYS))).decode()
+    for text in (tree, source.rest().decode("utf-8", "replace")):
         with suppress(ConfigError):
             routing_config.parse_config(parse_config_json(text))
 
@@ -73,32 +73,36 @@ def _resolver() -> tuple[Resolver, Settings, list[str]]:
 
 
 def headers(data: bytes) -> None:
-    """Make a plan of any headers that the gateway reads."""
+    """Resolve a plan from any values of the headers that the gateway reads."""
     resolver, _, names = _resolver()
-    drawn = Drawn(data)
-    asked = CIMultiDict({"x-portkey-provider": drawn.of(PROVIDERS), "authorization": "Bearer k"})
-    for _ in range(1 + drawn.number(4)):
-        name = drawn.of(names)
-        value = orjson.dumps(drawn.tree()).decode() if drawn.number(2) else drawn.text()
-        asked[name] = value
+    source = FuzzInput(data)
+    request_headers = CIMultiDict(
+        {"x-portkey-provider": source.choose(PROVIDERS), "authorization": "Bearer k"}
+    )
+    for _ in range(1 + source.number(4)):
+        name = source.choose(names)
+        value = orjson.dumps(source.tree()).decode() if source.number(2) else source.text()
+        request_headers[name] = value
     with suppress(ImageError):
-        resolver.resolve(asked, Caller("c"), {"prompt": "a", "model": drawn.text()}, "/v1")
+        resolver.resolve(
+            request_headers, Caller("c"), {"prompt": "a", "model": source.text()}, "/v1"
+        )
 
 
 def body(data: bytes) -> None:
-    """Translate any body for some provider."""
-    drawn = Drawn(data)
-    transcript = drawn.of(_successes())
+    """Translate any body for a provider."""
+    source = FuzzInput(data)
+    transcript = source.choose(_success_transcripts())
     provider = get_adapter(transcript.provider)
     names = sorted({"size", "n", "quality", *(row.name for row in provider.table_for("").rows)})
-    params = {drawn.of(names): drawn.tree() for _ in range(drawn.number(6))}
+    params = {source.choose(names): source.tree() for _ in range(source.number(6))}
     params = {"prompt": "a", "model": transcript.call.get("model") or "", **params}
-    given = transcript.credentials
+    credentials = transcript.credentials
     target = PlanTarget(
         provider,
-        given,
-        provider.resolve_base_url(given),
-        unsupported_policy=drawn.of(list(UnsupportedPolicy)),
+        credentials,
+        provider.resolve_base_url(credentials),
+        unsupported_policy=source.choose(list(UnsupportedPolicy)),
     )
     attempt = Attempt(target, params, orjson.dumps(params))
     with suppress(ImageError):
@@ -110,50 +114,50 @@ def body(data: bytes) -> None:
 
 
 @cache
-def _successes() -> list[Transcript]:
+def _success_transcripts() -> list[Transcript]:
     found = [transcripts_of(it) for it in PROVIDERS]
     return [one for all_ in found for one in all_ if one.exchanges and one.kind == "success"]
 
 
 def replies(data: bytes) -> None:
-    """Give some provider's adapter replies in which some places hold any JSON."""
-    drawn = Drawn(data)
-    transcript = drawn.of(_successes())
+    """Send an adapter replies in which some values are replaced by any JSON."""
+    source = FuzzInput(data)
+    transcript = source.choose(_success_transcripts())
     flow = conversation(transcript)
-    came = [_damaged(it.reply.received(), drawn) for it in transcript.exchanges]
+    replies = [_damage(it.reply.received(), source) for it in transcript.exchanges]
     try:
         next(flow)
-        for reply in chain(came, repeat(came[-1], _PATIENCE)):
+        for reply in chain(replies, repeat(replies[-1], _MAX_REPLIES)):
             flow.send(reply)
     except StopIteration as end:
         outcome = end.value
     except ImageError as error:
         outcome = error_body(error)
     else:
-        raise AssertionError(f"{transcript.place} goes on for ever")
+        raise AssertionError(f"{transcript.place} does not end")
     assert outcome is None or isinstance(outcome, Answer | bytes)
 
 
-def _damaged(reply: ProviderReply, drawn: Drawn) -> ProviderReply:
+def _damage(reply: ProviderReply, source: FuzzInput) -> ProviderReply:
     tree = reply.json()
     if tree is None:
-        return ProviderReply(drawn.of((200, 400, 500)), reply.headers, drawn.rest())
-    for _ in range(drawn.number(4)):
-        tree = _changed(tree, drawn.of(list(_below(tree))), drawn.tree())
-    status = drawn.of((reply.status, reply.status, 202, 400, 429, 500))
+        return ProviderReply(source.choose((200, 400, 500)), reply.headers, source.rest())
+    for _ in range(source.number(4)):
+        tree = _changed(tree, source.choose(list(_below(tree))), source.tree())
+    status = source.choose((reply.status, reply.status, 202, 400, 429, 500))
     return ProviderReply(status, reply.headers, orjson.dumps(tree))
 
 
 def events(data: bytes) -> None:
-    """Read any stream of events, cut anywhere, and give each to an adapter."""
-    drawn = Drawn(data)
-    transcript = drawn.of(_of_events())
-    tree = b"data: " + orjson.dumps(drawn.tree()) + b"\n\n"
-    sizes = [1 + drawn.number(9) for _ in range(6)]
-    stream = tree + drawn.rest()
+    """Parse any event stream, split anywhere, and have an adapter parse each event."""
+    source = FuzzInput(data)
+    transcript = source.choose(_stream_transcripts())
+    tree = b"data: " + orjson.dumps(source.tree()) + b"\n\n"
+    sizes = [1 + source.number(9) for _ in range(6)]
+    stream = tree + source.rest()
     whole, cut = EventParser(), EventParser()
     found = [*whole.feed(stream), *whole.flush()]
-    same = [it for piece in _cut(stream, sizes) for it in cut.feed(piece)] + cut.flush()
+    same = [it for piece in _split(stream, sizes) for it in cut.feed(piece)] + cut.flush()
     assert [(it.name, it.data) for it in found] == [(it.name, it.data) for it in same]
     for event in found:
         with suppress(ImageError):
@@ -161,13 +165,17 @@ def events(data: bytes) -> None:
 
 
 @cache
-def _of_events() -> list[Transcript]:
-    """Give transcripts of the adapters that read events themselves."""
+def _stream_transcripts() -> list[Transcript]:
+    """Return transcripts of the adapters that override `parse_event`."""
     base = adapters.contract.Adapter.parse_event
-    return [it for it in _successes() if type(get_adapter(it.provider)).parse_event is not base]
+    return [
+        it
+        for it in _success_transcripts()
+        if type(get_adapter(it.provider)).parse_event is not base
+    ]
 
 
-def _cut(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
+def _split(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
     for size in islice(chain(sizes, repeat(7)), len(stream) + 1):
         if not stream:
             return
@@ -176,24 +184,24 @@ def _cut(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
 
 
 def sizes(data: bytes) -> None:
-    """Translate any size for every table of some provider."""
-    drawn = Drawn(data)
-    provider = get_adapter(drawn.of(PROVIDERS))
-    size: Any = drawn.text()
-    if drawn.number(2):
-        size = f"{drawn.number(1 << 30)}{drawn.of('x:*X')}{drawn.number(1 << 30)}"
+    """Translate any size for every table of a provider."""
+    source = FuzzInput(data)
+    provider = get_adapter(source.choose(PROVIDERS))
+    size: Any = source.text()
+    if source.number(2):
+        size = f"{source.number(1 << 30)}{source.choose('x:*X')}{source.number(1 << 30)}"
     for model in (*provider.models, ""):
         with suppress(ImageError):
             provider.table_for(model).translate({"size": size})
 
 
-def compressed(data: bytes) -> None:
-    """Undo any compression, within its limit."""
+def compressed_body(data: bytes) -> None:
+    """Decompress any bytes, within the limit."""
     for encoding in ("gzip", "deflate", "br"):
         with suppress(ImageError):
             assert len(decompress(data, encoding, 1000)) <= 1000
 
 
 TARGETS: tuple[Target, ...] = (
-    *(settings_text, config_text, headers, body, replies, events, sizes, compressed),
+    *(settings_text, config_text, headers, body, replies, events, sizes, compressed_body),
 )

@@ -1,4 +1,4 @@
-"""Case 10, 33: what reads a stranger's words takes any; `make fuzz` tries the same for longer."""
+"""Parsers of untrusted input accept any bytes; `make fuzz` runs the same targets for longer."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.__main__ import mutated
-from tests.fuzz.drawing import Drawn
-from tests.fuzz.targets import TARGETS, Target, compressed
+from tests.fuzz.__main__ import run_random
+from tests.fuzz.fuzz_input import FuzzInput
+from tests.fuzz.targets import TARGETS, Target, compressed_body
 
 every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda it: it.__name__)
 
 
 @every_target
 def test_any_bytes_are_taken(target: Target) -> None:
-    assert mutated(target, 0.3) > 0
+    assert run_random(target, 0.3) > 0
 
 
 @every_target
@@ -31,7 +31,7 @@ def test_any_bytes_that_shrink_are_taken(target: Target) -> None:
 
 
 def test_a_bomb_is_taken() -> None:
-    compressed(gzip.compress(bytes(10_000_000)))
+    compressed_body(gzip.compress(bytes(10_000_000)))
 
 
 def test_a_finding_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,10 +39,15 @@ def test_a_finding_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
         raise ValueError(data)
 
     with pytest.raises(ValueError, match="b"):
-        mutated(broken, 1)
+        run_random(broken, 1)
     assert "broken fails for b" in capsys.readouterr().err
 
 
 def test_used_up_bytes_are_the_first_of_all_choices() -> None:
-    drawn = Drawn(b"")
-    assert (drawn.number(9), drawn.of("ab"), drawn.tree(), drawn.rest()) == (0, "a", None, b"")
+    source = FuzzInput(b"")
+    assert (source.number(9), source.choose("ab"), source.tree(), source.rest()) == (
+        0,
+        "a",
+        None,
+        b"",
+    )

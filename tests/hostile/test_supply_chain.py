@@ -131,9 +131,9 @@ _UNKNOWN = {"name": "c", "skip_reason": "not found"}
 def test_an_audit_fails_for_what_is_known_and_not_for_want_of_a_network(
     report: str, said: str, status: int
 ) -> None:
-    judged = runpy.run_path(str(ROOT / "requirements" / "audit.py"))["judged"]
-    sentence, found = judged(report)
-    assert said in sentence
+    evaluate = runpy.run_path(str(ROOT / "requirements" / "audit.py"))["evaluate"]
+    message, found = evaluate(report)
+    assert said in message
     assert found == status
 
 

@@ -35,7 +35,7 @@ CONFIGS = {
 }
 """Metadata, the places that may answer, and the sizes that may come, of each config."""
 RUN_BY = {".py": [sys.executable, "-X", "utf8"], ".sh": ["bash"]}
-WAYS = ["picture.config.png", "picture.provider.png", "picture.virtual-key.png"]
+WAYS = ["image.config.png", "image.provider.png", "image.virtual-key.png"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: str(path.name))
-def test_an_example_draws_the_same_picture_in_three_ways(
+def test_an_example_gets_the_same_image_in_three_ways(
     example: Path, gateway: tuple[Path, str]
 ) -> None:
     folder, url = gateway
@@ -78,4 +78,4 @@ def test_a_config_leads_where_it_says(name: str, gateway: tuple[Path, str]) -> N
     assert (ran.returncode, ran.stderr) == (0, b"")
     told = dict(line.strip().split(": ", 1) for line in ran.stdout.decode().splitlines())
     assert told["x-portkey-last-used-option-index"] in places
-    assert Image.open(io.BytesIO((folder / "picture.png").read_bytes())).size in sizes
+    assert Image.open(io.BytesIO((folder / "image.png").read_bytes())).size in sizes

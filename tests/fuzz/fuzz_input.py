@@ -1,4 +1,4 @@
-"""What random bytes stand for: choices, texts, JSON."""
+"""Derives choices, texts and JSON values from random bytes."""
 
 from __future__ import annotations
 
@@ -29,48 +29,50 @@ _WORDS = (
 )
 _KEYS = ("data", "error", "url", "b64_json", "id", "status", "output", "images", "message", "code")
 _NUMBERS = (0, 1, -1, 0.5, 1e308, 2**31, 2**63, -(2**63))
-_DEEPEST = 5
+_MAX_DEPTH = 5
 
 
-class Drawn:
-    """Takes choices from bytes; once they are used up, every choice is the first."""
+class FuzzInput:
+    """Consumes bytes to make choices; when they are used up, every choice is the first."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
 
     def number(self, below: int) -> int:
-        """Choose a number, 0 to `below` - 1."""
+        """Return a number from 0 to `below` - 1."""
         size = 1 if below <= 256 else 4
         piece = self._data[self._at : self._at + size]
         self._at += size
         return int.from_bytes(piece, "little") % below
 
-    def of(self, choices: Sequence[T]) -> T:
-        """Choose one of some things."""
+    def choose(self, choices: Sequence[T]) -> T:
+        """Return one of the choices."""
         return choices[self.number(len(choices))]
 
     def text(self) -> str:
-        """Choose a word, or take some bytes as text."""
+        """Return a typical word, or some bytes as text."""
         if self.number(3):
-            return self.of(_WORDS)
+            return self.choose(_WORDS)
         size = self.number(40)
         piece = self._data[self._at : self._at + size]
         self._at += size
         return piece.decode("utf-8", "replace")
 
     def rest(self) -> bytes:
-        """Take all that is left."""
+        """Return the remaining bytes."""
         return self._data[self._at :]
 
     def tree(self, depth: int = 0, keys: Sequence[str] = _KEYS) -> Any:
-        """Choose any JSON."""
-        kind = self.number(8 if depth < _DEEPEST else 5)
+        """Return any JSON value."""
+        kind = self.number(8 if depth < _MAX_DEPTH else 5)
         if kind == 5:
             return [self.tree(depth + 1, keys) for _ in range(self.number(4))]
         if kind > 5:
             named = [
-                self.of(keys) if self.number(4) else self.text() for _ in range(self.number(5))
+                self.choose(keys) if self.number(4) else self.text() for _ in range(self.number(5))
             ]
             return {name: self.tree(depth + 1, keys) for name in named}
-        return (None, self.of(_NUMBERS), self.text(), self.of((True, False)), self.text())[kind]
+        return (None, self.choose(_NUMBERS), self.text(), self.choose((True, False)), self.text())[
+            kind
+        ]
