@@ -71,7 +71,7 @@ async def test_a_worker_reports_listening_and_exits_with_its_connection(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("orders", "why"),
+    ("config", "message"),
     [
         (
             BootstrapConfig(text="server: {prot: 1}", file="my.yaml", host="", port=0),
@@ -85,10 +85,10 @@ async def test_a_worker_reports_listening_and_exits_with_its_connection(tmp_path
     ids=["settings", "address"],
 )
 async def test_a_worker_reports_why_it_cannot_start(
-    tmp_path: Path, orders: BootstrapConfig, why: str
+    tmp_path: Path, config: BootstrapConfig, message: str
 ) -> None:
-    async with worker(tmp_path, orders) as boss:
+    async with worker(tmp_path, config) as boss:
         name, said = await asyncio.wait_for(boss.told.get(), 20)
         assert name == bootstrap.FAILED
-        assert said.decode().startswith(why)
+        assert said.decode().startswith(message)
         assert await asyncio.wait_for(boss.process.wait(), 20) == 1
