@@ -28,7 +28,7 @@ _LOG = logging.getLogger("easel")
 
 
 def escape_unprintable(text: str) -> str:
-    r"""Escape control characters, which could move a terminal's cursor or forge a log line.
+    r"""Escape control characters, which could move the cursor or start a line of their own.
 
     >>> escape_unprintable("a\nb")
     'a\\nb'

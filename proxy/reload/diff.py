@@ -19,8 +19,8 @@ def describe_changes(before: Settings, after: Settings) -> str:
     'configs: added c, removed b, changed a'
     """
     pairs = zip(_named_entries(before).items(), _named_entries(after).values(), strict=True)
-    told = [(section, _describe_section(old, new)) for (section, old), new in pairs]
-    return "; ".join(f"{section}: {what}" for section, what in told if what)
+    descriptions = [(section, _describe_section(old, new)) for (section, old), new in pairs]
+    return "; ".join(f"{section}: {what}" for section, what in descriptions if what)
 
 
 def _named_entries(settings: Settings) -> dict[str, Mapping[str, Any]]:

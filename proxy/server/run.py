@@ -226,7 +226,7 @@ def _freeze_gc() -> None:
 
 
 async def _drain(runner: web.AppRunner, seconds: float) -> None:
-    """Let running requests finish, then save finished responses for the next process."""
+    """Wait for running requests, then save finished responses for the next process."""
     jobs, sharing = runner.app[JOBS], runner.app[JOB_CLUSTER]
     deadline = asyncio.get_running_loop().time() + seconds
     await _drain_requests(runner, seconds - min(seconds * _PERSIST_SHARE, _MAX_PERSIST_SECONDS))

@@ -100,7 +100,7 @@ class GracefulSite(web.BaseSite):
             await asyncio.sleep(_TLS_HANDSHAKE_SECONDS)
 
     async def _finish_accepts(self) -> None:
-        """Let asyncio finish the connections it has accepted: closing it would drop them."""
+        """Wait for asyncio to finish the connections it has accepted: closing would drop them."""
         loop = asyncio.get_running_loop()
         if isinstance(loop, asyncio.BaseEventLoop) and self._loop_socket:
             loop.remove_reader(self._loop_socket)

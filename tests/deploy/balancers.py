@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.deploy.tools import DEPLOY, program, told
+from tests.deploy.tools import DEPLOY, program, run_tool
 
 NGINX = DEPLOY / "nginx"
 HAPROXY_FILE = DEPLOY / "haproxy" / "haproxy.cfg"
@@ -23,7 +23,7 @@ _WRITTEN_OR_READ = ("/tmp", "/var/log/nginx", "/etc/nginx/conf.d")  # noqa: S108
 
 @dataclass(frozen=True)
 class Balancer:
-    """A load balancer that runs; `log` is where it writes what it was asked."""
+    """A running load balancer; `log` is its access log."""
 
     url: str
     log: Path
@@ -33,7 +33,7 @@ Run = Callable[[Path, Sequence[str]], AbstractContextManager[Balancer]]
 
 
 def with_nodes(text: str, nodes: Sequence[str]) -> str:
-    """Put the addresses of some nodes into a file, and take out the lines of those beyond."""
+    """Set the addresses of some nodes in a configuration, and remove the lines of other nodes."""
     named = {str(number): node for number, node in enumerate(nodes, 1)}
     lines = (
         _NODE.sub(lambda found: named[found[1]], line)
@@ -44,7 +44,7 @@ def with_nodes(text: str, nodes: Sequence[str]) -> str:
 
 
 def moved(text: str, places: Mapping[str, Path]) -> str:
-    """Have a file lead to other folders."""
+    """Replace folders in a configuration."""
     for place, other in places.items():
         text = text.replace(place, str(other))
     return text
@@ -63,7 +63,7 @@ def nginx(folder: Path, nodes: Sequence[str]) -> Iterator[Balancer]:
         frame.write_text(moved((NGINX / "nginx.conf").read_text(), places))
         (folder / "easel.conf").write_text(moved(text, places))
         command_line = [command, "-e", str(folder / "error_log"), "-p", str(folder), "-c"]
-        told(*command_line, frame, "-g", "daemon off;", "-t")
+        run_tool(*command_line, frame, "-g", "daemon off;", "-t")
         # It takes over a socket that listens already, as in an upgrade of its binary.
         environ = {**os.environ, "NGINX": f"{listening.fileno()};"}
         with _running([*command_line, str(frame), "-g", "daemon off;"], environ, listening):

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from proxy.context import DRAINING
 from tests.deploy.balancers import HAPROXY_FILE, Balancer, Run, haproxy, nginx, with_nodes
-from tests.deploy.tools import program, told
+from tests.deploy.tools import program, run_tool
 from tests.support.gateway import (
     ANSWER,
     OURS,
@@ -35,7 +35,7 @@ BALANCERS = pytest.mark.parametrize("run", [nginx, haproxy])
 
 
 def address(url: str) -> str:
-    """Give `host:port` of a URL."""
+    """Return `host:port` of a URL."""
     return url.removeprefix("http://")
 
 
@@ -51,12 +51,12 @@ async def behind(
 
 
 def lines(balancer: Balancer) -> list[str]:
-    """Give the lines of a load balancer's log about requests."""
+    """Return the request lines of a load balancer's log."""
     return [it for it in balancer.log.read_text().splitlines() if " GET " in it]
 
 
 def free_port() -> int:
-    """Give a port at which nobody listens."""
+    """Return an unused port."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port: int = bound.getsockname()[1]
@@ -67,7 +67,7 @@ def test_the_file_of_haproxy_is_good_as_it_stands(tmp_path: Path) -> None:
     # Only the names of the nodes are not to be found here; nginx's file is checked at each start.
     file = tmp_path / "haproxy.cfg"
     file.write_text(with_nodes(HAPROXY_FILE.read_text(), ["127.0.0.1:1", "127.0.0.1:2"]))
-    assert "WARNING" not in told(program("haproxy", "haproxy"), "-c", "-f", file)
+    assert "WARNING" not in run_tool(program("haproxy", "haproxy"), "-c", "-f", file)
 
 
 @BALANCERS

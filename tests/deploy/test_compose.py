@@ -1,4 +1,4 @@
-"""The compose file, its settings and its secrets, as far as no engine is needed."""
+"""The compose file, its settings and its secrets, without a container engine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AFTER_STOPPING = 5
 
 
 def interpolated(tree: Any) -> Any:
-    """Give a part of the file as an engine would see it, with something for each secret."""
+    """Return a part of the file as an engine sees it, with a value for each secret."""
     if isinstance(tree, dict):
         return {key: interpolated(it) for key, it in tree.items()}
     if isinstance(tree, list):

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from proxy.cli.main import main
-from tests.deploy.tools import DEPLOY, ROOT, script, told
+from tests.deploy.tools import DEPLOY, ROOT, run_tool, script
 
 FILE = DEPLOY / "Dockerfile"
 STEPS = re.sub(r"\\\n", " ", FILE.read_text()).splitlines()
@@ -26,12 +26,12 @@ LOCK = "requirements/image.txt"
 
 
 def step(name: str) -> str:
-    """Give the last step of a name, without the name."""
+    """Return the last instruction of a name in the Dockerfile, without the name."""
     return next(it.removeprefix(name) for it in reversed(STEPS) if it.startswith(name)).strip()
 
 
 def test_a_linter_has_nothing_to_say_against_it() -> None:
-    assert told(script("hadolint"), FILE) == ""
+    assert run_tool(script("hadolint"), FILE) == ""
 
 
 def test_nothing_reaches_the_build_but_what_it_takes() -> None:
@@ -51,15 +51,17 @@ def test_what_the_build_takes_is_a_whole_gateway(tmp_path: Path) -> None:
         to.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / place).is_dir() else shutil.copy)(ROOT / place, to)
     installed = tmp_path / "installed"
-    told(
+    run_tool(
         *(sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps"),
         *("--no-build-isolation", "--target", installed, tmp_path / "build"),
     )
     # Only what has been installed, and what it stands on: nothing of this folder.
     environ = {"PYTHONPATH": str(installed)}
-    where = told(sys.executable, "-P", "-c", "import proxy; print(proxy.__file__)", environ=environ)
+    where = run_tool(
+        sys.executable, "-P", "-c", "import proxy; print(proxy.__file__)", environ=environ
+    )
     assert where.startswith(str(installed))
-    assert "sandbox" in told(sys.executable, "-P", "-m", "proxy", "providers", environ=environ)
+    assert "sandbox" in run_tool(sys.executable, "-P", "-m", "proxy", "providers", environ=environ)
 
 
 def test_it_does_not_run_as_root_and_stops_by_sigterm() -> None:

@@ -66,7 +66,7 @@ class Node:
             return False
 
     async def stop(self) -> None:
-        """Have it stop in order."""
+        """Shut it down gracefully."""
         assert self.process
         self.process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(self.process.wait(), 60) == 0
@@ -100,7 +100,7 @@ class Load:
 
 
 def free_port() -> int:
-    """Give a port that stays free while its node is away.
+    """Return a port that stays free while its node is down.
 
     The system hands out those from 32,768 on to whoever connects to somebody, also in between.
     """

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from proxy.settings.schema import Server
-from tests.deploy.tools import DEPLOY, ROOT, program, told
+from tests.deploy.tools import DEPLOY, ROOT, program, run_tool
 from tests.support.gateway import OURS, PATH, SETTINGS
 
 FILE = DEPLOY / "systemd" / "easel.service"
@@ -29,7 +29,7 @@ _EXPOSURE = 15
 
 
 def lines(name: str) -> list[str]:
-    """Give all values of a setting."""
+    """Return all values of a setting."""
     return re.findall(rf"^{name}=(.*)$", TEXT, re.MULTILINE)
 
 
@@ -37,12 +37,12 @@ def test_systemd_has_nothing_to_say_against_it(tmp_path: Path) -> None:
     # Its program is not where the unit has it: any other stands in.
     unit = tmp_path / "easel.service"
     unit.write_text(TEXT.replace("/opt/easel/bin/easel", sys.executable))
-    assert told(program("systemd-analyze", "systemd"), "verify", unit) == ""
+    assert run_tool(program("systemd-analyze", "systemd"), "verify", unit) == ""
 
 
 def test_little_is_left_that_it_may_do() -> None:
     command = (program("systemd-analyze", "systemd"), "security", "--offline=true")
-    told(*command, f"--threshold={_EXPOSURE}", FILE)
+    run_tool(*command, f"--threshold={_EXPOSURE}", FILE)
 
 
 def test_it_is_given_the_time_that_the_settings_take() -> None:

@@ -1,7 +1,7 @@
-"""The real programs that read what lies in deploy/: linters, schemas, load balancers.
+"""The programs that check the files of deploy/: linters, schemas, load balancers.
 
-Where one is missing, the tests that need it are skipped with the words to install it, and fail in
-CI.
+If one is missing, the tests that need it are skipped with the command to install it; in CI they
+fail.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ DEPLOY = ROOT / "deploy"
 _FROM_PYPI = "make deploy-tools"
 _SECONDS = 60
 _SYSTEM = "/usr/sbin:/sbin"
-"""Where Debian puts servers, which is not on everybody's PATH."""
+"""Where Debian installs servers; not on every PATH."""
 
 
 def program(name: str, package: str) -> str:
-    """Give the path of a program of Debian's."""
+    """Return the path of a program from a Debian package."""
     places = os.pathsep.join((os.environ.get("PATH", ""), _SYSTEM))
     return shutil.which(name, path=places) or missing(f"needs the package {package}")
 
 
 def module(name: str) -> Any:
-    """Give a module of a tool from PyPI."""
+    """Return a module of a tool from PyPI."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -40,13 +40,13 @@ def module(name: str) -> Any:
 
 
 def script(name: str) -> str:
-    """Give the path of a command that a package from PyPI brings."""
+    """Return the path of a command from a PyPI package."""
     beside = Path(sys.executable).parent
     return shutil.which(name, path=str(beside)) or missing(f"needs {name}: {_FROM_PYPI}")
 
 
-def told(*command: str | Path, environ: dict[str, str] | None = None) -> str:
-    """Run a tool, which must be content; gives all that it said."""
+def run_tool(*command: str | Path, environ: dict[str, str] | None = None) -> str:
+    """Run a tool, which must succeed; return its output."""
     done = _run(command, environ)
     assert done.returncode == 0, done.stdout
     return done.stdout

@@ -180,7 +180,7 @@ async def test_what_waits_for_a_restart_is_named_and_the_rest_is_applied(
 
 
 async def opened(ours: Gateway) -> None:
-    """Have the first target fail until its circuit opens."""
+    """Send requests to a failing first target until its circuit opens."""
     for _ in range(2):
         await ours.draw(config="pc")
     assert await verbose(ours, "circuits") == {"saved:pc:config.targets[0]": "open"}

@@ -33,36 +33,38 @@ OLD = "log: {format: none}\n"
 
 
 @dataclass
-class Hearing:
-    """Is given texts, and keeps them."""
+class RecordingReceiver:
+    """Records the texts that it receives."""
 
     files: Sequence[str] = ()
-    heard: list[str] = field(default_factory=list)
-    refused: list[Problem] = field(default_factory=list)
+    received: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     async def apply(self, text: str, file: str) -> None:
         assert Path(file).name == "easel.yaml"
-        self.heard.append(text)
+        self.received.append(text)
 
     def reject(self, problems: Sequence[Problem]) -> None:
-        self.refused.extend(problems)
+        self.problems.extend(problems)
 
-    async def hears(self, text: str) -> None:
-        """Wait until a text has come, as the last one."""
-        await until(lambda: self.heard[-1:] == [text])
+    async def receives(self, text: str) -> None:
+        """Wait until a text is the last one received."""
+        await until(lambda: self.received[-1:] == [text])
 
 
 async def until(happened: Callable[[], bool]) -> None:
     async with asyncio.timeout(LONG):
-        while not happened():  # noqa: ASYNC110 - files tell nobody
+        while not happened():  # noqa: ASYNC110 - files have no event to wait for
             await asyncio.sleep(0.02)
 
 
 @asynccontextmanager
-async def heard(file: Path, *others: Path, watches: bool = True) -> AsyncIterator[Hearing]:
-    """Follow a file that holds the old text."""
+async def watched(
+    file: Path, *others: Path, watches: bool = True
+) -> AsyncIterator[RecordingReceiver]:
+    """Watch a file that holds the old text."""
     file.write_text(OLD)  # noqa: ASYNC240 - a few bytes
-    hearing = Hearing(list(map(str, others)))
+    hearing = RecordingReceiver(list(map(str, others)))
     async with watch_settings_file(
         str(file), hearing, version=settings_version(OLD), watches=watches
     ):
@@ -71,26 +73,26 @@ async def heard(file: Path, *others: Path, watches: bool = True) -> AsyncIterato
 
 async def test_what_is_written_is_heard_and_a_touch_is_not(tmp_path: Path) -> None:
     file = tmp_path / "easel.yaml"
-    async with heard(file) as hearing:
+    async with watched(file) as hearing:
         file.touch()
         file.write_text(OLD)
         file.write_text("a: 1")
-        await hearing.hears("a: 1")
+        await hearing.receives("a: 1")
         file.write_text("a: 2")
-        await hearing.hears("a: 2")
-        assert hearing.heard == ["a: 1", "a: 2"]
+        await hearing.receives("a: 2")
+        assert hearing.received == ["a: 1", "a: 2"]
 
 
 async def test_a_file_that_takes_another_s_name_is_heard(tmp_path: Path) -> None:
-    async with heard(tmp_path / "easel.yaml") as hearing:
+    async with watched(tmp_path / "easel.yaml") as hearing:
         for text in ("a: 1", "a: 2"):
             (tmp_path / "new").write_text(text)
             (tmp_path / "new").rename(tmp_path / "easel.yaml")
-            await hearing.hears(text)
+            await hearing.receives(text)
 
 
 def mapped(folder: Path, day: str, text: str) -> None:
-    """Have a folder hold a text as Kubernetes would: by the exchange of one link."""
+    """Update a settings file as Kubernetes does: by replacing one symbolic link."""
     (folder / day).mkdir()
     (folder / day / "easel.yaml").write_text(text)
     (folder / "..data_tmp").symlink_to(day)
@@ -101,12 +103,12 @@ async def test_a_config_map_that_is_exchanged_is_heard_again_and_again(tmp_path:
     mapped(tmp_path, "..day1", OLD)
     file = tmp_path / "easel.yaml"
     file.symlink_to("..data/easel.yaml")
-    hearing = Hearing()
+    hearing = RecordingReceiver()
     async with watch_settings_file(str(file), hearing, version=settings_version(OLD), watches=True):
         for day in (2, 3, 4):
             mapped(tmp_path, f"..day{day}", f"a: {day}")
-            await hearing.hears(f"a: {day}")
-    assert hearing.heard == ["a: 2", "a: 3", "a: 4"]
+            await hearing.receives(f"a: {day}")
+    assert hearing.received == ["a: 2", "a: 3", "a: 4"]
 
 
 async def test_a_folder_that_is_taken_away_and_comes_back_is_heard(
@@ -115,27 +117,27 @@ async def test_a_folder_that_is_taken_away_and_comes_back_is_heard(
     monkeypatch.setattr(module, "_POLL_SECONDS", 0.1)
     folder = tmp_path / "etc"
     folder.mkdir()
-    async with heard(folder / "easel.yaml") as hearing:
+    async with watched(folder / "easel.yaml") as hearing:
         folder.rename(tmp_path / "away")
-        await until(lambda: bool(hearing.refused))
-        assert str(hearing.refused[0]).endswith("easel.yaml: No such file or directory")
+        await until(lambda: bool(hearing.problems))
+        assert str(hearing.problems[0]).endswith("easel.yaml: No such file or directory")
         folder.mkdir()
         (folder / "easel.yaml").write_text("a: 1")
-        await hearing.hears("a: 1")
+        await hearing.receives("a: 1")
 
 
 async def test_what_the_settings_name_is_followed_as_well(tmp_path: Path) -> None:
     prices = tmp_path / "prices.yaml"
     prices.write_text("a: {}")
-    async with heard(tmp_path / "easel.yaml", prices) as hearing:
+    async with watched(tmp_path / "easel.yaml", prices) as hearing:
         prices.write_text("a: {b: 1}")
-        await hearing.hears(OLD)
+        await hearing.receives(OLD)
 
 
 async def test_files_that_a_text_names_anew_are_followed_from_then_on(tmp_path: Path) -> None:
     file, prices = tmp_path / "easel.yaml", tmp_path / "prices.yaml"
     prices.write_text("a: {}")
-    async with heard(file, watches=False) as hearing:
+    async with watched(file, watches=False) as hearing:
         ours = SettingsFileWatcher(str(file), hearing)
         await ours.start(settings_version(OLD))
         contents = await ours._read_until_stable()  # noqa: SLF001 - how a reading is done
@@ -144,12 +146,12 @@ async def test_files_that_a_text_names_anew_are_followed_from_then_on(tmp_path: 
 
 
 async def test_what_changed_before_anybody_followed_is_heard(tmp_path: Path) -> None:
-    file, hearing = tmp_path / "easel.yaml", Hearing()
+    file, hearing = tmp_path / "easel.yaml", RecordingReceiver()
     file.write_text("a: 1")
     async with watch_settings_file(
         str(file), hearing, version=settings_version(OLD), watches=False
     ):
-        await hearing.hears("a: 1")
+        await hearing.receives("a: 1")
 
 
 async def test_a_file_that_is_being_written_is_read_until_it_stays_as_it_is(
@@ -162,20 +164,20 @@ async def test_a_file_that_is_being_written_is_read_until_it_stays_as_it_is(
             (tmp_path / "easel.yaml").write_text(next(texts))
             return super()._read()
 
-    hearing = Hearing()
+    hearing = RecordingReceiver()
     contents = await BeingWritten(str(tmp_path / "easel.yaml"), hearing)._read_until_stable()  # noqa: SLF001 - how a reading is done
     assert contents.text == "a: 1\nb: 2\n"
 
 
 async def test_a_signal_has_the_file_read_also_where_nobody_watches_it(tmp_path: Path) -> None:
     file = tmp_path / "easel.yaml"
-    async with heard(file, watches=False) as hearing:
+    async with watched(file, watches=False) as hearing:
         os.kill(os.getpid(), signal.SIGHUP)
-        await hearing.hears(OLD)
+        await hearing.receives(OLD)
         file.write_text("a: 1")
         os.kill(os.getpid(), signal.SIGHUP)
-        await hearing.hears("a: 1")
-        assert hearing.heard == [OLD, "a: 1"]
+        await hearing.receives("a: 1")
+        assert hearing.received == [OLD, "a: 1"]
 
 
 class Easel:

@@ -141,5 +141,7 @@ def test_whatever_is_to_be_seen_changes_the_picture(seen: dict[str, Any]) -> Non
 
 
 def test_the_documentation_lists_every_parameter_it_heeds() -> None:
-    listed = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|.+?\|", _PARAMETERS, re.MULTILINE))))
+    listed = set(
+        re.findall(r"`(\w+)`", "".join(re.findall(r"^\|.+?\|", _PARAMETERS, re.MULTILINE)))
+    )
     assert listed == {"prompt", "user", "moderation", *_DEFAULTS}

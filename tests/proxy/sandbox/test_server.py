@@ -41,7 +41,7 @@ class Caller:
         return status, orjson.loads(body)["error"]
 
     async def gets_cut(self, **params: Any) -> tuple[aiohttp.ClientResponse, bytes]:
-        """Give the response and the bytes that came before the connection broke."""
+        """Return the response and the bytes received before the connection broke."""
         body = b""
         async with self.sends(**params) as response:
             try:

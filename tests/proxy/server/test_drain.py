@@ -55,7 +55,7 @@ async def talking(
 
 
 async def the_one(server: web.Server) -> RequestHandler:
-    """Give the server's one connection, once it is there."""
+    """Wait for the server's only connection, and return it."""
     async with asyncio.timeout(10):
         while not server.connections:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)

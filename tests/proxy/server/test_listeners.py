@@ -19,7 +19,7 @@ from proxy.settings.schema import Server
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a place for a socket, whose path is short enough wherever the tests run."""
+    """Return a socket path that is short enough wherever the tests run."""
     monkeypatch.chdir(tmp_path)
     return Path("easel.sock")
 

@@ -24,7 +24,7 @@ ASKED = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a place for a socket, whose path is short enough wherever the tests run."""
+    """Return a socket path that is short enough wherever the tests run."""
     monkeypatch.chdir(tmp_path)
     return Path("easel.sock")
 

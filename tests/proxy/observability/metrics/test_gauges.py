@@ -19,7 +19,7 @@ UP = {"virtual_key": "up"}
 
 
 def seen(ours: Gateway, name: str) -> dict[str, float]:
-    """Give what a gauge shows, by its label."""
+    """Return a gauge's values by label."""
     (told,) = [it for it in decode_snapshot(ours.app[METRICS].snapshot()) if it.name == name]
     return {"".join(labels): value for labels, (value,) in told.samples}
 

@@ -31,7 +31,7 @@ SIGNED = "/a/b/c.png?X-Signature=sekret&Expires=9"
 
 
 async def polled(fake: Provider, *, busy: int = 0) -> Received:
-    """Have a picture made by a provider that is polled twice, and says 503 to the first polls."""
+    """Request an image from a provider that is polled twice; first polls may be a 503."""
     polls = 0
 
     async def reply(request: web.Request) -> web.Response:
@@ -123,7 +123,7 @@ async def test_a_try_that_takes_too_long_ends_its_span() -> None:
 
 
 async def sent_along(propagate: str, **headers: str) -> tuple[Any, Received]:
-    """Give the headers that a provider was sent with an order, and what was traced."""
+    """Return the headers that a provider received with an image request, and the spans."""
     told: list[Any] = []
 
     async def story(ours: Gateway, fake: Provider) -> None:

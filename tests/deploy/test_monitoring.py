@@ -1,4 +1,4 @@
-"""Alerts and dashboard, with Prometheus' own checks, against what the gateway counts."""
+"""Alerts and dashboard, checked with Prometheus' own tools against the gateway's metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import orjson
 import pytest
 import yaml
 
-from tests.deploy.tools import DEPLOY, ROOT, program, told
+from tests.deploy.tools import DEPLOY, ROOT, program, run_tool
 from tests.support.gateway import KEY, gateway
 
 FOLDER = DEPLOY / "prometheus"
@@ -37,7 +37,7 @@ _PARTS = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge":
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
 KINDS: dict[str, str] = dict(_ROW.findall(METRICS))
 SERIES = {name + part: name for name, kind in KINDS.items() for part in _PARTS[kind]}
-"""What a scrape gives, and the metric that it belongs to."""
+"""Series of a scrape -> the metric that it belongs to."""
 _MATCHER = re.compile(r'\b(outcome|result|cache|reason|state)\s*[!=]~?\s*"([^"$]*)"')
 
 
@@ -46,25 +46,25 @@ def used(texts: list[str]) -> set[str]:
 
 
 def plain(expression: str) -> str:
-    """Put something for what Grafana puts there itself."""
+    """Replace the variables that Grafana fills in."""
     return re.sub(r"\$\w+", ".*", expression.replace("$__rate_interval", "5m"))
 
 
 def test_prometheus_takes_the_settings_and_the_rules() -> None:
     # The key's file is there only beside the nodes.
-    told(program(*PROMTOOL), "check", "config", "--syntax-only", FOLDER / "prometheus.yaml")
-    told(program(*PROMTOOL), "check", "rules", ALERTS)
+    run_tool(program(*PROMTOOL), "check", "config", "--syntax-only", FOLDER / "prometheus.yaml")
+    run_tool(program(*PROMTOOL), "check", "rules", ALERTS)
 
 
 def test_alerts_come_when_they_should_and_only_then() -> None:
-    told(program(*PROMTOOL), "test", "rules", FOLDER / "alerts_test.yaml")
+    run_tool(program(*PROMTOOL), "test", "rules", FOLDER / "alerts_test.yaml")
 
 
 def test_prometheus_understands_every_panel(tmp_path: Path) -> None:
     rules = [{"record": f"panel:{n}", "expr": plain(it)} for n, it in enumerate(EXPRESSIONS)]
     file = tmp_path / "panels.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
-    told(program(*PROMTOOL), "check", "rules", file)
+    run_tool(program(*PROMTOOL), "check", "rules", file)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ class Prometheus:
             return told["data"]
 
     async def value(self, expression: str) -> float:
-        """Give the one value of an expression, -1 as long as there is none."""
+        """Return the single value of an expression, -1 while there is none."""
         found = (await self.asked("query", query=expression))["result"]
         return float(found[0]["value"][1]) if found else -1.0
 
