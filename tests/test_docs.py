@@ -25,7 +25,7 @@ from proxy.settings.loader import VIRTUAL_KEY_KEYS, Settings, SettingsError, par
 from proxy.settings.policies import BreakerPolicy, CachePolicy, RetryPolicy, StickyPolicy
 from proxy.settings.schema import SECTIONS
 from tests.hostile.defence_mutations import MUTATIONS
-from tests.hostile.mutations import defences
+from tests.hostile.mutations import defences, mutate
 from tests.support.gateway import gateway
 from tests.support.transcripts import CANCELLING
 
@@ -122,6 +122,11 @@ def test_every_row_of_the_table_of_defences_is_read() -> None:
 
 def test_every_defence_has_been_taken_out() -> None:
     assert [it.defence for it in MUTATIONS] == [it.name for it in defences()]
+
+
+def test_every_mutation_finds_its_defence() -> None:
+    for mutation in MUTATIONS:
+        mutate((ROOT / mutation.file).read_text(encoding="utf-8"), mutation)
     assert all(it.text in (ROOT / it.file).read_text(encoding="utf-8") for it in MUTATIONS)
 
 

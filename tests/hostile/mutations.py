@@ -9,6 +9,7 @@ where it was.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from tests.hostile.defence_mutations import MUTATIONS, Mutation
 
@@ -65,14 +66,76 @@ def copied() -> Iterator[Path]:
         yield tree
 
 
+class NotFoundError(Exception):
+    """A mutation's place is not in its file, or is there more than once."""
+
+
+class _Replace(ast.NodeTransformer):
+    """Replaces the statement, expression or keyword argument that has the given code."""
+
+    def __init__(self, code: str, replacement: str) -> None:
+        [statement] = ast.parse(code).body
+        expression = statement.value if isinstance(statement, ast.Expr) else statement
+        self.code, self.replacement = ast.unparse(expression), replacement
+        self.count = 0
+
+    def visit(self, node: ast.AST) -> Any:
+        if _code(node) != self.code:
+            return self.generic_visit(node)
+        self.count += 1
+        statements = ast.parse(self.replacement).body
+        if isinstance(node, ast.stmt):
+            return statements
+        if isinstance(node, ast.keyword):
+            return ast.keyword(node.arg, cast("ast.Assign", statements[0]).value)
+        return cast("ast.Expr", statements[0]).value
+
+
+def _code(node: ast.AST) -> str:
+    """Return the normalised code of a node; a keyword argument's as that of an assignment."""
+    if isinstance(node, ast.keyword):
+        return f"{node.arg} = {ast.unparse(node.value)}"
+    return ast.unparse(node) if isinstance(node, ast.expr | ast.stmt) else ""
+
+
+def _find_function(tree: ast.Module, name: str) -> Any:
+    """Return the function with a qualified name, or the module for an empty one."""
+    found: Any = tree
+    for part in name.split(".") if name else ():
+        kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        named = [it for it in ast.walk(found) if isinstance(it, kinds) and it.name == part]
+        if not named:
+            raise NotFoundError(f"no {name}")
+        found = named[0]
+    return found
+
+
+def mutate(source: str, mutation: Mutation) -> str:
+    """Return the source without the defence; raise NotFoundError if it is not in there once."""
+    if not mutation.file.endswith(".py"):
+        if source.count(mutation.code) != 1:
+            raise NotFoundError(mutation.code)
+        return source.replace(mutation.code, mutation.replacement)
+    tree = ast.parse(source)
+    function = _find_function(tree, mutation.function)
+    if not mutation.code:
+        function.body = ast.parse(mutation.replacement).body
+        return ast.unparse(tree)
+    replace = _Replace(mutation.code, mutation.replacement)
+    replace.visit(function)
+    if replace.count != 1:
+        raise NotFoundError(f"{replace.count} times in {mutation.function}: {mutation.code}")
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
 @contextmanager
-def without(tree: Path, mutation: Mutation) -> Iterator[bool]:
-    """Take a defence out of a tree, and put it back; tells whether it was there."""
+def without(tree: Path, mutation: Mutation) -> Iterator[None]:
+    """Take a defence out of a tree, and put it back."""
     path = tree / mutation.file
     before = path.read_text(encoding="utf-8")
-    path.write_text(before.replace(mutation.text, mutation.instead), encoding="utf-8")
+    path.write_text(mutate(before, mutation), encoding="utf-8")
     try:
-        yield mutation.text in before
+        yield
     finally:
         path.write_text(before, encoding="utf-8")
 
@@ -119,10 +182,13 @@ def main(only: Sequence[str]) -> int:
             if only and not any(word in mutation.defence for word in only):
                 continue
             row, began = rows[mutation.defence], time.monotonic()
-            with without(tree, mutation) as found:
-                by = noticed(tree, row.tests) if found else ""
+            try:
+                with without(tree, mutation):
+                    by = noticed(tree, row.tests)
+                told = by or "UNNOTICED"
+            except NotFoundError as error:
+                by, told = "", f"NOT FOUND in {mutation.file}: {error}"
             tried, missed = tried + 1, missed + (not by)
-            told = by or ("UNNOTICED" if found else f"NOT FOUND in {mutation.file}")
             sys.stdout.write(
                 f"{row.attack:<20}  {row.name:<72.72}  {time.monotonic() - began:4.1f}s  {told}\n"
             )
