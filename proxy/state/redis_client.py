@@ -155,7 +155,7 @@ class RedisClient:
         return self._clock() < self._retry_at.get(node, 0.0)
 
     def _begin_probe(self, node: str) -> None:
-        """Let one call probe an unavailable node; other calls fail until it has finished."""
+        """Mark a node as being probed by one call: others fail until that has finished."""
         if self._is_backing_off(node):
             raise RedisUnavailable
         if node in self._retry_at:
