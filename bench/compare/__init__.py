@@ -1,16 +1,16 @@
-"""Easel beside other gateways, on one machine, in one run. `make bench`.
+"""Compares Easel with other gateways, on one machine in one run. `make bench`.
 
-environment    what is installed for it, below `.bench`
-pictures       the answers that the mock provider gives
-mock           the mock provider: nginx, and a small server for what is slow or comes in events
-relay          the least that an aiohttp server can do: to compare with
-servers        processes: started, pinned to a core, watched
-contestants    how each gateway is started, and how it is asked
-load           many requests, by wrk
-asking         single requests: a right answer, events, slow readers
-bench          the servers of a run, and what it has found so far
-scenarios      the table of what is measured
-growth, soak   cost as work grows; half an hour of everything
-targets        what is to come out
+environment    installs the other programs below `.bench`
+responses      the responses of the mock provider
+mock           the mock provider: nginx, and a small server for slow, streamed and cut responses
+relay          a minimal aiohttp server, as a baseline
+servers        processes: started, pinned to a core, measured
+contestants    how each gateway is started and called
+load           load generation with wrk
+requests       single requests: correct responses, event latency, slow readers
+bench          the servers and measurements of a run
+scenarios      what is measured
+growth, soak   cost as work grows; half an hour of mixed load
+targets        the targets
 report         results.json, results.md
 """

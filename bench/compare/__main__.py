@@ -12,23 +12,23 @@ from typing import Any
 import orjson
 
 from . import report
-from .bench import Bench, benching
+from .bench import Bench, run_bench
 from .contestants import EASEL, GATEWAYS, KEEPS_NOTHING, RELAY, STATIC
-from .environment import HOME, MissingError, prepared, say
+from .environment import HOME, MissingError, log, prepare
 from .growth import growth
 from .load import BadAnswersError
-from .pictures import LARGE
+from .responses import LARGE
 from .scenarios import (
     LOADS,
     QUICK,
     SMOKE,
+    check_streams_of_others,
     crowd,
     forms,
     fresh,
     loads,
     streams,
-    streams_of_rivals,
-    warm,
+    warm_up,
     workers,
 )
 from .servers import StartError
@@ -39,54 +39,54 @@ _ROUNDS = 3
 
 
 async def full(bench: Bench, rounds: int) -> None:
-    """Measure everything, and write it down."""
+    """Measure everything and write the results."""
     async with AsyncExitStack() as stack:
         await bench.start(stack, (*GATEWAYS, KEEPS_NOTHING, STATIC))
-        await warm(bench)
-        await streams_of_rivals(bench)
+        await warm_up(bench)
+        await check_streams_of_others(bench)
         for number in range(rounds):
             for load in LOADS:
-                say(f"round {number + 1} of {rounds}: {load.title}")
+                log(f"round {number + 1} of {rounds}: {load.title}")
                 await loads(bench, load, number)
-            say(f"round {number + 1} of {rounds}: events, and pictures in another form")
+            log(f"round {number + 1} of {rounds}: events, and images in another form")
             await streams(bench)
             await forms(bench)
     for number in range(rounds):
-        say(f"round {number + 1} of {rounds}: start, and slow readers")
+        log(f"round {number + 1} of {rounds}: start, and slow readers")
         await fresh(bench)
-        say(f"round {number + 1} of {rounds}: two workers")
+        log(f"round {number + 1} of {rounds}: two workers")
         await workers(bench)
     await crowd(bench)
-    drawn = await growth(bench, rounds)
+    svg = await growth(bench, rounds)
     result: dict[str, Any] = {
-        **report.kept(),
-        "about": report.facts(bench.site.environment, rounds),
-        "summary": report.summary(bench.found),
-        "values": bench.found.values,
+        **report.load_results(),
+        "about": report.describe_run(bench.site.environment, rounds),
+        "summary": report.summary(bench.measurements),
+        "values": bench.measurements.values,
     }
-    report.keep(result)
-    (report.PLACE / "growth.svg").write_text(drawn, encoding="utf-8")
-    print("\n".join(report.verdicts(bench.found)))
+    report.save_results(result)
+    (report.PLACE / "growth.svg").write_text(svg, encoding="utf-8")
+    print("\n".join(report.target_rows(bench.measurements)))
 
 
 async def quick(bench: Bench, rounds: int) -> None:
-    """Measure Easel and the minimal relay, and print."""
+    """Measure Easel and the minimal relay; print the results."""
     async with AsyncExitStack() as stack:
         await bench.start(stack, (EASEL, RELAY))
-        await warm(bench, 5, QUICK)
+        await warm_up(bench, 5, QUICK)
         for number in range(rounds):
-            say(f"round {number + 1} of {rounds} ...")
+            log(f"round {number + 1} of {rounds} ...")
             for load in LOADS:
                 if load.id in QUICK:
                     await loads(bench, load, number, 3)
-    tell(bench)
+    print_results(bench)
 
 
 async def smoke(bench: Bench, _: int) -> None:
-    """See that everything works that needs no rival; what it measures is worth little."""
+    """Check that everything works that needs no other gateway; the numbers mean little."""
     async with AsyncExitStack() as stack:
         await bench.start(stack, (*GATEWAYS, KEEPS_NOTHING, STATIC))
-        await warm(bench, 1, SMOKE)
+        await warm_up(bench, 1, SMOKE)
         for load in LOADS:
             if load.id in SMOKE:
                 await loads(bench, load, 0, 1)
@@ -95,19 +95,26 @@ async def smoke(bench: Bench, _: int) -> None:
     await fresh(bench, 4, 0.5)
     await workers(bench, 1, 1)
     await crowd(bench, 20, 1)
-    tell(bench)
+    print_results(bench)
 
 
-def tell(bench: Bench) -> None:
-    """Print what was found."""
-    measured = []
+def print_results(bench: Bench) -> None:
+    """Print the measured targets and tables."""
+    run_bench_kind = []
     for line in LINES:
         try:
-            outcome(line, bench.found)
+            outcome(line, bench.measurements)
         except NotMeasuredError:
             continue
-        measured.append(line)
-    print("\n".join([*report.verdicts(bench.found, measured), *report.tables(bench.found)]))
+        run_bench_kind.append(line)
+    print(
+        "\n".join(
+            [
+                *report.target_rows(bench.measurements, run_bench_kind),
+                *report.tables(bench.measurements),
+            ]
+        )
+    )
 
 
 KINDS: dict[str, tuple[Callable[[Bench, int], Coroutine[None, None, None]], int, bool]] = {
@@ -116,32 +123,32 @@ KINDS: dict[str, tuple[Callable[[Bench, int], Coroutine[None, None, None]], int,
     "smoke": (smoke, 1, False),
     "soak": (soak, 20, False),
 }
-"""What can be asked for, how many rounds (or minutes), and whether with rivals."""
+"""Kind of run: its function, default rounds (or minutes), and whether it needs other gateways."""
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the kind given on the command line."""
     parser = argparse.ArgumentParser(prog="compare", description=__doc__)
-    parser.add_argument("what", choices=KINDS)
-    parser.add_argument("much", type=int, nargs="?", help="how many rounds; of a soak, minutes")
-    given = parser.parse_args()
-    what, much, rivals = KINDS[given.what]
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    asyncio.run(measured(what, given.much or much, rivals=rivals))
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("amount", type=int, nargs="?", help="number of rounds; for a soak, minutes")
+    arguments = parser.parse_args()
+    kind, amount, others = KINDS[arguments.kind]
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+    asyncio.run(run_bench_kind(kind, arguments.amount or amount, others=others))
 
 
-async def measured(
-    what: Callable[[Bench, int], Coroutine[None, None, None]], much: int, *, rivals: bool
+async def run_bench_kind(
+    kind: Callable[[Bench, int], Coroutine[None, None, None]], amount: int, *, others: bool
 ) -> None:
-    """Run one kind of comparison; an answer that is none ends it."""
+    """Run one kind of comparison; a wrong response ends it."""
     try:
-        async with benching(prepared(rivals=rivals)) as bench:
+        async with run_bench(prepare(others=others)) as bench:
             try:
-                await what(bench, much)
+                await kind(bench, amount)
             finally:
-                # Not a result: to look at where a run was ended.
-                (HOME / "last.json").write_bytes(orjson.dumps(bench.found.values))
+                # For debugging an aborted run; not a result.
+                (HOME / "last.json").write_bytes(orjson.dumps(bench.measurements.values))
     except (BadAnswersError, MissingError, StartError) as error:
         raise SystemExit(f"compare: {error}") from error
 

@@ -1,4 +1,4 @@
-"""The servers of a run, and what it has found so far."""
+"""The servers and measurements of a run."""
 
 from __future__ import annotations
 
@@ -14,58 +14,58 @@ from typing import Any
 
 import aiohttp
 
-from . import pictures
-from .asking import clients, is_right
-from .contestants import DIRECT, OURS, Contestant, Site, direct, known
-from .environment import HOME, Environment, say
-from .load import Asked, BadAnswersError, Loader
+from . import responses
+from .contestants import DIRECT, OURS, Contestant, Site, all_contestants, direct
+from .environment import HOME, Environment, log
+from .load import BadAnswersError, Loader, Request
 from .mock import nginx_of_files
+from .requests import check_image, clients
 from .servers import LOAD, UNDER_TEST, Server, StartError, free_port, running
 
 _GB = 1e9
 
 
 @dataclass
-class Found:
-    """What was measured, one value a round: by scenario, contestant, measure."""
+class Measurements:
+    """Measured values, one per round, by scenario, contestant and measure."""
 
     values: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
 
     def add(self, scenario: str, who: str, measures: dict[str, float]) -> None:
-        """Note a round; raises `BadAnswersError` where something is no number."""
+        """Add the values of a round; raise `BadAnswersError` if one is not a number."""
         for measure, value in measures.items():
             if not math.isfinite(value):
                 raise BadAnswersError(f"{scenario}, {who}: {measure} is {value}")
-            found = self.values.setdefault(scenario, {}).setdefault(who, {})
-            found.setdefault(measure, []).append(value)
+            measurements = self.values.setdefault(scenario, {}).setdefault(who, {})
+            measurements.setdefault(measure, []).append(value)
 
 
 @dataclass
 class Bench:
-    """A run: the mock, the contestants that are running, and a session of ours."""
+    """A run: the mock provider, the running contestants, and an HTTP session."""
 
     site: Site
     loader: Loader
     session: aiohttp.ClientSession
     mock: Server
     contestants: dict[str, Contestant]
-    found: Found = field(default_factory=Found)
+    measurements: Measurements = field(default_factory=Measurements)
     servers: dict[str, Server] = field(default_factory=dict)
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Who does not take part, and why."""
+        """Contestants that do not take part, with the reason."""
         return self.site.environment.left_out
 
-    def asked(self, who: str, what: str, **more: Any) -> Asked:
-        """Give the request by which a contestant is asked for something."""
-        return self.contestants[who].asked(self.site, what, **more)
+    def request(self, who: str, what: str, **more: Any) -> Request:
+        """Return the request that asks a contestant for a kind of response."""
+        return self.contestants[who].request(self.site, what, **more)
 
     @asynccontextmanager
     async def started(
         self, contestant: Contestant, folder: Path, core: int | None = UNDER_TEST
     ) -> AsyncIterator[Server]:
-        """Run a contestant on the core of the servers, or on another one."""
+        """Run a contestant on the servers' core, or another one."""
         port = free_port()
         async with running(
             contestant.name,
@@ -79,44 +79,44 @@ class Bench:
             yield server
 
     async def start(self, stack: AsyncExitStack, names: Iterable[str]) -> None:
-        """Run those who can, and see that what they answer is right; note who is left out."""
+        """Start contestants and check their responses; record which are left out."""
         for name in names:
             if name not in self.contestants:
                 continue
             one = self.contestants[name]
-            say(f"starting {name} ...")
+            log(f"starting {name} ...")
             try:
                 server = await stack.enter_async_context(self.started(one, self.site.folder))
             except StartError as error:
-                if not self.is_a_rival(name):
+                if not self.is_optional(name):
                     raise
                 self.left_out[name] = str(error)
                 del self.contestants[name]
                 continue
             self.servers[name] = server
-            for what in (pictures.SMALL, pictures.LARGE):
-                picture = pictures.held(what)
-                await is_right(self.session, server, self.asked(name, what), picture)
+            for what in (responses.SMALL, responses.LARGE):
+                image = responses.image_of(what)
+                await check_image(self.session, server, self.request(name, what), image)
 
     @staticmethod
-    def is_a_rival(name: str) -> bool:
-        """Tell whether a run is one without this contestant."""
+    def is_optional(name: str) -> bool:
+        """Whether a run is valid without this contestant."""
         return name in ("portkey", "litellm")
 
-    async def loaded(
+    async def measure(
         self, who: str, what: str, connections: int, seconds: int, **more: Any
     ) -> dict[str, float]:
-        """Measure a contestant under load: CPU and times in seconds, an answer each."""
-        return await self.under(
-            self.servers[who], self.asked(who, what, **more), connections, seconds
+        """Measure a contestant under load; CPU and latency in seconds per response."""
+        return await self.measure_server(
+            self.servers[who], self.request(who, what, **more), connections, seconds
         )
 
-    async def under(
-        self, server: Server, asked: Asked, connections: int, seconds: int
+    async def measure_server(
+        self, server: Server, request: Request, connections: int, seconds: int
     ) -> dict[str, float]:
-        """Measure a server under load."""
+        """Measure a server under load; see `measure`."""
         before = server.cpu()
-        got = await self.loader.load(server, asked, connections, seconds)
+        got = await self.loader.load(server, request, connections, seconds)
         cpu = server.cpu() - before
         return {
             "cpu": cpu / got.requests,
@@ -128,8 +128,8 @@ class Bench:
 
 
 @asynccontextmanager
-async def benching(environment: Environment) -> AsyncIterator[Bench]:
-    """Start the mock provider, in a folder of the run's own."""
+async def run_bench(environment: Environment) -> AsyncIterator[Bench]:
+    """Start the mock provider in a temporary folder; yield the bench."""
     runs = HOME / "run"
     shutil.rmtree(runs, ignore_errors=True)
     runs.mkdir(parents=True)
@@ -138,7 +138,7 @@ async def benching(environment: Environment) -> AsyncIterator[Bench]:
         async with AsyncExitStack() as stack:
             port, slow_port = free_port(), free_port()
             mock_url, slow_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{slow_port}"
-            pictures.write(folder, mock_url)
+            responses.write(folder, mock_url)
             nginx = [environment.nginx, "-c", nginx_of_files(folder, port)]
             mock = await stack.enter_async_context(
                 running("mock", nginx, port, core=LOAD, folder=folder)
@@ -155,7 +155,7 @@ async def benching(environment: Environment) -> AsyncIterator[Bench]:
             )
             session = await stack.enter_async_context(clients())
             site = Site(mock_url, slow_url, folder, environment)
-            contestants = {DIRECT: direct(), **known(environment)}
+            contestants = {DIRECT: direct(), **all_contestants(environment)}
             made = Bench(site, Loader(environment.wrk, folder), session, mock, contestants)
             made.servers[DIRECT] = mock
             yield made

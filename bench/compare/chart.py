@@ -1,4 +1,4 @@
-"""Curves as an SVG, by hand: a panel for each, both axes from the values."""
+"""Renders curves as SVG, one panel each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _WIDE, _HIGH, _EDGE = 320, 220, 48
 Curve = Sequence[tuple[float, float]]
 
 
-def drawn(panels: Mapping[str, Curve], unit: str) -> str:
-    """Draw panels side by side; the horizontal axis is logarithmic, the vertical begins at 0."""
+def draw(panels: Mapping[str, Curve], unit: str) -> str:
+    """Return an SVG of panels; the horizontal axis is logarithmic, the vertical starts at 0."""
     whole = _WIDE * len(panels)
     inner = "".join(
         f'<g transform="translate({at * _WIDE},0)">{_panel(title, curve, unit)}</g>'

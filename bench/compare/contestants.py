@@ -1,4 +1,4 @@
-"""How each gateway is started, and how it is asked for what."""
+"""How each gateway is started and called."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import yaml
 from processes import KEY
 
 from .environment import ROOT, Environment
-from .load import Asked
+from .load import Request
 from .mock import nginx_as_proxy
-from .pictures import BY_URL, SIZES
 from .relay import SLOW
+from .responses import BY_URL, SIZES
 
 EASEL, KEEPS_NOTHING, PORTKEY, LITELLM = "easel", "easel-keeps-nothing", "portkey", "litellm"
 TWO_WORKERS = "easel-two-workers"
@@ -38,16 +38,16 @@ MODEL = "gpt-image-2"
 WAITS = ("wait-200", "wait-5000", "wait-240000")
 EVENTS, CUT = "events", "cut"
 CACHED = "cached-"
-"""Before a size: an answer that the gateway may keep."""
+"""Prefix of a size: a response that the gateway may cache."""
 
 OURS = {"PYTHONPATH": str(ROOT / "bench")}
-"""What our own modules need to be found."""
+"""Environment for processes that import this package."""
 _KEEP_NOTHING = {"memory_bytes": 1 << 20, "disk_bytes": 0, "result_ttl_seconds": 0}
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where the mock provider's two servers are, and the programs; `folder` is for everybody."""
+    """URLs of the mock provider's two servers, the programs, and a shared folder."""
 
     mock: str
     slow: str
@@ -55,14 +55,14 @@ class Site:
     environment: Environment
 
     def base(self, what: str) -> str:
-        """Give the base URL of the provider that answers with something."""
+        """Return the provider's base URL for a kind of response."""
         at = self.slow if what.startswith(SLOW) else self.mock
         return f"{at}/{what.removeprefix(CACHED)}/v1"
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A gateway: `command` is for a port, `ask` gives path, headers and further parameters."""
+    """A gateway: `command` starts it on a port; `ask` returns path, headers and parameters."""
 
     name: str
     command: Callable[[Site, int], list[str]]
@@ -70,8 +70,8 @@ class Contestant:
     environ: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
 
-    def asked(self, site: Site, what: str, **more: Any) -> Asked:
-        """Give the request for something."""
+    def request(self, site: Site, what: str, **more: Any) -> Request:
+        """Return the request for a kind of response."""
         path, headers, params = self.ask(site, what)
         body = {
             "model": MODEL,
@@ -81,12 +81,12 @@ class Contestant:
             "n": 1,
         }
         headers = {"content-type": "application/json", **headers}
-        least = SIZES.get(what.removeprefix(CACHED), 1)
-        return Asked(path, orjson.dumps({**body, **params, **more}), headers, least)
+        min_bytes = SIZES.get(what.removeprefix(CACHED), 1)
+        return Request(path, orjson.dumps({**body, **params, **more}), headers, min_bytes)
 
 
 def easel(name: str = EASEL, **settings: Any) -> Contestant:
-    """Easel as `config/production.yaml` has it, with virtual keys that lead to the mock."""
+    """Easel with `config/production.yaml` and virtual keys for the mock provider."""
 
     def command(site: Site, port: int) -> list[str]:
         file = site.folder / f"{name}.yaml"
@@ -104,7 +104,7 @@ def easel(name: str = EASEL, **settings: Any) -> Contestant:
 
 
 def production(site: Site, name: str) -> dict[str, Any]:
-    """Give the production settings, with our own callers, credentials and configs."""
+    """Return the production settings with the benchmark's API keys, virtual keys and configs."""
     text = (ROOT / "config/production.yaml").read_text(encoding="utf-8")
     settings: dict[str, Any] = yaml.safe_load(text)
     whats = [*SIZES, *WAITS, EVENTS, CUT]
@@ -147,7 +147,7 @@ def litellm() -> Contestant:
 
     def command(site: Site, port: int) -> list[str]:
         file = site.folder / "litellm.yaml"
-        file.write_text(yaml.safe_dump(_of_litellm(site)), encoding="utf-8")
+        file.write_text(yaml.safe_dump(_litellm_config(site)), encoding="utf-8")
         where = ["--host", "127.0.0.1", "--port", str(port)]
         how = ["--num_workers", "1", "--telemetry", "False"]
         return [str(site.environment.litellm), "--config", str(file), *where, *how]
@@ -155,7 +155,7 @@ def litellm() -> Contestant:
     def ask(_: Site, what: str) -> tuple[str, dict[str, str], dict[str, Any]]:
         return IMAGES, {"authorization": f"Bearer {KEY}"}, {"model": what}
 
-    # Its list of prices is not to be loaded from elsewhere.
+    # Use the price list in the package instead of downloading one.
     environ = {
         "LITELLM_MODE": "PRODUCTION",
         "LITELLM_LOG": "ERROR",
@@ -165,7 +165,7 @@ def litellm() -> Contestant:
     return Contestant(LITELLM, command, ask, environ)
 
 
-def _of_litellm(site: Site) -> dict[str, Any]:
+def _litellm_config(site: Site) -> dict[str, Any]:
     models = [
         {
             "model_name": what,
@@ -190,7 +190,7 @@ def _by_path(_: Site, what: str) -> tuple[str, dict[str, str], dict[str, Any]]:
 
 
 def nginx() -> Contestant:
-    """Give an nginx that passes everything on: what C can do."""
+    """Return an nginx that relays everything: what C can do."""
 
     def command(site: Site, port: int) -> list[str]:
         return [site.environment.nginx, "-c", nginx_as_proxy(site.folder, port, site.mock)]
@@ -199,7 +199,7 @@ def nginx() -> Contestant:
 
 
 def relay() -> Contestant:
-    """Give the minimal aiohttp relay."""
+    """Return the minimal aiohttp relay."""
 
     def command(site: Site, port: int) -> list[str]:
         return [sys.executable, "-m", "compare.relay", str(port), site.mock, site.slow]
@@ -208,7 +208,7 @@ def relay() -> Contestant:
 
 
 def static() -> Contestant:
-    """Give the minimal aiohttp handler of an answer that is known."""
+    """Return the minimal aiohttp handler with a fixed response."""
 
     def command(site: Site, port: int) -> list[str]:
         return [sys.executable, "-m", "compare.relay", str(port), str(site.folder)]
@@ -217,17 +217,17 @@ def static() -> Contestant:
 
 
 def direct() -> Contestant:
-    """Nobody: the mock itself is asked. It is running already."""
+    """No gateway: the mock provider is called directly. It is already running."""
     return Contestant(DIRECT, lambda _site, _port: [], _by_path)
 
 
-def known(environment: Environment) -> dict[str, Contestant]:
-    """Give every contestant that can be started."""
+def all_contestants(environment: Environment) -> dict[str, Contestant]:
+    """Return every contestant that can be started."""
     keeping = easel(KEEPS_NOTHING, jobs=_KEEP_NOTHING)
-    rivals = []
+    others = []
     if environment.portkey:
-        rivals.append(portkey())
+        others.append(portkey())
     if environment.litellm:
-        rivals.append(litellm())
-    all_of_them = (easel(), keeping, *rivals, nginx(), relay(), static())
+        others.append(litellm())
+    all_of_them = (easel(), keeping, *others, nginx(), relay(), static())
     return {it.name: it for it in all_of_them}

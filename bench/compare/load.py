@@ -1,4 +1,4 @@
-"""Many requests, by wrk. An answer that is no success, or not whole, is no measurement."""
+"""Load generation with wrk. A failed or incomplete response invalidates the measurement."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LUA = """\
 wrk.method = "POST"
 wrk.body = {body}
 {headers}
-{more}
+{lua}
 done = function(summary, latency, requests)
   local e = summary.errors
   io.write(string.format("MEASURED %d %d %d %d %d %d %d %d %d %d\\n",
@@ -27,26 +27,26 @@ end
 
 
 class BadAnswersError(Exception):
-    """A server did not answer as it should; the message says how."""
+    """A server returned a wrong response; the message describes it."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request: a POST. Its answer has `least` bytes.
+class Request:
+    """A POST request. Its response has at least `min_bytes` bytes.
 
-    `more` is Lua for wrk that makes each request another one.
+    `lua` is additional wrk script that varies each request.
     """
 
     path: str
     body: bytes
     headers: Mapping[str, str]
-    least: int = 1
-    more: str = ""
+    min_bytes: int = 1
+    lua: str = ""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk has measured: `p50` and `p99` in seconds."""
+    """Result of wrk; `p50` and `p99` in seconds."""
 
     requests: int
     seconds: float
@@ -55,56 +55,56 @@ class Load:
     p99: float
 
 
-def script(asked: Asked) -> str:
-    """Write a request in Lua, for wrk."""
+def script(request: Request) -> str:
+    """Return the wrk script (Lua) for a request."""
     headers = "\n".join(
         f"wrk.headers[ {_quoted(name)} ] = {_quoted(value)}"
-        for name, value in asked.headers.items()
+        for name, value in request.headers.items()
     )
-    return _LUA.format(body=_quoted(asked.body.decode()), headers=headers, more=asked.more)
+    return _LUA.format(body=_quoted(request.body.decode()), headers=headers, lua=request.lua)
 
 
 def _quoted(text: str) -> str:
     return f"[==[{text}]==]"
 
 
-def read(output: str, least: int) -> Load:
-    """Read what the script printed; raises `BadAnswersError`. An answer has `least` bytes."""
+def read(output: str, min_bytes: int) -> Load:
+    """Parse the script's output; raise `BadAnswersError` on errors or too short responses."""
     found = re.search(r"^MEASURED ([\d ]+)$", output, re.MULTILINE)
     if not found:
         raise BadAnswersError(f"wrk measured nothing: {output[-300:]}")
     requests, microseconds, size, *errors, p50, p99 = map(int, found[1].split())
     if any(errors):
         kinds = ("connect", "read", "write", "status", "timeout")
-        told = ", ".join(f"{count} {kind}" for kind, count in zip(kinds, errors, strict=True))
-        raise BadAnswersError(f"of {requests} answers some were errors: {told}")
+        counts = ", ".join(f"{count} {kind}" for kind, count in zip(kinds, errors, strict=True))
+        raise BadAnswersError(f"errors in {requests} responses: {counts}")
     if not requests:
-        raise BadAnswersError("no answer")
-    if size < requests * least:
-        raise BadAnswersError(f"{size / requests:.0f} bytes an answer, {least} expected")
+        raise BadAnswersError("no response")
+    if size < requests * min_bytes:
+        raise BadAnswersError(f"{size / requests:.0f} bytes per response, {min_bytes} expected")
     return Load(requests, microseconds / 1e6, size, p50 / 1e6, p99 / 1e6)
 
 
 @dataclass(frozen=True)
 class Loader:
-    """wrk, and a folder for its scripts."""
+    """wrk and the folder for its scripts."""
 
     wrk: str
     folder: Path
 
-    async def load(self, server: Server, asked: Asked, connections: int, seconds: int) -> Load:
-        """Ask a server over and over; raises `BadAnswersError`."""
+    async def load(self, server: Server, request: Request, connections: int, seconds: int) -> Load:
+        """Send requests for `seconds`; raise `BadAnswersError` on wrong responses."""
         file = self.folder / f"{server.name}.lua"
-        file.write_text(script(asked), encoding="utf-8")
+        file.write_text(script(request), encoding="utf-8")
         how = ("-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={_TIMEOUT}s")
         with on_core(LOAD):
             process = await asyncio.create_subprocess_exec(
-                *(self.wrk, *how, "-s", str(file), server.url + asked.path),
+                *(self.wrk, *how, "-s", str(file), server.url + request.path),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
             )
         output, _ = await process.communicate()
         try:
-            return read(output.decode(), asked.least)
+            return read(output.decode(), request.min_bytes)
         except BadAnswersError as error:
-            raise BadAnswersError(f"{server.name}, {asked.path}: {error}") from None
+            raise BadAnswersError(f"{server.name}, {request.path}: {error}") from None

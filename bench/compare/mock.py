@@ -1,4 +1,4 @@
-"""The mock provider: nginx for what is quick, and this module for what is slow or comes in events.
+"""The mock provider: nginx for fast responses, this module for slow, streamed and cut ones.
 
 python -m compare.mock PORT
 """
@@ -15,7 +15,7 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from . import pictures
+from . import responses
 
 EVENTS = ("partial_image", "partial_image", "completed")
 BETWEEN = 0.05
@@ -32,7 +32,7 @@ http {{
   client_body_temp_path {folder}/{name}-1; proxy_temp_path {folder}/{name}-2;
   fastcgi_temp_path {folder}/{name}-3; uwsgi_temp_path {folder}/{name}-4;
   scgi_temp_path {folder}/{name}-5;
-{more}
+{servers}
 }}
 """
 _FILES = """\
@@ -40,7 +40,7 @@ _FILES = """\
   server {{
     listen 127.0.0.1:{port} backlog=4096; root {folder}; error_page 405 =200 $uri;
     location ~ ^/(?<what>[a-z-]+)/v1/images/generations$ {{ try_files /$what.json =404; }}
-    location /pictures/ {{ alias {folder}/; types {{ image/png png; }} }}
+    location /images/ {{ alias {folder}/; types {{ image/png png; }} }}
   }}
 """
 _PROXY = """\
@@ -53,24 +53,24 @@ _PROXY = """\
 
 
 def nginx_of_files(folder: Path, port: int) -> str:
-    """Write the settings of an nginx that answers with files."""
-    return _written(folder, "mock", _FILES.format(folder=folder, port=port))
+    """Write the config of an nginx that serves the response files; return its path."""
+    return _write_config(folder, "mock", _FILES.format(folder=folder, port=port))
 
 
 def nginx_as_proxy(folder: Path, port: int, mock: str) -> str:
-    """Write the settings of an nginx that passes everything on."""
-    return _written(folder, "proxy", _PROXY.format(port=port, mock=mock.partition("//")[2]))
+    """Write the config of an nginx that relays everything; return its path."""
+    return _write_config(folder, "proxy", _PROXY.format(port=port, mock=mock.partition("//")[2]))
 
 
-def _written(folder: Path, name: str, more: str) -> str:
+def _write_config(folder: Path, name: str, servers: str) -> str:
     file = folder / f"{name}.conf"
-    file.write_text(_NGINX.format(folder=folder, name=name, more=more), encoding="utf-8")
+    file.write_text(_NGINX.format(folder=folder, name=name, servers=servers), encoding="utf-8")
     return str(file)
 
 
 def slow() -> web.Application:
-    """Answer `/wait-MS/…` late, `/events/…` in events, `/cut/…` by half; `/open`: how many wait."""
-    small, large = pictures.answer(pictures.SIZES["small"]), pictures.answer(1_000_000)
+    """Serve `/wait-MS/…`, `/events/…`, `/cut/…` (half a body) and `/open` (number waiting)."""
+    small, large = responses.answer(responses.SIZES["small"]), responses.answer(1_000_000)
 
     waiting: list[None] = []
 
@@ -114,12 +114,12 @@ def slow() -> web.Application:
     return app
 
 
-_PICTURE = b64encode(pictures.png(_PREVIEW)).decode()
+_IMAGE = b64encode(responses.png(_PREVIEW)).decode()
 
 
 def event(kind: str, at: int) -> bytes:
-    """Give an event as OpenAI sends it, with the time when it was sent, on this machine's clock."""
-    told = {
+    """Return an event in OpenAI's format whose `created_at` is this machine's monotonic clock."""
+    data = {
         "type": f"image_generation.{kind}",
         "created_at": time.monotonic_ns(),
         "partial_image_index": at,
@@ -127,9 +127,9 @@ def event(kind: str, at: int) -> bytes:
         "output_format": "png",
         "quality": "high",
         "size": "1024x1024",
-        "b64_json": _PICTURE,
+        "b64_json": _IMAGE,
     }
-    return b"event: image_generation.%b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(told))
+    return b"event: image_generation.%b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(data))
 
 
 async def _serve(port: int) -> None:

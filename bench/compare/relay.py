@@ -1,9 +1,9 @@
-"""The least that an aiohttp server can do, tuned: a relay, and an answer that is always the same.
+"""A minimal, tuned aiohttp server: a relay, or a handler with a fixed response.
 
     python -m compare.relay PORT MOCK SLOW      POST /{what}/… goes to MOCK/{what}/…, or to SLOW
     python -m compare.relay PORT FOLDER         POST /{what}/… answers with FOLDER/{what}.json
 
-It asks for no key, looks at nothing, keeps nothing and writes no log.
+It checks no key, parses nothing, stores nothing and writes no log.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import uvloop
 from aiohttp import web
 
 SLOW = ("wait", "events", "cut")
-"""How those begin that are for the slow server."""
+"""Prefixes of requests for the slow server."""
 _PATH = "/{what}/v1/images/generations"
-_WHOLE = 128 * 1024
-"""Up to this size an answer is read whole."""
+_BUFFERED_BYTES = 128 * 1024
+"""Responses up to this size are buffered."""
 _KEEP = ("content-type", "content-length")
 
 
@@ -37,12 +37,12 @@ def relaying(mock: str, slow: str) -> web.Application:
             to + request.path, data=body, headers=headers, allow_redirects=False
         ) as got:
             kept = {name: got.headers[name] for name in _KEEP if name in got.headers}
-            if got.content_length is not None and got.content_length <= _WHOLE:
+            if got.content_length is not None and got.content_length <= _BUFFERED_BYTES:
                 return web.Response(body=await got.read(), status=got.status, headers=kept)
             response = web.StreamResponse(status=got.status, headers=kept)
             await response.prepare(request)
-            while piece := await got.content.readany():
-                await response.write(piece)
+            while chunk := await got.content.readany():
+                await response.write(chunk)
             return response
 
     async def open_session(_: web.Application) -> None:
@@ -62,7 +62,7 @@ def relaying(mock: str, slow: str) -> web.Application:
 
 
 def static(folder: Path) -> web.Application:
-    """Answer with what lies in a folder, from memory."""
+    """Serve the files of a folder from memory."""
     bodies = {file.stem: file.read_bytes() for file in folder.glob("*.json")}
 
     async def answer(request: web.Request) -> web.Response:
@@ -76,7 +76,7 @@ def static(folder: Path) -> web.Application:
 
 
 async def serve(app: web.Application, port: int) -> None:
-    """Serve as fast as aiohttp can."""
+    """Serve with the garbage collector frozen."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -1,4 +1,4 @@
-"""What was found, for people: `results.md` from `results.json`, and the lines of a quick run."""
+"""Renders `results.md` from `results.json`, and the tables of a quick run."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ import orjson
 
 from proxy import __version__
 
-from .bench import Found
+from .bench import Measurements
 from .contestants import GATEWAYS, NAMES
 from .environment import Environment
 from .growth import GROW_CONFIGS, GROW_JOBS, GROW_KEYS
-from .pictures import HUGE, LARGE
+from .responses import HUGE, LARGE
 from .scenarios import CROWD, FORMS, FRESH, LOADS, MEMORY_FULL, STREAMS, WORKERS
 from .targets import LINES, Line, NotMeasuredError, outcome
 
 PLACE = Path(__file__).parents[1]
 _ROWS = {
     **NAMES,
-    MEMORY_FULL: "Easel, its memory for answers full",
+    MEMORY_FULL: "Easel, result memory full",
     f"b64_json-{LARGE}": "`b64_json` from a URL, 6 MB",
     f"b64_json-{HUGE}": "`b64_json` from a URL, 12 MB",
     f"url-{LARGE}": "`url` from base64, 6 MB",
     f"url-{HUGE}": "`url` from base64, 12 MB",
     "base64": "base64 of 6 MB alone",
 }
-_SHOWN = (
+_COLUMNS = (
     ("cpu", "CPU ms per 1000", 1e6),
     ("cpu_per_gb", "CPU s per GB", 1.0),
-    ("rate", "answers per second", 1.0),
+    ("rate", "responses per second", 1.0),
     ("p50", "p50 ms", 1e3),
     ("p99", "p99 ms", 1e3),
-    ("start", "start to first answer, s", 1.0),
+    ("start", "start to first response, s", 1.0),
     ("idle", "idle, MB", 1e-6),
     ("peak", "peak, MB", 1e-6),
-    ("grown", "second half adds, MB", 1e-6),
-    ("answered", "others answered", 1.0),
-    ("slowest", "slowest of them, ms", 1e3),
+    ("grown", "growth in second half, MB", 1e-6),
+    ("answered", "other responses", 1.0),
+    ("slowest", "slowest of these, ms", 1e3),
     ("first", "first event, ms", 1e3),
-    ("worst", "latest event, ms", 1e3),
+    ("worst", "slowest event, ms", 1e3),
     ("held", "streams held back", 1.0),
-    ("added", "memory it adds, MB", 1e-6),
+    ("added", "added memory, MB", 1e-6),
 )
-"""Measures, how a table heads them, and what they are multiplied by."""
+"""Measures, their column headings, and the factor to their unit."""
 
 
-def facts(environment: Environment, rounds: int) -> dict[str, Any]:
-    """Give what a result is worth nothing without."""
+def describe_run(environment: Environment, rounds: int) -> dict[str, Any]:
+    """Return the date, machine, load and versions of a run."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "rounds": rounds,
@@ -75,51 +75,52 @@ def _processor() -> str:
     return platform.machine()
 
 
-def verdicts(found: Found, lines: Sequence[Line] = LINES) -> Iterator[str]:
-    """Give a row for each line: measured, wanted, met or not."""
-    yield "| what | measured | rounds | target | met |"
+def target_rows(measurements: Measurements, lines: Sequence[Line] = LINES) -> Iterator[str]:
+    """Yield a table row for each target."""
+    yield "| target | measured | rounds | bound | met |"
     yield "| --- | --- | --- | --- | --- |"
     for line in lines:
-        wanted = f"at {'least' if line.at_least else 'most'} {_told(line.bound, line.unit)}"
-        if line.wished:
-            wanted += f", better {_told(line.wished, line.unit)}"
+        bound = f"at {'least' if line.at_least else 'most'} {_with_unit(line.bound, line.unit)}"
+        if line.preferred:
+            bound += f", better {_with_unit(line.preferred, line.unit)}"
         try:
-            made = outcome(line, found)
+            result = outcome(line, measurements)
         except NotMeasuredError:
-            yield f"| {line.about} | not measured | | {wanted} | |"
+            yield f"| {line.about} | not measured | | {bound} | |"
             continue
-        spread = f"{_number(made.low)} to {_number(made.high)}"
-        met = "yes" if line.is_met(made.value) else "**no**"
-        yield f"| {line.about} | {_told(made.value, line.unit)} | {spread} | {wanted} | {met} |"
+        spread = f"{_number(result.low)} to {_number(result.high)}"
+        met = "yes" if line.is_met(result.value) else "**no**"
+        value = _with_unit(result.value, line.unit)
+        yield f"| {line.about} | {value} | {spread} | {bound} | {met} |"
 
 
-def tables(found: Found) -> Iterator[str]:
-    """Give a table for each scenario: medians, and the least and most of a round."""
+def tables(measurements: Measurements) -> Iterator[str]:
+    """Yield a table for each scenario: medians with the minimum and maximum of the rounds."""
     titles = {load.id: load.title for load in LOADS}
     titles |= {
-        FRESH: "started anew, then 64 x 6 MB to slow readers",
-        CROWD: "1,000 x 6 MB to slow readers, small answers to others",
-        STREAMS: "events, behind the provider's own time",
+        FRESH: "new process, then 64 x 6 MB to slow readers",
+        CROWD: "1,000 x 6 MB to slow readers, small responses to other clients",
+        STREAMS: "latency of events",
         FORMS: "another form than the provider's",
-        WORKERS: "one worker and two on all cores, small answers, 64 connections",
-        GROW_KEYS: "virtual keys and configs, small answers, 8 connections",
-        GROW_JOBS: "open jobs, small answers to others, 8 connections",
-        GROW_CONFIGS: "KB of inline config, small answers, 8 connections",
+        WORKERS: "one worker and two on all cores, small responses, 64 connections",
+        GROW_KEYS: "virtual keys and configs, small responses, 8 connections",
+        GROW_JOBS: "open jobs, small responses to other clients, 8 connections",
+        GROW_CONFIGS: "KB of inline config, small responses, 8 connections",
     }
     for scenario, title in titles.items():
-        if scenario in found.values:
-            yield from ("", f"### {title}", "", *_table(found.values[scenario]))
+        if scenario in measurements.values:
+            yield from ("", f"### {title}", "", *_table(measurements.values[scenario]))
 
 
 def _table(contestants: dict[str, dict[str, list[float]]]) -> Iterator[str]:
-    shown = [it for it in _SHOWN if any(it[0] in measures for measures in contestants.values())]
-    yield f"| | {' | '.join(head for _, head, _ in shown)} |"
-    yield "| --- |" + " --- |" * len(shown)
+    columns = [it for it in _COLUMNS if any(it[0] in measures for measures in contestants.values())]
+    yield f"| | {' | '.join(head for _, head, _ in columns)} |"
+    yield "| --- |" + " --- |" * len(columns)
     order = list(_ROWS)
     for who in sorted(contestants, key=lambda it: order.index(it) if it in _ROWS else int(it)):
         cells = (
             _spread([value * by for value in contestants[who].get(name, [])])
-            for name, _, by in shown
+            for name, _, by in columns
         )
         yield f"| {_ROWS.get(who) or f'{int(who):,}'} | {' | '.join(cells)} |"
 
@@ -134,66 +135,66 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _number(value: float) -> str:
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2  # noqa: PLR2004 - three digits tell enough
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2  # noqa: PLR2004 - three significant digits
     text = f"{value:,.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _told(value: float, unit: str) -> str:
+def _with_unit(value: float, unit: str) -> str:
     return _number(value) + (unit if unit in ("", "x") else f" {unit}")
 
 
-def written(result: dict[str, Any]) -> str:
-    """Write `results.md`."""
-    about, found = result["about"], Found(result["values"])
+def render(result: dict[str, Any]) -> str:
+    """Return the text of `results.md`."""
+    about, measurements = result["about"], Measurements(result["values"])
     versions = ", ".join(f"{NAMES.get(it, it)} {is_}" for it, is_ in about["versions"].items())
     out = [
-        "# Easel beside others",
+        "# Comparison with other gateways",
         "",
-        "Written by `make bench`; what it does and how is told in [README.md](README.md).",
+        "Written by `make bench`; the method is described in [README.md](README.md).",
         "",
         f"{about['date']}; {about['machine']}, load average {about['load']} before; {versions}.",
         "",
     ]
     out += [f"Left out: {NAMES.get(it, it)}: {why}." for it, why in about["left_out"].items()]
-    if found.values:
-        rounds = f"Medians of {about['rounds']} rounds, and from the least to the most of a round."
-        out += ["", rounds, "", "## Targets", "", *verdicts(found), ""]
+    if measurements.values:
+        rounds = f"Medians of {about['rounds']} rounds, with the minimum and maximum of the rounds."
+        out += ["", rounds, "", "## Targets", "", *target_rows(measurements), ""]
     if result.get("soak"):
         out += ["", "## Soak", "", *result["soak"]]
-    if GROW_JOBS in found.values:
-        out += ["", "## As work grows", "", "![CPU per request as work grows](growth.svg)"]
-    if found.values:
-        out += ["", "## Measured", *tables(found)]
+    if GROW_JOBS in measurements.values:
+        out += ["", "## Cost as work grows", "", "![CPU per request as work grows](growth.svg)"]
+    if measurements.values:
+        out += ["", "## Measured", *tables(measurements)]
     return "\n".join([*out, ""])
 
 
-def summary(found: Found) -> dict[str, Any]:
-    """Give the short table that stands in the project's README."""
-    who = [it for it in GATEWAYS if it in found.values.get("small-64", {})]
-    wanted = (
+def summary(measurements: Measurements) -> dict[str, Any]:
+    """Return the short table for the project's README."""
+    who = [it for it in GATEWAYS if it in measurements.values.get("small-64", {})]
+    columns = (
         ("small-64", "cpu", "CPU ms per 1000 requests, 64 connections", 1e6),
         ("small-64", "rate", "requests per second on one core", 1.0),
-        ("large-4", "cpu_per_gb", "CPU seconds per GB, pictures of 6 MB", 1.0),
+        ("large-4", "cpu_per_gb", "CPU seconds per GB, images of 6 MB", 1.0),
         (FRESH, "peak", "peak memory, 64 x 6 MB to slow readers, MB", 1e-6),
         (FRESH, "idle", "idle memory, MB", 1e-6),
-        (FRESH, "start", "start to first answer, s", 1.0),
+        (FRESH, "start", "start to first response, s", 1.0),
     )
     rows = []
-    for scenario, measure, title, by in wanted:
-        values = [found.values.get(scenario, {}).get(it, {}).get(measure) for it in who]
+    for scenario, measure, title, by in columns:
+        values = [measurements.values.get(scenario, {}).get(it, {}).get(measure) for it in who]
         rows.append([title, *(_number(statistics.median(it) * by) if it else "" for it in values)])
     return {"head": ["", *(NAMES[it] for it in who)], "rows": rows}
 
 
-def kept() -> dict[str, Any]:
-    """Read what an earlier run has found; nothing, if there was none."""
+def load_results() -> dict[str, Any]:
+    """Return the recorded results, or an empty dict."""
     file = PLACE / "results.json"
     return orjson.loads(file.read_bytes()) if file.exists() else {}
 
 
-def keep(result: dict[str, Any]) -> None:
-    """Write both files."""
+def save_results(result: dict[str, Any]) -> None:
+    """Write results.json and results.md."""
     as_json = orjson.dumps(result, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     (PLACE / "results.json").write_bytes(as_json)
-    (PLACE / "results.md").write_text(written(result), encoding="utf-8")
+    (PLACE / "results.md").write_text(render(result), encoding="utf-8")

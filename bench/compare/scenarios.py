@@ -1,6 +1,6 @@
-"""What is measured: the table of loads, and what takes more than a load.
+"""The scenarios: a table of loads, and those that need more than a load.
 
-Every number is per contestant and round; times are in seconds, memory is in bytes.
+Every value is per contestant and round; times are in seconds, memory is in bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .asking import asks, events, first_answer, is_right, reads_slowly
 from .bench import Bench
 from .contestants import (
     CACHED,
@@ -30,16 +29,17 @@ from .contestants import (
     TWO_WORKERS,
     easel,
 )
-from .environment import say
-from .load import Asked, BadAnswersError
+from .environment import log
+from .load import BadAnswersError, Request
 from .mock import BETWEEN
-from .pictures import BY_URL, HUGE, LARGE, MEDIUM, SMALL, held
+from .requests import check_image, events, first_response_time, read_slowly, send_request
+from .responses import BY_URL, HUGE, LARGE, MEDIUM, SMALL, image_of
 from .servers import Server
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A load: so many connections ask for `what`, as fast as they are answered."""
+class LoadScenario:
+    """A load: connections that request `what` continuously."""
 
     id: str
     title: str
@@ -51,21 +51,23 @@ class Loaded:
 
 _CACHING = (EASEL, PORTKEY, STATIC)
 LOADS = (
-    Loaded("small-64", "small answers, 64 connections", SMALL, 64, 4, GATEWAYS),
-    Loaded("small-8", "small answers, 8 connections", SMALL, 8, 4, GATEWAYS),
-    Loaded("small-1", "small answers, 1 connection", SMALL, 1, 3, (DIRECT, *GATEWAYS)),
-    Loaded("medium-1", "1.5 MB, 1 connection", MEDIUM, 1, 3, (DIRECT, *GATEWAYS)),
-    Loaded("large-1", "6 MB, 1 connection", LARGE, 1, 3, (DIRECT, *GATEWAYS)),
-    Loaded("large-4", "6 MB, 4 connections", LARGE, 4, 4, (*GATEWAYS, KEEPS_NOTHING)),
-    Loaded("hit-small", "cache hits, small, 8 connections", CACHED + SMALL, 8, 3, _CACHING),
-    Loaded("hit-medium", "cache hits, 1.5 MB, 8 connections", CACHED + MEDIUM, 8, 3, _CACHING),
+    LoadScenario("small-64", "small responses, 64 connections", SMALL, 64, 4, GATEWAYS),
+    LoadScenario("small-8", "small responses, 8 connections", SMALL, 8, 4, GATEWAYS),
+    LoadScenario("small-1", "small responses, 1 connection", SMALL, 1, 3, (DIRECT, *GATEWAYS)),
+    LoadScenario("medium-1", "1.5 MB, 1 connection", MEDIUM, 1, 3, (DIRECT, *GATEWAYS)),
+    LoadScenario("large-1", "6 MB, 1 connection", LARGE, 1, 3, (DIRECT, *GATEWAYS)),
+    LoadScenario("large-4", "6 MB, 4 connections", LARGE, 4, 4, (*GATEWAYS, KEEPS_NOTHING)),
+    LoadScenario("hit-small", "cache hits, small, 8 connections", CACHED + SMALL, 8, 3, _CACHING),
+    LoadScenario(
+        "hit-medium", "cache hits, 1.5 MB, 8 connections", CACHED + MEDIUM, 8, 3, _CACHING
+    ),
 )
-"""In each round one load after the other, and in each load one contestant after the other."""
+"""Each round runs one load after the other, and each load one contestant after the other."""
 
 QUICK = ("small-64", "small-8", "large-4")
 SMOKE = ("small-8", "large-4", "hit-small")
 FORMS_ASKED = {"b64_json": BY_URL, "url": ""}
-"""The form asked for, and what comes before the size of what a provider answers with."""
+"""The requested form, and the prefix of the provider's response size."""
 STREAMS, FRESH, CROWD, FORMS = "events", "fresh", "crowd", "forms"
 WORKERS = "workers"
 
@@ -77,7 +79,7 @@ _CROWD, _CROWD_SECONDS = 1000, 30.0
 _PROBE_EVERY = 0.1
 _STREAMED = 20
 _KEEPS_ON_DISK = easel("easel-keeps-on-disk", jobs={"memory_bytes": 1 << 20})
-"""What is kept for retries is not what another form adds."""
+"""Stored results are on disk, so that memory shows only the cost of another form."""
 _BY_WORKERS = (
     easel(),
     easel(TWO_WORKERS, server={"shutdown_seconds": 0, "workers": 2}),
@@ -85,40 +87,40 @@ _BY_WORKERS = (
 _WORKERS_CONNECTIONS = 64
 
 
-async def warm(bench: Bench, seconds: int = WARM_SECONDS, measured: Sequence[str] = ()) -> None:
-    """Give each server its time: a JIT compiler, pools of connections, a cache to be hit.
+async def warm_up(bench: Bench, seconds: int = WARM_SECONDS, load_ids: Sequence[str] = ()) -> None:
+    """Warm up each server: JIT compiler, connection pools, caches.
 
-    `measured` are the loads that follow, if not all of them.
+    `load_ids` are the loads that follow, if not all.
     """
     for who in bench.servers:
         if who not in (DIRECT, STATIC):
-            say(f"warming up {who} ...")
-            await bench.loaded(who, SMALL, 64, seconds)
+            log(f"warming up {who} ...")
+            await bench.measure(who, SMALL, 64, seconds)
     for load in LOADS:
-        if load.what.startswith(CACHED) and (not measured or load.id in measured):
+        if load.what.startswith(CACHED) and (not load_ids or load.id in load_ids):
             for who in load.who:
                 if who in bench.servers:
-                    await bench.loaded(who, load.what, 1, 1)
+                    await bench.measure(who, load.what, 1, 1)
 
 
-async def loads(bench: Bench, load: Loaded, number: int, seconds: int = 0) -> None:
-    """Measure all who take part, in another order each round."""
+async def loads(bench: Bench, load: LoadScenario, number: int, seconds: int = 0) -> None:
+    """Measure all contestants of a load, in another order each round."""
     who = [it for it in load.who if it in bench.servers]
     turn = number % len(who)
     for one in who[turn:] + who[:turn]:
-        got = await bench.loaded(one, load.what, load.connections, seconds or load.seconds)
-        bench.found.add(load.id, one, got)
+        got = await bench.measure(one, load.what, load.connections, seconds or load.seconds)
+        bench.measurements.add(load.id, one, got)
 
 
 async def streams(bench: Bench, times: int = _STREAMED) -> None:
-    """Measure how far behind the provider each event is, and how many were held back.
+    """Measure the latency of each event and count streams with an event that was held back.
 
-    A new Easel, and the one that has been under load, whose memory for answers is full.
+    Measures a new Easel, and the one that was under load, whose result memory is full.
     """
     direct = Server(DIRECT, bench.site.slow, bench.mock.pid, bench.mock.started)
     with tempfile.TemporaryDirectory(dir=bench.site.folder) as folder:
         async with bench.started(bench.contestants[EASEL], Path(folder)) as new:
-            await first_answer(new, bench.asked(EASEL, SMALL))
+            await first_response_time(new, bench.request(EASEL, SMALL))
             relay, full = bench.servers[RELAY], bench.servers[EASEL]
             for name, who, server in (
                 (DIRECT, DIRECT, direct),
@@ -126,66 +128,70 @@ async def streams(bench: Bench, times: int = _STREAMED) -> None:
                 (EASEL, EASEL, new),
                 (MEMORY_FULL, EASEL, full),
             ):
-                asked = bench.asked(who, EVENTS, stream=True, partial_images=2)
-                await events(bench.session, server, asked)
-                seen = [await events(bench.session, server, asked) for _ in range(times)]
-                bench.found.add(STREAMS, name, _behind(seen))
+                request = bench.request(who, EVENTS, stream=True, partial_images=2)
+                await events(bench.session, server, request)
+                seen = [await events(bench.session, server, request) for _ in range(times)]
+                bench.measurements.add(STREAMS, name, _delays(seen))
 
 
-def _behind(seen: Sequence[Sequence[float]]) -> dict[str, float]:
+def _delays(seen: Sequence[Sequence[float]]) -> dict[str, float]:
     return {
-        "first": statistics.median(late[0] for late in seen),
-        "worst": statistics.median(max(late) for late in seen),
-        "held": sum(any(it > BETWEEN / 2 for it in late) for late in seen),
+        "first": statistics.median(delays[0] for delays in seen),
+        "worst": statistics.median(max(delays) for delays in seen),
+        "held": sum(any(it > BETWEEN / 2 for it in delays) for delays in seen),
     }
 
 
-async def streams_of_rivals(bench: Bench) -> None:
-    """Ask the others for events once, and note where they have none."""
+async def check_streams_of_others(bench: Bench) -> None:
+    """Request a stream from each other gateway once; record those that fail."""
     for who in ("portkey", "litellm"):
         if who in bench.servers:
             try:
-                asked = bench.asked(who, EVENTS, stream=True, partial_images=2)
-                await events(bench.session, bench.servers[who], asked)
+                request = bench.request(who, EVENTS, stream=True, partial_images=2)
+                await events(bench.session, bench.servers[who], request)
             except (BadAnswersError, ValueError, KeyError, OSError) as error:
                 bench.left_out[f"events of {NAMES[who]}"] = str(error)
 
 
 async def fresh(bench: Bench, readers: int = _SLOW_READERS, seconds: float = _SLOW_SECONDS) -> None:
-    """Start each contestant anew: the time, and the memory idle and with slow readers."""
+    """Start each contestant again: start time, idle memory, and peak with slow readers."""
     for who in (*GATEWAYS, KEEPS_NOTHING):
         if who not in bench.contestants:
             continue
         with tempfile.TemporaryDirectory(dir=bench.site.folder) as folder:
             async with bench.started(bench.contestants[who], Path(folder)) as server:
-                took = await first_answer(server, bench.asked(who, SMALL))
+                took = await first_response_time(server, bench.request(who, SMALL))
                 await asyncio.sleep(0.5)
                 idle = server.memory()
                 server.reset_peak()
-                await crowded(bench, server, bench.asked(who, LARGE), readers, seconds)
+                await read_slowly_together(
+                    bench, server, bench.request(who, LARGE), readers, seconds
+                )
                 measures = {"start": took, "idle": idle, "peak": server.memory("VmHWM")}
-                bench.found.add(FRESH, who, measures)
+                bench.measurements.add(FRESH, who, measures)
 
 
-async def crowded(bench: Bench, server: Server, asked: Asked, readers: int, seconds: float) -> None:
-    """Have an answer read slowly by many at once."""
+async def read_slowly_together(
+    bench: Bench, server: Server, request: Request, readers: int, seconds: float
+) -> None:
+    """Read a response slowly with many concurrent clients."""
     async with asyncio.TaskGroup() as group:
         for _ in range(readers):
-            group.create_task(reads_slowly(bench.session, server, asked, seconds))
+            group.create_task(read_slowly(bench.session, server, request, seconds))
 
 
 async def crowd(bench: Bench, readers: int = _CROWD, seconds: float = _CROWD_SECONDS) -> None:
-    """Have 1,000 read slowly, and ask for small answers meanwhile."""
+    """Request small responses while 1,000 clients read slowly."""
     with tempfile.TemporaryDirectory(dir=bench.site.folder) as folder:
         async with bench.started(bench.contestants[EASEL], Path(folder)) as server:
-            await first_answer(server, bench.asked(EASEL, SMALL))
+            await first_response_time(server, bench.request(EASEL, SMALL))
             server.reset_peak()
             reading = asyncio.create_task(
-                crowded(bench, server, bench.asked(EASEL, LARGE), readers, seconds)
+                read_slowly_together(bench, server, bench.request(EASEL, LARGE), readers, seconds)
             )
-            sizes, times = await _watched(bench, server, reading)
+            sizes, times = await _sample(bench, server, reading)
             half = len(sizes) // 2
-            bench.found.add(
+            bench.measurements.add(
                 CROWD,
                 EASEL,
                 {
@@ -198,15 +204,15 @@ async def crowd(bench: Bench, readers: int = _CROWD, seconds: float = _CROWD_SEC
             )
 
 
-async def _watched(
+async def _sample(
     bench: Bench, server: Server, work: asyncio.Task[None]
 ) -> tuple[list[int], list[float]]:
-    """Sample a server's memory, and how fast it answers, while something lasts."""
+    """Sample a server's memory and latency until `work` is done."""
     sizes, times = [], []
-    asked = bench.asked(EASEL, SMALL)
+    request = bench.request(EASEL, SMALL)
     while not work.done():
         began = time.monotonic()
-        await asks(bench.session, server, asked)
+        await send_request(bench.session, server, request)
         times.append(time.monotonic() - began)
         sizes.append(server.memory())
         await asyncio.sleep(_PROBE_EVERY)
@@ -214,48 +220,50 @@ async def _watched(
     return sizes, times
 
 
-async def workers(bench: Bench, seconds: int = 4, warming: int = WARM_SECONDS) -> None:
-    """Have one worker and two answer, each on all cores: what the second one adds."""
+async def workers(bench: Bench, seconds: int = 4, warm_up_seconds: int = WARM_SECONDS) -> None:
+    """Measure one worker and two, each on all cores."""
     for contestant in _BY_WORKERS:
-        asked = bench.asked(EASEL, SMALL)
+        request = bench.request(EASEL, SMALL)
         with tempfile.TemporaryDirectory(dir=bench.site.folder) as folder:
             async with bench.started(contestant, Path(folder), core=None) as server:
-                await first_answer(server, asked)
-                await bench.under(server, asked, _WORKERS_CONNECTIONS, warming)
-                got = await bench.under(server, asked, _WORKERS_CONNECTIONS, seconds)
-                bench.found.add(WORKERS, contestant.name, got)
+                await first_response_time(server, request)
+                await bench.measure_server(server, request, _WORKERS_CONNECTIONS, warm_up_seconds)
+                got = await bench.measure_server(server, request, _WORKERS_CONNECTIONS, seconds)
+                bench.measurements.add(WORKERS, contestant.name, got)
 
 
-def _in_form(bench: Bench, form: str, what: str) -> Asked:
-    asked = bench.asked(EASEL, what, response_format=form)
+def _in_form(bench: Bench, form: str, what: str) -> Request:
+    request = bench.request(EASEL, what, response_format=form)
     size = what.removeprefix(BY_URL)
-    return replace(asked, least=bench.asked(EASEL, size).least if form == "b64_json" else 1)
+    return replace(
+        request, min_bytes=bench.request(EASEL, size).min_bytes if form == "b64_json" else 1
+    )
 
 
-async def _added(bench: Bench, asked: Asked, small: Asked) -> int:
-    """Give what an answer adds to the peak of a gateway that has seen none of that size."""
+async def _added(bench: Bench, request: Request, small: Request) -> int:
+    """Return how much a response adds to the peak memory of a new gateway."""
     with tempfile.TemporaryDirectory(dir=bench.site.folder) as folder:
         async with bench.started(_KEEPS_ON_DISK, Path(folder)) as server:
-            await first_answer(server, small)
+            await first_response_time(server, small)
             for _ in range(20):
-                await asks(bench.session, server, small)
+                await send_request(bench.session, server, small)
             before = server.reset_peak()
-            await asks(bench.session, server, asked)
+            await send_request(bench.session, server, request)
             return server.memory("VmHWM") - before
 
 
 async def forms(bench: Bench, seconds: int = 3, sizes: Sequence[str] = (LARGE, HUGE)) -> None:
-    """Ask for another form than the provider's: what a picture adds to memory, and its CPU."""
+    """Request another form than the provider's; measure the added memory and the CPU."""
     for form, what in FORMS_ASKED.items():
         for size in sizes:
-            asked = _in_form(bench, form, what + size)
-            added = await _added(bench, asked, _in_form(bench, form, what + SMALL))
+            request = _in_form(bench, form, what + size)
+            added = await _added(bench, request, _in_form(bench, form, what + SMALL))
             if form == "b64_json":
-                picture = (bench.site.folder / f"{size}.png").read_bytes()
-                await is_right(bench.session, bench.servers[EASEL], asked, picture)
-            got = await bench.under(bench.servers[EASEL], asked, 1, seconds)
-            bench.found.add(FORMS, f"{form}-{size}", {"added": added, "cpu": got["cpu"]})
-    picture, began = held(LARGE), time.process_time()
+                image = (bench.site.folder / f"{size}.png").read_bytes()
+                await check_image(bench.session, bench.servers[EASEL], request, image)
+            got = await bench.measure_server(bench.servers[EASEL], request, 1, seconds)
+            bench.measurements.add(FORMS, f"{form}-{size}", {"added": added, "cpu": got["cpu"]})
+    image, began = image_of(LARGE), time.process_time()
     for _ in range(20):
-        b64encode(picture)
-    bench.found.add(FORMS, "base64", {"cpu": (time.process_time() - began) / 20})
+        b64encode(image)
+    bench.measurements.add(FORMS, "base64", {"cpu": (time.process_time() - began) / 20})

@@ -1,4 +1,4 @@
-"""Processes: started, pinned to a core, watched. Linux only: it reads /proc."""
+"""Processes: started, pinned to a core, measured. Linux only: it reads /proc."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pathlib import Path
 from processes import cpu, memory, reset
 
 UNDER_TEST, LOAD = 0, 1
-"""The cores."""
+"""CPU cores."""
 _SECONDS_TO_START = 180
 _SECONDS_TO_STOP = 5
-_LOOK_AGAIN = 0.005
+_POLL_SECONDS = 0.005
 
 
 class StartError(Exception):
-    """A server did not start; the message says what it printed last."""
+    """A server did not start; the message ends with its last output."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server. `started` is when its process was begun, on the monotonic clock."""
+    """A running server. `started` is the start of its process, on the monotonic clock."""
 
     name: str
     url: str
@@ -37,7 +37,7 @@ class Server:
 
     @property
     def processes(self) -> list[int]:
-        """The process, and those that it has begun."""
+        """The process and its descendants."""
         found = [self.pid]
         for pid in found:
             for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -46,25 +46,25 @@ class Server:
         return found
 
     def cpu(self) -> float:
-        """Give the seconds of CPU that it has used."""
+        """Return the CPU seconds used."""
         return sum(map(cpu, self.processes))
 
     def memory(self, field: str = "VmRSS") -> int:
-        """Give the bytes that are resident, or with `VmHWM` the most that were."""
+        """Return resident bytes, or with `VmHWM` their peak."""
         return sum(memory(pid, field) for pid in self.processes)
 
     def reset_peak(self) -> int:
-        """Let the peak begin at what is resident now, and give that."""
+        """Reset the peak; return the resident bytes."""
         return sum(map(reset, self.processes))
 
     def files(self) -> int:
-        """Give how many file descriptors are open."""
+        """Return the number of open file descriptors."""
         return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.processes)
 
 
 @contextmanager
 def on_core(core: int | None) -> Iterator[None]:
-    """Start processes on a core, if there is more than one; None is on all of them."""
+    """Start processes on one core, if there are several; None: on all."""
     before = os.sched_getaffinity(0)
     if core in before and len(before) > 1:
         os.sched_setaffinity(0, {core})
@@ -75,7 +75,7 @@ def on_core(core: int | None) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]
@@ -83,7 +83,7 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def running(  # noqa: PLR0913 - what a process has to be told
+async def running(  # noqa: PLR0913 - a process has many options
     name: str,
     command: Sequence[str],
     port: int,
@@ -93,7 +93,7 @@ async def running(  # noqa: PLR0913 - what a process has to be told
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> AsyncIterator[Server]:
-    """Run a server until it listens; raises `StartError`. What it complains of is in a file."""
+    """Start a server and wait until it listens; raise `StartError`. Its stderr goes to a file."""
     log = folder / f"{name}.err"
     with log.open("wb") as errors, on_core(core):
         began = time.monotonic()
@@ -106,26 +106,28 @@ async def running(  # noqa: PLR0913 - what a process has to be told
             start_new_session=True,
         )
     try:
-        await _listening(name, process, port, log)
+        await _wait_until_listening(name, process, port, log)
         yield Server(name, f"http://127.0.0.1:{port}", process.pid, began)
     finally:
-        await _stopped(process)
+        await _stop(process)
 
 
-async def _listening(name: str, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+async def _wait_until_listening(
+    name: str, process: asyncio.subprocess.Process, port: int, log: Path
+) -> None:
     deadline = time.monotonic() + _SECONDS_TO_START
     while process.returncode is None and time.monotonic() < deadline:
         with suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.close()
             return
-        await asyncio.sleep(_LOOK_AGAIN)
-    # Of a path only the file's name: where it lies is nobody's business.
-    told = re.sub(r"(?<!\S)/\S*/", "", log.read_text(encoding="utf-8", errors="replace"))
-    raise StartError(f"{name} did not start: {' '.join(told.split())[-300:] or 'it said nothing'}")
+        await asyncio.sleep(_POLL_SECONDS)
+    # Shorten paths to the file's name, because the message is published.
+    output = re.sub(r"(?<!\S)/\S*/", "", log.read_text(encoding="utf-8", errors="replace"))
+    raise StartError(f"{name} did not start: {' '.join(output.split())[-300:] or 'no output'}")
 
 
-async def _stopped(process: asyncio.subprocess.Process) -> None:
+async def _stop(process: asyncio.subprocess.Process) -> None:
     for how in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, how)

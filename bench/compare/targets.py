@@ -1,6 +1,6 @@
-"""What is to come out: ratios within one run, each with its bound.
+"""The targets: ratios within one run, each with a bound.
 
-A line is computed from medians, and again from each round alone: that is its spread.
+A target is computed from medians, and for each round separately to show the spread.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .bench import Found
+from .bench import Measurements
 from .contestants import (
     DIRECT,
     EASEL,
@@ -23,12 +23,12 @@ from .contestants import (
     TWO_WORKERS,
 )
 from .growth import CONFIG_KB, GROW_CONFIGS, GROW_JOBS, GROW_KEYS, KEYS, OPEN_JOBS
-from .pictures import HUGE, LARGE
+from .responses import HUGE, LARGE
 from .scenarios import CROWD, FORMS, FRESH, STREAMS, WORKERS
 
 _MB = 1e6
 _JOBS_MB = 268.4
-"""What `jobs.memory_bytes` allows, by default."""
+"""The default of `jobs.memory_bytes`."""
 
 
 class NotMeasuredError(Exception):
@@ -36,28 +36,28 @@ class NotMeasuredError(Exception):
 
 
 Get = Callable[[str, str, str], float]
-"""Gives a value by scenario, contestant, measure; raises `NotMeasuredError`."""
+"""Returns a value by scenario, contestant and measure; raises `NotMeasuredError`."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A value and its bound: the most it may be, or with `at_least` the least."""
+    """A target: a value and its upper bound, or with `at_least` its lower bound."""
 
     about: str
     value: Callable[[Get], float]
     bound: float
     at_least: bool = False
     unit: str = "x"
-    wished: float | None = None
+    preferred: float | None = None
 
     def is_met(self, value: float) -> bool:
-        """Hold a value against the bound."""
+        """Whether a value meets the bound."""
         return value >= self.bound if self.at_least else value <= self.bound
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a line came to: the median, and the least and most of a round."""
+    """The result of a target: the median, and the minimum and maximum of the rounds."""
 
     line: Line
     value: float
@@ -65,22 +65,22 @@ class Outcome:
     high: float
 
 
-def outcome(line: Line, found: Found) -> Outcome:
-    """Compute a line; raises `NotMeasuredError`."""
-    value = line.value(_from(found, statistics.median))
+def outcome(line: Line, measurements: Measurements) -> Outcome:
+    """Compute a target; raise `NotMeasuredError`."""
+    value = line.value(_from(measurements, statistics.median))
     rounds = []
-    for number in range(_rounds(found)):
+    for number in range(_rounds(measurements)):
         try:
-            rounds.append(line.value(_from(found, _of_round(number))))
+            rounds.append(line.value(_from(measurements, _of_round(number))))
         except NotMeasuredError:
             continue
     return Outcome(line, value, min(rounds, default=value), max(rounds, default=value))
 
 
-def _from(found: Found, choose: Callable[[list[float]], float]) -> Get:
+def _from(measurements: Measurements, choose: Callable[[list[float]], float]) -> Get:
     def get(scenario: str, who: str, measure: str) -> float:
         try:
-            return choose(found.values[scenario][who][measure])
+            return choose(measurements.values[scenario][who][measure])
         except (KeyError, IndexError):
             raise NotMeasuredError(f"{scenario}, {who}") from None
 
@@ -88,32 +88,32 @@ def _from(found: Found, choose: Callable[[list[float]], float]) -> Get:
 
 
 def _of_round(number: int) -> Callable[[list[float]], float]:
-    # What is measured once a run is the same in every round.
+    # A value that is measured once per run counts for every round.
     return lambda values: values[0] if len(values) == 1 else values[number]
 
 
-def _rounds(found: Found) -> int:
+def _rounds(measurements: Measurements) -> int:
     counts = (
         len(values)
-        for contestants in found.values.values()
+        for contestants in measurements.values.values()
         for measures in contestants.values()
         for values in measures.values()
     )
     return max(counts, default=0)
 
 
-def ratio(scenario: str, measure: str, over: str, under: str) -> Callable[[Get], float]:
-    """Give one contestant's value over another's."""
-    return lambda get: get(scenario, over, measure) / get(scenario, under, measure)
+def ratio(scenario: str, measure: str, over: str, measure_server: str) -> Callable[[Get], float]:
+    """Return a function for the ratio of two contestants' values."""
+    return lambda get: get(scenario, over, measure) / get(scenario, measure_server, measure)
 
 
 def added(scenario: str, other: str) -> Callable[[Get], float]:
-    """Give what a gateway adds to the time without it: so many times Easel's."""
+    """Return a function for the latency added by a gateway, as a multiple of Easel's."""
 
     def value(get: Get) -> float:
         alone = get(scenario, DIRECT, "p50")
         ours = get(scenario, EASEL, "p50") - alone
-        # The clock's own step: below it nothing is added that could be told.
+        # The resolution of the clock.
         return (get(scenario, other, "p50") - alone) / max(ours, 1e-6)
 
     return value
@@ -134,20 +134,20 @@ def _plain(scenario: str, who: str, measure: str, unit: float = 1.0) -> Callable
 def _small() -> list[Line]:
     lines = []
     for connections in (8, 64):
-        scenario, at = f"small-{connections}", f"small answers, {connections} connections"
+        scenario, at = f"small-{connections}", f"small responses, {connections} connections"
         lines += [
             Line(
-                f"requests per CPU second, {at}: against {NAMES[who]}",
+                f"requests per CPU second, {at}: Easel to {NAMES[who]}",
                 ratio(scenario, "cpu", who, EASEL),
                 bound,
                 at_least=True,
-                wished=wished,
+                preferred=preferred,
             )
-            for who, bound, wished in ((PORTKEY, 6, 8.0), (LITELLM, 60, None))
+            for who, bound, preferred in ((PORTKEY, 6, 8.0), (LITELLM, 60, None))
         ]
         relay = ratio(scenario, "cpu", EASEL, RELAY)
-        lines.append(Line(f"CPU per request, {at}: of the minimal relay's", relay, 1.25))
-    return [*lines, Line("p99 over p50, small answers, 64 connections", _tail, 1.8)]
+        lines.append(Line(f"CPU per request, {at}: Easel to the minimal relay", relay, 1.25))
+    return [*lines, Line("p99 over p50, small responses, 64 connections", _tail, 1.8)]
 
 
 def _tail(get: Get) -> float:
@@ -156,13 +156,13 @@ def _tail(get: Get) -> float:
 
 def _times() -> list[Line]:
     bounds = (
-        ("small-1", "added p50, small answers, 1 connection", PORTKEY, 3),
-        ("small-1", "added p50, small answers, 1 connection", LITELLM, 35),
+        ("small-1", "added p50, small responses, 1 connection", PORTKEY, 3),
+        ("small-1", "added p50, small responses, 1 connection", LITELLM, 35),
         ("medium-1", "added time to the last byte, 1.5 MB", PORTKEY, 14),
         ("large-1", "added time to the last byte, 6 MB", PORTKEY, 35),
     )
     return [
-        Line(f"{about}: {NAMES[who]}'s, over Easel's", added(scenario, who), bound, at_least=True)
+        Line(f"{about}: {NAMES[who]} to Easel", added(scenario, who), bound, at_least=True)
         for scenario, about, who, bound in bounds
     ]
 
@@ -171,16 +171,16 @@ def _bytes() -> list[Line]:
     at, per_gb = "CPU seconds per GB, 6 MB", "cpu_per_gb"
     return [
         Line(
-            f"{at}: {NAMES[who]}'s, over Easel's",
+            f"{at}: {NAMES[who]} to Easel",
             ratio("large-4", per_gb, who, EASEL),
             bound,
             at_least=True,
         )
         for who, bound in ((PORTKEY, 18), (LITELLM, 9))
     ] + [
-        Line(f"{at}: of nginx's", ratio("large-4", per_gb, EASEL, NGINX), 2),
+        Line(f"{at}: Easel to nginx", ratio("large-4", per_gb, EASEL, NGINX), 2),
         Line(
-            f"{at}: recording, of what it costs to keep nothing",
+            f"{at}: with to without stored results",
             ratio("large-4", per_gb, EASEL, KEEPS_NOTHING),
             1.3,
         ),
@@ -196,30 +196,30 @@ def _memory() -> list[Line]:
             unit="MB",
         ),
         Line(
-            "the same, keeping nothing (90 MB and 1 MB)",
+            "the same without stored results (90 MB and 1 MB)",
             _plain(FRESH, KEEPS_NOTHING, "peak", _MB),
             91,
             unit="MB",
         ),
         Line(
-            "memory that the second half of 1,000 x 6 MB to slow readers adds",
+            "memory growth in the second half of 1,000 x 6 MB to slow readers",
             _plain(CROWD, EASEL, "grown", _MB),
             10,
             unit="MB",
         ),
         Line(
-            "peak memory, 1,000 x 6 MB to slow readers: of 64",
+            "peak memory, 1,000 x 6 MB to slow readers: ratio to 64",
             lambda get: get(CROWD, EASEL, "peak") / get(FRESH, EASEL, "peak"),
             1.25,
         ),
         Line(
-            "the slowest answer to others meanwhile",
+            "slowest response to other clients meanwhile",
             _plain(CROWD, EASEL, "slowest"),
             1,
             unit="s",
         ),
-        Line("start to first answer", _plain(FRESH, EASEL, "start"), 0.4, unit="s"),
-        Line("memory, idle", _plain(FRESH, EASEL, "idle", _MB), 50, unit="MB"),
+        Line("start to first response", _plain(FRESH, EASEL, "start"), 0.4, unit="s"),
+        Line("idle memory", _plain(FRESH, EASEL, "idle", _MB), 50, unit="MB"),
     ]
 
 
@@ -229,28 +229,28 @@ def _hits() -> list[Line]:
         at = f"CPU of a cache hit, {size}"
         over = ratio(scenario, "cpu", PORTKEY, EASEL)
         lines += [
-            Line(f"{at}: Portkey's, over Easel's", over, bound, at_least=True),
-            Line(f"{at}: of a static handler's", ratio(scenario, "cpu", EASEL, STATIC), 1.4),
+            Line(f"{at}: Portkey to Easel", over, bound, at_least=True),
+            Line(f"{at}: Easel to a static handler", ratio(scenario, "cpu", EASEL, STATIC), 1.4),
         ]
     return lines
 
 
 def _forms() -> list[Line]:
     lines = [
-        Line("first event, behind the provider's", _first_event, 1.5, unit="ms"),
-        Line("streams of which an event was held back", _plain(STREAMS, EASEL, "held"), 0, unit=""),
+        Line("latency of the first event", _first_event, 1.5, unit="ms"),
+        Line("streams with an event held back", _plain(STREAMS, EASEL, "held"), 0, unit=""),
     ]
     for name, about in (("b64_json", "`b64_json` from a URL"), ("url", "`url` from base64")):
         lines += [
             Line(
-                f"{about}, {size}: memory that it adds",
+                f"{about}, {size}: added memory",
                 _plain(FORMS, f"{name}-{which}", "added", _MB),
                 1,
                 unit="MB",
             )
             for which, size in ((LARGE, "6 MB"), (HUGE, "12 MB"))
         ]
-        alone = f"{about}, 6 MB: CPU, of base64 and the minimal relay together"
+        alone = f"{about}, 6 MB: CPU, ratio to base64 and the minimal relay together"
         lines.append(Line(alone, _form_cpu(name), 2))
     return lines
 
@@ -260,7 +260,7 @@ def _first_event(get: Get) -> float:
 
 
 def _growth() -> list[Line]:
-    flat = "CPU per request, the most work over the least"
+    flat = "CPU per request, largest to smallest"
     return [
         Line(
             f"{low:,} to {high:,} {about}: {flat}",
@@ -278,11 +278,11 @@ def _growth() -> list[Line]:
 
 def _workers() -> list[Line]:
     rate, cpu = (ratio(WORKERS, it, TWO_WORKERS, EASEL) for it in ("rate", "cpu"))
-    at = "two workers, small answers, 64 connections"
-    shared = "on all cores, which the load generator and the mock provider share"
+    at = "two workers, small responses, 64 connections"
+    shared = "on all cores, shared with the load generator and the mock provider"
     return [
-        Line(f"{at}: throughput, of one's ({shared})", rate, 1.8, at_least=True),
-        Line(f"{at}: CPU per request, of one's", cpu, 1.05),
+        Line(f"{at}: throughput, ratio to one ({shared})", rate, 1.8, at_least=True),
+        Line(f"{at}: CPU per request, ratio to one", cpu, 1.05),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The answers of the mock provider: one in OpenAI's shape for each size, and pictures by URL."""
+"""The responses of the mock provider: OpenAI-compatible JSON in several sizes, images by URL."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import orjson
 
 SMALL, MEDIUM, LARGE, HUGE = "small", "medium", "large", "huge"
 SIZES = {SMALL: 367, MEDIUM: 1_500_000, LARGE: 6_000_000, HUGE: 12_000_000}
-"""Bytes of an answer."""
+"""Bytes of a response."""
 BY_URL = "url-"
-"""Before a size: the same picture, as a URL."""
+"""Prefix of a size: the same image, returned as a URL."""
 
 
 def png(size: int) -> bytes:
-    """Give a PNG of so many bytes, by its first bytes: nobody decodes it."""
+    """Return `size` bytes with a PNG signature and header; the image data is random."""
     head = struct.pack(">IIBBBBB", 1024, 1024, 8, 2, 0, 0, 0)
     start = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head)
     noise = random.Random(size).randbytes(max(size - len(start) - 24, 0))  # noqa: S311 - the same ones each time
@@ -31,7 +31,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def answer(size: int) -> bytes:
-    """Give an answer with a picture, of exactly so many bytes."""
+    """Return a response with an image, of exactly `size` bytes."""
     whole = {
         "created": 1_780_000_000,
         "data": [{"b64_json": ""}],
@@ -41,24 +41,24 @@ def answer(size: int) -> bytes:
         "size": "1024x1024",
         "usage": {"input_tokens": 13, "output_tokens": 4160, "total_tokens": 4173},
     }
-    room = size - len(orjson.dumps(whole))
-    whole["data"] = [{"b64_json": b64encode(png(room // 4 * 3)).decode()}]
+    available = size - len(orjson.dumps(whole))
+    whole["data"] = [{"b64_json": b64encode(png(available // 4 * 3)).decode()}]
     body = orjson.dumps(whole)
     return body[:-1] + b" " * (size - len(body)) + body[-1:]
 
 
 def write(folder: Path, url: str) -> None:
-    """Write what a mock serves that is reached at `url`."""
+    """Write the files served by a mock provider at `url`."""
     for name, size in SIZES.items():
         body = answer(size)
         (folder / f"{name}.json").write_bytes(body)
-        picture = png(size // 4 * 3)
-        (folder / f"{name}.png").write_bytes(picture)
-        by_url = {"created": 1_780_000_000, "data": [{"url": f"{url}/pictures/{name}.png"}]}
+        image = png(size // 4 * 3)
+        (folder / f"{name}.png").write_bytes(image)
+        by_url = {"created": 1_780_000_000, "data": [{"url": f"{url}/images/{name}.png"}]}
         (folder / f"{BY_URL}{name}.json").write_bytes(orjson.dumps(by_url))
 
 
 @cache
-def held(name: str) -> bytes:
-    """Give the picture in the answer of a size."""
+def image_of(name: str) -> bytes:
+    """Return the image in the response of a size."""
     return b64decode(orjson.loads(answer(SIZES[name]))["data"][0]["b64_json"])
