@@ -1,8 +1,8 @@
-"""What a hit of the cache costs the gateway, in CPU. Linux only: it reads /proc.
+"""CPU of a cache hit. Linux only: it reads /proc.
 
-A provider that answers one picture, and the gateway, through its real entry point, each run in a
-process of their own. The picture is made once; then it is asked for again and again, by one client
-after the other, in each form. What counts is the CPU time of the gateway's process, all threads.
+A provider that returns one image, and the gateway, through its real entry point, each run in a
+process of their own. The image is generated once and then requested repeatedly in each form, one
+request after the other. The result is the CPU time of all threads of the gateway's process.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SIZES = {"64 KB": 64 * 1024, "6 MB": 6 * MB, "16 MB": 16 * MB}
 
 
 def provider(_: str) -> web.Application:
-    """Serve a picture of the size that the prompt names."""
+    """Return a provider whose prompt is the size of the image in bytes."""
 
     async def answer(request: web.Request) -> web.Response:
         size = int((await request.json())["prompt"])
-        picture = b64encode(b"\x89PNG\r\n\x1a\n".ljust(32, b"\0") + os.urandom(size - 32))
-        body = b'{"created":1,"data":[{"b64_json":"' + picture + b'"}]}'
+        image = b64encode(b"\x89PNG\r\n\x1a\n".ljust(32, b"\0") + os.urandom(size - 32))
+        body = b'{"created":1,"data":[{"b64_json":"' + image + b'"}]}'
         return web.Response(body=body, content_type="application/json")
 
     app = web.Application()
@@ -38,8 +38,10 @@ def provider(_: str) -> web.Application:
     return app
 
 
-async def ask(session: aiohttp.ClientSession, url: str, size: int, form: dict[str, Any]) -> str:
-    """Ask for a picture of a size; gives the cache's status."""
+async def request_image(
+    session: aiohttp.ClientSession, url: str, size: int, form: dict[str, Any]
+) -> str:
+    """Request an image of `size` bytes; return the cache status."""
     config = '{"virtual_key": "bench", "cache": {"mode": "simple"}}'
     headers = {"x-portkey-api-key": KEY, "x-portkey-config": config}
     body = {"model": "gpt-image-2", "prompt": str(size), **form}
@@ -52,13 +54,13 @@ async def ask(session: aiohttp.ClientSession, url: str, size: int, form: dict[st
 
 
 async def per_hit(pid: int, url: str, size: int, form: dict[str, Any], rounds: int) -> float:
-    """Give the seconds of CPU that a hit takes, on average."""
+    """Return the average CPU seconds of a hit."""
     async with aiohttp.ClientSession() as session:
         for _ in range(3):
-            await ask(session, url, size, form)
+            await request_image(session, url, size, form)
         before = cpu(pid)
         for _ in range(rounds):
-            if await ask(session, url, size, form) != "HIT":
+            if await request_image(session, url, size, form) != "HIT":
                 raise RuntimeError("no hit")
         return (cpu(pid) - before) / rounds
 
@@ -68,15 +70,15 @@ async def run(rounds: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with gateway(__file__, folder) as (pid, url, _):
             for name, size in SIZES.items():
-                for form, asked in FORMS.items():
+                for form, params in FORMS.items():
                     times = max(int(rounds) * 2 * MB // max(size, 2 * MB), 20)
-                    seconds = await per_hit(pid, url, size, asked, times)
+                    seconds = await per_hit(pid, url, size, params, times)
                     each, whole = seconds * 1000, seconds / size * 1024 * MB
                     print(
-                        f"{name:>6} as {form:<8} {each:7.2f} ms a hit, {whole:7.2f} s a GB "
+                        f"{name:>6} as {form:<8} {each:7.2f} ms per hit, {whole:7.2f} s per GB "
                         f"(n={times})"
                     )
 
 
 if __name__ == "__main__":
-    command(__doc__, provider, run, ("rounds", 300, "how often the small one is asked for"))
+    command(__doc__, provider, run, ("rounds", 300, "number of requests for the smallest image"))

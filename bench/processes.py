@@ -1,7 +1,6 @@
-"""The gateway and what it talks to, each in a process of its own, and what they use. Linux only.
+"""Runs a gateway and its provider, each in a process, and measures them. Linux only.
 
-A script is run twice: as itself, and by itself with `--server`, to serve what the gateway is to
-talk to.
+A benchmark script runs twice: as itself, and as a subprocess with `--server` to serve the provider.
 """
 
 from __future__ import annotations
@@ -28,31 +27,31 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 def command(
     doc: str | None,
-    serves: Callable[[str], web.Application],
+    make_server: Callable[[str], web.Application],
     run: Callable[[float], Coroutine[None, None, None]],
     option: tuple[str, float, str],
 ) -> None:
-    """Parse the command line; then measure, or serve what the measuring process has asked for.
+    """Parse the command line; then measure, or serve for the measuring process.
 
-    `option` is the measurement's own: its name, its default, what it means.
+    `option` is the script's own option: name, default, help.
     """
     name, default, about = option
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
-    parser.add_argument(f"--{name}", dest="much", type=type(default), default=default, help=about)
+    parser.add_argument(f"--{name}", dest="amount", type=type(default), default=default, help=about)
     parser.add_argument("--server", metavar="FOLDER", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.server:
-        asyncio.run(_serve(serves(arguments.server)))
+        asyncio.run(_serve(make_server(arguments.server)))
         return
     print(
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.python_implementation()} "
         f"{platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
     )
-    asyncio.run(run(arguments.much))
+    asyncio.run(run(arguments.amount))
 
 
 async def _serve(app: web.Application) -> None:
-    # A client that is gone ends its handler.
+    # Cancel the handler when its client disconnects.
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -62,8 +61,8 @@ async def _serve(app: web.Application) -> None:
 
 
 @asynccontextmanager
-async def started(*arguments: str) -> AsyncIterator[tuple[int, str]]:
-    """Run a Python server and give its process id and URL."""
+async def run_server(*arguments: str) -> AsyncIterator[tuple[int, str]]:
+    """Run a Python server; yield its process id and URL."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, *arguments, stdout=asyncio.subprocess.PIPE
     )
@@ -82,30 +81,30 @@ async def started(*arguments: str) -> AsyncIterator[tuple[int, str]]:
 
 @asynccontextmanager
 async def gateway(
-    script: str, folder: str, *, speaks: str = "openai", at: str = "/v1", more: str = ""
+    script: str, folder: str, *, provider_id: str = "openai", at: str = "/v1", settings: str = ""
 ) -> AsyncIterator[tuple[int, str, str]]:
-    """Run a script's server, and the gateway in front of it, through its real entry point.
+    """Run a script's server, and a gateway in front of it, through its real entry point.
 
-    Gives the gateway's process id and URL, and the server's URL. The virtual key `bench` leads to
-    the provider `speaks` at the path `at` of the server; `more` are further settings.
+    Yields the gateway's process id and URL, and the server's URL. The virtual key `bench` uses the
+    provider `provider_id` at the path `at` of the server; `settings` is additional YAML.
     """
-    settings = Path(folder) / "bench.yaml"
-    async with started(script, "--server", folder) as (_, upstream):
-        settings.write_text(
+    file = Path(folder) / "bench.yaml"
+    async with run_server(script, "--server", folder) as (_, upstream):
+        file.write_text(
             f"api_keys: {{bench: {{key: {KEY}}}, other: {{key: {OTHER_KEY}}}}}\n"
             "virtual_keys:\n"
-            f"  bench: {{provider: {speaks}, api_key: none, custom_host: {upstream}{at}}}\n"
+            f"  bench: {{provider: {provider_id}, api_key: none, custom_host: {upstream}{at}}}\n"
             f"state_dir: {folder}\n"
-            f"log: {{format: none}}\n{more}",
+            f"log: {{format: none}}\n{settings}",
             encoding="utf-8",
         )
-        serve = ("-m", "proxy", "serve", "--config", str(settings), "--port", "0")
-        async with started(*serve) as (pid, url):
+        serve = ("-m", "proxy", "serve", "--config", str(file), "--port", "0")
+        async with run_server(*serve) as (pid, url):
             yield pid, url, upstream
 
 
 def memory(pid: int, field: str) -> int:
-    """Read a field of /proc/PID/status in bytes: VmRSS is now, VmHWM the peak."""
+    """Return a field of /proc/PID/status in bytes: VmRSS is the current size, VmHWM the peak."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     found = re.search(rf"{field}:\s+(\d+) kB", status)
     if not found:
@@ -113,19 +112,19 @@ def memory(pid: int, field: str) -> int:
     return int(found[1]) * 1024
 
 
-def reset(pid: int) -> int:
-    """Give what is resident now, and let the peak begin there."""
+def reset_peak(pid: int) -> int:
+    """Reset the peak; return the resident bytes."""
     Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
     return memory(pid, "VmRSS")
 
 
 def cpu(pid: int) -> float:
-    """Give the seconds of CPU that a process has used, all its threads."""
+    """Return the CPU seconds of a process with all its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
-def tell(what: str, values: Sequence[float]) -> None:
-    """Print the median and the most of bytes that were added."""
-    middle, most = statistics.median(values) / MB, max(values) / MB
-    print(f"{what}: {middle:+6.2f} MB (most: {most:+.2f}, n={len(values)})")
+def print_memory(what: str, values: Sequence[float]) -> None:
+    """Print the median and the maximum of the added bytes."""
+    median, maximum = statistics.median(values) / MB, max(values) / MB
+    print(f"{what}: {median:+6.2f} MB (maximum: {maximum:+.2f}, n={len(values)})")

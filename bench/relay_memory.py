@@ -1,9 +1,9 @@
-"""What relaying a 6 MB answer adds to the gateway's memory. Linux only: it reads /proc.
+"""Memory added by relaying a 6 MB response. Linux only: it reads /proc.
 
-A provider that answers 6 MB of base64 and the gateway, through its real entry point, each run in a
-process of their own. The gateway is warmed up with small answers, its peak is reset, one large
-answer is relayed (verbatim, cache off), and the new peak is read: once where the job's answer is
-kept in memory, once where it is kept on disk.
+A provider that returns 6 MB of base64, and the gateway, through its real entry point, each run in a
+process of their own. The gateway is warmed up with small responses, its peak is reset, one large
+response is relayed unchanged with the cache off, and the new peak is read: once with the job's
+result stored in memory, once on disk.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import tempfile
 
 import aiohttp
 from aiohttp import web
-from processes import KEY, MB, command, gateway, memory, reset, tell
+from processes import KEY, MB, command, gateway, memory, print_memory, reset_peak
 
 SMALL, LARGE = 100 * 1024, 6 * MB
-KEPT = {
-    "kept for a retry in memory": "",
-    "kept for a retry on disk": "jobs: {memory_bytes: 1048576}\n",
+STORES = {
+    "stored for a retry in memory": "",
+    "stored for a retry on disk": "jobs: {memory_bytes: 1048576}\n",
 }
-"""Where an answer lies afterwards, and the settings for it."""
+"""Where results are stored, and the settings for it."""
 
 
 def provider(_: str) -> web.Application:
-    """Serve answers of the size that the prompt names."""
+    """Return a provider whose prompt is the size of the response in bytes."""
 
     async def answer(request: web.Request) -> web.Response:
         size = int((await request.json())["prompt"])
@@ -37,7 +37,7 @@ def provider(_: str) -> web.Application:
 
 
 async def fetch(session: aiohttp.ClientSession, url: str, size: int, pause: float) -> None:
-    """Ask for an answer of a size and read it, `pause` seconds between two pieces."""
+    """Request a response and read it, pausing `pause` seconds after each chunk."""
     headers = {"x-portkey-api-key": KEY, "x-portkey-virtual-key": "bench"}
     path = f"{url}/v1/images/generations"
     async with session.post(path, json={"prompt": str(size)}, headers=headers) as response:
@@ -49,28 +49,30 @@ async def fetch(session: aiohttp.ClientSession, url: str, size: int, pause: floa
         raise RuntimeError(f"status {response.status}, {seen} bytes")
 
 
-async def measured(pid: int, url: str, pause: float) -> int:
-    """Give the bytes that one large answer adds to the peak."""
+async def measure(pid: int, url: str, pause: float) -> int:
+    """Return the bytes that one large response adds to the peak."""
     async with aiohttp.ClientSession() as session:
         await fetch(session, url, SMALL, 0)
-        before = reset(pid)
+        before = reset_peak(pid)
         await fetch(session, url, LARGE, pause)
         return memory(pid, "VmHWM") - before
 
 
 async def run(rounds: float) -> None:
     """Measure several rounds and print the medians."""
-    for kept, settings in KEPT.items():
+    for store, settings in STORES.items():
         with tempfile.TemporaryDirectory() as folder:
-            async with gateway(__file__, folder, more=settings) as (pid, url, _):
+            async with gateway(__file__, folder, settings=settings) as (pid, url, _):
                 async with aiohttp.ClientSession() as session:
                     for _ in range(50):
                         await fetch(session, url, SMALL, 0)
-                print(f"{kept}; idle, after 50 small answers: {memory(pid, 'VmRSS') / MB:.1f} MB")
+                print(
+                    f"{store}; idle, after 50 small responses: {memory(pid, 'VmRSS') / MB:.1f} MB"
+                )
                 for name, pause in (("fast", 0), ("slow", 0.005)):
-                    added = [await measured(pid, url, pause) for _ in range(int(rounds))]
-                    tell(f"one 6 MB answer, {name} reader", added)
+                    added = [await measure(pid, url, pause) for _ in range(int(rounds))]
+                    print_memory(f"one 6 MB response, {name} reader", added)
 
 
 if __name__ == "__main__":
-    command(__doc__, provider, run, ("rounds", 9, "how often each is measured"))
+    command(__doc__, provider, run, ("rounds", 9, "number of measurements"))

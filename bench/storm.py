@@ -1,9 +1,9 @@
-"""What a storm of hostile clients does to an honest one, and to memory. Linux only: it reads /proc.
+"""Effect of 2,000 hostile clients on a normal one, and on memory. Linux only: it reads /proc.
 
 A provider, the gateway through its real entry point, and the hostile clients each run in a process
-of their own. Of the hostile clients half order a picture of 6 MB and never read it; the others send
-a head that never ends, a line a second. An honest client with a key of its own asks for small
-pictures, one after the other, before and during all that.
+of their own. Half of the hostile clients request an image of 6 MB and never read it; the others
+send endless headers, one per second. A normal client with a key of its own requests small images
+one after the other, before and during the attack.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
-from processes import KEY, MB, OTHER_KEY, command, gateway, memory, reset
+from processes import KEY, MB, OTHER_KEY, command, gateway, memory, reset_peak
 
 IMAGES = "/v1/images/generations"
 EACH, SIZE, PIECE = 1000, 6 * MB, 64 * 1024
 LIMITS = f"limits: {{jobs: {2 * EACH}, caller_jobs: {EACH}}}\n"
 TIMES = "timeouts: {head: 15, unread: 15}\n"
-"""Shorter than by default, so that the end of the storm is in the measurement."""
-PROMISED = 256 * MB + EACH * (200 + 40) * 1024 + EACH * 40 * 1024
-"""jobs.memory_bytes, what is read for each of the pictures, and what each connection takes."""
+"""Shorter than the defaults, so that the end of the attack is measured as well."""
+MEMORY_BUDGET = 256 * MB + EACH * (200 + 40) * 1024 + EACH * 40 * 1024
+"""jobs.memory_bytes, the read buffer and job of each image, and the memory of each connection."""
 _WARM_UP, _SECONDS = 200, 10.0
-_SOONEST, _LATEST = 5, 45
-"""Seconds that a large picture takes to be made."""
+_MIN_SECONDS, _MAX_SECONDS = 5, 45
+"""Seconds to generate a large image: minimum and maximum."""
 
 
 def provider(_: str) -> web.Application:
-    """Serve 6 MB to who is hostile, after the time that pictures take; a small one at once."""
+    """Return a provider: large images after a delay, small ones at once, and a count of calls."""
     numbers = itertools.count()
     small = web.json_response({"created": 1, "data": [{"b64_json": "A" * 1000}]}).body
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if (await request.json())["prompt"] == "small":
             return web.Response(body=small, content_type="application/json")
-        await asyncio.sleep(_SOONEST + next(numbers) * (_LATEST - _SOONEST) / EACH)
+        await asyncio.sleep(_MIN_SECONDS + next(numbers) * (_MAX_SECONDS - _MIN_SECONDS) / EACH)
         response = web.StreamResponse(headers={"content-type": "application/json"})
         await response.prepare(request)
         await response.write(b'{"created":1,"data":[{"b64_json":"')
@@ -53,30 +53,30 @@ def provider(_: str) -> web.Application:
         await response.write(b'"}]}')
         return response
 
-    async def told(request: web.Request) -> web.Response:
+    async def call_count(request: web.Request) -> web.Response:
         del request
         return web.json_response(next(numbers))
 
     app = web.Application()
     app.router.add_post(IMAGES, answer)
-    app.router.add_get("/", told)
+    app.router.add_get("/", call_count)
     return app
 
 
 def hostile(url: str, key: str) -> None:
-    """Be all the hostile clients, for as long as the process lives."""
-    place = urlsplit(url)
+    """Run all hostile clients until the process is killed."""
+    address = urlsplit(url)
     head = f"POST {IMAGES} HTTP/1.1\r\nhost: localhost\r\nx-portkey-api-key: {key}\r\n"
     head += "x-portkey-virtual-key: bench\r\ncontent-type: application/json\r\n"
     body = '{"prompt": "large"}'
     whole = f"{head}content-length: {len(body)}\r\n\r\n{body}"
-    deaf: list[socket.socket] = []
+    never_reading: list[socket.socket] = []
     trickling: list[socket.socket] = []
     for _ in range(EACH):
-        for sockets, sent in ((deaf, whole), (trickling, head)):
+        for sockets, sent in ((never_reading, whole), (trickling, head)):
             client = socket.socket()
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            client.connect((place.hostname, place.port))
+            client.connect((address.hostname, address.port))
             client.sendall(sent.encode())
             sockets.append(client)
     while True:
@@ -87,8 +87,8 @@ def hostile(url: str, key: str) -> None:
 
 
 @contextlib.contextmanager
-def storm(url: str) -> Iterator[None]:
-    """Let the hostile clients loose while a block lasts."""
+def hostile_clients(url: str) -> Iterator[None]:
+    """Run the hostile clients in a process while the block runs."""
     process = multiprocessing.get_context("spawn").Process(target=hostile, args=(url, OTHER_KEY))
     process.start()
     try:
@@ -98,27 +98,27 @@ def storm(url: str) -> Iterator[None]:
         process.join()
 
 
-class Honest:
-    """A client that asks for small pictures, one after the other."""
+class NormalClient:
+    """A normal client that requests small images, one after the other."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
         self._url = url + IMAGES
 
-    async def ask(self) -> float:
-        """Ask once, and give the milliseconds that it took."""
-        named = {"x-portkey-api-key": KEY, "x-portkey-virtual-key": "bench"}
-        began = time.perf_counter()
-        async with self._session.post(self._url, json={"prompt": "small"}, headers=named) as got:
+    async def request(self) -> float:
+        """Send one request; return its latency in milliseconds."""
+        headers = {"x-portkey-api-key": KEY, "x-portkey-virtual-key": "bench"}
+        started = time.perf_counter()
+        async with self._session.post(self._url, json={"prompt": "small"}, headers=headers) as got:
             got.raise_for_status()
             await got.read()
-        return (time.perf_counter() - began) * 1000
+        return (time.perf_counter() - started) * 1000
 
-    async def middle(self, seconds: float) -> float:
-        """Ask for so long, and give the median."""
+    async def median_latency(self, seconds: float) -> float:
+        """Send requests for `seconds`; return the median latency in milliseconds."""
         end, times = time.perf_counter() + seconds, []
         while time.perf_counter() < end:
-            times.append(await self.ask())
+            times.append(await self.request())
             await asyncio.sleep(0.005)
         print(
             f"  {len(times)} requests: median {statistics.median(times):.2f} ms, "
@@ -129,32 +129,34 @@ class Honest:
 
 
 async def run(seconds: float) -> None:
-    """Time the honest client before and in a storm."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Measure the normal client before and during the attack."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     with tempfile.TemporaryDirectory() as folder:
         async with (
-            gateway(__file__, folder, more=LIMITS + TIMES) as (pid, url, upstream),
+            gateway(__file__, folder, settings=LIMITS + TIMES) as (pid, url, upstream),
             aiohttp.ClientSession() as session,
         ):
-            honest = Honest(session, url)
+            client = NormalClient(session, url)
             for _ in range(_WARM_UP):
-                await honest.ask()
-            print("undisturbed:")
-            before = await honest.middle(_SECONDS)
-            idle = reset(pid)
-            print(f"{EACH} that never read 6 MB each, and {EACH} that send no whole head:")
-            with storm(url):
-                during = await honest.middle(seconds)
+                await client.request()
+            print("without hostile clients:")
+            before = await client.median_latency(_SECONDS)
+            idle = reset_peak(pid)
+            print(
+                f"{EACH} clients that never read 6 MB, and {EACH} that never finish their headers:"
+            )
+            with hostile_clients(url):
+                during = await client.median_latency(seconds)
                 peak = memory(pid, "VmHWM") - idle
                 async with session.get(upstream) as got:
-                    print(f"  pictures that the provider was asked for: {await got.json()}")
-            print(f"ratio of the medians: {during / before:.2f} (wanted: at most 2)")
+                    print(f"  images requested from the provider: {await got.json()}")
+            print(f"ratio of the medians: {during / before:.2f} (target: at most 2)")
             print(
                 f"memory: {peak / MB:+.0f} MB at the peak, over {idle / MB:.0f} MB "
-                f"(budget: {PROMISED / MB:+.0f} MB)"
+                f"(budget: {MEMORY_BUDGET / MB:+.0f} MB)"
             )
 
 
 if __name__ == "__main__":
-    command(__doc__, provider, run, ("seconds", 60.0, "how long the storm lasts"))
+    command(__doc__, provider, run, ("seconds", 60.0, "duration of the attack"))

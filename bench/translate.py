@@ -1,8 +1,8 @@
-"""What it costs to translate a call by a provider's table: `make bench-translate`.
+"""CPU of translating a call by a provider's table: `make bench-translate`.
 
 For each provider, a call with eight parameters is translated by the table of its recommended model,
-in one process, over and over; told is the median of several rounds, in microseconds a call. The
-provider's request is made as well, which is what a request through the gateway pays.
+repeatedly in one process. The result is the median of several rounds in microseconds per call.
+Building the provider's request is measured as well.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ CALL = {
 }
 ROUNDS, CALLS = 7, 2000
 LIMIT = 50.0
-"""Microseconds that a translation is to stay below."""
+"""Upper limit of a translation, in microseconds."""
 
 
 def microseconds(work: Callable[[], object]) -> float:
-    """Give the median CPU time of one call of `work`: others may be at work on this machine."""
+    """Return the median CPU time of one call of `work`; other processes do not count."""
     rounds = []
     for _ in range(ROUNDS):
         started = time.process_time()
@@ -45,13 +45,13 @@ def microseconds(work: Callable[[], object]) -> float:
     return statistics.median(rounds)
 
 
-def measured(adapter: Adapter) -> tuple[float, float | None]:
-    """Give what translating costs, and what making the request costs."""
+def measure(adapter: Adapter) -> tuple[float, float | None]:
+    """Return the microseconds of translating, and of building the request if possible."""
     params = {"model": adapter.models[0], **CALL}
     table = adapter.table_for(adapter.models[0])
-    made = table.translate(params)
+    translation = table.translate(params)
     options = {option.name: "x" for option in adapter.options if not option.operator_only}
-    call = ImageCall(params, made.fields, Credentials("key", options), nonce=1)
+    call = ImageCall(params, translation.fields, Credentials("key", options), nonce=1)
     try:
         adapter.build_request(call)
     except (ImageError, NotImplementedError, KeyError, ValueError):
@@ -65,11 +65,13 @@ def main() -> None:
     """Print a line for each provider, and the slowest."""
     machine = f"{platform.machine()}, Python {platform.python_version()}"
     print(f"easel {__version__}, {datetime.now(UTC):%Y-%m-%d}, {machine}")
-    print(f"median of {ROUNDS} rounds of {CALLS} calls, in microseconds a call\n")
+    print(f"median of {ROUNDS} rounds of {CALLS} calls, in microseconds per call\n")
     print(f"{'provider':<20}{'translate':>10}{'request':>10}")
-    found = {name: measured(adapters.get_adapter(name)) for name in adapters.PROVIDERS}
-    for name, (translating, making) in sorted(found.items(), key=lambda it: -it[1][0]):
-        print(f"{name:<20}{translating:>10.1f}" + (f"{making:>10.1f}" if making else f"{'-':>10}"))
+    found = {name: measure(adapters.get_adapter(name)) for name in adapters.PROVIDERS}
+    for name, (translating, building) in sorted(found.items(), key=lambda it: -it[1][0]):
+        print(
+            f"{name:<20}{translating:>10.1f}" + (f"{building:>10.1f}" if building else f"{'-':>10}")
+        )
     slowest = max(found, key=lambda name: found[name][0])
     median = statistics.median(translating for translating, _ in found.values())
     print(f"\nmedian {median:.1f}, slowest {found[slowest][0]:.1f} ({slowest}); limit {LIMIT:g}")

@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import cpu, memory, reset
+from processes import cpu, memory
+from processes import reset_peak as reset_process_peak
 
 UNDER_TEST, LOAD = 0, 1
 """CPU cores."""
@@ -55,7 +56,7 @@ class Server:
 
     def reset_peak(self) -> int:
         """Reset the peak; return the resident bytes."""
-        return sum(map(reset, self.processes))
+        return sum(map(reset_process_peak, self.processes))
 
     def files(self) -> int:
         """Return the number of open file descriptors."""
