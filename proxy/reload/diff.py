@@ -15,7 +15,7 @@ def describe_changes(before: Settings, after: Settings) -> str:
 
     >>> from proxy.settings.loader import parse
     >>> texts = ("configs: {a: {provider: openai}, b: {}}", "configs: {a: {}, c: {}}")
-    >>> changes(*(parse(text, environ={}) for text in texts))
+    >>> describe_changes(*(parse(text, environ={}) for text in texts))
     'configs: added c, removed b, changed a'
     """
     pairs = zip(_named_entries(before).items(), _named_entries(after).values(), strict=True)

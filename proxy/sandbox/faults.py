@@ -59,7 +59,7 @@ class FaultScript:
     def error(self) -> ImageError | None:
         """Return the requested error, if any.
 
-        >>> Script(status=429).failure().code
+        >>> FaultScript(status=429).error().code
         'rate_limit_exceeded'
         """
         if self.refuse:

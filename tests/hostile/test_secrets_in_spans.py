@@ -127,7 +127,7 @@ async def test_a_signed_url_of_a_picture_stands_in_no_span() -> None:
         got = await _asked(ours, MARKED, more)
     assert got.status == 200
     assert urls
-    assert len(into[0].named("GET picture")) == 1
+    assert len(into[0].named("GET image")) == 1
     assert leaks(into[0]) == []
     assert b"X-Signature" not in into[0].raw
 

@@ -71,7 +71,7 @@ def error_outcome(error: ImageError) -> str:
     """Return the outcome of a request that failed.
 
     >>> from adapters.errors import Refusal
-    >>> outcome_of(Refusal("No.")), outcome_of(ProviderError("Down.", provider_status=500))
+    >>> error_outcome(Refusal("No.")), error_outcome(ProviderError("Down.", provider_status=500))
     ('refused', 'provider_error')
     """
     if isinstance(error, GatewayError):

@@ -83,7 +83,8 @@ def result_attributes(attempt: Attempt) -> dict[str, Value]:
 def safe_model_name(named: Any, secrets: frozenset[str]) -> str:
     """Return a model's name if it looks like one, else "": a client can send any text as model.
 
-    >>> model_of("@up/gpt-image-1", frozenset()), model_of("A lighthouse at dawn", frozenset())
+    >>> no_secrets: frozenset[str] = frozenset()
+    >>> safe_model_name("@up/gpt-image-1", no_secrets), safe_model_name("A lighthouse", no_secrets)
     ('@up/gpt-image-1', '')
     """
     if not (isinstance(named, str) and _MODEL.fullmatch(named)):

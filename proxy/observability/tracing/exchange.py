@@ -98,9 +98,9 @@ def _request_kind(request: ProviderRequest) -> str:
 def url_template(path: str, secrets: frozenset[str]) -> str:
     """Return a path without its query, and with `{id}` for segments that look like an id.
 
-    >>> template_of("/tasks/0f8fad5b-d9cb-469f-a165-70867728950e/result?key=1", frozenset())
+    >>> url_template("/tasks/0f8fad5b-d9cb-469f-a165-70867728950e/result?key=1", frozenset())
     '/tasks/{id}/result'
-    >>> template_of("/models/flux-2-pro:run", frozenset())
+    >>> url_template("/models/flux-2-pro:run", frozenset())
     '/models/flux-2-pro:run'
     """
     segments = path.partition("?")[0].partition("#")[0].split("/")

@@ -127,7 +127,7 @@ def _silence_sdk() -> None:
 def traces_url(url: str) -> str | None:
     """Return the URL that spans are sent to; None leaves it to the environment.
 
-    >>> endpoint_of("http://collector:4318/"), endpoint_of("https://h/otlp/v1/traces")
+    >>> traces_url("http://collector:4318/"), traces_url("https://h/otlp/v1/traces")
     ('http://collector:4318/v1/traces', 'https://h/otlp/v1/traces')
     """
     return url.rstrip("/").removesuffix(_TRACES_PATH) + _TRACES_PATH if url else None
