@@ -108,8 +108,9 @@ def make_record(
     key, recording = job.key, job.recording
     identity = (key.caller, key.digest, owner, job.created_at)
     if failure is None and job.failed:
-        found = recording.failure
-        failure = found if isinstance(found, ImageError) else GatewayError("Internal error in the gateway that ran this job.")
+        failure = recording.failure
+        if not isinstance(failure, ImageError):
+            failure = GatewayError("Internal error in the gateway that ran this job.")
     if failure is not None:
         unreported_charge = failure.code == "job_lost" or job.has_unreported_charge
         return JobRecord(
