@@ -108,9 +108,12 @@ def make_record(
     key, recording = job.key, job.recording
     identity = (key.caller, key.digest, owner, job.created_at)
     if failure is None and job.failed:
-        failure = recording.failure
-        if not isinstance(failure, ImageError):
-            failure = GatewayError("Internal error in the gateway that ran this job.")
+        recorded = recording.failure
+        failure = (
+            recorded
+            if isinstance(recorded, ImageError)
+            else GatewayError("Internal error in the gateway that ran this job.")
+        )
     if failure is not None:
         unreported_charge = failure.code == "job_lost" or job.has_unreported_charge
         return JobRecord(
