@@ -27,7 +27,9 @@ clean: ## Remove everything that was installed or built; state_dir stays
 ##@ Test
 
 # Many tests wait: four processes keep two cores busy. tests/conftest.py orders the modules.
-PYTEST = $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# Many start Python: its bytecode is cached in .venv, also where the environment forbids bytecode.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/pycache \
+  $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.tested ## Test the adapters and the in-process gateway (under a minute)
 	@$(PYTEST) -m 'not process'
