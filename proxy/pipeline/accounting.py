@@ -12,7 +12,7 @@ from proxy.cache.entry import CachedImage
 from proxy.observability.metrics.labels import model_family
 from proxy.observability.metrics.registry import METRICS
 from proxy.pipeline.image_source import ImageSource
-from proxy.pipeline.params import final_params
+from proxy.pipeline.params import final_model
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt, BilledImage
 from proxy.routing.plan import Target
@@ -39,8 +39,8 @@ def record_images(request: web.Request, attempt: Attempt, params: Mapping[str, A
     metrics, prices = request.app[METRICS], request[SNAPSHOT].settings.price_table
     for target, pixels, kept in attempt.images_out:
         adapter = target.adapter
-        named = attempt.params if target is attempt.target else final_params(params, target)
-        model = named.get("model")
+        own = target is attempt.target
+        model = attempt.params.get("model") if own else final_model(params, target)
         model = adapter.effective_model(model if isinstance(model, str) else "", target.credentials)
         family = model_family(adapter, model)
         metrics.images.add((adapter.id, family, "cache" if kept else "provider"))

@@ -128,6 +128,12 @@ class _ConfigKeys(msgspec.Struct, frozen=True):
             check_range("request_timeout", self.request_timeout, 1, MAX_TIMEOUT_MS, " milliseconds")
         if self.keepalive is not None:
             check_range("keepalive", self.keepalive, 0, MAX_KEEPALIVE_SECONDS, " seconds")
+        if len(self.drop_params) > MAX_DROP_PATHS:
+            raise ValueError(f"`drop_params` must hold at most {MAX_DROP_PATHS} paths")
+        if any(len(path) > MAX_PATH_LENGTH for path in self.drop_params):
+            raise ValueError(
+                f"`drop_params` must hold paths of at most {MAX_PATH_LENGTH} characters"
+            )
         if self.unsupported is not None:
             check_choice("unsupported", self.unsupported, UNSUPPORTED_POLICIES)
 
@@ -203,6 +209,10 @@ MAX_TARGETS, MAX_DEPTH, MAX_KEYS, MAX_ERRORS = 100, 8, 100, 100
 MAX_TOTAL_TARGETS = 1000
 """Total targets of a config: each is resolved for every request, whether it is used or not."""
 MAX_WEIGHT = 1_000_000
+MAX_DROP_PATHS, MAX_PATH_LENGTH = 100, 256
+"""Paths in `drop_params` of one level, and the characters of each: they are parsed and walked for
+each attempt.
+"""
 MODES = ("single", "loadbalance", "fallback", "conditional")
 
 

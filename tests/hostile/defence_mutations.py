@@ -179,6 +179,18 @@ MUTATIONS = (
         "False",
     ),
     Mutation(
+        "paths to drop are limited",
+        "proxy/settings/routing_config.py",
+        "if len(self.drop_params) > MAX_DROP_PATHS:",
+        "if False:",
+    ),
+    Mutation(
+        "one walk drops all paths",
+        "proxy/pipeline/params.py",
+        "drops.steps.keys() & value.keys()",
+        "[it for it in drops.steps if it in value]",
+    ),
+    Mutation(
         "duplicate keys in a config are refused",
         "proxy/settings/config_json.py",
         "_object",
