@@ -26,6 +26,7 @@ from proxy.reload.live_settings import LIVE_SETTINGS
 from proxy.reload.watcher import watch_settings_file
 from proxy.server import drain
 from proxy.server.client_timeouts import enforce_client_timeouts
+from proxy.server.connection import client_runner
 from proxy.server.listeners import Listener, open_listeners
 from proxy.server.process import forbid_core_dumps
 from proxy.server.site import GracefulSite, close_sites, start_sites
@@ -131,17 +132,10 @@ async def _serve(
     if tls := _tls(settings):
         live_settings.on_applied.append(tls.reload_if_changed)
     options.on_app(app)
-    runner = web.AppRunner(
+    runner = client_runner(
         app,
-        access_log=None,
         logger=server_logger(),
-        handle_signals=False,
-        # A client that disconnects does not cancel its job, unless the operator wants that: then
-        # its handler is cancelled, and the job with its last client.
-        handler_cancellation=settings.jobs.on_disconnect == "cancel",
         shutdown_timeout=_CLOSING_SECONDS,
-        max_field_size=settings.limits.header_bytes,
-        max_line_size=settings.limits.header_bytes,
         keepalive_timeout=settings.timeouts.keepalive,
     )
     await runner.setup()

@@ -122,12 +122,15 @@ class Limits(Section, frozen=True):
 
     `jobs` is the number of concurrent jobs, `caller_jobs` that of one caller, `images` the
     maximum `n` of a request. `body_ratio` is the maximum compression ratio of a request body.
+    `header_bytes` is for all headers of a request, `idle_bytes` for the connections without a
+    request in progress.
     """
 
     body_bytes: int = 32 * _MB
     bodies_bytes: int = 256 * _MB
     body_ratio: int = 100
     header_bytes: int = 40 * 1024
+    idle_bytes: int = 128 * _MB
     prompt_characters: int = 32_000
     images: int = 10
     reply_bytes: int = 256 * _MB

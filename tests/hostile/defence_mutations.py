@@ -317,6 +317,24 @@ MUTATIONS = (
         "False",
     ),
     Mutation(
+        "the headers of a request are bounded as a whole",
+        "proxy/server/connection.py",
+        "if self._unfinished > self._limit:",
+        "if False:",
+    ),
+    Mutation(
+        "complete headers are measured as a whole",
+        "proxy/server/connection.py",
+        "if self._fed > self._limit:",
+        "if False:",
+    ),
+    Mutation(
+        "connections that wait for their client have a memory limit together",
+        "proxy/server/connection.py",
+        "if self.total > self._limit:",
+        "if False:",
+    ),
+    Mutation(
         "jobs in progress are limited",
         "proxy/jobs/limits.py",
         "ConcurrencyLimit.acquire",

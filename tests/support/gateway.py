@@ -21,6 +21,7 @@ from proxy.context import IN_FLIGHT
 from proxy.context import SETTINGS as SETTINGS_OF
 from proxy.observability.access_log import ACCESS_LOG
 from proxy.reload.live_settings import apply
+from proxy.server.connection import client_runner
 from proxy.server.run import server_logger
 from proxy.settings.loader import parse
 from proxy.state.ops import StateStore
@@ -119,21 +120,22 @@ def _header(name: str) -> str:
 @asynccontextmanager
 async def served(app: web.Application) -> AsyncIterator[str]:
     """Serve an application on a loopback port, with the options the gateway is served with."""
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        logger=server_logger(),
-        handler_cancellation=SETTINGS_OF in app and app[SETTINGS_OF].jobs.on_disconnect == "cancel",
-        shutdown_timeout=1,
-        max_field_size=40960,
-        max_line_size=40960,
-    )
+    runner = _runner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+def _runner(app: web.Application) -> web.AppRunner:
+    options: Any = {"logger": server_logger(), "shutdown_timeout": 1}
+    if SETTINGS_OF in app:
+        return client_runner(app, **options)
+    return web.AppRunner(
+        app, access_log=None, max_field_size=40960, max_line_size=40960, **options
+    )
 
 
 @asynccontextmanager
