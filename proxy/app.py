@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from proxy.cache.store import CACHE, ResponseCache
 from proxy.context import BODY_MEMORY, DRAINING, IN_FLIGHT, SETTINGS, STATE_STORE, STRATEGIES
 from proxy.endpoints import blobs, cache, health, images, jobs, metrics, models
 from proxy.http.body_limits import BodyMemory
+from proxy.http.expect import defer_expect, defer_expect_without_route
 from proxy.jobs.budget import BYTES_PER_JOB, RecordingBudget
 from proxy.jobs.keys import JOB_CLUSTER, JOBS
 from proxy.jobs.limits import ConcurrencyLimit
@@ -211,19 +213,20 @@ def _job_cluster(settings: Settings, app: web.Application) -> JobCluster | None:
 
 def _add_routes(app: web.Application) -> None:
     """Add the routes; those of the API with and without `/v1`."""
+    add = partial(app.router.add_route, expect_handler=defer_expect)
+    add_get = partial(app.router.add_get, expect_handler=defer_expect)
     generate = images.image_generation()
     for prefix in ("/v1", ""):
-        app.router.add_post(f"{prefix}/images/generations", generate)
-        app.router.add_delete(f"{prefix}/cache", cache.clear_cache)
-        app.router.add_get(f"{prefix}/images/jobs/{{id}}", jobs.get_job)
-        app.router.add_delete(f"{prefix}/images/jobs/{{id}}", jobs.delete_job)
-        app.router.add_get(f"{prefix}/models", models.list_models)
-        app.router.add_get(f"{prefix}/images/models", models.list_image_models)
-        app.router.add_get(
-            prefix + "/images/models/{provider}/{model:.+}", models.describe_image_model
-        )
-    app.router.add_get(BLOB, blobs.get_blob)
-    app.router.add_get("/", health.root)
-    app.router.add_get("/healthz", health.healthz)
-    app.router.add_get("/readyz", health.readyz)
-    app.router.add_get("/metrics", metrics.metrics)
+        add("POST", f"{prefix}/images/generations", generate)
+        add("DELETE", f"{prefix}/cache", cache.clear_cache)
+        add_get(f"{prefix}/images/jobs/{{id}}", jobs.get_job)
+        add("DELETE", f"{prefix}/images/jobs/{{id}}", jobs.delete_job)
+        add_get(f"{prefix}/models", models.list_models)
+        add_get(f"{prefix}/images/models", models.list_image_models)
+        add_get(prefix + "/images/models/{provider}/{model:.+}", models.describe_image_model)
+    add_get(BLOB, blobs.get_blob)
+    add_get("/", health.root)
+    add_get("/healthz", health.healthz)
+    add_get("/readyz", health.readyz)
+    add_get("/metrics", metrics.metrics)
+    defer_expect_without_route(app.router)

@@ -6,7 +6,7 @@
 | access | | TRACE_ID, SNAPSHOT, TIMELINE, COMMITTED, response headers, the access line | |
 | errors | TRACE_ID | ERROR_CODE, METRIC_OUTCOME | any failure, as an OpenAI error |
 | framing | | | 400 |
-| auth | SNAPSHOT | CALLER | 401, 421 |
+| auth | SNAPSHOT | CALLER | 401, 417, 421 |
 | **IMAGE_CHAIN, every image request** | | | |
 | routing | CALLER | PLAN, BODY, BODY_RESERVATION | 4xx, 503, a cached response |
 | cache_lookup | PLAN, BODY | ATTEMPT, if it responds | a response cached in memory |

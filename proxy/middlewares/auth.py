@@ -1,4 +1,4 @@
-"""Authentication by gateway API key, and the check of the Host header.
+"""Authentication by gateway API key, and the checks of the Host and Expect headers.
 
 The key is sent in `x-portkey-api-key`, or as `Authorization: Bearer`.
 """
@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler
 from proxy.blobs.urls import BLOB_ROUTE as BLOB
 from proxy.context import CALLER
 from proxy.errors import Unauthorized
+from proxy.http.expect import check_expectation, send_continue
 from proxy.http.headers import bearer
 from proxy.http.proxy_headers import is_unix_socket, requested_host
 from proxy.reload.snapshot import SNAPSHOT
@@ -34,13 +35,18 @@ _FROM_AUTHORIZATION = "Authorization header; x-portkey-api-key was not sent"
 
 @web.middleware
 async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Check the Host header, and the gateway key unless the route is public."""
+    """Check the Host and Expect headers, and the gateway key unless the route is public."""
     snapshot, headers = request[SNAPSHOT], request.headers
     host = requested_host(request, snapshot.settings.server.trusted_proxies)
     snapshot.allowed_hosts.check(host, over_unix=is_unix_socket(request))
+    is_expecting = "expect" in headers
+    if is_expecting:
+        check_expectation(request)
     resource = request.match_info.route.resource
     if resource is not None and resource.canonical not in PUBLIC_ROUTES:
         request[CALLER] = authenticate(headers, snapshot.settings.api_keys)
+    if is_expecting:
+        await send_continue(request)
     return await handler(request)
 
 

@@ -167,8 +167,8 @@ VIRTUAL_KEY_KEYS = frozenset({"provider", "api_key", "custom_host"})
 
 
 def key_digest(key: str) -> bytes:
-    """Return the digest that identifies a gateway key."""
-    return hashlib.sha256(key.encode()).digest()
+    """Return the digest that identifies a gateway key, which may be any bytes in a header."""
+    return hashlib.sha256(key.encode(errors="surrogateescape")).digest()
 
 
 def load(file: str, environ: Mapping[str, str] | None = None) -> Settings:

@@ -335,6 +335,25 @@ MUTATIONS = (
         "if False:",
     ),
     Mutation(
+        "a key is read as bytes",
+        "proxy/settings/loader.py",
+        'key.encode(errors="surrogateescape")',
+        "key.encode()",
+    ),
+    Mutation(
+        "an unknown expectation is an error like any other",
+        "proxy/http/expect.py",
+        "    async def resolve_and_defer(request: web.Request) -> Any:\n",
+        "    async def resolve_and_defer(request: web.Request) -> Any:\n"
+        "        return await resolve(request)\n",
+    ),
+    Mutation(
+        "an error of the HTTP parser repeats nothing",
+        "proxy/server/connection.py",
+        "    def _make_error_handler(\n",
+        "    def _make_no_error_handler(\n",
+    ),
+    Mutation(
         "jobs in progress are limited",
         "proxy/jobs/limits.py",
         "ConcurrencyLimit.acquire",
