@@ -21,6 +21,8 @@ from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed
 MODERATION_CODES = frozenset(
     {"moderation_blocked", "content_policy_violation", "contentfilter", "content_filter"}
 )
+_MAX_ENTRIES = 1000
+"""Entries of a reply that are read: more than any request may ask for."""
 _IMAGE_FIELDS = frozenset({"b64_json", "image_base64", "url"})
 _URL_SCHEMES = ("https://", "http://", "data:")
 """Prefixes of URLs that a client can use; a relative URL or a file path is not one."""
@@ -63,7 +65,8 @@ class OpenAIPassthrough(Adapter):
         extra = {k: v for k, v in tree.items() if k not in ("data", "usage", "created")}
         # The body cannot be relayed if an image must change its form: a data: URL becomes base64,
         # base64 becomes a URL if the client asked for one.
-        has_data_url = any(dig_str(it, "url").startswith("data:") for it in dig_list(tree, "data"))
+        entries = dig_list(tree, "data")[:_MAX_ENTRIES]
+        has_data_url = any(dig_str(it, "url").startswith("data:") for it in entries)
         needs_url = call.response_format == "url" and any(image.b64 for image in images)
         body = None if has_data_url or needs_url else reply.body
         return Answer(images, usage=dig_typed(tree, "usage", kind=dict), extra=extra, body=body)
@@ -95,7 +98,7 @@ def parse_images(
 
     `extra_fields` are the other fields of an entry that are passed to the client; None means all.
     """
-    for entry in dig_list(tree, *(path or ("data",))):
+    for entry in dig_list(tree, *(path or ("data",)))[:_MAX_ENTRIES]:
         b64 = dig_str(entry, "b64_json") or dig_str(entry, "image_base64")
         url = "" if b64 else dig_str(entry, "url")
         if b64 or url.startswith(_URL_SCHEMES):

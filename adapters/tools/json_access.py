@@ -11,6 +11,9 @@ import orjson
 
 T = TypeVar("T")
 
+_MAX_TEXT = 1024 * 1024
+"""Longest JSON inside of a string, in characters: its values are not counted in advance."""
+
 
 def dig(tree: Any, *path: str | int) -> Any:
     """Return the value at a path of keys and indexes, None if there is none.
@@ -138,7 +141,9 @@ def _pop_count(counts: dict[str, Any], *names: str) -> int:
 
 
 def parse_json(text: str) -> Any:
-    """Return parsed JSON, None if the text is not JSON."""
+    """Return parsed JSON, None if the text is not JSON or longer than `_MAX_TEXT`."""
+    if len(text) > _MAX_TEXT:
+        return None
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -40,6 +40,7 @@ from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt, ResponseCapture
 from proxy.routing.plan import Target
 from proxy.upstream.client import ProviderClient, client_for
+from proxy.upstream.reply_limits import has_too_many_values
 
 _EVENT_FIELDS = frozenset({"quality", "background"})
 """Fields of a cached response that an event takes from the parameters."""
@@ -171,6 +172,8 @@ class CachedAttempt:
 def _parse_recording(attempt: Attempt, capture: ResponseCapture) -> list[Answer]:
     body = b"".join(capture.chunks or ())
     capture.chunks = None
+    if has_too_many_values(body):
+        return []
     return parse_recorded(attempt.target.adapter, attempt.calls[0], capture.content_type, body)
 
 

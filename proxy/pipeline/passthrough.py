@@ -25,7 +25,8 @@ from proxy.routing.attempt import BilledImage
 from proxy.upstream.client import Outcome
 from proxy.upstream.errors import map_client_errors
 from proxy.upstream.redact import redact_stream
-from proxy.upstream.reply import is_compressed, reply_too_large
+from proxy.upstream.reply import is_compressed
+from proxy.upstream.reply_limits import reply_too_large
 from proxy.upstream.timeout import total_timeout_error
 
 _IMAGE = re.compile(

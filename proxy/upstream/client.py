@@ -33,13 +33,9 @@ from proxy.upstream.cancellation import Cancellations
 from proxy.upstream.connector import Connectors
 from proxy.upstream.exchange import send
 from proxy.upstream.image_download import Download, download
-from proxy.upstream.reply import (
-    is_compressed,
-    read_head,
-    read_reply,
-    reply_too_large,
-)
+from proxy.upstream.reply import is_compressed, read_head, read_reply
 from proxy.upstream.reply_excerpt import log_if_no_image
+from proxy.upstream.reply_limits import reply_too_large
 from proxy.upstream.retry import PaidRetry, Sleep
 from proxy.upstream.sse import stream_answers
 from proxy.upstream.temp_file import ImageTempFile, TempFiles

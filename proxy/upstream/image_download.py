@@ -18,7 +18,8 @@ from proxy.routing.plan import Target
 from proxy.upstream.connector import Connectors
 from proxy.upstream.errors import map_client_errors
 from proxy.upstream.exchange import exchange
-from proxy.upstream.reply import is_compressed, read_bytes, read_head, reply_too_large
+from proxy.upstream.reply import is_compressed, read_bytes, read_head
+from proxy.upstream.reply_limits import reply_too_large
 from proxy.upstream.timeout import total_timeout_error
 
 _READ_WHOLE_LIMIT = 1024 * 1024

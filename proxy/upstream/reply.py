@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import ClientResponse
@@ -13,6 +13,10 @@ from proxy.http.status import is_error, is_redirect, is_success
 from proxy.upstream.base64_extract import MIN_LENGTH, Base64Extractor
 from proxy.upstream.errors import map_client_errors
 from proxy.upstream.redact import ERROR_LIMIT, redact
+from proxy.upstream.reply_limits import check_values, inflate, reply_too_large
+
+_PARSED_IN_LOOP = 1024 * 1024
+"""Largest body, in bytes, that is parsed in the event loop; a larger one is parsed in a thread."""
 
 
 async def read_reply(
@@ -40,8 +44,12 @@ async def read_reply(
     else:
         body = await read_bytes(response, limit, head)
     body = redact(body, secrets)
+    await check_values(body)
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return ProviderReply(response.status, headers, body)
+    reply = ProviderReply(response.status, headers, body)
+    if len(body) > _PARSED_IN_LOOP:
+        await asyncio.to_thread(reply.json)
+    return reply
 
 
 async def read_head(response: ClientResponse, size: int) -> bytes:
@@ -54,36 +62,50 @@ async def read_head(response: ClientResponse, size: int) -> bytes:
 
 
 def _may_hold_images(response: ClientResponse) -> bool:
-    """Return whether a reply is uncompressed JSON that is long enough to contain images."""
+    """Return whether a reply is JSON that is long enough to contain images."""
     length = response.content_length
-    is_long = length is None or length > MIN_LENGTH
-    return (
-        is_long
-        and is_success(response.status)
-        and response.content_type.endswith("json")
-        and not is_compressed(response)
-    )
+    is_long = length is None or length > MIN_LENGTH or is_compressed(response)
+    return is_long and is_success(response.status) and response.content_type.endswith("json")
 
 
 async def _read_skeleton(
     response: ClientResponse, limit: int, head: bytes, extractor: Base64Extractor
 ) -> bytes:
     """Read a body through an extractor; return the JSON without the extracted images."""
-    await extractor.feed(head)
-    async for chunk in _read_chunks(response, limit - len(head)):
+    async for chunk in read_plain(response, limit, head):
         await extractor.feed(chunk)
     return bytes(extractor.skeleton)
 
 
 async def read_bytes(response: ClientResponse, limit: int, head: bytes = b"") -> bytes:
     """Read a body (`head` and the rest), at most `limit` bytes before and after decompression."""
-    chunks = [head]
-    chunks += [chunk async for chunk in _read_chunks(response, limit - len(head))]
-    return decompress(b"".join(chunks), response.headers.get("content-encoding", ""), limit)
+    return b"".join([chunk async for chunk in read_plain(response, limit, head)])
 
 
-async def _read_chunks(response: ClientResponse, limit: int) -> AsyncIterator[bytes]:
-    """Yield the rest of a body, at most `limit` bytes."""
+async def read_plain(
+    response: ClientResponse, limit: int, head: bytes = b""
+) -> AsyncIterator[bytes]:
+    """Yield a body (`head` and the rest) without its compression.
+
+    At most `limit` bytes are read, and yielded.
+    """
+    chunks = _read_chunks(response, limit, head)
+    if not is_compressed(response):
+        async for chunk in chunks:
+            yield chunk
+        return
+    async for chunk in inflate(chunks, response.headers["content-encoding"]):
+        limit -= len(chunk)
+        if limit < 0:
+            raise reply_too_large()
+        yield chunk
+
+
+async def _read_chunks(response: ClientResponse, limit: int, head: bytes) -> AsyncIterator[bytes]:
+    """Yield `head` and the rest of a body, at most `limit` bytes."""
+    limit -= len(head)
+    if head:
+        yield head
     with map_client_errors():
         while not response.content.at_eof():
             chunk = await response.content.readany()
@@ -96,40 +118,3 @@ async def _read_chunks(response: ClientResponse, limit: int) -> AsyncIterator[by
 def is_compressed(response: ClientResponse) -> bool:
     """Return whether a body is compressed, although the gateway never asks for that."""
     return response.headers.get("content-encoding", "").strip().lower() not in ("", "identity")
-
-
-def decompress(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return a body after undoing gzip or deflate, although the gateway never asks for them.
-
-    >>> decompress(b"plain", "identity", 10)
-    b'plain'
-    """
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity") or not body:
-        return body
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise UpstreamFailed(
-            "The provider's response has a content-encoding that was not requested.",
-            code="bad_answer",
-        )
-    try:
-        inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        plain = inflater.decompress(body, limit + 1)
-    except zlib.error:
-        raise _damaged_reply() from None
-    if len(plain) > limit:
-        raise reply_too_large()
-    if not inflater.eof:
-        raise _damaged_reply()
-    return plain
-
-
-def _damaged_reply() -> UpstreamFailed:
-    return UpstreamFailed("The provider's response cannot be decompressed.", code="bad_answer")
-
-
-def reply_too_large() -> UpstreamFailed:
-    """Return the error for a reply that is larger than the limits allow."""
-    return UpstreamFailed(
-        "The provider's response is larger than the limits allow.", code="too_large"
-    )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import ClientResponse
 
 from adapters.contract import Adapter, Answer, ImageCall
 from adapters.tools.sse import Event, EventParser
-from proxy.upstream.errors import map_client_errors
 from proxy.upstream.redact import redact
-from proxy.upstream.reply import reply_too_large
+from proxy.upstream.reply import read_plain
+from proxy.upstream.reply_limits import check_values
+
+_EVENTS_PER_TURN = 100
+"""Events that are parsed in one turn of the event loop."""
 
 
 async def stream_answers(
@@ -26,6 +30,7 @@ async def stream_answers(
     `secrets` are redacted in every event that may be an error.
     """
     async for event in _read_events(response, limit):
+        await check_values(event.data)
         answer = adapter.parse_event(call, Event(event.name, redact(event.data, secrets)).json())
         if answer.images or answer.usage:
             yield answer
@@ -33,15 +38,10 @@ async def stream_answers(
 
 async def _read_events(response: ClientResponse, limit: int) -> AsyncIterator[Event]:
     events = EventParser()
-    while True:
-        with map_client_errors():
-            chunk = await response.content.readany()
-        if not chunk:
-            break
-        limit -= len(chunk)
-        if limit < 0:
-            raise reply_too_large()
-        for event in events.feed(chunk):
+    async for chunk in read_plain(response, limit):
+        for number, event in enumerate(events.feed(chunk), 1):
             yield event
+            if number % _EVENTS_PER_TURN == 0:
+                await asyncio.sleep(0)
     for event in events.flush():
         yield event

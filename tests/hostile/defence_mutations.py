@@ -536,6 +536,18 @@ MUTATIONS = (
         "True",
     ),
     Mutation(
+        "a compressed reply has a ratio limit from the first byte",
+        "proxy/upstream/reply_limits.py",
+        "if self._plain > self._packed * MAX_RATIO:",
+        "if False:",
+    ),
+    Mutation(
+        "the JSON values of a reply are counted before it is parsed",
+        "proxy/upstream/reply_limits.py",
+        "if counter.values > MAX_VALUES:",
+        "if False:",
+    ),
+    Mutation(
         "replies have a size limit",
         "proxy/upstream/reply.py",
         "_read_chunks",

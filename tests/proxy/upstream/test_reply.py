@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from base64 import b64encode
+from itertools import chain
+from random import Random
 
 import orjson
 import pytest
@@ -12,12 +15,13 @@ from aiohttp import web
 from proxy.errors import UpstreamFailed
 from proxy.observability.access_log import ACCESS_LOG
 from proxy.upstream.redact import ERROR_LIMIT
-from proxy.upstream.reply import decompress
+from proxy.upstream.reply_limits import Inflater
 from tests.support.gateway import Reply, always, gateway_to
 from tests.support.raw_http import SECRET, gateway_at, wire
 
 UP = {"virtual_key": "up"}
-LARGE = b'{"created":1,"data":[{"b64_json":"' + b"A" * 300_000 + b'"}]}'
+TEXT = b64encode(Random(7).randbytes(225_000))  # noqa: S311 - no secret
+LARGE = b'{"created":1,"data":[{"b64_json":"' + TEXT + b'"}]}'
 SMALL = b'{"created":1,"data":[{"b64_json":"AAAA"}]}'
 
 
@@ -55,14 +59,31 @@ async def test_an_unknown_or_broken_encoding_is_a_named_error(reply: Reply) -> N
         assert (got.status, got.error["code"]) == (502, "bad_answer")
 
 
-def test_a_body_above_the_limit_after_decompression_is_too_large() -> None:
-    with pytest.raises(UpstreamFailed) as caught:
-        decompress(gzip.compress(b"0" * 100_000), "gzip", 99_999)
+@pytest.mark.parametrize(("limit", "status"), [(len(LARGE), 200), (len(LARGE) - 1, 502)])
+async def test_a_body_may_be_as_long_as_the_limit_after_decompression(
+    limit: int, status: int
+) -> None:
+    packed = gzip.compress(LARGE)
+    assert len(packed) < limit
+    async with gateway_to(encoded(packed, "gzip"), f"limits: {{reply_bytes: {limit}}}\n") as (
+        ours,
+        _,
+    ):
+        got = await ours.draw(**UP)
+        assert got.status == status
+        assert status == 200 or got.error["code"] == "too_large"
+
+
+@pytest.mark.parametrize("step", [1, 100, 10_000])
+def test_a_body_decompresses_to_at_most_a_hundred_times_its_size(step: int) -> None:
+    packed = gzip.compress(b"{}," * 100_000)
+    inflater, plain = Inflater("gzip"), 0
+    pieces = (packed[at : at + step] for at in range(0, len(packed), step))
+    with pytest.raises(UpstreamFailed) as caught:  # noqa: PT012 - the sum is of what came before it
+        for piece in chain.from_iterable(map(inflater.feed, pieces)):
+            plain += len(piece)
     assert caught.value.code == "too_large"
-
-
-def test_a_body_may_be_as_long_as_the_limit() -> None:
-    assert decompress(gzip.compress(SMALL), "gzip", len(SMALL)) == SMALL
+    assert plain <= 100 * len(packed)
 
 
 # Where a provider may repeat the credential it was sent.

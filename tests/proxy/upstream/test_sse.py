@@ -32,6 +32,10 @@ class Body:
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = list(pieces)
         self.content = self
+        self.headers: dict[str, str] = {}
+
+    def at_eof(self) -> bool:
+        return not self._pieces
 
     async def readany(self) -> bytes:
         return self._pieces.pop(0) if self._pieces else b""

@@ -1,0 +1,141 @@
+"""Limits on what a provider's reply may become: its size decompressed, and its values parsed.
+
+A reply of a few kilobytes can decompress to megabytes, and a megabyte of `{},` is parsed into
+thirty. So both are counted from the first byte, before anything is built.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+
+from proxy.errors import UpstreamFailed
+
+MAX_VALUES = 100_000
+"""Most values (objects, lists and their members) of one reply or event in JSON."""
+MAX_RATIO = 100
+"""Most bytes that one byte of a compressed reply may decompress to."""
+_PIECE = 256 * 1024
+"""Bytes that are decompressed or counted in one turn of the event loop."""
+
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
+_OTHER_BYTES = bytes(set(range(256)) - set(b'{[,"'))
+"""All bytes but those that begin a value, and quotes."""
+_CONTAINERS = (b"{", b"[")
+
+
+class ValueCounter:
+    """Counts the values of a JSON text that arrives in chunks, without parsing it.
+
+    It counts the brackets and commas outside of strings: all values but the first member of each
+    object or list.
+    """
+
+    __slots__ = ("_after_backslash", "_in_string", "values")
+
+    def __init__(self) -> None:
+        self.values = 0
+        self._in_string = False
+        self._after_backslash = False
+
+    def add(self, chunk: bytes) -> None:
+        """Count the values that begin in the next chunk."""
+        if self._after_backslash:
+            chunk = b"\\" + chunk
+        if b"\\" in chunk:
+            chunk = _ESCAPE.sub(b"", chunk)
+        self._after_backslash = chunk.endswith(b"\\")
+        texts = chunk.translate(None, _OTHER_BYTES).split(b'"')
+        self.values += sum(map(len, texts[self._in_string :: 2]))
+        self._in_string ^= len(texts) % 2 == 0
+
+
+async def check_values(body: bytes) -> None:
+    """Raise `UpstreamFailed` for JSON with more than `MAX_VALUES` values.
+
+    A body that is neither an object nor a list is one value, or no JSON.
+    """
+    if len(body) <= MAX_VALUES or body.lstrip()[:1] not in _CONTAINERS:
+        return
+    for values in _count_stepwise(body):
+        if values > MAX_VALUES:
+            raise too_many_values()
+        await asyncio.sleep(0)
+
+
+def has_too_many_values(body: bytes) -> bool:
+    """Return whether a text, JSON or events, has more than `MAX_VALUES` values. For a thread."""
+    return len(body) > MAX_VALUES and any(it > MAX_VALUES for it in _count_stepwise(body))
+
+
+def _count_stepwise(body: bytes) -> Iterator[int]:
+    """Yield the number of values in a growing part of a text, after each short step."""
+    counter, view = ValueCounter(), memoryview(body)
+    for at in range(0, len(body), _PIECE):
+        counter.add(bytes(view[at : at + _PIECE]))
+        yield counter.values
+
+
+class Inflater:
+    """Decompresses gzip or deflate in pieces, at most `MAX_RATIO` bytes for each byte."""
+
+    def __init__(self, encoding: str) -> None:
+        if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+            raise UpstreamFailed(
+                "The provider's response has a content-encoding that was not requested.",
+                code="bad_answer",
+            )
+        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        self._packed = self._plain = 0
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield what a chunk decompresses to, in short pieces; raise `UpstreamFailed`."""
+        self._packed += len(chunk)
+        while not self._inflater.eof:
+            try:
+                piece = self._inflater.decompress(chunk, _PIECE)
+            except zlib.error:
+                raise _damaged_reply() from None
+            self._plain += len(piece)
+            if self._plain > self._packed * MAX_RATIO:
+                raise reply_too_large()
+            if piece:
+                yield piece
+            if len(piece) < _PIECE:
+                return
+            chunk = self._inflater.unconsumed_tail
+
+    def finish(self) -> None:
+        """Raise `UpstreamFailed` if the compressed data has no end."""
+        if self._packed and not self._inflater.eof:
+            raise _damaged_reply()
+
+
+async def inflate(chunks: AsyncIterator[bytes], encoding: str) -> AsyncGenerator[bytes, None]:
+    """Yield a compressed body decompressed, one short piece for each turn of the event loop."""
+    inflater = Inflater(encoding)
+    async for chunk in chunks:
+        for piece in inflater.feed(chunk):
+            yield piece
+            await asyncio.sleep(0)
+    inflater.finish()
+
+
+def reply_too_large() -> UpstreamFailed:
+    """Return the error for a reply that is larger than the limits allow."""
+    return UpstreamFailed(
+        "The provider's response is larger than the limits allow.", code="too_large"
+    )
+
+
+def too_many_values() -> UpstreamFailed:
+    """Return the error for a reply with too many values."""
+    return UpstreamFailed(
+        f"The provider's response contains more than {MAX_VALUES} JSON values.", code="too_large"
+    )
+
+
+def _damaged_reply() -> UpstreamFailed:
+    return UpstreamFailed("The provider's response cannot be decompressed.", code="bad_answer")
