@@ -38,10 +38,16 @@ _NEVER_RELAYED = HOP_BY_HOP | {
     # They describe the provider's own site.
     *("set-cookie", "server", "date", "alt-svc", "strict-transport-security", "via", "nel"),
     *("report-to", "content-security-policy", "clear-site-data"),
-    # A web server in front of the gateway would obey them, and serve its own files.
-    *("x-accel-redirect", "x-sendfile", "x-lighttpd-send-file", "x-reproxy-url"),
+    # A browser, or a cache in front of the gateway, would obey them.
+    *("refresh", "link", "www-authenticate", "surrogate-control", "service-worker-allowed"),
+    *("x-litespeed-location", "edge-control", "cdn-cache-control", "content-location", "location"),
 }
-_NEVER_RELAYED_PREFIXES = ("x-portkey-", "x-easel-", "access-control-", "cf-")
+_NEVER_RELAYED_PREFIXES = (
+    *("x-portkey-", "x-easel-", "access-control-", "cf-"),
+    # A web server in front of the gateway would obey them, and serve its own files.
+    *("x-accel-", "x-sendfile", "x-lighttpd-", "x-reproxy-", "x-litespeed-", "x-archive-"),
+    *("surrogate-", "x-varnish-", "x-esi-", "x-rewrite-", "x-original-"),
+)
 _BODY_HEADERS = frozenset(
     {"content-type", "content-length", "content-encoding", "etag", "last-modified"}
     | {"accept-ranges", "content-disposition", "content-md5", "digest", "age", "expires", "vary"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from tests.support.gateway import ANSWER, gateway, gateway_to
+from tests.support.gateway import ANSWER, always, gateway, gateway_to
 from tests.support.raw_http import gateway_at, shout, wire
 
 BREAKS = ("a\r\nx-evil: 1", "a\nx-evil: 1", "a\rx-evil: 1", "a\0b", "a\r\n\r\nGET / HTTP/1.1")
@@ -71,6 +71,25 @@ async def test_no_header_of_a_providers_becomes_two() -> None:
         assert not {"x-evil", "x-inner", "x-accel-redirect"} & {
             name.lower() for name in got.headers
         }
+
+
+COMMANDS = {
+    *("x-accel-redirect", "x-accel-limit-rate", "x-accel-expires", "x-sendfile", "x-sendfile2"),
+    *("x-sendfile-temporary", "x-lighttpd-send-tempfile", "x-lighttpd-send-file"),
+    *("x-reproxy-url", "x-reproxy-file", "x-litespeed-location", "x-litespeed-cache-control"),
+    *("x-archive-files", "refresh", "link", "www-authenticate", "surrogate-control"),
+    *("surrogate-key", "service-worker-allowed", "location", "x-rewrite-url", "x-original-url"),
+}
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_no_command_to_a_server_or_browser_in_front_is_relayed(status: int) -> None:
+    body = ANSWER if status == 200 else {"error": {"message": "no", "type": "t"}}
+    commands = {name.title(): "/etc/passwd" for name in COMMANDS}
+    async with gateway_to(always(body, status, x_request_id="r", **commands)) as (ours, _):
+        got = await ours.draw(virtual_key="up")
+        assert (got.status, got.headers["x-request-id"]) == (status, "r")
+        assert not COMMANDS & {name.lower() for name in got.headers}
 
 
 async def test_a_trace_id_is_echoed_whole_or_refused() -> None:
