@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from adapters.contract import Answer, Image
 from adapters.errors import ImageError, no_image_error
+from adapters.table.receipt import ReceiptLine
 from proxy.blobs.publish import publish, publish_existing
 from proxy.cache.entry import CachedImage
 from proxy.context import ATTEMPT, ERROR_CODE
@@ -30,7 +32,7 @@ from proxy.pipeline.image_source import (
     measured_receipt,
     open_image,
 )
-from proxy.pipeline.partial import handle_missing
+from proxy.pipeline.partial import handle_missing, requested_count
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt, MadeImages
 from proxy.routing.plan import Target
@@ -40,6 +42,9 @@ from proxy.upstream.timeout import Timeout, total_timeout_error
 _JSON = "application/json"
 _BUFFERED_LIMIT = 256 * 1024
 """Bodies up to this many bytes are sent in one write."""
+
+_MAX_PREVIEWS = 3
+"""Most previews of one image that a request may ask for."""
 
 Part = bytes | ImageSource
 """A part of a body: bytes, or an image that is sent as base64."""
@@ -58,6 +63,9 @@ async def deliver(
         _add_measured_lines(attempt, sources)
         attempt.images_out = [bill_image(attempt.target, source) for source in sources]
         return _complete_response(attempt, answer.body, headers)
+    if _is_fetched(request):
+        answer = limit_downloads(request, answer)
+        images = attempt.with_prior_images(answer.images)
     attempt.receipt = attempt.receipt.with_lines(*cached_receipt(image for image, _ in images))
     async with AsyncExitStack() as stack:
         entries = await _make_entries(request, images, stack)
@@ -76,6 +84,36 @@ def _can_relay_body(request: web.Request, answer: Answer) -> bool:
         by_url if it.url else wanted != "url" and is_canonical_base64(it.b64)
         for it in answer.images
     )
+
+
+def _is_fetched(request: web.Request) -> bool:
+    """Whether the gateway fetches an image behind a URL, rather than pass the URL on."""
+    by_base64 = request[ATTEMPT].params.get("response_format") == "b64_json"
+    return by_base64 or request[SNAPSHOT].settings.blobs.persist_urls
+
+
+def limit_downloads(request: web.Request, answer: Answer) -> Answer:
+    """Return an answer without the images behind URLs that exceed the requested number.
+
+    A provider may name any number of URLs, on any host. The receipt lists how many were left out.
+    """
+    attempt = request[ATTEMPT]
+    most = min(requested_count(attempt), request[SNAPSHOT].settings.limits.images)
+    previews = attempt.params.get("partial_images")
+    if isinstance(previews, int) and attempt.params.get("stream") is True:
+        most *= 1 + max(0, min(previews, _MAX_PREVIEWS))
+    kept = []
+    for image in answer.images:
+        if image.url and not isinstance(image, CachedImage):
+            attempt.downloads += 1
+            if attempt.downloads > most:
+                continue
+        kept.append(image)
+    if not (dropped := len(answer.images) - len(kept)):
+        return answer
+    line = ReceiptLine("dropped", "images", str(dropped), "more_than_requested")
+    attempt.receipt = attempt.receipt.with_lines(line)
+    return replace(answer, images=tuple(kept))
 
 
 def _add_measured_lines(attempt: Attempt, sources: Sequence[ImageSource | None]) -> None:
@@ -121,9 +159,9 @@ async def _make_entry(
     request: web.Request, image: Image, target: Target, stack: AsyncExitStack
 ) -> DataEntry:
     """Return the entry of an image in the requested form."""
-    attempt, blobs = request[ATTEMPT], request[SNAPSHOT].settings.blobs
+    attempt = request[ATTEMPT]
     wanted = attempt.params.get("response_format")
-    if image.url and wanted != "b64_json" and not blobs.persist_urls:
+    if image.url and not _is_fetched(request):
         return DataEntry({"url": image.url, **image.extra})
     source = await open_image(client_for(request), target, image, stack, attempt.capture)
     if not (image.url or wanted == "url") or wanted == "b64_json":

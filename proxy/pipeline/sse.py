@@ -21,7 +21,7 @@ from proxy.context import ATTEMPT, ERROR_CODE
 from proxy.errors import log_code
 from proxy.pipeline.accounting import bill_image
 from proxy.pipeline.image_source import ImageSource, measured_receipt, open_image
-from proxy.pipeline.response import open_json_string, stream_response, to_json
+from proxy.pipeline.response import limit_downloads, open_json_string, stream_response, to_json
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.upstream.client import client_for
 from proxy.upstream.timeout import Timeout, total_timeout_error
@@ -123,6 +123,7 @@ async def _open_images(
     """Open the images of an answer; the error of an unreadable one is added to `errors`."""
     upstream, attempt = client_for(request), request[ATTEMPT]
     recording = attempt.capture
+    answer = limit_downloads(request, answer)
     if recording:
         recording.add_answer(answer)
     sources: list[ImageSource] = []

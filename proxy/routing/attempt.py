@@ -172,7 +172,8 @@ class Attempt(msgspec.Struct):
 
     `prior_images` were made by earlier targets; this one is asked for the rest.
     `completes_elsewhere`: images that it fails to make are requested from another target.
-    `images_out` are the images in its response.
+    `images_out` are the images in its response. `downloads` counts the images behind URLs that its
+    replies named and the gateway had to fetch.
     """
 
     target: Target
@@ -186,6 +187,7 @@ class Attempt(msgspec.Struct):
     prior_images: MadeImages = ()
     completes_elsewhere: bool = False
     images_out: list[BilledImage] = []
+    downloads: int = 0
 
     __repr__ = object.__repr__
 

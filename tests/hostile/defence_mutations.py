@@ -219,6 +219,12 @@ MUTATIONS = (
         "(left := attempt.retry_state.budget.remaining) < 0",
     ),
     Mutation(
+        "at most as many images are fetched as were requested",
+        "proxy/pipeline/response.py",
+        "if attempt.downloads > most:",
+        "if False:",
+    ),
+    Mutation(
         "a cached response belongs to its caller",
         "proxy/cache/keys.py",
         "cache_key",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import orjson
+import pytest
+from aiohttp import web
 
-from tests.support.gateway import always, gateway, gateway_to, provider
+from tests.support.gateway import PNG, always, gateway, gateway_to, provider
+from tests.support.image_urls import drawn, pictures
 
 MOST = 30
 
@@ -37,3 +40,32 @@ async def test_more_calls_than_the_limit_leaves_are_not_begun() -> None:
             got = await ours.draw(params={"model": "photon-1", "n": 4}, virtual_key="up")
             assert (got.status, got.error["code"]) == (400, "too_many_attempts")
             assert not fake.requests
+
+
+async def png(request: web.Request) -> web.Response:
+    del request
+    return web.Response(body=PNG, content_type="image/png")
+
+
+KEPT = "blobs: {persist_urls: true}\n"
+FORMS: dict[str, tuple[str, dict[str, object]]] = {
+    "base64": ("", {}),
+    "events": ("", {"stream": True}),
+    "stored URLs": (KEPT, {"response_format": "url"}),
+    "two": ("", {"n": 2}),
+}
+
+
+@pytest.mark.parametrize(("more", "params"), FORMS.values(), ids=FORMS.keys())
+async def test_no_more_images_are_fetched_than_were_requested(
+    more: str, params: dict[str, object]
+) -> None:
+    async with pictures(png, count=60, more=more) as (ours, fake):
+        got = await drawn(ours, **params)
+        assert got.status == 200
+        fetched = [it for it in fake.requests if it.method == "GET"]
+        wanted = params.get("n", 1)
+        assert len(fetched) == wanted
+        if not params:
+            assert "dropped images=59>more_than_requested" in got.headers["x-easel-receipt"]
+            assert len(got.json["data"]) == 1

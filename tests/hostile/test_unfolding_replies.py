@@ -12,6 +12,7 @@ from aiohttp import web
 
 from adapters.contract import Adapter, Answer, ImageCall
 from adapters.http import ProviderReply
+from proxy.cache import fill
 from proxy.cache.store import CACHE
 from proxy.pipeline import cached_attempt
 from proxy.upstream import reply_limits
@@ -147,7 +148,7 @@ async def test_a_relayed_reply_with_too_many_values_is_not_parsed_for_the_cache(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parsed: list[int] = []
-    parse = cached_attempt.parse_recorded
+    parse = fill.parse_recorded
 
     def noted(adapter: Adapter, call: ImageCall, content_type: str, body: bytes) -> list[Answer]:
         parsed.append(len(body))
