@@ -21,6 +21,7 @@ from proxy.routing.plan_cache import PlanKey, SizedLRU, is_shareable, plan_key
 from proxy.routing.targets import (
     ResolveContext,
     find_adapter,
+    has_operator_secret,
     invalid_config,
     make_target,
     to_bad_request,
@@ -107,7 +108,7 @@ def _resolve_strategy(config: Config, context: ResolveContext) -> StrategyNode:
     children = tuple(
         _resolve_strategy(target, context)
         if target.targets
-        else _resolve_leaf(target, context, stored=_has_operator_secret(target, context))
+        else _resolve_leaf(target, target, context)
         for target in config.targets
     )
     weights = tuple(map(weight_of, config.targets))
@@ -116,22 +117,15 @@ def _resolve_strategy(config: Config, context: ResolveContext) -> StrategyNode:
 
 def _single_target(config: Config, context: ResolveContext) -> Target:
     """Resolve a config without targets; the headers may add a provider and a credential."""
-    stored = _has_operator_secret(config, context)
-    return _resolve_leaf(
-        _with_headers(config, context.headers, context.caller, stored=stored),
-        context,
-        stored=stored,
-    )
+    stored = has_operator_secret(config, context)
+    completed = _with_headers(config, context.headers, context.caller, stored=stored)
+    return _resolve_leaf(completed, config, context)
 
 
-def _has_operator_secret(config: Config, context: ResolveContext) -> bool:
-    """Return whether a config contains a credential of the operator."""
-    return context.config_is_saved and bool(config.api_key or config.options)
-
-
-def _resolve_leaf(config: Config, context: ResolveContext, *, stored: bool) -> Target:
+def _resolve_leaf(config: Config, written: Config, context: ResolveContext) -> Target:
+    """Resolve a target. `written` is the config without what the headers added to it."""
     config = _with_virtual_key_of_model(_normalize_virtual_key(config), context.params)
-    return make_target(config, context, stored=stored)
+    return make_target(config, written, context)
 
 
 def _find_config(

@@ -1,6 +1,7 @@
 """Builds a target from a complete config: credential, origin, forwarded headers.
 
-Invariant: an operator's credential is never sent to an origin that the caller chose.
+Invariant: an operator's credential is sent only to its own origin, or to one that the operator
+wrote beside that credential. A caller chooses neither the origin nor the pair.
 """
 
 from __future__ import annotations
@@ -25,6 +26,16 @@ from proxy.settings.paths import parse_path
 from proxy.settings.routing_config import MAX_TIMEOUT_MS, Config, ConfigError
 from proxy.settings.suggest import did_you_mean
 
+_NOT_THE_CALLERS_HOST = (
+    "A stored credential is not sent to a host that the caller chose. Remove the custom host, or "
+    "send your own credential."
+)
+_NOT_THE_CONFIGS_HOST = (
+    "The saved config has a custom host, and the request names the virtual key: a stored "
+    "credential is sent only to a host that the operator configured with it. Send your own "
+    "credential with this config, or leave out the virtual key."
+)
+
 
 class ResolveContext(msgspec.Struct, frozen=True):
     """The request that a plan is resolved for. `config_is_saved`: the config is the operator's."""
@@ -39,42 +50,64 @@ class ResolveContext(msgspec.Struct, frozen=True):
 
 
 class ResolvedCredential(msgspec.Struct, frozen=True):
-    """A provider and a credential; `operator_credential`: it is the operator's."""
+    """A provider and a credential.
+
+    `operator_credential`: it is the operator's. `named_by_operator`: a saved config contains or
+    names it, so that the config's custom host was written for it. `custom_host` is the virtual
+    key's own.
+    """
 
     adapter: Adapter
     credentials: Credentials
     operator_credential: bool
+    named_by_operator: bool
     custom_host: str = ""
 
     __repr__ = object.__repr__
 
 
-def make_target(config: Config, context: ResolveContext, *, stored: bool) -> Target:
+def make_target(config: Config, written: Config, context: ResolveContext) -> Target:
     """Return the target of a config that names a provider or a virtual key; raises `BadRequest`.
 
-    `stored`: the config contains a credential of the operator.
+    `written` is the config as its author wrote it: `config` may have more, from the request.
     """
-    return _build_target(config, _resolve_credential(config, context, stored=stored), context)
+    return _build_target(config, _resolve_credential(config, written, context), context)
+
+
+def has_operator_secret(written: Config, context: ResolveContext) -> bool:
+    """Return whether a config contains a credential of the operator."""
+    return context.config_is_saved and bool(written.api_key or written.options)
+
+
+def _is_named_by_operator(config: Config, written: Config, context: ResolveContext) -> bool:
+    """Return whether a saved config, and not the request, names the provider or virtual key."""
+    if not context.config_is_saved:
+        return False
+    slug = virtual_key_in_model(written.override_params.get("model"))
+    # The request may name another virtual key than the config's own model does.
+    return bool(written.provider or written.virtual_key or (slug and slug == config.virtual_key))
 
 
 def _resolve_credential(
-    config: Config, context: ResolveContext, *, stored: bool
+    config: Config, written: Config, context: ResolveContext
 ) -> ResolvedCredential:
     """Return the adapter and the credential that a complete config names."""
+    named_by_operator = _is_named_by_operator(config, written, context)
     if config.virtual_key:
         return _virtual_key_credential(
-            context.settings.virtual_keys, config, saved=context.config_is_saved
+            context.settings.virtual_keys, config, named_by_operator=named_by_operator
         )
     adapter = find_adapter(config.provider or "")
     try:
         credentials = credentials_for(adapter, config.api_key or "", config.options)
     except ConfigError as error:
         raise to_bad_request("option", error) from None
-    return ResolvedCredential(adapter, credentials, stored)
+    stored = has_operator_secret(written, context)
+    return ResolvedCredential(adapter, credentials, stored, named_by_operator)
 
 
 def _virtual_key_credential(
-    virtual_keys: Mapping[str, VirtualKey], config: Config, *, saved: bool
+    virtual_keys: Mapping[str, VirtualKey], config: Config, *, named_by_operator: bool
 ) -> ResolvedCredential:
     slug = config.virtual_key or ""
     virtual_key = virtual_keys.get(slug)
@@ -87,7 +120,7 @@ def _virtual_key_credential(
             legacy="Invalid provider passed",
         )
     adapter = virtual_key.adapter
-    if config.api_key or (config.options and not saved):
+    if config.api_key or (config.options and not named_by_operator):
         raise invalid_config(
             "A virtual key has its own credential. Remove api_key and the provider's options."
         )
@@ -101,7 +134,11 @@ def _virtual_key_credential(
             raise to_bad_request("option", error) from None
         credentials = Credentials(credentials.api_key, {**credentials.options, **added})
     return ResolvedCredential(
-        adapter, credentials, operator_credential=True, custom_host=virtual_key.custom_host
+        adapter,
+        credentials,
+        operator_credential=True,
+        named_by_operator=named_by_operator,
+        custom_host=virtual_key.custom_host,
     )
 
 
@@ -182,16 +219,16 @@ def _origin(
     by_caller = headers.get("x-portkey-custom-host") or (
         config.custom_host and not context.config_is_saved
     )
-    if not by_caller:
-        return host, True
-    if chosen.operator_credential:
+    paired_by_caller = by_caller or (config.custom_host and not chosen.named_by_operator)
+    if chosen.operator_credential and paired_by_caller:
         raise BadRequest(
-            "A stored credential is not sent to a host that the caller chose. Remove the custom "
-            "host, or send your own credential.",
+            _NOT_THE_CALLERS_HOST if by_caller else _NOT_THE_CONFIGS_HOST,
             code="custom_host_with_stored_key",
-            param="x-portkey-custom-host",
+            param="x-portkey-custom-host" if by_caller else "x-portkey-virtual-key",
             legacy="Invalid custom host",
         )
+    if not by_caller:
+        return host, True
     url = parse_custom_host(host, trusted)
     return str(url), is_trusted(url.host or "", trusted)
 

@@ -13,7 +13,7 @@ import pytest
 
 from adapters.tools.image_header import read_image_header
 from tests.support.gateway import always, gateway_to
-from tests.support.source_tree import PROXY, dotted, imported
+from tests.support.source_tree import dotted, imported, sources
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -53,7 +53,7 @@ def test_a_drawing_with_entities_is_told_by_its_first_bytes_only() -> None:
 
 
 def test_nothing_but_the_sandbox_can_draw_and_nothing_parses_xml() -> None:
-    for path, tree in PROXY.items():
+    for path, tree in sources("proxy").items():
         for name in imported(tree):
             assert not name.startswith(("xml", "lxml", "cairosvg", "wand")), path
             assert not name.startswith("PIL") or dotted(path).startswith("proxy.sandbox."), path
@@ -62,7 +62,7 @@ def test_nothing_but_the_sandbox_can_draw_and_nothing_parses_xml() -> None:
 def test_the_sandbox_opens_no_picture_at_all() -> None:
     called = {
         ast.unparse(node.func)
-        for path, tree in PROXY.items()
+        for path, tree in sources("proxy").items()
         if dotted(path).startswith("proxy.sandbox")
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)

@@ -17,11 +17,9 @@ KEY = VirtualKey("v", get_adapter("openai"), Credentials("sk-stored"), "http://1
 SETTINGS = Settings(virtual_keys={"v": KEY}, trusted_custom_hosts=frozenset({"10.0.0.2"}))
 
 
-def made(config: Config, *, saved: bool = False, stored: bool = False, **headers: str) -> Target:
+def made(config: Config, *, saved: bool = False, **headers: str) -> Target:
     named = CIMultiDict({f"x-portkey-{name}".replace("_", "-"): it for name, it in headers.items()})
-    return make_target(
-        config, ResolveContext(SETTINGS, named, Caller("test"), {}, saved), stored=stored
-    )
+    return make_target(config, config, ResolveContext(SETTINGS, named, Caller("test"), {}, saved))
 
 
 def test_a_virtual_key_brings_credential_and_origin() -> None:
