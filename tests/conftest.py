@@ -7,11 +7,13 @@ project: a gateway of its own, Redis, nginx, S3, official SDKs, and everything a
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from _pytest.doctest import DoctestModule
 
 pytest.register_assert_rewrite(
     "tests.support.replay", "tests.support.transcripts", "tests.support.transcript_provider"
@@ -34,6 +36,13 @@ def needs_processes(module: ModuleType, path: Path) -> bool:
         return True
     homes = {getattr(value, "__module__", "") for value in vars(module).values()}
     return bool(homes & PROCESS_SUPPORT)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Look for no doctests below `tests`: there are none, and looking imports every module."""
+    collectors = yield
+    return [it for it in collectors if not isinstance(it, DoctestModule)]
 
 
 @pytest.hookimpl(tryfirst=True)

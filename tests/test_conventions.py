@@ -10,16 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from adapters import ALIASES, PROVIDERS, get_adapter
-from tests.support.source_tree import (
-    ADAPTERS,
-    EVERYTHING,
-    MODULES,
-    PROXY,
-    ROOT,
-    TESTS,
-    dotted,
-    imported,
-)
+from tests.support.source_tree import ROOT, dotted, imported, modules, sources
 
 ORDER: tuple[frozenset[str], ...] = (
     frozenset({"errors", "sandbox"}),
@@ -79,7 +70,7 @@ RUNG = {name: at for at, names in enumerate(ORDER) for name in names}
 
 
 def test_imports_follow_the_order() -> None:
-    for path, tree in PROXY.items():
+    for path, tree in sources("proxy").items():
         here = package(dotted(path))
         for name in imported(tree):
             there = package(name) if name.startswith("proxy.") else ""
@@ -93,13 +84,15 @@ def test_imports_follow_the_order() -> None:
 
 
 def test_the_order_lists_every_package() -> None:
-    top = {path.with_suffix("").parts[1] for path in PROXY} - {"__init__"}
+    top = {path.with_suffix("").parts[1] for path in sources("proxy")} - {"__init__"}
     assert top == RUNG.keys()
-    assert {path.stem for path in PROXY if len(path.parts) == 2} == TOP_LEVEL
+    assert {path.stem for path in sources("proxy") if len(path.parts) == 2} == TOP_LEVEL
 
 
 def test_no_modules_import_each_other_even_for_types() -> None:
-    graph = {name: {it for it in imported(tree) if it in MODULES} for name, tree in MODULES.items()}
+    graph = {
+        name: {it for it in imported(tree) if it in modules()} for name, tree in modules().items()
+    }
     try:
         list(TopologicalSorter(graph).static_order())
     except CycleError as error:
@@ -108,7 +101,7 @@ def test_no_modules_import_each_other_even_for_types() -> None:
 
 def test_adapters_are_pure() -> None:
     allowed = {*sys.stdlib_module_names, "orjson", "adapters"}
-    for path, tree in ADAPTERS.items():
+    for path, tree in sources("adapters").items():
         names = set(imported(tree))
         assert {name.partition(".")[0] for name in names} <= allowed, path
         assert not IMPURE & names, path
@@ -118,7 +111,7 @@ READS_LATE = re.compile(r"request\.app\[SETTINGS\]")
 
 
 def test_a_request_reads_the_settings_that_it_began_with() -> None:
-    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in PROXY}
+    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in sources("proxy")}
     assert [str(path) for path, text in texts.items() if READS_LATE.search(text)] == []
 
 
@@ -146,7 +139,7 @@ def test_the_proxy_names_no_provider() -> None:
     names = [*foreign, *ALIASES, *(get_adapter(name).name for name in foreign)]
     in_docstrings = _pattern([name for name in names if name.lower() != WIRE])
     in_code = _pattern(names)
-    for path, tree in PROXY.items():
+    for path, tree in sources("proxy").items():
         for text, is_docstring in _strings(tree):
             found = (in_docstrings if is_docstring else in_code).search(text)
             assert not found, (
@@ -156,7 +149,7 @@ def test_the_proxy_names_no_provider() -> None:
 
 
 def test_docstrings_begin_with_a_plain_verb_or_noun() -> None:
-    for path, tree in {**ADAPTERS, **PROXY}.items():
+    for path, tree in sources("adapters", "proxy").items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 first = (ast.get_docstring(node) or "").partition(" ")[0]
@@ -167,29 +160,31 @@ def test_docstrings_begin_with_a_plain_verb_or_noun() -> None:
 
 
 def test_module_names_say_what_is_inside() -> None:
-    for path, tree in EVERYTHING.items():
+    for path, tree in sources("adapters", "proxy", "tests").items():
         assert not tree.body or ast.get_docstring(tree), f"{path} has no docstring"
         assert not BANNED_NAMES & {path.stem, path.parent.name}, path
 
 
 def test_tests_mirror_packages() -> None:
-    packages = {path.parent for path in (*ADAPTERS, *PROXY)}
-    mirrored = {path.parent for path in TESTS if path.parts[1] not in TEST_FOLDERS}
+    packages = {path.parent for path in sources("adapters", "proxy")}
+    mirrored = {path.parent for path in sources("tests") if path.parts[1] not in TEST_FOLDERS}
     for folder in mirrored - {Path("tests")}:
         assert folder.relative_to("tests") in packages, f"{folder} mirrors no package"
     contract = {Path("adapters/providers")}  # its tests are tests/contract and the transcripts
     for folder in packages - contract:
-        tested = [path for path in TESTS if path.parent == "tests" / folder]
+        tested = [path for path in sources("tests") if path.parent == "tests" / folder]
         assert any(path.stem.startswith("test_") for path in tested), f"no tests for {folder}"
 
 
 def test_every_folder_of_tests_is_a_package() -> None:
-    folders = {path.parent for path in TESTS}
-    assert [str(folder) for folder in folders if folder / "__init__.py" not in TESTS] == []
+    folders = {path.parent for path in sources("tests")}
+    assert [
+        str(folder) for folder in folders if folder / "__init__.py" not in sources("tests")
+    ] == []
 
 
 def test_test_modules_import_no_test_modules() -> None:
-    for path, tree in TESTS.items():
+    for path, tree in sources("tests").items():
         for name in imported(tree):
             shared = name.startswith("tests.") and name.rpartition(".")[2].startswith("test_")
             assert not shared, f"{path} imports {name}: shared code belongs in tests/support"

@@ -133,9 +133,7 @@ def _runner(app: web.Application) -> web.AppRunner:
     options: Any = {"logger": server_logger(), "shutdown_timeout": 1}
     if SETTINGS_OF in app:
         return client_runner(app, **options)
-    return web.AppRunner(
-        app, access_log=None, max_field_size=40960, max_line_size=40960, **options
-    )
+    return web.AppRunner(app, access_log=None, max_field_size=40960, max_line_size=40960, **options)
 
 
 @asynccontextmanager

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
 
+@cache
 def sources(*packages: str) -> dict[Path, ast.Module]:
-    """Parse every module of some packages, by its path from the root."""
+    """Return the parsed modules of some packages, by their paths from the root."""
+    if len(packages) > 1:
+        return {path: tree for package in packages for path, tree in sources(package).items()}
     paths = [path for package in packages for path in sorted((ROOT / package).rglob("*.py"))]
     return {path.relative_to(ROOT): ast.parse(path.read_bytes()) for path in paths}
-
-
-ADAPTERS, PROXY, TESTS = sources("adapters"), sources("proxy"), sources("tests")
-EVERYTHING = {**ADAPTERS, **PROXY, **TESTS}
 
 
 def dotted(path: Path) -> str:
@@ -24,7 +24,10 @@ def dotted(path: Path) -> str:
     return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
-MODULES = {dotted(path): tree for path, tree in EVERYTHING.items()}
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Return the parsed modules of packages and tests, by their dotted names."""
+    return {dotted(path): tree for path, tree in sources("adapters", "proxy", "tests").items()}
 
 
 def imported(tree: ast.AST, *, types: bool = True) -> Iterator[str]:
@@ -36,5 +39,5 @@ def imported(tree: ast.AST, *, types: bool = True) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name if name in MODULES else node.module for name in inner)
+            yield from (name if name in modules() else node.module for name in inner)
         yield from imported(node, types=types)
