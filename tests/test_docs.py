@@ -129,6 +129,11 @@ def test_every_mutation_finds_its_defence() -> None:
         mutate((ROOT / mutation.file).read_text(encoding="utf-8"), mutation)
 
 
+def test_the_readme_names_the_number_of_providers() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"([0-9]+) providers", readme)) == {str(len(adapters.PROVIDERS))}
+
+
 def test_every_page_is_named_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"docs/{page.name}" in readme for page in DOCS.glob("*.md"))
