@@ -50,9 +50,10 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Request(_Strict, frozen=True):
-    """What the adapter has to ask. Headers are a subset; their values and `text` are fnmatch
-    patterns.
-    """  # noqa: D205 - one sentence
+    """The request that the adapter must make.
+
+    Headers are a subset; their values and `text` are fnmatch patterns.
+    """
 
     method: str
     url: str
@@ -64,7 +65,7 @@ class Request(_Strict, frozen=True):
 
 
 class Reply(_Strict, frozen=True):
-    """What the provider replies; at most one of the four bodies."""
+    """The provider's reply, with at most one of the four bodies."""
 
     status: int = 200
     headers: dict[str, str] = {}
@@ -98,7 +99,7 @@ class Reply(_Strict, frozen=True):
         return usual | {name.lower(): value for name, value in self.headers.items()}
 
     def received(self) -> ProviderReply:
-        """Give the reply as an adapter gets it."""
+        """Return the reply as an adapter gets it."""
         return ProviderReply(self.status, self.wire_headers, self.body)
 
 
@@ -138,7 +139,7 @@ class Transcript(_Strict, frozen=True, dict=True, rename={"credentials_": "crede
     error: Failure | None = None
     receipt: str = ""
     place: str = ""
-    """Where it stands, `provider-id/name`; set by `load`, never in the file."""
+    """Its file, as `provider-id/name`; set by `load`, never in the file."""
 
     def __post_init__(self) -> None:
         if (self.kind == "success") is (self.error is not None):
@@ -160,7 +161,7 @@ class Transcript(_Strict, frozen=True, dict=True, rename={"credentials_": "crede
 
     @property
     def n(self) -> int:
-        """How many pictures the client asks for."""
+        """How many images the client requests."""
         return self.call.get("n") or 1
 
     @cached_property
@@ -226,7 +227,7 @@ def playing(transcript: Transcript) -> Generator[None, None, Answer | None]:
 
 
 def finished(stepped: Generator[None, None, T]) -> T:
-    """Run a stepwise conversation to its end and give what it returns."""
+    """Run a stepwise conversation to its end and return its result."""
     while True:
         try:
             next(stepped)
@@ -260,7 +261,7 @@ def translated(
     credentials: Credentials,
     policy: UnsupportedPolicy = UnsupportedPolicy.ADAPT,
 ) -> tuple[ImageCall, Receipt]:
-    """Make the first call for some parameters as the gateway does, and give the receipt with it."""
+    """Make the first call for some parameters as the gateway does; return it and its receipt."""
     call = ImageCall(params, params, credentials, orjson.dumps(params), params.get("n") or 1)
     withheld = provider.suppressed_params(call)
     if provider.passthrough:
@@ -310,7 +311,7 @@ def _granted(
 def _until_relayed(
     provider: Adapter, call: ImageCall
 ) -> Generator[ProviderRequest, ProviderReply, Answer | None]:
-    """Run a flow to its end: no answer where the gateway relays events unread, and the pictures
+    """Run a flow to its end: no answer where the gateway relays events unread, and the images
     of the events where the adapter reads them.
     """  # noqa: D205 - one sentence
     flow = provider.flow(call)
@@ -330,7 +331,7 @@ def _until_relayed(
 
 
 def _told_by_events(provider: Adapter, call: ImageCall, body: bytes) -> Answer:
-    """Give the finished pictures and the usage that a stream of events told of."""
+    """Return the finished images and the usage reported by a stream of events."""
     events = EventParser()
     told = [
         provider.parse_event(call, event.json()) for event in (*events.feed(body), *events.flush())
@@ -343,7 +344,7 @@ def _told_by_events(provider: Adapter, call: ImageCall, body: bytes) -> Answer:
 def _exchanged(
     flow: Generator[ProviderRequest, ProviderReply, T], exchanges: Iterator[Exchange], wire: Wire
 ) -> Generator[None, None, T]:
-    """Hold each request of a flow against the transcript, and send the reply written there."""
+    """Compare each request of a flow with the transcript, and send the recorded reply."""
     try:
         request = next(flow)
         while True:
@@ -366,12 +367,12 @@ class Wire:
     signs: bool = True
 
     def line(self, request: ProviderRequest) -> str:
-        """Give method and full URL."""
+        """Return method and full URL."""
         url = request.url or self.provider.resolve_base_url(self.credentials) + request.path
         return f"{request.method} {url}"
 
     def body(self, request: ProviderRequest) -> tuple[Any, ...]:
-        """Give the body as JSON, form fields, text; one of them at most."""
+        """Return the body as JSON, form fields, text; at most one of them is set."""
         bodies = (request.json, request.form, request.content)
         assert sum(body is not None for body in bodies) <= 1, "a request has one body"
         if request.content is None:
@@ -381,7 +382,7 @@ class Wire:
         return None, None, request.content.decode()
 
     def headers(self, request: ProviderRequest) -> tuple[dict[str, str], dict[str, str]]:
-        """Give the headers of a request, and those that signing adds."""
+        """Return the headers of a request, and those that signing adds."""
         own, content = _lower(request.headers), request.content or b""
         if request.json is not None:
             own, content = {"content-type": "application/json"} | own, orjson.dumps(request.json)
@@ -392,7 +393,7 @@ class Wire:
         return own, _lower(self.provider.sign(outgoing, self.credentials))
 
     def is_ours(self, url: str) -> bool:
-        """Tell whether a URL leads to the provider's own hosts, which may get the credential."""
+        """Whether a URL leads to the provider's own hosts, which may get the credential."""
         base, target = urlsplit(self.provider.resolve_base_url(self.credentials)), urlsplit(url)
         if not url or (base.scheme, base.netloc) == (target.scheme, target.netloc):
             return True
