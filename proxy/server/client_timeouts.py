@@ -85,7 +85,7 @@ class ClientTimeouts:
             return self._timeouts.head
         if what == ANSWER:
             return self._timeouts.unread
-        request = connection._current_request  # noqa: SLF001 - see `_awaited`
+        request = connection._current_request  # noqa: SLF001 - see `_awaited_from_client`
         received = request.content.total_raw_bytes if request else 0
         return self._timeouts.body + received / MIN_BODY_RATE
 
@@ -108,7 +108,7 @@ def _awaited_from_client(connection: RequestHandler) -> tuple[str, int] | None:
 
 
 def _time_out(connection: RequestHandler, what: str) -> None:
-    request = connection._current_request  # noqa: SLF001 - see `_awaited`
+    request = connection._current_request  # noqa: SLF001 - see `_awaited_from_client`
     if what == BODY and request is not None:
         # The handler that reads the body gets the error and can answer; later bytes are ignored.
         request.content.set_exception(
