@@ -31,7 +31,7 @@ def _parse_workers(_: click.Context, __: click.Parameter, value: str | None) -> 
     metavar="FILE",
     type=FILE,
     help="Settings file in YAML, such as config/dev.yaml. Without it the gateway serves only this "
-    "machine, with the demo provider, which needs no key.",
+    "machine, with the sandbox provider, which needs no key.",
 )
 @click.option(
     "--host",

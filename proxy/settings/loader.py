@@ -141,7 +141,7 @@ class Settings:
 
 
 def default_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings without a file: this machine only, with the demo provider."""
+    """Return the settings without a file: this machine only, with the sandbox provider."""
     return parse(default_settings_text(), environ=environ)
 
 
