@@ -1,6 +1,6 @@
 """Prices of images in US dollars, from a YAML file.
 
-    acme:
+    provider-id:
       model-name: 0.04                 # per image
       other-model: {megapixel: 0.025}  # per million pixels
 
