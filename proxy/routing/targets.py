@@ -174,9 +174,9 @@ def _build_target(config: Config, chosen: ResolvedCredential, context: ResolveCo
     missing = chosen.adapter.missing_credentials(chosen.credentials)
     if missing and not _custom_host(config, chosen, headers) and "authorization" not in passed:
         raise BadRequest(
-            f"The provider {chosen.adapter.id} needs {missing}. Send it as Authorization: Bearer "
-            "or in its x-portkey- headers, add it to the config that names the provider, or use a "
-            "virtual key.",
+            f"The provider {chosen.adapter.id} needs {missing}. Send it as "
+            "'Authorization: Bearer <key>' or in the provider's x-portkey-* headers, add it to the "
+            "config that names the provider, or use a virtual key.",
             status=401,
             type="authentication_error",
             code="provider_key_needed",
