@@ -178,7 +178,7 @@ def _format_attempt(attempt: Mapping[str, Any]) -> str:
         f"{_text(attempt.get('provider')):<16}",
         _colored(attempt.get("status"), f"{_text(attempt.get('status')):<3}"),
         _text(attempt.get("ended")),
-        f"{_text(retries)} retries" if retries else "",
+        f"{_text(retries)} {'retry' if retries == 1 else 'retries'}" if retries else "",
         _format_duration(attempt.get("ms")),
     ]
     return "    " + "  ".join(filter(None, parts))
