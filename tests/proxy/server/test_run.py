@@ -144,8 +144,8 @@ async def test_while_the_last_jobs_finish_the_gateway_is_not_ready(tmp_path: Pat
         await left(easel, latency_ms=1500)
         assert await easel.ready() == 200
         easel.tell()
-        await asyncio.sleep(0.05)
-        assert await easel.ready() == 503
+        while await easel.ready() != 503:
+            await asyncio.sleep(0.02)
         async with aiohttp.ClientSession() as stranger:
             with pytest.raises(aiohttp.ClientConnectorError):
                 await stranger.get(easel.url)
@@ -268,7 +268,7 @@ async def test_no_line_of_a_log_holds_a_prompt_a_key_or_a_picture(tmp_path: Path
         easel.tell()
         _, out, err = await easel.end()
     lines = [orjson.loads(line) for line in out.splitlines() if line]
-    assert [line["status"] for line in lines] == [200, 415]
+    assert [line["status"] for line in lines] == [200, 431, 415]
     assert not re.search(f"sekret|{KEY}|iVBORw0KGgo", out + err)
     assert err == "Error handling request from 127.0.0.1: LineTooLong\n"
 
