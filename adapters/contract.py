@@ -40,6 +40,10 @@ from adapters.table.table import Table, TablesByModel
 from adapters.tools.json_access import dig
 
 
+_BILLING_HEADERS = frozenset({"openai-organization", "openai-project", "x-goog-user-project"})
+"""Headers that bill another account; many servers follow these two conventions."""
+
+
 @frozen
 class Credentials:
     """A provider's API key and its options, by their documented config names.
@@ -61,7 +65,8 @@ class Option:
     """One provider option: config key `name`, request header `x-portkey-` + name with dashes.
 
     `pattern` must match the whole value, so that a value cannot break out of a URL or header.
-    `secret` values are never shown. `headers` are further request headers that set the option. An
+    `secret` values are never shown. `headers` are further request headers that set the option.
+    `sent_as` is the provider's header that carries it, if it has another name than those. An
     `operator_only` option can be set only in a virtual key of the settings, not by a header or a
     client's config.
     """
@@ -70,6 +75,7 @@ class Option:
     description: str
     aliases: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
+    sent_as: str = ""
     pattern: str = r"[!-~][ -~]{0,511}"
     secret: bool = False
     operator_only: bool = False
@@ -82,6 +88,16 @@ class Option:
         'x-portkey-azure-api-version'
         """
         return "x-portkey-" + self.name.replace("_", "-")
+
+    @property
+    def provider_headers(self) -> tuple[str, ...]:
+        """The names of provider headers that may carry this option.
+
+        >>> Option("openai_beta", "beta features", headers=("openai-beta",)).provider_headers
+        ('openai-beta', 'openai-beta')
+        """
+        names = (self.name.replace("_", "-"), *self.headers, self.sent_as)
+        return tuple(filter(None, names))
 
 
 @frozen
@@ -257,6 +273,12 @@ class Adapter:
     status_by_phrase: ClassVar[Mapping[str, int]] = {}
     """The HTTP status for phrases (lower case) in an error message, used if no code matches. The
     first match counts; values as in `status_by_code`."""
+
+    @property
+    def reserved_headers(self) -> frozenset[str]:
+        """The headers that only the owner of a credential sets: options, and who is billed."""
+        options = (name for option in self.options for name in option.provider_headers)
+        return _BILLING_HEADERS.union(options)
 
     def resolve_base_url(self, credentials: Credentials) -> str:
         """Return the base URL for these credentials."""

@@ -113,11 +113,13 @@ class AzureAI(entra_id.AzureAdapter, OpenAICompatible):
         Option(
             "azure_deployment_name",
             "the deployment of an endpoint (header azureml-model-deployment)",
+            sent_as="azureml-model-deployment",
             pattern=_NAME,
         ),
         Option(
             "azure_extra_params",
             "what an endpoint does with unknown parameters (header extra-parameters)",
+            sent_as="extra-parameters",
             pattern=r"error|drop|pass-through|ignore|allow",
         ),
         *entra_id.OPTIONS,

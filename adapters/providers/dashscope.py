@@ -132,7 +132,12 @@ class DashScope(PollingAdapter):
     )
     options: ClassVar[tuple[Option, ...]] = (
         Option("dashscope_region", "cn, intl (the default) or us", pattern="cn|intl|us"),
-        Option("dashscope_workspace_id", "the workspace id", pattern=r"[A-Za-z0-9_-]{1,64}"),
+        Option(
+            "dashscope_workspace_id",
+            "the workspace id",
+            sent_as="x-dashscope-workspace",
+            pattern=r"[A-Za-z0-9_-]{1,64}",
+        ),
     )
     url_lifetime = 86_400
     confidence = "medium"

@@ -169,6 +169,7 @@ class HuggingFace(Adapter):
         Option(
             "huggingface_bill_to",
             "the organization to bill",
+            sent_as="x-hf-bill-to",
             pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}",
         ),
     )

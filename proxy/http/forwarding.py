@@ -5,9 +5,12 @@ Also the `Via` header, which detects a custom host that leads back to a gateway.
 
 from __future__ import annotations
 
+import binascii
+import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
+from urllib.parse import unquote
 
 from multidict import CIMultiDict
 
@@ -33,6 +36,18 @@ _NEVER_FORWARDED = HOP_BY_HOP | {
     *("x-aws-ec2-metadata-token", "x-aws-ec2-metadata-token-ttl-seconds"),
 }
 _NEVER_FORWARDED_PREFIXES = ("x-portkey-", "x-forwarded-")
+
+_REGISTERS = re.compile("webhook|callback|notify")
+_OVERRIDES = frozenset(
+    {
+        *("x-http-method-override", "x-http-method", "x-method-override"),
+        *("x-original-url", "x-rewrite-url", "x-original-uri"),
+    }
+)
+"""Headers that let a server execute another method or path than the one that was sent."""
+_SEPARATORS = re.compile(r"""[\s:,;="'<>()]+""")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{2,}={0,2}")
+_STANDARD_BASE64 = str.maketrans("-_", "+/")
 
 _NEVER_RELAYED = HOP_BY_HOP | {
     # They describe the provider's own site.
@@ -61,29 +76,81 @@ _MAX_HOPS = 4
 
 
 def forward_headers(
-    names: Iterable[str], headers: Mapping[str, str], *, bearer_is_gateway_key: bool
+    names: Iterable[str], headers: Mapping[str, str], api_keys: Collection[bytes]
 ) -> dict[str, str]:
     """Return the named headers of a client request; raise `BadRequest` for a forbidden one.
 
-    With `bearer_is_gateway_key` the Authorization header holds a gateway key, which is never sent
-    to a provider.
+    `api_keys` are the digests of the gateway keys: a value with one of them in it is never sent to
+    a provider.
     """
     picked: dict[str, str] = {}
     named_by_connection = connection_headers(headers)
     for name in (name.strip().lower() for name in names):
         if not name:
             continue
-        if is_forbidden(name) or (name == "authorization" and bearer_is_gateway_key):
-            shown = name if _NAME.fullmatch(name) else "with an invalid name"
-            raise BadRequest(
-                f"The header {shown} may not be forwarded to a provider.",
-                code="invalid_forward_header",
-                param="x-portkey-forward-headers",
-                legacy=_legacy_message(name),
-            )
+        if is_forbidden(name):
+            raise _not_forwardable(name)
         if name in headers and name not in named_by_connection:
+            if holds_gateway_key(headers[name], api_keys):
+                raise _not_forwardable(name, "It holds a gateway API key.")
             picked[name] = headers[name]
     return picked
+
+
+def check_beside_stored_key(names: Iterable[str], reserved: Collection[str]) -> None:
+    """Raise `BadRequest` if a header may not be forwarded together with a stored credential.
+
+    `reserved` are the provider's headers that belong to the credential.
+    """
+    for name in names:
+        if name in reserved or name in _OVERRIDES or _REGISTERS.search(name):
+            raise _not_forwardable(name, "With a stored credential, only the operator sets it.")
+
+
+def holds_gateway_key(value: str, api_keys: Collection[bytes]) -> bool:
+    """Return whether a header's value holds a gateway key: as it is, after a scheme, in Basic.
+
+    >>> keys = {hashlib.sha256(b"a-key").digest()}
+    >>> [holds_gateway_key(it, keys) for it in ("Token a-key", "Basic dTphLWtleQ==", "a-keys")]
+    [True, True, False]
+    """
+    return any(_digest(part) in api_keys for part in _spellings(value))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).digest()
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """Yield the parts of a header's value, each once, and what they decode to."""
+    parts = _parts(value) | (_parts(unquote(value)) if "%" in value else set())
+    yield from parts
+    for part in parts:
+        if _BASE64.fullmatch(part):
+            yield from _parts(_decode_base64(part))
+
+
+def _parts(text: str) -> set[str]:
+    return {text.strip(), text.partition(":")[2], *text.split(), *_SEPARATORS.split(text)}
+
+
+def _decode_base64(text: str) -> str:
+    text = text.rstrip("=").translate(_STANDARD_BASE64)
+    try:
+        decoded = binascii.a2b_base64(text + "=" * (-len(text) % 4))
+    except binascii.Error:
+        return ""
+    return decoded.decode(errors="surrogateescape")
+
+
+def _not_forwardable(name: str, reason: str = "") -> BadRequest:
+    shown = name if _NAME.fullmatch(name) else "with an invalid name"
+    return BadRequest(
+        f"The header {shown} may not be forwarded to a provider. {reason}".rstrip(),
+        code="invalid_forward_header",
+        param="x-portkey-forward-headers",
+        legacy=_legacy_message(name),
+    )
 
 
 def relay_headers(

@@ -58,6 +58,13 @@ class Target(msgspec.Struct, frozen=True, dict=True):
 
     __repr__ = object.__repr__
 
+    @property
+    def has_stored_secret(self) -> bool:
+        """Whether its credential is the operator's, and not empty."""
+        return self.operator_credential and bool(
+            self.credentials.api_key or self.credentials.options
+        )
+
     @cached_property
     def fingerprint(self) -> str:
         """A digest that identifies the credential without revealing it."""

@@ -16,7 +16,7 @@ from adapters.contract import Adapter, Credentials
 from adapters.errors import ImageError
 from adapters.table.table import UnsupportedPolicy
 from proxy.errors import BadRequest
-from proxy.http.forwarding import forward_headers
+from proxy.http.forwarding import check_beside_stored_key, forward_headers
 from proxy.http.headers import read_milliseconds, read_policy
 from proxy.routing.custom_host import is_trusted, parse_custom_host
 from proxy.routing.plan import Caller, Target
@@ -169,8 +169,9 @@ def _build_target(config: Config, chosen: ResolvedCredential, context: ResolveCo
     base_url, private = _origin(config, chosen, context)
     header_names = headers.get("x-portkey-forward-headers", "")
     names = header_names.split(",") if header_names else config.forward_headers
-    is_ours = context.caller.key_in_authorization
-    passed = forward_headers(names, headers, bearer_is_gateway_key=is_ours) if names else {}
+    passed = forward_headers(names, headers, context.settings.api_keys) if names else {}
+    if passed and chosen.operator_credential:
+        check_beside_stored_key(passed, chosen.adapter.reserved_headers)
     missing = chosen.adapter.missing_credentials(chosen.credentials)
     if missing and not _custom_host(config, chosen, headers) and "authorization" not in passed:
         raise BadRequest(

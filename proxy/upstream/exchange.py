@@ -120,14 +120,16 @@ def _sign(  # noqa: PLR0913, PLR0917 - all that a signature covers
 ) -> dict[str, str]:
     if not request.authenticated:
         return base_headers
-    # Added before signing, so that the signature covers them, and again after it, so that they win.
-    headers = {**base_headers, **target.forwarded_headers}
+    # Added before signing, so that the signature covers them.
+    forwarded = target.forwarded_headers
+    if target.has_stored_secret:
+        written = {name.lower() for name in request.headers} | {"content-type"}
+        forwarded = {name: it for name, it in forwarded.items() if name not in written}
+    headers = {**base_headers, **forwarded}
     outgoing = SignableRequest(request.method, str(url), headers, body, now)
-    return {
-        **headers,
-        **target.adapter.sign(outgoing, target.credentials),
-        **target.forwarded_headers,
-    }
+    signed = {**headers, **target.adapter.sign(outgoing, target.credentials)}
+    # With its own credential, a client may replace what signing wrote.
+    return signed if target.has_stored_secret else {**signed, **forwarded}
 
 
 def resolve_url(target: Target, request: ProviderRequest) -> tuple[URL, bool]:

@@ -21,7 +21,14 @@ from PIL import Image as Picture
 
 import adapters
 from adapters import ALIASES, PROVIDERS, get_adapter
-from adapters.contract import IN_PROCESS, Answer, Image
+from adapters.contract import (
+    IN_PROCESS,
+    Answer,
+    Credentials,
+    Image,
+    ImageCall,
+    SignableRequest,
+)
 from adapters.errors import BadParam, FlowCancelled, ImageError, Refusal
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import STANDARD_PARAMS, validate
@@ -423,3 +430,32 @@ def test_a_provider_has_another_name_in_traces_only_where_the_conventions_have_o
     known_as = get_adapter(name).otel_provider_name
     assert known_as in {"", *KNOWN_AS}
     assert known_as != name
+
+
+_OPTION_VALUES = ("a", "v1", "true", "mine-1", "error", "us-east-1", "intl", "b64_json")
+
+
+def _option_value(pattern: str) -> str:
+    return next((it for it in _OPTION_VALUES if re.fullmatch(pattern, it)), "")
+
+
+@every_provider
+def test_every_header_that_carries_an_option_is_declared_by_it(provider: str) -> None:
+    adapter = get_adapter(provider)
+    model = adapter.models[0] if adapter.models else "m"
+    params = {"prompt": "a cube", "model": model}
+
+    def carried(options: Mapping[str, str]) -> set[tuple[str, str]]:
+        credentials = Credentials("key-0123456789", options)
+        call = ImageCall(params, params, credentials, nonce=1)
+        sent = next(adapter.flow(call))
+        outgoing = SignableRequest("POST", "https://example.com/", {}, b"", 0.0)
+        signed = adapter.sign(outgoing, credentials)
+        return {(name.lower(), it) for name, it in {**sent.headers, **signed}.items()}
+
+    for option in (it for it in adapter.options if not it.secret):
+        value = _option_value(option.pattern)
+        with suppress(BadParam):
+            added = carried({option.name: value}) - carried({})
+            names = {name for name, it in added if it == value}
+            assert names <= {*option.provider_headers}, option.name

@@ -151,11 +151,25 @@ MUTATIONS = (
         "False",
     ),
     Mutation(
-        "a gateway key is never forwarded",
+        "a gateway key is never forwarded, in any scheme or header",
         "proxy/http/forwarding.py",
         "forward_headers",
-        'name == "authorization" and bearer_is_gateway_key',
+        "holds_gateway_key(headers[name], api_keys)",
+        "_digest(headers[name].removeprefix('Bearer ')) in api_keys",
+    ),
+    Mutation(
+        "beside a stored key, no header is forwarded that sets an option, webhook or method",
+        "proxy/http/forwarding.py",
+        "check_beside_stored_key",
+        "name in reserved or name in _OVERRIDES or _REGISTERS.search(name)",
         "False",
+    ),
+    Mutation(
+        "beside a stored key, forwarded headers replace nothing that signing or the adapter wrote",
+        "proxy/upstream/exchange.py",
+        "_sign",
+        "return signed if target.has_stored_secret else {**signed, **forwarded}",
+        "return {**signed, **forwarded}",
     ),
     Mutation(
         "gateway hops are counted",

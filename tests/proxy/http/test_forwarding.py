@@ -17,7 +17,7 @@ UP = {"virtual_key": "up"}
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_forbidden_header_is_refused_by_name(name: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        forward_headers([name], {}, bearer_is_gateway_key=False)
+        forward_headers([name], {}, ())
     assert (caught.value.code, caught.value.param) == (
         "invalid_forward_header",
         "x-portkey-forward-headers",
@@ -26,15 +26,13 @@ def test_a_forbidden_header_is_refused_by_name(name: str) -> None:
 
 def test_a_listed_header_is_forwarded() -> None:
     headers = CIMultiDict({"X-Tenant": "t", "traceparent": "00-1", "x-other": "o"})
-    picked = forward_headers(
-        [" x-tenant", "TraceParent ", "x-absent", ""], headers, bearer_is_gateway_key=True
-    )
+    picked = forward_headers([" x-tenant", "TraceParent ", "x-absent", ""], headers, ())
     assert picked == {"x-tenant": "t", "traceparent": "00-1"}
 
 
 def test_headers_named_by_connection_are_not_forwarded() -> None:
     headers = CIMultiDict({"connection": "close, X-Tenant", "x-tenant": "t"})
-    assert forward_headers(["x-tenant"], headers, bearer_is_gateway_key=False) == {}
+    assert forward_headers(["x-tenant"], headers, ()) == {}
 
 
 async def test_unlisted_headers_are_not_forwarded() -> None:
