@@ -30,7 +30,7 @@ def cache_key(
         *("shared" if shared else "own", "" if shared else caller, "pool" if pooled else ""),
         *(target.fingerprint, target.adapter.id, target.base_url, path),
         *(target.unsupported_policy.value, plan.cache_namespace),
-        *(canonical(plan.metadata), canonical(image_params)),
+        *(canonical(plan.metadata), canonical(image_params), canonical(target.lasting_headers)),
     ]
     return digest(parts)
 

@@ -45,6 +45,16 @@ _OVERRIDES = frozenset(
     }
 )
 """Headers that let a server execute another method or path than the one that was sent."""
+_NO_CREDENTIAL = re.compile(
+    r"traceparent|tracestate|baggage|accept(-.*)?|user-agent|x-stainless-.*|idempotency-key"
+)
+_OF_ONE_TRY = re.compile(
+    r"(x-)?b3(-.*)?|.*trace.*|.*(request|correlation|transaction|span)-?id|x-datadog-.*|newrelic"
+    r"|x-amzn-requestid|.*retry.*|.*attempt.*|.*timestamp|date"
+)
+"""Headers that differ between two tries of one request."""
+_CREDENTIAL = re.compile(r".*(auth|cookie|secret|passw|credential|signature).*|.*(key|token)")
+
 _SEPARATORS = re.compile(r"""[\s:,;="'<>()]+""")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{2,}={0,2}")
 _STANDARD_BASE64 = str.maketrans("-_", "+/")
@@ -95,6 +105,33 @@ def forward_headers(
                 raise _not_forwardable(name, "It holds a gateway API key.")
             picked[name] = headers[name]
     return picked
+
+
+def credential_headers(forwarded: Mapping[str, str]) -> dict[str, str]:
+    """Return the forwarded headers that may be a credential, by lower-case name.
+
+    >>> [*credential_headers({"x-api-key": "k", "traceparent": "00-1", "idempotency-key": "i"})]
+    ['x-api-key']
+    """
+    return {name: value for name, value in forwarded.items() if _is_credential(name)}
+
+
+def lasting_headers(forwarded: Mapping[str, str]) -> dict[str, str]:
+    """Return the forwarded headers without those that belong to one try of a request.
+
+    >>> [*lasting_headers({"x-tenant": "t", "x-request-id": "1", "user-agent": "sdk/2"})]
+    ['x-tenant']
+    """
+    return {
+        name: value
+        for name, value in forwarded.items()
+        if _is_credential(name)
+        or not (_NO_CREDENTIAL.fullmatch(name) or _OF_ONE_TRY.fullmatch(name))
+    }
+
+
+def _is_credential(name: str) -> bool:
+    return bool(_CREDENTIAL.fullmatch(name)) and not _NO_CREDENTIAL.fullmatch(name)
 
 
 def check_beside_stored_key(names: Iterable[str], reserved: Collection[str]) -> None:

@@ -16,6 +16,7 @@ import orjson
 
 from adapters.contract import Adapter, Credentials, SignableRequest
 from adapters.table.table import UnsupportedPolicy
+from proxy.http.forwarding import credential_headers, lasting_headers
 from proxy.settings.policies import BreakerPolicy, CachePolicy, RetryPolicy
 from proxy.settings.routing_config import Strategy
 
@@ -67,15 +68,28 @@ class Target(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest that identifies the credential without revealing it."""
+        """A digest that identifies the credential without revealing it.
+
+        Forwarded headers are a part of it if they may be a credential.
+        """
         parts = [self.credentials.api_key, *map(str, sorted(self.credentials.options.items()))]
-        parts += map(str, sorted(self.forwarded_headers.items()))
+        parts += map(str, sorted(credential_headers(self.forwarded_headers).items()))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    @property
+    def lasting_headers(self) -> dict[str, str]:
+        """The forwarded headers that may change a response: not those of one try, as a trace."""
+        return lasting_headers(self.forwarded_headers) if self.forwarded_headers else {}
 
     @cached_property
     def cache_identity(self) -> str:
-        """A digest of everything that may change a response, for cache keys."""
+        """A digest of everything that may change a response, for cache keys.
+
+        With a cache policy other clients may get the response, so that all forwarded headers count
+        but those of one try.
+        """
         parts = [
+            self.lasting_headers if self.cache else {},
             *(
                 self.config_path,
                 self.adapter.id,

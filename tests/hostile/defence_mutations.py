@@ -522,6 +522,13 @@ MUTATIONS = (
         "False",
     ),
     Mutation(
+        "what differs from try to try is no part of a job's identity",
+        "proxy/http/forwarding.py",
+        "credential_headers",
+        "forwarded.items() if _is_credential(name)}",
+        "forwarded.items()}",
+    ),
+    Mutation(
         "an abandoned job is cancelled at the provider, if the operator wants that",
         "proxy/upstream/client.py",
         "Conversation._close",

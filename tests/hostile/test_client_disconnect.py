@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from proxy.jobs.keys import JOBS
+from tests.support.gateway import gateway_to
 from tests.support.queue_provider import CANCELS, left, queue, until
 
 AGAIN = {"virtual_key": "up", "x_stainless_retry_count": "1"}
@@ -33,3 +36,35 @@ async def test_what_nobody_waits_for_is_cancelled_at_the_provider_where_that_is_
         await left(ours, jobs)
         await until(lambda: jobs.cancelled and not ours.app[JOBS].running_count)
         assert (jobs.taken, len(jobs.cancelled)) == (1, 1)
+
+
+OF_ONE_TRY = (
+    *("traceparent", "tracestate", "baggage", "x-request-id", "x-stainless-timeout"),
+    *("accept-language", "x-b3-traceid", "x-amzn-trace-id", "x-correlation-id"),
+    *("x-datadog-parent-id", "x-cloud-trace-context", "x-attempt", "x-anything"),
+)
+
+
+@pytest.mark.parametrize("name", OF_ONE_TRY)
+async def test_a_retry_joins_its_job_whatever_its_trace_is(name: str) -> None:
+    key = name.replace("-", "_")
+    again = {"virtual_key": "up", "forward_headers": name, "idempotency_key": ""}
+    async with gateway_to() as (ours, fake):
+        assert (await ours.draw(**again, **{key: "first"})).status == 200
+        retried = await ours.draw(**again, **{key: "second"}, x_stainless_retry_count="1")
+        assert (retried.status, len(fake.requests)) == (200, 1)
+        again["idempotency_key"] = "mine"
+        for value in ("third", "fourth"):
+            assert (await ours.draw(**again, **{key: value})).status == 200
+        assert len(fake.requests) == 2
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-api-key", "x-session-token", "x-auth"])
+async def test_a_retry_with_another_credential_is_another_job(name: str) -> None:
+    trusted = "trusted_custom_hosts: [127.0.0.1]\n"
+    async with gateway_to(more=trusted) as (ours, fake):
+        own = {"provider": "openai", "custom_host": fake.url, "forward_headers": name}
+        for value in ("first", "second"):
+            headers = {name.replace("-", "_"): value, "x_stainless_retry_count": "1"}
+            assert (await ours.draw(**own, **headers)).status == 200
+        assert len(fake.requests) == 2

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from adapters import get_adapter
 from adapters.contract import Adapter, Credentials, Option
 from proxy.routing.plan import Target
+from proxy.settings.policies import CachePolicy
 
 HOST = "https://api.openai.com/v1"
 
@@ -61,3 +62,21 @@ def test_config_version_depends_on_the_settings_not_on_the_caller() -> None:
         replace(stored, credentials=Credentials(it), operator_credential=False) for it in ("a", "b")
     ]
     assert theirs[0].config_version == theirs[1].config_version
+
+
+def test_forwarded_credentials_identify_a_target_and_traces_do_not() -> None:
+    target = Target(get_adapter("openai"), Credentials("key-1"), HOST)
+    cached = replace(target, cache=CachePolicy(mode="simple"))
+
+    def identity(target: Target, **headers: str) -> str:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return replace(target, forwarded_headers=named).cache_identity
+
+    for name in ("traceparent", "x_request_id", "x_stainless_retry_count", "user_agent", "accept"):
+        assert identity(target, **{name: "a"}) == identity(target)
+        assert identity(cached, **{name: "a"}) == identity(cached)
+    for name in ("authorization", "x_api_key", "api_token", "x_cookie", "proxy_authorization"):
+        assert identity(target, **{name: "a"}) != identity(target, **{name: "b"})
+    # Other clients may get a cached response.
+    assert identity(target, x_tenant="a") == identity(target, x_tenant="b")
+    assert identity(cached, x_tenant="a") != identity(cached, x_tenant="b")
