@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 """The settings that the process started with. A request reads SNAPSHOT, which reloads replace."""
 BODY_MEMORY: web.AppKey[BodyMemory] = web.AppKey("body_memory")
-"""Memory budget for large request bodies. Counted by the routing middleware."""
+"""Memory budget for request bodies. Counted by the routing middleware."""
 STRATEGIES: web.AppKey[StrategySelector] = web.AppKey("strategies")
 """Selects targets; holds circuits and sticky choices. Read by `pipeline.execute` and /readyz."""
 DRAINING: web.AppKey[list[bool]] = web.AppKey("draining")
@@ -37,7 +37,7 @@ CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 PLAN: web.RequestKey[Plan] = web.RequestKey("plan", Plan)
 """The resolved config. Set by the routing middleware."""
 BODY_RESERVATION: web.RequestKey[BodyReservation] = web.RequestKey("body_reservation")
-"""Memory reserved for a large body, for as long as a request refers to it. Set by routing."""
+"""Memory reserved for a body, for as long as a request refers to it. Set by routing."""
 BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
 """The body, serialized again after parsing. Set by routing, forwarded if no parameter changes."""
 ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)

@@ -1,7 +1,8 @@
-"""Reading the body of an image request: JSON, bounded in size and depth, counted in memory."""
+"""Reading the body of an image request: JSON, bounded by its bytes and by what it becomes."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,12 +12,16 @@ from aiohttp import web
 from adapters.errors import BadParam
 from proxy.errors import BadRequest
 from proxy.http.body_limits import RESERVE_ABOVE, BodyMemory, BodyReservation
+from proxy.http.input_budget import VALUE_BYTES, count_values, exceeds_depth
 from proxy.settings.schema import Limits
 
 _JSON = "application/json"
-_CONTAINERS = (dict, list)
 DEPTH_LIMIT = 32
 """Levels of nesting in a client's JSON."""
+_PARSE_IN_THREAD_ABOVE = 1024 * 1024
+"""Bytes above which a body is counted and parsed in a thread. Each of these steps keeps other
+threads waiting by itself; between them the event loop continues.
+"""
 
 
 async def read_body(
@@ -37,8 +42,37 @@ async def read_body(
     return await _read_bytes(request, memory)
 
 
-def read_params(raw: bytes) -> tuple[bytes, dict[str, Any]]:
-    """Parse the JSON object of an image request; return it serialized again, and as a dict."""
+async def parse_params(
+    raw: bytes, json_headers: bytes, reservation: BodyReservation, limits: Limits
+) -> tuple[bytes, dict[str, Any]]:
+    """Parse the JSON object of an image request; return it serialized again, and as a dict.
+
+    `json_headers` are the headers that hold JSON. Their values are counted with those of the body,
+    and reserved as the memory that all of them will take, before anything is parsed.
+    """
+    values = count_values(json_headers, limits.values) if json_headers else 0
+    if len(raw) <= _PARSE_IN_THREAD_ABOVE:
+        values += count_values(raw, limits.values)
+        _reserve_values(reservation, len(raw) + len(json_headers), values, limits)
+        return read_params(raw, limits)
+    values += await asyncio.to_thread(count_values, raw, limits.values)
+    _reserve_values(reservation, len(raw) + len(json_headers), values, limits)
+    return await asyncio.to_thread(read_params, raw, limits)
+
+
+def _reserve_values(reservation: BodyReservation, size: int, values: int, limits: Limits) -> None:
+    if values > limits.values:
+        raise BadRequest(
+            f"The request holds more than {limits.values} JSON values in its body, "
+            "x-portkey-metadata and x-portkey-config together (`limits.values`). Send fewer.",
+            status=413,
+            code="request_too_large",
+        )
+    reservation.grow(size + values * VALUE_BYTES)
+
+
+def read_params(raw: bytes, limits: Limits) -> tuple[bytes, dict[str, Any]]:
+    """Parse the JSON object of an image request whose values have been counted."""
     try:
         params = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -46,6 +80,13 @@ def read_params(raw: bytes) -> tuple[bytes, dict[str, Any]]:
         raise BadRequest(f"The body is not valid JSON ({place}).", code="invalid_json") from None
     if not isinstance(params, dict):
         raise BadRequest("The body must be a JSON object.", code="invalid_json")
+    if len(params) > limits.params:
+        raise BadRequest(
+            f"The body has {len(params)} parameters; the limit is {limits.params} "
+            "(`limits.params`).",
+            status=413,
+            code="request_too_large",
+        )
     if exceeds_depth(params, DEPTH_LIMIT):
         raise BadRequest(
             f"The body is nested more than {DEPTH_LIMIT} levels deep.", code="invalid_json"
@@ -71,7 +112,9 @@ async def _read_bytes(
         ) from None
     if 0 < request.client_max_size < len(raw):
         raise web.HTTPRequestEntityTooLarge(request.client_max_size)
-    return raw, _reserve(request, memory, len(raw)) if len(raw) > RESERVE_ABOVE else None
+    if raw:
+        _check_ratio(request, memory, len(raw))
+    return raw, _reserve(memory, len(raw)) if len(raw) > RESERVE_ABOVE else None
 
 
 async def _read_chunks(
@@ -83,21 +126,26 @@ async def _read_chunks(
         raw += chunk
         if 0 < request.client_max_size < len(raw):
             raise web.HTTPRequestEntityTooLarge(request.client_max_size)
+        _check_ratio(request, memory, len(raw))
         if len(raw) > RESERVE_ABOVE:
-            reservation = _reserve(request, memory, len(raw), reservation)
+            reservation = _reserve(memory, len(raw), reservation)
     return bytes(raw), reservation
 
 
-def _reserve(
-    request: web.Request, memory: BodyMemory, size: int, reservation: BodyReservation | None = None
-) -> BodyReservation:
-    """Reserve memory for a large body, of which `size` bytes have arrived so far."""
+def _check_ratio(request: web.Request, memory: BodyMemory, size: int) -> None:
+    """Raise `BadRequest` if `size` bytes were decompressed from too few."""
     if size > request.content.total_raw_bytes * memory.max_ratio:
         raise BadRequest(
             f"The body is more than {memory.max_ratio} times as large as it was compressed.",
             status=413,
             code="request_too_large",
         )
+
+
+def _reserve(
+    memory: BodyMemory, size: int, reservation: BodyReservation | None = None
+) -> BodyReservation:
+    """Reserve memory for a large body, of which `size` bytes have arrived so far."""
     reservation = reservation or BodyReservation(memory)
     reservation.grow(size)
     return reservation
@@ -113,18 +161,3 @@ def enforce_limits(params: Mapping[str, Any], limits: Limits) -> None:
             "prompt",
             f"'prompt' has {len(prompt)} characters; the limit is {limits.prompt_characters}.",
         )
-
-
-def exceeds_depth(tree: Any, limit: int) -> bool:
-    """Return whether a JSON value is nested deeper than `limit` levels.
-
-    >>> exceeds_depth({"a": [1]}, 2), exceeds_depth({"a": [[1]]}, 2)
-    (False, True)
-    """
-    level = [tree] if isinstance(tree, _CONTAINERS) else []
-    for _ in range(limit):
-        if not level:
-            return False
-        values = [node.values() if isinstance(node, dict) else node for node in level]
-        level = [value for inside in values for value in inside if isinstance(value, _CONTAINERS)]
-    return bool(level)

@@ -1,15 +1,18 @@
-"""The memory limit for large request bodies, shared by all requests (`limits.bodies_bytes`)."""
+"""The memory limit for request bodies, shared by all requests (`limits.bodies_bytes`).
+
+A body counts by its bytes and by the values that it becomes, with metadata and inline config.
+"""
 
 from __future__ import annotations
 
 from proxy.errors import Overloaded
 
 RESERVE_ABOVE = 64 * 1024
-"""Bodies up to this many bytes are not counted: the limit on jobs bounds them."""
+"""Bodies above this size are counted while they arrive, smaller ones once they have arrived."""
 
 
 class BodyMemory:
-    """Counts the bytes of all large request bodies in memory, at most `limit`.
+    """Counts the memory of all request bodies, at most `limit` bytes.
 
     A compressed body may decompress to at most `max_ratio` times its compressed size.
     """
@@ -31,6 +34,11 @@ class BodyReservation:
     def __init__(self, memory: BodyMemory) -> None:
         self._memory = memory
         self._size = 0
+
+    @property
+    def is_large(self) -> bool:
+        """Whether an idle connection should not keep what this was reserved for."""
+        return self._size > RESERVE_ABOVE
 
     def grow(self, size: int) -> None:
         """Reserve `size` bytes in all; raise `Overloaded` if that exceeds the limit."""

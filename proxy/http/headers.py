@@ -10,7 +10,8 @@ import orjson
 
 from adapters.table.table import UnsupportedPolicy
 from proxy.errors import BadRequest
-from proxy.http.body import DEPTH_LIMIT, exceeds_depth
+from proxy.http.body import DEPTH_LIMIT
+from proxy.http.input_budget import exceeds_depth
 from proxy.settings.routing_config import MAX_KEEPALIVE_SECONDS
 
 _TRUE, _FALSE = ("true",), ("false", "")
@@ -52,6 +53,15 @@ def read_metadata(headers: Mapping[str, str]) -> dict[str, Any]:
             param="x-portkey-metadata",
         )
     return metadata
+
+
+def json_headers(headers: Mapping[str, str]) -> bytes:
+    """Return the text of the headers that hold JSON: metadata and an inline config."""
+    text = headers.get("x-portkey-metadata", "")
+    config = headers.get("x-portkey-config", "")
+    if config.lstrip().startswith("{"):
+        text = f"{text},{config}"
+    return text.encode("utf-8", "surrogateescape")
 
 
 def read_flag(headers: Mapping[str, str], name: str) -> bool:

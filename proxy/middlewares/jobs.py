@@ -11,7 +11,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.cache.keys import request_digest
-from proxy.context import ATTEMPT, CALLER, ERROR_CODE, JOIN_STATUS, PLAN
+from proxy.context import ATTEMPT, BODY_RESERVATION, CALLER, ERROR_CODE, JOIN_STATUS, PLAN
+from proxy.http.body_limits import BodyReservation
 from proxy.http.headers import no_store, prefers_async, read_idempotency_key
 from proxy.jobs.capture import capture_request, capture_response
 from proxy.jobs.delivery import EVENT_STREAM_TYPE, JSON_TYPE, accepted_response, deliver
@@ -30,7 +31,7 @@ async def jobs(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     store, key, cluster = request.app[JOBS], job_key(request), request.app[JOB_CLUSTER]
     job = store.find(key)
-    other = ""
+    other, reservation = "", request.get(BODY_RESERVATION)
     if (
         cluster
         and job
@@ -41,7 +42,9 @@ async def jobs(request: web.Request, handler: Handler) -> web.StreamResponse:
         # This job may serve another client of the caller: look in the cluster for this client's.
         other = await cluster.claim_abandoned(key)
     if job is None or other:
-        job = store.start(key, lambda recording: _run_or_follow(request, recording, handler, other))
+        job = store.start(
+            key, lambda recording: _run_or_follow(request, recording, handler, other, reservation)
+        )
     else:
         request[JOIN_STATUS] = job.status
         add_event(JOB_JOINED)
@@ -52,9 +55,16 @@ async def jobs(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def _run_or_follow(
-    request: web.Request, recording: Recording, handler: Handler, other: str
+    request: web.Request,
+    recording: Recording,
+    handler: Handler,
+    other: str,
+    reservation: BodyReservation | None,  # noqa: ARG001 - see below
 ) -> None:
-    """Run the request, unless another process runs or ran it as its job `other`: mirror that."""
+    """Run the request, unless another process runs or ran it as its job `other`: mirror that.
+
+    The job keeps `reservation` until it ends, even if the client's request has ended before.
+    """
     cluster, job = request.app[JOB_CLUSTER], request[JOB]
     if cluster and (other := other or await cluster.claim(job)):
         request[JOIN_STATUS] = "elsewhere"

@@ -7,8 +7,9 @@ from aiohttp.typedefs import Handler
 
 from proxy.context import BODY, BODY_MEMORY, BODY_RESERVATION, CALLER, PLAN
 from proxy.errors import BadRequest
-from proxy.http.body import read_body, read_params
-from proxy.http.headers import is_valid_trace_id
+from proxy.http.body import parse_params, read_body
+from proxy.http.body_limits import BodyReservation
+from proxy.http.headers import is_valid_trace_id, json_headers
 from proxy.middlewares.cache_lookup import lookup_by_bytes
 from proxy.reload.snapshot import SNAPSHOT
 
@@ -16,16 +17,29 @@ from proxy.reload.snapshot import SNAPSHOT
 @web.middleware
 async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Set the plan, or respond from the cache if the request repeats an earlier one exactly."""
-    body, reservation = await read_body(request, request.app[BODY_MEMORY])
+    memory = request.app[BODY_MEMORY]
+    body, reservation = await read_body(request, memory)
     if reservation:
-        request[BODY_RESERVATION] = reservation
-        # An idle connection keeps its last request, and with it the reservation, alive. aiohttp has
-        # no public way to close the connection after this request.
-        message = request._message  # noqa: SLF001 - see above
-        request._message = message._replace(should_close=True)  # noqa: SLF001 - see above
+        _close_afterwards(request)
     if (response := await lookup_by_bytes(request, body)) is not None:
         return response
-    body, params = read_params(body)
+    # A job keeps it until it ends; an idle connection, which keeps its last request, does not.
+    request[BODY_RESERVATION] = reservation = reservation or BodyReservation(memory)
+    try:
+        await _resolve_plan(request, body, reservation)
+        del body
+        return await handler(request)
+    finally:
+        del request[BODY_RESERVATION]
+
+
+async def _resolve_plan(request: web.Request, raw: bytes, reservation: BodyReservation) -> None:
+    """Set the request's body and plan."""
+    snapshot, headers = request[SNAPSHOT], request.headers
+    limits = snapshot.settings.limits
+    body, params = await parse_params(raw, json_headers(headers), reservation, limits)
+    if reservation.is_large:
+        _close_afterwards(request)
     trace_id = request.headers.get("x-portkey-trace-id", "")
     if trace_id and not is_valid_trace_id(trace_id):
         raise BadRequest(
@@ -34,6 +48,11 @@ async def routing(request: web.Request, handler: Handler) -> web.StreamResponse:
             param="x-portkey-trace-id",
         )
     request[BODY] = body
-    resolver = request[SNAPSHOT].resolver
-    request[PLAN] = resolver.resolve(request.headers, request[CALLER], params, request.path)
-    return await handler(request)
+    request[PLAN] = snapshot.resolver.resolve(headers, request[CALLER], params, request.path)
+
+
+def _close_afterwards(request: web.Request) -> None:
+    """Close the connection after this request: an idle one keeps its last request alive."""
+    # aiohttp has no public way to do so.
+    message = request._message  # noqa: SLF001 - see above
+    request._message = message._replace(should_close=True)  # noqa: SLF001 - see above

@@ -31,6 +31,8 @@ _MAX_COUNTS = {
     "attempts": 1000,
     "body_ratio": 10_000,
     "prompt_characters": 4096 * _MB,
+    "values": 10_000_000,
+    "params": 1_000_000,
     "images": 1000,
     "jobs": 1_000_000,
     "caller_jobs": 1_000_000,
@@ -124,6 +126,8 @@ class Limits(Section, frozen=True):
     maximum `n` of a request. `body_ratio` is the maximum compression ratio of a request body.
     `header_bytes` is for all headers of a request, `idle_bytes` for the connections without a
     request in progress.
+    `values` are the JSON keys and values of its body, metadata and inline config, `params` the
+    parameters of its body.
     """
 
     body_bytes: int = 32 * _MB
@@ -131,6 +135,8 @@ class Limits(Section, frozen=True):
     body_ratio: int = 100
     header_bytes: int = 40 * 1024
     idle_bytes: int = 128 * _MB
+    values: int = 10_000
+    params: int = 1000
     prompt_characters: int = 32_000
     images: int = 10
     reply_bytes: int = 256 * _MB

@@ -312,6 +312,13 @@ MUTATIONS = (
         "False",
     ),
     Mutation(
+        "the ratio limit holds from the first byte",
+        "proxy/http/body.py",
+        "_check_ratio",
+        "size > request.content.total_raw_bytes * memory.max_ratio",
+        "size > max(RESERVE_ABOVE, request.content.total_raw_bytes * memory.max_ratio)",
+    ),
+    Mutation(
         "untrusted images are never decoded",
         "proxy/pipeline/image_source.py",
         "",
@@ -407,6 +414,27 @@ MUTATIONS = (
         "proxy/http/body_limits.py",
         "BodyReservation.grow",
         "memory.reserved + more > memory.limit",
+        "False",
+    ),
+    Mutation(
+        "values are counted before anything is parsed",
+        "proxy/http/body.py",
+        "_reserve_values",
+        "values > limits.values",
+        "False",
+    ),
+    Mutation(
+        "a request counts as the memory that its values take, until its job ends",
+        "proxy/http/body.py",
+        "_reserve_values",
+        "reservation.grow(size + values * VALUE_BYTES)",
+        "reservation.grow(size)",
+    ),
+    Mutation(
+        "parameters are limited",
+        "proxy/http/body.py",
+        "read_params",
+        "len(params) > limits.params",
         "False",
     ),
     Mutation(

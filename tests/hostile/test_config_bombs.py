@@ -25,7 +25,7 @@ def wide(count: int, depth: int) -> str:
 
 BOMBS = {
     "deep brackets": "[" * 10_000,
-    "deep objects": '{"a":' * 5_000,
+    "deep objects": '{"a":' * 4_000,
     "deep targets": nested(9),
     "very deep targets": nested(2_000),
     "wide targets": wide(101, 1),
@@ -75,7 +75,7 @@ async def test_a_header_of_megabytes_is_no_request() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"prompt":' + b"[" * 1_000_000,
+        b'{"prompt":' + b"[" * 9_000,
         b'{"prompt":"p","x":' + b"[" * 900 + b"]" * 900 + b"}",
         b'{"prompt":"p","n":NaN}',
         b'{"prompt":"p","x":1e999}',

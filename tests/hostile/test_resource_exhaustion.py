@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
-from aiohttp import web
 
 from proxy.context import BODY_MEMORY, IN_FLIGHT
-from tests.support.gateway import ANSWER, OTHER_KEY, Gateway, gateway_to, json_reply
+from tests.support.gateway import OTHER_KEY, gateway_to
+from tests.support.holding_provider import held
 from tests.support.waiting import until
 
 UP = {"virtual_key": "up"}
 AGAIN = {"x_stainless_retry_count": "1"}
 ASYNC = {"prefer": "respond-async"}
-
-
-class Holding:
-    """A provider that answers once it is let."""
-
-    def __init__(self) -> None:
-        self.go = asyncio.Event()
-
-    async def reply(self, request: web.Request) -> web.Response:
-        del request
-        await self.go.wait()
-        return json_reply(ANSWER)
-
-
-@asynccontextmanager
-async def held(limits: str) -> AsyncIterator[tuple[Gateway, Holding]]:
-    """Run a gateway with some limits, whose provider holds every picture back."""
-    holding = Holding()
-    async with gateway_to(holding.reply, f"limits: {limits}") as (ours, _):
-        yield ours, holding
-        holding.go.set()
 
 
 async def test_one_key_cannot_take_all_the_room() -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapters import get_adapter
 from adapters.contract import Credentials
+from proxy.context import BODY_MEMORY
+from proxy.http.input_budget import VALUE_BYTES, count_values
 from proxy.pipeline.params import final_params
 from proxy.routing.plan import Target
 from proxy.settings.routing_config import MAX_DROP_PATHS, ConfigError, parse_config
 from tests.support.counted_work import count_work
 from tests.support.gateway import gateway_to
+from tests.support.holding_provider import held
+from tests.support.waiting import until
 
 UP = {"virtual_key": "up"}
 
@@ -67,3 +75,132 @@ async def test_a_config_drops_at_most_a_hundred_short_paths(paths: list[str]) ->
         got = await ours.draw(config=orjson.dumps(config).decode())
         assert (got.status, got.error["code"], fake.requests) == (400, "invalid_config", [])
         assert "at most" in got.error["message"]
+
+
+MANY = {
+    "empty objects": b"{},",
+    "empty lists": b"[],",
+    "numbers": b"0,",
+    "objects in objects": b'{"a":{}},',
+    "strings": b'"",',
+}
+
+
+def body_of(piece: bytes, count: int) -> bytes:
+    return b'{"prompt":"p","x":[' + piece * count + b"0]}"
+
+
+@pytest.mark.parametrize("piece", MANY.values(), ids=MANY.keys())
+async def test_a_body_of_many_values_is_refused_before_it_is_parsed(piece: bytes) -> None:
+    async with gateway_to() as (ours, fake):
+        for body in (body_of(piece, 10_000), body_of(piece, 1_000_000)):
+            got = await ours.ask(body, **UP)
+            assert (got.status, got.error["code"]) == (413, "request_too_large")
+            assert "`limits.values`" in got.error["message"]
+        assert not fake.requests
+        assert ours.app[BODY_MEMORY].reserved == 0
+        assert (await ours.ask(body_of(piece, 1000), **UP)).status == 200
+
+
+async def test_values_of_body_metadata_and_config_count_together() -> None:
+    text = orjson.dumps({"a": [{}] * 1800}).decode()
+    config = orjson.dumps({**UP, "metadata": {"a": [{}] * 1800}}).decode()
+    async with gateway_to(more="limits: {values: 8000}") as (ours, fake):
+        assert (await ours.ask(body_of(b"0,", 3000), metadata=text, **UP)).status == 200
+        assert (await ours.draw(config=config, metadata=text)).status == 200
+        got = await ours.ask(body_of(b"0,", 3000), config=config, metadata=text)
+        assert (got.status, got.error["code"], len(fake.requests)) == (413, "request_too_large", 2)
+        assert "x-portkey-metadata and x-portkey-config" in got.error["message"]
+
+
+async def test_commas_in_a_prompt_are_no_values() -> None:
+    prompt = 'a, b: [c], {d} "e" \\ ' * 1000
+    for values in ("{values: 100}", "{values: 10000}"):
+        async with gateway_to(more=f"limits: {values}") as (ours, fake):
+            assert (await ours.draw(prompt, **UP)).status == 200
+            assert fake.sent == {"prompt": prompt}
+
+
+async def test_parameters_are_limited() -> None:
+    params = {f"k{i}": 0 for i in range(1000)}
+    async with gateway_to() as (ours, fake):
+        got = await ours.draw(params=params, **UP)
+        assert (got.status, got.error["code"], fake.requests) == (413, "request_too_large", [])
+        assert "`limits.params`" in got.error["message"]
+
+
+async def test_a_small_body_is_held_to_the_ratio_from_its_first_byte() -> None:
+    async with gateway_to() as (ours, fake):
+        for body in (body_of(b"{},", 3000), b'{"prompt":"p"}' + b" " * 20_000):
+            got = await ours.ask(gzip.compress(body), content_encoding="gzip", **UP)
+            assert (got.status, got.error["code"]) == (413, "request_too_large")
+        assert not fake.requests
+
+
+async def test_a_job_counts_the_values_of_its_request_until_it_ends() -> None:
+    body, metadata = body_of(b"{},", 3000), orjson.dumps({"a": [{}] * 1000}).decode()
+    async with held("{bodies_bytes: 1500000}") as (ours, holding):
+        memory = ours.app[BODY_MEMORY]
+        waiting = {**UP, "prefer": "respond-async"}
+        assert (await ours.ask(body, metadata=metadata, **waiting)).status == 202
+        assert memory.reserved > 8000 * VALUE_BYTES
+        got = await ours.ask(body, **UP)
+        assert (got.status, got.error["code"]) == (503, "overloaded")
+        assert (await ours.draw(**waiting)).status == 202
+        holding.go.set()
+        await until(lambda: memory.reserved == 0)
+        assert (await ours.draw("again", **UP)).status == 200
+        assert memory.reserved == 0
+
+
+SHAPES: dict[str, Callable[[int], bytes]] = {
+    "objects": lambda count: b"{}," * count,
+    "lists": lambda count: b"[[]]," * count,
+    "objects of one key": lambda count: b'{"a":{"a":{"a":{}}}},' * count,
+    "keys of their own": lambda count: b"".join(b'{"k%d":%d.5},' % (i, i) for i in range(count)),
+    "strings of their own": lambda count: b"".join(b'"%d",' % i for i in range(count)),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_a_value_takes_no_more_memory_than_it_is_counted_for(shape: Callable[[int], bytes]) -> None:
+    def counted_and_peak(raw: bytes) -> tuple[int, int]:
+        counted = len(raw) + count_values(raw) * VALUE_BYTES
+        return counted, count_work(lambda: orjson.loads(raw)).peak
+
+    few, many = (counted_and_peak(body_of(shape(count), 1)) for count in (10, 4000))
+    assert many[1] - few[1] < 1.2 * (many[0] - few[0])
+
+
+_JSON = st.recursive(
+    st.none() | st.integers(0, 9) | st.text('ab,:[]{}"\\\n', max_size=8),
+    lambda inside: st.lists(inside) | st.dictionaries(st.text(',:"\\', max_size=3), inside),
+    max_leaves=40,
+)
+
+
+def true_count(tree: Any) -> int:
+    """Count keys and values; an empty object or list twice."""
+    if tree in ({}, []):
+        return 2
+    if isinstance(tree, dict):
+        return 1 + len(tree) + sum(map(true_count, tree.values()))
+    return 1 + sum(map(true_count, tree)) if isinstance(tree, list) else 1
+
+
+@given(_JSON)
+def test_values_are_counted_exactly_outside_of_strings(tree: Any) -> None:
+    raw, count = orjson.dumps(tree), true_count(tree)
+    assert count_values(raw) >= count
+    for most in (0, 1, count - 1, count, count + 1):
+        assert (count_values(raw, most) > most) == (count > most)
+
+
+def test_a_count_ends_soon_after_its_limit_and_survives_every_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw = orjson.dumps({"a\\": ['",[{:' * 5, "\\" * 7, 'x\\"'], '\\"': {"b": [1, 2, 3]}})
+    for piece in range(1, 30):
+        monkeypatch.setattr("proxy.http.input_budget._PIECE", piece)
+        assert count_values(raw, 1) > 1
+        assert count_values(raw, 13) == true_count(orjson.loads(raw)) == 13

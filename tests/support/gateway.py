@@ -31,6 +31,8 @@ KEY = "easel-test-key-0123456789"
 OTHER_KEY = "easel-other-key-0123456789"
 OURS = {"x-portkey-api-key": KEY}
 PATH = "/v1/images/generations"
+_LARGEST_BYTES = 1 << 20
+"""aiohttp warns if more is sent as bytes."""
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
 )
@@ -76,7 +78,11 @@ class Gateway:
     ) -> Answered:
         """Send one request; header names are written with underscores, `x-portkey-` left out."""
         named = {_header(name): value for name, value in headers.items()}
-        data = body if isinstance(body, bytes) else orjson.dumps(body) if body is not None else None
+        data: Any = (
+            body if isinstance(body, bytes) else None if body is None else orjson.dumps(body)
+        )
+        if data and len(data) > _LARGEST_BYTES:
+            data = io.BytesIO(data)
         sent = {"content-type": "application/json", **OURS, **named}
         sent = {name: value for name, value in sent.items() if value}
         async with self.session.request(method, self.url + path, data=data, headers=sent) as got:

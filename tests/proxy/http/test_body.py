@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from proxy.http.body import exceeds_depth
+from proxy.http.input_budget import exceeds_depth
 from proxy.observability.access_log import ACCESS_LOG
 from tests.support.gateway import KEY, PATH, gateway
 
