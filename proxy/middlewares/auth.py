@@ -20,6 +20,7 @@ from proxy.http.proxy_headers import is_unix_socket, requested_host
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Caller
 from proxy.settings.loader import key_digest
+from proxy.upstream.name_lookup import LOOKUP_CALLER
 
 PUBLIC_ROUTES = frozenset({"/", "/healthz", "/readyz", "/metrics", BLOB})
 """Routes without authentication here: a blob's URL is signed, and /metrics checks the key itself.
@@ -44,7 +45,8 @@ async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
         check_expectation(request)
     resource = request.match_info.route.resource
     if resource is not None and resource.canonical not in PUBLIC_ROUTES:
-        request[CALLER] = authenticate(headers, snapshot.settings.api_keys)
+        caller = request[CALLER] = authenticate(headers, snapshot.settings.api_keys)
+        LOOKUP_CALLER.set(caller.name)
     if is_expecting:
         await send_continue(request)
     return await handler(request)

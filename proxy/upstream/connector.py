@@ -21,6 +21,7 @@ from yarl import URL
 
 from proxy.settings.schema import Timeouts
 from proxy.upstream.http1 import FastPoster, ReadBudget, ReadLimits, idle_connections
+from proxy.upstream.name_lookup import NameLookup
 
 _METADATA_ADDRESSES = frozenset(
     map(
@@ -64,12 +65,20 @@ class Connectors:
     """The public and the private connection pool; an asynchronous context manager."""
 
     def __init__(self, timeouts: Timeouts) -> None:
-        timeout = ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.idle)
+        # `connect` covers the look-up of the name, and all addresses that are tried.
+        timeout = ClientTimeout(
+            total=None,
+            connect=timeouts.connect,
+            sock_connect=timeouts.connect,
+            sock_read=timeouts.idle,
+        )
         self._read_limits = ReadLimits(timeout, _MAX_LINE, _MAX_LINE)
         self._clients: dict[bool, PooledClient] = {}
         self._read_budget = ReadBudget()
+        self._connect_seconds = timeouts.connect
 
     async def __aenter__(self) -> Self:
+        self._names = NameLookup(self._connect_seconds)
         self._clients = {private: self._make_client(private=private) for private in (False, True)}
         return self
 
@@ -103,6 +112,7 @@ class Connectors:
             limit=0,
             keepalive_timeout=_KEEPALIVE_SECONDS,
             ttl_dns_cache=60,
+            resolver=self._names,
             socket_factory=make_socket,
         )
         self._read_budget.attach(connector)

@@ -22,6 +22,7 @@ from proxy.observability.tracing.hooks import traced_send
 from proxy.routing.plan import Target
 from proxy.upstream.connector import Connectors
 from proxy.upstream.errors import map_client_errors
+from proxy.upstream.name_lookup import OPERATOR_HOST
 from proxy.upstream.redact import redact_text
 from proxy.upstream.retry import FreeRetry, PaidRetry, send_with_retry
 from proxy.upstream.timeout import Timeout, request_timeout_error
@@ -48,7 +49,10 @@ async def send(
     may_loop = is_paid and not _is_provider_host(target.adapter, url)
     via = {"via": via_header(retry.state.budget.hops)} if may_loop else {}
 
+    is_operators = _is_operator_host(target, url)
+
     async def send_once(trace_headers: Mapping[str, str]) -> ClientResponse:
+        OPERATOR_HOST.set(is_operators)
         if is_paid:
             retry.record_send()
         # Signed for each try: a retry may come much later, and a signature expires in minutes.
@@ -156,6 +160,12 @@ def _is_provider_host(adapter: Adapter, url: URL) -> bool:
     return url.scheme == "https" and any(
         host == domain or host.endswith("." + domain) for domain in adapter.credential_domains
     )
+
+
+def _is_operator_host(target: Target, url: URL) -> bool:
+    """Whether the operator or the adapter chose the host; a stored credential goes to no other."""
+    is_base = url.origin() == URL(target.base_url, encoded=True).origin()
+    return (target.operator_credential and is_base) or _is_provider_host(target.adapter, url)
 
 
 async def encode_body(request: ProviderRequest) -> tuple[str, bytes]:

@@ -396,6 +396,20 @@ MUTATIONS = (
         "return super()._make_error_handler(err_info)",
     ),
     Mutation(
+        "each caller has its own share of the look-ups, apart from those of the operator's hosts",
+        "proxy/upstream/name_lookup.py",
+        "NameLookup.resolve",
+        'owner = "" if is_operators else LOOKUP_CALLER.get()',
+        'owner, slots = "", self._caller_slots',
+    ),
+    Mutation(
+        "the connect timeout covers the look-up",
+        "proxy/upstream/name_lookup.py",
+        "NameLookup.resolve",
+        "async with asyncio.timeout(self._timeout):",
+        "async with asyncio.timeout(None):",
+    ),
+    Mutation(
         "jobs in progress are limited",
         "proxy/jobs/limits.py",
         "ConcurrencyLimit.acquire",
