@@ -10,11 +10,13 @@ from typing import Any
 
 from msgspec import structs
 
+import adapters
 from proxy.settings.loader import TOP_LEVEL_KEYS, Settings
 from proxy.settings.schema import SECTIONS
 
 HOT_RELOADABLE = frozenset(
     {
+        adapters.DEMO,
         *("api_keys", "virtual_keys", "configs", "trusted_custom_hosts", "prices"),
         *("server.public_url", "server.allowed_hosts", "server.trusted_proxies"),
         *("limits.values", "limits.params"),

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 import adapters
-from adapters.contract import Adapter, Credentials
+from adapters.contract import IN_PROCESS, Adapter, Credentials
 from adapters.errors import ImageError
 from adapters.table.table import UnsupportedPolicy
 from proxy.errors import BadRequest
@@ -98,6 +98,14 @@ def _resolve_credential(
             context.settings.virtual_keys, config, named_by_operator=named_by_operator
         )
     adapter = find_adapter(config.provider or "")
+    if adapter.base_url == IN_PROCESS and not context.settings.sandbox:
+        raise BadRequest(
+            f"The provider {adapter.id} is not enabled. The operator can add a virtual key for it, "
+            f"or `{adapter.id}: true`, to the settings.",
+            code="unknown_provider",
+            param="x-portkey-provider",
+            legacy="Invalid provider passed",
+        )
     try:
         credentials = credentials_for(adapter, config.api_key or "", config.options)
     except ConfigError as error:

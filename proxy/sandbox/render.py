@@ -4,45 +4,77 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pybase64
 
+from adapters.errors import ImageError
 from proxy.sandbox.request import SandboxRequest
 
 _MAX_THREADS = 4
+MAX_PIXELS_DRAWN = 96 * 1024 * 1024
+"""Pixels of all requests being drawn; the largest request has 83 million. Base64 has at most 4
+bytes for a pixel, and much less for a drawn one."""
+_MIN_PIXELS = 64 * 1024
+"""What an image counts at least."""
 
 
 class RenderPool:
     """A thread pool that draws.
 
-    It is separate from asyncio's own, so that DNS look-ups do not wait for images; and it is small,
-    so that few images are in memory.
+    It is separate from asyncio's own, so that nothing else waits for images; and it is small, so
+    that few images are in memory uncompressed. All stages of an image are drawn in one go: while
+    they waited for a thread in between, every waiting image would be in memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_pixels: int = MAX_PIXELS_DRAWN) -> None:
         self._threads = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "sandbox")
+        self._max_pixels = max_pixels
+        self.pixels = 0
+        """Pixels of the requests that are being drawn, or whose images are being sent."""
 
-    async def stages(self, request: SandboxRequest, index: int) -> AsyncIterator[tuple[int, bytes]]:
-        """Yield one image's numbered stages in base64; `request.partials` is the final one."""
+    @contextmanager
+    def reserve(self, request: SandboxRequest) -> Iterator[None]:
+        """Count a request while the block runs; raises `ImageError` if too much is being drawn."""
+        pixels = pixels_held(request)
+        if self.pixels and self.pixels + pixels > self._max_pixels:
+            raise ImageError(
+                "The sandbox is drawing too many images. Try again soon, or ask for smaller ones.",
+                status=503,
+                type="server_error",
+                code="overloaded",
+            )
+        self.pixels += pixels
+        try:
+            yield
+        finally:
+            self.pixels -= pixels
+
+    async def stages(self, request: SandboxRequest, index: int) -> list[bytes]:
+        """Return one image's stages in base64; the last one is final."""
         loop = asyncio.get_running_loop()
-        texts = _render_stages(request, index)
-        for stage in range(request.partials + 1):
-            yield stage, await loop.run_in_executor(self._threads, next, texts)
+        return await loop.run_in_executor(self._threads, _draw_stages, request, index)
 
     async def images(self, request: SandboxRequest) -> list[bytes]:
         """Return all final images in base64, drawn concurrently."""
-        return await asyncio.gather(
-            *(self._final_image(request, index) for index in range(request.n))
-        )
-
-    async def _final_image(self, request: SandboxRequest, index: int) -> bytes:
-        return [text async for _, text in self.stages(request, index)][-1]
+        drawn = await asyncio.gather(*(self.stages(request, index) for index in range(request.n)))
+        return [stages[-1] for stages in drawn]
 
     def close(self) -> None:
         """Stop the threads; work that has not started is dropped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def pixels_held(request: SandboxRequest) -> int:
+    """Return the pixels of the images that a request holds at once, of small ones a minimum."""
+    images = request.partials + 1 if request.stream else request.n
+    return images * max(request.width * request.height, _MIN_PIXELS)
+
+
+def _draw_stages(request: SandboxRequest, index: int) -> list[bytes]:
+    return list(_render_stages(request, index))
 
 
 def _render_stages(request: SandboxRequest, index: int) -> Iterator[bytes]:

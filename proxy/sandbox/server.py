@@ -6,11 +6,14 @@ POST /v1/images/generations
 from __future__ import annotations
 
 import asyncio
+import hmac
+import secrets
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from adapters.errors import ImageError
 from proxy.sandbox.faults import RETRY_LATER
@@ -20,15 +23,21 @@ from proxy.sandbox.response import Chunks, error_body, json_body, sse_event
 
 RENDER_POOL = web.AppKey("painters", RenderPool)
 
+SECRET_HEADER = "x-easel-process"  # noqa: S105 - a header's name
 _MAX_BODY = 32 << 20
 _CHUNK = 256 << 10
 _CLOSING_SECONDS = 0.2
 
 
 class SandboxServer:
-    """The sandbox server, listening on a free port from `start` to `stop`."""
+    """The sandbox server, listening on a free port from `start` to `stop`.
+
+    `headers` have the secret with which this process is told apart from all others that can reach
+    a loopback port: other users of the machine, and web pages by DNS rebinding.
+    """
 
     def __init__(self) -> None:
+        self.headers = {SECRET_HEADER: secrets.token_hex(32)}
         self._lock = asyncio.Lock()
         self._runner: web.AppRunner | None = None
 
@@ -36,7 +45,7 @@ class SandboxServer:
         """Start the server unless it runs; return its base URL, `http://127.0.0.1:PORT/v1`."""
         async with self._lock:
             if self._runner is None:
-                self._runner = await _start_runner()
+                self._runner = await _start_runner(self.headers[SECRET_HEADER])
             host, port = self._runner.addresses[0]
             return f"http://{host}:{port}/v1"
 
@@ -48,16 +57,24 @@ class SandboxServer:
                 self._runner = None
 
 
-async def _start_runner() -> web.AppRunner:
-    runner = web.AppRunner(sandbox_app(), access_log=None, shutdown_timeout=_CLOSING_SECONDS)
+async def _start_runner(secret: str) -> web.AppRunner:
+    runner = web.AppRunner(sandbox_app(secret), access_log=None, shutdown_timeout=_CLOSING_SECONDS)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     return runner
 
 
-def sandbox_app() -> web.Application:
-    """Return the web application."""
-    app = web.Application(client_max_size=_MAX_BODY)
+def sandbox_app(secret: str) -> web.Application:
+    """Return the web application; it serves only requests with the secret."""
+
+    @web.middleware
+    async def check_secret(request: web.Request, handler: Handler) -> web.StreamResponse:
+        sent = request.headers.get(SECRET_HEADER, "").encode(errors="surrogateescape")
+        if not hmac.compare_digest(sent, secret.encode()):
+            raise web.HTTPForbidden
+        return await handler(request)
+
+    app = web.Application(client_max_size=_MAX_BODY, middlewares=[check_secret])
     app.router.add_post("/v1/images/generations", generations)
     app.cleanup_ctx.append(_render_pool)
     return app
@@ -76,11 +93,12 @@ async def generations(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(parsed.faults.latency_ms / 1000)
         if failure := parsed.faults.error():
             raise failure
+        with request.app[RENDER_POOL].reserve(parsed):
+            if parsed.stream:
+                return await _send_stream(request, parsed)
+            return await _send_json(request, parsed)
     except ImageError as error:
         return _error_response(error)
-    if parsed.stream:
-        return await _send_stream(request, parsed)
-    return await _send_json(request, parsed)
 
 
 def _error_response(error: ImageError) -> web.Response:
@@ -108,7 +126,9 @@ async def _send_stream(request: web.Request, parsed: SandboxRequest) -> web.Stre
 
 async def _events(pool: RenderPool, parsed: SandboxRequest) -> AsyncGenerator[bytes, None]:
     for index in range(parsed.n):
-        async for stage, text in pool.stages(parsed, index):
+        stages = await pool.stages(parsed, index)
+        for stage in range(len(stages)):
+            text, stages[stage] = stages[stage], b""
             for chunk in sse_event(parsed, stage, text):
                 yield chunk
 

@@ -129,16 +129,19 @@ class ClientConnection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection among those that wait for their client."""
+        """Count the new connection."""
         super().connection_made(transport)
         self._record_waiting()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop counting the connection."""
+        """Forget the connection."""
         self._idle_memory.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, in pieces."""
+        """Parse what was read, in pieces."""
         if len(data) <= _PIECE:
             self._receive(data)
             return
@@ -149,6 +152,7 @@ class ClientConnection(RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Finish a response; the connection waits for its client again."""
+        """Send a response; afterwards the connection waits for its client."""
         finished = await super().finish_response(request, resp, start_time)
         if self.transport is not None:
             self._record_waiting()

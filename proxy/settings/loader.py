@@ -19,7 +19,7 @@ import msgspec
 import yaml
 
 import adapters
-from adapters.contract import Adapter, Credentials
+from adapters.contract import IN_PROCESS, Adapter, Credentials
 from proxy.settings.credentials import (
     NOT_HEADER_SAFE,
     adapter_by_name,
@@ -103,11 +103,12 @@ class Settings:
     """All settings.
 
     `api_keys` maps the SHA-256 digest of a key to its name, `default_configs` that name to its
-    config. `price_table` is read from the file `prices`, or is the table inside the package. `file`
-    is the path of the settings file, "" without one, and `version` a digest of its text before
-    references are expanded. `file_settings` are the settings of the file alone, if the command line
-    or a generated key changed them. `config_hashes` holds a hash of each config's text, because
-    compiled conditions do not compare equal.
+    config. `sandbox` is whether the built-in provider may be used: by that setting, or because a
+    virtual key names it. `price_table` is read from the file `prices`, or is the table inside the
+    package. `file` is the path of the settings file, "" without one, and `version` a digest of its
+    text before references are expanded. `file_settings` are the settings of the file alone, if the
+    command line or a generated key changed them. `config_hashes` holds a hash of each config's
+    text, because compiled conditions do not compare equal.
     """
 
     server: Server = field(default_factory=Server)
@@ -124,6 +125,7 @@ class Settings:
     api_keys: Mapping[bytes, str] = field(default_factory=dict)
     default_configs: Mapping[str, DefaultConfig] = field(default_factory=dict)
     virtual_keys: Mapping[str, VirtualKey] = field(default_factory=dict)
+    sandbox: bool = False
     configs: Mapping[str, Config] = field(default_factory=dict)
     trusted_custom_hosts: frozenset[str] = frozenset()
     state_dir: str = ".easel"
@@ -154,6 +156,7 @@ def default_settings_text() -> str:
 TOP_LEVEL_KEYS = frozenset(SECTIONS) | {
     "api_keys",
     "virtual_keys",
+    adapters.DEMO,
     "configs",
     "trusted_custom_hosts",
     "state_dir",
@@ -206,6 +209,7 @@ def parse(
         api_keys=parser.api_keys(),
         default_configs=parser.default_configs(),
         virtual_keys=(virtual_keys := parser.virtual_keys()),
+        sandbox=parser.sandbox(virtual_keys),
         configs=parser.configs(virtual_keys),
         trusted_custom_hosts=parser.trusted_hosts(environ.get(_TRUSTED, "")),
         state_dir=parser.text("state_dir", ".easel"),
@@ -271,6 +275,15 @@ class _SettingsParser:
             return value
         self.add_problem((name,), "must be a string that is not empty")
         return default
+
+    def sandbox(self, virtual_keys: Mapping[str, VirtualKey]) -> bool:
+        """Return whether the settings turn the built-in provider on."""
+        value = self.get(adapters.DEMO, default=False)
+        if not isinstance(value, bool):
+            self.add_problem((adapters.DEMO,), "must be true or false")
+        return value is True or any(
+            it.adapter.base_url == IN_PROCESS for it in virtual_keys.values()
+        )
 
     def prices(self) -> tuple[str, Prices]:
         """Return the path of the price table, "" if none is set, and the table.

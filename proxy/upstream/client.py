@@ -157,8 +157,13 @@ class ProviderClient:
             from proxy.sandbox.server import SandboxServer  # noqa: PLC0415 - most gateways never use it
 
             self._sandboxes.append(SandboxServer())
-        base_url = await self._sandboxes[0].start()
-        return msgspec.structs.replace(target, base_url=base_url, allow_private_network=True)
+        base_url, headers = await self._sandboxes[0].start(), self._sandboxes[0].headers
+        return msgspec.structs.replace(
+            target,
+            base_url=base_url,
+            allow_private_network=True,
+            forwarded_headers={**target.forwarded_headers, **headers},
+        )
 
 
 PROVIDER_CLIENT: web.AppKey[ProviderClient] = web.AppKey("upstream")

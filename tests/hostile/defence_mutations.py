@@ -410,6 +410,27 @@ MUTATIONS = (
         "async with asyncio.timeout(None):",
     ),
     Mutation(
+        "the sandbox exists only where the settings name it",
+        "proxy/routing/targets.py",
+        "_resolve_credential",
+        "adapter.base_url == IN_PROCESS and not context.settings.sandbox",
+        "False",
+    ),
+    Mutation(
+        "pixels being drawn are counted together",
+        "proxy/sandbox/render.py",
+        "RenderPool.reserve",
+        "self.pixels and self.pixels + pixels > self._max_pixels",
+        "False",
+    ),
+    Mutation(
+        "the sandbox's port serves the gateway's process only",
+        "proxy/sandbox/server.py",
+        "sandbox_app.check_secret",
+        "not hmac.compare_digest(sent, secret.encode())",
+        "False",
+    ),
+    Mutation(
         "jobs in progress are limited",
         "proxy/jobs/limits.py",
         "ConcurrencyLimit.acquire",

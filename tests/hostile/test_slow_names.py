@@ -84,7 +84,8 @@ async def test_slow_names_of_a_caller_delay_neither_others_nor_operators_hosts(
         await asyncio.gather(*tasks)
 
 
-async def test_connect_timeout_covers_names(names: NameServer) -> None:
+@pytest.mark.usefixtures("names")
+async def test_connect_timeout_covers_names() -> None:
     async with gateways("timeouts: {connect: 0.05}") as (ours, _), asyncio.timeout(20):
         for body in ("a cube", "x" * 32_000):  # a short POST, and one that is sent in chunks
             got = await ours.draw(

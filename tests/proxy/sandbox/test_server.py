@@ -55,7 +55,7 @@ class Caller:
 @pytest.fixture
 async def caller() -> AsyncIterator[Caller]:
     studio = SandboxServer()
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers=studio.headers) as session:
         yield Caller(await studio.start(), session)
     await studio.stop()
 
@@ -215,7 +215,7 @@ async def test_it_can_close_before_it_opened_and_open_again() -> None:
     await studio.stop()
     await studio.start()
     await studio.stop()
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers=studio.headers) as session:
         status, _ = await Caller(await studio.start(), session).gets()
     assert status == 200
     await studio.stop()
@@ -223,7 +223,7 @@ async def test_it_can_close_before_it_opened_and_open_again() -> None:
 
 async def test_closing_does_not_wait_for_those_who_wait() -> None:
     studio = SandboxServer()
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers=studio.headers) as session:
         waiting = asyncio.create_task(Caller(await studio.start(), session).gets(latency_ms=60_000))
         await asyncio.sleep(0.05)
         async with asyncio.timeout(5):
