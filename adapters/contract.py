@@ -39,7 +39,6 @@ from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.table import Table, TablesByModel
 from adapters.tools.json_access import dig
 
-
 _BILLING_HEADERS = frozenset({"openai-organization", "openai-project", "x-goog-user-project"})
 """Headers that bill another account; many servers follow these two conventions."""
 

@@ -128,19 +128,16 @@ class ClientConnection(RequestHandler):
         return not (self._request_in_progress or self._messages)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count the connection among those that wait for their client."""
         """Count the new connection."""
         super().connection_made(transport)
         self._record_waiting()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop counting the connection."""
         """Forget the connection."""
         self._idle_memory.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes, in pieces."""
         """Parse what was read, in pieces."""
         if len(data) <= _PIECE:
             self._receive(data)
@@ -151,7 +148,6 @@ class ClientConnection(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Finish a response; the connection waits for its client again."""
         """Send a response; afterwards the connection waits for its client."""
         finished = await super().finish_response(request, resp, start_time)
         if self.transport is not None:

@@ -307,7 +307,7 @@ MUTATIONS = (
     Mutation(
         "compressed bodies have a size limit and a ratio limit",
         "proxy/http/body.py",
-        "_reserve",
+        "_check_ratio",
         "size > request.content.total_raw_bytes * memory.max_ratio",
         "False",
     ),
@@ -406,8 +406,8 @@ MUTATIONS = (
         "the connect timeout covers the look-up",
         "proxy/upstream/name_lookup.py",
         "NameLookup.resolve",
-        "async with asyncio.timeout(self._timeout):",
-        "async with asyncio.timeout(None):",
+        "asyncio.timeout(self._timeout)",
+        "asyncio.timeout(None)",
     ),
     Mutation(
         "the sandbox exists only where the settings name it",
@@ -588,8 +588,8 @@ MUTATIONS = (
         "what differs from try to try is no part of a job's identity",
         "proxy/http/forwarding.py",
         "credential_headers",
-        "forwarded.items() if _is_credential(name)}",
-        "forwarded.items()}",
+        "{name: value for name, value in forwarded.items() if _is_credential(name)}",
+        "{name: value for name, value in forwarded.items()}",
     ),
     Mutation(
         "an abandoned job is cancelled at the provider, if the operator wants that",
