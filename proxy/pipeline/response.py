@@ -32,7 +32,7 @@ from proxy.pipeline.image_source import (
     measured_receipt,
     open_image,
 )
-from proxy.pipeline.partial import handle_missing, requested_count
+from proxy.pipeline.partial import handle_missing
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt, MadeImages
 from proxy.routing.plan import Target
@@ -93,12 +93,14 @@ def _is_fetched(request: web.Request) -> bool:
 
 
 def limit_downloads(request: web.Request, answer: Answer) -> Answer:
-    """Return an answer without the images behind URLs that exceed the requested number.
+    """Return an answer with at most `limits.images` images behind URLs, in all its parts.
 
-    A provider may name any number of URLs, on any host. The receipt lists how many were left out.
+    A malicious provider may name any number of URLs, on any host. `n` is not the limit, because
+    some providers generate, and charge for, more images than that. The receipt lists how many were
+    left out.
     """
     attempt = request[ATTEMPT]
-    most = min(requested_count(attempt), request[SNAPSHOT].settings.limits.images)
+    most = request[SNAPSHOT].settings.limits.images
     previews = attempt.params.get("partial_images")
     if isinstance(previews, int) and attempt.params.get("stream") is True:
         most *= 1 + max(0, min(previews, _MAX_PREVIEWS))
@@ -111,7 +113,7 @@ def limit_downloads(request: web.Request, answer: Answer) -> Answer:
         kept.append(image)
     if not (dropped := len(answer.images) - len(kept)):
         return answer
-    line = ReceiptLine("dropped", "images", str(dropped), "more_than_requested")
+    line = ReceiptLine("dropped", "images", str(dropped), "limits.images")
     attempt.receipt = attempt.receipt.with_lines(line)
     return replace(answer, images=tuple(kept))
 
